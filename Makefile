@@ -1,0 +1,51 @@
+# `make demo` sees it work, `make test` proves it. Both set up everything they need, in .venv.
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint lock bench clean help
+
+help:
+	@echo "make demo   realistic drops, both marts in an embedded database, what came out (ARGS=\"--lines 100000\")"
+	@echo "make test   all checks and tests, with a real S3 server, MariaDB and Ray"
+	@echo "make bench  seconds and memory of a build, and of loading MariaDB"
+	@echo "make lock   resolve the dependencies again"
+
+demo: $(VENV)/ready
+	@$(BIN)/marts demo $(ARGS)
+
+test: $(VENV)/ready-dev
+	@bash tests/setup.sh
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready-dev
+	@bash tests/setup.sh
+	$(BIN)/python bench/run.py $(ARGS)
+
+lock:
+	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade -o requirements.lock
+	uv pip compile pyproject.toml --extra build --extra dev -c requirements.lock --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade -o requirements-dev.lock
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 demo"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/ready: requirements.lock pyproject.toml $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/ready-dev: requirements-dev.lock $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+clean:
+	rm -rf $(VENV) dist build marts-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Everything that touches the world: storage, cluster, databases, terminal, clock."""

@@ -1,0 +1,1 @@
+"""One module per outside system; its SDK is imported nowhere else."""

@@ -1,0 +1,288 @@
+"""Objects in a folder or an S3 bucket: drops that are only read, state that is read and written.
+
+boto3 lists and reads drops (a read names the version it wants, by If-Match); s3fs is the file system
+through which Parquet is read by parts.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+import pyarrow as pa
+
+from jobs.settings import S3
+from marts.errors import ObjectChanged, ServiceError, UsageError
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+
+@dataclass(frozen=True)
+class ObjectVersion:
+    """One version of one object."""
+
+    key: str
+    """Path below the store's root, with forward slashes."""
+    size: int
+    etag: str
+    modified: str
+    """UTC, ISO 8601 with microseconds: sorts as it reads."""
+
+
+class Store(Protocol):
+    """A place with objects."""
+
+    uri: str
+
+    def versions(self, prefix: str) -> list[ObjectVersion]:
+        """List all objects under a prefix, by key."""
+
+    def read(self, version: ObjectVersion, start: int, stop: int) -> bytes:
+        """Read bytes of exactly this version. Raises ObjectChanged if it is no longer there."""
+
+    def get(self, key: str) -> bytes:
+        """Read a whole object of our own."""
+
+    def put(self, key: str, data: bytes | pa.Buffer) -> None:
+        """Write a whole object: readers see all of it or nothing."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is fine."""
+
+    def open(self, key: str) -> pa.NativeFile:
+        """Open an object of our own for reading by parts."""
+
+
+@lru_cache(maxsize=8)
+def open_store(uri: str, s3: S3) -> Store:
+    """Open a folder or s3://bucket/prefix; one client per process and address."""
+    if uri.startswith("s3://"):
+        return Bucket(uri, s3)
+    if "://" in uri and not uri.startswith("file://"):
+        raise UsageError(f"{uri!r} is neither a folder nor s3://bucket/prefix", "address")
+    return Folder(uri.removeprefix("file://"))
+
+
+class VersionReader(io.RawIOBase):
+    """Read one version of an object from its start to its end."""
+
+    def __init__(self, store: Store, version: ObjectVersion, step: int = 8 << 20) -> None:
+        self._store, self._version, self._step, self._at = store, version, step, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._at + min(len(buffer), self._step), self._version.size)
+        data = self._store.read(self._version, self._at, stop) if stop > self._at else b""
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+class Folder:
+    """Objects are the files of a folder. The version of a file is its inode, size and time of change."""
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root).absolute()
+        self.uri = str(self.root)
+
+    def versions(self, prefix: str) -> list[ObjectVersion]:
+        top = self.root / prefix
+        return sorted(self._walk(top), key=lambda version: version.key) if top.is_dir() else []
+
+    def _walk(self, top: Path) -> Iterator[ObjectVersion]:
+        for entry in os.scandir(top):
+            if entry.is_dir():
+                yield from self._walk(Path(entry.path))
+            elif entry.is_file():
+                with contextlib.suppress(FileNotFoundError):
+                    yield self._version(Path(entry.path), entry.stat())
+
+    def _version(self, path: Path, stat: os.stat_result) -> ObjectVersion:
+        key = path.relative_to(self.root).as_posix()
+        modified = datetime.fromtimestamp(stat.st_mtime_ns // 1000 / 1e6, UTC).isoformat(timespec="microseconds")
+        # The time of change cannot be set by hand, unlike that of modification, which orders the deliveries.
+        etag = f"{stat.st_ctime_ns:x}-{stat.st_ino:x}-{stat.st_size:x}"
+        return ObjectVersion(key, stat.st_size, etag, modified)
+
+    def read(self, version: ObjectVersion, start: int, stop: int) -> bytes:
+        path = self.root / version.key
+        try:
+            with path.open("rb") as file:
+                self._same(version, path, file)
+                file.seek(start)
+                data = file.read(stop - start)
+                self._same(version, path, file)
+        except FileNotFoundError as error:
+            raise ObjectChanged("vanished while it was read", version.key) from error
+        except OSError as error:
+            raise ServiceError(f"cannot be read: {error.strerror}", str(path)) from error
+        if len(data) != stop - start:
+            raise ObjectChanged("became shorter while it was read", version.key)
+        return data
+
+    def _same(self, version: ObjectVersion, path: Path, file: BinaryIO) -> None:
+        if self._version(path, os.fstat(file.fileno())).etag != version.etag:
+            raise ObjectChanged("changed while it was read", version.key)
+
+    def get(self, key: str) -> bytes:
+        return (self.root / key).read_bytes()
+
+    def put(self, key: str, data: bytes | pa.Buffer) -> None:
+        path = self.root / key
+        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            partial.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            hint = "the live marts are untouched; free some space or fix the rights, then run again"
+            raise ServiceError(f"cannot be written: {error.strerror}", str(path), hint) from error
+
+    def delete(self, key: str) -> None:
+        (self.root / key).unlink(missing_ok=True)
+
+    def open(self, key: str) -> pa.NativeFile:
+        return pa.memory_map(str(self.root / key))
+
+
+class Bucket:
+    """Objects of an S3 bucket below a prefix."""
+
+    def __init__(self, uri: str, s3: S3) -> None:
+        self.uri, self._s3 = uri.rstrip("/"), s3
+        self.bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        if not self.bucket:
+            raise UsageError(f"{uri!r} names no bucket", "address", "write s3://bucket/prefix")
+        self._client = _client(s3)
+        self._files: pa.fs.FileSystem | None = None
+
+    def versions(self, prefix: str) -> list[ObjectVersion]:
+        found: list[ObjectVersion] = []
+        with self._translated(prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=f"{self._prefix}{prefix.rstrip('/')}/"):
+                found.extend(self._version(entry) for entry in page.get("Contents", []))
+        return sorted((v for v in found if not v.key.endswith("/")), key=lambda version: version.key)
+
+    def _version(self, entry: dict[str, Any]) -> ObjectVersion:
+        modified = entry["LastModified"].astimezone(UTC).isoformat(timespec="microseconds")
+        return ObjectVersion(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["ETag"].strip('"'), modified)
+
+    def read(self, version: ObjectVersion, start: int, stop: int) -> bytes:
+        with self._translated(version.key):
+            answer = self._client.get_object(
+                Bucket=self.bucket,
+                Key=self._prefix + version.key,
+                IfMatch=f'"{version.etag}"',
+                Range=f"bytes={start}-{stop - 1}",
+            )
+            data: bytes = answer["Body"].read()
+        if len(data) != stop - start:
+            raise ServiceError(f"{len(data):,} bytes came instead of {stop - start:,}", version.key)
+        return data
+
+    def get(self, key: str) -> bytes:
+        with self._translated(key):
+            data: bytes = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key)["Body"].read()
+        return data
+
+    def put(self, key: str, data: bytes | pa.Buffer) -> None:
+        with self._translated(key):
+            self._client.put_object(Bucket=self.bucket, Key=self._prefix + key, Body=bytes(data))
+
+    def delete(self, key: str) -> None:
+        with self._translated(key):
+            self._client.delete_object(Bucket=self.bucket, Key=self._prefix + key)
+
+    def open(self, key: str) -> pa.NativeFile:
+        if self._files is None:
+            self._files = _file_system(self._s3)
+        with self._translated(key):
+            return self._files.open_input_file(f"{self.bucket}/{self._prefix}{key}")
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """Turn the client's errors into ours, with what to do."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        where = f"{self.uri}/{key}"
+        try:
+            yield
+        except ClientError as error:
+            raise _translate(error, where, self.bucket) from error
+        except (BotoCoreError, OSError) as error:
+            endpoint = self._s3.endpoint or "AWS"
+            hint = f"is {endpoint} up and reachable from here? `marts doctor` looks closer"
+            raise ServiceError(f"S3 does not answer: {error}", where, hint) from error
+
+
+def _translate(error: "ClientError", where: str, bucket: str) -> ServiceError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if code in ("PreconditionFailed", "NoSuchKey", "InvalidRange", "404") or status in (412, 416):
+        return ObjectChanged("changed or vanished while it was read", where)
+    if code == "NoSuchBucket":
+        return ServiceError(f"there is no bucket {bucket!r}", where, "check --source and --state")
+    if status in (401, 403):
+        return ServiceError(f"S3 refuses us ({code})", where, "check the keys, and their rights: list, get and put")
+    return ServiceError(f"S3 failed ({code or status})", where)
+
+
+def _client(s3: S3) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=s3.endpoint,
+        region_name=s3.region,
+        **_keys(s3, "aws_access_key_id", "aws_secret_access_key", "aws_session_token"),
+        config=Config(
+            connect_timeout=s3.connect_timeout,
+            read_timeout=s3.read_timeout,
+            retries={"mode": "standard", "total_max_attempts": s3.attempts},
+            s3={"addressing_style": "path" if s3.path_style else "auto"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            max_pool_connections=32,
+        ),
+    )
+
+
+def _file_system(s3: S3) -> Any:
+    import s3fs
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    files = s3fs.S3FileSystem(
+        **_keys(s3, "key", "secret", "token"),
+        client_kwargs={"endpoint_url": s3.endpoint, "region_name": s3.region},
+        config_kwargs={
+            "connect_timeout": s3.connect_timeout,
+            "read_timeout": s3.read_timeout,
+            "retries": {"mode": "standard", "total_max_attempts": s3.attempts},
+            "s3": {"addressing_style": "path" if s3.path_style else "auto"},
+        },
+        use_listings_cache=False,
+        skip_instance_cache=True,
+        default_cache_type="readahead",
+    )
+    return PyFileSystem(FSSpecHandler(files))
+
+
+def _keys(s3: S3, access: str, secret: str, token: str) -> dict[str, str | None]:
+    return {
+        access: s3.access_key,
+        secret: s3.secret_key.get_secret_value() if s3.secret_key else None,
+        token: s3.session_token.get_secret_value() if s3.session_token else None,
+    }

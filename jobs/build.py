@@ -1,0 +1,287 @@
+"""A whole build: plan, scan, roll up, finish, publish. `python -m jobs.build …` is `marts build …`."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from jobs import dimensions
+from jobs.adapters.cluster import Runner
+from jobs.adapters.objects import open_store
+from jobs.finish import MartRows, fingerprint, plan_finish, run_finish, save_rows, saved_rows
+from jobs.gate import check_marts, warnings_of
+from jobs.judge import DropCounts, Verdicts, judge
+from jobs.ledger import DropRecord, RunRecord, Warehouse
+from jobs.plan import Plan, make_plan
+from jobs.publish import stage
+from jobs.report import DropReport, MartReport, Outcome, Problem, RunReport
+from jobs.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
+from jobs.scan import scan_drops
+from jobs.scan_task import ScanSettings
+from jobs.settings import Settings, masked
+from jobs.state import Catalog, Manifest, read_parquet
+from marts.errors import EXIT_DATA, DataError, MartsError, TryLater
+from marts.policy import Policy
+from marts.schema import MARTS
+
+_ROUNDS = 3
+"""Plans until no drop changes while it is read."""
+_THREADS = 16
+
+
+class Progress(Protocol):
+    """Somebody who watches a run."""
+
+    def begin(self, step: str, total: int) -> None:
+        """A step with so many tasks begins."""
+
+    def advance(self) -> None:
+        """One task of the step is done."""
+
+
+@dataclass
+class Run:
+    """One run: what it was told, what it works with, and the seconds of its steps."""
+
+    settings: Settings
+    policy: Policy
+    as_of: date
+    run_id: str
+    clock: Callable[[], datetime]
+    runner: Runner
+    warehouse: Warehouse
+    progress: Progress
+    rebuild: bool = False
+    rescan: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.settings.require("source", "target")
+        self.started_at = self.clock()
+        self.source = open_store(self.settings.source or "", self.settings.s3)
+        self.state = open_store(self.settings.state_uri, self.settings.s3)
+        self.scan_settings = scan_settings(self.settings, self.policy)
+
+    @contextmanager
+    def step(self, name: str, total: int = 0) -> Iterator[None]:
+        """Time a step, and tell whoever watches."""
+        self.progress.begin(name, total)
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - before, 3)
+
+
+def scan_settings(settings: Settings, policy: Policy) -> ScanSettings:
+    """Give what the scan needs of all settings."""
+    return ScanSettings(
+        source=open_store(settings.source or "", settings.s3).uri,
+        state=open_store(settings.state_uri, settings.s3).uri,
+        s3=settings.s3,
+        policy=policy,
+        delimiter=settings.csv.delimiter,
+        split_bytes=settings.limits.split_bytes,
+        max_inflated_bytes=settings.limits.max_inflated_bytes,
+    )
+
+
+def build(run: Run) -> RunReport:
+    """Bring the marts up to date. A failure is a report too, with its exit code and what to do."""
+    try:
+        with run.warehouse.lock():
+            run.warehouse.prepare()
+            return _build(run)
+    except MartsError as error:
+        report = _report(run, "failed", error.exit_code, error=Problem.of(error))
+        with suppress(MartsError):  # the database may be what failed
+            run.warehouse.record([], _record(report))
+        return report
+
+
+def _build(run: Run) -> RunReport:
+    ledger = run.warehouse.drops()
+    catalog, there = _known_state(run)
+    plan, scanned = _scan(run, catalog, ledger)
+    verdicts = judge(plan, run.policy)
+    rollups, rolled_up = _roll_up(run, verdicts.live_sales, there)
+    verdicts = verdicts.with_counts(_drop_counts(run, rollups))
+    used = [rollup for rollup in rollups if rollup.starts <= run.as_of]
+    names = [run.settings.mart] if run.settings.mart else list(MARTS)
+    marts = [_finish(run, name, used, verdicts.dimensions, there) for name in names]
+    check_marts(marts, verdicts, run.policy)
+    live = run.warehouse.live()
+    changed = [rows for rows in marts if rows.mart not in live or live[rows.mart].fingerprint != rows.fingerprint]
+    with run.step("publish", sum(len(rows.parts) for rows in changed)):
+        staged = [
+            stage(run.warehouse, run.runner, run.settings, run.state, rows, run.progress.advance) for rows in changed
+        ]
+        records = verdicts.changed(ledger, run.run_id)
+        withdrawn = [_withdrawn(record, plan, run.run_id) for record in (*plan.vanished, *plan.replaced)]
+        report = _report(
+            run,
+            "published" if staged else "unchanged",
+            _exit_code(verdicts, ledger),
+            totals=verdicts.totals(scanned),
+            drops=_drops_to_tell(verdicts, plan, records),
+            marts=tuple(_mart_report(rows, rows in changed) for rows in marts),
+            months_rolled_up=tuple(sorted({rollup.month for rollup in rolled_up})),
+            months=len({rollup.month for rollup in used}),
+            unknown={kind: lines for rows in marts for kind, lines in rows.unknown.items()},
+            warnings=warnings_of(plan, verdicts, marts),
+        )
+        if staged:
+            run.warehouse.publish(staged, [*withdrawn, *records], _record(report))
+        else:
+            run.warehouse.record([*withdrawn, *records], _record(report))
+    return report
+
+
+def _known_state(run: Run) -> tuple[Catalog, set[str]]:
+    """Read what earlier runs left, and forget what is not whole any more."""
+    with run.step("plan"):
+        catalog = Catalog(run.state)
+        if run.rebuild:
+            catalog.forget_all()
+            return catalog, set()
+        folders = ("lines", "dimensions", "facts", "marts")
+        there = {version.key for folder in folders for version in run.state.versions(folder)}
+        catalog.forget_incomplete(there)
+        return catalog, there
+
+
+def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Plan, int]:
+    """Plan and scan until nothing is left to scan; a drop that changes meanwhile is planned again."""
+    scanned: set[str] = set()
+    with run.step("plan"):
+        tables = dimensions.snapshot(run.settings, run.state)
+    for attempt in range(_ROUNDS + 1):
+        rescan = run.rescan and not attempt
+        with run.step("plan"):
+            plan = make_plan(run.source, catalog, ledger, run.scan_settings, run.policy.max_bad_ratio, tables, rescan)
+        if not plan.to_scan or attempt == _ROUNDS:
+            break
+        scanned |= {drop.delivery.key for drop in plan.to_scan}
+        with run.step("scan", len(plan.to_scan)):
+            scan_drops(run.runner, run.scan_settings, plan.to_scan, catalog, run.progress.advance)
+    return plan, len(scanned)
+
+
+def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[RollUp], list[RollUp]]:
+    """Make the facts that are not there yet. Gives those of all months, and those made now."""
+    rollups = plan_rollups(live, run.as_of, run.settings.limits.rollup_lines)
+    if not rollups:
+        hint = "`marts plan` says what is wrong with each drop; the live marts are untouched"
+        raise DataError("no drop has a line that can be used", run.source.uri, hint)
+    missing = [rollup for rollup in rollups if not rollup.paths <= there]
+    with run.step("roll up", len(missing)):
+        work = [RollUpWork(rollup, run.state.uri, run.settings.s3) for rollup in missing]
+        for _ in run.runner("RollUp", run_rollup, work):
+            run.progress.advance()
+    return rollups, missing
+
+
+def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> dict[str, DropCounts]:
+    """Add up, per delivery, what the months say of it."""
+    counts: dict[str, DropCounts] = defaultdict(DropCounts)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        tables = pool.map(lambda rollup: read_parquet(run.state, rollup.path("drops")), rollups)
+        for rollup, table in zip(rollups, tables, strict=True):
+            for row in table.to_pylist():
+                if rollup.starts > run.as_of:
+                    row |= {"counted": 0, "counted_cents": 0}
+                counts[row.pop("delivery")] += DropCounts(**row)
+    return dict(counts)
+
+
+def _finish(run: Run, name: str, rollups: Sequence[RollUp], dims: Sequence[Manifest], there: set[str]) -> MartRows:
+    """Make a mart's rows, unless an earlier run has made the same."""
+    mart = MARTS[name]
+    made_from = fingerprint(mart, rollups, dims, run.policy, run.as_of)
+    saved = saved_rows(run.state, name, made_from, there)
+    if saved:
+        return saved
+    with run.step("finish"):
+        limit = run.settings.limits.finish_rows
+        tasks = plan_finish(run.state, mart, made_from, rollups, dims, run.policy, run.as_of, limit, run.settings.s3)
+        run.progress.begin("finish", len(tasks))
+        parts = {}
+        for index, part in run.runner(f"Finish{name.title().replace('_', '')}", run_finish, tasks):
+            parts[index] = part
+            run.progress.advance()
+        rows = MartRows(name, made_from, tuple(parts[index] for index in sorted(parts)))
+        save_rows(run.state, rows)
+    return rows
+
+
+def _exit_code(verdicts: Verdicts, ledger: Sequence[DropRecord]) -> int:
+    """Give 65 for a rejected or held drop that no earlier run told of, 75 for one that changed while it was read."""
+    if verdicts.unheard(ledger):
+        return EXIT_DATA
+    return TryLater.exit_code if any(verdict.state == "deferred" for verdict in verdicts.all) else 0
+
+
+def _withdrawn(record: DropRecord, plan: Plan, run_id: str) -> DropRecord:
+    reason = "it vanished from the source" if record in plan.vanished else "a new version replaced it"
+    return replace(record, state="withdrawn", reason=reason, run_id=run_id)
+
+
+def _drops_to_tell(verdicts: Verdicts, plan: Plan, records: Sequence[DropRecord]) -> tuple[DropReport, ...]:
+    """Give the drops of which something changed, and those that are not live."""
+    told = {record.delivery_id for record in records}
+    there = [v.report for v in verdicts.all if v.drop.delivery.id in told or v.state not in ("live", "duplicate")]
+    gone = [
+        DropReport(kind=record.kind, key=record.object_key, change="vanished", state="withdrawn")
+        for record in plan.vanished
+    ]
+    return (*there, *gone)
+
+
+def _mart_report(rows: MartRows, changed: bool) -> MartReport:
+    return MartReport(
+        name=rows.mart,
+        table=MARTS[rows.mart].table,
+        rows=rows.rows,
+        total_sales=Decimal(rows.cents).scaleb(-2),
+        changed=changed,
+    )
+
+
+def _report(run: Run, outcome: Outcome, exit_code: int, **found: Any) -> RunReport:
+    return RunReport(
+        run_id=run.run_id,
+        outcome=outcome,
+        exit_code=exit_code,
+        as_of=run.as_of.isoformat(),
+        source=run.source.uri,
+        target=masked(run.settings.target),
+        state=run.state.uri,
+        started_at=run.started_at,
+        ended_at=run.clock(),
+        seconds=run.seconds,
+        **found,
+    )
+
+
+def _record(report: RunReport) -> RunRecord:
+    return RunRecord(
+        run_id=report.run_id,
+        started_at=report.started_at.isoformat(timespec="microseconds"),
+        ended_at=report.ended_at.isoformat(timespec="microseconds"),
+        as_of_date=report.as_of,
+        outcome=report.outcome,
+        exit_code=report.exit_code,
+        error=str(report.error.what) if report.error else "",
+        report=report.model_dump_json(),
+    )
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("build")

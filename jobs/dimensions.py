@@ -1,0 +1,54 @@
+"""Dimensions that come from a database table: a snapshot becomes a drop like any other."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from jobs.adapters.objects import ObjectVersion, Store
+from jobs.scan_task import TABLES
+from jobs.settings import Settings, masked
+from marts.errors import DataError, UsageError
+from marts.schema import DIMENSIONS, Kind
+
+
+def snapshot(settings: Settings, state: Store) -> Mapping[str, Sequence[ObjectVersion]]:
+    """Read the dimensions that are tables, and keep each as CSV in the state, named by its content."""
+    found = {}
+    for kind in DIMENSIONS:
+        address = getattr(settings.dimensions, kind.name)
+        if address != "drops":
+            found[kind.name] = [_snapshot(kind, address, settings, state)]
+    return found
+
+
+def _snapshot(kind: Kind, address: str, settings: Settings, state: Store) -> ObjectVersion:
+    from jobs.adapters.warehouse_mysql import MySQLWarehouse
+
+    database, _, table = address.rpartition("/")
+    if database.count("/") < 3 or not table:
+        hint = "write mysql://user@host:port/database/table"
+        raise UsageError(f"{masked(address)!r} names no table", f"dimensions.{kind.name}", hint)
+    warehouse = MySQLWarehouse(database, settings.mysql)
+    try:
+        rows = warehouse.read_table(table, [column.name for column in kind.columns])
+    finally:
+        warehouse.close()
+    missing = [column.name for column in kind.columns if column.mandatory and column.name not in rows.schema.names]
+    if missing:
+        raise DataError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", masked(address))
+    data = _csv(rows, settings.csv.delimiter)
+    folder = f"{TABLES}{kind.name}"
+    key = f"{folder}/{hashlib.sha256(data).hexdigest()[:20]}.csv"
+    if not any(version.key == key for version in state.versions(folder)):
+        state.put(key, data)
+    return next(version for version in state.versions(folder) if version.key == key)
+
+
+def _csv(rows: pa.Table, delimiter: str) -> bytes:
+    sink = io.BytesIO()
+    order = [(name, "ascending") for name in rows.schema.names[:1]]
+    pacsv.write_csv(rows.sort_by(order), sink, pacsv.WriteOptions(delimiter=delimiter))
+    return sink.getvalue()

@@ -1,0 +1,80 @@
+"""What must hold before anything is published, and what people should hear of although it does."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from jobs.finish import MartRows
+from jobs.judge import Verdicts
+from jobs.plan import Plan
+from marts.errors import DataError, Defect
+from marts.policy import Policy
+from marts.schema import CUSTOMERS, SALES_TEAM, STORES
+
+
+def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -> None:
+    """Check the marts against the lines. Raises DataError or Defect: nothing is published then."""
+    counts = verdicts.counts
+    for rows in marts:
+        if rows.cents != counts.counted_cents:
+            sums = f"{_money(rows.cents)}, but its lines sum to {_money(counts.counted_cents)}"
+            raise Defect(
+                f"total_sales of the mart sums to {sums}", rows.mart, "run again with --rebuild, and report it"
+            )
+    for kind, lines in unknown(marts).items():
+        ratio = lines / counts.counted if counts.counted else 0.0
+        if kind in verdicts.absent and kind == STORES.name:
+            continue
+        if ratio > policy.max_unknown_ratio:
+            raise DataError(
+                f"{lines:,} of {counts.counted:,} lines ({ratio:.1%}) have no row in {kind}, "
+                f"more than max_unknown_ratio {policy.max_unknown_ratio:.1%}",
+                f"{kind}/",
+                f"deliver all of {kind}, or raise max_unknown_ratio in the policy; the live marts are untouched",
+            )
+    for verdict in verdicts.all:
+        report = verdict.report
+        if report.rows_read != report.clean + report.quarantined + report.duplicates or report.clean < 0:
+            raise Defect("rows read are not clean + quarantined + duplicates", report.key)
+
+
+def unknown(marts: Sequence[MartRows]) -> dict[str, int]:
+    """Give the lines without a dimension row, by kind."""
+    return {kind: lines for rows in marts for kind, lines in rows.unknown.items()}
+
+
+def warnings_of(plan: Plan, verdicts: Verdicts, marts: Sequence[MartRows]) -> tuple[str, ...]:
+    """Say what is not wrong enough to stop, in sentences."""
+    return (
+        *_absent(verdicts),
+        *(f"{lines:,} lines have no row in {kind}/" for kind, lines in unknown(marts).items() if lines),
+        *_of_drops(plan, verdicts),
+        *(f"{count} objects under {kind}/ are no .csv or .csv.gz" for kind, count in plan.passed_over.items() if count),
+    )
+
+
+def _absent(verdicts: Verdicts) -> list[str]:
+    names = [name for name in verdicts.absent if name in (CUSTOMERS.name, SALES_TEAM.name, STORES.name)]
+    return [f"there is no {name}/ drop to look up" for name in names]
+
+
+def _of_drops(plan: Plan, verdicts: Verdicts) -> list[str]:
+    live = verdicts.live_sales
+    extra = sorted({name for manifest in live for name in manifest.extra_columns})
+    currencies = sorted({currency for manifest in live for currency in manifest.currencies})
+    without = verdicts.counts.without_transaction
+    found = []
+    if extra:
+        found.append(f"unknown columns are kept in additional_columns: {', '.join(extra)}")
+    if len(currencies) > 1:
+        found.append(f"amounts in {', '.join(currencies)} are added up without conversion")
+    if without:
+        found.append(
+            f"{without:,} lines have no transaction_id: each is a purchase of its own, equal ones are all kept"
+        )
+    if plan.older_rules:
+        found.append(f"{plan.older_rules} drops were judged by older row rules; --rescan judges them again")
+    return found
+
+
+def _money(cents: int) -> str:
+    return f"{Decimal(cents).scaleb(-2):,}"

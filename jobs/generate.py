@@ -1,0 +1,353 @@
+"""Make realistic drops: seasons, uneven customers, baskets, returns, late and repeated files, dirty rows.
+
+The same lines and seed give the same bytes. `generated.json` beside the drops says what was put in, so that
+what comes out can be compared.
+"""
+
+import gzip
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2025, 12, 31)
+CUSTOMERS, STORES, PEOPLE = 20_000, 50, 400
+_FIRST_STORE = 101
+_DIRTY = 0.003
+_REPEATED = 0.001
+_RETURNS = 0.012
+_LATE = 0.004
+_SEASON = (0.85, 0.8, 0.95, 1.0, 1.0, 0.9, 0.85, 0.95, 1.0, 1.1, 1.35, 1.6)
+_FIRST_NAMES = (
+    "Aarav Ada Amara Ana Asha Ben Björn Chen Chitra Daria Dev Elif Emeka Fatima Finn Gita Hana Ines Ivan Jamal "
+    "Jonas Kenji Lara Leila Luca Maya Mei Nadia Noah Olu Priya Rahul Rosa Sana Sofia Tariq Uma Vera Yusuf Zoë"
+).split()
+_LAST_NAMES = (
+    "Adeyemi Ahmed Bauer Costa Das Diallo Fischer García Haddad Ito Iyer Jansen Kaya Khan Kim Kowalski Larsen Li "
+    "Mbeki Meyer Nair Novak Okafor Osei Patel Petrov Rao Reyes Rossi Sato Schmidt Sharma Silva Singh Tanaka Verma"
+).split()
+_STREETS = "Market Street,Lake Road,Hill Lane,Station Road,Mill Street,Garden Avenue,Harbour Way".split(",")
+_GOODS = "rice,wheat flour,refined oil,sugar,tea,coffee,oats,lentils,soap,shampoo,toothpaste,milk,butter,honey,pasta"
+_SIZES = ("250 g", "500 g", "1 kg", "family pack")
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """All good lines, one array per column, in the order of their dates."""
+
+    basket: np.ndarray
+    line_no: np.ndarray
+    customer: np.ndarray
+    store: np.ndarray
+    product: np.ndarray
+    day: np.ndarray
+    person: np.ndarray
+    cents: np.ndarray
+    quantity: np.ndarray
+    payment: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "_Lines":
+        return _Lines(*(values[rows] for values in vars(self).values()))
+
+
+_WRONG_VALUES: dict[str, dict[str, str]] = {
+    "customer_id is not a whole number": {"customer_id": "C-17"},
+    "customer_id is not greater than 0": {"customer_id": "0"},
+    "store_id is empty": {"store_id": ""},
+    "product_name is empty": {"product_name": ""},
+    "sales_date is not an ISO date": {"sales_date": "31/12/2024"},
+    "sales_date is no day of the calendar": {"sales_date": "2024-02-30"},
+    "sales_person_id is not a whole number": {"sales_person_id": "n/a"},
+    "price is negative": {"price": "-1.00", "quantity": "1", "total_cost": "-1.00"},
+    "price has 3 digits after the point": {"price": "9.999"},
+    "quantity is 0": {"quantity": "0"},
+    "quantity is a word": {"quantity": "two"},
+    "total_cost is not price * quantity": {"total_cost": "0.01"},
+    "a quote is not closed": {"product_name": '"tea'},
+    "a NUL byte": {"product_name": "tea\0"},
+    "not UTF-8": {"product_name": "caf\udce9"},
+}
+_WRONG_WIDTH: dict[str, Callable[[str], str]] = {
+    "a field is missing": lambda row: row.rpartition(",")[0],
+    "a field is too many": lambda row: row + ",x",
+}
+_KINDS = [*_WRONG_VALUES, *_WRONG_WIDTH]
+
+
+def generate(folder: Path, lines: int, seed: int, progress: Callable[[], None] = lambda: None) -> dict[str, object]:
+    """Write drops under a folder; give what was put in. ``lines`` counts the rows of all sales drops but the copy."""
+    random = np.random.default_rng(seed)
+    dirty, repeated = max(int(lines * _DIRTY), 17), max(int(lines * _REPEATED), 1)
+    good = _make_lines(random, lines - dirty - repeated)
+    unit = _unit(lines)
+    drops = good.day // unit * unit
+    late = (random.random(int(np.abs(good.basket).max()) + 1) < _LATE)[np.abs(good.basket)]
+    names = np.unique(drops[~late])
+    dirt, again = _spread(random, dirty, len(names)), _spread(random, repeated, len(names))
+    kinds: Counter[str] = Counter()
+    written: list[Path] = []
+    for number, first in enumerate(names.tolist()):
+        rows = np.flatnonzero((drops == first) & ~late)
+        rows = np.sort(np.concatenate([rows, random.choice(rows, again[number])]))
+        style = _Style(extra=first >= 366, line_no=first >= 366, shuffled=number % 7 == 3)
+        text = _with_dirt(random, _as_csv(good.take(rows), style), int(dirt[number]), kinds)
+        path = folder / "sales" / f"{_file_name(first, unit)}.csv{'.gz' if number % 10 == 7 else ''}"
+        _write(path, text, FIRST_DAY + timedelta(days=first + unit))
+        written.append(path)
+        progress()
+    _write_late(folder, good.take(np.flatnonzero(late)))
+    corrected = _write_corrections(folder, random, good.take(np.flatnonzero(~late)))
+    copied = next(path for path in written[len(written) // 3 :] if path.suffix == ".csv")
+    _write(copied.with_name(f"{copied.stem} (copy).csv"), copied.read_bytes(), LAST_DAY)
+    _write_dimensions(folder, random)
+    truth: dict[str, object] = {
+        "lines": lines + corrected,
+        "dirty": dict(sorted(kinds.items())),
+        "quarantined": sum(kinds.values()),
+        "duplicates": repeated + corrected,
+        "copies": 1,
+        "as_of": LAST_DAY.isoformat(),
+    }
+    (folder / "generated.json").write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
+    return truth
+
+
+def _make_lines(random: np.random.Generator, count: int) -> _Lines:
+    """Draw lines: baskets by season and weekday, customers and people of very uneven activity."""
+    baskets = count // 2 + 10
+    sizes = np.cumsum(1 + random.poisson(1.4, baskets))
+    baskets = int(np.searchsorted(sizes, count)) + 1
+    basket = np.searchsorted(sizes[:baskets], np.arange(count), side="right")
+    days = (LAST_DAY - FIRST_DAY).days + 1
+    dates = [FIRST_DAY + timedelta(days=n) for n in range(days)]
+    weight = np.array(
+        [_SEASON[d.month - 1] * (1.4 if d.weekday() >= 5 else 1.0) * (1 + n / days) for n, d in enumerate(dates)]
+    )
+    day = np.sort(random.choice(days, baskets, p=weight / weight.sum()))
+    activity = random.lognormal(0, 1.3, CUSTOMERS)
+    customer = random.choice(CUSTOMERS, baskets, p=activity / activity.sum())
+    home = random.integers(0, STORES, CUSTOMERS)
+    store = np.where(random.random(baskets) < 0.8, home[customer], random.integers(0, STORES, baskets))
+    per_store = PEOPLE // STORES
+    skill = np.cumsum(random.lognormal(0, 0.5, (STORES, per_store)), axis=1)
+    drawn = random.random(baskets) * skill[store, -1]
+    person = store * per_store + (skill[store] < drawn[:, None]).sum(axis=1)
+    person = np.where(random.random(baskets) < 0.05, random.integers(0, PEOPLE, baskets), person)
+    payment = random.integers(0, 3, baskets)
+    names = len(_products())
+    prices = random.integers(99, 15_000, names)
+    product = (random.integers(0, names, baskets)[basket] + np.arange(count) * 7) % names
+    quantity = np.minimum(random.geometric(0.55, count), 12)
+    returned = random.random(count) < _RETURNS
+    first = np.concatenate([[0], sizes[: baskets - 1]])
+    return _Lines(
+        basket=np.where(returned, -basket - 1, basket + 1),
+        line_no=np.arange(count) - first[basket] + 1,
+        customer=customer[basket] + 1,
+        store=store[basket] + _FIRST_STORE,
+        product=product,
+        day=day[basket],
+        person=person[basket] + 1,
+        cents=(prices[product] * random.choice([100, 100, 100, 90, 80], count)) // 100,
+        quantity=np.where(returned, -1, quantity),
+        payment=payment[basket],
+    )
+
+
+def _products() -> list[str]:
+    return [f"{good} {size}" for good in _GOODS.split(",") for size in _SIZES]
+
+
+def _unit(lines: int) -> int:
+    """Days per drop: a drop should hold some hundred lines."""
+    days = (LAST_DAY - FIRST_DAY).days + 1
+    return 1 if lines / days >= 500 else 7 if lines / days * 7 >= 500 else 30
+
+
+def _file_name(day: int, unit: int) -> str:
+    first = FIRST_DAY + timedelta(days=day)
+    return f"{first:%Y/%m}/sales-{first}" + ("" if unit == 1 else f"-{unit}-days")
+
+
+def _spread(random: np.random.Generator, count: int, places: int) -> np.ndarray:
+    """Spread a count over places as evenly as it goes, so that no drop is bad enough to be held."""
+    shares = np.full(places, count // places)
+    shares[random.permutation(places)[: count % places]] += 1
+    return shares
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How a drop is written."""
+
+    extra: bool = False
+    """With a column that the schema does not know."""
+    line_no: bool = False
+    shuffled: bool = False
+    """Columns in another order and case."""
+
+
+def _as_csv(lines: _Lines, style: _Style) -> bytes:
+    """Write lines as CSV."""
+    ids = pa.array(np.abs(lines.basket)).cast(pa.string())
+    prefix = pc.if_else(pa.array(lines.basket < 0), "R", "T")
+    cents = pa.array(lines.cents)
+    columns = {
+        "transaction_id": pc.binary_join_element_wise(prefix, pc.utf8_lpad(ids, 9, "0"), ""),
+        "line_no": pa.array(lines.line_no),
+        "customer_id": pa.array(lines.customer),
+        "store_id": pa.array(lines.store),
+        "product_name": pa.array(_products()).take(pa.array(lines.product)),
+        "sales_date": pa.array(np.datetime64(FIRST_DAY, "D") + lines.day.astype("timedelta64[D]")),
+        "sales_person_id": pa.array(lines.person),
+        "price": _decimal(cents),
+        "quantity": pa.array(lines.quantity),
+        "total_cost": _decimal(pc.multiply(cents, pa.array(lines.quantity))),
+        "payment_mode": pa.array(["card", "cash", "transfer"]).take(pa.array(lines.payment)),
+    }
+    if not style.line_no:
+        del columns["line_no"]
+    if style.extra:
+        promotions = pa.array(["SPRING", None, None, None, "5-FOR-4"])
+        columns["promotion"] = promotions.take(pa.array(lines.product % 5))
+    names = sorted(columns) if style.shuffled else list(columns)
+    table = pa.table({name.upper() if style.shuffled else name: columns[name] for name in names})
+    header = b",".join(name.encode() for name in table.column_names) + b"\n"
+    sink = pa.BufferOutputStream()
+    pacsv.write_csv(table, sink, pacsv.WriteOptions(include_header=False, quoting_style="none"))
+    rows: bytes = sink.getvalue().to_pybytes()
+    return header + rows
+
+
+def _decimal(cents: pa.Array) -> pa.Array:
+    return pc.multiply(cents.cast(pa.decimal128(19, 0)), pa.scalar(Decimal("0.01"))).cast(pa.decimal128(18, 2))
+
+
+def _with_dirt(random: np.random.Generator, text: bytes, count: int, kinds: Counter[str]) -> bytes:
+    """Put broken rows at random places; each is a good row that was broken in one way, all ways in turn."""
+    if not count:
+        return text
+    header, *rows = text.decode().splitlines()
+    names = header.lower().split(",")
+    for _ in range(count):
+        kind = _KINDS[sum(kinds.values()) % len(_KINDS)]
+        kinds[kind] += 1
+        row = rows[int(random.integers(len(rows)))]
+        while row.count(",") != len(names) - 1:  # broken before
+            row = rows[int(random.integers(len(rows)))]
+        rows.insert(int(random.integers(len(rows) + 1)), _broken(row, names, kind))
+    return "\n".join([header, *rows, ""]).encode("utf-8", "surrogateescape")
+
+
+def _broken(row: str, names: list[str], kind: str) -> str:
+    if kind in _WRONG_WIDTH:
+        return _WRONG_WIDTH[kind](row)
+    values = dict(zip(names, row.split(","), strict=True)) | _WRONG_VALUES[kind]
+    return ",".join(values[name] for name in names)
+
+
+def _write_late(folder: Path, lines: _Lines) -> None:
+    """Deliver whole baskets some days after the end of their month."""
+    days = np.datetime64(FIRST_DAY, "D") + lines.day.astype("timedelta64[D]")
+    months = days.astype("datetime64[M]")
+    for month in np.unique(months):
+        delivered = (month + 1).astype("datetime64[D]").item() + timedelta(days=10)
+        text = _as_csv(lines.take(np.flatnonzero(months == month)), _Style())
+        _write(folder / "sales" / "late" / f"late-{month}.csv", text, delivered)
+
+
+def _write_corrections(folder: Path, random: np.random.Generator, lines: _Lines) -> int:
+    """Deliver some baskets again, with one piece more of everything. Gives the lines of it."""
+    bought = np.unique(lines.basket[lines.basket > 0])
+    chosen = random.choice(bought, min(25, len(bought)), replace=False)
+    corrected = lines.take(np.flatnonzero(np.isin(lines.basket, chosen)))
+    more = replace(corrected, quantity=corrected.quantity + 1)
+    _write(folder / "sales" / "corrections" / "corrections-2025-12.csv", _as_csv(more, _Style()), LAST_DAY)
+    return len(corrected.basket)
+
+
+def _write_dimensions(folder: Path, random: np.random.Generator) -> None:
+    """Write the dimensions; some customers, and the two newest sales people, are not there yet."""
+    customers = np.flatnonzero(random.random(CUSTOMERS) >= 0.002) + 1
+    people = np.arange(1, PEOPLE - 1)
+    stores = np.arange(_FIRST_STORE, _FIRST_STORE + STORES)
+    half = customers[: len(customers) // 2]
+    _write_rows(folder / "customers" / "customers-2024-12.csv", _customers(half), date(2024, 12, 31))
+    _write_rows(folder / "customers" / "customers-2025-12.csv", _customers(customers), LAST_DAY)
+    _write_rows(folder / "sales_team" / "sales_team.csv", _people(people), LAST_DAY)
+    _write_rows(folder / "stores" / "stores.csv", _stores(stores), LAST_DAY)
+    products = [
+        [str(n + 1), name, "10.00", "9.50", "2023-12-01", "2025-01-01", ""] for n, name in enumerate(_products())
+    ]
+    header = "id,name,current_price,old_price,created_date,updated_date,expiry_date"
+    _write_rows(folder / "products" / "products.csv", [header.split(","), *products], LAST_DAY)
+
+
+def _name(number: int, salt: int) -> tuple[str, str]:
+    mixed = (number * 2654435761 + salt) % 2**32
+    return _FIRST_NAMES[mixed % len(_FIRST_NAMES)], _LAST_NAMES[mixed // 97 % len(_LAST_NAMES)]
+
+
+def _street(number: int) -> str:
+    return f"{number % 180 + 1} {_STREETS[number % len(_STREETS)]}"
+
+
+def _customers(ids: np.ndarray) -> list[list[str]]:
+    header = "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date"
+    return [header.split(",")] + [
+        [str(n), *_name(n, 1), _street(n), f"{n % 90000 + 10000}", f"+00 {n % 1000:03d} {n:06d}", "2023-11-05"]
+        for n in ids.tolist()
+    ]
+
+
+def _people(ids: np.ndarray) -> list[list[str]]:
+    header = "id,first_name,last_name,manager_id,is_manager,address,pincode,joining_date"
+    per_store = PEOPLE // STORES
+    return [header.split(",")] + [
+        [
+            str(n),
+            *_name(n, 7),
+            str((n - 1) // per_store * per_store + 1),
+            "NY"[n % per_store == 1],
+            _street(n),
+            "",
+            "2022-03-01",
+        ]
+        for n in ids.tolist()
+    ]
+
+
+def _stores(ids: np.ndarray) -> list[list[str]]:
+    header = "id,address,store_pincode,store_manager_name,store_opening_date,reviews"
+    return [header.split(",")] + [
+        [
+            str(n),
+            f'"{_street(n)}, ground floor"',
+            f"{n:05d}",
+            " ".join(_name(n, 3)),
+            "2019-05-01",
+            '"friendly, ""busy"""',
+        ]
+        for n in ids.tolist()
+    ]
+
+
+def _write_rows(path: Path, rows: list[list[str]], delivered: date) -> None:
+    _write(path, "".join(",".join(row) + "\n" for row in rows).encode(), delivered)
+
+
+def _write(path: Path, text: bytes, delivered: date) -> None:
+    """Write a file, with the time of its delivery: three in the morning of that day."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text, 5, mtime=0) if path.suffix == ".gz" else text)
+    stamp = datetime(delivered.year, delivered.month, delivered.day, 3, tzinfo=UTC).timestamp()
+    os.utime(path, (stamp, stamp))

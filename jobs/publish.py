@@ -1,0 +1,82 @@
+"""The last step, publish: load both marts unseen, check them, make them live in one transaction."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jobs.adapters.cluster import Runner
+from jobs.adapters.objects import Store, open_store
+from jobs.finish import Finished, MartRows
+from jobs.ledger import Staged, Warehouse
+from jobs.settings import S3, MySQL, Settings
+from jobs.state import read_parquet
+from marts.errors import Defect, UsageError
+from marts.schema import MARTS
+
+
+@dataclass(frozen=True)
+class Load:
+    """One task: load one part of a mart."""
+
+    target: str
+    mysql: MySQL
+    mart: str
+    generation: int
+    path: str
+    state: str
+    s3: S3
+
+
+def open_warehouse(uri: str, settings: MySQL, read_only: bool = False) -> Warehouse:
+    """Open a target by its address."""
+    if uri.startswith("duckdb:"):
+        from jobs.adapters.warehouse_duckdb import DuckDBWarehouse
+
+        return DuckDBWarehouse(uri, read_only)
+    if uri.startswith("mysql:"):
+        from jobs.adapters.warehouse_mysql import MySQLWarehouse
+
+        return MySQLWarehouse(uri, settings)
+    raise UsageError(
+        f"{uri.partition(':')[0]!r} is no kind of target",
+        "--target",
+        "write duckdb:///path/file.duckdb or mysql://user[:password]@host:port/database",
+    )
+
+
+def run_load(work: Load) -> None:
+    """Load one part, in a worker."""
+    warehouse = open_warehouse(work.target, work.mysql)
+    try:
+        rows = read_parquet(open_store(work.state, work.s3), work.path)
+        warehouse.load(MARTS[work.mart], work.generation, rows)
+    finally:
+        warehouse.close()
+
+
+def stage(
+    warehouse: Warehouse,
+    runner: Runner,
+    settings: Settings,
+    store: Store,
+    rows: MartRows,
+    progress: Callable[[], None],
+) -> Staged:
+    """Load a mart as a generation that no reader sees, and check that every row arrived once."""
+    mart = MARTS[rows.mart]
+    generation = warehouse.stage(mart)
+    parts: Sequence[Finished] = [part for part in rows.parts if part.rows]
+    if warehouse.loaders:
+        work = [
+            Load(settings.target or "", settings.mysql, rows.mart, generation, part.path, store.uri, settings.s3)
+            for part in parts
+        ]
+        for _ in runner(f"Load{mart.name.title().replace('_', '')}", run_load, work, warehouse.loaders):
+            progress()
+    else:
+        for part in parts:
+            warehouse.load(mart, generation, read_parquet(store, part.path))
+            progress()
+    arrived = warehouse.count(mart, generation)
+    if arrived != rows.rows:
+        raise Defect(f"{arrived:,} of {rows.rows:,} rows arrived in {mart.table}", "target", "run again")
+    return Staged(mart, generation, rows.fingerprint, rows.rows)

@@ -1,0 +1,163 @@
+"""Reports and plans for a terminal: tables and sentences, readable without colour."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from jobs.ledger import Generation, RunRecord
+from jobs.plan import Plan, PlannedDrop
+from jobs.report import DropReport, RunReport
+
+_SHOWN = 20
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> Table:
+    """Make a neat table; columns whose number is in ``right`` are aligned to the right."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="right" if number in right else "left", header_style="dim", overflow="fold")
+    for row in rows:
+        made.add_row(*(safe(value) for value in row))
+    return made
+
+
+def safe(value: object) -> Text:
+    """Show any value as plain text: control characters, and thus terminal escapes, are made visible."""
+    shown = f"{value:,}" if isinstance(value, int | Decimal) and not isinstance(value, bool) else str(value)
+    return Text("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown))
+
+
+def report(done: RunReport) -> RenderableType:
+    """Render what a run did."""
+    parts: list[RenderableType] = [Text(_headline(done), style="bold green" if not done.exit_code else "bold red")]
+    if done.error:
+        parts += [safe(f"error: {done.error.what}"), safe(f"where: {done.error.where}")]
+        parts += [safe(f"hint: {done.error.hint}")] if done.error.hint else []
+    else:
+        parts += [Text(""), _totals(done), Text(""), _marts(done)]
+    if done.drops:
+        parts += [Text(""), *_drops(done.drops)]
+    if done.warnings:
+        parts += [Text(""), *(safe(f"warning: {warning}") for warning in done.warnings)]
+    if done.seconds:
+        steps = " · ".join(f"{step} {seconds:.1f}" for step, seconds in done.seconds.items())
+        total = (done.ended_at - done.started_at).total_seconds()
+        parts += [Text(""), Text(f"seconds: {steps} · in all {total:.1f}", style="dim")]
+    return Group(*parts)
+
+
+def _headline(done: RunReport) -> str:
+    meaning = {
+        "published": "published: both marts are live" if len(done.marts) > 1 else "published: the mart is live",
+        "unchanged": "unchanged: the live marts were already right",
+        "failed": "failed: nothing was published, the live marts are untouched",
+    }[done.outcome]
+    more = {65: ", but some drops were left out", 75: ", but a drop changed while it was read: run again"}
+    return f"run {done.run_id} {meaning}{more.get(done.exit_code, '') if done.outcome != 'failed' else ''}"
+
+
+def _totals(done: RunReport) -> Table:
+    totals = done.totals
+    names = ("drops", "read now", "lines read", "clean", "quarantined", "duplicates", "months", "rolled up now")
+    values = (
+        totals.drops,
+        totals.scanned,
+        totals.rows_read,
+        totals.clean,
+        totals.quarantined,
+        totals.duplicates,
+        done.months,
+        len(done.months_rolled_up),
+    )
+    return table("sales", names, [values], range(len(names)))
+
+
+def _marts(done: RunReport) -> Table:
+    rows = [(m.table, m.rows, m.total_sales, "loaded" if m.changed else "was right") for m in done.marts]
+    return table("marts", ("table", "rows", "total_sales", ""), rows, (1, 2))
+
+
+def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
+    """Show the drops that need a look, and count the others."""
+    look = [drop for drop in drops if drop.state in ("rejected", "held", "deferred")]
+    others = Counter(
+        drop.state if drop.state in ("duplicate", "withdrawn") else drop.change for drop in drops if drop not in look
+    )
+    shown: list[RenderableType] = []
+    if others:
+        shown.append(Text("drops: " + ", ".join(f"{count:,} {name}" for name, count in sorted(others.items()))))
+    if look:
+        rows = [(drop.state, drop.key, drop.reason, _examples(drop)) for drop in look[:_SHOWN]]
+        shown.append(table("drops left out", ("state", "drop", "why", "most common reasons"), rows))
+    if len(look) > _SHOWN:
+        shown.append(Text(f"… and {len(look) - _SHOWN:,} more"))
+    return shown
+
+
+def _examples(drop: DropReport) -> str:
+    return "; ".join(f"{r.rows:,} x {r.rule}, as in line {r.line:,}" for r in drop.reasons)
+
+
+def plan(planned: Plan, months: Sequence[str], older_rules: int) -> RenderableType:
+    """Render what a build would do."""
+    look = [drop for drop in planned.drops if _state(drop) != "known"]
+    counts = Counter(_state(drop) for drop in planned.drops)
+    counts["vanished"] += len(planned.vanished)
+    summary = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()) if count)
+    parts: list[RenderableType] = [Text(f"drops: {summary or 'none'}", style="bold")]
+    rows = [(_state(drop), drop.delivery.key, drop.delivery.size, _note(drop)) for drop in look[:_SHOWN]]
+    rows += [("vanished", record.object_key, record.size, "its lines leave the marts") for record in planned.vanished]
+    if rows:
+        parts += [Text(""), table("", ("state", "drop", "bytes", "months, or why"), rows, (2,))]
+    if len(look) > _SHOWN:
+        parts.append(Text(f"… and {len(look) - _SHOWN:,} more"))
+    changes = ", ".join(months) if months else "none that is known before the drops are read" if look else "none"
+    parts += [Text(""), Text(f"months that change: {changes}")]
+    if older_rules:
+        parts.append(
+            Text(f"{older_rules:,} drops were judged by older row rules: marts build --rescan judges them again")
+        )
+    parts.append(Text("nothing to do" if not rows else "marts build does it", style="dim"))
+    return Group(*parts)
+
+
+def _state(drop: PlannedDrop) -> str:
+    return "rejected" if drop.rejected else "duplicate" if drop.duplicate_of else drop.change
+
+
+def _note(drop: PlannedDrop) -> str:
+    if drop.rejected:
+        return drop.rejected
+    return f"same content as {drop.duplicate_of}" if drop.duplicate_of else ", ".join(drop.months)
+
+
+def status(live: Iterable[Generation], runs: Sequence[RunRecord], marts: Sequence[str]) -> RenderableType:
+    """Render what is live, and the last runs."""
+    now = {generation.mart: generation for generation in live}
+    rows = [
+        (name, g.row_count, g.as_of_date, g.run_id, g.published_at[:19])
+        if (g := now.get(name))
+        else (name, 0, "", "", "never")
+        for name in marts
+    ]
+    shown = table("live", ("mart", "rows", "as_of", "run", "published (UTC)"), rows, (1,))
+    last = [(r.run_id, r.started_at[:19], r.as_of_date, r.outcome, r.exit_code, r.error) for r in runs]
+    names = ("run", "started (UTC)", "as_of", "outcome", "exit", "error")
+    return Group(shown, Text(""), table("last runs", names, last, (4,)) if last else Text("no run yet"))
+
+
+def checks(found: Iterable[tuple[str, bool, str]]) -> Table:
+    """Render what the doctor found."""
+    return table(
+        "", ("", "what", "seen, or what to do"), [("ok" if ok else "FAIL", what, text) for what, ok, text in found]
+    )
+
+
+def error(what: str, where: str, hint: str) -> str:
+    """Render an error as plain text: what, where, and what to do."""
+    shown = f"error: {f'{where}: ' if where else ''}{what}"
+    return "\n".join([shown, "", f"hint: {hint}"]) if hint else shown

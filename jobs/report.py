@@ -1,0 +1,96 @@
+"""The RunReport: the one object that the ledger, --json, the log and the terminal all render."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from jobs.state import Reason
+from marts.errors import MartsError
+
+Outcome = Literal["published", "unchanged", "failed"]
+DropState = Literal["live", "duplicate", "rejected", "held", "deferred", "withdrawn"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class DropReport(_Part):
+    """One drop that is new, that changed, or that is not live."""
+
+    kind: str
+    key: str
+    change: Literal["new", "replaced", "known", "vanished"]
+    state: DropState
+    reason: str = ""
+    rows_read: int = 0
+    clean: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    reasons: tuple[Reason, ...] = ()
+    """The most common reasons for quarantine."""
+
+
+class MartReport(_Part):
+    """One mart after the run."""
+
+    name: str
+    table: str
+    rows: int
+    total_sales: Decimal
+    changed: bool
+    """False if the live rows were already right."""
+
+
+class Totals(_Part):
+    """Sums over all drops that are there now: rows read = clean + quarantined + duplicates."""
+
+    drops: int = 0
+    scanned: int = 0
+    """Drops that this run read."""
+    rows_read: int = 0
+    clean: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    counted: int = 0
+    """Clean lines up to as_of: those that the marts are made of."""
+
+
+class Problem(_Part):
+    """Why a run failed."""
+
+    what: str
+    where: str
+    hint: str
+
+    @classmethod
+    def of(cls, error: MartsError) -> "Problem":
+        return cls(what=error.what, where=error.where, hint=error.hint)
+
+
+class RunReport(_Part):
+    """What a run did."""
+
+    run_id: str
+    outcome: Outcome
+    exit_code: int
+    as_of: str
+    source: str
+    target: str
+    state: str
+    started_at: datetime
+    ended_at: datetime
+    totals: Totals = Totals()
+    drops: tuple[DropReport, ...] = ()
+    marts: tuple[MartReport, ...] = ()
+    months_rolled_up: tuple[str, ...] = ()
+    months: int = 0
+    """Months with any line up to as_of."""
+    unknown: dict[str, int] = {}
+    """Lines whose customer, sales person or store has no dimension row."""
+    warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = {}
+    """Per step."""
+    error: Problem | None = None

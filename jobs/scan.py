@@ -1,0 +1,139 @@
+"""Step 2, scan: every drop is read once, by splits; what was found is remembered in the catalog."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from jobs.adapters.cluster import Runner
+from jobs.plan import PlannedDrop
+from jobs.scan_task import LEAF, ScanSettings, Split, SplitResult, content_hash, is_compressed, scan_name, scan_pack
+from jobs.state import Catalog, Delivery, Manifest, MonthLines, Reason
+
+_SMALL = 256
+"""Drops that one task reads at most."""
+_REMEMBER_EVERY = 500
+"""Drops after which the catalog is written: a run that is killed loses at most these."""
+
+
+def scan_drops(
+    runner: Runner,
+    settings: ScanSettings,
+    drops: Sequence[PlannedDrop],
+    catalog: Catalog,
+    progress: Callable[[], None],
+) -> None:
+    """Scan drops and record what they hold. A drop that changed meanwhile is left out: plan again."""
+    deliveries = [drop.delivery for drop in drops]
+    splits = {delivery.id: splits_of(delivery, settings.split_bytes) for delivery in deliveries}
+    whole = _run(runner, settings, splits, catalog, progress)
+    if whole:
+        _run(runner, settings, {d.id: [Split(d, 0)] for d in whole}, catalog, progress)
+
+
+def _run(
+    runner: Runner,
+    settings: ScanSettings,
+    splits: dict[str, list[Split]],
+    catalog: Catalog,
+    progress: Callable[[], None],
+) -> list[Delivery]:
+    """Scan splits; give the drops whose records span lines, which must be read as a whole."""
+    packs = pack([split for parts in splits.values() for split in parts], settings.split_bytes)
+    results: dict[str, list[SplitResult]] = defaultdict(list)
+    complete: list[Manifest] = []
+    unsplittable: list[Delivery] = []
+    for _, found in runner("ScanDrops", scan_pack, [(settings, splits) for splits in packs]):
+        for result in found:
+            delivery = result.split.delivery
+            results[delivery.id].append(result)
+            if len(results[delivery.id]) < len(splits[delivery.id]):
+                continue
+            parts = results.pop(delivery.id)
+            if any(part.unsplittable for part in parts):
+                unsplittable.append(delivery)
+                continue
+            if not any(part.changed for part in parts):
+                complete.append(merge(settings, parts))
+            progress()
+        if len(complete) >= _REMEMBER_EVERY:
+            catalog.add(complete)
+            complete = []
+    catalog.add(complete)
+    return unsplittable
+
+
+def splits_of(delivery: Delivery, split_bytes: int) -> list[Split]:
+    """Cut a large uncompressed drop into byte ranges; leave others whole."""
+    step = max(split_bytes // LEAF, 1) * LEAF if split_bytes >= LEAF else split_bytes
+    if is_compressed(delivery.key) or delivery.size <= step * 3 // 2:
+        return [Split(delivery, 0)]
+    starts = range(0, delivery.size, step)
+    return [Split(delivery, n, start, min(start + step, delivery.size)) for n, start in enumerate(starts)]
+
+
+def pack(splits: Sequence[Split], split_bytes: int) -> list[tuple[Split, ...]]:
+    """Put small splits together, so that each task has about the same to do."""
+    packs: list[list[Split]] = []
+    room = 0
+    for split in splits:
+        size = (split.stop if split.stop is not None else split.delivery.size) - split.start
+        if not packs or size > room or len(packs[-1]) >= _SMALL:
+            packs.append([])
+            room = split_bytes
+        packs[-1].append(split)
+        room -= size
+    return [tuple(pack) for pack in packs]
+
+
+def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
+    """Put the results of all splits of one delivery together."""
+    results = sorted(results, key=lambda result: result.split.number)
+    delivery = results[0].split.delivery
+    scan = scan_name(settings, delivery)
+    rejected = next((result.rejected for result in results if result.rejected), "")
+    if rejected:
+        return Manifest(delivery=delivery, scan=scan, rules=settings.rules, rejected=rejected)
+    before = np.cumsum([0, *(result.lines for result in results)])
+    reasons = [
+        reason.model_copy(update={"line": reason.line + int(lines)})
+        for result, lines in zip(results, before, strict=False)
+        for reason in result.reasons
+    ]
+    return Manifest(
+        delivery=delivery,
+        scan=scan,
+        rules=settings.rules,
+        content=content_hash(leaf for result in results for leaf in result.leaves),
+        rows_read=sum(result.rows_read for result in results),
+        quarantined=sum(result.quarantined for result in results),
+        months=_merge_months(results),
+        files=tuple(file for result in results for file in result.files),
+        quarantine=tuple(key for result in results for key in result.quarantine),
+        split_lines=tuple(result.lines for result in results),
+        reasons=_merge_reasons(reasons),
+        extra_columns=results[0].extra_columns,
+        currencies=tuple(sorted({currency for result in results for currency in result.currencies})),
+    )
+
+
+def _merge_months(results: Sequence[SplitResult]) -> dict[str, MonthLines]:
+    months = sorted({month for result in results for month in result.months})
+    return {
+        month: MonthLines(
+            rows=sum(part.rows for part in parts),
+            last_day=max(part.last_day for part in parts),
+            files=tuple(file for part in parts for file in part.files),
+        )
+        for month in months
+        for parts in [[result.months[month] for result in results if month in result.months]]
+    }
+
+
+def _merge_reasons(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    """Add up equal rules, most frequent first; the first example is kept."""
+    merged: dict[str, Reason] = {}
+    for reason in reasons:
+        known = merged.get(reason.rule)
+        merged[reason.rule] = known.model_copy(update={"rows": known.rows + reason.rows}) if known else reason
+    return tuple(sorted(merged.values(), key=lambda reason: (-reason.rows, reason.rule)))

@@ -1,0 +1,426 @@
+"""The task of step 2: read splits of drops, keep clean rows as Parquet, put bad rows into quarantine.
+
+A task reads one split of a large drop, or several small drops. It returns counts; rows go to the state.
+"""
+
+import gzip
+import hashlib
+import io
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.adapters.objects import ObjectVersion, Store, VersionReader, open_store
+from jobs.settings import S3
+from jobs.state import BUCKETS, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
+from marts.checks import Checked, check_rows
+from marts.errors import DropRejected, ObjectChanged
+from marts.policy import Policy
+from marts.records import MAX_RECORD, BadRow, Header, Records, find_records, has_odd_line, read_columns, read_header
+from marts.schema import KINDS, SALES
+
+SCAN_VERSION = 1
+"""Raise it when clean rows of the same drop would come out differently."""
+LEAF = 8 << 20
+"""The hash of an object is the hash of the hashes of its leaves, so that splits can be hashed apart."""
+MAX_HEADER = 1 << 20
+TABLES = "tables/"
+"""Where the state keeps snapshots of dimensions that come from a database: drops like any other."""
+_TAIL = 64 << 10
+_GROUP_ROWS = 1 << 16
+_HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """What a scan task needs to know; equal settings give equal results."""
+
+    source: str
+    state: str
+    s3: S3
+    policy: Policy
+    delimiter: str
+    split_bytes: int
+    max_inflated_bytes: int
+
+    @property
+    def rules(self) -> str:
+        """Name the rules that rows are judged by."""
+        policy = self.policy
+        tolerance = str(policy.total_cost_tolerance)
+        return name_of(SCAN_VERSION, self.delimiter, policy.business_timezone, policy.allow_returns, tolerance)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A share of one delivery: bytes from start to stop, or all of it if stop is None."""
+
+    delivery: Delivery
+    number: int
+    start: int = 0
+    stop: int | None = None
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """What one split held."""
+
+    split: Split
+    rejected: str = ""
+    changed: str = ""
+    """The object is no longer the planned version."""
+    unsplittable: bool = False
+    """A record spans lines: the drop must be read as a whole."""
+    leaves: tuple[str, ...] = ()
+    rows_read: int = 0
+    lines: int = 0
+    months: dict[str, MonthLines] = field(default_factory=dict)
+    files: tuple[LinesFile, ...] = ()
+    quarantine: tuple[str, ...] = ()
+    quarantined: int = 0
+    reasons: tuple[Reason, ...] = ()
+    extra_columns: tuple[str, ...] = ()
+    currencies: tuple[str, ...] = ()
+
+
+def is_compressed(key: str) -> bool:
+    return key.lower().endswith(".gz")
+
+
+def scan_pack(work: tuple[ScanSettings, tuple[Split, ...]]) -> list[SplitResult]:
+    """Scan the splits of one task. Data that is wrong is a result, not an error."""
+    settings, splits = work
+    return [scan_split(settings, split) for split in splits]
+
+
+def scan_split(settings: ScanSettings, split: Split) -> SplitResult:
+    """Scan one split: parse, check, write. Writing again gives the same files."""
+    state = open_store(settings.state, settings.s3)
+    source = state if split.delivery.key.startswith(TABLES) else open_store(settings.source, settings.s3)
+    try:
+        if split.delivery.size == 0:
+            return SplitResult(split, rejected="the object is empty")
+        if split.stop is None:
+            return _scan_whole(settings, split, source, state)
+        return _scan_range(settings, split, source, state)
+    except DropRejected as error:
+        return SplitResult(split, rejected=error.what)
+    except ObjectChanged as error:
+        return SplitResult(split, changed=error.what)
+
+
+def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Store) -> SplitResult:
+    hasher = LeafHasher()
+    raw = io.BufferedReader(_Hashing(VersionReader(source, split.delivery.version), hasher), LEAF)
+    compressed = is_compressed(split.delivery.key)
+    text: io.BufferedIOBase = gzip.GzipFile(fileobj=raw) if compressed else raw
+    try:
+        first = text.readline(MAX_HEADER)
+        sink = _Sink(settings, split, read_header(first, KINDS[split.delivery.kind], settings.delimiter), state)
+        sink.skip_lines(1)
+        for block in _blocks(text, settings.split_bytes, settings.max_inflated_bytes):
+            sink.take(block)
+        while raw.read(LEAF):
+            pass
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DropRejected(f"the gzip is truncated or damaged: {error}") from error
+    return sink.result(hasher.leaves())
+
+
+def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Store) -> SplitResult:
+    assert split.stop is not None
+    version, kind = split.delivery.version, KINDS[split.delivery.kind]
+    first = _first_line(source, version)
+    before = 1 if split.start else 0
+    data = source.read(version, split.start - before, split.stop)
+    hasher = LeafHasher()
+    hasher.update(data[before:])
+    begin = data.find(b"\n") + 1 if before else len(first)
+    if before and not begin:
+        return SplitResult(split, unsplittable=True)
+    tail = b"" if data.endswith(b"\n") else _rest_of_line(source, version, split.stop)
+    if tail is None:
+        return SplitResult(split, unsplittable=True)
+    block = memoryview(data)[begin:].tobytes() + tail
+    if has_odd_line(block):
+        return SplitResult(split, unsplittable=True)
+    sink = _Sink(settings, split, read_header(first, kind, settings.delimiter), state)
+    sink.skip_lines(0 if before else 1)
+    sink.take(_Block(block))
+    return sink.result(hasher.leaves())
+
+
+def _first_line(source: Store, version: ObjectVersion) -> bytes:
+    for size in (_TAIL, MAX_HEADER):
+        data = source.read(version, 0, min(size, version.size))
+        if b"\n" in data:
+            return data[: data.index(b"\n") + 1]
+    raise DropRejected(f"the header is longer than {MAX_HEADER:,} bytes")
+
+
+def _rest_of_line(source: Store, version: ObjectVersion, start: int) -> bytes | None:
+    """Read on to the end of the line; None if it is longer than a record may be."""
+    rest = b""
+    while start < version.size and len(rest) <= MAX_RECORD:
+        data = source.read(version, start, min(start + _TAIL, version.size))
+        if b"\n" in data:
+            return rest + data[: data.index(b"\n") + 1]
+        rest, start = rest + data, start + len(data)
+    return rest if start >= version.size else None
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Whole records, or the start of a record that is too long to be kept."""
+
+    text: bytes
+    oversized: int = 0
+    """Bytes of the record that is too long."""
+
+
+def _blocks(text: io.BufferedIOBase, size: int, most: int) -> Iterator[_Block]:
+    """Cut a stream into blocks of whole records, with bounded memory whatever it holds."""
+    rest, taken = b"", 0
+    while True:
+        data = text.read(size)
+        taken += len(data)
+        if taken > most:
+            raise DropRejected(f"it inflates to more than {most:,} bytes")
+        rest += data
+        if not data:
+            break
+        cut = _last_cut(rest)
+        if cut:
+            yield _Block(rest[:cut])
+            rest = rest[cut:]
+        elif len(rest) > MAX_RECORD:
+            start, total = rest[:MAX_RECORD], len(rest)
+            while b"\n" not in (rest := text.read(size)) and rest:
+                total += len(rest)
+                taken += len(rest)
+                if taken > most:
+                    raise DropRejected(f"it inflates to more than {most:,} bytes")
+            end = rest.find(b"\n") + 1
+            yield _Block(start, total + end)
+            rest = rest[end:]
+    if rest:
+        yield _Block(rest)
+
+
+def _last_cut(text: bytes) -> int:
+    """Find where the last whole record of a block ends; 0 if nowhere."""
+    cut = text.rfind(b"\n") + 1
+    if not cut or b'"' not in text:
+        return cut
+    codes = np.frombuffer(text, np.uint8)
+    newlines = np.flatnonzero(codes == ord("\n"))
+    quotes = np.flatnonzero(codes == ord('"'))
+    even = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
+    # A record is no longer than MAX_RECORD: no border near the end means that a quote stands wrong.
+    return int(even[-1]) + 1 if len(even) and len(text) - even[-1] <= MAX_RECORD else cut
+
+
+class _Sink:
+    """Takes the blocks of one split, writes their rows, and counts."""
+
+    def __init__(self, settings: ScanSettings, split: Split, header: Header, state: Store) -> None:
+        self._settings, self._split, self._header, self._state = settings, split, header, state
+        self._kind = KINDS[split.delivery.kind]
+        self._scan = scan_name(settings, split.delivery)
+        self._blocks = self._lines = self._rows = 0
+        self._months: dict[str, list[tuple[LinesFile, date]]] = {}
+        self._files: list[LinesFile] = []
+        self._quarantine: list[str] = []
+        self._quarantined = 0
+        self._reasons: Counter[str] = Counter()
+        self._examples: dict[str, tuple[str, int]] = {}
+        self._currencies: set[str] = set()
+
+    def skip_lines(self, count: int) -> None:
+        self._lines += count
+
+    def take(self, block: _Block) -> None:
+        """Check the rows of one block and write them."""
+        if block.oversized:
+            rule = (f"longer than {MAX_RECORD:,} bytes", "")
+            shown = block.text[:1000].decode("utf-8", "backslashreplace")
+            self._write_bad([BadRow(0, f"{shown}… ({block.oversized:,} bytes)", (rule,))])
+            self._rows += 1
+            self._lines += 1
+        else:
+            self._take_records(find_records(block.text, self._settings.delimiter))
+        self._blocks += 1
+
+    def _take_records(self, records: Records) -> None:
+        text, rows, wrong = read_columns(records, self._header, self._settings.delimiter)
+        checked = check_rows(self._kind, self._header, text, self._settings.policy)
+        bad = [*records.bad, *wrong, *_bad_rows(records, rows, checked)]
+        if bad:
+            self._write_bad(sorted(bad, key=lambda row: row.line))
+        if checked.clean.num_rows:
+            if self._kind is SALES:
+                self._write_lines(checked.clean)
+            else:
+                self._write_dimension(checked.clean)
+        self._rows += checked.clean.num_rows + len(bad)
+        self._lines += records.line_count
+
+    def _name(self) -> str:
+        return f"s{self._split.number:05d}-b{self._blocks:05d}.parquet"
+
+    def _write_bad(self, bad: list[BadRow]) -> None:
+        table = pa.table(
+            {
+                "split": pa.array([self._split.number] * len(bad), pa.int32()),
+                "line": pa.array([self._lines + row.line + 1 for row in bad], pa.int64()),
+                "raw": pa.array([row.raw for row in bad], pa.string()),
+                "reasons": pa.array(
+                    [[_words(*reason) for reason in row.reasons] for row in bad], pa.list_(pa.string())
+                ),
+            }
+        )
+        key = f"quarantine/{self._kind.name}/drop={self._scan}/{self._name()}"
+        write_parquet(self._state, key, table)
+        self._quarantine.append(key)
+        self._quarantined += len(bad)
+        for row in bad:
+            for rule, value in row.reasons:
+                self._reasons[rule] += 1
+                self._examples.setdefault(rule, (value or row.raw[:80], self._lines + row.line + 1))
+
+    def _write_dimension(self, rows: pa.Table) -> None:
+        key = f"dimensions/{self._kind.name}/drop={self._scan}/{self._name()}"
+        write_parquet(self._state, key, rows)
+        self._files.append(LinesFile(path=key, rows=rows.num_rows))
+
+    def _write_lines(self, lines: pa.Table) -> None:
+        """Write clean lines by month, and within a month by bucket."""
+        if lines["currency"].null_count < lines.num_rows:
+            self._currencies.update(value for value in pc.unique(lines["currency"]).to_pylist() if value)
+        days = lines["sales_date"].to_numpy()
+        months = days.astype("datetime64[M]").astype(np.int64)
+        hashed = lines["customer_id"].to_numpy().astype(np.uint64) * _HASH_SALT
+        buckets = (hashed >> np.uint64(60)).astype(np.int64)
+        distinct = np.unique(months)
+        places = np.searchsorted(distinct, months) * BUCKETS + buckets
+        order = np.argsort(places.astype(np.uint16) if len(distinct) < 4096 else places, kind="stable")
+        table = lines.append_column("bucket", pa.array(buckets, pa.uint8())).take(pa.array(order))
+        borders = np.searchsorted(places[order], np.arange(len(distinct) * BUCKETS + 1))
+        for place, month in enumerate(distinct):
+            name, last_day = str(np.datetime64(int(month), "M")), days[months == month].max().item()
+            self._write_month(table, name, last_day, borders[place * BUCKETS :][: BUCKETS + 1])
+
+    def _write_month(self, table: pa.Table, month: str, last_day: date, borders: np.ndarray) -> None:
+        """Write the lines of one month; the borders of its buckets become those of the row groups."""
+        start, stop = int(borders[0]), int(borders[-1])
+        rows = stop - start
+        groups = [(int(a) - start, int(b) - start) for a, b in pairwise(borders) if b > a]
+        key = f"lines/month={month}/drop={self._scan}/{self._name()}"
+        write_parquet(self._state, key, table.slice(start, rows), groups if rows > _GROUP_ROWS else None)
+        self._months.setdefault(month, []).append((LinesFile(path=key, rows=rows), last_day))
+
+    def result(self, leaves: Iterable[str]) -> SplitResult:
+        """Sum up what the split held."""
+        months = {
+            month: MonthLines(
+                rows=sum(file.rows for file, _ in files),
+                last_day=max(last for _, last in files).isoformat(),
+                files=tuple(file for file, _ in files),
+            )
+            for month, files in sorted(self._months.items())
+        }
+        return SplitResult(
+            split=self._split,
+            leaves=tuple(leaves),
+            rows_read=self._rows,
+            lines=self._lines,
+            months=months,
+            files=tuple(self._files),
+            quarantine=tuple(self._quarantine),
+            quarantined=self._quarantined,
+            reasons=tuple(
+                Reason(rule=rule, rows=rows, example=self._examples[rule][0], line=self._examples[rule][1])
+                for rule, rows in self._reasons.items()
+            ),
+            extra_columns=self._header.extra if self._kind is SALES else (),
+            currencies=tuple(sorted(self._currencies)),
+        )
+
+
+def _bad_rows(records: Records, rows: np.ndarray, checked: Checked) -> list[BadRow]:
+    return [
+        BadRow(int(records.lines[rows[row]]), records.raw(int(rows[row])), tuple(reasons))
+        for row, reasons in checked.reasons.items()
+    ]
+
+
+def _words(rule: str, value: str) -> str:
+    return f"{rule}: {value}" if value else rule
+
+
+def scan_name(settings: ScanSettings, delivery: Delivery) -> str:
+    """Name the scan of a delivery by the rules it is judged by."""
+    return name_of(delivery.id, settings.rules)
+
+
+class LeafHasher:
+    """Hashes a stream by leaves of fixed size."""
+
+    def __init__(self) -> None:
+        self._leaf, self._filled = hashlib.sha256(), 0
+        self._leaves: list[str] = []
+
+    def update(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            part = view[: LEAF - self._filled]
+            self._leaf.update(part)
+            self._filled += len(part)
+            view = view[len(part) :]
+            if self._filled == LEAF:
+                self._end_leaf()
+
+    def _end_leaf(self) -> None:
+        self._leaves.append(self._leaf.hexdigest())
+        self._leaf, self._filled = hashlib.sha256(), 0
+
+    def leaves(self) -> list[str]:
+        """End the stream; give the hash of each leaf."""
+        if self._filled:
+            self._end_leaf()
+        return self._leaves
+
+
+class _Hashing(io.RawIOBase):
+    """Passes bytes on, and hashes them."""
+
+    def __init__(self, inner: VersionReader, hasher: LeafHasher) -> None:
+        self._inner, self._hasher = inner, hasher
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        count = self._inner.readinto(buffer)
+        self._hasher.update(bytes(memoryview(buffer)[:count]))
+        return count
+
+
+def content_hash(leaves: Iterable[str]) -> str:
+    """Hash an object from the hashes of its leaves."""
+    return hashlib.sha256("".join(leaves).encode()).hexdigest()
+
+
+def hash_object(source: Store, version: ObjectVersion) -> str:
+    """Hash an object by reading it."""
+    hasher = LeafHasher()
+    for start in range(0, version.size, LEAF):
+        hasher.update(source.read(version, start, min(start + LEAF, version.size)))
+    return content_hash(hasher.leaves())

@@ -1,0 +1,204 @@
+"""The state: Parquet files and a catalog of what was scanned. A cache of facts, all of it can be made again.
+
+::
+
+    catalog/<hash>.json                                  what each scanned drop holds
+    lines/month=YYYY-MM/drop=<scan>/*.parquet            clean lines, by bucket
+    dimensions/<kind>/drop=<scan>/*.parquet              clean dimension rows
+    quarantine/<kind>/drop=<scan>/*.parquet              bad rows, raw, with reasons
+    facts/month=YYYY-MM/<hash>/<mart>.parquet            what a month says, named by what it was made from
+    marts/<mart>/<fingerprint>/*.parquet                 mart rows, ready to load
+
+Every file is written whole under a name that says what is in it, so that writing it twice does no harm.
+"""
+
+import hashlib
+import json
+from collections.abc import Container, Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from jobs.adapters.objects import ObjectVersion, Store
+
+BUCKETS = 16
+"""Lines of a month are kept by a hash of the customer, so that a large month can be rolled up in parts."""
+_COMPACT_ABOVE = 8
+_DISTINCT = {"transaction_id", "customer_id", "price_cents", "total_cents", "raw"}
+"""Columns whose values seldom repeat: a dictionary would only cost time."""
+_PRUNED = {"customer_id", "bucket"}
+"""Columns by which readers choose row groups."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Delivery(_Value):
+    """One version of one object: the unit that is scanned once."""
+
+    kind: str
+    key: str
+    etag: str
+    size: int
+    modified: str
+
+    @classmethod
+    def of(cls, kind: str, version: ObjectVersion) -> "Delivery":
+        return cls(kind=kind, key=version.key, etag=version.etag, size=version.size, modified=version.modified)
+
+    @property
+    def id(self) -> str:
+        return name_of(self.kind, self.key, self.etag, self.size)
+
+    @property
+    def version(self) -> ObjectVersion:
+        return ObjectVersion(self.key, self.size, self.etag, self.modified)
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """Sort key of deliveries: the time they came, then the name."""
+        return self.modified, self.key
+
+
+class LinesFile(_Value):
+    """One Parquet file of clean rows."""
+
+    path: str
+    rows: int
+
+
+class MonthLines(_Value):
+    """The clean lines of one drop in one month."""
+
+    rows: int
+    last_day: str
+    files: tuple[LinesFile, ...]
+
+
+class Reason(_Value):
+    """A broken rule: how many rows break it, and an example."""
+
+    rule: str
+    rows: int
+    example: str
+    line: int
+
+
+class Manifest(_Value):
+    """What the scan of one delivery found."""
+
+    delivery: Delivery
+    scan: str
+    """Names the scan: the delivery and the rules it was judged by."""
+    rules: str
+    content: str = ""
+    """Hash of the object's bytes."""
+    rejected: str = ""
+    """Why the whole drop cannot be used, if so."""
+    rows_read: int = 0
+    quarantined: int = 0
+    months: dict[str, MonthLines] = {}
+    files: tuple[LinesFile, ...] = ()
+    """Clean rows of a dimension."""
+    quarantine: tuple[str, ...] = ()
+    split_lines: tuple[int, ...] = ()
+    """Physical lines of each split: they turn a line of a split into a line of the file."""
+    reasons: tuple[Reason, ...] = ()
+    extra_columns: tuple[str, ...] = ()
+    currencies: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> int:
+        return self.rows_read - self.quarantined
+
+    @property
+    def bad_ratio(self) -> float:
+        return self.quarantined / self.rows_read if self.rows_read else 0.0
+
+
+_MANIFESTS = TypeAdapter(list[Manifest])
+
+
+def name_of(*parts: Any) -> str:
+    """Name something by what it is made of."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:20]
+
+
+class Catalog:
+    """The manifests of all scanned deliveries, kept as a few JSON objects in the state."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._keys = [version.key for version in store.versions("catalog")]
+        self._manifests: dict[str, Manifest] = {}
+        for key in self._keys:
+            for manifest in _MANIFESTS.validate_json(store.get(key)):
+                self._manifests[manifest.delivery.id] = manifest
+
+    def __getitem__(self, delivery: str) -> Manifest:
+        return self._manifests[delivery]
+
+    def get(self, delivery: str) -> Manifest | None:
+        return self._manifests.get(delivery)
+
+    def forget_all(self) -> None:
+        """Forget everything: all drops are scanned again."""
+        self._manifests.clear()
+
+    def forget_incomplete(self, there: Container[str]) -> None:
+        """Forget manifests whose files are gone: their drops are scanned again."""
+        for delivery, manifest in list(self._manifests.items()):
+            files = [*manifest.files, *(file for month in manifest.months.values() for file in month.files)]
+            if not all(file.path in there for file in files):
+                del self._manifests[delivery]
+
+    def add(self, manifests: Iterable[Manifest]) -> None:
+        """Record scans that are complete, so that no later run repeats them."""
+        added = list(manifests)
+        if not added:
+            return
+        self._manifests.update({manifest.delivery.id: manifest for manifest in added})
+        self._keys.append(self._write(added))
+        if len(self._keys) > _COMPACT_ABOVE:
+            self.compact()
+
+    def compact(self) -> None:
+        """Write everything as one object, and remove the others."""
+        whole = self._write(sorted(self._manifests.values(), key=lambda manifest: manifest.delivery.order))
+        for key in self._keys:
+            if key != whole:
+                self._store.delete(key)
+        self._keys = [whole]
+
+    def _write(self, manifests: list[Manifest]) -> str:
+        data = _MANIFESTS.dump_json(manifests)
+        # Later objects win when they are read in order of their names.
+        number = int(self._keys[-1].split("/")[1].split("-")[0]) + 1 if self._keys else 1
+        key = f"catalog/{number:08d}-{hashlib.sha256(data).hexdigest()[:12]}.json"
+        self._store.put(key, data)
+        return key
+
+
+def write_parquet(store: Store, key: str, table: pa.Table, groups: Iterable[tuple[int, int]] | None = None) -> None:
+    """Write a table as one Parquet object, one row group per (start, stop) if given."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="zstd",
+        use_dictionary=[name for name in table.schema.names if name not in _DISTINCT],
+        write_statistics=[name for name in table.schema.names if name in _PRUNED],
+        store_decimal_as_integer=True,
+    ) as writer:
+        for start, stop in groups or [(0, table.num_rows)]:
+            writer.write_table(table.slice(start, stop - start), row_group_size=max(stop - start, 1))
+    store.put(key, sink.getvalue())
+
+
+def read_parquet(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
+    """Read some columns of a Parquet object."""
+    with store.open(key) as file:
+        return pq.read_table(file, columns=columns, use_threads=False)

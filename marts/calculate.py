@@ -1,0 +1,148 @@
+"""Run the calculations: the .sql files beside this module, by DuckDB, over Arrow tables in memory."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from marts.errors import DataError
+from marts.policy import Policy
+from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart, MartColumn
+
+MEMORY = "700MB"
+"""Working memory of one calculation; it spills to a temporary folder beyond."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one month says, per mart."""
+
+    customers: pa.Table
+    """One row per customer: lines, cents, purchases, largest purchase, first and last date, dates."""
+    sales_team: pa.Table
+    """One row per store and sales person."""
+    drops: pa.Table
+    """One row per delivery: lines, duplicates, lines and cents counted up to as_of."""
+
+
+def roll_up(lines: pa.Table, last_day: date) -> Facts:
+    """Compute a month's facts. ``lines``: clean lines with ``delivery`` and ``position``."""
+    with _engine({"lines": lines}, {"last_day": last_day}) as engine:
+        engine.execute(sql("rollup"))
+        return Facts(*(_table(engine, name) for name in ("customer_facts", "sales_facts", "drop_facts")))
+
+
+def customers_mart(facts: pa.Table, customers: pa.Table, policy: Policy, as_of: date) -> tuple[pa.Table, int]:
+    """Compute the customers mart of a key range, and how many lines have an unknown customer."""
+    segments = pa.table(
+        {
+            "place": pa.array(range(len(policy.segments)), pa.int64()),
+            "name": [rule.name for rule in policy.segments],
+            "min_purchase_frequency": pa.array([rule.min_purchase_frequency for rule in policy.segments], pa.int64()),
+            "min_monetary_cents": pa.array([_cents(rule.min_monetary_value) for rule in policy.segments], pa.int64()),
+            "inactive": pa.array([rule.inactive for rule in policy.segments], pa.bool_()),
+        }
+    )
+    tables = {"facts": facts, "customers": customers, "segments": segments}
+    variables = {"as_of": as_of, "inactive_after_days": policy.inactive_after_days}
+    with _engine(tables, variables) as engine:
+        engine.execute(sql("customers"))
+        unknown = _row(engine, "SELECT lines FROM customers_unknown")
+        return _mart(engine, CUSTOMERS_MART), unknown[0]
+
+
+def sales_team_mart(
+    facts: pa.Table, sales_team: pa.Table, stores: pa.Table, policy: Policy
+) -> tuple[pa.Table, int, int]:
+    """Compute the sales team mart, and how many lines have an unknown person, and an unknown store."""
+    tables = {"facts": facts, "sales_team": sales_team, "stores": stores}
+    variables = {
+        "incentive_millionths": int(policy.incentive_rate * 1_000_000),
+        "split_ties": policy.incentive_ties == "split",
+    }
+    with _engine(tables, variables) as engine:
+        engine.execute(sql("sales_team"))
+        person, store = _row(engine, "SELECT person_lines, store_lines FROM sales_team_unknown")
+        return _mart(engine, SALES_TEAM_MART), person, store
+
+
+@cache
+def sql(name: str) -> str:
+    """Read one of the calculations."""
+    return files("marts").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def digest(*names: str) -> str:
+    """Name the code of some calculations: facts made by other code have other names."""
+    return hashlib.sha256("\0".join(sql(name) for name in names).encode()).hexdigest()[:16]
+
+
+def mart_schema(mart: Mart) -> pa.Schema:
+    """Give the Arrow schema of a mart's rows."""
+    return pa.schema([pa.field(column.name, _arrow_type(column), column.nullable) for column in mart.columns])
+
+
+def _arrow_type(column: MartColumn) -> pa.DataType:
+    match column.type:
+        case "id" | "count":
+            return pa.int64()
+        case "text" | "month":
+            return pa.string()
+        case "money":
+            return pa.decimal128(18, 2)
+        case "rate":
+            return pa.decimal128(14, 2)
+        case "flag":
+            return pa.bool_()
+
+
+def _mart(engine: duckdb.DuckDBPyConnection, mart: Mart) -> pa.Table:
+    columns = ", ".join(column.name for column in mart.columns)
+    return engine.sql(f"SELECT {columns} FROM {mart.name}_mart").to_arrow_table().cast(mart_schema(mart))
+
+
+def _table(engine: duckdb.DuckDBPyConnection, name: str) -> pa.Table:
+    return engine.sql(f"FROM {name}").to_arrow_table()
+
+
+def _row(engine: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+    (row,) = engine.execute(query).fetchall()
+    return tuple(int(value) for value in row)
+
+
+def _cents(amount: Decimal | None) -> int | None:
+    return None if amount is None else int(amount * 100)
+
+
+@contextmanager
+def _engine(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an engine of one thread and bounded memory; numbers that overflow become a DataError."""
+    with tempfile.TemporaryDirectory(prefix="marts-") as spill:
+        config: dict[str, Any] = {
+            "threads": 1,
+            "memory_limit": MEMORY,
+            "temp_directory": spill,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        with duckdb.connect(":memory:", config=config) as engine:
+            for name, table in tables.items():
+                engine.register(name, table)
+            for name, value in variables.items():
+                engine.execute(f"SET VARIABLE {name} = ?", [value])
+            engine.execute(sql("money"))
+            try:
+                yield engine
+            except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
+                hint = "look for lines with absurd prices or quantities, and correct or withdraw their drop"
+                raise DataError(f"an amount does not fit DECIMAL(18,2): {error}", hint=hint) from error

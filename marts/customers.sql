@@ -1,0 +1,61 @@
+-- The customers data mart: one row per customer and month with any line.
+--
+-- In:  facts      month (first day), customer_id, lines, total_cents, purchases, largest_cents, first_bought,
+--                 last_bought (dates), bought_days (how many): all months of the customers of one key range
+--      customers  customer_id, full_name, address, phone_number
+--      segments   place, name, min_purchase_frequency, min_monetary_cents, inactive: the policy's rules in order
+--      as_of, inactive_after_days (variables)
+-- Out: customers_mart, customers_unknown (lines whose customer has no dimension row)
+
+CREATE TEMP TABLE lifetimes AS
+WITH sums AS (
+    SELECT
+        customer_id,
+        sum(total_cents)::HUGEINT                   AS value_cents,
+        count(*)                                    AS months,
+        sum(purchases)::BIGINT                      AS purchases,
+        max(largest_cents)                          AS largest_cents,
+        min(first_bought)                           AS first_bought,
+        max(last_bought)                            AS last_bought,
+        sum(bought_days)::BIGINT         AS bought_days
+    FROM facts GROUP BY customer_id
+)
+SELECT *, coalesce(getvariable('as_of') - last_bought > getvariable('inactive_after_days'), true) AS inactive FROM sums;
+
+CREATE TEMP TABLE segmented AS
+SELECT customer_id, arg_min(segments.name, segments.place) AS segment
+FROM lifetimes JOIN segments ON
+        (min_purchase_frequency IS NULL OR purchases >= min_purchase_frequency)
+    AND (min_monetary_cents IS NULL OR (purchases > 0 AND value_cents >= min_monetary_cents::HUGEINT * purchases))
+    AND (segments.inactive IS NULL OR segments.inactive = lifetimes.inactive)
+GROUP BY customer_id;
+
+CREATE TEMP TABLE customers_mart AS
+SELECT
+    customer_id,
+    coalesce(full_name, 'UNKNOWN')                                                      AS full_name,
+    address,
+    phone_number,
+    month_name(month)                                                                   AS sales_date_month,
+    money(facts.total_cents)                                                            AS total_sales,
+    money(value_cents)                                                                  AS customer_lifetime_value,
+    month_name(lifetimes.first_bought)                                                            AS first_purchase_month,
+    month_name(lifetimes.last_bought)                                                             AS last_purchase_month,
+    lifetimes.purchases                                                                 AS purchase_frequency,
+    CASE WHEN lifetimes.purchases > 0
+         THEN money(div_half_up(value_cents, lifetimes.purchases)) END                  AS monetary_value,
+    money(div_half_up(value_cents, months))                                             AS avg_monthly_spending,
+    money(lifetimes.largest_cents)                                                      AS max_single_transaction,
+    CASE WHEN lifetimes.bought_days > 1
+         THEN rate(div_half_up((lifetimes.last_bought - lifetimes.first_bought) * 100, lifetimes.bought_days - 1)) END
+                                                                                        AS avg_time_between_purchases,
+    inactive                                                                            AS inactive_status,
+    segment                                                                             AS customer_segment
+FROM facts
+JOIN lifetimes USING (customer_id)
+JOIN segmented USING (customer_id)
+LEFT JOIN customers USING (customer_id)
+ORDER BY customer_id, month;
+
+CREATE TEMP TABLE customers_unknown AS
+SELECT coalesce(sum(lines), 0)::BIGINT AS lines FROM facts ANTI JOIN customers USING (customer_id);

@@ -1,0 +1,69 @@
+"""The error tree. Every error says what happened, where, and what to do next.
+
+::
+
+    MartsError
+    ├── UsageError        exit 2    arguments or configuration; nothing was touched
+    ├── DataError         exit 65   the data said no; the live marts are untouched
+    │   └── DropRejected            one drop is unusable; the others go on
+    ├── ServiceError      exit 69   a service is not reachable, or refused us
+    │   └── ObjectChanged           a drop changed or vanished while it was read
+    ├── Defect            exit 70   our own mistake; please report it
+    └── TryLater          exit 75   a lock is held or a deadline passed; run again
+
+The exit codes are the one table that schedulers read. Errors cross process borders
+(Ray pickles them), so every argument goes to ``Exception.__init__``.
+"""
+
+EXIT_DATA = 65
+
+
+class MartsError(Exception):
+    """Base of all errors that Martwright raises on purpose."""
+
+    exit_code = 70
+
+    def __init__(self, what: str, where: str = "", hint: str = "") -> None:
+        super().__init__(what, where, hint)
+        self.what, self.where, self.hint = what, where, hint
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+class UsageError(MartsError):
+    """Wrong arguments or configuration."""
+
+    exit_code = 2
+
+
+class DataError(MartsError):
+    """The data itself does not allow the run to publish."""
+
+    exit_code = EXIT_DATA
+
+
+class DropRejected(DataError):
+    """A whole drop cannot be used (missing column, not text, truncated, …)."""
+
+
+class ServiceError(MartsError):
+    """Storage, database or cluster failed or refused us."""
+
+    exit_code = 69
+
+
+class ObjectChanged(ServiceError):
+    """The object is no longer the version that was planned."""
+
+
+class Defect(MartsError):
+    """An invariant of ours is broken; nothing is published."""
+
+    exit_code = 70
+
+
+class TryLater(MartsError):
+    """Another build holds the lock, or a deadline passed."""
+
+    exit_code = 75

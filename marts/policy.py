@@ -1,0 +1,111 @@
+"""The business numbers: thresholds, rates, horizons. The company's to change, in policy.toml."""
+
+import difflib
+import hashlib
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from marts.errors import UsageError
+
+Ratio = Annotated[float, Field(ge=0, le=1)]
+Money = Annotated[Decimal, Field(max_digits=18, decimal_places=2)]
+
+
+class Segment(BaseModel):
+    """One rule of the customer segments. A customer belongs to the first whose conditions all hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64)
+    min_purchase_frequency: int | None = Field(None, ge=0, description="purchases up to as_of, at least")
+    min_monetary_value: Money | None = Field(None, description="lifetime value per purchase, at least")
+    inactive: bool | None = Field(None, description="inactive_status equals this")
+
+    @property
+    def is_default(self) -> bool:
+        return self.min_purchase_frequency is None and self.min_monetary_value is None and self.inactive is None
+
+
+class Policy(BaseModel):
+    """Every number a business may change. The defaults are those of the documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    business_timezone: str = Field("UTC", description="a timestamp with an offset is turned into this zone first")
+    inactive_after_days: int = Field(180, ge=0, description="days without a purchase until a customer is inactive")
+    incentive_rate: Decimal = Field(
+        Decimal("0.01"), ge=0, le=1, decimal_places=6, description="the monthly leader's share of total_sales"
+    )
+    incentive_ties: Literal["each", "split"] = Field(
+        "each", description="tied leaders each get the incentive, or split it"
+    )
+    allow_returns: bool = Field(True, description="accept lines with a negative quantity")
+    total_cost_tolerance: Money = Field(Decimal("0.00"), ge=0, description="allowed |total_cost - price * quantity|")
+    max_bad_ratio: Ratio = Field(0.02, description="a drop with a larger share of bad rows is held")
+    max_unknown_ratio: Ratio = Field(0.05, description="a larger share of lines without a dimension row stops the run")
+    segments: tuple[Segment, ...] = (
+        Segment(name="Loyal Customer", min_purchase_frequency=10),
+        Segment(name="High-Value Customer", min_monetary_value=Decimal(50000)),
+        Segment(name="At-Risk Customer", inactive=True),
+        Segment(name="Occasional Customer"),
+    )
+
+    @field_validator("business_timezone")
+    @classmethod
+    def _known_timezone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"{name!r} is no time zone; use a name such as Europe/Berlin") from error
+        return name
+
+    @model_validator(mode="after")
+    def _segments_cover_everybody(self) -> Self:
+        if not self.segments or not self.segments[-1].is_default:
+            raise ValueError("the last of the segments must have no condition, so that everybody belongs to one")
+        return self
+
+    def digest(self) -> str:
+        """Name these numbers: equal policies have equal digests."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+def read_policy(values: dict[str, Any], where: str) -> Policy:
+    """Check the values of a policy file. Raises UsageError naming the key, and the nearest right one."""
+    try:
+        return Policy.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(*explain(error, Policy), where) from error
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str]:
+    """Turn a validation error into one sentence that names each wrong key."""
+    return ("; ".join(_explain(dict(detail), model) for detail in error.errors(include_url=False)),)
+
+
+def _explain(detail: dict[str, Any], model: type[BaseModel]) -> str:
+    location = detail["loc"]
+    name = ".".join(str(part) for part in location)
+    if detail["type"] != "extra_forbidden":
+        return f"{name}: {detail['msg']}" if name else str(detail["msg"])
+    return unknown_key(name, str(location[-1]), known_keys(model, location[:-1]))
+
+
+def known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """List the keys that are allowed at a path inside a model."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return sorted(model.model_fields)
+
+
+def unknown_key(name: str, last: str, known: list[str]) -> str:
+    """Say that a key is unknown, and which known one is nearest."""
+    near = difflib.get_close_matches(last.lower(), known, 1, 0.5)
+    return f"unknown key {name!r}" + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")

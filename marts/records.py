@@ -1,0 +1,272 @@
+"""Find the records of a block of CSV text, and read them as columns of text.
+
+RFC 4180 with LF or CRLF. Clean blocks go through vectorised passes only; a block with a stray quote,
+an unclosed quote, a NUL, bytes that are not UTF-8 or an oversized record is walked line by line, so
+that one broken row costs that row and not its neighbours.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from marts.errors import Defect, DropRejected
+from marts.schema import Kind
+
+MAX_RECORD = 1 << 20
+"""Bytes of one record; a longer one is quarantined."""
+MAX_COLUMNS = 2000
+_RAW_KEPT = 1000
+_NEWLINE, _RETURN, _QUOTE = b"\n"[0], b"\r"[0], b'"'[0]
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that is not part of the clean data, and why."""
+
+    line: int
+    """Physical line where the record starts, counted from the start of the block, from 0."""
+    raw: str
+    """The record as it stood."""
+    reasons: tuple[tuple[str, str], ...]
+    """Each broken rule in words, and the value that broke it."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """The whole records of one block, well formed."""
+
+    text: bytes
+    starts: np.ndarray
+    """Byte offset of each record in ``text``."""
+    ends: np.ndarray
+    lines: np.ndarray
+    """Physical line of each record, from the start of the block."""
+    bad: tuple[BadRow, ...]
+    """Records that are not even well formed."""
+    line_count: int
+    """Physical lines in the block."""
+
+    def raw(self, index: int) -> str:
+        """Give record ``index`` as it stood, without its line end."""
+        data = self.text[self.starts[index] : self.ends[index]]
+        return _shorten(data.removesuffix(b"\r"))
+
+
+@dataclass(frozen=True)
+class Header:
+    """The columns of a drop, in the file's order."""
+
+    names: tuple[str, ...]
+    known: tuple[str, ...]
+    """Names of the schema that are present."""
+    extra: tuple[str, ...]
+
+
+def read_header(first_line: bytes, kind: Kind, delimiter: str = ",") -> Header:
+    """Read the header in any order and case. Raises DropRejected if the drop cannot be read with it."""
+    try:
+        line = first_line.removeprefix(b"\xef\xbb\xbf").decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DropRejected("the header is not UTF-8 text") from error
+    if "\0" in line:
+        raise DropRejected("the file is not text: NUL in the header")
+    if line.count(delimiter) >= MAX_COLUMNS:
+        raise DropRejected(f"the header has more than {MAX_COLUMNS:,} columns")
+    try:
+        written = [name.strip() for name in next(csv.reader([line], delimiter=delimiter, strict=True), [])]
+    except csv.Error as error:
+        raise DropRejected(f"the header is not valid CSV: {error}") from error
+    by_name = {column.name: column for column in kind.columns}
+    names = [name.lower() for name in written]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise DropRejected(f"the header names a column twice: {', '.join(map(repr, twice))}")
+    missing = [column.name for column in kind.columns if column.mandatory and column.name not in names]
+    if missing:
+        raise DropRejected(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}")
+    if "" in names:
+        raise DropRejected("the header has a column without a name")
+    return Header(
+        tuple(names),
+        tuple(column.name for column in kind.columns if column.name in names),
+        tuple(sorted(name for name in names if name not in by_name)),
+    )
+
+
+def find_records(data: bytes, delimiter: str = ",", max_record: int = MAX_RECORD) -> Records:
+    """Find the records of a block that starts at a record and ends with whole ones."""
+    return _find_vectorised(data, delimiter, max_record) or _find_carefully(data, delimiter, max_record)
+
+
+def has_odd_line(data: bytes) -> bool:
+    """Tell whether some physical line holds an odd number of quotes.
+
+    A record that spans lines always starts with such a line, so a file without one may be split at
+    any line end.
+    """
+    if b'"' not in data:
+        return False
+    codes = np.frombuffer(data, np.uint8)
+    ends = np.append(np.flatnonzero(codes == _NEWLINE), len(codes))
+    quotes_before = np.searchsorted(np.flatnonzero(codes == _QUOTE), ends)
+    return bool((np.diff(quotes_before, prepend=0) % 2).any())
+
+
+def _find_vectorised(data: bytes, delimiter: str, max_record: int) -> Records | None:
+    """Find records at array speed, or None if the block needs care."""
+    if b"\0" in data or data.count(b"\r") != data.count(b"\r\n") or not _is_utf8(data):
+        return None
+    codes = np.frombuffer(data, np.uint8)
+    newlines = np.flatnonzero(codes == _NEWLINE)
+    if len(data) and not data.endswith(b"\n"):
+        newlines = np.append(newlines, len(data))
+    ends = newlines
+    if b'"' in data:
+        quotes = np.flatnonzero(codes == _QUOTE)
+        if len(quotes) % 2 or not _quotes_well_placed(codes, quotes, delimiter.encode()[0]):
+            return None
+        ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
+    starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
+    if len(ends) and int((ends - starts).max()) > max_record:
+        return None
+    lines = np.arange(len(newlines)) if len(ends) == len(newlines) else np.searchsorted(newlines, starts)
+    sizes = ends - starts
+    short = sizes <= 1
+    if short.any():
+        blank = short & ((sizes == 0) | (codes[np.minimum(starts, len(codes) - 1)] == _RETURN))
+        starts, ends, lines = starts[~blank], ends[~blank], lines[~blank]
+    return Records(data, starts, ends, lines, (), len(newlines))
+
+
+def _quotes_well_placed(codes: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
+    """Tell whether each opening quote starts a field and each closing one ends it (or is doubled)."""
+    padded = np.concatenate([[_NEWLINE], codes, [_NEWLINE]])
+    before, after = padded[quotes[0::2]], padded[quotes[1::2] + 2]
+    opens = (before == delimiter) | (before == _NEWLINE) | (before == _QUOTE)
+    closes = (after == delimiter) | (after == _NEWLINE) | (after == _RETURN) | (after == _QUOTE)
+    return bool(opens.all() and closes.all())
+
+
+def _is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        pa.array([data], pa.large_binary()).cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _find_carefully(data: bytes, delimiter: str, max_record: int) -> Records:
+    """Walk the lines one by one; keep what is well formed, name what is not."""
+    field = rf'(?:"[^"]*(?:""[^"]*)*"|[^"{re.escape(delimiter)}\n][^{re.escape(delimiter)}\n]*|)'
+    whole = re.compile(rf"{field}(?:{re.escape(delimiter)}{field})*\r?".encode())
+    physical = data.split(b"\n")
+    if physical and physical[-1] == b"":
+        physical.pop()
+    good: list[bytes] = []
+    lines: list[int] = []
+    bad: list[BadRow] = []
+    at = 0
+    while at < len(physical):
+        record, taken, reason = _take_record(physical, at, whole, max_record)
+        if reason:
+            bad.append(BadRow(at, _shorten(record), ((reason, ""),)))
+        elif record not in (b"", b"\r"):
+            good.append(record)
+            lines.append(at)
+        at += taken
+    sizes = np.array([len(record) + 1 for record in good], np.int64)
+    ends = np.cumsum(sizes) - 1
+    text = b"".join(record + b"\n" for record in good)
+    return Records(text, ends - sizes + 1, ends, np.array(lines, np.int64), tuple(bad), len(physical))
+
+
+def _take_record(
+    physical: Sequence[bytes], at: int, whole: re.Pattern[bytes], max_record: int
+) -> tuple[bytes, int, str]:
+    """Give the record that starts at a line, the lines it takes, and what is wrong with it, if anything."""
+    line = physical[at]
+    if len(line) > max_record:
+        return line, 1, f"longer than {max_record:,} bytes"
+    record, taken = line, 1
+    if b'"' in line:
+        if line.count(b'"') % 2:
+            record, taken = _join_lines(physical, at, max_record)
+        if not whole.fullmatch(record):
+            return line, 1, "a quote is not closed, or stands in the wrong place"
+    return record, taken, _unreadable(record)
+
+
+def _join_lines(physical: Sequence[bytes], at: int, max_record: int) -> tuple[bytes, int]:
+    """Join lines until the quotes are even; only the first line if they never are."""
+    size = len(physical[at])
+    for after in range(at + 1, len(physical)):
+        size += len(physical[after]) + 1
+        if size > max_record:
+            break
+        if physical[after].count(b'"') % 2:
+            return b"\n".join(physical[at : after + 1]), after + 1 - at
+    return physical[at], 1
+
+
+def _unreadable(record: bytes) -> str:
+    if b"\0" in record:
+        return "holds a NUL byte"
+    if b"\r" in record.removesuffix(b"\r").replace(b"\r\n", b""):
+        return "holds a carriage return inside the row"
+    return "" if _is_utf8(record) else "is not UTF-8 text"
+
+
+def _shorten(raw: bytes) -> str:
+    text = raw[:MAX_RECORD] if len(raw) <= MAX_RECORD else raw[:_RAW_KEPT]
+    shown = text.decode("utf-8", "backslashreplace")
+    return shown if len(raw) <= MAX_RECORD else f"{shown}… ({len(raw):,} bytes)"
+
+
+def read_columns(records: Records, header: Header, delimiter: str = ",") -> tuple[pa.Table, np.ndarray, list[BadRow]]:
+    """Read records as columns of text: the table, the record of each row, and rows of the wrong width.
+
+    An empty field is null. The table has the header's columns in its order.
+    """
+    if not len(records.starts):
+        return _no_text(header), records.starts, []
+    wrong: list[tuple[int, int]] = []
+
+    def remember(row: pacsv.InvalidRow) -> str:
+        wrong.append((row.number - 1, row.actual_columns))
+        return "skip"
+
+    text = pa.string()
+    table = pacsv.read_csv(
+        pa.BufferReader(records.text),
+        pacsv.ReadOptions(use_threads=False, column_names=list(header.names), block_size=len(records.text) + 1),
+        pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in records.text, invalid_row_handler=remember),
+        pacsv.ConvertOptions(
+            column_types=dict.fromkeys(header.names, text),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    if table.num_rows + len(wrong) != len(records.starts):
+        found = table.num_rows + len(wrong)
+        raise Defect(f"{len(records.starts)} records were found, but {found} were read")
+    rows = np.arange(len(records.starts))
+    if wrong:
+        rows = np.delete(rows, [index for index, _ in wrong])
+    expected = len(header.names)
+    bad = [
+        BadRow(int(records.lines[i]), records.raw(i), ((f"the row does not have {expected} fields", str(width)),))
+        for i, width in wrong
+    ]
+    return table, rows, bad
+
+
+def _no_text(header: Header) -> pa.Table:
+    return pa.table({name: pa.array([], pa.string()) for name in header.names})

@@ -1,0 +1,203 @@
+"""Every source column and every mart column, once.
+
+CSV types, checks, table definitions, documentation and tests are all derived from here.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SourceType = Literal["id", "integer", "quantity", "money", "amount", "date", "text", "yes_no"]
+"""How a CSV value is read.
+
+id: whole number > 0 · integer: whole number · quantity: whole number, not 0 ·
+money: decimal >= 0, at most 2 digits after the point · amount: the same, may be negative ·
+date: ISO date or timestamp · text: 1 to ``max_length`` characters · yes_no: Y or N
+"""
+
+MartType = Literal["id", "text", "month", "money", "rate", "count", "flag"]
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """One column of a drop."""
+
+    name: str
+    type: SourceType
+    help: str
+    mandatory: bool = True
+    """The header must name it."""
+    nullable: bool = False
+    """A value may be empty."""
+    max_length: int = 255
+    """Characters, for text."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of drop: a folder under the source."""
+
+    name: str
+    columns: tuple[SourceColumn, ...]
+    key: str | None = None
+    """The unique key of a dimension; sales have none."""
+
+    def column(self, name: str) -> SourceColumn:
+        return next(column for column in self.columns if column.name == name)
+
+
+@dataclass(frozen=True)
+class MartColumn:
+    """One column of a mart."""
+
+    name: str
+    type: MartType
+    help: str
+    nullable: bool = False
+    max_length: int = 255
+
+
+@dataclass(frozen=True)
+class Mart:
+    """One data mart: a table in the target."""
+
+    name: str
+    table: str
+    columns: tuple[MartColumn, ...]
+    key: tuple[str, ...]
+
+
+def _optional(name: str, type_: SourceType, help_: str, max_length: int = 255) -> SourceColumn:
+    return SourceColumn(name, type_, help_, mandatory=False, nullable=True, max_length=max_length)
+
+
+def _nullable(name: str, type_: SourceType, help_: str, max_length: int = 255) -> SourceColumn:
+    return SourceColumn(name, type_, help_, nullable=True, max_length=max_length)
+
+
+SALES = Kind(
+    "sales",
+    (
+        SourceColumn("customer_id", "id", "who bought"),
+        SourceColumn("store_id", "id", "where"),
+        SourceColumn("product_name", "text", "what", max_length=1000),
+        SourceColumn("sales_date", "date", "when; a timestamp with an offset is turned into the business time zone"),
+        SourceColumn("sales_person_id", "id", "who sold"),
+        SourceColumn("price", "money", "of one piece"),
+        SourceColumn("quantity", "quantity", "pieces; negative for a return"),
+        SourceColumn("total_cost", "amount", "exactly price * quantity"),
+        _optional("transaction_id", "text", "the basket"),
+        _optional("line_no", "integer", "the line of the basket"),
+        _optional("payment_mode", "text", "how it was paid"),
+        _optional("currency", "text", "not converted; a mix is warned of"),
+    ),
+)
+
+CUSTOMERS = Kind(
+    "customers",
+    (
+        SourceColumn("customer_id", "id", "key"),
+        SourceColumn("first_name", "text", "first name"),
+        SourceColumn("last_name", "text", "last name"),
+        _nullable("address", "text", "street and town", 1000),
+        _nullable("pincode", "text", "postal code"),
+        _nullable("phone_number", "text", "phone"),
+        _nullable("customer_joining_date", "date", "first known on"),
+    ),
+    key="customer_id",
+)
+
+STORES = Kind(
+    "stores",
+    (
+        SourceColumn("id", "id", "key"),
+        _nullable("address", "text", "street and town", 1000),
+        _nullable("store_pincode", "text", "postal code"),
+        _nullable("store_manager_name", "text", "manager"),
+        _nullable("store_opening_date", "date", "opened on"),
+        _nullable("reviews", "text", "what people say", 10_000),
+    ),
+    key="id",
+)
+
+SALES_TEAM = Kind(
+    "sales_team",
+    (
+        SourceColumn("id", "id", "key"),
+        SourceColumn("first_name", "text", "first name"),
+        SourceColumn("last_name", "text", "last name"),
+        _nullable("manager_id", "id", "the manager's id"),
+        _nullable("is_manager", "yes_no", "Y or N"),
+        _nullable("address", "text", "street and town", 1000),
+        _nullable("pincode", "text", "postal code"),
+        _nullable("joining_date", "date", "joined on"),
+    ),
+    key="id",
+)
+
+PRODUCTS = Kind(
+    "products",
+    (
+        SourceColumn("id", "id", "key"),
+        SourceColumn("name", "text", "name", max_length=1000),
+        _nullable("current_price", "money", "now"),
+        _nullable("old_price", "money", "before"),
+        _nullable("created_date", "date", "created on"),
+        _nullable("updated_date", "date", "changed on"),
+        _nullable("expiry_date", "date", "sold until"),
+    ),
+    key="id",
+)
+
+DIMENSIONS = (CUSTOMERS, STORES, SALES_TEAM, PRODUCTS)
+KINDS = {kind.name: kind for kind in (SALES, *DIMENSIONS)}
+
+CUSTOMERS_MART = Mart(
+    "customers",
+    "customers_data_mart",
+    (
+        MartColumn("customer_id", "id", "the customer"),
+        MartColumn("full_name", "text", "first and last name, UNKNOWN without a customers row", max_length=511),
+        MartColumn("address", "text", "of the current customers row", nullable=True, max_length=1000),
+        MartColumn("phone_number", "text", "of the current customers row", nullable=True),
+        MartColumn("sales_date_month", "month", "YYYY-MM"),
+        MartColumn("total_sales", "money", "sum of total_cost in the month, net of returns"),
+        MartColumn("customer_lifetime_value", "money", "sum of total_cost up to as_of, net of returns"),
+        MartColumn("first_purchase_month", "month", "NULL if there are only returns", nullable=True),
+        MartColumn("last_purchase_month", "month", "NULL if there are only returns", nullable=True),
+        MartColumn("purchase_frequency", "count", "number of purchases up to as_of"),
+        MartColumn("monetary_value", "money", "lifetime value / purchases, NULL without", nullable=True),
+        MartColumn("avg_monthly_spending", "money", "lifetime value / months with any line"),
+        MartColumn("max_single_transaction", "money", "largest purchase (whole basket)", nullable=True),
+        MartColumn("avg_time_between_purchases", "rate", "days; NULL below two purchase dates", nullable=True),
+        MartColumn("inactive_status", "flag", "no purchase for longer than the policy says"),
+        MartColumn("customer_segment", "text", "first rule of the policy that holds", max_length=64),
+    ),
+    key=("customer_id", "sales_date_month"),
+)
+
+SALES_TEAM_MART = Mart(
+    "sales_team",
+    "sales_team_data_mart",
+    (
+        MartColumn("store_id", "id", "the store"),
+        MartColumn("sales_person_id", "id", "the sales person"),
+        MartColumn("full_name", "text", "of the sales person, UNKNOWN without a sales_team row", max_length=511),
+        MartColumn("sales_month", "month", "YYYY-MM"),
+        MartColumn("total_sales", "money", "sum of total_cost in the month, net of returns"),
+        MartColumn("avg_sales_per_month", "money", "net total over all stores / months with any line"),
+        MartColumn("top_performance_rank", "count", "DENSE_RANK by total_sales within store and month"),
+        MartColumn("incentive", "money", "the leader's share of total_sales, else 0"),
+        MartColumn("month_over_month_variance", "money", "against the calendar month before", nullable=True),
+        MartColumn("sales_growth_rate", "rate", "percent; NULL where the month before is <= 0", nullable=True),
+        MartColumn("year_to_date_sales", "money", "running sum from January"),
+        MartColumn("first_sale_month", "month", "over all stores"),
+        MartColumn("last_sale_month", "month", "over all stores"),
+        MartColumn("total_transactions", "count", "purchases in the month"),
+        MartColumn("avg_transaction_value", "money", "total_sales / purchases", nullable=True),
+        MartColumn("max_single_transaction", "money", "largest purchase of the month", nullable=True),
+        MartColumn("sales_contribution_percentage", "rate", "of the store's month", nullable=True),
+    ),
+    key=("store_id", "sales_person_id", "sales_month"),
+)
+
+MARTS = {mart.name: mart for mart in (CUSTOMERS_MART, SALES_TEAM_MART)}

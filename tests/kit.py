@@ -1,0 +1,181 @@
+"""What tests share: places to work in, builds without a cluster, and a way to compare marts."""
+
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from jobs.build import Run, build
+from jobs.ledger import Warehouse
+from jobs.publish import open_warehouse
+from jobs.report import RunReport
+from jobs.settings import Settings, load
+from marts.policy import Policy
+from marts.schema import MARTS
+
+GOLDEN = Path(__file__).parent / "golden"
+AS_OF = date(2024, 3, 31)
+
+SALES = "transaction_id,customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost"
+CUSTOMERS = """\
+customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date
+1,Asha,Rao,"1, Lake Road",10001,+00 1,2023-01-01
+2,Ben,Iyer,,,,
+3,Chitra,Das,,,,
+4,Dev,Nair,,,,
+"""
+SALES_TEAM = """\
+id,first_name,last_name,manager_id,is_manager,address,pincode,joining_date
+1,Rahul,Verma,,Y,,,
+2,Priya,Singh,1,N,,,
+3,Amit,Sharma,1,N,,,
+"""
+STORES = """\
+id,address,store_pincode,store_manager_name,store_opening_date,reviews
+121,,,,,
+122,,,,,
+"""
+GOLDEN_POLICY = Policy(max_unknown_ratio=0.2)
+
+
+class Quiet:
+    """Nobody watches."""
+
+    def begin(self, step: str, total: int) -> None:
+        pass
+
+    def advance(self) -> None:
+        pass
+
+
+@dataclass
+class Inline:
+    """Runs tasks in this process, one after the other; everything passes through pickle, as with Ray."""
+
+    tasks: dict[str, int] = field(default_factory=dict)
+    order: Callable[[list[int]], list[int]] = list
+
+    def __call__(
+        self, step: str, function: Callable[[Any], Any], items: Sequence[Any], at_once: int | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        self.tasks[step] = self.tasks.get(step, 0) + len(items)
+        for index in self.order(list(range(len(items)))):
+            item = pickle.loads(pickle.dumps((function, items[index])))
+            yield index, pickle.loads(pickle.dumps(item[0](item[1])))
+
+
+@dataclass
+class Place:
+    """A source, a target and a state in a folder of a test."""
+
+    folder: Path
+    target: str = ""
+    policy: Policy = GOLDEN_POLICY
+    runner: Any = field(default_factory=Inline)
+    as_of: date = AS_OF
+    settings: dict[str, Any] = field(default_factory=dict)
+    runs: int = 0
+    stamp: datetime = datetime(2024, 1, 1, tzinfo=UTC)
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "drops"
+
+    def put(self, key: str, content: str | bytes, delivered: datetime | None = None) -> Path:
+        """Deliver a drop; each is delivered an hour after the one before."""
+        path = self.source / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.stamp += timedelta(hours=1)
+        moment = (delivered or self.stamp).timestamp()
+        os.utime(path, (moment, moment))
+        return path
+
+    def put_dimensions(self) -> None:
+        self.put("customers/customers.csv", CUSTOMERS)
+        self.put("sales_team/team.csv", SALES_TEAM)
+        self.put("stores/stores.csv", STORES)
+
+    def put_golden(self) -> None:
+        self.put_dimensions()
+        self.put("sales/golden.csv", (GOLDEN / "golden_input.csv").read_bytes())
+
+    def configured(self) -> Settings:
+        target = self.target or f"duckdb://{self.folder / 'marts.duckdb'}"
+        return load(
+            None, {"source": str(self.source), "target": target, "state": str(self.folder / "state"), **self.settings}
+        )
+
+    def warehouse(self, read_only: bool = False) -> Warehouse:
+        settings = self.configured()
+        return open_warehouse(settings.target or "", settings.mysql, read_only)
+
+    def build(self, **options: Any) -> RunReport:
+        """Run a build; the clock stands still."""
+        self.runs += 1
+        warehouse = self.warehouse()
+        try:
+            return build(
+                Run(
+                    settings=self.configured(),
+                    policy=options.pop("policy", self.policy),
+                    as_of=options.pop("as_of", self.as_of),
+                    run_id=f"run-{self.runs}",
+                    clock=lambda: datetime(2024, 4, 1, tzinfo=UTC) + timedelta(minutes=self.runs),
+                    runner=self.runner,
+                    warehouse=warehouse,
+                    progress=Quiet(),
+                    **options,
+                )
+            )
+        finally:
+            warehouse.close()
+
+    def mart(self, name: str) -> list[tuple[Any, ...]]:
+        """Read a live mart, in the order of its key, without run_id and as_of_date."""
+        mart = MARTS[name]
+        columns = ", ".join(column.name for column in mart.columns)
+        warehouse = self.warehouse()
+        try:
+            rows = warehouse.execute(f"SELECT {columns} FROM {mart.table} ORDER BY {', '.join(mart.key)}")
+        finally:
+            warehouse.close()
+        flags = [number for number, column in enumerate(mart.columns) if column.type == "flag"]
+        return [tuple(bool(v) if n in flags else v for n, v in enumerate(row)) for row in rows]
+
+    def marts(self) -> dict[str, list[tuple[Any, ...]]]:
+        return {name: self.mart(name) for name in MARTS}
+
+    def drops(self) -> dict[str, tuple[str, str]]:
+        """Give state and reason of each drop in the ledger, by key."""
+        warehouse = self.warehouse(read_only=True)
+        try:
+            return {record.object_key: (record.state, record.reason) for record in warehouse.drops()}
+        finally:
+            warehouse.close()
+
+
+def line(
+    transaction: str = "T1",
+    customer: int = 1,
+    store: int = 121,
+    product: str = "tea",
+    day: str = "2024-01-10",
+    person: int = 1,
+    price: str = "10.00",
+    quantity: int = 1,
+    total: str | None = None,
+) -> str:
+    """Write one good row of SALES; whatever is given is changed."""
+    from decimal import Decimal
+
+    cost = total if total is not None else str(Decimal(price) * quantity)
+    return f"{transaction},{customer},{store},{product},{day},{person},{price},{quantity},{cost}"
+
+
+def sales(*rows: str, header: str = SALES) -> str:
+    return "\n".join([header, *rows, ""])

