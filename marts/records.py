@@ -5,9 +5,9 @@ an unclosed quote, a NUL, bytes that are not UTF-8 or an oversized record is wal
 that one broken row costs that row and not its neighbours.
 """
 
+import codecs
 import csv
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,10 +135,8 @@ def _find_vectorised(data: bytes, delimiter: str, max_record: int) -> Records | 
     if len(ends) and int((ends - starts).max()) > max_record:
         return None
     lines = np.arange(len(newlines)) if len(ends) == len(newlines) else np.searchsorted(newlines, starts)
-    sizes = ends - starts
-    short = sizes <= 1
-    if short.any():
-        blank = short & ((sizes == 0) | (codes[np.minimum(starts, len(codes) - 1)] == _RETURN))
+    blank = _blank(codes, starts, ends)
+    if blank.any():
         starts, ends, lines = starts[~blank], ends[~blank], lines[~blank]
     return Records(data, starts, ends, lines, (), len(newlines))
 
@@ -163,56 +161,117 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _find_carefully(data: bytes, delimiter: str, max_record: int) -> Records:
-    """Walk the lines one by one; keep what is well formed, name what is not."""
+    """Look closely at the lines that may be broken; cut out those that are, and name what is wrong with them."""
+    codes = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(codes == _NEWLINE)
+    if len(data) and not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    quoted, quotes = np.unique(np.searchsorted(ends, np.flatnonzero(codes == _QUOTE)), return_counts=True)
+    lines = _Lines(data, np.concatenate([[0], ends[:-1] + 1]), ends, quoted[quotes % 2 == 1])
     field = rf'(?:"[^"]*(?:""[^"]*)*"|[^"{re.escape(delimiter)}\n][^{re.escape(delimiter)}\n]*|)'
     whole = re.compile(rf"{field}(?:{re.escape(delimiter)}{field})*\r?".encode())
-    physical = data.split(b"\n")
-    if physical and physical[-1] == b"":
-        physical.pop()
-    good: list[bytes] = []
-    lines: list[int] = []
+    first = np.ones(len(ends), bool)  # the line starts a record
+    gone = np.zeros(len(ends), bool)
+    last = ends.copy()
     bad: list[BadRow] = []
-    at = 0
-    while at < len(physical):
-        record, taken, reason = _take_record(physical, at, whole, max_record)
+    after = 0
+    for at in _suspects(data, codes, lines, max_record):
+        if at < after:
+            continue
+        taken, reason = _take_record(lines, at, whole, max_record)
+        after = at + taken
+        first[at + 1 : after] = False
+        last[at] = ends[after - 1]
         if reason:
-            bad.append(BadRow(at, _shorten(record), ((reason, ""),)))
-        elif record not in (b"", b"\r"):
-            good.append(record)
-            lines.append(at)
-        at += taken
-    sizes = np.array([len(record) + 1 for record in good], np.int64)
-    ends = np.cumsum(sizes) - 1
-    text = b"".join(record + b"\n" for record in good)
-    return Records(text, ends - sizes + 1, ends, np.array(lines, np.int64), tuple(bad), len(physical))
+            gone[at:after] = True
+            bad.append(BadRow(at, _shorten(lines.join(at, taken)), ((reason, ""),)))
+    text, moved = _cut(data, lines, gone)
+    kept = first & ~gone & ~_blank(codes, lines.starts, ends)
+    return Records(
+        text, (lines.starts - moved)[kept], (last - moved)[kept], np.flatnonzero(kept), tuple(bad), len(ends)
+    )
 
 
-def _take_record(
-    physical: Sequence[bytes], at: int, whole: re.Pattern[bytes], max_record: int
-) -> tuple[bytes, int, str]:
-    """Give the record that starts at a line, the lines it takes, and what is wrong with it, if anything."""
-    line = physical[at]
-    if len(line) > max_record:
-        return line, 1, f"longer than {max_record:,} bytes"
-    record, taken = line, 1
-    if b'"' in line:
-        if line.count(b'"') % 2:
-            record, taken = _join_lines(physical, at, max_record)
-        if not whole.fullmatch(record):
-            return line, 1, "a quote is not closed, or stands in the wrong place"
-    return record, taken, _unreadable(record)
+@dataclass(frozen=True)
+class _Lines:
+    """The physical lines of a block."""
+
+    data: bytes
+    starts: np.ndarray
+    ends: np.ndarray
+    odd: np.ndarray
+    """Lines with an odd number of quotes."""
+
+    def join(self, at: int, count: int = 1) -> bytes:
+        """Give some lines as they stand, without the last line end."""
+        return self.data[self.starts[at] : self.ends[at + count - 1]]
 
 
-def _join_lines(physical: Sequence[bytes], at: int, max_record: int) -> tuple[bytes, int]:
-    """Join lines until the quotes are even; only the first line if they never are."""
-    size = len(physical[at])
-    for after in range(at + 1, len(physical)):
-        size += len(physical[after]) + 1
-        if size > max_record:
+def _blank(codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Tell which lines hold nothing."""
+    sizes = ends - starts
+    blank = sizes == 0
+    single = np.flatnonzero(sizes == 1)
+    blank[single] = codes[starts[single]] == _RETURN
+    return np.asarray(blank)
+
+
+def _suspects(data: bytes, codes: np.ndarray, lines: _Lines, max_record: int) -> list[int]:
+    """Find the lines that need a closer look: all others are whole records, and text."""
+    places = [np.flatnonzero((codes == _QUOTE) | (codes == 0))]
+    returns = np.flatnonzero(codes == _RETURN)
+    places.append(returns[codes[np.minimum(returns + 1, len(codes) - 1)] != _NEWLINE])
+    places.append(np.array(_not_utf8(data, lines), np.int64))
+    suspects = np.searchsorted(lines.ends, np.concatenate(places))
+    long = np.flatnonzero(lines.ends - lines.starts > max_record)
+    return [int(line) for line in np.union1d(suspects, long) if line < len(lines.ends)]
+
+
+def _not_utf8(data: bytes, lines: _Lines) -> list[int]:
+    """Find the first byte of each line that is not UTF-8."""
+    found: list[int] = []
+    start = 0
+    while start < len(data):
+        try:
+            codecs.utf_8_decode(data[start:] if start else data, "strict", True)
+        except UnicodeDecodeError as error:
+            found.append(start + error.start)
+            start = int(lines.ends[np.searchsorted(lines.ends, found[-1])]) + 1
+        else:
             break
-        if physical[after].count(b'"') % 2:
-            return b"\n".join(physical[at : after + 1]), after + 1 - at
-    return physical[at], 1
+    return found
+
+
+def _cut(data: bytes, lines: _Lines, gone: np.ndarray) -> tuple[bytes, np.ndarray]:
+    """Cut lines out of a block. Gives the rest, and by how much each line moved."""
+    stops = np.minimum(lines.ends + 1, len(data))
+    moved = np.concatenate([[0], np.cumsum(np.where(gone, stops - lines.starts, 0))[:-1]])
+    edges = np.flatnonzero(np.diff(gone.astype(np.int8), prepend=1, append=1))
+    pieces = [data[lines.starts[a] : stops[b - 1]] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return b"".join(pieces), moved
+
+
+def _take_record(lines: _Lines, at: int, whole: re.Pattern[bytes], max_record: int) -> tuple[int, str]:
+    """Give how many lines the record at a line takes, and what is wrong with it, if anything."""
+    line = lines.join(at)
+    if len(line) > max_record:
+        return 1, f"longer than {max_record:,} bytes"
+    if b'"' not in line or whole.fullmatch(line):
+        return 1, _unreadable(line)
+    taken = _lines_of(lines, at, max_record) if line.count(b'"') % 2 else 1
+    record = lines.join(at, taken)
+    if not whole.fullmatch(record):
+        return 1, "a quote is not closed, or stands in the wrong place"
+    return taken, _unreadable(record)
+
+
+def _lines_of(lines: _Lines, at: int, max_record: int) -> int:
+    """Count the lines until the quotes are even; 1 if they never are."""
+    place = np.searchsorted(lines.odd, at, side="right")
+    if place == len(lines.odd):
+        return 1
+    after = int(lines.odd[place])
+    return 1 if lines.ends[after] - lines.starts[at] > max_record else after + 1 - at
 
 
 def _unreadable(record: bytes) -> str:

@@ -42,7 +42,10 @@ def golden(name: str) -> list[dict[str, str]]:
 def shown(rows: list[tuple[Any, ...]], columns: list[str], wanted: list[str]) -> list[dict[str, str]]:
     """Write rows as the golden files do."""
     text = [
-        {name: "" if v is None else str(int(v)) if isinstance(v, bool) else str(v) for name, v in zip(columns, row, strict=True)}
+        {
+            name: "" if v is None else str(int(v)) if isinstance(v, bool) else str(v)
+            for name, v in zip(columns, row, strict=True)
+        }
         for row in rows
     ]
     return [{name: row[name] for name in wanted} for row in text]
@@ -221,7 +224,10 @@ def test_a_rebuild_gives_the_same_marts(place: Place) -> None:
 
 def test_dimensions_are_the_newest_object(place: Place) -> None:
     place.put_golden()
-    place.put("customers/newer.csv", "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n1,New,Name,,,,\n2,B,B,,,,\n3,C,C,,,,\n4,D,D,,,,\n")
+    place.put(
+        "customers/newer.csv",
+        "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n1,New,Name,,,,\n2,B,B,,,,\n3,C,C,,,,\n4,D,D,,,,\n",
+    )
     assert place.build().exit_code == 0
     assert place.mart("customers")[0][1] == "New Name"
 
