@@ -1,0 +1,278 @@
+"""From a real S3 server into a real MariaDB: the same marts as everywhere, loaded in bulk, live at once."""
+
+import csv
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit import GOLDEN, Place, line, sales
+from servers import MariaDB, S3Server
+
+from jobs.adapters.objects import open_store
+from jobs.adapters.warehouse_mysql import MySQLWarehouse
+from jobs.generate import generate
+from jobs.settings import S3, MySQL
+from marts.errors import ObjectChanged, ServiceError, TryLater, UsageError
+from marts.policy import Policy
+from marts.schema import CUSTOMERS_MART, MARTS
+
+
+@pytest.fixture
+def database(mariadb: MariaDB, request: pytest.FixtureRequest) -> str:
+    names = request.node.name.replace("[", "_").replace("]", "").replace("-", "_")
+    return mariadb.make_database(f"d{abs(hash(names)) % 10**12}")
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, request: pytest.FixtureRequest) -> str:
+    return s3_server.make_bucket(f"b{abs(hash(request.node.name)) % 10**12}")
+
+
+@pytest.fixture
+def in_s3(place: Place, s3_server: S3Server, bucket: str, database: str) -> Place:
+    """A place whose drops and state are in a bucket, and whose target is MariaDB."""
+    place.put_golden()
+    for path in sorted(path for path in place.source.rglob("*") if path.is_file()):
+        s3_server.client().upload_file(str(path), bucket, f"in/{path.relative_to(place.source).as_posix()}")
+    place.target = database
+    place.settings = {"source": f"s3://{bucket}/in", "state": f"s3://{bucket}/in/_marts", "s3": s3_server.settings}
+    return place
+
+
+@pytest.fixture
+def warehouse(database: str) -> Iterator[MySQLWarehouse]:
+    opened = MySQLWarehouse(database, MySQL())
+    opened.prepare()
+    yield opened
+    opened.close()
+
+
+def golden(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((GOLDEN / f"golden_{name}.csv").open()))
+
+
+@pytest.mark.parametrize("name", ["customers", "sales_team"])
+def test_the_golden_marts_come_out_of_a_bucket_into_mariadb(in_s3: Place, name: str) -> None:
+    report = in_s3.build()
+    assert (report.outcome, report.exit_code) == ("published", 0)
+    columns = [column.name for column in MARTS[name].columns]
+    rows = [dict(zip(columns, row, strict=True)) for row in in_s3.mart(name)]
+    wanted = golden(name)
+    shown = [
+        {k: "" if row[k] is None else str(int(row[k]) if isinstance(row[k], bool) else row[k]) for k in wanted[0]}
+        for row in rows
+    ]
+    assert shown == wanted
+    assert in_s3.build().outcome == "unchanged"
+
+
+def test_a_drop_that_arrives_in_the_bucket_is_picked_up(in_s3: Place, s3_server: S3Server, bucket: str) -> None:
+    in_s3.build()
+    text = sales(line("N1", day="2024-02-03")).encode()
+    s3_server.client().put_object(Bucket=bucket, Key="in/sales/2024/new.csv", Body=text)
+    report = in_s3.build()
+    assert (report.totals.scanned, report.months_rolled_up) == (1, ("2024-02",))
+
+
+def test_both_targets_hold_the_same_rows(tmp_path: Path, database: str) -> None:
+    place = Place(tmp_path, policy=Policy(), as_of=date(2025, 12, 31))
+    generate(place.source, 20_000, seed=3)
+    assert place.build().error is None
+    embedded = place.marts()
+    place.target = database
+    assert place.build().error is None
+    assert place.marts() == embedded
+    assert len(embedded["customers"]) > 5000
+
+
+@pytest.mark.parametrize("load_data", [True, False])
+def test_rows_of_every_shape_arrive_as_they_are(tmp_path: Path, database: str, load_data: bool) -> None:
+    place = Place(tmp_path, target=database, settings={"mysql": {"load_data": load_data}})
+    place.put_golden()
+    place.put(
+        "customers/new.csv",
+        "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n"
+        '1,NULL,\\N,"C:\\new\\table, ""quoted""\nsecond line",,,\n'
+        '2,Zoë,李小龍,"tab\there",,😀,\n3,"O\'Neil ""\\N",", NULL",,,,\n4,a,b,\\,,,\n',
+    )
+    assert place.build().error is None
+    rows = {row[0]: row[1:4] for row in place.mart("customers")}
+    assert rows[1] == ("NULL \\N", 'C:\\new\\table, "quoted"\nsecond line', None)
+    assert rows[2] == ("Zoë 李小龍", "tab\there", "😀")
+    assert rows[3][0] == 'O\'Neil "\\N , NULL'
+    assert rows[4] == ("a b", "\\", None)
+
+
+def test_a_server_that_forbids_local_files_is_loaded_by_inserts(tmp_path: Path, database: str, mariadb: MariaDB) -> None:
+    connection = mariadb.connect()
+    cursor = connection.cursor()
+    cursor.execute("SET GLOBAL local_infile = 0")
+    try:
+        place = Place(tmp_path, target=database)
+        place.put_golden()
+        assert place.build().error is None
+        assert len(place.mart("customers")) == len(golden("customers"))
+    finally:
+        cursor.execute("SET GLOBAL local_infile = 1")
+        connection.close()
+
+
+def test_readers_look_up_a_customer_by_an_index(tmp_path: Path, database: str, warehouse: MySQLWarehouse) -> None:
+    place = Place(tmp_path, target=database)
+    place.put_golden()
+    place.build()
+    explained = warehouse.execute("EXPLAIN SELECT * FROM customers_data_mart WHERE customer_id = 1")
+    assert [(row[3], row[5], int(row[8])) for row in explained] == [("const", "PRIMARY", 1), ("ref", "PRIMARY", 4)]
+
+
+def test_loading_the_same_rows_twice_changes_nothing(tmp_path: Path, warehouse: MySQLWarehouse) -> None:
+    place = Place(tmp_path)
+    place.put_golden()
+    place.build()
+    from marts.calculate import mart_schema
+
+    schema = mart_schema(CUSTOMERS_MART)
+    import pyarrow as pa
+
+    columns = list(zip(*place.mart("customers"), strict=True))
+    rows = pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+    generation = warehouse.stage(CUSTOMERS_MART)
+    warehouse.load(CUSTOMERS_MART, generation, rows)
+    warehouse.load(CUSTOMERS_MART, generation, rows)
+    assert warehouse.count(CUSTOMERS_MART, generation) == rows.num_rows
+    assert warehouse.execute("SELECT COUNT(*) FROM customers_data_mart") == [(0,)]
+
+
+def test_two_generations_are_kept_and_older_ones_go(tmp_path: Path, database: str, warehouse: MySQLWarehouse) -> None:
+    place = Place(tmp_path, target=database)
+    place.put_golden()
+    for number in range(4):
+        place.put(f"sales/{number}.csv", sales(line(f"N{number}", day="2024-02-03", quantity=number + 1)))
+        place.build()
+    kept = warehouse.execute("SELECT DISTINCT generation FROM customers_data_mart_rows ORDER BY 1")
+    live = warehouse.live()["customers"].generation
+    assert len(kept) == 2
+    assert kept[-1] == (live,)
+
+
+def test_dimensions_can_be_tables_of_a_database(tmp_path: Path, database: str, warehouse: MySQLWarehouse) -> None:
+    warehouse.execute(
+        "CREATE TABLE crm_customers (CUSTOMER_ID INT, first_name TEXT, last_name TEXT, address TEXT, pincode TEXT, "
+        "phone_number TEXT, customer_joining_date DATE, secret TEXT)"
+    )
+    warehouse.execute(
+        "INSERT INTO crm_customers VALUES (1, 'Asha', 'Räo', NULL, NULL, '1,2', '2023-01-01', 'x'), "
+        "(2, 'Ben', 'Iyer', 'a\nb', NULL, NULL, NULL, ''), (3, 'C', 'D', '', '', '', NULL, ''), (4, 'E', 'F', '', '', '', NULL, '')"
+    )
+    place = Place(tmp_path, settings={"dimensions": {"customers": f"{database}/crm_customers"}})
+    place.put_golden()
+    assert place.build().error is None
+    names = {row[0]: row[1] for row in place.mart("customers")}
+    assert (names[1], names[2]) == ("Asha Räo", "Ben Iyer")
+    assert place.build().outcome == "unchanged"
+    warehouse.execute("UPDATE crm_customers SET last_name = 'Rao' WHERE CUSTOMER_ID = 1")
+    assert place.build().outcome == "published"
+    assert place.mart("customers")[0][1] == "Asha Rao"
+
+
+def test_a_dimension_table_without_a_column_is_an_error_that_names_it(
+    tmp_path: Path, database: str, warehouse: MySQLWarehouse
+) -> None:
+    warehouse.execute("CREATE TABLE people (id INT, first_name TEXT)")
+    place = Place(tmp_path, settings={"dimensions": {"sales_team": f"{database}/people"}})
+    place.put_golden()
+    report = place.build()
+    assert report.error
+    assert report.exit_code == 65
+    assert "missing columns: last_name" in report.error.what
+    assert "cret" not in report.error.where
+
+
+def test_a_second_build_waits_for_the_lock_and_then_says_so(database: str, warehouse: MySQLWarehouse) -> None:
+    other = MySQLWarehouse(database, MySQL(lock_timeout=0))
+    with warehouse.lock(), pytest.raises(TryLater, match="another build"), other.lock():
+        pytest.fail("both hold the lock")
+    with other.lock():
+        pass
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda uri: uri.replace("s%3Acret", "wrong"), "refuses us"),
+        (lambda uri: uri.rpartition("/")[0] + "/nowhere", "refuses us|no such database"),
+        (lambda uri: "mysql://u@127.0.0.1:1/d", "failed"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_said_without_the_password(database: str, change: Any, message: str) -> None:
+    with pytest.raises(ServiceError, match=message) as caught:
+        MySQLWarehouse(change(database), MySQL(connect_timeout=3))
+    assert caught.value.exit_code == 69
+    assert caught.value.hint
+    assert "cret" not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("uri", ["mysql://user@host:3306", "mysql://host:3306/a/b", "mysql:///d"])
+def test_an_address_without_a_database_is_a_usage_error(uri: str) -> None:
+    with pytest.raises(UsageError, match="names no database"):
+        MySQLWarehouse(uri, MySQL())
+
+
+def test_an_object_is_read_in_the_version_that_was_listed_or_not_at_all(s3_server: S3Server, bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/x", S3(**s3_server.settings))
+    client = s3_server.client()
+    client.put_object(Bucket=bucket, Key="x/sales/a.csv", Body=b"first version")
+    (version,) = store.versions("sales")
+    assert store.read(version, 6, 13) == b"version"
+    client.put_object(Bucket=bucket, Key="x/sales/a.csv", Body=b"other version")
+    with pytest.raises(ObjectChanged):
+        store.read(version, 0, 5)
+    client.delete_object(Bucket=bucket, Key="x/sales/a.csv")
+    with pytest.raises(ObjectChanged):
+        store.read(version, 0, 5)
+
+
+def test_thousands_of_objects_are_listed(s3_server: S3Server, bucket: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    store = open_store(f"s3://{bucket}/many", S3(**s3_server.settings))
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: store.put(f"sales/{n:05d}.csv", b"x"), range(1100)))
+    assert [version.key for version in store.versions("sales")] == [f"sales/{n:05d}.csv" for n in range(1100)]
+
+
+def test_objects_can_be_written_opened_and_deleted(s3_server: S3Server, bucket: str) -> None:
+    store = open_store(f"s3://{bucket}", S3(**s3_server.settings))
+    store.put("a/b c.bin", b"0123456789")
+    assert store.get("a/b c.bin") == b"0123456789"
+    with store.open("a/b c.bin") as file:
+        file.seek(4)
+        assert file.read(3) == b"456"
+    store.delete("a/b c.bin")
+    store.delete("a/b c.bin")
+    assert store.versions("a") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"secret_key": "wrong"}, "refuses us"),
+        ({"endpoint": "http://127.0.0.1:1", "attempts": 1}, "does not answer"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_said_with_what_to_do(
+    s3_server: S3Server, bucket: str, change: Any, message: str
+) -> None:
+    store = open_store(f"s3://{bucket}", S3(**{**s3_server.settings, **change}))
+    with pytest.raises(ServiceError, match=message) as caught:
+        store.versions("sales")
+    assert caught.value.hint
+
+
+def test_a_missing_bucket_is_named(s3_server: S3Server) -> None:
+    store = open_store("s3://no-such-bucket/x", S3(**s3_server.settings))
+    with pytest.raises(ServiceError, match="no bucket 'no-such-bucket'"):
+        store.versions("sales")
