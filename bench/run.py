@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,16 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from servers import free_port, mariadb  # noqa: E402
+from servers import free_port, mariadb
 
-from jobs.adapters.cluster import Cluster  # noqa: E402
-from jobs.adapters.objects import open_store  # noqa: E402
-from jobs.generate import generate  # noqa: E402
-from jobs.publish import Load, run_load  # noqa: E402
-from jobs.settings import S3, MySQL, RaySettings  # noqa: E402
-from jobs.state import write_parquet  # noqa: E402
-from marts.calculate import mart_schema  # noqa: E402
-from marts.schema import CUSTOMERS_MART  # noqa: E402
+from jobs.adapters.cluster import Cluster
+from jobs.adapters.objects import open_store
+from jobs.generate import generate
+from jobs.publish import Load, run_load
+from jobs.settings import S3, MySQL, RaySettings
+from jobs.state import write_parquet
+from marts.calculate import mart_schema
+from marts.schema import CUSTOMERS_MART
 
 PART = 300_000
 
@@ -43,7 +42,9 @@ def build(lines: int) -> None:
         command += ["--target", f"duckdb://{folder}/marts.duckdb", "--as-of", "2025-12-31"]
         for what in ("first build", "nothing new"):
             seconds, peak = measured(command)
-            print(f"{what:<12} {lines:>11,} lines {size / 1e6:>7,.0f} MB  {seconds:>6.1f} s  peak {peak / 2**30:.2f} GiB")
+            print(
+                f"{what:<12} {lines:>11,} lines {size / 1e6:>7,.0f} MB  {seconds:>6.1f} s  peak {peak / 2**30:.2f} GiB"
+            )
 
 
 def measured(command: list[str]) -> tuple[float, int]:
@@ -121,7 +122,8 @@ def some_rows(first: int, count: int) -> pa.Table:
         "customer_segment": pa.array(["Occasional Customer"] * count),
     }
     return pa.table(
-        [columns.get(column.name, money(10**7)) for column in CUSTOMERS_MART.columns], schema=mart_schema(CUSTOMERS_MART)
+        [columns.get(column.name, money(10**7)) for column in CUSTOMERS_MART.columns],
+        schema=mart_schema(CUSTOMERS_MART),
     )
 
 
@@ -130,7 +132,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=10_000_000)
     parser.add_argument("--rows", type=int, default=2_000_000)
     arguments = parser.parse_args()
-    print(f"{os.cpu_count()} cores, {date.today()}")
+    print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
     if arguments.lines:
         build(arguments.lines)
     if arguments.rows:

@@ -14,7 +14,7 @@ from jobs import dimensions
 from jobs.adapters.cluster import Runner
 from jobs.adapters.objects import open_store
 from jobs.finish import MartRows, fingerprint, plan_finish, run_finish, save_rows, saved_rows
-from jobs.gate import check_marts, warnings_of
+from jobs.gate import check_marts, unknown, warnings_of
 from jobs.judge import DropCounts, Verdicts, judge
 from jobs.ledger import DropRecord, RunRecord, Warehouse
 from jobs.plan import Plan, make_plan
@@ -121,24 +121,24 @@ def _build(run: Run) -> RunReport:
         staged = [
             stage(run.warehouse, run.runner, run.settings, run.state, rows, run.progress.advance) for rows in changed
         ]
-        records = verdicts.changed(ledger, run.run_id)
-        withdrawn = [_withdrawn(record, plan, run.run_id) for record in (*plan.vanished, *plan.replaced)]
-        report = _report(
-            run,
-            "published" if staged else "unchanged",
-            _exit_code(verdicts, ledger),
-            totals=verdicts.totals(scanned),
-            drops=_drops_to_tell(verdicts, plan, records),
-            marts=tuple(_mart_report(rows, rows in changed) for rows in marts),
-            months_rolled_up=tuple(sorted({rollup.month for rollup in rolled_up})),
-            months=len({rollup.month for rollup in used}),
-            unknown={kind: lines for rows in marts for kind, lines in rows.unknown.items()},
-            warnings=warnings_of(plan, verdicts, marts),
-        )
-        if staged:
-            run.warehouse.publish(staged, [*withdrawn, *records], _record(report))
-        else:
-            run.warehouse.record([*withdrawn, *records], _record(report))
+    records = verdicts.changed(ledger, run.run_id)
+    withdrawn = [_withdrawn(record, plan, run.run_id) for record in (*plan.vanished, *plan.replaced)]
+    report = _report(
+        run,
+        "published" if staged else "unchanged",
+        _exit_code(verdicts, ledger),
+        totals=verdicts.totals(scanned),
+        drops=_drops_to_tell(verdicts, plan, records),
+        marts=tuple(_mart_report(rows, rows in changed) for rows in marts),
+        months_rolled_up=tuple(sorted({rollup.month for rollup in rolled_up})),
+        months=len({rollup.month for rollup in used}),
+        unknown=unknown(marts),
+        warnings=warnings_of(plan, verdicts, marts),
+    )
+    if staged:
+        run.warehouse.publish(staged, [*withdrawn, *records], _record(report))
+    else:
+        run.warehouse.record([*withdrawn, *records], _record(report))
     return report
 
 
@@ -206,10 +206,9 @@ def _finish(run: Run, name: str, rollups: Sequence[RollUp], dims: Sequence[Manif
     saved = saved_rows(run.state, name, made_from, there)
     if saved:
         return saved
-    with run.step("finish"):
-        limit = run.settings.limits.finish_rows
-        tasks = plan_finish(run.state, mart, made_from, rollups, dims, run.policy, run.as_of, limit, run.settings.s3)
-        run.progress.begin("finish", len(tasks))
+    limit = run.settings.limits.finish_rows
+    tasks = plan_finish(run.state, mart, made_from, rollups, dims, run.policy, run.as_of, limit, run.settings.s3)
+    with run.step("finish", len(tasks)):
         parts = {}
         for index, part in run.runner(f"Finish{name.title().replace('_', '')}", run_finish, tasks):
             parts[index] = part

@@ -279,8 +279,13 @@ def _build(
 class _PlainProgress:
     """One line when a step begins: for logs."""
 
+    def __init__(self) -> None:
+        self._step = ""
+
     def begin(self, step: str, total: int) -> None:
-        typer.echo(f"{datetime.now(UTC):%H:%M:%S} {step}" + (f": {total:,} tasks or drops" if total else ""), err=True)
+        if total or step != self._step:
+            typer.echo(f"{datetime.now(UTC):%H:%M:%S} {step}" + (f" {total:,}" if total else ""), err=True)
+        self._step = step
 
     def advance(self) -> None:
         pass

@@ -111,9 +111,11 @@ class Verdicts:
         return Verdicts(tuple(replace(v, counts=counts.get(v.drop.delivery.id, v.counts)) for v in self.all))
 
     def totals(self, scanned: int) -> Totals:
-        reports = [verdict.report for verdict in self.all if verdict.drop.delivery.kind == SALES.name]
+        sales = [verdict for verdict in self.all if verdict.drop.delivery.kind == SALES.name]
+        reports = [verdict.report for verdict in sales if verdict.state == "live"]
         return Totals(
-            drops=len(reports),
+            drops=len(sales),
+            held_rows=sum(verdict.report.rows_read for verdict in sales if verdict.state == "held"),
             scanned=scanned,
             rows_read=sum(report.rows_read for report in reports),
             clean=sum(report.clean for report in reports),

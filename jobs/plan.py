@@ -11,7 +11,7 @@ from jobs.adapters.objects import ObjectVersion, Store
 from jobs.ledger import DropRecord
 from jobs.scan_task import ScanSettings, hash_object, is_compressed
 from jobs.state import Catalog, Delivery, Manifest
-from marts.errors import DropRejected, ObjectChanged, ServiceError
+from marts.errors import DataError, DropRejected, ObjectChanged
 from marts.records import read_header
 from marts.schema import KINDS, SALES
 
@@ -86,7 +86,7 @@ def make_plan(
         names = list(KINDS)
         listed = dict(zip(names, pool.map(source.versions, names), strict=True)) | dict(tables or {})
         if not listed[SALES.name]:
-            raise ServiceError(
+            raise DataError(
                 "there is no drop under sales/", source.uri, "check --source, and that the drops have arrived"
             )
         deliveries = {

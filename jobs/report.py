@@ -45,9 +45,12 @@ class MartReport(_Part):
 
 
 class Totals(_Part):
-    """Sums over all drops that are there now: rows read = clean + quarantined + duplicates."""
+    """Sums over the live sales drops: rows read = clean + quarantined + duplicates."""
 
     drops: int = 0
+    """Sales drops that are there now, live or not."""
+    held_rows: int = 0
+    """Rows of drops that are held; none of them counts."""
     scanned: int = 0
     """Drops that this run read."""
     rows_read: int = 0

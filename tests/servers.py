@@ -1,7 +1,9 @@
 """Real servers for tests: SeaweedFS with its S3 gateway, MariaDB, a local Ray cluster."""
 
+import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
@@ -159,13 +162,25 @@ def mariadb() -> Iterator[MariaDB]:
         log = Path(folder) / "log"
         user = ["--user=root"] if os.geteuid() == 0 else []
         subprocess.run(
-            [install, "--no-defaults", f"--datadir={folder}/data", "--auth-root-authentication-method=normal", "--skip-test-db", *user],
+            [
+                install,
+                "--no-defaults",
+                f"--datadir={folder}/data",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                *user,
+            ],
             check=True,
             capture_output=True,
         )
         database = MariaDB(free_port(), f"{folder}/socket")
         arguments = [server, "--no-defaults", f"--datadir={folder}/data", f"--socket={database.socket}", *user]
-        arguments += [f"--port={database.port}", "--bind-address=127.0.0.1", "--skip-name-resolve", f"--pid-file={folder}/pid"]
+        arguments += [
+            f"--port={database.port}",
+            "--bind-address=127.0.0.1",
+            "--skip-name-resolve",
+            f"--pid-file={folder}/pid",
+        ]
         with log.open("wb") as output:
             process = subprocess.Popen(arguments, stdout=output, stderr=output)
         try:
@@ -183,6 +198,67 @@ def _connects(database: MariaDB) -> bool:
     except mysql.connector.Error:
         return False
     return True
+
+
+@dataclass(frozen=True)
+class RayHead:
+    """A cluster as an operator starts it: `ray start --head`, with the Jobs API and token auth."""
+
+    dashboard: str
+    token: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"RAY_API_SERVER_ADDRESS": self.dashboard, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+
+
+@pytest.fixture
+def start_ray_head() -> Iterator[Callable[[dict[str, str]], RayHead]]:
+    """Start a cluster whose nodes have an environment; its jobs inherit it."""
+    with contextlib.ExitStack() as stack:
+        yield lambda environment: stack.enter_context(_ray_head(environment))
+
+
+@contextlib.contextmanager
+def _ray_head(environment: dict[str, str]) -> Iterator[RayHead]:
+    import requests
+
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        log, dashboard, token = Path(folder) / "log", free_port(), secrets.token_hex(16)
+        head = RayHead(f"http://127.0.0.1:{dashboard}", token)
+        arguments = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
+        arguments += ["--node-ip-address=127.0.0.1", f"--port={free_port()}", f"--dashboard-port={dashboard}"]
+        arguments += ["--dashboard-host=127.0.0.1", f"--temp-dir={folder}/r", "--disable-usage-stats"]
+        arguments += [f"--object-store-memory={200 << 20}", f"--dashboard-agent-listen-port={free_port()}"]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                arguments,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **environment, **head.environment, "PATH": path},
+                start_new_session=True,
+            )
+
+        def ready() -> bool:
+            try:
+                answer = requests.get(
+                    f"{head.dashboard}/api/jobs/", headers={"Authorization": f"Bearer {token}"}, timeout=5
+                )
+            except requests.RequestException:
+                return False
+            return answer.status_code == 200
+
+        try:
+            wait_for(ready, process, "ray start", log, 120)
+            yield head
+        finally:
+            daemons = psutil.Process(process.pid).children(recursive=True)
+            stop(process)
+            for daemon in daemons:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    daemon.kill()
+            psutil.wait_procs(daemons, 20)
 
 
 @pytest.fixture(scope="session")

@@ -101,11 +101,13 @@ def test_rows_of_every_shape_arrive_as_they_are(tmp_path: Path, database: str, l
     rows = {row[0]: row[1:4] for row in place.mart("customers")}
     assert rows[1] == ("NULL \\N", 'C:\\new\\table, "quoted"\nsecond line', None)
     assert rows[2] == ("Zoë 李小龍", "tab\there", "😀")
-    assert rows[3][0] == 'O\'Neil "\\N , NULL'
+    assert rows[3][0] == "O'Neil \"\\N , NULL"
     assert rows[4] == ("a b", "\\", None)
 
 
-def test_a_server_that_forbids_local_files_is_loaded_by_inserts(tmp_path: Path, database: str, mariadb: MariaDB) -> None:
+def test_a_server_that_forbids_local_files_is_loaded_by_inserts(
+    tmp_path: Path, database: str, mariadb: MariaDB
+) -> None:
     connection = mariadb.connect()
     cursor = connection.cursor()
     cursor.execute("SET GLOBAL local_infile = 0")
@@ -164,7 +166,8 @@ def test_dimensions_can_be_tables_of_a_database(tmp_path: Path, database: str, w
     )
     warehouse.execute(
         "INSERT INTO crm_customers VALUES (1, 'Asha', 'Räo', NULL, NULL, '1,2', '2023-01-01', 'x'), "
-        "(2, 'Ben', 'Iyer', 'a\nb', NULL, NULL, NULL, ''), (3, 'C', 'D', '', '', '', NULL, ''), (4, 'E', 'F', '', '', '', NULL, '')"
+        "(2, 'Ben', 'Iyer', 'a\nb', NULL, NULL, NULL, ''), (3, 'C', 'D', '', '', '', NULL, ''), "
+        "(4, 'E', 'F', '', '', '', NULL, '')"
     )
     place = Place(tmp_path, settings={"dimensions": {"customers": f"{database}/crm_customers"}})
     place.put_golden()

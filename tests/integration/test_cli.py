@@ -1,0 +1,213 @@
+"""The command line as people and scripts use it: every command, real Ray, real exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit import GOLDEN, Place
+from typer.testing import CliRunner, Result
+
+from jobs.cli import app
+from marts.errors import MartsError
+
+ROOT = Path(__file__).parent.parent.parent
+BIN = Path(sys.executable).parent
+
+
+def marts(*arguments: str, code: int | None = 0) -> Result:
+    """Run a command in this process, on the cluster of the tests."""
+    result = CliRunner().invoke(app, list(arguments))
+    if isinstance(result.exception, MartsError):
+        result.exit_code = result.exception.exit_code
+    elif result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert code is None or result.exit_code == code, result.output
+    return result
+
+
+def outside(*arguments: str, environment: dict[str, str] | None = None, cwd: Path | None = None) -> Any:
+    """Run a command as a process of its own."""
+    return subprocess.run(
+        [*arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **(environment or {})},
+    )
+
+
+@pytest.fixture
+def flags(place: Place) -> list[str]:
+    place.put_golden()
+    Path("policy.toml").write_text("max_unknown_ratio = 0.2\n")
+    return ["--source", str(place.source), "--target", f"duckdb://{place.folder}/m.duckdb", "--policy", "policy.toml"]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_build_plan_and_status_tell_one_story(place: Place, flags: list[str]) -> None:
+    planned = json.loads(marts("plan", *flags, "--json").stdout)
+    assert {drop["key"]: (drop["change"], drop["months"]) for drop in planned["drops"]} == {
+        "sales/golden.csv": ("new", ["2023-08", "2023-11", "2024-01", "2024-02", "2024-03"]),
+        "customers/customers.csv": ("new", []),
+        "stores/stores.csv": ("new", []),
+        "sales_team/team.csv": ("new", []),
+    }
+    assert not Path("m.duckdb").exists()
+    built = marts("build", *flags, "--as-of", "2024-03-31", "--json")
+    report = json.loads(built.stdout)
+    assert (report["outcome"], report["totals"]["clean"], report["exit_code"]) == ("published", 13, 0)
+    assert [mart["rows"] for mart in report["marts"]] == [10, 11]
+    again = marts("build", *flags, "--as-of", "2024-03-31")
+    assert "unchanged" in again.stderr
+    assert again.stdout == ""
+    status = json.loads(marts("status", "--target", flags[3], "--json").stdout)
+    assert [run["outcome"] for run in status["runs"]] == ["unchanged", "published"]
+    assert status["live"]["customers"]["run_id"] == report["run_id"]
+    assert "nothing to do" in marts("plan", *flags).stdout
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_plan_names_what_is_replaced_duplicate_rejected_and_vanished(place: Place, flags: list[str]) -> None:
+    place.put("sales/gone.csv", (GOLDEN / "golden_input.csv").read_text().replace("2024-03", "2024-05"))
+    marts("build", *flags, "--as-of", "2024-03-31")
+    (place.source / "sales/gone.csv").unlink()
+    place.put("sales/golden.csv", (GOLDEN / "golden_input.csv").read_text() + "T99,1,121,x,2022-05-05,1,1,1,1\n")
+    place.put("sales/twice.csv", (place.source / "sales/golden.csv").read_bytes())
+    place.put("sales/bad.csv", "nonsense\n")
+    place.put("sales/bad.csv.gz", b"no gzip\n")
+    shown = marts("plan", *flags).stdout
+    for words in (
+        "1 duplicate",
+        "1 replaced",
+        "2 rejected",
+        "1 vanished",
+        "same content as sales/golden.csv",
+        "it is no gzip",
+        "missing columns",
+        "its lines leave the marts",
+        "months that change: 2022-05, 2023-08, 2023-11, 2024-01, 2024-02, 2024-03, 2024-05",
+    ):
+        assert words in shown
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_failed_build_is_an_object_with_its_cause_and_an_exit_code(place: Place, flags: list[str]) -> None:
+    result = marts("build", *flags[:4], "--as-of", "2024-03-31", "--json", code=65)
+    report = json.loads(result.stdout)
+    assert report["outcome"] == "failed"
+    assert "max_unknown_ratio" in report["error"]["what"]
+    shown = marts("build", *flags[:4], "--as-of", "2024-03-31", code=65).stderr
+    assert "hint: deliver all of customers" in shown
+    assert json.loads(marts("status", "--target", flags[3], "--json").stdout)["runs"][0]["exit_code"] == 65
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_doctor_says_what_is_fine_and_what_to_do(place: Place, flags: list[str]) -> None:
+    fine = json.loads(marts("doctor", *flags, "--json").stdout)
+    assert all(check["ok"] for check in fine)
+    assert {check["what"] for check in fine} >= {
+        "python",
+        "packages",
+        "policy",
+        "source",
+        "state",
+        "disk",
+        "ray",
+        "DuckDB",
+    }
+    wrong = marts(
+        "doctor", "--source", "/nowhere", "--target", "mysql://u@127.0.0.1:1/d", "--state", "s", code=2
+    ).stdout
+    assert "no .csv or .csv.gz under /nowhere/sales/" in wrong
+    assert "is the server up and reachable?" in wrong
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_demo_shows_what_came_out(tmp_path: Path) -> None:
+    shown = marts("demo", "--lines", "20000").stdout
+    truth = json.loads((tmp_path / "marts-demo/drops/generated.json").read_text())
+    for words in ("both marts are live", f"{truth['lines']:,}", "top customers", "leaders of 2025-12", "marts status"):
+        assert words in shown
+    status = json.loads(marts("status", "--target", "duckdb://marts-demo/marts.duckdb", "--json").stdout)
+    totals = status["runs"][0]["report"]["totals"]
+    assert (totals["rows_read"], totals["quarantined"], totals["duplicates"]) == (
+        truth["lines"],
+        truth["quarantined"],
+        truth["duplicates"],
+    )
+    assert "unchanged" not in marts("demo", "--lines", "20000", "--seed", "8").stdout
+
+
+def test_the_demo_leaves_other_folders_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("x")
+    result = marts("demo", "--folder", "mine", code=2)
+    assert "not of an earlier demo" in str(result.exception)
+
+
+def test_generate_gives_the_same_bytes_for_the_same_seed() -> None:
+    for folder in ("a", "b"):
+        marts("generate", folder, "--lines", "5000", "--seed", "3")
+    files = sorted(path.relative_to("a") for path in Path("a").rglob("*") if path.is_file())
+    assert len(files) > 30
+    for path in files:
+        assert (Path("a") / path).read_bytes() == (Path("b") / path).read_bytes()
+        assert (Path("a") / path).stat().st_mtime_ns == (Path("b") / path).stat().st_mtime_ns or path.suffix == ".json"
+    assert "is not empty" in str(marts("generate", "a", code=2).exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["build"], "no source is set"),
+        (["build", "--source", "x", "--target", "oracle://x"], "no kind of target"),
+        (["build", "--source", "ftp://x", "--target", "duckdb:///tmp/never/x", "--state", "s"], "neither a folder nor"),
+        (["build", "--source", "x", "--target", "duckdb:///x/y", "--mart", "stores"], "mart"),
+        (["build", "--source", "x", "--target", "duckdb:///x/y", "--as-of", "yesterday"], "as_of"),
+        (["build", "--config", "nowhere.toml"], "cannot be read"),
+        (["status"], "no target is set"),
+    ],
+)
+def test_wrong_arguments_end_with_2_and_say_what_is_wrong(arguments: list[str], words: str) -> None:
+    assert words in str(marts(*arguments, code=2).exception)
+
+
+def test_an_unknown_option_ends_with_2() -> None:
+    assert "--sorce" in marts("build", "--sorce", "x", code=2).output
+
+
+def test_errors_are_plain_text_with_a_hint_and_no_traceback() -> None:
+    done = outside(str(BIN / "marts"), "build", "--target", "duckdb:///x/y")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: settings: no source is set\n\nhint: ")
+
+
+def test_help_imports_no_heavy_library() -> None:
+    code = "import sys; sys.argv = ['marts', '--help']\nfrom jobs.cli import main\n"
+    code += "try:\n    main()\nexcept SystemExit: pass\n"
+    code += "print(sorted({'ray', 'great_expectations', 'pyarrow', 'duckdb', 'boto3', 'pandas'} & set(sys.modules)))"
+    assert outside(sys.executable, "-c", code, cwd=ROOT).stdout.strip().endswith("[]")
+
+
+def test_every_command_is_documented() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for command in app.registered_commands:
+        assert command.callback
+        assert f"marts {command.name or command.callback.__name__}" in readme
+
+
+def test_the_module_is_the_command(place: Place, flags: list[str]) -> None:
+    arguments = [*flags, "--as-of", "2024-03-31", "--json"]
+    done = outside(sys.executable, "-m", "jobs.build", *arguments, environment={"RAY_ADDRESS": "127.0.0.1:1"}, cwd=ROOT)
+    assert done.returncode == 2  # the policy is not there: relative to the checkout
+    flags[-1] = str(Path("policy.toml").absolute())
+    arguments = [*flags, "--as-of", "2024-03-31", "--json"]
+    done = outside(sys.executable, "-m", "jobs.build", *arguments, environment={"RAY_ADDRESS": "127.0.0.1:1"}, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcome"] == "published"

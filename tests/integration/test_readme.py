@@ -1,0 +1,113 @@
+"""Every command of the README runs, as it stands there; only hosts, buckets and passwords are those of the tests."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kit import GOLDEN, Place
+from servers import MariaDB, RayHead, S3Server
+
+ROOT = Path(__file__).parent.parent.parent
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def run(script: str, cwd: Path, environment: dict[str, str] | None = None) -> str:
+    """Run a block as a shell would; the first command that fails ends it."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=400,
+        env={**os.environ, "PATH": path, **(environment or {})},
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def block(word: str) -> str:
+    (found,) = (text for text in BLOCKS if word in text)
+    return found
+
+
+@pytest.fixture
+def in_s3(place: Place, s3_server: S3Server, mariadb: MariaDB, request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Put the golden drops into a bucket; give bucket and database."""
+    name = f"r{abs(hash(request.node.name)) % 10**12}"
+    s3_server.make_bucket(name)
+    place.put_golden()
+    for path in sorted(path for path in place.source.rglob("*.csv")):
+        s3_server.client().upload_file(str(path), name, f"retail/{path.relative_to(place.source).as_posix()}")
+    return name, mariadb.make_database(name)
+
+
+def test_no_block_is_left_out() -> None:
+    words = ("make demo", "marts init", "export MARTS_S3__ENDPOINT", "ray job submit")
+    assert sorted(map(block, words)) == sorted(BLOCKS)
+
+
+def test_the_make_commands_are_targets() -> None:
+    for command in re.findall(r"^make (\w+)", block("make demo"), re.MULTILINE):
+        run(f"make --dry-run {command}", ROOT)
+
+
+def test_your_own_data(tmp_path: Path) -> None:
+    shown = run(block("marts init"), tmp_path)
+    assert "20,0" in shown
+    assert "published" in shown
+
+
+def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_server: S3Server) -> None:
+    bucket, database = in_s3
+    address = database.replace(re.findall(r":[^:@/]+@", database)[0], "@")
+    Path(tmp_path / "policy.toml").write_text("max_unknown_ratio = 0.2")
+    script = (
+        block("export MARTS_S3__ENDPOINT")
+        .replace("http://minio:9000", s3_server.endpoint)
+        .replace("KEY=reader", f"KEY={s3_server.settings['access_key']}")
+        .replace("SECRET_KEY=secret", f"SECRET_KEY={s3_server.settings['secret_key']}")
+        .replace("PASSWORD=secret", f"PASSWORD=s:cret/{bucket}")
+        .replace("s3://drops/", f"s3://{bucket}/")
+        .replace("mysql://marts@db:3306/marts", address)
+    )
+    report = json.loads(run(script, tmp_path, {"MARTS_POLICY": "policy.toml"}))
+    assert (report["outcome"], report["totals"]["clean"]) == ("published", 13)
+
+
+def test_as_a_ray_job(
+    tmp_path: Path,
+    in_s3: tuple[str, str],
+    s3_server: S3Server,
+    mariadb: MariaDB,
+    start_ray_head: Callable[[dict[str, str]], RayHead],
+) -> None:
+    bucket, database = in_s3
+    Path(tmp_path / "policy.toml").write_text("max_unknown_ratio = 0.2")
+    inside = {
+        **s3_server.environment,
+        "MARTS_MYSQL__PASSWORD": f"s:cret/{bucket}",
+        "MARTS_POLICY": str(tmp_path / "policy.toml"),
+        "MARTS_AS_OF": "2024-03-31",
+    }
+    head = start_ray_head(inside)
+    address = database.replace(re.findall(r":[^:@/]+@", database)[0], "@")
+    script = (
+        block("ray job submit")
+        .replace("s3://drops/", f"s3://{bucket}/")
+        .replace("mysql://marts@db:3306/marts", address)
+    )
+    shown = run(script, ROOT, head.environment)
+    assert "both marts are live" in shown
+    connection = mariadb.connect(bucket)
+    cursor = connection.cursor()
+    cursor.execute("SELECT COUNT(*), SUM(total_sales) FROM customers_data_mart")
+    golden = (GOLDEN / "golden_customers.csv").read_text().count("\n") - 1
+    assert [(count, str(total)) for count, total in cursor.fetchall()] == [(golden, "61493.55")]
+    connection.close()

@@ -1,0 +1,217 @@
+"""Rows are typed and judged one by one: a verdict never depends on the rows around."""
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marts.checks import check_rows, clean_schema
+from marts.policy import Policy
+from marts.records import Header
+from marts.schema import CUSTOMERS, KINDS, PRODUCTS, SALES, SALES_TEAM, Kind
+
+GOOD = {
+    "customer_id": "1",
+    "store_id": "2",
+    "product_name": "tea",
+    "sales_date": "2024-03-31",
+    "sales_person_id": "3",
+    "price": "10.50",
+    "quantity": "2",
+    "total_cost": "21.00",
+}
+
+
+def judge(
+    *rows: dict[str, Any], kind: Kind = SALES, policy: Policy | None = None
+) -> tuple[list[Any], dict[int, list[str]]]:
+    """Give the clean rows, and the broken rules of the others by number."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    known = tuple(column.name for column in kind.columns if column.name in names)
+    header = Header(tuple(names), known, tuple(sorted(set(names) - set(known))))
+    text = pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
+    checked = check_rows(kind, header, text, policy or Policy())
+    return checked.clean.to_pylist(), {row: [rule for rule, _ in found] for row, found in checked.reasons.items()}
+
+
+def verdict(**values: Any) -> list[str]:
+    """Give the rules that one changed row breaks, among good ones."""
+    _, reasons = judge(GOOD, {**GOOD, **values}, GOOD)
+    assert set(reasons) <= {1}
+    return reasons.get(1, [])
+
+
+WHOLE = "is not a whole number"
+DECIMAL = "is not a decimal number with at most 2 digits after the point"
+
+
+@pytest.mark.parametrize(
+    ("values", "rules"),
+    [
+        ({"customer_id": None}, ["customer_id is empty"]),
+        ({"customer_id": "C1"}, [f"customer_id {WHOLE}"]),
+        ({"customer_id": "1.0"}, [f"customer_id {WHOLE}"]),
+        ({"customer_id": "0x1f"}, [f"customer_id {WHOLE}"]),
+        ({"customer_id": "1e3"}, [f"customer_id {WHOLE}"]),
+        ({"customer_id": "１２"}, [f"customer_id {WHOLE}"]),
+        ({"customer_id": "9" * 19}, [f"customer_id {WHOLE}"]),
+        ({"customer_id": "1000000000000000000"}, [f"customer_id {WHOLE}"]),
+        ({"customer_id": "0"}, ["customer_id is not greater than 0"]),
+        ({"store_id": "-5"}, ["store_id is not greater than 0"]),
+        ({"product_name": None}, ["product_name is empty"]),
+        ({"product_name": " \t"}, ["product_name is empty"]),
+        ({"product_name": "x" * 1001}, ["product_name has more than 1,000 characters"]),
+        ({"sales_date": "2024-02-30"}, ["sales_date is not an ISO date"]),
+        ({"sales_date": "31.03.2024"}, ["sales_date is not an ISO date"]),
+        ({"sales_date": "20240331"}, ["sales_date is not an ISO date"]),
+        ({"sales_date": "2024-3-31"}, ["sales_date is not an ISO date"]),
+        ({"sales_date": "0000-01-01"}, ["sales_date is not an ISO date"]),
+        ({"sales_date": "2024-03-31T25:00"}, ["sales_date is not an ISO date"]),
+        ({"sales_date": "2024-03-31 10:00 noon"}, ["sales_date is not an ISO date"]),
+        ({"price": "10,50"}, [f"price {DECIMAL}"]),
+        ({"price": "NaN"}, [f"price {DECIMAL}"]),
+        ({"price": "1e1"}, [f"price {DECIMAL}"]),
+        ({"price": "10.505"}, [f"price {DECIMAL}"]),
+        ({"price": "99999999999999999"}, [f"price {DECIMAL}"]),
+        ({"price": "0." + "0" * 60}, [f"price {DECIMAL}"]),
+        ({"price": "-10.50", "total_cost": "-21.00"}, ["price is negative"]),
+        ({"quantity": "0", "total_cost": "0"}, ["quantity is 0"]),
+        ({"quantity": "2.5"}, [f"quantity {WHOLE}"]),
+        ({"total_cost": "21.01"}, ["total_cost is not price * quantity"]),
+        ({"total_cost": "-21.00"}, ["total_cost is not price * quantity"]),
+        ({"price": "9999999999999999.99", "quantity": "999999999"}, ["total_cost is not price * quantity"]),
+        (
+            {"customer_id": "x", "quantity": "y", "price": "z"},
+            [f"customer_id {WHOLE}", f"price {DECIMAL}", f"quantity {WHOLE}"],
+        ),
+        ({"transaction_id": "T" * 256}, ["transaction_id has more than 255 characters"]),
+        ({"line_no": "first"}, [f"line_no {WHOLE}"]),
+    ],
+)
+def test_each_wrong_value_is_named(values: dict[str, Any], rules: list[str]) -> None:
+    assert verdict(**values) == rules
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"customer_id": "007"}, {"customer_id": 7}),
+        ({"customer_id": " 7 "}, {"customer_id": 7}),
+        ({"price": "+10.5"}, {"price_cents": 1050}),
+        ({"price": "10.500"}, {"price_cents": 1050}),
+        ({"price": "0.00", "total_cost": "0"}, {"price_cents": 0}),
+        ({"price": ".50", "total_cost": "1."}, {"price_cents": 50, "total_cents": 100}),
+        ({"quantity": "-2", "total_cost": "-21"}, {"quantity": -2, "total_cents": -2100}),
+        (
+            {"price": "9999999999999999.99", "quantity": "1", "total_cost": "9999999999999999.99"},
+            {"total_cents": 10**18 - 1},
+        ),
+        ({"product_name": "=1+1 <b>\u202e"}, {"product_name": "=1+1 <b>\u202e"}),
+        ({"transaction_id": None, "line_no": "3"}, {"transaction_id": None, "line_no": 3}),
+    ],
+)
+def test_right_values_are_read_exactly(values: dict[str, Any], expected: dict[str, Any]) -> None:
+    (_, row), reasons = judge(GOOD, {**GOOD, **values})
+    assert reasons == {}
+    assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "written", "day"),
+    [
+        ("UTC", "2024-03-31", "2024-03-31"),
+        ("Asia/Tokyo", "2024-03-31", "2024-03-31"),
+        ("Asia/Tokyo", "2024-03-31T23:00:00", "2024-03-31"),
+        ("UTC", "2024-03-31 23:59:59.123456", "2024-03-31"),
+        ("Asia/Tokyo", "2024-03-31T23:00:00Z", "2024-04-01"),
+        ("Asia/Tokyo", "2024-03-31T23:00:00.5+09:00", "2024-03-31"),
+        ("America/New_York", "2024-04-01T03:59+0000", "2024-03-31"),
+        ("America/New_York", "2024-04-01 04:00:00Z", "2024-04-01"),
+    ],
+)
+def test_only_a_timestamp_with_an_offset_is_shifted(zone: str, written: str, day: str) -> None:
+    policy = Policy(business_timezone=zone)
+    (row,), reasons = judge({**GOOD, "sales_date": written}, policy=policy)
+    assert reasons == {}
+    assert row["sales_date"].isoformat() == day
+
+
+def test_returns_can_be_refused() -> None:
+    _, reasons = judge({**GOOD, "quantity": "-2", "total_cost": "-21.00"}, policy=Policy(allow_returns=False))
+    assert reasons == {0: ["quantity is negative, and returns are not allowed"]}
+
+
+def test_a_tolerance_of_the_total_is_the_policy_s() -> None:
+    policy = Policy.model_validate({"total_cost_tolerance": "0.02"})
+    rows = [{**GOOD, "total_cost": total} for total in ("20.97", "20.98", "21.02", "21.03")]
+    assert sorted(judge(*rows, policy=policy)[1]) == [0, 3]
+
+
+def test_extra_columns_are_kept_as_json_by_name() -> None:
+    rows = [
+        {**GOOD, "zone": 'a"b\\c\n', "colour": "red"},
+        {**GOOD, "zone": None, "colour": None},
+        {**GOOD, "zone": "é, ", "colour": None},
+    ]
+    clean, _ = judge(*rows)
+    kept = [row["additional_columns"] for row in clean]
+    assert [value and json.loads(value) for value in kept] == [
+        {"colour": "red", "zone": 'a"b\\c\n'},
+        None,
+        {"zone": "é, "},
+    ]
+
+
+VALUES = st.one_of(
+    st.text("0123456789+-. ,exT:Z/", max_size=12),
+    st.text("0123456789", min_size=1, max_size=30),
+    st.from_regex(r"[+-]?[0-9]{0,20}\.?[0-9]{0,6}", fullmatch=True),
+    st.from_regex(
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?)?", fullmatch=True
+    ),
+    st.integers(-(10**20), 10**20).map(str),
+    st.decimals(-(10**17), 10**17, places=2, allow_nan=False).map(str),
+    st.none(),
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    value=VALUES, column=st.sampled_from(["customer_id", "price", "quantity", "total_cost", "sales_date", "line_no"])
+)
+def test_the_verdict_on_a_row_is_the_same_alone_and_beside_a_broken_one(value: str | None, column: str) -> None:
+    row = {**GOOD, "line_no": "1", column: value}
+    alone_clean, alone = judge(row)
+    beside_clean, beside = judge(row, {**GOOD, "line_no": "1", column: "broken"})
+    assert alone.get(0, []) == beside.get(0, [])
+    assert alone_clean == [clean for clean in beside_clean if 0 not in beside]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=str)
+def test_clean_rows_always_have_the_schema_of_their_kind(kind: Kind) -> None:
+    header = Header(
+        tuple(c.name for c in kind.columns if c.mandatory), tuple(c.name for c in kind.columns if c.mandatory), ()
+    )
+    text = pa.table({name: pa.array([], pa.string()) for name in header.names})
+    assert check_rows(kind, header, text, Policy()).clean.schema == clean_schema(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "rules"),
+    [
+        (CUSTOMERS, {"customer_id": "1", "first_name": None, "last_name": "x"}, ["first_name is empty"]),
+        (CUSTOMERS, {"customer_id": "1", "first_name": "x", "last_name": "y", "address": None}, []),
+        (
+            SALES_TEAM,
+            {"id": "1", "first_name": "x", "last_name": "y", "is_manager": "maybe"},
+            ["is_manager is not Y or N"],
+        ),
+        (SALES_TEAM, {"id": "1", "first_name": "x", "last_name": "y", "is_manager": " n"}, []),
+        (PRODUCTS, {"id": "1", "name": "x", "current_price": "-1"}, ["current_price is negative"]),
+    ],
+)
+def test_dimension_rows_are_judged_too(kind: Kind, row: dict[str, Any], rules: list[str]) -> None:
+    assert judge(row, kind=kind)[1].get(0, []) == rules
