@@ -21,7 +21,7 @@ from jobs.plan import Plan, make_plan
 from jobs.publish import stage
 from jobs.report import DropReport, MartReport, Outcome, Problem, RunReport
 from jobs.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
-from jobs.scan import scan_drops
+from jobs.scan import plan_splits, scan_drops
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings, masked
 from jobs.state import Catalog, Manifest, read_parquet
@@ -167,8 +167,9 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
         if not plan.to_scan or attempt == _ROUNDS:
             break
         scanned |= {drop.delivery.key for drop in plan.to_scan}
-        with run.step("scan", len(plan.to_scan)):
-            scan_drops(run.runner, run.scan_settings, plan.to_scan, catalog, run.progress.advance)
+        splits = plan_splits(plan.to_scan, run.scan_settings.split_bytes)
+        with run.step("scan", sum(map(len, splits.values()))):
+            scan_drops(run.runner, run.scan_settings, splits, catalog, run.progress.advance)
     return plan, len(scanned)
 
 

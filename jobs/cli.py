@@ -101,7 +101,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say which drops are new, replaced, duplicate or rejected, and which months change. Changes nothing."""
-    from jobs.adapters.objects import open_store
+    from jobs.adapters.objects import ObjectVersion, open_store
     from jobs.build import scan_settings
     from jobs.plan import make_plan, months_that_change, peek
     from jobs.state import Catalog
@@ -113,7 +113,8 @@ def plan(
     catalog = Catalog(open_store(settings.state_uri, settings.s3))
     with _warehouse(settings, read_only=True) as warehouse:
         ledger = warehouse.drops()
-    made = make_plan(store, catalog, ledger, scan_settings(settings, policy_), policy_.max_bad_ratio)
+    tables: dict[str, list[ObjectVersion]] = {name: [] for name in settings.dimensions.tables}
+    made = make_plan(store, catalog, ledger, scan_settings(settings, policy_), policy_.max_bad_ratio, tables)
     made = peek(store, made, settings.csv.delimiter)
     months = months_that_change(made, catalog)
     if as_json:

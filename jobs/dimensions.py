@@ -11,17 +11,13 @@ from jobs.adapters.objects import ObjectVersion, Store
 from jobs.scan_task import TABLES
 from jobs.settings import Settings, masked
 from marts.errors import DataError, UsageError
-from marts.schema import DIMENSIONS, Kind
+from marts.schema import KINDS, Kind
 
 
 def snapshot(settings: Settings, state: Store) -> Mapping[str, Sequence[ObjectVersion]]:
     """Read the dimensions that are tables, and keep each as CSV in the state, named by its content."""
-    found = {}
-    for kind in DIMENSIONS:
-        address = getattr(settings.dimensions, kind.name)
-        if address != "drops":
-            found[kind.name] = [_snapshot(kind, address, settings, state)]
-    return found
+    tables = settings.dimensions.tables
+    return {name: [_snapshot(KINDS[name], where, settings, state)] for name, where in tables.items()}
 
 
 def _snapshot(kind: Kind, address: str, settings: Settings, state: Store) -> ObjectVersion:

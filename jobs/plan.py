@@ -9,7 +9,8 @@ from typing import Literal
 
 from jobs.adapters.objects import ObjectVersion, Store
 from jobs.ledger import DropRecord
-from jobs.scan_task import ScanSettings, hash_object, is_compressed
+from jobs.read import hash_object
+from jobs.scan_task import ScanSettings, is_compressed
 from jobs.state import Catalog, Delivery, Manifest
 from marts.errors import DataError, DropRejected, ObjectChanged
 from marts.records import read_header

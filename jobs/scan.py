@@ -7,7 +7,8 @@ import numpy as np
 
 from jobs.adapters.cluster import Runner
 from jobs.plan import PlannedDrop
-from jobs.scan_task import LEAF, ScanSettings, Split, SplitResult, content_hash, is_compressed, scan_name, scan_pack
+from jobs.read import LEAF, content_hash
+from jobs.scan_task import ScanSettings, Split, SplitResult, is_compressed, scan_name, scan_pack
 from jobs.state import Catalog, Delivery, Manifest, MonthLines, Reason
 
 _SMALL = 256
@@ -16,27 +17,26 @@ _REMEMBER_EVERY = 500
 """Drops after which the catalog is written: a run that is killed loses at most these."""
 
 
+Splits = dict[str, list[Split]]
+"""The splits of each delivery, by its id."""
+
+
+def plan_splits(drops: Sequence[PlannedDrop], split_bytes: int) -> Splits:
+    """Cut drops into what one task reads."""
+    return {drop.delivery.id: splits_of(drop.delivery, split_bytes) for drop in drops}
+
+
 def scan_drops(
-    runner: Runner,
-    settings: ScanSettings,
-    drops: Sequence[PlannedDrop],
-    catalog: Catalog,
-    progress: Callable[[], None],
+    runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[], None]
 ) -> None:
     """Scan drops and record what they hold. A drop that changed meanwhile is left out: plan again."""
-    deliveries = [drop.delivery for drop in drops]
-    splits = {delivery.id: splits_of(delivery, settings.split_bytes) for delivery in deliveries}
-    whole = _run(runner, settings, splits, catalog, progress)
+    whole = _scan(runner, settings, splits, catalog, progress)
     if whole:
-        _run(runner, settings, {d.id: [Split(d, 0)] for d in whole}, catalog, progress)
+        _scan(runner, settings, {d.id: [Split(d, 0)] for d in whole}, catalog, progress)
 
 
-def _run(
-    runner: Runner,
-    settings: ScanSettings,
-    splits: dict[str, list[Split]],
-    catalog: Catalog,
-    progress: Callable[[], None],
+def _scan(
+    runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[], None]
 ) -> list[Delivery]:
     """Scan splits; give the drops whose records span lines, which must be read as a whole."""
     packs = pack([split for parts in splits.values() for split in parts], settings.split_bytes)
@@ -45,17 +45,17 @@ def _run(
     unsplittable: list[Delivery] = []
     for _, found in runner("ScanDrops", scan_pack, [(settings, splits) for splits in packs]):
         for result in found:
+            progress()
             delivery = result.split.delivery
-            results[delivery.id].append(result)
-            if len(results[delivery.id]) < len(splits[delivery.id]):
+            parts = results[delivery.id]
+            parts.append(result)
+            if len(parts) < len(splits[delivery.id]):
                 continue
-            parts = results.pop(delivery.id)
+            del results[delivery.id]
             if any(part.unsplittable for part in parts):
                 unsplittable.append(delivery)
-                continue
-            if not any(part.changed for part in parts):
+            elif not any(part.changed for part in parts):
                 complete.append(merge(settings, parts))
-            progress()
         if len(complete) >= _REMEMBER_EVERY:
             catalog.add(complete)
             complete = []

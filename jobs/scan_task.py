@@ -4,11 +4,10 @@ A task reads one split of a large drop, or several small drops. It returns count
 """
 
 import gzip
-import hashlib
 import io
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import pairwise
@@ -17,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.adapters.objects import ObjectVersion, Store, VersionReader, open_store
+from jobs.adapters.objects import Store, VersionReader, open_store
+from jobs.read import LEAF, MAX_HEADER, Block, HashingReader, LeafHasher, blocks, first_line, rest_of_line
 from jobs.settings import S3
 from jobs.state import BUCKETS, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
 from marts.checks import Checked, check_rows
@@ -28,12 +28,8 @@ from marts.schema import KINDS, SALES
 
 SCAN_VERSION = 1
 """Raise it when clean rows of the same drop would come out differently."""
-LEAF = 8 << 20
-"""The hash of an object is the hash of the hashes of its leaves, so that splits can be hashed apart."""
-MAX_HEADER = 1 << 20
 TABLES = "tables/"
 """Where the state keeps snapshots of dimensions that come from a database: drops like any other."""
-_TAIL = 64 << 10
 _GROUP_ROWS = 1 << 16
 _HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
 
@@ -118,14 +114,14 @@ def scan_split(settings: ScanSettings, split: Split) -> SplitResult:
 
 def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Store) -> SplitResult:
     hasher = LeafHasher()
-    raw = io.BufferedReader(_Hashing(VersionReader(source, split.delivery.version), hasher), LEAF)
+    raw = io.BufferedReader(HashingReader(VersionReader(source, split.delivery.version), hasher), LEAF)
     compressed = is_compressed(split.delivery.key)
     text: io.BufferedIOBase = gzip.GzipFile(fileobj=raw) if compressed else raw
     try:
         first = text.readline(MAX_HEADER)
         sink = _Sink(settings, split, read_header(first, KINDS[split.delivery.kind], settings.delimiter), state)
         sink.skip_lines(1)
-        for block in _blocks(text, settings.split_bytes, settings.max_inflated_bytes):
+        for block in blocks(text, settings.split_bytes, settings.max_inflated_bytes):
             sink.take(block)
         while raw.read(LEAF):
             pass
@@ -137,7 +133,7 @@ def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Stor
 def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Store) -> SplitResult:
     assert split.stop is not None
     version, kind = split.delivery.version, KINDS[split.delivery.kind]
-    first = _first_line(source, version)
+    first = first_line(source, version)
     before = 1 if split.start else 0
     data = source.read(version, split.start - before, split.stop)
     hasher = LeafHasher()
@@ -145,7 +141,7 @@ def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Stor
     begin = data.find(b"\n") + 1 if before else len(first)
     if before and not begin:
         return SplitResult(split, unsplittable=True)
-    tail = b"" if data.endswith(b"\n") else _rest_of_line(source, version, split.stop)
+    tail = b"" if data.endswith(b"\n") else rest_of_line(source, version, split.stop)
     if tail is None:
         return SplitResult(split, unsplittable=True)
     block = memoryview(data)[begin:].tobytes() + tail
@@ -153,78 +149,8 @@ def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Stor
         return SplitResult(split, unsplittable=True)
     sink = _Sink(settings, split, read_header(first, kind, settings.delimiter), state)
     sink.skip_lines(0 if before else 1)
-    sink.take(_Block(block))
+    sink.take(Block(block))
     return sink.result(hasher.leaves())
-
-
-def _first_line(source: Store, version: ObjectVersion) -> bytes:
-    for size in (_TAIL, MAX_HEADER):
-        data = source.read(version, 0, min(size, version.size))
-        if b"\n" in data:
-            return data[: data.index(b"\n") + 1]
-    raise DropRejected(f"the header is longer than {MAX_HEADER:,} bytes")
-
-
-def _rest_of_line(source: Store, version: ObjectVersion, start: int) -> bytes | None:
-    """Read on to the end of the line; None if it is longer than a record may be."""
-    rest = b""
-    while start < version.size and len(rest) <= MAX_RECORD:
-        data = source.read(version, start, min(start + _TAIL, version.size))
-        if b"\n" in data:
-            return rest + data[: data.index(b"\n") + 1]
-        rest, start = rest + data, start + len(data)
-    return rest if start >= version.size else None
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Whole records, or the start of a record that is too long to be kept."""
-
-    text: bytes
-    oversized: int = 0
-    """Bytes of the record that is too long."""
-
-
-def _blocks(text: io.BufferedIOBase, size: int, most: int) -> Iterator[_Block]:
-    """Cut a stream into blocks of whole records, with bounded memory whatever it holds."""
-    rest, taken = b"", 0
-    while True:
-        data = text.read(size)
-        taken += len(data)
-        if taken > most:
-            raise DropRejected(f"it inflates to more than {most:,} bytes")
-        rest += data
-        if not data:
-            break
-        cut = _last_cut(rest)
-        if cut:
-            yield _Block(rest[:cut])
-            rest = rest[cut:]
-        elif len(rest) > MAX_RECORD:
-            start, total = rest[:MAX_RECORD], len(rest)
-            while b"\n" not in (rest := text.read(size)) and rest:
-                total += len(rest)
-                taken += len(rest)
-                if taken > most:
-                    raise DropRejected(f"it inflates to more than {most:,} bytes")
-            end = rest.find(b"\n") + 1
-            yield _Block(start, total + end)
-            rest = rest[end:]
-    if rest:
-        yield _Block(rest)
-
-
-def _last_cut(text: bytes) -> int:
-    """Find where the last whole record of a block ends; 0 if nowhere."""
-    cut = text.rfind(b"\n") + 1
-    if not cut or b'"' not in text:
-        return cut
-    codes = np.frombuffer(text, np.uint8)
-    newlines = np.flatnonzero(codes == ord("\n"))
-    quotes = np.flatnonzero(codes == ord('"'))
-    even = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
-    # A record is no longer than MAX_RECORD: no border near the end means that a quote stands wrong.
-    return int(even[-1]) + 1 if len(even) and len(text) - even[-1] <= MAX_RECORD else cut
 
 
 class _Sink:
@@ -246,7 +172,7 @@ class _Sink:
     def skip_lines(self, count: int) -> None:
         self._lines += count
 
-    def take(self, block: _Block) -> None:
+    def take(self, block: Block) -> None:
         """Check the rows of one block and write them."""
         if block.oversized:
             rule = (f"longer than {MAX_RECORD:,} bytes", "")
@@ -368,59 +294,3 @@ def _words(rule: str, value: str) -> str:
 def scan_name(settings: ScanSettings, delivery: Delivery) -> str:
     """Name the scan of a delivery by the rules it is judged by."""
     return name_of(delivery.id, settings.rules)
-
-
-class LeafHasher:
-    """Hashes a stream by leaves of fixed size."""
-
-    def __init__(self) -> None:
-        self._leaf, self._filled = hashlib.sha256(), 0
-        self._leaves: list[str] = []
-
-    def update(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            part = view[: LEAF - self._filled]
-            self._leaf.update(part)
-            self._filled += len(part)
-            view = view[len(part) :]
-            if self._filled == LEAF:
-                self._end_leaf()
-
-    def _end_leaf(self) -> None:
-        self._leaves.append(self._leaf.hexdigest())
-        self._leaf, self._filled = hashlib.sha256(), 0
-
-    def leaves(self) -> list[str]:
-        """End the stream; give the hash of each leaf."""
-        if self._filled:
-            self._end_leaf()
-        return self._leaves
-
-
-class _Hashing(io.RawIOBase):
-    """Passes bytes on, and hashes them."""
-
-    def __init__(self, inner: VersionReader, hasher: LeafHasher) -> None:
-        self._inner, self._hasher = inner, hasher
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        count = self._inner.readinto(buffer)
-        self._hasher.update(bytes(memoryview(buffer)[:count]))
-        return count
-
-
-def content_hash(leaves: Iterable[str]) -> str:
-    """Hash an object from the hashes of its leaves."""
-    return hashlib.sha256("".join(leaves).encode()).hexdigest()
-
-
-def hash_object(source: Store, version: ObjectVersion) -> str:
-    """Hash an object by reading it."""
-    hasher = LeafHasher()
-    for start in range(0, version.size, LEAF):
-        hasher.update(source.read(version, start, min(start + LEAF, version.size)))
-    return content_hash(hasher.leaves())

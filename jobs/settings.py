@@ -78,6 +78,11 @@ class Dimensions(_Part):
     sales_team: str = "drops"
     products: str = "drops"
 
+    @property
+    def tables(self) -> dict[str, str]:
+        """The addresses of those that are tables, by name."""
+        return {name: where for name, where in self.model_dump().items() if where != "drops"}
+
     @field_validator("*")
     @classmethod
     def _known(cls, value: str) -> str:

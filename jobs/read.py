@@ -1,0 +1,144 @@
+"""Read one version of an object: by blocks of whole records, with bounded memory, and hash it on the way."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.adapters.objects import ObjectVersion, Store, VersionReader
+from marts.errors import DropRejected
+from marts.records import MAX_RECORD
+
+LEAF = 8 << 20
+"""The hash of an object is the hash of the hashes of its leaves, so that splits can be hashed apart."""
+MAX_HEADER = 1 << 20
+_TAIL = 64 << 10
+
+
+def first_line(source: Store, version: ObjectVersion) -> bytes:
+    """Read the header line. Raises DropRejected if it has no end."""
+    for size in (_TAIL, MAX_HEADER):
+        data = source.read(version, 0, min(size, version.size))
+        if b"\n" in data:
+            return data[: data.index(b"\n") + 1]
+    raise DropRejected(f"the header is longer than {MAX_HEADER:,} bytes")
+
+
+def rest_of_line(source: Store, version: ObjectVersion, start: int) -> bytes | None:
+    """Read on to the end of the line; None if it is longer than a record may be."""
+    rest = b""
+    while start < version.size and len(rest) <= MAX_RECORD:
+        data = source.read(version, start, min(start + _TAIL, version.size))
+        if b"\n" in data:
+            return rest + data[: data.index(b"\n") + 1]
+        rest, start = rest + data, start + len(data)
+    return rest if start >= version.size else None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole records, or the start of a record that is too long to be kept."""
+
+    text: bytes
+    oversized: int = 0
+    """Bytes of the record that is too long."""
+
+
+def blocks(text: io.BufferedIOBase, size: int, most: int) -> Iterator[Block]:
+    """Cut a stream into blocks of whole records, with bounded memory whatever it holds."""
+    rest, taken = b"", 0
+    while True:
+        data = text.read(size)
+        taken += len(data)
+        if taken > most:
+            raise DropRejected(f"it inflates to more than {most:,} bytes")
+        rest += data
+        if not data:
+            break
+        cut = _last_cut(rest)
+        if cut:
+            yield Block(rest[:cut])
+            rest = rest[cut:]
+        elif len(rest) > MAX_RECORD:
+            start, total = rest[:MAX_RECORD], len(rest)
+            while b"\n" not in (rest := text.read(size)) and rest:
+                total += len(rest)
+                taken += len(rest)
+                if taken > most:
+                    raise DropRejected(f"it inflates to more than {most:,} bytes")
+            end = rest.find(b"\n") + 1
+            yield Block(start, total + end)
+            rest = rest[end:]
+    if rest:
+        yield Block(rest)
+
+
+def _last_cut(text: bytes) -> int:
+    """Find where the last whole record of a block ends; 0 if nowhere."""
+    cut = text.rfind(b"\n") + 1
+    if not cut or b'"' not in text:
+        return cut
+    codes = np.frombuffer(text, np.uint8)
+    newlines = np.flatnonzero(codes == ord("\n"))
+    quotes = np.flatnonzero(codes == ord('"'))
+    even = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
+    # A record is no longer than MAX_RECORD: no border near the end means that a quote stands wrong.
+    return int(even[-1]) + 1 if len(even) and len(text) - even[-1] <= MAX_RECORD else cut
+
+
+class LeafHasher:
+    """Hashes a stream by leaves of fixed size."""
+
+    def __init__(self) -> None:
+        self._leaf, self._filled = hashlib.sha256(), 0
+        self._leaves: list[str] = []
+
+    def update(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            part = view[: LEAF - self._filled]
+            self._leaf.update(part)
+            self._filled += len(part)
+            view = view[len(part) :]
+            if self._filled == LEAF:
+                self._end_leaf()
+
+    def _end_leaf(self) -> None:
+        self._leaves.append(self._leaf.hexdigest())
+        self._leaf, self._filled = hashlib.sha256(), 0
+
+    def leaves(self) -> list[str]:
+        """End the stream; give the hash of each leaf."""
+        if self._filled:
+            self._end_leaf()
+        return self._leaves
+
+
+class HashingReader(io.RawIOBase):
+    """Passes bytes on, and hashes them."""
+
+    def __init__(self, inner: VersionReader, hasher: LeafHasher) -> None:
+        self._inner, self._hasher = inner, hasher
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        count = self._inner.readinto(buffer)
+        self._hasher.update(bytes(memoryview(buffer)[:count]))
+        return count
+
+
+def content_hash(leaves: Iterable[str]) -> str:
+    """Hash an object from the hashes of its leaves."""
+    return hashlib.sha256("".join(leaves).encode()).hexdigest()
+
+
+def hash_object(source: Store, version: ObjectVersion) -> str:
+    """Hash an object by reading it."""
+    hasher = LeafHasher()
+    for start in range(0, version.size, LEAF):
+        hasher.update(source.read(version, start, min(start + LEAF, version.size)))
+    return content_hash(hasher.leaves())
