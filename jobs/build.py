@@ -56,6 +56,8 @@ class Run:
     runner: Runner
     warehouse: Warehouse
     progress: Progress
+    start: Callable[[], None] = lambda: None
+    """Makes the runner ready; called when the first task is at hand."""
     rebuild: bool = False
     rescan: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
@@ -66,6 +68,12 @@ class Run:
         self.source = open_store(self.settings.source or "", self.settings.s3)
         self.state = open_store(self.settings.state_uri, self.settings.s3)
         self.scan_settings = scan_settings(self.settings, self.policy)
+
+    def ready(self, tasks: Sequence[Any]) -> None:
+        """Start the cluster if there is something to run, and it has not started yet."""
+        if tasks and "start Ray" not in self.seconds:
+            with self.step("start Ray"):
+                self.start()
 
     @contextmanager
     def step(self, name: str, total: int = 0) -> Iterator[None]:
@@ -167,6 +175,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
         if not plan.to_scan or attempt == _ROUNDS:
             break
         scanned |= {drop.delivery.key for drop in plan.to_scan}
+        run.ready(plan.to_scan)
         splits = plan_splits(plan.to_scan, run.scan_settings.split_bytes)
         with run.step("scan", sum(map(len, splits.values()))):
             scan_drops(run.runner, run.scan_settings, splits, catalog, run.progress.advance)
@@ -180,6 +189,7 @@ def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[
         hint = "`marts plan` says what is wrong with each drop; the live marts are untouched"
         raise DataError("no drop has a line that can be used", run.source.uri, hint)
     missing = [rollup for rollup in rollups if not rollup.paths <= there]
+    run.ready(missing)
     with run.step("roll up", len(missing)):
         work = [RollUpWork(rollup, run.state.uri, run.settings.s3) for rollup in missing]
         for _ in run.runner("RollUp", run_rollup, work):
@@ -209,6 +219,7 @@ def _finish(run: Run, name: str, rollups: Sequence[RollUp], dims: Sequence[Manif
         return saved
     limit = run.settings.limits.finish_rows
     tasks = plan_finish(run.state, mart, made_from, rollups, dims, run.policy, run.as_of, limit, run.settings.s3)
+    run.ready(tasks)
     with run.step("finish", len(tasks)):
         parts = {}
         for index, part in run.runner(f"Finish{name.title().replace('_', '')}", run_finish, tasks):

@@ -269,6 +269,7 @@ def _build(
                 run_id=run_id,
                 clock=lambda: datetime.now(UTC),
                 runner=cluster.run,
+                start=cluster.start,
                 warehouse=warehouse,
                 progress=watch,
                 rebuild=rebuild,

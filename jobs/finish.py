@@ -140,7 +140,7 @@ def _borders(store: Store, facts: Sequence[str], rows_per_task: int) -> list[int
     return sorted({int(highest[min(place, len(highest) - 1)]) + 1 for place in places})
 
 
-def _groups(store: Store, path: str) -> list[tuple[int, int]]:
+def _groups(store: Store, path: str) -> list[tuple[int, float]]:
     """Give the highest customer and the rows of each row group; large groups count as quarters."""
     with store.open(path) as file:
         metadata = pq.ParquetFile(file).metadata
@@ -148,8 +148,10 @@ def _groups(store: Store, path: str) -> list[tuple[int, int]]:
         found = []
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
+            if not group.num_rows:
+                continue
             low, high = group.column(column).statistics.min, group.column(column).statistics.max
-            found += [(low + (high - low) * quarter // 4, group.num_rows // 4) for quarter in range(1, 5)]
+            found += [(low + (high - low) * quarter // 4, group.num_rows / 4) for quarter in range(1, 5)]
         return found
 
 

@@ -103,7 +103,8 @@ def make_plan(
             deliveries[name] if name == SALES.name else _newest_usable(deliveries[name], catalog, max_bad_ratio)
         )
     ]
-    there = {delivery.id for name in names for delivery in deliveries[name]}
+    # Of a dimension one object is live; the older ones, although still there, are not.
+    there = {drop.delivery.id for drop in drops}
     keys = {(name, delivery.key) for name in names for delivery in deliveries[name]}
     gone = [record for record in ledger if record.kind in names and record.state != "withdrawn"]
     gone = [record for record in gone if record.delivery_id not in there]

@@ -22,10 +22,12 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from jobs.adapters.objects import ObjectVersion, Store
+from marts.errors import ObjectChanged
 
 BUCKETS = 16
 """Lines of a month are kept by a hash of the customer, so that a large month can be rolled up in parts."""
 _COMPACT_ABOVE = 8
+_READ_ATTEMPTS = 3
 _DISTINCT = {"transaction_id", "customer_id", "price_cents", "total_cents", "raw"}
 """Columns whose values seldom repeat: a dictionary would only cost time."""
 _PRUNED = {"customer_id", "bucket"}
@@ -132,10 +134,22 @@ class Catalog:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._keys = [version.key for version in store.versions("catalog")]
+        self._keys: list[str] = []
         self._manifests: dict[str, Manifest] = {}
+        for attempt in range(1, _READ_ATTEMPTS + 1):
+            try:
+                self._read()
+            except ObjectChanged:  # another build has compacted the catalog meanwhile
+                if attempt == _READ_ATTEMPTS:
+                    raise
+            else:
+                break
+
+    def _read(self) -> None:
+        self._manifests.clear()
+        self._keys = [version.key for version in self._store.versions("catalog")]
         for key in self._keys:
-            for manifest in _MANIFESTS.validate_json(store.get(key)):
+            for manifest in _MANIFESTS.validate_json(self._store.get(key)):
                 self._manifests[manifest.delivery.id] = manifest
 
     def __getitem__(self, delivery: str) -> Manifest:

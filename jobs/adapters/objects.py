@@ -95,7 +95,8 @@ class Folder:
 
     def versions(self, prefix: str) -> list[ObjectVersion]:
         top = self.root / prefix
-        return sorted(self._walk(top), key=lambda version: version.key) if top.is_dir() else []
+        with self._translated(prefix):
+            return sorted(self._walk(top), key=lambda version: version.key) if top.is_dir() else []
 
     def _walk(self, top: Path) -> Iterator[ObjectVersion]:
         for entry in os.scandir(top):
@@ -114,16 +115,11 @@ class Folder:
 
     def read(self, version: ObjectVersion, start: int, stop: int) -> bytes:
         path = self.root / version.key
-        try:
-            with path.open("rb") as file:
-                self._same(version, path, file)
-                file.seek(start)
-                data = file.read(stop - start)
-                self._same(version, path, file)
-        except FileNotFoundError as error:
-            raise ObjectChanged("vanished while it was read", version.key) from error
-        except OSError as error:
-            raise ServiceError(f"cannot be read: {error.strerror}", str(path)) from error
+        with self._translated(version.key), path.open("rb") as file:
+            self._same(version, path, file)
+            file.seek(start)
+            data = file.read(stop - start)
+            self._same(version, path, file)
         if len(data) != stop - start:
             raise ObjectChanged("became shorter while it was read", version.key)
         return data
@@ -132,8 +128,20 @@ class Folder:
         if self._version(path, os.fstat(file.fileno())).etag != version.etag:
             raise ObjectChanged("changed while it was read", version.key)
 
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """Turn the system's errors into ours, with what to do."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ObjectChanged("vanished while it was read", key) from error
+        except OSError as error:
+            hint = "check that it is a file that we may read"
+            raise ServiceError(f"cannot be read: {error.strerror}", str(self.root / key), hint) from error
+
     def get(self, key: str) -> bytes:
-        return (self.root / key).read_bytes()
+        with self._translated(key):
+            return (self.root / key).read_bytes()
 
     def put(self, key: str, data: bytes | pa.Buffer) -> None:
         path = self.root / key
@@ -152,7 +160,8 @@ class Folder:
         (self.root / key).unlink(missing_ok=True)
 
     def open(self, key: str) -> pa.NativeFile:
-        return pa.memory_map(str(self.root / key))
+        with self._translated(key):
+            return pa.memory_map(str(self.root / key))
 
 
 class Bucket:

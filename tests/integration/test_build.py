@@ -232,6 +232,33 @@ def test_dimensions_are_the_newest_object(place: Place) -> None:
     assert place.mart("customers")[0][1] == "New Name"
 
 
+def test_only_the_newest_object_of_a_dimension_is_live_in_the_ledger(place: Place) -> None:
+    place.put_golden()
+    place.build()
+    path = place.put("customers/newer.csv", (place.source / "customers/customers.csv").read_bytes())
+    place.build()
+    assert (place.drops()["customers/customers.csv"][0], place.drops()["customers/newer.csv"][0]) == (
+        "withdrawn",
+        "live",
+    )
+    path.unlink()
+    place.build()
+    assert (place.drops()["customers/customers.csv"][0], place.drops()["customers/newer.csv"][0]) == (
+        "live",
+        "withdrawn",
+    )
+
+
+def test_a_month_is_rolled_up_in_parts_of_which_most_are_empty(place: Place) -> None:
+    place.put_dimensions()
+    text = sales(*(line(f"T{n}") for n in range(60)))
+    place.put("sales/a.csv", text)
+    place.settings = {"limits": {"rollup_lines": 3, "finish_rows": 1}}
+    place.build()
+    assert place.runner.tasks["RollUp"] == 16
+    assert place.marts() == expected(text)
+
+
 def test_gzip_and_plain_drops_give_the_same(place: Place) -> None:
     place.put_golden()
     place.build()
@@ -263,15 +290,23 @@ random_line = st.builds(
     drops=st.lists(st.lists(random_line, min_size=1, max_size=30), min_size=1, max_size=4),
     seed=st.integers(0, 1000),
     split_bytes=st.sampled_from([1 << 10, 1 << 25]),
+    rollup_lines=st.sampled_from([9, 10**6]),
+    finish_rows=st.sampled_from([2, 10**6]),
 )
 def test_random_drops_equal_a_row_by_row_calculation_whatever_the_splits_and_the_order(
-    tmp_path_factory: pytest.TempPathFactory, drops: list[list[str]], seed: int, split_bytes: int
+    tmp_path_factory: pytest.TempPathFactory,
+    drops: list[list[str]],
+    seed: int,
+    split_bytes: int,
+    rollup_lines: int,
+    finish_rows: int,
 ) -> None:
     place = Place(tmp_path_factory.mktemp("random"), policy=UNKNOWN_FINE)
     place.put_dimensions()
     shuffle = random.Random(seed)
     place.runner = Inline(order=lambda indexes: shuffle.sample(indexes, len(indexes)))
-    place.settings = {"limits": {"split_bytes": split_bytes, "rollup_lines": 1000, "finish_rows": 1000}}
+    limits = {"split_bytes": split_bytes, "rollup_lines": rollup_lines, "finish_rows": finish_rows}
+    place.settings = {"limits": limits}
     texts = [sales(*rows) for rows in drops]
     for number, text in enumerate(texts):
         place.put(f"sales/{shuffle.random()}-{number}.csv", text)
