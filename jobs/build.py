@@ -27,7 +27,7 @@ from jobs.settings import Settings, masked
 from jobs.state import Catalog, Manifest, read_parquet
 from marts.errors import EXIT_DATA, DataError, MartsError, TryLater
 from marts.policy import Policy
-from marts.schema import MARTS
+from marts.schema import MARTS, SALES
 
 _ROUNDS = 3
 """Plans until no drop changes while it is read."""
@@ -174,7 +174,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
             plan = make_plan(run.source, catalog, ledger, run.scan_settings, run.policy.max_bad_ratio, tables, rescan)
         if not plan.to_scan or attempt == _ROUNDS:
             break
-        scanned |= {drop.delivery.key for drop in plan.to_scan}
+        scanned |= {drop.delivery.key for drop in plan.to_scan if drop.delivery.kind == SALES.name}
         run.ready(plan.to_scan)
         splits = plan_splits(plan.to_scan, run.scan_settings.split_bytes)
         with run.step("scan", sum(map(len, splits.values()))):

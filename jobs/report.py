@@ -52,7 +52,7 @@ class Totals(_Part):
     held_rows: int = 0
     """Rows of drops that are held; none of them counts."""
     scanned: int = 0
-    """Drops that this run read."""
+    """Sales drops that this run read."""
     rows_read: int = 0
     clean: int = 0
     quarantined: int = 0

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from jobs.adapters.objects import ObjectVersion, Store
 from marts.errors import ObjectChanged
@@ -149,8 +149,11 @@ class Catalog:
         self._manifests.clear()
         self._keys = [version.key for version in self._store.versions("catalog")]
         for key in self._keys:
-            for manifest in _MANIFESTS.validate_json(self._store.get(key)):
-                self._manifests[manifest.delivery.id] = manifest
+            try:
+                manifests = _MANIFESTS.validate_json(self._store.get(key))
+            except ValidationError:  # damaged, or of another version: its drops are scanned again
+                continue
+            self._manifests.update({manifest.delivery.id: manifest for manifest in manifests})
 
     def __getitem__(self, delivery: str) -> Manifest:
         return self._manifests[delivery]
