@@ -168,7 +168,9 @@ class _Task:
 
 
 def _cause(error: BaseException) -> str:
-    """Give the first line that says what went wrong inside a task."""
+    """Give the line that says what went wrong inside a task; Ray hands over its whole traceback as text."""
     cause = getattr(error, "cause", None) or error.__cause__ or error
-    lines = [line for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[-1].strip() if lines else ''}"
+    name = type(cause).__name__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith(f"{name}:")]
+    return named[-1] if named else f"{name}: {lines[0] if lines else ''}"

@@ -1,0 +1,70 @@
+"""Tasks on a real Ray cluster: results, errors, and workers that die."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from jobs.adapters.cluster import Cluster, cluster_address
+from jobs.settings import RaySettings
+from marts.errors import DataError, Defect
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def double(number: int) -> int:
+    return number * 2
+
+
+def refuse(number: int) -> int:
+    if number == 3:
+        raise DataError("three is not allowed", "here", "take four")
+    return number
+
+
+def stumble(number: int) -> int:
+    return 1 // (number - 2)
+
+
+def die_once(path: Path) -> str:
+    """Kill the own process the first time: as the kernel does when memory runs out."""
+    if not path.exists():
+        path.write_text("died")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path.read_text()
+
+
+def test_each_item_is_one_task_and_gives_its_result() -> None:
+    results = dict(Cluster(RaySettings()).run("Double", double, list(range(20)), at_once=3))
+    assert results == {number: number * 2 for number in range(20)}
+
+
+def test_nothing_to_do_starts_nothing() -> None:
+    assert list(Cluster(RaySettings(address="ray://nowhere:1")).run("Double", double, [])) == []
+
+
+def test_an_error_of_ours_comes_back_as_it_was_raised() -> None:
+    with pytest.raises(DataError, match="three is not allowed") as caught:
+        list(Cluster(RaySettings()).run("Refuse", refuse, [1, 2, 3, 4]))
+    assert (caught.value.where, caught.value.hint) == ("here", "take four")
+
+
+def test_any_other_error_is_a_defect_that_names_step_and_cause() -> None:
+    with pytest.raises(Defect, match=r"a task of Stumble failed: .*division") as caught:
+        list(Cluster(RaySettings()).run("Stumble", stumble, [1, 2]))
+    assert caught.value.exit_code == 70
+
+
+def test_the_task_of_a_killed_worker_runs_again(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}" for number in range(3)]
+    assert dict(Cluster(RaySettings()).run("DieOnce", die_once, paths)) == dict.fromkeys(range(3), "died")
+
+
+def test_a_cluster_is_joined_only_if_asked_for_or_started_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
+    assert cluster_address(RaySettings()) == "local"
+    assert cluster_address(RaySettings(address="ray://head:10001")) == "ray://head:10001"
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert cluster_address(RaySettings()) == "auto"
+    assert cluster_address(RaySettings(address="local")) == "local"
