@@ -120,6 +120,8 @@ def _build(run: Run) -> RunReport:
     rollups, rolled_up = _roll_up(run, verdicts.live_sales, there)
     verdicts = verdicts.with_counts(_drop_counts(run, rollups))
     used = [rollup for rollup in rollups if rollup.starts <= run.as_of]
+    if not verdicts.counts.counted:
+        raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
     names = [run.settings.mart] if run.settings.mart else list(MARTS)
     marts = [_finish(run, name, used, verdicts.dimensions, there) for name in names]
     check_marts(marts, verdicts, run.policy)
@@ -157,7 +159,7 @@ def _known_state(run: Run) -> tuple[Catalog, set[str]]:
         if run.rebuild:
             catalog.forget_all()
             return catalog, set()
-        folders = ("lines", "dimensions", "facts", "marts")
+        folders = ("lines", "dimensions", "quarantine", "facts", "marts")
         there = {version.key for folder in folders for version in run.state.versions(folder)}
         catalog.forget_incomplete(there)
         return catalog, there
@@ -204,6 +206,7 @@ def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> dict[str, DropCounts]:
         tables = pool.map(lambda rollup: read_parquet(run.state, rollup.path("drops")), rollups)
         for rollup, table in zip(rollups, tables, strict=True):
             for row in table.to_pylist():
+                row["counted_cents"] = int(row["counted_cents"])
                 if rollup.starts > run.as_of:
                     row |= {"counted": 0, "counted_cents": 0}
                 counts[row.pop("delivery")] += DropCounts(**row)

@@ -14,6 +14,7 @@ from marts.schema import CUSTOMERS, SALES_TEAM, STORES
 def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -> None:
     """Check the marts against the lines. Raises DataError or Defect: nothing is published then."""
     counts = verdicts.counts
+    _check_rows(verdicts)
     for rows in marts:
         if rows.cents != counts.counted_cents:
             sums = f"{_money(rows.cents)}, but its lines sum to {_money(counts.counted_cents)}"
@@ -31,10 +32,15 @@ def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -
                 f"{kind}/",
                 f"deliver all of {kind}, or raise max_unknown_ratio in the policy; the live marts are untouched",
             )
+
+
+def _check_rows(verdicts: Verdicts) -> None:
+    """Check that every clean row that the scan counted came to the roll up, once."""
     for verdict in verdicts.all:
-        report = verdict.report
-        if report.rows_read != report.clean + report.quarantined + report.duplicates or report.clean < 0:
-            raise Defect("rows read are not clean + quarantined + duplicates", report.key)
+        manifest = verdict.drop.manifest
+        if verdict.state == "live" and manifest and manifest.months and verdict.counts.lines != manifest.clean:
+            seen = f"{manifest.clean:,} clean rows were written, but {verdict.counts.lines:,} were rolled up"
+            raise Defect(seen, manifest.delivery.key, "run again with --rebuild, and report it")
 
 
 def unknown(marts: Sequence[MartRows]) -> dict[str, int]:

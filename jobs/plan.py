@@ -97,10 +97,12 @@ def make_plan(
         duplicates = _find_duplicates(source, catalog, deliveries.get(SALES.name, []), pool)
     known = _by_key(ledger)
     drops = [
-        _planned(delivery, catalog, known, settings, duplicates, rescan)
+        _planned(delivery, catalog, known, settings, max_bad_ratio, duplicates, rescan)
         for name in names
         for delivery in (
-            deliveries[name] if name == SALES.name else _newest_usable(deliveries[name], catalog, max_bad_ratio)
+            deliveries[name]
+            if name == SALES.name
+            else _newest_usable(deliveries[name], catalog, settings, max_bad_ratio)
         )
     ]
     # Of a dimension one object is live; the older ones, although still there, are not.
@@ -117,12 +119,14 @@ def make_plan(
     )
 
 
-def _newest_usable(deliveries: list[Delivery], catalog: Catalog, max_bad_ratio: float) -> list[Delivery]:
+def _newest_usable(
+    deliveries: list[Delivery], catalog: Catalog, settings: ScanSettings, max_bad_ratio: float
+) -> list[Delivery]:
     """Of a dimension, the newest object holds the full table; one known to be unusable gives way to the one before."""
     taken: list[Delivery] = []
     for delivery in reversed(deliveries):
         taken.append(delivery)
-        manifest = catalog.get(delivery.id)
+        manifest = catalog.get(delivery.id, settings.rules)
         if manifest is None or (not manifest.rejected and manifest.bad_ratio <= max_bad_ratio):
             break
     return taken[::-1]
@@ -133,20 +137,37 @@ def _planned(
     catalog: Catalog,
     known: Mapping[tuple[str, str], Sequence[str]],
     settings: ScanSettings,
+    max_bad_ratio: float,
     duplicates: Mapping[str, str],
     rescan: bool,
 ) -> PlannedDrop:
-    manifest = catalog.get(delivery.id)
-    if manifest and rescan and manifest.rules != settings.rules:
+    change = _change(delivery, known)
+    manifest = catalog.get(delivery.id, settings.rules)
+    if manifest and _judge_again(manifest, settings, max_bad_ratio, rescan or change != "known"):
         manifest = None
+    if manifest:
+        # The time of the object is that of the listing: the same content may have been put again.
+        manifest = manifest.model_copy(update={"delivery": delivery})
     return PlannedDrop(
         delivery,
-        _change(delivery, known),
+        change,
         manifest,
         duplicate_of=duplicates.get(delivery.id, ""),
         rejected=manifest.rejected if manifest else "",
         months=tuple(manifest.months) if manifest else (),
     )
+
+
+def _judge_again(manifest: Manifest, settings: ScanSettings, max_bad_ratio: float, changed_rules_apply: bool) -> bool:
+    """Tell whether a drop that was scanned must be scanned by today's rules.
+
+    Changed rules apply to drops that the target does not know yet, to all if asked for, and to those that did not
+    get in by the old ones.
+    """
+    if manifest.rejected and manifest.limit < settings.max_inflated_bytes:
+        return True
+    left_out = bool(manifest.rejected) or manifest.bad_ratio > max_bad_ratio
+    return manifest.rules != settings.rules and (changed_rules_apply or left_out)
 
 
 def _by_key(ledger: Sequence[DropRecord]) -> dict[tuple[str, str], list[str]]:

@@ -5,11 +5,9 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from jobs.adapters.objects import ObjectVersion, Store, VersionReader
 from marts.errors import DropRejected
-from marts.records import MAX_RECORD
+from marts.records import MAX_RECORD, last_whole
 
 LEAF = 8 << 20
 """The hash of an object is the hash of the hashes of its leaves, so that splits can be hashed apart."""
@@ -46,7 +44,7 @@ class Block:
     """Bytes of the record that is too long."""
 
 
-def blocks(text: io.BufferedIOBase, size: int, most: int) -> Iterator[Block]:
+def blocks(text: io.BufferedIOBase, size: int, most: int, delimiter: str) -> Iterator[Block]:
     """Cut a stream into blocks of whole records, with bounded memory whatever it holds."""
     rest, taken = b"", 0
     while True:
@@ -57,7 +55,7 @@ def blocks(text: io.BufferedIOBase, size: int, most: int) -> Iterator[Block]:
         rest += data
         if not data:
             break
-        cut = _last_cut(rest)
+        cut = last_whole(rest, delimiter)
         if cut:
             yield Block(rest[:cut])
             rest = rest[cut:]
@@ -73,19 +71,6 @@ def blocks(text: io.BufferedIOBase, size: int, most: int) -> Iterator[Block]:
             rest = rest[end:]
     if rest:
         yield Block(rest)
-
-
-def _last_cut(text: bytes) -> int:
-    """Find where the last whole record of a block ends; 0 if nowhere."""
-    cut = text.rfind(b"\n") + 1
-    if not cut or b'"' not in text:
-        return cut
-    codes = np.frombuffer(text, np.uint8)
-    newlines = np.flatnonzero(codes == ord("\n"))
-    quotes = np.flatnonzero(codes == ord('"'))
-    even = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
-    # A record is no longer than MAX_RECORD: no border near the end means that a quote stands wrong.
-    return int(even[-1]) + 1 if len(even) and len(text) - even[-1] <= MAX_RECORD else cut
 
 
 class LeafHasher:

@@ -30,6 +30,7 @@ COLUMNS = [
     "product_name",
     "payment_mode",
     "currency",
+    "sales_time",
     "additional_columns",
 ]
 _GROUP_ROWS = 20_000

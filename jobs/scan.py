@@ -54,6 +54,8 @@ def _scan(
             del results[delivery.id]
             if any(part.unsplittable for part in parts):
                 unsplittable.append(delivery)
+            elif any(part.unreadable for part in parts):
+                catalog.remember_now(merge(settings, parts))
             elif not any(part.changed for part in parts):
                 complete.append(merge(settings, parts))
         if len(complete) >= _REMEMBER_EVERY:
@@ -93,7 +95,8 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
     scan = scan_name(settings, delivery)
     rejected = next((result.rejected for result in results if result.rejected), "")
     if rejected:
-        return Manifest(delivery=delivery, scan=scan, rules=settings.rules, rejected=rejected)
+        limit = settings.max_inflated_bytes
+        return Manifest(delivery=delivery, scan=scan, rules=settings.rules, rejected=rejected, limit=limit)
     before = np.cumsum([0, *(result.lines for result in results)])
     reasons = [
         reason.model_copy(update={"line": reason.line + int(lines)})
@@ -104,7 +107,7 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
         delivery=delivery,
         scan=scan,
         rules=settings.rules,
-        content=content_hash(leaf for result in results for leaf in result.leaves),
+        content=content_hash(leaf for result in results for leaf in result.leaves) if _aligned(results) else "",
         rows_read=sum(result.rows_read for result in results),
         quarantined=sum(result.quarantined for result in results),
         months=_merge_months(results),
@@ -115,6 +118,11 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
         extra_columns=results[0].extra_columns,
         currencies=tuple(sorted({currency for result in results for currency in result.currencies})),
     )
+
+
+def _aligned(results: Sequence[SplitResult]) -> bool:
+    """Tell whether the leaves that were hashed are those of the object."""
+    return all(result.split.start % LEAF == 0 for result in results)
 
 
 def _merge_months(results: Sequence[SplitResult]) -> dict[str, MonthLines]:

@@ -21,7 +21,7 @@ from jobs.read import LEAF, MAX_HEADER, Block, HashingReader, LeafHasher, blocks
 from jobs.settings import S3
 from jobs.state import BUCKETS, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
 from marts.checks import Checked, check_rows
-from marts.errors import DropRejected, ObjectChanged
+from marts.errors import DropRejected, ObjectChanged, ObjectUnreadable
 from marts.policy import Policy
 from marts.records import MAX_RECORD, BadRow, Header, Records, find_records, has_odd_line, read_columns, read_header
 from marts.schema import KINDS, SALES
@@ -70,6 +70,8 @@ class SplitResult:
 
     split: Split
     rejected: str = ""
+    unreadable: bool = False
+    """It is rejected because it cannot be read now: worth another try by the next run."""
     changed: str = ""
     """The object is no longer the planned version."""
     unsplittable: bool = False
@@ -108,6 +110,8 @@ def scan_split(settings: ScanSettings, split: Split) -> SplitResult:
         return _scan_range(settings, split, source, state)
     except DropRejected as error:
         return SplitResult(split, rejected=error.what)
+    except ObjectUnreadable as error:
+        return SplitResult(split, rejected=error.what, unreadable=True)
     except ObjectChanged as error:
         return SplitResult(split, changed=error.what)
 
@@ -121,7 +125,7 @@ def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Stor
         first = text.readline(MAX_HEADER)
         sink = _Sink(settings, split, read_header(first, KINDS[split.delivery.kind], settings.delimiter), state)
         sink.skip_lines(1)
-        for block in blocks(text, settings.split_bytes, settings.max_inflated_bytes):
+        for block in blocks(text, settings.split_bytes, settings.max_inflated_bytes, settings.delimiter):
             sink.take(block)
         while raw.read(LEAF):
             pass
@@ -139,7 +143,7 @@ def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Stor
     hasher = LeafHasher()
     hasher.update(data[before:])
     begin = data.find(b"\n") + 1 if before else len(first)
-    if before and not begin:
+    if not begin or begin > len(data):
         return SplitResult(split, unsplittable=True)
     tail = b"" if data.endswith(b"\n") else rest_of_line(source, version, split.stop)
     if tail is None:
@@ -199,7 +203,10 @@ class _Sink:
         self._lines += records.line_count
 
     def _name(self) -> str:
-        return f"s{self._split.number:05d}-b{self._blocks:05d}.parquet"
+        """Name a file by what it holds: bytes of a range, or a block of the whole read by such steps."""
+        split = self._split
+        share = f"all-{self._settings.split_bytes:x}" if split.stop is None else f"{split.start:012x}-{split.stop:012x}"
+        return f"{share}-{self._blocks:05d}.parquet"
 
     def _write_bad(self, bad: list[BadRow]) -> None:
         table = pa.table(

@@ -1,12 +1,12 @@
 """One class for all settings: flags, then environment (MARTS_…), then marts.toml, then defaults."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -222,10 +222,5 @@ def duckdb_path(uri: str) -> str:
 
 
 def masked(uri: str | None) -> str:
-    """Show an address without its password."""
-    if not uri:
-        return ""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+    """Show an address without its password, even if it is not well formed."""
+    return re.sub(r"(://[^/:@]*):.*@", r"\1:***@", uri or "", count=1)

@@ -14,6 +14,7 @@ Every file is written whole under a name that says what is in it, so that writin
 
 import hashlib
 import json
+import re
 from collections.abc import Container, Iterable
 from typing import Any
 
@@ -28,6 +29,7 @@ BUCKETS = 16
 """Lines of a month are kept by a hash of the customer, so that a large month can be rolled up in parts."""
 _COMPACT_ABOVE = 8
 _READ_ATTEMPTS = 3
+_CATALOG = re.compile(r"catalog/[0-9]{8}-[0-9a-f]+\.json")
 _DISTINCT = {"transaction_id", "customer_id", "price_cents", "total_cents", "raw"}
 """Columns whose values seldom repeat: a dictionary would only cost time."""
 _PRUNED = {"customer_id", "bucket"}
@@ -100,6 +102,8 @@ class Manifest(_Value):
     """Hash of the object's bytes."""
     rejected: str = ""
     """Why the whole drop cannot be used, if so."""
+    limit: int = 0
+    """The bound that a rejected drop may have hit."""
     rows_read: int = 0
     quarantined: int = 0
     months: dict[str, MonthLines] = {}
@@ -111,6 +115,12 @@ class Manifest(_Value):
     reasons: tuple[Reason, ...] = ()
     extra_columns: tuple[str, ...] = ()
     currencies: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> list[str]:
+        """All files that the scan wrote."""
+        lines = [file.path for month in self.months.values() for file in month.files]
+        return [*lines, *(file.path for file in self.files), *self.quarantine]
 
     @property
     def clean(self) -> int:
@@ -130,12 +140,15 @@ def name_of(*parts: Any) -> str:
 
 
 class Catalog:
-    """The manifests of all scanned deliveries, kept as a few JSON objects in the state."""
+    """The manifests of all scanned deliveries, kept as a few JSON objects in the state.
+
+    A delivery may have been judged by several sets of rules; each judgement is kept.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._keys: list[str] = []
-        self._manifests: dict[str, Manifest] = {}
+        self._manifests: dict[str, dict[str, Manifest]] = {}
         for attempt in range(1, _READ_ATTEMPTS + 1):
             try:
                 self._read()
@@ -147,19 +160,19 @@ class Catalog:
 
     def _read(self) -> None:
         self._manifests.clear()
-        self._keys = [version.key for version in self._store.versions("catalog")]
+        self._keys = [version.key for version in self._store.versions("catalog") if _CATALOG.fullmatch(version.key)]
         for key in self._keys:
             try:
                 manifests = _MANIFESTS.validate_json(self._store.get(key))
             except ValidationError:  # damaged, or of another version: its drops are scanned again
                 continue
-            self._manifests.update({manifest.delivery.id: manifest for manifest in manifests})
+            for manifest in manifests:
+                self.remember_now(manifest)
 
-    def __getitem__(self, delivery: str) -> Manifest:
-        return self._manifests[delivery]
-
-    def get(self, delivery: str) -> Manifest | None:
-        return self._manifests.get(delivery)
+    def get(self, delivery: str, rules: str = "") -> Manifest | None:
+        """Give what a scan by these rules found, or else what the last scan by any others did."""
+        by_rules = self._manifests.get(delivery, {})
+        return by_rules.get(rules) or next(reversed(by_rules.values()), None)
 
     def forget_all(self) -> None:
         """Forget everything: all drops are scanned again."""
@@ -167,24 +180,31 @@ class Catalog:
 
     def forget_incomplete(self, there: Container[str]) -> None:
         """Forget manifests whose files are gone: their drops are scanned again."""
-        for delivery, manifest in list(self._manifests.items()):
-            files = [*manifest.files, *(file for month in manifest.months.values() for file in month.files)]
-            if not all(file.path in there for file in files):
-                del self._manifests[delivery]
+        for by_rules in self._manifests.values():
+            for rules, manifest in list(by_rules.items()):
+                if not all(path in there for path in manifest.paths):
+                    del by_rules[rules]
+
+    def remember_now(self, manifest: Manifest) -> None:
+        """Remember a scan for this run only."""
+        by_rules = self._manifests.setdefault(manifest.delivery.id, {})
+        by_rules.pop(manifest.rules, None)
+        by_rules[manifest.rules] = manifest
 
     def add(self, manifests: Iterable[Manifest]) -> None:
         """Record scans that are complete, so that no later run repeats them."""
         added = list(manifests)
         if not added:
             return
-        self._manifests.update({manifest.delivery.id: manifest for manifest in added})
+        for manifest in added:
+            self.remember_now(manifest)
         self._keys.append(self._write(added))
         if len(self._keys) > _COMPACT_ABOVE:
-            self.compact()
+            self._compact()
 
-    def compact(self) -> None:
+    def _compact(self) -> None:
         """Write everything as one object, and remove the others."""
-        whole = self._write(sorted(self._manifests.values(), key=lambda manifest: manifest.delivery.order))
+        whole = self._write([manifest for by_rules in self._manifests.values() for manifest in by_rules.values()])
         for key in self._keys:
             if key != whole:
                 self._store.delete(key)

@@ -20,6 +20,8 @@ from marts.records import Header
 from marts.schema import SALES, Kind, SourceColumn
 
 EXTRA = "additional_columns"
+TIME = "sales_time"
+"""The whole sales_date where it is a timestamp: lines that differ in it are not the same line."""
 _LIMIT = 10**18
 """Whole numbers and cents have at most 18 digits: they fit DECIMAL(18,2) and 64 bits."""
 _LONGEST = 24
@@ -60,7 +62,7 @@ def clean_name(column: SourceColumn) -> str:
 def clean_schema(kind: Kind) -> pa.Schema:
     """Give the schema of clean rows of a kind."""
     fields = [(clean_name(column), _arrow_type(column)) for column in kind.columns]
-    return pa.schema([*fields, (EXTRA, pa.string())] if kind is SALES else fields)
+    return pa.schema([*fields, (TIME, pa.string()), (EXTRA, pa.string())] if kind is SALES else fields)
 
 
 def _arrow_type(column: SourceColumn) -> pa.DataType:
@@ -88,6 +90,7 @@ def check_rows(kind: Kind, header: Header, text: pa.Table, policy: Policy) -> Ch
             broken.append((_numpy(values.is_null()), f"{column.name} is empty", None))
     if kind is SALES:
         _check_sales(typed, text, policy, broken)
+        typed[TIME] = _times(text["sales_date"].combine_chunks())
         typed[EXTRA] = _as_json(header.extra, text)
     table = pa.table(typed, schema=clean_schema(kind))
     if not broken:
@@ -180,10 +183,21 @@ def _day(text: str, zone: ZoneInfo) -> date | None:
         return None
 
 
+def _times(text: pa.Array) -> pa.Array:
+    """Keep what is longer than a date."""
+    _, longest = _bytes(text)
+    if longest <= len("YYYY-MM-DD"):
+        return pa.nulls(len(text), pa.string())
+    longer = pc.greater(pc.binary_length(text), len("YYYY-MM-DD"))
+    return pc.if_else(pc.fill_null(longer, False), text, pa.scalar(None, pa.string()))
+
+
 def _read_text(column: SourceColumn, text: pa.Array, broken: Broken) -> pa.Array:
-    if not column.nullable:
-        blank = _numpy(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(text), ""), False))
-        _note(blank, f"{column.name} is empty", None, broken)
+    blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(text), ""), False)
+    if column.nullable:
+        text = pc.if_else(blank, pa.scalar(None, pa.string()), text) if pc.any(blank).as_py() else text
+    else:
+        _note(_numpy(blank), f"{column.name} is empty", None, broken)
     length = pc.fill_null(pc.utf8_length(text), 0)
     long = _numpy(pc.greater(length, column.max_length))
     _note(long, f"{column.name} has more than {column.max_length:,} characters", text, broken)

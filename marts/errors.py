@@ -7,7 +7,8 @@
     ├── DataError         exit 65   the data said no; the live marts are untouched
     │   └── DropRejected            one drop is unusable; the others go on
     ├── ServiceError      exit 69   a service is not reachable, or refused us
-    │   └── ObjectChanged           a drop changed or vanished while it was read
+    │   ├── ObjectChanged           a drop changed or vanished while it was read
+    │   └── ObjectUnreadable        one object is refused or damaged; the others go on
     ├── Defect            exit 70   our own mistake; please report it
     └── TryLater          exit 75   a lock is held or a deadline passed; run again
 
@@ -55,6 +56,10 @@ class ServiceError(MartsError):
 
 class ObjectChanged(ServiceError):
     """The object is no longer the version that was planned."""
+
+
+class ObjectUnreadable(ServiceError):
+    """One object cannot be read, although its place can."""
 
 
 class Defect(MartsError):

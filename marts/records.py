@@ -103,6 +103,29 @@ def find_records(data: bytes, delimiter: str = ",", max_record: int = MAX_RECORD
     return _find_vectorised(data, delimiter, max_record) or _find_carefully(data, delimiter, max_record)
 
 
+def last_whole(text: bytes, delimiter: str = ",", max_record: int = MAX_RECORD) -> int:
+    """Find where the last record of a block that is certainly whole ends; 0 if there is none.
+
+    What follows may go on in the next block: a last line without its end, or a line with an open quote that a
+    later line may close, as long as they together are no longer than a record may be.
+    """
+    stop = text.rfind(b"\n") + 1
+    if not stop or b'"' not in text:
+        return stop
+    lines = _Lines.of(text[:stop])
+    whole = _whole_record(delimiter)
+    after = 0
+    for at in lines.odd.tolist():
+        if at < after:
+            continue
+        taken, reason = _take_record(lines, at, whole, max_record)
+        start = int(lines.starts[at])
+        if reason and at == lines.odd[-1] and len(text) - start <= max_record:
+            return start
+        after = at + taken
+    return stop
+
+
 def has_odd_line(data: bytes) -> bool:
     """Tell whether some physical line holds an odd number of quotes.
 
@@ -163,13 +186,9 @@ def _is_utf8(data: bytes) -> bool:
 def _find_carefully(data: bytes, delimiter: str, max_record: int) -> Records:
     """Look closely at the lines that may be broken; cut out those that are, and name what is wrong with them."""
     codes = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(codes == _NEWLINE)
-    if len(data) and not data.endswith(b"\n"):
-        ends = np.append(ends, len(data))
-    quoted, quotes = np.unique(np.searchsorted(ends, np.flatnonzero(codes == _QUOTE)), return_counts=True)
-    lines = _Lines(data, np.concatenate([[0], ends[:-1] + 1]), ends, quoted[quotes % 2 == 1])
-    field = rf'(?:"[^"]*(?:""[^"]*)*"|[^"{re.escape(delimiter)}\n][^{re.escape(delimiter)}\n]*|)'
-    whole = re.compile(rf"{field}(?:{re.escape(delimiter)}{field})*\r?".encode())
+    lines = _Lines.of(data)
+    ends = lines.ends
+    whole = _whole_record(delimiter)
     first = np.ones(len(ends), bool)  # the line starts a record
     gone = np.zeros(len(ends), bool)
     last = ends.copy()
@@ -192,6 +211,12 @@ def _find_carefully(data: bytes, delimiter: str, max_record: int) -> Records:
     )
 
 
+def _whole_record(delimiter: str) -> re.Pattern[bytes]:
+    """Give the pattern of a record that is well formed."""
+    field = rf'(?:"[^"]*(?:""[^"]*)*"|[^"{re.escape(delimiter)}\n][^{re.escape(delimiter)}\n]*|)'
+    return re.compile(rf"{field}(?:{re.escape(delimiter)}{field})*\r?".encode())
+
+
 @dataclass(frozen=True)
 class _Lines:
     """The physical lines of a block."""
@@ -201,6 +226,15 @@ class _Lines:
     ends: np.ndarray
     odd: np.ndarray
     """Lines with an odd number of quotes."""
+
+    @classmethod
+    def of(cls, data: bytes) -> "_Lines":
+        codes = np.frombuffer(data, np.uint8)
+        ends = np.flatnonzero(codes == _NEWLINE)
+        if len(data) and not data.endswith(b"\n"):
+            ends = np.append(ends, len(data))
+        quoted, quotes = np.unique(np.searchsorted(ends, np.flatnonzero(codes == _QUOTE)), return_counts=True)
+        return cls(data, np.concatenate([[0], ends[:-1] + 1]), ends, quoted[quotes % 2 == 1])
 
     def join(self, at: int, count: int = 1) -> bytes:
         """Give some lines as they stand, without the last line end."""

@@ -27,7 +27,7 @@ WITH keyed AS (
     SELECT position, delivery, CASE
         WHEN line_no IS NOT NULL THEN hash(delivery, customer_id, transaction_id, line_no)
         ELSE hash(delivery, customer_id, transaction_id, store_id, sales_person_id, sales_date, quantity,
-                  price_cents, total_cents, product_name, payment_mode, currency, additional_columns)
+                  price_cents, total_cents, product_name, payment_mode, currency, sales_time, additional_columns)
         END AS key
     FROM lines
     WHERE transaction_id IS NOT NULL
@@ -37,7 +37,7 @@ WITH keyed AS (
     SELECT position, row_number() OVER (
         PARTITION BY delivery, customer_id, transaction_id, line_no, CASE WHEN line_no IS NULL THEN
             row(store_id, sales_person_id, sales_date, quantity, price_cents, total_cents, product_name,
-                payment_mode, currency, additional_columns) END
+                payment_mode, currency, sales_time, additional_columns) END
         ORDER BY position) AS nth
     FROM lines JOIN (SELECT position FROM keyed SEMI JOIN suspects USING (key)) USING (position)
 )
@@ -52,7 +52,7 @@ SELECT
     count(*)                                                                       AS lines,
     count(d.position)                                                              AS duplicates,
     count(*) FILTER (d.position IS NULL AND sales_date <= getvariable('last_day'))               AS counted,
-    coalesce(sum(total_cents) FILTER (d.position IS NULL AND sales_date <= getvariable('last_day')), 0)::BIGINT AS counted_cents,
+    coalesce(sum(total_cents) FILTER (d.position IS NULL AND sales_date <= getvariable('last_day')), 0)::DECIMAL(38,0) AS counted_cents,
     count(*) FILTER (d.position IS NULL AND transaction_id IS NULL)                AS without_transaction
 FROM lines LEFT JOIN dropped d USING (position)
 GROUP BY delivery

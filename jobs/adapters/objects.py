@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import pyarrow as pa
 
 from jobs.settings import S3
-from marts.errors import ObjectChanged, ServiceError, UsageError
+from marts.errors import ObjectChanged, ObjectUnreadable, ServiceError, UsageError
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -108,6 +108,9 @@ class Folder:
 
     def _version(self, path: Path, stat: os.stat_result) -> ObjectVersion:
         key = path.relative_to(self.root).as_posix()
+        if not key.isprintable():
+            # A name that is not UTF-8: shown, and never taken for a drop.
+            key = f"{key.encode('utf-8', 'backslashreplace').decode()} (unreadable name)"
         modified = datetime.fromtimestamp(stat.st_mtime_ns // 1000 / 1e6, UTC).isoformat(timespec="microseconds")
         # The time of change cannot be set by hand, unlike that of modification, which orders the deliveries.
         etag = f"{stat.st_ctime_ns:x}-{stat.st_ino:x}-{stat.st_size:x}"
@@ -136,8 +139,8 @@ class Folder:
         except FileNotFoundError as error:
             raise ObjectChanged("vanished while it was read", key) from error
         except OSError as error:
-            hint = "check that it is a file that we may read"
-            raise ServiceError(f"cannot be read: {error.strerror}", str(self.root / key), hint) from error
+            hint = "check that we may read it"
+            raise ObjectUnreadable(f"cannot be read: {error.strerror}", str(self.root / key), hint) from error
 
     def get(self, key: str) -> bytes:
         with self._translated(key):
@@ -239,10 +242,13 @@ class Bucket:
 def _translate(error: "ClientError", where: str, bucket: str) -> ServiceError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    operation = error.operation_name
     if code in ("PreconditionFailed", "NoSuchKey", "InvalidRange", "404") or status in (412, 416):
         return ObjectChanged("changed or vanished while it was read", where)
     if code == "NoSuchBucket":
         return ServiceError(f"there is no bucket {bucket!r}", where, "check --source and --state")
+    if status == 403 and operation == "GetObject":
+        return ObjectUnreadable(f"S3 refuses to give it ({code})", where, "check our rights on this object")
     if status in (401, 403):
         return ServiceError(f"S3 refuses us ({code})", where, "check the keys, and their rights: list, get and put")
     return ServiceError(f"S3 failed ({code or status})", where)

@@ -52,19 +52,22 @@ class MySQLWarehouse(SqlLedger):
         self._database = self._connect()
 
     def _connect(self) -> Any:
-        parts = urlsplit(self._uri)
+        hint = "write mysql://user[:password]@host:port/database, with %-escapes for special characters"
+        try:
+            parts = urlsplit(self._uri)
+            port = parts.port or 3306
+        except ValueError as error:
+            raise UsageError(f"{self.where!r} is no address", "--target", hint) from error
         database = parts.path.strip("/")
-        if not parts.hostname or not database or "/" in database:
-            raise UsageError(
-                f"{self.where!r} names no database", "--target", "write mysql://user[:password]@host:port/database"
-            )
+        if not parts.hostname or not database or "/" in database or parts.query or parts.fragment:
+            raise UsageError(f"{self.where!r} names no database", "--target", hint)
         secret = self._settings.password
         password = unquote(parts.password) if parts.password else secret.get_secret_value() if secret else ""
         tls = {"ssl_ca": self._settings.ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
         try:
             return mysql.connector.connect(
                 host=parts.hostname,
-                port=parts.port or 3306,
+                port=port,
                 user=unquote(parts.username or ""),
                 password=password,
                 database=database,
@@ -169,7 +172,9 @@ class MySQLWarehouse(SqlLedger):
         )
         fields = ", ".join(f"@{c.name}" if c.nullable else c.name for c in mart.columns)
         # Our rows hold no empty text, so an empty field is NULL.
-        nullable = "".join(f", {c.name} = NULLIF(@{c.name}, '')" for c in mart.columns if c.nullable)
+        nullable = "".join(
+            f", {c.name} = IF(LENGTH(@{c.name}) = 0, NULL, @{c.name})" for c in mart.columns if c.nullable
+        )
         try:
             with self._database.cursor() as cursor:
                 cursor.execute(

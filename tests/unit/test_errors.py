@@ -26,6 +26,7 @@ def test_exit_codes_are_those_of_the_one_table() -> None:
         "DropRejected": 65,
         "ServiceError": 69,
         "ObjectChanged": 69,
+        "ObjectUnreadable": 69,
         "Defect": 70,
         "TryLater": 75,
     }
