@@ -61,6 +61,8 @@ class Run:
     rebuild: bool = False
     rescan: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
+    """What the report will say, as far as it is known: a failed run tells it too."""
 
     def __post_init__(self) -> None:
         self.settings.require("source", "target")
@@ -117,6 +119,7 @@ def _build(run: Run) -> RunReport:
     catalog, there = _known_state(run)
     plan, scanned = _scan(run, catalog, ledger)
     verdicts = judge(plan, run.policy)
+    run.found["drops"] = _drops_to_tell(verdicts, plan, verdicts.changed(ledger, run.run_id))
     rollups, rolled_up = _roll_up(run, verdicts.live_sales, there)
     verdicts = verdicts.with_counts(_drop_counts(run, rollups))
     used = [rollup for rollup in rollups if rollup.starts <= run.as_of]
@@ -124,6 +127,8 @@ def _build(run: Run) -> RunReport:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
     names = [run.settings.mart] if run.settings.mart else list(MARTS)
     marts = [_finish(run, name, used, verdicts.dimensions, there) for name in names]
+    run.found["totals"] = verdicts.totals(scanned)
+    run.found["warnings"] = warnings_of(plan, verdicts, marts)
     check_marts(marts, verdicts, run.policy)
     live = run.warehouse.live()
     changed = [rows for rows in marts if rows.mart not in live or live[rows.mart].fingerprint != rows.fingerprint]
@@ -137,13 +142,10 @@ def _build(run: Run) -> RunReport:
         run,
         "published" if staged else "unchanged",
         _exit_code(verdicts, ledger),
-        totals=verdicts.totals(scanned),
-        drops=_drops_to_tell(verdicts, plan, records),
         marts=tuple(_mart_report(rows, rows in changed) for rows in marts),
         months_rolled_up=tuple(sorted({rollup.month for rollup in rolled_up})),
         months=len({rollup.month for rollup in used}),
         unknown=unknown(marts),
-        warnings=warnings_of(plan, verdicts, marts),
     )
     if staged:
         run.warehouse.publish(staged, [*withdrawn, *records], _record(report))
@@ -278,7 +280,7 @@ def _report(run: Run, outcome: Outcome, exit_code: int, **found: Any) -> RunRepo
         started_at=run.started_at,
         ended_at=run.clock(),
         seconds=run.seconds,
-        **found,
+        **{**run.found, **found},
     )
 
 

@@ -1,14 +1,16 @@
 """`marts …`: parse, call, render. Data goes to stdout, everything else to stderr."""
 
 import json
+import signal
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from zoneinfo import ZoneInfo
 
 import typer
@@ -16,7 +18,7 @@ from rich.console import Console
 
 from jobs.settings import Settings, load, load_policy
 from marts import __version__
-from marts.errors import MartsError, UsageError
+from marts.errors import MartsError, TryLater, UsageError
 
 if TYPE_CHECKING:
     from jobs.ledger import Warehouse
@@ -52,10 +54,43 @@ def main(*arguments: str) -> None:
     try:
         app([*arguments, *sys.argv[1:]], standalone_mode=True)
     except MartsError as error:
-        from jobs.render import error as rendered
+        _fail(error)
+    except SystemExit as error:
+        if error.code == signal.SIGTERM:  # the handler that Ray sets while it starts
+            _fail(_stopped(signal.SIGTERM))
+        raise
+    except OSError as error:
+        if not error.filename:
+            raise
+        _fail(UsageError(f"{error.strerror}", str(error.filename), "name another file or folder"))
 
-        typer.echo(rendered(error.what, error.where, error.hint), err=True)
-        sys.exit(error.exit_code)
+
+def _fail(error: MartsError) -> NoReturn:
+    from jobs.render import error as rendered
+
+    typer.echo(rendered(error.what, error.where, error.hint), err=True)
+    sys.exit(error.exit_code)
+
+
+def _stopped(number: int) -> TryLater:
+    hint = "the live marts are untouched; run again, it goes on from what is done"
+    return TryLater(f"stopped by {signal.Signals(number).name}", "marts", hint)
+
+
+def _stop_politely() -> None:
+    """Turn a signal to stop into an error like any other: the run is recorded, and the exit code says try later.
+
+    A second signal ends the process at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise _stopped(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
 
 
 @app.callback(invoke_without_command=True)
@@ -258,6 +293,11 @@ def _build(
     from jobs.build import Run
     from jobs.build import build as build_marts
 
+    def start() -> None:
+        _stop_politely()
+        cluster.start()  # sets handlers of its own
+        _stop_politely()
+
     started = datetime.now(UTC)
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
     with Cluster(settings.ray) as cluster, _progress() as watch:
@@ -269,7 +309,7 @@ def _build(
                 run_id=run_id,
                 clock=lambda: datetime.now(UTC),
                 runner=cluster.run,
-                start=cluster.start,
+                start=start,
                 warehouse=warehouse,
                 progress=watch,
                 rebuild=rebuild,

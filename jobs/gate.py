@@ -26,9 +26,11 @@ def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -
         if kind in verdicts.absent and kind == STORES.name:
             continue
         if ratio > policy.max_unknown_ratio:
+            left_out = [v for v in verdicts.all if v.drop.delivery.kind == kind and v.state in ("rejected", "held")]
+            because = "".join(f"; {v.drop.delivery.key} is {v.state}: {v.reason}" for v in left_out)
             raise DataError(
                 f"{lines:,} of {counts.counted:,} lines ({ratio:.1%}) have no row in {kind}, "
-                f"more than max_unknown_ratio {policy.max_unknown_ratio:.1%}",
+                f"more than max_unknown_ratio {policy.max_unknown_ratio:.1%}{because}",
                 f"{kind}/",
                 f"deliver all of {kind}, or raise max_unknown_ratio in the policy; the live marts are untouched",
             )
@@ -52,6 +54,7 @@ def warnings_of(plan: Plan, verdicts: Verdicts, marts: Sequence[MartRows]) -> tu
     """Say what is not wrong enough to stop, in sentences."""
     return (
         *_absent(verdicts),
+        *_bad_dimension_rows(verdicts),
         *(f"{lines:,} lines have no row in {kind}/" for kind, lines in unknown(marts).items() if lines),
         *_of_drops(plan, verdicts),
         *(f"{count} objects under {kind}/ are no .csv or .csv.gz" for kind, count in plan.passed_over.items() if count),
@@ -61,6 +64,16 @@ def warnings_of(plan: Plan, verdicts: Verdicts, marts: Sequence[MartRows]) -> tu
 def _absent(verdicts: Verdicts) -> list[str]:
     names = [name for name in verdicts.absent if name in (CUSTOMERS.name, SALES_TEAM.name, STORES.name)]
     return [f"there is no {name}/ drop to look up" for name in names]
+
+
+def _bad_dimension_rows(verdicts: Verdicts) -> list[str]:
+    """Say which rows of the live dimensions are not used: each makes somebody UNKNOWN."""
+    return [
+        f"{m.delivery.key}: {m.quarantined:,} of {m.rows_read:,} rows are in quarantine, "
+        f"as line {m.reasons[0].line:,}: {m.reasons[0].rule}"
+        for m in verdicts.dimensions
+        if m.quarantined
+    ]
 
 
 def _of_drops(plan: Plan, verdicts: Verdicts) -> list[str]:

@@ -1,5 +1,6 @@
 """Write the files that a newcomer starts from: every option is there, commented out, with its default."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,7 @@ _HEAD = """\
 
 source = "./drops"
 target = "duckdb://marts.duckdb"
+policy = "policy.toml"
 
 """
 _POLICY_HEAD = """\
@@ -37,10 +39,10 @@ def write(folder: Path) -> list[Path]:
 
 
 def settings_text() -> str:
-    """Give all settings but source and target as comments."""
+    """Give the settings that are not set above as comments."""
     fields = Settings.model_fields
     plain = {name: field for name, field in fields.items() if not isinstance(field.default, BaseModel)}
-    lines = [_option(name, field) for name, field in plain.items() if name not in ("source", "target")]
+    lines = [_option(name, field) for name, field in plain.items() if name not in ("source", "target", "policy")]
     for name, field in fields.items():
         if isinstance(field.default, BaseModel):
             about = (type(field.default).__doc__ or "").splitlines()[0]
@@ -60,12 +62,19 @@ def policy_text() -> str:
     return "\n".join(lines)
 
 
+_EXAMPLES = {"state": "./state", "as_of": date(2025, 12, 31), "mart": "customers", "cpus": 2}
+"""Values of options whose default is to be unset."""
+
+
 def _option(name: str, field: FieldInfo) -> str:
     about = field.description or ""
     choices = [value for value in get_args(field.annotation) if isinstance(value, str)]
     if choices:
         about += f" ({', '.join(choices)})"
-    return f"# {about}\n# {name} = {_toml(field.default)}\n" if about else f"# {name} = {_toml(field.default)}\n"
+    value = _EXAMPLES[name] if field.default is None and name in _EXAMPLES else field.default
+    if field.default is None:
+        about += "; not set"
+    return f"# {about}\n# {name} = {_toml(value)}\n" if about else f"# {name} = {_toml(value)}\n"
 
 
 def _toml(value: Any) -> str:

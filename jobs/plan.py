@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from jobs.adapters.objects import ObjectVersion, Store
@@ -12,7 +12,7 @@ from jobs.ledger import DropRecord
 from jobs.read import hash_object
 from jobs.scan_task import ScanSettings, is_compressed
 from jobs.state import Catalog, Delivery, Manifest
-from marts.errors import DataError, DropRejected, ObjectChanged
+from marts.errors import DataError, DropRejected, ObjectChanged, ObjectUnreadable
 from marts.records import read_header
 from marts.schema import KINDS, SALES
 
@@ -34,6 +34,8 @@ class PlannedDrop:
     duplicate_of: str = ""
     """Key of the drop with the same content that counts."""
     rejected: str = ""
+    held: bool = False
+    """Too many of its rows are bad."""
     months: tuple[str, ...] = ()
     """Months it touches; of a drop that was not scanned yet, those seen at its start and end."""
 
@@ -87,6 +89,7 @@ def make_plan(
         names = list(KINDS)
         listed = dict(zip(names, pool.map(source.versions, names), strict=True)) | dict(tables or {})
         if not listed[SALES.name]:
+            source.require()
             raise DataError(
                 "there is no drop under sales/", source.uri, "check --source, and that the drops have arrived"
             )
@@ -154,6 +157,7 @@ def _planned(
         manifest,
         duplicate_of=duplicates.get(delivery.id, ""),
         rejected=manifest.rejected if manifest else "",
+        held=bool(manifest and manifest.bad_ratio > max_bad_ratio),
         months=tuple(manifest.months) if manifest else (),
     )
 
@@ -187,7 +191,7 @@ def _change(delivery: Delivery, known: Mapping[tuple[str, str], Sequence[str]]) 
 def _find_duplicates(
     source: Store, catalog: Catalog, deliveries: Sequence[Delivery], pool: ThreadPoolExecutor
 ) -> dict[str, str]:
-    """Find deliveries with the content of an earlier one: delivery id → key of the earlier one.
+    """Find deliveries with the content of an earlier one that counts: delivery id → key of the earlier one.
 
     Only objects of equal size can be equal, so only those are hashed, unless a scan has hashed them.
     """
@@ -199,11 +203,14 @@ def _find_duplicates(
     contents = dict(
         zip([d.id for d in suspects], pool.map(lambda d: _content(source, catalog, d), suspects), strict=True)
     )
-    first: dict[str, Delivery] = {}
+    first: dict[tuple[str, bool], Delivery] = {}
     duplicates: dict[str, str] = {}
     for delivery in suspects:
-        content = contents[delivery.id]
-        if content and first.setdefault(content, delivery) is not delivery:
+        manifest = catalog.get(delivery.id)
+        if not contents[delivery.id] or (manifest and manifest.rejected):
+            continue
+        content = (contents[delivery.id], is_compressed(delivery.key))
+        if first.setdefault(content, delivery) is not delivery:
             duplicates[delivery.id] = first[content].key
     return duplicates
 
@@ -214,8 +221,8 @@ def _content(source: Store, catalog: Catalog, delivery: Delivery) -> str:
         return manifest.content
     try:
         return hash_object(source, delivery.version)
-    except ObjectChanged:
-        return ""  # the scan will meet it too, and leave the drop for the next run
+    except (ObjectChanged, ObjectUnreadable):
+        return ""  # the scan will meet it too
 
 
 def peek(source: Store, plan: Plan, delimiter: str) -> Plan:
@@ -244,7 +251,7 @@ def _peek(source: Store, drop: PlannedDrop, delimiter: str) -> PlannedDrop:
 
 
 def _with(drop: PlannedDrop, rejected: str = "", months: tuple[str, ...] = ()) -> PlannedDrop:
-    return PlannedDrop(drop.delivery, drop.change, drop.manifest, drop.duplicate_of, rejected, months)
+    return replace(drop, rejected=rejected, months=months)
 
 
 def months_that_change(plan: Plan, catalog: Catalog) -> list[str]:

@@ -35,7 +35,7 @@ def report(done: RunReport) -> RenderableType:
     """Render what a run did."""
     parts: list[RenderableType] = [Text(_headline(done), style="bold green" if not done.exit_code else "bold red")]
     if done.error:
-        parts += [safe(f"error: {done.error.what}"), safe(f"where: {done.error.where}")]
+        parts += [safe(f"error: {' '.join(done.error.what.split())}"), safe(f"where: {done.error.where}")]
         parts += [safe(f"hint: {done.error.hint}")] if done.error.hint else []
     else:
         parts += [Text(""), _totals(done), Text(""), _marts(done)]
@@ -90,12 +90,28 @@ def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
     shown: list[RenderableType] = []
     if others:
         shown.append(Text("drops: " + ", ".join(f"{count:,} {name}" for name, count in sorted(others.items()))))
+    shown += _quarantined([drop for drop in drops if drop.state == "live" and drop.quarantined])
     if look:
+        shown.append(Text(""))
         rows = [(drop.state, drop.key, drop.reason, _examples(drop)) for drop in look[:_SHOWN]]
         shown.append(table("drops left out", ("state", "drop", "why", "most common reasons"), rows))
     if len(look) > _SHOWN:
         shown.append(Text(f"… and {len(look) - _SHOWN:,} more"))
     return shown
+
+
+def _quarantined(drops: Sequence[DropReport]) -> list[RenderableType]:
+    """Say why rows are in quarantine: the most common reasons, and the drop with most of them."""
+    if not drops:
+        return []
+    rules: Counter[str] = Counter()
+    for drop in drops:
+        rules.update({reason.rule: reason.rows for reason in drop.reasons})
+    common = "; ".join(f"{rows:,} x {rule}" for rule, rows in rules.most_common(3))
+    worst = max(drops, key=lambda drop: drop.quarantined)
+    rows = sum(drop.quarantined for drop in drops)
+    where = f"in {len(drops):,} drops, {worst.quarantined:,} of them in {worst.key}"
+    return [safe(f"quarantine: {rows:,} rows {where}; among the reasons: {common}")]
 
 
 def _examples(drop: DropReport) -> str:
@@ -104,34 +120,40 @@ def _examples(drop: DropReport) -> str:
 
 def plan(planned: Plan, months: Sequence[str], older_rules: int) -> RenderableType:
     """Render what a build would do."""
-    look = [drop for drop in planned.drops if _state(drop) != "known"]
     counts = Counter(_state(drop) for drop in planned.drops)
     counts["vanished"] += len(planned.vanished)
     summary = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()) if count)
     parts: list[RenderableType] = [Text(f"drops: {summary or 'none'}", style="bold")]
+    look = [drop for drop in planned.drops if _state(drop) != "known"]
     rows = [(_state(drop), drop.delivery.key, drop.delivery.size, _note(drop)) for drop in look[:_SHOWN]]
     rows += [("vanished", record.object_key, record.size, "its lines leave the marts") for record in planned.vanished]
     if rows:
         parts += [Text(""), table("", ("state", "drop", "bytes", "months, or why"), rows, (2,))]
     if len(look) > _SHOWN:
         parts.append(Text(f"… and {len(look) - _SHOWN:,} more"))
-    changes = ", ".join(months) if months else "none that is known before the drops are read" if look else "none"
+    work = bool(planned.vanished or planned.to_scan or any(drop.change != "known" for drop in planned.drops))
+    changes = ", ".join(months) if months else "known when the drops are read" if planned.to_scan else "none"
     parts += [Text(""), Text(f"months that change: {changes}")]
     if older_rules:
         parts.append(
             Text(f"{older_rules:,} drops were judged by older row rules: marts build --rescan judges them again")
         )
-    parts.append(Text("nothing to do" if not rows else "marts build does it", style="dim"))
+    parts.append(Text("marts build does it" if work else "nothing new in the drops", style="dim"))
     return Group(*parts)
 
 
 def _state(drop: PlannedDrop) -> str:
-    return "rejected" if drop.rejected else "duplicate" if drop.duplicate_of else drop.change
+    if drop.rejected:
+        return "rejected"
+    return "held" if drop.held else "duplicate" if drop.duplicate_of else drop.change
 
 
 def _note(drop: PlannedDrop) -> str:
     if drop.rejected:
         return drop.rejected
+    if drop.held and drop.manifest:
+        reasons = "; ".join(f"{r.rows:,} x {r.rule}, as in line {r.line:,}" for r in drop.manifest.reasons[:3])
+        return f"{drop.manifest.quarantined:,} of {drop.manifest.rows_read:,} rows are bad: {reasons}"
     return f"same content as {drop.duplicate_of}" if drop.duplicate_of else ", ".join(drop.months)
 
 

@@ -173,11 +173,17 @@ def load(config: str | None, flags: Mapping[str, Any]) -> Settings:
     """Read all settings. Raises UsageError that names a wrong key or value, and the nearest right key."""
     where = config or os.environ.get(PREFIX + "CONFIG") or (CONFIG_FILE if Path(CONFIG_FILE).is_file() else "")
     _check_environment()
-    _TomlValues.values = read_toml(where) if where else {}
+    values = read_toml(where) if where else {}
+    if isinstance(values.get("policy"), str):
+        values["policy"] = str(Path(where).parent / values["policy"])
+    given = {name: value for name, value in flags.items() if value is not None}
+    _TomlValues.values = values
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return Settings(**given)
     except ValidationError as error:
-        raise UsageError(*explain(error, Settings), where or "settings") from error
+        wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
+        elsewhere = {name for name in wrong if name in given or name not in values}
+        raise UsageError(*explain(error, Settings), "settings" if elsewhere else where) from error
     finally:
         _TomlValues.values = {}
 

@@ -58,6 +58,9 @@ class Store(Protocol):
     def open(self, key: str) -> pa.NativeFile:
         """Open an object of our own for reading by parts."""
 
+    def require(self) -> None:
+        """Raise UsageError if the place itself is not there."""
+
 
 @lru_cache(maxsize=8)
 def open_store(uri: str, s3: S3) -> Store:
@@ -166,13 +169,18 @@ class Folder:
         with self._translated(key):
             return pa.memory_map(str(self.root / key))
 
+    def require(self) -> None:
+        if not self.root.is_dir():
+            what = "is a file, not a folder" if self.root.exists() else "there is no such folder"
+            raise UsageError(what, self.uri, "check --source")
+
 
 class Bucket:
     """Objects of an S3 bucket below a prefix."""
 
     def __init__(self, uri: str, s3: S3) -> None:
         self.uri, self._s3 = uri.rstrip("/"), s3
-        self.bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        self.bucket, _, prefix = uri.removeprefix("s3://").strip("/").partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
         if not self.bucket:
             raise UsageError(f"{uri!r} names no bucket", "address", "write s3://bucket/prefix")
@@ -223,16 +231,22 @@ class Bucket:
         with self._translated(key):
             return self._files.open_input_file(f"{self.bucket}/{self._prefix}{key}")
 
+    def require(self) -> None:
+        """A bucket that is not there is named by the listing."""
+
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         """Turn the client's errors into ours, with what to do."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
         where = f"{self.uri}/{key}"
         try:
             yield
         except ClientError as error:
             raise _translate(error, where, self.bucket) from error
+        except NoCredentialsError as error:
+            hint = "set MARTS_S3__ACCESS_KEY and MARTS_S3__SECRET_KEY, or use the platform's own (profile, role)"
+            raise ServiceError("there are no credentials for S3", where, hint) from error
         except (BotoCoreError, OSError) as error:
             endpoint = self._s3.endpoint or "AWS"
             hint = f"is {endpoint} up and reachable from here? `marts doctor` looks closer"

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from jobs.ledger import DropRecord, RunRecord, SqlLedger, Staged
 from jobs.settings import duckdb_path
-from marts.errors import Defect, ServiceError, TryLater
+from marts.errors import Defect, ServiceError, TryLater, UsageError
 from marts.schema import Mart, MartColumn
 
 _KEPT = 2
@@ -34,6 +34,7 @@ class DuckDBWarehouse(SqlLedger):
             self._database = self._open()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
+        self._refuse_other_files()
         config: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
         try:
             if not self._read_only:
@@ -44,8 +45,20 @@ class DuckDBWarehouse(SqlLedger):
                 hint = "wait until the other process has closed the file, then run again"
                 raise TryLater("another process has the file open", str(self.path), hint) from error
             raise ServiceError(f"cannot be opened: {error}", str(self.path)) from error
+        except duckdb.Error as error:
+            raise ServiceError(f"cannot be opened: {error}", str(self.path)) from error
         except OSError as error:
             raise ServiceError(f"cannot be made: {error.strerror}", str(self.path)) from error
+
+    def _refuse_other_files(self) -> None:
+        """DuckDB would open some files (JSON, CSV) as a database in memory, and all would be lost at the end."""
+        hint = "name a new file, or one of an earlier build"
+        if self.path.is_dir():
+            raise UsageError("is a folder", str(self.path), hint)
+        if self.path.is_file() and self.path.stat().st_size:
+            with self.path.open("rb") as file:
+                if file.read(12)[8:] != b"DUCK":
+                    raise UsageError("is no DuckDB file", str(self.path), hint)
 
     def close(self) -> None:
         if self._database:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_build_plan_and_status_tell_one_story(place: Place, flags: list[str]) ->
     status = json.loads(marts("status", "--target", flags[3], "--json").stdout)
     assert [run["outcome"] for run in status["runs"]] == ["unchanged", "published"]
     assert status["live"]["customers"]["run_id"] == report["run_id"]
-    assert "nothing to do" in marts("plan", *flags).stdout
+    assert "nothing new in the drops" in marts("plan", *flags).stdout
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -121,10 +122,8 @@ def test_doctor_says_what_is_fine_and_what_to_do(place: Place, flags: list[str])
         "ray",
         "DuckDB",
     }
-    wrong = marts(
-        "doctor", "--source", "/nowhere", "--target", "mysql://u@127.0.0.1:1/d", "--state", "s", code=2
-    ).stdout
-    assert "no .csv or .csv.gz under /nowhere/sales/" in wrong
+    wrong = marts("doctor", "--source", ".", "--target", "mysql://u@127.0.0.1:1/d", "--state", "s", code=2).stdout
+    assert "no .csv or .csv.gz under" in wrong
     assert "is the server up and reachable?" in wrong
 
 
@@ -168,10 +167,12 @@ def test_generate_gives_the_same_bytes_for_the_same_seed() -> None:
         (["build"], "no source is set"),
         (["build", "--source", "x", "--target", "oracle://x"], "no kind of target"),
         (["build", "--source", "ftp://x", "--target", "duckdb:///tmp/never/x", "--state", "s"], "neither a folder nor"),
-        (["build", "--source", "x", "--target", "duckdb:///x/y", "--mart", "stores"], "mart"),
+        (["build", "--source", "x", "--target", "duckdb:///x/y", "--mart", "stores"], "settings: mart"),
         (["build", "--source", "x", "--target", "duckdb:///x/y", "--as-of", "yesterday"], "as_of"),
         (["build", "--config", "nowhere.toml"], "cannot be read"),
         (["status"], "no target is set"),
+        (["status", "--target", "duckdb:///tmp"], "is a folder"),
+        (["build", "--source", "s3://", "--target", "duckdb:///tmp/never/y", "--state", "s"], "names no bucket"),
     ],
 )
 def test_wrong_arguments_end_with_2_and_say_what_is_wrong(arguments: list[str], words: str) -> None:
@@ -186,6 +187,39 @@ def test_errors_are_plain_text_with_a_hint_and_no_traceback() -> None:
     done = outside(str(BIN / "marts"), "build", "--target", "duckdb:///x/y")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: settings: no source is set\n\nhint: ")
+
+
+@pytest.mark.parametrize(
+    ("number", "step"), [(signal.SIGTERM, " start Ray"), (signal.SIGTERM, " scan"), (signal.SIGINT, " scan")]
+)
+def test_a_build_that_is_told_to_stop_says_so_and_goes_on_the_next_time(
+    tmp_path: Path, number: signal.Signals, step: str
+) -> None:
+    marts("generate", "drops", "--lines", "20000")
+    command = ["build", "--source", "drops", "--target", "duckdb://m.duckdb", "--as-of", "2025-12-31"]
+    process = subprocess.Popen([str(BIN / "marts"), *command], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stderr
+    for text in process.stderr:
+        if step in text:
+            process.send_signal(number)
+            break
+    rest = process.stderr.read()
+    assert process.wait(60) == 75, rest
+    assert f"stopped by {number.name}" in rest
+    assert "the live marts are untouched" in rest
+    assert outside(str(BIN / "marts"), *command, cwd=tmp_path).returncode == 0
+
+
+def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"a": 1, "and": "more"}')
+    assert "is no DuckDB file" in str(marts("status", "--target", "duckdb://x.json", code=2).exception)
+    assert (tmp_path / "x.json").read_text() == '{"a": 1, "and": "more"}'
+
+
+def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = outside(str(BIN / "marts"), "generate", "file/drops", "--lines", "1000", cwd=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "error: file/drops/sales/2024/01: Not a directory")
 
 
 def test_help_imports_no_heavy_library() -> None:

@@ -282,6 +282,10 @@ def test_too_many_unknown_people_stop_the_run_before_it_publishes(fed: Place) ->
 def test_no_drop_at_all_is_said_so(place: Place) -> None:
     report = place.build()
     assert report.error
+    assert (report.exit_code, report.error.what) == (2, "there is no such folder")
+    place.put_dimensions()
+    report = place.build()
+    assert report.error
     assert (report.exit_code, report.error.what) == (65, "there is no drop under sales/")
 
 

@@ -166,6 +166,7 @@ def test_equal_policies_have_equal_names() -> None:
 def test_init_writes_files_that_name_every_option_and_change_nothing() -> None:
     settings_file, policy_file = initial.write(Path())
     fresh = load(str(settings_file), {})
+    assert fresh.policy == "policy.toml"
     assert (fresh.source, fresh.target) == ("./drops", "duckdb://marts.duckdb")
     assert load_policy(load(None, {"policy": str(policy_file)})) == Policy()
     text = settings_file.read_text() + policy_file.read_text()
