@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import threading
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from jobs.settings import Settings, load, load_policy
 from marts import __version__
-from marts.errors import MartsError, TryLater, UsageError
+from marts.errors import Defect, MartsError, TryLater, UsageError
 
 if TYPE_CHECKING:
     from jobs.ledger import Warehouse
@@ -59,10 +60,11 @@ def main(*arguments: str) -> None:
         if error.code == signal.SIGTERM:  # the handler that Ray sets while it starts
             _fail(_stopped(signal.SIGTERM))
         raise
-    except OSError as error:
-        if not error.filename:
-            raise
-        _fail(UsageError(f"{error.strerror}", str(error.filename), "name another file or folder"))
+    except Exception as error:  # noqa: BLE001 - the last resort: whatever is left is a defect, told as such
+        if isinstance(error, OSError) and error.filename:
+            _fail(UsageError(f"{error.strerror}", str(error.filename), "name another file or folder"))
+        traceback.print_exc()
+        _fail(Defect(f"{type(error).__name__}: {error}", "marts", "please report it, with the lines above"))
 
 
 def _fail(error: MartsError) -> NoReturn:

@@ -63,9 +63,6 @@ class Plan:
     def to_scan(self) -> list[PlannedDrop]:
         return [drop for drop in self.drops if drop.to_scan]
 
-    def of(self, kind: str) -> list[PlannedDrop]:
-        return [drop for drop in self.drops if drop.delivery.kind == kind]
-
 
 def is_csv(key: str) -> bool:
     """Tell whether an object is a drop by its name."""

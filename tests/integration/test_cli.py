@@ -216,6 +216,15 @@ def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> N
     assert (tmp_path / "x.json").read_text() == '{"a": 1, "and": "more"}'
 
 
+def test_a_defect_is_told_with_its_traceback_and_ends_with_70(tmp_path: Path) -> None:
+    code = "import jobs.cli\njobs.cli.load = lambda *_: 1 // 0\njobs.cli.main('status')"
+    done = outside(sys.executable, "-c", code, cwd=tmp_path)
+    assert done.returncode == 70
+    assert "Traceback" in done.stderr
+    assert "error: marts: ZeroDivisionError" in done.stderr
+    assert "please report it" in done.stderr
+
+
 def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = outside(str(BIN / "marts"), "generate", "file/drops", "--lines", "1000", cwd=tmp_path)
