@@ -296,10 +296,10 @@ def _build(
     from jobs.build import build as build_marts
 
     def start() -> None:
-        _stop_politely()
         cluster.start()  # sets handlers of its own
         _stop_politely()
 
+    _stop_politely()
     started = datetime.now(UTC)
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
     with Cluster(settings.ray) as cluster, _progress() as watch:
