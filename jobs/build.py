@@ -110,7 +110,7 @@ def build(run: Run) -> RunReport:
     except MartsError as error:
         report = _report(run, "failed", error.exit_code, error=Problem.of(error))
         with suppress(MartsError):  # the database may be what failed
-            run.warehouse.record([], _record(report))
+            run.warehouse.publish([], [], _record(report))
         return report
 
 
@@ -147,10 +147,7 @@ def _build(run: Run) -> RunReport:
         months=len({rollup.month for rollup in used}),
         unknown=unknown(marts),
     )
-    if staged:
-        run.warehouse.publish(staged, [*withdrawn, *records], _record(report))
-    else:
-        run.warehouse.record([*withdrawn, *records], _record(report))
+    run.warehouse.publish(staged, [*withdrawn, *records], _record(report))
     return report
 
 

@@ -169,7 +169,7 @@ def plan(
         gone = [record.object_key for record in made.vanished]
         typer.echo(json.dumps({"drops": drops, "vanished": gone, "months_that_change": months}, indent=2))
     else:
-        _show(_rendered("plan", made, months, made.older_rules), stdout=True)
+        _show(_rendered("plan", made, months), stdout=True)
 
 
 @app.command()

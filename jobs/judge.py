@@ -150,7 +150,7 @@ def _judge(drop: PlannedDrop, policy: Policy) -> Verdict:
         return Verdict(drop, "deferred", "it changed or vanished while it was read; the next run takes it")
     if manifest.rejected:
         return Verdict(drop, "rejected", manifest.rejected)
-    if manifest.bad_ratio > policy.max_bad_ratio:
+    if drop.held:
         shares = f"{manifest.quarantined:,} of {manifest.rows_read:,} rows are bad ({manifest.bad_ratio:.1%})"
         return Verdict(drop, "held", f"{shares}, more than max_bad_ratio {policy.max_bad_ratio:.1%}")
     return Verdict(drop, "live")

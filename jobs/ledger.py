@@ -108,10 +108,7 @@ class Warehouse(Protocol):
         """Count the rows of a generation, and check that its keys are unique."""
 
     def publish(self, staged: Sequence[Staged], drops: Iterable[DropRecord], run: RunRecord) -> None:
-        """Make generations live, and write the ledger and the end of the run: all of it or nothing."""
-
-    def record(self, drops: Iterable[DropRecord], run: RunRecord) -> None:
-        """Write the ledger of a run that publishes nothing."""
+        """Make generations live (none, if nothing changed), and write the ledger and the end of the run, or nothing."""
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Check versions and rights: (what, fine, what was seen or is to do)."""

@@ -94,7 +94,7 @@ def make_plan(
             name: sorted((Delivery.of(name, v) for v in versions if is_csv(v.key)), key=lambda d: d.order)
             for name, versions in listed.items()
         }
-        duplicates = _find_duplicates(source, catalog, deliveries.get(SALES.name, []), pool)
+        duplicates = _find_duplicates(source, catalog, deliveries[SALES.name], pool)
     known = _by_key(ledger)
     drops = [
         _planned(delivery, catalog, known, settings, max_bad_ratio, duplicates, rescan)
@@ -127,7 +127,7 @@ def _newest_usable(
     for delivery in reversed(deliveries):
         taken.append(delivery)
         manifest = catalog.get(delivery.id, settings.rules)
-        if manifest is None or (not manifest.rejected and manifest.bad_ratio <= max_bad_ratio):
+        if manifest is None or not (manifest.rejected or manifest.is_held(max_bad_ratio)):
             break
     return taken[::-1]
 
@@ -154,7 +154,7 @@ def _planned(
         manifest,
         duplicate_of=duplicates.get(delivery.id, ""),
         rejected=manifest.rejected if manifest else "",
-        held=bool(manifest and manifest.bad_ratio > max_bad_ratio),
+        held=bool(manifest and manifest.is_held(max_bad_ratio)),
         months=tuple(manifest.months) if manifest else (),
     )
 
@@ -167,7 +167,7 @@ def _judge_again(manifest: Manifest, settings: ScanSettings, max_bad_ratio: floa
     """
     if manifest.rejected and manifest.limit < settings.max_inflated_bytes:
         return True
-    left_out = bool(manifest.rejected) or manifest.bad_ratio > max_bad_ratio
+    left_out = bool(manifest.rejected) or manifest.is_held(max_bad_ratio)
     return manifest.rules != settings.rules and (changed_rules_apply or left_out)
 
 

@@ -47,11 +47,17 @@ class Block:
 def blocks(text: io.BufferedIOBase, size: int, most: int, delimiter: str) -> Iterator[Block]:
     """Cut a stream into blocks of whole records, with bounded memory whatever it holds."""
     rest, taken = b"", 0
-    while True:
+
+    def read() -> bytes:
+        nonlocal taken
         data = text.read(size)
         taken += len(data)
         if taken > most:
             raise DropRejected(f"it inflates to more than {most:,} bytes")
+        return data
+
+    while True:
+        data = read()
         rest += data
         if not data:
             break
@@ -61,11 +67,8 @@ def blocks(text: io.BufferedIOBase, size: int, most: int, delimiter: str) -> Ite
             rest = rest[cut:]
         elif len(rest) > MAX_RECORD:
             start, total = rest[:MAX_RECORD], len(rest)
-            while b"\n" not in (rest := text.read(size)) and rest:
+            while b"\n" not in (rest := read()) and rest:
                 total += len(rest)
-                taken += len(rest)
-                if taken > most:
-                    raise DropRejected(f"it inflates to more than {most:,} bytes")
             end = rest.find(b"\n") + 1
             yield Block(start, total + end)
             rest = rest[end:]

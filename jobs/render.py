@@ -11,6 +11,7 @@ from rich.text import Text
 from jobs.ledger import Generation, RunRecord
 from jobs.plan import Plan, PlannedDrop
 from jobs.report import DropReport, RunReport
+from jobs.state import Reason
 
 _SHOWN = 20
 
@@ -93,7 +94,7 @@ def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
     shown += _quarantined([drop for drop in drops if drop.state == "live" and drop.quarantined])
     if look:
         shown.append(Text(""))
-        rows = [(drop.state, drop.key, drop.reason, _examples(drop)) for drop in look[:_SHOWN]]
+        rows = [(drop.state, drop.key, drop.reason, _examples(drop.reasons)) for drop in look[:_SHOWN]]
         shown.append(table("drops left out", ("state", "drop", "why", "most common reasons"), rows))
     if len(look) > _SHOWN:
         shown.append(Text(f"… and {len(look) - _SHOWN:,} more"))
@@ -114,11 +115,11 @@ def _quarantined(drops: Sequence[DropReport]) -> list[RenderableType]:
     return [safe(f"quarantine: {rows:,} rows {where}; among the reasons: {common}")]
 
 
-def _examples(drop: DropReport) -> str:
-    return "; ".join(f"{r.rows:,} x {r.rule}, as in line {r.line:,}" for r in drop.reasons)
+def _examples(reasons: Sequence[Reason]) -> str:
+    return "; ".join(f"{r.rows:,} x {r.rule}, as in line {r.line:,}" for r in reasons)
 
 
-def plan(planned: Plan, months: Sequence[str], older_rules: int) -> RenderableType:
+def plan(planned: Plan, months: Sequence[str]) -> RenderableType:
     """Render what a build would do."""
     counts = Counter(_state(drop) for drop in planned.drops)
     counts["vanished"] += len(planned.vanished)
@@ -134,9 +135,11 @@ def plan(planned: Plan, months: Sequence[str], older_rules: int) -> RenderableTy
     work = bool(planned.vanished or planned.to_scan or any(drop.change != "known" for drop in planned.drops))
     changes = ", ".join(months) if months else "known when the drops are read" if planned.to_scan else "none"
     parts += [Text(""), Text(f"months that change: {changes}")]
-    if older_rules:
+    if planned.older_rules:
         parts.append(
-            Text(f"{older_rules:,} drops were judged by older row rules: marts build --rescan judges them again")
+            Text(
+                f"{planned.older_rules:,} drops were judged by older row rules: marts build --rescan judges them again"
+            )
         )
     parts.append(Text("marts build does it" if work else "nothing new in the drops", style="dim"))
     return Group(*parts)
@@ -152,8 +155,8 @@ def _note(drop: PlannedDrop) -> str:
     if drop.rejected:
         return drop.rejected
     if drop.held and drop.manifest:
-        reasons = "; ".join(f"{r.rows:,} x {r.rule}, as in line {r.line:,}" for r in drop.manifest.reasons[:3])
-        return f"{drop.manifest.quarantined:,} of {drop.manifest.rows_read:,} rows are bad: {reasons}"
+        held = drop.manifest
+        return f"{held.quarantined:,} of {held.rows_read:,} rows are bad: {_examples(held.reasons[:3])}"
     return f"same content as {drop.duplicate_of}" if drop.duplicate_of else ", ".join(drop.months)
 
 

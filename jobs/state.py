@@ -130,6 +130,10 @@ class Manifest(_Value):
     def bad_ratio(self) -> float:
         return self.quarantined / self.rows_read if self.rows_read else 0.0
 
+    def is_held(self, max_bad_ratio: float) -> bool:
+        """Tell whether too many rows are bad for any of them to count."""
+        return self.bad_ratio > max_bad_ratio
+
 
 _MANIFESTS = TypeAdapter(list[Manifest])
 

@@ -132,12 +132,7 @@ def has_odd_line(data: bytes) -> bool:
     A record that spans lines always starts with such a line, so a file without one may be split at
     any line end.
     """
-    if b'"' not in data:
-        return False
-    codes = np.frombuffer(data, np.uint8)
-    ends = np.append(np.flatnonzero(codes == _NEWLINE), len(codes))
-    quotes_before = np.searchsorted(np.flatnonzero(codes == _QUOTE), ends)
-    return bool((np.diff(quotes_before, prepend=0) % 2).any())
+    return b'"' in data and bool(len(_Lines.of(data).odd))
 
 
 def _find_vectorised(data: bytes, delimiter: str, max_record: int) -> Records | None:
@@ -233,8 +228,9 @@ class _Lines:
         ends = np.flatnonzero(codes == _NEWLINE)
         if len(data) and not data.endswith(b"\n"):
             ends = np.append(ends, len(data))
-        quoted, quotes = np.unique(np.searchsorted(ends, np.flatnonzero(codes == _QUOTE)), return_counts=True)
-        return cls(data, np.concatenate([[0], ends[:-1] + 1]), ends, quoted[quotes % 2 == 1])
+        quotes_before = np.searchsorted(np.flatnonzero(codes == _QUOTE), ends)
+        odd = np.flatnonzero(np.diff(quotes_before, prepend=0) % 2)
+        return cls(data, np.concatenate([[0], ends[:-1] + 1]), ends, odd)
 
     def join(self, at: int, count: int = 1) -> bytes:
         """Give some lines as they stand, without the last line end."""

@@ -40,12 +40,10 @@ class DuckDBWarehouse(SqlLedger):
             if not self._read_only:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             return duckdb.connect(str(self.path), read_only=self._read_only, config={**config, "memory_limit": "1GB"})
-        except duckdb.IOException as error:
-            if "lock" in str(error).lower():
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
                 hint = "wait until the other process has closed the file, then run again"
                 raise TryLater("another process has the file open", str(self.path), hint) from error
-            raise ServiceError(f"cannot be opened: {error}", str(self.path)) from error
-        except duckdb.Error as error:
             raise ServiceError(f"cannot be opened: {error}", str(self.path)) from error
         except OSError as error:
             raise ServiceError(f"cannot be made: {error.strerror}", str(self.path)) from error
@@ -138,10 +136,6 @@ class DuckDBWarehouse(SqlLedger):
         for (name,) in there:
             if name not in names:
                 self.execute(f"DROP TABLE {name}")
-
-    def record(self, drops: Iterable[DropRecord], run: RunRecord) -> None:
-        with self.transaction():
-            self.write_ledger(drops, run)
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         seen = f"{self.path}" if self.path.exists() else f"{self.path} (made by the first build)"

@@ -233,10 +233,6 @@ class MySQLWarehouse(SqlLedger):
         except mysql.connector.Error as error:
             raise self._translate(error) from error
 
-    def record(self, drops: Iterable[DropRecord], run: RunRecord) -> None:
-        with self.transaction():
-            self.write_ledger(drops, run)
-
     def read_table(self, table: str, columns: Sequence[str]) -> pa.Table:
         """Read some columns of a table as text, all rows of one moment."""
         try:
