@@ -1,5 +1,6 @@
 """What tests share: places to work in, builds without a cluster, and a way to compare marts."""
 
+import csv
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -179,3 +180,19 @@ def line(
 
 def sales(*rows: str, header: str = SALES) -> str:
     return "\n".join([header, *rows, ""])
+
+
+def golden(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((GOLDEN / f"golden_{name}.csv").open()))
+
+
+def shown(rows: list[tuple[Any, ...]], columns: list[str], wanted: list[str]) -> list[dict[str, str]]:
+    """Write rows as the golden files do."""
+    text = [
+        {
+            name: "" if v is None else str(int(v)) if isinstance(v, bool) else str(v)
+            for name, v in zip(columns, row, strict=True)
+        }
+        for row in rows
+    ]
+    return [{name: row[name] for name in wanted} for row in text]

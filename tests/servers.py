@@ -78,6 +78,11 @@ class S3Server:
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 2}),
         )
 
+    def upload(self, folder: Path, bucket: str, prefix: str) -> None:
+        """Put all files of a folder under a prefix."""
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            self.client().upload_file(str(path), bucket, f"{prefix}/{path.relative_to(folder).as_posix()}")
+
     def make_bucket(self, name: str) -> str:
         self.client().create_bucket(Bucket=name)
         return name

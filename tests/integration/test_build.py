@@ -1,6 +1,5 @@
 """A build from a folder into the embedded target: results, increments, and that nothing is counted twice."""
 
-import csv
 import gzip
 import random
 from datetime import date, timedelta
@@ -12,7 +11,7 @@ import oracle
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit import AS_OF, GOLDEN, SALES, Inline, Place, line, sales
+from kit import AS_OF, GOLDEN, SALES, Inline, Place, golden, line, sales, shown
 
 from marts.policy import Policy
 
@@ -33,22 +32,6 @@ def expected(*drops: str, as_of: date = AS_OF) -> dict[str, Any]:
         "customers": oracle.customers_mart(lines, PEOPLE, as_of),
         "sales_team": oracle.sales_team_mart(lines, TEAM, as_of),
     }
-
-
-def golden(name: str) -> list[dict[str, str]]:
-    return list(csv.DictReader((GOLDEN / f"golden_{name}.csv").open()))
-
-
-def shown(rows: list[tuple[Any, ...]], columns: list[str], wanted: list[str]) -> list[dict[str, str]]:
-    """Write rows as the golden files do."""
-    text = [
-        {
-            name: "" if v is None else str(int(v)) if isinstance(v, bool) else str(v)
-            for name, v in zip(columns, row, strict=True)
-        }
-        for row in rows
-    ]
-    return [{name: row[name] for name in wanted} for row in text]
 
 
 @pytest.mark.parametrize("name", ["customers", "sales_team"])

@@ -43,8 +43,7 @@ def in_s3(place: Place, s3_server: S3Server, mariadb: MariaDB, request: pytest.F
     name = f"r{abs(hash(request.node.name)) % 10**12}"
     s3_server.make_bucket(name)
     place.put_golden()
-    for path in sorted(path for path in place.source.rglob("*.csv")):
-        s3_server.client().upload_file(str(path), name, f"retail/{path.relative_to(place.source).as_posix()}")
+    s3_server.upload(place.source, name, "retail")
     return name, mariadb.make_database(name)
 
 

@@ -1,13 +1,12 @@
 """From a real S3 server into a real MariaDB: the same marts as everywhere, loaded in bulk, live at once."""
 
-import csv
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import GOLDEN, Place, line, sales
+from kit import Place, golden, line, sales, shown
 from servers import MariaDB, S3Server
 
 from jobs.adapters.objects import open_store
@@ -34,8 +33,7 @@ def bucket(s3_server: S3Server, request: pytest.FixtureRequest) -> str:
 def in_s3(place: Place, s3_server: S3Server, bucket: str, database: str) -> Place:
     """A place whose drops and state are in a bucket, and whose target is MariaDB."""
     place.put_golden()
-    for path in sorted(path for path in place.source.rglob("*") if path.is_file()):
-        s3_server.client().upload_file(str(path), bucket, f"in/{path.relative_to(place.source).as_posix()}")
+    s3_server.upload(place.source, bucket, "in")
     place.target = database
     place.settings = {"source": f"s3://{bucket}/in", "state": f"s3://{bucket}/in/_marts", "s3": s3_server.settings}
     return place
@@ -49,22 +47,13 @@ def warehouse(database: str) -> Iterator[MySQLWarehouse]:
     opened.close()
 
 
-def golden(name: str) -> list[dict[str, str]]:
-    return list(csv.DictReader((GOLDEN / f"golden_{name}.csv").open()))
-
-
 @pytest.mark.parametrize("name", ["customers", "sales_team"])
 def test_the_golden_marts_come_out_of_a_bucket_into_mariadb(in_s3: Place, name: str) -> None:
     report = in_s3.build()
     assert (report.outcome, report.exit_code) == ("published", 0)
-    columns = [column.name for column in MARTS[name].columns]
-    rows = [dict(zip(columns, row, strict=True)) for row in in_s3.mart(name)]
     wanted = golden(name)
-    shown = [
-        {k: "" if row[k] is None else str(int(row[k]) if isinstance(row[k], bool) else row[k]) for k in wanted[0]}
-        for row in rows
-    ]
-    assert shown == wanted
+    columns = [column.name for column in MARTS[name].columns]
+    assert shown(in_s3.mart(name), columns, list(wanted[0])) == wanted
     assert in_s3.build().outcome == "unchanged"
 
 
