@@ -25,6 +25,7 @@ from jobs.scan import plan_splits, scan_drops
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings, masked
 from jobs.state import Catalog, Manifest, read_parquet
+from jobs.suites import load_suites
 from marts.errors import EXIT_DATA, DataError, MartsError, TryLater
 from marts.policy import Policy
 from marts.schema import MARTS, SALES
@@ -95,6 +96,7 @@ def scan_settings(settings: Settings, policy: Policy) -> ScanSettings:
         state=open_store(settings.state_uri, settings.s3).uri,
         s3=settings.s3,
         policy=policy,
+        suites=load_suites(settings.expectations, policy),
         delimiter=settings.csv.delimiter,
         split_bytes=settings.limits.split_bytes,
         max_inflated_bytes=settings.limits.max_inflated_bytes,
@@ -118,7 +120,7 @@ def _build(run: Run) -> RunReport:
     ledger = run.warehouse.drops()
     catalog, there = _known_state(run)
     plan, scanned = _scan(run, catalog, ledger)
-    verdicts = judge(plan, run.policy)
+    verdicts = judge(plan)
     run.found["drops"] = _drops_to_tell(verdicts, plan, verdicts.changed(ledger, run.run_id))
     rollups, rolled_up = _roll_up(run, verdicts.live_sales, there)
     verdicts = verdicts.with_counts(_drop_counts(run, rollups))
@@ -172,7 +174,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
     for attempt in range(_ROUNDS + 1):
         rescan = run.rescan and not attempt
         with run.step("plan"):
-            plan = make_plan(run.source, catalog, ledger, run.scan_settings, run.policy.max_bad_ratio, tables, rescan)
+            plan = make_plan(run.source, catalog, ledger, run.scan_settings, tables, rescan)
         if not plan.to_scan or attempt == _ROUNDS:
             break
         scanned |= {drop.delivery.key for drop in plan.to_scan if drop.delivery.kind == SALES.name}

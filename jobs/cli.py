@@ -151,7 +151,7 @@ def plan(
     with _warehouse(settings, read_only=True) as warehouse:
         ledger = warehouse.drops()
     tables: dict[str, list[ObjectVersion]] = {name: [] for name in settings.dimensions.tables}
-    made = make_plan(store, catalog, ledger, scan_settings(settings, policy_), policy_.max_bad_ratio, tables)
+    made = make_plan(store, catalog, ledger, scan_settings(settings, policy_), tables)
     made = peek(store, made, settings.csv.delimiter)
     months = months_that_change(made, catalog)
     if as_json:

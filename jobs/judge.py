@@ -7,7 +7,6 @@ from jobs.ledger import DropRecord
 from jobs.plan import Plan, PlannedDrop
 from jobs.report import DropReport, DropState, Totals
 from jobs.state import Manifest
-from marts.policy import Policy
 from marts.schema import DIMENSIONS, KINDS, SALES
 
 _REASONS = 3
@@ -137,12 +136,12 @@ class Verdicts:
         return [verdict for verdict in bad if verdict.drop.delivery.id not in told]
 
 
-def judge(plan: Plan, policy: Policy) -> Verdicts:
+def judge(plan: Plan) -> Verdicts:
     """Say what becomes of each drop of a plan."""
-    return Verdicts(tuple(_judge(drop, policy) for drop in plan.drops))
+    return Verdicts(tuple(_judge(drop) for drop in plan.drops))
 
 
-def _judge(drop: PlannedDrop, policy: Policy) -> Verdict:
+def _judge(drop: PlannedDrop) -> Verdict:
     if drop.duplicate_of:
         return Verdict(drop, "duplicate", f"same content as {drop.duplicate_of}")
     manifest = drop.manifest
@@ -151,8 +150,7 @@ def _judge(drop: PlannedDrop, policy: Policy) -> Verdict:
     if manifest.rejected:
         return Verdict(drop, "rejected", manifest.rejected)
     if drop.held:
-        shares = f"{manifest.quarantined:,} of {manifest.rows_read:,} rows are bad ({manifest.bad_ratio:.1%})"
-        return Verdict(drop, "held", f"{shares}, more than max_bad_ratio {policy.max_bad_ratio:.1%}")
+        return Verdict(drop, "held", drop.held)
     return Verdict(drop, "live")
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -34,8 +34,8 @@ class PlannedDrop:
     duplicate_of: str = ""
     """Key of the drop with the same content that counts."""
     rejected: str = ""
-    held: bool = False
-    """Too many of its rows are bad."""
+    held: str = ""
+    """Why nothing of it may count, although it can be read."""
     months: tuple[str, ...] = ()
     """Months it touches; of a drop that was not scanned yet, those seen at its start and end."""
 
@@ -74,13 +74,14 @@ def make_plan(
     catalog: Catalog,
     ledger: Sequence[DropRecord],
     settings: ScanSettings,
-    max_bad_ratio: float,
     tables: Mapping[str, Sequence[ObjectVersion]] | None = None,
     rescan: bool = False,
+    accepted: Container[str] = (),
 ) -> Plan:
     """Compare what is there with what is known. Reads nothing but names, except to compare equal sizes.
 
-    ``tables`` are snapshots of dimensions that come from a database; they stand in for their drops.
+    ``tables`` are snapshots of dimensions that come from a database; they stand in for their drops. ``accepted``
+    are deliveries that somebody has released although they would be held.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         names = list(KINDS)
@@ -96,14 +97,11 @@ def make_plan(
         }
         duplicates = _find_duplicates(source, catalog, deliveries[SALES.name], pool)
     known = _by_key(ledger)
+    look = _Look(catalog, settings, accepted)
     drops = [
-        _planned(delivery, catalog, known, settings, max_bad_ratio, duplicates, rescan)
+        _planned(delivery, look, known, duplicates, rescan)
         for name in names
-        for delivery in (
-            deliveries[name]
-            if name == SALES.name
-            else _newest_usable(deliveries[name], catalog, settings, max_bad_ratio)
-        )
+        for delivery in (deliveries[name] if name == SALES.name else _newest_usable(deliveries[name], look))
     ]
     # Of a dimension one object is live; the older ones, although still there, are not.
     there = {drop.delivery.id for drop in drops}
@@ -114,36 +112,53 @@ def make_plan(
         drops=tuple(drops),
         vanished=tuple(record for record in gone if (record.kind, record.object_key) not in keys),
         replaced=tuple(record for record in gone if (record.kind, record.object_key) in keys),
-        older_rules=sum(bool(drop.manifest and drop.manifest.rules != settings.rules) for drop in drops),
+        older_rules=sum(bool(drop.manifest and drop.manifest.rules != look.rules(drop.delivery)) for drop in drops),
         passed_over=Counter({n: sum(not is_csv(v.key) for v in listed[n]) for n in names if listed[n]}),
     )
 
 
-def _newest_usable(
-    deliveries: list[Delivery], catalog: Catalog, settings: ScanSettings, max_bad_ratio: float
-) -> list[Delivery]:
+@dataclass(frozen=True)
+class _Look:
+    """What is known of drops, and how they are judged."""
+
+    catalog: Catalog
+    settings: ScanSettings
+    accepted: Container[str]
+
+    def rules(self, delivery: Delivery) -> str:
+        return self.settings.rules(delivery.kind)
+
+    def manifest(self, delivery: Delivery) -> Manifest | None:
+        return self.catalog.get(delivery.id, self.rules(delivery))
+
+    def held(self, manifest: Manifest) -> str:
+        """Say why a drop is held, unless somebody has released it."""
+        if manifest.rejected or manifest.delivery.id in self.accepted:
+            return ""
+        return manifest.held_because(self.settings.suites[manifest.delivery.kind], self.settings.policy.max_bad_ratio)
+
+
+def _newest_usable(deliveries: list[Delivery], look: _Look) -> list[Delivery]:
     """Of a dimension, the newest object holds the full table; one known to be unusable gives way to the one before."""
     taken: list[Delivery] = []
     for delivery in reversed(deliveries):
         taken.append(delivery)
-        manifest = catalog.get(delivery.id, settings.rules)
-        if manifest is None or not (manifest.rejected or manifest.is_held(max_bad_ratio)):
+        manifest = look.manifest(delivery)
+        if manifest is None or not (manifest.rejected or look.held(manifest)):
             break
     return taken[::-1]
 
 
 def _planned(
     delivery: Delivery,
-    catalog: Catalog,
+    look: _Look,
     known: Mapping[tuple[str, str], Sequence[str]],
-    settings: ScanSettings,
-    max_bad_ratio: float,
     duplicates: Mapping[str, str],
     rescan: bool,
 ) -> PlannedDrop:
     change = _change(delivery, known)
-    manifest = catalog.get(delivery.id, settings.rules)
-    if manifest and _judge_again(manifest, settings, max_bad_ratio, rescan or change != "known"):
+    manifest = look.manifest(delivery)
+    if manifest and _judge_again(manifest, look, rescan or change != "known"):
         manifest = None
     if manifest:
         # The time of the object is that of the listing: the same content may have been put again.
@@ -154,21 +169,21 @@ def _planned(
         manifest,
         duplicate_of=duplicates.get(delivery.id, ""),
         rejected=manifest.rejected if manifest else "",
-        held=bool(manifest and manifest.is_held(max_bad_ratio)),
+        held=look.held(manifest) if manifest else "",
         months=tuple(manifest.months) if manifest else (),
     )
 
 
-def _judge_again(manifest: Manifest, settings: ScanSettings, max_bad_ratio: float, changed_rules_apply: bool) -> bool:
+def _judge_again(manifest: Manifest, look: _Look, changed_rules_apply: bool) -> bool:
     """Tell whether a drop that was scanned must be scanned by today's rules.
 
     Changed rules apply to drops that the target does not know yet, to all if asked for, and to those that did not
     get in by the old ones.
     """
-    if manifest.rejected and manifest.limit < settings.max_inflated_bytes:
+    if manifest.rejected and manifest.limit < look.settings.max_inflated_bytes:
         return True
-    left_out = bool(manifest.rejected) or manifest.is_held(max_bad_ratio)
-    return manifest.rules != settings.rules and (changed_rules_apply or left_out)
+    left_out = bool(manifest.rejected) or bool(look.held(manifest))
+    return manifest.rules != look.rules(manifest.delivery) and (changed_rules_apply or left_out)
 
 
 def _by_key(ledger: Sequence[DropRecord]) -> dict[tuple[str, str], list[str]]:

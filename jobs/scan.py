@@ -6,10 +6,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jobs.adapters.cluster import Runner
+from jobs.adapters.objects import open_store
+from jobs.keys import KeyCheck, KeyFile, plan_checks, run_check
 from jobs.plan import PlannedDrop
 from jobs.read import LEAF, content_hash
 from jobs.scan_task import ScanSettings, Split, SplitResult, is_compressed, scan_name, scan_pack
 from jobs.state import Catalog, Delivery, Manifest, MonthLines, Reason
+from marts.measure import Measure, add_up, with_keys
+from marts.measure import merge as merge_measured
+from marts.schema import KINDS
 
 _SMALL = 256
 """Drops that one task reads at most."""
@@ -17,6 +22,8 @@ _REMEMBER_EVERY = 500
 """Drops after which the catalog is written: a run that is killed loses at most these."""
 
 
+Keyed = tuple[Manifest, list[tuple[KeyFile, int]]]
+"""A drop whose keys must still be compared, and where they are: each file with the rows of the drop before it."""
 Splits = dict[str, list[Split]]
 """The splits of each delivery, by its id."""
 
@@ -30,19 +37,22 @@ def scan_drops(
     runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[], None]
 ) -> None:
     """Scan drops and record what they hold. A drop that changed meanwhile is left out: plan again."""
-    whole = _scan(runner, settings, splits, catalog, progress)
+    whole, keyed = _scan(runner, settings, splits, catalog, progress)
     if whole:
-        _scan(runner, settings, {d.id: [Split(d, 0)] for d in whole}, catalog, progress)
+        keyed += _scan(runner, settings, {d.id: [Split(d, 0)] for d in whole}, catalog, progress)[1]
+    if keyed:
+        catalog.add(_check_keys(runner, settings, keyed))
 
 
 def _scan(
     runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[], None]
-) -> list[Delivery]:
-    """Scan splits; give the drops whose records span lines, which must be read as a whole."""
+) -> tuple[list[Delivery], list[Keyed]]:
+    """Scan splits; give the drops whose records span lines, which must be read as a whole, and those with keys left."""
     packs = pack([split for parts in splits.values() for split in parts], settings.split_bytes)
     results: dict[str, list[SplitResult]] = defaultdict(list)
     complete: list[Manifest] = []
     unsplittable: list[Delivery] = []
+    keyed: list[Keyed] = []
     for _, found in runner("ScanDrops", scan_pack, [(settings, splits) for splits in packs]):
         for result in found:
             progress()
@@ -56,13 +66,47 @@ def _scan(
                 unsplittable.append(delivery)
             elif any(part.unreadable for part in parts):
                 catalog.remember_now(merge(settings, parts))
-            elif not any(part.changed for part in parts):
+            elif any(part.changed for part in parts):
+                continue
+            elif any(part.keys for part in parts):
+                keyed.append((merge(settings, parts), _key_files(parts)))
+            else:
                 complete.append(merge(settings, parts))
         if len(complete) >= _REMEMBER_EVERY:
             catalog.add(complete)
             complete = []
     catalog.add(complete)
-    return unsplittable
+    return unsplittable, keyed
+
+
+def _key_files(parts: Sequence[SplitResult]) -> list[tuple[KeyFile, int]]:
+    """Give the key files of a drop, each with the rows of the drop before its split."""
+    parts = sorted(parts, key=lambda part: part.split.number)
+    before = np.cumsum([0, *(part.measured.rows for part in parts)]).tolist()
+    return [(file, rows) for part, rows in zip(parts, before, strict=False) for file in part.keys]
+
+
+def _check_keys(runner: Runner, settings: ScanSettings, keyed: Sequence[Keyed]) -> list[Manifest]:
+    """Find the keys that are there twice in drops that several tasks have read."""
+    tasks: list[tuple[int, KeyCheck]] = []
+    for number, (manifest, files) in enumerate(keyed):
+        kind = KINDS[manifest.delivery.kind]
+        for rule in settings.suites[kind.name].rules:
+            mine = [(file, before) for file, before in files if file.rule == rule.id]
+            checks = plan_checks(rule, kind, mine, settings.state, settings.s3) if mine else []
+            tasks += [(number, check) for check in checks]
+    found: dict[tuple[int, str], list[Measure]] = defaultdict(list)
+    for place, measure in runner("CheckKeys", run_check, [check for _, check in tasks]):
+        number, check = tasks[place]
+        found[number, check.rule.id].append(measure)
+    state = open_store(settings.state, settings.s3)
+    made = []
+    for number, (manifest, files) in enumerate(keyed):
+        settled = {rule: add_up(parts) for (place, rule), parts in found.items() if place == number}
+        made.append(manifest.model_copy(update={"measured": with_keys(manifest.measured, settled)}))
+        for file, _ in files:
+            state.delete(file.path)
+    return made
 
 
 def splits_of(delivery: Delivery, split_bytes: int) -> list[Split]:
@@ -96,7 +140,9 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
     rejected = next((result.rejected for result in results if result.rejected), "")
     if rejected:
         limit = settings.max_inflated_bytes
-        return Manifest(delivery=delivery, scan=scan, rules=settings.rules, rejected=rejected, limit=limit)
+        return Manifest(
+            delivery=delivery, scan=scan, rules=settings.rules(delivery.kind), rejected=rejected, limit=limit
+        )
     before = np.cumsum([0, *(result.lines for result in results)])
     reasons = [
         reason.model_copy(update={"line": reason.line + int(lines)})
@@ -106,7 +152,7 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
     return Manifest(
         delivery=delivery,
         scan=scan,
-        rules=settings.rules,
+        rules=settings.rules(delivery.kind),
         content=content_hash(leaf for result in results for leaf in result.leaves) if _aligned(results) else "",
         rows_read=sum(result.rows_read for result in results),
         quarantined=sum(result.quarantined for result in results),
@@ -115,6 +161,7 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
         quarantine=tuple(key for result in results for key in result.quarantine),
         split_lines=tuple(result.lines for result in results),
         reasons=_merge_reasons(reasons),
+        measured=merge_measured([result.measured for result in results]),
         extra_columns=results[0].extra_columns,
         currencies=tuple(sorted({currency for result in results for currency in result.currencies})),
     )

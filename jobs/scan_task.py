@@ -6,9 +6,9 @@ A task reads one split of a large drop, or several small drops. It returns count
 import gzip
 import io
 import zlib
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import pairwise
 
@@ -17,21 +17,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.adapters.objects import Store, VersionReader, open_store
+from jobs.keys import KeyFile, shown_columns, write_keys
 from jobs.read import LEAF, MAX_HEADER, Block, HashingReader, LeafHasher, blocks, first_line, rest_of_line
 from jobs.settings import S3
 from jobs.state import BUCKETS, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
 from marts.checks import Checked, check_rows
 from marts.errors import DropRejected, ObjectChanged, ObjectUnreadable
+from marts.masking import mask_line
+from marts.measure import Keys, Measured, merge, settle, with_keys
 from marts.policy import Policy
 from marts.records import MAX_RECORD, BadRow, Header, Records, find_records, has_odd_line, read_columns, read_header
+from marts.rules import Suite
 from marts.schema import KINDS, SALES
 
-SCAN_VERSION = 1
+SCAN_VERSION = 2
 """Raise it when clean rows of the same drop would come out differently."""
 TABLES = "tables/"
 """Where the state keeps snapshots of dimensions that come from a database: drops like any other."""
 _GROUP_ROWS = 1 << 16
+_KEYS_IN_MEMORY = 4_000_000
+"""Rows of a drop whose keys one task keeps; beyond, they are written and compared by others."""
+_LINE, _SHOWN = 10_000, 200
+"""Characters of an example's line that are looked at, and shown."""
 _HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
+
+
+_NOTHING = Measured()
 
 
 @dataclass(frozen=True)
@@ -42,16 +53,15 @@ class ScanSettings:
     state: str
     s3: S3
     policy: Policy
+    suites: Mapping[str, Suite]
+    """The rules of each kind of drop."""
     delimiter: str
     split_bytes: int
     max_inflated_bytes: int
 
-    @property
-    def rules(self) -> str:
-        """Name the rules that rows are judged by."""
-        policy = self.policy
-        tolerance = str(policy.total_cost_tolerance)
-        return name_of(SCAN_VERSION, self.delimiter, policy.business_timezone, policy.allow_returns, tolerance)
+    def rules(self, kind: str) -> str:
+        """Name the rules that rows of a kind are judged by."""
+        return name_of(SCAN_VERSION, self.delimiter, self.policy.business_timezone, self.suites[kind].digest)
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,9 @@ class SplitResult:
     quarantine: tuple[str, ...] = ()
     quarantined: int = 0
     reasons: tuple[Reason, ...] = ()
+    measured: Measured = _NOTHING
+    keys: tuple[KeyFile, ...] = ()
+    """Keys that must be compared with those of the other splits."""
     extra_columns: tuple[str, ...] = ()
     currencies: tuple[str, ...] = ()
 
@@ -163,6 +176,11 @@ class _Sink:
     def __init__(self, settings: ScanSettings, split: Split, header: Header, state: Store) -> None:
         self._settings, self._split, self._header, self._state = settings, split, header, state
         self._kind = KINDS[split.delivery.kind]
+        self._suite = settings.suites[self._kind.name]
+        self._measured: list[Measured] = []
+        self._keys: dict[str, list[Keys]] = defaultdict(list)
+        self._key_files: list[KeyFile] = []
+        self._table_rows = self._malformed = 0
         self._scan = scan_name(settings, split.delivery)
         self._blocks = self._lines = self._rows = 0
         self._months: dict[str, list[tuple[LinesFile, date]]] = {}
@@ -170,7 +188,7 @@ class _Sink:
         self._quarantine: list[str] = []
         self._quarantined = 0
         self._reasons: Counter[str] = Counter()
-        self._examples: dict[str, tuple[str, int]] = {}
+        self._examples: dict[str, tuple[str, int, str]] = {}
         self._currencies: set[str] = set()
 
     def skip_lines(self, count: int) -> None:
@@ -184,13 +202,18 @@ class _Sink:
             self._write_bad([BadRow(0, f"{shown}… ({block.oversized:,} bytes)", (rule,))])
             self._rows += 1
             self._lines += 1
+            self._malformed += 1
         else:
             self._take_records(find_records(block.text, self._settings.delimiter))
         self._blocks += 1
 
     def _take_records(self, records: Records) -> None:
         text, rows, wrong = read_columns(records, self._header, self._settings.delimiter)
-        checked = check_rows(self._kind, self._header, text, self._settings.policy)
+        checked = check_rows(self._kind, self._header, text, self._settings.policy, self._suite)
+        self._measured.append(checked.findings.measured)
+        self._take_keys(checked.findings.keys)
+        self._table_rows += text.num_rows
+        self._malformed += len(records.bad) + len(wrong)
         bad = [*records.bad, *wrong, *_bad_rows(records, rows, checked)]
         if bad:
             self._write_bad(sorted(bad, key=lambda row: row.line))
@@ -201,6 +224,31 @@ class _Sink:
                 self._write_dimension(checked.clean)
         self._rows += checked.clean.num_rows + len(bad)
         self._lines += records.line_count
+
+    def _take_keys(self, found: Sequence[Keys]) -> None:
+        """Keep the keys of a block, or write them if others must see them."""
+        for keys in (replace(keys, rows=keys.rows + self._table_rows) for keys in found if len(keys.hashes)):
+            if self._split.stop is None and self._table_rows < _KEYS_IN_MEMORY:
+                self._keys[keys.rule.id].append(keys)
+            else:
+                self._write_keys(keys)
+
+    def _write_keys(self, keys: Keys) -> None:
+        name = f"{keys.rule.id}-{len(self._key_files):05d}-{self._name()}"
+        path = f"keys/{self._kind.name}/drop={self._scan}/{name}"
+        self._key_files.append(write_keys(self._state, path, keys))
+
+    def _settled(self) -> Measured:
+        """Put the blocks together; keys are settled here if this task has seen all of them."""
+        if self._key_files:
+            for parts in self._keys.values():
+                for keys in parts:
+                    self._write_keys(keys)
+            self._keys.clear()
+        header = Measured(columns=self._header.names)
+        measured = replace(merge([header, *self._measured]), malformed=self._malformed)
+        found = {rule: settle(parts, shown_columns(self._kind)) for rule, parts in self._keys.items()}
+        return with_keys(measured, found)
 
     def _name(self) -> str:
         """Name a file by what it holds: bytes of a range, or a block of the whole read by such steps."""
@@ -226,7 +274,9 @@ class _Sink:
         for row in bad:
             for rule, value in row.reasons:
                 self._reasons[rule] += 1
-                self._examples.setdefault(rule, (value or row.raw[:80], self._lines + row.line + 1))
+                if rule not in self._examples:
+                    raw = mask_line(self._kind, self._header.names, row.raw[:_LINE], self._settings.delimiter)
+                    self._examples[rule] = (value, self._lines + row.line + 1, raw[:_SHOWN])
 
     def _write_dimension(self, rows: pa.Table) -> None:
         key = f"dimensions/{self._kind.name}/drop={self._scan}/{self._name()}"
@@ -279,9 +329,12 @@ class _Sink:
             quarantine=tuple(self._quarantine),
             quarantined=self._quarantined,
             reasons=tuple(
-                Reason(rule=rule, rows=rows, example=self._examples[rule][0], line=self._examples[rule][1])
+                Reason(rule=rule, rows=rows, example=example, line=line, raw=raw)
                 for rule, rows in self._reasons.items()
+                for example, line, raw in [self._examples[rule]]
             ),
+            measured=self._settled(),
+            keys=tuple(self._key_files),
             extra_columns=self._header.extra if self._kind is SALES else (),
             currencies=tuple(sorted(self._currencies)),
         )
@@ -300,4 +353,4 @@ def _words(rule: str, value: str) -> str:
 
 def scan_name(settings: ScanSettings, delivery: Delivery) -> str:
     """Name the scan of a delivery by the rules it is judged by."""
-    return name_of(delivery.id, settings.rules)
+    return name_of(delivery.id, settings.rules(delivery.kind))

@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     )
     as_of: date | None = Field(None, description="lines after it are left out; today by default")
     policy: str | None = Field(None, description="path of policy.toml")
+    expectations: str | None = Field(None, description="folder of suites; a file there wins over the shipped one")
     mart: Literal["customers", "sales_team"] | None = Field(None, description="build only this one")
     s3: S3 = S3()
     mysql: MySQL = MySQL()

@@ -24,15 +24,17 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from jobs.adapters.objects import ObjectVersion, Store
 from marts.errors import ObjectChanged
+from marts.measure import Measured, holds
+from marts.rules import Suite
 
 BUCKETS = 16
 """Lines of a month are kept by a hash of the customer, so that a large month can be rolled up in parts."""
 _COMPACT_ABOVE = 8
 _READ_ATTEMPTS = 3
 _CATALOG = re.compile(r"catalog/[0-9]{8}-[0-9a-f]+\.json")
-_DISTINCT = {"transaction_id", "customer_id", "price_cents", "total_cents", "raw"}
+_DISTINCT = {"transaction_id", "customer_id", "price_cents", "total_cents", "raw", "#hash", "#row"}
 """Columns whose values seldom repeat: a dictionary would only cost time."""
-_PRUNED = {"customer_id", "bucket"}
+_PRUNED = {"customer_id", "bucket", "#hash"}
 """Columns by which readers choose row groups."""
 
 
@@ -88,7 +90,10 @@ class Reason(_Value):
     rule: str
     rows: int
     example: str
+    """A value that breaks it, masked."""
     line: int
+    raw: str = ""
+    """The line of the example as it stands, masked."""
 
 
 class Manifest(_Value):
@@ -113,6 +118,8 @@ class Manifest(_Value):
     split_lines: tuple[int, ...] = ()
     """Physical lines of each split: they turn a line of a split into a line of the file."""
     reasons: tuple[Reason, ...] = ()
+    measured: Measured = Measured()
+    """What was found for each rule of the suite."""
     extra_columns: tuple[str, ...] = ()
     currencies: tuple[str, ...] = ()
 
@@ -130,9 +137,17 @@ class Manifest(_Value):
     def bad_ratio(self) -> float:
         return self.quarantined / self.rows_read if self.rows_read else 0.0
 
-    def is_held(self, max_bad_ratio: float) -> bool:
-        """Tell whether too many rows are bad for any of them to count."""
-        return self.bad_ratio > max_bad_ratio
+    def held_because(self, suite: Suite, max_bad_ratio: float) -> str:
+        """Say why nothing of the drop may count: too many rows are bad, or a critical rule is broken; else nothing.
+
+        Keys that are there twice hold no drop: repeated lines are dropped, and a dimension that has them stops the run.
+        """
+        if self.bad_ratio > max_bad_ratio:
+            shares = f"{self.quarantined:,} of {self.rows_read:,} rows are bad ({self.bad_ratio:.1%})"
+            return f"{shares}, more than max_bad_ratio {max_bad_ratio:.1%}"
+        rules = (rule for rule in suite.rules if rule.severity == "critical" and rule.level in ("row", "drop"))
+        broken = next((rule for rule in rules if not holds(rule, self.measured)), None)
+        return f"a critical expectation is broken: {broken.words}" if broken else ""
 
 
 _MANIFESTS = TypeAdapter(list[Manifest])
@@ -215,7 +230,7 @@ class Catalog:
         self._keys = [whole]
 
     def _write(self, manifests: list[Manifest]) -> str:
-        data = _MANIFESTS.dump_json(manifests)
+        data = _MANIFESTS.dump_json(manifests, exclude_defaults=True)
         # Later objects win when they are read in order of their names.
         number = int(self._keys[-1].split("/")[1].split("-")[0]) + 1 if self._keys else 1
         key = f"catalog/{number:08d}-{hashlib.sha256(data).hexdigest()[:12]}.json"

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from marts.errors import DataError
@@ -20,6 +21,7 @@ from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart, MartColumn
 
 MEMORY = "700MB"
 """Working memory of one calculation; it spills to a temporary folder beyond."""
+_OFFLINE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,7 @@ def _engine(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Ite
             "threads": 1,
             "memory_limit": MEMORY,
             "temp_directory": spill,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
+            **_OFFLINE,
         }
         with duckdb.connect(":memory:", config=config) as engine:
             for name, table in tables.items():
@@ -146,3 +147,20 @@ def _engine(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Ite
             except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
                 hint = "look for lines with absurd prices or quantities, and correct or withdraw their drop"
                 raise DataError(f"an amount does not fit DECIMAL(18,2): {error}", hint=hint) from error
+
+
+def hash_rows(rows: pa.Table) -> np.ndarray:
+    """Hash the rows of a table, 64 bits each: equal rows have equal hashes, in any block and process."""
+    engine = _hasher()
+    engine.register("hashed", rows)
+    try:
+        columns = ", ".join(f'"{name}"' for name in rows.column_names)
+        return np.asarray(engine.sql(f"SELECT hash({columns}) AS h FROM hashed").fetchnumpy()["h"], np.uint64)
+    finally:
+        engine.unregister("hashed")
+
+
+@cache
+def _hasher() -> duckdb.DuckDBPyConnection:
+    """Open a database once per process: to open one costs more than to hash a drop."""
+    return duckdb.connect(config={"threads": 1, "memory_limit": MEMORY, **_OFFLINE})

@@ -7,6 +7,7 @@ clean as a whole, and an exact one that finds the values that are not.
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -15,8 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marts.measure import Column, Findings, Frame, Mask, measure
 from marts.policy import Policy
 from marts.records import Header
+from marts.rules import PRODUCT, Rule, Suite
 from marts.schema import SALES, Kind, SourceColumn
 
 EXTRA = "additional_columns"
@@ -33,11 +36,8 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ZONED = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:[.][0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})"
 )
-_EXAMPLE = 80
-
-Mask = np.ndarray
-Broken = list[tuple[Mask, str, pa.Array | None]]
-"""Rows that break a rule, the rule in words, and the column that holds the offending values."""
+_SCALE = {"money": 2, "amount": 2}
+"""Money is kept in integer cents."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,10 @@ class Checked:
     """Typed rows, columns as in `clean_schema`."""
     kept: np.ndarray
     """Index of each clean row in the block."""
+    findings: Findings
+    """What was measured, for all rows."""
     reasons: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
-    """For each bad row, the rules it breaks and the values that break them."""
+    """For each bad row, the rules it breaks and the values that break them, masked."""
 
 
 def clean_name(column: SourceColumn) -> str:
@@ -75,82 +77,76 @@ def _arrow_type(column: SourceColumn) -> pa.DataType:
             return pa.string()
 
 
-def check_rows(kind: Kind, header: Header, text: pa.Table, policy: Policy) -> Checked:
-    """Judge the rows of a block of text, and type those that are right."""
-    broken: Broken = []
-    typed: dict[str, pa.Array] = {}
-    for column in kind.columns:
-        name = clean_name(column)
-        if column.name not in header.known:
-            typed[name] = pa.nulls(text.num_rows, _arrow_type(column))
-            continue
-        values = text[column.name].combine_chunks()
-        typed[name] = _read(column, values, policy, broken)
-        if not column.nullable and values.null_count:
-            broken.append((_numpy(values.is_null()), f"{column.name} is empty", None))
+def check_rows(kind: Kind, header: Header, text: pa.Table, policy: Policy, suite: Suite) -> Checked:
+    """Judge the rows of a block of text by a suite, and type those that are right."""
+    columns = {column.name: _read(column, header, text, policy) for column in kind.columns}
+    findings = measure(suite.rules, Frame(text.num_rows, columns, header.names))
+    typed = {clean_name(column): columns[column.name].values for column in kind.columns}
     if kind is SALES:
-        _check_sales(typed, text, policy, broken)
         typed[TIME] = _times(text["sales_date"].combine_chunks())
         typed[EXTRA] = _as_json(header.extra, text)
     table = pa.table(typed, schema=clean_schema(kind))
+    broken = [(rule, mask) for rule, mask in findings.broken if rule.quarantines]
     if not broken:
-        return Checked(table, np.arange(text.num_rows))
-    bad = np.logical_or.reduce([mask for mask, _, _ in broken])
-    return Checked(table.filter(pa.array(~bad)), np.flatnonzero(~bad), _reasons(broken))
+        return Checked(table, np.arange(text.num_rows), findings)
+    bad = np.logical_or.reduce([mask for _, mask in broken])
+    return Checked(table.filter(pa.array(~bad)), np.flatnonzero(~bad), findings, _reasons(broken, columns))
 
 
-def _reasons(broken: Broken) -> dict[int, list[tuple[str, str]]]:
-    """Collect, for each bad row, its broken rules in the order of the columns."""
+def _reasons(broken: Sequence[tuple[Rule, Mask]], columns: Mapping[str, Column]) -> dict[int, list[tuple[str, str]]]:
+    """Collect, for each bad row, its broken rules in the order of the suite."""
     reasons: dict[int, list[tuple[str, str]]] = {}
-    for mask, rule, values in broken:
+    for rule, mask in broken:
+        words = rule.broken
+        named = rule.columns[-1:] if rule.type == PRODUCT else rule.columns
         for row in np.flatnonzero(mask).tolist():
-            value = "" if values is None else str(values[row].as_py())
-            reasons.setdefault(row, []).append((rule, value[:_EXAMPLE]))
+            values = [columns[name].written_at(row) for name in named]
+            reasons.setdefault(row, []).append((words, ", ".join(value for value in values if value)))
     return reasons
 
 
-def _read(column: SourceColumn, text: pa.Array, policy: Policy, broken: Broken) -> pa.Array:
-    """Type one column; rows that do not fit are null and noted in ``broken``."""
+def _read(column: SourceColumn, header: Header, text: pa.Table, policy: Policy) -> Column:
+    """Type one column; values that do not fit are null, and marked. A column that is not there is all null."""
+    if column.name not in header.known:
+        return Column(pa.nulls(text.num_rows, _arrow_type(column)), _SCALE.get(column.type, 0))
+    written = text[column.name].combine_chunks()
+    values, unfit = _typed(column, written, policy)
+    unfit = unfit if unfit is not None and unfit.any() else None
+    return Column(values, _SCALE.get(column.type, 0), written, unfit, column.personal)
+
+
+def _typed(column: SourceColumn, text: pa.Array, policy: Policy) -> tuple[pa.Array, Mask | None]:
     match column.type:
         case "id" | "integer" | "quantity":
-            return _read_whole(column, text, broken)
+            return _read_whole(text)
         case "money" | "amount":
-            return _read_cents(column, text, broken)
+            return _read_cents(text)
         case "date":
-            return _read_dates(column, text, policy, broken)
+            return _read_dates(text, policy)
         case "yes_no":
             upper = pc.utf8_upper(pc.ascii_trim_whitespace(text))
-            ok = pc.is_in(upper, pa.array(["Y", "N", None]))
-            return _only(upper, ok, f"{column.name} is not Y or N", text, broken)
+            return _only(upper, pc.is_in(upper, pa.array(["Y", "N", None])))
         case "text":
-            return _read_text(column, text, broken)
+            return _read_text(column, text)
 
 
-def _read_whole(column: SourceColumn, text: pa.Array, broken: Broken) -> pa.Array:
+def _read_whole(text: pa.Array) -> tuple[pa.Array, Mask | None]:
     values = _cast_clean(text, pa.int64())
-    if values is None or _beyond(_int64(values)):
-        trimmed = pc.ascii_trim_whitespace(text)
-        ok = _match_number(trimmed, _WHOLE)
-        values = _only(trimmed, ok, f"{column.name} is not a whole number", text, broken).cast(pa.int64())
-    numbers = _int64(values)
-    if column.type == "id":
-        _note((numbers <= 0) & _valid(values), f"{column.name} is not greater than 0", text, broken)
-    if column.type == "quantity":
-        _note((numbers == 0) & _valid(values), f"{column.name} is 0", text, broken)
-    return values
+    if values is not None and not _beyond(_int64(values)):
+        return values, None
+    trimmed = pc.ascii_trim_whitespace(text)
+    whole, unfit = _only(trimmed, _match_number(trimmed, _WHOLE))
+    return whole.cast(pa.int64()), unfit
 
 
-def _read_cents(column: SourceColumn, text: pa.Array, broken: Broken) -> pa.Array:
+def _read_cents(text: pa.Array) -> tuple[pa.Array, Mask | None]:
     values = _cast_clean(text, pa.decimal128(18, 2))
+    unfit = None
     if values is None:
         trimmed = pc.ascii_trim_whitespace(text)
-        ok = _match_number(trimmed, _DECIMAL)
-        rule = f"{column.name} is not a decimal number with at most 2 digits after the point"
-        values = _only(trimmed, ok, rule, text, broken).cast(pa.decimal128(18, 2))
-    cents = _cents(values)
-    if column.type == "money":
-        _note((_int64(cents) < 0) & _valid(cents), f"{column.name} is negative", text, broken)
-    return cents
+        decimals, unfit = _only(trimmed, _match_number(trimmed, _DECIMAL))
+        values = decimals.cast(pa.decimal128(18, 2))
+    return _cents(values), unfit
 
 
 def _match_number(text: pa.Array, pattern: str) -> pa.Array:
@@ -158,18 +154,17 @@ def _match_number(text: pa.Array, pattern: str) -> pa.Array:
     return pc.and_(pc.match_substring_regex(text, pattern), short)
 
 
-def _read_dates(column: SourceColumn, text: pa.Array, policy: Policy, broken: Broken) -> pa.Array:
+def _read_dates(text: pa.Array, policy: Policy) -> tuple[pa.Array, Mask | None]:
     values = _cast_clean(text, pa.date32())
     if values is not None and not (_int64(values.cast(pa.int32()).cast(pa.int64())) < -719_162).any():
-        return values
+        return values, None
     trimmed = pc.ascii_trim_whitespace(text)
     local = pc.match_substring_regex(trimmed, _LOCAL_TIME)
     days = pc.if_else(local, pc.utf8_slice_codeunits(trimmed, 0, 10), trimmed).dictionary_encode()
     zone = ZoneInfo(policy.business_timezone)
     distinct = pa.array([_day(value, zone) for value in days.dictionary.to_pylist()], pa.date32())
     values = distinct.take(days.indices)
-    _note(_valid(text) & ~_valid(values), f"{column.name} is not an ISO date", text, broken)
-    return values
+    return values, _valid(text) & ~_valid(values)
 
 
 def _day(text: str, zone: ZoneInfo) -> date | None:
@@ -192,36 +187,11 @@ def _times(text: pa.Array) -> pa.Array:
     return pc.if_else(pc.fill_null(longer, False), text, pa.scalar(None, pa.string()))
 
 
-def _read_text(column: SourceColumn, text: pa.Array, broken: Broken) -> pa.Array:
-    blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(text), ""), False)
-    if column.nullable:
-        text = pc.if_else(blank, pa.scalar(None, pa.string()), text) if pc.any(blank).as_py() else text
-    else:
-        _note(_numpy(blank), f"{column.name} is empty", None, broken)
-    length = pc.fill_null(pc.utf8_length(text), 0)
-    long = _numpy(pc.greater(length, column.max_length))
-    _note(long, f"{column.name} has more than {column.max_length:,} characters", text, broken)
-    return text
-
-
-def _check_sales(typed: dict[str, pa.Array], text: pa.Table, policy: Policy, broken: Broken) -> None:
-    """Check the rules between the columns of a line: its total, and whether it may be a return."""
-    price, quantity, total = (typed[name] for name in ("price_cents", "quantity", "total_cents"))
-    whole = _valid(price) & _valid(quantity) & _valid(total)
-    wrong = _off_by_more(_int64(price), _int64(quantity), _int64(total), int(policy.total_cost_tolerance * 100))
-    written = text["total_cost"].combine_chunks()
-    _note(wrong & whole, "total_cost is not price * quantity", written, broken)
-    if not policy.allow_returns:
-        returned = (_int64(quantity) < 0) & _valid(quantity)
-        _note(returned, "quantity is negative, and returns are not allowed", text["quantity"].combine_chunks(), broken)
-
-
-def _off_by_more(price: np.ndarray, quantity: np.ndarray, total: np.ndarray, tolerance: int) -> Mask:
-    """Tell where |total - price * quantity| > tolerance, exactly, at any size."""
-    largest = int(np.abs(price).max(initial=0)) * int(np.abs(quantity).max(initial=0))
-    if largest + int(np.abs(total).max(initial=0)) >= 2**63:
-        price, quantity, total = (values.astype(object) for values in (price, quantity, total))
-    return np.asarray(np.abs(total - price * quantity) > tolerance, bool)
+def _read_text(column: SourceColumn, text: pa.Array) -> tuple[pa.Array, Mask]:
+    """Blank text is no value; text that is too long is kept as it is, and does not fit."""
+    blank = pc.equal(pc.utf8_trim_whitespace(text), "")
+    values = pc.if_else(blank, pa.scalar(None, pa.string()), text) if pc.any(blank).as_py() else text
+    return values, _numpy(pc.greater(pc.fill_null(pc.utf8_length(text), 0), column.max_length))
 
 
 def _as_json(names: tuple[str, ...], text: pa.Table) -> pa.Array:
@@ -276,15 +246,10 @@ def _cents(values: pa.Array) -> pa.Array:
     return pa.array(low, mask=None if not values.null_count else ~_valid(values))
 
 
-def _only(values: pa.Array, ok: pa.Array, rule: str, text: pa.Array, broken: Broken) -> pa.Array:
-    """Keep the values that are ok; note the rows of the others."""
-    _note(~_numpy(pc.fill_null(ok, True)), rule, text, broken)
-    return pc.if_else(pc.fill_null(ok, False), values, pa.scalar(None, pa.string()))
-
-
-def _note(mask: Mask, rule: str, values: pa.Array | None, broken: Broken) -> None:
-    if mask.any():
-        broken.append((mask, rule, values))
+def _only(values: pa.Array, ok: pa.Array) -> tuple[pa.Array, Mask]:
+    """Keep the values that are ok; mark the others."""
+    kept = pc.if_else(pc.fill_null(ok, False), values, pa.scalar(None, pa.string()))
+    return kept, ~_numpy(pc.fill_null(ok, True))
 
 
 def _beyond(numbers: np.ndarray) -> bool:

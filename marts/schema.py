@@ -30,6 +30,8 @@ class SourceColumn:
     """A value may be empty."""
     max_length: int = 255
     """Characters, for text."""
+    personal: bool = False
+    """It tells something of a person: masked wherever values are shown."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class MartColumn:
     help: str
     nullable: bool = False
     max_length: int = 255
+    personal: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ def _optional(name: str, type_: SourceType, help_: str, max_length: int = 255) -
     return SourceColumn(name, type_, help_, mandatory=False, nullable=True, max_length=max_length)
 
 
-def _nullable(name: str, type_: SourceType, help_: str, max_length: int = 255) -> SourceColumn:
-    return SourceColumn(name, type_, help_, nullable=True, max_length=max_length)
+def _nullable(name: str, type_: SourceType, help_: str, max_length: int = 255, personal: bool = False) -> SourceColumn:
+    return SourceColumn(name, type_, help_, nullable=True, max_length=max_length, personal=personal)
 
 
 SALES = Kind(
@@ -96,11 +99,11 @@ CUSTOMERS = Kind(
     "customers",
     (
         SourceColumn("customer_id", "id", "key"),
-        SourceColumn("first_name", "text", "first name"),
-        SourceColumn("last_name", "text", "last name"),
-        _nullable("address", "text", "street and town", 1000),
-        _nullable("pincode", "text", "postal code"),
-        _nullable("phone_number", "text", "phone"),
+        SourceColumn("first_name", "text", "first name", personal=True),
+        SourceColumn("last_name", "text", "last name", personal=True),
+        _nullable("address", "text", "street and town", 1000, personal=True),
+        _nullable("pincode", "text", "postal code", personal=True),
+        _nullable("phone_number", "text", "phone", personal=True),
         _nullable("customer_joining_date", "date", "first known on"),
     ),
     key="customer_id",
@@ -112,9 +115,9 @@ STORES = Kind(
         SourceColumn("id", "id", "key"),
         _nullable("address", "text", "street and town", 1000),
         _nullable("store_pincode", "text", "postal code"),
-        _nullable("store_manager_name", "text", "manager"),
+        _nullable("store_manager_name", "text", "manager", personal=True),
         _nullable("store_opening_date", "date", "opened on"),
-        _nullable("reviews", "text", "what people say", 10_000),
+        _nullable("reviews", "text", "what people say", 10_000, personal=True),
     ),
     key="id",
 )
@@ -123,12 +126,12 @@ SALES_TEAM = Kind(
     "sales_team",
     (
         SourceColumn("id", "id", "key"),
-        SourceColumn("first_name", "text", "first name"),
-        SourceColumn("last_name", "text", "last name"),
+        SourceColumn("first_name", "text", "first name", personal=True),
+        SourceColumn("last_name", "text", "last name", personal=True),
         _nullable("manager_id", "id", "the manager's id"),
         _nullable("is_manager", "yes_no", "Y or N"),
-        _nullable("address", "text", "street and town", 1000),
-        _nullable("pincode", "text", "postal code"),
+        _nullable("address", "text", "street and town", 1000, personal=True),
+        _nullable("pincode", "text", "postal code", personal=True),
         _nullable("joining_date", "date", "joined on"),
     ),
     key="id",
@@ -156,9 +159,11 @@ CUSTOMERS_MART = Mart(
     "customers_data_mart",
     (
         MartColumn("customer_id", "id", "the customer"),
-        MartColumn("full_name", "text", "first and last name, UNKNOWN without a customers row", max_length=511),
-        MartColumn("address", "text", "of the current customers row", nullable=True, max_length=1000),
-        MartColumn("phone_number", "text", "of the current customers row", nullable=True),
+        MartColumn(
+            "full_name", "text", "first and last name, UNKNOWN without a customers row", max_length=511, personal=True
+        ),
+        MartColumn("address", "text", "of the current customers row", nullable=True, max_length=1000, personal=True),
+        MartColumn("phone_number", "text", "of the current customers row", nullable=True, personal=True),
         MartColumn("sales_date_month", "month", "YYYY-MM"),
         MartColumn("total_sales", "money", "sum of total_cost in the month, net of returns"),
         MartColumn("customer_lifetime_value", "money", "sum of total_cost up to as_of, net of returns"),
@@ -181,7 +186,9 @@ SALES_TEAM_MART = Mart(
     (
         MartColumn("store_id", "id", "the store"),
         MartColumn("sales_person_id", "id", "the sales person"),
-        MartColumn("full_name", "text", "of the sales person, UNKNOWN without a sales_team row", max_length=511),
+        MartColumn(
+            "full_name", "text", "of the sales person, UNKNOWN without a sales_team row", max_length=511, personal=True
+        ),
         MartColumn("sales_month", "month", "YYYY-MM"),
         MartColumn("total_sales", "money", "sum of total_cost in the month, net of returns"),
         MartColumn("avg_sales_per_month", "money", "net total over all stores / months with any line"),

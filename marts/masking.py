@@ -1,0 +1,53 @@
+"""Hide personal data wherever values are shown to people: reports, notices, pages, the terminal.
+
+What is hidden keeps its shape, so that a broken value can still be recognised: ``+49 170 12`` becomes
+``+99 999 99``. Card numbers are hidden everywhere, whatever the column.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+
+from marts.schema import Kind
+
+_LETTER = re.compile(r"[^\W\d_]")
+_DIGIT = re.compile(r"\d")
+_CARD = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
+_MAIL = re.compile(r"[^\s@,;\"'<>]+@[^\s@,;\"'<>]+")
+
+
+def mask_shape(text: str) -> str:
+    """Show letters as x and digits as 9."""
+    return _DIGIT.sub("9", _LETTER.sub("x", text))
+
+
+def mask_always(text: str) -> str:
+    """Hide what is personal in any column: card numbers (by their Luhn digit) and mail addresses."""
+    text = _CARD.sub(lambda found: mask_shape(found[0]) if _is_card(found[0]) else found[0], text)
+    return _MAIL.sub(lambda found: mask_shape(found[0]), text)
+
+
+def mask_value(text: str, personal: bool) -> str:
+    """Show one value of a column."""
+    return mask_shape(text) if personal else mask_always(text)
+
+
+def mask_line(kind: Kind, names: Sequence[str], raw: str, delimiter: str) -> str:
+    """Show a line of a drop as it stood. Of one that does not fit its header, of a kind with people, only the shape."""
+    personal = {column.name for column in kind.columns if column.personal}
+    if not personal:
+        return mask_always(raw)
+    try:
+        values = next(csv.reader([raw], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        values = []
+    if len(values) != len(names):
+        return mask_shape(raw)
+    return delimiter.join(mask_value(value, name in personal) for name, value in zip(names, values, strict=True))
+
+
+def _is_card(text: str) -> bool:
+    """Tell whether digits are a card number: the Luhn check (ISO/IEC 7812-1, annex B)."""
+    digits = [int(digit) for digit in reversed(text) if digit.isdigit()]
+    doubled = [digit * 2 - 9 if digit > 4 else digit * 2 for digit in digits[1::2]]
+    return (sum(digits[0::2]) + sum(doubled)) % 10 == 0 and any(digits)

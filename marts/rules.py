@@ -1,0 +1,757 @@
+"""Rules of data quality: suites in Great Expectations' own JSON, checked, completed and said in words.
+
+A rule is judged drop by drop. What it looks at is its level:
+
+row
+    each row by itself. Rows that break a critical rule go to quarantine; a drop with more of them than ``mostly``
+    allows is held.
+key
+    whether a key is there twice within the drop. Never quarantined: nobody can tell which row is right.
+drop
+    the drop as a whole: its rows, columns, extremes, sums. A drop that breaks a critical one is held.
+run
+    lines against the dimensions, when the marts are finished; the policy decides what happens.
+mart
+    rows of a staged mart. A critical one stops the publish.
+
+Whatever the calculations rely on (types, mandatory values, total_cost = price * quantity) is the contract: those
+rules hold for every drop, whether the suite names them or not.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+from marts.errors import UsageError
+from marts.policy import Policy
+from marts.schema import SALES, Kind, Mart, MartType, SourceType
+
+Level = Literal["row", "key", "drop", "run", "mart"]
+Severity = Literal["critical", "warning", "info"]
+PARAMETER = "$PARAMETER"
+FITS = "expect_column_values_to_fit_schema"
+WELL_FORMED = "expect_rows_to_be_well_formed"
+PRODUCT = "expect_column_to_equal_product_of_columns"
+KNOWN = "expect_column_values_to_be_known_in_dimension"
+QUERY = "unexpected_rows_expectation"
+NOT_NULL = "expect_column_values_to_not_be_null"
+UNIQUE = "expect_column_values_to_be_unique"
+UNIQUE_TOGETHER = "expect_compound_columns_to_be_unique"
+_BETWEEN = "expect_column_values_to_be_between"
+_SEVERITIES = ("critical", "warning", "info")
+_ENTRY = ("type", "kwargs", "severity", "description", "meta", "id", "notes", "rendered_content")
+_OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "IN", "NOT_IN")
+_IGNORE_PAIR = ("both_values_are_missing", "either_value_is_missing", "neither")
+_IGNORE_MANY = ("all_values_are_missing", "any_value_is_missing", "never")
+
+Family = Literal["number", "date", "text", "flag"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One expectation, ready to be measured: parameters are resolved, columns exist, arguments fit."""
+
+    type: str
+    kwargs: Mapping[str, Any]
+    """Without ``mostly`` and ``row_condition``."""
+    severity: Severity = "critical"
+    mostly: float = 1.0
+    condition: Mapping[str, Any] | None = None
+    """Only rows that fulfil it count."""
+    description: str = ""
+    reason: str = ""
+    """What is said of a row that breaks it; made from the rule if empty."""
+    contract: bool = False
+
+    @property
+    def level(self) -> Level:
+        return _TYPES[self.type].level
+
+    @property
+    def id(self) -> str:
+        """Name what is measured: rules that differ in severity or ``mostly`` alone share it."""
+        parts = json.dumps([self.type, self.kwargs, self.condition], sort_keys=True, default=str)
+        return hashlib.sha256(parts.encode()).hexdigest()[:10]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns it looks at."""
+        return tuple(_columns_of(_TYPES[self.type], self.kwargs))
+
+    @property
+    def quarantines(self) -> bool:
+        return self.level == "row" and self.severity == "critical"
+
+    @property
+    def words(self) -> str:
+        """Say what must hold."""
+        said = self.description or _TYPES[self.type].words(self.kwargs)
+        where = f", where {condition_words(self.condition)}" if self.condition and not self.description else ""
+        share = f", in at least {self.mostly:.4%}".rstrip("0%").rstrip(".") + "%" if self.mostly < 1 else ""
+        return f"{said}{where}{share}"
+
+    @property
+    def broken(self) -> str:
+        """Say what is wrong with a row that breaks it."""
+        if self.reason or self.type not in _BROKEN:
+            return self.reason or f"not: {self.description or _TYPES[self.type].words(self.kwargs)}"
+        where = f", where {condition_words(self.condition)}" if self.condition else ""
+        return _BROKEN[self.type](self.kwargs) + where
+
+    def entry(self) -> dict[str, Any]:
+        """Give the expectation as Great Expectations reads it."""
+        kwargs = dict(self.kwargs)
+        if _TYPES[self.type].mostly:
+            kwargs["mostly"] = self.mostly
+        if self.condition:
+            kwargs |= {"row_condition": self.condition, "condition_parser": "great_expectations"}
+        return {"type": self.type, "kwargs": kwargs, "severity": self.severity}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The rules of a kind of drop, or of a mart."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+    @property
+    def digest(self) -> str:
+        """Name what decides about rows, and what is measured; not ``mostly``, which may change at any time."""
+        decides = sorted((rule.id, rule.quarantines, rule.broken) for rule in self.rules)
+        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Type:
+    """What an expectation type needs, and how it is said."""
+
+    level: Level
+    words: Callable[[Mapping[str, Any]], str]
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    mostly: bool = False
+    condition: bool = True
+    families: tuple[Family, ...] = ()
+    """Families of columns that it can look at; all if empty."""
+    together: bool = False
+    """All its columns must be of one family."""
+    own: bool = False
+    """Ours, not one of Great Expectations' own."""
+
+
+def _list(values: Iterable[Any]) -> str:
+    shown = [str(value) for value in values]
+    return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
+
+
+def _range(k: Mapping[str, Any], what: str = "") -> str:
+    low, high = k.get("min_value"), k.get("max_value")
+    parts = []
+    if low is not None:
+        parts.append(f"{'more than' if k.get('strict_min') else 'at least'} {low}")
+    if high is not None:
+        parts.append(f"{'less than' if k.get('strict_max') else 'at most'} {high}")
+    return " and ".join(parts) + what
+
+
+def _outside(k: Mapping[str, Any]) -> str:
+    low, high = k.get("min_value"), k.get("max_value")
+    if high is None:
+        return f"{'not greater' if k.get('strict_min') else 'less'} than {low}"
+    if low is None:
+        return f"{'not less' if k.get('strict_max') else 'greater'} than {high}"
+    return f"not between {low} and {high}"
+
+
+_BOUNDS = ("min_value", "max_value", "strict_min", "strict_max")
+_TYPES: dict[str, _Type] = {
+    FITS: _Type("row", lambda k: f"{k['column']} is as the schema says", ("column",), condition=False, own=True),
+    PRODUCT: _Type(
+        "row",
+        lambda k: (
+            f"{k['column_list'][-1]} is {' * '.join(k['column_list'][:-1])}"
+            + (f", within {k['tolerance']}" if Decimal(str(k.get("tolerance") or 0)) else "")
+        ),
+        ("column_list",),
+        ("tolerance", "ignore_row_if"),
+        mostly=True,
+        families=("number",),
+        own=True,
+    ),
+    NOT_NULL: _Type("row", lambda k: f"{k['column']} is not empty", ("column",), mostly=True),
+    "expect_column_values_to_be_null": _Type("row", lambda k: f"{k['column']} is empty", ("column",), mostly=True),
+    "expect_column_values_to_be_in_set": _Type(
+        "row", lambda k: f"{k['column']} is one of {_list(k['value_set'])}", ("column", "value_set"), mostly=True
+    ),
+    "expect_column_values_to_not_be_in_set": _Type(
+        "row", lambda k: f"{k['column']} is none of {_list(k['value_set'])}", ("column", "value_set"), mostly=True
+    ),
+    _BETWEEN: _Type(
+        "row",
+        lambda k: f"{k['column']} is {_range(k)}",
+        ("column",),
+        _BOUNDS,
+        mostly=True,
+        families=("number", "date", "text"),
+    ),
+    "expect_column_values_to_match_regex": _Type(
+        "row", lambda k: f"{k['column']} looks like {k['regex']}", ("column", "regex"), mostly=True
+    ),
+    "expect_column_values_to_not_match_regex": _Type(
+        "row", lambda k: f"{k['column']} does not look like {k['regex']}", ("column", "regex"), mostly=True
+    ),
+    "expect_column_values_to_match_regex_list": _Type(
+        "row",
+        lambda k: f"{k['column']} looks like {k.get('match_on') or 'any'} of {_list(k['regex_list'])}",
+        ("column", "regex_list"),
+        ("match_on",),
+        mostly=True,
+    ),
+    "expect_column_values_to_not_match_regex_list": _Type(
+        "row",
+        lambda k: f"{k['column']} looks like none of {_list(k['regex_list'])}",
+        ("column", "regex_list"),
+        mostly=True,
+    ),
+    "expect_column_value_lengths_to_be_between": _Type(
+        "row",
+        lambda k: f"{k['column']} has {_range(k, ' characters')}",
+        ("column",),
+        _BOUNDS,
+        mostly=True,
+    ),
+    "expect_column_value_lengths_to_equal": _Type(
+        "row", lambda k: f"{k['column']} has {k['value']} characters", ("column", "value"), mostly=True
+    ),
+    "expect_column_values_to_be_dateutil_parseable": _Type(
+        "row", lambda k: f"{k['column']} reads as a date", ("column",), mostly=True
+    ),
+    "expect_column_values_to_match_strftime_format": _Type(
+        "row",
+        lambda k: f"{k['column']} is written as {k['strftime_format']}",
+        ("column", "strftime_format"),
+        mostly=True,
+    ),
+    "expect_column_pair_values_to_be_equal": _Type(
+        "row",
+        lambda k: f"{k['column_A']} equals {k['column_B']}",
+        ("column_A", "column_B"),
+        ("ignore_row_if",),
+        mostly=True,
+        together=True,
+    ),
+    "expect_column_pair_values_a_to_be_greater_than_b": _Type(
+        "row",
+        lambda k: f"{k['column_A']} is {'at least' if k.get('or_equal') else 'greater than'} {k['column_B']}",
+        ("column_A", "column_B"),
+        ("or_equal", "ignore_row_if"),
+        mostly=True,
+        families=("number", "date", "text"),
+        together=True,
+    ),
+    "expect_select_column_values_to_be_unique_within_record": _Type(
+        "row",
+        lambda k: f"{_list(k['column_list'])} all differ",
+        ("column_list",),
+        ("ignore_row_if",),
+        mostly=True,
+        together=True,
+    ),
+    "expect_multicolumn_sum_to_equal": _Type(
+        "row",
+        lambda k: f"{' + '.join(k['column_list'])} is {k['sum_total']}",
+        ("column_list", "sum_total"),
+        ("ignore_row_if",),
+        mostly=True,
+        families=("number",),
+    ),
+    UNIQUE: _Type("key", lambda k: f"{k['column']} is there once", ("column",), mostly=True),
+    UNIQUE_TOGETHER: _Type(
+        "key",
+        lambda k: f"{_list(k['column_list'])} together are there once",
+        ("column_list",),
+        ("ignore_row_if",),
+        mostly=True,
+    ),
+    "expect_column_unique_value_count_to_be_between": _Type(
+        "key", lambda k: f"{k['column']} has {_range(k, ' different values')}", ("column",), _BOUNDS
+    ),
+    "expect_column_proportion_of_unique_values_to_be_between": _Type(
+        "key", lambda k: f"different values of {k['column']}, per value, are {_range(k)}", ("column",), _BOUNDS
+    ),
+    "expect_column_proportion_of_non_null_values_to_be_between": _Type(
+        "drop", lambda k: f"the share of {k['column']} that is not empty is {_range(k)}", ("column",), _BOUNDS
+    ),
+    "expect_column_values_to_be_of_type": _Type(
+        "drop", lambda k: f"{k['column']} is of type {k['type_']}", ("column", "type_"), condition=False
+    ),
+    "expect_column_min_to_be_between": _Type(
+        "drop",
+        lambda k: f"the least {k['column']} is {_range(k)}",
+        ("column",),
+        _BOUNDS,
+        families=("number", "date", "text"),
+    ),
+    "expect_column_max_to_be_between": _Type(
+        "drop",
+        lambda k: f"the greatest {k['column']} is {_range(k)}",
+        ("column",),
+        _BOUNDS,
+        families=("number", "date", "text"),
+    ),
+    "expect_column_sum_to_be_between": _Type(
+        "drop", lambda k: f"the sum of {k['column']} is {_range(k)}", ("column",), _BOUNDS, families=("number",)
+    ),
+    "expect_column_mean_to_be_between": _Type(
+        "drop", lambda k: f"the mean of {k['column']} is {_range(k)}", ("column",), _BOUNDS, families=("number",)
+    ),
+    "expect_table_row_count_to_be_between": _Type("drop", lambda k: f"there are {_range(k, ' rows')}", (), _BOUNDS),
+    "expect_table_row_count_to_equal": _Type("drop", lambda k: f"there are {k['value']} rows", ("value",)),
+    "expect_table_columns_to_match_set": _Type(
+        "drop",
+        lambda k: (
+            f"the columns are {'' if k.get('exact_match', True) is not False else 'at least '}{_list(k['column_set'])}"
+        ),
+        ("column_set",),
+        ("exact_match",),
+        condition=False,
+    ),
+    "expect_table_columns_to_match_ordered_list": _Type(
+        "drop", lambda k: f"the columns are, in order, {_list(k['column_list'])}", ("column_list",), condition=False
+    ),
+    "expect_table_column_count_to_be_between": _Type(
+        "drop", lambda k: f"there are {_range(k, ' columns')}", (), _BOUNDS, condition=False
+    ),
+    "expect_table_column_count_to_equal": _Type(
+        "drop", lambda k: f"there are {k['value']} columns", ("value",), condition=False
+    ),
+    "expect_column_to_exist": _Type(
+        "drop", lambda k: f"there is a column {k['column']}", ("column",), ("column_index",), condition=False
+    ),
+    WELL_FORMED: _Type("drop", lambda _: "every row is well formed CSV", mostly=True, condition=False, own=True),
+    KNOWN: _Type(
+        "run",
+        lambda k: f"{k['column']} is known in {k['dimension']}",
+        ("column", "dimension"),
+        mostly=True,
+        condition=False,
+        own=True,
+    ),
+    QUERY: _Type("mart", lambda _: "the query finds no row", ("unexpected_rows_query",), condition=False),
+}
+TYPES = tuple(_TYPES)
+TYPE_NAMES: dict[str, tuple[str, ...]] = {
+    "int": ("int", "integer", "INTEGER", "int64", "long"),
+    "Decimal": ("Decimal",),
+    "date": ("date",),
+    "str": ("str", "string", "text", "TEXT", "STRING"),
+    "bool": ("bool", "boolean", "BOOLEAN"),
+}
+"""The names by which expect_column_values_to_be_of_type may ask for a type."""
+_NAMES_COLUMNS = ("column", "column_list", "column_A", "column_B")
+_BROKEN: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    PRODUCT: lambda k: f"{k['column_list'][-1]} is not {' * '.join(k['column_list'][:-1])}",
+    NOT_NULL: lambda k: f"{k['column']} is empty",
+    "expect_column_values_to_be_null": lambda k: f"{k['column']} is not empty",
+    "expect_column_values_to_be_in_set": lambda k: f"{k['column']} is not one of {_list(k['value_set'])}",
+    "expect_column_values_to_not_be_in_set": lambda k: (
+        f"{k['column']} is {'one of ' if len(k['value_set']) > 1 else ''}{_list(k['value_set'])}"
+    ),
+    _BETWEEN: lambda k: f"{k['column']} is {_outside(k)}",
+    "expect_column_values_to_match_regex": lambda k: f"{k['column']} does not look like {k['regex']}",
+    "expect_column_values_to_not_match_regex": lambda k: f"{k['column']} looks like {k['regex']}",
+    "expect_column_value_lengths_to_be_between": lambda k: f"the length of {k['column']} is {_outside(k)}",
+    "expect_column_values_to_be_dateutil_parseable": lambda k: f"{k['column']} does not read as a date",
+    "expect_column_pair_values_to_be_equal": lambda k: f"{k['column_A']} is not {k['column_B']}",
+}
+_ELSEWHERE = (
+    "median quantile most_common z_score outliers increasing decreasing stdev kl_divergence ks_test chisquare cramers"
+).split()
+"""Parts of the names of expectations that cannot be put together from parts of a drop."""
+
+
+def read_suite(
+    data: Any, of: Kind | Mart, where: str, parameters: Mapping[str, Any], policy: Policy | None = None
+) -> Suite:
+    """Check a suite and complete it by the contract. Raises UsageError that names the entry, and what is wrong.
+
+    ``data`` is the parsed JSON of a suite, ``parameters`` are what ``{"$PARAMETER": name}`` may name.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("expectations"), list):
+        hint = 'write {"name": …, "expectations": [{"type": …, "kwargs": {…}}]}'
+        raise UsageError('is no suite: there is no list "expectations"', where, hint)
+    reader = _Reader(of, parameters)
+    rules: list[Rule] = []
+    for number, entry in enumerate(data["expectations"], 1):
+        try:
+            rules.append(reader.read(entry))
+        except _Wrong as wrong:
+            named = entry.get("type") if isinstance(entry, dict) else None
+            raise UsageError(
+                f"expectation {number}{f' ({named})' if named else ''}: {wrong}", where, wrong.hint
+            ) from None
+    if isinstance(of, Kind):
+        _keep_contract(rules, of, policy or Policy(), where)
+    ids = [rule.id for rule in rules]
+    twice = next((rule for rule in rules if ids.count(rule.id) > 1), None)
+    if twice:
+        raise UsageError(f"the same expectation is there twice: {twice.words}", where, "remove one of them")
+    return Suite(of.name, tuple(rules))
+
+
+def policy_parameters(policy: Policy) -> dict[str, Any]:
+    """Give what a suite of drops may name: the numbers of the policy, and what follows from them."""
+    numbers = {
+        name: value
+        for name, value in policy.model_dump().items()
+        if isinstance(value, int | float | Decimal | str) and not isinstance(value, bool)
+    }
+    good, known = 1 - Decimal(str(policy.max_bad_ratio)), 1 - Decimal(str(policy.max_unknown_ratio))
+    return {**numbers, "good_ratio": float(good), "known_ratio": float(known)}
+
+
+def contract(kind: Kind, policy: Policy) -> list[Rule]:
+    """Give the rules that the calculations rely on."""
+    rules = [Rule(WELL_FORMED, {}, contract=True)]
+    for column in kind.columns:
+        reason = f"{column.name} {_UNFIT[column.type].format(length=column.max_length)}"
+        rules.append(Rule(FITS, {"column": column.name}, reason=reason, contract=True))
+    for column in kind.columns:
+        if not column.nullable:
+            rules.append(Rule(NOT_NULL, {"column": column.name}, contract=True))
+        if column.type == "id":
+            rules.append(Rule(_BETWEEN, {"column": column.name, "min_value": 1}, contract=True))
+        if column.type == "money":
+            rules.append(Rule(_BETWEEN, {"column": column.name, "min_value": 0}, contract=True))
+        if column.type == "quantity":
+            kwargs: dict[str, Any] = {"column": column.name, "value_set": [0]}
+            rules.append(Rule("expect_column_values_to_not_be_in_set", kwargs, contract=True))
+    if kind is SALES:
+        kwargs = {"column_list": ["price", "quantity", "total_cost"], "ignore_row_if": "any_value_is_missing"}
+        kwargs["tolerance"] = policy.total_cost_tolerance
+        rules.append(Rule(PRODUCT, kwargs, contract=True))
+        if not policy.allow_returns:
+            kwargs = {"column": "quantity", "min_value": 1}
+            reason = "quantity is negative, and returns are not allowed"
+            rules.append(Rule(_BETWEEN, kwargs, reason=reason, contract=True))
+    return rules
+
+
+_UNFIT: dict[SourceType, str] = {
+    "id": "is not a whole number",
+    "integer": "is not a whole number",
+    "quantity": "is not a whole number",
+    "money": "is not a decimal number with at most 2 digits after the point",
+    "amount": "is not a decimal number with at most 2 digits after the point",
+    "date": "is not an ISO date",
+    "text": "has more than {length:,} characters",
+    "yes_no": "is not Y or N",
+}
+
+
+def _keep_contract(rules: list[Rule], kind: Kind, policy: Policy, where: str) -> None:
+    """Add the rules of the contract that the suite does not name. Raises UsageError for one that it weakens."""
+    share = 1 - policy.max_bad_ratio
+    named = {rule.id: rule for rule in rules}
+    first: list[Rule] = []
+    last: list[Rule] = []
+    for rule in contract(kind, policy):
+        given = named.get(rule.id)
+        if given is None:
+            mostly = share if _TYPES[rule.type].mostly else 1.0
+            (first if rule.type in (FITS, WELL_FORMED) else last).append(replace(rule, mostly=mostly))
+        elif given.severity != "critical":
+            hint = "the marts rely on it: leave its severity critical"
+            raise UsageError(f'"{given.words}" can only be critical', where, hint)
+    rules[:] = [*first, *rules, *last]
+
+
+class _Wrong(Exception):
+    """What is wrong with an entry."""
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
+
+
+@dataclass
+class _Reader:
+    """Reads the entries of one suite."""
+
+    of: Kind | Mart
+    parameters: Mapping[str, Any]
+    families: Mapping[str, Family] = field(init=False)
+    types: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.families = {column.name: _FAMILY[column.type] for column in self.of.columns}
+        self.types = {column.name: type_name(column.type) for column in self.of.columns}
+
+    def read(self, entry: Any) -> Rule:
+        if not isinstance(entry, dict):
+            raise _Wrong("is no JSON object")
+        for key in entry:
+            if key not in _ENTRY:
+                raise _Wrong(f"unknown key {key!r}{_near(key, _ENTRY)}")
+        type_ = self._type(entry.get("type"))
+        kwargs = entry.get("kwargs") or {}
+        if not isinstance(kwargs, dict):
+            raise _Wrong("kwargs is no JSON object")
+        kwargs = {name: self._resolved(value) for name, value in kwargs.items()}
+        mostly, condition = kwargs.pop("mostly", None), kwargs.pop("row_condition", None)
+        if kwargs.pop("condition_parser", "great_expectations") not in ("great_expectations", None):
+            raise _Wrong("only the condition_parser great_expectations is known")
+        self._check_names(type_, kwargs, mostly, condition)
+        kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        self._check_columns(_TYPES[type_], kwargs)
+        self._check_values(type_, kwargs)
+        if condition is not None:
+            self._check_condition(condition)
+        severity: Any = entry.get("severity") or "critical"
+        if severity not in _SEVERITIES:
+            raise _Wrong(f"severity {severity!r} is none of {', '.join(_SEVERITIES)}")
+        return Rule(
+            type_,
+            kwargs,
+            severity,
+            1.0 if mostly is None else float(mostly),
+            condition,
+            str(entry.get("description") or ""),
+            str((entry.get("meta") or {}).get("reason") or ""),
+        )
+
+    def _type(self, name: Any) -> str:
+        if not isinstance(name, str):
+            raise _Wrong('there is no "type"')
+        if name not in _TYPES:
+            if any(part in name for part in _ELSEWHERE):
+                hint = f'as a rule of a mart, a "{QUERY}" can say it in SQL'
+                raise _Wrong("it needs all rows in one place, and cannot be measured over a stream of them", hint)
+            raise _Wrong(f"unknown type{_near(name, TYPES)}", "`marts expectations list --types` shows all")
+        level = _TYPES[name].level
+        if isinstance(self.of, Mart) and (level == "run" or name in (FITS, WELL_FORMED)):
+            raise _Wrong("it looks at drops, not at marts")
+        if isinstance(self.of, Kind) and level == "mart":
+            raise _Wrong("it needs SQL: only the suites of the marts can have it")
+        return name
+
+    def _resolved(self, value: Any) -> Any:
+        """Replace {"$PARAMETER": name} by its value, at any depth."""
+        if isinstance(value, dict):
+            if PARAMETER in value:
+                name = value[PARAMETER]
+                if name not in self.parameters:
+                    raise _Wrong(f"unknown parameter {name!r}{_near(str(name), list(self.parameters))}")
+                return self.parameters[name]
+            return {key: self._resolved(inner) for key, inner in value.items()}
+        return [self._resolved(inner) for inner in value] if isinstance(value, list) else value
+
+    def _check_names(self, name: str, kwargs: Mapping[str, Any], mostly: Any, condition: Any) -> None:
+        type_ = _TYPES[name]
+        allowed = (*type_.required, *type_.optional)
+        for key in kwargs:
+            if key not in allowed:
+                raise _Wrong(f"unknown argument {key!r}{_near(key, allowed)}")
+        for key in type_.required:
+            if kwargs.get(key) is None:
+                raise _Wrong(f"the argument {key!r} is missing")
+        if mostly is not None and not type_.mostly:
+            raise _Wrong('it has no "mostly": it is about the whole, not about rows')
+        if mostly is not None and not (_is_number(mostly) and 0 <= mostly <= 1):
+            raise _Wrong(f"mostly is {mostly!r}, not a number from 0 to 1")
+        if condition is not None and not type_.condition:
+            raise _Wrong("it takes no row_condition")
+
+    def _check_columns(self, type_: _Type, kwargs: Mapping[str, Any]) -> None:
+        if "column_list" in kwargs and (not isinstance(kwargs["column_list"], list) or len(kwargs["column_list"]) < 2):
+            raise _Wrong("column_list is no list of two columns or more")
+        names = list(_columns_of(type_, kwargs))
+        for name in names:
+            self._family(name)
+        families = {self.families[name] for name in names}
+        for name in names:
+            if type_.families and self.families[name] not in type_.families:
+                raise _Wrong(f"{name} is a {self.families[name]}; it needs a {' or '.join(type_.families)}")
+        if type_.together and len(families) > 1:
+            raise _Wrong(f"{' and '.join(names)} are not of one type, and cannot be compared")
+
+    def _family(self, name: Any) -> Family:
+        if name not in self.families:
+            raise _Wrong(f"there is no column {name!r} in {self.of.name}{_near(str(name), list(self.families))}")
+        return self.families[name]
+
+    def _check_values(self, name: str, kwargs: Mapping[str, Any]) -> None:
+        if _TYPES[name].optional == _BOUNDS:
+            self._check_bounds(name, kwargs)
+        for key in ("regex", "regex_list"):
+            for pattern in [kwargs[key]] if key == "regex" and key in kwargs else kwargs.get(key, []):
+                _check_regex(pattern)
+        for value in _a_list(kwargs, "value_set"):
+            self._check_value(str(kwargs["column"]), value)
+        _a_list(kwargs, "column_set")
+        allowed: dict[str, tuple[Any, ...]] = {
+            "match_on": ("any", "all"),
+            "exact_match": (True, False),
+            "or_equal": (True, False),
+            "ignore_row_if": _IGNORE_PAIR if "column_A" in kwargs else _IGNORE_MANY,
+        }
+        for key, values in allowed.items():
+            if key in kwargs and kwargs[key] not in values:
+                raise _Wrong(f"{key} is {kwargs[key]!r}, not one of {', '.join(map(str, values))}")
+        if "type_" in kwargs and kwargs["type_"] not in TYPE_NAMES[self.types[kwargs["column"]]]:
+            column = kwargs["column"]
+            raise _Wrong(f"{column} is read as {self.types[column]}, and can never be {kwargs['type_']!r}")
+        for key in ("tolerance", "sum_total", "value"):
+            if key in kwargs and not _is_number(kwargs[key]):
+                raise _Wrong(f"{key} is {kwargs[key]!r}, not a number")
+
+    def _check_bounds(self, name: str, kwargs: Mapping[str, Any]) -> None:
+        low, high = kwargs.get("min_value"), kwargs.get("max_value")
+        if low is None and high is None:
+            raise _Wrong("min_value or max_value is needed")
+        of_column = name == _BETWEEN or "_min_to_" in name or "_max_to_" in name
+        for bound in [bound for bound in (low, high) if bound is not None]:
+            if of_column:
+                self._check_value(str(kwargs["column"]), bound)
+            elif not _is_number(bound):
+                raise _Wrong(f"the bound {bound!r} is no number")
+        if low is not None and high is not None and low > high:
+            raise _Wrong(f"min_value {low} is above max_value {high}")
+
+    def _check_value(self, column: str, value: Any) -> None:
+        family = self.families[column]
+        fits = {
+            "number": _is_number(value),
+            "date": isinstance(value, str) and _is_date(value),
+            "text": isinstance(value, str),
+            "flag": isinstance(value, bool),
+        }[family]
+        if not fits:
+            raise _Wrong(f"{value!r} is no {family if family != 'date' else 'date (YYYY-MM-DD)'}, as {column} is")
+
+    def _check_condition(self, condition: Any) -> None:
+        kind = condition.get("type") if isinstance(condition, dict) else None
+        if kind in ("and", "or") and isinstance(condition.get("conditions"), list) and condition["conditions"]:
+            for inner in condition["conditions"]:
+                self._check_condition(inner)
+            return
+        if kind not in ("comparison", "nullity"):
+            hint = '{"type": "comparison", "column": {"name": …}, "operator": "==", "parameter": …}'
+            raise _Wrong("row_condition is no condition object of Great Expectations", f"write {hint}")
+        name = (condition.get("column") or {}).get("name")
+        self._family(name)
+        if kind == "comparison":
+            operator, value = condition.get("operator"), condition.get("parameter")
+            if operator not in _OPERATORS:
+                raise _Wrong(f"the operator {operator!r} is none of {', '.join(_OPERATORS)}")
+            if operator in ("IN", "NOT_IN") and not isinstance(value, list):
+                raise _Wrong(f"{operator} needs a list as parameter")
+            for single in value if isinstance(value, list) else [value]:
+                self._check_value(str(name), single)
+        elif not isinstance(condition.get("is_null"), bool):
+            raise _Wrong("a nullity condition needs is_null: true or false")
+
+
+def condition_words(condition: Mapping[str, Any] | None) -> str:
+    """Say a row condition."""
+    if not condition:
+        return ""
+    if condition["type"] in ("and", "or"):
+        return f" {condition['type']} ".join(condition_words(inner) for inner in condition["conditions"])
+    name = condition["column"]["name"]
+    if condition["type"] == "nullity":
+        return f"{name} is {'' if condition['is_null'] else 'not '}empty"
+    value = condition["parameter"]
+    return f"{name} {condition['operator']} {_list(value) if isinstance(value, list) else value}"
+
+
+def condition_columns(condition: Mapping[str, Any] | None) -> set[str]:
+    """Name the columns of a row condition."""
+    if not condition:
+        return set()
+    if condition["type"] in ("and", "or"):
+        return set().union(*(condition_columns(inner) for inner in condition["conditions"]))
+    return {condition["column"]["name"]}
+
+
+def type_words() -> list[tuple[str, Level, tuple[str, ...], tuple[str, ...]]]:
+    """List what can be asked: type, level, required and optional arguments."""
+    return [
+        (name, type_.level, type_.required, (*type_.optional, *(["mostly"] if type_.mostly else [])))
+        for name, type_ in sorted(_TYPES.items())
+    ]
+
+
+def _columns_of(type_: _Type, kwargs: Mapping[str, Any]) -> Iterable[str]:
+    if type_.level == "drop" and "column_list" in kwargs:
+        return  # names that are compared with the header
+    for key in _NAMES_COLUMNS:
+        if key in kwargs:
+            yield from kwargs[key] if key == "column_list" else [kwargs[key]]
+
+
+_FAMILY: dict[SourceType | MartType, Family] = {
+    "id": "number",
+    "integer": "number",
+    "quantity": "number",
+    "money": "number",
+    "amount": "number",
+    "count": "number",
+    "rate": "number",
+    "date": "date",
+    "text": "text",
+    "month": "text",
+    "yes_no": "text",
+    "flag": "flag",
+}
+
+
+def type_name(type_: SourceType | MartType) -> str:
+    """Name the Python type of a column's values."""
+    if type_ in ("money", "amount", "rate"):
+        return "Decimal"
+    return {"number": "int", "date": "date", "text": "str", "flag": "bool"}[_FAMILY[type_]]
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    found = difflib.get_close_matches(name, known, 1, 0.6)
+    return f", did you mean {found[0]!r}?" if found else ""
+
+
+def _a_list(kwargs: Mapping[str, Any], key: str) -> list[Any]:
+    values = kwargs.get(key, [])
+    if not isinstance(values, list) or (key in kwargs and not values):
+        raise _Wrong(f"{key} is no list of values")
+    return values
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return False
+    try:
+        return Decimal(str(value)).is_finite()
+    except InvalidOperation:
+        return False
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(re.fullmatch(r"\d{4}-\d{2}-\d{2}", text)) and bool(date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def _check_regex(pattern: Any) -> None:
+    if not isinstance(pattern, str):
+        raise _Wrong(f"the pattern {pattern!r} is no text")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise _Wrong(f"the pattern {pattern!r} is no regular expression: {error}") from None
