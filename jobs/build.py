@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -10,16 +10,16 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
-from jobs import dimensions
+from jobs import dimensions, quality
 from jobs.adapters.cluster import Runner
 from jobs.adapters.objects import open_store
 from jobs.finish import MartRows, fingerprint, plan_finish, run_finish, save_rows, saved_rows
 from jobs.gate import check_marts, unknown, warnings_of
 from jobs.judge import DropCounts, Verdicts, judge
-from jobs.ledger import DropRecord, RunRecord, Warehouse
+from jobs.ledger import DropRecord, Generation, QualityRecord, RunRecord, Staged, Warehouse
 from jobs.plan import Plan, make_plan
 from jobs.publish import stage
-from jobs.report import DropReport, MartReport, Outcome, Problem, RunReport
+from jobs.report import BrokenRule, DropReport, MartReport, Outcome, Problem, QualityReport, RunReport
 from jobs.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
 from jobs.scan import plan_splits, scan_drops
 from jobs.scan_task import ScanSettings
@@ -28,11 +28,13 @@ from jobs.state import Catalog, Manifest, read_parquet
 from jobs.suites import load_suites
 from marts.errors import EXIT_DATA, DataError, MartsError, TryLater
 from marts.policy import Policy
-from marts.schema import MARTS, SALES
+from marts.schema import MARTS
 
 _ROUNDS = 3
 """Plans until no drop changes while it is read."""
 _THREADS = 16
+_EARLIER = 20_000
+"""Records of earlier drops that new ones are compared with."""
 
 
 class Progress(Protocol):
@@ -131,13 +133,15 @@ def _build(run: Run) -> RunReport:
     marts = [_finish(run, name, used, verdicts.dimensions, there) for name in names]
     run.found["totals"] = verdicts.totals(scanned)
     run.found["warnings"] = warnings_of(plan, verdicts, marts)
+    measured = _judge_drops(run, verdicts, scanned, marts)
     check_marts(marts, verdicts, run.policy)
     live = run.warehouse.live()
     changed = [rows for rows in marts if rows.mart not in live or live[rows.mart].fingerprint != rows.fingerprint]
-    with run.step("publish", sum(len(rows.parts) for rows in changed)):
+    with run.step("load", sum(len(rows.parts) for rows in changed)):
         staged = [
             stage(run.warehouse, run.runner, run.settings, run.state, rows, run.progress.advance) for rows in changed
         ]
+    _judge_marts(run, staged, changed, live)
     records = verdicts.changed(ledger, run.run_id)
     withdrawn = [_withdrawn(record, plan, run.run_id) for record in (*plan.vanished, *plan.replaced)]
     report = _report(
@@ -149,8 +153,64 @@ def _build(run: Run) -> RunReport:
         months=len({rollup.month for rollup in used}),
         unknown=unknown(marts),
     )
-    run.warehouse.publish(staged, [*withdrawn, *records], _record(report))
+    with run.step("publish"):
+        run.warehouse.publish(staged, [*withdrawn, *records], _record(report), measured)
     return report
+
+
+def _pages(run: Run) -> quality.Pages:
+    return quality.Pages(open_store(run.settings.docs_uri, run.settings.s3), run.run_id, run.started_at)
+
+
+def _judge_drops(run: Run, verdicts: Verdicts, scanned: set[str], marts: Sequence[MartRows]) -> list[QualityRecord]:
+    """Let Great Expectations judge the drops that this run brings. Gives what the database keeps of them."""
+    drops = quality.brought(verdicts, scanned)
+    if not drops:
+        return []
+    lines = verdicts.counts.counted
+    known = {kind: (lines, missing) for kind, missing in unknown(marts).items() if kind not in verdicts.absent}
+    with run.step("judge", len(drops)):
+        found = quality.judge_drops(drops, run.scan_settings, known, _pages(run))
+        measured = quality.records(drops, run.scan_settings, run.run_id)
+        earlier = run.warehouse.quality(_EARLIER)
+    _tell(run, found, quality.unusual(measured, earlier))
+    return measured
+
+
+def _judge_marts(run: Run, staged: Sequence[Staged], rows: Sequence[MartRows], live: Mapping[str, Generation]) -> None:
+    """Judge the marts before anybody sees them. Raises DataError if a critical expectation is broken."""
+    found = []
+    for item, made in zip(staged, rows, strict=True):
+        before = live[made.mart].row_count if made.mart in live else 0
+        with run.step("judge"):
+            found.append(
+                quality.judge_mart(
+                    run.warehouse, item, made, before, run.settings.expectations, run.policy, _pages(run)
+                )
+            )
+    _tell(run, found, [])
+    failed = next((report for report in found if report.outcome == "failed"), None)
+    if failed:
+        broken = next(rule for rule in failed.broken if rule.severity == "critical")
+        hint = f"look at {run.settings.docs_uri}/{failed.page}; the live marts are untouched"
+        raise DataError(f"a critical expectation is broken: {broken.rule}", failed.name, hint)
+
+
+def _tell(run: Run, found: Sequence[QualityReport], unusual: Sequence[str]) -> None:
+    """Add to the report what was judged."""
+    run.found["docs"] = run.settings.docs_uri
+    run.found["quality"] = (*run.found.get("quality", ()), *found)
+    said = [
+        f"{one.name}: {rule.rule} ({_share(rule)})"
+        for one in found
+        for rule in one.broken
+        if rule.severity != "critical"
+    ]
+    run.found["warnings"] = (*run.found.get("warnings", ()), *said, *unusual)
+
+
+def _share(rule: BrokenRule) -> str:
+    return f"{rule.unexpected:,} of {rule.rows:,} rows" if rule.rows else f"observed: {rule.observed}"
 
 
 def _known_state(run: Run) -> tuple[Catalog, set[str]]:
@@ -166,23 +226,26 @@ def _known_state(run: Run) -> tuple[Catalog, set[str]]:
         return catalog, there
 
 
-def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Plan, int]:
+def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Plan, set[str]]:
     """Plan and scan until nothing is left to scan; a drop that changes meanwhile is planned again."""
     scanned: set[str] = set()
+    decisions = run.warehouse.decisions()
+    accepted = {decision.delivery_id for decision in decisions if decision.action == "accept"}
     with run.step("plan"):
         tables = dimensions.snapshot(run.settings, run.state)
     for attempt in range(_ROUNDS + 1):
         rescan = run.rescan and not attempt
         with run.step("plan"):
-            plan = make_plan(run.source, catalog, ledger, run.scan_settings, tables, rescan)
+            plan = make_plan(run.source, catalog, ledger, run.scan_settings, tables, rescan, accepted)
         if not plan.to_scan or attempt == _ROUNDS:
             break
-        scanned |= {drop.delivery.key for drop in plan.to_scan if drop.delivery.kind == SALES.name}
+        scanned |= {drop.delivery.id for drop in plan.to_scan}
         run.ready(plan.to_scan)
+        quality.preload()
         splits = plan_splits(plan.to_scan, run.scan_settings.split_bytes)
         with run.step("scan", sum(map(len, splits.values()))):
             scan_drops(run.runner, run.scan_settings, splits, catalog, run.progress.advance)
-    return plan, len(scanned)
+    return plan, scanned
 
 
 def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[RollUp], list[RollUp]]:

@@ -109,13 +109,14 @@ class Verdicts:
         """Add what the roll up found, by delivery."""
         return Verdicts(tuple(replace(v, counts=counts.get(v.drop.delivery.id, v.counts)) for v in self.all))
 
-    def totals(self, scanned: int) -> Totals:
+    def totals(self, scanned: set[str]) -> Totals:
+        """Sum up the sales drops; ``scanned`` are the deliveries that this run read."""
         sales = [verdict for verdict in self.all if verdict.drop.delivery.kind == SALES.name]
         reports = [verdict.report for verdict in sales if verdict.state == "live"]
         return Totals(
             drops=len(sales),
             held_rows=sum(verdict.report.rows_read for verdict in sales if verdict.state == "held"),
-            scanned=scanned,
+            scanned=sum(verdict.drop.delivery.id in scanned for verdict in sales),
             rows_read=sum(report.rows_read for report in reports),
             clean=sum(report.clean for report in reports),
             quarantined=sum(report.quarantined for report in reports),

@@ -49,6 +49,46 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class QualityRecord:
+    """How many rows of a delivery break a rule. Written for ROWS, and for each rule that is broken by any row."""
+
+    delivery_id: str
+    rule_id: str
+    kind: str
+    object_key: str
+    modified: str
+    rule: str
+    """In words."""
+    severity: str
+    row_count: int
+    unexpected: int
+    judged_by: str
+    """Names the rules that the delivery was judged by: shares are compared under the same rules only."""
+    run_id: str
+
+
+ROWS = "rows"
+"""The rule_id of the record that each judged delivery has: its rows, and those that are in quarantine."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What somebody decided about a delivery: the audit trail."""
+
+    decision_id: str
+    decided_at: str
+    who: str
+    action: str
+    """accept: release it although it is held; repair: replace rows that are in quarantine."""
+    kind: str
+    object_key: str
+    delivery_id: str
+    why: str
+    detail: str
+    """For a repair, JSON: the new text of each line, by its number in the file."""
+
+
+@dataclass(frozen=True)
 class Generation:
     """One version of a mart's rows; readers see the live one."""
 
@@ -77,6 +117,8 @@ class Warehouse(Protocol):
 
     loaders: int
     """How many processes may load at the same time; 0 if only this one may."""
+    judged_by_sql: bool
+    """Great Expectations speaks its SQL; if not, rows are measured as those of drops are."""
 
     def close(self) -> None: ...
 
@@ -98,6 +140,24 @@ class Warehouse(Protocol):
     def live(self) -> dict[str, Generation]:
         """Give what readers see, by mart."""
 
+    def quality(self, limit: int) -> list[QualityRecord]:
+        """Give what was measured of the last deliveries, newest first; at most ``limit`` records."""
+
+    def decisions(self) -> list[Decision]:
+        """Give all decisions, oldest first."""
+
+    def decide(self, decision: Decision) -> None:
+        """Remember a decision; the next build follows it."""
+
+    def staged(self, mart: Mart, generation: int) -> AbstractContextManager[str]:
+        """Give a name by which SQL can read a generation that no reader sees yet, with the mart's columns."""
+
+    def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Read some columns of a table by parts."""
+
+    def connect(self) -> Any:
+        """Open another connection, for a library that speaks SQL to the target."""
+
     def stage(self, mart: Mart) -> int:
         """Make an empty generation that no reader sees; give its number."""
 
@@ -107,7 +167,13 @@ class Warehouse(Protocol):
     def count(self, mart: Mart, generation: int) -> int:
         """Count the rows of a generation, and check that its keys are unique."""
 
-    def publish(self, staged: Sequence[Staged], drops: Iterable[DropRecord], run: RunRecord) -> None:
+    def publish(
+        self,
+        staged: Sequence[Staged],
+        drops: Iterable[DropRecord],
+        run: RunRecord,
+        quality: Sequence[QualityRecord] = (),
+    ) -> None:
         """Make generations live (none, if nothing changed), and write the ledger and the end of the run, or nothing."""
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
@@ -128,8 +194,8 @@ class SqlLedger:
         """Run one statement; give its rows."""
         raise NotImplementedError
 
-    def has_ledger(self) -> bool:
-        """Tell whether the ledger's tables are there."""
+    def has_table(self, table: str) -> bool:
+        """Tell whether a table of the ledger is there: an older version may not have made it."""
         raise NotImplementedError
 
     def drops(self) -> list[DropRecord]:
@@ -142,8 +208,19 @@ class SqlLedger:
         where = "WHERE generation IN (SELECT generation FROM marts_live) ORDER BY mart"
         return {live.mart: live for live in self._select(Generation, "marts_generations", where)}
 
+    def quality(self, limit: int) -> list[QualityRecord]:
+        rest = f"ORDER BY modified DESC, object_key, delivery_id, rule_id LIMIT {limit:d}"
+        return self._select(QualityRecord, "marts_quality", rest)
+
+    def decisions(self) -> list[Decision]:
+        return self._select(Decision, "marts_decisions", "ORDER BY decided_at, decision_id")
+
+    def decide(self, decision: Decision) -> None:
+        self.create_ledger()
+        self._upsert("marts_decisions", [decision])
+
     def _select(self, record: type[Record], table: str, rest: str) -> list[Record]:
-        if not self.has_ledger():
+        if not self.has_table(table):
             return []
         columns = ", ".join(field.name for field in fields(record))  # type: ignore[arg-type]
         rows = self.execute(f"SELECT {columns} FROM {table} {rest}")
@@ -156,9 +233,14 @@ class SqlLedger:
                 f"CREATE TABLE IF NOT EXISTS {table} ({columns.format(**self.text_types)}) {self.table_options}"
             )
 
-    def write_ledger(self, drops: Iterable[DropRecord], run: RunRecord) -> None:
+    def write_ledger(self, drops: Iterable[DropRecord], run: RunRecord, quality: Sequence[QualityRecord]) -> None:
         """Write the records of a run, inside the transaction of the caller."""
         self._upsert("marts_drops", list(drops))
+        judged = sorted({record.delivery_id for record in quality})
+        for start in range(0, len(judged), 500):
+            part = judged[start : start + 500]
+            self.execute(f"DELETE FROM marts_quality WHERE delivery_id IN ({', '.join([self.mark] * len(part))})", part)
+        self._upsert("marts_quality", quality)
         self._upsert("marts_runs", [run])
 
     def write_live(self, staged: Sequence[Staged], run: RunRecord) -> None:
@@ -203,6 +285,17 @@ _TABLES = {
         "run_id {name} NOT NULL PRIMARY KEY, started_at {name} NOT NULL, ended_at {name} NOT NULL, "
         "as_of_date {name} NOT NULL, outcome {name} NOT NULL, exit_code INTEGER NOT NULL, error {text} NOT NULL, "
         "report {text} NOT NULL"
+    ),
+    "marts_quality": (
+        "delivery_id {name} NOT NULL, rule_id {name} NOT NULL, kind {name} NOT NULL, object_key {text} NOT NULL, "
+        "modified {name} NOT NULL, rule {text} NOT NULL, severity {name} NOT NULL, row_count BIGINT NOT NULL, "
+        "unexpected BIGINT NOT NULL, judged_by {name} NOT NULL, run_id {name} NOT NULL, "
+        "PRIMARY KEY (delivery_id, rule_id)"
+    ),
+    "marts_decisions": (
+        "decision_id {name} NOT NULL PRIMARY KEY, decided_at {name} NOT NULL, who {text} NOT NULL, "
+        "action {name} NOT NULL, kind {name} NOT NULL, object_key {text} NOT NULL, delivery_id {name} NOT NULL, "
+        "why {text} NOT NULL, detail {text} NOT NULL"
     ),
     "marts_generations": (
         "mart {name} NOT NULL, generation BIGINT NOT NULL PRIMARY KEY, run_id {name} NOT NULL, "

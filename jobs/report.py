@@ -61,6 +61,33 @@ class Totals(_Part):
     """Clean lines up to as_of: those that the marts are made of."""
 
 
+class BrokenRule(_Part):
+    """An expectation that does not hold."""
+
+    rule: str
+    """In words."""
+    severity: str
+    rows: int
+    """Rows that it looked at; 0 if it is not about rows."""
+    unexpected: int
+    observed: str
+
+
+class QualityReport(_Part):
+    """What Great Expectations says of the drops of a kind that a run brought, or of a mart."""
+
+    name: str
+    outcome: Literal["passed", "warned", "failed"]
+    """Failed if a critical expectation does not hold, warned if only others do not."""
+    drops: int = 0
+    """0 for a mart."""
+    rows: int
+    rules: int
+    broken: tuple[BrokenRule, ...] = ()
+    page: str
+    """Below the folder of the data docs."""
+
+
 class Problem(_Part):
     """Why a run failed."""
 
@@ -88,6 +115,9 @@ class RunReport(_Part):
     totals: Totals = Totals()
     drops: tuple[DropReport, ...] = ()
     marts: tuple[MartReport, ...] = ()
+    quality: tuple[QualityReport, ...] = ()
+    docs: str = ""
+    """Where the data docs are."""
     months_rolled_up: tuple[str, ...] = ()
     months: int = 0
     """Months with any line up to as_of."""

@@ -113,6 +113,9 @@ class Settings(BaseSettings):
     state: str | None = Field(
         None, description="folder or s3://bucket/prefix for Parquet; beside the target by default"
     )
+    docs: str | None = Field(
+        None, description="folder or s3://bucket/prefix for data quality pages; in the state by default"
+    )
     as_of: date | None = Field(None, description="lines after it are left out; today by default")
     policy: str | None = Field(None, description="path of policy.toml")
     expectations: str | None = Field(None, description="folder of suites; a file there wins over the shipped one")
@@ -156,6 +159,11 @@ class Settings(BaseSettings):
             "settings",
             "give --state a folder, or s3://bucket/prefix",
         )
+
+    @property
+    def docs_uri(self) -> str:
+        """Where the data quality pages are: as set, else in the state."""
+        return self.docs or f"{self.state_uri.rstrip('/')}/docs"
 
 
 class _TomlValues(PydanticBaseSettingsSource):

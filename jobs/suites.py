@@ -12,7 +12,7 @@ from marts.schema import KINDS, MARTS, Kind, Mart
 
 OF_MARTS = {f"{name}_data_mart": mart for name, mart in MARTS.items()}
 """The marts, by the names of their suites' files."""
-MART_PARAMETERS = ("counted_total", "row_count_floor")
+MART_PARAMETERS = ("counted_total_low", "counted_total_high", "row_count_floor")
 """What the suites of marts may name besides the policy: known when the rows are."""
 _HERE = Path(__file__).parent
 

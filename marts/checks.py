@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.measure import Column, Findings, Frame, Mask, measure
+from marts.measure import Column, Findings, Frame, Mask, last_digits, measure
 from marts.policy import Policy
 from marts.records import Header
 from marts.rules import PRODUCT, Rule, Suite
@@ -146,7 +146,7 @@ def _read_cents(text: pa.Array) -> tuple[pa.Array, Mask | None]:
         trimmed = pc.ascii_trim_whitespace(text)
         decimals, unfit = _only(trimmed, _match_number(trimmed, _DECIMAL))
         values = decimals.cast(pa.decimal128(18, 2))
-    return _cents(values), unfit
+    return last_digits(values), unfit
 
 
 def _match_number(text: pa.Array, pattern: str) -> pa.Array:
@@ -238,12 +238,6 @@ def _bytes(text: pa.Array) -> tuple[np.ndarray, int]:
         return np.empty(0, np.uint8), 0
     places = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1]
     return np.frombuffer(data, np.uint8)[places[0] : places[-1]], int(np.diff(places).max())
-
-
-def _cents(values: pa.Array) -> pa.Array:
-    """View DECIMAL(18,2) as integer cents: the low 8 of its 16 bytes."""
-    low = np.frombuffer(values.buffers()[1], np.int64)[::2][values.offset : values.offset + len(values)]
-    return pa.array(low, mask=None if not values.null_count else ~_valid(values))
 
 
 def _only(values: pa.Array, ok: pa.Array) -> tuple[pa.Array, Mask]:

@@ -764,6 +764,12 @@ def _whole_holds(type_: str, k: Mapping[str, Any], value: Any) -> bool:
     )
 
 
+def last_digits(values: pa.Array) -> pa.Array:
+    """View a decimal of at most 18 digits as a whole number of its last digit: the low 8 of its 16 bytes."""
+    low = np.frombuffer(values.buffers()[1], np.int64)[::2][values.offset : values.offset + len(values)]
+    return pa.array(low, mask=_mask(values.is_null()) if values.null_count else None)
+
+
 def needed_columns(rules: Iterable[Rule]) -> set[str]:
     """Name the columns that rules look at."""
     return {name for rule in rules for name in (*rule.columns, *condition_columns(rule.condition))}

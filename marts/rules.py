@@ -154,25 +154,37 @@ def _list(values: Iterable[Any]) -> str:
 def _range(k: Mapping[str, Any], what: str = "") -> str:
     low, high = k.get("min_value"), k.get("max_value")
     parts = []
+    after, from_, before, until = _DATED if isinstance(low or high, str) else _COUNTED
     if low is not None:
-        parts.append(f"{'more than' if k.get('strict_min') else 'at least'} {low}")
+        parts.append(f"{after if k.get('strict_min') else from_} {_number(low)}")
     if high is not None:
-        parts.append(f"{'less than' if k.get('strict_max') else 'at most'} {high}")
+        parts.append(f"{before if k.get('strict_max') else until} {_number(high)}")
     return " and ".join(parts) + what
+
+
+_COUNTED = ("more than", "at least", "less than", "at most")
+_DATED = ("after", "not before", "before", "not after")
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | Decimal) else str(value)
 
 
 def _outside(k: Mapping[str, Any]) -> str:
     low, high = k.get("min_value"), k.get("max_value")
+    less, greater = ("before", "after") if isinstance(low or high, str) else ("less than", "greater than")
     if high is None:
-        return f"{'not greater' if k.get('strict_min') else 'less'} than {low}"
+        return f"not {greater} {_number(low)}" if k.get("strict_min") else f"{less} {_number(low)}"
     if low is None:
-        return f"{'not less' if k.get('strict_max') else 'greater'} than {high}"
-    return f"not between {low} and {high}"
+        return f"not {less} {_number(high)}" if k.get("strict_max") else f"{greater} {_number(high)}"
+    return f"not between {_number(low)} and {_number(high)}"
 
 
 _BOUNDS = ("min_value", "max_value", "strict_min", "strict_max")
 _TYPES: dict[str, _Type] = {
-    FITS: _Type("row", lambda k: f"{k['column']} is as the schema says", ("column",), condition=False, own=True),
+    FITS: _Type(
+        "row", lambda k: f"{k['column']} is as the schema says", ("column",), mostly=True, condition=False, own=True
+    ),
     PRODUCT: _Type(
         "row",
         lambda k: (
@@ -403,7 +415,7 @@ def read_suite(
     twice = next((rule for rule in rules if ids.count(rule.id) > 1), None)
     if twice:
         raise UsageError(f"the same expectation is there twice: {twice.words}", where, "remove one of them")
-    return Suite(of.name, tuple(rules))
+    return Suite(of.table if isinstance(of, Mart) else of.name, tuple(rules))
 
 
 def policy_parameters(policy: Policy) -> dict[str, Any]:
@@ -596,6 +608,17 @@ class _Reader:
         for value in _a_list(kwargs, "value_set"):
             self._check_value(str(kwargs["column"]), value)
         _a_list(kwargs, "column_set")
+        self._check_choices(kwargs)
+        if "type_" in kwargs and kwargs["type_"] not in TYPE_NAMES[self.types[kwargs["column"]]]:
+            column = kwargs["column"]
+            raise _Wrong(f"{column} is read as {self.types[column]}, and can never be {kwargs['type_']!r}")
+        for key in ("tolerance", "sum_total", "value"):
+            if key in kwargs and not _is_number(kwargs[key]):
+                raise _Wrong(f"{key} is {kwargs[key]!r}, not a number")
+
+    def _check_choices(self, kwargs: Mapping[str, Any]) -> None:
+        if "{batch}" not in kwargs.get("unexpected_rows_query", "{batch}"):
+            raise _Wrong("the query does not name {batch}, the rows it is about")
         allowed: dict[str, tuple[Any, ...]] = {
             "match_on": ("any", "all"),
             "exact_match": (True, False),
@@ -605,12 +628,6 @@ class _Reader:
         for key, values in allowed.items():
             if key in kwargs and kwargs[key] not in values:
                 raise _Wrong(f"{key} is {kwargs[key]!r}, not one of {', '.join(map(str, values))}")
-        if "type_" in kwargs and kwargs["type_"] not in TYPE_NAMES[self.types[kwargs["column"]]]:
-            column = kwargs["column"]
-            raise _Wrong(f"{column} is read as {self.types[column]}, and can never be {kwargs['type_']!r}")
-        for key in ("tolerance", "sum_total", "value"):
-            if key in kwargs and not _is_number(kwargs[key]):
-                raise _Wrong(f"{key} is {kwargs[key]!r}, not a number")
 
     def _check_bounds(self, name: str, kwargs: Mapping[str, Any]) -> None:
         low, high = kwargs.get("min_value"), kwargs.get("max_value")

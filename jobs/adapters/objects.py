@@ -6,6 +6,7 @@ through which Parquet is read by parts.
 
 import contextlib
 import io
+import mimetypes
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -218,8 +219,10 @@ class Bucket:
         return data
 
     def put(self, key: str, data: bytes | pa.Buffer) -> None:
+        # A browser shows a page only if the store says that it is one.
+        content = mimetypes.guess_type(key)[0] or "application/octet-stream"
         with self._translated(key):
-            self._client.put_object(Bucket=self.bucket, Key=self._prefix + key, Body=bytes(data))
+            self._client.put_object(Bucket=self.bucket, Key=self._prefix + key, Body=bytes(data), ContentType=content)
 
     def delete(self, key: str) -> None:
         with self._translated(key):

@@ -12,11 +12,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from jobs.ledger import DropRecord, RunRecord, SqlLedger, Staged
+from jobs.ledger import DropRecord, QualityRecord, RunRecord, SqlLedger, Staged
 from jobs.settings import duckdb_path
 from marts.errors import Defect, ServiceError, TryLater, UsageError
 from marts.schema import Mart, MartColumn
 
+_BATCH = 500_000
 _KEPT = 2
 """Generations of a mart that are kept: the live one and the one before."""
 
@@ -25,6 +26,7 @@ class DuckDBWarehouse(SqlLedger):
     """A target in one DuckDB file."""
 
     loaders = 0
+    judged_by_sql = False
 
     def __init__(self, uri: str, read_only: bool = False) -> None:
         self.path = Path(duckdb_path(uri))
@@ -71,10 +73,10 @@ class DuckDBWarehouse(SqlLedger):
             raise ServiceError(f"DuckDB cannot write: {error}", str(self.path), hint) from error
         return rows
 
-    def has_ledger(self) -> bool:
+    def has_table(self, table: str) -> bool:
         if not self._database:
             return False
-        return bool(self.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'marts_live'"))
+        return bool(self.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -84,6 +86,19 @@ class DuckDBWarehouse(SqlLedger):
         with self.transaction():
             self.create_ledger()
             self.execute("CREATE SEQUENCE IF NOT EXISTS marts_generation")
+
+    @contextmanager
+    def staged(self, mart: Mart, generation: int) -> Iterator[str]:
+        yield _table(mart, generation)
+
+    def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        assert self._database
+        with self._database.cursor() as cursor:
+            for batch in cursor.sql(f"SELECT {', '.join(columns)} FROM {table}").to_arrow_reader(_BATCH):
+                yield pa.Table.from_batches([batch])
+
+    def connect(self) -> Any:
+        raise Defect("one process has one connection to DuckDB")
 
     def stage(self, mart: Mart) -> int:
         self._drop_generations(mart, _KEPT)
@@ -107,12 +122,18 @@ class DuckDBWarehouse(SqlLedger):
         ((rows,),) = self.execute(f"SELECT count(*) FROM {table}")
         return int(rows)
 
-    def publish(self, staged: Sequence[Staged], drops: Iterable[DropRecord], run: RunRecord) -> None:
+    def publish(
+        self,
+        staged: Sequence[Staged],
+        drops: Iterable[DropRecord],
+        run: RunRecord,
+        quality: Sequence[QualityRecord] = (),
+    ) -> None:
         with self.transaction():
             self.write_live(staged, run)
             for item in staged:
                 self._point_view(item.mart, item.generation)
-            self.write_ledger(drops, run)
+            self.write_ledger(drops, run, quality)
         for item in staged:
             self._drop_generations(item.mart, _KEPT)
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 from mysql.connector import errorcode
 
-from jobs.ledger import DropRecord, RunRecord, SqlLedger, Staged
+from jobs.ledger import DropRecord, QualityRecord, RunRecord, SqlLedger, Staged
 from jobs.settings import MySQL, masked
 from marts.errors import Defect, ServiceError, TryLater, UsageError
 from marts.schema import MARTS, Mart, MartColumn
@@ -36,6 +36,7 @@ _DENIED = {errorcode.ER_ACCESS_DENIED_ERROR, errorcode.ER_DBACCESS_DENIED_ERROR,
 class MySQLWarehouse(SqlLedger):
     """A target in a MySQL or MariaDB database."""
 
+    judged_by_sql = True
     mark = "%s"
     upsert = "REPLACE INTO"
     text_types: ClassVar = {
@@ -49,9 +50,9 @@ class MySQLWarehouse(SqlLedger):
         self.where = masked(uri)
         self.loaders = settings.loaders
         self._spool = tempfile.TemporaryDirectory(prefix="marts-load-")
-        self._database = self._connect()
+        self._database = self.connect()
 
-    def _connect(self) -> Any:
+    def connect(self) -> Any:
         hint = "write mysql://user[:password]@host:port/database, with %-escapes for special characters"
         try:
             parts = urlsplit(self._uri)
@@ -112,9 +113,9 @@ class MySQLWarehouse(SqlLedger):
         except mysql.connector.Error as error:
             raise self._translate(error) from error
 
-    def has_ledger(self) -> bool:
-        query = "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'marts_live'"
-        return bool(self.execute(query))
+    def has_table(self, table: str) -> bool:
+        query = "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s"
+        return bool(self.execute(query, [table]))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -147,6 +148,22 @@ class MySQLWarehouse(SqlLedger):
                 f"l.as_of_date AS as_of_date FROM marts_live l JOIN {_rows(mart)} r ON r.generation = l.generation "
                 f"WHERE l.mart = '{mart.name}'"
             )
+
+    @contextmanager
+    def staged(self, mart: Mart, generation: int) -> Iterator[str]:
+        name = f"{mart.table}_staged"
+        shown = ", ".join(column.name for column in mart.columns)
+        self.execute(
+            f"CREATE OR REPLACE ALGORITHM=MERGE VIEW {name} AS "
+            f"SELECT {shown} FROM {_rows(mart)} WHERE generation = {generation:d}"
+        )
+        try:
+            yield name
+        finally:
+            self.execute(f"DROP VIEW IF EXISTS {name}")
+
+    def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        raise Defect("rows of MySQL are judged by SQL", self.where)
 
     def stage(self, mart: Mart) -> int:
         self._remove_generations(mart)
@@ -206,10 +223,16 @@ class MySQLWarehouse(SqlLedger):
         ((rows,),) = self.execute(f"SELECT COUNT(*) FROM {_rows(mart)} WHERE generation = %s", [generation])
         return int(rows)
 
-    def publish(self, staged: Sequence[Staged], drops: Iterable[DropRecord], run: RunRecord) -> None:
+    def publish(
+        self,
+        staged: Sequence[Staged],
+        drops: Iterable[DropRecord],
+        run: RunRecord,
+        quality: Sequence[QualityRecord] = (),
+    ) -> None:
         with self.transaction():
             self.write_live(staged, run)
-            self.write_ledger(drops, run)
+            self.write_ledger(drops, run, quality)
         for item in staged:
             self._remove_generations(item.mart)
 

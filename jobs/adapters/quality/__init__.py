@@ -1,0 +1,1 @@
+"""Great Expectations judges what the workers measured. Heavy to import: only on the driver, and only when needed."""

@@ -1,0 +1,141 @@
+"""One official Checkpoint of Great Expectations per kind of drop, and per mart, and run."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+import great_expectations as gx
+from great_expectations.core import ExpectationSuiteValidationResult
+from great_expectations.core.run_identifier import RunIdentifier
+from great_expectations.data_context.types.base import ProgressBarsConfig
+
+from jobs.adapters.quality.engine import FORMAT, Batch, MergedDatasource, expectation_of, frame_of
+from jobs.adapters.quality.pages import as_json, page_of
+from marts.errors import Defect
+from marts.rules import Rule, Suite
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What Great Expectations says of one rule."""
+
+    rule: Rule
+    success: bool
+    rows: int
+    """Rows that were looked at; 0 for a rule that is not about rows."""
+    unexpected: int
+    observed: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The official result of a suite."""
+
+    name: str
+    findings: tuple[Finding, ...]
+    result: str
+    """As JSON of Great Expectations."""
+    page: str
+    """As HTML."""
+
+
+def judge(suite: Suite, rules: Iterable[Rule], batch: Batch, run_id: str, at: datetime, title: str) -> Judged:
+    """Let Great Expectations judge what was measured."""
+    rules = list(rules)
+    with _quiet():
+        context = _context()
+        expectations = [expectation_of(rule, batch.drops) for rule in rules]
+        source = context._add_fluent_datasource(datasource=MergedDatasource(name="drops"))  # noqa: SLF001 - the hook
+        batches = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
+        frame = {"dataframe": frame_of(rules, batch)}
+        result = _run(context, suite.name, batches, expectations, frame, run_id, at)
+    return _judged(suite.name, rules, result, title)
+
+
+def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], run_id: str, at: datetime, title: str) -> Judged:
+    """Let Great Expectations judge the rows of a table, or view, of a MySQL database, by SQL of its own."""
+    with _quiet():
+        context = _context()
+        expectations = [expectation_of(rule) for rule in suite.rules]
+        source = context.data_sources.add_sql(
+            "target", connection_string="mysql+mysqlconnector://", kwargs={"creator": connect}
+        )
+        batches = source.add_table_asset(suite.name, table_name=table).add_batch_definition_whole_table("all")
+        result = _run(context, suite.name, batches, expectations, {}, run_id, at)
+    return _judged(suite.name, list(suite.rules), result, title)
+
+
+def _run(
+    context: Any,
+    name: str,
+    batches: Any,
+    expectations: list[Any],
+    parameters: dict[str, Any],
+    run_id: str,
+    at: datetime,
+) -> ExpectationSuiteValidationResult:
+    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
+    validation = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batches, suite=suite))
+    checkpoint = context.checkpoints.add(
+        gx.Checkpoint(name=name, validation_definitions=[validation], result_format=FORMAT)
+    )
+    done = checkpoint.run(batch_parameters=parameters, run_id=RunIdentifier(run_name=run_id, run_time=at))
+    (result,) = done.run_results.values()
+    assert isinstance(result, ExpectationSuiteValidationResult)
+    # In the order of the suite: Great Expectations groups by column.
+    order = {expectation.id: number for number, expectation in enumerate(suite.expectations)}
+    result.results.sort(key=lambda one: order[one.expectation_config.id])
+    return result
+
+
+def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResult, title: str) -> Judged:
+    findings = tuple(_finding(rule, one) for rule, one in zip(rules, result.results, strict=True))
+    return Judged(name, findings, as_json(result), page_of(result, title, ".."))
+
+
+def _finding(rule: Rule, one: Any) -> Finding:
+    raised = next((text for text in _exceptions(one.exception_info)), "")
+    if raised:
+        raise Defect(f"Great Expectations cannot judge {rule.type}: {raised}", rule.words, "please report it")
+    found = one.result
+    rows = (found.get("element_count") or 0) - (found.get("missing_count") or 0)
+    observed = found.get("observed_value", found.get("unexpected_percent"))
+    return Finding(rule, bool(one.success), rows, found.get("unexpected_count") or 0, str(observed))
+
+
+def _exceptions(info: dict[str, Any]) -> Iterable[str]:
+    """Give what was raised: for the expectation as a whole, or for one of its metrics."""
+    if "raised_exception" in info:
+        if info["raised_exception"]:
+            yield str(info.get("exception_message"))
+    else:
+        for inner in info.values():
+            yield from _exceptions(inner)
+
+
+def _context() -> Any:
+    """Give a context that reads nothing from a disk, and writes nothing to it."""
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context
+
+
+@contextmanager
+def _quiet() -> Any:
+    """Keep what the library says to its developers from the people who run this."""
+    logger = logging.getLogger("great_expectations")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,60 @@
+"""Pages of Great Expectations' Data Docs, safe and offline.
+
+Its own renderers say what is on the page. Its page template loads scripts and styles from elsewhere, and its tables
+print values as they are; ours has no script, one style, a strict Content-Security-Policy, and values are escaped
+before they are rendered.
+"""
+
+import copy
+import html
+import itertools
+import json
+from typing import Any
+
+from great_expectations.core import ExpectationSuiteValidationResult
+from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+from great_expectations.render.view import DefaultJinjaPageView
+from jinja2 import ChoiceLoader, PackageLoader
+
+_ESCAPED = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details", "unexpected_rows")
+
+
+class SafePageView(DefaultJinjaPageView):
+    """Great Expectations' page with our frame around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.env.loader = ChoiceLoader([PackageLoader("jobs", "templates/gx"), self.env.loader])
+        numbers = itertools.count(1)
+        # Equal results give equal pages: Great Expectations would draw random ids.
+        self.env.filters["generate_html_element_uuid"] = lambda prefix="": f"{prefix}{next(numbers)}"
+
+
+def page_of(result: ExpectationSuiteValidationResult, title: str, root: str) -> str:
+    """Render the page of a validation result. ``root`` leads to the folder of the index."""
+    document = ValidationResultsPageRenderer(run_info_at_end=True).render(_escaped(result))
+    shown: str = SafePageView().render(document, title=title, root=root)
+    return shown
+
+
+def _escaped(result: ExpectationSuiteValidationResult) -> ExpectationSuiteValidationResult:
+    """Copy a result with all values from data escaped."""
+    safe = copy.deepcopy(result)
+    for one in safe.results:
+        one.result = {name: _escape(value) if name in _ESCAPED else value for name, value in one.result.items()}
+    return safe
+
+
+def _escape(value: Any) -> Any:
+    if isinstance(value, str):
+        return html.escape(value)
+    if isinstance(value, dict):
+        return {_escape(key): _escape(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_escape(inner) for inner in value)
+    return value if isinstance(value, int | float | type(None)) else html.escape(str(value))
+
+
+def as_json(result: ExpectationSuiteValidationResult) -> str:
+    """Give the official result."""
+    return json.dumps(result.to_json_dict(), indent=1, sort_keys=True, default=str)
