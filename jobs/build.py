@@ -19,11 +19,13 @@ from jobs.judge import DropCounts, Verdicts, judge
 from jobs.ledger import DropRecord, Generation, QualityRecord, RunRecord, Staged, Warehouse
 from jobs.plan import Plan, make_plan
 from jobs.publish import stage
+from jobs.repair import repaired_drops, repairs_of
 from jobs.report import BrokenRule, DropReport, MartReport, Outcome, Problem, QualityReport, RunReport
 from jobs.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
 from jobs.scan import plan_splits, scan_drops
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings, masked
+from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Manifest, read_parquet
 from jobs.suites import load_suites
 from marts.errors import EXIT_DATA, DataError, MartsError, TryLater
@@ -72,7 +74,7 @@ class Run:
         self.started_at = self.clock()
         self.source = open_store(self.settings.source or "", self.settings.s3)
         self.state = open_store(self.settings.state_uri, self.settings.s3)
-        self.scan_settings = scan_settings(self.settings, self.policy)
+        self.scan_settings = replace(scan_settings(self.settings, self.policy), run_id=self.run_id)
 
     def ready(self, tasks: Sequence[Any]) -> None:
         """Start the cluster if there is something to run, and it has not started yet."""
@@ -110,12 +112,26 @@ def build(run: Run) -> RunReport:
     try:
         with run.warehouse.lock():
             run.warehouse.prepare()
-            return _build(run)
+            report = _build(run)
     except MartsError as error:
         report = _report(run, "failed", error.exit_code, error=Problem.of(error))
         with suppress(MartsError):  # the database may be what failed
             run.warehouse.publish([], [], _record(report))
+            _write_site(run)
         return report
+    try:
+        _write_site(run)
+    except MartsError as error:
+        late = f"the index of the data docs is not up to date: {error}"
+        return report.model_copy(update={"warnings": (*report.warnings, late)})
+    return report
+
+
+def _write_site(run: Run) -> None:
+    """Write the pages in front of the data docs."""
+    if "docs" in run.found:
+        runs = [RunReport.model_validate_json(record.report) for record in run.warehouse.runs(RUNS)]
+        write_site(open_store(run.settings.docs_uri, run.settings.s3), runs, run.warehouse.quality(_EARLIER))
 
 
 def _build(run: Run) -> RunReport:
@@ -231,12 +247,14 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
     scanned: set[str] = set()
     decisions = run.warehouse.decisions()
     accepted = {decision.delivery_id for decision in decisions if decision.action == "accept"}
+    repairs = repairs_of(decisions)
     with run.step("plan"):
         tables = dimensions.snapshot(run.settings, run.state)
     for attempt in range(_ROUNDS + 1):
         rescan = run.rescan and not attempt
         with run.step("plan"):
-            plan = make_plan(run.source, catalog, ledger, run.scan_settings, tables, rescan, accepted)
+            repaired = repaired_drops(catalog, repairs, run.scan_settings, run.state)
+            plan = make_plan(run.source, catalog, ledger, run.scan_settings, tables, rescan, accepted, repaired)
         if not plan.to_scan or attempt == _ROUNDS:
             break
         scanned |= {drop.delivery.id for drop in plan.to_scan}

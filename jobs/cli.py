@@ -1,11 +1,13 @@
 """`marts …`: parse, call, render. Data goes to stdout, everything else to stderr."""
 
+import getpass
 import json
 import signal
 import sys
 import threading
 import traceback
 import uuid
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,10 +21,11 @@ from rich.console import Console
 
 from jobs.settings import Settings, load, load_policy
 from marts import __version__
-from marts.errors import Defect, MartsError, TryLater, UsageError
+from marts.errors import DataError, Defect, MartsError, TryLater, UsageError
 
 if TYPE_CHECKING:
     from jobs.ledger import Warehouse
+    from jobs.now import Now
     from jobs.report import RunReport
     from marts.policy import Policy
 
@@ -35,6 +38,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+quarantine = typer.Typer(
+    help="Rows that break a rule: look at them, repair them, and put them back.", no_args_is_help=True
+)
+expectations = typer.Typer(help="The rules of data quality, in words.", no_args_is_help=True)
+app.add_typer(quarantine, name="quarantine")
+app.add_typer(expectations, name="expectations")
+
+DropName = Annotated[str, typer.Argument(metavar="DROP", help="Key of the drop, or the end of it")]
+Who = Annotated[str | None, typer.Option(help="For the audit trail; the user of this machine by default")]
+Folder = Annotated[
+    str | None,
+    typer.Option("--expectations", metavar="DIR", help="Folder of suites; a file there wins over the shipped"),
+]
 Source = Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix with sales/, customers/, stores/, …")]
 Target = Annotated[str | None, typer.Option(help="duckdb:///path/file.duckdb or mysql://user[:password]@host:port/db")]
 State = Annotated[
@@ -110,13 +126,15 @@ def build(
     as_of: AsOf = None,
     config: Config = None,
     policy: PolicyFile = None,
+    folder: Folder = None,
     mart: MartName = None,
     rebuild: Annotated[bool, typer.Option(help="Make everything again from the drops")] = False,
     rescan: Annotated[bool, typer.Option(help="Judge drops again that were judged by older row rules")] = False,
     as_json: Json = False,
 ) -> None:
     """Bring both marts up to date with the drops, and make them live."""
-    settings = _settings(config, source=source, target=target, state=state, as_of=as_of, policy=policy, mart=mart)
+    flags = {"source": source, "target": target, "state": state, "as_of": as_of, "policy": policy, "mart": mart}
+    settings = _settings(config, **flags, expectations=folder)
     settings.require("source", "target")
     policy_ = load_policy(settings)
     with _warehouse(settings) as warehouse:
@@ -138,22 +156,15 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say which drops are new, replaced, duplicate or rejected, and which months change. Changes nothing."""
-    from jobs.adapters.objects import ObjectVersion, open_store
-    from jobs.build import scan_settings
-    from jobs.plan import make_plan, months_that_change, peek
-    from jobs.state import Catalog
+    from jobs.now import look
+    from jobs.plan import months_that_change, peek
 
     settings = _settings(config, source=source, target=target, state=state, policy=policy)
     settings.require("source", "target")
-    policy_ = load_policy(settings)
-    store = open_store(settings.source or "", settings.s3)
-    catalog = Catalog(open_store(settings.state_uri, settings.s3))
     with _warehouse(settings, read_only=True) as warehouse:
-        ledger = warehouse.drops()
-    tables: dict[str, list[ObjectVersion]] = {name: [] for name in settings.dimensions.tables}
-    made = make_plan(store, catalog, ledger, scan_settings(settings, policy_), tables)
-    made = peek(store, made, settings.csv.delimiter)
-    months = months_that_change(made, catalog)
+        now = look(settings, load_policy(settings), warehouse)
+    made = peek(now.source, now.plan, settings.csv.delimiter)
+    months = months_that_change(made, now.catalog)
     if as_json:
         drops = [
             {
@@ -162,6 +173,7 @@ def plan(
                 "change": drop.change,
                 "duplicate_of": drop.duplicate_of,
                 "rejected": drop.rejected,
+                "held": drop.held,
                 "months": drop.months,
             }
             for drop in made.drops
@@ -262,6 +274,247 @@ def doctor(
     else:
         _show(_rendered("checks", [(check.what, check.ok, check.text) for check in found]), stdout=True)
     raise typer.Exit(next((check.exit_code or 69 for check in found if not check.ok), 0))
+
+
+@quarantine.command("list")
+def quarantine_list(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    as_json: Json = False,
+) -> None:
+    """List the drops with rows in quarantine, and those that are held."""
+    from jobs.quarantine import with_rows
+
+    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    with _now(settings) as (now, _):
+        drops = with_rows(now)
+    if as_json:
+        found = [
+            {
+                "drop": d.delivery.key,
+                "held": d.held,
+                "rows": d.manifest.rows_read,
+                "quarantined": d.manifest.quarantined,
+            }
+            | {"reasons": [reason.model_dump() for reason in d.manifest.reasons]}
+            for d in drops
+            if d.manifest
+        ]
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        _show(_rendered("quarantine", drops), stdout=True)
+
+
+@quarantine.command("show")
+def quarantine_show(
+    drop: DropName,
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many rows to show")] = 20,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show personal data too")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the rows of a drop that are in quarantine: line, every reason, and the row as it stands."""
+    from jobs.quarantine import find, rows_of, shown
+
+    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    with _now(settings) as (now, _):
+        found = find(now, drop)
+        rows = rows_of(now, found)
+    seen = [(row.line, list(row.reasons), row.raw if reveal else shown(now, found, row)) for row in rows[:limit]]
+    if as_json:
+        names = ("line", "reasons", "raw")
+        typer.echo(json.dumps([dict(zip(names, row, strict=True)) for row in seen], indent=2))
+    else:
+        _show(_rendered("bad_rows", found, seen, len(rows)), stdout=True)
+
+
+@quarantine.command("export")
+def quarantine_export(
+    drop: DropName,
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    to: Annotated[Path | None, typer.Option(help="File to write; stdout by default")] = None,
+) -> None:
+    """Write the rows of a drop that are in quarantine as CSV, unmasked, to repair and replay them."""
+    from jobs.quarantine import export, find
+
+    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    with _now(settings) as (now, _):
+        text = export(now, find(now, drop))
+    if to is None:
+        typer.echo(text, nl=False)
+        return
+    to.write_text(text, encoding="utf-8")
+    typer.echo(f"wrote {to}; repair it, then: marts quarantine replay {drop} {to}", err=True)
+
+
+@quarantine.command("replay")
+def quarantine_replay(
+    drop: DropName,
+    file: Annotated[
+        Path | None, typer.Argument(help="A repaired export; without, the rows are judged as they are")
+    ] = None,
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    who: Who = None,
+    why: Annotated[str, typer.Option(help="For the audit trail")] = "",
+) -> None:
+    """Put repaired rows back into their drop, or those that changed rules now accept. The next build counts them."""
+    from jobs.quarantine import decide, find, replay
+
+    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    with _now(settings, read_only=False) as (now, warehouse):
+        found = find(now, drop)
+        done, texts = replay(now, found, file.read_text(encoding="utf-8") if file else None)
+        if texts:
+            decide(warehouse, found, "repair", who or getpass.getuser(), why, _stamp(), texts)
+    _show(_rendered("replayed", found.delivery.key, done.clean, done.wrong), stdout=True)
+    raise typer.Exit(0 if texts else DataError.exit_code)
+
+
+@quarantine.command("accept")
+def quarantine_accept(
+    drop: DropName,
+    why: Annotated[str, typer.Option(help="For the audit trail")],
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    who: Who = None,
+) -> None:
+    """Release a drop that is held: its clean rows count from the next build on, its bad rows stay in quarantine."""
+    from jobs.quarantine import decide, find, require_held
+
+    if not why.strip():
+        raise UsageError("is empty", "--why", "say why the drop may count although it is held")
+    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    with _now(settings, read_only=False) as (now, warehouse):
+        found = find(now, drop)
+        require_held(found)
+        made = decide(warehouse, found, "accept", who or getpass.getuser(), why, _stamp())
+    typer.echo(
+        f"accepted {made.object_key}, by {made.who}: {why}\nwas held: {found.held}\nmarts build counts its clean rows"
+    )
+
+
+@expectations.command("list")
+def expectations_list(
+    name: Annotated[
+        str | None, typer.Argument(help="sales, customers, …, customers_data_mart, …; all by default")
+    ] = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    folder: Folder = None,
+    types: Annotated[bool, typer.Option("--types", help="List what can be asked instead, with its arguments")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say each rule in words: its severity, what it looks at, and who asks for it."""
+    from jobs.suites import check_suites
+    from marts.rules import type_words
+
+    if types:
+        _show(_rendered("rule_types", type_words()), stdout=True)
+        return
+    settings = _settings(config, policy=policy, expectations=folder)
+    suites = check_suites(settings.expectations, load_policy(settings))
+    if name is not None and name not in suites:
+        raise UsageError(f"there is no suite {name!r}", "expectations", f"there are {', '.join(suites)}")
+    wanted = [suite for key, suite in suites.items() if name in (None, key)]
+    if as_json:
+        found = [
+            {"suite": suite.name, **rule.entry(), "words": rule.words, "level": rule.level, "contract": rule.contract}
+            for suite in wanted
+            for rule in suite.rules
+        ]
+        typer.echo(json.dumps(found, indent=2, default=str))
+    else:
+        _show(_rendered("suites", wanted), stdout=True)
+
+
+@expectations.command("check")
+def expectations_check(config: Config = None, policy: PolicyFile = None, folder: Folder = None) -> None:
+    """Check every suite against the columns, and let Great Expectations plan it. Names what cannot run."""
+    from jobs.suites import check_suites
+
+    settings = _settings(config, policy=policy, expectations=folder)
+    suites = check_suites(settings.expectations, load_policy(settings))
+    from jobs.quality import plan_suites
+
+    for suite, metrics in plan_suites(suites.values()):
+        typer.echo(f"ok {suite.name}: {len(suite.rules)} rules, {metrics} metrics")
+
+
+@expectations.command("add")
+def expectations_add(
+    name: Annotated[str, typer.Argument(help="sales, customers, stores, sales_team, products, or …_data_mart")],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="such as expect_column_values_to_be_between")],
+    arguments: Annotated[
+        list[str], typer.Option("--set", metavar="NAME=VALUE", help="One argument; VALUE is JSON or text")
+    ],
+    severity: Annotated[str, typer.Option(help="critical, warning or info")] = "warning",
+    description: Annotated[str | None, typer.Option(help="Said instead of the generated words")] = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    folder: Folder = None,
+) -> None:
+    """Add one rule to a suite in your folder; it is checked before it is written."""
+    from jobs.expectations import add, parse_arguments
+
+    settings = _settings(config, policy=policy, expectations=folder)
+    entry: dict[str, Any] = {"type": type_, "kwargs": parse_arguments(arguments), "severity": severity}
+    if description:
+        entry["description"] = description
+    path = add(name, entry, settings.expectations, load_policy(settings))
+    typer.echo(f"added to {path}; changed rules apply to new drops, and to the others with marts build --rescan")
+
+
+@app.command()
+def docs(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the index in a browser")] = False,
+) -> None:
+    """Say where the data quality pages are, or open them."""
+    settings = _settings(config, source=source, target=target, state=state)
+    index = f"{settings.docs_uri.rstrip('/')}/index.html"
+    local = Path(index.removeprefix("file://"))
+    if "s3://" not in index and not local.is_file():
+        raise UsageError("there are no pages yet", index, "run marts build first")
+    typer.echo(index)
+    if open_:
+        if "s3://" in index:
+            raise UsageError("a browser cannot open it", index, "publish the prefix as a static site, or copy it here")
+        webbrowser.open(local.absolute().as_uri())
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+@contextmanager
+def _now(settings: Settings, read_only: bool = True) -> Iterator["tuple[Now, Warehouse]"]:
+    """Look at the drops, the ledger and the state."""
+    from jobs.now import look
+
+    settings.require("source", "target")
+    with _warehouse(settings, read_only) as warehouse:
+        yield look(settings, load_policy(settings), warehouse), warehouse
 
 
 def _settings(config: str | None, **flags: Any) -> Settings:

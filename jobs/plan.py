@@ -77,11 +77,13 @@ def make_plan(
     tables: Mapping[str, Sequence[ObjectVersion]] | None = None,
     rescan: bool = False,
     accepted: Container[str] = (),
+    repaired: Mapping[str, Manifest] | None = None,
 ) -> Plan:
     """Compare what is there with what is known. Reads nothing but names, except to compare equal sizes.
 
     ``tables`` are snapshots of dimensions that come from a database; they stand in for their drops. ``accepted``
-    are deliveries that somebody has released although they would be held.
+    are deliveries that somebody has released although they would be held, ``repaired`` are drops with rows that
+    somebody has repaired, by their scan.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         names = list(KINDS)
@@ -97,7 +99,7 @@ def make_plan(
         }
         duplicates = _find_duplicates(source, catalog, deliveries[SALES.name], pool)
     known = _by_key(ledger)
-    look = _Look(catalog, settings, accepted)
+    look = _Look(catalog, settings, accepted, repaired or {})
     drops = [
         _planned(delivery, look, known, duplicates, rescan)
         for name in names
@@ -124,12 +126,14 @@ class _Look:
     catalog: Catalog
     settings: ScanSettings
     accepted: Container[str]
+    repaired: Mapping[str, Manifest]
 
     def rules(self, delivery: Delivery) -> str:
         return self.settings.rules(delivery.kind)
 
     def manifest(self, delivery: Delivery) -> Manifest | None:
-        return self.catalog.get(delivery.id, self.rules(delivery))
+        found = self.catalog.get(delivery.id, self.rules(delivery))
+        return self.repaired.get(found.scan, found) if found else None
 
     def held(self, manifest: Manifest) -> str:
         """Say why a drop is held, unless somebody has released it."""

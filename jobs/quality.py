@@ -5,7 +5,7 @@ to judge.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -40,7 +40,7 @@ from marts.measure import (
 )
 from marts.policy import Policy
 from marts.rules import KNOWN, Rule, Suite, type_name
-from marts.schema import KINDS, Kind, Mart
+from marts.schema import KINDS, MARTS, Kind, Mart
 
 _FLOOR = Decimal("0.9")
 """A mart with a smaller share of the rows of the live generation is warned of."""
@@ -75,8 +75,19 @@ class Pages:
         self.store.put(page, judged.page.encode())
         self.store.put(page.replace(".html", ".json"), judged.result.encode())
 
-    def title(self, name: str) -> str:
-        return f"{name}, run {self.run_id}"
+    def about(self, name: str, words: str) -> Any:
+        from jobs.adapters.quality.judge import About
+
+        return About(self.run_id, self.at, name, f"{words}. Run {self.run_id}, {self.at:%Y-%m-%d %H:%M} UTC.")
+
+
+def plan_suites(suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:
+    """Let Great Expectations plan suites: which metrics each needs. Raises Defect for one that nobody measures."""
+    from jobs.adapters.quality.judge import plan
+
+    for suite in suites:
+        of = KINDS.get(suite.name) or next(mart for mart in MARTS.values() if mart.table == suite.name)
+        yield suite, plan(suite, {column.name: type_name(column.type) for column in of.columns})
 
 
 def brought(verdicts: Verdicts, scanned: set[str]) -> dict[str, list[Verdict]]:
@@ -103,9 +114,12 @@ def judge_drops(
         suite = settings.suites[kind]
         rules = [rule for rule in suite.rules if rule.type != KNOWN or rule.kwargs["dimension"] in known]
         batch = _batch(KINDS[kind], rules, verdicts, known)
-        judged = judge(suite, rules, batch, pages.run_id, pages.at, pages.title(kind))
+        rows = batch.measured.rows + batch.measured.malformed
+        keys = [verdict.drop.delivery.key for verdict in verdicts]
+        words = f"{rows:,} rows of {f'{len(keys):,} drops' if len(keys) > 1 else keys[0]}"
+        judged = judge(suite, rules, batch, pages.about(kind, words))
         pages.write(judged)
-        reports.append(_report(judged, batch.measured.rows + batch.measured.malformed, len(verdicts), pages))
+        reports.append(_report(judged, rows, len(verdicts), pages))
     return reports
 
 
@@ -113,20 +127,14 @@ def _batch(kind: Kind, rules: Sequence[Rule], verdicts: Sequence[Verdict], known
     from jobs.adapters.quality.engine import Batch, is_about_whole
 
     measured = {v.drop.delivery.key: v.drop.manifest.measured for v in verdicts if v.drop.manifest}
-    scales = {c.name: 2 if c.type in ("money", "amount") else 0 for c in kind.columns}
     whole = [rule for rule in rules if is_about_whole(rule)] if len(measured) > 1 else []
     broken = {
-        rule.id: [
-            (mask_always(key), observed(rule, made, scales.get(rule.kwargs.get("column", ""), 0)))
-            for key, made in measured.items()
-            if not holds(rule, made)
-        ]
+        rule.id: [(mask_always(key), observed(rule, made)) for key, made in measured.items() if not holds(rule, made)]
         for rule in whole
     }
     return Batch(
         measured=merge(list(measured.values())),
         types={column.name: type_name(column.type) for column in kind.columns},
-        scales=scales,
         known=known,
         drops=len(measured),
         broken=broken,
@@ -153,18 +161,17 @@ def judge_mart(
         "row_count_floor": int(live_rows * _FLOOR),
     }
     suite = load_mart_suite(mart, folder, policy, found)
-    title = pages.title(mart.table)
+    about = pages.about(mart.table, f"{rows.rows:,} rows, before they were published")
     with warehouse.staged(mart, staged.generation) as table:
         if warehouse.judged_by_sql:
-            judged = judge_sql(suite, table, warehouse.connect, pages.run_id, pages.at, title)
+            judged = judge_sql(suite, table, warehouse.connect, about)
         else:
             batch = Batch(
                 measured=_measure_mart(warehouse, table, mart, suite),
                 types={column.name: type_name(column.type) for column in mart.columns},
-                scales={column.name: _scale(column.type) for column in mart.columns},
                 found={rule.id: _query(warehouse, table, rule) for rule in suite.rules if rule.level == "mart"},
             )
-            judged = judge(suite, suite.rules, batch, pages.run_id, pages.at, title)
+            judged = judge(suite, suite.rules, batch, about)
     pages.write(judged)
     return _report(judged, rows.rows, 0, pages)
 
@@ -234,10 +241,9 @@ def _query(warehouse: Warehouse, table: str, rule: Rule) -> list[dict[str, Any]]
 
 def _report(judged: Any, rows: int, drops: int, pages: Pages) -> QualityReport:
     broken = [finding for finding in judged.findings if not finding.success]
-    outcome = "failed" if any(f.rule.severity == "critical" for f in broken) else "warned" if broken else "passed"
     return QualityReport(
         name=judged.name,
-        outcome=outcome,
+        outcome=judged.outcome,
         drops=drops,
         rows=rows,
         rules=len(judged.findings),

@@ -1,7 +1,7 @@
 """Reports and plans for a terminal: tables and sentences, readable without colour."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from rich.console import Group, RenderableType
@@ -10,10 +10,12 @@ from rich.text import Text
 
 from jobs.ledger import Generation, RunRecord
 from jobs.plan import Plan, PlannedDrop
-from jobs.report import DropReport, RunReport
+from jobs.report import DropReport, QualityReport, RunReport
 from jobs.state import Reason
+from marts.rules import Suite
 
 _SHOWN = 20
+_MOST = 50
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> Table:
@@ -22,7 +24,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     for number, column in enumerate(columns):
         made.add_column(column, justify="right" if number in right else "left", header_style="dim", overflow="fold")
     for row in rows:
-        made.add_row(*(safe(value) for value in row))
+        made.add_row(*(value if isinstance(value, Text) else safe(value) for value in row))
     return made
 
 
@@ -40,6 +42,7 @@ def report(done: RunReport) -> RenderableType:
         parts += [safe(f"hint: {done.error.hint}")] if done.error.hint else []
     else:
         parts += [Text(""), _totals(done), Text(""), _marts(done)]
+    parts += _quality(done)
     if done.drops:
         parts += [Text(""), *_drops(done.drops)]
     if done.warnings:
@@ -82,6 +85,21 @@ def _marts(done: RunReport) -> Table:
     return table("marts", ("table", "rows", "total_sales", ""), rows, (1, 2))
 
 
+def _quality(done: RunReport) -> list[RenderableType]:
+    """Show what Great Expectations says, kind by kind."""
+    if not done.quality:
+        return []
+    rows = [(q.outcome, q.name, q.drops or "", q.rows, q.rules, _broken(q)) for q in done.quality]
+    names = ("", "of", "drops", "rows", "rules", "broken")
+    docs = safe(f"pages: {done.docs}/index.html")
+    return [Text(""), table("data quality", names, rows, (2, 3, 4)), docs]
+
+
+def _broken(found: QualityReport) -> str:
+    more = f"; and {len(found.broken) - 3} more" if len(found.broken) > 3 else ""
+    return "; ".join(f"{rule.rule} ({rule.severity})" for rule in found.broken[:3]) + more
+
+
 def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
     """Show the drops that need a look, and count the others."""
     look = [drop for drop in drops if drop.state in ("rejected", "held", "deferred")]
@@ -94,7 +112,7 @@ def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
     shown += _quarantined([drop for drop in drops if drop.state == "live" and drop.quarantined])
     if look:
         shown.append(Text(""))
-        rows = [(drop.state, drop.key, drop.reason, _examples(drop.reasons)) for drop in look[:_SHOWN]]
+        rows = [(drop.state, drop.key, drop.reason, _with_lines(drop.reasons)) for drop in look[:_SHOWN]]
         shown.append(table("drops left out", ("state", "drop", "why", "most common reasons"), rows))
     if len(look) > _SHOWN:
         shown.append(Text(f"… and {len(look) - _SHOWN:,} more"))
@@ -117,6 +135,10 @@ def _quarantined(drops: Sequence[DropReport]) -> list[RenderableType]:
 
 def _examples(reasons: Sequence[Reason]) -> str:
     return "; ".join(f"{r.rows:,} x {r.rule}, as in line {r.line:,}" for r in reasons)
+
+
+def _with_lines(reasons: Sequence[Reason]) -> Text:
+    return Text("\n").join(safe(f"{r.rows:,} x {r.rule}, as in line {r.line:,}: {r.raw}") for r in reasons)
 
 
 def plan(planned: Plan, months: Sequence[str]) -> RenderableType:
@@ -158,6 +180,69 @@ def _note(drop: PlannedDrop) -> str:
         held = drop.manifest
         return f"{held.quarantined:,} of {held.rows_read:,} rows are bad: {_examples(held.reasons[:3])}"
     return f"same content as {drop.duplicate_of}" if drop.duplicate_of else ", ".join(drop.months)
+
+
+def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:
+    """Render the drops with rows in quarantine."""
+    if not drops:
+        return Text("no row is in quarantine, and no drop is held")
+    rows = [
+        ("held" if drop.held else "live", drop.delivery.key, m.rows_read, m.quarantined, _examples(m.reasons[:3]))
+        for drop in drops
+        if (m := drop.manifest)
+    ]
+    names = ("state", "drop", "rows read", "in quarantine", "most common reasons")
+    shown: list[RenderableType] = [table("quarantine", names, rows[:_MOST], (2, 3))]
+    if len(rows) > _MOST:
+        shown.append(Text(f"… and {len(rows) - _MOST:,} more drops; --json gives all"))
+    total = sum(row[3] for row in rows)
+    shown += [Text(""), Text(f"{total:,} rows of {len(rows):,} drops. marts quarantine show DROP", style="dim")]
+    return Group(*shown)
+
+
+def bad_rows(drop: PlannedDrop, rows: Sequence[tuple[int, Sequence[str], str]], total: int) -> RenderableType:
+    """Render rows of a drop that are in quarantine."""
+    title = f"{drop.delivery.key}: {total:,} rows in quarantine"
+    parts: list[RenderableType] = [safe(title)]
+    if drop.held:
+        parts.append(safe(f"the drop is held: {drop.held}"))
+    for line, reasons, raw in rows:
+        parts += [Text(""), safe(f"line {line:,}"), safe(f"  {raw}"), *(safe(f"  - {reason}") for reason in reasons)]
+    if total > len(rows):
+        parts += [Text(""), Text(f"… and {total - len(rows):,} more; --limit shows them")]
+    return Group(*parts)
+
+
+def replayed(key: str, clean: Sequence[int], wrong: Mapping[int, Sequence[str]]) -> RenderableType:
+    """Render what became of rows that were judged again."""
+    parts: list[RenderableType] = [safe(f"{key}: {len(clean):,} rows are clean now, {len(wrong):,} stay in quarantine")]
+    parts += [safe(f"  line {line:,}: {'; '.join(reasons)}") for line, reasons in list(wrong.items())[:_MOST]]
+    if len(wrong) > _MOST:
+        parts.append(Text(f"  … and {len(wrong) - _MOST:,} more"))
+    return Group(*parts, Text("marts build counts them" if clean else "nothing was changed", style="dim"))
+
+
+def suites(found: Sequence[Suite]) -> RenderableType:
+    """Render the rules of suites, in words."""
+    return Group(
+        *(
+            table(
+                suite.name,
+                ("severity", "about", "rule", "from"),
+                [(r.severity, _LEVELS[r.level], r.words, "contract" if r.contract else "suite") for r in suite.rules],
+            )
+            for suite in found
+        )
+    )
+
+
+_LEVELS = {"row": "each row", "key": "keys", "drop": "the whole", "run": "the run", "mart": "the mart"}
+
+
+def rule_types(types: Sequence[tuple[str, str, Sequence[str], Sequence[str]]]) -> Table:
+    """Render what can be asked."""
+    rows = [(name, _LEVELS[level], ", ".join(needs), ", ".join(may)) for name, level, needs, may in types]
+    return table("", ("type", "about", "needs", "may have"), rows)
 
 
 def status(live: Iterable[Generation], runs: Sequence[RunRecord], marts: Sequence[str]) -> RenderableType:

@@ -1,7 +1,7 @@
 """Step 2, scan: every drop is read once, by splits; what was found is remembered in the catalog."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -156,7 +156,7 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
         content=content_hash(leaf for result in results for leaf in result.leaves) if _aligned(results) else "",
         rows_read=sum(result.rows_read for result in results),
         quarantined=sum(result.quarantined for result in results),
-        months=_merge_months(results),
+        months=merge_months([result.months for result in results]),
         files=tuple(file for result in results for file in result.files),
         quarantine=tuple(key for result in results for key in result.quarantine),
         split_lines=tuple(result.lines for result in results),
@@ -172,8 +172,9 @@ def _aligned(results: Sequence[SplitResult]) -> bool:
     return all(result.split.start % LEAF == 0 for result in results)
 
 
-def _merge_months(results: Sequence[SplitResult]) -> dict[str, MonthLines]:
-    months = sorted({month for result in results for month in result.months})
+def merge_months(results: Sequence[Mapping[str, MonthLines]]) -> dict[str, MonthLines]:
+    """Put the months of several parts of a drop together."""
+    months = sorted({month for result in results for month in result})
     return {
         month: MonthLines(
             rows=sum(part.rows for part in parts),
@@ -181,7 +182,7 @@ def _merge_months(results: Sequence[SplitResult]) -> dict[str, MonthLines]:
             files=tuple(file for part in parts for file in part.files),
         )
         for month in months
-        for parts in [[result.months[month] for result in results if month in result.months]]
+        for parts in [[result[month] for result in results if month in result]]
     }
 
 

@@ -58,6 +58,8 @@ class ScanSettings:
     delimiter: str
     split_bytes: int
     max_inflated_bytes: int
+    run_id: str = ""
+    """Written beside what is put into quarantine."""
 
     def rules(self, kind: str) -> str:
         """Name the rules that rows of a kind are judged by."""
@@ -136,7 +138,7 @@ def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Stor
     text: io.BufferedIOBase = gzip.GzipFile(fileobj=raw) if compressed else raw
     try:
         first = text.readline(MAX_HEADER)
-        sink = _Sink(settings, split, read_header(first, KINDS[split.delivery.kind], settings.delimiter), state)
+        sink = Sink(settings, split, read_header(first, KINDS[split.delivery.kind], settings.delimiter), state)
         sink.skip_lines(1)
         for block in blocks(text, settings.split_bytes, settings.max_inflated_bytes, settings.delimiter):
             sink.take(block)
@@ -164,24 +166,30 @@ def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Stor
     block = memoryview(data)[begin:].tobytes() + tail
     if has_odd_line(block):
         return SplitResult(split, unsplittable=True)
-    sink = _Sink(settings, split, read_header(first, kind, settings.delimiter), state)
+    sink = Sink(settings, split, read_header(first, kind, settings.delimiter), state)
     sink.skip_lines(0 if before else 1)
     sink.take(Block(block))
     return sink.result(hasher.leaves())
 
 
-class _Sink:
-    """Takes the blocks of one split, writes their rows, and counts."""
+class Sink:
+    """Takes the blocks of one split, writes their rows, and counts.
 
-    def __init__(self, settings: ScanSettings, split: Split, header: Header, state: Store) -> None:
+    ``name`` stands for the split in the names of files, ``scan`` for the scan in those of folders.
+    """
+
+    def __init__(
+        self, settings: ScanSettings, split: Split, header: Header, state: Store, name: str = "", scan: str = ""
+    ) -> None:
         self._settings, self._split, self._header, self._state = settings, split, header, state
+        self._part = name
         self._kind = KINDS[split.delivery.kind]
         self._suite = settings.suites[self._kind.name]
         self._measured: list[Measured] = []
         self._keys: dict[str, list[Keys]] = defaultdict(list)
         self._key_files: list[KeyFile] = []
         self._table_rows = self._malformed = 0
-        self._scan = scan_name(settings, split.delivery)
+        self._scan = scan or scan_name(settings, split.delivery)
         self._blocks = self._lines = self._rows = 0
         self._months: dict[str, list[tuple[LinesFile, date]]] = {}
         self._files: list[LinesFile] = []
@@ -214,7 +222,7 @@ class _Sink:
         self._take_keys(checked.findings.keys)
         self._table_rows += text.num_rows
         self._malformed += len(records.bad) + len(wrong)
-        bad = [*records.bad, *wrong, *_bad_rows(records, rows, checked)]
+        bad = [*records.bad, *wrong, *bad_rows(records, rows, checked)]
         if bad:
             self._write_bad(sorted(bad, key=lambda row: row.line))
         if checked.clean.num_rows:
@@ -254,11 +262,13 @@ class _Sink:
         """Name a file by what it holds: bytes of a range, or a block of the whole read by such steps."""
         split = self._split
         share = f"all-{self._settings.split_bytes:x}" if split.stop is None else f"{split.start:012x}-{split.stop:012x}"
-        return f"{share}-{self._blocks:05d}.parquet"
+        return f"{self._part or share}-{self._blocks:05d}.parquet"
 
     def _write_bad(self, bad: list[BadRow]) -> None:
         table = pa.table(
             {
+                "drop": pa.array([self._split.delivery.key] * len(bad), pa.string()),
+                "run": pa.array([self._settings.run_id] * len(bad), pa.string()),
                 "split": pa.array([self._split.number] * len(bad), pa.int32()),
                 "line": pa.array([self._lines + row.line + 1 for row in bad], pa.int64()),
                 "raw": pa.array([row.raw for row in bad], pa.string()),
@@ -340,7 +350,8 @@ class _Sink:
         )
 
 
-def _bad_rows(records: Records, rows: np.ndarray, checked: Checked) -> list[BadRow]:
+def bad_rows(records: Records, rows: np.ndarray, checked: Checked) -> list[BadRow]:
+    """Give the rows of a block that break a rule."""
     return [
         BadRow(int(records.lines[rows[row]]), records.raw(int(rows[row])), tuple(reasons))
         for row, reasons in checked.reasons.items()

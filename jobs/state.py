@@ -6,6 +6,8 @@
     lines/month=YYYY-MM/drop=<scan>/*.parquet            clean lines, by bucket
     dimensions/<kind>/drop=<scan>/*.parquet              clean dimension rows
     quarantine/<kind>/drop=<scan>/*.parquet              bad rows, raw, with reasons
+    repairs/<hash>.json                                  drops with rows that were repaired
+    docs/                                                data quality pages, unless they are elsewhere
     facts/month=YYYY-MM/<hash>/<mart>.parquet            what a month says, named by what it was made from
     marts/<mart>/<fingerprint>/*.parquet                 mart rows, ready to load
 
@@ -115,6 +117,8 @@ class Manifest(_Value):
     files: tuple[LinesFile, ...] = ()
     """Clean rows of a dimension."""
     quarantine: tuple[str, ...] = ()
+    repaired: tuple[int, ...] = ()
+    """Lines in those files that were repaired since, and are clean rows now."""
     split_lines: tuple[int, ...] = ()
     """Physical lines of each split: they turn a line of a split into a line of the file."""
     reasons: tuple[Reason, ...] = ()
@@ -192,6 +196,10 @@ class Catalog:
         """Give what a scan by these rules found, or else what the last scan by any others did."""
         by_rules = self._manifests.get(delivery, {})
         return by_rules.get(rules) or next(reversed(by_rules.values()), None)
+
+    def judgements(self, delivery: str) -> list[Manifest]:
+        """Give what scans by any rules found."""
+        return list(self._manifests.get(delivery, {}).values())
 
     def forget_all(self) -> None:
         """Forget everything: all drops are scanned again."""

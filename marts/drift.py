@@ -12,6 +12,8 @@ HISTORY = 20
 """Earlier drops of the feed that are looked at."""
 ENOUGH = 5
 """Earlier drops below which nothing can be said."""
+FEW = 5
+"""Rows below which a rule does not drift."""
 _DIGITS = re.compile(r"[0-9]+")
 
 Share = tuple[int, int]
@@ -27,11 +29,11 @@ def drifts(history: Sequence[Share], now: Share) -> bool:
     """Tell whether a share is more than 3 sigma above those of the last drops.
 
     Sigma is their standard deviation, or that of counting alone if it is larger: sqrt(p (1 - p) / n), with p
-    smoothed by one row more of each kind (Laplace), so that one bad row after none is no alarm.
+    smoothed by one row more of each kind (Laplace). A few rows are never an alarm: there are many rules and drops.
     """
     last = [share for share in history if share[0]][-HISTORY:]
     rows, unexpected = now
-    if len(last) < ENOUGH or not rows:
+    if len(last) < ENOUGH or unexpected < FEW:
         return False
     shares = [bad / count for count, bad in last]
     smoothed = (sum(bad for _, bad in last) + 1) / (sum(count for count, _ in last) + 2)

@@ -54,10 +54,12 @@ class Measure:
     """Of the others, rows that break it."""
     samples: tuple[Sample, ...] = ()
     low: Value = None
-    """The least value, in the units of the file; a date as text."""
+    """The least value: text, a date as text, or a number in units of the column's last digit."""
     high: Value = None
     total: int = 0
     """Sum, in units of the column's last digit."""
+    scale: int = 0
+    """Digits after the point of that column."""
     distinct: int = 0
 
 
@@ -221,6 +223,7 @@ def _merge(parts: Sequence[tuple[Measure, int]]) -> Measure:
         low=_fold([made.low for made, _ in parts], least=True),
         high=_fold([made.high for made, _ in parts], least=False),
         total=sum(made.total for made, _ in parts),
+        scale=max(made.scale for made, _ in parts),
         distinct=sum(made.distinct for made, _ in parts),
     )
 
@@ -570,7 +573,7 @@ def _largest(numbers: np.ndarray) -> int:
 
 
 def _fulfils(condition: Mapping[str, Any] | None, frame: Frame) -> Mask:
-    """Tell which rows fulfil a row condition; comparing with nothing is never true."""
+    """Tell which rows fulfil a row condition. Nothing is not equal to a value, and neither above nor below it."""
     assert condition
     if condition["type"] in ("and", "or"):
         join = np.logical_and if condition["type"] == "and" else np.logical_or
@@ -582,7 +585,7 @@ def _fulfils(condition: Mapping[str, Any] | None, frame: Frame) -> Mask:
     operator, value = condition["operator"], condition["parameter"]
     if operator in ("IN", "NOT_IN", "==", "!="):
         inside = _is_in(column, value if isinstance(value, list) else [value])
-        return np.asarray((inside if operator in ("IN", "==") else ~inside) & ~null)
+        return np.asarray(inside & ~null if operator in ("IN", "==") else ~inside | null)
     key = "min_value" if operator in (">", ">=") else "max_value"
     k = {key: value, f"strict_{key[:3]}": operator in (">", "<")}
     text = pa.types.is_string(column.values.type)
@@ -614,7 +617,7 @@ def _measure_whole(rule: Rule, frame: Frame, within: Mask | None) -> Measure:
     if pa.types.is_date32(column.values.type):
         days = [str(_EPOCH + timedelta(days=number)) for number in (low, high)]
         return replace(made, low=days[0], high=days[1])
-    return replace(made, low=low, high=high, total=total)
+    return replace(made, low=low, high=high, total=total, scale=column.scale)
 
 
 def _measure_keys(rule: Rule, frame: Frame, within: Mask | None) -> tuple[Measure, Keys]:
@@ -710,7 +713,7 @@ def _share_holds(rows: int, unexpected: int, mostly: float) -> bool:
     return not rows or (float(rows) - float(unexpected)) / float(rows) >= mostly
 
 
-def observed(rule: Rule, measured: Measured, scale: int = 0) -> Any:
+def observed(rule: Rule, measured: Measured) -> Any:
     """Give the value that a rule about the whole drop looks at; None if there is none."""
     made = measured.of(rule)
     rows = made.rows or 0
@@ -725,17 +728,17 @@ def observed(rule: Rule, measured: Measured, scale: int = 0) -> Any:
     match name:
         case "column_min" | "column_max":
             value = made.low if name == "column_min" else made.high
-            return Decimal(value).scaleb(-scale) if isinstance(value, int) and scale else value
+            return Decimal(value).scaleb(-made.scale) if isinstance(value, int) and made.scale else value
         case "column_sum":
-            return (Decimal(made.total).scaleb(-scale) if scale else made.total) if there else None
+            return Decimal(made.total).scaleb(-made.scale) if made.scale else made.total
         case "column_mean":
-            return float(Decimal(made.total).scaleb(-scale) / there) if there else None
+            return float(Decimal(made.total).scaleb(-made.scale) / there) if there else None
         case "column_unique_value_count":
             return made.distinct
         case "column_proportion_of_unique_values":
-            return made.distinct / there if there else None
+            return made.distinct / there if there else 0
         case "column_proportion_of_non_null_values":
-            return there / rows if rows else None
+            return there / rows if rows else 0
     return None
 
 

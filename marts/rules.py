@@ -110,7 +110,7 @@ class Rule:
         if _TYPES[self.type].mostly:
             kwargs["mostly"] = self.mostly
         if self.condition:
-            kwargs |= {"row_condition": self.condition, "condition_parser": "great_expectations"}
+            kwargs["row_condition"] = self.condition
         return {"type": self.type, "kwargs": kwargs, "severity": self.severity}
 
 
@@ -339,7 +339,7 @@ _TYPES: dict[str, _Type] = {
         "drop", lambda k: f"the columns are, in order, {_list(k['column_list'])}", ("column_list",), condition=False
     ),
     "expect_table_column_count_to_be_between": _Type(
-        "drop", lambda k: f"there are {_range(k, ' columns')}", (), _BOUNDS, condition=False
+        "drop", lambda k: f"there are {_range(k, ' columns')}", (), ("min_value", "max_value"), condition=False
     ),
     "expect_table_column_count_to_equal": _Type(
         "drop", lambda k: f"there are {k['value']} columns", ("value",), condition=False
@@ -360,11 +360,11 @@ _TYPES: dict[str, _Type] = {
 }
 TYPES = tuple(_TYPES)
 TYPE_NAMES: dict[str, tuple[str, ...]] = {
-    "int": ("int", "integer", "INTEGER", "int64", "long"),
+    "int": ("int", "long"),
     "Decimal": ("Decimal",),
     "date": ("date",),
-    "str": ("str", "string", "text", "TEXT", "STRING"),
-    "bool": ("bool", "boolean", "BOOLEAN"),
+    "str": ("str",),
+    "bool": ("bool",),
 }
 """The names by which expect_column_values_to_be_of_type may ask for a type."""
 _NAMES_COLUMNS = ("column", "column_list", "column_A", "column_B")
@@ -600,7 +600,7 @@ class _Reader:
         return self.families[name]
 
     def _check_values(self, name: str, kwargs: Mapping[str, Any]) -> None:
-        if _TYPES[name].optional == _BOUNDS:
+        if "min_value" in _TYPES[name].optional:
             self._check_bounds(name, kwargs)
         for key in ("regex", "regex_list"):
             for pattern in [kwargs[key]] if key == "regex" and key in kwargs else kwargs.get(key, []):

@@ -27,7 +27,7 @@ from marts.measure import SAMPLES, Measure, Measured, observed
 from marts.rules import NOT_NULL, UNIQUE, UNIQUE_TOGETHER, WELL_FORMED, Rule
 
 FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}
-_ANSWERS = "marts_answers"
+ANSWERS = "marts_answers"
 _TYPES = {
     "int": pd.ArrowDtype(pa.int64()),
     "Decimal": pd.ArrowDtype(pa.decimal128(18, 2)),
@@ -46,8 +46,6 @@ class Batch:
     measured: Measured
     types: Mapping[str, str]
     """The Python type of each column of the schema."""
-    scales: Mapping[str, int]
-    """Digits after the point of each column."""
     known: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Lines, and lines without a row, by dimension."""
     found: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -64,7 +62,7 @@ class MergedEngine(PandasExecutionEngine):
         self, metrics_to_resolve: Iterable[Any], metrics: Any = None, runtime_configuration: Any = None
     ) -> dict[Any, Any]:
         data = self.batch_manager.active_batch_data
-        answers = data.dataframe.attrs[_ANSWERS] if data else {}
+        answers = data.dataframe.attrs[ANSWERS] if data else {}
         # What expectations ask for is answered; what those metrics would be computed from is nobody's business.
         return {metric.id: answers.get(metric_name(metric)) for metric in metrics_to_resolve}
 
@@ -118,7 +116,7 @@ def frame_of(rules: Iterable[Rule], batch: Batch) -> pd.DataFrame:
     """Give an empty frame that carries the answer to each metric that the rules need."""
     answers: Answers = {}
     frame = pd.DataFrame({name: pd.Series([], dtype=_TYPES[type_]) for name, type_ in batch.types.items()})
-    frame.attrs[_ANSWERS] = answers
+    frame.attrs[ANSWERS] = answers
     engine = MergedEngine(batch_data_dict={"plan": frame})
     columns = [{"name": name, "type": _TYPES[type_]} for name, type_ in batch.types.items()]
     answers["table.column_types"] = columns
@@ -158,9 +156,7 @@ def _answer(name: str, rule: Rule, batch: Batch, columns: list[dict[str, Any]]) 
     if name == "table.column_types":
         return columns
     if name in _WHOLE or name.startswith("column."):
-        column = rule.kwargs.get("column", "")
-        value = observed(rule, batch.measured, batch.scales.get(column, 0))
-        return _typed(value, batch.types.get(column, ""))
+        return _typed(observed(rule, batch.measured), batch.types.get(rule.kwargs.get("column", ""), ""))
     answer = _OURS.get(name) or _OF_ROWS.get(name.rpartition(".")[2])
     if answer:
         return answer(rule, batch)

@@ -3,23 +3,40 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 import great_expectations as gx
 from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.core.run_identifier import RunIdentifier
-from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
 
-from jobs.adapters.quality.engine import FORMAT, Batch, MergedDatasource, expectation_of, frame_of
+from jobs.adapters.quality.engine import ANSWERS, FORMAT, Batch, MergedDatasource, expectation_of, frame_of
 from jobs.adapters.quality.pages import as_json, page_of
 from marts.errors import Defect
-from marts.rules import Rule, Suite
+from marts.measure import Measured
+from marts.rules import KNOWN, Rule, Suite
+
+Outcome = Literal["passed", "warned", "failed"]
+
+
+@dataclass(frozen=True)
+class About:
+    """What is judged: for the result, and for the reader of its page."""
+
+    run_id: str
+    at: datetime
+    title: str
+    words: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,8 @@ class Judged:
     """The official result of a suite."""
 
     name: str
+    outcome: Outcome
+    """Failed if a critical expectation does not hold, warned if only others do not."""
     findings: tuple[Finding, ...]
     result: str
     """As JSON of Great Expectations."""
@@ -46,30 +65,43 @@ class Judged:
     """As HTML."""
 
 
-def judge(suite: Suite, rules: Iterable[Rule], batch: Batch, run_id: str, at: datetime, title: str) -> Judged:
+def judge(suite: Suite, rules: Iterable[Rule], batch: Batch, run: About) -> Judged:
     """Let Great Expectations judge what was measured."""
     rules = list(rules)
+    return _judged(suite.name, rules, official_result(suite.name, rules, batch, run), run)
+
+
+def official_result(name: str, rules: Iterable[Rule], batch: Batch, run: About) -> ExpectationSuiteValidationResult:
+    """Run a Checkpoint over what was measured; results are in the order of the rules."""
+    rules = list(rules)
     with _quiet():
-        context = _context()
+        context = new_context()
         expectations = [expectation_of(rule, batch.drops) for rule in rules]
         source = context._add_fluent_datasource(datasource=MergedDatasource(name="drops"))  # noqa: SLF001 - the hook
-        batches = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
-        frame = {"dataframe": frame_of(rules, batch)}
-        result = _run(context, suite.name, batches, expectations, frame, run_id, at)
-    return _judged(suite.name, rules, result, title)
+        batches = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
+        return _run(context, name, batches, expectations, {"dataframe": frame_of(rules, batch)}, run)
 
 
-def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], run_id: str, at: datetime, title: str) -> Judged:
+def plan(suite: Suite, types: Mapping[str, str]) -> int:
+    """Ask Great Expectations which metrics a suite needs; give how many. Each must be one that is measured."""
+    known = {rule.kwargs["dimension"]: (0, 0) for rule in suite.rules if rule.type == KNOWN}
+    nothing: dict[str, list[dict[str, Any]]] = {rule.id: [] for rule in suite.rules if rule.level == "mart"}
+    with _quiet():
+        frame = frame_of(suite.rules, Batch(Measured(), types, known, nothing))
+    return len(frame.attrs[ANSWERS])
+
+
+def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], run: About) -> Judged:
     """Let Great Expectations judge the rows of a table, or view, of a MySQL database, by SQL of its own."""
     with _quiet():
-        context = _context()
+        context = new_context()
         expectations = [expectation_of(rule) for rule in suite.rules]
         source = context.data_sources.add_sql(
             "target", connection_string="mysql+mysqlconnector://", kwargs={"creator": connect}
         )
         batches = source.add_table_asset(suite.name, table_name=table).add_batch_definition_whole_table("all")
-        result = _run(context, suite.name, batches, expectations, {}, run_id, at)
-    return _judged(suite.name, list(suite.rules), result, title)
+        result = _run(context, suite.name, batches, expectations, {}, run)
+    return _judged(suite.name, list(suite.rules), result, run)
 
 
 def _run(
@@ -78,15 +110,14 @@ def _run(
     batches: Any,
     expectations: list[Any],
     parameters: dict[str, Any],
-    run_id: str,
-    at: datetime,
+    run: About,
 ) -> ExpectationSuiteValidationResult:
     suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
     validation = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batches, suite=suite))
     checkpoint = context.checkpoints.add(
         gx.Checkpoint(name=name, validation_definitions=[validation], result_format=FORMAT)
     )
-    done = checkpoint.run(batch_parameters=parameters, run_id=RunIdentifier(run_name=run_id, run_time=at))
+    done = checkpoint.run(batch_parameters=parameters, run_id=RunIdentifier(run_name=run.run_id, run_time=run.at))
     (result,) = done.run_results.values()
     assert isinstance(result, ExpectationSuiteValidationResult)
     # In the order of the suite: Great Expectations groups by column.
@@ -95,9 +126,12 @@ def _run(
     return result
 
 
-def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResult, title: str) -> Judged:
+def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResult, run: About) -> Judged:
     findings = tuple(_finding(rule, one) for rule, one in zip(rules, result.results, strict=True))
-    return Judged(name, findings, as_json(result), page_of(result, title, ".."))
+    broken = {finding.rule.severity for finding in findings if not finding.success}
+    outcome: Outcome = "failed" if "critical" in broken else "warned" if broken else "passed"
+    page = page_of(result, title=run.title, about=run.words, outcome=outcome, root="../..")
+    return Judged(name, outcome, findings, as_json(result), page)
 
 
 def _finding(rule: Rule, one: Any) -> Finding:
@@ -120,11 +154,11 @@ def _exceptions(info: dict[str, Any]) -> Iterable[str]:
             yield from _exceptions(inner)
 
 
-def _context() -> Any:
+def new_context() -> Any:
     """Give a context that reads nothing from a disk, and writes nothing to it."""
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context
+    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    config = DataContextConfig(store_backend_defaults=stores, progress_bars=ProgressBarsConfig(globally=False))
+    return gx.get_context(mode="ephemeral", project_config=config)
 
 
 @contextmanager

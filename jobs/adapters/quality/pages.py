@@ -22,18 +22,30 @@ _ESCAPED = ("partial_unexpected_list", "partial_unexpected_counts", "observed_va
 class SafePageView(DefaultJinjaPageView):
     """Great Expectations' page with our frame around it."""
 
+    _template = "gx/page.j2"
+
     def __init__(self) -> None:
         super().__init__()
-        self.env.loader = ChoiceLoader([PackageLoader("jobs", "templates/gx"), self.env.loader])
+        self.env.loader = ChoiceLoader([PackageLoader("jobs"), self.env.loader])
         numbers = itertools.count(1)
         # Equal results give equal pages: Great Expectations would draw random ids.
         self.env.filters["generate_html_element_uuid"] = lambda prefix="": f"{prefix}{next(numbers)}"
 
 
-def page_of(result: ExpectationSuiteValidationResult, title: str, root: str) -> str:
-    """Render the page of a validation result. ``root`` leads to the folder of the index."""
-    document = ValidationResultsPageRenderer(run_info_at_end=True).render(_escaped(result))
-    shown: str = SafePageView().render(document, title=title, root=root)
+class _Renderer(ValidationResultsPageRenderer):
+    """Great Expectations' renderer without its header, which links to pages that we do not write."""
+
+    @classmethod
+    def _render_validation_header(cls, validation_results: ExpectationSuiteValidationResult) -> Any:
+        header = super()._render_validation_header(validation_results)
+        header.subheader = None
+        return header
+
+
+def page_of(result: ExpectationSuiteValidationResult, **frame: str) -> str:
+    """Render the page of a validation result. ``frame``: title, about, outcome, and root, the way to the index."""
+    document = _Renderer(run_info_at_end=True).render(_escaped(result))
+    shown: str = SafePageView().render(document, **frame)
     return shown
 
 
@@ -48,6 +60,8 @@ def _escaped(result: ExpectationSuiteValidationResult) -> ExpectationSuiteValida
 def _escape(value: Any) -> Any:
     if isinstance(value, str):
         return html.escape(value)
+    if isinstance(value, dict) and isinstance(value.get("value"), tuple):
+        value = {**value, "value": ", ".join(map(str, value["value"]))}
     if isinstance(value, dict):
         return {_escape(key): _escape(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,0 +1,183 @@
+"""Rows in quarantine for people: list, show, export, replay, and accept a drop that is held."""
+
+import csv
+import difflib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.ledger import Decision, Warehouse
+from jobs.now import Now
+from jobs.plan import PlannedDrop
+from jobs.repair import BadLine, header_of, judge_lines, rows_in_quarantine
+from jobs.state import Manifest
+from marts.errors import DataError, UsageError
+from marts.masking import mask_line
+from marts.schema import KINDS
+
+LINE, REASONS, RAW = "quarantine_line", "quarantine_reasons", "quarantine_raw"
+"""Columns that an export has before those of the drop; a repaired file needs the first."""
+_BIGGEST_FIELD = 1 << 22
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What became of rows that were judged again."""
+
+    clean: tuple[int, ...]
+    """Lines that the next build counts."""
+    wrong: dict[int, list[str]]
+    """Lines that stay in quarantine, and why."""
+
+
+def with_rows(now: Now) -> list[PlannedDrop]:
+    """Give the drops that have rows in quarantine, or are held; those with most rows first."""
+    there = [d for d in now.plan.drops if d.manifest and not d.duplicate_of and (d.manifest.quarantined or d.held)]
+    return sorted(there, key=lambda drop: (-_manifest(drop).quarantined, drop.delivery.key))
+
+
+def find(now: Now, name: str) -> PlannedDrop:
+    """Find a drop by its key, or the end of it. Raises UsageError that names the nearest."""
+    drops = {drop.delivery.key: drop for drop in now.plan.drops}
+    found = [drops[name]] if name in drops else [drop for key, drop in drops.items() if key.endswith(f"/{name}")]
+    if len(found) == 1:
+        return found[0]
+    near = difflib.get_close_matches(name, drops, 3, 0.4) if not found else [drop.delivery.key for drop in found][:5]
+    what = "names several drops" if found else "there is no such drop"
+    raise UsageError(what, name, f"did you mean {', '.join(near)}?" if near else "`marts quarantine list` shows them")
+
+
+def rows_of(now: Now, drop: PlannedDrop) -> list[BadLine]:
+    """Give the rows of a drop that are in quarantine."""
+    return rows_in_quarantine(now.state, _readable(drop))
+
+
+def shown(now: Now, drop: PlannedDrop, row: BadLine) -> str:
+    """Show a row as it stands, with personal data masked."""
+    manifest = _readable(drop)
+    return mask_line(KINDS[manifest.delivery.kind], manifest.measured.columns, row.raw, now.settings.delimiter)
+
+
+def export(now: Now, drop: PlannedDrop) -> str:
+    """Write the rows of a drop as CSV to repair: their line, the reasons, the raw text, then the drop's own columns."""
+    manifest, delimiter = _readable(drop), now.settings.delimiter
+    names = manifest.measured.columns
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow([LINE, REASONS, RAW, *names])
+    for row in rows_of(now, drop):
+        fields = _fields(row.raw, delimiter)
+        # A row of the wrong width has nothing in its columns: which field is which, only people can tell.
+        fields = fields if len(fields) == len(names) else [""] * len(names)
+        writer.writerow([row.line, "; ".join(row.reasons), row.raw, *fields])
+    return text.getvalue()
+
+
+def replay(now: Now, drop: PlannedDrop, repaired: str | None) -> tuple[Replay, dict[int, str]]:
+    """Judge rows of a drop again: those of a repaired export, or as they are by today's rules.
+
+    Gives what became of them, and the new text of those that are clean.
+    """
+    manifest = _readable(drop)
+    quarantined = {row.line: row.raw for row in rows_of(now, drop)}
+    texts = quarantined if repaired is None else _read_repaired(now, manifest, repaired, quarantined)
+    clean, wrong = judge_lines(now.settings, manifest, texts)
+    return Replay(tuple(clean), dict(sorted(wrong.items()))), {line: texts[line] for line in clean}
+
+
+def decide(
+    warehouse: Warehouse,
+    drop: PlannedDrop,
+    action: str,
+    who: str,
+    why: str,
+    at: str,
+    detail: dict[int, str] | None = None,
+) -> Decision:
+    """Remember a decision about a drop; the next build follows it."""
+    delivery = drop.delivery
+    decision = Decision(
+        decision_id=f"{at}-{delivery.id[:8]}",
+        decided_at=at,
+        who=who,
+        action=action,
+        kind=delivery.kind,
+        object_key=delivery.key,
+        delivery_id=delivery.id,
+        why=why,
+        detail=json.dumps({str(line): text for line, text in (detail or {}).items()}, ensure_ascii=False),
+    )
+    warehouse.decide(decision)
+    return decision
+
+
+def require_held(drop: PlannedDrop) -> None:
+    """Raise UsageError for a drop that cannot be released."""
+    key = drop.delivery.key
+    if drop.rejected:
+        raise UsageError(f"it cannot be read: {drop.rejected}", key, "nothing of it can be used; deliver it again")
+    if not drop.held:
+        raise UsageError("it is not held", key, "`marts quarantine list` says which drops are")
+
+
+def _read_repaired(now: Now, manifest: Manifest, text: str, quarantined: dict[int, str]) -> dict[int, str]:
+    """Read a repaired export: the new text of each row, by its line."""
+    delimiter = now.settings.delimiter
+    csv.field_size_limit(_BIGGEST_FIELD)
+    rows = list(csv.reader(io.StringIO(text.removeprefix("\ufeff")), delimiter=delimiter))
+    names = [name.strip().lower() for name in rows[0]] if rows else []
+    header = header_of(manifest, delimiter)
+    missing = [name for name in (LINE, *header.names) if name not in names]
+    if missing:
+        hint = "start from `marts quarantine export`, and keep its columns"
+        raise DataError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", "repaired file", hint)
+    found: dict[int, str] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if not any(row):
+            continue
+        where = f"repaired file, row {number}"
+        if len(row) != len(names):
+            raise DataError(f"it has {len(row)} fields, not {len(names)}", where)
+        values = dict(zip(names, row, strict=True))
+        line = _line(values[LINE], where)
+        if line not in quarantined:
+            raise DataError(
+                f"line {line} of the drop is not in quarantine", where, "`marts quarantine show` lists them"
+            )
+        if line in found:
+            raise DataError(f"line {line} is there twice", where)
+        found[line] = _as_row([values[name] for name in header.names], delimiter)
+    return found
+
+
+def _line(text: str, where: str) -> int:
+    if not text.strip().isdecimal():
+        raise DataError(f"{LINE} is {text!r}, not a line number", where)
+    return int(text)
+
+
+def _as_row(values: Sequence[str], delimiter: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="").writerow(values)
+    return text.getvalue()
+
+
+def _fields(raw: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([raw], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _readable(drop: PlannedDrop) -> Manifest:
+    if drop.manifest is None:
+        raise UsageError("it was not read yet", drop.delivery.key, "run marts build first")
+    if drop.rejected:
+        raise UsageError(f"it cannot be read: {drop.rejected}", drop.delivery.key, "deliver it again")
+    return drop.manifest
+
+
+def _manifest(drop: PlannedDrop) -> Any:
+    return drop.manifest

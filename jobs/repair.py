@@ -1,0 +1,190 @@
+"""Rows of a drop that are in quarantine, and those that somebody has repaired: they take their drop's place again."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jobs.adapters.objects import Store
+from jobs.ledger import Decision
+from jobs.read import Block
+from jobs.scan import merge_months
+from jobs.scan_task import ScanSettings, Sink, Split, SplitResult, bad_rows
+from jobs.state import Catalog, Manifest, Reason, name_of, read_parquet
+from marts.checks import check_rows
+from marts.errors import UsageError
+from marts.masking import mask_line
+from marts.records import Header, find_records, read_columns, read_header
+from marts.rules import Rule
+from marts.schema import KINDS
+
+_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A row in quarantine."""
+
+    line: int
+    """In the file, counted from 1, header included."""
+    raw: str
+    reasons: tuple[str, ...]
+    """Each broken rule in words, and the value that broke it, masked."""
+    run: str
+
+
+def rows_in_quarantine(store: Store, manifest: Manifest) -> list[BadLine]:
+    """Give the rows of a drop that are in quarantine now, in the order of the file."""
+    before = np.cumsum([0, *manifest.split_lines]).tolist()
+    found = []
+    for path in manifest.quarantine:
+        for row in read_parquet(store, path).to_pylist():
+            found.append(
+                BadLine(row["line"] + before[row["split"]], row["raw"], tuple(row["reasons"]), row.get("run", ""))
+            )
+    gone = set(manifest.repaired)
+    return sorted((row for row in found if row.line not in gone), key=lambda row: row.line)
+
+
+def header_of(manifest: Manifest, delimiter: str) -> Header:
+    """Give the columns of a drop, in its own order. Raises UsageError if an earlier version has read it."""
+    if not manifest.measured.columns:
+        hint = "marts build --rescan reads it again"
+        raise UsageError("it was read by an earlier version of Martwright", manifest.delivery.key, hint)
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerow(manifest.measured.columns)
+    return read_header(text.getvalue().encode(), KINDS[manifest.delivery.kind], delimiter)
+
+
+def judge_lines(
+    settings: ScanSettings, manifest: Manifest, texts: Mapping[int, str]
+) -> tuple[list[int], dict[int, list[str]]]:
+    """Judge new text of lines by today's rules: the lines that are clean, and the reasons of the others."""
+    kind, delimiter = KINDS[manifest.delivery.kind], settings.delimiter
+    header, suite = header_of(manifest, delimiter), settings.suites[kind.name]
+    wrong: dict[int, list[str]] = {}
+    there: list[int] = []
+    for line, text in texts.items():
+        records = find_records(text.encode("utf-8", "surrogatepass") + b"\n", delimiter)
+        if records.bad or len(records.starts) != 1:
+            wrong[line] = [reason for row in records.bad for reason, _ in row.reasons] or ["is not one row"]
+        else:
+            there.append(line)
+    if not there:
+        return [], wrong
+    records = find_records(_joined(texts[line] for line in there), delimiter)
+    table, rows, misfits = read_columns(records, header, delimiter)
+    checked = check_rows(kind, header, table, settings.policy, suite)
+    at = {int(start): line for start, line in zip(records.lines, there, strict=True)}
+    for bad in (*misfits, *bad_rows(records, rows, checked)):
+        wrong[at[bad.line]] = [f"{rule}: {value}" if value else rule for rule, value in bad.reasons]
+    return [line for line in there if line not in wrong], wrong
+
+
+def repairs_of(decisions: Iterable[Decision]) -> dict[str, dict[int, str]]:
+    """Give the new text of lines, by delivery; a later repair of a line wins."""
+    found: dict[str, dict[int, str]] = {}
+    for decision in decisions:
+        if decision.action == "repair":
+            lines = {int(line): text for line, text in json.loads(decision.detail).items()}
+            found.setdefault(decision.delivery_id, {}).update(lines)
+    return found
+
+
+def repaired_drops(
+    catalog: Catalog, repairs: Mapping[str, Mapping[int, str]], settings: ScanSettings, store: Store
+) -> dict[str, Manifest]:
+    """Give the manifests of repaired drops, by the scan that they are made from."""
+    made = {}
+    for delivery, texts in sorted(repairs.items()):
+        for manifest in catalog.judgements(delivery):
+            if not manifest.rejected:
+                made[manifest.scan] = _repaired(manifest, texts, settings, store)
+    return made
+
+
+def _repaired(manifest: Manifest, texts: Mapping[int, str], settings: ScanSettings, store: Store) -> Manifest:
+    """Write the rows that were repaired as clean rows of their drop. Writing again gives the same files."""
+    rules = settings.rules(manifest.delivery.kind)
+    key = f"repairs/{name_of(manifest.scan, sorted(texts.items()), rules)}.json"
+    if any(version.key == key for version in store.versions(key)):
+        saved = Manifest.model_validate_json(store.get(key))
+        if all(store.versions(path) for path in set(saved.paths) - set(manifest.paths)):
+            return saved
+    quarantined = rows_in_quarantine(store, manifest)
+    mine = {row.line: texts[row.line] for row in quarantined if row.line in texts}
+    clean, _ = judge_lines(settings, manifest, mine)
+    made = manifest
+    if clean:
+        split = Split(manifest.delivery, 0)
+        header = header_of(manifest, settings.delimiter)
+        name = f"repair-{name_of(sorted(texts.items()), rules)}"
+        # Beside the other files of the drop, although today's rules may have another name than those of its scan.
+        sink = Sink(settings, split, header, store, name, manifest.scan)
+        sink.take(Block(_joined(mine[line] for line in clean)))
+        made = _merged(manifest, sink.result(()), clean, quarantined, settings)
+    store.put(key, made.model_dump_json(exclude_defaults=True).encode())
+    return made
+
+
+def _merged(
+    manifest: Manifest,
+    result: SplitResult,
+    clean: Sequence[int],
+    quarantined: Sequence[BadLine],
+    settings: ScanSettings,
+) -> Manifest:
+    """Put repaired rows into the place of those that are in quarantine."""
+    gone = set(clean)
+    left = [row for row in quarantined if row.line not in gone]
+    kind = manifest.delivery.kind
+    fewer = Counter(rule.id for row in quarantined if row.line in gone for rule in _broken_by(row, settings, kind))
+    rules = {
+        name: replace(made, unexpected=max(0, made.unexpected - fewer[name]))
+        for name, made in manifest.measured.rules.items()
+    }
+    return manifest.model_copy(
+        update={
+            "months": merge_months([manifest.months, result.months]),
+            "files": (*manifest.files, *result.files),
+            "quarantined": len(left),
+            "repaired": tuple(sorted({*manifest.repaired, *gone})),
+            "reasons": _reasons(left, manifest, settings),
+            "measured": replace(manifest.measured, rules=rules),
+        }
+    )
+
+
+def _broken_by(row: BadLine, settings: ScanSettings, kind: str) -> list[Rule]:
+    said = {reason.split(": ", 1)[0] for reason in row.reasons} | set(row.reasons)
+    return [rule for rule in settings.suites[kind].rules if rule.quarantines and rule.broken in said]
+
+
+def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings) -> tuple[Reason, ...]:
+    """Count the broken rules of rows anew, most frequent first."""
+    counted: Counter[str] = Counter()
+    first: dict[str, tuple[str, BadLine]] = {}
+    for row in rows:
+        for reason in row.reasons:
+            rule, _, value = reason.partition(": ")
+            counted[rule] += 1
+            first.setdefault(rule, (value, row))
+    kind, names = KINDS[manifest.delivery.kind], manifest.measured.columns
+    return tuple(
+        Reason(
+            rule=rule,
+            rows=count,
+            example=first[rule][0],
+            line=first[rule][1].line,
+            raw=mask_line(kind, names, first[rule][1].raw, settings.delimiter)[:_SHOWN],
+        )
+        for rule, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    )
+
+
+def _joined(texts: Iterable[str]) -> bytes:
+    return "".join(f"{text}\n" for text in texts).encode("utf-8", "surrogatepass")
