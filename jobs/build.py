@@ -129,7 +129,7 @@ def build(run: Run) -> RunReport:
 
 def _write_site(run: Run) -> None:
     """Write the pages in front of the data docs."""
-    if "docs" in run.found:
+    if run.found.get("quality"):
         runs = [RunReport.model_validate_json(record.report) for record in run.warehouse.runs(RUNS)]
         write_site(open_store(run.settings.docs_uri, run.settings.s3), runs, run.warehouse.quality(_EARLIER))
 
@@ -180,7 +180,7 @@ def _pages(run: Run) -> quality.Pages:
 
 def _judge_drops(run: Run, verdicts: Verdicts, scanned: set[str], marts: Sequence[MartRows]) -> list[QualityRecord]:
     """Let Great Expectations judge the drops that this run brings. Gives what the database keeps of them."""
-    drops = quality.brought(verdicts, scanned)
+    drops = quality.brought(verdicts, scanned) if run.settings.quality.judge else {}
     if not drops:
         return []
     lines = verdicts.counts.counted
@@ -196,7 +196,7 @@ def _judge_drops(run: Run, verdicts: Verdicts, scanned: set[str], marts: Sequenc
 def _judge_marts(run: Run, staged: Sequence[Staged], rows: Sequence[MartRows], live: Mapping[str, Generation]) -> None:
     """Judge the marts before anybody sees them. Raises DataError if a critical expectation is broken."""
     found = []
-    for item, made in zip(staged, rows, strict=True):
+    for item, made in zip(staged, rows, strict=True) if run.settings.quality.judge else ():
         before = live[made.mart].row_count if made.mart in live else 0
         with run.step("judge"):
             found.append(
@@ -214,7 +214,7 @@ def _judge_marts(run: Run, staged: Sequence[Staged], rows: Sequence[MartRows], l
 
 def _tell(run: Run, found: Sequence[QualityReport], unusual: Sequence[str]) -> None:
     """Add to the report what was judged."""
-    run.found["docs"] = run.settings.docs_uri
+    run.found["docs"] = run.settings.docs_uri if run.settings.quality.judge else ""
     run.found["quality"] = (*run.found.get("quality", ()), *found)
     said = [
         f"{one.name}: {rule.rule} ({_share(rule)})"
@@ -259,7 +259,8 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
             break
         scanned |= {drop.delivery.id for drop in plan.to_scan}
         run.ready(plan.to_scan)
-        quality.preload()
+        if run.settings.quality.judge:
+            quality.preload()
         splits = plan_splits(plan.to_scan, run.scan_settings.split_bytes)
         with run.step("scan", sum(map(len, splits.values()))):
             scan_drops(run.runner, run.scan_settings, splits, catalog, run.progress.advance)

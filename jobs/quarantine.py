@@ -125,8 +125,11 @@ def require_held(drop: PlannedDrop) -> None:
 def _read_repaired(now: Now, manifest: Manifest, text: str, quarantined: dict[int, str]) -> dict[int, str]:
     """Read a repaired export: the new text of each row, by its line."""
     delimiter = now.settings.delimiter
-    csv.field_size_limit(_BIGGEST_FIELD)
-    rows = list(csv.reader(io.StringIO(text.removeprefix("\ufeff")), delimiter=delimiter))
+    before = csv.field_size_limit(_BIGGEST_FIELD)
+    try:
+        rows = list(csv.reader(io.StringIO(text.removeprefix("\ufeff")), delimiter=delimiter))
+    finally:
+        csv.field_size_limit(before)
     names = [name.strip().lower() for name in rows[0]] if rows else []
     header = header_of(manifest, delimiter)
     missing = [name for name in (LINE, *header.names) if name not in names]

@@ -91,6 +91,12 @@ class Dimensions(_Part):
         return value
 
 
+class Quality(_Part):
+    """What Great Expectations does. Rules about rows and drops hold in any case."""
+
+    judge: bool = Field(True, description="let it judge drops and staged marts, and write pages")
+
+
 class RaySettings(_Part):
     """Where tasks run."""
 
@@ -124,6 +130,7 @@ class Settings(BaseSettings):
     mysql: MySQL = MySQL()
     csv: Csv = Csv()
     limits: Limits = Limits()
+    quality: Quality = Quality()
     dimensions: Dimensions = Dimensions()
     ray: RaySettings = RaySettings()
 

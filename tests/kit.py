@@ -9,11 +9,15 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner, Result
+
 from jobs.build import Run, build
+from jobs.cli import app
 from jobs.ledger import Warehouse
 from jobs.publish import open_warehouse
 from jobs.report import RunReport
 from jobs.settings import Settings, load
+from marts.errors import MartsError
 from marts.policy import Policy
 from marts.schema import MARTS
 
@@ -78,6 +82,8 @@ class Place:
     runner: Any = field(default_factory=Inline)
     as_of: date = AS_OF
     settings: dict[str, Any] = field(default_factory=dict)
+    judge: bool = False
+    """Let Great Expectations judge: a second per build, for the tests that are about it."""
     runs: int = 0
     stamp: datetime = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -107,9 +113,8 @@ class Place:
 
     def configured(self) -> Settings:
         target = self.target or f"duckdb://{self.folder / 'marts.duckdb'}"
-        return load(
-            None, {"source": str(self.source), "target": target, "state": str(self.folder / "state"), **self.settings}
-        )
+        places = {"source": str(self.source), "target": target, "state": str(self.folder / "state")}
+        return load(None, {**places, "quality": {"judge": self.judge}, **self.settings})
 
     def warehouse(self, read_only: bool = False) -> Warehouse:
         settings = self.configured()
@@ -196,3 +201,14 @@ def shown(rows: list[tuple[Any, ...]], columns: list[str], wanted: list[str]) ->
         for row in rows
     ]
     return [{name: row[name] for name in wanted} for row in text]
+
+
+def marts(*arguments: str, code: int | None = 0) -> Result:
+    """Run a command in this process, on the cluster of the tests."""
+    result = CliRunner().invoke(app, list(arguments))
+    if isinstance(result.exception, MartsError):
+        result.exit_code = result.exception.exit_code
+    elif result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert code is None or result.exit_code == code, result.output
+    return result

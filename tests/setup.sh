@@ -1,17 +1,26 @@
 #!/usr/bin/env bash
-# Make sure that a MariaDB server is there for the tests: they start a private one, with its own data folder.
+# Make sure that a MariaDB server and a Chromium browser are there for the tests: they start private ones.
 set -eu
-for folder in "" /usr/sbin/ /usr/local/sbin/ /usr/libexec/; do
-    if command -v "${folder}mariadbd" >/dev/null 2>&1; then exit 0; fi
-done
-message="mariadbd is missing. Install it (Debian, Ubuntu: apt-get install mariadb-server; Fedora: dnf install mariadb-server; macOS: brew install mariadb), then run make test again."
+have() {
+    for folder in "" /usr/sbin/ /usr/local/sbin/ /usr/libexec/; do
+        if command -v "${folder}$1" >/dev/null 2>&1; then return 0; fi
+    done
+    return 1
+}
+packages=""
+have mariadbd || packages="$packages mariadb-server"
+{ have chromium || have chromium-browser || have google-chrome; } || packages="$packages chromium"
+have chromedriver || packages="$packages chromium-driver"
+[ -n "$packages" ] || exit 0
+message="Missing:$packages. Install them (Debian: apt-get install$packages; Fedora: dnf install mariadb-server chromium chromedriver; macOS: brew install mariadb chromedriver and Chrome), then run make test again."
 if ! command -v apt-get >/dev/null 2>&1; then echo "$message" >&2; exit 1; fi
 if [ "$(id -u)" = 0 ]; then as_root=""; elif sudo -n true 2>/dev/null; then as_root="sudo -n"; else echo "$message" >&2; exit 1; fi
-echo "installing mariadb-server from the system's packages" >&2
+echo "installing$packages from the system's packages" >&2
 export DEBIAN_FRONTEND=noninteractive
 # No service is started: the tests run their own server.
 printf '#!/bin/sh\nexit 101\n' | $as_root tee /usr/sbin/policy-rc.d >/dev/null
 $as_root chmod 755 /usr/sbin/policy-rc.d
 trap '$as_root rm -f /usr/sbin/policy-rc.d' EXIT
 $as_root apt-get update -qq
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mariadb-server >/dev/null
+# shellcheck disable=SC2086
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null

@@ -9,25 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import GOLDEN, Place
-from typer.testing import CliRunner, Result
+from kit import GOLDEN, Place, marts
 
 from jobs.cli import app
-from marts.errors import MartsError
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
-
-
-def marts(*arguments: str, code: int | None = 0) -> Result:
-    """Run a command in this process, on the cluster of the tests."""
-    result = CliRunner().invoke(app, list(arguments))
-    if isinstance(result.exception, MartsError):
-        result.exit_code = result.exception.exit_code
-    elif result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert code is None or result.exit_code == code, result.output
-    return result
 
 
 def outside(*arguments: str, environment: dict[str, str] | None = None, cwd: Path | None = None) -> Any:
@@ -240,9 +227,11 @@ def test_help_imports_no_heavy_library() -> None:
 
 def test_every_command_is_documented() -> None:
     readme = (ROOT / "README.md").read_text()
-    for command in app.registered_commands:
-        assert command.callback
-        assert f"marts {command.name or command.callback.__name__}" in readme
+    groups = [(f"{group.name} ", group.typer_instance) for group in app.registered_groups]
+    for prefix, typer in [("", app), *groups]:
+        for command in typer.registered_commands:  # type: ignore[union-attr]
+            assert command.callback
+            assert f"marts {prefix}{command.name or command.callback.__name__}" in readme
 
 
 def test_the_module_is_the_command(place: Place, flags: list[str]) -> None:

@@ -1,5 +1,6 @@
 """From a real S3 server into a real MariaDB: the same marts as everywhere, loaded in bulk, live at once."""
 
+import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,9 @@ from servers import MariaDB, S3Server
 from jobs.adapters.objects import open_store
 from jobs.adapters.warehouse_mysql import MySQLWarehouse
 from jobs.generate import generate
+from jobs.ledger import Decision
 from jobs.settings import S3, MySQL
+from jobs.suites import read_file
 from marts.errors import ObjectChanged, ServiceError, TryLater, UsageError
 from marts.policy import Policy
 from marts.schema import CUSTOMERS_MART, MARTS
@@ -268,3 +271,73 @@ def test_a_missing_bucket_is_named(s3_server: S3Server) -> None:
     store = open_store("s3://no-such-bucket/x", S3(**s3_server.settings))
     with pytest.raises(ServiceError, match="no bucket 'no-such-bucket'"):
         store.versions("sales")
+
+
+def own_mart_rule(place: Place, name: str, **entry: Any) -> None:
+    folder = place.folder / "suites"
+    folder.mkdir(exist_ok=True)
+    data, _ = read_file(name, None)
+    data["expectations"].append(entry)
+    (folder / f"{name}.json").write_text(json.dumps(data))
+    place.settings["expectations"] = str(folder)
+
+
+def test_great_expectations_judges_the_staged_marts_by_sql(in_s3: Place) -> None:
+    in_s3.judge = True
+    found = {one.name: one for one in in_s3.build().quality}
+    names = ("sales", "customers", "stores", "sales_team", "customers_data_mart", "sales_team_data_mart")
+    passed: tuple[str, tuple[Any, ...]] = ("passed", ())
+    assert {name: (one.outcome, one.broken) for name, one in found.items()} == dict.fromkeys(names, passed)
+    assert found["customers_data_mart"].rules == 11
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"type": "expect_column_max_to_be_between", "kwargs": {"column": "purchase_frequency", "max_value": 1}},
+        {
+            "type": "unexpected_rows_expectation",
+            "kwargs": {"unexpected_rows_query": "SELECT customer_id FROM {batch} WHERE purchase_frequency > 1"},
+        },
+        {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "full_name", "regex": "^[0-9]+$"}},
+    ],
+)
+def test_a_staged_mart_that_breaks_a_critical_rule_stops_the_publish(
+    in_s3: Place, database: str, entry: dict[str, Any]
+) -> None:
+    in_s3.judge = True
+    in_s3.build()
+    before = in_s3.marts()
+    own_mart_rule(in_s3, "customers_data_mart", **entry)
+    in_s3.policy = in_s3.policy.model_copy(update={"inactive_after_days": 1})
+    report = in_s3.build()
+    assert report.error
+    assert (report.exit_code, report.error.where) == (65, "customers_data_mart")
+    assert in_s3.marts() == before
+    in_s3.settings.pop("expectations")
+    assert in_s3.build().outcome == "published"
+    warehouse = in_s3.warehouse()
+    assert not warehouse.execute("SHOW TABLES LIKE '%staged'")
+    warehouse.close()
+
+
+def test_pages_in_a_bucket_are_pages_for_a_browser(in_s3: Place, s3_server: S3Server, bucket: str) -> None:
+    in_s3.judge = True
+    in_s3.settings["docs"] = f"s3://{bucket}/site"
+    report = in_s3.build()
+    for key in ("index.html", "trends.html", *(one.page for one in report.quality)):
+        found = s3_server.client().get_object(Bucket=bucket, Key=f"site/{key}")
+        assert found["ContentType"] == "text/html"
+        assert b"<!DOCTYPE html>" in found["Body"].read()
+
+
+def test_decisions_and_what_was_measured_are_kept_in_mariadb(in_s3: Place) -> None:
+    in_s3.judge = True
+    in_s3.build()
+    warehouse = in_s3.warehouse()
+    kept = {record.object_key: record.row_count for record in warehouse.quality(100)}
+    assert kept["sales/golden.csv"] == 13
+    decision = Decision("1", "2024-01-01", "Zoë", "accept", "sales", "sales/x.csv", "id", "weil", "{}")
+    warehouse.decide(decision)
+    assert warehouse.decisions() == [decision]
+    warehouse.close()

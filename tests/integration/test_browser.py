@@ -1,0 +1,116 @@
+"""The data quality pages in a real browser: no script, no request to anywhere, hostile values stay text."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit import CUSTOMERS, Place, line, sales
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+ATTACK = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
+RUN = "runs/run-1"
+PAGES = ("index.html", "trends.html", *(f"{RUN}/{name}.html" for name in ("sales", "customers", "customers_data_mart")))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = Place(tmp_path_factory.mktemp("site"), judge=True)
+    place.put_dimensions()
+    suite = place.folder / "suites"
+    suite.mkdir()
+    only = {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "product_name", "value_set": ["tea"]}}
+    (suite / "sales.json").write_text(json.dumps({"expectations": [{**only, "severity": "warning"}]}))
+    place.settings["expectations"] = str(suite)
+    place.put("customers/new.csv", CUSTOMERS + f'5,"{ATTACK}",Quist,,,zoe@example.com,\n')
+    place.put("sales/<b>a.csv", sales(*(line(f"A{n}") for n in range(99)), line("A99", product=ATTACK)))
+    place.put("sales/held.csv", sales(line("H1"), line("H2", total=ATTACK)))
+    place.build()
+    return place.folder / "state/docs"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = next(
+        path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))
+    )
+    quiet = "no-first-run disable-background-networking disable-component-update disable-sync disable-quic"
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", *quiet.split()):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+def requests(browser: Any) -> list[str]:
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_asks_for_nothing_runs_nothing_and_says_no_error(browser: Any, site: Path, page: str) -> None:
+    requests(browser)
+    browser.get((site / page).as_uri())
+    assert requests(browser) == [(site / page).as_uri()]
+    assert browser.get_log("browser") == []
+    assert browser.find_elements(By.TAG_NAME, "script") == []
+    assert browser.title != "owned"
+
+
+def test_hostile_values_are_read_as_they_are_written(browser: Any, site: Path) -> None:
+    browser.get((site / "runs/run-1/sales.html").as_uri())
+    assert ATTACK[:60] in browser.find_element(By.TAG_NAME, "main").text
+    browser.get((site / "index.html").as_uri())
+    assert "held sales/held.csv: 1 of 2 rows are bad" in browser.find_element(By.TAG_NAME, "main").text
+
+
+def test_the_index_leads_to_each_page_and_back(browser: Any, site: Path) -> None:
+    browser.get((site / "index.html").as_uri())
+    names = [link.text for link in browser.find_elements(By.CSS_SELECTOR, "td a")]
+    assert names[:2] == ["sales", "customers"]
+    for name in names:
+        browser.find_element(By.LINK_TEXT, name).click()
+        assert browser.find_element(By.TAG_NAME, "h1").text == name
+        browser.find_element(By.LINK_TEXT, "Data quality").click()
+    browser.find_element(By.LINK_TEXT, "Trends").click()
+    assert browser.find_element(By.TAG_NAME, "h1").text == "Trends"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_fits_a_phone(browser: Any, site: Path, page: str) -> None:
+    metrics = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        browser.get((site / page).as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_both_schemes(browser: Any, site: Path, scheme: str) -> None:
+    features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
+    browser.get((site / "index.html").as_uri())
+    for selector in ("p", ".passed", ".failed", ".warned", "td a", ".dim"):
+        element = browser.find_element(By.CSS_SELECTOR, selector)
+        ink = element.value_of_css_property("color")
+        paper = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+        assert contrast(ink, paper) >= 4.5, (selector, ink, paper)
+
+
+def contrast(ink: str, paper: str) -> float:
+    """Give the contrast of two colours (WCAG 2.2, 1.4.3)."""
+    light, dark = sorted((luminance(ink), luminance(paper)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(part) / 255 for part in colour[colour.index("(") + 1 :].rstrip(")").split(",")[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

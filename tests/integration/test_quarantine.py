@@ -1,0 +1,247 @@
+"""Rows in quarantine are never lost: they can be looked at, repaired, put back, and a held drop can be released."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit import CUSTOMERS, Place, line, marts, sales
+
+from jobs.report import RunReport
+
+BROKEN = [line("B1", total="1.00"), line("B2", day="tomorrow"), line("B3", price="-1.00"), "B4,1,121"]
+WHAT = "2024-01-10,1,10.00,1,10.00"
+
+
+@pytest.fixture
+def fed(place: Place) -> Place:
+    place.put_dimensions()
+    place.put("sales/day.csv", sales(*(line(f"A{n}") for n in range(400)), *BROKEN))
+    return place
+
+
+def flags(place: Place) -> list[str]:
+    settings = place.configured()
+    return ["--source", str(settings.source), "--target", str(settings.target), "--state", str(settings.state)]
+
+
+def command(place: Place, *arguments: str, code: int = 0) -> str:
+    return marts("quarantine", *arguments, *flags(place), code=code).stdout
+
+
+def totals(report: RunReport) -> tuple[int, int, int]:
+    """Check the arithmetic of a run; give rows read, clean and in quarantine."""
+    found = report.totals
+    assert found.rows_read == found.clean + found.quarantined + found.duplicates
+    return found.rows_read, found.clean, found.quarantined
+
+
+def exported(place: Place) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(command(place, "export", "sales/day.csv"))))
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> str:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def repaired(place: Place) -> list[dict[str, str]]:
+    """Repair the first two rows of the export; leave the third as it is, and the fourth out."""
+    rows = exported(place)[:3]
+    rows[0]["total_cost"] = "10.00"
+    rows[1]["sales_date"] = "2024-01-11"
+    return rows
+
+
+def test_nothing_in_quarantine_is_said_so(place: Place) -> None:
+    place.put_golden()
+    place.build()
+    assert "no row is in quarantine" in command(place, "list")
+
+
+def test_rows_are_listed_and_shown_with_line_reasons_and_text(fed: Place) -> None:
+    fed.build()
+    (listed,) = json.loads(command(fed, "list", "--json"))
+    assert (listed["drop"], listed["rows"], listed["quarantined"], listed["held"]) == ("sales/day.csv", 404, 4, "")
+    shown = json.loads(command(fed, "show", "day.csv", "--json"))
+    assert [row["line"] for row in shown] == [402, 403, 404, 405]
+    assert [row["raw"] for row in shown] == BROKEN
+    assert shown[0]["reasons"] == ["total_cost is not price * quantity: 1.00"]
+    assert "sales/day.csv: 4 rows in quarantine" in command(fed, "show", "sales/day.csv", "--limit", "1")
+    assert "and 3 more" in command(fed, "show", "sales/day.csv", "--limit", "1")
+
+
+def test_lines_are_those_of_the_file_also_if_several_tasks_read_it(fed: Place) -> None:
+    fed.settings["limits"] = {"split_bytes": 1 << 10}
+    fed.build()
+    assert [row["line"] for row in json.loads(command(fed, "show", "day.csv", "--json"))] == [402, 403, 404, 405]
+
+
+def test_personal_data_is_shown_only_if_asked_for(fed: Place) -> None:
+    fed.put(
+        "customers/more.csv", CUSTOMERS + "".join(f"{n},Ann,Lee,,,,\n" for n in range(10, 100)) + "x,Zoe,Quist,,,,\n"
+    )
+    fed.build()
+    assert "x,xxx,xxxxx,,,," in command(fed, "show", "more.csv")
+    assert "x,Zoe,Quist,,,," in command(fed, "show", "more.csv", "--reveal")
+
+
+def test_repaired_rows_take_their_drop_s_place(fed: Place, tmp_path: Path) -> None:
+    assert totals(fed.build()) == (404, 400, 4)
+    done = command(fed, "replay", "day.csv", write(tmp_path / "r.csv", repaired(fed)), "--who", "ann", "--why", "typo")
+    assert "2 rows are clean now, 1 stay in quarantine" in done
+    assert "line 404: price is negative: -1.00" in done
+    report = fed.build()
+    assert totals(report) == (404, 402, 2)
+    assert report.outcome == "published"
+    assert fed.mart("customers")[0][5] == 4020
+    assert [row["line"] for row in json.loads(command(fed, "show", "day.csv", "--json"))] == [404, 405]
+    assert fed.build().outcome == "unchanged"
+    warehouse = fed.warehouse()
+    (decision,) = warehouse.decisions()
+    warehouse.close()
+    assert (decision.who, decision.action, decision.why, decision.object_key) == (
+        "ann",
+        "repair",
+        "typo",
+        "sales/day.csv",
+    )
+
+
+def test_repairs_survive_the_loss_of_the_state(fed: Place, tmp_path: Path) -> None:
+    fed.build()
+    command(fed, "replay", "day.csv", write(tmp_path / "r.csv", repaired(fed)))
+    fed.build()
+    live = fed.marts()
+    shutil.rmtree(fed.folder / "state")
+    report = fed.build()
+    assert (totals(report), fed.marts()) == ((404, 402, 2), live)
+
+
+def test_a_second_repair_adds_to_the_first(fed: Place, tmp_path: Path) -> None:
+    fed.build()
+    command(fed, "replay", "day.csv", write(tmp_path / "r.csv", repaired(fed)))
+    fed.build()
+    rows = exported(fed)
+    assert [row["quarantine_line"] for row in rows] == ["404", "405"]
+    rows[0] |= {"price": "1.00", "total_cost": "1.00"}
+    command(fed, "replay", "day.csv", write(tmp_path / "s.csv", rows[:1]))
+    assert totals(fed.build()) == (404, 403, 1)
+
+
+def test_a_repaired_row_that_repeats_another_is_a_duplicate(fed: Place, tmp_path: Path) -> None:
+    fed.build()
+    rows = exported(fed)[:1]
+    rows[0] |= {"transaction_id": "A1", "total_cost": "10.00"}
+    command(fed, "replay", "day.csv", write(tmp_path / "r.csv", rows))
+    report = fed.build()
+    assert (totals(report), report.totals.duplicates) == ((404, 400, 3), 1)
+
+
+def test_rows_that_changed_rules_accept_are_put_back_without_a_file(fed: Place) -> None:
+    fed.build()
+    (fed.folder / "policy.toml").write_text("total_cost_tolerance = 9.00\n")
+    done = command(fed, "replay", "day.csv", "--policy", str(fed.folder / "policy.toml"))
+    assert "1 rows are clean now, 3 stay in quarantine" in done
+    from marts.policy import Policy
+
+    report = fed.build(policy=Policy(total_cost_tolerance="9.00"))  # type: ignore[arg-type]
+    assert totals(report) == (404, 401, 3)
+
+
+def test_a_replay_that_changes_nothing_says_so(fed: Place) -> None:
+    fed.build()
+    assert "nothing was changed" in command(fed, "replay", "day.csv", code=65)
+
+
+def test_a_new_version_of_a_drop_forgets_its_repairs(fed: Place, tmp_path: Path) -> None:
+    fed.build()
+    command(fed, "replay", "day.csv", write(tmp_path / "r.csv", repaired(fed)))
+    fed.put("sales/day.csv", sales(*(line(f"A{n}") for n in range(500)), BROKEN[0]))
+    assert totals(fed.build()) == (501, 500, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"quarantine_line": "2"}, "line 2 of the drop is not in quarantine"),
+        ({"quarantine_line": "two"}, "not a line number"),
+    ],
+)
+def test_a_repaired_file_that_does_not_fit_is_refused(
+    fed: Place, tmp_path: Path, change: dict[str, str], said: str
+) -> None:
+    fed.build()
+    rows = [{**repaired(fed)[0], **change}]
+    result = marts("quarantine", "replay", "day.csv", write(tmp_path / "r.csv", rows), *flags(fed), code=65)
+    assert said in str(result.exception)
+
+
+def test_a_repaired_file_needs_the_columns_of_the_drop(fed: Place, tmp_path: Path) -> None:
+    fed.build()
+    (tmp_path / "r.csv").write_text("quarantine_line,price\n402,1\n")
+    result = marts("quarantine", "replay", "day.csv", str(tmp_path / "r.csv"), *flags(fed), code=65)
+    assert "missing columns: transaction_id, customer_id" in str(result.exception)
+
+
+def test_a_row_of_a_dimension_can_be_repaired(fed: Place, tmp_path: Path) -> None:
+    fed.put(
+        "customers/more.csv", CUSTOMERS.replace("1,Asha", "x,Asha") + "".join(f"{n},A,L,,,,\n" for n in range(10, 99))
+    )
+    report = fed.build(policy=fed.policy.model_copy(update={"max_unknown_ratio": 1.0}))
+    assert fed.mart("customers")[0][1] == "UNKNOWN", report
+    rows = list(csv.DictReader(io.StringIO(command(fed, "export", "more.csv"))))
+    rows[0]["customer_id"] = "1"
+    command(fed, "replay", "more.csv", write(tmp_path / "r.csv", rows))
+    fed.build()
+    assert fed.mart("customers")[0][1] == "Asha Rao"
+
+
+@pytest.fixture
+def held(fed: Place) -> Place:
+    fed.put("sales/held.csv", sales(*(line(f"H{n}") for n in range(10)), BROKEN[0]))
+    return fed
+
+
+def test_a_held_drop_is_released_with_who_and_why(held: Place) -> None:
+    report = held.build()
+    assert (report.exit_code, totals(report), report.totals.held_rows) == (65, (404, 400, 4), 11)
+    done = command(held, "accept", "held.csv", "--why", "the supplier knows", "--who", "ann")
+    assert "accepted sales/held.csv, by ann: the supplier knows" in done
+    after = held.build()
+    assert (after.exit_code, totals(after)) == (0, (415, 410, 5))
+    warehouse = held.warehouse()
+    (decision,) = warehouse.decisions()
+    warehouse.close()
+    assert (decision.action, decision.who, decision.why) == ("accept", "ann", "the supplier knows")
+
+
+def test_enough_repairs_release_a_held_drop(held: Place, tmp_path: Path) -> None:
+    held.build()
+    rows = list(csv.DictReader(io.StringIO(command(held, "export", "held.csv"))))
+    rows[0]["total_cost"] = "10.00"
+    command(held, "replay", "held.csv", write(tmp_path / "r.csv", rows))
+    assert totals(held.build()) == (415, 411, 4)
+
+
+def test_a_release_is_for_one_version_of_a_drop(held: Place) -> None:
+    held.build()
+    command(held, "accept", "held.csv", "--why", "once")
+    held.put("sales/held.csv", sales(*(line(f"H{n}") for n in range(8)), BROKEN[0]))
+    assert held.build().totals.held_rows == 9
+
+
+@pytest.mark.parametrize(
+    ("drop", "why", "said"),
+    [("day.csv", "x", "it is not held"), ("nothing.csv", "x", "there is no such drop"), ("held.csv", " ", "is empty")],
+)
+def test_only_a_held_drop_can_be_released_and_with_a_reason(held: Place, drop: str, why: str, said: str) -> None:
+    held.build()
+    result: Any = marts("quarantine", "accept", drop, "--why", why, *flags(held), code=2)
+    assert said in str(result.exception)

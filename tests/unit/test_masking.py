@@ -1,0 +1,44 @@
+"""What is personal keeps its shape and loses its content."""
+
+import pytest
+
+from marts.masking import mask_always, mask_line, mask_shape, mask_value
+from marts.schema import CUSTOMERS, SALES
+
+NAMES = ("customer_id", "first_name", "last_name", "address", "pincode", "phone_number", "customer_joining_date")
+
+
+def test_the_shape_stays() -> None:
+    assert mask_shape("Zoë O'Neil, +49 170 12") == "xxx x'xxxx, +99 999 99"
+
+
+@pytest.mark.parametrize("card", ["4111111111111111", "4111 1111 1111 1111", "5500-0000-0000-0004", "378282246310005"])
+def test_card_numbers_are_hidden_everywhere(card: str) -> None:
+    assert mask_always(f"paid with {card}.") == f"paid with {mask_shape(card)}."
+
+
+@pytest.mark.parametrize("text", ["4111111111111112", "2024-01-05", "12345678", "0000000000000000", "1" * 40])
+def test_other_numbers_stay(text: str) -> None:
+    assert mask_always(text) == text
+
+
+def test_mail_addresses_are_hidden_everywhere() -> None:
+    assert mask_always("ask jo.doe@example.com, please") == "ask xx.xxx@xxxxxxx.xxx, please"
+
+
+def test_a_personal_column_is_hidden_and_another_is_not() -> None:
+    assert (mask_value("Asha", True), mask_value("Asha", False)) == ("xxxx", "Asha")
+
+
+def test_a_line_is_masked_by_its_columns() -> None:
+    raw = '7,Asha,Rao,"1, Lake Road",10001,+00 1,2023-01-01'
+    assert mask_line(CUSTOMERS, NAMES, raw, ",") == "7,xxxx,xxx,9, xxxx xxxx,99999,+99 9,2023-01-01"
+
+
+@pytest.mark.parametrize("raw", ["7,Asha", '7,"Asha,Rao', "7,Asha,Rao,x,y,z,2023-01-01,more"])
+def test_of_a_line_that_does_not_fit_only_the_shape_is_shown(raw: str) -> None:
+    assert mask_line(CUSTOMERS, NAMES, raw, ",") == mask_shape(raw)
+
+
+def test_a_kind_without_people_is_shown_as_it_stands() -> None:
+    assert mask_line(SALES, ("a", "b"), "1,tea,4111111111111111", ",") == "1,tea,9999999999999999"

@@ -1,0 +1,204 @@
+"""Suites are read strictly: what cannot run is named at once, and the contract cannot be taken away."""
+
+import json
+from typing import Any
+
+import pytest
+
+from jobs.suites import check_suites, load_suites, read_file
+from marts.errors import UsageError
+from marts.policy import Policy
+from marts.rules import KNOWN, TYPES, contract, policy_parameters, read_suite
+from marts.schema import CUSTOMERS_MART, KINDS, SALES, Kind, Mart
+
+PARAMETERS = policy_parameters(Policy())
+NOTHING: dict[str, Any] = {"expectations": []}
+
+
+def suite(*entries: Any, of: Kind | Mart = SALES, policy: Policy | None = None) -> Any:
+    policy = policy or Policy()
+    return read_suite({"expectations": list(entries)}, of, "sales.json", policy_parameters(policy), policy)
+
+
+def entry(named: str, **kwargs: Any) -> dict[str, Any]:
+    return {"type": named, "kwargs": kwargs}
+
+
+def wrong(read: dict[str, Any], of: Kind | Mart = SALES) -> str:
+    with pytest.raises(UsageError) as raised:
+        suite(read, of=of)
+    assert raised.value.where == "sales.json"
+    return raised.value.what
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (entry("expect_column_values_to_be_betwen"), "did you mean 'expect_column_values_to_be_between'?"),
+        (entry("expect_column_values_to_be_between", column="prize", min_value=1), "did you mean 'price'?"),
+        (entry("expect_column_values_to_be_between", column="price"), "min_value or max_value is needed"),
+        (entry("expect_column_values_to_be_between", column="price", min_value="a"), "'a' is no number, as price is"),
+        (entry("expect_column_values_to_be_between", column="sales_date", min_value="1.1.2020"), "is no date"),
+        (entry("expect_column_values_to_be_between", column="sales_date", min_value=20200101), "is no date"),
+        (entry("expect_column_values_to_be_between", column="price", min_value=5, max_value=1), "above max_value"),
+        (entry("expect_column_values_to_be_between", column="price", min=5), "unknown argument 'min'"),
+        (entry("expect_column_values_to_match_regex", column="product_name"), "'regex' is missing"),
+        (entry("expect_column_values_to_match_regex", column="product_name", regex="("), "no regular expression"),
+        (entry("expect_column_values_to_be_in_set", column="price", value_set=[]), "no list of values"),
+        (entry("expect_column_values_to_be_in_set", column="price", value_set=["x"]), "is no number"),
+        (entry("expect_column_values_to_not_be_null", column="price", mostly=2), "not a number from 0 to 1"),
+        (entry("expect_column_max_to_be_between", column="price", max_value=5, mostly=0.5), 'has no "mostly"'),
+        (entry("expect_column_sum_to_be_between", column="product_name", max_value=5), "it needs a number"),
+        (entry("expect_column_median_to_be_between", column="price", max_value=5), "needs all rows in one place"),
+        (entry("expect_column_values_to_be_increasing", column="price"), "needs all rows in one place"),
+        (entry("unexpected_rows_expectation", unexpected_rows_query="SELECT 1 FROM {batch}"), "it needs SQL"),
+        (entry("expect_column_pair_values_to_be_equal", column_A="price", column_B="sales_date"), "cannot be compared"),
+        (entry("expect_compound_columns_to_be_unique", column_list=["price"]), "two columns or more"),
+        (entry("expect_column_values_to_be_of_type", column="price", type_="int"), "can never be 'int'"),
+        (entry("expect_column_values_to_not_be_null", column={"$PARAMETER": "nothing"}), "unknown parameter 'nothing'"),
+        ({"type": "expect_column_values_to_not_be_null", "kwarg": {}}, "did you mean 'kwargs'?"),
+        ({**entry("expect_column_values_to_not_be_null", column="price"), "severity": "bad"}, "severity 'bad'"),
+        ({"kwargs": {}}, 'there is no "type"'),
+        ("a rule", "is no JSON object"),
+        (
+            entry("expect_column_values_to_not_be_null", column="price", row_condition="price > 1"),
+            "no condition object",
+        ),
+        (
+            entry(
+                "expect_column_values_to_not_be_null",
+                column="price",
+                row_condition={"type": "comparison", "column": {"name": "x"}, "operator": "==", "parameter": 1},
+            ),
+            "no column 'x'",
+        ),
+    ],
+)
+def test_what_cannot_run_is_said_at_once(read: Any, said: str) -> None:
+    assert said in wrong(read)
+
+
+def test_a_rule_of_a_mart_must_name_the_rows_it_is_about() -> None:
+    read = entry("unexpected_rows_expectation", unexpected_rows_query="SELECT 1 FROM customers_data_mart")
+    assert "{batch}" in wrong(read, CUSTOMERS_MART)
+    assert "looks at drops" in wrong(entry(KNOWN, column="customer_id", dimension="customers"), CUSTOMERS_MART)
+
+
+def test_the_same_rule_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="twice"):
+        suite(*[entry("expect_column_values_to_be_null", column="currency")] * 2)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_the_contract_holds_whatever_a_suite_says(kind: Kind) -> None:
+    bare = read_suite(NOTHING, kind, "x.json", PARAMETERS, Policy())
+    assert {rule.id for rule in bare.rules} == {rule.id for rule in contract(kind, Policy())}
+    shipped = load_suites(None, Policy())[kind.name]
+    assert {rule.id for rule in contract(kind, Policy())} <= {rule.id for rule in shipped.rules}
+
+
+def test_a_rule_of_the_contract_cannot_be_weakened() -> None:
+    weak = {**entry("expect_column_values_to_not_be_null", column="price"), "severity": "warning"}
+    assert wrong(weak) == '"price is not empty" can only be critical'
+
+
+def test_the_policy_takes_part_in_the_contract() -> None:
+    def reasons(policy: Policy) -> list[str]:
+        return [rule.broken for rule in suite(policy=policy).rules]
+
+    assert "quantity is negative, and returns are not allowed" in reasons(Policy(allow_returns=False))
+    assert "quantity is negative, and returns are not allowed" not in reasons(Policy())
+
+
+def test_a_parameter_is_replaced_at_any_depth() -> None:
+    read = entry(
+        "expect_column_values_to_not_be_in_set",
+        column="price",
+        value_set=[{"$PARAMETER": "inactive_after_days"}],
+        mostly={"$PARAMETER": "good_ratio"},
+    )
+    rule = next(rule for rule in suite(read).rules if rule.kwargs.get("value_set") == [180])
+    assert (rule.mostly, rule.words) == (0.98, "price is none of 180, in at least 98%")
+
+
+@pytest.mark.parametrize(
+    ("read", "words", "broken"),
+    [
+        (
+            entry("expect_column_values_to_be_between", column="price", min_value=0, max_value=10000, strict_min=True),
+            "price is more than 0 and at most 10,000",
+            "price is not between 0 and 10,000",
+        ),
+        (
+            entry("expect_column_values_to_be_between", column="sales_date", min_value="2000-01-01"),
+            "sales_date is not before 2000-01-01",
+            "sales_date is before 2000-01-01",
+        ),
+        (
+            entry(
+                "expect_column_values_to_not_be_null",
+                column="line_no",
+                row_condition={"type": "nullity", "column": {"name": "transaction_id"}, "is_null": False},
+            ),
+            "line_no is not empty, where transaction_id is not empty",
+            "line_no is empty, where transaction_id is not empty",
+        ),
+        (
+            {**entry("expect_column_values_to_be_null", column="currency"), "meta": {"reason": "no euros here"}},
+            "currency is empty",
+            "no euros here",
+        ),
+        (
+            {**entry("expect_column_values_to_be_null", column="currency"), "description": "all is in euros"},
+            "all is in euros",
+            "currency is not empty",
+        ),
+    ],
+)
+def test_a_rule_is_said_in_words(read: dict[str, Any], words: str, broken: str) -> None:
+    rule = suite(read).rules[len([r for r in suite().rules if "schema" in r.type or "well_formed" in r.type])]
+    assert (rule.words, rule.broken) == (words, broken)
+
+
+def test_every_type_of_rule_has_words() -> None:
+    for made in check_suites(None, Policy()).values():
+        for rule in made.rules:
+            assert rule.words
+            assert rule.broken
+    assert len(TYPES) > 35
+
+
+def test_what_decides_about_rows_names_the_rules_and_mostly_does_not() -> None:
+    def digest(severity: str, mostly: float) -> str:
+        read = entry("expect_column_values_to_be_null", column="currency", mostly=mostly)
+        return str(suite({**read, "severity": severity}).digest)
+
+    assert digest("critical", 1) == digest("critical", 0.5)
+    assert digest("critical", 1) != digest("warning", 1)
+
+
+def test_the_user_s_file_wins_and_the_others_are_the_shipped(tmp_path: Any) -> None:
+    (tmp_path / "sales.json").write_text(json.dumps(NOTHING))
+    suites = load_suites(str(tmp_path), Policy())
+    assert len(suites["sales"].rules) < len(load_suites(None, Policy())["sales"].rules)
+    assert suites["customers"] == load_suites(None, Policy())["customers"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("sale.json", "{}", "is the suite of nothing"),
+        ("sales.json", "{", "is not JSON"),
+        ("sales.json", "[]", "is no suite"),
+        ("sales.json", '{"expectations": {}}', "is no suite"),
+    ],
+)
+def test_a_file_that_means_nothing_is_refused(tmp_path: Any, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=said):
+        check_suites(str(tmp_path), Policy())
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Any) -> None:
+    with pytest.raises(UsageError, match="is no folder"):
+        read_file("sales", str(tmp_path / "nowhere"))
