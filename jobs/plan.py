@@ -162,8 +162,9 @@ def _planned(
 ) -> PlannedDrop:
     change = _change(delivery, known)
     manifest = look.manifest(delivery)
-    if manifest and _judge_again(manifest, look, rescan or change != "known"):
-        manifest = None
+    held = look.held(manifest) if manifest else ""
+    if manifest and _judge_again(manifest, look, bool(held), rescan or change != "known"):
+        manifest, held = None, ""
     if manifest:
         # The time of the object is that of the listing: the same content may have been put again.
         manifest = manifest.model_copy(update={"delivery": delivery})
@@ -173,12 +174,12 @@ def _planned(
         manifest,
         duplicate_of=duplicates.get(delivery.id, ""),
         rejected=manifest.rejected if manifest else "",
-        held=look.held(manifest) if manifest else "",
+        held=held,
         months=tuple(manifest.months) if manifest else (),
     )
 
 
-def _judge_again(manifest: Manifest, look: _Look, changed_rules_apply: bool) -> bool:
+def _judge_again(manifest: Manifest, look: _Look, held: bool, changed_rules_apply: bool) -> bool:
     """Tell whether a drop that was scanned must be scanned by today's rules.
 
     Changed rules apply to drops that the target does not know yet, to all if asked for, and to those that did not
@@ -186,7 +187,7 @@ def _judge_again(manifest: Manifest, look: _Look, changed_rules_apply: bool) -> 
     """
     if manifest.rejected and manifest.limit < look.settings.max_inflated_bytes:
         return True
-    left_out = bool(manifest.rejected) or bool(look.held(manifest))
+    left_out = bool(manifest.rejected) or held
     return manifest.rules != look.rules(manifest.delivery) and (changed_rules_apply or left_out)
 
 

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import Any, Literal
 
 from marts.errors import UsageError
@@ -73,7 +74,7 @@ class Rule:
     def level(self) -> Level:
         return _TYPES[self.type].level
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Name what is measured: rules that differ in severity or ``mostly`` alone share it."""
         parts = json.dumps([self.type, self.kwargs, self.condition], sort_keys=True, default=str)
@@ -121,7 +122,7 @@ class Suite:
     name: str
     rules: tuple[Rule, ...]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Name what decides about rows, and what is measured; not ``mostly``, which may change at any time."""
         decides = sorted((rule.id, rule.quarantines, rule.broken) for rule in self.rules)
