@@ -1,9 +1,10 @@
 """Make realistic drops: seasons, uneven customers, baskets, returns, late and repeated files, dirty rows.
 
-The same lines and seed give the same bytes. `generated.json` beside the drops says what was put in, so that
-what comes out can be compared.
+The same lines and seed give the same bytes. `generated.json` and `bad_rows.csv` beside the drops say what was put
+in, so that what comes out can be compared.
 """
 
+import csv
 import gzip
 import json
 import os
@@ -61,7 +62,7 @@ class _Lines:
 
 _WRONG_VALUES: dict[str, dict[str, str]] = {
     "customer_id is not a whole number": {"customer_id": "C-17"},
-    "customer_id is not greater than 0": {"customer_id": "0"},
+    "customer_id is 0": {"customer_id": "0"},
     "store_id is empty": {"store_id": ""},
     "product_name is empty": {"product_name": ""},
     "sales_date is not an ISO date": {"sales_date": "31/12/2024"},
@@ -95,12 +96,14 @@ def generate(folder: Path, lines: int, seed: int, progress: Callable[[], None] =
     dirt, again = _spread(random, dirty, len(names)), _spread(random, repeated, len(names))
     kinds: Counter[str] = Counter()
     written: list[Path] = []
+    bad: list[tuple[str, int, str]] = []
     for number, first in enumerate(names.tolist()):
         rows = np.flatnonzero((drops == first) & ~late)
         rows = np.sort(np.concatenate([rows, random.choice(rows, again[number])]))
         style = _Style(extra=first >= 366, line_no=first >= 366, shuffled=number % 7 == 3)
-        text = _with_dirt(random, _as_csv(good.take(rows), style), int(dirt[number]), kinds)
+        text, broken = _with_dirt(random, _as_csv(good.take(rows), style), int(dirt[number]), kinds)
         path = folder / "sales" / f"{_file_name(first, unit)}.csv{'.gz' if number % 10 == 7 else ''}"
+        bad += [(path.relative_to(folder).as_posix(), line, kind) for line, kind in broken]
         _write(path, text, FIRST_DAY + timedelta(days=first + unit))
         written.append(path)
         progress()
@@ -117,6 +120,8 @@ def generate(folder: Path, lines: int, seed: int, progress: Callable[[], None] =
         "copies": 1,
         "as_of": LAST_DAY.isoformat(),
     }
+    with (folder / "bad_rows.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("drop", "line", "kind"), *bad])
     (folder / "generated.json").write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
     return truth
 
@@ -232,20 +237,25 @@ def _decimal(cents: pa.Array) -> pa.Array:
     return pc.multiply(cents.cast(pa.decimal128(19, 0)), pa.scalar(Decimal("0.01"))).cast(pa.decimal128(18, 2))
 
 
-def _with_dirt(random: np.random.Generator, text: bytes, count: int, kinds: Counter[str]) -> bytes:
-    """Put broken rows at random places; each is a good row that was broken in one way, all ways in turn."""
+def _with_dirt(
+    random: np.random.Generator, text: bytes, count: int, kinds: Counter[str]
+) -> tuple[bytes, list[tuple[int, str]]]:
+    """Put broken rows at random places; each is a good row that was broken in one way, all ways in turn.
+
+    Gives the text, and line and kind of each broken row.
+    """
     if not count:
-        return text
-    header, *rows = text.decode().splitlines()
+        return text, []
+    header, *good = text.decode().splitlines()
     names = header.lower().split(",")
+    rows: list[tuple[str, str]] = [(row, "") for row in good]
     for _ in range(count):
         kind = _KINDS[sum(kinds.values()) % len(_KINDS)]
         kinds[kind] += 1
-        row = rows[int(random.integers(len(rows)))]
-        while row.count(",") != len(names) - 1:  # broken before
-            row = rows[int(random.integers(len(rows)))]
-        rows.insert(int(random.integers(len(rows) + 1)), _broken(row, names, kind))
-    return "\n".join([header, *rows, ""]).encode("utf-8", "surrogateescape")
+        row = good[int(random.integers(len(good)))]
+        rows.insert(int(random.integers(len(rows) + 1)), (_broken(row, names, kind), kind))
+    broken = [(line, kind) for line, (_, kind) in enumerate(rows, 2) if kind]
+    return "\n".join([header, *(row for row, _ in rows), ""]).encode("utf-8", "surrogateescape"), broken
 
 
 def _broken(row: str, names: list[str], kind: str) -> str:
