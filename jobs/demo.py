@@ -67,6 +67,7 @@ def _next(folder: Path) -> Text:
         f"  change or remove a drop, then see what that changes, and do it\n"
         f"      marts plan  --source {source} --target {target}\n"
         f"      marts build --source {source} --target {target} --as-of 2025-12-31\n"
-        f"  bad rows, with reasons       {folder}/_marts/quarantine (Parquet)\n"
+        f"  bad rows, with reasons       marts quarantine list --source {source} --target {target}\n"
+        f"  data quality, page by page   {folder}/_marts/docs/index.html\n"
         "  your own data                marts init"
     )

@@ -57,6 +57,7 @@ def warnings_of(plan: Plan, verdicts: Verdicts, marts: Sequence[MartRows]) -> tu
         *_bad_dimension_rows(verdicts),
         *(f"{lines:,} lines have no row in {kind}/" for kind, lines in unknown(marts).items() if lines),
         *_of_drops(plan, verdicts),
+        *_after_as_of(verdicts),
         *(f"{count} objects under {kind}/ are no .csv or .csv.gz" for kind, count in plan.passed_over.items() if count),
     )
 
@@ -93,6 +94,12 @@ def _of_drops(plan: Plan, verdicts: Verdicts) -> list[str]:
     if plan.older_rules:
         found.append(f"{plan.older_rules} drops were judged by older row rules; --rescan judges them again")
     return found
+
+
+def _after_as_of(verdicts: Verdicts) -> list[str]:
+    counts = verdicts.counts
+    left_out = counts.lines - counts.duplicates - counts.counted
+    return [f"{left_out:,} lines are dated after as_of, and left out"] if left_out else []
 
 
 def _money(cents: int) -> str:

@@ -178,7 +178,7 @@ def _note(drop: PlannedDrop) -> str:
         return drop.rejected
     if drop.held and drop.manifest:
         held = drop.manifest
-        return f"{held.quarantined:,} of {held.rows_read:,} rows are bad: {_examples(held.reasons[:3])}"
+        return f"{drop.held}: {_examples(held.reasons[:3])}"
     return f"same content as {drop.duplicate_of}" if drop.duplicate_of else ", ".join(drop.months)
 
 

@@ -48,7 +48,7 @@ def in_s3(place: Place, s3_server: S3Server, mariadb: MariaDB, request: pytest.F
 
 
 def test_no_block_is_left_out() -> None:
-    words = ("make demo", "marts init", "export MARTS_S3__ENDPOINT", "ray job submit")
+    words = ("make demo", "marts doctor", "marts expectations", "export MARTS_S3__ENDPOINT", "ray job submit")
     assert sorted(map(block, words)) == sorted(BLOCKS)
 
 
@@ -58,9 +58,17 @@ def test_the_make_commands_are_targets() -> None:
 
 
 def test_your_own_data(tmp_path: Path) -> None:
-    shown = run(block("marts init"), tmp_path)
+    shown = run(block("marts doctor"), tmp_path)
     assert "20,0" in shown
     assert "published" in shown
+    assert (tmp_path / shown.strip().splitlines()[-1]).is_file()
+
+
+def test_data_quality(tmp_path: Path) -> None:
+    shown = run(block("marts expectations"), tmp_path)
+    assert "price is at most 140" in run("marts expectations list sales --expectations rules", tmp_path)
+    assert "ok sales: 37 rules" in shown
+    assert "rows in quarantine" in shown
 
 
 def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_server: S3Server) -> None:

@@ -16,6 +16,8 @@ HOMES = {
     "mysql": {"jobs/adapters/warehouse_mysql.py"},
     "duckdb": {"jobs/adapters/warehouse_duckdb.py", "marts/calculate.py"},
     "typer": {"jobs/cli.py"},
+    "great_expectations": {f"jobs/adapters/quality/{name}.py" for name in ("engine", "judge", "library", "pages")},
+    "jinja2": {"jobs/adapters/quality/pages.py", "jobs/site.py"},
 }
 WORLD = {"os", "pathlib", "socket", "subprocess", "time", "random", "shutil"}
 
