@@ -142,6 +142,7 @@ def _build(run: Run) -> RunReport:
     run.found["drops"] = _drops_to_tell(verdicts, plan, verdicts.changed(ledger, run.run_id))
     rollups, rolled_up = _roll_up(run, verdicts.live_sales, there)
     verdicts = verdicts.with_counts(_drop_counts(run, rollups))
+    run.found["drops"] = _drops_to_tell(verdicts, plan, verdicts.changed(ledger, run.run_id))
     used = [rollup for rollup in rollups if rollup.starts <= run.as_of]
     if not verdicts.counts.counted:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")

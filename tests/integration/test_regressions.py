@@ -242,3 +242,15 @@ def test_an_address_that_is_wrong_does_not_show_its_password(uri: str) -> None:
         MySQLWarehouse(uri, MySQL())
     assert "ss@" not in str(caught.value)
     assert "pass" not in str(caught.value)
+
+
+def test_drops_with_duplicates_are_told_once_and_with_their_counts(place: Place) -> None:
+    place.put_dimensions()
+    twice = "T1,1,1,121,tea,2024-01-10,1,10.00,1,10.00"
+    header = (
+        "transaction_id,line_no,customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost"
+    )
+    place.put("sales/a.csv", f"{header}\n{twice}\n{twice}\n")
+    (told,) = (drop for drop in place.build().drops if drop.kind == "sales")
+    assert (told.rows_read, told.clean, told.duplicates) == (2, 1, 1)
+    assert place.build().drops == ()
