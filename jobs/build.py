@@ -120,7 +120,8 @@ def build(run: Run) -> RunReport:
             _write_site(run)
         return report
     try:
-        _write_site(run)
+        if report.quality:
+            _write_site(run)
     except MartsError as error:
         late = f"the index of the data docs is not up to date: {error}"
         return report.model_copy(update={"warnings": (*report.warnings, late)})
@@ -129,7 +130,7 @@ def build(run: Run) -> RunReport:
 
 def _write_site(run: Run) -> None:
     """Write the pages in front of the data docs."""
-    if run.found.get("quality"):
+    if run.settings.quality.judge:
         runs = [RunReport.model_validate_json(record.report) for record in run.warehouse.runs(RUNS)]
         write_site(open_store(run.settings.docs_uri, run.settings.s3), runs, run.warehouse.quality(_EARLIER))
 
@@ -147,7 +148,11 @@ def _build(run: Run) -> RunReport:
     if not verdicts.counts.counted:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
     names = [run.settings.mart] if run.settings.mart else list(MARTS)
-    marts = [_finish(run, name, used, verdicts.dimensions, there) for name in names]
+    try:
+        marts = [_finish(run, name, used, verdicts.dimensions, there) for name in names]
+    except DataError:  # such as a key that is there twice: the pages say it too
+        _judge_drops(run, verdicts, scanned, [])
+        raise
     run.found["totals"] = verdicts.totals(scanned)
     run.found["warnings"] = warnings_of(plan, verdicts, marts)
     measured = _judge_drops(run, verdicts, scanned, marts)

@@ -50,7 +50,10 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class QualityRecord:
-    """How many rows of a delivery break a rule. Written for ROWS, and for each rule that is broken by any row."""
+    """How many rows of a delivery break a rule, of those that it looks at.
+
+    Written for ROWS, and for each rule that some rows break, or that does not look at some of them.
+    """
 
     delivery_id: str
     rule_id: str
@@ -151,6 +154,9 @@ class Warehouse(Protocol):
 
     def staged(self, mart: Mart, generation: int) -> AbstractContextManager[str]:
         """Give a name by which SQL can read a generation that no reader sees yet, with the mart's columns."""
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Run a query of the user's. Raises UsageError if it is wrong."""
 
     def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Read some columns of a table by parts."""

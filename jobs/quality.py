@@ -39,7 +39,7 @@ from marts.measure import (
     with_keys,
 )
 from marts.policy import Policy
-from marts.rules import KNOWN, Rule, Suite, type_name
+from marts.rules import FITS, KNOWN, Rule, Suite, type_name
 from marts.schema import KINDS, MARTS, Kind, Mart
 
 _FLOOR = Decimal("0.9")
@@ -232,11 +232,12 @@ def _scale(type_: str) -> int:
     return 2 if type_ in ("money", "amount", "rate") else 0
 
 
-def _query(warehouse: Warehouse, table: str, rule: Rule) -> list[dict[str, Any]]:
-    """Give the rows that the query of a rule finds, as many as are shown."""
+def _query(warehouse: Warehouse, table: str, rule: Rule) -> tuple[int, list[dict[str, Any]]]:
+    """Count the rows that the query of a rule finds, and give as many as are shown."""
     query = rule.kwargs["unexpected_rows_query"].rstrip("; \n").replace("{batch}", table)
-    rows = warehouse.execute(f"SELECT * FROM ({query}) AS found LIMIT {_FOUND}")
-    return [{f"column {n}": str(value) for n, value in enumerate(row, 1)} for row in rows]
+    ((count,),) = warehouse.ask(f"SELECT COUNT(*) FROM ({query}) AS found")
+    rows = warehouse.ask(f"SELECT * FROM ({query}) AS found LIMIT {_FOUND}") if count else []
+    return count, [{f"column {n}": str(value) for n, value in enumerate(row, 1)} for row in rows]
 
 
 def _report(judged: Any, rows: int, drops: int, pages: Pages) -> QualityReport:
@@ -272,9 +273,9 @@ def records(drops: Mapping[str, Sequence[Verdict]], settings: ScanSettings, run_
             rules = {rule.id: rule for rule in settings.suites[kind].rules}
             counted = [(ROWS, "rows in quarantine", "critical", manifest.rows_read, manifest.quarantined)]
             for rule_id, found in manifest.measured.rules.items():
-                if found.unexpected and rule_id in rules:
-                    rule, rows = rules[rule_id], manifest.measured.of(rules[rule_id])
-                    looked_at = (rows.rows or 0) - found.missing
+                rule = rules.get(rule_id)
+                if rule and (found.unexpected or (found.missing and rule.type != FITS)):
+                    looked_at = (manifest.measured.of(rule).rows or 0) - found.missing
                     counted.append((rule_id, rule.words, rule.severity, looked_at, found.unexpected))
             made += [
                 QualityRecord(

@@ -99,36 +99,39 @@ def repaired_drops(
     catalog: Catalog, repairs: Mapping[str, Mapping[int, str]], settings: ScanSettings, store: Store
 ) -> dict[str, Manifest]:
     """Give the manifests of repaired drops, by the scan that they are made from."""
+    saved = {version.key for version in store.versions("repairs")} if repairs else set()
     made = {}
     for delivery, texts in sorted(repairs.items()):
         for manifest in catalog.judgements(delivery):
             if not manifest.rejected:
-                made[manifest.scan] = _repaired(manifest, texts, settings, store)
+                rules = settings.rules(manifest.delivery.kind)
+                key = f"repairs/{name_of(manifest.scan, sorted(texts.items()), rules)}.json"
+                before = Manifest.model_validate_json(store.get(key)) if key in saved else None
+                if before is None or not _are_there(store, set(before.paths) - set(manifest.paths)):
+                    before = _repaired(manifest, texts, settings, store)
+                    store.put(key, before.model_dump_json(exclude_defaults=True).encode())
+                made[manifest.scan] = before
     return made
+
+
+def _are_there(store: Store, paths: set[str]) -> bool:
+    folders = {path.rpartition("/")[0] for path in paths}
+    return paths <= {version.key for folder in folders for version in store.versions(folder)}
 
 
 def _repaired(manifest: Manifest, texts: Mapping[int, str], settings: ScanSettings, store: Store) -> Manifest:
     """Write the rows that were repaired as clean rows of their drop. Writing again gives the same files."""
-    rules = settings.rules(manifest.delivery.kind)
-    key = f"repairs/{name_of(manifest.scan, sorted(texts.items()), rules)}.json"
-    if any(version.key == key for version in store.versions(key)):
-        saved = Manifest.model_validate_json(store.get(key))
-        if all(store.versions(path) for path in set(saved.paths) - set(manifest.paths)):
-            return saved
     quarantined = rows_in_quarantine(store, manifest)
     mine = {row.line: texts[row.line] for row in quarantined if row.line in texts}
     clean, _ = judge_lines(settings, manifest, mine)
-    made = manifest
-    if clean:
-        split = Split(manifest.delivery, 0)
-        header = header_of(manifest, settings.delimiter)
-        name = f"repair-{name_of(sorted(texts.items()), rules)}"
-        # Beside the other files of the drop, although today's rules may have another name than those of its scan.
-        sink = Sink(settings, split, header, store, name, manifest.scan)
-        sink.take(Block(_joined(mine[line] for line in clean)))
-        made = _merged(manifest, sink.result(()), clean, quarantined, settings)
-    store.put(key, made.model_dump_json(exclude_defaults=True).encode())
-    return made
+    if not clean:
+        return manifest
+    header = header_of(manifest, settings.delimiter)
+    name = f"repair-{name_of(sorted(texts.items()), settings.rules(manifest.delivery.kind))}"
+    # Beside the other files of the drop, although today's rules may have another name than those of its scan.
+    sink = Sink(settings, Split(manifest.delivery, 0), header, store, name, manifest.scan)
+    sink.take(Block(_joined(mine[line] for line in clean)))
+    return _merged(manifest, sink.result(()), clean, quarantined, settings)
 
 
 def _merged(

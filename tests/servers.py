@@ -106,7 +106,13 @@ def s3_server() -> Iterator[S3Server]:
         ports = {name: free_port() for name in names}
         grpc = {name: free_port() for name in names}
         arguments = [weed, "server", f"-dir={folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"]
-        arguments += [f"-s3.config={folder}/s3.json", "-volume.max=1000", "-master.volumeSizeLimitMB=64"]
+        arguments += [
+            f"-s3.config={folder}/s3.json",
+            "-volume.max=1000",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-master.volumeSizeLimitMB=64",
+        ]
         arguments += [f"-{name}.port={ports[name]}" for name in names]
         arguments += [f"-{name}.port.grpc={grpc[name]}" for name in names]
         with log.open("wb") as output:

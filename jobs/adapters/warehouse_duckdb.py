@@ -91,6 +91,14 @@ class DuckDBWarehouse(SqlLedger):
     def staged(self, mart: Mart, generation: int) -> Iterator[str]:
         yield _table(mart, generation)
 
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        try:
+            return self.execute(query)
+        except duckdb.Error as error:
+            raise UsageError(
+                f"the query fails: {str(error).splitlines()[0]}", query, "correct it in its suite"
+            ) from error
+
     def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
         assert self._database
         with self._database.cursor() as cursor:

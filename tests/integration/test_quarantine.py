@@ -245,3 +245,17 @@ def test_only_a_held_drop_can_be_released_and_with_a_reason(held: Place, drop: s
     held.build()
     result: Any = marts("quarantine", "accept", drop, "--why", why, *flags(held), code=2)
     assert said in str(result.exception)
+
+
+def test_a_repair_is_written_once_and_again_if_its_rows_are_gone(fed: Place, tmp_path: Path) -> None:
+    fed.build()
+    command(fed, "replay", "day.csv", write(tmp_path / "r.csv", repaired(fed)))
+    fed.build()
+    (rows,) = (fed.folder / "state/lines").rglob("repair-*.parquet")
+    written = rows.stat().st_mtime_ns
+    fed.build()
+    assert rows.stat().st_mtime_ns == written
+    shutil.rmtree(fed.folder / "state/facts")
+    rows.unlink()
+    assert totals(fed.build()) == (404, 402, 2)
+    assert rows.is_file()

@@ -341,3 +341,14 @@ def test_decisions_and_what_was_measured_are_kept_in_mariadb(in_s3: Place) -> No
     warehouse.decide(decision)
     assert warehouse.decisions() == [decision]
     warehouse.close()
+
+
+def test_a_query_that_the_server_refuses_is_the_user_s_error(in_s3: Place) -> None:
+    in_s3.judge = True
+    query = "SELECT nothing FROM {batch}"
+    own_mart_rule(
+        in_s3, "customers_data_mart", type="unexpected_rows_expectation", kwargs={"unexpected_rows_query": query}
+    )
+    report = in_s3.build()
+    assert report.error
+    assert (report.exit_code, report.error.where) == (2, query)

@@ -48,8 +48,8 @@ class Batch:
     """The Python type of each column of the schema."""
     known: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Lines, and lines without a row, by dimension."""
-    found: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Rows that the query of a rule found, by the rule's id."""
+    found: Mapping[str, tuple[int, list[dict[str, Any]]]] = field(default_factory=dict)
+    """How many rows the query of a rule found, and some of them, by the rule's id."""
     drops: int = 1
     broken: Mapping[str, Sequence[tuple[str, Any]]] = field(default_factory=dict)
     """Of several drops, those that break a rule about whole drops, and what was observed, by the rule's id."""
@@ -173,8 +173,8 @@ _OURS: dict[str, Callable[[Rule, Batch], Any]] = {
     "table.malformed_rows": lambda _, batch: (batch.measured.malformed, batch.measured.rows + batch.measured.malformed),
     "lines.of_dimension": lambda rule, batch: batch.known[rule.kwargs["dimension"]],
     "drops.each": lambda rule, batch: (batch.drops, batch.broken.get(rule.id, ())),
-    "unexpected_rows_query.table": lambda rule, batch: batch.found[rule.id],
-    "unexpected_rows_query.row_count": lambda rule, batch: len(batch.found[rule.id]),
+    "unexpected_rows_query.table": lambda rule, batch: batch.found[rule.id][1],
+    "unexpected_rows_query.row_count": lambda rule, batch: batch.found[rule.id][0],
     # Not null is the one rule for which empty values are what is unexpected.
     "column_values.nonnull.unexpected_count": lambda rule, batch: (
         _made(rule, batch).unexpected if rule.type == NOT_NULL else _made(rule, batch).missing

@@ -22,7 +22,7 @@ from great_expectations.data_context.types.base import (
 
 from jobs.adapters.quality.engine import ANSWERS, FORMAT, Batch, MergedDatasource, expectation_of, frame_of
 from jobs.adapters.quality.pages import as_json, page_of
-from marts.errors import Defect
+from marts.errors import Defect, UsageError
 from marts.measure import Measured
 from marts.rules import KNOWN, Rule, Suite
 
@@ -85,7 +85,9 @@ def official_result(name: str, rules: Iterable[Rule], batch: Batch, run: About) 
 def plan(suite: Suite, types: Mapping[str, str]) -> int:
     """Ask Great Expectations which metrics a suite needs; give how many. Each must be one that is measured."""
     known = {rule.kwargs["dimension"]: (0, 0) for rule in suite.rules if rule.type == KNOWN}
-    nothing: dict[str, list[dict[str, Any]]] = {rule.id: [] for rule in suite.rules if rule.level == "mart"}
+    nothing: dict[str, tuple[int, list[dict[str, Any]]]] = {
+        rule.id: (0, []) for rule in suite.rules if rule.level == "mart"
+    }
     with _quiet():
         frame = frame_of(suite.rules, Batch(Measured(), types, known, nothing))
     return len(frame.attrs[ANSWERS])
@@ -136,6 +138,9 @@ def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResu
 
 def _finding(rule: Rule, one: Any) -> Finding:
     raised = next((text for text in _exceptions(one.exception_info)), "")
+    if raised and rule.level == "mart":
+        query = rule.kwargs["unexpected_rows_query"]
+        raise UsageError(f"the query fails: {raised.splitlines()[0]}", query, "correct it in its suite")
     if raised:
         raise Defect(f"Great Expectations cannot judge {rule.type}: {raised}", rule.words, "please report it")
     found = one.result
