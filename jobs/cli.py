@@ -378,7 +378,7 @@ def quarantine_replay(
     settings = _settings(config, source=source, target=target, state=state, policy=policy)
     with _now(settings, read_only=False) as (now, warehouse):
         found = find(now, drop)
-        done, texts = replay(now, found, file.read_text(encoding="utf-8") if file else None)
+        done, texts = replay(now, found, file.read_bytes() if file else None)
         if texts:
             decide(warehouse, found, "repair", who or getpass.getuser(), why, _stamp(), texts)
     _show(_rendered("replayed", found.delivery.key, done.clean, done.wrong), stdout=True)

@@ -100,7 +100,9 @@ def fingerprint(
     """Name the rows of a mart by everything that they are made from."""
     code = digest(mart.name, "money")
     used = {kind.name for kind in DIMENSIONS_OF[mart.name]}
-    scans = sorted((m.delivery.kind, m.scan) for m in dimensions if m.delivery.kind in used)
+    scans = sorted(
+        (m.delivery.kind, m.scan, [file.path for file in m.files]) for m in dimensions if m.delivery.kind in used
+    )
     return name_of(code, [rollup.name for rollup in rollups], scans, policy.digest(), as_of)
 
 

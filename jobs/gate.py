@@ -91,6 +91,11 @@ def _of_drops(plan: Plan, verdicts: Verdicts) -> list[str]:
         found.append(
             f"{without:,} lines have no transaction_id: each is a purchase of its own, equal ones are all kept"
         )
+    overruled = [manifest for manifest in (*live, *verdicts.dimensions) if manifest.overruled]
+    found += [
+        f"{m.delivery.key}: {len(m.overruled):,} repaired rows count as they came, since changed rules accept them"
+        for m in overruled
+    ]
     if plan.older_rules:
         found.append(f"{plan.older_rules} drops were judged by older row rules; --rescan judges them again")
     return found

@@ -22,7 +22,7 @@ from jobs.report import BrokenRule, QualityReport
 from jobs.scan_task import ScanSettings
 from jobs.suites import load_mart_suite
 from marts.drift import HISTORY, drifts, feed_of, is_short
-from marts.masking import mask_always
+from marts.masking import mask_always, mask_shape
 from marts.measure import (
     Column,
     Frame,
@@ -164,7 +164,8 @@ def judge_mart(
     about = pages.about(mart.table, f"{rows.rows:,} rows, before they were published")
     with warehouse.staged(mart, staged.generation) as table:
         if warehouse.judged_by_sql:
-            judged = judge_sql(suite, table, warehouse.connect, about)
+            personal = {column.name for column in mart.columns if column.personal}
+            judged = judge_sql(suite, table, warehouse.connect, personal, about)
         else:
             batch = Batch(
                 measured=_measure_mart(warehouse, table, mart, suite),
@@ -235,9 +236,9 @@ def _scale(type_: str) -> int:
 def _query(warehouse: Warehouse, table: str, rule: Rule) -> tuple[int, list[dict[str, Any]]]:
     """Count the rows that the query of a rule finds, and give as many as are shown."""
     query = rule.kwargs["unexpected_rows_query"].rstrip("; \n").replace("{batch}", table)
-    ((count,),) = warehouse.ask(f"SELECT COUNT(*) FROM ({query}) AS found")
-    rows = warehouse.ask(f"SELECT * FROM ({query}) AS found LIMIT {_FOUND}") if count else []
-    return count, [{f"column {n}": str(value) for n, value in enumerate(row, 1)} for row in rows]
+    ((count,),) = warehouse.ask(f"SELECT COUNT(*) FROM ({query}\n) AS found")
+    rows = warehouse.ask(f"SELECT * FROM ({query}\n) AS found LIMIT {_FOUND}") if count else []
+    return count, [{f"column {n}": mask_shape(str(value)) for n, value in enumerate(row, 1)} for row in rows]
 
 
 def _report(judged: Any, rows: int, drops: int, pages: Pages) -> QualityReport:

@@ -12,7 +12,7 @@ from jobs.ledger import Decision, Warehouse
 from jobs.now import Now
 from jobs.plan import PlannedDrop
 from jobs.repair import BadLine, header_of, judge_lines, rows_in_quarantine
-from jobs.state import Manifest
+from jobs.state import LinesFile, Manifest
 from marts.errors import DataError, UsageError
 from marts.masking import mask_line
 from marts.schema import KINDS
@@ -75,16 +75,32 @@ def export(now: Now, drop: PlannedDrop) -> str:
     return text.getvalue()
 
 
-def replay(now: Now, drop: PlannedDrop, repaired: str | None) -> tuple[Replay, dict[int, str]]:
+def replay(now: Now, drop: PlannedDrop, repaired: bytes | None) -> tuple[Replay, dict[int, str]]:
     """Judge rows of a drop again: those of a repaired export, or as they are by today's rules.
 
-    Gives what became of them, and the new text of those that are clean.
+    Gives what became of them, and the new text of those that are clean. A row may be repaired again.
     """
     manifest = _readable(drop)
-    quarantined = {row.line: row.raw for row in rows_of(now, drop)}
-    texts = quarantined if repaired is None else _read_repaired(now, manifest, repaired, quarantined)
-    clean, wrong = judge_lines(now.settings, manifest, texts)
-    return Replay(tuple(clean), dict(sorted(wrong.items()))), {line: texts[line] for line in clean}
+    unrepaired = manifest.model_copy(update={"files": _scanned(manifest)})
+    if repaired is None:
+        rows = rows_of(now, drop)
+        texts = {row.line: row.raw for row in rows if not _is_shown_only(row)}
+        kept_out = {row.line: list(row.reasons) for row in rows if _is_shown_only(row)}
+    else:
+        there = {row.line for row in rows_in_quarantine(now.state, manifest, repaired_too=True)}
+        texts, kept_out = _read_repaired(now, manifest, repaired, there), {}
+    clean, wrong = judge_lines(now.settings, unrepaired, texts, now.state)
+    return Replay(tuple(clean), dict(sorted((wrong | kept_out).items()))), {line: texts[line] for line in clean}
+
+
+def _scanned(manifest: Manifest) -> tuple[LinesFile, ...]:
+    """Give the files of a dimension without those of repairs."""
+    return tuple(file for file in manifest.files if "/repair-" not in file.path)
+
+
+def _is_shown_only(row: BadLine) -> bool:
+    """Tell whether the raw text is not what stood in the file: its bytes could not be shown, or were too many."""
+    return any(reason.startswith(("is not UTF-8 text", "longer than")) for reason in row.reasons)
 
 
 def decide(
@@ -122,12 +138,19 @@ def require_held(drop: PlannedDrop) -> None:
         raise UsageError("it is not held", key, "`marts quarantine list` says which drops are")
 
 
-def _read_repaired(now: Now, manifest: Manifest, text: str, quarantined: dict[int, str]) -> dict[int, str]:
+def _read_repaired(now: Now, manifest: Manifest, data: bytes, quarantined: set[int]) -> dict[int, str]:
     """Read a repaired export: the new text of each row, by its line."""
     delimiter = now.settings.delimiter
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        hint = "save it as UTF-8"
+        raise DataError(f"is not UTF-8 text at byte {error.start:,}", "repaired file", hint) from error
     before = csv.field_size_limit(_BIGGEST_FIELD)
     try:
-        rows = list(csv.reader(io.StringIO(text.removeprefix("\ufeff")), delimiter=delimiter))
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"is not valid CSV: {error}", "repaired file") from error
     finally:
         csv.field_size_limit(before)
     names = [name.strip().lower() for name in rows[0]] if rows else []

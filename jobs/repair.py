@@ -19,7 +19,7 @@ from marts.checks import check_rows
 from marts.errors import UsageError
 from marts.masking import mask_line
 from marts.records import Header, find_records, read_columns, read_header
-from marts.rules import Rule
+from marts.rules import Rule, Suite
 from marts.schema import KINDS
 
 _SHOWN = 200
@@ -37,7 +37,7 @@ class BadLine:
     run: str
 
 
-def rows_in_quarantine(store: Store, manifest: Manifest) -> list[BadLine]:
+def rows_in_quarantine(store: Store, manifest: Manifest, repaired_too: bool = False) -> list[BadLine]:
     """Give the rows of a drop that are in quarantine now, in the order of the file."""
     before = np.cumsum([0, *manifest.split_lines]).tolist()
     found = []
@@ -46,7 +46,7 @@ def rows_in_quarantine(store: Store, manifest: Manifest) -> list[BadLine]:
             found.append(
                 BadLine(row["line"] + before[row["split"]], row["raw"], tuple(row["reasons"]), row.get("run", ""))
             )
-    gone = set(manifest.repaired)
+    gone = set() if repaired_too else set(manifest.repaired)
     return sorted((row for row in found if row.line not in gone), key=lambda row: row.line)
 
 
@@ -61,9 +61,12 @@ def header_of(manifest: Manifest, delimiter: str) -> Header:
 
 
 def judge_lines(
-    settings: ScanSettings, manifest: Manifest, texts: Mapping[int, str]
+    settings: ScanSettings, manifest: Manifest, texts: Mapping[int, str], store: Store
 ) -> tuple[list[int], dict[int, list[str]]]:
-    """Judge new text of lines by today's rules: the lines that are clean, and the reasons of the others."""
+    """Judge new text of lines by today's rules: the lines that are clean, and the reasons of the others.
+
+    ``manifest`` is that of the scan, without repairs. A key of a dimension that is there already is wrong.
+    """
     kind, delimiter = KINDS[manifest.delivery.kind], settings.delimiter
     header, suite = header_of(manifest, delimiter), settings.suites[kind.name]
     wrong: dict[int, list[str]] = {}
@@ -82,6 +85,17 @@ def judge_lines(
     at = {int(start): line for start, line in zip(records.lines, there, strict=True)}
     for bad in (*misfits, *bad_rows(records, rows, checked)):
         wrong[at[bad.line]] = [f"{rule}: {value}" if value else rule for rule, value in bad.reasons]
+    if kind.key and checked.clean.num_rows:
+        lines = [at[int(records.lines[rows[place]])] for place in checked.kept]
+        keys = checked.clean[kind.key].to_pylist()
+        counted = Counter(keys)
+        for path in (file.path for file in manifest.files):
+            counted.update(set(keys) & set(read_parquet(store, path, [kind.key])[kind.key].to_pylist()))
+        wrong |= {
+            line: [f"{kind.key} is there more than once: {key}"]
+            for line, key in zip(lines, keys, strict=True)
+            if counted[key] > 1
+        }
     return [line for line in there if line not in wrong], wrong
 
 
@@ -104,12 +118,13 @@ def repaired_drops(
     for delivery, texts in sorted(repairs.items()):
         for manifest in catalog.judgements(delivery):
             if not manifest.rejected:
-                rules = settings.rules(manifest.delivery.kind)
-                key = f"repairs/{name_of(manifest.scan, sorted(texts.items()), rules)}.json"
+                # Once all repairs of a drop are clean they stay so: changed rules are for new drops.
+                key = f"repairs/{name_of(manifest.scan, sorted(texts.items()))}.json"
                 before = Manifest.model_validate_json(store.get(key)) if key in saved else None
                 if before is None or not _are_there(store, set(before.paths) - set(manifest.paths)):
-                    before = _repaired(manifest, texts, settings, store)
-                    store.put(key, before.model_dump_json(exclude_defaults=True).encode())
+                    before, whole = _repaired(manifest, texts, settings, store)
+                    if whole:
+                        store.put(key, before.model_dump_json(exclude_defaults=True).encode())
                 made[manifest.scan] = before
     return made
 
@@ -119,19 +134,25 @@ def _are_there(store: Store, paths: set[str]) -> bool:
     return paths <= {version.key for folder in folders for version in store.versions(folder)}
 
 
-def _repaired(manifest: Manifest, texts: Mapping[int, str], settings: ScanSettings, store: Store) -> Manifest:
-    """Write the rows that were repaired as clean rows of their drop. Writing again gives the same files."""
+def _repaired(
+    manifest: Manifest, texts: Mapping[int, str], settings: ScanSettings, store: Store
+) -> tuple[Manifest, bool]:
+    """Write the rows that were repaired as clean rows of their drop, and tell whether all were clean.
+
+    Writing again gives the same files.
+    """
     quarantined = rows_in_quarantine(store, manifest)
     mine = {row.line: texts[row.line] for row in quarantined if row.line in texts}
-    clean, _ = judge_lines(settings, manifest, mine)
+    clean, wrong = judge_lines(settings, manifest, mine, store)
+    made = manifest.model_copy(update={"overruled": tuple(sorted(set(texts) - set(mine)))})
     if not clean:
-        return manifest
+        return made, not wrong
     header = header_of(manifest, settings.delimiter)
     name = f"repair-{name_of(sorted(texts.items()), settings.rules(manifest.delivery.kind))}"
     # Beside the other files of the drop, although today's rules may have another name than those of its scan.
     sink = Sink(settings, Split(manifest.delivery, 0), header, store, name, manifest.scan)
     sink.take(Block(_joined(mine[line] for line in clean)))
-    return _merged(manifest, sink.result(()), clean, quarantined, settings)
+    return _merged(made, sink.result(()), clean, quarantined, settings), not wrong
 
 
 def _merged(
@@ -145,11 +166,15 @@ def _merged(
     gone = set(clean)
     left = [row for row in quarantined if row.line not in gone]
     kind = manifest.delivery.kind
-    fewer = Counter(rule.id for row in quarantined if row.line in gone for rule in _broken_by(row, settings, kind))
-    rules = {
-        name: replace(made, unexpected=max(0, made.unexpected - fewer[name]))
-        for name, made in manifest.measured.rules.items()
-    }
+    suite = settings.suites[kind]
+    broken = [_broken_by(row, suite) for row in quarantined if row.line in gone]
+    fewer = Counter(rule.id for rules in broken for rule in rules)
+    malformed = sum(not rules for rules in broken)
+    measured = manifest.measured
+    rules = {name: replace(m, unexpected=max(0, m.unexpected - fewer[name])) for name, m in measured.rules.items()}
+    measured = replace(
+        measured, rows=measured.rows + malformed, malformed=max(0, measured.malformed - malformed), rules=rules
+    )
     return manifest.model_copy(
         update={
             "months": merge_months([manifest.months, result.months]),
@@ -157,26 +182,32 @@ def _merged(
             "quarantined": len(left),
             "repaired": tuple(sorted({*manifest.repaired, *gone})),
             "reasons": _reasons(left, manifest, settings),
-            "measured": replace(manifest.measured, rules=rules),
+            "measured": measured,
         }
     )
 
 
-def _broken_by(row: BadLine, settings: ScanSettings, kind: str) -> list[Rule]:
-    said = {reason.split(": ", 1)[0] for reason in row.reasons} | set(row.reasons)
-    return [rule for rule in settings.suites[kind].rules if rule.quarantines and rule.broken in said]
+def _broken_by(row: BadLine, suite: Suite) -> list[Rule]:
+    """Give the rules that a row breaks; none for one that is no CSV."""
+    return [
+        rule
+        for rule in suite.rules
+        if rule.quarantines and any(r == rule.broken or r.startswith(f"{rule.broken}: ") for r in row.reasons)
+    ]
 
 
 def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings) -> tuple[Reason, ...]:
     """Count the broken rules of rows anew, most frequent first."""
+    kind, names = KINDS[manifest.delivery.kind], manifest.measured.columns
+    said = [rule.broken for rule in settings.suites[kind.name].rules if rule.quarantines]
     counted: Counter[str] = Counter()
     first: dict[str, tuple[str, BadLine]] = {}
     for row in rows:
         for reason in row.reasons:
-            rule, _, value = reason.partition(": ")
+            rule = next((words for words in said if reason == words or reason.startswith(f"{words}: ")), "")
+            rule = rule or reason.partition(": ")[0]
             counted[rule] += 1
-            first.setdefault(rule, (value, row))
-    kind, names = KINDS[manifest.delivery.kind], manifest.measured.columns
+            first.setdefault(rule, (reason.removeprefix(rule).removeprefix(": "), row))
     return tuple(
         Reason(
             rule=rule,

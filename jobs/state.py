@@ -119,6 +119,8 @@ class Manifest(_Value):
     quarantine: tuple[str, ...] = ()
     repaired: tuple[int, ...] = ()
     """Lines in those files that were repaired since, and are clean rows now."""
+    overruled: tuple[int, ...] = ()
+    """Lines that were repaired, but are not in quarantine by these rules: they count as they came."""
     split_lines: tuple[int, ...] = ()
     """Physical lines of each split: they turn a line of a split into a line of the file."""
     reasons: tuple[Reason, ...] = ()

@@ -53,7 +53,7 @@ def read_file(name: str, folder: str | None) -> tuple[Any, str]:
         return json.loads(path.read_text(encoding="utf-8")), str(path)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", str(path)) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"is not JSON: {error}", str(path)) from error
 
 

@@ -12,7 +12,9 @@ from marts.schema import Kind
 
 _LETTER = re.compile(r"[^\W\d_]")
 _DIGIT = re.compile(r"\d")
-_CARD = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
+_DIGITS = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,}(?!\d)")
+_GROUPS = re.compile(r"[ -]")
+_CARD_DIGITS = range(13, 20)
 _MAIL = re.compile(r"[^\s@,;\"'<>]+@[^\s@,;\"'<>]+")
 
 
@@ -23,7 +25,7 @@ def mask_shape(text: str) -> str:
 
 def mask_always(text: str) -> str:
     """Hide what is personal in any column: card numbers (by their Luhn digit) and mail addresses."""
-    text = _CARD.sub(lambda found: mask_shape(found[0]) if _is_card(found[0]) else found[0], text)
+    text = _DIGITS.sub(lambda found: _mask_cards(found[0]), text)
     return _MAIL.sub(lambda found: mask_shape(found[0]), text)
 
 
@@ -44,6 +46,21 @@ def mask_line(kind: Kind, names: Sequence[str], raw: str, delimiter: str) -> str
     if len(values) != len(names):
         return mask_shape(raw)
     return delimiter.join(mask_value(value, name in personal) for name, value in zip(names, values, strict=True))
+
+
+def _mask_cards(text: str) -> str:
+    """Hide card numbers among groups of digits: other digits may stand before or behind."""
+    ends = [0, *(found.end() for found in _GROUPS.finditer(text)), len(text) + 1]
+    for first, start in enumerate(ends[:-1]):
+        for stop in reversed(ends[first + 1 :]):
+            part = text[start : stop - 1]
+            if sum(character.isdigit() for character in part) in _CARD_DIGITS and _is_card(part):
+                return text[:start] + mask_shape(part) + _mask_cards_after(text[stop - 1 :])
+    return text
+
+
+def _mask_cards_after(text: str) -> str:
+    return text[:1] + _mask_cards(text[1:]) if text else text
 
 
 def _is_card(text: str) -> bool:

@@ -40,6 +40,8 @@ FITS = "expect_column_values_to_fit_schema"
 WELL_FORMED = "expect_rows_to_be_well_formed"
 PRODUCT = "expect_column_to_equal_product_of_columns"
 KNOWN = "expect_column_values_to_be_known_in_dimension"
+KNOWN_BY = {"customer_id": "customers", "sales_person_id": "sales_team", "store_id": "stores"}
+"""The dimension that knows the values of a column of sales."""
 QUERY = "unexpected_rows_expectation"
 NOT_NULL = "expect_column_values_to_not_be_null"
 UNIQUE = "expect_column_values_to_be_unique"
@@ -212,7 +214,7 @@ _TYPES: dict[str, _Type] = {
         ("column",),
         _BOUNDS,
         mostly=True,
-        families=("number", "date", "text"),
+        families=("number", "date"),
     ),
     "expect_column_values_to_match_regex": _Type(
         "row", lambda k: f"{k['column']} looks like {k['regex']}", ("column", "regex"), mostly=True
@@ -310,14 +312,14 @@ _TYPES: dict[str, _Type] = {
         lambda k: f"the least {k['column']} is {_range(k)}",
         ("column",),
         _BOUNDS,
-        families=("number", "date", "text"),
+        families=("number", "date"),
     ),
     "expect_column_max_to_be_between": _Type(
         "drop",
         lambda k: f"the greatest {k['column']} is {_range(k)}",
         ("column",),
         _BOUNDS,
-        families=("number", "date", "text"),
+        families=("number", "date"),
     ),
     "expect_column_sum_to_be_between": _Type(
         "drop", lambda k: f"the sum of {k['column']} is {_range(k)}", ("column",), _BOUNDS, families=("number",)
@@ -345,9 +347,7 @@ _TYPES: dict[str, _Type] = {
     "expect_table_column_count_to_equal": _Type(
         "drop", lambda k: f"there are {k['value']} columns", ("value",), condition=False
     ),
-    "expect_column_to_exist": _Type(
-        "drop", lambda k: f"there is a column {k['column']}", ("column",), ("column_index",), condition=False
-    ),
+    "expect_column_to_exist": _Type("drop", lambda k: f"there is a column {k['column']}", ("column",), condition=False),
     WELL_FORMED: _Type("drop", lambda _: "every row is well formed CSV", mostly=True, condition=False, own=True),
     KNOWN: _Type(
         "run",
@@ -523,10 +523,14 @@ class _Reader:
             raise _Wrong("only the condition_parser great_expectations is known")
         self._check_names(type_, kwargs, mostly, condition)
         kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        _check_types(kwargs)
         self._check_columns(_TYPES[type_], kwargs)
         self._check_values(type_, kwargs)
         if condition is not None:
             self._check_condition(condition)
+        meta = entry.get("meta") or {}
+        if not isinstance(meta, dict):
+            raise _Wrong("meta is no JSON object")
         severity: Any = entry.get("severity") or "critical"
         if severity not in _SEVERITIES:
             raise _Wrong(f"severity {severity!r} is none of {', '.join(_SEVERITIES)}")
@@ -537,7 +541,7 @@ class _Reader:
             1.0 if mostly is None else float(mostly),
             condition,
             str(entry.get("description") or ""),
-            str((entry.get("meta") or {}).get("reason") or ""),
+            str(meta.get("reason") or ""),
         )
 
     def _type(self, name: Any) -> str:
@@ -549,7 +553,9 @@ class _Reader:
                 raise _Wrong("it needs all rows in one place, and cannot be measured over a stream of them", hint)
             raise _Wrong(f"unknown type{_near(name, TYPES)}", "`marts expectations list --types` shows all")
         level = _TYPES[name].level
-        if isinstance(self.of, Mart) and (level == "run" or name in (FITS, WELL_FORMED)):
+        if level == "run" and self.of is not SALES:
+            raise _Wrong("only the suite of sales can have it: dimensions are looked up for its lines")
+        if isinstance(self.of, Mart) and name in (FITS, WELL_FORMED):
             raise _Wrong("it looks at drops, not at marts")
         if isinstance(self.of, Kind) and level == "mart":
             raise _Wrong("it needs SQL: only the suites of the marts can have it")
@@ -559,7 +565,7 @@ class _Reader:
         """Replace {"$PARAMETER": name} by its value, at any depth."""
         if isinstance(value, dict):
             if PARAMETER in value:
-                name = value[PARAMETER]
+                name = str(value[PARAMETER])
                 if name not in self.parameters:
                     raise _Wrong(f"unknown parameter {name!r}{_near(str(name), list(self.parameters))}")
                 return self.parameters[name]
@@ -583,8 +589,8 @@ class _Reader:
             raise _Wrong("it takes no row_condition")
 
     def _check_columns(self, type_: _Type, kwargs: Mapping[str, Any]) -> None:
-        if "column_list" in kwargs and (not isinstance(kwargs["column_list"], list) or len(kwargs["column_list"]) < 2):
-            raise _Wrong("column_list is no list of two columns or more")
+        if len(kwargs.get("column_list", "two")) < 2:
+            raise _Wrong("column_list names less than two columns")
         names = list(_columns_of(type_, kwargs))
         for name in names:
             self._family(name)
@@ -596,19 +602,17 @@ class _Reader:
             raise _Wrong(f"{' and '.join(names)} are not of one type, and cannot be compared")
 
     def _family(self, name: Any) -> Family:
-        if name not in self.families:
+        if not isinstance(name, str) or name not in self.families:
             raise _Wrong(f"there is no column {name!r} in {self.of.name}{_near(str(name), list(self.families))}")
         return self.families[name]
 
     def _check_values(self, name: str, kwargs: Mapping[str, Any]) -> None:
         if "min_value" in _TYPES[name].optional:
             self._check_bounds(name, kwargs)
-        for key in ("regex", "regex_list"):
-            for pattern in [kwargs[key]] if key == "regex" and key in kwargs else kwargs.get(key, []):
-                _check_regex(pattern)
+        for pattern in (*[kwargs[key] for key in ("regex",) if key in kwargs], *kwargs.get("regex_list", ())):
+            _check_regex(pattern)
         for value in _a_list(kwargs, "value_set"):
             self._check_value(str(kwargs["column"]), value)
-        _a_list(kwargs, "column_set")
         self._check_choices(kwargs)
         if "type_" in kwargs and kwargs["type_"] not in TYPE_NAMES[self.types[kwargs["column"]]]:
             column = kwargs["column"]
@@ -618,12 +622,13 @@ class _Reader:
                 raise _Wrong(f"{key} is {kwargs[key]!r}, not a number")
 
     def _check_choices(self, kwargs: Mapping[str, Any]) -> None:
+        if "dimension" in kwargs and KNOWN_BY.get(kwargs["column"]) != kwargs["dimension"]:
+            pairs = ", ".join(f"{column} in {dimension}" for column, dimension in KNOWN_BY.items())
+            raise _Wrong(f"{kwargs['column']} is not looked up in {kwargs['dimension']}; there are {pairs}")
         if "{batch}" not in kwargs.get("unexpected_rows_query", "{batch}"):
             raise _Wrong("the query does not name {batch}, the rows it is about")
         allowed: dict[str, tuple[Any, ...]] = {
             "match_on": ("any", "all"),
-            "exact_match": (True, False),
-            "or_equal": (True, False),
             "ignore_row_if": _IGNORE_PAIR if "column_A" in kwargs else _IGNORE_MANY,
         }
         for key, values in allowed.items():
@@ -663,14 +668,18 @@ class _Reader:
         if kind not in ("comparison", "nullity"):
             hint = '{"type": "comparison", "column": {"name": …}, "operator": "==", "parameter": …}'
             raise _Wrong("row_condition is no condition object of Great Expectations", f"write {hint}")
-        name = (condition.get("column") or {}).get("name")
-        self._family(name)
+        column = condition.get("column")
+        if not isinstance(column, dict) or set(column) != {"name"}:
+            raise _Wrong('the column of a condition is written as {"name": …}')
+        self._family(column["name"])
         if kind == "comparison":
-            operator, value = condition.get("operator"), condition.get("parameter")
+            name, operator, value = column["name"], condition.get("operator"), condition.get("parameter")
             if operator not in _OPERATORS:
                 raise _Wrong(f"the operator {operator!r} is none of {', '.join(_OPERATORS)}")
-            if operator in ("IN", "NOT_IN") and not isinstance(value, list):
-                raise _Wrong(f"{operator} needs a list as parameter")
+            if (operator in ("IN", "NOT_IN")) != isinstance(value, list):
+                raise _Wrong(
+                    f"{operator} needs {'a list' if operator in ('IN', 'NOT_IN') else 'one value'} as parameter"
+                )
             for single in value if isinstance(value, list) else [value]:
                 self._check_value(str(name), single)
         elif not isinstance(condition.get("is_null"), bool):
@@ -764,6 +773,22 @@ def _is_date(text: str) -> bool:
         return bool(re.fullmatch(r"\d{4}-\d{2}-\d{2}", text)) and bool(date.fromisoformat(text))
     except ValueError:
         return False
+
+
+_TEXTS = ("column", "column_A", "column_B", "dimension", "regex", "strftime_format", "unexpected_rows_query", "type_")
+_LISTS = ("column_list", "column_set", "regex_list")
+_FLAGS = ("strict_min", "strict_max", "or_equal", "exact_match")
+
+
+def _check_types(kwargs: Mapping[str, Any]) -> None:
+    """Check what kind of JSON each argument is."""
+    for key, value in kwargs.items():
+        if key in _TEXTS and not (isinstance(value, str) and value):
+            raise _Wrong(f"{key} is {value!r}, not a text")
+        if key in _LISTS and not (isinstance(value, list) and value and all(isinstance(v, str) for v in value)):
+            raise _Wrong(f"{key} is {value!r}, not a list of texts")
+        if key in _FLAGS and not isinstance(value, bool):
+            raise _Wrong(f"{key} is {value!r}, not true or false")
 
 
 def _check_regex(pattern: Any) -> None:

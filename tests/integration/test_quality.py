@@ -334,3 +334,16 @@ def test_a_query_that_is_wrong_is_the_user_s_error(fed: Place) -> None:
     assert report.exit_code == 2
     assert report.error.what.startswith("the query fails: ")
     assert "nothing" in report.error.what
+
+
+def test_a_number_of_the_policy_may_stand_anywhere_in_a_rule(fed: Place) -> None:
+    tolerance = {"$PARAMETER": "total_cost_tolerance"}
+    cheap = {"type": "comparison", "column": {"name": "price"}, "operator": ">", "parameter": tolerance}
+    own(
+        fed,
+        "sales",
+        rule("expect_column_values_to_not_be_in_set", "warning", column="price", value_set=[tolerance, 10]),
+        rule("expect_column_values_to_not_be_null", "warning", column="currency", row_condition=cheap),
+    )
+    found = judged(fed.build(policy=Policy(total_cost_tolerance="0.01")))["sales"]  # type: ignore[arg-type]
+    assert [(broken.rows, broken.unexpected) for broken in found.broken] == [(100, 100), (100, 100)]

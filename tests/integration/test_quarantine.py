@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import CUSTOMERS, Place, line, marts, sales
+from kit import CUSTOMERS, SALES, Place, line, marts, sales
 
 from jobs.report import RunReport
 
@@ -190,23 +190,116 @@ def test_a_repaired_file_needs_the_columns_of_the_drop(fed: Place, tmp_path: Pat
     assert "missing columns: transaction_id, customer_id" in str(result.exception)
 
 
-def test_a_row_of_a_dimension_can_be_repaired(fed: Place, tmp_path: Path) -> None:
-    fed.put(
-        "customers/more.csv", CUSTOMERS.replace("1,Asha", "x,Asha") + "".join(f"{n},A,L,,,,\n" for n in range(10, 99))
-    )
-    report = fed.build(policy=fed.policy.model_copy(update={"max_unknown_ratio": 1.0}))
-    assert fed.mart("customers")[0][1] == "UNKNOWN", report
-    rows = list(csv.DictReader(io.StringIO(command(fed, "export", "more.csv"))))
-    rows[0]["customer_id"] = "1"
-    command(fed, "replay", "more.csv", write(tmp_path / "r.csv", rows))
+@pytest.fixture
+def customers(fed: Place) -> Place:
+    """A place whose customers have one row in quarantine: that of customer 1."""
+    fed.policy = fed.policy.model_copy(update={"max_unknown_ratio": 1.0})
+    rows = "".join(f"{n},A,L,,,,\n" for n in range(10, 99))
+    fed.put("customers/more.csv", CUSTOMERS.replace("1,Asha", "x,Asha") + rows)
     fed.build()
-    assert fed.mart("customers")[0][1] == "Asha Rao"
+    assert fed.mart("customers")[0][1] == "UNKNOWN"
+    return fed
+
+
+def repair_customer(place: Place, path: Path, key: str, code: int = 0) -> str:
+    rows = list(csv.DictReader(io.StringIO(command(place, "export", "more.csv"))))
+    rows[0]["customer_id"] = key
+    return command(place, "replay", "more.csv", write(path / "c.csv", rows), code=code)
+
+
+def test_a_row_of_a_dimension_can_be_repaired(customers: Place, tmp_path: Path) -> None:
+    repair_customer(customers, tmp_path, "1")
+    assert customers.build().outcome == "published"
+    assert customers.mart("customers")[0][1] == "Asha Rao"
+
+
+def test_a_repair_does_not_bring_a_key_that_is_there_already(customers: Place, tmp_path: Path) -> None:
+    done = repair_customer(customers, tmp_path, "2", code=65)
+    assert "customer_id is there more than once: 2" in done
+    repair_customer(customers, tmp_path, "1")
+    assert customers.build().exit_code == 0
+
+
+def test_a_line_can_be_repaired_again(fed: Place, tmp_path: Path) -> None:
+    fed.build()
+    rows = exported(fed)[:1]
+    rows[0] |= {"price": "70.00", "total_cost": "70.00"}
+    command(fed, "replay", "day.csv", write(tmp_path / "r.csv", rows))
+    fed.build()
+    assert fed.mart("customers")[0][5] == 4070
+    rows[0] |= {"price": "7.00", "total_cost": "7.00"}
+    command(fed, "replay", "day.csv", write(tmp_path / "r.csv", rows))
+    assert totals(fed.build()) == (404, 401, 3)
+    assert fed.mart("customers")[0][5] == 4007
+
+
+def test_a_row_whose_bytes_are_not_kept_cannot_be_put_back_as_it_is(place: Place) -> None:
+    place.put_dimensions()
+    rows = sales(*(line(f"A{n}") for n in range(99))).encode()
+    place.put("sales/day.csv", rows + line("A99", product="caf?").encode().replace(b"?", b"\xe9") + b"\n")
+    place.build()
+    assert "is not UTF-8 text" in command(place, "replay", "day.csv", code=65)
+
+
+def test_repairs_stay_while_their_drop_is_judged_by_older_rules(fed: Place, tmp_path: Path) -> None:
+    fed.build()
+    rows = repaired(fed)[:2]
+    command(fed, "replay", "day.csv", write(tmp_path / "r.csv", rows))
+    fed.build()
+    (fed.folder / "suites").mkdir()
+    strict = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "price", "max_value": 5}}
+    (fed.folder / "suites/sales.json").write_text(json.dumps({"expectations": [strict]}))
+    fed.settings["expectations"] = str(fed.folder / "suites")
+    assert totals(fed.build()) == (404, 402, 2)
+
+
+def test_a_repair_that_changed_rules_overrule_is_told(fed: Place, tmp_path: Path) -> None:
+    from marts.policy import Policy
+
+    fed.build()
+    command(fed, "replay", "day.csv", write(tmp_path / "r.csv", repaired(fed)[:1]))
+    fed.build()
+    report = fed.build(policy=Policy(total_cost_tolerance="9.00"), rescan=True)  # type: ignore[arg-type]
+    assert "sales/day.csv: 1 repaired rows count as they came, since changed rules accept them" in report.warnings
+
+
+@pytest.mark.parametrize("data", [b"quarantine_line\n\xe9\n", b"", b'quarantine_line,"a\x00\n'])
+def test_a_repaired_file_that_cannot_be_read_is_refused(fed: Place, tmp_path: Path, data: bytes) -> None:
+    fed.build()
+    (tmp_path / "r.csv").write_bytes(data)
+    assert marts("quarantine", "replay", "day.csv", str(tmp_path / "r.csv"), *flags(fed), code=65).exception
+
+
+def test_a_reason_of_the_user_s_own_does_not_get_in_the_way(place: Place, tmp_path: Path) -> None:
+    place.put_dimensions()
+    (place.folder / "suites").mkdir()
+    kwargs = {"column": "price", "max_value": 40, "mostly": 0.999}
+    rule = {"type": "expect_column_values_to_be_between", "kwargs": kwargs, "meta": {"reason": "price: too high: look"}}
+    (place.folder / "suites/sales.json").write_text(json.dumps({"expectations": [rule]}))
+    place.settings["expectations"] = str(place.folder / "suites")
+    place.put("sales/day.csv", sales(*(line(f"A{n}") for n in range(99)), line("A99", price="50.00")))
+    place.put("sales/b.csv", sales(line("B1")))
+    assert place.build().totals.held_rows == 100
+    Path("marts.toml").write_text(f'expectations = "{place.folder}/suites"\n')
+    rows = exported(place)
+    rows[0] |= {"price": "5.00", "total_cost": "5.00"}
+    command(place, "replay", "day.csv", write(tmp_path / "r.csv", rows))
+    assert totals(place.build()) == (101, 101, 0)
 
 
 @pytest.fixture
 def held(fed: Place) -> Place:
     fed.put("sales/held.csv", sales(*(line(f"H{n}") for n in range(10)), BROKEN[0]))
     return fed
+
+
+def test_repaired_rows_that_were_no_csv_release_a_held_drop(fed: Place, tmp_path: Path) -> None:
+    fed.put("sales/held.csv", sales(*(line(f"H{n}") for n in range(10)), "H10,1,121"))
+    assert fed.build().totals.held_rows == 11
+    rows = list(csv.DictReader(io.StringIO(command(fed, "export", "held.csv"))))
+    good = dict(zip(SALES.split(","), line("H10").split(","), strict=True))
+    command(fed, "replay", "held.csv", write(tmp_path / "r.csv", [rows[0] | good]))
+    assert totals(fed.build()) == (415, 411, 4)
 
 
 def test_a_held_drop_is_released_with_who_and_why(held: Place) -> None:

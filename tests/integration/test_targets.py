@@ -352,3 +352,18 @@ def test_a_query_that_the_server_refuses_is_the_user_s_error(in_s3: Place) -> No
     report = in_s3.build()
     assert report.error
     assert (report.exit_code, report.error.where) == (2, query)
+
+
+def test_names_that_the_server_gives_are_masked(in_s3: Place) -> None:
+    in_s3.judge = True
+    kwargs = {"column": "full_name", "regex": "^[0-9]+$"}
+    own_mart_rule(
+        in_s3, "customers_data_mart", type="expect_column_values_to_match_regex", kwargs=kwargs, severity="warning"
+    )
+    in_s3.build()
+    for suffix in ("html", "json"):
+        settings = in_s3.configured()
+        store = open_store(settings.docs_uri, settings.s3)
+        text = store.get(f"runs/run-1/customers_data_mart.{suffix}").decode()
+        assert "xxxx xxx" in text
+        assert "Asha" not in text

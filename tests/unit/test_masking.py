@@ -17,6 +17,19 @@ def test_card_numbers_are_hidden_everywhere(card: str) -> None:
     assert mask_always(f"paid with {card}.") == f"paid with {mask_shape(card)}."
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("4111111111111111 12/27", "9999999999999999 12/27"),
+        ("4111111111111111 123", "9999999999999999 123"),
+        ("12 4111 1111 1111 1111 9", "12 9999 9999 9999 9999 9"),
+        ("4111111111111111-5500000000000004", "9999999999999999-9999999999999999"),
+    ],
+)
+def test_a_card_number_is_found_among_other_digits(text: str, shown: str) -> None:
+    assert mask_always(text) == shown
+
+
 @pytest.mark.parametrize("text", ["4111111111111112", "2024-01-05", "12345678", "0000000000000000", "1" * 40])
 def test_other_numbers_stay(text: str) -> None:
     assert mask_always(text) == text

@@ -24,6 +24,10 @@ def entry(named: str, **kwargs: Any) -> dict[str, Any]:
     return {"type": named, "kwargs": kwargs}
 
 
+def condition(written: Any) -> dict[str, Any]:
+    return entry("expect_column_values_to_not_be_null", column="price", row_condition=written)
+
+
 def wrong(read: dict[str, Any], of: Kind | Mart = SALES) -> str:
     with pytest.raises(UsageError) as raised:
         suite(read, of=of)
@@ -45,6 +49,38 @@ def wrong(read: dict[str, Any], of: Kind | Mart = SALES) -> str:
         (entry("expect_column_values_to_match_regex", column="product_name"), "'regex' is missing"),
         (entry("expect_column_values_to_match_regex", column="product_name", regex="("), "no regular expression"),
         (entry("expect_column_values_to_be_in_set", column="price", value_set=[]), "no list of values"),
+        (
+            entry("expect_column_values_to_be_between", column="product_name", min_value="a"),
+            "it needs a number or date",
+        ),
+        (entry("expect_column_values_to_not_be_null", column=[]), "column is [], not a text"),
+        (entry("expect_column_values_to_match_regex_list", column="product_name", regex_list=5), "not a list of texts"),
+        (
+            entry("expect_column_values_to_match_regex_list", column="product_name", regex_list=[]),
+            "not a list of texts",
+        ),
+        (entry("expect_column_values_to_match_regex_list", column="product_name", regex_list="a"), "not a list of"),
+        (
+            entry("expect_column_values_to_match_strftime_format", column="product_name", strftime_format=5),
+            "not a text",
+        ),
+        (entry("expect_table_columns_to_match_set", column_set=[["a"]]), "not a list of texts"),
+        (entry("expect_table_columns_to_match_set", column_set=["a"], exact_match=0), "not true or false"),
+        (entry("expect_column_to_exist", column="price", column_index=0), "unknown argument 'column_index'"),
+        (entry("expect_column_values_to_be_between", column="price", min_value=1, strict_min=1.5), "not true or false"),
+        (
+            entry("expect_column_values_to_not_be_null", column="price", mostly={"$PARAMETER": ["a"]}),
+            "unknown parameter",
+        ),
+        (entry(KNOWN, column="store_id", dimension="nonsense"), "store_id is not looked up in nonsense"),
+        ({**entry("expect_column_values_to_be_null", column="price"), "meta": [1]}, "meta is no JSON object"),
+        (condition({"type": "comparison", "column": "price", "operator": "==", "parameter": 1}), 'written as {"name"'),
+        (condition({"type": "comparison", "column": {"name": ["a"]}, "operator": "==", "parameter": 1}), "no column"),
+        (
+            condition({"type": "comparison", "column": {"name": "price"}, "operator": "<", "parameter": [1]}),
+            "one value",
+        ),
+        (condition({"type": "nullity", "column": {"name": "price", "x": 1}, "is_null": True}), 'written as {"name"'),
         (entry("expect_column_values_to_be_in_set", column="price", value_set=["x"]), "is no number"),
         (entry("expect_column_values_to_not_be_null", column="price", mostly=2), "not a number from 0 to 1"),
         (entry("expect_column_max_to_be_between", column="price", max_value=5, mostly=0.5), 'has no "mostly"'),
@@ -53,7 +89,7 @@ def wrong(read: dict[str, Any], of: Kind | Mart = SALES) -> str:
         (entry("expect_column_values_to_be_increasing", column="price"), "needs all rows in one place"),
         (entry("unexpected_rows_expectation", unexpected_rows_query="SELECT 1 FROM {batch}"), "it needs SQL"),
         (entry("expect_column_pair_values_to_be_equal", column_A="price", column_B="sales_date"), "cannot be compared"),
-        (entry("expect_compound_columns_to_be_unique", column_list=["price"]), "two columns or more"),
+        (entry("expect_compound_columns_to_be_unique", column_list=["price"]), "less than two columns"),
         (entry("expect_column_values_to_be_of_type", column="price", type_="int"), "can never be 'int'"),
         (entry("expect_column_values_to_not_be_null", column={"$PARAMETER": "nothing"}), "unknown parameter 'nothing'"),
         ({"type": "expect_column_values_to_not_be_null", "kwarg": {}}, "did you mean 'kwargs'?"),
@@ -81,7 +117,7 @@ def test_what_cannot_run_is_said_at_once(read: Any, said: str) -> None:
 def test_a_rule_of_a_mart_must_name_the_rows_it_is_about() -> None:
     read = entry("unexpected_rows_expectation", unexpected_rows_query="SELECT 1 FROM customers_data_mart")
     assert "{batch}" in wrong(read, CUSTOMERS_MART)
-    assert "looks at drops" in wrong(entry(KNOWN, column="customer_id", dimension="customers"), CUSTOMERS_MART)
+    assert "suite of sales" in wrong(entry(KNOWN, column="customer_id", dimension="customers"), CUSTOMERS_MART)
 
 
 def test_the_same_rule_twice_is_refused() -> None:
@@ -190,6 +226,8 @@ def test_the_user_s_file_wins_and_the_others_are_the_shipped(tmp_path: Any) -> N
         ("sale.json", "{}", "is the suite of nothing"),
         ("sales.json", "{", "is not JSON"),
         ("sales.json", "[]", "is no suite"),
+        ("sales.json", "[" * 100_000, "is not JSON"),
+        ("sales.json", '{"expectations": [{"type": 1' + "0" * 5000 + "}]}", "is not JSON"),
         ("sales.json", '{"expectations": {}}', "is no suite"),
     ],
 )

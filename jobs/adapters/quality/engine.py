@@ -203,6 +203,10 @@ def _sample(rule: Rule, values: tuple[Any, ...]) -> Any:
 
 def _plain(value: Any) -> Any:
     """Give arguments as JSON would."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, date | datetime):

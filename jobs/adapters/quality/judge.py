@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,7 @@ from great_expectations.data_context.types.base import (
 from jobs.adapters.quality.engine import ANSWERS, FORMAT, Batch, MergedDatasource, expectation_of, frame_of
 from jobs.adapters.quality.pages import as_json, page_of
 from marts.errors import Defect, UsageError
+from marts.masking import mask_value
 from marts.measure import Measured
 from marts.rules import KNOWN, Rule, Suite
 
@@ -93,8 +94,11 @@ def plan(suite: Suite, types: Mapping[str, str]) -> int:
     return len(frame.attrs[ANSWERS])
 
 
-def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], run: About) -> Judged:
-    """Let Great Expectations judge the rows of a table, or view, of a MySQL database, by SQL of its own."""
+def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], personal: Container[str], run: About) -> Judged:
+    """Let Great Expectations judge the rows of a table, or view, of a MySQL database, by SQL of its own.
+
+    It chooses the values that it shows itself: those of ``personal`` columns are masked.
+    """
     with _quiet():
         context = new_context()
         expectations = [expectation_of(rule) for rule in suite.rules]
@@ -103,7 +107,23 @@ def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], run: About) 
         )
         batches = source.add_table_asset(suite.name, table_name=table).add_batch_definition_whole_table("all")
         result = _run(context, suite.name, batches, expectations, {}, run)
+    for rule, one in zip(suite.rules, result.results, strict=True):
+        hide = rule.level == "mart" or any(name in personal for name in rule.columns)
+        one.result = {name: _masked(value, hide) if name in _VALUES else value for name, value in one.result.items()}
     return _judged(suite.name, list(suite.rules), result, run)
+
+
+_VALUES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details", "unexpected_rows")
+
+
+def _masked(value: Any, personal: bool) -> Any:
+    if isinstance(value, str):
+        return mask_value(value, personal)
+    if isinstance(value, dict):
+        return {key: _masked(inner, personal) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_masked(inner, personal) for inner in value)
+    return value
 
 
 def _run(
