@@ -116,7 +116,9 @@ def judge_drops(
         batch = _batch(KINDS[kind], rules, verdicts, known)
         rows = batch.measured.rows + batch.measured.malformed
         keys = [verdict.drop.delivery.key for verdict in verdicts]
+        held = sum(verdict.state == "held" for verdict in verdicts)
         words = f"{rows:,} rows of {f'{len(keys):,} drops' if len(keys) > 1 else keys[0]}"
+        words += f", {held:,} held" if held else ""
         judged = judge(suite, rules, batch, pages.about(kind, words))
         pages.write(judged)
         reports.append(_report(judged, rows, len(verdicts), pages))

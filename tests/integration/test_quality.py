@@ -109,6 +109,7 @@ def test_a_drop_with_more_broken_rows_than_mostly_allows_is_held(fed: Place) -> 
     drop = told(report, "sales/b.csv")
     assert (report.exit_code, drop.state) == (65, "held")
     assert drop.reason == "a critical expectation is broken: product_name is one of tea, in at least 99.5%"
+    assert "200 rows of 2 drops, 1 held." in page(fed, "sales")
     assert told(report, "sales/a.csv").state == "live"
     assert report.totals.rows_read == 100
 
