@@ -19,7 +19,7 @@ from jobs.judge import DropCounts, Verdicts, judge
 from jobs.ledger import DropRecord, Generation, QualityRecord, RunRecord, Staged, Warehouse
 from jobs.plan import Plan, make_plan
 from jobs.publish import stage
-from jobs.repair import repaired_drops, repairs_of
+from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.report import BrokenRule, DropReport, MartReport, Outcome, Problem, QualityReport, RunReport
 from jobs.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
 from jobs.scan import plan_splits, scan_drops
@@ -252,8 +252,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
     """Plan and scan until nothing is left to scan; a drop that changes meanwhile is planned again."""
     scanned: set[str] = set()
     decisions = run.warehouse.decisions()
-    accepted = {decision.delivery_id for decision in decisions if decision.action == "accept"}
-    repairs = repairs_of(decisions)
+    accepted, repairs = accepted_by(decisions), repairs_of(decisions)
     with run.step("plan"):
         tables = dimensions.snapshot(run.settings, run.state)
     for attempt in range(_ROUNDS + 1):

@@ -6,7 +6,7 @@ from jobs.adapters.objects import ObjectVersion, Store, open_store
 from jobs.build import scan_settings
 from jobs.ledger import Warehouse
 from jobs.plan import Plan, make_plan
-from jobs.repair import repaired_drops, repairs_of
+from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings
 from jobs.state import Catalog
@@ -30,8 +30,7 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse) -> Now:
     state = open_store(settings.state_uri, settings.s3)
     catalog, scan = Catalog(state), scan_settings(settings, policy)
     decisions = warehouse.decisions()
-    accepted = {decision.delivery_id for decision in decisions if decision.action == "accept"}
     repaired = repaired_drops(catalog, repairs_of(decisions), scan, state)
     tables: dict[str, list[ObjectVersion]] = {name: [] for name in settings.dimensions.tables}
-    plan = make_plan(source, catalog, warehouse.drops(), scan, tables, False, accepted, repaired)
+    plan = make_plan(source, catalog, warehouse.drops(), scan, tables, False, accepted_by(decisions), repaired)
     return Now(plan, catalog, source, state, scan)

@@ -35,6 +35,7 @@ from marts.measure import (
     merge,
     needed_columns,
     observed,
+    repeated,
     settle,
     with_keys,
 )
@@ -192,11 +193,11 @@ def _measure_mart(warehouse: Warehouse, table: str, mart: Mart, suite: Suite) ->
     measured = merge([Measured(columns=tuple(column.name for column in mart.columns)), *parts])
     settled = {}
     for rule, found_hashes in hashes.items():
-        ordered = np.sort(np.concatenate(found_hashes))
-        twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-        settled[rule] = Measure(distinct=len(ordered))
+        together = np.concatenate(found_hashes)
+        twice = repeated(together)
+        settled[rule] = Measure(distinct=len(together))
         if len(twice):
-            settled[rule] = _settle_twice(warehouse, table, mart, suite, rule, twice, len(ordered))
+            settled[rule] = _settle_twice(warehouse, table, mart, suite, rule, twice, len(together))
     return with_keys(measured, settled)
 
 

@@ -99,6 +99,11 @@ def judge_lines(
     return [line for line in there if line not in wrong], wrong
 
 
+def accepted_by(decisions: Iterable[Decision]) -> set[str]:
+    """Give the deliveries that somebody has released although they would be held."""
+    return {decision.delivery_id for decision in decisions if decision.action == "accept"}
+
+
 def repairs_of(decisions: Iterable[Decision]) -> dict[str, dict[int, str]]:
     """Give the new text of lines, by delivery; a later repair of a line wins."""
     found: dict[str, dict[int, str]] = {}
@@ -190,10 +195,13 @@ def _merged(
 def _broken_by(row: BadLine, suite: Suite) -> list[Rule]:
     """Give the rules that a row breaks; none for one that is no CSV."""
     return [
-        rule
-        for rule in suite.rules
-        if rule.quarantines and any(r == rule.broken or r.startswith(f"{rule.broken}: ") for r in row.reasons)
+        rule for rule in suite.rules if rule.quarantines and any(_says(reason, rule.broken) for reason in row.reasons)
     ]
+
+
+def _says(reason: str, words: str) -> bool:
+    """Tell whether a reason is that of a rule, with or without the value that broke it."""
+    return reason == words or reason.startswith(f"{words}: ")
 
 
 def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings) -> tuple[Reason, ...]:
@@ -204,7 +212,7 @@ def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings
     first: dict[str, tuple[str, BadLine]] = {}
     for row in rows:
         for reason in row.reasons:
-            rule = next((words for words in said if reason == words or reason.startswith(f"{words}: ")), "")
+            rule = next((words for words in said if _says(reason, words)), "")
             rule = rule or reason.partition(": ")[0]
             counted[rule] += 1
             first.setdefault(rule, (reason.removeprefix(rule).removeprefix(": "), row))

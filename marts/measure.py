@@ -102,7 +102,10 @@ class Column:
     def written(self) -> pa.Array:
         if self.text is not None:
             return self.text
-        return self.values if pa.types.is_string(self.values.type) else self.shown(range(len(self.values)))
+        if pa.types.is_string(self.values.type):
+            return self.values
+        values = [None if v is None else str(_as_written(v, self.scale)) for v in self.values.to_pylist()]
+        return pa.array(values, pa.string())
 
     @property
     def numbers(self) -> np.ndarray:
@@ -142,10 +145,6 @@ class Column:
         """Give what is written in a row, masked; nothing if it is empty."""
         text = self.text[row].as_py() if self.text is not None else None
         return mask_value(text[:_LOOKED_AT], self.personal)[:_SHOWN] if text else ""
-
-    def shown(self, rows: Iterable[int]) -> pa.Array:
-        values = [self.values[row].as_py() for row in rows]
-        return pa.array([None if v is None else str(_as_written(v, self.scale)) for v in values], pa.string())
 
 
 @dataclass(frozen=True)
@@ -640,6 +639,12 @@ def _measure_keys(rule: Rule, frame: Frame, within: Mask | None) -> tuple[Measur
     return made, Keys(rule, np.flatnonzero(looked_at), hashes, table)
 
 
+def repeated(hashes: np.ndarray) -> np.ndarray:
+    """Give the hashes that are there more than once."""
+    ordered = np.sort(hashes)
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
 def settle(parts: Sequence[Keys], frame: Mapping[str, tuple[int, bool]]) -> Measure:
     """Find the keys that are there twice. Rows whose hash is there once are not looked at again.
 
@@ -647,8 +652,7 @@ def settle(parts: Sequence[Keys], frame: Mapping[str, tuple[int, bool]]) -> Meas
     of the measure are those of `measure`.
     """
     hashes = np.concatenate([np.empty(0, np.uint64), *(part.hashes for part in parts)])
-    ordered = np.sort(hashes)
-    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    twice = repeated(hashes)
     if not len(twice):
         return Measure(distinct=len(hashes))
     tables, places = [], []
@@ -662,11 +666,11 @@ def settle(parts: Sequence[Keys], frame: Mapping[str, tuple[int, bool]]) -> Meas
     numbered = keys.append_column("#", pa.array(np.arange(keys.num_rows)))
     groups = numbered.group_by(names, use_threads=False).aggregate([("#", "count"), ("#", "list")])
     counts = groups["#_count"].to_numpy()
-    repeated = groups.filter(pa.array(counts > 1))
+    again = groups.filter(pa.array(counts > 1))
     distinct = len(hashes) - int((counts - 1).sum())
-    if not repeated.num_rows:
+    if not again.num_rows:
         return Measure(distinct=distinct)
-    members = np.sort(pc.list_flatten(repeated["#_list"]).to_numpy())
+    members = np.sort(pc.list_flatten(again["#_list"]).to_numpy())
     first = members[np.argsort(rows[members], kind="stable")][:SAMPLES]
     shown = {
         name: Column(keys[name].combine_chunks(), scale, personal=personal)

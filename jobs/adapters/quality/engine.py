@@ -78,15 +78,10 @@ class RowsFound(QueryMetricProvider):
         raise Defect("a query was asked of the engine that only answers")
 
 
-class RowsCounted(QueryMetricProvider):
+class RowsCounted(RowsFound):
     """How many they are."""
 
     metric_name = "unexpected_rows_query.row_count"
-    value_keys = ("unexpected_rows_query",)
-
-    @metric_value(engine=MergedEngine)
-    def _merged(cls, **kwargs: Any) -> Any:  # noqa: N805
-        raise Defect("a query was asked of the engine that only answers")
 
 
 class MergedDatasource(PandasDatasource):

@@ -54,36 +54,32 @@ class LastIsProduct(MulticolumnMapMetricProvider):
         raise _never("multicolumn_values.last_is_product")
 
 
-class MalformedRows(TableMetricProvider):
+class _OfTable(TableMetricProvider):
+    """A metric of a whole drop, or of several."""
+
+    @metric_value(engine=PandasExecutionEngine)
+    def _pandas(cls, **kwargs: Any) -> Any:  # noqa: N805
+        raise _never(str(cls.metric_name))
+
+
+class MalformedRows(_OfTable):
     """How many rows are no CSV, and how many rows there are."""
 
     metric_name = "table.malformed_rows"
 
-    @metric_value(engine=PandasExecutionEngine)
-    def _pandas(cls, **kwargs: Any) -> Any:  # noqa: N805
-        raise _never("table.malformed_rows")
 
-
-class LinesOfDimension(TableMetricProvider):
+class LinesOfDimension(_OfTable):
     """How many lines there are, and how many of them a dimension does not know."""
 
     metric_name = "lines.of_dimension"
     value_keys = ("dimension",)
 
-    @metric_value(engine=PandasExecutionEngine)
-    def _pandas(cls, **kwargs: Any) -> Any:  # noqa: N805
-        raise _never("lines.of_dimension")
 
-
-class EachDrop(TableMetricProvider):
+class EachDrop(_OfTable):
     """How many drops there are, and those that break a rule, with what was observed."""
 
     metric_name = "drops.each"
     value_keys = ("rule",)
-
-    @metric_value(engine=PandasExecutionEngine)
-    def _pandas(cls, **kwargs: Any) -> Any:  # noqa: N805
-        raise _never("drops.each")
 
 
 class ExpectColumnValuesToFitSchema(ColumnMapExpectation):
