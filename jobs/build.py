@@ -28,7 +28,7 @@ from jobs.settings import Settings, masked
 from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Manifest, read_parquet
 from jobs.suites import load_suites
-from marts.errors import EXIT_DATA, DataError, MartsError, TryLater
+from marts.errors import EXIT_DATA, DataError, MartsError, Stopped, TryLater
 from marts.policy import Policy
 from marts.schema import MARTS
 
@@ -113,7 +113,8 @@ def build(run: Run) -> RunReport:
         with run.warehouse.lock():
             run.warehouse.prepare()
             report = _build(run)
-    except MartsError as error:
+    except (MartsError, Stopped) as problem:
+        error = problem.as_error() if isinstance(problem, Stopped) else problem
         report = _report(run, "failed", error.exit_code, error=Problem.of(error))
         with suppress(MartsError):  # the database may be what failed
             run.warehouse.publish([], [], _record(report))

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from jobs.settings import Settings, load, load_policy
 from marts import __version__
-from marts.errors import DataError, Defect, MartsError, TryLater, UsageError
+from marts.errors import DataError, Defect, MartsError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from jobs.ledger import Warehouse
@@ -74,8 +74,10 @@ def main(*arguments: str) -> None:
         _fail(error)
     except SystemExit as error:
         if error.code == signal.SIGTERM:  # the handler that Ray sets while it starts
-            _fail(_stopped(signal.SIGTERM))
+            _fail(Stopped("SIGTERM").as_error())
         raise
+    except Stopped as told:
+        _fail(told.as_error())
     except Exception as error:  # noqa: BLE001 - the last resort: whatever is left is a defect, told as such
         if isinstance(error, OSError) and error.filename:
             _fail(UsageError(f"{error.strerror}", str(error.filename), "name another file or folder"))
@@ -90,25 +92,29 @@ def _fail(error: MartsError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-def _stopped(number: int) -> TryLater:
-    hint = "the live marts are untouched; run again, it goes on from what is done"
-    return TryLater(f"stopped by {signal.Signals(number).name}", "marts", hint)
+class _Stop:
+    """What a signal to stop does: the run is recorded as stopped, and the exit code says try later.
 
-
-def _stop_politely() -> None:
-    """Turn a signal to stop into an error like any other: the run is recorded, and the exit code says try later.
-
-    A second signal ends the process at once.
+    The signal may come while Python runs a callback that swallows whatever is raised, so it is also remembered:
+    ``check`` raises it again when the next step or task begins. A second signal ends the process at once.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return
 
-    def stop(number: int, _: object) -> None:
+    def __init__(self) -> None:
+        self._told = ""
+
+    def listen(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._stop)
+
+    def _stop(self, number: int, _: object) -> None:
         signal.signal(number, signal.SIG_DFL)
-        raise _stopped(number)
+        self._told = signal.Signals(number).name
+        raise Stopped(self._told)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    def check(self) -> None:
+        if self._told:
+            raise Stopped(self._told)
 
 
 @app.callback(invoke_without_command=True)
@@ -550,12 +556,13 @@ def _build(
 
     def start() -> None:
         cluster.start()  # sets handlers of its own
-        _stop_politely()
+        stop.listen()
 
-    _stop_politely()
+    stop = _Stop()
+    stop.listen()
     started = datetime.now(UTC)
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
-    with Cluster(settings.ray) as cluster, _progress() as watch:
+    with Cluster(settings.ray) as cluster, _progress(stop.check) as watch:
         return build_marts(
             Run(
                 settings=settings,
@@ -576,22 +583,23 @@ def _build(
 class _PlainProgress:
     """One line when a step begins: for logs."""
 
-    def __init__(self) -> None:
-        self._step = ""
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check, self._step = check, ""
 
     def begin(self, step: str, total: int) -> None:
+        self._check()
         if total or step != self._step:
             typer.echo(f"{datetime.now(UTC):%H:%M:%S} {step}" + (f" {total:,}" if total else ""), err=True)
         self._step = step
 
     def advance(self) -> None:
-        pass
+        self._check()
 
 
 class _BarProgress:
     """A progress bar per step: for terminals."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, check: Callable[[], None]) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self.bars = Progress(
@@ -603,25 +611,28 @@ class _BarProgress:
             console=console,
             transient=True,
         )
+        self._check = check
         self._task: Any = None
 
     def begin(self, step: str, total: int) -> None:
+        self._check()
         if self._task is not None:
             self.bars.update(self._task, visible=False)
         self._task = self.bars.add_task(step, total=total or None)
 
     def advance(self) -> None:
+        self._check()
         if self._task is not None:
             self.bars.advance(self._task)
 
 
 @contextmanager
-def _progress() -> Iterator["_PlainProgress | _BarProgress"]:
+def _progress(check: Callable[[], None] = lambda: None) -> Iterator["_PlainProgress | _BarProgress"]:
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _PlainProgress()
+        yield _PlainProgress(check)
         return
-    watch = _BarProgress(console)
+    watch = _BarProgress(console, check)
     with watch.bars:
         yield watch
 

@@ -72,3 +72,14 @@ class TryLater(MartsError):
     """Another build holds the lock, or a deadline passed."""
 
     exit_code = 75
+
+
+class Stopped(BaseException):
+    """Somebody told this process to stop; ``args`` is the name of the signal.
+
+    No Exception: a library that swallows those must not swallow this.
+    """
+
+    def as_error(self) -> TryLater:
+        hint = "the live marts are untouched; run again, it goes on from what is done"
+        return TryLater(f"stopped by {self.args[0]}", "marts", hint)
