@@ -1,5 +1,6 @@
 """A whole build: plan, scan, roll up, finish, publish. `python -m jobs.build …` is `marts build …`."""
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, Protocol
 
 from jobs import dimensions, quality
@@ -21,6 +23,7 @@ from jobs.plan import Plan, make_plan
 from jobs.publish import stage
 from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.report import BrokenRule, DropReport, MartReport, Outcome, Problem, QualityReport, RunReport
+from jobs.retries import retried
 from jobs.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
 from jobs.scan import plan_splits, scan_drops
 from jobs.scan_task import ScanSettings
@@ -28,13 +31,17 @@ from jobs.settings import Settings, masked
 from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Manifest, read_parquet
 from jobs.suites import load_suites
-from marts.errors import EXIT_DATA, DataError, MartsError, Stopped, TryLater
+from marts import __version__
+from marts.errors import EXIT_DATA, DataError, MartsError, OutcomeUnknown, StateDamaged, Stopped, TryLater
 from marts.policy import Policy
 from marts.schema import MARTS
 
 _ROUNDS = 3
 """Plans until no drop changes while it is read."""
 _THREADS = 16
+_RECENT = 1000
+"""Runs among which the last that published is looked for."""
+_log = logging.getLogger("marts.build")
 _EARLIER = 20_000
 """Records of earlier drops that new ones are compared with."""
 
@@ -68,6 +75,8 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
     """What the report will say, as far as it is known: a failed run tells it too."""
+    done: RunReport | None = None
+    """The report of what is published, or about to be."""
 
     def __post_init__(self) -> None:
         self.settings.require("source", "target")
@@ -110,23 +119,52 @@ def scan_settings(settings: Settings, policy: Policy) -> ScanSettings:
 def build(run: Run) -> RunReport:
     """Bring the marts up to date. A failure is a report too, with its exit code and what to do."""
     try:
-        with run.warehouse.lock():
+        with run.warehouse.lock(run.settings.lock_timeout):
             run.warehouse.prepare()
-            report = _build(run)
+            run.warehouse.begin(_record(_report(run, "running", 0)))
+            report = _healed(run)
+            late = _after(run, report)
     except (MartsError, Stopped) as problem:
-        error = problem.as_error() if isinstance(problem, Stopped) else problem
-        report = _report(run, "failed", error.exit_code, error=Problem.of(error))
-        with suppress(MartsError):  # the database may be what failed
-            run.warehouse.publish([], [], _record(report))
-            _write_site(run)
-        return report
+        return _failed(run, problem.as_error() if isinstance(problem, Stopped) else problem)
+    return report.model_copy(update={"warnings": (*report.warnings, *late)})
+
+
+def _healed(run: Run) -> RunReport:
+    """Build. A file of the state that is damaged is removed, and made again: all of the state can be."""
+    for _ in range(_ROUNDS):
+        try:
+            return _build(run)
+        except StateDamaged as error:
+            _log.warning("%s; it is made again", error)
+            run.state.delete(error.where)
+            run.found.clear()
+    return _build(run)
+
+
+def _failed(run: Run, error: MartsError) -> RunReport:
+    """Record that a run failed; unless it did publish, and was told to stop or lost its database just then."""
+    outcome: Outcome = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
+    report = _report(run, outcome, error.exit_code, error=Problem.of(error))
+    with suppress(MartsError):  # the database may be what failed
+        if run.warehouse.fail(_record(report)) in ("published", "unchanged") and run.done:
+            return run.done.model_copy(update={"warnings": (*run.done.warnings, f"after it was published: {error}")})
+        _write_site(run)
+    return report
+
+
+def _after(run: Run, report: RunReport) -> list[str]:
+    """Do what is left when the marts are live. What fails then is told, and fails nothing."""
+    late = []
+    try:
+        run.warehouse.clean_up()
+    except MartsError as error:
+        late.append(f"old rows are left for the next build: {error}")
     try:
         if report.quality:
             _write_site(run)
     except MartsError as error:
-        late = f"the index of the data docs is not up to date: {error}"
-        return report.model_copy(update={"warnings": (*report.warnings, late)})
-    return report
+        late.append(f"the index of the data docs is not up to date: {error}")
+    return late
 
 
 def _write_site(run: Run) -> None:
@@ -158,16 +196,21 @@ def _build(run: Run) -> RunReport:
     run.found["warnings"] = warnings_of(plan, verdicts, marts)
     measured = _judge_drops(run, verdicts, scanned, marts)
     check_marts(marts, verdicts, run.policy)
-    live = run.warehouse.live()
-    changed = [rows for rows in marts if rows.mart not in live or live[rows.mart].fingerprint != rows.fingerprint]
-    with run.step("load", sum(len(rows.parts) for rows in changed)):
-        staged = [
-            stage(run.warehouse, run.runner, run.settings, run.state, rows, run.progress.advance) for rows in changed
-        ]
-    _judge_marts(run, staged, changed, live)
     records = verdicts.changed(ledger, run.run_id)
     withdrawn = [_withdrawn(record, plan, run.run_id) for record in (*plan.vanished, *plan.replaced)]
-    report = _report(
+    live = run.warehouse.live()
+    changed = [rows for rows in marts if rows.mart not in live or live[rows.mart].fingerprint != rows.fingerprint]
+    if changed and not (records or withdrawn) and _rolled_back(run):
+        changed = []
+    with run.step("load", sum(len(rows.parts) for rows in changed)):
+        if changed:
+            run.warehouse.clean_up()
+        staged = [
+            stage(run.warehouse, run.runner, run.settings, run.state, rows, run.progress.advance, run.run_id)
+            for rows in changed
+        ]
+    _judge_marts(run, staged, changed, live)
+    run.done = _report(
         run,
         "published" if staged else "unchanged",
         _exit_code(verdicts, ledger),
@@ -177,8 +220,25 @@ def _build(run: Run) -> RunReport:
         unknown=unknown(marts),
     )
     with run.step("publish"):
-        run.warehouse.publish(staged, [*withdrawn, *records], _record(report), measured)
-    return report
+        run.warehouse.publish(staged, [*withdrawn, *records], _record(run.done), measured)
+    return run.done
+
+
+def _rolled_back(run: Run) -> bool:
+    """Tell whether somebody has gone back to what is live, and nothing that marts are made of has changed since.
+
+    Then the same marts would only come again. What counts as a change: a drop, the policy, our version.
+    """
+    last = next(iter(run.warehouse.publications(1)), [])
+    if not last or last[0].action != "rollback" or run.rebuild or run.rescan:
+        return False
+    made = next((r for r in run.warehouse.runs(_RECENT) if r.outcome == "published"), None)
+    if made is None or (made.policy, made.version) != (run.policy.digest(), __version__):
+        return False
+    by = f"{last[0].who} went back to run {run.warehouse.generations()[last[0].generation].run_id}"
+    until = "nothing is published until a drop or the policy changes, or with --rebuild"
+    run.found["warnings"] = (*run.found.get("warnings", ()), f"{by} on {last[0].published_at[:19]} UTC: {until}")
+    return True
 
 
 def _pages(run: Run) -> quality.Pages:
@@ -206,11 +266,8 @@ def _judge_marts(run: Run, staged: Sequence[Staged], rows: Sequence[MartRows], l
     for item, made in zip(staged, rows, strict=True) if run.settings.quality.judge else ():
         before = live[made.mart].row_count if made.mart in live else 0
         with run.step("judge"):
-            found.append(
-                quality.judge_mart(
-                    run.warehouse, item, made, before, run.settings.expectations, run.policy, _pages(run)
-                )
-            )
+            what = (run.warehouse, item, made, before, run.settings.expectations, run.policy, _pages(run))
+            found.append(retried(partial(quality.judge_mart, *what), run.settings.mysql.deadline))
     _tell(run, found, [])
     failed = next((report for report in found if report.outcome == "failed"), None)
     if failed:
@@ -361,6 +418,8 @@ def _report(run: Run, outcome: Outcome, exit_code: int, **found: Any) -> RunRepo
         outcome=outcome,
         exit_code=exit_code,
         as_of=run.as_of.isoformat(),
+        policy=run.policy.digest(),
+        version=__version__,
         source=run.source.uri,
         target=masked(run.settings.target),
         state=run.state.uri,
@@ -381,6 +440,8 @@ def _record(report: RunReport) -> RunRecord:
         exit_code=report.exit_code,
         error=str(report.error.what) if report.error else "",
         report=report.model_dump_json(),
+        policy=report.policy,
+        version=report.version,
     )
 
 

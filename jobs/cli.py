@@ -535,7 +535,8 @@ def _as_of(settings: Settings, policy: "Policy") -> date:
 def _warehouse(settings: Settings, read_only: bool = False) -> Iterator["Warehouse"]:
     from jobs.publish import open_warehouse
 
-    warehouse = open_warehouse(settings.target or "", settings.mysql, read_only)
+    wait = 0 if read_only else settings.lock_timeout
+    warehouse = open_warehouse(settings.target or "", settings.mysql, read_only, wait)
     try:
         yield warehouse
     finally:

@@ -21,7 +21,7 @@ def snapshot(settings: Settings, state: Store) -> Mapping[str, Sequence[ObjectVe
 
 
 def _snapshot(kind: Kind, address: str, settings: Settings, state: Store) -> ObjectVersion:
-    from jobs.adapters.warehouse_mysql import MySQLWarehouse
+    from jobs.adapters.mysql.warehouse import MySQLWarehouse
 
     database, _, table = address.rpartition("/")
     if database.count("/") < 3 or not table:

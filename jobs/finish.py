@@ -144,17 +144,16 @@ def _borders(store: Store, facts: Sequence[str], rows_per_task: int) -> list[int
 
 def _groups(store: Store, path: str) -> list[tuple[int, float]]:
     """Give the highest customer and the rows of each row group; large groups count as quarters."""
-    with store.open(path) as file:
-        metadata = pq.ParquetFile(file).metadata
-        column = metadata.schema.names.index("customer_id")
-        found = []
-        for number in range(metadata.num_row_groups):
-            group = metadata.row_group(number)
-            if not group.num_rows:
-                continue
-            low, high = group.column(column).statistics.min, group.column(column).statistics.max
-            found += [(low + (high - low) * quarter // 4, group.num_rows / 4) for quarter in range(1, 5)]
-        return found
+    metadata = store.using(path, lambda file: pq.ParquetFile(file).metadata)
+    column = metadata.schema.names.index("customer_id")
+    found = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if not group.num_rows:
+            continue
+        low, high = group.column(column).statistics.min, group.column(column).statistics.max
+        found += [(low + (high - low) * quarter // 4, group.num_rows / 4) for quarter in range(1, 5)]
+    return found
 
 
 def run_finish(task: Finish) -> Finished:
@@ -181,17 +180,19 @@ def run_finish(task: Finish) -> Finished:
 
 def _in_range(store: Store, paths: Sequence[str], key: str, task: Finish) -> pa.Table | None:
     """Read the rows of a key range, skipping row groups that hold none."""
-    tables = []
-    for path in paths:
-        with store.open(path) as file:
-            parquet = pq.ParquetFile(file)
-            column = parquet.schema_arrow.get_field_index(key)
-            groups = [n for n in range(parquet.num_row_groups) if _overlaps(parquet, n, column, task)]
-            for batch in parquet.iter_batches(_BATCH, row_groups=groups, use_threads=False) if groups else ():
-                keys = batch.column(column)
-                inside = pc.and_(pc.greater_equal(keys, task.low), pc.less(keys, task.high))
-                tables.append(pa.Table.from_batches([batch.filter(inside)]))
-            tables.append(parquet.schema_arrow.empty_table())
+
+    def read(file: pa.NativeFile) -> pa.Table:
+        parquet = pq.ParquetFile(file)
+        column = parquet.schema_arrow.get_field_index(key)
+        groups = [n for n in range(parquet.num_row_groups) if _overlaps(parquet, n, column, task)]
+        batches = []
+        for batch in parquet.iter_batches(_BATCH, row_groups=groups, use_threads=False) if groups else ():
+            keys = batch.column(column)
+            inside = pc.and_(pc.greater_equal(keys, task.low), pc.less(keys, task.high))
+            batches.append(batch.filter(inside))
+        return pa.Table.from_batches(batches, parquet.schema_arrow)
+
+    tables = [store.using(path, read) for path in paths]
     return pa.concat_tables(tables) if tables else None
 
 

@@ -76,6 +76,7 @@ class Verdict:
             quarantined=report.quarantined,
             duplicates=report.duplicates,
             run_id=run_id,
+            content=self.drop.manifest.content if self.drop.manifest else "",
         )
 
 

@@ -78,11 +78,13 @@ def shown_columns(kind: Kind) -> dict[str, tuple[int, bool]]:
 
 
 def _read(store: Store, path: str, before: int, task: KeyCheck) -> Keys:
-    with store.open(path) as file:
+    def read(file: pa.NativeFile) -> pa.Table:
         parquet = pq.ParquetFile(file)
         place = parquet.schema_arrow.get_field_index(_HASH)
         groups = [n for n in range(parquet.num_row_groups) if _overlaps(parquet, n, place, task)]
-        rows = parquet.read_row_groups(groups, use_threads=False)
+        return parquet.read_row_groups(groups, use_threads=False)
+
+    rows = store.using(path, read)
     hashes = rows[_HASH].to_numpy()
     start = int(np.searchsorted(hashes, np.uint64(task.low), side="left"))
     stop = int(np.searchsorted(hashes, np.uint64(task.high - 1), side="right"))

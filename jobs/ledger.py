@@ -1,16 +1,18 @@
 """The ledger: what the target database remembers of drops, runs and live marts. And what a target must do."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import MISSING, astuple, dataclass, fields
 from datetime import date
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
 
+from marts.errors import Fenced, UsageError
 from marts.schema import Mart
 
 Record = TypeVar("Record")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,15 @@ class DropRecord:
     duplicates: int
     run_id: str
     """The run that last changed this record."""
+    content: str = ""
+    """Hash of its bytes, if they were read."""
+
+
+@dataclass(frozen=True)
+class Event(DropRecord):
+    """What a run made of a drop; nothing of this is ever changed."""
+
+    recorded_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,10 +53,15 @@ class RunRecord:
     ended_at: str
     as_of_date: str
     outcome: str
+    """running, published, unchanged, failed, unknown; or killed: it ended without a word."""
     exit_code: int
     error: str
     report: str
     """The whole RunReport as JSON."""
+    policy: str = ""
+    """Names the policy."""
+    version: str = ""
+    """Of Martwright."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +122,31 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Publication:
+    """One moment at which what readers see was changed: the generation of one mart since then."""
+
+    number: int
+    mart: str
+    generation: int
+    run_id: str
+    action: str
+    """build, or rollback."""
+    who: str
+    why: str
+    published_at: str
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """Who goes back to the publication before, and why."""
+
+    run_id: str
+    at: str
+    who: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Staged:
     """A generation that is loaded and checked, but seen by no reader yet."""
 
@@ -113,6 +154,10 @@ class Staged:
     generation: int
     fingerprint: str
     rows: int
+
+
+_ONCE = 0.001
+"""Seconds: a deadline that leaves no time for another try."""
 
 
 class Warehouse(Protocol):
@@ -128,20 +173,38 @@ class Warehouse(Protocol):
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; give its rows."""
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Hold the right to publish. Raises TryLater if another build has it."""
+    def lock(self, seconds: int) -> AbstractContextManager[None]:
+        """Hold the right to build. Raises TryLater if another build has it for so long."""
 
     def prepare(self) -> None:
         """Create our tables and views where they are missing."""
 
+    def begin(self, run: RunRecord) -> None:
+        """Write that a run begins, and take the right to publish from all that began before."""
+
+    def fail(self, run: RunRecord) -> str:
+        """Write how a run ended that did not publish. Gives its outcome in the ledger: it may have published."""
+
     def drops(self) -> list[DropRecord]:
         """Give the records of all drops; nothing if the target is new."""
+
+    def history(self, key: str, limit: int) -> list[Event]:
+        """Give what runs made of drops whose key ends with ``key``, newest first."""
 
     def runs(self, limit: int) -> list[RunRecord]:
         """Give the last runs, newest first."""
 
     def live(self) -> dict[str, Generation]:
         """Give what readers see, by mart."""
+
+    def generations(self) -> dict[int, Generation]:
+        """Give all that were ever live, by number; the rows of the last two publications are there."""
+
+    def publications(self, limit: int) -> list[list[Publication]]:
+        """Give the last publications, newest first, each with its marts."""
+
+    def rollback(self, by: Rollback) -> list[Publication]:
+        """Make the publication before the live one live again, and keep runs that have begun from publishing."""
 
     def quality(self, limit: int) -> list[QualityRecord]:
         """Give what was measured of the last deliveries, newest first; at most ``limit`` records."""
@@ -168,10 +231,13 @@ class Warehouse(Protocol):
         """Make an empty generation that no reader sees; give its number."""
 
     def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
-        """Add rows to a staged generation."""
+        """Add rows to a staged generation; adding them again does no harm."""
 
     def count(self, mart: Mart, generation: int) -> int:
         """Count the rows of a generation, and check that its keys are unique."""
+
+    def check_fence(self, run_id: str) -> None:
+        """Raise Fenced if another run, or a rollback, has taken the right to publish."""
 
     def publish(
         self,
@@ -180,7 +246,13 @@ class Warehouse(Protocol):
         run: RunRecord,
         quality: Sequence[QualityRecord] = (),
     ) -> None:
-        """Make generations live (none, if nothing changed), and write the ledger and the end of the run, or nothing."""
+        """Make generations live (none, if nothing changed), and write the ledger and the end of the run, or nothing.
+
+        Raises Fenced if the run has lost the right to do so.
+        """
+
+    def clean_up(self) -> None:
+        """Remove the rows of all generations but those of the last two publications. Blocks no reader."""
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Check versions and rights: (what, fine, what was seen or is to do)."""
@@ -192,20 +264,36 @@ class SqlLedger:
     mark = "?"
     """How the driver writes a parameter."""
     upsert = "INSERT OR REPLACE INTO"
-    text_types: ClassVar = {"name": "VARCHAR", "text": "VARCHAR"}
-    """The types of a short text that can be a key, and of a long one."""
+    for_update = ""
+    """How a SELECT locks the rows that it reads, until the end of the transaction."""
+    text_types: ClassVar = {"name": "VARCHAR", "text": "VARCHAR", "day": "DATE", "number": "BIGINT"}
+    """The types of a short text that can be a key, of a long one, of a date and of a number."""
     table_options = ""
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; give its rows."""
         raise NotImplementedError
 
-    def has_table(self, table: str) -> bool:
-        """Tell whether a table of the ledger is there: an older version may not have made it."""
+    def atomically(
+        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, deadline: float | None = None
+    ) -> Result:
+        """Do some work in one transaction, again if it fails for a while; ``happened`` settles a lost COMMIT."""
         raise NotImplementedError
+
+    def columns_of(self, table: str) -> set[str]:
+        """Name the columns of a table of the ledger; none if it is not there. An older version may have made it."""
+        raise NotImplementedError
+
+    def show(self, mart: Mart, generation: int) -> None:
+        """Let readers see a generation, inside the transaction of the caller; the pointer is set already."""
 
     def drops(self) -> list[DropRecord]:
         return self._select(DropRecord, "marts_drops", "ORDER BY kind, object_key, modified, delivery_id")
+
+    def history(self, key: str, limit: int) -> list[Event]:
+        rest = f"ORDER BY recorded_at DESC, run_id DESC, object_key LIMIT {limit:d}"
+        where = f"WHERE RIGHT(object_key, {len(key):d}) = {self.mark} {rest}"
+        return self._select(Event, "marts_history", where, [key])
 
     def runs(self, limit: int) -> list[RunRecord]:
         return self._select(RunRecord, "marts_runs", f"ORDER BY started_at DESC, run_id DESC LIMIT {limit:d}")
@@ -213,6 +301,15 @@ class SqlLedger:
     def live(self) -> dict[str, Generation]:
         where = "WHERE generation IN (SELECT generation FROM marts_live) ORDER BY mart"
         return {live.mart: live for live in self._select(Generation, "marts_generations", where)}
+
+    def generations(self) -> dict[int, Generation]:
+        return {one.generation: one for one in self._select(Generation, "marts_generations", "ORDER BY generation")}
+
+    def publications(self, limit: int) -> list[list[Publication]]:
+        newest = f"(SELECT COALESCE(MAX(number), 0) - {limit:d} FROM marts_publications)"
+        found = self._select(Publication, "marts_publications", f"WHERE number > {newest} ORDER BY number DESC, mart")
+        numbers = dict.fromkeys(one.number for one in found)
+        return [[one for one in found if one.number == number] for number in numbers]
 
     def quality(self, limit: int) -> list[QualityRecord]:
         rest = f"ORDER BY modified DESC, object_key, delivery_id, rule_id LIMIT {limit:d}"
@@ -223,41 +320,164 @@ class SqlLedger:
 
     def decide(self, decision: Decision) -> None:
         self.create_ledger()
-        self._upsert("marts_decisions", [decision])
+        self.atomically(lambda: self._upsert("marts_decisions", [decision]))
 
-    def _select(self, record: type[Record], table: str, rest: str) -> list[Record]:
-        if not self.has_table(table):
+    def _select(self, record: type[Record], table: str, rest: str, values: Sequence[Any] = ()) -> list[Record]:
+        """Read records; what an older version did not write yet has its default."""
+        there = self.columns_of(table)
+        wanted = fields(record)  # type: ignore[arg-type]
+        if not there:
             return []
-        columns = ", ".join(field.name for field in fields(record))  # type: ignore[arg-type]
-        rows = self.execute(f"SELECT {columns} FROM {table} {rest}")
-        return [record(*(_plain(value) for value in row)) for row in rows]
+        names = [field.name for field in wanted if field.name in there]
+        if any(field.default is MISSING and field.name not in there for field in wanted):
+            raise UsageError(f"{table} is of another version", "target", "run marts build once, or update Martwright")
+        rows = self.execute(f"SELECT {', '.join(names)} FROM {table} {rest}", values)
+        return [record(**dict(zip(names, map(_plain, row), strict=True))) for row in rows]
 
     def create_ledger(self) -> None:
-        """Create the ledger's tables where they are missing."""
-        for table, columns in _TABLES.items():
-            self.execute(
-                f"CREATE TABLE IF NOT EXISTS {table} ({columns.format(**self.text_types)}) {self.table_options}"
-            )
+        """Create the ledger's tables, and the columns that an older version did not have."""
+        for table, (columns, key) in TABLES.items():
+            types = {name: self.text_types[kind] for name, kind in columns.items()}
+            there = self.columns_of(table)
+            if not there:
+                made = ", ".join(f"{name} {kind} NOT NULL" for name, kind in types.items())
+                self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({made}, PRIMARY KEY ({key})) {self.table_options}")
+            for name in types if there else ():
+                if name not in there:
+                    self.execute(f"ALTER TABLE {table} ADD COLUMN {name} {types[name]} DEFAULT ('')")
 
-    def write_ledger(self, drops: Iterable[DropRecord], run: RunRecord, quality: Sequence[QualityRecord]) -> None:
-        """Write the records of a run, inside the transaction of the caller."""
-        self._upsert("marts_drops", list(drops))
+    def begin(self, run: RunRecord) -> None:
+        self.atomically(lambda: self._begin(run))
+
+    def _begin(self, run: RunRecord) -> None:
+        self._take_epoch(run.run_id)
+        ended = f"UPDATE marts_runs SET outcome = 'killed', ended_at = {self.mark}, error = 'it ended without a word'"
+        self.execute(f"{ended} WHERE outcome = 'running'", [run.started_at])
+        self._upsert("marts_runs", [run])
+
+    def _take_epoch(self, run_id: str) -> None:
+        """Take the right to publish. The holder is named, not numbered: a restored dump turns numbers back."""
+        number, _ = self._epoch()
+        self.execute(
+            f"{self.upsert} marts_epoch (name, number, run_id) VALUES ({', '.join([self.mark] * 3)})",
+            ["epoch", number + 1, run_id],
+        )
+
+    def _epoch(self) -> tuple[int, str]:
+        rows = self.execute(f"SELECT number, run_id FROM marts_epoch WHERE name = 'epoch' {self.for_update}")
+        return (int(rows[0][0]), str(rows[0][1])) if rows else (0, "")
+
+    def check_fence(self, run_id: str) -> None:
+        ((holder,),) = self.execute("SELECT run_id FROM marts_epoch WHERE name = 'epoch'")
+        self._fence(run_id, str(holder))
+
+    def _fence(self, run_id: str, holder: str) -> None:
+        if holder != run_id:
+            hint = "what is live is theirs; run again"
+            raise Fenced(f"{holder} has taken over since this run began", "the right to publish", hint)
+
+    def fail(self, run: RunRecord) -> str:
+        def end() -> str:
+            found = self.execute(f"SELECT outcome FROM marts_runs WHERE run_id = {self.mark} {self.for_update}", [key])
+            if found and found[0][0] in ("published", "unchanged"):
+                return str(found[0][0])
+            self._upsert("marts_runs", [run])
+            return run.outcome
+
+        key = run.run_id
+        # Tried once: the database may be what failed, and has been waited for already.
+        return self.atomically(end, None, _ONCE) if self.columns_of("marts_runs") else run.outcome
+
+    def publish_all(
+        self, staged: Sequence[Staged], drops: Iterable[DropRecord], run: RunRecord, quality: Sequence[QualityRecord]
+    ) -> None:
+        """Publish in one transaction, if the run still has the right to."""
+        records = list(drops)
+
+        def work() -> None:
+            _, holder = self._epoch()
+            self._fence(run.run_id, holder)
+            made = [
+                Generation(s.mart.name, s.generation, run.run_id, run.as_of_date, s.fingerprint, s.rows, run.ended_at)
+                for s in staged
+            ]
+            self._upsert("marts_generations", made)
+            if staged:
+                before = dict(self.execute("SELECT mart, generation FROM marts_live"))
+                now = before | {one.mart: one.generation for one in made}
+                self._point({item.mart.name: item.mart for item in staged}, made)
+                self._add_publication(now, Rollback(run.run_id, run.ended_at, "", ""), "build")
+            self._write_ledger(records, run, quality)
+
+        def happened() -> bool:
+            self._epoch()  # waits until the transaction, if there is one, has ended
+            query = f"SELECT COUNT(*) FROM marts_runs WHERE run_id = {self.mark} AND outcome = {self.mark}"
+            ((rows,),) = self.execute(query, [run.run_id, run.outcome])
+            return bool(rows)
+
+        self.atomically(work, happened)
+
+    def roll_back(self, by: Rollback, marts: Mapping[str, Mart]) -> list[Publication]:
+        """Make the publication before the live one live again. Raises UsageError if there is none."""
+
+        def work() -> None:
+            self._take_epoch(by.run_id)
+            last = self.publications(2)
+            if len(last) < 2:
+                raise UsageError("there is no earlier publication", "rollback", "`marts status` shows what is live")
+            generations = self.generations()
+            target = {one.mart: one.generation for one in last[1]}
+            self._point(marts, [generations[number] for number in target.values()])
+            gone = {one.mart for one in last[0]} - set(target)
+            for name in gone:
+                self.execute(f"DELETE FROM marts_live WHERE mart = {self.mark}", [name])
+            self._add_publication(target, by, "rollback")
+
+        def happened() -> bool:
+            self._epoch()
+            query = f"SELECT COUNT(*) FROM marts_publications WHERE run_id = {self.mark}"
+            ((rows,),) = self.execute(query, [by.run_id])
+            return bool(rows)
+
+        self.atomically(work, happened)
+        return self._last_publication()
+
+    def _last_publication(self) -> list[Publication]:
+        return next(iter(self.publications(1)), [])
+
+    def _point(self, marts: Mapping[str, Mart], generations: Iterable[Generation]) -> None:
+        """Point readers at generations."""
+        for one in generations:
+            pointer = (one.mart, one.generation, one.run_id, one.as_of_date)
+            marks = ", ".join([self.mark] * 4)
+            self.execute(f"{self.upsert} marts_live (mart, generation, run_id, as_of_date) VALUES ({marks})", pointer)
+            self.show(marts[one.mart], one.generation)
+
+    def _add_publication(self, generations: Mapping[str, int], by: Rollback, action: str) -> None:
+        ((last,),) = self.execute("SELECT COALESCE(MAX(number), 0) FROM marts_publications")
+        made = [
+            Publication(int(last) + 1, mart, number, by.run_id, action, by.who, by.why, by.at)
+            for mart, number in sorted(generations.items())
+        ]
+        self._upsert("marts_publications", made)
+
+    def kept_generations(self) -> set[int]:
+        """Name the generations of the last two publications, and what is live."""
+        live = {number for (number,) in self.execute("SELECT generation FROM marts_live")}
+        return live | {one.generation for publication in self.publications(2) for one in publication}
+
+    def _write_ledger(self, drops: Sequence[DropRecord], run: RunRecord, quality: Sequence[QualityRecord]) -> None:
+        self._upsert("marts_drops", drops)
+        names = [field.name for field in fields(DropRecord)]
+        self._upsert(
+            "marts_history", [Event(**{n: getattr(d, n) for n in names}, recorded_at=run.ended_at) for d in drops]
+        )
         judged = sorted({record.delivery_id for record in quality})
         for start in range(0, len(judged), 500):
             part = judged[start : start + 500]
             self.execute(f"DELETE FROM marts_quality WHERE delivery_id IN ({', '.join([self.mark] * len(part))})", part)
         self._upsert("marts_quality", quality)
         self._upsert("marts_runs", [run])
-
-    def write_live(self, staged: Sequence[Staged], run: RunRecord) -> None:
-        """Point readers at the staged generations, inside the transaction of the caller."""
-        for item in staged:
-            name, number = item.mart.name, item.generation
-            made = Generation(name, number, run.run_id, run.as_of_date, item.fingerprint, item.rows, run.ended_at)
-            self._upsert("marts_generations", [made])
-            marks = ", ".join([self.mark] * 4)
-            pointer = (name, number, run.run_id, run.as_of_date)
-            self.execute(f"{self.upsert} marts_live (mart, generation, run_id, as_of_date) VALUES ({marks})", pointer)
 
     def _upsert(self, table: str, records: Sequence[Any], batch: int = 500) -> None:
         for start in range(0, len(records), batch):
@@ -268,50 +488,29 @@ class SqlLedger:
             rows = ", ".join([row] * len(part))
             self.execute(f"{self.upsert} {table} ({', '.join(names)}) VALUES {rows}", values)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit at the end, roll back at any error."""
-        self.execute("START TRANSACTION")
-        try:
-            yield
-        except BaseException:
-            self.execute("ROLLBACK")
-            raise
-        self.execute("COMMIT")
+
+_COLUMNS = {"str": "name", "int": "number"}
+_LONG = {"object_key", "etag", "reason", "error", "report", "rule", "who", "why", "detail"}
 
 
-_TABLES = {
-    "marts_drops": (
-        "kind {name} NOT NULL, object_key {text} NOT NULL, delivery_id {name} NOT NULL PRIMARY KEY, "
-        "etag {text} NOT NULL, size BIGINT NOT NULL, modified {name} NOT NULL, state {name} NOT NULL, "
-        "reason {text} NOT NULL, rows_read BIGINT NOT NULL, clean BIGINT NOT NULL, quarantined BIGINT NOT NULL, "
-        "duplicates BIGINT NOT NULL, run_id {name} NOT NULL"
-    ),
-    "marts_runs": (
-        "run_id {name} NOT NULL PRIMARY KEY, started_at {name} NOT NULL, ended_at {name} NOT NULL, "
-        "as_of_date {name} NOT NULL, outcome {name} NOT NULL, exit_code INTEGER NOT NULL, error {text} NOT NULL, "
-        "report {text} NOT NULL"
-    ),
-    "marts_quality": (
-        "delivery_id {name} NOT NULL, rule_id {name} NOT NULL, kind {name} NOT NULL, object_key {text} NOT NULL, "
-        "modified {name} NOT NULL, rule {text} NOT NULL, severity {name} NOT NULL, row_count BIGINT NOT NULL, "
-        "unexpected BIGINT NOT NULL, judged_by {name} NOT NULL, run_id {name} NOT NULL, "
-        "PRIMARY KEY (delivery_id, rule_id)"
-    ),
-    "marts_decisions": (
-        "decision_id {name} NOT NULL PRIMARY KEY, decided_at {name} NOT NULL, who {text} NOT NULL, "
-        "action {name} NOT NULL, kind {name} NOT NULL, object_key {text} NOT NULL, delivery_id {name} NOT NULL, "
-        "why {text} NOT NULL, detail {text} NOT NULL"
-    ),
-    "marts_generations": (
-        "mart {name} NOT NULL, generation BIGINT NOT NULL PRIMARY KEY, run_id {name} NOT NULL, "
-        "as_of_date {name} NOT NULL, fingerprint {name} NOT NULL, row_count BIGINT NOT NULL, "
-        "published_at {name} NOT NULL"
-    ),
-    "marts_live": (
-        "mart {name} NOT NULL PRIMARY KEY, generation BIGINT NOT NULL, run_id {name} NOT NULL, as_of_date DATE NOT NULL"
-    ),
+def _of(record: type[Any], key: str) -> tuple[dict[str, str], str]:
+    """Give the columns of a table that holds records, and its key."""
+    types = {field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(record)}
+    return {name: "text" if name in _LONG else _COLUMNS[kind] for name, kind in types.items()}, key
+
+
+TABLES: dict[str, tuple[dict[str, str], str]] = {
+    "marts_drops": _of(DropRecord, "delivery_id"),
+    "marts_history": _of(Event, "delivery_id, run_id"),
+    "marts_runs": _of(RunRecord, "run_id"),
+    "marts_quality": _of(QualityRecord, "delivery_id, rule_id"),
+    "marts_decisions": _of(Decision, "decision_id"),
+    "marts_generations": _of(Generation, "generation"),
+    "marts_publications": _of(Publication, "number, mart"),
+    "marts_live": ({"mart": "name", "generation": "number", "run_id": "name", "as_of_date": "day"}, "mart"),
+    "marts_epoch": ({"name": "name", "number": "number", "run_id": "name"}, "name"),
 }
+"""The ledger: the columns of each table, each with the kind of its type, and its key."""
 
 
 def _plain(value: Any) -> Any:

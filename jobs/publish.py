@@ -26,14 +26,14 @@ class Load:
     s3: S3
 
 
-def open_warehouse(uri: str, settings: MySQL, read_only: bool = False) -> Warehouse:
-    """Open a target by its address."""
+def open_warehouse(uri: str, settings: MySQL, read_only: bool = False, wait: float = 0) -> Warehouse:
+    """Open a target by its address; wait up to ``wait`` seconds for a file that another process has open."""
     if uri.startswith("duckdb:"):
         from jobs.adapters.warehouse_duckdb import DuckDBWarehouse
 
-        return DuckDBWarehouse(uri, read_only)
+        return DuckDBWarehouse(uri, read_only, wait)
     if uri.startswith("mysql:"):
-        from jobs.adapters.warehouse_mysql import MySQLWarehouse
+        from jobs.adapters.mysql.warehouse import MySQLWarehouse
 
         return MySQLWarehouse(uri, settings)
     raise UsageError(
@@ -60,8 +60,12 @@ def stage(
     store: Store,
     rows: MartRows,
     progress: Callable[[], None],
+    run_id: str,
 ) -> Staged:
-    """Load a mart as a generation that no reader sees, and check that every row arrived once."""
+    """Load a mart as a generation that no reader sees, and check that every row arrived once.
+
+    Raises Fenced if another run has begun meanwhile: it removes what is staged.
+    """
     mart = MARTS[rows.mart]
     generation = warehouse.stage(mart)
     parts: Sequence[Finished] = [part for part in rows.parts if part.rows]
@@ -78,5 +82,6 @@ def stage(
             progress()
     arrived = warehouse.count(mart, generation)
     if arrived != rows.rows:
+        warehouse.check_fence(run_id)
         raise Defect(f"{arrived:,} of {rows.rows:,} rows arrived in {mart.table}", "target", "run again")
     return Staged(mart, generation, rows.fingerprint, rows.rows)

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from jobs.state import Reason
 from marts.errors import MartsError
 
-Outcome = Literal["published", "unchanged", "failed"]
+Outcome = Literal["running", "published", "unchanged", "failed", "unknown"]
+"""unknown: the answer to the COMMIT is lost, and the database did not come back to be asked."""
 DropState = Literal["live", "duplicate", "rejected", "held", "deferred", "withdrawn"]
 
 
@@ -107,6 +108,10 @@ class RunReport(_Part):
     outcome: Outcome
     exit_code: int
     as_of: str
+    policy: str = ""
+    """Names the business numbers."""
+    version: str = ""
+    """Of Martwright."""
     source: str
     target: str
     state: str

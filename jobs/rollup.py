@@ -135,10 +135,13 @@ def _read_lines(store: Store, path: str, task: RollUp) -> pa.Table:
     """Read a file's lines; of a month that is rolled up in parts, only the row groups with our buckets."""
     if task.parts == 1:
         return read_parquet(store, path, COLUMNS)
-    with store.open(path) as file:
+
+    def read(file: pa.NativeFile) -> pa.Table:
         parquet = pq.ParquetFile(file)
         groups = [n for n in range(parquet.num_row_groups) if _has_bucket(parquet, n, task)]
-        lines = parquet.read_row_groups(groups, columns=[*COLUMNS, "bucket"], use_threads=False)
+        return parquet.read_row_groups(groups, columns=[*COLUMNS, "bucket"], use_threads=False)
+
+    lines = store.using(path, read)
     mine = lines["bucket"].to_numpy() % task.parts == task.part
     return lines.filter(pa.array(mine)).drop_columns("bucket")
 

@@ -33,7 +33,7 @@ class S3(_Part):
     session_token: SecretStr | None = Field(None, description="session token")
     connect_timeout: float = Field(10, gt=0, description="seconds")
     read_timeout: float = Field(60, gt=0, description="seconds")
-    attempts: int = Field(5, ge=1, description="tries of one request, with backoff")
+    deadline: float = Field(60, gt=0, description="seconds; a request that fails for a while is tried again until then")
 
 
 class MySQL(_Part):
@@ -42,10 +42,11 @@ class MySQL(_Part):
     password: SecretStr | None = Field(None, description="used when the address has none")
     ssl_ca: str | None = Field(None, description="CA file; asks for TLS with a verified certificate and host name")
     connect_timeout: int = Field(10, gt=0, description="seconds")
-    read_timeout: int = Field(600, gt=0, description="seconds")
+    read_timeout: int = Field(600, gt=0, description="seconds that one statement may take")
+    deadline: float = Field(60, gt=0, description="seconds; what fails for a while is tried again until then")
+    lease: int = Field(90, ge=3, description="seconds after which a frozen build loses its lock")
     load_data: bool = Field(True, description="use LOAD DATA LOCAL where the server allows it")
     loaders: int = Field(2, ge=1, le=16, description="connections that load at the same time")
-    lock_timeout: int = Field(30, ge=0, description="seconds to wait for another build")
 
 
 class Csv(_Part):
@@ -126,6 +127,7 @@ class Settings(BaseSettings):
     policy: str | None = Field(None, description="path of policy.toml")
     expectations: str | None = Field(None, description="folder of suites; a file there wins over the shipped one")
     mart: Literal["customers", "sales_team"] | None = Field(None, description="build only this one")
+    lock_timeout: int = Field(30, ge=0, description="seconds to wait for another build")
     s3: S3 = S3()
     mysql: MySQL = MySQL()
     csv: Csv = Csv()

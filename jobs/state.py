@@ -266,5 +266,4 @@ def write_parquet(store: Store, key: str, table: pa.Table, groups: Iterable[tupl
 
 def read_parquet(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
     """Read some columns of a Parquet object."""
-    with store.open(key) as file:
-        return pq.read_table(file, columns=columns, use_threads=False)
+    return store.using(key, lambda file: pq.read_table(file, columns=columns, use_threads=False))

@@ -6,11 +6,16 @@
     ├── UsageError        exit 2    arguments or configuration; nothing was touched
     ├── DataError         exit 65   the data said no; the live marts are untouched
     │   └── DropRejected            one drop is unusable; the others go on
-    ├── ServiceError      exit 69   a service is not reachable, or refused us
+    ├── ServiceError      exit 69   a service refused us: trying again would not help
+    │   ├── Transient               it may pass by itself: tried again until a deadline
+    │   │   └── Busy      exit 75   others hold what we need
+    │   ├── OutcomeUnknown          the answer to a COMMIT is lost: the ledger is asked, nothing is repeated
+    │   ├── StateDamaged            a file of ours is gone or damaged: it is made again
     │   ├── ObjectChanged           a drop changed or vanished while it was read
     │   └── ObjectUnreadable        one object is refused or damaged; the others go on
     ├── Defect            exit 70   our own mistake; please report it
     └── TryLater          exit 75   a lock is held or a deadline passed; run again
+        └── Fenced                  another run has taken over
 
 The exit codes are the one table that schedulers read. Errors cross process borders
 (Ray pickles them), so every argument goes to ``Exception.__init__``.
@@ -49,9 +54,27 @@ class DropRejected(DataError):
 
 
 class ServiceError(MartsError):
-    """Storage, database or cluster failed or refused us."""
+    """Storage, database or cluster failed or refused us. Permanent, unless a subclass says otherwise."""
 
     exit_code = 69
+
+
+class Transient(ServiceError):
+    """It may pass by itself (timeout, lost connection, throttling): whoever can repeat the work tries again."""
+
+
+class Busy(Transient):
+    """Others hold what we need (a lock of the database, a deadlock)."""
+
+    exit_code = 75
+
+
+class OutcomeUnknown(ServiceError):
+    """The answer to a COMMIT is lost, and the database does not come back to tell whether it happened."""
+
+
+class StateDamaged(ServiceError):
+    """A file of the state is gone or damaged; ``where`` is its key."""
 
 
 class ObjectChanged(ServiceError):
@@ -72,6 +95,10 @@ class TryLater(MartsError):
     """Another build holds the lock, or a deadline passed."""
 
     exit_code = 75
+
+
+class Fenced(TryLater):
+    """Another run, or a rollback, has taken the right to publish since this run began."""
 
 
 class Stopped(BaseException):

@@ -8,20 +8,23 @@ import contextlib
 import io
 import mimetypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 import pyarrow as pa
 
+from jobs.retries import retried
 from jobs.settings import S3
-from marts.errors import ObjectChanged, ObjectUnreadable, ServiceError, UsageError
+from marts.errors import ObjectChanged, ObjectUnreadable, ServiceError, StateDamaged, Transient, UsageError
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,11 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is fine."""
 
-    def open(self, key: str) -> pa.NativeFile:
-        """Open an object of our own for reading by parts."""
+    def using(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
+        """Open an object of our own and read it by parts; ``work`` may be called again.
+
+        Raises StateDamaged if it is gone or cannot be understood.
+        """
 
     def require(self) -> None:
         """Raise UsageError if the place itself is not there."""
@@ -166,9 +172,9 @@ class Folder:
     def delete(self, key: str) -> None:
         (self.root / key).unlink(missing_ok=True)
 
-    def open(self, key: str) -> pa.NativeFile:
-        with self._translated(key):
-            return pa.memory_map(str(self.root / key))
+    def using(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
+        with self._translated(key), _understood(key), pa.memory_map(str(self.root / key)) as file:
+            return work(file)
 
     def require(self) -> None:
         if not self.root.is_dir():
@@ -189,11 +195,13 @@ class Bucket:
         self._files: pa.fs.FileSystem | None = None
 
     def versions(self, prefix: str) -> list[ObjectVersion]:
+        return self._ask(prefix, lambda: self._list(prefix))
+
+    def _list(self, prefix: str) -> list[ObjectVersion]:
         found: list[ObjectVersion] = []
-        with self._translated(prefix):
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=f"{self._prefix}{prefix.rstrip('/')}/"):
-                found.extend(self._version(entry) for entry in page.get("Contents", []))
+        pages = self._client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=f"{self._prefix}{prefix.rstrip('/')}/"):
+            found.extend(self._version(entry) for entry in page.get("Contents", []))
         return sorted((v for v in found if not v.key.endswith("/")), key=lambda version: version.key)
 
     def _version(self, entry: dict[str, Any]) -> ObjectVersion:
@@ -201,38 +209,54 @@ class Bucket:
         return ObjectVersion(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["ETag"].strip('"'), modified)
 
     def read(self, version: ObjectVersion, start: int, stop: int) -> bytes:
-        with self._translated(version.key):
-            answer = self._client.get_object(
-                Bucket=self.bucket,
-                Key=self._prefix + version.key,
-                IfMatch=f'"{version.etag}"',
-                Range=f"bytes={start}-{stop - 1}",
-            )
-            data: bytes = answer["Body"].read()
+        return self._ask(version.key, lambda: self._range(version, start, stop))
+
+    def _range(self, version: ObjectVersion, start: int, stop: int) -> bytes:
+        answer = self._client.get_object(
+            Bucket=self.bucket,
+            Key=self._prefix + version.key,
+            IfMatch=f'"{version.etag}"',
+            Range=f"bytes={start}-{stop - 1}",
+        )
+        data: bytes = answer["Body"].read()
         if len(data) != stop - start:
-            raise ServiceError(f"{len(data):,} bytes came instead of {stop - start:,}", version.key)
+            raise Transient(f"{len(data):,} bytes came instead of {stop - start:,}", version.key)
         return data
 
     def get(self, key: str) -> bytes:
-        with self._translated(key):
-            data: bytes = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key)["Body"].read()
-        return data
+        def whole() -> bytes:
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key)
+            data: bytes = answer["Body"].read()
+            return data
+
+        return self._ask(key, whole)
 
     def put(self, key: str, data: bytes | pa.Buffer) -> None:
         # A browser shows a page only if the store says that it is one.
         content = mimetypes.guess_type(key)[0] or "application/octet-stream"
-        with self._translated(key):
-            self._client.put_object(Bucket=self.bucket, Key=self._prefix + key, Body=bytes(data), ContentType=content)
+        whole = {"Bucket": self.bucket, "Key": self._prefix + key, "Body": bytes(data), "ContentType": content}
+        self._ask(key, lambda: self._client.put_object(**whole))
 
     def delete(self, key: str) -> None:
-        with self._translated(key):
-            self._client.delete_object(Bucket=self.bucket, Key=self._prefix + key)
+        self._ask(key, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._prefix + key))
 
-    def open(self, key: str) -> pa.NativeFile:
+    def using(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
+        return self._ask(key, lambda: self._used(key, work))
+
+    def _used(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
         if self._files is None:
             self._files = _file_system(self._s3)
-        with self._translated(key):
-            return self._files.open_input_file(f"{self.bucket}/{self._prefix}{key}")
+        with _understood(key), self._files.open_input_file(f"{self.bucket}/{self._prefix}{key}") as file:
+            return work(file)
+
+    def _ask(self, key: str, request: Callable[[], Result]) -> Result:
+        """Make a request; one that fails for a while is made again. All of ours may be."""
+
+        def once() -> Result:
+            with self._translated(key):
+                return request()
+
+        return retried(once, self._s3.deadline)
 
     def require(self) -> None:
         """A bucket that is not there is named by the listing."""
@@ -240,7 +264,17 @@ class Bucket:
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         """Turn the client's errors into ours, with what to do."""
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+        from aiohttp import ClientError as LostConnection
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            HTTPClientError,
+            IncompleteReadError,
+            NoCredentialsError,
+            SSLError,
+        )
+        from botocore.exceptions import ConnectionError as NotConnected
+        from botocore.parsers import ResponseParserError
 
         where = f"{self.uri}/{key}"
         try:
@@ -250,10 +284,21 @@ class Bucket:
         except NoCredentialsError as error:
             hint = "set MARTS_S3__ACCESS_KEY and MARTS_S3__SECRET_KEY, or use the platform's own (profile, role)"
             raise ServiceError("there are no credentials for S3", where, hint) from error
-        except (BotoCoreError, OSError) as error:
+        except SSLError as error:
+            raise ServiceError(f"the certificate is refused: {error}", where, "check s3.endpoint") from error
+        except (
+            NotConnected,
+            HTTPClientError,
+            IncompleteReadError,
+            ResponseParserError,
+            LostConnection,
+            OSError,
+        ) as error:
             endpoint = self._s3.endpoint or "AWS"
             hint = f"is {endpoint} up and reachable from here? `marts doctor` looks closer"
-            raise ServiceError(f"S3 does not answer: {error}", where, hint) from error
+            raise Transient(f"S3 does not answer: {error}", where, hint) from error
+        except BotoCoreError as error:
+            raise ServiceError(f"S3 cannot be asked: {error}", where, "check the settings under s3") from error
 
 
 def _translate(error: "ClientError", where: str, bucket: str) -> ServiceError:
@@ -268,7 +313,32 @@ def _translate(error: "ClientError", where: str, bucket: str) -> ServiceError:
         return ObjectUnreadable(f"S3 refuses to give it ({code})", where, "check our rights on this object")
     if status in (401, 403):
         return ServiceError(f"S3 refuses us ({code})", where, "check the keys, and their rights: list, get and put")
-    return ServiceError(f"S3 failed ({code or status})", where)
+    kind = Transient if code in _BUSY or status in _BUSY else ServiceError
+    return kind(f"S3 failed ({code or status})", where, "see what the storage says of itself")
+
+
+_BUSY = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "InternalError", "RequestLimitExceeded"} | {
+    *(408, 429, 500, 502, 503, 504)
+}
+"""Codes of S3's errors, and statuses, that say: try again."""
+
+
+@contextlib.contextmanager
+def _understood(key: str) -> Iterator[None]:
+    """Tell a file that is damaged or gone from a storage that does not answer."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StateDamaged("is gone", key, _MADE_AGAIN) from error
+    except pa.ArrowInvalid as error:
+        raise StateDamaged(f"is damaged: {error}", key, _MADE_AGAIN) from error
+    except OSError as error:
+        if error.errno is None and type(error) is OSError:  # Arrow's own: what it reads is no Parquet
+            raise StateDamaged(f"is damaged: {error}", key, _MADE_AGAIN) from error
+        raise
+
+
+_MADE_AGAIN = "the next build makes it again; the live marts are untouched"
 
 
 def _client(s3: S3) -> Any:
@@ -283,7 +353,7 @@ def _client(s3: S3) -> Any:
         config=Config(
             connect_timeout=s3.connect_timeout,
             read_timeout=s3.read_timeout,
-            retries={"mode": "standard", "total_max_attempts": s3.attempts},
+            retries={"mode": "standard", "total_max_attempts": 1},
             s3={"addressing_style": "path" if s3.path_style else "auto"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -302,7 +372,7 @@ def _file_system(s3: S3) -> Any:
         config_kwargs={
             "connect_timeout": s3.connect_timeout,
             "read_timeout": s3.read_timeout,
-            "retries": {"mode": "standard", "total_max_attempts": s3.attempts},
+            "retries": {"mode": "standard", "total_max_attempts": 1},
             "s3": {"addressing_style": "path" if s3.path_style else "auto"},
         },
         use_listings_cache=False,

@@ -4,22 +4,27 @@ Each generation is a table of its own; the public name is a view of the live one
 at a time open the file for writing, which is the lock.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from jobs.ledger import DropRecord, QualityRecord, RunRecord, SqlLedger, Staged
+from jobs.ledger import DropRecord, Publication, QualityRecord, Rollback, RunRecord, SqlLedger, Staged
 from jobs.settings import duckdb_path
 from marts.errors import Defect, ServiceError, TryLater, UsageError
-from marts.schema import Mart, MartColumn
+from marts.schema import MARTS, Mart, MartColumn
+
+Result = TypeVar("Result")
 
 _BATCH = 500_000
-_KEPT = 2
-"""Generations of a mart that are kept: the live one and the one before."""
+_POLL = 0.5
+"""Seconds between two tries to open a file that another process has open."""
+_log = logging.getLogger("marts.duckdb")
 
 
 class DuckDBWarehouse(SqlLedger):
@@ -28,12 +33,21 @@ class DuckDBWarehouse(SqlLedger):
     loaders = 0
     judged_by_sql = False
 
-    def __init__(self, uri: str, read_only: bool = False) -> None:
+    def __init__(self, uri: str, read_only: bool = False, wait: float = 0) -> None:
+        """Open the file; wait up to ``wait`` seconds for another process that has it open."""
         self.path = Path(duckdb_path(uri))
         self._read_only = read_only
         self._database: duckdb.DuckDBPyConnection | None = None
-        if not read_only or self.path.exists():
-            self._database = self._open()
+        end = time.monotonic() + wait
+        while self._database is None and (not read_only or self.path.exists()):
+            try:
+                self._database = self._open()
+            except TryLater:
+                if time.monotonic() >= end:
+                    raise
+                if end - time.monotonic() > wait - _POLL:
+                    _log.warning("%s: another process has the file open; waiting up to %d s", self.path, wait)
+                time.sleep(_POLL)
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         self._refuse_other_files()
@@ -68,24 +82,41 @@ class DuckDBWarehouse(SqlLedger):
         assert self._database
         try:
             rows: list[tuple[Any, ...]] = self._database.execute(statement, list(values)).fetchall()
-        except duckdb.IOException as error:
+        except (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException) as error:
             hint = "the live marts are untouched; free some space, then run again"
             raise ServiceError(f"DuckDB cannot write: {error}", str(self.path), hint) from error
         return rows
 
-    def has_table(self, table: str) -> bool:
+    def atomically(
+        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, deadline: float | None = None
+    ) -> Result:
+        """Do some work in one transaction. There is no network here, so no answer can be lost."""
+        self.execute("BEGIN TRANSACTION")
+        try:
+            result = work()
+        except BaseException:
+            with suppress(ServiceError, duckdb.Error):  # a full disk may have ended it already
+                self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
+        return result
+
+    def columns_of(self, table: str) -> set[str]:
         if not self._database:
-            return False
-        return bool(self.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]))
+            return set()
+        query = "SELECT column_name FROM duckdb_columns() WHERE table_name = ?"
+        return {str(name) for (name,) in self.execute(query, [table])}
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, seconds: int) -> Iterator[None]:
         yield
 
     def prepare(self) -> None:
-        with self.transaction():
+        def make() -> None:
             self.create_ledger()
             self.execute("CREATE SEQUENCE IF NOT EXISTS marts_generation")
+
+        self.atomically(make)
 
     @contextmanager
     def staged(self, mart: Mart, generation: int) -> Iterator[str]:
@@ -109,7 +140,6 @@ class DuckDBWarehouse(SqlLedger):
         raise Defect("one process has one connection to DuckDB")
 
     def stage(self, mart: Mart) -> int:
-        self._drop_generations(mart, _KEPT)
         ((number,),) = self.execute("SELECT nextval('marts_generation')")
         columns = ", ".join(f"{c.name} {_type(c)}{'' if c.nullable else ' NOT NULL'}" for c in mart.columns)
         self.execute(f"CREATE TABLE {_table(mart, number)} ({columns})")
@@ -137,34 +167,29 @@ class DuckDBWarehouse(SqlLedger):
         run: RunRecord,
         quality: Sequence[QualityRecord] = (),
     ) -> None:
-        with self.transaction():
-            self.write_live(staged, run)
-            for item in staged:
-                self._point_view(item.mart, item.generation)
-            self.write_ledger(drops, run, quality)
-        for item in staged:
-            self._drop_generations(item.mart, _KEPT)
+        self.publish_all(staged, drops, run, quality)
 
-    def _point_view(self, mart: Mart, generation: int) -> None:
+    def rollback(self, by: Rollback) -> list[Publication]:
+        return self.roll_back(by, MARTS)
+
+    def show(self, mart: Mart, generation: int) -> None:
         columns = ", ".join(f"r.{column.name}" for column in mart.columns)
         self.execute(
             f"CREATE OR REPLACE VIEW {mart.table} AS SELECT {columns}, l.run_id, l.as_of_date "
             f"FROM {_table(mart, generation)} r, marts_live l WHERE l.mart = '{mart.name}'"
         )
 
-    def _drop_generations(self, mart: Mart, keep: int) -> None:
+    def clean_up(self) -> None:
         """Drop the tables of old generations, and of runs that never published."""
-        kept = self.execute(
-            "SELECT generation FROM marts_generations WHERE mart = ? ORDER BY generation DESC LIMIT ?",
-            [mart.name, keep],
-        )
-        names = {_table(mart, number) for (number,) in kept}
-        there = self.execute(
-            "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, ?)", [_table(mart, "")]
-        )
-        for (name,) in there:
-            if name not in names:
-                self.execute(f"DROP TABLE {name}")
+        kept = self.kept_generations()
+        for mart in MARTS.values():
+            names = {_table(mart, number) for number in kept}
+            there = self.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, ?)", [_table(mart, "")]
+            )
+            for (name,) in there:
+                if name not in names:
+                    self.execute(f"DROP TABLE {name}")
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         seen = f"{self.path}" if self.path.exists() else f"{self.path} (made by the first build)"

@@ -234,7 +234,7 @@ def test_a_blank_transaction_is_none(fed: Place) -> None:
     ],
 )
 def test_an_address_that_is_wrong_does_not_show_its_password(uri: str) -> None:
-    from jobs.adapters.warehouse_mysql import MySQLWarehouse
+    from jobs.adapters.mysql.warehouse import MySQLWarehouse
     from jobs.settings import MySQL
     from marts.errors import UsageError
 

@@ -10,8 +10,8 @@ import pytest
 from kit import Place, golden, line, sales, shown
 from servers import MariaDB, S3Server
 
+from jobs.adapters.mysql.warehouse import MySQLWarehouse
 from jobs.adapters.objects import open_store
-from jobs.adapters.warehouse_mysql import MySQLWarehouse
 from jobs.generate import generate
 from jobs.ledger import Decision
 from jobs.settings import S3, MySQL
@@ -186,10 +186,10 @@ def test_a_dimension_table_without_a_column_is_an_error_that_names_it(
 
 
 def test_a_second_build_waits_for_the_lock_and_then_says_so(database: str, warehouse: MySQLWarehouse) -> None:
-    other = MySQLWarehouse(database, MySQL(lock_timeout=0))
-    with warehouse.lock(), pytest.raises(TryLater, match="another build"), other.lock():
+    other = MySQLWarehouse(database, MySQL())
+    with warehouse.lock(0), pytest.raises(TryLater, match="another build"), other.lock(0):
         pytest.fail("both hold the lock")
-    with other.lock():
+    with other.lock(0):
         pass
     other.close()
 
@@ -199,12 +199,12 @@ def test_a_second_build_waits_for_the_lock_and_then_says_so(database: str, wareh
     [
         (lambda uri: uri.replace("s%3Acret", "wrong"), "refuses us"),
         (lambda uri: uri.rpartition("/")[0] + "/nowhere", "refuses us|no such database"),
-        (lambda uri: "mysql://u@127.0.0.1:1/d", "failed"),
+        (lambda uri: "mysql://u@127.0.0.1:1/d", "does not answer"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_said_without_the_password(database: str, change: Any, message: str) -> None:
     with pytest.raises(ServiceError, match=message) as caught:
-        MySQLWarehouse(change(database), MySQL(connect_timeout=3))
+        MySQLWarehouse(change(database), MySQL(connect_timeout=3, deadline=0.1))
     assert caught.value.exit_code == 69
     assert caught.value.hint
     assert "cret" not in str(caught.value) + caught.value.hint
@@ -243,9 +243,7 @@ def test_objects_can_be_written_opened_and_deleted(s3_server: S3Server, bucket: 
     store = open_store(f"s3://{bucket}", S3(**s3_server.settings))
     store.put("a/b c.bin", b"0123456789")
     assert store.get("a/b c.bin") == b"0123456789"
-    with store.open("a/b c.bin") as file:
-        file.seek(4)
-        assert file.read(3) == b"456"
+    assert store.using("a/b c.bin", lambda file: (file.seek(4), file.read(3))[1]) == b"456"
     store.delete("a/b c.bin")
     store.delete("a/b c.bin")
     assert store.versions("a") == []
@@ -255,7 +253,7 @@ def test_objects_can_be_written_opened_and_deleted(s3_server: S3Server, bucket: 
     ("change", "message"),
     [
         ({"secret_key": "wrong"}, "refuses us"),
-        ({"endpoint": "http://127.0.0.1:1", "attempts": 1}, "does not answer"),
+        ({"endpoint": "http://127.0.0.1:1", "deadline": 0.1}, "does not answer"),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_said_with_what_to_do(

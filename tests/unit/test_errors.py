@@ -25,10 +25,15 @@ def test_exit_codes_are_those_of_the_one_table() -> None:
         "DataError": 65,
         "DropRejected": 65,
         "ServiceError": 69,
+        "Transient": 69,
+        "Busy": 75,
+        "OutcomeUnknown": 69,
+        "StateDamaged": 69,
         "ObjectChanged": 69,
         "ObjectUnreadable": 69,
         "Defect": 70,
         "TryLater": 75,
+        "Fenced": 75,
     }
 
 

@@ -2,8 +2,9 @@
 
 import logging
 import os
+import re
 import warnings
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from great_expectations.data_context.types.base import (
 
 from jobs.adapters.quality.engine import ANSWERS, FORMAT, Batch, MergedDatasource, expectation_of, frame_of
 from jobs.adapters.quality.pages import as_json, page_of
-from marts.errors import Defect, UsageError
+from marts.errors import Defect, MartsError, Transient, UsageError
 from marts.masking import mask_value
 from marts.measure import Measured
 from marts.rules import KNOWN, Rule, Suite
@@ -99,7 +100,7 @@ def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], personal: Co
 
     It chooses the values that it shows itself: those of ``personal`` columns are masked.
     """
-    with _quiet():
+    with _quiet(), _told_if_lost():
         context = new_context()
         expectations = [expectation_of(rule) for rule in suite.rules]
         source = context.data_sources.add_sql(
@@ -158,6 +159,8 @@ def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResu
 
 def _finding(rule: Rule, one: Any) -> Finding:
     raised = next((text for text in _exceptions(one.exception_info)), "")
+    if _LOST.search(raised):
+        raise Transient(f"the database does not answer: {raised.splitlines()[0]}", rule.words, _UNTOUCHED)
     if raised and rule.level == "mart":
         query = rule.kwargs["unexpected_rows_query"]
         raise UsageError(f"the query fails: {raised.splitlines()[0]}", query, "correct it in its suite")
@@ -167,6 +170,24 @@ def _finding(rule: Rule, one: Any) -> Finding:
     rows = (found.get("element_count") or 0) - (found.get("missing_count") or 0)
     observed = found.get("observed_value", found.get("unexpected_percent"))
     return Finding(rule, bool(one.success), rows, found.get("unexpected_count") or 0, str(observed))
+
+
+_LOST = re.compile(r"OperationalError|InterfaceError|TimeoutError")
+"""Classes of errors of the connector that say that the connection failed, not the statement."""
+_UNTOUCHED = "the live marts are untouched; is the server up and reachable? `marts doctor` looks closer"
+
+
+@contextmanager
+def _told_if_lost() -> Iterator[None]:
+    """Tell a lost connection from a mistake of ours: Great Expectations wraps both, in classes of its own."""
+    try:
+        yield
+    except MartsError:
+        raise
+    except Exception as error:
+        if _LOST.search(repr(error)) or _LOST.search(repr(error.__cause__)):
+            raise Transient(f"the database does not answer: {error}", "Great Expectations", _UNTOUCHED) from error
+        raise
 
 
 def _exceptions(info: dict[str, Any]) -> Iterable[str]:

@@ -1,0 +1,262 @@
+"""A session with MySQL or MariaDB: calls have timeouts, what fails for a while is repeated, no COMMIT is guessed."""
+
+import logging
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import mysql.connector
+from mysql.connector import errorcode
+
+from jobs.retries import retried
+from jobs.settings import MySQL, masked
+from marts.errors import Busy, OutcomeUnknown, ServiceError, Stopped, Transient, TryLater, UsageError
+
+Result = TypeVar("Result")
+
+CHARSET, COLLATION = "utf8mb4", "utf8mb4_unicode_ci"
+_DENIED = {errorcode.ER_ACCESS_DENIED_ERROR, errorcode.ER_DBACCESS_DENIED_ERROR, errorcode.ER_TABLEACCESS_DENIED_ERROR}
+_LOST = {
+    *(2002, 2003, 2005, 2006, 2013, 2055),  # cannot connect, host unknown for now, gone, lost
+    *(1040, 1203, 1226),  # too many connections
+    *(1053, 1077, 1079, 1080, 1927, 4031),  # it shuts down, it killed or closed our connection
+    *(1158, 1159, 1160, 1161, 3024),  # the network failed, or was too slow for our timeout
+    *(1290, 1836),  # read only for now: it fails over
+}
+"""Errors that may pass by themselves, and leave a connection that cannot be used."""
+_TOO_SLOW = (
+    mysql.connector.errors.ConnectionTimeoutError,
+    mysql.connector.errors.ReadTimeoutError,
+    mysql.connector.errors.WriteTimeoutError,
+)
+_BUSY = {errorcode.ER_LOCK_WAIT_TIMEOUT, errorcode.ER_LOCK_DEADLOCK, errorcode.ER_QUERY_INTERRUPTED}
+_TORN = (IndexError, ValueError, struct.error, UnicodeDecodeError)
+"""What the connector raises over half a packet."""
+_SLICE = 5
+"""Seconds of one wait for the lock."""
+_log = logging.getLogger("marts.mysql")
+
+
+class Session:
+    """One connection, opened again when it is lost."""
+
+    def __init__(self, uri: str, settings: MySQL, local_files: str) -> None:
+        self.where = masked(uri)
+        self._uri, self._settings, self._local_files = uri, settings, local_files
+        self._database: Any = None
+        self._in_transaction = False
+        self._used = 0.0
+        self.repeated(lambda: None)
+
+    def connect(self) -> Any:
+        """Open a connection. Raises UsageError for a wrong address, ServiceError if we are refused, or Transient."""
+        hint = "write mysql://user[:password]@host:port/database, with %-escapes for special characters"
+        try:
+            parts = urlsplit(self._uri)
+            port = parts.port or 3306
+        except ValueError as error:
+            raise UsageError(f"{self.where!r} is no address", "--target", hint) from error
+        database = parts.path.strip("/")
+        if not parts.hostname or not database or "/" in database or parts.query or parts.fragment:
+            raise UsageError(f"{self.where!r} names no database", "--target", hint)
+        secret = self._settings.password
+        password = unquote(parts.password) if parts.password else secret.get_secret_value() if secret else ""
+        tls = {"ssl_ca": self._settings.ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
+        with self._translated():
+            return mysql.connector.connect(
+                host=parts.hostname,
+                port=port,
+                user=unquote(parts.username or ""),
+                password=password,
+                database=database,
+                use_pure=True,
+                autocommit=True,
+                charset=CHARSET,
+                collation=COLLATION,
+                connection_timeout=self._settings.connect_timeout,
+                read_timeout=self._settings.read_timeout,
+                write_timeout=self._settings.read_timeout,
+                allow_local_infile=False,
+                allow_local_infile_in_path=self._local_files,
+                sql_mode="STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO",
+                time_zone="+00:00",
+                **(tls if self._settings.ssl_ca else {}),
+            )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the driver's errors into ours, with what to do. The connector raises odd ones over half a packet."""
+        try:
+            yield
+        except mysql.connector.Error as error:
+            raise self._ours(error) from error
+        except _TORN as error:
+            raise Transient(f"the database's answer is torn: {error!r}", self.where, _UNTOUCHED) from error
+
+    def _ours(self, error: mysql.connector.Error) -> ServiceError:
+        if error.errno in _DENIED:
+            hint = "check user, password and rights: SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW, ALTER, DROP"
+            return ServiceError(f"the database refuses us: {error.msg}", self.where, hint)
+        if error.errno == errorcode.ER_BAD_DB_ERROR:
+            return ServiceError(f"there is no such database: {error.msg}", self.where, "create it first")
+        if error.errno in _BUSY:
+            return Busy(f"the database is busy: {error.msg}", self.where, "run again later")
+        closed = isinstance(error, mysql.connector.OperationalError) and error.errno == -1
+        if error.errno in _LOST or closed or isinstance(error, _TOO_SLOW):
+            return Transient(f"the database does not answer: {error.msg or error}", self.where, _UNTOUCHED)
+        return ServiceError(f"the database failed: {error.msg or error}", self.where, _UNTOUCHED)
+
+    def _ready(self) -> Any:
+        """Give the connection; open it again if it is lost, or was idle so long that the server may close it."""
+        if self._database is not None and time.monotonic() - self._used > self._settings.lease / 2:
+            self._drop()
+        if self._database is None:
+            self._database = self.connect()
+            with self._translated(), self._database.cursor() as cursor:
+                # A process that is frozen loses its connection, and with it whatever it has locked.
+                cursor.execute(f"SET SESSION wait_timeout = {self._settings.lease:d}")
+        self._used = time.monotonic()
+        return self._database
+
+    def _drop(self) -> None:
+        if self._database is not None:
+            database, self._database = self._database, None
+            with suppress(mysql.connector.Error, OSError, *_TORN):
+                database.close()
+
+    def close(self) -> None:
+        self._drop()
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement that may be repeated; give its rows."""
+        if self._in_transaction:
+            return self._once(statement, values)
+        return self.repeated(lambda: self._once(statement, values))
+
+    def _once(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        def run(cursor: Any) -> list[tuple[Any, ...]]:
+            cursor.execute(statement, tuple(values))
+            return cursor.fetchall() if cursor.with_rows else []
+
+        return self.with_cursor(run)
+
+    def with_cursor(self, work: Callable[[Any], Result]) -> Result:
+        """Work on a cursor. A connection that fails is not used again."""
+        try:
+            with self._translated(), self._ready().cursor() as cursor:
+                return work(cursor)
+        except Busy:
+            raise
+        except Transient:
+            self._drop()
+            raise
+        except (Stopped, KeyboardInterrupt, SystemExit):  # in the middle of an answer
+            self._drop()
+            raise
+        finally:
+            self._used = time.monotonic()
+
+    def repeated(self, work: Callable[[], Result], deadline: float | None = None) -> Result:
+        """Do some work that may be repeated, on a connection that is there."""
+
+        def once() -> Result:
+            self._ready()
+            return work()
+
+        return retried(once, deadline or self._settings.deadline)
+
+    def atomically(
+        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, deadline: float | None = None
+    ) -> Result:
+        """Do some work in one transaction; all of it is repeated if it fails for a while.
+
+        ``happened`` says, from what the database holds, whether the transaction took place: it is asked when the
+        answer to the COMMIT is lost. Without it, the work must do no harm when it is done twice. Raises
+        OutcomeUnknown if the database does not come back to be asked.
+        """
+        return self.repeated(lambda: self._transaction(work, happened), deadline)
+
+    def _transaction(self, work: Callable[[], Result], happened: Callable[[], bool] | None) -> Result:
+        self._once("START TRANSACTION")
+        number = self._database.connection_id
+        self._in_transaction = True
+        try:
+            result = work()
+        except BaseException:
+            with suppress(ServiceError):
+                self._once("ROLLBACK")
+            raise
+        finally:
+            self._in_transaction = False
+        try:
+            self._once("COMMIT")
+        except Transient as lost:
+            if happened is None or not self._settled(number, happened, lost):
+                raise
+        return result
+
+    def _settled(self, number: int, happened: Callable[[], bool], lost: Transient) -> bool:
+        """Tell whether a transaction took place whose COMMIT was not answered."""
+        _log.warning("%s: the answer to a COMMIT is lost; the ledger is asked what became of it", self.where)
+
+        def ask() -> bool:
+            with suppress(ServiceError):  # it may have ended by itself
+                self._once(f"KILL {number:d}")
+            return self._transaction(happened, None)
+
+        try:
+            return self.repeated(ask)
+        except Transient as error:
+            hint = "`marts status` says whether the run is live; run again, it goes on from what is done"
+            raise OutcomeUnknown(f"the answer to the COMMIT is lost: {lost.what}", self.where, hint) from error
+
+    @contextmanager
+    def lock(self, name: str, seconds: int, holder: Callable[[], str]) -> Iterator[None]:
+        """Hold a lock of the server. Raises TryLater if another session has it for ``seconds``.
+
+        It is held by a connection of its own, which a thread keeps alive: a frozen process loses it.
+        """
+        quick = self._settings.model_copy(update={"read_timeout": _SLICE + self._settings.connect_timeout})
+        guard = Session(self._uri, quick, self._local_files)
+        try:
+            guard._wait_for(name, seconds, holder)
+            ended = threading.Event()
+            beat = threading.Thread(target=guard._beat, args=(ended,), name="lock", daemon=True)
+            beat.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                beat.join(self._settings.connect_timeout)
+        finally:
+            guard.close()  # which releases it
+
+    def _wait_for(self, name: str, seconds: int, holder: Callable[[], str]) -> None:
+        end = time.monotonic() + seconds
+        waiting = False
+        while True:
+            wait = max(0, min(_SLICE, round(end - time.monotonic())))
+            if self.execute("SELECT GET_LOCK(%s, %s)", [name, wait]) == [(1,)]:
+                return
+            if time.monotonic() >= end:
+                hint = "wait until it has ended, then run again"
+                raise TryLater(f"another build holds the lock{holder()}", self.where, hint)
+            if not waiting:
+                _log.warning("%s: another build holds the lock%s; waiting up to %d s", self.where, holder(), seconds)
+            waiting = True
+
+    def _beat(self, ended: threading.Event) -> None:
+        while not ended.wait(self._settings.lease / 3):
+            try:
+                self._once("SELECT 1")
+            except ServiceError:
+                # Another build may begin now. The epoch in the ledger keeps us from publishing over it.
+                _log.warning("%s: the connection that holds the lock is lost", self.where)
+                return
+
+
+_UNTOUCHED = "the live marts are untouched; is the server up and reachable? `marts doctor` looks closer"

@@ -1,0 +1,57 @@
+"""What is tried again: work that fails with a Transient error, with full jitter, until a deadline."""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import stamina
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
+
+from marts.errors import Transient
+
+Result = TypeVar("Result")
+
+_FIRST, _MOST = 0.2, 10.0
+"""Seconds: the bound of the first wait, which doubles, and that of any."""
+_log = logging.getLogger("marts.retries")
+
+
+def _tell(details: RetryDetails) -> None:
+    _log.warning("%s; trying again in %.1f s", details.caused_by, details.wait_for)
+
+
+set_on_retry_hooks([_tell])
+
+
+def retried(work: Callable[[], Result], deadline: float) -> Result:
+    """Do some work that may be repeated; repeat it after each Transient error until ``deadline`` seconds have passed.
+
+    Each wait is a random part of a bound that doubles: "full jitter" of "Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015. Raises the last error, which says how often it was tried.
+    """
+    backoff, started = _Backoff(), time.monotonic()
+    try:
+        for attempt in stamina.retry_context(on=backoff, attempts=None, timeout=deadline):
+            with attempt:
+                return work()
+    except Transient as error:
+        if backoff.tries < 2:
+            raise
+        tried = f"tried {backoff.tries} times in {time.monotonic() - started:.0f} s"
+        raise type(error)(f"{error.what} ({tried})", error.where, error.hint) from error
+    raise AssertionError("unreachable")
+
+
+class _Backoff:
+    """Says whether to try again, and after how many seconds."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def __call__(self, error: Exception) -> bool | float:
+        if not isinstance(error, Transient):
+            return False
+        self.tries += 1
+        return random.uniform(0, min(_MOST, _FIRST * 2 ** min(self.tries, 10)))  # noqa: S311 - no secret
