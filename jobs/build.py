@@ -38,6 +38,8 @@ from marts.schema import MARTS
 
 _ROUNDS = 3
 """Plans until no drop changes while it is read."""
+_DAMAGED = 100
+"""Files of the state that may be damaged; each costs what is made from it again."""
 _THREADS = 16
 _RECENT = 1000
 """Runs among which the last that published is looked for."""
@@ -131,7 +133,7 @@ def build(run: Run) -> RunReport:
 
 def _healed(run: Run) -> RunReport:
     """Build. A file of the state that is damaged is removed, and made again: all of the state can be."""
-    for _ in range(_ROUNDS):
+    for _ in range(_DAMAGED):
         try:
             return _build(run)
         except StateDamaged as error:
@@ -170,8 +172,18 @@ def _after(run: Run, report: RunReport) -> list[str]:
 def _write_site(run: Run) -> None:
     """Write the pages in front of the data docs."""
     if run.settings.quality.judge:
-        runs = [RunReport.model_validate_json(record.report) for record in run.warehouse.runs(RUNS)]
+        runs = [_told(record) for record in run.warehouse.runs(RUNS)]
         write_site(open_store(run.settings.docs_uri, run.settings.s3), runs, run.warehouse.quality(_EARLIER))
+
+
+def _told(record: RunRecord) -> RunReport:
+    """Give the report of a run; one that was killed could not tell how it ended."""
+    report = RunReport.model_validate_json(record.report)
+    if record.outcome != "killed":
+        return report
+    problem = Problem(what=record.error, where=record.run_id, hint="was it killed, or out of memory?")
+    ended = datetime.fromisoformat(record.ended_at)
+    return report.model_copy(update={"outcome": "failed", "error": problem, "ended_at": ended})
 
 
 def _build(run: Run) -> RunReport:
@@ -237,7 +249,7 @@ def _rolled_back(run: Run) -> bool:
         return False
     by = f"{last[0].who} went back to run {run.warehouse.generations()[last[0].generation].run_id}"
     until = "nothing is published until a drop or the policy changes, or with --rebuild"
-    run.found["warnings"] = (*run.found.get("warnings", ()), f"{by} on {last[0].published_at[:19]} UTC: {until}")
+    run.found["held_back"] = f"{by} on {last[0].published_at[:19]} UTC: {until}"
     return True
 
 

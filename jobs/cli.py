@@ -9,7 +9,7 @@ import traceback
 import uuid
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -204,14 +204,91 @@ def status(
     settings.require("target")
     with _warehouse(settings, read_only=True) as warehouse:
         live, last = warehouse.live(), warehouse.runs(runs)
+        publications, generations = warehouse.publications(2), warehouse.generations()
     if as_json:
         shown = {
             "live": {name: asdict(generation) for name, generation in live.items()},
+            "publications": [[asdict(one) for one in publication] for publication in publications],
             "runs": [{**asdict(run), "report": json.loads(run.report)} for run in last],
         }
         typer.echo(json.dumps(shown, indent=2))
     else:
-        _show(_rendered("status", live.values(), last, list(MARTS)), stdout=True)
+        _show(_rendered("status", live, publications, generations, last, list(MARTS)), stdout=True)
+
+
+@app.command()
+def history(
+    drop: Annotated[str, typer.Argument(metavar="[DROP]", help="Key of a drop, or the end of it; all by default")] = "",
+    target: Target = None,
+    config: Config = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many events to show")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Say when each version of a drop came, and what became of it, in which run."""
+    settings = _settings(config, target=target)
+    settings.require("target")
+    with _warehouse(settings, read_only=True) as warehouse:
+        events = warehouse.history(drop, limit)
+        decisions = [one for one in warehouse.decisions() if one.object_key.endswith(drop)]
+    if drop and not events:
+        raise UsageError("no run has seen such a drop", drop, "`marts history` shows the last ones that runs have seen")
+    if as_json:
+        told = {"drops": [asdict(event) for event in events], "decisions": [asdict(one) for one in decisions]}
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        _show(_rendered("history", events, decisions), stdout=True)
+
+
+@app.command()
+def rollback(
+    why: Annotated[str, typer.Option(help="For the audit trail")] = "",
+    who: Who = None,
+    target: Target = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make the marts of the publication before live again, at once. Again, and it goes forward."""
+    from jobs.ledger import Rollback
+
+    settings = _settings(config, target=target)
+    settings.require("target")
+    with _warehouse(settings) as warehouse:
+        warehouse.prepare()
+        by = Rollback(f"rollback-{_run_id(datetime.now(UTC))}", _stamp(), who or getpass.getuser(), why)
+        made = warehouse.rollback(by)
+        live = warehouse.live()
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in made], indent=2))
+    else:
+        _show(_rendered("rolled_back", live), stdout=True)
+
+
+@app.command()
+def vacuum(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove from the state, and from the database, what no live drop and no kept generation needs."""
+    from jobs.vacuum import find_waste, remove
+
+    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    with _now(settings, read_only=False, locked=True) as (now, warehouse):
+        waste, manifests = find_waste(now, warehouse, settings.limits.rollup_lines)
+        if not dry_run:
+            remove(now, waste, manifests)
+            warehouse.clean_up()
+    folders = waste.by_folder()
+    if as_json:
+        names = ("folder", "files", "bytes")
+        removed = [dict(zip(names, row, strict=True)) for row in folders]
+        typer.echo(json.dumps({"removed": removed, "kept_files": waste.kept, "dry_run": dry_run}, indent=2))
+    else:
+        _show(_rendered("vacuumed", folders, waste.kept, dry_run), stdout=True)
 
 
 @app.command()
@@ -513,13 +590,22 @@ def _stamp() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
+def _run_id(moment: datetime) -> str:
+    return f"{moment:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+
+
 @contextmanager
-def _now(settings: Settings, read_only: bool = True) -> Iterator["tuple[Now, Warehouse]"]:
-    """Look at the drops, the ledger and the state."""
+def _now(settings: Settings, read_only: bool = True, locked: bool = False) -> Iterator["tuple[Now, Warehouse]"]:
+    """Look at the drops, the ledger and the state; if ``locked``, while no build runs."""
     from jobs.now import look
 
     settings.require("source", "target")
-    with _warehouse(settings, read_only) as warehouse:
+    with (
+        _warehouse(settings, read_only) as warehouse,
+        warehouse.lock(settings.lock_timeout) if locked else nullcontext(),
+    ):
+        if locked:
+            warehouse.prepare()
         yield look(settings, load_policy(settings), warehouse), warehouse
 
 
@@ -562,14 +648,13 @@ def _build(
     stop = _Stop()
     stop.listen()
     started = datetime.now(UTC)
-    run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
     with Cluster(settings.ray) as cluster, _progress(stop.check) as watch:
         return build_marts(
             Run(
                 settings=settings,
                 policy=policy,
                 as_of=as_of,
-                run_id=run_id,
+                run_id=_run_id(started),
                 clock=lambda: datetime.now(UTC),
                 runner=cluster.run,
                 start=start,

@@ -291,7 +291,7 @@ class SqlLedger:
         return self._select(DropRecord, "marts_drops", "ORDER BY kind, object_key, modified, delivery_id")
 
     def history(self, key: str, limit: int) -> list[Event]:
-        rest = f"ORDER BY recorded_at DESC, run_id DESC, object_key LIMIT {limit:d}"
+        rest = f"ORDER BY recorded_at DESC, run_id DESC, object_key, modified DESC, delivery_id LIMIT {limit:d}"
         where = f"WHERE RIGHT(object_key, {len(key):d}) = {self.mark} {rest}"
         return self._select(Event, "marts_history", where, [key])
 

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.ledger import Generation, RunRecord
+from jobs.ledger import Decision, Event, Generation, Publication, RunRecord
 from jobs.plan import Plan, PlannedDrop
 from jobs.report import DropReport, QualityReport, RunReport
 from jobs.state import Reason
@@ -57,11 +57,13 @@ def report(done: RunReport) -> RenderableType:
 def _headline(done: RunReport) -> str:
     meaning = {
         "published": "published: both marts are live" if len(done.marts) > 1 else "published: the mart is live",
-        "unchanged": "unchanged: the live marts were already right",
+        "unchanged": f"unchanged: {done.held_back or 'the live marts were already right'}",
         "failed": "failed: nothing was published, the live marts are untouched",
+        "unknown": "ended without an answer of the database: marts status says whether it is live",
+        "running": "runs",
     }[done.outcome]
     more = {65: ", but some drops were left out", 75: ", but a drop changed while it was read: run again"}
-    return f"run {done.run_id} {meaning}{more.get(done.exit_code, '') if done.outcome != 'failed' else ''}"
+    return f"run {done.run_id} {meaning}{more.get(done.exit_code, '') if not done.error else ''}"
 
 
 def _totals(done: RunReport) -> Table:
@@ -81,7 +83,10 @@ def _totals(done: RunReport) -> Table:
 
 
 def _marts(done: RunReport) -> Table:
-    rows = [(m.table, m.rows, m.total_sales, "loaded" if m.changed else "was right") for m in done.marts]
+    rows = [
+        (m.table, m.rows, m.total_sales, "loaded" if m.changed else "kept" if done.held_back else "was right")
+        for m in done.marts
+    ]
     return table("marts", ("table", "rows", "total_sales", ""), rows, (1, 2))
 
 
@@ -245,19 +250,66 @@ def rule_types(types: Sequence[tuple[str, str, Sequence[str], Sequence[str]]]) -
     return table("", ("type", "about", "needs", "may have"), rows)
 
 
-def status(live: Iterable[Generation], runs: Sequence[RunRecord], marts: Sequence[str]) -> RenderableType:
-    """Render what is live, and the last runs."""
-    now = {generation.mart: generation for generation in live}
-    rows = [
-        (name, g.row_count, g.as_of_date, g.run_id, g.published_at[:19])
-        if (g := now.get(name))
-        else (name, 0, "", "", "never")
-        for name in marts
-    ]
-    shown = table("live", ("mart", "rows", "as_of", "run", "published (UTC)"), rows, (1,))
+def status(
+    live: Mapping[str, Generation],
+    publications: Sequence[Sequence[Publication]],
+    generations: Mapping[int, Generation],
+    runs: Sequence[RunRecord],
+    marts: Sequence[str],
+) -> RenderableType:
+    """Render what is live, what was live before and can be again, and the last runs."""
+    since = {one.mart: one.published_at for one in publications[0]} if publications else {}
+    rows = [_generation("live", name, live.get(name), since.get(name, "")) for name in marts]
+    before = {one.mart: one for one in publications[1]} if len(publications) > 1 else {}
+    rows += [_generation("before", name, generations.get(p.generation), p.published_at) for name, p in before.items()]
+    shown: RenderableType = table("marts", ("", "mart", "rows", "as_of", "run", "since (UTC)"), rows, (2,))
+    if before:
+        by = publications[0][0]
+        back = f"{by.who} went back: {by.why or 'no reason given'}. " if by.action == "rollback" else ""
+        shown = Group(shown, safe(f"{back}marts rollback makes what was live before live again"))
     last = [(r.run_id, r.started_at[:19], r.as_of_date, r.outcome, r.exit_code, r.error) for r in runs]
     names = ("run", "started (UTC)", "as_of", "outcome", "exit", "error")
     return Group(shown, Text(""), table("last runs", names, last, (4,)) if last else Text("no run yet"))
+
+
+def _generation(when: str, mart: str, made: Generation | None, since: str) -> tuple[object, ...]:
+    if made is None:
+        return (when, mart, 0, "", "", "never")
+    return (when, mart, made.row_count, made.as_of_date, made.run_id, (since or made.published_at)[:19])
+
+
+def history(events: Sequence[Event], decisions: Sequence[Decision]) -> RenderableType:
+    """Render what became of drops, newest first, and what people decided about them."""
+    if not events:
+        return Text("no drop yet")
+    rows = [
+        (e.recorded_at[:19], e.run_id, e.object_key, e.modified[:19], e.state, *_counts(e), e.reason) for e in events
+    ]
+    names = ("when (UTC)", "run", "drop", "delivered (UTC)", "became", "rows read", "clean", "bad", "double", "why")
+    parts: list[RenderableType] = [table("drops", names, rows, (5, 6, 7, 8))]
+    if decisions:
+        said = [(d.decided_at[:19], d.who, d.action, d.object_key, d.why) for d in decisions]
+        parts += [Text(""), table("decisions", ("when (UTC)", "who", "what", "drop", "why"), said)]
+    return Group(*parts)
+
+
+def _counts(event: Event) -> tuple[int, int, int, int]:
+    return event.rows_read, event.clean, event.quarantined, event.duplicates
+
+
+def rolled_back(live: Mapping[str, Generation]) -> RenderableType:
+    """Render what is live after going back."""
+    rows = [(g.mart, g.row_count, g.as_of_date, g.run_id) for g in live.values()]
+    until = "builds publish again when a drop or the policy changes, or with --rebuild; marts rollback goes forward"
+    return Group(table("live again", ("mart", "rows", "as_of", "run"), rows, (1,)), Text(until, style="dim"))
+
+
+def vacuumed(folders: Sequence[tuple[str, int, int]], kept: int, dry_run: bool) -> RenderableType:
+    """Render what was removed from the state."""
+    if not folders:
+        return Text(f"nothing to remove; {kept:,} files are needed")
+    title = "would be removed" if dry_run else "removed"
+    return Group(table(title, ("folder", "files", "bytes"), folders, (1, 2)), Text(f"{kept:,} files stay", style="dim"))
 
 
 def checks(found: Iterable[tuple[str, bool, str]]) -> Table:

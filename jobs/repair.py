@@ -124,7 +124,7 @@ def repaired_drops(
         for manifest in catalog.judgements(delivery):
             if not manifest.rejected:
                 # Once all repairs of a drop are clean they stay so: changed rules are for new drops.
-                key = f"repairs/{name_of(manifest.scan, sorted(texts.items()))}.json"
+                key = repair_key(manifest, texts)
                 before = Manifest.model_validate_json(store.get(key)) if key in saved else None
                 if before is None or not _are_there(store, set(before.paths) - set(manifest.paths)):
                     before, whole = _repaired(manifest, texts, settings, store)
@@ -132,6 +132,11 @@ def repaired_drops(
                         store.put(key, before.model_dump_json(exclude_defaults=True).encode())
                 made[manifest.scan] = before
     return made
+
+
+def repair_key(manifest: Manifest, texts: Mapping[int, str]) -> str:
+    """Name the file that remembers what repairs make of a scan."""
+    return f"repairs/{name_of(manifest.scan, sorted(texts.items()))}.json"
 
 
 def _are_there(store: Store, paths: set[str]) -> bool:

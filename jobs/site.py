@@ -15,7 +15,7 @@ RUNS = 50
 _SHOWN = 30
 """Drops of a feed that trends show."""
 _FEEDS = 60
-_WORDS = {"published": "passed", "unchanged": "passed", "failed": "failed"}
+_WORDS = {"published": "passed", "unchanged": "passed", "failed": "failed", "unknown": "failed", "running": "warned"}
 _MARKS = {"passed": "\N{CHECK MARK}", "warned": "!", "failed": "\N{BALLOT X}"}
 
 

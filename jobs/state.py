@@ -231,6 +231,14 @@ class Catalog:
         if len(self._keys) > _COMPACT_ABOVE:
             self._compact()
 
+    def keep(self, manifests: Iterable[Manifest]) -> None:
+        """Forget all others, for good."""
+        self._manifests.clear()
+        for manifest in manifests:
+            if not manifest.repaired and not manifest.overruled:  # those are made from decisions, not scanned
+                self.remember_now(manifest)
+        self._compact()
+
     def _compact(self) -> None:
         """Write everything as one object, and remove the others."""
         whole = self._write([manifest for by_rules in self._manifests.values() for manifest in by_rules.values()])

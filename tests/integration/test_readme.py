@@ -48,7 +48,7 @@ def in_s3(place: Place, s3_server: S3Server, mariadb: MariaDB, request: pytest.F
 
 
 def test_no_block_is_left_out() -> None:
-    words = ("make demo", "marts doctor", "marts expectations", "export MARTS_S3__ENDPOINT", "ray job submit")
+    words = ("make demo", "marts doctor", "marts expectations", "marts rollback", "export MARTS_S3", "ray job submit")
     assert sorted(map(block, words)) == sorted(BLOCKS)
 
 
@@ -69,6 +69,13 @@ def test_data_quality(tmp_path: Path) -> None:
     assert "price is at most 140" in run("marts expectations list sales --expectations rules", tmp_path)
     assert "ok sales: 37 rules" in shown
     assert "rows in quarantine" in shown
+
+
+def test_going_back(tmp_path: Path) -> None:
+    shown = run(block("marts rollback"), tmp_path)
+    assert "went back: wrong prices" in shown
+    assert "sales/2024/01/sales-2024-01-01-30-days.csv" in shown
+    assert "files are needed" in shown
 
 
 def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_server: S3Server) -> None:

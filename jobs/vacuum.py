@@ -1,0 +1,91 @@
+"""Remove from the state what no live drop needs: it is a cache, and all of it could be made again."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+
+from jobs.finish import mart_folder
+from jobs.judge import judge
+from jobs.ledger import Warehouse
+from jobs.now import Now
+from jobs.repair import repair_key, repairs_of
+from jobs.rollup import plan_rollups
+from jobs.scan_task import TABLES
+from jobs.state import Manifest
+from marts.schema import KINDS
+
+FOLDERS = ("lines", "dimensions", "quarantine", "repairs", "facts", "marts", "keys", TABLES.rstrip("/"))
+"""Whose files are all ours; those of the catalog are rewritten, the data quality pages stay."""
+_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Waste:
+    """Files that nothing needs any more, with their bytes, by key."""
+
+    files: Mapping[str, int]
+    kept: int
+    """Files that are needed."""
+
+    def by_folder(self) -> list[tuple[str, int, int]]:
+        """Give folder, files and bytes."""
+        files: Counter[str] = Counter()
+        size: Counter[str] = Counter()
+        for key, length in self.files.items():
+            files[key.partition("/")[0]] += 1
+            size[key.partition("/")[0]] += length
+        return [(folder, files[folder], size[folder]) for folder in FOLDERS if files[folder]]
+
+
+def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste, list[Manifest]]:
+    """Compare what is in the state with what is needed. Gives also the manifests of the drops that are needed.
+
+    Call it while no build runs: it would take what a build has just written for waste.
+    """
+    manifests = _manifests(now, warehouse)
+    exact = {path for manifest in manifests for path in manifest.paths}
+    exact |= {manifest.delivery.key for manifest in manifests if manifest.delivery.key.startswith(TABLES)}
+    repairs = repairs_of(warehouse.decisions())
+    exact |= {repair_key(m, repairs[m.delivery.id]) for m in manifests if m.delivery.id in repairs}
+    live, generations = warehouse.live(), warehouse.generations()
+    for as_of in {date.fromisoformat(generation.as_of_date) for generation in live.values()}:
+        for rollup in plan_rollups(judge(now.plan).live_sales, as_of, rollup_lines):
+            exact |= rollup.paths
+    shown = {one.generation for publication in warehouse.publications(2) for one in publication}
+    folders = tuple(
+        f"{mart_folder(generations[number].mart, generations[number].fingerprint)}/"
+        for number in shown
+        if number in generations
+    )
+    with ThreadPoolExecutor(len(FOLDERS)) as pool:
+        there = [version for found in pool.map(now.state.versions, FOLDERS) for version in found]
+    waste = {v.key: v.size for v in there if v.key not in exact and not v.key.startswith(folders)}
+    return Waste(waste, len(there) - len(waste)), manifests
+
+
+def remove(now: Now, waste: Waste, manifests: Iterable[Manifest]) -> None:
+    """Remove files, and forget the drops that they were of."""
+    now.catalog.keep(manifests)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(now.state.delete, waste.files):
+            pass
+
+
+def _manifests(now: Now, warehouse: Warehouse) -> list[Manifest]:
+    """Give what is known of the drops that are there, and of the tables that stand in for drops.
+
+    Of a drop with repairs that is the scan they are made from too, so that it need not be read again.
+    """
+    found = {drop.manifest.scan: [drop.manifest] for drop in now.plan.drops if drop.manifest}
+    for drop in now.plan.drops:
+        for manifest in now.catalog.judgements(drop.delivery.id):
+            if drop.manifest and manifest.scan == drop.manifest.scan:
+                found[manifest.scan].append(manifest)
+    tables = [r.delivery_id for r in warehouse.drops() if r.state == "live" and r.object_key.startswith(TABLES)]
+    for delivery in tables:
+        for manifest in now.catalog.judgements(delivery):
+            if manifest.rules == now.settings.rules(manifest.delivery.kind):
+                found.setdefault(manifest.scan, []).append(manifest)
+    return [manifest for same in found.values() for manifest in same if manifest.delivery.kind in KINDS]
