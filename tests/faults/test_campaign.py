@@ -1,0 +1,107 @@
+"""A short campaign: one fault of each kind, in builds as users start them, while readers poll."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from faults import proxy
+from faults.campaign import Campaign
+from faults.proxy import Fault
+from faults.world import Reader, World, frozen
+
+SEED = 4
+
+
+@pytest.fixture(scope="module")
+def campaign() -> Iterator[Campaign]:
+    with tempfile.TemporaryDirectory(prefix="faults-", dir="/tmp") as folder, World(Path(folder), SEED) as world:
+        made = Campaign(world)
+        made.world.change()
+        made.settle()
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _readers(campaign: Campaign) -> Iterator[None]:
+    """Readers poll during each test; after it, nothing was lost, doubled or torn."""
+    readers = [Reader(campaign.world, snapshot) for snapshot in (False, True)]
+    yield
+    for reader in readers:
+        reader.stop()
+    assert [reader.torn for reader in readers] == [[], []]
+    assert [reader.older for reader in readers] == [[], []]
+    assert min(reader.checks for reader in readers) > 50
+    assert campaign.result.fine, campaign.result
+
+
+@pytest.mark.parametrize(
+    ("strike", "step", "end"),
+    [
+        ("driver killed", "scan", -9),
+        ("driver killed", "load", -9),
+        ("driver told to stop", "roll up", 75),
+        ("worker killed", "scan", 0),
+        ("raylet killed", "roll up", None),
+        ("database killed", "load", 0),
+        ("S3 server killed", "scan", 0),
+        ("driver frozen", "load", None),
+        ("a second build", "plan", None),
+    ],
+)
+def test_a_build_that_is_struck_loses_nothing(campaign: Campaign, strike: str, step: str, end: int | None) -> None:
+    campaign.world.change()
+    before = campaign.result.faults[strike]
+    campaign.attempt(None, None, strike, step)
+    assert campaign.result.faults[strike] == before + 1
+    if end is not None:
+        assert campaign.last.process.returncode == end, "".join(campaign.last.text)
+    campaign.settle()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: (proxy.publish_not_answered(True), None),
+        lambda: (proxy.publish_not_answered(False), None),
+        lambda: (None, proxy.answered("S3 says 503", proxy.SLOW_DOWN, 5, 4)),
+        lambda: (proxy.stall(6, 20_000), proxy.body_cut(20_000)),
+    ],
+)
+def test_a_connection_that_fails_for_a_while_fails_no_build(
+    campaign: Campaign, make: Callable[[], tuple[Fault | None, Fault | None]]
+) -> None:
+    campaign.world.change()
+    faults = make()
+    campaign.attempt(*faults)
+    assert all(fault.struck for fault in faults if fault)
+    assert campaign.last.process.returncode == 0, "".join(campaign.last.text)
+    campaign.settle()
+
+
+def test_a_drop_that_is_replaced_while_it_is_read_is_counted_once_in_its_new_version(campaign: Campaign) -> None:
+    campaign.world.change("new")
+    fault = campaign.overwrite(new=True)
+    campaign.attempt(None, fault)
+    assert fault.struck
+    assert campaign.last.process.returncode == 0, "".join(campaign.last.text)
+    lost_or_doubled = campaign.world.compare()
+    assert lost_or_doubled == (0, 0)
+
+
+def test_a_build_that_was_frozen_while_another_published_is_fenced_off(campaign: Campaign) -> None:
+    world = campaign.world
+    world.change()
+    late = world.build()
+    while not any(" load" in text for text in late.text):
+        assert late.process.poll() is None, "".join(late.text)
+        time.sleep(0.01)
+    with frozen(late.process.pid, 0):
+        other = world.build()
+        assert other.wait() == 0, "".join(other.text)
+        assert world.compare() == (0, 0)
+    assert late.wait() == 75, "".join(late.text)
+    assert "has taken over since this run began" in "".join(late.text)
+    assert world.compare() == (0, 0)

@@ -1,0 +1,412 @@
+"""A world to break: drops in S3, marts in MariaDB, a Ray cluster of two nodes, readers, and what the marts must be."""
+
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Self
+
+import oracle
+import psutil
+from kit import SALES, line
+from servers import maria, seaweed
+
+from faults.proxy import Proxy
+from marts.schema import MARTS
+
+AS_OF = date(2024, 6, 30)
+BIN = Path(sys.executable).parent
+CUSTOMERS = {number: oracle.Person(f"First{number} Last{number}") for number in range(1, 61)}
+TEAM = {number: oracle.Person(f"Sales{number} Person{number}") for number in range(1, 6)}
+STEPS = ("plan", "start Ray", "scan", "roll up", "finish", "load", "publish")
+_DEADLINE = 150
+"""Seconds after which a build hangs."""
+_CUSTOMERS = (
+    "SELECT COUNT(*), COALESCE(SUM(total_sales), 0), COALESCE(SUM(customer_id * total_sales), 0), "
+    "COALESCE(SUM(purchase_frequency), 0), MIN(run_id) = MAX(run_id) FROM customers_data_mart"
+)
+_TEAM = (
+    "SELECT COUNT(*), COALESCE(SUM(total_sales), 0), COALESCE(SUM(sales_person_id * total_sales), 0), "
+    "COALESCE(SUM(incentive), 0), MIN(run_id) = MAX(run_id) FROM sales_team_data_mart"
+)
+
+Rows = dict[str, list[tuple[Any, ...]]]
+State = tuple[Any, ...]
+
+
+@dataclass
+class Drop:
+    """What is under one key: the text as delivered, and its clean rows alone."""
+
+    text: str
+    clean: str
+
+
+@dataclass
+class Reader:
+    """Polls the marts all the time, straight from the server, and remembers what it must not see."""
+
+    world: "World"
+    snapshot: bool
+    """Two statements in one repeatable-read snapshot; else one statement over both marts, under read committed."""
+    checks: int = 0
+    torn: list[str] = field(default_factory=list)
+    older: list[str] = field(default_factory=list)
+    last: int = -1
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.ended.set()
+        self.thread.join(30)
+
+    def _run(self) -> None:
+        import mysql.connector
+
+        connection: Any = None
+        while not self.ended.is_set():
+            try:
+                if connection is None:
+                    connection = self.world.database.connect("marts")
+                    level = "REPEATABLE READ" if self.snapshot else "READ COMMITTED"
+                    with connection.cursor() as cursor:
+                        cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {level}")
+                self._check(self._read(connection))
+            except (mysql.connector.Error, OSError, IndexError):  # the server is down: that is no answer
+                with contextlib.suppress(Exception):
+                    connection.close()
+                connection = None
+                time.sleep(0.1)
+            time.sleep(0.01)
+
+    def _read(self, connection: Any) -> State:
+        with connection.cursor() as cursor:
+            if not self.snapshot:
+                cursor.execute(f"SELECT c.*, s.* FROM ({_CUSTOMERS}) c, ({_TEAM}) s")
+                return tuple(cursor.fetchall()[0])
+            cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+            found: list[Any] = []
+            for half in (_CUSTOMERS, _TEAM):
+                cursor.execute(half)
+                found += cursor.fetchall()[0]
+                time.sleep(0.005)
+            cursor.execute("COMMIT")
+            return tuple(found)
+
+    def _check(self, seen: State) -> None:
+        self.checks += 1
+        states = self.world.states
+        numbers = [number for number, state in enumerate(states) if state == seen]
+        if not numbers:
+            self.torn.append(f"{seen} is none of the last {states[-3:]}")
+        elif numbers[-1] < self.last:
+            self.older.append(f"state {numbers[-1]} after {self.last}")
+        else:
+            self.last = min(number for number in numbers if number >= self.last)
+
+
+class World:
+    """Everything that a build touches, and all that it must come to."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.folder = folder
+        for name in ("s3", "db", "ray"):
+            (folder / name).mkdir()
+        (folder / "policy.toml").write_text("max_bad_ratio = 0.5\n")
+        self.s3, self.s3_daemon = seaweed(folder / "s3")
+        self.database, self.db_daemon = maria(folder / "db")
+        self.drops: dict[str, Drop] = {}
+        self.states: list[State] = []
+        self.rows: Rows = {}
+        self.made = 0
+        self.clean_rows = 0
+
+    def __enter__(self) -> Self:
+        self._stack = contextlib.ExitStack()
+        for daemon in (self.s3_daemon, self.db_daemon):
+            daemon.start()
+            self._stack.callback(daemon.kill)
+        self.client = self.s3.client()
+        self.s3.make_bucket("drops")
+        self.target = self.database.make_database("marts")
+        self.s3_proxy = Proxy(int(self.s3.endpoint.rpartition(":")[2]))
+        self.db_proxy = Proxy(self.database.port)
+        self._stack.callback(self.s3_proxy.close)
+        self._stack.callback(self.db_proxy.close)
+        self.ray = RayNodes(self.folder / "ray")
+        self._stack.callback(self.ray.stop)
+        self._put_dimensions()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # What is delivered
+
+    def put(self, key: str, drop: Drop) -> None:
+        """Deliver a drop; a second later than the one before, as far as S3 can tell."""
+        self.client.put_object(Bucket="drops", Key=f"in/{key}", Body=drop.text.encode())
+        self.drops[key] = drop
+
+    def remove(self, key: str) -> None:
+        self.client.delete_object(Bucket="drops", Key=f"in/{key}")
+        del self.drops[key]
+
+    def new_drop(self) -> Drop:
+        """Make a drop of some hundred lines, some of them broken."""
+        pick = self.random
+        rows = [self._row() for _ in range(pick.randrange(60, 240))]
+        broken = [row.replace("2024-", "2024/", 1) for row in (self._row() for _ in range(pick.randrange(3)))]
+        mixed = [*rows, *broken]
+        pick.shuffle(mixed)
+        in_order = [row for row in mixed if row not in broken]
+        return Drop("\n".join([SALES, *mixed, ""]), "\n".join([SALES, *in_order, ""]))
+
+    def _row(self) -> str:
+        pick = self.random
+        return line(
+            transaction=f"T{pick.randrange(3000)}",
+            customer=pick.randrange(1, 61),
+            store=pick.randrange(121, 124),
+            product=pick.choice(["tea", "salt", "rice"]),
+            day=(date(2024, 1, 1) + timedelta(days=pick.randrange(180))).isoformat(),
+            person=pick.randrange(1, 6),
+            price=str(Decimal(pick.randrange(1, 99999)) / 100),
+            quantity=pick.choice([1, 2, 3, -1]),
+        )
+
+    def _put_dimensions(self) -> None:
+        people = "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n"
+        people += "".join(f"{n},First{n},Last{n},,,,\n" for n in CUSTOMERS)
+        team = "id,first_name,last_name,manager_id,is_manager,address,pincode,joining_date\n"
+        team += "".join(f"{n},Sales{n},Person{n},,N,,,\n" for n in TEAM)
+        stores = "id,address,store_pincode,store_manager_name,store_opening_date,reviews\n"
+        stores += "".join(f"{n},,,,,\n" for n in range(121, 124))
+        for key, text in (("customers/c.csv", people), ("sales_team/t.csv", team), ("stores/s.csv", stores)):
+            self.client.put_object(Bucket="drops", Key=f"in/{key}", Body=text.encode())
+
+    def change(self, what: str = "") -> str:
+        """Let the day bring something: a new drop, a corrected one, one withdrawn, one delivered again."""
+        pick = self.random
+        keys = sorted(self.drops)
+        choices = ["new", "new", "replaced"]
+        if len(keys) > 6:
+            choices += ["withdrawn", "withdrawn", "again"]
+        what = what or (pick.choice(choices) if keys else "new")
+        self.made += 1
+        key = f"sales/2024/{self.made:04d}.csv"
+        if what == "withdrawn":
+            self.remove(pick.choice(keys))
+        elif what == "replaced":
+            self.put(pick.choice(keys), self.new_drop())
+        elif what == "again":
+            self.put(key, self.drops[pick.choice(keys)])
+        else:
+            self.put(key, self.new_drop())
+        self.expect()
+        return what
+
+    def expect(self) -> None:
+        """Calculate, row by row, what the marts must be now; readers may see it from now on."""
+        listed = self.client.get_paginator("list_objects_v2").paginate(Bucket="drops", Prefix="in/sales/")
+        entries = [entry for page in listed for entry in page.get("Contents", [])]
+        entries.sort(key=lambda entry: (entry["LastModified"], entry["Key"]))
+        drops = [self.drops[entry["Key"].removeprefix("in/")] for entry in entries]
+        unique = list({drop.text: drop for drop in drops}.values())  # equal content counts at its first delivery
+        lines = oracle.live_lines([oracle.read_lines(drop.clean) for drop in unique])
+        self.rows = {
+            "customers": oracle.customers_mart(lines, CUSTOMERS, AS_OF),
+            "sales_team": oracle.sales_team_mart(lines, TEAM, AS_OF),
+        }
+        state = _state(self.rows)
+        if state not in self.states[-1:]:
+            self.states.append(state)
+
+    # What is built
+
+    def build(self, *more: str, **settings: str) -> "Build":
+        """Start a build as its user would: a process of its own, through the proxies."""
+        settings = {
+            "SOURCE": "s3://drops/in",
+            "STATE": "s3://drops/state",
+            "TARGET": self.target.replace(f":{self.database.port}/", f":{self.db_proxy.port}/"),
+            "AS_OF": AS_OF.isoformat(),
+            "POLICY": str(self.folder / "policy.toml"),
+            "QUALITY__JUDGE": "false",
+            "RAY__ADDRESS": self.ray.address,
+            "S3__ENDPOINT": f"http://127.0.0.1:{self.s3_proxy.port}",
+            "S3__ACCESS_KEY": self.s3.settings["access_key"],
+            "S3__SECRET_KEY": self.s3.settings["secret_key"],
+            "S3__CONNECT_TIMEOUT": "2",
+            "S3__READ_TIMEOUT": "2",
+            "S3__DEADLINE": "10",
+            "MYSQL__CONNECT_TIMEOUT": "2",
+            "MYSQL__READ_TIMEOUT": "4",
+            "MYSQL__DEADLINE": "10",
+            "MYSQL__LEASE": "3",
+            "LOCK_TIMEOUT": "20",
+            "LIMITS__SPLIT_BYTES": "8192",
+            "LIMITS__FINISH_ROWS": "120",
+            **settings,
+        }
+        environment = {f"MARTS_{name}": value for name, value in settings.items()}
+        return Build(["build", *more], environment)
+
+    def compare(self) -> tuple[int, int]:
+        """Count the rows that the marts lack, and those that they have too often or wrongly."""
+        connection = self.database.connect("marts")
+        lost = doubled = 0
+        with connection.cursor() as cursor:
+            for name, wanted in self.rows.items():
+                mart = MARTS[name]
+                cursor.execute(f"SELECT {', '.join(c.name for c in mart.columns)} FROM {mart.table}")
+                flags = {n for n, c in enumerate(mart.columns) if c.type == "flag"}
+                rows = [tuple(bool(v) if n in flags else v for n, v in enumerate(row)) for row in cursor.fetchall()]
+                lost += sum((Counter(wanted) - Counter(rows)).values())
+                doubled += sum((Counter(rows) - Counter(wanted)).values())
+        connection.close()
+        return lost, doubled
+
+    def miscounted(self) -> list[str]:
+        """Name the drops of the ledger whose rows do not add up."""
+        connection = self.database.connect("marts")
+        with connection.cursor() as cursor:
+            wrong = "rows_read <> clean + quarantined + duplicates AND state = 'live'"
+            cursor.execute(f"SELECT object_key FROM marts_drops WHERE {wrong}")
+            found = [key for (key,) in cursor.fetchall()]
+        connection.close()
+        return found
+
+
+def _state(rows: Rows) -> State:
+    customers, team = rows["customers"], rows["sales_team"]
+    return (
+        len(customers),
+        sum((row[5] for row in customers), Decimal(0)),
+        sum((row[0] * row[5] for row in customers), Decimal(0)),
+        sum(row[9] for row in customers),
+        1,
+        len(team),
+        sum((row[4] for row in team), Decimal(0)),
+        sum((row[1] * row[4] for row in team), Decimal(0)),
+        sum((row[7] for row in team), Decimal(0)),
+        1,
+    )
+
+
+class Build:
+    """One run of `marts build`; whoever watches is told when a step begins."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [str(BIN / "marts"), *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        self.text: list[str] = []
+        self.watchers: list[Callable[[str], None]] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for text in self.process.stderr:
+            self.text.append(text)
+            step = text[9:].rstrip("0123456789,\n ") if text[2:3] == ":" else ""
+            for watcher in list(self.watchers):
+                watcher(step)
+
+    def wait(self, seconds: float = _DEADLINE) -> int:
+        """Wait for the exit code. Raises TimeoutExpired for a build that hangs."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        self._reader.join(10)
+        return code
+
+
+class RayNodes:
+    """A Ray cluster of two nodes with a processor each, by Ray's own utility for tests."""
+
+    def __init__(self, folder: Path) -> None:
+        os.environ.update(
+            {
+                "RAY_num_workers_soft_limit": "8",
+                "RAY_idle_worker_killing_time_threshold_ms": "600000",
+                "RAY_USAGE_STATS_ENABLED": "0",
+            }
+        )
+        from ray.cluster_utils import Cluster
+
+        self._folder = folder
+        self.restart_cluster: Callable[[], None] = lambda: self._begin(Cluster)
+        self._begin(Cluster)
+
+    def _begin(self, cluster: Any) -> None:
+        for attempt in range(3):
+            try:
+                head = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
+                self._cluster = cluster(initialize_head=True, head_node_args=head)
+                break
+            except Exception:  # a busy machine: the node timed out during startup
+                if attempt == 2:
+                    raise
+        self.address: str = self._cluster.address
+        self._add()
+
+    def _add(self) -> None:
+        self._node = self._cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+
+    def kill_node(self) -> None:
+        """Kill the second raylet, with its workers, and bring another."""
+        self._cluster.remove_node(self._node, allow_graceful=False)
+        self._add()
+
+    def workers(self) -> list[psutil.Process]:
+        """Give the worker processes: those that run tasks, and those that wait for some."""
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                name = " ".join(process.cmdline()[:1])
+                if name.startswith("ray::") and "Agent" not in name:
+                    found.append(process)
+        return found
+
+    def stop(self) -> None:
+        self._cluster.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def frozen(pid: int, seconds: float) -> Iterator[None]:
+    """Stop a process for some seconds, while something else goes on."""
+    process = psutil.Process(pid)
+    process.suspend()
+    try:
+        yield
+        time.sleep(seconds)
+    finally:
+        with contextlib.suppress(psutil.Error):
+            process.resume()
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%H:%M:%S")
