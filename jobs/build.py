@@ -158,7 +158,7 @@ def _after(run: Run, report: RunReport) -> list[str]:
     """Do what is left when the marts are live. What fails then is told, and fails nothing."""
     late = []
     try:
-        run.warehouse.clean_up()
+        run.warehouse.clean_up(run.run_id)
     except MartsError as error:
         late.append(f"old rows are left for the next build: {error}")
     try:
@@ -216,7 +216,7 @@ def _build(run: Run) -> RunReport:
         changed = []
     with run.step("load", sum(len(rows.parts) for rows in changed)):
         if changed:
-            run.warehouse.clean_up()
+            run.warehouse.clean_up(run.run_id)
         staged = [
             stage(run.warehouse, run.runner, run.settings, run.state, rows, run.progress.advance, run.run_id)
             for rows in changed

@@ -280,8 +280,10 @@ def vacuum(
     with _now(settings, read_only=False, locked=True) as (now, warehouse):
         waste, manifests = find_waste(now, warehouse, settings.limits.rollup_lines)
         if not dry_run:
+            by = f"vacuum-{_run_id(datetime.now(UTC))}"
+            warehouse.take_over(by)
             remove(now, waste, manifests)
-            warehouse.clean_up()
+            warehouse.clean_up(by)
     folders = waste.by_folder()
     if as_json:
         names = ("folder", "files", "bytes")

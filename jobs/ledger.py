@@ -236,6 +236,9 @@ class Warehouse(Protocol):
     def count(self, mart: Mart, generation: int) -> int:
         """Count the rows of a generation, and check that its keys are unique."""
 
+    def take_over(self, run_id: str) -> None:
+        """Take the right to publish from all runs that have begun."""
+
     def check_fence(self, run_id: str) -> None:
         """Raise Fenced if another run, or a rollback, has taken the right to publish."""
 
@@ -251,8 +254,11 @@ class Warehouse(Protocol):
         Raises Fenced if the run has lost the right to do so.
         """
 
-    def clean_up(self) -> None:
-        """Remove the rows of all generations but those of the last two publications. Blocks no reader."""
+    def clean_up(self, run_id: str) -> None:
+        """Remove the rows of all generations but those of the last two publications. Blocks no reader.
+
+        Raises Fenced if the run has lost the right to publish: what it takes for waste may be live by now.
+        """
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Check versions and rights: (what, fine, what was seen or is to do)."""
@@ -395,8 +401,7 @@ class SqlLedger:
         records = list(drops)
 
         def work() -> None:
-            _, holder = self._epoch()
-            self._fence(run.run_id, holder)
+            self.hold_epoch(run.run_id)
             made = [
                 Generation(s.mart.name, s.generation, run.run_id, run.as_of_date, s.fingerprint, s.rows, run.ended_at)
                 for s in staged
@@ -441,6 +446,15 @@ class SqlLedger:
 
         self.atomically(work, happened)
         return self._last_publication()
+
+    def take_over(self, run_id: str) -> None:
+        """Take the right to publish from all runs that have begun."""
+        self.atomically(lambda: self._take_epoch(run_id))
+
+    def hold_epoch(self, run_id: str) -> None:
+        """Keep others from publishing until the end of the transaction. Raises Fenced if they have begun to."""
+        _, holder = self._epoch()
+        self._fence(run_id, holder)
 
     def _last_publication(self) -> list[Publication]:
         return next(iter(self.publications(1)), [])

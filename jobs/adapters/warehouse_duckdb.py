@@ -22,6 +22,8 @@ from marts.schema import MARTS, Mart, MartColumn
 Result = TypeVar("Result")
 
 _BATCH = 500_000
+_FAILED = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException, duckdb.OutOfMemoryException)
+"""Classes of errors that say that the disk or the memory failed, not the statement."""
 _POLL = 0.5
 """Seconds between two tries to open a file that another process has open."""
 _log = logging.getLogger("marts.duckdb")
@@ -82,7 +84,7 @@ class DuckDBWarehouse(SqlLedger):
         assert self._database
         try:
             rows: list[tuple[Any, ...]] = self._database.execute(statement, list(values)).fetchall()
-        except (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException) as error:
+        except _FAILED as error:
             hint = "the live marts are untouched; free some space, then run again"
             raise ServiceError(f"DuckDB cannot write: {error}", str(self.path), hint) from error
         return rows
@@ -179,7 +181,7 @@ class DuckDBWarehouse(SqlLedger):
             f"FROM {_table(mart, generation)} r, marts_live l WHERE l.mart = '{mart.name}'"
         )
 
-    def clean_up(self) -> None:
+    def clean_up(self, run_id: str) -> None:
         """Drop the tables of old generations, and of runs that never published."""
         kept = self.kept_generations()
         for mart in MARTS.values():

@@ -46,18 +46,19 @@ def _readers(campaign: Campaign) -> Iterator[None]:
         ("worker killed", "scan", 0),
         ("raylet killed", "roll up", None),
         ("database killed", "load", 0),
-        ("S3 server killed", "scan", 0),
+        ("S3 server killed", "scan", None),
         ("driver frozen", "load", None),
         ("a second build", "plan", None),
     ],
 )
 def test_a_build_that_is_struck_loses_nothing(campaign: Campaign, strike: str, step: str, end: int | None) -> None:
     campaign.world.change()
+    campaign.last = None
     before = campaign.result.faults[strike]
     campaign.attempt(None, None, strike, step)
     assert campaign.result.faults[strike] == before + 1
     if end is not None:
-        assert campaign.last.process.returncode == end, "".join(campaign.last.text)
+        assert campaign.ended == end, campaign.said
     campaign.settle()
 
 
@@ -67,7 +68,7 @@ def test_a_build_that_is_struck_loses_nothing(campaign: Campaign, strike: str, s
         lambda: (proxy.publish_not_answered(True), None),
         lambda: (proxy.publish_not_answered(False), None),
         lambda: (None, proxy.answered("S3 says 503", proxy.SLOW_DOWN, 5, 4)),
-        lambda: (proxy.stall(6, 20_000), proxy.body_cut(20_000)),
+        lambda: (proxy.stall(6, 4000), proxy.body_cut(20_000)),
     ],
 )
 def test_a_connection_that_fails_for_a_while_fails_no_build(
@@ -77,7 +78,7 @@ def test_a_connection_that_fails_for_a_while_fails_no_build(
     faults = make()
     campaign.attempt(*faults)
     assert all(fault.struck for fault in faults if fault)
-    assert campaign.last.process.returncode == 0, "".join(campaign.last.text)
+    assert campaign.ended == 0, campaign.said
     campaign.settle()
 
 
@@ -86,7 +87,7 @@ def test_a_drop_that_is_replaced_while_it_is_read_is_counted_once_in_its_new_ver
     fault = campaign.overwrite(new=True)
     campaign.attempt(None, fault)
     assert fault.struck
-    assert campaign.last.process.returncode == 0, "".join(campaign.last.text)
+    assert campaign.ended == 0, campaign.said
     lost_or_doubled = campaign.world.compare()
     assert lost_or_doubled == (0, 0)
 

@@ -14,6 +14,7 @@ from servers import MariaDB
 from jobs.ledger import TABLES, Rollback, RunRecord, SqlLedger
 from jobs.settings import MySQL
 from marts.errors import Fenced, ServiceError, Stopped, UsageError
+from marts.schema import MARTS
 
 BY = Rollback("rollback-1", "2024-05-01T00:00:00", "Zoë", "wrong prices")
 RUNNING = RunRecord("run-x", "2024-05-01T00:00:00", "2024-05-01T00:00:00", "2024-03-31", "running", 0, "", "{}")
@@ -220,10 +221,26 @@ def test_what_fails_after_the_commit_does_not_make_a_run_a_failure(
     opened.close()
 
 
+def test_a_build_that_stood_still_removes_nothing_of_what_is_live_by_now(in_mariadb: Place) -> None:
+    add_drop(in_mariadb, 1)
+    late = in_mariadb.warehouse()
+    late.begin(RUNNING)
+    in_mariadb.build()
+    live = in_mariadb.marts()
+    with pytest.raises(Fenced):
+        late._delete_some(MARTS["customers"], late.live()["customers"].generation, "run-x")
+    with pytest.raises(Fenced):
+        late._delete_some(MARTS["customers"], 1000, "run-x")
+    late.begin(replace(RUNNING, run_id="run-y"))
+    assert late._delete_some(MARTS["customers"], late.live()["customers"].generation, "run-y") == 0
+    assert in_mariadb.marts() == live
+    late.close()
+
+
 def test_old_rows_that_cannot_be_removed_fail_nothing(fed: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def sometimes(self: Any) -> None:
+    def sometimes(self: Any, run_id: str) -> None:
         calls.append(1)
         if len(calls) == 2:
             raise ServiceError("locked")

@@ -195,28 +195,33 @@ class MySQLWarehouse(SqlLedger):
     def rollback(self, by: Rollback) -> list[Publication]:
         return self.roll_back(by, MARTS)
 
-    def clean_up(self) -> None:
+    def clean_up(self, run_id: str) -> None:
         """Delete in small batches. What a transaction of a frozen or killed build still holds is left for later."""
-        kept = self.kept_generations()
         self.execute("SET SESSION innodb_lock_wait_timeout = 2")
         try:
             for mart in MARTS.values():
                 # The primary key begins with the generation: the server looks at one row of each.
                 there = self.execute(f"SELECT DISTINCT generation FROM {_rows(mart)}")
-                for number in {int(number) for (number,) in there} - kept:
-                    while self._delete_some(mart, number) == _DELETE_BATCH:
+                for number in {int(number) for (number,) in there} - self.kept_generations():
+                    while self._delete_some(mart, number, run_id) == _DELETE_BATCH:
                         pass
         except Busy as error:
             _log.warning("old rows are left for the next build: %s", error)
         finally:
             self.execute("SET SESSION innodb_lock_wait_timeout = DEFAULT")
 
-    def _delete_some(self, mart: Mart, generation: int) -> int:
+    def _delete_some(self, mart: Mart, generation: int, run_id: str) -> int:
+        """Delete some rows of a generation, if it is still waste: we may have stood still since we looked."""
+
         def delete(cursor: Any) -> int:
             cursor.execute(f"DELETE FROM {_rows(mart)} WHERE generation = %s LIMIT {_DELETE_BATCH}", [generation])
             return int(cursor.rowcount)
 
-        return self._session.repeated(lambda: self._session.with_cursor(delete))
+        def work() -> int:
+            self.hold_epoch(run_id)
+            return 0 if generation in self.kept_generations() else self._session.with_cursor(delete)
+
+        return self.atomically(work)
 
     def read_table(self, table: str, columns: Sequence[str]) -> pa.Table:
         """Read some columns of a table as text, all rows of one moment."""
