@@ -4,11 +4,12 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint lock bench clean help
+.PHONY: demo test faults lint lock bench clean help
 
 help:
 	@echo "make demo   realistic drops, both marts in an embedded database, what came out (ARGS=\"--lines 100000\")"
 	@echo "make test   all checks and tests, with a real S3 server, MariaDB and Ray"
+	@echo "make faults kills, freezes, cuts and fills for most of an hour, and counts (ARGS=\"--seed 1 --faults 320\")"
 	@echo "make bench  seconds and memory of a build, and of loading MariaDB"
 	@echo "make lock   resolve the dependencies again"
 
@@ -25,6 +26,11 @@ lint: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+faults: $(VENV)/ready-dev
+	@bash tests/setup.sh
+	FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults
+	$(BIN)/python tests/faults/campaign.py $(ARGS)
 
 bench: $(VENV)/ready-dev
 	@bash tests/setup.sh

@@ -156,10 +156,6 @@ class Staged:
     rows: int
 
 
-_ONCE = 0.001
-"""Seconds: a deadline that leaves no time for another try."""
-
-
 class Warehouse(Protocol):
     """A target: it holds the marts and the ledger."""
 
@@ -281,9 +277,12 @@ class SqlLedger:
         raise NotImplementedError
 
     def atomically(
-        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, deadline: float | None = None
+        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, once: bool = False
     ) -> Result:
-        """Do some work in one transaction, again if it fails for a while; ``happened`` settles a lost COMMIT."""
+        """Do some work in one transaction, again if it fails for a while; ``happened`` settles a lost COMMIT.
+
+        With ``once`` it is tried once.
+        """
         raise NotImplementedError
 
     def columns_of(self, table: str) -> set[str]:
@@ -392,7 +391,7 @@ class SqlLedger:
 
         key = run.run_id
         # Tried once: the database may be what failed, and has been waited for already.
-        return self.atomically(end, None, _ONCE) if self.columns_of("marts_runs") else run.outcome
+        return self.atomically(end, once=True) if self.columns_of("marts_runs") else run.outcome
 
     def publish_all(
         self, staged: Sequence[Staged], drops: Iterable[DropRecord], run: RunRecord, quality: Sequence[QualityRecord]

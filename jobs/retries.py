@@ -38,7 +38,7 @@ def retried(work: Callable[[], Result], deadline: float) -> Result:
                 return work()
     except Transient as error:
         if backoff.tries < 2:
-            raise
+            return work()  # the time may have passed while we stood still: once more, whatever the clock says
         tried = f"tried {backoff.tries} times in {time.monotonic() - started:.0f} s"
         raise type(error)(f"{error.what} ({tried})", error.where, error.hint) from error
     raise AssertionError("unreachable")

@@ -140,7 +140,8 @@ def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Stor
         first = text.readline(MAX_HEADER)
         sink = Sink(settings, split, read_header(first, KINDS[split.delivery.kind], settings.delimiter), state)
         sink.skip_lines(1)
-        for block in blocks(text, settings.split_bytes, settings.max_inflated_bytes, settings.delimiter):
+        limit = settings.max_inflated_bytes if compressed else split.delivery.size
+        for block in blocks(text, settings.split_bytes, limit, settings.delimiter):
             sink.take(block)
         while raw.read(LEAF):
             pass

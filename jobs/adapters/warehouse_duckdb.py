@@ -90,7 +90,7 @@ class DuckDBWarehouse(SqlLedger):
         return rows
 
     def atomically(
-        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, deadline: float | None = None
+        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, once: bool = False
     ) -> Result:
         """Do some work in one transaction. There is no network here, so no answer can be lost."""
         self.execute("BEGIN TRANSACTION")

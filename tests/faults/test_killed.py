@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from kit import Place, line, sales
 
+from faults.effort import LONG
+
 CODE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
+from faults.effort import LONG
 from kit import Place
 report = Place(Path(sys.argv[2]), runs=int(sys.argv[3])).build()
 sys.exit(report.exit_code)
@@ -21,7 +24,7 @@ sys.exit(report.exit_code)
 TESTS = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(20 if LONG else 2))
 def test_a_build_into_a_file_that_is_killed_loses_nothing(tmp_path: Path, seed: int) -> None:
     """Kill -9 at ten moments between the start and the end, one build after the other, then let one end."""
     pick = random.Random(seed)

@@ -15,10 +15,9 @@ from kit import Place, line, sales
 from servers import S3Server, missing
 
 from faults import proxy
+from faults.effort import LONG, some
 from faults.proxy import Fault, Proxy
 
-LONG = bool(os.environ.get("FAULTS_LONG"))
-"""Every byte, instead of every eleventh."""
 QUICK: dict[str, Any] = {"connect_timeout": 2, "read_timeout": 2, "deadline": 20}
 
 
@@ -50,7 +49,7 @@ def published(place: Place) -> bool:
 
 
 @pytest.mark.parametrize("status", ["503 Slow Down", "500 Internal Server Error", "429 Too Many Requests"])
-@pytest.mark.parametrize("after", [0, 3, 12])
+@pytest.mark.parametrize("after", some([0, 3, 12]))
 def test_what_s3_cannot_do_now_is_asked_again(fed: Place, through: Proxy, status: str, after: int) -> None:
     answer = proxy.SLOW_DOWN.replace(b"503 Service Unavailable", status.encode())
     through.fault = proxy.answered("busy", answer, after, 3)
@@ -78,7 +77,7 @@ def test_what_s3_forbids_is_asked_once(fed: Place, through: Proxy) -> None:
     assert published(fed)
 
 
-@pytest.mark.parametrize("at", [0, 1, 200, 700, 2000, 5000, 9000, 14_000, 25_000, 40_000])
+@pytest.mark.parametrize("at", some([0, 1, 200, 700, 2000, 5000, 9000, 14_000, 25_000, 40_000]))
 def test_an_answer_may_break_off_anywhere(fed: Place, through: Proxy, at: int) -> None:
     through.fault = proxy.body_cut(at)
     assert published(fed)
@@ -111,7 +110,7 @@ def test_a_drop_that_arrives_by_halves_counts_as_the_whole_in_the_end(place: Pla
     place.put(key, whole)
     assert place.build().error is None
     wanted = place.marts()
-    for cut in range(0, len(whole), 1 if LONG else 11):
+    for cut in range(0, len(whole), 1 if LONG else 17):
         place.put(key, whole[:cut])
         place.build()
         state, reason = place.drops()[key]
@@ -148,7 +147,7 @@ def fill(disk: Path, leave: int) -> Path:
     return filler
 
 
-@pytest.mark.parametrize("leave", [0, 4 << 10, 12 << 10, 40 << 10, 100 << 10, 300 << 10, 800 << 10, 1500 << 10])
+@pytest.mark.parametrize("leave", some([0, 4 << 10, 12 << 10, 40 << 10, 100 << 10, 300 << 10, 800 << 10, 1500 << 10]))
 @pytest.mark.parametrize("full", ["state", "target"])
 def test_a_full_disk_leaves_the_live_marts_and_the_next_build_goes_on(
     place: Place, small_disk: Path, full: str, leave: int

@@ -149,6 +149,12 @@ def test_a_bomb_is_rejected_before_it_fills_the_memory(fed: Place) -> None:
     assert "inflates to more than" in told(fed.build(), "sales/x.csv.gz").reason
 
 
+def test_the_bound_of_a_bomb_is_not_one_of_a_plain_drop(fed: Place) -> None:
+    fed.settings = {"limits": {"max_inflated_bytes": 1000}}
+    fed.put("sales/x.csv", sales(*(line(f"P{n}", product='"a\nb"') for n in range(100))))
+    assert fed.build().totals.clean == 100
+
+
 def test_a_field_without_an_end_is_one_bad_row(fed: Place) -> None:
     rows = [line(f"G{n}") for n in range(100)]
     fed.put("sales/x.csv.gz", gzip.compress(sales(*rows[:60], "9" * (70 << 20), *rows[60:]).encode(), 1))

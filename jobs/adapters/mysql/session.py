@@ -161,25 +161,28 @@ class Session:
         finally:
             self._used = time.monotonic()
 
-    def repeated(self, work: Callable[[], Result], deadline: float | None = None) -> Result:
+    def repeated(self, work: Callable[[], Result]) -> Result:
         """Do some work that may be repeated, on a connection that is there."""
 
         def once() -> Result:
             self._ready()
             return work()
 
-        return retried(once, deadline or self._settings.deadline)
+        return retried(once, self._settings.deadline)
 
     def atomically(
-        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, deadline: float | None = None
+        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, once: bool = False
     ) -> Result:
         """Do some work in one transaction; all of it is repeated if it fails for a while.
 
         ``happened`` says, from what the database holds, whether the transaction took place: it is asked when the
-        answer to the COMMIT is lost. Without it, the work must do no harm when it is done twice. Raises
-        OutcomeUnknown if the database does not come back to be asked.
+        answer to the COMMIT is lost. Without it, the work must do no harm when it is done twice. With ``once``
+        nothing is repeated. Raises OutcomeUnknown if the database does not come back to be asked.
         """
-        return self.repeated(lambda: self._transaction(work, happened), deadline)
+        if once:
+            self._ready()
+            return self._transaction(work, happened)
+        return self.repeated(lambda: self._transaction(work, happened))
 
     def _transaction(self, work: Callable[[], Result], happened: Callable[[], bool] | None) -> Result:
         self._once("START TRANSACTION")

@@ -66,9 +66,9 @@ class MySQLWarehouse(SqlLedger):
         return self._session.execute(statement, values)
 
     def atomically(
-        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, deadline: float | None = None
+        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, once: bool = False
     ) -> Result:
-        return self._session.atomically(work, happened, deadline)
+        return self._session.atomically(work, happened, once)
 
     def columns_of(self, table: str) -> set[str]:
         query = "SELECT column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = %s"
