@@ -34,7 +34,7 @@ from jobs.suites import load_suites
 from marts import __version__
 from marts.errors import EXIT_DATA, DataError, MartsError, OutcomeUnknown, StateDamaged, Stopped, TryLater
 from marts.policy import Policy
-from marts.schema import MARTS
+from marts.schema import KINDS, MARTS
 
 _ROUNDS = 3
 """Plans until no drop changes while it is read."""
@@ -324,6 +324,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
     decisions = run.warehouse.decisions()
     accepted, repairs = accepted_by(decisions), repairs_of(decisions)
     with run.step("plan"):
+        _wait_for_arrivals(run)
         tables = dimensions.snapshot(run.settings, run.state)
     for attempt in range(_ROUNDS + 1):
         rescan = run.rescan and not attempt
@@ -340,6 +341,20 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
         with run.step("scan", sum(map(len, splits.values()))):
             scan_drops(run.runner, run.scan_settings, splits, catalog, run.progress.advance)
     return plan, scanned
+
+
+def _wait_for_arrivals(run: Run) -> None:
+    """Wait until the files of a folder stand still: one that was written to a moment ago may be half of itself.
+
+    One that goes on changing is met by the scan, which takes a version as a whole or leaves it for the next run.
+    """
+    settle = run.settings.limits.settle_seconds
+    for _ in range(0 if run.source.whole else _ROUNDS):
+        changed = [version.modified for kind in KINDS for version in run.source.versions(kind)]
+        age = (run.clock() - datetime.fromisoformat(max(changed))).total_seconds() if changed else settle
+        if not 0 <= age < settle:
+            return
+        time.sleep(settle - age)
 
 
 def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[RollUp], list[RollUp]]:

@@ -68,6 +68,9 @@ class Limits(_Part):
     max_inflated_bytes: int = Field(64 << 30, gt=0, description="of one gzip drop; more is rejected")
     split_bytes: int = Field(32 << 20, ge=1 << 10, description="share of an uncompressed drop that one task reads")
     rollup_lines: int = Field(1_000_000, ge=1, description="lines of a month that one task rolls up, about")
+    settle_seconds: float = Field(
+        2, ge=0, description="a file in a folder that was written to more recently may still be arriving: wait for it"
+    )
     finish_rows: int = Field(300_000, ge=1, description="mart rows that one task finishes, about")
 
 

@@ -131,7 +131,7 @@ class Place:
                     policy=options.pop("policy", self.policy),
                     as_of=options.pop("as_of", self.as_of),
                     run_id=f"run-{self.runs}",
-                    clock=lambda: datetime(2024, 4, 1, tzinfo=UTC) + timedelta(minutes=self.runs),
+                    clock=options.pop("clock", lambda: datetime(2024, 4, 1, tzinfo=UTC) + timedelta(minutes=self.runs)),
                     runner=self.runner,
                     warehouse=warehouse,
                     progress=Quiet(),

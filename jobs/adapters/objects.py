@@ -43,6 +43,8 @@ class Store(Protocol):
     """A place with objects."""
 
     uri: str
+    whole: bool
+    """An object is there as a whole or not at all; a file may be seen while it is being written."""
 
     def versions(self, prefix: str) -> list[ObjectVersion]:
         """List all objects under a prefix, by key."""
@@ -98,6 +100,8 @@ class VersionReader(io.RawIOBase):
 
 class Folder:
     """Objects are the files of a folder. The version of a file is its inode, size and time of change."""
+
+    whole = False
 
     def __init__(self, root: str) -> None:
         self.root = Path(root).absolute()
@@ -184,6 +188,8 @@ class Folder:
 
 class Bucket:
     """Objects of an S3 bucket below a prefix."""
+
+    whole = True
 
     def __init__(self, uri: str, s3: S3) -> None:
         self.uri, self._s3 = uri.rstrip("/"), s3

@@ -5,8 +5,10 @@ import gzip
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,25 @@ def test_a_drop_that_arrives_by_halves_counts_as_the_whole_in_the_end(place: Pla
         report = place.build()
         assert report.error is None
         assert place.marts() == wanted
+
+
+def test_a_file_that_is_still_being_copied_is_waited_for(place: Place) -> None:
+    place.put_golden()
+    rows = [line(f"N{n}", day="2024-02-03") for n in range(40)]
+    path = place.put("sales/slow.csv", sales())
+
+    def copy() -> None:
+        for row in rows:
+            with path.open("a") as file:
+                file.write(f"{row}\n")
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=copy)
+    thread.start()
+    time.sleep(0.3)
+    report = place.build(clock=lambda: datetime.now(UTC))
+    thread.join()
+    assert (report.error, report.totals.clean) == (None, 13 + 40)
 
 
 @pytest.fixture
