@@ -424,3 +424,27 @@ def test_a_frozen_build_loses_its_lock_after_its_lease(in_mariadb: Place, monkey
             frozen.publish([], [], replace(RUNNING, outcome="published"))
     frozen.close()
     other.close()
+
+
+def test_a_reader_in_a_long_transaction_holds_up_nobody_and_sees_one_moment(
+    in_mariadb: Place, mariadb: MariaDB
+) -> None:
+    """A BI tool may leave a transaction open for hours: no build waits for it, and it waits for no build."""
+    name = in_mariadb.target.rpartition("/")[2]
+    reader = mariadb.connect(name)
+    query = "SELECT COUNT(*), SUM(total_sales) FROM customers_data_mart"
+    with reader.cursor() as cursor:
+        cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        cursor.execute(query)
+        seen = cursor.fetchall()
+        in_mariadb.settings = {"mysql": {"read_timeout": 5, "deadline": 5}}
+        for number in range(4):
+            add_drop(in_mariadb, number)
+            assert in_mariadb.build().outcome == "published"
+        go_back(in_mariadb)
+        cursor.execute(query)
+        assert cursor.fetchall() == seen
+        cursor.execute("COMMIT")
+        cursor.execute(query)
+        assert cursor.fetchall() != seen
+    reader.close()

@@ -36,6 +36,8 @@ _TOO_SLOW = (
 _BUSY = {errorcode.ER_LOCK_WAIT_TIMEOUT, errorcode.ER_LOCK_DEADLOCK, errorcode.ER_QUERY_INTERRUPTED}
 _TORN = (IndexError, ValueError, struct.error, UnicodeDecodeError)
 """What the connector raises over half a packet."""
+_DDL_WAIT = 10
+"""Seconds that DDL waits for readers of what it changes; a day by default, with all others behind it."""
 _SLICE = 5
 """Seconds of one wait for the lock."""
 _log = logging.getLogger("marts.mysql")
@@ -119,7 +121,9 @@ class Session:
             self._database = self.connect()
             with self._translated(), self._database.cursor() as cursor:
                 # A process that is frozen loses its connection, and with it whatever it has locked.
-                cursor.execute(f"SET SESSION wait_timeout = {self._settings.lease:d}")
+                cursor.execute(
+                    f"SET SESSION wait_timeout = {self._settings.lease:d}, lock_wait_timeout = {_DDL_WAIT:d}"
+                )
         self._used = time.monotonic()
         return self._database
 

@@ -83,24 +83,28 @@ class MySQLWarehouse(SqlLedger):
         return f": run {running[0].run_id}, since {running[0].started_at[:19]} UTC" if running else ""
 
     def prepare(self) -> None:
+        """Make what is missing. What is there is left alone: DDL would wait for readers, and others behind it."""
         self.create_ledger()
-        self.execute(
-            "CREATE TABLE IF NOT EXISTS marts_numbers (number BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, "
-            f"mart {self.text_types['name']} NOT NULL) ENGINE=InnoDB"
-        )
+        name = self.text_types["name"]
+        self._make("marts_numbers", f"number BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, mart {name} NOT NULL")
         for mart in MARTS.values():
             columns = ", ".join(f"{c.name} {_type(c)} {'NULL' if c.nullable else 'NOT NULL'}" for c in mart.columns)
-            self.execute(
-                f"CREATE TABLE IF NOT EXISTS {_rows(mart)} (generation BIGINT NOT NULL, {columns}, "
-                f"PRIMARY KEY (generation, {', '.join(mart.key)})) "
-                f"ENGINE=InnoDB DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}"
+            self._make(
+                _rows(mart),
+                f"generation BIGINT NOT NULL, {columns}, PRIMARY KEY (generation, {', '.join(mart.key)})",
+                f"DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}",
             )
-            shown = ", ".join(f"r.{column.name} AS {column.name}" for column in mart.columns)
-            self.execute(
-                f"CREATE OR REPLACE ALGORITHM=MERGE VIEW {mart.table} AS SELECT {shown}, l.run_id AS run_id, "
-                f"l.as_of_date AS as_of_date FROM marts_live l JOIN {_rows(mart)} r ON r.generation = l.generation "
-                f"WHERE l.mart = '{mart.name}'"
-            )
+            if self.columns_of(mart.table) != {*(column.name for column in mart.columns), "run_id", "as_of_date"}:
+                shown = ", ".join(f"r.{column.name} AS {column.name}" for column in mart.columns)
+                self.execute(
+                    f"CREATE OR REPLACE ALGORITHM=MERGE VIEW {mart.table} AS SELECT {shown}, l.run_id AS run_id, "
+                    f"l.as_of_date AS as_of_date FROM marts_live l JOIN {_rows(mart)} r ON r.generation = l.generation "
+                    f"WHERE l.mart = '{mart.name}'"
+                )
+
+    def _make(self, table: str, columns: str, options: str = "") -> None:
+        if not self.columns_of(table):
+            self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) ENGINE=InnoDB {options}")
 
     @contextmanager
     def staged(self, mart: Mart, generation: int) -> Iterator[str]:
