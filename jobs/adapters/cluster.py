@@ -63,6 +63,7 @@ class Cluster:
             return
         self.start()
         import ray
+        from ray.data.exceptions import ExecutionTimeoutError
         from ray.exceptions import RayError, RayTaskError
 
         source = _datasource(step, function, items)
@@ -78,8 +79,8 @@ class Cluster:
                     yield index, result
         except RayTaskError as error:
             raise Defect(f"a task of {step} failed: {_cause(error)}", "Ray", "please report it") from error
-        except RayError as error:
-            hint = "the live marts are untouched; is a node lost, or out of memory? Run again, it goes on"
+        except (RayError, ExecutionTimeoutError) as error:
+            hint = "the live marts are untouched; is a node lost, frozen or out of memory? Run again, it goes on"
             raise ServiceError(f"Ray lost the tasks of {step}: {_cause(error)}", "Ray", hint) from error
 
     def start(self) -> None:
@@ -95,6 +96,7 @@ class Cluster:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.max_errored_blocks = 0
+        context.execution_no_progress_timeout_s = self._settings.stalled_seconds
         logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     def _initialise(self, ray: Any) -> None:

@@ -1,14 +1,19 @@
-"""A build into the embedded target, killed at any moment: nothing lost, nothing twice, nothing torn."""
+"""Killed or repeated at any moment: nothing lost, nothing twice, nothing torn."""
 
+import hashlib
+import pickle
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from kit import Place, line, sales
+from kit import Inline, Place, line, sales
+from servers import MariaDB
 
 from faults.effort import LONG
 
@@ -55,3 +60,44 @@ def test_a_build_into_a_file_that_is_killed_loses_nothing(tmp_path: Path, seed: 
     outcomes = {run.outcome for run in opened.runs(100)}
     opened.close()
     assert outcomes <= {"published", "unchanged", "killed"}
+
+
+class Twice(Inline):
+    """Runs each task twice, as Ray does when it loses a worker that had finished; both must write the same."""
+
+    def __call__(
+        self, step: str, function: Callable[[Any], Any], items: Sequence[Any], at_once: int | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        for index, item in enumerate(items):
+            first = pickle.dumps(function(item))
+            files = contents(self.state)
+            assert pickle.dumps(function(item)) == first, step
+            assert contents(self.state) == files, step
+            yield index, pickle.loads(first)
+
+    state: Path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("target", ["duckdb", "mariadb"])
+def test_a_task_that_runs_twice_writes_the_same_thing(
+    place: Place, target: str, request: pytest.FixtureRequest
+) -> None:
+    if target == "mariadb":
+        server: MariaDB = request.getfixturevalue("mariadb")
+        place.target = server.make_database("twice")
+    place.put_golden()
+    rows = [line(f"W{n}", day=f"2024-0{1 + n % 3}-05", customer=1 + n % 4) for n in range(300)]
+    place.put("sales/many.csv", sales(*rows, line("bad", day="never"), line("worse", person=0)))
+    place.settings = {"limits": {"split_bytes": 2048, "finish_rows": 4, "rollup_lines": 20}}
+    once = Place(place.folder, target=f"duckdb://{place.folder / 'once.duckdb'}")
+    once.settings = {**place.settings, "state": str(place.folder / "once")}
+    assert once.build().error is None
+    place.runner = Twice()
+    place.runner.state = place.folder / "state"
+    report = place.build()
+    assert (report.error, report.totals.rows_read, report.totals.quarantined) == (None, 13 + 302, 2)
+    assert place.marts() == once.marts()

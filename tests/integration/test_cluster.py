@@ -2,13 +2,14 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from jobs.adapters.cluster import Cluster, cluster_address
 from jobs.settings import RaySettings
-from marts.errors import DataError, Defect
+from marts.errors import DataError, Defect, ServiceError
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -54,6 +55,19 @@ def test_any_other_error_is_a_defect_that_names_step_and_cause() -> None:
     with pytest.raises(Defect, match=r"a task of Stumble failed: .*division") as caught:
         list(Cluster(RaySettings()).run("Stumble", stumble, [1, 2]))
     assert caught.value.exit_code == 70
+
+
+def sleep_on(seconds: int) -> int:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_a_step_of_which_no_task_ends_is_given_up() -> None:
+    started = time.monotonic()
+    with pytest.raises(ServiceError, match=r"Ray lost the tasks of Sleep.* no progress") as caught:
+        list(Cluster(RaySettings(stalled_seconds=2)).run("Sleep", sleep_on, [40]))
+    assert time.monotonic() - started < 35
+    assert caught.value.hint
 
 
 def test_the_task_of_a_killed_worker_runs_again(tmp_path: Path) -> None:
