@@ -29,7 +29,7 @@ from jobs.scan import plan_splits, scan_drops
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings, masked
 from jobs.site import RUNS, write_site
-from jobs.state import Catalog, Manifest, read_parquet
+from jobs.state import Catalog, Manifest, name_of, read_parquet
 from jobs.suites import load_suites
 from marts import __version__
 from marts.errors import EXIT_DATA, DataError, MartsError, OutcomeUnknown, StateDamaged, Stopped, TryLater
@@ -41,8 +41,6 @@ _ROUNDS = 3
 _DAMAGED = 100
 """Files of the state that may be damaged; each costs what is made from it again."""
 _THREADS = 16
-_RECENT = 1000
-"""Runs among which the last that published is looked for."""
 _log = logging.getLogger("marts.build")
 _EARLIER = 20_000
 """Records of earlier drops that new ones are compared with."""
@@ -212,13 +210,16 @@ def _build(run: Run) -> RunReport:
     withdrawn = [_withdrawn(record, plan, run.run_id) for record in (*plan.vanished, *plan.replaced)]
     live = run.warehouse.live()
     changed = [rows for rows in marts if rows.mart not in live or live[rows.mart].fingerprint != rows.fingerprint]
-    if changed and not (records or withdrawn) and _rolled_back(run):
-        changed = []
+    inputs = _inputs(run, verdicts)
+    left = _gone_back_from(run, inputs) if changed else set()
+    if any(rows.mart in left for rows in changed):
+        changed = [rows for rows in changed if rows.mart not in left]
+        run.found["held_back"] = _held_back(run)
     with run.step("load", sum(len(rows.parts) for rows in changed)):
         if changed:
             run.warehouse.clean_up(run.run_id)
         staged = [
-            stage(run.warehouse, run.runner, run.settings, run.state, rows, run.progress.advance, run.run_id)
+            stage(run.warehouse, run.runner, run.settings, run.state, rows, run.progress.advance, run.run_id, inputs)
             for rows in changed
         ]
     _judge_marts(run, staged, changed, live)
@@ -236,21 +237,28 @@ def _build(run: Run) -> RunReport:
     return run.done
 
 
-def _rolled_back(run: Run) -> bool:
-    """Tell whether somebody has gone back to what is live, and nothing that marts are made of has changed since.
+def _inputs(run: Run, verdicts: Verdicts) -> str:
+    """Name what marts are made of, whatever the day: the drops that count, the policy, our version."""
+    made_of = [(m.scan, m.paths) for m in (*verdicts.live_sales, *verdicts.dimensions)]
+    return name_of(__version__, run.policy.digest(), made_of)
 
-    Then the same marts would only come again. What counts as a change: a drop, the policy, our version.
-    """
-    last = next(iter(run.warehouse.publications(1)), [])
-    if not last or last[0].action != "rollback" or run.rebuild or run.rescan:
-        return False
-    made = next((r for r in run.warehouse.runs(_RECENT) if r.outcome == "published"), None)
-    if made is None or (made.policy, made.version) != (run.policy.digest(), __version__):
-        return False
-    by = f"{last[0].who} went back to run {run.warehouse.generations()[last[0].generation].run_id}"
-    until = "nothing is published until a drop or the policy changes, or with --rebuild"
-    run.found["held_back"] = f"{by} on {last[0].published_at[:19]} UTC: {until}"
-    return True
+
+def _gone_back_from(run: Run, inputs: str) -> set[str]:
+    """Name the marts that somebody has gone back from, if they would be made of the same again."""
+    if run.rebuild or run.rescan:
+        return set()
+    live = {name: generation.generation for name, generation in run.warehouse.live().items()}
+    left = [one for one in run.warehouse.built() if live.get(one.mart) != one.generation]
+    generations = run.warehouse.generations() if left else {}
+    return {one.mart for one in left if generations[one.generation].inputs == inputs}
+
+
+def _held_back(run: Run) -> str:
+    """Say who went back, and until when that holds."""
+    last = run.warehouse.publications(1)[0][0]
+    made = run.warehouse.generations()[last.generation].run_id
+    when = f"{last.who} went back to run {made} on {last.published_at[:19]} UTC"
+    return f"{when}: nothing is published until a drop or the policy changes, or with --rebuild"
 
 
 def _pages(run: Run) -> quality.Pages:

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from jobs.settings import Settings, load, load_policy
 from marts import __version__
-from marts.errors import DataError, Defect, MartsError, Stopped, UsageError
+from marts.errors import DataError, Defect, MartsError, OutcomeUnknown, Stopped, UsageError
 
 if TYPE_CHECKING:
     from jobs.ledger import Warehouse
@@ -255,10 +255,13 @@ def rollback(
     with _warehouse(settings) as warehouse:
         warehouse.prepare()
         by = Rollback(f"rollback-{_run_id(datetime.now(UTC))}", _stamp(), who or getpass.getuser(), why)
-        made = warehouse.rollback(by)
-        live = warehouse.live()
+        try:
+            live = warehouse.rollback(by)
+        except OutcomeUnknown as error:
+            hint = "look at `marts status` before you go back again: again, and it goes forward"
+            raise OutcomeUnknown(error.what, error.where, hint) from error
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in made], indent=2))
+        typer.echo(json.dumps([asdict(generation) for generation in live], indent=2))
     else:
         _show(_rendered("rolled_back", live), stdout=True)
 
@@ -277,11 +280,11 @@ def vacuum(
     from jobs.vacuum import find_waste, remove
 
     settings = _settings(config, source=source, target=target, state=state, policy=policy)
-    with _now(settings, read_only=False, locked=True) as (now, warehouse):
+    by = "" if dry_run else f"vacuum-{_run_id(datetime.now(UTC))}"
+    with _now(settings, read_only=False, locked=True, by=by) as (now, warehouse):
         waste, manifests = find_waste(now, warehouse, settings.limits.rollup_lines)
         if not dry_run:
-            by = f"vacuum-{_run_id(datetime.now(UTC))}"
-            warehouse.take_over(by)
+            warehouse.check_fence(by)
             remove(now, waste, manifests)
             warehouse.clean_up(by)
     folders = waste.by_folder()
@@ -597,8 +600,10 @@ def _run_id(moment: datetime) -> str:
 
 
 @contextmanager
-def _now(settings: Settings, read_only: bool = True, locked: bool = False) -> Iterator["tuple[Now, Warehouse]"]:
-    """Look at the drops, the ledger and the state; if ``locked``, while no build runs."""
+def _now(
+    settings: Settings, read_only: bool = True, locked: bool = False, by: str = ""
+) -> Iterator["tuple[Now, Warehouse]"]:
+    """Look at the drops, the ledger and the state; if ``locked``, while no build runs; ``by`` fences off the late."""
     from jobs.now import look
 
     settings.require("source", "target")
@@ -608,6 +613,8 @@ def _now(settings: Settings, read_only: bool = True, locked: bool = False) -> It
     ):
         if locked:
             warehouse.prepare()
+        if by:
+            warehouse.take_over(by)
         yield look(settings, load_policy(settings), warehouse), warehouse
 
 

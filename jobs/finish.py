@@ -20,7 +20,7 @@ from jobs.rollup import RollUp
 from jobs.settings import S3
 from jobs.state import Manifest, name_of, read_parquet, write_parquet
 from marts.calculate import customers_mart, digest, sales_team_mart
-from marts.errors import DataError
+from marts.errors import DataError, StateDamaged
 from marts.policy import Policy
 from marts.schema import CUSTOMERS, CUSTOMERS_MART, PRODUCTS, SALES_TEAM, SALES_TEAM_MART, STORES, Kind, Mart
 
@@ -182,7 +182,7 @@ def _in_range(store: Store, paths: Sequence[str], key: str, task: Finish) -> pa.
     """Read the rows of a key range, skipping row groups that hold none."""
 
     def read(file: pa.NativeFile) -> pa.Table:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
         column = parquet.schema_arrow.get_field_index(key)
         groups = [n for n in range(parquet.num_row_groups) if _overlaps(parquet, n, column, task)]
         batches = []
@@ -242,8 +242,11 @@ def saved_rows(store: Store, mart: str, name: str, there: set[str]) -> MartRows 
     key = f"{mart_folder(mart, name)}/done.json"
     if key not in there:
         return None
-    values = json.loads(store.get(key))
-    parts = tuple(
-        Finished(p["path"], p["rows"], p["cents"], tuple((k, n) for k, n in p["unknown"])) for p in values["parts"]
-    )
+    try:
+        values = json.loads(store.get(key))
+        parts = tuple(
+            Finished(p["path"], p["rows"], p["cents"], tuple((k, n) for k, n in p["unknown"])) for p in values["parts"]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateDamaged(f"is damaged: {error}", key, "the next build makes it again") from error
     return MartRows(mart, name, parts) if all(part.path in there for part in parts) else None

@@ -79,7 +79,7 @@ def shown_columns(kind: Kind) -> dict[str, tuple[int, bool]]:
 
 def _read(store: Store, path: str, before: int, task: KeyCheck) -> Keys:
     def read(file: pa.NativeFile) -> pa.Table:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
         place = parquet.schema_arrow.get_field_index(_HASH)
         groups = [n for n in range(parquet.num_row_groups) if _overlaps(parquet, n, place, task)]
         return parquet.read_row_groups(groups, use_threads=False)

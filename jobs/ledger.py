@@ -119,6 +119,8 @@ class Generation:
     """Names what the rows were made from."""
     row_count: int
     published_at: str
+    inputs: str = ""
+    """Names the drops, the policy and the version that it was made with, whatever the day."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ class Staged:
     generation: int
     fingerprint: str
     rows: int
+    inputs: str
 
 
 class Warehouse(Protocol):
@@ -199,8 +202,14 @@ class Warehouse(Protocol):
     def publications(self, limit: int) -> list[list[Publication]]:
         """Give the last publications, newest first, each with its marts."""
 
-    def rollback(self, by: Rollback) -> list[Publication]:
-        """Make the publication before the live one live again, and keep runs that have begun from publishing."""
+    def built(self) -> list[Publication]:
+        """Give the newest publication that a build made; since then somebody may have gone back."""
+
+    def rollback(self, by: Rollback) -> list[Generation]:
+        """Make the publication before the live one live again, and keep runs that have begun from publishing.
+
+        Gives what is live then.
+        """
 
     def quality(self, limit: int) -> list[QualityRecord]:
         """Give what was measured of the last deliveries, newest first; at most ``limit`` records."""
@@ -316,6 +325,10 @@ class SqlLedger:
         numbers = dict.fromkeys(one.number for one in found)
         return [[one for one in found if one.number == number] for number in numbers]
 
+    def built(self) -> list[Publication]:
+        newest = "(SELECT MAX(number) FROM marts_publications WHERE action = 'build')"
+        return self._select(Publication, "marts_publications", f"WHERE number = {newest} ORDER BY mart")
+
     def quality(self, limit: int) -> list[QualityRecord]:
         rest = f"ORDER BY modified DESC, object_key, delivery_id, rule_id LIMIT {limit:d}"
         return self._select(QualityRecord, "marts_quality", rest)
@@ -402,7 +415,9 @@ class SqlLedger:
         def work() -> None:
             self.hold_epoch(run.run_id)
             made = [
-                Generation(s.mart.name, s.generation, run.run_id, run.as_of_date, s.fingerprint, s.rows, run.ended_at)
+                Generation(
+                    s.mart.name, s.generation, run.run_id, run.as_of_date, s.fingerprint, s.rows, run.ended_at, s.inputs
+                )
                 for s in staged
             ]
             self._upsert("marts_generations", made)
@@ -421,21 +436,23 @@ class SqlLedger:
 
         self.atomically(work, happened)
 
-    def roll_back(self, by: Rollback, marts: Mapping[str, Mart]) -> list[Publication]:
+    def roll_back(self, by: Rollback, marts: Mapping[str, Mart]) -> list[Generation]:
         """Make the publication before the live one live again. Raises UsageError if there is none."""
 
-        def work() -> None:
+        def work() -> list[Generation]:
             self._take_epoch(by.run_id)
             last = self.publications(2)
             if len(last) < 2:
                 raise UsageError("there is no earlier publication", "rollback", "`marts status` shows what is live")
             generations = self.generations()
             target = {one.mart: one.generation for one in last[1]}
-            self._point(marts, [generations[number] for number in target.values()])
+            live = [generations[number] for number in target.values()]
+            self._point(marts, live)
             gone = {one.mart for one in last[0]} - set(target)
             for name in gone:
                 self.execute(f"DELETE FROM marts_live WHERE mart = {self.mark}", [name])
             self._add_publication(target, by, "rollback")
+            return live
 
         def happened() -> bool:
             self._epoch()
@@ -443,8 +460,7 @@ class SqlLedger:
             ((rows,),) = self.execute(query, [by.run_id])
             return bool(rows)
 
-        self.atomically(work, happened)
-        return self._last_publication()
+        return self.atomically(work, happened)
 
     def take_over(self, run_id: str) -> None:
         """Take the right to publish from all runs that have begun."""
@@ -454,9 +470,6 @@ class SqlLedger:
         """Keep others from publishing until the end of the transaction. Raises Fenced if they have begun to."""
         _, holder = self._epoch()
         self._fence(run_id, holder)
-
-    def _last_publication(self) -> list[Publication]:
-        return next(iter(self.publications(1)), [])
 
     def _point(self, marts: Mapping[str, Mart], generations: Iterable[Generation]) -> None:
         """Point readers at generations."""

@@ -61,6 +61,7 @@ def stage(
     rows: MartRows,
     progress: Callable[[], None],
     run_id: str,
+    inputs: str,
 ) -> Staged:
     """Load a mart as a generation that no reader sees, and check that every row arrived once.
 
@@ -84,4 +85,4 @@ def stage(
     if arrived != rows.rows:
         warehouse.check_fence(run_id)
         raise Defect(f"{arrived:,} of {rows.rows:,} rows arrived in {mart.table}", "target", "run again")
-    return Staged(mart, generation, rows.fingerprint, rows.rows)
+    return Staged(mart, generation, rows.fingerprint, rows.rows, inputs)

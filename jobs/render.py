@@ -297,9 +297,9 @@ def _counts(event: Event) -> tuple[int, int, int, int]:
     return event.rows_read, event.clean, event.quarantined, event.duplicates
 
 
-def rolled_back(live: Mapping[str, Generation]) -> RenderableType:
+def rolled_back(live: Sequence[Generation]) -> RenderableType:
     """Render what is live after going back."""
-    rows = [(g.mart, g.row_count, g.as_of_date, g.run_id) for g in live.values()]
+    rows = [(g.mart, g.row_count, g.as_of_date, g.run_id) for g in live]
     until = "builds publish again when a drop or the policy changes, or with --rebuild; marts rollback goes forward"
     return Group(table("live again", ("mart", "rows", "as_of", "run"), rows, (1,)), Text(until, style="dim"))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from pydantic import ValidationError
 
 from jobs.adapters.objects import Store
 from jobs.ledger import Decision
@@ -125,13 +126,21 @@ def repaired_drops(
             if not manifest.rejected:
                 # Once all repairs of a drop are clean they stay so: changed rules are for new drops.
                 key = repair_key(manifest, texts)
-                before = Manifest.model_validate_json(store.get(key)) if key in saved else None
+                before = _saved(store, key) if key in saved else None
                 if before is None or not _are_there(store, set(before.paths) - set(manifest.paths)):
                     before, whole = _repaired(manifest, texts, settings, store)
                     if whole:
                         store.put(key, before.model_dump_json(exclude_defaults=True).encode())
                 made[manifest.scan] = before
     return made
+
+
+def _saved(store: Store, key: str) -> Manifest | None:
+    """Read what repairs made of a scan; None if the file is damaged."""
+    try:
+        return Manifest.model_validate_json(store.get(key))
+    except ValidationError:
+        return None
 
 
 def repair_key(manifest: Manifest, texts: Mapping[int, str]) -> str:

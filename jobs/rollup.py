@@ -137,7 +137,7 @@ def _read_lines(store: Store, path: str, task: RollUp) -> pa.Table:
         return read_parquet(store, path, COLUMNS)
 
     def read(file: pa.NativeFile) -> pa.Table:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
         groups = [n for n in range(parquet.num_row_groups) if _has_bucket(parquet, n, task)]
         return parquet.read_row_groups(groups, columns=[*COLUMNS, "bucket"], use_threads=False)
 

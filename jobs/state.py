@@ -266,6 +266,7 @@ def write_parquet(store: Store, key: str, table: pa.Table, groups: Iterable[tupl
         use_dictionary=[name for name in table.schema.names if name not in _DISTINCT],
         write_statistics=[name for name in table.schema.names if name in _PRUNED],
         store_decimal_as_integer=True,
+        write_page_checksum=True,
     ) as writer:
         for start, stop in groups or [(0, table.num_rows)]:
             writer.write_table(table.slice(start, stop - start), row_group_size=max(stop - start, 1))
@@ -274,4 +275,6 @@ def write_parquet(store: Store, key: str, table: pa.Table, groups: Iterable[tupl
 
 def read_parquet(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
     """Read some columns of a Parquet object."""
-    return store.using(key, lambda file: pq.read_table(file, columns=columns, use_threads=False))
+    return store.using(
+        key, lambda file: pq.read_table(file, columns=columns, use_threads=False, page_checksum_verification=True)
+    )

@@ -174,7 +174,11 @@ class Folder:
             raise ServiceError(f"cannot be written: {error.strerror}", str(path), hint) from error
 
     def delete(self, key: str) -> None:
-        (self.root / key).unlink(missing_ok=True)
+        path = self.root / key
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ServiceError(f"cannot be removed: {error.strerror}", str(path), "fix the rights") from error
 
     def using(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
         with self._translated(key), _understood(key), pa.memory_map(str(self.root / key)) as file:
@@ -198,7 +202,7 @@ class Bucket:
         if not self.bucket:
             raise UsageError(f"{uri!r} names no bucket", "address", "write s3://bucket/prefix")
         self._client = _client(s3)
-        self._files: pa.fs.FileSystem | None = None
+        self._files: Any = None
 
     def versions(self, prefix: str) -> list[ObjectVersion]:
         return self._ask(prefix, lambda: self._list(prefix))
@@ -252,7 +256,12 @@ class Bucket:
     def _used(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
         if self._files is None:
             self._files = _file_system(self._s3)
-        with _understood(key), self._files.open_input_file(f"{self.bucket}/{self._prefix}{key}") as file:
+        # Not by Arrow's own way to open a file of s3fs: it takes whatever fails for a file that is not there.
+        with (
+            _understood(key),
+            self._files.open(f"{self.bucket}/{self._prefix}{key}", "rb") as opened,
+            pa.PythonFile(opened, mode="r") as file,
+        ):
             return work(file)
 
     def _ask(self, key: str, request: Callable[[], Result]) -> Result:
@@ -287,6 +296,8 @@ class Bucket:
             yield
         except ClientError as error:
             raise _translate(error, where, self.bucket) from error
+        except PermissionError as error:
+            raise ServiceError(f"S3 refuses us: {error}", where, _RIGHTS) from error
         except NoCredentialsError as error:
             hint = "set MARTS_S3__ACCESS_KEY and MARTS_S3__SECRET_KEY, or use the platform's own (profile, role)"
             raise ServiceError("there are no credentials for S3", where, hint) from error
@@ -315,14 +326,15 @@ def _translate(error: "ClientError", where: str, bucket: str) -> ServiceError:
         return ObjectChanged("changed or vanished while it was read", where)
     if code == "NoSuchBucket":
         return ServiceError(f"there is no bucket {bucket!r}", where, "check --source and --state")
-    if status == 403 and operation == "GetObject":
+    if code == "AccessDenied" and operation == "GetObject":
         return ObjectUnreadable(f"S3 refuses to give it ({code})", where, "check our rights on this object")
-    if status in (401, 403):
-        return ServiceError(f"S3 refuses us ({code})", where, "check the keys, and their rights: list, get and put")
+    if status in (401, 403) or code == "ExpiredToken":
+        return ServiceError(f"S3 refuses us ({code})", where, _RIGHTS)
     kind = Transient if code in _BUSY or status in _BUSY else ServiceError
     return kind(f"S3 failed ({code or status})", where, "see what the storage says of itself")
 
 
+_RIGHTS = "check the keys, and their rights: list, get and put"
 _BUSY = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "InternalError", "RequestLimitExceeded"} | {
     *(408, 429, 500, 502, 503, 504)
 }
@@ -336,7 +348,9 @@ def _understood(key: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise StateDamaged("is gone", key, _MADE_AGAIN) from error
-    except pa.ArrowInvalid as error:
+    except pa.ArrowMemoryError:
+        raise
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, UnicodeDecodeError) as error:
         raise StateDamaged(f"is damaged: {error}", key, _MADE_AGAIN) from error
     except OSError as error:
         if error.errno is None and type(error) is OSError:  # Arrow's own: what it reads is no Parquet
@@ -370,9 +384,8 @@ def _client(s3: S3) -> Any:
 
 def _file_system(s3: S3) -> Any:
     import s3fs
-    from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-    files = s3fs.S3FileSystem(
+    return s3fs.S3FileSystem(
         **_keys(s3, "key", "secret", "token"),
         client_kwargs={"endpoint_url": s3.endpoint, "region_name": s3.region},
         config_kwargs={
@@ -385,7 +398,6 @@ def _file_system(s3: S3) -> Any:
         skip_instance_cache=True,
         default_cache_type="readahead",
     )
-    return PyFileSystem(FSSpecHandler(files))
 
 
 def _keys(s3: S3, access: str, secret: str, token: str) -> dict[str, str | None]:

@@ -14,16 +14,14 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from jobs.ledger import DropRecord, Publication, QualityRecord, Rollback, RunRecord, SqlLedger, Staged
+from jobs.ledger import DropRecord, Generation, QualityRecord, Rollback, RunRecord, SqlLedger, Staged
 from jobs.settings import duckdb_path
-from marts.errors import Defect, ServiceError, TryLater, UsageError
+from marts.errors import Defect, ServiceError, Stopped, TryLater, UsageError
 from marts.schema import MARTS, Mart, MartColumn
 
 Result = TypeVar("Result")
 
 _BATCH = 500_000
-_FAILED = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException, duckdb.OutOfMemoryException)
-"""Classes of errors that say that the disk or the memory failed, not the statement."""
 _POLL = 0.5
 """Seconds between two tries to open a file that another process has open."""
 _log = logging.getLogger("marts.duckdb")
@@ -59,7 +57,7 @@ class DuckDBWarehouse(SqlLedger):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             return duckdb.connect(str(self.path), read_only=self._read_only, config={**config, "memory_limit": "1GB"})
         except duckdb.Error as error:
-            if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
+            if isinstance(error, duckdb.IOException) and "Could not set lock on file" in str(error):
                 hint = "wait until the other process has closed the file, then run again"
                 raise TryLater("another process has the file open", str(self.path), hint) from error
             raise ServiceError(f"cannot be opened: {error}", str(self.path)) from error
@@ -81,12 +79,20 @@ class DuckDBWarehouse(SqlLedger):
             self._database.close()
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._rows(statement, values)
+        except duckdb.Error as error:
+            hint = "the live marts are untouched; is the disk full, or the file damaged?"
+            raise ServiceError(f"DuckDB failed: {error}", str(self.path), hint) from error
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         assert self._database
         try:
             rows: list[tuple[Any, ...]] = self._database.execute(statement, list(values)).fetchall()
-        except _FAILED as error:
-            hint = "the live marts are untouched; free some space, then run again"
-            raise ServiceError(f"DuckDB cannot write: {error}", str(self.path), hint) from error
+        except RuntimeError as error:
+            if "interrupted" in str(error).lower():  # what DuckDB makes of an exception that a signal raised
+                raise Stopped("a signal") from error
+            raise
         return rows
 
     def atomically(
@@ -126,7 +132,7 @@ class DuckDBWarehouse(SqlLedger):
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
         try:
-            return self.execute(query)
+            return self._rows(query)
         except duckdb.Error as error:
             raise UsageError(
                 f"the query fails: {str(error).splitlines()[0]}", query, "correct it in its suite"
@@ -171,7 +177,7 @@ class DuckDBWarehouse(SqlLedger):
     ) -> None:
         self.publish_all(staged, drops, run, quality)
 
-    def rollback(self, by: Rollback) -> list[Publication]:
+    def rollback(self, by: Rollback) -> list[Generation]:
         return self.roll_back(by, MARTS)
 
     def show(self, mart: Mart, generation: int) -> None:

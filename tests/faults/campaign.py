@@ -117,7 +117,8 @@ class Campaign:
         for _ in range(self._random.choice([1, 1, 2])):
             self._say(f"{now()} round {self.result.rounds} ({what}): {self.faulty()}")
         self.settle()
-        self._say(f"{now()} round {self.result.rounds}: {self.result.injected} faults so far")
+        wrong = f"; WRONG: {self.result}" if not self.result.fine else ""
+        self._say(f"{now()} round {self.result.rounds}: {self.result.injected} faults so far{wrong}")
 
     def faulty(self) -> str:
         """One build under one to three faults, each somewhere else."""

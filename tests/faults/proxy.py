@@ -210,7 +210,7 @@ def answered(name: str, answer: bytes, after: int, times: int) -> Fault:
 
     def request(fault: Fault, data: bytes) -> None:
         if is_http(data) and fault.is_due(1):
-            raise Answer(answer)
+            raise Answer(answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if data.startswith(b"HEAD") else answer)
 
     return Fault(name, request=request, after=after, times=times)
 

@@ -1,8 +1,10 @@
 """Each COMMIT lost, connections cut anywhere, a server that stands still; and naive loaders that do not survive it."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,14 @@ from servers import MariaDB
 from faults import proxy
 from faults.effort import some
 from faults.proxy import Fault, Proxy
+from jobs.adapters.mysql.session import Session
 from jobs.adapters.mysql.warehouse import MySQLWarehouse
-from jobs.ledger import Rollback
+from jobs.ledger import Rollback, RunRecord, Staged
 from jobs.settings import MySQL
-from marts.errors import OutcomeUnknown, ServiceError, Transient
+from marts.errors import Fenced, OutcomeUnknown, ServiceError, Transient
+from marts.schema import CUSTOMERS_MART
 
+RUNNING = RunRecord("run-x", "2024-05-01T00:00:00", "2024-05-01T00:00:00", "2024-03-31", "running", 0, "", "{}")
 QUICK: dict[str, Any] = {"connect_timeout": 2, "read_timeout": 2, "deadline": 15}
 
 
@@ -152,6 +157,66 @@ def test_a_server_that_stands_still_is_a_clean_failure_within_the_deadline(fed: 
     assert seconds < 25
     assert fed.marts() == before
     assert fed.build().outcome == "published"
+
+
+@pytest.mark.parametrize("number", range(16))
+def test_a_publish_that_stands_still_at_any_statement_is_fenced_off(
+    fed: Place, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Its session ends, another build begins; then it goes on, on whatever connection it gets."""
+    late, other = fed.warehouse(), fed.warehouse()
+    late.begin(RUNNING)
+    generation = late.stage(CUSTOMERS_MART)
+    before = late.live()
+    original, seen = Session._once, []
+
+    def once(self: Session, statement: str, values: Any = ()) -> Any:
+        if self is late._session and len(seen) <= number:  # type: ignore[attr-defined]
+            seen.append(statement)
+            if len(seen) == number + 1:
+                with contextlib.suppress(ServiceError):
+                    other.execute(f"KILL {self._database.connection_id:d}")
+                self._used -= 1000
+                other.begin(replace(RUNNING, run_id="run-y"))
+        return original(self, statement, values)
+
+    drops = late.drops()
+    monkeypatch.setattr(Session, "_once", once)
+    staged = [Staged(CUSTOMERS_MART, generation, "made from", 0, "inputs")]
+    done = replace(RUNNING, outcome="published")
+    try:
+        late.publish(staged, drops, done)
+    except Fenced:
+        assert other.live() == before
+        assert {run.run_id: run.outcome for run in other.runs(3)}["run-x"] == "killed"
+    else:
+        assert seen[-1] == "COMMIT"
+        assert len(seen) <= number
+        assert other.live()["customers"].generation == generation
+    late.close()
+    other.close()
+
+
+def test_a_lock_is_never_held_by_another_connection_than_it_was_taken_by(fed: Place) -> None:
+    frozen = MySQLWarehouse(fed.target, MySQL(lease=3))
+    with frozen.lock(0):
+        (name, _) = frozen.execute("SELECT CONCAT('martwright.', LEFT(SHA1(DATABASE()), 16)), 1")[0]
+        for _ in range(5):
+            time.sleep(0.9)
+            ((free,),) = frozen.execute("SELECT IS_FREE_LOCK(%s)", [name])
+            assert free == 0
+    frozen.close()
+
+
+def test_views_that_a_killed_build_has_left_are_removed(fed: Place) -> None:
+    opened = fed.warehouse()
+    opened.begin(RUNNING)
+    generation = opened.stage(CUSTOMERS_MART)
+    with contextlib.suppress(ServiceError), opened.staged(CUSTOMERS_MART, generation) as name:
+        assert opened.execute(f"SELECT COUNT(*) FROM {name}") == [(0,)]
+        opened.clean_up("run-x")
+        assert not opened.execute("SHOW TABLES LIKE '%staged%'")
+    opened.close()
 
 
 def test_a_refused_user_is_tried_once(mariadb: MariaDB, through: Proxy) -> None:

@@ -19,6 +19,9 @@ from servers import S3Server, missing
 from faults import proxy
 from faults.effort import LONG, some
 from faults.proxy import Fault, Proxy
+from jobs.adapters.objects import open_store
+from jobs.state import read_parquet
+from marts.errors import ServiceError, StateDamaged, Transient
 
 QUICK: dict[str, Any] = {"connect_timeout": 2, "read_timeout": 2, "deadline": 20}
 
@@ -77,6 +80,27 @@ def test_what_s3_forbids_is_asked_once(fed: Place, through: Proxy) -> None:
     through.fault = None
     assert fed.marts() == before
     assert published(fed)
+
+
+@pytest.mark.parametrize("status", ["503 Slow Down", "500 Internal Server Error", "429 Too Many Requests"])
+def test_a_state_that_cannot_be_opened_now_is_not_taken_for_gone(fed: Place, through: Proxy, status: str) -> None:
+    store = open_store(fed.configured().state_uri, fed.configured().s3)
+    key = next(version.key for version in store.versions("lines") if version.key.endswith(".parquet"))
+    through.fault = proxy.answered("busy", proxy.SLOW_DOWN.replace(b"503 Service Unavailable", status.encode()), 0, 3)
+    assert read_parquet(store, key).num_rows
+    assert through.fault.struck == 3
+    through.fault = None
+    with pytest.raises(StateDamaged, match="is gone"):
+        read_parquet(store, f"{key}.other")
+
+
+def test_a_state_that_we_may_not_read_is_not_taken_for_gone(fed: Place, through: Proxy) -> None:
+    store = open_store(fed.configured().state_uri, fed.configured().s3)
+    key = next(version.key for version in store.versions("lines") if version.key.endswith(".parquet"))
+    through.fault = proxy.answered("403", proxy.FORBIDDEN, 0, 100)
+    with pytest.raises(ServiceError, match="refuses us") as caught:
+        read_parquet(store, key)
+    assert not isinstance(caught.value, StateDamaged | Transient)
 
 
 @pytest.mark.parametrize("at", some([0, 1, 200, 700, 2000, 5000, 9000, 14_000, 25_000, 40_000]))

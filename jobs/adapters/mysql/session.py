@@ -114,7 +114,14 @@ class Session:
         return ServiceError(f"the database failed: {said}", self.where, _UNTOUCHED)
 
     def _ready(self) -> Any:
-        """Give the connection; open it again if it is lost, or was idle so long that the server may close it."""
+        """Give the connection; open it again if it is lost, or was idle so long that the server may close it.
+
+        Raises Transient in the middle of a transaction: what is left of it must not run on another connection.
+        """
+        if self._in_transaction:
+            if self._database is None:
+                raise Transient("the connection was lost in a transaction", self.where, _UNTOUCHED)
+            return self._database
         if self._database is not None and time.monotonic() - self._used > self._settings.lease / 2:
             self._drop()
         if self._database is None:
@@ -197,14 +204,16 @@ class Session:
         except BaseException:
             with suppress(ServiceError):
                 self._once("ROLLBACK")
-            raise
-        finally:
             self._in_transaction = False
+            raise
         try:
             self._once("COMMIT")
         except Transient as lost:
+            self._in_transaction = False
             if happened is None or not self._settled(number, happened, lost):
                 raise
+        finally:
+            self._in_transaction = False
         return result
 
     def _settled(self, number: int, happened: Callable[[], bool], lost: Transient) -> bool:
@@ -260,7 +269,9 @@ class Session:
     def _beat(self, ended: threading.Event) -> None:
         while not ended.wait(self._settings.lease / 3):
             try:
-                self._once("SELECT 1")
+                with self._translated(), self._database.cursor() as cursor:  # this very connection: it has the lock
+                    cursor.execute("SELECT 1")
+                    cursor.fetchall()
             except ServiceError:
                 # Another build may begin now. The epoch in the ledger keeps us from publishing over it.
                 _log.warning("%s: the connection that holds the lock is lost", self.where)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from jobs.adapters.mysql.session import CHARSET, COLLATION, Session
-from jobs.ledger import DropRecord, Publication, QualityRecord, Rollback, RunRecord, SqlLedger, Staged
+from jobs.ledger import DropRecord, Generation, QualityRecord, Rollback, RunRecord, SqlLedger, Staged
 from jobs.settings import MySQL
 from marts.errors import Busy, Defect, ServiceError
 from marts.schema import MARTS, Mart, MartColumn
@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 _DELETE_BATCH = 20_000
 _INSERT_BATCH = 1000
 _LOCK = "martwright"
+_STAGED = "_staged_"
+"""What the name of the view of a staged generation has before its number."""
 _LOCAL_INFILE_OFF = {1148, 3948, 4166}
 """Errors of servers that do not allow LOAD DATA LOCAL."""
 _log = logging.getLogger("marts.mysql")
@@ -108,7 +110,7 @@ class MySQLWarehouse(SqlLedger):
 
     @contextmanager
     def staged(self, mart: Mart, generation: int) -> Iterator[str]:
-        name = f"{mart.table}_staged"
+        name = f"{mart.table}{_STAGED}{generation:d}"
         shown = ", ".join(column.name for column in mart.columns)
         self.execute(
             f"CREATE OR REPLACE ALGORITHM=MERGE VIEW {name} AS "
@@ -144,9 +146,12 @@ class MySQLWarehouse(SqlLedger):
     def _load_file(self, mart: Mart, generation: int, rows: pa.Table) -> None:
         """Spool the rows to a private file, and let the server read it: several times faster than INSERT."""
         path = Path(self._spool.name) / f"{mart.name}-{generation}-{os.getpid()}-{time.monotonic_ns()}.csv"
-        pacsv.write_csv(
-            _plain_flags(mart, rows), path, pacsv.WriteOptions(include_header=False, quoting_style="needed")
-        )
+        try:
+            options = pacsv.WriteOptions(include_header=False, quoting_style="needed")
+            pacsv.write_csv(_plain_flags(mart, rows), path, options)
+        except OSError as error:
+            hint = "the live marts are untouched; free some space, then run again"
+            raise ServiceError(f"rows cannot be spooled: {error}", str(path), hint) from error
         fields = ", ".join(f"@{c.name}" if c.nullable else c.name for c in mart.columns)
         # Our rows hold no empty text, so an empty field is NULL.
         nullable = "".join(
@@ -196,7 +201,7 @@ class MySQLWarehouse(SqlLedger):
     ) -> None:
         self.publish_all(staged, drops, run, quality)
 
-    def rollback(self, by: Rollback) -> list[Publication]:
+    def rollback(self, by: Rollback) -> list[Generation]:
         return self.roll_back(by, MARTS)
 
     def clean_up(self, run_id: str) -> None:
@@ -209,10 +214,20 @@ class MySQLWarehouse(SqlLedger):
                 for number in {int(number) for (number,) in there} - self.kept_generations():
                     while self._delete_some(mart, number, run_id) == _DELETE_BATCH:
                         pass
+                self._drop_staged_views(mart)
         except Busy as error:
             _log.warning("old rows are left for the next build: %s", error)
         finally:
             self.execute("SET SESSION innodb_lock_wait_timeout = DEFAULT")
+
+    def _drop_staged_views(self, mart: Mart) -> None:
+        """Drop the views that a killed build has left: those whose generation is gone."""
+        query = "SELECT table_name FROM information_schema.views WHERE table_schema = DATABASE()"
+        there = {int(number) for (number,) in self.execute(f"SELECT DISTINCT generation FROM {_rows(mart)}")}
+        for (name,) in self.execute(query):
+            head, _, number = str(name).rpartition(_STAGED)
+            if head == mart.table and number.isdigit() and int(number) not in there:
+                self.execute(f"DROP VIEW IF EXISTS {name}")
 
     def _delete_some(self, mart: Mart, generation: int, run_id: str) -> int:
         """Delete some rows of a generation, if it is still waste: we may have stood still since we looked."""
