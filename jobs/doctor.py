@@ -17,6 +17,8 @@ from marts.schema import KINDS
 
 _PACKAGES = ("ray", "pyarrow", "duckdb", "mysql-connector-python", "boto3", "s3fs")
 _FREE = 2 << 30
+_PATIENCE = 3.0
+"""Seconds: who asks what is wrong has waited enough."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,11 @@ class Check:
 
 
 def examine(settings: Settings) -> Iterator[Check]:
-    """Check versions, settings, storage, database and Ray, one after the other."""
+    """Check versions, settings, storage, database and Ray, one after the other. Nothing is waited for long."""
+    waits = {"deadline": _PATIENCE}
+    settings = settings.model_copy(
+        update={"s3": settings.s3.model_copy(update=waits), "mysql": settings.mysql.model_copy(update=waits)}
+    )
     yield from _versions()
     yield from _guarded("policy", lambda: _policy(settings))
     if settings.source:
