@@ -17,6 +17,7 @@ import pyarrow.csv as pacsv
 from marts.errors import Defect, DropRejected
 from marts.schema import Kind
 
+_BOM = b"\xef\xbb\xbf"
 MAX_RECORD = 1 << 20
 """Bytes of one record; a longer one is quarantined."""
 MAX_COLUMNS = 2000
@@ -70,7 +71,7 @@ class Header:
 def read_header(first_line: bytes, kind: Kind, delimiter: str = ",") -> Header:
     """Read the header in any order and case. Raises DropRejected if the drop cannot be read with it."""
     try:
-        line = first_line.removeprefix(b"\xef\xbb\xbf").decode("utf-8").rstrip("\r\n")
+        line = first_line.removeprefix(_BOM).decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DropRejected("the header is not UTF-8 text") from error
     if "\0" in line:
@@ -332,9 +333,11 @@ def read_columns(records: Records, header: Header, delimiter: str = ",") -> tupl
         return "skip"
 
     text = pa.string()
+    # Arrow drops a byte order mark at the start of what it reads. Only that of the file is none of its rows.
+    data = _BOM + records.text if records.text.startswith(_BOM) else records.text
     table = pacsv.read_csv(
-        pa.BufferReader(records.text),
-        pacsv.ReadOptions(use_threads=False, column_names=list(header.names), block_size=len(records.text) + 1),
+        pa.BufferReader(data),
+        pacsv.ReadOptions(use_threads=False, column_names=list(header.names), block_size=len(data) + 1),
         pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in records.text, invalid_row_handler=remember),
         pacsv.ConvertOptions(
             column_types=dict.fromkeys(header.names, text),

@@ -30,6 +30,7 @@ HEADS = {
 MEMORY = 700 << 20
 """Bytes that a process may take at most that scans all this."""
 SECONDS = 10
+QUIET = list(HealthCheck)
 
 
 class Lab:
@@ -75,7 +76,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield Lab(folder)
 
 
-@settings(max_examples=3000 if LONG else 400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=3000 if LONG else 400, derandomize=not LONG, deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(
     kind=st.sampled_from(sorted(HEADS)),
     body=st.lists(
@@ -93,7 +96,9 @@ def test_any_bytes_after_a_header(lab: Lab, kind: str, body: list[bytes], end: b
     lab.scan(kind, end.join([HEADS[kind].encode(), *body]), split_bytes)
 
 
-@settings(max_examples=2000 if LONG else 200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=2000 if LONG else 200, derandomize=not LONG, deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(data=st.binary(max_size=400), suffix=st.sampled_from(["csv", "csv.gz"]))
 def test_any_bytes_at_all(lab: Lab, data: bytes, suffix: str) -> None:
     manifest = lab.scan("sales", data, 1 << 25, suffix)

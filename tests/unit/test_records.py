@@ -175,3 +175,12 @@ def test_a_record_over_several_lines_shows_by_a_line_with_an_odd_number_of_quote
 def test_dimension_headers_need_all_their_columns() -> None:
     with pytest.raises(DropRejected, match="customer_joining_date"):
         read_header(b"customer_id,first_name,last_name", CUSTOMERS)
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf\n", b"\xef\xbb\xbf1,a\n", b"\xef\xbb\xbf\xef\xbb\xbf1,a\n2,b\n"])
+def test_a_byte_order_mark_that_is_not_that_of_the_file_is_part_of_its_row(body: bytes) -> None:
+    """Wherever a block begins: Arrow drops one at the start of what it reads."""
+    table, _, wrong = read_columns(find_records(body), TWO)
+    assert table.num_rows + len(wrong) == body.count(b"\n")
+    first = wrong[0].raw if wrong else table["a"][0].as_py()
+    assert first.startswith("\ufeff")
