@@ -396,6 +396,8 @@ class SqlLedger:
 
     def fail(self, run: RunRecord) -> str:
         def end() -> str:
+            if not self.columns_of("marts_runs"):
+                return run.outcome
             found = self.execute(f"SELECT outcome FROM marts_runs WHERE run_id = {self.mark} {self.for_update}", [key])
             if found and found[0][0] in ("published", "unchanged"):
                 return str(found[0][0])
@@ -404,7 +406,7 @@ class SqlLedger:
 
         key = run.run_id
         # Tried once: the database may be what failed, and has been waited for already.
-        return self.atomically(end, once=True) if self.columns_of("marts_runs") else run.outcome
+        return self.atomically(end, once=True)
 
     def publish_all(
         self, staged: Sequence[Staged], drops: Iterable[DropRecord], run: RunRecord, quality: Sequence[QualityRecord]
