@@ -13,8 +13,8 @@ from marts.errors import Transient
 
 Result = TypeVar("Result")
 
-_FIRST, _MOST = 0.2, 10.0
-"""Seconds: the bound of the first wait, which doubles, and that of any."""
+_FIRST, _MOST, _OVER = 0.2, 10.0, 0.05
+"""Seconds: the bound of the first wait, which doubles; that of any; and how long after the end the last try is."""
 _log = logging.getLogger("marts.retries")
 
 
@@ -31,7 +31,7 @@ def retried(work: Callable[[], Result], deadline: float) -> Result:
     Each wait is a random part of a bound that doubles: "full jitter" of "Exponential Backoff And Jitter", AWS
     Architecture Blog, 2015. Raises the last error, which says how often it was tried.
     """
-    backoff, started = _Backoff(), time.monotonic()
+    backoff, started = _Backoff(time.monotonic() + deadline), time.monotonic()
     try:
         for attempt in stamina.retry_context(on=backoff, attempts=None, timeout=deadline):
             with attempt:
@@ -45,13 +45,14 @@ def retried(work: Callable[[], Result], deadline: float) -> Result:
 
 
 class _Backoff:
-    """Says whether to try again, and after how many seconds."""
+    """Says whether to try again, and after how many seconds; the last try is at the end, not long after it."""
 
-    def __init__(self) -> None:
-        self.tries = 0
+    def __init__(self, end: float) -> None:
+        self.tries, self._end = 0, end
 
     def __call__(self, error: Exception) -> bool | float:
         if not isinstance(error, Transient):
             return False
         self.tries += 1
-        return random.uniform(0, min(_MOST, _FIRST * 2 ** min(self.tries, 10)))  # noqa: S311 - no secret
+        wait = random.uniform(0, min(_MOST, _FIRST * 2 ** min(self.tries, 10)))  # noqa: S311 - no secret
+        return min(wait, max(self._end - time.monotonic(), 0) + _OVER)

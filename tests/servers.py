@@ -25,9 +25,9 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Give a port that nobody uses, and that the system gives to nobody: below those of outgoing connections."""
+    """Give a port that nobody uses, nor will be given: below those of outgoing connections, above Ray's workers'."""
     while True:
-        port = secrets.randbelow(20_000) + 11_000
+        port = secrets.randbelow(12_000) + 20_500
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             if port not in _given:
@@ -282,7 +282,7 @@ def _ray_head(environment: dict[str, str]) -> Iterator[RayHead]:
             wait_for(ready, process, "ray start", log, 120)
             yield head
         finally:
-            daemons = psutil.Process(process.pid).children(recursive=True)
+            daemons = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
             stop(process)
             for daemon in daemons:
                 with contextlib.suppress(psutil.NoSuchProcess):
