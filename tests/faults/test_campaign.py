@@ -46,13 +46,13 @@ def _readers(campaign: Campaign) -> Iterator[None]:
             ("driver killed", "load", -9),
             ("driver told to stop", "roll up", 75),
             ("worker killed", "scan", 0),
-            ("S3 server killed", "scan", None),
             ("raylet killed", "roll up", None),
+            ("S3 server killed", "scan", None),
             ("driver frozen", "load", None),
             ("database killed", "load", 0),
             ("a second build", "plan", None),
         ],
-        2,
+        3,
     ),
 )
 def test_a_build_that_is_struck_loses_nothing(campaign: Campaign, strike: str, step: str, end: int | None) -> None:

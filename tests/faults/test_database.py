@@ -159,7 +159,7 @@ def test_a_server_that_stands_still_is_a_clean_failure_within_the_deadline(fed: 
     assert fed.build().outcome == "published"
 
 
-@pytest.mark.parametrize("number", range(16))
+@pytest.mark.parametrize("number", some(range(16)))
 def test_a_publish_that_stands_still_at_any_statement_is_fenced_off(
     fed: Place, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
