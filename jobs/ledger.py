@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import pyarrow as pa
 
 from marts.errors import Fenced, UsageError
-from marts.schema import Mart
+from marts.schema import MARTS, Mart
 
 Record = TypeVar("Record")
 Result = TypeVar("Result")
@@ -201,6 +201,9 @@ class Warehouse(Protocol):
 
     def publications(self, limit: int) -> list[list[Publication]]:
         """Give the last publications, newest first, each with its marts."""
+
+    def kept_generations(self) -> set[int]:
+        """Name the generations of the last two publications, and what is live: their rows stay."""
 
     def built(self) -> list[Publication]:
         """Give the newest publication that a build made; since then somebody may have gone back."""
@@ -408,8 +411,12 @@ class SqlLedger:
         # Tried once: the database may be what failed, and has been waited for already.
         return self.atomically(end, once=True)
 
-    def publish_all(
-        self, staged: Sequence[Staged], drops: Iterable[DropRecord], run: RunRecord, quality: Sequence[QualityRecord]
+    def publish(
+        self,
+        staged: Sequence[Staged],
+        drops: Iterable[DropRecord],
+        run: RunRecord,
+        quality: Sequence[QualityRecord] = (),
     ) -> None:
         """Publish in one transaction, if the run still has the right to."""
         records = list(drops)
@@ -426,7 +433,7 @@ class SqlLedger:
             if staged:
                 before = dict(self.execute("SELECT mart, generation FROM marts_live"))
                 now = before | {one.mart: one.generation for one in made}
-                self._point({item.mart.name: item.mart for item in staged}, made)
+                self._point(made)
                 self._add_publication(now, Rollback(run.run_id, run.ended_at, "", ""), "build")
             self._write_ledger(records, run, quality)
 
@@ -438,7 +445,7 @@ class SqlLedger:
 
         self.atomically(work, happened)
 
-    def roll_back(self, by: Rollback, marts: Mapping[str, Mart]) -> list[Generation]:
+    def rollback(self, by: Rollback) -> list[Generation]:
         """Make the publication before the live one live again. Raises UsageError if there is none."""
 
         def work() -> list[Generation]:
@@ -449,7 +456,7 @@ class SqlLedger:
             generations = self.generations()
             target = {one.mart: one.generation for one in last[1]}
             live = [generations[number] for number in target.values()]
-            self._point(marts, live)
+            self._point(live)
             gone = {one.mart for one in last[0]} - set(target)
             for name in gone:
                 self.execute(f"DELETE FROM marts_live WHERE mart = {self.mark}", [name])
@@ -473,13 +480,13 @@ class SqlLedger:
         _, holder = self._epoch()
         self._fence(run_id, holder)
 
-    def _point(self, marts: Mapping[str, Mart], generations: Iterable[Generation]) -> None:
+    def _point(self, generations: Iterable[Generation]) -> None:
         """Point readers at generations."""
         for one in generations:
             pointer = (one.mart, one.generation, one.run_id, one.as_of_date)
             marks = ", ".join([self.mark] * 4)
             self.execute(f"{self.upsert} marts_live (mart, generation, run_id, as_of_date) VALUES ({marks})", pointer)
-            self.show(marts[one.mart], one.generation)
+            self.show(MARTS[one.mart], one.generation)
 
     def _add_publication(self, generations: Mapping[str, int], by: Rollback, action: str) -> None:
         ((last,),) = self.execute("SELECT COALESCE(MAX(number), 0) FROM marts_publications")
@@ -496,10 +503,7 @@ class SqlLedger:
 
     def _write_ledger(self, drops: Sequence[DropRecord], run: RunRecord, quality: Sequence[QualityRecord]) -> None:
         self._upsert("marts_drops", drops)
-        names = [field.name for field in fields(DropRecord)]
-        self._upsert(
-            "marts_history", [Event(**{n: getattr(d, n) for n in names}, recorded_at=run.ended_at) for d in drops]
-        )
+        self._upsert("marts_history", [Event(**vars(drop), recorded_at=run.ended_at) for drop in drops])
         judged = sorted({record.delivery_id for record in quality})
         for start in range(0, len(judged), 500):
             part = judged[start : start + 500]

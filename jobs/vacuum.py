@@ -14,7 +14,6 @@ from jobs.repair import repair_key, repairs_of
 from jobs.rollup import plan_rollups
 from jobs.scan_task import TABLES
 from jobs.state import Manifest
-from marts.schema import KINDS
 
 FOLDERS = ("lines", "dimensions", "quarantine", "repairs", "facts", "marts", "keys", TABLES.rstrip("/"))
 """Whose files are all ours; those of the catalog are rewritten, the data quality pages stay."""
@@ -53,12 +52,8 @@ def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste
     for as_of in {date.fromisoformat(generation.as_of_date) for generation in live.values()}:
         for rollup in plan_rollups(judge(now.plan).live_sales, as_of, rollup_lines):
             exact |= rollup.paths
-    shown = {one.generation for publication in warehouse.publications(2) for one in publication}
-    folders = tuple(
-        f"{mart_folder(generations[number].mart, generations[number].fingerprint)}/"
-        for number in shown
-        if number in generations
-    )
+    kept = [generations[number] for number in warehouse.kept_generations() if number in generations]
+    folders = tuple(f"{mart_folder(one.mart, one.fingerprint)}/" for one in kept)
     with ThreadPoolExecutor(len(FOLDERS)) as pool:
         there = [version for found in pool.map(now.state.versions, FOLDERS) for version in found]
     waste = {v.key: v.size for v in there if v.key not in exact and not v.key.startswith(folders)}
@@ -88,4 +83,4 @@ def _manifests(now: Now, warehouse: Warehouse) -> list[Manifest]:
         for manifest in now.catalog.judgements(delivery):
             if manifest.rules == now.settings.rules(manifest.delivery.kind):
                 found.setdefault(manifest.scan, []).append(manifest)
-    return [manifest for same in found.values() for manifest in same if manifest.delivery.kind in KINDS]
+    return [manifest for same in found.values() for manifest in same]

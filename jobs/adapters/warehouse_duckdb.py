@@ -6,7 +6,7 @@ at a time open the file for writing, which is the lock.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from jobs.ledger import DropRecord, Generation, QualityRecord, Rollback, RunRecord, SqlLedger, Staged
+from jobs.ledger import SqlLedger
 from jobs.settings import duckdb_path
 from marts.errors import Defect, ServiceError, Stopped, TryLater, UsageError
 from marts.schema import MARTS, Mart, MartColumn
@@ -167,18 +167,6 @@ class DuckDBWarehouse(SqlLedger):
             raise Defect(f"{mart.table} holds the key {twice[0]} twice")
         ((rows,),) = self.execute(f"SELECT count(*) FROM {table}")
         return int(rows)
-
-    def publish(
-        self,
-        staged: Sequence[Staged],
-        drops: Iterable[DropRecord],
-        run: RunRecord,
-        quality: Sequence[QualityRecord] = (),
-    ) -> None:
-        self.publish_all(staged, drops, run, quality)
-
-    def rollback(self, by: Rollback) -> list[Generation]:
-        return self.roll_back(by, MARTS)
 
     def show(self, mart: Mart, generation: int) -> None:
         columns = ", ".join(f"r.{column.name}" for column in mart.columns)

@@ -20,6 +20,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from servers import Daemon
+
 from faults import proxy
 from faults.proxy import Fault
 from faults.world import STEPS, Build, Reader, World, frozen, now
@@ -64,7 +66,7 @@ class Campaign:
         self._random = world.random
         self._strikes: dict[str, Callable[[Build], None]] = {
             "driver killed": lambda build: build.process.kill(),
-            "worker killed": self._kill_worker,
+            "worker killed": lambda _: self._kill_worker(),
             "raylet killed": lambda _: world.ray.kill_node(),
             "database killed": lambda _: self._restart(world.db_daemon),
             "S3 server killed": lambda _: self._restart(world.s3_daemon),
@@ -136,8 +138,7 @@ class Campaign:
         world = self.world
         world.db_proxy.fault, world.s3_proxy.fault = db, s3
         reached = threading.Event()
-        build = world.build()
-        self.result.builds += 1
+        build = self._start()
         build.watchers.append(lambda begins: reached.set() if begins == step else None)
         while strike and not reached.wait(0.02) and build.process.poll() is None:
             pass
@@ -159,6 +160,10 @@ class Campaign:
         named = [f"{fault.name} ({fault.struck}x)" for fault in (db, s3) if fault]
         return ", ".join([*named, *([f"{strike} at {step}"] if strike else [])]) + f" -> {build.process.returncode}"
 
+    def _start(self) -> Build:
+        self.result.builds += 1
+        return self.world.build()
+
     def _end(self, build: Build, strike: str) -> None:
         """Wait for a build, and look at how it ended."""
         try:
@@ -177,8 +182,7 @@ class Campaign:
         world = self.world
         done = self.last is not None and self.last.process.returncode == 0
         for attempt in range(0 if done else _TRIES):
-            build = world.build()
-            self.result.builds += 1
+            build = self._start()
             self._end(build, "")
             if build.process.returncode == 0:
                 break
@@ -229,25 +233,28 @@ class Campaign:
 
         return proxy.meanwhile("drop replaced while it is read", f"GET /drops/in/{key} ".encode(), 0, replace)
 
-    def _kill_worker(self, _: Build) -> None:
+    def _some_worker(self) -> list[psutil.Process]:
+        """Give one worker, if there is any."""
         workers = sorted(self.world.ray.workers(), key=lambda process: process.pid)
-        if workers:
+        return [self._random.choice(workers)] if workers else []
+
+    def _kill_worker(self) -> None:
+        for worker in self._some_worker():
             with contextlib.suppress(psutil.Error):
-                self._random.choice(workers).kill()
+                worker.kill()
 
     def _freeze_worker(self) -> None:
-        workers = sorted(self.world.ray.workers(), key=lambda process: process.pid)
-        if workers:
-            self._freeze(self._random.choice(workers).pid)
+        for worker in self._some_worker():
+            self._freeze(worker.pid)
 
     def _freeze(self, pid: int) -> None:
         with contextlib.suppress(psutil.Error), frozen(pid, self._random.choice([1, 3, 6])):
             pass
 
-    def _restart(self, daemon: object) -> None:
-        daemon.kill()  # type: ignore[attr-defined]
+    def _restart(self, daemon: Daemon) -> None:
+        daemon.kill()
         time.sleep(self._random.random() * 2)
-        daemon.start()  # type: ignore[attr-defined]
+        daemon.start()
 
     def _delete_state(self) -> None:
         """Remove files of the state, while a build works on it."""
@@ -258,14 +265,12 @@ class Campaign:
 
     def _overtake(self, build: Build) -> None:
         """Freeze a build until another has run; its lock is lost after the lease."""
-        other = self.world.build()
-        self.result.builds += 1
+        other = self._start()
         with contextlib.suppress(psutil.Error), frozen(build.process.pid, 0):
             self._end(other, "")
 
     def _second_build(self, _: Build) -> None:
-        self._seconds.append(self.world.build())
-        self.result.builds += 1
+        self._seconds.append(self._start())
 
 
 def main() -> None:

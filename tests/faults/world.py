@@ -133,7 +133,6 @@ class World:
         self.states: list[State] = []
         self.rows: Rows = {}
         self.made = 0
-        self.clean_rows = 0
 
     def __enter__(self) -> Self:
         self._stack = contextlib.ExitStack()
@@ -238,7 +237,7 @@ class World:
 
     # What is built
 
-    def build(self, *more: str, **settings: str) -> "Build":
+    def build(self) -> "Build":
         """Start a build as its user would: a process of its own, through the proxies."""
         settings = {
             "SOURCE": "s3://drops/in",
@@ -261,10 +260,9 @@ class World:
             "LOCK_TIMEOUT": "20",
             "LIMITS__SPLIT_BYTES": "8192",
             "LIMITS__FINISH_ROWS": "120",
-            **settings,
         }
         environment = {f"MARTS_{name}": value for name, value in settings.items()}
-        return Build(["build", *more], environment)
+        return Build(environment)
 
     def compare(self) -> tuple[int, int]:
         """Count the rows that the marts lack, and those that they have too often or wrongly."""
@@ -311,9 +309,9 @@ def _state(rows: Rows) -> State:
 class Build:
     """One run of `marts build`; whoever watches is told when a step begins."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
-            [str(BIN / "marts"), *arguments],
+            [str(BIN / "marts"), "build"],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **environment},
@@ -357,7 +355,6 @@ class RayNodes:
         from ray.cluster_utils import Cluster
 
         self._folder = folder
-        self.restart_cluster: Callable[[], None] = lambda: self._begin(Cluster)
         self._begin(Cluster)
 
     def _begin(self, cluster: Any) -> None:

@@ -250,13 +250,13 @@ def test_going_back_fences_a_build_that_is_under_way(fed: Place) -> None:
 def test_what_fails_after_the_commit_does_not_make_a_run_a_failure(
     fed: Place, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = SqlLedger.publish_all
+    publish = SqlLedger.publish
 
     def then_fail(self: SqlLedger, *arguments: Any) -> None:
         publish(self, *arguments)
         raise error
 
-    monkeypatch.setattr(SqlLedger, "publish_all", then_fail)
+    monkeypatch.setattr(SqlLedger, "publish", then_fail)
     add_drop(fed, 1)
     report = fed.build()
     assert (report.outcome, report.exit_code) == ("published", 0)

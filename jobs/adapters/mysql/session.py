@@ -207,13 +207,13 @@ class Session:
             self._in_transaction = False
             raise
         try:
-            self._once("COMMIT")
+            try:
+                self._once("COMMIT")
+            finally:
+                self._in_transaction = False
         except Transient as lost:
-            self._in_transaction = False
             if happened is None or not self._settled(number, happened, lost):
                 raise
-        finally:
-            self._in_transaction = False
         return result
 
     def _settled(self, number: int, happened: Callable[[], bool], lost: Transient) -> bool:

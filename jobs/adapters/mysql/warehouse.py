@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from jobs.adapters.mysql.session import CHARSET, COLLATION, Session
-from jobs.ledger import DropRecord, Generation, QualityRecord, Rollback, RunRecord, SqlLedger, Staged
+from jobs.ledger import SqlLedger
 from jobs.settings import MySQL
 from marts.errors import Busy, Defect, ServiceError
 from marts.schema import MARTS, Mart, MartColumn
@@ -191,18 +191,6 @@ class MySQLWarehouse(SqlLedger):
     def count(self, mart: Mart, generation: int) -> int:
         ((rows,),) = self.execute(f"SELECT COUNT(*) FROM {_rows(mart)} WHERE generation = %s", [generation])
         return int(rows)
-
-    def publish(
-        self,
-        staged: Sequence[Staged],
-        drops: Iterable[DropRecord],
-        run: RunRecord,
-        quality: Sequence[QualityRecord] = (),
-    ) -> None:
-        self.publish_all(staged, drops, run, quality)
-
-    def rollback(self, by: Rollback) -> list[Generation]:
-        return self.roll_back(by, MARTS)
 
     def clean_up(self, run_id: str) -> None:
         """Delete in small batches. What a transaction of a frozen or killed build still holds is left for later."""
