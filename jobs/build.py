@@ -27,6 +27,7 @@ from jobs.retries import retried
 from jobs.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
 from jobs.scan import plan_splits, scan_drops
 from jobs.scan_task import ScanSettings
+from jobs.scrub import scrubbed
 from jobs.settings import Settings, masked
 from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Manifest, name_of, read_parquet
@@ -143,6 +144,7 @@ def _healed(run: Run) -> RunReport:
 
 def _failed(run: Run, error: MartsError) -> RunReport:
     """Record that a run failed; unless it did publish, and was told to stop or lost its database just then."""
+    error = scrubbed(error)
     outcome: Outcome = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
     report = _report(run, outcome, error.exit_code, error=Problem.of(error))
     with suppress(MartsError):  # the database may be what failed

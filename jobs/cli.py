@@ -19,9 +19,12 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.console import Console
 
+from jobs.cli_secrets import app as secrets
+from jobs.scrub import scrub, scrub_logs, scrubbed
 from jobs.settings import Settings, load, load_policy
 from marts import __version__
 from marts.errors import DataError, Defect, MartsError, OutcomeUnknown, Stopped, UsageError
+from marts.escape import visible
 
 if TYPE_CHECKING:
     from jobs.ledger import Warehouse
@@ -44,6 +47,7 @@ quarantine = typer.Typer(
 expectations = typer.Typer(help="The rules of data quality, in words.", no_args_is_help=True)
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(expectations, name="expectations")
+app.add_typer(secrets, name="secrets")
 
 DropName = Annotated[str, typer.Argument(metavar="DROP", help="Key of the drop, or the end of it")]
 Who = Annotated[str | None, typer.Option(help="For the audit trail; the user of this machine by default")]
@@ -65,6 +69,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 
 def main(*arguments: str) -> None:
     """Run the command line; ``arguments`` go before those of the process. Ends with the exit code."""
+    scrub_logs()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -81,13 +86,14 @@ def main(*arguments: str) -> None:
     except Exception as error:  # noqa: BLE001 - the last resort: whatever is left is a defect, told as such
         if isinstance(error, OSError) and error.filename:
             _fail(UsageError(f"{error.strerror}", str(error.filename), "name another file or folder"))
-        traceback.print_exc()
+        typer.echo(scrub(traceback.format_exc()), err=True)
         _fail(Defect(f"{type(error).__name__}: {error}", "marts", "please report it, with the lines above"))
 
 
 def _fail(error: MartsError) -> NoReturn:
     from jobs.render import error as rendered
 
+    error = scrubbed(error)
     typer.echo(rendered(error.what, error.where, error.hint), err=True)
     sys.exit(error.exit_code)
 
@@ -440,10 +446,10 @@ def quarantine_export(
     with _now(settings) as (now, _):
         text = export(now, find(now, drop))
     if to is None:
-        typer.echo(text, nl=False)
+        typer.echo(visible(text, keep="\n") if sys.stdout.isatty() else text, nl=False)
         return
     to.write_text(text, encoding="utf-8")
-    typer.echo(f"wrote {to}; repair it, then: marts quarantine replay {drop} {to}", err=True)
+    typer.echo(visible(f"wrote {to}; repair it, then: marts quarantine replay {drop} {to}"), err=True)
 
 
 @quarantine.command("replay")
@@ -494,9 +500,10 @@ def quarantine_accept(
         found = find(now, drop)
         require_held(found)
         made = decide(warehouse, found, "accept", who or getpass.getuser(), why, _stamp())
-    typer.echo(
+    said = (
         f"accepted {made.object_key}, by {made.who}: {why}\nwas held: {found.held}\nmarts build counts its clean rows"
     )
+    typer.echo(visible(said, keep="\n"))
 
 
 @expectations.command("list")
@@ -629,10 +636,12 @@ def _as_of(settings: Settings, policy: "Policy") -> date:
 @contextmanager
 def _warehouse(settings: Settings, read_only: bool = False) -> Iterator["Warehouse"]:
     from jobs.publish import open_warehouse
+    from jobs.trusted import check_seal
 
     wait = 0 if read_only else settings.lock_timeout
     warehouse = open_warehouse(settings.target or "", settings.mysql, read_only, wait)
     try:
+        check_seal(settings, warehouse, _stamp(), remember=not read_only)
         yield warehouse
     finally:
         warehouse.close()

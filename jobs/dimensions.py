@@ -9,7 +9,7 @@ import pyarrow.csv as pacsv
 
 from jobs.adapters.objects import ObjectVersion, Store
 from jobs.scan_task import TABLES
-from jobs.settings import Settings, masked
+from jobs.settings import Settings, masked, reach, vault_of
 from marts.errors import DataError, UsageError
 from marts.schema import KINDS, Kind
 
@@ -27,7 +27,7 @@ def _snapshot(kind: Kind, address: str, settings: Settings, state: Store) -> Obj
     if database.count("/") < 3 or not table:
         hint = "write mysql://user@host:port/database/table"
         raise UsageError(f"{masked(address)!r} names no table", f"dimensions.{kind.name}", hint)
-    warehouse = MySQLWarehouse(database, settings.mysql)
+    warehouse = MySQLWarehouse(*reach(database, settings.mysql, vault_of(settings)))
     try:
         rows = warehouse.read_table(table, [column.name for column in kind.columns])
     finally:

@@ -11,7 +11,9 @@ from jobs.adapters.cluster import Cluster, cluster_address
 from jobs.adapters.objects import open_store
 from jobs.plan import is_csv
 from jobs.publish import open_warehouse
-from jobs.settings import Settings, load_policy
+from jobs.secret import open_vault
+from jobs.settings import Settings, load_policy, vault_of
+from jobs.trusted import is_used, places_of
 from marts.errors import MartsError, UsageError
 from marts.schema import KINDS
 
@@ -40,6 +42,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     )
     yield from _versions()
     yield from _guarded("policy", lambda: _policy(settings))
+    yield from _guarded("credentials", lambda: _credentials(settings))
     if settings.source:
         yield from _guarded("source", lambda: _source(settings))
     else:
@@ -72,6 +75,15 @@ def _policy(settings: Settings) -> list[Check]:
             "policy", True, f"{settings.policy or 'defaults'} ({policy.digest()}), days of {policy.business_timezone}"
         )
     ]
+
+
+def _credentials(settings: Settings) -> list[Check]:
+    """Open the sealed file, and say where each credential comes from."""
+    places = places_of(settings)
+    if is_used(settings):
+        held = open_vault(vault_of(settings))
+        places.append(f"{vault_of(settings).file} is whole, revision {held.revision}")
+    return [Check("credentials", True, "; ".join(places) or "none are set: the platform's own are used")]
 
 
 def _source(settings: Settings) -> list[Check]:

@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.settings import CONFIG_FILE, Settings
@@ -82,4 +82,4 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
-    return '""' if value is None or isinstance(value, SecretStr) else str(value)
+    return '""' if value is None else str(value)

@@ -159,6 +159,17 @@ class Staged:
     inputs: str
 
 
+@dataclass(frozen=True)
+class Seal:
+    """The newest revision of the sealed file of credentials that was used with this target."""
+
+    file_id: str
+    fingerprint: str
+    """Names the lineage of the file, which only its keys open."""
+    revision: int
+    seen_at: str
+
+
 class Warehouse(Protocol):
     """A target: it holds the marts and the ledger."""
 
@@ -222,6 +233,12 @@ class Warehouse(Protocol):
 
     def decide(self, decision: Decision) -> None:
         """Remember a decision; the next build follows it."""
+
+    def seals(self) -> list[Seal]:
+        """Give the sealed files of credentials that were used with this target."""
+
+    def remember_seal(self, seal: Seal) -> None:
+        """Remember a sealed file as the right one."""
 
     def staged(self, mart: Mart, generation: int) -> AbstractContextManager[str]:
         """Give a name by which SQL can read a generation that no reader sees yet, with the mart's columns."""
@@ -342,6 +359,13 @@ class SqlLedger:
     def decide(self, decision: Decision) -> None:
         self.create_ledger()
         self.atomically(lambda: self._upsert("marts_decisions", [decision]))
+
+    def seals(self) -> list[Seal]:
+        return self._select(Seal, "marts_seals", "ORDER BY file_id")
+
+    def remember_seal(self, seal: Seal) -> None:
+        self.create_ledger()
+        self.atomically(lambda: self._upsert("marts_seals", [seal]))
 
     def _select(self, record: type[Record], table: str, rest: str, values: Sequence[Any] = ()) -> list[Record]:
         """Read records; what an older version did not write yet has its default."""
@@ -540,6 +564,7 @@ TABLES: dict[str, tuple[dict[str, str], str]] = {
     "marts_generations": _of(Generation, "generation"),
     "marts_publications": _of(Publication, "number, mart"),
     "marts_live": ({"mart": "name", "generation": "number", "run_id": "name", "as_of_date": "day"}, "mart"),
+    "marts_seals": _of(Seal, "file_id"),
     "marts_epoch": ({"name": "name", "number": "number", "run_id": "name"}, "name"),
 }
 """The ledger: the columns of each table, each with the kind of its type, and its key."""

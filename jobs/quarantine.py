@@ -14,6 +14,7 @@ from jobs.plan import PlannedDrop
 from jobs.repair import BadLine, header_of, judge_lines, rows_in_quarantine
 from jobs.state import LinesFile, Manifest
 from marts.errors import DataError, UsageError
+from marts.escape import for_spreadsheet, from_spreadsheet
 from marts.masking import mask_line
 from marts.schema import KINDS
 
@@ -61,7 +62,10 @@ def shown(now: Now, drop: PlannedDrop, row: BadLine) -> str:
 
 
 def export(now: Now, drop: PlannedDrop) -> str:
-    """Write the rows of a drop as CSV to repair: their line, the reasons, the raw text, then the drop's own columns."""
+    """Write the rows of a drop as CSV to repair: their line, the reasons, the raw text, then the drop's own columns.
+
+    What a spreadsheet would run as a formula begins with a quote; `replay` takes it away again.
+    """
     manifest, delimiter = _readable(drop), now.settings.delimiter
     names = manifest.measured.columns
     text = io.StringIO()
@@ -71,7 +75,7 @@ def export(now: Now, drop: PlannedDrop) -> str:
         fields = _fields(row.raw, delimiter)
         # A row of the wrong width has nothing in its columns: which field is which, only people can tell.
         fields = fields if len(fields) == len(names) else [""] * len(names)
-        writer.writerow([row.line, "; ".join(row.reasons), row.raw, *fields])
+        writer.writerow([row.line, *map(for_spreadsheet, ("; ".join(row.reasons), row.raw, *fields))])
     return text.getvalue()
 
 
@@ -174,7 +178,7 @@ def _read_repaired(now: Now, manifest: Manifest, data: bytes, quarantined: set[i
             )
         if line in found:
             raise DataError(f"line {line} is there twice", where)
-        found[line] = _as_row([values[name] for name in header.names], delimiter)
+        found[line] = _as_row([from_spreadsheet(values[name]) for name in header.names], delimiter)
     return found
 
 

@@ -12,6 +12,7 @@ from jobs.ledger import Decision, Event, Generation, Publication, RunRecord
 from jobs.plan import Plan, PlannedDrop
 from jobs.report import DropReport, QualityReport, RunReport
 from jobs.state import Reason
+from marts.escape import visible
 from marts.rules import Suite
 
 _SHOWN = 20
@@ -31,7 +32,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
 def safe(value: object) -> Text:
     """Show any value as plain text: control characters, and thus terminal escapes, are made visible."""
     shown = f"{value:,}" if isinstance(value, int | Decimal) and not isinstance(value, bool) else str(value)
-    return Text("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown))
+    return Text(visible(shown))
 
 
 def report(done: RunReport) -> RenderableType:
@@ -322,4 +323,4 @@ def checks(found: Iterable[tuple[str, bool, str]]) -> Table:
 def error(what: str, where: str, hint: str) -> str:
     """Render an error as plain text: what, where, and what to do."""
     shown = f"error: {f'{where}: ' if where else ''}{what}"
-    return "\n".join([shown, "", f"hint: {hint}"]) if hint else shown
+    return visible("\n".join([shown, "", f"hint: {hint}"]) if hint else shown, keep="\n")

@@ -1,5 +1,6 @@
 """One class for all settings: flags, then environment (MARTS_…), then marts.toml, then defaults."""
 
+import difflib
 import os
 import re
 import tomllib
@@ -7,10 +8,13 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from jobs import sealed
+from jobs.secret import SEALED, Secret, Vault, read_file
 from marts.errors import UsageError
 from marts.policy import Policy, explain, known_keys, read_policy, unknown_key
 
@@ -23,14 +27,14 @@ class _Part(BaseModel):
 
 
 class S3(_Part):
-    """How to reach s3:// addresses. Without keys, the platform's own chain is used (profile, role, IRSA)."""
+    """How to reach s3:// addresses. Without keys, the platform's own are used (IRSA, role, profile)."""
 
     endpoint: str | None = Field(None, description="URL of MinIO, SeaweedFS, …; empty for AWS")
     region: str = Field("us-east-1", description="region")
     path_style: bool = Field(True, description="bucket in the path (MinIO, SeaweedFS), not in the host name")
-    access_key: str | None = Field(None, description="access key")
-    secret_key: SecretStr | None = Field(None, description="secret key")
-    session_token: SecretStr | None = Field(None, description="session token")
+    access_key: Secret | None = Field(None, description="access key, as sealed:NAME")
+    secret_key: Secret | None = Field(None, description="secret key, as sealed:NAME")
+    session_token: Secret | None = Field(None, description="session token, as sealed:NAME")
     connect_timeout: float = Field(10, gt=0, description="seconds")
     read_timeout: float = Field(60, gt=0, description="seconds")
     deadline: float = Field(60, gt=0, description="seconds; a request that fails for a while is tried again until then")
@@ -39,14 +43,27 @@ class S3(_Part):
 class MySQL(_Part):
     """How to reach mysql:// addresses."""
 
-    password: SecretStr | None = Field(None, description="used when the address has none")
+    password: Secret | None = Field(None, description="used when the address has none, as sealed:NAME")
+    option_file: str | None = Field(None, description="MySQL's own, whose [client] password is used")
     ssl_ca: str | None = Field(None, description="CA file; asks for TLS with a verified certificate and host name")
+    ssl_cert: str | None = Field(None, description="our own certificate, if the server asks for one")
+    ssl_key: str | None = Field(None, description="key of our own certificate")
     connect_timeout: int = Field(10, gt=0, description="seconds")
     read_timeout: int = Field(600, gt=0, description="seconds that one statement may take")
     deadline: float = Field(60, gt=0, description="seconds; what fails for a while is tried again until then")
     lease: int = Field(90, ge=3, description="seconds after which a frozen build loses its lock")
     load_data: bool = Field(True, description="use LOAD DATA LOCAL where the server allows it")
     loaders: int = Field(2, ge=1, le=16, description="connections that load at the same time")
+
+
+class Secrets(_Part):
+    """The sealed file of credentials (docs/security.md)."""
+
+    file: str = Field("secrets/credentials.json", description="the sealed file; used if it is there")
+    key_file: str = Field(
+        "~/.config/martwright/key.pem", description="the private key that opens it, readable for us alone"
+    )
+    passphrase: Secret | None = Field(None, description="opens it too; only by MARTS_SECRETS__PASSPHRASE")
 
 
 class Csv(_Part):
@@ -134,6 +151,7 @@ class Settings(BaseSettings):
     lock_timeout: int = Field(30, ge=0, description="seconds to wait for another build")
     s3: S3 = S3()
     mysql: MySQL = MySQL()
+    secrets: Secrets = Secrets()
     csv: Csv = Csv()
     limits: Limits = Limits()
     quality: Quality = Quality()
@@ -191,23 +209,28 @@ class _TomlValues(PydanticBaseSettingsSource):
         return dict(self.values)
 
 
-def load(config: str | None, flags: Mapping[str, Any]) -> Settings:
-    """Read all settings. Raises UsageError that names a wrong key or value, and the nearest right key."""
+def load(config: str | None, flags: Mapping[str, Any], places: bool = True) -> Settings:
+    """Read all settings. Raises UsageError that names a wrong key or value, and the nearest right key.
+
+    Without ``places``, nobody looks for credentials: the sealed file need not be there.
+    """
     where = config or os.environ.get(PREFIX + "CONFIG") or (CONFIG_FILE if Path(CONFIG_FILE).is_file() else "")
     _check_environment()
     values = read_toml(where) if where else {}
+    _refuse_plain(values, where)
     if isinstance(values.get("policy"), str):
         values["policy"] = str(Path(where).parent / values["policy"])
     given = {name: value for name, value in flags.items() if value is not None}
     _TomlValues.values = values
     try:
-        return Settings(**given)
+        settings = Settings(**given)
     except ValidationError as error:
         wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
         elsewhere = {name for name in wrong if name in given or name not in values}
         raise UsageError(*explain(error, Settings), "settings" if elsewhere else where) from error
     finally:
         _TomlValues.values = {}
+    return _with_places(settings) if places else settings
 
 
 def load_policy(settings: Settings) -> Policy:
@@ -239,6 +262,89 @@ def _check_environment() -> None:
                 known = []
             if part not in known:
                 raise UsageError(unknown_key(variable, part, known or ["nothing below it"]), "environment")
+
+
+CREDENTIALS = (("s3", "access_key"), ("s3", "secret_key"), ("s3", "session_token"), ("mysql", "password"))
+"""Settings that are credentials. A sealed file gives them by these names: ``s3.secret_key``."""
+_PLATFORM = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+)
+"""Variables by which a platform gives its pods an identity in AWS."""
+
+
+def vault_of(settings: Settings) -> Vault:
+    """Give the sealed file of the settings; every worker finds it by the same path."""
+    secrets = settings.secrets
+    passphrase = secrets.passphrase and Secret(f"env:{PREFIX}SECRETS__PASSPHRASE")
+    return Vault(str(Path(secrets.file).expanduser().absolute()), str(Path(secrets.key_file).expanduser()), passphrase)
+
+
+def _refuse_plain(values: Mapping[str, Any], where: str) -> None:
+    """Refuse credentials that stand in a settings file: such files are copied, mailed and committed."""
+    for part, name in (*CREDENTIALS, ("secrets", "passphrase")):
+        given = values.get(part, {}).get(name) if isinstance(values.get(part), dict) else None
+        if isinstance(given, str) and given and (part == "secrets" or not given.startswith(SEALED)):
+            hint = f"run `marts secrets set {part}.{name}`, or set {PREFIX}{part.upper()}__{name.upper()}"
+            raise UsageError("a credential does not belong into a settings file", f"{where}: {part}.{name}", hint)
+
+
+def _with_places(settings: Settings) -> Settings:
+    """Say for each credential where it is: sealed file, then the platform's own, then the environment."""
+    vault = vault_of(settings)
+    names = sealed.look(read_file(vault.file), vault.file).names if Path(vault.file).is_file() else ()
+    found: dict[str, dict[str, Any]] = {"s3": {}, "mysql": {}}
+    for part, name in CREDENTIALS:
+        given: Secret | None = getattr(getattr(settings, part), name)
+        sealed_name = given.name if given and given.name else f"{part}.{name}"
+        found[part][name] = _in_vault(vault, names, sealed_name, given) or _in_environment(given, f"{part}.{name}")
+    if any(os.environ.get(name) for name in _PLATFORM) and not any(one and one.name for one in found["s3"].values()):
+        found["s3"] = dict.fromkeys(found["s3"])
+    if settings.mysql.option_file and not (found["mysql"]["password"] or Secret()).name:
+        found["mysql"]["password"] = Secret(f"option file:{Path(settings.mysql.option_file).expanduser().absolute()}")
+    parts: dict[str, Any] = {name: getattr(settings, name).model_copy(update=found[name]) for name in found}
+    if settings.target and settings.target.startswith("mysql:"):
+        parts["target"], mysql = reach(settings.target, parts["mysql"], vault)
+        password = _in_environment(mysql.password, "mysql.password")
+        parts["mysql"] = mysql.model_copy(update={"password": password})
+    return settings.model_copy(update=parts)
+
+
+def reach(address: str, settings: MySQL, vault: Vault) -> tuple[str, MySQL]:
+    """Take the password out of an address, for addresses are shown, logged, and travel. It may be ``sealed:NAME``."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address, settings  # whoever opens it says what is wrong
+    if not parts.password:
+        return address, settings
+    head, _, host = parts.netloc.rpartition("@")
+    given = Secret.of(unquote(parts.password))
+    password = Secret(given.place, vault) if given.name else given
+    bare = parts._replace(netloc=f"{head.partition(':')[0]}@{host}").geturl()
+    return bare, settings.model_copy(update={"password": password})
+
+
+def _in_vault(vault: Vault, names: tuple[str, ...], name: str, given: Secret | None) -> Secret | None:
+    """Find a credential in the sealed file. Raises UsageError if the settings name one that is not there."""
+    if name in names:
+        return Secret(f"{SEALED}{name}", vault)
+    if given is None or not given.name:
+        return None
+    near = difflib.get_close_matches(name, names, 1)
+    known = f"did you mean {near[0]}?" if near else f"it has {', '.join(names) or 'none'}"
+    what = f"{vault.file} has no value {name!r}" if names else f"there is no sealed file {vault.file}"
+    raise UsageError(what, given.place, f"`marts secrets set {name}` adds it; {known}")
+
+
+def _in_environment(given: Secret | None, name: str) -> Secret | None:
+    """Keep a plain credential in our environment, which local workers share."""
+    if given is None or not given.plain:
+        return given
+    variable = PREFIX + name.upper().replace(".", "__")
+    os.environ[variable] = given.plain
+    return Secret(f"env:{variable}")
 
 
 def duckdb_path(uri: str) -> str:

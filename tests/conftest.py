@@ -1,10 +1,14 @@
 """Fixtures: a place to work in, and real servers, each on loopback with its own data folder."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kit import Place
+
+from jobs import scrub
 
 pytest_plugins = ["servers"]
 
@@ -16,7 +20,26 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     """Tests see no MARTS_… variable and no marts.toml of whoever runs them."""
     for name in [name for name in os.environ if name.startswith("MARTS_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr(scrub, "_known", set())
+    scrub._pattern.cache_clear()
     monkeypatch.chdir(tmp_path)
+
+
+_FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Tell a figure that a test found; all of them are printed at the end."""
+    found: list[str] = request.config.stash.setdefault(_FIGURES, [])
+    return lambda text: found.append(f"{request.node.nodeid.removeprefix('tests/')}: {text}")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for number, text in enumerate(config.stash.get(_FIGURES, [])):
+        if number == 0:
+            terminalreporter.section("figures")
+        terminalreporter.write_line(text)
 
 
 @pytest.fixture

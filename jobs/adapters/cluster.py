@@ -4,9 +4,11 @@ import contextlib
 import logging
 import os
 import pickle
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
+from jobs.scrub import scrub, scrub_logs, scrubbed
 from jobs.settings import RaySettings
 from marts.errors import Defect, MartsError, ServiceError
 
@@ -166,10 +168,17 @@ class _Task:
     def __call__(self) -> list[Any]:
         import pyarrow as pa
 
+        scrub_logs()
         try:
             result = self._function(self._item)
         except MartsError as error:
-            result = error
+            result = scrubbed(error)
+        except Exception as error:
+            # Ray would print what it says to its own logs, and hand it over in clear.
+            if scrub(str(error)) == str(error):
+                raise
+            text = scrub(traceback.format_exc())
+            result = Defect(f"a task failed: {text.splitlines()[-1]}", "Ray", f"please report it\n{text}")
         payload = pa.array([pickle.dumps(result)], pa.large_binary())
         return [pa.table({"index": pa.array([self._index], pa.int64()), "result": payload})]
 

@@ -299,7 +299,9 @@ class Bucket:
         except PermissionError as error:
             raise ServiceError(f"S3 refuses us: {error}", where, _RIGHTS) from error
         except NoCredentialsError as error:
-            hint = "set MARTS_S3__ACCESS_KEY and MARTS_S3__SECRET_KEY, or use the platform's own (profile, role)"
+            hint = (
+                "`marts secrets set s3.access_key` and s3.secret_key, or use the platform's own (IRSA, role, profile)"
+            )
             raise ServiceError("there are no credentials for S3", where, hint) from error
         except SSLError as error:
             raise ServiceError(f"the certificate is refused: {error}", where, "check s3.endpoint") from error
@@ -402,7 +404,7 @@ def _file_system(s3: S3) -> Any:
 
 def _keys(s3: S3, access: str, secret: str, token: str) -> dict[str, str | None]:
     return {
-        access: s3.access_key,
-        secret: s3.secret_key.get_secret_value() if s3.secret_key else None,
-        token: s3.session_token.get_secret_value() if s3.session_token else None,
+        access: s3.access_key.reveal() if s3.access_key else None,
+        secret: s3.secret_key.reveal() if s3.secret_key else None,
+        token: s3.session_token.reveal() if s3.session_token else None,
     }

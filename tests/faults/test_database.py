@@ -12,7 +12,7 @@ from typing import Any
 import mysql.connector
 import pytest
 from kit import Place, line, sales
-from servers import MariaDB
+from servers import PASSWORD, MariaDB
 
 from faults import proxy
 from faults.effort import some
@@ -236,17 +236,16 @@ def test_a_lost_commit_that_cannot_be_asked_for_is_an_error_of_its_own() -> None
 def test_a_control_that_appends_and_retries_doubles_rows(mariadb: MariaDB, through: Proxy) -> None:
     """The harness must see what it looks for: a loader as they are usually written, through the same proxy."""
     name = "control"
-    target = mariadb.make_database(name)
+    mariadb.make_database(name)
     rows = [(number, Decimal(number)) for number in range(1000)]
     direct = mariadb.connect(name)
     with direct.cursor() as cursor:
         cursor.execute("CREATE TABLE mart (id INT, total DECIMAL(18,2)) ENGINE=InnoDB")
     through.fault = proxy.commit_not_answered(0)
-    password = target.split("://")[1].split(":")[1].split("@")[0].replace("%3A", ":").replace("%2F", "/")
     for _ in range(3):
         try:
             connection = mysql.connector.connect(
-                host="127.0.0.1", port=through.port, user=name, password=password, database=name, use_pure=True
+                host="127.0.0.1", port=through.port, user=name, password=PASSWORD, database=name, use_pure=True
             )
             with connection.cursor() as cursor:
                 cursor.executemany("INSERT INTO mart VALUES (%s, %s)", rows)

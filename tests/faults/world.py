@@ -18,8 +18,8 @@ from typing import Any, Self
 
 import oracle
 import psutil
-from kit import SALES, line
-from servers import maria, seaweed
+from kit import SALES, line, seal
+from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, maria, seaweed
 
 from faults.proxy import Proxy
 from marts.schema import MARTS
@@ -141,7 +141,9 @@ class World:
             self._stack.callback(daemon.kill)
         self.client = self.s3.client()
         self.s3.make_bucket("drops")
-        self.target = self.database.make_database("marts")
+        self.database.make_database("marts")
+        keys = {"s3.access_key": ACCESS_KEY, "s3.secret_key": SECRET_KEY, "mysql.password": PASSWORD}
+        self.sealed = seal(self.folder, keys)
         self.s3_proxy = Proxy(int(self.s3.endpoint.rpartition(":")[2]))
         self.db_proxy = Proxy(self.database.port)
         self._stack.callback(self.s3_proxy.close)
@@ -242,14 +244,12 @@ class World:
         settings = {
             "SOURCE": "s3://drops/in",
             "STATE": "s3://drops/state",
-            "TARGET": self.target.replace(f":{self.database.port}/", f":{self.db_proxy.port}/"),
+            "TARGET": f"mysql://marts@127.0.0.1:{self.db_proxy.port}/marts",
             "AS_OF": AS_OF.isoformat(),
             "POLICY": str(self.folder / "policy.toml"),
             "QUALITY__JUDGE": "false",
             "RAY__ADDRESS": self.ray.address,
             "S3__ENDPOINT": f"http://127.0.0.1:{self.s3_proxy.port}",
-            "S3__ACCESS_KEY": self.s3.settings["access_key"],
-            "S3__SECRET_KEY": self.s3.settings["secret_key"],
             "S3__CONNECT_TIMEOUT": "2",
             "S3__READ_TIMEOUT": "2",
             "S3__DEADLINE": "10",
@@ -262,7 +262,7 @@ class World:
             "LIMITS__FINISH_ROWS": "120",
         }
         environment = {f"MARTS_{name}": value for name, value in settings.items()}
-        return Build(environment)
+        return Build(environment | self.sealed)
 
     def compare(self) -> tuple[int, int]:
         """Count the rows that the marts lack, and those that they have too often or wrongly."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from kit import GOLDEN, Place
-from servers import MariaDB, RayHead, S3Server
+from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, MariaDB, RayHead, S3Server
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -48,7 +48,15 @@ def in_s3(place: Place, s3_server: S3Server, mariadb: MariaDB, request: pytest.F
 
 
 def test_no_block_is_left_out() -> None:
-    words = ("make demo", "marts doctor", "marts expectations", "marts rollback", "export MARTS_S3", "ray job submit")
+    words = (
+        "make demo",
+        "marts doctor",
+        "marts expectations",
+        "marts rollback",
+        "export MARTS_S3",
+        "marts secrets list",
+    )
+    words = (*words, "ray job submit")
     assert sorted(map(block, words)) == sorted(BLOCKS)
 
 
@@ -85,14 +93,21 @@ def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_ser
     script = (
         block("export MARTS_S3__ENDPOINT")
         .replace("http://minio:9000", s3_server.endpoint)
-        .replace("KEY=reader", f"KEY={s3_server.settings['access_key']}")
-        .replace("SECRET_KEY=secret", f"SECRET_KEY={s3_server.settings['secret_key']}")
-        .replace("PASSWORD=secret", f"PASSWORD=s:cret/{bucket}")
         .replace("s3://drops/", f"s3://{bucket}/")
         .replace("mysql://marts@db:3306/marts", address)
     )
-    report = json.loads(run(script, tmp_path, {"MARTS_POLICY": "policy.toml"}))
+    secret = {"S3_ACCESS_KEY": ACCESS_KEY, "S3_SECRET_KEY": SECRET_KEY, "MYSQL_PASSWORD": PASSWORD}
+    outside = {"MARTS_POLICY": "policy.toml", "HOME": str(tmp_path / "home"), **secret}
+    report = json.loads(run(script, tmp_path, outside))
     assert (report["outcome"], report["totals"]["clean"]) == ("published", 13)
+
+
+def test_credentials(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MYSQL_PWD=plain\n")
+    shown = run(block("marts secrets list"), tmp_path, {"HOME": str(tmp_path / "home"), "EDITOR": "true"})
+    assert "\nx\n" in shown
+    assert "is whole" in shown
+    assert "kind: Secret" in (tmp_path / "secret.yaml").read_text()
 
 
 def test_as_a_ray_job(
@@ -106,7 +121,7 @@ def test_as_a_ray_job(
     Path(tmp_path / "policy.toml").write_text("max_unknown_ratio = 0.2")
     inside = {
         **s3_server.environment,
-        "MARTS_MYSQL__PASSWORD": f"s:cret/{bucket}",
+        "MARTS_MYSQL__PASSWORD": PASSWORD,
         "MARTS_POLICY": str(tmp_path / "policy.toml"),
         "MARTS_AS_OF": "2024-03-31",
     }

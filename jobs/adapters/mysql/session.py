@@ -13,6 +13,7 @@ import mysql.connector
 from mysql.connector import errorcode
 
 from jobs.retries import retried
+from jobs.secret import Secret
 from jobs.settings import MySQL, masked
 from marts.errors import Busy, OutcomeUnknown, ServiceError, Stopped, Transient, TryLater, UsageError
 
@@ -65,15 +66,13 @@ class Session:
         database = parts.path.strip("/")
         if not parts.hostname or not database or "/" in database or parts.query or parts.fragment:
             raise UsageError(f"{self.where!r} names no database", "--target", hint)
-        secret = self._settings.password
-        password = unquote(parts.password) if parts.password else secret.get_secret_value() if secret else ""
-        tls = {"ssl_ca": self._settings.ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
+        secret = Secret.of(unquote(parts.password)) if parts.password else self._settings.password
         with self._translated():
             return mysql.connector.connect(
                 host=parts.hostname,
                 port=port,
                 user=unquote(parts.username or ""),
-                password=password,
+                password=secret.reveal() if secret else "",
                 database=database,
                 use_pure=True,
                 autocommit=True,
@@ -86,8 +85,16 @@ class Session:
                 allow_local_infile_in_path=self._local_files,
                 sql_mode="STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO",
                 time_zone="+00:00",
-                **(tls if self._settings.ssl_ca else {}),
+                **self._tls(),
             )
+
+    def _tls(self) -> dict[str, Any]:
+        """Give what asks for TLS. Without a certificate to verify, anybody could be the server."""
+        settings = self._settings
+        if not settings.ssl_ca:
+            return {}
+        own = {"ssl_cert": settings.ssl_cert, "ssl_key": settings.ssl_key} if settings.ssl_cert else {}
+        return {"ssl_ca": settings.ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True, **own}
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -108,6 +115,9 @@ class Session:
             return ServiceError(f"there is no such database: {said}", self.where, "create it first")
         if error.errno in _BUSY:
             return Busy(f"the database is busy: {said}", self.where, "run again later")
+        if "certificate" in said.lower() or "SSL" in said:
+            hint = "check mysql.ssl_ca, and that the address names the host as its certificate does"
+            return ServiceError(f"no secure connection: {said}", self.where, hint)
         closed = isinstance(error, mysql.connector.OperationalError) and error.errno == -1
         if error.errno in _LOST or closed or isinstance(error, _TOO_SLOW):
             return Transient(f"the database does not answer: {said}", self.where, _UNTOUCHED)

@@ -6,7 +6,6 @@ before they are rendered.
 """
 
 import copy
-import html
 import itertools
 import json
 from typing import Any
@@ -15,6 +14,8 @@ from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 from jinja2 import ChoiceLoader, PackageLoader
+
+from marts.escape import for_html
 
 _ESCAPED = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details", "unexpected_rows")
 
@@ -60,14 +61,14 @@ def _escaped(result: ExpectationSuiteValidationResult) -> ExpectationSuiteValida
 
 def _escape(value: Any) -> Any:
     if isinstance(value, str):
-        return html.escape(value)
+        return for_html(value)
     if isinstance(value, dict) and isinstance(value.get("value"), tuple):
         value = {**value, "value": ", ".join(map(str, value["value"]))}
     if isinstance(value, dict):
         return {_escape(key): _escape(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_escape(inner) for inner in value)
-    return value if isinstance(value, int | float | type(None)) else html.escape(str(value))
+    return value if isinstance(value, int | float | type(None)) else for_html(str(value))
 
 
 def as_json(result: ExpectationSuiteValidationResult) -> str:

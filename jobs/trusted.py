@@ -1,0 +1,56 @@
+"""Which credentials are used, and whether the sealed file is the one that the target knows."""
+
+from jobs.ledger import Seal, Warehouse
+from jobs.secret import Secret, open_vault
+from jobs.settings import CREDENTIALS, Settings, vault_of
+from marts.errors import UsageError
+
+
+def is_used(settings: Settings) -> bool:
+    """Tell whether any credential comes from the sealed file."""
+    return any(one and one.name for one in _credentials(settings))
+
+
+def places_of(settings: Settings) -> list[str]:
+    """Say where each credential that is set comes from."""
+    named = zip(CREDENTIALS, _credentials(settings), strict=True)
+    return [f"{part}.{name} from {one.place}" for (part, name), one in named if one]
+
+
+def check_seal(settings: Settings, warehouse: Warehouse, now: str, remember: bool) -> None:
+    """Compare the sealed file with the one that the target remembers, and remember its revision if it is newer.
+
+    Raises UsageError for an old copy, and for a file that is another than the one known: whoever can write our files,
+    but has none of our keys, could put either in its place.
+    """
+    if not is_used(settings):
+        return
+    ours = _seal(settings, now)
+    known = {seal.file_id: seal for seal in warehouse.seals()}
+    before = known.get(ours.file_id)
+    where = vault_of(settings).file
+    hint = "if that is on purpose, `marts secrets trust` says so"
+    if known and (before is None or before.fingerprint != ours.fingerprint):
+        last = max(known.values(), key=lambda seal: seal.seen_at)
+        raise UsageError(f"is not the file that this target knows ({last.file_id}), but {ours.file_id}", where, hint)
+    if before and ours.revision < before.revision:
+        what = f"is an old copy: revision {ours.revision}, and {before.revision} was used on {before.seen_at[:10]}"
+        raise UsageError(what, where, f"get the newest; {hint}")
+    if remember and (before is None or ours.revision > before.revision):
+        warehouse.remember_seal(ours)
+
+
+def trust(settings: Settings, warehouse: Warehouse, now: str) -> Seal:
+    """Take the sealed file as it is for the right one."""
+    seal = _seal(settings, now)
+    warehouse.remember_seal(seal)
+    return seal
+
+
+def _seal(settings: Settings, now: str) -> Seal:
+    contents = open_vault(vault_of(settings))
+    return Seal(contents.id, contents.fingerprint, contents.revision, now)
+
+
+def _credentials(settings: Settings) -> list[Secret | None]:
+    return [getattr(getattr(settings, part), name) for part, name in CREDENTIALS]
