@@ -18,7 +18,7 @@ from jobs.adapters.objects import open_store
 from jobs.finish import MartRows, fingerprint, plan_finish, run_finish, save_rows, saved_rows
 from jobs.gate import check_marts, unknown, warnings_of
 from jobs.judge import DropCounts, Verdicts, judge
-from jobs.ledger import DropRecord, Generation, QualityRecord, RunRecord, Staged, Warehouse
+from jobs.ledger import DropRecord, Generation, QualityRecord, RunRecord, Staged, Warehouse, erased_people
 from jobs.plan import Plan, make_plan
 from jobs.publish import stage
 from jobs.repair import accepted_by, repaired_drops, repairs_of
@@ -33,6 +33,7 @@ from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Manifest, name_of, read_parquet
 from jobs.suites import load_suites
 from marts import __version__
+from marts.erased import Erased
 from marts.errors import EXIT_DATA, DataError, MartsError, OutcomeUnknown, StateDamaged, Stopped, TryLater
 from marts.policy import Policy
 from marts.schema import KINDS, MARTS
@@ -42,6 +43,7 @@ _ROUNDS = 3
 _DAMAGED = 100
 """Files of the state that may be damaged; each costs what is made from it again."""
 _THREADS = 16
+_NOBODY = Erased()
 _log = logging.getLogger("marts.build")
 _EARLIER = 20_000
 """Records of earlier drops that new ones are compared with."""
@@ -76,6 +78,8 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
     """What the report will say, as far as it is known: a failed run tells it too."""
+    audit: str = ""
+    """Hash of the end of the audit trail."""
     done: RunReport | None = None
     """The report of what is published, or about to be."""
 
@@ -103,7 +107,7 @@ class Run:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - before, 3)
 
 
-def scan_settings(settings: Settings, policy: Policy) -> ScanSettings:
+def scan_settings(settings: Settings, policy: Policy, erased: Erased = _NOBODY) -> ScanSettings:
     """Give what the scan needs of all settings."""
     return ScanSettings(
         source=open_store(settings.source or "", settings.s3).uri,
@@ -114,6 +118,7 @@ def scan_settings(settings: Settings, policy: Policy) -> ScanSettings:
         delimiter=settings.csv.delimiter,
         split_bytes=settings.limits.split_bytes,
         max_inflated_bytes=settings.limits.max_inflated_bytes,
+        erased=erased,
     )
 
 
@@ -123,6 +128,9 @@ def build(run: Run) -> RunReport:
         with run.warehouse.lock(run.settings.lock_timeout):
             run.warehouse.prepare()
             run.warehouse.begin(_record(_report(run, "running", 0)))
+            trail = run.warehouse.audit()
+            run.audit = trail[-1].hash if trail else ""
+            run.scan_settings = replace(run.scan_settings, erased=erased_people(run.warehouse.erasures()))
             report = _healed(run)
             late = _after(run, report)
     except (MartsError, Stopped) as problem:
@@ -335,7 +343,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
     accepted, repairs = accepted_by(decisions), repairs_of(decisions)
     with run.step("plan"):
         _wait_for_arrivals(run)
-        tables = dimensions.snapshot(run.settings, run.state)
+        tables = dimensions.snapshot(run.settings, run.state, run.scan_settings.erased)
     for attempt in range(_ROUNDS + 1):
         rescan = run.rescan and not attempt
         with run.step("plan"):
@@ -462,6 +470,7 @@ def _report(run: Run, outcome: Outcome, exit_code: int, **found: Any) -> RunRepo
         state=run.state.uri,
         started_at=run.started_at,
         ended_at=run.clock(),
+        audit=run.audit,
         seconds=run.seconds,
         **{**run.found, **found},
     )

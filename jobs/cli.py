@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import signal
 import sys
 import threading
@@ -45,7 +46,11 @@ quarantine = typer.Typer(
     help="Rows that break a rule: look at them, repair them, and put them back.", no_args_is_help=True
 )
 expectations = typer.Typer(help="The rules of data quality, in words.", no_args_is_help=True)
+erase = typer.Typer(help="Take a person out of everything, for good.", no_args_is_help=True)
+audit = typer.Typer(help="What people decided: who, when, what, why.", no_args_is_help=True)
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(erase, name="erase")
+app.add_typer(audit, name="audit")
 app.add_typer(expectations, name="expectations")
 app.add_typer(secrets, name="secrets")
 
@@ -65,6 +70,10 @@ Config = Annotated[str | None, typer.Option(help="Settings file; marts.toml by d
 PolicyFile = Annotated[str | None, typer.Option("--policy", help="Business numbers, as TOML")]
 MartName = Annotated[str | None, typer.Option(help="Build only this one: customers or sales_team")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout")]
+
+
+_RUNS = 1000
+"""Runs that remember the end of the audit trail."""
 
 
 def main(*arguments: str) -> None:
@@ -504,6 +513,72 @@ def quarantine_accept(
         f"accepted {made.object_key}, by {made.who}: {why}\nwas held: {found.held}\nmarts build counts its clean rows"
     )
     typer.echo(visible(said, keep="\n"))
+
+
+@erase.command("customer")
+def erase_customer(
+    customer: Annotated[int, typer.Argument(metavar="ID", min=1, help="The customer_id")],
+    why: Annotated[str, typer.Option(help="For the audit trail, such as the number of the request; no name")],
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    who: Who = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; this cannot be undone")] = False,
+) -> None:
+    """Erase a customer: from lines, quarantine, marts, kept generations, pages and reports, and from later builds."""
+    from jobs import erase as erasing
+    from jobs.adapters.objects import open_store
+
+    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    if not yes:
+        typer.confirm(f"Erase customer {customer} for good?", abort=True, err=True)
+    with _now(settings, read_only=False, locked=True, by=f"erase-{_run_id(datetime.now(UTC))}") as (now, warehouse):
+        at = _stamp()
+        made, number = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
+        traces = erasing.find_traces(now, customer)
+        rows = warehouse.erase(made, customer, erasing.deed(number, at, who or getpass.getuser(), why))
+        texts = erasing.clean_ledger(warehouse, customer)
+        files = erasing.remove(now, traces, open_store(settings.docs_uri, settings.s3), customer)
+    typer.echo(f"erased, as number {number}: {rows} rows of the marts, {files} files of the state, {texts} reports")
+    if traces.drops:
+        said = f"still in drops, which are yours to correct or remove: {erasing.drops_text(traces.drops)}"
+        typer.echo(visible(f"{said}\nmarts build makes the files again, without the customer"))
+
+
+@audit.command("list")
+def audit_list(target: Target = None, config: Config = None, as_json: Json = False) -> None:
+    """List what people decided, oldest first."""
+    settings = _settings(config, target=target)
+    settings.require("target")
+    with _warehouse(settings, read_only=True) as warehouse:
+        entries = warehouse.audit()
+    if as_json:
+        typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
+    else:
+        _show(_rendered("audit", entries), stdout=True)
+
+
+@audit.command("verify")
+def audit_verify(
+    target: Target = None,
+    config: Config = None,
+    head: Annotated[str, typer.Option(help="Hash of an entry that you have noted elsewhere")] = "",
+) -> None:
+    """Say whether an entry was changed, removed or cut off since it was written."""
+    from jobs.audit import BEGIN, broken
+
+    settings = _settings(config, target=target)
+    settings.require("target")
+    with _warehouse(settings, read_only=True) as warehouse:
+        entries = warehouse.audit()
+        seen = [json.loads(run.report).get("audit", "") for run in warehouse.runs(_RUNS)]
+    wrong = broken(entries, [one for one in (head, *seen) if one])
+    if wrong:
+        raise DataError(wrong, "audit trail", "compare it with a backup of the database")
+    last = entries[-1].hash if entries else BEGIN
+    typer.echo(f"{len(entries)} entries, none was changed, removed or cut off; note this elsewhere: {last}")
 
 
 @expectations.command("list")

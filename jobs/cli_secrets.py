@@ -160,6 +160,7 @@ def trust(
     key: KeyFile = None,
     config: Config = None,
     target: Annotated[str | None, typer.Option(help="Where it is remembered")] = None,
+    why: Annotated[str, typer.Option(help="For the audit trail")] = "",
 ) -> None:
     """Let the target take this file for the right one: after it was made anew, or restored on purpose."""
     from jobs import trusted
@@ -167,7 +168,7 @@ def trust(
     settings = _settings(file, key, config, target)
     settings.require("target")
     with closing(_warehouse(settings, read_only=False)) as warehouse:
-        seal = trusted.trust(settings, warehouse, _now())
+        seal = trusted.trust(settings, warehouse, _now(), getpass.getuser(), why)
     typer.echo(f"the target trusts {vault_of(settings).file} ({seal.file_id}) from revision {seal.revision} on")
 
 

@@ -10,17 +10,21 @@ import pyarrow.csv as pacsv
 from jobs.adapters.objects import ObjectVersion, Store
 from jobs.scan_task import TABLES
 from jobs.settings import Settings, masked, reach, vault_of
+from marts.erased import Erased
 from marts.errors import DataError, UsageError
 from marts.schema import KINDS, Kind
 
 
-def snapshot(settings: Settings, state: Store) -> Mapping[str, Sequence[ObjectVersion]]:
-    """Read the dimensions that are tables, and keep each as CSV in the state, named by its content."""
+def snapshot(settings: Settings, state: Store, erased: Erased) -> Mapping[str, Sequence[ObjectVersion]]:
+    """Read the dimensions that are tables, and keep each as CSV in the state, named by its content.
+
+    Rows of erased people are left out.
+    """
     tables = settings.dimensions.tables
-    return {name: [_snapshot(KINDS[name], where, settings, state)] for name, where in tables.items()}
+    return {name: [_snapshot(KINDS[name], where, settings, state, erased)] for name, where in tables.items()}
 
 
-def _snapshot(kind: Kind, address: str, settings: Settings, state: Store) -> ObjectVersion:
+def _snapshot(kind: Kind, address: str, settings: Settings, state: Store, erased: Erased) -> ObjectVersion:
     from jobs.adapters.mysql.warehouse import MySQLWarehouse
 
     database, _, table = address.rpartition("/")
@@ -35,6 +39,8 @@ def _snapshot(kind: Kind, address: str, settings: Settings, state: Store) -> Obj
     missing = [column.name for column in kind.columns if column.mandatory and column.name not in rows.schema.names]
     if missing:
         raise DataError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", masked(address))
+    numbers = erased.numbers_of(rows["customer_id"]) if "customer_id" in rows.schema.names else None
+    rows = rows if numbers is None else rows.filter(pa.array(numbers == 0))
     data = _csv(rows, settings.csv.delimiter)
     folder = f"{TABLES}{kind.name}"
     key = f"{folder}/{hashlib.sha256(data).hexdigest()[:20]}.csv"

@@ -20,6 +20,7 @@ from jobs.rollup import RollUp
 from jobs.settings import S3
 from jobs.state import Manifest, name_of, read_parquet, write_parquet
 from marts.calculate import customers_mart, digest, sales_team_mart
+from marts.erased import people
 from marts.errors import DataError, StateDamaged
 from marts.policy import Policy
 from marts.schema import CUSTOMERS, CUSTOMERS_MART, PRODUCTS, SALES_TEAM, SALES_TEAM_MART, STORES, Kind, Mart
@@ -66,6 +67,8 @@ class Finished:
     """Sum of total_sales."""
     unknown: tuple[tuple[str, int], ...]
     """Lines without a dimension row, by kind."""
+    erased_cents: int = 0
+    """Sum of what is left out, since its people were erased."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ class MartRows:
     @property
     def cents(self) -> int:
         return sum(part.cents for part in self.parts)
+
+    @property
+    def erased_cents(self) -> int:
+        return sum(part.erased_cents for part in self.parts)
 
     @property
     def unknown(self) -> dict[str, int]:
@@ -160,13 +167,15 @@ def run_finish(task: Finish) -> Finished:
     """Compute the mart rows of one key range, and write them."""
     store = open_store(task.state, task.s3)
     if task.mart == CUSTOMERS_MART.name:
-        facts = _in_range(store, task.facts, "customer_id", task)
+        everybody = _in_range(store, task.facts, "customer_id", task)
+        facts = people(everybody)
         known = _in_range(store, task.files_of(CUSTOMERS), "customer_id", task)
-        people = _people(_unique(known, CUSTOMERS), CUSTOMERS, ("address", "phone_number"))
-        rows, unknown = customers_mart(facts, people, task.policy, task.as_of)
+        names = _people(_unique(known, CUSTOMERS), CUSTOMERS, ("address", "phone_number"))
+        rows, unknown = customers_mart(facts, names, task.policy, task.as_of)
+        erased = _cents(everybody) - _cents(facts)
         missing: tuple[tuple[str, int], ...] = ((CUSTOMERS.name, unknown),)
     else:
-        facts = pa.concat_tables([read_parquet(store, path) for path in task.facts])
+        facts, erased = pa.concat_tables([read_parquet(store, path) for path in task.facts]), 0
         team = _people(_unique(_read(store, task, SALES_TEAM), SALES_TEAM), SALES_TEAM)
         stores = _unique(_read(store, task, STORES), STORES)
         stores = pa.table({"id": pa.nulls(0, pa.int64())}) if stores is None else stores
@@ -175,7 +184,11 @@ def run_finish(task: Finish) -> Finished:
         _unique(_read(store, task, PRODUCTS), PRODUCTS)
     write_parquet(store, task.path, rows)
     total = pc.sum(rows["total_sales"]).as_py() or 0
-    return Finished(task.path, rows.num_rows, int(total * 100), missing)
+    return Finished(task.path, rows.num_rows, int(total * 100), missing, erased)
+
+
+def _cents(facts: pa.Table) -> int:
+    return int(pc.sum(facts["total_cents"]).as_py() or 0)
 
 
 def _in_range(store: Store, paths: Sequence[str], key: str, task: Finish) -> pa.Table | None:
@@ -245,7 +258,8 @@ def saved_rows(store: Store, mart: str, name: str, there: set[str]) -> MartRows 
     try:
         values = json.loads(store.get(key))
         parts = tuple(
-            Finished(p["path"], p["rows"], p["cents"], tuple((k, n) for k, n in p["unknown"])) for p in values["parts"]
+            Finished(p["path"], p["rows"], p["cents"], tuple((k, n) for k, n in p["unknown"]), p.get("erased_cents", 0))
+            for p in values["parts"]
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StateDamaged(f"is damaged: {error}", key, "the next build makes it again") from error

@@ -16,7 +16,7 @@ def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -
     counts = verdicts.counts
     _check_rows(verdicts)
     for rows in marts:
-        if rows.cents != counts.counted_cents:
+        if rows.cents + rows.erased_cents != counts.counted_cents:
             sums = f"{_money(rows.cents)}, but its lines sum to {_money(counts.counted_cents)}"
             raise Defect(
                 f"total_sales of the mart sums to {sums}", rows.mart, "run again with --rebuild, and report it"

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
 
+from jobs.audit import AuditEntry, Deed, bound
+from marts.erased import Erased
 from marts.errors import Fenced, UsageError
 from marts.schema import MARTS, Mart
 
@@ -170,6 +172,16 @@ class Seal:
     seen_at: str
 
 
+@dataclass(frozen=True)
+class Erasure:
+    """A person who was erased: not who, but a digest by which builds know them again."""
+
+    number: int
+    """From 1; 0 is the salt of all digests."""
+    digest: str
+    erased_at: str
+
+
 class Warehouse(Protocol):
     """A target: it holds the marts and the ledger."""
 
@@ -232,13 +244,25 @@ class Warehouse(Protocol):
         """Give all decisions, oldest first."""
 
     def decide(self, decision: Decision) -> None:
-        """Remember a decision; the next build follows it."""
+        """Remember a decision, and note it in the audit trail; the next build follows it."""
 
     def seals(self) -> list[Seal]:
         """Give the sealed files of credentials that were used with this target."""
 
-    def remember_seal(self, seal: Seal) -> None:
-        """Remember a sealed file as the right one."""
+    def remember_seal(self, seal: Seal, deed: Deed | None = None) -> None:
+        """Remember a sealed file as the right one; because of a deed, if somebody says so."""
+
+    def audit(self) -> list[AuditEntry]:
+        """Give the audit trail, oldest first."""
+
+    def erasures(self) -> list[Erasure]:
+        """Give the people who were erased, and first the salt of their digests."""
+
+    def erase(self, erasures: Sequence[Erasure], customer: int, deed: Deed) -> int:
+        """Remember that a customer is erased, and remove the rows of every generation. Gives how many rows."""
+
+    def rewrite(self, table: str, column: str, change: Callable[[str], str]) -> int:
+        """Change a text of the ledger in all its rows. Gives how many it changed."""
 
     def staged(self, mart: Mart, generation: int) -> AbstractContextManager[str]:
         """Give a name by which SQL can read a generation that no reader sees yet, with the mart's columns."""
@@ -358,14 +382,65 @@ class SqlLedger:
 
     def decide(self, decision: Decision) -> None:
         self.create_ledger()
-        self.atomically(lambda: self._upsert("marts_decisions", [decision]))
+
+        def work() -> None:
+            self._upsert("marts_decisions", [decision])
+            self._note(_deed(decision))
+
+        self.atomically(work)
 
     def seals(self) -> list[Seal]:
         return self._select(Seal, "marts_seals", "ORDER BY file_id")
 
-    def remember_seal(self, seal: Seal) -> None:
+    def remember_seal(self, seal: Seal, deed: Deed | None = None) -> None:
         self.create_ledger()
-        self.atomically(lambda: self._upsert("marts_seals", [seal]))
+
+        def work() -> None:
+            self._upsert("marts_seals", [seal])
+            if deed:
+                self._note(deed)
+
+        self.atomically(work)
+
+    def audit(self) -> list[AuditEntry]:
+        return self._select(AuditEntry, "marts_audit", "ORDER BY number")
+
+    def _note(self, deed: Deed) -> None:
+        """Write a deed behind the last one, inside the transaction of the caller; once, although it is repeated."""
+        there = self.execute(f"SELECT COUNT(*) FROM marts_audit WHERE entry_id = {self.mark}", [deed.entry_id])
+        if there == [(0,)]:
+            last = self._select(AuditEntry, "marts_audit", f"ORDER BY number DESC LIMIT 1 {self.for_update}")
+            self._upsert("marts_audit", [bound(deed, last[0] if last else None)])
+
+    def erasures(self) -> list[Erasure]:
+        return self._select(Erasure, "marts_erased", "ORDER BY number")
+
+    def erase(self, erasures: Sequence[Erasure], customer: int, deed: Deed) -> int:
+        def work() -> int:
+            self._upsert("marts_erased", erasures)
+            self._note(deed)
+            return self.remove_customer(customer)
+
+        return self.atomically(work)
+
+    def remove_customer(self, customer: int) -> int:
+        """Remove the rows of a customer in every generation, inside the transaction of the caller."""
+        raise NotImplementedError
+
+    def rewrite(self, table: str, column: str, change: Callable[[str], str]) -> int:
+        keys = TABLES[table][1].split(", ")
+
+        def work() -> int:
+            changed = 0
+            for text, *key in self.execute(f"SELECT {column}, {', '.join(keys)} FROM {table}"):
+                new = change(str(text))
+                if new != text:
+                    where = " AND ".join(f"{name} = {self.mark}" for name in keys)
+                    self.execute(f"UPDATE {table} SET {column} = {self.mark} WHERE {where}", [new, *key])
+                    changed += 1
+            return changed
+
+        return self.atomically(work) if self.columns_of(table) else 0
 
     def _select(self, record: type[Record], table: str, rest: str, values: Sequence[Any] = ()) -> list[Record]:
         """Read records; what an older version did not write yet has its default."""
@@ -485,6 +560,8 @@ class SqlLedger:
             for name in gone:
                 self.execute(f"DELETE FROM marts_live WHERE mart = {self.mark}", [name])
             self._add_publication(target, by, "rollback")
+            back = f"generations {', '.join(str(number) for number in sorted(target.values()))}"
+            self._note(Deed(by.run_id, by.at, by.who, "rollback", back, by.why))
             return live
 
         def happened() -> bool:
@@ -546,7 +623,7 @@ class SqlLedger:
 
 
 _COLUMNS = {"str": "name", "int": "number"}
-_LONG = {"object_key", "etag", "reason", "error", "report", "rule", "who", "why", "detail"}
+_LONG = {"object_key", "etag", "reason", "error", "report", "rule", "who", "why", "detail", "subject"}
 
 
 def _of(record: type[Any], key: str) -> tuple[dict[str, str], str]:
@@ -565,9 +642,23 @@ TABLES: dict[str, tuple[dict[str, str], str]] = {
     "marts_publications": _of(Publication, "number, mart"),
     "marts_live": ({"mart": "name", "generation": "number", "run_id": "name", "as_of_date": "day"}, "mart"),
     "marts_seals": _of(Seal, "file_id"),
+    "marts_audit": _of(AuditEntry, "number"),
+    "marts_erased": _of(Erasure, "number"),
     "marts_epoch": ({"name": "name", "number": "number", "run_id": "name"}, "name"),
 }
 """The ledger: the columns of each table, each with the kind of its type, and its key."""
+
+
+def erased_people(erasures: Sequence[Erasure]) -> Erased:
+    """Give those who were erased, as tasks know them."""
+    if not erasures:
+        return Erased()
+    return Erased(erasures[0].digest, {one.digest: one.number for one in erasures[1:]})
+
+
+def _deed(decision: Decision) -> Deed:
+    subject = f"{decision.kind} {decision.object_key} ({decision.delivery_id})"
+    return Deed(decision.decision_id, decision.decided_at, decision.who, decision.action, subject, decision.why)
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from jobs.adapters.objects import ObjectVersion, Store, open_store
 from jobs.build import scan_settings
-from jobs.ledger import Warehouse
+from jobs.ledger import Warehouse, erased_people
 from jobs.plan import Plan, make_plan
 from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.scan_task import ScanSettings
@@ -28,7 +28,7 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse) -> Now:
     """List the drops and compare them with the ledger and the state, as a build would."""
     source = open_store(settings.source or "", settings.s3)
     state = open_store(settings.state_uri, settings.s3)
-    catalog, scan = Catalog(state), scan_settings(settings, policy)
+    catalog, scan = Catalog(state), scan_settings(settings, policy, erased_people(warehouse.erasures()))
     decisions = warehouse.decisions()
     repaired = repaired_drops(catalog, repairs_of(decisions), scan, state)
     tables: dict[str, list[ObjectVersion]] = {name: [] for name in settings.dimensions.tables}

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.audit import AuditEntry
 from jobs.ledger import Decision, Event, Generation, Publication, RunRecord
 from jobs.plan import Plan, PlannedDrop
 from jobs.report import DropReport, QualityReport, RunReport
@@ -318,6 +319,12 @@ def checks(found: Iterable[tuple[str, bool, str]]) -> Table:
     return table(
         "", ("", "what", "seen, or what to do"), [("ok" if ok else "FAIL", what, text) for what, ok, text in found]
     )
+
+
+def audit(entries: Sequence[AuditEntry]) -> RenderableType:
+    """Render the audit trail."""
+    rows = [(e.number, e.noted_at[:19], e.who, e.action, e.subject, e.why, e.hash[:12]) for e in entries]
+    return table("audit trail", ("", "when (UTC)", "who", "did", "to", "why", "hash"), rows, (0,))
 
 
 def error(what: str, where: str, hint: str) -> str:

@@ -129,6 +129,8 @@ class RunReport(_Part):
     unknown: dict[str, int] = {}
     """Lines whose customer, sales person or store has no dimension row."""
     warnings: tuple[str, ...] = ()
+    audit: str = ""
+    """Hash of the last entry of the audit trail when the run began."""
     held_back: str = ""
     """Why new marts were not published, although they differ from the live ones: somebody went back."""
     seconds: dict[str, float] = {}

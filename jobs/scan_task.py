@@ -22,9 +22,10 @@ from jobs.read import LEAF, MAX_HEADER, Block, HashingReader, LeafHasher, blocks
 from jobs.settings import S3
 from jobs.state import BUCKETS, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
 from marts.checks import Checked, check_rows
+from marts.erased import ERASED, Erased
 from marts.errors import DropRejected, ObjectChanged, ObjectUnreadable
 from marts.masking import mask_line
-from marts.measure import Keys, Measured, merge, settle, with_keys
+from marts.measure import Keys, Measured, merge, settle, with_keys, without_samples
 from marts.policy import Policy
 from marts.records import MAX_RECORD, BadRow, Header, Records, find_records, has_odd_line, read_columns, read_header
 from marts.rules import Suite
@@ -42,7 +43,7 @@ _LINE, _SHOWN = 10_000, 200
 _HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
 
 
-_NOTHING = Measured()
+_NOTHING, _NOBODY = Measured(), Erased()
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class ScanSettings:
     max_inflated_bytes: int
     run_id: str = ""
     """Written beside what is put into quarantine."""
+    erased: Erased = _NOBODY
+    """People of whom nothing is written."""
 
     def rules(self, kind: str) -> str:
         """Name the rules that rows of a kind are judged by."""
@@ -218,21 +221,52 @@ class Sink:
 
     def _take_records(self, records: Records) -> None:
         text, rows, wrong = read_columns(records, self._header, self._settings.delimiter)
-        checked = check_rows(self._kind, self._header, text, self._settings.policy, self._suite)
+        bad = [self._unnamed(row) for row in (*records.bad, *wrong)]
+        self._malformed += len(bad)
+        there, nobodys = self._erase(records, text, rows)
+        checked = self._check(text.filter(pa.array(there)) if nobodys else text)
         self._measured.append(checked.findings.measured)
-        self._take_keys(checked.findings.keys)
+        places = np.flatnonzero(there) if nobodys else None
+        self._take_keys([k if places is None else replace(k, rows=places[k.rows]) for k in checked.findings.keys])
         self._table_rows += text.num_rows
-        self._malformed += len(records.bad) + len(wrong)
-        bad = [*records.bad, *wrong, *bad_rows(records, rows, checked)]
+        bad += bad_rows(records, rows if places is None else rows[places], checked)
+        clean = checked.clean
+        if nobodys:
+            clean, bad = pa.concat_tables([clean, nobodys[0]]), [*bad, *nobodys[1]]
         if bad:
             self._write_bad(sorted(bad, key=lambda row: row.line))
-        if checked.clean.num_rows:
+        if clean.num_rows:
             if self._kind is SALES:
-                self._write_lines(checked.clean)
+                self._write_lines(clean)
             else:
-                self._write_dimension(checked.clean)
-        self._rows += checked.clean.num_rows + len(bad)
+                self._write_dimension(clean)
+        self._rows += clean.num_rows + len(bad)
         self._lines += records.line_count
+
+    def _check(self, text: pa.Table) -> Checked:
+        return check_rows(self._kind, self._header, text, self._settings.policy, self._suite)
+
+    def _erase(
+        self, records: Records, text: pa.Table, rows: np.ndarray
+    ) -> tuple[np.ndarray, tuple[pa.Table, list[BadRow]] | None]:
+        """Tell which rows are of people who were not erased; give the others as clean and bad rows of nobody."""
+        there = np.ones(text.num_rows, bool)
+        erased = self._settings.erased
+        numbers = erased.numbers_of(text["customer_id"]) if "customer_id" in self._header.known else None
+        if numbers is None:
+            return there, None
+        there = numbers == 0
+        checked = self._check(text.filter(pa.array(~there)))
+        self._measured.append(without_samples(checked.findings.measured))
+        clean = erased.without(self._kind, checked.clean, numbers[~there][checked.kept].tolist())
+        found = bad_rows(records, rows[~there], checked)
+        return there, (clean, [BadRow(bad.line, ERASED, tuple((rule, "") for rule, _ in bad.reasons)) for bad in found])
+
+    def _unnamed(self, row: BadRow) -> BadRow:
+        """Give a row that is no proper CSV, without its text if it names somebody who was erased."""
+        if not self._settings.erased.is_in(row.raw, self._settings.delimiter):
+            return row
+        return BadRow(row.line, ERASED, tuple((rule, "") for rule, _ in row.reasons))
 
     def _take_keys(self, found: Sequence[Keys]) -> None:
         """Keep the keys of a block, or write them if others must see them."""
@@ -365,4 +399,5 @@ def _words(rule: str, value: str) -> str:
 
 def scan_name(settings: ScanSettings, delivery: Delivery) -> str:
     """Name the scan of a delivery by the rules it is judged by."""
-    return name_of(delivery.id, settings.rules(delivery.kind))
+    without = [settings.erased.name] if settings.erased.numbers else []
+    return name_of(delivery.id, settings.rules(delivery.kind), *without)

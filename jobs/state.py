@@ -203,6 +203,10 @@ class Catalog:
         """Give what scans by any rules found."""
         return list(self._manifests.get(delivery, {}).values())
 
+    def everything(self) -> list[Manifest]:
+        """Give what all scans by any rules found."""
+        return [manifest for by_rules in self._manifests.values() for manifest in by_rules.values()]
+
     def forget_all(self) -> None:
         """Forget everything: all drops are scanned again."""
         self._manifests.clear()
@@ -241,7 +245,7 @@ class Catalog:
 
     def _compact(self) -> None:
         """Write everything as one object, and remove the others."""
-        whole = self._write([manifest for by_rules in self._manifests.values() for manifest in by_rules.values()])
+        whole = self._write(self.everything())
         for key in self._keys:
             if key != whole:
                 self._store.delete(key)

@@ -1,5 +1,6 @@
 """Which credentials are used, and whether the sealed file is the one that the target knows."""
 
+from jobs.audit import Deed
 from jobs.ledger import Seal, Warehouse
 from jobs.secret import Secret, open_vault
 from jobs.settings import CREDENTIALS, Settings, vault_of
@@ -40,10 +41,11 @@ def check_seal(settings: Settings, warehouse: Warehouse, now: str, remember: boo
         warehouse.remember_seal(ours)
 
 
-def trust(settings: Settings, warehouse: Warehouse, now: str) -> Seal:
+def trust(settings: Settings, warehouse: Warehouse, now: str, who: str, why: str) -> Seal:
     """Take the sealed file as it is for the right one."""
     seal = _seal(settings, now)
-    warehouse.remember_seal(seal)
+    subject = f"sealed file {seal.file_id}, revision {seal.revision}"
+    warehouse.remember_seal(seal, Deed(f"trust-{now}-{seal.file_id}", now, who, "trust", subject, why))
     return seal
 
 

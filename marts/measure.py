@@ -84,6 +84,12 @@ class Measured:
         return replace(found, rows=self.rows) if found.rows is None else found
 
 
+def without_samples(measured: Measured) -> Measured:
+    """Keep what was counted, and no value."""
+    bare = {name: replace(one, samples=(), low=None, high=None) for name, one in measured.rules.items()}
+    return replace(measured, rules=bare)
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a block."""

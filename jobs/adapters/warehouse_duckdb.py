@@ -17,7 +17,7 @@ import pyarrow as pa
 from jobs.ledger import SqlLedger
 from jobs.settings import duckdb_path
 from marts.errors import Defect, ServiceError, Stopped, TryLater, UsageError
-from marts.schema import MARTS, Mart, MartColumn
+from marts.schema import CUSTOMERS_MART, MARTS, Mart, MartColumn
 
 Result = TypeVar("Result")
 
@@ -175,15 +175,20 @@ class DuckDBWarehouse(SqlLedger):
             f"FROM {_table(mart, generation)} r, marts_live l WHERE l.mart = '{mart.name}'"
         )
 
+    def remove_customer(self, customer: int) -> int:
+        there = self._tables_of(CUSTOMERS_MART)
+        return sum(int(self.execute(f"DELETE FROM {name} WHERE customer_id = ?", [customer])[0][0]) for name in there)
+
+    def _tables_of(self, mart: Mart) -> list[str]:
+        query = "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, ?)"
+        return [str(name) for (name,) in self.execute(query, [_table(mart, "")])]
+
     def clean_up(self, run_id: str) -> None:
         """Drop the tables of old generations, and of runs that never published."""
         kept = self.kept_generations()
         for mart in MARTS.values():
             names = {_table(mart, number) for number in kept}
-            there = self.execute(
-                "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, ?)", [_table(mart, "")]
-            )
-            for (name,) in there:
+            for name in self._tables_of(mart):
                 if name not in names:
                     self.execute(f"DROP TABLE {name}")
 

@@ -56,7 +56,7 @@ def test_no_block_is_left_out() -> None:
         "export MARTS_S3",
         "marts secrets list",
     )
-    words = (*words, "ray job submit")
+    words = (*words, "marts erase", "ray job submit")
     assert sorted(map(block, words)) == sorted(BLOCKS)
 
 
@@ -100,6 +100,13 @@ def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_ser
     outside = {"MARTS_POLICY": "policy.toml", "HOME": str(tmp_path / "home"), **secret}
     report = json.loads(run(script, tmp_path, outside))
     assert (report["outcome"], report["totals"]["clean"]) == ("published", 13)
+
+
+def test_a_person_is_forgotten(tmp_path: Path) -> None:
+    shown = run(block("marts erase"), tmp_path)
+    assert "erased, as number 1" in shown
+    assert "still in drops" in shown
+    assert "1 entries, none was changed" in shown
 
 
 def test_credentials(tmp_path: Path) -> None:

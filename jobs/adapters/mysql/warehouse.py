@@ -21,7 +21,7 @@ from jobs.adapters.mysql.session import CHARSET, COLLATION, Session
 from jobs.ledger import SqlLedger
 from jobs.settings import MySQL
 from marts.errors import Busy, Defect, ServiceError
-from marts.schema import MARTS, Mart, MartColumn
+from marts.schema import CUSTOMERS_MART, MARTS, Mart, MartColumn
 
 Result = TypeVar("Result")
 
@@ -191,6 +191,18 @@ class MySQLWarehouse(SqlLedger):
     def count(self, mart: Mart, generation: int) -> int:
         ((rows,),) = self.execute(f"SELECT COUNT(*) FROM {_rows(mart)} WHERE generation = %s", [generation])
         return int(rows)
+
+    def remove_customer(self, customer: int) -> int:
+        def delete(cursor: Any) -> None:
+            cursor.execute(f"SELECT DISTINCT generation FROM {_rows(CUSTOMERS_MART)}")
+            for (generation,) in cursor.fetchall():
+                where = [generation, customer]
+                cursor.execute(f"DELETE FROM {_rows(CUSTOMERS_MART)} WHERE generation = %s AND customer_id = %s", where)
+                deleted.append(cursor.rowcount)
+
+        deleted: list[int] = []
+        self._session.with_cursor(delete)
+        return sum(deleted)
 
     def clean_up(self, run_id: str) -> None:
         """Delete in small batches. What a transaction of a frozen or killed build still holds is left for later."""

@@ -1,0 +1,65 @@
+"""The audit trail: what people decided, each entry bound to the one before by its hash."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+BEGIN = "0" * 64
+"""What the first entry is bound to."""
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What somebody did: who, when, what to, and why."""
+
+    entry_id: str
+    noted_at: str
+    """UTC, ISO 8601."""
+    who: str
+    action: str
+    """accept, repair, rollback, trust or erase."""
+    subject: str
+    why: str
+
+
+@dataclass(frozen=True)
+class AuditEntry(Deed):
+    """A deed in its place."""
+
+    number: int = 0
+    """From 1, without gaps."""
+    previous: str = ""
+    """Hash of the entry before."""
+    hash: str = ""
+    """SHA-256 of all other fields, as JSON with sorted keys."""
+
+
+def bound(deed: Deed, last: AuditEntry | None) -> AuditEntry:
+    """Put a deed behind the last entry."""
+    number, previous = (last.number + 1, last.hash) if last else (1, BEGIN)
+    entry = AuditEntry(**asdict(deed), number=number, previous=previous)
+    return replace(entry, hash=_hash(entry))
+
+
+def broken(entries: Sequence[AuditEntry], heads: Sequence[str] = ()) -> str:
+    """Say where a trail, oldest first, was tampered with; nothing if it was not.
+
+    ``heads`` are hashes that somebody has noted of the last entry at some time: they must still be there. Without one,
+    entries that were cut off at the end cannot be missed.
+    """
+    previous = BEGIN
+    for number, entry in enumerate(entries, 1):
+        if entry.number != number:
+            return f"entry {number} is missing"
+        if entry.previous != previous or entry.hash != _hash(entry):
+            return f"entry {number} was changed, or the one before it"
+        previous = entry.hash
+    known = {BEGIN, *(entry.hash for entry in entries)}
+    lost = [head for head in heads if head not in known]
+    return f"entries after number {len(entries)} were cut off: {lost[0][:12]}… was seen" if lost else ""
+
+
+def _hash(entry: AuditEntry) -> str:
+    fields = {name: value for name, value in asdict(entry).items() if name != "hash"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

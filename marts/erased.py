@@ -1,0 +1,83 @@
+"""People who were erased: how a task knows them again without knowing who they are, and what it writes instead."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marts.schema import CUSTOMERS, SALES, Kind
+
+ERASED = "(erased)"
+_EXTRA = "additional_columns"
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Salted digests of the ids of erased customers; each has a number, and minus that number stands for the id."""
+
+    salt: str = ""
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+    def digest(self, customer: int) -> str:
+        """Name a customer without telling the id: BLAKE2b with the salt as its key."""
+        return self._named(str(customer))
+
+    @property
+    def name(self) -> str:
+        """Name the people that are left out, together."""
+        return self._named(" ".join(sorted(self.numbers))) if self.numbers else ""
+
+    def number_of(self, written: str) -> int:
+        """Give the number of the person whose id is written so; 0 if they are not erased."""
+        text = written.strip()
+        return self.numbers.get(self.digest(int(text)), 0) if text.isascii() and text.isdigit() else 0
+
+    def numbers_of(self, written: pa.ChunkedArray) -> np.ndarray | None:
+        """Give the number of each row's person; None if nobody is erased, as in nearly every block."""
+        if not self.numbers:
+            return None
+        encoded = written.combine_chunks().dictionary_encode()
+        numbers = np.array([self.number_of(text or "") for text in encoded.dictionary.to_pylist()] or [0], np.int64)
+        if not numbers.any():
+            return None
+        places = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        return np.where(encoded.indices.is_valid().to_numpy(zero_copy_only=False), numbers[places], 0)
+
+    def is_in(self, raw: str, delimiter: str) -> bool:
+        """Tell whether a raw line names an erased person in any of its fields."""
+        return bool(self.numbers) and any(self.number_of(part.strip().strip('"')) for part in raw.split(delimiter))
+
+    def without(self, kind: Kind, rows: pa.Table, numbers: Sequence[int]) -> pa.Table:
+        """Write clean rows of erased people as those of nobody.
+
+        What distinguishes one line from another stays, so that repeated lines are still found: as a digest.
+        """
+        nobody = pa.array([-number for number in numbers], pa.int64())
+        rows = rows.set_column(rows.schema.get_field_index("customer_id"), "customer_id", nobody)
+        if kind is CUSTOMERS:
+            for column in kind.columns:
+                if column.name != "customer_id":
+                    place = rows.schema.get_field_index(column.name)
+                    blank = [None if column.nullable else ERASED] * rows.num_rows
+                    rows = rows.set_column(place, column.name, pa.array(blank, rows.schema.field(place).type))
+        if kind is SALES:
+            said = [self._hidden(text) for text in rows[_EXTRA].to_pylist()]
+            rows = rows.set_column(rows.schema.get_field_index(_EXTRA), _EXTRA, pa.array(said, pa.string()))
+        return rows
+
+    def _hidden(self, text: str | None) -> str | None:
+        if text is None:
+            return None
+        return json.dumps({"erased": self._named(text)})
+
+    def _named(self, text: str) -> str:
+        return hashlib.blake2b(text.encode(), digest_size=16, key=bytes.fromhex(self.salt)).hexdigest()
+
+
+def people(rows: pa.Table) -> pa.Table:
+    """Leave out the rows of erased people."""
+    return rows.filter(pc.greater(rows["customer_id"], 0))

@@ -1,0 +1,241 @@
+"""A person who is erased is nowhere any more, and stays out; the audit trail says that it was done, not to whom."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from kit import CUSTOMERS, SALES, Place, line, marts, sales
+from servers import MariaDB
+
+from jobs.audit import AuditEntry, Deed, bound, broken
+
+WHO = 424242
+TRACES = ("Zoëcanary", "Canaryson", "Canary Lane", "+49 1234567", "canary@example.org", str(WHO))
+"""What tells who the person is."""
+PERSON = f'{WHO},Zoëcanary,Canaryson,"9, Canary Lane",99999,+49 1234567,2023-01-01\n'
+
+
+def theirs(transaction: str, **more: Any) -> str:
+    return line(transaction, customer=WHO, **more) + ",canary@example.org"
+
+
+@pytest.fixture
+def fed(place: Place) -> Place:
+    """Two publications with a person in sales, customers, quarantine and reports."""
+    return publish(place)
+
+
+@pytest.fixture(params=["DuckDB", "MariaDB"])
+def everywhere(request: pytest.FixtureRequest, place: Place) -> Place:
+    """The same in both kinds of target, with pages."""
+    place.judge = True
+    if request.param == "MariaDB":
+        database: MariaDB = request.getfixturevalue("mariadb")
+        place.target = database.make_database(f"erase_{abs(hash(request.node.name)) % 10**9}")
+    return publish(place)
+
+
+def publish(place: Place) -> Place:
+    place.policy = place.policy.model_copy(update={"max_bad_ratio": 1.0, "max_unknown_ratio": 1.0})
+    place.put_dimensions()
+    place.put("customers/c.csv", CUSTOMERS + PERSON)
+    header = f"{SALES},mail"
+    rows = [line(f"T{n}", customer=n % 3 + 1) + "," for n in range(6)]
+    rows += [
+        theirs("A"),
+        theirs("B", day="2024-02-11", price="7.50", quantity=2),
+        theirs("B", day="2024-02-11", price="7.50", quantity=2),
+    ]
+    rows += [theirs("C").replace("2024-01-10", "2024/01/10"), theirs("D") + ",one too many", f'"{theirs("E")}']
+    place.put("sales/a.csv", sales(*rows, header=header))
+    place.build()
+    place.put("sales/b.csv", sales(theirs("F", price="3.00"), line("T9") + ",", header=header))
+    place.build()
+    return place
+
+
+def where(place: Place) -> list[str]:
+    target = place.target or f"duckdb://{place.folder}/marts.duckdb"
+    (place.folder / "policy.toml").write_text("max_bad_ratio = 1.0\nmax_unknown_ratio = 1.0\n")
+    places = ["--source", str(place.source), "--target", target, "--state", str(place.folder / "state")]
+    return [*places, "--policy", str(place.folder / "policy.toml")]
+
+
+def erase(place: Place, customer: int = WHO) -> str:
+    return marts("erase", "customer", str(customer), "--why", "request 17", "--yes", *where(place)).output
+
+
+def everything(place: Place) -> Iterator[tuple[str, str]]:
+    """Read all that we keep, as text: Parquet by its values."""
+    for path in sorted((place.folder / "state").rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            parquet = path.suffix == ".parquet"
+            text = (
+                json.dumps(pq.read_table(io.BytesIO(data)).to_pylist(), default=str, ensure_ascii=False)
+                if parquet
+                else ""
+            )
+            yield str(path), text or data.decode("utf-8", "replace")
+    warehouse = place.warehouse()
+    try:
+        if place.target:
+            tables = [name for (name,) in warehouse.execute("SHOW TABLES")]
+        else:
+            tables = [name for (name,) in warehouse.execute("SELECT table_name FROM duckdb_tables()")]
+        for table in tables:
+            yield table, repr(warehouse.execute(f"SELECT * FROM {table}"))
+    finally:
+        warehouse.close()
+
+
+def traces(place: Place) -> list[str]:
+    return [f"{trace} in {name}" for name, text in everything(place) for trace in TRACES if trace in text]
+
+
+def test_the_person_is_everywhere_before(fed: Place) -> None:
+    """The search finds what it looks for."""
+    found = traces(fed)
+    assert {trace for trace in TRACES if any(hit.startswith(trace) for hit in found)} == set(TRACES)
+    kinds = {"lines/", "dimensions/", "quarantine/", "facts/", "marts/customers/"}
+    assert {kind for kind in kinds if any(kind in hit for hit in found)} == kinds
+
+
+def test_an_erased_person_is_nowhere_and_stays_out(everywhere: Place, figure: Callable[[str], None]) -> None:
+    fed = everywhere
+    before = fed.marts()
+    said = erase(fed)
+    assert "erased, as number 1" in said
+    assert "sales/a.csv, sales/b.csv" in said
+    assert traces(fed) == []
+    assert fed.mart("customers") == [row for row in before["customers"] if row[0] != WHO]
+    looked = 0
+    for options in ({}, {"rebuild": True}, {"rescan": True}):
+        report = fed.build(**options)
+        assert report.error is None
+        assert report.totals.rows_read == report.totals.clean + report.totals.quarantined + report.totals.duplicates
+        assert (report.totals.rows_read, report.totals.quarantined, report.totals.duplicates) == (14, 3, 1)
+        assert traces(fed) == []
+        assert fed.mart("customers") == [row for row in before["customers"] if row[0] != WHO]
+        assert fed.mart("sales_team") == before["sales_team"], "what people earned does not change"
+        looked += len(list(everything(fed)))
+    figure(f"{len(TRACES)} traces of a person searched in {looked} files and tables after four builds: 0 found")
+
+
+def test_no_kept_generation_holds_the_person(fed: Place) -> None:
+    erase(fed)
+    marts("rollback", "--target", where(fed)[3])
+    assert traces(fed) == []
+    assert WHO not in {row[0] for row in fed.mart("customers")}
+
+
+def test_a_person_who_is_delivered_again_stays_out(fed: Place) -> None:
+    erase(fed)
+    fed.put("customers/c2.csv", CUSTOMERS + PERSON)
+    fed.put("sales/c.csv", sales(theirs("G")[: -len(",canary@example.org")], line("T10")))
+    report = fed.build()
+    assert report.totals.clean == 12
+    assert traces(fed) == []
+
+
+def test_a_repaired_row_of_the_person_goes_back_to_quarantine(fed: Place) -> None:
+    repaired = fed.folder / "repaired.csv"
+    marts("quarantine", "export", "a.csv", "--to", str(repaired), *where(fed))
+    repaired.write_text(repaired.read_text().replace("C,424242,121,tea,2024/01/10", "C,424242,121,tea,2024-01-10"))
+    marts("quarantine", "replay", "a.csv", str(repaired), *where(fed), code=None)
+    assert fed.build().totals.quarantined == 2
+    erase(fed)
+    assert traces(fed) == []
+    assert fed.build().totals.quarantined == 3
+    assert traces(fed) == []
+
+
+def test_two_people_are_two_numbers_and_one_that_was_interrupted_goes_on(fed: Place) -> None:
+    erase(fed)
+    assert "as number 2" in erase(fed, 1)
+    assert "as number 1: 0 rows" in erase(fed)
+    assert len(json.loads(marts("audit", "list", "--json", "--target", where(fed)[3]).output)) == 2
+    assert fed.build().error is None
+    assert {row[0] for row in fed.mart("customers")} == {2, 3}
+
+
+def test_a_person_of_whom_nothing_is_known_is_kept_out_of_what_comes(fed: Place) -> None:
+    assert "0 rows of the marts" in erase(fed, 777)
+    fed.put("sales/c.csv", sales(line("T10", customer=777)))
+    fed.build()
+    assert 777 not in {row[0] for row in fed.mart("customers")}
+
+
+def test_somebody_must_say_yes(fed: Place) -> None:
+    assert "Aborted" in marts("erase", "customer", str(WHO), "--why", "x", *where(fed), code=1).output
+    assert traces(fed)
+
+
+# The audit trail
+
+
+def test_the_trail_says_what_was_done_and_not_to_whom(fed: Place) -> None:
+    erase(fed)
+    marts("rollback", "--why", "try", "--target", where(fed)[3])
+    shown = marts("audit", "list", "--json", "--target", where(fed)[3]).output
+    entries = json.loads(shown)
+    assert [(one["number"], one["action"]) for one in entries] == [(1, "erase"), (2, "rollback")]
+    assert str(WHO) not in shown
+    assert entries[0]["why"] == "request 17"
+    assert "2 entries, none was changed" in marts("audit", "verify", "--target", where(fed)[3]).output
+
+
+def test_an_entry_that_is_edited_or_cut_off_in_the_database_is_found(fed: Place) -> None:
+    erase(fed)
+    marts("rollback", "--why", "try", "--target", where(fed)[3])
+    fed.build()
+    target = where(fed)[3]
+    warehouse = fed.warehouse()
+    try:
+        warehouse.execute("UPDATE marts_audit SET why = 'trx' WHERE number = 2")
+    finally:
+        warehouse.close()
+    assert "entry 2 was changed" in str(marts("audit", "verify", "--target", target, code=65).exception)
+    warehouse = fed.warehouse()
+    try:
+        warehouse.execute("DELETE FROM marts_audit WHERE number = 2")
+    finally:
+        warehouse.close()
+    assert "were cut off" in str(marts("audit", "verify", "--target", target, code=65).exception)
+
+
+def _trail() -> list[AuditEntry]:
+    entries: list[AuditEntry] = []
+    for number in range(4):
+        deed = Deed(
+            f"id-{number}", f"2026-01-0{number + 1}T00:00:00", "ann", "accept", f"sales/a{number}.csv", "checked"
+        )
+        entries.append(bound(deed, entries[-1] if entries else None))
+    return entries
+
+
+def test_any_one_byte_edit_of_the_trail_is_found(figure: Callable[[str], None]) -> None:
+    entries = _trail()
+    assert broken(entries, [entries[-1].hash, entries[1].hash]) == ""
+    tried = 0
+    for place, entry in enumerate(entries):
+        for name, value in asdict(entry).items():
+            changes = (
+                [value + 1, 0]
+                if isinstance(value, int)
+                else [value[:at] + chr(ord(value[at]) ^ 1) + value[at + 1 :] for at in range(len(value))]
+            )
+            for changed in changes:
+                edited = [*entries[:place], replace(entry, **{name: changed}), *entries[place + 1 :]]
+                assert broken(edited), (place, name, changed)
+                tried += 1
+    for place in range(len(entries)):
+        assert broken([*entries[:place], *entries[place + 1 :]], [entries[-1].hash])
+        assert broken(entries[:place], [entries[-1].hash])
+        tried += 2
+    assert broken([entries[1], entries[0], *entries[2:]])
+    figure(f"{tried:,} edits of the audit trail tried, all found")
