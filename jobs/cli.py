@@ -538,9 +538,10 @@ def erase_customer(
         at = _stamp()
         made, number = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
         traces = erasing.find_traces(now, customer)
-        rows = warehouse.erase(made, customer, erasing.deed(number, at, who or getpass.getuser(), why))
-        texts = erasing.clean_ledger(warehouse, customer)
+        # The ledger last: an erasure that is killed before has not happened, and is made again as a whole.
+        texts = erasing.clean_ledger(now, warehouse, customer)
         files = erasing.remove(now, traces, open_store(settings.docs_uri, settings.s3), customer)
+        rows = warehouse.erase(made, customer, erasing.deed(number, at, who or getpass.getuser(), why))
     typer.echo(f"erased, as number {number}: {rows} rows of the marts, {files} files of the state, {texts} reports")
     if traces.drops:
         said = f"still in drops, which are yours to correct or remove: {erasing.drops_text(traces.drops)}"

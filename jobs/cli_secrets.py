@@ -168,7 +168,7 @@ def trust(
     settings = _settings(file, key, config, target)
     settings.require("target")
     with closing(_warehouse(settings, read_only=False)) as warehouse:
-        seal = trusted.trust(settings, warehouse, _now(), getpass.getuser(), why)
+        seal = trusted.trust(settings, warehouse, _now("microseconds"), getpass.getuser(), why)
     typer.echo(f"the target trusts {vault_of(settings).file} ({seal.file_id}) from revision {seal.revision} on")
 
 
@@ -303,5 +303,5 @@ def _user() -> str:
     return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in getpass.getuser()).strip("-")
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _now(timespec: str = "seconds") -> str:
+    return datetime.now(UTC).isoformat(timespec=timespec)

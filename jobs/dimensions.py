@@ -9,7 +9,7 @@ import pyarrow.csv as pacsv
 
 from jobs.adapters.objects import ObjectVersion, Store
 from jobs.scan_task import TABLES
-from jobs.settings import Settings, masked, reach, vault_of
+from jobs.settings import TARGET_PASSWORD, Settings, masked, reach, vault_of
 from marts.erased import Erased
 from marts.errors import DataError, UsageError
 from marts.schema import KINDS, Kind
@@ -31,7 +31,10 @@ def _snapshot(kind: Kind, address: str, settings: Settings, state: Store, erased
     if database.count("/") < 3 or not table:
         hint = "write mysql://user@host:port/database/table"
         raise UsageError(f"{masked(address)!r} names no table", f"dimensions.{kind.name}", hint)
-    warehouse = MySQLWarehouse(*reach(database, settings.mysql, vault_of(settings)))
+    mysql = settings.mysql
+    if mysql.password and mysql.password.place == f"env:{TARGET_PASSWORD}" and database != settings.target:
+        mysql = mysql.model_copy(update={"password": None})  # that one is for the target
+    warehouse = MySQLWarehouse(*reach(database, mysql, vault_of(settings)))
     try:
         rows = warehouse.read_table(table, [column.name for column in kind.columns])
     finally:

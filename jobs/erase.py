@@ -6,10 +6,11 @@ The next build makes again what was removed, from drops in which the person may 
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -19,7 +20,8 @@ from jobs.ledger import Erasure, Warehouse, erased_people
 from jobs.now import Now
 from jobs.scan_task import TABLES
 from jobs.state import Manifest, read_parquet
-from marts.erased import ERASED
+from marts.erased import ERASED, id_of, written_id
+from marts.errors import StateDamaged
 
 _THREADS = 16
 _ROWS = ("lines", "dimensions/customers", "facts", "marts/customers")
@@ -57,55 +59,94 @@ def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tupl
 
 def find_traces(now: Now, customer: int) -> Traces:
     """Look for a customer in all files of the state, those that a killed build has left included."""
-    state, mentions = now.state, mention(customer)
+    state, headers = now.state, _headers(now)
     with ThreadPoolExecutor(_THREADS) as pool:
         listed = list(pool.map(state.versions, (*_ROWS, *_QUARANTINE, *_MADE_AGAIN)))
         keys = [version.key for versions in listed for version in versions]
         tables = [key for key in keys if key.endswith(".parquet") and not key.endswith(_OTHERS)]
-        theirs = [
-            key for key, yes in zip(tables, pool.map(partial(_holds, state, customer), tables), strict=True) if yes
-        ]
+        held = pool.map(partial(_holds, now, headers, customer), tables)
+        theirs = [key for key, yes in zip(tables, held, strict=True) if yes]
     files = {*theirs, *(key for key in keys if key.startswith(_MADE_AGAIN))}
     files |= {f"{key.rpartition('/')[0]}/done.json" for key in theirs if key.startswith("marts/")}
-    found = [
-        m for m in now.catalog.everything() if files & set(m.paths) or mentions(m.model_dump_json(include={"reasons"}))
-    ]
+    found = [m for m in now.catalog.everything() if files & set(m.paths) or _shows(now, m, customer)]
     drops = {manifest.delivery.key for manifest in found if not manifest.delivery.key.startswith(TABLES)}
     return Traces(tuple(sorted(files)), tuple(found), tuple(sorted(drops)))
 
 
-def _holds(state: Store, customer: int, path: str) -> bool:
-    """Tell whether a customer is in a file of the state."""
-    if path.startswith(_QUARANTINE):
-        return any(map(mention(customer), read_parquet(state, path, ["raw"])["raw"].to_pylist()))
-    return bool(pc.any(pc.equal(read_parquet(state, path, ["customer_id"])["customer_id"], customer)).as_py())
+def _headers(now: Now) -> dict[str, tuple[str, ...]]:
+    """Give the columns of each drop that was read."""
+    return {manifest.delivery.key: manifest.measured.columns for manifest in now.catalog.everything()}
+
+
+def _holds(now: Now, headers: Mapping[str, Sequence[str]], customer: int, path: str) -> bool:
+    """Tell whether a customer is in a file of the state; of one that is damaged nobody can tell that they are not."""
+    quarantined = path.startswith(_QUARANTINE)
+    try:
+        rows = read_parquet(now.state, path, ["drop", "raw"] if quarantined else ["customer_id"])
+    except StateDamaged:
+        return True
+    if quarantined:
+        return any(_names(now, headers, customer, row["drop"], row["raw"]) for row in rows.to_pylist())
+    return bool(pc.any(pc.equal(rows["customer_id"], customer)).as_py())
+
+
+def _names(now: Now, headers: Mapping[str, Sequence[str]], customer: int, drop: str, raw: str) -> bool:
+    """Tell whether a line of a drop is of the customer."""
+    return id_of(written_id(raw, headers.get(drop, ()), now.settings.delimiter)) == customer
+
+
+def _shows(now: Now, manifest: Manifest, customer: int) -> bool:
+    """Tell whether an example in a manifest is of the customer."""
+    columns, delimiter = manifest.measured.columns, now.settings.delimiter
+    return any(id_of(written_id(reason.raw, columns, delimiter)) == customer for reason in manifest.reasons)
 
 
 def remove(now: Now, traces: Traces, docs: Store, customer: int) -> int:
-    """Remove the files, and the pages that show a line of the person. Gives how many."""
+    """Remove the files, and the pages with an example of the person. Gives how many."""
     forgotten = {(manifest.delivery.id, manifest.rules) for manifest in traces.manifests}
     now.catalog.keep(m for m in now.catalog.everything() if (m.delivery.id, m.rules) not in forgotten)
-    mentions = mention(customer)
-    pages = [v.key for v in docs.versions("runs") if mentions(docs.get(v.key).decode("utf-8", "replace"))]
+    results = [version.key for version in docs.versions("runs") if version.key.endswith(".json")]
+    pages = [key for key in results if _is_on(docs.get(key), customer)]
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(now.state.delete, traces.files))
-        list(pool.map(docs.delete, pages))
-    return len(traces.files) + len(pages)
+        list(pool.map(docs.delete, [*pages, *(key.removesuffix("json") + "html" for key in pages)]))
+    docs.delete("index.html")  # it tells how runs failed; the next build writes it
+    return len(traces.files) + 2 * len(pages)
 
 
-def clean_ledger(warehouse: Warehouse, customer: int) -> int:
-    """Take examples of the person's lines out of reports, and their repaired lines out of decisions."""
+def _is_on(page: bytes, customer: int) -> bool:
+    """Tell whether a page has an example with the customer's id."""
     mentions = mention(customer)
+    for result in json.loads(page).get("results", []):
+        if "customer_id" in json.dumps(result.get("expectation_config", {}).get("kwargs", {})):
+            shown = [value for name, value in result.get("result", {}).items() if isinstance(value, list | dict)]
+            if any(mentions(json.dumps(value)) for value in shown):
+                return True
+    return False
+
+
+def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
+    """Take examples of the person's lines out of reports, and their repaired lines out of decisions. Gives how many."""
+    headers, mentions = _headers(now), mention(customer)
 
     def report(text: str) -> str:
-        return json.dumps(_without(json.loads(text), mentions)) if mentions(text) else text
+        told: dict[str, Any] = json.loads(text)
+        for drop in told.get("drops", []):
+            for reason in drop.get("reasons", []):
+                if _names(now, headers, customer, drop.get("key", ""), reason.get("raw", "")):
+                    reason.update(raw=ERASED, example="")
+        cleaned = _without(told, mentions)
+        return text if cleaned == json.loads(text) else json.dumps(cleaned)
 
-    def detail(text: str) -> str:
-        lines = json.loads(text) if mentions(text) else {}
-        left = {line: raw for line, raw in lines.items() if not mentions(raw)}
-        return json.dumps(left, ensure_ascii=False) if len(left) < len(lines) else text
-
-    return warehouse.rewrite("marts_runs", "report", report) + warehouse.rewrite("marts_decisions", "detail", detail)
+    changed = 0
+    for decision in warehouse.decisions():
+        lines = json.loads(decision.detail or "{}")
+        left = {n: raw for n, raw in lines.items() if not _names(now, headers, customer, decision.object_key, raw)}
+        if len(left) < len(lines):
+            warehouse.decide(replace(decision, detail=json.dumps(left, ensure_ascii=False)))
+            changed += 1
+    changed += warehouse.rewrite("marts_runs", "report", report)
+    return changed + warehouse.rewrite("marts_runs", "error", lambda text: str(_without(text, mentions)))
 
 
 def deed(number: int, at: str, who: str, why: str) -> Deed:
@@ -115,18 +156,18 @@ def deed(number: int, at: str, who: str, why: str) -> Deed:
 
 def mention(customer: int) -> Callable[[str], bool]:
     """Tell whether a text has the number of a customer, as a number of its own."""
-    found = re.compile(rf"(?<![0-9.]){customer}(?![0-9.])")
+    found = re.compile(rf"(?<![0-9.])0*{customer}(?![0-9]|\.[0-9])")
     return lambda text: bool(found.search(text))
 
 
-def _without(value: object, mentions: Callable[[str], bool], key: str = "") -> object:
-    """Copy a report without the examples that mention somebody."""
+def _without(value: object, mentions: Callable[[str], bool]) -> object:
+    """Copy a report without sentences that name the customer: those with the name of the column, and the number."""
     if isinstance(value, dict):
-        return {name: _without(inner, mentions, name) for name, inner in value.items()}
+        return {name: _without(inner, mentions) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_without(inner, mentions, key) for inner in value]
-    shown = isinstance(value, str) and key in ("raw", "example", "what", "reason", "observed", "warnings")
-    return ERASED if shown and mentions(str(value)) else value
+        return [_without(inner, mentions) for inner in value]
+    named = isinstance(value, str) and "customer_id" in value and mentions(value)
+    return "customer_id …: (erased)" if named else value
 
 
 def drops_text(keys: Iterable[str]) -> str:

@@ -250,7 +250,7 @@ class Warehouse(Protocol):
         """Give the sealed files of credentials that were used with this target."""
 
     def remember_seal(self, seal: Seal, deed: Deed | None = None) -> None:
-        """Remember a sealed file as the right one; because of a deed, if somebody says so."""
+        """Remember the revision of a sealed file; with a deed, as the only right one."""
 
     def audit(self) -> list[AuditEntry]:
         """Give the audit trail, oldest first."""
@@ -396,9 +396,10 @@ class SqlLedger:
         self.create_ledger()
 
         def work() -> None:
-            self._upsert("marts_seals", [seal])
-            if deed:
+            if deed:  # whoever trusts one file trusts no other any more
+                self.execute("DELETE FROM marts_seals")
                 self._note(deed)
+            self._upsert("marts_seals", [seal])
 
         self.atomically(work)
 

@@ -70,7 +70,7 @@ def export(now: Now, drop: PlannedDrop) -> str:
     names = manifest.measured.columns
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow([LINE, REASONS, RAW, *names])
+    writer.writerow([LINE, REASONS, RAW, *map(for_spreadsheet, names)])
     for row in rows_of(now, drop):
         fields = _fields(row.raw, delimiter)
         # A row of the wrong width has nothing in its columns: which field is which, only people can tell.
@@ -93,6 +93,10 @@ def replay(now: Now, drop: PlannedDrop, repaired: bytes | None) -> tuple[Replay,
     else:
         there = {row.line for row in rows_in_quarantine(now.state, manifest, repaired_too=True)}
         texts, kept_out = _read_repaired(now, manifest, repaired, there), {}
+    erased, names = now.settings.erased, manifest.measured.columns
+    gone = [line for line, text in texts.items() if erased.is_in(text, names, now.settings.delimiter)]
+    kept_out |= {line: ["is of a person who was erased"] for line in gone}
+    texts = {line: text for line, text in texts.items() if line not in kept_out}
     clean, wrong = judge_lines(now.settings, unrepaired, texts, now.state)
     return Replay(tuple(clean), dict(sorted((wrong | kept_out).items()))), {line: texts[line] for line in clean}
 
@@ -157,7 +161,7 @@ def _read_repaired(now: Now, manifest: Manifest, data: bytes, quarantined: set[i
         raise DataError(f"is not valid CSV: {error}", "repaired file") from error
     finally:
         csv.field_size_limit(before)
-    names = [name.strip().lower() for name in rows[0]] if rows else []
+    names = [from_spreadsheet(name).strip().lower() for name in rows[0]] if rows else []
     header = header_of(manifest, delimiter)
     missing = [name for name in (LINE, *header.names) if name not in names]
     if missing:

@@ -211,7 +211,7 @@ class Sink:
         if block.oversized:
             rule = (f"longer than {MAX_RECORD:,} bytes", "")
             shown = block.text[:1000].decode("utf-8", "backslashreplace")
-            self._write_bad([BadRow(0, f"{shown}… ({block.oversized:,} bytes)", (rule,))])
+            self._write_bad([self._unnamed(BadRow(0, f"{shown}… ({block.oversized:,} bytes)", (rule,)))])
             self._rows += 1
             self._lines += 1
             self._malformed += 1
@@ -264,7 +264,7 @@ class Sink:
 
     def _unnamed(self, row: BadRow) -> BadRow:
         """Give a row that is no proper CSV, without its text if it names somebody who was erased."""
-        if not self._settings.erased.is_in(row.raw, self._settings.delimiter):
+        if not self._settings.erased.is_in(row.raw, self._header.names, self._settings.delimiter):
             return row
         return BadRow(row.line, ERASED, tuple((rule, "") for rule, _ in row.reasons))
 

@@ -1,6 +1,7 @@
 """Take credentials out of whatever is written: log lines, errors, tracebacks, reports."""
 
 import base64
+import contextlib
 import json
 import logging
 import re
@@ -44,7 +45,8 @@ def scrub_logs() -> None:
 
     def factory(*arguments: Any, **more: Any) -> logging.LogRecord:
         record = made(*arguments, **more)
-        record.msg, record.args = visible(scrub(record.getMessage()), keep="\n\t"), ()
+        with contextlib.suppress(TypeError, ValueError):  # of a wrong call: logging itself says so
+            record.msg, record.args = visible(scrub(record.getMessage()), keep="\n\t"), ()
         if record.exc_info and record.exc_info[0]:
             text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
             record.exc_text = visible(scrub(text), keep="\n\t")
@@ -64,15 +66,6 @@ def _spellings(value: str) -> set[str]:
     """Give the ways in which libraries write a value."""
     encoded = base64.b64encode(value.encode()).decode()
     lines = {line.strip() for line in value.splitlines()}
-    return {
-        value,
-        quote(value, safe=""),
-        quote(value),
-        quote_plus(value),
-        json.dumps(value)[1:-1],
-        repr(value)[1:-1],
-    } | {
-        encoded,
-        encoded.rstrip("="),
-        *lines,
-    }
+    quoted = {quote(value, safe=""), quote(value), quote_plus(value)}
+    written = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
+    return {value, encoded, encoded.rstrip("=")} | lines | quoted | written

@@ -51,6 +51,7 @@ _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _SCRYPT = {"n": 1 << 17, "r": 8, "p": 1}
 """128 MiB and about 0.4 s: what OWASP asks for."""
 _SHORTEST = 64
+_SHORTEST_PASSPHRASE = 8
 _PUBLIC = "x25519:"
 _HINT = "restore it from where it was saved last; if nobody else changed it, the disk did"
 
@@ -134,13 +135,18 @@ def public_from_text(text: str) -> X25519PublicKey:
     """Read a public key. Raises UsageError if it is none."""
     hint = "`marts secrets keygen` prints it: x25519: and 44 characters"
     try:
-        return X25519PublicKey.from_public_bytes(_bytes(text.strip().removeprefix(_PUBLIC)))
+        key = X25519PublicKey.from_public_bytes(_bytes(text.strip().removeprefix(_PUBLIC)))
+        _SUITE.encrypt(b"", key)  # not all numbers are points to which one can seal
+        return key
     except ValueError as error:
         raise UsageError("is not a public key", text[:60], hint) from error
 
 
 def passphrase_recipient(name: str, passphrase: str) -> Recipient:
     """Make a key that a passphrase opens."""
+    if len(passphrase) < _SHORTEST_PASSPHRASE:
+        what = f"the passphrase is shorter than {_SHORTEST_PASSPHRASE} characters"
+        raise UsageError(what, name, "several words are better than one")
     key, salt = make_key(), os.urandom(16)
     public = key.public_key()
     sealed = _encrypt(_stretched(passphrase, salt), key.private_bytes_raw(), _raw(public))
@@ -184,7 +190,12 @@ def seal(contents: Contents, saved_at: str) -> bytes:
     hidden = {**{name: value.encode() for name, value in contents.values.items()}, _LINEAGE: contents.lineage}
     values = {name: _text(_encrypt(fields, _padded(value), _bound(header, name))) for name, value in hidden.items()}
     body = {**header, "keys": keys, "values": values}
-    return _canonical({**body, "seal": _text(_mac(data_key, body))})
+    data = _canonical({**body, "seal": _text(_mac(data_key, body))})
+    if len(data) > MAX_BYTES:
+        raise UsageError(
+            f"it would have more than {MAX_BYTES:,} bytes", "secrets", "it is for credentials, not for files"
+        )
+    return data
 
 
 def look(data: bytes, where: str) -> Envelope:

@@ -7,10 +7,10 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobs import sealed
@@ -55,6 +55,12 @@ class MySQL(_Part):
     load_data: bool = Field(True, description="use LOAD DATA LOCAL where the server allows it")
     loaders: int = Field(2, ge=1, le=16, description="connections that load at the same time")
 
+    @model_validator(mode="after")
+    def _verified(self) -> Self:
+        if (self.ssl_cert or self.ssl_key) and not self.ssl_ca:
+            raise ValueError("ssl_cert needs ssl_ca, or anybody could be the server")
+        return self
+
 
 class Secrets(_Part):
     """The sealed file of credentials (docs/security.md)."""
@@ -94,10 +100,10 @@ class Limits(_Part):
 class Dimensions(_Part):
     """Where each dimension is: "drops", or a table as mysql://user@host:port/database/table."""
 
-    customers: str = "drops"
-    stores: str = "drops"
-    sales_team: str = "drops"
-    products: str = "drops"
+    customers: str = Field("drops", repr=False)
+    stores: str = Field("drops", repr=False)
+    sales_team: str = Field("drops", repr=False)
+    products: str = Field("drops", repr=False)
 
     @property
     def tables(self) -> dict[str, str]:
@@ -230,7 +236,7 @@ def load(config: str | None, flags: Mapping[str, Any], places: bool = True) -> S
         raise UsageError(*explain(error, Settings), "settings" if elsewhere else where) from error
     finally:
         _TomlValues.values = {}
-    return _with_places(settings) if places else settings
+    return _with_places(settings, values) if places else settings
 
 
 def load_policy(settings: Settings) -> Policy:
@@ -266,6 +272,8 @@ def _check_environment() -> None:
 
 CREDENTIALS = (("s3", "access_key"), ("s3", "secret_key"), ("s3", "session_token"), ("mysql", "password"))
 """Settings that are credentials. A sealed file gives them by these names: ``s3.secret_key``."""
+TARGET_PASSWORD = "MARTWRIGHT_TARGET_PASSWORD"  # noqa: S105 - the name of a variable
+"""Where a password that stands in the target's address is kept: it is for that database only."""
 _PLATFORM = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -278,7 +286,8 @@ def vault_of(settings: Settings) -> Vault:
     """Give the sealed file of the settings; every worker finds it by the same path."""
     secrets = settings.secrets
     passphrase = secrets.passphrase and Secret(f"env:{PREFIX}SECRETS__PASSPHRASE")
-    return Vault(str(Path(secrets.file).expanduser().absolute()), str(Path(secrets.key_file).expanduser()), passphrase)
+    file, key_file = (str(Path(path).expanduser().absolute()) for path in (secrets.file, secrets.key_file))
+    return Vault(file, key_file, passphrase)
 
 
 def _refuse_plain(values: Mapping[str, Any], where: str) -> None:
@@ -288,15 +297,22 @@ def _refuse_plain(values: Mapping[str, Any], where: str) -> None:
         if isinstance(given, str) and given and (part == "secrets" or not given.startswith(SEALED)):
             hint = f"run `marts secrets set {part}.{name}`, or set {PREFIX}{part.upper()}__{name.upper()}"
             raise UsageError("a credential does not belong into a settings file", f"{where}: {part}.{name}", hint)
+    tables = values.get("dimensions")
+    for name, address in {"target": values.get("target"), **(tables if isinstance(tables, dict) else {})}.items():
+        if isinstance(address, str) and "://" in address and _password(address) and SEALED not in _password(address):
+            hint = "run `marts secrets set NAME`, and write mysql://user:sealed:NAME@host:port/database"
+            raise UsageError("a password does not belong into a settings file", f"{where}: {name}", hint)
 
 
-def _with_places(settings: Settings) -> Settings:
+def _with_places(settings: Settings, written: Mapping[str, Any]) -> Settings:
     """Say for each credential where it is: sealed file, then the platform's own, then the environment."""
     vault = vault_of(settings)
     names = sealed.look(read_file(vault.file), vault.file).names if Path(vault.file).is_file() else ()
     found: dict[str, dict[str, Any]] = {"s3": {}, "mysql": {}}
     for part, name in CREDENTIALS:
         given: Secret | None = getattr(getattr(settings, part), name)
+        if given and given.plain and isinstance(written.get(part), dict) and name in written[part]:
+            given = Secret.of(written[part][name])  # what is sealed wins over the environment
         sealed_name = given.name if given and given.name else f"{part}.{name}"
         found[part][name] = _in_vault(vault, names, sealed_name, given) or _in_environment(given, f"{part}.{name}")
     if any(os.environ.get(name) for name in _PLATFORM) and not any(one and one.name for one in found["s3"].values()):
@@ -306,9 +322,19 @@ def _with_places(settings: Settings) -> Settings:
     parts: dict[str, Any] = {name: getattr(settings, name).model_copy(update=found[name]) for name in found}
     if settings.target and settings.target.startswith("mysql:"):
         parts["target"], mysql = reach(settings.target, parts["mysql"], vault)
-        password = _in_environment(mysql.password, "mysql.password")
-        parts["mysql"] = mysql.model_copy(update={"password": password})
+        if mysql.password and mysql.password.plain:
+            os.environ[TARGET_PASSWORD] = mysql.password.plain
+            mysql = mysql.model_copy(update={"password": Secret(f"env:{TARGET_PASSWORD}")})
+        parts["mysql"] = mysql
     return settings.model_copy(update=parts)
+
+
+def _password(address: str) -> str:
+    """Give the password in an address, if there is one."""
+    try:
+        return unquote(urlsplit(address).password or "")
+    except ValueError:
+        return ""
 
 
 def reach(address: str, settings: MySQL, vault: Vault) -> tuple[str, MySQL]:

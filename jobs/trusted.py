@@ -2,14 +2,15 @@
 
 from jobs.audit import Deed
 from jobs.ledger import Seal, Warehouse
-from jobs.secret import Secret, open_vault
+from jobs.secret import SEALED, Secret, open_vault
 from jobs.settings import CREDENTIALS, Settings, vault_of
 from marts.errors import UsageError
 
 
 def is_used(settings: Settings) -> bool:
     """Tell whether any credential comes from the sealed file."""
-    return any(one and one.name for one in _credentials(settings))
+    tables = any(f":{SEALED}" in address for address in settings.dimensions.tables.values())
+    return tables or any(one and one.name for one in _credentials(settings))
 
 
 def places_of(settings: Settings) -> list[str]:

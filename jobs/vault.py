@@ -55,14 +55,20 @@ def create(vault: Vault, recipients: tuple[sealed.Recipient, ...], now: str) -> 
 def change(vault: Vault, now: str, work: Callable[[sealed.Contents], sealed.Contents]) -> sealed.Envelope:
     """Open a sealed file, change what it holds, and save it whole; two at a time wait for each other."""
     with _locked(vault.file):
-        data = sealed.seal(work(open_vault(vault)), now)
-        partial = Path(vault.file).with_name(f".{Path(vault.file).name}.{os.getpid()}.tmp")
-        with _to_write(str(partial)):
-            try:
-                _write_new(str(partial), data, Path(vault.file).stat().st_mode & 0o777)
-                partial.replace(vault.file)
-            finally:
-                partial.unlink(missing_ok=True)
+        return _save(vault, now, work(open_vault(vault)))
+
+
+def _save(vault: Vault, now: str, contents: sealed.Contents) -> sealed.Envelope:
+    """Save a file whole, while it is locked."""
+    data = sealed.seal(contents, now)
+    path = Path(vault.file).resolve()  # what a link points to, not the link
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _to_write(str(partial)):
+        try:
+            _write_new(str(partial), data, path.stat().st_mode & 0o777)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     return sealed.look(data, vault.file)
 
 
@@ -100,33 +106,38 @@ def without_key(contents: sealed.Contents, name: str) -> sealed.Contents:
 
 
 def rotate(vault: Vault, now: str) -> sealed.Envelope:
-    """Put a new key in the place of ours, on disk and in the file; the old one stays beside it as ``….old``."""
-    new, old = f"{vault.key_file}.new", f"{vault.key_file}.old"
-    ours = sealed.public_to_text(read_key(vault.key_file).public_key())
-    with contextlib.suppress(FileNotFoundError):
-        Path(new).unlink()  # of a rotation that did not end
+    """Put a new key in the place of ours, on disk and in the file; the old one stays beside it as ``….old``.
+
+    A rotation that was killed in the middle is finished: at any moment the key file or ``….new`` opens the file.
+    """
+    new = Path(f"{vault.key_file}.new")
+    with _locked(vault.file):
+        there = sealed.look(read_file(vault.file), vault.file)
+        if not (new.exists() and _opens(there, str(new))):
+            new.unlink(missing_ok=True)
+            there = _with_new_key(vault, now, there, str(new))
+        with _to_write(vault.key_file):
+            Path(vault.key_file).replace(f"{vault.key_file}.old")
+            new.replace(vault.key_file)
+    return there
+
+
+def _with_new_key(vault: Vault, now: str, there: sealed.Envelope, new: str) -> sealed.Envelope:
+    """Make a new key, and save the file for it instead of ours."""
+    if not _opens(there, vault.key_file):
+        raise UsageError("our key is none of the file's", vault.key_file, "`marts secrets list` names them")
+    held, ours = open_vault(vault), _public(vault.key_file)
     made = write_key(new)
+    recipients = (replace(made, name=r.name) if sealed.public_to_text(r.public) == ours else r for r in held.recipients)
+    return _save(vault, now, replace(held, recipients=tuple(recipients)))
 
-    def swap(contents: sealed.Contents) -> sealed.Contents:
-        if ours not in {sealed.public_to_text(one.public) for one in contents.recipients}:
-            raise UsageError("our key is none of the file's", vault.key_file, "`marts secrets list` names them")
-        return replace(
-            contents,
-            recipients=tuple(
-                replace(made, name=one.name) if sealed.public_to_text(one.public) == ours else one
-                for one in contents.recipients
-            ),
-        )
 
-    try:
-        envelope = change(vault, now, swap)
-    except BaseException:
-        Path(new).unlink(missing_ok=True)
-        raise
-    with _to_write(vault.key_file):
-        Path(vault.key_file).replace(old)
-        Path(new).replace(vault.key_file)
-    return envelope
+def _opens(envelope: sealed.Envelope, key_file: str) -> bool:
+    return _public(key_file) in {sealed.public_to_text(one.public) for one in envelope.recipients}
+
+
+def _public(key_file: str) -> str:
+    return sealed.public_to_text(read_key(key_file).public_key())
 
 
 def read_plain(text: str) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """People who were erased: how a task knows them again without knowing who they are, and what it writes instead."""
 
+import csv
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +15,31 @@ from marts.schema import CUSTOMERS, SALES, Kind
 
 ERASED = "(erased)"
 _EXTRA = "additional_columns"
+_LONGEST = 60
+
+
+_KEY = "customer_id"
+_ID = re.compile(r"0*([0-9]{1,18})(\.0*)?")
+
+
+def id_of(written: str) -> int | None:
+    """Read an id as people may write it, or a spreadsheet: with quotes, zeros in front, or ``.0`` behind."""
+    found = _ID.fullmatch(written.strip(" \t\r\"'")) if len(written) <= _LONGEST else None
+    return int(found[1]) if found else None
+
+
+def written_id(raw: str, names: Sequence[str], delimiter: str) -> str:
+    """Give what stands at the place of the customer's id in a line; nothing in a line of others."""
+    if _KEY not in names:
+        return ""
+    try:
+        fields = next(csv.reader([raw], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        fields = []
+    if len(fields) != len(names):  # a quote is in the wrong place, or a field is missing
+        fields = raw.split(delimiter)
+    place = names.index(_KEY)
+    return fields[place] if place < len(fields) else ""
 
 
 @dataclass(frozen=True)
@@ -33,8 +60,8 @@ class Erased:
 
     def number_of(self, written: str) -> int:
         """Give the number of the person whose id is written so; 0 if they are not erased."""
-        text = written.strip()
-        return self.numbers.get(self.digest(int(text)), 0) if text.isascii() and text.isdigit() else 0
+        customer = id_of(written)
+        return self.numbers.get(self.digest(customer), 0) if customer is not None else 0
 
     def numbers_of(self, written: pa.ChunkedArray) -> np.ndarray | None:
         """Give the number of each row's person; None if nobody is erased, as in nearly every block."""
@@ -47,9 +74,9 @@ class Erased:
         places = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
         return np.where(encoded.indices.is_valid().to_numpy(zero_copy_only=False), numbers[places], 0)
 
-    def is_in(self, raw: str, delimiter: str) -> bool:
-        """Tell whether a raw line names an erased person in any of its fields."""
-        return bool(self.numbers) and any(self.number_of(part.strip().strip('"')) for part in raw.split(delimiter))
+    def is_in(self, raw: str, names: Sequence[str], delimiter: str) -> bool:
+        """Tell whether a line, which may not be proper CSV, is of an erased person; ``names`` is the header."""
+        return bool(self.numbers) and bool(self.number_of(written_id(raw, names, delimiter)))
 
     def without(self, kind: Kind, rows: pa.Table, numbers: Sequence[int]) -> pa.Table:
         """Write clean rows of erased people as those of nobody.
@@ -57,10 +84,10 @@ class Erased:
         What distinguishes one line from another stays, so that repeated lines are still found: as a digest.
         """
         nobody = pa.array([-number for number in numbers], pa.int64())
-        rows = rows.set_column(rows.schema.get_field_index("customer_id"), "customer_id", nobody)
+        rows = rows.set_column(rows.schema.get_field_index(_KEY), _KEY, nobody)
         if kind is CUSTOMERS:
             for column in kind.columns:
-                if column.name != "customer_id":
+                if column.name != _KEY:
                     place = rows.schema.get_field_index(column.name)
                     blank = [None if column.nullable else ERASED] * rows.num_rows
                     rows = rows.set_column(place, column.name, pa.array(blank, rows.schema.field(place).type))
@@ -80,4 +107,4 @@ class Erased:
 
 def people(rows: pa.Table) -> pa.Table:
     """Leave out the rows of erased people."""
-    return rows.filter(pc.greater(rows["customer_id"], 0))
+    return rows.filter(pc.greater(rows[_KEY], 0))

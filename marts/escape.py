@@ -3,7 +3,7 @@
 import html
 import re
 
-_FORMULA = re.compile(r"[=+\-@\t\r'＝＋－＠]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
@@ -32,7 +32,7 @@ def for_spreadsheet(text: str) -> str:
 
 def from_spreadsheet(text: str) -> str:
     """Read a cell that was written by `for_spreadsheet`."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def _code(character: str) -> str:

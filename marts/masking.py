@@ -13,9 +13,10 @@ from marts.schema import Kind
 _LETTER = re.compile(r"[^\W\d_]")
 _DIGIT = re.compile(r"\d")
 _DIGITS = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,}(?!\d)")
-_GROUPS = re.compile(r"[ -]")
 _CARD_DIGITS = range(13, 20)
-_MAIL = re.compile(r"[^\s@,;\"'<>]+@[^\s@,;\"'<>]+")
+_LONGEST_CARD = 19 + 18
+"""Characters of a card number with something between any two digits."""
+_MAIL = re.compile(r"[^\s@,;\"'<>]{1,64}@[^\s@,;\"'<>]{1,255}")
 
 
 def mask_shape(text: str) -> str:
@@ -50,13 +51,23 @@ def mask_line(kind: Kind, names: Sequence[str], raw: str, delimiter: str) -> str
 
 def _mask_cards(text: str) -> str:
     """Hide card numbers among groups of digits: other digits may stand before or behind."""
-    ends = [0, *(found.end() for found in _GROUPS.finditer(text)), len(text) + 1]
-    for first, start in enumerate(ends[:-1]):
-        for stop in reversed(ends[first + 1 :]):
-            part = text[start : stop - 1]
-            if sum(character.isdigit() for character in part) in _CARD_DIGITS and _is_card(part):
-                return text[:start] + mask_card(part) + _mask_cards_after(text[stop - 1 :])
-    return text
+    groups = [(found.start(), found.end()) for found in re.finditer(r"\d+", text)]
+    shown, done, first = [], 0, 0
+    while first < len(groups):
+        start, after = groups[first][0], first
+        last = 0
+        while after < len(groups) and groups[after][1] - start <= _LONGEST_CARD:
+            after += 1
+        for place in range(after - 1, first - 1, -1):
+            part = text[start : groups[place][1]]
+            if sum(map(str.isdigit, part)) in _CARD_DIGITS and _is_card(part):
+                last = place + 1
+                break
+        if last:
+            shown += [text[done:start], mask_card(text[start : groups[last - 1][1]])]
+            done = groups[last - 1][1]
+        first = last or first + 1
+    return "".join([*shown, text[done:]])
 
 
 def mask_card(number: str) -> str:
@@ -64,10 +75,6 @@ def mask_card(number: str) -> str:
     places = [place for place, character in enumerate(number) if character.isdigit()]
     hidden = set(places[6:-4])
     return "".join("*" if place in hidden else character for place, character in enumerate(number))
-
-
-def _mask_cards_after(text: str) -> str:
-    return text[:1] + _mask_cards(text[1:]) if text else text
 
 
 def _is_card(text: str) -> bool:

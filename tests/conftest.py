@@ -18,7 +18,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests see no MARTS_… variable and no marts.toml of whoever runs them."""
-    for name in [name for name in os.environ if name.startswith("MARTS_")]:
+    for name in [name for name in os.environ if name.startswith(("MARTS_", "MARTWRIGHT_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(scrub, "_known", set())
     scrub._pattern.cache_clear()

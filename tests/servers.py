@@ -26,6 +26,7 @@ CREDENTIALS = {
     "MARTS_S3__ACCESS_KEY": ACCESS_KEY,
     "MARTS_S3__SECRET_KEY": SECRET_KEY,
     "MARTS_MYSQL__PASSWORD": PASSWORD,
+    "MARTWRIGHT_TARGET_PASSWORD": PASSWORD,
 }
 """What a node needs in its environment, where nothing is sealed."""
 

@@ -173,11 +173,12 @@ class _Task:
             result = self._function(self._item)
         except MartsError as error:
             result = scrubbed(error)
-        except Exception as error:
+        except Exception:
             # Ray would print what it says to its own logs, and hand it over in clear.
-            if scrub(str(error)) == str(error):
+            said = traceback.format_exc()
+            text = scrub(said)
+            if text == said:
                 raise
-            text = scrub(traceback.format_exc())
             result = Defect(f"a task failed: {text.splitlines()[-1]}", "Ray", f"please report it\n{text}")
         payload = pa.array([pickle.dumps(result)], pa.large_binary())
         return [pa.table({"index": pa.array([self._index], pa.int64()), "result": payload})]

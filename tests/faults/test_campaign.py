@@ -68,12 +68,15 @@ def test_a_build_that_is_struck_loses_nothing(campaign: Campaign, strike: str, s
 
 @pytest.mark.parametrize(
     "make",
-    [
-        lambda: (proxy.publish_not_answered(True), None),
-        lambda: (proxy.publish_not_answered(False), None),
-        lambda: (None, proxy.answered("S3 says 503", proxy.SLOW_DOWN, 5, 4)),
-        lambda: (proxy.stall(6, 4000), proxy.body_cut(20_000)),
-    ],
+    some(
+        [
+            lambda: (proxy.publish_not_answered(True), None),
+            lambda: (proxy.publish_not_answered(False), None),
+            lambda: (None, proxy.answered("S3 says 503", proxy.SLOW_DOWN, 5, 4)),
+            lambda: (proxy.stall(6, 4000), proxy.body_cut(20_000)),
+        ],
+        2,
+    ),
 )
 def test_a_connection_that_fails_for_a_while_fails_no_build(
     campaign: Campaign, make: Callable[[], tuple[Fault | None, Fault | None]]

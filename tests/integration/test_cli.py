@@ -177,9 +177,7 @@ def test_errors_are_plain_text_with_a_hint_and_no_traceback() -> None:
     assert done.stderr.startswith("error: settings: no source is set\n\nhint: ")
 
 
-@pytest.mark.parametrize(
-    ("number", "step"), [(signal.SIGTERM, " start Ray"), (signal.SIGTERM, " scan"), (signal.SIGINT, " scan")]
-)
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, " start Ray"), (signal.SIGINT, " scan")])
 def test_a_build_that_is_told_to_stop_says_so_and_goes_on_the_next_time(
     tmp_path: Path, number: signal.Signals, step: str
 ) -> None:

@@ -79,11 +79,15 @@ def test_data_quality(tmp_path: Path) -> None:
     assert "rows in quarantine" in shown
 
 
-def test_going_back(tmp_path: Path) -> None:
+def test_going_back_and_forgetting_a_person(tmp_path: Path) -> None:
     shown = run(block("marts rollback"), tmp_path)
     assert "went back: wrong prices" in shown
     assert "sales/2024/01/sales-2024-01-01-30-days.csv" in shown
     assert "files are needed" in shown
+    forgotten = run(block("marts erase"), tmp_path)
+    assert "erased, as number 1" in forgotten
+    assert "still in drops" in forgotten
+    assert "2 entries, none was changed" in forgotten
 
 
 def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_server: S3Server) -> None:
@@ -100,13 +104,6 @@ def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_ser
     outside = {"MARTS_POLICY": "policy.toml", "HOME": str(tmp_path / "home"), **secret}
     report = json.loads(run(script, tmp_path, outside))
     assert (report["outcome"], report["totals"]["clean"]) == ("published", 13)
-
-
-def test_a_person_is_forgotten(tmp_path: Path) -> None:
-    shown = run(block("marts erase"), tmp_path)
-    assert "erased, as number 1" in shown
-    assert "still in drops" in shown
-    assert "1 entries, none was changed" in shown
 
 
 def test_credentials(tmp_path: Path) -> None:

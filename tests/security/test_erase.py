@@ -175,6 +175,77 @@ def test_somebody_must_say_yes(fed: Place) -> None:
     assert traces(fed)
 
 
+# What a review found
+
+
+def test_others_keep_their_money_and_their_reports_although_the_id_is_a_small_number(fed: Place) -> None:
+    fed.put("sales/d.csv", sales(line("R", customer=2).replace("2024-01-10", "2024/01/10"), line("R2", customer=2)))
+    fed.build()
+    repaired = fed.folder / "repaired.csv"
+    marts("quarantine", "export", "d.csv", "--to", str(repaired), *where(fed))
+    repaired.write_text(repaired.read_text().replace("121,tea,2024/01/10", "121,tea,2024-01-10"))
+    marts("quarantine", "replay", "d.csv", str(repaired), *where(fed))
+    fed.build()
+    before = fed.mart("sales_team")
+    erase(fed, 121)
+    assert fed.build().error is None
+    assert fed.mart("sales_team") == before
+
+
+@pytest.mark.parametrize("written", ["0424242", "424242.0", " 424242 ", '"424242"'])
+def test_an_id_in_another_spelling_is_the_same_person(fed: Place, written: str) -> None:
+    first, *rest = PERSON.split(",")
+    fed.put("customers/c3.csv", CUSTOMERS + ",".join([written, *rest]).replace("2023-01-01", "never"))
+    fed.put("sales/e.csv", sales(line("H", customer=WHO, quantity=0).replace(first, written)))
+    fed.build()
+    assert traces(fed)
+    erase(fed)
+    assert traces(fed) == []
+    fed.build()
+    fed.build(rebuild=True)
+    assert traces(fed) == []
+
+
+def test_a_number_of_many_digits_stops_no_build(fed: Place) -> None:
+    erase(fed)
+    fed.put("sales/e.csv", sales(line("H").replace(",1,121", f",{'9' * 5000},121"), line("I")))
+    assert fed.build().error is None
+
+
+def test_an_export_from_before_brings_nobody_back(fed: Place) -> None:
+    repaired = fed.folder / "repaired.csv"
+    marts("quarantine", "export", "a.csv", "--to", str(repaired), *where(fed))
+    repaired.write_text(repaired.read_text().replace("C,424242,121,tea,2024/01/10", "C,424242,121,tea,2024-01-10"))
+    erase(fed)
+    fed.build()
+    assert "was erased" in marts("quarantine", "replay", "a.csv", str(repaired), *where(fed), code=65).output
+    repaired.unlink()
+    assert traces(fed) == []
+
+
+def test_a_run_that_failed_because_of_the_person_does_not_name_them(fed: Place) -> None:
+    fed.put("customers/c4.csv", CUSTOMERS + PERSON + PERSON)
+    assert fed.build().error
+    assert [hit for hit in traces(fed) if "marts_runs" in hit]
+    erase(fed)
+    assert traces(fed) == []
+
+
+def test_an_oversized_row_of_the_person_is_kept_out(fed: Place) -> None:
+    erase(fed)
+    header = CUSTOMERS.splitlines()[0]
+    fed.put("customers/c5.csv", f"{header}\n{PERSON.strip()[:-10]}{'x' * (2 << 20)},2023-01-01\n")
+    fed.build()
+    assert traces(fed) == []
+
+
+def test_a_damaged_file_does_not_keep_a_person_in(fed: Place) -> None:
+    path = next((fed.folder / "state/lines").rglob("*.parquet"))
+    (path.parent / "left.parquet").write_bytes(path.read_bytes()[:100])
+    erase(fed)
+    assert traces(fed) == []
+
+
 # The audit trail
 
 

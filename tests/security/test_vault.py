@@ -277,7 +277,7 @@ def test_a_password_in_an_address_stays_in_this_process(monkeypatch: pytest.Monk
     assert b"p@ss" not in pickle.dumps(settings.mysql)
     assert "p@ss" not in f"{settings!r} {settings.model_dump_json()} {settings.model_dump()}"
     worker = pickle.loads(pickle.dumps(settings.mysql))
-    monkeypatch.delenv("MARTS_MYSQL__PASSWORD")
+    monkeypatch.delenv("MARTWRIGHT_TARGET_PASSWORD")
     with pytest.raises(UsageError, match="is not set here") as caught:
         worker.password.reveal()
     assert "on every node" in caught.value.hint
@@ -506,3 +506,132 @@ def test_the_example_opens_as_its_folder_says(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MARTS_SECRETS__PASSPHRASE", "open sesame")
     assert run("show", "mysql.password", "--reveal", "--file", str(folder / "example.json")).stdout == "nor is this\n"
     assert not list(folder.rglob("*.py"))
+
+
+# What a review found
+
+
+@pytest.mark.parametrize("step", ["the file is saved", "a key is renamed"])
+def test_a_rotation_that_was_killed_is_finished_by_the_next(
+    home: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    run("init")
+    run("set", "name", given="value")
+    key = home / "home/.config/martwright/key.pem"
+
+    def save_and_die(*arguments: Any, save: Callable[..., object] = vault._save) -> None:
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    def die_or_move(path: Path, to: object, move: Callable[..., Path] = Path.replace) -> Path:
+        if path == key:
+            raise KeyboardInterrupt
+        return move(path, to)
+
+    with monkeypatch.context() as patched:
+        where, name = (vault, "_save") if step == "the file is saved" else (Path, "replace")
+        patched.setattr(where, name, save_and_die if where is vault else die_or_move)
+        run("rotate", code=130)
+    run("rotate")
+    assert run("show", "name", "--reveal").stdout == "value\n"
+
+
+def test_rotations_at_once_leave_a_key_that_opens_the_file(tmp_path: Path) -> None:
+    where = _sealed(tmp_path, {"name": "value"})
+    threads = [threading.Thread(target=vault.rotate, args=(where, "t")) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert open_vault(where).values == {"name": "value"}
+
+
+def test_a_file_that_would_be_too_large_is_not_saved(tmp_path: Path) -> None:
+    where = _sealed(tmp_path, {"name": "value"})
+    large = {f"n{number}": "x" * 65_000 for number in range(60)}
+    with pytest.raises(UsageError, match="more than 4,194,304 bytes"):
+        vault.change(where, "t", lambda held: vault.with_values(held, large))
+    assert open_vault(where).values == {"name": "value"}
+
+
+def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:
+    where = _sealed(tmp_path, {})
+    link = tmp_path / "link.json"
+    link.symlink_to(where.file)
+    vault.change(Vault(str(link), where.key_file), "t", lambda held: vault.with_values(held, {"name": "value"}))
+    assert link.is_symlink()
+    assert open_vault(where).values == {"name": "value"}
+
+
+def test_an_old_file_is_not_trusted_any_more_when_another_is(used: Place, credentials: Vault) -> None:
+    old = Path(credentials.file).read_bytes()
+    Path(credentials.file).unlink()
+    target = used.target or f"duckdb://{used.folder / 'marts.duckdb'}"
+    values = {"s3.access_key": ACCESS_KEY, "s3.secret_key": SECRET_KEY, "mysql.password": PASSWORD}
+    vault.create(credentials, (vault.recipient_of(credentials.key_file, "new"),), "t")
+    vault.change(credentials, "t", lambda held: vault.with_values(held, values))
+    marts("secrets", "trust", "--target", target)
+    check(used)
+    Path(credentials.file).write_bytes(old)
+    vault.change(credentials, "t", lambda held: held)
+    vault.change(credentials, "t", lambda held: held)
+    with pytest.raises(UsageError, match="is not the file that this target knows"):
+        check(used)
+
+
+def test_a_passphrase_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="shorter than 8"):
+        sealed.passphrase_recipient("team", "")
+
+
+def test_a_number_that_is_no_point_of_the_curve_is_no_public_key() -> None:
+    with pytest.raises(UsageError, match="is not a public key"):
+        sealed.public_from_text("x25519:" + base64.b64encode(bytes(32)).decode())
+
+
+def test_a_secret_in_the_cause_of_an_error_does_not_leave_the_task() -> None:
+    from jobs.adapters.cluster import _Task
+
+    def fail(_: object) -> None:
+        try:
+            raise RuntimeError("connect(password='canary-in-a-cause')")
+        except RuntimeError as error:
+            raise ValueError("something failed") from error
+
+    Secret(plain="canary-in-a-cause").reveal()
+    (block,) = _Task(fail, 0, None)()
+    assert "canary" not in str(pickle.loads(block["result"].to_pylist()[0]).args)
+
+
+def test_a_password_in_an_address_of_a_settings_file_is_refused(tmp_path: Path) -> None:
+    for text in ('target = "mysql://u:canary@h/d"', '[dimensions]\ncustomers = "mysql://u:canary@h/d/t"'):
+        (tmp_path / "marts.toml").write_text(text)
+        with pytest.raises(UsageError, match="does not belong into a settings file") as caught:
+            load(None, {})
+        assert "canary" not in str(caught.value.args)
+
+
+def test_what_the_settings_file_seals_wins_over_the_environment(
+    credentials: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "marts.toml").write_text('[mysql]\npassword = "sealed:other"')
+    monkeypatch.setenv("MARTS_MYSQL__PASSWORD", "from-environment")
+    assert load(None, {}).mysql.password.reveal() == "else-where"
+
+
+def test_a_client_certificate_without_an_authority_is_refused() -> None:
+    with pytest.raises(UsageError, match="ssl_ca"):
+        load(None, {"mysql": {"ssl_cert": "client.pem"}})
+
+
+def test_a_log_call_with_wrong_arguments_does_not_fail_its_caller() -> None:
+    import logging
+
+    from jobs.scrub import scrub_logs
+
+    before = logging.getLogRecordFactory()
+    scrub_logs()
+    try:
+        logging.getLogger("x").makeRecord("x", 30, "f", 1, "%d %d", ("a",), None)
+    finally:
+        logging.setLogRecordFactory(before)
