@@ -20,6 +20,21 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.console import Console
 
+from jobs.cli_common import (
+    Config,
+    Json,
+    PolicyFile,
+    Source,
+    State,
+    Target,
+    Who,
+    configured,
+    opened,
+    rendered,
+    show,
+    stamp,
+)
+from jobs.cli_marts import customers, sales
 from jobs.cli_secrets import app as secrets
 from jobs.scrub import scrub, scrub_logs, scrubbed
 from jobs.settings import Settings, load, load_policy
@@ -48,6 +63,8 @@ quarantine = typer.Typer(
 expectations = typer.Typer(help="The rules of data quality, in words.", no_args_is_help=True)
 erase = typer.Typer(help="Take a person out of everything, for good.", no_args_is_help=True)
 audit = typer.Typer(help="What people decided: who, when, what, why.", no_args_is_help=True)
+app.add_typer(customers, name="customers")
+app.add_typer(sales, name="sales")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(erase, name="erase")
 app.add_typer(audit, name="audit")
@@ -55,21 +72,12 @@ app.add_typer(expectations, name="expectations")
 app.add_typer(secrets, name="secrets")
 
 DropName = Annotated[str, typer.Argument(metavar="DROP", help="Key of the drop, or the end of it")]
-Who = Annotated[str | None, typer.Option(help="For the audit trail; the user of this machine by default")]
 Folder = Annotated[
     str | None,
     typer.Option("--expectations", metavar="DIR", help="Folder of suites; a file there wins over the shipped"),
 ]
-Source = Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix with sales/, customers/, stores/, …")]
-Target = Annotated[str | None, typer.Option(help="duckdb:///path/file.duckdb or mysql://user[:password]@host:port/db")]
-State = Annotated[
-    str | None, typer.Option(help="Folder or s3://bucket/prefix for Parquet; by default beside the target")
-]
 AsOf = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Lines after it are left out; today by default")]
-Config = Annotated[str | None, typer.Option(help="Settings file; marts.toml by default, if it is there")]
-PolicyFile = Annotated[str | None, typer.Option("--policy", help="Business numbers, as TOML")]
 MartName = Annotated[str | None, typer.Option(help="Build only this one: customers or sales_team")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout")]
 
 
 _RUNS = 1000
@@ -155,15 +163,15 @@ def build(
 ) -> None:
     """Bring both marts up to date with the drops, and make them live."""
     flags = {"source": source, "target": target, "state": state, "as_of": as_of, "policy": policy, "mart": mart}
-    settings = _settings(config, **flags, expectations=folder)
+    settings = configured(config, **flags, expectations=folder)
     settings.require("source", "target")
     policy_ = load_policy(settings)
-    with _warehouse(settings) as warehouse:
+    with opened(settings) as warehouse:
         report = _build(settings, policy_, _as_of(settings, policy_), warehouse, rebuild, rescan)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
-        _show(_rendered("report", report))
+        show(rendered("report", report))
     raise typer.Exit(report.exit_code)
 
 
@@ -180,9 +188,9 @@ def plan(
     from jobs.now import look
     from jobs.plan import months_that_change, peek
 
-    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
     settings.require("source", "target")
-    with _warehouse(settings, read_only=True) as warehouse:
+    with opened(settings, read_only=True) as warehouse:
         now = look(settings, load_policy(settings), warehouse)
     made = peek(now.source, now.plan, settings.csv.delimiter)
     months = months_that_change(made, now.catalog)
@@ -202,7 +210,7 @@ def plan(
         gone = [record.object_key for record in made.vanished]
         typer.echo(json.dumps({"drops": drops, "vanished": gone, "months_that_change": months}, indent=2))
     else:
-        _show(_rendered("plan", made, months), stdout=True)
+        show(rendered("plan", made, months), stdout=True)
 
 
 @app.command()
@@ -215,9 +223,9 @@ def status(
     """Show what is live, and the last runs."""
     from marts.schema import MARTS
 
-    settings = _settings(config, target=target)
+    settings = configured(config, target=target)
     settings.require("target")
-    with _warehouse(settings, read_only=True) as warehouse:
+    with opened(settings, read_only=True) as warehouse:
         live, last = warehouse.live(), warehouse.runs(runs)
         publications, generations = warehouse.publications(2), warehouse.generations()
     if as_json:
@@ -228,7 +236,7 @@ def status(
         }
         typer.echo(json.dumps(shown, indent=2))
     else:
-        _show(_rendered("status", live, publications, generations, last, list(MARTS)), stdout=True)
+        show(rendered("status", live, publications, generations, last, list(MARTS)), stdout=True)
 
 
 @app.command()
@@ -240,9 +248,9 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Say when each version of a drop came, and what became of it, in which run."""
-    settings = _settings(config, target=target)
+    settings = configured(config, target=target)
     settings.require("target")
-    with _warehouse(settings, read_only=True) as warehouse:
+    with opened(settings, read_only=True) as warehouse:
         events = warehouse.history(drop, limit)
         decisions = [one for one in warehouse.decisions() if one.object_key.endswith(drop)]
     if drop and not events:
@@ -251,7 +259,7 @@ def history(
         told = {"drops": [asdict(event) for event in events], "decisions": [asdict(one) for one in decisions]}
         typer.echo(json.dumps(told, indent=2))
     else:
-        _show(_rendered("history", events, decisions), stdout=True)
+        show(rendered("history", events, decisions), stdout=True)
 
 
 @app.command()
@@ -265,11 +273,11 @@ def rollback(
     """Make the marts of the publication before live again, at once. Again, and it goes forward."""
     from jobs.ledger import Rollback
 
-    settings = _settings(config, target=target)
+    settings = configured(config, target=target)
     settings.require("target")
-    with _warehouse(settings) as warehouse:
+    with opened(settings) as warehouse:
         warehouse.prepare()
-        by = Rollback(f"rollback-{_run_id(datetime.now(UTC))}", _stamp(), who or getpass.getuser(), why)
+        by = Rollback(f"rollback-{_run_id(datetime.now(UTC))}", stamp(), who or getpass.getuser(), why)
         try:
             live = warehouse.rollback(by)
         except OutcomeUnknown as error:
@@ -278,7 +286,7 @@ def rollback(
     if as_json:
         typer.echo(json.dumps([asdict(generation) for generation in live], indent=2))
     else:
-        _show(_rendered("rolled_back", live), stdout=True)
+        show(rendered("rolled_back", live), stdout=True)
 
 
 @app.command()
@@ -294,7 +302,7 @@ def vacuum(
     """Remove from the state, and from the database, what no live drop and no kept generation needs."""
     from jobs.vacuum import find_waste, remove
 
-    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
     by = "" if dry_run else f"vacuum-{_run_id(datetime.now(UTC))}"
     with _now(settings, read_only=False, locked=True, by=by) as (now, warehouse):
         waste, manifests = find_waste(now, warehouse, settings.limits.rollup_lines)
@@ -308,7 +316,7 @@ def vacuum(
         removed = [dict(zip(names, row, strict=True)) for row in folders]
         typer.echo(json.dumps({"removed": removed, "kept_files": waste.kept, "dry_run": dry_run}, indent=2))
     else:
-        _show(_rendered("vacuumed", folders, waste.kept, dry_run), stdout=True)
+        show(rendered("vacuumed", folders, waste.kept, dry_run), stdout=True)
 
 
 @app.command()
@@ -344,17 +352,17 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where to work")] = Path("marts-demo"),
 ) -> None:
     """Make drops, build both marts into an embedded database, and show what came out."""
-    from jobs import demo as show
+    from jobs import demo as showing
     from marts.policy import Policy
 
     with _progress() as watch:
         watch.begin("generate drops", 0)
-        flags, as_of = show.prepare(folder, lines, seed, watch.advance)
+        flags, as_of = showing.prepare(folder, lines, seed, watch.advance)
     settings = load(None, flags)
-    with _warehouse(settings) as warehouse:
+    with opened(settings) as warehouse:
         report = _build(settings, Policy(), as_of, warehouse)
-        shown = _rendered("report", report) if report.error else show.outcome(folder, report, warehouse)
-    _show(shown, stdout=True)
+        shown = rendered("report", report) if report.error else showing.outcome(folder, report, warehouse)
+    show(shown, stdout=True)
     raise typer.Exit(report.exit_code)
 
 
@@ -370,12 +378,12 @@ def doctor(
     """Check versions, storage, database rights and Ray, and say for each failure what to do."""
     from jobs.doctor import examine
 
-    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
     found = list(examine(settings))
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in found], indent=2))
     else:
-        _show(_rendered("checks", [(check.what, check.ok, check.text) for check in found]), stdout=True)
+        show(rendered("checks", [(check.what, check.ok, check.text) for check in found]), stdout=True)
     raise typer.Exit(next((check.exit_code or 69 for check in found if not check.ok), 0))
 
 
@@ -391,7 +399,7 @@ def quarantine_list(
     """List the drops with rows in quarantine, and those that are held."""
     from jobs.quarantine import with_rows
 
-    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with _now(settings) as (now, _):
         drops = with_rows(now)
     if as_json:
@@ -408,7 +416,7 @@ def quarantine_list(
         ]
         typer.echo(json.dumps(found, indent=2))
     else:
-        _show(_rendered("quarantine", drops), stdout=True)
+        show(rendered("quarantine", drops), stdout=True)
 
 
 @quarantine.command("show")
@@ -426,7 +434,7 @@ def quarantine_show(
     """Show the rows of a drop that are in quarantine: line, every reason, and the row as it stands."""
     from jobs.quarantine import find, rows_of, shown
 
-    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with _now(settings) as (now, _):
         found = find(now, drop)
         rows = rows_of(now, found)
@@ -435,7 +443,7 @@ def quarantine_show(
         names = ("line", "reasons", "raw")
         typer.echo(json.dumps([dict(zip(names, row, strict=True)) for row in seen], indent=2))
     else:
-        _show(_rendered("bad_rows", found, seen, len(rows)), stdout=True)
+        show(rendered("bad_rows", found, seen, len(rows)), stdout=True)
 
 
 @quarantine.command("export")
@@ -451,7 +459,7 @@ def quarantine_export(
     """Write the rows of a drop that are in quarantine as CSV, unmasked, to repair and replay them."""
     from jobs.quarantine import export, find
 
-    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with _now(settings) as (now, _):
         text = export(now, find(now, drop))
     if to is None:
@@ -478,13 +486,13 @@ def quarantine_replay(
     """Put repaired rows back into their drop, or those that changed rules now accept. The next build counts them."""
     from jobs.quarantine import decide, find, replay
 
-    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with _now(settings, read_only=False) as (now, warehouse):
         found = find(now, drop)
         done, texts = replay(now, found, file.read_bytes() if file else None)
         if texts:
-            decide(warehouse, found, "repair", who or getpass.getuser(), why, _stamp(), texts)
-    _show(_rendered("replayed", found.delivery.key, done.clean, done.wrong), stdout=True)
+            decide(warehouse, found, "repair", who or getpass.getuser(), why, stamp(), texts)
+    show(rendered("replayed", found.delivery.key, done.clean, done.wrong), stdout=True)
     raise typer.Exit(0 if texts else DataError.exit_code)
 
 
@@ -504,11 +512,11 @@ def quarantine_accept(
 
     if not why.strip():
         raise UsageError("is empty", "--why", "say why the drop may count although it is held")
-    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with _now(settings, read_only=False) as (now, warehouse):
         found = find(now, drop)
         require_held(found)
-        made = decide(warehouse, found, "accept", who or getpass.getuser(), why, _stamp())
+        made = decide(warehouse, found, "accept", who or getpass.getuser(), why, stamp())
     said = (
         f"accepted {made.object_key}, by {made.who}: {why}\nwas held: {found.held}\nmarts build counts its clean rows"
     )
@@ -531,11 +539,11 @@ def erase_customer(
     from jobs import erase as erasing
     from jobs.adapters.objects import open_store
 
-    settings = _settings(config, source=source, target=target, state=state, policy=policy)
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
     if not yes:
         typer.confirm(f"Erase customer {customer} for good?", abort=True, err=True)
     with _now(settings, read_only=False, locked=True, by=f"erase-{_run_id(datetime.now(UTC))}") as (now, warehouse):
-        at = _stamp()
+        at = stamp()
         made, number = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
         traces = erasing.find_traces(now, customer)
         # The ledger last: an erasure that is killed before has not happened, and is made again as a whole.
@@ -551,14 +559,14 @@ def erase_customer(
 @audit.command("list")
 def audit_list(target: Target = None, config: Config = None, as_json: Json = False) -> None:
     """List what people decided, oldest first."""
-    settings = _settings(config, target=target)
+    settings = configured(config, target=target)
     settings.require("target")
-    with _warehouse(settings, read_only=True) as warehouse:
+    with opened(settings, read_only=True) as warehouse:
         entries = warehouse.audit()
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
     else:
-        _show(_rendered("audit", entries), stdout=True)
+        show(rendered("audit", entries), stdout=True)
 
 
 @audit.command("verify")
@@ -570,9 +578,9 @@ def audit_verify(
     """Say whether an entry was changed, removed or cut off since it was written."""
     from jobs.audit import BEGIN, broken
 
-    settings = _settings(config, target=target)
+    settings = configured(config, target=target)
     settings.require("target")
-    with _warehouse(settings, read_only=True) as warehouse:
+    with opened(settings, read_only=True) as warehouse:
         entries = warehouse.audit()
         seen = [json.loads(run.report).get("audit", "") for run in warehouse.runs(_RUNS)]
     wrong = broken(entries, [one for one in (head, *seen) if one])
@@ -598,9 +606,9 @@ def expectations_list(
     from marts.rules import type_words
 
     if types:
-        _show(_rendered("rule_types", type_words()), stdout=True)
+        show(rendered("rule_types", type_words()), stdout=True)
         return
-    settings = _settings(config, policy=policy, expectations=folder)
+    settings = configured(config, policy=policy, expectations=folder)
     suites = check_suites(settings.expectations, load_policy(settings))
     if name is not None and name not in suites:
         raise UsageError(f"there is no suite {name!r}", "expectations", f"there are {', '.join(suites)}")
@@ -613,7 +621,7 @@ def expectations_list(
         ]
         typer.echo(json.dumps(found, indent=2, default=str))
     else:
-        _show(_rendered("suites", wanted), stdout=True)
+        show(rendered("suites", wanted), stdout=True)
 
 
 @expectations.command("check")
@@ -621,7 +629,7 @@ def expectations_check(config: Config = None, policy: PolicyFile = None, folder:
     """Check every suite against the columns, and let Great Expectations plan it. Names what cannot run."""
     from jobs.suites import check_suites
 
-    settings = _settings(config, policy=policy, expectations=folder)
+    settings = configured(config, policy=policy, expectations=folder)
     suites = check_suites(settings.expectations, load_policy(settings))
     from jobs.quality import plan_suites
 
@@ -645,7 +653,7 @@ def expectations_add(
     """Add one rule to a suite in your folder; it is checked before it is written."""
     from jobs.expectations import add, parse_arguments
 
-    settings = _settings(config, policy=policy, expectations=folder)
+    settings = configured(config, policy=policy, expectations=folder)
     entry: dict[str, Any] = {"type": type_, "kwargs": parse_arguments(arguments), "severity": severity}
     if description:
         entry["description"] = description
@@ -662,7 +670,7 @@ def docs(
     open_: Annotated[bool, typer.Option("--open", help="Open the index in a browser")] = False,
 ) -> None:
     """Say where the data quality pages are, or open them."""
-    settings = _settings(config, source=source, target=target, state=state)
+    settings = configured(config, source=source, target=target, state=state)
     index = f"{settings.docs_uri.rstrip('/')}/index.html"
     local = Path(index.removeprefix("file://"))
     if "s3://" not in index and not local.is_file():
@@ -672,10 +680,6 @@ def docs(
         if "s3://" in index:
             raise UsageError("a browser cannot open it", index, "publish the prefix as a static site, or copy it here")
         webbrowser.open(local.absolute().as_uri())
-
-
-def _stamp() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _run_id(moment: datetime) -> str:
@@ -691,7 +695,7 @@ def _now(
 
     settings.require("source", "target")
     with (
-        _warehouse(settings, read_only) as warehouse,
+        opened(settings, read_only) as warehouse,
         warehouse.lock(settings.lock_timeout) if locked else nullcontext(),
     ):
         if locked:
@@ -701,26 +705,8 @@ def _now(
         yield look(settings, load_policy(settings), warehouse), warehouse
 
 
-def _settings(config: str | None, **flags: Any) -> Settings:
-    return load(config, flags)
-
-
 def _as_of(settings: Settings, policy: "Policy") -> date:
     return settings.as_of or datetime.now(ZoneInfo(policy.business_timezone)).date()
-
-
-@contextmanager
-def _warehouse(settings: Settings, read_only: bool = False) -> Iterator["Warehouse"]:
-    from jobs.publish import open_warehouse
-    from jobs.trusted import check_seal
-
-    wait = 0 if read_only else settings.lock_timeout
-    warehouse = open_warehouse(settings.target or "", settings.mysql, read_only, wait)
-    try:
-        check_seal(settings, warehouse, _stamp(), remember=not read_only)
-        yield warehouse
-    finally:
-        warehouse.close()
 
 
 def _build(
@@ -815,22 +801,3 @@ def _progress(check: Callable[[], None] = lambda: None) -> Iterator["_PlainProgr
     watch = _BarProgress(console, check)
     with watch.bars:
         yield watch
-
-
-def _rendered(what: str, *values: Any) -> Any:
-    from jobs import render
-
-    function: Callable[..., Any] = getattr(render, what)
-    return function(*values)
-
-
-def _show(shown: Any, stdout: bool = False) -> None:
-    """Print for people: as wide as the terminal, or wide enough for a log."""
-    console = Console(stderr=not stdout, highlight=False)
-    if not console.is_terminal:
-        console = Console(stderr=not stdout, highlight=False, width=160)
-    console.print(shown)
-
-
-if __name__ == "__main__":
-    main()

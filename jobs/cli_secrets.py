@@ -248,24 +248,20 @@ def export_k8s(
     typer.echo(vault.manifest(_vault(file, key, config), name, namespace), nl=False)
 
 
-def _settings(file: str | None, key: str | None, config: str | None, target: str | None = None) -> Settings:
-    """Read the settings, with another sealed file or key."""
+def _settings(
+    file: str | None, key: str | None, config: str | None, target: str | None = None, places: bool = True
+) -> Settings:
+    """Read the settings, with another sealed file or key; without ``places`` the file need not be there, or whole."""
     given = {name: value for name, value in (("file", file), ("key_file", key)) if value}
-    return load(config, {"target": target, "secrets": given or None})
+    return load(config, {"target": target, "secrets": given or None}, places)
 
 
 def _vault(file: str | None, key: str | None, config: str | None, opens: bool = True) -> Vault:
     """Give the sealed file. A passphrase is asked for if there is no key to open it by."""
-    found = vault_of(_bare(file, key, config))
+    found = vault_of(_settings(file, key, config, places=False))
     if opens and not found.passphrase and not Path(found.key_file).exists() and _on_terminal():
         return replace(found, passphrase=Secret(plain=_asked(found)))
     return found
-
-
-def _bare(file: str | None, key: str | None, config: str | None) -> Settings:
-    """Read the settings about the sealed file; it need not be there, or whole."""
-    given = {name: value for name, value in (("file", file), ("key_file", key)) if value}
-    return load(config, {"secrets": given or None}, places=False)
 
 
 def _warehouse(settings: Settings, read_only: bool = True) -> "Warehouse":

@@ -12,6 +12,7 @@ from jobs import render
 from jobs.generate import generate
 from jobs.ledger import Warehouse
 from jobs.report import RunReport
+from jobs.top import leaders, top_customers
 from marts.errors import UsageError
 
 _TOP = 8
@@ -30,29 +31,12 @@ def prepare(folder: Path, lines: int, seed: int, progress: Callable[[], None]) -
 
 def outcome(folder: Path, report: RunReport, warehouse: Warehouse) -> RenderableType:
     """Show what came out, for people rather than for scripts."""
-    top = warehouse.execute(
-        "SELECT DISTINCT customer_id, full_name, customer_lifetime_value, purchase_frequency, last_purchase_month, "
-        f"customer_segment FROM customers_data_mart ORDER BY customer_lifetime_value DESC, customer_id LIMIT {_TOP}"
-    )
-    ((month,),) = warehouse.execute("SELECT max(sales_month) FROM sales_team_data_mart")
-    leaders = warehouse.execute(
-        "SELECT store_id, sales_person_id, full_name, total_sales, incentive, sales_contribution_percentage "
-        "FROM sales_team_data_mart WHERE sales_month = ? AND top_performance_rank = 1 ORDER BY 1, 2",
-        [month],
-    )
-    customers = ("customer", "name", "lifetime value", "purchases", "last", "segment")
-    stores = ("store", "person", "name", "sales", "incentive", "% of store")
     return Group(
         render.report(report),
         Text(""),
-        render.table("top customers", customers, [(str(row[0]), *row[1:]) for row in top], (0, 2, 3)),
+        render.rows(top_customers(warehouse, _TOP)),
         Text(""),
-        render.table(
-            f"leaders of {month}, by store",
-            stores,
-            [(str(row[0]), str(row[1]), *row[2:]) for row in leaders],
-            (0, 1, 3, 4, 5),
-        ),
+        render.rows(leaders(warehouse, None, _TOP)),
         Text(""),
         _next(folder),
     )

@@ -20,7 +20,7 @@ from jobs.ledger import Erasure, Warehouse, erased_people
 from jobs.now import Now
 from jobs.scan_task import TABLES
 from jobs.state import Manifest, read_parquet
-from marts.erased import ERASED, id_of, written_id
+from marts.erased import ERASED, ids_in
 from marts.errors import StateDamaged
 
 _THREADS = 16
@@ -92,13 +92,13 @@ def _holds(now: Now, headers: Mapping[str, Sequence[str]], customer: int, path: 
 
 def _names(now: Now, headers: Mapping[str, Sequence[str]], customer: int, drop: str, raw: str) -> bool:
     """Tell whether a line of a drop is of the customer."""
-    return id_of(written_id(raw, headers.get(drop, ()), now.settings.delimiter)) == customer
+    return customer in ids_in(raw, headers.get(drop, ()), now.settings.delimiter)
 
 
 def _shows(now: Now, manifest: Manifest, customer: int) -> bool:
     """Tell whether an example in a manifest is of the customer."""
     columns, delimiter = manifest.measured.columns, now.settings.delimiter
-    return any(id_of(written_id(reason.raw, columns, delimiter)) == customer for reason in manifest.reasons)
+    return any(customer in ids_in(reason.raw, columns, delimiter) for reason in manifest.reasons)
 
 
 def remove(now: Now, traces: Traces, docs: Store, customer: int) -> int:

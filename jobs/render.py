@@ -13,6 +13,7 @@ from jobs.ledger import Decision, Event, Generation, Publication, RunRecord
 from jobs.plan import Plan, PlannedDrop
 from jobs.report import DropReport, QualityReport, RunReport
 from jobs.state import Reason
+from jobs.top import Rows
 from marts.escape import visible
 from marts.rules import Suite
 
@@ -319,6 +320,56 @@ def checks(found: Iterable[tuple[str, bool, str]]) -> Table:
     return table(
         "", ("", "what", "seen, or what to do"), [("ok" if ok else "FAIL", what, text) for what, ok, text in found]
     )
+
+
+_SHORT = {
+    "customer_id": "customer",
+    "full_name": "name",
+    "customer_lifetime_value": "lifetime value",
+    "purchase_frequency": "purchases",
+    "monetary_value": "per purchase",
+    "last_purchase_month": "last",
+    "inactive_status": "inactive",
+    "customer_segment": "segment",
+    "store_id": "store",
+    "sales_person_id": "person",
+    "sales_month": "month",
+    "total_sales": "sales",
+    "sales_growth_rate": "growth %",
+    "sales_contribution_percentage": "% of store",
+}
+
+
+def rows(found: Rows) -> RenderableType:
+    """Render rows of a mart, under names that leave room."""
+    return table(
+        found.title,
+        [_SHORT.get(name, name) for name in found.names],
+        [_row(found, row) for row in found.rows],
+        found.numbers,
+    )
+
+
+def upright(found: Rows) -> RenderableType:
+    """Render rows of a mart whose columns would not fit beside each other: what is the same in all rows comes first."""
+    same = [at for at, _ in enumerate(found.names) if len(found.rows) > 1 and len({row[at] for row in found.rows}) == 1]
+    rest = [at for at in range(len(found.names)) if at not in same]
+    first = _row(found, found.rows[0])
+    parts: list[RenderableType] = [Text(found.title, style="bold")]
+    parts += [table("", ("", ""), [(found.names[at], first[at]) for at in same])] if same else []
+    names = [found.names[at] for at in rest]
+    right = [place for place, at in enumerate(rest) if at in found.numbers]
+    parts.append(table("", names, [[_row(found, row)[at] for at in rest] for row in found.rows], right))
+    return Group(*parts)
+
+
+def _row(found: Rows, row: Sequence[object]) -> list[object]:
+    """Write ids without separators, flags as words, and what is not there as a dash."""
+    words: dict[object, str] = {None: "-", True: "yes", False: "no"}
+    return [
+        str(value) if name.endswith("_id") else words[value] if value is None or isinstance(value, bool) else value
+        for name, value in zip(found.names, row, strict=True)
+    ]
 
 
 def audit(entries: Sequence[AuditEntry]) -> RenderableType:

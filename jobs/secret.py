@@ -10,14 +10,16 @@ import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from jobs import sealed
 from jobs.scrub import remember
 from marts.errors import UsageError
+
+if TYPE_CHECKING:
+    from jobs import sealed
 
 SEALED = "sealed:"
 _MODE = 0o600
@@ -100,14 +102,16 @@ def from_sealed(vault: Vault, name: str) -> str:
     return values[name]
 
 
-def open_vault(vault: Vault) -> sealed.Contents:
+def open_vault(vault: Vault) -> "sealed.Contents":
     """Open a sealed file; it is opened again when it changes."""
     data = read_file(vault.file)
     return _opened(vault, data)
 
 
 @lru_cache(maxsize=4)
-def _opened(vault: Vault, data: bytes) -> sealed.Contents:
+def _opened(vault: Vault, data: bytes) -> "sealed.Contents":
+    from jobs import sealed  # workers that open nothing need not know how
+
     key = read_key(vault.key_file) if Path(vault.key_file).exists() else None
     passphrase = vault.passphrase.reveal() if vault.passphrase else None
     contents = sealed.unseal(data, vault.file, key, passphrase)
@@ -129,6 +133,8 @@ def read_key(path: str) -> Any:
 
     A key of root's that Kubernetes mounts may be readable for the group of the pod, as its Secrets are.
     """
+    from jobs import sealed
+
     try:
         with Path(path).open("rb") as file:
             status = os.fstat(file.fileno())

@@ -13,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from jobs import sealed
 from jobs.secret import SEALED, Secret, Vault, read_file
 from marts.errors import UsageError
 from marts.policy import Policy, explain, known_keys, read_policy, unknown_key
@@ -307,7 +306,7 @@ def _refuse_plain(values: Mapping[str, Any], where: str) -> None:
 def _with_places(settings: Settings, written: Mapping[str, Any]) -> Settings:
     """Say for each credential where it is: sealed file, then the platform's own, then the environment."""
     vault = vault_of(settings)
-    names = sealed.look(read_file(vault.file), vault.file).names if Path(vault.file).is_file() else ()
+    names = _names(vault)
     found: dict[str, dict[str, Any]] = {"s3": {}, "mysql": {}}
     for part, name in CREDENTIALS:
         given: Secret | None = getattr(getattr(settings, part), name)
@@ -327,6 +326,15 @@ def _with_places(settings: Settings, written: Mapping[str, Any]) -> Settings:
             mysql = mysql.model_copy(update={"password": Secret(f"env:{TARGET_PASSWORD}")})
         parts["mysql"] = mysql
     return settings.model_copy(update=parts)
+
+
+def _names(vault: Vault) -> tuple[str, ...]:
+    """Name the values of the sealed file, if it is there."""
+    if not Path(vault.file).is_file():
+        return ()
+    from jobs import sealed
+
+    return sealed.look(read_file(vault.file), vault.file).names
 
 
 def _password(address: str) -> str:

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shlex
 import subprocess
 import tempfile
@@ -62,13 +63,14 @@ def _save(vault: Vault, now: str, contents: sealed.Contents) -> sealed.Envelope:
     """Save a file whole, while it is locked."""
     data = sealed.seal(contents, now)
     path = Path(vault.file).resolve()  # what a link points to, not the link
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with _to_write(str(partial)):
         try:
             _write_new(str(partial), data, path.stat().st_mode & 0o777)
             partial.replace(path)
-        finally:
+        except BaseException:
             partial.unlink(missing_ok=True)
+            raise
     return sealed.look(data, vault.file)
 
 

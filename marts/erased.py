@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from marts.schema import CUSTOMERS, SALES, Kind
 
 ERASED = "(erased)"
-_EXTRA = "additional_columns"
+_KEY, _EXTRA = "customer_id", "additional_columns"
 _LONGEST = 60
-
-
-_KEY = "customer_id"
+"""Characters of an id, with all that may be around it."""
+_TELLING = 4
+"""Characters of a number that is taken for an id wherever it stands."""
 _ID = re.compile(r"0*([0-9]{1,18})(\.0*)?")
 
 
@@ -28,18 +28,25 @@ def id_of(written: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def written_id(raw: str, names: Sequence[str], delimiter: str) -> str:
-    """Give what stands at the place of the customer's id in a line; nothing in a line of others."""
+def ids_in(raw: str, names: Sequence[str], delimiter: str) -> set[int]:
+    """Give the customers that a line may be of; ``names`` is the header.
+
+    In a line that is no proper CSV, what stands at the place of the id counts, and any longer number: short ones are
+    quantities and stores, too.
+    """
     if _KEY not in names:
-        return ""
+        return set()
     try:
         fields = next(csv.reader([raw], delimiter=delimiter, strict=True), [])
     except csv.Error:
         fields = []
-    if len(fields) != len(names):  # a quote is in the wrong place, or a field is missing
-        fields = raw.split(delimiter)
     place = names.index(_KEY)
-    return fields[place] if place < len(fields) else ""
+    if len(fields) == len(names):
+        said = [fields[place]]
+    else:  # a quote is in the wrong place, or a field is missing
+        parts = raw.split(delimiter)
+        said = [*parts[place : place + 1], *(part for part in parts if len(part.strip()) >= _TELLING)]
+    return {found for found in map(id_of, said) if found is not None}
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Erased:
     def number_of(self, written: str) -> int:
         """Give the number of the person whose id is written so; 0 if they are not erased."""
         customer = id_of(written)
-        return self.numbers.get(self.digest(customer), 0) if customer is not None else 0
+        return 0 if customer is None else self.numbers.get(self.digest(customer), 0)
 
     def numbers_of(self, written: pa.ChunkedArray) -> np.ndarray | None:
         """Give the number of each row's person; None if nobody is erased, as in nearly every block."""
@@ -76,7 +83,7 @@ class Erased:
 
     def is_in(self, raw: str, names: Sequence[str], delimiter: str) -> bool:
         """Tell whether a line, which may not be proper CSV, is of an erased person; ``names`` is the header."""
-        return bool(self.numbers) and bool(self.number_of(written_id(raw, names, delimiter)))
+        return bool(self.numbers) and any(self.digest(one) in self.numbers for one in ids_in(raw, names, delimiter))
 
     def without(self, kind: Kind, rows: pa.Table, numbers: Sequence[int]) -> pa.Table:
         """Write clean rows of erased people as those of nobody.

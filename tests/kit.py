@@ -113,9 +113,13 @@ class Place:
         self.put_dimensions()
         self.put("sales/golden.csv", (GOLDEN / "golden_input.csv").read_bytes())
 
+    @property
+    def address(self) -> str:
+        """The target, as people type it."""
+        return self.target or f"duckdb://{self.folder / 'marts.duckdb'}"
+
     def configured(self) -> Settings:
-        target = self.target or f"duckdb://{self.folder / 'marts.duckdb'}"
-        places = {"source": str(self.source), "target": target, "state": str(self.folder / "state")}
+        places = {"source": str(self.source), "target": self.address, "state": str(self.folder / "state")}
         return load(None, {**places, "quality": {"judge": self.judge}, **self.settings})
 
     def warehouse(self, read_only: bool = False) -> Warehouse:

@@ -416,11 +416,10 @@ def files(place: Place) -> set[str]:
 
 
 def flags_of(place: Place) -> list[str]:
-    settings = place.configured()
     policy = place.folder / "policy.toml"
     policy.write_text("max_unknown_ratio = 0.2\n")
     state = ["--state", str(place.folder / "state"), "--policy", str(policy)]
-    return ["--source", str(place.source), "--target", settings.target or "", *state]
+    return ["--source", str(place.source), "--target", place.address, *state]
 
 
 def test_vacuum_leaves_what_a_build_from_scratch_would_make(fed: Place) -> None:
@@ -463,7 +462,7 @@ def test_vacuum_waits_for_a_build_that_runs(in_mariadb: Place) -> None:
 def test_rollback_status_and_history_as_people_type_them(fed: Place) -> None:
     add_drop(fed, 1)
     fed.build()
-    target = ["--target", fed.configured().target or ""]
+    target = ["--target", fed.address]
     made = json.loads(marts("rollback", *target, "--why", "wrong prices", "--who", "Zoë", "--json").stdout)
     assert {(one["mart"], one["run_id"]) for one in made} == {("customers", "run-1"), ("sales_team", "run-1")}
     status = marts("status", *target).stdout
