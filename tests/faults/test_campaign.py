@@ -46,13 +46,13 @@ def _readers(campaign: Campaign) -> Iterator[None]:
             ("driver killed", "load", -9),
             ("driver told to stop", "roll up", 75),
             ("worker killed", "scan", 0),
-            ("raylet killed", "roll up", None),
             ("S3 server killed", "scan", None),
+            ("raylet killed", "roll up", None),
             ("driver frozen", "load", None),
             ("database killed", "load", 0),
             ("a second build", "plan", None),
         ],
-        3,
+        4,
     ),
 )
 def test_a_build_that_is_struck_loses_nothing(campaign: Campaign, strike: str, step: str, end: int | None) -> None:
@@ -75,7 +75,7 @@ def test_a_build_that_is_struck_loses_nothing(campaign: Campaign, strike: str, s
             lambda: (None, proxy.answered("S3 says 503", proxy.SLOW_DOWN, 5, 4)),
             lambda: (proxy.stall(6, 4000), proxy.body_cut(20_000)),
         ],
-        2,
+        4,
     ),
 )
 def test_a_connection_that_fails_for_a_while_fails_no_build(

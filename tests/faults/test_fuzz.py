@@ -147,7 +147,7 @@ def mutated(pick: random.Random) -> bytes:
     return bytes(text)
 
 
-@pytest.mark.parametrize("seed", range(10 if LONG else 2))
+@pytest.mark.parametrize("seed", range(10 if LONG else 1))
 def test_broken_drops_by_the_thousand_come_out_the_same_whatever_the_splits(lab: Lab, seed: int) -> None:
     pick = random.Random(seed)
     for _ in range(2000 if LONG else 120):

@@ -26,6 +26,9 @@ from marts.errors import ServiceError, StateDamaged, Transient
 QUICK: dict[str, Any] = {"connect_timeout": 2, "read_timeout": 2, "deadline": 20}
 
 
+BUSY = ["500 Internal Server Error", "503 Slow Down", "429 Too Many Requests"]
+
+
 @pytest.fixture
 def through(s3_server: S3Server) -> Iterator[Proxy]:
     made = Proxy(int(s3_server.endpoint.rpartition(":")[2]))
@@ -53,7 +56,7 @@ def published(place: Place) -> bool:
     return (report.outcome, report.totals.clean) == ("published", 13 + 40)
 
 
-@pytest.mark.parametrize("status", ["503 Slow Down", "500 Internal Server Error", "429 Too Many Requests"])
+@pytest.mark.parametrize("status", some(BUSY))
 @pytest.mark.parametrize("after", some([0, 3, 12]))
 def test_what_s3_cannot_do_now_is_asked_again(fed: Place, through: Proxy, status: str, after: int) -> None:
     answer = proxy.SLOW_DOWN.replace(b"503 Service Unavailable", status.encode())
@@ -82,7 +85,7 @@ def test_what_s3_forbids_is_asked_once(fed: Place, through: Proxy) -> None:
     assert published(fed)
 
 
-@pytest.mark.parametrize("status", ["503 Slow Down", "500 Internal Server Error", "429 Too Many Requests"])
+@pytest.mark.parametrize("status", some(BUSY))
 def test_a_state_that_cannot_be_opened_now_is_not_taken_for_gone(fed: Place, through: Proxy, status: str) -> None:
     store = open_store(fed.configured().state_uri, fed.configured().s3)
     key = next(version.key for version in store.versions("lines") if version.key.endswith(".parquet"))
@@ -127,7 +130,7 @@ def test_an_s3_that_stands_still_is_a_clean_failure_within_the_deadline(fed: Pla
     assert published(fed)
 
 
-@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("compressed", some([False, True]))
 def test_a_drop_that_arrives_by_halves_counts_as_the_whole_in_the_end(place: Place, compressed: bool) -> None:
     """Cut at every byte: whatever a build makes of the half, the whole replaces it."""
     place.put_golden()

@@ -203,7 +203,7 @@ def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> N
 
 
 def test_a_defect_is_told_with_its_traceback_and_ends_with_70(tmp_path: Path) -> None:
-    code = "import jobs.cli\njobs.cli.load = lambda *_: 1 // 0\njobs.cli.main('status')"
+    code = "import jobs.cli\njobs.cli.configured = lambda *_, **__: 1 // 0\njobs.cli.main('status')"
     done = outside(sys.executable, "-c", code, cwd=tmp_path)
     assert done.returncode == 70
     assert "Traceback" in done.stderr
