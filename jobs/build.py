@@ -33,7 +33,6 @@ from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Manifest, name_of, read_parquet
 from jobs.suites import load_suites
 from marts import __version__
-from marts.erased import Erased
 from marts.errors import EXIT_DATA, DataError, MartsError, OutcomeUnknown, StateDamaged, Stopped, TryLater
 from marts.policy import Policy
 from marts.schema import KINDS, MARTS
@@ -43,7 +42,6 @@ _ROUNDS = 3
 _DAMAGED = 100
 """Files of the state that may be damaged; each costs what is made from it again."""
 _THREADS = 16
-_NOBODY = Erased()
 _log = logging.getLogger("marts.build")
 _EARLIER = 20_000
 """Records of earlier drops that new ones are compared with."""
@@ -107,7 +105,7 @@ class Run:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - before, 3)
 
 
-def scan_settings(settings: Settings, policy: Policy, erased: Erased = _NOBODY) -> ScanSettings:
+def scan_settings(settings: Settings, policy: Policy) -> ScanSettings:
     """Give what the scan needs of all settings."""
     return ScanSettings(
         source=open_store(settings.source or "", settings.s3).uri,
@@ -118,7 +116,6 @@ def scan_settings(settings: Settings, policy: Policy, erased: Erased = _NOBODY) 
         delimiter=settings.csv.delimiter,
         split_bytes=settings.limits.split_bytes,
         max_inflated_bytes=settings.limits.max_inflated_bytes,
-        erased=erased,
     )
 
 
@@ -128,8 +125,8 @@ def build(run: Run) -> RunReport:
         with run.warehouse.lock(run.settings.lock_timeout):
             run.warehouse.prepare()
             run.warehouse.begin(_record(_report(run, "running", 0)))
-            trail = run.warehouse.audit()
-            run.audit = trail[-1].hash if trail else ""
+            last = run.warehouse.audit_end()
+            run.audit = last.hash if last else ""
             run.scan_settings = replace(run.scan_settings, erased=erased_people(run.warehouse.erasures()))
             report = _healed(run)
             late = _after(run, report)

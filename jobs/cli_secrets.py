@@ -9,23 +9,20 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jobs import sealed, vault
+from jobs.cli_common import Config, Json, opened, stamp
 from jobs.secret import Secret, Vault, open_vault, read_file
 from jobs.settings import PREFIX, Settings, load, vault_of
 from marts.errors import UsageError
-
-if TYPE_CHECKING:
-    from jobs.ledger import Warehouse
 
 app = typer.Typer(help="The sealed file of credentials: make it, fill it, hand it on.", no_args_is_help=True)
 
 File = Annotated[str | None, typer.Option(help="The sealed file; secrets.file of the settings by default")]
 KeyFile = Annotated[str | None, typer.Option("--key", help="Our private key; secrets.key_file by default")]
-Config = Annotated[str | None, typer.Option(help="Settings file; marts.toml by default, if it is there")]
 Name = Annotated[str, typer.Argument(help="Such as s3.secret_key or mysql.password, or any name of yours")]
 _PASSPHRASE = f"{PREFIX}SECRETS__PASSPHRASE"
 
@@ -84,7 +81,7 @@ def unset(name: Name, file: File = None, key: KeyFile = None, config: Config = N
 def list_(
     file: File = None,
     config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say which values the file has, and which keys open it. Needs no key."""
     where = _vault(file, None, config, opens=False)
@@ -147,10 +144,8 @@ def verify(
     typer.echo(f"{where.file} is whole: revision {held.revision}, {len(held.values)} values, all can be opened")
     settings = _settings(file, key, config, target)
     if settings.target:
-        from jobs.trusted import check_seal
-
-        with closing(_warehouse(settings)) as warehouse:
-            check_seal(settings, warehouse, _now(), remember=False)
+        with opened(settings, read_only=True):
+            pass  # it refuses an old copy
         typer.echo("it is no older than the target knows")
 
 
@@ -164,11 +159,12 @@ def trust(
 ) -> None:
     """Let the target take this file for the right one: after it was made anew, or restored on purpose."""
     from jobs import trusted
+    from jobs.publish import open_warehouse
 
     settings = _settings(file, key, config, target)
     settings.require("target")
-    with closing(_warehouse(settings, read_only=False)) as warehouse:
-        seal = trusted.trust(settings, warehouse, _now("microseconds"), getpass.getuser(), why)
+    with closing(open_warehouse(settings.target or "", settings.mysql)) as warehouse:
+        seal = trusted.trust(settings, warehouse, stamp(), getpass.getuser(), why)
     typer.echo(f"the target trusts {vault_of(settings).file} ({seal.file_id}) from revision {seal.revision} on")
 
 
@@ -264,12 +260,6 @@ def _vault(file: str | None, key: str | None, config: str | None, opens: bool = 
     return found
 
 
-def _warehouse(settings: Settings, read_only: bool = True) -> "Warehouse":
-    from jobs.publish import open_warehouse
-
-    return open_warehouse(settings.target or "", settings.mysql, read_only)
-
-
 def _change(where: Vault, said: str, work: Callable[[sealed.Contents], sealed.Contents]) -> None:
     envelope = vault.change(where, _now(), work)
     typer.echo(f"{said}: {where.file}, revision {envelope.revision}", err=True)
@@ -299,5 +289,5 @@ def _user() -> str:
     return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in getpass.getuser()).strip("-")
 
 
-def _now(timespec: str = "seconds") -> str:
-    return datetime.now(UTC).isoformat(timespec=timespec)
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -47,7 +47,7 @@ class Traces:
 def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tuple[list[Erasure], int]:
     """Give what the ledger must remember to know a customer again, and their number.
 
-    Nothing for one who was erased before: an erasure that was interrupted goes on.
+    Nothing for one who was erased before: they are only looked for again.
     """
     there = warehouse.erasures() or [Erasure(0, salt, now)]
     erased = erased_people(there)
@@ -86,19 +86,18 @@ def _holds(now: Now, headers: Mapping[str, Sequence[str]], customer: int, path: 
     except StateDamaged:
         return True
     if quarantined:
-        return any(_names(now, headers, customer, row["drop"], row["raw"]) for row in rows.to_pylist())
+        return any(_names(now, headers.get(row["drop"], ()), customer, row["raw"]) for row in rows.to_pylist())
     return bool(pc.any(pc.equal(rows["customer_id"], customer)).as_py())
 
 
-def _names(now: Now, headers: Mapping[str, Sequence[str]], customer: int, drop: str, raw: str) -> bool:
-    """Tell whether a line of a drop is of the customer."""
-    return customer in ids_in(raw, headers.get(drop, ()), now.settings.delimiter)
+def _names(now: Now, columns: Sequence[str], customer: int, raw: str) -> bool:
+    """Tell whether a line of a drop with these columns is of the customer."""
+    return customer in ids_in(raw, columns, now.settings.delimiter)
 
 
 def _shows(now: Now, manifest: Manifest, customer: int) -> bool:
     """Tell whether an example in a manifest is of the customer."""
-    columns, delimiter = manifest.measured.columns, now.settings.delimiter
-    return any(customer in ids_in(reason.raw, columns, delimiter) for reason in manifest.reasons)
+    return any(_names(now, manifest.measured.columns, customer, reason.raw) for reason in manifest.reasons)
 
 
 def remove(now: Now, traces: Traces, docs: Store, customer: int) -> int:
@@ -132,8 +131,9 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
     def report(text: str) -> str:
         told: dict[str, Any] = json.loads(text)
         for drop in told.get("drops", []):
+            columns = headers.get(drop.get("key", ""), ())
             for reason in drop.get("reasons", []):
-                if _names(now, headers, customer, drop.get("key", ""), reason.get("raw", "")):
+                if _names(now, columns, customer, reason.get("raw", "")):
                     reason.update(raw=ERASED, example="")
         cleaned = _without(told, mentions)
         return text if cleaned == json.loads(text) else json.dumps(cleaned)
@@ -141,7 +141,8 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
     changed = 0
     for decision in warehouse.decisions():
         lines = json.loads(decision.detail or "{}")
-        left = {n: raw for n, raw in lines.items() if not _names(now, headers, customer, decision.object_key, raw)}
+        columns = headers.get(decision.object_key, ())
+        left = {number: raw for number, raw in lines.items() if not _names(now, columns, customer, raw)}
         if len(left) < len(lines):
             warehouse.decide(replace(decision, detail=json.dumps(left, ensure_ascii=False)))
             changed += 1

@@ -255,6 +255,9 @@ class Warehouse(Protocol):
     def audit(self) -> list[AuditEntry]:
         """Give the audit trail, oldest first."""
 
+    def audit_end(self) -> AuditEntry | None:
+        """Give the last entry of the audit trail."""
+
     def erasures(self) -> list[Erasure]:
         """Give the people who were erased, and first the salt of their digests."""
 
@@ -406,12 +409,15 @@ class SqlLedger:
     def audit(self) -> list[AuditEntry]:
         return self._select(AuditEntry, "marts_audit", "ORDER BY number")
 
+    def audit_end(self, lock: str = "") -> AuditEntry | None:
+        last = self._select(AuditEntry, "marts_audit", f"ORDER BY number DESC LIMIT 1 {lock}")
+        return last[0] if last else None
+
     def _note(self, deed: Deed) -> None:
         """Write a deed behind the last one, inside the transaction of the caller; once, although it is repeated."""
         there = self.execute(f"SELECT COUNT(*) FROM marts_audit WHERE entry_id = {self.mark}", [deed.entry_id])
         if there == [(0,)]:
-            last = self._select(AuditEntry, "marts_audit", f"ORDER BY number DESC LIMIT 1 {self.for_update}")
-            self._upsert("marts_audit", [bound(deed, last[0] if last else None)])
+            self._upsert("marts_audit", [bound(deed, self.audit_end(self.for_update))])
 
     def erasures(self) -> list[Erasure]:
         return self._select(Erasure, "marts_erased", "ORDER BY number")

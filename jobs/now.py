@@ -1,6 +1,6 @@
 """How things stand, without changing anything: what `marts plan` and the commands about the quarantine look at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.adapters.objects import ObjectVersion, Store, open_store
 from jobs.build import scan_settings
@@ -28,7 +28,7 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse) -> Now:
     """List the drops and compare them with the ledger and the state, as a build would."""
     source = open_store(settings.source or "", settings.s3)
     state = open_store(settings.state_uri, settings.s3)
-    catalog, scan = Catalog(state), scan_settings(settings, policy, erased_people(warehouse.erasures()))
+    catalog, scan = Catalog(state), replace(scan_settings(settings, policy), erased=erased_people(warehouse.erasures()))
     decisions = warehouse.decisions()
     repaired = repaired_drops(catalog, repairs_of(decisions), scan, state)
     tables: dict[str, list[ObjectVersion]] = {name: [] for name in settings.dimensions.tables}

@@ -260,13 +260,12 @@ class Sink:
         self._measured.append(without_samples(checked.findings.measured))
         clean = erased.without(self._kind, checked.clean, numbers[~there][checked.kept].tolist())
         found = bad_rows(records, rows[~there], checked)
-        return there, (clean, [BadRow(bad.line, ERASED, tuple((rule, "") for rule, _ in bad.reasons)) for bad in found])
+        return there, (clean, [_blank(row) for row in found])
 
     def _unnamed(self, row: BadRow) -> BadRow:
         """Give a row that is no proper CSV, without its text if it names somebody who was erased."""
-        if not self._settings.erased.is_in(row.raw, self._header.names, self._settings.delimiter):
-            return row
-        return BadRow(row.line, ERASED, tuple((rule, "") for rule, _ in row.reasons))
+        erased = self._settings.erased.is_in(row.raw, self._header.names, self._settings.delimiter)
+        return _blank(row) if erased else row
 
     def _take_keys(self, found: Sequence[Keys]) -> None:
         """Keep the keys of a block, or write them if others must see them."""
@@ -391,6 +390,11 @@ def bad_rows(records: Records, rows: np.ndarray, checked: Checked) -> list[BadRo
         BadRow(int(records.lines[rows[row]]), records.raw(int(rows[row])), tuple(reasons))
         for row, reasons in checked.reasons.items()
     ]
+
+
+def _blank(row: BadRow) -> BadRow:
+    """Keep where a row is and which rules it breaks, and no value."""
+    return BadRow(row.line, ERASED, tuple((rule, "") for rule, _ in row.reasons))
 
 
 def _words(rule: str, value: str) -> str:

@@ -200,7 +200,10 @@ def seal(contents: Contents, saved_at: str) -> bytes:
 
 def look(data: bytes, where: str) -> Envelope:
     """Read what a file tells without a key. Raises UsageError if it is not one, or not as it was saved."""
-    body = _parsed(data, where)
+    return _envelope(_parsed(data, where))
+
+
+def _envelope(body: Mapping[str, Any]) -> Envelope:
     recipients = tuple(_recipient(name, entry) for name, entry in body["keys"].items())
     names = tuple(sorted(name for name in body["values"] if name != _LINEAGE))
     return Envelope(body["id"], body["revision"], body["saved_at"], recipients, names)
@@ -209,7 +212,7 @@ def look(data: bytes, where: str) -> Envelope:
 def unseal(data: bytes, where: str, key: X25519PrivateKey | None = None, passphrase: str | None = None) -> Contents:
     """Open a file by a key or a passphrase. Raises UsageError: by the wrong key, or if a byte of it was changed."""
     body = _parsed(data, where)
-    envelope = look(data, where)
+    envelope = _envelope(body)
     recipient, private = _chosen(envelope, where, key, passphrase)
     header = _header(envelope.id, envelope.revision, envelope.saved_at)
     entry = body["keys"][recipient.name]

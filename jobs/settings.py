@@ -284,7 +284,7 @@ _PLATFORM = (
 def vault_of(settings: Settings) -> Vault:
     """Give the sealed file of the settings; every worker finds it by the same path."""
     secrets = settings.secrets
-    passphrase = secrets.passphrase and Secret(f"env:{PREFIX}SECRETS__PASSPHRASE")
+    passphrase = secrets.passphrase and Secret(f"env:{variable_of('secrets', 'passphrase')}")
     file, key_file = (str(Path(path).expanduser().absolute()) for path in (secrets.file, secrets.key_file))
     return Vault(file, key_file, passphrase)
 
@@ -294,7 +294,7 @@ def _refuse_plain(values: Mapping[str, Any], where: str) -> None:
     for part, name in (*CREDENTIALS, ("secrets", "passphrase")):
         given = values.get(part, {}).get(name) if isinstance(values.get(part), dict) else None
         if isinstance(given, str) and given and (part == "secrets" or not given.startswith(SEALED)):
-            hint = f"run `marts secrets set {part}.{name}`, or set {PREFIX}{part.upper()}__{name.upper()}"
+            hint = f"run `marts secrets set {part}.{name}`, or set {variable_of(part, name)}"
             raise UsageError("a credential does not belong into a settings file", f"{where}: {part}.{name}", hint)
     tables = values.get("dimensions")
     for name, address in {"target": values.get("target"), **(tables if isinstance(tables, dict) else {})}.items():
@@ -313,7 +313,9 @@ def _with_places(settings: Settings, written: Mapping[str, Any]) -> Settings:
         if given and given.plain and isinstance(written.get(part), dict) and name in written[part]:
             given = Secret.of(written[part][name])  # what is sealed wins over the environment
         sealed_name = given.name if given and given.name else f"{part}.{name}"
-        found[part][name] = _in_vault(vault, names, sealed_name, given) or _in_environment(given, f"{part}.{name}")
+        found[part][name] = _in_vault(vault, names, sealed_name, given) or _in_environment(
+            given, variable_of(part, name)
+        )
     if any(os.environ.get(name) for name in _PLATFORM) and not any(one and one.name for one in found["s3"].values()):
         found["s3"] = dict.fromkeys(found["s3"])
     if settings.mysql.option_file and not (found["mysql"]["password"] or Secret()).name:
@@ -321,10 +323,7 @@ def _with_places(settings: Settings, written: Mapping[str, Any]) -> Settings:
     parts: dict[str, Any] = {name: getattr(settings, name).model_copy(update=found[name]) for name in found}
     if settings.target and settings.target.startswith("mysql:"):
         parts["target"], mysql = reach(settings.target, parts["mysql"], vault)
-        if mysql.password and mysql.password.plain:
-            os.environ[TARGET_PASSWORD] = mysql.password.plain
-            mysql = mysql.model_copy(update={"password": Secret(f"env:{TARGET_PASSWORD}")})
-        parts["mysql"] = mysql
+        parts["mysql"] = mysql.model_copy(update={"password": _in_environment(mysql.password, TARGET_PASSWORD)})
     return settings.model_copy(update=parts)
 
 
@@ -347,14 +346,12 @@ def _password(address: str) -> str:
 
 def reach(address: str, settings: MySQL, vault: Vault) -> tuple[str, MySQL]:
     """Take the password out of an address, for addresses are shown, logged, and travel. It may be ``sealed:NAME``."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return address, settings  # whoever opens it says what is wrong
-    if not parts.password:
+    written = _password(address)
+    if not written:
         return address, settings
+    parts = urlsplit(address)
     head, _, host = parts.netloc.rpartition("@")
-    given = Secret.of(unquote(parts.password))
+    given = Secret.of(written)
     password = Secret(given.place, vault) if given.name else given
     bare = parts._replace(netloc=f"{head.partition(':')[0]}@{host}").geturl()
     return bare, settings.model_copy(update={"password": password})
@@ -372,13 +369,17 @@ def _in_vault(vault: Vault, names: tuple[str, ...], name: str, given: Secret | N
     raise UsageError(what, given.place, f"`marts secrets set {name}` adds it; {known}")
 
 
-def _in_environment(given: Secret | None, name: str) -> Secret | None:
+def _in_environment(given: Secret | None, variable: str) -> Secret | None:
     """Keep a plain credential in our environment, which local workers share."""
     if given is None or not given.plain:
         return given
-    variable = PREFIX + name.upper().replace(".", "__")
     os.environ[variable] = given.plain
     return Secret(f"env:{variable}")
+
+
+def variable_of(part: str, name: str) -> str:
+    """Name the variable of the environment that a setting has."""
+    return f"{PREFIX}{part}__{name}".upper()
 
 
 def duckdb_path(uri: str) -> str:

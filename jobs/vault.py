@@ -17,10 +17,10 @@ from typing import Any
 
 from jobs import sealed
 from jobs.secret import Vault, open_vault, read_file, read_key
-from jobs.settings import CREDENTIALS, PREFIX
+from jobs.settings import CREDENTIALS, variable_of
 from marts.errors import UsageError
 
-_PLACES = {PREFIX + f"{part}__{name}".upper(): f"{part}.{name}" for part, name in CREDENTIALS} | {
+_PLACES = {variable_of(part, name): f"{part}.{name}" for part, name in CREDENTIALS} | {
     "AWS_ACCESS_KEY_ID": "s3.access_key",
     "AWS_SECRET_ACCESS_KEY": "s3.secret_key",
     "AWS_SESSION_TOKEN": "s3.session_token",

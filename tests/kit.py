@@ -118,6 +118,11 @@ class Place:
         """The target, as people type it."""
         return self.target or f"duckdb://{self.folder / 'marts.duckdb'}"
 
+    @property
+    def flags(self) -> list[str]:
+        """Source, target and state, as people type them."""
+        return ["--source", str(self.source), "--target", self.address, "--state", str(self.folder / "state")]
+
     def configured(self) -> Settings:
         places = {"source": str(self.source), "target": self.address, "state": str(self.folder / "state")}
         return load(None, {**places, "quality": {"judge": self.judge}, **self.settings})

@@ -418,8 +418,7 @@ def files(place: Place) -> set[str]:
 def flags_of(place: Place) -> list[str]:
     policy = place.folder / "policy.toml"
     policy.write_text("max_unknown_ratio = 0.2\n")
-    state = ["--state", str(place.folder / "state"), "--policy", str(policy)]
-    return ["--source", str(place.source), "--target", place.address, *state]
+    return [*place.flags, "--policy", str(policy)]
 
 
 def test_vacuum_leaves_what_a_build_from_scratch_would_make(fed: Place) -> None:

@@ -60,10 +60,8 @@ def publish(place: Place) -> Place:
 
 
 def where(place: Place) -> list[str]:
-    target = place.target or f"duckdb://{place.folder}/marts.duckdb"
     (place.folder / "policy.toml").write_text("max_bad_ratio = 1.0\nmax_unknown_ratio = 1.0\n")
-    places = ["--source", str(place.source), "--target", target, "--state", str(place.folder / "state")]
-    return [*places, "--policy", str(place.folder / "policy.toml")]
+    return [*place.flags, "--policy", str(place.folder / "policy.toml")]
 
 
 def erase(place: Place, customer: int = WHO) -> str:

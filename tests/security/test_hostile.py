@@ -126,8 +126,7 @@ def test_no_page_holds_anything_that_a_browser_would_run(hostile: Place, figure:
 
 def test_no_terminal_is_told_anything_but_text(hostile: Place, figure: Callable[[str], None]) -> None:
     hostile.build()
-    where = ["--source", str(hostile.source), "--target", f"duckdb://{hostile.folder}/marts.duckdb"]
-    where += ["--state", str(hostile.folder / "state")]
+    where = hostile.flags
     shown = [
         marts("plan", *where).output,
         marts("status", "--target", where[3]).output,
@@ -146,8 +145,7 @@ def test_no_terminal_is_told_anything_but_text(hostile: Place, figure: Callable[
 
 def test_an_export_runs_no_formula_and_is_read_back_as_it_was(hostile: Place, figure: Callable[[str], None]) -> None:
     hostile.build()
-    where = ["--source", str(hostile.source), "--target", f"duckdb://{hostile.folder}/marts.duckdb"]
-    where += ["--state", str(hostile.folder / "state")]
+    where = hostile.flags
     to = hostile.folder / "bad.csv"
     marts("quarantine", "export", "hostile.csv", "--to", str(to), *where)
     with to.open(newline="", encoding="utf-8") as file:

@@ -37,8 +37,7 @@ def fed(place: Place) -> Place:
 
 def test_nobody_is_told_of_in_pages_reports_and_commands(place: Place, figure: Callable[[str], None]) -> None:
     report = fed(place).build()
-    where = ["--source", str(place.source), "--target", f"duckdb://{place.folder}/marts.duckdb"]
-    where += ["--state", str(place.folder / "state")]
+    where = place.flags
     shown = {path.name: path.read_text() for path in (place.folder / "state/docs").rglob("*") if path.is_file()}
     assert len(shown) > 5
     shown["report"] = report.model_dump_json()
@@ -59,8 +58,7 @@ def test_nobody_is_told_of_in_pages_reports_and_commands(place: Place, figure: C
 
 def test_who_asks_for_it_sees_everything(place: Place) -> None:
     fed(place).build()
-    where = ["--source", str(place.source), "--target", f"duckdb://{place.folder}/marts.duckdb"]
-    where += ["--state", str(place.folder / "state")]
+    where = place.flags
     shown = marts("quarantine", "show", "c.csv", "--reveal", *where).output
     assert PEOPLE[0] in shown
     assert CARD in marts("quarantine", "export", "x.csv", *where).output

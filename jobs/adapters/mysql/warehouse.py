@@ -192,26 +192,30 @@ class MySQLWarehouse(SqlLedger):
         ((rows,),) = self.execute(f"SELECT COUNT(*) FROM {_rows(mart)} WHERE generation = %s", [generation])
         return int(rows)
 
-    def remove_customer(self, customer: int) -> int:
-        def delete(cursor: Any) -> None:
-            cursor.execute(f"SELECT DISTINCT generation FROM {_rows(CUSTOMERS_MART)}")
-            for (generation,) in cursor.fetchall():
-                where = [generation, customer]
-                cursor.execute(f"DELETE FROM {_rows(CUSTOMERS_MART)} WHERE generation = %s AND customer_id = %s", where)
-                deleted.append(cursor.rowcount)
+    def _generations(self, mart: Mart) -> set[int]:
+        """Number the generations that have rows. It begins the primary key: the server looks at one row of each."""
+        return {int(number) for (number,) in self.execute(f"SELECT DISTINCT generation FROM {_rows(mart)}")}
 
-        deleted: list[int] = []
-        self._session.with_cursor(delete)
-        return sum(deleted)
+    def _delete(self, mart: Mart, rest: str, values: Sequence[Any]) -> int:
+        """Delete rows inside the transaction of the caller. Gives how many."""
+
+        def delete(cursor: Any) -> int:
+            cursor.execute(f"DELETE FROM {_rows(mart)} {rest}", tuple(values))
+            return int(cursor.rowcount)
+
+        return self._session.with_cursor(delete)
+
+    def remove_customer(self, customer: int) -> int:
+        where = "WHERE generation = %s AND customer_id = %s"
+        there = sorted(self._generations(CUSTOMERS_MART))
+        return sum(self._delete(CUSTOMERS_MART, where, [number, customer]) for number in there)
 
     def clean_up(self, run_id: str) -> None:
         """Delete in small batches. What a transaction of a frozen or killed build still holds is left for later."""
         self.execute("SET SESSION innodb_lock_wait_timeout = 2")
         try:
             for mart in MARTS.values():
-                # The primary key begins with the generation: the server looks at one row of each.
-                there = self.execute(f"SELECT DISTINCT generation FROM {_rows(mart)}")
-                for number in {int(number) for (number,) in there} - self.kept_generations():
+                for number in self._generations(mart) - self.kept_generations():
                     while self._delete_some(mart, number, run_id) == _DELETE_BATCH:
                         pass
                 self._drop_staged_views(mart)
@@ -223,7 +227,7 @@ class MySQLWarehouse(SqlLedger):
     def _drop_staged_views(self, mart: Mart) -> None:
         """Drop the views that a killed build has left: those whose generation is gone."""
         query = "SELECT table_name FROM information_schema.views WHERE table_schema = DATABASE()"
-        there = {int(number) for (number,) in self.execute(f"SELECT DISTINCT generation FROM {_rows(mart)}")}
+        there = self._generations(mart)
         for (name,) in self.execute(query):
             head, _, number = str(name).rpartition(_STAGED)
             if head == mart.table and number.isdigit() and int(number) not in there:
@@ -232,13 +236,11 @@ class MySQLWarehouse(SqlLedger):
     def _delete_some(self, mart: Mart, generation: int, run_id: str) -> int:
         """Delete some rows of a generation, if it is still waste: we may have stood still since we looked."""
 
-        def delete(cursor: Any) -> int:
-            cursor.execute(f"DELETE FROM {_rows(mart)} WHERE generation = %s LIMIT {_DELETE_BATCH}", [generation])
-            return int(cursor.rowcount)
-
         def work() -> int:
             self.hold_epoch(run_id)
-            return 0 if generation in self.kept_generations() else self._session.with_cursor(delete)
+            if generation in self.kept_generations():
+                return 0
+            return self._delete(mart, f"WHERE generation = %s LIMIT {_DELETE_BATCH}", [generation])
 
         return self.atomically(work)
 
