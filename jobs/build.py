@@ -34,6 +34,7 @@ from jobs.state import Catalog, Manifest, name_of, read_parquet
 from jobs.suites import load_suites
 from marts import __version__
 from marts.errors import EXIT_DATA, DataError, MartsError, OutcomeUnknown, StateDamaged, Stopped, TryLater
+from marts.figures import Figures, of_both, unusual_months
 from marts.policy import Policy
 from marts.schema import KINDS, MARTS
 
@@ -238,6 +239,7 @@ def _build(run: Run) -> RunReport:
         months_rolled_up=tuple(sorted({rollup.month for rollup in rolled_up})),
         months=len({rollup.month for rollup in used}),
         unknown=unknown(marts),
+        **_figures(run, marts),
     )
     with run.step("publish"):
         run.warehouse.publish(staged, [*withdrawn, *records], _record(run.done), measured)
@@ -442,6 +444,15 @@ def _drops_to_tell(verdicts: Verdicts, plan: Plan, records: Sequence[DropRecord]
         for record in plan.vanished
     ]
     return (*there, *gone)
+
+
+def _figures(run: Run, marts: Sequence[MartRows]) -> dict[str, Any]:
+    """Give what a business looks for, unless somebody went back: then it is not what is live."""
+    if "held_back" in run.found:
+        return {}
+    known = {rows.mart: rows.figures for rows in marts}
+    figures = of_both(*(known.get(mart, Figures()) for mart in MARTS))
+    return {"figures": figures, "unusual": unusual_months(figures.months, run.as_of)}
 
 
 def _mart_report(rows: MartRows, changed: bool) -> MartReport:

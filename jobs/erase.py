@@ -129,14 +129,18 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
     headers, mentions = _headers(now), mention(customer)
 
     def report(text: str) -> str:
+        before = json.loads(text)
         told: dict[str, Any] = json.loads(text)
         for drop in told.get("drops", []):
             columns = headers.get(drop.get("key", ""), ())
             for reason in drop.get("reasons", []):
                 if _names(now, columns, customer, reason.get("raw", "")):
                     reason.update(raw=ERASED, example="")
+        for best in told.get("figures", {}).get("best", []):
+            if best.get("customer_id") == customer:
+                best.update(customer_id=0, full_name=ERASED)
         cleaned = _without(told, mentions)
-        return text if cleaned == json.loads(text) else json.dumps(cleaned)
+        return text if cleaned == before else json.dumps(cleaned)
 
     changed = 0
     for decision in warehouse.decisions():

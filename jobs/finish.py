@@ -3,10 +3,9 @@
 The rows are Parquet under a name that says what they were made from; the target loads them from there.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from jobs.adapters.objects import Store, open_store
 from jobs.rollup import RollUp
@@ -22,8 +22,9 @@ from jobs.state import Manifest, name_of, read_parquet, write_parquet
 from marts.calculate import customers_mart, digest, sales_team_mart
 from marts.erased import people
 from marts.errors import DataError, StateDamaged
+from marts.figures import Figures, figures_of, together
 from marts.policy import Policy
-from marts.schema import CUSTOMERS, CUSTOMERS_MART, PRODUCTS, SALES_TEAM, SALES_TEAM_MART, STORES, Kind, Mart
+from marts.schema import CUSTOMERS, CUSTOMERS_MART, MARTS, PRODUCTS, SALES_TEAM, SALES_TEAM_MART, STORES, Kind, Mart
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _THREADS = 16
@@ -67,6 +68,7 @@ class Finished:
     """Sum of total_sales."""
     unknown: tuple[tuple[str, int], ...]
     """Lines without a dimension row, by kind."""
+    figures: Figures
     erased_cents: int = 0
     """Sum of what is left out, since its people were erased."""
 
@@ -92,9 +94,16 @@ class MartRows:
         return sum(part.erased_cents for part in self.parts)
 
     @property
+    def figures(self) -> Figures:
+        return together(part.figures for part in self.parts)
+
+    @property
     def unknown(self) -> dict[str, int]:
         kinds = dict(self.parts[0].unknown) if self.parts else {}
         return {kind: sum(dict(part.unknown)[kind] for part in self.parts) for kind in kinds}
+
+
+_SAVED = TypeAdapter(MartRows)
 
 
 def mart_folder(mart: str, fingerprint: str) -> str:
@@ -174,8 +183,10 @@ def run_finish(task: Finish) -> Finished:
         rows, unknown = customers_mart(facts, names, task.policy, task.as_of)
         erased = _cents(everybody) - _cents(facts)
         missing: tuple[tuple[str, int], ...] = ((CUSTOMERS.name, unknown),)
+        newest = pc.max(everybody["last_bought"]).as_py() if everybody else None
     else:
-        facts, erased = pa.concat_tables([read_parquet(store, path) for path in task.facts]), 0
+        facts = pa.concat_tables([read_parquet(store, path) for path in task.facts])
+        erased, newest = 0, None
         team = _people(_unique(_read(store, task, SALES_TEAM), SALES_TEAM), SALES_TEAM)
         stores = _unique(_read(store, task, STORES), STORES)
         stores = pa.table({"id": pa.nulls(0, pa.int64())}) if stores is None else stores
@@ -184,7 +195,8 @@ def run_finish(task: Finish) -> Finished:
         _unique(_read(store, task, PRODUCTS), PRODUCTS)
     write_parquet(store, task.path, rows)
     total = pc.sum(rows["total_sales"]).as_py() or 0
-    return Finished(task.path, rows.num_rows, int(total * 100), missing, erased)
+    figures = figures_of(MARTS[task.mart], rows, newest)
+    return Finished(task.path, rows.num_rows, int(total * 100), missing, figures, erased)
 
 
 def _cents(facts: pa.Table) -> int:
@@ -247,20 +259,18 @@ def _unique(rows: pa.Table | None, kind: Kind) -> pa.Table | None:
 
 def save_rows(store: Store, rows: MartRows) -> None:
     """Remember that all parts of a mart are there."""
-    store.put(f"{mart_folder(rows.mart, rows.fingerprint)}/done.json", json.dumps(asdict(rows)).encode())
+    store.put(f"{mart_folder(rows.mart, rows.fingerprint)}/done.json", _SAVED.dump_json(rows))
 
 
 def saved_rows(store: Store, mart: str, name: str, there: set[str]) -> MartRows | None:
-    """Give the rows of a mart that an earlier run made and wrote completely."""
+    """Give the rows of a mart that an earlier run made and wrote completely; nothing if an older version did."""
     key = f"{mart_folder(mart, name)}/done.json"
     if key not in there:
         return None
     try:
-        values = json.loads(store.get(key))
-        parts = tuple(
-            Finished(p["path"], p["rows"], p["cents"], tuple((k, n) for k, n in p["unknown"]), p.get("erased_cents", 0))
-            for p in values["parts"]
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        rows = _SAVED.validate_json(store.get(key))
+    except ValidationError as error:
+        if {detail["type"] for detail in error.errors()} == {"missing"}:
+            return None
         raise StateDamaged(f"is damaged: {error}", key, "the next build makes it again") from error
-    return MartRows(mart, name, parts) if all(part.path in there for part in parts) else None
+    return rows if all(part.path in there for part in rows.parts) else None

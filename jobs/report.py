@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from jobs.state import Reason
 from marts.errors import MartsError
+from marts.figures import Figures, UnusualMonth
 
 Outcome = Literal["running", "published", "unchanged", "failed", "unknown"]
 """unknown: the answer to the COMMIT is lost, and the database did not come back to be asked."""
@@ -95,10 +96,12 @@ class Problem(_Part):
     what: str
     where: str
     hint: str
+    kind: str = ""
+    """Name of the class in the tree of errors."""
 
     @classmethod
     def of(cls, error: MartsError) -> "Problem":
-        return cls(what=error.what, where=error.where, hint=error.hint)
+        return cls(what=error.what, where=error.where, hint=error.hint, kind=type(error).__name__)
 
 
 class RunReport(_Part):
@@ -131,6 +134,9 @@ class RunReport(_Part):
     warnings: tuple[str, ...] = ()
     audit: str = ""
     """Hash of the last entry of the audit trail when the run began."""
+    figures: Figures = Figures()
+    """What is in the marts that this run made live, or found right."""
+    unusual: tuple[UnusualMonth, ...] = ()
     held_back: str = ""
     """Why new marts were not published, although they differ from the live ones: somebody went back."""
     seconds: dict[str, float] = {}

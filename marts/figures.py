@@ -1,0 +1,252 @@
+"""What a business looks for first, from the rows of the marts: revenue, segments, the best customers, the leaders.
+
+Each part of a mart gives its own figures; those of all parts are put together, in any order, without the rows.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date
+from decimal import Decimal
+from statistics import median
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
+
+from marts.schema import CUSTOMERS_MART, Mart
+
+BEST = 10
+"""Customers that are named."""
+MOST_LEADERS = 200
+"""Leaders that are named: of the stores with the highest sales."""
+_BEFORE = 12
+"""Months before one that tell what is usual."""
+_ENOUGH = 6
+"""Months before one below which nothing can be said."""
+_SIGMAS = 3
+_MAD = Decimal("1.4826")
+"""Median absolute deviation to standard deviation of a normal distribution (Rousseeuw and Croux, 1993)."""
+_LEAST = Decimal("0.1")
+"""Share of the usual revenue that a month must differ by: one of ten is no news, however steady the others were."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class MonthFigures(_Part):
+    """Sales of one month, net of returns; purchases count a basket once for each of its sales people."""
+
+    month: str
+    total_sales: Decimal
+    purchases: int = 0
+
+
+class CustomerGroup(_Part):
+    """Customers of a segment, active or not."""
+
+    segment: str
+    inactive: bool
+    customers: int
+    lifetime_value: Decimal
+
+
+class BestCustomer(_Part):
+    """One of the customers with the highest lifetime value."""
+
+    customer_id: int
+    full_name: str
+    lifetime_value: Decimal
+    purchases: int
+    last_purchase_month: str | None
+    segment: str
+
+
+class Leader(_Part):
+    """The sales person who sold most in a store in the last month; of a tie, each."""
+
+    store_id: int
+    sales_person_id: int
+    full_name: str
+    total_sales: Decimal
+    incentive: Decimal
+    growth: Decimal | None
+    """Percent against the calendar month before."""
+    contribution: Decimal | None
+    """Percent of the store's month."""
+
+
+class Figures(_Part):
+    """Of a mart, or of a part of it. Money is exact."""
+
+    months: tuple[MonthFigures, ...] = ()
+    """In the order of time."""
+    groups: tuple[CustomerGroup, ...] = ()
+    best: tuple[BestCustomer, ...] = ()
+    leaders: tuple[Leader, ...] = ()
+    """Of the last month, by store."""
+    leaders_left_out: int = 0
+    newest_purchase: date | None = None
+
+    @property
+    def last_month(self) -> str:
+        return self.months[-1].month if self.months else ""
+
+
+class UnusualMonth(_Part):
+    """A month whose revenue is far from that of the months before."""
+
+    month: str
+    total_sales: Decimal
+    usual: Decimal
+    """Median of the months before."""
+
+
+def figures_of(mart: Mart, rows: pa.Table, newest: date | None) -> Figures:
+    """Give the figures of some rows of a mart, which are in the order of its key."""
+    return _of_customers(rows, newest) if mart is CUSTOMERS_MART else _of_sales_team(rows)
+
+
+def together(parts: Iterable[Figures]) -> Figures:
+    """Put the figures of several parts of one mart together. The sales team mart has one part."""
+    known = list(parts)
+    months: dict[str, Decimal] = defaultdict(Decimal)
+    purchases: Counter[str] = Counter()
+    customers: Counter[tuple[str, bool]] = Counter()
+    values: dict[tuple[str, bool], Decimal] = defaultdict(Decimal)
+    for part in known:
+        for month in part.months:
+            months[month.month] += month.total_sales
+            purchases[month.month] += month.purchases
+        for group in part.groups:
+            key = (group.segment, group.inactive)
+            customers[key] += group.customers
+            values[key] += group.lifetime_value
+    best = sorted((one for part in known for one in part.best), key=lambda c: (-c.lifetime_value, c.customer_id))
+    newest = [part.newest_purchase for part in known if part.newest_purchase]
+    return Figures(
+        months=tuple(MonthFigures(month=m, total_sales=months[m], purchases=purchases[m]) for m in sorted(months)),
+        groups=tuple(
+            CustomerGroup(segment=s, inactive=i, customers=customers[s, i], lifetime_value=values[s, i])
+            for s, i in sorted(customers, key=lambda key: (-customers[key], key))
+        ),
+        best=tuple(best[:BEST]),
+        leaders=tuple(leader for part in known for leader in part.leaders),
+        leaders_left_out=sum(part.leaders_left_out for part in known),
+        newest_purchase=max(newest) if newest else None,
+    )
+
+
+def of_both(customers: Figures, sales_team: Figures) -> Figures:
+    """Put the figures of both marts together. The sales team's months know purchases, and sales to erased people."""
+    return customers.model_copy(
+        update={
+            "months": sales_team.months or customers.months,
+            "leaders": sales_team.leaders,
+            "leaders_left_out": sales_team.leaders_left_out,
+        }
+    )
+
+
+def unusual_months(months: Sequence[MonthFigures], as_of: date) -> tuple[UnusualMonth, ...]:
+    """Name the months whose revenue is more than 3 robust sigma from the median of the up to 12 months before.
+
+    Sigma is 1.4826 times their median absolute deviation; a tenth of the median is never unusual. The month of
+    as_of is looked at only if as_of is its last day: before, it is not over.
+    """
+    whole = [month for month in months if not _goes_on(month.month, as_of)]
+    found = []
+    for place, month in enumerate(whole):
+        before = [one.total_sales for one in whole[max(place - _BEFORE, 0) : place]]
+        if len(before) < _ENOUGH:
+            continue
+        usual = median(before)
+        sigma = _MAD * median([abs(value - usual) for value in before])
+        if abs(month.total_sales - usual) > max(_SIGMAS * sigma, abs(usual) * _LEAST):
+            found.append(UnusualMonth(month=month.month, total_sales=month.total_sales, usual=_cents(usual)))
+    return tuple(found)
+
+
+def _goes_on(month: str, as_of: date) -> bool:
+    """Tell whether a month is not over on a day."""
+    following = date.fromordinal(as_of.toordinal() + 1)
+    return month == f"{following:%Y-%m}" or month > f"{as_of:%Y-%m}"
+
+
+def _cents(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.01"))
+
+
+def _of_customers(rows: pa.Table, newest: date | None) -> Figures:
+    ids = rows["customer_id"].combine_chunks()
+    first = pa.array([True] * min(len(ids), 1), pa.bool_())
+    if len(ids) > 1:
+        first = pa.concat_arrays([first, pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))])
+    people = rows.filter(first)
+    groups = people.group_by(["customer_segment", "inactive_status"], use_threads=False).aggregate(
+        [("customer_id", "count"), ("customer_lifetime_value", "sum")]
+    )
+    order = [("customer_lifetime_value", "descending"), ("customer_id", "ascending")]
+    best = people.take(pc.sort_indices(people, order)[:BEST])
+    return Figures(
+        months=_months(rows, "sales_date_month"),
+        groups=tuple(
+            CustomerGroup(
+                segment=row["customer_segment"],
+                inactive=row["inactive_status"],
+                customers=row["customer_id_count"],
+                lifetime_value=row["customer_lifetime_value_sum"],
+            )
+            for row in groups.to_pylist()
+        ),
+        best=tuple(
+            BestCustomer(
+                customer_id=row["customer_id"],
+                full_name=row["full_name"],
+                lifetime_value=row["customer_lifetime_value"],
+                purchases=row["purchase_frequency"],
+                last_purchase_month=row["last_purchase_month"],
+                segment=row["customer_segment"],
+            )
+            for row in best.to_pylist()
+        ),
+        newest_purchase=newest,
+    )
+
+
+def _of_sales_team(rows: pa.Table) -> Figures:
+    months = _months(rows, "sales_month", "total_transactions")
+    last = months[-1].month if months else ""
+    chosen = pc.and_(pc.equal(rows["sales_month"], last), pc.equal(rows["top_performance_rank"], 1))
+    leaders = [
+        Leader(
+            store_id=row["store_id"],
+            sales_person_id=row["sales_person_id"],
+            full_name=row["full_name"],
+            total_sales=row["total_sales"],
+            incentive=row["incentive"],
+            growth=row["sales_growth_rate"],
+            contribution=row["sales_contribution_percentage"],
+        )
+        for row in rows.filter(chosen).to_pylist()
+    ]
+    named = sorted(leaders, key=lambda one: (-one.total_sales, one.store_id, one.sales_person_id))[:MOST_LEADERS]
+    return Figures(
+        months=months,
+        leaders=tuple(sorted(named, key=lambda one: (one.store_id, one.sales_person_id))),
+        leaders_left_out=len(leaders) - len(named),
+    )
+
+
+def _months(rows: pa.Table, name: str, purchases: str = "") -> tuple[MonthFigures, ...]:
+    wanted = [("total_sales", "sum"), *([(purchases, "sum")] if purchases else [])]
+    sums = rows.group_by(name, use_threads=False).aggregate(wanted)
+    found = [
+        MonthFigures(
+            month=row[name],
+            total_sales=row["total_sales_sum"],
+            purchases=row[f"{purchases}_sum"] if purchases else 0,
+        )
+        for row in sums.to_pylist()
+    ]
+    return tuple(sorted(found, key=lambda one: one.month))

@@ -1,0 +1,149 @@
+"""Figures of the marts: against a row-by-row calculation, whatever the parts; and months that are unusual."""
+
+from collections import defaultdict
+from datetime import date
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marts.calculate import mart_schema
+from marts.figures import BEST, MOST_LEADERS, Figures, MonthFigures, figures_of, of_both, together, unusual_months
+from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart
+
+MONTHS = ["2024-01", "2024-02", "2024-12", "2025-01"]
+
+
+def rows_of(mart: Mart, rows: list[dict[str, Any]]) -> pa.Table:
+    """Make rows of a mart; what is not given is 0, empty, or NULL."""
+    empty = {"id": 0, "count": 0, "money": Decimal(0), "text": "", "month": "2024-01", "flag": False}
+    blank = {c.name: None if c.nullable else empty[c.type] for c in mart.columns}
+    return pa.Table.from_pylist([{**blank, **row} for row in rows], mart_schema(mart))
+
+
+@st.composite
+def customers(draw: st.DrawFn) -> list[dict[str, Any]]:
+    rows = []
+    for customer in range(draw(st.integers(0, 25))):
+        person = {
+            "customer_id": customer,
+            "full_name": f"name {customer}",
+            "customer_lifetime_value": Decimal(draw(st.integers(-500, 500))) / 100,
+            "purchase_frequency": draw(st.integers(0, 3)),
+            "customer_segment": draw(st.sampled_from(["Loyal", "Other"])),
+            "inactive_status": draw(st.booleans()),
+        }
+        for month in sorted(draw(st.sets(st.sampled_from(MONTHS), min_size=1))):
+            total = Decimal(draw(st.integers(-(10**15), 10**15))) / 100
+            rows.append({**person, "sales_date_month": month, "total_sales": total})
+    return rows
+
+
+@settings(deadline=None)
+@given(rows=customers(), borders=st.lists(st.integers(0, 25), max_size=3))
+def test_parts_of_the_customers_mart_give_the_figures_of_the_whole(
+    rows: list[dict[str, Any]], borders: list[int]
+) -> None:
+    edges = [-1, *sorted(borders), 99]
+    parts = [[r for r in rows if low < r["customer_id"] <= high] for low, high in pairwise(edges)]
+    found = together(figures_of(CUSTOMERS_MART, rows_of(CUSTOMERS_MART, part), None) for part in parts)
+
+    months: dict[str, Decimal] = defaultdict(Decimal)
+    for row in rows:
+        months[row["sales_date_month"]] += row["total_sales"]
+    people = {row["customer_id"]: row for row in rows}.values()
+    groups: dict[tuple[str, bool], list[Decimal]] = defaultdict(list)
+    for one in people:
+        groups[one["customer_segment"], one["inactive_status"]].append(one["customer_lifetime_value"])
+    best = sorted(people, key=lambda one: (-one["customer_lifetime_value"], one["customer_id"]))[:BEST]
+    assert [(m.month, m.total_sales) for m in found.months] == sorted(months.items())
+    assert {(g.segment, g.inactive): (g.customers, g.lifetime_value) for g in found.groups} == {
+        key: (len(values), sum(values)) for key, values in groups.items()
+    }
+    assert [one.customer_id for one in found.best] == [one["customer_id"] for one in best]
+
+
+def test_the_newest_purchase_is_that_of_all_parts() -> None:
+    none = rows_of(CUSTOMERS_MART, [])
+    parts = [figures_of(CUSTOMERS_MART, none, day) for day in (date(2024, 1, 5), None, date(2024, 2, 1))]
+    assert together(parts).newest_purchase == date(2024, 2, 1)
+    assert together([]) == Figures()
+
+
+def team(store: int, person: int, month: str, total: str, rank: int) -> dict[str, Any]:
+    return {
+        "store_id": store,
+        "sales_person_id": person,
+        "full_name": f"seller {person}",
+        "sales_month": month,
+        "total_sales": Decimal(total),
+        "top_performance_rank": rank,
+        "total_transactions": 2,
+    }
+
+
+def test_leaders_are_those_of_the_last_month_with_ties_by_store() -> None:
+    rows = [
+        team(1, 7, "2024-02", "10.00", 1),
+        team(1, 8, "2024-02", "10.00", 1),
+        team(1, 9, "2024-02", "5.00", 2),
+        team(2, 7, "2024-01", "99.00", 1),
+        team(3, 5, "2024-02", "20.00", 1),
+    ]
+    found = figures_of(SALES_TEAM_MART, rows_of(SALES_TEAM_MART, rows), None)
+    assert [(one.store_id, one.sales_person_id) for one in found.leaders] == [(1, 7), (1, 8), (3, 5)]
+    assert found.months == (
+        MonthFigures(month="2024-01", total_sales=Decimal("99.00"), purchases=2),
+        MonthFigures(month="2024-02", total_sales=Decimal("45.00"), purchases=8),
+    )
+    assert found.last_month == "2024-02"
+
+
+def test_of_many_stores_the_leaders_with_the_highest_sales_are_named() -> None:
+    rows = [team(n, n, "2024-02", str(n), 1) for n in range(1, MOST_LEADERS + 4)]
+    found = figures_of(SALES_TEAM_MART, rows_of(SALES_TEAM_MART, rows), None)
+    assert len(found.leaders) == MOST_LEADERS
+    assert found.leaders_left_out == 3
+    assert found.leaders[0].store_id == 4
+
+
+def test_both_marts_give_one_set_of_figures() -> None:
+    months = (MonthFigures(month="2024-02", total_sales=Decimal(1), purchases=3),)
+    customers = Figures(
+        months=(MonthFigures(month="2024-02", total_sales=Decimal(1)),), newest_purchase=date(2024, 2, 3)
+    )
+    both = of_both(customers, Figures(months=months))
+    assert (both.months, both.newest_purchase) == (months, date(2024, 2, 3))
+    assert of_both(customers, Figures()) == customers
+
+
+def in_row(*totals: int) -> list[MonthFigures]:
+    return [MonthFigures(month=f"2024-{n:02d}", total_sales=Decimal(t)) for n, t in enumerate(totals, 1)]
+
+
+@pytest.mark.parametrize(
+    ("totals", "wanted"),
+    [
+        ([100, 101, 99, 100, 102, 98, 100], []),
+        ([100, 101, 99, 100, 102, 98, 200], ["2024-07"]),
+        ([100, 101, 99, 100, 102, 98, 3], ["2024-07"]),
+        ([100, 101, 99, 100, 102, 200], []),  # too few before it
+        ([100, 100, 100, 100, 100, 100, 109], []),  # a tenth is no news
+        ([100, 100, 100, 100, 100, 100, 111], ["2024-07"]),
+        ([20, 400, 90, 150, 10, 300, 500], []),  # they always vary so
+    ],
+)
+def test_a_month_far_from_those_before_is_unusual(totals: list[int], wanted: list[str]) -> None:
+    found = unusual_months(in_row(*totals), date(2024, 12, 31))
+    assert [one.month for one in found] == wanted
+
+
+def test_a_month_that_goes_on_is_not_judged() -> None:
+    months = in_row(100, 101, 99, 100, 102, 98, 20)
+    assert unusual_months(months, date(2024, 7, 30)) == ()
+    assert [one.month for one in unusual_months(months, date(2024, 7, 31))] == ["2024-07"]
+    assert unusual_months(months, date(2024, 7, 31))[0].usual == Decimal("100.00")
