@@ -14,11 +14,24 @@ from typing import Any, Protocol
 
 from jobs import dimensions, quality
 from jobs.adapters.cluster import Runner
-from jobs.adapters.objects import open_store
+from jobs.adapters.objects import Store, open_store
+from jobs.deliver import StateOutbox, addresses_of
 from jobs.finish import MartRows, fingerprint, plan_finish, run_finish, save_rows, saved_rows
 from jobs.gate import check_marts, unknown, warnings_of
 from jobs.judge import DropCounts, Verdicts, judge
-from jobs.ledger import DropRecord, Generation, QualityRecord, RunRecord, Staged, Warehouse, erased_people
+from jobs.ledger import (
+    DropRecord,
+    Generation,
+    NoticeChanges,
+    QualityRecord,
+    RunRecord,
+    Staged,
+    Warehouse,
+    erased_people,
+)
+from jobs.logs import within
+from jobs.notices import Before, before, over, raised
+from jobs.outbox import Notice
 from jobs.plan import Plan, make_plan
 from jobs.publish import stage
 from jobs.repair import accepted_by, repaired_drops, repairs_of
@@ -33,11 +46,22 @@ from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Manifest, name_of, read_parquet
 from jobs.suites import load_suites
 from marts import __version__
-from marts.errors import EXIT_DATA, DataError, MartsError, OutcomeUnknown, StateDamaged, Stopped, TryLater
+from marts.errors import (
+    EXIT_DATA,
+    DataError,
+    MartsError,
+    OutcomeUnknown,
+    QualityBroken,
+    StateDamaged,
+    Stopped,
+    TryLater,
+)
 from marts.figures import Figures, of_both, unusual_months
 from marts.policy import Policy
 from marts.schema import KINDS, MARTS
 
+_RUNS = 200
+"""Runs before this one that are looked at."""
 _ROUNDS = 3
 """Plans until no drop changes while it is read."""
 _DAMAGED = 100
@@ -54,8 +78,8 @@ class Progress(Protocol):
     def begin(self, step: str, total: int) -> None:
         """A step with so many tasks begins."""
 
-    def advance(self) -> None:
-        """One task of the step is done."""
+    def advance(self, rows: int = 0, drops: int = 0) -> None:
+        """One task of the step is done, with so many rows, and the last part of so many drops."""
 
 
 @dataclass
@@ -81,6 +105,12 @@ class Run:
     """Hash of the end of the audit trail."""
     done: RunReport | None = None
     """The report of what is published, or about to be."""
+    before: Before = field(default_factory=Before)
+    """The runs before this one."""
+    known: Sequence[Notice] = ()
+    """Notices that are open, or not sent to all."""
+    unkept: Sequence[Notice] = ()
+    """Notices that the database could not keep."""
 
     def __post_init__(self) -> None:
         self.settings.require("source", "target")
@@ -101,7 +131,8 @@ class Run:
         self.progress.begin(name, total)
         before = time.perf_counter()
         try:
-            yield
+            with within(step=name):
+                yield
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - before, 3)
 
@@ -126,6 +157,7 @@ def build(run: Run) -> RunReport:
         with run.warehouse.lock(run.settings.lock_timeout):
             run.warehouse.prepare()
             run.warehouse.begin(_record(_report(run, "running", 0)))
+            _look_back(run)
             last = run.warehouse.audit_end()
             run.audit = last.hash if last else ""
             run.scan_settings = replace(run.scan_settings, erased=erased_people(run.warehouse.erasures()))
@@ -133,7 +165,29 @@ def build(run: Run) -> RunReport:
             late = _after(run, report)
     except (MartsError, Stopped) as problem:
         return _failed(run, problem.as_error() if isinstance(problem, Stopped) else problem)
-    return report.model_copy(update={"warnings": (*report.warnings, *late)})
+    told = {"warnings": (*report.warnings, *late), "seconds": dict(run.seconds), "ended_at": run.clock()}
+    return report.model_copy(update=told)
+
+
+def adopt(state: Store, warehouse: Warehouse) -> None:
+    """Take into the ledger what waits in the state, from runs that could not reach it."""
+    waiting = StateOutbox(state)
+    waiting.hand_over(warehouse)
+    waiting.hand_over_runs(lambda report: warehouse.fail(_record(report)))
+
+
+def _look_back(run: Run) -> None:
+    """See what was before, and what people were told of it; some of that may wait in the state."""
+    adopt(run.state, run.warehouse)
+    run.before = before(run.warehouse.runs(_RUNS), run.run_id)
+    run.known = run.warehouse.notices()
+
+
+def _news(run: Run, report: RunReport) -> NoticeChanges:
+    """Give what people are to hear of a run, and what they need not hear any more."""
+    addresses = addresses_of(run.settings)
+    at = report.ended_at.isoformat()
+    return NoticeChanges(tuple(raised(report, run.before, run.known, addresses)), tuple(over(report, run.known)), at)
 
 
 def _healed(run: Run) -> RunReport:
@@ -153,11 +207,21 @@ def _failed(run: Run, error: MartsError) -> RunReport:
     error = scrubbed(error)
     outcome: Outcome = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
     report = _report(run, outcome, error.exit_code, error=Problem.of(error))
-    with suppress(MartsError):  # the database may be what failed
-        if run.warehouse.fail(_record(report)) in ("published", "unchanged") and run.done:
+    news = _news(run, report)
+    try:
+        if run.warehouse.fail(_record(report), news) in ("published", "unchanged") and run.done:
             return run.done.model_copy(update={"warnings": (*run.done.warnings, f"after it was published: {error}")})
+    except MartsError:  # the database may be what failed
+        run.unkept = news.new
+        return report
+    with suppress(MartsError):
         _write_site(run)
     return report
+
+
+def told_runs(warehouse: Warehouse) -> list[RunReport]:
+    """Give the reports of the last runs, newest first."""
+    return [_told(record) for record in warehouse.runs(RUNS)]
 
 
 def _after(run: Run, report: RunReport) -> list[str]:
@@ -178,8 +242,8 @@ def _after(run: Run, report: RunReport) -> list[str]:
 def _write_site(run: Run) -> None:
     """Write the pages in front of the data docs."""
     if run.settings.quality.judge:
-        runs = [_told(record) for record in run.warehouse.runs(RUNS)]
-        write_site(open_store(run.settings.docs_uri, run.settings.s3), runs, run.warehouse.quality(_EARLIER))
+        docs = open_store(run.settings.docs_uri, run.settings.s3)
+        write_site(docs, told_runs(run.warehouse), run.warehouse.quality(_EARLIER))
 
 
 def _told(record: RunRecord) -> RunReport:
@@ -242,7 +306,8 @@ def _build(run: Run) -> RunReport:
         **_figures(run, marts),
     )
     with run.step("publish"):
-        run.warehouse.publish(staged, [*withdrawn, *records], _record(run.done), measured)
+        news = _news(run, run.done)
+        run.warehouse.publish(staged, [*withdrawn, *records], _record(run.done), measured, news)
     return run.done
 
 
@@ -290,7 +355,7 @@ def _judge_drops(run: Run, verdicts: Verdicts, scanned: set[str], marts: Sequenc
 
 
 def _judge_marts(run: Run, staged: Sequence[Staged], rows: Sequence[MartRows], live: Mapping[str, Generation]) -> None:
-    """Judge the marts before anybody sees them. Raises DataError if a critical expectation is broken."""
+    """Judge the marts before anybody sees them. Raises QualityBroken if a critical one is broken."""
     found = []
     for item, made in zip(staged, rows, strict=True) if run.settings.quality.judge else ():
         before = live[made.mart].row_count if made.mart in live else 0
@@ -302,7 +367,7 @@ def _judge_marts(run: Run, staged: Sequence[Staged], rows: Sequence[MartRows], l
     if failed:
         broken = next(rule for rule in failed.broken if rule.severity == "critical")
         hint = f"look at {run.settings.docs_uri}/{failed.page}; the live marts are untouched"
-        raise DataError(f"a critical expectation is broken: {broken.rule}", failed.name, hint)
+        raise QualityBroken(f"a critical expectation is broken: {broken.rule}", failed.name, hint)
 
 
 def _tell(run: Run, found: Sequence[QualityReport], unusual: Sequence[str]) -> None:
@@ -384,8 +449,8 @@ def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[
     run.ready(missing)
     with run.step("roll up", len(missing)):
         work = [RollUpWork(rollup, run.state.uri, run.settings.s3) for rollup in missing]
-        for _ in run.runner("RollUp", run_rollup, work):
-            run.progress.advance()
+        for _, lines in run.runner("RollUp", run_rollup, work):
+            run.progress.advance(lines)
     return rollups, missing
 
 
@@ -417,7 +482,7 @@ def _finish(run: Run, name: str, rollups: Sequence[RollUp], dims: Sequence[Manif
         parts = {}
         for index, part in run.runner(f"Finish{name.title().replace('_', '')}", run_finish, tasks):
             parts[index] = part
-            run.progress.advance()
+            run.progress.advance(part.rows)
         rows = MartRows(name, made_from, tuple(parts[index] for index in sorted(parts)))
         save_rows(run.state, rows)
     return rows

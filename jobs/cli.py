@@ -8,8 +8,7 @@ import sys
 import threading
 import traceback
 import uuid
-import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
 
 from jobs.cli_common import (
     Config,
@@ -35,9 +33,12 @@ from jobs.cli_common import (
     stamp,
 )
 from jobs.cli_marts import customers, sales
+from jobs.cli_notify import app as notify
+from jobs.cli_pages import docs, report
 from jobs.cli_secrets import app as secrets
+from jobs.cli_watch import Debug, Quiet, Verbose, Voice, voice, watching
 from jobs.scrub import scrub, scrub_logs, scrubbed
-from jobs.settings import Settings, load, load_policy
+from jobs.settings import Log, Settings, load, load_policy
 from marts import __version__
 from marts.errors import DataError, Defect, MartsError, OutcomeUnknown, Stopped, UsageError
 from marts.escape import visible
@@ -63,12 +64,15 @@ quarantine = typer.Typer(
 expectations = typer.Typer(help="The rules of data quality, in words.", no_args_is_help=True)
 erase = typer.Typer(help="Take a person out of everything, for good.", no_args_is_help=True)
 audit = typer.Typer(help="What people decided: who, when, what, why.", no_args_is_help=True)
+app.command()(report)
+app.command()(docs)
 app.add_typer(customers, name="customers")
 app.add_typer(sales, name="sales")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(erase, name="erase")
 app.add_typer(audit, name="audit")
 app.add_typer(expectations, name="expectations")
+app.add_typer(notify, name="notify")
 app.add_typer(secrets, name="secrets")
 
 DropName = Annotated[str, typer.Argument(metavar="DROP", help="Key of the drop, or the end of it")]
@@ -80,6 +84,8 @@ AsOf = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Lines afte
 MartName = Annotated[str | None, typer.Option(help="Build only this one: customers or sales_team")]
 
 
+_debug = False
+"""Show the traceback of an expected error, too."""
 _RUNS = 1000
 """Runs that remember the end of the audit trail."""
 
@@ -107,11 +113,23 @@ def main(*arguments: str) -> None:
         _fail(Defect(f"{type(error).__name__}: {error}", "marts", "please report it, with the lines above"))
 
 
+def _debug_if(wanted: bool) -> None:
+    """Show tracebacks from now on, if somebody wants them."""
+    global _debug
+    _debug = _debug or wanted
+
+
 def _fail(error: MartsError) -> NoReturn:
     from jobs.render import error as rendered
 
+    if _debug:
+        typer.echo(scrub("".join(traceback.format_exception(error))), err=True)
     error = scrubbed(error)
-    typer.echo(rendered(error.what, error.where, error.hint), err=True)
+    said, rest = rendered(error.what, error.where, error.hint).partition("\n")[::2]
+    red = None if "NO_COLOR" in os.environ else "red"
+    typer.secho(said, fg=red, err=True)
+    if rest:
+        typer.echo(rest, err=True)
     sys.exit(error.exit_code)
 
 
@@ -141,7 +159,11 @@ class _Stop:
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit")] = False) -> None:
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit")] = False,
+    debug: Debug = False,
+) -> None:
+    _debug_if(debug)
     if version:
         typer.echo(f"martwright {__version__}")
         raise typer.Exit
@@ -157,6 +179,9 @@ def build(
     policy: PolicyFile = None,
     folder: Folder = None,
     mart: MartName = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
     rebuild: Annotated[bool, typer.Option(help="Make everything again from the drops")] = False,
     rescan: Annotated[bool, typer.Option(help="Judge drops again that were judged by older row rules")] = False,
     as_json: Json = False,
@@ -165,12 +190,13 @@ def build(
     flags = {"source": source, "target": target, "state": state, "as_of": as_of, "policy": policy, "mart": mart}
     settings = configured(config, **flags, expectations=folder)
     settings.require("source", "target")
+    _debug_if(debug)
+    speaks = voice(settings.log, verbose, quiet, debug)
     policy_ = load_policy(settings)
-    with opened(settings) as warehouse:
-        report = _build(settings, policy_, _as_of(settings, policy_), warehouse, rebuild, rescan)
+    report = _build(settings, policy_, _as_of(settings, policy_), speaks, rebuild, rescan)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
-    else:
+    elif speaks.shows_report or (report.error and speaks.format == "text"):
         show(rendered("report", report))
     raise typer.Exit(report.exit_code)
 
@@ -355,14 +381,17 @@ def demo(
     from jobs import demo as showing
     from marts.policy import Policy
 
-    with _progress() as watch:
+    speaks = voice(Log(format="text"))
+    with watching(speaks.bars) as watch:
         watch.begin("generate drops", 0)
         flags, as_of = showing.prepare(folder, lines, seed, watch.advance)
     settings = load(None, flags)
-    with opened(settings) as warehouse:
-        report = _build(settings, Policy(), as_of, warehouse)
-        shown = rendered("report", report) if report.error else showing.outcome(folder, report, warehouse)
-    show(shown, stdout=True)
+    report = _build(settings, Policy(), as_of, speaks)
+    if report.error:
+        show(rendered("report", report), stdout=True)
+    else:
+        with opened(settings, read_only=True) as warehouse:
+            show(showing.outcome(folder, report, warehouse), stdout=True)
     raise typer.Exit(report.exit_code)
 
 
@@ -538,17 +567,23 @@ def erase_customer(
     """Erase a customer: from lines, quarantine, marts, kept generations, pages and reports, and from later builds."""
     from jobs import erase as erasing
     from jobs.adapters.objects import open_store
+    from jobs.build import adopt, told_runs
+    from jobs.pages import write_again
+    from jobs.run import docs_of
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     if not yes:
         typer.confirm(f"Erase customer {customer} for good?", abort=True, err=True)
     with _now(settings, read_only=False, locked=True, by=f"erase-{_run_id(datetime.now(UTC))}") as (now, warehouse):
         at = stamp()
+        adopt(now.state, warehouse)
         made, number = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
         traces = erasing.find_traces(now, customer)
         # The ledger last: an erasure that is killed before has not happened, and is made again as a whole.
         texts = erasing.clean_ledger(now, warehouse, customer)
         files = erasing.remove(now, traces, open_store(settings.docs_uri, settings.s3), customer)
+        reports = open_store(settings.reports_uri, settings.s3)
+        write_again(reports, told_runs(warehouse), docs_of(settings))
         rows = warehouse.erase(made, customer, erasing.deed(number, at, who or getpass.getuser(), why))
     typer.echo(f"erased, as number {number}: {rows} rows of the marts, {files} files of the state, {texts} reports")
     if traces.drops:
@@ -661,27 +696,6 @@ def expectations_add(
     typer.echo(f"added to {path}; changed rules apply to new drops, and to the others with marts build --rescan")
 
 
-@app.command()
-def docs(
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open the index in a browser")] = False,
-) -> None:
-    """Say where the data quality pages are, or open them."""
-    settings = configured(config, source=source, target=target, state=state)
-    index = f"{settings.docs_uri.rstrip('/')}/index.html"
-    local = Path(index.removeprefix("file://"))
-    if "s3://" not in index and not local.is_file():
-        raise UsageError("there are no pages yet", index, "run marts build first")
-    typer.echo(index)
-    if open_:
-        if "s3://" in index:
-            raise UsageError("a browser cannot open it", index, "publish the prefix as a static site, or copy it here")
-        webbrowser.open(local.absolute().as_uri())
-
-
 def _run_id(moment: datetime) -> str:
     return f"{moment:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
@@ -713,91 +727,37 @@ def _build(
     settings: Settings,
     policy: "Policy",
     as_of: date,
-    warehouse: "Warehouse",
+    speaks: Voice,
     rebuild: bool = False,
     rescan: bool = False,
 ) -> "RunReport":
     from jobs.adapters.cluster import Cluster
     from jobs.build import Run
-    from jobs.build import build as build_marts
+    from jobs.run import Order, run
 
     def start() -> None:
         cluster.start()  # sets handlers of its own
         stop.listen()
 
+    def make(warehouse: "Warehouse") -> Run:
+        return Run(
+            settings=settings,
+            policy=policy,
+            as_of=as_of,
+            run_id=run_id,
+            clock=lambda: datetime.now(UTC),
+            runner=cluster.run,
+            start=start,
+            warehouse=warehouse,
+            progress=watch,
+            rebuild=rebuild,
+            rescan=rescan,
+        )
+
     stop = _Stop()
     stop.listen()
-    started = datetime.now(UTC)
-    with Cluster(settings.ray) as cluster, _progress(stop.check) as watch:
-        return build_marts(
-            Run(
-                settings=settings,
-                policy=policy,
-                as_of=as_of,
-                run_id=_run_id(started),
-                clock=lambda: datetime.now(UTC),
-                runner=cluster.run,
-                start=start,
-                warehouse=warehouse,
-                progress=watch,
-                rebuild=rebuild,
-                rescan=rescan,
-            )
-        )
-
-
-class _PlainProgress:
-    """One line when a step begins: for logs."""
-
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check, self._step = check, ""
-
-    def begin(self, step: str, total: int) -> None:
-        self._check()
-        if total or step != self._step:
-            typer.echo(f"{datetime.now(UTC):%H:%M:%S} {step}" + (f" {total:,}" if total else ""), err=True)
-        self._step = step
-
-    def advance(self) -> None:
-        self._check()
-
-
-class _BarProgress:
-    """A progress bar per step: for terminals."""
-
-    def __init__(self, console: Console, check: Callable[[], None]) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        self.bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<14}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
-        self._check = check
-        self._task: Any = None
-
-    def begin(self, step: str, total: int) -> None:
-        self._check()
-        if self._task is not None:
-            self.bars.update(self._task, visible=False)
-        self._task = self.bars.add_task(step, total=total or None)
-
-    def advance(self) -> None:
-        self._check()
-        if self._task is not None:
-            self.bars.advance(self._task)
-
-
-@contextmanager
-def _progress(check: Callable[[], None] = lambda: None) -> Iterator["_PlainProgress | _BarProgress"]:
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _PlainProgress(check)
-        return
-    watch = _BarProgress(console, check)
-    with watch.bars:
-        yield watch
+    run_id = _run_id(datetime.now(UTC))
+    names = {"run_id": run_id, "as_of": as_of.isoformat()}
+    with Cluster(settings.ray, names) as cluster, watching(speaks.bars, stop.check) as watch:
+        order = Order(settings, policy, as_of, run_id, lambda: datetime.now(UTC), cluster)
+        return run(order, lambda: opened(settings), make)

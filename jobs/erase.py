@@ -142,6 +142,12 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
         cleaned = _without(told, mentions)
         return text if cleaned == before else json.dumps(cleaned)
 
+    def notice(text: str) -> str:
+        raised: dict[str, Any] = json.loads(text)
+        lines = [str(_without(line, mentions)) for line in raised["body"].split("\n")]
+        cleaned = {**raised, "subject": _without(raised["subject"], mentions), "body": "\n".join(lines)}
+        return text if cleaned == raised else json.dumps(cleaned, ensure_ascii=False)
+
     changed = 0
     for decision in warehouse.decisions():
         lines = json.loads(decision.detail or "{}")
@@ -151,6 +157,7 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
             warehouse.decide(replace(decision, detail=json.dumps(left, ensure_ascii=False)))
             changed += 1
     changed += warehouse.rewrite("marts_runs", "report", report)
+    changed += warehouse.rewrite("marts_notices", "notice", notice)
     return changed + warehouse.rewrite("marts_runs", "error", lambda text: str(_without(text, mentions)))
 
 

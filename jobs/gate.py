@@ -6,13 +6,13 @@ from decimal import Decimal
 from jobs.finish import MartRows
 from jobs.judge import Verdicts
 from jobs.plan import Plan
-from marts.errors import DataError, Defect
+from marts.errors import Defect, UnknownPeople
 from marts.policy import Policy
 from marts.schema import CUSTOMERS, SALES_TEAM, STORES
 
 
 def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -> None:
-    """Check the marts against the lines. Raises DataError or Defect: nothing is published then."""
+    """Check the marts against the lines. Raises UnknownPeople or Defect: nothing is published then."""
     counts = verdicts.counts
     _check_rows(verdicts)
     for rows in marts:
@@ -28,7 +28,7 @@ def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -
         if ratio > policy.max_unknown_ratio:
             left_out = [v for v in verdicts.all if v.drop.delivery.kind == kind and v.state in ("rejected", "held")]
             because = "".join(f"; {v.drop.delivery.key} is {v.state}: {v.reason}" for v in left_out)
-            raise DataError(
+            raise UnknownPeople(
                 f"{lines:,} of {counts.counted:,} lines ({ratio:.1%}) have no row in {kind}, "
                 f"more than max_unknown_ratio {policy.max_unknown_ratio:.1%}{because}",
                 f"{kind}/",

@@ -80,6 +80,8 @@ def _option(name: str, field: FieldInfo) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, str):
         return f'"{value}"'
     return '""' if value is None else str(value)

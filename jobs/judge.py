@@ -53,6 +53,7 @@ class Verdict:
             change=self.drop.change,
             state=self.state,
             reason=self.reason,
+            delivery=self.drop.delivery.id,
             rows_read=rows,
             clean=rows - quarantined - self.counts.duplicates,
             quarantined=quarantined,

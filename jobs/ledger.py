@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import MISSING, astuple, dataclass, fields
 from datetime import date
+from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
 
 from jobs.audit import AuditEntry, Deed, bound
+from jobs.outbox import Change, Notice, Outbox, closed, unless_known
 from marts.erased import Erased
 from marts.errors import Fenced, UsageError
 from marts.schema import MARTS, Mart
@@ -182,8 +184,38 @@ class Erasure:
     erased_at: str
 
 
-class Warehouse(Protocol):
-    """A target: it holds the marts and the ledger."""
+@dataclass(frozen=True)
+class NoticeRecord:
+    """A notice, and whether anything is left to do for it."""
+
+    notice_id: str
+    raised_at: str
+    event: str
+    run_id: str
+    done: int
+    notice: str
+    """The whole Notice as JSON."""
+
+    @classmethod
+    def of(cls, notice: Notice) -> "NoticeRecord":
+        done, text = int(notice.done), notice.as_json()
+        return cls(notice.notice_id, notice.raised_at, notice.event, notice.run_id, done, text)
+
+
+@dataclass(frozen=True)
+class NoticeChanges:
+    """The notices that a run raises, and those whose matter is over."""
+
+    new: tuple[Notice, ...] = ()
+    over: tuple[str, ...] = ()
+    at: str = ""
+
+
+NO_NEWS = NoticeChanges()
+
+
+class Warehouse(Outbox, Protocol):
+    """A target: it holds the marts, the ledger and the notices."""
 
     loaders: int
     """How many processes may load at the same time; 0 if only this one may."""
@@ -204,8 +236,11 @@ class Warehouse(Protocol):
     def begin(self, run: RunRecord) -> None:
         """Write that a run begins, and take the right to publish from all that began before."""
 
-    def fail(self, run: RunRecord) -> str:
-        """Write how a run ended that did not publish. Gives its outcome in the ledger: it may have published."""
+    def fail(self, run: RunRecord, news: NoticeChanges = NO_NEWS) -> str:
+        """Write how a run ended that did not publish, and what people are to hear of it.
+
+        Gives its outcome in the ledger: it may have published.
+        """
 
     def drops(self) -> list[DropRecord]:
         """Give the records of all drops; nothing if the target is new."""
@@ -218,6 +253,9 @@ class Warehouse(Protocol):
 
     def live(self) -> dict[str, Generation]:
         """Give what readers see, by mart."""
+
+    def last_notices(self, limit: int) -> list[Notice]:
+        """Give the last notices that were raised, newest first."""
 
     def generations(self) -> dict[int, Generation]:
         """Give all that were ever live, by number; the rows of the last two publications are there."""
@@ -300,8 +338,9 @@ class Warehouse(Protocol):
         drops: Iterable[DropRecord],
         run: RunRecord,
         quality: Sequence[QualityRecord] = (),
+        news: NoticeChanges = NO_NEWS,
     ) -> None:
-        """Make generations live (none, if nothing changed), and write the ledger and the end of the run, or nothing.
+        """Make generations live (none, if nothing changed), and write ledger, notices and the run's end; or nothing.
 
         Raises Fenced if the run has lost the right to do so.
         """
@@ -362,6 +401,32 @@ class SqlLedger:
     def live(self) -> dict[str, Generation]:
         where = "WHERE generation IN (SELECT generation FROM marts_live) ORDER BY mart"
         return {live.mart: live for live in self._select(Generation, "marts_generations", where)}
+
+    def notices(self) -> list[Notice]:
+        found = self._select(NoticeRecord, "marts_notices", "WHERE done = 0 ORDER BY raised_at, notice_id")
+        return [Notice.of_json(record.notice) for record in found]
+
+    def last_notices(self, limit: int) -> list[Notice]:
+        rest = f"ORDER BY raised_at DESC, notice_id DESC LIMIT {limit:d}"
+        return [Notice.of_json(record.notice) for record in self._select(NoticeRecord, "marts_notices", rest)]
+
+    def change_notice(self, notice_id: str, change: Change) -> Notice | None:
+        return self.atomically(lambda: self._change_notice(notice_id, change))
+
+    def _change_notice(self, notice_id: str, change: Change) -> Notice | None:
+        where = f"WHERE notice_id = {self.mark} {self.for_update}"
+        found = self._select(NoticeRecord, "marts_notices", where, [notice_id])
+        after = change(Notice.of_json(found[0].notice) if found else None)
+        if after:
+            self._upsert("marts_notices", [NoticeRecord.of(after)])
+        return after
+
+    def _write_news(self, news: NoticeChanges) -> None:
+        """Add notices and close others, inside the transaction of the caller."""
+        for notice in news.new:
+            self._change_notice(notice.notice_id, partial(unless_known, new=notice))
+        for number in news.over:
+            self._change_notice(number, partial(closed, now=news.at))
 
     def generations(self) -> dict[int, Generation]:
         return {one.generation: one for one in self._select(Generation, "marts_generations", "ORDER BY generation")}
@@ -503,7 +568,7 @@ class SqlLedger:
             hint = "what is live is theirs; run again"
             raise Fenced(f"{holder} has taken over since this run began", "the right to publish", hint)
 
-    def fail(self, run: RunRecord) -> str:
+    def fail(self, run: RunRecord, news: NoticeChanges = NO_NEWS) -> str:
         def end() -> str:
             if not self.columns_of("marts_runs"):
                 return run.outcome
@@ -511,6 +576,7 @@ class SqlLedger:
             if found and found[0][0] in ("published", "unchanged"):
                 return str(found[0][0])
             self._upsert("marts_runs", [run])
+            self._write_news(news)
             return run.outcome
 
         key = run.run_id
@@ -523,6 +589,7 @@ class SqlLedger:
         drops: Iterable[DropRecord],
         run: RunRecord,
         quality: Sequence[QualityRecord] = (),
+        news: NoticeChanges = NO_NEWS,
     ) -> None:
         """Publish in one transaction, if the run still has the right to."""
         records = list(drops)
@@ -542,6 +609,7 @@ class SqlLedger:
                 self._point(made)
                 self._add_publication(now, Rollback(run.run_id, run.ended_at, "", ""), "build")
             self._write_ledger(records, run, quality)
+            self._write_news(news)
 
         def happened() -> bool:
             self._epoch()  # waits until the transaction, if there is one, has ended
@@ -630,7 +698,7 @@ class SqlLedger:
 
 
 _COLUMNS = {"str": "name", "int": "number"}
-_LONG = {"object_key", "etag", "reason", "error", "report", "rule", "who", "why", "detail", "subject"}
+_LONG = {"object_key", "etag", "reason", "error", "report", "rule", "who", "why", "detail", "subject", "notice"}
 
 
 def _of(record: type[Any], key: str) -> tuple[dict[str, str], str]:
@@ -650,6 +718,7 @@ TABLES: dict[str, tuple[dict[str, str], str]] = {
     "marts_live": ({"mart": "name", "generation": "number", "run_id": "name", "as_of_date": "day"}, "mart"),
     "marts_seals": _of(Seal, "file_id"),
     "marts_audit": _of(AuditEntry, "number"),
+    "marts_notices": _of(NoticeRecord, "notice_id"),
     "marts_erased": _of(Erasure, "number"),
     "marts_epoch": ({"name": "name", "number": "number", "run_id": "name"}, "name"),
 }

@@ -59,7 +59,7 @@ def stage(
     settings: Settings,
     store: Store,
     rows: MartRows,
-    progress: Callable[[], None],
+    progress: Callable[[int], None],
     run_id: str,
     inputs: str,
 ) -> Staged:
@@ -75,12 +75,12 @@ def stage(
             Load(settings.target or "", settings.mysql, rows.mart, generation, part.path, store.uri, settings.s3)
             for part in parts
         ]
-        for _ in runner(f"Load{mart.name.title().replace('_', '')}", run_load, work, warehouse.loaders):
-            progress()
+        for place, _ in runner(f"Load{mart.name.title().replace('_', '')}", run_load, work, warehouse.loaders):
+            progress(parts[place].rows)
     else:
         for part in parts:
             warehouse.load(mart, generation, read_parquet(store, part.path))
-            progress()
+            progress(part.rows)
     arrived = warehouse.count(mart, generation)
     if arrived != rows.rows:
         warehouse.check_fence(run_id)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from jobs.audit import AuditEntry
 from jobs.ledger import Decision, Event, Generation, Publication, RunRecord
+from jobs.outbox import Notice
 from jobs.plan import Plan, PlannedDrop
 from jobs.report import DropReport, QualityReport, RunReport
 from jobs.state import Reason
@@ -376,6 +377,20 @@ def audit(entries: Sequence[AuditEntry]) -> RenderableType:
     """Render the audit trail."""
     rows = [(e.number, e.noted_at[:19], e.who, e.action, e.subject, e.why, e.hash[:12]) for e in entries]
     return table("audit trail", ("", "when (UTC)", "who", "did", "to", "why", "hash"), rows, (0,))
+
+
+def notices(raised: Sequence[Notice]) -> RenderableType:
+    """Render notices: newest first, with who got them."""
+    rows = [
+        (notice.raised_at[:16].replace("T", " "), notice.event, notice.subject, _deliveries(notice))
+        for notice in raised
+    ]
+    return table("notices", ("raised (UTC)", "event", "subject", "to"), rows)
+
+
+def _deliveries(notice: Notice) -> str:
+    told = [f"{name}: {one.state}{f' ({one.error})' if one.error else ''}" for name, one in notice.deliveries.items()]
+    return "; ".join(told)
 
 
 def error(what: str, where: str, hint: str) -> str:

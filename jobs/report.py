@@ -27,6 +27,8 @@ class DropReport(_Part):
     change: Literal["new", "replaced", "known", "vanished"]
     state: DropState
     reason: str = ""
+    delivery: str = ""
+    """Names this version of it."""
     rows_read: int = 0
     clean: int = 0
     quarantined: int = 0

@@ -111,8 +111,8 @@ def _plan_month(month: str, manifests: Sequence[Manifest], as_of: date, lines_pe
         yield RollUp(month, part, parts, cut, shares, name_of(code, month, cut, part, parts, made_from))
 
 
-def run_rollup(work: RollUpWork) -> None:
-    """Read the clean lines of a task, compute the facts, write them."""
+def run_rollup(work: RollUpWork) -> int:
+    """Read the clean lines of a task, compute the facts, write them. Gives how many lines they were."""
     task, store = work.task, open_store(work.state, work.s3)
     tables = []
     for number, share in enumerate(task.shares):
@@ -129,6 +129,7 @@ def run_rollup(work: RollUpWork) -> None:
         write_parquet(store, task.path(mart), stamped, groups or None)
     deliveries = pa.array([task.shares[n].delivery for n in facts.drops["delivery"].to_pylist()], pa.string())
     write_parquet(store, task.path("drops"), facts.drops.set_column(0, "delivery", deliveries))
+    return int(lines.num_rows)
 
 
 def _read_lines(store: Store, path: str, task: RollUp) -> pa.Table:

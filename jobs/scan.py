@@ -34,7 +34,7 @@ def plan_splits(drops: Sequence[PlannedDrop], split_bytes: int) -> Splits:
 
 
 def scan_drops(
-    runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[], None]
+    runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[int, int], None]
 ) -> None:
     """Scan drops and record what they hold. A drop that changed meanwhile is left out: plan again."""
     whole, keyed = _scan(runner, settings, splits, catalog, progress)
@@ -45,7 +45,7 @@ def scan_drops(
 
 
 def _scan(
-    runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[], None]
+    runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[int, int], None]
 ) -> tuple[list[Delivery], list[Keyed]]:
     """Scan splits; give the drops whose records span lines, which must be read as a whole, and those with keys left."""
     packs = pack([split for parts in splits.values() for split in parts], settings.split_bytes)
@@ -55,11 +55,12 @@ def _scan(
     keyed: list[Keyed] = []
     for _, found in runner("ScanDrops", scan_pack, [(settings, splits) for splits in packs]):
         for result in found:
-            progress()
             delivery = result.split.delivery
             parts = results[delivery.id]
             parts.append(result)
-            if len(parts) < len(splits[delivery.id]):
+            complete_now = len(parts) == len(splits[delivery.id])
+            progress(result.rows_read, int(complete_now))
+            if not complete_now:
                 continue
             del results[delivery.id]
             if any(part.unsplittable for part in parts):

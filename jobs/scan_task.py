@@ -5,6 +5,7 @@ A task reads one split of a large drop, or several small drops. It returns count
 
 import gzip
 import io
+import logging
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 
 from jobs.adapters.objects import Store, VersionReader, open_store
 from jobs.keys import KeyFile, shown_columns, write_keys
+from jobs.logs import within
 from jobs.read import LEAF, MAX_HEADER, Block, HashingReader, LeafHasher, blocks, first_line, rest_of_line
 from jobs.settings import S3
 from jobs.state import BUCKETS, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
@@ -110,10 +112,21 @@ def is_compressed(key: str) -> bool:
     return key.lower().endswith(".gz")
 
 
+_log = logging.getLogger("marts.scan")
+
+
 def scan_pack(work: tuple[ScanSettings, tuple[Split, ...]]) -> list[SplitResult]:
     """Scan the splits of one task. Data that is wrong is a result, not an error."""
     settings, splits = work
-    return [scan_split(settings, split) for split in splits]
+    return [_logged_scan(settings, split) for split in splits]
+
+
+def _logged_scan(settings: ScanSettings, split: Split) -> SplitResult:
+    with within(drop=split.delivery.key):
+        result = scan_split(settings, split)
+        refused = result.rejected or result.changed
+        _log.info("%s", refused or f"{result.rows_read:,} rows read, {result.quarantined:,} in quarantine")
+        return result
 
 
 def scan_split(settings: ScanSettings, split: Split) -> SplitResult:

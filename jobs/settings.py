@@ -123,6 +123,33 @@ class Quality(_Part):
     judge: bool = Field(True, description="let it judge drops and staged marts, and write pages")
 
 
+Event = Literal["failed", "held", "unknown", "quality", "recovered", "success"]
+
+
+class Notify(_Part):
+    """Who hears of what: addresses of apprise for mail, Slack, Teams, PagerDuty, SMS, webhooks (docs/operations.md)."""
+
+    to: dict[str, Secret] = Field(
+        {}, description="addresses by name, as sealed:NAME; what is sealed as notify.to.NAME needs no line here"
+    )
+    on: tuple[Event, ...] = Field(
+        ("failed", "held", "unknown", "quality", "recovered"), description='what is told; there is "success" too'
+    )
+    only: dict[str, tuple[Event, ...]] = Field({}, description="by name, for those who want to hear of something else")
+    heartbeat: Secret | None = Field(
+        None, description="URL that is pinged at start, success and failure; sealed as notify.heartbeat"
+    )
+    deadline: float = Field(30, gt=0, description="seconds; what is not taken then is sent by the next run")
+    keep_hours: float = Field(72, gt=0, description="hours after which a notice that nobody takes is given up")
+
+
+class Log(_Part):
+    """What is said while a command works."""
+
+    format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, JSON elsewhere")
+    level: Literal["debug", "info", "warning"] = Field("info", description="the least that is said")
+
+
 class RaySettings(_Part):
     """Where tasks run."""
 
@@ -132,6 +159,36 @@ class RaySettings(_Part):
     cpus: int | None = Field(None, ge=1, description="of a local cluster; all cores by default")
     dashboard: bool = Field(False, description="start the dashboard of a local cluster")
     stalled_seconds: float = Field(7200, gt=0, description="a step of which no task ends for so long is given up")
+
+
+class Metrics(_Part):
+    """Where the figures of a run go, for Prometheus (docs/operations.md)."""
+
+    pipeline: str = Field(
+        "marts",
+        max_length=64,
+        pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="label of all metrics, for several pipelines share one Prometheus",
+    )
+    textfile: str | None = Field(None, description="a file.prom in the folder of node_exporter's textfile collector")
+    pushgateway: str | None = Field(None, description="URL of a Pushgateway")
+    ray: int = Field(
+        120, ge=0, le=3600, description="seconds that a cluster which a run joined shows them after its end; 0: never"
+    )
+
+    @field_validator("textfile")
+    @classmethod
+    def _collected(cls, value: str | None) -> str | None:
+        if value and not value.endswith(".prom"):
+            raise ValueError("node_exporter reads files whose names end in .prom")
+        return value
+
+    @field_validator("pushgateway")
+    @classmethod
+    def _bare(cls, value: str | None) -> str | None:
+        if value and (not value.startswith(("http://", "https://")) or "@" in value):
+            raise ValueError("http://host:port, without a password")
+        return value
 
 
 class Settings(BaseSettings):
@@ -149,6 +206,10 @@ class Settings(BaseSettings):
     docs: str | None = Field(
         None, description="folder or s3://bucket/prefix for data quality pages; in the state by default"
     )
+    reports: str | None = Field(
+        None, description="folder or s3://bucket/prefix for the reports of runs; in the state by default"
+    )
+    reports_url: str | None = Field(None, description="https:// address of that folder, for links in notices")
     as_of: date | None = Field(None, description="lines after it are left out; today by default")
     policy: str | None = Field(None, description="path of policy.toml")
     expectations: str | None = Field(None, description="folder of suites; a file there wins over the shipped one")
@@ -161,7 +222,10 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     quality: Quality = Quality()
     dimensions: Dimensions = Dimensions()
+    notify: Notify = Notify()
+    log: Log = Log()
     ray: RaySettings = RaySettings()
+    metrics: Metrics = Metrics()
 
     @classmethod
     def settings_customise_sources(
@@ -200,6 +264,11 @@ class Settings(BaseSettings):
     def docs_uri(self) -> str:
         """Where the data quality pages are: as set, else in the state."""
         return self.docs or f"{self.state_uri.rstrip('/')}/docs"
+
+    @property
+    def reports_uri(self) -> str:
+        """Where the reports of runs are: as set, else in the state."""
+        return self.reports or f"{self.state_uri.rstrip('/')}/reports"
 
 
 class _TomlValues(PydanticBaseSettingsSource):
@@ -261,6 +330,8 @@ def _check_environment() -> None:
         path = variable.removeprefix(PREFIX).lower().split("__")
         known: list[str] = []
         for depth, part in enumerate(path):
+            if path[:depth] in _FREE_KEYS:
+                break
             try:
                 known = known_keys(Settings, tuple(path[:depth]))
             except (KeyError, StopIteration):
@@ -269,10 +340,16 @@ def _check_environment() -> None:
                 raise UsageError(unknown_key(variable, part, known or ["nothing below it"]), "environment")
 
 
+_FREE_KEYS = (["notify", "to"], ["notify", "only"])
+"""Below these, everybody chooses names."""
 CREDENTIALS = (("s3", "access_key"), ("s3", "secret_key"), ("s3", "session_token"), ("mysql", "password"))
 """Settings that are credentials. A sealed file gives them by these names: ``s3.secret_key``."""
+ADDRESSES, HEARTBEAT = "notify.to.", "notify.heartbeat"
+"""What the addresses of notices, and the URL of the heartbeat, are called in a sealed file."""
 TARGET_PASSWORD = "MARTWRIGHT_TARGET_PASSWORD"  # noqa: S105 - the name of a variable
 """Where a password that stands in the target's address is kept: it is for that database only."""
+_OPEN_FORMS = ("json", "jsons", "xml", "xmls", "form", "forms", "mailto", "mailtos", "syslog")
+"""Addresses of apprise that hold no credential, as long as they have no password."""
 _PLATFORM = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -296,11 +373,29 @@ def _refuse_plain(values: Mapping[str, Any], where: str) -> None:
         if isinstance(given, str) and given and (part == "secrets" or not given.startswith(SEALED)):
             hint = f"run `marts secrets set {part}.{name}`, or set {variable_of(part, name)}"
             raise UsageError("a credential does not belong into a settings file", f"{where}: {part}.{name}", hint)
+    _refuse_plain_addresses(values.get("notify"), where)
     tables = values.get("dimensions")
     for name, address in {"target": values.get("target"), **(tables if isinstance(tables, dict) else {})}.items():
         if isinstance(address, str) and "://" in address and _password(address) and SEALED not in _password(address):
             hint = "run `marts secrets set NAME`, and write mysql://user:sealed:NAME@host:port/database"
             raise UsageError("a password does not belong into a settings file", f"{where}: {name}", hint)
+
+
+def _refuse_plain_addresses(notify: object, where: str) -> None:
+    """Refuse addresses of notices with a password or a token: most have one, and only a few forms never do."""
+    given: dict[str, Any] = notify if isinstance(notify, dict) else {}
+    addresses = given.get("to")
+    for key, address in addresses.items() if isinstance(addresses, dict) else ():
+        name = f"to.{key}"
+        if not isinstance(address, str) or address.startswith(SEALED):
+            continue
+        if address.partition("://")[0] not in _OPEN_FORMS or _password(address) or "?" in address:
+            hint = f"run `marts secrets set notify.{name}`, or set {variable_of('notify', *name.split('.'))}"
+            raise UsageError("this address may hold a credential", f"{where}: notify.{name}", hint)
+    heartbeat = given.get("heartbeat")
+    if isinstance(heartbeat, str) and heartbeat and not heartbeat.startswith(SEALED):
+        hint = f"run `marts secrets set {HEARTBEAT}`: whoever knows it can say that a build was fine"
+        raise UsageError("a credential does not belong into a settings file", f"{where}: {HEARTBEAT}", hint)
 
 
 def _with_places(settings: Settings, written: Mapping[str, Any]) -> Settings:
@@ -318,13 +413,31 @@ def _with_places(settings: Settings, written: Mapping[str, Any]) -> Settings:
         )
     if any(os.environ.get(name) for name in _PLATFORM) and not any(one and one.name for one in found["s3"].values()):
         found["s3"] = dict.fromkeys(found["s3"])
+    found_notify = _notify_places(settings.notify, vault, names)
     if settings.mysql.option_file and not (found["mysql"]["password"] or Secret()).name:
         found["mysql"]["password"] = Secret(f"option file:{Path(settings.mysql.option_file).expanduser().absolute()}")
     parts: dict[str, Any] = {name: getattr(settings, name).model_copy(update=found[name]) for name in found}
+    parts["notify"] = settings.notify.model_copy(update=found_notify)
     if settings.target and settings.target.startswith("mysql:"):
         parts["target"], mysql = reach(settings.target, parts["mysql"], vault)
         parts["mysql"] = mysql.model_copy(update={"password": _in_environment(mysql.password, TARGET_PASSWORD)})
     return settings.model_copy(update=parts)
+
+
+def _notify_places(notify: Notify, vault: Vault, names: tuple[str, ...]) -> dict[str, Any]:
+    """Say for each address of notices where it is. What is sealed as notify.to.NAME needs no setting."""
+    sealed = {name.removeprefix(ADDRESSES): None for name in names if name.startswith(ADDRESSES)}
+    to: dict[str, Secret] = {}
+    for name, given in {**sealed, **notify.to}.items():
+        wanted = given.name if given and given.name else f"{ADDRESSES}{name}"
+        to[name] = _in_vault(vault, names, wanted, given) or given or Secret()
+    unknown = sorted(set(notify.only) - set(to))
+    if unknown:
+        known = f"there is {', '.join(to)}" if to else "there is none"
+        raise UsageError(f"notify.only names an address that nobody has: {unknown[0]}", "settings", known)
+    given = notify.heartbeat
+    wanted = given.name if given and given.name else HEARTBEAT
+    return {"to": to, "heartbeat": _in_vault(vault, names, wanted, given) or given}
 
 
 def _names(vault: Vault) -> tuple[str, ...]:
@@ -377,9 +490,9 @@ def _in_environment(given: Secret | None, variable: str) -> Secret | None:
     return Secret(f"env:{variable}")
 
 
-def variable_of(part: str, name: str) -> str:
+def variable_of(*path: str) -> str:
     """Name the variable of the environment that a setting has."""
-    return f"{PREFIX}{part}__{name}".upper()
+    return f"{PREFIX}{'__'.join(path)}".upper()
 
 
 def duckdb_path(uri: str) -> str:

@@ -3,43 +3,31 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from jobs.adapters.objects import Store
+from jobs.frame import rendered
 from jobs.ledger import ROWS, QualityRecord
 from jobs.report import RunReport
 from marts.drift import HISTORY, drifts, feed_of, is_short
-from marts.escape import visible
 
 RUNS = 50
 """Runs that are listed, and whose pages are kept."""
 _SHOWN = 30
 """Drops of a feed that trends show."""
 _FEEDS = 60
-_WORDS = {"published": "passed", "unchanged": "passed", "failed": "failed", "unknown": "failed", "running": "warned"}
-_MARKS = {"passed": "\N{CHECK MARK}", "warned": "!", "failed": "\N{BALLOT X}"}
 
 
 def write_site(store: Store, runs: Sequence[RunReport], records: Sequence[QualityRecord]) -> None:
     """Write index and trends, and remove the pages of runs that are no longer listed. ``runs`` are newest first."""
-    pages = Environment(
-        loader=PackageLoader("jobs"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_seen
-    )
     there = [version.key for version in store.versions("runs")]
     listed = {run.run_id for run in runs}
     kept = {key.split("/")[1] for key in there} & listed
     for key in there:
         if key.split("/")[1] not in listed:
             store.delete(key)
-    index = pages.get_template("index.html.j2").render(runs=runs, words=_WORDS, marks=_MARKS, kept=kept)
-    trends = pages.get_template("trends.html.j2").render(feeds=_feeds(records), shown=_SHOWN)
+    index = rendered("index.html.j2", runs=runs, kept=kept)
+    trends = rendered("trends.html.j2", feeds=_feeds(records), shown=_SHOWN)
     store.put("trends.html", trends.encode())
     store.put("index.html", index.encode())
-
-
-def _seen(value: Any) -> Any:
-    """Show what has no glyph; what is HTML already stays."""
-    return visible(value) if type(value) is str else value
 
 
 def _feeds(records: Sequence[QualityRecord]) -> list[dict[str, Any]]:

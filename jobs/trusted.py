@@ -3,20 +3,19 @@
 from jobs.audit import Deed
 from jobs.ledger import Seal, Warehouse
 from jobs.secret import SEALED, Secret, open_vault
-from jobs.settings import CREDENTIALS, Settings, vault_of
+from jobs.settings import ADDRESSES, CREDENTIALS, HEARTBEAT, Settings, vault_of
 from marts.errors import UsageError
 
 
 def is_used(settings: Settings) -> bool:
     """Tell whether any credential comes from the sealed file."""
     tables = any(f":{SEALED}" in address for address in settings.dimensions.tables.values())
-    return tables or any(one and one.name for one in _credentials(settings))
+    return tables or any(one and one.name for one in _credentials(settings).values())
 
 
 def places_of(settings: Settings) -> list[str]:
     """Say where each credential that is set comes from."""
-    named = zip(CREDENTIALS, _credentials(settings), strict=True)
-    return [f"{part}.{name} from {one.place}" for (part, name), one in named if one]
+    return [f"{name} from {one.place or 'the settings'}" for name, one in _credentials(settings).items() if one]
 
 
 def check_seal(settings: Settings, warehouse: Warehouse, now: str, remember: bool) -> None:
@@ -55,5 +54,8 @@ def _seal(settings: Settings, now: str) -> Seal:
     return Seal(contents.id, contents.fingerprint, contents.revision, now)
 
 
-def _credentials(settings: Settings) -> list[Secret | None]:
-    return [getattr(getattr(settings, part), name) for part, name in CREDENTIALS]
+def _credentials(settings: Settings) -> dict[str, Secret | None]:
+    """Give all credentials of the settings, by name."""
+    fixed = {f"{part}.{name}": getattr(getattr(settings, part), name) for part, name in CREDENTIALS}
+    addresses = {f"{ADDRESSES}{name}": one for name, one in settings.notify.to.items()}
+    return {**fixed, **addresses, HEARTBEAT: settings.notify.heartbeat}

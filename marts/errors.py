@@ -5,7 +5,9 @@
     MartsError
     ├── UsageError        exit 2    arguments or configuration; nothing was touched
     ├── DataError         exit 65   the data said no; the live marts are untouched
-    │   └── DropRejected            one drop is unusable; the others go on
+    │   ├── DropRejected            one drop is unusable; the others go on
+    │   ├── UnknownPeople           too many lines have no dimension row
+    │   └── QualityBroken           a critical expectation of a mart does not hold
     ├── ServiceError      exit 69   a service refused us: trying again would not help
     │   ├── Transient               it may pass by itself: tried again until a deadline
     │   │   └── Busy      exit 75   others hold what we need
@@ -51,6 +53,14 @@ class DataError(MartsError):
 
 class DropRejected(DataError):
     """A whole drop cannot be used (missing column, not text, truncated, …)."""
+
+
+class UnknownPeople(DataError):
+    """More lines than the policy allows have no row in a dimension."""
+
+
+class QualityBroken(DataError):
+    """A critical expectation of a mart does not hold."""
 
 
 class ServiceError(MartsError):

@@ -4,6 +4,7 @@ import html
 import re
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_CALL = re.compile(r"@(everyone|here|channel|all)\b", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
@@ -20,6 +21,15 @@ def visible(text: str, keep: str = "") -> str:
 def for_html(text: str) -> str:
     """Write text into a page, between tags or in a quoted attribute."""
     return html.escape(visible(text))
+
+
+def for_chat(text: str) -> str:
+    """Write text into a notice, which may become a mail, a chat message or an SMS: it calls nobody, and is no link.
+
+    Markup of chats (``<!channel>``, ``[text](address)``) loses its brackets' meaning; a call of everybody loses its @.
+    """
+    shown = visible(text).replace("<", "‹").replace(">", "›").replace("](", "] (")
+    return _CALL.sub(r"(at) \1", shown)
 
 
 def for_spreadsheet(text: str) -> str:

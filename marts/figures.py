@@ -154,7 +154,7 @@ def unusual_months(months: Sequence[MonthFigures], as_of: date) -> tuple[Unusual
     Sigma is 1.4826 times their median absolute deviation; a tenth of the median is never unusual. The month of
     as_of is looked at only if as_of is its last day: before, it is not over.
     """
-    whole = [month for month in months if not _goes_on(month.month, as_of)]
+    whole = [month for month in months if not goes_on(month.month, as_of)]
     found = []
     for place, month in enumerate(whole):
         before = [one.total_sales for one in whole[max(place - _BEFORE, 0) : place]]
@@ -167,7 +167,7 @@ def unusual_months(months: Sequence[MonthFigures], as_of: date) -> tuple[Unusual
     return tuple(found)
 
 
-def _goes_on(month: str, as_of: date) -> bool:
+def goes_on(month: str, as_of: date) -> bool:
     """Tell whether a month is not over on a day."""
     following = date.fromordinal(as_of.toordinal() + 1)
     return month == f"{following:%Y-%m}" or month > f"{as_of:%Y-%m}"

@@ -4,6 +4,7 @@ import csv
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from jobs.cli import app
 from jobs.ledger import Warehouse
 from jobs.publish import open_warehouse
 from jobs.report import RunReport
+from jobs.run import Order, run
 from jobs.secret import Vault
 from jobs.settings import Settings, load
 from marts.errors import MartsError
@@ -54,7 +56,7 @@ class Quiet:
     def begin(self, step: str, total: int) -> None:
         pass
 
-    def advance(self) -> None:
+    def advance(self, rows: int = 0, drops: int = 0) -> None:
         pass
 
 
@@ -133,24 +135,43 @@ class Place:
 
     def build(self, **options: Any) -> RunReport:
         """Run a build; the clock stands still."""
-        self.runs += 1
+        order = self._order(options)
         warehouse = self.warehouse()
         try:
-            return build(
-                Run(
-                    settings=self.configured(),
-                    policy=options.pop("policy", self.policy),
-                    as_of=options.pop("as_of", self.as_of),
-                    run_id=f"run-{self.runs}",
-                    clock=options.pop("clock", lambda: datetime(2024, 4, 1, tzinfo=UTC) + timedelta(minutes=self.runs)),
-                    runner=self.runner,
-                    warehouse=warehouse,
-                    progress=Quiet(),
-                    **options,
-                )
-            )
+            return build(self._run(order, warehouse, options))
         finally:
             warehouse.close()
+
+    def run(self, **options: Any) -> RunReport:
+        """Run a build as `marts build` does: people hear of it."""
+        order = self._order(options)
+
+        @contextmanager
+        def opened() -> Iterator[Warehouse]:
+            with closing(self.warehouse()) as warehouse:
+                warehouse.seals()  # as `marts build` does, to check the credentials
+                yield warehouse
+
+        return run(order, opened, lambda warehouse: self._run(order, warehouse, options))
+
+    def _order(self, options: dict[str, Any]) -> Order:
+        self.runs += 1
+        clock = options.pop("clock", lambda: datetime(2024, 4, 1, tzinfo=UTC) + timedelta(minutes=self.runs))
+        policy, as_of = options.pop("policy", self.policy), options.pop("as_of", self.as_of)
+        return Order(self.configured(), policy, as_of, f"run-{self.runs}", clock)
+
+    def _run(self, order: Order, warehouse: Warehouse, options: dict[str, Any]) -> Run:
+        return Run(
+            settings=order.settings,
+            policy=order.policy,
+            as_of=order.as_of,
+            run_id=order.run_id,
+            clock=order.clock,
+            runner=self.runner,
+            warehouse=warehouse,
+            progress=Quiet(),
+            **options,
+        )
 
     def mart(self, name: str) -> list[tuple[Any, ...]]:
         """Read a live mart, in the order of its key, without run_id and as_of_date."""

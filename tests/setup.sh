@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make sure that a MariaDB server and a Chromium browser are there for the tests: they start private ones.
+# Make sure that MariaDB, Prometheus and Chromium are there for the tests: they start private ones.
 set -eu
 have() {
     for folder in "" /usr/sbin/ /usr/local/sbin/ /usr/libexec/; do
@@ -11,8 +11,11 @@ packages=""
 have mariadbd || packages="$packages mariadb-server"
 { have chromium || have chromium-browser || have google-chrome; } || packages="$packages chromium"
 have chromedriver || packages="$packages chromium-driver"
+for server in prometheus prometheus-pushgateway prometheus-node-exporter; do
+    have "$server" || have "${server#prometheus-}" || have "$(echo "${server#prometheus-}" | tr - _)" || packages="$packages $server"
+done
 [ -n "$packages" ] || exit 0
-message="Missing:$packages. Install them (Debian: apt-get install$packages; Fedora: dnf install mariadb-server chromium chromedriver; macOS: brew install mariadb chromedriver and Chrome), then run make test again."
+message="Missing:$packages. Install them (Debian: apt-get install$packages; Fedora: dnf install mariadb-server chromium chromedriver; macOS: brew install mariadb chromedriver prometheus node_exporter and Chrome; Prometheus and its exporters are at https://prometheus.io/download too), then run make test again."
 if ! command -v apt-get >/dev/null 2>&1; then echo "$message" >&2; exit 1; fi
 if [ "$(id -u)" = 0 ]; then as_root=""; elif sudo -n true 2>/dev/null; then as_root="sudo -n"; else echo "$message" >&2; exit 1; fi
 echo "installing$packages from the system's packages" >&2

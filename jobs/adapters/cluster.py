@@ -1,14 +1,20 @@
 """Run the tasks of a step on Ray Data: workers exchange Parquet files, Ray moves the small results."""
 
 import contextlib
+import json
 import logging
 import os
 import pickle
+import re
+import socket
+import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
-from jobs.scrub import scrub, scrub_logs, scrubbed
+from jobs.logs import LOGGER, context, set_up_worker, within
+from jobs.sample import Sample, by_name
+from jobs.scrub import scrub, scrubbed
 from jobs.settings import RaySettings
 from marts.errors import Defect, MartsError, ServiceError
 
@@ -22,10 +28,21 @@ _LOCAL_ENVIRONMENT = {
     "RAY_num_workers_soft_limit": "8",
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # A task that runs out of memory does so again; Ray would try for ever.
+    "RAY_task_oom_retries": "3",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 _START_ATTEMPTS = 3
+_USED = re.compile(r"was ([0-9.]+ ?[KMG]?B) used / ([0-9.]+ ?[KMG]?B) limit")
+_log = logging.getLogger("marts.task")
+_REFRESH = 1.0
+"""Seconds between two settings of a gauge. Ray exports one that was set once, shows it for two of its report
+intervals (20 s by default, never less than 2 s), and forgets it."""
+_PATIENCE = 5.0
+"""Seconds that a cluster has to take a connection, if only metrics are for it."""
+_GAUGES_START = 60.0
+"""Seconds that an actor may take to start."""
 
 
 class Runner(Protocol):
@@ -39,8 +56,10 @@ class Runner(Protocol):
 class Cluster:
     """The Ray cluster that this process uses. It starts, or connects, when the first task needs it."""
 
-    def __init__(self, settings: RaySettings) -> None:
+    def __init__(self, settings: RaySettings, names: Mapping[str, str] | None = None) -> None:
+        """Use a cluster as the settings say; ``names`` (run_id, as_of) become metadata of the Ray job."""
         self._settings = settings
+        self._names = dict(names or {})
         self._started_here = False
 
     def __enter__(self) -> Self:
@@ -82,8 +101,7 @@ class Cluster:
         except RayTaskError as error:
             raise Defect(f"a task of {step} failed: {_cause(error)}", "Ray", "please report it") from error
         except (RayError, ExecutionTimeoutError) as error:
-            hint = "the live marts are untouched; is a node lost, frozen or out of memory? Run again, it goes on"
-            raise ServiceError(f"Ray lost the tasks of {step}: {_cause(error)}", "Ray", hint) from error
+            raise _lost(step, error) from error
 
     def start(self) -> None:
         """Start a local cluster, or connect to the one that this job was submitted to."""
@@ -99,16 +117,49 @@ class Cluster:
         context.print_on_execution_start = False
         context.max_errored_blocks = 0
         context.execution_no_progress_timeout_s = self._settings.stalled_seconds
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        # It writes the tracebacks of what we tell in a sentence.
+        debug = logging.getLogger(LOGGER).isEnabledFor(logging.DEBUG)
+        logging.getLogger("ray.data").setLevel(logging.ERROR if debug else logging.CRITICAL)
+
+    def report(self, samples: Sequence[Sample], seconds: float) -> None:
+        """Show gauges among Ray's own metrics, as ray_NAME, for some seconds from now on; waits for none of them.
+
+        They are kept by an actor that outlives this process, and then ends by itself: gauges of a driver are
+        gone 20 s after its end, or after they were set, and a scrape may come once a minute. Does nothing if
+        the cluster is a local one, for it ends with this process. Raises ServiceError.
+        """
+        address = cluster_address(self._settings)
+        if address == "local":
+            return
+        if not self._started_here:
+            _look(address)
+        self.start()
+        import ray
+        from ray.exceptions import RayError
+
+        actor = None
+        try:
+            kind = ray.remote(_Gauges).options(num_cpus=0, lifetime="detached", max_restarts=0, max_concurrency=2)
+            actor = kind.remote(samples)
+            actor.stay.remote(seconds)
+            ray.get(actor.ready.remote(), timeout=_GAUGES_START)
+        except (RayError, RuntimeError, ValueError, OSError) as error:
+            if actor is not None:
+                with contextlib.suppress(RayError, RuntimeError, OSError):
+                    ray.kill(actor)
+            hint = "metrics.ray = 0 leaves it; a Pushgateway or a textfile does not need the cluster"
+            raise ServiceError(f"Ray does not take the metrics: {_cause(error)}", "Ray", hint) from error
 
     def _initialise(self, ray: Any) -> None:
         address = cluster_address(self._settings)
-        common = {"log_to_driver": False, "logging_level": logging.ERROR}
+        job = ray.job_config.JobConfig(metadata=self._names)
+        common = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": job}
         if address != "local":
             try:
                 ray.init(address=address, **common)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ServiceError(f"no Ray cluster answers: {error}", address, "check ray.address") from error
+            _name_submission(self._names)
             return
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
@@ -129,11 +180,41 @@ class Cluster:
                 return
 
 
+def _name_submission(names: Mapping[str, str]) -> None:
+    """Add metadata to the job that was submitted: Ray shows that of the submission, not that of its driver.
+
+    There is no public way from inside of a job. The names are a service to who looks at the dashboard, and not more.
+    """
+    from ray._private.ray_constants import KV_NAMESPACE_JOB
+    from ray.dashboard.modules.job.common import JobInfoStorageClient
+    from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+
+    config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    submission = (config.get("metadata") or {}).get("job_submission_id")
+    if not submission:
+        return
+    key = JobInfoStorageClient.JOB_DATA_KEY.format(job_id=submission).encode()
+    told = json.loads(_internal_kv_get(key, namespace=KV_NAMESPACE_JOB) or "{}")
+    if told:
+        told["metadata"] = {**(told.get("metadata") or {}), **names}
+        _internal_kv_put(key, json.dumps(told).encode(), overwrite=True, namespace=KV_NAMESPACE_JOB)
+
+
 def cluster_address(settings: RaySettings) -> str:
     """Tell which cluster to use. Ray marks the drivers it starts itself; only they join its cluster."""
     if settings.address != "auto":
         return settings.address
     return "auto" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else "local"
+
+
+def _look(address: str) -> None:
+    """Raise ServiceError if nobody listens at an address. Ray waits for minutes, and metrics are not worth that."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if port.isdigit():
+            socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except OSError as error:
+        raise ServiceError(f"no Ray cluster answers: {error}", address, "check ray.address") from error
 
 
 def _datasource(step: str, function: Callable[[Item], Result], items: Sequence[Item]) -> Any:
@@ -154,7 +235,11 @@ def _datasource(step: str, function: Callable[[Item], Result], items: Sequence[I
         ) -> list[ReadTask]:
             schema = pa.schema([("index", pa.int64()), ("result", pa.large_binary())])
             metadata = BlockMetadata(num_rows=1, size_bytes=1000, input_files=None, exec_stats=None)
-            return [ReadTask(_Task(function, index, item), metadata, schema=schema) for index, item in enumerate(items)]
+            said, level = context(), logging.getLogger(LOGGER).getEffectiveLevel()
+            return [
+                ReadTask(_Task(function, index, item, said, level), metadata, schema=schema)
+                for index, item in enumerate(items)
+            ]
 
     return StepTasks()
 
@@ -162,15 +247,21 @@ def _datasource(step: str, function: Callable[[Item], Result], items: Sequence[I
 class _Task:
     """One task: calls the function, and gives its result, or the error it raised on purpose, as a block."""
 
-    def __init__(self, function: Callable[[Any], Any], index: int, item: Any) -> None:
+    def __init__(
+        self, function: Callable[[Any], Any], index: int, item: Any, said: Mapping[str, str], level: int
+    ) -> None:
         self._function, self._index, self._item = function, index, item
+        self._said, self._level = said, level
 
     def __call__(self) -> list[Any]:
         import pyarrow as pa
 
-        scrub_logs()
+        set_up_worker(self._level)
         try:
-            result = self._function(self._item)
+            with within(**self._said, task=str(self._index)):
+                before = time.perf_counter()
+                result = self._function(self._item)
+                _log.info("task %d is done in %.2f s", self._index, time.perf_counter() - before)
         except MartsError as error:
             result = scrubbed(error)
         except Exception:
@@ -182,6 +273,59 @@ class _Task:
             result = Defect(f"a task failed: {text.splitlines()[-1]}", "Ray", f"please report it\n{text}")
         payload = pa.array([pickle.dumps(result)], pa.large_binary())
         return [pa.table({"index": pa.array([self._index], pa.int64()), "result": payload})]
+
+
+def _lost(step: str, error: BaseException) -> ServiceError:
+    """Say why Ray lost tasks: out of memory, or a node or worker that died."""
+    from ray.exceptions import OutOfMemoryError
+
+    safe = "the live marts are untouched, and a run goes on from what is done"
+    causes = list(_causes(error))
+    starved = next((one for one in causes if isinstance(one, OutOfMemoryError)), None)
+    if starved:
+        used = _USED.search(str(starved))
+        what = f"a worker ran out of memory in {step}" + (f": the node used {used[1]} of {used[2]}" if used else "")
+        hint = "give the workers more memory, or fewer tasks at once (ray.cpus), or smaller ones"
+        smaller = "limits.split_bytes, limits.rollup_lines, limits.finish_rows"
+        return ServiceError(what, "Ray", f"{hint} ({smaller}), then run again; {safe}")
+    hint = f"is a node lost, frozen or out of memory? The Ray dashboard says. {safe}"
+    return ServiceError(f"Ray lost the tasks of {step}: {_cause(causes[-1])}", "Ray", hint)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error, and what caused it, to the first cause."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+class _Gauges:
+    """An actor that keeps gauges among Ray's metrics for a while."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        from ray.util.metrics import Gauge
+
+        groups = by_name(samples).items()
+        self._gauges = {name: Gauge(name, group[0].help, tuple(group[0].labels)) for name, group in groups}
+        self._samples = samples
+        self._set()
+
+    def _set(self) -> None:
+        for sample in self._samples:
+            self._gauges[sample.name].set(sample.value, dict(sample.labels))
+
+    def stay(self, seconds: float) -> None:
+        """Set the gauges again and again, then end."""
+        import ray
+
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._set()
+            time.sleep(_REFRESH)
+        ray.actor.exit_actor()
+
+    def ready(self) -> None:
+        """Answer: calls of a driver begin in their order, so ``stay`` has begun."""
 
 
 def _cause(error: BaseException) -> str:

@@ -336,7 +336,7 @@ def _translate(error: "ClientError", where: str, bucket: str) -> ServiceError:
     return kind(f"S3 failed ({code or status})", where, "see what the storage says of itself")
 
 
-_RIGHTS = "check the keys, and their rights: list, get and put"
+_RIGHTS = "check s3.access_key and s3.secret_key, and their rights: list, get and put; `marts doctor` tries them"
 _BUSY = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "InternalError", "RequestLimitExceeded"} | {
     *(408, 429, 500, 502, 503, 504)
 }

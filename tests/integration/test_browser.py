@@ -1,14 +1,13 @@
 """The data quality pages in a real browser: no script, no request to anywhere, hostile values stay text."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import chromium, contrast, requests
 from kit import CUSTOMERS, Place, line, sales
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 ATTACK = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
@@ -34,22 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = next(
-        path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))
-    )
-    quiet = "no-first-run disable-background-networking disable-component-update disable-sync disable-quic"
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", *quiet.split()):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
-
-def requests(browser: Any) -> list[str]:
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    yield from chromium()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -102,15 +86,3 @@ def test_text_can_be_read_in_both_schemes(browser: Any, site: Path, scheme: str)
         ink = element.value_of_css_property("color")
         paper = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
         assert contrast(ink, paper) >= 4.5, (selector, ink, paper)
-
-
-def contrast(ink: str, paper: str) -> float:
-    """Give the contrast of two colours (WCAG 2.2, 1.4.3)."""
-    light, dark = sorted((luminance(ink), luminance(paper)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: str) -> float:
-    parts = [int(part) / 255 for part in colour[colour.index("(") + 1 :].rstrip(")").split(",")[:3]]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

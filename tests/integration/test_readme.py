@@ -7,9 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 from kit import GOLDEN, Place
+from post import Hook
 from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, MariaDB, RayHead, S3Server
 
 ROOT = Path(__file__).parent.parent.parent
@@ -56,7 +59,7 @@ def test_no_block_is_left_out() -> None:
         "export MARTS_S3",
         "marts secrets list",
     )
-    words = (*words, "marts erase", "ray job submit")
+    words = (*words, "marts notify", "marts erase", "ray job submit")
     assert sorted(map(block, words)) == sorted(BLOCKS)
 
 
@@ -106,6 +109,12 @@ def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_ser
     assert (report["outcome"], report["totals"]["clean"]) == ("published", 13)
 
 
+def test_who_hears_of_it(tmp_path: Path, hook: Hook) -> None:
+    shown = run(block("marts notify"), tmp_path, {"HOME": str(tmp_path / "home"), "MAIL_ADDRESS": hook.address})
+    assert "mail: sent" in shown
+    assert [post["title"] for post in hook.posts] == ["Martwright: this is a test"]
+
+
 def test_credentials(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("MYSQL_PWD=plain\n")
     shown = run(block("marts secrets list"), tmp_path, {"HOME": str(tmp_path / "home"), "EDITOR": "true"})
@@ -128,6 +137,7 @@ def test_as_a_ray_job(
         "MARTS_MYSQL__PASSWORD": PASSWORD,
         "MARTS_POLICY": str(tmp_path / "policy.toml"),
         "MARTS_AS_OF": "2024-03-31",
+        "MARTS_LOG__FORMAT": "auto",
     }
     head = start_ray_head(inside)
     address = database.replace(re.findall(r":[^:@/]+@", database)[0], "@")
@@ -137,10 +147,33 @@ def test_as_a_ray_job(
         .replace("mysql://marts@db:3306/marts", address)
     )
     shown = run(script, ROOT, head.environment)
-    assert "both marts are live" in shown
+    told = [json.loads(line) for line in shown.splitlines() if line.startswith("{")]
+    assert told[-1]["outcome"] == "published"
+    run_id = told[-1]["run_id"]
+    # Whoever looks at the dashboard sees which run it is, and its workers' lines with step and drop.
+    (job,) = asked(head, "/api/jobs/")
+    assert (job["metadata"]["run_id"], job["metadata"]["as_of"]) == (run_id, "2024-03-31")
+    (started,) = [json.loads(line) for line in worker_lines(head) if "rows read" in line and "golden" in line]
+    assert (started["run_id"], started["step"], started["drop"]) == (run_id, "scan", "sales/golden.csv")
+    names = {task["name"] for task in asked(head, "/api/v0/tasks?detail=0")["data"]["result"]["result"]}
+    assert {"ReadScanDrops", "ReadRollUp", "ReadFinishCustomers", "ReadLoadCustomers"} <= names
+
     connection = mariadb.connect(bucket)
     cursor = connection.cursor()
     cursor.execute("SELECT COUNT(*), SUM(total_sales) FROM customers_data_mart")
     golden = (GOLDEN / "golden_customers.csv").read_text().count("\n") - 1
     assert [(count, str(total)) for count, total in cursor.fetchall()] == [(golden, "61493.55")]
     connection.close()
+
+
+def asked(head: RayHead, path: str) -> Any:
+    """Ask the dashboard."""
+    answer = requests.get(head.dashboard + path, headers={"Authorization": f"Bearer {head.token}"}, timeout=10)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def worker_lines(head: RayHead) -> list[str]:
+    """Read what workers wrote of themselves."""
+    logs = Path(head.folder).glob("session_2*/logs/worker-*.err")
+    return [line for log in logs for line in log.read_text().splitlines() if line.startswith("{")]

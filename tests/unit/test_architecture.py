@@ -17,10 +17,18 @@ HOMES = {
     "aiohttp": {"jobs/adapters/objects.py"},
     "stamina": {"jobs/retries.py"},
     "duckdb": {"jobs/adapters/warehouse_duckdb.py", "marts/calculate.py"},
-    "typer": {f"jobs/{name}.py" for name in ("cli", "cli_common", "cli_marts", "cli_secrets")},
+    "typer": {
+        "jobs/cli.py",
+        *(f"jobs/cli_{name}.py" for name in ("common", "marts", "notify", "pages", "secrets", "watch")),
+    },
+    "apprise": {"jobs/adapters/notify.py"},
+    "requests": {"jobs/adapters/notify.py"},
     "cryptography": {"jobs/sealed.py"},
     "great_expectations": {f"jobs/adapters/quality/{name}.py" for name in ("engine", "judge", "library", "pages")},
-    "jinja2": {"jobs/adapters/quality/pages.py", "jobs/site.py"},
+    "jinja2": {"jobs/adapters/quality/pages.py", "jobs/frame.py"},
+    "altair": {"jobs/adapters/charts.py"},
+    "vl_convert": {"jobs/adapters/charts.py"},
+    "prometheus_client": {"jobs/adapters/metrics.py"},
 }
 WORLD = {"os", "pathlib", "socket", "subprocess", "time", "random", "shutil"}
 

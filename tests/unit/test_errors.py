@@ -24,6 +24,8 @@ def test_exit_codes_are_those_of_the_one_table() -> None:
         "UsageError": 2,
         "DataError": 65,
         "DropRejected": 65,
+        "UnknownPeople": 65,
+        "QualityBroken": 65,
         "ServiceError": 69,
         "Transient": 69,
         "Busy": 75,

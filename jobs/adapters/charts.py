@@ -1,0 +1,210 @@
+"""Charts as SVG that stands in a page: Altair draws, vl-convert writes, nothing is fetched and nothing runs.
+
+Colours are variables of the page, so one chart serves light, dark and print; fonts are the page's. Everything has a
+fixed place (nothing is measured), so the same numbers give the same bytes on every machine. What a colour says, a
+shape or a word says too; the numbers themselves stand in a table next to it.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any
+
+from marts.escape import visible
+from marts.figures import CustomerGroup, MonthFigures, UnusualMonth
+
+INK, DIM, LINE, BAR, PAPER = (f"var(--{name})" for name in ("ink", "dim", "line", "bar", "paper"))
+WIDE, NARROW = 880, 360
+"""Pixels of a chart of months on a screen and on a phone."""
+_HEIGHT, _LEFT, _TOP = 220, 46, 22
+_WIDEST = 64
+"""Pixels that a month takes at most."""
+_ROW, _LABEL, _TEXT = 24, 104, 72
+_FONT = 12
+_MOST = {WIDE: 48, NARROW: 24}
+"""Months that a width has room for."""
+_NAMES = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_LONGEST = 44
+"""Characters of a name that fit above its bars."""
+_SEGMENTS = 12
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A bar with its name before it and its number behind it; one without a number is the heading of the next."""
+
+    name: str
+    value: float = 0
+    text: str = ""
+    hollow: bool = False
+
+
+def revenue(months: Sequence[MonthFigures], unusual: Sequence[UnusualMonth], goes_on: str, width: int) -> str:
+    """Draw the sales of the newest months as bars.
+
+    A triangle points up or down over a month that is unusual, and a line shows what is usual; ``goes_on``, a month
+    that is not over, is hollow.
+    """
+    shown = months[-_MOST[width] :]
+    usual = {month.month: float(month.usual) for month in unusual}
+    roomy = (width - _LEFT) / len(shown) >= 27
+    years = {month.month for month in shown if month.month.endswith("-01")}
+    if not years & {month.month for month in shown[1:3]}:  # its number would run into theirs
+        years.add(shown[0].month)
+    rows = [_month(month, usual, goes_on, roomy, month.month in years) for month in shown]
+    said = f"Bars: sales of {len(shown)} months, {shown[0].month} to {shown[-1].month}. The table has the numbers."
+    return _svg(_month_layers(rows, width), width, _HEIGHT + _TOP + 36, said)
+
+
+def shown_months(months: Sequence[MonthFigures], width: int) -> int:
+    """Give how many of the months `revenue` draws."""
+    return min(len(months), _MOST[width])
+
+
+def segments(groups: Sequence[CustomerGroup]) -> str:
+    """Draw the customers of the largest segments: active in full bars, inactive in hollow ones."""
+    names = list(dict.fromkeys(group.segment for group in groups))[:_SEGMENTS]
+    bars = []
+    for name in names:
+        bars.append(_Bar(_short(name)))
+        for group in sorted((one for one in groups if one.segment == name), key=lambda one: one.inactive):
+            said = "inactive" if group.inactive else "active"
+            bars.append(_Bar(said, group.customers, f"{group.customers:,}", group.inactive))
+    return _bars(bars, f"Bars: customers of {len(names)} segments, active and inactive. The table has the numbers.")
+
+
+def steps(seconds: Mapping[str, float]) -> str:
+    """Draw the seconds of each step."""
+    bars = [_Bar(_short(step, 16), took, f"{took:,.1f} s") for step, took in seconds.items()]
+    return _bars(bars, f"Bars: seconds of {len(bars)} steps. The table has the numbers.")
+
+
+def _short(name: str, longest: int = _LONGEST) -> str:
+    seen = visible(name)
+    return seen if len(seen) <= longest else f"{seen[: longest - 1]}…"
+
+
+def _month(
+    month: MonthFigures, usual: Mapping[str, float], goes_on: str, roomy: bool, year: bool
+) -> dict[str, str | float]:
+    """Say where and how a month is drawn."""
+    number = month.month[-2:]
+    named = roomy or number in ("01", "04", "07", "10")
+    sales = float(month.total_sales)
+    seen = usual.get(month.month, sales)
+    mark = "" if seen == sales else "triangle-up" if sales > seen else "triangle-down"
+    return {
+        "month": month.month,
+        "sales": sales,
+        "name": _NAMES[int(number) - 1] if named else "",
+        "year": month.month[:4] if year else "",
+        "usual": seen,
+        "top": max(sales, seen, 0),
+        "mark": mark,
+        "told": _brief(sales) if mark and roomy else "",
+        "open": "so far" if month.month == goes_on else "",
+    }
+
+
+def _brief(amount: float) -> str:
+    for size, unit in ((1e9, "bn"), (1e6, "M"), (1e3, "k")):
+        if abs(amount) >= size:
+            return f"{amount / size:.3g}{unit}".replace("-", "−")
+    return f"{amount:.0f}".replace("-", "−")
+
+
+def _month_layers(rows: Sequence[Mapping[str, Any]], width: int) -> Any:
+    import altair as alt
+
+    inner = min(width - _LEFT - 14, _WIDEST * len(rows))
+    low, high = min(0, *(row["sales"] for row in rows)), max(1, *(row["top"] for row in rows))
+    across = alt.Scale(domain=[row["month"] for row in rows], paddingInner=0.28, paddingOuter=0.14)
+    up = alt.Scale(domain=[low * 1.05, high * 1.04], nice=False)
+    axis = alt.Axis(title=None, tickCount=4, labelExpr="replace(format(datum.value, '~s'), 'G', 'bn')")
+    x = alt.X("month:N", sort=None, axis=None, scale=across)
+
+    def y(name: str) -> Any:
+        return alt.Y(f"{name}:Q", scale=up, axis=axis)
+
+    def those(name: str, *values: str) -> Any:
+        return alt.Chart(alt.Data(values=[row for row in rows if row[name] in values]))
+
+    every = alt.Chart(alt.Data(values=list(rows)))
+    marked = those("mark", "triangle-up", "triangle-down")
+    layers = [
+        those("open", "").mark_bar(fill=BAR).encode(x=x, y=y("sales")),
+        those("open", "so far")
+        .mark_bar(fill=PAPER, stroke=BAR, strokeWidth=1.5, strokeDash=[3, 2])
+        .encode(x=x, y=y("sales")),
+        those("open", "so far").mark_text(dy=-8, fill=DIM).encode(x=x, y=y("top"), text="open:N"),
+        marked.mark_tick(orient="horizontal", size=0.9 * inner / len(rows), thickness=2, color=INK, opacity=1).encode(
+            x=x, y=y("usual")
+        ),
+        marked.mark_point(filled=True, size=64, fill=INK, yOffset=-9, opacity=1).encode(
+            x=x, y=y("top"), shape=alt.Shape("mark:N", scale=None)
+        ),
+        marked.mark_text(dy=-22, fill=INK).encode(x=x, y=y("top"), text="told:N"),
+        every.mark_text(fill=DIM, y=_HEIGHT + 14).encode(x=x, text="name:N"),
+        every.mark_text(fill=INK, y=_HEIGHT + 30, fontWeight=600).encode(x=x, text="year:N"),
+        alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(stroke=INK).encode(y=y("zero")),
+    ]
+    return alt.layer(*layers).properties(width=inner, height=_HEIGHT)
+
+
+def _bars(bars: Sequence[_Bar], said: str) -> str:
+    """Draw bars from left to right, one below the other."""
+    import altair as alt
+
+    rows = [{"row": str(place), **asdict(bar)} for place, bar in enumerate(bars)]
+    longest = max([1e-9, *(bar.value for bar in bars)])
+    x = alt.X("value:Q", axis=None, scale=alt.Scale(domain=[0, longest], nice=False))
+    names = [row["row"] for row in rows]
+    y = alt.Y("row:N", axis=None, sort=None, scale=alt.Scale(domain=names, paddingInner=0.3, paddingOuter=0.15))
+
+    def those(wanted: Iterable[Mapping[str, Any]]) -> Any:
+        return alt.Chart(alt.Data(values=list(wanted)))
+
+    drawn = [row for row in rows if row["text"]]
+    layers = [
+        those(row for row in drawn if not row["hollow"]).mark_bar(fill=BAR).encode(x=x, y=y),
+        those(row for row in drawn if row["hollow"])
+        .mark_bar(fill=PAPER, stroke=BAR, strokeWidth=1.5, strokeDash=[3, 2])
+        .encode(x=x, y=y),
+        those(drawn).mark_text(align="right", x=-10, fill=DIM).encode(y=y, text="name:N"),
+        those(row for row in rows if not row["text"])
+        .mark_text(align="left", x=-_LABEL, fill=INK, fontWeight=600)
+        .encode(y=y, text="name:N"),
+        those(drawn).mark_text(align="left", dx=7, fill=INK).encode(x=x, y=y, text="text:N"),
+    ]
+    height = _ROW * len(rows)
+    chart = alt.layer(*layers).properties(width=NARROW - _LABEL - _TEXT, height=height)
+    return _svg(chart, NARROW, height, said, left=_LABEL, top=0)
+
+
+def _svg(chart: Any, width: int, height: int, said: str, left: int = _LEFT, top: int = _TOP) -> str:
+    """Write a chart as an element of a page that grows and shrinks with its place."""
+    import vl_convert
+
+    config = {
+        "font": "inherit",
+        "background": None,
+        "view": {"stroke": None},
+        "aria": False,
+        "text": {"fontSize": _FONT},
+        "axis": {
+            "aria": False,
+            "domain": False,
+            "ticks": False,
+            "gridColor": LINE,
+            "labelColor": DIM,
+            "labelFontSize": _FONT,
+            "labelPadding": 8,
+        },
+    }
+    spec = {**chart.to_dict(validate=False), "config": config}
+    spec |= {"autosize": {"type": "none"}, "padding": {"left": left, "right": 0, "top": top, "bottom": 0}}
+    # No address may be asked for data: all of it is in the chart.
+    drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    start = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(said)}">'
+    return re.sub(r"^<svg[^>]*>", start, drawn, count=1)

@@ -1,0 +1,79 @@
+"""`marts report` and `marts docs`: the pages that builds write."""
+
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli_common import Config, Json, Source, State, Target, configured, opened
+from jobs.settings import Settings
+from marts.errors import UsageError
+
+if TYPE_CHECKING:
+    from jobs.report import RunReport
+
+
+def report(
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="Run id, or the end of it; the last run by default")] = "",
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a copy of the page, complete in itself")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in a browser")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say where the report of a run is, open it, or write a copy of it."""
+    from jobs.pages import report_page
+
+    settings = configured(config, source=source, target=target, state=state)
+    settings.require("target")
+    told = _report(settings, run)
+    page = f"{settings.reports_uri.rstrip('/')}/{told.run_id}.html"
+    local = Path(page.removeprefix("file://"))
+    if as_json:
+        typer.echo(told.model_dump_json(indent=2))
+    if to or (open_ and not local.is_file()):
+        local = to or Path(tempfile.mkdtemp(prefix="marts-")) / f"{told.run_id}.html"
+        local.write_text(report_page(told), encoding="utf-8")
+    if not as_json:
+        typer.echo(local if to or local.is_file() else page)
+    if open_:
+        webbrowser.open(local.absolute().as_uri())
+
+
+def _report(settings: Settings, run: str) -> "RunReport":
+    """Find the report of a run in the ledger."""
+    from jobs.build import told_runs
+
+    with opened(settings, read_only=True) as warehouse:
+        runs = [one for one in told_runs(warehouse) if one.outcome != "running"]
+    found = [one for one in runs if one.run_id.endswith(run)]
+    if not found:
+        known = f"the last ones are {', '.join(one.run_id for one in runs[:3])}" if runs else "there was no run yet"
+        raise UsageError("the ledger has no report of such a run", run or settings.target or "", known)
+    return found[0]
+
+
+def docs(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the index in a browser")] = False,
+) -> None:
+    """Say where the data quality pages are, or open them."""
+    settings = configured(config, source=source, target=target, state=state)
+    index = f"{settings.docs_uri.rstrip('/')}/index.html"
+    local = Path(index.removeprefix("file://"))
+    if "s3://" not in index and not local.is_file():
+        raise UsageError("there are no pages yet", index, "run marts build first")
+    typer.echo(index)
+    if open_:
+        if "s3://" in index:
+            raise UsageError("a browser cannot open it", index, "publish the prefix as a static site, or copy it here")
+        webbrowser.open(local.absolute().as_uri())

@@ -1,0 +1,134 @@
+"""Send the notices of an outbox: each to each address once, again until it is taken."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+
+from jobs.adapters.notify import Moment, ping, send
+from jobs.adapters.objects import Store
+from jobs.notices import Addresses
+from jobs.outbox import Change, Notice, Outbox, claimed, closed, settled, unless_known
+from jobs.report import RunReport
+from jobs.retries import retried
+from jobs.scrub import scrubbed
+from jobs.secret import Secret
+from jobs.settings import Metrics, Notify, Settings
+from marts.errors import MartsError, UsageError
+
+_log = logging.getLogger("marts.notify")
+_NOTICES, _RUNS = "waiting/notices", "waiting/runs"
+_PING_PATIENCE = 2.0
+"""Seconds that a build waits for a service that watches it."""
+
+
+def addresses_of(settings: Settings) -> Addresses:
+    """Say who wants to hear of what."""
+    notify = settings.notify
+    wants = {name: notify.only.get(name, notify.on) for name in notify.to}
+    try:
+        reports = settings.reports_url or settings.reports_uri
+    except UsageError:  # nobody said where the state is, and that is what the notice will say
+        reports = ""
+    pipeline = settings.metrics.pipeline
+    return Addresses(wants, reports, "" if pipeline == Metrics().pipeline else pipeline)
+
+
+class StateOutbox:
+    """Keeps notices, and runs, in the state, while the database is not there to keep them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def notices(self) -> list[Notice]:
+        found = [Notice.of_json(self._store.get(version.key)) for version in self._store.versions(_NOTICES)]
+        return sorted(found, key=lambda notice: notice.raised_at)
+
+    def change_notice(self, notice_id: str, change: Change) -> Notice | None:
+        key = f"{_NOTICES}/{notice_id}.json"
+        there = {version.key for version in self._store.versions(_NOTICES)}
+        before = Notice.of_json(self._store.get(key)) if key in there else None
+        after = change(before)
+        if after:
+            self._store.put(key, after.as_json().encode())
+        return after
+
+    def hand_over(self, outbox: Outbox) -> None:
+        """Move what is kept here to where it belongs."""
+        for notice in self.notices():
+            outbox.change_notice(notice.notice_id, partial(unless_known, new=notice))
+            self._store.delete(f"{_NOTICES}/{notice.notice_id}.json")
+
+    def keep_run(self, report: RunReport) -> None:
+        """Keep the report of a run that the ledger does not know."""
+        self._store.put(f"{_RUNS}/{report.run_id}.json", report.model_dump_json().encode())
+
+    def hand_over_runs(self, take: Callable[[RunReport], object]) -> None:
+        """Give such reports to whoever writes them to the ledger."""
+        for version in self._store.versions(_RUNS):
+            take(RunReport.model_validate_json(self._store.get(version.key)))
+            self._store.delete(version.key)
+
+
+class NoOutbox:
+    """Keeps notices for this process alone: neither database nor state can be reached."""
+
+    def __init__(self) -> None:
+        self._notices: dict[str, Notice] = {}
+
+    def notices(self) -> list[Notice]:
+        return list(self._notices.values())
+
+    def change_notice(self, notice_id: str, change: Change) -> Notice | None:
+        after = change(self._notices.get(notice_id))
+        if after:
+            self._notices[notice_id] = after
+        return after
+
+
+def keep(outbox: Outbox, notices: Iterable[Notice], over: Iterable[str], now: datetime) -> None:
+    """Put new notices in an outbox, and close those whose matter is over."""
+    for notice in notices:
+        outbox.change_notice(notice.notice_id, partial(unless_known, new=notice))
+    for number in over:
+        outbox.change_notice(number, partial(closed, now=now.isoformat()))
+
+
+def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> tuple[int, list[str]]:
+    """Send what is not sent, until the deadline. Gives how many were sent, and what could not be, in words."""
+    end = time.monotonic() + settings.deadline
+    sent, failed = 0, []
+    for notice in outbox.notices():
+        for name in notice.unsent:
+            if not outbox.change_notice(notice.notice_id, partial(claimed, name=name, now=clock())):
+                continue
+            error = _sent(notice, name, settings.to, end - time.monotonic())
+            end_of_it = partial(settled, name=name, now=clock(), error=error, keep=timedelta(hours=settings.keep_hours))
+            outbox.change_notice(notice.notice_id, end_of_it)
+            sent += not error
+            failed += [f"notice {notice.notice_id} is not sent to {name} yet: {error}"] if error else []
+    return sent, failed
+
+
+def _sent(notice: Notice, name: str, addresses: Mapping[str, Secret], seconds: float) -> str:
+    """Send to one address; give why it failed, or nothing."""
+    if name not in addresses:
+        return "there is no such address in the settings any more"
+    try:
+        retried(lambda: send(name, addresses[name].reveal(), notice), max(seconds, 0))
+    except MartsError as error:
+        return str(scrubbed(error))
+    _log.info("notice %s is sent to %s: %s", notice.notice_id, name, notice.subject)
+    return ""
+
+
+def beat(settings: Notify, moment: Moment) -> None:
+    """Ping the heartbeat URL, if there is one. A build does not fail because of it."""
+    if not settings.heartbeat:
+        return
+    try:
+        url = settings.heartbeat.reveal()
+        retried(lambda: ping(url, moment), _PING_PATIENCE)
+    except MartsError as error:
+        _log.warning("the heartbeat was not heard: %s", scrubbed(error))

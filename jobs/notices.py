@@ -1,0 +1,263 @@
+"""What people are told of a run, in words: what happened, where, since when, what is safe, what to do next.
+
+Pure: a report, what was before it, and what people know already, give the notices to raise.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from jobs.ledger import RunRecord
+from jobs.outbox import Delivery, Notice, told
+from jobs.report import BrokenRule, DropReport, RunReport
+from marts.errors import Fenced, QualityBroken, TryLater, UnknownPeople
+from marts.escape import for_chat
+from marts.masking import mask_always
+
+Event = Literal["failed", "held", "unknown", "quality", "recovered", "success"]
+EVENTS: tuple[Event, ...] = get_args(Event)
+_LEFT_ALONE = (TryLater.__name__, Fenced.__name__)
+"""Another run is at work, or somebody stopped this one on purpose: nothing to do."""
+_EVENT_OF: dict[str, Event] = {UnknownPeople.__name__: "unknown", QualityBroken.__name__: "quality"}
+_SENDER = "Martwright"
+_SHOWN = 10
+_LONGEST = 160
+"""Characters of a subject."""
+_ADDRESS = re.compile(r"(\S*://\S*)")
+_NUMBERS = re.compile(r"[0-9]+")
+
+
+@dataclass(frozen=True)
+class Before:
+    """What was before a run."""
+
+    last_good: RunRecord | None = None
+    failed: tuple[RunRecord, ...] = ()
+    """Since then, oldest first; those that were killed, too."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Who wants to hear of what, and where people look."""
+
+    wants: Mapping[str, Sequence[str]]
+    """Events by the name of an address."""
+    reports: str = ""
+    """Folder or site of the run reports."""
+    pipeline: str = ""
+    """Its name, where there is more than one."""
+
+    def deliveries(self, event: str) -> dict[str, Delivery]:
+        return {name: Delivery() for name, events in self.wants.items() if event in events}
+
+
+def before(runs: Iterable[RunRecord], run_id: str) -> Before:
+    """Read what was before a run from the last runs, newest first."""
+    failed: list[RunRecord] = []
+    for run in runs:
+        if run.run_id == run_id:
+            continue
+        if run.outcome in ("published", "unchanged"):
+            return Before(run, tuple(reversed(failed)))
+        failed.append(run)
+    return Before(None, tuple(reversed(failed)))
+
+
+def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: Addresses) -> list[Notice]:
+    """Give the notices that a run raises: each event once, however often it is seen again."""
+    heard = told(known)
+    if report.error:
+        found = [_failure(report, was)]
+    else:
+        found = [_recovery(report, was, known), _success(report)]
+        found[1:1] = [_held(report, heard), _quality(report)]
+        if found[0]:
+            found.pop()  # who hears that builds work again need not hear that this one did
+    made = []
+    for notice in filter(None, found):
+        deliveries = addresses.deliveries(notice.event)
+        if deliveries and not set(notice.about) <= heard:
+            made.append(_addressed(notice, report, addresses, deliveries))
+    return made
+
+
+def over(report: RunReport, known: Iterable[Notice]) -> list[str]:
+    """Name the notices whose matter is over: failures after a good run, drops that are not left out any more, …"""
+    if report.error:
+        return []
+    goes_on = {_of_drop(drop) for drop in _left_out(report)} | {_of_rule(*rule) for rule in _broken(report)}
+    judged = {one.name for one in report.quality}
+    unjudged = {about for n in known for about in n.about if about.startswith("quality:") and not judged}
+    return [n.notice_id for n in known if not n.closed_at and not (goes_on | unjudged) & set(n.about)]
+
+
+def _failure(report: RunReport, was: Before) -> Notice | None:
+    error = report.error
+    if error is None or error.kind in _LEFT_ALONE:
+        return None
+    event = _EVENT_OF.get(error.kind, "failed")
+    heads = {
+        "failed": "The build failed",
+        "unknown": "The build stopped: too many people are unknown",
+        "quality": "The build stopped: data quality is below the threshold",
+    }
+    head = "The build ended without an answer of the database" if report.outcome == "unknown" else heads[event]
+    since = was.failed[0].started_at[:16].replace("T", " ") if was.failed else f"{report.started_at:%Y-%m-%d %H:%M}"
+    safe = "Nothing was published; the live marts are untouched"
+    if report.outcome == "unknown":
+        safe = "The marts are the old ones or the new ones, nothing between; `marts status` says which"
+    if was.last_good:
+        safe += f", as run {was.last_good.run_id} left them (as of {was.last_good.as_of_date})"
+    lines = [
+        ("What", error.what),
+        ("Where", error.where),
+        ("Since", f"{since} UTC" + (f", {len(was.failed) + 1} runs" if was.failed else "")),
+        ("Safe", f"{safe}."),
+        ("Do", error.hint or "Look at the report."),
+        ("", "Then run marts build again: it goes on from what is done."),
+        *_drop_lines(_left_out(report)),
+    ]
+    cause = f"{event}:{error.kind}:{error.where}:{_NUMBERS.sub('#', error.what)}"
+    about = [f"failure:{_digest(cause)}"]
+    return _notice(report, event, "failure", f"{head}: {error.what}", f"{head}.", lines, about)
+
+
+def _held(report: RunReport, heard: set[str]) -> Notice | None:
+    new = [drop for drop in _left_out(report) if _of_drop(drop) not in heard]
+    if not new:
+        return None
+    one = len(new) == 1
+    states = " or ".join(sorted({drop.state for drop in new}))
+    head = f"{new[0].key} is {new[0].state}" if one else f"{len(new)} drops are {states}"
+    key = new[0].key
+    lines = [
+        *_drop_lines(new),
+        ("Safe", "The marts are live without " + ("it." if one else "them.")),
+        ("Do", f"marts quarantine show {key} shows the rows and why. Then deliver a corrected file,"),
+        ("", f'or marts quarantine export and replay repaired rows, or marts quarantine accept {key} --why "…"'),
+        ("", "if it may count as it is. The next marts build counts it."),
+    ]
+    if all(drop.state == "rejected" for drop in new):
+        lines[-3:] = [("Do", "Deliver a corrected file under the same name; the next marts build reads it.")]
+    return _notice(report, "held", "warning", head, f"{head}.", lines, [_of_drop(drop) for drop in new])
+
+
+def _quality(report: RunReport) -> Notice | None:
+    """Tell of critical rules that are broken, although nothing is left out because of them."""
+    rules = _broken(report)
+    if not rules or _left_out(report):
+        return None
+    head = f"Data quality is below the threshold: {', '.join(dict.fromkeys(name for name, _ in rules))}"
+    shown = rules[:_SHOWN]
+    lines = [("What", f"{name}: {rule.rule} ({rule.unexpected:,} of {rule.rows:,} rows)") for name, rule in shown]
+    lines += [
+        ("Safe", "The marts are live; rows that break a critical rule are in quarantine and do not count."),
+        ("Do", "Look at the report, then correct the source or the rule (marts expectations list)."),
+    ]
+    return _notice(report, "quality", "warning", head, f"{head}.", lines, [_of_rule(*rule) for rule in rules])
+
+
+def _recovery(report: RunReport, was: Before, known: Iterable[Notice]) -> Notice | None:
+    open_ = [one for one in known if one.level == "failure" and not one.closed_at]
+    killed = [run for run in was.failed if run.outcome == "killed"]
+    if not open_ and not killed:
+        return None
+    head = "Builds work again"
+    since = min([*(one.raised_at for one in open_), *(run.started_at for run in killed)])[:16].replace("T", " ")
+    lines = [("Was", one.subject.partition(": ")[2]) for one in open_]
+    lines += [("Was", f"Run {run.run_id} ended without a word: killed, or out of memory?") for run in killed]
+    lines += [("Since", f"{since} UTC"), ("Now", _result(report)), ("Do", "Nothing.")]
+    return _notice(report, "recovered", "success", head, f"{head}.", lines, [f"run:{report.run_id}"])
+
+
+def _success(report: RunReport) -> Notice | None:
+    if report.outcome != "published":
+        return None
+    head = f"The marts are up to date, as of {report.as_of}"
+    lines = [("Now", _result(report)), ("Do", "Nothing.")]
+    return _notice(report, "success", "info", head, f"{head}.", lines, [f"run:{report.run_id}"])
+
+
+def _result(report: RunReport) -> str:
+    totals = report.totals
+    marts = "; ".join(f"{mart.table} {mart.rows:,} rows, total_sales {mart.total_sales:,}" for mart in report.marts)
+    return (
+        f"{report.outcome} as of {report.as_of}: {totals.rows_read:,} rows read = {totals.clean:,} clean + "
+        f"{totals.quarantined:,} in quarantine + {totals.duplicates:,} duplicates. {marts}."
+    )
+
+
+def _left_out(report: RunReport) -> list[DropReport]:
+    return [drop for drop in report.drops if drop.state in ("held", "rejected")]
+
+
+def _broken(report: RunReport) -> list[tuple[str, BrokenRule]]:
+    """Give the critical rules that are broken, with what was judged by them."""
+    failed = [one for one in report.quality if one.outcome == "failed"]
+    return [(one.name, rule) for one in failed for rule in one.broken if rule.severity == "critical"]
+
+
+def _of_rule(name: str, rule: BrokenRule) -> str:
+    return f"quality:{_digest(f'{name}:{rule.rule}')}"
+
+
+def _of_drop(drop: DropReport) -> str:
+    return f"drop:{drop.delivery or drop.key}"
+
+
+def _drop_lines(drops: Sequence[DropReport]) -> list[tuple[str, str]]:
+    lines = []
+    for drop in drops[:_SHOWN]:
+        lines.append((drop.state.capitalize(), f"{drop.key}: {drop.reason}"))
+        lines += [("", f"{r.rows:,} x {r.rule}, as in line {r.line:,}") for r in drop.reasons]
+    if len(drops) > _SHOWN:
+        lines.append(("", f"and {len(drops) - _SHOWN:,} more"))
+    return lines
+
+
+def _notice(
+    report: RunReport,
+    event: Event,
+    level: Literal["failure", "warning", "success", "info"],
+    subject: str,
+    head: str,
+    lines: Sequence[tuple[str, str]],
+    about: Sequence[str],
+) -> Notice:
+    shown = [_safe(head), ""] + [_line(label, text) for label, text in lines if text]
+    number = _digest(f"{report.run_id}:{event}:{' '.join(about)}")
+    line = " ".join(_safe(subject).split())
+    at = report.ended_at.isoformat()
+    return Notice(number, event, level, at, report.run_id, line, "\n".join(shown), tuple(about))
+
+
+def _addressed(notice: Notice, report: RunReport, addresses: Addresses, deliveries: Mapping[str, Delivery]) -> Notice:
+    """Add where to look, and whom to tell."""
+    page = f"{addresses.reports.rstrip('/')}/{report.run_id}.html" if addresses.reports else ""
+    rest = [
+        _line("Report", f"{page} (or marts report {report.run_id})" if page else f"marts report {report.run_id}"),
+        _line("Run", f"{report.run_id}, as of {report.as_of}, exit code {report.exit_code}"),
+        _line("Source", report.source),
+        _line("Target", report.target),
+        _line("Notice", f"{notice.notice_id} of Martwright {report.version}"),
+    ]
+    body = "\n".join([notice.body, "", *rest, ""])
+    subject = f"{_SENDER}{f' ({addresses.pipeline})' if addresses.pipeline else ''}: {notice.subject}"
+    short = subject if len(subject) <= _LONGEST else f"{subject[: _LONGEST - 1]}…"
+    return replace(notice, subject=short, body=body, deliveries=dict(deliveries))
+
+
+def _line(label: str, text: str) -> str:
+    return f"{label + ':' if label else '':<9} {_safe(' '.join(text.split()))}"
+
+
+def _safe(text: str) -> str:
+    """Hide what is personal, and take the meaning from what a chat or a mail would act upon. Addresses stay."""
+    parts = _ADDRESS.split(text)
+    return for_chat("".join(part if "://" in part else mask_always(part) for part in parts))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

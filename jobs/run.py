@@ -1,0 +1,187 @@
+"""A run as those who wait for it see it: heartbeat, build, report page, metrics, notices, one closing line."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from jobs.adapters.cluster import Cluster
+from jobs.adapters.objects import open_store
+from jobs.build import Run, build, told_runs
+from jobs.deliver import NoOutbox, StateOutbox, addresses_of, beat, deliver, keep
+from jobs.ledger import Warehouse
+from jobs.logs import within
+from jobs.meter import publish_metrics
+from jobs.metrics import samples
+from jobs.notices import Before, raised
+from jobs.outbox import Notice, Outbox, told
+from jobs.pages import report_page, write_reports
+from jobs.report import Problem, RunReport
+from jobs.scrub import scrubbed
+from jobs.settings import Settings, masked
+from marts import __version__
+from marts.errors import MartsError, UsageError
+from marts.policy import Policy
+
+_log = logging.getLogger("marts.run")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run is told before anything is opened."""
+
+    settings: Settings
+    policy: Policy
+    as_of: date
+    run_id: str
+    clock: Callable[[], datetime]
+    cluster: Cluster | None = None
+    """Where metrics go, too, if it goes on after the run."""
+
+
+def run(
+    order: Order, opened: Callable[[], AbstractContextManager[Warehouse]], make: Callable[[Warehouse], Run]
+) -> RunReport:
+    """Do a whole run, and tell everybody who wants to know. A failure is a report too.
+
+    Raises UsageError if the target means nothing, or refuses our credentials.
+    """
+    with within(run_id=order.run_id):
+        started = order.clock()
+        beat(order.settings.notify, "start")
+        try:
+            with opened() as warehouse:
+                made = make(warehouse)
+                report = build(made)
+                _write_pages(order.settings, warehouse, report)
+                notices = _tell(order, warehouse, made.unkept)
+                _measure(order, report, _last_success(made.before), notices)
+        except MartsError as error:  # the target does not open: nobody but us can say so
+            report = _unopened(order, scrubbed(error), started)
+            _keep(order.settings, report)
+            notices = _tell(order, None, raised(report, Before(), (), addresses_of(order.settings)))
+            _measure(order, report, None, notices)
+            if isinstance(error, UsageError):  # whoever typed it sees it as with every other command
+                beat(order.settings.notify, "fail")
+                raise
+        beat(order.settings.notify, "fail" if report.error else "success")
+        level = logging.ERROR if report.error else logging.INFO
+        _log.log(level, "run %s: %s", order.run_id, report.outcome, extra={"fields": closing(report)})
+        return report
+
+
+def closing(report: RunReport) -> dict[str, Any]:
+    """Give everything that is needed to chart runs, on one line."""
+    totals = report.totals
+    states = [drop.state for drop in report.drops]
+    return {
+        "event": "run",
+        "outcome": report.outcome,
+        "exit_code": report.exit_code,
+        "as_of": report.as_of,
+        "version": report.version,
+        "policy": report.policy,
+        "source": report.source,
+        "target": report.target,
+        "seconds": round((report.ended_at - report.started_at).total_seconds(), 3),
+        "steps": report.seconds,
+        "lines": totals.model_dump(),
+        "drops": {state: states.count(state) for state in sorted(set(states))},
+        "marts": {m.name: {"rows": m.rows, "total_sales": m.total_sales, "changed": m.changed} for m in report.marts},
+        "quality": {one.name: one.outcome for one in report.quality},
+        "unknown": report.unknown,
+        "warnings": len(report.warnings),
+        **({"error": report.error.model_dump()} if report.error else {}),
+    }
+
+
+def _write_pages(settings: Settings, warehouse: Warehouse, report: RunReport) -> None:
+    """Write the report's page and their index. What fails then is told, and fails nothing."""
+    try:
+        store = open_store(settings.reports_uri, settings.s3)
+        write_reports(store, report, told_runs(warehouse), docs_of(settings))
+    except MartsError as error:
+        _log.warning("the page of this run is not written: %s; `marts report` shows it", scrubbed(error))
+
+
+def docs_of(settings: Settings) -> str:
+    """Say where the data docs are, from a page of a report."""
+    return settings.docs_uri if settings.docs or settings.reports else "../docs"
+
+
+def _keep(settings: Settings, report: RunReport) -> None:
+    """Keep a report that the ledger cannot take: its page, and in the state for the next run."""
+    try:
+        StateOutbox(open_store(settings.state_uri, settings.s3)).keep_run(report)
+        page = report_page(report, docs_of(settings)).encode()
+        open_store(settings.reports_uri, settings.s3).put(f"{report.run_id}.html", page)
+    except MartsError as error:
+        _log.debug("the report is kept nowhere: %s", scrubbed(error))
+
+
+def _measure(order: Order, report: RunReport, last_success: datetime | None, notices: Mapping[str, int]) -> None:
+    """Hand the run's gauges to Prometheus, where that is wanted."""
+    for text in publish_metrics(order.settings, samples(report, last_success, notices), order.cluster):
+        _log.warning("%s", text)
+
+
+def _last_success(before: Before) -> datetime | None:
+    return datetime.fromisoformat(before.last_good.ended_at) if before.last_good else None
+
+
+def _tell(order: Order, warehouse: Warehouse | None, unkept: Sequence[Notice]) -> dict[str, int]:
+    """Keep the notices that are not kept yet where that is possible, and send all that are not sent.
+
+    The database is the right place; while it is not there, the state; without both, a failure is told each time.
+    Gives how many were sent, and how many wait.
+    """
+    if not order.settings.notify.to:
+        return {"sent": 0, "pending": 0}
+    places: list[Callable[[], Outbox]] = [lambda: StateOutbox(open_store(order.settings.state_uri, order.settings.s3))]
+    if warehouse:
+        places.insert(0, lambda: warehouse)
+    for place in places:
+        try:
+            return _tell_from(order, place(), unkept)
+        except MartsError as error:
+            _log.debug("no place for notices: %s", scrubbed(error))
+    _log.warning("neither the database nor the state can keep notices: a run that fails again will tell it again")
+    return _tell_from(order, NoOutbox(), unkept)
+
+
+def _tell_from(order: Order, outbox: Outbox, unkept: Sequence[Notice]) -> dict[str, int]:
+    known = told(outbox.notices())
+    keep(outbox, [notice for notice in unkept if not set(notice.about) <= known], (), order.clock())
+    sent, failed = deliver(outbox, order.settings.notify, order.clock)
+    for text in failed:
+        _log.warning("%s; the next run tries again", text)
+    return {"sent": sent, "pending": sum(len(notice.unsent) for notice in outbox.notices())}
+
+
+def _unopened(order: Order, error: MartsError, started: datetime) -> RunReport:
+    """Report a run whose target could not be opened: the ledger does not know it."""
+    settings = order.settings
+    return RunReport(
+        run_id=order.run_id,
+        outcome="failed",
+        exit_code=error.exit_code,
+        as_of=order.as_of.isoformat(),
+        policy=order.policy.digest(),
+        version=__version__,
+        source=masked(settings.source),
+        target=masked(settings.target),
+        state=_uri(lambda: settings.state_uri),
+        started_at=started,
+        ended_at=order.clock(),
+        error=Problem.of(error),
+    )
+
+
+def _uri(give: Callable[[], str]) -> str:
+    """Give an address that may not be known."""
+    try:
+        return give()
+    except MartsError:
+        return ""

@@ -1,0 +1,197 @@
+"""What people are told of a run: once, with everything they need, and nothing they must not see."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.ledger import RunRecord
+from jobs.notices import Addresses, Before, before, over, raised
+from jobs.outbox import Delivery, Notice, claimed, closed, settled, told
+from jobs.report import BrokenRule, DropReport, Problem, QualityReport, RunReport
+from jobs.state import Reason
+
+NOW = datetime(2024, 4, 1, 3, tzinfo=UTC)
+ALL = Addresses({"ops": ("failed", "held", "unknown", "quality", "recovered", "success")}, "https://reports.test/marts")
+
+
+def report(run: str = "run-9", **more: Any) -> RunReport:
+    told: dict[str, Any] = {"outcome": "published", "exit_code": 0, "as_of": "2024-03-31", "source": "s3://drops"}
+    told |= {"target": "mysql://marts@db/marts", "state": "s3://drops/_marts", "started_at": NOW, "ended_at": NOW}
+    return RunReport(run_id=run, **{**told, **more})
+
+
+def failed(what: str = "S3 refuses us", kind: str = "ServiceError", **more: Any) -> RunReport:
+    error = Problem(what=what, where="s3://drops", hint="check the keys", kind=kind)
+    return report(**{"outcome": "failed", "exit_code": 69, "error": error, **more})
+
+
+def record(run: str, outcome: str, at: str) -> RunRecord:
+    return RunRecord(run, at, at, "2024-03-30", outcome, 0, "", "{}")
+
+
+def one(done: RunReport, was: Before | None = None, known: list[Notice] | None = None) -> Notice:
+    (notice,) = raised(done, was or Before(), known or [], ALL)
+    return notice
+
+
+def test_a_failure_tells_what_where_since_when_what_is_safe_and_what_to_do() -> None:
+    was = before(
+        [
+            record("run-9", "running", "2024-04-01T03:00:00+00:00"),
+            record("run-8", "failed", "2024-03-31T03:00:00+00:00"),
+            record("run-7", "published", "2024-03-30T03:00:00+00:00"),
+            record("run-6", "failed", "2024-03-29T03:00:00+00:00"),
+        ],
+        "run-9",
+    )
+    notice = one(failed(), was)
+    assert notice.subject == "Martwright: The build failed: S3 refuses us"
+    assert notice.level == "failure"
+    for line in (
+        "What:     S3 refuses us",
+        "Where:    s3://drops",
+        "Since:    2024-03-31 03:00 UTC, 2 runs",
+        "Safe:     Nothing was published; the live marts are untouched, as run run-7 left them (as of 2024-03-30).",
+        "Do:       check the keys",
+        "Report:   https://reports.test/marts/run-9.html (or marts report run-9)",
+        "Run:      run-9, as of 2024-03-31, exit code 69",
+        "Target:   mysql://marts@db/marts",
+    ):
+        assert line in notice.body.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("kind", "event"),
+    [("ServiceError", "failed"), ("UnknownPeople", "unknown"), ("QualityBroken", "quality"), ("Defect", "failed")],
+)
+def test_each_failure_is_an_event(kind: str, event: str) -> None:
+    assert one(failed(kind=kind)).event == event
+
+
+@pytest.mark.parametrize("kind", ["TryLater", "Fenced"])
+def test_a_run_that_made_way_for_another_is_no_news(kind: str) -> None:
+    assert raised(failed(kind=kind), Before(), [], ALL) == []
+
+
+def test_the_same_cause_is_told_once_whatever_the_numbers_in_it() -> None:
+    first = one(failed("no answer (tried 3 times in 61 s)"))
+    assert raised(failed("no answer (tried 4 times in 7 s)", run="run-10"), Before(), [first], ALL) == []
+    assert one(failed("no space left", run="run-10"), known=[first]).event == "failed"
+    over_now = closed(first, NOW.isoformat())
+    assert over_now
+    assert one(failed("no answer (tried 3 times in 61 s)", run="run-11"), known=[over_now])
+
+
+def test_an_unknown_outcome_says_that_the_marts_may_be_new() -> None:
+    body = one(failed(outcome="unknown")).body
+    assert "the old ones or the new ones" in body
+    assert "untouched" not in body
+
+
+def drop(key: str, state: str = "held", delivery: str = "d1") -> DropReport:
+    reason = Reason(rule="quantity is 0", rows=5, line=7, raw="4111 1111 1111 1111", example="0")
+    told: dict[str, Any] = {"kind": "sales", "key": key, "change": "new", "state": state, "reason": "too many bad rows"}
+    return DropReport(**told, delivery=delivery, reasons=(reason,))
+
+
+def test_held_drops_are_told_together_and_each_version_once() -> None:
+    held = (drop("sales/a.csv"), drop("sales/b.csv", "rejected", "d2"))
+    notice = one(report(exit_code=65, drops=held, outcome="unchanged"))
+    assert notice.subject == "Martwright: 2 drops are held or rejected"
+    assert "Held:     sales/a.csv: too many bad rows" in notice.body
+    assert "          5 x quantity is 0, as in line 7" in notice.body
+    assert "4111" not in notice.body
+    assert raised(report(drops=held), Before(), [notice], ALL)[0].event == "success"
+    third = (*held, drop("sales/c.csv", delivery="d3"))
+    assert one(report("run-10", drops=third, outcome="unchanged"), known=[notice]).about == ("drop:d3",)
+
+
+def test_a_rejected_drop_cannot_be_accepted() -> None:
+    body = one(report(drops=(drop("sales/a.csv", "rejected"),), outcome="unchanged")).body
+    assert "Deliver a corrected file" in body
+    assert "accept" not in body
+
+
+def test_a_hundred_held_drops_are_one_short_notice() -> None:
+    held = tuple(drop(f"sales/{n}.csv", delivery=f"d{n}") for n in range(100))
+    notice = one(report(drops=held, outcome="unchanged"))
+    assert "and 90 more" in notice.body
+    assert len(notice.about) == 100
+    assert len(notice.body) < 2500
+
+
+def test_a_failure_tells_of_held_drops_too_as_the_one_notice() -> None:
+    notice = one(failed(drops=(drop("sales/a.csv"),)))
+    assert notice.event == "failed"
+    assert "sales/a.csv" in notice.body
+
+
+def test_quality_that_holds_nothing_back_is_told() -> None:
+    rule = BrokenRule(rule="prices are sane", severity="critical", rows=100, unexpected=3, observed="")
+    quality = QualityReport(name="sales", outcome="failed", rows=100, rules=1, broken=(rule,), page="p.html")
+    notice = one(report(quality=(quality,), outcome="unchanged"))
+    assert notice.event == "quality"
+    assert "sales: prices are sane (3 of 100 rows)" in notice.body
+    again = report("run-10", quality=(quality,), outcome="unchanged")
+    assert raised(again, Before(), [notice], ALL) == []
+    assert over(again, [notice]) == []
+    assert over(report("run-11"), [notice]) == []  # nothing was judged
+    better = quality.model_copy(update={"outcome": "passed", "broken": ()})
+    assert over(report("run-12", quality=(better,)), [notice]) == [notice.notice_id]
+
+
+def test_a_success_after_failures_says_so_once_and_closes_them() -> None:
+    failure = one(failed())
+    notice = one(report(), known=[failure])
+    assert notice.event == "recovered"
+    assert "Was:      The build failed: S3 refuses us" in notice.body
+    assert over(report(), [failure]) == [failure.notice_id]
+    assert over(failed(), [failure]) == []
+
+
+def test_a_held_drop_is_over_when_it_is_left_out_no_more() -> None:
+    held = one(report(drops=(drop("sales/a.csv"),), outcome="unchanged"))
+    assert over(report(drops=(drop("sales/a.csv"),)), [held]) == []
+    assert over(report(), [held]) == [held.notice_id]
+
+
+def test_the_subject_names_the_pipeline_where_there_are_several() -> None:
+    (notice,) = raised(failed(), Before(), [], Addresses({"ops": ("failed",)}, pipeline="retail"))
+    assert notice.subject == "Martwright (retail): The build failed: S3 refuses us"
+    assert "Was:      The build failed: S3 refuses us" in one(report(), known=[notice]).body
+
+
+def test_nobody_is_told_what_they_did_not_ask_for() -> None:
+    assert raised(report(), Before(), [], Addresses({"ops": ("failed",)})) == []
+    assert raised(failed(), Before(), [], Addresses({})) == []
+
+
+@given(text=st.text(max_size=80))
+def test_whatever_a_drop_is_called_the_subject_is_one_short_line(text: str) -> None:
+    notice = one(report(drops=(drop(f"sales/{text}@everyone<!here>.csv"),), outcome="unchanged"))
+    assert notice.subject.isprintable()
+    assert len(notice.subject) <= 160
+    assert "<" not in notice.subject + notice.body
+    assert "@everyone" not in notice.body
+    assert all(line.isprintable() for line in notice.body.split("\n"))
+
+
+def test_a_delivery_is_claimed_by_one_and_settled() -> None:
+    notice = replace(one(failed()), deliveries={"ops": Delivery()})
+    taken = claimed(notice, "ops", NOW)
+    assert taken
+    assert claimed(taken, "ops", NOW) is None
+    assert claimed(taken, "ops", NOW + timedelta(minutes=11))
+    sent = settled(taken, "ops", NOW, "", timedelta(hours=72))
+    assert sent
+    assert (sent.deliveries["ops"].state, sent.deliveries["ops"].tries, sent.done) == ("sent", 1, False)
+    assert claimed(sent, "ops", NOW) is None
+    ended = closed(sent, "later")
+    assert ended
+    assert ended.done
+    assert told([ended]) == set()
+    assert Notice.of_json(ended.as_json()) == ended

@@ -1,0 +1,362 @@
+"""The run report and the index as text: nothing but the report is on them, all of it, and it stays text."""
+
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from jobs.adapters import charts
+from jobs.adapters.objects import Folder
+from jobs.pages import index_page, report_page, write_again, write_reports
+from jobs.report import BrokenRule, DropReport, MartReport, Problem, QualityReport, RunReport, Totals
+from jobs.state import Reason
+from marts.figures import BestCustomer, CustomerGroup, Figures, Leader, MonthFigures, UnusualMonth
+
+ATTACK = "</title></svg><script>alert(1)</script><img src=x onerror='alert(\"2\")'>\x1b[31m\u202e{{ 7*7 }}"
+SEEN = ATTACK.replace("\x1b", r"\x1b").replace("\u202e", r"\u202e")
+
+
+def a_month(number: int) -> str:
+    return f"{2021 + number // 12}-{number % 12 + 1:02}"
+
+
+MONTHS = tuple(
+    MonthFigures(month=a_month(n), total_sales=Decimal(f"{61000 + 137 * n}.{n:02}"), purchases=7100 + n)
+    for n in range(36)
+)
+FIGURES = Figures(
+    months=MONTHS,
+    groups=(
+        CustomerGroup(segment="Occasional", inactive=False, customers=41234, lifetime_value=Decimal("51234.05")),
+        CustomerGroup(segment="Loyal", inactive=False, customers=31234, lifetime_value=Decimal("61234.06")),
+        CustomerGroup(segment="Loyal", inactive=True, customers=21234, lifetime_value=Decimal("-71234.07")),
+    ),
+    best=(
+        BestCustomer(
+            customer_id=50123,
+            full_name="Zoë Quist",
+            lifetime_value=Decimal("91234.08"),
+            purchases=1317,
+            last_purchase_month="2023-11",
+            segment="Loyal",
+        ),
+        BestCustomer(
+            customer_id=0,
+            full_name="Was Here",
+            lifetime_value=Decimal("81234.09"),
+            purchases=1318,
+            last_purchase_month=None,
+            segment="Loyal",
+        ),
+    ),
+    leaders=(
+        Leader(
+            store_id=50121,
+            sales_person_id=50122,
+            full_name="Ann Lee",
+            total_sales=Decimal("17168.11"),
+            incentive=Decimal("171.68"),
+            growth=Decimal("1165.63"),
+            contribution=Decimal("21.27"),
+        ),
+        Leader(
+            store_id=50124,
+            sales_person_id=50125,
+            full_name=" ",
+            total_sales=Decimal("17169.12"),
+            incentive=Decimal("171.69"),
+            growth=Decimal("-12.34"),
+            contribution=None,
+        ),
+    ),
+    leaders_left_out=1729,
+    newest_purchase=date(2023, 12, 13),
+)
+DROPS = (
+    DropReport(
+        kind="sales",
+        key="sales/a.csv",
+        change="new",
+        state="live",
+        rows_read=5001,
+        clean=4001,
+        quarantined=902,
+        duplicates=98,
+        reasons=(Reason(rule="quantity is 0", rows=902, example="0", line=1313, raw="T1,0"),),
+    ),
+    DropReport(
+        kind="sales",
+        key="sales/b.csv",
+        change="new",
+        state="held",
+        reason="too many rows are bad",
+        rows_read=6001,
+        clean=14,
+        quarantined=5984,
+        duplicates=3,
+        reasons=(Reason(rule="price is negative", rows=5984, example="-1", line=1414, raw="T2,-1"),),
+    ),
+)
+REPORT = RunReport(
+    run_id="run-1",
+    outcome="published",
+    exit_code=65,
+    as_of="2023-12-30",
+    policy="p0",
+    version="1.2.3",
+    source="drops",
+    target="mysql://there/marts",
+    state="state",
+    started_at=datetime(2024, 1, 1, 6, 30, tzinfo=UTC),
+    ended_at=datetime(2024, 1, 1, 7, 30, 1, tzinfo=UTC),
+    totals=Totals(
+        drops=4321,
+        held_rows=6002,
+        scanned=4320,
+        rows_read=1000003,
+        clean=998001,
+        quarantined=2001,
+        duplicates=1,
+        counted=997001,
+    ),
+    drops=DROPS,
+    marts=(
+        MartReport(
+            name="customers", table="customers_mart", rows=34497, total_sales=Decimal("12601596.70"), changed=True
+        ),
+    ),
+    quality=(
+        QualityReport(
+            name="sales",
+            outcome="failed",
+            drops=1212,
+            rows=998877,
+            rules=1919,
+            broken=(BrokenRule(rule="id is unique", severity="warning", rows=57192, unexpected=3122, observed=""),),
+            page="runs/run-1/sales.html",
+        ),
+    ),
+    months_rolled_up=("2023-11", "2023-12"),
+    months=36,
+    unknown={"customers": 3513, "stores": 0},
+    warnings=("something is odd",),
+    figures=FIGURES,
+    unusual=(UnusualMonth(month="2023-10", total_sales=MONTHS[33].total_sales, usual=Decimal("44123.44")),),
+    seconds={"scan": 1234.567, "load": 0.001},
+)
+
+
+def text_of(page: str) -> str:
+    """Give what people read: without style and tags, with all white space alike."""
+    body = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
+
+
+def hostile(value: Any, name: str = "") -> Any:
+    """Copy a report with the attack in each field that is free text."""
+    if isinstance(value, BaseModel):
+        fields = {field: hostile(getattr(value, field), field) for field in type(value).model_fields}
+        return value.model_copy(update=fields)
+    if isinstance(value, tuple):
+        return tuple(hostile(one, name) for one in value)
+    if isinstance(value, dict):
+        return {f"{key} {ATTACK}": one for key, one in value.items()}
+    kept = ("outcome", "change", "state", "as_of", "month", "last_purchase_month", "months_rolled_up", "kind")
+    return f"{name}: {ATTACK}" if isinstance(value, str) and name not in kept else value
+
+
+def numbers(value: Any) -> set[str]:
+    """Give all counts, amounts and percentages of a report, as the page writes them."""
+    if isinstance(value, BaseModel):
+        return set().union(*(numbers(getattr(value, field)) for field in type(value).model_fields))
+    if isinstance(value, tuple | dict):
+        return set().union(*(numbers(one) for one in (value.values() if isinstance(value, dict) else value)), set())
+    if isinstance(value, Decimal):
+        return {f"{abs(value):,.2f}"}
+    return {f"{value:,}"} if isinstance(value, int) and not isinstance(value, bool) and value else set()
+
+
+def test_the_same_report_gives_the_same_bytes() -> None:
+    assert report_page(REPORT) == report_page(REPORT.model_copy(deep=True))
+    assert index_page([REPORT]) == index_page([REPORT])
+
+
+def test_all_numbers_of_the_report_are_on_the_page() -> None:
+    read = text_of(report_page(REPORT))
+    ids = {"50,121", "50,122", "50,123", "50,124", "50,125"}
+    wanted = numbers(REPORT.model_copy(update={"exit_code": 0})) - ids | {one.replace(",", "") for one in ids}
+    assert len(wanted) > 100
+    assert {one for one in wanted if not re.search(rf"(?<![\d,.]){re.escape(one)}(?!,?\d|\.\d)", read)} == set()
+    assert "1,234.567" in read
+    assert "0.001" in read
+
+
+def test_rows_read_are_the_sum_of_what_became_of_them() -> None:
+    said = "1,000,003 rows read = 998,001 clean + 2,001 in quarantine + 1 duplicates"
+    assert said in text_of(report_page(REPORT))
+    wrong = REPORT.model_copy(update={"totals": REPORT.totals.model_copy(update={"clean": 5})})
+    assert "rows read ≠ 5 clean" in text_of(report_page(wrong))
+
+
+def test_growth_has_its_sign_and_people_without_a_name_are_told_apart() -> None:
+    read = text_of(report_page(REPORT))
+    assert "Zoë Quist id 50123, Loyal, last in 2023-11 91,234.08 1,317" in read
+    assert "(erased) Loyal 81,234.09" in read
+    assert "Was Here" not in read
+    assert "Ann Lee id 50122 17,168.11 171.68 +1,165.63 % 21.27 %" in read
+    assert "(no name) id 50125 17,169.12 171.69 −12.34 %" in read
+
+
+def test_hostile_text_stays_text_wherever_it_stands() -> None:
+    attacked = hostile(REPORT.model_copy(update={"error": Problem(what="x", where="x", hint="x"), "held_back": "x"}))
+    for page in (report_page(attacked, "docs" + ATTACK), index_page([attacked], docs="docs" + ATTACK)):
+        assert "<script" not in page.lower()
+        assert "<img" not in page
+        assert "\x1b" not in page
+        assert "\u202e" not in page
+        assert "{{ 7*7 }}" in page
+    read = text_of(report_page(attacked))
+    shown = ("rule", "key", "reason", "warnings", "full_name", "segment", "where", "hint", "raw", "name", "table")
+    assert [name for name in shown if f"{name}: {' '.join(SEEN.split())}" not in read] == []
+
+
+@pytest.mark.parametrize("outcome", ["running", "published", "unchanged", "failed", "unknown"])
+@pytest.mark.parametrize("full", [True, False])
+def test_every_outcome_renders_with_and_without_figures(outcome: str, full: bool) -> None:
+    bare = RunReport.model_validate(
+        {name: getattr(REPORT, name) for name, field in RunReport.model_fields.items() if field.is_required()}
+    )
+    report = (REPORT if full else bare).model_copy(update={"outcome": outcome})
+    read = text_of(report_page(report))
+    assert outcome in read
+    assert ("Revenue by month" in read) == full
+    assert ("Seconds per step" in read) == full
+    assert ("The live marts are untouched." in read) == (outcome == "failed")
+    assert outcome in text_of(index_page([report]))
+
+
+def test_a_failed_run_says_what_where_and_what_to_do_and_leaves_out_what_it_has_not() -> None:
+    error = Problem(what="the disk\nis full", where="/data", hint="make room")
+    failed = REPORT.model_copy(
+        update={"outcome": "failed", "error": error, "figures": Figures(), "marts": (), "unusual": ()}
+    )
+    page = report_page(failed)
+    assert re.search(r"<h1[^>]*>the disk is full</h1>", page)
+    read = text_of(page)
+    assert "Where: /data What to do: make room The live marts are untouched. Nothing was published." in read
+    assert not {"Revenue", "Top customers", "Leaders", "Customers by segment"} & set(re.findall(r"[A-Z][a-z ]+", read))
+    assert "held sales/b.csv too many rows are bad" in read
+
+
+def test_marts_that_were_held_back_say_why() -> None:
+    held = REPORT.model_copy(update={"outcome": "unchanged", "held_back": "somebody went back to 2023"})
+    assert "New marts were made, and held back somebody went back to 2023" in text_of(report_page(held))
+
+
+@pytest.mark.parametrize(
+    ("docs", "link"),
+    [
+        ("../docs", "../docs/runs/run-1/sales.html"),
+        ("https://example.com/docs/", "https://example.com/docs/runs/run-1/sales.html"),
+        ("/srv/my docs", "file:///srv/my%20docs/runs/run-1/sales.html"),
+        ("s3://bucket/docs", ""),
+        ("javascript:alert(1)", ""),
+        ("", ""),
+    ],
+)
+def test_a_link_is_one_that_a_browser_can_follow(docs: str, link: str) -> None:
+    found = [one for one in re.findall(r'href="([^"#]+)"', report_page(REPORT, docs)) if "sales" in one]
+    assert found == ([link] if link else [])
+
+
+def test_a_month_that_is_not_over_and_one_that_is_unusual_are_told_by_word_and_shape() -> None:
+    page = report_page(REPORT)
+    assert ">so far</text>" in page
+    assert "2023-12, which is not over" in page
+    assert page.count(">so far</text>") == 2
+    assert "▲ 2023-10 : 65,521.33, usual were 44,123.44 (+48.50 %)" in text_of(page)
+    over = REPORT.model_copy(update={"as_of": "2023-12-31", "unusual": ()})
+    assert ">so far</text>" not in report_page(over)
+
+
+def test_charts_are_of_the_page_s_own_colours_and_lead_nowhere() -> None:
+    for svg in (
+        charts.revenue(MONTHS, REPORT.unusual, "2023-12", charts.WIDE),
+        charts.segments(FIGURES.groups),
+        charts.steps(REPORT.seconds),
+    ):
+        assert set(re.findall(r'(?:fill|stroke)="([^"]*)"', svg)) <= {
+            "none",
+            *(f"var(--{name})" for name in ("ink", "dim", "line", "bar", "paper")),
+        }
+        assert not re.search(r"https?:|href|url\(|<script|<style|<image", svg)
+        assert re.match(r'<svg class="chart" viewBox="0 0 \d+ \d+" role="img" aria-label="Bars: [^"]+">', svg)
+
+
+@pytest.mark.parametrize("sales", [["0"], ["-5.00", "3.00"], ["0", "0"], ["99999999999999.99", "1.00"]])
+def test_odd_amounts_have_a_chart_too(sales: list[str]) -> None:
+    months = tuple(MonthFigures(month=a_month(n), total_sales=Decimal(amount)) for n, amount in enumerate(sales))
+    drawn = charts.revenue(months, (), "", charts.NARROW)
+    assert drawn.count('fill="var(--bar)"') == len(sales)
+    assert not re.search(r"NaN|Infinity|undefined|null", drawn)
+
+
+@pytest.mark.parametrize(("first", "years"), [(9, ["2021", "2022"]), (10, ["2022"]), (11, ["2022"]), (12, ["2022"])])
+def test_the_numbers_of_years_never_run_into_each_other(first: int, years: list[str]) -> None:
+    months = tuple(MonthFigures(month=a_month(n), total_sales=Decimal(n)) for n in range(first, first + 12))
+    drawn = charts.revenue(months, (), "", charts.NARROW)
+    assert re.findall(r'font-weight="600"[^>]*>(\d{4})<', drawn) == years
+    assert ">2021</text>" in charts.revenue(months[:1], (), "", charts.NARROW) or first == 12
+
+
+def test_a_chart_of_many_months_shows_the_newest_and_the_page_says_so() -> None:
+    many = tuple(MonthFigures(month=a_month(n), total_sales=Decimal(n)) for n in range(60))
+    report = REPORT.model_copy(update={"figures": FIGURES.model_copy(update={"months": many}), "unusual": ()})
+    read = text_of(report_page(report))
+    assert "The last 48 of 60 months." in read
+    assert "The last 24 of 60 months." in read
+
+
+def test_pages_of_runs_that_are_not_listed_go_and_those_that_are_missing_come(tmp_path: Path) -> None:
+    def run(name: str, outcome: str = "failed") -> RunReport:
+        bare = {"figures": Figures(), "unusual": (), "seconds": {}}
+        return REPORT.model_copy(update={"run_id": name, "outcome": outcome, **bare})
+
+    store = Folder(str(tmp_path))
+    write_reports(store, run("old"), [run("old")])
+    store.put("mine.txt", b"not a page")
+    store.put("docs/page.html", b"not ours")
+    write_reports(store, run("new"), [run("new"), run("on", "running"), run("killed")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("docs", "index.html", "killed.html", "mine.txt", "new.html")
+    ]
+    assert (tmp_path / "docs/page.html").is_file()
+    index = (tmp_path / "index.html").read_text()
+    assert re.findall(r'href="([^"]*)"', index) == ["../docs/index.html", "new.html", "killed.html"]
+    assert "run on" in text_of(index)
+
+
+def test_who_was_erased_from_the_reports_goes_from_their_pages(tmp_path: Path) -> None:
+    store = Folder(str(tmp_path))
+    write_reports(store, REPORT, [REPORT])
+    page = tmp_path / "run-1.html"
+    assert "Zoë Quist" in page.read_text()
+    best = tuple(one.model_copy(update={"customer_id": 0, "full_name": "(erased)"}) for one in FIGURES.best)
+    changed = REPORT.model_copy(update={"figures": FIGURES.model_copy(update={"best": best})})
+    write_again(store, [changed, REPORT.model_copy(update={"run_id": "without-a-page"})])
+    assert "Zoë Quist" not in page.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "run-1.html"]
+
+
+def test_a_run_id_never_leaves_its_folder(tmp_path: Path) -> None:
+    evil = REPORT.model_copy(update={"run_id": "../../up", "figures": Figures(), "unusual": ()})
+    write_reports(Folder(str(tmp_path / "reports")), evil, [evil])
+    assert [path.name for path in tmp_path.iterdir()] == ["reports"]
+    index = (tmp_path / "reports/index.html").read_text()
+    assert 'href="..%252F..%252Fup.html"' in index
+    assert (tmp_path / "reports/..%2F..%2Fup.html").is_file()
