@@ -1,10 +1,12 @@
 """Send the notices of an outbox: each to each address once, again until it is taken."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from urllib.parse import unquote
 
 from jobs.adapters.notify import Moment, ping, send
 from jobs.adapters.objects import Store
@@ -12,13 +14,15 @@ from jobs.notices import Addresses
 from jobs.outbox import Change, Notice, Outbox, claimed, closed, settled, unless_known
 from jobs.report import RunReport
 from jobs.retries import retried
-from jobs.scrub import scrubbed
+from jobs.scrub import remember, scrubbed
 from jobs.secret import Secret
 from jobs.settings import Metrics, Notify, Settings
 from marts.errors import MartsError, UsageError
 
 _log = logging.getLogger("marts.notify")
 _NOTICES, _RUNS = "waiting/notices", "waiting/runs"
+_TOKEN = 12
+"""Characters: parts of an address that are shorter are words and names."""
 _PING_PATIENCE = 2.0
 """Seconds that a build waits for a service that watches it."""
 
@@ -116,11 +120,22 @@ def _sent(notice: Notice, name: str, addresses: Mapping[str, Secret], seconds: f
     if name not in addresses:
         return "there is no such address in the settings any more"
     try:
-        retried(lambda: send(name, addresses[name].reveal(), notice), max(seconds, 0))
+        address = _revealed(addresses[name])
+        retried(lambda: send(name, address, notice), max(seconds, 0))
     except MartsError as error:
         return str(scrubbed(error))
     _log.info("notice %s is sent to %s: %s", notice.notice_id, name, notice.subject)
     return ""
+
+
+def _revealed(address: Secret) -> str:
+    """Give an address; its parts, one of which may be a password or a token, are taken out of all that is written."""
+    value = address.reveal()
+    tokens = [part for part in re.split(r"[/:@?&=]+", value) if len(part) >= _TOKEN]
+    for part in (*tokens, *re.findall(r"://[^/:@]*:([^@]*)@", value)):
+        remember(part)
+        remember(unquote(part))
+    return value
 
 
 def beat(settings: Notify, moment: Moment) -> None:
@@ -128,7 +143,7 @@ def beat(settings: Notify, moment: Moment) -> None:
     if not settings.heartbeat:
         return
     try:
-        url = settings.heartbeat.reveal()
+        url = _revealed(settings.heartbeat)
         retried(lambda: ping(url, moment), _PING_PATIENCE)
     except MartsError as error:
         _log.warning("the heartbeat was not heard: %s", scrubbed(error))

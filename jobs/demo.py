@@ -52,6 +52,7 @@ def _next(folder: Path) -> Text:
         f"      marts plan  --source {source} --target {target}\n"
         f"      marts build --source {source} --target {target} --as-of 2025-12-31\n"
         f"  bad rows, with reasons       marts quarantine list --source {source} --target {target}\n"
+        f"  the report, as a page        {folder}/_marts/reports/index.html\n"
         f"  data quality, page by page   {folder}/_marts/docs/index.html\n"
         "  your own data                marts init"
     )

@@ -53,6 +53,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     else:
         yield Check("target", False, "none is set: give --target, or run `marts init`", UsageError.exit_code)
     yield from _guarded("ray", lambda: _ray(settings))
+    yield _notices(settings)
 
 
 def _guarded(what: str, check: Callable[[], list[Check]]) -> list[Check]:
@@ -116,6 +117,13 @@ def _target(settings: Settings) -> list[Check]:
         return [Check(what, ok, text) for what, ok, text in warehouse.diagnose()]
     finally:
         warehouse.close()
+
+
+def _notices(settings: Settings) -> Check:
+    """Say who hears of builds; nobody is written to."""
+    names = ", ".join(settings.notify.to)
+    heard = f"{names} (`marts notify test` tries them)" if names else "none; `marts secrets set notify.to.NAME`"
+    return Check("notices", True, f"{heard}{'; a heartbeat is pinged' if settings.notify.heartbeat else ''}")
 
 
 def _ray(settings: Settings) -> list[Check]:

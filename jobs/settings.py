@@ -158,6 +158,7 @@ class RaySettings(_Part):
     )
     cpus: int | None = Field(None, ge=1, description="of a local cluster; all cores by default")
     dashboard: bool = Field(False, description="start the dashboard of a local cluster")
+    bars: bool = Field(False, description="Ray Data's own progress bars, beside ours")
     stalled_seconds: float = Field(7200, gt=0, description="a step of which no task ends for so long is given up")
 
 

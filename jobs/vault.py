@@ -17,7 +17,7 @@ from typing import Any
 
 from jobs import sealed
 from jobs.secret import Vault, open_vault, read_file, read_key
-from jobs.settings import CREDENTIALS, variable_of
+from jobs.settings import CREDENTIALS, PREFIX, variable_of
 from marts.errors import UsageError
 
 _PLACES = {variable_of(part, name): f"{part}.{name}" for part, name in CREDENTIALS} | {
@@ -27,6 +27,7 @@ _PLACES = {variable_of(part, name): f"{part}.{name}" for part, name in CREDENTIA
     "MYSQL_PWD": "mysql.password",
 }
 """Names that variables of the environment have in a sealed file."""
+_NOTIFY = f"{PREFIX}NOTIFY__"
 
 
 def write_key(path: str) -> sealed.Recipient:
@@ -155,8 +156,14 @@ def read_plain(text: str) -> dict[str, str]:
         if value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1:
             value = value[1:-1]
         if value:
-            found[_PLACES.get(name.strip(), name.strip())] = value
+            found[_place_of(name.strip())] = value
     return found
+
+
+def _place_of(variable: str) -> str:
+    if variable.startswith(_NOTIFY):
+        return variable.removeprefix(PREFIX).lower().replace("__", ".")
+    return _PLACES.get(variable, variable)
 
 
 def edited(values: Mapping[str, str], editor: str) -> dict[str, str]:

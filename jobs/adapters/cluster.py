@@ -27,7 +27,6 @@ _LOCAL_ENVIRONMENT = {
     # Keep idle workers: to start one, and to import in it, costs more than most tasks.
     "RAY_num_workers_soft_limit": "8",
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     # A task that runs out of memory does so again; Ray would try for ever.
     "RAY_task_oom_retries": "3",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -113,7 +112,7 @@ class Cluster:
             self._initialise(ray)
             self._started_here = True
         context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
+        context.enable_progress_bars = self._settings.bars
         context.print_on_execution_start = False
         context.max_errored_blocks = 0
         context.execution_no_progress_timeout_s = self._settings.stalled_seconds

@@ -103,7 +103,7 @@ def test_a_build_that_was_frozen_while_another_published_is_fenced_off(campaign:
     world = campaign.world
     world.change()
     late = world.build()
-    while not any(" load" in text for text in late.text):
+    while not any('"step": "load"' in text for text in late.text):
         assert late.process.poll() is None, "".join(late.text)
         time.sleep(0.01)
     with frozen(late.process.pid, 0):

@@ -1,6 +1,7 @@
 """A world to break: drops in S3, marts in MariaDB, a Ray cluster of two nodes, readers, and what the marts must be."""
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -314,7 +315,7 @@ class Build:
             [str(BIN / "marts"), "build"],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, "MARTS_LOG__FORMAT": "json"},
         )
         self.text: list[str] = []
         self.watchers: list[Callable[[str], None]] = []
@@ -325,7 +326,8 @@ class Build:
         assert self.process.stderr
         for text in self.process.stderr:
             self.text.append(text)
-            step = text[9:].rstrip("0123456789,\n ") if text[2:3] == ":" else ""
+            told = json.loads(text) if text.startswith("{") else {}
+            step = told["step"] if told.get("event") == "step" else ""
             for watcher in list(self.watchers):
                 watcher(step)
 

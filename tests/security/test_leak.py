@@ -1,6 +1,7 @@
 """A canary in each credential, builds through `ray job submit` that succeed and that fail, and a search everywhere."""
 
 import base64
+import json
 import os
 import secrets
 import subprocess
@@ -17,6 +18,7 @@ import psutil
 import pytest
 import requests
 from kit import CUSTOMERS, GOLDEN, SALES_TEAM, STORES, seal
+from post import Hook
 from servers import MariaDB, RayHead, S3Server, seaweed
 
 ROOT = Path(__file__).parent.parent.parent
@@ -80,13 +82,24 @@ class Planted:
     folder: Path
     name: str
     """Of the database, and its user."""
+    hook: Hook
 
 
 @pytest.fixture
-def planted(tmp_path: Path, mariadb: MariaDB, start_ray_head: Callable[[dict[str, str]], RayHead]) -> Iterator[Planted]:
+def planted(
+    tmp_path: Path, mariadb: MariaDB, start_ray_head: Callable[[dict[str, str]], RayHead], hook: Hook
+) -> Iterator[Planted]:
     canaries = {name: f"Canary{secrets.token_hex(12)}" for name in ("s3.access_key", "s3.secret_key", "mail.password")}
     canaries["mysql.password"] = f"Canary/{secrets.token_hex(12)}+:@ü"
-    sealed = seal(tmp_path, canaries)
+    told = {
+        name: f"Canary{secrets.token_hex(12)}" for name in ("notice password", "dead notice password", "ping token")
+    }
+    addresses = {
+        "notify.to.hook": f"json://bot:{told['notice password']}@127.0.0.1:{hook.port}/x",
+        "notify.to.dead": f"json://bot:{told['dead password']}@127.0.0.1:1/x",
+        "notify.heartbeat": f"http://127.0.0.1:{hook.port}/ping/{told['ping token']}",
+    }
+    sealed = seal(tmp_path, canaries | addresses)
     key = Path(sealed["MARTS_SECRETS__KEY_FILE"]).read_text().splitlines()[1]
     (tmp_path / "weed").mkdir()
     s3, daemon = seaweed(tmp_path / "weed", canaries["s3.access_key"], canaries["s3.secret_key"])
@@ -96,8 +109,8 @@ def planted(tmp_path: Path, mariadb: MariaDB, start_ray_head: Callable[[dict[str
     try:
         name = f"leak_{secrets.token_hex(4)}"
         mariadb.make_database(name, canaries["mysql.password"])
-        head = start_ray_head({**outside, "MARTS_AS_OF": "2024-03-31"})
-        yield Planted(s3, mariadb, head, {**canaries, "private key": key}, tmp_path, name)
+        head = start_ray_head({**outside, "MARTS_AS_OF": "2024-03-31", "MARTS_NOTIFY__DEADLINE": "0.2"})
+        yield Planted(s3, mariadb, head, {**canaries, **told, "private key": key}, tmp_path, name, hook)
     finally:
         daemon.kill()
 
@@ -138,6 +151,9 @@ def test_a_canary_in_each_credential_is_found_nowhere(planted: Planted, figure: 
         assert said in run.stdout + run.stderr
     for run in (good, no_bucket, refused, no_policy):
         search.look("output of ray job submit", "", run.stdout + run.stderr)
+    for post in planted.hook.posts:
+        search.look("notices", post["title"], json.dumps(post).encode())
+    assert planted.hook.pings[0].endswith(f"{planted.canaries['ping token']}/start")
     _search_ray(search, planted.head)
     _search_files(search, Path(planted.head.folder))
     _search_state(search, planted.s3)
@@ -150,6 +166,7 @@ def test_a_canary_in_each_credential_is_found_nowhere(planted: Planted, figure: 
     assert search.looked["rows of the database"] > 20
     assert search.looked["pages of Ray's REST API"] >= 14
     assert search.looked["command lines"] > 20
+    assert search.looked["notices"] >= 2
     _finds_what_is_leaked(planted)
 
 

@@ -158,6 +158,7 @@ def test_all_values_are_edited_at_once(home: Path, monkeypatch: pytest.MonkeyPat
 def test_a_plain_file_is_sealed_under_the_names_that_settings_look_for(home: Path) -> None:
     Path(".env").write_text(
         "# keys\nexport MARTS_S3__SECRET_KEY='a b'\nAWS_ACCESS_KEY_ID=id\n\nMYSQL_PWD=\"p=1\"\nmail=x\nempty=\n"
+        "MARTS_NOTIFY__TO__OPS=json://host\n"
     )
     run("init")
     run("import-plain", ".env")
@@ -165,6 +166,7 @@ def test_a_plain_file_is_sealed_under_the_names_that_settings_look_for(home: Pat
         name: run("show", name, "--reveal").stdout
         for name in ("s3.secret_key", "s3.access_key", "mysql.password", "mail")
     }
+    assert run("show", "notify.to.ops", "--reveal").stdout == "json://host\n"
     assert found == {"s3.secret_key": "a b\n", "s3.access_key": "id\n", "mysql.password": "p=1\n", "mail": "x\n"}
     Path(".env").write_text("canary")
     refused = run("import-plain", ".env", code=2).stderr
@@ -495,7 +497,7 @@ def test_what_a_task_raises_tells_no_value() -> None:
 
     Secret(plain="canary-in-a-task").reveal()
     for error in (UsageError("canary-in-a-task"), RuntimeError("canary-in-a-task")):
-        (block,) = _Task(_raise(error), 0, None)()
+        (block,) = _Task(_raise(error), 0, None, {}, 20)()
         result = pickle.loads(block["result"].to_pylist()[0])
         assert isinstance(result, MartsError)
         assert "canary" not in str(result.args)
@@ -599,7 +601,7 @@ def test_a_secret_in_the_cause_of_an_error_does_not_leave_the_task() -> None:
             raise ValueError("something failed") from error
 
     Secret(plain="canary-in-a-cause").reveal()
-    (block,) = _Task(fail, 0, None)()
+    (block,) = _Task(fail, 0, None, {}, 20)()
     assert "canary" not in str(pickle.loads(block["result"].to_pylist()[0]).args)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit import seal
 
 from jobs import initial
 from jobs.settings import Settings, duckdb_path, load, load_policy, masked
@@ -190,3 +191,42 @@ def test_init_never_overwrites() -> None:
     initial.write(Path())
     with pytest.raises(UsageError, match="is there already"):
         initial.write(Path())
+
+
+def test_addresses_of_notices_are_sealed_or_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in seal(tmp_path, {"notify.to.mail": "mailtos://u:p@h", "notify.heartbeat": "https://x"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MARTS_NOTIFY__TO__CHAT", "slack://a/b/c")
+    (tmp_path / "marts.toml").write_text(
+        '[notify]\nonly = { mail = ["failed"] }\n[notify.to]\nhook = "json://host/x"\n'
+    )
+    notify = load(None, {}).notify
+    assert sorted(notify.to) == ["chat", "hook", "mail"]
+    assert [notify.to[name].reveal() for name in ("chat", "hook", "mail")] == [
+        "slack://a/b/c",
+        "json://host/x",
+        "mailtos://u:p@h",
+    ]
+    assert notify.heartbeat
+    assert notify.heartbeat.reveal() == "https://x"
+    assert "slack" not in repr(notify)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[notify.to]\nops = "slack://a/b/c"', "may hold a credential"),
+        ('[notify.to]\nops = "json://user:secret@host"', "may hold a credential"),
+        ('[notify]\nheartbeat = "https://hc.test/abc"', "does not belong"),
+        ('[notify]\nonly = { nobody = ["failed"] }', "an address that nobody has"),
+        ('[notify]\non = ["failure"]', "notify.on"),
+        ('[notify.to]\nops = "sealed:notify.to.ops"', "no sealed file"),
+    ],
+)
+def test_wrong_notify_settings_are_refused_without_the_credential(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "marts.toml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load(None, {})
+    assert said in f"{caught.value} {caught.value.hint}"
+    assert "a/b/c" not in str(caught.value)
+    assert "secret@" not in str(caught.value)
