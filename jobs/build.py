@@ -169,16 +169,20 @@ def build(run: Run) -> RunReport:
     return report.model_copy(update=told)
 
 
-def adopt(state: Store, warehouse: Warehouse) -> None:
-    """Take into the ledger what waits in the state, from runs that could not reach it."""
-    waiting = StateOutbox(state)
-    waiting.hand_over(warehouse)
-    waiting.hand_over_runs(lambda report: warehouse.fail(_record(report)))
+def adopt(state: Store, warehouse: Warehouse) -> int:
+    """Take into the ledger what waits in the state, from runs that could not reach it. Gives how much that was."""
+    waiting = StateOutbox(lambda: state)
+    return waiting.hand_over(warehouse) + waiting.hand_over_runs(lambda report: warehouse.fail(_record(report)))
 
 
 def _look_back(run: Run) -> None:
     """See what was before, and what people were told of it; some of that may wait in the state."""
-    adopt(run.state, run.warehouse)
+    _remember(run)  # first: if the state cannot be read, people may know that already
+    if adopt(run.state, run.warehouse):
+        _remember(run)
+
+
+def _remember(run: Run) -> None:
     run.before = before(run.warehouse.runs(_RUNS), run.run_id)
     run.known = run.warehouse.notices()
 

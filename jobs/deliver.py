@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeVar
 from urllib.parse import unquote
 
 from jobs.adapters.notify import Moment, ping, send
@@ -19,8 +20,12 @@ from jobs.secret import Secret
 from jobs.settings import Metrics, Notify, Settings
 from marts.errors import MartsError, UsageError
 
+Kept = TypeVar("Kept")
+
 _log = logging.getLogger("marts.notify")
 _NOTICES, _RUNS = "waiting/notices", "waiting/runs"
+_LEAST = 5.0
+"""Seconds that an address has to answer, however late it is."""
 _TOKEN = 12
 """Characters: parts of an address that are shorter are words and names."""
 _PING_PATIENCE = 2.0
@@ -42,37 +47,54 @@ def addresses_of(settings: Settings) -> Addresses:
 class StateOutbox:
     """Keeps notices, and runs, in the state, while the database is not there to keep them."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Callable[[], Store]) -> None:
+        """Use a store, which is opened when it is needed: it may not be there."""
+        self._open = store
+
+    @property
+    def _store(self) -> Store:
+        return self._open()
+
+    def _read(self, folder: str, parse: Callable[[bytes], Kept]) -> dict[str, Kept]:
+        """Read what is kept, by key. What is damaged is told, and removed: it would stand in the way for ever."""
+        found = {}
+        for version in self._store.versions(folder):
+            try:
+                found[version.key] = parse(self._store.get(version.key))
+            except ValueError as error:
+                _log.warning("%s is damaged, and removed: %s", version.key, error)
+                self._store.delete(version.key)
+        return found
 
     def notices(self) -> list[Notice]:
-        found = [Notice.of_json(self._store.get(version.key)) for version in self._store.versions(_NOTICES)]
-        return sorted(found, key=lambda notice: notice.raised_at)
+        return sorted(self._read(_NOTICES, Notice.of_json).values(), key=lambda notice: notice.raised_at)
 
     def change_notice(self, notice_id: str, change: Change) -> Notice | None:
         key = f"{_NOTICES}/{notice_id}.json"
-        there = {version.key for version in self._store.versions(_NOTICES)}
-        before = Notice.of_json(self._store.get(key)) if key in there else None
-        after = change(before)
+        after = change(self._read(_NOTICES, Notice.of_json).get(key))
         if after:
             self._store.put(key, after.as_json().encode())
         return after
 
-    def hand_over(self, outbox: Outbox) -> None:
-        """Move what is kept here to where it belongs."""
-        for notice in self.notices():
+    def hand_over(self, outbox: Outbox) -> int:
+        """Move what is kept here to where it belongs. Gives how many notices it was."""
+        notices = self.notices()
+        for notice in notices:
             outbox.change_notice(notice.notice_id, partial(unless_known, new=notice))
             self._store.delete(f"{_NOTICES}/{notice.notice_id}.json")
+        return len(notices)
 
     def keep_run(self, report: RunReport) -> None:
         """Keep the report of a run that the ledger does not know."""
         self._store.put(f"{_RUNS}/{report.run_id}.json", report.model_dump_json().encode())
 
-    def hand_over_runs(self, take: Callable[[RunReport], object]) -> None:
-        """Give such reports to whoever writes them to the ledger."""
-        for version in self._store.versions(_RUNS):
-            take(RunReport.model_validate_json(self._store.get(version.key)))
-            self._store.delete(version.key)
+    def hand_over_runs(self, take: Callable[[RunReport], object]) -> int:
+        """Give such reports to whoever writes them to the ledger. Gives how many they were."""
+        runs = self._read(_RUNS, RunReport.model_validate_json)
+        for key, report in runs.items():
+            take(report)
+            self._store.delete(key)
+        return len(runs)
 
 
 class NoOutbox:
@@ -102,9 +124,12 @@ def keep(outbox: Outbox, notices: Iterable[Notice], over: Iterable[str], now: da
 def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> tuple[int, list[str]]:
     """Send what is not sent, until the deadline. Gives how many were sent, and what could not be, in words."""
     end = time.monotonic() + settings.deadline
-    sent, failed = 0, []
-    for notice in outbox.notices():
+    sent = 0
+    failed: list[str] = []
+    for notice in sorted(outbox.notices(), key=_tries):
         for name in notice.unsent:
+            if failed and time.monotonic() >= end:
+                return sent, [*failed, "no time is left for the others"]
             if not outbox.change_notice(notice.notice_id, partial(claimed, name=name, now=clock())):
                 continue
             error = _sent(notice, name, settings.to, end - time.monotonic())
@@ -115,13 +140,18 @@ def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> 
     return sent, failed
 
 
+def _tries(notice: Notice) -> int:
+    """Those that were tried least come first: a server that is down must not hold up what is new."""
+    return min((notice.deliveries[name].tries for name in notice.unsent), default=0)
+
+
 def _sent(notice: Notice, name: str, addresses: Mapping[str, Secret], seconds: float) -> str:
     """Send to one address; give why it failed, or nothing."""
     if name not in addresses:
         return "there is no such address in the settings any more"
     try:
         address = _revealed(addresses[name])
-        retried(lambda: send(name, address, notice), max(seconds, 0))
+        retried(lambda: send(name, address, notice, max(seconds, _LEAST)), max(seconds, 0))
     except MartsError as error:
         return str(scrubbed(error))
     _log.info("notice %s is sent to %s: %s", notice.notice_id, name, notice.subject)

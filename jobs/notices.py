@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 from jobs.ledger import RunRecord
 from jobs.outbox import Delivery, Notice, told
-from jobs.report import BrokenRule, DropReport, RunReport
-from marts.errors import Fenced, QualityBroken, TryLater, UnknownPeople
+from jobs.report import BrokenRule, DropReport, Problem, RunReport
+from marts.errors import Fenced, QualityBroken, ServiceError, TryLater, UnknownPeople
 from marts.escape import for_chat
 from marts.masking import mask_always
 
@@ -26,7 +27,7 @@ _SHOWN = 10
 _LONGEST = 160
 """Characters of a subject."""
 _ADDRESS = re.compile(r"(\S*://\S*)")
-_NUMBERS = re.compile(r"[0-9]+")
+_NUMBERS = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,21 @@ def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: A
     if report.error:
         found = [_failure(report, was)]
     else:
-        found = [_recovery(report, was, known), _success(report)]
-        found[1:1] = [_held(report, heard), _quality(report)]
-        if found[0]:
-            found.pop()  # who hears that builds work again need not hear that this one did
+        found = [_recovery(report, was, known), _held(report, heard), _quality(report), _success(report)]
     made = []
+    recovered = addresses.deliveries("recovered") if found[0] and found[0].event == "recovered" else {}
     for notice in filter(None, found):
         deliveries = addresses.deliveries(notice.event)
+        if notice.event == "success":  # who hears that builds work again need not hear that this one did
+            deliveries = {name: one for name, one in deliveries.items() if name not in recovered}
         if deliveries and not set(notice.about) <= heard:
             made.append(_addressed(notice, report, addresses, deliveries))
     return made
+
+
+def is_news(report: RunReport) -> bool:
+    """Tell whether a run ended by itself: one that made way for another, or was stopped on purpose, says nothing."""
+    return report.error is None or report.error.kind not in _LEFT_ALONE
 
 
 def over(report: RunReport, known: Iterable[Notice]) -> list[str]:
@@ -95,7 +101,7 @@ def over(report: RunReport, known: Iterable[Notice]) -> list[str]:
 
 def _failure(report: RunReport, was: Before) -> Notice | None:
     error = report.error
-    if error is None or error.kind in _LEFT_ALONE:
+    if error is None or not is_news(report):
         return None
     event = _EVENT_OF.get(error.kind, "failed")
     heads = {
@@ -119,9 +125,19 @@ def _failure(report: RunReport, was: Before) -> Notice | None:
         ("", "Then run marts build again: it goes on from what is done."),
         *_drop_lines(_left_out(report)),
     ]
-    cause = f"{event}:{error.kind}:{error.where}:{_NUMBERS.sub('#', error.what)}"
-    about = [f"failure:{_digest(cause)}"]
+    about = [f"failure:{_digest(_cause(event, error, report.exit_code))}"]
     return _notice(report, event, "failure", f"{head}: {error.what}", f"{head}.", lines, about)
+
+
+def _cause(event: Event, error: Problem, exit_code: int) -> str:
+    """Name a cause: the same one has the same name, whatever numbers there are in its words.
+
+    A service that fails says so in many ways while it does; it is named by what it is.
+    """
+    if exit_code == ServiceError.exit_code:
+        parts = urlsplit(error.where)
+        return f"{event}:{parts.scheme}://{parts.netloc}" if parts.netloc else f"{event}:{error.where}"
+    return f"{event}:{error.kind}:{_NUMBERS.sub('#', f'{error.where}:{error.what}')}"
 
 
 def _held(report: RunReport, heard: set[str]) -> Notice | None:

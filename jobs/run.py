@@ -15,14 +15,14 @@ from jobs.ledger import Warehouse
 from jobs.logs import within
 from jobs.meter import publish_metrics
 from jobs.metrics import samples
-from jobs.notices import Before, raised
+from jobs.notices import Before, is_news, raised
 from jobs.outbox import Notice, Outbox, told
 from jobs.pages import report_page, write_reports
 from jobs.report import Problem, RunReport
 from jobs.scrub import scrubbed
 from jobs.settings import Settings, masked
 from marts import __version__
-from marts.errors import MartsError, UsageError
+from marts.errors import MartsError, Stopped, UsageError
 from marts.policy import Policy
 
 _log = logging.getLogger("marts.run")
@@ -49,27 +49,42 @@ def run(
     Raises UsageError if the target means nothing, or refuses our credentials.
     """
     with within(run_id=order.run_id):
-        started = order.clock()
+        started, report = order.clock(), None
         beat(order.settings.notify, "start")
         try:
             with opened() as warehouse:
                 made = make(warehouse)
                 report = build(made)
-                _write_pages(order.settings, warehouse, report)
-                notices = _tell(order, warehouse, made.unkept)
-                _measure(order, report, _last_success(made.before), notices)
-        except MartsError as error:  # the target does not open: nobody but us can say so
-            report = _unopened(order, scrubbed(error), started)
-            _keep(order.settings, report)
-            notices = _tell(order, None, raised(report, Before(), (), addresses_of(order.settings)))
-            _measure(order, report, None, notices)
-            if isinstance(error, UsageError):  # whoever typed it sees it as with every other command
-                beat(order.settings.notify, "fail")
-                raise
-        beat(order.settings.notify, "fail" if report.error else "success")
+                _tell_all(order, report, warehouse, made)
+        except MartsError as error:
+            if report is None:  # the target does not open: nobody but us can say so
+                report = _unopened(order, scrubbed(error), started)
+                _tell_all(order, report, None, None)
+                if isinstance(error, UsageError):  # whoever typed it sees it as with every other command
+                    raise
+            else:
+                _log.warning("after the run: %s", scrubbed(error))
         level = logging.ERROR if report.error else logging.INFO
         _log.log(level, "run %s: %s", order.run_id, report.outcome, extra={"fields": closing(report)})
         return report
+
+
+def _tell_all(order: Order, report: RunReport, warehouse: Warehouse | None, made: Run | None) -> None:
+    """Write the page, send notices, hand over metrics, ping. How the run ended is not changed by any of it."""
+    try:
+        if warehouse and made:
+            _write_pages(order.settings, warehouse, report)
+            notices = _tell(order, [warehouse, _waiting(order.settings)], made.unkept)
+            _measure(order, report, _last_success(made.before), notices)
+        else:
+            there = _keep(order.settings, report)
+            new = raised(report, Before(), (), addresses_of(order.settings))
+            notices = _tell(order, [_waiting(order.settings)] if there else [], new)
+            _measure(order, report, None, notices)
+        if is_news(report):
+            beat(order.settings.notify, "fail" if report.error else "success")
+    except Stopped as told:
+        _log.warning("%s; the run had ended, notices that wait are sent by the next", told.as_error().what)
 
 
 def closing(report: RunReport) -> dict[str, Any]:
@@ -111,14 +126,20 @@ def docs_of(settings: Settings) -> str:
     return settings.docs_uri if settings.docs or settings.reports else "../docs"
 
 
-def _keep(settings: Settings, report: RunReport) -> None:
-    """Keep a report that the ledger cannot take: its page, and in the state for the next run."""
+def _keep(settings: Settings, report: RunReport) -> bool:
+    """Keep a report that the ledger cannot take: its page, and in the state for the next run. Tells if it could."""
     try:
-        StateOutbox(open_store(settings.state_uri, settings.s3)).keep_run(report)
+        _waiting(settings).keep_run(report)
         page = report_page(report, docs_of(settings)).encode()
         open_store(settings.reports_uri, settings.s3).put(f"{report.run_id}.html", page)
     except MartsError as error:
         _log.debug("the report is kept nowhere: %s", scrubbed(error))
+        return False
+    return True
+
+
+def _waiting(settings: Settings) -> StateOutbox:
+    return StateOutbox(lambda: open_store(settings.state_uri, settings.s3))
 
 
 def _measure(order: Order, report: RunReport, last_success: datetime | None, notices: Mapping[str, int]) -> None:
@@ -131,20 +152,17 @@ def _last_success(before: Before) -> datetime | None:
     return datetime.fromisoformat(before.last_good.ended_at) if before.last_good else None
 
 
-def _tell(order: Order, warehouse: Warehouse | None, unkept: Sequence[Notice]) -> dict[str, int]:
-    """Keep the notices that are not kept yet where that is possible, and send all that are not sent.
+def _tell(order: Order, places: Sequence[Outbox], unkept: Sequence[Notice]) -> dict[str, int]:
+    """Keep the notices that are not kept yet in the first place that takes them, and send all that are not sent.
 
-    The database is the right place; while it is not there, the state; without both, a failure is told each time.
+    The database is the right one; while it is not there, the state; without both, a failure is told each time.
     Gives how many were sent, and how many wait.
     """
     if not order.settings.notify.to:
         return {"sent": 0, "pending": 0}
-    places: list[Callable[[], Outbox]] = [lambda: StateOutbox(open_store(order.settings.state_uri, order.settings.s3))]
-    if warehouse:
-        places.insert(0, lambda: warehouse)
     for place in places:
         try:
-            return _tell_from(order, place(), unkept)
+            return _tell_from(order, place, unkept)
         except MartsError as error:
             _log.debug("no place for notices: %s", scrubbed(error))
     _log.warning("neither the database nor the state can keep notices: a run that fails again will tell it again")

@@ -9,13 +9,13 @@ from jobs.scrub import scrub
 from marts.errors import Transient, UsageError
 
 _PATIENCE = 30.0
-"""Seconds for one try at one address."""
-_PING = 10.0
+"""Seconds for one try at one address, at most."""
+_PING = 3.0
 _AGENT = "Martwright"
 Moment = Literal["start", "success", "fail"]
 
 
-def send(name: str, address: str, notice: Notice) -> None:
+def send(name: str, address: str, notice: Notice, seconds: float) -> None:
     """Send a notice. Raises UsageError for an address that means nothing, Transient if it was not taken.
 
     ``name`` is what the address is called in messages: it may hold a password itself.
@@ -29,19 +29,22 @@ def send(name: str, address: str, notice: Notice) -> None:
     )
     logging.getLogger("apprise").propagate = False  # what it says is in the error, if there is one
     with apprise.LogCapture(level=logging.DEBUG, fmt="%(message)s") as said:  # type: ignore[no-untyped-call]
-        service = apprise.Apprise.instantiate(address, asset=asset)
-        if service is None:
+        services = apprise.Apprise(asset=asset)
+        if not services.add(address):
             hint = "apprise knows the forms: https://github.com/caronc/apprise/wiki, `marts notify test` tries it"
             raise UsageError("is no address that apprise understands", where, hint)
-        services = apprise.Apprise(asset=asset)
-        services.add(service)
-        sent = services.notify(
-            body=notice.body,
-            title=notice.subject,
-            notify_type=apprise.NotifyType(notice.level),
-            body_format=apprise.NotifyFormat.TEXT,
-            timeout=_PATIENCE,
-        )
+        if len(services) > 1:
+            raise UsageError("holds more than one address", where, "give each a name of its own: each is told once")
+        try:
+            sent = services.notify(
+                body=notice.body,
+                title=notice.subject,
+                notify_type=apprise.NotifyType(notice.level),
+                body_format=apprise.NotifyFormat.TEXT,
+                timeout=min(seconds, _PATIENCE),
+            )
+        except Exception as error:  # whatever a plugin raises: others may still be told
+            raise Transient(f"was not taken: {scrub(repr(error))}", where) from error
         if not sent:
             raise Transient(f"was not taken: {_cause(said.getvalue())}", where, "`marts notify test` tries it again")
 
@@ -58,6 +61,8 @@ def ping(url: str, moment: Moment) -> None:
         answer = requests.get(_at(url, moment), timeout=_PING, headers={"User-Agent": _AGENT})
     except requests.exceptions.InvalidSchema as error:
         raise UsageError("is no http:// or https:// address", "notify.heartbeat") from error
+    except ValueError as error:  # an address that is none at all
+        raise UsageError("is no address", "notify.heartbeat") from error
     except requests.RequestException as error:
         raise Transient(f"does not answer: {scrub(type(error).__name__)}", "notify.heartbeat") from error
     if answer.status_code >= 400:

@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from servers import MariaDB, S3Server, maria
 from jobs.adapters.objects import open_store
 from jobs.deliver import deliver
 from jobs.outbox import LEASE, Notice
+from marts.errors import Stopped
 
 BAD = sales(*(line(f"T{n}", quantity=0, total="0.00") for n in range(5)), line("T9"))
 """A drop of which too many rows are bad: it is held."""
@@ -105,6 +108,52 @@ def test_a_database_that_is_down_gives_one_notice_and_comes_to_its_ledger_later(
         runs = marts("status", "--target", told.address, "--json").stdout
         assert [run["outcome"] for run in json.loads(runs)["runs"]] == ["published", "failed", "failed"]
         assert len(list((tmp_path / "state/reports").glob("run-*.html"))) == 3
+
+
+def test_a_wrong_key_to_the_state_is_told_once_too(
+    place: Place, s3_server: S3Server, hook: Hook, tmp_path: Path
+) -> None:
+    """The state is in the bucket: what waits there cannot be read either."""
+    place.put_golden()
+    s3_server.upload(place.source, s3_server.make_bucket("wrong-state"), "drops")
+    s3 = {"endpoint": s3_server.endpoint, "access_key": s3_server.access_key, "secret_key": "no", "deadline": 0.3}
+    place.settings = {"source": "s3://wrong-state/drops", "state": "s3://wrong-state/state", "s3": s3}
+    place.settings["notify"] = {"to": {"ops": hook.address}, "deadline": 0.3}
+    for _ in range(3):
+        assert place.run().exit_code == 69
+    assert len(hook.posts) == 1
+
+
+def test_what_waits_damaged_stands_in_nobodys_way(told: Place, hook: Hook, tmp_path: Path) -> None:
+    for name in ("notices/a.json", "runs/b.json"):
+        path = tmp_path / "state/waiting" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("{half")
+    assert told.run().outcome == "published"
+    assert list((tmp_path / "state/waiting").glob("*/*")) == []
+
+
+def test_to_be_told_to_stop_while_telling_does_not_undo_what_was_published(
+    told: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(*_: object) -> None:
+        raise Stopped("SIGTERM")
+
+    monkeypatch.setattr("jobs.run.deliver", stop)
+    report = told.run()
+    assert (report.outcome, report.exit_code) == ("published", 0)
+    assert "the run had ended" in caplog.text
+
+
+def test_a_server_that_answers_nothing_holds_no_build_up_for_long(told: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"json://127.0.0.1:{silent.getsockname()[1]}/"
+        told.settings["notify"] = {"to": {f"n{n}": address for n in range(20)}, "deadline": 1}
+        told.put("sales/bad.csv", BAD)
+        before = time.monotonic()
+        assert told.run().exit_code == 65
+        assert time.monotonic() - before < 15
+    assert all(one.state == "pending" for one in kept(told)[0].deliveries.values())
 
 
 def test_neither_database_nor_state_is_told_all_the_same(told: Place, hook: Hook, tmp_path: Path) -> None:
@@ -204,6 +253,15 @@ def test_a_wrong_mail_password_is_told_without_the_password(
     assert "535" in shown.output
     assert "sesame" not in shown.output + str(shown.exception)
     assert mail.mails == []
+
+
+@pytest.mark.parametrize(("address", "said"), [("nonsense://x", "understands"), ("{hook} {hook}", "more than one")])
+def test_an_address_that_is_not_one_is_told_as_such(
+    hook: Hook, monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    monkeypatch.setenv("MARTS_NOTIFY__TO__OPS", address.format(hook=hook.address))
+    assert said in marts("notify", "test", code=69).output
+    assert hook.posts == []
 
 
 def test_a_webhook_that_refuses_is_tried_again_in_the_same_run(told: Place, hook: Hook) -> None:

@@ -78,12 +78,26 @@ def test_a_run_that_made_way_for_another_is_no_news(kind: str) -> None:
 
 
 def test_the_same_cause_is_told_once_whatever_the_numbers_in_it() -> None:
-    first = one(failed("no answer (tried 3 times in 61 s)"))
-    assert raised(failed("no answer (tried 4 times in 7 s)", run="run-10"), Before(), [first], ALL) == []
-    assert one(failed("no space left", run="run-10"), known=[first]).event == "failed"
+    data = {"kind": "DataError", "exit_code": 65}
+    first = one(failed("customer_id is there more than once: 5, 7", **data))
+    assert (
+        raised(failed("customer_id is there more than once: 8, 9", run="run-10", **data), Before(), [first], ALL) == []
+    )
+    assert one(failed("no line is dated up to as_of 2024-01-01", run="run-10", **data), known=[first]).event == "failed"
     over_now = closed(first, NOW.isoformat())
     assert over_now
-    assert one(failed("no answer (tried 3 times in 61 s)", run="run-11"), known=[over_now])
+    assert one(failed("customer_id is there more than once: 5, 7", run="run-11", **data), known=[over_now])
+
+
+def test_a_service_that_fails_in_many_ways_is_one_event() -> None:
+    first = one(failed("no answer"))
+    assert raised(failed("S3 refuses us", run="run-10"), Before(), [first], ALL) == []
+
+
+def test_who_does_not_hear_of_recoveries_hears_of_the_success() -> None:
+    wants = Addresses({"ops": ("failed", "recovered", "success"), "boss": ("success",)})
+    notices = raised(report(), Before(), [one(failed())], wants)
+    assert {notice.event: list(notice.deliveries) for notice in notices} == {"recovered": ["ops"], "success": ["boss"]}
 
 
 def test_an_unknown_outcome_says_that_the_marts_may_be_new() -> None:
