@@ -19,7 +19,7 @@ demo: $(VENV)/ready
 test: $(VENV)/ready-dev
 	@bash tests/setup.sh
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest $(ARGS)
+	@BIN=$(BIN) bash tests/run.sh $(ARGS)
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .

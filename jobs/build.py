@@ -49,6 +49,7 @@ from marts import __version__
 from marts.errors import (
     EXIT_DATA,
     DataError,
+    Defect,
     MartsError,
     OutcomeUnknown,
     QualityBroken,
@@ -111,6 +112,10 @@ class Run:
     """Notices that are open, or not sent to all."""
     unkept: Sequence[Notice] = ()
     """Notices that the database could not keep."""
+    unrecorded: bool = False
+    """The database could not take how the run ended."""
+    ended: RunReport | None = None
+    """How it failed."""
 
     def __post_init__(self) -> None:
         self.settings.require("source", "target")
@@ -165,6 +170,9 @@ def build(run: Run) -> RunReport:
             late = _after(run, report)
     except (MartsError, Stopped) as problem:
         return _failed(run, problem.as_error() if isinstance(problem, Stopped) else problem)
+    except Exception as problem:  # a defect: it is recorded, and goes on its way
+        run.ended = _failed(run, Defect(f"{type(problem).__name__}: {problem}", "marts", "please report it"))
+        raise
     told = {"warnings": (*report.warnings, *late), "seconds": dict(run.seconds), "ended_at": run.clock()}
     return report.model_copy(update=told)
 
@@ -216,7 +224,7 @@ def _failed(run: Run, error: MartsError) -> RunReport:
         if run.warehouse.fail(_record(report), news) in ("published", "unchanged") and run.done:
             return run.done.model_copy(update={"warnings": (*run.done.warnings, f"after it was published: {error}")})
     except MartsError:  # the database may be what failed
-        run.unkept = news.new
+        run.unkept, run.unrecorded = news.new, True
         return report
     with suppress(MartsError):
         _write_site(run)

@@ -10,8 +10,10 @@ import typer
 
 from jobs.cli_common import Config, Json, Target, configured, opened, rendered, show
 from jobs.outbox import Delivery, Notice
+from jobs.scrub import scrubbed
 from jobs.settings import Settings
-from marts.errors import ServiceError, UsageError
+from marts.errors import MartsError, ServiceError, UsageError
+from marts.escape import visible
 
 app = typer.Typer(help="What people are told of builds: try it, list it, send what waits.", no_args_is_help=True)
 
@@ -72,12 +74,18 @@ def list_(
 @app.command()
 def send(target: Target = None, config: Config = None) -> None:
     """Send what waits, without a build: for a mail server that is there again."""
+    from jobs.adapters.objects import open_store
+    from jobs.build import adopt
     from jobs.deliver import deliver
 
     settings = configured(config, target=target)
     settings.require("target")
     _names(settings, None)
     with opened(settings) as warehouse:
+        try:
+            adopt(open_store(settings.state_uri, settings.s3), warehouse)
+        except MartsError as error:
+            typer.echo(visible(f"what waits in the state is not looked at: {scrubbed(error)}"), err=True)
         sent, failed = deliver(warehouse, settings.notify, lambda: datetime.now(UTC))
     typer.echo(f"{sent} sent, {len(failed)} wait")
     if failed:

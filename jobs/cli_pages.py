@@ -28,20 +28,25 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Say where the report of a run is, open it, or write a copy of it."""
+    from jobs.adapters.objects import open_store
     from jobs.pages import report_page
 
     settings = configured(config, source=source, target=target, state=state)
     settings.require("target")
     told = _report(settings, run)
-    page = f"{settings.reports_uri.rstrip('/')}/{told.run_id}.html"
-    local = Path(page.removeprefix("file://"))
     if as_json:
         typer.echo(told.model_dump_json(indent=2))
+        return
+    name = f"{told.run_id}.html"
+    page = f"{settings.reports_uri.rstrip('/')}/{name}"
+    local = Path(page.removeprefix("file://"))
     if to or (open_ and not local.is_file()):
-        local = to or Path(tempfile.mkdtemp(prefix="marts-")) / f"{told.run_id}.html"
-        local.write_text(report_page(told), encoding="utf-8")
-    if not as_json:
-        typer.echo(local if to or local.is_file() else page)
+        reports = open_store(settings.reports_uri, settings.s3)
+        there = name in {version.key for version in reports.versions("")}
+        local = to or Path(tempfile.mkdtemp(prefix="marts-")) / name
+        # The page that the run wrote has the names of people; the ledger has not.
+        local.write_bytes(reports.get(name) if there else report_page(told).encode())
+    typer.echo(local if to or local.is_file() else page)
     if open_:
         webbrowser.open(local.absolute().as_uri())
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from jobs.adapters.notify import Moment, ping, send
 from jobs.adapters.objects import Store
 from jobs.notices import Addresses
-from jobs.outbox import Change, Notice, Outbox, claimed, closed, settled, unless_known
+from jobs.outbox import Change, Notice, Outbox, claimed, closed, merged, settled, unless_known
 from jobs.report import RunReport
 from jobs.retries import retried
 from jobs.scrub import remember, scrubbed
@@ -23,13 +23,11 @@ from marts.errors import MartsError, UsageError
 Kept = TypeVar("Kept")
 
 _log = logging.getLogger("marts.notify")
-_NOTICES, _RUNS = "waiting/notices", "waiting/runs"
+_NOTICES, _RUNS, _DAMAGED = "waiting/notices", "waiting/runs", "waiting/damaged"
 _LEAST = 5.0
 """Seconds that an address has to answer, however late it is."""
 _TOKEN = 12
 """Characters: parts of an address that are shorter are words and names."""
-_PING_PATIENCE = 2.0
-"""Seconds that a build waits for a service that watches it."""
 
 
 def addresses_of(settings: Settings) -> Addresses:
@@ -56,14 +54,19 @@ class StateOutbox:
         return self._open()
 
     def _read(self, folder: str, parse: Callable[[bytes], Kept]) -> dict[str, Kept]:
-        """Read what is kept, by key. What is damaged is told, and removed: it would stand in the way for ever."""
-        found = {}
-        for version in self._store.versions(folder):
+        """Read what is kept, by key. What is damaged is told, and put aside: it would stand in the way for ever."""
+        found, store = {}, self._store
+        for version in store.versions(folder):
+            name = version.key.rpartition("/")[2]
+            if name.startswith(".") or not name.endswith(".json"):
+                continue  # somebody writes it just now
+            data = store.get(version.key)
             try:
-                found[version.key] = parse(self._store.get(version.key))
+                found[version.key] = parse(data)
             except ValueError as error:
-                _log.warning("%s is damaged, and removed: %s", version.key, error)
-                self._store.delete(version.key)
+                _log.warning("%s is damaged, and put aside: %s", version.key, error)
+                store.put(f"{_DAMAGED}/{name}", data)
+                store.delete(version.key)
         return found
 
     def notices(self) -> list[Notice]:
@@ -80,7 +83,7 @@ class StateOutbox:
         """Move what is kept here to where it belongs. Gives how many notices it was."""
         notices = self.notices()
         for notice in notices:
-            outbox.change_notice(notice.notice_id, partial(unless_known, new=notice))
+            outbox.change_notice(notice.notice_id, partial(merged, other=notice))
             self._store.delete(f"{_NOTICES}/{notice.notice_id}.json")
         return len(notices)
 
@@ -132,8 +135,9 @@ def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> 
                 return sent, [*failed, "no time is left for the others"]
             if not outbox.change_notice(notice.notice_id, partial(claimed, name=name, now=clock())):
                 continue
-            error = _sent(notice, name, settings.to, end - time.monotonic())
-            end_of_it = partial(settled, name=name, now=clock(), error=error, keep=timedelta(hours=settings.keep_hours))
+            error = _sent(notice, name, settings.to, end)
+            hours = settings.keep_hours if name in settings.to else 0
+            end_of_it = partial(settled, name=name, now=clock(), error=error, keep=timedelta(hours=hours))
             outbox.change_notice(notice.notice_id, end_of_it)
             sent += not error
             failed += [f"notice {notice.notice_id} is not sent to {name} yet: {error}"] if error else []
@@ -145,13 +149,13 @@ def _tries(notice: Notice) -> int:
     return min((notice.deliveries[name].tries for name in notice.unsent), default=0)
 
 
-def _sent(notice: Notice, name: str, addresses: Mapping[str, Secret], seconds: float) -> str:
+def _sent(notice: Notice, name: str, addresses: Mapping[str, Secret], end: float) -> str:
     """Send to one address; give why it failed, or nothing."""
     if name not in addresses:
-        return "there is no such address in the settings any more"
+        return f"there is no address {name} in the settings any more; there is {', '.join(addresses) or 'none'}"
     try:
         address = _revealed(addresses[name])
-        retried(lambda: send(name, address, notice, max(seconds, _LEAST)), max(seconds, 0))
+        retried(lambda: send(name, address, notice, max(end - time.monotonic(), _LEAST)), end - time.monotonic())
     except MartsError as error:
         return str(scrubbed(error))
     _log.info("notice %s is sent to %s: %s", notice.notice_id, name, notice.subject)
@@ -162,7 +166,8 @@ def _revealed(address: Secret) -> str:
     """Give an address; its parts, one of which may be a password or a token, are taken out of all that is written."""
     value = address.reveal()
     tokens = [part for part in re.split(r"[/:@?&=]+", value) if len(part) >= _TOKEN]
-    for part in (*tokens, *re.findall(r"://[^/:@]*:([^@]*)@", value)):
+    path = re.findall(r"://[^/]*/(.+)", value)
+    for part in (*tokens, *path, *re.findall(r"://[^/:@]*:([^@]*)@", value)):
         remember(part)
         remember(unquote(part))
     return value
@@ -174,6 +179,6 @@ def beat(settings: Notify, moment: Moment) -> None:
         return
     try:
         url = _revealed(settings.heartbeat)
-        retried(lambda: ping(url, moment), _PING_PATIENCE)
+        ping(url, moment)
     except MartsError as error:
         _log.warning("the heartbeat was not heard: %s", scrubbed(error))

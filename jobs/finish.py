@@ -259,7 +259,7 @@ def _unique(rows: pa.Table | None, kind: Kind) -> pa.Table | None:
 
 def save_rows(store: Store, rows: MartRows) -> None:
     """Remember that all parts of a mart are there."""
-    store.put(f"{mart_folder(rows.mart, rows.fingerprint)}/done.json", _SAVED.dump_json(rows))
+    store.put(f"{mart_folder(rows.mart, rows.fingerprint)}/done.json", _SAVED.dump_json(rows, context={"names": True}))
 
 
 def saved_rows(store: Store, mart: str, name: str, there: set[str]) -> MartRows | None:

@@ -1,5 +1,6 @@
 """The ledger: what the target database remembers of drops, runs and live marts. And what a target must do."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import MISSING, astuple, dataclass, fields
@@ -10,11 +11,12 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import pyarrow as pa
 
 from jobs.audit import AuditEntry, Deed, bound
-from jobs.outbox import Change, Notice, Outbox, closed, unless_known
+from jobs.outbox import Change, Notice, Outbox, closed, told, unless_known
 from marts.erased import Erased
 from marts.errors import Fenced, UsageError
 from marts.schema import MARTS, Mart
 
+_log = logging.getLogger("marts.ledger")
 Record = TypeVar("Record")
 Result = TypeVar("Result")
 
@@ -198,8 +200,17 @@ class NoticeRecord:
 
     @classmethod
     def of(cls, notice: Notice) -> "NoticeRecord":
+        """Write a notice down."""
         done, text = int(notice.done), notice.as_json()
         return cls(notice.notice_id, notice.raised_at, notice.event, notice.run_id, done, text)
+
+    def read(self) -> Notice | None:
+        """Read it again; nothing if it is of a newer version of ours, or damaged."""
+        try:
+            return Notice.of_json(self.notice)
+        except ValueError:
+            _log.warning("notice %s cannot be read, and is left alone", self.notice_id)
+            return None
 
 
 @dataclass(frozen=True)
@@ -404,26 +415,32 @@ class SqlLedger:
 
     def notices(self) -> list[Notice]:
         found = self._select(NoticeRecord, "marts_notices", "WHERE done = 0 ORDER BY raised_at, notice_id")
-        return [Notice.of_json(record.notice) for record in found]
+        return [notice for record in found if (notice := record.read())]
 
     def last_notices(self, limit: int) -> list[Notice]:
         rest = f"ORDER BY raised_at DESC, notice_id DESC LIMIT {limit:d}"
-        return [Notice.of_json(record.notice) for record in self._select(NoticeRecord, "marts_notices", rest)]
+        found = self._select(NoticeRecord, "marts_notices", rest)
+        return [notice for record in found if (notice := record.read())]
 
     def change_notice(self, notice_id: str, change: Change) -> Notice | None:
+        if not self.columns_of("marts_notices"):  # an older version made this ledger, or nobody did
+            self.create_ledger()
         return self.atomically(lambda: self._change_notice(notice_id, change))
 
     def _change_notice(self, notice_id: str, change: Change) -> Notice | None:
         where = f"WHERE notice_id = {self.mark} {self.for_update}"
         found = self._select(NoticeRecord, "marts_notices", where, [notice_id])
-        after = change(Notice.of_json(found[0].notice) if found else None)
+        after = change(found[0].read() if found else None)
         if after:
             self._upsert("marts_notices", [NoticeRecord.of(after)])
         return after
 
     def _write_news(self, news: NoticeChanges) -> None:
         """Add notices and close others, inside the transaction of the caller."""
+        known = told(self.notices())  # by now: whoever raises them may not have been able to look
         for notice in news.new:
+            if set(notice.about) <= known:
+                continue
             self._change_notice(notice.notice_id, partial(unless_known, new=notice))
         for number in news.over:
             self._change_notice(number, partial(closed, now=news.at))

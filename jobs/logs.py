@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from jobs.scrub import scrub_logs
+from jobs.scrub import scrub, scrub_logs
 
 LOGGER = "marts"
 _context: ContextVar[Mapping[str, str]] = ContextVar("context", default={})  # noqa: B039 - never changed in place
@@ -54,7 +54,7 @@ class Json(logging.Formatter):
         }
         if record.exc_text:
             told["traceback"] = record.exc_text
-        return json.dumps(told, ensure_ascii=False, default=str)
+        return scrub(json.dumps(told, ensure_ascii=False, default=str))
 
 
 class Text(logging.Formatter):

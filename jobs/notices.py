@@ -26,7 +26,7 @@ _SENDER = "Martwright"
 _SHOWN = 10
 _LONGEST = 160
 """Characters of a subject."""
-_ADDRESS = re.compile(r"(\S*://\S*)")
+_ADDRESS = re.compile(r"(mysql://\S*)")
 _NUMBERS = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
 
 
@@ -70,16 +70,20 @@ def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: A
     """Give the notices that a run raises: each event once, however often it is seen again."""
     heard = told(known)
     if report.error:
-        found = [_failure(report, was)]
+        found = [_failure(report, was), _held(report, heard)]
     else:
         found = [_recovery(report, was, known), _held(report, heard), _quality(report), _success(report)]
     made = []
-    recovered = addresses.deliveries("recovered") if found[0] and found[0].event == "recovered" else {}
+    first: dict[str, Delivery] = {}
     for notice in filter(None, found):
+        if set(notice.about) <= heard:
+            continue
         deliveries = addresses.deliveries(notice.event)
-        if notice.event == "success":  # who hears that builds work again need not hear that this one did
-            deliveries = {name: one for name, one in deliveries.items() if name not in recovered}
-        if deliveries and not set(notice.about) <= heard:
+        if notice is found[0]:
+            first = deliveries  # it says all that those who get it need to know, but for what is left out of good runs
+        elif report.error or notice.event == "success":
+            deliveries = {name: one for name, one in deliveries.items() if name not in first}
+        if deliveries or (notice.event == "held" and first):
             made.append(_addressed(notice, report, addresses, deliveries))
     return made
 
@@ -94,8 +98,9 @@ def over(report: RunReport, known: Iterable[Notice]) -> list[str]:
     if report.error:
         return []
     goes_on = {_of_drop(drop) for drop in _left_out(report)} | {_of_rule(*rule) for rule in _broken(report)}
-    judged = {one.name for one in report.quality}
-    unjudged = {about for n in known for about in n.about if about.startswith("quality:") and not judged}
+    judged = {f"quality:{one.name}" for one in report.quality}
+    rules = {about for n in known for about in n.about if about.startswith("quality:")}
+    unjudged = {about for about in rules if about.rpartition(":")[0] not in judged}
     return [n.notice_id for n in known if not n.closed_at and not (goes_on | unjudged) & set(n.about)]
 
 
@@ -136,7 +141,9 @@ def _cause(event: Event, error: Problem, exit_code: int) -> str:
     """
     if exit_code == ServiceError.exit_code:
         parts = urlsplit(error.where)
-        return f"{event}:{parts.scheme}://{parts.netloc}" if parts.netloc else f"{event}:{error.where}"
+        how = error.what if error.where == "Ray" else ""
+        where = f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{error.where}:{how}"
+        return f"{event}:{_NUMBERS.sub('#', where)}"
     return f"{event}:{error.kind}:{_NUMBERS.sub('#', f'{error.where}:{error.what}')}"
 
 
@@ -216,7 +223,7 @@ def _broken(report: RunReport) -> list[tuple[str, BrokenRule]]:
 
 
 def _of_rule(name: str, rule: BrokenRule) -> str:
-    return f"quality:{_digest(f'{name}:{rule.rule}')}"
+    return f"quality:{name}:{_digest(rule.rule)}"
 
 
 def _of_drop(drop: DropReport) -> str:
@@ -270,9 +277,12 @@ def _line(label: str, text: str) -> str:
 
 
 def _safe(text: str) -> str:
-    """Hide what is personal, and take the meaning from what a chat or a mail would act upon. Addresses stay."""
+    """Hide what is personal, and take the meaning from what a chat or a mail would act upon.
+
+    An address of a database is no mail address, although it looks like one.
+    """
     parts = _ADDRESS.split(text)
-    return for_chat("".join(part if "://" in part else mask_always(part) for part in parts))
+    return for_chat("".join(part if part.startswith("mysql://") else mask_always(part) for part in parts))
 
 
 def _digest(text: str) -> str:

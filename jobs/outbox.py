@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from pydantic import TypeAdapter
 
 DeliveryState = Literal["pending", "sending", "sent", "given up"]
+_ORDER: tuple[DeliveryState, ...] = ("pending", "sending", "given up", "sent")
 LEASE = timedelta(minutes=10)
 """After it, a delivery whose process was killed is made by another."""
 
@@ -87,12 +88,23 @@ def unless_known(known: Notice | None, new: Notice) -> Notice | None:
     return None if known else new
 
 
+def merged(known: Notice | None, other: Notice) -> Notice | None:
+    """Put two copies of a notice together: of each delivery, the one that went further."""
+    if known is None:
+        return other
+    further = {
+        name: max(known.deliveries.get(name, one), one, key=lambda d: (_ORDER.index(d.state), d.at))
+        for name, one in other.deliveries.items()
+    }
+    return replace(known, deliveries={**known.deliveries, **further})
+
+
 def claimed(notice: Notice | None, name: str, now: datetime) -> Notice | None:
     """Take a delivery upon us, unless somebody else has it."""
     delivery = notice.deliveries.get(name) if notice else None
     if notice is None or delivery is None or name not in notice.unsent:
         return None
-    if delivery.state == "sending" and datetime.fromisoformat(delivery.at) > now - LEASE:
+    if delivery.state == "sending" and abs(now - datetime.fromisoformat(delivery.at)) < LEASE:
         return None
     return _with(notice, name, replace(delivery, state="sending", at=now.isoformat(), tries=delivery.tries + 1))
 
@@ -101,7 +113,7 @@ def settled(notice: Notice | None, name: str, now: datetime, error: str, keep: t
     """Note how a delivery went. One that has failed for so long is given up."""
     if notice is None or name not in notice.deliveries:
         return None
-    old = datetime.fromisoformat(notice.raised_at) < now - keep
+    old = datetime.fromisoformat(notice.raised_at) <= now - keep
     state: DeliveryState = "sent" if not error else "given up" if old else "pending"
     return _with(notice, name, replace(notice.deliveries[name], state=state, at=now.isoformat(), error=error))
 

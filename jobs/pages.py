@@ -23,6 +23,8 @@ _LOOK = ("rejected", "held", "deferred")
 _SHOWN = 300
 """Drops that are named."""
 _RULES = 12
+_GENERATOR, _HEAD = b'content="Martwright"', 2000
+"""What our pages say of themselves, in their first bytes: others in the same folder are not ours to remove."""
 _CAUGHT_UP = 10
 """Pages that are made at once for earlier runs that have none: a killed run could not write its own."""
 _HEADLINES = {
@@ -44,7 +46,7 @@ def write_reports(store: Store, report: RunReport, listed: Sequence[RunReport], 
     names = {_page_of(run): run for run in runs}
     there = {version.key for version in store.versions("")}
     for key in sorted(there - names.keys() - {"index.html"}):
-        if key.endswith(".html") and "/" not in key:
+        if key.endswith(".html") and "/" not in key and _GENERATOR in store.get(key)[:_HEAD]:
             store.delete(key)
     missing = [name for name, run in names.items() if name not in there and run.outcome != "running"]
     for name in dict.fromkeys([_page_of(report), *missing[:_CAUGHT_UP]]):

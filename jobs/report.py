@@ -137,7 +137,7 @@ class RunReport(_Part):
     audit: str = ""
     """Hash of the last entry of the audit trail when the run began."""
     figures: Figures = Figures()
-    """What is in the marts that this run made live, or found right."""
+    """What is in the marts that this run made live, or found right; written down without the names of people."""
     unusual: tuple[UnusualMonth, ...] = ()
     held_back: str = ""
     """Why new marts were not published, although they differ from the live ones: somebody went back."""

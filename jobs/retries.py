@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from marts.errors import Transient
+from marts.errors import ServiceError, Transient
 
 Result = TypeVar("Result")
 
@@ -33,7 +34,7 @@ def retried(work: Callable[[], Result], deadline: float) -> Result:
     """
     backoff, started = _Backoff(time.monotonic() + deadline), time.monotonic()
     try:
-        for attempt in stamina.retry_context(on=backoff, attempts=None, timeout=deadline):
+        for attempt in stamina.retry_context(on=backoff, attempts=None, timeout=max(deadline, _OVER)):
             with attempt:
                 return work()
     except Transient as error:
@@ -42,6 +43,31 @@ def retried(work: Callable[[], Result], deadline: float) -> Result:
         tried = f"tried {backoff.tries} times in {time.monotonic() - started:.0f} s"
         raise type(error)(f"{error.what} ({tried})", error.where, error.hint) from error
     raise AssertionError("unreachable")
+
+
+def in_time(work: Callable[[], Result], seconds: float, where: str) -> Result:
+    """Do some work that a server could draw out for ever. Raises ServiceError if it takes longer.
+
+    It goes on in the background then, and ends with the process at the latest.
+    """
+    found: list[Result | BaseException] = []
+
+    def do() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:
+            found.append(error)
+            if not isinstance(error, Exception):
+                raise
+
+    thread = threading.Thread(target=do, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not found:
+        raise ServiceError(f"timed out: no whole answer came in {seconds:.0f} s", where, "is it overloaded?")
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
 
 
 class _Backoff:

@@ -1,8 +1,8 @@
 """A run as those who wait for it see it: heartbeat, build, report page, metrics, notices, one closing line."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from jobs.adapters.cluster import Cluster
 from jobs.adapters.objects import open_store
 from jobs.build import Run, build, told_runs
 from jobs.deliver import NoOutbox, StateOutbox, addresses_of, beat, deliver, keep
-from jobs.ledger import Warehouse
+from jobs.ledger import Warehouse, erased_people
 from jobs.logs import within
 from jobs.meter import publish_metrics
 from jobs.metrics import samples
@@ -19,7 +19,7 @@ from jobs.notices import Before, is_news, raised
 from jobs.outbox import Notice, Outbox, told
 from jobs.pages import report_page, write_reports
 from jobs.report import Problem, RunReport
-from jobs.scrub import scrubbed
+from jobs.scrub import scrub, scrubbed
 from jobs.settings import Settings, masked
 from marts import __version__
 from marts.errors import MartsError, Stopped, UsageError
@@ -54,7 +54,7 @@ def run(
         try:
             with opened() as warehouse:
                 made = make(warehouse)
-                report = build(made)
+                report = _built(order, made, warehouse)
                 _tell_all(order, report, warehouse, made)
         except MartsError as error:
             if report is None:  # the target does not open: nobody but us can say so
@@ -69,20 +69,36 @@ def run(
         return report
 
 
+def _built(order: Order, made: Run, warehouse: Warehouse) -> RunReport:
+    """Build. A defect is told as every failure is, before it goes on its way."""
+    try:
+        return build(made)
+    except Exception:
+        if made.ended:
+            _tell_all(order, made.ended, warehouse, made)
+        raise
+
+
 def _tell_all(order: Order, report: RunReport, warehouse: Warehouse | None, made: Run | None) -> None:
     """Write the page, send notices, hand over metrics, ping. How the run ended is not changed by any of it."""
     try:
-        if warehouse and made:
-            _write_pages(order.settings, warehouse, report)
-            notices = _tell(order, [warehouse, _waiting(order.settings)], made.unkept)
-            _measure(order, report, _last_success(made.before), notices)
-        else:
+        there = True
+        if made is None or made.unrecorded:
             there = _keep(order.settings, report)
-            new = raised(report, Before(), (), addresses_of(order.settings))
-            notices = _tell(order, [_waiting(order.settings)] if there else [], new)
-            _measure(order, report, None, notices)
+        elif warehouse:
+            with _spared("the page of this run"):
+                _write_pages(order.settings, warehouse, report)
+        waiting: list[Outbox] = [_waiting(order.settings)] if there else []
+        places = [warehouse, *waiting] if warehouse else waiting
+        new = made.unkept if made else raised(report, Before(), (), addresses_of(order.settings))
+        notices: dict[str, int] = {}
+        with _spared("notices"):
+            notices = _tell(order, places, new)
+        with _spared("the metrics of this run"):
+            _measure(order, report, _last_success(made.before) if made else None, notices)
         if is_news(report):
-            beat(order.settings.notify, "fail" if report.error else "success")
+            with _spared("the heartbeat"):
+                beat(order.settings.notify, "fail" if report.error else "success")
     except Stopped as told:
         _log.warning("%s; the run had ended, notices that wait are sent by the next", told.as_error().what)
 
@@ -112,13 +128,29 @@ def closing(report: RunReport) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _spared(what: str) -> Iterator[None]:
+    """Do something that may fail as it likes: it is told, and changes nothing of how the run ended."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the run has ended, and how is not to be changed
+        _log.warning("%s: %s: %s", what, type(error).__name__, scrub(str(error)))
+
+
 def _write_pages(settings: Settings, warehouse: Warehouse, report: RunReport) -> None:
     """Write the report's page and their index. What fails then is told, and fails nothing."""
     try:
         store = open_store(settings.reports_uri, settings.s3)
-        write_reports(store, report, told_runs(warehouse), docs_of(settings))
+        write_reports(store, _without_erased(report, warehouse), told_runs(warehouse), docs_of(settings))
     except MartsError as error:
         _log.warning("the page of this run is not written: %s; `marts report` shows it", scrubbed(error))
+
+
+def _without_erased(report: RunReport, warehouse: Warehouse) -> RunReport:
+    """Leave out who was erased since the run read the marts."""
+    erased = erased_people(warehouse.erasures())
+    best = tuple(one for one in report.figures.best if not erased.number_of(str(one.customer_id)))
+    return report.model_copy(update={"figures": report.figures.model_copy(update={"best": best})})
 
 
 def docs_of(settings: Settings) -> str:
@@ -130,11 +162,12 @@ def _keep(settings: Settings, report: RunReport) -> bool:
     """Keep a report that the ledger cannot take: its page, and in the state for the next run. Tells if it could."""
     try:
         _waiting(settings).keep_run(report)
-        page = report_page(report, docs_of(settings)).encode()
-        open_store(settings.reports_uri, settings.s3).put(f"{report.run_id}.html", page)
     except MartsError as error:
         _log.debug("the report is kept nowhere: %s", scrubbed(error))
         return False
+    with _spared("the page of this run"):
+        page = report_page(report, docs_of(settings)).encode()
+        open_store(settings.reports_uri, settings.s3).put(f"{report.run_id}.html", page)
     return True
 
 

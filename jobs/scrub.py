@@ -45,7 +45,7 @@ def scrub_logs() -> None:
 
     def factory(*arguments: Any, **more: Any) -> logging.LogRecord:
         record = made(*arguments, **more)
-        with contextlib.suppress(TypeError, ValueError):  # of a wrong call: logging itself says so
+        with contextlib.suppress(Exception):  # of a wrong call, or what is logged: logging itself says so
             record.msg, record.args = visible(scrub(record.getMessage()), keep="\n\t"), ()
         if record.exc_info and record.exc_info[0]:
             text = "".join(traceback.format_exception(*record.exc_info)).rstrip()

@@ -3,6 +3,7 @@
 Each part of a mart gives its own figures; those of all parts are put together, in any order, without the rows.
 """
 
+from calendar import monthrange
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -11,8 +12,9 @@ from statistics import median
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FieldSerializationInfo, field_serializer
 
+from marts.masking import mask_shape
 from marts.schema import CUSTOMERS_MART, Mart
 
 BEST = 10
@@ -34,6 +36,16 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class _Person(_Part):
+    """Somebody who is named on the page that a run writes, and wherever the marts' rows are; not in reports."""
+
+    full_name: str
+
+    @field_serializer("full_name")
+    def _hidden(self, name: str, info: FieldSerializationInfo) -> str:
+        return name if (info.context or {}).get("names") else mask_shape(name)
+
+
 class MonthFigures(_Part):
     """Sales of one month, net of returns; purchases count a basket once for each of its sales people."""
 
@@ -51,23 +63,21 @@ class CustomerGroup(_Part):
     lifetime_value: Decimal
 
 
-class BestCustomer(_Part):
+class BestCustomer(_Person):
     """One of the customers with the highest lifetime value."""
 
     customer_id: int
-    full_name: str
     lifetime_value: Decimal
     purchases: int
     last_purchase_month: str | None
     segment: str
 
 
-class Leader(_Part):
+class Leader(_Person):
     """The sales person who sold most in a store in the last month; of a tie, each."""
 
     store_id: int
     sales_person_id: int
-    full_name: str
     total_sales: Decimal
     incentive: Decimal
     growth: Decimal | None
@@ -169,8 +179,8 @@ def unusual_months(months: Sequence[MonthFigures], as_of: date) -> tuple[Unusual
 
 def goes_on(month: str, as_of: date) -> bool:
     """Tell whether a month is not over on a day."""
-    following = date.fromordinal(as_of.toordinal() + 1)
-    return month == f"{following:%Y-%m}" or month > f"{as_of:%Y-%m}"
+    now = as_of.isoformat()[:7]
+    return month > now or (month == now and as_of.day < monthrange(as_of.year, as_of.month)[1])
 
 
 def _cents(amount: Decimal) -> Decimal:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -30,6 +31,8 @@ class MailServer:
     port: int = field(default_factory=free_port)
     mails: list[EmailMessage] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
+    refused: str = ""
+    """A recipient that does not exist."""
 
     def __post_init__(self) -> None:
         authority = trustme.CA()
@@ -48,6 +51,14 @@ class MailServer:
         login = f"bot:{quote(MAIL_PASSWORD, safe='')}"
         people = "from=marts%40localhost.test&to=ops%40localhost.test"
         return f"mailtos://{login}@localhost:{self.port}/?{people}&mode=starttls"
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server: Any, session: Any, envelope: Envelope, address: str, options: Any
+    ) -> str:
+        if address == self.refused:
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         assert isinstance(envelope.content, bytes)
@@ -97,6 +108,8 @@ class Hook:
     port: int = field(default_factory=free_port)
     posts: list[dict[str, Any]] = field(default_factory=list)
     pings: list[str] = field(default_factory=list)
+    delay: float = 0
+    """Seconds until an answer to a post."""
     refusals: int = 0
     """So many requests are answered with 503 first."""
 
@@ -110,15 +123,17 @@ class Hook:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if self._answer():
+                if hook.refusals <= 0:
                     hook.posts.append(body)
+                time.sleep(hook.delay)
+                self._answer()
 
-            def _answer(self) -> bool:
+            def _answer(self) -> None:
                 refused = hook.refusals > 0
                 hook.refusals -= refused
-                self.send_response(503 if refused else 200)
-                self.end_headers()
-                return not refused
+                with contextlib.suppress(OSError):  # who asked may have gone
+                    self.send_response(503 if refused else 200)
+                    self.end_headers()
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -158,7 +158,18 @@ class Cluster:
                 ray.init(address=address, **common)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ServiceError(f"no Ray cluster answers: {error}", address, "check ray.address") from error
-            _name_submission(self._names)
+            try:
+                _name_submission(self._names)
+            except (
+                ImportError,
+                AttributeError,
+                AssertionError,
+                LookupError,
+                TypeError,
+                ValueError,
+                RuntimeError,
+            ) as error:
+                _log.debug("the submission is not named: %s", error)
             return
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:

@@ -1,52 +1,79 @@
 """Send a notice to an address of apprise (mail, Slack, PagerDuty, SMS, webhooks, …), and ping a heartbeat URL."""
 
+import io
 import logging
-from typing import Literal
+import re
+from functools import partial
+from typing import Literal, TextIO
 from urllib.parse import urlsplit, urlunsplit
 
 from jobs.outbox import Notice
+from jobs.retries import in_time
 from jobs.scrub import scrub
-from marts.errors import Transient, UsageError
+from marts.errors import ServiceError, Transient, UsageError
 
-_PATIENCE = 30.0
-"""Seconds for one try at one address, at most."""
+_log = logging.getLogger("marts.notify")
+
+_OVER = 2.0
+"""Seconds that a server may go on to drip an answer."""
 _PING = 3.0
+_SOME_REFUSED = "SMTP recipient "
+"""What apprise says of one recipient of several; if all are refused it says something else."""
+_URL = re.compile(r"(with url: |https?://)\S+")
 _AGENT = "Martwright"
 Moment = Literal["start", "success", "fail"]
 
 
 def send(name: str, address: str, notice: Notice, seconds: float) -> None:
-    """Send a notice. Raises UsageError for an address that means nothing, Transient if it was not taken.
+    """Send a notice. ``name`` is what the address is called in messages: it may hold a password itself.
 
-    ``name`` is what the address is called in messages: it may hold a password itself.
+    Raises UsageError for an address that means nothing, Transient if it was not taken, ServiceError if nobody can
+    tell: whoever does not answer in time may have taken it, so it is not repeated at once.
     """
+    where = f"notify.to.{name}"
+    said = io.StringIO()
+    sent = in_time(lambda: _notify(where, address, notice, seconds, said), seconds + _OVER, where)
+    text = scrub(said.getvalue())
+    if sent:
+        return
+    if _SOME_REFUSED in text:  # the others have it
+        _log.warning("%s: of several recipients some were refused: %s", where, _cause(text))
+        return
+    kind = ServiceError if re.search("timed out|timeout", text, re.IGNORECASE) else Transient
+    raise kind(f"was not taken: {_cause(text)}", where, "`marts notify test` tries it again")
+
+
+def _notify(where: str, address: str, notice: Notice, seconds: float, said: TextIO) -> bool:
+    """Let apprise send; what it logs goes to ``said``, and nowhere else."""
     import apprise
 
-    where = f"notify.to.{name}"
     # Nothing is kept on disk, nothing but the text is sent, and escapes in it mean nothing.
     asset = apprise.AppriseAsset(
-        app_id=_AGENT, app_desc=_AGENT, app_url="", storage_mode="memory", image_url_mask="", interpret_escapes=False
+        app_id=_AGENT,
+        app_desc=_AGENT,
+        app_url="",
+        storage_mode="memory",
+        image_url_mask="",
+        interpret_escapes=False,
+        async_mode=False,
     )
-    logging.getLogger("apprise").propagate = False  # what it says is in the error, if there is one
-    with apprise.LogCapture(level=logging.DEBUG, fmt="%(message)s") as said:  # type: ignore[no-untyped-call]
+    log, handler = logging.getLogger("apprise"), logging.StreamHandler(said)
+    log.propagate = False
+    log.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    try:
         services = apprise.Apprise(asset=asset)
         if not services.add(address):
             hint = "apprise knows the forms: https://github.com/caronc/apprise/wiki, `marts notify test` tries it"
             raise UsageError("is no address that apprise understands", where, hint)
         if len(services) > 1:
             raise UsageError("holds more than one address", where, "give each a name of its own: each is told once")
-        try:
-            sent = services.notify(
-                body=notice.body,
-                title=notice.subject,
-                notify_type=apprise.NotifyType(notice.level),
-                body_format=apprise.NotifyFormat.TEXT,
-                timeout=min(seconds, _PATIENCE),
-            )
-        except Exception as error:  # whatever a plugin raises: others may still be told
-            raise Transient(f"was not taken: {scrub(repr(error))}", where) from error
-        if not sent:
-            raise Transient(f"was not taken: {_cause(said.getvalue())}", where, "`marts notify test` tries it again")
+        for service in services:
+            service.socket_connect_timeout = service.socket_read_timeout = seconds
+        level, text = apprise.NotifyType(notice.level), apprise.NotifyFormat.TEXT
+        return bool(services.notify(notice.body, notice.subject, level, body_format=text))
+    finally:
+        log.removeHandler(handler)
 
 
 def ping(url: str, moment: Moment) -> None:
@@ -58,7 +85,9 @@ def ping(url: str, moment: Moment) -> None:
     import requests
 
     try:
-        answer = requests.get(_at(url, moment), timeout=_PING, headers={"User-Agent": _AGENT})
+        address = _at(url, moment)
+        request = partial(requests.get, address, timeout=_PING, headers={"User-Agent": _AGENT}, stream=True)
+        answer = in_time(request, _PING, "notify.heartbeat")
     except requests.exceptions.InvalidSchema as error:
         raise UsageError("is no http:// or https:// address", "notify.heartbeat") from error
     except ValueError as error:  # an address that is none at all
@@ -80,8 +109,8 @@ def _at(url: str, moment: Moment) -> str:
 
 
 def _cause(said: str) -> str:
-    """Find what went wrong in what apprise logs: the exception of the socket, else its last words."""
-    lines = [line.strip() for line in scrub(said).splitlines() if line.strip()]
+    """Find what went wrong in what apprise logs: the exception of the socket, else its last words. No addresses."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     named = [line.partition("Exception: ")[2] for line in lines if "Exception: " in line]
     words = [line for line in lines if "ailed" in line or "error" in line.lower()]
-    return (named or words or ["no reason is given"])[-1].rstrip(".")
+    return _URL.sub("…", (named or words or ["no reason is given"])[-1]).rstrip(".")

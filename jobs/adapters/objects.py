@@ -210,7 +210,8 @@ class Bucket:
     def _list(self, prefix: str) -> list[ObjectVersion]:
         found: list[ObjectVersion] = []
         pages = self._client.get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=self.bucket, Prefix=f"{self._prefix}{prefix.rstrip('/')}/"):
+        below = f"{self._prefix}{prefix.rstrip('/')}/" if prefix else self._prefix
+        for page in pages.paginate(Bucket=self.bucket, Prefix=below):
             found.extend(self._version(entry) for entry in page.get("Contents", []))
         return sorted((v for v in found if not v.key.endswith("/")), key=lambda version: version.key)
 

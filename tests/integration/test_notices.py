@@ -1,5 +1,6 @@
 """Every failure gives exactly one notice, with its cause and what to do; a mail server may be down at first."""
 
+import contextlib
 import json
 import os
 import re
@@ -11,16 +12,21 @@ import time
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kit import Place, line, marts, sales, seal
 from post import MAIL_PASSWORD, Hook, MailServer
 from servers import MariaDB, S3Server, maria
 
+from jobs.adapters.notify import ping
 from jobs.adapters.objects import open_store
+from jobs.adapters.warehouse_duckdb import DuckDBWarehouse
+from jobs.cli_watch import voice
 from jobs.deliver import deliver
 from jobs.outbox import LEASE, Notice
-from marts.errors import Stopped
+from jobs.settings import Log
+from marts.errors import MartsError, ServiceError, Stopped, Transient
 
 BAD = sales(*(line(f"T{n}", quantity=0, total="0.00") for n in range(5)), line("T9"))
 """A drop of which too many rows are bad: it is held."""
@@ -130,7 +136,155 @@ def test_what_waits_damaged_stands_in_nobodys_way(told: Place, hook: Hook, tmp_p
         path.parent.mkdir(parents=True)
         path.write_text("{half")
     assert told.run().outcome == "published"
-    assert list((tmp_path / "state/waiting").glob("*/*")) == []
+    assert sorted(path.name for path in (tmp_path / "state/waiting").glob("*/*")) == ["a.json", "b.json"]
+    assert len(list((tmp_path / "state/waiting/damaged").iterdir())) == 2
+
+
+def test_a_webhook_that_answers_late_gets_it_once(told: Place, hook: Hook) -> None:
+    hook.delay = 5  # apprise's own patience is four seconds
+    told.settings["notify"]["deadline"] = 10
+    told.put("sales/bad.csv", BAD)
+    told.run()
+    told.run()
+    assert len(hook.posts) == 1
+
+
+def test_a_server_that_drips_an_answer_holds_nobody_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server,), daemon=True).start()
+        before = time.monotonic()
+        with pytest.raises(MartsError, match="timed out"):
+            ping(f"http://127.0.0.1:{server.getsockname()[1]}/x", "start")
+        assert time.monotonic() - before < 5
+
+
+def drip(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with contextlib.suppress(OSError):
+        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 1000:
+            connection.send(bytes([byte]))
+            time.sleep(0.3)
+
+
+def test_of_two_recipients_of_an_address_one_that_is_refused_does_not_repeat_it_to_the_other(
+    told: Place, mail: MailServer
+) -> None:
+    mail.refused = "gone@localhost.test"
+    address = mail.address.replace("to=ops%40localhost.test", "to=ops%40localhost.test&cc=gone%40localhost.test")
+    told.settings["notify"] = {"to": {"mail": address}, "deadline": 2}
+    told.put("sales/bad.csv", BAD)
+    with mail.up():
+        told.run()
+        told.run()
+    assert len(mail.mails) == 1
+
+
+def test_a_defect_is_told_too(told: Place, hook: Hook) -> None:
+    told.settings["notify"]["heartbeat"] = hook.heartbeat
+
+    def break_down(*_: object) -> object:
+        raise KeyError("oops")
+
+    runner, told.runner = told.runner, break_down
+    with pytest.raises(KeyError):
+        told.run()
+    tells_everything(hook.texts[0], "KeyError: 'oops'", "report it")
+    assert hook.pings[-1].endswith("/fail")
+    told.runner = runner
+    assert told.run().outcome == "published"
+    assert [text.splitlines()[0] for text in hook.texts[1:]] == ["Martwright: Builds work again"]
+
+
+def test_a_lost_answer_to_the_end_of_a_failed_run_does_not_tell_it_twice(
+    told: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told.put("sales/strangers.csv", sales(*(line(f"S{n}", customer=900 + n) for n in range(9))))
+    fail, notices, lost = DuckDBWarehouse.fail, DuckDBWarehouse.notices, []
+
+    def end(self: DuckDBWarehouse, *arguments: Any) -> str:
+        fail(self, *arguments)
+        lost.append(True)
+        raise Transient("the connection was lost at COMMIT", "database")
+
+    def look(self: DuckDBWarehouse) -> list[Notice]:
+        if lost:
+            raise Transient("no answer", "database")
+        return notices(self)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(DuckDBWarehouse, "fail", end)
+        broken.setattr(DuckDBWarehouse, "notices", look)
+        assert told.run().exit_code == 65
+    assert told.run().exit_code == 65
+    assert len(hook.posts) == 1
+
+
+def test_a_failure_before_anybody_could_look_is_told_once(
+    told: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told.run()
+
+    def refuse(_: object) -> None:
+        raise ServiceError("CREATE command denied", "mysql://h/db")
+
+    monkeypatch.setattr(DuckDBWarehouse, "prepare", refuse)
+    for _ in range(3):
+        assert told.run().exit_code == 69
+    assert len(hook.posts) == 1
+
+
+def test_a_database_that_is_down_is_told_once_although_reports_cannot_be_written(
+    told: Place, hook: Hook, tmp_path: Path
+) -> None:
+    told.target = "mysql://marts@127.0.0.1:1/none"
+    told.settings |= {"mysql": {"connect_timeout": 1, "deadline": 0.1}, "reports": str(tmp_path / "file/x")}
+    (tmp_path / "file").write_text("no folder")
+    for _ in range(2):
+        assert told.run().exit_code == 69
+    assert len(hook.posts) == 1
+
+
+def test_what_cannot_be_told_does_not_change_how_a_run_ended(
+    told: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down(*_: object) -> None:
+        raise KeyError("oops")
+
+    for name in ("write_reports", "publish_metrics", "deliver", "beat"):
+        monkeypatch.setattr(f"jobs.run.{name}", break_down if name != "beat" else lambda *_: None)
+    assert (told.run().outcome, told.run().exit_code) == ("published", 0)
+    assert "the metrics of this run: KeyError" in caplog.text
+
+
+def test_pages_of_others_in_the_folder_stay(told: Place, tmp_path: Path) -> None:
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www/about.html").write_text("mine")
+    told.settings["reports"] = str(tmp_path / "www")
+    told.run()
+    assert (tmp_path / "www/about.html").read_text() == "mine"
+
+
+def test_a_short_token_in_an_address_is_written_nowhere(
+    told: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice(Log(format="json"), debug=True)
+    told.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/hooks/s3cr3tTok"}
+    told.put("sales/bad.csv", BAD)
+    told.run()
+    written = capsys.readouterr().err
+    assert "is not sent to ops yet" in written
+    assert "s3cr3tTok" not in written + kept(told)[0].as_json()
+    assert "refused" in kept(told)[0].deliveries["ops"].error
+
+
+def test_notify_send_takes_what_waits_in_the_state(told: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    told.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/closed"}
+    address, told.target = told.address, "mysql://marts@127.0.0.1:1/none"
+    told.settings["mysql"] = {"connect_timeout": 1, "deadline": 0.1}
+    told.run()
+    monkeypatch.setenv("MARTS_NOTIFY__TO__OPS", hook.address)
+    monkeypatch.setenv("MARTS_STATE", str(told.folder / "state"))
+    assert "1 sent, 0 wait" in marts("notify", "send", "--target", address).output
 
 
 def test_to_be_told_to_stop_while_telling_does_not_undo_what_was_published(

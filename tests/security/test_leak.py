@@ -91,9 +91,7 @@ def planted(
 ) -> Iterator[Planted]:
     canaries = {name: f"Canary{secrets.token_hex(12)}" for name in ("s3.access_key", "s3.secret_key", "mail.password")}
     canaries["mysql.password"] = f"Canary/{secrets.token_hex(12)}+:@ü"
-    told = {
-        name: f"Canary{secrets.token_hex(12)}" for name in ("notice password", "dead notice password", "ping token")
-    }
+    told = {name: f"Canary{secrets.token_hex(12)}" for name in ("notice password", "dead password", "ping token")}
     addresses = {
         "notify.to.hook": f"json://bot:{told['notice password']}@127.0.0.1:{hook.port}/x",
         "notify.to.dead": f"json://bot:{told['dead password']}@127.0.0.1:1/x",

@@ -142,6 +142,19 @@ def test_a_month_far_from_those_before_is_unusual(totals: list[int], wanted: lis
     assert [one.month for one in found] == wanted
 
 
+def test_the_last_day_that_there_is_can_be_as_of() -> None:
+    assert unusual_months(in_row(100, 101, 99, 100, 102, 98, 20), date.max)[0].month == "2024-07"
+
+
+def test_people_are_named_on_pages_and_not_in_what_is_written_down() -> None:
+    best = {"customer_id": 1, "full_name": "Ada Lovelace", "lifetime_value": "1.00", "purchases": 1, "segment": "x"}
+    figures = Figures.model_validate({"best": [best | {"last_purchase_month": None}]})
+    assert figures.best[0].full_name == "Ada Lovelace"
+    assert "xxx xxxxxxxx" in figures.model_dump_json()
+    assert "Ada" not in figures.model_dump_json()
+    assert "Ada Lovelace" in figures.model_dump_json(context={"names": True})
+
+
 def test_a_month_that_goes_on_is_not_judged() -> None:
     months = in_row(100, 101, 99, 100, 102, 98, 20)
     assert unusual_months(months, date(2024, 7, 30)) == ()

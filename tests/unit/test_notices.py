@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.ledger import RunRecord
 from jobs.notices import Addresses, Before, before, over, raised
-from jobs.outbox import Delivery, Notice, claimed, closed, settled, told
+from jobs.outbox import Delivery, Notice, claimed, closed, merged, settled, told
 from jobs.report import BrokenRule, DropReport, Problem, QualityReport, RunReport
 from jobs.state import Reason
 
@@ -24,8 +24,10 @@ def report(run: str = "run-9", **more: Any) -> RunReport:
     return RunReport(run_id=run, **{**told, **more})
 
 
-def failed(what: str = "S3 refuses us", kind: str = "ServiceError", **more: Any) -> RunReport:
-    error = Problem(what=what, where="s3://drops", hint="check the keys", kind=kind)
+def failed(
+    what: str = "S3 refuses us", kind: str = "ServiceError", error_where: str = "s3://drops", **more: Any
+) -> RunReport:
+    error = Problem(what=what, where=error_where, hint="check the keys", kind=kind)
     return report(**{"outcome": "failed", "exit_code": 69, "error": error, **more})
 
 
@@ -92,6 +94,10 @@ def test_the_same_cause_is_told_once_whatever_the_numbers_in_it() -> None:
 def test_a_service_that_fails_in_many_ways_is_one_event() -> None:
     first = one(failed("no answer"))
     assert raised(failed("S3 refuses us", run="run-10"), Before(), [first], ALL) == []
+    lost, starved = (one(failed(what, error_where="Ray")) for what in ("lost 3 tasks", "a worker ran out of memory"))
+    assert lost.about != starved.about
+    paths = {one(failed("no space", error_where=f"/state/lines/{n}a1b.parquet")).about for n in range(3)}
+    assert len(paths) == 1
 
 
 def test_who_does_not_hear_of_recoveries_hears_of_the_success() -> None:
@@ -139,9 +145,18 @@ def test_a_hundred_held_drops_are_one_short_notice() -> None:
 
 
 def test_a_failure_tells_of_held_drops_too_as_the_one_notice() -> None:
-    notice = one(failed(drops=(drop("sales/a.csv"),)))
+    notice, held = raised(failed(drops=(drop("sales/a.csv"),)), Before(), [], ALL)
     assert notice.event == "failed"
     assert "sales/a.csv" in notice.body
+    assert held.deliveries == {}
+    again = report("run-10", drops=(drop("sales/a.csv"),), outcome="unchanged")
+    assert [one.event for one in raised(again, Before(), [notice, held], ALL)] == ["recovered"]
+
+
+def test_who_hears_of_held_drops_only_hears_of_them_although_builds_fail() -> None:
+    wants = Addresses({"ops": ("failed", "held"), "data": ("held",)})
+    _, held = raised(failed(drops=(drop("sales/a.csv"),)), Before(), [], wants)
+    assert list(held.deliveries) == ["data"]
 
 
 def test_quality_that_holds_nothing_back_is_told() -> None:
@@ -192,6 +207,16 @@ def test_whatever_a_drop_is_called_the_subject_is_one_short_line(text: str) -> N
     assert "<" not in notice.subject + notice.body
     assert "@everyone" not in notice.body
     assert all(line.isprintable() for line in notice.body.split("\n"))
+
+
+def test_of_two_copies_of_a_notice_the_one_that_went_further_counts() -> None:
+    notice = one(failed())
+    sent = replace(notice, deliveries={"ops": Delivery("sent")})
+    for ours, theirs in ((notice, sent), (sent, notice)):
+        both = merged(ours, theirs)
+        assert both
+        assert both.deliveries["ops"].state == "sent"
+    assert merged(None, notice) == notice
 
 
 def test_a_delivery_is_claimed_by_one_and_settled() -> None:
