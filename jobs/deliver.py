@@ -24,6 +24,8 @@ Kept = TypeVar("Kept")
 
 _log = logging.getLogger("marts.notify")
 _NOTICES, _RUNS, _DAMAGED = "waiting/notices", "waiting/runs", "waiting/damaged"
+_GRACE = 10.0
+"""Seconds after the deadline for those who were not tried yet."""
 _LEAST = 5.0
 """Seconds that an address has to answer, however late it is."""
 _TOKEN = 12
@@ -129,10 +131,14 @@ def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> 
     end = time.monotonic() + settings.deadline
     sent = 0
     failed: list[str] = []
+    silent: set[str] = set()
+    """Who did not take one does not take others either; who comes after them is not to wait for that."""
     for notice in sorted(outbox.notices(), key=_tries):
         for name in notice.unsent:
-            if failed and time.monotonic() >= end:
+            if failed and time.monotonic() >= end + _GRACE:
                 return sent, [*failed, "no time is left for the others"]
+            if name in silent:
+                continue
             if not outbox.change_notice(notice.notice_id, partial(claimed, name=name, now=clock())):
                 continue
             error = _sent(notice, name, settings.to, end)
@@ -140,6 +146,7 @@ def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> 
             end_of_it = partial(settled, name=name, now=clock(), error=error, keep=timedelta(hours=hours))
             outbox.change_notice(notice.notice_id, end_of_it)
             sent += not error
+            silent |= {name} if error else set()
             failed += [f"notice {notice.notice_id} is not sent to {name} yet: {error}"] if error else []
     return sent, failed
 
