@@ -199,7 +199,8 @@ def _news(run: Run, report: RunReport) -> NoticeChanges:
     """Give what people are to hear of a run, and what they need not hear any more."""
     addresses = addresses_of(run.settings)
     at = report.ended_at.isoformat()
-    return NoticeChanges(tuple(raised(report, run.before, run.known, addresses)), tuple(over(report, run.known)), at)
+    new = raised(report, run.before, run.known, addresses)
+    return NoticeChanges(tuple(new), tuple(over(report, run.known, addresses.scope)), at)
 
 
 def _healed(run: Run) -> RunReport:

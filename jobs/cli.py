@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from jobs import logs
 from jobs.cli_common import (
     Config,
     Json,
@@ -125,6 +126,8 @@ def _fail(error: MartsError) -> NoReturn:
     if _debug:
         typer.echo(scrub("".join(traceback.format_exception(error))), err=True)
     error = scrubbed(error)
+    if error.told and logs.speaks_json():
+        sys.exit(error.exit_code)
     said, rest = rendered(error.what, error.where, error.hint).partition("\n")[::2]
     red = None if "NO_COLOR" in os.environ else "red"
     typer.secho(said, fg=red, err=True)
@@ -192,8 +195,13 @@ def build(
     settings.require("source", "target")
     _debug_if(debug)
     speaks = voice(settings.log, verbose, quiet, debug)
-    policy_ = load_policy(settings)
-    report = _build(settings, policy_, _as_of(settings, policy_), speaks, rebuild, rescan)
+    try:
+        policy_ = load_policy(settings)
+        as_of_ = _as_of(settings, policy_)
+    except MartsError as error:
+        _refused(settings, error)
+        raise
+    report = _build(settings, policy_, as_of_, speaks, rebuild, rescan)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     elif speaks.shows_report or (report.error and speaks.format == "text"):
@@ -721,6 +729,15 @@ def _now(
 
 def _as_of(settings: Settings, policy: "Policy") -> date:
     return settings.as_of or datetime.now(ZoneInfo(policy.business_timezone)).date()
+
+
+def _refused(settings: Settings, error: MartsError) -> None:
+    """Tell people of a build that could not begin."""
+    from jobs.run import Order, refused
+    from marts.policy import Policy
+
+    now = datetime.now(UTC)
+    refused(Order(settings, Policy(), now.date(), _run_id(now), lambda: datetime.now(UTC)), error)
 
 
 def _build(

@@ -41,7 +41,7 @@ def addresses_of(settings: Settings) -> Addresses:
     except UsageError:  # nobody said where the state is, and that is what the notice will say
         reports = ""
     pipeline = settings.metrics.pipeline
-    return Addresses(wants, reports, "" if pipeline == Metrics().pipeline else pipeline)
+    return Addresses(wants, reports, "" if pipeline == Metrics().pipeline else pipeline, settings.mart or "")
 
 
 class StateOutbox:
@@ -173,7 +173,7 @@ def _revealed(address: Secret) -> str:
     """Give an address; its parts, one of which may be a password or a token, are taken out of all that is written."""
     value = address.reveal()
     tokens = [part for part in re.split(r"[/:@?&=]+", value) if len(part) >= _TOKEN]
-    path = re.findall(r"://[^/]*/(.+)", value)
+    path = [part for part in re.findall(r"://[^/]*/(.+)", value) if re.search("[0-9A-Z]", part)]
     for part in (*tokens, *path, *re.findall(r"://[^/:@]*:([^@]*)@", value)):
         remember(part)
         remember(unquote(part))

@@ -79,6 +79,11 @@ def set_up(handler: logging.Handler, level: int) -> None:
     logging.getLogger(LOGGER).setLevel(level)
 
 
+def speaks_json() -> bool:
+    """Tell whether lines of ours are JSON: nothing else is to come between them."""
+    return any(isinstance(one.formatter, Json) for one in logging.getLogger().handlers if getattr(one, "ours", False))
+
+
 def set_up_worker(level: int) -> None:
     """Write JSON to the worker's own log, which the Ray dashboard shows with the task."""
     handler = Stderr()

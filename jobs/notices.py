@@ -49,6 +49,8 @@ class Addresses:
     """Folder or site of the run reports."""
     pipeline: str = ""
     """Its name, where there is more than one."""
+    scope: str = ""
+    """The mart, if only one is built."""
 
     def deliveries(self, event: str) -> dict[str, Delivery]:
         return {name: Delivery() for name, events in self.wants.items() if event in events}
@@ -69,10 +71,11 @@ def before(runs: Iterable[RunRecord], run_id: str) -> Before:
 def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: Addresses) -> list[Notice]:
     """Give the notices that a run raises: each event once, however often it is seen again."""
     heard = told(known)
+    mine = [notice for notice in known if notice.scope == addresses.scope]
     if report.error:
         found = [_failure(report, was), _held(report, heard)]
     else:
-        found = [_recovery(report, was, known), _held(report, heard), _quality(report), _success(report)]
+        found = [_recovery(report, was, mine), _held(report, heard), _quality(report), _success(report)]
     made = []
     first: dict[str, Delivery] = {}
     for notice in filter(None, found):
@@ -93,7 +96,7 @@ def is_news(report: RunReport) -> bool:
     return report.error is None or report.error.kind not in _LEFT_ALONE
 
 
-def over(report: RunReport, known: Iterable[Notice]) -> list[str]:
+def over(report: RunReport, known: Iterable[Notice], scope: str = "") -> list[str]:
     """Name the notices whose matter is over: failures after a good run, drops that are not left out any more, …"""
     if report.error:
         return []
@@ -101,7 +104,8 @@ def over(report: RunReport, known: Iterable[Notice]) -> list[str]:
     judged = {f"quality:{one.name}" for one in report.quality}
     rules = {about for n in known for about in n.about if about.startswith("quality:")}
     unjudged = {about for about in rules if about.rpartition(":")[0] not in judged}
-    return [n.notice_id for n in known if not n.closed_at and not (goes_on | unjudged) & set(n.about)]
+    mine = [n for n in known if n.scope == scope and not n.closed_at]
+    return [n.notice_id for n in mine if not (goes_on | unjudged) & set(n.about)]
 
 
 def _failure(report: RunReport, was: Before) -> Notice | None:
@@ -269,7 +273,7 @@ def _addressed(notice: Notice, report: RunReport, addresses: Addresses, deliveri
     body = "\n".join([notice.body, "", *rest, ""])
     subject = f"{_SENDER}{f' ({addresses.pipeline})' if addresses.pipeline else ''}: {notice.subject}"
     short = subject if len(subject) <= _LONGEST else f"{subject[: _LONGEST - 1]}…"
-    return replace(notice, subject=short, body=body, deliveries=dict(deliveries))
+    return replace(notice, subject=short, body=body, deliveries=dict(deliveries), scope=addresses.scope)
 
 
 def _line(label: str, text: str) -> str:

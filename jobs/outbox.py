@@ -43,6 +43,8 @@ class Notice:
     about: tuple[str, ...] = ()
     deliveries: Mapping[str, Delivery] = field(default_factory=dict)
     """By the name of the address."""
+    scope: str = ""
+    """The mart, if the run was to build only one: a good run of the other does not end its failure."""
     closed_at: str = ""
     """Since then, what it is about may be told again."""
 

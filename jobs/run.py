@@ -61,12 +61,28 @@ def run(
                 report = _unopened(order, scrubbed(error), started)
                 _tell_all(order, report, None, None)
                 if isinstance(error, UsageError):  # whoever typed it sees it as with every other command
+                    _close(report)
+                    error.told = True
                     raise
             else:
                 _log.warning("after the run: %s", scrubbed(error))
-        level = logging.ERROR if report.error else logging.INFO
-        _log.log(level, "run %s: %s", order.run_id, report.outcome, extra={"fields": closing(report)})
+        _close(report)
         return report
+
+
+def refused(order: Order, error: MartsError) -> None:
+    """Tell of a run that cannot even begin, such as by a wrong policy: nobody may be looking."""
+    with within(run_id=order.run_id):
+        report = _unopened(order, scrubbed(error), order.clock())
+        _tell_all(order, report, None, None)
+        _close(report)
+        error.told = True
+
+
+def _close(report: RunReport) -> None:
+    """Write the closing line."""
+    level = logging.ERROR if report.error else logging.INFO
+    _log.log(level, "run %s: %s", report.run_id, report.outcome, extra={"fields": closing(report)})
 
 
 def _built(order: Order, made: Run, warehouse: Warehouse) -> RunReport:
@@ -76,6 +92,7 @@ def _built(order: Order, made: Run, warehouse: Warehouse) -> RunReport:
     except Exception:
         if made.ended:
             _tell_all(order, made.ended, warehouse, made)
+            _close(made.ended)
         raise
 
 

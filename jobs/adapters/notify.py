@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from jobs.outbox import Notice
 from jobs.retries import in_time
 from jobs.scrub import scrub
-from marts.errors import ServiceError, Transient, UsageError
+from marts.errors import MartsError, ServiceError, Transient, UsageError
 
 _log = logging.getLogger("marts.notify")
 
@@ -32,7 +32,12 @@ def send(name: str, address: str, notice: Notice, seconds: float) -> None:
     """
     where = f"notify.to.{name}"
     said = io.StringIO()
-    sent = in_time(lambda: _notify(where, address, notice, seconds, said), seconds + _OVER, where)
+    try:
+        sent = in_time(lambda: _notify(where, address, notice, seconds, said), seconds + _OVER, where)
+    except MartsError:
+        raise
+    except Exception as error:  # whatever a plugin of apprise raises: others are still to be told
+        raise Transient(f"was not taken: {_URL.sub('…', scrub(repr(error)))}", where) from error
     text = scrub(said.getvalue())
     if sent:
         return
@@ -66,9 +71,10 @@ def _notify(where: str, address: str, notice: Notice, seconds: float, said: Text
         if not services.add(address):
             hint = "apprise knows the forms: https://github.com/caronc/apprise/wiki, `marts notify test` tries it"
             raise UsageError("is no address that apprise understands", where, hint)
-        if len(services) > 1:
-            raise UsageError("holds more than one address", where, "give each a name of its own: each is told once")
         for service in services:
+            if len(services) > 1 or len(service) > 1:
+                hint = "give each a name of its own, or use a mailing list: each is told once"
+                raise UsageError("is more than one recipient", where, hint)
             service.socket_connect_timeout = service.socket_read_timeout = seconds
         level, text = apprise.NotifyType(notice.level), apprise.NotifyFormat.TEXT
         return bool(services.notify(notice.body, notice.subject, level, body_format=text))

@@ -79,6 +79,21 @@ def test_quiet_says_nothing_unless_something_is_wrong(place: Place, build: Calla
     assert [one["event"] for one in lines(build("--quiet")[1])] == ["run"]
 
 
+def test_wrong_settings_are_json_too_where_lines_are(place: Place) -> None:
+    place.put_golden()
+    (place.folder / "policy.toml").write_text("wrong = 1")
+    for more in (["--policy", str(place.folder / "policy.toml")], ["--target", "oracle://x"]):
+        done = subprocess.run(
+            command("build", *place.flags, *more),
+            env={**os.environ, "MARTS_LOG__FORMAT": "json"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert lines(done.stderr)[-1]["error"]["kind"] == "UsageError"
+
+
 def test_text_is_for_people_and_ends_with_the_report(build: Callable[..., Any]) -> None:
     text = build(form="text")[1]
     assert re.search(r"^[0-9:]{8} scan: 4 tasks$", text, re.MULTILINE)

@@ -179,6 +179,15 @@ def test_of_two_recipients_of_an_address_one_that_is_refused_does_not_repeat_it_
     assert len(mail.mails) == 1
 
 
+def test_a_policy_that_cannot_be_read_is_told_too(told: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARTS_NOTIFY__TO__OPS", hook.address)
+    (told.folder / "policy.toml").write_text("wrong = 1")
+    for _ in range(2):
+        marts("build", *told.flags, "--policy", str(told.folder / "policy.toml"), code=2)
+    (text,) = hook.texts
+    tells_everything(text, "unknown key 'wrong'", "policy.toml")
+
+
 def test_a_defect_is_told_too(told: Place, hook: Hook) -> None:
     told.settings["notify"]["heartbeat"] = hook.heartbeat
 
@@ -416,7 +425,14 @@ def test_a_wrong_mail_password_is_told_without_the_password(
     assert mail.mails == []
 
 
-@pytest.mark.parametrize(("address", "said"), [("nonsense://x", "understands"), ("{hook} {hook}", "more than one")])
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nonsense://x", "understands"),
+        ("{hook} {hook}", "more than one"),
+        ("mailtos://u:p@h/?from=a@b.test&to=c@d.test,e@f.test", "more than one"),
+    ],
+)
 def test_an_address_that_is_not_one_is_told_as_such(
     hook: Hook, monkeypatch: pytest.MonkeyPatch, address: str, said: str
 ) -> None:

@@ -194,6 +194,14 @@ def test_the_subject_names_the_pipeline_where_there_are_several() -> None:
     assert "Was:      The build failed: S3 refuses us" in one(report(), known=[notice]).body
 
 
+def test_a_good_run_of_one_mart_does_not_end_the_failure_of_the_other() -> None:
+    customers, team = (replace(ALL, scope=scope) for scope in ("customers", "sales_team"))
+    (failure,) = raised(failed(), Before(), [], customers)
+    assert [one.event for one in raised(report(outcome="unchanged"), Before(), [failure], team)] == []
+    assert over(report(), [failure], "sales_team") == []
+    assert over(report(), [failure], "customers") == [failure.notice_id]
+
+
 def test_nobody_is_told_what_they_did_not_ask_for() -> None:
     assert raised(report(), Before(), [], Addresses({"ops": ("failed",)})) == []
     assert raised(failed(), Before(), [], Addresses({})) == []
