@@ -126,6 +126,7 @@ class Bars:
     def begin(self, step: str, total: int) -> None:
         self._check()
         if self._task is not None:
+            self.bars.refresh()  # a step that ends quickly is seen, too
             self.bars.update(self._task, visible=False)
         self._task = self.bars.add_task(step, total=total or None, told="")
         self._rows = self._drops = 0

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Run the tests. All of them: what needs no server beside what does, for most of that waits. With arguments: pytest with these.
+# Run the tests: all of them in two halves side by side, for most of each waits. With arguments: pytest with these.
 set -u
 python="${BIN:-.venv/bin}/python"
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
 log=$(mktemp)
-trap 'kill "$pure" 2>/dev/null; rm -f "$log"' EXIT
-"$python" -m pytest tests/unit tests/quality >"$log" 2>&1 &
-pure=$!
-"$python" -m pytest tests/faults tests/integration tests/security
+trap 'kill "$other" 2>/dev/null; rm -f "$log"' EXIT
+"$python" -m pytest tests/unit tests/quality tests/security >"$log" 2>&1 &
+other=$!
+"$python" -m pytest tests/faults tests/integration
 code=$?
-wait "$pure"
-pure_code=$?
+wait "$other"
+other_code=$?
 cat "$log"
-[ "$code" -eq 0 ] && exit "$pure_code"
+[ "$code" -eq 0 ] && exit "$other_code"
 exit "$code"
