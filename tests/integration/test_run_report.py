@@ -77,7 +77,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = place.build()
     odd = UnusualMonth(month="2023-11", total_sales=Decimal(4000022), usual=Decimal("1234.56"))
     many = {"figures": figures(), "unusual": (odd,), "as_of": "2024-06-15", "warnings": (LONG, ATTACK)}
-    done = RunReport.model_validate(built.model_copy(update=many).model_dump())
+    done = RunReport.model_validate(built.model_copy(update=many).model_dump(context={"names": True}))
     error = Problem(what=f"{LONG} is not there", where=f"/srv/{LONG}", hint="put it there")
     failed = {"run_id": "run-2", "outcome": "failed", "error": error, "marts": (), "figures": Figures(), "unusual": ()}
     store = Folder(str(place.folder / "state/reports"))
