@@ -42,7 +42,7 @@ def try_it(
         deliveries={name: Delivery() for name in names},
     )
     outbox = NoOutbox()
-    keep(outbox, [notice], (), now)
+    keep(outbox, [notice])
     _, failed = deliver(outbox, settings.notify, lambda: datetime.now(UTC))
     (after,) = outbox.notices()
     for name, one in after.deliveries.items():

@@ -29,7 +29,7 @@ def report(
 ) -> None:
     """Say where the report of a run is, open it, or write a copy of it."""
     from jobs.adapters.objects import open_store
-    from jobs.pages import report_page
+    from jobs.pages import page_of, report_page
 
     settings = configured(config, source=source, target=target, state=state)
     settings.require("target")
@@ -37,7 +37,7 @@ def report(
     if as_json:
         typer.echo(told.model_dump_json(indent=2))
         return
-    name = f"{told.run_id}.html"
+    name = page_of(told)
     page = f"{settings.reports_uri.rstrip('/')}/{name}"
     local = Path(page.removeprefix("file://"))
     if to or (open_ and not local.is_file()):

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from jobs.adapters.notify import Moment, ping, send
 from jobs.adapters.objects import Store
 from jobs.notices import Addresses
-from jobs.outbox import Change, Notice, Outbox, claimed, closed, merged, settled, unless_known
+from jobs.outbox import Change, Notice, Outbox, claimed, merged, settled, unless_known
 from jobs.report import RunReport
 from jobs.retries import retried
 from jobs.scrub import remember, scrubbed
@@ -118,12 +118,10 @@ class NoOutbox:
         return after
 
 
-def keep(outbox: Outbox, notices: Iterable[Notice], over: Iterable[str], now: datetime) -> None:
-    """Put new notices in an outbox, and close those whose matter is over."""
+def keep(outbox: Outbox, notices: Iterable[Notice]) -> None:
+    """Put new notices in an outbox."""
     for notice in notices:
         outbox.change_notice(notice.notice_id, partial(unless_known, new=notice))
-    for number in over:
-        outbox.change_notice(number, partial(closed, now=now.isoformat()))
 
 
 def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> tuple[int, list[str]]:

@@ -7,18 +7,17 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 from urllib.parse import urlsplit
 
 from jobs.ledger import RunRecord
 from jobs.outbox import Delivery, Notice, told
 from jobs.report import BrokenRule, DropReport, Problem, RunReport
+from jobs.settings import Event
 from marts.errors import Fenced, QualityBroken, ServiceError, TryLater, UnknownPeople
 from marts.escape import for_chat
 from marts.masking import mask_always
 
-Event = Literal["failed", "held", "unknown", "quality", "recovered", "success"]
-EVENTS: tuple[Event, ...] = get_args(Event)
 _LEFT_ALONE = (TryLater.__name__, Fenced.__name__)
 """Another run is at work, or somebody stopped this one on purpose: nothing to do."""
 _EVENT_OF: dict[str, Event] = {UnknownPeople.__name__: "unknown", QualityBroken.__name__: "quality"}

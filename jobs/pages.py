@@ -43,14 +43,14 @@ def write_reports(store: Store, report: RunReport, listed: Sequence[RunReport], 
     Listed runs without a page get theirs, too, unless they go on.
     """
     runs = listed if any(run.run_id == report.run_id for run in listed) else (report, *listed)
-    names = {_page_of(run): run for run in runs}
+    names = {page_of(run): run for run in runs}
     there = {version.key for version in store.versions("")}
     for key in sorted(there - names.keys() - {"index.html"}):
         if key.endswith(".html") and "/" not in key and _GENERATOR in store.get(key)[:_HEAD]:
             store.delete(key)
     missing = [name for name, run in names.items() if name not in there and run.outcome != "running"]
-    for name in dict.fromkeys([_page_of(report), *missing[:_CAUGHT_UP]]):
-        run = report if name == _page_of(report) else names[name]
+    for name in dict.fromkeys([page_of(report), *missing[:_CAUGHT_UP]]):
+        run = report if name == page_of(report) else names[name]
         store.put(name, report_page(run, docs).encode())
         there.add(name)
     store.put("index.html", index_page(runs, there, docs).encode())
@@ -60,8 +60,8 @@ def write_again(store: Store, listed: Sequence[RunReport], docs: str = DOCS) -> 
     """Write the pages that are there anew: their reports changed, because somebody was erased from them."""
     there = {version.key for version in store.versions("")}
     for run in listed:
-        if _page_of(run) in there:
-            store.put(_page_of(run), report_page(run, docs).encode())
+        if page_of(run) in there:
+            store.put(page_of(run), report_page(run, docs).encode())
     store.put("index.html", index_page(listed, there, docs).encode())
 
 
@@ -83,11 +83,12 @@ def report_page(report: RunReport, docs: str = DOCS) -> str:
 
 def index_page(reports: Sequence[RunReport], there: Collection[str] | None = None, docs: str = DOCS) -> str:
     """Render the list of runs, in the order given. ``there`` names the pages that can be led to: without it, all."""
-    pages = {run.run_id: _page_of(run) for run in reports if there is None or _page_of(run) in there}
+    pages = {run.run_id: page_of(run) for run in reports if there is None or page_of(run) in there}
     return rendered("runs.html.j2", runs=reports, pages=pages, quote=quote, docs=_address(docs), headlines=_HEADLINES)
 
 
-def _page_of(report: RunReport) -> str:
+def page_of(report: RunReport) -> str:
+    """Name the page of a run, below the folder of the reports."""
     return f"{quote(report.run_id, safe='')}.html"
 
 

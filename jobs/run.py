@@ -17,7 +17,7 @@ from jobs.meter import publish_metrics
 from jobs.metrics import samples
 from jobs.notices import Before, is_news, raised
 from jobs.outbox import Notice, Outbox, told
-from jobs.pages import report_page, write_reports
+from jobs.pages import page_of, report_page, write_reports
 from jobs.report import Problem, RunReport
 from jobs.scrub import scrub, scrubbed
 from jobs.settings import Settings, masked
@@ -184,7 +184,7 @@ def _keep(settings: Settings, report: RunReport) -> bool:
         return False
     with _spared("the page of this run"):
         page = report_page(report, docs_of(settings)).encode()
-        open_store(settings.reports_uri, settings.s3).put(f"{report.run_id}.html", page)
+        open_store(settings.reports_uri, settings.s3).put(page_of(report), page)
     return True
 
 
@@ -221,7 +221,7 @@ def _tell(order: Order, places: Sequence[Outbox], unkept: Sequence[Notice]) -> d
 
 def _tell_from(order: Order, outbox: Outbox, unkept: Sequence[Notice]) -> dict[str, int]:
     known = told(outbox.notices())
-    keep(outbox, [notice for notice in unkept if not set(notice.about) <= known], (), order.clock())
+    keep(outbox, [notice for notice in unkept if not set(notice.about) <= known])
     sent, failed = deliver(outbox, order.settings.notify, order.clock)
     for text in failed:
         _log.warning("%s; the next run tries again", text)
