@@ -61,7 +61,7 @@ from marts.figures import Figures, of_both, unusual_months
 from marts.policy import Policy
 from marts.schema import KINDS, MARTS
 
-_RUNS = 200
+RUNS_BEFORE = 200
 """Runs before this one that are looked at."""
 _ROUNDS = 3
 """Plans until no drop changes while it is read."""
@@ -97,6 +97,8 @@ class Run:
     progress: Progress
     start: Callable[[], None] = lambda: None
     """Makes the runner ready; called when the first task is at hand."""
+    submission: str = ""
+    """Submission id of the Ray job, if this is one."""
     rebuild: bool = False
     rescan: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
@@ -191,7 +193,7 @@ def _look_back(run: Run) -> None:
 
 
 def _remember(run: Run) -> None:
-    run.before = before(run.warehouse.runs(_RUNS), run.run_id)
+    run.before = before(run.warehouse.runs(RUNS_BEFORE), run.run_id)
     run.known = run.warehouse.notices()
 
 
@@ -556,6 +558,7 @@ def _report(run: Run, outcome: Outcome, exit_code: int, **found: Any) -> RunRepo
         state=run.state.uri,
         started_at=run.started_at,
         ended_at=run.clock(),
+        submission=run.submission,
         audit=run.audit,
         seconds=run.seconds,
         **{**run.found, **found},

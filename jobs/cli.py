@@ -19,6 +19,8 @@ from zoneinfo import ZoneInfo
 import typer
 
 from jobs import logs
+from jobs.cli_cluster import app as launch
+from jobs.cli_cluster import submit, watchdog
 from jobs.cli_common import (
     Config,
     Json,
@@ -67,6 +69,9 @@ erase = typer.Typer(help="Take a person out of everything, for good.", no_args_i
 audit = typer.Typer(help="What people decided: who, when, what, why.", no_args_is_help=True)
 app.command()(report)
 app.command()(docs)
+app.command()(submit)
+app.command()(watchdog)
+app.add_typer(launch, name="launch")
 app.add_typer(customers, name="customers")
 app.add_typer(sales, name="sales")
 app.add_typer(quarantine, name="quarantine")
@@ -733,11 +738,12 @@ def _as_of(settings: Settings, policy: "Policy") -> date:
 
 def _refused(settings: Settings, error: MartsError) -> None:
     """Tell people of a build that could not begin."""
+    from jobs.adapters.cluster import own_submission
     from jobs.run import Order, refused
     from marts.policy import Policy
 
     now = datetime.now(UTC)
-    refused(Order(settings, Policy(), now.date(), _run_id(now), lambda: datetime.now(UTC)), error)
+    refused(Order(settings, Policy(), now.date(), _run_id(now), lambda: datetime.now(UTC), own_submission()), error)
 
 
 def _build(
@@ -748,7 +754,7 @@ def _build(
     rebuild: bool = False,
     rescan: bool = False,
 ) -> "RunReport":
-    from jobs.adapters.cluster import Cluster
+    from jobs.adapters.cluster import Cluster, own_submission
     from jobs.build import Run
     from jobs.run import Order, run
 
@@ -767,6 +773,7 @@ def _build(
             start=start,
             warehouse=warehouse,
             progress=watch,
+            submission=submission,
             rebuild=rebuild,
             rescan=rescan,
         )
@@ -774,7 +781,8 @@ def _build(
     stop = _Stop()
     stop.listen()
     run_id = _run_id(datetime.now(UTC))
+    submission = own_submission()
     names = {"run_id": run_id, "as_of": as_of.isoformat()}
     with Cluster(settings.ray, names) as cluster, watching(speaks.bars, stop.check) as watch:
-        order = Order(settings, policy, as_of, run_id, lambda: datetime.now(UTC), cluster)
+        order = Order(settings, policy, as_of, run_id, lambda: datetime.now(UTC), submission, cluster)
         return run(order, lambda: opened(settings), make)

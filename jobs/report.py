@@ -134,6 +134,8 @@ class RunReport(_Part):
     unknown: dict[str, int] = {}
     """Lines whose customer, sales person or store has no dimension row."""
     warnings: tuple[str, ...] = ()
+    submission: str = ""
+    """Submission id of the Ray job that it ran in, if somebody submitted one."""
     audit: str = ""
     """Hash of the last entry of the audit trail when the run began."""
     figures: Figures = Figures()

@@ -2,20 +2,20 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from jobs.adapters.cluster import Cluster
 from jobs.adapters.objects import open_store
-from jobs.build import Run, build, told_runs
+from jobs.build import RUNS_BEFORE, Run, build, told_runs
 from jobs.deliver import NoOutbox, StateOutbox, addresses_of, beat, deliver, keep
 from jobs.ledger import Warehouse, erased_people
 from jobs.logs import within
 from jobs.meter import publish_metrics
 from jobs.metrics import samples
-from jobs.notices import Before, is_news, raised
+from jobs.notices import Before, before, is_news, raised
 from jobs.outbox import Notice, Outbox, told
 from jobs.pages import page_of, report_page, write_reports
 from jobs.report import Problem, RunReport
@@ -37,6 +37,8 @@ class Order:
     as_of: date
     run_id: str
     clock: Callable[[], datetime]
+    submission: str = ""
+    """Submission id of the Ray job, if this is one."""
     cluster: Cluster | None = None
     """Where metrics go, too, if it goes on after the run."""
 
@@ -70,11 +72,21 @@ def run(
         return report
 
 
-def refused(order: Order, error: MartsError) -> None:
-    """Tell of a run that cannot even begin, such as by a wrong policy: nobody may be looking."""
+def refused(
+    order: Order, error: MartsError, opened: Callable[[], AbstractContextManager[Warehouse]] | None = None
+) -> None:
+    """Tell of a run that did not even begin: nobody may be looking. The next run puts it into the ledger.
+
+    ``opened`` is for who has not tried the target yet: what people know already is there.
+    """
     with within(run_id=order.run_id):
         report = _unopened(order, scrubbed(error), order.clock())
-        _tell_all(order, report, None, None)
+        try:
+            with opened() if opened else nullcontext() as warehouse:
+                _tell_all(order, report, warehouse, None)
+        except MartsError as closed:
+            _log.debug("the target does not open: %s", scrubbed(closed))
+            _tell_all(order, report, None, None)
         _close(report)
         error.told = True
 
@@ -107,7 +119,7 @@ def _tell_all(order: Order, report: RunReport, warehouse: Warehouse | None, made
                 _write_pages(order.settings, warehouse, report)
         waiting: list[Outbox] = [_waiting(order.settings)] if there else []
         places = [warehouse, *waiting] if warehouse else waiting
-        new = made.unkept if made else raised(report, Before(), (), addresses_of(order.settings))
+        new = made.unkept if made else _raised(order, report, warehouse)
         notices: dict[str, int] = {}
         with _spared("notices"):
             notices = _tell(order, places, new)
@@ -120,6 +132,14 @@ def _tell_all(order: Order, report: RunReport, warehouse: Warehouse | None, made
         _log.warning("%s; the run had ended, notices that wait are sent by the next", told.as_error().what)
 
 
+def _raised(order: Order, report: RunReport, warehouse: Warehouse | None) -> list[Notice]:
+    """Give the notices of a run that the ledger does not know."""
+    was, known = Before(), list[Notice]()
+    if warehouse:
+        was, known = before(warehouse.runs(RUNS_BEFORE), report.run_id), warehouse.notices()
+    return raised(report, was, known, addresses_of(order.settings))
+
+
 def closing(report: RunReport) -> dict[str, Any]:
     """Give everything that is needed to chart runs, on one line."""
     totals = report.totals
@@ -129,6 +149,7 @@ def closing(report: RunReport) -> dict[str, Any]:
         "outcome": report.outcome,
         "exit_code": report.exit_code,
         "as_of": report.as_of,
+        **({"submission": report.submission} if report.submission else {}),
         "version": report.version,
         "policy": report.policy,
         "source": report.source,
@@ -238,6 +259,7 @@ def _unopened(order: Order, error: MartsError, started: datetime) -> RunReport:
         as_of=order.as_of.isoformat(),
         policy=order.policy.digest(),
         version=__version__,
+        submission=order.submission,
         source=masked(settings.source),
         target=masked(settings.target),
         state=_uri(lambda: settings.state_uri),

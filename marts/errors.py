@@ -16,7 +16,8 @@
     │   ├── ObjectChanged           a drop changed or vanished while it was read
     │   └── ObjectUnreadable        one object is refused or damaged; the others go on
     ├── Defect            exit 70   our own mistake; please report it
-    └── TryLater          exit 75   a lock is held or a deadline passed; run again
+    └── TryLater          exit 75   a lock is held; run again
+        ├── DeadlinePassed          it took longer than it may
         └── Fenced                  another run has taken over
 
 The exit codes are the one table that schedulers read. Errors cross process borders
@@ -104,9 +105,13 @@ class Defect(MartsError):
 
 
 class TryLater(MartsError):
-    """Another build holds the lock, or a deadline passed."""
+    """Another build holds the lock, or somebody stopped this one."""
 
     exit_code = 75
+
+
+class DeadlinePassed(TryLater):
+    """It took longer than it may."""
 
 
 class Fenced(TryLater):

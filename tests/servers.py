@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -249,10 +249,56 @@ class RayHead:
     token: str
     folder: str
     """Of its sessions, with all their logs."""
+    address: str = ""
+    """Where other nodes join it."""
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @contextlib.contextmanager
+    def with_another_node(self, environment: dict[str, str], cpus: int = 1) -> Iterator[None]:
+        """Let another raylet join: a node of its own, on this machine."""
+        arguments = [_beside("ray"), "start", "--block", f"--address={self.address}", f"--num-cpus={cpus}"]
+        arguments += ["--node-ip-address=127.0.0.1", f"--object-store-memory={200 << 20}", "--disable-usage-stats"]
+        arguments += [f"--dashboard-agent-listen-port={free_port()}"]
+        log = Path(self.folder).parent / "node"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                arguments,
+                stdout=output,
+                stderr=output,
+                env=_with_path({**os.environ, **environment, **self.environment}),
+                start_new_session=True,
+            )
+        try:
+            wait_for(lambda: len(self.nodes()) > 1, process, "ray start", log, 60)
+            yield
+        finally:
+            _end(process)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Give the nodes that are alive."""
+        return [one for one in self.ask("/nodes?view=summary")["data"]["summary"] if one["raylet"]["state"] == "ALIVE"]
+
+    def ask(self, path: str) -> Any:
+        """Ask the dashboard."""
+        import requests
+
+        access = {"Authorization": f"Bearer {self.token}"}
+        answer = requests.get(self.dashboard + path, headers=access, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def kill(self) -> None:
+        """End the head as a lost node does: at once, all of it."""
+        assert self.process
+        _end(self.process, gently=False)
 
     @property
     def environment(self) -> dict[str, str]:
         return {"RAY_API_SERVER_ADDRESS": self.dashboard, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+
+
+_TOKEN = secrets.token_hex(16)
+"""One for all clusters: a process reads it once."""
 
 
 @pytest.fixture
@@ -262,24 +308,54 @@ def start_ray_head() -> Iterator[Callable[[dict[str, str]], RayHead]]:
         yield lambda environment: stack.enter_context(_ray_head(environment))
 
 
+@pytest.fixture(scope="module")
+def start_shared_ray_head() -> Iterator[Callable[..., RayHead]]:
+    """Start a cluster for all tests of a module."""
+    with contextlib.ExitStack() as stack:
+        yield lambda environment, cpus=2: stack.enter_context(_ray_head(environment, cpus))
+
+
+def _beside(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _with_path(environment: dict[str, str]) -> dict[str, str]:
+    """Let a node find the programs of this virtual environment, as an image's PATH does."""
+    return {**environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"}
+
+
+def _end(process: "subprocess.Popen[bytes]", gently: bool = True) -> None:
+    """End `ray start --block`, and all that it started."""
+    daemons = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    if gently:
+        stop(process)
+    else:
+        process.kill()
+        process.wait()
+    for daemon in daemons:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            daemon.kill()
+    psutil.wait_procs(daemons, 20)
+
+
 @contextlib.contextmanager
-def _ray_head(environment: dict[str, str]) -> Iterator[RayHead]:
+def _ray_head(environment: dict[str, str], cpus: int = 2) -> Iterator[RayHead]:
     import requests
 
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        log, dashboard, token = Path(folder) / "log", free_port(), secrets.token_hex(16)
-        head = RayHead(f"http://127.0.0.1:{dashboard}", token, f"{folder}/r")
-        arguments = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
-        arguments += ["--node-ip-address=127.0.0.1", f"--port={free_port()}", f"--dashboard-port={dashboard}"]
+        log, dashboard, token = Path(folder) / "log", free_port(), _TOKEN
+        port = free_port()
+        head = RayHead(f"http://127.0.0.1:{dashboard}", token, f"{folder}/r", f"127.0.0.1:{port}")
+        arguments = [_beside("ray"), "start", "--head", "--block", f"--num-cpus={cpus}"]
+        arguments += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard}"]
         arguments += ["--dashboard-host=127.0.0.1", f"--temp-dir={folder}/r", "--disable-usage-stats"]
         arguments += [f"--object-store-memory={200 << 20}", f"--dashboard-agent-listen-port={free_port()}"]
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 arguments,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **environment, **head.environment, "PATH": path},
+                env=_with_path({**os.environ, **environment, **head.environment}),
                 start_new_session=True,
             )
 
@@ -294,14 +370,9 @@ def _ray_head(environment: dict[str, str]) -> Iterator[RayHead]:
 
         try:
             wait_for(ready, process, "ray start", log, 120)
-            yield head
+            yield replace(head, process=process)
         finally:
-            daemons = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-            stop(process)
-            for daemon in daemons:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    daemon.kill()
-            psutil.wait_procs(daemons, 20)
+            _end(process)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,8 @@ _LOCAL_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets it for the drivers that it starts."""
 _START_ATTEMPTS = 3
 _USED = re.compile(r"was ([0-9.]+ ?[KMG]?B) used / ([0-9.]+ ?[KMG]?B) limit")
 _log = logging.getLogger("marts.task")
@@ -199,8 +201,7 @@ def _name_submission(names: Mapping[str, str]) -> None:
     from ray.dashboard.modules.job.common import JobInfoStorageClient
     from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
-    config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    submission = (config.get("metadata") or {}).get("job_submission_id")
+    submission = own_submission()
     if not submission:
         return
     key = JobInfoStorageClient.JOB_DATA_KEY.format(job_id=submission).encode()
@@ -210,11 +211,17 @@ def _name_submission(names: Mapping[str, str]) -> None:
         _internal_kv_put(key, json.dumps(told).encode(), overwrite=True, namespace=KV_NAMESPACE_JOB)
 
 
+def own_submission() -> str:
+    """Give the submission id of the Ray job that this process is the driver of, if somebody submitted it."""
+    config = json.loads(os.environ.get(_JOB_VARIABLE, "{}"))
+    return str((config.get("metadata") or {}).get("job_submission_id") or "")
+
+
 def cluster_address(settings: RaySettings) -> str:
     """Tell which cluster to use. Ray marks the drivers it starts itself; only they join its cluster."""
     if settings.address != "auto":
         return settings.address
-    return "auto" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else "local"
+    return "auto" if _JOB_VARIABLE in os.environ else "local"
 
 
 def _look(address: str) -> None:

@@ -9,20 +9,22 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 MODULES = sorted([*ROOT.glob("marts/**/*.py"), *ROOT.glob("jobs/**/*.py")])
 HOMES = {
-    "ray": {"jobs/adapters/cluster.py"},
+    "ray": {"jobs/adapters/cluster.py", "jobs/adapters/ray_jobs.py"},
+    "kubernetes": {"jobs/adapters/kube.py"},
+    "yaml": {"jobs/adapters/kube.py"},
     "boto3": {"jobs/adapters/objects.py"},
     "botocore": {"jobs/adapters/objects.py"},
     "s3fs": {"jobs/adapters/objects.py"},
     "mysql": {"jobs/adapters/mysql/session.py", "jobs/adapters/mysql/warehouse.py"},
-    "aiohttp": {"jobs/adapters/objects.py"},
+    "aiohttp": {"jobs/adapters/objects.py", "jobs/adapters/ray_jobs.py"},
     "stamina": {"jobs/retries.py"},
     "duckdb": {"jobs/adapters/warehouse_duckdb.py", "marts/calculate.py"},
     "typer": {
         "jobs/cli.py",
-        *(f"jobs/cli_{name}.py" for name in ("common", "marts", "notify", "pages", "secrets", "watch")),
+        *(f"jobs/cli_{name}.py" for name in ("cluster", "common", "marts", "notify", "pages", "secrets", "watch")),
     },
     "apprise": {"jobs/adapters/notify.py"},
-    "requests": {"jobs/adapters/notify.py"},
+    "requests": {"jobs/adapters/notify.py", "jobs/adapters/ray_jobs.py"},
     "cryptography": {"jobs/sealed.py"},
     "great_expectations": {f"jobs/adapters/quality/{name}.py" for name in ("engine", "judge", "library", "pages")},
     "jinja2": {"jobs/adapters/quality/pages.py", "jobs/frame.py"},

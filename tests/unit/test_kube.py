@@ -33,12 +33,11 @@ from kuberay import (
     unschedulable,
     waiting,
 )
-
-pytest.importorskip("kubernetes")
 from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
 
-CRDS = Path(os.environ.get("KUBERAY_CRDS", "/work/shared/kuberay-crds"))
+ROOT = Path(__file__).parent.parent.parent
+CRDS = Path(os.environ.get("KUBERAY_CRDS", ROOT.parent / "shared" / "kuberay-crds"))
 RAY = ("ray.io", "v1", "marts", "rayjobs")
 MERGE = "application/merge-patch+json"
 GROUP = {"groupName": "small", "replicas": 2, "rayStartParams": {}, "template": {"spec": {"containers": []}}}

@@ -1,0 +1,305 @@
+"""The API of Kubernetes: RayJobs, pods, events, Jobs and CronJobs. Everything it raises is one of our errors."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from jobs.observed import Container, CronJob, Event, Job, Pod, RayJob
+from jobs.retries import retried
+from marts.errors import ServiceError, Transient, UsageError
+
+Result = TypeVar("Result")
+
+COMMAND = "martwright.io/command"
+TOLD = "martwright.io/told"
+MAX_AGE = "martwright.io/max-age-seconds"
+_RAY = {"group": "ray.io", "version": "v1", "plural": "rayjobs"}
+_TIMEOUT = (5, 30)
+"""Seconds to connect, and to wait for an answer."""
+_DEADLINE = 60.0
+"""Seconds for which a request that fails is tried again."""
+_PAGE = 500
+_LOG_BYTES = 64 << 10
+
+
+class Exists(ServiceError):
+    """There is an object of this name."""
+
+
+class Kube:
+    """A namespace of a Kubernetes cluster."""
+
+    def __init__(self, namespace: str, deadline: float = _DEADLINE) -> None:
+        """Use the service account of this pod, else the context of kubectl. Raises UsageError if there is neither."""
+        import kubernetes
+
+        configuration = kubernetes.client.Configuration()
+        try:
+            kubernetes.config.load_config(client_configuration=configuration)
+        except kubernetes.config.ConfigException as error:
+            hint = "run it in a pod with a service account, or set KUBECONFIG"
+            raise UsageError(f"there is no way to the Kubernetes API: {error}", "kubernetes", hint) from error
+        configuration.retries = 0  # ours say what they do
+        self._where = configuration.host
+        self._api = kubernetes.client.ApiClient(configuration)
+        self._core = kubernetes.client.CoreV1Api(self._api)
+        self._batch = kubernetes.client.BatchV1Api(self._api)
+        self._custom = kubernetes.client.CustomObjectsApi(self._api)
+        self._namespace, self._deadline = namespace, deadline
+
+    def create_rayjob(self, manifest: Mapping[str, Any]) -> RayJob:
+        """Create a RayJob. Raises Exists; UsageError if there is no KubeRay, or it does not take the manifest."""
+        given = {**_RAY, "namespace": self._namespace, "body": dict(manifest)}
+        made = self._asked(lambda: self._custom.create_namespaced_custom_object(**given, _request_timeout=_TIMEOUT))
+        if made is None:
+            hint = "install the KubeRay operator and its CRDs (docs/kubernetes.md), or set mode to local"
+            raise UsageError("the cluster knows no RayJobs", self._where, hint)
+        return rayjob_of(made)
+
+    def rayjob(self, name: str) -> RayJob | None:
+        """Give a RayJob, or None if there is none."""
+        given = {**_RAY, "namespace": self._namespace, "name": name}
+        found = self._asked(lambda: self._custom.get_namespaced_custom_object(**given, _request_timeout=_TIMEOUT))
+        return rayjob_of(found) if found else None
+
+    def delete_rayjob(self, name: str, uid: str) -> None:
+        """Delete a RayJob, and with it its cluster; not another one that has its name by now."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        given = {**_RAY, "namespace": self._namespace, "name": name, "body": body}
+        try:
+            self._asked(lambda: self._custom.delete_namespaced_custom_object(**given, _request_timeout=_TIMEOUT))
+        except Exists:  # a conflict: it is another one
+            return
+
+    def pod(self, name: str) -> Pod | None:
+        """Give a pod, or None if there is none."""
+        found = self._asked(lambda: self._core.read_namespaced_pod(name, self._namespace, _request_timeout=_TIMEOUT))
+        return pod_of(self._plain(found)) if found else None
+
+    def pods(self, selector: str) -> tuple[Pod, ...]:
+        """Give the pods that a label selector finds, in the order of their names."""
+        return self._listed(self._core.list_namespaced_pod, pod_of, selector)
+
+    def log(self, pod: str, container: str, lines: int, previous: bool = False) -> str:
+        """Give the last lines of a container; nothing if there are none."""
+        given = {"container": container, "tail_lines": lines, "limit_bytes": _LOG_BYTES, "previous": previous}
+        try:
+            read = self._core.read_namespaced_pod_log
+            found = self._asked(lambda: read(pod, self._namespace, **given, _request_timeout=_TIMEOUT))
+        except UsageError:  # it has not started, or there is none before it
+            return ""
+        return str(found or "")
+
+    def events(self, about: Iterable[str]) -> tuple[Event, ...]:
+        """Give the events of objects, oldest first."""
+        found: list[Event] = []
+        for name in sorted(set(about) - {""}):
+            fields = f"involvedObject.name={name}"
+            found += self._listed(self._core.list_namespaced_event, event_of, "", field_selector=fields)
+        return tuple(sorted(found, key=lambda event: str(event.at)))
+
+    def jobs(self, selector: str) -> tuple[Job, ...]:
+        """Give the Jobs that a label selector finds."""
+        return self._listed(self._batch.list_namespaced_job, job_of, selector)
+
+    def cronjobs(self, selector: str) -> tuple[CronJob, ...]:
+        """Give the CronJobs that a label selector finds."""
+        return self._listed(self._batch.list_namespaced_cron_job, cronjob_of, selector)
+
+    def mark_told(self, job: Job, at: str) -> None:
+        """Note at a Job that people have been told of it; not at another one that has its name by now."""
+        body = {"metadata": {"uid": job.uid, "annotations": {TOLD: at}}}
+        patch = self._batch.patch_namespaced_job
+        try:
+            self._asked(lambda: patch(job.name, self._namespace, body, _request_timeout=_TIMEOUT))
+        except Exists:
+            return
+
+    def _listed(
+        self, listing: Callable[..., Any], read: Callable[[Mapping[str, Any]], Result], selector: str, **more: str
+    ) -> tuple[Result, ...]:
+        found: list[Result] = []
+        after = None
+        while True:
+            given = {"label_selector": selector, "limit": _PAGE, "_continue": after, "_request_timeout": _TIMEOUT}
+            page = self._asked(lambda given=given: listing(self._namespace, **given, **more))  # type: ignore[misc]
+            if page is None:
+                return ()
+            found += [read(self._plain(item)) for item in page.items]
+            after = page.metadata._continue  # noqa: SLF001 - its public name is no Python
+            if not after:
+                return tuple(found)
+
+    def _plain(self, found: Any) -> dict[str, Any]:
+        plain: dict[str, Any] = self._api.sanitize_for_serialization(found)
+        return plain
+
+    def _asked(self, ask: Callable[[], Result]) -> Result | None:
+        """Ask, again while it fails for a while. Gives None for what is not there."""
+        return retried(lambda: self._answer(ask), self._deadline)
+
+    def _answer(self, ask: Callable[[], Result]) -> Result | None:
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return ask()
+        except ApiException as error:
+            said = _said(error)
+            if error.status == 404:
+                return None
+            if error.status == 409:
+                raise Exists(said, self._where) from error
+            if error.status in (408, 429) or error.status >= 500 or not error.status:
+                raise Transient(f"the Kubernetes API fails: {said}", self._where) from error
+            hint = "the service account needs the chart's Role" if error.status in (401, 403) else "look at the values"
+            raise UsageError(f"the Kubernetes API refuses it: {said}", self._where, hint) from error
+        except (HTTPError, OSError) as error:
+            raise Transient(f"the Kubernetes API does not answer: {type(error).__name__}", self._where) from error
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read one object of Kubernetes from a YAML file. Raises UsageError if it is none."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", str(path)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"is no YAML: {error}", str(path)) from error
+    if not isinstance(found, dict):
+        raise UsageError("holds no object", str(path))
+    return found
+
+
+def _said(error: Any) -> str:
+    """Give the message of a Status."""
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return f"{error.status} {error.reason}"
+
+
+def rayjob_of(found: Mapping[str, Any]) -> RayJob:
+    """Read a RayJob."""
+    meta, status = found["metadata"], found.get("status") or {}
+    return RayJob(
+        name=meta["name"],
+        uid=meta["uid"],
+        owner_uid=_owner(meta).get("uid", ""),
+        created_at=_time(meta.get("creationTimestamp")),
+        deleting=bool(meta.get("deletionTimestamp")),
+        deployment=status.get("jobDeploymentStatus", ""),
+        status=status.get("jobStatus", ""),
+        job_id=status.get("jobId", ""),
+        dashboard=status.get("dashboardURL", ""),
+        cluster=status.get("rayClusterName", ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        failed=status.get("failed") or 0,
+    )
+
+
+def pod_of(found: Mapping[str, Any]) -> Pod:
+    """Read a pod."""
+    meta, status = found["metadata"], found.get("status") or {}
+    conditions = {one["type"]: one for one in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled", {})
+    owner = _owner(meta)
+    return Pod(
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        owner=owner.get("name", ""),
+        owner_uid=owner.get("uid", ""),
+        role=(meta.get("labels") or {}).get("ray.io/node-type", ""),
+        phase=status.get("phase", ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        created_at=_time(meta.get("creationTimestamp")),
+        deleting=bool(meta.get("deletionTimestamp")),
+        conditions={
+            name: f"{one.get('reason', '')}: {one.get('message', '')}".strip(": ")
+            for name, one in conditions.items()
+            if one.get("status") == "True"
+        },
+        unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        containers=tuple(
+            _container(one)
+            for one in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+        ),
+    )
+
+
+def _container(found: Mapping[str, Any]) -> Container:
+    state, last = found.get("state") or {}, (found.get("lastState") or {}).get("terminated") or {}
+    kind = next((name for name in ("waiting", "running", "terminated") if state.get(name) is not None), "")
+    now = state.get(kind) or {}
+    return Container(
+        name=found["name"],
+        state=kind,  # type: ignore[arg-type]
+        reason=now.get("reason", ""),
+        message=now.get("message", ""),
+        exit_code=now.get("exitCode"),
+        ended=last.get("reason", ""),
+        restarts=found.get("restartCount") or 0,
+    )
+
+
+def event_of(found: Mapping[str, Any]) -> Event:
+    """Read an event."""
+    about = found.get("involvedObject") or {}
+    at = found.get("lastTimestamp") or found.get("eventTime") or found["metadata"].get("creationTimestamp")
+    return Event(
+        about=f"{about.get('kind', '')} {about.get('name', '')}",
+        reason=found.get("reason", ""),
+        message=found.get("message", ""),
+        warning=found.get("type") == "Warning",
+        at=_time(at),
+    )
+
+
+def job_of(found: Mapping[str, Any]) -> Job:
+    """Read a Job."""
+    meta, status = found["metadata"], found.get("status") or {}
+    conditions = [one for one in status.get("conditions") or () if one.get("status") == "True"]
+    failed: Mapping[str, Any] = next((one for one in conditions if one.get("type") == "Failed"), {})
+    return Job(
+        name=meta["name"],
+        uid=meta["uid"],
+        command=(meta.get("labels") or {}).get(COMMAND, ""),
+        owner=_owner(meta).get("name", ""),
+        created_at=_time(meta.get("creationTimestamp")),
+        active=not any(one.get("type") in ("Failed", "Complete") for one in conditions),
+        failed=failed.get("reason", "failed") if failed else "",
+        failed_at=_time(failed.get("lastTransitionTime")),
+        message=failed.get("message", ""),
+        told=TOLD in (meta.get("annotations") or {}),
+    )
+
+
+def cronjob_of(found: Mapping[str, Any]) -> CronJob:
+    """Read a CronJob."""
+    meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
+    age = (meta.get("annotations") or {}).get(MAX_AGE, "")
+    return CronJob(
+        name=meta["name"],
+        command=(meta.get("labels") or {}).get(COMMAND, ""),
+        created_at=_time(meta.get("creationTimestamp")),
+        suspended=bool(spec.get("suspend")),
+        schedule=spec.get("schedule", ""),
+        last_success=_time(status.get("lastSuccessfulTime")),
+        last_scheduled=_time(status.get("lastScheduleTime")),
+        max_age=float(age) if age.isdigit() else None,
+    )
+
+
+def _owner(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    owners: list[Mapping[str, Any]] = meta.get("ownerReferences") or []
+    return next((one for one in owners if one.get("controller")), owners[0] if owners else {})
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

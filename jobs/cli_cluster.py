@@ -1,0 +1,308 @@
+"""`marts submit`, `marts launch`, `marts watchdog`: builds on a Ray cluster and on Kubernetes."""
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from jobs.cli_common import Config, Json, PolicyFile, Source, State, Target, configured, opened
+from jobs.cli_watch import voice
+from jobs.settings import Settings, load_policy
+from marts.errors import DeadlinePassed, MartsError, Stopped, TryLater, UsageError
+from marts.escape import visible
+
+if TYPE_CHECKING:
+    from jobs.launch import Ended
+    from jobs.run import Order
+
+app = typer.Typer(help="Start a build for a Job of Kubernetes, and wait for its end.", no_args_is_help=True)
+
+Address = Annotated[
+    str | None, typer.Option(help="Of the Ray dashboard, http://host:8265; by default that of RAY_API_SERVER_ADDRESS")
+]
+Arguments = Annotated[list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="Of marts build")]
+Pod = Annotated[str, typer.Option(envvar="POD_NAME", help="The launcher's own pod")]
+Namespace = Annotated[str, typer.Option(envvar="POD_NAMESPACE", help="Of that pod")]
+JobName = Annotated[str, typer.Option(envvar="JOB_NAME", help="The Job that the pod belongs to")]
+
+_log = logging.getLogger("marts.launch")
+_EVERY, _PATIENCE = 1.0, 120.0
+"""Seconds between two looks at a job, and until a cluster that does not answer is given up."""
+
+
+def submit(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Lines after it are left out; today by default")
+    ] = None,
+    config: Annotated[str | None, typer.Option(help="Settings file, as the cluster finds it")] = None,
+    policy: Annotated[str | None, typer.Option(help="Business numbers, as the cluster finds them")] = None,
+    mart: Annotated[str | None, typer.Option(help="Build only this one: customers or sales_team")] = None,
+    expectations: Annotated[str | None, typer.Option(help="Folder of suites, as the cluster finds it")] = None,
+    rebuild: Annotated[bool, typer.Option(help="Make everything again from the drops")] = False,
+    rescan: Annotated[bool, typer.Option(help="Judge drops again that were judged by older row rules")] = False,
+    address: Address = None,
+    working_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Send this folder along, such as a checkout (.rayignore counts)")
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--id", help="Submission id; by default made of the arguments, so that the same attach")
+    ] = "",
+    wait: Annotated[bool, typer.Option(help="Follow the log, and end with the build's exit code")] = True,
+    as_json: Json = False,
+) -> None:
+    """Hand a build to a Ray cluster. The same one again attaches to it, while it runs.
+
+    Source, target, settings and credentials are those of the cluster's nodes; what is given here wins.
+    """
+    from jobs.adapters.ray_jobs import RayJobs
+    from jobs.submit import Wish, submitted
+
+    given = {"source": source, "target": target, "state": state, "config": config, "policy": policy, "mart": mart}
+    given |= {"expectations": expectations, "as-of": as_of}
+    _refuse_passwords(given)
+    flags = [f for key, value in given.items() if value for f in (f"--{key}", value)]
+    flags += [flag for flag, wanted in (("--rebuild", rebuild), ("--rescan", rescan)) if wanted]
+    wish = Wish(tuple(flags), datetime.now(UTC).date(), name, working_dir)
+    wish.check()
+    jobs = RayJobs(address)
+    submission, new = submitted(jobs, wish)
+    typer.echo(f"job {submission} is {'submitted' if new else 'at work already: following it'}", err=True)
+    if not wait:
+        typer.echo(json.dumps({"submission": submission, "new": new}) if as_json else submission)
+        return
+    raise typer.Exit(_followed(jobs, submission, as_json))
+
+
+def _followed(jobs: Any, submission: str, as_json: bool) -> int:
+    """Follow a job to its end. Gives the build's exit code."""
+    from jobs import submit as submitting
+
+    tail = submitting.Tail(jobs, submission, _line_writer())
+    while True:
+        try:
+            run = submitting.wait(jobs, submission, _EVERY, _PATIENCE)
+            break
+        except KeyboardInterrupt:
+            _ask_to_stop(jobs, submission)
+    tail.finish()
+    error = submitting.ended(run, tail.closing, tail.lines)
+    code = error.exit_code if error else 0
+    if as_json:
+        told = {"submission": submission, "status": run.status, "exit_code": code}
+        typer.echo(json.dumps({**told, **{key: tail.closing.get(key) for key in ("run_id", "outcome")}}))
+    if error and not tail.closing:
+        raise error
+    return code
+
+
+def _ask_to_stop(jobs: Any, submission: str) -> None:
+    """Ask whether the job is to end, too. Without an answer it goes on, and we do not."""
+    hint = f"`marts submit` with the same arguments follows it again; `ray job stop {submission}` ends it"
+    stop = False
+    if sys.stdin.isatty():
+        try:
+            stop = typer.confirm("\nStop the job, too?", err=True)
+        except typer.Abort:
+            stop = False
+    if not stop:
+        raise TryLater("no longer followed; it goes on", f"job {submission}", hint)
+    jobs.stop(submission)
+    typer.echo("told it to stop; waiting for its end", err=True)
+
+
+def _line_writer() -> Callable[[str], None]:
+    """Write the lines of a log: on a terminal as text, elsewhere as they are."""
+    from jobs.submit import read_line
+
+    terminal = sys.stderr.isatty()
+
+    def write(line: str) -> None:
+        if terminal:
+            told = read_line(line)
+            if {"time", "message"} <= set(told):
+                line = f"{str(told['time'])[11:19]} {told['message']}"
+            line = visible(line, keep="\t")
+        typer.echo(line, err=True)
+
+    return write
+
+
+def _refuse_passwords(given: dict[str, str | None]) -> None:
+    """Refuse a password in an address: everybody who may look at the dashboard could read it there."""
+    from jobs.settings import masked
+
+    for name, value in given.items():
+        if value and "://" in value and masked(value) != value:
+            hint = "seal it (marts secrets set mysql.password), or give it to the cluster's nodes"
+            raise UsageError("a password in it would stand in Ray's dashboard", f"--{name}", hint)
+
+
+@app.command("rayjob")
+def launch_rayjob(
+    template: Annotated[Path, typer.Option(help="The RayJob to create, as YAML")],
+    job: JobName,
+    pod: Pod,
+    namespace: Namespace,
+    every: Annotated[float, typer.Option(min=0.01, help="Seconds between two looks")] = 2,
+    operator: Annotated[float, typer.Option(help="Seconds that KubeRay has for a sign of life")] = 120,
+    grace: Annotated[float, typer.Option(help="Seconds after a deadline of KubeRay's until we act ourselves")] = 120,
+    config: Config = None,
+    policy: PolicyFile = None,
+) -> None:
+    """Make a Ray cluster for one build (a RayJob of KubeRay), and end as the build ends."""
+    from jobs.adapters.kube import Kube, read_manifest
+    from jobs.adapters.ray_jobs import RayJobs
+    from jobs.launch import Me, Pace, RayJobLauncher, manifest_of, owner_uid
+
+    me, order = Me(pod, namespace, job), _order(config, policy, job)
+    with _telling(order) as end, _stoppable():
+        kube = Kube(namespace)
+        manifest = manifest_of(read_manifest(template), me, owner_uid(kube, me), order.as_of)
+        pace = Pace(every, operator, grace)
+        end(RayJobLauncher(kube, me, manifest, RayJobs, _say, pace).run())
+
+
+@app.command("submit")
+def launch_submit(
+    address: Annotated[str, typer.Option(help="Of the Ray dashboard: http://host:8265")],
+    job: JobName,
+    pod: Pod,
+    namespace: Namespace,
+    arguments: Arguments = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+) -> None:
+    """Hand a build to a Ray cluster that is there, and end as the build ends."""
+    from jobs.adapters.kube import Kube
+    from jobs.adapters.ray_jobs import RayJobs
+    from jobs.launch import Me, launch_on, taken_away
+    from jobs.retries import retried
+    from jobs.submit import Wish, with_day
+
+    me, order = Me(pod, namespace, job), _order(config, policy, job)
+    with _telling(order) as end, _stoppable():
+        wish = Wish(with_day(arguments or (), order.as_of), order.as_of, job)
+        jobs = retried(lambda: RayJobs(address), _PATIENCE)
+        end(launch_on(jobs, wish, _say, lambda: taken_away(Kube(namespace), me), _EVERY, _PATIENCE))
+
+
+@app.command("local")
+def launch_local(job: JobName, arguments: Arguments = None, config: Config = None, policy: PolicyFile = None) -> None:
+    """Build in this pod, with a Ray of its own. This process becomes the build."""
+    from jobs.submit import with_day
+
+    order = _order(config, policy, job)
+    words = [sys.executable, "-m", "jobs.build", *with_day(arguments or (), order.as_of)]
+    sys.stderr.flush()
+    os.execv(sys.executable, words)  # noqa: S606 - our own interpreter, our own module
+
+
+def watchdog(
+    selector: Annotated[str, typer.Option(help="Labels of the Jobs and CronJobs to look at")],
+    namespace: Namespace,
+    config: Config = None,
+    policy: PolicyFile = None,
+) -> None:
+    """Tell people of Jobs of Kubernetes that failed, or do not start, and that could not say so themselves."""
+    from jobs.adapters.kube import Kube
+    from jobs.run import refused
+    from jobs.watchdog import findings
+
+    order = _order(config, policy, "watchdog")
+    now, kube = datetime.now(UTC), Kube(namespace)
+    jobs, cronjobs = kube.jobs(selector), kube.cronjobs(selector)
+    wanted = [one for one in jobs if not one.told and (one.failed or one.active)]
+    pods = {one.name: kube.pods(f"batch.kubernetes.io/job-name={one.name}") for one in wanted}
+    events = {one.name: kube.events([one.name, *(pod.name for pod in pods[one.name])]) for one in wanted}
+    found = findings(jobs, cronjobs, pods, events, now)
+    for finding in found:
+        name = finding.job.name if finding.job else (finding.error.where.split()[-1] if finding.error else "")
+        if finding.error:
+            refused(_order(config, policy, name, order.settings), finding.error, lambda: opened(order.settings))
+        if finding.job:
+            kube.mark_told(finding.job, now.isoformat(timespec="seconds"))
+    new = sum(finding.error is not None for finding in found)
+    fields = {"event": "watchdog", "jobs": len(jobs), "cronjobs": len(cronjobs), "new": new}
+    _log.info("%d Jobs, %d CronJobs, %d findings", len(jobs), len(cronjobs), new, extra={"fields": fields})
+
+
+def _order(config: str | None, policy: str | None, job: str, settings: Settings | None = None) -> "Order":
+    """Read the settings, as the build will; the day is that for which the Job was meant."""
+    from jobs.launch import scheduled_day
+    from jobs.run import Order
+
+    settings = settings or configured(config, policy=policy)
+    settings.require("source", "target")
+    voice(settings.log)
+    policy_, now = load_policy(settings), datetime.now(UTC)
+    day = settings.as_of or scheduled_day(job, now, ZoneInfo(policy_.business_timezone))
+    return Order(settings, policy_, day, job, lambda: datetime.now(UTC))
+
+
+@contextmanager
+def _telling(order: "Order") -> Iterator[Callable[["Ended"], None]]:
+    """Tell people, once, of what went wrong before a build, around it, or instead of it."""
+    from jobs.run import refused
+
+    def end(ended: "Ended") -> None:
+        error = ended.error
+        if error is None:
+            _log.info("the build is done", extra={"fields": {"event": "launched", "exit_code": 0}})
+            return
+        if ended.told or _recorded(order.settings, ended.submission):
+            _log.error("the build failed, and has told people: %s", error)
+            error.told = True
+        raise error
+
+    try:
+        yield end
+    except MartsError as error:
+        if not error.told and (isinstance(error, DeadlinePassed) or not isinstance(error, TryLater)):
+            refused(order, error, lambda: opened(order.settings))
+        raise
+
+
+def _recorded(settings: Settings, submission: str) -> bool:
+    """Tell whether a build has written down how it ended: then it has told people, too."""
+    if not submission:
+        return False
+    try:
+        with opened(settings, read_only=True) as warehouse:
+            reports = [json.loads(run.report or "{}") for run in warehouse.runs(20)]
+    except MartsError:
+        return False
+    return any(one.get("submission") == submission and one.get("exit_code") for one in reports)
+
+
+def _say(line: str) -> None:
+    """Write a line of the build's log where ours are: kubectl logs shows both."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into Stopped, once."""
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Stopped(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,139 @@
+"""Why a build on Kubernetes did not come to its end: from what the cluster shows. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from jobs.observed import Container, Event, Pod, RayJob
+from marts.errors import DeadlinePassed, MartsError, ServiceError, UsageError
+
+_SAFE = "the live marts are untouched, and a build goes on from what is done"
+_OOM = "OOMKilled"
+_OUR_FAULT = ("CreateContainerConfigError", "CreateContainerError", "InvalidImageName", "RunContainerError")
+"""Why a container waits that no waiting mends."""
+_STARTING = ("ContainerCreating", "PodInitializing", "")
+_TOLD_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedCreate", "FailedCreatePodSandBox", "FailedScheduling")
+_MOST = 5
+"""Reasons that are told; a cluster of 100 pods has the same 100 times."""
+
+
+def failure(job: RayJob, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
+    """Say why a RayJob failed, if its driver did not."""
+    starved = out_of_memory(pods)
+    if starved:
+        return starved
+    if job.reason == "PreRunningDeadlineExceeded":
+        return not_started(job.name, pods, events)
+    if job.reason == "DeadlineExceeded":
+        return late(f"RayJob {job.name}")
+    if job.deployment == "ValidationFailed":
+        what = job.message or "; ".join(event.message for event in events if event.warning)
+        return UsageError(
+            f"KubeRay refuses it: {what or 'it does not say why'}", f"RayJob {job.name}", "see the values"
+        )
+    if job.reason == "JobStatusCheckTimeoutExceeded":
+        what = "; ".join(_lost(pods)) or "it does not answer"
+        hint = f"was its node drained, or lost? {_SAFE}"
+        return ServiceError(f"the head of the Ray cluster is lost: {what}", f"RayJob {job.name}", hint)
+    what = ": ".join(filter(None, (job.reason, _first(job.message)))) or "KubeRay does not say why"
+    return ServiceError(f"it failed: {what}", f"RayJob {job.name}", f"`kubectl describe rayjob {job.name}`; {_SAFE}")
+
+
+def no_operator(name: str, seconds: float) -> MartsError:
+    """Say that nobody takes care of a RayJob."""
+    hint = "is the KubeRay operator running, and does it watch this namespace? (docs/kubernetes.md)"
+    return ServiceError(f"no KubeRay operator has taken it up in {seconds:.0f} s", f"RayJob {name}", hint)
+
+
+def not_started(name: str, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
+    """Say why a Ray cluster does not start: what its pods wait for."""
+    starved = out_of_memory(pods)
+    if starved:
+        return starved
+    reasons = [*dict.fromkeys([*waiting(pods), *warnings(events)])]
+    what = "; ".join(reasons[:_MOST]) or ("its pods say nothing" if pods else "it has no pods, and no event says why")
+    kind = UsageError if any(one.reason in _OUR_FAULT for _, one in _containers(pods)) else ServiceError
+    hint = f"`kubectl describe pods -l ray.io/cluster` says more; {_SAFE}"
+    return kind(f"the Ray cluster did not start: {what}", f"RayJob {name}", hint)
+
+
+def late(what: str) -> MartsError:
+    """Say that a deadline has passed."""
+    hint = f"run it again, or give it more time (activeDeadlineSeconds) or more workers; {_SAFE}"
+    return DeadlinePassed("it took longer than it may", what, hint)
+
+
+def out_of_memory(pods: Iterable[Pod]) -> MartsError | None:
+    """Say which pod ran out of memory. The kernel's word counts; an exit code of 137 alone may be any kill."""
+    for pod in pods:
+        role = _role(pod)
+        for one in pod.containers:
+            if _OOM in (one.reason, one.ended):
+                hint = f"give it more memory ({_place(pod)}.resources.limits.memory); {_SAFE}"
+                return ServiceError(f"{role} ran out of memory (OOMKilled)", f"pod {pod.name}", hint)
+        if pod.reason == "Evicted" and "memory" in pod.message:
+            hint = f"raise its memory request ({_place(pod)}.resources.requests.memory); {_SAFE}"
+            return ServiceError(f"{role} was evicted: {pod.message}", f"pod {pod.name}", hint)
+    return None
+
+
+def waiting(pods: Iterable[Pod]) -> list[str]:
+    """Say what pods wait for, in words; nothing of those that run, or are about to."""
+    found = []
+    for pod in pods:
+        if pod.unscheduled and pod.phase in ("Pending", ""):
+            found.append(f"no node takes {_role(pod)}: {pod.unscheduled}")
+        for one in pod.containers:
+            if one.state == "waiting" and one.reason not in _STARTING:
+                found.append(f"{_role(pod)} waits: {one.reason}{f': {one.message}' if one.message else ''}")
+            elif one.state == "terminated" and one.exit_code:
+                found.append(f"{_role(pod)} ended with exit code {one.exit_code} ({one.reason or 'no reason given'})")
+    return [*dict.fromkeys(found)]
+
+
+def ended(pod: Pod) -> str:
+    """Say how a pod ended, in words."""
+    for one in pod.containers:
+        if one.state == "terminated" and one.exit_code:
+            return f"{one.reason or 'it ended'} (exit code {one.exit_code})"
+    if pod.reason or pod.message:
+        return ": ".join(filter(None, (pod.reason, pod.message)))
+    return next(iter(waiting([pod])), "")
+
+
+def _lost(pods: Iterable[Pod]) -> Iterator[str]:
+    heads = [pod for pod in pods if pod.role == "head"]
+    if not heads:
+        yield "its pod is gone"
+    for pod in heads:
+        for name, why in pod.conditions.items():
+            if name == "DisruptionTarget":
+                yield f"the cluster took its pod away: {why}"
+        how = ended(pod)
+        if how:
+            yield f"its pod: {how}"
+        yield from (f"it was started again after {one.ended}" for one in pod.containers if one.ended)
+
+
+def warnings(events: Iterable[Event]) -> Iterator[str]:
+    """Give what warnings say that no pod does: a volume that is not there, a quota."""
+    for event in events:
+        if event.warning and event.reason in _TOLD_EVENTS and event.reason != "FailedScheduling":
+            yield f"{event.reason}: {event.message}"
+
+
+def _containers(pods: Iterable[Pod]) -> Iterator[tuple[Pod, Container]]:
+    for pod in pods:
+        for one in pod.containers:
+            yield pod, one
+
+
+def _role(pod: Pod) -> str:
+    return {"head": "the head", "worker": "a worker"}.get(pod.role, f"pod {pod.name}")
+
+
+def _place(pod: Pod) -> str:
+    """Name the value of the chart that is about a pod."""
+    return {"head": "ray.head", "worker": "ray.workers"}.get(pod.role, "launcher")
+
+
+def _first(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
