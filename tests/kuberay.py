@@ -289,6 +289,7 @@ class FakeOperator:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.api.settle()
         self._closing.set()
         if self.delay is not None:
             self._thread.join(5)
@@ -364,6 +365,8 @@ class FakeOperator:
 
     def _created(self, job: Object) -> None:
         with self._turn:
+            if self._closing.is_set():
+                return
             name = job["metadata"]["name"]
             self._steps.pop(name, None)
             steps = self._steps[name] = deque(self.script)
@@ -424,7 +427,7 @@ class FakeOperator:
     def _changed(self, before: Object | None, job: Object | None) -> None:
         with self._turn:
             job = self.api.get("RayJob", job["metadata"]["name"]) if job else None  # it may have changed since
-            if job is None:
+            if job is None or self._closing.is_set():
                 return
             name, status = job["metadata"]["name"], job.get("status") or {}
             if job["metadata"].get("deletionTimestamp"):

@@ -1,6 +1,7 @@
 """The API of Kubernetes: RayJobs, pods, events, Jobs and CronJobs. Everything it raises is one of our errors."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -39,7 +40,9 @@ class Kube:
 
         configuration = kubernetes.client.Configuration()
         try:
-            kubernetes.config.load_config(client_configuration=configuration)
+            # The client reads this variable once, when it is imported.
+            file = {"config_file": os.environ["KUBECONFIG"]} if os.environ.get("KUBECONFIG") else {}
+            kubernetes.config.load_config(**file, client_configuration=configuration)
         except kubernetes.config.ConfigException as error:
             hint = "run it in a pod with a service account, or set KUBECONFIG"
             raise UsageError(f"there is no way to the Kubernetes API: {error}", "kubernetes", hint) from error
@@ -159,7 +162,8 @@ class Kube:
             hint = "the service account needs the chart's Role" if error.status in (401, 403) else "look at the values"
             raise UsageError(f"the Kubernetes API refuses it: {said}", self._where, hint) from error
         except (HTTPError, OSError) as error:
-            raise Transient(f"the Kubernetes API does not answer: {type(error).__name__}", self._where) from error
+            why = type(getattr(error, "reason", None) or error).__name__
+            raise Transient(f"the Kubernetes API does not answer: {why}", self._where) from error
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
