@@ -94,8 +94,8 @@ def main() -> int:
     """Write, or check."""
     if sys.argv[1:] == ["--check"]:
         changed = drifted()
-        for path in changed:
-            print(f"{path} is not up to date: run `make charts`", file=sys.stderr)
+        for name in changed:
+            print(f"{name} is not up to date: run `make charts`", file=sys.stderr)
         return 1 if changed else 0
     # The schema first: Helm renders by it.
     (CHART / "values.schema.json").write_text(

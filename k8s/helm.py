@@ -32,8 +32,8 @@ def program(name: str) -> str:
     return found
 
 
-def run(program_name: str, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run helm or kubectl; nothing of the caller's clusters, plugins or repositories plays a part."""
+def run(*args: str, name: str = "helm") -> subprocess.CompletedProcess[str]:
+    """Run helm, or kubectl; nothing of the caller's clusters, plugins or repositories plays a part."""
     nowhere = {
         "KUBECONFIG": os.devnull,
         "HELM_PLUGINS": os.devnull,
@@ -41,14 +41,14 @@ def run(program_name: str, *args: str) -> subprocess.CompletedProcess[str]:
         "HOME": tempfile.gettempdir(),
     }
     return subprocess.run(  # noqa: S603 - arguments are ours
-        [program(program_name), *args], capture_output=True, text=True, check=False, env={"PATH": os.defpath, **nowhere}
+        [program(name), *args], capture_output=True, text=True, check=False, env={"PATH": os.defpath, **nowhere}
     )
 
 
 def render(chart: Path, values: Sequence[Path], *more: str) -> str:
     """Give what the chart makes of the values, as the release `martwright` in the namespace `martwright`."""
     files = [part for path in values for part in ("--values", str(path))]
-    done = run("helm", "template", "martwright", str(chart), "--namespace", "martwright", *files, *more)
+    done = run("template", "martwright", str(chart), "--namespace", "martwright", *files, *more)
     if done.returncode:
         raise ValueError(done.stderr)
     return done.stdout

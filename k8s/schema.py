@@ -1,4 +1,4 @@
-"""values.schema.json: descriptions and defaults are those of values.yaml; what a value may be is here, or in the settings."""
+"""values.schema.json: descriptions and defaults are those of values.yaml; what a value may be here or in settings."""
 
 import re
 from pathlib import Path
@@ -108,13 +108,13 @@ _FREE: Schema = {"type": "object", "additionalProperties": True}
 """What Kubernetes defines, and checks."""
 
 
-def _resources(description: str = "", **more: Any) -> Schema:
-    about = {"description": description} if description else {}
+def _resources(description: str = "") -> Schema:
+    about: Schema = {"description": description} if description else {}
     parts = {
         "requests": {**_QUANTITIES, "description": "What is reserved.", "default": {}},
         "limits": {**_QUANTITIES, "description": "What is the most.", "default": {}},
     }
-    return _closed(parts, **about, **more)
+    return {**_closed(parts), **about}
 
 
 _SELECTOR = _closed(
@@ -181,15 +181,13 @@ _JOB = _closed(
         "ttlSecondsAfterFinished": _number("How long a finished one is kept.", 259200, 600),
         "successfulJobsHistoryLimit": _number("How many successful ones are kept.", 3, 1),
         "failedJobsHistoryLimit": _number("How many failed ones are kept; the watchdog looks at them.", 3, 1),
-        "resources": _resources("Of its pod (in mode `rayjob`: of the launcher); by default those of the command."),
+        "resources": {
+            **_resources("Of its pod (in mode `rayjob`: of the launcher); by default those of the command."),
+            "default": {},
+        },
     },
     ("name", "command", "schedule"),
 )
-
-
-def _job_resources(job: Schema) -> Schema:
-    job["properties"]["resources"]["default"] = {}
-    return job
 
 
 class _Sealed(GenerateJsonSchema):
@@ -214,7 +212,7 @@ def _plain(node: Schema, defs: dict[str, Schema], about: str) -> Schema:
         node = {**defs[node.pop("$ref").rpartition("/")[2]], **node}
         return _plain(node, defs, about)
     if "anyOf" in node:
-        return _plain({**_one_of(node.pop("anyOf"), defs), **node}, defs, about)
+        return _plain({**_one_of(node.pop("anyOf")), **node}, defs, about)
     # The first sentence is what the class is; the rest is for who reads its code.
     node["description"] = node.get("description", about).split("\n")[0]
     if "default" in node:
@@ -240,7 +238,7 @@ def _given(default: Any) -> Any:
     return [_given(value) for value in default] if isinstance(default, list) else default
 
 
-def _one_of(choices: list[Schema], defs: dict[str, Schema]) -> Schema:
+def _one_of(choices: list[Schema]) -> Schema:
     """Nothing may be left out; a decimal may be a number or a text, whose digits pydantic counts."""
     given = [choice for choice in choices if choice.get("type") != "null"]
     if {choice.get("type") for choice in given} == {"number", "string"}:
@@ -276,7 +274,7 @@ SHAPES: dict[str, Schema] = {
         "additionalProperties": False,
         "patternProperties": {"^[a-z_]+[.]json$": {"type": "string"}},
     },
-    "jobs": _list(_job_resources(_JOB)),
+    "jobs": _list(_JOB),
     "rayJob.activeDeadlineSeconds": {"type": "integer", "minimum": 60},
     "rayJob.preRunningDeadlineSeconds": {"type": "integer", "minimum": 60},
     "rayJob.backoffLimit": {"type": "integer", "minimum": 0, "maximum": 10},
