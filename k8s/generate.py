@@ -14,6 +14,7 @@ CHART = ROOT / "helm" / "martwright"
 SETS = sorted(CHART.glob("ci/*-values.yaml"))
 GOLDEN = ROOT / "tests" / "golden" / "chart"
 PLAIN = ROOT / "k8s" / "martwright.yaml"
+DEV = ROOT / "k8s" / "dev" / "martwright.yaml"
 
 _BEGIN, _END = "<!-- begin: values, written by `make charts` -->\n", "<!-- end: values -->\n"
 _HEAD = """\
@@ -28,6 +29,11 @@ _HEAD = """\
 """
 
 
+_DEV_HEAD = """\
+# Martwright for the development stack. Written by `make charts` from helm/martwright and k8s/dev/values.yaml.
+"""
+
+
 def written() -> dict[Path, str]:
     """Give the text of each file that is made. Raises ValueError if the chart does not render."""
     values = schema.build(CHART / "values.yaml")
@@ -35,9 +41,15 @@ def written() -> dict[Path, str]:
     made = {schema_file: json.dumps(values, indent=2, ensure_ascii=False) + "\n", readme: _readme(readme, values)}
     for given in SETS:
         made[golden(given)] = helm.render(CHART, [given])
-    plain = helm.render(CHART, [ROOT / "k8s" / "values.yaml"], "--skip-tests")
-    made[PLAIN] = _HEAD + plain.replace("managed-by: Helm", "managed-by: kubectl")
+    made[PLAIN] = _HEAD + _plain(PLAIN.parent, "martwright")
+    made[DEV] = _DEV_HEAD + _plain(DEV.parent, "marts-dev")
     return made
+
+
+def _plain(folder: Path, namespace: str) -> str:
+    """Give manifests for kubectl: without what only Helm runs, and without its name."""
+    text = helm.render(CHART, [folder / "values.yaml"], "--skip-tests", namespace=namespace)
+    return text.replace("managed-by: Helm", "managed-by: kubectl")
 
 
 def golden(values: Path) -> Path:

@@ -45,10 +45,10 @@ def run(*args: str, name: str = "helm") -> subprocess.CompletedProcess[str]:
     )
 
 
-def render(chart: Path, values: Sequence[Path], *more: str) -> str:
-    """Give what the chart makes of the values, as the release `martwright` in the namespace `martwright`."""
+def render(chart: Path, values: Sequence[Path], *more: str, namespace: str = "martwright") -> str:
+    """Give what the chart makes of the values, as the release `martwright`. Raises ValueError with what helm says."""
     files = [part for path in values for part in ("--values", str(path))]
-    done = run("template", "martwright", str(chart), "--namespace", "martwright", *files, *more)
+    done = run("template", "martwright", str(chart), "--namespace", namespace, *files, *more)
     if done.returncode:
         raise ValueError(done.stderr)
     return done.stdout
