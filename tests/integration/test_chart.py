@@ -2,6 +2,7 @@
 
 import json
 import re
+import tarfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,24 @@ BUILDS = {"minimal": "martwright-daily", "submit": "martwright-daily", "local": 
 ALL = [(name, where, pod) for name in SETS for where, pod in charting.pods(golden(name))]
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_helm_has_nothing_against_the_chart(name: str) -> None:
-    done = helm.run("lint", "--strict", str(CHART), "--values", str(SETS[name]))
+@pytest.mark.parametrize("name", [None, *SETS])
+def test_helm_has_nothing_against_the_chart(name: str | None) -> None:
+    values = ("--values", str(SETS[name])) if name else ()
+    done = helm.run("lint", "--strict", str(CHART), *values)
     assert (done.returncode, "[WARNING]" in done.stdout) == (0, False), done.stdout
 
 
 def test_what_is_made_from_the_chart_is_up_to_date() -> None:
     assert generate.drifted() == []
+
+
+def test_the_package_holds_what_helm_needs_and_no_more(tmp_path: Path) -> None:
+    assert helm.run("package", str(CHART), "--destination", str(tmp_path)).returncode == 0
+    [package] = tmp_path.iterdir()
+    with tarfile.open(package) as archive:
+        names = {name.removeprefix("martwright/") for name in archive.getnames()}
+    assert {"values.schema.json", "README.md", "files/alerts.yaml", "files/dashboard.json"} <= names
+    assert {name for name in names if name.startswith("ci/")} == set()
 
 
 def test_the_chart_carries_the_version_of_the_program() -> None:
@@ -111,6 +122,7 @@ def test_every_pod_is_restricted_and_finds_its_files(name: str, where: str, pod:
     assert given["MARTS_SECRETS__FILE"] == "/etc/martwright/secrets/credentials.json"
     assert ("MARTS_EXPECTATIONS" in given) == (name == "everything-on")
     assert pod["spec"]["automountServiceAccountToken"] == (where.startswith("CronJob") and asks_the_api(name, where))
+    assert pod["spec"]["enableServiceLinks"] is False
     labels = pod["metadata"]["labels"]
     assert labels["app.kubernetes.io/name"] == "martwright"
     assert {f"app.kubernetes.io/{key}" for key in ("instance", "version", "managed-by", "component")} <= set(labels)
@@ -341,6 +353,10 @@ def test_rights_are_what_is_needed_and_no_more() -> None:
             "/events": "list",
         },
     }
+    launcher = rights(one(golden("submit"), "Role", "martwright-launcher"))
+    assert launcher == {"/pods": "get list", "/pods/log": "get", "/events": "list"}
+    assert set(of_kind(golden("local"), "Role")) == {"martwright-watchdog"}
+    assert set(of_kind(golden("local"), "ServiceAccount")) == {"martwright-watchdog", "martwright-builder"}
     bound = of_kind(golden("minimal"), "RoleBinding")
     assert {name: each["subjects"][0]["name"] for name, each in bound.items()} == {name: name for name in roles}
     assert {each["kind"] for each in golden("everything-on")} & {"ClusterRole", "ClusterRoleBinding"} == set()

@@ -289,6 +289,7 @@ spec:
   restartPolicy: Never
   serviceAccountName: {{ include "martwright.account" (dict "root" .root "who" .account) }}
   automountServiceAccountToken: {{ .token }}
+  # A Service that is called "marts" would give us variables MARTS_…, which are refused as unknown settings.
   enableServiceLinks: false
   {{- with .grace }}
   terminationGracePeriodSeconds: {{ . }}
