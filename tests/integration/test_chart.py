@@ -157,9 +157,12 @@ def test_the_program_reads_the_rendered_configuration(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prefix = "retail" if name == "accounts" else "martwright"
-    config = charting.write_config(golden(name), tmp_path, prefix)
-    monkeypatch.setenv("MARTS_POLICY", str(tmp_path / "policy.toml"))
-    read = settings.load(str(config), {}, places=False)
+    charting.write_config(golden(name), tmp_path, prefix)
+    for _, pod in charting.pods(golden(name)):
+        for key, value in variables(pod["spec"]["containers"][0]).items():
+            if key.startswith("MARTS_"):
+                monkeypatch.setenv(key, value.replace("/etc/martwright", str(tmp_path)))
+    read = settings.load(None, {}, places=False)
     given = yaml.safe_load(SETS[name].read_text())
     assert (read.source, read.target) == (given["source"], given["target"])
     assert read.state_uri == given.get("state", "s3://drops/retail/_marts")
@@ -231,6 +234,9 @@ def test_an_entrypoint_is_read_by_bash_as_it_was_written() -> None:
     job = [{"name": "x", "command": "build", "schedule": "@daily", "args": hostile}]
     objects = rendered(f"jobs={json.dumps(job)}")
     assert shlex.split(rayjobs(objects)["x"]["spec"]["entrypoint"]) == ["marts", "build", *hostile]
+    # Without a shell, Kubernetes is the one that reads $(…).
+    args = command(rendered("mode=local", f"jobs={json.dumps(job)}"), "martwright-x")[4:]
+    assert args == ["$$(id)", *hostile[1:]]
 
 
 def test_each_mode_runs_its_launcher() -> None:
@@ -494,7 +500,19 @@ def test_a_long_lived_cluster_is_made_in_mode_submit_only() -> None:
     assert {workers[key] for key in ("replicas", "minReplicas", "maxReplicas")} == {3}
     for name in ("minimal", "submit-elsewhere", "local"):
         assert of_kind(golden(name), "RayCluster") == {}
+    named = ("mode=submit", "submit.address=http://ray:8265")
+    for create in ("true", "false"):
+        assert of_kind(rendered(*named, f"rayCluster.create={create}"), "RayCluster") == {}
     assert [name for name in SETS if rayjobs(golden(name))] == ["accounts", "everything-on", "marts", "minimal"]
+
+
+def test_suites_are_files_that_every_pod_finds() -> None:
+    given = yaml.safe_load(SETS["everything-on"].read_text())["expectations"]
+    assert one(golden("everything-on"), "ConfigMap", "martwright-expectations")["data"] == given
+    for name in ("everything-on", "minimal"):
+        for where, pod in charting.pods(golden(name)):
+            assert ("expectations/stores.json" in charting.mounted(pod)) == (name == "everything-on"), where
+    assert "martwright-expectations" not in of_kind(golden("minimal"), "ConfigMap")
 
 
 def test_helm_test_runs_the_doctor_with_memory_for_ray() -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from charting import CHART, MINIMAL, SETS, mistakes, refused, rendered
 
-from k8s import generate, schema
+from k8s import generate, helm, schema
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 LONG = "a-name-of-a-job-that-is-too-long"
@@ -63,6 +63,14 @@ def test_the_same_name_twice_is_told() -> None:
 
 def test_modes_that_nobody_knows_are_told_even_without_the_schema() -> None:
     assert mistakes("mode=cron", schema=False) == ['mode is "cron": it must be rayjob, submit or local']
+
+
+@pytest.mark.parametrize("release", ["2nd-martwright", "my.martwright"])
+def test_a_release_whose_name_kuberay_refuses_is_told(release: str) -> None:
+    said = helm.run("template", release, str(CHART), "--values", str(MINIMAL)).stderr
+    assert f"the name {release} must begin with a letter and have no dot" in said
+    named = helm.run("template", release, str(CHART), "--values", str(MINIMAL), "--set", "fullnameOverride=marts")
+    assert named.returncode == 0
 
 
 def test_mode_submit_needs_a_cluster() -> None:

@@ -5,6 +5,9 @@
 {{- if not (has .Values.mode (list "rayjob" "submit" "local")) -}}
 {{- $m = append $m (printf "mode is %q: it must be rayjob, submit or local" .Values.mode) -}}
 {{- end -}}
+{{- if not (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" $fullname) -}}
+{{- $m = append $m (printf "the name %s must begin with a letter and have no dot, or KubeRay refuses it; see fullnameOverride" $fullname) -}}
+{{- end -}}
 {{- if not .Values.image.repository -}}
 {{- $m = append $m "image.repository is missing: where you pushed the image to" -}}
 {{- end -}}

@@ -305,7 +305,10 @@ spec:
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       command: [marts]
       args:
-        {{- toYaml .args | nindent 8 }}
+        {{- range .args }}
+        {{- /* Kubernetes puts variables in place of $(NAME); an argument is what it is. */}}
+        - {{ replace "$(" "$$(" . | quote }}
+        {{- end }}
       env:
         {{- include "martwright.env" .root | nindent 8 }}
         {{- with .env }}
