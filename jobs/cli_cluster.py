@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -228,9 +229,8 @@ def watchdog(
     events = {one.name: kube.events([one.name, *(pod.name for pod in pods[one.name])]) for one in wanted}
     found = findings(jobs, cronjobs, pods, events, now)
     for finding in found:
-        name = finding.job.name if finding.job else (finding.error.where.split()[-1] if finding.error else "")
         if finding.error:
-            refused(_order(config, policy, name, order.settings), finding.error, lambda: opened(order.settings))
+            refused(replace(order, run_id=finding.run), finding.error, lambda: opened(order.settings))
         if finding.job:
             kube.mark_told(finding.job, now.isoformat(timespec="seconds"))
     new = sum(finding.error is not None for finding in found)
@@ -238,12 +238,12 @@ def watchdog(
     _log.info("%d Jobs, %d CronJobs, %d findings", len(jobs), len(cronjobs), new, extra={"fields": fields})
 
 
-def _order(config: str | None, policy: str | None, job: str, settings: Settings | None = None) -> "Order":
+def _order(config: str | None, policy: str | None, job: str) -> "Order":
     """Read the settings, as the build will; the day is that for which the Job was meant."""
     from jobs.launch import scheduled_day
     from jobs.run import Order
 
-    settings = settings or configured(config, policy=policy)
+    settings = configured(config, policy=policy)
     settings.require("source", "target")
     voice(settings.log)
     policy_, now = load_policy(settings), datetime.now(UTC)

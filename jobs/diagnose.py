@@ -83,9 +83,9 @@ def waiting(pods: Iterable[Pod]) -> list[str]:
             found.append(f"no node takes {_role(pod)}: {pod.unscheduled}")
         for one in pod.containers:
             if one.state == "waiting" and one.reason not in _STARTING:
-                found.append(f"{_role(pod)} waits: {one.reason}{f': {one.message}' if one.message else ''}")
+                found.append(f"{_role(pod)} waits: {one.reason}{f': {one.message}' if one.message else ''}{_said(one)}")
             elif one.state == "terminated" and one.exit_code:
-                found.append(f"{_role(pod)} ended with exit code {one.exit_code} ({one.reason or 'no reason given'})")
+                found.append(f"{_role(pod)} ended with exit code {one.exit_code}{_said(one)}")
     return [*dict.fromkeys(found)]
 
 
@@ -93,10 +93,14 @@ def ended(pod: Pod) -> str:
     """Say how a pod ended, in words."""
     for one in pod.containers:
         if one.state == "terminated" and one.exit_code:
-            return f"{one.reason or 'it ended'} (exit code {one.exit_code})"
+            return f"{one.reason or 'it ended'} (exit code {one.exit_code}){_said(one)}"
     if pod.reason or pod.message:
         return ": ".join(filter(None, (pod.reason, pod.message)))
     return next(iter(waiting([pod])), "")
+
+
+def _said(container: Container) -> str:
+    return f', after "{container.said}"' if container.said else ""
 
 
 def _lost(pods: Iterable[Pod]) -> Iterator[str]:
@@ -110,7 +114,7 @@ def _lost(pods: Iterable[Pod]) -> Iterator[str]:
         how = ended(pod)
         if how:
             yield f"its pod: {how}"
-        yield from (f"it was started again after {one.ended}" for one in pod.containers if one.ended)
+        yield from (f"it was started again after {one.ended}{_said(one)}" for one in pod.containers if one.ended)
 
 
 def warnings(events: Iterable[Event]) -> Iterator[str]:
@@ -132,7 +136,7 @@ def _role(pod: Pod) -> str:
 
 def _place(pod: Pod) -> str:
     """Name the value of the chart that is about a pod."""
-    return {"head": "ray.head", "worker": "ray.workers"}.get(pod.role, "launcher")
+    return {"head": "ray.head", "worker": "ray.worker"}.get(pod.role, "launcher")
 
 
 def _first(text: str) -> str:

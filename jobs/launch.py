@@ -7,6 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from jobs import diagnose, submit
 from jobs.adapters.kube import Exists
 from jobs.observed import Event, Pod, RayJob, RayJobRun
+from jobs.retries import in_time
 from jobs.submit import Jobs, Tail, day_of, with_day
 from marts.errors import MartsError, ServiceError, Stopped, TryLater, UsageError
 
@@ -23,6 +25,8 @@ _FOR_GOOD = (2, 65, 70)
 """Exit codes that another attempt would end with, too."""
 _NAME = 47
 """Characters that KubeRay lets the name of a RayJob have."""
+_LAST = 30.0
+"""Seconds that a build has to end after it was told to: our pod has twice as many."""
 _GONE = 120.0
 """Seconds that an old RayJob has to go away."""
 _MINUTES = re.compile(r"-([0-9]{7,9})$")
@@ -42,9 +46,9 @@ class Kube(Protocol):
 
     def pods(self, selector: str) -> tuple[Pod, ...]: ...
 
-    def log(self, pod: str, container: str, lines: int, previous: bool = False) -> str: ...
-
     def events(self, about: Iterable[str]) -> tuple[Event, ...]: ...
+
+    def last_words(self, pod: Pod) -> Pod: ...
 
 
 @dataclass(frozen=True)
@@ -243,9 +247,9 @@ class RayJobLauncher:
         pods = self._kube.pods(f"ray.io/cluster={seen.job.cluster}")
         if not pods and seen.job.over:
             return  # what was seen before says more
-        seen.pods = pods
+        seen.pods = tuple(map(self._kube.last_words, pods))
         seen.events = self._kube.events([seen.job.cluster, self._name, *(pod.name for pod in pods)])
-        for reason in diagnose.waiting(pods):
+        for reason in diagnose.waiting(seen.pods):
             if reason not in seen.told:
                 seen.told.add(reason)
                 _log.warning("%s", reason)
@@ -359,6 +363,8 @@ def launch_on(
         if not away():
             _log.warning("stopped: job %s is stopped, too", name)
             jobs.stop(name)
+            with suppress(MartsError):
+                in_time(lambda: submit.wait(jobs, name, every, _LAST), _LAST, f"job {name}")
         raise
     except ServiceError as error:
         tail.finish(0)

@@ -73,6 +73,8 @@ class Container:
     ended: str = ""
     """Why the one before it ended, if it was started again: OOMKilled, Error, …"""
     restarts: int = 0
+    said: str = ""
+    """Its last line before it ended."""
 
 
 @dataclass(frozen=True)

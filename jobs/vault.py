@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -196,11 +197,17 @@ def manifest(vault: Vault, name: str, namespace: str) -> str:
     open_vault(vault)
     if Path(vault.key_file).is_file():
         contents["key.pem"] = sealed.key_to_text(read_key(vault.key_file))
+        contents["auth_token"] = _token_of(contents["key.pem"])
     if vault.passphrase:
         contents["passphrase"] = vault.passphrase.reveal().encode()
     data = "".join(f"  {key}: {base64.b64encode(value).decode()}\n" for key, value in contents.items())
     where = f"  namespace: {json.dumps(namespace)}\n" if namespace else ""
     return f"apiVersion: v1\nkind: Secret\nmetadata:\n  name: {json.dumps(name)}\n{where}type: Opaque\ndata:\n{data}"
+
+
+def _token_of(key: bytes) -> bytes:
+    """Make the token of Ray clusters from our key: the same each time, so that those that run still know it."""
+    return hashlib.blake2b(key, person=b"ray auth token").hexdigest().encode()
 
 
 def _write_new(path: str, data: bytes, mode: int = 0o600) -> None:

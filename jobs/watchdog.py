@@ -19,6 +19,8 @@ _DEADLINE = "DeadlineExceeded"
 class Finding:
     """Something that people have to hear, or that they have heard already."""
 
+    run: str
+    """What the run that failed, or never was, is called: by it, the same is not told twice."""
     job: Job | None
     """Is marked, so that it is told once."""
     error: MartsError | None
@@ -39,11 +41,10 @@ def findings(
             continue
         mine, about = pods.get(job.name, ()), events.get(job.name, ())
         if job.failed:
-            found.append(Finding(job, _failed(job, mine, about)))
+            found.append(Finding(job.name, job, _failed(job, mine, about)))
         elif job.active and (stuck := _stuck(job, mine, about, now)):
-            found.append(Finding(job, stuck))
-    found += [Finding(None, _missed(one)) for one in cronjobs if is_missed(one, jobs, now)]
-    return found
+            found.append(Finding(job.name, job, stuck))
+    return found + [Finding(_last(one), None, _missed(one)) for one in cronjobs if is_missed(one, jobs, now)]
 
 
 def _failed(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError | None:
@@ -85,6 +86,10 @@ def is_missed(cron: CronJob, jobs: Iterable[Job], now: datetime) -> bool:
     if _since(cron.last_success or cron.created_at, now) <= oldest:
         return False
     return not any(job.owner == cron.name and _since(job.created_at, now) <= oldest for job in jobs)
+
+
+def _last(cron: CronJob) -> str:
+    return f"{cron.name}-since-{cron.last_success:%Y%m%dT%H%M}" if cron.last_success else f"{cron.name}-never"
 
 
 def _missed(cron: CronJob) -> MartsError:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,8 @@ import yaml
 
 from jobs.observed import Container, CronJob, Event, Job, Pod, RayJob
 from jobs.retries import retried
-from marts.errors import ServiceError, Transient, UsageError
+from jobs.scrub import scrub
+from marts.errors import MartsError, ServiceError, Transient, UsageError
 
 Result = TypeVar("Result")
 
@@ -24,7 +26,8 @@ _TIMEOUT = (5, 30)
 _DEADLINE = 60.0
 """Seconds for which a request that fails is tried again."""
 _PAGE = 500
-_LOG_BYTES = 64 << 10
+_LINES, _BYTES, _WIDTH = 20, 16 << 10, 300
+"""Of the log of a container that ended; characters of its last line."""
 
 
 class Exists(ServiceError):
@@ -57,7 +60,7 @@ class Kube:
     def create_rayjob(self, manifest: Mapping[str, Any]) -> RayJob:
         """Create a RayJob. Raises Exists; UsageError if there is no KubeRay, or it does not take the manifest."""
         given = {**_RAY, "namespace": self._namespace, "body": dict(manifest)}
-        made = self._asked(lambda: self._custom.create_namespaced_custom_object(**given, _request_timeout=_TIMEOUT))
+        made = self._asked(self._custom.create_namespaced_custom_object, **given)
         if made is None:
             hint = "install the KubeRay operator and its CRDs (docs/kubernetes.md), or set mode to local"
             raise UsageError("the cluster knows no RayJobs", self._where, hint)
@@ -66,7 +69,7 @@ class Kube:
     def rayjob(self, name: str) -> RayJob | None:
         """Give a RayJob, or None if there is none."""
         given = {**_RAY, "namespace": self._namespace, "name": name}
-        found = self._asked(lambda: self._custom.get_namespaced_custom_object(**given, _request_timeout=_TIMEOUT))
+        found = self._asked(self._custom.get_namespaced_custom_object, **given)
         return rayjob_of(found) if found else None
 
     def delete_rayjob(self, name: str, uid: str) -> None:
@@ -74,28 +77,35 @@ class Kube:
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         given = {**_RAY, "namespace": self._namespace, "name": name, "body": body}
         try:
-            self._asked(lambda: self._custom.delete_namespaced_custom_object(**given, _request_timeout=_TIMEOUT))
+            self._asked(self._custom.delete_namespaced_custom_object, **given)
         except Exists:  # a conflict: it is another one
             return
 
     def pod(self, name: str) -> Pod | None:
         """Give a pod, or None if there is none."""
-        found = self._asked(lambda: self._core.read_namespaced_pod(name, self._namespace, _request_timeout=_TIMEOUT))
-        return pod_of(self._plain(found)) if found else None
+        found = self._asked(self._core.read_namespaced_pod, name=name, namespace=self._namespace)
+        return pod_of(found) if found else None
 
     def pods(self, selector: str) -> tuple[Pod, ...]:
         """Give the pods that a label selector finds, in the order of their names."""
         return self._listed(self._core.list_namespaced_pod, pod_of, selector)
 
-    def log(self, pod: str, container: str, lines: int, previous: bool = False) -> str:
-        """Give the last lines of a container; nothing if there are none."""
-        given = {"container": container, "tail_lines": lines, "limit_bytes": _LOG_BYTES, "previous": previous}
-        try:
-            read = self._core.read_namespaced_pod_log
-            found = self._asked(lambda: read(pod, self._namespace, **given, _request_timeout=_TIMEOUT))
-        except UsageError:  # it has not started, or there is none before it
+    def last_words(self, pod: Pod) -> Pod:
+        """Add to each container of a pod that ended what it said at last."""
+        return replace(pod, containers=tuple(replace(one, said=self._said_at_last(pod, one)) for one in pod.containers))
+
+    def _said_at_last(self, pod: Pod, container: Container) -> str:
+        failed = container.state == "terminated" and container.exit_code
+        if not failed and not container.ended:
             return ""
-        return str(found or "")
+        read = self._core.read_namespaced_pod_log
+        given = {"container": container.name, "tail_lines": _LINES, "limit_bytes": _BYTES, "previous": not failed}
+        try:
+            text = self._asked(read, as_text, name=pod.name, namespace=self._namespace, **given)
+        except MartsError:  # its node is gone, or there is no log: the rest is told without it
+            return ""
+        lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+        return scrub(lines[-1])[:_WIDTH] if lines else ""
 
     def events(self, about: Iterable[str]) -> tuple[Event, ...]:
         """Give the events of objects, oldest first."""
@@ -116,9 +126,8 @@ class Kube:
     def mark_told(self, job: Job, at: str) -> None:
         """Note at a Job that people have been told of it; not at another one that has its name by now."""
         body = {"metadata": {"uid": job.uid, "annotations": {TOLD: at}}}
-        patch = self._batch.patch_namespaced_job
         try:
-            self._asked(lambda: patch(job.name, self._namespace, body, _request_timeout=_TIMEOUT))
+            self._asked(self._batch.patch_namespaced_job, name=job.name, namespace=self._namespace, body=body)
         except Exists:
             return
 
@@ -128,29 +137,28 @@ class Kube:
         found: list[Result] = []
         after = None
         while True:
-            given = {"label_selector": selector, "limit": _PAGE, "_continue": after, "_request_timeout": _TIMEOUT}
-            page = self._asked(lambda given=given: listing(self._namespace, **given, **more))  # type: ignore[misc]
+            more |= {"_continue": after} if after else {}
+            given = {"namespace": self._namespace, "label_selector": selector, "limit": _PAGE, **more}
+            page = self._asked(listing, **given)
             if page is None:
                 return ()
-            found += [read(self._plain(item)) for item in page.items]
-            after = page.metadata._continue  # noqa: SLF001 - its public name is no Python
+            found += [read(item) for item in page["items"]]
+            after = page["metadata"].get("continue")
             if not after:
                 return tuple(found)
 
-    def _plain(self, found: Any) -> dict[str, Any]:
-        plain: dict[str, Any] = self._api.sanitize_for_serialization(found)
-        return plain
+    def _asked(self, ask: Callable[..., Any], read: Callable[[bytes], Any] = json.loads, /, **given: Any) -> Any:
+        """Ask, again while it fails for a while. Gives what the answer says, or None for what is not there."""
+        return retried(lambda: self._answer(ask, read, given), self._deadline)
 
-    def _asked(self, ask: Callable[[], Result]) -> Result | None:
-        """Ask, again while it fails for a while. Gives None for what is not there."""
-        return retried(lambda: self._answer(ask), self._deadline)
-
-    def _answer(self, ask: Callable[[], Result]) -> Result | None:
+    def _answer(self, ask: Callable[..., Any], read: Callable[[bytes], Any], given: Mapping[str, Any]) -> Any:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
         try:
-            return ask()
+            # The client's models refuse what they do not know, such as a value of a newer Kubernetes.
+            answer = ask(**given, _request_timeout=_TIMEOUT, _preload_content=False)
+            return read(answer.data or b"null")
         except ApiException as error:
             said = _said(error)
             if error.status == 404:
@@ -164,6 +172,11 @@ class Kube:
         except (HTTPError, OSError) as error:
             why = type(getattr(error, "reason", None) or error).__name__
             raise Transient(f"the Kubernetes API does not answer: {why}", self._where) from error
+
+
+def as_text(data: bytes) -> str:
+    """Read what is no JSON."""
+    return data.decode(errors="replace")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

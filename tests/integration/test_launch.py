@@ -36,6 +36,7 @@ from kuberay import (
     unschedulable,
     waiting,
 )
+from launching import HEAD, JOB, ME, put_launcher
 
 from jobs.adapters.kube import Kube
 from jobs.launch import Ended, Me, Pace, RayJobLauncher, manifest_of, owner_uid, scheduled_day, short_name
@@ -43,11 +44,8 @@ from jobs.observed import RayJobRun
 from marts.errors import MartsError, ServiceError, Transient, UsageError
 from marts.errors import Stopped as Signalled
 
-JOB = "marts-daily-29384400"
-ME = Me(f"{JOB}-abcde", "marts", JOB)
 DAY = date(2025, 11, 13)
 QUICK = Pace(every=0.02, operator=0.4, grace=0.3, look=0.02)
-HEAD = {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray-head", "image": "marts"}]}}}
 WORKERS = {"groupName": "w", "replicas": 1, "template": {}}
 TEMPLATE = {
     "apiVersion": "ray.io/v1",
@@ -71,18 +69,6 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeApi]:
         monkeypatch.setenv("KUBECONFIG", str(made.kubeconfig(tmp_path / "kubeconfig")))
         put_launcher(made)
         yield made
-
-
-def put_launcher(api: KubeApi) -> str:
-    """Put a Job, and its pod. Gives the Job's uid."""
-    job = api.put(
-        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": JOB, "namespace": "marts"}, "spec": {}}
-    )
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": JOB, "uid": job["metadata"]["uid"], "controller": True}
-    meta = {"name": ME.pod, "namespace": "marts", "ownerReferences": [owner], "finalizers": ["test/keep"]}
-    containers = [{"name": "launcher", "image": "marts"}]
-    api.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": containers}})
-    return str(job["metadata"]["uid"])
 
 
 def closing(code: int, kind: str = "DataError") -> str:
@@ -285,6 +271,23 @@ def test_reasons_outlive_the_pods_that_had_them(api: KubeApi) -> None:
     api.settle()
     assert not [pod for pod in api.objects("Pod") if "ray.io/cluster" in pod["metadata"].get("labels", {})]
     assert "ImagePullBackOff" in reason(ended)[1]
+
+
+def test_what_a_head_said_before_it_died_is_told(api: KubeApi) -> None:
+    def crash(operator: FakeOperator, name: str) -> None:
+        (head,) = operator.pods(name, "head")
+        api.log(head["metadata"]["name"], "ray-head", "starting\nValueError: no such option: --nope\n")
+        Pod(terminated("Error", 1))(operator, name)
+
+    def crash_again(operator: FakeOperator, name: str) -> None:
+        (head,) = operator.pods(name, "head")
+        api.log(head["metadata"]["name"], "ray-head", "Aborted: no room on /tmp\n", previous=True)
+        Pod(restarted("Error", 1))(operator, name)
+
+    ended = run(api, [crash, Fails("PreRunningDeadlineExceeded")], backoffLimit=0, delay=0.1)
+    assert 'the head ended with exit code 1, after "ValueError: no such option: --nope"' in reason(ended)[1]
+    ended = run(api, [READY, Running(), crash_again, Fails("JobStatusCheckTimeoutExceeded")], backoffLimit=0, delay=0.1)
+    assert 'it was started again after Error, after "Aborted: no room on /tmp"' in reason(ended)[1]
 
 
 def test_a_quota_is_seen_where_no_pod_is(api: KubeApi) -> None:

@@ -9,18 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from kit import CUSTOMERS, GOLDEN, Place, golden, marts, shown
+from kit import Place, golden, marts, shown
 from kube import KubeApi, kube_api
 from kuberay import Absent, FakeOperator, Mirror, Pod, Ready, terminated, waiting
+from launching import HEAD, JOB, ME, put_launcher
 from post import Hook
 from servers import RayHead
-from test_launch import HEAD, JOB, ME, put_launcher
 
 from jobs.adapters.ray_jobs import RayJobs
 from marts.schema import CUSTOMERS_MART
@@ -47,6 +47,7 @@ class Release:
         self.place.put_golden()
         (self.place.folder / "policy.toml").write_text("max_unknown_ratio = 0.2")
         lines = [f'source = "{self.place.source}"', f'target = "{self.place.address}"', 'policy = "policy.toml"']
+        lines.append(f'state = "{self.place.folder / "state"}"')
         lines += ["[quality]", "judge = false"]
         lines += ["[notify]", "deadline = 1.0", "[notify.to]", f'ops = "json://127.0.0.1:{self.hook.port}/"']
         self.config.write_text("\n".join(lines))
@@ -198,19 +199,12 @@ def test_a_head_that_dies_while_the_build_runs_is_told_once(
 
 
 def test_a_head_that_is_gone_before_its_log_was_read_changes_nothing(
-    release: Release, start_ray_head: Callable[[dict[str, str]], RayHead], monkeypatch: pytest.MonkeyPatch
+    release: Release, head: RayHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The build has failed and said so; its cluster is gone before anybody could read that: the ledger knows."""
-    head = start_ray_head({"PYTHONPATH": str(ROOT)})
+    """The build has failed and said so; its dashboard is gone before anybody could read that: the ledger knows."""
     (release.place.folder / "policy.toml").write_text("max_unknown_ratio = 0.0")
-    mirror, status = Mirror(), {"ready": Ready("http://127.0.0.1:9")}
-
-    def dashboard_is_out_of_reach(operator: FakeOperator, name: str) -> bool:
-        return mirror(operator, name)
-
-    submit = on(head, monkeypatch)
-    script = [status["ready"], dashboard_is_out_of_reach]
-    with FakeOperator(release.api, script, submit=submit, delay=0.1):
+    out_of_reach = Ready("http://127.0.0.1:9")
+    with FakeOperator(release.api, [out_of_reach, Mirror()], submit=on(head, monkeypatch), delay=0.1):
         said = release.launch(code=65)
     assert "the log cannot be followed yet" in said
     assert "the build failed, and has told people" in said
@@ -266,11 +260,9 @@ def test_a_small_build_needs_no_cluster(release: Release) -> None:
     del outside["MARTS_AS_OF"]
     done = subprocess.run([*command, "--json"], env=outside, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["as_of"] == date.fromtimestamp(minutes * 60).isoformat()
+    assert json.loads(done.stdout)["as_of"] == datetime.fromtimestamp(minutes * 60, UTC).date().isoformat()
 
 
 def test_settings_that_are_wrong_are_told_by_the_exit_code(release: Release) -> None:
     release.config.write_text("sorce = 1")
     assert "sorce" in str(marts("launch", "rayjob", "--template", "x.yaml", code=2).exception)
-    assert CUSTOMERS
-    assert GOLDEN
