@@ -14,7 +14,7 @@ image=${IMAGE:-localhost/martwright:$version}
 own_base=localhost/martwright-base:bookworm
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/martwright-image.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-not_run=()
+not_run=() why=""
 
 say() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
 fail() { printf 'make image: %s\n' "$*" >&2; exit 1; }
@@ -22,7 +22,7 @@ fail() { printf 'make image: %s\n' "$*" >&2; exit 1; }
 quietly() { "$@" >"$work/log" 2>&1 || { tail -n 40 "$work/log" >&2; return 1; }; }
 
 install_missing() {
-    local tool missing="" as_root=""
+    local tool missing="" as_root="" failed=""
     for tool in "$@"; do command -v "$tool" >/dev/null || [ -x "/usr/sbin/$tool" ] || missing="$missing $tool"; done
     [ -n "$missing" ] || return 0
     local message="Missing:$missing. Install them (Debian: apt-get install$missing; Fedora: dnf install$missing), then run make image again."
@@ -32,11 +32,11 @@ install_missing() {
     # No service is started: podman and buildah need none.
     printf '#!/bin/sh\nexit 101\n' | $as_root tee /usr/sbin/policy-rc.d >/dev/null
     $as_root chmod 755 /usr/sbin/policy-rc.d
-    trap 'rm -rf "$work"; '"$as_root"' rm -f /usr/sbin/policy-rc.d' EXIT
-    # shellcheck disable=SC2086  # empty, or two words
-    quietly $as_root apt-get update -qq || fail "apt-get update failed"
-    # shellcheck disable=SC2086  # a list
-    quietly $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing || fail "$message"
+    # shellcheck disable=SC2086  # lists of words
+    { quietly $as_root apt-get update -qq \
+        && quietly $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } || failed=yes
+    $as_root rm -f /usr/sbin/policy-rc.d
+    [ -z "$failed" ] || fail "$message"
 }
 
 # Overlay is quick, but not allowed everywhere (a container in a container); vfs copies, and works.
@@ -122,11 +122,14 @@ inside() {
         --ulimit "nofile=$(limit -n)" --ulimit "nproc=$(limit -u)" --tmpfs /home/marts:rw,U --shm-size 512m "$@"
 }
 
+# podman's own runtime, which may not know this machine's cgroups; else runc, which knows the old ones, too.
 choose_engine() {
-    for runtime in "" crun runc; do
+    local runtime
+    for runtime in "" runc; do
+        [ -z "$runtime" ] || (install_missing "$runtime") || continue
         engine=(podman ${runtime:+--runtime "$runtime"})
         if inside --entrypoint /bin/true "$image" >"$work/log" 2>&1; then return 0; fi
-        why="${why:-}${runtime:-its own runtime}: $(tail -n 1 "$work/log")"$'\n'
+        why="$why${runtime:-its own runtime}: $(tail -n 1 "$work/log")"$'\n'
     done
     return 1
 }
@@ -186,7 +189,7 @@ PYTHON
     '
 }
 
-install_missing buildah podman runc
+install_missing buildah podman
 choose_storage
 choose_base
 say "base: $base"
