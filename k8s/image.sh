@@ -166,8 +166,9 @@ ray_head() {
         ray start --head --dashboard-host=0.0.0.0 --num-cpus=2 --object-store-memory=200000000
         python - <<PYTHON
 import os, urllib.error, urllib.request
-def ask(path, token):
-    request = urllib.request.Request("http://127.0.0.1:8265" + path, headers={"Authorization": f"Bearer {token}"})
+def ask(path, token, port=8265):
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, answer.read().decode()
@@ -177,7 +178,11 @@ token = os.environ["RAY_AUTH_TOKEN"]
 code, version = ask("/api/version", token)
 assert code == 200, f"/api/version with the token: {code}"
 print(version)
-assert ask("/api/version", "wrong")[0] in (401, 403), "a wrong token is let in"
+assert ask("/api/version", "")[0] == 401, "no token is let in"
+assert ask("/api/version", "wrong")[0] == 403, "a wrong token is let in"
+# The kubelet has no token. It is the only probe: the image has no wget, which older KubeRays call.
+code, _ = ask("/api/healthz", "", 52365)
+assert code == 200, f"the probe /api/healthz without a token: {code}"
 code, page = ask("/", token)
 assert code == 200 and "<html" in page, f"the dashboard: {code}"
 PYTHON
