@@ -14,7 +14,7 @@ image=${IMAGE:-localhost/martwright:$version}
 own_base=localhost/martwright-base:bookworm
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/martwright-image.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-not_run=() why=""
+not_run="" why=""
 
 say() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
 fail() { printf 'make image: %s\n' "$*" >&2; exit 1; }
@@ -129,7 +129,7 @@ choose_engine() {
         [ -z "$runtime" ] || (install_missing "$runtime") || continue
         engine=(podman ${runtime:+--runtime "$runtime"})
         if inside --entrypoint /bin/true "$image" >"$work/log" 2>&1; then return 0; fi
-        why="$why${runtime:-its own runtime}: $(tail -n 1 "$work/log")"$'\n'
+        why="$why  ${runtime:-its own runtime}: $(tail -n 1 "$work/log")"$'\n'
     done
     return 1
 }
@@ -212,14 +212,14 @@ if choose_engine; then
     grep -m 1 '"ray_version"' "$work/log"
     say "a Ray head with dashboard and token answered, and ran a build as a job"
 else
-    not_run+=("the image was built, but not run: podman starts no container here. Run it where one starts:"
-        "podman run --read-only --user 1000:1000 --tmpfs /home/marts:rw,U $image demo --lines 20000 --folder /tmp/demo"
-        "$why")
+    not_run="the image is built, but podman starts no container here:
+$why  Run it where one starts:
+  podman run --read-only --user 1000:1000 --tmpfs /home/marts:rw,U $image demo --lines 20000 --folder /tmp/demo"
 fi
 size=$(podman image inspect --format '{{.Size}}' "$image")
 base_size=$(podman image inspect --format '{{.Size}}' "$base")
 say "$image has $((size / 1000000)) MB, $((base_size / 1000000)) MB of them the base"
-if [ "${#not_run[@]}" -gt 0 ]; then
-    printf 'NOT RUN: %s\n' "${not_run[@]}" >&2
+if [ -n "$not_run" ]; then
+    printf 'NOT RUN: %s\n' "$not_run" >&2
     [ "${CI:-}" != true ] || exit 1
 fi

@@ -96,6 +96,15 @@ def test_each_target_of_make_exists(workflow: dict[str, Any]) -> None:
     assert set(re.findall(r"\bmake ([a-z]+)", scripts(workflow))) <= targets
 
 
+def test_each_push_is_tested_and_its_image_tried_with_nothing_left_out() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text())
+    assert jobs["env"]["CI"] == "true"
+    run = scripts(jobs)
+    assert ".ci/run" in run
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert "--preserve-env=CI make image" in run
+
+
 def test_each_command_of_marts_exists() -> None:
     known = commands()
     found = []
