@@ -101,9 +101,10 @@ PYTHON
 }
 
 build() {
+    local revision
+    revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
     local arguments=(bud --isolation chroot --layers --format oci --build-arg "BASE=$base" --build-arg "VERSION=$version"
-        --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" --build-arg "SOURCE=${SOURCE:-unknown}"
-        --secret "id=pip,src=$work/pip.conf")
+        --build-arg "REVISION=$revision" --build-arg "SOURCE=${SOURCE:-unknown}" --secret "id=pip,src=$work/pip.conf")
     local volumes=() path
     pip_settings
     while read -r path; do volumes+=(--volume "$path:$path:ro"); done <"$work/mounts"
@@ -111,7 +112,11 @@ build() {
     # and then the whole without: the build stage is taken from the cache.
     quietly buildah "${arguments[@]}" "${volumes[@]}" --target build --tag "${image%:*}-build:$version" . \
         || fail "the build stage failed"
-    quietly buildah "${arguments[@]}" --tag "$image" . || fail "the build failed"
+    # An argument that only a label takes does not make buildah do that layer again.
+    quietly buildah "${arguments[@]}" --label "org.opencontainers.image.revision=$revision" --tag "$image" . \
+        || fail "the build failed"
+    [ "$(buildah inspect --type image --format '{{index .OCIv1.Config.Labels "org.opencontainers.image.revision"}}' "$image")" \
+        = "$revision" ] || fail "the image does not say of which revision it is"
 }
 
 # Who may not raise limits must ask for lower ones than podman's.
