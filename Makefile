@@ -4,7 +4,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test faults lint charts lock bench clean help
+.PHONY: demo test faults lint charts lock bench image clean help
 
 help:
 	@echo "make demo   realistic drops, both marts in an embedded database, what came out (ARGS=\"--lines 100000\")"
@@ -12,6 +12,7 @@ help:
 	@echo "make faults kills, freezes, cuts and fills for most of an hour, and counts (ARGS=\"--seed 1 --faults 320\")"
 	@echo "make bench  seconds and memory of a build, and of loading MariaDB"
 	@echo "make charts what is made of the Helm chart: its schema and table of values, goldens, k8s/martwright.yaml"
+	@echo "make image  builds the container image without Docker, and runs it as a strict cluster would"
 	@echo "make lock   resolve the dependencies again"
 
 demo: $(VENV)/ready
@@ -39,6 +40,9 @@ charts: $(VENV)/ready-dev
 bench: $(VENV)/ready-dev
 	@bash tests/setup.sh
 	$(BIN)/python bench/run.py $(ARGS)
+
+image:
+	@IMAGE="$(IMAGE)" BASE="$(BASE)" bash k8s/image.sh
 
 lock:
 	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade -o requirements.lock

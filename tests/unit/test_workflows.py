@@ -1,0 +1,147 @@
+"""The workflows, ours and the example for users: pinned, with few rights, and of commands that exist."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from jobs.cli import app
+
+ROOT = Path(__file__).parent.parent.parent
+FILES = [*sorted(ROOT.glob(".github/workflows/*.y*ml")), ROOT / "docs" / "examples" / "github-actions.yaml"]
+Step = dict[str, Any]
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.name)
+def workflow(request: pytest.FixtureRequest) -> dict[str, Any]:
+    loaded = yaml.safe_load(request.param.read_text())
+    # In YAML 1.1 a bare `on` is true.
+    loaded["on"] = loaded.pop(True, None) or loaded.pop("on", None)
+    return dict(loaded)
+
+
+def steps(workflow: dict[str, Any]) -> Iterator[Step]:
+    for job in workflow["jobs"].values():
+        yield from job["steps"]
+
+
+def scripts(workflow: dict[str, Any]) -> str:
+    """Give all that shells run, without comments, a command to a line."""
+    text = "\n".join(step["run"] for step in steps(workflow) if "run" in step)
+    return re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+
+
+def commands() -> dict[str, set[str]]:
+    """Give the commands of `marts`, each with those below it."""
+    group = typer.main.get_command(app)
+    return {name: set(getattr(command, "commands", {})) for name, command in group.commands.items()}  # type: ignore[attr-defined]
+
+
+def test_there_are_ours_and_an_example() -> None:
+    assert [path.name for path in FILES] == ["ci.yaml", "release.yaml", "github-actions.yaml"]
+
+
+def test_it_says_when_it_runs_and_each_job_where_and_how_long(workflow: dict[str, Any]) -> None:
+    assert workflow["on"]
+    for name, job in workflow["jobs"].items():
+        assert job["timeout-minutes"] > 0, name
+        assert re.fullmatch(r"ubuntu-\d\d\.04", job["runs-on"]), name
+        needs = job.get("needs", [])
+        assert set([needs] if isinstance(needs, str) else needs) <= set(workflow["jobs"]), name
+
+
+def test_it_reads_only_unless_a_job_says_more(workflow: dict[str, Any]) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    for name, job in workflow["jobs"].items():
+        more = {right for right, level in job.get("permissions", {}).items() if level == "write"}
+        assert more <= {"contents", "packages", "id-token", "attestations"}, name
+        text = yaml.safe_dump(job)
+        assert ("packages" in more) == ("ghcr.io" in text and "login" in text), name
+        assert "contents" not in more or "gh release create" in text, name
+
+
+def test_actions_are_named_by_a_version_or_a_commit(workflow: dict[str, Any]) -> None:
+    used = [step["uses"] for step in steps(workflow) if "uses" in step]
+    assert used
+    assert [name for name in used if not re.fullmatch(r"[\w.-]+/[\w.-]+@(v\d+(\.\d+)*|[0-9a-f]{40})", name)] == []
+
+
+def test_a_checkout_leaves_no_token_behind(workflow: dict[str, Any]) -> None:
+    for step in steps(workflow):
+        if step.get("uses", "").startswith("actions/checkout"):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_shells_hear_values_through_the_environment_and_print_no_secret(workflow: dict[str, Any]) -> None:
+    for step in steps(workflow):
+        script = step.get("run", "")
+        assert "${{" not in script, "whoever names a branch would write a part of the script"
+        assert "set -x" not in script
+        hidden = [name for name, value in step.get("env", {}).items() if "secrets." in str(value)]
+        for line in script.splitlines():
+            assert not re.search(r"\b(echo|printf|cat|tee)\b.*\$\{?(" + "|".join(hidden or ["-"]) + r")\b", line), line
+
+
+def test_secrets_are_the_token_of_the_run_and_no_stored_one() -> None:
+    for path in FILES:
+        assert set(re.findall(r"secrets\.(\w+)", path.read_text())) <= {"GITHUB_TOKEN"}, path.name
+
+
+def test_each_target_of_make_exists(workflow: dict[str, Any]) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)", scripts(workflow))) <= targets
+
+
+def test_each_push_is_tested_and_its_image_tried_with_nothing_left_out() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text())
+    assert jobs["env"]["CI"] == "true"
+    run = scripts(jobs)
+    assert ".ci/run" in run
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert "--preserve-env=CI make image" in run
+
+
+def test_each_command_of_marts_exists() -> None:
+    known = commands()
+    found = []
+    for path in FILES:
+        text = scripts(yaml.safe_load(path.read_text()))
+        calls = re.findall(r'(?m)^\s*marts ([a-z-]+)(?: ([a-z-]+))?|"\$TRIAL" ([a-z-]+)', text)
+        found += [(first or image, second) for first, second, image in calls]
+    assert {first for first, _ in found} >= {"demo", "expectations", "secrets"}
+    for first, second in found:
+        assert first in known, first
+        assert not known[first] or second in known[first], (first, second)
+
+
+def test_the_release_finds_the_base_in_the_dockerfile() -> None:
+    release = scripts(yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text()))
+    base = re.search(r"sed -n '(s/\^ARG BASE=//p)'", release)
+    assert base
+    assert re.search(r"^ARG BASE=\S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_what_is_pushed_is_tried_before_and_signed_and_verified_after() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text())["jobs"]
+    image = jobs["image"]["steps"]
+    place = {word: i for i, step in enumerate(image) for word in ("docker run", "cosign sign") if word in str(step)}
+    pushed = next(i for i, step in enumerate(image) if step.get("with", {}).get("push"))
+    assert place["docker run"] < pushed < place["cosign sign"]
+    assert image[pushed]["with"]["sbom"] is True
+    assert image[pushed]["with"]["provenance"] == "mode=max"
+    # What is tried and what is pushed are built from the same.
+    (tried,) = (step for step in image if step.get("with", {}).get("load"))
+    assert tried["with"]["build-args"] == image[pushed]["with"]["build-args"]
+    for job in ("image", "chart"):
+        text = str(jobs[job])
+        assert "cosign sign --yes" in text
+        assert "cosign verify" in text
+
+
+def test_dependabot_looks_after_actions_packages_and_the_base() -> None:
+    told = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())
+    assert {each["package-ecosystem"] for each in told["updates"]} == {"github-actions", "pip", "docker"}
