@@ -25,6 +25,8 @@ _KEPT = 40
 """Lines of the log that are kept for who asks what happened."""
 _LAST = 10.0
 """Seconds that the rest of a log may take to come, after the job has ended."""
+_SOON = 0.5
+"""Seconds for what comes after a build's own last word."""
 _AGAIN = 1.0
 """Seconds before a log that broke off is asked for again."""
 _AS_OF = "--as-of"
@@ -151,8 +153,12 @@ class Tail:
         return tuple(self._lines)
 
     def finish(self, seconds: float = _LAST) -> None:
-        """Wait for the rest of the log, for a while."""
-        self._thread.join(seconds)
+        """Wait for the rest of the log, for a while; Ray takes seconds to say that there is none."""
+        end = time.monotonic() + seconds
+        while self._thread.is_alive() and time.monotonic() < end:
+            if self.closing:
+                end = min(end, time.monotonic() + _SOON)
+            self._thread.join(_SOON / 10)
         self._stopped.set()
 
     def _run(self) -> None:

@@ -5,7 +5,7 @@ python="${BIN:-.venv/bin}/python"
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
 log=$(mktemp)
 trap 'kill "$other" 2>/dev/null; rm -f "$log"' EXIT
-"$python" -m pytest tests/faults tests/unit tests/quality tests/security >"$log" 2>&1 &
+"$python" -m pytest tests/cluster tests/faults tests/unit tests/quality tests/security >"$log" 2>&1 &
 other=$!
 "$python" -m pytest tests/integration
 code=$?

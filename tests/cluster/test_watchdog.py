@@ -13,13 +13,12 @@ from kube import KubeApi, kube_api
 from kuberay import evicted, running, terminated, unschedulable, waiting
 from post import Hook
 
-NOW = datetime.now(UTC).replace(microsecond=0)
 SELECTOR = "app.kubernetes.io/name=martwright,app.kubernetes.io/instance=marts"
 LABELS = {"app.kubernetes.io/name": "martwright", "app.kubernetes.io/instance": "marts"}
 
 
 def ago(minutes: float) -> str:
-    return (NOW - timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
+    return f"{datetime.now(UTC) - timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @dataclass
