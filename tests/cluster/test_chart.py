@@ -250,7 +250,7 @@ def test_each_mode_runs_its_launcher() -> None:
     ]
     assert command(golden("submit-elsewhere"), "martwright-weekdays") == [
         *("marts", "launch", "submit", "--address", "http://raycluster-head-svc.ray:8265"),
-        *("--", "--rescan", "--log", "it's $HOME"),
+        *("--", "--rescan", "--expectations", "it's $HOME"),
     ]
     local = ["marts", "launch", "local", "--", "--mart", "customers"]
     assert command(golden("local"), "martwright-build") == local
