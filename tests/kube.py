@@ -81,6 +81,7 @@ class KubeApi:
     """A folder of CRDs, which RayJobs and RayClusters then have to keep to."""
     user: str = "system:serviceaccount:marts:launcher"
     token: str = field(default_factory=lambda: secrets.token_hex(16))
+    open_to_kubectl: bool = False
     installed: set[str] = field(default_factory=lambda: set(PLURALS))
     """Plurals that are served: without rayjobs and rayclusters nobody installed KubeRay's CRDs."""
     requests: list[Seen] = field(default_factory=list)
@@ -405,7 +406,9 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.api.fault(verb, plural)
         if fault and self._fail(fault):
             return
-        if self.headers.get("Authorization") != f"Bearer {self.api.token}":
+        # kubectl shows no token to a server without TLS.
+        trusted = self.api.open_to_kubectl and agent.startswith("kubectl/")
+        if not trusted and self.headers.get("Authorization") != f"Bearer {self.api.token}":
             raise Refused(401, "Unauthorized", "Unauthorized")
         if match is None:
             self._discover(path)
@@ -477,6 +480,9 @@ class Handler(BaseHTTPRequestHandler):
     def _discover(self, path: str) -> None:
         if path == "/version":
             self._send_json(200, VERSION)
+            return
+        if path in ("/api", "/apis"):
+            self._send_json(200, _group_list(path))
             return
         for resource in RESOURCES:
             root = f"/apis/{resource.api_version}" if resource.group else "/api/v1"
@@ -671,6 +677,17 @@ def _object(body: Any) -> Object:
 
 def _unknown(dropped: list[str]) -> list[str]:
     return [f'unknown field "{where}"' for where in dropped]
+
+
+def _group_list(path: str) -> Object:
+    """Name the groups that there are, and their versions, for kubectl."""
+    if path == "/api":
+        return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
+    groups = []
+    for group, version in sorted({(each.group, each.version) for each in RESOURCES if each.group}):
+        named = {"groupVersion": f"{group}/{version}", "version": version}
+        groups.append({"name": group, "versions": [named], "preferredVersion": named})
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
 def _resource_list(served: list[Resource]) -> Object:

@@ -15,6 +15,8 @@ from kit import GOLDEN, Place
 from post import Hook
 from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, MariaDB, RayHead, S3Server
 
+from k8s import helm
+
 ROOT = Path(__file__).parent.parent.parent
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
@@ -59,7 +61,7 @@ def test_no_block_is_left_out() -> None:
         "export MARTS_S3",
         "marts secrets list",
     )
-    words = (*words, "marts notify", "marts erase", "ray job submit")
+    words = (*words, "marts notify", "marts erase", "ray job submit", "helm install")
     assert sorted(map(block, words)) == sorted(BLOCKS)
 
 
@@ -80,6 +82,12 @@ def test_data_quality(tmp_path: Path) -> None:
     assert "price is at most 140" in run("marts expectations list sales --expectations rules", tmp_path)
     assert "ok sales: 37 rules" in shown
     assert "rows in quarantine" in shown
+
+
+def test_the_chart_takes_the_four_values_of_the_page() -> None:
+    values = re.findall(r"--set (\S+)", block("helm install"))
+    text = helm.render(ROOT / "helm" / "martwright", [], *(part for one in values for part in ("--set", one)))
+    assert (len(values), "kind: CronJob" in text) == (4, True)
 
 
 def test_going_back_and_forgetting_a_person(tmp_path: Path) -> None:
