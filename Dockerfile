@@ -28,10 +28,11 @@ RUN pip() { tools/bin/pip --python /opt/venv/bin/python "$@"; } \
     && pip uninstall --quiet --yes editables hatchling pathspec pluggy trove-classifiers \
     && pip check
 
-# Nothing of this runs: tests of libraries, headers to compile against, Ray's Java, maps to debug its dashboard's script.
+# Nothing of this runs: tests of libraries, headers to compile against, Ray's Java, maps to debug its dashboard's script, the
+# other half of Kubernetes' client, which is for asyncio.
 # Ray's dashboard itself stays. k8s/image.sh runs the demo, a head and a job with what is left.
 RUN site="$(echo /opt/venv/lib/python3*/site-packages)" \
-    && rm -r "$site/ray/jars" "$site/pyarrow/include" "$site/pyarrow/src" "$site/numpy/_core/include" \
+    && rm -r "$site/ray/jars" "$site/pyarrow/include" "$site/pyarrow/src" "$site/numpy/_core/include" "$site/kubernetes/aio" \
     && find "$site" -type d -name tests -prune -exec rm -r {} + \
     && find "$site" -type f \( -name '*.js.map' -o -name '*.pxd' -o -name '*.pyx' -o -name '*.pyi' \) -delete \
     # The root may be read-only, so what is not compiled here is compiled again at every start. Without a look at the
