@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import traceback
 import uuid
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from jobs.cli_common import (
     PolicyFile,
     Source,
     State,
+    Stop,
     Target,
     Who,
     configured,
@@ -139,31 +139,6 @@ def _fail(error: MartsError) -> NoReturn:
     if rest:
         typer.echo(rest, err=True)
     sys.exit(error.exit_code)
-
-
-class _Stop:
-    """What a signal to stop does: the run is recorded as stopped, and the exit code says try later.
-
-    The signal may come while Python runs a callback that swallows whatever is raised, so it is also remembered:
-    ``check`` raises it again when the next step or task begins. A second signal ends the process at once.
-    """
-
-    def __init__(self) -> None:
-        self._told = ""
-
-    def listen(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._stop)
-
-    def _stop(self, number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        self._told = signal.Signals(number).name
-        raise Stopped(self._told)
-
-    def check(self) -> None:
-        if self._told:
-            raise Stopped(self._told)
 
 
 @app.callback(invoke_without_command=True)
@@ -778,7 +753,7 @@ def _build(
             rescan=rescan,
         )
 
-    stop = _Stop()
+    stop = Stop()
     stop.listen()
     run_id = _run_id(datetime.now(UTC))
     submission = own_submission()

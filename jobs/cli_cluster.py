@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from jobs.cli_common import Config, Json, PolicyFile, Source, State, Target, configured, opened
+from jobs.cli_common import Config, Json, PolicyFile, Source, State, Stop, Target, configured, opened
 from jobs.cli_watch import voice
 from jobs.settings import Settings, load_policy
-from marts.errors import DeadlinePassed, MartsError, Stopped, TryLater, UsageError
+from marts.errors import DeadlinePassed, Defect, MartsError, TryLater
 from marts.escape import visible
 
 if TYPE_CHECKING:
@@ -72,18 +71,22 @@ def submit(
 
     given = {"source": source, "target": target, "state": state, "config": config, "policy": policy, "mart": mart}
     given |= {"expectations": expectations, "as-of": as_of}
-    _refuse_passwords(given)
     flags = [f for key, value in given.items() if value for f in (f"--{key}", value)]
     flags += [flag for flag, wanted in (("--rebuild", rebuild), ("--rescan", rescan)) if wanted]
     wish = Wish(tuple(flags), datetime.now(UTC).date(), name, working_dir)
     wish.check()
-    jobs = RayJobs(address)
-    submission, new = submitted(jobs, wish)
-    typer.echo(f"job {submission} is {'submitted' if new else 'at work already: following it'}", err=True)
-    if not wait:
-        typer.echo(json.dumps({"submission": submission, "new": new}) if as_json else submission)
-        return
-    raise typer.Exit(_followed(jobs, submission, as_json))
+    try:
+        jobs = RayJobs(address)
+        submission, new = submitted(jobs, wish)
+        typer.echo(f"job {submission} is {'submitted' if new else 'at work already: following it'}", err=True)
+        if not wait:
+            typer.echo(json.dumps({"submission": submission, "new": new}) if as_json else submission)
+            return
+        code = _followed(jobs, submission, as_json)
+    except KeyboardInterrupt as error:
+        hint = "`marts submit` with the same arguments follows it again; `ray job list` names it"
+        raise TryLater("stopped by SIGINT; a job that was submitted goes on", "marts submit", hint) from error
+    raise typer.Exit(code)
 
 
 def _followed(jobs: Any, submission: str, as_json: bool) -> int:
@@ -103,7 +106,7 @@ def _followed(jobs: Any, submission: str, as_json: bool) -> int:
     if as_json:
         told = {"submission": submission, "status": run.status, "exit_code": code}
         typer.echo(json.dumps({**told, **{key: tail.closing.get(key) for key in ("run_id", "outcome")}}))
-    if error and not tail.closing:
+    if error and not tail.closing.get("exit_code"):
         raise error
     return code
 
@@ -140,16 +143,6 @@ def _line_writer() -> Callable[[str], None]:
     return write
 
 
-def _refuse_passwords(given: dict[str, str | None]) -> None:
-    """Refuse a password in an address: everybody who may look at the dashboard could read it there."""
-    from jobs.settings import masked
-
-    for name, value in given.items():
-        if value and "://" in value and masked(value) != value:
-            hint = "seal it (marts secrets set mysql.password), or give it to the cluster's nodes"
-            raise UsageError("a password in it would stand in Ray's dashboard", f"--{name}", hint)
-
-
 @app.command("rayjob")
 def launch_rayjob(
     template: Annotated[Path, typer.Option(help="The RayJob to create, as YAML")],
@@ -167,12 +160,14 @@ def launch_rayjob(
     from jobs.adapters.ray_jobs import RayJobs
     from jobs.launch import Me, Pace, RayJobLauncher, manifest_of, owner_uid
 
+    stop = Stop()
+    stop.listen()  # first: the first process of a container does not hear what it does not handle
     me, order = Me(pod, namespace, job), _order(config, policy, job)
-    with _telling(order) as end, _stoppable():
+    with _telling(order) as end:
         kube = Kube(namespace)
         manifest = manifest_of(read_manifest(template), me, owner_uid(kube, me), order.as_of)
         pace = Pace(every, operator, grace)
-        end(RayJobLauncher(kube, me, manifest, RayJobs, _say, pace).run())
+        end(RayJobLauncher(kube, me, manifest, RayJobs, _say, pace, stop.check).run())
 
 
 @app.command("submit")
@@ -192,9 +187,13 @@ def launch_submit(
     from jobs.retries import retried
     from jobs.submit import Wish, with_day
 
+    stop = Stop()
+    stop.listen()
     me, order = Me(pod, namespace, job), _order(config, policy, job)
-    with _telling(order) as end, _stoppable():
+    with _telling(order) as end:
         wish = Wish(with_day(arguments or (), order.as_of), order.as_of, job)
+        wish.check()
+        stop.check()
         jobs = retried(lambda: RayJobs(address), _PATIENCE)
         end(launch_on(jobs, wish, _say, lambda: taken_away(Kube(namespace), me), _EVERY, _PATIENCE))
 
@@ -219,36 +218,73 @@ def watchdog(
     """Tell people of Jobs of Kubernetes that failed, or do not start, and that could not say so themselves."""
     from jobs.adapters.kube import Kube
     from jobs.run import refused
-    from jobs.watchdog import findings
+    from jobs.watchdog import FAILED, findings
 
-    order = _order(config, policy, "watchdog")
+    order = _order(config, policy, "watchdog", of_a_build=False)
     now, kube = datetime.now(UTC), Kube(namespace)
     jobs, cronjobs = kube.jobs(selector), kube.cronjobs(selector)
-    wanted = [one for one in jobs if not one.told and (one.failed or one.active)]
+    wanted = [one for one in jobs if one.told != FAILED and (one.failed or one.active)]
     pods = {one.name: kube.pods(f"batch.kubernetes.io/job-name={one.name}") for one in wanted}
     events = {one.name: kube.events([one.name, *(pod.name for pod in pods[one.name])]) for one in wanted}
     found = findings(jobs, cronjobs, pods, events, now)
+    failed: MartsError | None = None
     for finding in found:
         if finding.error:
             refused(replace(order, run_id=finding.run), finding.error, lambda: opened(order.settings))
         if finding.job:
-            kube.mark_told(finding.job, now.isoformat(timespec="seconds"))
+            try:
+                kube.mark_told(finding.job, finding.mark)
+            except MartsError as error:  # the others are to be told, too
+                failed = error
     new = sum(finding.error is not None for finding in found)
     fields = {"event": "watchdog", "jobs": len(jobs), "cronjobs": len(cronjobs), "new": new}
     _log.info("%d Jobs, %d CronJobs, %d findings", len(jobs), len(cronjobs), new, extra={"fields": fields})
+    if failed:
+        raise failed
 
 
-def _order(config: str | None, policy: str | None, job: str) -> "Order":
-    """Read the settings, as the build will; the day is that for which the Job was meant."""
+def _order(config: str | None, policy: str | None, job: str, of_a_build: bool = True) -> "Order":
+    """Read the settings, as the build will; the day is that for which the Job was meant.
+
+    If the policy is wrong, no build begins: people are told here.
+    """
     from jobs.launch import scheduled_day
-    from jobs.run import Order
+    from jobs.run import Order, refused
+    from marts.policy import Policy
 
     settings = configured(config, policy=policy)
     settings.require("source", "target")
     voice(settings.log)
-    policy_, now = load_policy(settings), datetime.now(UTC)
-    day = settings.as_of or scheduled_day(job, now, ZoneInfo(policy_.business_timezone))
-    return Order(settings, policy_, day, job, lambda: datetime.now(UTC))
+    _know_credentials(settings)
+    now = datetime.now(UTC)
+    order = Order(settings, Policy(), now.date(), job, lambda: datetime.now(UTC))
+    if not of_a_build:
+        return order
+    try:
+        policy_ = load_policy(settings)
+        day = settings.as_of or scheduled_day(job, now, ZoneInfo(policy_.business_timezone))
+    except MartsError as error:
+        refused(order, error, lambda: opened(settings))
+        raise
+    return replace(order, policy=policy_, as_of=day)
+
+
+def _know_credentials(settings: Settings) -> None:
+    """Open the credentials, so that they are taken out of what others write: pods, KubeRay, Ray."""
+    s3 = settings.s3
+    for secret in (
+        s3.access_key,
+        s3.secret_key,
+        s3.session_token,
+        settings.mysql.password,
+        settings.notify.heartbeat,
+        *settings.notify.to.values(),
+    ):
+        if secret:
+            try:
+                secret.reveal()
+            except MartsError as error:
+                _log.warning("a credential does not open: %s", error)
 
 
 @contextmanager
@@ -261,17 +297,29 @@ def _telling(order: "Order") -> Iterator[Callable[["Ended"], None]]:
         if error is None:
             _log.info("the build is done", extra={"fields": {"event": "launched", "exit_code": 0}})
             return
-        if ended.told or _recorded(order.settings, ended.submission):
-            _log.error("the build failed, and has told people: %s", error)
-            error.told = True
+        error.told = ended.told or _recorded(order.settings, ended.submission)
         raise error
 
     try:
         yield end
-    except MartsError as error:
+    except Exception as problem:
+        error = problem if isinstance(problem, MartsError) else _defect(problem)
         if not error.told and (isinstance(error, DeadlinePassed) or not isinstance(error, TryLater)):
             refused(order, error, lambda: opened(order.settings))
+        _close(error)
         raise
+
+
+def _close(error: MartsError) -> None:
+    """Write the last line. It is short: the watchdog finds it in the termination message of our pod, of 2 KiB."""
+    brief = {"kind": type(error).__name__, "what": error.what[:300], "where": error.where[:200]}
+    fields = {"event": "ended", "exit_code": error.exit_code, "error": brief}
+    _log.error("ended with exit code %d: %s", error.exit_code, str(error)[:300], extra={"fields": fields})
+    error.told = True
+
+
+def _defect(problem: Exception) -> Defect:
+    return Defect(f"{type(problem).__name__}: {problem}", "marts launch", "please report it, with the log")
 
 
 def _recorded(settings: Settings, submission: str) -> bool:
@@ -290,19 +338,3 @@ def _say(line: str) -> None:
     """Write a line of the build's log where ours are: kubectl logs shows both."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into Stopped, once."""
-
-    def stop(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise Stopped(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

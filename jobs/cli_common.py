@@ -1,5 +1,7 @@
 """What commands share: options that many have, how a target is opened, how something is shown."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -9,6 +11,7 @@ import typer
 from rich.console import Console
 
 from jobs.settings import Settings, load
+from marts.errors import Stopped
 
 if TYPE_CHECKING:
     from jobs.ledger import Warehouse
@@ -63,3 +66,30 @@ def show(what: Any, stdout: bool = False) -> None:
 def stamp() -> str:
     """Give this moment as the ledger writes it."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+class Stop:
+    """What a signal to stop does: the run is recorded as stopped, and the exit code says try later.
+
+    The signal may come while Python runs a callback that swallows whatever is raised, so it is also remembered:
+    ``check`` raises it again when the next step or task begins. A second signal ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def listen(self) -> None:
+        """Hear signals from now on."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._stop)
+
+    def _stop(self, number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        self._told = signal.Signals(number).name
+        raise Stopped(self._told)
+
+    def check(self) -> None:
+        """Raise Stopped if somebody told us to stop."""
+        if self._told:
+            raise Stopped(self._told)

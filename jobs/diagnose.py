@@ -15,15 +15,15 @@ _MOST = 5
 """Reasons that are told; a cluster of 100 pods has the same 100 times."""
 
 
-def failure(job: RayJob, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
-    """Say why a RayJob failed, if its driver did not."""
-    starved = out_of_memory(pods)
+def failure(job: RayJob, where: str, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
+    """Say why a RayJob failed, if its driver did not; ``where`` is what people know the build by."""
+    starved = out_of_memory(pods, where)
     if starved:
         return starved
     if job.reason == "PreRunningDeadlineExceeded":
-        return not_started(job.name, pods, events)
+        return not_started(where, pods, events)
     if job.reason == "DeadlineExceeded":
-        return late(f"RayJob {job.name}")
+        return late(where)
     if job.deployment == "ValidationFailed":
         what = job.message or "; ".join(event.message for event in events if event.warning)
         return UsageError(
@@ -32,46 +32,46 @@ def failure(job: RayJob, pods: Sequence[Pod], events: Sequence[Event]) -> MartsE
     if job.reason == "JobStatusCheckTimeoutExceeded":
         what = "; ".join(_lost(pods)) or "it does not answer"
         hint = f"was its node drained, or lost? {_SAFE}"
-        return ServiceError(f"the head of the Ray cluster is lost: {what}", f"RayJob {job.name}", hint)
-    what = ": ".join(filter(None, (job.reason, _first(job.message)))) or "KubeRay does not say why"
-    return ServiceError(f"it failed: {what}", f"RayJob {job.name}", f"`kubectl describe rayjob {job.name}`; {_SAFE}")
+        return ServiceError(f"the head of the Ray cluster is lost: {what}", where, hint)
+    what = ": ".join(filter(None, (job.reason, _first(job.message)))) or "nobody says why"
+    return ServiceError(f"its RayJob failed: {what}", where, f"`kubectl describe rayjob {job.name}`; {_SAFE}")
 
 
-def no_operator(name: str, seconds: float) -> MartsError:
+def no_operator(where: str, seconds: float) -> MartsError:
     """Say that nobody takes care of a RayJob."""
     hint = "is the KubeRay operator running, and does it watch this namespace? (docs/kubernetes.md)"
-    return ServiceError(f"no KubeRay operator has taken it up in {seconds:.0f} s", f"RayJob {name}", hint)
+    return ServiceError(f"no KubeRay operator has taken its RayJob up in {seconds:.0f} s", where, hint)
 
 
-def not_started(name: str, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
+def not_started(where: str, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
     """Say why a Ray cluster does not start: what its pods wait for."""
-    starved = out_of_memory(pods)
+    starved = out_of_memory(pods, where)
     if starved:
         return starved
     reasons = [*dict.fromkeys([*waiting(pods), *warnings(events)])]
     what = "; ".join(reasons[:_MOST]) or ("its pods say nothing" if pods else "it has no pods, and no event says why")
     kind = UsageError if any(one.reason in _OUR_FAULT for _, one in _containers(pods)) else ServiceError
     hint = f"`kubectl describe pods -l ray.io/cluster` says more; {_SAFE}"
-    return kind(f"the Ray cluster did not start: {what}", f"RayJob {name}", hint)
+    return kind(f"the Ray cluster did not start: {what}", where, hint)
 
 
-def late(what: str) -> MartsError:
+def late(where: str) -> MartsError:
     """Say that a deadline has passed."""
     hint = f"run it again, or give it more time (activeDeadlineSeconds) or more workers; {_SAFE}"
-    return DeadlinePassed("it took longer than it may", what, hint)
+    return DeadlinePassed("it took longer than it may", where, hint)
 
 
-def out_of_memory(pods: Iterable[Pod]) -> MartsError | None:
+def out_of_memory(pods: Iterable[Pod], where: str = "") -> MartsError | None:
     """Say which pod ran out of memory. The kernel's word counts; an exit code of 137 alone may be any kill."""
     for pod in pods:
         role = _role(pod)
         for one in pod.containers:
             if _OOM in (one.reason, one.ended):
-                hint = f"give it more memory ({_place(pod)}.resources.limits.memory); {_SAFE}"
-                return ServiceError(f"{role} ran out of memory (OOMKilled)", f"pod {pod.name}", hint)
+                hint = f"give it more memory ({_place(pod)}); {_SAFE}"
+                return ServiceError(f"{role} ran out of memory: pod {pod.name} was OOMKilled", where, hint)
         if pod.reason == "Evicted" and "memory" in pod.message:
-            hint = f"raise its memory request ({_place(pod)}.resources.requests.memory); {_SAFE}"
-            return ServiceError(f"{role} was evicted: {pod.message}", f"pod {pod.name}", hint)
+            hint = f"raise its memory request ({_place(pod)}); {_SAFE}"
+            return ServiceError(f"{role} was evicted: pod {pod.name}: {pod.message}", where, hint)
     return None
 
 
@@ -131,12 +131,13 @@ def _containers(pods: Iterable[Pod]) -> Iterator[tuple[Pod, Container]]:
 
 
 def _role(pod: Pod) -> str:
-    return {"head": "the head", "worker": "a worker"}.get(pod.role, f"pod {pod.name}")
+    return {"head": "the head", "worker": "a worker"}.get(pod.role, "its pod")
 
 
 def _place(pod: Pod) -> str:
     """Name the value of the chart that is about a pod."""
-    return {"head": "ray.head", "worker": "ray.worker"}.get(pod.role, "launcher")
+    places = {"head": "ray.head.resources", "worker": "ray.worker.resources"}
+    return places.get(pod.role, "resources in its line of jobs, else launcher, local or vacuum.resources")
 
 
 def _first(text: str) -> str:

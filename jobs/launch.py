@@ -2,11 +2,12 @@
 
 import copy
 import hashlib
+import itertools
 import logging
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -15,8 +16,7 @@ from typing import Any, Protocol
 from jobs import diagnose, submit
 from jobs.adapters.kube import Exists
 from jobs.observed import Event, Pod, RayJob, RayJobRun
-from jobs.retries import in_time
-from jobs.submit import Jobs, Tail, day_of, with_day
+from jobs.submit import Jobs, Tail, day_of, refuse_passwords, with_day
 from marts.errors import MartsError, ServiceError, Stopped, TryLater, UsageError
 
 _log = logging.getLogger("marts.launch")
@@ -112,6 +112,7 @@ def manifest_of(template: Mapping[str, Any], me: Me, owner_uid: str, as_of: date
     meta.pop("generateName", None)
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": me.job, "uid": owner_uid}
     meta["ownerReferences"] = [{**owner, "controller": False, "blockOwnerDeletion": False}]
+    refuse_passwords(words)
     words = with_day(words, as_of)
     spec["entrypoint"] = shlex.join(words)
     spec["metadata"] = {**(spec.get("metadata") or {}), "as_of": day_of(words), "job": me.job}
@@ -132,7 +133,9 @@ class _Watch:
 
     job: RayJob
     begun: float
-    """When it was claimed, on our clock."""
+    """When it was claimed, on our clock, or came out of a queue."""
+    blank_since: float = 0.0
+    """Since when no operator has written anything."""
     attempt: tuple[int, str] = (-1, "")
     attempt_begun: float = 0.0
     tail: Tail | None = None
@@ -156,10 +159,14 @@ class RayJobLauncher:
         jobs_of: Callable[[str], Jobs],
         say: Callable[[str], None],
         pace: Pace = Pace(),
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """``jobs_of`` gives the jobs of the Ray cluster at a dashboard's address; ``say`` gets the build's log."""
+        """``jobs_of`` gives the jobs of the Ray cluster at a dashboard's address; ``say`` gets the build's log.
+
+        ``check`` raises Stopped if somebody has told us to stop.
+        """
         self._kube, self._me, self._manifest, self._jobs_of = kube, me, manifest, jobs_of
-        self._say, self._pace = say, pace
+        self._say, self._pace, self._check = say, pace, check
         self._name = str(manifest["metadata"]["name"])
         spec = manifest["spec"]
         self._start = float(spec.get("preRunningDeadlineSeconds") or 1e9)
@@ -170,8 +177,9 @@ class RayJobLauncher:
         """Create the RayJob, or go on with the one that is there, and wait for its end. Raises Stopped."""
         job: RayJob | None = None
         try:
+            self._check()
             job = self._claim()
-            return self._wait(_Watch(job, time.monotonic(), silent_since=0.0))
+            return self._wait(_Watch(job, time.monotonic()))
         except Stopped:
             self._stopped(job)
             raise
@@ -179,7 +187,6 @@ class RayJobLauncher:
     def _claim(self) -> RayJob:
         """Create the RayJob. If there is one: go on with it, unless it has failed for good, or is another's."""
         end = time.monotonic() + _GONE
-        mine = {one["uid"] for one in self._manifest["metadata"]["ownerReferences"]}
         while True:
             try:
                 job = self._kube.create_rayjob(self._manifest)
@@ -188,25 +195,37 @@ class RayJobLauncher:
             else:
                 _log.info("RayJob %s is created", job.name, extra={"fields": {"event": "launched", "rayjob": job.name}})
                 return job
-            if job_there is None:
-                continue
-            if not job_there.deleting and job_there.owner_uid in mine and not (job_there.over and not job_there.good):
+            if job_there and self._is_ours(job_there):
                 _log.info("RayJob %s is there already: going on with it", job_there.name)
                 return job_there
             if time.monotonic() > end:
                 hint = f"`kubectl delete rayjob {self._name}`; is the KubeRay operator there to let it go?"
-                raise ServiceError(f"an old RayJob does not go away for {_GONE:.0f} s", f"RayJob {self._name}", hint)
-            if not job_there.deleting:
+                raise ServiceError(f"an old RayJob does not go away for {_GONE:.0f} s", self._where, hint)
+            if job_there and not job_there.deleting:
                 _log.info("RayJob %s is an old one that failed, or another's: it makes way", job_there.name)
                 self._kube.delete_rayjob(job_there.name, job_there.uid)
             time.sleep(self._pace.every)
+            self._check()
+
+    def _is_ours(self, job: RayJob) -> bool:
+        """Tell whether a RayJob belongs to our Job, and has not failed for good."""
+        mine = {one["uid"] for one in self._manifest["metadata"]["ownerReferences"]}
+        return not job.deleting and job.owner_uid in mine and not (job.over and not job.good)
+
+    @property
+    def _where(self) -> str:
+        """What people know the build by: the same for whoever tells of it, and each night but for the number."""
+        return f"Job {self._me.job}"
 
     def _wait(self, seen: _Watch) -> Ended:
         while True:
-            job = self._kube.rayjob(self._name)
+            self._check()
+            try:
+                job = self._kube.rayjob(self._name)
+            except UsageError as error:  # we could before: it may pass, and the next pod goes on with the RayJob
+                raise ServiceError(error.what, error.where, error.hint) from error
             if job is None or job.uid != seen.job.uid or job.deleting:
-                error = TryLater("somebody deleted it", f"RayJob {self._name}", "run the Job again")
-                return self._end(seen, error)
+                return self._end(seen, TryLater("somebody deleted its RayJob", self._where, "run the Job again"))
             self._notice(seen, job)
             ended = self._over(seen) or self._overdue(seen)
             if ended:
@@ -220,8 +239,8 @@ class RayJobLauncher:
             _log.info("RayJob %s: %s", job.name, states, extra={"fields": {"event": "rayjob", "state": job.deployment}})
         if (job.failed, job.job_id) != seen.attempt and job.deployment not in ("Retrying", "Failed"):
             seen.attempt, seen.attempt_begun = (job.failed, job.job_id), time.monotonic()
-        if job.deployment == "Suspended":
-            seen.attempt_begun = time.monotonic()  # somebody lets it wait, such as Kueue
+        if job.deployment == "Suspended":  # somebody lets it wait, such as Kueue; KubeRay's clock begins anew, too
+            seen.begun = seen.attempt_begun = time.monotonic()
         seen.job = job
         if job.job_id and job.dashboard and job.status and seen.tail_of != job.job_id:
             self._follow(seen)
@@ -255,53 +274,62 @@ class RayJobLauncher:
                 _log.warning("%s", reason)
 
     def _over(self, seen: _Watch) -> Ended | None:
-        job, closing = seen.job, seen.tail.closing if seen.tail else {}
+        job = seen.job
         if job.good:
             return self._end(seen, None)
         if job.deployment == "Complete":
             hint = "the live marts are untouched; run the Job again, it goes on from what is done"
-            return self._end(seen, TryLater("somebody stopped the job on the cluster", f"RayJob {job.name}", hint))
+            return self._end(seen, TryLater("somebody stopped its job on the cluster", self._where, hint))
         if job.over:
             self._look(seen)
             return self._end(seen, self._failure(seen))
         again = job.deployment == "Retrying" or (seen.tail_of and job.job_id != seen.tail_of)
+        closing = seen.tail.closing if seen.tail else {}
         code = submit.exit_code_of(RayJobRun(job.job_id, "FAILED", None, job.message), closing)
         if again and code in _FOR_GOOD:
             _log.info("another attempt would end as this one did (exit code %s)", code)
-            return self._give_up(seen, self._of_driver(seen, code))
+            lines = seen.tail.lines if seen.tail else ()
+            return self._give_up(seen, self._of_driver(seen, code, closing, lines), told=bool(closing))
         return None
 
     def _failure(self, seen: _Watch) -> MartsError:
         """Say why the last attempt failed: the driver's own word, if it has one; else what the cluster shows."""
         job = seen.job
-        if seen.tail:
-            seen.tail.finish()
-        closing = seen.tail.closing if seen.tail else {}
+        closing, lines = self._last_words(seen)
         code = submit.exit_code_of(RayJobRun(job.job_id, "FAILED", None, job.message), closing)
-        if code in submit.EXIT_CODES and (closing or job.reason == "AppFailed"):
-            return self._of_driver(seen, code)
-        starved = diagnose.out_of_memory(seen.pods)
-        if job.reason == "AppFailed" and not starved:
-            return self._of_driver(seen, code)
-        return diagnose.failure(job, seen.pods, seen.events)
+        told = code in submit.FAILURES and (closing or job.reason == "AppFailed")
+        if told or (job.reason == "AppFailed" and not diagnose.out_of_memory(seen.pods)):
+            return self._of_driver(seen, code, closing, lines)
+        return diagnose.failure(job, self._where, seen.pods, seen.events)
 
-    def _of_driver(self, seen: _Watch, code: int | None) -> MartsError:
-        lines = seen.tail.lines if seen.tail else tuple(seen.job.message.splitlines())
-        run = RayJobRun(seen.tail_of or seen.job.job_id, "FAILED", code, seen.job.message)
-        error = submit.ended(run, seen.tail.closing if seen.tail else {}, lines)
-        return error or ServiceError("it failed, although the driver did not", f"RayJob {self._name}")
+    def _last_words(self, seen: _Watch) -> tuple[Mapping[str, Any], Sequence[str]]:
+        """Give what the build of the present attempt said at last; an older one has nothing to do with it."""
+        if not seen.tail or seen.tail_of != seen.job.job_id:
+            return {}, ()
+        seen.tail.finish()
+        return seen.tail.closing, seen.tail.lines
+
+    def _of_driver(
+        self, seen: _Watch, code: int | None, closing: Mapping[str, Any], lines: Sequence[str]
+    ) -> MartsError:
+        run = RayJobRun(seen.job.job_id, "FAILED", code, seen.job.message)
+        error = submit.ended(run, closing, lines or seen.job.message.splitlines())
+        if error is None:
+            return ServiceError("KubeRay says that it failed, and its driver that it did not", self._where)
+        return error if closing else type(error)(error.what, self._where, error.hint)
 
     def _overdue(self, seen: _Watch) -> Ended | None:
         """Act ourselves if KubeRay does not: it may be gone, too."""
         job, now, pace = seen.job, time.monotonic(), self._pace
-        if not job.deployment and now - seen.begun > pace.operator:
-            return self._give_up(seen, diagnose.no_operator(self._name, pace.operator))
+        seen.blank_since = (seen.blank_since or now) if not job.deployment else 0.0
+        if seen.blank_since and now - seen.blank_since > pace.operator:
+            return self._give_up(seen, diagnose.no_operator(self._where, pace.operator))
         starting = job.deployment == "Initializing"
         if starting and now - seen.attempt_begun > self._start + pace.grace:
             self._look(seen)
-            return self._give_up(seen, diagnose.not_started(self._name, seen.pods, seen.events))
+            return self._give_up(seen, diagnose.not_started(self._where, seen.pods, seen.events))
         if now - seen.begun > self._whole + pace.grace:
-            return self._give_up(seen, diagnose.late(f"RayJob {self._name}"))
+            return self._give_up(seen, diagnose.late(self._where))
         closing = seen.tail.closing if seen.tail and seen.tail_of == job.job_id else {}
         if not closing or job.deployment != "Running":
             seen.silent_since = 0.0
@@ -311,20 +339,17 @@ class RayJobLauncher:
             return None
         _log.warning("the build has ended, and KubeRay does not notice: is its operator gone?")
         code = closing.get("exit_code")
-        return self._give_up(seen, None if code == 0 else self._of_driver(seen, code))
+        return self._give_up(seen, None if code == 0 else self._of_driver(seen, code, *self._last_words(seen)))
 
-    def _give_up(self, seen: _Watch, error: MartsError | None) -> Ended:
+    def _give_up(self, seen: _Watch, error: MartsError | None, told: bool = False) -> Ended:
         """End, and leave nothing behind that would go on unseen."""
-        ended = self._end(seen, error)
+        ended = self._end(seen, error, told)
         self._kube.delete_rayjob(self._name, seen.job.uid)
         return ended
 
-    def _end(self, seen: _Watch, error: MartsError | None) -> Ended:
-        tail = seen.tail
-        if tail:
-            tail.finish()
-        told = bool(tail and tail.closing and tail.closing.get("exit_code"))
-        return Ended(error, told, seen.tail_of or seen.job.job_id, tail.lines if tail else ())
+    def _end(self, seen: _Watch, error: MartsError | None, told: bool = False) -> Ended:
+        closing, lines = self._last_words(seen)
+        return Ended(error, told or bool(closing.get("exit_code")), seen.job.job_id, tuple(lines))
 
     def _stopped(self, job: RayJob | None) -> None:
         """Delete the RayJob if its Job is to end; leave it if only our pod has to go: the next one goes on with it."""
@@ -354,24 +379,37 @@ def launch_on(
 
     ``away`` tells, when we are stopped, whether the build is to go on without us.
     """
-    name, new = submit.submitted(jobs, wish, rerun=False)
-    _log.info("job %s is %s", name, "submitted" if new else "there already: going on with it")
-    tail = Tail(jobs, name, say)
     try:
-        run = submit.wait(jobs, name, every, patience)
+        name, new = submit.submitted(jobs, wish, rerun=False)
+        _log.info("job %s is %s", name, "submitted" if new else "there already: going on with it")
+        tail = Tail(jobs, name, say)
+        try:
+            run = submit.wait(jobs, name, every, patience)
+        except ServiceError as error:
+            tail.finish(0)
+            return Ended(error, bool(tail.closing.get("exit_code")), name, tail.lines)
     except Stopped:
         if not away():
-            _log.warning("stopped: job %s is stopped, too", name)
-            jobs.stop(name)
-            with suppress(MartsError):
-                in_time(lambda: submit.wait(jobs, name, every, _LAST), _LAST, f"job {name}")
+            _stop(jobs, wish, every)
         raise
-    except ServiceError as error:
-        tail.finish(0)
-        return Ended(error, bool(tail.closing.get("exit_code")), name, tail.lines)
     tail.finish()
     told = bool(tail.closing.get("exit_code"))
     return Ended(submit.ended(run, tail.closing, tail.lines), told, name, tail.lines)
+
+
+def _stop(jobs: Jobs, wish: submit.Wish, every: float) -> None:
+    """Stop our build, wherever it is: its submission may be on the way."""
+    end = time.monotonic() + _LAST
+    while time.monotonic() < end:
+        with suppress(MartsError):
+            there = list(itertools.takewhile(bool, map(jobs.look, submit.names(wish))))
+            mine = [run for run in there if run and not run.over and run.entrypoint == wish.entrypoint]
+            for run in mine:
+                _log.warning("stopped: job %s is stopped, too", run.name)
+                jobs.stop(run.name)
+            if there and not mine:
+                return
+        time.sleep(every)
 
 
 def owner_uid(kube: Kube, me: Me) -> str:

@@ -21,6 +21,7 @@ from marts.masking import mask_always
 _LEFT_ALONE = (TryLater.__name__, Fenced.__name__)
 """Another run is at work, or somebody stopped this one on purpose: nothing to do."""
 _EVENT_OF: dict[str, Event] = {UnknownPeople.__name__: "unknown", QualityBroken.__name__: "quality"}
+_OF_KUBERNETES = ("Job ", "CronJob ")
 _SENDER = "Martwright"
 _SHOWN = 10
 _LONGEST = 160
@@ -145,6 +146,8 @@ def _cause(event: Event, error: Problem, exit_code: int) -> str:
     if exit_code == ServiceError.exit_code:
         parts = urlsplit(error.where)
         how = error.what if error.where == "Ray" else ""
+        if error.where.startswith(_OF_KUBERNETES):  # what ails it comes first, then names of pods
+            how = error.what.partition(":")[0]
         where = f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{error.where}:{how}"
         return f"{event}:{_NUMBERS.sub('#', where)}"
     return f"{event}:{error.kind}:{_NUMBERS.sub('#', f'{error.where}:{error.what}')}"

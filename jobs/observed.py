@@ -21,6 +21,7 @@ class RayJobRun:
     """Of the driver, if it ended by itself."""
     message: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: str = ""
 
     @property
     def over(self) -> bool:
@@ -75,6 +76,9 @@ class Container:
     restarts: int = 0
     said: str = ""
     """Its last line before it ended."""
+    ended_at: datetime | None = None
+    init: bool = False
+    """It prepares the pod, and ends before the others begin."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +131,13 @@ class Job:
     """Name of its CronJob."""
     created_at: datetime | None = None
     active: bool = False
+    suspended: bool = False
     failed: str = ""
     """Reason of its failure."""
     failed_at: datetime | None = None
     message: str = ""
-    told: bool = False
-    """People have been told."""
+    told: str = ""
+    """What people have been told: that it ``waits``, that it ``failed``."""
 
 
 @dataclass(frozen=True)

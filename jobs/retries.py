@@ -45,8 +45,8 @@ def retried(work: Callable[[], Result], deadline: float) -> Result:
     raise AssertionError("unreachable")
 
 
-def in_time(work: Callable[[], Result], seconds: float, where: str) -> Result:
-    """Do some work that a server could draw out for ever. Raises ServiceError if it takes longer.
+def in_time(work: Callable[[], Result], seconds: float, where: str, late: type[ServiceError] = ServiceError) -> Result:
+    """Do some work that a server could draw out for ever. Raises ``late`` if it takes longer.
 
     It goes on in the background then, and ends with the process at the latest.
     """
@@ -64,7 +64,7 @@ def in_time(work: Callable[[], Result], seconds: float, where: str) -> Result:
     thread.start()
     thread.join(seconds)
     if not found:
-        raise ServiceError(f"timed out: no whole answer came in {seconds:.0f} s", where, "is it overloaded?")
+        raise late(f"timed out: no whole answer came in {seconds:.0f} s", where, "is it overloaded?")
     if isinstance(found[0], BaseException):
         raise found[0]
     return found[0]

@@ -15,6 +15,8 @@ from marts.escape import visible
 
 _SHORTEST = 4
 """Characters: a shorter value would take words apart, and give itself away by that."""
+_IN_ADDRESS = re.compile(r"(://[^/\s:@]*):(?!sealed:|\*\*\*@)[^/\s@]+@")
+"""A password in an address, which somebody else wrote: another program's log, another's message."""
 _known: set[str] = set()
 
 
@@ -27,7 +29,8 @@ def remember(value: str) -> None:
 
 def scrub(text: str) -> str:
     """Give a text without the credentials that this process has opened."""
-    return _pattern(len(_known)).sub("***", text) if _known else text
+    text = _pattern(len(_known)).sub("***", text) if _known else text
+    return _IN_ADDRESS.sub(r"\1:***@", text) if "@" in text else text
 
 
 def scrubbed(error: MartsError) -> MartsError:

@@ -1,6 +1,7 @@
 """Hand a build to a Ray cluster, follow it, and end as it ends."""
 
 import hashlib
+import itertools
 import json
 import logging
 import re
@@ -8,7 +9,8 @@ import shlex
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
@@ -19,8 +21,8 @@ from marts.errors import DataError, Defect, MartsError, ServiceError, Transient,
 
 _log = logging.getLogger("marts.submit")
 
-EXIT_CODES = (0, 2, 65, 69, 70, 75)
-"""Those of a build: whoever ends with one of them has said why."""
+FAILURES = (2, 65, 69, 70, 75)
+"""Exit codes of a build that failed: whoever ends with one of them has said why."""
 _KEPT = 40
 """Lines of the log that are kept for who asks what happened."""
 _LAST = 10.0
@@ -29,6 +31,10 @@ _SOON = 0.5
 """Seconds for what comes after a build's own last word."""
 _AGAIN = 1.0
 """Seconds before a log that broke off is asked for again."""
+_LIVE = ("published", "unchanged")
+_PASSWORD = re.compile(
+    r"://[^/\s:@]*:(?!sealed:)[^/\s@]+@|://\S*[?&](password|passwd|pwd|token|secret)=", re.IGNORECASE
+)
 _AS_OF = "--as-of"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _RAYS = "Running entrypoint for job"
@@ -48,6 +54,8 @@ class Jobs(Protocol):
     def stop(self, name: str) -> bool: ...
 
     def follow(self, name: str) -> Iterator[str]: ...
+
+    def log(self, name: str) -> str: ...
 
 
 def day_of(arguments: Sequence[str]) -> str:
@@ -82,13 +90,17 @@ class Wish:
     working_dir: str | None = None
 
     def check(self) -> None:
-        """Raise UsageError for what the cluster would refuse after a while."""
+        """Raise UsageError for what the cluster would refuse after a while, and for a password that it would show."""
         day_of(self.arguments)
+        refuse_passwords(self.arguments)
         assert self.submission
 
     @property
     def submission(self) -> str:
-        given = hashlib.blake2b("\0".join(self.arguments).encode(), digest_size=4).hexdigest()
+        """The id of the first that is like this one. Raises UsageError if Ray would not take it."""
+        given = hashlib.blake2b(
+            "\0".join([*self.arguments, self.working_dir or ""]).encode(), digest_size=4
+        ).hexdigest()
         name = self.name or f"marts-{day_of(self.arguments) or self.today}-{given}"
         if not _NAME.fullmatch(name):
             raise UsageError("1 to 63 letters, digits, points, dashes, and no other", f"submission id {name!r}")
@@ -100,37 +112,55 @@ class Wish:
         return shlex.join(["python", "-m", "jobs.build", *self.arguments])
 
 
+def refuse_passwords(words: Sequence[str]) -> None:
+    """Refuse a password in an address among arguments: whoever may see the dashboard could read it there."""
+    for before, word in zip(("", *words), words, strict=False):
+        if _PASSWORD.search(word):
+            hint = "seal it (marts secrets set mysql.password), or give it to the cluster's nodes"
+            where = before if before.startswith("--") else word.partition("=")[0].partition("://")[0]
+            raise UsageError("a password in it would stand in Ray's dashboard", where, hint)
+
+
 def submitted(jobs: Jobs, wish: Wish, *, rerun: bool = True) -> tuple[str, bool]:
     """Submit a build, unless the same is at work. Gives its submission id, and if it is new.
 
     Ray takes each id once, so a build that is wanted again is ID-2, ID-3, … Without ``rerun`` one that has
-    succeeded counts as the same, too: whoever asks was restarted, and does not know.
+    succeeded counts as the same, too: whoever asks was restarted, and does not know. Raises UsageError if the id
+    is that of another build which is at work.
     """
-    name, number = wish.submission, 1
-    while True:
+    for name in names(wish):
         found = jobs.look(name)
         if found is None:
             break
-        if not found.over or (found.status == "SUCCEEDED" and not rerun):
+        same = not found.entrypoint or found.entrypoint == wish.entrypoint
+        if same and (not found.over or (found.status == "SUCCEEDED" and not rerun)):
             return name, False
-        number += 1
-        name = f"{wish.submission}-{number}"
+        if not same and not found.over and rerun:
+            hint = f"give another --id, or wait for it: {found.entrypoint}"
+            raise UsageError("another build of this id is at work", f"job {name}", hint)
     try:
         day = day_of(wish.arguments)
         jobs.submit(wish.entrypoint, name, {"as_of": day} if day else {}, wish.working_dir)
     except MartsError:
         # Somebody else was faster, or the answer to us got lost.
-        if not _there(jobs, name):
+        if not _there(jobs, name, wish):
             raise
         return name, False
     return name, True
 
 
-def _there(jobs: Jobs, name: str) -> bool:
+def names(wish: Wish) -> Iterator[str]:
+    """Give the submission ids that a build may have, in the order in which they are taken."""
+    yield wish.submission
+    yield from (f"{wish.submission}-{number}" for number in itertools.count(2))
+
+
+def _there(jobs: Jobs, name: str, wish: Wish) -> bool:
     try:
-        return jobs.look(name) is not None
+        found = jobs.look(name)
     except MartsError:
         return False
+    return found is not None and found.entrypoint == wish.entrypoint
 
 
 class Tail:
@@ -164,20 +194,31 @@ class Tail:
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                self._read()
+                self._read(self._jobs.follow(self._name))
+                if self._is_over():  # a line that ends may be only that line
+                    self._read_rest()
+                    return
             except Transient as error:
                 _log.debug("the log broke off: %s", error)
             except MartsError as error:
                 _log.warning("the log cannot be followed: %s", error)
                 return
-            else:
-                return
             self._stopped.wait(_AGAIN)
 
-    def _read(self) -> None:
-        """Read the log, which always comes from its beginning; what was said before is passed over."""
+    def _is_over(self) -> bool:
+        found = self._jobs.look(self._name)
+        return found is None or found.over
+
+    def _read_rest(self) -> None:
+        """Read the log as a whole: a line that is too long, or no text, ends what follows it."""
+        if not self.closing:
+            with suppress(MartsError):
+                self._read(iter([self._jobs.log(self._name)]))
+
+    def _read(self, log: Iterable[str]) -> None:
+        """Read a log, which always comes from its beginning; what was said before is passed over."""
         passed, rest = 0, ""
-        for text in self._jobs.follow(self._name):
+        for text in log:
             if self._stopped.is_set():
                 return
             known = min(self._said - passed, len(text))
@@ -188,6 +229,7 @@ class Tail:
                 self._said = passed
                 self._hear(line)
         if rest:
+            self._said = passed + len(rest)
             self._hear(rest)
 
     def _hear(self, line: str) -> None:
@@ -234,7 +276,10 @@ def ended(run: RayJobRun, closing: Mapping[str, Any], lines: Sequence[str]) -> M
         hint = "the live marts are untouched; run again, it goes on from what is done"
         return TryLater(f"job {run.name} was stopped", "Ray", hint)
     told = closing.get("error") or {}
-    if code in EXIT_CODES and told:
+    if code in (DataError.exit_code, TryLater.exit_code) and closing.get("outcome") in _LIVE:
+        what = "the marts are live, but some drops are not in them"
+        return of_code(code, what, f"run {closing.get('run_id', '')}", "its report says which, and why")
+    if code in FAILURES and told:
         return of_code(code, str(told.get("what", "")), str(told.get("where", "")), str(told.get("hint", "")))
     return _unexplained(run, code, lines)
 
@@ -263,7 +308,7 @@ def _unexplained(run: RayJobRun, code: int | None, lines: Sequence[str]) -> Mart
     last = next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith(_RAYS)), "")
     where = f"job {run.name}"
     if code is None:
-        return ServiceError(f"it failed: {_first(run.message) or 'Ray does not say why'}", where, "look at its log")
+        return ServiceError(f"it failed: {_last(run.message) or 'Ray does not say why'}", where, "look at its log")
     if any("No module named" in line and ("jobs" in line or "marts" in line) for line in lines):
         hint = "use an image with Martwright for the cluster's nodes, or send a checkout along (--working-dir)"
         return UsageError("Martwright is not installed on the cluster", where, hint)
@@ -272,11 +317,12 @@ def _unexplained(run: RayJobRun, code: int | None, lines: Sequence[str]) -> Mart
     if code < 0 or code > 128:
         hint = "is the head out of memory? The live marts are untouched; run again, it goes on from what is done"
         return ServiceError(f"the driver was killed (exit code {code})", where, hint)
-    what = last or _first(run.message) or "it said nothing"
-    if code in EXIT_CODES:
+    what = last or _last(run.message) or "it said nothing"
+    if code in FAILURES:
         return of_code(code, what, where, "look at its log")
     return Defect(f"the driver ended with exit code {code}: {what}", where, "look at its log")
 
 
-def _first(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+def _last(text: str) -> str:
+    """Give the last line: before it Ray says that it is the last."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -23,8 +23,8 @@ MAX_AGE = "martwright.io/max-age-seconds"
 _RAY = {"group": "ray.io", "version": "v1", "plural": "rayjobs"}
 _TIMEOUT = (5, 30)
 """Seconds to connect, and to wait for an answer."""
-_DEADLINE = 60.0
-"""Seconds for which a request that fails is tried again."""
+_DEADLINE = 300.0
+"""Seconds for which a request that fails is tried again: a control plane that is upgraded is away for minutes."""
 _PAGE = 500
 _LINES, _BYTES, _WIDTH = 20, 16 << 10, 300
 """Of the log of a container that ended; characters of its last line."""
@@ -32,6 +32,10 @@ _LINES, _BYTES, _WIDTH = 20, 16 << 10, 300
 
 class Exists(ServiceError):
     """There is an object of this name."""
+
+
+class _Expired(ServiceError):
+    """The rest of a list is not to be had any more."""
 
 
 class Kube:
@@ -43,9 +47,10 @@ class Kube:
 
         configuration = kubernetes.client.Configuration()
         try:
-            # The client reads this variable once, when it is imported.
-            file = {"config_file": os.environ["KUBECONFIG"]} if os.environ.get("KUBECONFIG") else {}
-            kubernetes.config.load_config(**file, client_configuration=configuration)
+            if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+                kubernetes.config.load_incluster_config(client_configuration=configuration)
+            else:  # the client itself reads this variable once, when it is imported
+                kubernetes.config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
         except kubernetes.config.ConfigException as error:
             hint = "run it in a pod with a service account, or set KUBECONFIG"
             raise UsageError(f"there is no way to the Kubernetes API: {error}", "kubernetes", hint) from error
@@ -123,9 +128,9 @@ class Kube:
         """Give the CronJobs that a label selector finds."""
         return self._listed(self._batch.list_namespaced_cron_job, cronjob_of, selector)
 
-    def mark_told(self, job: Job, at: str) -> None:
-        """Note at a Job that people have been told of it; not at another one that has its name by now."""
-        body = {"metadata": {"uid": job.uid, "annotations": {TOLD: at}}}
+    def mark_told(self, job: Job, what: str) -> None:
+        """Note at a Job what people have been told of it; not at another one that has its name by now."""
+        body = {"metadata": {"uid": job.uid, "annotations": {TOLD: what}}}
         try:
             self._asked(self._batch.patch_namespaced_job, name=job.name, namespace=self._namespace, body=body)
         except Exists:
@@ -134,16 +139,19 @@ class Kube:
     def _listed(
         self, listing: Callable[..., Any], read: Callable[[Mapping[str, Any]], Result], selector: str, **more: str
     ) -> tuple[Result, ...]:
+        given = {"namespace": self._namespace, "label_selector": selector, "limit": _PAGE, **more}
         found: list[Result] = []
-        after = None
+        after = ""
         while True:
-            more |= {"_continue": after} if after else {}
-            given = {"namespace": self._namespace, "label_selector": selector, "limit": _PAGE, **more}
-            page = self._asked(listing, **given)
+            try:
+                page = self._asked(listing, **given, **({"_continue": after} if after else {}))
+            except _Expired:  # it took so long that the rest is another list by now
+                found, after = [], ""
+                continue
             if page is None:
                 return ()
             found += [read(item) for item in page["items"]]
-            after = page["metadata"].get("continue")
+            after = page["metadata"].get("continue") or ""
             if not after:
                 return tuple(found)
 
@@ -158,20 +166,25 @@ class Kube:
         try:
             # The client's models refuse what they do not know, such as a value of a newer Kubernetes.
             answer = ask(**given, _request_timeout=_TIMEOUT, _preload_content=False)
-            return read(answer.data or b"null")
         except ApiException as error:
             said = _said(error)
             if error.status == 404:
                 return None
             if error.status == 409:
                 raise Exists(said, self._where) from error
-            if error.status in (408, 429) or error.status >= 500 or not error.status:
+            if error.status == 410:
+                raise _Expired(said, self._where) from error
+            if error.status in (401, 408, 429) or not error.status or error.status >= 500:  # 401: a token is renewed
                 raise Transient(f"the Kubernetes API fails: {said}", self._where) from error
-            hint = "the service account needs the chart's Role" if error.status in (401, 403) else "look at the values"
+            hint = "the service account needs the chart's Role" if error.status == 403 else "look at the values"
             raise UsageError(f"the Kubernetes API refuses it: {said}", self._where, hint) from error
         except (HTTPError, OSError) as error:
             why = type(getattr(error, "reason", None) or error).__name__
             raise Transient(f"the Kubernetes API does not answer: {why}", self._where) from error
+        try:
+            return read(answer.data)
+        except ValueError as error:
+            raise Transient("what answers is not the Kubernetes API", self._where, "is a proxy in between?") from error
 
 
 def as_text(data: bytes) -> str:
@@ -244,13 +257,14 @@ def pod_of(found: Mapping[str, Any]) -> Pod:
         },
         unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
         containers=tuple(
-            _container(one)
-            for one in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+            _container(one, init=key.startswith("init"))
+            for key in ("initContainerStatuses", "containerStatuses")
+            for one in status.get(key) or ()
         ),
     )
 
 
-def _container(found: Mapping[str, Any]) -> Container:
+def _container(found: Mapping[str, Any], init: bool) -> Container:
     state, last = found.get("state") or {}, (found.get("lastState") or {}).get("terminated") or {}
     kind = next((name for name in ("waiting", "running", "terminated") if state.get(name) is not None), "")
     now = state.get(kind) or {}
@@ -262,6 +276,8 @@ def _container(found: Mapping[str, Any]) -> Container:
         exit_code=now.get("exitCode"),
         ended=last.get("reason", ""),
         restarts=found.get("restartCount") or 0,
+        ended_at=_time(now.get("finishedAt")),
+        init=init,
     )
 
 
@@ -289,11 +305,12 @@ def job_of(found: Mapping[str, Any]) -> Job:
         command=(meta.get("labels") or {}).get(COMMAND, ""),
         owner=_owner(meta).get("name", ""),
         created_at=_time(meta.get("creationTimestamp")),
-        active=not any(one.get("type") in ("Failed", "Complete") for one in conditions),
+        active=not any(one.get("type") in ("Failed", "Complete", "SuccessCriteriaMet") for one in conditions),
+        suspended=bool((found.get("spec") or {}).get("suspend")),
         failed=failed.get("reason", "failed") if failed else "",
         failed_at=_time(failed.get("lastTransitionTime")),
         message=failed.get("message", ""),
-        told=TOLD in (meta.get("annotations") or {}),
+        told=(meta.get("annotations") or {}).get(TOLD, ""),
     )
 
 

@@ -33,28 +33,31 @@ class RayJobs:
         Raises Transient if nobody answers, ServiceError if it refuses us.
         """
         self._where = address or next((os.environ[name] for name in _ADDRESS_VARIABLES if os.environ.get(name)), "Ray")
-        self._client: Any = self._asked(lambda: _client(address), _ANSWER)
+        address = f"http://{address}" if address and "://" not in address else address
+        self._client: Any = self._asked(lambda: _client(address))
 
     def submit(self, entrypoint: str, name: str, metadata: Mapping[str, str], working_dir: str | None = None) -> None:
         """Submit a job under a name. Raises UsageError if it is refused: such as for a name that is taken."""
         environment = {"working_dir": working_dir} if working_dir else None
         given = {"entrypoint": entrypoint, "submission_id": name, "metadata": dict(metadata)}
-        self._asked(lambda: self._client.submit_job(**given, runtime_env=environment), _UPLOAD)
+        with _translated(self._where):
+            in_time(lambda: self._client.submit_job(**given, runtime_env=environment), _UPLOAD, self._where)
 
     def look(self, name: str) -> RayJobRun | None:
         """Say how a job is, or that there is none."""
-        found = self._asked(lambda: self._found(name), _ANSWER)
+        found = self._asked(lambda: self._found(name))
         if found is None:
             return None
-        return RayJobRun(name, found.status.value, found.driver_exit_code, found.message or "", found.metadata or {})
+        end = found.status.value, found.driver_exit_code, found.message or ""
+        return RayJobRun(name, *end, metadata=found.metadata or {}, entrypoint=found.entrypoint or "")
 
     def stop(self, name: str) -> bool:
         """Ask a job to end. Tells if it was running."""
-        return bool(self._asked(lambda: self._client.stop_job(name), _ANSWER))
+        return bool(self._asked(lambda: self._client.stop_job(name)))
 
     def log(self, name: str) -> str:
         """Give all that a job has said."""
-        return str(self._asked(lambda: self._client.get_job_logs(name), _ANSWER))
+        return str(self._asked(lambda: self._client.get_job_logs(name)))
 
     def follow(self, name: str) -> Iterator[str]:
         """Give what a job says, from its beginning, as it comes, until it ends. Raises Transient if the line drops."""
@@ -79,9 +82,10 @@ class RayJobs:
                 return None
             raise
 
-    def _asked(self, ask: Callable[[], Result], seconds: float) -> Result:
+    def _asked(self, ask: Callable[[], Result]) -> Result:
+        """Ask what may be asked again."""
         with _translated(self._where):
-            return in_time(ask, seconds, self._where)
+            return in_time(ask, _ANSWER, self._where, Transient)
 
 
 async def _closed(lines: Any) -> None:

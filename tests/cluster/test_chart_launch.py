@@ -63,6 +63,9 @@ class Silent:
     def look(self, name: str) -> RayJobRun | None:
         return None
 
+    def log(self, name: str) -> str:
+        return ""
+
     def stop(self, name: str) -> bool:
         return False
 

@@ -35,6 +35,12 @@ def job(**more: Any) -> str:
         ("target=duckdb:////x.duckdb", "target is a DuckDB file: only mode local writes one, on a volume of yours"),
         ("target=mysql://marts:pw@db/marts", "target has a password in it: seal it"),
         ("state=s3://key:pw@bucket", "state has a password in it: seal it"),
+        ("target=mysql://marts@db/marts?password=pw", "target has a password in it: seal it"),
+        ("settings.s3.endpoint=http://u:pw@s3:9000", "settings.s3.endpoint has a password in it: seal it"),
+        (
+            'jobs=[{"name":"a","command":"build","schedule":"0 3 * * *","args":["--target","mysql://m:pw@db/m"]}]',
+            "job a: argument 2 has a password in it: seal it",
+        ),
         ('settings={"dimensions":{"stores":"mysql://a:b@erp/x/y"}}', "settings.dimensions.stores has a password in it"),
         ('extraEnv=[{"name":"DB_PASSWORD","value":"x"}]', "extraEnv has DB_PASSWORD in plain text: seal it"),
         ('extraEnv=[{"name":"MARTS_CONFIG","value":"x"}]', "extraEnv has MARTS_CONFIG, which is the chart's"),

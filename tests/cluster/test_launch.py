@@ -37,6 +37,7 @@ from kuberay import (
     waiting,
 )
 from launching import HEAD, JOB, ME, put_launcher
+from post import Hook
 
 from jobs.adapters.kube import Kube
 from jobs.launch import Ended, Me, Pace, RayJobLauncher, manifest_of, owner_uid, scheduled_day, short_name
@@ -102,6 +103,9 @@ class Logs:
 
     def look(self, name: str) -> RayJobRun | None:
         return None
+
+    def log(self, name: str) -> str:
+        raise Transient("no Ray dashboard answers", name)
 
     def stop(self, name: str) -> bool:
         return False
@@ -197,17 +201,17 @@ ROWS: dict[str, tuple[list[Step], int, str]] = {
     "the head runs out of memory": (
         [READY, Running(), Pod(terminated("OOMKilled", 137)), Fails("JobStatusCheckTimeoutExceeded")],
         69,
-        "the head ran out of memory \\(OOMKilled\\)",
+        "the head ran out of memory: pod .* was OOMKilled",
     ),
     "the head was started again after it ran out of memory": (
         [READY, Running(), Pod(restarted("OOMKilled")), AppFailed("Unexpected error: the supervisor died")],
         69,
-        "the head ran out of memory \\(OOMKilled\\)",
+        "the head ran out of memory: pod .* was OOMKilled",
     ),
     "a worker runs out of memory": (
         [READY, Running(), Pod(terminated("OOMKilled", 137), "worker"), AppFailed("the job supervisor died")],
         69,
-        "a worker ran out of memory \\(OOMKilled\\)",
+        "a worker ran out of memory: pod .* was OOMKilled",
     ),
     "a node is low on memory": (
         [
@@ -217,7 +221,7 @@ ROWS: dict[str, tuple[list[Step], int, str]] = {
             Fails("JobStatusCheckTimeoutExceeded"),
         ],
         69,
-        "the head was evicted: The node was low on resource: memory.",
+        "the head was evicted: pod .*: The node was low on resource: memory.",
     ),
     "a kill that is not for memory": (
         [READY, Running(), Pod(terminated("Error", 137)), Fails("JobStatusCheckTimeoutExceeded")],
@@ -248,10 +252,10 @@ ROWS: dict[str, tuple[list[Step], int, str]] = {
     "KubeRay cannot submit it": (
         [Fails("SubmissionFailed", "submit: 500")],
         69,
-        "it failed: SubmissionFailed: submit: 500",
+        "its RayJob failed: SubmissionFailed: submit: 500",
     ),
     "KubeRay does not take it": ([ValidationFailed()], 2, "KubeRay refuses it: The RayJob spec is invalid"),
-    "somebody stops the job": ([READY, Running(), Stopped()], 75, "somebody stopped the job on the cluster"),
+    "somebody stops the job": ([READY, Running(), Stopped()], 75, "somebody stopped its job on the cluster"),
 }
 
 
@@ -303,7 +307,7 @@ def test_a_quota_is_seen_where_no_pod_is(api: KubeApi) -> None:
 
 def test_without_an_operator_it_does_not_wait_for_long(api: KubeApi) -> None:
     ended = run(api, [Absent()])
-    assert reason(ended) == (69, f"RayJob {JOB}: no KubeRay operator has taken it up in 0 s")
+    assert reason(ended) == (69, f"Job {JOB}: no KubeRay operator has taken its RayJob up in 0 s")
     assert api.objects("RayJob") == [], "or it would begin when nobody waits for it any more"
 
 
@@ -409,7 +413,7 @@ def test_a_rayjob_that_somebody_deletes_is_not_waited_for(api: KubeApi) -> None:
     with FakeOperator(api, [READY, Running()], delay=0.05):
         threading.Timer(0.5, lambda: api.delete("RayJob", JOB)).start()
         ended = launcher().run()
-    assert reason(ended) == (75, f"RayJob {JOB}: somebody deleted it")
+    assert reason(ended) == (75, f"Job {JOB}: somebody deleted its RayJob")
 
 
 def stopped_while_running(api: KubeApi, change: Callable[[], object]) -> FakeOperator:
@@ -447,6 +451,98 @@ def test_a_pod_that_is_taken_away_leaves_the_build_alone(api: KubeApi, why: str)
 
     stopped_while_running(api, change)
     assert len(api.objects("RayJob")) == 1
+
+
+def test_what_an_older_attempt_said_is_not_taken_for_the_word_of_the_last(api: KubeApi) -> None:
+    failed = [READY, Running(), AppFailed(exit_code=75), Retrying(), Pod(PULL), Fails("PreRunningDeadlineExceeded")]
+    ended = run(api, failed, Logs({0: [closing(75)]}))
+    assert (reason(ended)[0], ended.told, "ImagePullBackOff" in reason(ended)[1]) == (69, False, True)
+
+
+def test_an_operator_that_is_gone_for_a_moment_in_mid_build_is_not_missed(api: KubeApi) -> None:
+    def forget(operator: FakeOperator, name: str) -> None:
+        time.sleep(2 * QUICK.operator)
+        operator.update(name, jobDeploymentStatus=None, jobStatus=None)
+        time.sleep(QUICK.operator / 4)
+        operator.update(name, jobDeploymentStatus="Running", jobStatus="RUNNING")
+
+    assert run(api, [READY, Running(), forget, Succeeded()]).error is None
+
+
+def test_a_queue_is_no_part_of_the_time_that_a_build_may_take(api: KubeApi) -> None:
+    def resume() -> None:
+        time.sleep(1.2)
+        api.edit("RayJob", JOB, lambda found: found["spec"].update(suspend=False))
+
+    threading.Thread(target=resume).start()
+    script = [READY, Running(), Succeeded()]
+    assert run(api, script, suspend=True, activeDeadlineSeconds=0.3, backoffLimit=0).error is None
+
+
+def test_a_right_that_is_lost_in_mid_build_is_left_to_the_next_pod(api: KubeApi) -> None:
+    with FakeOperator(api, [READY, Running()], delay=0.02):
+        threading.Timer(0.5, lambda: api.deny("get", "rayjobs")).start()
+        with pytest.raises(ServiceError) as caught:
+            launcher().run()
+    assert (caught.value.exit_code, len(api.objects("RayJob"))) == (69, 1)
+
+
+def test_a_token_that_is_renewed_is_waited_for(api: KubeApi) -> None:
+    with FakeOperator(api, [READY, Running(), Succeeded()], delay=0.05):
+        made = launcher()
+        made._kube._deadline = 10  # type: ignore[attr-defined]
+        api.fail(2, 401, resource="rayjobs")
+        assert made.run().error is None
+
+
+def test_a_list_that_expires_is_read_anew(api: KubeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.adapters.kube._PAGE", 2)
+    for number in range(5):
+        meta = {"name": f"pod-{number}", "namespace": "marts", "labels": {"ray.io/cluster": "c"}}
+        spec = {"containers": [{"name": "x", "image": "x"}]}
+        api.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    kube = Kube("marts", deadline=0.5)
+    assert len(kube.pods("ray.io/cluster=c")) == 5
+    first = kube._core.list_namespaced_pod
+    pages = iter(range(100))
+
+    def forgetful(**given: Any) -> Any:
+        if next(pages) == 1:
+            api.forget()
+        return first(**given)
+
+    kube._core.list_namespaced_pod = forgetful
+    assert sorted(pod.name for pod in kube.pods("ray.io/cluster=c")) == [f"pod-{n}" for n in range(5)]
+
+
+def test_an_answer_that_is_none_of_kubernetes_is_told_as_that(
+    hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"clusters": [{"name": "x", "cluster": {"server": f"http://127.0.0.1:{hook.port}"}}]}
+    config |= {"contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}], "current-context": "x"}
+    (tmp_path / "proxy").write_text(json.dumps({**config, "users": [{"name": "x", "user": {"token": "t"}}]}))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "proxy"))
+    with pytest.raises(ServiceError, match="what answers is not the Kubernetes API") as caught:
+        Kube("marts", deadline=0.2).pod("x")
+    assert "proxy" in caught.value.hint
+
+
+def test_a_password_in_what_a_head_said_is_taken_out(api: KubeApi) -> None:
+    def crash(operator: FakeOperator, name: str) -> None:
+        (head,) = operator.pods(name, "head")
+        api.log(head["metadata"]["name"], "ray-head", "cannot reach mysql://marts:opensesame@db:3306/marts\n")
+        Pod(terminated("Error", 1))(operator, name)
+
+    ended = run(api, [crash, Fails("PreRunningDeadlineExceeded")], backoffLimit=0, delay=0.1)
+    assert 'after "cannot reach mysql://marts:***@db:3306/marts"' in reason(ended)[1]
+
+
+def test_a_template_with_a_password_in_it_is_refused() -> None:
+    for word in ("mysql://marts:opensesame@db/marts", "--target=mysql://marts@db/marts?password=opensesame"):
+        template = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "entrypoint": f"marts build {word}"}}  # type: ignore[dict-item]
+        with pytest.raises(UsageError, match="stand in Ray's dashboard") as caught:
+            manifest_of(template, ME, "uid", DAY)
+        assert "opensesame" not in str(caught.value)
 
 
 def test_the_day_of_a_scheduled_run_is_that_for_which_it_was_meant() -> None:

@@ -178,10 +178,29 @@ def test_a_submission_that_was_made_meanwhile_counts_as_ours(jobs: RayJobs) -> N
             return None if self.seen == 1 else super().look(name)
 
     wish = Wish(("--as-of", "2024-01-01"), date(2024, 1, 1), "twins")
-    jobs.submit("sleep 5", "twins", {})
+    jobs.submit(wish.entrypoint, "twins", {})
     late = Late.__new__(Late)
     late.__dict__.update(jobs.__dict__)
     assert submitted(late, wish) == ("twins", False)
+
+
+def test_a_log_with_a_line_that_cannot_be_followed_is_read_at_last(jobs: RayJobs) -> None:
+    """Ray ends the connection at 4 MiB."""
+    jobs.submit("""python -c 'print("x" * 6_000_000); print("after it")'""", "long-line", {})
+    said: list[str] = []
+    tail = Tail(jobs, "long-line", said.append)
+    wait(jobs, "long-line", 0.2, 10)
+    tail.finish(20)
+    assert "after it" in said
+
+
+def test_another_build_of_the_same_id_is_not_taken_for_ours(jobs: RayJobs) -> None:
+    mine, other = (Wish(("--mart", mart), date(2024, 1, 1), "nightly") for mart in ("customers", "sales_team"))
+    jobs.submit(f"sleep 8 # {other.entrypoint}", "nightly", {})
+    with pytest.raises(MartsError, match="another build of this id is at work"):
+        submitted(jobs, mine)
+    assert submitted(jobs, mine, rerun=False) == ("nightly-2", True), "a launcher takes the next"
+    jobs.stop("nightly")
 
 
 def on_terminal(head: RayHead, arguments: list[str], answer: str) -> tuple[int, str]:

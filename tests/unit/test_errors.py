@@ -35,6 +35,7 @@ def test_exit_codes_are_those_of_the_one_table() -> None:
         "ObjectUnreadable": 69,
         "Defect": 70,
         "TryLater": 75,
+        "DeadlinePassed": 75,
         "Fenced": 75,
     }
 

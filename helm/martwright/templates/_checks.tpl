@@ -30,11 +30,19 @@
 {{- $addresses := dict "source" .Values.source "target" .Values.target "state" .Values.state -}}
 {{- $_ := set $addresses "reportsUrl" .Values.reportsUrl -}}
 {{- $_ := set $addresses "submit.address" .Values.submit.address -}}
+{{- $_ := set $addresses "settings.s3.endpoint" (dig "s3" "endpoint" "" .Values.settings) -}}
+{{- range $job := .Values.jobs -}}
+{{- range $number, $argument := $job.args -}}
+{{- $_ := set $addresses (printf "job %s: argument %d" $job.name (add1 $number)) $argument -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $address := .Values.settings.dimensions -}}
 {{- $_ := set $addresses (printf "settings.dimensions.%s" $name) $address -}}
 {{- end -}}
 {{- range $name, $address := $addresses -}}
-{{- if and (regexMatch "://[^/]*:[^/]*@" (toString $address)) (not (regexMatch "://[^/:]*:sealed:[^/:]+@" (toString $address))) -}}
+{{- $hidden := regexMatch "://[^/:]*:sealed:[^/:]+@" (toString $address) -}}
+{{- $asked := regexMatch "(?i)://.*[?&](password|passwd|pwd|token|secret)=" (toString $address) -}}
+{{- if or $asked (and (regexMatch "://[^/]*:[^/]*@" (toString $address)) (not $hidden)) -}}
 {{- $m = append $m (printf "%s has a password in it: seal it, and write user:sealed:NAME@ or only user@" $name) -}}
 {{- end -}}
 {{- end -}}
