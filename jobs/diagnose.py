@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from jobs.observed import Container, Event, Pod, RayJob
 from marts.errors import DeadlinePassed, MartsError, ServiceError, UsageError
 
-_SAFE = "the live marts are untouched, and a build goes on from what is done"
 _OOM = "OOMKilled"
 _OUR_FAULT = ("CreateContainerConfigError", "CreateContainerError", "InvalidImageName", "RunContainerError")
 """Why a container waits that no waiting mends."""
@@ -31,10 +30,10 @@ def failure(job: RayJob, where: str, pods: Sequence[Pod], events: Sequence[Event
         )
     if job.reason == "JobStatusCheckTimeoutExceeded":
         what = "; ".join(_lost(pods)) or "it does not answer"
-        hint = f"was its node drained, or lost? {_SAFE}"
+        hint = "was its node drained, or lost?"
         return ServiceError(f"the head of the Ray cluster is lost: {what}", where, hint)
     what = ": ".join(filter(None, (job.reason, _first(job.message)))) or "nobody says why"
-    return ServiceError(f"its RayJob failed: {what}", where, f"`kubectl describe rayjob {job.name}`; {_SAFE}")
+    return ServiceError(f"its RayJob failed: {what}", where, f"`kubectl describe rayjob {job.name}`")
 
 
 def no_operator(where: str, seconds: float) -> MartsError:
@@ -51,13 +50,13 @@ def not_started(where: str, pods: Sequence[Pod], events: Sequence[Event]) -> Mar
     reasons = [*dict.fromkeys([*waiting(pods), *warnings(events)])]
     what = "; ".join(reasons[:_MOST]) or ("its pods say nothing" if pods else "it has no pods, and no event says why")
     kind = UsageError if any(one.reason in _OUR_FAULT for _, one in _containers(pods)) else ServiceError
-    hint = f"`kubectl describe pods -l ray.io/cluster` says more; {_SAFE}"
+    hint = "`kubectl describe pods -l ray.io/cluster` says more"
     return kind(f"the Ray cluster did not start: {what}", where, hint)
 
 
 def late(where: str) -> MartsError:
     """Say that a deadline has passed."""
-    hint = f"run it again, or give it more time (activeDeadlineSeconds) or more workers; {_SAFE}"
+    hint = "run it again, or give it more time (activeDeadlineSeconds) or more workers"
     return DeadlinePassed("it took longer than it may", where, hint)
 
 
@@ -67,10 +66,10 @@ def out_of_memory(pods: Iterable[Pod], where: str = "") -> MartsError | None:
         role = _role(pod)
         for one in pod.containers:
             if _OOM in (one.reason, one.ended):
-                hint = f"give it more memory ({_place(pod)}); {_SAFE}"
+                hint = f"give it more memory ({_place(pod)})"
                 return ServiceError(f"{role} ran out of memory: pod {pod.name} was OOMKilled", where, hint)
         if pod.reason == "Evicted" and "memory" in pod.message:
-            hint = f"raise its memory request ({_place(pod)}); {_SAFE}"
+            hint = f"raise its memory request ({_place(pod)})"
             return ServiceError(f"{role} was evicted: pod {pod.name}: {pod.message}", where, hint)
     return None
 

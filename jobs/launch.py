@@ -27,6 +27,8 @@ _NAME = 47
 """Characters that KubeRay lets the name of a RayJob have."""
 _LAST = 30.0
 """Seconds that a build has to end after it was told to: our pod has twice as many."""
+_PODS = 10
+"""Pods whose events are read: a hundred that wait do so for one reason."""
 _GONE = 120.0
 """Seconds that an old RayJob has to go away."""
 _MINUTES = re.compile(r"-([0-9]{7,9})$")
@@ -267,7 +269,8 @@ class RayJobLauncher:
         if not pods and seen.job.over:
             return  # what was seen before says more
         seen.pods = tuple(map(self._kube.last_words, pods))
-        seen.events = self._kube.events([seen.job.cluster, self._name, *(pod.name for pod in pods)])
+        waiting = [pod.name for pod in pods if pod.phase != "Running"]
+        seen.events = self._kube.events([seen.job.cluster, self._name, *waiting[:_PODS]])
         for reason in diagnose.waiting(seen.pods):
             if reason not in seen.told:
                 seen.told.add(reason)

@@ -21,12 +21,14 @@ from marts.masking import mask_always
 _LEFT_ALONE = (TryLater.__name__, Fenced.__name__)
 """Another run is at work, or somebody stopped this one on purpose: nothing to do."""
 _EVENT_OF: dict[str, Event] = {UnknownPeople.__name__: "unknown", QualityBroken.__name__: "quality"}
+_TRIED_AGAIN = (ServiceError.exit_code, TryLater.exit_code)
 _OF_KUBERNETES = ("Job ", "CronJob ")
 _SENDER = "Martwright"
 _SHOWN = 10
 _LONGEST = 160
 """Characters of a subject."""
 _ADDRESS = re.compile(r"(mysql://\S*)")
+_SCHEDULED = re.compile(r"-[0-9]+$")
 _NUMBERS = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
 
 
@@ -131,11 +133,21 @@ def _failure(report: RunReport, was: Before) -> Notice | None:
         ("Since", f"{since} UTC" + (f", {len(was.failed) + 1} runs" if was.failed else "")),
         ("Safe", f"{safe}."),
         ("Do", error.hint or "Look at the report."),
-        ("", "Then run marts build again: it goes on from what is done."),
+        ("", _again(error, report.exit_code)),
         *_drop_lines(_left_out(report)),
     ]
     about = [f"failure:{_digest(_cause(event, error, report.exit_code))}"]
     return _notice(report, event, "failure", f"{head}: {error.what}", f"{head}.", lines, about)
+
+
+def _again(error: Problem, exit_code: int) -> str:
+    """Say how it is tried again."""
+    job = error.where.removeprefix("Job ")
+    if job == error.where:
+        return "Then run marts build again: it goes on from what is done."
+    cron = _SCHEDULED.sub("", job)
+    tried = "Kubernetes tries again. If it has given up" if exit_code in _TRIED_AGAIN else "Then"
+    return f"{tried}: kubectl create job --from=cronjob/{cron} again"
 
 
 def _cause(event: Event, error: Problem, exit_code: int) -> str:

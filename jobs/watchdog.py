@@ -63,7 +63,7 @@ def _failed(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> MartsErro
         return starved
     how = diagnose.ended(last) if last else "; ".join(event.message for event in events if event.warning)
     what = how or ": ".join(filter(None, (job.failed, job.message))) or "nobody knows why"
-    hint = f"`kubectl describe job {job.name}`; the live marts are untouched, and a build goes on from what is done"
+    hint = f"`kubectl describe job {job.name}`"
     return ServiceError(f"marts {job.command} failed: {what}", _where(job), hint)
 
 
@@ -94,7 +94,7 @@ def _stuck(job: Job, pods: Sequence[Pod], events: Sequence[Event], now: datetime
         return None
     reasons = [*diagnose.waiting(waiting), *diagnose.warnings(events)]
     what = "; ".join(dict.fromkeys(reasons)) or ("no reason is given" if waiting else "it has no pod")
-    hint = f"`kubectl describe job {job.name}` and its pods; the live marts are untouched"
+    hint = f"`kubectl describe job {job.name}` and its pods"
     return ServiceError(f"it does not start: {what}", _where(job), hint)
 
 
