@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Start a build for a Job of Kubernetes, and wait for its end.", no_args_is_help=True)
 
 Address = Annotated[
-    str | None, typer.Option(help="Of the Ray dashboard, http://host:8265; by default that of RAY_API_SERVER_ADDRESS")
+    str | None,
+    typer.Option(help="http://host:8265; by default RAY_API_SERVER_ADDRESS, RAY_ADDRESS, or Ray on this machine"),
 ]
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="Of marts build")]
 Pod = Annotated[str, typer.Option(envvar="POD_NAME", help="The launcher's own pod")]

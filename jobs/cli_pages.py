@@ -46,7 +46,8 @@ def report(
         local = to or Path(tempfile.mkdtemp(prefix="marts-")) / name
         # The page that the run wrote has the names of people; the ledger has not.
         local.write_bytes(reports.get(name) if there else report_page(told).encode())
-    typer.echo(local if to or local.is_file() else page)
+    if to is None or to.is_file():  # a pipe got the page, and nothing else
+        typer.echo(local if local.is_file() else page)
     if open_:
         webbrowser.open(local.absolute().as_uri())
 

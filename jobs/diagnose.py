@@ -9,7 +9,15 @@ _OOM = "OOMKilled"
 _OUR_FAULT = ("CreateContainerConfigError", "CreateContainerError", "InvalidImageName", "RunContainerError")
 """Why a container waits that no waiting mends."""
 _STARTING = ("ContainerCreating", "PodInitializing", "")
-_TOLD_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedCreate", "FailedCreatePodSandBox", "FailedScheduling")
+_TOLD_EVENTS = (
+    "FailedMount",
+    "FailedAttachVolume",
+    "FailedCreate",
+    "FailedCreatePodSandBox",
+    "FailedToCreateHeadPod",
+    "FailedToCreateWorkerPod",
+)
+"""What Kubernetes and KubeRay say of what no pod says: a volume that is not there, a quota."""
 _MOST = 5
 """Reasons that are told; a cluster of 100 pods has the same 100 times."""
 
@@ -119,7 +127,7 @@ def _lost(pods: Iterable[Pod]) -> Iterator[str]:
 def warnings(events: Iterable[Event]) -> Iterator[str]:
     """Give what warnings say that no pod does: a volume that is not there, a quota."""
     for event in events:
-        if event.warning and event.reason in _TOLD_EVENTS and event.reason != "FailedScheduling":
+        if event.warning and event.reason in _TOLD_EVENTS:
             yield f"{event.reason}: {event.message}"
 
 

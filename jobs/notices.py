@@ -28,7 +28,7 @@ _SHOWN = 10
 _LONGEST = 160
 """Characters of a subject."""
 _ADDRESS = re.compile(r"(mysql://\S*)")
-_SCHEDULED = re.compile(r"-[0-9]+$")
+_SCHEDULED = re.compile(r"-[0-9]{7,9}$")
 _NUMBERS = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
 
 
@@ -142,12 +142,14 @@ def _failure(report: RunReport, was: Before) -> Notice | None:
 
 def _again(error: Problem, exit_code: int) -> str:
     """Say how it is tried again."""
-    job = error.where.removeprefix("Job ")
-    if job == error.where:
+    kind, _, name = error.where.partition(" ")
+    if kind not in ("Job", "CronJob"):
         return "Then run marts build again: it goes on from what is done."
-    cron = _SCHEDULED.sub("", job)
-    tried = "Kubernetes tries again. If it has given up" if exit_code in _TRIED_AGAIN else "Then"
-    return f"{tried}: kubectl create job --from=cronjob/{cron} again"
+    cron = _SCHEDULED.sub("", name) if kind == "Job" else name
+    if kind == "Job" and cron == name:
+        return "Then create the Job again."
+    tried = "Kubernetes tries again. If it has given up" if kind == "Job" and exit_code in _TRIED_AGAIN else "Then"
+    return f"{tried}: kubectl create job --from=cronjob/{cron} {cron}-$(($(date +%s) / 60))"
 
 
 def _cause(event: Event, error: Problem, exit_code: int) -> str:

@@ -167,7 +167,10 @@ _JOB = _closed(
             "description": "Begin no more. Rendered only if true, so that `kubectl patch` is not undone.",
             "default": False,
         },
-        "maxAge": _number("Seconds since the last success after which the watchdog gives notice; 0: never.", 0),
+        "maxAge": _number(
+            "Seconds without a success, and without a run that began, after which the watchdog gives notice; 0: never.",
+            0,
+        ),
         "startingDeadlineSeconds": _number(
             "How late it may begin, below the period; by default an hour, or half the period if that is less.", None, 10
         ),

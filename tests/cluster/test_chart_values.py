@@ -34,6 +34,7 @@ def job(**more: Any) -> str:
         ),
         ("target=duckdb:////x.duckdb", "target is a DuckDB file: only mode local writes one, on a volume of yours"),
         ("target=mysql://marts:pw@db/marts", "target has a password in it: seal it"),
+        ("target=postgres://db/marts", "target must be mysql://user@host:port/database"),
         ("state=s3://key:pw@bucket", "state has a password in it: seal it"),
         ("target=mysql://marts@db/marts?password=pw", "target has a password in it: seal it"),
         ("settings.s3.endpoint=http://u:pw@s3:9000", "settings.s3.endpoint has a password in it: seal it"),

@@ -296,7 +296,7 @@ def test_what_a_head_said_before_it_died_is_told(api: KubeApi) -> None:
 
 def test_a_quota_is_seen_where_no_pod_is(api: KubeApi) -> None:
     def refuse(found: dict[str, Any]) -> None:
-        api.event(found, "FailedCreate", QUOTA)
+        api.event(found, "FailedToCreateHeadPod", f"Failed to create head Pod marts/x-head, {QUOTA}")
 
     with FakeOperator(api, [], delay=0.05) as operator:
         operator._make_pod = lambda *_: None  # type: ignore[method-assign]

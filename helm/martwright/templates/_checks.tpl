@@ -23,6 +23,9 @@
 {{- if and .Values.source (not (include "martwright.state" .)) -}}
 {{- $m = append $m "state is missing: a source that is not in S3 has no natural place for it; s3://bucket/prefix" -}}
 {{- end -}}
+{{- if and .Values.target (not (regexMatch "^(mysql|duckdb)://" .Values.target)) -}}
+{{- $m = append $m "target must be mysql://user@host:port/database (or, in mode local, duckdb:///path)" -}}
+{{- end -}}
 {{- if and (hasPrefix "duckdb:" .Values.target) (ne .Values.mode "local") -}}
 {{- $m = append $m "target is a DuckDB file: only mode local writes one, on a volume of yours (extraVolumes)" -}}
 {{- end -}}
