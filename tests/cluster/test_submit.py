@@ -137,9 +137,10 @@ def test_a_job_of_any_end_is_told_for_what_it_is(jobs: RayJobs) -> None:
     for name, entrypoint in entrypoints.items():
         jobs.submit(entrypoint, name, {})
 
+    tails = {name: Tail(jobs, name, [].append) for name in entrypoints}
+
     def end_of(name: str) -> tuple[int, str]:
-        tail = Tail(jobs, name, [].append)
-        run = wait(jobs, name, 0.2, 10)
+        run, tail = wait(jobs, name, 0.2, 10), tails[name]
         tail.finish()
         error = ended(run, tail.closing, tail.lines)
         return (error.exit_code, str(error)) if error else (0, "")
