@@ -107,7 +107,7 @@ def _followed(jobs: Any, submission: str, as_json: bool) -> int:
     if as_json:
         told = {"submission": submission, "status": run.status, "exit_code": code}
         typer.echo(json.dumps({**told, **{key: tail.closing.get(key) for key in ("run_id", "outcome")}}))
-    if error and not tail.closing.get("exit_code"):
+    if error and not tail.told:
         raise error
     return code
 

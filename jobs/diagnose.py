@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from jobs.observed import Container, Event, Pod, RayJob
+from jobs.observed import DISRUPTED, Container, Event, Pod, RayJob
 from marts.errors import DeadlinePassed, MartsError, ServiceError, UsageError
 
 _OOM = "OOMKilled"
@@ -33,9 +33,7 @@ def failure(job: RayJob, where: str, pods: Sequence[Pod], events: Sequence[Event
         return late(where)
     if job.deployment == "ValidationFailed":
         what = job.message or "; ".join(event.message for event in events if event.warning)
-        return UsageError(
-            f"KubeRay refuses it: {what or 'it does not say why'}", f"RayJob {job.name}", "see the values"
-        )
+        return UsageError(f"KubeRay refuses it: {what or 'it does not say why'}", where, "see the values")
     if job.reason == "JobStatusCheckTimeoutExceeded":
         what = "; ".join(_lost(pods)) or "it does not answer"
         hint = "was its node drained, or lost?"
@@ -57,7 +55,7 @@ def not_started(where: str, pods: Sequence[Pod], events: Sequence[Event]) -> Mar
         return starved
     reasons = [*dict.fromkeys([*waiting(pods), *warnings(events)])]
     what = "; ".join(reasons[:_MOST]) or ("its pods say nothing" if pods else "it has no pods, and no event says why")
-    kind = UsageError if any(one.reason in _OUR_FAULT for _, one in _containers(pods)) else ServiceError
+    kind = UsageError if any(one.reason in _OUR_FAULT for pod in pods for one in pod.containers) else ServiceError
     hint = "`kubectl describe pods -l ray.io/cluster` says more"
     return kind(f"the Ray cluster did not start: {what}", where, hint)
 
@@ -115,9 +113,8 @@ def _lost(pods: Iterable[Pod]) -> Iterator[str]:
     if not heads:
         yield "its pod is gone"
     for pod in heads:
-        for name, why in pod.conditions.items():
-            if name == "DisruptionTarget":
-                yield f"the cluster took its pod away: {why}"
+        if DISRUPTED in pod.conditions:
+            yield f"the cluster took its pod away: {pod.conditions[DISRUPTED]}"
         how = ended(pod)
         if how:
             yield f"its pod: {how}"
@@ -129,12 +126,6 @@ def warnings(events: Iterable[Event]) -> Iterator[str]:
     for event in events:
         if event.warning and event.reason in _TOLD_EVENTS:
             yield f"{event.reason}: {event.message}"
-
-
-def _containers(pods: Iterable[Pod]) -> Iterator[tuple[Pod, Container]]:
-    for pod in pods:
-        for one in pod.containers:
-            yield pod, one
 
 
 def _role(pod: Pod) -> str:

@@ -85,8 +85,6 @@ class Ended:
     told: bool = False
     """The build has told people itself."""
     submission: str = ""
-    lines: tuple[str, ...] = ()
-    """The last of its log."""
 
 
 def scheduled_day(job: str, now: datetime, zone: Any) -> date:
@@ -351,8 +349,8 @@ class RayJobLauncher:
         return ended
 
     def _end(self, seen: _Watch, error: MartsError | None, told: bool = False) -> Ended:
-        closing, lines = self._last_words(seen)
-        return Ended(error, told or bool(closing.get("exit_code")), seen.job.job_id, tuple(lines))
+        closing, _ = self._last_words(seen)
+        return Ended(error, told or bool(closing.get("exit_code")), seen.job.job_id)
 
     def _stopped(self, job: RayJob | None) -> None:
         """Delete the RayJob if its Job is to end; leave it if only our pod has to go: the next one goes on with it."""
@@ -390,14 +388,13 @@ def launch_on(
             run = submit.wait(jobs, name, every, patience)
         except ServiceError as error:
             tail.finish(0)
-            return Ended(error, bool(tail.closing.get("exit_code")), name, tail.lines)
+            return Ended(error, tail.told, name)
     except Stopped:
         if not away():
             _stop(jobs, wish, every)
         raise
     tail.finish()
-    told = bool(tail.closing.get("exit_code"))
-    return Ended(submit.ended(run, tail.closing, tail.lines), told, name, tail.lines)
+    return Ended(submit.ended(run, tail.closing, tail.lines), tail.told, name)
 
 
 def _stop(jobs: Jobs, wish: submit.Wish, every: float) -> None:

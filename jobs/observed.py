@@ -20,7 +20,6 @@ class RayJobRun:
     exit_code: int | None = None
     """Of the driver, if it ended by itself."""
     message: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
     entrypoint: str = ""
 
     @property
@@ -36,7 +35,6 @@ class RayJob:
     uid: str
     owner_uid: str = ""
     """Of the Job that it belongs to."""
-    created_at: datetime | None = None
     deleting: bool = False
     deployment: str = ""
     """"" while no operator has seen it, Initializing, Running, Retrying, Suspended, Complete, Failed, …"""
@@ -73,7 +71,6 @@ class Container:
     exit_code: int | None = None
     ended: str = ""
     """Why the one before it ended, if it was started again: OOMKilled, Error, …"""
-    restarts: int = 0
     said: str = ""
     """Its last line before it ended."""
     ended_at: datetime | None = None
@@ -86,10 +83,8 @@ class Pod:
     """A pod."""
 
     name: str
-    uid: str = ""
-    owner: str = ""
-    """Name of the Job, or RayCluster, that it belongs to."""
     owner_uid: str = ""
+    """Of the Job, or RayCluster, that it belongs to."""
     role: str = ""
     """head or worker, if it is one of Ray."""
     phase: str = ""
@@ -150,6 +145,5 @@ class CronJob:
     suspended: bool
     schedule: str
     last_success: datetime | None
-    last_scheduled: datetime | None
     max_age: float | None
     """Seconds after which the last success is too long ago."""

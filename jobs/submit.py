@@ -182,6 +182,11 @@ class Tail:
         """The last lines."""
         return tuple(self._lines)
 
+    @property
+    def told(self) -> bool:
+        """The build has said that it failed: then it has told people, too."""
+        return bool(self.closing.get("exit_code"))
+
     def finish(self, seconds: float = _LAST) -> None:
         """Wait for the rest of the log, for a while; Ray takes seconds to say that there is none."""
         end = time.monotonic() + seconds

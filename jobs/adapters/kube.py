@@ -220,7 +220,6 @@ def rayjob_of(found: Mapping[str, Any]) -> RayJob:
         name=meta["name"],
         uid=meta["uid"],
         owner_uid=_owner(meta).get("uid", ""),
-        created_at=_time(meta.get("creationTimestamp")),
         deleting=bool(meta.get("deletionTimestamp")),
         deployment=status.get("jobDeploymentStatus", ""),
         status=status.get("jobStatus", ""),
@@ -238,12 +237,9 @@ def pod_of(found: Mapping[str, Any]) -> Pod:
     meta, status = found["metadata"], found.get("status") or {}
     conditions = {one["type"]: one for one in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled", {})
-    owner = _owner(meta)
     return Pod(
         name=meta["name"],
-        uid=meta.get("uid", ""),
-        owner=owner.get("name", ""),
-        owner_uid=owner.get("uid", ""),
+        owner_uid=_owner(meta).get("uid", ""),
         role=(meta.get("labels") or {}).get("ray.io/node-type", ""),
         phase=status.get("phase", ""),
         reason=status.get("reason", ""),
@@ -275,7 +271,6 @@ def _container(found: Mapping[str, Any], init: bool) -> Container:
         message=now.get("message", ""),
         exit_code=now.get("exitCode"),
         ended=last.get("reason", ""),
-        restarts=found.get("restartCount") or 0,
         ended_at=_time(now.get("finishedAt")),
         init=init,
     )
@@ -325,7 +320,6 @@ def cronjob_of(found: Mapping[str, Any]) -> CronJob:
         suspended=bool(spec.get("suspend")),
         schedule=spec.get("schedule", ""),
         last_success=_time(status.get("lastSuccessfulTime")),
-        last_scheduled=_time(status.get("lastScheduleTime")),
         max_age=float(age) if age.isdigit() else None,
     )
 

@@ -49,7 +49,7 @@ class RayJobs:
         if found is None:
             return None
         end = found.status.value, found.driver_exit_code, found.message or ""
-        return RayJobRun(name, *end, metadata=found.metadata or {}, entrypoint=found.entrypoint or "")
+        return RayJobRun(name, *end, entrypoint=found.entrypoint or "")
 
     def stop(self, name: str) -> bool:
         """Ask a job to end. Tells if it was running."""

@@ -7,10 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 from kit import GOLDEN, Place
 from post import Hook
 from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, MariaDB, RayHead, S3Server
@@ -163,11 +161,11 @@ def test_as_a_ray_job(
     assert told[-1]["outcome"] == "published"
     run_id = told[-1]["run_id"]
     # Whoever looks at the dashboard sees which run it is, and its workers' lines with step and drop.
-    (job,) = asked(head, "/api/jobs/")
+    (job,) = head.ask("/api/jobs/")
     assert (job["metadata"]["run_id"], job["metadata"]["as_of"]) == (run_id, "2024-03-31")
     (started,) = [json.loads(line) for line in worker_lines(head) if "rows read" in line and "golden" in line]
     assert (started["run_id"], started["step"], started["drop"]) == (run_id, "scan", "sales/golden.csv")
-    names = {task["name"] for task in asked(head, "/api/v0/tasks?detail=0")["data"]["result"]["result"]}
+    names = {task["name"] for task in head.ask("/api/v0/tasks?detail=0")["data"]["result"]["result"]}
     assert {"ReadScanDrops", "ReadRollUp", "ReadFinishCustomers", "ReadLoadCustomers"} <= names
 
     connection = mariadb.connect(bucket)
@@ -176,13 +174,6 @@ def test_as_a_ray_job(
     golden = (GOLDEN / "golden_customers.csv").read_text().count("\n") - 1
     assert [(count, str(total)) for count, total in cursor.fetchall()] == [(golden, "61493.55")]
     connection.close()
-
-
-def asked(head: RayHead, path: str) -> Any:
-    """Ask the dashboard."""
-    answer = requests.get(head.dashboard + path, headers={"Authorization": f"Bearer {head.token}"}, timeout=10)
-    answer.raise_for_status()
-    return answer.json()
 
 
 def worker_lines(head: RayHead) -> list[str]:
