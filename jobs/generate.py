@@ -82,42 +82,56 @@ _WRONG_WIDTH: dict[str, Callable[[str], str]] = {
     "a field is too many": lambda row: row + ",x",
 }
 _KINDS = [*_WRONG_VALUES, *_WRONG_WIDTH]
+_VALUES = [kind for kind in _WRONG_VALUES if kind not in ("a quote is not closed", "a NUL byte", "not UTF-8")]
 
 
-def generate(folder: Path, lines: int, seed: int, progress: Callable[[], None] = lambda: None) -> dict[str, object]:
-    """Write drops under a folder; give what was put in. ``lines`` counts the rows of all sales drops but the copy."""
+def generate(
+    folder: Path,
+    lines: int,
+    seed: int,
+    progress: Callable[[], None] = lambda: None,
+    customers: int = CUSTOMERS,
+    plain: bool = False,
+) -> dict[str, object]:
+    """Write drops under a folder; give what was put in. ``lines`` counts the rows of all sales drops but the copy.
+
+    ``plain`` drops are such that any CSV reader takes them: the same columns everywhere, no gzip, no copy, and rows
+    that are wrong by their values alone.
+    """
     random = np.random.default_rng(seed)
     dirty, repeated = max(int(lines * _DIRTY), 17), max(int(lines * _REPEATED), 1)
-    good = _make_lines(random, lines - dirty - repeated)
+    good = _make_lines(random, lines - dirty - repeated, customers)
     unit = _unit(lines)
     drops = good.day // unit * unit
     late = (random.random(int(np.abs(good.basket).max()) + 1) < _LATE)[np.abs(good.basket)]
     names = np.unique(drops[~late])
     dirt, again = _spread(random, dirty, len(names)), _spread(random, repeated, len(names))
-    kinds: Counter[str] = Counter()
+    kinds: Counter[str] = Counter(dict.fromkeys(_VALUES if plain else _KINDS, 0))
     written: list[Path] = []
     bad: list[tuple[str, int, str]] = []
     for number, first in enumerate(names.tolist()):
         rows = np.flatnonzero((drops == first) & ~late)
         rows = np.sort(np.concatenate([rows, random.choice(rows, again[number])]))
-        style = _Style(extra=first >= 366, line_no=first >= 366, shuffled=number % 7 == 3)
+        style = _PLAIN if plain else _Style(first >= 366, first >= 366, number % 7 == 3, number % 10 == 7)
         text, broken = _with_dirt(random, _as_csv(good.take(rows), style), int(dirt[number]), kinds)
-        path = folder / "sales" / f"{_file_name(first, unit)}.csv{'.gz' if number % 10 == 7 else ''}"
+        path = folder / "sales" / f"{_file_name(first, unit)}.csv{'.gz' if style.gzip else ''}"
         bad += [(path.relative_to(folder).as_posix(), line, kind) for line, kind in broken]
         _write(path, text, FIRST_DAY + timedelta(days=first + unit))
         written.append(path)
         progress()
-    _write_late(folder, good.take(np.flatnonzero(late)))
-    corrected = _write_corrections(folder, random, good.take(np.flatnonzero(~late)))
-    copied = next(path for path in written[len(written) // 3 :] if path.suffix == ".csv")
-    _write(copied.with_name(f"{copied.stem} (copy).csv"), copied.read_bytes(), LAST_DAY)
-    _write_dimensions(folder, random)
+    style = _PLAIN if plain else _Style()
+    _write_late(folder, good.take(np.flatnonzero(late)), style)
+    corrected = _write_corrections(folder, random, good.take(np.flatnonzero(~late)), style)
+    if not plain:
+        copied = next(path for path in written[len(written) // 3 :] if path.suffix == ".csv")
+        _write(copied.with_name(f"{copied.stem} (copy).csv"), copied.read_bytes(), LAST_DAY)
+    _write_dimensions(folder, random, customers)
     truth: dict[str, object] = {
         "lines": lines + corrected,
         "dirty": dict(sorted(kinds.items())),
         "quarantined": sum(kinds.values()),
         "duplicates": repeated + corrected,
-        "copies": 1,
+        "copies": int(not plain),
         "as_of": LAST_DAY.isoformat(),
     }
     with (folder / "bad_rows.csv").open("w", newline="") as file:
@@ -126,7 +140,7 @@ def generate(folder: Path, lines: int, seed: int, progress: Callable[[], None] =
     return truth
 
 
-def _make_lines(random: np.random.Generator, count: int) -> _Lines:
+def _make_lines(random: np.random.Generator, count: int, customers: int) -> _Lines:
     """Draw lines: baskets by season and weekday, customers and people of very uneven activity."""
     baskets = count // 2 + 10
     sizes = np.cumsum(1 + random.poisson(1.4, baskets))
@@ -138,9 +152,9 @@ def _make_lines(random: np.random.Generator, count: int) -> _Lines:
         [_SEASON[d.month - 1] * (1.4 if d.weekday() >= 5 else 1.0) * (1 + n / days) for n, d in enumerate(dates)]
     )
     day = np.sort(random.choice(days, baskets, p=weight / weight.sum()))
-    activity = random.lognormal(0, 1.3, CUSTOMERS)
-    customer = random.choice(CUSTOMERS, baskets, p=activity / activity.sum())
-    home = random.integers(0, STORES, CUSTOMERS)
+    activity = random.lognormal(0, 1.3, customers)
+    customer = random.choice(customers, baskets, p=activity / activity.sum())
+    home = random.integers(0, STORES, customers)
     store = np.where(random.random(baskets) < 0.8, home[customer], random.integers(0, STORES, baskets))
     per_store = PEOPLE // STORES
     skill = np.cumsum(random.lognormal(0, 0.5, (STORES, per_store)), axis=1)
@@ -199,6 +213,10 @@ class _Style:
     line_no: bool = False
     shuffled: bool = False
     """Columns in another order and case."""
+    gzip: bool = False
+
+
+_PLAIN = _Style(line_no=True)
 
 
 def _as_csv(lines: _Lines, style: _Style) -> bytes:
@@ -250,7 +268,7 @@ def _with_dirt(
     names = header.lower().split(",")
     rows: list[tuple[str, str]] = [(row, "") for row in good]
     for _ in range(count):
-        kind = _KINDS[sum(kinds.values()) % len(_KINDS)]
+        kind = list(kinds)[sum(kinds.values()) % len(kinds)]
         kinds[kind] += 1
         row = good[int(random.integers(len(good)))]
         rows.insert(int(random.integers(len(rows) + 1)), (_broken(row, names, kind), kind))
@@ -265,29 +283,29 @@ def _broken(row: str, names: list[str], kind: str) -> str:
     return ",".join(values[name] for name in names)
 
 
-def _write_late(folder: Path, lines: _Lines) -> None:
+def _write_late(folder: Path, lines: _Lines, style: _Style) -> None:
     """Deliver whole baskets some days after the end of their month."""
     days = np.datetime64(FIRST_DAY, "D") + lines.day.astype("timedelta64[D]")
     months = days.astype("datetime64[M]")
     for month in np.unique(months):
         delivered = (month + 1).astype("datetime64[D]").item() + timedelta(days=10)
-        text = _as_csv(lines.take(np.flatnonzero(months == month)), _Style())
+        text = _as_csv(lines.take(np.flatnonzero(months == month)), style)
         _write(folder / "sales" / "late" / f"late-{month}.csv", text, delivered)
 
 
-def _write_corrections(folder: Path, random: np.random.Generator, lines: _Lines) -> int:
+def _write_corrections(folder: Path, random: np.random.Generator, lines: _Lines, style: _Style) -> int:
     """Deliver some baskets again, with one piece more of everything. Gives the lines of it."""
     bought = np.unique(lines.basket[lines.basket > 0])
     chosen = random.choice(bought, min(25, len(bought)), replace=False)
     corrected = lines.take(np.flatnonzero(np.isin(lines.basket, chosen)))
     more = replace(corrected, quantity=corrected.quantity + 1)
-    _write(folder / "sales" / "corrections" / "corrections-2025-12.csv", _as_csv(more, _Style()), LAST_DAY)
+    _write(folder / "sales" / "corrections" / "corrections-2025-12.csv", _as_csv(more, style), LAST_DAY)
     return len(corrected.basket)
 
 
-def _write_dimensions(folder: Path, random: np.random.Generator) -> None:
+def _write_dimensions(folder: Path, random: np.random.Generator, count: int) -> None:
     """Write the dimensions; some customers, and the two newest sales people, are not there yet."""
-    customers = np.flatnonzero(random.random(CUSTOMERS) >= 0.002) + 1
+    customers = np.flatnonzero(random.random(count) >= 0.002) + 1
     people = np.arange(1, PEOPLE - 1)
     stores = np.arange(_FIRST_STORE, _FIRST_STORE + STORES)
     half = customers[: len(customers) // 2]

@@ -22,6 +22,7 @@ from jobs.report import BrokenRule, QualityReport
 from jobs.scan_task import ScanSettings
 from jobs.suites import load_mart_suite
 from marts.drift import HISTORY, drifts, feed_of, is_short
+from marts.hashing import repeated
 from marts.masking import mask_always, mask_shape
 from marts.measure import (
     Column,
@@ -35,7 +36,6 @@ from marts.measure import (
     merge,
     needed_columns,
     observed,
-    repeated,
     settle,
     with_keys,
 )

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 
 from jobs.adapters.objects import Store, open_store
 from jobs.settings import S3
-from jobs.state import BUCKETS, Manifest, name_of, read_parquet, write_parquet
+from jobs.state import BUCKETS, Manifest, name_of, write_parquet
 from marts.calculate import digest, roll_up
+from marts.checks import clean_schema
+from marts.schema import SALES
 
 COLUMNS = [
     "transaction_id",
@@ -25,14 +27,11 @@ COLUMNS = [
     "sales_person_id",
     "sales_date",
     "quantity",
-    "price_cents",
     "total_cents",
-    "product_name",
-    "payment_mode",
-    "currency",
-    "sales_time",
-    "additional_columns",
 ]
+ALSO_COMPARED = ["price_cents", "product_name", "payment_mode", "currency", "sales_time", "additional_columns"]
+"""Only to tell lines without a number from each other."""
+_LINES = pa.schema([(name, clean_schema(SALES).field(name).type) for name in (*COLUMNS, *ALSO_COMPARED)])
 _GROUP_ROWS = 20_000
 """Facts per row group: what a finishing task skips or reads."""
 
@@ -119,7 +118,7 @@ def run_rollup(work: RollUpWork) -> int:
         for path in share.paths:
             lines = _read_lines(store, path, task)
             tables.append(lines.append_column("delivery", pa.array(np.full(lines.num_rows, number), pa.int64())))
-    lines = pa.concat_tables(tables)
+    lines = pa.concat_tables([*tables, _LINES.empty_table()], promote_options="default")
     lines = lines.append_column("position", pa.array(np.arange(lines.num_rows), pa.int64()))
     facts = roll_up(lines, task.last_day)
     month = date.fromisoformat(f"{task.month}-01")
@@ -134,17 +133,26 @@ def run_rollup(work: RollUpWork) -> int:
 
 def _read_lines(store: Store, path: str, task: RollUp) -> pa.Table:
     """Read a file's lines; of a month that is rolled up in parts, only the row groups with our buckets."""
-    if task.parts == 1:
-        return read_parquet(store, path, COLUMNS)
 
     def read(file: pa.NativeFile) -> pa.Table:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        groups = [n for n in range(parquet.num_row_groups) if _has_bucket(parquet, n, task)]
-        return parquet.read_row_groups(groups, columns=[*COLUMNS, "bucket"], use_threads=False)
+        groups = list(range(parquet.num_row_groups))
+        names = COLUMNS if _all_numbered(parquet) else [*COLUMNS, *ALSO_COMPARED]
+        if task.parts == 1:
+            return parquet.read_row_groups(groups, columns=names, use_threads=False)
+        groups = [n for n in groups if _has_bucket(parquet, n, task)]
+        lines = parquet.read_row_groups(groups, columns=[*names, "bucket"], use_threads=False)
+        mine = lines["bucket"].to_numpy() % task.parts == task.part
+        return lines.filter(pa.array(mine)).drop_columns("bucket")
 
-    lines = store.using(path, read)
-    mine = lines["bucket"].to_numpy() % task.parts == task.part
-    return lines.filter(pa.array(mine)).drop_columns("bucket")
+    return store.using(path, read)
+
+
+def _all_numbered(parquet: pq.ParquetFile) -> bool:
+    """Tell whether each line has a number: then nothing else is compared."""
+    column = parquet.schema_arrow.get_field_index("line_no")
+    found = [parquet.metadata.row_group(n).column(column).statistics for n in range(parquet.num_row_groups)]
+    return all(one is not None and one.has_null_count and not one.null_count for one in found)
 
 
 def _has_bucket(parquet: pq.ParquetFile, group: int, task: RollUp) -> bool:

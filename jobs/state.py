@@ -36,7 +36,7 @@ _READ_ATTEMPTS = 3
 _CATALOG = re.compile(r"catalog/[0-9]{8}-[0-9a-f]+\.json")
 _DISTINCT = {"transaction_id", "customer_id", "price_cents", "total_cents", "raw", "#hash", "#row"}
 """Columns whose values seldom repeat: a dictionary would only cost time."""
-_PRUNED = {"customer_id", "bucket", "#hash"}
+_PRUNED = {"customer_id", "bucket", "#hash", "line_no"}
 """Columns by which readers choose row groups."""
 
 

@@ -14,8 +14,10 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from marts.errors import DataError
+from marts.hashing import hash_rows, mix, repeated
 from marts.policy import Policy
 from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart, MartColumn
 
@@ -38,9 +40,29 @@ class Facts:
 
 def roll_up(lines: pa.Table, last_day: date) -> Facts:
     """Compute a month's facts. ``lines``: clean lines with ``delivery`` and ``position``."""
-    with _engine({"lines": lines}, {"last_day": last_day}) as engine:
+    with _engine({"lines": lines, "suspects": suspects(lines)}, {"last_day": last_day}) as engine:
         engine.execute(sql("rollup"))
         return Facts(*(_table(engine, name) for name in ("customer_facts", "sales_facts", "drop_facts")))
+
+
+def suspects(lines: pa.Table) -> pa.Table:
+    """Give the lines that may not count: of transactions that are in several deliveries, or twice in one.
+
+    They are found by hashes; the SQL compares, so that some too many do no harm.
+    """
+    transactions = hash_rows(lines.select(["customer_id", "transaction_id"]))
+    deliveries = lines["delivery"].to_numpy()
+    # Most transactions stand together in one delivery: one hash is left of each.
+    first = np.ones(len(transactions), bool)
+    first[1:] = (transactions[1:] != transactions[:-1]) | (deliveries[1:] != deliveries[:-1])
+    several = repeated(transactions[first])
+    keys = mix(mix(transactions, deliveries), hash_rows(lines.select(["line_no"])))
+    unnumbered = np.flatnonzero(lines["line_no"].is_null().to_numpy())
+    if len(unnumbered):
+        whole = lines.drop_columns(["delivery", "position"]).take(pa.array(unnumbered))
+        keys[unnumbered] = mix(keys[unnumbered], hash_rows(whole))
+    there = np.isin(transactions, several) | np.isin(keys, repeated(keys))
+    return lines.filter(pc.and_(pa.array(there), lines["transaction_id"].is_valid()))
 
 
 def customers_mart(facts: pa.Table, customers: pa.Table, policy: Policy, as_of: date) -> tuple[pa.Table, int]:
@@ -147,20 +169,3 @@ def _engine(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Ite
             except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
                 hint = "look for lines with absurd prices or quantities, and correct or withdraw their drop"
                 raise DataError(f"an amount does not fit DECIMAL(18,2): {error}", hint=hint) from error
-
-
-def hash_rows(rows: pa.Table) -> np.ndarray:
-    """Hash the rows of a table, 64 bits each: equal rows have equal hashes, in any block and process."""
-    engine = _hasher()
-    engine.register("hashed", rows)
-    try:
-        columns = ", ".join(f'"{name}"' for name in rows.column_names)
-        return np.asarray(engine.sql(f"SELECT hash({columns}) AS h FROM hashed").fetchnumpy()["h"], np.uint64)
-    finally:
-        engine.unregister("hashed")
-
-
-@cache
-def _hasher() -> duckdb.DuckDBPyConnection:
-    """Open a database once per process: to open one costs more than to hash a drop."""
-    return duckdb.connect(config={"threads": 1, "memory_limit": MEMORY, **_OFFLINE})

@@ -7,7 +7,7 @@ clean as a whole, and an exact one that finds the values that are not.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -29,6 +29,8 @@ _LIMIT = 10**18
 """Whole numbers and cents have at most 18 digits: they fit DECIMAL(18,2) and 64 bits."""
 _LONGEST = 24
 """Characters of a number or a date without a time, zeros included."""
+_FIRST_DAY = -719_162
+"""0001-01-01, in days since 1970."""
 _WHOLE = r"^-?0*[0-9]{1,18}$"
 _DECIMAL = r"^[+-]?(0*[0-9]{1,16}\.?|0*[0-9]{1,16}\.[0-9]{1,2}0*|\.[0-9]{1,2}0*)$"
 _LOCAL_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?$"
@@ -134,6 +136,10 @@ def _read_whole(text: pa.Array) -> tuple[pa.Array, Mask | None]:
     values = _cast_clean(text, pa.int64())
     if values is not None and not _beyond(_int64(values)):
         return values, None
+    return _each_once(text, _exact_whole)
+
+
+def _exact_whole(text: pa.Array) -> tuple[pa.Array, Mask]:
     trimmed = pc.ascii_trim_whitespace(text)
     whole, unfit = _only(trimmed, _match_number(trimmed, _WHOLE))
     return whole.cast(pa.int64()), unfit
@@ -141,12 +147,21 @@ def _read_whole(text: pa.Array) -> tuple[pa.Array, Mask | None]:
 
 def _read_cents(text: pa.Array) -> tuple[pa.Array, Mask | None]:
     values = _cast_clean(text, pa.decimal128(18, 2))
-    unfit = None
-    if values is None:
-        trimmed = pc.ascii_trim_whitespace(text)
-        decimals, unfit = _only(trimmed, _match_number(trimmed, _DECIMAL))
-        values = decimals.cast(pa.decimal128(18, 2))
-    return last_digits(values), unfit
+    return (last_digits(values), None) if values is not None else _each_once(text, _exact_cents)
+
+
+def _exact_cents(text: pa.Array) -> tuple[pa.Array, Mask]:
+    trimmed = pc.ascii_trim_whitespace(text)
+    decimals, unfit = _only(trimmed, _match_number(trimmed, _DECIMAL))
+    return last_digits(decimals.cast(pa.decimal128(18, 2))), unfit
+
+
+def _each_once(text: pa.Array, exact: Callable[[pa.Array], tuple[pa.Array, Mask]]) -> tuple[pa.Array, Mask]:
+    """Look at each text once, however often it is there: most columns have few."""
+    encoded = text.dictionary_encode()
+    values, unfit = exact(encoded.dictionary)
+    there = _numpy(pc.take(pa.array(unfit), encoded.indices).fill_null(False))
+    return values.take(encoded.indices), there
 
 
 def _match_number(text: pa.Array, pattern: str) -> pa.Array:
@@ -156,12 +171,15 @@ def _match_number(text: pa.Array, pattern: str) -> pa.Array:
 
 def _read_dates(text: pa.Array, policy: Policy) -> tuple[pa.Array, Mask | None]:
     values = _cast_clean(text, pa.date32())
-    if values is not None and not (_int64(values.cast(pa.int32()).cast(pa.int64())) < -719_162).any():
+    if values is not None and not (_int64(values.cast(pa.int32()).cast(pa.int64())) < _FIRST_DAY).any():
         return values, None
+    return _each_once(text, lambda distinct: _exact_dates(distinct, ZoneInfo(policy.business_timezone)))
+
+
+def _exact_dates(text: pa.Array, zone: ZoneInfo) -> tuple[pa.Array, Mask]:
     trimmed = pc.ascii_trim_whitespace(text)
     local = pc.match_substring_regex(trimmed, _LOCAL_TIME)
     days = pc.if_else(local, pc.utf8_slice_codeunits(trimmed, 0, 10), trimmed).dictionary_encode()
-    zone = ZoneInfo(policy.business_timezone)
     distinct = pa.array([_day(value, zone) for value in days.dictionary.to_pylist()], pa.date32())
     values = distinct.take(days.indices)
     return values, _valid(text) & ~_valid(values)

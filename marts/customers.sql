@@ -30,31 +30,37 @@ FROM lifetimes JOIN segments ON
     AND (segments.inactive IS NULL OR segments.inactive = lifetimes.inactive)
 GROUP BY customer_id;
 
-CREATE TEMP TABLE customers_mart AS
+-- What repeats on each of a customer's rows is calculated once.
+CREATE TEMP TABLE repeated AS
 SELECT
     customer_id,
-    coalesce(full_name, 'UNKNOWN')                                                      AS full_name,
+    coalesce(full_name, 'UNKNOWN')                                              AS full_name,
     address,
     phone_number,
-    month_name(month)                                                                   AS sales_date_month,
-    money(facts.total_cents)                                                            AS total_sales,
-    money(value_cents)                                                                  AS customer_lifetime_value,
-    month_name(lifetimes.first_bought)                                                            AS first_purchase_month,
-    month_name(lifetimes.last_bought)                                                             AS last_purchase_month,
-    lifetimes.purchases                                                                 AS purchase_frequency,
-    CASE WHEN lifetimes.purchases > 0
-         THEN money(div_half_up(value_cents, lifetimes.purchases)) END                  AS monetary_value,
-    money(div_half_up(value_cents, months))                                             AS avg_monthly_spending,
-    money(lifetimes.largest_cents)                                                      AS max_single_transaction,
-    CASE WHEN lifetimes.bought_days > 1
-         THEN rate(div_half_up((lifetimes.last_bought - lifetimes.first_bought) * 100, lifetimes.bought_days - 1)) END
-                                                                                        AS avg_time_between_purchases,
-    inactive                                                                            AS inactive_status,
-    segment                                                                             AS customer_segment
-FROM facts
-JOIN lifetimes USING (customer_id)
+    money(value_cents)                                                          AS customer_lifetime_value,
+    month_name(first_bought)                                                    AS first_purchase_month,
+    month_name(last_bought)                                                     AS last_purchase_month,
+    purchases                                                                   AS purchase_frequency,
+    CASE WHEN purchases > 0 THEN money(div_half_up(value_cents, purchases)) END AS monetary_value,
+    money(div_half_up(value_cents, months))                                     AS avg_monthly_spending,
+    money(largest_cents)                                                        AS max_single_transaction,
+    CASE WHEN bought_days > 1
+         THEN rate(div_half_up((last_bought - first_bought) * 100, bought_days - 1)) END
+                                                                                AS avg_time_between_purchases,
+    inactive                                                                    AS inactive_status,
+    segment                                                                     AS customer_segment
+FROM lifetimes
 JOIN segmented USING (customer_id)
-LEFT JOIN customers USING (customer_id)
+LEFT JOIN customers USING (customer_id);
+
+CREATE TEMP TABLE month_names AS
+SELECT month, month_name(month) AS sales_date_month FROM (SELECT DISTINCT month FROM facts);
+
+CREATE TEMP TABLE customers_mart AS
+SELECT *, money(total_cents) AS total_sales
+FROM (SELECT customer_id, month, total_cents FROM facts)
+JOIN month_names USING (month)
+JOIN repeated USING (customer_id)
 ORDER BY customer_id, month;
 
 CREATE TEMP TABLE customers_unknown AS

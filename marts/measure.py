@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.calculate import hash_rows
+from marts.hashing import hash_rows, repeated
 from marts.masking import mask_value
 from marts.rules import (
     FITS,
@@ -113,19 +113,19 @@ class Column:
         values = [None if v is None else str(_as_written(v, self.scale)) for v in self.values.to_pylist()]
         return pa.array(values, pa.string())
 
-    @property
+    @cached_property
     def numbers(self) -> np.ndarray:
         """Numbers, or days since 1970; 0 where null."""
         values = self.values.cast(pa.int32()) if pa.types.is_date32(self.values.type) else self.values
         filled = values.cast(pa.int64()).fill_null(0) if values.null_count else values.cast(pa.int64())
         return np.asarray(filled.to_numpy(zero_copy_only=False))
 
-    @property
+    @cached_property
     def null(self) -> Mask | None:
         """Where there is no value that could be looked at."""
         return _mask(self.values.is_null()) if self.values.null_count else None
 
-    @property
+    @cached_property
     def missing(self) -> Mask | None:
         """Where nothing is written: an unfit value is there, and breaks its own rule."""
         null = self.null
@@ -643,12 +643,6 @@ def _measure_keys(rule: Rule, frame: Frame, within: Mask | None) -> tuple[Measur
     hashes = hash_rows(table) if table.num_rows else np.empty(0, np.uint64)
     made = Measure(rows, 0 if ignored is None else int(ignored.sum()))
     return made, Keys(rule, np.flatnonzero(looked_at), hashes, table)
-
-
-def repeated(hashes: np.ndarray) -> np.ndarray:
-    """Give the hashes that are there more than once."""
-    ordered = np.sort(hashes)
-    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def settle(parts: Sequence[Keys], frame: Mapping[str, tuple[int, bool]]) -> Measure:

@@ -2,6 +2,8 @@
 --
 -- In:  lines      one row per clean line of the live drops; delivery = place of the drop in the order of
 --                 deliveries, position = place of the line in that order
+--      suspects   those of them that may have been delivered twice: at least all lines of each transaction that is
+--                 in several deliveries, and of each line that is twice in one
 --      last_day   (variable) lines after it are left out of the facts (as_of)
 -- Out: customer_facts, sales_facts, drop_facts
 --
@@ -11,35 +13,23 @@
 CREATE TEMP TABLE replaced AS
 WITH redelivered AS (
     SELECT customer_id, transaction_id, max(delivery) AS last_delivery
-    FROM lines
-    WHERE transaction_id IS NOT NULL
+    FROM suspects
     GROUP BY customer_id, transaction_id
     HAVING min(delivery) <> max(delivery)
 )
 SELECT position
-FROM lines JOIN redelivered USING (customer_id, transaction_id)
+FROM suspects JOIN redelivered USING (customer_id, transaction_id)
 WHERE delivery < last_delivery;
 
 -- With line_no, a line is (transaction_id, line_no); without, a line equal in every column is the same line.
--- Hashes find the suspects, the exact comparison decides.
 CREATE TEMP TABLE repeated AS
-WITH keyed AS (
-    SELECT position, delivery, CASE
-        WHEN line_no IS NOT NULL THEN hash(delivery, customer_id, transaction_id, line_no)
-        ELSE hash(delivery, customer_id, transaction_id, store_id, sales_person_id, sales_date, quantity,
-                  price_cents, total_cents, product_name, payment_mode, currency, sales_time, additional_columns)
-        END AS key
-    FROM lines
-    WHERE transaction_id IS NOT NULL
-), suspects AS (
-    SELECT key FROM keyed GROUP BY key HAVING count(*) > 1
-), numbered AS (
+WITH numbered AS (
     SELECT position, row_number() OVER (
         PARTITION BY delivery, customer_id, transaction_id, line_no, CASE WHEN line_no IS NULL THEN
             row(store_id, sales_person_id, sales_date, quantity, price_cents, total_cents, product_name,
                 payment_mode, currency, sales_time, additional_columns) END
         ORDER BY position) AS nth
-    FROM lines JOIN (SELECT position FROM keyed SEMI JOIN suspects USING (key)) USING (position)
+    FROM suspects
 )
 SELECT position FROM numbered WHERE nth > 1;
 
@@ -60,23 +50,27 @@ ORDER BY delivery;
 
 -- One row per basket and sales person; bought_days has one bit per day of the month with a purchase. A line without transaction_id is a basket of its own.
 CREATE TEMP TABLE baskets AS
-WITH kept AS (SELECT * FROM lines ANTI JOIN dropped USING (position) WHERE sales_date <= getvariable('last_day'))
+WITH kept AS (
+    SELECT
+        customer_id, transaction_id, position, store_id, sales_person_id, total_cents,
+        CASE WHEN quantity > 0 THEN total_cents END                                 AS bought_cents,
+        CASE WHEN quantity > 0 THEN sales_date END                                  AS bought,
+        CASE WHEN quantity > 0 THEN 1::UINTEGER << day(sales_date)::UINTEGER END    AS bought_day
+    FROM lines ANTI JOIN dropped USING (position)
+    WHERE sales_date <= getvariable('last_day')
+)
 SELECT
     customer_id, transaction_id, NULL::BIGINT AS alone, store_id, sales_person_id,
-    count(*)                                                                AS lines,
-    sum(total_cents)                                                        AS total_cents,
-    sum(total_cents) FILTER (quantity > 0)                                  AS bought_cents,
-    min(sales_date) FILTER (quantity > 0)                                   AS first_bought,
-    max(sales_date) FILTER (quantity > 0)                                   AS last_bought,
-    bit_or(1::UINTEGER << day(sales_date)::UINTEGER) FILTER (quantity > 0)  AS bought_days
+    count(*)            AS lines,
+    sum(total_cents)    AS total_cents,
+    sum(bought_cents)   AS bought_cents,
+    min(bought)         AS first_bought,
+    max(bought)         AS last_bought,
+    bit_or(bought_day)  AS bought_days
 FROM kept WHERE transaction_id IS NOT NULL GROUP BY ALL
 UNION ALL
 SELECT
-    customer_id, NULL, position, store_id, sales_person_id, 1, total_cents,
-    CASE WHEN quantity > 0 THEN total_cents END,
-    CASE WHEN quantity > 0 THEN sales_date END,
-    CASE WHEN quantity > 0 THEN sales_date END,
-    CASE WHEN quantity > 0 THEN 1::UINTEGER << day(sales_date)::UINTEGER END
+    customer_id, NULL, position, store_id, sales_person_id, 1, total_cents, bought_cents, bought, bought, bought_day
 FROM kept WHERE transaction_id IS NULL;
 
 CREATE TEMP TABLE customer_facts AS

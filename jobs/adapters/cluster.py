@@ -31,7 +31,14 @@ _LOCAL_ENVIRONMENT = {
     "RAY_task_oom_retries": "3",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # glibc would give large arrays back to the kernel and ask for them again: a tenth of a scan's CPU seconds.
+    "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
 }
+_LARGEST_SHARE = 8
+"""Items of one task at most."""
+_GROWING = 32
+"""CPUs that a cluster which may grow is reckoned with at least."""
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets it for the drivers that it starts."""
 _START_ATTEMPTS = 3
@@ -75,11 +82,11 @@ class Cluster:
     def run(
         self, step: str, function: Callable[[Item], Result], items: Sequence[Item], at_once: int | None = None
     ) -> Iterator[tuple[int, Result]]:
-        """Run a step's tasks on Ray Data, one task per item; ``step`` is the name in plan and dashboard.
+        """Run a step's items as tasks on Ray Data; ``step`` is the name in plan and dashboard.
 
-        Raises the first MartsError of a task. A task may run twice (Ray repeats the tasks of a lost
-        worker), so ``function`` must write the same thing each time. ``at_once`` bounds the tasks that
-        run at the same time.
+        A task takes one item, or some of them one after the other while there are many more than can run at once.
+        Raises the first MartsError of an item. A task may run twice (Ray repeats the tasks of a lost worker), so
+        ``function`` must write the same thing each time. ``at_once`` bounds the items at hand at the same time.
         """
         if not items:
             return
@@ -88,9 +95,10 @@ class Cluster:
         from ray.data.exceptions import ExecutionTimeoutError
         from ray.exceptions import RayError, RayTaskError
 
-        source = _datasource(step, function, items)
+        shares = share_out(len(items), at_once or self._slots(ray))
+        source = _datasource(step, function, items, shares)
         tasks = ray.data.read_datasource(
-            source, override_num_blocks=len(items), concurrency=at_once and min(at_once, len(items))
+            source, override_num_blocks=len(shares), concurrency=at_once and min(at_once, len(shares))
         )
         try:
             for batch in tasks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
@@ -121,6 +129,11 @@ class Cluster:
         # It writes the tracebacks of what we tell in a sentence.
         debug = logging.getLogger(LOGGER).isEnabledFor(logging.DEBUG)
         logging.getLogger("ray.data").setLevel(logging.ERROR if debug else logging.CRITICAL)
+
+    def _slots(self, ray: Any) -> int:
+        """Tell how many tasks run at once; a cluster that we joined may grow meanwhile."""
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        return cpus if self._started_here else max(cpus, _GROWING)
 
     def report(self, samples: Sequence[Sample], seconds: float) -> None:
         """Show gauges among Ray's own metrics, as ray_NAME, for some seconds from now on; waits for none of them.
@@ -234,7 +247,21 @@ def _look(address: str) -> None:
         raise ServiceError(f"no Ray cluster answers: {error}", address, "check ray.address") from error
 
 
-def _datasource(step: str, function: Callable[[Item], Result], items: Sequence[Item]) -> Any:
+def share_out(count: int, slots: int) -> list[range]:
+    """Share out items among tasks: several to each at first, single ones at the end, so that all end together.
+
+    Ray Data needs some 0.2 s to see that a task has ended and to start the next.
+    """
+    shares = []
+    start = 0
+    while start < count:
+        stop = start + min(max((count - start) // (2 * slots), 1), _LARGEST_SHARE)
+        shares.append(range(start, stop))
+        start = stop
+    return shares
+
+
+def _datasource(step: str, function: Callable[[Item], Result], items: Sequence[Item], shares: Sequence[range]) -> Any:
     """Make a Ray Data source whose read tasks are the tasks of a step."""
     import pyarrow as pa
     from ray.data import Datasource, ReadTask
@@ -251,34 +278,40 @@ def _datasource(step: str, function: Callable[[Item], Result], items: Sequence[I
             self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
         ) -> list[ReadTask]:
             schema = pa.schema([("index", pa.int64()), ("result", pa.large_binary())])
-            metadata = BlockMetadata(num_rows=1, size_bytes=1000, input_files=None, exec_stats=None)
             said, level = context(), logging.getLogger(LOGGER).getEffectiveLevel()
-            return [
-                ReadTask(_Task(function, index, item, said, level), metadata, schema=schema)
-                for index, item in enumerate(items)
-            ]
+
+            def task(share: range) -> ReadTask:
+                mine = [(index, items[index]) for index in share]
+                size = len(share)
+                metadata = BlockMetadata(num_rows=size, size_bytes=1000 * size, input_files=None, exec_stats=None)
+                return ReadTask(_Task(function, mine, said, level), metadata, schema=schema)
+
+            return [task(share) for share in shares]
 
     return StepTasks()
 
 
 class _Task:
-    """One task: calls the function, and gives its result, or the error it raised on purpose, as a block."""
+    """One task: calls the function for each of its items; a result, or an error raised on purpose, is a block."""
 
     def __init__(
-        self, function: Callable[[Any], Any], index: int, item: Any, said: Mapping[str, str], level: int
+        self, function: Callable[[Any], Any], items: Sequence[tuple[int, Any]], said: Mapping[str, str], level: int
     ) -> None:
-        self._function, self._index, self._item = function, index, item
+        self._function, self._items = function, items
         self._said, self._level = said, level
 
-    def __call__(self) -> list[Any]:
+    def __call__(self) -> Iterator[Any]:
+        set_up_worker(self._level)
+        return (self._block(index, item) for index, item in self._items)
+
+    def _block(self, index: int, item: Any) -> Any:
         import pyarrow as pa
 
-        set_up_worker(self._level)
         try:
-            with within(**self._said, task=str(self._index)):
+            with within(**self._said, task=str(index)):
                 before = time.perf_counter()
-                result = self._function(self._item)
-                _log.info("task %d is done in %.2f s", self._index, time.perf_counter() - before)
+                result = self._function(item)
+                _log.info("task %d is done in %.2f s", index, time.perf_counter() - before)
         except MartsError as error:
             result = scrubbed(error)
         except Exception:
@@ -289,7 +322,7 @@ class _Task:
                 raise
             result = Defect(f"a task failed: {text.splitlines()[-1]}", "Ray", f"please report it\n{text}")
         payload = pa.array([pickle.dumps(result)], pa.large_binary())
-        return [pa.table({"index": pa.array([self._index], pa.int64()), "result": payload})]
+        return pa.table({"index": pa.array([index], pa.int64()), "result": payload})
 
 
 def _lost(step: str, error: BaseException) -> ServiceError:

@@ -1,0 +1,87 @@
+"""The task of a roll-up: drops with and without numbered lines, and a month in parts."""
+
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from jobs.adapters.objects import open_store
+from jobs.rollup import ALSO_COMPARED, COLUMNS, RollUp, RollUpWork, Share, run_rollup
+from jobs.settings import S3
+from jobs.state import read_parquet, write_parquet
+from marts.checks import clean_schema
+from marts.schema import SALES
+
+LAST_DAY = date(2024, 1, 31)
+
+
+def lines(*rows: dict[str, object]) -> pa.Table:
+    """Make clean lines as a scan writes them."""
+    usual = {"customer_id": 1, "store_id": 1, "sales_person_id": 1, "sales_date": date(2024, 1, 5), "quantity": 1}
+    usual |= {"price_cents": 100, "total_cents": 100, "transaction_id": "T1"}
+    table = pa.Table.from_pylist([usual | row for row in rows], clean_schema(SALES))
+    buckets = [number % 16 for number in table["customer_id"].to_pylist()]
+    return table.append_column("bucket", pa.array(buckets, pa.uint8()))
+
+
+def rolled_up(folder: Path, *drops: pa.Table, parts: int = 1) -> tuple[list[dict[str, object]], int]:
+    """Give the customers' facts of a month, and how many lines were dropped."""
+    store = open_store(str(folder), S3())
+    for number, drop in enumerate(drops):
+        write_parquet(store, f"lines/{number}.parquet", drop)
+    shares = tuple(Share(f"drop-{number}", (f"lines/{number}.parquet",)) for number in range(len(drops)))
+    facts: list[dict[str, object]] = []
+    dropped = 0
+    for part in range(parts):
+        task = RollUp("2024-01", part, parts, LAST_DAY, shares, f"facts-{part}")
+        run_rollup(RollUpWork(task, store.uri, S3()))
+        facts += read_parquet(store, task.path("customers")).to_pylist()
+        dropped += sum(read_parquet(store, task.path("drops"))["duplicates"].to_pylist())
+    return sorted(facts, key=lambda row: str(row["customer_id"])), dropped
+
+
+def test_lines_without_a_number_are_compared_as_a_whole(tmp_path: Path) -> None:
+    """Columns that tell them apart are read although no sum needs them."""
+    drop = lines({"product_name": "tea"}, {"product_name": "tea"}, {"product_name": "rice"}, {"payment_mode": "cash"})
+    facts, dropped = rolled_up(tmp_path, drop)
+    assert (facts[0]["lines"], facts[0]["total_cents"], dropped) == (3, 300, 1)
+
+
+def test_numbered_lines_are_told_apart_by_their_number(tmp_path: Path) -> None:
+    drop = lines({"line_no": 1, "product_name": "tea"}, {"line_no": 2, "product_name": "tea"}, {"line_no": 1})
+    facts, dropped = rolled_up(tmp_path, drop)
+    assert (facts[0]["lines"], dropped) == (2, 1)
+
+
+def test_a_month_may_have_drops_of_both_kinds(tmp_path: Path) -> None:
+    numbered = lines({"line_no": 1}, {"line_no": 1}, {"line_no": 2})
+    other = lines({"transaction_id": "T2", "product_name": "tea"}, {"transaction_id": "T2", "product_name": "rice"})
+    again = lines({"transaction_id": "T1", "line_no": 1, "total_cents": 500})
+    facts, dropped = rolled_up(tmp_path, numbered, other, again)
+    assert (facts[0]["lines"], facts[0]["total_cents"], facts[0]["purchases"]) == (3, 700, 2)
+    assert dropped == 3  # the transaction that was delivered again
+
+
+def test_lines_without_a_transaction_are_all_kept(tmp_path: Path) -> None:
+    facts, dropped = rolled_up(tmp_path, lines(*[{"transaction_id": None}] * 3))
+    assert (facts[0]["purchases"], dropped) == (3, 0)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_parts_of_a_month_give_what_the_month_gives(tmp_path: Path, parts: int) -> None:
+    drop = lines(*[{"customer_id": 1 + n % 7, "transaction_id": f"T{n % 7}", "line_no": n % 9} for n in range(100)])
+    whole, dropped = rolled_up(tmp_path / "whole", drop)
+    assert rolled_up(tmp_path / "parts", drop, parts=parts) == (whole, dropped)
+    assert dropped == 100 - 7 * 9
+
+
+def test_a_file_without_statistics_is_read_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state that an earlier version wrote."""
+    monkeypatch.setattr("jobs.state._PRUNED", {"bucket"})
+    drop = lines({"line_no": 1}, {"line_no": 1})
+    assert rolled_up(tmp_path, drop)[1] == 1
+
+
+def test_the_columns_are_those_of_the_schema() -> None:
+    assert sorted([*COLUMNS, *ALSO_COMPARED]) == sorted(clean_schema(SALES).names)
