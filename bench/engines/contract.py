@@ -1,0 +1,71 @@
+"""What every engine is called by: a process of its own that reads drops, and writes four things.
+
+`python -m bench.engines.NAME DROPS OUT AS_OF` reads ``DROPS/{sales,customers,sales_team,stores}/**.csv`` and writes
+
+========================  =================================================================================
+OUT/lines/*.parquet       clean lines: all columns of the drops, typed, money as decimals or integer cents
+OUT/quarantine/*.parquet  rows that break a rule, with the drop, their text, and the first rule that is broken
+OUT/customers/*.parquet   the customers mart, every column, money exact
+OUT/sales_team/*.parquet  the sales team mart
+========================  =================================================================================
+
+The last line that it prints is JSON: ``job`` are the seconds from when the engine was ready to read to the end.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+CORES = 2
+INACTIVE_AFTER_DAYS = 180
+LOYAL_PURCHASES = 10
+HIGH_VALUE = 50_000
+INCENTIVE_PERCENT = 1
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an engine is to do."""
+
+    drops: Path
+    out: Path
+    as_of: date
+    cores: int
+
+    def sales(self) -> str:
+        """Give the glob of all sales drops."""
+        return str(self.drops / "sales" / "**" / "*.csv")
+
+    def dimension(self, kind: str) -> Path:
+        """Give the newest drop of a dimension: it holds the full table."""
+        return max((self.drops / kind).glob("*.csv"), key=lambda path: (path.stat().st_mtime, path.name))
+
+    def folder(self, name: str) -> Path:
+        """Make a folder to write to."""
+        made = self.out / name
+        made.mkdir(parents=True, exist_ok=True)
+        return made
+
+
+def main(
+    job: Callable[[Order, Any], None],
+    ready: Callable[[Order], AbstractContextManager[Any]] = nullcontext,
+) -> None:
+    """Run an engine: ``ready`` starts it, ``job`` does the work with what that gave."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("drops", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("as_of", type=date.fromisoformat)
+    parser.add_argument("--cores", type=int, default=CORES)
+    order = Order(**vars(parser.parse_args()))
+    with ready(order) as engine:
+        began = time.perf_counter()
+        job(order, engine)
+        seconds = time.perf_counter() - began
+    print(json.dumps({"job": seconds}))

@@ -1,0 +1,67 @@
+"""Check that an engine did the work: what it wrote, against what another one did, to the last cent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from marts.schema import MARTS, Mart, MartColumn
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an engine wrote, in figures that are equal for equal work."""
+
+    clean: int
+    cents: int
+    """Of all clean lines, those that are there twice too."""
+    quarantined: int
+    rows: tuple[int, ...]
+    sums: tuple[str, ...]
+    """One for each mart: over the hashes of its rows, in any order."""
+
+    def differences(self, other: "Written") -> list[str]:
+        mine, theirs = vars(self), vars(other)
+        return [f"{name}: {mine[name]} and {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+
+def written(out: Path) -> Written:
+    """Read what an engine wrote."""
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as engine:
+        clean, cents = _row(engine, f"SELECT count(*), {_cents(engine, out)} FROM '{out}/lines/**/*.parquet'")
+        quarantined = _row(engine, f"SELECT count(*) FROM '{out}/quarantine/**/*.parquet'")[0]
+        marts = [_row(engine, _sum(mart, out)) for mart in MARTS.values()]
+    return Written(clean, cents, quarantined, tuple(row[0] for row in marts), tuple(str(row[1]) for row in marts))
+
+
+def _cents(engine: duckdb.DuckDBPyConnection, out: Path) -> str:
+    names = [row[0] for row in engine.execute(f"DESCRIBE FROM '{out}/lines/**/*.parquet'").fetchall()]
+    return "sum(total_cents)::BIGINT" if "total_cents" in names else "(sum(total_cost) * 100)::BIGINT"
+
+
+def _sum(mart: Mart, out: Path) -> str:
+    columns = ", ".join(_same(column) for column in mart.columns)
+    return f"SELECT count(*), sum(hash({columns})::HUGEINT) FROM '{out}/{mart.name}/*.parquet'"
+
+
+def _same(column: MartColumn) -> str:
+    """Give a column in one type, whatever the engine writes; a float is no exact money, and is not taken."""
+    types = {"id": "BIGINT", "count": "BIGINT", "money": "DECIMAL(18,2)", "rate": "DECIMAL(18,2)", "flag": "BOOLEAN"}
+    type_ = types.get(column.type, "VARCHAR")
+    inexact = f"error('{column.name} is a float')" if type_.startswith("DECIMAL") else "NULL"
+    return f"CASE WHEN typeof({column.name}) IN ('DOUBLE', 'FLOAT') THEN {inexact} ELSE {column.name}::{type_} END"
+
+
+def first_difference(mart: Mart, one: Path, other: Path) -> Sequence[tuple[object, ...]]:
+    """Give some rows that one engine has and the other has not."""
+    columns = ", ".join(f"{_same(column)} AS {column.name}" for column in mart.columns)
+    sides = [f"SELECT {columns} FROM '{out}/{mart.name}/*.parquet'" for out in (one, other)]
+    with duckdb.connect() as engine:
+        return engine.execute(f"({sides[0]} EXCEPT {sides[1]}) LIMIT 3").fetchall()
+
+
+def _row(engine: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+    row = engine.execute(query).fetchone()
+    assert row
+    return tuple(int(value or 0) for value in row)

@@ -1,0 +1,421 @@
+"""Ways to load the customers mart into MariaDB, side by side: the same rows, the same table, the same server settings.
+
+`python -m bench.loads --all --rows N` starts a private MariaDB for each way, one after the other, and prints a table.
+`python -m bench.loads --way WAY --rows N --folder F --uri mysql://… [--pid SERVERPID]` runs one way in a process of
+its own, so that its time and memory can be taken from outside. The last line that it prints is JSON:
+
+==========  ======================================================================================================
+job         seconds of the loading alone: all is imported, connected and, for ours, a cluster runs. To make rows for
+            Python of Parquet is part of it; for LOAD DATA by hand a CSV file lies ready, and making it is not counted
+rows        how many are in the table
+check       figures over all columns of the mart, computed by the server: equal for equal rows
+cpu         CPU seconds of this process and its children during the job
+server_cpu  those of the server, if --pid names it; what it writes later in the background is not in it
+==========  ======================================================================================================
+
+The table is that of a build, whose primary key begins with a generation; for all but ours that has a default, so that
+they need not send it. Every process also imports what makes this table, some 50 MiB that its own way may not need.
+All but ours use the driver's C extension, twice as fast at escaping values, where it can be loaded.
+Nothing is asserted of the times.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import psutil
+
+from bench.measure import measured
+from marts.schema import CUSTOMERS_MART
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from jobs.adapters.mysql.warehouse import MySQLWarehouse
+    from jobs.publish import Load
+
+PART = 300_000
+BATCH = 10_000
+"""Rows of one call, for who sends rows."""
+CHUNK = 1000
+"""Rows of one INSERT of pandas. Between 500 and 5,000 it makes no difference: SQLAlchemy names every single value."""
+MONTHS = 10
+TABLE = f"{CUSTOMERS_MART.table}_rows"
+NAMES = [column.name for column in CUSTOMERS_MART.columns]
+CSV, MADE = "customers.csv", "made"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a way is given."""
+
+    uri: str
+    parts: Sequence[Path]
+    """In key order."""
+
+
+Job = Callable[[], None]
+Way = Callable[[Given], AbstractContextManager[Job]]
+"""Gets ready, and gives what is timed."""
+
+
+@contextmanager
+def ours(given: Given) -> Iterator[Job]:
+    """Let a build's own `stage` load the parts, on a cluster whose workers have loaded before."""
+    import pyarrow.parquet as pq
+
+    from jobs.adapters.cluster import Cluster
+    from jobs.adapters.mysql.warehouse import MySQLWarehouse
+    from jobs.adapters.objects import open_store
+    from jobs.finish import Finished, MartRows
+    from jobs.publish import stage
+    from jobs.settings import S3, MySQL, RaySettings, Settings
+    from marts.figures import Figures
+
+    settings = Settings(target=given.uri, mysql=MySQL(), s3=S3())
+    store = open_store(str(given.parts[0].parent), settings.s3)
+    parts = [Finished(path.name, pq.read_metadata(path).num_rows, 0, (), Figures()) for path in given.parts]
+    rows = MartRows(CUSTOMERS_MART.name, "", tuple(parts))
+    warehouse = MySQLWarehouse(given.uri, settings.mysql)
+    with closing(warehouse), Cluster(RaySettings(address="local")) as cluster:
+        warm(cluster.run, warehouse, settings, given.parts[0])
+        yield lambda: void(stage(warehouse, cluster.run, settings, store, rows, void, "", ""))
+
+
+def void(_: object) -> None:
+    """Take something that nobody needs."""
+
+
+def warm(run: Callable[..., Any], warehouse: "MySQLWarehouse", settings: Any, part: Path) -> None:
+    """Let each worker load a few rows, as workers of a build have done much before it loads, and forget those rows."""
+    import pyarrow.parquet as pq
+
+    from jobs.adapters.objects import open_store
+    from jobs.publish import Load
+    from jobs.state import write_parquet
+
+    with tempfile.TemporaryDirectory(prefix="warm-") as folder:
+        write_parquet(open_store(folder, settings.s3), part.name, pq.read_table(part).slice(0, 100))
+        generation = warehouse.stage(CUSTOMERS_MART)
+        load = Load(settings.target, settings.mysql, CUSTOMERS_MART.name, generation, part.name, folder, settings.s3)
+        list(run("Warm", load_slowly, [load] * warehouse.loaders, warehouse.loaders))
+    make_empty(warehouse)
+
+
+def load_slowly(work: "Load") -> None:
+    """Load in a worker, and keep it for so long that the next task needs another one."""
+    from jobs.publish import run_load
+
+    run_load(work)
+    time.sleep(2)
+
+
+@contextmanager
+def load_data_by_hand(given: Given) -> Iterator[Job]:
+    """Let the server read one CSV file through one connection: that is the limit of one connection.
+
+    The file lies ready on disk. Making it is not counted, though somebody has to.
+    """
+    path = given.parts[0].parent / CSV
+    statement = (
+        f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {TABLE} CHARACTER SET utf8mb4 "
+        f"FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' ({', '.join(NAMES)})"
+    )
+    with closing(connect(given.uri)) as connection:
+
+        def job() -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+            connection.commit()
+
+        yield job
+
+
+@contextmanager
+def executemany(given: Given) -> Iterator[Job]:
+    """Give the driver batches of rows. It makes one INSERT of each."""
+    statement = f"INSERT INTO {TABLE} ({', '.join(NAMES)}) VALUES ({', '.join(['%s'] * len(NAMES))})"
+    with closing(connect(given.uri)) as connection:
+
+        def job() -> None:
+            with connection.cursor() as cursor:
+                for batch in batches(given.parts):
+                    cursor.executemany(statement, list(zip(*batch.to_pydict().values(), strict=True)))
+            connection.commit()
+
+        yield job
+
+
+@contextmanager
+def sqlalchemy_core(given: Given) -> Iterator[Job]:
+    """Give SQLAlchemy's Core batches of rows, as dictionaries."""
+    from sqlalchemy import MetaData, Table, insert
+
+    with engine_of(given.uri) as engine:
+        statement = insert(Table(TABLE, MetaData(), autoload_with=engine))
+
+        def job() -> None:
+            with engine.begin() as connection:
+                for batch in batches(given.parts):
+                    connection.execute(statement, batch.to_pylist())
+
+        yield job
+
+
+@contextmanager
+def pandas_to_sql(given: Given) -> Iterator[Job]:
+    """Give pandas one part after the other."""
+    import pandas as pd
+
+    with engine_of(given.uri) as engine:
+
+        def job() -> None:
+            with engine.begin() as connection:
+                for path in given.parts:
+                    frame = pd.read_parquet(path)
+                    frame.to_sql(TABLE, connection, if_exists="append", index=False, method="multi", chunksize=CHUNK)
+
+        yield job
+
+
+WAYS: dict[str, Way] = {
+    "ours": ours,
+    "LOAD DATA by hand": load_data_by_hand,
+    "executemany": executemany,
+    "SQLAlchemy": sqlalchemy_core,
+    "pandas.to_sql": pandas_to_sql,
+}
+
+
+def connect(uri: str) -> Any:
+    """Connect as its users do: the driver takes its C extension if that can be imported."""
+    import mysql.connector
+
+    parts = urlsplit(uri)
+    return mysql.connector.connect(
+        host=parts.hostname,
+        port=parts.port,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        database=parts.path.strip("/"),
+        autocommit=False,
+        allow_local_infile=True,
+    )
+
+
+@contextmanager
+def engine_of(uri: str) -> Iterator[Any]:
+    """Make an engine of SQLAlchemy with a connection in its pool."""
+    from sqlalchemy import create_engine
+
+    engine = create_engine(f"mysql+mysqlconnector{uri.removeprefix('mysql')}")
+    try:
+        engine.connect().close()
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def batches(parts: Sequence[Path]) -> Iterator["pa.RecordBatch"]:
+    """Read the parts by batches, so that no way holds more rows than it sends."""
+    import pyarrow.parquet as pq
+
+    for path in parts:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(BATCH)
+
+
+def make_parts(folder: Path, rows: int) -> list[Path]:
+    """Make the parts of a mart in key order, and the same rows as one CSV file; what is there already is left."""
+    paths = [folder / f"part-{number:05d}.parquet" for number in range(-(-rows // PART))]
+    made, mark = folder / MADE, f"{rows} rows, {PART} a part"
+    if not made.exists() or made.read_text() != mark:
+        made.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_parts(paths, rows)
+        made.write_text(mark)
+    return paths
+
+
+def write_parts(paths: Sequence[Path], rows: int) -> None:
+    """Write parts as a build does, and a CSV file as MariaDB reads it best: a NULL is \\N, a flag is 0 or 1."""
+    import pyarrow as pa
+    import pyarrow.csv as pacsv
+
+    from jobs.adapters.objects import open_store
+    from jobs.settings import S3
+    from jobs.state import write_parquet
+    from marts.calculate import mart_schema
+
+    flag = NAMES.index("inactive_status")
+    schema = mart_schema(CUSTOMERS_MART).set(flag, pa.field(NAMES[flag], pa.int8()))
+    options = pacsv.WriteOptions(include_header=False, quoting_style="needed", null_string="\\N")
+    store = open_store(str(paths[0].parent), S3())
+    with pacsv.CSVWriter(paths[0].parent / CSV, schema, write_options=options) as csv:
+        for number, path in enumerate(paths):
+            table = some_rows(number * PART, min(PART, rows - number * PART))
+            write_parquet(store, path.name, table)
+            csv.write_table(table.cast(schema))
+
+
+def some_rows(first: int, count: int) -> "pa.Table":
+    """Make rows of the customers mart, ten months each, in key order; some of what may be NULL is."""
+    import numpy as np
+    import pyarrow as pa
+
+    from marts.calculate import mart_schema
+
+    at = np.arange(first, first + count)
+    customers, random = at // MONTHS, np.random.default_rng(first)
+    purchases = random.integers(1, 50, count)
+    months = np.array([f"2024-{month:02d}" for month in range(1, MONTHS + 1)])
+
+    def money(high: int, digits: int = 18, mask: Any = None) -> pa.Array:
+        return pa.array(random.integers(0, high, count) / 100, mask=mask).cast(pa.decimal128(digits, 2))
+
+    columns = {
+        "customer_id": pa.array(customers + 1),
+        "full_name": pa.array(np.char.add("Customer Number ", customers.astype(str))),
+        "address": pa.array(np.char.add((customers % 180).astype(str), " Station Road"), mask=customers % 180 == 0),
+        "phone_number": pa.array(np.char.add("+00 000 ", customers.astype(str))),
+        "sales_date_month": pa.array(months[at % MONTHS]),
+        "first_purchase_month": pa.array([months[0]] * count),
+        "last_purchase_month": pa.array([months[-1]] * count),
+        "purchase_frequency": pa.array(purchases),
+        "avg_time_between_purchases": money(9000, 14, mask=purchases == 1),
+        "inactive_status": pa.array(random.integers(0, 2, count) == 1),
+        "customer_segment": pa.array(["Occasional Customer"] * count),
+    }
+    return pa.table([columns.get(name, money(10**7)) for name in NAMES], schema=mart_schema(CUSTOMERS_MART))
+
+
+def make_empty(warehouse: "MySQLWarehouse") -> None:
+    """Make the table of a build, or an empty one of what is there; never that of somebody's real marts."""
+    warehouse.prepare()
+    if warehouse.runs(1):
+        sys.exit(f"{warehouse.where}: builds have written here; give a database of its own")
+    warehouse.execute(f"TRUNCATE TABLE {TABLE}")
+    warehouse.execute(f"ALTER TABLE {TABLE} ALTER COLUMN generation SET DEFAULT 1")
+
+
+def check(warehouse: "MySQLWarehouse") -> tuple[int, str]:
+    """Count the rows, and let the server sum up all their columns: another value in any of them shows."""
+    told = ", ".join(f"COALESCE({name}, '\\\\N')" for name in NAMES)
+    ((rows, sums, sales),) = warehouse.execute(
+        f"SELECT COUNT(*), SUM(CRC32(CONCAT_WS('|', {told}))), SUM(total_sales) FROM {TABLE}"
+    )
+    return int(rows), f"{sums} {sales}"
+
+
+def cpu_of(tree: psutil.Process, children: bool = True) -> float:
+    """Sum the CPU seconds of a process and its children."""
+    total = 0.0
+    for process in [tree, *(tree.children(recursive=True) if children else [])]:
+        with suppress(psutil.Error):  # it ended meanwhile
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def run_way(name: str, given: Given, server: int | None) -> dict[str, Any]:
+    """Run a way on an empty table, and tell what it took."""
+    from jobs.adapters.mysql.warehouse import MySQLWarehouse
+    from jobs.settings import MySQL
+
+    with closing(MySQLWarehouse(given.uri, MySQL())) as warehouse:
+        make_empty(warehouse)
+        with WAYS[name](given) as job:
+            took = timed(job, server)
+        rows, sums = check(warehouse)
+    return {**took, "rows": rows, "check": sums}
+
+
+def timed(job: Job, server: int | None) -> dict[str, float | None]:
+    """Do a job; give its seconds, and the CPU seconds of this side and of the server."""
+    me, other = psutil.Process(), psutil.Process(server) if server else None
+    here, there, began = cpu_of(me), cpu_of(other, False) if other else 0.0, time.perf_counter()
+    job()
+    seconds = time.perf_counter() - began
+    used = round(cpu_of(other, False) - there, 2) if other else None
+    return {"job": round(seconds, 3), "cpu": round(cpu_of(me) - here, 2), "server_cpu": used}
+
+
+def compare(rows: int) -> None:
+    """Run each way as a process, on a private server of its own, and print what they took."""
+    print(f"{rows:,} rows, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
+    print(f"{'':<18}{'job s':>8}{'rows/s':>10}{'CPU s':>8}{'server':>8}{'wall s':>8}{'peak MiB':>10}")
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        make_parts(Path(folder), rows)
+        checks = {name: compare_one(name, rows, folder) for name in WAYS}
+    if len(set(checks.values())) > 1:
+        sys.exit("the rows are not equal:\n" + "\n".join(f"{name}: {sums}" for name, sums in checks.items()))
+    print("equal rows in all")
+
+
+def compare_one(name: str, rows: int, folder: str) -> str:
+    """Run one way and print its line. The server is new: none has to write what another one has left to it."""
+    with server() as (database, pid):
+        uri = database.make_database("bench")
+        arguments = ["--way", name, "--rows", str(rows), "--folder", folder, "--uri", uri, "--pid", str(pid)]
+        found = measured([sys.executable, "-m", "bench.loads", *arguments])
+    told = found.told
+    speed = told["rows"] / told["job"]
+    print(
+        f"{name:<18}{told['job']:>8.2f}{speed:>10,.0f}{told['cpu']:>8.1f}{told['server_cpu']:>8.1f}"
+        f"{found.seconds:>8.1f}{found.peak / 2**20:>10,.0f}",
+        flush=True,
+    )
+    return f"{told['rows']} {told['check']}"
+
+
+@contextmanager
+def server() -> Iterator[tuple[Any, int]]:
+    """Start a MariaDB with its default settings; give it, and its process id."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from servers import maria
+
+    with tempfile.TemporaryDirectory(prefix="maria-", dir="/tmp") as folder:
+        database, daemon = maria(Path(folder))
+        daemon.start()
+        try:
+            yield database, daemon.process.pid
+        finally:
+            daemon.kill()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.loads", description=__doc__.splitlines()[0])
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--all", action="store_true", help="run all ways, each on a private MariaDB")
+    what.add_argument("--way", choices=WAYS, help="run one")
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--folder", type=Path, help="with the parts, or to make them in")
+    parser.add_argument("--uri", help="mysql://user:password@host:port/database of a database for this alone")
+    parser.add_argument("--pid", type=int, help="process id of the server")
+    arguments = parser.parse_args()
+    if arguments.all:
+        compare(arguments.rows)
+        return
+    if not arguments.folder or not arguments.uri:
+        parser.error("--way needs --folder and --uri")
+    with suppress(ImportError):
+        # The driver's C extension brings a newer OpenSSL than Python's own, and loads only if it is the first.
+        import _mysql_connector  # noqa: F401
+    parts = make_parts(arguments.folder.absolute(), arguments.rows)
+    told = run_way(arguments.way, Given(arguments.uri, parts), arguments.pid)
+    if told["rows"] != arguments.rows:
+        sys.exit(f"{told['rows']:,} of {arguments.rows:,} rows arrived")
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
