@@ -16,7 +16,7 @@ from jobs import dimensions, quality
 from jobs.adapters.cluster import Runner
 from jobs.adapters.objects import Store, open_store
 from jobs.deliver import StateOutbox, addresses_of
-from jobs.finish import MartRows, fingerprint, plan_finish, run_finish, save_rows, saved_rows
+from jobs.finish import Finish, Finished, MartRows, fingerprint, plan_finish, run_finish, save_rows, saved_rows
 from jobs.gate import check_marts, unknown, warnings_of
 from jobs.judge import DropCounts, Verdicts, judge
 from jobs.ledger import (
@@ -285,7 +285,7 @@ def _build(run: Run) -> RunReport:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
     names = [run.settings.mart] if run.settings.mart else list(MARTS)
     try:
-        marts = [_finish(run, name, used, verdicts.dimensions, there) for name in names]
+        marts = _finish(run, names, used, verdicts.dimensions, there)
     except DataError:  # such as a key that is there twice: the pages say it too
         _judge_drops(run, verdicts, scanned, [])
         raise
@@ -483,24 +483,29 @@ def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> dict[str, DropCounts]:
     return dict(counts)
 
 
-def _finish(run: Run, name: str, rollups: Sequence[RollUp], dims: Sequence[Manifest], there: set[str]) -> MartRows:
-    """Make a mart's rows, unless an earlier run has made the same."""
-    mart = MARTS[name]
-    made_from = fingerprint(mart, rollups, dims, run.policy, run.as_of)
-    saved = saved_rows(run.state, name, made_from, there)
-    if saved:
-        return saved
-    limit = run.settings.limits.finish_rows
-    tasks = plan_finish(run.state, mart, made_from, rollups, dims, run.policy, run.as_of, limit, run.settings.s3)
+def _finish(
+    run: Run, names: Sequence[str], rollups: Sequence[RollUp], dims: Sequence[Manifest], there: set[str]
+) -> list[MartRows]:
+    """Make the rows of marts, all side by side, unless an earlier run has made the same."""
+    made_from = {name: fingerprint(MARTS[name], rollups, dims, run.policy, run.as_of) for name in names}
+    saved = {name: saved_rows(run.state, name, made_from[name], there) for name in names}
+    tasks: list[Finish] = []
+    for name in sorted((name for name in names if not saved[name]), key=list(MARTS).index, reverse=True):
+        limit = run.settings.limits.finish_rows
+        what = (MARTS[name], made_from[name], rollups, dims, run.policy, run.as_of, limit, run.settings.s3)
+        tasks += plan_finish(run.state, *what)  # the one task of the sales team first: it is the longest
     run.ready(tasks)
-    with run.step("finish", len(tasks)):
-        parts = {}
-        for index, part in run.runner(f"Finish{name.title().replace('_', '')}", run_finish, tasks):
-            parts[index] = part
-            run.progress.advance(part.rows)
-        rows = MartRows(name, made_from, tuple(parts[index] for index in sorted(parts)))
-        save_rows(run.state, rows)
-    return rows
+    parts: dict[int, Finished] = {}
+    if tasks:
+        with run.step("finish", len(tasks)):
+            for index, part in run.runner("FinishMarts", run_finish, tasks):
+                parts[index] = part
+                run.progress.advance(part.rows)
+            for name in dict.fromkeys(task.mart for task in tasks):
+                mine = tuple(parts[index] for index, task in enumerate(tasks) if task.mart == name)
+                rows = saved[name] = MartRows(name, made_from[name], mine)
+                save_rows(run.state, rows)
+    return [rows for rows in saved.values() if rows]
 
 
 def _exit_code(verdicts: Verdicts, ledger: Sequence[DropRecord]) -> int:

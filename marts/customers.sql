@@ -1,11 +1,12 @@
 -- The customers data mart: one row per customer and month with any line.
 --
 -- In:  facts      month (first day), customer_id, lines, total_cents, purchases, largest_cents, first_bought,
---                 last_bought (dates), bought_days (how many): all months of the customers of one key range
+--                 last_bought (dates), bought_days (how many): all months of the customers of one key range,
+--                 ordered by customer and month
 --      customers  customer_id, full_name, address, phone_number
 --      segments   place, name, min_purchase_frequency, min_monetary_cents, inactive: the policy's rules in order
 --      as_of, inactive_after_days (variables)
--- Out: customers_mart, customers_unknown (lines whose customer has no dimension row)
+-- Out: customers_mart (in any order), customers_unknown (lines whose customer has no dimension row)
 
 CREATE TEMP TABLE lifetimes AS
 WITH sums AS (
@@ -56,12 +57,11 @@ LEFT JOIN customers USING (customer_id);
 CREATE TEMP TABLE month_names AS
 SELECT month, month_name(month) AS sales_date_month FROM (SELECT DISTINCT month FROM facts);
 
-CREATE TEMP TABLE customers_mart AS
+CREATE TEMP VIEW customers_mart AS
 SELECT *, money(total_cents) AS total_sales
 FROM (SELECT customer_id, month, total_cents FROM facts)
 JOIN month_names USING (month)
-JOIN repeated USING (customer_id)
-ORDER BY customer_id, month;
+JOIN repeated USING (customer_id);
 
 CREATE TEMP TABLE customers_unknown AS
 SELECT coalesce(sum(lines), 0)::BIGINT AS lines FROM facts ANTI JOIN customers USING (customer_id);

@@ -138,7 +138,8 @@ def has_odd_line(data: bytes) -> bool:
 
 def _find_vectorised(data: bytes, delimiter: str, max_record: int) -> Records | None:
     """Find records at array speed, or None if the block needs care."""
-    if b"\0" in data or data.count(b"\r") != data.count(b"\r\n") or not _is_utf8(data):
+    returns = data.count(b"\r")
+    if b"\0" in data or (returns and returns != data.count(b"\r\n")) or not _is_utf8(data):
         return None
     codes = np.frombuffer(data, np.uint8)
     newlines = np.flatnonzero(codes == _NEWLINE)

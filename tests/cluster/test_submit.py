@@ -91,7 +91,7 @@ def test_a_build_is_submitted_followed_and_named(head: RayHead, place: Place, wh
     (job,) = [one for one in head.ask("/api/jobs/") if one["submission_id"] == told["submission"]]
     assert (job["metadata"]["run_id"], job["metadata"]["as_of"]) == (told["run_id"], "2024-03-31")
     tasks = {task["name"] for task in head.ask("/api/v0/tasks?detail=0&limit=10000")["data"]["result"]["result"]}
-    assert {"ReadScanDrops", "ReadRollUp", "ReadFinishCustomers", "ReadFinishSalesTeam"} <= tasks
+    assert {"ReadScanDrops", "ReadRollUp", "ReadFinishMarts"} <= tasks
     with closing(place.warehouse(read_only=True)) as warehouse:
         (run,) = warehouse.runs(5)
     assert json.loads(run.report)["submission"] == told["submission"]
