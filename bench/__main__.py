@@ -14,8 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -49,7 +50,7 @@ ENGINES = {
 }
 PRODUCT = {"PYTHONPATH": ""}
 """Without the packages of others: Great Expectations looks for some of them."""
-TABLES = ("engines", "live", "load", "day")
+TABLES = ("engines", "live", "load", "day", "scale")
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,14 @@ class Bench:
     runs: int
     cores: int
 
-    def run(self, name: str, source: Path, out: Path, with_a_day: bool = False) -> Measured:
+    def run(self, name: str, source: Path, out: Path, as_of: date = drops.TODAY) -> Measured:
         """Run one engine once."""
         engine = ENGINES[name]
         warm = str(drops.history(self.folder, WARM_LINES))
         environment = {key: value.format(warm=warm) for key, value in engine.environment.items()}
         environment |= {} if engine.package else PRODUCT
         command = [sys.executable, "-m", f"bench.engines.{engine.module}", str(source), str(out)]
-        command += [drops.as_of(with_a_day).isoformat(), "--cores", str(self.cores)]
+        command += [as_of.isoformat(), "--cores", str(self.cores)]
         return measured(command, environment)
 
     @contextmanager
@@ -94,12 +95,12 @@ def compare_engines(bench: Bench, lines: int) -> None:
 def compare_days(bench: Bench, lines: int) -> None:
     """The third table: a day of new lines on top of a history, until the marts are ready to load."""
     source = drops.history(bench.folder, lines)
-    grown = drops.with_next_day(bench.folder, source, DAY_LINES)
-    _title(f"{DAY_LINES:,} new lines on top of {lines:,}, to both marts; all but the first two do everything again")
+    grown = drops.with_more(bench.folder, source, DAY_LINES)
+    _title(f"A day later, with {DAY_LINES:,} new lines, on top of {lines:,}, to both marts; others do everything again")
     before = bench.folder / f"history-{lines}"
     shutil.rmtree(before, ignore_errors=True)
     before.mkdir(parents=True)
-    bench.run("ours", source, before)
+    bench.run("ours", source, before, drops.YESTERDAY)
     for name in MARTS:  # what the day writes has other names
         (before / name).unlink()
     for name in ("lines", "quarantine"):
@@ -109,7 +110,7 @@ def compare_days(bench: Bench, lines: int) -> None:
         how, _, engine = name.rpartition(" ")
         if how:
             shutil.copytree(before, out, dirs_exist_ok=True)
-        return bench.run(engine, grown, out, with_a_day=True)
+        return bench.run(engine, grown, out)
 
     names = ["a day, ours", *(["a day, warm"] if "warm" in bench.engines else []), *bench.engines]
     _rows(_take_turns(bench, names, day), lines + DAY_LINES)
@@ -139,11 +140,44 @@ def _live(source: str, environment: Mapping[str, str]) -> Measured:
     """Build into a new database on a new server."""
     with loads.server() as (database, _):
         arguments = ["--source", source, "--target", database.make_database("bench")]
-        arguments += ["--as-of", drops.as_of().isoformat(), "--rebuild"]
+        arguments += ["--as-of", drops.TODAY.isoformat(), "--rebuild"]
         found = measured([str(Path(sys.executable).parent / "marts"), "build", *arguments], environment)
     steps = next((line for line in found.output.splitlines() if line.startswith("seconds:")), "")
     print(f"  marts build: {found.seconds:.1f} s, CPU {found.cpu:.1f} s; {steps}", file=sys.stderr, flush=True)
     return found
+
+
+def compare_scale(bench: Bench, lines: int) -> None:
+    """The same build on one and two CPUs, of one and two nodes; and what the driver needs of it all."""
+    source = drops.history(bench.folder, lines)
+    _title(f"{lines:,} lines on one and two CPUs, warm workers")
+    warm = {"BENCH_WARM": str(drops.history(bench.folder, WARM_LINES)), **PRODUCT}
+    print("| | job s | CPU s of all | driver CPU s | driver GiB | steps |")
+    print("|---|---:|---:|---:|---:|---|")
+    for title, nodes, cpus in (("1 node, 1 CPU", 1, 1), ("1 node, 2 CPUs", 1, 2), ("2 nodes, 1 CPU each", 2, 1)):
+        runs = []
+        for _ in range(bench.runs):
+            with _nodes(nodes, cpus) as environment, bench.out("run") as out:
+                command = [sys.executable, "-m", "bench.engines.ours", str(source), str(out)]
+                runs.append(measured([*command, drops.TODAY.isoformat()], {**warm, **environment}))
+        found = median(runs)
+        steps = found.output[found.output.rfind("seconds:") + 9 :].splitlines()[0]
+        driver = f"{found.told['cpu']:.1f} | {found.told['peak'] / 2**30:.2f}"
+        print(f"| {title} | {found.job:.1f} | {found.cpu:.1f} | {driver} | {steps} |", flush=True)
+
+
+@contextmanager
+def _nodes(count: int, cpus: int) -> Iterator[Mapping[str, str]]:
+    """Start a Ray cluster of some raylets on this machine; give the environment of who joins it."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from servers import _ray_head
+
+    environment = {**PRODUCT, "RAY_num_workers_soft_limit": "8", "RAY_idle_worker_killing_time_threshold_ms": "600000"}
+    with ExitStack() as stack:
+        head = stack.enter_context(_ray_head(environment, cpus))
+        for _ in range(count - 1):
+            stack.enter_context(head.with_another_node(environment, cpus))
+        yield {"BENCH_RAY": head.address, **head.environment}
 
 
 def _take_turns(bench: Bench, names: Sequence[str], run: Callable[[str, Path], Measured]) -> dict[str, list[Measured]]:
@@ -254,6 +288,8 @@ def main() -> None:
                 compare_live(bench, lines)
             if "day" in arguments.tables:
                 compare_days(bench, lines)
+            if "scale" in arguments.tables:
+                compare_scale(bench, lines)
         if "load" in arguments.tables:
             _title("rows of the customers mart into MariaDB")
             loads.compare(arguments.rows)

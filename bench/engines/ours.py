@@ -19,6 +19,8 @@ from marts.policy import Policy
 
 WARM = "BENCH_WARM"
 """Names a folder of drops that are built first, for nothing, if set."""
+JOINED = "BENCH_RAY"
+"""Address of a cluster to join, if set."""
 LAST_DAY = date(2025, 12, 31)
 
 
@@ -38,7 +40,8 @@ class UntilReady:
 
 @contextmanager
 def ready(order: Order) -> Iterator[Cluster]:
-    with Cluster(RaySettings(address="local", cpus=order.cores)) as cluster:
+    joined = os.environ.get(JOINED)
+    with Cluster(RaySettings(address=joined) if joined else RaySettings(address="local", cpus=order.cores)) as cluster:
         if WARM in os.environ:
             made_ready(cluster, Path(os.environ[WARM]), order.folder("warm"), LAST_DAY)
         yield cluster

@@ -190,6 +190,10 @@ class Folder:
             raise UsageError(what, self.uri, "check --source")
 
 
+_AT_ONCE = 1 << 20
+"""Bytes of an object of the state that are asked for before its size is known: most are smaller."""
+
+
 class Bucket:
     """Objects of an S3 bucket below a prefix."""
 
@@ -255,6 +259,10 @@ class Bucket:
         return self._ask(key, lambda: self._used(key, work))
 
     def _used(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
+        whole = self._at_once(key)
+        if whole is not None:
+            with _understood(key), pa.BufferReader(whole) as file:
+                return work(file)
         if self._files is None:
             self._files = _file_system(self._s3)
         # Not by Arrow's own way to open a file of s3fs: it takes whatever fails for a file that is not there.
@@ -264,6 +272,21 @@ class Bucket:
             pa.PythonFile(opened, mode="r") as file,
         ):
             return work(file)
+
+    def _at_once(self, key: str) -> bytes | None:
+        """Give an object that one request brings; a larger one is read by parts, of which not all may be needed."""
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = self._client.get_object(
+                Bucket=self.bucket, Key=self._prefix + key, Range=f"bytes=0-{_AT_ONCE - 1}"
+            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404", "InvalidRange"):
+                return None  # whoever opens it says what is wrong
+            raise
+        data: bytes = answer["Body"].read()
+        return data if len(data) == int(answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2]) else None
 
     def _ask(self, key: str, request: Callable[[], Result]) -> Result:
         """Make a request; one that fails for a while is made again. All of ours may be."""

@@ -218,7 +218,7 @@ def on_terminal(head: RayHead, arguments: list[str], answer: str) -> tuple[int, 
             said += os.read(main, 10_000).decode(errors="replace")
         except OSError:
             break
-        if "start Ray" in said and not pressed:
+        if "Running entrypoint" in said and not pressed:
             pressed = True
             process.send_signal(2)
         if "Stop the job" in said and not answered:

@@ -21,9 +21,8 @@ def titles(printed: str) -> list[str]:
 
 
 def test_engines_do_the_same_and_a_day_is_added(tmp_path: Path) -> None:
-    printed = bench(tmp_path, "--engines", "ours,duckdb,pandas", "--tables", "engines,day")
-    three = ["Martwright, fresh process", "DuckDB, SQL", "pandas"]
-    assert titles(printed) == [*three, "a day, ours", *three]
+    printed = bench(tmp_path, "--engines", "ours,duckdb,pandas", "--tables", "day")
+    assert titles(printed) == ["a day, ours", "Martwright, fresh process", "DuckDB, SQL", "pandas"]
 
 
 def test_marts_go_live_and_rows_are_loaded_in_all_ways(tmp_path: Path) -> None:

@@ -497,7 +497,7 @@ def test_what_a_task_raises_tells_no_value() -> None:
 
     Secret(plain="canary-in-a-task").reveal()
     for error in (UsageError("canary-in-a-task"), RuntimeError("canary-in-a-task")):
-        (block,) = _Task(_raise(error), 0, None, {}, 20)()
+        (block,) = _Task(_raise(error), [(0, None)], {}, 20)()
         result = pickle.loads(block["result"].to_pylist()[0])
         assert isinstance(result, MartsError)
         assert "canary" not in str(result.args)
@@ -601,7 +601,7 @@ def test_a_secret_in_the_cause_of_an_error_does_not_leave_the_task() -> None:
             raise ValueError("something failed") from error
 
     Secret(plain="canary-in-a-cause").reveal()
-    (block,) = _Task(fail, 0, None, {}, 20)()
+    (block,) = _Task(fail, [(0, None)], {}, 20)()
     assert "canary" not in str(pickle.loads(block["result"].to_pylist()[0]).args)
 
 
