@@ -152,8 +152,8 @@ def compare_scale(bench: Bench, lines: int) -> None:
     source = drops.history(bench.folder, lines)
     _title(f"{lines:,} lines on one and two CPUs, warm workers")
     warm = {"BENCH_WARM": str(drops.history(bench.folder, WARM_LINES)), **PRODUCT}
-    print("| | job s | CPU s of all | driver CPU s | driver GiB | steps |")
-    print("|---|---:|---:|---:|---:|---|")
+    print("| | job s | driver CPU s | driver GiB | steps |")
+    print("|---|---:|---:|---:|---|")
     for title, nodes, cpus in (("1 node, 1 CPU", 1, 1), ("1 node, 2 CPUs", 1, 2), ("2 nodes, 1 CPU each", 2, 1)):
         runs = []
         for _ in range(bench.runs):
@@ -163,7 +163,7 @@ def compare_scale(bench: Bench, lines: int) -> None:
         found = median(runs)
         steps = found.output[found.output.rfind("seconds:") + 9 :].splitlines()[0]
         driver = f"{found.told['cpu']:.1f} | {found.told['peak'] / 2**30:.2f}"
-        print(f"| {title} | {found.job:.1f} | {found.cpu:.1f} | {driver} | {steps} |", flush=True)
+        print(f"| {title} | {found.job:.1f} | {driver} | {steps} |", flush=True)
 
 
 @contextmanager
