@@ -31,7 +31,7 @@ _LOCAL_ENVIRONMENT = {
     "RAY_task_oom_retries": "3",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # glibc would give large arrays back to the kernel and ask for them again: a tenth of a scan's CPU seconds.
+    # glibc would give large arrays back to the kernel and ask for them again: some 7 % of a scan's CPU seconds.
     "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
 }
