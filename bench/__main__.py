@@ -121,11 +121,8 @@ def compare_live(bench: Bench, lines: int) -> None:
     """From CSV in S3 until readers of MariaDB see both marts, as people run it: judged, counted, published."""
     source = drops.history(bench.folder, lines)
     _title(f"{lines:,} lines in S3 until both marts are live in MariaDB")
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from servers import seaweed
-
     with tempfile.TemporaryDirectory(prefix="bench-s3-") as folder:
-        store, daemon = seaweed(Path(folder))
+        store, daemon = loads.servers().seaweed(Path(folder))
         daemon.start()
         try:
             store.upload(source, store.make_bucket(f"bench{lines}"), "drops")
@@ -142,8 +139,7 @@ def _live(source: str, environment: Mapping[str, str]) -> Measured:
         arguments = ["--source", source, "--target", database.make_database("bench")]
         arguments += ["--as-of", drops.TODAY.isoformat(), "--rebuild"]
         found = measured([str(Path(sys.executable).parent / "marts"), "build", *arguments], environment)
-    steps = next((line for line in found.output.splitlines() if line.startswith("seconds:")), "")
-    print(f"  marts build: {found.seconds:.1f} s, CPU {found.cpu:.1f} s; {steps}", file=sys.stderr, flush=True)
+    _turn("marts build", found)
     return found
 
 
@@ -169,12 +165,9 @@ def compare_scale(bench: Bench, lines: int) -> None:
 @contextmanager
 def _nodes(count: int, cpus: int) -> Iterator[Mapping[str, str]]:
     """Start a Ray cluster of some raylets on this machine; give the environment of who joins it."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from servers import _ray_head
-
     environment = {**PRODUCT, "RAY_num_workers_soft_limit": "8", "RAY_idle_worker_killing_time_threshold_ms": "600000"}
     with ExitStack() as stack:
-        head = stack.enter_context(_ray_head(environment, cpus))
+        head = stack.enter_context(loads.servers().ray_head(environment, cpus))
         for _ in range(count - 1):
             stack.enter_context(head.with_another_node(environment, cpus))
         yield {"BENCH_RAY": head.address, **head.environment}
@@ -195,7 +188,7 @@ def _take_turns(bench: Bench, names: Sequence[str], run: Callable[[str, Path], M
                     del runs[name]
                     continue
             runs[name].append(found)
-            print(f"  {name}: {found.seconds:.1f} s, CPU {found.cpu:.1f} s", file=sys.stderr, flush=True)
+            _turn(name, found)
     if first:
         shutil.rmtree(first[1], ignore_errors=True)
     return runs
@@ -228,6 +221,11 @@ def _rows(runs: Mapping[str, Sequence[Measured]], lines: int) -> None:
                 f" {lines / found.seconds:,.0f} |",
                 flush=True,
             )
+
+
+def _turn(name: str, found: Measured) -> None:
+    """Tell whoever waits what one run took."""
+    print(f"  {name}: {found.seconds:.1f} s, CPU {found.cpu:.1f} s", file=sys.stderr, flush=True)
 
 
 def _title(text: str) -> None:

@@ -45,6 +45,6 @@ def _more(paths: Sequence[Path], lines: int) -> str:
             values = line.split(",")
             values[0], values[column] = f"N{number}{values[0]}", TODAY.isoformat()
             taken.append(",".join(values))
-            if len(taken) == lines:
-                return "\n".join([header, *taken, ""])
-    return "\n".join([header, *taken, ""])
+        if len(taken) >= lines:
+            break
+    return "\n".join([header, *taken[:lines], ""])

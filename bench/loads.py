@@ -20,6 +20,7 @@ Nothing is asserted of the times.
 """
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -377,14 +378,19 @@ def compare_one(name: str, rows: int, folder: str) -> str:
     return f"{told['rows']} {told['check']}"
 
 
+def servers() -> Any:
+    """Give the real servers of the tests: private ones, on free ports, with their own data."""
+    tests = str(Path(__file__).parent.parent / "tests")
+    if tests not in sys.path:
+        sys.path.insert(0, tests)
+    return importlib.import_module("servers")
+
+
 @contextmanager
 def server() -> Iterator[tuple[Any, int]]:
     """Start a MariaDB with its default settings; give it, and its process id."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from servers import maria
-
     with tempfile.TemporaryDirectory(prefix="maria-", dir="/tmp") as folder:
-        database, daemon = maria(Path(folder))
+        database, daemon = servers().maria(Path(folder))
         daemon.start()
         try:
             yield database, daemon.process.pid

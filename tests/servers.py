@@ -305,14 +305,14 @@ _TOKEN = secrets.token_hex(16)
 def start_ray_head() -> Iterator[Callable[[dict[str, str]], RayHead]]:
     """Start a cluster whose nodes have an environment; its jobs inherit it."""
     with contextlib.ExitStack() as stack:
-        yield lambda environment: stack.enter_context(_ray_head(environment))
+        yield lambda environment: stack.enter_context(ray_head(environment))
 
 
 @pytest.fixture(scope="module")
 def start_shared_ray_head() -> Iterator[Callable[..., RayHead]]:
     """Start a cluster for all tests of a module."""
     with contextlib.ExitStack() as stack:
-        yield lambda environment, cpus=2: stack.enter_context(_ray_head(environment, cpus))
+        yield lambda environment, cpus=2: stack.enter_context(ray_head(environment, cpus))
 
 
 def _beside(name: str) -> str:
@@ -339,7 +339,7 @@ def _end(process: "subprocess.Popen[bytes]", gently: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def _ray_head(environment: dict[str, str], cpus: int = 2) -> Iterator[RayHead]:
+def ray_head(environment: dict[str, str], cpus: int = 2) -> Iterator[RayHead]:
     import requests
 
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:

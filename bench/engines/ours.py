@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.engines.contract import Order, main
 from jobs.adapters.cluster import Cluster
 from jobs.build import Run, build
+from jobs.generate import LAST_DAY
 from jobs.publish import open_warehouse
 from jobs.settings import Quality, RaySettings, Settings
 from marts.policy import Policy
@@ -21,7 +22,6 @@ WARM = "BENCH_WARM"
 """Names a folder of drops that are built first, for nothing, if set."""
 JOINED = "BENCH_RAY"
 """Address of a cluster to join, if set."""
-LAST_DAY = date(2025, 12, 31)
 
 
 class Ready(BaseException):

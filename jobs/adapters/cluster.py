@@ -264,7 +264,7 @@ def _look(address: str) -> None:
 def share_out(count: int, slots: int) -> list[range]:
     """Share out items among tasks: several to each at first, single ones at the end, so that all end together.
 
-    Ray Data needs some 0.2 s to see that a task has ended and to start the next.
+    Ray Data needs a while to see that a task has ended and to start the next.
     """
     shares = []
     start = 0
