@@ -196,6 +196,37 @@ def test_a_build_that_is_told_to_stop_says_so_and_goes_on_the_next_time(
     assert outside(str(BIN / "marts"), *command, cwd=tmp_path).returncode == 0
 
 
+def test_no_module_is_imported_by_two_threads_at_once(tmp_path: Path) -> None:
+    """Python may lose a package that two threads import at the same time (KeyError in one of them)."""
+    judge = "import sys, jobs.cli, jobs.build\nbefore = set(sys.modules)\nimport jobs.adapters.quality.judge\n"
+    told = "print(*sorted(set(sys.modules) - before))"
+    background = set(outside(sys.executable, "-c", judge + told, cwd=ROOT).stdout.split())
+    assert "great_expectations" in background
+    marts("generate", "drops", "--lines", "20000")
+    build = """if True:
+        import sys
+        from types import SimpleNamespace
+        from jobs import build, cli, quality
+        def preload():
+            global before
+            thread = lambda **_: SimpleNamespace(start=lambda: None)
+            quality.threading = SimpleNamespace(Thread=thread)
+            begin()
+            before = set(sys.modules)
+        def scan(*given):
+            again(*given)
+            print(*sorted(set(sys.modules) - before))
+        begin, quality.preload = quality.preload, preload
+        again, build.scan_drops = build.scan_drops, scan
+        sys.argv = "marts build --source drops --target duckdb://m.duckdb --as-of 2025-12-31".split()
+        cli.main()"""
+    done = outside(sys.executable, "-c", build, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    here = set(done.stdout.splitlines()[0].split())
+    assert "ray.data._internal.execution.streaming_executor" in here
+    assert not here & background
+
+
 def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"a": 1, "and": "more"}')
     assert "is no DuckDB file" in str(marts("status", "--target", "duckdb://x.json", code=2).exception)
