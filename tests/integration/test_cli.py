@@ -224,7 +224,7 @@ def test_no_module_is_imported_by_two_threads_at_once(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     here = set(done.stdout.splitlines()[0].split())
     assert "ray.data._internal.execution.streaming_executor" in here
-    assert not here & background
+    assert not here & background, sorted(here & background)
 
 
 def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> None:
