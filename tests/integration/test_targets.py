@@ -1,6 +1,7 @@
 """From a real S3 server into a real MariaDB: the same marts as everywhere, loaded in bulk, live at once."""
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -87,14 +88,14 @@ def test_rows_of_every_shape_arrive_as_they_are(tmp_path: Path, database: str, l
         "customers/new.csv",
         "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n"
         '1,NULL,\\N,"C:\\new\\table, ""quoted""\nsecond line",,,\n'
-        '2,Zoë,李小龍,"tab\there",,😀,\n3,"O\'Neil ""\\N",", NULL",,,,\n4,a,b,\\,,,\n',
+        '2,Zoë,李小龍,"tab\there",,😀,\n3,"O\'Neil ""\\N",", NULL",,,,\n4,a,b,\\,,NULL,\n',
     )
     assert place.build().error is None
     rows = {row[0]: row[1:4] for row in place.mart("customers")}
     assert rows[1] == ("NULL \\N", 'C:\\new\\table, "quoted"\nsecond line', None)
     assert rows[2] == ("Zoë 李小龍", "tab\there", "😀")
     assert rows[3][0] == "O'Neil \"\\N , NULL"
-    assert rows[4] == ("a b", "\\", None)
+    assert rows[4] == ("a b", "\\", "NULL")
 
 
 def test_a_server_that_forbids_local_files_is_loaded_by_inserts(
@@ -287,6 +288,19 @@ def test_great_expectations_judges_the_staged_marts_by_sql(in_s3: Place) -> None
     passed: tuple[str, tuple[Any, ...]] = ("passed", ())
     assert {name: (one.outcome, one.broken) for name, one in found.items()} == dict.fromkeys(names, passed)
     assert found["customers_data_mart"].rules == 11
+
+
+def test_great_expectations_asks_the_database_by_two_connections(in_s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_s3.judge = True
+    connect, connections = MySQLWarehouse.connect, []
+
+    def counted(warehouse: MySQLWarehouse) -> Any:
+        connections.append(threading.current_thread().name)
+        return connect(warehouse)
+
+    monkeypatch.setattr(MySQLWarehouse, "connect", counted)
+    assert in_s3.build().error is None
+    assert sum(name.startswith("ThreadPool") for name in connections) > 1
 
 
 @pytest.mark.parametrize(

@@ -147,23 +147,20 @@ class MySQLWarehouse(SqlLedger):
         """Spool the rows to a private file, and let the server read it: several times faster than INSERT."""
         path = Path(self._spool.name) / f"{mart.name}-{generation}-{os.getpid()}-{time.monotonic_ns()}.csv"
         try:
-            options = pacsv.WriteOptions(include_header=False, quoting_style="needed")
+            # All texts are quoted, so that a bare NULL is none, and nobody's name.
+            options = pacsv.WriteOptions(include_header=False, quoting_style="needed", null_string="NULL")
             pacsv.write_csv(_plain_flags(mart, rows), path, options)
         except OSError as error:
             hint = "the live marts are untouched; free some space, then run again"
             raise ServiceError(f"rows cannot be spooled: {error}", str(path), hint) from error
-        fields = ", ".join(f"@{c.name}" if c.nullable else c.name for c in mart.columns)
-        # Our rows hold no empty text, so an empty field is NULL.
-        nullable = "".join(
-            f", {c.name} = IF(LENGTH(@{c.name}) = 0, NULL, @{c.name})" for c in mart.columns if c.nullable
-        )
+        fields = ", ".join(column.name for column in mart.columns)
 
         def load(cursor: Any) -> None:
             try:
                 cursor.execute(
                     f"LOAD DATA LOCAL INFILE '{path}' REPLACE INTO TABLE {_rows(mart)} CHARACTER SET {CHARSET} "
                     "FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' ESCAPED BY '' LINES TERMINATED BY '\\n' "
-                    f"({fields}) SET generation = {generation:d}{nullable}"
+                    f"({fields}) SET generation = {generation:d}"
                 )
             except mysql.connector.Error as error:
                 if error.errno in _LOCAL_INFILE_OFF:

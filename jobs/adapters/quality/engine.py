@@ -1,11 +1,12 @@
-"""An execution engine of Great Expectations that computes nothing: it answers from what the workers measured.
+"""Execution engines of Great Expectations: one that answers from what the workers measured, one for databases.
 
-Great Expectations is asked which metrics each expectation needs; each is answered from the measure of its rule.
-A metric that nobody measured is a Defect: nothing is silently skipped.
+The first computes nothing. Great Expectations is asked which metrics each expectation needs; each is answered from the
+measure of its rule. A metric that nobody measured is a Defect: nothing is silently skipped.
 """
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,7 +16,8 @@ import pandas as pd
 import pyarrow as pa
 from great_expectations.compatibility.pydantic import BaseModel
 from great_expectations.datasource.fluent.pandas_datasource import DataFrameAsset, PandasDatasource
-from great_expectations.execution_engine import PandasExecutionEngine
+from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
+from great_expectations.execution_engine import PandasExecutionEngine, SqlAlchemyExecutionEngine
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.query_metric_provider import QueryMetricProvider
@@ -28,6 +30,8 @@ from marts.rules import NOT_NULL, UNIQUE, UNIQUE_TOGETHER, WELL_FORMED, Rule
 
 FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}
 ANSWERS = "marts_answers"
+_AT_ONCE = 2
+"""Queries that a database is asked at the same time: each reads a whole mart, and takes one core of the server."""
 _TYPES = {
     "int": pd.ArrowDtype(pa.int64()),
     "Decimal": pd.ArrowDtype(pa.decimal128(18, 2)),
@@ -90,6 +94,27 @@ class MergedDatasource(PandasDatasource):
     type: Literal["merged"] = "merged"  # type: ignore[assignment]
     execution_engine_override = MergedEngine
     asset_types = [DataFrameAsset]  # noqa: RUF012 - as the parent has it
+
+
+class StagedEngine(SqlAlchemyExecutionEngine):
+    """Asks the database for several metrics at once, each by a connection of its own."""
+
+    def _process_direct_and_bundled_metric_computation_configurations(
+        self, metric_fn_direct_configurations: list[Any], metric_fn_bundle_configurations: list[Any]
+    ) -> dict[Any, Any]:
+        process = super()._process_direct_and_bundled_metric_computation_configurations
+        # What goes together stays together.
+        parts = [([], metric_fn_bundle_configurations), *(([one], []) for one in metric_fn_direct_configurations)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            answers = pool.map(lambda part: process(*part), parts)
+            return {metric: value for found in answers for metric, value in found.items()}
+
+
+class StagedDatasource(SQLDatasource):
+    """The database in which marts are staged."""
+
+    type: Literal["staged"] = "staged"
+    execution_engine_override = StagedEngine
 
 
 def expectation_of(rule: Rule, drops: int = 1) -> Expectation:

@@ -21,7 +21,15 @@ from great_expectations.data_context.types.base import (
     ProgressBarsConfig,
 )
 
-from jobs.adapters.quality.engine import ANSWERS, FORMAT, Batch, MergedDatasource, expectation_of, frame_of
+from jobs.adapters.quality.engine import (
+    ANSWERS,
+    FORMAT,
+    Batch,
+    MergedDatasource,
+    StagedDatasource,
+    expectation_of,
+    frame_of,
+)
 from jobs.adapters.quality.pages import as_json, page_of
 from marts.errors import Defect, MartsError, Transient, UsageError
 from marts.masking import mask_value
@@ -103,9 +111,10 @@ def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], personal: Co
     with _quiet(), _told_if_lost():
         context = new_context()
         expectations = [expectation_of(rule) for rule in suite.rules]
-        source = context.data_sources.add_sql(
-            "target", connection_string="mysql+mysqlconnector://", kwargs={"creator": connect}
+        target = StagedDatasource(
+            name="target", connection_string="mysql+mysqlconnector://", kwargs={"creator": connect}
         )
+        source = context._add_fluent_datasource(datasource=target)  # noqa: SLF001 - the hook
         batches = source.add_table_asset(suite.name, table_name=table).add_batch_definition_whole_table("all")
         result = _run(context, suite.name, batches, expectations, {}, run)
     for rule, one in zip(suite.rules, result.results, strict=True):
