@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench import drops, loads
+from bench.engines import ours
 from bench.equal import first_difference, written
 from bench.measure import Failed, Measured, measured, median
 from marts.schema import MARTS
@@ -110,7 +111,10 @@ def compare_days(bench: Bench, lines: int) -> None:
         how, _, engine = name.rpartition(" ")
         if how:
             shutil.copytree(before, out, dirs_exist_ok=True)
-        return bench.run(engine, grown, out)
+        found = bench.run(engine, grown, out)
+        if how:
+            ours.lay_out(out)
+        return found
 
     names = ["a day, ours", *(["a day, warm"] if "warm" in bench.engines else []), *bench.engines]
     _rows(_take_turns(bench, names, day), lines + DAY_LINES)

@@ -16,7 +16,8 @@ from jobs import dimensions, quality
 from jobs.adapters.cluster import Runner
 from jobs.adapters.objects import Store, open_store
 from jobs.deliver import StateOutbox, addresses_of
-from jobs.finish import Finish, Finished, MartRows, fingerprint, plan_finish, run_finish, save_rows, saved_rows
+from jobs.finish import MartRows, customers_before, made_from, plan_finish, save_rows, saved_rows
+from jobs.finish_task import Finish, Finished, run_finish
 from jobs.gate import check_marts, unknown, warnings_of
 from jobs.judge import DropCounts, Verdicts, judge
 from jobs.ledger import (
@@ -59,7 +60,7 @@ from marts.errors import (
 )
 from marts.figures import Figures, of_both, unusual_months
 from marts.policy import Policy
-from marts.schema import KINDS, MARTS
+from marts.schema import CUSTOMERS_MART, KINDS, MARTS
 
 RUNS_BEFORE = 200
 """Runs before this one that are looked at."""
@@ -487,12 +488,13 @@ def _finish(
     run: Run, names: Sequence[str], rollups: Sequence[RollUp], dims: Sequence[Manifest], there: set[str]
 ) -> list[MartRows]:
     """Make the rows of marts, all side by side, unless an earlier run has made the same."""
-    made_from = {name: fingerprint(MARTS[name], rollups, dims, run.policy, run.as_of) for name in names}
-    saved = {name: saved_rows(run.state, name, made_from[name], there) for name in names}
+    of = {name: made_from(MARTS[name], rollups, dims, run.policy, run.as_of) for name in names}
+    saved = {name: saved_rows(run.state, name, of[name].name, there) for name in names}
     tasks: list[Finish] = []
+    limit = run.settings.limits.finish_rows
     for name in (name for name in reversed(names) if not saved[name]):
-        limit = run.settings.limits.finish_rows
-        what = (MARTS[name], made_from[name], rollups, dims, run.policy, run.as_of, limit, run.settings.s3)
+        before = customers_before(run.state, of[name], there, limit) if name == CUSTOMERS_MART.name else None
+        what = (MARTS[name], of[name], before, run.policy, limit, run.settings.s3)
         tasks += plan_finish(run.state, *what)  # the one task of the sales team first: it is the longest
     run.ready(tasks)
     parts: dict[int, Finished] = {}
@@ -503,7 +505,7 @@ def _finish(
                 run.progress.advance(part.rows)
             for name in dict.fromkeys(task.mart for task in tasks):
                 mine = tuple(parts[index] for index, task in enumerate(tasks) if task.mart == name)
-                rows = saved[name] = MartRows(name, made_from[name], mine)
+                rows = saved[name] = MartRows(name, of[name], mine)
                 save_rows(run.state, rows)
     return [rows for rows in saved.values() if rows]
 

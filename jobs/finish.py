@@ -3,74 +3,53 @@
 The rows are Parquet under a name that says what they were made from; the target loads them from there.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.adapters.objects import Store, open_store
+from jobs.adapters.objects import Store
+from jobs.finish_task import Before, Finish, Finished
 from jobs.rollup import RollUp
 from jobs.settings import S3
-from jobs.state import Manifest, name_of, read_parquet, write_parquet
-from marts.calculate import customers_mart, digest, sales_team_mart
-from marts.erased import people
-from marts.errors import DataError, StateDamaged
-from marts.figures import Figures, figures_of, together
+from jobs.state import Manifest, name_of
+from marts.calculate import digest
+from marts.errors import StateDamaged
+from marts.figures import Figures, together
 from marts.policy import Policy
-from marts.schema import CUSTOMERS, CUSTOMERS_MART, MARTS, PRODUCTS, SALES_TEAM, SALES_TEAM_MART, STORES, Kind, Mart
+from marts.schema import CUSTOMERS, CUSTOMERS_MART, PRODUCTS, SALES_TEAM, SALES_TEAM_MART, STORES, Mart
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _THREADS = 16
-_BATCH = 1 << 16
+_GROWN = 1.5
+"""A mart whose parts are so much larger than they should be is shared out anew."""
 DIMENSIONS_OF = {CUSTOMERS_MART.name: (CUSTOMERS,), SALES_TEAM_MART.name: (SALES_TEAM, STORES, PRODUCTS)}
 """The dimensions that each mart looks at."""
 
 
 @dataclass(frozen=True)
-class Finish:
-    """One task: the rows of a mart whose first key is from low (included) to high (excluded)."""
+class MadeFrom:
+    """What the rows of a mart were made from."""
 
-    mart: str
-    part: int
-    low: int
-    high: int
-    fingerprint: str
+    rules: str
+    """Name of the calculation and the policy."""
     facts: tuple[str, ...]
     dimensions: tuple[tuple[str, tuple[str, ...]], ...]
     """Clean files of each dimension."""
-    policy: Policy
     as_of: date
-    state: str
-    s3: S3
 
     @property
-    def path(self) -> str:
-        return f"{mart_folder(self.mart, self.fingerprint)}/part-{self.part:05d}.parquet"
+    def name(self) -> str:
+        return name_of(self.rules, self.facts, self.dimensions, self.as_of)
 
-    def files_of(self, kind: Kind) -> tuple[str, ...]:
-        return dict(self.dimensions).get(kind.name, ())
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The rows that one task made."""
-
-    path: str
-    rows: int
-    cents: int
-    """Sum of total_sales."""
-    unknown: tuple[tuple[str, int], ...]
-    """Lines without a dimension row, by kind."""
-    figures: Figures
-    erased_cents: int = 0
-    """Sum of what is left out, since its people were erased."""
+    @property
+    def files(self) -> set[str]:
+        return {*self.facts, *(path for _, paths in self.dimensions for path in paths)}
 
 
 @dataclass(frozen=True)
@@ -78,8 +57,13 @@ class MartRows:
     """All rows of a mart, in order of their key."""
 
     mart: str
-    fingerprint: str
+    made_from: MadeFrom
     parts: tuple[Finished, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of what they were made from."""
+        return self.made_from.name
 
     @property
     def rows(self) -> int:
@@ -110,38 +94,34 @@ def mart_folder(mart: str, fingerprint: str) -> str:
     return f"marts/{mart}/{fingerprint}"
 
 
-def fingerprint(
-    mart: Mart, rollups: Sequence[RollUp], dimensions: Iterable[Manifest], policy: Policy, as_of: date
-) -> str:
-    """Name the rows of a mart by everything that they are made from."""
-    code = digest(mart.name, "money")
+def made_from(
+    mart: Mart, rollups: Sequence[RollUp], dimensions: Sequence[Manifest], policy: Policy, as_of: date
+) -> MadeFrom:
+    """Give what a mart is to be made from."""
+    rules = name_of(digest(mart.name, "money"), policy.digest())
     used = {kind.name for kind in DIMENSIONS_OF[mart.name]}
-    scans = sorted(
-        (m.delivery.kind, m.scan, [file.path for file in m.files]) for m in dimensions if m.delivery.kind in used
-    )
-    return name_of(code, [rollup.name for rollup in rollups], scans, policy.digest(), as_of)
+    files = [(m.delivery.kind, tuple(file.path for file in m.files)) for m in dimensions if m.delivery.kind in used]
+    return MadeFrom(rules, tuple(rollup.path(mart.name) for rollup in rollups), tuple(files), as_of)
 
 
 def plan_finish(
-    store: Store,
-    mart: Mart,
-    name: str,
-    rollups: Sequence[RollUp],
-    dimensions: Sequence[Manifest],
-    policy: Policy,
-    as_of: date,
-    rows_per_task: int,
-    s3: S3,
+    store: Store, mart: Mart, of: MadeFrom, before: MartRows | None, policy: Policy, rows_per_task: int, s3: S3
 ) -> list[Finish]:
-    """Share out a mart's rows: the customers by ranges of about equal size, the (small) sales team as one."""
-    facts = tuple(rollup.path(mart.name) for rollup in rollups)
-    borders = _borders(store, facts, rows_per_task) if mart is CUSTOMERS_MART else []
+    """Share out a mart's rows: the customers by ranges of about equal size, the (small) sales team as one.
+
+    Ranges that an earlier build has made stay as they are, so that only what differs needs to be made.
+    """
+    given = (mart_folder(mart.name, of.name), of.facts, of.dimensions, policy, of.as_of, store.uri, s3)
+    if before:
+        was = before.made_from
+        customers = dict(was.dimensions).get(CUSTOMERS.name, ())
+        return [
+            Finish(mart.name, n, part.low, part.high, *given, Before(part, was.facts, customers, was.as_of))
+            for n, part in enumerate(before.parts)
+        ]
+    borders = _borders(store, of.facts, rows_per_task) if mart is CUSTOMERS_MART else []
     edges = [_LOWEST, *borders, _HIGHEST]
-    files = tuple((m.delivery.kind, tuple(file.path for file in m.files)) for m in dimensions)
-    return [
-        Finish(mart.name, part, low, high, name, facts, files, policy, as_of, store.uri, s3)
-        for part, (low, high) in enumerate(pairwise(edges))
-    ]
+    return [Finish(mart.name, part, low, high, *given) for part, (low, high) in enumerate(pairwise(edges))]
 
 
 def _borders(store: Store, facts: Sequence[str], rows_per_task: int) -> list[int]:
@@ -172,91 +152,6 @@ def _groups(store: Store, path: str) -> list[tuple[int, float]]:
     return found
 
 
-def run_finish(task: Finish) -> Finished:
-    """Compute the mart rows of one key range, and write them."""
-    store = open_store(task.state, task.s3)
-    if task.mart == CUSTOMERS_MART.name:
-        everybody = _in_range(store, task.facts, "customer_id", task)
-        facts = people(everybody)
-        known = _in_range(store, task.files_of(CUSTOMERS), "customer_id", task)
-        names = _people(_unique(known, CUSTOMERS), CUSTOMERS, ("address", "phone_number"))
-        rows, unknown = customers_mart(facts, names, task.policy, task.as_of)
-        erased = _cents(everybody) - _cents(facts)
-        missing: tuple[tuple[str, int], ...] = ((CUSTOMERS.name, unknown),)
-        newest = pc.max(everybody["last_bought"]).as_py() if everybody else None
-    else:
-        facts = pa.concat_tables([read_parquet(store, path) for path in task.facts])
-        erased, newest = 0, None
-        team = _people(_unique(_read(store, task, SALES_TEAM), SALES_TEAM), SALES_TEAM)
-        stores = _unique(_read(store, task, STORES), STORES)
-        stores = pa.table({"id": pa.nulls(0, pa.int64())}) if stores is None else stores
-        rows, person, store_lines = sales_team_mart(facts, team, stores, task.policy)
-        missing = ((SALES_TEAM.name, person), (STORES.name, store_lines))
-        _unique(_read(store, task, PRODUCTS), PRODUCTS)
-    write_parquet(store, task.path, rows)
-    total = pc.sum(rows["total_sales"]).as_py() or 0
-    figures = figures_of(MARTS[task.mart], rows, newest)
-    return Finished(task.path, rows.num_rows, int(total * 100), missing, figures, erased)
-
-
-def _cents(facts: pa.Table) -> int:
-    return int(pc.sum(facts["total_cents"]).as_py() or 0)
-
-
-def _in_range(store: Store, paths: Sequence[str], key: str, task: Finish) -> pa.Table | None:
-    """Read the rows of a key range, skipping row groups that hold none."""
-
-    def read(file: pa.NativeFile) -> pa.Table:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        column = parquet.schema_arrow.get_field_index(key)
-        groups = [n for n in range(parquet.num_row_groups) if _overlaps(parquet, n, column, task)]
-        batches = []
-        for batch in parquet.iter_batches(_BATCH, row_groups=groups, use_threads=False) if groups else ():
-            keys = batch.column(column)
-            inside = pc.and_(pc.greater_equal(keys, task.low), pc.less(keys, task.high))
-            batches.append(batch.filter(inside))
-        return pa.Table.from_batches(batches, parquet.schema_arrow)
-
-    tables = [store.using(path, read) for path in paths]
-    return pa.concat_tables(tables) if tables else None
-
-
-def _overlaps(parquet: pq.ParquetFile, group: int, column: int, task: Finish) -> bool:
-    statistics = parquet.metadata.row_group(group).column(column).statistics
-    if statistics is None or not statistics.has_min_max:
-        return True
-    return bool(statistics.min < task.high and statistics.max >= task.low)
-
-
-def _read(store: Store, task: Finish, kind: Kind) -> pa.Table | None:
-    tables = [read_parquet(store, path) for path in task.files_of(kind)]
-    return pa.concat_tables(tables) if tables else None
-
-
-def _people(rows: pa.Table | None, kind: Kind, also: Sequence[str] = ()) -> pa.Table:
-    """Give key and full_name of a dimension of people, and further columns."""
-    key = kind.key or ""
-    if rows is None:
-        return pa.table({key: pa.nulls(0, pa.int64()), **{n: pa.nulls(0, pa.string()) for n in ("full_name", *also)}})
-    names = pc.binary_join_element_wise(rows["first_name"], rows["last_name"], " ")
-    return pa.table({key: rows[key], "full_name": names, **{name: rows[name] for name in also}})
-
-
-def _unique(rows: pa.Table | None, kind: Kind) -> pa.Table | None:
-    """Give the rows. Raises DataError if a key is there twice: nobody can tell which row is right."""
-    key = kind.key or ""
-    if rows is None:
-        return None
-    counts = rows[key].combine_chunks().value_counts()
-    twice = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(twice):
-        ids = sorted(twice.field("values").to_pylist())
-        shown = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-        hint = f"deliver {kind.name}/ again with each {key} once; the live marts are untouched"
-        raise DataError(f"{key} is there more than once: {shown}", kind.name, hint)
-    return rows
-
-
 def save_rows(store: Store, rows: MartRows) -> None:
     """Remember that all parts of a mart are there."""
     store.put(f"{mart_folder(rows.mart, rows.fingerprint)}/done.json", _SAVED.dump_json(rows, context={"names": True}))
@@ -273,4 +168,16 @@ def saved_rows(store: Store, mart: str, name: str, there: set[str]) -> MartRows 
         if {detail["type"] for detail in error.errors()} == {"missing"}:
             return None
         raise StateDamaged(f"is damaged: {error}", key, "the next build makes it again") from error
-    return rows if all(part.path in there for part in rows.parts) else None
+    return rows if all(path in there for part in rows.parts for path in part.paths) else None
+
+
+def customers_before(store: Store, of: MadeFrom, there: set[str], rows_per_task: int) -> MartRows | None:
+    """Give the newest rows of customers that were made by the same rules, if all that they were made from is there."""
+    mart, end = CUSTOMERS_MART.name, "/done.json"
+    known = [v for v in store.versions(f"marts/{mart}") if v.key in there and v.key.endswith(end)]
+    for version in sorted(known, key=lambda one: (one.modified, one.key), reverse=True):
+        found = saved_rows(store, mart, version.key.removesuffix(end).rpartition("/")[2], there)
+        if found and found.made_from.rules == of.rules and found.made_from.files <= there:
+            enough = found.rows <= len(found.parts) * rows_per_task * _GROWN
+            return found if enough else None
+    return None

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from jobs.adapters.cluster import Runner
 from jobs.adapters.objects import Store, open_store
-from jobs.finish import Finished, MartRows
+from jobs.finish import MartRows
+from jobs.finish_task import Finished, rows_of
 from jobs.ledger import Staged, Warehouse
 from jobs.settings import S3, MySQL, Settings
-from jobs.state import read_parquet
 from marts.errors import Defect, UsageError
 from marts.schema import MARTS
 
@@ -21,7 +21,7 @@ class Load:
     mysql: MySQL
     mart: str
     generation: int
-    path: str
+    part: Finished
     state: str
     s3: S3
 
@@ -47,7 +47,7 @@ def run_load(work: Load) -> None:
     """Load one part, in a worker."""
     warehouse = open_warehouse(work.target, work.mysql)
     try:
-        rows = read_parquet(open_store(work.state, work.s3), work.path)
+        rows = rows_of(open_store(work.state, work.s3), work.part)
         warehouse.load(MARTS[work.mart], work.generation, rows)
     finally:
         warehouse.close()
@@ -72,14 +72,14 @@ def stage(
     parts: Sequence[Finished] = [part for part in rows.parts if part.rows]
     if warehouse.loaders:
         work = [
-            Load(settings.target or "", settings.mysql, rows.mart, generation, part.path, store.uri, settings.s3)
+            Load(settings.target or "", settings.mysql, rows.mart, generation, part, store.uri, settings.s3)
             for part in parts
         ]
         for place, _ in runner(f"Load{mart.name.title().replace('_', '')}", run_load, work, warehouse.loaders):
             progress(parts[place].rows)
     else:
         for part in parts:
-            warehouse.load(mart, generation, read_parquet(store, part.path))
+            warehouse.load(mart, generation, rows_of(store, part))
             progress(part.rows)
     arrived = warehouse.count(mart, generation)
     if arrived != rows.rows:

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 
-from jobs.finish import mart_folder
+from jobs.finish import mart_folder, saved_rows
 from jobs.judge import judge
-from jobs.ledger import Warehouse
+from jobs.ledger import Generation, Warehouse
 from jobs.now import Now
 from jobs.repair import repair_key, repairs_of
 from jobs.rollup import plan_rollups
@@ -54,10 +54,18 @@ def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste
             exact |= rollup.paths
     kept = [generations[number] for number in warehouse.kept_generations() if number in generations]
     folders = tuple(f"{mart_folder(one.mart, one.fingerprint)}/" for one in kept)
+    exact |= _rows_below(now, kept)
     with ThreadPoolExecutor(len(FOLDERS)) as pool:
         there = [version for found in pool.map(now.state.versions, FOLDERS) for version in found]
     waste = {v.key: v.size for v in there if v.key not in exact and not v.key.startswith(folders)}
     return Waste(waste, len(there) - len(waste)), manifests
+
+
+def _rows_below(now: Now, kept: Iterable[Generation]) -> set[str]:
+    """Name the files of older generations that the rows of newer ones are patches over."""
+    there = {version.key for version in now.state.versions("marts")}
+    saved = [saved_rows(now.state, one.mart, one.fingerprint, there) for one in kept]
+    return {path for rows in saved if rows for part in rows.parts for path in part.paths}
 
 
 def remove(now: Now, waste: Waste, manifests: Iterable[Manifest]) -> None:

@@ -99,6 +99,14 @@ def sales_team_mart(
         return _mart(engine, SALES_TEAM_MART), person, store
 
 
+def differing(before: pa.Table, now: pa.Table, key: str) -> np.ndarray:
+    """Give the keys, in order, of rows that are in one of two tables and not in the other, or not as often."""
+    with _engine({"before": before, "now": now}, {}) as engine:
+        query = "SELECT {0} FROM (FROM {1} EXCEPT ALL FROM {2})"
+        both = f"{query.format(key, 'before', 'now')} UNION {query.format(key, 'now', 'before')}"
+        return np.asarray(engine.sql(f"{both} ORDER BY 1").to_arrow_table()[key])
+
+
 @cache
 def sql(name: str) -> str:
     """Read one of the calculations."""

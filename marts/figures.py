@@ -10,6 +10,7 @@ from datetime import date
 from decimal import Decimal
 from statistics import median
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, FieldSerializationInfo, field_serializer
@@ -132,7 +133,7 @@ def together(parts: Iterable[Figures]) -> Figures:
             key = (group.segment, group.inactive)
             customers[key] += group.customers
             values[key] += group.lifetime_value
-    best = sorted((one for part in known for one in part.best), key=lambda c: (-c.lifetime_value, c.customer_id))
+    best = sorted((one for part in known for one in part.best), key=_place)
     newest = [part.newest_purchase for part in known if part.newest_purchase]
     return Figures(
         months=tuple(MonthFigures(month=m, total_sales=months[m], purchases=purchases[m]) for m in sorted(months)),
@@ -145,6 +146,45 @@ def together(parts: Iterable[Figures]) -> Figures:
         leaders_left_out=sum(part.leaders_left_out for part in known),
         newest_purchase=max(newest) if newest else None,
     )
+
+
+def exchanged(
+    before: Figures,
+    ids: np.ndarray,
+    were: Figures,
+    are: Figures,
+    months: Sequence[tuple[date, int]],
+    newest: date | None,
+) -> Figures | None:
+    """Give the figures of customers of whom some (``ids``) are not as they were.
+
+    Takes what these were and are, and the cents of each month of all. Gives nothing if the best customers cannot be
+    told: one was among them and is not any more, and somebody whom nobody remembers takes their place.
+    """
+    groups = {(group.segment, group.inactive): (group.customers, group.lifetime_value) for group in before.groups}
+    for sign, part in ((-1, were), (1, are)):
+        for group in part.groups:
+            key = (group.segment, group.inactive)
+            customers, value = groups.get(key, (0, Decimal(0)))
+            groups[key] = (customers + sign * group.customers, value + sign * group.lifetime_value)
+    left = [one for one in before.best if one.customer_id not in ids]
+    best = sorted([*left, *are.best], key=_place)[:BEST]
+    if len(before.best) == BEST and (len(best) < BEST or _place(best[-1]) > _place(before.best[-1])):
+        return None
+    return Figures(
+        months=tuple(MonthFigures(month=f"{m:%Y-%m}", total_sales=Decimal(cents).scaleb(-2)) for m, cents in months),
+        groups=tuple(
+            CustomerGroup(segment=segment, inactive=inactive, customers=customers, lifetime_value=value)
+            for (segment, inactive), (customers, value) in groups.items()
+            if customers
+        ),
+        best=tuple(best),
+        newest_purchase=newest,
+    )
+
+
+def _place(one: BestCustomer) -> tuple[Decimal, int]:
+    return -one.lifetime_value, one.customer_id
 
 
 def of_both(customers: Figures, sales_team: Figures) -> Figures:

@@ -10,12 +10,17 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from bench.engines.contract import Order, main
 from jobs.adapters.cluster import Cluster
+from jobs.adapters.objects import open_store
 from jobs.build import Run, build
+from jobs.finish import saved_rows
+from jobs.finish_task import rows_of
 from jobs.generate import LAST_DAY
 from jobs.publish import open_warehouse
-from jobs.settings import Quality, RaySettings, Settings
+from jobs.settings import S3, Quality, RaySettings, Settings
 from marts.policy import Policy
 
 WARM = "BENCH_WARM"
@@ -81,6 +86,18 @@ def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date) -> dict
     finally:
         warehouse.close()
     return run.seconds
+
+
+def lay_out(out: Path) -> None:
+    """Write the rows as loading would read them, for who compares them: those of a day are a patch over others."""
+    store, customers = open_store(str(out / "state"), S3()), out / "customers"
+    there = {version.key for version in store.versions("marts")}
+    rows = saved_rows(store, customers.name, customers.resolve().name, there)
+    assert rows
+    customers.unlink()
+    customers.mkdir()
+    for number, part in enumerate(rows.parts):
+        pq.write_table(rows_of(store, part), customers / f"part-{number:05d}.parquet")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kit import GOLDEN
 
 from jobs.suites import load_suites
-from marts.calculate import customers_mart, roll_up, sales_team_mart
+from marts.calculate import customers_mart, differing, roll_up, sales_team_mart
 from marts.checks import check_rows
 from marts.errors import DataError
 from marts.policy import Policy
@@ -154,3 +154,18 @@ def test_segments_names_and_thresholds_are_the_policy_s() -> None:
     text = HEADER + "\nA,,1,1,x,2024-01-01,1,10.00,1,10.00,\nB,,2,1,x,2024-01-02,1,9.99,1,9.99,\n"
     rows, _ = calculated([text], date(2024, 3, 31), policy)
     assert [row[-1] for row in rows] == ["Big", "Small"]
+
+
+few = st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["a", "b", None]), st.sampled_from([1, 2, None])))
+
+
+@settings(deadline=None)
+@given(before=few, now=few)
+def test_what_differs_between_two_tables(before: list[Any], now: list[Any]) -> None:
+    def table(rows: list[Any]) -> pa.Table:
+        columns = list(zip(*rows, strict=True)) or [[], [], []]
+        types = (pa.int64(), pa.string(), pa.int64())
+        return pa.table({n: pa.array(c, t) for n, c, t in zip("kab", columns, types, strict=True)})
+
+    keys = {row[0] for row in (*before, *now) if before.count(row) != now.count(row)}
+    assert differing(table(before), table(now), "k").tolist() == sorted(keys)

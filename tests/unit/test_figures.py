@@ -6,13 +6,24 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marts.calculate import mart_schema
-from marts.figures import BEST, MOST_LEADERS, Figures, MonthFigures, figures_of, of_both, together, unusual_months
+from marts.figures import (
+    BEST,
+    MOST_LEADERS,
+    Figures,
+    MonthFigures,
+    exchanged,
+    figures_of,
+    of_both,
+    together,
+    unusual_months,
+)
 from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart
 
 MONTHS = ["2024-01", "2024-02", "2024-12", "2025-01"]
@@ -41,6 +52,27 @@ def customers(draw: st.DrawFn) -> list[dict[str, Any]]:
             total = Decimal(draw(st.integers(-(10**15), 10**15))) / 100
             rows.append({**person, "sales_date_month": month, "total_sales": total})
     return rows
+
+
+@settings(deadline=None)
+@given(before=customers(), after=customers(), ids=st.sets(st.integers(0, 25)))
+def test_figures_with_some_customers_exchanged_are_those_of_the_whole(
+    before: list[dict[str, Any]], after: list[dict[str, Any]], ids: set[int]
+) -> None:
+    def figures(rows: list[dict[str, Any]]) -> Figures:
+        return figures_of(CUSTOMERS_MART, rows_of(CUSTOMERS_MART, rows), None)
+
+    were = [row for row in before if row["customer_id"] in ids]
+    are = [row for row in after if row["customer_id"] in ids]
+    whole = figures([*(row for row in before if row["customer_id"] not in ids), *are])
+    months = [(date.fromisoformat(f"{m.month}-01"), int(m.total_sales * 100)) for m in whole.months]
+    found = exchanged(figures(before), np.array(sorted(ids)), figures(were), figures(are), months, None)
+    if found is None:
+        best = {one.customer_id for one in figures(before).best}
+        assert len(best) == BEST
+        assert best & ids
+    else:
+        assert together([found]) == together([whole])
 
 
 @settings(deadline=None)

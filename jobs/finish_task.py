@@ -1,0 +1,319 @@
+"""A task of step 4: the rows of one mart, or of a range of its customers, from the facts of all months.
+
+A range that an earlier build has made is not made again: what differs is a patch over the rows that are there.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.adapters.objects import Store, open_store
+from jobs.settings import S3
+from jobs.state import read_parquet, write_parquet
+from marts.calculate import customers_mart, differing, sales_team_mart
+from marts.erased import people
+from marts.errors import DataError
+from marts.figures import Figures, exchanged, figures_of
+from marts.policy import Policy
+from marts.schema import CUSTOMERS, CUSTOMERS_MART, MARTS, PRODUCTS, SALES_TEAM, STORES, Kind
+
+_BATCH = 1 << 16
+_PATCHED = 4
+"""A patch is at most so small a part of the rows: 1 / this."""
+_KEY = "customer_id"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What of a range is different from the rows in its file."""
+
+    rows: str
+    """File with the rows of customers that are not as they were."""
+    instead_of: str
+    """File with those customers; one that is gone has no rows."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The rows that one task made: of the customers from low (included) to high (excluded), or all of a mart."""
+
+    path: str
+    low: int
+    high: int
+    rows: int
+    cents: int
+    """Sum of total_sales."""
+    unknown: tuple[tuple[str, int], ...]
+    """Lines without a dimension row, by kind."""
+    figures: Figures
+    erased_cents: int = 0
+    """Sum of what is left out, since its people were erased."""
+    patch: Patch | None = None
+
+    @property
+    def paths(self) -> set[str]:
+        return {self.path, *((self.patch.rows, self.patch.instead_of) if self.patch else ())}
+
+
+@dataclass(frozen=True)
+class Before:
+    """What an earlier build made of the same range by the same rules, and of what."""
+
+    part: Finished
+    facts: tuple[str, ...]
+    customers: tuple[str, ...]
+    as_of: date
+
+
+@dataclass(frozen=True)
+class Finish:
+    """One task: the rows of a mart whose first key is from low (included) to high (excluded)."""
+
+    mart: str
+    part: int
+    low: int
+    high: int
+    folder: str
+    facts: tuple[str, ...]
+    dimensions: tuple[tuple[str, tuple[str, ...]], ...]
+    """Clean files of each dimension."""
+    policy: Policy
+    as_of: date
+    state: str
+    s3: S3
+    before: Before | None = None
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/part-{self.part:05d}.parquet"
+
+    @property
+    def patch(self) -> Patch:
+        return Patch(f"{self.folder}/patch-{self.part:05d}.parquet", f"{self.folder}/instead-{self.part:05d}.parquet")
+
+    def files_of(self, kind: Kind) -> tuple[str, ...]:
+        return dict(self.dimensions).get(kind.name, ())
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Rows of some customers, and what there is to tell of them."""
+
+    rows: pa.Table
+    cents: int
+    erased_cents: int
+    unknown: int
+    figures: Figures
+
+
+def run_finish(task: Finish) -> Finished:
+    """Compute the mart rows of one key range, and write them."""
+    store = open_store(task.state, task.s3)
+    if task.mart != CUSTOMERS_MART.name:
+        return _sales_team(store, task)
+    return (task.before and _patched(store, task, task.before)) or _customers(store, task)
+
+
+def rows_of(store: Store, part: Finished) -> pa.Table:
+    """Read the rows of a part, in the order of the mart's key: those of its patch instead of those in its file."""
+    rows = read_parquet(store, part.path)
+    if not part.patch:
+        return rows
+    patched = read_parquet(store, part.patch.rows)
+    return _instead(rows, patched, read_parquet(store, part.patch.instead_of)[_KEY].to_numpy())
+
+
+def _sales_team(store: Store, task: Finish) -> Finished:
+    facts = pa.concat_tables([read_parquet(store, path) for path in task.facts])
+    team = _people(_unique(_read(store, task, SALES_TEAM), SALES_TEAM), SALES_TEAM)
+    stores = _unique(_read(store, task, STORES), STORES)
+    stores = pa.table({"id": pa.nulls(0, pa.int64())}) if stores is None else stores
+    rows, person, store_lines = sales_team_mart(facts, team, stores, task.policy)
+    missing = ((SALES_TEAM.name, person), (STORES.name, store_lines))
+    _unique(_read(store, task, PRODUCTS), PRODUCTS)
+    write_parquet(store, task.path, rows)
+    figures = figures_of(MARTS[task.mart], rows, None)
+    return Finished(task.path, task.low, task.high, rows.num_rows, _total(rows), missing, figures)
+
+
+def _customers(store: Store, task: Finish) -> Finished:
+    facts = _in_range(store, task.facts, task)
+    assert facts is not None
+    made = _made(facts, _names(store, task.files_of(CUSTOMERS), task), task.policy, task.as_of)
+    write_parquet(store, task.path, made.rows)
+    unknown = ((CUSTOMERS.name, made.unknown),)
+    rows, figures = made.rows.num_rows, made.figures
+    return Finished(task.path, task.low, task.high, rows, made.cents, unknown, figures, made.erased_cents)
+
+
+def _patched(store: Store, task: Finish, before: Before) -> Finished | None:
+    """Compute only the customers that differ from an earlier build. Gives nothing if too many do.
+
+    A customer's rows are made of their facts in all months, their dimension row, and whether as_of makes them
+    inactive. What is told of a range is a sum over customers: what was told, less what these were, and more what
+    they are.
+    """
+    was, shall = set(before.facts), set(task.facts)
+    read = [_in_range(store, sorted(paths), task) for paths in (was - shall, was & shall, shall - was)]
+    nothing = next(table for table in read if table is not None).slice(0, 0)
+    facts_gone, facts_same, facts_come = (nothing if table is None else table for table in read)
+    now = pa.concat_tables([facts_same, facts_come])
+    names_before = names = _names(store, task.files_of(CUSTOMERS), task)
+    if before.customers != task.files_of(CUSTOMERS):
+        names_before = _names(store, before.customers, task)
+    ids = np.unique(
+        np.concatenate(
+            [
+                differing(facts_gone, facts_come, _KEY),
+                differing(names_before, names, _KEY) if names_before is not names else np.empty(0, np.int64),
+                _turned(now, task.policy.inactive_after_days, before.as_of, task.as_of),
+            ]
+        )
+    )
+    if not len(ids):
+        return before.part
+    their_same, their_come, their_gone = (_of(table, ids) for table in (facts_same, facts_come, facts_gone))
+    if (len(their_same) + len(their_come)) * _PATCHED > len(now):
+        return None
+    were = _made(pa.concat_tables([their_same, their_gone]), _of(names_before, ids), task.policy, before.as_of)
+    are = _made(pa.concat_tables([their_same, their_come]), _of(names, ids), task.policy, task.as_of)
+    figures = exchanged(before.part.figures, ids, were.figures, are.figures, _sales_by_month(now), _newest(now))
+    if figures is None:
+        return None
+    patched, instead_of = are.rows, ids
+    if before.part.patch:
+        patched = _instead(read_parquet(store, before.part.patch.rows), are.rows, ids)
+        instead_of = np.union1d(read_parquet(store, before.part.patch.instead_of)[_KEY].to_numpy(), ids)
+    rows = before.part.rows - were.rows.num_rows + are.rows.num_rows
+    if len(patched) * _PATCHED > rows:
+        return None
+    write_parquet(store, task.patch.rows, patched)
+    write_parquet(store, task.patch.instead_of, pa.table({_KEY: instead_of}))
+    return Finished(
+        path=before.part.path,
+        low=task.low,
+        high=task.high,
+        rows=rows,
+        cents=before.part.cents - were.cents + are.cents,
+        unknown=((CUSTOMERS.name, dict(before.part.unknown)[CUSTOMERS.name] - were.unknown + are.unknown),),
+        figures=figures,
+        erased_cents=before.part.erased_cents - were.erased_cents + are.erased_cents,
+        patch=task.patch,
+    )
+
+
+def _turned(facts: pa.Table, after_days: int, before: date, now: date) -> np.ndarray:
+    """Give the customers that may be inactive on one of two days and not on the other."""
+    bought = facts.filter(facts["last_bought"].is_valid())
+    last = np.asarray(bought["last_bought"])
+    inactive = [(np.datetime64(day, "D") - last).astype(np.int64) > after_days for day in (before, now)]
+    return np.asarray(bought.filter(pa.array(inactive[0] != inactive[1]))[_KEY])
+
+
+def _of(rows: pa.Table, ids: np.ndarray) -> pa.Table:
+    """Give the rows of some customers; ``ids`` are in order."""
+    return rows.filter(pa.array(_among(np.asarray(rows[_KEY]), ids)))
+
+
+def _among(keys: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Tell which keys are among some ids, in order and at least one."""
+    return np.asarray(ids[np.minimum(np.searchsorted(ids, keys), len(ids) - 1)] == keys)
+
+
+def _instead(rows: pa.Table, others: pa.Table, ids: np.ndarray) -> pa.Table:
+    """Put other rows in the place of those of some customers; both are in the order of the mart's key."""
+    left = rows.filter(pa.array(~_among(np.asarray(rows[_KEY]), ids)))
+    together = pa.concat_tables([left, others])
+    # No customer is in both: their own rows stay in order.
+    return together.take(pa.array(np.argsort(together[_KEY].to_numpy(), kind="stable")))
+
+
+def _made(everybody: pa.Table, names: pa.Table, policy: Policy, as_of: date) -> _Made:
+    facts = people(everybody)
+    rows, unknown = customers_mart(facts, names, policy, as_of)
+    figures = figures_of(CUSTOMERS_MART, rows, _newest(everybody))
+    return _Made(rows, _total(rows), _cents(everybody) - _cents(facts), unknown, figures)
+
+
+def _newest(facts: pa.Table) -> date | None:
+    newest = pc.max(facts["last_bought"]).as_py()
+    assert newest is None or isinstance(newest, date)
+    return newest
+
+
+def _sales_by_month(facts: pa.Table) -> list[tuple[date, int]]:
+    """Give the months in which people bought anything, with the cents."""
+    sums = people(facts).group_by("month", use_threads=False).aggregate([("total_cents", "sum")])
+    return sorted(zip(sums["month"].to_pylist(), sums["total_cents_sum"].to_pylist(), strict=True))
+
+
+def _total(rows: pa.Table) -> int:
+    return int((pc.sum(rows["total_sales"]).as_py() or 0) * 100)
+
+
+def _cents(facts: pa.Table) -> int:
+    return int(pc.sum(facts["total_cents"]).as_py() or 0)
+
+
+def _in_range(store: Store, paths: Iterable[str], task: Finish) -> pa.Table | None:
+    """Read the rows of a task's customers, skipping row groups that hold none. Gives nothing of no file."""
+
+    def read(file: pa.NativeFile) -> pa.Table:
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        column = parquet.schema_arrow.get_field_index(_KEY)
+        groups = [n for n in range(parquet.num_row_groups) if _overlaps(parquet, n, column, task)]
+        batches = []
+        for batch in parquet.iter_batches(_BATCH, row_groups=groups, use_threads=False) if groups else ():
+            keys = batch.column(column)
+            inside = pc.and_(pc.greater_equal(keys, task.low), pc.less(keys, task.high))
+            batches.append(batch.filter(inside))
+        return pa.Table.from_batches(batches, parquet.schema_arrow)
+
+    tables = [store.using(path, read) for path in paths]
+    return pa.concat_tables(tables) if tables else None
+
+
+def _names(store: Store, paths: Sequence[str], task: Finish) -> pa.Table:
+    """Read what the mart shows of a task's customers. Raises DataError if one is there twice."""
+    return _people(_unique(_in_range(store, paths, task), CUSTOMERS), CUSTOMERS, ("address", "phone_number"))
+
+
+def _overlaps(parquet: pq.ParquetFile, group: int, column: int, task: Finish) -> bool:
+    statistics = parquet.metadata.row_group(group).column(column).statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return bool(statistics.min < task.high and statistics.max >= task.low)
+
+
+def _read(store: Store, task: Finish, kind: Kind) -> pa.Table | None:
+    tables = [read_parquet(store, path) for path in task.files_of(kind)]
+    return pa.concat_tables(tables) if tables else None
+
+
+def _people(rows: pa.Table | None, kind: Kind, also: Sequence[str] = ()) -> pa.Table:
+    """Give key and full_name of a dimension of people, and further columns."""
+    key = kind.key or ""
+    if rows is None:
+        return pa.table({key: pa.nulls(0, pa.int64()), **{n: pa.nulls(0, pa.string()) for n in ("full_name", *also)}})
+    names = pc.binary_join_element_wise(rows["first_name"], rows["last_name"], " ")
+    return pa.table({key: rows[key], "full_name": names, **{name: rows[name] for name in also}})
+
+
+def _unique(rows: pa.Table | None, kind: Kind) -> pa.Table | None:
+    """Give the rows. Raises DataError if a key is there twice: nobody can tell which row is right."""
+    key = kind.key or ""
+    if rows is None:
+        return None
+    counts = rows[key].combine_chunks().value_counts()
+    twice = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(twice):
+        ids = sorted(twice.field("values").to_pylist())
+        shown = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+        hint = f"deliver {kind.name}/ again with each {key} once; the live marts are untouched"
+        raise DataError(f"{key} is there more than once: {shown}", kind.name, hint)
+    return rows
