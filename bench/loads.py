@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from jobs.adapters.mysql.warehouse import MySQLWarehouse
-    from jobs.finish_task import Finished
     from jobs.publish import Load
 
 PART = 300_000
@@ -76,31 +75,26 @@ Way = Callable[[Given], AbstractContextManager[Job]]
 @contextmanager
 def ours(given: Given) -> Iterator[Job]:
     """Let a build's own `stage` load the parts, on a cluster whose workers have loaded before."""
+    import pyarrow.parquet as pq
+
     from jobs.adapters.cluster import Cluster
     from jobs.adapters.mysql.warehouse import MySQLWarehouse
     from jobs.adapters.objects import open_store
     from jobs.finish import MadeFrom, MartRows
+    from jobs.finish_task import Finished, Part
     from jobs.publish import stage
     from jobs.settings import S3, MySQL, RaySettings, Settings
+    from marts.figures import Figures
 
     settings = Settings(target=given.uri, mysql=MySQL(), s3=S3())
     store = open_store(str(given.parts[0].parent), settings.s3)
-    parts = [part_of(path) for path in given.parts]
-    rows = MartRows(CUSTOMERS_MART.name, MadeFrom("", (), (), date.min), tuple(parts))
+    parts = tuple(Part(path.name, 0, 0) for path in given.parts)
+    count = sum(pq.read_metadata(path).num_rows for path in given.parts)
+    rows = MartRows(CUSTOMERS_MART.name, MadeFrom("", (), (), date.min), (Finished(parts, count, 0, (), Figures()),))
     warehouse = MySQLWarehouse(given.uri, settings.mysql)
     with closing(warehouse), Cluster(RaySettings(address="local")) as cluster:
         warm(cluster.run, warehouse, settings, given.parts[0])
         yield lambda: void(stage(warehouse, cluster.run, settings, store, rows, void, "", ""))
-
-
-def part_of(path: Path) -> "Finished":
-    """Tell of a part what a build knows of it, as far as loading asks."""
-    import pyarrow.parquet as pq
-
-    from jobs.finish_task import Finished
-    from marts.figures import Figures
-
-    return Finished(path.name, 0, 0, pq.read_metadata(path).num_rows, 0, (), Figures())
 
 
 def void(_: object) -> None:
@@ -112,14 +106,15 @@ def warm(run: Callable[..., Any], warehouse: "MySQLWarehouse", settings: Any, pa
     import pyarrow.parquet as pq
 
     from jobs.adapters.objects import open_store
+    from jobs.finish_task import Part
     from jobs.publish import Load
     from jobs.state import write_parquet
 
     with tempfile.TemporaryDirectory(prefix="warm-") as folder:
         write_parquet(open_store(folder, settings.s3), part.name, pq.read_table(part).slice(0, 100))
         generation = warehouse.stage(CUSTOMERS_MART)
-        few = part_of(Path(folder) / part.name)
-        load = Load(settings.target, settings.mysql, CUSTOMERS_MART.name, generation, few, folder, settings.s3)
+        few = Part(part.name, 0, 0)
+        load = Load(settings.target, settings.mysql, CUSTOMERS_MART.name, generation, few, None, folder, settings.s3)
         list(run("Warm", load_slowly, [load] * warehouse.loaders, warehouse.loaders))
     make_empty(warehouse)
 

@@ -3,11 +3,11 @@
 The rows are Parquet under a name that says what they were made from; the target loads them from there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,6 +26,8 @@ from marts.schema import CUSTOMERS, CUSTOMERS_MART, PRODUCTS, SALES_TEAM, SALES_
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _THREADS = 16
+_TOGETHER = 8
+"""Parts that one task patches at most, if none of them is patched yet."""
 _GROWN = 1.5
 """A mart whose parts are so much larger than they should be is shared out anew."""
 DIMENSIONS_OF = {CUSTOMERS_MART.name: (CUSTOMERS,), SALES_TEAM_MART.name: (SALES_TEAM, STORES, PRODUCTS)}
@@ -58,7 +60,7 @@ class MartRows:
 
     mart: str
     made_from: MadeFrom
-    parts: tuple[Finished, ...]
+    finished: tuple[Finished, ...]
 
     @property
     def fingerprint(self) -> str:
@@ -67,24 +69,28 @@ class MartRows:
 
     @property
     def rows(self) -> int:
-        return sum(part.rows for part in self.parts)
+        return sum(one.rows for one in self.finished)
 
     @property
     def cents(self) -> int:
-        return sum(part.cents for part in self.parts)
+        return sum(one.cents for one in self.finished)
 
     @property
     def erased_cents(self) -> int:
-        return sum(part.erased_cents for part in self.parts)
+        return sum(one.erased_cents for one in self.finished)
 
     @property
     def figures(self) -> Figures:
-        return together(part.figures for part in self.parts)
+        return together(one.figures for one in self.finished)
 
     @property
     def unknown(self) -> dict[str, int]:
-        kinds = dict(self.parts[0].unknown) if self.parts else {}
-        return {kind: sum(dict(part.unknown)[kind] for part in self.parts) for kind in kinds}
+        kinds = dict(self.finished[0].unknown) if self.finished else {}
+        return {kind: sum(dict(one.unknown)[kind] for one in self.finished) for kind in kinds}
+
+    @property
+    def paths(self) -> set[str]:
+        return {path for one in self.finished for path in one.paths}
 
 
 _SAVED = TypeAdapter(MartRows)
@@ -111,17 +117,26 @@ def plan_finish(
 
     Ranges that an earlier build has made stay as they are, so that only what differs needs to be made.
     """
-    given = (mart_folder(mart.name, of.name), of.facts, of.dimensions, policy, of.as_of, store.uri, s3)
+    folder = mart_folder(mart.name, of.name)
+    whole = Finish(mart.name, 0, _LOWEST, _HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, store.uri, s3)
     if before:
-        was = before.made_from
-        customers = dict(was.dimensions).get(CUSTOMERS.name, ())
-        return [
-            Finish(mart.name, n, part.low, part.high, *given, Before(part, was.facts, customers, was.as_of))
-            for n, part in enumerate(before.parts)
-        ]
+        return list(_plan_patches(whole, before))
     borders = _borders(store, of.facts, rows_per_task) if mart is CUSTOMERS_MART else []
     edges = [_LOWEST, *borders, _HIGHEST]
-    return [Finish(mart.name, part, low, high, *given) for part, (low, high) in enumerate(pairwise(edges))]
+    return [replace(whole, number=n, low=low, high=high) for n, (low, high) in enumerate(pairwise(edges))]
+
+
+def _plan_patches(whole: Finish, before: MartRows) -> Iterator[Finish]:
+    """Put some parts together that are not patched yet: to make a few rows of each costs little."""
+    was, number = before.made_from, 0
+    customers = dict(was.dimensions).get(CUSTOMERS.name, ())
+    alone = [len(one.parts) > 1 or one.patch is not None for one in before.finished]
+    for _, same in groupby(range(len(alone)), key=lambda n: n if alone[n] else -1 - n // _TOGETHER):
+        finished = tuple(before.finished[n] for n in same)
+        parts = [part for one in finished for part in one.parts]
+        made = Before(finished, was.facts, customers, was.as_of)
+        yield replace(whole, number=number, low=parts[0].low, high=parts[-1].high, before=made)
+        number += len(parts)
 
 
 def _borders(store: Store, facts: Sequence[str], rows_per_task: int) -> list[int]:
@@ -168,7 +183,7 @@ def saved_rows(store: Store, mart: str, name: str, there: set[str]) -> MartRows 
         if {detail["type"] for detail in error.errors()} == {"missing"}:
             return None
         raise StateDamaged(f"is damaged: {error}", key, "the next build makes it again") from error
-    return rows if all(path in there for part in rows.parts for path in part.paths) else None
+    return rows if rows.paths <= there else None
 
 
 def customers_before(store: Store, of: MadeFrom, there: set[str], rows_per_task: int) -> MartRows | None:
@@ -178,6 +193,6 @@ def customers_before(store: Store, of: MadeFrom, there: set[str], rows_per_task:
     for version in sorted(known, key=lambda one: (one.modified, one.key), reverse=True):
         found = saved_rows(store, mart, version.key.removesuffix(end).rpartition("/")[2], there)
         if found and found.made_from.rules == of.rules and found.made_from.files <= there:
-            enough = found.rows <= len(found.parts) * rows_per_task * _GROWN
-            return found if enough else None
+            parts = sum(len(one.parts) for one in found.finished)
+            return found if found.rows <= parts * rows_per_task * _GROWN else None
     return None

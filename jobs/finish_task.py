@@ -1,10 +1,10 @@
 """A task of step 4: the rows of one mart, or of a range of its customers, from the facts of all months.
 
-A range that an earlier build has made is not made again: what differs is a patch over the rows that are there.
+What an earlier build has made is not made again: what differs is a patch over the rows that are there.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -18,7 +18,7 @@ from jobs.state import read_parquet, write_parquet
 from marts.calculate import customers_mart, differing, sales_team_mart
 from marts.erased import people
 from marts.errors import DataError
-from marts.figures import Figures, exchanged, figures_of
+from marts.figures import Figures, exchanged, figures_of, together
 from marts.policy import Policy
 from marts.schema import CUSTOMERS, CUSTOMERS_MART, MARTS, PRODUCTS, SALES_TEAM, STORES, Kind
 
@@ -29,8 +29,17 @@ _KEY = "customer_id"
 
 
 @dataclass(frozen=True)
+class Part:
+    """A file of rows: of the customers from low (included) to high (excluded), or all of a mart."""
+
+    path: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
 class Patch:
-    """What of a range is different from the rows in its file."""
+    """What is different from the rows in some files."""
 
     rows: str
     """File with the rows of customers that are not as they were."""
@@ -40,11 +49,10 @@ class Patch:
 
 @dataclass(frozen=True)
 class Finished:
-    """The rows that one task made: of the customers from low (included) to high (excluded), or all of a mart."""
+    """The rows that one task made, or patched, and what there is to tell of them."""
 
-    path: str
-    low: int
-    high: int
+    parts: tuple[Part, ...]
+    """In the order of the key, without gaps."""
     rows: int
     cents: int
     """Sum of total_sales."""
@@ -57,14 +65,15 @@ class Finished:
 
     @property
     def paths(self) -> set[str]:
-        return {self.path, *((self.patch.rows, self.patch.instead_of) if self.patch else ())}
+        files = (self.patch.rows, self.patch.instead_of) if self.patch else ()
+        return {*(part.path for part in self.parts), *files}
 
 
 @dataclass(frozen=True)
 class Before:
     """What an earlier build made of the same range by the same rules, and of what."""
 
-    part: Finished
+    finished: tuple[Finished, ...]
     facts: tuple[str, ...]
     customers: tuple[str, ...]
     as_of: date
@@ -75,7 +84,8 @@ class Finish:
     """One task: the rows of a mart whose first key is from low (included) to high (excluded)."""
 
     mart: str
-    part: int
+    number: int
+    """Of its first part."""
     low: int
     high: int
     folder: str
@@ -89,12 +99,13 @@ class Finish:
     before: Before | None = None
 
     @property
-    def path(self) -> str:
-        return f"{self.folder}/part-{self.part:05d}.parquet"
+    def part(self) -> Part:
+        return Part(f"{self.folder}/part-{self.number:05d}.parquet", self.low, self.high)
 
     @property
     def patch(self) -> Patch:
-        return Patch(f"{self.folder}/patch-{self.part:05d}.parquet", f"{self.folder}/instead-{self.part:05d}.parquet")
+        name = f"{self.number:05d}.parquet"
+        return Patch(f"{self.folder}/patch-{name}", f"{self.folder}/instead-{name}")
 
     def files_of(self, kind: Kind) -> tuple[str, ...]:
         return dict(self.dimensions).get(kind.name, ())
@@ -116,16 +127,19 @@ def run_finish(task: Finish) -> Finished:
     store = open_store(task.state, task.s3)
     if task.mart != CUSTOMERS_MART.name:
         return _sales_team(store, task)
-    return (task.before and _patched(store, task, task.before)) or _customers(store, task)
+    if task.before is None:
+        return _customers(store, task)
+    return _patched(store, task, task.before) or _anew(store, task, task.before)
 
 
-def rows_of(store: Store, part: Finished) -> pa.Table:
+def rows_of(store: Store, part: Part, patch: Patch | None) -> pa.Table:
     """Read the rows of a part, in the order of the mart's key: those of its patch instead of those in its file."""
     rows = read_parquet(store, part.path)
-    if not part.patch:
+    if not patch:
         return rows
-    patched = read_parquet(store, part.patch.rows)
-    return _instead(rows, patched, read_parquet(store, part.patch.instead_of)[_KEY].to_numpy())
+    patched = read_parquet(store, patch.rows)
+    inside = pc.and_(pc.greater_equal(patched[_KEY], part.low), pc.less(patched[_KEY], part.high))
+    return _instead(rows, patched.filter(inside), _ids(store, patch))
 
 
 def _sales_team(store: Store, task: Finish) -> Finished:
@@ -136,19 +150,38 @@ def _sales_team(store: Store, task: Finish) -> Finished:
     rows, person, store_lines = sales_team_mart(facts, team, stores, task.policy)
     missing = ((SALES_TEAM.name, person), (STORES.name, store_lines))
     _unique(_read(store, task, PRODUCTS), PRODUCTS)
-    write_parquet(store, task.path, rows)
+    write_parquet(store, task.part.path, rows)
     figures = figures_of(MARTS[task.mart], rows, None)
-    return Finished(task.path, task.low, task.high, rows.num_rows, _total(rows), missing, figures)
+    return Finished((task.part,), rows.num_rows, _total(rows), missing, figures)
 
 
 def _customers(store: Store, task: Finish) -> Finished:
     facts = _in_range(store, task.facts, task)
     assert facts is not None
     made = _made(facts, _names(store, task.files_of(CUSTOMERS), task), task.policy, task.as_of)
-    write_parquet(store, task.path, made.rows)
+    write_parquet(store, task.part.path, made.rows)
     unknown = ((CUSTOMERS.name, made.unknown),)
-    rows, figures = made.rows.num_rows, made.figures
-    return Finished(task.path, task.low, task.high, rows, made.cents, unknown, figures, made.erased_cents)
+    return Finished((task.part,), made.rows.num_rows, made.cents, unknown, made.figures, made.erased_cents)
+
+
+def _anew(store: Store, task: Finish, before: Before) -> Finished:
+    """Make all rows of a task again, part by part."""
+    parts = [part for one in before.finished for part in one.parts]
+    tasks = [replace(task, number=task.number + n, low=part.low, high=part.high) for n, part in enumerate(parts)]
+    return added([_customers(store, one) for one in tasks])
+
+
+def added(finished: Sequence[Finished]) -> Finished:
+    """Put together what several tasks made of one mart, none of them as a patch."""
+    kinds = [kind for kind, _ in finished[0].unknown]
+    return Finished(
+        parts=tuple(part for one in finished for part in one.parts),
+        rows=sum(one.rows for one in finished),
+        cents=sum(one.cents for one in finished),
+        unknown=tuple((kind, sum(dict(one.unknown)[kind] for one in finished)) for kind in kinds),
+        figures=together(one.figures for one in finished),
+        erased_cents=sum(one.erased_cents for one in finished),
+    )
 
 
 def _patched(store: Store, task: Finish, before: Before) -> Finished | None:
@@ -158,6 +191,7 @@ def _patched(store: Store, task: Finish, before: Before) -> Finished | None:
     inactive. What is told of a range is a sum over customers: what was told, less what these were, and more what
     they are.
     """
+    told = added(before.finished) if len(before.finished) > 1 else before.finished[0]
     was, shall = set(before.facts), set(task.facts)
     read = [_in_range(store, sorted(paths), task) for paths in (was - shall, was & shall, shall - was)]
     nothing = next(table for table in read if table is not None).slice(0, 0)
@@ -176,35 +210,37 @@ def _patched(store: Store, task: Finish, before: Before) -> Finished | None:
         )
     )
     if not len(ids):
-        return before.part
+        return told
     their_same, their_come, their_gone = (_of(table, ids) for table in (facts_same, facts_come, facts_gone))
     if (len(their_same) + len(their_come)) * _PATCHED > len(now):
         return None
     were = _made(pa.concat_tables([their_same, their_gone]), _of(names_before, ids), task.policy, before.as_of)
     are = _made(pa.concat_tables([their_same, their_come]), _of(names, ids), task.policy, task.as_of)
-    figures = exchanged(before.part.figures, ids, were.figures, are.figures, _sales_by_month(now), _newest(now))
+    figures = exchanged(told.figures, ids, were.figures, are.figures, _sales_by_month(now), _newest(now))
     if figures is None:
         return None
     patched, instead_of = are.rows, ids
-    if before.part.patch:
-        patched = _instead(read_parquet(store, before.part.patch.rows), are.rows, ids)
-        instead_of = np.union1d(read_parquet(store, before.part.patch.instead_of)[_KEY].to_numpy(), ids)
-    rows = before.part.rows - were.rows.num_rows + are.rows.num_rows
+    if told.patch:
+        patched = _instead(read_parquet(store, told.patch.rows), are.rows, ids)
+        instead_of = np.union1d(_ids(store, told.patch), ids)
+    rows = told.rows - were.rows.num_rows + are.rows.num_rows
     if len(patched) * _PATCHED > rows:
         return None
     write_parquet(store, task.patch.rows, patched)
     write_parquet(store, task.patch.instead_of, pa.table({_KEY: instead_of}))
     return Finished(
-        path=before.part.path,
-        low=task.low,
-        high=task.high,
+        parts=told.parts,
         rows=rows,
-        cents=before.part.cents - were.cents + are.cents,
-        unknown=((CUSTOMERS.name, dict(before.part.unknown)[CUSTOMERS.name] - were.unknown + are.unknown),),
+        cents=told.cents - were.cents + are.cents,
+        unknown=((CUSTOMERS.name, dict(told.unknown)[CUSTOMERS.name] - were.unknown + are.unknown),),
         figures=figures,
-        erased_cents=before.part.erased_cents - were.erased_cents + are.erased_cents,
+        erased_cents=told.erased_cents - were.erased_cents + are.erased_cents,
         patch=task.patch,
     )
+
+
+def _ids(store: Store, patch: Patch) -> np.ndarray:
+    return np.asarray(read_parquet(store, patch.instead_of)[_KEY])
 
 
 def _turned(facts: pa.Table, after_days: int, before: date, now: date) -> np.ndarray:

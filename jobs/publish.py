@@ -1,12 +1,12 @@
 """The last step, publish: load both marts unseen, check them, make them live in one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs.adapters.cluster import Runner
 from jobs.adapters.objects import Store, open_store
 from jobs.finish import MartRows
-from jobs.finish_task import Finished, rows_of
+from jobs.finish_task import Part, Patch, rows_of
 from jobs.ledger import Staged, Warehouse
 from jobs.settings import S3, MySQL, Settings
 from marts.errors import Defect, UsageError
@@ -21,7 +21,8 @@ class Load:
     mysql: MySQL
     mart: str
     generation: int
-    part: Finished
+    part: Part
+    patch: Patch | None
     state: str
     s3: S3
 
@@ -43,12 +44,14 @@ def open_warehouse(uri: str, settings: MySQL, read_only: bool = False, wait: flo
     )
 
 
-def run_load(work: Load) -> None:
-    """Load one part, in a worker."""
+def run_load(work: Load) -> int:
+    """Load one part, in a worker. Gives how many rows it has."""
     warehouse = open_warehouse(work.target, work.mysql)
     try:
-        rows = rows_of(open_store(work.state, work.s3), work.part)
-        warehouse.load(MARTS[work.mart], work.generation, rows)
+        rows = rows_of(open_store(work.state, work.s3), work.part, work.patch)
+        if rows:
+            warehouse.load(MARTS[work.mart], work.generation, rows)
+        return int(rows.num_rows)
     finally:
         warehouse.close()
 
@@ -69,18 +72,20 @@ def stage(
     """
     mart = MARTS[rows.mart]
     generation = warehouse.stage(mart)
-    parts: Sequence[Finished] = [part for part in rows.parts if part.rows]
+    parts = [(part, one.patch) for one in rows.finished for part in one.parts]
     if warehouse.loaders:
         work = [
-            Load(settings.target or "", settings.mysql, rows.mart, generation, part, store.uri, settings.s3)
+            Load(settings.target or "", settings.mysql, rows.mart, generation, *part, store.uri, settings.s3)
             for part in parts
         ]
-        for place, _ in runner(f"Load{mart.name.title().replace('_', '')}", run_load, work, warehouse.loaders):
-            progress(parts[place].rows)
+        for _, count in runner(f"Load{mart.name.title().replace('_', '')}", run_load, work, warehouse.loaders):
+            progress(count)
     else:
         for part in parts:
-            warehouse.load(mart, generation, rows_of(store, part))
-            progress(part.rows)
+            made = rows_of(store, *part)
+            if made:
+                warehouse.load(mart, generation, made)
+            progress(made.num_rows)
     arrived = warehouse.count(mart, generation)
     if arrived != rows.rows:
         warehouse.check_fence(run_id)

@@ -65,7 +65,7 @@ def _rows_below(now: Now, kept: Iterable[Generation]) -> set[str]:
     """Name the files of older generations that the rows of newer ones are patches over."""
     there = {version.key for version in now.state.versions("marts")}
     saved = [saved_rows(now.state, one.mart, one.fingerprint, there) for one in kept]
-    return {path for rows in saved if rows for part in rows.parts for path in part.paths}
+    return {path for rows in saved if rows for path in rows.paths}
 
 
 def remove(now: Now, waste: Waste, manifests: Iterable[Manifest]) -> None:
