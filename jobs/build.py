@@ -97,7 +97,9 @@ class Run:
     warehouse: Warehouse
     progress: Progress
     start: Callable[[], None] = lambda: None
-    """Makes the runner ready; called when the first task is at hand."""
+    """Makes the runner ready; called when the first task is at hand that needs it."""
+    needs_start: Callable[[int], bool] = lambda _: True
+    """Tells whether a step of so many tasks needs that."""
     submission: str = ""
     """Submission id of the Ray job, if this is one."""
     rebuild: bool = False
@@ -129,7 +131,7 @@ class Run:
 
     def ready(self, tasks: Sequence[Any]) -> None:
         """Start the cluster if there is something to run, and it has not started yet."""
-        if tasks and "start Ray" not in self.seconds:
+        if tasks and "start Ray" not in self.seconds and self.needs_start(len(tasks)):
             with self.step("start Ray"):
                 self.start()
 
@@ -432,11 +434,12 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
         if not plan.to_scan or attempt == _ROUNDS:
             break
         scanned |= {drop.delivery.id for drop in plan.to_scan}
-        run.ready(plan.to_scan)
+        splits = plan_splits(plan.to_scan, run.scan_settings.split_bytes)
+        parts = [part for parts in splits.values() for part in parts]
+        run.ready(parts)
         if run.settings.quality.judge:
             quality.preload()
-        splits = plan_splits(plan.to_scan, run.scan_settings.split_bytes)
-        with run.step("scan", sum(map(len, splits.values()))):
+        with run.step("scan", len(parts)):
             scan_drops(run.runner, run.scan_settings, splits, catalog, run.progress.advance)
     return plan, scanned
 

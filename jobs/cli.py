@@ -731,6 +731,7 @@ def _build(
 ) -> "RunReport":
     from jobs.adapters.cluster import Cluster, own_submission
     from jobs.build import Run
+    from jobs.near import Near
     from jobs.run import Order, run
 
     def start() -> None:
@@ -744,8 +745,9 @@ def _build(
             as_of=as_of,
             run_id=run_id,
             clock=lambda: datetime.now(UTC),
-            runner=cluster.run,
+            runner=near.run,
             start=start,
+            needs_start=near.needs_cluster,
             warehouse=warehouse,
             progress=watch,
             submission=submission,
@@ -759,5 +761,6 @@ def _build(
     submission = own_submission()
     names = {"run_id": run_id, "as_of": as_of.isoformat()}
     with Cluster(settings.ray, names) as cluster, watching(speaks.bars, stop.check) as watch:
+        near = Near(cluster, settings.ray)
         order = Order(settings, policy, as_of, run_id, lambda: datetime.now(UTC), submission, cluster)
         return run(order, lambda: opened(settings), make)

@@ -52,8 +52,9 @@ _FOUND = 20
 
 def preload() -> None:
     """Begin to import Great Expectations, in the background."""
-    # Ray imports it too, later, in another thread; the import system of Python may lose a package that two threads
-    # import at once (KeyError: 'pydantic.v1'). Nothing else is met by both first.
+    # Ray and Arrow import these too, later, in other threads; the import system of Python may lose a package that two
+    # threads import at once (KeyError: 'pydantic.v1'). Nothing else is met by several first.
+    import pandas as pd  # noqa: F401
     import pydantic.v1.fields  # noqa: F401
 
     def load() -> None:

@@ -19,6 +19,7 @@ from jobs.build import Run, build
 from jobs.finish import saved_rows
 from jobs.finish_task import rows_of
 from jobs.generate import LAST_DAY
+from jobs.near import Near
 from jobs.publish import open_warehouse
 from jobs.settings import S3, Quality, RaySettings, Settings
 from marts.policy import Policy
@@ -68,14 +69,16 @@ def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date) -> dict
     target = f"duckdb://{folder}/marts.duckdb"
     settings = Settings(source=str(drops), target=target, state=str(folder / "state"), quality=Quality(judge=False))
     warehouse = open_warehouse(target, settings.mysql)
+    near = Near(cluster, cluster.settings)
     run = Run(
         settings=settings,
         policy=Policy(),
         as_of=as_of,
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}",
         clock=lambda: datetime.now(UTC),
-        runner=cluster.run,
+        runner=near.run,
         start=cluster.start,
+        needs_start=near.needs_cluster,
         warehouse=warehouse,
         progress=UntilReady(),
     )

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -68,7 +69,7 @@ class Cluster:
 
     def __init__(self, settings: RaySettings, names: Mapping[str, str] | None = None) -> None:
         """Use a cluster as the settings say; ``names`` (run_id, as_of) become metadata of the Ray job."""
-        self._settings = settings
+        self.settings = settings
         self._names = dict(names or {})
         self._started_here = False
 
@@ -80,6 +81,12 @@ class Cluster:
             import ray
 
             ray.shutdown()
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether this process is on a cluster already."""
+        ray = sys.modules.get("ray")
+        return bool(ray and ray.is_initialized())
 
     def run(
         self, step: str, function: Callable[[Item], Result], items: Sequence[Item], at_once: int | None = None
@@ -125,10 +132,10 @@ class Cluster:
             self._started_here = True
         _look_often()
         context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = self._settings.bars
+        context.enable_progress_bars = self.settings.bars
         context.print_on_execution_start = False
         context.max_errored_blocks = 0
-        context.execution_no_progress_timeout_s = self._settings.stalled_seconds
+        context.execution_no_progress_timeout_s = self.settings.stalled_seconds
         # It writes the tracebacks of what we tell in a sentence.
         debug = logging.getLogger(LOGGER).isEnabledFor(logging.DEBUG)
         logging.getLogger("ray.data").setLevel(logging.ERROR if debug else logging.CRITICAL)
@@ -145,7 +152,7 @@ class Cluster:
         gone 20 s after its end, or after they were set, and a scrape may come once a minute. Does nothing if
         the cluster is a local one, for it ends with this process. Raises ServiceError.
         """
-        address = cluster_address(self._settings)
+        address = cluster_address(self.settings)
         if address == "local":
             return
         if not self._started_here:
@@ -168,7 +175,7 @@ class Cluster:
             raise ServiceError(f"Ray does not take the metrics: {_cause(error)}", "Ray", hint) from error
 
     def _initialise(self, ray: Any) -> None:
-        address = cluster_address(self._settings)
+        address = cluster_address(self.settings)
         job = ray.job_config.JobConfig(metadata=self._names)
         common = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": job}
         if address != "local":
@@ -193,8 +200,8 @@ class Cluster:
             try:
                 ray.init(
                     address="local",
-                    num_cpus=self._settings.cpus,
-                    include_dashboard=self._settings.dashboard,
+                    num_cpus=self.settings.cpus,
+                    include_dashboard=self.settings.dashboard,
                     object_store_memory=OBJECT_STORE,
                     **common,
                 )
