@@ -138,7 +138,9 @@ def s3_server() -> Iterator[S3Server]:
             daemon.kill()
 
 
-def seaweed(folder: Path, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY) -> tuple[S3Server, Daemon]:
+def seaweed(
+    folder: Path, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY, more: Sequence[str] = ()
+) -> tuple[S3Server, Daemon]:
     """Prepare a SeaweedFS with its data in a folder."""
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if not weed:
@@ -159,7 +161,7 @@ def seaweed(folder: Path, access_key: str = ACCESS_KEY, secret_key: str = SECRET
         "-master.volumeSizeLimitMB=64",
     ]
     arguments += [f"-{name}.port={ports[name]}" for name in names]
-    arguments += [f"-{name}.port.grpc={grpc[name]}" for name in names]
+    arguments += [*(f"-{name}.port.grpc={grpc[name]}" for name in names), *more]
     server = S3Server(f"http://127.0.0.1:{ports['s3']}", access_key, secret_key)
     return server, Daemon("SeaweedFS", arguments, folder, lambda: _answers(server))
 

@@ -1,0 +1,109 @@
+"""What a build asks of a storage, step by step: requests, and bytes each way, as the server counts them.
+
+`python -m bench.traffic --lines 10000000` puts the drops into a private SeaweedFS, builds with the state there too, and
+prints a table. It is what docs/scaling.md reckons with.
+"""
+
+import argparse
+import os
+import re
+import tempfile
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import drops, loads
+from jobs.adapters.cluster import Cluster
+from jobs.build import Run, build
+from jobs.publish import open_warehouse
+from jobs.settings import RaySettings, load
+from marts.policy import Policy
+
+_REQUESTS = re.compile(r'^SeaweedFS_s3_request_total\{.*type="([^"]+)".*\} (\S+)$', re.MULTILINE)
+_BYTES = re.compile(r"^SeaweedFS_s3_bucket_traffic_(received|sent)_bytes_total\{.*\} (\S+)$", re.MULTILINE)
+
+
+class Steps:
+    """Watches a run; notes what the server counted in each step."""
+
+    def __init__(self, count: Callable[[], Counter[str]]) -> None:
+        self._count, self._before, self._step = count, count(), ""
+        self.counted: dict[str, Counter[str]] = {}
+
+    def begin(self, step: str, total: int) -> None:
+        now = self._count()
+        if self._step:
+            self.counted.setdefault(self._step, Counter()).update(now - self._before)
+        self._before, self._step = now, step
+
+    def advance(self, rows: int = 0, drops: int = 0) -> None: ...
+
+
+def counted(address: str) -> Counter[str]:
+    """Read the counters of a SeaweedFS: requests by their kind, bytes as ``received`` and ``sent``."""
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        text = answer.read().decode()
+    found: Counter[str] = Counter()
+    for name, value in (*_REQUESTS.findall(text), *_BYTES.findall(text)):
+        found[name] += int(float(value))
+    return found
+
+
+def traffic(source: Path, cores: int) -> dict[str, Counter[str]]:
+    """Build from a bucket, all state in it, until both marts are live in an embedded database. Gives counts by step."""
+    servers = loads.servers()
+    with tempfile.TemporaryDirectory(prefix="bench-s3-") as folder:
+        port = servers.free_port()
+        store, daemon = servers.seaweed(Path(folder), more=[f"-metricsPort={port}"])
+        daemon.start()
+        try:
+            store.upload(source, store.make_bucket("bench"), "drops")
+            os.environ.update(store.environment)  # its credentials reach the workers so, and no other way
+            places = {"source": "s3://bench/drops", "target": f"duckdb://{folder}/marts.duckdb"}
+            settings = load(None, {**places, "state": "s3://bench/state", "quality": {"judge": False}})
+            warehouse = open_warehouse(settings.target or "", settings.mysql)
+            steps = Steps(lambda: counted(f"http://127.0.0.1:{port}/metrics"))
+            with Cluster(RaySettings(address="local", cpus=cores)) as cluster:
+                report = build(
+                    Run(
+                        settings=settings,
+                        policy=Policy(),
+                        as_of=drops.TODAY,
+                        run_id="bench",
+                        clock=lambda: datetime.now(UTC),
+                        runner=cluster.run,
+                        start=cluster.start,
+                        warehouse=warehouse,
+                        progress=steps,
+                    )
+                )
+            steps.begin("", 0)
+            warehouse.close()
+            if report.error:
+                raise SystemExit(str(report.error))
+        finally:
+            daemon.kill()
+    return steps.counted
+
+
+def compare(source: Path, cores: int) -> None:
+    """Print what each step asks of the storage."""
+    print("| step | read MB | written MB | requests |")
+    print("|---|---:|---:|---|")
+    for step, found in traffic(source, cores).items():
+        asked = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.items()) if kind not in _SIZES)
+        print(f"| {step} | {found['sent'] / 1e6:,.1f} | {found['received'] / 1e6:,.1f} | {asked} |", flush=True)
+
+
+_SIZES = ("received", "sent")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.traffic", description=__doc__)
+    parser.add_argument("--lines", type=int, default=10_000_000)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "bench")
+    parser.add_argument("--cores", type=int, default=2)
+    given = parser.parse_args()
+    compare(drops.history(given.folder, given.lines), given.cores)
