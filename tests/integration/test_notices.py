@@ -363,6 +363,7 @@ def test_a_worker_out_of_memory_gives_one_notice(place: Place, hook: Hook) -> No
         "RAY_memory_usage_threshold": "0.001",
         "RAY_memory_monitor_refresh_ms": "50",
         "RAY_task_oom_retries": "0",
+        "MARTS_RAY__FEW_TASKS": "0",
         "MARTS_NOTIFY__TO__OPS": hook.address,
     }
     code = "from jobs.cli import main; main()"
