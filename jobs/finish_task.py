@@ -197,25 +197,23 @@ def _patched(store: Store, task: Finish, before: Before) -> Finished | None:
     nothing = next(table for table in read if table is not None).slice(0, 0)
     facts_gone, facts_same, facts_come = (nothing if table is None else table for table in read)
     now = pa.concat_tables([facts_same, facts_come])
-    names_before = names = _names(store, task.files_of(CUSTOMERS), task)
-    if before.customers != task.files_of(CUSTOMERS):
-        names_before = _names(store, before.customers, task)
-    ids = np.unique(
-        np.concatenate(
-            [
-                differing(facts_gone, facts_come, _KEY),
-                differing(names_before, names, _KEY) if names_before is not names else np.empty(0, np.int64),
-                _turned(now, task.policy.inactive_after_days, before.as_of, task.as_of),
-            ]
-        )
-    )
+    found = [
+        differing(facts_gone, facts_come, _KEY),
+        _turned(now, task.policy.inactive_after_days, before.as_of, task.as_of),
+    ]
+    customers = task.files_of(CUSTOMERS)
+    if before.customers != customers:
+        found.append(differing(_names(store, before.customers, task), _names(store, customers, task), _KEY))
+    ids = np.unique(np.concatenate(found))
     if not len(ids):
         return told
     their_same, their_come, their_gone = (_of(table, ids) for table in (facts_same, facts_come, facts_gone))
     if (len(their_same) + len(their_come)) * _PATCHED > len(now):
         return None
-    were = _made(pa.concat_tables([their_same, their_gone]), _of(names_before, ids), task.policy, before.as_of)
-    are = _made(pa.concat_tables([their_same, their_come]), _of(names, ids), task.policy, task.as_of)
+    names = _names(store, customers, task, ids)
+    names_before = _names(store, before.customers, task, ids) if before.customers != customers else names
+    were = _made(pa.concat_tables([their_same, their_gone]), names_before, task.policy, before.as_of)
+    are = _made(pa.concat_tables([their_same, their_come]), names, task.policy, task.as_of)
     figures = exchanged(told.figures, ids, were.figures, are.figures, _sales_by_month(now), _newest(now))
     if figures is None:
         return None
@@ -245,7 +243,7 @@ def _ids(store: Store, patch: Patch) -> np.ndarray:
 
 def _turned(facts: pa.Table, after_days: int, before: date, now: date) -> np.ndarray:
     """Give the customers that may be inactive on one of two days and not on the other."""
-    bought = facts.filter(facts["last_bought"].is_valid())
+    bought = facts.select([_KEY, "last_bought"]).filter(facts["last_bought"].is_valid())
     last = np.asarray(bought["last_bought"])
     inactive = [(np.datetime64(day, "D") - last).astype(np.int64) > after_days for day in (before, now)]
     return np.asarray(bought.filter(pa.array(inactive[0] != inactive[1]))[_KEY])
@@ -284,7 +282,8 @@ def _newest(facts: pa.Table) -> date | None:
 
 def _sales_by_month(facts: pa.Table) -> list[tuple[date, int]]:
     """Give the months in which people bought anything, with the cents."""
-    sums = people(facts).group_by("month", use_threads=False).aggregate([("total_cents", "sum")])
+    sums = people(facts.select([_KEY, "month", "total_cents"])).group_by("month", use_threads=False)
+    sums = sums.aggregate([("total_cents", "sum")])
     return sorted(zip(sums["month"].to_pylist(), sums["total_cents_sum"].to_pylist(), strict=True))
 
 
@@ -303,20 +302,25 @@ def _in_range(store: Store, paths: Iterable[str], task: Finish) -> pa.Table | No
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
         column = parquet.schema_arrow.get_field_index(_KEY)
         groups = [n for n in range(parquet.num_row_groups) if _overlaps(parquet, n, column, task)]
-        batches = []
-        for batch in parquet.iter_batches(_BATCH, row_groups=groups, use_threads=False) if groups else ():
+        whole = [n for n in groups if _is_inside(parquet, n, column, task)]
+        rest = [n for n in groups if n not in whole]
+        tables = [parquet.read_row_groups(whole, use_threads=False)]
+        for batch in parquet.iter_batches(_BATCH, row_groups=rest, use_threads=False) if rest else ():
             keys = batch.column(column)
             inside = pc.and_(pc.greater_equal(keys, task.low), pc.less(keys, task.high))
-            batches.append(batch.filter(inside))
-        return pa.Table.from_batches(batches, parquet.schema_arrow)
+            tables.append(pa.Table.from_batches([batch.filter(inside)]))
+        return pa.concat_tables(tables)
 
     tables = [store.using(path, read) for path in paths]
     return pa.concat_tables(tables) if tables else None
 
 
-def _names(store: Store, paths: Sequence[str], task: Finish) -> pa.Table:
-    """Read what the mart shows of a task's customers. Raises DataError if one is there twice."""
-    return _people(_unique(_in_range(store, paths, task), CUSTOMERS), CUSTOMERS, ("address", "phone_number"))
+def _names(store: Store, paths: Sequence[str], task: Finish, ids: np.ndarray | None = None) -> pa.Table:
+    """Read what the mart shows of a task's customers, or some of them. Raises DataError if one is there twice."""
+    rows = _in_range(store, paths, task)
+    if rows is not None and ids is not None:
+        rows = _of(rows, ids)
+    return _people(_unique(rows, CUSTOMERS), CUSTOMERS, ("address", "phone_number"))
 
 
 def _overlaps(parquet: pq.ParquetFile, group: int, column: int, task: Finish) -> bool:
@@ -324,6 +328,13 @@ def _overlaps(parquet: pq.ParquetFile, group: int, column: int, task: Finish) ->
     if statistics is None or not statistics.has_min_max:
         return True
     return bool(statistics.min < task.high and statistics.max >= task.low)
+
+
+def _is_inside(parquet: pq.ParquetFile, group: int, column: int, task: Finish) -> bool:
+    statistics = parquet.metadata.row_group(group).column(column).statistics
+    if statistics is None or not statistics.has_min_max:
+        return False
+    return bool(statistics.min >= task.low and statistics.max < task.high)
 
 
 def _read(store: Store, task: Finish, kind: Kind) -> pa.Table | None:
