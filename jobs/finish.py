@@ -18,6 +18,7 @@ from jobs.finish_task import Before, Finish, Finished
 from jobs.rollup import RollUp
 from jobs.settings import S3
 from jobs.state import Manifest, name_of
+from marts import __version__
 from marts.calculate import digest
 from marts.errors import StateDamaged
 from marts.figures import Figures, together
@@ -39,7 +40,7 @@ class MadeFrom:
     """What the rows of a mart were made from."""
 
     rules: str
-    """Name of the calculation and the policy."""
+    """Name of the calculation and the policy; rows of another version are not patched, but made anew."""
     facts: tuple[str, ...]
     dimensions: tuple[tuple[str, tuple[str, ...]], ...]
     """Clean files of each dimension."""
@@ -104,10 +105,10 @@ def made_from(
     mart: Mart, rollups: Sequence[RollUp], dimensions: Sequence[Manifest], policy: Policy, as_of: date
 ) -> MadeFrom:
     """Give what a mart is to be made from."""
-    rules = name_of(digest(mart.name, "money"), policy.digest())
+    rules = name_of(__version__, digest(mart.name, "money"), policy.digest())
     used = {kind.name for kind in DIMENSIONS_OF[mart.name]}
     files = [(m.delivery.kind, tuple(file.path for file in m.files)) for m in dimensions if m.delivery.kind in used]
-    return MadeFrom(rules, tuple(rollup.path(mart.name) for rollup in rollups), tuple(files), as_of)
+    return MadeFrom(rules, tuple(rollup.path(mart.name) for rollup in rollups), tuple(sorted(files)), as_of)
 
 
 def plan_finish(

@@ -26,6 +26,20 @@ def test_engines_do_the_same_and_rows_are_loaded_in_all_ways(tmp_path: Path) -> 
     assert "equal rows in all" in printed
 
 
+def test_a_day_on_a_history_gives_what_others_give_of_everything(tmp_path: Path) -> None:
+    printed = bench(tmp_path, "--engines", "duckdb", "--tables", "day")
+    assert titles(printed) == ["a day, ours", "DuckDB, SQL"]
+
+
+def test_what_each_step_asks_of_a_storage_is_counted(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench.traffic", "--folder", str(tmp_path), "--lines", "3000"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    assert ended.returncode == 0, ended.stderr
+    steps = dict(re.findall(r"^\| (\w.*?) \| .* \| (.*) \|$", ended.stdout, re.MULTILINE))
+    assert {"plan", "scan", "roll up", "finish", "load"} <= set(steps)
+    assert re.fullmatch(r"[0-9,]+ GET, [0-9,]+ PUT", steps["scan"])
+
+
 def test_an_engine_that_gives_something_else_is_told_and_has_no_time(tmp_path: Path) -> None:
     """The check can fail."""
     from bench import equal
