@@ -437,7 +437,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
         splits = plan_splits(plan.to_scan, run.scan_settings.split_bytes)
         parts = [part for parts in splits.values() for part in parts]
         run.ready(parts)
-        if run.settings.quality.judge:
+        if run.settings.quality.judge and "start Ray" in run.seconds:  # tasks in this process import, too
             quality.preload()
         with run.step("scan", len(parts)):
             scan_drops(run.runner, run.scan_settings, splits, catalog, run.progress.advance)

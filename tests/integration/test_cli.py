@@ -227,6 +227,19 @@ def test_no_module_is_imported_by_two_threads_at_once(tmp_path: Path) -> None:
     assert not here & background, sorted(here & background)
 
 
+def test_a_small_build_starts_no_ray_and_is_judged_all_the_same(tmp_path: Path) -> None:
+    """Nothing is imported in the background while tasks run in the same process."""
+    place = Place(tmp_path)
+    place.put_golden()
+    (tmp_path / "policy.toml").write_text("max_unknown_ratio = 0.2\n")
+    command = [str(BIN / "marts"), "build", *place.flags, "--as-of", "2024-03-31", "--policy", "policy.toml", "--json"]
+    done = outside(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert "start Ray" not in report["seconds"]
+    assert {one["name"] for one in report["quality"]} >= {"sales", "customers_data_mart"}
+
+
 def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"a": 1, "and": "more"}')
     assert "is no DuckDB file" in str(marts("status", "--target", "duckdb://x.json", code=2).exception)
