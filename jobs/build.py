@@ -305,7 +305,7 @@ def _build(run: Run) -> RunReport:
     if any(rows.mart in left for rows in changed):
         changed = [rows for rows in changed if rows.mart not in left]
         run.found["held_back"] = _held_back(run)
-    with run.step("load", sum(len(one.parts) for rows in changed for one in rows.finished)):
+    with run.step("load", sum(len(rows.parts) for rows in changed)):
         if changed:
             run.warehouse.clean_up(run.run_id)
         staged = [

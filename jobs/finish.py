@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from jobs.adapters.objects import Store
-from jobs.finish_task import Before, Finish, Finished
+from jobs.finish_task import HIGHEST, LOWEST, Before, Finish, Finished, Part, Patch
 from jobs.rollup import RollUp
 from jobs.settings import S3
 from jobs.state import Manifest, name_of
@@ -25,7 +25,6 @@ from marts.figures import Figures, together
 from marts.policy import Policy
 from marts.schema import CUSTOMERS, CUSTOMERS_MART, PRODUCTS, SALES_TEAM, SALES_TEAM_MART, STORES, Mart
 
-_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _THREADS = 16
 _TOGETHER = 8
 """Parts that one task patches at most, if none of them is patched yet."""
@@ -90,6 +89,11 @@ class MartRows:
         return {kind: sum(dict(one.unknown)[kind] for one in self.finished) for kind in kinds}
 
     @property
+    def parts(self) -> list[tuple[Part, Patch | None]]:
+        """Its files, in order, each with the patch over it."""
+        return [(part, one.patch) for one in self.finished for part in one.parts]
+
+    @property
     def paths(self) -> set[str]:
         return {path for one in self.finished for path in one.paths}
 
@@ -119,11 +123,11 @@ def plan_finish(
     Ranges that an earlier build has made stay as they are, so that only what differs needs to be made.
     """
     folder = mart_folder(mart.name, of.name)
-    whole = Finish(mart.name, 0, _LOWEST, _HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, store.uri, s3)
+    whole = Finish(mart.name, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, store.uri, s3)
     if before:
         return list(_plan_patches(whole, before))
     borders = _borders(store, of.facts, rows_per_task) if mart is CUSTOMERS_MART else []
-    edges = [_LOWEST, *borders, _HIGHEST]
+    edges = [LOWEST, *borders, HIGHEST]
     return [replace(whole, number=n, low=low, high=high) for n, (low, high) in enumerate(pairwise(edges))]
 
 
@@ -194,6 +198,5 @@ def customers_before(store: Store, of: MadeFrom, there: set[str], rows_per_task:
     for version in sorted(known, key=lambda one: (one.modified, one.key), reverse=True):
         found = saved_rows(store, mart, version.key.removesuffix(end).rpartition("/")[2], there)
         if found and found.made_from.rules == of.rules and found.made_from.files <= there:
-            parts = sum(len(one.parts) for one in found.finished)
-            return found if found.rows <= parts * rows_per_task * _GROWN else None
+            return found if found.rows <= len(found.parts) * rows_per_task * _GROWN else None
     return None

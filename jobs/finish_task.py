@@ -26,6 +26,7 @@ _BATCH = 1 << 16
 _PATCHED = 4
 """A patch is at most so small a part of the rows: 1 / this."""
 _KEY = "customer_id"
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -202,16 +203,16 @@ def _patched(store: Store, task: Finish, before: Before) -> Finished | None:
         _turned(now, task.policy.inactive_after_days, before.as_of, task.as_of),
     ]
     customers = task.files_of(CUSTOMERS)
-    if before.customers != customers:
-        found.append(differing(_names(store, before.customers, task), _names(store, customers, task), _KEY))
+    both = [_names(store, paths, task) for paths in (before.customers, customers) if before.customers != customers]
+    if both:
+        found.append(differing(both[0], both[1], _KEY))
     ids = np.unique(np.concatenate(found))
     if not len(ids):
         return told
     their_same, their_come, their_gone = (_of(table, ids) for table in (facts_same, facts_come, facts_gone))
     if (len(their_same) + len(their_come)) * _PATCHED > len(now):
         return None
-    names = _names(store, customers, task, ids)
-    names_before = _names(store, before.customers, task, ids) if before.customers != customers else names
+    names_before, names = [_of(one, ids) for one in both] or [_names(store, customers, task, ids)] * 2
     were = _made(pa.concat_tables([their_same, their_gone]), names_before, task.policy, before.as_of)
     are = _made(pa.concat_tables([their_same, their_come]), names, task.policy, task.as_of)
     figures = exchanged(told.figures, ids, were.figures, are.figures, _sales_by_month(now), _newest(now))
@@ -301,8 +302,9 @@ def _in_range(store: Store, paths: Iterable[str], task: Finish) -> pa.Table | No
     def read(file: pa.NativeFile) -> pa.Table:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
         column = parquet.schema_arrow.get_field_index(_KEY)
-        groups = [n for n in range(parquet.num_row_groups) if _overlaps(parquet, n, column, task)]
-        whole = [n for n in groups if _is_inside(parquet, n, column, task)]
+        bounds = [_bounds(parquet, n, column) for n in range(parquet.num_row_groups)]
+        groups = [n for n, (low, high) in enumerate(bounds) if low < task.high and high >= task.low]
+        whole = [n for n in groups if bounds[n][0] >= task.low and bounds[n][1] < task.high]
         rest = [n for n in groups if n not in whole]
         tables = [parquet.read_row_groups(whole, use_threads=False)]
         for batch in parquet.iter_batches(_BATCH, row_groups=rest, use_threads=False) if rest else ():
@@ -323,18 +325,12 @@ def _names(store: Store, paths: Sequence[str], task: Finish, ids: np.ndarray | N
     return _people(_unique(rows, CUSTOMERS), CUSTOMERS, ("address", "phone_number"))
 
 
-def _overlaps(parquet: pq.ParquetFile, group: int, column: int, task: Finish) -> bool:
+def _bounds(parquet: pq.ParquetFile, group: int, column: int) -> tuple[int, int]:
+    """Give the lowest and the highest key of a row group: any, if it does not say."""
     statistics = parquet.metadata.row_group(group).column(column).statistics
     if statistics is None or not statistics.has_min_max:
-        return True
-    return bool(statistics.min < task.high and statistics.max >= task.low)
-
-
-def _is_inside(parquet: pq.ParquetFile, group: int, column: int, task: Finish) -> bool:
-    statistics = parquet.metadata.row_group(group).column(column).statistics
-    if statistics is None or not statistics.has_min_max:
-        return False
-    return bool(statistics.min >= task.low and statistics.max < task.high)
+        return LOWEST, HIGHEST
+    return statistics.min, statistics.max
 
 
 def _read(store: Store, task: Finish, kind: Kind) -> pa.Table | None:

@@ -72,16 +72,15 @@ def stage(
     """
     mart = MARTS[rows.mart]
     generation = warehouse.stage(mart)
-    parts = [(part, one.patch) for one in rows.finished for part in one.parts]
     if warehouse.loaders:
         work = [
             Load(settings.target or "", settings.mysql, rows.mart, generation, *part, store.uri, settings.s3)
-            for part in parts
+            for part in rows.parts
         ]
         for _, count in runner(f"Load{mart.name.title().replace('_', '')}", run_load, work, warehouse.loaders):
             progress(count)
     else:
-        for part in parts:
+        for part in rows.parts:
             made = rows_of(store, *part)
             if made:
                 warehouse.load(mart, generation, made)

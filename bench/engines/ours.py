@@ -99,8 +99,7 @@ def lay_out(out: Path) -> None:
     assert rows
     customers.unlink()
     customers.mkdir()
-    parts = [(part, one.patch) for one in rows.finished for part in one.parts]
-    for number, part in enumerate(parts):
+    for number, part in enumerate(rows.parts):
         pq.write_table(rows_of(store, *part), customers / f"part-{number:05d}.parquet")
 
 
