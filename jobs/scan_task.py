@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.adapters.objects import Store, VersionReader, open_store
+from jobs.adapters.objects import ObjectVersion, Store, VersionReader, open_store
 from jobs.keys import KeyFile, shown_columns, write_keys
 from jobs.logs import within
 from jobs.read import LEAF, MAX_HEADER, Block, HashingReader, LeafHasher, blocks, first_line, rest_of_line
@@ -149,7 +149,7 @@ def scan_split(settings: ScanSettings, split: Split) -> SplitResult:
 
 def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Store) -> SplitResult:
     hasher = LeafHasher()
-    raw = io.BufferedReader(HashingReader(VersionReader(source, split.delivery.version), hasher), LEAF)
+    raw = _opened(source, split.delivery.version, hasher)
     compressed = is_compressed(split.delivery.key)
     text: io.BufferedIOBase = gzip.GzipFile(fileobj=raw) if compressed else raw
     try:
@@ -164,6 +164,15 @@ def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Stor
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DropRejected(f"the gzip is truncated or damaged: {error}") from error
     return sink.result(hasher.leaves())
+
+
+def _opened(source: Store, version: ObjectVersion, hasher: LeafHasher) -> io.BufferedIOBase:
+    """Open an object to be read and hashed from its start to its end; a small one is read at once."""
+    if version.size > LEAF:
+        return io.BufferedReader(HashingReader(VersionReader(source, version), hasher), LEAF)
+    data = source.read(version, 0, version.size)
+    hasher.update(data)
+    return io.BytesIO(data)
 
 
 def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Store) -> SplitResult:
@@ -349,9 +358,15 @@ class Sink:
         hashed = lines["customer_id"].to_numpy().astype(np.uint64) * _HASH_SALT
         buckets = (hashed >> np.uint64(60)).astype(np.int64)
         distinct = np.unique(months)
+        table = lines.append_column("bucket", pa.array(buckets, pa.uint8()))
+        if len(distinct) == 1 and lines.num_rows <= _GROUP_ROWS:
+            # They become one row group: in which order does not matter, and that of the drop costs nothing.
+            name = str(np.datetime64(int(distinct[0]), "M"))
+            self._write_month(table, name, days.max().item(), np.array([0, lines.num_rows]))
+            return
         places = np.searchsorted(distinct, months) * BUCKETS + buckets
         order = np.argsort(places.astype(np.uint16) if len(distinct) < 4096 else places, kind="stable")
-        table = lines.append_column("bucket", pa.array(buckets, pa.uint8())).take(pa.array(order))
+        table = table.take(pa.array(order))
         borders = np.searchsorted(places[order], np.arange(len(distinct) * BUCKETS + 1))
         for place, month in enumerate(distinct):
             name, last_day = str(np.datetime64(int(month), "M")), days[months == month].max().item()

@@ -1,7 +1,10 @@
 """Run the calculations: the .sql files beside this module, by DuckDB, over Arrow tables in memory."""
 
 import hashlib
+import shutil
 import tempfile
+import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,13 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marts.errors import DataError
-from marts.hashing import hash_rows, mix, repeated
+from marts.hashing import among, hash_rows, mix, repeated
 from marts.policy import Policy
 from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart, MartColumn
 
 MEMORY = "700MB"
 """Working memory of one calculation; it spills to a temporary folder beyond."""
 _OFFLINE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+_of_thread = threading.local()
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def suspects(lines: pa.Table) -> pa.Table:
     if len(unnumbered):
         whole = lines.drop_columns(["delivery", "position"]).take(pa.array(unnumbered))
         keys[unnumbered] = mix(keys[unnumbered], hash_rows(whole))
-    there = np.isin(transactions, several) | np.isin(keys, repeated(keys))
+    there = among(transactions, several) | among(keys, repeated(keys))
     return lines.filter(pc.and_(pa.array(there), lines["transaction_id"].is_valid()))
 
 
@@ -176,21 +180,29 @@ def _cents(amount: Decimal | None) -> int | None:
 @contextmanager
 def _engine(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an engine of one thread and bounded memory; numbers that overflow become a DataError."""
-    with tempfile.TemporaryDirectory(prefix="marts-") as spill:
-        config: dict[str, Any] = {
-            "threads": 1,
-            "memory_limit": MEMORY,
-            "temp_directory": spill,
-            **_OFFLINE,
-        }
-        with duckdb.connect(":memory:", config=config) as engine:
-            for name, table in tables.items():
-                engine.register(name, table)
-            for name, value in variables.items():
-                engine.execute(f"SET VARIABLE {name} = ?", [value])
-            engine.execute(sql("money"))
-            try:
-                yield engine
-            except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
-                hint = "look for lines with absurd prices or quantities, and correct or withdraw their drop"
-                raise DataError(f"an amount does not fit DECIMAL(18,2): {error}", hint=hint) from error
+    with _instance().cursor() as engine:
+        for name, table in tables.items():
+            engine.register(name, table)
+        for name, value in variables.items():
+            engine.execute(f"SET VARIABLE {name} = ?", [value])
+        try:
+            yield engine
+        except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
+            hint = "look for lines with absurd prices or quantities, and correct or withdraw their drop"
+            raise DataError(f"an amount does not fit DECIMAL(18,2): {error}", hint=hint) from error
+        except duckdb.Error:
+            vars(_of_thread).clear()  # what is wrong with it, or its folder, must not meet the next calculation
+            raise
+
+
+def _instance() -> duckdb.DuckDBPyConnection:
+    """Give this thread's instance of the engine: to start one takes longer than a small calculation."""
+    if not hasattr(_of_thread, "instance"):
+        spill = tempfile.mkdtemp(prefix="marts-")
+        config: dict[str, Any] = {"threads": 1, "memory_limit": MEMORY, "temp_directory": spill, **_OFFLINE}
+        made = duckdb.connect(":memory:", config=config)
+        weakref.finalize(made, shutil.rmtree, spill, ignore_errors=True)
+        made.execute(sql("money"))
+        _of_thread.instance = made
+    instance: duckdb.DuckDBPyConnection = _of_thread.instance
+    return instance

@@ -9,6 +9,7 @@ import pyarrow as pa
 _ODD, _ODD2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _HALF, _LESS = np.uint64(32), np.uint64(29)
 _NOTHING = np.uint64(0x27D4EB2F165667C5)
+_LAST = 0xFFFF
 _ROWS = 1 << 16
 """Rows of text that are hashed at once: eight bytes and more are needed for each letter."""
 
@@ -34,6 +35,15 @@ def repeated(hashes: np.ndarray) -> np.ndarray:
     """Give the hashes that are there more than once."""
     ordered = np.sort(hashes)
     return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
+def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Tell which hashes are among known ones. By far most are not: their last bits say so."""
+    last = np.zeros(_LAST + 1, bool)
+    last[(known & np.uint64(_LAST)).astype(np.int64)] = True
+    found = last[(hashes & np.uint64(_LAST)).astype(np.int64)]
+    found[found] = np.isin(hashes[found], known)
+    return np.asarray(found)
 
 
 def _hash_values(values: pa.Array) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.hashing import hash_rows, repeated
+from marts.hashing import among, hash_rows, repeated
 from marts.masking import mask_value
 from marts.rules import (
     FITS,
@@ -657,7 +657,7 @@ def settle(parts: Sequence[Keys], frame: Mapping[str, tuple[int, bool]]) -> Meas
         return Measure(distinct=len(hashes))
     tables, places = [], []
     for part in parts:
-        mine = np.isin(part.hashes, twice)
+        mine = among(part.hashes, twice)
         tables.append(part.values.filter(pa.array(mine)))
         places.append(part.rows[mine])
     keys = pa.concat_tables(tables)

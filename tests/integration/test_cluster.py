@@ -18,6 +18,13 @@ def double(number: int) -> int:
     return number * 2
 
 
+def work_a_while(_: int) -> tuple[float, float]:
+    """Give when the work began, and when it ended."""
+    begun = time.time()
+    time.sleep(0.7)
+    return begun, time.time()
+
+
 def refuse(number: int) -> int:
     if number == 3:
         raise DataError("three is not allowed", "here", "take four")
@@ -47,6 +54,14 @@ def test_ray_data_still_has_the_pause_that_we_shorten() -> None:
 
     list(Cluster(RaySettings()).run("Double", double, [1]))
     assert getattr(streaming_executor_state, LOOK) < 0.1
+
+
+def test_tasks_run_side_by_side_from_the_start_of_a_step() -> None:
+    """Ray Data believes for a second that the cluster has nothing, and would run one task alone meanwhile."""
+    cluster = Cluster(RaySettings())
+    list(cluster.run("Warm", work_a_while, [0, 1]))
+    (_, (first, first_ends)), (_, (second, second_ends)) = cluster.run("Both", work_a_while, [0, 1])
+    assert max(first, second) < min(first_ends, second_ends)
 
 
 def test_nothing_to_do_starts_nothing() -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -189,6 +190,30 @@ def test_the_verdict_on_a_row_is_the_same_alone_and_beside_a_broken_one(value: s
     beside_clean, beside = judge(row, {**GOOD, "line_no": "1", column: "broken"})
     assert alone.get(0, []) == beside.get(0, [])
     assert alone_clean == [clean for clean in beside_clean if 0 not in beside]
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    value=VALUES, column=st.sampled_from(["customer_id", "price", "quantity", "total_cost", "sales_date", "line_no"])
+)
+def test_the_verdict_on_a_row_is_the_same_alone_and_among_many_plain_ones(value: str | None, column: str) -> None:
+    """A few odd values of a column are looked at apart from the rest."""
+    plain = {**GOOD, "line_no": "1"}
+    alone_clean, alone = judge({**plain, column: value})
+    among_clean, among = judge(*[plain] * 5, {**plain, column: value}, *[plain] * 7)
+    assert set(among) <= {5}
+    assert alone.get(0, []) == among.get(5, [])
+    assert alone_clean == (among_clean[5:6] if 5 not in among else [])
+    assert judge(plain)[0] == among_clean[:1] == among_clean[-1:]
+
+
+@settings(deadline=None)
+@given(names=st.lists(st.text(st.sampled_from(" \t\v\x1f\x85\xa0\u2003aé茶"), max_size=3), min_size=1))
+def test_a_name_of_white_space_is_no_name(names: list[str]) -> None:
+    trimmed = pc.utf8_trim_whitespace(pa.array(names, pa.string())).to_pylist()
+    clean, reasons = judge(*[{**GOOD, "product_name": name} for name in names])
+    assert sorted(reasons) == [row for row, name in enumerate(trimmed) if not name]
+    assert [row["product_name"] for row in clean] == [name for name, kept in zip(names, trimmed, strict=True) if kept]
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=str)

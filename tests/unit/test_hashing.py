@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marts.hashing import hash_rows, mix, repeated
+from marts.hashing import among, hash_rows, mix, repeated
 
 TEXTS = st.lists(st.one_of(st.none(), st.text(max_size=40)), max_size=60)
 
@@ -62,3 +62,14 @@ def test_no_rows_have_no_hashes() -> None:
 def test_what_is_there_twice_is_found() -> None:
     hashes = mix(np.zeros(6, np.uint64), np.array([5, 1, 5, 2, 1, 5]))
     assert sorted(repeated(hashes).tolist()) == sorted({hashes[0].item(), hashes[1].item()})
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2**64 - 1)), st.lists(st.integers(0, 2**64 - 1)), st.data())
+def test_hashes_are_found_among_others(hashes: list[int], known: list[int], data: st.DataObject) -> None:
+    """Also where only the last bits are those of a known one."""
+    some = data.draw(st.lists(st.sampled_from(known))) if known else []
+    near = [one ^ (1 << 40) for one in some]
+    asked = [*hashes, *some, *near]
+    found = among(np.array(asked, np.uint64), np.array(known, np.uint64))
+    assert found.tolist() == [one in known for one in asked]
