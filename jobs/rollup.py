@@ -32,7 +32,7 @@ COLUMNS = [
 ALSO_COMPARED = ["price_cents", "product_name", "payment_mode", "currency", "sales_time", "additional_columns"]
 """Only to tell lines without a number from each other."""
 _LINES = pa.schema([(name, clean_schema(SALES).field(name).type) for name in (*COLUMNS, *ALSO_COMPARED)])
-_GROUP_ROWS = 20_000
+_GROUP_ROWS = 6_000
 """Facts per row group: what a finishing task skips or reads."""
 
 

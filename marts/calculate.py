@@ -1,7 +1,6 @@
 """Run the calculations: the .sql files beside this module, by DuckDB, over Arrow tables in memory."""
 
 import hashlib
-import shutil
 import tempfile
 import threading
 import weakref
@@ -104,11 +103,50 @@ def sales_team_mart(
 
 
 def differing(before: pa.Table, now: pa.Table, key: str) -> np.ndarray:
-    """Give the keys, in order, of rows that are in one of two tables and not in the other, or not as often."""
-    with _engine({"before": before, "now": now}, {}) as engine:
-        query = "SELECT {0} FROM (FROM {1} EXCEPT ALL FROM {2})"
-        both = f"{query.format(key, 'before', 'now')} UNION {query.format(key, 'now', 'before')}"
-        return np.asarray(engine.sql(f"{both} ORDER BY 1").to_arrow_table()[key])
+    """Give the keys, in order, whose rows are not the same in two tables, or not in the same order.
+
+    The tables have the same columns; keys are whole numbers.
+    """
+    sides = [_by_key(table, key) for table in (before, now)]
+    (ids, counts), (ids_now, counts_now) = [_counted(np.asarray(side[key])) for side in sides]
+    places = np.searchsorted(ids_now, ids)
+    in_both = np.zeros(len(ids), bool)
+    in_both[places < len(ids_now)] = ids[places < len(ids_now)] == ids_now[places[places < len(ids_now)]]
+    new = np.ones(len(ids_now), bool)
+    new[places[in_both]] = False
+    # Only keys with as many rows on both sides can be alike: these stand side by side.
+    differ = np.ones(len(ids), bool)
+    as_many = np.zeros(len(ids), bool)
+    as_many[in_both] = counts[in_both] == counts_now[places[in_both]]
+    as_many_now = np.zeros(len(ids_now), bool)
+    as_many_now[places[as_many]] = True
+    if as_many.any():
+        one = sides[0].filter(pa.array(np.repeat(as_many, counts)))
+        other = sides[1].filter(pa.array(np.repeat(as_many_now, counts_now)))
+        starts = np.cumsum(counts[as_many]) - counts[as_many]
+        differ[as_many] = np.logical_or.reduceat(_unequal(one, other), starts)
+    return np.sort(np.concatenate([ids[differ], ids_now[new]]))
+
+
+def _unequal(rows: pa.Table, others: pa.Table) -> np.ndarray:
+    """Tell which rows of two tables of the same size are not equal; null equals null."""
+    unequal = np.zeros(len(rows), bool)
+    for one, other in zip(rows.columns, others.columns, strict=True):
+        both_null = pc.and_(one.is_null(), other.is_null())
+        unequal |= ~np.asarray(pc.or_(pc.fill_null(pc.equal(one, other), False), both_null))
+    return unequal
+
+
+def _counted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give each key once, and how often it is there; keys are in order."""
+    starts = np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))
+    return keys[starts], np.diff(starts, append=len(keys))
+
+
+def _by_key(rows: pa.Table, key: str) -> pa.Table:
+    """Give rows in the order of a key of one column; most often they are so already."""
+    keys = np.asarray(rows[key])
+    return rows if (keys[1:] >= keys[:-1]).all() else rows.take(pa.array(np.argsort(keys, kind="stable")))
 
 
 @cache
@@ -198,10 +236,10 @@ def _engine(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Ite
 def _instance() -> duckdb.DuckDBPyConnection:
     """Give this thread's instance of the engine: to start one takes longer than a small calculation."""
     if not hasattr(_of_thread, "instance"):
-        spill = tempfile.mkdtemp(prefix="marts-")
-        config: dict[str, Any] = {"threads": 1, "memory_limit": MEMORY, "temp_directory": spill, **_OFFLINE}
+        spill = tempfile.TemporaryDirectory(prefix="marts-", ignore_cleanup_errors=True)
+        config: dict[str, Any] = {"threads": 1, "memory_limit": MEMORY, "temp_directory": spill.name, **_OFFLINE}
         made = duckdb.connect(":memory:", config=config)
-        weakref.finalize(made, shutil.rmtree, spill, ignore_errors=True)
+        weakref.finalize(made, spill.cleanup)
         made.execute(sql("money"))
         _of_thread.instance = made
     instance: duckdb.DuckDBPyConnection = _of_thread.instance

@@ -66,6 +66,9 @@ class Measure:
     distinct: int = 0
 
 
+_NOTHING = Measure()
+
+
 @dataclass(frozen=True)
 class Measured:
     """What was found for all rules of a suite, in a block or a drop."""
@@ -701,8 +704,8 @@ def holds(rule: Rule, measured: Measured) -> bool:
     """Tell whether a drop keeps a rule, as Great Expectations would."""
     if rule.level == "row" and rule.id not in measured.rules:
         return True
-    made = measured.of(rule)
-    rows = made.rows or 0
+    made = measured.rules.get(rule.id, _NOTHING)
+    rows = measured.rows if made.rows is None else made.rows
     k = rule.kwargs
     if rule.type == WELL_FORMED:
         return _share_holds(measured.rows + measured.malformed, measured.malformed, rule.mostly)
@@ -719,8 +722,8 @@ def _share_holds(rows: int, unexpected: int, mostly: float) -> bool:
 
 def observed(rule: Rule, measured: Measured) -> Any:
     """Give the value that a rule about the whole drop looks at; None if there is none."""
-    made = measured.of(rule)
-    rows = made.rows or 0
+    made = measured.rules.get(rule.id, _NOTHING)
+    rows = measured.rows if made.rows is None else made.rows
     there = rows - made.missing
     name = rule.type.removeprefix("expect_").removesuffix("_to_be_between")
     if name.startswith("table_row_count"):

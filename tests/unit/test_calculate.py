@@ -167,5 +167,8 @@ def test_what_differs_between_two_tables(before: list[Any], now: list[Any]) -> N
         types = (pa.int64(), pa.string(), pa.int64())
         return pa.table({n: pa.array(c, t) for n, c, t in zip("kab", columns, types, strict=True)})
 
-    keys = {row[0] for row in (*before, *now) if before.count(row) != now.count(row)}
+    def of(key: int, rows: list[Any]) -> list[Any]:
+        return [row for row in rows if row[0] == key]
+
+    keys = {row[0] for row in (*before, *now) if of(row[0], before) != of(row[0], now)}
     assert differing(table(before), table(now), "k").tolist() == sorted(keys)
