@@ -190,8 +190,48 @@ class Folder:
             raise UsageError(what, self.uri, "check --source")
 
 
-_AT_ONCE = 1 << 20
+_END = 1 << 20
 """Bytes of an object of the state that are asked for before its size is known: most are smaller."""
+_WHOLE = 8 << 20
+"""Bytes of an object that is read as a whole: to look for its parts takes longer."""
+
+
+class Ending(io.RawIOBase):
+    """A file whose end is known; it is opened only if more is read."""
+
+    def __init__(self, opened: Callable[[], Any], end: bytes, size: int) -> None:
+        self._open, self._end, self._size, self._at = opened, end, size, 0
+        self._file: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        stop = self._size if size < 0 else min(self._at + size, self._size)
+        known = self._size - len(self._end)
+        if self._at >= known:
+            data = self._end[self._at - known : max(stop - known, 0)]
+        else:
+            self._file = self._file or self._open()
+            self._file.seek(self._at)
+            data = self._file.read(stop - self._at)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+        super().close()
 
 
 class Bucket:
@@ -259,34 +299,43 @@ class Bucket:
         return self._ask(key, lambda: self._used(key, work))
 
     def _used(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
-        whole = self._at_once(key)
-        if whole is not None:
-            with _understood(key), pa.BufferReader(whole) as file:
+        end, size = self._end(key)
+        if end and size <= _WHOLE:
+            with _understood(key), pa.BufferReader(self._before(key, size - len(end)) + end) as file:
                 return work(file)
-        if self._files is None:
-            self._files = _file_system(self._s3)
         # Not by Arrow's own way to open a file of s3fs: it takes whatever fails for a file that is not there.
         with (
             _understood(key),
-            self._files.open(f"{self.bucket}/{self._prefix}{key}", "rb") as opened,
+            Ending(lambda: self._opened(key), end, size) if end else self._opened(key) as opened,
             pa.PythonFile(opened, mode="r") as file,
         ):
             return work(file)
 
-    def _at_once(self, key: str) -> bytes | None:
-        """Give an object that one request brings; a larger one is read by parts, of which not all may be needed."""
+    def _opened(self, key: str) -> Any:
+        if self._files is None:
+            self._files = _file_system(self._s3)
+        return self._files.open(f"{self.bucket}/{self._prefix}{key}", "rb")
+
+    def _end(self, key: str) -> tuple[bytes, int]:
+        """Give the end of an object, where Parquet says what is in it, and its size; of a small one, that is all."""
         from botocore.exceptions import ClientError
 
         try:
-            answer = self._client.get_object(
-                Bucket=self.bucket, Key=self._prefix + key, Range=f"bytes=0-{_AT_ONCE - 1}"
-            )
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key, Range=f"bytes=-{_END}")
         except ClientError as error:
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (403, 404, 416):
-                return None  # whoever opens it says what is wrong
+                return b"", 0  # whoever opens it says what is wrong
             raise
         data: bytes = answer["Body"].read()
-        return data if len(data) == int(answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2]) else None
+        return data, int(answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2])
+
+    def _before(self, key: str, stop: int) -> bytes:
+        """Read an object up to its end that is known already."""
+        if not stop:
+            return b""
+        answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key, Range=f"bytes=0-{stop - 1}")
+        data: bytes = answer["Body"].read()
+        return data
 
     def _ask(self, key: str, request: Callable[[], Result]) -> Result:
         """Make a request; one that fails for a while is made again. All of ours may be."""

@@ -1,12 +1,15 @@
 """From a real S3 server into a real MariaDB: the same marts as everywhere, loaded in bulk, live at once."""
 
 import json
+import random
 import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from kit import Place, golden, line, sales, shown
 from servers import MariaDB, S3Server
@@ -16,6 +19,7 @@ from jobs.adapters.objects import open_store
 from jobs.generate import generate
 from jobs.ledger import Decision
 from jobs.settings import S3, MySQL
+from jobs.state import read_parquet, write_parquet
 from jobs.suites import read_file
 from marts.errors import ObjectChanged, ServiceError, TryLater, UsageError
 from marts.policy import Policy
@@ -245,6 +249,42 @@ def test_objects_can_be_written_opened_and_deleted(s3_server: S3Server, bucket: 
     store.put("a/b c.bin", b"0123456789")
     assert store.get("a/b c.bin") == b"0123456789"
     assert store.using("a/b c.bin", lambda file: (file.seek(4), file.read(3))[1]) == b"456"
+
+
+@pytest.mark.parametrize("size", [1000, 1 << 20, (1 << 20) + 1, 3 << 20, 8 << 20, (8 << 20) + 1, 20 << 20])
+def test_an_object_of_any_size_is_read_by_parts_as_it_is(s3_server: S3Server, size: int) -> None:
+    store = open_store(f"s3://{s3_server.make_bucket(f'sized{size}')}", S3(**s3_server.settings))
+    data = random.Random(size).randbytes(size)
+    store.put("object", data)
+    edges = [0, 1, size // 3, max(size - (1 << 20) - 10, 0), max(size - (1 << 20), 0), size - 10, size]
+
+    def parts(file: pa.NativeFile) -> list[bytes]:
+        found = []
+        for edge in (*edges, *reversed(edges)):
+            file.seek(edge)
+            found.append(file.read(100))
+        return [*found, file.size().to_bytes(8), *((file.seek(0), file.read())[1] for _ in "12")]
+
+    shown = [data[edge : edge + 100] for edge in (*edges, *reversed(edges))]
+    assert store.using("object", parts) == [*shown, size.to_bytes(8), data, data]
+
+
+def test_what_is_in_a_large_parquet_file_is_read_from_its_end(s3_server: S3Server) -> None:
+    """One request: borders between customers are looked for in the facts of all months."""
+    store = open_store(f"s3://{s3_server.make_bucket('footers')}", S3(**s3_server.settings))
+    rows = pa.table({"raw": [random.Random(n).randbytes(1 << 20) for n in range(9)]})
+    write_parquet(store, "large", rows)
+    opened = store.using("large", lambda file: (pq.ParquetFile(file).metadata.num_rows, file))[1]
+    assert opened.closed
+    asked = []
+    client = vars(store)["_client"]
+    client.meta.events.register("before-call.s3", lambda **_: asked.append(1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.adapters.objects._file_system", lambda _: pytest.fail("it is opened"))
+        vars(store)["_files"] = None
+        assert store.using("large", lambda file: pq.ParquetFile(file).metadata.num_rows) == 9
+    assert len(asked) == 1
+    assert read_parquet(store, "large").equals(rows)
     store.delete("a/b c.bin")
     store.delete("a/b c.bin")
     assert store.versions("a") == []
