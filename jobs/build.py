@@ -467,7 +467,8 @@ def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[
     missing = [rollup for rollup in rollups if not rollup.paths <= there]
     run.ready(missing)
     with run.step("roll up", len(missing)):
-        work = [RollUpWork(rollup, run.state.uri, run.settings.s3) for rollup in missing]
+        # The newest months first: they are the largest most often, and small tasks at the end let all end together.
+        work = [RollUpWork(rollup, run.state.uri, run.settings.s3) for rollup in reversed(missing)]
         for _, lines in run.runner("RollUp", run_rollup, work):
             run.progress.advance(lines)
     return rollups, missing

@@ -18,6 +18,8 @@ from marts.schema import KINDS
 
 _SMALL = 256
 """Drops that one task reads at most."""
+_LAST = 4
+"""A task has at most such a share of what is left, but never less than such a share of what one may have."""
 _REMEMBER_EVERY = 500
 """Drops after which the catalog is written: a run that is killed loses at most these."""
 
@@ -120,17 +122,22 @@ def splits_of(delivery: Delivery, split_bytes: int) -> list[Split]:
 
 
 def pack(splits: Sequence[Split], split_bytes: int) -> list[tuple[Split, ...]]:
-    """Put small splits together, so that each task has about the same to do."""
+    """Put small splits together, so that each task has about the same to do, and the last less: all end together."""
     packs: list[list[Split]] = []
-    room = 0
-    for split in splits:
-        size = (split.stop if split.stop is not None else split.delivery.size) - split.start
+    left, room = sum(map(_size, splits)), 0
+    for split in sorted(splits, key=_size, reverse=True):
+        size = _size(split)
         if not packs or size > room or len(packs[-1]) >= _SMALL:
             packs.append([])
-            room = split_bytes
+            room = min(split_bytes, max(left // _LAST, split_bytes // _LAST))
         packs[-1].append(split)
         room -= size
+        left -= size
     return [tuple(pack) for pack in packs]
+
+
+def _size(split: Split) -> int:
+    return (split.stop if split.stop is not None else split.delivery.size) - split.start
 
 
 def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:

@@ -1,8 +1,13 @@
 """How the items of a step are shared out among tasks."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.adapters.cluster import share_out
+from jobs.scan import pack
+from jobs.scan_task import Split
+from jobs.state import Delivery
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 24, 1000])
@@ -22,3 +27,17 @@ def test_nothing_waits_while_a_slot_is_free() -> None:
 
 def test_a_share_is_bounded_for_a_task_that_is_lost_is_done_again_as_a_whole() -> None:
     assert max(len(share) for share in share_out(100_000, 2)) == 8
+
+
+@settings(deadline=None)
+@given(sizes=st.lists(st.integers(0, 200), max_size=300), most=st.integers(4, 100))
+def test_drops_are_packed_large_ones_first_and_little_at_last(sizes: list[int], most: int) -> None:
+    drops = [Delivery(kind="sales", key=f"{n}", size=size, etag="e", modified="m") for n, size in enumerate(sizes)]
+    packs = pack([Split(drop, 0) for drop in drops], most)
+    packed = [split.delivery.size for splits in packs for split in splits]
+    assert packed == sorted(sizes, reverse=True)
+    assert {split.delivery.key for splits in packs for split in splits} == {drop.key for drop in drops}
+    for number, splits in enumerate(packs):
+        held = sum(split.delivery.size for split in splits)
+        left = sum(split.delivery.size for splits in packs[number:] for split in splits)
+        assert len(splits) == 1 or held <= min(most, max(left // 4, most // 4))
