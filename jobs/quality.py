@@ -22,7 +22,7 @@ from jobs.report import BrokenRule, QualityReport
 from jobs.scan_task import ScanSettings
 from jobs.suites import load_mart_suite
 from marts.drift import HISTORY, drifts, feed_of, is_short
-from marts.hashing import repeated
+from marts.hashing import among, repeated
 from marts.masking import mask_always, mask_shape
 from marts.measure import (
     Column,
@@ -212,7 +212,7 @@ def _settle_twice(
     before, parts = 0, []
     for block in warehouse.batches(table, sorted(needed_columns(suite.rules))):
         (keys,) = measure(rules, _frame(mart, block)).keys
-        mine = np.isin(keys.hashes, twice)
+        mine = among(keys.hashes, twice)
         parts.append(Keys(keys.rule, keys.rows[mine] + before, keys.hashes[mine], keys.values.filter(pa.array(mine))))
         before += block.num_rows
     shown = {column.name: (_scale(column.type), column.personal) for column in mart.columns}

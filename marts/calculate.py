@@ -109,23 +109,25 @@ def differing(before: pa.Table, now: pa.Table, key: str) -> np.ndarray:
     """
     sides = [_by_key(table, key) for table in (before, now)]
     (ids, counts), (ids_now, counts_now) = [_counted(np.asarray(side[key])) for side in sides]
-    places = np.searchsorted(ids_now, ids)
-    in_both = np.zeros(len(ids), bool)
-    in_both[places < len(ids_now)] = ids[places < len(ids_now)] == ids_now[places[places < len(ids_now)]]
+    _, places, places_now = np.intersect1d(ids, ids_now, assume_unique=True, return_indices=True)
     new = np.ones(len(ids_now), bool)
-    new[places[in_both]] = False
+    new[places_now] = False
     # Only keys with as many rows on both sides can be alike: these stand side by side.
+    as_many = counts[places] == counts_now[places_now]
     differ = np.ones(len(ids), bool)
-    as_many = np.zeros(len(ids), bool)
-    as_many[in_both] = counts[in_both] == counts_now[places[in_both]]
-    as_many_now = np.zeros(len(ids_now), bool)
-    as_many_now[places[as_many]] = True
     if as_many.any():
-        one = sides[0].filter(pa.array(np.repeat(as_many, counts)))
-        other = sides[1].filter(pa.array(np.repeat(as_many_now, counts_now)))
-        starts = np.cumsum(counts[as_many]) - counts[as_many]
-        differ[as_many] = np.logical_or.reduceat(_unequal(one, other), starts)
+        one = _rows_of(sides[0], counts, places[as_many])
+        other = _rows_of(sides[1], counts_now, places_now[as_many])
+        sizes = counts[places[as_many]]
+        differ[places[as_many]] = np.logical_or.reduceat(_unequal(one, other), np.cumsum(sizes) - sizes)
     return np.sort(np.concatenate([ids[differ], ids_now[new]]))
+
+
+def _rows_of(rows: pa.Table, counts: np.ndarray, places: np.ndarray) -> pa.Table:
+    """Give the rows of some keys, by their places among all; ``counts`` has the rows of each."""
+    kept = np.zeros(len(counts), bool)
+    kept[places] = True
+    return rows.filter(pa.array(np.repeat(kept, counts)))
 
 
 def _unequal(rows: pa.Table, others: pa.Table) -> np.ndarray:

@@ -21,12 +21,13 @@ from marts.policy import Policy
 from marts.records import Header
 from marts.rules import PRODUCT, Rule, Suite
 from marts.schema import SALES, Kind, SourceColumn
+from marts.texts import letters
 
 EXTRA = "additional_columns"
 TIME = "sales_time"
 """The whole sales_date where it is a timestamp: lines that differ in it are not the same line."""
-_LIMIT = 10**18
-"""Whole numbers and cents have at most 18 digits: they fit DECIMAL(18,2) and 64 bits."""
+_DIGITS = 18
+"""Whole numbers and cents have at most so many: they fit DECIMAL(18,2) and 64 bits."""
 _LONGEST = 24
 """Characters of a number or a date without a time, zeros included."""
 _FIRST_DAY = -719_162
@@ -141,9 +142,9 @@ def _typed(column: SourceColumn, text: pa.Array, policy: Policy) -> Typed:
 
 
 def _read_whole(text: pa.Array) -> Typed:
-    codes, edges = _letters(text)
+    codes, edges = letters(text)
     sizes = np.diff(edges)
-    plain = (_others_than_digits(codes, edges) == 0) & (sizes >= 1) & (sizes <= 18)
+    plain = (_others_than_digits(codes, edges) == 0) & (sizes >= 1) & (sizes <= _DIGITS)
     return _but_for_some(text, plain, codes, edges, _exact_whole)
 
 
@@ -154,10 +155,10 @@ def _exact_whole(text: pa.Array) -> Sure:
 
 
 def _read_cents(text: pa.Array) -> Typed:
-    codes, edges = _letters(text)
+    codes, edges = letters(text)
     sizes = np.diff(edges)
     points = np.maximum(edges[1:] - 3, 0)
-    plain = (_others_than_digits(codes, edges) == 1) & (sizes >= 4) & (sizes <= 19)
+    plain = (_others_than_digits(codes, edges) == 1) & (sizes >= 4) & (sizes <= _DIGITS + 1)
     plain[plain] = codes[points[plain]] == ord(".")
     # Without its point, it is a whole number of cents.
     kept = np.ones(len(codes), bool)
@@ -239,7 +240,7 @@ def _day(text: str, zone: ZoneInfo) -> date | None:
 
 def _times(text: pa.Array) -> pa.Array:
     """Keep what is longer than a date."""
-    _, edges = _letters(text)
+    _, edges = letters(text)
     if int(np.diff(edges).max(initial=0)) <= len("YYYY-MM-DD"):
         return pa.nulls(len(text), pa.string())
     longer = pc.greater(pc.binary_length(text), len("YYYY-MM-DD"))
@@ -248,7 +249,7 @@ def _times(text: pa.Array) -> pa.Array:
 
 def _read_text(column: SourceColumn, text: pa.Array) -> Typed:
     """Blank text is no value; text that is too long is kept as it is, and does not fit."""
-    codes, edges = _letters(text)
+    codes, edges = letters(text)
     values = text
     maybe = _may_be_blank(codes, edges) & _valid(text)
     if maybe.any():
@@ -296,7 +297,7 @@ def _cast_clean(text: pa.Array, to: pa.DataType) -> pa.Array | None:
     The casts of Arrow also read '0x1f' and '1e3', so the bytes are looked at first: only those
     from '+' to '9' take part in a number or a date that we accept.
     """
-    codes, edges = _letters(text)
+    codes, edges = letters(text)
     longest = int(np.diff(edges).max(initial=0))
     if longest > _LONGEST or (len(codes) and (codes.min() < ord("+") or codes.max() > ord("9"))):
         return None
@@ -306,23 +307,10 @@ def _cast_clean(text: pa.Array, to: pa.DataType) -> pa.Array | None:
         return None
 
 
-def _letters(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """View the bytes of all texts of an array, and the edges between the texts in them; bytes are not copied."""
-    _, offsets, data = text.buffers()
-    if data is None or not len(text):
-        return np.empty(0, np.uint8), np.zeros(len(text) + 1, np.int32)
-    edges = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1]
-    return np.frombuffer(data, np.uint8)[edges[0] : edges[-1]], edges - edges[0]
-
-
 def _only(values: pa.Array, ok: pa.Array) -> Sure:
     """Keep the values that are ok; mark the others."""
     kept = pc.if_else(pc.fill_null(ok, False), values, pa.scalar(None, pa.string()))
     return kept, ~_numpy(pc.fill_null(ok, True))
-
-
-def _beyond(numbers: np.ndarray) -> bool:
-    return bool(len(numbers) and (numbers.max() >= _LIMIT or numbers.min() <= -_LIMIT))
 
 
 def _valid(values: pa.Array) -> Mask:

@@ -6,6 +6,8 @@ Numbers by numpy alone: to ask a database engine costs more than to hash a drop.
 import numpy as np
 import pyarrow as pa
 
+from marts.texts import letters
+
 _ODD, _ODD2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _HALF, _LESS = np.uint64(32), np.uint64(29)
 _NOTHING = np.uint64(0x27D4EB2F165667C5)
@@ -62,15 +64,14 @@ def _hash_values(values: pa.Array) -> np.ndarray:
 
 def _hash_texts(texts: pa.Array) -> np.ndarray:
     """Hash texts, eight letters at a time; nulls as if they were empty."""
-    _, offsets, data = texts.buffers()
-    edges = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
-    letters = np.frombuffer(data or b"", np.uint8)[edges[0] : edges[-1]]
+    codes, narrow = letters(texts)
+    edges = narrow.astype(np.int64)
     sizes = np.diff(edges)
     longest = int(sizes.max())
-    if longest * len(texts) <= 2 * len(letters):  # of about the same length, as numbers of transactions are
-        sums = _sum_even(letters, sizes, longest)
+    if longest * len(texts) <= 2 * len(codes):  # of about the same length, as numbers of transactions are
+        sums = _sum_even(codes, sizes, longest)
     else:
-        sums = _sum_uneven(letters, edges[:-1] - edges[0], sizes)
+        sums = _sum_uneven(codes, edges[:-1], sizes)
     return mix(sums, sizes)
 
 
@@ -78,14 +79,14 @@ def _powers(count: int) -> np.ndarray:
     return np.cumprod(np.full(count, _ODD, np.uint64))
 
 
-def _sum_even(letters: np.ndarray, sizes: np.ndarray, longest: int) -> np.ndarray:
+def _sum_even(codes: np.ndarray, sizes: np.ndarray, longest: int) -> np.ndarray:
     """Add up the words of texts of about the same length, each times a power for its place."""
     width = -(-longest // 8) * 8
     padded = np.zeros((len(sizes), width), np.uint8)
     if int(sizes.min()) == longest:
-        padded[:, :longest] = letters.reshape(len(sizes), longest)
+        padded[:, :longest] = codes.reshape(len(sizes), longest)
     else:
-        padded[np.arange(width) < sizes[:, None]] = letters
+        padded[np.arange(width) < sizes[:, None]] = codes
     words = padded.view("<u8")
     sums = np.zeros(len(sizes), np.uint64)
     for place, power in enumerate(_powers(words.shape[1])):
@@ -93,12 +94,12 @@ def _sum_even(letters: np.ndarray, sizes: np.ndarray, longest: int) -> np.ndarra
     return sums
 
 
-def _sum_uneven(letters: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _sum_uneven(codes: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Do the same for texts of any length."""
     counts = -(-sizes // 8)
     first = np.cumsum(counts) - counts
     padded = np.zeros(int(counts.sum()) * 8, np.uint8)
-    padded[np.arange(len(letters)) + np.repeat(first * 8 - starts, sizes)] = letters
+    padded[np.arange(len(codes)) + np.repeat(first * 8 - starts, sizes)] = codes
     places = np.arange(len(padded) // 8) - np.repeat(first, counts)
     terms = np.append(padded.view("<u8") * _powers(int(counts.max()))[places], np.uint64(0))
     return np.where(counts, np.add.reduceat(terms, first), np.uint64(0))

@@ -29,6 +29,7 @@ from marts.rules import (
     Rule,
     condition_columns,
 )
+from marts.texts import letters
 
 SAMPLES = 20
 """Values that break a rule, of which Great Expectations shows a part."""
@@ -81,10 +82,15 @@ class Measured:
     rules: Mapping[str, Measure] = field(default_factory=dict)
     """By the rule's id; a rule that is not there held for each row."""
 
+    def found(self, rule: Rule) -> tuple[Measure, int]:
+        """Give what was found for a rule, and the rows that it is about."""
+        made = self.rules.get(rule.id, _NOTHING)
+        return made, self.rows if made.rows is None else made.rows
+
     def of(self, rule: Rule) -> Measure:
         """Give the measure of a rule, with its rows."""
-        found = self.rules.get(rule.id, Measure())
-        return replace(found, rows=self.rows) if found.rows is None else found
+        made, rows = self.found(rule)
+        return replace(made, rows=rows)
 
 
 def without_samples(measured: Measured) -> Measured:
@@ -409,11 +415,7 @@ def _matches(text: pa.Array, regex: str) -> Mask:
 
 def _is_plain(text: pa.Array) -> bool:
     """Tell whether a text is printable ASCII only."""
-    _, offsets, data = text.buffers()
-    if data is None or not len(text):
-        return True
-    places = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1]
-    used = np.frombuffer(data, np.uint8)[places[0] : places[-1]]
+    used, _ = letters(text)
     return not len(used) or bool(used.min() >= 0x20 and used.max() < 0x7F)
 
 
@@ -704,8 +706,7 @@ def holds(rule: Rule, measured: Measured) -> bool:
     """Tell whether a drop keeps a rule, as Great Expectations would."""
     if rule.level == "row" and rule.id not in measured.rules:
         return True
-    made = measured.rules.get(rule.id, _NOTHING)
-    rows = measured.rows if made.rows is None else made.rows
+    made, rows = measured.found(rule)
     k = rule.kwargs
     if rule.type == WELL_FORMED:
         return _share_holds(measured.rows + measured.malformed, measured.malformed, rule.mostly)
@@ -722,8 +723,7 @@ def _share_holds(rows: int, unexpected: int, mostly: float) -> bool:
 
 def observed(rule: Rule, measured: Measured) -> Any:
     """Give the value that a rule about the whole drop looks at; None if there is none."""
-    made = measured.rules.get(rule.id, _NOTHING)
-    rows = measured.rows if made.rows is None else made.rows
+    made, rows = measured.found(rule)
     there = rows - made.missing
     name = rule.type.removeprefix("expect_").removesuffix("_to_be_between")
     if name.startswith("table_row_count"):

@@ -196,7 +196,7 @@ _WHOLE = 8 << 20
 """Bytes of an object that is read as a whole: to look for its parts takes longer."""
 
 
-class Ending(io.RawIOBase):
+class _Ending(io.RawIOBase):
     """A file whose end is known; it is opened only if more is read."""
 
     def __init__(self, opened: Callable[[], Any], end: bytes, size: int) -> None:
@@ -267,24 +267,18 @@ class Bucket:
         return self._ask(version.key, lambda: self._range(version, start, stop))
 
     def _range(self, version: ObjectVersion, start: int, stop: int) -> bytes:
-        answer = self._client.get_object(
-            Bucket=self.bucket,
-            Key=self._prefix + version.key,
-            IfMatch=f'"{version.etag}"',
-            Range=f"bytes={start}-{stop - 1}",
-        )
-        data: bytes = answer["Body"].read()
+        data, _ = self._got(version.key, IfMatch=f'"{version.etag}"', Range=f"bytes={start}-{stop - 1}")
         if len(data) != stop - start:
             raise Transient(f"{len(data):,} bytes came instead of {stop - start:,}", version.key)
         return data
 
     def get(self, key: str) -> bytes:
-        def whole() -> bytes:
-            answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key)
-            data: bytes = answer["Body"].read()
-            return data
+        return self._ask(key, lambda: self._got(key)[0])
 
-        return self._ask(key, whole)
+    def _got(self, key: str, **asked: str) -> tuple[bytes, dict[str, Any]]:
+        """Ask for an object, or a part of it. Gives the bytes, and what is said of them."""
+        answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key, **asked)
+        return answer["Body"].read(), answer
 
     def put(self, key: str, data: bytes | pa.Buffer) -> None:
         # A browser shows a page only if the store says that it is one.
@@ -306,7 +300,7 @@ class Bucket:
         # Not by Arrow's own way to open a file of s3fs: it takes whatever fails for a file that is not there.
         with (
             _understood(key),
-            Ending(lambda: self._opened(key), end, size) if end else self._opened(key) as opened,
+            _Ending(lambda: self._opened(key), end, size) if end else self._opened(key) as opened,
             pa.PythonFile(opened, mode="r") as file,
         ):
             return work(file)
@@ -321,21 +315,16 @@ class Bucket:
         from botocore.exceptions import ClientError
 
         try:
-            answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key, Range=f"bytes=-{_END}")
+            data, answer = self._got(key, Range=f"bytes=-{_END}")
         except ClientError as error:
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (403, 404, 416):
                 return b"", 0  # whoever opens it says what is wrong
             raise
-        data: bytes = answer["Body"].read()
         return data, int(answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2])
 
     def _before(self, key: str, stop: int) -> bytes:
         """Read an object up to its end that is known already."""
-        if not stop:
-            return b""
-        answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key, Range=f"bytes=0-{stop - 1}")
-        data: bytes = answer["Body"].read()
-        return data
+        return self._got(key, Range=f"bytes=0-{stop - 1}")[0] if stop else b""
 
     def _ask(self, key: str, request: Callable[[], Result]) -> Result:
         """Make a request; one that fails for a while is made again. All of ours may be."""

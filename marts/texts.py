@@ -1,0 +1,13 @@
+"""Look at the texts of a column as the bytes that they are, all at once."""
+
+import numpy as np
+import pyarrow as pa
+
+
+def letters(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """View the bytes of all texts, and the edges between the texts in them; the bytes are not copied."""
+    _, offsets, data = texts.buffers()
+    if data is None or not len(texts):
+        return np.empty(0, np.uint8), np.zeros(len(texts) + 1, np.int32)
+    edges = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return np.frombuffer(data, np.uint8)[edges[0] : edges[-1]], edges - edges[0]
