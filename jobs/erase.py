@@ -6,7 +6,7 @@ The next build makes again what was removed, from drops in which the person may 
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,10 +24,16 @@ from marts.erased import ERASED, ids_in
 from marts.errors import StateDamaged
 
 _THREADS = 16
+_SMALL = 999
+"""Numbers up to this stand for much else than people."""
 _ROWS = ("lines", "dimensions/customers", "facts", "marts/customers")
 _QUARANTINE = ("quarantine/sales", "quarantine/customers")
 _MADE_AGAIN = ("repairs/", f"{TABLES}customers/", "keys/")
 """Small files that cost nothing to make again: removed without a look."""
+_DONE = "/done.json"
+"""Beside the rows of a mart: names the best customers, whose rows may be in the files of an earlier build."""
+_ANY = ""
+"""Stands for every drop that has a file."""
 _OTHERS = ("/sales_team.parquet", "/drops.parquet")
 """Facts without customers."""
 
@@ -64,13 +70,17 @@ def find_traces(now: Now, customer: int) -> Traces:
         listed = list(pool.map(state.versions, (*_ROWS, *_QUARANTINE, *_MADE_AGAIN)))
         keys = [version.key for versions in listed for version in versions]
         tables = [key for key in keys if key.endswith(".parquet") and not key.endswith(_OTHERS)]
-        held = pool.map(partial(_holds, now, headers, customer), tables)
-        theirs = [key for key, yes in zip(tables, held, strict=True) if yes]
+        held = pool.map(partial(_drops_in, now, headers, customer), tables)
+        theirs = {key: drops for key, drops in zip(tables, held, strict=True) if drops}
     files = {*theirs, *(key for key in keys if key.startswith(_MADE_AGAIN))}
-    files |= {f"{key.rpartition('/')[0]}/done.json" for key in theirs if key.startswith("marts/")}
-    found = [m for m in now.catalog.everything() if files & set(m.paths) or _shows(now, m, customer)]
-    drops = {manifest.delivery.key for manifest in found if not manifest.delivery.key.startswith(TABLES)}
-    return Traces(tuple(sorted(files)), tuple(found), tuple(sorted(drops)))
+    files |= {key for key in keys if key.endswith(_DONE) and mention(customer)(state.get(key).decode())}
+    files |= {f"{key.rpartition('/')[0]}{_DONE}" for key in theirs if key.startswith("marts/")}
+    scans = now.catalog.everything()
+    hold = {m.scan for m in scans if _shows(now, m, customer) or any(_is_of(m, theirs.get(p, ())) for p in m.paths)}
+    found = [m for m in scans if m.scan in hold or files & set(m.paths)]
+    named = {m.delivery.key for m in found if m.scan in hold}.union(*theirs.values()) - {_ANY}
+    drops = sorted(key for key in named if not key.startswith(TABLES))
+    return Traces(tuple(sorted(files)), tuple(found), tuple(drops))
 
 
 def _headers(now: Now) -> dict[str, tuple[str, ...]]:
@@ -78,21 +88,30 @@ def _headers(now: Now) -> dict[str, tuple[str, ...]]:
     return {manifest.delivery.key: manifest.measured.columns for manifest in now.catalog.everything()}
 
 
-def _holds(now: Now, headers: Mapping[str, Sequence[str]], customer: int, path: str) -> bool:
-    """Tell whether a customer is in a file of the state; of one that is damaged nobody can tell that they are not."""
+def _drops_in(now: Now, headers: Mapping[str, Sequence[str]], customer: int, path: str) -> set[str]:
+    """Name the drops of which a file of the state has rows of the customer; nothing if there are none.
+
+    A file that is not in quarantine is of one drop, and of a damaged one nobody can tell that they are not in it: _ANY.
+    """
     quarantined = path.startswith(_QUARANTINE)
     try:
         rows = read_parquet(now.state, path, ["drop", "raw"] if quarantined else ["customer_id"])
     except StateDamaged:
-        return True
+        return {_ANY}
     if quarantined:
-        return any(_names(now, headers.get(row["drop"], ()), customer, row["raw"]) for row in rows.to_pylist())
-    return bool(pc.any(pc.equal(rows["customer_id"], customer)).as_py())
+        pairs = zip(rows["drop"].to_pylist(), rows["raw"].to_pylist(), strict=True)
+        return {drop for drop, raw in pairs if _names(now, headers.get(drop, ()), customer, raw)}
+    return {_ANY} if pc.any(pc.equal(rows["customer_id"], customer)).as_py() else set()
+
+
+def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
+    """Tell whether a drop is among some that are named."""
+    return _ANY in drops or manifest.delivery.key in drops
 
 
 def _names(now: Now, columns: Sequence[str], customer: int, raw: str) -> bool:
-    """Tell whether a line of a drop with these columns is of the customer."""
-    return customer in ids_in(raw, columns, now.settings.delimiter)
+    """Tell whether a line of a drop with these columns is of the customer; of a refused drop they are not known."""
+    return customer in ids_in(raw, columns, now.settings.delimiter) if columns else mention(customer)(raw)
 
 
 def _shows(now: Now, manifest: Manifest, customer: int) -> bool:
@@ -152,7 +171,9 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
     for decision in warehouse.decisions():
         lines = json.loads(decision.detail or "{}")
         columns = headers.get(decision.object_key, ())
-        left = {number: raw for number, raw in lines.items() if not _names(now, columns, customer, raw)}
+        # A repair is somebody's money: where the columns are not known, a small number may be a quantity.
+        known = columns or customer > _SMALL
+        left = {number: raw for number, raw in lines.items() if not (known and _names(now, columns, customer, raw))}
         if len(left) < len(lines):
             warehouse.decide(replace(decision, detail=json.dumps(left, ensure_ascii=False)))
             changed += 1

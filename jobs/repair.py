@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from jobs.adapters.objects import Store
 from jobs.ledger import Decision
 from jobs.read import Block
 from jobs.scan import merge_months
-from jobs.scan_task import ScanSettings, Sink, Split, SplitResult, bad_rows
+from jobs.scan_task import BadRows, ScanSettings, Sink, Split, SplitResult, bad_rows
 from jobs.state import Catalog, Manifest, Reason, name_of, read_parquet
 from marts.checks import check_rows
 from marts.errors import UsageError
@@ -43,7 +44,9 @@ def rows_in_quarantine(store: Store, manifest: Manifest, repaired_too: bool = Fa
     before = np.cumsum([0, *manifest.split_lines]).tolist()
     found = []
     for path in manifest.quarantine:
-        for row in read_parquet(store, path).to_pylist():
+        rows = read_parquet(store, path)
+        mine = pc.equal(rows["drop"], manifest.delivery.key)  # drops that were read together share a file
+        for row in rows.filter(mine).to_pylist():
             found.append(
                 BadLine(row["line"] + before[row["split"]], row["raw"], tuple(row["reasons"]), row.get("run", ""))
             )
@@ -169,7 +172,7 @@ def _repaired(
     header = header_of(manifest, settings.delimiter)
     name = f"repair-{name_of(sorted(texts.items()), settings.rules(manifest.delivery.kind))}"
     # Beside the other files of the drop, although today's rules may have another name than those of its scan.
-    sink = Sink(settings, Split(manifest.delivery, 0), header, store, name, manifest.scan)
+    sink = Sink(settings, Split(manifest.delivery, 0), header, store, BadRows(store, name), name, manifest.scan)
     sink.take(Block(_joined(mine[line] for line in clean)))
     return _merged(made, sink.result(()), clean, quarantined, settings), not wrong
 

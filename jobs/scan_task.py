@@ -40,6 +40,8 @@ TABLES = "tables/"
 _GROUP_ROWS = 1 << 16
 _KEYS_IN_MEMORY = 4_000_000
 """Rows of a drop whose keys one task keeps; beyond, they are written and compared by others."""
+_BAD_IN_MEMORY = 8 << 20
+"""Bytes of bad rows that a task keeps before it writes them."""
 _LINE, _SHOWN = 10_000, 200
 """Characters of an example's line that are looked at, and shown."""
 _HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
@@ -118,18 +120,27 @@ _log = logging.getLogger("marts.scan")
 def scan_pack(work: tuple[ScanSettings, tuple[Split, ...]]) -> list[SplitResult]:
     """Scan the splits of one task. Data that is wrong is a result, not an error."""
     settings, splits = work
-    return [_logged_scan(settings, split) for split in splits]
+    bad = BadRows(open_store(settings.state, settings.s3), _pack_name(settings, splits))
+    results = [_logged_scan(settings, split, bad) for split in splits]
+    bad.write()
+    return results
 
 
-def _logged_scan(settings: ScanSettings, split: Split) -> SplitResult:
+def _pack_name(settings: ScanSettings, splits: Sequence[Split]) -> str:
+    """Name what one task reads."""
+    read = [(scan_name(settings, split.delivery), split.start, split.stop) for split in splits]
+    return name_of(read, settings.split_bytes)
+
+
+def _logged_scan(settings: ScanSettings, split: Split, bad: "BadRows") -> SplitResult:
     with within(drop=split.delivery.key):
-        result = scan_split(settings, split)
+        result = _scan_split(settings, split, bad)
         refused = result.rejected or result.changed
         _log.info("%s", refused or f"{result.rows_read:,} rows read, {result.quarantined:,} in quarantine")
         return result
 
 
-def scan_split(settings: ScanSettings, split: Split) -> SplitResult:
+def _scan_split(settings: ScanSettings, split: Split, bad: "BadRows") -> SplitResult:
     """Scan one split: parse, check, write. Writing again gives the same files."""
     state = open_store(settings.state, settings.s3)
     source = state if split.delivery.key.startswith(TABLES) else open_store(settings.source, settings.s3)
@@ -137,8 +148,8 @@ def scan_split(settings: ScanSettings, split: Split) -> SplitResult:
         if split.delivery.size == 0:
             return SplitResult(split, rejected="the object is empty")
         if split.stop is None:
-            return _scan_whole(settings, split, source, state)
-        return _scan_range(settings, split, source, state)
+            return _scan_whole(settings, split, source, state, bad)
+        return _scan_range(settings, split, source, state, bad)
     except DropRejected as error:
         return SplitResult(split, rejected=error.what)
     except ObjectUnreadable as error:
@@ -147,14 +158,14 @@ def scan_split(settings: ScanSettings, split: Split) -> SplitResult:
         return SplitResult(split, changed=error.what)
 
 
-def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Store) -> SplitResult:
+def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Store, bad: "BadRows") -> SplitResult:
     hasher = LeafHasher()
     raw = _opened(source, split.delivery.version, hasher)
     compressed = is_compressed(split.delivery.key)
     text: io.BufferedIOBase = gzip.GzipFile(fileobj=raw) if compressed else raw
     try:
         first = text.readline(MAX_HEADER)
-        sink = Sink(settings, split, read_header(first, KINDS[split.delivery.kind], settings.delimiter), state)
+        sink = Sink(settings, split, read_header(first, KINDS[split.delivery.kind], settings.delimiter), state, bad)
         sink.skip_lines(1)
         limit = settings.max_inflated_bytes if compressed else split.delivery.size
         for block in blocks(text, settings.split_bytes, limit, settings.delimiter):
@@ -175,7 +186,7 @@ def _opened(source: Store, version: ObjectVersion, hasher: LeafHasher) -> io.Buf
     return io.BytesIO(data)
 
 
-def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Store) -> SplitResult:
+def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Store, bad: "BadRows") -> SplitResult:
     assert split.stop is not None
     version, kind = split.delivery.version, KINDS[split.delivery.kind]
     first = first_line(source, version)
@@ -192,10 +203,39 @@ def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Stor
     block = memoryview(data)[begin:].tobytes() + tail
     if has_odd_line(block):
         return SplitResult(split, unsplittable=True)
-    sink = Sink(settings, split, read_header(first, kind, settings.delimiter), state)
+    sink = Sink(settings, split, read_header(first, kind, settings.delimiter), state, bad)
     sink.skip_lines(0 if before else 1)
     sink.take(Block(block))
     return sink.result(hasher.leaves())
+
+
+class BadRows:
+    """Takes the bad rows of all drops that one task reads, and writes them together: most drops have few."""
+
+    def __init__(self, state: Store, name: str) -> None:
+        self._state, self._name = state, name
+        self._tables: dict[str, list[pa.Table]] = defaultdict(list)
+        self._written: Counter[str] = Counter()
+
+    def take(self, kind: str, rows: pa.Table) -> str:
+        """Take rows. Gives the file that they will be in."""
+        path = self._path(kind)
+        self._tables[kind].append(rows)
+        if sum(table.nbytes for table in self._tables[kind]) > _BAD_IN_MEMORY:
+            self._write(kind)
+        return path
+
+    def write(self) -> None:
+        """Write what is left."""
+        for kind in list(self._tables):
+            self._write(kind)
+
+    def _write(self, kind: str) -> None:
+        write_parquet(self._state, self._path(kind), pa.concat_tables(self._tables.pop(kind)))
+        self._written[kind] += 1
+
+    def _path(self, kind: str) -> str:
+        return f"quarantine/{kind}/pack={self._name}/{self._written[kind]:05d}.parquet"
 
 
 class Sink:
@@ -205,10 +245,17 @@ class Sink:
     """
 
     def __init__(
-        self, settings: ScanSettings, split: Split, header: Header, state: Store, name: str = "", scan: str = ""
+        self,
+        settings: ScanSettings,
+        split: Split,
+        header: Header,
+        state: Store,
+        bad: BadRows,
+        name: str = "",
+        scan: str = "",
     ) -> None:
         self._settings, self._split, self._header, self._state = settings, split, header, state
-        self._part = name
+        self._bad, self._part = bad, name
         self._kind = KINDS[split.delivery.kind]
         self._suite = settings.suites[self._kind.name]
         self._measured: list[Measured] = []
@@ -219,7 +266,7 @@ class Sink:
         self._blocks = self._lines = self._rows = 0
         self._months: dict[str, list[tuple[LinesFile, date]]] = {}
         self._files: list[LinesFile] = []
-        self._quarantine: list[str] = []
+        self._quarantine: dict[str, None] = {}
         self._quarantined = 0
         self._reasons: Counter[str] = Counter()
         self._examples: dict[str, tuple[str, int, str]] = {}
@@ -333,9 +380,7 @@ class Sink:
                 ),
             }
         )
-        key = f"quarantine/{self._kind.name}/drop={self._scan}/{self._name()}"
-        write_parquet(self._state, key, table)
-        self._quarantine.append(key)
+        self._quarantine[self._bad.take(self._kind.name, table)] = None
         self._quarantined += len(bad)
         for row in bad:
             for rule, value in row.reasons:

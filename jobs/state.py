@@ -5,7 +5,7 @@
     catalog/<hash>.json                                  what each scanned drop holds
     lines/month=YYYY-MM/drop=<scan>/*.parquet            clean lines, by bucket
     dimensions/<kind>/drop=<scan>/*.parquet              clean dimension rows
-    quarantine/<kind>/drop=<scan>/*.parquet              bad rows, raw, with reasons
+    quarantine/<kind>/pack=<hash>/*.parquet              bad rows, raw, with reasons, of drops that one task has read
     repairs/<hash>.json                                  drops with rows that were repaired
     docs/                                                data quality pages, unless they are elsewhere
     facts/month=YYYY-MM/<hash>/<mart>.parquet            what a month says, named by what it was made from

@@ -19,7 +19,7 @@ from faults.effort import LONG
 from jobs.adapters.objects import Folder
 from jobs.build import scan_settings
 from jobs.scan import merge, splits_of
-from jobs.scan_task import ScanSettings, Split, scan_split
+from jobs.scan_task import ScanSettings, Split, scan_pack
 from jobs.state import Delivery, Manifest
 from marts.policy import Policy
 
@@ -48,9 +48,9 @@ class Lab:
         (version,) = [v for v in self.source.versions(kind) if v.key == f"{kind}/{path.name}"]
         delivery, chosen = Delivery.of(kind, version), self.settings[split_bytes]
         started = time.monotonic()
-        results = [scan_split(chosen, split) for split in splits_of(delivery, split_bytes)]
+        results = [scan_pack((chosen, (split,)))[0] for split in splits_of(delivery, split_bytes)]
         if any(result.unsplittable for result in results):
-            results = [scan_split(chosen, Split(delivery, 0))]
+            results = scan_pack((chosen, (Split(delivery, 0),)))
         manifest = merge(chosen, results)
         assert time.monotonic() - started < SECONDS
         state = self.place.folder / "state"

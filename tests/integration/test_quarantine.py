@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import CUSTOMERS, SALES, Place, line, marts, sales
+from kit import CUSTOMERS, SALES, STORES, Place, line, marts, sales
 
 from jobs.report import RunReport
 
@@ -75,6 +75,37 @@ def test_rows_are_listed_and_shown_with_line_reasons_and_text(fed: Place) -> Non
     assert shown[0]["reasons"] == ["total_cost is not price * quantity: 1.00"]
     assert "sales/day.csv: 4 rows in quarantine" in command(fed, "show", "sales/day.csv", "--limit", "1")
     assert "and 3 more" in command(fed, "show", "sales/day.csv", "--limit", "1")
+
+
+def test_drops_that_were_read_together_have_their_own_rows(fed: Place) -> None:
+    """One task reads small drops, and writes what is wrong with all of them into one file."""
+    fed.put("sales/next.csv", sales(line("N1"), line("N2", day="never")))
+    fed.put("stores/stores.csv", STORES + "x,nowhere\n")
+    fed.policy = fed.policy.model_copy(update={"max_bad_ratio": 1.0})
+    fed.build()
+    files = sorted(path.parent.parent.name for path in (fed.folder / "state/quarantine").rglob("*.parquet"))
+    assert files == ["sales", "stores"]
+    assert [row["raw"] for row in json.loads(command(fed, "show", "day.csv", "--json"))] == BROKEN
+    (row,) = json.loads(command(fed, "show", "next.csv", "--json"))
+    assert (row["line"], "N2" in row["raw"]) == (3, True)
+    assert len(exported(fed)) == len(BROKEN)
+
+
+def test_a_shared_file_goes_with_the_last_drop_that_has_rows_in_it(fed: Place) -> None:
+    last = fed.put("sales/next.csv", sales(line("N1"), line("N2", day="never")))
+    fed.policy = fed.policy.model_copy(update={"max_bad_ratio": 1.0})
+    fed.build()
+    (shared,) = (fed.folder / "state/quarantine/sales").rglob("*.parquet")
+    (fed.source / "sales/day.csv").unlink()
+    fed.build()
+    marts("vacuum", *flags(fed))
+    assert shared.exists()
+    assert "N2" in command(fed, "show", "next.csv", "--json")
+    last.unlink()
+    fed.put("sales/other.csv", sales(line("N1")))
+    fed.build()
+    marts("vacuum", *flags(fed))
+    assert not shared.exists()
 
 
 def test_lines_are_those_of_the_file_also_if_several_tasks_read_it(fed: Place) -> None:
