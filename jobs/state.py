@@ -14,10 +14,12 @@
 Every file is written whole under a name that says what is in it, so that writing it twice does no harm.
 """
 
+import contextlib
+import gc
 import hashlib
 import json
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -164,6 +166,18 @@ def name_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:20]
 
 
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Look for no garbage while very many objects are made and all are kept: to look takes as long as to make them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class Catalog:
     """The manifests of all scanned deliveries, kept as a few JSON objects in the state.
 
@@ -187,8 +201,10 @@ class Catalog:
         self._manifests.clear()
         self._keys = [version.key for version in self._store.versions("catalog") if _CATALOG.fullmatch(version.key)]
         for key in self._keys:
+            data = self._store.get(key)
             try:
-                manifests = _MANIFESTS.validate_json(self._store.get(key))
+                with _no_garbage():
+                    manifests = _MANIFESTS.validate_json(data)
             except ValidationError:  # damaged, or of another version: its drops are scanned again
                 continue
             for manifest in manifests:
