@@ -94,7 +94,7 @@ def ours(given: Given) -> Iterator[Job]:
     warehouse = MySQLWarehouse(given.uri, settings.mysql)
     with closing(warehouse), Cluster(RaySettings(address="local")) as cluster:
         warm(cluster.run, warehouse, settings, given.parts[0])
-        yield lambda: void(stage(warehouse, cluster.run, settings, store, rows, void, "", ""))
+        yield lambda: void(stage(warehouse, cluster.run, settings, store, [rows], void, "", ""))
 
 
 def void(_: object) -> None:

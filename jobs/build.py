@@ -306,12 +306,11 @@ def _build(run: Run) -> RunReport:
         changed = [rows for rows in changed if rows.mart not in left]
         run.found["held_back"] = _held_back(run)
     with run.step("load", sum(len(rows.parts) for rows in changed)):
+        staged = []
         if changed:
             run.warehouse.clean_up(run.run_id)
-        staged = [
-            stage(run.warehouse, run.runner, run.settings, run.state, rows, run.progress.advance, run.run_id, inputs)
-            for rows in changed
-        ]
+            where = (run.warehouse, run.runner, run.settings, run.state)
+            staged = stage(*where, changed, run.progress.advance, run.run_id, inputs)
     _judge_marts(run, staged, changed, live)
     run.done = _report(
         run,

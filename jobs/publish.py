@@ -1,6 +1,6 @@
 """The last step, publish: load both marts unseen, check them, make them live in one transaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jobs.adapters.cluster import Runner
@@ -61,32 +61,37 @@ def stage(
     runner: Runner,
     settings: Settings,
     store: Store,
-    rows: MartRows,
+    marts: Sequence[MartRows],
     progress: Callable[[int], None],
     run_id: str,
     inputs: str,
-) -> Staged:
-    """Load a mart as a generation that no reader sees, and check that every row arrived once.
+) -> list[Staged]:
+    """Load marts as generations that no reader sees, and check that every row arrived once.
 
-    Raises Fenced if another run has begun meanwhile: it removes what is staged.
+    Their parts are loaded side by side, each mart's in the order of its key. Raises Fenced if another run has begun
+    meanwhile: it removes what is staged.
     """
-    mart = MARTS[rows.mart]
-    generation = warehouse.stage(mart)
+    staged = [
+        Staged(MARTS[rows.mart], warehouse.stage(MARTS[rows.mart]), rows.fingerprint, rows.rows, inputs)
+        for rows in marts
+    ]
+    parts = [(one.mart, one.generation, *part) for one, rows in zip(staged, marts, strict=True) for part in rows.parts]
     if warehouse.loaders:
         work = [
-            Load(settings.target or "", settings.mysql, rows.mart, generation, *part, store.uri, settings.s3)
-            for part in rows.parts
+            Load(settings.target or "", settings.mysql, mart.name, generation, part, patch, store.uri, settings.s3)
+            for mart, generation, part, patch in parts
         ]
-        for _, count in runner(f"Load{mart.name.title().replace('_', '')}", run_load, work, warehouse.loaders):
+        for _, count in runner("LoadMarts", run_load, work, warehouse.loaders):
             progress(count)
     else:
-        for part in rows.parts:
-            made = rows_of(store, *part)
+        for mart, generation, part, patch in parts:
+            made = rows_of(store, part, patch)
             if made:
                 warehouse.load(mart, generation, made)
             progress(made.num_rows)
-    arrived = warehouse.count(mart, generation)
-    if arrived != rows.rows:
-        warehouse.check_fence(run_id)
-        raise Defect(f"{arrived:,} of {rows.rows:,} rows arrived in {mart.table}", "target", "run again")
-    return Staged(mart, generation, rows.fingerprint, rows.rows, inputs)
+    for one in staged:
+        arrived = warehouse.count(one.mart, one.generation)
+        if arrived != one.rows:
+            warehouse.check_fence(run_id)
+            raise Defect(f"{arrived:,} of {one.rows:,} rows arrived in {one.mart.table}", "target", "run again")
+    return staged

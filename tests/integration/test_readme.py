@@ -166,7 +166,7 @@ def test_as_a_ray_job(
     (started,) = [json.loads(line) for line in worker_lines(head) if "rows read" in line and "golden" in line]
     assert (started["run_id"], started["step"], started["drop"]) == (run_id, "scan", "sales/golden.csv")
     names = {task["name"] for task in head.ask("/api/v0/tasks?detail=0")["data"]["result"]["result"]}
-    assert {"ReadScanDrops", "ReadRollUp", "ReadFinishMarts", "ReadLoadCustomers"} <= names
+    assert {"ReadScanDrops", "ReadRollUp", "ReadFinishMarts", "ReadLoadMarts"} <= names
 
     connection = mariadb.connect(bucket)
     cursor = connection.cursor()
