@@ -16,6 +16,7 @@ from servers import MariaDB, S3Server
 
 from jobs.adapters.mysql.warehouse import MySQLWarehouse
 from jobs.adapters.objects import open_store
+from jobs.adapters.quality.engine import StagedEngine
 from jobs.generate import generate
 from jobs.ledger import Decision
 from jobs.settings import S3, MySQL
@@ -404,6 +405,35 @@ def test_a_query_that_the_server_refuses_is_the_user_s_error(in_s3: Place) -> No
     report = in_s3.build()
     assert report.error
     assert (report.exit_code, report.error.where) == (2, query)
+
+
+@pytest.mark.parametrize(("rows", "asked"), [(0, False), (3, False), (199, False), (200, True), (250, True)])
+def test_rows_of_a_query_are_counted_by_another_only_if_they_are_many(
+    in_s3: Place, monkeypatch: pytest.MonkeyPatch, rows: int, asked: bool
+) -> None:
+    in_s3.judge = True
+    execute, queries = StagedEngine.execute_query, []
+
+    def noted(engine: StagedEngine, query: Any) -> Any:
+        queries.append(str(query))
+        return execute(engine, query)
+
+    monkeypatch.setattr(StagedEngine, "execute_query", noted)
+    query = f"SELECT column_name FROM {{batch}} AS mart CROSS JOIN information_schema.columns LIMIT {rows}"
+    own_mart_rule(
+        in_s3,
+        "customers_data_mart",
+        type="unexpected_rows_expectation",
+        kwargs={"unexpected_rows_query": query},
+        severity="warning",
+    )
+    assert in_s3.build().error is None
+    settings = in_s3.configured()
+    page = json.loads(open_store(settings.docs_uri, settings.s3).get("runs/run-1/customers_data_mart.json"))
+    kwargs = [one["expectation_config"]["kwargs"].get("unexpected_rows_query") for one in page["results"]]
+    result = page["results"][kwargs.index(query)]
+    assert (result["success"], result["result"]["observed_value"]) == (rows == 0, rows)
+    assert any("COUNT(*) as unexpected_row_count" in text for text in queries) == asked
 
 
 def test_names_that_the_server_gives_are_masked(in_s3: Place) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow as pa
 from great_expectations.compatibility.pydantic import BaseModel
+from great_expectations.constants import MAX_RESULT_RECORDS
 from great_expectations.datasource.fluent.pandas_datasource import DataFrameAsset, PandasDatasource
 from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
 from great_expectations.execution_engine import PandasExecutionEngine, SqlAlchemyExecutionEngine
@@ -97,17 +98,31 @@ class MergedDatasource(PandasDatasource):
 
 
 class StagedEngine(SqlAlchemyExecutionEngine):
-    """Asks the database for several metrics at once, each by a connection of its own."""
+    """Asks the database for several metrics at once, each by a connection of its own.
+
+    Of a rule's query Great Expectations asks for some of the rows, and for how many there are, as if they were not
+    the same: fewer rows than it takes at most are all.
+    """
 
     def _process_direct_and_bundled_metric_computation_configurations(
         self, metric_fn_direct_configurations: list[Any], metric_fn_bundle_configurations: list[Any]
     ) -> dict[Any, Any]:
         process = super()._process_direct_and_bundled_metric_computation_configurations
+        direct = metric_fn_direct_configurations
+        counts = [one for one in direct if one.metric_configuration.metric_name == RowsCounted.metric_name]
         # What goes together stays together.
-        parts = [([], metric_fn_bundle_configurations), *(([one], []) for one in metric_fn_direct_configurations)]
+        parts = [([], metric_fn_bundle_configurations), *(([one], []) for one in direct if one not in counts)]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             answers = pool.map(lambda part: process(*part), parts)
-            return {metric: value for found in answers for metric, value in found.items()}
+            found = {metric: value for answer in answers for metric, value in answer.items()}
+        for one in counts:
+            metric = one.metric_configuration.id
+            rows = found.get((RowsFound.metric_name, *metric[1:]))
+            if rows is not None and len(rows) < MAX_RESULT_RECORDS:
+                found[metric] = len(rows)
+            else:
+                found |= process([one], [])
+        return found
 
 
 class StagedDatasource(SQLDatasource):
