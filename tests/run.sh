@@ -5,9 +5,9 @@ python="${BIN:-.venv/bin}/python"
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
 log=$(mktemp)
 trap 'kill "$other" 2>/dev/null; rm -f "$log"' EXIT
-"$python" -m pytest tests/cluster tests/faults tests/unit tests/quality tests/security >"$log" 2>&1 &
+"$python" -m pytest tests/cluster tests/faults tests/unit tests/quality tests/security tests/integration/test_bench.py >"$log" 2>&1 &
 other=$!
-"$python" -m pytest tests/integration
+"$python" -m pytest tests/integration --ignore tests/integration/test_bench.py
 code=$?
 wait "$other"
 other_code=$?
