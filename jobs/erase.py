@@ -20,12 +20,10 @@ from jobs.ledger import Erasure, Warehouse, erased_people
 from jobs.now import Now
 from jobs.scan_task import TABLES
 from jobs.state import Manifest, read_parquet
-from marts.erased import ERASED, ids_in
+from marts.erased import ERASED, TELLING, ids_in
 from marts.errors import StateDamaged
 
 _THREADS = 16
-_SMALL = 999
-"""Numbers up to this stand for much else than people."""
 _ROWS = ("lines", "dimensions/customers", "facts", "marts/customers")
 _QUARANTINE = ("quarantine/sales", "quarantine/customers")
 _MADE_AGAIN = ("repairs/", f"{TABLES}customers/", "keys/")
@@ -172,7 +170,7 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
         lines = json.loads(decision.detail or "{}")
         columns = headers.get(decision.object_key, ())
         # A repair is somebody's money: where the columns are not known, a small number may be a quantity.
-        known = columns or customer > _SMALL
+        known = columns or len(str(customer)) >= TELLING
         left = {number: raw for number, raw in lines.items() if not (known and _names(now, columns, customer, raw))}
         if len(left) < len(lines):
             warehouse.decide(replace(decision, detail=json.dumps(left, ensure_ascii=False)))

@@ -215,13 +215,15 @@ class BadRows:
     def __init__(self, state: Store, name: str) -> None:
         self._state, self._name = state, name
         self._tables: dict[str, list[pa.Table]] = defaultdict(list)
+        self._bytes: Counter[str] = Counter()
         self._written: Counter[str] = Counter()
 
     def take(self, kind: str, rows: pa.Table) -> str:
         """Take rows. Gives the file that they will be in."""
         path = self._path(kind)
         self._tables[kind].append(rows)
-        if sum(table.nbytes for table in self._tables[kind]) > _BAD_IN_MEMORY:
+        self._bytes[kind] += rows.nbytes
+        if self._bytes[kind] > _BAD_IN_MEMORY:
             self._write(kind)
         return path
 
@@ -233,6 +235,7 @@ class BadRows:
     def _write(self, kind: str) -> None:
         write_parquet(self._state, self._path(kind), pa.concat_tables(self._tables.pop(kind)))
         self._written[kind] += 1
+        self._bytes[kind] = 0
 
     def _path(self, kind: str) -> str:
         return f"quarantine/{kind}/pack={self._name}/{self._written[kind]:05d}.parquet"

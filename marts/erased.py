@@ -17,7 +17,7 @@ ERASED = "(erased)"
 _KEY, _EXTRA = "customer_id", "additional_columns"
 _LONGEST = 60
 """Characters of an id, with all that may be around it."""
-_TELLING = 4
+TELLING = 4
 """Characters of a number that is taken for an id wherever it stands."""
 _ID = re.compile(r"0*([0-9]{1,18})(\.0*)?")
 
@@ -45,7 +45,7 @@ def ids_in(raw: str, names: Sequence[str], delimiter: str) -> set[int]:
         said = [fields[place]]
     else:  # a quote is in the wrong place, or a field is missing
         parts = raw.split(delimiter)
-        said = [*parts[place : place + 1], *(part for part in parts if len(part.strip()) >= _TELLING)]
+        said = [*parts[place : place + 1], *(part for part in parts if len(part.strip()) >= TELLING)]
     return {found for found in map(id_of, said) if found is not None}
 
 

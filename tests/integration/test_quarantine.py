@@ -91,6 +91,18 @@ def test_drops_that_were_read_together_have_their_own_rows(fed: Place) -> None:
     assert len(exported(fed)) == len(BROKEN)
 
 
+def test_many_bad_rows_are_written_before_their_task_ends(fed: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.scan_task._BAD_IN_MEMORY", 300)
+    fed.put("sales/next.csv", sales(line("N1"), line("N2", day="never")))
+    fed.put("sales/last.csv", sales(line("L1"), line("L2", day="never")))
+    fed.policy = fed.policy.model_copy(update={"max_bad_ratio": 1.0})
+    assert totals(fed.build()) == (408, 402, 6)
+    files = sorted(path.name for path in (fed.folder / "state/quarantine/sales").rglob("*.parquet"))
+    assert files == ["00000.parquet", "00001.parquet"], "a large one at once, and two small ones together"
+    for drop, rows in {"day.csv": 4, "next.csv": 1, "last.csv": 1}.items():
+        assert len(json.loads(command(fed, "show", drop, "--json"))) == rows
+
+
 def test_a_shared_file_goes_with_the_last_drop_that_has_rows_in_it(fed: Place) -> None:
     last = fed.put("sales/next.csv", sales(line("N1"), line("N2", day="never")))
     fed.policy = fed.policy.model_copy(update={"max_bad_ratio": 1.0})
