@@ -1,10 +1,11 @@
 """The ledger: what the target database remembers of drops, runs and live marts. And what a target must do."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import MISSING, astuple, dataclass, fields
 from datetime import date
+from decimal import Decimal
 from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -41,6 +42,22 @@ class DropRecord:
     """The run that last changed this record."""
     content: str = ""
     """Hash of its bytes, if they were read."""
+    first_seen: str = ""
+    """The earliest time of the objects that held its content when a run first saw it: its place in the order."""
+    first_key: str = ""
+    """The name of that object."""
+    repeated: int = 0
+    """Lines that do not count since an equal one does."""
+    replaced: int = 0
+    """Lines that do not count since another one took their place."""
+    repeated_cents: int = 0
+    replaced_cents: int = 0
+    counted_cents: int = 0
+    """Sum of its lines that counted, up to as_of of the run."""
+
+    @property
+    def counted_total(self) -> Decimal:
+        return Decimal(self.counted_cents).scaleb(-2)
 
 
 @dataclass(frozen=True)
@@ -104,7 +121,8 @@ class Decision:
     decided_at: str
     who: str
     action: str
-    """accept: release it although it is held; repair: replace rows that are in quarantine."""
+    """accept: release it although it is held; repair: replace rows that are in quarantine; accept or refuse withdrawal:
+    its object is gone; accept fall: of a run that did not publish."""
     kind: str
     object_key: str
     delivery_id: str
@@ -259,8 +277,14 @@ class Warehouse(Outbox, Protocol):
     def history(self, key: str, limit: int) -> list[Event]:
         """Give what runs made of drops whose key ends with ``key``, newest first."""
 
+    def withdrawn(self, since: str) -> list[Event]:
+        """Return the events by which drops were withdrawn since a moment, oldest first."""
+
     def runs(self, limit: int) -> list[RunRecord]:
         """Give the last runs, newest first."""
+
+    def runs_named(self, names: Collection[str]) -> list[RunRecord]:
+        """Return the records of some runs."""
 
     def live(self) -> dict[str, Generation]:
         """Give what readers see, by mart."""
@@ -406,8 +430,16 @@ class SqlLedger:
         where = f"WHERE RIGHT(object_key, {len(key):d}) = {self.mark} {rest}"
         return self._select(Event, "marts_history", where, [key])
 
+    def withdrawn(self, since: str) -> list[Event]:
+        where = f"WHERE state = 'withdrawn' AND recorded_at >= {self.mark} ORDER BY recorded_at, delivery_id"
+        return self._select(Event, "marts_history", where, [since])
+
     def runs(self, limit: int) -> list[RunRecord]:
         return self._select(RunRecord, "marts_runs", f"ORDER BY started_at DESC, run_id DESC LIMIT {limit:d}")
+
+    def runs_named(self, names: Collection[str]) -> list[RunRecord]:
+        marks = ", ".join([self.mark] * len(names))
+        return self._select(RunRecord, "marts_runs", f"WHERE run_id IN ({marks})", sorted(names)) if names else []
 
     def live(self) -> dict[str, Generation]:
         where = "WHERE generation IN (SELECT generation FROM marts_live) ORDER BY mart"
@@ -553,7 +585,8 @@ class SqlLedger:
                 self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({made}, PRIMARY KEY ({key})) {self.table_options}")
             for name in types if there else ():
                 if name not in there:
-                    self.execute(f"ALTER TABLE {table} ADD COLUMN {name} {types[name]} DEFAULT ('')")
+                    default = "0" if columns[name] == "number" else "('')"
+                    self.execute(f"ALTER TABLE {table} ADD COLUMN {name} {types[name]} DEFAULT {default}")
 
     def begin(self, run: RunRecord) -> None:
         self.atomically(lambda: self._begin(run))
@@ -715,7 +748,20 @@ class SqlLedger:
 
 
 _COLUMNS = {"str": "name", "int": "number"}
-_LONG = {"object_key", "etag", "reason", "error", "report", "rule", "who", "why", "detail", "subject", "notice"}
+_LONG = {
+    "object_key",
+    "first_key",
+    "etag",
+    "reason",
+    "error",
+    "report",
+    "rule",
+    "who",
+    "why",
+    "detail",
+    "subject",
+    "notice",
+}
 
 
 def _of(record: type[Any], key: str) -> tuple[dict[str, str], str]:

@@ -62,6 +62,10 @@ class UnknownPeople(DataError):
     """More lines than the policy allows have no row in a dimension."""
 
 
+class TotalFell(DataError):
+    """The total of the past is lower than what was published, by more than the policy allows."""
+
+
 class QualityBroken(DataError):
     """A critical expectation of a mart does not hold."""
 
