@@ -4,8 +4,8 @@ import gzip
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from typing import Literal
+from datetime import date, timedelta
+from typing import Any, Literal
 
 import oracle
 from oracle import DEFAULTS, Line, Rules
@@ -17,8 +17,8 @@ FEW_DROPS, FEW_LINES = 3, 0.05
 """Up to so many drops, and so large a part of the lines, are taken back unasked in a window."""
 
 Withdrawals = Literal["ask", "apply", "keep"]
-Objects = dict[str, tuple[datetime, bytes]]
-"""What the source holds: time and bytes by key."""
+Objects = dict[str, tuple[Any, bytes]]
+"""What the source holds: time and bytes by key; times are anything that has an order."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Drop:
     """One delivery: what it is, where it stands in the order, and what it says."""
 
     content: Hashable
-    place: tuple[datetime, str]
+    place: tuple[Any, str]
     """The earliest time of the objects that held it when it was first seen, and their first name."""
     lines: list[Line]
     names: set[str] = field(default_factory=set)
@@ -48,13 +48,16 @@ class Source:
 
     def run(self, objects: Objects, today: date = date(2024, 4, 1)) -> list[Drop]:
         """Return the drops that count, in the order of their delivery."""
-        was_live, before = self.live, {drop.content: set(drop.names) for drop in self.live}
+        was_live, names = self.live, [set(drop.names) for drop in self.live]
         present = self._meet(objects)
-        self.live, self.held = _hold(present, was_live)
-        fresh = {name for drop in self.live if drop.content not in before for name in drop.names}
-        gone = [d for d in was_live if d not in present and not before[d.content] & fresh]
-        self.kept_back = self._keep_back(gone, [d for d in was_live if d not in gone], objects, today)
-        self.live, self.held = _hold([*present, *self.kept_back], was_live)
+        self.live, _ = _hold(present, was_live)
+        taken_over = {name for drop in self.live for name in drop.names}
+        gone = [(d, old) for d, old in zip(was_live, names, strict=True) if d not in present and not old & taken_over]
+        waiting = [drop for drop, old in gone if old & set(objects)]  # its new version is held: it counts on
+        withdrawn = [drop for drop, _ in gone if drop not in waiting]
+        stay = [drop for drop in was_live if drop not in withdrawn]
+        self.kept_back = self._keep_back(withdrawn, stay, today)
+        self.live, self.held = _hold([*present, *waiting, *self.kept_back], was_live)
         return self.live
 
     def lines(self) -> list[Line]:
@@ -73,7 +76,7 @@ class Source:
             self.known[content].names = set(keys)
         return [self.known[content] for content in holders]
 
-    def _keep_back(self, gone: list[Drop], stay: list[Drop], objects: Objects, today: date) -> list[Drop]:
+    def _keep_back(self, gone: list[Drop], stay: list[Drop], today: date) -> list[Drop]:
         """Return the withdrawn drops that count on."""
         if self.withdrawals == "keep":
             return gone

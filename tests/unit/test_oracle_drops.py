@@ -124,3 +124,17 @@ def test_the_words_that_are_no_ids_decide_what_is_without_one() -> None:
     drops = objects(a=sales(*rows), b=sales(*rows, line("till", price="99.00")))
     assert len(Source().run(drops)) == 2
     assert len(Source(Rules(no_ids=frozenset({"till"}))).run(drops)) == 1
+
+
+def test_a_new_version_that_is_held_replaces_nothing() -> None:
+    first, other = unnamed(anonymous(30)), unnamed(anonymous(30, first=100))
+    source = Source(withdrawals="apply")
+    source.run(objects(a=first, b=other))
+    source.run(objects(a=unnamed(anonymous(29, first=100)), b=other))
+    assert ([len(drop.lines) for drop in source.live], [len(drop.lines) for drop in source.held]) == ([30, 30], [29])
+
+
+def test_a_new_version_is_not_held_for_what_it_has_of_the_old_one() -> None:
+    source = Source()
+    source.run(objects(a=unnamed(anonymous(30))))
+    assert [len(drop.lines) for drop in source.run(objects(a=unnamed(anonymous(31))))] == [31]
