@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
@@ -19,8 +19,8 @@ class Rules:
     """What a policy says about identity; the names and the defaults are its own."""
 
     transaction_key: tuple[str, ...] = ("store_id", "day")
-    no_ids: frozenset[str] = NO_IDS
-    unknown_ids: frozenset[int] = frozenset({0, -1})
+    no_ids: Collection[str] = NO_IDS
+    unknown_ids: Collection[int] = frozenset({0, -1})
     redelivered: Literal["line", "transaction", "add"] = "line"
     equal_lines: Literal["keep", "drop"] = "keep"
 
