@@ -39,18 +39,18 @@ class Built:
 
 @dataclass
 class Shop(Place):
-    """A place with a policy and a configuration as files."""
+    """A place with a policy and a configuration as files; tests are run in its folder."""
 
     policy_text: str = ""
     config_text: str = ""
     stamp: datetime = datetime(2024, 1, 1, tzinfo=UTC)
 
-    @property
-    def options(self) -> list[str]:
-        """Every flag that a command takes which reads drops."""
-        for name, text in (("policy.toml", self.policy_text), ("shop.toml", self.config_text)):
-            (self.folder / name).write_text(text)
-        return [*self.flags, "--policy", str(self.folder / "policy.toml"), "--config", str(self.folder / "shop.toml")]
+    def configure(self) -> None:
+        """Write marts.toml, which every command reads in the folder where it is run."""
+        places = {"source": str(self.source), "target": self.address, "state": str(self.folder / "state")}
+        lines = [f'{name} = "{value}"' for name, value in (places | {"policy": "policy.toml"}).items()]
+        (self.folder / "policy.toml").write_text(self.policy_text)
+        (self.folder / "marts.toml").write_text("\n".join([*lines, self.config_text]))
 
     def put_dims(self) -> None:
         """Deliver nine customers, two stores, three sales people."""
@@ -58,13 +58,15 @@ class Shop(Place):
             self.put(path.relative_to(CASES / "_dims").as_posix(), path.read_bytes())
 
     def built(self, *more: str, as_of: str = "2024-03-31") -> Built:
-        result = marts("build", *self.options, "--as-of", as_of, "--json", *more, code=None)
+        self.configure()
+        result = marts("build", "--as-of", as_of, "--json", *more, code=None)
         report = json.loads(result.stdout) if result.stdout.startswith("{") else {}
         return Built(result.exit_code, report, f"{result.stdout}\n{result.stderr}\n{result.exception or ''}")
 
     def command(self, *arguments: str, code: int | None = 0) -> Result:
-        """Run a command on the target and the state of this place."""
-        return marts(*arguments, *self.options, code=code)
+        """Run a command in the folder of this place."""
+        self.configure()
+        return marts(*arguments, code=code)
 
     def sums(self) -> Sums:
         found = self._sum("customers_data_mart"), self._sum("sales_team_data_mart")

@@ -569,17 +569,18 @@ def test_people_accept_a_fall_with_a_reason(tmp_path: Path) -> None:
         (line(), line(product="rice"), False),
         (line("N/A"), line("N/A", customer=2), False),
     ],
+    ids=["customers", "stores", "months", "one transaction", "no id"],
 )
 def test_check_ids_lists_those_of_several_customers_stores_or_months(
     tmp_path: Path, first: str, second: str, listed: bool
 ) -> None:
     shop = Shop(tmp_path)
     shop.put_dimensions()
-    shop.put("sales/a.csv", sales(first, line("other")))
+    shop.put("sales/a.csv", sales(first, line("ZZ9")))
     shop.put("sales/b.csv", sales(second))
     shop.built()
     output = shop.command("check", "ids", code=None).output
-    assert (first.split(",")[0] in output.split(), "other" in output) == (listed, False)
+    assert (first.split(",")[0] in output.split(), "ZZ9" in output) == (listed, False)
 
 
 # Names that are no data
@@ -607,9 +608,7 @@ def test_a_name_of_no_data_is_not_read_and_ends_no_run(place: Place, key: str) -
     assert key not in place.drops()
 
 
-@pytest.mark.parametrize(
-    "key", ["sales/day.xlsx", "sales/day.jsonl", "sales/day.csv.xz", "sales/deep/er/day.TSV", "sales/day"]
-)
+@pytest.mark.parametrize("key", ["sales/day.xlsx", "sales/day.jsonl", "sales/day.csv.xz", "sales/deep/er/day.TSV"])
 def test_days_of_sales_in_another_format_are_told_by_name_once(place: Place, key: str) -> None:
     place.put("sales/day.csv", sales(line()))
     place.put(key, b"something")
