@@ -149,7 +149,7 @@ def test_a_transaction_delivered_again_with_all_its_products_replaces_the_earlie
     report = place.build()
     assert (report.totals.clean, report.totals.duplicates) == (3, 2)
     (dropped,) = [drop for drop in report.drops if drop.key == "sales/z-first.csv"]
-    assert (dropped.repeated, dropped.replaced, dropped.repeated_cents, dropped.replaced_cents) == (1, 1, 1000, 1000)
+    assert (dropped.repeated, dropped.replaced, dropped.repeated_total, dropped.replaced_total) == (1, 1, 10, 10)
     assert place.marts() == expected(first, second)
 
 

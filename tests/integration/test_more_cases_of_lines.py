@@ -3,6 +3,7 @@
 Each number is reckoned by hand; a line is 10.00 unless it says otherwise.
 """
 
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -299,7 +300,7 @@ def test_lines_are_counted_once_each(place: Place, case: Case) -> None:
     drops = [drop for drop in report.drops if drop.kind == "sales"]
     assert (sum(d.repeated for d in drops), sum(d.replaced for d in drops)) == (case.repeated, case.replaced)
     if case.cents is not None:
-        assert sum(d.repeated_cents + d.replaced_cents for d in drops) == case.cents
+        assert 100 * sum(d.repeated_total + d.replaced_total for d in drops) == case.cents
     if case.purchases is not None:
         assert customers[0][9] == case.purchases
     assert all(d.rows_read == d.clean + d.quarantined + d.duplicates for d in drops)
@@ -365,7 +366,7 @@ ROWS = [
 def test_digits_count_as_the_contract_says(place: Place, row: Row) -> None:
     place.put_dimensions()
     place.put("sales/a.csv", sales(line("T0"), line(price=row.price, quantity=row.quantity, total=row.total)))
-    report = place.build(policy=read_policy(tomllib.loads(row.policy), "policy.toml"))
+    report = place.build(policy=read_policy({"max_bad_ratio": 1, **tomllib.loads(row.policy)}, "policy.toml"))
     assert report.error is None
     assert report.totals.quarantined == (row.adds is None)
     assert place.mart("customers")[0][5] == Decimal("10.00") + Decimal(row.adds or 0)
@@ -399,17 +400,17 @@ def json_list(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("drops", "word"),
     [
-        ([sales(TEA, RICE), sales(line(quantity=2))], "overlap"),
+        ([sales(TEA, RICE), sales(line(quantity=2))], "overlap|several deliveries"),
         ([sales(TEA), sales(line(quantity=2))], "replaced"),  # without a line number, with its number and money
         ([sales(TEA, TEA)], "equal"),
-        ([numbered(f"{TEA},1", f"{RICE},1")], "line_no"),
+        ([numbered(f"{TEA},1", f"{RICE},1")], "same number|same line_no|number of another"),
     ],
 )
 def test_what_may_be_a_mistake_is_warned_of(place: Place, drops: list[str], word: str) -> None:
     place.put_dimensions()
     for number, text in enumerate(drops):
         place.put(f"sales/{number}.csv", text)
-    assert any(word in warning.lower() for warning in place.build().warnings)
+    assert any(re.search(word, warning.lower()) for warning in place.build().warnings)
 
 
 @pytest.mark.parametrize("column", ["till", "stor_id", "total_costs"])
