@@ -127,10 +127,12 @@ class World:
         self.folder = folder
         for name in ("s3", "db", "ray"):
             (folder / name).mkdir()
-        (folder / "policy.toml").write_text("max_bad_ratio = 0.5\n")
+        (folder / "policy.toml").write_text("max_bad_ratio = 0.5\nmax_fall = 1\n")
         self.s3, self.s3_daemon = seaweed(folder / "s3")
         self.database, self.db_daemon = maria(folder / "db")
         self.drops: dict[str, Drop] = {}
+        self.places: dict[str, tuple[datetime, str]] = {}
+        """Where each text stands in the order: set once, when it was first seen."""
         self.states: list[State] = []
         self.rows: Rows = {}
         self.made = 0
@@ -226,10 +228,12 @@ class World:
         """Calculate, row by row, what the marts must be now; readers may see it from now on."""
         listed = self.client.get_paginator("list_objects_v2").paginate(Bucket="drops", Prefix="in/sales/")
         entries = [entry for page in listed for entry in page.get("Contents", [])]
-        entries.sort(key=lambda entry: (entry["LastModified"], entry["Key"]))
-        drops = [self.drops[entry["Key"].removeprefix("in/")] for entry in entries]
-        unique = list({drop.text: drop for drop in drops}.values())  # equal content counts at its first delivery
-        lines = oracle.live_lines([oracle.read_lines(drop.clean) for drop in unique])
+        for entry in sorted(entries, key=lambda entry: (entry["LastModified"], entry["Key"])):
+            drop = self.drops[entry["Key"].removeprefix("in/")]
+            self.places.setdefault(drop.text, (entry["LastModified"], entry["Key"]))
+        unique = {drop.text: drop for drop in self.drops.values()}  # equal content counts once
+        ordered = [unique[text] for text in sorted(unique, key=lambda text: self.places[text])]
+        lines = oracle.live_lines([oracle.read_lines(drop.clean) for drop in ordered])
         self.rows = {
             "customers": oracle.customers_mart(lines, CUSTOMERS, AS_OF),
             "sales_team": oracle.sales_team_mart(lines, TEAM, AS_OF),
@@ -248,6 +252,7 @@ class World:
             "TARGET": f"mysql://marts@127.0.0.1:{self.db_proxy.port}/marts",
             "AS_OF": AS_OF.isoformat(),
             "POLICY": str(self.folder / "policy.toml"),
+            "DROPS__WITHDRAWALS": "apply",
             "QUALITY__JUDGE": "false",
             "RAY__ADDRESS": self.ray.address,
             "S3__ENDPOINT": f"http://127.0.0.1:{self.s3_proxy.port}",

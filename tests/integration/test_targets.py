@@ -93,7 +93,7 @@ def test_rows_of_every_shape_arrive_as_they_are(tmp_path: Path, database: str, l
         "customers/new.csv",
         "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n"
         '1,NULL,\\N,"C:\\new\\table, ""quoted""\nsecond line",,,\n'
-        '2,Zoë,李小龍,"tab\there",,😀,\n3,"O\'Neil ""\\N",", NULL",,,,\n4,a,b,\\,,NULL,\n',
+        '2,Zoë,李小龍,"tab\there",,😀,\n3,"O\'Neil ""\\N",", NULL",,,,\n4,a,b,\\,,NULL,\n5,c,d,,,,\n6,e,f,,,,\n',
     )
     assert place.build().error is None
     rows = {row[0]: row[1:4] for row in place.mart("customers")}
@@ -165,7 +165,7 @@ def test_dimensions_can_be_tables_of_a_database(tmp_path: Path, database: str, w
     warehouse.execute(
         "INSERT INTO crm_customers VALUES (1, 'Asha', 'Räo', NULL, NULL, '1,2', '2023-01-01', 'x'), "
         "(2, 'Ben', 'Iyer', 'a\nb', NULL, NULL, NULL, ''), (3, 'C', 'D', '', '', '', NULL, ''), "
-        "(4, 'E', 'F', '', '', '', NULL, '')"
+        "(4, 'E', 'F', '', '', '', NULL, ''), (5, 'G', 'H', '', '', '', NULL, ''), (6, 'I', 'J', '', '', '', NULL, '')"
     )
     place = Place(tmp_path, settings={"dimensions": {"customers": f"{database}/crm_customers"}})
     place.put_golden()
@@ -389,7 +389,7 @@ def test_decisions_and_what_was_measured_are_kept_in_mariadb(in_s3: Place) -> No
     in_s3.build()
     warehouse = in_s3.warehouse()
     kept = {record.object_key: record.row_count for record in warehouse.quality(100)}
-    assert kept["sales/golden.csv"] == 13
+    assert kept["sales/golden.csv"] == 22
     decision = Decision("1", "2024-01-01", "Zoë", "accept", "sales", "sales/x.csv", "id", "weil", "{}")
     warehouse.decide(decision)
     assert warehouse.decisions() == [decision]
