@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs import scratch
 from jobs.adapters.objects import Store, open_store
 from jobs.settings import S3
 from jobs.state import BUCKETS, Manifest, name_of, write_parquet
-from marts.calculate import digest, roll_up
+from marts.calculate import digest, roll_up, spill_to
 from marts.checks import clean_schema
 from marts.schema import SALES
 
@@ -120,6 +121,7 @@ def run_rollup(work: RollUpWork) -> int:
             tables.append(lines.append_column("delivery", pa.array(np.full(lines.num_rows, number), pa.int64())))
     lines = pa.concat_tables([*tables, _LINES.empty_table()], promote_options="default")
     lines = lines.append_column("position", pa.array(np.arange(lines.num_rows), pa.int64()))
+    spill_to(str(scratch.folder()))
     facts = roll_up(lines, task.last_day)
     month = date.fromisoformat(f"{task.month}-01")
     for mart, table in (("customers", facts.customers), ("sales_team", facts.sales_team)):
