@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from kit import marts
+from kit import Place
 from servers import MariaDB
 
 MARTS = str(Path(sys.executable).parent / "marts")
@@ -17,8 +17,10 @@ def test_builds_leave_no_folder_and_the_next_one_removes_that_of_a_killed_one(tm
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp", "MARTS_RAY__FEW_TASKS": "0"}
     target = mariadb.make_database("scratch")
-    command = [MARTS, "build", "--source", "drops", "--target", target, "--state", "state", "--json"]
-    marts("generate", "drops", "--lines", "5000")
+    place = Place(tmp_path, target)
+    place.put_golden()
+    (tmp_path / "policy.toml").write_text("max_unknown_ratio = 0.2\n")
+    command = [MARTS, "build", *place.flags, "--as-of", "2024-03-31", "--policy", "policy.toml", "--json"]
     killed = subprocess.Popen(command, stdout=-3, stderr=-3, cwd=tmp_path, env=environment)
     while killed.poll() is None and not (tmp_path / "state/lines").exists():
         time.sleep(0.01)
