@@ -1,16 +1,18 @@
 """How things stand, without changing anything: what `marts plan` and the commands about the quarantine look at."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jobs.adapters.objects import ObjectVersion, Store, open_store
 from jobs.build import scan_settings
-from jobs.ledger import Warehouse, erased_people
-from jobs.plan import Plan, make_plan
+from jobs.ledger import DropRecord, Warehouse, erased_people
+from jobs.plan import Plan, PlannedDrop, make_plan
 from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings
-from jobs.state import Catalog
+from jobs.state import Catalog, Delivery, Manifest
 from marts.policy import Policy
+from marts.schema import KINDS
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,18 @@ class Now:
     """The drops that are there, and what is known of them."""
 
     plan: Plan
+    """The drops as they are listed now."""
+    known: tuple[PlannedDrop, ...]
+    """The drops as the last publication left them, whatever is listed now."""
     catalog: Catalog
     source: Store
     state: Store
     settings: ScanSettings
+
+    @property
+    def changed(self) -> int:
+        """Count the drops that are listed otherwise than the last publication knows them."""
+        return sum(drop.change != "known" for drop in self.plan.drops) + len(self.plan.vanished)
 
 
 def look(settings: Settings, policy: Policy, warehouse: Warehouse) -> Now:
@@ -32,5 +42,33 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse) -> Now:
     decisions = warehouse.decisions()
     repaired = repaired_drops(catalog, repairs_of(decisions), scan, state)
     tables: dict[str, list[ObjectVersion]] = {name: [] for name in settings.dimensions.tables}
-    plan = make_plan(source, catalog, warehouse.drops(), scan, tables, False, accepted_by(decisions), repaired)
-    return Now(plan, catalog, source, state, scan)
+    ledger = warehouse.drops()
+    plan = make_plan(source, catalog, ledger, scan, tables, False, accepted_by(decisions), repaired)
+    return Now(plan, _known(plan, ledger, catalog, scan, repaired), catalog, source, state, scan)
+
+
+def _known(
+    plan: Plan,
+    ledger: Sequence[DropRecord],
+    catalog: Catalog,
+    settings: ScanSettings,
+    repaired: Mapping[str, Manifest],
+) -> tuple[PlannedDrop, ...]:
+    """Return the drops of the ledger: as planned where they are listed unchanged, else as it remembers them."""
+    listed = {drop.delivery.id: drop for drop in plan.drops}
+    known = []
+    for record in ledger:
+        if record.state != "withdrawn" and record.kind in KINDS:
+            manifest = catalog.get(record.delivery_id, settings.rules(record.kind))
+            manifest = repaired.get(manifest.scan, manifest) if manifest else None
+            planned = listed.get(record.delivery_id)
+            known.append(planned if planned and planned.manifest else _remembered(record, manifest))
+    return tuple(known)
+
+
+def _remembered(record: DropRecord, manifest: Manifest | None) -> PlannedDrop:
+    version = ObjectVersion(record.object_key, record.size, record.etag, record.modified)
+    why = record.reason or record.state
+    duplicate_of, rejected, held = (why if record.state == state else "" for state in ("duplicate", "rejected", "held"))
+    delivery = manifest.delivery if manifest else Delivery.of(record.kind, version)
+    return PlannedDrop(delivery, "known", manifest, duplicate_of, rejected, held)

@@ -196,7 +196,7 @@ def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:
     if not drops:
         return Text("no row is in quarantine, and no drop is held")
     rows = [
-        ("held" if drop.held else "live", drop.delivery.key, m.rows_read, m.quarantined, _examples(m.reasons[:3]))
+        (_standing(drop), drop.delivery.key, m.rows_read, m.quarantined, _examples(m.reasons[:3]))
         for drop in drops
         if (m := drop.manifest)
     ]
@@ -207,6 +207,10 @@ def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:
     total = sum(row[3] for row in rows)
     shown += [Text(""), Text(f"{total:,} rows of {len(rows):,} drops. marts quarantine show DROP", style="dim")]
     return Group(*shown)
+
+
+def _standing(drop: PlannedDrop) -> str:
+    return "held" if drop.held else "live" if drop.change == "known" else "not live yet"
 
 
 def bad_rows(drop: PlannedDrop, rows: Sequence[tuple[int, Sequence[str], str]], total: int) -> RenderableType:
