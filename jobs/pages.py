@@ -14,7 +14,7 @@ from jobs.adapters.objects import Store
 from jobs.frame import rendered
 from jobs.report import DropReport, RunReport
 from jobs.state import Reason
-from marts.figures import Figures, goes_on
+from marts.figures import Figures, goes_on, judged_months
 
 DOCS = "../docs"
 """Where the data docs are, seen from the folder of the reports, unless settings say otherwise."""
@@ -162,6 +162,7 @@ def _revenue(report: RunReport, figures: Figures) -> dict[str, Any]:
     open_month = last if goes_on(last, date.fromisoformat(report.as_of)) else ""
     return {
         "open": open_month,
+        "judged": len(judged_months(figures.months, date.fromisoformat(report.as_of))),
         "total": sum(month.total_sales for month in figures.months),
         "revenue": [
             {
