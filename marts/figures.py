@@ -202,7 +202,7 @@ def unusual_months(months: Sequence[MonthFigures], as_of: date) -> tuple[Unusual
     """Return the months whose revenue is far from that of the same month a year before.
 
     Usual is that revenue times the median change from year to year of up to 12 months before. Unusual is more than 3
-    robust sigma of these changes away (1.4826 times their median absolute deviation), and at least a fifth of the usual.
+    robust sigma of these changes away (1.4826 times their median absolute deviation), and at least a fifth of it.
     A month that goes on after as_of is not judged, nor is one without a month a year before with a revenue above 0, or
     with fewer than 3 changes to compare with.
     """
