@@ -182,13 +182,13 @@ def build(run: Run) -> RunReport:
             run.scan_settings = replace(run.scan_settings, erased=erased_people(run.warehouse.erasures()))
             report = _healed(run)
             late = _after(run, report)
+            report = _ended(run, report, late)
     except (MartsError, Stopped) as problem:
         return _failed(run, problem.as_error() if isinstance(problem, Stopped) else problem)
     except Exception as problem:  # a defect: it is recorded, and goes on its way
         run.ended = _failed(run, Defect(f"{type(problem).__name__}: {problem}", "marts", "please report it"))
         raise
-    told = {"warnings": (*report.warnings, *late), "seconds": dict(run.seconds), "ended_at": run.clock()}
-    return report.model_copy(update=told)
+    return report
 
 
 def adopt(state: Store, warehouse: Warehouse) -> int:
@@ -264,6 +264,18 @@ def _after(run: Run, report: RunReport) -> list[str]:
     except MartsError as error:
         late.append(f"the index of the data docs is not up to date: {error}")
     return late
+
+
+def _ended(run: Run, report: RunReport, late: Sequence[str]) -> RunReport:
+    """Write down when all was done: pages made from the ledger say it took as long as those made from the report."""
+    done = {"warnings": (*report.warnings, *late), "seconds": dict(run.seconds), "ended_at": run.clock()}
+    report = report.model_copy(update=done)
+    try:
+        run.warehouse.write_end(_record(report))
+    except MartsError as error:
+        unwritten = f"the ledger has the end of this run as that of its publication: {error}"
+        return report.model_copy(update={"warnings": (*report.warnings, unwritten)})
+    return report
 
 
 def _write_site(run: Run) -> None:
@@ -468,7 +480,7 @@ def _tell(run: Run, found: Sequence[QualityReport], unusual: Sequence[str]) -> N
 
 
 def _share(rule: BrokenRule) -> str:
-    return f"{rule.unexpected:,} of {rule.rows:,} rows" if rule.rows else f"observed: {rule.observed}"
+    return f"{rule.unexpected:,} of {rule.rows:,} {rule.basis}" if rule.rows else f"observed: {rule.observed}"
 
 
 def _known_state(run: Run, ledger: Sequence[DropRecord]) -> tuple[Catalog, set[str]]:

@@ -208,7 +208,7 @@ def plan(
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     settings.require("source", "target")
-    with opened(settings, read_only=True) as warehouse:
+    with opened(settings, read_only=True, create=True) as warehouse:  # what the first build would do, too
         now = look(settings, load_policy(settings), warehouse, datetime.now(UTC))
     made = peek(now.source, now.plan, settings.csv.delimiter)
     months = months_that_change(made)
@@ -429,12 +429,14 @@ def quarantine_list(
     policy: PolicyFile = None,
     as_json: Json = False,
 ) -> None:
-    """List the drops with rows in quarantine, and those that are held."""
-    from jobs.quarantine import with_rows
+    """List the live drops with rows in quarantine, and those that are held."""
+    from jobs.quarantine import remarks, with_rows
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
         drops = with_rows(now)
+    for remark in remarks(now):
+        typer.echo(f"note: {remark}", err=True)
     if as_json:
         found = [
             {
@@ -465,11 +467,11 @@ def quarantine_show(
     as_json: Json = False,
 ) -> None:
     """Show the rows of a drop that are in quarantine: line, every reason, and the row as it stands."""
-    from jobs.quarantine import find, rows_of, shown
+    from jobs.quarantine import find_published, rows_of, shown
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
-        found = find(now, drop)
+        found = find_published(now, drop)
         rows = rows_of(now, found)
     seen = [(row.line, list(row.reasons), row.raw if reveal else shown(now, found, row)) for row in rows[:limit]]
     if as_json:
@@ -490,11 +492,11 @@ def quarantine_export(
     to: Annotated[Path | None, typer.Option(help="File to write; stdout by default")] = None,
 ) -> None:
     """Write the rows of a drop that are in quarantine as CSV, unmasked, to repair and replay them."""
-    from jobs.quarantine import export, find
+    from jobs.quarantine import export, find_published
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
-        text = export(now, find(now, drop))
+        text = export(now, find_published(now, drop))
     if to is None:
         typer.echo(visible(text, keep="\n") if sys.stdout.isatty() else text, nl=False)
         return
@@ -761,4 +763,4 @@ def _build(
     with Cluster(settings.ray, names) as cluster, watching(speaks.bars, stop.check) as watch:
         near = Near(cluster, settings.ray)
         order = Order(settings, policy, as_of, run_id, lambda: datetime.now(UTC), submission, cluster)
-        return run(order, lambda: opened(settings), make)
+        return run(order, lambda: opened(settings, create=True), make)

@@ -34,13 +34,16 @@ def configured(config: str | None, **flags: Any) -> Settings:
 
 
 @contextmanager
-def opened(settings: Settings, read_only: bool = False) -> Iterator["Warehouse"]:
-    """Open the target, and check that it knows the credentials that we came with."""
+def opened(settings: Settings, read_only: bool = False, create: bool = False) -> Iterator["Warehouse"]:
+    """Open the target, and check that it knows the credentials that we came with.
+
+    Raises UsageError for a file that does not exist, unless ``create``: a mistyped one is not an empty target.
+    """
     from jobs.publish import open_warehouse
     from jobs.trusted import check_seal
 
     wait = 0 if read_only else settings.lock_timeout
-    warehouse = open_warehouse(settings.target or "", settings.mysql, read_only, wait)
+    warehouse = open_warehouse(settings.target or "", settings.mysql, read_only, wait, create)
     try:
         check_seal(settings, warehouse, stamp(), remember=not read_only)
         yield warehouse

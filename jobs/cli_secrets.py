@@ -144,7 +144,7 @@ def verify(
     typer.echo(f"{where.file} is whole: revision {held.revision}, {len(held.values)} values, all can be opened")
     settings = _settings(file, key, config, target)
     if settings.target:
-        with opened(settings, read_only=True):
+        with opened(settings, read_only=True, create=True):
             pass  # it refuses an old copy
         typer.echo("it is no older than the target knows")
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -100,20 +101,33 @@ class Bars:
             BarColumn,
             MofNCompleteColumn,
             Progress,
+            ProgressColumn,
             SpinnerColumn,
+            Task,
             TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
         )
+        from rich.text import Text
+
+        class Done(MofNCompleteColumn):
+            """The tasks of a step that are done, of how many; nothing if that is not known."""
+
+            def render(self, task: Task) -> Text:
+                return super().render(task) if task.total else Text("")
+
+        class Time(ProgressColumn):
+            """The time that a step has to go, or else has taken."""
+
+            max_refresh = 0.5
+
+            def render(self, task: Task) -> Text:
+                return Text(time_of(task.elapsed or 0, None if task.finished else task.time_remaining))
 
         self.bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<14}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            Done(),
+            Time(),
             TextColumn("{task.fields[told]}"),
             console=console,
             transient=True,
@@ -138,6 +152,11 @@ class Bars:
             self._rows, self._drops = self._rows + rows, self._drops + drops
             seconds = max(time.monotonic() - self._begun, 0.001)
             self.bars.update(self._task, advance=1, told=_counts(self._rows, self._drops, seconds).lstrip(", "))
+
+
+def time_of(seconds: float, left: float | None) -> str:
+    """Return the time that a step has to go, or the time that it has taken if the former is not known; each named."""
+    return f"{timedelta(seconds=int(seconds))} so far" if left is None else f"{timedelta(seconds=int(left))} left"
 
 
 def _counts(rows: int, drops: int, seconds: float) -> str:

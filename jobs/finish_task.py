@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs import scratch
 from jobs.adapters.objects import Store, open_store
 from jobs.settings import S3
 from jobs.state import read_parquet, write_parquet
-from marts.calculate import customers_mart, differing, sales_team_mart
+from marts.calculate import customers_mart, differing, sales_team_mart, spill_to
 from marts.checks import GUEST
 from marts.erased import people
 from marts.errors import DataError
@@ -130,6 +131,7 @@ class _Made:
 def run_finish(task: Finish) -> Finished:
     """Compute the mart rows of one key range, and write them."""
     store = open_store(task.state, task.s3)
+    spill_to(str(scratch.folder()))
     if task.mart != CUSTOMERS_MART.name:
         return _sales_team(store, task)
     if task.before is None:

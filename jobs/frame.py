@@ -9,7 +9,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from marts.escape import visible
 
-_WORDS = {"published": "passed", "unchanged": "passed", "failed": "failed", "unknown": "failed", "running": "warned"}
 _MARKS = {"passed": "\N{CHECK MARK}", "warned": "!", "failed": "\N{BALLOT X}"}
 _MINUS = "\N{MINUS SIGN}"
 
@@ -55,7 +54,7 @@ def _templates() -> Environment:
         loader=PackageLoader("jobs"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_seen
     )
     made.filters |= {one.__name__: one for one in (number, counted, money, percent, growth, when)}
-    made.globals |= {"words": _WORDS, "marks": _MARKS}
+    made.globals |= {"marks": _MARKS}
     return made
 
 

@@ -271,6 +271,9 @@ class Warehouse(Outbox, Protocol):
         Gives its outcome in the ledger: it may have published.
         """
 
+    def write_end(self, run: RunRecord) -> None:
+        """Write when a run that is recorded already did all, and its report of that."""
+
     def drops(self) -> list[DropRecord]:
         """Give the records of all drops; nothing if the target is new."""
 
@@ -632,6 +635,11 @@ class SqlLedger:
         key = run.run_id
         # Tried once: the database may be what failed, and has been waited for already.
         return self.atomically(end, once=True)
+
+    def write_end(self, run: RunRecord) -> None:
+        end = f"UPDATE marts_runs SET ended_at = {self.mark}, report = {self.mark}"
+        where = f"WHERE run_id = {self.mark} AND outcome = {self.mark}"
+        self.execute(f"{end} {where}", [run.ended_at, run.report, run.run_id, run.outcome])
 
     def publish(
         self,

@@ -229,7 +229,9 @@ def _quality(report: RunReport) -> Notice | None:
         return None
     head = f"Data quality is below the threshold: {', '.join(dict.fromkeys(name for name, _ in rules))}"
     shown = rules[:_SHOWN]
-    lines = [("What", f"{name}: {rule.rule} ({rule.unexpected:,} of {rule.rows:,} rows)") for name, rule in shown]
+    lines = [
+        ("What", f"{name}: {rule.rule} ({rule.unexpected:,} of {rule.rows:,} {rule.basis})") for name, rule in shown
+    ]
     lines += [
         ("Safe", "The marts are live; rows that break a critical rule are in quarantine and do not count."),
         ("Do", "Look at the report, then correct the source or the rule (marts expectations list)."),

@@ -1,20 +1,22 @@
 """How things stand, without changing anything: what `marts plan` and the commands about the quarantine look at."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from jobs.adapters.objects import ObjectVersion, Store, open_store
 from jobs.build import scan_settings
 from jobs.judge import Verdicts, judge
-from jobs.ledger import Warehouse, erased_people
-from jobs.plan import Plan, make_plan, same_rows_of, with_recorded_holds, with_same_rows
+from jobs.ledger import DropRecord, Warehouse, erased_people
+from jobs.plan import Plan, PlannedDrop, make_plan, same_rows_of, with_recorded_holds, with_same_rows
 from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings
-from jobs.state import Catalog
+from jobs.state import Catalog, Delivery, Manifest
 from jobs.withdrawals import Withdrawals, since, withdrawals_of
 from marts.identity import Identity
 from marts.policy import Policy
+from marts.schema import KINDS
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class Now:
     """The drops that are there, and what is known of them."""
 
     plan: Plan
+    """The drops as they are listed now."""
+    known: tuple[PlannedDrop, ...]
+    """The drops as the last publication left them, whatever is listed now."""
     catalog: Catalog
     source: Store
     state: Store
@@ -33,6 +38,11 @@ class Now:
     def verdicts(self) -> Verdicts:
         """Return what becomes of each drop."""
         return judge(self.plan, self.withdrawals)
+
+    @property
+    def changed(self) -> int:
+        """Count the drops that are listed otherwise than the last publication knows them."""
+        return sum(drop.change != "known" or bool(drop.gone) for drop in self.plan.drops if not drop.superseded)
 
 
 def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime) -> Now:
@@ -47,5 +57,36 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime)
     plan = make_plan(source, catalog, ledger, scan, tables, False, accepted_by(decisions), repaired)
     identity = Identity.of(policy)
     plan = with_same_rows(plan, same_rows_of(source, state, plan, identity), ledger)
+    plan = with_recorded_holds(plan, ledger)
     gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(since(at)), ledger)
-    return Now(with_recorded_holds(plan, ledger), catalog, source, state, scan, identity, gone)
+    known = _known(plan, ledger, catalog, scan, repaired)
+    return Now(plan, known, catalog, source, state, scan, identity, gone)
+
+
+def _known(
+    plan: Plan,
+    ledger: Sequence[DropRecord],
+    catalog: Catalog,
+    settings: ScanSettings,
+    repaired: Mapping[str, Manifest],
+) -> tuple[PlannedDrop, ...]:
+    """Return the drops of the ledger: as planned where they are listed unchanged, else as it remembers them."""
+    listed = {drop.delivery.id: drop for drop in plan.drops}
+    known = []
+    for record in ledger:
+        if record.state not in ("withdrawn", "older") and record.kind in KINDS:
+            manifest = catalog.get(record.delivery_id, settings.rules(record.kind))
+            manifest = repaired.get(manifest.scan, manifest) if manifest else None
+            planned = listed.get(record.delivery_id)
+            known.append(planned if planned and planned.manifest else _remembered(record, manifest))
+    return tuple(known)
+
+
+def _remembered(record: DropRecord, manifest: Manifest | None) -> PlannedDrop:
+    version = ObjectVersion(record.object_key, record.size, record.etag, record.modified)
+    why = record.reason or record.state
+    duplicate_of, rejected, held = (why if record.state == state else "" for state in ("duplicate", "rejected", "held"))
+    delivery = manifest.delivery if manifest else Delivery.of(record.kind, version)
+    return PlannedDrop(
+        delivery, "known", manifest=manifest, duplicate_of=duplicate_of, rejected=rejected, held=held, record=record
+    )

@@ -12,13 +12,13 @@ from urllib.parse import quote
 from jobs.adapters import charts
 from jobs.adapters.objects import Store
 from jobs.frame import rendered
-from jobs.report import DropReport, RunReport
+from jobs.report import LEFT_OUT, DropReport, RunReport
 from jobs.state import Reason
-from marts.figures import Figures, goes_on
+from marts.figures import Figures, goes_on, judged_months
 
 DOCS = "../docs"
 """Where the data docs are, seen from the folder of the reports, unless settings say otherwise."""
-_LOOK = ("rejected", "held", "deferred")
+_LOOK = LEFT_OUT
 """States of drops that need a look."""
 _SHOWN = 300
 """Drops that are named."""
@@ -34,7 +34,12 @@ _HEADLINES = {
     "unknown": "It is not known whether the new marts are live",
     "running": "The run goes on",
 }
-_EXITS = {65: "Some drops were left out.", 75: "A drop changed while it was read: run again."}
+_LEFT_OUT = {
+    "held": "too many of its rows are bad, so that none of them counts until somebody repairs or accepts it",
+    "rejected": "it cannot be read",
+    "deferred": "it changed while it was read: run again",
+}
+"""What it means for a drop to be left out."""
 
 
 def write_reports(store: Store, report: RunReport, listed: Sequence[RunReport], docs: str = DOCS) -> None:
@@ -73,7 +78,7 @@ def report_page(report: RunReport, docs: str = DOCS) -> str:
         docs=_address(docs),
         quote=quote,
         headline=_headline(report),
-        more="" if report.error else _EXITS.get(report.exit_code, ""),
+        more=[] if report.error else [_left_out(why, count) for why, count in report.left_out.items()],
         drops=_drops(report.drops),
         figures=report.figures,
         business=_business(report),
@@ -107,7 +112,17 @@ def _headline(report: RunReport) -> str:
         return " ".join(report.error.what.split())
     if report.outcome == "published" and len(report.marts) == 1:
         return "The new mart is live"
+    if report.left_out:
+        return f"{_HEADLINES[report.outcome]}, but not all drops count"
     return _HEADLINES[report.outcome]
+
+
+def _left_out(why: str, count: int) -> str:
+    """Say what it means for some drops to be left out."""
+    means = _LEFT_OUT[why]
+    if count == 1:
+        return f"1 drop is {why}: {means}."
+    return f"{count:,} drops are {why}: of each, {means}." if why == "held" else f"{count:,} drops are {why}: {means}."
 
 
 def _drops(drops: Sequence[DropReport]) -> dict[str, Any]:
@@ -162,6 +177,7 @@ def _revenue(report: RunReport, figures: Figures) -> dict[str, Any]:
     open_month = last if goes_on(last, date.fromisoformat(report.as_of)) else ""
     return {
         "open": open_month,
+        "judged": len(judged_months(figures.months, date.fromisoformat(report.as_of))),
         "total": sum(month.total_sales for month in figures.months),
         "revenue": [
             {

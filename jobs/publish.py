@@ -27,12 +27,17 @@ class Load:
     s3: S3
 
 
-def open_warehouse(uri: str, settings: MySQL, read_only: bool = False, wait: float = 0) -> Warehouse:
-    """Open a target by its address; wait up to ``wait`` seconds for a file that another process has open."""
+def open_warehouse(
+    uri: str, settings: MySQL, read_only: bool = False, wait: float = 0, create: bool = True
+) -> Warehouse:
+    """Open a target by its address; wait up to ``wait`` seconds for a file that another process has open.
+
+    Raises UsageError for a file that does not exist, unless it may be created.
+    """
     if uri.startswith("duckdb:"):
         from jobs.adapters.warehouse_duckdb import DuckDBWarehouse
 
-        return DuckDBWarehouse(uri, read_only, wait)
+        return DuckDBWarehouse(uri, read_only, wait, create)
     if uri.startswith("mysql:"):
         from jobs.adapters.mysql.warehouse import MySQLWarehouse
 
@@ -40,7 +45,7 @@ def open_warehouse(uri: str, settings: MySQL, read_only: bool = False, wait: flo
     raise UsageError(
         f"{uri.partition(':')[0]!r} is no kind of target",
         "--target",
-        "write duckdb:///path/file.duckdb or mysql://user[:password]@host:port/database",
+        "write duckdb:///path/file.duckdb or mysql://user@host:port/database",
     )
 
 

@@ -80,10 +80,10 @@ class Pages:
         self.store.put(page, judged.page.encode())
         self.store.put(page.replace(".html", ".json"), judged.result.encode())
 
-    def about(self, name: str, words: str) -> Any:
+    def about(self, name: str, words: str, rows: str = "rows") -> Any:
         from jobs.adapters.quality.judge import About
 
-        return About(self.run_id, self.at, name, f"{words}. Run {self.run_id}, {self.at:%Y-%m-%d %H:%M} UTC.")
+        return About(self.run_id, self.at, name, f"{words}. Run {self.run_id}, {self.at:%Y-%m-%d %H:%M} UTC.", rows)
 
 
 def plan_suites(suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:
@@ -124,7 +124,8 @@ def judge_drops(
         held = sum(verdict.state == "held" for verdict in verdicts)
         words = f"{rows:,} rows of {f'{len(keys):,} drops' if len(keys) > 1 else keys[0]}"
         words += f", {held:,} held" if held else ""
-        judged = judge(suite, rules, batch, pages.about(kind, words))
+        of = "well-formed rows" if batch.measured.malformed else "rows"
+        judged = judge(suite, rules, batch, pages.about(kind, words, of))
         pages.write(judged)
         reports.append(_report(judged, rows, len(verdicts), pages))
     return reports
@@ -257,6 +258,7 @@ def _report(judged: Any, rows: int, drops: int, pages: Pages) -> QualityReport:
                 rule=finding.rule.words,
                 severity=finding.rule.severity,
                 rows=finding.rows,
+                basis=finding.basis,
                 unexpected=finding.unexpected,
                 observed=finding.observed,
             )

@@ -4,7 +4,7 @@ import csv
 import difflib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +34,49 @@ class Replay:
 
 
 def with_rows(now: Now) -> list[PlannedDrop]:
-    """Give the drops that have rows in quarantine, or are held; those with most rows first."""
-    there = [d for d in now.plan.drops if d.manifest and not d.duplicate_of and (d.manifest.quarantined or d.held)]
-    return sorted(there, key=lambda drop: (-_manifest(drop).quarantined, drop.delivery.key))
+    """Return the drops that have rows in quarantine, or are held; those with most rows first.
+
+    They are those of the last publication, and those that a build has read since without publishing.
+    """
+    drops = _published(now).values()
+    those = [d for d in drops if d.manifest and not d.duplicate_of and (d.manifest.quarantined or d.held)]
+    return sorted(those, key=lambda drop: (-_manifest(drop).quarantined, drop.delivery.key))
+
+
+def remarks(now: Now) -> list[str]:
+    """Return what a list of ``with_rows`` does not say: what has changed since, and what the state has lost."""
+    lost = sum(bool(not drop.manifest and not drop.duplicate_of and not drop.rejected) for drop in now.known)
+    said = []
+    if not now.known:
+        said.append("nothing is published yet; see marts plan for what is new")
+    elif now.changed:
+        drops = "1 drop has" if now.changed == 1 else f"{now.changed:,} drops have"
+        said.append(f"{drops} changed since the last publication, which this is about: see marts plan")
+    if lost:
+        said.append(
+            f"the state no longer has what was read of {lost:,} of the live drops: marts build reads them again"
+        )
+    return said
+
+
+def _published(now: Now) -> dict[tuple[str, str], PlannedDrop]:
+    """Return the drops of the last publication by kind and key, and those that were read since."""
+    read = [drop for drop in now.plan.drops if drop.manifest]
+    return {(drop.delivery.kind, drop.delivery.key): drop for drop in (*now.known, *read)}
+
+
+def find_published(now: Now, name: str) -> PlannedDrop:
+    """Return a drop, as the last publication left it, by its key or the end of it. Raises UsageError as ``find``."""
+    known = {drop.delivery.key: drop for drop in _published(now).values()}
+    return _named({**{drop.delivery.key: drop for drop in now.plan.drops}, **known}, name)
 
 
 def find(now: Now, name: str) -> PlannedDrop:
-    """Find a drop by its key, or the end of it. Raises UsageError that names the nearest."""
-    drops = {drop.delivery.key: drop for drop in now.plan.drops}
+    """Return a drop as it is now by its key, or the end of it. Raises UsageError that names the nearest."""
+    return _named({drop.delivery.key: drop for drop in now.plan.drops}, name)
+
+
+def _named(drops: Mapping[str, PlannedDrop], name: str) -> PlannedDrop:
     found = [drops[name]] if name in drops else [drop for key, drop in drops.items() if key.endswith(f"/{name}")]
     if len(found) == 1:
         return found[0]
@@ -143,6 +178,7 @@ def require_held(drop: PlannedDrop) -> None:
     if drop.rejected:
         raise UsageError(f"it cannot be read: {drop.rejected}", key, "nothing of it can be used; deliver it again")
     if not drop.held:
+        _readable(drop)
         raise UsageError("it is not held", key, "`marts quarantine list` says which drops are")
 
 
@@ -207,7 +243,7 @@ def _fields(raw: str, delimiter: str) -> list[str]:
 
 def _readable(drop: PlannedDrop) -> Manifest:
     if drop.manifest is None:
-        raise UsageError("it was not read yet", drop.delivery.key, "run marts build first")
+        raise UsageError("it was not read yet, or has changed since", drop.delivery.key, "run marts build first")
     if drop.rejected:
         raise UsageError(f"it cannot be read: {drop.rejected}", drop.delivery.key, "deliver it again")
     return drop.manifest

@@ -14,13 +14,15 @@ from jobs.ledger import Decision, Event, Generation, Publication, RunRecord
 from jobs.outbox import Notice
 from jobs.plan import Plan, PlannedDrop
 from jobs.replaced import ReplacedLine
-from jobs.report import DropReport, QualityReport, RunReport
+from jobs.report import LEFT_OUT, DropReport, QualityReport, RunReport
 from jobs.state import Reason
 from jobs.top import Rows
 from marts.escape import visible
 from marts.rules import Suite
 
 _SHOWN = 20
+_NAMED = 3
+"""Drops that a line names."""
 _MOST = 50
 
 
@@ -42,7 +44,8 @@ def safe(value: object) -> Text:
 
 def report(done: RunReport) -> RenderableType:
     """Render what a run did."""
-    parts: list[RenderableType] = [Text(_headline(done), style="bold green" if not done.exit_code else "bold red")]
+    style = {"passed": "bold green", "warned": "bold yellow", "failed": "bold red"}[done.level]
+    parts: list[RenderableType] = [Text(_headline(done), style=style)]
     if done.error:
         parts += [safe(f"error: {' '.join(done.error.what.split())}"), safe(f"where: {done.error.where}")]
         parts += [safe(f"hint: {done.error.hint}")] if done.error.hint else []
@@ -64,14 +67,16 @@ def report(done: RunReport) -> RenderableType:
 
 def _headline(done: RunReport) -> str:
     meaning = {
-        "published": "published: both marts are live" if len(done.marts) > 1 else "published: the mart is live",
-        "unchanged": f"unchanged: {done.held_back or 'the live marts were already right'}",
+        "published": f"{done.words}: {'both marts are live' if len(done.marts) > 1 else 'the mart is live'}",
+        "unchanged": f"{done.words}: {done.held_back or 'the live marts were already right'}",
         "failed": "failed: nothing was published, the live marts are untouched",
         "unknown": "ended without an answer of the database: marts status says whether it is live",
         "running": "runs",
     }[done.outcome]
-    more = {65: ", but some drops need a look", 75: ", but a drop changed while it was read: run again"}
-    return f"run {done.run_id} {meaning}{more.get(done.exit_code, '') if not done.error else ''}"
+    if done.error or not done.left_out:
+        return f"run {done.run_id} {meaning}"
+    again = "; run again, one changed while it was read" if "deferred" in done.left_out else ""
+    return f"! run {done.run_id} {meaning}, without what is left out{again}"
 
 
 def _totals(done: RunReport) -> Table:
@@ -116,7 +121,7 @@ def _broken(found: QualityReport) -> str:
 
 def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
     """Show the drops that need a look, and count the others."""
-    look = [drop for drop in drops if drop.state in ("rejected", "held", "missing", "deferred")]
+    look = [drop for drop in drops if drop.state in LEFT_OUT]
     others = Counter(
         drop.state if drop.state in ("duplicate", "withdrawn") else drop.change for drop in drops if drop not in look
     )
@@ -249,7 +254,7 @@ def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:
     if not drops:
         return Text("no row is in quarantine, and no drop is held")
     rows = [
-        ("held" if drop.held else "live", drop.delivery.key, m.rows_read, m.quarantined, _examples(m.reasons[:3]))
+        (_standing(drop), drop.delivery.key, m.rows_read, m.quarantined, _examples(m.reasons[:3]))
         for drop in drops
         if (m := drop.manifest)
     ]
@@ -260,6 +265,10 @@ def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:
     total = sum(row[3] for row in rows)
     shown += [Text(""), Text(f"{total:,} rows of {len(rows):,} drops. marts quarantine show DROP", style="dim")]
     return Group(*shown)
+
+
+def _standing(drop: PlannedDrop) -> str:
+    return "held" if drop.held else "live" if drop.change == "known" else "not live yet"
 
 
 def bad_rows(drop: PlannedDrop, rows: Sequence[tuple[int, Sequence[str], str]], total: int) -> RenderableType:
@@ -324,9 +333,20 @@ def status(
         by = publications[0][0]
         back = f"{by.who} went back: {by.why or 'no reason given'}. " if by.action == "rollback" else ""
         shown = Group(shown, safe(f"{back}marts rollback makes what was live before live again"))
-    last = [(r.run_id, r.started_at[:19], r.as_of_date, r.outcome, r.exit_code, r.error) for r in runs]
-    names = ("run", "started (UTC)", "as_of", "outcome", "exit", "error")
+    last = [(r.run_id, r.started_at[:19], r.as_of_date, *_ended(r)) for r in runs]
+    names = ("run", "started (UTC)", "as_of", "outcome", "exit", "error, or drops left out")
     return Group(shown, Text(""), table("last runs", names, last, (4,)) if last else Text("no run yet"))
+
+
+def _ended(run: RunRecord) -> tuple[object, ...]:
+    """Show how a run ended: outcome, exit code, and its error, or the drops that it left out."""
+    done = RunReport.model_validate_json(run.report) if run.report else None
+    if done is None or run.outcome != done.outcome:  # it was killed, and could not say so
+        return run.outcome, run.exit_code, run.error
+    left_out = [f"{drop.key} is {drop.state}" for drop in done.drops if drop.state in done.left_out]
+    more = f"; and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+    mark = "! " if done.level == "warned" and done.outcome != "running" else ""
+    return f"{mark}{done.words}", run.exit_code, run.error or "; ".join(left_out[:_NAMED]) + more
 
 
 def _generation(when: str, mart: str, made: Generation | None, since: str) -> tuple[object, ...]:

@@ -1,5 +1,6 @@
 """The RunReport: the one object that the ledger, --json, the log and the terminal all render."""
 
+from collections import Counter
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -14,6 +15,10 @@ Outcome = Literal["running", "published", "unchanged", "failed", "unknown"]
 """unknown: the answer to the COMMIT is lost, and the database did not come back to be asked."""
 DropState = Literal["live", "missing", "older", "duplicate", "rejected", "held", "deferred", "withdrawn"]
 """missing: it counts on although its object is gone, until somebody decides; older: of a dimension, not the newest."""
+
+
+LEFT_OUT: tuple[DropState, ...] = ("held", "rejected", "deferred", "missing")
+"""States of drops that people have to look at: not in the marts, or in them although their object is gone."""
 
 
 class _Part(BaseModel):
@@ -91,6 +96,8 @@ class BrokenRule(_Part):
     severity: str
     rows: int
     """Rows that it looked at; 0 if it is not about rows."""
+    basis: str = "rows"
+    """Describes these rows."""
     unexpected: int
     observed: str
 
@@ -180,3 +187,22 @@ class RunReport(_Part):
     fall: FallReport | None = None
     """How the total up to the last publication's as_of changed, if it was known."""
     error: Problem | None = None
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Return how many drops are left out of the marts, by why."""
+        counts = Counter(drop.state for drop in self.drops)
+        return {state: counts[state] for state in LEFT_OUT if counts[state]}
+
+    @property
+    def words(self) -> str:
+        """Return how it ended in words: the outcome, and what the marts are without."""
+        left_out = [f"{count:,} drop{'' if count == 1 else 's'} {why}" for why, count in self.left_out.items()]
+        return ", ".join([self.outcome, *(() if self.error else left_out)])
+
+    @property
+    def level(self) -> Literal["passed", "warned", "failed"]:
+        """Return how well it ended: warned if it goes on, or published without some of the drops."""
+        if self.error or self.outcome in ("failed", "unknown"):
+            return "failed"
+        return "warned" if self.outcome == "running" or self.exit_code or self.left_out else "passed"

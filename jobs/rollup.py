@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs import scratch
 from jobs.adapters.objects import Store, open_store
 from jobs.lines import File, read_lines, read_suspects
 from jobs.settings import S3
 from jobs.settle import Marks
 from jobs.state import BUCKETS, Manifest, name_of, read_parquet, write_parquet
-from marts.calculate import digest, roll_up
+from marts.calculate import digest, roll_up, spill_to
 from marts.identity import Identity, suspects
 
 FACTS = ("customers", "sales_team", "drops", "shared")
@@ -131,6 +132,7 @@ def run_rollup(work: RollUpWork) -> int:
     if marks is not None:
         wanted &= lines["transaction_id"].is_null().to_numpy()
     suspicious = read_suspects(store, files, lines, rows, np.flatnonzero(wanted))
+    spill_to(str(scratch.folder()))
     facts = roll_up(lines, suspicious, task.last_day, task.identity, marks)
     month = date.fromisoformat(f"{task.month}-01")
     for mart, table in (("customers", facts.customers), ("sales_team", facts.sales_team)):

@@ -10,11 +10,12 @@ from dataclasses import astuple, dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from jobs import scratch
 from jobs.adapters.objects import Store, open_store
 from jobs.lines import File, read_lines, read_suspects
 from jobs.settings import S3
 from jobs.state import BUCKETS, Manifest, name_of, read_parquet, write_parquet
-from marts.calculate import digest, marked
+from marts.calculate import digest, marked, spill_to
 from marts.identity import Identity, suspects
 
 
@@ -65,6 +66,7 @@ def run_settle(task: Settle) -> int:
     store = open_store(task.state, task.s3)
     lines, rows = read_lines(store, task.files, task.part, task.parts, task.identity)
     places = np.flatnonzero(suspects(lines) & lines["transaction_id"].is_valid().to_numpy())
+    spill_to(str(scratch.folder()))
     found = marked(read_suspects(store, task.files, lines, rows, places), task.identity)
     found = found.filter(found["mark"].is_valid())
     positions = found["position"].to_numpy()

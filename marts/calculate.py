@@ -3,7 +3,6 @@
 import hashlib
 import tempfile
 import threading
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import numpy as np
@@ -24,9 +24,10 @@ from marts.policy import Policy
 from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart, MartColumn
 
 MEMORY = "700MB"
-"""Working memory of one calculation; it spills to a temporary folder beyond."""
+"""Working memory of one calculation; it spills to a folder beyond, see ``spill_to``."""
 _OFFLINE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 _of_thread = threading.local()
+_spill_to = tempfile.gettempdir()
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class Facts:
     """One row per delivery and day: lines, those that were delivered before, lines and cents counted up to as_of."""
     shared: pa.Table
     """Equal lines without an id that two deliveries share."""
+
+
+def spill_to(folder: str) -> None:
+    """Name the folder that calculations of this process spill to. Nothing is created in it before one does."""
+    global _spill_to
+    _spill_to = folder
 
 
 def roll_up(
@@ -264,12 +271,11 @@ def _engine(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Ite
 
 def _instance() -> duckdb.DuckDBPyConnection:
     """Give this thread's instance of the engine: to start one takes longer than a small calculation."""
-    if not hasattr(_of_thread, "instance"):
-        spill = tempfile.TemporaryDirectory(prefix="marts-", ignore_cleanup_errors=True)
-        config: dict[str, Any] = {"threads": 1, "memory_limit": MEMORY, "temp_directory": spill.name, **_OFFLINE}
-        made = duckdb.connect(":memory:", config=config)
-        weakref.finalize(made, spill.cleanup)
-        made.execute(sql("money"))
-        _of_thread.instance = made
-    instance: duckdb.DuckDBPyConnection = _of_thread.instance
-    return instance
+    if getattr(_of_thread, "spill_to", None) != _spill_to:
+        spill = f"{_spill_to}/marts-spill-{uuid4().hex}"  # the engine creates it when it spills, and removes it
+        config: dict[str, Any] = {"threads": 1, "memory_limit": MEMORY, "temp_directory": spill, **_OFFLINE}
+        instance = duckdb.connect(":memory:", config=config)
+        instance.execute(sql("money"))
+        _of_thread.instance, _of_thread.spill_to = instance, _spill_to
+    current: duckdb.DuckDBPyConnection = _of_thread.instance
+    return current

@@ -5,7 +5,7 @@ Each part of a mart gives its own figures; those of all parts are put together, 
 
 from calendar import monthrange
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from statistics import median
@@ -23,13 +23,13 @@ BEST = 10
 MOST_LEADERS = 200
 """Leaders that are named: of the stores with the highest sales."""
 _BEFORE = 12
-"""Months before one that tell what is usual."""
-_ENOUGH = 6
-"""Months before one below which nothing can be said."""
+"""Months before one whose change from year to year tells what is usual."""
+_ENOUGH = 3
+"""Months before one with such a change below which nothing can be said."""
 _SIGMAS = 3
 _MAD = Decimal("1.4826")
 """Median absolute deviation to standard deviation of a normal distribution (Rousseeuw and Croux, 1993)."""
-_LEAST = Decimal("0.1")
+_LEAST = Decimal("0.2")
 """Share of the usual revenue that a month must differ by: one of ten is no news, however steady the others were."""
 
 
@@ -199,22 +199,39 @@ def of_both(customers: Figures, sales_team: Figures) -> Figures:
 
 
 def unusual_months(months: Sequence[MonthFigures], as_of: date) -> tuple[UnusualMonth, ...]:
-    """Name the months whose revenue is more than 3 robust sigma from the median of the up to 12 months before.
+    """Return the months whose revenue is far from that of the same month a year before.
 
-    Sigma is 1.4826 times their median absolute deviation; a tenth of the median is never unusual. The month of
-    as_of is looked at only if as_of is its last day: before, it is not over.
+    Usual is that revenue times the median change from year to year of up to 12 months before. Unusual is more than 3
+    robust sigma of these changes away (1.4826 times their median absolute deviation), and at least a fifth of it.
+    A month that goes on after as_of is not judged, nor is one without a month a year before with a revenue above 0, or
+    with fewer than 3 changes to compare with.
     """
-    whole = [month for month in months if not goes_on(month.month, as_of)]
     found = []
-    for place, month in enumerate(whole):
-        before = [one.total_sales for one in whole[max(place - _BEFORE, 0) : place]]
-        if len(before) < _ENOUGH:
-            continue
-        usual = median(before)
-        sigma = _MAD * median([abs(value - usual) for value in before])
-        if abs(month.total_sales - usual) > max(_SIGMAS * sigma, abs(usual) * _LEAST):
+    for month, year_before, changes in _judged(months, as_of):
+        change = median(changes)
+        sigma = _MAD * median([abs(value - change) for value in changes])
+        usual = year_before * change
+        if abs(month.total_sales - usual) > max(_SIGMAS * sigma * year_before, abs(usual) * _LEAST):
             found.append(UnusualMonth(month=month.month, total_sales=month.total_sales, usual=_cents(usual)))
     return tuple(found)
+
+
+def judged_months(months: Sequence[MonthFigures], as_of: date) -> list[str]:
+    """Return the months that have enough history for ``unusual_months``."""
+    return [month.month for month, _, _ in _judged(months, as_of)]
+
+
+def _judged(months: Sequence[MonthFigures], as_of: date) -> Iterator[tuple[MonthFigures, Decimal, list[Decimal]]]:
+    """Yield the months that can be judged, with the revenue a year before and the changes of the months before."""
+    revenue = {month.month: month.total_sales for month in months}
+    changes: list[Decimal] = []
+    for month in months:
+        year_before = revenue.get(f"{int(month.month[:4]) - 1:04d}{month.month[4:]}", Decimal(0))
+        if year_before <= 0 or goes_on(month.month, as_of):
+            continue
+        if len(changes) >= _ENOUGH:
+            yield month, year_before, changes[-_BEFORE:]
+        changes.append(month.total_sales / year_before)
 
 
 def goes_on(month: str, as_of: date) -> bool:

@@ -99,6 +99,24 @@ class Rule:
         share = f", in at least {self.mostly:.4%}".rstrip("0%").rstrip(".") + "%" if self.mostly < 1 else ""
         return f"{said}{where}{share}"
 
+    def basis(self, missing: int, rows: str = "rows") -> str:
+        """Describe the rows that it is about, if it leaves out ``missing`` of them, for they have no value to look at.
+
+        ``rows`` describes those that it could be about.
+        """
+        where = f" where {condition_words(self.condition)}" if self.condition else ""
+        columns = self.columns
+        if not missing or not columns:
+            return rows + where
+        each = self.kwargs.get("ignore_row_if") in ("either_value_is_missing", "any_value_is_missing")
+        if len(columns) == 1:
+            having = columns[0]
+        elif len(columns) == 2:
+            having = "both columns" if each else "either column"
+        else:
+            having = f"all {len(columns)} columns" if each else f"any of {len(columns)} columns"
+        return f"{rows} with {having}{where}"
+
     @property
     def broken(self) -> str:
         """Say what is wrong with a row that breaks it."""

@@ -11,8 +11,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
+from jobs import scratch
 from jobs.logs import LOGGER, context, set_up_worker, within
 from jobs.sample import Sample, by_name
 from jobs.scrub import scrub, scrubbed
@@ -76,6 +78,7 @@ class Cluster:
         self._started_here = False
 
     def __enter__(self) -> Self:
+        scratch.sweep()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,7 +110,8 @@ class Cluster:
         from ray.exceptions import RayError, RayTaskError
 
         shares = share_out(len(items), at_once or self._slots(ray))
-        source = _datasource(step, function, items, shares)
+        folder = scratch.folder() if self._started_here else None
+        source = _datasource(step, function, items, shares, folder)
         tasks = ray.data.read_datasource(
             source, override_num_blocks=len(shares), concurrency=at_once and min(at_once, len(shares))
         )
@@ -289,8 +293,17 @@ def share_out(count: int, slots: int) -> list[range]:
     return shares
 
 
-def _datasource(step: str, function: Callable[[Item], Result], items: Sequence[Item], shares: Sequence[range]) -> Any:
-    """Make a Ray Data source whose read tasks are the tasks of a step."""
+def _datasource(
+    step: str,
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    shares: Sequence[range],
+    folder: Path | None = None,
+) -> Any:
+    """Make a Ray Data source whose read tasks are the tasks of a step.
+
+    ``folder``: the scratch folder that workers of this machine share with us, for Ray ends them as it likes.
+    """
     import pyarrow as pa
     from ray.data import Datasource, ReadTask
     from ray.data.block import BlockMetadata
@@ -312,7 +325,7 @@ def _datasource(step: str, function: Callable[[Item], Result], items: Sequence[I
                 mine = [(index, items[index]) for index in share]
                 size = len(share)
                 metadata = BlockMetadata(num_rows=size, size_bytes=1000 * size, input_files=None, exec_stats=None)
-                return ReadTask(_Task(function, mine, said, level), metadata, schema=schema)
+                return ReadTask(_Task(function, mine, said, level, folder), metadata, schema=schema)
 
             return [task(share) for share in shares]
 
@@ -323,14 +336,24 @@ class _Task:
     """One task: calls the function for each of its items; a result, or an error raised on purpose, is a block."""
 
     def __init__(
-        self, function: Callable[[Any], Any], items: Sequence[tuple[int, Any]], said: Mapping[str, str], level: int
+        self,
+        function: Callable[[Any], Any],
+        items: Sequence[tuple[int, Any]],
+        said: Mapping[str, str],
+        level: int,
+        folder: Path | None = None,
     ) -> None:
         self._function, self._items = function, items
-        self._said, self._level = said, level
+        self._said, self._level, self._folder = said, level, folder
 
     def __call__(self) -> Iterator[Any]:
         set_up_worker(self._level)
-        return (self._block(index, item) for index, item in self._items)
+        scratch.share(self._folder)
+        try:
+            for index, item in self._items:
+                yield self._block(index, item)
+        finally:
+            scratch.release()
 
     def _block(self, index: int, item: Any) -> Any:
         import pyarrow as pa

@@ -4,6 +4,7 @@ Each generation is a table of its own; the public name is a view of the live one
 at a time open the file for writing, which is the lock.
 """
 
+import difflib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,9 +34,14 @@ class DuckDBWarehouse(SqlLedger):
     loaders = 0
     judged_by_sql = False
 
-    def __init__(self, uri: str, read_only: bool = False, wait: float = 0) -> None:
-        """Open the file; wait up to ``wait`` seconds for another process that has it open."""
+    def __init__(self, uri: str, read_only: bool = False, wait: float = 0, create: bool = True) -> None:
+        """Open the file; wait up to ``wait`` seconds for another process that has it open.
+
+        A file that does not exist is created, or looks empty if it is read only; without ``create`` it is a UsageError.
+        """
         self.path = Path(duckdb_path(uri))
+        if not create and not self.path.exists():
+            raise UsageError("does not exist", str(self.path), _nearest(self.path))
         self._read_only = read_only
         self._database: duckdb.DuckDBPyConnection | None = None
         end = time.monotonic() + wait
@@ -195,6 +201,18 @@ class DuckDBWarehouse(SqlLedger):
     def diagnose(self) -> list[tuple[str, bool, str]]:
         seen = f"{self.path}" if self.path.exists() else f"{self.path} (made by the first build)"
         return [("DuckDB", True, f"{duckdb.__version__}, {seen}")]
+
+
+def _nearest(path: Path) -> str:
+    """Return a hint that names the existing file whose path is most like one that does not exist."""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    places = (one for place in {folder, Path.cwd()} for one in (place, *place.glob("*/")))
+    with suppress(OSError):  # a folder that cannot be read has nothing to offer
+        files = sorted({str(file) for place in places for file in place.glob("*.duckdb")})
+        found = difflib.get_close_matches(str(path.absolute()), files, 1, 0)
+        if found:
+            return f"did you mean duckdb://{found[0]}? The first build creates a new one"
+    return "check --target; the first marts build creates the file"
 
 
 def _table(mart: Mart, generation: int | str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from kit import GOLDEN, Place, marts
 
 from jobs.cli import app
+from marts.errors import UsageError
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -170,6 +171,56 @@ def test_generate_gives_the_same_bytes_for_the_same_seed() -> None:
 )
 def test_wrong_arguments_end_with_2_and_say_what_is_wrong(arguments: list[str], words: str) -> None:
     assert words in str(marts(*arguments, code=2).exception)
+
+
+LOOKING = [
+    ["status"],
+    ["history"],
+    ["quarantine", "list", "--source", "drops"],
+    ["quarantine", "show", "x", "--source", "drops"],
+    ["customers", "top"],
+    ["sales", "top"],
+    ["report"],
+    ["audit", "list"],
+    ["audit", "verify"],
+    ["notify", "list"],
+    ["rollback"],
+    ["vacuum", "--source", "drops", "--dry-run"],
+]
+
+
+@pytest.mark.parametrize("arguments", LOOKING, ids=" ".join)
+def test_a_mistyped_target_is_an_error_that_names_the_nearest_file(place: Place, arguments: list[str]) -> None:
+    place.put_golden()
+    place.build()
+    wrong = place.folder / "mart.duckdb"
+    error = marts(*arguments, "--target", f"duckdb://{wrong}", code=2).exception
+    assert isinstance(error, UsageError)
+    assert (error.what, error.where) == ("does not exist", str(wrong))
+    assert f"did you mean duckdb://{place.folder / 'marts.duckdb'}?" in error.hint
+    assert not wrong.exists()
+
+
+def test_a_mistyped_target_with_no_file_anywhere_near_says_what_creates_one() -> None:
+    error = marts("status", "--target", "duckdb:///no/such/folder/x.duckdb", code=2).exception
+    assert isinstance(error, UsageError)
+    assert error.hint == "check --target; the first marts build creates the file"
+
+
+def test_a_target_without_a_run_says_so_and_a_plan_needs_none(place: Place, flags: list[str]) -> None:
+    place.put_golden()
+    assert "4 new" in marts("plan", *flags).stdout
+    warehouse = place.warehouse()
+    warehouse.prepare()
+    warehouse.close()
+    assert "no run yet" in marts("status", "--target", place.address).stdout
+
+
+def test_the_hint_for_a_wrong_target_is_not_mangled(tmp_path: Path) -> None:
+    for target in ("sqlite:///x", "mysql://user@/x"):
+        done = outside(str(BIN / "marts"), "status", "--target", target, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "mysql://user@host:port/database" in done.stderr
 
 
 def test_an_unknown_option_ends_with_2() -> None:

@@ -77,6 +77,47 @@ def test_rows_are_listed_and_shown_with_line_reasons_and_text(fed: Place) -> Non
     assert "and 3 more" in command(fed, "show", "sales/day.csv", "--limit", "1")
 
 
+def test_what_is_live_is_listed_though_the_files_are_touched_moved_or_removed(fed: Place) -> None:
+    fed.build()
+    before = command(fed, "list", "--json")
+    assert json.loads(before)
+    assert marts("quarantine", "list", *flags(fed)).stderr == ""
+    (fed.source / "sales/day.csv").chmod(0o660)
+    listed = marts("quarantine", "list", *flags(fed), "--json")
+    assert listed.stdout == before
+    assert "1 drop has changed since the last publication, which this is about: see marts plan" in listed.stderr
+    assert [row["raw"] for row in json.loads(command(fed, "show", "day.csv", "--json"))] == BROKEN
+    assert len(exported(fed)) == len(BROKEN)
+    fed.put("sales/other.csv", sales(line("N1")))
+    (fed.source / "sales/day.csv").unlink()
+    listed = marts("quarantine", "list", *flags(fed), "--json")
+    assert (listed.stdout, "2 drops have changed" in listed.stderr) == (before, True)
+
+
+def test_a_drop_that_is_held_stays_listed_though_its_file_is_touched_and_is_accepted_after_a_build(fed: Place) -> None:
+    fed.put("sales/bad.csv", sales(line("N1"), line("N2", day="never")))
+    fed.build()
+    (fed.source / "sales/bad.csv").chmod(0o660)
+    assert {one["drop"]: bool(one["held"]) for one in json.loads(command(fed, "list", "--json"))} == {
+        "sales/day.csv": False,
+        "sales/bad.csv": True,
+    }
+    refused = marts("quarantine", "accept", "bad.csv", "--why", "known", *flags(fed), code=2).exception
+    assert "has changed since" in str(refused)
+    fed.build()
+    command(fed, "accept", "bad.csv", "--why", "known")
+
+
+def test_a_list_before_the_first_publication_and_one_without_the_state_say_so(fed: Place) -> None:
+    warehouse = fed.warehouse()
+    warehouse.prepare()
+    warehouse.close()
+    assert "nothing is published yet" in marts("quarantine", "list", *flags(fed)).stderr
+    fed.build()
+    shutil.rmtree(fed.folder / "state")
+    assert "no longer has what was read of 4 of the live drops" in marts("quarantine", "list", *flags(fed)).stderr
+
+
 def test_drops_that_were_read_together_have_their_own_rows(fed: Place) -> None:
     """One task reads small drops, and writes what is wrong with all of them into one file."""
     fed.put("sales/next.csv", sales(line("N1"), line("N2", day="never")))

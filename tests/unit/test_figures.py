@@ -20,6 +20,7 @@ from marts.figures import (
     MonthFigures,
     exchanged,
     figures_of,
+    judged_months,
     of_both,
     together,
     unusual_months,
@@ -154,28 +155,52 @@ def test_both_marts_give_one_set_of_figures() -> None:
 
 
 def in_row(*totals: int) -> list[MonthFigures]:
-    return [MonthFigures(month=f"2024-{n:02d}", total_sales=Decimal(t)) for n, t in enumerate(totals, 1)]
+    """Return months from 2024-01 on."""
+    names = [f"{year}-{month:02d}" for year in (2024, 2025, 2026) for month in range(1, 13)]
+    return [MonthFigures(month=name, total_sales=Decimal(t)) for name, t in zip(names, totals, strict=False)]
+
+
+YEAR = [100, 90, 110, 100, 120, 100, 95, 100, 105, 130, 160, 300]
+"""A year with a season: the last months are its peak."""
 
 
 @pytest.mark.parametrize(
-    ("totals", "wanted"),
+    ("second", "wanted"),
     [
-        ([100, 101, 99, 100, 102, 98, 100], []),
-        ([100, 101, 99, 100, 102, 98, 200], ["2024-07"]),
-        ([100, 101, 99, 100, 102, 98, 3], ["2024-07"]),
-        ([100, 101, 99, 100, 102, 200], []),  # too few before it
-        ([100, 100, 100, 100, 100, 100, 109], []),  # a tenth is no news
-        ([100, 100, 100, 100, 100, 100, 111], ["2024-07"]),
-        ([20, 400, 90, 150, 10, 300, 500], []),  # they always vary so
+        (YEAR, []),  # the same season again
+        ([value * 2 for value in YEAR], []),  # a business that grows, all year
+        ([*YEAR[:10], 80, 300], ["2025-11"]),  # less than a year before, though it is as other months are
+        ([*YEAR[:4], 240, *YEAR[5:]], ["2025-05"]),
+        ([100, 90, 300, *YEAR[3:]], []),  # too few changes before it
+        ([*YEAR[:11], 358], []),  # a fifth is no news
+        ([*YEAR[:11], 362], ["2025-12"]),
+        ([50, 135, 110, 160, 60, 160, 57, 150, 50, 190, 90, 480], []),  # its months always change so
+        ([*YEAR[:11], 5], ["2025-12"]),
     ],
 )
-def test_a_month_far_from_those_before_is_unusual(totals: list[int], wanted: list[str]) -> None:
-    found = unusual_months(in_row(*totals), date(2024, 12, 31))
+def test_a_month_far_from_the_same_month_a_year_before_is_unusual(second: list[int], wanted: list[str]) -> None:
+    found = unusual_months(in_row(*YEAR, *second), date(2025, 12, 31))
     assert [one.month for one in found] == wanted
 
 
+def test_a_month_without_a_year_before_is_not_judged() -> None:
+    months = in_row(*YEAR[:11], 30_000)
+    assert (unusual_months(months, date.max), judged_months(months, date.max)) == ((), [])
+    gap = [month for month in in_row(*YEAR, *YEAR[:9], 9000) if month.month not in ("2024-10", "2025-03")]
+    assert unusual_months(gap, date.max) == ()
+    assert judged_months(gap, date.max) == [f"2025-0{n}" for n in (5, 6, 7, 8, 9)]
+    assert judged_months(in_row(0, *YEAR[1:], *YEAR[:5]), date.max) == ["2025-05"]
+
+
 def test_the_last_day_that_there_is_can_be_as_of() -> None:
-    assert unusual_months(in_row(100, 101, 99, 100, 102, 98, 20), date.max)[0].month == "2024-07"
+    assert unusual_months(in_row(*YEAR, *YEAR[:6], 20), date.max)[0].month == "2025-07"
+
+
+def test_a_month_that_goes_on_is_not_judged() -> None:
+    months = in_row(*YEAR, *(2 * value for value in YEAR[:6]), 20)
+    assert unusual_months(months, date(2025, 7, 30)) == ()
+    (found,) = unusual_months(months, date(2025, 7, 31))
+    assert (found.month, found.usual) == ("2025-07", Decimal("190.00"))
 
 
 def test_people_are_named_on_pages_and_not_in_what_is_written_down() -> None:
@@ -185,10 +210,3 @@ def test_people_are_named_on_pages_and_not_in_what_is_written_down() -> None:
     assert "xxx xxxxxxxx" in figures.model_dump_json()
     assert "Ada" not in figures.model_dump_json()
     assert "Ada Lovelace" in figures.model_dump_json(context={"names": True})
-
-
-def test_a_month_that_goes_on_is_not_judged() -> None:
-    months = in_row(100, 101, 99, 100, 102, 98, 20)
-    assert unusual_months(months, date(2024, 7, 30)) == ()
-    assert [one.month for one in unusual_months(months, date(2024, 7, 31))] == ["2024-07"]
-    assert unusual_months(months, date(2024, 7, 31))[0].usual == Decimal("100.00")

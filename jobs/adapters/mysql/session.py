@@ -57,7 +57,7 @@ class Session:
 
     def connect(self) -> Any:
         """Open a connection. Raises UsageError for a wrong address, ServiceError if we are refused, or Transient."""
-        hint = "write mysql://user[:password]@host:port/database, with %-escapes for special characters"
+        hint = "write mysql://user@host:port/database, with %-escapes for special characters"
         try:
             parts = urlsplit(self._uri)
             port = parts.port or 3306

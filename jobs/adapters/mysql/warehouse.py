@@ -17,6 +17,7 @@ import mysql.connector
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from jobs import scratch
 from jobs.adapters.mysql.session import CHARSET, COLLATION, Session
 from jobs.ledger import SqlLedger
 from jobs.settings import MySQL
@@ -53,7 +54,7 @@ class MySQLWarehouse(SqlLedger):
     def __init__(self, uri: str, settings: MySQL) -> None:
         self._settings = settings
         self.loaders = settings.loaders
-        self._spool = tempfile.TemporaryDirectory(prefix="marts-load-")
+        self._spool = tempfile.TemporaryDirectory(prefix="load-", dir=scratch.folder())
         self._session = Session(uri, settings, self._spool.name)
         self.where = self._session.where
 

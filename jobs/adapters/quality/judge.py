@@ -47,6 +47,8 @@ class About:
     at: datetime
     title: str
     words: str
+    rows: str = "rows"
+    """Describes the rows that each rule is about."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Finding:
     success: bool
     rows: int
     """Rows that were looked at; 0 for a rule that is not about rows."""
+    basis: str
+    """Describes these rows."""
     unexpected: int
     observed: str
 
@@ -159,14 +163,15 @@ def _run(
 
 
 def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResult, run: About) -> Judged:
-    findings = tuple(_finding(rule, one) for rule, one in zip(rules, result.results, strict=True))
+    findings = tuple(_finding(rule, one, run.rows) for rule, one in zip(rules, result.results, strict=True))
     broken = {finding.rule.severity for finding in findings if not finding.success}
     outcome: Outcome = "failed" if "critical" in broken else "warned" if broken else "passed"
-    page = page_of(result, title=run.title, about=run.words, outcome=outcome, root="../..")
+    bases = [(finding.rows, finding.basis) for finding in findings]
+    page = page_of(result, bases, title=run.title, about=run.words, outcome=outcome, root="../..")
     return Judged(name, outcome, findings, as_json(result), page)
 
 
-def _finding(rule: Rule, one: Any) -> Finding:
+def _finding(rule: Rule, one: Any, of: str) -> Finding:
     raised = next((text for text in _exceptions(one.exception_info)), "")
     if _LOST.search(raised):
         raise Transient(f"the database does not answer: {raised.splitlines()[0]}", rule.words, _UNTOUCHED)
@@ -176,9 +181,11 @@ def _finding(rule: Rule, one: Any) -> Finding:
     if raised:
         raise Defect(f"Great Expectations cannot judge {rule.type}: {raised}", rule.words, "please report it")
     found = one.result
-    rows = (found.get("element_count") or 0) - (found.get("missing_count") or 0)
+    missing = found.get("missing_count") or 0
+    rows = (found.get("element_count") or 0) - missing
     observed = found.get("observed_value", found.get("unexpected_percent"))
-    return Finding(rule, bool(one.success), rows, found.get("unexpected_count") or 0, str(observed))
+    unexpected = found.get("unexpected_count") or 0
+    return Finding(rule, bool(one.success), rows, rule.basis(missing, of), unexpected, str(observed))
 
 
 _LOST = re.compile(r"OperationalError|InterfaceError|TimeoutError")

@@ -8,9 +8,11 @@ before they are rendered.
 import copy
 import itertools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from great_expectations.core import ExpectationSuiteValidationResult
+from great_expectations.render.components import RenderedContent, RenderedStringTemplateContent
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 from jinja2 import ChoiceLoader, PackageLoader
@@ -43,11 +45,36 @@ class _Renderer(ValidationResultsPageRenderer):
         return header
 
 
-def page_of(result: ExpectationSuiteValidationResult, **frame: str) -> str:
-    """Render the page of a validation result. ``frame``: title, about, outcome, and root, the way to the index."""
-    document = _Renderer(run_info_at_end=True).render(_escaped(result))
+def page_of(result: ExpectationSuiteValidationResult, bases: Sequence[tuple[int, str]], **frame: str) -> str:
+    """Render the page of a validation result. ``frame``: title, about, outcome, and root, the way to the index.
+
+    ``bases`` has, for each result, how many rows it is about, and a description of them.
+    """
+    safe = _escaped(result)
+    for number, one in enumerate(safe.results):
+        if "element_count" in one.result:
+            one.result["element_count"] = number  # what is said of the rows is found by it below
+    document = _Renderer(run_info_at_end=True).render(safe)
+    _say_bases(document, bases)
     shown: str = SafePageView().render(document, **frame)
     return shown
+
+
+def _say_bases(part: Any, bases: Sequence[tuple[int, str]]) -> None:
+    """Say of how many of which rows a share is, in all parts of a page.
+
+    Great Expectations gives the share of the rows that a rule looks at, and calls it one of all rows.
+    """
+    if isinstance(part, RenderedStringTemplateContent):
+        said = part.string_template
+        if isinstance(said, dict) and "$element_count total rows" in said.get("template", ""):
+            rows, basis = bases[int(said["params"]["element_count"])]
+            said["template"] = "\n\n$unexpected_count of $element_count break it ($unexpected_percent)."
+            said["params"]["unexpected_count"] = f"{int(said['params']['unexpected_count'].replace(',', '')):,}"
+            said["params"]["element_count"] = f"{rows:,} {for_html(basis)}"
+        return
+    for inner in part if isinstance(part, list) else vars(part).values() if isinstance(part, RenderedContent) else ():
+        _say_bases(inner, bases)
 
 
 def _escaped(result: ExpectationSuiteValidationResult) -> ExpectationSuiteValidationResult:
