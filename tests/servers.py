@@ -1,4 +1,4 @@
-"""Real servers for tests: SeaweedFS with its S3 gateway, MariaDB, a local Ray cluster."""
+"""Real servers for tests: SeaweedFS with its S3 gateway, MariaDB or MySQL, a local Ray cluster."""
 
 import contextlib
 import json
@@ -178,37 +178,58 @@ def _answers(server: S3Server) -> bool:
     return True
 
 
+SQL_SERVER = os.environ.get("TEST_SERVER", "mariadb")
+"""The database server of this run of the tests: mariadb, or mysql."""
+SQL_OPTIONS = os.environ.get("TEST_SERVER_OPTIONS", "").split()
+"""What it is started with beside what every test needs; as it comes without."""
+_GIVEN_MYSQL = os.environ.get("MARTS_TEST_MYSQL", "")
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "martwright-tests"
+_PLACES = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin{os.pathsep}/usr/libexec"
+
+
 @dataclass(frozen=True)
-class MariaDB:
+class SqlServer:
+    """A private MariaDB or MySQL."""
+
     port: int
     socket: str
+    kind: str = "mariadb"
 
-    def connect(self, database: str | None = None) -> Any:
+    def connect(self, database: str | None = None, **options: Any) -> Any:
         import mysql.connector
 
         return mysql.connector.connect(
-            unix_socket=self.socket, user="root", database=database, use_pure=True, autocommit=True
+            unix_socket=self.socket, user="root", database=database, use_pure=True, autocommit=True, **options
         )
 
-    def make_database(self, name: str, password: str = PASSWORD) -> str:
+    def run(self, *statements: str, database: str | None = None) -> list[tuple[Any, ...]]:
+        """Run statements as root; give the rows of the last one."""
+        rows: list[tuple[Any, ...]] = []
+        with contextlib.closing(self.connect(database)) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+                rows = cursor.fetchall() if cursor.with_rows else []
+        return rows
+
+    def make_database(self, name: str, password: str = PASSWORD, options: str = "", limits: str = "") -> str:
         """Make a database and a user with rights on it alone; give its address."""
-        connection = self.connect()
-        with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE `{name}`")
-            cursor.execute(f"CREATE USER '{name}'@'%' IDENTIFIED BY '{password}'")
-            cursor.execute(
-                "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, CREATE VIEW, SHOW VIEW, ALTER "
-                f"ON `{name}`.* TO '{name}'@'%'"
-            )
-        connection.close()
+        self.run(
+            f"CREATE DATABASE `{name}` {options}",
+            f"CREATE USER '{name}'@'%' IDENTIFIED BY '{password}' {limits}",
+            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, CREATE VIEW, SHOW VIEW, ALTER "
+            f"ON `{name}`.* TO '{name}'@'%'",
+        )
         return f"mysql://{name}:{quote(password, safe='')}@127.0.0.1:{self.port}/{name}"
 
 
+MariaDB = SqlServer
+
+
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariaDB]:
-    """A private MariaDB server: own data folder, socket and port."""
-    with tempfile.TemporaryDirectory(prefix="maria-", dir="/tmp") as folder:
-        database, daemon = maria(Path(folder))
+def mariadb() -> Iterator[SqlServer]:
+    """A private database server: MariaDB, or MySQL where TEST_SERVER says so. Own data folder, socket and port."""
+    with tempfile.TemporaryDirectory(prefix="sql-", dir="/tmp") as folder:
+        database, daemon = sql_server(Path(folder))
         daemon.start()
         try:
             yield database
@@ -216,24 +237,54 @@ def mariadb() -> Iterator[MariaDB]:
             daemon.kill()
 
 
-def maria(folder: Path, more: Sequence[str] = ()) -> tuple[MariaDB, Daemon]:
-    """Prepare a MariaDB server with its data in a folder."""
+def sql_server(folder: Path, more: Sequence[str] = (), kind: str = SQL_SERVER) -> tuple[SqlServer, Daemon]:
+    """Prepare a database server with its data in a folder."""
     folder.mkdir(exist_ok=True)
-    places = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin{os.pathsep}/usr/libexec"
-    server, install = shutil.which("mariadbd", path=places), shutil.which("mariadb-install-db", path=places)
-    if not server or not install:
-        missing("mariadbd (MariaDB)")
     user = ["--user=root"] if os.geteuid() == 0 else []
-    options = ["--no-defaults", f"--datadir={folder}/data", "--auth-root-authentication-method=normal"]
-    subprocess.run([str(install), *options, "--skip-test-db", *user], check=True, capture_output=True)
-    database = MariaDB(free_port(), f"{folder}/socket")
-    arguments = [str(server), "--no-defaults", f"--datadir={folder}/data", f"--socket={database.socket}", *user]
-    arguments += [f"--port={database.port}", "--bind-address=127.0.0.1", "--skip-name-resolve"]
-    arguments += [f"--pid-file={folder}/pid", *more]
-    return database, Daemon("MariaDB", arguments, folder, lambda: _connects(database))
+    options = ["--no-defaults", f"--datadir={folder}/data", *user]
+    database = SqlServer(free_port(), f"{folder}/socket", kind)
+    names = [option for option in more if "lower-case" in option]
+    if kind == "mysql":
+        server = mysqld()
+        (folder / "tmp").mkdir()
+        subprocess.run([server, *options, "--initialize-insecure", *names], check=True, capture_output=True)
+        options += [f"--tmpdir={folder}/tmp", "--mysqlx=OFF", "--secure-file-priv="]
+    else:
+        server, install = _program("mariadbd"), _program("mariadb-install-db")
+        first = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run([install, *options[:2], *first, *user, *names], check=True, capture_output=True)
+    options += [f"--socket={database.socket}", f"--port={database.port}", f"--pid-file={folder}/pid"]
+    options += ["--bind-address=127.0.0.1", "--skip-name-resolve", *SQL_OPTIONS, *more]
+    return database, Daemon(kind, [server, *options], folder, lambda: _connects(database))
 
 
-def _connects(database: MariaDB) -> bool:
+def _program(name: str) -> str:
+    found = shutil.which(name, path=_PLACES)
+    if not found:
+        missing(name)
+    return str(found)
+
+
+def mysqld() -> str:
+    """Name MySQL's server: MARTS_TEST_MYSQL, a mysqld of the PATH that is no MariaDB, or what tests/mysql.sh unpacks."""
+    for path in (_GIVEN_MYSQL, shutil.which("mysqld", path=_PLACES), str(_CACHE / "mysql" / "mysqld")):
+        if path and Path(path).is_file() and "MariaDB" not in version_of(path):
+            return path
+    missing("mysqld (a real MySQL: on the PATH, in MARTS_TEST_MYSQL, or unpacked by tests/mysql.sh)")
+    raise AssertionError("unreachable")
+
+
+def version_of(path: str) -> str:
+    """Ask a server's program for its version."""
+    return subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def sql_version() -> str:
+    """Say which database server the tests of this run have."""
+    return version_of(mysqld() if SQL_SERVER == "mysql" else _program("mariadbd"))
+
+
+def _connects(database: SqlServer) -> bool:
     import mysql.connector
 
     try:

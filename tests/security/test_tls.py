@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import trustme
 from kit import Place
-from servers import PASSWORD, MariaDB, maria
+from servers import PASSWORD, MariaDB, sql_server
 
 from jobs.adapters.mysql.warehouse import MySQLWarehouse
 from jobs.publish import open_warehouse
@@ -64,7 +64,7 @@ def encrypted(right: Authority, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @contextlib.contextmanager
 def _server(folder: Path, options: list[str]) -> Iterator[tuple[MariaDB, str]]:
-    server, daemon = maria(folder, options)
+    server, daemon = sql_server(folder, options)
     daemon.start()
     try:
         server.make_database("marts")
