@@ -266,7 +266,7 @@ def _program(name: str) -> str:
 
 
 def mysqld() -> str:
-    """Name MySQL's server: MARTS_TEST_MYSQL, a mysqld of the PATH that is no MariaDB, or what tests/mysql.sh unpacks."""
+    """Name MySQL's server: MARTS_TEST_MYSQL, a mysqld of the PATH that is no MariaDB, or that of tests/mysql.sh."""
     for path in (_GIVEN_MYSQL, shutil.which("mysqld", path=_PLACES), str(_CACHE / "mysql" / "mysqld")):
         if path and Path(path).is_file() and "MariaDB" not in version_of(path):
             return path

@@ -141,14 +141,13 @@ class DuckDBWarehouse(SqlLedger):
             raise self.foreign(self.kind_of("marts_numbers"), "marts_numbers", "a table of the ledger belongs")
         if not columns:
             self.execute("CREATE TABLE marts_numbers (number BIGINT NOT NULL PRIMARY KEY, mart VARCHAR NOT NULL)")
-            known = (
-                "SELECT generation, mart FROM marts_generations UNION SELECT generation, mart FROM marts_publications"
-            )
-            for number, name in self.execute(known):
-                if name in MARTS and self.columns_of(_table(MARTS[name], number)) == {
-                    c.name for c in MARTS[name].columns
-                }:
-                    self.execute("INSERT INTO marts_numbers VALUES (?, ?)", [number, name])
+            for table in ("marts_generations", "marts_publications"):
+                for number, name in self.execute(f"SELECT DISTINCT generation, mart FROM {table}"):
+                    if name in MARTS and self._is_rows_of(MARTS[name], number):
+                        self.execute("INSERT OR REPLACE INTO marts_numbers VALUES (?, ?)", [number, name])
+
+    def _is_rows_of(self, mart: Mart, number: int) -> bool:
+        return self.columns_of(_table(mart, number)) == {column.name for column in mart.columns}
 
     def kind_of(self, table: str) -> str:
         for kind, names in (("table", "duckdb_tables()"), ("view", "duckdb_views()")):

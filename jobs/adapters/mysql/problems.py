@@ -62,15 +62,15 @@ def problem_of(error: mysql.connector.Error, where: str) -> ServiceError:
         return Busy(f"the database is busy: {said}", where, "run again later")
     if number in _CROWDED:
         hint = (
-            "a build needs mysql.loaders + 2 connections, and at least 4: set mysql.loaders lower, or raise the server's "
-            "max_connections or the user's MAX_USER_CONNECTIONS"
+            "a build needs mysql.loaders + 2 connections, and at least 3: set mysql.loaders lower, or raise "
+            "max_connections of the server or MAX_USER_CONNECTIONS of the user"
         )
         return Transient(f"the database has no connection left for us: {said}", where, hint)
     if number in _READ_ONLY and "read" in said.lower():
         hint = "give the address of the server that takes writes: is this a replica? The live marts are untouched"
         return ReadOnly(f"the database is read only: {said}", where, hint)
     if number in _DISK_FULL or any(words in said.lower() for words in ("error 28", "errno: 28", "no space left")):
-        hint = "free some space at the server (or raise innodb_data_file_path), then run again; the live marts are untouched"
+        hint = "free some space at the server, then run again; the live marts are untouched"
         return ServiceError(f"the database's disk is full: {said}", where, hint)
     if number in _HINTS:
         what, hint = _HINTS[number]
@@ -86,5 +86,5 @@ def problem_of(error: mysql.connector.Error, where: str) -> ServiceError:
 
 def _secure(said: str) -> str:
     if "requires SSL" in said:
-        return "this user's password is sent over TLS only: let the server have a certificate, and set mysql.ssl_ca to its CA"
+        return "the password is sent over TLS only: give the server a certificate, and set mysql.ssl_ca to its CA"
     return "check mysql.ssl_ca, and that the address names the host as its certificate does"

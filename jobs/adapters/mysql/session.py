@@ -34,7 +34,7 @@ _FAILOVER = 10
 _log = logging.getLogger("marts.mysql")
 
 
-class _OverTLS(caching_sha2_password.MySQLCachingSHA2PasswordAuthPlugin):  # type: ignore[misc]
+class _OverTLS(caching_sha2_password.MySQLCachingSHA2PasswordAuthPlugin):
     """The driver's plugin, but for this: it sends no password in clear over an open connection, whoever asks."""
 
     def auth_response(self, auth_data: bytes, **kwargs: Any) -> bytes | None:
