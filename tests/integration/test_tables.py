@@ -92,7 +92,9 @@ def test_rows_of_a_generation_that_the_ledger_has_not_numbered_stay(place: Place
     place.put_golden()
     place.build()
     columns = ", ".join(column.name for column in CUSTOMERS_MART.columns)
-    copy = f"INSERT INTO customers_data_mart_rows (generation, {columns}) SELECT 900, {columns} FROM customers_data_mart"
+    copy = (
+        f"INSERT INTO customers_data_mart_rows (generation, {columns}) SELECT 900, {columns} FROM customers_data_mart"
+    )
     execute(place, copy)
     (before,) = execute(place, "SELECT COUNT(*) FROM customers_data_mart_rows WHERE generation = 900")
     for number in range(3):
