@@ -266,12 +266,19 @@ def _program(name: str) -> str:
 
 
 def mysqld() -> str:
-    """Name MySQL's server: MARTS_TEST_MYSQL, a mysqld of the PATH that is no MariaDB, or that of tests/mysql.sh."""
-    for path in (_GIVEN_MYSQL, shutil.which("mysqld", path=_PLACES), str(_CACHE / "mysql" / "mysqld")):
+    """Name MySQL's server."""
+    path = _mysqld()
+    if not path:
+        missing("mysqld (a real MySQL: unpacked by tests/mysql.sh, in MARTS_TEST_MYSQL, or on the PATH)")
+    return path
+
+
+def _mysqld() -> str:
+    """Name MySQL's server: MARTS_TEST_MYSQL, what tests/mysql.sh unpacks, or a mysqld of the PATH that is no MariaDB."""
+    for path in (_GIVEN_MYSQL, str(_CACHE / "mysql" / "mysqld"), shutil.which("mysqld", path=_PLACES)):
         if path and Path(path).is_file() and "MariaDB" not in version_of(path):
             return path
-    missing("mysqld (a real MySQL: on the PATH, in MARTS_TEST_MYSQL, or unpacked by tests/mysql.sh)")
-    raise AssertionError("unreachable")
+    return ""
 
 
 def version_of(path: str) -> str:
@@ -281,7 +288,8 @@ def version_of(path: str) -> str:
 
 def sql_version() -> str:
     """Say which database server the tests of this run have."""
-    return version_of(mysqld() if SQL_SERVER == "mysql" else _program("mariadbd"))
+    path = _mysqld() if SQL_SERVER == "mysql" else shutil.which("mariadbd", path=_PLACES)
+    return " ".join([version_of(path) if path else f"no {SQL_SERVER}", *SQL_OPTIONS])
 
 
 def _connects(database: SqlServer) -> bool:

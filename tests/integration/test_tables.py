@@ -58,7 +58,7 @@ def names_the_statement(report: RunReport, place: Place, table: str, kind: str) 
 
 
 def test_tables_with_names_like_those_of_our_generations_are_never_dropped(fed: Place) -> None:
-    """One is named by letters, one by a number that is not given yet, one that is not given any more, one like a view."""
+    """By letters, by a number that is not given yet, by one that is not given any more, and like a staged view."""
     others = ("customers_data_mart_gold", "customers_data_mart_g7", "customers_data_mart_g1", "my_notes")
     add_drop(fed, 1)
     fed.build()
