@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import servers
 from kit import Place
 
 from jobs import scrub
@@ -25,20 +24,6 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(scrub, "_known", set())
     scrub._pattern.cache_clear()
     monkeypatch.chdir(tmp_path)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that have a database server: those that ask for the fixture, or start one themselves."""
-    for item in items:
-        module = vars(getattr(item, "module", None) or object)
-        asks = "mariadb" in getattr(item, "fixturenames", ()) or "mariadb" in item.name
-        if asks or "sql_server" in module or "World" in module:
-            item.add_marker(pytest.mark.database)
-
-
-def pytest_report_header() -> str:
-    """Say which database server the tests have."""
-    return f"database server: {servers.sql_version()}"
 
 
 _FIGURES = pytest.StashKey[list[str]]()

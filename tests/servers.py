@@ -274,7 +274,7 @@ def mysqld() -> str:
 
 
 def _mysqld() -> str:
-    """Name MySQL's server: MARTS_TEST_MYSQL, what tests/mysql.sh unpacks, or a mysqld of the PATH that is no MariaDB."""
+    """Name MySQL's server: MARTS_TEST_MYSQL, that of tests/mysql.sh, or one of the PATH that is no MariaDB."""
     for path in (_GIVEN_MYSQL, str(_CACHE / "mysql" / "mysqld"), shutil.which("mysqld", path=_PLACES)):
         if path and Path(path).is_file() and "MariaDB" not in version_of(path):
             return path
@@ -290,6 +290,20 @@ def sql_version() -> str:
     """Say which database server the tests of this run have."""
     path = _mysqld() if SQL_SERVER == "mysql" else shutil.which("mariadbd", path=_PLACES)
     return " ".join([version_of(path) if path else f"no {SQL_SERVER}", *SQL_OPTIONS])
+
+
+def pytest_report_header() -> str:
+    """Say which database server the tests have."""
+    return f"database server: {sql_version()}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that have a database server: those that ask for the fixture, or start one themselves."""
+    for item in items:
+        module = vars(getattr(item, "module", None) or object)
+        asks = "mariadb" in getattr(item, "fixturenames", ()) or "mariadb" in item.name
+        if asks or "sql_server" in module or "World" in module:
+            item.add_marker(pytest.mark.database)
 
 
 def _connects(database: SqlServer) -> bool:
