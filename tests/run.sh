@@ -13,7 +13,7 @@ code=$?
 wait "$other"
 other_code=$?
 cat "$log"
-TEST_SERVER=mysql "$python" -m pytest -m mysql
+TEST_SERVER=mysql "$python" -m pytest -m "mysql and database"
 mysql_code=$?
 for each in "$code" "$other_code"; do [ "$each" -eq 0 ] || exit "$each"; done
 exit "$mysql_code"

@@ -297,13 +297,20 @@ def pytest_report_header() -> str:
     return f"database server: {sql_version()}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that have a database server: those that ask for the fixture, or start one themselves."""
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Mark the tests that have a database server."""
     for item in items:
-        module = vars(getattr(item, "module", None) or object)
-        asks = "mariadb" in getattr(item, "fixturenames", ()) or "mariadb" in item.name
-        if asks or "sql_server" in module or "World" in module:
+        if _has_database(item):
             item.add_marker(pytest.mark.database)
+
+
+def _has_database(item: Any) -> bool:
+    """Whether a test, or a fixture of it, asks for the server, or starts one itself."""
+    fixtures = [each for all_of_a_name in item._fixtureinfo.name2fixturedefs.values() for each in all_of_a_name]
+    codes = [each.func.__code__ for each in fixtures] + [item.function.__code__]
+    starts = any({"sql_server", "_server", "World"} & set(code.co_names) for code in codes)
+    asks = "mariadb" in item.fixturenames or any("mariadb" in code.co_consts for code in codes)
+    return starts or (asks and "duckdb" not in item.name.lower())
 
 
 def _connects(database: SqlServer) -> bool:

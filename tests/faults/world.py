@@ -146,7 +146,7 @@ class World:
         keys = {"s3.access_key": ACCESS_KEY, "s3.secret_key": SECRET_KEY, "mysql.password": PASSWORD}
         self.sealed = seal(self.folder, keys)
         self.s3_proxy = Proxy(int(self.s3.endpoint.rpartition(":")[2]))
-        self.db_proxy = Proxy(self.database.port)
+        self.db_proxy = Proxy(self.database.port, tls=self.database.kind == "mysql")
         self._stack.callback(self.s3_proxy.close)
         self._stack.callback(self.db_proxy.close)
         self.ray = RayNodes(self.folder / "ray")

@@ -91,8 +91,12 @@ class MySQLWarehouse(SqlLedger):
         return {str(name) for (name,) in self.execute(query, [table])}
 
     def lock(self, seconds: int) -> AbstractContextManager[None]:
-        name = hashlib.sha256(self._schema().encode()).hexdigest()[:16]
-        return self._session.lock(f"{_LOCK}.{name}", seconds, self._holder)
+        return self._session.lock(self.lock_name, seconds, self._holder)
+
+    @property
+    def lock_name(self) -> str:
+        """Return the name of the lock of builds into this database; servers take up to 64 letters."""
+        return f"{_LOCK}.{hashlib.sha256(self._schema().encode()).hexdigest()[:16]}"
 
     def _schema(self) -> str:
         ((name,),) = self.execute("SELECT DATABASE()")
