@@ -137,7 +137,7 @@ class Proxy:
         _close(*pair)
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> bool:
-        """Pass on what comes from either side, in one thread: a TLS connection is no matter for two. False: it ended."""
+        """Pass on what comes from either side, in one thread: two cannot share a TLS connection. False: it ended."""
         ready = [one for one in (client, server) if isinstance(one, ssl.SSLSocket) and one.pending()]
         for source in ready or select.select([client, server], [], [])[0]:
             source.settimeout(0.1)

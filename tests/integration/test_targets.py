@@ -4,6 +4,7 @@ import json
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -125,10 +126,10 @@ def test_readers_look_up_a_customer_by_an_index(tmp_path: Path, database: str, m
     place = Place(tmp_path, target=database)
     place.put_golden()
     place.build()
-    with closing(mariadb.connect(database.rpartition("/")[2])) as connection:
-        with connection.cursor(dictionary=True) as cursor:
-            cursor.execute("EXPLAIN SELECT * FROM customers_data_mart WHERE customer_id = 1")
-            explained = [(row["type"], row["key"], int(row["rows"])) for row in cursor.fetchall()]
+    name = database.rpartition("/")[2]
+    with closing(mariadb.connect(name)) as connection, connection.cursor(dictionary=True) as cursor:
+        cursor.execute("EXPLAIN SELECT * FROM customers_data_mart WHERE customer_id = 1")
+        explained = [(row["type"], row["key"], int(row["rows"])) for row in cursor.fetchall()]
     assert explained == [("const", "PRIMARY", 1), ("ref", "PRIMARY", 4)]
 
 
