@@ -286,15 +286,15 @@ def version_of(path: str) -> str:
     return subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
 
 
-def sql_version() -> str:
-    """Say which database server the tests of this run have."""
-    path = _mysqld() if SQL_SERVER == "mysql" else shutil.which("mariadbd", path=_PLACES)
-    return " ".join([version_of(path) if path else f"no {SQL_SERVER}", *SQL_OPTIONS])
+def version_of_kind(kind: str) -> str:
+    """Say which MariaDB or MySQL is there; nothing if there is none."""
+    path = _mysqld() if kind == "mysql" else shutil.which("mariadbd", path=_PLACES)
+    return f"{kind} {version_of(path).partition('Ver ')[2]}" if path else ""
 
 
 def pytest_report_header() -> str:
     """Say which database server the tests have."""
-    return f"database server: {sql_version()}"
+    return " ".join(["database server:", version_of_kind(SQL_SERVER) or f"no {SQL_SERVER}", *SQL_OPTIONS])
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
