@@ -5,6 +5,7 @@ at a time open the file for writing, which is the lock.
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -126,8 +127,7 @@ class DuckDBWarehouse(SqlLedger):
         """Create what is missing. Raises UsageError if somebody else's table or view stands where ours belongs."""
 
         def make() -> None:
-            for mart in MARTS.values():
-                self._check_view(mart)
+            self._check_places()
             self.create_ledger()
             self.execute("CREATE SEQUENCE IF NOT EXISTS marts_generation")
             self._create_numbers()
@@ -159,6 +159,11 @@ class DuckDBWarehouse(SqlLedger):
     def move_away(self, kind: str, table: str) -> str:
         return f"ALTER {kind.upper()} {table} RENAME TO {table}_old"
 
+    def _check_places(self) -> None:
+        """Raise UsageError if something of somebody else stands where our views belong."""
+        for mart in MARTS.values():
+            self._check_view(mart)
+
     def _check_view(self, mart: Mart) -> None:
         """Raise UsageError if what has the public name of a mart is not our view: one that reads our pointer."""
         kind = self.kind_of(mart.table)
@@ -167,7 +172,8 @@ class DuckDBWarehouse(SqlLedger):
 
     def _is_our_view(self, mart: Mart) -> bool:
         query = f"SELECT sql FROM duckdb_views() WHERE lower(view_name) = lower(?) AND {_OURS}"
-        return "marts_live" in str(self.execute(query, [mart.table])[0][0])
+        text = str(self.execute(query, [mart.table])[0][0])
+        return "marts_live" in text and re.search(rf"\b{mart.table}_g[0-9]+\b", text) is not None
 
     @contextmanager
     def staged(self, mart: Mart, generation: int) -> Iterator[str]:
@@ -253,6 +259,8 @@ class DuckDBWarehouse(SqlLedger):
         self.execute("DELETE FROM marts_numbers WHERE number = ?", [number])
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
+        if self._database:
+            self._check_places()
         seen = f"{self.path}" if self.path.exists() else f"{self.path} (made by the first build)"
         return [("DuckDB", True, f"{duckdb.__version__}, {seen}")]
 

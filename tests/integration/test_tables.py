@@ -12,6 +12,7 @@ from jobs.adapters.mysql.warehouse import MySQLWarehouse
 from jobs.audit import Deed
 from jobs.ledger import Erasure, SqlLedger
 from jobs.report import RunReport
+from marts.errors import UsageError
 from marts.schema import CUSTOMERS_MART
 
 DEED = Deed("erase-1", "2024-05-01T00:00:00", "Zoë", "erase", "customer 1", "asked to")
@@ -141,6 +142,12 @@ def test_a_table_of_an_older_pipeline_with_a_public_name_is_named_and_not_touche
     execute(empty, rename if is_duckdb(empty) else f"RENAME TABLE {table} TO {table}_old")
     assert empty.build().outcome == "published"
     assert execute(empty, f"SELECT * FROM {table}_old") == [(5,)]
+
+
+def test_doctor_names_what_stands_in_our_place(empty: Place) -> None:
+    execute(empty, "CREATE TABLE customers_data_mart (customer_id INT)")
+    with closing(empty.warehouse()) as opened, pytest.raises(UsageError, match="customers_data_mart is not ours"):
+        opened.diagnose()
 
 
 def test_a_view_of_somebody_else_with_a_public_name_is_named_and_not_replaced(empty: Place) -> None:

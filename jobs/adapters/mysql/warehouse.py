@@ -112,9 +112,7 @@ class MySQLWarehouse(SqlLedger):
         Raises UsageError if a table or view of somebody else stands where one of ours belongs.
         """
         self.loaders = self._affordable_loaders()
-        for mart in MARTS.values():
-            self._check_rows(mart)
-            self._check_view(mart)
+        self._check_places()
         self.create_ledger()
         name = self.text_types["name"]
         self._make("marts_numbers", f"number BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, mart {name} NOT NULL")
@@ -155,6 +153,12 @@ class MySQLWarehouse(SqlLedger):
     def move_away(self, kind: str, table: str) -> str:
         return f"RENAME TABLE {table} TO {table}_old"
 
+    def _check_places(self) -> None:
+        """Raise UsageError if something of somebody else stands where our rows or views belong."""
+        for mart in MARTS.values():
+            self._check_rows(mart)
+            self._check_view(mart)
+
     def _check_rows(self, mart: Mart) -> None:
         """Raise UsageError if what has the name of our rows is not what we would make."""
         table = _rows(mart)
@@ -175,8 +179,8 @@ class MySQLWarehouse(SqlLedger):
             ((definition,),) = self.execute(query, [mart.table])
             text = str(definition or "").lower()
             # Without the right to see it (SHOW VIEW) it is empty; its columns, and reading back, must do then.
-            ours = f"`{self._schema()}`.`marts_live`".lower() in text if text else self._looks_ours(mart)
-            if not ours:
+            reads = [f"`{self._schema()}`.`{table}`".lower() for table in ("marts_live", _rows(mart))]
+            if not (all(name in text for name in reads) if text else self._looks_ours(mart)):
                 raise self.foreign(kind, mart.table, "our view belongs")
 
     def _looks_ours(self, mart: Mart) -> bool:
@@ -274,7 +278,7 @@ class MySQLWarehouse(SqlLedger):
         head = f"REPLACE INTO {_rows(mart)} ({names}) VALUES "
         most = min(_INSERT_BYTES, self._session.limits.max_allowed_packet - _PACKET_HEAD - len(head))
         for batch in rows.to_batches(max_chunksize=_INSERT_ROWS):
-            for part in _cut(_literals(_plain_flags(mart, pa.table(batch)), generation), most):
+            for part in _cut(_literals(_plain_flags(mart, pa.Table.from_batches([batch])), generation), most):
                 self.execute(head + ",".join(part))
 
     def count(self, mart: Mart, generation: int) -> int:
@@ -361,6 +365,7 @@ class MySQLWarehouse(SqlLedger):
             with suppress(ServiceError):
                 self.execute(f"DROP VIEW IF EXISTS {table}_v")
             self.execute(f"DROP TABLE {table}")
+        self._check_places()
         return [
             ("database", True, f"{version} at {self.where}"),
             ("bulk load", True, self._bulk()),
