@@ -39,7 +39,7 @@ from jobs.logs import within
 from jobs.notices import Before, before, over, raised
 from jobs.outbox import Notice
 from jobs.plan import Plan, make_plan, same_rows_of, with_same_rows
-from jobs.publish import stage
+from jobs.publish import read_back, stage
 from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.report import BrokenRule, DropReport, MartReport, Outcome, Problem, QualityReport, RunReport
 from jobs.retries import retried
@@ -59,6 +59,7 @@ from marts.errors import (
     DataError,
     Defect,
     MartsError,
+    NotShown,
     OutcomeUnknown,
     QualityBroken,
     StateDamaged,
@@ -235,8 +236,9 @@ def _failed(run: Run, error: MartsError) -> RunReport:
     outcome: Outcome = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
     report = _report(run, outcome, error.exit_code, error=Problem.of(error))
     news = _news(run, report)
+    end = run.warehouse.disown if isinstance(error, NotShown) else run.warehouse.fail
     try:
-        if run.warehouse.fail(_record(report), news) in ("published", "unchanged") and run.done:
+        if end(_record(report), news) in ("published", "unchanged") and run.done:
             return run.done.model_copy(update={"warnings": (*run.done.warnings, f"after it was published: {error}")})
     except MartsError:  # the database may be what failed
         run.unkept, run.unrecorded = news.new, True
@@ -348,6 +350,7 @@ def _build(run: Run) -> RunReport:
     with run.step("publish"):
         news = _news(run, run.done)
         run.warehouse.publish(staged, [*withdrawn, *records], _record(run.done), measured, news)
+        read_back(run.warehouse, staged, changed, run.run_id)
     return run.done
 
 

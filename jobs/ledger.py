@@ -17,6 +17,8 @@ from marts.erased import Erased
 from marts.errors import Fenced, UsageError
 from marts.schema import MARTS, Mart
 
+_STATEMENT_ROWS, _STATEMENT_LETTERS = 500, 200_000
+"""What one statement writes at most: servers bound its bytes, and a letter has up to four."""
 _log = logging.getLogger("marts.ledger")
 Record = TypeVar("Record")
 Result = TypeVar("Result")
@@ -274,6 +276,9 @@ class Warehouse(Outbox, Protocol):
     def write_end(self, run: RunRecord) -> None:
         """Write when a run that is recorded already did all, and its report of that."""
 
+    def disown(self, run: RunRecord, news: NoticeChanges = NO_NEWS) -> str:
+        """Write that a run failed although it has published: readers see something else; the next publishes anew."""
+
     def drops(self) -> list[DropRecord]:
         """Give the records of all drops; nothing if the target is new."""
 
@@ -421,6 +426,19 @@ class SqlLedger:
     def columns_of(self, table: str) -> set[str]:
         """Name the columns of a table of the ledger; none if it is not there. An older version may have made it."""
         raise NotImplementedError
+
+    def kind_of(self, table: str) -> str:
+        """Return what has a name in the target: "table", "view", or "" for nothing."""
+        raise NotImplementedError
+
+    def move_away(self, kind: str, table: str) -> str:
+        """Return the statement that gives a table or view another name."""
+        raise NotImplementedError
+
+    def foreign(self, kind: str, table: str, belongs: str) -> UsageError:
+        """Return the error about a table or view of somebody else that has a name of ours. It is not touched."""
+        hint = f"it is not touched; move it away: {self.move_away(kind, table)}; then run again"
+        return UsageError(f"the {kind} {table} is not ours, and stands where {belongs}", "target", hint)
 
     def show(self, mart: Mart, generation: int) -> None:
         """Let readers see a generation, inside the transaction of the caller; the pointer is set already."""
@@ -583,6 +601,8 @@ class SqlLedger:
         for table, (columns, key) in TABLES.items():
             types = {name: self.text_types[kind] for name, kind in columns.items()}
             there = self.columns_of(table)
+            if there and not set(key.split(", ")) <= there:
+                raise self.foreign(self.kind_of(table), table, "a table of the ledger belongs")
             if not there:
                 made = ", ".join(f"{name} {kind} NOT NULL" for name, kind in types.items())
                 self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({made}, PRIMARY KEY ({key})) {self.table_options}")
@@ -640,6 +660,17 @@ class SqlLedger:
         end = f"UPDATE marts_runs SET ended_at = {self.mark}, report = {self.mark}"
         where = f"WHERE run_id = {self.mark} AND outcome = {self.mark}"
         self.execute(f"{end} {where}", [run.ended_at, run.report, run.run_id, run.outcome])
+
+    def disown(self, run: RunRecord, news: NoticeChanges = NO_NEWS) -> str:
+        def end() -> str:
+            # What nothing was made from is made again.
+            forget = f"UPDATE marts_generations SET fingerprint = '' WHERE run_id = {self.mark}"
+            self.execute(forget, [run.run_id])
+            self._upsert("marts_runs", [run])
+            self._write_news(news)
+            return run.outcome
+
+        return self.atomically(end, once=True)
 
     def publish(
         self,
@@ -745,14 +776,28 @@ class SqlLedger:
         self._upsert("marts_quality", quality)
         self._upsert("marts_runs", [run])
 
-    def _upsert(self, table: str, records: Sequence[Any], batch: int = 500) -> None:
-        for start in range(0, len(records), batch):
-            part = records[start : start + batch]
+    def _upsert(self, table: str, records: Sequence[Any]) -> None:
+        for part in _parts(records):
             names = [field.name for field in fields(part[0])]
             row = f"({', '.join([self.mark] * len(names))})"
             values = [value for record in part for value in astuple(record)]
             rows = ", ".join([row] * len(part))
             self.execute(f"{self.upsert} {table} ({', '.join(names)}) VALUES {rows}", values)
+
+
+def _parts(records: Sequence[Any]) -> Iterator[list[Any]]:
+    """Cut records into what one statement holds; a single one may be larger."""
+    part: list[Any] = []
+    letters = 0
+    for record in records:
+        more = sum(len(str(value)) for value in astuple(record))
+        if part and (len(part) == _STATEMENT_ROWS or letters + more > _STATEMENT_LETTERS):
+            yield part
+            part, letters = [], 0
+        part.append(record)
+        letters += more
+    if part:
+        yield part
 
 
 _COLUMNS = {"str": "name", "int": "number"}

@@ -38,6 +38,7 @@ _LEFT_OUT = {
     "held": "too many of its rows are bad, so that none of them counts until somebody repairs or accepts it",
     "rejected": "it cannot be read",
     "deferred": "it changed while it was read: run again",
+    "missing": "its object is gone from the source, and it counts until somebody decides: marts withdraw list",
 }
 """What it means for a drop to be left out."""
 
@@ -113,7 +114,7 @@ def _headline(report: RunReport) -> str:
     if report.outcome == "published" and len(report.marts) == 1:
         return "The new mart is live"
     if report.left_out:
-        return f"{_HEADLINES[report.outcome]}, but not all drops count"
+        return f"{_HEADLINES[report.outcome]}, but some drops need a look"
     return _HEADLINES[report.outcome]
 
 

@@ -76,7 +76,8 @@ def _headline(done: RunReport) -> str:
     if done.error or not done.left_out:
         return f"run {done.run_id} {meaning}"
     again = "; run again, one changed while it was read" if "deferred" in done.left_out else ""
-    return f"! run {done.run_id} {meaning}, without what is left out{again}"
+    without = ", without what is left out" if set(done.left_out) - {"missing"} else "; see the warnings"
+    return f"! run {done.run_id} {meaning}{without}{again}"
 
 
 def _totals(done: RunReport) -> Table:

@@ -20,7 +20,7 @@ from typing import Any, Self
 import oracle
 import psutil
 from kit import SALES, line, seal
-from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, maria, seaweed
+from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, SQL_SERVER, seaweed, sql_server
 
 from faults.proxy import Proxy
 from marts.schema import MARTS
@@ -122,14 +122,14 @@ class Reader:
 class World:
     """Everything that a build touches, and all that it must come to."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, server: str = SQL_SERVER) -> None:
         self.random = random.Random(seed)
         self.folder = folder
         for name in ("s3", "db", "ray"):
             (folder / name).mkdir()
         (folder / "policy.toml").write_text("max_bad_ratio = 0.5\nmax_fall = 1\n")
         self.s3, self.s3_daemon = seaweed(folder / "s3")
-        self.database, self.db_daemon = maria(folder / "db")
+        self.database, self.db_daemon = sql_server(folder / "db", kind=server)
         self.drops: dict[str, Drop] = {}
         self.places: dict[str, tuple[datetime, str]] = {}
         """Where each text stands in the order: set once, when it was first seen."""
@@ -148,7 +148,7 @@ class World:
         keys = {"s3.access_key": ACCESS_KEY, "s3.secret_key": SECRET_KEY, "mysql.password": PASSWORD}
         self.sealed = seal(self.folder, keys)
         self.s3_proxy = Proxy(int(self.s3.endpoint.rpartition(":")[2]))
-        self.db_proxy = Proxy(self.database.port)
+        self.db_proxy = Proxy(self.database.port, tls=self.database.kind == "mysql")
         self._stack.callback(self.s3_proxy.close)
         self._stack.callback(self.db_proxy.close)
         self.ray = RayNodes(self.folder / "ray")

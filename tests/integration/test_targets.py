@@ -4,6 +4,7 @@ import json
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ def test_a_server_that_forbids_local_files_is_loaded_by_inserts(
 ) -> None:
     connection = mariadb.connect()
     cursor = connection.cursor()
+    cursor.execute("SELECT @@global.local_infile")
+    ((before,),) = cursor.fetchall()
     cursor.execute("SET GLOBAL local_infile = 0")
     try:
         place = Place(tmp_path, target=database)
@@ -115,16 +118,19 @@ def test_a_server_that_forbids_local_files_is_loaded_by_inserts(
         assert place.build().error is None
         assert len(place.mart("customers")) == len(golden("customers"))
     finally:
-        cursor.execute("SET GLOBAL local_infile = 1")
+        cursor.execute(f"SET GLOBAL local_infile = {before}")
         connection.close()
 
 
-def test_readers_look_up_a_customer_by_an_index(tmp_path: Path, database: str, warehouse: MySQLWarehouse) -> None:
+def test_readers_look_up_a_customer_by_an_index(tmp_path: Path, database: str, mariadb: MariaDB) -> None:
     place = Place(tmp_path, target=database)
     place.put_golden()
     place.build()
-    explained = warehouse.execute("EXPLAIN SELECT * FROM customers_data_mart WHERE customer_id = 1")
-    assert [(row[3], row[5], int(row[8])) for row in explained] == [("const", "PRIMARY", 1), ("ref", "PRIMARY", 4)]
+    name = database.rpartition("/")[2]
+    with closing(mariadb.connect(name)) as connection, connection.cursor(dictionary=True) as cursor:
+        cursor.execute("EXPLAIN SELECT * FROM customers_data_mart WHERE customer_id = 1")
+        explained = [(row["type"], row["key"], int(row["rows"])) for row in cursor.fetchall()]
+    assert explained == [("const", "PRIMARY", 1), ("ref", "PRIMARY", 4)]
 
 
 def test_loading_the_same_rows_twice_changes_nothing(tmp_path: Path, warehouse: MySQLWarehouse) -> None:
