@@ -91,16 +91,20 @@ class Source:
 
 
 def content_of(data: bytes, rules: Rules = DEFAULTS) -> Hashable:
-    """Return what a delivery is: its rows, where they are enough to tell it; else its bytes."""
+    """Return what a delivery is: its rows, where they are enough to tell it; else its bytes, gzip taken off."""
+    plain = _plain(data)
     lines = _read(data, rules)
     if len(lines) >= ENOUGH or all(line.transaction for line in lines):
         return frozenset(Counter(line.whole for line in lines).items())
-    return data
+    return plain
+
+
+def _plain(data: bytes) -> bytes:
+    return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
 
 
 def _read(data: bytes, rules: Rules) -> list[Line]:
-    plain = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-    return oracle.read_lines(plain.decode("utf-8-sig"), rules)
+    return oracle.read_lines(_plain(data).decode("utf-8-sig"), rules)
 
 
 def _hold(drops: Iterable[Drop], was_live: Sequence[Drop]) -> tuple[list[Drop], list[Drop]]:

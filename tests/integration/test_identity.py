@@ -22,24 +22,50 @@ PEOPLE = {
 TEAM = {1: oracle.Person("Rahul Verma"), 2: oracle.Person("Priya Singh")}
 HEADER = f"{SALES},line_no,till"
 
-random_line = st.builds(
-    lambda line_no, till, **values: f"{line(**values)},{line_no},{till}",
-    transaction=st.sampled_from(["A", "A", "B", "b", "C ", "", "N/A", "0", "nil"]),
-    customer=st.sampled_from([1, 1, 2, 3, "", 0, -1]),
-    store=st.sampled_from([121, 121, 122]),
-    product=st.sampled_from(["tea", "salt", "rice"]),
-    day=st.sampled_from(["2024-01-30", "2024-01-31", "2024-02-01", "2024-03-31", "2024-04-01"]),
-    person=st.sampled_from([1, 2]),
-    price=st.sampled_from(["10.00", "10.00", "1.459", "0.0125", "0.000001", "-2.50"]),
-    quantity=st.sampled_from(["1", "1", "2", "10.5", "0.375", "-1", "-0.0001"]),
-    line_no=st.sampled_from(["", "", "1", "2", "02"]),
-    till=st.sampled_from(["", "x", "y"]),
+head = st.tuples(
+    st.sampled_from(["A", "A", "A", "B", "b", "C ", "", "N/A"]),
+    st.sampled_from([1, 1, 1, 1, 2, 3, "", 0, -1]),
+    st.sampled_from([121, 121, 122]),
+    st.sampled_from(["2024-01-31", "2024-01-31", "2024-02-01", "2024-03-31", "2024-04-01"]),
+    st.sampled_from([1, 1, 2]),
+    st.sampled_from(["", "", "x", "y"]),
 )
-random_drop = st.lists(random_line, min_size=1, max_size=14).map(lambda rows: sales(*rows, header=HEADER))
+"""What the lines of a receipt share: id, customer, store, day, sales person, till."""
+detail = st.tuples(
+    st.sampled_from(["tea", "tea", "rice"]),
+    st.sampled_from([*["10.00"] * 6, "1.459", "0.000001", "-2.50"]),
+    st.sampled_from([*["1"] * 6, "2", "10.5", "0.375", "-1", "-1"]),
+    st.sampled_from([*[""] * 6, "1", "2", "02"]),
+)
+"""Product, price, quantity, number of a line."""
+
+
+def _row(shared: tuple[Any, ...], own: tuple[Any, ...]) -> str:
+    id_, customer, store, day, person, till = shared
+    product, price, quantity, line_no = own
+    row = line(id_, customer, store, product, day, person, price, quantity)
+    return f"{row},{line_no},{till}"
+
+
+def drop_of(heads: list[tuple[Any, ...]]) -> st.SearchStrategy[str]:
+    """Draw a drop whose lines are of a few receipts: they meet each other in it, and those of other drops."""
+    rows = st.lists(st.builds(_row, st.sampled_from(heads), detail), min_size=6, max_size=24)
+    return rows.map(lambda found: sales(*found, header=HEADER))
+
+
+receipts = st.lists(head, min_size=4, max_size=8)
 random_rules = st.builds(
     Rules,
     transaction_key=st.sampled_from(
-        [("store_id", "day"), ("store_id", "day"), ("store_id",), ("day",), (), ("store_id", "day", "till"), ("till",)]
+        [
+            ("store_id", "day"),
+            ("store_id", "day"),
+            ("store_id",),
+            ("store_id",),
+            (),
+            ("day",),
+            ("store_id", "day", "till"),
+        ]
     ),
     no_ids=st.sampled_from([oracle.NO_IDS, oracle.NO_IDS, frozenset({"", "a"})]),
     unknown_ids=st.sampled_from([frozenset({0, -1}), frozenset({0, -1, 3})]),
@@ -97,9 +123,9 @@ def wanted(source: Source) -> dict[str, Counts]:
     }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    drops=st.lists(random_drop, min_size=1, max_size=5),
+    drops=receipts.flatmap(lambda heads: st.lists(drop_of(heads), min_size=2, max_size=4)),
     rules=random_rules,
     as_of=st.sampled_from([AS_OF, date(2024, 1, 31), date(2024, 4, 30)]),
     rollup_lines=st.sampled_from([5, 10**6]),
@@ -126,9 +152,10 @@ def test_deliveries_of_one_run_settle_as_a_row_by_row_calculation_says(
         assert drop.state == "held" or drop.rows_read == drop.clean + drop.quarantined + drop.duplicates
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.data(),
+    drops=receipts.map(drop_of),
     rules=random_rules,
     withdrawals=st.sampled_from(["apply", "keep"]),
     together=st.lists(st.integers(1, 3), min_size=2, max_size=4),
@@ -136,6 +163,7 @@ def test_deliveries_of_one_run_settle_as_a_row_by_row_calculation_says(
 def test_a_source_that_changes_from_run_to_run_counts_as_the_oracle_says(
     tmp_path_factory: pytest.TempPathFactory,
     data: st.DataObject,
+    drops: st.SearchStrategy[str],
     rules: Rules,
     withdrawals: Withdrawals,
     together: list[int],
@@ -147,7 +175,7 @@ def test_a_source_that_changes_from_run_to_run_counts_as_the_oracle_says(
     place.put("sales/first.csv", sales(line("first", day="2024-01-05") + ",,", header=HEADER))
     for changes in together:
         for _ in range(changes):
-            data.draw(st.sampled_from(CHANGES))(place, data)
+            data.draw(st.sampled_from(CHANGES))(place, data, drops)
         look(source, place)
         report = place.build()
         assert report.error is None or report.exit_code == 65
@@ -167,49 +195,57 @@ def _names(place: Place) -> list[str]:
     return sorted(f"sales/{path.name}" for path in (place.source / "sales").glob("*.csv") if path.stem != "first")
 
 
-def _new(place: Place, data: st.DataObject) -> None:
-    place.put(f"sales/{data.draw(st.integers(0, 10**6))}.csv", data.draw(random_drop))
+Drops = st.SearchStrategy[str]
 
 
-def _some(change: Callable[[Place, st.DataObject, str], None]) -> Callable[[Place, st.DataObject], None]:
+def _new(place: Place, data: st.DataObject, drops: Drops) -> None:
+    place.put(_name(data), data.draw(drops))
+
+
+def _name(data: st.DataObject) -> str:
+    """Return a name that no drop had."""
+    return f"sales/{data.draw(st.uuids())}.csv"
+
+
+def _some(change: Callable[[Place, st.DataObject, Drops, str], None]) -> Callable[[Place, st.DataObject, Drops], None]:
     """Let a change happen to one of the drops; where there is none, a new one comes."""
 
-    def changed(place: Place, data: st.DataObject) -> None:
+    def changed(place: Place, data: st.DataObject, drops: Drops) -> None:
         names = _names(place)
         if names:
-            change(place, data, data.draw(st.sampled_from(names)))
+            change(place, data, drops, data.draw(st.sampled_from(names)))
         else:
-            _new(place, data)
+            _new(place, data, drops)
 
     return changed
 
 
-def _replace(place: Place, data: st.DataObject, name: str) -> None:
-    place.put(name, data.draw(random_drop))
+def _replace(place: Place, data: st.DataObject, drops: Drops, name: str) -> None:
+    place.put(name, data.draw(drops))
 
 
-def _remove(place: Place, _: st.DataObject, name: str) -> None:
+def _remove(place: Place, _data: st.DataObject, _drops: Drops, name: str) -> None:
     (place.source / name).unlink()
 
 
-def _move(place: Place, data: st.DataObject, name: str) -> None:
+def _move(place: Place, data: st.DataObject, _drops: Drops, name: str) -> None:
     content = (place.source / name).read_bytes()
     (place.source / name).unlink()
-    place.put(f"sales/moved-{data.draw(st.integers(0, 10**6))}.csv", content)
+    place.put(_name(data), content)
 
 
-def _copy(place: Place, data: st.DataObject, name: str) -> None:
-    place.put(f"sales/copy-{data.draw(st.integers(0, 10**6))}.csv", (place.source / name).read_bytes())
+def _copy(place: Place, data: st.DataObject, _drops: Drops, name: str) -> None:
+    place.put(_name(data), (place.source / name).read_bytes())
 
 
-def _put_again(place: Place, _: st.DataObject, name: str) -> None:
+def _put_again(place: Place, _data: st.DataObject, _drops: Drops, name: str) -> None:
     place.put(name, (place.source / name).read_bytes())
 
 
-def _save_again(place: Place, data: st.DataObject, name: str) -> None:
+def _save_again(place: Place, data: st.DataObject, _drops: Drops, name: str) -> None:
     """Write the same rows as other bytes."""
     text = (place.source / name).read_text().removeprefix("\ufeff")
-    place.put(f"sales/saved-{data.draw(st.integers(0, 10**6))}.csv", "\ufeff" + text)
+    place.put(_name(data), "\ufeff" + text)
 
 
 CHANGES = [_new, _new, *map(_some, (_replace, _remove, _move, _copy, _put_again, _save_again))]

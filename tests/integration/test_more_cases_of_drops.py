@@ -107,13 +107,13 @@ def test_the_same_rows_under_other_bytes_are_one_delivery(
     assert "sales/a.csv" in drop.reason
 
 
-@pytest.mark.parametrize("again", AGAIN)
+@pytest.mark.parametrize("again", AGAIN[1:])
 def test_small_equal_drops_without_ids_are_both_kept_with_a_warning(
     place: Place, again: Callable[[str], bytes]
 ) -> None:
     """19 + 19 rows."""
     place.put("sales/a.csv", anonymous(19))
-    place.put("sales/b.csv.gz" if again is gzipped else "sales/b.csv", again(anonymous(19)))
+    place.put("sales/b.csv", again(anonymous(19)))
     report = place.build()
     assert (report.exit_code, total(place)) == (0, Decimal("380.00"))
     assert any("sales/a.csv" in text and "sales/b.csv" in text for text in report.warnings)
@@ -122,6 +122,7 @@ def test_small_equal_drops_without_ids_are_both_kept_with_a_warning(
 def test_the_same_bytes_are_one_delivery_however_small(place: Place) -> None:
     place.put("sales/a.csv", anonymous(1))
     place.put("sales/b.csv", anonymous(1))
+    place.put("sales/c.csv.gz", gzipped(anonymous(1)))
     assert place.build().exit_code == 0
     assert total(place) == Decimal("10.00")
 
