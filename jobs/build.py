@@ -18,6 +18,7 @@ from jobs import dimensions, quality
 from jobs.adapters.cluster import Runner
 from jobs.adapters.objects import Store, open_store
 from jobs.alike import Shared, look_alike
+from jobs.check_ids import check_ids
 from jobs.contents import Memory
 from jobs.deliver import StateOutbox, addresses_of
 from jobs.fall import DayTotals, Fall, accepted_falls, check_fall, total_before
@@ -79,6 +80,8 @@ _DAMAGED = 100
 """Files of the state that may be damaged; each costs what is made from it again."""
 _THREADS = 16
 _log = logging.getLogger("marts.build")
+_IDS = 3
+"""Ids that a warning shows."""
 _EARLIER = 20_000
 """Records of earlier drops that new ones are compared with."""
 
@@ -316,7 +319,7 @@ def _build(run: Run) -> RunReport:
         _judge_drops(run, verdicts, scanned, [])
         raise
     run.found["totals"] = verdicts.totals(scanned)
-    run.found["warnings"] = warnings_of(plan, verdicts, marts)
+    run.found["warnings"] = (*warnings_of(plan, verdicts, marts), *_ids_of_several(run, verdicts))
     run.found["notes"] = notes_of(plan, verdicts)
     measured = _judge_drops(run, verdicts, scanned, marts)
     check_marts(marts, verdicts, run.policy)
@@ -378,6 +381,17 @@ def _settled(
         if not held:
             return verdicts, rollups, [rollup for rollup in made if rollup in rollups], days
         verdicts = verdicts.with_counts(dict.fromkeys(counts, DropCounts())).holding(held)
+
+
+def _ids_of_several(run: Run, verdicts: Verdicts) -> list[str]:
+    """Warn of ids that stand for several transactions, where the policy says that each stands for one."""
+    if run.policy.transaction_ids != "unique":
+        return []
+    with run.step("check ids"):
+        count, rows = check_ids(run.state, verdicts.live_sales, run.identity, _IDS)
+    shown = ", ".join(str(row["transaction_id"]) for row in rows)
+    words = f"{count:,} ids of transactions are live under several customers, stores or months, such as {shown}"
+    return [f"{words}: `marts check ids` lists them"] if count else []
 
 
 def _shared(run: Run, rollups: Sequence[RollUp]) -> Shared:

@@ -35,8 +35,10 @@ withdraw = typer.Typer(
 )
 check = typer.Typer(help="Look for what is suspicious in the data that is live.", no_args_is_help=True)
 
-Drops = Annotated[list[str] | None, typer.Argument(metavar="[DROP]…", help="Keys of drops, or the ends of them")]
-All = Annotated[bool, typer.Option("--all", help="All that wait")]
+Drops = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[DROP]…", help="Drops, by their keys; all that wait by default"),
+]
 Why = Annotated[str, typer.Option(help="For the audit trail")]
 
 
@@ -73,9 +75,8 @@ def withdraw_list(
 
 @withdraw.command("accept")
 def withdraw_accept(
-    why: Why,
     drops: Drops = None,
-    everything: All = False,
+    why: Why = "",
     source: Source = None,
     target: Target = None,
     state: State = None,
@@ -87,14 +88,13 @@ def withdraw_accept(
     from jobs.withdrawals import ACCEPT
 
     places = {"source": source, "target": target, "state": state, "policy": policy}
-    _decide(ACCEPT, drops, everything, why, who, config, places, "the next marts build leaves their lines out")
+    _decide(ACCEPT, drops, why, who, config, places, "the next marts build leaves their lines out")
 
 
 @withdraw.command("refuse")
 def withdraw_refuse(
-    why: Why,
     drops: Drops = None,
-    everything: All = False,
+    why: Why = "",
     source: Source = None,
     target: Target = None,
     state: State = None,
@@ -107,13 +107,12 @@ def withdraw_refuse(
 
     places = {"source": source, "target": target, "state": state, "policy": policy}
     after = "their lines count on; they are in the state alone now: keep it"
-    _decide(REFUSE, drops, everything, why, who, config, places, after)
+    _decide(REFUSE, drops, why, who, config, places, after)
 
 
 def _decide(
     action: str,
     drops: list[str] | None,
-    everything: bool,
     why: str,
     who: str | None,
     config: str | None,
@@ -123,17 +122,15 @@ def _decide(
     """Record a decision about each of some drops whose objects are gone."""
     from jobs.quarantine import decide
 
-    require_why(why)
-    if bool(drops) == everything:
-        raise UsageError("name drops, or say --all", "DROP", "`marts withdraw list` shows those that are gone")
     settings = configured(config, **places)
     with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
         gone = [verdict for verdict in now.verdicts.all if verdict.drop.gone and verdict.drop.record]
-        chosen = (
-            [v for v in gone if v.state == "missing"] if everything else [_find(gone, name) for name in drops or ()]
-        )
+        waiting = [verdict for verdict in gone if verdict.state == "missing"]
+        chosen = [_find(gone, name) for name in drops] if drops else waiting
         if not chosen:
-            raise UsageError("no drop waits for a decision", "--all", "`marts withdraw list` shows those that are gone")
+            raise UsageError(
+                "no drop waits for a decision", "withdraw", "`marts withdraw list` shows those that are gone"
+            )
         for verdict in chosen:
             decide(warehouse, verdict.drop, action, who or getpass.getuser(), why, stamp())
     names = ", ".join(verdict.drop.delivery.key for verdict in chosen)

@@ -211,8 +211,8 @@ def _missing(report: RunReport, heard: set[str]) -> Notice | None:
         *[("Gone", f"{drop.key}: {drop.clean:,} clean lines") for drop in new[:_SHOWN]],
         *([("", f"and {len(new) - _SHOWN:,} more")] if len(new) > _SHOWN else []),
         ("Safe", f"Nothing was taken back: their {lines:,} lines count on."),
-        ("Do", 'If they may go: marts withdraw accept --all --why "…"; the next marts build leaves them out.'),
-        ("", 'If the bucket is emptied on purpose: marts withdraw refuse --all --why "…", or withdrawals = "keep"'),
+        ("Do", 'If they may go: marts withdraw accept --why "…"; the next marts build leaves them out.'),
+        ("", 'If the bucket is emptied on purpose: marts withdraw refuse --why "…", or withdrawals = "keep"'),
         ("", "in marts.toml. If it was a mistake, put the objects back under their names."),
     ]
     return _notice(report, "withdrawn", "warning", head, f"{head}.", body, [_of_drop(drop) for drop in new])

@@ -224,7 +224,7 @@ def gone_drops(gone: Sequence[Verdict]) -> RenderableType:
     ]
     parts: list[RenderableType] = [table("", ("next build", "drop", "clean lines", "total"), rows, (2, 3))]
     if any(v.state == "missing" for v in gone):
-        parts.append(Text("marts withdraw accept DROP --why … takes a drop back, refuse keeps it; --all: all that ask"))
+        parts.append(Text("marts withdraw accept DROP takes a drop back, refuse keeps it; without DROP: all that ask"))
     return Group(*parts)
 
 

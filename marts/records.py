@@ -7,7 +7,9 @@ that one broken row costs that row and not its neighbours.
 
 import codecs
 import csv
+import difflib
 import re
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,7 +91,7 @@ def read_header(first_line: bytes, kind: Kind, delimiter: str = ",") -> Header:
         raise DropRejected(f"the header names a column twice: {', '.join(map(repr, twice))}")
     missing = [column.name for column in kind.columns if column.mandatory and column.name not in names]
     if missing:
-        raise DropRejected(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}")
+        raise DropRejected(f"missing column{'s' if len(missing) > 1 else ''}: {_with_nearest(missing, names, by_name)}")
     if "" in names:
         raise DropRejected("the header has a column without a name")
     return Header(
@@ -97,6 +99,13 @@ def read_header(first_line: bytes, kind: Kind, delimiter: str = ",") -> Header:
         tuple(column.name for column in kind.columns if column.name in names),
         tuple(sorted(name for name in names if name not in by_name)),
     )
+
+
+def _with_nearest(missing: Sequence[str], names: Sequence[str], known: Container[str]) -> str:
+    """Name missing columns, each with the nearest column of the file that no schema knows."""
+    others = [name for name in names if name not in known]
+    near = {name: difflib.get_close_matches(name, others, 1, 0.5) for name in missing}
+    return ", ".join(f"{name} (is it {near[name][0]!r}?)" if near[name] else name for name in missing)
 
 
 def find_records(data: bytes, delimiter: str = ",", max_record: int = MAX_RECORD) -> Records:
