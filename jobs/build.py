@@ -24,7 +24,7 @@ from jobs.deliver import StateOutbox, addresses_of
 from jobs.fall import DayTotals, Fall, accepted_falls, check_fall, total_before
 from jobs.finish import MartRows, customers_before, made_from, plan_finish, save_rows, saved_rows
 from jobs.finish_task import Finish, Finished, run_finish
-from jobs.gate import check_marts, known_lines, notes_of, require_lines, unknown, warnings_of
+from jobs.gate import check_marts, known_lines, notes_of, require_key, require_lines, unknown, warnings_of
 from jobs.judge import REPLACED, DropCounts, Verdict, Verdicts, judge
 from jobs.ledger import (
     DropRecord,
@@ -49,7 +49,7 @@ from jobs.scan import plan_splits, scan_drops
 from jobs.scan_task import ScanSettings
 from jobs.scrub import scrubbed
 from jobs.settings import Settings, masked
-from jobs.settle import Marks, plan_settling, read_marks, run_settle
+from jobs.settle import Settled, plan_settling, read_settled, run_settle
 from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Delivery, Manifest, name_of, read_parquet
 from jobs.suites import load_suites
@@ -307,6 +307,7 @@ def _build(run: Run) -> RunReport:
     verdicts = judge(plan, _withdrawals(run, ledger))
     run.found["drops"] = _drops_to_tell(verdicts, verdicts.changed(ledger, run.run_id))
     require_lines(verdicts)
+    require_key(verdicts, run.identity.more)
     verdicts, rollups, rolled_up, days = _settled(run, verdicts, ledger, there)
     run.found["drops"] = _drops_to_tell(verdicts, verdicts.changed(ledger, run.run_id))
     used = [rollup for rollup in rollups if rollup.starts <= run.as_of]
@@ -411,7 +412,7 @@ def _facts(run: Run, rollups: Sequence[RollUp], name: str) -> list[pa.Table]:
 def _check_fall(run: Run, live: Mapping[str, Generation], verdicts: Verdicts, days: DayTotals) -> None:
     """Raise TotalFell if the total up to the last publication fell by more than the policy allows."""
     before = total_before(live, run.warehouse.runs_named({one.run_id for one in live.values()}))
-    if before is None:
+    if before is None or before.as_of > run.as_of:  # of days after as_of nothing is known
         return
     _, now = days.up_to(before.as_of)
     back = sum(v.drop.record.counted_cents for v in verdicts.all if v.drop.record and v.reason in TAKEN_BACK)
@@ -580,16 +581,16 @@ def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[
     return rollups, missing
 
 
-def _settle(run: Run, live: Sequence[Manifest], there: set[str]) -> Marks:
+def _settle(run: Run, live: Sequence[Manifest], there: set[str]) -> Settled:
     """Say which lines count, where transactions go beyond a month."""
     where = (run.state.uri, run.settings.s3)
-    tasks = plan_settling(live, run.settings.limits.rollup_lines, run.identity, *where)
-    missing = [task for task in tasks if task.path not in there]
+    tasks = plan_settling(live, run.settings.limits.rollup_lines, run.identity, run.as_of, *where)
+    missing = [task for task in tasks if not task.paths <= there]
     run.ready(missing)
     with run.step("settle", len(missing)):
         for _, lines in run.runner("SettleTransactions", run_settle, missing):
             run.progress.advance(lines)
-    return read_marks(run.state, tasks, live)
+    return read_settled(run.state, tasks, live)
 
 
 def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> tuple[dict[str, DropCounts], DayTotals]:

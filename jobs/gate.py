@@ -7,8 +7,8 @@ from jobs.finish import MartRows
 from jobs.judge import COUNTS_ON, Verdicts
 from jobs.plan import Plan
 from jobs.withdrawals import TAKEN_BACK
-from marts.errors import DataError, Defect, UnknownPeople
-from marts.policy import Policy
+from marts.errors import DataError, Defect, UnknownPeople, UsageError
+from marts.policy import Policy, nearest
 from marts.schema import CUSTOMERS, SALES, SALES_TEAM, STORES
 
 
@@ -67,6 +67,18 @@ def require_lines(verdicts: Verdicts) -> None:
             "put the objects back under their names, restore the state, or take the drops back: "
             "`marts withdraw accept DROP`; the live marts are untouched",
         )
+
+
+def require_key(verdicts: Verdicts, key: Sequence[str]) -> None:
+    """Raise UsageError for a column of transaction_key that no live drop has: transactions would melt into one."""
+    known = {"store_id", "day", *(column.name for column in SALES.columns)}
+    extra = {name for manifest in verdicts.live_sales for name in manifest.extra_columns}
+    for name in key:
+        if name not in known | extra:
+            raise UsageError(
+                *(f"transaction_key names {name!r}, which no sales drop has{nearest(name, known | extra)}", "policy"),
+                "name store_id, day, or a column of the sales drops; the live marts are untouched",
+            )
 
 
 def _check_rows(verdicts: Verdicts) -> None:

@@ -16,9 +16,9 @@ from jobs import scratch
 from jobs.adapters.objects import Store, open_store
 from jobs.lines import File, read_lines, read_suspects
 from jobs.settings import S3
-from jobs.settle import Marks
+from jobs.settle import Settled
 from jobs.state import BUCKETS, Manifest, name_of, read_parquet, write_parquet
-from marts.calculate import digest, roll_up, spill_to
+from marts.calculate import Beyond, digest, roll_up, spill_to
 from marts.identity import Identity, suspects
 
 FACTS = ("customers", "sales_team", "drops", "shared")
@@ -48,8 +48,8 @@ class RollUp:
     """In the order of delivery."""
     identity: Identity
     name: str
-    marks: tuple[str, ...] = ()
-    """Files that say which lines count, where transactions go beyond the month."""
+    settled: Settled | None = None
+    """Which lines count, where transactions go beyond the month."""
 
     @property
     def folder(self) -> str:
@@ -77,18 +77,16 @@ class RollUpWork:
 
 
 def plan_rollups(
-    manifests: Sequence[Manifest], as_of: date, lines_per_task: int, identity: Identity, marks: Marks | None = None
+    manifests: Sequence[Manifest], as_of: date, lines_per_task: int, identity: Identity, settled: Settled | None = None
 ) -> list[RollUp]:
     """Name the facts that the live drops have, month by month. ``manifests`` are in the order of delivery."""
-    of_months = marks or Marks()
+    digests = settled.digests if settled else {}
     by_month: dict[str, list[Manifest]] = defaultdict(list)
     for manifest in manifests:
         for month in manifest.months:
             by_month[month].append(manifest)
     return [
-        replace(rollup, name=name_of(rollup.name, of_months.digests[month]), marks=of_months.paths)
-        if month in of_months.digests
-        else rollup
+        replace(rollup, name=name_of(rollup.name, digests[month]), settled=settled) if month in digests else rollup
         for month in sorted(by_month)
         for rollup in _plan_month(month, by_month[month], as_of, lines_per_task, identity)
     ]
@@ -128,12 +126,12 @@ def run_rollup(work: RollUpWork) -> int:
     files = [File(n, share.origin, task.month, path) for n, share in enumerate(task.shares) for path in share.paths]
     lines, rows = read_lines(store, files, task.part, task.parts, task.identity)
     wanted = suspects(lines)
-    marks = _read_marks(store, task, files, rows) if task.marks else None
-    if marks is not None:
+    beyond = _read_beyond(store, task, files, rows) if task.settled else None
+    if beyond:
         wanted &= lines["transaction_id"].is_null().to_numpy()
     suspicious = read_suspects(store, files, lines, rows, np.flatnonzero(wanted))
     spill_to(str(scratch.folder()))
-    facts = roll_up(lines, suspicious, task.last_day, task.identity, marks)
+    facts = roll_up(lines, suspicious, task.last_day, task.identity, beyond)
     month = date.fromisoformat(f"{task.month}-01")
     for mart, table in (("customers", facts.customers), ("sales_team", facts.sales_team)):
         stamped = table.append_column("month", pa.array([month] * table.num_rows, pa.date32()))
@@ -144,10 +142,19 @@ def run_rollup(work: RollUpWork) -> int:
     return int(lines.num_rows)
 
 
-def _read_marks(store: Store, task: RollUp, files: Sequence[File], rows: Sequence[np.ndarray]) -> pa.Table:
-    """Return the marks of a task's lines, by their position among them."""
-    found = pa.concat_tables([read_parquet(store, path) for path in task.marks])
-    found = found.filter(pc.equal(found["month"], task.month))
+def _read_beyond(store: Store, task: RollUp, files: Sequence[File], rows: Sequence[np.ndarray]) -> Beyond:
+    """Return what was settled of a task's lines, by their position among them."""
+    assert task.settled
+    crossing = pa.concat_tables([read_parquet(store, path) for path in task.settled.crossing])
+    crossing = crossing.filter(pc.equal(crossing["month"], task.month))
+    return Beyond(_read_marks(store, task.settled.marks, task.month, files, rows), crossing)
+
+
+def _read_marks(
+    store: Store, paths: Sequence[str], month: str, files: Sequence[File], rows: Sequence[np.ndarray]
+) -> pa.Table:
+    found = pa.concat_tables([read_parquet(store, path) for path in paths])
+    found = found.filter(pc.equal(found["month"], month))
     positions, kept = [], []
     start = 0
     for file, mine in zip(files, rows, strict=True):

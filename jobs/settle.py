@@ -5,7 +5,8 @@ is kept under a name of what it was made from, so that a run without new drops d
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -15,17 +16,19 @@ from jobs.adapters.objects import Store, open_store
 from jobs.lines import File, read_lines, read_suspects
 from jobs.settings import S3
 from jobs.state import BUCKETS, Manifest, name_of, read_parquet, write_parquet
-from marts.calculate import digest, marked, spill_to
-from marts.identity import Identity, suspects
+from marts.calculate import cross_months, digest, marked, spill_to
+from marts.identity import Identity, in_several_months, suspects
 
 
 @dataclass(frozen=True)
-class Marks:
-    """Which lines of all months count."""
+class Settled:
+    """Which lines of all months count, in files of the state."""
 
-    paths: tuple[str, ...] = ()
-    digests: dict[str, str] = field(default_factory=dict)
-    """Names the marks of each month: facts of a month whose marks did not change stay."""
+    marks: tuple[str, ...]
+    crossing: tuple[str, ...]
+    """Purchases that are in several months."""
+    digests: dict[str, str]
+    """Names what is settled of each month: facts of a month of which nothing changed stay."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,26 @@ class Settle:
     part: int
     parts: int
     identity: Identity
-    path: str
+    as_of: date
+    folder: str
     state: str
     s3: S3
 
+    @property
+    def marks(self) -> str:
+        return f"{self.folder}/marks-{self.part:02d}.parquet"
+
+    @property
+    def crossing(self) -> str:
+        return f"{self.folder}/crossing-{self.part:02d}.parquet"
+
+    @property
+    def paths(self) -> set[str]:
+        return {self.marks, self.crossing}
+
 
 def plan_settling(
-    manifests: Sequence[Manifest], lines_per_task: int, identity: Identity, state: str, s3: S3
+    manifests: Sequence[Manifest], lines_per_task: int, identity: Identity, as_of: date, state: str, s3: S3
 ) -> list[Settle]:
     """Share out the lines of all months by buckets. ``manifests`` are in the order of delivery."""
     rows = sum(month.rows for manifest in manifests for month in manifest.months.values())
@@ -56,9 +72,8 @@ def plan_settling(
         for file in lines.files
     ]
     made_from = [(file.month, file.name) for file in files]
-    name = name_of(digest("identity"), astuple(identity), parts, made_from)
-    paths = [f"settled/{name}/part-{part:02d}.parquet" for part in range(parts)]
-    return [Settle(tuple(files), part, parts, identity, path, state, s3) for part, path in enumerate(paths)]
+    name = name_of(digest("identity", "crossing"), astuple(identity), as_of, parts, made_from)
+    return [Settle(tuple(files), part, parts, identity, as_of, f"settled/{name}", state, s3) for part in range(parts)]
 
 
 def run_settle(task: Settle) -> int:
@@ -80,15 +95,17 @@ def run_settle(task: Settle) -> int:
             "mark": found["mark"],
         }
     )
-    write_parquet(store, task.path, table)
+    write_parquet(store, task.marks, table)
+    beyond = lines.filter(pa.array(in_several_months(lines)))
+    write_parquet(store, task.crossing, cross_months(beyond, found.select(["position", "mark"]), task.as_of))
     return int(lines.num_rows)
 
 
-def read_marks(store: Store, tasks: Sequence[Settle], manifests: Sequence[Manifest]) -> Marks:
-    """Name the marks of each month, by the drops and rows that they are about."""
-    paths = tuple(task.path for task in tasks)
-    rows = pa.concat_tables([read_parquet(store, path) for path in paths]).to_pylist()
-    by_month: dict[str, list[tuple[str, int, str]]] = {month: [] for manifest in manifests for month in manifest.months}
-    for row in rows:
-        by_month[row["month"]].append((row["file"], row["row"], row["mark"]))
-    return Marks(paths, {month: name_of(sorted(found)) for month, found in by_month.items()})
+def read_settled(store: Store, tasks: Sequence[Settle], manifests: Sequence[Manifest]) -> Settled:
+    """Name what is settled of each month."""
+    marks, crossing = (tuple(paths) for paths in zip(*((task.marks, task.crossing) for task in tasks), strict=True))
+    by_month: dict[str, list[str]] = {month: [] for manifest in manifests for month in manifest.months}
+    for path in (*marks, *crossing):
+        for row in read_parquet(store, path).to_pylist():
+            by_month[row["month"]].append(repr(sorted(row.items())))
+    return Settled(marks, crossing, {month: name_of(sorted(found)) for month, found in by_month.items()})

@@ -50,20 +50,44 @@ def spill_to(folder: str) -> None:
     _spill_to = folder
 
 
+CROSSING = pa.schema(
+    [
+        ("customer_id", pa.int64()),
+        ("transaction_id", pa.string()),
+        ("store_key", pa.int64()),
+        ("day_key", pa.date32()),
+        ("more_key", pa.string()),
+        ("month", pa.string()),
+        ("bought_cents", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """What was settled of a month's lines where transactions go beyond it."""
+
+    marks: pa.Table
+    """position, mark: instead of those of identity.sql."""
+    crossing: pa.Table
+    """Purchases that are in several months, as of crossing.sql."""
+
+
 def roll_up(
-    lines: pa.Table, suspects: pa.Table, last_day: date, identity: Identity, marks: pa.Table | None = None
+    lines: pa.Table, suspects: pa.Table, last_day: date, identity: Identity, beyond: Beyond | None = None
 ) -> Facts:
     """Compute a month's facts.
 
     ``lines``: clean lines with ``delivery``, ``position`` and names of their transactions; ``suspects``: those of them
-    that may have been delivered twice, with all columns. ``marks`` (position, mark) stand in for those of identity.sql,
-    where transactions go beyond the month.
+    that may have been delivered twice, with all columns. ``beyond`` is what is known of transactions that go beyond the
+    month.
     """
     variables = {"last_day": last_day, "redelivered": identity.redelivered, "equal_lines": identity.equal_lines}
-    with _engine({"lines": lines, "suspects": suspects}, variables) as engine:
+    crossing = beyond.crossing if beyond else CROSSING.empty_table()
+    with _engine({"lines": lines, "suspects": suspects, "crossing": crossing}, variables) as engine:
         engine.execute(sql("identity"))
-        if marks is not None:
-            engine.register("settled_before", marks)
+        if beyond:
+            engine.register("settled_before", beyond.marks)
             engine.execute("CREATE OR REPLACE TEMP TABLE marks AS SELECT position, mark FROM settled_before")
         engine.execute(sql("rollup"))
         return Facts(
@@ -91,6 +115,13 @@ def shared_ids(blocks: Iterable[pa.Table], limit: int) -> tuple[int, pa.Table]:
         engine.execute(sql("ids"))
         (count,) = _row(engine, "SELECT count(*) FROM shared_ids")
         return count, engine.sql(f"FROM shared_ids LIMIT {limit:d}").to_arrow_table()
+
+
+def cross_months(lines: pa.Table, marks: pa.Table, last_day: date) -> pa.Table:
+    """Return the purchases that are in several months; ``lines`` have the names of their transactions."""
+    with _engine({"lines": lines, "marks": marks}, {"last_day": last_day}) as engine:
+        engine.execute(sql("crossing"))
+        return _table(engine, "crossing").cast(CROSSING)
 
 
 def marked(suspects: pa.Table, identity: Identity) -> pa.Table:

@@ -155,7 +155,7 @@ def _typed(column: SourceColumn, text: pa.Array, policy: Policy) -> Typed:
         case "date":
             return _read_dates(text, policy)
         case "yes_no":
-            upper = pc.utf8_upper(pc.ascii_trim_whitespace(text))
+            upper = pc.utf8_upper(_stripped(text))
             return _only(upper, pc.is_in(upper, pa.array(["Y", "N", None])))
         case "text":
             return _read_text(column, text)
@@ -172,7 +172,7 @@ def _read_whole(text: pa.Array, digits: int = 0) -> Typed:
 
 
 def _exact_whole(text: pa.Array) -> Sure:
-    trimmed = pc.utf8_trim_whitespace(text)
+    trimmed = _stripped(text)
     whole, unfit = _only(trimmed, _match_number(trimmed, _WHOLE))
     return whole.cast(pa.int64()), unfit
 
@@ -194,7 +194,7 @@ def _read_decimal(text: pa.Array, digits: int) -> Typed:
 
 
 def _exact_decimal(text: pa.Array, digits: int) -> Sure:
-    trimmed = pc.utf8_trim_whitespace(text)
+    trimmed = _stripped(text)
     whole = f"0*[0-9]{{1,{_DIGITS - digits}}}"
     pattern = rf"^[+-]?({whole}\.?|{whole}\.[0-9]{{1,{digits}}}0*|\.[0-9]{{1,{digits}}}0*)$"
     decimals, unfit = _only(trimmed, _match_number(trimmed, pattern))
@@ -249,12 +249,12 @@ def _read_dates(text: pa.Array, policy: Policy) -> Typed:
 
 
 def _exact_dates(text: pa.Array, zone: ZoneInfo) -> Sure:
-    trimmed = pc.ascii_trim_whitespace(text)
+    trimmed = _stripped(text)
     local = pc.match_substring_regex(trimmed, _LOCAL_TIME)
     days = pc.if_else(local, pc.utf8_slice_codeunits(trimmed, 0, 10), trimmed).dictionary_encode()
     distinct = pa.array([_day(value, zone) for value in days.dictionary.to_pylist()], pa.date32())
     values = distinct.take(days.indices)
-    return values, _valid(text) & ~_valid(values)
+    return values, _valid(trimmed) & ~_valid(values)
 
 
 def _day(text: str, zone: ZoneInfo) -> date | None:
@@ -293,9 +293,13 @@ def _trimmed(text: pa.Array) -> pa.Array:
     if not maybe.any():
         return text
     places = pa.array(maybe)
-    trimmed = pc.utf8_trim_whitespace(text.filter(places))
-    trimmed = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
-    return pc.replace_with_mask(text, places, trimmed)
+    return pc.replace_with_mask(text, places, _stripped(text.filter(places)))
+
+
+def _stripped(text: pa.Array) -> pa.Array:
+    """Return texts without white space around them, null where nothing is left."""
+    trimmed = pc.utf8_trim_whitespace(text)
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
 
 
 def _may_be_padded(codes: np.ndarray, edges: np.ndarray) -> Mask:

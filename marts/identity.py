@@ -113,6 +113,14 @@ def suspects(lines: pa.Table) -> np.ndarray:
     return np.asarray(found | twice)
 
 
+def in_several_months(lines: pa.Table) -> np.ndarray:
+    """Return which lines may be of transactions that are in several months: a mask over ``lines``."""
+    has_id = lines["transaction_id"].is_valid().to_numpy()
+    baskets = hash_rows(lines.select(["customer_id", *NAMES[:2], "transaction_id"]))
+    months = lines["sales_date"].to_numpy().astype("datetime64[M]").astype(np.int64)
+    return np.asarray(among(baskets, _in_several(baskets[has_id], months[has_id])) & has_id)
+
+
 def _in_several(hashes: np.ndarray, delivery: np.ndarray) -> np.ndarray:
     """Return the hashes that are in several deliveries; deliveries stand one after the other."""
     if not len(hashes):

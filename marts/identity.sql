@@ -55,18 +55,14 @@ WHERE numbered_again
 
 CREATE TEMP TABLE counting AS SELECT * FROM basket_lines ANTI JOIN dropped USING (position);
 
--- An equal line, each as often as it is there, later in the same drop or in a later one: then nothing has changed.
+-- Repeated is what equals a line that counts, each as often as it is there; with a line_no, or where equal lines are
+-- one, once is enough.
 CREATE TEMP TABLE settled AS
-WITH often AS (
-    SELECT basket, content, delivery, max(nth) AS lines, max(position) AS last_position
-    FROM basket_lines GROUP BY basket, content, delivery
-)
-SELECT position, any_value(numbered_again) AS numbered_again, coalesce(bool_or(
-    CASE WHEN often.delivery > dropped.delivery THEN often.lines >= nth
-         WHEN line_no IS NULL THEN nth > 1 AND often.delivery = dropped.delivery
-         ELSE often.delivery = dropped.delivery AND often.last_position > position END), false) AS equal_later
-FROM dropped LEFT JOIN often USING (basket, content)
-GROUP BY position;
+WITH kept AS (SELECT basket, content, count(*) AS lines FROM counting GROUP BY basket, content)
+SELECT position, numbered_again,
+    kept.lines IS NOT NULL AND (line_no IS NOT NULL OR getvariable('equal_lines') = 'drop' OR nth <= kept.lines)
+        AS equal_counts
+FROM dropped LEFT JOIN kept USING (basket, content);
 
 CREATE TEMP TABLE marks AS
 WITH begun AS (
@@ -74,8 +70,8 @@ WITH begun AS (
            min(delivery) OVER (PARTITION BY basket) AS first_delivery
     FROM counting GROUP BY basket, delivery
 )
-SELECT position, CASE WHEN equal_later THEN 'repeated' ELSE 'replaced' END AS mark FROM settled
-UNION ALL SELECT position, 'conflicting' FROM settled WHERE numbered_again AND NOT equal_later
+SELECT position, CASE WHEN equal_counts THEN 'repeated' ELSE 'replaced' END AS mark FROM settled
+UNION ALL SELECT position, 'conflicting' FROM settled WHERE numbered_again AND NOT equal_counts
 UNION ALL SELECT position, 'equal' FROM counting WHERE line_no IS NULL AND nth > 1
 UNION ALL SELECT position, 'overlapping' FROM begun
     WHERE position IS NOT NULL AND delivery > first_delivery AND getvariable('redelivered') = 'line';

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -135,6 +136,12 @@ def known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
     return sorted(model.model_fields)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Ask whether the nearest of some names is meant; nothing if none is near."""
+    found = difflib.get_close_matches(name.lower(), sorted(known), 1, 0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def unknown_key(name: str, last: str, known: list[str]) -> str:

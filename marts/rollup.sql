@@ -4,6 +4,7 @@
 --                 deliveries, position = place of the line in that order; transaction_id is NULL where there is none,
 --                 (customer_id, store_key, day_key, more_key, transaction_id) names a transaction
 --      marks      of identity.sql: what is to know of some lines
+--      crossing   of crossing.sql: purchases that are counted otherwise, since they go beyond the month; most often none
 --      last_day   (variable) lines after it are left out of the facts (as_of)
 -- Out: customer_facts, sales_facts, drop_facts
 --
@@ -74,10 +75,16 @@ FROM kept WHERE transaction_id IS NULL;
 
 CREATE TEMP TABLE customer_facts AS
 WITH purchases AS (
-    SELECT customer_id, transaction_id, store_key, day_key, more_key, alone, sum(lines) AS lines, sum(total_cents) AS total_cents,
-           sum(bought_cents) AS bought_cents, min(first_bought) AS first_bought, max(last_bought) AS last_bought,
+    SELECT baskets.customer_id, baskets.transaction_id, baskets.store_key, baskets.day_key, baskets.more_key, alone,
+           sum(lines) AS lines, sum(total_cents) AS total_cents,
+           CASE WHEN any_value(crossing.month) IS NULL THEN sum(baskets.bought_cents)
+                ELSE any_value(crossing.bought_cents) END AS bought_cents, min(first_bought) AS first_bought, max(last_bought) AS last_bought,
            bit_or(bought_days) AS bought_days
-    FROM baskets GROUP BY ALL
+    FROM baskets LEFT JOIN crossing ON crossing.customer_id = baskets.customer_id
+        AND crossing.transaction_id = baskets.transaction_id
+        AND crossing.store_key IS NOT DISTINCT FROM baskets.store_key
+        AND crossing.more_key IS NOT DISTINCT FROM baskets.more_key
+    GROUP BY ALL
 )
 SELECT
     customer_id,

@@ -108,9 +108,18 @@ def settle(drops: Sequence[Sequence[Line]], rules: Rules = DEFAULTS) -> list[tup
     for delivered in transactions.values():
         for at, (number, line) in enumerate(delivered):
             instead = _instead(at, delivered, rules)
-            equal = any(other.whole == line.whole for other in instead)
+            equal = _is_among(at, delivered, instead, rules)
             settled.append((number, line, "kept" if not instead else "repeated" if equal else "replaced"))
     return settled
+
+
+def _is_among(at: int, delivered: Sequence[Delivered], instead: Sequence[Line], rules: Rules) -> bool:
+    """Return whether a line is there again, each as often as it is there: once is enough with a number."""
+    drop, line = delivered[at]
+    equal = sum(other.whole == line.whole for other in instead)
+    if line.line_no is not None or rules.equal_lines == "drop":
+        return equal > 0
+    return sum(d == drop and x.whole == line.whole for d, x in delivered[: at + 1]) <= equal
 
 
 def _instead(at: int, delivered: Sequence[Delivered], rules: Rules) -> list[Line]:
