@@ -64,10 +64,12 @@ class Verdict:
 
     @property
     def report(self) -> DropReport:
-        manifest, counts = self.drop.manifest, self.counts
+        manifest, counts = self.drop.manifest or self.drop.twin, self.counts
         rows = manifest.rows_read if manifest and self.state in (*COUNTS_ON, "held", "duplicate") else 0
         quarantined = manifest.quarantined if manifest and rows else 0
-        repeated = counts.repeated if self.state != "duplicate" else rows - quarantined
+        repeated, repeated_cents = counts.repeated, counts.repeated_cents
+        if manifest and self.state == "duplicate":
+            repeated, repeated_cents = rows - quarantined, manifest.total_cents
         return DropReport(
             kind=self.drop.delivery.kind,
             key=self.drop.delivery.key,
@@ -81,7 +83,7 @@ class Verdict:
             duplicates=repeated + counts.replaced,
             repeated=repeated,
             replaced=counts.replaced,
-            repeated_total=_money(counts.repeated_cents),
+            repeated_total=_money(repeated_cents),
             replaced_total=_money(counts.replaced_cents),
             reasons=manifest.reasons[:_REASONS] if manifest else (),
         )
@@ -111,7 +113,7 @@ class Verdict:
             first_key=drop.place[1],
             repeated=report.repeated,
             replaced=report.replaced,
-            repeated_cents=self.counts.repeated_cents,
+            repeated_cents=int(report.repeated_total * 100),
             replaced_cents=self.counts.replaced_cents,
             counted_cents=self.counts.counted_cents,
         )
@@ -173,8 +175,8 @@ class Verdicts:
             duplicates=sum(report.duplicates for report in reports),
             repeated=sum(report.repeated for report in reports),
             replaced=sum(report.replaced for report in reports),
-            repeated_total=_money(counts.repeated_cents),
-            replaced_total=_money(counts.replaced_cents),
+            repeated_total=sum((report.repeated_total for report in reports), Decimal(0)),
+            replaced_total=sum((report.replaced_total for report in reports), Decimal(0)),
             counted=counts.counted,
             counted_total=_money(counts.counted_cents),
             guests=counts.guests,

@@ -47,6 +47,8 @@ class PlannedDrop:
     """Hash of its bytes, if it is known."""
     duplicate_of: str = ""
     """Key of the drop with the same content that counts."""
+    twin: Manifest | None = None
+    """The scan of that drop: its rows are those of this one."""
     rejected: str = ""
     held: str = ""
     """Why nothing of it may count, although it can be read."""
@@ -233,7 +235,7 @@ def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], live:
             continue
         first = min(same, key=lambda d: (bool(d.gone), d.delivery.id not in live, d.place, d.delivery.order))
         for drop in same:
-            by_id[drop.delivery.id] = replace(drop, duplicate_of=first.delivery.key)
+            by_id[drop.delivery.id] = replace(drop, duplicate_of=first.delivery.key, twin=first.manifest)
         by_id[first.delivery.id] = replace(first, place=min(drop.place for drop in same))
     return [by_id[drop.delivery.id] for drop in drops]
 

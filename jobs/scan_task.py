@@ -22,7 +22,7 @@ from jobs.keys import KeyFile, shown_columns, write_keys
 from jobs.logs import within
 from jobs.read import LEAF, MAX_HEADER, Block, HashingReader, LeafHasher, blocks, first_line, rest_of_line
 from jobs.settings import S3
-from jobs.state import BUCKETS, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
+from jobs.state import BUCKETS, SUMMED, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
 from marts.checks import GUEST, Checked, check_rows
 from marts.erased import ERASED, Erased
 from marts.errors import DropRejected, ObjectChanged, ObjectUnreadable
@@ -45,7 +45,6 @@ _BAD_IN_MEMORY = 8 << 20
 """Bytes of bad rows that a task keeps before it writes them."""
 _LINE, _SHOWN = 10_000, 200
 """Characters of an example's line that are looked at, and shown."""
-_SUMMED = ("customer_id", "store_id", "sales_person_id", "price_millionths", "quantity_ten_thousandths", "total_cents")
 _HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -481,7 +480,7 @@ def _buckets(lines: pa.Table) -> np.ndarray:
 
 def _sums_of(lines: pa.Table) -> tuple[int, ...]:
     """Return the rows of a block, and the sum of each column of numbers, modulo 2**64."""
-    numbers = [lines[name].to_numpy().astype(np.int64, copy=False) for name in _SUMMED]
+    numbers = [lines[name].to_numpy().astype(np.int64, copy=False) for name in SUMMED]
     days = lines["sales_date"].cast(pa.int32()).to_numpy()
     return (lines.num_rows, *(int(values.sum()) for values in (*numbers, days)))
 

@@ -44,6 +44,10 @@ _PRUNED = {"customer_id", "bucket", "#hash", "line_no"}
 """Columns by which readers choose row groups."""
 
 
+SUMMED = ("customer_id", "store_id", "sales_person_id", "price_millionths", "quantity_ten_thousandths", "total_cents")
+"""Columns of clean lines whose sums a manifest has."""
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -146,6 +150,12 @@ class Manifest(_Value):
         """All files that the scan wrote."""
         lines = [file.path for month in self.months.values() for file in month.files]
         return [*lines, *(file.path for file in self.files), *self.quarantine]
+
+    @property
+    def total_cents(self) -> int:
+        """Return the sum of total_cost over its clean lines."""
+        total = self.sums[SUMMED.index("total_cents") + 1] if self.sums else 0
+        return total - 2**64 if total >= 2**63 else total
 
     @property
     def clean(self) -> int:

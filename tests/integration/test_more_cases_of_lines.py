@@ -259,7 +259,7 @@ IDENTITY = [
          policy='equal_lines = "drop"', purchases=2),
     Case("equal lines of two drops are no matter of one drop", [sales(TEA), sales(TEA, RICE)], "20.00", repeated=1),
     Case("two scans are corrected to one of two", [sales(TEA, TEA), sales(line(quantity=2))], "20.00", replaced=2),
-    Case("two scans come again as one", [sales(TEA, TEA), sales(TEA, line("T2"))], "20.00", repeated=2, cents=2000),
+    Case("two scans come again as one", [sales(TEA, TEA), sales(TEA, line("T2"))], "20.00", 1, 1, cents=2000),
     # Guests
     Case(
         "guests are empty, 0, -1 or a blank",
