@@ -113,7 +113,8 @@ def _headline(report: RunReport) -> str:
     if report.outcome == "published" and len(report.marts) == 1:
         return "The new mart is live"
     if report.left_out:
-        return f"{_HEADLINES[report.outcome]}, but not all drops count"
+        head = "The live marts stay as they are" if report.outcome == "unchanged" else _HEADLINES[report.outcome]
+        return f"{head}, but not all drops count"
     return _HEADLINES[report.outcome]
 
 
