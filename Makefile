@@ -4,11 +4,12 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test faults lint charts lock bench image clean help
+.PHONY: demo test test-mysql faults lint charts lock bench image clean help
 
 help:
 	@echo "make demo   realistic drops, both marts in an embedded database, what came out (ARGS=\"--lines 100000\")"
 	@echo "make test   all checks and tests, with a real S3 server, MariaDB and Ray"
+	@echo "make test-mysql   all tests that have a database, on a real MySQL as it comes and with local_infile on"
 	@echo "make faults kills, freezes, cuts and fills for most of an hour, and counts (ARGS=\"--seed 1 --faults 320\")"
 	@echo "make bench  ours beside DuckDB, Polars, pandas, Spark and plain Ray Data (ARGS=\"--lines 40M --engines ours,duckdb\")"
 	@echo "make charts what is made of the Helm chart: its schema and table of values, goldens, k8s/martwright.yaml"
@@ -22,6 +23,11 @@ test: $(VENV)/ready-dev
 	@bash tests/setup.sh
 	$(MAKE) --no-print-directory lint
 	@BIN=$(BIN) bash tests/run.sh $(ARGS)
+
+test-mysql: $(VENV)/ready-dev
+	@bash tests/setup.sh
+	TEST_SERVER=mysql $(BIN)/python -m pytest -m database $(ARGS)
+	TEST_SERVER=mysql TEST_SERVER_OPTIONS=--local-infile=1 $(BIN)/python -m pytest -m database $(ARGS)
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .

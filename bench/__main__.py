@@ -271,7 +271,7 @@ def main() -> None:
     parser.add_argument(
         "--tables", type=lambda text: text.split(","), default=TABLES, help=f"some of {','.join(TABLES)}"
     )
-    parser.add_argument("--rows", type=_number, default=2_000_000, help="of the customers mart, loaded into MariaDB")
+    parser.add_argument("--rows", type=_number, default=2_000_000, help="of the customers mart, loaded")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="keeps the drops for the next time; else a temporary one")
@@ -293,8 +293,8 @@ def main() -> None:
             if "scale" in arguments.tables:
                 compare_scale(bench, lines)
         if "load" in arguments.tables:
-            _title("rows of the customers mart into MariaDB")
-            loads.compare(arguments.rows)
+            _title("rows of the customers mart into MariaDB and MySQL")
+            loads.compare_servers(arguments.rows)
 
 
 def _is_there(package: str) -> bool:

@@ -1,6 +1,7 @@
-"""Ways to load the customers mart into MariaDB, side by side: the same rows, the same table, the same server settings.
+"""Ways to load the customers mart, side by side: the same rows, the same table, the same server settings.
 
-`python -m bench.loads --all --rows N` starts a private MariaDB for each way, one after the other, and prints a table.
+`python -m bench.loads --all --rows N` starts a private server for each way, one after the other, and prints a table for
+MariaDB, and one for MySQL where there is one (tests/mysql.sh).
 `python -m bench.loads --way WAY --rows N --folder F --uri mysql://… [--pid SERVERPID]` runs one way in a process of
 its own, so that its time and memory can be taken from outside. The last line that it prints is JSON:
 
@@ -28,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,8 +54,11 @@ CHUNK = 1000
 MONTHS = 10
 TABLE = f"{CUSTOMERS_MART.table}_rows"
 NAMES = [column.name for column in CUSTOMERS_MART.columns]
-SERVER = ("--innodb-buffer-pool-size=2G", "--innodb-log-file-size=1G")
-"""Memory for tables of this size, as whoever runs a database gives it. Everything else is as it comes."""
+SERVER = {
+    "mariadb": ("--innodb-buffer-pool-size=2G", "--innodb-log-file-size=1G"),
+    "mysql": ("--innodb-buffer-pool-size=2G", "--innodb-redo-log-capacity=1G", "--local-infile=1"),
+}
+"""Memory for tables of this size, as whoever runs a database gives it, and LOAD DATA allowed; else as it comes."""
 CSV, MADE = "customers.csv", "made"
 
 
@@ -65,11 +69,18 @@ class Given:
     uri: str
     parts: Sequence[Path]
     """In key order."""
+    load_data: bool = True
+    """Whether ours may use LOAD DATA."""
 
 
 Job = Callable[[], None]
 Way = Callable[[Given], AbstractContextManager[Job]]
 """Gets ready, and gives what is timed."""
+
+
+def ours_by_insert(given: Given) -> AbstractContextManager[Job]:
+    """Load as where a server forbids LOAD DATA, as MySQL does as it comes."""
+    return ours(replace(given, load_data=False))
 
 
 @contextmanager
@@ -86,7 +97,7 @@ def ours(given: Given) -> Iterator[Job]:
     from jobs.settings import S3, MySQL, RaySettings, Settings
     from marts.figures import Figures
 
-    settings = Settings(target=given.uri, mysql=MySQL(), s3=S3())
+    settings = Settings(target=given.uri, mysql=MySQL(load_data=given.load_data), s3=S3())
     store = open_store(str(given.parts[0].parent), settings.s3)
     parts = tuple(Part(path.name, 0, 0) for path in given.parts)
     count = sum(pq.read_metadata(path).num_rows for path in given.parts)
@@ -197,6 +208,7 @@ def pandas_to_sql(given: Given) -> Iterator[Job]:
 
 WAYS: dict[str, Way] = {
     "ours": ours,
+    "ours, by INSERT": ours_by_insert,
     "LOAD DATA by hand": load_data_by_hand,
     "executemany": executemany,
     "SQLAlchemy": sqlalchemy_core,
@@ -357,21 +369,32 @@ def timed(job: Job, server: int | None) -> dict[str, float | None]:
     return {"job": round(seconds, 3), "cpu": round(cpu_of(me) - here, 2), "server_cpu": used}
 
 
-def compare(rows: int) -> None:
+def compare_servers(rows: int) -> None:
+    """Print a table for each server that is there."""
+    for kind in SERVER:
+        version = servers().version_of_kind(kind)
+        if version:
+            print(f"\n{version}")
+            compare(rows, kind)
+        else:
+            print(f"\nno {kind} is there: tests/mysql.sh unpacks MySQL")
+
+
+def compare(rows: int, kind: str) -> None:
     """Run each way as a process, on a private server of its own, and print what they took."""
     print(f"{rows:,} rows, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
     print(f"{'':<18}{'job s':>8}{'rows/s':>10}{'CPU s':>8}{'server':>8}{'wall s':>8}{'peak MiB':>10}")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         make_parts(Path(folder), rows)
-        checks = {name: compare_one(name, rows, folder) for name in WAYS}
+        checks = {name: compare_one(name, rows, folder, kind) for name in WAYS}
     if len(set(checks.values())) > 1:
         sys.exit("the rows are not equal:\n" + "\n".join(f"{name}: {sums}" for name, sums in checks.items()))
     print("equal rows in all")
 
 
-def compare_one(name: str, rows: int, folder: str) -> str:
+def compare_one(name: str, rows: int, folder: str, kind: str) -> str:
     """Run one way and print its line. The server is new: none has to write what another one has left to it."""
-    with server() as (database, pid):
+    with server(kind) as (database, pid):
         uri = database.make_database("bench")
         arguments = ["--way", name, "--rows", str(rows), "--folder", folder, "--uri", uri, "--pid", str(pid)]
         found = measured([sys.executable, "-m", "bench.loads", *arguments])
@@ -394,10 +417,10 @@ def servers() -> Any:
 
 
 @contextmanager
-def server() -> Iterator[tuple[Any, int]]:
-    """Start a MariaDB; give it, and its process id."""
-    with tempfile.TemporaryDirectory(prefix="maria-", dir="/tmp") as folder:
-        database, daemon = servers().maria(Path(folder), SERVER)
+def server(kind: str = "mariadb") -> Iterator[tuple[Any, int]]:
+    """Start a database server; give it, and its process id."""
+    with tempfile.TemporaryDirectory(prefix="sql-", dir="/tmp") as folder:
+        database, daemon = servers().sql_server(Path(folder), SERVER[kind], kind)
         daemon.start()
         try:
             yield database, daemon.process.pid
@@ -408,7 +431,7 @@ def server() -> Iterator[tuple[Any, int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.loads", description=__doc__.splitlines()[0])
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--all", action="store_true", help="run all ways, each on a private MariaDB")
+    what.add_argument("--all", action="store_true", help="run all ways, each on a private server of each kind")
     what.add_argument("--way", choices=WAYS, help="run one")
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--folder", type=Path, help="with the parts, or to make them in")
@@ -416,7 +439,7 @@ def main() -> None:
     parser.add_argument("--pid", type=int, help="process id of the server")
     arguments = parser.parse_args()
     if arguments.all:
-        compare(arguments.rows)
+        compare_servers(arguments.rows)
         return
     if not arguments.folder or not arguments.uri:
         parser.error("--way needs --folder and --uri")

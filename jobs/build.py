@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -12,14 +12,19 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from jobs import dimensions, quality
 from jobs.adapters.cluster import Runner
 from jobs.adapters.objects import Store, open_store
+from jobs.alike import Shared, look_alike
+from jobs.contents import Memory
 from jobs.deliver import StateOutbox, addresses_of
+from jobs.fall import DayTotals, Fall, accepted_falls, check_fall, total_before
 from jobs.finish import MartRows, customers_before, made_from, plan_finish, save_rows, saved_rows
 from jobs.finish_task import Finish, Finished, run_finish
-from jobs.gate import check_marts, unknown, warnings_of
-from jobs.judge import DropCounts, Verdicts, judge
+from jobs.gate import check_marts, known_lines, notes_of, require_lines, unknown, warnings_of
+from jobs.judge import REPLACED, DropCounts, Verdict, Verdicts, judge
 from jobs.ledger import (
     DropRecord,
     Generation,
@@ -33,8 +38,8 @@ from jobs.ledger import (
 from jobs.logs import within
 from jobs.notices import Before, before, over, raised
 from jobs.outbox import Notice
-from jobs.plan import Plan, make_plan
-from jobs.publish import stage
+from jobs.plan import Plan, make_plan, same_rows_of, with_same_rows
+from jobs.publish import read_back, stage
 from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.report import BrokenRule, DropReport, MartReport, Outcome, Problem, QualityReport, RunReport
 from jobs.retries import retried
@@ -43,15 +48,18 @@ from jobs.scan import plan_splits, scan_drops
 from jobs.scan_task import ScanSettings
 from jobs.scrub import scrubbed
 from jobs.settings import Settings, masked
+from jobs.settle import Marks, plan_settling, read_marks, run_settle
 from jobs.site import RUNS, write_site
-from jobs.state import Catalog, Manifest, name_of, read_parquet
+from jobs.state import Catalog, Delivery, Manifest, name_of, read_parquet
 from jobs.suites import load_suites
+from jobs.withdrawals import TAKEN_BACK, VANISHED, Withdrawals, since, withdrawals_of
 from marts import __version__
 from marts.errors import (
     EXIT_DATA,
     DataError,
     Defect,
     MartsError,
+    NotShown,
     OutcomeUnknown,
     QualityBroken,
     StateDamaged,
@@ -59,6 +67,7 @@ from marts.errors import (
     TryLater,
 )
 from marts.figures import Figures, of_both, unusual_months
+from marts.identity import Identity
 from marts.policy import Policy
 from marts.schema import CUSTOMERS_MART, KINDS, MARTS
 
@@ -123,6 +132,7 @@ class Run:
     """How it failed."""
 
     def __post_init__(self) -> None:
+        self.identity = Identity.of(self.policy)
         self.settings.require("source", "target")
         self.started_at = self.clock()
         self.source = open_store(self.settings.source or "", self.settings.s3)
@@ -226,8 +236,9 @@ def _failed(run: Run, error: MartsError) -> RunReport:
     outcome: Outcome = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
     report = _report(run, outcome, error.exit_code, error=Problem.of(error))
     news = _news(run, report)
+    end = run.warehouse.disown if isinstance(error, NotShown) else run.warehouse.fail
     try:
-        if run.warehouse.fail(_record(report), news) in ("published", "unchanged") and run.done:
+        if end(_record(report), news) in ("published", "unchanged") and run.done:
             return run.done.model_copy(update={"warnings": (*run.done.warnings, f"after it was published: {error}")})
     except MartsError:  # the database may be what failed
         run.unkept, run.unrecorded = news.new, True
@@ -288,13 +299,13 @@ def _told(record: RunRecord) -> RunReport:
 
 def _build(run: Run) -> RunReport:
     ledger = run.warehouse.drops()
-    catalog, there = _known_state(run)
+    catalog, there = _known_state(run, ledger)
     plan, scanned = _scan(run, catalog, ledger)
-    verdicts = judge(plan)
-    run.found["drops"] = _drops_to_tell(verdicts, plan, verdicts.changed(ledger, run.run_id))
-    rollups, rolled_up = _roll_up(run, verdicts.live_sales, there)
-    verdicts = verdicts.with_counts(_drop_counts(run, rollups))
-    run.found["drops"] = _drops_to_tell(verdicts, plan, verdicts.changed(ledger, run.run_id))
+    verdicts = judge(plan, _withdrawals(run, ledger))
+    run.found["drops"] = _drops_to_tell(verdicts, verdicts.changed(ledger, run.run_id))
+    require_lines(verdicts)
+    verdicts, rollups, rolled_up, days = _settled(run, verdicts, ledger, there)
+    run.found["drops"] = _drops_to_tell(verdicts, verdicts.changed(ledger, run.run_id))
     used = [rollup for rollup in rollups if rollup.starts <= run.as_of]
     if not verdicts.counts.counted:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
@@ -306,11 +317,13 @@ def _build(run: Run) -> RunReport:
         raise
     run.found["totals"] = verdicts.totals(scanned)
     run.found["warnings"] = warnings_of(plan, verdicts, marts)
+    run.found["notes"] = notes_of(plan, verdicts)
     measured = _judge_drops(run, verdicts, scanned, marts)
     check_marts(marts, verdicts, run.policy)
     records = verdicts.changed(ledger, run.run_id)
-    withdrawn = [_withdrawn(record, plan, run.run_id) for record in (*plan.vanished, *plan.replaced)]
+    withdrawn = [_withdrawn(record, verdicts, run.run_id) for record in plan.withdrawn]
     live = run.warehouse.live()
+    _check_fall(run, live, verdicts, days)
     changed = [rows for rows in marts if rows.mart not in live or live[rows.mart].fingerprint != rows.fingerprint]
     inputs = _inputs(run, verdicts)
     left = _gone_back_from(run, inputs) if changed else set()
@@ -337,13 +350,70 @@ def _build(run: Run) -> RunReport:
     with run.step("publish"):
         news = _news(run, run.done)
         run.warehouse.publish(staged, [*withdrawn, *records], _record(run.done), measured, news)
+        read_back(run.warehouse, staged, changed, run.run_id)
     return run.done
+
+
+def _withdrawals(run: Run, ledger: Sequence[DropRecord]) -> Withdrawals:
+    events = run.warehouse.withdrawn(since(run.started_at))
+    return withdrawals_of(run.settings.drops.withdrawals, run.warehouse.decisions(), events, ledger)
+
+
+def _settled(
+    run: Run, verdicts: Verdicts, ledger: Sequence[DropRecord], there: set[str]
+) -> tuple[Verdicts, list[RollUp], list[RollUp], DayTotals]:
+    """Roll up, and hold drops that look like the same days again, until no drop does.
+
+    Gives the verdicts with their counts, the roll-ups, those of them that were made now, and the totals of each day.
+    """
+    live, accepted = Memory.of(ledger).live, accepted_by(run.warehouse.decisions())
+    made: list[RollUp] = []
+    while True:
+        rollups, missing = _roll_up(run, verdicts.live_sales, there)
+        made += missing
+        there = there | {path for rollup in missing for path in rollup.paths}
+        counts, days = _drop_counts(run, rollups)
+        verdicts = verdicts.with_counts(counts)
+        held = look_alike(verdicts, _shared(run, rollups), live, accepted)
+        if not held:
+            return verdicts, rollups, [rollup for rollup in made if rollup in rollups], days
+        verdicts = verdicts.with_counts(dict.fromkeys(counts, DropCounts())).holding(held)
+
+
+def _shared(run: Run, rollups: Sequence[RollUp]) -> Shared:
+    """Add up the lines without ids that two drops share, over all months."""
+    lines: Counter[frozenset[str]] = Counter()
+    for table in _facts(run, rollups, "shared"):
+        for row in table.to_pylist():
+            lines[frozenset((row["delivery"], row["other"]))] += row["lines"]
+    return Shared(lines)
+
+
+def _facts(run: Run, rollups: Sequence[RollUp], name: str) -> list[pa.Table]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(lambda rollup: read_parquet(run.state, rollup.path(name)), rollups))
+
+
+def _check_fall(run: Run, live: Mapping[str, Generation], verdicts: Verdicts, days: DayTotals) -> None:
+    """Raise TotalFell if the total up to the last publication fell by more than the policy allows."""
+    before = total_before(live, run.warehouse.runs_named({one.run_id for one in live.values()}))
+    if before is None:
+        return
+    _, now = days.up_to(before.as_of)
+    back = sum(v.drop.record.counted_cents for v in verdicts.all if v.drop.record and v.reason in TAKEN_BACK)
+    fall = Fall(before, now, back)
+    run.found["fall"] = fall.report
+    check_fall(fall, run.policy, accepted_falls(run.warehouse.decisions()))
 
 
 def _inputs(run: Run, verdicts: Verdicts) -> str:
     """Name what marts are made of, whatever the day: the drops that count, the policy, our version."""
-    made_of = [(m.scan, m.paths) for m in (*verdicts.live_sales, *verdicts.dimensions)]
+    made_of = [(m.origin, _names(m)) for m in (*verdicts.live_sales, *verdicts.dimensions)]
     return name_of(__version__, run.policy.digest(), made_of)
+
+
+def _names(manifest: Manifest) -> list[str]:
+    return [path.rpartition("/")[2] for path in manifest.paths]
 
 
 def _gone_back_from(run: Run, inputs: str) -> set[str]:
@@ -373,8 +443,8 @@ def _judge_drops(run: Run, verdicts: Verdicts, scanned: set[str], marts: Sequenc
     drops = quality.brought(verdicts, scanned) if run.settings.quality.judge else {}
     if not drops:
         return []
-    lines = verdicts.counts.counted
-    known = {kind: (lines, missing) for kind, missing in unknown(marts).items() if kind not in verdicts.absent}
+    looked_up = {kind: known_lines(verdicts, kind) for kind in unknown(marts) if kind not in verdicts.absent}
+    known = {kind: (lines, unknown(marts)[kind]) for kind, lines in looked_up.items()}
     with run.step("judge", len(drops)):
         found = quality.judge_drops(drops, run.scan_settings, known, _pages(run))
         measured = quality.records(drops, run.scan_settings, run.run_id)
@@ -416,17 +486,23 @@ def _share(rule: BrokenRule) -> str:
     return f"{rule.unexpected:,} of {rule.rows:,} {rule.basis}" if rule.rows else f"observed: {rule.observed}"
 
 
-def _known_state(run: Run) -> tuple[Catalog, set[str]]:
+def _known_state(run: Run, ledger: Sequence[DropRecord]) -> tuple[Catalog, set[str]]:
     """Read what earlier runs left, and forget what is not whole any more."""
     with run.step("plan"):
         catalog = Catalog(run.state)
         if run.rebuild:
-            catalog.forget_all()
+            catalog.forget_all(but=_without_object(run, ledger))
             return catalog, set()
-        folders = ("lines", "dimensions", "quarantine", "facts", "marts")
+        folders = ("lines", "dimensions", "quarantine", "settled", "facts", "marts")
         there = {version.key for folder in folders for version in run.state.versions(folder)}
         catalog.forget_incomplete(there)
         return catalog, there
+
+
+def _without_object(run: Run, ledger: Sequence[DropRecord]) -> set[str]:
+    """Return the live deliveries whose object is gone: they cannot be scanned again."""
+    listed = {Delivery.of(kind, version).id for kind in KINDS for version in run.source.versions(kind)}
+    return {record.delivery_id for record in ledger if record.state == "live"} - listed
 
 
 def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Plan, set[str]]:
@@ -442,6 +518,10 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
         with run.step("plan"):
             repaired = repaired_drops(catalog, repairs, run.scan_settings, run.state)
             plan = make_plan(run.source, catalog, ledger, run.scan_settings, tables, rescan, accepted, repaired)
+            if not plan.to_scan:
+                same = same_rows_of(run.source, run.state, plan, run.identity)
+                catalog.add(same.hashed)
+                plan = with_same_rows(plan, same, ledger)
         if not plan.to_scan or attempt == _ROUNDS:
             break
         scanned |= {drop.delivery.id for drop in plan.to_scan}
@@ -471,7 +551,8 @@ def _wait_for_arrivals(run: Run) -> None:
 
 def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[RollUp], list[RollUp]]:
     """Make the facts that are not there yet. Gives those of all months, and those made now."""
-    rollups = plan_rollups(live, run.as_of, run.settings.limits.rollup_lines)
+    marks = None if run.identity.within_month else _settle(run, live, there)
+    rollups = plan_rollups(live, run.as_of, run.settings.limits.rollup_lines, run.identity, marks)
     if not rollups:
         hint = "`marts plan` says what is wrong with each drop; the live marts are untouched"
         raise DataError("no drop has a line that can be used", run.source.uri, hint)
@@ -485,18 +566,32 @@ def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[
     return rollups, missing
 
 
-def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> dict[str, DropCounts]:
-    """Add up, per delivery, what the months say of it."""
+def _settle(run: Run, live: Sequence[Manifest], there: set[str]) -> Marks:
+    """Say which lines count, where transactions go beyond a month."""
+    where = (run.state.uri, run.settings.s3)
+    tasks = plan_settling(live, run.settings.limits.rollup_lines, run.identity, *where)
+    missing = [task for task in tasks if task.path not in there]
+    run.ready(missing)
+    with run.step("settle", len(missing)):
+        for _, lines in run.runner("SettleTransactions", run_settle, missing):
+            run.progress.advance(lines)
+    return read_marks(run.state, tasks, live)
+
+
+def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> tuple[dict[str, DropCounts], DayTotals]:
+    """Add up what the months say: per origin of a drop, and per day."""
     counts: dict[str, DropCounts] = defaultdict(DropCounts)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        tables = pool.map(lambda rollup: read_parquet(run.state, rollup.path("drops")), rollups)
-        for rollup, table in zip(rollups, tables, strict=True):
-            for row in table.to_pylist():
-                row["counted_cents"] = int(row["counted_cents"])
-                if rollup.starts > run.as_of:
-                    row |= {"counted": 0, "counted_cents": 0}
-                counts[row.pop("delivery")] += DropCounts(**row)
-    return dict(counts)
+    days: dict[date, tuple[int, int]] = {}
+    for table in _facts(run, rollups, "drops"):
+        for row in table.to_pylist():
+            origin, day = row.pop("delivery"), row.pop("day")
+            found = DropCounts(**{name: int(value) for name, value in row.items()})
+            if day > run.as_of:
+                found = replace(found, counted=0, counted_cents=0, guests=0, guest_cents=0)
+            counts[origin] += found
+            lines, cents = days.get(day, (0, 0))
+            days[day] = (lines + found.counted, cents + found.counted_cents)
+    return dict(counts), DayTotals(days)
 
 
 def _finish(
@@ -532,20 +627,23 @@ def _exit_code(verdicts: Verdicts, ledger: Sequence[DropRecord]) -> int:
     return TryLater.exit_code if any(verdict.state == "deferred" for verdict in verdicts.all) else 0
 
 
-def _withdrawn(record: DropRecord, plan: Plan, run_id: str) -> DropRecord:
-    reason = "it vanished from the source" if record in plan.vanished else "a new version replaced it"
+def _withdrawn(record: DropRecord, verdicts: Verdicts, run_id: str) -> DropRecord:
+    keys = {(v.drop.delivery.kind, v.drop.delivery.key) for v in verdicts.all if not v.drop.gone}
+    reason = REPLACED if (record.kind, record.object_key) in keys else VANISHED
     return replace(record, state="withdrawn", reason=reason, run_id=run_id)
 
 
-def _drops_to_tell(verdicts: Verdicts, plan: Plan, records: Sequence[DropRecord]) -> tuple[DropReport, ...]:
-    """Give the drops of which something changed, and those that are not live."""
+def _drops_to_tell(verdicts: Verdicts, records: Sequence[DropRecord]) -> tuple[DropReport, ...]:
+    """Give the drops of which something changed, and those that people have to look at."""
     told = {record.delivery_id for record in records}
-    there = [v.report for v in verdicts.all if v.drop.delivery.id in told or v.state not in ("live", "duplicate")]
-    gone = [
-        DropReport(kind=record.kind, key=record.object_key, change="vanished", state="withdrawn")
-        for record in plan.vanished
-    ]
-    return (*there, *gone)
+    return tuple(v.report for v in verdicts.all if _is_told(v, told))
+
+
+def _is_told(verdict: Verdict, changed: Container[str]) -> bool:
+    """Return whether people hear of a drop: it changed, or it does not count as it should."""
+    if verdict.state == "older" or verdict.reason == REPLACED:
+        return False
+    return verdict.drop.delivery.id in changed or verdict.state not in ("live", "duplicate", "withdrawn")
 
 
 def _figures(run: Run, marts: Sequence[MartRows]) -> dict[str, Any]:

@@ -7,8 +7,6 @@ import signal
 import sys
 import traceback
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -30,11 +28,14 @@ from jobs.cli_common import (
     Target,
     Who,
     configured,
+    looking,
     opened,
     rendered,
+    require_why,
     show,
     stamp,
 )
+from jobs.cli_decide import accept_fall, check, show_replaced, withdraw
 from jobs.cli_marts import customers, sales
 from jobs.cli_notify import app as notify
 from jobs.cli_pages import docs, report
@@ -48,7 +49,6 @@ from marts.escape import visible
 
 if TYPE_CHECKING:
     from jobs.ledger import Warehouse
-    from jobs.now import Now
     from jobs.report import RunReport
     from marts.policy import Policy
 
@@ -75,6 +75,9 @@ app.add_typer(launch, name="launch")
 app.add_typer(customers, name="customers")
 app.add_typer(sales, name="sales")
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(withdraw, name="withdraw")
+app.command("accept-fall")(accept_fall)
+app.add_typer(check, name="check")
 app.add_typer(erase, name="erase")
 app.add_typer(audit, name="audit")
 app.add_typer(expectations, name="expectations")
@@ -199,15 +202,16 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say which drops are new, replaced, duplicate or rejected, and which months change. Changes nothing."""
+    from jobs.judge import is_vanished
     from jobs.now import look
     from jobs.plan import months_that_change, peek
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     settings.require("source", "target")
     with opened(settings, read_only=True, create=True) as warehouse:  # what the first build would do, too
-        now = look(settings, load_policy(settings), warehouse)
+        now = look(settings, load_policy(settings), warehouse, datetime.now(UTC))
     made = peek(now.source, now.plan, settings.csv.delimiter)
-    months = months_that_change(made, now.catalog)
+    months = months_that_change(made)
     if as_json:
         drops = [
             {
@@ -220,11 +224,13 @@ def plan(
                 "months": drop.months,
             }
             for drop in made.drops
+            if not (drop.gone or drop.superseded)
         ]
-        gone = [record.object_key for record in made.vanished]
-        typer.echo(json.dumps({"drops": drops, "vanished": gone, "months_that_change": months}, indent=2))
+        gone = [verdict.drop.delivery.key for verdict in now.verdicts.all if is_vanished(verdict)]
+        shown = {"drops": drops, "vanished": gone, "months_that_change": months, "no_data": made.no_data}
+        typer.echo(json.dumps(shown, indent=2))
     else:
-        show(rendered("plan", made, months), stdout=True)
+        show(rendered("plan", made, now.verdicts, months), stdout=True)
 
 
 @app.command()
@@ -256,12 +262,22 @@ def status(
 @app.command()
 def history(
     drop: Annotated[str, typer.Argument(metavar="[DROP]", help="Key of a drop, or the end of it; all by default")] = "",
+    replaced: Annotated[
+        str | None, typer.Option(metavar="DROP", help="Show lines of this drop that others replaced, and both sides")
+    ] = None,
+    source: Source = None,
     target: Target = None,
+    state: State = None,
     config: Config = None,
+    policy: PolicyFile = None,
     limit: Annotated[int, typer.Option(min=1, help="How many events to show")] = 50,
     as_json: Json = False,
 ) -> None:
     """Say when each version of a drop came, and what became of it, in which run."""
+    if replaced:
+        places = {"source": source, "target": target, "state": state, "policy": policy}
+        show_replaced(replaced, config, places, limit, as_json)
+        return
     settings = configured(config, target=target)
     settings.require("target")
     with opened(settings, read_only=True) as warehouse:
@@ -318,7 +334,7 @@ def vacuum(
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     by = "" if dry_run else f"vacuum-{_run_id(datetime.now(UTC))}"
-    with _now(settings, read_only=False, locked=True, by=by) as (now, warehouse):
+    with looking(settings, datetime.now(UTC), read_only=False, locked=True, by=by) as (now, warehouse):
         waste, manifests = find_waste(now, warehouse, settings.limits.rollup_lines)
         if not dry_run:
             warehouse.check_fence(by)
@@ -417,7 +433,7 @@ def quarantine_list(
     from jobs.quarantine import remarks, with_rows
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
-    with _now(settings) as (now, _):
+    with looking(settings, datetime.now(UTC)) as (now, _):
         drops = with_rows(now)
     for remark in remarks(now):
         typer.echo(f"note: {remark}", err=True)
@@ -454,7 +470,7 @@ def quarantine_show(
     from jobs.quarantine import find_published, rows_of, shown
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
-    with _now(settings) as (now, _):
+    with looking(settings, datetime.now(UTC)) as (now, _):
         found = find_published(now, drop)
         rows = rows_of(now, found)
     seen = [(row.line, list(row.reasons), row.raw if reveal else shown(now, found, row)) for row in rows[:limit]]
@@ -479,7 +495,7 @@ def quarantine_export(
     from jobs.quarantine import export, find_published
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
-    with _now(settings) as (now, _):
+    with looking(settings, datetime.now(UTC)) as (now, _):
         text = export(now, find_published(now, drop))
     if to is None:
         typer.echo(visible(text, keep="\n") if sys.stdout.isatty() else text, nl=False)
@@ -506,7 +522,7 @@ def quarantine_replay(
     from jobs.quarantine import decide, find, replay
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
-    with _now(settings, read_only=False) as (now, warehouse):
+    with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
         found = find(now, drop)
         done, texts = replay(now, found, file.read_bytes() if file else None)
         if texts:
@@ -529,10 +545,9 @@ def quarantine_accept(
     """Release a drop that is held: its clean rows count from the next build on, its bad rows stay in quarantine."""
     from jobs.quarantine import decide, find, require_held
 
-    if not why.strip():
-        raise UsageError("is empty", "--why", "say why the drop may count although it is held")
+    require_why(why)
     settings = configured(config, source=source, target=target, state=state, policy=policy)
-    with _now(settings, read_only=False) as (now, warehouse):
+    with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
         found = find(now, drop)
         require_held(found)
         made = decide(warehouse, found, "accept", who or getpass.getuser(), why, stamp())
@@ -564,7 +579,9 @@ def erase_customer(
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     if not yes:
         typer.confirm(f"Erase customer {customer} for good?", abort=True, err=True)
-    with _now(settings, read_only=False, locked=True, by=f"erase-{_run_id(datetime.now(UTC))}") as (now, warehouse):
+    with looking(
+        settings, datetime.now(UTC), read_only=False, locked=True, by=f"erase-{_run_id(datetime.now(UTC))}"
+    ) as (now, warehouse):
         at = stamp()
         adopt(now.state, warehouse)
         made, number = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
@@ -688,25 +705,6 @@ def expectations_add(
 
 def _run_id(moment: datetime) -> str:
     return f"{moment:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
-
-
-@contextmanager
-def _now(
-    settings: Settings, read_only: bool = True, locked: bool = False, by: str = ""
-) -> Iterator["tuple[Now, Warehouse]"]:
-    """Look at the drops, the ledger and the state; if ``locked``, while no build runs; ``by`` fences off the late."""
-    from jobs.now import look
-
-    settings.require("source", "target")
-    with (
-        opened(settings, read_only) as warehouse,
-        warehouse.lock(settings.lock_timeout) if locked else nullcontext(),
-    ):
-        if locked:
-            warehouse.prepare()
-        if by:
-            warehouse.take_over(by)
-        yield look(settings, load_policy(settings), warehouse), warehouse
 
 
 def _as_of(settings: Settings, policy: "Policy") -> date:

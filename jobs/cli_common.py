@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +11,11 @@ import typer
 from rich.console import Console
 
 from jobs.settings import Settings, load
-from marts.errors import Stopped
+from marts.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
     from jobs.ledger import Warehouse
+    from jobs.now import Now
 
 Who = Annotated[str | None, typer.Option(help="For the audit trail; the user of this machine by default")]
 Source = Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix with sales/, customers/, stores/, …")]
@@ -48,6 +49,32 @@ def opened(settings: Settings, read_only: bool = False, create: bool = False) ->
         yield warehouse
     finally:
         warehouse.close()
+
+
+@contextmanager
+def looking(
+    settings: Settings, at: datetime, read_only: bool = True, locked: bool = False, by: str = ""
+) -> Iterator["tuple[Now, Warehouse]"]:
+    """Look at the drops, the ledger and the state; if ``locked``, while no build runs; ``by`` fences off the late."""
+    from jobs.now import look
+    from jobs.settings import load_policy
+
+    settings.require("source", "target")
+    with (
+        opened(settings, read_only) as warehouse,
+        warehouse.lock(settings.lock_timeout) if locked else nullcontext(),
+    ):
+        if locked:
+            warehouse.prepare()
+        if by:
+            warehouse.take_over(by)
+        yield look(settings, load_policy(settings), warehouse, at), warehouse
+
+
+def require_why(why: str) -> None:
+    """Raise UsageError if somebody decides without saying why."""
+    if not why.strip():
+        raise UsageError("is empty", "--why", "say why, for whoever reads the audit trail")
 
 
 def rendered(what: str, *values: Any) -> Any:

@@ -80,6 +80,10 @@ class MartRows:
         return sum(one.erased_cents for one in self.finished)
 
     @property
+    def guest_cents(self) -> int:
+        return sum(one.guest_cents for one in self.finished)
+
+    @property
     def figures(self) -> Figures:
         return together(one.figures for one in self.finished)
 

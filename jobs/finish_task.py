@@ -17,6 +17,7 @@ from jobs.adapters.objects import Store, open_store
 from jobs.settings import S3
 from jobs.state import read_parquet, write_parquet
 from marts.calculate import customers_mart, differing, sales_team_mart, spill_to
+from marts.checks import GUEST
 from marts.erased import people
 from marts.errors import DataError
 from marts.figures import Figures, exchanged, figures_of, together
@@ -63,6 +64,8 @@ class Finished:
     figures: Figures
     erased_cents: int = 0
     """Sum of what is left out, since its people were erased."""
+    guest_cents: int = 0
+    """Sum of what is left out, since it is of nobody in particular."""
     patch: Patch | None = None
 
     @property
@@ -120,6 +123,7 @@ class _Made:
     rows: pa.Table
     cents: int
     erased_cents: int
+    guest_cents: int
     unknown: int
     figures: Figures
 
@@ -164,7 +168,9 @@ def _customers(store: Store, task: Finish) -> Finished:
     made = _made(facts, _names(store, task.files_of(CUSTOMERS), task), task.policy, task.as_of)
     write_parquet(store, task.part.path, made.rows)
     unknown = ((CUSTOMERS.name, made.unknown),)
-    return Finished((task.part,), made.rows.num_rows, made.cents, unknown, made.figures, made.erased_cents)
+    return Finished(
+        (task.part,), made.rows.num_rows, made.cents, unknown, made.figures, made.erased_cents, made.guest_cents
+    )
 
 
 def _anew(store: Store, task: Finish, before: Before) -> Finished:
@@ -184,6 +190,7 @@ def added(finished: Sequence[Finished]) -> Finished:
         unknown=tuple((kind, sum(dict(one.unknown)[kind] for one in finished)) for kind in kinds),
         figures=together(one.figures for one in finished),
         erased_cents=sum(one.erased_cents for one in finished),
+        guest_cents=sum(one.guest_cents for one in finished),
     )
 
 
@@ -236,6 +243,7 @@ def _patched(store: Store, task: Finish, before: Before) -> Finished | None:
         unknown=((CUSTOMERS.name, dict(told.unknown)[CUSTOMERS.name] - were.unknown + are.unknown),),
         figures=figures,
         erased_cents=told.erased_cents - were.erased_cents + are.erased_cents,
+        guest_cents=told.guest_cents - were.guest_cents + are.guest_cents,
         patch=task.patch,
     )
 
@@ -274,7 +282,8 @@ def _made(everybody: pa.Table, names: pa.Table, policy: Policy, as_of: date) -> 
     facts = people(everybody)
     rows, unknown = customers_mart(facts, names, policy, as_of)
     figures = figures_of(CUSTOMERS_MART, rows, _newest(everybody))
-    return _Made(rows, _total(rows), _cents(everybody) - _cents(facts), unknown, figures)
+    guests = _cents(everybody.filter(pc.equal(everybody[_KEY], GUEST)))
+    return _Made(rows, _total(rows), _cents(everybody) - _cents(facts) - guests, guests, unknown, figures)
 
 
 def _newest(facts: pa.Table) -> date | None:

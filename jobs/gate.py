@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from jobs.finish import MartRows
-from jobs.judge import Verdicts
+from jobs.judge import COUNTS_ON, Verdicts
 from jobs.plan import Plan
-from marts.errors import Defect, UnknownPeople
+from jobs.withdrawals import TAKEN_BACK
+from marts.errors import DataError, Defect, UnknownPeople
 from marts.policy import Policy
-from marts.schema import CUSTOMERS, SALES_TEAM, STORES
+from marts.schema import CUSTOMERS, SALES, SALES_TEAM, STORES
 
 
 def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -> None:
@@ -16,31 +17,63 @@ def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -
     counts = verdicts.counts
     _check_rows(verdicts)
     for rows in marts:
-        if rows.cents + rows.erased_cents != counts.counted_cents:
-            sums = f"{_money(rows.cents)}, but its lines sum to {_money(counts.counted_cents)}"
+        without = rows.erased_cents + rows.guest_cents
+        if rows.cents + without != counts.counted_cents or rows.guest_cents not in (0, counts.guest_cents):
+            left_out = f" ({_money(rows.guest_cents)} of guests)" if rows.guest_cents else ""
+            sums = f"{_money(rows.cents)}{left_out}, but its lines sum to {_money(counts.counted_cents)}"
             raise Defect(
                 f"total_sales of the mart sums to {sums}", rows.mart, "run again with --rebuild, and report it"
             )
     for kind, lines in unknown(marts).items():
-        ratio = lines / counts.counted if counts.counted else 0.0
+        known = known_lines(verdicts, kind)
+        ratio = lines / known if known else 0.0
         if kind in verdicts.absent and kind == STORES.name:
             continue
         if ratio > policy.max_unknown_ratio:
-            left_out = [v for v in verdicts.all if v.drop.delivery.kind == kind and v.state in ("rejected", "held")]
-            because = "".join(f"; {v.drop.delivery.key} is {v.state}: {v.reason}" for v in left_out)
+            because = "".join(f"; {text}" for text in _about_dimension(verdicts, kind))
             raise UnknownPeople(
-                f"{lines:,} of {counts.counted:,} lines ({ratio:.1%}) have no row in {kind}, "
+                f"{lines:,} of {known:,} lines ({ratio:.1%}) have no row in {kind}, "
                 f"more than max_unknown_ratio {policy.max_unknown_ratio:.1%}{because}",
                 f"{kind}/",
                 f"deliver all of {kind}, or raise max_unknown_ratio in the policy; the live marts are untouched",
             )
 
 
+def known_lines(verdicts: Verdicts, kind: str) -> int:
+    """Return the lines that are looked up in a dimension: a guest is nobody in particular."""
+    counts = verdicts.counts
+    return counts.counted - counts.guests if kind == CUSTOMERS.name else counts.counted
+
+
+def _about_dimension(verdicts: Verdicts, kind: str) -> list[str]:
+    """Name the drops of a dimension, their age, and whether they count."""
+    mine = [v for v in verdicts.all if v.drop.delivery.kind == kind and v.state != "older"]
+    said = [
+        f"{v.drop.delivery.key} is {v.state}"
+        + (f": {v.reason}" if v.reason else f", of {v.drop.delivery.modified[:16]} UTC")
+        for v in mine
+    ]
+    return said or [f"there is no drop under {kind}/"]
+
+
+def require_lines(verdicts: Verdicts) -> None:
+    """Raise DataError for drops that count, of whose lines nothing is left: neither object nor state."""
+    lost = [v.drop.delivery.key for v in verdicts.all if v.state in COUNTS_ON and v.drop.manifest is None]
+    if lost:
+        names = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        raise DataError(
+            f"{len(lost)} drops count although their objects are gone, and the state has lost their lines: {names}",
+            "state",
+            "put the objects back under their names, restore the state, or take the drops back: "
+            "`marts withdraw accept DROP`; the live marts are untouched",
+        )
+
+
 def _check_rows(verdicts: Verdicts) -> None:
     """Check that every clean row that the scan counted came to the roll up, once."""
     for verdict in verdicts.all:
         manifest = verdict.drop.manifest
-        if verdict.state == "live" and manifest and manifest.months and verdict.counts.lines != manifest.clean:
+        if verdict.state in COUNTS_ON and manifest and manifest.months and verdict.counts.lines != manifest.clean:
             seen = f"{manifest.clean:,} clean rows were written, but {verdict.counts.lines:,} were rolled up"
             raise Defect(seen, manifest.delivery.key, "run again with --rebuild, and report it")
 
@@ -57,9 +90,90 @@ def warnings_of(plan: Plan, verdicts: Verdicts, marts: Sequence[MartRows]) -> tu
         *_bad_dimension_rows(verdicts),
         *(f"{lines:,} lines have no row in {kind}/" for kind, lines in unknown(marts).items() if lines),
         *_of_drops(plan, verdicts),
+        *_of_identity(plan, verdicts),
+        *_of_gone(verdicts),
         *_after_as_of(verdicts),
         *(f"{count} objects under {kind}/ are no .csv or .csv.gz" for kind, count in plan.passed_over.items() if count),
     )
+
+
+def notes_of(plan: Plan, verdicts: Verdicts) -> tuple[str, ...]:
+    """Say how the numbers came about, where nothing is wrong."""
+    counts = verdicts.counts
+    notes = []
+    if plan.unremembered > 1:
+        notes.append(
+            f"the order of {plan.unremembered:,} sales drops is that of their objects' times and names: "
+            "this target remembers no earlier delivery"
+        )
+    if counts.guests:
+        notes.append(
+            f"{counts.guests:,} lines of guests ({_money(counts.guest_cents)}) count in the sales team mart, "
+            "and for nobody in the customers mart"
+        )
+    if counts.repeated:
+        notes.append(
+            f"{counts.repeated:,} lines ({_money(counts.repeated_cents)}) were delivered again, equal: one counts"
+        )
+    if plan.no_data:
+        notes.append(f"{plan.no_data:,} objects are no data by their names (_…, .…, .crc, .tmp, .part)")
+    return tuple(notes)
+
+
+def _of_identity(plan: Plan, verdicts: Verdicts) -> list[str]:
+    """Warn of lines that may be counted twice, or not at all, if the policy does not fit the source."""
+    counts, found = verdicts.counts, []
+    if counts.replaced_unnumbered:
+        found.append(
+            f"{counts.replaced_unnumbered:,} lines without line_no ({_money(counts.replaced_unnumbered_cents)}) were "
+            'replaced by later deliveries of their transactions; if the source cuts baskets, set redelivered = "add" '
+            "in the policy (`marts history --replaced DROP` lists them)"
+        )
+    if counts.replaced > counts.replaced_unnumbered:
+        cents = counts.replaced_cents - counts.replaced_unnumbered_cents
+        lines = counts.replaced - counts.replaced_unnumbered
+        found.append(f"{lines:,} numbered lines ({_money(cents)}) were replaced by later ones of the same number")
+    if counts.conflicting:
+        found.append(
+            f"{counts.conflicting:,} of them have the number of another line of the same drop: the last counts"
+        )
+    if counts.overlapping:
+        found.append(
+            f"{counts.overlapping:,} transactions came in several deliveries with other products, and all counts; "
+            'if a later delivery is the whole transaction, set redelivered = "transaction" in the policy'
+        )
+    if counts.equal:
+        found.append(
+            f"{counts.equal:,} lines equal another one of their transaction in the same drop, and count; "
+            'if the source repeats lines, set equal_lines = "drop" in the policy'
+        )
+    found += [f"{' and '.join(keys)} have the same few rows; both count" for keys in plan.small_alike]
+    return found
+
+
+def _of_gone(verdicts: Verdicts) -> list[str]:
+    """Warn of drops whose object is gone."""
+    missing = [v for v in verdicts.all if v.state == "missing"]
+    found = []
+    if missing:
+        clean = sum(v.report.clean for v in missing)
+        found.append(
+            f"{len(missing):,} sales drops with {clean:,} clean lines are gone from the source, and count on: "
+            "`marts withdraw list` shows them, `marts withdraw accept` takes them back, `refuse` keeps them"
+        )
+    taken = [v for v in verdicts.all if v.state == "withdrawn" and v.reason in TAKEN_BACK]
+    if taken:
+        names = ", ".join(v.drop.delivery.key for v in taken[:5]) + (" …" if len(taken) > 5 else "")
+        lines = sum(v.drop.record.clean for v in taken if v.drop.record)
+        found.append(
+            f"{len(taken):,} sales drops ({lines:,} lines) are gone from the source, and were taken back: {names}"
+        )
+    found += [
+        f"{v.drop.delivery.key}: {v.reason}"
+        for v in verdicts.all
+        if v.drop.gone and v.state == "live" and (v.drop.gone == "replaced" or v.drop.delivery.kind != SALES.name)
+    ]
+    return found
 
 
 def _absent(verdicts: Verdicts) -> list[str]:

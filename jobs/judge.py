@@ -1,15 +1,20 @@
 """What becomes of each drop: live, duplicate, rejected, held or left for the next run."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from decimal import Decimal
 
 from jobs.ledger import DropRecord
 from jobs.plan import Plan, PlannedDrop
 from jobs.report import DropReport, DropState, Totals
 from jobs.state import Manifest
+from jobs.withdrawals import WAITING, Withdrawals
 from marts.schema import DIMENSIONS, KINDS, SALES
 
 _REASONS = 3
+REPLACED = "a new version replaced it"
+COUNTS_ON: tuple[DropState, ...] = ("live", "missing")
+"""States of drops that the marts are made of."""
 
 
 @dataclass(frozen=True)
@@ -17,20 +22,35 @@ class DropCounts:
     """What the roll up found in a drop."""
 
     lines: int = 0
-    duplicates: int = 0
+    repeated: int = 0
+    """Lines that do not count since an equal one of their transaction does."""
+    replaced: int = 0
+    """Lines that do not count since others of their transaction took their place."""
+    replaced_unnumbered: int = 0
+    """Those of them that have no line_no."""
+    repeated_cents: int = 0
+    replaced_cents: int = 0
+    replaced_unnumbered_cents: int = 0
     counted: int = 0
     """Lines up to as_of that were not dropped."""
     counted_cents: int = 0
+    guests: int = 0
+    """Those of them that are of nobody in particular."""
+    guest_cents: int = 0
     without_transaction: int = 0
+    equal: int = 0
+    """Lines that count beside an equal one of the same drop and transaction."""
+    conflicting: int = 0
+    """Lines that were replaced by one of the same drop that has the same number."""
+    overlapping: int = 0
+    """Transactions that count beside a part of an earlier delivery."""
 
     def __add__(self, other: "DropCounts") -> "DropCounts":
-        return DropCounts(
-            self.lines + other.lines,
-            self.duplicates + other.duplicates,
-            self.counted + other.counted,
-            self.counted_cents + other.counted_cents,
-            self.without_transaction + other.without_transaction,
-        )
+        return DropCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def duplicates(self) -> int:
+        return self.repeated + self.replaced
 
 
 @dataclass(frozen=True)
@@ -44,25 +64,34 @@ class Verdict:
 
     @property
     def report(self) -> DropReport:
-        manifest = self.drop.manifest
-        rows = manifest.rows_read if manifest and self.state in ("live", "held") else 0
+        manifest, counts = self.drop.manifest, self.counts
+        rows = manifest.rows_read if manifest and self.state in (*COUNTS_ON, "held", "duplicate") else 0
         quarantined = manifest.quarantined if manifest and rows else 0
+        repeated = counts.repeated if self.state != "duplicate" else rows - quarantined
         return DropReport(
             kind=self.drop.delivery.kind,
             key=self.drop.delivery.key,
-            change=self.drop.change,
+            change="vanished" if self.drop.gone == "vanished" else self.drop.change,
             state=self.state,
             reason=self.reason,
             delivery=self.drop.delivery.id,
             rows_read=rows,
-            clean=rows - quarantined - self.counts.duplicates,
+            clean=rows - quarantined - repeated - counts.replaced,
             quarantined=quarantined,
-            duplicates=self.counts.duplicates,
+            duplicates=repeated + counts.replaced,
+            repeated=repeated,
+            replaced=counts.replaced,
+            repeated_total=_money(counts.repeated_cents),
+            replaced_total=_money(counts.replaced_cents),
             reasons=manifest.reasons[:_REASONS] if manifest else (),
         )
 
     def record(self, run_id: str) -> DropRecord:
-        delivery, report = self.drop.delivery, self.report
+        """Give what the ledger remembers of it. A drop whose object is gone is live as long as it counts."""
+        delivery, report, drop = self.drop.delivery, self.report, self.drop
+        state = "live" if self.state == "missing" else self.state
+        if drop.record and (state == "withdrawn" or drop.manifest is None):
+            return replace(drop.record, state=state, reason=self.reason, run_id=run_id)
         return DropRecord(
             kind=delivery.kind,
             object_key=delivery.key,
@@ -70,15 +99,26 @@ class Verdict:
             etag=delivery.etag,
             size=delivery.size,
             modified=delivery.modified,
-            state=self.state,
+            state=state,
             reason=self.reason,
             rows_read=report.rows_read,
             clean=report.clean,
             quarantined=report.quarantined,
             duplicates=report.duplicates,
             run_id=run_id,
-            content=self.drop.manifest.content if self.drop.manifest else "",
+            content=(drop.manifest.content if drop.manifest else "") or drop.content,
+            first_seen=drop.place[0],
+            first_key=drop.place[1],
+            repeated=report.repeated,
+            replaced=report.replaced,
+            repeated_cents=self.counts.repeated_cents,
+            replaced_cents=self.counts.replaced_cents,
+            counted_cents=self.counts.counted_cents,
         )
+
+
+def _money(cents: int) -> Decimal:
+    return Decimal(cents).scaleb(-2)
 
 
 @dataclass(frozen=True)
@@ -90,12 +130,19 @@ class Verdicts:
     @property
     def live_sales(self) -> list[Manifest]:
         """What the live sales drops hold, in the order of their delivery."""
-        return _manifests(v for v in self.all if v.state == "live" and v.drop.delivery.kind == SALES.name)
+        return [v.drop.manifest for v in self.live_sales_drops if v.drop.manifest]
+
+    @property
+    def live_sales_drops(self) -> "list[Verdict]":
+        """Return the sales drops that count, in the order of their delivery."""
+        found = [v for v in self.all if v.state in COUNTS_ON and v.drop.delivery.kind == SALES.name]
+        return sorted(found, key=lambda v: (v.drop.place, v.drop.delivery.order))
 
     @property
     def dimensions(self) -> list[Manifest]:
         """What the live drop of each dimension holds."""
-        return _manifests(v for v in self.all if v.state == "live" and v.drop.delivery.kind != SALES.name)
+        found = (v for v in self.all if v.state in COUNTS_ON and v.drop.delivery.kind != SALES.name)
+        return _manifests(found)
 
     @property
     def absent(self) -> list[str]:
@@ -108,22 +155,30 @@ class Verdicts:
         return sum((verdict.counts for verdict in self.all), DropCounts())
 
     def with_counts(self, counts: Mapping[str, DropCounts]) -> "Verdicts":
-        """Add what the roll up found, by delivery."""
-        return Verdicts(tuple(replace(v, counts=counts.get(v.drop.delivery.id, v.counts)) for v in self.all))
+        """Add what the roll up found, by the origin of each drop."""
+        return replace(self, all=tuple(replace(v, counts=counts.get(_origin(v), v.counts)) for v in self.all))
 
     def totals(self, scanned: set[str]) -> Totals:
         """Sum up the sales drops; ``scanned`` are the deliveries that this run read."""
         sales = [verdict for verdict in self.all if verdict.drop.delivery.kind == SALES.name]
-        reports = [verdict.report for verdict in sales if verdict.state == "live"]
+        reports = [verdict.report for verdict in sales if verdict.state in (*COUNTS_ON, "duplicate")]
+        counts = self.counts
         return Totals(
-            drops=len(sales),
+            drops=sum(not verdict.drop.gone for verdict in sales),
             held_rows=sum(verdict.report.rows_read for verdict in sales if verdict.state == "held"),
             scanned=sum(verdict.drop.delivery.id in scanned for verdict in sales),
             rows_read=sum(report.rows_read for report in reports),
             clean=sum(report.clean for report in reports),
             quarantined=sum(report.quarantined for report in reports),
             duplicates=sum(report.duplicates for report in reports),
-            counted=self.counts.counted,
+            repeated=sum(report.repeated for report in reports),
+            replaced=sum(report.replaced for report in reports),
+            repeated_total=_money(counts.repeated_cents),
+            replaced_total=_money(counts.replaced_cents),
+            counted=counts.counted,
+            counted_total=_money(counts.counted_cents),
+            guests=counts.guests,
+            guests_total=_money(counts.guest_cents),
         )
 
     def changed(self, ledger: Sequence[DropRecord], run_id: str) -> list[DropRecord]:
@@ -133,30 +188,89 @@ class Verdicts:
         return [record for record in records if known.get(record.delivery_id) != record]
 
     def unheard(self, ledger: Sequence[DropRecord]) -> list[Verdict]:
-        """Give rejected and held drops that no earlier run has told of."""
-        told = {record.delivery_id for record in ledger if record.state in ("rejected", "held")}
-        bad = (verdict for verdict in self.all if verdict.state in ("rejected", "held"))
-        return [verdict for verdict in bad if verdict.drop.delivery.id not in told]
+        """Return rejected, held and missing drops that no earlier run has told of."""
+        told = {(record.delivery_id, record.state) for record in ledger if record.state in ("rejected", "held")}
+        told |= {(record.delivery_id, "missing") for record in ledger if record.reason == WAITING}
+        bad = (verdict for verdict in self.all if verdict.state in ("rejected", "held", "missing"))
+        return [verdict for verdict in bad if (verdict.drop.delivery.id, verdict.state) not in told]
+
+    def holding(self, reasons: Mapping[str, str]) -> "Verdicts":
+        """Return verdicts in which some deliveries are held, each for a reason: what they replace counts on."""
+        by_id = {verdict.drop.delivery.id: verdict for verdict in self.all}
+        by_id |= {name: replace(by_id[name], state="held", reason=reason) for name, reason in reasons.items()}
+        return _with_what_they_replace(Verdicts(tuple(by_id[verdict.drop.delivery.id] for verdict in self.all)))
 
 
-def judge(plan: Plan) -> Verdicts:
+def is_vanished(verdict: Verdict) -> bool:
+    """Return whether the object of a drop is gone, and its content, too."""
+    return verdict.drop.gone == "vanished" and not verdict.drop.duplicate_of
+
+
+def _origin(verdict: Verdict) -> str:
+    return verdict.drop.manifest.origin if verdict.drop.manifest and verdict.state in COUNTS_ON else ""
+
+
+def judge(plan: Plan, withdrawals: Withdrawals) -> Verdicts:
     """Say what becomes of each drop of a plan."""
-    return Verdicts(tuple(_judge(drop) for drop in plan.drops))
+    verdicts = _with_what_they_replace(Verdicts(tuple(_judge(drop) for drop in plan.drops)))
+    return _with_withdrawals(verdicts, withdrawals)
 
 
 def _judge(drop: PlannedDrop) -> Verdict:
+    if drop.gone:
+        if drop.duplicate_of:
+            moved = drop.duplicate_of != drop.delivery.key
+            return Verdict(drop, "withdrawn", f"it is {drop.duplicate_of} now" if moved else REPLACED)
+        return Verdict(drop, "missing")
+    if drop.superseded:
+        return Verdict(drop, "older", "a newer drop holds the whole table")
     if drop.duplicate_of:
         return Verdict(drop, "duplicate", f"same content as {drop.duplicate_of}")
     manifest = drop.manifest
+    if drop.rejected:
+        return Verdict(drop, "rejected", drop.rejected)
     if manifest is None:
         return Verdict(drop, "deferred", "it changed or vanished while it was read; the next run takes it")
-    if manifest.rejected:
-        return Verdict(drop, "rejected", manifest.rejected)
     if drop.held:
         return Verdict(drop, "held", drop.held)
     return Verdict(drop, "live")
 
 
+def _with_what_they_replace(verdicts: Verdicts) -> Verdicts:
+    """Withdraw earlier versions of drops, unless the new version cannot count: then the old one counts on."""
+    now = {(v.drop.delivery.kind, v.drop.delivery.key): v for v in verdicts.all if not v.drop.gone}
+
+    def settled(verdict: Verdict) -> Verdict:
+        drop = verdict.drop
+        if drop.gone != "replaced" or drop.duplicate_of:
+            return verdict
+        new = now.get((drop.delivery.kind, drop.delivery.key))
+        if new is None or new.state in ("live", "duplicate", "older"):
+            return replace(verdict, state="withdrawn", reason=REPLACED)
+        return replace(verdict, state="live", reason=f"its new version is {new.state}: this one counts on")
+
+    return Verdicts(tuple(settled(verdict) for verdict in verdicts.all))
+
+
+def _with_withdrawals(verdicts: Verdicts, withdrawals: Withdrawals) -> Verdicts:
+    """Decide about drops whose objects are gone."""
+    vanished = [v for v in verdicts.all if v.drop.gone == "vanished" and v.state == "missing"]
+    records = [v.drop.record for v in vanished if v.drop.record]
+    decided = withdrawals.decide([record for record in records if record.kind == SALES.name])
+    dimension = "all drops of the dimension are gone: its last table counts on"
+
+    def settled(verdict: Verdict) -> Verdict:
+        drop = verdict.drop
+        if drop.gone != "vanished" or verdict.state != "missing":
+            return verdict
+        if drop.delivery.kind != SALES.name:
+            return replace(verdict, state="live", reason=dimension)
+        state, reason = decided[drop.delivery.id]
+        return replace(verdict, state=state, reason=reason)
+
+    return Verdicts(tuple(settled(verdict) for verdict in verdicts.all))
+
+
 def _manifests(verdicts: Iterable[Verdict]) -> list[Manifest]:
     found = [verdict.drop.manifest for verdict in verdicts if verdict.drop.manifest]
-    return sorted(found, key=lambda manifest: (list(KINDS).index(manifest.delivery.kind), *manifest.delivery.order))
+    return sorted(found, key=lambda manifest: list(KINDS).index(manifest.delivery.kind))

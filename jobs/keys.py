@@ -17,7 +17,7 @@ from jobs.settings import S3
 from jobs.state import write_parquet
 from marts.measure import Keys, Measure, settle
 from marts.rules import Rule
-from marts.schema import Kind
+from marts.schema import DIGITS, Kind
 
 _GROUP_ROWS = 1 << 16
 _ROWS_PER_TASK = 4_000_000
@@ -74,7 +74,7 @@ def run_check(task: KeyCheck) -> Measure:
 
 def shown_columns(kind: Kind) -> dict[str, tuple[int, bool]]:
     """Give, by column, the digits after the point, and whether it is personal."""
-    return {c.name: (2 if c.type in ("money", "amount") else 0, c.personal) for c in kind.columns}
+    return {c.name: (DIGITS.get(c.type, 0), c.personal) for c in kind.columns}
 
 
 def _read(store: Store, path: str, before: int, task: KeyCheck) -> Keys:

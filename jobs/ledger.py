@@ -1,10 +1,11 @@
 """The ledger: what the target database remembers of drops, runs and live marts. And what a target must do."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import MISSING, astuple, dataclass, fields
 from datetime import date
+from decimal import Decimal
 from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -16,6 +17,8 @@ from marts.erased import Erased
 from marts.errors import Fenced, UsageError
 from marts.schema import MARTS, Mart
 
+_STATEMENT_ROWS, _STATEMENT_LETTERS = 500, 200_000
+"""What one statement writes at most: servers bound its bytes, and a letter has up to four."""
 _log = logging.getLogger("marts.ledger")
 Record = TypeVar("Record")
 Result = TypeVar("Result")
@@ -41,6 +44,22 @@ class DropRecord:
     """The run that last changed this record."""
     content: str = ""
     """Hash of its bytes, if they were read."""
+    first_seen: str = ""
+    """The earliest time of the objects that held its content when a run first saw it: its place in the order."""
+    first_key: str = ""
+    """The name of that object."""
+    repeated: int = 0
+    """Lines that do not count since an equal one does."""
+    replaced: int = 0
+    """Lines that do not count since another one took their place."""
+    repeated_cents: int = 0
+    replaced_cents: int = 0
+    counted_cents: int = 0
+    """Sum of its lines that counted, up to as_of of the run."""
+
+    @property
+    def counted_total(self) -> Decimal:
+        return Decimal(self.counted_cents).scaleb(-2)
 
 
 @dataclass(frozen=True)
@@ -104,7 +123,8 @@ class Decision:
     decided_at: str
     who: str
     action: str
-    """accept: release it although it is held; repair: replace rows that are in quarantine."""
+    """accept: release it although it is held; repair: replace rows that are in quarantine; accept or refuse withdrawal:
+    its object is gone; accept fall: of a run that did not publish."""
     kind: str
     object_key: str
     delivery_id: str
@@ -256,14 +276,23 @@ class Warehouse(Outbox, Protocol):
     def write_end(self, run: RunRecord) -> None:
         """Write when a run that is recorded already did all, and its report of that."""
 
+    def disown(self, run: RunRecord, news: NoticeChanges = NO_NEWS) -> str:
+        """Write that a run failed although it has published: readers see something else; the next publishes anew."""
+
     def drops(self) -> list[DropRecord]:
         """Give the records of all drops; nothing if the target is new."""
 
     def history(self, key: str, limit: int) -> list[Event]:
         """Give what runs made of drops whose key ends with ``key``, newest first."""
 
+    def withdrawn(self, since: str) -> list[Event]:
+        """Return the events by which drops were withdrawn since a moment, oldest first."""
+
     def runs(self, limit: int) -> list[RunRecord]:
         """Give the last runs, newest first."""
+
+    def runs_named(self, names: Collection[str]) -> list[RunRecord]:
+        """Return the records of some runs."""
 
     def live(self) -> dict[str, Generation]:
         """Give what readers see, by mart."""
@@ -398,6 +427,19 @@ class SqlLedger:
         """Name the columns of a table of the ledger; none if it is not there. An older version may have made it."""
         raise NotImplementedError
 
+    def kind_of(self, table: str) -> str:
+        """Return what has a name in the target: "table", "view", or "" for nothing."""
+        raise NotImplementedError
+
+    def move_away(self, kind: str, table: str) -> str:
+        """Return the statement that gives a table or view another name."""
+        raise NotImplementedError
+
+    def foreign(self, kind: str, table: str, belongs: str) -> UsageError:
+        """Return the error about a table or view of somebody else that has a name of ours. It is not touched."""
+        hint = f"it is not touched; move it away: {self.move_away(kind, table)}; then run again"
+        return UsageError(f"the {kind} {table} is not ours, and stands where {belongs}", "target", hint)
+
     def show(self, mart: Mart, generation: int) -> None:
         """Let readers see a generation, inside the transaction of the caller; the pointer is set already."""
 
@@ -409,8 +451,16 @@ class SqlLedger:
         where = f"WHERE RIGHT(object_key, {len(key):d}) = {self.mark} {rest}"
         return self._select(Event, "marts_history", where, [key])
 
+    def withdrawn(self, since: str) -> list[Event]:
+        where = f"WHERE state = 'withdrawn' AND recorded_at >= {self.mark} ORDER BY recorded_at, delivery_id"
+        return self._select(Event, "marts_history", where, [since])
+
     def runs(self, limit: int) -> list[RunRecord]:
         return self._select(RunRecord, "marts_runs", f"ORDER BY started_at DESC, run_id DESC LIMIT {limit:d}")
+
+    def runs_named(self, names: Collection[str]) -> list[RunRecord]:
+        marks = ", ".join([self.mark] * len(names))
+        return self._select(RunRecord, "marts_runs", f"WHERE run_id IN ({marks})", sorted(names)) if names else []
 
     def live(self) -> dict[str, Generation]:
         where = "WHERE generation IN (SELECT generation FROM marts_live) ORDER BY mart"
@@ -551,12 +601,15 @@ class SqlLedger:
         for table, (columns, key) in TABLES.items():
             types = {name: self.text_types[kind] for name, kind in columns.items()}
             there = self.columns_of(table)
+            if there and not set(key.split(", ")) <= there:
+                raise self.foreign(self.kind_of(table), table, "a table of the ledger belongs")
             if not there:
                 made = ", ".join(f"{name} {kind} NOT NULL" for name, kind in types.items())
                 self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({made}, PRIMARY KEY ({key})) {self.table_options}")
             for name in types if there else ():
                 if name not in there:
-                    self.execute(f"ALTER TABLE {table} ADD COLUMN {name} {types[name]} DEFAULT ('')")
+                    default = "0" if columns[name] == "number" else "('')"
+                    self.execute(f"ALTER TABLE {table} ADD COLUMN {name} {types[name]} DEFAULT {default}")
 
     def begin(self, run: RunRecord) -> None:
         self.atomically(lambda: self._begin(run))
@@ -607,6 +660,17 @@ class SqlLedger:
         end = f"UPDATE marts_runs SET ended_at = {self.mark}, report = {self.mark}"
         where = f"WHERE run_id = {self.mark} AND outcome = {self.mark}"
         self.execute(f"{end} {where}", [run.ended_at, run.report, run.run_id, run.outcome])
+
+    def disown(self, run: RunRecord, news: NoticeChanges = NO_NEWS) -> str:
+        def end() -> str:
+            # What nothing was made from is made again.
+            forget = f"UPDATE marts_generations SET fingerprint = '' WHERE run_id = {self.mark}"
+            self.execute(forget, [run.run_id])
+            self._upsert("marts_runs", [run])
+            self._write_news(news)
+            return run.outcome
+
+        return self.atomically(end, once=True)
 
     def publish(
         self,
@@ -712,9 +776,8 @@ class SqlLedger:
         self._upsert("marts_quality", quality)
         self._upsert("marts_runs", [run])
 
-    def _upsert(self, table: str, records: Sequence[Any], batch: int = 500) -> None:
-        for start in range(0, len(records), batch):
-            part = records[start : start + batch]
+    def _upsert(self, table: str, records: Sequence[Any]) -> None:
+        for part in _parts(records):
             names = [field.name for field in fields(part[0])]
             row = f"({', '.join([self.mark] * len(names))})"
             values = [value for record in part for value in astuple(record)]
@@ -722,8 +785,36 @@ class SqlLedger:
             self.execute(f"{self.upsert} {table} ({', '.join(names)}) VALUES {rows}", values)
 
 
+def _parts(records: Sequence[Any]) -> Iterator[list[Any]]:
+    """Cut records into what one statement holds; a single one may be larger."""
+    part: list[Any] = []
+    letters = 0
+    for record in records:
+        more = sum(len(str(value)) for value in astuple(record))
+        if part and (len(part) == _STATEMENT_ROWS or letters + more > _STATEMENT_LETTERS):
+            yield part
+            part, letters = [], 0
+        part.append(record)
+        letters += more
+    if part:
+        yield part
+
+
 _COLUMNS = {"str": "name", "int": "number"}
-_LONG = {"object_key", "etag", "reason", "error", "report", "rule", "who", "why", "detail", "subject", "notice"}
+_LONG = {
+    "object_key",
+    "first_key",
+    "etag",
+    "reason",
+    "error",
+    "report",
+    "rule",
+    "who",
+    "why",
+    "detail",
+    "subject",
+    "notice",
+}
 
 
 def _of(record: type[Any], key: str) -> tuple[dict[str, str], str]:

@@ -14,13 +14,17 @@ from jobs.ledger import RunRecord
 from jobs.outbox import Delivery, Notice, told
 from jobs.report import BrokenRule, DropReport, Problem, RunReport
 from jobs.settings import Event
-from marts.errors import Fenced, QualityBroken, ServiceError, TryLater, UnknownPeople
+from marts.errors import Fenced, QualityBroken, ServiceError, TotalFell, TryLater, UnknownPeople
 from marts.escape import for_chat
 from marts.masking import mask_always
 
 _LEFT_ALONE = (TryLater.__name__, Fenced.__name__)
 """Another run is at work, or somebody stopped this one on purpose: nothing to do."""
-_EVENT_OF: dict[str, Event] = {UnknownPeople.__name__: "unknown", QualityBroken.__name__: "quality"}
+_EVENT_OF: dict[str, Event] = {
+    UnknownPeople.__name__: "unknown",
+    QualityBroken.__name__: "quality",
+    TotalFell.__name__: "fall",
+}
 _TRIED_AGAIN = (ServiceError.exit_code, TryLater.exit_code)
 _OF_KUBERNETES = ("Job ", "CronJob ")
 _SENDER = "Martwright"
@@ -75,9 +79,15 @@ def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: A
     heard = told(known)
     mine = [notice for notice in known if notice.scope == addresses.scope]
     if report.error:
-        found = [_failure(report, was), _held(report, heard)]
+        found = [_failure(report, was), _held(report, heard), _missing(report, heard)]
     else:
-        found = [_recovery(report, was, mine), _held(report, heard), _quality(report), _success(report)]
+        found = [
+            _recovery(report, was, mine),
+            _held(report, heard),
+            _missing(report, heard),
+            _quality(report),
+            _success(report),
+        ]
     made = []
     first: dict[str, Delivery] = {}
     for notice in filter(None, found):
@@ -88,7 +98,7 @@ def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: A
             first = deliveries  # it says all that those who get it need to know, but for what is left out of good runs
         elif report.error or notice.event == "success":
             deliveries = {name: one for name, one in deliveries.items() if name not in first}
-        if deliveries or (notice.event == "held" and first):
+        if deliveries or (notice.event in ("held", "withdrawn") and first):
             made.append(_addressed(notice, report, addresses, deliveries))
     return made
 
@@ -102,7 +112,9 @@ def over(report: RunReport, known: Iterable[Notice], scope: str = "") -> list[st
     """Name the notices whose matter is over: failures after a good run, drops that are not left out any more, …"""
     if report.error:
         return []
-    goes_on = {_of_drop(drop) for drop in _left_out(report)} | {_of_rule(*rule) for rule in _broken(report)}
+    goes_on = {_of_drop(drop) for drop in (*_left_out(report), *_gone(report))} | {
+        _of_rule(*rule) for rule in _broken(report)
+    }
     judged = {f"quality:{one.name}" for one in report.quality}
     rules = {about for n in known for about in n.about if about.startswith("quality:")}
     unjudged = {about for about in rules if about.rpartition(":")[0] not in judged}
@@ -119,6 +131,7 @@ def _failure(report: RunReport, was: Before) -> Notice | None:
         "failed": "The build failed",
         "unknown": "The build stopped: too many people are unknown",
         "quality": "The build stopped: data quality is below the threshold",
+        "fall": "The build stopped: the total of the past has fallen",
     }
     head = "The build ended without an answer of the database" if report.outcome == "unknown" else heads[event]
     since = was.failed[0].started_at[:16].replace("T", " ") if was.failed else f"{report.started_at:%Y-%m-%d %H:%M}"
@@ -187,6 +200,28 @@ def _held(report: RunReport, heard: set[str]) -> Notice | None:
     return _notice(report, "held", "warning", head, f"{head}.", lines, [_of_drop(drop) for drop in new])
 
 
+def _missing(report: RunReport, heard: set[str]) -> Notice | None:
+    """Ask what becomes of sales drops whose objects are gone."""
+    new = [drop for drop in _gone(report) if _of_drop(drop) not in heard]
+    if not new:
+        return None
+    lines = sum(drop.clean for drop in new)
+    head = f"{len(new):,} sales drops are gone from the source" if len(new) > 1 else f"{new[0].key} is gone"
+    body = [
+        *[("Gone", f"{drop.key}: {drop.clean:,} clean lines") for drop in new[:_SHOWN]],
+        *([("", f"and {len(new) - _SHOWN:,} more")] if len(new) > _SHOWN else []),
+        ("Safe", f"Nothing was taken back: their {lines:,} lines count on."),
+        ("Do", 'If they may go: marts withdraw accept --all --why "…"; the next marts build leaves them out.'),
+        ("", 'If the bucket is emptied on purpose: marts withdraw refuse --all --why "…", or withdrawals = "keep"'),
+        ("", "in marts.toml. If it was a mistake, put the objects back under their names."),
+    ]
+    return _notice(report, "withdrawn", "warning", head, f"{head}.", body, [_of_drop(drop) for drop in new])
+
+
+def _gone(report: RunReport) -> list[DropReport]:
+    return [drop for drop in report.drops if drop.state == "missing"]
+
+
 def _quality(report: RunReport) -> Notice | None:
     """Tell of critical rules that are broken, although nothing is left out because of them."""
     rules = _broken(report)
@@ -230,7 +265,8 @@ def _result(report: RunReport) -> str:
     marts = "; ".join(f"{mart.table} {mart.rows:,} rows, total_sales {mart.total_sales:,}" for mart in report.marts)
     return (
         f"{report.outcome} as of {report.as_of}: {totals.rows_read:,} rows read = {totals.clean:,} clean + "
-        f"{totals.quarantined:,} in quarantine + {totals.duplicates:,} duplicates. {marts}."
+        f"{totals.quarantined:,} in quarantine + {totals.duplicates:,} duplicates ({totals.repeated:,} repeated, "
+        f"{totals.replaced:,} replaced). {marts}."
     )
 
 

@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from jobs.adapters.objects import ObjectVersion, Store, open_store
 from jobs.build import scan_settings
+from jobs.judge import Verdicts, judge
 from jobs.ledger import DropRecord, Warehouse, erased_people
-from jobs.plan import Plan, PlannedDrop, make_plan
+from jobs.plan import Plan, PlannedDrop, make_plan, same_rows_of, with_recorded_holds, with_same_rows
 from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings
 from jobs.state import Catalog, Delivery, Manifest
+from jobs.withdrawals import Withdrawals, since, withdrawals_of
+from marts.identity import Identity
 from marts.policy import Policy
 from marts.schema import KINDS
 
@@ -27,15 +31,22 @@ class Now:
     source: Store
     state: Store
     settings: ScanSettings
+    identity: Identity
+    withdrawals: Withdrawals
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """Return what becomes of each drop."""
+        return judge(self.plan, self.withdrawals)
 
     @property
     def changed(self) -> int:
         """Count the drops that are listed otherwise than the last publication knows them."""
-        return sum(drop.change != "known" for drop in self.plan.drops) + len(self.plan.vanished)
+        return sum(drop.change != "known" or bool(drop.gone) for drop in self.plan.drops if not drop.superseded)
 
 
-def look(settings: Settings, policy: Policy, warehouse: Warehouse) -> Now:
-    """List the drops and compare them with the ledger and the state, as a build would."""
+def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime) -> Now:
+    """List the drops and compare them with the ledger and the state, as a build at this moment would."""
     source = open_store(settings.source or "", settings.s3)
     state = open_store(settings.state_uri, settings.s3)
     catalog, scan = Catalog(state), replace(scan_settings(settings, policy), erased=erased_people(warehouse.erasures()))
@@ -44,7 +55,12 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse) -> Now:
     tables: dict[str, list[ObjectVersion]] = {name: [] for name in settings.dimensions.tables}
     ledger = warehouse.drops()
     plan = make_plan(source, catalog, ledger, scan, tables, False, accepted_by(decisions), repaired)
-    return Now(plan, _known(plan, ledger, catalog, scan, repaired), catalog, source, state, scan)
+    identity = Identity.of(policy)
+    plan = with_same_rows(plan, same_rows_of(source, state, plan, identity), ledger)
+    plan = with_recorded_holds(plan, ledger)
+    gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(since(at)), ledger)
+    known = _known(plan, ledger, catalog, scan, repaired)
+    return Now(plan, known, catalog, source, state, scan, identity, gone)
 
 
 def _known(
@@ -58,7 +74,7 @@ def _known(
     listed = {drop.delivery.id: drop for drop in plan.drops}
     known = []
     for record in ledger:
-        if record.state != "withdrawn" and record.kind in KINDS:
+        if record.state not in ("withdrawn", "older") and record.kind in KINDS:
             manifest = catalog.get(record.delivery_id, settings.rules(record.kind))
             manifest = repaired.get(manifest.scan, manifest) if manifest else None
             planned = listed.get(record.delivery_id)
@@ -71,4 +87,6 @@ def _remembered(record: DropRecord, manifest: Manifest | None) -> PlannedDrop:
     why = record.reason or record.state
     duplicate_of, rejected, held = (why if record.state == state else "" for state in ("duplicate", "rejected", "held"))
     delivery = manifest.delivery if manifest else Delivery.of(record.kind, version)
-    return PlannedDrop(delivery, "known", manifest, duplicate_of, rejected, held)
+    return PlannedDrop(
+        delivery, "known", manifest=manifest, duplicate_of=duplicate_of, rejected=rejected, held=held, record=record
+    )

@@ -38,6 +38,7 @@ _LEFT_OUT = {
     "held": "too many of its rows are bad, so that none of them counts until somebody repairs or accepts it",
     "rejected": "it cannot be read",
     "deferred": "it changed while it was read: run again",
+    "missing": "its object is gone from the source, and it counts until somebody decides: marts withdraw list",
 }
 """What it means for a drop to be left out."""
 
@@ -114,7 +115,7 @@ def _headline(report: RunReport) -> str:
         return "The new mart is live"
     if report.left_out:
         head = "The live marts stay as they are" if report.outcome == "unchanged" else _HEADLINES[report.outcome]
-        return f"{head}, but not all drops count"
+        return f"{head}, but some drops need a look"
     return _HEADLINES[report.outcome]
 
 

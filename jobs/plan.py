@@ -2,21 +2,31 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Literal
 
 from jobs.adapters.objects import ObjectVersion, Store
+from jobs.contents import Memory, Place, SameRows, find_same_rows, read_contents
 from jobs.ledger import DropRecord
-from jobs.read import hash_object
 from jobs.scan_task import ScanSettings, is_compressed
 from jobs.state import Catalog, Delivery, Manifest
-from marts.errors import DataError, DropRejected, ObjectChanged, ObjectUnreadable
+from marts.errors import DataError, DropRejected, ObjectChanged
+from marts.identity import Identity
 from marts.records import read_header
-from marts.schema import KINDS, SALES
+from marts.schema import DIMENSIONS, KINDS, SALES
 
 Change = Literal["new", "replaced", "known"]
+Gone = Literal["", "replaced", "vanished"]
+"""How the object of a live drop is gone: a new version has its name, or nothing has."""
+_FORMATS = (
+    *(".tsv", ".txt", ".psv", ".dat", ".json", ".jsonl", ".ndjson", ".xml", ".xls", ".xlsx", ".xlsb", ".ods"),
+    *(".parquet", ".avro", ".orc", ".feather", ".arrow"),
+    *(".zip", ".gz", ".bz2", ".zst", ".xz", ".lz4", ".snappy", ".7z", ".tar", ".tgz"),
+)
+"""Suffixes of objects that may hold days of sales, and are not read."""
 _THREADS = 16
 _PEEK = 64 << 10
 _MONTH = re.compile(rb"\b((?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2]))-[0-3][0-9]\b")
@@ -24,13 +34,17 @@ _MONTH = re.compile(rb"\b((?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2]))-[0-3][0-9]\b")
 
 @dataclass(frozen=True)
 class PlannedDrop:
-    """One drop that is there now."""
+    """One drop that is there now, or that counts although its object is gone."""
 
     delivery: Delivery
     change: Change
     """Against the ledger."""
+    place: Place = ("", "")
+    """In the order of deliveries."""
     manifest: Manifest | None = None
     """What its scan found, if it was scanned before."""
+    content: str = ""
+    """Hash of its bytes, if it is known."""
     duplicate_of: str = ""
     """Key of the drop with the same content that counts."""
     rejected: str = ""
@@ -38,10 +52,16 @@ class PlannedDrop:
     """Why nothing of it may count, although it can be read."""
     months: tuple[str, ...] = ()
     """Months it touches; of a drop that was not scanned yet, those seen at its start and end."""
+    gone: Gone = ""
+    """Its object is gone, and the ledger has it as live."""
+    superseded: bool = False
+    """A newer drop of its dimension holds the whole table."""
+    record: DropRecord | None = None
+    """What the ledger has of a live drop that is gone."""
 
     @property
     def to_scan(self) -> bool:
-        return not self.manifest and not self.duplicate_of
+        return not (self.manifest or self.duplicate_of or self.rejected or self.gone or self.superseded)
 
 
 @dataclass(frozen=True)
@@ -49,24 +69,50 @@ class Plan:
     """What a build would do."""
 
     drops: tuple[PlannedDrop, ...]
-    """All drops: sales in the order of their delivery, of each dimension the newest."""
-    vanished: tuple[DropRecord, ...] = ()
-    """Drops that were live, and are no longer there."""
-    replaced: tuple[DropRecord, ...] = ()
-    """Earlier versions of drops that are there now."""
+    """All drops: sales in the order of their delivery, of each dimension the newest; and live ones that are gone."""
+    withdrawn: tuple[DropRecord, ...] = ()
+    """Records of drops that did not count, and are no longer there."""
     older_rules: int = 0
     """Drops that were judged by other row rules than today's; --rescan judges them again."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Objects that are no CSV, by kind."""
+    no_data: int = 0
+    """Objects whose names say that they are no data."""
+    unremembered: int = 0
+    """Sales drops whose place is that of their objects, since the ledger remembers nothing."""
+    small_alike: tuple[tuple[str, ...], ...] = ()
+    """Keys of sales drops with the same rows, too few to be sure that they are one."""
 
     @property
     def to_scan(self) -> list[PlannedDrop]:
         return [drop for drop in self.drops if drop.to_scan]
 
+    def gone(self, how: Gone) -> list[PlannedDrop]:
+        """Return the live drops whose object is gone."""
+        return [drop for drop in self.drops if drop.gone == how]
+
 
 def is_csv(key: str) -> bool:
-    """Tell whether an object is a drop by its name."""
+    """Return whether an object is a drop by its name."""
     return key.lower().endswith((".csv", ".csv.gz"))
+
+
+def is_no_data(version: ObjectVersion) -> bool:
+    """Return whether the name of an object says that it is no data: hidden, temporary, a checksum, a folder."""
+    parts = version.key.split("/")
+    hidden = any(part.startswith(("_", ".")) or part.upper() == "__MACOSX" for part in parts)
+    folder = version.key.endswith("/") and not version.size
+    return hidden or folder or version.key.lower().endswith((".crc", ".part", ".tmp"))
+
+
+def unread_format(key: str) -> str:
+    """Return what an object with rows may be that is read as no drop; nothing for one that hardly has rows."""
+    if key.endswith("(unreadable name)"):
+        return "its name is not UTF-8"
+    suffix = PurePosixPath(key.lower()).suffix
+    if suffix and suffix not in _FORMATS:
+        return ""
+    return f"its format is not read: {suffix or 'no suffix'}"
 
 
 def make_plan(
@@ -79,16 +125,18 @@ def make_plan(
     accepted: Container[str] = (),
     repaired: Mapping[str, Manifest] | None = None,
 ) -> Plan:
-    """Compare what is there with what is known. Reads nothing but names, except to compare equal sizes.
+    """Compare what is there with what is known. Reads nothing but names, except where contents may be the same.
 
     ``tables`` are snapshots of dimensions that come from a database; they stand in for their drops. ``accepted``
     are deliveries that somebody has released although they would be held, ``repaired`` are drops with rows that
     somebody has repaired, by their scan.
     """
+    memory, names = Memory.of(ledger), list(KINDS)
     with ThreadPoolExecutor(_THREADS) as pool:
-        names = list(KINDS)
-        listed = dict(zip(names, pool.map(source.versions, names), strict=True)) | dict(tables or {})
-        if not listed[SALES.name]:
+        everything = dict(zip(names, pool.map(source.versions, names), strict=True)) | dict(tables or {})
+        listed = {name: [v for v in versions if not is_no_data(v)] for name, versions in everything.items()}
+        live = [record for record in ledger if record.state == "live" and record.kind in KINDS]
+        if not listed[SALES.name] and not any(record.kind == SALES.name for record in live):
             source.require()
             raise DataError(
                 "there is no drop under sales/", source.uri, "check --source, and that the drops have arrived"
@@ -97,25 +145,119 @@ def make_plan(
             name: sorted((Delivery.of(name, v) for v in versions if is_csv(v.key)), key=lambda d: d.order)
             for name, versions in listed.items()
         }
-        duplicates = _find_duplicates(source, catalog, deliveries[SALES.name], pool)
+        contents = read_contents(source, catalog, memory, deliveries, pool)
+    places = memory.places_of([delivery for found in deliveries.values() for delivery in found], contents)
     known = _by_key(ledger)
     look = _Look(catalog, settings, accepted, repaired or {})
-    drops = [
-        _planned(delivery, look, known, duplicates, rescan)
-        for name in names
-        for delivery in (deliveries[name] if name == SALES.name else _newest_usable(deliveries[name], look))
-    ]
-    # Of a dimension one object is live; the older ones, although still there, are not.
-    there = {drop.delivery.id for drop in drops}
-    keys = {(name, delivery.key) for name in names for delivery in deliveries[name]}
-    gone = [record for record in ledger if record.kind in names and record.state != "withdrawn"]
-    gone = [record for record in gone if record.delivery_id not in there]
+
+    def planned(delivery: Delivery) -> PlannedDrop:
+        return _planned(delivery, look, known, rescan, places[delivery.id], contents[delivery.id])
+
+    gone = _gone(live, deliveries, look)
+    drops = _in_order([*map(planned, deliveries[SALES.name]), *(drop for drop in gone if _of(drop) == SALES.name)])
+    drops = _without_duplicates(drops, memory)
+    drops += [_unread(version, known) for version in listed[SALES.name] if _is_unread(version)]
+    for kind in DIMENSIONS:
+        mine = _in_order([*map(planned, deliveries[kind.name]), *(drop for drop in gone if _of(drop) == kind.name)])
+        drops += _newest_usable(mine)
+    left = {drop.delivery.id for drop in drops}
     return Plan(
         drops=tuple(drops),
-        vanished=tuple(record for record in gone if (record.kind, record.object_key) not in keys),
-        replaced=tuple(record for record in gone if (record.kind, record.object_key) in keys),
+        withdrawn=tuple(r for r in ledger if r.kind in KINDS and r.state != "withdrawn" and r.delivery_id not in left),
         older_rules=sum(bool(drop.manifest and drop.manifest.rules != look.rules(drop.delivery)) for drop in drops),
-        passed_over=Counter({n: sum(not is_csv(v.key) for v in listed[n]) for n in names if listed[n]}),
+        passed_over=Counter({name: _passed_over(name, listed[name]) for name in names if listed[name]}),
+        no_data=sum(len(everything[name]) - len(listed[name]) for name in names),
+        unremembered=0 if ledger else len(deliveries[SALES.name]),
+    )
+
+
+def _passed_over(kind: str, versions: Iterable[ObjectVersion]) -> int:
+    """Count objects that are no drops, but for those that are told of by name."""
+    return sum(not is_csv(v.key) and not (kind == SALES.name and unread_format(v.key)) for v in versions)
+
+
+def _of(drop: PlannedDrop) -> str:
+    return drop.delivery.kind
+
+
+def _in_order(drops: Iterable[PlannedDrop]) -> list[PlannedDrop]:
+    return sorted(drops, key=lambda drop: (drop.place, drop.delivery.order))
+
+
+def _is_unread(version: ObjectVersion) -> bool:
+    return not is_csv(version.key) and bool(unread_format(version.key))
+
+
+def _unread(version: ObjectVersion, known: Mapping[tuple[str, str], Sequence[str]]) -> PlannedDrop:
+    """Return an object with days of sales that cannot be read: it is rejected, so that people hear of it once."""
+    delivery = Delivery.of(SALES.name, version)
+    why = f"{unread_format(version.key)}; deliver it as .csv or .csv.gz, or give it a name that begins with _"
+    return PlannedDrop(delivery, _change(delivery, known), delivery.order, rejected=why)
+
+
+def _gone(live: Sequence[DropRecord], deliveries: Mapping[str, Sequence[Delivery]], look: "_Look") -> list[PlannedDrop]:
+    """Return the live drops of the ledger whose object is gone, with what the state has of them."""
+    there = {delivery.id for found in deliveries.values() for delivery in found}
+    keys = {(name, delivery.key) for name, found in deliveries.items() for delivery in found}
+    drops = []
+    for record in live:
+        if record.delivery_id in there:
+            continue
+        delivery = Delivery(
+            kind=record.kind, key=record.object_key, etag=record.etag, size=record.size, modified=record.modified
+        )
+        manifest = look.manifest(delivery)
+        place = (record.first_seen or record.modified, record.first_key or record.object_key)
+        how: Gone = "replaced" if (record.kind, record.object_key) in keys else "vanished"
+        months = tuple(manifest.months) if manifest else ()
+        content = record.content or (manifest.content if manifest else "")
+        drops.append(PlannedDrop(delivery, "known", place, manifest, content, months=months, gone=how, record=record))
+    return drops
+
+
+def _without_duplicates(drops: Sequence[PlannedDrop], memory: Memory) -> list[PlannedDrop]:
+    """Say of drops with the same content which one counts: one that counted before, or else the first."""
+    by_content: dict[str, list[PlannedDrop]] = defaultdict(list)
+    for drop in drops:
+        if drop.content and not drop.rejected:
+            by_content[drop.content].append(drop)
+    return _marked(drops, [[drop.delivery.id for drop in same] for same in by_content.values()], memory.live)
+
+
+def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], live: Container[str]) -> list[PlannedDrop]:
+    """Mark all drops of each group but one as duplicates of it; it has the earliest place of them."""
+    by_id = {drop.delivery.id: drop for drop in drops}
+    for ids in groups:
+        same = [by_id[name] for name in ids if name in by_id and not by_id[name].duplicate_of]
+        if len(same) < 2:
+            continue
+        first = min(same, key=lambda d: (bool(d.gone), d.delivery.id not in live, d.place, d.delivery.order))
+        for drop in same:
+            by_id[drop.delivery.id] = replace(drop, duplicate_of=first.delivery.key)
+        by_id[first.delivery.id] = replace(first, place=min(drop.place for drop in same))
+    return [by_id[drop.delivery.id] for drop in drops]
+
+
+def with_recorded_holds(plan: Plan, ledger: Iterable[DropRecord]) -> Plan:
+    """Return a plan in which drops are held that the last run held after it had compared their lines."""
+    held = {record.delivery_id: record.reason for record in ledger if record.state == "held"}
+    drops = (replace(d, held=held[d.delivery.id]) if d.delivery.id in held and d.manifest else d for d in plan.drops)
+    return replace(plan, drops=tuple(drops))
+
+
+def same_rows_of(source: Store, state: Store, plan: Plan, identity: Identity) -> SameRows:
+    """Compare the rows of the sales drops of a plan that may count."""
+    drops = (drop for drop in plan.drops if _of(drop) == SALES.name and not (drop.duplicate_of or drop.rejected))
+    manifests = [drop.manifest for drop in drops if drop.manifest and not drop.held]
+    return find_same_rows(source, state, manifests, identity)
+
+
+def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> Plan:
+    """Return a plan in which sales drops with the same rows under other bytes are one."""
+    live = Memory.of(ledger).live
+    sales = _in_order(_marked([drop for drop in plan.drops if _of(drop) == SALES.name], same.groups, live))
+    return replace(
+        plan, drops=(*sales, *(drop for drop in plan.drops if _of(drop) != SALES.name)), small_alike=same.small
     )
 
 
@@ -142,23 +284,35 @@ class _Look:
         return manifest.held_because(self.settings.suites[manifest.delivery.kind], self.settings.policy.max_bad_ratio)
 
 
-def _newest_usable(deliveries: list[Delivery], look: _Look) -> list[Delivery]:
-    """Of a dimension, the newest object holds the full table; one known to be unusable gives way to the one before."""
-    taken: list[Delivery] = []
-    for delivery in reversed(deliveries):
-        taken.append(delivery)
-        manifest = look.manifest(delivery)
-        if manifest is None or not (manifest.rejected or look.held(manifest)):
-            break
-    return taken[::-1]
+def _newest_usable(drops: Sequence[PlannedDrop]) -> list[PlannedDrop]:
+    """Of a dimension, the newest object holds the full table; one known to be unusable gives way to the one before.
+
+    One whose object is gone counts if its new version is not usable, or if nothing else is there. The older ones are
+    only remembered.
+    """
+    usable = {drop.delivery.key for drop in drops if drop.manifest and not (drop.gone or drop.rejected or drop.held)}
+    waiting = {drop.delivery.key for drop in drops if drop.to_scan}
+    others = bool(usable | waiting)
+    taken: list[PlannedDrop] = []
+    older: list[PlannedDrop] = []
+    for drop in reversed(drops):
+        over = drop.gone == "replaced" and drop.delivery.key in usable | waiting
+        if over or (drop.gone == "vanished" and others):
+            continue
+        if taken and not (taken[-1].rejected or taken[-1].held):
+            older += [] if drop.gone else [replace(drop, manifest=None, rejected="", held="", superseded=True)]
+        else:
+            taken.append(drop)
+    return [*taken[::-1], *older]
 
 
 def _planned(
     delivery: Delivery,
     look: _Look,
     known: Mapping[tuple[str, str], Sequence[str]],
-    duplicates: Mapping[str, str],
     rescan: bool,
+    place: Place,
+    content: str,
 ) -> PlannedDrop:
     change = _change(delivery, known)
     manifest = look.manifest(delivery)
@@ -171,8 +325,9 @@ def _planned(
     return PlannedDrop(
         delivery,
         change,
+        place,
         manifest,
-        duplicate_of=duplicates.get(delivery.id, ""),
+        content,
         rejected=manifest.rejected if manifest else "",
         held=held,
         months=tuple(manifest.months) if manifest else (),
@@ -205,48 +360,11 @@ def _change(delivery: Delivery, known: Mapping[tuple[str, str], Sequence[str]]) 
     return "known" if delivery.id in before else "replaced" if before else "new"
 
 
-def _find_duplicates(
-    source: Store, catalog: Catalog, deliveries: Sequence[Delivery], pool: ThreadPoolExecutor
-) -> dict[str, str]:
-    """Find deliveries with the content of an earlier one that counts: delivery id → key of the earlier one.
-
-    Only objects of equal size can be equal, so only those are hashed, unless a scan has hashed them.
-    """
-    by_size = defaultdict(list)
-    for delivery in deliveries:
-        if delivery.size:
-            by_size[delivery.size].append(delivery)
-    suspects = [delivery for same in by_size.values() if len(same) > 1 for delivery in same]
-    contents = dict(
-        zip([d.id for d in suspects], pool.map(lambda d: _content(source, catalog, d), suspects), strict=True)
-    )
-    first: dict[tuple[str, bool], Delivery] = {}
-    duplicates: dict[str, str] = {}
-    for delivery in suspects:
-        manifest = catalog.get(delivery.id)
-        if not contents[delivery.id] or (manifest and manifest.rejected):
-            continue
-        content = (contents[delivery.id], is_compressed(delivery.key))
-        if first.setdefault(content, delivery) is not delivery:
-            duplicates[delivery.id] = first[content].key
-    return duplicates
-
-
-def _content(source: Store, catalog: Catalog, delivery: Delivery) -> str:
-    manifest = catalog.get(delivery.id)
-    if manifest and manifest.content:
-        return manifest.content
-    try:
-        return hash_object(source, delivery.version)
-    except (ObjectChanged, ObjectUnreadable):
-        return ""  # the scan will meet it too
-
-
 def peek(source: Store, plan: Plan, delimiter: str) -> Plan:
     """Look at the start and the end of drops that were not scanned yet: their months, and whether they can be read."""
     with ThreadPoolExecutor(_THREADS) as pool:
         drops = pool.map(lambda drop: _peek(source, drop, delimiter) if drop.to_scan else drop, plan.drops)
-        return Plan(tuple(drops), plan.vanished, plan.replaced, plan.older_rules, plan.passed_over)
+        return replace(plan, drops=tuple(drops))
 
 
 def _peek(source: Store, drop: PlannedDrop, delimiter: str) -> PlannedDrop:
@@ -271,10 +389,8 @@ def _with(drop: PlannedDrop, rejected: str = "", months: tuple[str, ...] = ()) -
     return replace(drop, rejected=rejected, months=months)
 
 
-def months_that_change(plan: Plan, catalog: Catalog) -> list[str]:
+def months_that_change(plan: Plan) -> list[str]:
     """Name the months that a build would roll up anew, as far as they are known."""
     months = {month for drop in plan.drops if drop.change != "known" and not drop.rejected for month in drop.months}
-    for record in (*plan.vanished, *plan.replaced):
-        manifest = catalog.get(record.delivery_id)
-        months.update(manifest.months if manifest else ())
+    months.update(month for drop in plan.drops if drop.gone and not drop.duplicate_of for month in drop.months)
     return sorted(months)

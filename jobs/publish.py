@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from jobs.adapters.cluster import Runner
 from jobs.adapters.objects import Store, open_store
@@ -9,7 +10,7 @@ from jobs.finish import MartRows
 from jobs.finish_task import Part, Patch, rows_of
 from jobs.ledger import Staged, Warehouse
 from jobs.settings import S3, MySQL, Settings
-from marts.errors import Defect, UsageError
+from marts.errors import Defect, NotShown, ServiceError, Transient, UsageError
 from marts.schema import MARTS
 
 
@@ -100,3 +101,36 @@ def stage(
             warehouse.check_fence(run_id)
             raise Defect(f"{arrived:,} of {one.rows:,} rows arrived in {one.mart.table}", "target", "run again")
     return staged
+
+
+def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[MartRows], run_id: str) -> None:
+    """Read what a run has published through the public names: rows, sum of total_sales, and the run that is shown.
+
+    One query a mart. A mart that somebody has gone back from meanwhile is left out. Raises NotShown if readers see
+    anything else than what was staged.
+    """
+    live = warehouse.live()
+    for one, rows in zip(staged, marts, strict=True):
+        if one.mart.name not in live or live[one.mart.name].generation != one.generation:
+            continue
+        query = f"SELECT COUNT(*), COALESCE(SUM(total_sales), 0), MIN(run_id), MAX(run_id) FROM {one.mart.table}"
+        try:
+            ((count, total, first, last),) = warehouse.execute(query)
+        except Transient:
+            raise
+        except ServiceError as error:
+            raise _not_shown(one, f"readers cannot read it: {error.what}") from error
+        shown = {run_id} if not one.rows else {str(first), str(last)}
+        wanted = Decimal(rows.cents) / 100
+        if (int(count), Decimal(total), shown) != (one.rows, wanted, {run_id}):
+            runs = " and ".join(sorted(shown))
+            seen = f"readers see {int(count):,} rows of {Decimal(total):,.2f} in all, of run {runs}"
+            raise _not_shown(one, f"{seen}; {one.rows:,} rows of {wanted:,.2f} were staged by run {run_id}")
+
+
+def _not_shown(one: Staged, seen: str) -> NotShown:
+    hint = (
+        f"something else stands where the view {one.mart.table} of ours belongs, or its rows were changed: "
+        "mend that, then run again: it publishes anew"
+    )
+    return NotShown(f"{one.mart.table} does not show what was published: {seen}", "target", hint)

@@ -41,7 +41,7 @@ from marts.measure import (
 )
 from marts.policy import Policy
 from marts.rules import FITS, KNOWN, Rule, Suite, type_name
-from marts.schema import KINDS, MARTS, Kind, Mart
+from marts.schema import DIGITS, KINDS, MARTS, Kind, Mart
 
 _FLOOR = Decimal("0.9")
 """A mart with a smaller share of the rows of the live generation is warned of."""
@@ -216,7 +216,7 @@ def _settle_twice(
         mine = among(keys.hashes, twice)
         parts.append(Keys(keys.rule, keys.rows[mine] + before, keys.hashes[mine], keys.values.filter(pa.array(mine))))
         before += block.num_rows
-    shown = {column.name: (_scale(column.type), column.personal) for column in mart.columns}
+    shown = {column.name: (DIGITS.get(column.type, 0), column.personal) for column in mart.columns}
     looked_at = sum(len(part.hashes) for part in parts)
     made = settle(parts, shown)
     return Measure(unexpected=made.unexpected, samples=made.samples, distinct=rows - looked_at + made.distinct)
@@ -228,17 +228,13 @@ def _frame(mart: Mart, block: pa.Table) -> Frame:
     for column in mart.columns:
         if column.name not in block.column_names:
             continue
-        values, scale = block[column.name].combine_chunks(), _scale(column.type)
+        values, scale = block[column.name].combine_chunks(), DIGITS.get(column.type, 0)
         if scale:
             values = last_digits(values)
         elif pa.types.is_integer(values.type):
             values = values.cast(pa.int64())
         columns[column.name] = Column(values, scale, personal=column.personal)
     return Frame(block.num_rows, columns, tuple(column.name for column in mart.columns))
-
-
-def _scale(type_: str) -> int:
-    return 2 if type_ in ("money", "amount", "rate") else 0
 
 
 def _query(warehouse: Warehouse, table: str, rule: Rule) -> tuple[int, list[dict[str, Any]]]:

@@ -9,9 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.audit import AuditEntry
+from jobs.judge import Verdict, Verdicts, is_vanished
 from jobs.ledger import Decision, Event, Generation, Publication, RunRecord
 from jobs.outbox import Notice
 from jobs.plan import Plan, PlannedDrop
+from jobs.replaced import ReplacedLine
 from jobs.report import LEFT_OUT, DropReport, QualityReport, RunReport
 from jobs.state import Reason
 from jobs.top import Rows
@@ -54,6 +56,8 @@ def report(done: RunReport) -> RenderableType:
         parts += [Text(""), *_drops(done.drops)]
     if done.warnings:
         parts += [Text(""), *(safe(f"warning: {warning}") for warning in done.warnings)]
+    if done.notes:
+        parts += [Text(""), *(safe(f"note: {note}") for note in done.notes)]
     if done.seconds:
         steps = " · ".join(f"{step} {seconds:.1f}" for step, seconds in done.seconds.items())
         total = (done.ended_at - done.started_at).total_seconds()
@@ -72,19 +76,21 @@ def _headline(done: RunReport) -> str:
     if done.error or not done.left_out:
         return f"run {done.run_id} {meaning}"
     again = "; run again, one changed while it was read" if "deferred" in done.left_out else ""
-    return f"! run {done.run_id} {meaning}, without what is left out{again}"
+    without = ", without what is left out" if set(done.left_out) - {"missing"} else "; see the warnings"
+    return f"! run {done.run_id} {meaning}{without}{again}"
 
 
 def _totals(done: RunReport) -> Table:
     totals = done.totals
-    names = ("drops", "read now", "lines read", "clean", "quarantined", "duplicates", "months", "rolled up now")
+    names = ("drops", "read", "lines", "clean", "quarantined", "repeated", "replaced", "months", "new")
     values = (
         totals.drops,
         totals.scanned,
         totals.rows_read,
         totals.clean,
         totals.quarantined,
-        totals.duplicates,
+        totals.repeated,
+        totals.replaced,
         done.months,
         len(done.months_rolled_up),
     )
@@ -127,7 +133,7 @@ def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
     if look:
         shown.append(Text(""))
         rows = [(drop.state, drop.key, drop.reason, _with_lines(drop.reasons)) for drop in look[:_SHOWN]]
-        shown.append(table("drops left out", ("state", "drop", "why", "most common reasons"), rows))
+        shown.append(table("drops to look at", ("state", "drop", "why", "most common reasons"), rows))
     if len(look) > _SHOWN:
         shown.append(Text(f"… and {len(look) - _SHOWN:,} more"))
     return shown
@@ -155,22 +161,27 @@ def _with_lines(reasons: Sequence[Reason]) -> Text:
     return Text("\n").join(safe(f"{r.rows:,} x {r.rule}, as in line {r.line:,}: {r.raw}") for r in reasons)
 
 
-def plan(planned: Plan, months: Sequence[str]) -> RenderableType:
+def plan(planned: Plan, verdicts: Verdicts, months: Sequence[str]) -> RenderableType:
     """Render what a build would do."""
-    counts = Counter(_state(drop) for drop in planned.drops)
-    counts["vanished"] += len(planned.vanished)
+    there = [drop for drop in planned.drops if not (drop.gone or drop.superseded)]
+    counts = Counter(_state(drop) for drop in there)
+    gone = [verdict for verdict in verdicts.all if is_vanished(verdict)]
+    counts["vanished"] += len(gone)
     summary = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()) if count)
     parts: list[RenderableType] = [Text(f"drops: {summary or 'none'}", style="bold")]
-    look = [drop for drop in planned.drops if _state(drop) != "known"]
+    look = [drop for drop in there if _state(drop) != "known"]
     rows = [(_state(drop), drop.delivery.key, drop.delivery.size, _note(drop)) for drop in look[:_SHOWN]]
-    rows += [("vanished", record.object_key, record.size, "its lines leave the marts") for record in planned.vanished]
+    rows += [("vanished", v.drop.delivery.key, v.drop.delivery.size, _fate(v)) for v in gone[:_SHOWN]]
     if rows:
         parts += [Text(""), table("", ("state", "drop", "bytes", "months, or why"), rows, (2,))]
     if len(look) > _SHOWN:
         parts.append(Text(f"… and {len(look) - _SHOWN:,} more"))
-    work = bool(planned.vanished or planned.to_scan or any(drop.change != "known" for drop in planned.drops))
+    leaving = any(verdict.state == "withdrawn" for verdict in verdicts.all)
+    work = leaving or bool(planned.to_scan) or any(drop.change != "known" for drop in there)
     changes = ", ".join(months) if months else "known when the drops are read" if planned.to_scan else "none"
     parts += [Text(""), Text(f"months that change: {changes}")]
+    if planned.no_data:
+        parts.append(Text(f"{planned.no_data:,} objects are no data by their names"))
     if planned.older_rules:
         parts.append(
             Text(
@@ -179,6 +190,11 @@ def plan(planned: Plan, months: Sequence[str]) -> RenderableType:
         )
     parts.append(Text("marts build does it" if work else "nothing new in the drops", style="dim"))
     return Group(*parts)
+
+
+def _fate(verdict: Verdict) -> str:
+    """Say what becomes of a drop whose object is gone."""
+    return "its lines leave the marts" if verdict.state == "withdrawn" else verdict.reason
 
 
 def _state(drop: PlannedDrop) -> str:
@@ -194,6 +210,44 @@ def _note(drop: PlannedDrop) -> str:
         held = drop.manifest
         return f"{drop.held}: {_examples(held.reasons[:3])}"
     return f"same content as {drop.duplicate_of}" if drop.duplicate_of else ", ".join(drop.months)
+
+
+def gone_drops(gone: Sequence[Verdict]) -> RenderableType:
+    """Render the drops whose objects are gone."""
+    if not gone:
+        return Text("no object of a live drop is gone")
+    words = {"missing": "asks", "withdrawn": "is taken back", "live": "counts on"}
+    rows = [
+        (words.get(v.state, v.state), v.drop.delivery.key, r.clean, r.counted_total)
+        for v in gone
+        if (r := v.drop.record)
+    ]
+    parts: list[RenderableType] = [table("", ("next build", "drop", "clean lines", "total"), rows, (2, 3))]
+    if any(v.state == "missing" for v in gone):
+        parts.append(Text("marts withdraw accept DROP --why … takes a drop back, refuse keeps it; --all: all that ask"))
+    return Group(*parts)
+
+
+def shared_ids(count: int, rows: Sequence[Mapping[str, object]]) -> RenderableType:
+    """Render ids of transactions that stand for several."""
+    if not count:
+        return Text("each transaction_id is live under one customer, one store and one month")
+    names = ("transaction_id", "customers", "stores", "months", "first_month", "last_month", "lines", "total_cost")
+    shown = [tuple(row[name] for name in names) for row in rows]
+    heads = ("transaction_id", "customers", "stores", "months", "first", "last", "lines", "total")
+    more = f", those with most money first; {count - len(rows):,} more" if count > len(rows) else ""
+    title = f"{count:,} ids are live under several customers, stores or months{more}"
+    return Group(Text(title), table("", heads, shown, (1, 2, 3, 6, 7)))
+
+
+def replaced(key: str, lines: Sequence[ReplacedLine], count: int) -> RenderableType:
+    """Render lines that were replaced, beside those that took their place."""
+    if not lines:
+        return safe(f"no line of {key} was replaced, or replaced another")
+    names = ("transaction", "day", "product", "quantity", "total", "", "drop")
+    rows = [(x.transaction_id, x.sales_date, x.product_name, x.quantity, x.total_cost, x.fate, x.drop) for x in lines]
+    more = [Text(f"… and {count - len(lines):,} more lines; --limit shows them")] if count > len(lines) else []
+    return Group(table("", names, rows, (3, 4)), *more)
 
 
 def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:

@@ -15,7 +15,7 @@ from jobs.adapters.objects import Store
 from jobs.ledger import Decision
 from jobs.read import Block
 from jobs.scan import merge_months
-from jobs.scan_task import BadRows, ScanSettings, Sink, Split, SplitResult, bad_rows
+from jobs.scan_task import BadRows, ScanSettings, Sink, Split, SplitResult, added, bad_rows
 from jobs.state import Catalog, Manifest, Reason, name_of, read_parquet
 from marts.checks import check_rows
 from marts.errors import UsageError
@@ -205,6 +205,8 @@ def _merged(
             "repaired": tuple(sorted({*manifest.repaired, *gone})),
             "reasons": _reasons(left, manifest, settings),
             "measured": measured,
+            "sums": added((manifest.sums, result.sums)),
+            "rows_hash": "",
         }
     )
 

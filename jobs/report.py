@@ -13,11 +13,12 @@ from marts.figures import Figures, UnusualMonth
 
 Outcome = Literal["running", "published", "unchanged", "failed", "unknown"]
 """unknown: the answer to the COMMIT is lost, and the database did not come back to be asked."""
-DropState = Literal["live", "duplicate", "rejected", "held", "deferred", "withdrawn"]
+DropState = Literal["live", "missing", "older", "duplicate", "rejected", "held", "deferred", "withdrawn"]
+"""missing: it counts on although its object is gone, until somebody decides; older: of a dimension, not the newest."""
 
 
-LEFT_OUT: tuple[DropState, ...] = ("held", "rejected", "deferred")
-"""States of drops that are there, and not in the marts."""
+LEFT_OUT: tuple[DropState, ...] = ("held", "rejected", "deferred", "missing")
+"""States of drops that people have to look at: not in the marts, or in them although their object is gone."""
 
 
 class _Part(BaseModel):
@@ -38,6 +39,14 @@ class DropReport(_Part):
     clean: int = 0
     quarantined: int = 0
     duplicates: int = 0
+    """Repeated and replaced ones."""
+    repeated: int = 0
+    """Lines that do not count since an equal one does."""
+    replaced: int = 0
+    """Lines that do not count since others took their place."""
+    repeated_total: Decimal = Decimal(0)
+    replaced_total: Decimal = Decimal(0)
+    """Money that left the marts with them; what took their place is not in it."""
     reasons: tuple[Reason, ...] = ()
     """The most common reasons for quarantine."""
 
@@ -66,8 +75,17 @@ class Totals(_Part):
     clean: int = 0
     quarantined: int = 0
     duplicates: int = 0
+    """Repeated and replaced ones."""
+    repeated: int = 0
+    replaced: int = 0
+    repeated_total: Decimal = Decimal(0)
+    replaced_total: Decimal = Decimal(0)
     counted: int = 0
     """Clean lines up to as_of: those that the marts are made of."""
+    counted_total: Decimal = Decimal(0)
+    guests: int = 0
+    """Those of them that are of nobody in particular."""
+    guests_total: Decimal = Decimal(0)
 
 
 class BrokenRule(_Part):
@@ -97,6 +115,18 @@ class QualityReport(_Part):
     broken: tuple[BrokenRule, ...] = ()
     page: str
     """Below the folder of the data docs."""
+
+
+class FallReport(_Part):
+    """The total up to the last publication's as_of: as it was published, and as this run found it."""
+
+    since: str
+    """The run whose marts were live."""
+    as_of: str
+    before: Decimal
+    now: Decimal
+    taken_back: Decimal = Decimal(0)
+    """Money of drops whose withdrawal this run applies."""
 
 
 class Problem(_Part):
@@ -141,6 +171,8 @@ class RunReport(_Part):
     unknown: dict[str, int] = {}
     """Lines whose customer, sales person or store has no dimension row."""
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Why the numbers are as they are, where nothing is wrong."""
     submission: str = ""
     """Submission id of the Ray job that it ran in, if somebody submitted one."""
     audit: str = ""
@@ -152,6 +184,8 @@ class RunReport(_Part):
     """Why new marts were not published, although they differ from the live ones: somebody went back."""
     seconds: dict[str, float] = {}
     """Per step."""
+    fall: FallReport | None = None
+    """How the total up to the last publication's as_of changed, if it was known."""
     error: Problem | None = None
 
     @property

@@ -5,34 +5,23 @@ Facts are named by what they were made from. A month whose drops did not change 
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import date
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from jobs import scratch
 from jobs.adapters.objects import Store, open_store
+from jobs.lines import File, read_lines, read_suspects
 from jobs.settings import S3
-from jobs.state import BUCKETS, Manifest, name_of, write_parquet
+from jobs.settle import Marks
+from jobs.state import BUCKETS, Manifest, name_of, read_parquet, write_parquet
 from marts.calculate import digest, roll_up, spill_to
-from marts.checks import clean_schema
-from marts.schema import SALES
+from marts.identity import Identity, suspects
 
-COLUMNS = [
-    "transaction_id",
-    "line_no",
-    "customer_id",
-    "store_id",
-    "sales_person_id",
-    "sales_date",
-    "quantity",
-    "total_cents",
-]
-ALSO_COMPARED = ["price_cents", "product_name", "payment_mode", "currency", "sales_time", "additional_columns"]
-"""Only to tell lines without a number from each other."""
-_LINES = pa.schema([(name, clean_schema(SALES).field(name).type) for name in (*COLUMNS, *ALSO_COMPARED)])
+FACTS = ("customers", "sales_team", "drops", "shared")
 _GROUP_ROWS = 6_000
 """Facts per row group: what a finishing task skips or reads."""
 
@@ -41,7 +30,8 @@ _GROUP_ROWS = 6_000
 class Share:
     """The files of one drop in one month."""
 
-    delivery: str
+    origin: str
+    """Names the content of the drop."""
     paths: tuple[str, ...]
 
 
@@ -56,7 +46,10 @@ class RollUp:
     """Lines after it are left out."""
     shares: tuple[Share, ...]
     """In the order of delivery."""
+    identity: Identity
     name: str
+    marks: tuple[str, ...] = ()
+    """Files that say which lines count, where transactions go beyond the month."""
 
     @property
     def folder(self) -> str:
@@ -71,7 +64,7 @@ class RollUp:
 
     @property
     def paths(self) -> set[str]:
-        return {self.path(table) for table in ("customers", "sales_team", "drops")}
+        return {self.path(table) for table in FACTS}
 
 
 @dataclass(frozen=True)
@@ -83,18 +76,27 @@ class RollUpWork:
     s3: S3
 
 
-def plan_rollups(manifests: Sequence[Manifest], as_of: date, lines_per_task: int) -> list[RollUp]:
+def plan_rollups(
+    manifests: Sequence[Manifest], as_of: date, lines_per_task: int, identity: Identity, marks: Marks | None = None
+) -> list[RollUp]:
     """Name the facts that the live drops have, month by month. ``manifests`` are in the order of delivery."""
+    of_months = marks or Marks()
     by_month: dict[str, list[Manifest]] = defaultdict(list)
     for manifest in manifests:
         for month in manifest.months:
             by_month[month].append(manifest)
     return [
-        rollup for month in sorted(by_month) for rollup in _plan_month(month, by_month[month], as_of, lines_per_task)
+        replace(rollup, name=name_of(rollup.name, of_months.digests[month]), marks=of_months.paths)
+        if month in of_months.digests
+        else rollup
+        for month in sorted(by_month)
+        for rollup in _plan_month(month, by_month[month], as_of, lines_per_task, identity)
     ]
 
 
-def _plan_month(month: str, manifests: Sequence[Manifest], as_of: date, lines_per_task: int) -> Iterable[RollUp]:
+def _plan_month(
+    month: str, manifests: Sequence[Manifest], as_of: date, lines_per_task: int, identity: Identity
+) -> Iterable[RollUp]:
     rows = sum(manifest.months[month].rows for manifest in manifests)
     parts = 1
     while parts < BUCKETS and rows > parts * lines_per_task * 3 // 2:
@@ -103,61 +105,64 @@ def _plan_month(month: str, manifests: Sequence[Manifest], as_of: date, lines_pe
     # as_of changes a month's facts only if the month has lines after it.
     cut = as_of if last_day > as_of >= date.fromisoformat(f"{month}-01") else last_day
     shares = tuple(
-        Share(manifest.delivery.id, tuple(file.path for file in manifest.months[month].files)) for manifest in manifests
+        Share(manifest.origin, tuple(file.path for file in manifest.months[month].files)) for manifest in manifests
     )
-    made_from = [(manifest.scan, share.paths) for manifest, share in zip(manifests, shares, strict=True)]
-    code = digest("rollup", "money")
+    # A drop that was moved has other paths, and the same content.
+    made_from = [(share.origin, [path.rpartition("/")[2] for path in share.paths]) for share in shares]
+    code = digest("identity", "rollup", "money")
     for part in range(parts):
-        yield RollUp(month, part, parts, cut, shares, name_of(code, month, cut, part, parts, made_from))
+        yield RollUp(
+            month,
+            part,
+            parts,
+            cut,
+            shares,
+            identity,
+            name_of(code, month, cut, part, parts, made_from, astuple(identity)),
+        )
 
 
 def run_rollup(work: RollUpWork) -> int:
     """Read the clean lines of a task, compute the facts, write them. Gives how many lines they were."""
     task, store = work.task, open_store(work.state, work.s3)
-    tables = []
-    for number, share in enumerate(task.shares):
-        for path in share.paths:
-            lines = _read_lines(store, path, task)
-            tables.append(lines.append_column("delivery", pa.array(np.full(lines.num_rows, number), pa.int64())))
-    lines = pa.concat_tables([*tables, _LINES.empty_table()], promote_options="default")
-    lines = lines.append_column("position", pa.array(np.arange(lines.num_rows), pa.int64()))
+    files = [File(n, share.origin, task.month, path) for n, share in enumerate(task.shares) for path in share.paths]
+    lines, rows = read_lines(store, files, task.part, task.parts, task.identity)
+    wanted = suspects(lines)
+    marks = _read_marks(store, task, files, rows) if task.marks else None
+    if marks is not None:
+        wanted &= lines["transaction_id"].is_null().to_numpy()
+    suspicious = read_suspects(store, files, lines, rows, np.flatnonzero(wanted))
     spill_to(str(scratch.folder()))
-    facts = roll_up(lines, task.last_day)
+    facts = roll_up(lines, suspicious, task.last_day, task.identity, marks)
     month = date.fromisoformat(f"{task.month}-01")
     for mart, table in (("customers", facts.customers), ("sales_team", facts.sales_team)):
         stamped = table.append_column("month", pa.array([month] * table.num_rows, pa.date32()))
         groups = [(a, min(a + _GROUP_ROWS, table.num_rows)) for a in range(0, table.num_rows, _GROUP_ROWS)]
         write_parquet(store, task.path(mart), stamped, groups or None)
-    deliveries = pa.array([task.shares[n].delivery for n in facts.drops["delivery"].to_pylist()], pa.string())
-    write_parquet(store, task.path("drops"), facts.drops.set_column(0, "delivery", deliveries))
+    write_parquet(store, task.path("drops"), _with_origins(facts.drops, task, "delivery"))
+    write_parquet(store, task.path("shared"), _with_origins(facts.shared, task, "delivery", "other"))
     return int(lines.num_rows)
 
 
-def _read_lines(store: Store, path: str, task: RollUp) -> pa.Table:
-    """Read a file's lines; of a month that is rolled up in parts, only the row groups with our buckets."""
-
-    def read(file: pa.NativeFile) -> pa.Table:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        groups = list(range(parquet.num_row_groups))
-        names = COLUMNS if _all_numbered(parquet) else [*COLUMNS, *ALSO_COMPARED]
-        if task.parts == 1:
-            return parquet.read_row_groups(groups, columns=names, use_threads=False)
-        groups = [n for n in groups if _has_bucket(parquet, n, task)]
-        lines = parquet.read_row_groups(groups, columns=[*names, "bucket"], use_threads=False)
-        mine = lines["bucket"].to_numpy() % task.parts == task.part
-        return lines.filter(pa.array(mine)).drop_columns("bucket")
-
-    return store.using(path, read)
-
-
-def _all_numbered(parquet: pq.ParquetFile) -> bool:
-    """Tell whether each line has a number: then nothing else is compared."""
-    column = parquet.schema_arrow.get_field_index("line_no")
-    found = [parquet.metadata.row_group(n).column(column).statistics for n in range(parquet.num_row_groups)]
-    return all(one is not None and one.has_null_count and not one.null_count for one in found)
+def _read_marks(store: Store, task: RollUp, files: Sequence[File], rows: Sequence[np.ndarray]) -> pa.Table:
+    """Return the marks of a task's lines, by their position among them."""
+    found = pa.concat_tables([read_parquet(store, path) for path in task.marks])
+    found = found.filter(pc.equal(found["month"], task.month))
+    positions, kept = [], []
+    start = 0
+    for file, mine in zip(files, rows, strict=True):
+        of_file = found.filter(pc.equal(found["file"], file.name))
+        places = np.searchsorted(mine, of_file["row"].to_numpy())
+        inside = np.flatnonzero(np.isin(of_file["row"].to_numpy(), mine))
+        positions.append(start + places[inside])
+        kept.append(of_file["mark"].take(pa.array(inside)).combine_chunks())
+        start += len(mine)
+    return pa.table({"position": np.concatenate(positions), "mark": pa.concat_arrays(kept)})
 
 
-def _has_bucket(parquet: pq.ParquetFile, group: int, task: RollUp) -> bool:
-    column = parquet.schema_arrow.get_field_index("bucket")
-    statistics = parquet.metadata.row_group(group).column(column).statistics
-    return any(bucket % task.parts == task.part for bucket in range(statistics.min, statistics.max + 1))
+def _with_origins(table: pa.Table, task: RollUp, *names: str) -> pa.Table:
+    """Return a table that names drops by their content instead of their place."""
+    for name in names:
+        origins = pa.array([task.shares[number].origin for number in table[name].to_pylist()], pa.string())
+        table = table.set_column(table.schema.get_field_index(name), name, origins)
+    return table

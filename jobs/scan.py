@@ -10,7 +10,7 @@ from jobs.adapters.objects import open_store
 from jobs.keys import KeyCheck, KeyFile, plan_checks, run_check
 from jobs.plan import PlannedDrop
 from jobs.read import LEAF, content_hash
-from jobs.scan_task import ScanSettings, Split, SplitResult, is_compressed, scan_name, scan_pack
+from jobs.scan_task import ScanSettings, Split, SplitResult, added, is_compressed, origin_of, scan_name, scan_pack
 from jobs.state import Catalog, Delivery, Manifest, MonthLines, Reason
 from marts.measure import Measure, add_up, with_keys
 from marts.measure import merge as merge_measured
@@ -151,6 +151,7 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
         return Manifest(
             delivery=delivery, scan=scan, rules=settings.rules(delivery.kind), rejected=rejected, limit=limit
         )
+    content = content_hash(leaf for result in results for leaf in result.leaves) if _aligned(results) else ""
     before = np.cumsum([0, *(result.lines for result in results)])
     reasons = [
         reason.model_copy(update={"line": reason.line + int(lines)})
@@ -161,7 +162,9 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
         delivery=delivery,
         scan=scan,
         rules=settings.rules(delivery.kind),
-        content=content_hash(leaf for result in results for leaf in result.leaves) if _aligned(results) else "",
+        content=content,
+        origin=origin_of(settings, delivery, content),
+        sums=added(result.sums for result in results),
         rows_read=sum(result.rows_read for result in results),
         quarantined=sum(result.quarantined for result in results),
         months=merge_months([result.months for result in results]),

@@ -23,9 +23,10 @@ from jobs.logs import within
 from jobs.read import LEAF, MAX_HEADER, Block, HashingReader, LeafHasher, blocks, first_line, rest_of_line
 from jobs.settings import S3
 from jobs.state import BUCKETS, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
-from marts.checks import Checked, check_rows
+from marts.checks import GUEST, Checked, check_rows
 from marts.erased import ERASED, Erased
 from marts.errors import DropRejected, ObjectChanged, ObjectUnreadable
+from marts.hashing import hash_rows
 from marts.masking import mask_line
 from marts.measure import Keys, Measured, merge, settle, with_keys, without_samples
 from marts.policy import Policy
@@ -33,7 +34,7 @@ from marts.records import MAX_RECORD, BadRow, Header, Records, find_records, has
 from marts.rules import Suite
 from marts.schema import KINDS, SALES
 
-SCAN_VERSION = 2
+SCAN_VERSION = 3
 """Raise it when clean rows of the same drop would come out differently."""
 TABLES = "tables/"
 """Where the state keeps snapshots of dimensions that come from a database: drops like any other."""
@@ -44,6 +45,7 @@ _BAD_IN_MEMORY = 8 << 20
 """Bytes of bad rows that a task keeps before it writes them."""
 _LINE, _SHOWN = 10_000, 200
 """Characters of an example's line that are looked at, and shown."""
+_SUMMED = ("customer_id", "store_id", "sales_person_id", "price_millionths", "quantity_ten_thousandths", "total_cents")
 _HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -70,7 +72,8 @@ class ScanSettings:
 
     def rules(self, kind: str) -> str:
         """Name the rules that rows of a kind are judged by."""
-        return name_of(SCAN_VERSION, self.delimiter, self.policy.business_timezone, self.suites[kind].digest)
+        unknown = self.policy.unknown_ids if kind == SALES.name else ()
+        return name_of(SCAN_VERSION, self.delimiter, self.policy.business_timezone, unknown, self.suites[kind].digest)
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ class SplitResult:
     """Keys that must be compared with those of the other splits."""
     extra_columns: tuple[str, ...] = ()
     currencies: tuple[str, ...] = ()
+    sums: tuple[int, ...] = ()
+    """As in the manifest."""
 
 
 def is_compressed(key: str) -> bool:
@@ -274,6 +279,7 @@ class Sink:
         self._reasons: Counter[str] = Counter()
         self._examples: dict[str, tuple[str, int, str]] = {}
         self._currencies: set[str] = set()
+        self._sums: tuple[int, ...] = ()
 
     def skip_lines(self, count: int) -> None:
         self._lines += count
@@ -401,10 +407,10 @@ class Sink:
         """Write clean lines by month, and within a month by bucket."""
         if lines["currency"].null_count < lines.num_rows:
             self._currencies.update(value for value in pc.unique(lines["currency"]).to_pylist() if value)
+        self._sums = added((self._sums, _sums_of(lines)))
         days = lines["sales_date"].to_numpy()
         months = days.astype("datetime64[M]").astype(np.int64)
-        hashed = lines["customer_id"].to_numpy().astype(np.uint64) * _HASH_SALT
-        buckets = (hashed >> np.uint64(60)).astype(np.int64)
+        buckets = _buckets(lines)
         distinct = np.unique(months)
         table = lines.append_column("bucket", pa.array(buckets, pa.uint8()))
         if len(distinct) == 1 and lines.num_rows <= _GROUP_ROWS:
@@ -457,7 +463,32 @@ class Sink:
             keys=tuple(self._key_files),
             extra_columns=self._header.extra if self._kind is SALES else (),
             currencies=tuple(sorted(self._currencies)),
+            sums=self._sums,
         )
+
+
+def _buckets(lines: pa.Table) -> np.ndarray:
+    """Return the bucket of each line: lines of one transaction share it. Guests, all one customer, go by their ids."""
+    keys = lines["customer_id"].to_numpy().astype(np.uint64)
+    guests = keys == GUEST
+    if guests.any():
+        theirs = lines.select(["transaction_id"]).filter(pa.array(guests))
+        stores = lines["store_id"].to_numpy()[guests].astype(np.uint64)
+        without = theirs["transaction_id"].is_null().to_numpy()
+        keys[guests] = np.where(without, stores, hash_rows(theirs))
+    return np.asarray(((keys * _HASH_SALT) >> np.uint64(60)).astype(np.int64))
+
+
+def _sums_of(lines: pa.Table) -> tuple[int, ...]:
+    """Return the rows of a block, and the sum of each column of numbers, modulo 2**64."""
+    numbers = [lines[name].to_numpy().astype(np.int64, copy=False) for name in _SUMMED]
+    days = lines["sales_date"].cast(pa.int32()).to_numpy()
+    return (lines.num_rows, *(int(values.sum()) for values in (*numbers, days)))
+
+
+def added(sums: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """Add up sums of parts of a drop; parts without lines have none."""
+    return tuple(sum(column) % 2**64 for column in zip(*(part for part in sums if part), strict=True))
 
 
 def bad_rows(records: Records, rows: np.ndarray, checked: Checked) -> list[BadRow]:
@@ -479,5 +510,14 @@ def _words(rule: str, value: str) -> str:
 
 def scan_name(settings: ScanSettings, delivery: Delivery) -> str:
     """Name the scan of a delivery by the rules it is judged by."""
+    return _name_by_rules(settings, delivery.kind, delivery.id)
+
+
+def origin_of(settings: ScanSettings, delivery: Delivery, content: str) -> str:
+    """Name what clean rows come from: a content and the rules, whatever the object is called."""
+    return _name_by_rules(settings, delivery.kind, content or delivery.id)
+
+
+def _name_by_rules(settings: ScanSettings, kind: str, what: str) -> str:
     without = [settings.erased.name] if settings.erased.numbers else []
-    return name_of(delivery.id, settings.rules(delivery.kind), *without)
+    return name_of(what, settings.rules(kind), *without)

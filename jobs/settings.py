@@ -84,6 +84,15 @@ class Csv(_Part):
         return value
 
 
+class Drops(_Part):
+    """What happens to drops."""
+
+    withdrawals: Literal["ask", "apply", "keep"] = Field(
+        "ask",
+        description="a sales drop whose object is gone: ask above a few, take it back, or let it count on",
+    )
+
+
 class Limits(_Part):
     """Bounds that keep hostile or broken input from taking the machine."""
 
@@ -123,7 +132,7 @@ class Quality(_Part):
     judge: bool = Field(True, description="let it judge drops and staged marts, and write pages")
 
 
-Event = Literal["failed", "held", "unknown", "quality", "recovered", "success"]
+Event = Literal["failed", "held", "withdrawn", "fall", "unknown", "quality", "recovered", "success"]
 
 
 class Notify(_Part):
@@ -133,7 +142,8 @@ class Notify(_Part):
         {}, description="addresses by name, as sealed:NAME; what is sealed as notify.to.NAME needs no line here"
     )
     on: tuple[Event, ...] = Field(
-        ("failed", "held", "unknown", "quality", "recovered"), description='what is told; there is "success" too'
+        ("failed", "held", "withdrawn", "fall", "unknown", "quality", "recovered"),
+        description='what is told; there is "success" too',
     )
     only: dict[str, tuple[Event, ...]] = Field({}, description="by name, for those who want to hear of something else")
     heartbeat: Secret | None = Field(
@@ -223,6 +233,7 @@ class Settings(BaseSettings):
     mysql: MySQL = MySQL()
     secrets: Secrets = Secrets()
     csv: Csv = Csv()
+    drops: Drops = Drops()
     limits: Limits = Limits()
     quality: Quality = Quality()
     dimensions: Dimensions = Dimensions()

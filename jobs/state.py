@@ -35,8 +35,10 @@ BUCKETS = 16
 """Lines of a month are kept by a hash of the customer, so that a large month can be rolled up in parts."""
 _COMPACT_ABOVE = 8
 _READ_ATTEMPTS = 3
-_CATALOG = re.compile(r"catalog/[0-9]{8}-[0-9a-f]+\.json")
-_DISTINCT = {"transaction_id", "customer_id", "price_cents", "total_cents", "raw", "#hash", "#row"}
+_CATALOG = re.compile(r"catalog/v2-[0-9]{8}-[0-9a-f]+\.json")
+"""Manifests of this version. Those of earlier ones are not read: their drops are scanned again, once."""
+_EARLIER_CATALOG = re.compile(r"catalog/[0-9]{8}-[0-9a-f]+\.json")
+_DISTINCT = {"transaction_id", "customer_id", "price_millionths", "total_cents", "raw", "#hash", "#row"}
 """Columns whose values seldom repeat: a dictionary would only cost time."""
 _PRUNED = {"customer_id", "bucket", "#hash", "line_no"}
 """Columns by which readers choose row groups."""
@@ -69,7 +71,7 @@ class Delivery(_Value):
 
     @property
     def order(self) -> tuple[str, str]:
-        """Sort key of deliveries: the time they came, then the name."""
+        """Sort key of objects: the time they came, then the name, by code points."""
         return self.modified, self.key
 
 
@@ -109,6 +111,14 @@ class Manifest(_Value):
     rules: str
     content: str = ""
     """Hash of the object's bytes."""
+    origin: str = ""
+    """Names what its clean rows come from: the content and the rules; it stays if the object is moved."""
+    sums: tuple[int, ...] = ()
+    """Rows, and the sum of each column of numbers, over its clean lines: drops with the same rows have the same."""
+    rows_hash: str = ""
+    """Names its clean lines without their order, where they were compared with those of another drop."""
+    all_have_ids: bool = False
+    """Each of these lines has a transaction_id."""
     rejected: str = ""
     """Why the whole drop cannot be used, if so."""
     limit: int = 0
@@ -187,6 +197,7 @@ class Catalog:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._keys: list[str] = []
+        self._of_earlier_versions: list[str] = []
         self._manifests: dict[str, dict[str, Manifest]] = {}
         for attempt in range(1, _READ_ATTEMPTS + 1):
             try:
@@ -199,7 +210,9 @@ class Catalog:
 
     def _read(self) -> None:
         self._manifests.clear()
-        self._keys = [version.key for version in self._store.versions("catalog") if _CATALOG.fullmatch(version.key)]
+        listed = [version.key for version in self._store.versions("catalog")]
+        self._keys = [key for key in listed if _CATALOG.fullmatch(key)]
+        self._of_earlier_versions = [key for key in listed if _EARLIER_CATALOG.fullmatch(key)]
         for key in self._keys:
             data = self._store.get(key)
             try:
@@ -223,9 +236,9 @@ class Catalog:
         """Give what all scans by any rules found."""
         return [manifest for by_rules in self._manifests.values() for manifest in by_rules.values()]
 
-    def forget_all(self) -> None:
-        """Forget everything: all drops are scanned again."""
-        self._manifests.clear()
+    def forget_all(self, but: Container[str] = ()) -> None:
+        """Forget all deliveries but some: those drops are scanned again."""
+        self._manifests = {delivery: found for delivery, found in self._manifests.items() if delivery in but}
 
     def forget_incomplete(self, there: Container[str]) -> None:
         """Forget manifests whose files are gone: their drops are scanned again."""
@@ -258,6 +271,8 @@ class Catalog:
             if not manifest.repaired and not manifest.overruled:  # those are made from decisions, not scanned
                 self.remember_now(manifest)
         self._compact()
+        for key in self._of_earlier_versions:
+            self._store.delete(key)
 
     def _compact(self) -> None:
         """Write everything as one object, and remove the others."""
@@ -270,8 +285,8 @@ class Catalog:
     def _write(self, manifests: list[Manifest]) -> str:
         data = _MANIFESTS.dump_json(manifests, exclude_defaults=True)
         # Later objects win when they are read in order of their names.
-        number = int(self._keys[-1].split("/")[1].split("-")[0]) + 1 if self._keys else 1
-        key = f"catalog/{number:08d}-{hashlib.sha256(data).hexdigest()[:12]}.json"
+        number = int(self._keys[-1].split("-")[1]) + 1 if self._keys else 1
+        key = f"catalog/v2-{number:08d}-{hashlib.sha256(data).hexdigest()[:12]}.json"
         self._store.put(key, data)
         return key
 

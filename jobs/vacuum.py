@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import date
 
 from jobs.finish import mart_folder, saved_rows
-from jobs.judge import judge
 from jobs.ledger import Generation, Warehouse
 from jobs.now import Now
 from jobs.repair import repair_key, repairs_of
@@ -15,7 +14,7 @@ from jobs.rollup import plan_rollups
 from jobs.scan_task import TABLES
 from jobs.state import Manifest
 
-FOLDERS = ("lines", "dimensions", "quarantine", "repairs", "facts", "marts", "keys", TABLES.rstrip("/"))
+FOLDERS = ("lines", "dimensions", "quarantine", "repairs", "settled", "facts", "marts", "keys", TABLES.rstrip("/"))
 """Whose files are all ours; those of the catalog are rewritten, the data quality pages stay."""
 _THREADS = 16
 
@@ -50,7 +49,7 @@ def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste
     exact |= {repair_key(m, repairs[m.delivery.id]) for m in manifests if m.delivery.id in repairs}
     live, generations = warehouse.live(), warehouse.generations()
     for as_of in {date.fromisoformat(generation.as_of_date) for generation in live.values()}:
-        for rollup in plan_rollups(judge(now.plan).live_sales, as_of, rollup_lines):
+        for rollup in plan_rollups(now.verdicts.live_sales, as_of, rollup_lines, now.identity):
             exact |= rollup.paths
     kept = [generations[number] for number in warehouse.kept_generations() if number in generations]
     folders = tuple(f"{mart_folder(one.mart, one.fingerprint)}/" for one in kept)

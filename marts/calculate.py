@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marts.errors import DataError
-from marts.hashing import among, hash_rows, mix, repeated
+from marts.identity import Identity
 from marts.policy import Policy
 from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart, MartColumn
 
@@ -39,7 +39,9 @@ class Facts:
     sales_team: pa.Table
     """One row per store and sales person."""
     drops: pa.Table
-    """One row per delivery: lines, duplicates, lines and cents counted up to as_of."""
+    """One row per delivery and day: lines, those that were delivered before, lines and cents counted up to as_of."""
+    shared: pa.Table
+    """Equal lines without an id that two deliveries share."""
 
 
 def spill_to(folder: str) -> None:
@@ -48,31 +50,56 @@ def spill_to(folder: str) -> None:
     _spill_to = folder
 
 
-def roll_up(lines: pa.Table, last_day: date) -> Facts:
-    """Compute a month's facts. ``lines``: clean lines with ``delivery`` and ``position``."""
-    with _engine({"lines": lines, "suspects": suspects(lines)}, {"last_day": last_day}) as engine:
-        engine.execute(sql("rollup"))
-        return Facts(*(_table(engine, name) for name in ("customer_facts", "sales_facts", "drop_facts")))
+def roll_up(
+    lines: pa.Table, suspects: pa.Table, last_day: date, identity: Identity, marks: pa.Table | None = None
+) -> Facts:
+    """Compute a month's facts.
 
-
-def suspects(lines: pa.Table) -> pa.Table:
-    """Give the lines that may not count: of transactions that are in several deliveries, or twice in one.
-
-    They are found by hashes; the SQL compares, so that some too many do no harm.
+    ``lines``: clean lines with ``delivery``, ``position`` and names of their transactions; ``suspects``: those of them
+    that may have been delivered twice, with all columns. ``marks`` (position, mark) stand in for those of identity.sql,
+    where transactions go beyond the month.
     """
-    transactions = hash_rows(lines.select(["customer_id", "transaction_id"]))
-    deliveries = lines["delivery"].to_numpy()
-    # Most transactions stand together in one delivery: one hash is left of each.
-    first = np.ones(len(transactions), bool)
-    first[1:] = (transactions[1:] != transactions[:-1]) | (deliveries[1:] != deliveries[:-1])
-    several = repeated(transactions[first])
-    keys = mix(mix(transactions, deliveries), hash_rows(lines.select(["line_no"])))
-    unnumbered = np.flatnonzero(lines["line_no"].is_null().to_numpy())
-    if len(unnumbered):
-        whole = lines.drop_columns(["delivery", "position"]).take(pa.array(unnumbered))
-        keys[unnumbered] = mix(keys[unnumbered], hash_rows(whole))
-    there = among(transactions, several) | among(keys, repeated(keys))
-    return lines.filter(pc.and_(pa.array(there), lines["transaction_id"].is_valid()))
+    variables = {"last_day": last_day, "redelivered": identity.redelivered, "equal_lines": identity.equal_lines}
+    with _engine({"lines": lines, "suspects": suspects}, variables) as engine:
+        engine.execute(sql("identity"))
+        if marks is not None:
+            engine.register("settled_before", marks)
+            engine.execute("CREATE OR REPLACE TEMP TABLE marks AS SELECT position, mark FROM settled_before")
+        engine.execute(sql("rollup"))
+        return Facts(
+            *(_table(engine, name) for name in ("customer_facts", "sales_facts", "drop_facts", "shared_lines"))
+        )
+
+
+def shared_ids(blocks: Iterable[pa.Table], limit: int) -> tuple[int, pa.Table]:
+    """Return how many transaction ids are live under several customers, stores or months, and those with most money.
+
+    ``blocks``: transaction_id, customer_id, store_id, month, total_cents of lines.
+    """
+    with _engine({}, {}) as engine:
+        engine.execute(
+            "CREATE TEMP TABLE seen (transaction_id VARCHAR, customer_id BIGINT, store_id BIGINT, month VARCHAR, "
+            "lines BIGINT, total_cents HUGEINT)"
+        )
+        for block in blocks:
+            engine.register("block", block)
+            engine.execute(
+                "INSERT INTO seen SELECT transaction_id, customer_id, store_id, month, count(*), sum(total_cents) "
+                "FROM block WHERE transaction_id IS NOT NULL GROUP BY ALL"
+            )
+            engine.unregister("block")
+        engine.execute(sql("ids"))
+        (count,) = _row(engine, "SELECT count(*) FROM shared_ids")
+        return count, engine.sql(f"FROM shared_ids LIMIT {limit:d}").to_arrow_table()
+
+
+def marked(suspects: pa.Table, identity: Identity) -> pa.Table:
+    """Return what is to know of lines that may have been delivered twice: position, delivery, basket, mark."""
+    variables = {"redelivered": identity.redelivered, "equal_lines": identity.equal_lines}
+    with _engine({"suspects": suspects}, variables) as engine:
+        engine.execute(sql("identity"))
+        query = "SELECT position, delivery, basket, mark FROM candidates LEFT JOIN marks USING (position) ORDER BY ALL"
+        return engine.sql(query).to_arrow_table()
 
 
 def customers_mart(facts: pa.Table, customers: pa.Table, policy: Policy, as_of: date) -> tuple[pa.Table, int]:

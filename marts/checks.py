@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -20,14 +21,16 @@ from marts.measure import Column, Findings, Frame, Mask, last_digits, measure
 from marts.policy import Policy
 from marts.records import Header
 from marts.rules import PRODUCT, Rule, Suite
-from marts.schema import SALES, Kind, SourceColumn
+from marts.schema import DIGITS, SALES, UNITS, Kind, SourceColumn
 from marts.texts import letters
 
 EXTRA = "additional_columns"
 TIME = "sales_time"
 """The whole sales_date where it is a timestamp: lines that differ in it are not the same line."""
 _DIGITS = 18
-"""Whole numbers and cents have at most so many: they fit DECIMAL(18,2) and 64 bits."""
+"""Whole numbers, and numbers of a last digit, have at most so many: they fit DECIMAL(18,x) and 64 bits."""
+GUEST = 0
+"""Stands in clean rows for a customer that is nobody in particular."""
 _LONGEST = 24
 """Characters of a number or a date without a time, zeros included."""
 _FIRST_DAY = -719_162
@@ -38,14 +41,11 @@ Sure = tuple[pa.Array, Mask]
 _SOME = 1 / 8
 """Share of a column's values beyond which it does not pay to look at each of them by itself."""
 _WHOLE = r"^-?0*[0-9]{1,18}$"
-_DECIMAL = r"^[+-]?(0*[0-9]{1,16}\.?|0*[0-9]{1,16}\.[0-9]{1,2}0*|\.[0-9]{1,2}0*)$"
 _LOCAL_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?$"
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ZONED = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:[.][0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})"
 )
-_SCALE = {"money": 2, "amount": 2}
-"""Money is kept in integer cents."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,11 @@ class Checked:
 
 
 def clean_name(column: SourceColumn) -> str:
-    """Name a column of clean rows; money is kept in integer cents and says so."""
-    if column.type not in ("money", "amount"):
+    """Name a column of clean rows; one that is kept in whole numbers of its last digit says so."""
+    if column.type not in DIGITS:
         return column.name
-    return "total_cents" if column.name == "total_cost" else f"{column.name}_cents"
+    unit = UNITS[DIGITS[column.type]]
+    return f"total_{unit}" if column.name == "total_cost" else f"{column.name}_{unit}"
 
 
 def clean_schema(kind: Kind) -> pa.Schema:
@@ -77,7 +78,7 @@ def clean_schema(kind: Kind) -> pa.Schema:
 
 def _arrow_type(column: SourceColumn) -> pa.DataType:
     match column.type:
-        case "id" | "integer" | "quantity" | "money" | "amount":
+        case "id" | "integer" | "quantity" | "price" | "money" | "amount":
             return pa.int64()
         case "date":
             return pa.date32()
@@ -89,7 +90,7 @@ def check_rows(kind: Kind, header: Header, text: pa.Table, policy: Policy, suite
     """Judge the rows of a block of text by a suite, and type those that are right."""
     columns = {column.name: _read(column, header, text, policy) for column in kind.columns}
     findings = measure(suite.rules, Frame(text.num_rows, columns, header.names))
-    typed = {clean_name(column): columns[column.name].values for column in kind.columns}
+    typed = {clean_name(column): _clean(column, columns[column.name].values) for column in kind.columns}
     if kind is SALES:
         typed[TIME] = _times(text["sales_date"].combine_chunks())
         typed[EXTRA] = _as_json(header.extra, text)
@@ -102,6 +103,11 @@ def check_rows(kind: Kind, header: Header, text: pa.Table, policy: Policy, suite
     # By column: to filter a table at once takes twice as long.
     clean = pa.table({name: values.filter(there) for name, values in typed.items()}, schema=schema)
     return Checked(clean, np.flatnonzero(good), findings, _reasons(broken, columns))
+
+
+def _clean(column: SourceColumn, values: pa.Array) -> pa.Array:
+    """Return the values of a clean column: guests have a number of their own, so that their lines meet."""
+    return values.fill_null(GUEST) if column.guests and values.null_count else values
 
 
 def _reasons(broken: Sequence[tuple[Rule, Mask]], columns: Mapping[str, Column]) -> dict[int, list[tuple[str, str]]]:
@@ -118,20 +124,34 @@ def _reasons(broken: Sequence[tuple[Rule, Mask]], columns: Mapping[str, Column])
 
 def _read(column: SourceColumn, header: Header, text: pa.Table, policy: Policy) -> Column:
     """Type one column; values that do not fit are null, and marked. A column that is not there is all null."""
+    digits = DIGITS.get(column.type, 0)
     if column.name not in header.known:
-        return Column(pa.nulls(text.num_rows, _arrow_type(column)), _SCALE.get(column.type, 0))
+        return Column(pa.nulls(text.num_rows, _arrow_type(column)), digits)
     written = text[column.name].combine_chunks()
     values, unfit = _typed(column, written, policy)
     unfit = unfit if unfit is not None and unfit.any() else None
-    return Column(values, _SCALE.get(column.type, 0), written, unfit, column.personal)
+    if column.guests:
+        values = _without(values, policy.unknown_ids)
+    if column.type == "text":
+        written = values  # white space around it says nothing
+    return Column(values, digits, written, unfit, column.personal)
+
+
+def _without(values: pa.Array, unknown: Sequence[int]) -> pa.Array:
+    """Return the values with null for those that mean nobody."""
+    numbers = _int64(values)
+    nobody = np.isin(numbers, np.array(unknown, np.int64))
+    return pc.if_else(pa.array(nobody), pa.scalar(None, pa.int64()), values) if nobody.any() else values
 
 
 def _typed(column: SourceColumn, text: pa.Array, policy: Policy) -> Typed:
     match column.type:
-        case "id" | "integer" | "quantity":
+        case "id" | "integer":
             return _read_whole(text)
-        case "money" | "amount":
-            return _read_cents(text)
+        case "quantity":
+            return _read_whole(text, DIGITS["quantity"])
+        case "price" | "money" | "amount":
+            return _read_decimal(text, DIGITS[column.type])
         case "date":
             return _read_dates(text, policy)
         case "yes_no":
@@ -141,48 +161,58 @@ def _typed(column: SourceColumn, text: pa.Array, policy: Policy) -> Typed:
             return _read_text(column, text)
 
 
-def _read_whole(text: pa.Array) -> Typed:
+def _read_whole(text: pa.Array, digits: int = 0) -> Typed:
+    """Read whole numbers in units of ``digits`` after the point; what has a point is read closely."""
     codes, edges = letters(text)
     sizes = np.diff(edges)
-    plain = (_others_than_digits(codes, edges) == 0) & (sizes >= 1) & (sizes <= _DIGITS)
-    return _but_for_some(text, plain, codes, edges, _exact_whole)
+    plain = (_others_than_digits(codes, edges) == 0) & (sizes >= 1) & (sizes <= _DIGITS - digits)
+    exact = partial(_exact_decimal, digits=digits) if digits else _exact_whole
+    values, unfit = _but_for_some(text, plain, codes, edges, exact, 10**digits)
+    return values, unfit
 
 
 def _exact_whole(text: pa.Array) -> Sure:
-    trimmed = pc.ascii_trim_whitespace(text)
+    trimmed = pc.utf8_trim_whitespace(text)
     whole, unfit = _only(trimmed, _match_number(trimmed, _WHOLE))
     return whole.cast(pa.int64()), unfit
 
 
-def _read_cents(text: pa.Array) -> Typed:
+def _read_decimal(text: pa.Array, digits: int) -> Typed:
+    """Read decimal numbers in units of ``digits`` after the point: those with two at once, others closely."""
     codes, edges = letters(text)
     sizes = np.diff(edges)
     points = np.maximum(edges[1:] - 3, 0)
-    plain = (_others_than_digits(codes, edges) == 1) & (sizes >= 4) & (sizes <= _DIGITS + 1)
+    most = _DIGITS + 1 - (digits - 2)
+    plain = (_others_than_digits(codes, edges) == 1) & (sizes >= 4) & (sizes <= most)
     plain[plain] = codes[points[plain]] == ord(".")
     # Without its point, it is a whole number of cents.
     kept = np.ones(len(codes), bool)
     kept[points[plain]] = False
     gone = np.concatenate([[0], np.cumsum(plain)])
-    return _but_for_some(text, plain, codes[kept], edges - gone, _exact_cents)
+    exact = partial(_exact_decimal, digits=digits)
+    return _but_for_some(text, plain, codes[kept], edges - gone, exact, 10 ** (digits - 2))
 
 
-def _exact_cents(text: pa.Array) -> Sure:
-    trimmed = pc.ascii_trim_whitespace(text)
-    decimals, unfit = _only(trimmed, _match_number(trimmed, _DECIMAL))
-    return last_digits(decimals.cast(pa.decimal128(18, 2))), unfit
+def _exact_decimal(text: pa.Array, digits: int) -> Sure:
+    trimmed = pc.utf8_trim_whitespace(text)
+    whole = f"0*[0-9]{{1,{_DIGITS - digits}}}"
+    pattern = rf"^[+-]?({whole}\.?|{whole}\.[0-9]{{1,{digits}}}0*|\.[0-9]{{1,{digits}}}0*)$"
+    decimals, unfit = _only(trimmed, _match_number(trimmed, pattern))
+    return last_digits(decimals.cast(pa.decimal128(_DIGITS, digits))), unfit
 
 
 def _but_for_some(
-    text: pa.Array, plain: Mask, codes: np.ndarray, edges: np.ndarray, exact: Callable[[pa.Array], Sure]
+    text: pa.Array, plain: Mask, codes: np.ndarray, edges: np.ndarray, exact: Callable[[pa.Array], Sure], unit: int
 ) -> Typed:
-    """Read plain texts as whole numbers of the given digits; look closely at the others, which most often are few."""
+    """Read plain texts as whole numbers of the given digits, times ``unit``; read the others, mostly few, closely."""
     odd = _valid(text) & ~plain
     if int(odd.sum()) > _SOME * len(text):
         return _each_once(text, exact)
     buffers = [np.packbits(plain, bitorder="little"), edges.astype(np.int32, copy=False), codes]
     digits = pa.Array.from_buffers(pa.string(), len(text), [pa.py_buffer(buffer) for buffer in buffers])
     values = digits.cast(pa.int64())
+    if unit > 1:
+        values = pc.multiply(values, unit)
     if not odd.any():
         return values, None
     found, unfit = exact(text.filter(pa.array(odd)))
@@ -248,25 +278,33 @@ def _times(text: pa.Array) -> pa.Array:
 
 
 def _read_text(column: SourceColumn, text: pa.Array) -> Typed:
-    """Blank text is no value; text that is too long is kept as it is, and does not fit."""
-    codes, edges = letters(text)
-    values = text
-    maybe = _may_be_blank(codes, edges) & _valid(text)
-    if maybe.any():
-        blank = np.zeros(len(text), bool)
-        blank[maybe] = _numpy(pc.equal(pc.utf8_trim_whitespace(text.filter(pa.array(maybe))), ""))
-        values = pc.if_else(pa.array(blank), pa.scalar(None, pa.string()), text) if blank.any() else text
+    """Read texts without white space around them; blank text is no value. One that is too long does not fit."""
+    values = _trimmed(text)
+    _, edges = letters(values)
     if not len(text) or int(np.diff(edges).max()) <= column.max_length:
         return values, None  # there are never more letters than bytes
-    return values, _numpy(pc.greater(pc.fill_null(pc.utf8_length(text), 0), column.max_length))
+    return values, _numpy(pc.greater(pc.fill_null(pc.utf8_length(values), 0), column.max_length))
 
 
-def _may_be_blank(codes: np.ndarray, edges: np.ndarray) -> Mask:
-    """Tell which texts are empty or start with what may be white space: the rest need not be trimmed to see."""
+def _trimmed(text: pa.Array) -> pa.Array:
+    """Return texts without white space around them, null where nothing is left; most need not be looked at closely."""
+    codes, edges = letters(text)
+    maybe = _may_be_padded(codes, edges) & _valid(text)
+    if not maybe.any():
+        return text
+    places = pa.array(maybe)
+    trimmed = pc.utf8_trim_whitespace(text.filter(places))
+    trimmed = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+    return pc.replace_with_mask(text, places, trimmed)
+
+
+def _may_be_padded(codes: np.ndarray, edges: np.ndarray) -> Mask:
+    """Return which texts are empty, or begin or end with what may be white space."""
     if not len(codes):
         return np.ones(len(edges) - 1, bool)
-    first = codes[np.minimum(edges[:-1], len(codes) - 1)]
-    return np.asarray((edges[:-1] == edges[1:]) | (first <= ord(" ")) | (first >= 0x80))
+    ends = [codes[np.minimum(edges[:-1], len(codes) - 1)], codes[np.maximum(edges[1:] - 1, 0)]]
+    may_be_space = [(end <= ord(" ")) | (end >= 0x80) for end in ends]
+    return np.asarray((edges[:-1] == edges[1:]) | may_be_space[0] | may_be_space[1])
 
 
 def _as_json(names: tuple[str, ...], text: pa.Table) -> pa.Array:

@@ -19,6 +19,8 @@ _LONGEST = 60
 """Characters of an id, with all that may be around it."""
 TELLING = 4
 """Characters of a number that is taken for an id wherever it stands."""
+_OFFSET = -1000
+"""An erased person is this, less their number: no unknown id of a guest is so low."""
 _ID = re.compile(r"0*([0-9]{1,18})(\.0*)?")
 
 
@@ -51,7 +53,7 @@ def ids_in(raw: str, names: Sequence[str], delimiter: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Erased:
-    """Salted digests of the ids of erased customers; each has a number, and minus that number stands for the id."""
+    """Salted digests of the ids of erased customers; each has a number, and -1000 - number stands for the id."""
 
     salt: str = ""
     numbers: Mapping[str, int] = field(default_factory=dict)
@@ -90,7 +92,7 @@ class Erased:
 
         What distinguishes one line from another stays, so that repeated lines are still found: as a digest.
         """
-        nobody = pa.array([-number for number in numbers], pa.int64())
+        nobody = pa.array([_OFFSET - number for number in numbers], pa.int64())
         rows = rows.set_column(rows.schema.get_field_index(_KEY), _KEY, nobody)
         if kind is CUSTOMERS:
             for column in kind.columns:
@@ -113,5 +115,5 @@ class Erased:
 
 
 def people(rows: pa.Table) -> pa.Table:
-    """Leave out the rows of erased people."""
+    """Leave out the rows of guests and of erased people: the mart of customers has none of them."""
     return rows.filter(pc.greater(rows[_KEY], 0))

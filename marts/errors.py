@@ -11,6 +11,7 @@
     ├── ServiceError      exit 69   a service refused us: trying again would not help
     │   ├── Transient               it may pass by itself: tried again until a deadline
     │   │   └── Busy      exit 75   others hold what we need
+    │   ├── NotShown                it is published, and readers see something else
     │   ├── OutcomeUnknown          the answer to a COMMIT is lost: the ledger is asked, nothing is repeated
     │   ├── StateDamaged            a file of ours is gone or damaged: it is made again
     │   ├── ObjectChanged           a drop changed or vanished while it was read
@@ -62,6 +63,10 @@ class UnknownPeople(DataError):
     """More lines than the policy allows have no row in a dimension."""
 
 
+class TotalFell(DataError):
+    """The total of the past is lower than what was published, by more than the policy allows."""
+
+
 class QualityBroken(DataError):
     """A critical expectation of a mart does not hold."""
 
@@ -80,6 +85,10 @@ class Busy(Transient):
     """Others hold what we need (a lock of the database, a deadlock)."""
 
     exit_code = 75
+
+
+class NotShown(ServiceError):
+    """A run has published, but the public names show readers other numbers than it staged."""
 
 
 class OutcomeUnknown(ServiceError):

@@ -149,7 +149,7 @@ class Column:
         if value is None and self.text is not None:
             value = self.text[row].as_py()
         if isinstance(value, int) and not isinstance(value, bool) and self.scale:
-            return str(Decimal(value).scaleb(-self.scale))
+            return str(_as_written(value, self.scale))
         if value is None:
             return None
         if type(value) is int and abs(value) < _CARD:
@@ -526,16 +526,35 @@ def _sum_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
 def _product(k: Mapping[str, Any], frame: Frame) -> Masks:
     ignored, null = _ignored(k, frame, ("column_list",))
     *factors, total = [frame.columns[name] for name in k["column_list"]]
-    scale = max(sum(column.scale for column in factors), total.scale)
-    numbers = [column.numbers for column in factors]
-    numbers[0] = _scaled(numbers[0], scale - sum(column.scale for column in factors))
-    whole = _scaled(total.numbers, scale - total.scale)
-    largest = reduce(lambda a, b: a * b, [_largest(values) for values in numbers])
-    if largest + _largest(whole) > _HIGHEST:
-        numbers, whole = [values.astype(object) for values in numbers], whole.astype(object)
-    difference = np.abs(whole - reduce(lambda a, b: a * b, numbers))
-    allowed = Decimal(str(k.get("tolerance") or 0)).scaleb(scale)
+    numbers, scale = _product_of(factors, total.scale)
+    difference = np.abs(total.numbers - _half_up(numbers, scale - total.scale))
+    allowed = Decimal(str(k.get("tolerance") or 0)).scaleb(total.scale)
     return ignored, _or_null(np.asarray(difference > _whole(allowed, ROUND_FLOOR), bool), null)
+
+
+def _product_of(factors: Sequence[Column], least: int) -> tuple[np.ndarray, int]:
+    """Multiply columns; give the products and their digits after the point, at least ``least``."""
+    shortest = [_without_zeros(column.numbers, column.scale) for column in factors]
+    numbers, scale = [values for values, _ in shortest], sum(digits for _, digits in shortest)
+    numbers[0] = _scaled(numbers[0], max(least - scale, 0))
+    if reduce(lambda a, b: a * b, [_largest(values) for values in numbers]) > _HIGHEST // 4:
+        numbers = [values.astype(object) for values in numbers]
+    return reduce(lambda a, b: a * b, numbers), max(scale, least)
+
+
+def _without_zeros(numbers: np.ndarray, scale: int) -> tuple[np.ndarray, int]:
+    """Take digits that are 0 in all numbers away, two at once: most prices have two digits, most quantities none."""
+    while scale >= 2 and not (numbers % 100).any():
+        numbers, scale = numbers // 100, scale - 2
+    return numbers, scale
+
+
+def _half_up(numbers: np.ndarray, digits: int) -> np.ndarray:
+    """Round away the last digits, halves away from zero."""
+    if not digits:
+        return numbers
+    unit = 10**digits
+    return np.asarray(np.sign(numbers) * ((np.abs(numbers) * 2 + unit) // (2 * unit)))
 
 
 def _ignored(k: Mapping[str, Any], frame: Frame, names: Sequence[str]) -> Masks:
@@ -789,4 +808,8 @@ def _mask(values: pa.Array) -> Mask:
 
 
 def _as_written(value: Any, scale: int) -> Any:
-    return Decimal(value).scaleb(-scale) if scale and isinstance(value, int) else value
+    if not scale or not isinstance(value, int):
+        return value
+    while scale > 2 and value % 10 == 0:  # zeros beyond those of money say nothing
+        value, scale = value // 10, scale - 1
+    return Decimal(value).scaleb(-scale)

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from marts.errors import UsageError
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
+NO_IDS = ("0", "-", "--", "n/a", "na", "null", "none", "nil", "nan", "unknown")
+_NOT_IN_KEY = ("customer_id", "transaction_id", "line_no", "sales_date")
+"""Columns that transaction_key cannot name: a customer is part of it always, the day is called so."""
 Money = Annotated[Decimal, Field(max_digits=18, decimal_places=2)]
 
 
@@ -46,6 +49,20 @@ class Policy(BaseModel):
     total_cost_tolerance: Money = Field(Decimal("0.00"), ge=0, description="allowed |total_cost - price * quantity|")
     max_bad_ratio: Ratio = Field(0.02, description="a drop with a larger share of bad rows is held")
     max_unknown_ratio: Ratio = Field(0.05, description="a larger share of lines without a dimension row stops the run")
+    unknown_ids: tuple[int, ...] = Field((0, -1), description="customer_id that mean a guest, as an empty one does")
+    transaction_key: tuple[str, ...] = Field(
+        ("store_id", "day"), description="what a transaction_id is unique within, besides the customer"
+    )
+    no_ids: tuple[str, ...] = Field(NO_IDS, description="words that are no transaction_id, in any case of letters")
+    redelivered: Literal["line", "transaction", "add"] = Field(
+        "line", description="what a transaction that is delivered again does: docs/data.md"
+    )
+    equal_lines: Literal["keep", "drop"] = Field("keep", description="equal lines of a transaction in one drop")
+    transaction_ids: Literal["any", "unique"] = Field(
+        "any", description='"unique": each run warns of ids that are live under several customers, stores or months'
+    )
+    max_fall: Ratio = Field(0.05, description="if the total falls by a larger share, nothing is published")
+    max_fall_from: int = Field(1000, ge=0, description="marts of fewer lines may fall as they like")
     segments: tuple[Segment, ...] = (
         Segment(name="Loyal Customer", min_purchase_frequency=10),
         Segment(name="High-Value Customer", min_monetary_value=Decimal(50000)),
@@ -61,6 +78,21 @@ class Policy(BaseModel):
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"{name!r} is no time zone; use a name such as Europe/Berlin") from error
         return name
+
+    @field_validator("transaction_key")
+    @classmethod
+    def _names_columns(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name in _NOT_IN_KEY:
+                raise ValueError(f"{name} cannot be part of it; name store_id, day, or another column of sales")
+        if len(set(names)) < len(names):
+            raise ValueError("it names a column twice")
+        return names
+
+    @field_validator("no_ids")
+    @classmethod
+    def _lower(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(word.strip().lower() for word in words)
 
     @model_validator(mode="after")
     def _segments_cover_everybody(self) -> Self:

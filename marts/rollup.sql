@@ -1,66 +1,64 @@
 -- The facts of one month (or of some buckets of it), from its clean lines.
 --
 -- In:  lines      one row per clean line of the live drops; delivery = place of the drop in the order of
---                 deliveries, position = place of the line in that order
---      suspects   those of them that may have been delivered twice: at least all lines of each transaction that is
---                 in several deliveries, and of each line that is twice in one
+--                 deliveries, position = place of the line in that order; transaction_id is NULL where there is none,
+--                 (customer_id, store_key, day_key, more_key, transaction_id) names a transaction
+--      marks      of identity.sql: what is to know of some lines
 --      last_day   (variable) lines after it are left out of the facts (as_of)
 -- Out: customer_facts, sales_facts, drop_facts
 --
--- A transaction belongs to one customer; its lines meet here because they share the month and the bucket.
+-- A transaction belongs to one customer; its lines meet here because they share the month and the bucket. All guests
+-- are customer 0.
 
--- A transaction that is delivered again replaces the earlier one.
-CREATE TEMP TABLE replaced AS
-WITH redelivered AS (
-    SELECT customer_id, transaction_id, max(delivery) AS last_delivery
-    FROM suspects
-    GROUP BY customer_id, transaction_id
-    HAVING min(delivery) <> max(delivery)
-)
-SELECT position
-FROM suspects JOIN redelivered USING (customer_id, transaction_id)
-WHERE delivery < last_delivery;
+CREATE TEMP TABLE line_marks AS
+SELECT position, first(mark) FILTER (mark IN ('repeated', 'replaced')) AS left_out,
+       bool_or(mark = 'equal') AS equal, bool_or(mark = 'conflicting') AS conflicting,
+       bool_or(mark = 'overlapping') AS overlapping
+FROM marks GROUP BY position;
 
--- With line_no, a line is (transaction_id, line_no); without, a line equal in every column is the same line.
-CREATE TEMP TABLE repeated AS
-WITH numbered AS (
-    SELECT position, row_number() OVER (
-        PARTITION BY delivery, customer_id, transaction_id, line_no, CASE WHEN line_no IS NULL THEN
-            row(store_id, sales_person_id, sales_date, quantity, price_cents, total_cents, product_name,
-                payment_mode, currency, sales_time, additional_columns) END
-        ORDER BY position) AS nth
-    FROM suspects
-)
-SELECT position FROM numbered WHERE nth > 1;
-
-CREATE TEMP TABLE dropped AS
-SELECT position FROM replaced UNION SELECT position FROM repeated;
-
+-- What each drop brings on each day.
 CREATE TEMP TABLE drop_facts AS
+WITH known AS (
+    SELECT delivery, sales_date, customer_id, transaction_id, line_no, total_cents, left_out, equal, conflicting, overlapping,
+           left_out IS NULL AND sales_date <= getvariable('last_day') AS counts
+    FROM lines LEFT JOIN line_marks USING (position)
+)
 SELECT
     delivery,
-    count(*)                                                                       AS lines,
-    count(d.position)                                                              AS duplicates,
-    count(*) FILTER (d.position IS NULL AND sales_date <= getvariable('last_day'))               AS counted,
-    coalesce(sum(total_cents) FILTER (d.position IS NULL AND sales_date <= getvariable('last_day')), 0)::DECIMAL(38,0) AS counted_cents,
-    count(*) FILTER (d.position IS NULL AND transaction_id IS NULL)                AS without_transaction
-FROM lines LEFT JOIN dropped d USING (position)
-GROUP BY delivery
-ORDER BY delivery;
+    sales_date                                                                      AS day,
+    count(*)                                                                        AS lines,
+    count(*) FILTER (left_out = 'repeated')                                         AS repeated,
+    count(*) FILTER (left_out = 'replaced')                                         AS replaced,
+    count(*) FILTER (left_out = 'replaced' AND line_no IS NULL)                     AS replaced_unnumbered,
+    coalesce(sum(total_cents) FILTER (left_out = 'repeated'), 0)::DECIMAL(38,0)     AS repeated_cents,
+    coalesce(sum(total_cents) FILTER (left_out = 'replaced'), 0)::DECIMAL(38,0)     AS replaced_cents,
+    coalesce(sum(total_cents) FILTER (left_out = 'replaced' AND line_no IS NULL), 0)::DECIMAL(38,0)
+                                                                                    AS replaced_unnumbered_cents,
+    count(*) FILTER (counts)                                                        AS counted,
+    coalesce(sum(total_cents) FILTER (counts), 0)::DECIMAL(38,0)                    AS counted_cents,
+    count(*) FILTER (counts AND customer_id = 0)                                    AS guests,
+    coalesce(sum(total_cents) FILTER (counts AND customer_id = 0), 0)::DECIMAL(38,0) AS guest_cents,
+    count(*) FILTER (transaction_id IS NULL)                                        AS without_transaction,
+    count(*) FILTER (equal)                                                         AS equal,
+    count(*) FILTER (conflicting)                                                   AS conflicting,
+    count(*) FILTER (overlapping)                                                   AS overlapping
+FROM known
+GROUP BY delivery, sales_date
+ORDER BY delivery, sales_date;
 
 -- One row per basket and sales person; bought_days has one bit per day of the month with a purchase. A line without transaction_id is a basket of its own.
 CREATE TEMP TABLE baskets AS
 WITH kept AS (
     SELECT
-        customer_id, transaction_id, position, store_id, sales_person_id, total_cents,
-        CASE WHEN quantity > 0 THEN total_cents END                                 AS bought_cents,
-        CASE WHEN quantity > 0 THEN sales_date END                                  AS bought,
-        CASE WHEN quantity > 0 THEN 1::UINTEGER << day(sales_date)::UINTEGER END    AS bought_day
-    FROM lines ANTI JOIN dropped USING (position)
+        customer_id, transaction_id, store_key, day_key, more_key, position, store_id, sales_person_id, total_cents,
+        CASE WHEN quantity_ten_thousandths > 0 THEN total_cents END                             AS bought_cents,
+        CASE WHEN quantity_ten_thousandths > 0 THEN sales_date END                              AS bought,
+        CASE WHEN quantity_ten_thousandths > 0 THEN 1::UINTEGER << day(sales_date)::UINTEGER END AS bought_day
+    FROM lines ANTI JOIN (SELECT position FROM line_marks WHERE left_out IS NOT NULL) USING (position)
     WHERE sales_date <= getvariable('last_day')
 )
 SELECT
-    customer_id, transaction_id, NULL::BIGINT AS alone, store_id, sales_person_id,
+    customer_id, transaction_id, store_key, day_key, more_key, NULL::BIGINT AS alone, store_id, sales_person_id,
     count(*)            AS lines,
     sum(total_cents)    AS total_cents,
     sum(bought_cents)   AS bought_cents,
@@ -70,12 +68,13 @@ SELECT
 FROM kept WHERE transaction_id IS NOT NULL GROUP BY ALL
 UNION ALL
 SELECT
-    customer_id, NULL, position, store_id, sales_person_id, 1, total_cents, bought_cents, bought, bought, bought_day
+    customer_id, NULL, NULL, NULL, NULL, position, store_id, sales_person_id, 1, total_cents, bought_cents, bought,
+    bought, bought_day
 FROM kept WHERE transaction_id IS NULL;
 
 CREATE TEMP TABLE customer_facts AS
 WITH purchases AS (
-    SELECT customer_id, transaction_id, alone, sum(lines) AS lines, sum(total_cents) AS total_cents,
+    SELECT customer_id, transaction_id, store_key, day_key, more_key, alone, sum(lines) AS lines, sum(total_cents) AS total_cents,
            sum(bought_cents) AS bought_cents, min(first_bought) AS first_bought, max(last_bought) AS last_bought,
            bit_or(bought_days) AS bought_days
     FROM baskets GROUP BY ALL

@@ -31,7 +31,7 @@ from typing import Any, Literal
 
 from marts.errors import UsageError
 from marts.policy import Policy
-from marts.schema import SALES, Kind, Mart, MartType, SourceType
+from marts.schema import DIGITS, SALES, Kind, Mart, MartType, SourceType
 
 Level = Literal["row", "key", "drop", "run", "mart"]
 Severity = Literal["critical", "warning", "info"]
@@ -209,7 +209,7 @@ _TYPES: dict[str, _Type] = {
     PRODUCT: _Type(
         "row",
         lambda k: (
-            f"{k['column_list'][-1]} is {' * '.join(k['column_list'][:-1])}"
+            f"{k['column_list'][-1]} is {' * '.join(k['column_list'][:-1])}, rounded"
             + (f", within {k['tolerance']}" if Decimal(str(k.get("tolerance") or 0)) else "")
         ),
         ("column_list",),
@@ -468,9 +468,9 @@ def contract(kind: Kind, policy: Policy) -> list[Rule]:
         kwargs = {"column_list": ["price", "quantity", "total_cost"], "ignore_row_if": "any_value_is_missing"}
         kwargs["tolerance"] = policy.total_cost_tolerance
         rules.append(Rule(PRODUCT, kwargs, contract=True))
-        if not policy.allow_returns:
-            kwargs = {"column": "quantity", "min_value": 1}
-            reason = "quantity is negative, and returns are not allowed"
+        for name in () if policy.allow_returns else ("price", "quantity"):
+            kwargs = {"column": name, "min_value": 0}
+            reason = f"{name} is negative, and returns are not allowed"
             rules.append(Rule(_BETWEEN, kwargs, reason=reason, contract=True))
     return rules
 
@@ -478,7 +478,8 @@ def contract(kind: Kind, policy: Policy) -> list[Rule]:
 _UNFIT: dict[SourceType, str] = {
     "id": "is not a whole number",
     "integer": "is not a whole number",
-    "quantity": "is not a whole number",
+    "quantity": "is not a decimal number with at most 4 digits after the point",
+    "price": "is not a decimal number with at most 6 digits after the point",
     "money": "is not a decimal number with at most 2 digits after the point",
     "amount": "is not a decimal number with at most 2 digits after the point",
     "date": "is not an ISO date",
@@ -746,6 +747,7 @@ _FAMILY: dict[SourceType | MartType, Family] = {
     "id": "number",
     "integer": "number",
     "quantity": "number",
+    "price": "number",
     "money": "number",
     "amount": "number",
     "count": "number",
@@ -760,7 +762,7 @@ _FAMILY: dict[SourceType | MartType, Family] = {
 
 def type_name(type_: SourceType | MartType) -> str:
     """Name the Python type of a column's values."""
-    if type_ in ("money", "amount", "rate"):
+    if type_ in DIGITS:
         return "Decimal"
     return {"number": "int", "date": "date", "text": "str", "flag": "bool"}[_FAMILY[type_]]
 

@@ -3,18 +3,25 @@
 CSV types, checks, table definitions, documentation and tests are all derived from here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-SourceType = Literal["id", "integer", "quantity", "money", "amount", "date", "text", "yes_no"]
+SourceType = Literal["id", "integer", "quantity", "price", "money", "amount", "date", "text", "yes_no"]
 """How a CSV value is read.
 
-id: whole number > 0 · integer: whole number · quantity: whole number, not 0 ·
-money: decimal >= 0, at most 2 digits after the point · amount: the same, may be negative ·
+id: whole number > 0 · integer: whole number · quantity: decimal, not 0, at most 4 digits after the point ·
+price: decimal, at most 6 digits after the point · money: decimal >= 0, at most 2 digits · amount: the same, may be
+negative · trailing zeros are no digits ·
 date: ISO date or timestamp · text: 1 to ``max_length`` characters · yes_no: Y or N
 """
 
 MartType = Literal["id", "text", "month", "money", "rate", "count", "flag"]
+
+DIGITS: Mapping[str, int] = {"price": 6, "quantity": 4, "money": 2, "amount": 2, "rate": 2}
+"""Digits after the point of a type; its values are kept as whole numbers of the last digit."""
+UNITS = {2: "cents", 4: "ten_thousandths", 6: "millionths"}
+"""What whole numbers of a last digit are called."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class SourceColumn:
     """Characters, for text."""
     personal: bool = False
     """It tells something of a person: masked wherever values are shown."""
+    guests: bool = False
+    """Empty, or one of the policy's unknown_ids, it means nobody in particular: a guest."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +89,14 @@ def _nullable(name: str, type_: SourceType, help_: str, max_length: int = 255, p
 SALES = Kind(
     "sales",
     (
-        SourceColumn("customer_id", "id", "who bought"),
+        SourceColumn("customer_id", "id", "who bought; empty or an unknown id: a guest", nullable=True, guests=True),
         SourceColumn("store_id", "id", "where"),
         SourceColumn("product_name", "text", "what", max_length=1000),
         SourceColumn("sales_date", "date", "when; a timestamp with an offset is turned into the business time zone"),
         SourceColumn("sales_person_id", "id", "who sold"),
-        SourceColumn("price", "money", "of one piece"),
-        SourceColumn("quantity", "quantity", "pieces; negative for a return"),
-        SourceColumn("total_cost", "amount", "exactly price * quantity"),
+        SourceColumn("price", "price", "of one piece; negative only where returns are allowed"),
+        SourceColumn("quantity", "quantity", "pieces, litres, kilograms; negative for a return"),
+        SourceColumn("total_cost", "amount", "price * quantity, rounded half up to cents"),
         _optional("transaction_id", "text", "the basket"),
         _optional("line_no", "integer", "the line of the basket"),
         _optional("payment_mode", "text", "how it was paid"),

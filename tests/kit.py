@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +36,21 @@ customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_d
 2,Ben,Iyer,,,,
 3,Chitra,Das,,,,
 4,Dev,Nair,,,,
+5,Eva,Roy,,,,
+6,Farid,Khan,,,,
 """
 SALES_TEAM = """\
 id,first_name,last_name,manager_id,is_manager,address,pincode,joining_date
 1,Rahul,Verma,,Y,,,
 2,Priya,Singh,1,N,,,
 3,Amit,Sharma,1,N,,,
+4,Mina,Paul,1,N,,,
 """
 STORES = """\
 id,address,store_pincode,store_manager_name,store_opening_date,reviews
 121,,,,,
 122,,,,,
+123,,,,,
 """
 GOLDEN_POLICY = Policy(max_unknown_ratio=0.2)
 
@@ -112,8 +117,10 @@ class Place:
         self.put("stores/stores.csv", STORES)
 
     def put_golden(self) -> None:
+        """Deliver the golden case: two drops, in turn."""
         self.put_dimensions()
         self.put("sales/golden.csv", (GOLDEN / "golden_input.csv").read_bytes())
+        self.put("sales/golden-2.csv", (GOLDEN / "golden_input_2.csv").read_bytes())
 
     @property
     def address(self) -> str:
@@ -199,20 +206,25 @@ class Place:
 
 def line(
     transaction: str = "T1",
-    customer: int = 1,
+    customer: int | str = 1,
     store: int = 121,
     product: str = "tea",
     day: str = "2024-01-10",
     person: int = 1,
     price: str = "10.00",
-    quantity: int = 1,
+    quantity: int | str = 1,
     total: str | None = None,
 ) -> str:
     """Write one good row of SALES; whatever is given is changed."""
-    from decimal import Decimal
-
-    cost = total if total is not None else str(Decimal(price) * quantity)
+    cost = total if total is not None else str(_cents(Decimal(price) * Decimal(quantity)))
     return f"{transaction},{customer},{store},{product},{day},{person},{price},{quantity},{cost}"
+
+
+def _cents(value: Decimal) -> Decimal:
+    """Round half up to two digits; a value of fewer stays as it is written."""
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return value if exponent >= -2 else value.quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
 def sales(*rows: str, header: str = SALES) -> str:

@@ -3,78 +3,175 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Literal
 
-Row = dict[str, str]
-ID_COLUMNS = ("customer_id", "store_id", "sales_person_id")
+Fate = Literal["kept", "repeated", "replaced"]
+"""Of a line: it counts; an equal one counts in its place; a different one does."""
+NO_IDS = frozenset({"", "0", "-", "--", "n/a", "na", "null", "none", "nil", "nan", "unknown"})
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a policy says about identity; the names and the defaults are its own."""
+
+    transaction_key: tuple[str, ...] = ("store_id", "day")
+    no_ids: Collection[str] = NO_IDS
+    unknown_ids: Collection[int] = frozenset({0, -1})
+    redelivered: Literal["line", "transaction", "add"] = "line"
+    equal_lines: Literal["keep", "drop"] = "keep"
+
+
+DEFAULTS = Rules()
 
 
 @dataclass(frozen=True)
 class Line:
-    transaction: str | None
-    line_no: str | None
-    customer: int
+    """A clean row of sales."""
+
+    transaction: tuple[Any, ...] | None
+    """What tells its transaction from all others; None where it has no id."""
+    line_no: int | None
+    customer: int | None
+    """None is a guest."""
     store: int
     person: int
+    product: str
     day: date
-    quantity: int
+    quantity: Decimal
     total: Decimal
-    whole: tuple[tuple[str, str], ...]
-    """Every column, to find equal rows."""
+    whole: frozenset[tuple[str, Any]]
+    """Every column that has a value, to find equal rows."""
 
     @property
     def month(self) -> str:
         return self.day.isoformat()[:7]
 
+    @property
+    def cents(self) -> int:
+        return int(self.total * 100)
 
-def read_lines(text: str) -> list[Line]:
-    """Read clean rows of one drop."""
+
+def read_lines(text: str, rules: Rules = DEFAULTS) -> list[Line]:
+    """Read the clean rows of one drop."""
+    header, *rows = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
+    names = [name.strip().lower() for name in header]
     return [
-        Line(
-            row.get("transaction_id") or None,
-            row.get("line_no") or None,
-            *(int(row[name]) for name in ID_COLUMNS),
-            date.fromisoformat(row["sales_date"]),
-            int(row["quantity"]),
-            Decimal(row["total_cost"]),
-            tuple(sorted((name, value) for name, value in row.items() if value)),
-        )
-        for row in csv.DictReader(io.StringIO(text))
+        _line({n: v.strip() for n, v in zip(names, row, strict=True)}, rules) for row in rows if "".join(row).strip()
     ]
 
 
-def live_lines(drops: Sequence[Sequence[Line]]) -> list[Line]:
-    """Drop what was delivered twice; ``drops`` are in the order of their delivery."""
-    last: dict[tuple[int, str, str], int] = {}
+def _line(row: dict[str, str], rules: Rules) -> Line:
+    values: dict[str, Any] = {name: text for name, text in row.items() if text}
+    for name in {"customer_id", "store_id", "sales_person_id", "line_no"} & set(values):
+        values[name] = int(values[name])
+    for name in ("price", "quantity", "total_cost"):
+        values[name] = Decimal(values[name])
+    values["sales_date"] = date.fromisoformat(values["sales_date"])
+    if values.get("customer_id") in rules.unknown_ids:
+        del values["customer_id"]
+    if values.get("transaction_id", "").lower() in {"", *(word.lower() for word in rules.no_ids)}:
+        values.pop("transaction_id", None)
+    customer, id_ = values.get("customer_id"), values.get("transaction_id")
+    key = (customer, id_, *(values.get("sales_date" if name == "day" else name) for name in rules.transaction_key))
+    return Line(
+        key if id_ else None,
+        values.get("line_no"),
+        customer,
+        values["store_id"],
+        values["sales_person_id"],
+        values["product_name"],
+        values["sales_date"],
+        values["quantity"],
+        values["total_cost"],
+        frozenset(values.items()),
+    )
+
+
+Delivered = tuple[int, Line]
+"""The number of a drop, and one of its lines."""
+
+
+def settle(drops: Sequence[Sequence[Line]], rules: Rules = DEFAULTS) -> list[tuple[int, Line, Fate]]:
+    """Return each line with the number of its drop and its fate; ``drops`` are in the order of their delivery."""
+    transactions: dict[object, list[Delivered]] = defaultdict(list)
+    settled: list[tuple[int, Line, Fate]] = []
     for number, lines in enumerate(drops):
         for line in lines:
-            if line.transaction:
-                last[line.customer, line.month, line.transaction] = number
-    kept = []
-    for number, lines in enumerate(drops):
-        seen = set()
-        for line in lines:
-            if line.transaction:
-                if last[line.customer, line.month, line.transaction] != number:
-                    continue
-                rest = line.line_no or line.whole
-                key = (line.customer, line.month, line.transaction, rest)
-                if key in seen:
-                    continue
-                seen.add(key)
-            kept.append(line)
-    return kept
+            if line.transaction is None:
+                settled.append((number, line, "kept"))
+            else:
+                transactions[line.transaction].append((number, line))
+    for delivered in transactions.values():
+        for at, (number, line) in enumerate(delivered):
+            instead = _instead(at, delivered, rules)
+            equal = any(other.whole == line.whole for other in instead)
+            settled.append((number, line, "kept" if not instead else "repeated" if equal else "replaced"))
+    return settled
+
+
+def _instead(at: int, delivered: Sequence[Delivered], rules: Rules) -> list[Line]:
+    """Return the lines that count in place of one line of a transaction; none if it counts itself."""
+    drop, line = delivered[at]
+    last = delivered[-1][0]
+    if rules.redelivered == "transaction" and drop != last:
+        return [other for n, (d, other) in enumerate(delivered) if d == last and not _instead(n, delivered, rules)]
+    if line.line_no is not None:
+        within = rules.redelivered == "add"
+        later = [x for d, x in delivered[at + 1 :] if x.line_no == line.line_no and (d == drop or not within)]
+        return later[-1:]
+    unnumbered = [(d, x) for d, x in delivered if x.line_no is None]
+    corrections = [d for d, _ in unnumbered if d > drop and _corrects(d, drop, unnumbered)]
+    if rules.redelivered == "line" and corrections:
+        return [other for d, other in unnumbered if d == corrections[-1]]
+    if rules.equal_lines == "drop":
+        return [x for d, x in delivered[:at] if d == drop and x.whole == line.whole][:1]
+    return []
+
+
+def _corrects(later: int, earlier: int, unnumbered: Sequence[Delivered]) -> bool:
+    """Return whether a later drop has all that an earlier one has of a transaction, and not only returns."""
+    new, old = ({(x.product, x.quantity > 0) for d, x in unnumbered if d == drop} for drop in (later, earlier))
+    return new >= old and any(sold for _, sold in new)
+
+
+def live_lines(drops: Sequence[Sequence[Line]], rules: Rules = DEFAULTS) -> list[Line]:
+    """Return the lines that count; ``drops`` are in the order of their delivery."""
+    return [line for _, line, fate in settle(drops, rules) if fate == "kept"]
+
+
+@dataclass
+class Duplicates:
+    """The lines of a drop that do not count: how many, and their money."""
+
+    repeated: int = 0
+    replaced: int = 0
+    repeated_cents: int = 0
+    replaced_cents: int = 0
+
+
+def duplicates(drops: Sequence[Sequence[Line]], rules: Rules = DEFAULTS) -> list[Duplicates]:
+    """Return what does not count of each drop; ``drops`` are in the order of their delivery."""
+    found = [Duplicates() for _ in drops]
+    for number, line, fate in settle(drops, rules):
+        if fate == "repeated":
+            found[number].repeated += 1
+            found[number].repeated_cents += line.cents
+        elif fate == "replaced":
+            found[number].replaced += 1
+            found[number].replaced_cents += line.cents
+    return found
 
 
 def baskets(lines: Iterable[Line]) -> list[Decimal]:
-    """Give the total of each purchase."""
+    """Return the total of each purchase."""
     totals: dict[object, Decimal] = defaultdict(Decimal)
     for number, line in enumerate(lines):
         if line.quantity > 0:
-            totals[(line.customer, line.month, line.transaction) if line.transaction else number] += line.total
+            totals[number if line.transaction is None else line.transaction] += line.total
     return list(totals.values())
 
 
@@ -97,9 +194,9 @@ class Person:
 def customers_mart(
     lines: Sequence[Line], people: dict[int, Person], as_of: date, inactive_after: int = 180
 ) -> list[tuple[object, ...]]:
-    by_customer = defaultdict(list)
+    by_customer: dict[int, list[Line]] = defaultdict(list)
     for line in lines:
-        if line.day <= as_of:
+        if line.day <= as_of and line.customer is not None:
             by_customer[line.customer].append(line)
     rows: list[tuple[object, ...]] = []
     for customer, mine in sorted(by_customer.items()):

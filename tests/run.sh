@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Run the tests: all of them in two halves side by side, for most of each waits. With arguments: pytest with these.
+# Run the tests: all of them in two halves side by side, for most of each waits; then those of publishing on MySQL, too.
+# With arguments: pytest with these.
 set -u
 python="${BIN:-.venv/bin}/python"
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
@@ -12,5 +13,7 @@ code=$?
 wait "$other"
 other_code=$?
 cat "$log"
-[ "$code" -eq 0 ] && exit "$other_code"
-exit "$code"
+TEST_SERVER=mysql "$python" -m pytest -m "mysql and database"
+mysql_code=$?
+for each in "$code" "$other_code"; do [ "$each" -eq 0 ] || exit "$each"; done
+exit "$mysql_code"

@@ -1,4 +1,4 @@
-"""Real servers for tests: SeaweedFS with its S3 gateway, MariaDB, a local Ray cluster."""
+"""Real servers for tests: SeaweedFS with its S3 gateway, MariaDB or MySQL, a local Ray cluster."""
 
 import contextlib
 import json
@@ -178,37 +178,58 @@ def _answers(server: S3Server) -> bool:
     return True
 
 
+SQL_SERVER = os.environ.get("TEST_SERVER", "mariadb")
+"""The database server of this run of the tests: mariadb, or mysql."""
+SQL_OPTIONS = os.environ.get("TEST_SERVER_OPTIONS", "").split()
+"""What it is started with beside what every test needs; as it comes without."""
+_GIVEN_MYSQL = os.environ.get("MARTS_TEST_MYSQL", "")
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "martwright-tests"
+_PLACES = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin{os.pathsep}/usr/libexec"
+
+
 @dataclass(frozen=True)
-class MariaDB:
+class SqlServer:
+    """A private MariaDB or MySQL."""
+
     port: int
     socket: str
+    kind: str = "mariadb"
 
-    def connect(self, database: str | None = None) -> Any:
+    def connect(self, database: str | None = None, **options: Any) -> Any:
         import mysql.connector
 
         return mysql.connector.connect(
-            unix_socket=self.socket, user="root", database=database, use_pure=True, autocommit=True
+            unix_socket=self.socket, user="root", database=database, use_pure=True, autocommit=True, **options
         )
 
-    def make_database(self, name: str, password: str = PASSWORD) -> str:
+    def run(self, *statements: str, database: str | None = None) -> list[tuple[Any, ...]]:
+        """Run statements as root; give the rows of the last one."""
+        rows: list[tuple[Any, ...]] = []
+        with contextlib.closing(self.connect(database)) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+                rows = cursor.fetchall() if cursor.with_rows else []
+        return rows
+
+    def make_database(self, name: str, password: str = PASSWORD, options: str = "", limits: str = "") -> str:
         """Make a database and a user with rights on it alone; give its address."""
-        connection = self.connect()
-        with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE `{name}`")
-            cursor.execute(f"CREATE USER '{name}'@'%' IDENTIFIED BY '{password}'")
-            cursor.execute(
-                "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, CREATE VIEW, SHOW VIEW, ALTER "
-                f"ON `{name}`.* TO '{name}'@'%'"
-            )
-        connection.close()
+        self.run(
+            f"CREATE DATABASE `{name}` {options}",
+            f"CREATE USER '{name}'@'%' IDENTIFIED BY '{password}' {limits}",
+            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, CREATE VIEW, SHOW VIEW, ALTER "
+            f"ON `{name}`.* TO '{name}'@'%'",
+        )
         return f"mysql://{name}:{quote(password, safe='')}@127.0.0.1:{self.port}/{name}"
 
 
+MariaDB = SqlServer
+
+
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariaDB]:
-    """A private MariaDB server: own data folder, socket and port."""
-    with tempfile.TemporaryDirectory(prefix="maria-", dir="/tmp") as folder:
-        database, daemon = maria(Path(folder))
+def mariadb() -> Iterator[SqlServer]:
+    """A private database server: MariaDB, or MySQL where TEST_SERVER says so. Own data folder, socket and port."""
+    with tempfile.TemporaryDirectory(prefix="sql-", dir="/tmp") as folder:
+        database, daemon = sql_server(Path(folder))
         daemon.start()
         try:
             yield database
@@ -216,24 +237,83 @@ def mariadb() -> Iterator[MariaDB]:
             daemon.kill()
 
 
-def maria(folder: Path, more: Sequence[str] = ()) -> tuple[MariaDB, Daemon]:
-    """Prepare a MariaDB server with its data in a folder."""
+def sql_server(folder: Path, more: Sequence[str] = (), kind: str = SQL_SERVER) -> tuple[SqlServer, Daemon]:
+    """Prepare a database server with its data in a folder."""
     folder.mkdir(exist_ok=True)
-    places = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin{os.pathsep}/usr/libexec"
-    server, install = shutil.which("mariadbd", path=places), shutil.which("mariadb-install-db", path=places)
-    if not server or not install:
-        missing("mariadbd (MariaDB)")
     user = ["--user=root"] if os.geteuid() == 0 else []
-    options = ["--no-defaults", f"--datadir={folder}/data", "--auth-root-authentication-method=normal"]
-    subprocess.run([str(install), *options, "--skip-test-db", *user], check=True, capture_output=True)
-    database = MariaDB(free_port(), f"{folder}/socket")
-    arguments = [str(server), "--no-defaults", f"--datadir={folder}/data", f"--socket={database.socket}", *user]
-    arguments += [f"--port={database.port}", "--bind-address=127.0.0.1", "--skip-name-resolve"]
-    arguments += [f"--pid-file={folder}/pid", *more]
-    return database, Daemon("MariaDB", arguments, folder, lambda: _connects(database))
+    options = ["--no-defaults", f"--datadir={folder}/data", *user]
+    database = SqlServer(free_port(), f"{folder}/socket", kind)
+    names = [option for option in more if "lower-case" in option]
+    if kind == "mysql":
+        server = mysqld()
+        (folder / "tmp").mkdir()
+        subprocess.run([server, *options, "--initialize-insecure", *names], check=True, capture_output=True)
+        options += [f"--tmpdir={folder}/tmp", "--mysqlx=OFF", "--secure-file-priv="]
+    else:
+        server, install = _program("mariadbd"), _program("mariadb-install-db")
+        first = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run([install, *options[:2], *first, *user, *names], check=True, capture_output=True)
+    options += [f"--socket={database.socket}", f"--port={database.port}", f"--pid-file={folder}/pid"]
+    options += ["--bind-address=127.0.0.1", "--skip-name-resolve", *SQL_OPTIONS, *more]
+    return database, Daemon(kind, [server, *options], folder, lambda: _connects(database))
 
 
-def _connects(database: MariaDB) -> bool:
+def _program(name: str) -> str:
+    found = shutil.which(name, path=_PLACES)
+    if not found:
+        missing(name)
+    return str(found)
+
+
+def mysqld() -> str:
+    """Name MySQL's server."""
+    path = _mysqld()
+    if not path:
+        missing("mysqld (a real MySQL: unpacked by tests/mysql.sh, in MARTS_TEST_MYSQL, or on the PATH)")
+    return path
+
+
+def _mysqld() -> str:
+    """Name MySQL's server: MARTS_TEST_MYSQL, that of tests/mysql.sh, or one of the PATH that is no MariaDB."""
+    for path in (_GIVEN_MYSQL, str(_CACHE / "mysql" / "mysqld"), shutil.which("mysqld", path=_PLACES)):
+        if path and Path(path).is_file() and "MariaDB" not in version_of(path):
+            return path
+    return ""
+
+
+def version_of(path: str) -> str:
+    """Ask a server's program for its version."""
+    return subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def version_of_kind(kind: str) -> str:
+    """Say which MariaDB or MySQL is there; nothing if there is none."""
+    path = _mysqld() if kind == "mysql" else shutil.which("mariadbd", path=_PLACES)
+    return f"{kind} {version_of(path).partition('Ver ')[2]}" if path else ""
+
+
+def pytest_report_header() -> str:
+    """Say which database server the tests have."""
+    return " ".join(["database server:", version_of_kind(SQL_SERVER) or f"no {SQL_SERVER}", *SQL_OPTIONS])
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Mark the tests that have a database server."""
+    for item in items:
+        if _has_database(item):
+            item.add_marker(pytest.mark.database)
+
+
+def _has_database(item: Any) -> bool:
+    """Whether a test, or a fixture of it, asks for the server, or starts one itself."""
+    fixtures = [each for all_of_a_name in item._fixtureinfo.name2fixturedefs.values() for each in all_of_a_name]
+    codes = [each.func.__code__ for each in fixtures] + [item.function.__code__]
+    starts = any({"sql_server", "_server", "World"} & set(code.co_names) for code in codes)
+    asks = "mariadb" in item.fixturenames or any("mariadb" in code.co_consts for code in codes)
+    return starts or (asks and "duckdb" not in item.name.lower())
+
+
+def _connects(database: SqlServer) -> bool:
     import mysql.connector
 
     try:

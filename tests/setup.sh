@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make sure that MariaDB, Prometheus and Chromium are there for the tests: they start private ones.
+# Make sure that MariaDB, MySQL, Prometheus and Chromium are there for the tests: they start private ones.
 set -eu
 have() {
     for folder in "" /usr/sbin/ /usr/local/sbin/ /usr/libexec/; do
@@ -7,6 +7,11 @@ have() {
     done
     return 1
 }
+# A real MySQL beside MariaDB is unpacked, and installed nowhere. Where that is not possible, one of MARTS_TEST_MYSQL or of
+# the PATH is used; without any, the tests that need it fail in CI, and are skipped elsewhere.
+if [ -z "${MARTS_TEST_MYSQL:-}" ]; then
+    bash "$(dirname "$0")/mysql.sh" "${XDG_CACHE_HOME:-$HOME/.cache}/martwright-tests/mysql" || true
+fi
 packages=""
 have mariadbd || packages="$packages mariadb-server"
 { have chromium || have chromium-browser || have google-chrome; } || packages="$packages chromium"

@@ -6,9 +6,11 @@ at a time open the file for writing, which is the lock.
 
 import difflib
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +27,8 @@ Result = TypeVar("Result")
 _BATCH = 500_000
 _POLL = 0.5
 """Seconds between two tries to open a file that another process has open."""
+_OURS = "schema_name = 'main' AND database_name = current_database()"
+"""Where our tables and views are: an attached file, or another schema, is none of ours."""
 _log = logging.getLogger("marts.duckdb")
 
 
@@ -118,7 +122,7 @@ class DuckDBWarehouse(SqlLedger):
     def columns_of(self, table: str) -> set[str]:
         if not self._database:
             return set()
-        query = "SELECT column_name FROM duckdb_columns() WHERE table_name = ?"
+        query = f"SELECT column_name FROM duckdb_columns() WHERE lower(table_name) = lower(?) AND {_OURS}"
         return {str(name) for (name,) in self.execute(query, [table])}
 
     @contextmanager
@@ -126,11 +130,56 @@ class DuckDBWarehouse(SqlLedger):
         yield
 
     def prepare(self) -> None:
+        """Create what is missing. Raises UsageError if somebody else's table or view stands where ours belongs."""
+
         def make() -> None:
+            self._check_places()
             self.create_ledger()
             self.execute("CREATE SEQUENCE IF NOT EXISTS marts_generation")
+            self._create_numbers()
 
         self.atomically(make)
+
+    def _create_numbers(self) -> None:
+        """Create the table of the generations whose tables are ours. An older version knew those it had published."""
+        columns = self.columns_of("marts_numbers")
+        if columns and not {"number", "mart"} <= columns:
+            raise self.foreign(self.kind_of("marts_numbers"), "marts_numbers", "a table of the ledger belongs")
+        if not columns:
+            self.execute("CREATE TABLE marts_numbers (number BIGINT NOT NULL PRIMARY KEY, mart VARCHAR NOT NULL)")
+            for table in ("marts_generations", "marts_publications"):
+                for number, name in self.execute(f"SELECT DISTINCT generation, mart FROM {table}"):
+                    if name in MARTS and self._is_rows_of(MARTS[name], number):
+                        self.execute("INSERT OR REPLACE INTO marts_numbers VALUES (?, ?)", [number, name])
+
+    def _is_rows_of(self, mart: Mart, number: int) -> bool:
+        return self.columns_of(_table(mart, number)) == {column.name for column in mart.columns}
+
+    def kind_of(self, table: str) -> str:
+        for kind, names in (("table", "duckdb_tables()"), ("view", "duckdb_views()")):
+            query = f"SELECT 1 FROM {names} WHERE lower({kind}_name) = lower(?) AND {_OURS}"
+            if self.execute(query, [table]):
+                return kind
+        return ""
+
+    def move_away(self, kind: str, table: str) -> str:
+        return f"ALTER {kind.upper()} {table} RENAME TO {table}_old"
+
+    def _check_places(self) -> None:
+        """Raise UsageError if something of somebody else stands where our views belong."""
+        for mart in MARTS.values():
+            self._check_view(mart)
+
+    def _check_view(self, mart: Mart) -> None:
+        """Raise UsageError if what has the public name of a mart is not our view: one that reads our pointer."""
+        kind = self.kind_of(mart.table)
+        if kind == "table" or (kind and not self._is_our_view(mart)):
+            raise self.foreign(kind, mart.table, "our view belongs")
+
+    def _is_our_view(self, mart: Mart) -> bool:
+        query = f"SELECT sql FROM duckdb_views() WHERE lower(view_name) = lower(?) AND {_OURS}"
+        text = str(self.execute(query, [mart.table])[0][0])
+        return "marts_live" in text and re.search(rf"\b{mart.table}_g[0-9]+\b", text) is not None
 
     @contextmanager
     def staged(self, mart: Mart, generation: int) -> Iterator[str]:
@@ -154,10 +203,19 @@ class DuckDBWarehouse(SqlLedger):
         raise Defect("one process has one connection to DuckDB")
 
     def stage(self, mart: Mart) -> int:
-        ((number,),) = self.execute("SELECT nextval('marts_generation')")
+        """Create the table of a new generation, and record its number: only what is numbered is ever dropped."""
         columns = ", ".join(f"{c.name} {_type(c)}{'' if c.nullable else ' NOT NULL'}" for c in mart.columns)
-        self.execute(f"CREATE TABLE {_table(mart, number)} ({columns})")
-        return int(number)
+
+        def make() -> int:
+            while True:
+                ((number,),) = self.execute("SELECT nextval('marts_generation')")
+                if not self.kind_of(_table(mart, number)):  # somebody may have a table of this name
+                    break
+            self.execute("INSERT INTO marts_numbers VALUES (?, ?)", [number, mart.name])
+            self.execute(f"CREATE TABLE {_table(mart, number)} ({columns})")
+            return int(number)
+
+        return self.atomically(make)
 
     def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
         assert self._database
@@ -175,6 +233,7 @@ class DuckDBWarehouse(SqlLedger):
         return int(rows)
 
     def show(self, mart: Mart, generation: int) -> None:
+        self._check_view(mart)
         columns = ", ".join(f"r.{column.name}" for column in mart.columns)
         self.execute(
             f"CREATE OR REPLACE VIEW {mart.table} AS SELECT {columns}, l.run_id, l.as_of_date "
@@ -182,23 +241,32 @@ class DuckDBWarehouse(SqlLedger):
         )
 
     def remove_customer(self, customer: int) -> int:
-        there = self._tables_of(CUSTOMERS_MART)
-        return sum(int(self.execute(f"DELETE FROM {name} WHERE customer_id = ?", [customer])[0][0]) for name in there)
+        tables = [_table(CUSTOMERS_MART, number) for number in self._generations_of(CUSTOMERS_MART)]
+        return sum(int(self.execute(f"DELETE FROM {name} WHERE customer_id = ?", [customer])[0][0]) for name in tables)
 
-    def _tables_of(self, mart: Mart) -> list[str]:
-        query = "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, ?)"
-        return [str(name) for (name,) in self.execute(query, [_table(mart, "")])]
+    def _generations_of(self, mart: Mart) -> list[int]:
+        """Return the generations of a mart whose tables are ours and exist, in order."""
+        if not self.columns_of("marts_numbers"):  # an older version was the last to build here
+            self._create_numbers()
+        rows = self.execute("SELECT number FROM marts_numbers WHERE mart = ? ORDER BY number", [mart.name])
+        return [int(number) for (number,) in rows if self.kind_of(_table(mart, number)) == "table"]
 
     def clean_up(self, run_id: str) -> None:
         """Drop the tables of old generations, and of runs that never published."""
         kept = self.kept_generations()
         for mart in MARTS.values():
-            names = {_table(mart, number) for number in kept}
-            for name in self._tables_of(mart):
-                if name not in names:
-                    self.execute(f"DROP TABLE {name}")
+            for number in self._generations_of(mart):
+                if number not in kept:
+                    self.atomically(partial(self._drop, mart, number))
+
+    def _drop(self, mart: Mart, number: int) -> None:
+        """Drop a generation, and forget its number: a table of that name is not ours any more."""
+        self.execute(f"DROP TABLE {_table(mart, number)}")
+        self.execute("DELETE FROM marts_numbers WHERE number = ?", [number])
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
+        if self._database:
+            self._check_places()
         seen = f"{self.path}" if self.path.exists() else f"{self.path} (made by the first build)"
         return [("DuckDB", True, f"{duckdb.__version__}, {seen}")]
 

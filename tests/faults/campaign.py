@@ -20,7 +20,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from servers import Daemon
+from servers import SQL_SERVER, Daemon
 
 from faults import proxy
 from faults.proxy import Fault
@@ -277,13 +277,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=300)
+    parser.add_argument("--server", choices=("mariadb", "mysql"), default=SQL_SERVER)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="faults-", dir="/tmp") as folder,
-        World(Path(folder), arguments.seed) as world,
+        World(Path(folder), arguments.seed, arguments.server) as world,
     ):
         result = Campaign(world, lambda text: print(text, flush=True)).run(arguments.faults)
+    print(f"database: {arguments.server}")
     print(report(result, arguments.seed))
     if arguments.json:
         arguments.json.write_text(json.dumps({**vars(result), "seed": arguments.seed}, indent=1))

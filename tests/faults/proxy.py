@@ -1,14 +1,20 @@
 """A TCP proxy on loopback that breaks connections on purpose: it looks at what passes, and a fault says what to do."""
 
 import contextlib
+import re
+import select
 import socket
+import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
-COMMIT = b"\x07\x00\x00\x00\x03COMMIT"
-"""A packet of MySQL's protocol: length, sequence number, COM_QUERY, the statement."""
+COMMIT = re.compile(rb"[\x07\x09]\x00\x00\x00\x03(?:\x00\x01)?COMMIT")
+"""A packet of MySQL's protocol: length, sequence number, COM_QUERY, MySQL's count of attributes, the statement."""
 
 
 def _refusal(status: str, code: str) -> bytes:
@@ -58,10 +64,14 @@ class Fault:
 
 
 class Proxy:
-    """Passes connections on to a port of this machine."""
+    """Passes connections on to a port of this machine.
 
-    def __init__(self, port: int) -> None:
-        self._upstream = port
+    With ``tls``, those of MySQL's protocol that turn to TLS after the greeting, as clients of MySQL do: it holds both
+    ends, and faults look at what is inside.
+    """
+
+    def __init__(self, port: int, tls: bool = False) -> None:
+        self._upstream, self._tls = port, tls
         self._server = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._server.getsockname()[1]
         self.fault: Fault | None = None
@@ -96,6 +106,9 @@ class Proxy:
             return
         for one in (client, server):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls:
+            self._serve_tls(client, server)
+            return
         pair = (client, server)
         self._pairs.add(pair)
         back = threading.Thread(target=self._pump, args=(server, client, False), daemon=True)
@@ -103,6 +116,45 @@ class Proxy:
         self._pump(client, server, True)
         back.join()
         self._pairs.discard(pair)
+
+    def _serve_tls(self, client: socket.socket, server: socket.socket) -> None:
+        pair = (client, server)
+        self._pairs.add(pair)
+        try:
+            client.sendall(_packet(server))  # the greeting
+            asks = _packet(client)
+            server.sendall(asks)
+            if len(asks) == _TLS_REQUEST:
+                self._pairs.discard(pair)
+                here, there = _contexts()
+                pair = (here.wrap_socket(client, server_side=True), there.wrap_socket(server))
+                self._pairs.add(pair)
+            while self._pass_on(*pair):
+                pass
+        except (OSError, ValueError, Cut):
+            pass
+        self._pairs.discard(pair)
+        _close(*pair)
+
+    def _pass_on(self, client: socket.socket, server: socket.socket) -> bool:
+        """Pass on what comes from either side, in one thread: two cannot share a TLS connection. False: it ended."""
+        ready = [one for one in (client, server) if isinstance(one, ssl.SSLSocket) and one.pending()]
+        for source in ready or select.select([client, server], [], [])[0]:
+            source.settimeout(0.1)
+            try:
+                data = source.recv(_STEP)
+            except TimeoutError:  # what came was not for us: a ticket of the session
+                continue
+            if not data:
+                return False
+            fault = self.fault
+            look = (fault.request if source is client else fault.response) if fault else None
+            if fault and look:
+                look(fault, data)
+            sink = server if source is client else client
+            sink.settimeout(30)
+            sink.sendall(data)
+        return True
 
     def _pump(self, source: socket.socket, sink: socket.socket, is_request: bool) -> None:
         try:
@@ -118,6 +170,36 @@ class Proxy:
         except (OSError, Cut):
             pass
         _close(source, sink)
+
+
+_TLS_REQUEST = 36
+"""Bytes of the packet by which a client of MySQL's protocol turns to TLS."""
+
+
+def _packet(source: socket.socket) -> bytes:
+    """Read one packet of MySQL's protocol."""
+    data = b""
+    while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:3], "little"):
+        more = source.recv(1 if len(data) < 4 else 4 + int.from_bytes(data[:3], "little") - len(data))
+        if not more:
+            raise ConnectionError
+        data += more
+    return data
+
+
+@cache
+def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Give the TLS of our end towards clients, and towards servers; nobody verifies anything."""
+    import trustme
+
+    here, there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    certificate = trustme.CA().issue_cert("localhost")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "certificate.pem"
+        certificate.private_key_and_cert_chain_pem.write_to_path(path)
+        here.load_cert_chain(path)
+    there.check_hostname, there.verify_mode = False, ssl.CERT_NONE
+    return here, there
 
 
 def _close(*sockets: socket.socket) -> None:
@@ -137,7 +219,7 @@ def commit_not_sent(after: int) -> Fault:
     """Break the connection instead of passing a COMMIT on: it does not take place."""
 
     def request(fault: Fault, data: bytes) -> None:
-        if COMMIT in data and fault.is_due(1):
+        if COMMIT.search(data) and fault.is_due(1):
             raise Cut
 
     return Fault("COMMIT lost on its way", request=request, after=after)
@@ -148,7 +230,7 @@ def commit_not_answered(after: int) -> Fault:
     waiting = threading.Event()
 
     def request(fault: Fault, data: bytes) -> None:
-        if COMMIT in data and fault.is_due(1):
+        if COMMIT.search(data) and fault.is_due(1):
             waiting.set()
 
     def response(fault: Fault, data: bytes) -> None:
@@ -166,7 +248,7 @@ def publish_not_answered(sent: bool) -> Fault:
     def request(fault: Fault, data: bytes) -> None:
         if b"marts_publications (" in data:
             publishing.set()
-        elif COMMIT in data and publishing.is_set() and fault.is_due(1):
+        elif COMMIT.search(data) and publishing.is_set() and fault.is_due(1):
             if not sent:
                 raise Cut
             waiting.set()

@@ -20,7 +20,7 @@ from typing import Any, Self
 import oracle
 import psutil
 from kit import SALES, line, seal
-from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, maria, seaweed
+from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, SQL_SERVER, seaweed, sql_server
 
 from faults.proxy import Proxy
 from marts.schema import MARTS
@@ -122,15 +122,17 @@ class Reader:
 class World:
     """Everything that a build touches, and all that it must come to."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, server: str = SQL_SERVER) -> None:
         self.random = random.Random(seed)
         self.folder = folder
         for name in ("s3", "db", "ray"):
             (folder / name).mkdir()
-        (folder / "policy.toml").write_text("max_bad_ratio = 0.5\n")
+        (folder / "policy.toml").write_text("max_bad_ratio = 0.5\nmax_fall = 1\n")
         self.s3, self.s3_daemon = seaweed(folder / "s3")
-        self.database, self.db_daemon = maria(folder / "db")
+        self.database, self.db_daemon = sql_server(folder / "db", kind=server)
         self.drops: dict[str, Drop] = {}
+        self.places: dict[str, tuple[datetime, str]] = {}
+        """Where each text stands in the order: set once, when it was first seen."""
         self.states: list[State] = []
         self.rows: Rows = {}
         self.made = 0
@@ -146,7 +148,7 @@ class World:
         keys = {"s3.access_key": ACCESS_KEY, "s3.secret_key": SECRET_KEY, "mysql.password": PASSWORD}
         self.sealed = seal(self.folder, keys)
         self.s3_proxy = Proxy(int(self.s3.endpoint.rpartition(":")[2]))
-        self.db_proxy = Proxy(self.database.port)
+        self.db_proxy = Proxy(self.database.port, tls=self.database.kind == "mysql")
         self._stack.callback(self.s3_proxy.close)
         self._stack.callback(self.db_proxy.close)
         self.ray = RayNodes(self.folder / "ray")
@@ -226,10 +228,12 @@ class World:
         """Calculate, row by row, what the marts must be now; readers may see it from now on."""
         listed = self.client.get_paginator("list_objects_v2").paginate(Bucket="drops", Prefix="in/sales/")
         entries = [entry for page in listed for entry in page.get("Contents", [])]
-        entries.sort(key=lambda entry: (entry["LastModified"], entry["Key"]))
-        drops = [self.drops[entry["Key"].removeprefix("in/")] for entry in entries]
-        unique = list({drop.text: drop for drop in drops}.values())  # equal content counts at its first delivery
-        lines = oracle.live_lines([oracle.read_lines(drop.clean) for drop in unique])
+        for entry in sorted(entries, key=lambda entry: (entry["LastModified"], entry["Key"])):
+            drop = self.drops[entry["Key"].removeprefix("in/")]
+            self.places.setdefault(drop.text, (entry["LastModified"], entry["Key"]))
+        unique = {drop.text: drop for drop in self.drops.values()}  # equal content counts once
+        ordered = [unique[text] for text in sorted(unique, key=lambda text: self.places[text])]
+        lines = oracle.live_lines([oracle.read_lines(drop.clean) for drop in ordered])
         self.rows = {
             "customers": oracle.customers_mart(lines, CUSTOMERS, AS_OF),
             "sales_team": oracle.sales_team_mart(lines, TEAM, AS_OF),
@@ -248,6 +252,7 @@ class World:
             "TARGET": f"mysql://marts@127.0.0.1:{self.db_proxy.port}/marts",
             "AS_OF": AS_OF.isoformat(),
             "POLICY": str(self.folder / "policy.toml"),
+            "DROPS__WITHDRAWALS": "apply",
             "QUALITY__JUDGE": "false",
             "RAY__ADDRESS": self.ray.address,
             "S3__ENDPOINT": f"http://127.0.0.1:{self.s3_proxy.port}",

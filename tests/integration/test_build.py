@@ -12,22 +12,35 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit import AS_OF, GOLDEN, SALES, Inline, Place, golden, line, sales, shown
+from oracle_drops import Source
 
 from marts.policy import Policy
 
+APPLY = {"drops": {"withdrawals": "apply"}}
 UNKNOWN_FINE = Policy(max_unknown_ratio=1)
 PEOPLE = {
     1: oracle.Person("Asha Rao", "1, Lake Road", "+00 1"),
     2: oracle.Person("Ben Iyer"),
     3: oracle.Person("Chitra Das"),
     4: oracle.Person("Dev Nair"),
+    5: oracle.Person("Eva Roy"),
+    6: oracle.Person("Farid Khan"),
 }
-TEAM = {1: oracle.Person("Rahul Verma"), 2: oracle.Person("Priya Singh"), 3: oracle.Person("Amit Sharma")}
+TEAM = {
+    1: oracle.Person("Rahul Verma"),
+    2: oracle.Person("Priya Singh"),
+    3: oracle.Person("Amit Sharma"),
+    4: oracle.Person("Mina Paul"),
+}
+GOLDEN_DROPS = [(GOLDEN / f"golden_input{n}.csv").read_text() for n in ("", "_2")]
 
 
 def expected(*drops: str, as_of: date = AS_OF) -> dict[str, Any]:
     """Calculate both marts row by row; drops in the order of their delivery."""
-    lines = oracle.live_lines([oracle.read_lines(text) for text in drops])
+    return marts_of(oracle.live_lines([oracle.read_lines(text) for text in drops]), as_of)
+
+
+def marts_of(lines: list[oracle.Line], as_of: date = AS_OF) -> dict[str, Any]:
     return {
         "customers": oracle.customers_mart(lines, PEOPLE, as_of),
         "sales_team": oracle.sales_team_mart(lines, TEAM, as_of),
@@ -79,7 +92,7 @@ def test_a_new_as_of_rolls_up_only_the_month_it_cuts(place: Place) -> None:
     assert place.build(as_of=date(2024, 4, 30)).months_rolled_up == ()
     report = place.build(as_of=date(2024, 3, 15))
     assert report.months_rolled_up == ("2024-03",)
-    assert place.marts() == expected((GOLDEN / "golden_input.csv").read_text(), as_of=date(2024, 3, 15))
+    assert place.marts() == expected(*GOLDEN_DROPS, as_of=date(2024, 3, 15))
 
 
 def test_the_same_content_under_a_new_name_is_not_counted_again(place: Place) -> None:
@@ -115,6 +128,7 @@ def test_a_new_version_of_a_drop_replaces_the_old_one(place: Place) -> None:
 
 
 def test_a_withdrawn_drop_leaves_the_marts(place: Place) -> None:
+    place.settings = APPLY
     place.put_dimensions()
     first = sales(line("T1"))
     place.put("sales/a.csv", first)
@@ -126,14 +140,28 @@ def test_a_withdrawn_drop_leaves_the_marts(place: Place) -> None:
     assert place.marts() == expected(first)
 
 
-def test_a_transaction_delivered_again_replaces_the_earlier_one(place: Place) -> None:
+def test_a_transaction_delivered_again_with_all_its_products_replaces_the_earlier_one(place: Place) -> None:
     place.put_dimensions()
-    first, second = sales(line("T1"), line("T1", product="salt"), line("T2")), sales(line("T1", quantity=3))
+    first = sales(line("T1"), line("T1", product="salt"), line("T2"))
+    second = sales(line("T1", quantity=3), line("T1", product="salt"))
     place.put("sales/z-first.csv", first)
     place.put("sales/a-second.csv", second)
     report = place.build()
-    assert (report.totals.clean, report.totals.duplicates) == (2, 2)
+    assert (report.totals.clean, report.totals.duplicates) == (3, 2)
+    (dropped,) = [drop for drop in report.drops if drop.key == "sales/z-first.csv"]
+    assert (dropped.repeated, dropped.replaced, dropped.repeated_total, dropped.replaced_total) == (1, 1, 10, 10)
     assert place.marts() == expected(first, second)
+
+
+def test_a_transaction_of_which_a_part_comes_later_is_one_basket_of_both(place: Place) -> None:
+    place.put_dimensions()
+    drops = [sales(line("T1"), line("T1", product="salt")), sales(line("T1", quantity=3))]
+    for number, text in enumerate(drops):
+        place.put(f"sales/{number}.csv", text)
+    report = place.build()
+    assert (report.totals.clean, report.totals.duplicates) == (3, 0)
+    assert place.mart("customers")[0][9:13:3] == (1, Decimal("50.00"))
+    assert place.marts() == expected(*drops)
 
 
 def test_equal_rows_without_a_transaction_are_all_kept_and_warned_of(place: Place) -> None:
@@ -147,11 +175,14 @@ def test_equal_rows_without_a_transaction_are_all_kept_and_warned_of(place: Plac
     assert place.mart("customers")[0][9] == 3
 
 
-def test_equal_rows_of_a_transaction_are_one_line(place: Place) -> None:
+@pytest.mark.parametrize(("choice", "clean"), [("keep", 3), ("drop", 2)])
+def test_equal_rows_of_a_transaction_are_kept_unless_the_policy_drops_them(
+    place: Place, choice: str, clean: int
+) -> None:
     place.put_dimensions()
     place.put("sales/a.csv", sales(line(), line(), line(product="salt")))
-    report = place.build()
-    assert (report.totals.rows_read, report.totals.clean, report.totals.duplicates) == (3, 2, 1)
+    report = place.build(policy=Policy.model_validate({"equal_lines": choice}))
+    assert (report.totals.rows_read, report.totals.clean, report.totals.duplicates) == (3, clean, 3 - clean)
 
 
 def test_with_line_numbers_a_line_is_transaction_and_number(place: Place) -> None:
@@ -209,7 +240,7 @@ def test_dimensions_are_the_newest_object(place: Place) -> None:
     place.put_golden()
     place.put(
         "customers/newer.csv",
-        "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n1,New,Name,,,,\n2,B,B,,,,\n3,C,C,,,,\n4,D,D,,,,\n",
+        "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n1,New,Name,,,,\n2,B,B,,,,\n3,C,C,,,,\n4,D,D,,,,\n5,E,E,,,,\n6,F,F,,,,\n",
     )
     assert place.build().exit_code == 0
     assert place.mart("customers")[0][1] == "New Name"
@@ -218,7 +249,8 @@ def test_dimensions_are_the_newest_object(place: Place) -> None:
 def test_only_the_newest_object_of_a_dimension_is_live_in_the_ledger(place: Place) -> None:
     place.put_golden()
     place.build()
-    path = place.put("customers/newer.csv", (place.source / "customers/customers.csv").read_bytes())
+    older = (place.source / "customers/customers.csv").read_text()
+    path = place.put("customers/newer.csv", older.replace("Asha", "Usha"))
     place.build()
     assert (place.drops()["customers/customers.csv"][0], place.drops()["customers/newer.csv"][0]) == (
         "withdrawn",
@@ -293,8 +325,9 @@ def test_random_drops_equal_a_row_by_row_calculation_whatever_the_splits_and_the
     texts = [sales(*rows) for rows in drops]
     for number, text in enumerate(texts):
         place.put(f"sales/{shuffle.random()}-{number}.csv", text)
-    unique = list(dict.fromkeys(texts))  # equal content counts once, at its first delivery
-    wanted = expected(*unique)
+    source = Source()
+    source.run({str(number): (number, text.encode()) for number, text in enumerate(texts)})
+    wanted = marts_of(source.lines())
     report = place.build()
     if not wanted["customers"]:
         return

@@ -43,6 +43,7 @@ def test_build_plan_and_status_tell_one_story(place: Place, flags: list[str]) ->
     planned = json.loads(marts("plan", *flags, "--json").stdout)
     assert {drop["key"]: (drop["change"], drop["months"]) for drop in planned["drops"]} == {
         "sales/golden.csv": ("new", ["2023-08", "2023-11", "2024-01", "2024-02", "2024-03"]),
+        "sales/golden-2.csv": ("new", ["2024-02", "2024-03"]),
         "customers/customers.csv": ("new", []),
         "stores/stores.csv": ("new", []),
         "sales_team/team.csv": ("new", []),
@@ -50,8 +51,8 @@ def test_build_plan_and_status_tell_one_story(place: Place, flags: list[str]) ->
     assert not Path("m.duckdb").exists()
     built = marts("build", *flags, "--as-of", "2024-03-31", "--json")
     report = json.loads(built.stdout)
-    assert (report["outcome"], report["totals"]["clean"], report["exit_code"]) == ("published", 13, 0)
-    assert [mart["rows"] for mart in report["marts"]] == [10, 11]
+    assert (report["outcome"], report["totals"]["clean"], report["exit_code"]) == ("published", 24, 0)
+    assert [mart["rows"] for mart in report["marts"]] == [12, 13]
     again = marts("build", *flags, "--as-of", "2024-03-31")
     assert "unchanged" in again.stderr
     assert again.stdout == ""
@@ -62,7 +63,10 @@ def test_build_plan_and_status_tell_one_story(place: Place, flags: list[str]) ->
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_plan_names_what_is_replaced_duplicate_rejected_and_vanished(place: Place, flags: list[str]) -> None:
+def test_plan_names_what_is_replaced_duplicate_rejected_and_vanished(
+    place: Place, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARTS_DROPS__WITHDRAWALS", "apply")
     place.put("sales/gone.csv", (GOLDEN / "golden_input.csv").read_text().replace("2024-03", "2024-05"))
     marts("build", *flags, "--as-of", "2024-03-31")
     (place.source / "sales/gone.csv").unlink()
@@ -87,11 +91,12 @@ def test_plan_names_what_is_replaced_duplicate_rejected_and_vanished(place: Plac
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_failed_build_is_an_object_with_its_cause_and_an_exit_code(place: Place, flags: list[str]) -> None:
-    result = marts("build", *flags[:4], "--as-of", "2024-03-31", "--json", code=65)
+    Path("policy.toml").write_text("max_unknown_ratio = 0.0\n")
+    result = marts("build", *flags, "--as-of", "2024-03-31", "--json", code=65)
     report = json.loads(result.stdout)
     assert report["outcome"] == "failed"
     assert "max_unknown_ratio" in report["error"]["what"]
-    shown = marts("build", *flags[:4], "--as-of", "2024-03-31", code=65).stderr
+    shown = marts("build", *flags, "--as-of", "2024-03-31", code=65).stderr
     assert "hint: deliver all of customers" in shown
     assert json.loads(marts("status", "--target", flags[3], "--json").stdout)["runs"][0]["exit_code"] == 65
 

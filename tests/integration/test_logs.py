@@ -56,9 +56,9 @@ def test_one_closing_line_holds_what_is_needed_to_chart_runs(build: Callable[...
     (closing,) = [one for one in lines(text) if one.get("event") == "run"]
     assert closing == lines(text)[-1]
     assert (closing["outcome"], closing["exit_code"], code) == ("published", 0, 0)
-    assert (closing["lines"]["rows_read"], closing["lines"]["clean"]) == (13, 13)
-    assert closing["marts"]["customers"] == {"rows": 10, "total_sales": "61493.55", "changed": True}
-    assert closing["drops"] == {"live": 4}
+    assert (closing["lines"]["rows_read"], closing["lines"]["clean"]) == (25, 24)
+    assert closing["marts"]["customers"] == {"rows": 12, "total_sales": "61999.46", "changed": True}
+    assert closing["drops"] == {"live": 5}
     assert closing["seconds"] > 0
     assert set(closing["steps"]) >= {"plan", "scan", "publish"}
 

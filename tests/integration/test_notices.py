@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from kit import Place, line, marts, sales, seal
 from post import MAIL_PASSWORD, Hook, MailServer
-from servers import MariaDB, S3Server, maria
+from servers import MariaDB, S3Server, sql_server
 
 from jobs.adapters.notify import ping
 from jobs.adapters.objects import open_store
@@ -93,7 +93,7 @@ def test_a_database_that_is_down_gives_one_notice_and_comes_to_its_ledger_later(
     told: Place, hook: Hook, tmp_path: Path
 ) -> None:
     (tmp_path / "maria").mkdir()
-    database, server = maria(tmp_path / "maria")
+    database, server = sql_server(tmp_path / "maria")
     server.start()
     told.target = database.make_database("down")
     told.settings["mysql"] = {"connect_timeout": 2, "deadline": 0.3}

@@ -32,7 +32,7 @@ class History:
     drops: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        small = {"limits": SMALL}
+        small = {"limits": SMALL, "drops": {"withdrawals": "apply"}}
         self.days, self.anew = (Place(self.folder / name, policy=FINE, settings=small) for name in ("days", "anew"))
         for place in (self.days, self.anew):
             place.put_dimensions()
@@ -93,7 +93,8 @@ class History:
     def flags(self) -> list[str]:
         """What `marts` is told, for the place of the days."""
         config, policy = self.folder / "marts.toml", self.folder / "policy.toml"
-        config.write_text("[limits]\n" + "".join(f"{name} = {value}\n" for name, value in SMALL.items()))
+        limits = "".join(f"{name} = {value}\n" for name, value in SMALL.items())
+        config.write_text(f'[drops]\nwithdrawals = "apply"\n[limits]\n{limits}')
         policy.write_text("max_unknown_ratio = 1\ninactive_after_days = 60\n")
         return [*self.days.flags, "--config", str(config), "--policy", str(policy)]
 

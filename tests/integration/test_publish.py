@@ -60,6 +60,7 @@ def go_back(place: Place, by: Rollback = BY) -> None:
     opened.close()
 
 
+@pytest.mark.mysql
 def test_going_back_makes_both_marts_what_they_were_and_going_back_again_goes_forward(fed: Place) -> None:
     first = fed.marts()
     add_drop(fed, 1)
@@ -223,6 +224,7 @@ def test_a_run_that_ended_without_a_word_is_told_by_the_next(fed: Place, warehou
     opened.close()
 
 
+@pytest.mark.mysql
 def test_a_run_that_lost_the_right_to_publish_changes_nothing(fed: Place, warehouse: Any) -> None:
     warehouse.begin(RUNNING)
     warehouse.begin(replace(RUNNING, run_id="run-y"))
@@ -233,6 +235,7 @@ def test_a_run_that_lost_the_right_to_publish_changes_nothing(fed: Place, wareho
     warehouse.publish([], [], replace(RUNNING, run_id="run-y", outcome="unchanged"))
 
 
+@pytest.mark.mysql
 def test_going_back_fences_a_build_that_is_under_way(fed: Place) -> None:
     add_drop(fed, 1)
     fed.build()
@@ -266,6 +269,7 @@ def test_what_fails_after_the_commit_does_not_make_a_run_a_failure(
     opened.close()
 
 
+@pytest.mark.mysql
 def test_a_build_that_stood_still_removes_nothing_of_what_is_live_by_now(in_mariadb: Place) -> None:
     add_drop(in_mariadb, 1)
     late = in_mariadb.warehouse()
@@ -322,6 +326,7 @@ def test_a_ledger_of_a_version_that_we_cannot_read_is_said_so(fed: Place, wareho
         warehouse.drops()
 
 
+@pytest.mark.mysql
 def test_an_old_copy_of_the_target_is_healed_by_one_build(fed: Place, tmp_path: Path) -> None:
     """As after restoring a dump: the state and the source are ahead of the database."""
     opened = fed.warehouse()
@@ -458,6 +463,7 @@ def test_vacuum_waits_for_a_build_that_runs(in_mariadb: Place) -> None:
     opened.close()
 
 
+@pytest.mark.mysql
 def test_rollback_status_and_history_as_people_type_them(fed: Place) -> None:
     add_drop(fed, 1)
     fed.build()
@@ -479,6 +485,7 @@ def test_rollback_status_and_history_as_people_type_them(fed: Place) -> None:
     assert "no run has seen" in str(marts("history", "nothing.csv", *target, code=2).exception)
 
 
+@pytest.mark.mysql
 def test_a_second_build_says_which_run_it_waited_for(in_mariadb: Place) -> None:
     opened = in_mariadb.warehouse()
     in_mariadb.settings = {"lock_timeout": 0}
@@ -493,6 +500,7 @@ def test_a_second_build_says_which_run_it_waited_for(in_mariadb: Place) -> None:
     opened.close()
 
 
+@pytest.mark.mysql
 def test_a_frozen_build_loses_its_lock_after_its_lease(in_mariadb: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     from jobs.adapters.mysql.session import Session
     from jobs.adapters.mysql.warehouse import MySQLWarehouse
@@ -508,6 +516,7 @@ def test_a_frozen_build_loses_its_lock_after_its_lease(in_mariadb: Place, monkey
     other.close()
 
 
+@pytest.mark.mysql
 def test_a_reader_in_a_long_transaction_holds_up_nobody_and_sees_one_moment(
     in_mariadb: Place, mariadb: MariaDB
 ) -> None:

@@ -60,7 +60,7 @@ def test_the_page_of_a_good_run_shows_what_a_business_looks_for(built: Place) ->
     assert f"{Decimal(best['customer_lifetime_value']):,.2f}" in text
     for segment in {row["customer_segment"] for row in customers}:
         assert segment in text
-    assert re.search(r"13\s+rows read\s+=\s+13\s+clean", text)
+    assert re.search(r"25\s+rows read\s+=\s+24\s+clean", text)
     for heading in ("Drops", "Data quality", "Seconds per step", "Revenue by month", "Customers by segment"):
         assert heading in text
 

@@ -4,6 +4,7 @@ import json
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def test_rows_of_every_shape_arrive_as_they_are(tmp_path: Path, database: str, l
         "customers/new.csv",
         "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n"
         '1,NULL,\\N,"C:\\new\\table, ""quoted""\nsecond line",,,\n'
-        '2,Zoë,李小龍,"tab\there",,😀,\n3,"O\'Neil ""\\N",", NULL",,,,\n4,a,b,\\,,NULL,\n',
+        '2,Zoë,李小龍,"tab\there",,😀,\n3,"O\'Neil ""\\N",", NULL",,,,\n4,a,b,\\,,NULL,\n5,c,d,,,,\n6,e,f,,,,\n',
     )
     assert place.build().error is None
     rows = {row[0]: row[1:4] for row in place.mart("customers")}
@@ -108,6 +109,8 @@ def test_a_server_that_forbids_local_files_is_loaded_by_inserts(
 ) -> None:
     connection = mariadb.connect()
     cursor = connection.cursor()
+    cursor.execute("SELECT @@global.local_infile")
+    ((before,),) = cursor.fetchall()
     cursor.execute("SET GLOBAL local_infile = 0")
     try:
         place = Place(tmp_path, target=database)
@@ -115,16 +118,19 @@ def test_a_server_that_forbids_local_files_is_loaded_by_inserts(
         assert place.build().error is None
         assert len(place.mart("customers")) == len(golden("customers"))
     finally:
-        cursor.execute("SET GLOBAL local_infile = 1")
+        cursor.execute(f"SET GLOBAL local_infile = {before}")
         connection.close()
 
 
-def test_readers_look_up_a_customer_by_an_index(tmp_path: Path, database: str, warehouse: MySQLWarehouse) -> None:
+def test_readers_look_up_a_customer_by_an_index(tmp_path: Path, database: str, mariadb: MariaDB) -> None:
     place = Place(tmp_path, target=database)
     place.put_golden()
     place.build()
-    explained = warehouse.execute("EXPLAIN SELECT * FROM customers_data_mart WHERE customer_id = 1")
-    assert [(row[3], row[5], int(row[8])) for row in explained] == [("const", "PRIMARY", 1), ("ref", "PRIMARY", 4)]
+    name = database.rpartition("/")[2]
+    with closing(mariadb.connect(name)) as connection, connection.cursor(dictionary=True) as cursor:
+        cursor.execute("EXPLAIN SELECT * FROM customers_data_mart WHERE customer_id = 1")
+        explained = [(row["type"], row["key"], int(row["rows"])) for row in cursor.fetchall()]
+    assert explained == [("const", "PRIMARY", 1), ("ref", "PRIMARY", 4)]
 
 
 def test_loading_the_same_rows_twice_changes_nothing(tmp_path: Path, warehouse: MySQLWarehouse) -> None:
@@ -165,7 +171,7 @@ def test_dimensions_can_be_tables_of_a_database(tmp_path: Path, database: str, w
     warehouse.execute(
         "INSERT INTO crm_customers VALUES (1, 'Asha', 'Räo', NULL, NULL, '1,2', '2023-01-01', 'x'), "
         "(2, 'Ben', 'Iyer', 'a\nb', NULL, NULL, NULL, ''), (3, 'C', 'D', '', '', '', NULL, ''), "
-        "(4, 'E', 'F', '', '', '', NULL, '')"
+        "(4, 'E', 'F', '', '', '', NULL, ''), (5, 'G', 'H', '', '', '', NULL, ''), (6, 'I', 'J', '', '', '', NULL, '')"
     )
     place = Place(tmp_path, settings={"dimensions": {"customers": f"{database}/crm_customers"}})
     place.put_golden()
@@ -389,7 +395,7 @@ def test_decisions_and_what_was_measured_are_kept_in_mariadb(in_s3: Place) -> No
     in_s3.build()
     warehouse = in_s3.warehouse()
     kept = {record.object_key: record.row_count for record in warehouse.quality(100)}
-    assert kept["sales/golden.csv"] == 13
+    assert kept["sales/golden.csv"] == 22
     decision = Decision("1", "2024-01-01", "Zoë", "accept", "sales", "sales/x.csv", "id", "weil", "{}")
     warehouse.decide(decision)
     assert warehouse.decisions() == [decision]

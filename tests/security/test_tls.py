@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import trustme
 from kit import Place
-from servers import PASSWORD, MariaDB, maria
+from servers import PASSWORD, MariaDB, sql_server
 
 from jobs.adapters.mysql.warehouse import MySQLWarehouse
 from jobs.publish import open_warehouse
@@ -64,7 +64,7 @@ def encrypted(right: Authority, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @contextlib.contextmanager
 def _server(folder: Path, options: list[str]) -> Iterator[tuple[MariaDB, str]]:
-    server, daemon = maria(folder, options)
+    server, daemon = sql_server(folder, options)
     daemon.start()
     try:
         server.make_database("marts")
@@ -262,6 +262,41 @@ def test_a_rogue_server_gets_at_most_the_rows_that_were_for_it(rogue: Rogue) -> 
     finally:
         warehouse.close()
         secret.unlink()
+
+
+class Greedy(Rogue):
+    """A server without TLS that asks for the password itself, as MySQL's caching_sha2_password may."""
+
+    def _greet(self, client: socket.socket) -> None:
+        super()._greet(client)
+        self.heard.append(self._packet(client)[1])
+        for number, asks in enumerate([b"\xfecaching_sha2_password\x00" + b"a" * 20 + b"\x00", b"\x01\x04"]):
+            self._send(client, 2 + 2 * number, asks)
+            self.heard.append(self._packet(client)[1])
+
+
+def test_a_server_without_tls_that_asks_for_the_password_itself_does_not_get_it() -> None:
+    greedy = Greedy()
+    try:
+        with pytest.raises(ServiceError, match="requires SSL") as caught:
+            connected(greedy.uri)
+    finally:
+        greedy.close()
+    assert len(greedy.heard) >= 2
+    assert PASSWORD.encode() not in b"".join(greedy.heard)
+    assert "mysql.ssl_ca" in caught.value.hint
+
+
+def test_a_user_of_caching_sha2_password_is_let_in_by_tls_that_nobody_set(mariadb: MariaDB) -> None:
+    """MySQL has a certificate of its own as it comes: the password goes over TLS the first time, a digest later."""
+    if mariadb.kind != "mysql":
+        pytest.skip("a password of MySQL's")
+    uri = mariadb.make_database("sha2")
+    plugin = "SELECT plugin FROM mysql.user WHERE user = 'sha2'"
+    assert mariadb.run(plugin) == [("caching_sha2_password",)]
+    for _ in range(2):
+        ((_, cipher),) = connected(uri)
+        assert cipher.startswith("TLS_")
 
 
 def test_the_password_is_not_sent_in_clear(rogue: Rogue) -> None:

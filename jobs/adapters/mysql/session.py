@@ -6,12 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import mysql.connector
-from mysql.connector import errorcode
+from mysql.connector.errors import InterfaceError
+from mysql.connector.plugins import caching_sha2_password
 
+from jobs.adapters.mysql.problems import UNTOUCHED, ReadOnly, problem_of
 from jobs.retries import retried
 from jobs.secret import Secret
 from jobs.settings import MySQL, masked
@@ -20,28 +23,40 @@ from marts.errors import Busy, OutcomeUnknown, ServiceError, Stopped, Transient,
 Result = TypeVar("Result")
 
 CHARSET, COLLATION = "utf8mb4", "utf8mb4_unicode_ci"
-_DENIED = {errorcode.ER_ACCESS_DENIED_ERROR, errorcode.ER_DBACCESS_DENIED_ERROR, errorcode.ER_TABLEACCESS_DENIED_ERROR}
-_LOST = {
-    *(2002, 2003, 2005, 2006, 2013, 2055),  # cannot connect, host unknown for now, gone, lost
-    *(1040, 1203, 1226),  # too many connections
-    *(1053, 1077, 1079, 1080, 1927, 4031),  # it shuts down, it killed or closed our connection
-    *(1158, 1159, 1160, 1161, 3024),  # the network failed, or was too slow for our timeout
-    *(1290, 1836),  # read only for now: it fails over
-}
-"""Errors that may pass by themselves, and leave a connection that cannot be used."""
-_TOO_SLOW = (
-    mysql.connector.errors.ConnectionTimeoutError,
-    mysql.connector.errors.ReadTimeoutError,
-    mysql.connector.errors.WriteTimeoutError,
-)
-_BUSY = {errorcode.ER_LOCK_WAIT_TIMEOUT, errorcode.ER_LOCK_DEADLOCK, errorcode.ER_QUERY_INTERRUPTED}
 _TORN = (IndexError, ValueError, struct.error, UnicodeDecodeError)
 """What the connector raises over half a packet."""
 _DDL_WAIT = 10
 """Seconds that DDL waits for readers of what it changes; a day by default, with all others behind it."""
 _SLICE = 5
 """Seconds of one wait for the lock."""
+_FAILOVER = 10
+"""Seconds that a server may be read only, as it is in the middle of a failover, until we say so."""
 _log = logging.getLogger("marts.mysql")
+
+
+class _OverTLS(caching_sha2_password.MySQLCachingSHA2PasswordAuthPlugin):
+    """The driver's plugin, but for this: it sends no password in clear over an open connection, whoever asks."""
+
+    def auth_response(self, auth_data: bytes, **kwargs: Any) -> bytes | None:
+        if len(auth_data or b"") == 1 and not self.ssl_enabled:
+            raise InterfaceError(f"{self.name} requires SSL")
+        answer: bytes | None = super().auth_response(auth_data, **kwargs)
+        return answer
+
+
+# The driver looks its plugins up by their names in their modules.
+caching_sha2_password.MySQLCachingSHA2PasswordAuthPlugin = _OverTLS
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server allows us."""
+
+    local_infile: bool
+    max_allowed_packet: int
+    """Bytes of one statement."""
+    max_user_connections: int
+    """Connections of our user at the same time; 0 if nobody counts them."""
 
 
 class Session:
@@ -53,7 +68,17 @@ class Session:
         self._database: Any = None
         self._in_transaction = False
         self._used = 0.0
+        self._limits: Limits | None = None
         self.repeated(lambda: None)
+
+    @property
+    def limits(self) -> Limits:
+        """Return what the server allows us; it is asked once."""
+        if self._limits is None:
+            asked = "SELECT @@local_infile, @@max_allowed_packet, @@max_user_connections"
+            ((infile, packet, connections),) = self.execute(asked)
+            self._limits = Limits(bool(infile), int(packet), max(0, int(connections)))
+        return self._limits
 
     def connect(self) -> Any:
         """Open a connection. Raises UsageError for a wrong address, ServiceError if we are refused, or Transient."""
@@ -102,26 +127,9 @@ class Session:
         try:
             yield
         except mysql.connector.Error as error:
-            raise self._ours(error) from error
+            raise problem_of(error, self.where) from error
         except _TORN as error:
-            raise Transient(f"the database's answer is torn: {error!r}", self.where, _UNTOUCHED) from error
-
-    def _ours(self, error: mysql.connector.Error) -> ServiceError:
-        said = "timed out" if isinstance(error, _TOO_SLOW) else " ".join(str(error.msg or error).split())
-        if error.errno in _DENIED:
-            hint = "check user, password and rights: SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW, ALTER, DROP"
-            return ServiceError(f"the database refuses us: {said}", self.where, hint)
-        if error.errno == errorcode.ER_BAD_DB_ERROR:
-            return ServiceError(f"there is no such database: {said}", self.where, "create it first")
-        if error.errno in _BUSY:
-            return Busy(f"the database is busy: {said}", self.where, "run again later")
-        if "certificate" in said.lower() or "SSL" in said:
-            hint = "check mysql.ssl_ca, and that the address names the host as its certificate does"
-            return ServiceError(f"no secure connection: {said}", self.where, hint)
-        closed = isinstance(error, mysql.connector.OperationalError) and error.errno == -1
-        if error.errno in _LOST or closed or isinstance(error, _TOO_SLOW):
-            return Transient(f"the database does not answer: {said}", self.where, _UNTOUCHED)
-        return ServiceError(f"the database failed: {said}", self.where, _UNTOUCHED)
+            raise Transient(f"the database's answer is torn: {error!r}", self.where, UNTOUCHED) from error
 
     def _ready(self) -> Any:
         """Give the connection; open it again if it is lost, or was idle so long that the server may close it.
@@ -130,7 +138,7 @@ class Session:
         """
         if self._in_transaction:
             if self._database is None:
-                raise Transient("the connection was lost in a transaction", self.where, _UNTOUCHED)
+                raise Transient("the connection was lost in a transaction", self.where, UNTOUCHED)
             return self._database
         if self._database is not None and time.monotonic() - self._used > self._settings.lease / 2:
             self._drop()
@@ -141,12 +149,14 @@ class Session:
                 cursor.execute(
                     f"SET SESSION wait_timeout = {self._settings.lease:d}, lock_wait_timeout = {_DDL_WAIT:d}"
                 )
+                # The one level that every binlog_format takes, whatever the server's own is.
+                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         self._used = time.monotonic()
         return self._database
 
     def _drop(self) -> None:
-        if self._database is not None:
-            database, self._database = self._database, None
+        database, self._database = self._database, None
+        if database is not None:
             with suppress(mysql.connector.Error, OSError, *_TORN):
                 database.close()
 
@@ -183,11 +193,21 @@ class Session:
             self._used = time.monotonic()
 
     def repeated(self, work: Callable[[], Result]) -> Result:
-        """Do some work that may be repeated, on a connection that is there."""
+        """Do some work that may be repeated, on a connection that is there.
+
+        Raises ServiceError for a server that stays read only for longer than a failover takes.
+        """
+        first: list[float] = []
 
         def once() -> Result:
-            self._ready()
-            return work()
+            try:
+                self._ready()
+                return work()
+            except ReadOnly as error:
+                first.append(time.monotonic())
+                if first[-1] - first[0] < _FAILOVER:
+                    raise
+                raise ServiceError(error.what, error.where, error.hint) from error
 
         return retried(once, self._settings.deadline)
 
@@ -286,6 +306,3 @@ class Session:
                 # Another build may begin now. The epoch in the ledger keeps us from publishing over it.
                 _log.warning("%s: the connection that holds the lock is lost", self.where)
                 return
-
-
-_UNTOUCHED = "the live marts are untouched; is the server up and reachable? `marts doctor` looks closer"

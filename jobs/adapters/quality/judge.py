@@ -20,6 +20,7 @@ from great_expectations.data_context.types.base import (
     InMemoryStoreBackendDefaults,
     ProgressBarsConfig,
 )
+from sqlalchemy.pool import NullPool
 
 from jobs.adapters.quality.engine import (
     ANSWERS,
@@ -116,7 +117,10 @@ def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], personal: Co
         context = new_context()
         expectations = [expectation_of(rule) for rule in suite.rules]
         target = StagedDatasource(
-            name="target", connection_string="mysql+mysqlconnector://", kwargs={"creator": connect}
+            name="target",
+            connection_string="mysql+mysqlconnector://",
+            # No connection is kept: Great Expectations has several engines, and users may have few connections.
+            kwargs={"creator": connect, "poolclass": NullPool},
         )
         source = context._add_fluent_datasource(datasource=target)  # noqa: SLF001 - the hook
         batches = source.add_table_asset(suite.name, table_name=table).add_batch_definition_whole_table("all")

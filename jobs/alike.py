@@ -1,0 +1,52 @@
+"""Drops of lines without ids that look like the same days again: of two, one is held until somebody decides."""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+
+from jobs.contents import ALIKE_FROM
+from jobs.judge import Verdict, Verdicts
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Equal lines without an id that two drops have, each as often as both have it."""
+
+    lines: Mapping[frozenset[str], int]
+    """By the origins of the two."""
+
+    def of(self, one: Verdict, other: Verdict) -> int:
+        return self.lines.get(frozenset((_origin(one), _origin(other))), 0)
+
+
+def look_alike(verdicts: Verdicts, shared: Shared, live: Container[str], accepted: Container[str]) -> dict[str, str]:
+    """Return the deliveries to hold, each with the reason: those that share half of the lines of one of two drops.
+
+    Of two, the one that was not live before is held, else the later. ``accepted`` are deliveries that somebody has
+    released.
+    """
+    if not shared.lines:
+        return {}
+    drops = sorted(verdicts.live_sales_drops, key=lambda verdict: verdict.drop.delivery.id not in live)
+    kept: list[Verdict] = []
+    held: dict[str, str] = {}
+    for drop in drops:
+        reason = next((why for other in kept if (why := _why(drop, other, shared.of(drop, other)))), "")
+        if reason and drop.drop.delivery.id not in accepted:
+            held[drop.drop.delivery.id] = reason
+        else:
+            kept.append(drop)
+    return held
+
+
+def _why(drop: Verdict, other: Verdict, lines: int) -> str:
+    """Say why one of two drops looks like the other; nothing if it does not."""
+    for one in (drop, other):
+        without = one.counts.without_transaction
+        if without >= ALIKE_FROM and lines * 2 >= without:
+            key = other.drop.delivery.key
+            return f"it looks like the same days again: {lines:,} of its lines without an id are also in {key}"
+    return ""
+
+
+def _origin(verdict: Verdict) -> str:
+    return verdict.drop.manifest.origin if verdict.drop.manifest else ""

@@ -1,0 +1,217 @@
+"""Commands by which somebody decides what a build asks: drops whose objects are gone, totals that fell; and checks."""
+
+import getpass
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli_common import (
+    Config,
+    Json,
+    PolicyFile,
+    Source,
+    State,
+    Target,
+    Who,
+    configured,
+    looking,
+    opened,
+    rendered,
+    require_why,
+    show,
+    stamp,
+)
+from marts.errors import UsageError
+from marts.escape import visible
+
+if TYPE_CHECKING:
+    from jobs.judge import Verdict
+
+withdraw = typer.Typer(
+    help="Sales drops whose objects are gone: take them back, or let them count.", no_args_is_help=True
+)
+check = typer.Typer(help="Look for what is suspicious in the data that is live.", no_args_is_help=True)
+
+Drops = Annotated[list[str] | None, typer.Argument(metavar="[DROP]…", help="Keys of drops, or the ends of them")]
+All = Annotated[bool, typer.Option("--all", help="All that wait")]
+Why = Annotated[str, typer.Option(help="For the audit trail")]
+
+
+@withdraw.command("list")
+def withdraw_list(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    as_json: Json = False,
+) -> None:
+    """List the sales drops whose objects are gone, and what the next build does with each."""
+    from jobs.judge import is_vanished
+
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    with looking(settings, datetime.now(UTC)) as (now, _):
+        gone = [verdict for verdict in now.verdicts.all if is_vanished(verdict) and verdict.drop.record]
+    if as_json:
+        shown = [
+            {
+                "drop": v.drop.delivery.key,
+                "state": v.state,
+                "reason": v.reason,
+                "clean": v.drop.record.clean if v.drop.record else 0,
+                "total": str(v.drop.record.counted_total) if v.drop.record else "0",
+            }
+            for v in gone
+        ]
+        typer.echo(json.dumps(shown, indent=2))
+    else:
+        show(rendered("gone_drops", gone), stdout=True)
+
+
+@withdraw.command("accept")
+def withdraw_accept(
+    why: Why,
+    drops: Drops = None,
+    everything: All = False,
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    who: Who = None,
+) -> None:
+    """Take drops back whose objects are gone: the next build leaves their lines out."""
+    from jobs.withdrawals import ACCEPT
+
+    places = {"source": source, "target": target, "state": state, "policy": policy}
+    _decide(ACCEPT, drops, everything, why, who, config, places, "the next marts build leaves their lines out")
+
+
+@withdraw.command("refuse")
+def withdraw_refuse(
+    why: Why,
+    drops: Drops = None,
+    everything: All = False,
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    who: Who = None,
+) -> None:
+    """Let drops count on whose objects are gone: their lines stay in the marts."""
+    from jobs.withdrawals import REFUSE
+
+    places = {"source": source, "target": target, "state": state, "policy": policy}
+    after = "their lines count on; they are in the state alone now: keep it"
+    _decide(REFUSE, drops, everything, why, who, config, places, after)
+
+
+def _decide(
+    action: str,
+    drops: list[str] | None,
+    everything: bool,
+    why: str,
+    who: str | None,
+    config: str | None,
+    places: dict[str, str | None],
+    after: str,
+) -> None:
+    """Record a decision about each of some drops whose objects are gone."""
+    from jobs.quarantine import decide
+
+    require_why(why)
+    if bool(drops) == everything:
+        raise UsageError("name drops, or say --all", "DROP", "`marts withdraw list` shows those that are gone")
+    settings = configured(config, **places)
+    with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
+        gone = [verdict for verdict in now.verdicts.all if verdict.drop.gone and verdict.drop.record]
+        chosen = (
+            [v for v in gone if v.state == "missing"] if everything else [_find(gone, name) for name in drops or ()]
+        )
+        if not chosen:
+            raise UsageError("no drop waits for a decision", "--all", "`marts withdraw list` shows those that are gone")
+        for verdict in chosen:
+            decide(warehouse, verdict.drop, action, who or getpass.getuser(), why, stamp())
+    names = ", ".join(verdict.drop.delivery.key for verdict in chosen)
+    typer.echo(visible(f"{action}: {names}\n{after}", keep="\n"))
+
+
+def _find(gone: "list[Verdict]", name: str) -> "Verdict":
+    keys = [verdict.drop.delivery.key for verdict in gone]
+    found = [v for v in gone if v.drop.delivery.key == name] or [
+        v for v in gone if v.drop.delivery.key.endswith(f"/{name}")
+    ]
+    if len(found) != 1:
+        what = "names several drops" if found else "is no live drop whose object is gone"
+        hint = f"there are {', '.join(keys[:5])}" if keys else "no object of a live drop is gone"
+        raise UsageError(what, name, hint)
+    return found[0]
+
+
+def accept_fall(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run that did not publish")],
+    why: Why,
+    target: Target = None,
+    config: Config = None,
+    who: Who = None,
+) -> None:
+    """Accept that the total fell as a run found it: the next build publishes."""
+    from jobs.fall import ACCEPT
+    from jobs.ledger import Decision
+    from jobs.report import RunReport
+
+    require_why(why)
+    settings = configured(config, target=target)
+    settings.require("target")
+    with opened(settings) as warehouse:
+        records = warehouse.runs_named([run])
+        fall = RunReport.model_validate_json(records[0].report).fall if records else None
+        if fall is None:
+            what = "found no total to compare" if records else "is no run of this target"
+            raise UsageError(what, run, "`marts status` shows the runs; exit code 65 says which of them to look at")
+        at = stamp()
+        warehouse.decide(
+            Decision(f"{at}-{run}", at, who or getpass.getuser(), ACCEPT, "run", run, run, why, fall.model_dump_json())
+        )
+    typer.echo(visible(f"accepted: the total up to {fall.as_of} may fall from {fall.before:,} to {fall.now:,}"))
+
+
+@check.command("ids")
+def check_ids(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many ids to show")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List ids of transactions that are live under several customers, stores or months."""
+    from jobs.check_ids import check_ids as check_live
+
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    with looking(settings, datetime.now(UTC)) as (now, _):
+        count, rows = check_live(now.state, now.verdicts.live_sales, now.identity, limit)
+    if as_json:
+        typer.echo(json.dumps({"ids": count, "shown": rows}, indent=2, default=str))
+    else:
+        show(rendered("shared_ids", count, rows), stdout=True)
+
+
+def show_replaced(drop: str, config: str | None, places: dict[str, str | None], limit: int, as_json: bool) -> None:
+    """Show the lines that a drop replaced, or that were replaced in it, beside those that count."""
+    from jobs.quarantine import find
+    from jobs.replaced import replaced_lines
+
+    settings = configured(config, **places)
+    with looking(settings, datetime.now(UTC)) as (now, _):
+        key = find(now, drop).delivery.key
+        lines = replaced_lines(now.state, now.verdicts.live_sales, key, now.identity)
+    if as_json:
+        typer.echo(json.dumps([asdict(line) for line in lines], indent=2, default=str))
+    else:
+        show(rendered("replaced", key, lines[:limit], len(lines)), stdout=True)

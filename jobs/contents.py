@@ -1,0 +1,170 @@
+"""What a delivery is: its content, whatever the object is called, and its place in the order of deliveries.
+
+The ledger remembers when each content was first seen, and under what name. That is its place: an old drop that is put
+again, or moved, changes nothing.
+"""
+
+import gzip
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.adapters.objects import Store
+from jobs.ledger import DropRecord
+from jobs.read import hash_object
+from jobs.scan_task import is_compressed
+from jobs.state import Catalog, Delivery, Manifest, name_of, read_parquet
+from marts.checks import clean_schema
+from marts.errors import ObjectChanged, ObjectUnreadable
+from marts.hashing import hash_rows, mix
+from marts.identity import Identity
+from marts.schema import SALES
+
+Place = tuple[str, str]
+"""When a content was first seen, and the name of its object then, compared by code points."""
+ALIKE_FROM = 20
+"""Drops of so many equal rows are the same delivery, although their rows have no ids."""
+_SEED = np.uint64(0xD6E8FEB86659FD93)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the ledger remembers of contents."""
+
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """By delivery."""
+    places: Mapping[tuple[str, str], Place] = field(default_factory=dict)
+    """By kind and content, or delivery where the content is not known."""
+    live: frozenset[str] = frozenset()
+    """Deliveries that count."""
+
+    @classmethod
+    def of(cls, ledger: Iterable[DropRecord]) -> "Memory":
+        """Read the records of drops; those that an earlier version wrote have the time of their object."""
+        records = list(ledger)
+        places: dict[tuple[str, str], Place] = {}
+        for record in records:
+            place = (record.first_seen or record.modified, record.first_key or record.object_key)
+            for name in {record.content, record.delivery_id} - {""}:
+                key = (record.kind, name)
+                places[key] = min(places.get(key, place), place)
+        contents = {record.delivery_id: record.content for record in records if record.content}
+        return cls(contents, places, frozenset(r.delivery_id for r in records if r.state == "live"))
+
+    def content(self, delivery: Delivery, catalog: Catalog) -> str:
+        """Return the hash of the bytes of a delivery that was read before; nothing of another."""
+        manifest = catalog.get(delivery.id)
+        return (manifest.content if manifest else "") or self.contents.get(delivery.id, "")
+
+    def places_of(self, deliveries: Sequence[Delivery], contents: Mapping[str, str]) -> dict[str, Place]:
+        """Return the place of each delivery: as remembered, or else the earliest object with its content."""
+        first: dict[tuple[str, str], Place] = {}
+        for delivery in deliveries:
+            key = (delivery.kind, contents.get(delivery.id) or delivery.id)
+            first[key] = min(first.get(key, delivery.order), delivery.order)
+        found = {}
+        for delivery in deliveries:
+            key = (delivery.kind, contents.get(delivery.id) or delivery.id)
+            found[delivery.id] = self.places.get(key) or self.places.get((delivery.kind, delivery.id)) or first[key]
+        return found
+
+
+def read_contents(
+    source: Store,
+    catalog: Catalog,
+    memory: Memory,
+    deliveries: Mapping[str, Sequence[Delivery]],
+    pool: ThreadPoolExecutor,
+) -> dict[str, str]:
+    """Return the hash of the bytes of deliveries, as far as it is known or must be: nothing of the others.
+
+    Sales drops of equal size may be the same, and of a dimension an older drop may have been put again: those are
+    hashed, unless a scan has hashed them, or will.
+    """
+    contents = {}
+    suspects: list[Delivery] = []
+    for kind, found in deliveries.items():
+        known = {delivery.id: memory.content(delivery, catalog) for delivery in found}
+        contents.update(known)
+        unknown = [delivery for delivery in found if not known[delivery.id] and delivery.size]
+        if kind == SALES.name:
+            sizes = Counter(delivery.size for delivery in found)
+            suspects += [delivery for delivery in unknown if sizes[delivery.size] > 1]
+        else:
+            suspects += unknown[:-1]  # the newest is scanned
+    contents.update(zip([d.id for d in suspects], pool.map(lambda d: _hash(source, d), suspects), strict=True))
+    return contents
+
+
+def _hash(source: Store, delivery: Delivery) -> str:
+    try:
+        return hash_object(source, delivery.version)
+    except (ObjectChanged, ObjectUnreadable):
+        return ""  # the scan will meet it too
+
+
+@dataclass(frozen=True)
+class SameRows:
+    """Drops with the same rows under other bytes."""
+
+    groups: tuple[tuple[str, ...], ...] = ()
+    """Deliveries that are one."""
+    small: tuple[tuple[str, ...], ...] = ()
+    """Keys of drops that have equal rows, too few to be sure that they are one."""
+    hashed: tuple[Manifest, ...] = ()
+    """Scans whose rows were hashed for it, to be remembered in the catalog."""
+
+
+def find_same_rows(source: Store, state: Store, manifests: Iterable[Manifest], identity: Identity) -> SameRows:
+    """Compare the clean lines of drops whose sums are the same."""
+    by_sums: dict[tuple[int, ...], list[Manifest]] = defaultdict(list)
+    for manifest in manifests:
+        if manifest.sums:
+            by_sums[manifest.sums].append(manifest)
+    groups, small, changed = [], [], []
+    for suspects in by_sums.values():
+        if len({manifest.content or manifest.delivery.id for manifest in suspects}) < 2:
+            continue
+        by_rows: dict[str, list[Manifest]] = defaultdict(list)
+        for manifest in suspects:
+            known = manifest
+            if not manifest.rows_hash:
+                known = _with_rows_hash(state, manifest, identity)
+                changed += [] if manifest.repaired or manifest.overruled else [known]
+            by_rows[known.rows_hash].append(known)
+        for same in (same for same in by_rows.values() if len(same) > 1):
+            if same[0].sums[0] >= ALIKE_FROM or same[0].all_have_ids or _same_bytes(source, same):
+                groups.append(tuple(manifest.delivery.id for manifest in same))
+            else:
+                small.append(tuple(manifest.delivery.key for manifest in same))
+    return SameRows(tuple(groups), tuple(small), tuple(changed))
+
+
+def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity) -> Manifest:
+    """Hash the clean lines of a drop without their order, each as often as it is there."""
+    totals, all_have_ids = np.zeros(2, np.uint64), True
+    for month in manifest.months.values():
+        for file in month.files:
+            lines = read_parquet(state, file.path, clean_schema(SALES).names)
+            all_have_ids &= not identity.named(lines)["transaction_id"].null_count
+            for start in range(0, lines.num_rows, 1 << 18):
+                hashes = hash_rows(pa.table(lines.slice(start, 1 << 18)).combine_chunks())
+                totals += np.array([hashes.sum(), mix(hashes, np.full(len(hashes), _SEED)).sum()], np.uint64)
+    rows_hash = name_of(manifest.sums, totals.tolist())
+    return manifest.model_copy(update={"rows_hash": rows_hash, "all_have_ids": all_have_ids})
+
+
+def _same_bytes(source: Store, manifests: Sequence[Manifest]) -> bool:
+    """Return whether small objects are the same when their gzip is taken off."""
+    texts = set()
+    for delivery in (manifest.delivery for manifest in manifests):
+        try:
+            data = source.read(delivery.version, 0, delivery.size)
+            texts.add(gzip.decompress(data) if is_compressed(delivery.key) else data)
+        except (ObjectChanged, ObjectUnreadable, OSError, EOFError):
+            return False
+    return len(texts) == 1

@@ -1,0 +1,100 @@
+"""Lines that others took the place of: both sides, for `marts history --replaced`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.adapters.objects import Store
+from jobs.lines import File, read_lines, read_suspects
+from jobs.state import BUCKETS, Manifest
+from marts.calculate import marked
+from marts.errors import UsageError
+from marts.identity import Identity, suspects
+
+_PART_LINES = 1_000_000
+
+
+@dataclass(frozen=True)
+class ReplacedLine:
+    """A line of a transaction that was delivered again."""
+
+    transaction_id: str
+    customer_id: int
+    store_id: int
+    sales_date: str
+    product_name: str
+    quantity: Decimal
+    total_cost: Decimal
+    line_no: int | None
+    drop: str
+    fate: str
+    """replaced, repeated, or counts."""
+
+
+def replaced_lines(state: Store, manifests: Sequence[Manifest], key: str, identity: Identity) -> list[ReplacedLine]:
+    """Return the lines of each transaction in which a drop replaced lines, or had lines replaced.
+
+    ``manifests``: of the live drops, in the order of delivery. Raises UsageError for a drop that is not live.
+    """
+    mine = [number for number, manifest in enumerate(manifests) if manifest.delivery.key == key]
+    if not mine:
+        raise UsageError("is no live sales drop", key, "`marts history` shows the drops that runs have seen")
+    wanted = set(manifests[mine[0]].months)
+    months = {month for manifest in manifests for month in manifest.months}
+    if identity.within_month:
+        months &= wanted
+    files = [
+        File(number, manifest.origin, month, file.path)
+        for number, manifest in enumerate(manifests)
+        for month in sorted(months & set(manifest.months))
+        for file in manifest.months[month].files
+    ]
+    rows = sum(manifest.months[month].rows for manifest in manifests for month in months & set(manifest.months))
+    parts = 1
+    while parts < BUCKETS and rows > parts * _PART_LINES:
+        parts *= 2
+    found = [one for part in range(parts) for one in _of_part(state, files, part, parts, identity, mine[0])]
+    keys = [manifest.delivery.key for manifest in manifests]
+    order = sorted(found, key=lambda row: (row["transaction_id"], row["basket"], row["delivery"], row["position"]))
+    return [_line(row, keys) for row in order]
+
+
+def _of_part(
+    state: Store, files: Sequence[File], part: int, parts: int, identity: Identity, mine: int
+) -> list[dict[str, Any]]:
+    """Return the lines of transactions that concern a drop, of some of the buckets."""
+    lines, rows = read_lines(state, files, part, parts, identity)
+    places = np.flatnonzero(suspects(lines) & lines["transaction_id"].is_valid().to_numpy())
+    whole = read_suspects(state, files, lines, rows, places)
+    marks = marked(whole, identity)
+    replaced = marks.filter(pc.equal(marks["mark"], "replaced"))
+    # Its own lines were replaced, or it has lines of a transaction in which an earlier drop's were.
+    with_mine = pc.unique(marks.filter(pc.equal(marks["delivery"], mine))["basket"])
+    baskets = pc.unique(replaced.filter(pc.is_in(replaced["basket"], with_mine))["basket"])
+    fates = {
+        row["position"]: (row["basket"], row["mark"] if row["mark"] in ("replaced", "repeated") else "counts")
+        for row in marks.filter(pc.is_in(marks["basket"], baskets)).to_pylist()
+        if row["mark"] not in ("equal", "conflicting", "overlapping")
+    }
+    found = whole.filter(pc.is_in(whole["position"], pa.array(list(fates), pa.int64()))).to_pylist()
+    return [{**row, "basket": fates[row["position"]][0], "fate": fates[row["position"]][1]} for row in found]
+
+
+def _line(row: dict[str, Any], keys: Sequence[str]) -> ReplacedLine:
+    return ReplacedLine(
+        transaction_id=row["transaction_id"],
+        customer_id=row["customer_id"],
+        store_id=row["store_id"],
+        sales_date=row["sales_date"].isoformat(),
+        product_name=row["product_name"],
+        quantity=(Decimal(row["quantity_ten_thousandths"]) / 10_000).normalize(),
+        total_cost=Decimal(row["total_cents"]).scaleb(-2),
+        line_no=row["line_no"],
+        drop=keys[row["delivery"]],
+        fate=row["fate"],
+    )

@@ -1,0 +1,85 @@
+"""Drops whose objects are gone: what is taken back, what counts on, and what people are asked.
+
+A bucket's lifecycle, a job that archives, and a mistake all look the same: an object that was there is not. Above a
+few, nothing is taken back until somebody says so.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from jobs.ledger import Decision, DropRecord, Event
+from jobs.report import DropState
+from marts.schema import SALES
+
+Mode = Literal["ask", "apply", "keep"]
+ACCEPT, REFUSE = "accept withdrawal", "refuse withdrawal"
+"""Actions of decisions."""
+VANISHED = "it vanished from the source"
+"""Why a drop was taken back; the ledger counts those that nobody was asked about."""
+ACCEPTED = f"{VANISHED}, and its withdrawal was accepted"
+TAKEN_BACK = (VANISHED, ACCEPTED)
+WAITING = "its object is gone: `marts withdraw` decides; until then it counts"
+KEPT = "its object is gone: it counts on"
+DROPS, SHARE, DAYS = 3, 0.05, 90
+"""So many drops, and such a share of the live lines, may be taken back unasked within so many days."""
+
+
+@dataclass(frozen=True)
+class Withdrawals:
+    """What is decided about drops whose objects are gone."""
+
+    mode: Mode = "ask"
+    accepted: frozenset[str] = frozenset()
+    """Deliveries that may be taken back."""
+    refused: frozenset[str] = frozenset()
+    recent: tuple[int, int] = (0, 0)
+    """Drops, and their clean lines, that were taken back unasked in the last days."""
+    live: int = 0
+    """Clean lines of the sales drops that were live before this run."""
+
+    def decide(self, gone: Sequence[DropRecord]) -> dict[str, tuple[DropState, str]]:
+        """Return state and reason of each sales drop whose object is gone."""
+        asked = [record for record in gone if record.delivery_id not in self.accepted | self.refused]
+        drops = self.recent[0] + len(asked)
+        lines = self.recent[1] + sum(record.clean for record in asked)
+        few = drops <= DROPS and lines <= SHARE * (self.live + self.recent[1])
+        unasked: dict[Mode, tuple[DropState, str]] = {
+            "apply": ("withdrawn", VANISHED),
+            "keep": ("live", KEPT),
+            "ask": ("withdrawn", VANISHED) if few else ("missing", WAITING),
+        }
+        decided = {record.delivery_id: unasked[self.mode] for record in gone}
+        for record in gone:
+            if record.delivery_id in self.accepted:
+                decided[record.delivery_id] = ("withdrawn", ACCEPTED)
+            elif record.delivery_id in self.refused:
+                decided[record.delivery_id] = ("live", KEPT)
+        return decided
+
+
+def withdrawals_of(
+    mode: Mode, decisions: Iterable[Decision], events: Iterable[Event], ledger: Iterable[DropRecord]
+) -> Withdrawals:
+    """Read what was decided, and what was taken back of late. A drop that came back does not count."""
+    last = {one.delivery_id: one for one in decisions if one.action in (ACCEPT, REFUSE)}
+    live_sales = [record for record in ledger if record.state == "live" and record.kind == SALES.name]
+    live = {record.content or record.delivery_id for record in live_sales}
+    recent = {
+        event.delivery_id: event.clean
+        for event in events
+        if event.reason == VANISHED and event.kind == SALES.name and (event.content or event.delivery_id) not in live
+    }
+    return Withdrawals(
+        mode,
+        frozenset(name for name, one in last.items() if one.action == ACCEPT),
+        frozenset(name for name, one in last.items() if one.action == REFUSE),
+        (len(recent), sum(recent.values())),
+        sum(record.clean for record in live_sales),
+    )
+
+
+def since(now: datetime) -> str:
+    """Return the moment from which drops that were taken back count, as the ledger writes it."""
+    return (now - timedelta(days=DAYS)).isoformat()

@@ -1,0 +1,87 @@
+-- Identity: which lines of a month count, and which were delivered before (docs/data.md, Identity).
+--
+-- In:  suspects   lines that may be delivered twice, with all their columns; delivery = place of the drop in the order
+--                 of deliveries, position = place of the line in that order. A line is part of a transaction if it has
+--                 a transaction_id: (customer_id, store_key, day_key, more_key, transaction_id) names it.
+--      redelivered  (variable) 'line', 'transaction' or 'add'
+--      equal_lines  (variable) 'keep' or 'drop'
+-- Out: marks      what is to know of a line: position, and some of
+--                   repeated     it does not count: an equal line of the same transaction does
+--                   replaced     it does not count: a later line of the same transaction, or of its number, does
+--                   equal        it counts beside an equal line of the same drop
+--                   conflicting  replaced by a line of the same drop that has the same number
+--                   overlapping  it begins a part of a transaction that counts beside a part of an earlier delivery
+--      shared_lines  delivery, other (a later one), lines: equal lines without an id, each as often as both have it
+
+CREATE TEMP TABLE candidates AS
+SELECT
+    position, delivery, line_no, transaction_id IS NOT NULL AS has_id,
+    product_name || CASE WHEN quantity_ten_thousandths > 0 THEN '+' ELSE '-' END    AS item,
+    quantity_ten_thousandths > 0                                                    AS bought,
+    dense_rank() OVER (ORDER BY customer_id, store_key, day_key, more_key, transaction_id) AS basket,
+    dense_rank() OVER (ORDER BY customer_id, transaction_id, store_id, sales_person_id, sales_date, line_no,
+        quantity_ten_thousandths, price_millionths, total_cents, product_name, payment_mode, currency, sales_time,
+        additional_columns)                                                         AS content
+FROM suspects;
+
+CREATE TEMP TABLE basket_lines AS
+SELECT *,
+    row_number() OVER (PARTITION BY delivery, basket, content ORDER BY position)    AS nth,
+    max(delivery) OVER (PARTITION BY basket)                                        AS last_delivery,
+    -- With line_no, a line is (transaction, line_no): the last one counts.
+    line_no IS NOT NULL AND position < max(position) OVER (PARTITION BY delivery, basket, line_no) AS numbered_again,
+    line_no IS NOT NULL AND position < max(position) OVER (PARTITION BY basket, line_no)    AS numbered_later
+FROM candidates WHERE has_id;
+
+-- Without line_no: the lines that a delivery has of a transaction, as a set of (product, sign of quantity).
+CREATE TEMP TABLE parts AS
+SELECT basket, delivery, list_sort(list(DISTINCT item)) AS items, bool_or(bought) AS sells
+FROM candidates WHERE has_id AND line_no IS NULL GROUP BY basket, delivery;
+
+-- A part corrects an earlier one if it has all of its items, and is no mere return. Of equal parts, the last is enough.
+CREATE TEMP TABLE corrected AS
+WITH latest AS (SELECT basket, items, sells, max(delivery) AS delivery FROM parts GROUP BY basket, items, sells)
+SELECT DISTINCT parts.basket, parts.delivery
+FROM parts JOIN latest ON latest.basket = parts.basket AND latest.delivery > parts.delivery
+WHERE latest.sells AND list_has_all(latest.items, parts.items);
+
+CREATE TEMP TABLE dropped AS
+SELECT basket_lines.* FROM basket_lines LEFT JOIN corrected USING (basket, delivery)
+WHERE numbered_again
+   OR (line_no IS NULL AND nth > 1 AND getvariable('equal_lines') = 'drop')
+   OR (line_no IS NOT NULL AND numbered_later AND getvariable('redelivered') <> 'add')
+   OR (line_no IS NULL AND corrected.delivery IS NOT NULL AND getvariable('redelivered') = 'line')
+   OR (delivery < last_delivery AND getvariable('redelivered') = 'transaction');
+
+CREATE TEMP TABLE counting AS SELECT * FROM basket_lines ANTI JOIN dropped USING (position);
+
+-- An equal line, each as often as it is there, later in the same drop or in a later one: then nothing has changed.
+CREATE TEMP TABLE settled AS
+WITH often AS (
+    SELECT basket, content, delivery, max(nth) AS lines, max(position) AS last_position
+    FROM basket_lines GROUP BY basket, content, delivery
+)
+SELECT position, any_value(numbered_again) AS numbered_again, coalesce(bool_or(
+    CASE WHEN often.delivery > dropped.delivery THEN often.lines >= nth
+         WHEN line_no IS NULL THEN nth > 1 AND often.delivery = dropped.delivery
+         ELSE often.delivery = dropped.delivery AND often.last_position > position END), false) AS equal_later
+FROM dropped LEFT JOIN often USING (basket, content)
+GROUP BY position;
+
+CREATE TEMP TABLE marks AS
+WITH begun AS (
+    SELECT basket, delivery, min(position) FILTER (line_no IS NULL) AS position,
+           min(delivery) OVER (PARTITION BY basket) AS first_delivery
+    FROM counting GROUP BY basket, delivery
+)
+SELECT position, CASE WHEN equal_later THEN 'repeated' ELSE 'replaced' END AS mark FROM settled
+UNION ALL SELECT position, 'conflicting' FROM settled WHERE numbered_again AND NOT equal_later
+UNION ALL SELECT position, 'equal' FROM counting WHERE line_no IS NULL AND nth > 1
+UNION ALL SELECT position, 'overlapping' FROM begun
+    WHERE position IS NOT NULL AND delivery > first_delivery AND getvariable('redelivered') = 'line';
+
+CREATE TEMP TABLE shared_lines AS
+WITH often AS (SELECT content, delivery, count(*) AS lines FROM candidates WHERE NOT has_id GROUP BY content, delivery)
+SELECT a.delivery, b.delivery AS other, sum(least(a.lines, b.lines))::BIGINT AS lines
+FROM often a JOIN often b ON a.content = b.content AND a.delivery < b.delivery
+GROUP BY a.delivery, b.delivery ORDER BY a.delivery, b.delivery;

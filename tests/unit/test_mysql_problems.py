@@ -1,0 +1,103 @@
+"""Errors of MySQL and MariaDB, each by its number: what is said, and what to do."""
+
+import mysql.connector
+import pytest
+from mysql.connector import errorcode
+from mysql.connector.errors import OperationalError, get_mysql_exception
+
+from jobs.adapters.mysql.problems import ReadOnly, problem_of
+from marts.errors import Busy, ServiceError, Transient
+
+ASKS = "is the server up"
+
+
+def problem(number: int, message: str) -> ServiceError:
+    """What we make of an error as the driver raises it."""
+    error = get_mysql_exception(number, message) if number > 0 else mysql.connector.DatabaseError(msg=message)
+    return problem_of(error, "mysql://host/db")
+
+
+@pytest.mark.parametrize(
+    ("number", "message", "what", "hint"),
+    [
+        (1044, "Access denied for user 'u'@'%' to database 'd'", "refuses us", "SHOW VIEW"),
+        (1045, "Access denied for user 'u'@'h' (using password: YES)", "refuses us", "check user, password"),
+        (1142, "INSERT command denied to user 'u'@'h' for table 't'", "refuses us", "rights"),
+        (1370, "execute command denied to user 'u'@'%' for routine 'd.SHA1'", "refuses us", "rights"),
+        (1049, "Unknown database 'd'", "no such database", "CREATE DATABASE"),
+        (1153, "Got a packet bigger than 'max_allowed_packet' bytes", "too large", "max_allowed_packet"),
+        (1347, "'d.customers_data_mart' is not of type 'VIEW'", "a table stands where", "RENAME TABLE"),
+        (1665, "Cannot execute statement: impossible to write to binary log", "binlog_format", "binlog_format = 'ROW'"),
+        (1820, "You must reset your password", "expired", "ALTER USER"),
+        (1021, "Disk full (/tmp); waiting for someone to free some space", "disk is full", "free some space"),
+        (1114, "The table 'customers_data_mart_rows' is full", "disk is full", "free some space"),
+        (1030, "Got error 28 from storage engine", "disk is full", "free some space"),
+        (3, "Error writing file '/tmp/x' (Errcode: 28 - No space left on device)", "disk is full", "free some space"),
+        (3159, "Connections using insecure transport are prohibited", "encrypted connections only", "mysql.ssl_ca"),
+        (1969, "Query execution was interrupted (max_statement_time exceeded)", "took longer", "max_statement_time"),
+        (1064, "You have an error in your SQL syntax", "the database failed", "error 1064"),
+    ],
+)
+def test_an_error_that_does_not_pass_is_said_with_a_hint_of_its_own(
+    number: int, message: str, what: str, hint: str
+) -> None:
+    found = problem(number, message)
+    assert what in found.what
+    assert hint in found.hint
+    assert ASKS not in found.hint
+    assert not isinstance(found, Transient)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (1040, "Too many connections"),
+        (1203, "User u already has more than 'max_user_connections' active connections"),
+        (1226, "User 'u' has exceeded the 'max_user_connections' resource (current value: 2)"),
+    ],
+)
+def test_too_many_connections_are_tried_again_and_mysql_loaders_is_named(number: int, message: str) -> None:
+    found = problem(number, message)
+    assert isinstance(found, Transient)
+    assert "mysql.loaders + 2" in found.hint
+    assert ASKS not in found.hint
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (1290, "The MySQL server is running with the --read-only option so it cannot execute this statement"),
+        (1290, "The MySQL server is running with the --super-read-only option so it cannot execute this statement"),
+        (1836, "Running in read-only mode"),
+        (1792, "Cannot execute statement in a READ ONLY transaction."),
+    ],
+)
+def test_a_server_that_is_read_only_is_no_server_that_is_down(number: int, message: str) -> None:
+    found = problem(number, message)
+    assert isinstance(found, ReadOnly)
+    assert "takes writes" in found.hint
+
+
+def test_another_option_that_forbids_a_statement_is_no_read_only_server() -> None:
+    found = problem(1290, "The MySQL server is running with the --secure-file-priv option so it cannot execute this")
+    assert not isinstance(found, Transient)
+
+
+@pytest.mark.parametrize("number", [1205, 1213, 1317])
+def test_what_others_hold_is_busy(number: int) -> None:
+    assert isinstance(problem(number, "try restarting transaction"), Busy)
+
+
+@pytest.mark.parametrize("number", [2002, 2003, 2005, 2006, 2013, 2055, 1053, 1927, 4031])
+def test_a_server_that_does_not_answer_may_come_back_and_the_hint_asks_whether_it_is_up(number: int) -> None:
+    found = problem_of(OperationalError(msg="gone", errno=number), "mysql://host/db")
+    assert type(found) is Transient
+    assert ASKS in found.hint
+
+
+def test_each_error_of_the_driver_is_one_of_ours() -> None:
+    for name, number in vars(errorcode).items():
+        if name.startswith(("ER_", "CR_")) and isinstance(number, int):
+            found = problem_of(mysql.connector.Error(msg=name, errno=number), "mysql://host/db")
+            assert found.what
+            assert found.hint, name
