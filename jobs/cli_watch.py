@@ -106,6 +106,7 @@ class Bars:
             Task,
             TextColumn,
         )
+        from rich.table import Column
         from rich.text import Text
 
         class Done(MofNCompleteColumn):
@@ -126,8 +127,8 @@ class Bars:
             SpinnerColumn(),
             TextColumn("{task.description:<14}"),
             BarColumn(bar_width=24),
-            Done(),
-            Time(),
+            Done(table_column=Column(no_wrap=True, min_width=9)),
+            Time(Column(no_wrap=True, min_width=14)),
             TextColumn("{task.fields[told]}"),
             console=console,
             transient=True,

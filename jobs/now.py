@@ -42,7 +42,8 @@ class Now:
     @property
     def changed(self) -> int:
         """Count the drops that are listed otherwise than the last publication knows them."""
-        return sum(drop.change != "known" or bool(drop.gone) for drop in self.plan.drops if not drop.superseded)
+        listed = (drop for drop in self.plan.drops if not drop.superseded)
+        return len({(d.delivery.kind, d.delivery.key) for d in listed if d.change != "known" or d.gone})
 
 
 def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime) -> Now:

@@ -114,7 +114,8 @@ def _headline(report: RunReport) -> str:
     if report.outcome == "published" and len(report.marts) == 1:
         return "The new mart is live"
     if report.left_out:
-        return f"{_HEADLINES[report.outcome]}, but some drops need a look"
+        head = "The live marts stay as they are" if report.outcome == "unchanged" else _HEADLINES[report.outcome]
+        return f"{head}, but some drops need a look"
     return _HEADLINES[report.outcome]
 
 

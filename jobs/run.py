@@ -94,7 +94,7 @@ def refused(
 def _close(report: RunReport) -> None:
     """Write the closing line."""
     level = logging.ERROR if report.error else logging.INFO
-    _log.log(level, "run %s: %s", report.run_id, report.outcome, extra={"fields": closing(report)})
+    _log.log(level, "run %s: %s", report.run_id, report.words, extra={"fields": closing(report)})
 
 
 def _built(order: Order, made: Run, warehouse: Warehouse) -> RunReport:

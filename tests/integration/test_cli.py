@@ -209,7 +209,7 @@ def test_a_mistyped_target_with_no_file_anywhere_near_says_what_creates_one() ->
 
 def test_a_target_without_a_run_says_so_and_a_plan_needs_none(place: Place, flags: list[str]) -> None:
     place.put_golden()
-    assert "4 new" in marts("plan", *flags).stdout
+    assert " new" in marts("plan", *flags).stdout.splitlines()[0]
     warehouse = place.warehouse()
     warehouse.prepare()
     warehouse.close()

@@ -1,5 +1,6 @@
 """Log lines: text for people, JSON elsewhere; each says its run and step; one closing line says everything."""
 
+import io
 import json
 import os
 import pty
@@ -149,6 +150,26 @@ def test_on_a_terminal_there_are_bars_with_rows_and_time_left_and_an_error_is_re
     assert "\x1b[31merror: " in shown
     _, shown = on_a_terminal(command("status", "--target", "oracle://x"), {**environment, "NO_COLOR": "1"})
     assert "\x1b[31m" not in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left", "words"),
+    [(8.9, None, "0:00:08 so far"), (8.9, 75.0, "0:01:15 left"), (3700.0, 0.0, "0:00:00 left")],
+)
+def test_the_time_of_a_step_says_which_it_is(seconds: float, left: float | None, words: str) -> None:
+    assert cli_watch.time_of(seconds, left) == words
+
+
+def test_a_step_of_unknown_length_shows_how_long_it_takes_and_nothing_left() -> None:
+    from rich.console import Console
+
+    console = Console(width=80, record=True, file=io.StringIO())
+    watch = cli_watch.Bars(console, lambda: None)
+    watch.begin("start Ray", 0)
+    console.print(watch.bars.get_renderable())
+    shown = console.export_text()
+    assert "0:00:00 so far" in shown
+    assert not re.search("left|[?]", shown)
 
 
 def test_elsewhere_progress_is_a_line_every_few_seconds(

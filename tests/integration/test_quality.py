@@ -102,6 +102,21 @@ def test_a_rule_for_some_rows_looks_at_those_only(fed: Place) -> None:
     assert told(report, "sales/a.csv").state == "live"
 
 
+def test_report_and_page_say_of_the_same_rows_how_many_break_a_rule(fed: Place) -> None:
+    """Of 102 rows 2 are no CSV, and 30 of the others have both columns; all those break the rule."""
+    rows = [f"{line(f'B{n}')},{'cash' if n < 40 else ''},{'EUR' if n >= 10 else ''}" for n in range(100)]
+    fed.put("sales/a.csv", sales(*rows, "no", "no", header=f"{SALES},payment_mode,currency"))
+    pair = {"column_A": "payment_mode", "column_B": "currency", "ignore_row_if": "either_value_is_missing"}
+    own(fed, "sales", rule("expect_column_pair_values_to_be_equal", "warning", **pair))
+    report = fed.build(policy=Policy(max_bad_ratio=0.5))
+    (broken,) = judged(report)["sales"].broken
+    assert (broken.unexpected, broken.rows, broken.basis) == (30, 30, "well-formed rows with both columns")
+    assert any("(30 of 30 well-formed rows with both columns)" in warning for warning in report.warnings)
+    text = " ".join(page(fed, "sales").split())
+    assert "30 of 30 well-formed rows with both columns break it (100%)" in text
+    assert "total rows" not in text
+
+
 def test_a_drop_with_more_broken_rows_than_mostly_allows_is_held(fed: Place) -> None:
     own(fed, "sales", rule("expect_column_values_to_be_in_set", column="product_name", value_set=["tea"], mostly=0.995))
     fed.put("sales/b.csv", sales(*(line(f"B{n}") for n in range(99)), line("B99", product="rum")))

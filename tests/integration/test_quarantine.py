@@ -12,7 +12,7 @@ from kit import CUSTOMERS, SALES, STORES, Place, line, marts, sales
 
 from jobs.report import RunReport
 
-BROKEN = [line("B1", total="1.00"), line("B2", day="tomorrow"), line("B3", price="-1.00"), "B4,1,121"]
+BROKEN = [line("B1", total="1.00"), line("B2", day="tomorrow"), line("B3", quantity=0), "B4,1,121"]
 WHAT = "2024-01-10,1,10.00,1,10.00"
 
 
@@ -180,7 +180,7 @@ def test_repaired_rows_take_their_drop_s_place(fed: Place, tmp_path: Path) -> No
     assert totals(fed.build()) == (404, 400, 4)
     done = command(fed, "replay", "day.csv", write(tmp_path / "r.csv", repaired(fed)), "--who", "ann", "--why", "typo")
     assert "2 rows are clean now, 1 stay in quarantine" in done
-    assert "line 404: price is negative: -1.00" in done
+    assert "line 404: quantity is 0: 0" in done
     report = fed.build()
     assert totals(report) == (404, 402, 2)
     assert report.outcome == "published"
@@ -214,7 +214,7 @@ def test_a_second_repair_adds_to_the_first(fed: Place, tmp_path: Path) -> None:
     fed.build()
     rows = exported(fed)
     assert [row["quarantine_line"] for row in rows] == ["404", "405"]
-    rows[0] |= {"price": "1.00", "total_cost": "1.00"}
+    rows[0] |= {"quantity": "1", "total_cost": "10.00"}
     command(fed, "replay", "day.csv", write(tmp_path / "s.csv", rows[:1]))
     assert totals(fed.build()) == (404, 403, 1)
 

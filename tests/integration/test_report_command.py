@@ -4,7 +4,9 @@ import json
 import re
 import webbrowser
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,17 @@ def test_the_page_of_a_good_run_shows_what_a_business_looks_for(built: Place) ->
     assert re.search(r"25\s+rows read\s+=\s+24\s+clean", text)
     for heading in ("Drops", "Data quality", "Seconds per step", "Revenue by month", "Customers by segment"):
         assert heading in text
+
+
+def test_the_index_the_page_and_the_report_show_the_same_duration(place: Place) -> None:
+    place.judge = True
+    place.put_golden()
+    moments = count()
+    done = place.run(clock=lambda: datetime(2024, 4, 1, tzinfo=UTC) + timedelta(seconds=7.3 * next(moments)))
+    took = f"{(done.ended_at - done.started_at).total_seconds():,.1f} s"
+    for page in ("index.html", f"{done.run_id}.html"):
+        assert took in (place.folder / "state/reports" / page).read_text()
+    assert marts("report", "--target", place.address, "--json").stdout == done.model_dump_json(indent=2) + "\n"
 
 
 def test_the_page_of_a_failed_run_shows_why_and_what_to_do(built: Place) -> None:

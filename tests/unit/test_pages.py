@@ -1,17 +1,23 @@
 """The run report and the index as text: nothing but the report is on them, all of it, and it stays text."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from html import unescape
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from rich.console import Console
 
+from jobs import render
 from jobs.adapters import charts
 from jobs.adapters.objects import Folder
+from jobs.build import _record
+from jobs.frame import rendered
 from jobs.pages import index_page, report_page, write_again, write_reports
 from jobs.report import BrokenRule, DropReport, MartReport, Problem, QualityReport, RunReport, Totals
 from jobs.state import Reason
@@ -360,3 +366,88 @@ def test_a_run_id_never_leaves_its_folder(tmp_path: Path) -> None:
     index = (tmp_path / "reports/index.html").read_text()
     assert 'href="..%252F..%252Fup.html"' in index
     assert (tmp_path / "reports/..%2F..%2Fup.html").is_file()
+
+
+ENDS = [
+    ("published", 0, (), "passed", "published"),
+    ("unchanged", 0, (), "passed", "unchanged"),
+    ("running", 0, (), "warned", "running"),
+    ("published", 65, ("held",), "warned", "published, 1 drop held"),
+    ("unchanged", 65, ("held", "held", "rejected"), "warned", "unchanged, 2 drops held, 1 drop rejected"),
+    ("unchanged", 0, ("rejected",), "warned", "unchanged, 1 drop rejected"),
+    ("published", 75, ("deferred",), "warned", "published, 1 drop deferred"),
+    ("failed", 65, ("held",), "failed", "failed"),
+    ("unknown", 69, (), "failed", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("outcome", "code", "states", "level", "words"), ENDS)
+def test_a_run_that_leaves_drops_out_says_so_everywhere_and_has_no_green_tick(
+    outcome: str, code: int, states: tuple[str, ...], level: str, words: str
+) -> None:
+    drops = [DROPS[1].model_dump() | {"state": state, "key": f"sales/{n}.csv"} for n, state in enumerate(states)]
+    error = {"what": "it broke", "where": "here", "hint": "mend it"} if level == "failed" else None
+    wanted = {"outcome": outcome, "exit_code": code, "drops": drops, "error": error}
+    run = RunReport.model_validate(REPORT.model_dump() | wanted)
+    assert (run.level, run.words) == (level, words)
+    mark = {"passed": "\N{CHECK MARK}", "warned": "!", "failed": "\N{BALLOT X}"}[level]
+    assert (
+        f'<p class="state"><span class="{level}"><span aria-hidden="true">{mark}</span> {words}</span>'
+        in report_page(run)
+    )
+    assert f'<span class="{level}"><span aria-hidden="true">{mark}</span> {words}</span>' in index_page([run])
+    assert f'<span class="{level}">{mark} {words}</span>' in rendered("index.html.j2", runs=[run], kept=set())
+    console = Console(width=200, file=StringIO())
+    console.print(render.report(run))
+    console.print(render.status({}, [], {}, [_record(run)], []))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    if level != "failed":
+        assert ("Nothing had to change" in report_page(run)) == (outcome == "unchanged" and not states)
+        assert ("The live marts were already right" in report_page(run)) == (outcome == "unchanged" and not states)
+    if states and not error:
+        assert f"! run {run.run_id} {words}: " in shown
+        assert f"! {words}" in shown.partition("last runs")[2]
+        assert all(f"{drop['key']} is {drop['state']}" in shown for drop in drops)
+    else:
+        assert "!" not in shown
+
+
+def test_status_shows_a_run_that_was_killed_as_such() -> None:
+    running = REPORT.model_copy(update={"outcome": "running", "exit_code": 0, "drops": ()})
+    record = replace(_record(running), outcome="killed", error="it ended without a word")
+    console = Console(width=200, file=StringIO())
+    console.print(render.status({}, [], {}, [record], []))
+    assert "killed" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_share_says_of_how_many_of_which_rows_it_is() -> None:
+    rule = BrokenRule(
+        rule="total_cost is right",
+        severity="critical",
+        rows=288_416,
+        basis="rows with both columns",
+        unexpected=1569,
+        observed="",
+    )
+    judged = QualityReport(name="sales", outcome="failed", drops=2, rows=500_055, rules=3, broken=(rule,), page="x")
+    page = report_page(REPORT.model_copy(update={"quality": (judged,)}))
+    assert "1,569 of 288,416 rows with both columns break it" in page
+
+
+@pytest.mark.parametrize(
+    ("unusual", "as_of", "words"),
+    [
+        ((), "2023-12-31", "21 months compared with the same month a year before: none is unusual."),
+        (
+            (),
+            "2022-04-30",
+            "1 month compared with the same month a year before: none is unusual. The others lack",
+        ),
+        ((), "2022-03-31", "No month can be compared with the same month a year before yet."),
+    ],
+)
+def test_the_page_says_what_a_month_is_compared_with(unusual: tuple[UnusualMonth, ...], as_of: str, words: str) -> None:
+    months = tuple(month for month in MONTHS if month.month <= as_of[:7])
+    figures = FIGURES.model_copy(update={"months": months})
+    page = report_page(REPORT.model_copy(update={"figures": figures, "unusual": unusual, "as_of": as_of}))
+    assert words in " ".join(page.split())
