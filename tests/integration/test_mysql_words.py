@@ -99,7 +99,9 @@ def test_no_statement_asks_for_a_function_that_is_dropped_or_uses_a_reserved_wor
     calls = {word.upper() for statement in used for word in re.findall(r"([A-Za-z_]\w*)\(", statement)}
     variables = {word.upper() for statement in used for word in re.findall(r"@@(?:\w+\.)?(\w+)", statement)}
     assert {"COUNT", "LAST_INSERT_ID"} <= calls
-    assert (calls | variables) & set(GONE) == set()
+    # SQLAlchemy asks each server by the names that it has.
+    theirs = set() if mariadb.kind == "mysql" else {"TX_ISOLATION"}
+    assert (calls | variables) & set(GONE) - theirs == set()
     aliases = {name for statement in used for name in re.findall(r"\bAS ([A-Za-z_]\w*)", statement)}
     names = {name.upper() for name in names_of_ours() | aliases}
     assert names & set(RESERVED) == set()
