@@ -215,13 +215,11 @@ def test_rows_are_sent_in_statements_that_the_server_takes(fed: Place, mariadb: 
             assert len(opened.drops()) > 300
 
 
-def test_a_row_that_no_packet_holds_is_said_with_the_servers_setting(fed: Place, mariadb: SqlServer) -> None:
+def test_a_statement_that_no_packet_holds_is_said_with_the_servers_setting(fed: Place, mariadb: SqlServer) -> None:
     with set_globals(mariadb, max_allowed_packet=1 << 20), closing(fed.warehouse()) as opened:
         with pytest.raises(ServiceError) as caught:
             opened.execute("SELECT LENGTH(%s)", ["x" * (3 << 20)])
-        told = f"{caught.value.what} {caught.value.hint}"
-        # The server may close the connection while it is still being written to.
-        assert "max_allowed_packet" in told or "does not answer" in told
+        assert "max_allowed_packet" in caught.value.hint
         assert opened.execute("SELECT 1") == [(1,)]
 
 

@@ -51,8 +51,9 @@ def used(place: Place, mariadb: SqlServer, sent: list[str], monkeypatch: pytest.
     place.judge = True
     place.put_golden()
     place.build()
-    place.put("sales/1.csv", sales(line("N1", day="2024-02-03"), *(line(f"B{n}", day="no") for n in range(9))))
-    place.build()
+    place.put("sales/1.csv", sales(line("N1", day="2024-02-03")))
+    place.put("sales/2.csv", sales(*(line(f"B{n}", day="no") for n in range(9))))
+    assert place.build().outcome == "published"
     monkeypatch.setenv("MARTS_TARGET", uri)
     monkeypatch.setenv("MARTS_SOURCE", str(place.source))
     monkeypatch.setenv("MARTS_STATE", place.configured().state_uri)
@@ -98,15 +99,17 @@ def test_no_statement_asks_for_a_function_that_is_dropped_or_uses_a_reserved_wor
     calls = {word.upper() for statement in used for word in re.findall(r"([A-Za-z_]\w*)\(", statement)}
     variables = {word.upper() for statement in used for word in re.findall(r"@@(?:\w+\.)?(\w+)", statement)}
     assert {"COUNT", "LAST_INSERT_ID"} <= calls
-    assert (calls | variables) & set(GONE) == set()
+    # SQLAlchemy asks each server by the names that it has.
+    theirs = set() if mariadb.kind == "mysql" else {"TX_ISOLATION"}
+    assert (calls | variables) & set(GONE) - theirs == set()
     aliases = {name for statement in used for name in re.findall(r"\bAS ([A-Za-z_]\w*)", statement)}
     names = {name.upper() for name in names_of_ours() | aliases}
     assert names & set(RESERVED) == set()
     if mariadb.kind == "mysql":
         reserved = {str(word) for (word,) in mariadb.run(f"SELECT word FROM {KEYWORDS} WHERE reserved = 1")}
         assert len(reserved) > 200
-        # What is cast to is a type, though it comes after AS.
-        assert names & reserved - {"CHAR", "SIGNED", "DECIMAL"} == set()
+        # What is cast to is a type, and what a view is made of a query, though both come after AS.
+        assert names & reserved - {"CHAR", "SIGNED", "DECIMAL", "SELECT"} == set()
 
 
 KEYWORDS = "information_schema.keywords"

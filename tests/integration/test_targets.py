@@ -128,7 +128,7 @@ def test_readers_look_up_a_customer_by_an_index(tmp_path: Path, database: str, m
     place.build()
     name = database.rpartition("/")[2]
     with closing(mariadb.connect(name)) as connection, connection.cursor(dictionary=True) as cursor:
-        cursor.execute("EXPLAIN SELECT * FROM customers_data_mart WHERE customer_id = 1")
+        cursor.execute("EXPLAIN FORMAT=TRADITIONAL SELECT * FROM customers_data_mart WHERE customer_id = 1")
         explained = [(row["type"], row["key"], int(row["rows"])) for row in cursor.fetchall()]
     assert explained == [("const", "PRIMARY", 1), ("ref", "PRIMARY", 4)]
 

@@ -15,7 +15,7 @@ HOMES = {
     "boto3": {"jobs/adapters/objects.py"},
     "botocore": {"jobs/adapters/objects.py"},
     "s3fs": {"jobs/adapters/objects.py"},
-    "mysql": {"jobs/adapters/mysql/session.py", "jobs/adapters/mysql/warehouse.py"},
+    "mysql": {"jobs/adapters/mysql/problems.py", "jobs/adapters/mysql/session.py", "jobs/adapters/mysql/warehouse.py"},
     "aiohttp": {"jobs/adapters/objects.py", "jobs/adapters/ray_jobs.py"},
     "stamina": {"jobs/retries.py"},
     "duckdb": {"jobs/adapters/warehouse_duckdb.py", "marts/calculate.py"},

@@ -29,6 +29,7 @@ def test_exit_codes_are_those_of_the_one_table() -> None:
         "ServiceError": 69,
         "Transient": 69,
         "Busy": 75,
+        "NotShown": 69,
         "OutcomeUnknown": 69,
         "StateDamaged": 69,
         "ObjectChanged": 69,

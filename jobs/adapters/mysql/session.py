@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import mysql.connector
+from mysql.connector import errorcode
 from mysql.connector.errors import InterfaceError
 from mysql.connector.plugins import caching_sha2_password
 
@@ -29,6 +30,8 @@ _DDL_WAIT = 10
 """Seconds that DDL waits for readers of what it changes; a day by default, with all others behind it."""
 _SLICE = 5
 """Seconds of one wait for the lock."""
+_LARGE = 1 << 19
+"""Letters from which on a statement may be too large for a server."""
 _FAILOVER = 10
 """Seconds that a server may be read only, as it is in the middle of a failover, until we say so."""
 _log = logging.getLogger("marts.mysql")
@@ -170,11 +173,19 @@ class Session:
         return self.repeated(lambda: self._once(statement, values))
 
     def _once(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        self._check_size(len(statement) + sum(len(value) for value in values if isinstance(value, str)))
+
         def run(cursor: Any) -> list[tuple[Any, ...]]:
             cursor.execute(statement, tuple(values))
             return cursor.fetchall() if cursor.with_rows else []
 
         return self.with_cursor(run)
+
+    def _check_size(self, letters: int) -> None:
+        """Raise ServiceError for a statement that the server does not take: it may hang up before it says so."""
+        if letters > _LARGE and letters > self.limits.max_allowed_packet:
+            error = mysql.connector.Error(msg=f"it has {letters:,} letters", errno=errorcode.ER_NET_PACKET_TOO_LARGE)
+            raise problem_of(error, self.where)
 
     def with_cursor(self, work: Callable[[Any], Result]) -> Result:
         """Work on a cursor. A connection that fails is not used again."""

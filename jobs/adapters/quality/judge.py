@@ -5,9 +5,10 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -113,14 +114,13 @@ def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], personal: Co
 
     It chooses the values that it shows itself: those of ``personal`` columns are masked.
     """
-    with _quiet(), _told_if_lost():
+    with _quiet(), _told_if_lost(), _reused(connect) as creator:
         context = new_context()
         expectations = [expectation_of(rule) for rule in suite.rules]
         target = StagedDatasource(
             name="target",
             connection_string="mysql+mysqlconnector://",
-            # No connection is kept: Great Expectations has several engines, and users may have few connections.
-            kwargs={"creator": connect, "poolclass": NullPool},
+            kwargs={"creator": creator, "poolclass": NullPool},
         )
         source = context._add_fluent_datasource(datasource=target)  # noqa: SLF001 - the hook
         batches = source.add_table_asset(suite.name, table_name=table).add_batch_definition_whole_table("all")
@@ -129,6 +129,32 @@ def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], personal: Co
         hide = rule.level == "mart" or any(name in personal for name in rule.columns)
         one.result = {name: _masked(value, hide) if name in _VALUES else value for name, value in one.result.items()}
     return _judged(suite.name, list(suite.rules), result, run)
+
+
+@contextmanager
+def _reused(connect: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
+    """Yield a function that returns a connection; one that is closed is returned again by the next call.
+
+    Great Expectations has several engines, each with a pool of its own, and never empties them: a user may have few
+    connections. All are closed at the end.
+    """
+    idle: list[Any] = []
+    ends: list[Callable[[], None]] = []
+
+    def opened() -> Any:
+        with suppress(IndexError):
+            return idle.pop()
+        connection = connect()
+        ends.append(connection.close)
+        connection.close = partial(idle.append, connection)
+        return connection
+
+    try:
+        yield opened
+    finally:
+        for end in ends:
+            with suppress(Exception):  # it may be lost
+                end()
 
 
 _VALUES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details", "unexpected_rows")
