@@ -105,21 +105,24 @@ def settle(drops: Sequence[Sequence[Line]], rules: Rules = DEFAULTS) -> list[tup
                 settled.append((number, line, "kept"))
             else:
                 transactions[line.transaction].append((number, line))
-    for delivered in transactions.values():
+    for found in transactions.values():
+        # Of one drop, the lines of a later month come later, wherever they stand in the file.
+        delivered = sorted(found, key=lambda one: (one[0], one[1].month))
         for at, (number, line) in enumerate(delivered):
             instead = _instead(at, delivered, rules)
-            equal = _is_among(at, delivered, instead, rules)
+            equal = bool(instead) and _counts_equal(at, delivered, rules)
             settled.append((number, line, "kept" if not instead else "repeated" if equal else "replaced"))
     return settled
 
 
-def _is_among(at: int, delivered: Sequence[Delivered], instead: Sequence[Line], rules: Rules) -> bool:
-    """Return whether a line is there again, each as often as it is there: once is enough with a number."""
+def _counts_equal(at: int, delivered: Sequence[Delivered], rules: Rules) -> bool:
+    """Return whether an equal line counts, each as often as it is there: once is enough with a number."""
     drop, line = delivered[at]
-    equal = sum(other.whole == line.whole for other in instead)
+    equal = [n for n, (_, other) in enumerate(delivered) if other.whole == line.whole]
+    counting = sum(not _instead(n, delivered, rules) for n in equal)
     if line.line_no is not None or rules.equal_lines == "drop":
-        return equal > 0
-    return sum(d == drop and x.whole == line.whole for d, x in delivered[: at + 1]) <= equal
+        return counting > 0
+    return sum(delivered[n][0] == drop for n in equal if n <= at) <= counting
 
 
 def _instead(at: int, delivered: Sequence[Delivered], rules: Rules) -> list[Line]:
