@@ -7,6 +7,7 @@
     ├── DataError         exit 65   the data said no; the live marts are untouched
     │   ├── DropRejected            one drop is unusable; the others go on
     │   ├── UnknownPeople           too many lines have no dimension row
+    │   ├── TotalFell               the total of the past is lower than what was published
     │   └── QualityBroken           a critical expectation of a mart does not hold
     ├── ServiceError      exit 69   a service refused us: trying again would not help
     │   ├── Transient               it may pass by itself: tried again until a deadline

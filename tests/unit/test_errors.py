@@ -25,6 +25,7 @@ def test_exit_codes_are_those_of_the_one_table() -> None:
         "DataError": 65,
         "DropRejected": 65,
         "UnknownPeople": 65,
+        "TotalFell": 65,
         "QualityBroken": 65,
         "ServiceError": 69,
         "Transient": 69,
