@@ -133,6 +133,8 @@ class Run:
     """The database could not take how the run ended."""
     ended: RunReport | None = None
     """How it failed."""
+    reports: Mapping[str, RunReport] = field(default_factory=dict)
+    """Of the runs whose marts are live, by their ids."""
 
     def __post_init__(self) -> None:
         self.identity = Identity.of(self.policy)
@@ -341,6 +343,7 @@ def _build(run: Run) -> RunReport:
             where = (run.warehouse, run.runner, run.settings, run.state)
             staged = stage(*where, changed, run.progress.advance, run.run_id, inputs)
     _judge_marts(run, staged, changed, live)
+    run.found["notes"] = (*run.found["notes"], *_why_changed(run, changed, scanned, verdicts, live))
     run.done = _report(
         run,
         "published" if staged else "unchanged",
@@ -411,7 +414,9 @@ def _facts(run: Run, rollups: Sequence[RollUp], name: str) -> list[pa.Table]:
 
 def _check_fall(run: Run, live: Mapping[str, Generation], verdicts: Verdicts, days: DayTotals) -> None:
     """Raise TotalFell if the total up to the last publication fell by more than the policy allows."""
-    before = total_before(live, run.warehouse.runs_named({one.run_id for one in live.values()}))
+    records = run.warehouse.runs_named({one.run_id for one in live.values()})
+    run.reports = {record.run_id: RunReport.model_validate_json(record.report) for record in records}
+    before = total_before(live, run.reports.values())
     if before is None or before.as_of > run.as_of:  # of days after as_of nothing is known
         return
     _, now = days.up_to(before.as_of)
@@ -425,6 +430,36 @@ def _inputs(run: Run, verdicts: Verdicts) -> str:
     """Name what marts are made of, whatever the day: the drops that count, the policy, our version."""
     made_of = [(m.origin, _names(m)) for m in (*verdicts.live_sales, *verdicts.dimensions)]
     return name_of(__version__, run.policy.digest(), made_of)
+
+
+def _why_changed(
+    run: Run, changed: Sequence[MartRows], scanned: set[str], verdicts: Verdicts, live: Mapping[str, Generation]
+) -> list[str]:
+    """Say why the numbers change although nothing was read: a run that reads nothing changes nothing by itself."""
+    before = [report for one in live.values() if (report := run.reports.get(one.run_id))]
+    if not changed or scanned or not before:
+        return []
+    last = max(before, key=lambda report: report.started_at)
+    gone = sum(v.state == "withdrawn" and v.reason != REPLACED for v in verdicts.all)
+    reasons = [
+        f"as_of is {run.as_of}, and was {last.as_of}" if run.as_of.isoformat() != last.as_of else "",
+        "the policy is another" if run.policy.digest() != last.policy else "",
+        f"Martwright is {__version__}, and was {last.version}" if __version__ != last.version else "",
+        f"{gone:,} drops left the marts" if gone else "",
+        "somebody was erased" if run.scan_settings.erased.numbers else "",
+        "drops that were held count now, or the other way round" if _changed_fate(verdicts, last) else "",
+        "everything was made again (--rebuild)" if run.rebuild else "",
+    ]
+    said = "; ".join(filter(None, reasons)) or "the order of deliveries, repairs, or dimensions are others than then"
+    return [f"nothing new was read, and the marts change: {said}"]
+
+
+def _changed_fate(verdicts: Verdicts, last: RunReport) -> bool:
+    """Return whether a drop counts that the last report left out, or the other way round."""
+    out = {drop.delivery for drop in last.drops if drop.state == "held"}
+    return bool(out & {v.drop.delivery.id for v in verdicts.all if v.state == "live"}) or any(
+        v.state == "held" and v.drop.delivery.id not in out for v in verdicts.all
+    )
 
 
 def _names(manifest: Manifest) -> list[str]:

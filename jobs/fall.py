@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from jobs.ledger import Decision, Generation, RunRecord
+from jobs.ledger import Decision, Generation
 from jobs.report import FallReport, RunReport
 from marts.errors import TotalFell
 from marts.policy import Policy
@@ -62,9 +62,8 @@ class Fall:
         )
 
 
-def total_before(live: Mapping[str, Generation], runs: Iterable[RunRecord]) -> Before | None:
+def total_before(live: Mapping[str, Generation], reports: Iterable[RunReport]) -> Before | None:
     """Return what the live marts are made of; nothing if no mart is live, or an earlier version made them."""
-    reports = [RunReport.model_validate_json(run.report) for run in runs]
     known = [report for report in reports if report.totals.counted_total]
     if not live or not known:
         return None

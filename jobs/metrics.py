@@ -77,9 +77,10 @@ def _is_new(drop: DropReport) -> bool:
 
 
 def _lines(report: RunReport) -> Iterator[Sample]:
-    """Count the lines of all sales drops that are there; those read are clean, in quarantine or duplicates."""
+    """Count the lines of all sales drops that are there; those read are clean, in quarantine, repeated or replaced."""
     totals = report.totals
-    outcomes = {"clean": totals.clean, "quarantined": totals.quarantined, "duplicate": totals.duplicates}
+    outcomes = {"clean": totals.clean, "quarantined": totals.quarantined}
+    outcomes |= {"repeated": totals.repeated, "replaced": totals.replaced}
     for outcome, count in {**outcomes, "held": totals.held_rows}.items():
         yield _one("lines", "Lines of sales drops, by what became of them.", count, outcome=outcome)
     ratio = totals.quarantined / totals.rows_read if totals.rows_read else 0

@@ -166,11 +166,16 @@ def make_plan(
     return Plan(
         drops=tuple(drops),
         withdrawn=tuple(r for r in ledger if r.kind in KINDS and r.state != "withdrawn" and r.delivery_id not in left),
-        older_rules=sum(bool(drop.manifest and drop.manifest.rules != look.rules(drop.delivery)) for drop in drops),
+        older_rules=sum(_is_older(drop, look) for drop in drops),
         passed_over=Counter({name: _passed_over(name, listed[name]) for name in names if listed[name]}),
         no_data=sum(len(everything[name]) - len(listed[name]) for name in names),
         unremembered=0 if ledger else len(deliveries[SALES.name]),
     )
+
+
+def _is_older(drop: PlannedDrop, look: "_Look") -> bool:
+    """Return whether a drop was judged by other rules than today's, and could be judged again."""
+    return bool(drop.manifest and not drop.gone and drop.manifest.rules != look.rules(drop.delivery))
 
 
 def _passed_over(kind: str, versions: Iterable[ObjectVersion]) -> int:
