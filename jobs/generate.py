@@ -62,14 +62,14 @@ class _Lines:
 
 _WRONG_VALUES: dict[str, dict[str, str]] = {
     "customer_id is not a whole number": {"customer_id": "C-17"},
-    "customer_id is 0": {"customer_id": "0"},
+    "customer_id is -5": {"customer_id": "-5"},
     "store_id is empty": {"store_id": ""},
     "product_name is empty": {"product_name": ""},
     "sales_date is not an ISO date": {"sales_date": "31/12/2024"},
     "sales_date is no day of the calendar": {"sales_date": "2024-02-30"},
     "sales_person_id is not a whole number": {"sales_person_id": "n/a"},
-    "price is negative": {"price": "-1.00", "quantity": "1", "total_cost": "-1.00"},
-    "price has 3 digits after the point": {"price": "9.999"},
+    "sales_person_id is 0": {"sales_person_id": "0"},
+    "price has 7 digits after the point": {"price": "9.9999991"},
     "quantity is 0": {"quantity": "0"},
     "quantity is a word": {"quantity": "two"},
     "total_cost is not price * quantity": {"total_cost": "0.01"},

@@ -21,18 +21,18 @@ PRODUCT = "total_cost is not price * quantity"
 WIDTH = "the row does not have"
 REASONS = {
     "customer_id is not a whole number": ["customer_id is not a whole number: C-17"],
-    "customer_id is 0": ["customer_id is less than 1: 0"],
+    "customer_id is -5": ["customer_id is less than 1: -5"],
     "store_id is empty": ["store_id is empty"],
     "product_name is empty": ["product_name is empty"],
     "sales_date is not an ISO date": ["sales_date is not an ISO date: 31/12/2024"],
     "sales_date is no day of the calendar": ["sales_date is not an ISO date: 2024-02-30"],
     "sales_person_id is not a whole number": ["sales_person_id is not a whole number: n/a"],
-    "price is negative": ["price is negative: -1.00"],
-    "price has 3 digits after the point": [
-        "price is not a decimal number with at most 2 digits after the point: 9.999"
+    "sales_person_id is 0": ["sales_person_id is less than 1: 0"],
+    "price has 7 digits after the point": [
+        "price is not a decimal number with at most 6 digits after the point: 9.9999991"
     ],
     "quantity is 0": ["quantity is 0: 0", PRODUCT],
-    "quantity is a word": ["quantity is not a whole number: two"],
+    "quantity is a word": ["quantity is not a decimal number with at most 4 digits after the point: two"],
     "total_cost is not price * quantity": [PRODUCT],
     "a quote is not closed": ["a quote is not closed, or stands in the wrong place"],
     "a NUL byte": ["holds a NUL byte"],
