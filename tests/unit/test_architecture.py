@@ -21,7 +21,10 @@ HOMES = {
     "duckdb": {"jobs/adapters/warehouse_duckdb.py", "marts/calculate.py"},
     "typer": {
         "jobs/cli.py",
-        *(f"jobs/cli_{name}.py" for name in ("cluster", "common", "marts", "notify", "pages", "secrets", "watch")),
+        *(
+            f"jobs/cli_{name}.py"
+            for name in ("cluster", "common", "decide", "marts", "notify", "pages", "secrets", "watch")
+        ),
     },
     "apprise": {"jobs/adapters/notify.py"},
     "requests": {"jobs/adapters/notify.py", "jobs/adapters/ray_jobs.py"},
