@@ -584,15 +584,19 @@ def erase_customer(
     ) as (now, warehouse):
         at = stamp()
         adopt(now.state, warehouse)
-        made, number = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
+        made, person = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
         traces = erasing.find_traces(now, customer)
         # The ledger last: an erasure that is killed before has not happened, and is made again as a whole.
         texts = erasing.clean_ledger(now, warehouse, customer)
-        files = erasing.remove(now, traces, open_store(settings.docs_uri, settings.s3), customer)
+        files = erasing.remove(now, traces, open_store(settings.docs_uri, settings.s3), person)
         reports = open_store(settings.reports_uri, settings.s3)
         write_again(reports, told_runs(warehouse), docs_of(settings))
-        rows = warehouse.erase(made, customer, erasing.deed(number, at, who or getpass.getuser(), why))
-    typer.echo(f"erased, as number {number}: {rows} rows of the marts, {files} files of the state, {texts} reports")
+        rows = warehouse.erase(made, customer, erasing.deed(person.number, at, who or getpass.getuser(), why))
+    counted = f"{rows} rows of the marts, {files} files of the state, {texts} reports"
+    typer.echo(f"erased, as number {person.number}: {counted}")
+    if traces.only_copies:
+        gone = erasing.drops_text(sorted({manifest.delivery.key for manifest in traces.only_copies}))
+        typer.echo(visible(f"rewritten in the state, which is the only copy: {gone}"))
     if traces.drops:
         said = f"still in drops, which are yours to correct or remove: {erasing.drops_text(traces.drops)}"
         typer.echo(visible(f"{said}\nmarts build makes the files again, without the customer"))

@@ -2,9 +2,11 @@
 
 Sales lines stay, for the money and the people who sold are not theirs: as those of a number that leads to nobody.
 The next build makes again what was removed, from drops in which the person may still be; it knows them by a digest.
+Lines of drops that count on although their objects are gone cannot be read again: their files are rewritten.
 """
 
 import json
+import logging
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,16 +20,18 @@ from jobs.adapters.objects import Store
 from jobs.audit import Deed
 from jobs.ledger import Erasure, Warehouse, erased_people
 from jobs.now import Now
+from jobs.only_copies import Person, rewrite
 from jobs.scan_task import TABLES
 from jobs.state import Manifest, read_parquet
 from marts.erased import ERASED, TELLING, ids_in
 from marts.errors import StateDamaged
 
+_log = logging.getLogger("marts.erase")
 _THREADS = 16
 _ROWS = ("lines", "dimensions/customers", "facts", "marts/customers")
 _QUARANTINE = ("quarantine/sales", "quarantine/customers")
-_MADE_AGAIN = ("repairs/", f"{TABLES}customers/", "keys/")
-"""Small files that cost nothing to make again: removed without a look."""
+_MADE_AGAIN = ("repairs/", f"{TABLES}customers/", "keys/", "settled/")
+"""Files that are made again anyway, or at little cost: removed without a look."""
 _DONE = "/done.json"
 """Beside the rows of a mart: names the best customers, whose rows may be in the files of an earlier build."""
 _ANY = ""
@@ -44,12 +48,14 @@ class Traces:
     """Of the state, with something of theirs."""
     manifests: tuple[Manifest, ...]
     """Scans that wrote some of these files: they are made again."""
+    only_copies: tuple[Manifest, ...]
+    """Those of them that cannot be: their objects are gone, and they count on."""
     drops: tuple[str, ...]
     """Keys of drops that hold them still: those are not ours to change."""
 
 
-def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tuple[list[Erasure], int]:
-    """Give what the ledger must remember to know a customer again, and their number.
+def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tuple[list[Erasure], Person]:
+    """Give what the ledger must remember to know a customer again, and them.
 
     Nothing for one who was erased before: they are only looked for again.
     """
@@ -57,8 +63,9 @@ def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tupl
     erased = erased_people(there)
     before = erased.number_of(str(customer))
     if before:
-        return [], before
-    return [*there[:1], Erasure(len(there), erased.digest(customer), now)], len(there)
+        return [], Person(customer, before, erased)
+    new = Erasure(len(there), erased.digest(customer), now)
+    return [*there[:1], new], Person(customer, new.number, erased_people([*there, new]))
 
 
 def find_traces(now: Now, customer: int) -> Traces:
@@ -67,7 +74,8 @@ def find_traces(now: Now, customer: int) -> Traces:
     with ThreadPoolExecutor(_THREADS) as pool:
         listed = list(pool.map(state.versions, (*_ROWS, *_QUARANTINE, *_MADE_AGAIN)))
         keys = [version.key for versions in listed for version in versions]
-        tables = [key for key in keys if key.endswith(".parquet") and not key.endswith(_OTHERS)]
+        looked_at = (key for key in keys if not key.startswith(_MADE_AGAIN) and not key.endswith(_OTHERS))
+        tables = [key for key in looked_at if key.endswith(".parquet")]
         held = pool.map(partial(_drops_in, now, headers, customer), tables)
         theirs = {key: drops for key, drops in zip(tables, held, strict=True) if drops}
     files = {*theirs, *(key for key in keys if key.startswith(_MADE_AGAIN))}
@@ -76,9 +84,12 @@ def find_traces(now: Now, customer: int) -> Traces:
     scans = now.catalog.everything()
     hold = {m.scan for m in scans if _shows(now, m, customer) or any(_is_of(m, theirs.get(p, ())) for p in m.paths)}
     found = [m for m in scans if m.scan in hold or files & set(m.paths)]
-    named = {m.delivery.key for m in found if m.scan in hold}.union(*theirs.values()) - {_ANY}
-    drops = sorted(key for key in named if not key.startswith(TABLES))
-    return Traces(tuple(sorted(files)), tuple(found), tuple(drops))
+    there = {drop.delivery.id: drop.delivery.key for drop in now.plan.drops if not drop.gone}
+    gone = {drop.delivery.id for drop in now.plan.drops if drop.gone and not drop.delivery.key.startswith(TABLES)}
+    held_by = {m.delivery.key for m in found if m.scan in hold and m.delivery.id in there}
+    drops = sorted(held_by.union(*theirs.values()) & set(there.values()))
+    copies = tuple(manifest for manifest in found if manifest.delivery.id in gone)
+    return Traces(tuple(sorted(files)), tuple(found), copies, tuple(drops))
 
 
 def _headers(now: Now) -> dict[str, tuple[str, ...]]:
@@ -98,7 +109,7 @@ def _drops_in(now: Now, headers: Mapping[str, Sequence[str]], customer: int, pat
         return {_ANY}
     if quarantined:
         pairs = zip(rows["drop"].to_pylist(), rows["raw"].to_pylist(), strict=True)
-        return {drop for drop, raw in pairs if _names(now, headers.get(drop, ()), customer, raw)}
+        return {drop for drop, raw in pairs if _names(now, customer, headers.get(drop, ()), raw)}
     return {_ANY} if pc.any(pc.equal(rows["customer_id"], customer)).as_py() else set()
 
 
@@ -107,27 +118,41 @@ def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
     return _ANY in drops or manifest.delivery.key in drops
 
 
-def _names(now: Now, columns: Sequence[str], customer: int, raw: str) -> bool:
+def _names(now: Now, customer: int, columns: Sequence[str], raw: str) -> bool:
     """Tell whether a line of a drop with these columns is of the customer; of a refused drop they are not known."""
     return customer in ids_in(raw, columns, now.settings.delimiter) if columns else mention(customer)(raw)
 
 
 def _shows(now: Now, manifest: Manifest, customer: int) -> bool:
     """Tell whether an example in a manifest is of the customer."""
-    return any(_names(now, manifest.measured.columns, customer, reason.raw) for reason in manifest.reasons)
+    return any(_names(now, customer, manifest.measured.columns, reason.raw) for reason in manifest.reasons)
 
 
-def remove(now: Now, traces: Traces, docs: Store, customer: int) -> int:
-    """Remove the files, and the pages with an example of the person. Gives how many."""
+def remove(now: Now, traces: Traces, docs: Store, person: Person) -> int:
+    """Remove the files, and the pages with an example of the person; rewrite only copies before. Gives how many."""
+    customer = person.customer
     forgotten = {(manifest.delivery.id, manifest.rules) for manifest in traces.manifests}
-    now.catalog.keep(m for m in now.catalog.everything() if (m.delivery.id, m.rules) not in forgotten)
     results = [version.key for version in docs.versions("runs") if version.key.endswith(".json")]
     pages = [key for key in results if _is_on(docs.get(key), customer)]
     with ThreadPoolExecutor(_THREADS) as pool:
+        rewritten = dict(pool.map(partial(_rewritten, now, person), traces.only_copies))
+        known = {(manifest.delivery.id, manifest.rules): manifest for manifest in now.catalog.everything()}
+        kept = [rewritten.get(name) if name in forgotten else manifest for name, manifest in known.items()]
+        now.catalog.keep(manifest for manifest in kept if manifest)
         list(pool.map(now.state.delete, traces.files))
         list(pool.map(docs.delete, [*pages, *(key.removesuffix("json") + "html" for key in pages)]))
     docs.delete("index.html")  # it tells how runs failed; the next build writes it
     return len(traces.files) + 2 * len(pages)
+
+
+def _rewritten(now: Now, person: Person, manifest: Manifest) -> tuple[tuple[str, str], Manifest | None]:
+    """Rewrite a drop without the person; None if a file of it is damaged: the next build says what to put back."""
+    name = (manifest.delivery.id, manifest.rules)
+    try:
+        return name, rewrite(now.state, manifest, person, partial(_names, now, person.customer))
+    except StateDamaged as error:
+        _log.warning("%s; it is the only copy of %s", error, manifest.delivery.key)
+        return name, None
 
 
 def _is_on(page: bytes, customer: int) -> bool:
@@ -151,7 +176,7 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
         for drop in told.get("drops", []):
             columns = headers.get(drop.get("key", ""), ())
             for reason in drop.get("reasons", []):
-                if _names(now, columns, customer, reason.get("raw", "")):
+                if _names(now, customer, columns, reason.get("raw", "")):
                     reason.update(raw=ERASED, example="")
         for best in told.get("figures", {}).get("best", []):
             if best.get("customer_id") == customer:
@@ -171,7 +196,7 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
         columns = headers.get(decision.object_key, ())
         # A repair is somebody's money: where the columns are not known, a small number may be a quantity.
         known = columns or len(str(customer)) >= TELLING
-        left = {number: raw for number, raw in lines.items() if not (known and _names(now, columns, customer, raw))}
+        left = {number: raw for number, raw in lines.items() if not (known and _names(now, customer, columns, raw))}
         if len(left) < len(lines):
             warehouse.decide(replace(decision, detail=json.dumps(left, ensure_ascii=False)))
             changed += 1

@@ -409,7 +409,7 @@ class Sink:
         self._sums = added((self._sums, _sums_of(lines)))
         days = lines["sales_date"].to_numpy()
         months = days.astype("datetime64[M]").astype(np.int64)
-        buckets = _buckets(lines)
+        buckets = buckets_of(lines)
         distinct = np.unique(months)
         table = lines.append_column("bucket", pa.array(buckets, pa.uint8()))
         if len(distinct) == 1 and lines.num_rows <= _GROUP_ROWS:
@@ -466,7 +466,20 @@ class Sink:
         )
 
 
-def _buckets(lines: pa.Table) -> np.ndarray:
+def write_lines(state: Store, key: str, lines: pa.Table) -> None:
+    """Write clean lines of one month, whose customers may have changed: by bucket if they are many."""
+    buckets = buckets_of(lines)
+    table = lines.set_column(lines.schema.get_field_index("bucket"), "bucket", pa.array(buckets, pa.uint8()))
+    if lines.num_rows <= _GROUP_ROWS:
+        write_parquet(state, key, table)
+        return
+    order = np.argsort(buckets, kind="stable")
+    borders = np.searchsorted(buckets[order], np.arange(BUCKETS + 1))
+    groups = [(int(a), int(b)) for a, b in pairwise(borders) if b > a]
+    write_parquet(state, key, table.take(pa.array(order)), groups)
+
+
+def buckets_of(lines: pa.Table) -> np.ndarray:
     """Return the bucket of each line: lines of one transaction share it. Guests, all one customer, go by their ids."""
     keys = lines["customer_id"].to_numpy().astype(np.uint64)
     guests = keys == GUEST

@@ -67,6 +67,11 @@ class Erased:
         """Name the people that are left out, together."""
         return self._named(" ".join(sorted(self.numbers))) if self.numbers else ""
 
+    @staticmethod
+    def stand_in(number: int) -> int:
+        """Return what stands for the id of the person with this number."""
+        return _OFFSET - number
+
     def number_of(self, written: str) -> int:
         """Give the number of the person whose id is written so; 0 if they are not erased."""
         customer = id_of(written)
@@ -92,7 +97,7 @@ class Erased:
 
         What distinguishes one line from another stays, so that repeated lines are still found: as a digest.
         """
-        nobody = pa.array([_OFFSET - number for number in numbers], pa.int64())
+        nobody = pa.array([self.stand_in(number) for number in numbers], pa.int64())
         rows = rows.set_column(rows.schema.get_field_index(_KEY), _KEY, nobody)
         if kind is CUSTOMERS:
             for column in kind.columns:
