@@ -60,6 +60,8 @@ class _Lines:
         return _Lines(*(values[rows] for values in vars(self).values()))
 
 
+_NUMBERED_FROM = 366
+"""Days until the tills number the lines of a basket."""
 _WRONG_VALUES: dict[str, dict[str, str]] = {
     "customer_id is not a whole number": {"customer_id": "C-17"},
     "customer_id is -5": {"customer_id": "-5"},
@@ -105,14 +107,20 @@ def generate(
     drops = good.day // unit * unit
     late = (random.random(int(np.abs(good.basket).max()) + 1) < _LATE)[np.abs(good.basket)]
     names = np.unique(drops[~late])
-    dirt, again = _spread(random, dirty, len(names)), _spread(random, repeated, len(names))
+    numbered = (names >= _NUMBERED_FROM) | plain
+    dirt, again = _spread(random, dirty, len(names)), np.zeros(len(names), np.int64)
+    again[numbered] = _spread(random, repeated, int(numbered.sum()))  # without a number, equal lines are two sales
     kinds: Counter[str] = Counter(dict.fromkeys(_VALUES if plain else _KINDS, 0))
     written: list[Path] = []
     bad: list[tuple[str, int, str]] = []
     for number, first in enumerate(names.tolist()):
         rows = np.flatnonzero((drops == first) & ~late)
         rows = np.sort(np.concatenate([rows, random.choice(rows, again[number])]))
-        style = _PLAIN if plain else _Style(first >= 366, first >= 366, number % 7 == 3, number % 10 == 7)
+        style = (
+            _PLAIN
+            if plain
+            else _Style(bool(numbered[number]), bool(numbered[number]), number % 7 == 3, number % 10 == 7)
+        )
         text, broken = _with_dirt(random, _as_csv(good.take(rows), style), int(dirt[number]), kinds)
         path = folder / "sales" / f"{_file_name(first, unit)}.csv{'.gz' if style.gzip else ''}"
         bad += [(path.relative_to(folder).as_posix(), line, kind) for line, kind in broken]
@@ -123,10 +131,15 @@ def generate(
     _write_late(folder, good.take(np.flatnonzero(late)), style)
     last = FIRST_DAY + timedelta(days=int(names[-1]) + unit)
     delivered = max(last, LAST_DAY) + timedelta(days=1) if plain else LAST_DAY
-    corrected = _write_corrections(folder, random, good.take(np.flatnonzero(~late)), style, delivered)
+    style = replace(style, line_no=True)
+    with_numbers = np.flatnonzero(~late & ((drops >= _NUMBERED_FROM) | plain))
+    corrected = _write_corrections(folder, random, good.take(with_numbers), style, delivered)
+    copy = (0, 0)
     if not plain:
         copied = next(path for path in written[len(written) // 3 :] if path.suffix == ".csv")
         _write(copied.with_name(f"{copied.stem} (copy).csv"), copied.read_bytes(), LAST_DAY)
+        key = copied.relative_to(folder).as_posix()
+        copy = (copied.read_bytes().count(b"\n") - 1, sum(drop == key for drop, _, _ in bad))
     _write_dimensions(folder, random, customers)
     truth: dict[str, object] = {
         "lines": lines + corrected,
@@ -134,6 +147,8 @@ def generate(
         "quarantined": sum(kinds.values()),
         "duplicates": repeated + corrected,
         "copies": int(not plain),
+        "copied_lines": copy[0],
+        "copied_bad_lines": copy[1],
         "as_of": LAST_DAY.isoformat(),
     }
     with (folder / "bad_rows.csv").open("w", newline="") as file:

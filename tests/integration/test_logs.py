@@ -97,7 +97,7 @@ def test_wrong_settings_are_json_too_where_lines_are(place: Place) -> None:
 
 def test_text_is_for_people_and_ends_with_the_report(build: Callable[..., Any]) -> None:
     text = build(form="text")[1]
-    assert re.search(r"^[0-9:]{8} scan: 4 tasks$", text, re.MULTILINE)
+    assert re.search(r"^[0-9:]{8} scan: 5 tasks$", text, re.MULTILINE)
     assert "published: both marts are live" in text
     assert "{" not in text
 
