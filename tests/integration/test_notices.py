@@ -355,6 +355,30 @@ def test_a_held_drop_gives_one_notice_however_often_builds_run(told: Place, hook
     assert len(hook.posts) == 3
 
 
+def test_drops_that_are_gone_give_one_notice_however_often_builds_run(told: Place, hook: Hook) -> None:
+    paths = [told.put(f"sales/{n}.csv", sales(line(f"X{n}"))) for n in range(5)]
+    told.run()
+    for path in paths:
+        path.unlink()
+    assert told.run().exit_code == 65
+    (text,) = hook.texts
+    tells_everything(text, "5 sales drops are gone", "sales/4.csv: 1 clean lines", "count on", "marts withdraw accept")
+    assert told.run().exit_code == 0
+    assert hook.texts == [text]
+
+
+def test_a_total_that_falls_gives_one_notice(told: Place, hook: Hook) -> None:
+    told.policy = told.policy.model_copy(update={"max_fall_from": 0})
+    told.put("sales/new.csv", sales(line("X1", price="50000.00", total="50000.00")))
+    told.run()
+    told.put("sales/new.csv", sales(line("X1", price="1.00", total="1.00")))
+    assert told.run().exit_code == 65
+    (text,) = hook.texts
+    tells_everything(text, "The build stopped: the total", "max_fall", "marts accept-fall")
+    assert told.run().exit_code == 65
+    assert hook.texts == [text]
+
+
 def test_a_worker_out_of_memory_gives_one_notice(place: Place, hook: Hook) -> None:
     """A real Ray kills its workers, as the memory of the node is above a threshold that it is given."""
     place.put_golden()
