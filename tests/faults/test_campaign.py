@@ -20,7 +20,7 @@ SEED = 4
 def campaign() -> Iterator[Campaign]:
     with tempfile.TemporaryDirectory(prefix="faults-", dir="/tmp") as folder, World(Path(folder), SEED) as world:
         made = Campaign(world)
-        made.world.change()
+        made.world.begin()
         made.settle()
         yield made
 
