@@ -235,13 +235,13 @@ class World:
             self.put(f"sales/2023/{number:04d}.csv", self.new_drop(3, 9) if number % 2 else self.new_drop())
         self.expect()
 
-    def change(self, what: str = "") -> str:
-        """Let the day bring something; return what it was."""
+    def change(self, what: str = "", key: str = "") -> str:
+        """Let the day bring something, to one of the drops; return what it was."""
         pick = self.random
         what = what or pick.choice(self._choices())
         self.made += 1
         new = f"sales/2024/{self.made:04d}.csv"
-        key = pick.choice(sorted(self.drops)) if self.drops else new
+        key = key or (pick.choice(sorted(self.drops)) if self.drops else new)
         happens: dict[str, Callable[[], None]] = {
             "new": lambda: self.put(new, self.new_drop()),
             "small": lambda: self.put(new, self.new_drop(3, 9)),
@@ -436,6 +436,12 @@ class Build:
             step = told["step"] if told.get("event") == "step" else ""
             for watcher in list(self.watchers):
                 watcher(step)
+
+    @property
+    def run_id(self) -> str:
+        """Return the id under which it is in the ledger. Raises StopIteration if it has not begun."""
+        told = (json.loads(text) for text in self.text if text.startswith("{"))
+        return next(str(one["run_id"]) for one in told if one.get("run_id"))
 
     def wait(self, seconds: float = _DEADLINE) -> int:
         """Wait for the exit code. Raises TimeoutExpired for a build that hangs."""
