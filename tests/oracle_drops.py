@@ -31,6 +31,8 @@ class Drop:
     lines: list[Line]
     names: set[str] = field(default_factory=set)
     """The keys that held it in the last run that met it."""
+    clean: int = 0
+    """Its lines that counted in the last run in which it was live."""
 
 
 @dataclass
@@ -44,6 +46,9 @@ class Source:
     held: list[Drop] = field(default_factory=list)
     kept_back: list[Drop] = field(default_factory=list)
     """Withdrawn, and counted on: too much to be taken back unasked."""
+    accepted: set[Hashable] = field(default_factory=set)
+    refused: set[Hashable] = field(default_factory=set)
+    """Contents of withdrawn drops about which somebody has decided."""
     taken: list[tuple[date, Drop]] = field(default_factory=list)
 
     def run(self, objects: Objects, today: date = date(2024, 4, 1)) -> list[Drop]:
@@ -58,6 +63,8 @@ class Source:
         stay = [drop for drop in was_live if drop not in withdrawn]
         self.kept_back = self._keep_back(withdrawn, stay, today)
         self.live, self.held = _hold([*present, *waiting, *self.kept_back], was_live)
+        for drop, again in zip(self.live, oracle.duplicates([d.lines for d in self.live], self.rules), strict=True):
+            drop.clean = len(drop.lines) - again.repeated - again.replaced
         return self.live
 
     def lines(self) -> list[Line]:
@@ -80,14 +87,14 @@ class Source:
         """Return the withdrawn drops that count on."""
         if self.withdrawals == "keep":
             return gone
-        recent = [drop for day, drop in self.taken if today - day <= WINDOW]
-        together = [*gone, *recent]
-        lines = sum(len(drop.lines) for drop in together)
-        of = lines + sum(len(drop.lines) for drop in stay)
-        if gone and self.withdrawals == "ask" and (len(together) > FEW_DROPS or lines > FEW_LINES * of):
-            return gone
-        self.taken += [(today, drop) for drop in gone]
-        return []
+        asked = [drop for drop in gone if drop.content not in self.accepted | self.refused]
+        recent = [drop for day, drop in self.taken if today - day <= WINDOW and drop not in (*stay, *gone)]
+        lines = sum(drop.clean for drop in (*asked, *recent))
+        of = sum(drop.clean for drop in (*gone, *recent, *stay))
+        if self.withdrawals == "ask" and (len(asked) + len(recent) > FEW_DROPS or lines > FEW_LINES * of):
+            return [drop for drop in gone if drop.content not in self.accepted]
+        self.taken += [(today, drop) for drop in asked]
+        return [drop for drop in gone if drop.content in self.refused]
 
 
 def content_of(data: bytes, rules: Rules = DEFAULTS) -> Hashable:
