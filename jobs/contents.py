@@ -95,7 +95,7 @@ def read_contents(
             sizes = Counter(delivery.size for delivery in found)
             suspects += [delivery for delivery in unknown if sizes[delivery.size] > 1]
         else:
-            suspects += unknown[:-1]  # the newest is scanned
+            suspects += [delivery for delivery in unknown if delivery is not found[-1]]  # the newest is scanned
     contents.update(zip([d.id for d in suspects], pool.map(lambda d: _hash(source, d), suspects), strict=True))
     return contents
 
