@@ -599,7 +599,7 @@ def erase_customer(
         typer.echo(visible(f"rewritten in the state, which is the only copy: {gone}"))
     if traces.drops:
         said = f"still in drops, which are yours to correct or remove: {erasing.drops_text(traces.drops)}"
-        typer.echo(visible(f"{said}\nmarts build makes the files again, without the customer"))
+        typer.echo(visible(f"{said}\nmarts build makes the files again, without the customer", keep="\n"))
 
 
 @audit.command("list")

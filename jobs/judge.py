@@ -69,7 +69,7 @@ class Verdict:
         quarantined = manifest.quarantined if manifest and rows else 0
         repeated, repeated_cents = counts.repeated, counts.repeated_cents
         if manifest and self.state == "duplicate":
-            repeated, repeated_cents = rows - quarantined, manifest.total_cents
+            quarantined, repeated, repeated_cents = 0, rows, manifest.total_cents
         return DropReport(
             kind=self.drop.delivery.kind,
             key=self.drop.delivery.key,

@@ -12,6 +12,7 @@ from jobs.now import Now
 from jobs.repair import repair_key, repairs_of
 from jobs.rollup import plan_rollups
 from jobs.scan_task import TABLES
+from jobs.settle import plan_settling, read_settled
 from jobs.state import Manifest
 
 FOLDERS = ("lines", "dimensions", "quarantine", "repairs", "settled", "facts", "marts", "keys", TABLES.rstrip("/"))
@@ -49,8 +50,7 @@ def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste
     exact |= {repair_key(m, repairs[m.delivery.id]) for m in manifests if m.delivery.id in repairs}
     live, generations = warehouse.live(), warehouse.generations()
     for as_of in {date.fromisoformat(generation.as_of_date) for generation in live.values()}:
-        for rollup in plan_rollups(now.verdicts.live_sales, as_of, rollup_lines, now.identity):
-            exact |= rollup.paths
+        exact |= _facts(now, as_of, rollup_lines)
     kept = [generations[number] for number in warehouse.kept_generations() if number in generations]
     folders = tuple(f"{mart_folder(one.mart, one.fingerprint)}/" for one in kept)
     exact |= _rows_below(now, kept)
@@ -58,6 +58,18 @@ def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste
         there = [version for found in pool.map(now.state.versions, FOLDERS) for version in found]
     waste = {v.key: v.size for v in there if v.key not in exact and not v.key.startswith(folders)}
     return Waste(waste, len(there) - len(waste)), manifests
+
+
+def _facts(now: Now, as_of: date, rollup_lines: int) -> set[str]:
+    """Name the files that the live drops were rolled up into, and those that say which of their lines count."""
+    live, settled, kept = now.verdicts.live_sales, None, set[str]()
+    if not now.identity.within_month:
+        tasks = plan_settling(live, rollup_lines, now.identity, as_of, now.state.uri, now.settings.s3)
+        kept = {path for task in tasks for path in task.paths}
+        if kept <= {version.key for version in now.state.versions("settled")}:
+            settled = read_settled(now.state, tasks, live)
+    rollups = plan_rollups(live, as_of, rollup_lines, now.identity, settled)
+    return kept.union(*(rollup.paths for rollup in rollups))
 
 
 def _rows_below(now: Now, kept: Iterable[Generation]) -> set[str]:

@@ -24,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     only = {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "product_name", "value_set": ["tea"]}}
     (suite / "sales.json").write_text(json.dumps({"expectations": [{**only, "severity": "warning"}]}))
     place.settings["expectations"] = str(suite)
-    place.put("customers/new.csv", CUSTOMERS + f'5,"{ATTACK}",Quist,,,zoe@example.com,\n')
+    place.put("customers/new.csv", CUSTOMERS + f'7,"{ATTACK}",Quist,,,zoe@example.com,\n')
     place.put("sales/<b>a.csv", sales(*(line(f"A{n}") for n in range(99)), line("A99", product=ATTACK)))
     place.put("sales/held.csv", sales(line("H1"), line("H2", total=ATTACK)))
     place.build()

@@ -155,7 +155,7 @@ def test_people_decide_what_an_emptied_landing_zone_takes_back(
     listed = shop.command("withdraw", "list").output
     assert all(f"sales/2023-{month:02d}.csv" in listed for month in range(1, 11))
     assert "sales/2023-11.csv" not in listed
-    shop.command("withdraw", decision, "--all", "--why", "moved to the archive")
+    shop.command("withdraw", decision, "--why", "moved to the archive")
     assert [shop.built().code for _ in codes] == codes
     assert shop.sums() == (Decimal(sums), Decimal(sums))
 

@@ -2,13 +2,14 @@
 
 import gzip
 import hashlib
+import json
 import os
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import SALES, Inline, Place, line, sales
+from kit import SALES, Inline, Place, line, marts, sales
 
 from jobs.adapters import objects
 from jobs.read import blocks
@@ -254,3 +255,12 @@ def test_drops_with_duplicates_are_told_once_and_with_their_counts(place: Place)
     (told,) = (drop for drop in place.build().drops if drop.kind == "sales")
     assert (told.rows_read, told.clean, told.duplicates) == (2, 1, 1)
     assert place.build().drops == ()
+
+
+def test_vacuum_keeps_what_is_live_where_transactions_go_beyond_a_month(place: Place) -> None:
+    place.policy = Policy(transaction_key=("store_id",))
+    place.put_golden()
+    place.build()
+    (place.folder / "policy.toml").write_text('transaction_key = ["store_id"]\n')
+    found = marts("vacuum", *place.flags, "--policy", str(place.folder / "policy.toml"), "--dry-run", "--json").stdout
+    assert json.loads(found)["removed"] == []

@@ -18,8 +18,8 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         database: MariaDB = request.getfixturevalue("mariadb")
         place.target = database.make_database("top")
     place.put_golden()
-    place.put("customers/customers.csv", f"{CUSTOMERS}5,=HYPERLINK(x),\x1b[31mRed,,,,\n")
-    place.put("sales/more.csv", sales(line("X1", customer=5, price="90000.00", day="2024-02-10")))
+    place.put("customers/customers.csv", f"{CUSTOMERS}7,=HYPERLINK(x),\x1b[31mRed,,,,\n")
+    place.put("sales/more.csv", sales(line("X1", customer=7, price="90000.00", day="2024-02-10")))
     assert place.build().outcome == "published"
     return place.target
 
