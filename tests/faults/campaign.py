@@ -81,6 +81,8 @@ class Campaign:
             "a second build": self._second_build,
         }
         self._seconds: list[Build] = []
+        self._state_deleted = False
+        """Files of the state may lack: they must be made again while the objects are there."""
         self.last: Build | None = None
 
     @property
@@ -182,7 +184,8 @@ class Campaign:
     def settle(self) -> None:
         """Build without faults until one succeeds, if the last did not, and compare."""
         world = self.world
-        done = self.last is not None and self.last.process.returncode in world.ends
+        done = self.last is not None and self.last.process.returncode in world.ends and not self._state_deleted
+        self._state_deleted = False
         for attempt in range(0 if done else _TRIES):
             build = self._start()
             self._end(build, "")
@@ -260,6 +263,7 @@ class Campaign:
 
     def _delete_state(self) -> None:
         """Remove files of the state, while a build works on it."""
+        self._state_deleted = True
         client = self.world.client
         keys = [e["Key"] for e in client.list_objects_v2(Bucket="drops", Prefix="state/").get("Contents", [])]
         for key in self._random.sample(keys, min(len(keys), self._random.choice([1, 5, len(keys)]))):
