@@ -51,6 +51,8 @@ class Withdrawals:
             "ask": ("withdrawn", VANISHED) if few else ("missing", WAITING),
         }
         decided = {record.delivery_id: unasked[self.mode] for record in gone}
+        if self.mode == "ask":  # whoever was asked decides, however many drops are gone by now
+            decided |= {record.delivery_id: ("missing", WAITING) for record in gone if record.reason == WAITING}
         for record in gone:
             if record.delivery_id in self.accepted:
                 decided[record.delivery_id] = ("withdrawn", ACCEPTED)

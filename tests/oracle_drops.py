@@ -91,10 +91,13 @@ class Source:
         recent = [drop for day, drop in self.taken if today - day <= WINDOW and drop not in (*stay, *gone)]
         lines = sum(drop.clean for drop in (*asked, *recent))
         of = sum(drop.clean for drop in (*gone, *recent, *stay))
+        undecided = [drop for drop in asked if drop in self.kept_back]  # somebody was asked, and decides
         if self.withdrawals == "ask" and (len(asked) + len(recent) > FEW_DROPS or lines > FEW_LINES * of):
             return [drop for drop in gone if drop.content not in self.accepted]
-        self.taken += [(today, drop) for drop in asked]
-        return [drop for drop in gone if drop.content in self.refused]
+        if self.withdrawals == "apply":
+            undecided = []
+        self.taken += [(today, drop) for drop in asked if drop not in undecided]
+        return [drop for drop in gone if drop.content in self.refused or drop in undecided]
 
 
 def content_of(data: bytes, rules: Rules = DEFAULTS) -> Hashable:
