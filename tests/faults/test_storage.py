@@ -53,7 +53,7 @@ def fed(place: Place, s3_server: S3Server, through: Proxy, request: pytest.Fixtu
 def published(place: Place) -> bool:
     report = place.build()
     assert report.error is None
-    return (report.outcome, report.totals.clean) == ("published", 13 + 40)
+    return (report.outcome, report.totals.clean) == ("published", 24 + 40)
 
 
 @pytest.mark.parametrize("status", some(BUSY))
@@ -167,7 +167,7 @@ def test_a_file_that_is_still_being_copied_is_waited_for(place: Place) -> None:
     time.sleep(0.3)
     report = place.build(clock=lambda: datetime.now(UTC))
     thread.join()
-    assert (report.error, report.totals.clean) == (None, 13 + 40)
+    assert (report.error, report.totals.clean) == (None, 24 + 40)
 
 
 @pytest.fixture

@@ -147,6 +147,7 @@ def test_many_bad_rows_are_written_before_their_task_ends(fed: Place, monkeypatc
 def test_a_shared_file_goes_with_the_last_drop_that_has_rows_in_it(fed: Place) -> None:
     last = fed.put("sales/next.csv", sales(line("N1"), line("N2", day="never")))
     fed.policy = fed.policy.model_copy(update={"max_bad_ratio": 1.0})
+    fed.settings["drops"] = {"withdrawals": "apply"}
     fed.build()
     (shared,) = (fed.folder / "state/quarantine/sales").rglob("*.parquet")
     (fed.source / "sales/day.csv").unlink()
@@ -224,7 +225,7 @@ def test_a_repaired_row_that_repeats_another_is_a_duplicate(fed: Place, tmp_path
     rows = exported(fed)[:1]
     rows[0] |= {"transaction_id": "A1", "total_cost": "10.00"}
     command(fed, "replay", "day.csv", write(tmp_path / "r.csv", rows))
-    report = fed.build()
+    report = fed.build(policy=fed.policy.model_copy(update={"equal_lines": "drop"}))
     assert (totals(report), report.totals.duplicates) == ((404, 400, 3), 1)
 
 

@@ -170,7 +170,7 @@ def test_a_header_without_rows_is_a_drop_without_rows(fed: Place) -> None:
 
 
 def test_other_files_are_passed_over_and_told(fed: Place) -> None:
-    fed.put("sales/readme.txt", "hello")
+    fed.put("sales/readme.md", "hello")
     assert "1 objects under sales/ are no .csv or .csv.gz" in fed.build().warnings
 
 
@@ -295,12 +295,13 @@ def test_no_drop_at_all_is_said_so(place: Place) -> None:
     assert (report.exit_code, report.error.what) == (65, "there is no drop under sales/")
 
 
-def test_no_usable_drop_leaves_the_live_marts_alone(fed: Place) -> None:
+def test_a_new_version_that_cannot_be_read_replaces_nothing(fed: Place) -> None:
     fed.build()
     before = fed.marts()
     fed.put("sales/good.csv", b"broken now")
     report = fed.build()
-    assert (report.outcome, report.exit_code) == ("failed", 65)
+    assert (report.outcome, report.exit_code) == ("unchanged", 65)
+    assert any("this one counts on" in warning for warning in report.warnings)
     assert fed.marts() == before
 
 
