@@ -74,7 +74,7 @@ def test_any_commit_may_be_lost_on_its_way_or_unanswered(
     report = fed.build()
     struck, through.fault = through.fault.struck, None
     assert (report.error, report.outcome) == (None, "published")
-    assert struck == (number < 7)
+    assert struck == (number < 8)
     assert fed.marts() == wanted
     assert publications(fed) == 2
     assert fed.build().outcome == "unchanged"
