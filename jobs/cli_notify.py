@@ -81,7 +81,7 @@ def send(target: Target = None, config: Config = None) -> None:
     settings = configured(config, target=target)
     settings.require("target")
     _names(settings, None)
-    with opened(settings) as warehouse:
+    with opened(settings, create=True) as warehouse:  # what waits may be of a target that was never reached
         try:
             adopt(open_store(settings.state_uri, settings.s3), warehouse)
         except MartsError as error:

@@ -89,7 +89,7 @@ def test_hostile_text_arrives_in_the_marts_as_it_was_written(loaded: Place, figu
     assert totals.rows_read == totals.clean + totals.quarantined + totals.duplicates
     names = {row[0]: row[1].strip() for row in loaded.mart("customers")}
     for number, (kind, text) in enumerate(HOSTILE.items(), 100):
-        assert names.get(number) == (None if kind in REFUSED else f"{text} {text}".strip()), kind
+        assert names.get(number) == (None if kind in REFUSED else f"{text.strip()} {text.strip()}".strip()), kind
     figure(f"{len(HOSTILE)} hostile texts in every column of sales and customers: each as it was, or in quarantine")
 
 
