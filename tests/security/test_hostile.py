@@ -240,7 +240,8 @@ def test_names_of_objects_in_a_bucket_lead_nowhere(place: Place, s3_server: S3Se
         s3_server.client().put_object(Bucket=bucket, Key=f"in/{name}", Body=sales(line(f"T{number}")).encode())
     place.settings = {"source": f"s3://{bucket}/in", "s3": s3_server.settings}
     report = place.build(policy=place.policy.model_copy(update={"max_bad_ratio": 1.0}))
-    assert report.totals.clean >= sum("/." not in name for name in names) - 1  # a name with a mark that turns text is passed over
+    shown = [name for name in names if "/." not in name]
+    assert report.totals.clean >= len(shown) - 1  # a name with a mark that turns text is passed over
 
 
 # Sizes
