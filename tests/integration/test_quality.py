@@ -223,6 +223,7 @@ def test_a_query_says_what_no_row_rule_can(fed: Place) -> None:
 
 
 def test_a_mart_that_shrinks_is_warned_of(fed: Place) -> None:
+    fed.settings["drops"] = {"withdrawals": "apply"}
     fed.put("sales/b.csv", sales(*(line(f"B{n}", day=f"2024-0{n % 3 + 1}-10") for n in range(50))))
     fed.build()
     (fed.source / "sales/b.csv").unlink()
