@@ -85,7 +85,7 @@ def test_what_a_run_pushes_is_seen_and_the_last_success_outlives_a_failure(watch
     assert of(watched, "martwright_run_success", at) == 1
     assert of(watched, "martwright_last_success_timestamp_seconds", at) == report.ended_at.timestamp()
     lines = watched.prometheus.values(f"pipeline_outcome:martwright_lines:last{at}", "outcome")
-    assert lines == {("clean",): 960, ("quarantined",): 30, ("duplicate",): 10, ("held",): 50}
+    assert lines == {("clean",): 960, ("quarantined",): 30, ("repeated",): 7, ("replaced",): 3, ("held",): 50}
     steps = watched.prometheus.values(f"pipeline_step:martwright_step_duration_seconds:last{at}", "step")
     assert steps == {("plan",): 1.5, ("scan",): 60.25, ("roll up",): 10}
     assert publish_metrics(settings, samples(failed(report), None, {}), None) == []

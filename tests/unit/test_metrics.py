@@ -47,8 +47,10 @@ def test_a_run_tells_how_it_ended_and_how_long_it_took() -> None:
 def test_lines_are_counted_once_and_those_read_add_up() -> None:
     found = values(full_report())
     lines = {name.split()[1]: value for name, value in found.items() if name.startswith("martwright_lines ")}
-    assert lines == {"clean": 960, "quarantined": 30, "duplicate": 10, "held": 50}
-    assert found["martwright_read_lines"] == lines["clean"] + lines["quarantined"] + lines["duplicate"]
+    assert lines == {"clean": 960, "quarantined": 30, "repeated": 7, "replaced": 3, "held": 50}
+    assert (
+        found["martwright_read_lines"] == lines["clean"] + lines["quarantined"] + lines["repeated"] + lines["replaced"]
+    )
     assert found["martwright_quarantine_ratio"] == 0.03
 
 
