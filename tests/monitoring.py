@@ -42,7 +42,17 @@ def full_report(**changed: Any) -> RunReport:
         state="state",
         started_at=datetime(2024, 3, 31, 2, 0, 0, tzinfo=UTC),
         ended_at=datetime(2024, 3, 31, 2, 1, 30, 500_000, tzinfo=UTC),
-        totals=Totals(drops=12, held_rows=50, scanned=2, rows_read=1000, clean=960, quarantined=30, duplicates=10),
+        totals=Totals(
+            drops=12,
+            held_rows=50,
+            scanned=2,
+            rows_read=1000,
+            clean=960,
+            quarantined=30,
+            duplicates=10,
+            repeated=7,
+            replaced=3,
+        ),
         drops=drops,
         marts=(
             MartReport(name="customers", table="customers_data_mart", rows=400, total_sales="1.00", changed=True),
