@@ -120,7 +120,7 @@ class Place:
         """Deliver the golden case: two drops, in turn."""
         self.put_dimensions()
         self.put("sales/golden.csv", (GOLDEN / "golden_input.csv").read_bytes())
-        self.put("sales/golden-2.csv", (GOLDEN / "golden_input_2.csv").read_bytes())
+        self.put("sales/golden_2.csv", (GOLDEN / "golden_input_2.csv").read_bytes())
 
     @property
     def address(self) -> str:

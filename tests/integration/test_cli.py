@@ -43,7 +43,7 @@ def test_build_plan_and_status_tell_one_story(place: Place, flags: list[str]) ->
     planned = json.loads(marts("plan", *flags, "--json").stdout)
     assert {drop["key"]: (drop["change"], drop["months"]) for drop in planned["drops"]} == {
         "sales/golden.csv": ("new", ["2023-08", "2023-11", "2024-01", "2024-02", "2024-03"]),
-        "sales/golden-2.csv": ("new", ["2024-02", "2024-03"]),
+        "sales/golden_2.csv": ("new", ["2024-02", "2024-03"]),
         "customers/customers.csv": ("new", []),
         "stores/stores.csv": ("new", []),
         "sales_team/team.csv": ("new", []),
