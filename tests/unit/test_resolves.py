@@ -10,7 +10,7 @@ Collecting boto3 (from martwright==0.1.0)
   Downloading boto3-1.44.7-py3-none-any.whl (140 kB)
   Downloading boto3-1.44.6-py3-none-any.whl.metadata (6.7 kB)
   Using cached boto3-1.44.6-py3-none-any.whl (140 kB)
-  Downloading https://host/simple/typing-extensions/typing_extensions-4.16.0-py3-none-any.whl (44 kB)
+  Downloading https://host/files/typing-extensions/typing_extensions-4.16.0-py3-none-any.whl (44 kB)
 Downloading apprise-2.3.0.tar.gz (2.8 MB)
      ---------- 140.2/140.2 kB 165.3 MB/s eta 0:00:00
 """
