@@ -116,7 +116,7 @@ def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_ser
     secret = {"S3_ACCESS_KEY": ACCESS_KEY, "S3_SECRET_KEY": SECRET_KEY, "MYSQL_PASSWORD": PASSWORD}
     outside = {"MARTS_POLICY": "policy.toml", "HOME": str(tmp_path / "home"), **secret}
     report = json.loads(run(script, tmp_path, outside))
-    assert (report["outcome"], report["totals"]["clean"]) == ("published", 13)
+    assert (report["outcome"], report["totals"]["clean"]) == ("published", 24)
 
 
 def test_who_hears_of_it(tmp_path: Path, hook: Hook) -> None:
