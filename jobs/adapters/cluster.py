@@ -211,7 +211,9 @@ class Cluster:
                     object_store_memory=OBJECT_STORE,
                     **common,
                 )
-            except RuntimeError as error:  # a busy machine: the node timed out during startup
+            except Exception as error:  # a busy machine: the node timed out during startup, a bare Exception of Ray's
+                if not isinstance(error, RuntimeError) and type(error) is not Exception:
+                    raise
                 if attempt == _START_ATTEMPTS:
                     hint = "is the machine overloaded, or out of memory or disk? `marts doctor` looks closer"
                     raise ServiceError(f"no local Ray cluster starts: {error}", "Ray", hint) from error
