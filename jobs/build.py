@@ -362,8 +362,9 @@ def _build(run: Run) -> RunReport:
 
 
 def _withdrawals(run: Run, ledger: Sequence[DropRecord]) -> Withdrawals:
-    events = run.warehouse.withdrawn(since(run.started_at))
-    return withdrawals_of(run.settings.drops.withdrawals, run.warehouse.decisions(), events, ledger)
+    past = since(run.started_at)
+    decisions, events = run.warehouse.decisions(), run.warehouse.withdrawn(past)
+    return withdrawals_of(run.settings.drops.withdrawals, decisions, events, ledger, past)
 
 
 def _settled(

@@ -62,20 +62,30 @@ class Withdrawals:
 
 
 def withdrawals_of(
-    mode: Mode, decisions: Iterable[Decision], events: Iterable[Event], ledger: Iterable[DropRecord]
+    mode: Mode, decisions: Iterable[Decision], events: Iterable[Event], ledger: Iterable[DropRecord], since: str
 ) -> Withdrawals:
-    """Read what was decided, and what was taken back of late. A drop that came back does not count."""
+    """Read what was decided, and what was taken back since a moment.
+
+    A drop that came back does not count. A decision to take a drop back is good for one withdrawal, and as long as
+    withdrawals are weighed: an object that came back and vanishes again is asked about again.
+    """
+    events = list(events)
+    used = {event.delivery_id: event.recorded_at for event in events if event.reason == ACCEPTED}
     last = {one.delivery_id: one for one in decisions if one.action in (ACCEPT, REFUSE)}
     live_sales = [record for record in ledger if record.state == "live" and record.kind == SALES.name]
     live = {record.content or record.delivery_id for record in live_sales}
     recent = {
-        event.delivery_id: event.clean
+        event.content or event.delivery_id: event.clean
         for event in events
         if event.reason == VANISHED and event.kind == SALES.name and (event.content or event.delivery_id) not in live
     }
     return Withdrawals(
         mode,
-        frozenset(name for name, one in last.items() if one.action == ACCEPT),
+        frozenset(
+            name
+            for name, one in last.items()
+            if one.action == ACCEPT and one.decided_at > max(since, used.get(name, ""))
+        ),
         frozenset(name for name, one in last.items() if one.action == REFUSE),
         (len(recent), sum(recent.values())),
         sum(record.clean for record in live_sales),

@@ -1,0 +1,61 @@
+"""What was decided about vanished drops, and for how long it is good."""
+
+from jobs.ledger import Decision, DropRecord, Event
+from jobs.withdrawals import ACCEPT, ACCEPTED, REFUSE, VANISHED, WAITING, withdrawals_of
+
+SINCE = "2026-03-01T00:00:00+00:00"
+
+
+def day(number: int) -> str:
+    return f"2026-04-{number:02d}T00:00:00.000000+00:00"
+
+
+def decision(action: str, at: str, delivery: str = "d1") -> Decision:
+    return Decision(f"{at}-{delivery}", at, "ann", action, "sales", "sales/1.csv", delivery, "why", "")
+
+
+def record(delivery: str = "d1", state: str = "live", reason: str = "", content: str = "c1") -> DropRecord:
+    name = f"sales/{delivery}.csv"
+    return DropRecord("sales", name, delivery, "etag", 10, day(1), state, reason, 10, 10, 0, 0, "run-1", content)
+
+
+def withdrawn(at: str, reason: str, delivery: str = "d1", content: str = "c1") -> Event:
+    return Event(**vars(record(delivery, "withdrawn", reason, content)), recorded_at=at)
+
+
+def states(decisions: list[Decision], events: list[Event], gone: DropRecord) -> str:
+    live = [gone, *(record(f"other-{n}", content=f"other-{n}") for n in range(3))]
+    found = withdrawals_of("ask", decisions, events, live, SINCE)
+    return found.decide([gone])[gone.delivery_id][0]
+
+
+def test_who_is_not_answered_keeps_the_drop() -> None:
+    assert states([], [], record(reason=WAITING)) == "missing"
+
+
+def test_an_acceptance_takes_the_drop_back_once() -> None:
+    accepted = [decision(ACCEPT, day(2))]
+    assert states(accepted, [], record(reason=WAITING)) == "withdrawn"
+    again = [withdrawn(day(3), ACCEPTED)]
+    assert states(accepted, again, record(reason=WAITING)) == "missing"
+    assert states([*accepted, decision(ACCEPT, day(4))], again, record(reason=WAITING)) == "withdrawn"
+
+
+def test_an_acceptance_of_long_ago_is_asked_for_again() -> None:
+    assert states([decision(ACCEPT, "2026-02-28T00:00:00+00:00")], [], record(reason=WAITING)) == "missing"
+
+
+def test_the_last_word_counts_and_a_refusal_holds() -> None:
+    said = [decision(ACCEPT, day(2)), decision(REFUSE, day(3))]
+    assert states(said, [], record(reason=WAITING)) == "live"
+    assert states([decision(REFUSE, "2026-01-01T00:00:00+00:00")], [], record(reason=WAITING)) == "live"
+
+
+def test_one_content_that_vanished_under_two_names_is_one_withdrawal() -> None:
+    events = [withdrawn(day(2), VANISHED, "d7", "c7"), withdrawn(day(3), VANISHED, "d8", "c7")]
+    assert withdrawals_of("ask", [], events, [], SINCE).recent == (1, 10)
+
+
+def test_what_vanished_and_came_back_is_no_withdrawal() -> None:
+    events = [withdrawn(day(2), VANISHED, "d7", "c7")]
+    assert withdrawals_of("ask", [], events, [record("d9", content="c7")], SINCE).recent == (0, 0)
