@@ -3,7 +3,7 @@
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-from jobs.contents import ALIKE_FROM
+from jobs.contents import ALIKE, ALIKE_FROM
 from jobs.judge import Verdict, Verdicts
 
 
@@ -21,17 +21,19 @@ class Shared:
 def look_alike(verdicts: Verdicts, shared: Shared, live: Container[str], accepted: Container[str]) -> dict[str, str]:
     """Return the deliveries to hold, each with the reason: those that share half of the lines of one of two drops.
 
-    Of two, the one that was not live before is held, else the later. ``accepted`` are deliveries that somebody has
-    released.
+    Of two, the one that was not live before is held, else the later. ``live`` and ``accepted`` are deliveries, and
+    contents, that counted before, and that somebody has released although they look alike: then both count.
     """
     if not shared.lines:
         return {}
-    drops = sorted(verdicts.live_sales_drops, key=lambda verdict: verdict.drop.delivery.id not in live)
+    drops = sorted(verdicts.live_sales_drops, key=lambda verdict: not _is_among(verdict, live))
     kept: list[Verdict] = []
     held: dict[str, str] = {}
     for drop in drops:
-        reason = next((why for other in kept if (why := _why(drop, other, shared.of(drop, other)))), "")
-        if reason and drop.drop.delivery.id not in accepted:
+        was_live = _is_among(drop, live)
+        others = (other for other in kept if not (was_live and _is_among(other, accepted)))
+        reason = next((why for other in others if (why := _why(drop, other, shared.of(drop, other)))), "")
+        if reason and not _is_among(drop, accepted):
             held[drop.drop.delivery.id] = reason
         else:
             kept.append(drop)
@@ -44,8 +46,13 @@ def _why(drop: Verdict, other: Verdict, lines: int) -> str:
         without = one.counts.without_transaction
         if without >= ALIKE_FROM and lines * 2 >= without:
             key = other.drop.delivery.key
-            return f"it looks like the same days again: {lines:,} of its lines without an id are also in {key}"
+            return f"{ALIKE}: {lines:,} of its lines without an id are also in {key}"
     return ""
+
+
+def _is_among(verdict: Verdict, names: Container[str]) -> bool:
+    """Return whether a drop is among deliveries and contents."""
+    return verdict.drop.delivery.id in names or verdict.drop.content in names
 
 
 def _origin(verdict: Verdict) -> str:

@@ -53,7 +53,7 @@ from jobs.settle import Settled, plan_settling, read_settled, run_settle
 from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Delivery, Manifest, name_of, read_parquet
 from jobs.suites import load_suites
-from jobs.withdrawals import TAKEN_BACK, VANISHED, Withdrawals, since, withdrawals_of
+from jobs.withdrawals import LEFT, TAKEN_BACK, VANISHED, Withdrawals, since, withdrawals_of
 from marts import __version__
 from marts.errors import (
     EXIT_DATA,
@@ -374,7 +374,8 @@ def _settled(
 
     Gives the verdicts with their counts, the roll-ups, those of them that were made now, and the totals of each day.
     """
-    live, accepted = Memory.of(ledger).live, accepted_by(run.warehouse.decisions())
+    memory = Memory.of(ledger)
+    accepted = accepted_by(run.warehouse.decisions(), memory.contents, alike=True)
     made: list[RollUp] = []
     while True:
         rollups, missing = _roll_up(run, verdicts.live_sales, there)
@@ -382,7 +383,7 @@ def _settled(
         there = there | {path for rollup in missing for path in rollup.paths}
         counts, days = _drop_counts(run, rollups)
         verdicts = verdicts.with_counts(counts)
-        held = look_alike(verdicts, _shared(run, rollups), live, accepted)
+        held = look_alike(verdicts, _shared(run, rollups), memory.live, accepted)
         if not held:
             return verdicts, rollups, [rollup for rollup in made if rollup in rollups], days
         verdicts = verdicts.with_counts(dict.fromkeys(counts, DropCounts())).holding(held)
@@ -560,7 +561,8 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
     """Plan and scan until nothing is left to scan; a drop that changes meanwhile is planned again."""
     scanned: set[str] = set()
     decisions = run.warehouse.decisions()
-    accepted, repairs = accepted_by(decisions), repairs_of(decisions)
+    contents = Memory.of(ledger).contents
+    accepted, repairs = accepted_by(decisions, contents), repairs_of(decisions, contents)
     with run.step("plan"):
         _wait_for_arrivals(run)
         tables = dimensions.snapshot(run.settings, run.state, run.scan_settings.erased)
@@ -569,7 +571,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
         with run.step("plan"):
             repaired = repaired_drops(catalog, repairs, run.scan_settings, run.state)
             plan = make_plan(run.source, catalog, ledger, run.scan_settings, tables, rescan, accepted, repaired)
-            if not plan.to_scan:
+            if not plan.to_scan or attempt == _ROUNDS:
                 same = same_rows_of(run.source, run.state, plan, run.identity)
                 catalog.add(same.hashed)
                 plan = with_same_rows(plan, same, ledger)
@@ -680,7 +682,8 @@ def _exit_code(verdicts: Verdicts, ledger: Sequence[DropRecord]) -> int:
 
 def _withdrawn(record: DropRecord, verdicts: Verdicts, run_id: str) -> DropRecord:
     keys = {(v.drop.delivery.kind, v.drop.delivery.key) for v in verdicts.all if not v.drop.gone}
-    reason = REPLACED if (record.kind, record.object_key) in keys else VANISHED
+    left = VANISHED if record.state == "live" else LEFT
+    reason = REPLACED if (record.kind, record.object_key) in keys else left
     return replace(record, state="withdrawn", reason=reason, run_id=run_id)
 
 

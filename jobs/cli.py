@@ -526,7 +526,8 @@ def quarantine_replay(
         found = find(now, drop)
         done, texts = replay(now, found, file.read_bytes() if file else None)
         if texts:
-            decide(warehouse, found, "repair", who or getpass.getuser(), why, stamp(), texts)
+            lines = {str(line): text for line, text in texts.items()}
+            decide(warehouse, found, "repair", who or getpass.getuser(), why, stamp(), lines)
     show(rendered("replayed", found.delivery.key, done.clean, done.wrong), stdout=True)
     raise typer.Exit(0 if texts else DataError.exit_code)
 
@@ -544,13 +545,14 @@ def quarantine_accept(
 ) -> None:
     """Release a drop that is held: its clean rows count from the next build on, its bad rows stay in quarantine."""
     from jobs.quarantine import decide, find, require_held
+    from jobs.repair import HELD
 
     require_why(why)
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
         found = find(now, drop)
         require_held(found)
-        made = decide(warehouse, found, "accept", who or getpass.getuser(), why, stamp())
+        made = decide(warehouse, found, "accept", who or getpass.getuser(), why, stamp(), {HELD: found.held})
     said = (
         f"accepted {made.object_key}, by {made.who}: {why}\nwas held: {found.held}\nmarts build counts its clean rows"
     )

@@ -26,9 +26,11 @@ from jobs.cli_common import (
 )
 from marts.errors import UsageError
 from marts.escape import visible
+from marts.schema import SALES
 
 if TYPE_CHECKING:
     from jobs.judge import Verdict
+    from jobs.now import Now
 
 withdraw = typer.Typer(
     help="Sales drops whose objects are gone: take them back, or let them count.", no_args_is_help=True
@@ -52,11 +54,9 @@ def withdraw_list(
     as_json: Json = False,
 ) -> None:
     """List the sales drops whose objects are gone, and what the next build does with each."""
-    from jobs.judge import is_vanished
-
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
-        gone = [verdict for verdict in now.verdicts.all if is_vanished(verdict) and verdict.drop.record]
+        gone = _gone(now)
     if as_json:
         shown = [
             {
@@ -124,7 +124,7 @@ def _decide(
 
     settings = configured(config, **places)
     with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
-        gone = [verdict for verdict in now.verdicts.all if verdict.drop.gone and verdict.drop.record]
+        gone = _gone(now)
         waiting = [verdict for verdict in gone if verdict.state == "missing"]
         chosen = [_find(gone, name) for name in drops] if drops else waiting
         if not chosen:
@@ -137,14 +137,21 @@ def _decide(
     typer.echo(visible(f"{action}: {names}\n{after}", keep="\n"))
 
 
+def _gone(now: "Now") -> "list[Verdict]":
+    """Return the live sales drops whose object is gone, and nothing has its name or its content."""
+    from jobs.judge import is_vanished
+
+    return [v for v in now.verdicts.all if is_vanished(v) and v.drop.record and v.drop.delivery.kind == SALES.name]
+
+
 def _find(gone: "list[Verdict]", name: str) -> "Verdict":
     keys = [verdict.drop.delivery.key for verdict in gone]
     found = [v for v in gone if v.drop.delivery.key == name] or [
         v for v in gone if v.drop.delivery.key.endswith(f"/{name}")
     ]
     if len(found) != 1:
-        what = "names several drops" if found else "is no live drop whose object is gone"
-        hint = f"there are {', '.join(keys[:5])}" if keys else "no object of a live drop is gone"
+        what = "names several drops" if found else "is no live sales drop whose object is gone"
+        hint = f"there are {', '.join(keys[:5])}" if keys else "no object of a live sales drop is gone"
         raise UsageError(what, name, hint)
     return found[0]
 

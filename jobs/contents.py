@@ -26,6 +26,8 @@ from marts.schema import SALES
 
 Place = tuple[str, str]
 """When a content was first seen, and the name of its object then, compared by code points."""
+ALIKE = "it looks like the same days again"
+"""Begins the reason for which a drop of lines without ids is held."""
 ALIKE_FROM = 20
 """Drops of so many equal rows are the same delivery, although their rows have no ids."""
 _SEED = np.uint64(0xD6E8FEB86659FD93)
@@ -40,7 +42,7 @@ class Memory:
     places: Mapping[tuple[str, str], Place] = field(default_factory=dict)
     """By kind and content, or delivery where the content is not known."""
     live: frozenset[str] = frozenset()
-    """Deliveries that count."""
+    """Deliveries that count, and their contents."""
 
     @classmethod
     def of(cls, ledger: Iterable[DropRecord]) -> "Memory":
@@ -53,7 +55,8 @@ class Memory:
                 key = (record.kind, name)
                 places[key] = min(places.get(key, place), place)
         contents = {record.delivery_id: record.content for record in records if record.content}
-        return cls(contents, places, frozenset(r.delivery_id for r in records if r.state == "live"))
+        live = (name for r in records if r.state == "live" for name in (r.delivery_id, r.content) if name)
+        return cls(contents, places, frozenset(live))
 
     def content(self, delivery: Delivery, catalog: Catalog) -> str:
         """Return the hash of the bytes of a delivery that was read before; nothing of another."""

@@ -192,7 +192,7 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
 
     changed = 0
     for decision in warehouse.decisions():
-        lines = json.loads(decision.detail or "{}")
+        lines = json.loads(decision.detail or "{}") if decision.action == "repair" else {}
         columns = headers.get(decision.object_key, ())
         # A repair is somebody's money: where the columns are not known, a small number may be a quantity.
         known = columns or len(str(customer)) >= TELLING

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from decimal import Decimal
 
+from jobs.contents import ALIKE
 from jobs.ledger import DropRecord
 from jobs.plan import Plan, PlannedDrop
 from jobs.report import DropReport, DropState, Totals
@@ -190,11 +191,15 @@ class Verdicts:
         return [record for record in records if known.get(record.delivery_id) != record]
 
     def unheard(self, ledger: Sequence[DropRecord]) -> list[Verdict]:
-        """Return rejected, held and missing drops that no earlier run has told of."""
-        told = {(record.delivery_id, record.state) for record in ledger if record.state in ("rejected", "held")}
-        told |= {(record.delivery_id, "missing") for record in ledger if record.reason == WAITING}
+        """Return rejected, held and missing drops that no earlier run has told of, or of another reason."""
+        told = {
+            (record.delivery_id, record.state, record.reason.startswith(ALIKE))
+            for record in ledger
+            if record.state in ("rejected", "held")
+        }
+        told |= {(record.delivery_id, "missing", False) for record in ledger if record.reason == WAITING}
         bad = (verdict for verdict in self.all if verdict.state in ("rejected", "held", "missing"))
-        return [verdict for verdict in bad if (verdict.drop.delivery.id, verdict.state) not in told]
+        return [v for v in bad if (v.drop.delivery.id, v.state, v.reason.startswith(ALIKE)) not in told]
 
     def holding(self, reasons: Mapping[str, str]) -> "Verdicts":
         """Return verdicts in which some deliveries are held, each for a reason: what they replace counts on."""
@@ -220,10 +225,7 @@ def judge(plan: Plan, withdrawals: Withdrawals) -> Verdicts:
 
 def _judge(drop: PlannedDrop) -> Verdict:
     if drop.gone:
-        if drop.duplicate_of:
-            moved = drop.duplicate_of != drop.delivery.key
-            return Verdict(drop, "withdrawn", f"it is {drop.duplicate_of} now" if moved else REPLACED)
-        return Verdict(drop, "missing")
+        return Verdict(drop, "withdrawn", _left(drop)) if drop.duplicate_of else Verdict(drop, "missing")
     if drop.superseded:
         return Verdict(drop, "older", "a newer drop holds the whole table")
     if drop.duplicate_of:
@@ -238,18 +240,27 @@ def _judge(drop: PlannedDrop) -> Verdict:
     return Verdict(drop, "live")
 
 
+def _left(drop: PlannedDrop) -> str:
+    """Say why a drop does not count any more whose content, or whose name, another one has."""
+    moved = drop.duplicate_of not in ("", drop.delivery.key)
+    return f"it is {drop.duplicate_of} now" if moved else REPLACED
+
+
 def _with_what_they_replace(verdicts: Verdicts) -> Verdicts:
     """Withdraw earlier versions of drops, unless the new version cannot count: then the old one counts on."""
     now = {(v.drop.delivery.kind, v.drop.delivery.key): v for v in verdicts.all if not v.drop.gone}
 
     def settled(verdict: Verdict) -> Verdict:
         drop = verdict.drop
-        if drop.gone != "replaced" or drop.duplicate_of:
+        if not drop.gone or (drop.gone == "vanished" and not drop.duplicate_of):
             return verdict
-        new = now.get((drop.delivery.kind, drop.delivery.key))
-        if new is None or new.state in ("live", "duplicate", "older"):
-            return replace(verdict, state="withdrawn", reason=REPLACED)
-        return replace(verdict, state="live", reason=f"its new version is {new.state}: this one counts on")
+        new = now.get((drop.delivery.kind, drop.duplicate_of or drop.delivery.key))
+        counts = now.get((drop.delivery.kind, new.drop.duplicate_of)) if new and new.drop.duplicate_of else new
+        if new is None or counts is None or counts.state in ("live", "older"):
+            return replace(verdict, state="withdrawn", reason=_left(drop))
+        what = "its new version" if drop.delivery.key == new.drop.delivery.key else new.drop.delivery.key
+        like = f" like {counts.drop.delivery.key}" if counts is not new else ""
+        return replace(verdict, state="live", reason=f"{what} is {counts.state}{like}: this one counts on")
 
     return Verdicts(tuple(settled(verdict) for verdict in verdicts.all))
 

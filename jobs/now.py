@@ -6,6 +6,7 @@ from datetime import datetime
 
 from jobs.adapters.objects import ObjectVersion, Store, open_store
 from jobs.build import scan_settings
+from jobs.contents import Memory
 from jobs.judge import Verdicts, judge
 from jobs.ledger import DropRecord, Warehouse, erased_people
 from jobs.plan import Plan, PlannedDrop, make_plan, same_rows_of, with_recorded_holds, with_same_rows
@@ -52,17 +53,27 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime)
     state = open_store(settings.state_uri, settings.s3)
     catalog, scan = Catalog(state), replace(scan_settings(settings, policy), erased=erased_people(warehouse.erasures()))
     decisions = warehouse.decisions()
-    repaired = repaired_drops(catalog, repairs_of(decisions), scan, state)
-    tables: dict[str, list[ObjectVersion]] = {name: [] for name in settings.dimensions.tables}
     ledger = warehouse.drops()
-    plan = make_plan(source, catalog, ledger, scan, tables, False, accepted_by(decisions), repaired)
+    contents = Memory.of(ledger).contents
+    repaired = repaired_drops(catalog, repairs_of(decisions, contents), scan, state)
+    tables = {name: _last_snapshot(name, ledger) for name in settings.dimensions.tables}
+    plan = make_plan(source, catalog, ledger, scan, tables, False, accepted_by(decisions, contents), repaired)
     identity = Identity.of(policy)
     plan = with_same_rows(plan, same_rows_of(source, state, plan, identity), ledger)
-    plan = with_recorded_holds(plan, ledger)
+    plan = with_recorded_holds(plan, ledger, accepted_by(decisions, contents, alike=True))
     past = since(at)
     gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past), ledger, past)
     known = _known(plan, ledger, catalog, scan, repaired)
     return Now(plan, known, catalog, source, state, scan, identity, gone)
+
+
+def _last_snapshot(kind: str, ledger: Sequence[DropRecord]) -> list[ObjectVersion]:
+    """Return the last snapshot of a dimension that is a table: only a build reads the table."""
+    return [
+        ObjectVersion(record.object_key, record.size, record.etag, record.modified)
+        for record in ledger
+        if record.kind == kind and record.state == "live"
+    ]
 
 
 def _known(

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from jobs.adapters.objects import ObjectVersion, Store
-from jobs.contents import Memory, Place, SameRows, find_same_rows, read_contents
+from jobs.contents import ALIKE, Memory, Place, SameRows, find_same_rows, read_contents
 from jobs.ledger import DropRecord
 from jobs.scan_task import ScanSettings, is_compressed
 from jobs.state import Catalog, Delivery, Manifest
@@ -130,8 +130,8 @@ def make_plan(
     """Compare what is there with what is known. Reads nothing but names, except where contents may be the same.
 
     ``tables`` are snapshots of dimensions that come from a database; they stand in for their drops. ``accepted``
-    are deliveries that somebody has released although they would be held, ``repaired`` are drops with rows that
-    somebody has repaired, by their scan.
+    are deliveries, and contents, that somebody has released although they would be held for their rows, ``repaired``
+    are drops with rows that somebody has repaired, by their scan.
     """
     memory, names = Memory.of(ledger), list(KINDS)
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -245,9 +245,16 @@ def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], live:
     return [by_id[drop.delivery.id] for drop in drops]
 
 
-def with_recorded_holds(plan: Plan, ledger: Iterable[DropRecord]) -> Plan:
-    """Return a plan in which drops are held that the last run held after it had compared their lines."""
-    held = {record.delivery_id: record.reason for record in ledger if record.state == "held"}
+def with_recorded_holds(plan: Plan, ledger: Iterable[DropRecord], accepted: Container[str]) -> Plan:
+    """Return a plan in which drops are held that the last run held after it had compared their lines.
+
+    ``accepted`` are deliveries that somebody has released since.
+    """
+    held = {
+        record.delivery_id: record.reason
+        for record in ledger
+        if record.state == "held" and record.reason.startswith(ALIKE) and record.delivery_id not in accepted
+    }
     drops = (replace(d, held=held[d.delivery.id]) if d.delivery.id in held and d.manifest else d for d in plan.drops)
     return replace(plan, drops=tuple(drops))
 
@@ -286,7 +293,7 @@ class _Look:
 
     def held(self, manifest: Manifest) -> str:
         """Say why a drop is held, unless somebody has released it."""
-        if manifest.rejected or manifest.delivery.id in self.accepted:
+        if manifest.rejected or manifest.delivery.id in self.accepted or manifest.content in self.accepted:
             return ""
         return manifest.held_because(self.settings.suites[manifest.delivery.kind], self.settings.policy.max_bad_ratio)
 

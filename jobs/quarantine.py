@@ -153,7 +153,7 @@ def decide(
     who: str,
     why: str,
     at: str,
-    detail: dict[int, str] | None = None,
+    detail: Mapping[str, str] | None = None,
 ) -> Decision:
     """Remember a decision about a drop; the next build follows it."""
     delivery = drop.delivery
@@ -166,7 +166,7 @@ def decide(
         object_key=delivery.key,
         delivery_id=delivery.id,
         why=why,
-        detail=json.dumps({str(line): text for line, text in (detail or {}).items()}, ensure_ascii=False),
+        detail=json.dumps(dict(detail or {}), ensure_ascii=False),
     )
     warehouse.decide(decision)
     return decision

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from jobs.adapters.objects import Store
+from jobs.contents import ALIKE
 from jobs.ledger import Decision
 from jobs.read import Block
 from jobs.scan import merge_months
@@ -24,6 +25,8 @@ from marts.records import Header, find_records, read_columns, read_header
 from marts.rules import Rule, Suite
 from marts.schema import KINDS
 
+HELD = "held"
+"""Name, in the detail of a decision that accepts a drop, of the reason for which it was held."""
 _SHOWN = 200
 
 
@@ -103,19 +106,33 @@ def judge_lines(
     return [line for line in there if line not in wrong], wrong
 
 
-def accepted_by(decisions: Iterable[Decision]) -> set[str]:
-    """Give the deliveries that somebody has released although they would be held."""
-    return {decision.delivery_id for decision in decisions if decision.action == "accept"}
+def accepted_by(decisions: Iterable[Decision], contents: Mapping[str, str], alike: bool = False) -> set[str]:
+    """Return the deliveries, and their contents, that somebody has released although they would be held.
+
+    ``alike`` asks for those that were held since they look like other days, else for those held for their rows: who
+    accepts one has not seen the other. ``contents`` are those of deliveries: the same bytes may be put again.
+    """
+    ids = {
+        decision.delivery_id
+        for decision in decisions
+        if decision.action == "accept" and json.loads(decision.detail or "{}").get(HELD, "").startswith(ALIKE) == alike
+    }
+    return ids | {contents[name] for name in ids if contents.get(name)}
 
 
-def repairs_of(decisions: Iterable[Decision]) -> dict[str, dict[int, str]]:
-    """Give the new text of lines, by delivery; a later repair of a line wins."""
+def repairs_of(decisions: Iterable[Decision], contents: Mapping[str, str]) -> dict[str, dict[int, str]]:
+    """Return the new text of lines, by content, or by delivery where it is not known; a later repair of a line wins."""
     found: dict[str, dict[int, str]] = {}
     for decision in decisions:
         if decision.action == "repair":
             lines = {int(line): text for line, text in json.loads(decision.detail).items()}
-            found.setdefault(decision.delivery_id, {}).update(lines)
+            found.setdefault(contents.get(decision.delivery_id) or decision.delivery_id, {}).update(lines)
     return found
+
+
+def repairs_in(manifest: Manifest, repairs: Mapping[str, Mapping[int, str]]) -> Mapping[int, str]:
+    """Return the new text of lines of a drop; empty if nobody has repaired it."""
+    return repairs.get(manifest.content) or repairs.get(manifest.delivery.id) or {}
 
 
 def repaired_drops(
@@ -124,17 +141,17 @@ def repaired_drops(
     """Give the manifests of repaired drops, by the scan that they are made from."""
     saved = {version.key for version in store.versions("repairs")} if repairs else set()
     made = {}
-    for delivery, texts in sorted(repairs.items()):
-        for manifest in catalog.judgements(delivery):
-            if not manifest.rejected:
-                # Once all repairs of a drop are clean they stay so: changed rules are for new drops.
-                key = repair_key(manifest, texts)
-                before = _saved(store, key) if key in saved else None
-                if before is None or not _are_there(store, set(before.paths) - set(manifest.paths)):
-                    before, whole = _repaired(manifest, texts, settings, store)
-                    if whole:
-                        store.put(key, before.model_dump_json(exclude_defaults=True).encode())
-                made[manifest.scan] = before
+    for manifest in catalog.everything() if repairs else ():
+        texts = repairs_in(manifest, repairs)
+        if texts and not manifest.rejected:
+            # Once all repairs of a drop are clean they stay so: changed rules are for new drops.
+            key = repair_key(manifest, texts)
+            before = _saved(store, key) if key in saved else None
+            if before is None or not _are_there(store, set(before.paths) - set(manifest.paths)):
+                before, whole = _repaired(manifest, texts, settings, store)
+                if whole:
+                    store.put(key, before.model_dump_json(exclude_defaults=True).encode())
+            made[manifest.scan] = before
     return made
 
 

@@ -77,10 +77,12 @@ def _of_part(
     with_mine = pc.unique(marks.filter(pc.equal(marks["delivery"], mine))["basket"])
     baskets = pc.unique(replaced.filter(pc.is_in(replaced["basket"], with_mine))["basket"])
     fates = {
-        row["position"]: (row["basket"], row["mark"] if row["mark"] in ("replaced", "repeated") else "counts")
+        row["position"]: (row["basket"], "counts")
         for row in marks.filter(pc.is_in(marks["basket"], baskets)).to_pylist()
-        if row["mark"] not in ("equal", "conflicting", "overlapping")
     }
+    for row in marks.filter(pc.is_in(marks["mark"], pa.array(["replaced", "repeated"]))).to_pylist():
+        if row["position"] in fates:
+            fates[row["position"]] = (row["basket"], row["mark"])
     found = whole.filter(pc.is_in(whole["position"], pa.array(list(fates), pa.int64()))).to_pylist()
     return [{**row, "basket": fates[row["position"]][0], "fate": fates[row["position"]][1]} for row in found]
 

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 
+from jobs.contents import Memory
 from jobs.finish import mart_folder, saved_rows
 from jobs.ledger import Generation, Warehouse
 from jobs.now import Now
-from jobs.repair import repair_key, repairs_of
+from jobs.repair import repair_key, repairs_in, repairs_of
 from jobs.rollup import plan_rollups
 from jobs.scan_task import TABLES
 from jobs.settle import plan_settling, read_settled
@@ -46,8 +47,8 @@ def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste
     manifests = _manifests(now, warehouse)
     exact = {path for manifest in manifests for path in manifest.paths}
     exact |= {manifest.delivery.key for manifest in manifests if manifest.delivery.key.startswith(TABLES)}
-    repairs = repairs_of(warehouse.decisions())
-    exact |= {repair_key(m, repairs[m.delivery.id]) for m in manifests if m.delivery.id in repairs}
+    repairs = repairs_of(warehouse.decisions(), Memory.of(warehouse.drops()).contents)
+    exact |= {repair_key(m, texts) for m in manifests if (texts := repairs_in(m, repairs))}
     live, generations = warehouse.live(), warehouse.generations()
     for as_of in {date.fromisoformat(generation.as_of_date) for generation in live.values()}:
         exact |= _facts(now, as_of, rollup_lines)

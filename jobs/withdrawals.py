@@ -18,6 +18,8 @@ ACCEPT, REFUSE = "accept withdrawal", "refuse withdrawal"
 """Actions of decisions."""
 VANISHED = "it vanished from the source"
 """Why a drop was taken back; the ledger counts those that nobody was asked about."""
+LEFT = "it vanished from the source, and did not count"
+"""Why a drop is forgotten that was rejected, held or a duplicate: nothing was taken back."""
 ACCEPTED = f"{VANISHED}, and its withdrawal was accepted"
 TAKEN_BACK = (VANISHED, ACCEPTED)
 WAITING = "its object is gone: `marts withdraw` decides; until then it counts"

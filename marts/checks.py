@@ -42,6 +42,15 @@ _SOME = 1 / 8
 """Share of a column's values beyond which it does not pay to look at each of them by itself."""
 _WHOLE = r"^-?0*[0-9]{1,18}$"
 _LOCAL_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?$"
+_ONE_WAY = (
+    (r"^(.{10})[ ]", r"\1T"),
+    (r"^(.{10}T[0-9]{2}:[0-9]{2})($|[Z+-])", r"\1:00\2"),
+    (r"([.][0-9]*?)0+($|[Z+-])", r"\1\2"),
+    (r"[.]($|[Z+-])", r"\1"),
+    (r"(Z|[+-]00:?00)$", "+00:00"),
+    (r"([+-][0-9]{2})([0-9]{2})$", r"\1:\2"),
+)
+"""Patterns of times, and what to write instead, in turn."""
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ZONED = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:[.][0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})"
@@ -269,12 +278,17 @@ def _day(text: str, zone: ZoneInfo) -> date | None:
 
 
 def _times(text: pa.Array) -> pa.Array:
-    """Keep what is longer than a date."""
+    """Keep what is longer than a date, each moment written in one way: no white space, T, seconds, no idle zeros."""
     _, edges = letters(text)
     if int(np.diff(edges).max(initial=0)) <= len("YYYY-MM-DD"):
         return pa.nulls(len(text), pa.string())
-    longer = pc.greater(pc.binary_length(text), len("YYYY-MM-DD"))
-    return pc.if_else(pc.fill_null(longer, False), text, pa.scalar(None, pa.string()))
+    trimmed = _stripped(text)
+    longer = pc.greater(pc.binary_length(trimmed), len("YYYY-MM-DD"))
+    encoded = pc.if_else(pc.fill_null(longer, False), trimmed, pa.scalar(None, pa.string())).dictionary_encode()
+    times = encoded.dictionary
+    for pattern, instead in _ONE_WAY:
+        times = pc.replace_substring_regex(times, pattern, instead)
+    return times.take(encoded.indices)
 
 
 def _read_text(column: SourceColumn, text: pa.Array) -> Typed:

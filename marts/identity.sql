@@ -66,15 +66,18 @@ FROM dropped LEFT JOIN kept USING (basket, content);
 
 CREATE TEMP TABLE marks AS
 WITH begun AS (
-    SELECT basket, delivery, min(position) FILTER (line_no IS NULL) AS position,
-           min(delivery) OVER (PARTITION BY basket) AS first_delivery
+    -- Lines with and without line_no settle apart: a part with numbers may hold the lines of one without.
+    SELECT basket, delivery, coalesce(min(position) FILTER (line_no IS NULL), min(position)) AS position,
+           bool_or(line_no IS NULL) AS unnumbered, min(delivery) OVER (PARTITION BY basket) AS first_delivery,
+           min(min(delivery) FILTER (line_no IS NULL)) OVER (PARTITION BY basket) AS first_unnumbered
     FROM counting GROUP BY basket, delivery
 )
 SELECT position, CASE WHEN equal_counts THEN 'repeated' ELSE 'replaced' END AS mark FROM settled
 UNION ALL SELECT position, 'conflicting' FROM settled WHERE numbered_again AND NOT equal_counts
 UNION ALL SELECT position, 'equal' FROM counting WHERE line_no IS NULL AND nth > 1
 UNION ALL SELECT position, 'overlapping' FROM begun
-    WHERE position IS NOT NULL AND delivery > first_delivery AND getvariable('redelivered') = 'line';
+    WHERE delivery > (CASE WHEN unnumbered THEN first_delivery ELSE first_unnumbered END)
+      AND getvariable('redelivered') = 'line';
 
 CREATE TEMP TABLE shared_lines AS
 WITH often AS (SELECT content, delivery, count(*) AS lines FROM candidates WHERE NOT has_id GROUP BY content, delivery)

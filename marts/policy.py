@@ -13,8 +13,9 @@ from marts.errors import UsageError
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 NO_IDS = ("0", "-", "--", "n/a", "na", "null", "none", "nil", "nan", "unknown")
-_NOT_IN_KEY = ("customer_id", "transaction_id", "line_no", "sales_date")
-"""Columns that transaction_key cannot name: a customer is part of it always, the day is called so."""
+_NOT_IN_KEY = ("customer_id", "transaction_id", "line_no", "sales_date", "price", "quantity", "total_cost")
+"""Columns that transaction_key cannot name: a customer is part of it always, the day is called so, and corrections
+change what a line costs."""
 Money = Annotated[Decimal, Field(max_digits=18, decimal_places=2)]
 
 

@@ -11,7 +11,7 @@ from oracle_drops import content_of
 
 from faults import proxy
 from faults.campaign import Campaign
-from faults.effort import some
+from faults.effort import LONG, some
 from faults.proxy import Fault
 from faults.world import POLICY, Reader, World, frozen
 
@@ -140,12 +140,10 @@ def test_drops_that_are_gone_or_come_again_count_as_they_should_and_people_are_a
     for what, ends in (
         ("emptied", [65, 0]),
         ("put back", [0]),
-        ("moved", [0]),
-        ("saved again", [0]),
-        ("withdrawn", [65, 0]),
-        ("withdrawal accepted", [0]),
+        *((("moved", [0]), ("saved again", [0])) if LONG else ()),
         ("withdrawn", [65]),
-        ("withdrawal refused", [0]),
+        ("withdrawal accepted", [0]),
+        *((("withdrawn", [65, 0]), ("withdrawal refused", [0])) if LONG else ()),
     ):
         world.change(what, largest(world))
         for end in ends:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import CUSTOMERS, SALES, Place, line, sales
+from kit import CUSTOMERS, SALES, Place, line, marts, sales
 from shop import ENVIRONMENT, Shop
 
 from jobs.report import RunReport
@@ -638,3 +638,120 @@ def _policy(values: dict[str, Any]) -> Any:
     from marts.policy import read_policy
 
     return read_policy(values, "policy.toml")
+
+
+# What people decided holds for the content, and for what they saw
+
+
+def accept(place: Place, drop: str) -> None:
+    marts("quarantine", "accept", drop, "--why", "known", *place.flags)
+
+
+def again(place: Place, key: str) -> None:
+    """Put the same bytes again: another version of the object."""
+    place.put(key, (place.source / key).read_bytes())
+
+
+def test_an_accepted_drop_that_is_put_again_counts_on(place: Place) -> None:
+    place.put("sales/a.csv", sales(*rows(10)))
+    place.put("sales/bad.csv", sales(*rows(9, first=10), line("X", day="soon")))
+    assert (place.build().exit_code, total(place)) == (65, Decimal("100.00"))
+    accept(place, "bad.csv")
+    assert (place.build().exit_code, total(place)) == (0, Decimal("190.00"))
+    again(place, "sales/bad.csv")
+    assert (place.build().exit_code, total(place)) == (0, Decimal("190.00"))
+    (place.source / "sales/bad.csv").rename(place.source / "sales/moved.csv")
+    assert (place.build().exit_code, total(place)) == (0, Decimal("190.00"))
+
+
+def test_a_repaired_drop_that_is_put_again_stays_repaired(place: Place) -> None:
+    place.put("sales/a.csv", sales(*rows(99), line("X", quantity=5, day="soon")))
+    assert (place.build().exit_code, total(place)) == (0, Decimal("990.00"))
+    table = marts("quarantine", "export", "a.csv", *place.flags).stdout.replace("soon", "2024-01-11")
+    repaired = place.folder / "repaired.csv"
+    repaired.write_text(table)
+    marts("quarantine", "replay", "a.csv", str(repaired), *place.flags)
+    assert (place.build().exit_code, total(place)) == (0, Decimal("1040.00"))
+    again(place, "sales/a.csv")
+    assert (place.build().exit_code, total(place)) == (0, Decimal("1040.00"))
+    assert (place.build(rebuild=True).exit_code, total(place)) == (0, Decimal("1040.00"))
+
+
+def test_of_two_look_alikes_the_live_one_stays_though_it_is_put_again(place: Place) -> None:
+    place.put("sales/b.csv", anonymous(40))
+    place.build()
+    place.put("sales/a.csv", anonymous(30), delivered=datetime(2023, 12, 1, tzinfo=UTC))
+    assert place.build().exit_code == 65
+    again(place, "sales/b.csv")
+    place.build()
+    assert (place.drops()["sales/a.csv"][0], place.drops()["sales/b.csv"][0]) == ("held", "live")
+
+
+def test_two_look_alikes_of_which_one_was_accepted_count_from_run_to_run(place: Place) -> None:
+    place.put("sales/b.csv", anonymous(40))
+    place.build()
+    place.put("sales/a.csv", anonymous(30), delivered=datetime(2023, 12, 1, tzinfo=UTC))
+    assert place.build().exit_code == 65
+    accept(place, "a.csv")
+    for _ in range(3):
+        assert (place.build().exit_code, total(place)) == (0, Decimal("700.00"))
+    place.put("sales/c.csv", anonymous(31))  # nobody has accepted this one
+    assert (place.build().exit_code, total(place)) == (65, Decimal("700.00"))
+
+
+def test_who_accepts_bad_rows_has_not_accepted_the_same_days_again(place: Place) -> None:
+    place.put("sales/a.csv", anonymous(40))
+    bad = sales(*(line(day="soon"),) * 9).partition("\n")[2].replace("T1,", "")
+    place.put("sales/b.csv", anonymous(41) + bad)
+    assert place.build().exit_code == 65
+    accept(place, "b.csv")
+    report = place.build()
+    assert (report.exit_code, total(place)) == (65, Decimal("400.00"))
+    assert "looks like the same days again" in place.drops()["sales/b.csv"][-1]
+    accept(place, "b.csv")
+    assert (place.build().exit_code, total(place)) == (0, Decimal("810.00"))
+
+
+def test_what_is_accepted_is_shown_as_held_no_longer(place: Place) -> None:
+    place.put("sales/a.csv", anonymous(40))
+    place.put("sales/b.csv", anonymous(40, first=10))
+    assert place.build().exit_code == 65
+    accept(place, "b.csv")
+    assert "it is not held" in str(marts("quarantine", "accept", "b.csv", "--why", "x", *place.flags, code=2).exception)
+
+
+def test_a_new_version_that_equals_a_held_drop_replaces_nothing(place: Place) -> None:
+    place.put("sales/k.csv", sales(*rows(10)))
+    bad = sales(*rows(9, first=10), line("X", day="soon"))
+    place.put("sales/x.csv", bad)
+    assert (place.build().exit_code, total(place)) == (65, Decimal("100.00"))
+    place.put("sales/k.csv", bad)
+    place.build()
+    assert total(place) == Decimal("100.00")
+
+
+@pytest.mark.parametrize("other", ["2024-01-10 ", " 2024-01-10\t"])
+def test_white_space_around_a_day_is_no_other_row(place: Place, other: str) -> None:
+    place.put("sales/a.csv", anonymous(40))
+    place.put("sales/b.csv", anonymous(40).replace("2024-01-10", other))
+    assert (place.build().exit_code, total(place)) == (0, Decimal("400.00"))
+    assert place.drops()["sales/b.csv"][0] == "duplicate"
+
+
+def test_what_was_held_and_is_removed_is_no_withdrawal(place: Place) -> None:
+    many(place, 100)
+    for n in range(3):
+        place.put(f"sales/bad-{n}.csv", sales(*rows(9, first=500 + 10 * n), line("X", day="soon")))
+    place.build()
+    for n in range(3):
+        (place.source / f"sales/bad-{n}.csv").unlink()
+    take(place, 0, 1, 2)
+    assert (place.build().exit_code, total(place)) == (0, Decimal("970.00"))
+
+
+def test_a_dimension_is_none_of_the_drops_that_withdraw_decides_about(place: Place) -> None:
+    place.put("sales/a.csv", sales(*rows(2)))
+    place.build()
+    (place.source / "customers/customers.csv").unlink()
+    refused = marts("withdraw", "accept", "customers.csv", *place.flags, code=2).exception
+    assert "no live sales drop whose object is gone" in str(refused)

@@ -3,6 +3,7 @@
 Each number is reckoned by hand; a line is 10.00 unless it says otherwise.
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -12,10 +13,11 @@ from decimal import Decimal
 
 import oracle
 import pytest
-from kit import SALES, Place, line, sales
+from kit import SALES, Place, line, marts, sales
 from oracle import Rules
 from oracle_drops import Source
 
+from marts.errors import UsageError
 from marts.policy import read_policy
 
 NUMBERED = f"{SALES},line_no"
@@ -401,6 +403,8 @@ def json_list(text: str) -> list[str]:
     ("drops", "word"),
     [
         ([sales(TEA, RICE), sales(line(quantity=2))], "overlap|several deliveries"),
+        ([sales(TEA), numbered(f"{TEA},1")], "overlap|several deliveries"),
+        ([numbered(f"{TEA},1"), sales(RICE)], "overlap|several deliveries"),
         ([sales(TEA), sales(line(quantity=2))], "replaced"),  # without a line number, with its number and money
         ([sales(TEA, TEA)], "equal"),
         ([numbered(f"{TEA},1", f"{RICE},1")], "same number|same line_no|number of another"),
@@ -411,6 +415,31 @@ def test_what_may_be_a_mistake_is_warned_of(place: Place, drops: list[str], word
     for number, text in enumerate(drops):
         place.put(f"sales/{number}.csv", text)
     assert any(re.search(word, warning.lower()) for warning in place.build().warnings)
+
+
+@pytest.mark.parametrize("column", ["price", "quantity", "total_cost"])
+def test_a_transaction_key_is_none_of_the_amounts(column: str) -> None:
+    with pytest.raises(UsageError, match=f"{column} cannot be part of it"):
+        read_policy({"transaction_key": ["store_id", column]}, "policy.toml")
+
+
+@pytest.mark.parametrize("second", ["2024-01-10 10:00:00", " 2024-01-10T10:00 ", "2024-01-10T10:00:00.00"])
+def test_one_moment_in_other_words_is_the_same_line(place: Place, second: str) -> None:
+    place.put_dimensions()
+    place.put("sales/a.csv", sales(line(day="2024-01-10T10:00:00"), RICE))
+    place.put("sales/b.csv", sales(line(day=second), RICE, line("T2")))
+    report = place.build()
+    assert (report.totals.repeated, report.totals.replaced) == (2, 0)
+
+
+def test_what_replaced_a_line_is_shown_whole(place: Place) -> None:
+    """Both of two equal lines count, and both are shown."""
+    place.put_dimensions()
+    place.put("sales/a.csv", sales(TEA))
+    place.put("sales/b.csv", sales(line(quantity=2), line(quantity=2)))
+    place.build()
+    found = json.loads(marts("history", "--replaced", "b.csv", "--json", *place.flags).stdout)
+    assert sorted(one["fate"] for one in found) == ["counts", "counts", "replaced"]
 
 
 @pytest.mark.parametrize("column", ["till", "stor_id", "total_costs"])

@@ -20,7 +20,8 @@ _LOST = {
 }
 """Errors that may pass by themselves, and leave a connection that cannot be used."""
 _BUSY = {errorcode.ER_LOCK_WAIT_TIMEOUT, errorcode.ER_LOCK_DEADLOCK, errorcode.ER_QUERY_INTERRUPTED}
-_CROWDED = {1040, 1203, 1226}
+_RESOURCE = 1226
+_CROWDED = {1040, 1203, _RESOURCE}
 _READ_ONLY = {1290, 1792, 1836, 1874}
 _DISK_FULL = {1021, 1114}
 _DENIED = {1044, 1045, 1142, 1143, 1227, 1370, 1698}
@@ -60,6 +61,9 @@ def problem_of(error: mysql.connector.Error, where: str) -> ServiceError:
         return ServiceError(f"the database refuses us: {said}", where, hint)
     if number in _BUSY:
         return Busy(f"the database is busy: {said}", where, "run again later")
+    if number == _RESOURCE and "max_user_connections" not in said:  # a quota of an hour
+        hint = "raise its MAX_QUERIES_PER_HOUR, MAX_UPDATES_PER_HOUR or MAX_CONNECTIONS_PER_HOUR, or 0 for none"
+        return ServiceError(f"the user of the database has used up a quota: {said}", where, hint)
     if number in _CROWDED:
         hint = (
             "a build needs mysql.loaders + 2 connections, and at least 3: set mysql.loaders lower, or raise "
