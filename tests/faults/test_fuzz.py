@@ -77,7 +77,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @settings(
-    max_examples=3000 if LONG else 400, derandomize=not LONG, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=3000 if LONG else 200, derandomize=not LONG, deadline=None, suppress_health_check=list(HealthCheck)
 )
 @given(
     kind=st.sampled_from(sorted(HEADS)),

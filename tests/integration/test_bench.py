@@ -21,14 +21,11 @@ def titles(printed: str) -> list[str]:
 
 
 def test_engines_do_the_same_and_rows_are_loaded_in_all_ways(tmp_path: Path) -> None:
-    printed = bench(tmp_path, "--engines", "ours,duckdb,pandas", "--tables", "engines,load", "--rows", "2k")
-    assert titles(printed) == ["Martwright, fresh process", "DuckDB, SQL", "pandas"]
+    """Of everything, and of a day on a history."""
+    printed = bench(tmp_path, "--engines", "ours,duckdb", "--tables", "engines,load,day", "--rows", "2k")
+    assert titles(printed)[:2] == ["Martwright, fresh process", "DuckDB, SQL"]
+    assert {"a day, ours"} < set(titles(printed)[2:])
     assert "equal rows in all" in printed
-
-
-def test_a_day_on_a_history_gives_what_others_give_of_everything(tmp_path: Path) -> None:
-    printed = bench(tmp_path, "--engines", "duckdb", "--tables", "day")
-    assert titles(printed) == ["a day, ours", "DuckDB, SQL"]
 
 
 def test_what_each_step_asks_of_a_storage_is_counted(tmp_path: Path) -> None:

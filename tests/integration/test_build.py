@@ -300,7 +300,7 @@ random_line = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     drops=st.lists(st.lists(random_line, min_size=1, max_size=30), min_size=1, max_size=4),
     seed=st.integers(0, 1000),

@@ -123,7 +123,7 @@ def wanted(source: Source) -> dict[str, Counts]:
     }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     drops=receipts.flatmap(lambda heads: st.lists(drop_of(heads), min_size=2, max_size=4)),
     rules=random_rules,
@@ -152,7 +152,7 @@ def test_deliveries_of_one_run_settle_as_a_row_by_row_calculation_says(
         assert drop.state == "held" or drop.rows_read == drop.clean + drop.quarantined + drop.duplicates
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.data(),
     drops=receipts.map(drop_of),

@@ -192,7 +192,11 @@ def test_a_job_on_a_cluster_is_seen_after_its_end(start_ray_head: Any, tmp_path:
 def run_job(head: RayHead, entrypoint: str) -> str:
     """Run a job as `ray job submit` does; gives the last line that it said."""
     access = {"headers": {"Authorization": f"Bearer {head.token}"}, "timeout": 30}
-    job = requests.post(f"{head.dashboard}/api/jobs/", json={"entrypoint": entrypoint}, **access).json()["job_id"]
+    deadline = time.monotonic() + 120
+    while not (answer := requests.post(f"{head.dashboard}/api/jobs/", json={"entrypoint": entrypoint}, **access)).ok:
+        assert time.monotonic() < deadline, answer.text  # the node's agent starts after the dashboard
+        time.sleep(0.5)
+    job = answer.json()["job_id"]
     while (status := requests.get(f"{head.dashboard}/api/jobs/{job}", **access).json()["status"]) in (
         "PENDING",
         "RUNNING",

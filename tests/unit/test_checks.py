@@ -193,7 +193,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     value=VALUES, column=st.sampled_from(["customer_id", "price", "quantity", "total_cost", "sales_date", "line_no"])
 )
@@ -205,7 +205,7 @@ def test_the_verdict_on_a_row_is_the_same_alone_and_beside_a_broken_one(value: s
     assert alone_clean == [clean for clean in beside_clean if 0 not in beside]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     value=VALUES, column=st.sampled_from(["customer_id", "price", "quantity", "total_cost", "sales_date", "line_no"])
 )

@@ -135,7 +135,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(st.lists(PIECES, max_size=30).map(b"".join))
 @example(b'a,"b\nc')
 @example(b'"a""\n"\n')
@@ -149,7 +149,7 @@ def test_the_fast_way_and_the_careful_way_agree(data: bytes) -> None:
     assert fast.lines.tolist() == careful.lines.tolist()
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(st.lists(PIECES, max_size=40).map(b"".join))
 def test_every_record_is_read_or_named_bad_and_nothing_is_lost(data: bytes) -> None:
     found = find_records(data)
