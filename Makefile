@@ -10,7 +10,7 @@ help:
 	@echo "make demo   realistic drops, both marts in an embedded database, what came out (ARGS=\"--lines 100000\")"
 	@echo "make test   all checks and tests, with a real S3 server, MariaDB and Ray"
 	@echo "make test-mysql   all tests that have a database, on a real MySQL as it comes and with local_infile on"
-	@echo "make faults kills, freezes, cuts and fills for most of an hour, and counts (ARGS=\"--seed 1 --faults 320\")"
+	@echo "make faults kills, freezes, cuts and fills for most of an hour, and counts (ARGS=\"--seed 3 --faults 320\")"
 	@echo "make bench  ours beside DuckDB, Polars, pandas, Spark and plain Ray Data (ARGS=\"--lines 40M --engines ours,duckdb\")"
 	@echo "make charts what is made of the Helm chart: its schema and table of values, goldens, k8s/martwright.yaml"
 	@echo "make image  builds the container image without Docker, and runs it as a strict cluster would"

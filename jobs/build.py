@@ -443,12 +443,15 @@ def _why_changed(
         return []
     last = max(before, key=lambda report: report.started_at)
     gone = sum(v.state == "withdrawn" and v.reason != REPLACED for v in verdicts.all)
+    came = sum(v.state == "live" and v.drop.change == "new" for v in verdicts.all)
+    erased = any(one.number and one.erased_at > last.started_at.isoformat() for one in run.warehouse.erasures())
     reasons = [
         f"as_of is {run.as_of}, and was {last.as_of}" if run.as_of.isoformat() != last.as_of else "",
         "the policy is another" if run.policy.digest() != last.policy else "",
         f"Martwright is {__version__}, and was {last.version}" if __version__ != last.version else "",
         f"{gone:,} drops left the marts" if gone else "",
-        "somebody was erased" if run.scan_settings.erased.numbers else "",
+        f"{came:,} drops came that were read before" if came else "",
+        "somebody was erased" if erased else "",
         "drops that were held count now, or the other way round" if _changed_fate(verdicts, last) else "",
         "everything was made again (--rebuild)" if run.rebuild else "",
     ]

@@ -35,7 +35,7 @@ _HEADLINES = {
     "running": "The run goes on",
 }
 _LEFT_OUT = {
-    "held": "too many of its rows are bad, so that none of them counts until somebody repairs or accepts it",
+    "held": "none of its rows counts until somebody repairs, replaces or accepts it",
     "rejected": "it cannot be read",
     "deferred": "it changed while it was read: run again",
     "missing": "its object is gone from the source, and it counts until somebody decides: marts withdraw list",

@@ -47,7 +47,7 @@ class Policy(BaseModel):
     incentive_ties: Literal["each", "split"] = Field(
         "each", description="tied leaders each get the incentive, or split it"
     )
-    allow_returns: bool = Field(True, description="accept lines with a negative quantity")
+    allow_returns: bool = Field(True, description="accept lines with a negative quantity or price")
     total_cost_tolerance: Money = Field(Decimal("0.00"), ge=0, description="allowed |total_cost - price * quantity|")
     max_bad_ratio: Ratio = Field(0.02, description="a drop with a larger share of bad rows is held")
     max_unknown_ratio: Ratio = Field(0.05, description="a larger share of lines without a dimension row stops the run")

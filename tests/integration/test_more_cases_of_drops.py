@@ -6,7 +6,7 @@ Each number is reckoned by hand; a line is 10.00 unless it says otherwise.
 import gzip
 import shutil
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -619,6 +619,20 @@ def test_a_run_that_reads_nothing_and_changes_numbers_says_why(place: Place) -> 
     report = place.build(policy=_policy({"equal_lines": "drop"}))
     assert (report.totals.scanned, total(place)) == (0, Decimal("10.00"))
     assert mentions(report, "policy")
+
+
+def test_an_erasure_is_no_reason_of_later_changes(place: Place) -> None:
+    place.put("sales/a.csv", sales(line(), line("T2", customer=2), line("T3", customer=2, day="2024-03-20")))
+
+    def build(day: date) -> RunReport:
+        return place.build(as_of=day, clock=lambda: datetime.now(UTC))
+
+    build(date(2024, 3, 1))
+    marts("erase", "customer", "1", "--why", "asked for", "--yes", *place.flags)
+    assert build(date(2024, 3, 1)).totals.scanned == 1
+    report = build(date(2024, 3, 31))
+    assert mentions(report, "as_of is 2024-03-31")
+    assert not mentions(report, "somebody was erased")
 
 
 def test_the_ledger_keeps_repeated_and_replaced_with_their_money(place: Place) -> None:

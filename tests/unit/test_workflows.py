@@ -105,6 +105,17 @@ def test_each_push_is_tested_and_its_image_tried_with_nothing_left_out() -> None
     assert "--preserve-env=CI make image" in run
 
 
+@pytest.mark.parametrize("name", ["ci.yaml", "release.yaml"])
+def test_whoever_tests_on_mysql_can_verify_its_packages(name: str) -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())["jobs"]
+    run = {job: scripts({"jobs": {job: one}}) for job, one in jobs.items()}
+    tests = [job for job, text in run.items() if re.search(r"make test|\.ci/run", text)]
+    assert "test" in tests
+    for job in tests:
+        assert "debian-archive-keyring" in run[job]
+        assert any("DEBIAN_MIRROR" in step.get("env", {}) for step in jobs[job]["steps"])
+
+
 def test_each_command_of_marts_exists() -> None:
     known = commands()
     found = []
