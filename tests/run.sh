@@ -6,9 +6,12 @@ python="${BIN:-.venv/bin}/python"
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
 log=$(mktemp)
 trap 'kill "$other" 2>/dev/null; rm -f "$log"' EXIT
-"$python" -m pytest tests/cluster tests/faults tests/unit tests/quality tests/security tests/integration/test_bench.py >"$log" 2>&1 &
+apart="tests/integration/test_bench.py tests/integration/test_readme.py"
+# shellcheck disable=SC2086 # names of files, without blanks
+"$python" -m pytest tests/cluster tests/faults tests/unit tests/quality tests/security $apart >"$log" 2>&1 &
 other=$!
-"$python" -m pytest tests/integration --ignore tests/integration/test_bench.py
+# shellcheck disable=SC2086
+"$python" -m pytest tests/integration $(printf -- '--ignore %s ' $apart)
 code=$?
 wait "$other"
 other_code=$?
