@@ -26,7 +26,6 @@ from jobs.cli_common import (
 )
 from marts.errors import UsageError
 from marts.escape import visible
-from marts.schema import SALES
 
 if TYPE_CHECKING:
     from jobs.judge import Verdict
@@ -139,9 +138,9 @@ def _decide(
 
 def _gone(now: "Now") -> "list[Verdict]":
     """Return the live sales drops whose object is gone, and nothing has its name or its content."""
-    from jobs.judge import is_vanished
+    from jobs.judge import may_be_withdrawn
 
-    return [v for v in now.verdicts.all if is_vanished(v) and v.drop.record and v.drop.delivery.kind == SALES.name]
+    return [verdict for verdict in now.verdicts.all if may_be_withdrawn(verdict)]
 
 
 def _find(gone: "list[Verdict]", name: str) -> "Verdict":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from jobs.finish import MartRows
-from jobs.judge import COUNTS_ON, Verdicts, is_vanished
+from jobs.judge import COUNTS_ON, Verdicts, may_be_withdrawn
 from jobs.plan import Plan
 from jobs.withdrawals import TAKEN_BACK
 from marts.errors import DataError, Defect, UnknownPeople, UsageError
@@ -58,14 +58,13 @@ def _about_dimension(verdicts: Verdicts, kind: str) -> list[str]:
 
 def require_lines(verdicts: Verdicts) -> None:
     """Raise DataError for drops that count, of whose lines nothing is left: neither object nor state."""
-    lost_ones = [v for v in verdicts.all if v.state in COUNTS_ON and v.drop.manifest is None]
-    lost = [v.drop.delivery.key for v in lost_ones]
+    lost = [v for v in verdicts.all if v.state in COUNTS_ON and v.drop.manifest is None]
     if lost:
-        names = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
-        vanished = [v for v in lost_ones if is_vanished(v) and v.drop.delivery.kind == SALES.name]
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        names = ", ".join(v.drop.delivery.key for v in lost[:5]) + more
         last = (
             "take the drops back: `marts withdraw accept DROP`"
-            if len(vanished) == len(lost)
+            if all(map(may_be_withdrawn, lost))
             else "deliver versions that can be used (`marts plan` says what is wrong with those that are there)"
         )
         raise DataError(

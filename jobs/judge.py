@@ -213,6 +213,11 @@ def is_vanished(verdict: Verdict) -> bool:
     return verdict.drop.gone == "vanished" and not verdict.drop.duplicate_of
 
 
+def may_be_withdrawn(verdict: Verdict) -> bool:
+    """Return whether people decide about a drop: a dimension keeps its last table by itself."""
+    return is_vanished(verdict) and verdict.drop.delivery.kind == SALES.name
+
+
 def _origin(verdict: Verdict) -> str:
     return verdict.drop.manifest.origin if verdict.drop.manifest and verdict.state in COUNTS_ON else ""
 

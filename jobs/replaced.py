@@ -76,13 +76,9 @@ def _of_part(
     # Its own lines were replaced, or it has lines of a transaction in which an earlier drop's were.
     with_mine = pc.unique(marks.filter(pc.equal(marks["delivery"], mine))["basket"])
     baskets = pc.unique(replaced.filter(pc.is_in(replaced["basket"], with_mine))["basket"])
-    fates = {
-        row["position"]: (row["basket"], "counts")
-        for row in marks.filter(pc.is_in(marks["basket"], baskets)).to_pylist()
-    }
-    for row in marks.filter(pc.is_in(marks["mark"], pa.array(["replaced", "repeated"]))).to_pylist():
-        if row["position"] in fates:
-            fates[row["position"]] = (row["basket"], row["mark"])
+    shown = marks.filter(pc.is_in(marks["basket"], baskets)).to_pylist()  # a line may have several marks
+    left_out = {row["position"]: row["mark"] for row in shown if row["mark"] in ("replaced", "repeated")}
+    fates = {row["position"]: (row["basket"], left_out.get(row["position"], "counts")) for row in shown}
     found = whole.filter(pc.is_in(whole["position"], pa.array(list(fates), pa.int64()))).to_pylist()
     return [{**row, "basket": fates[row["position"]][0], "fate": fates[row["position"]][1]} for row in found]
 

@@ -64,9 +64,9 @@ class Withdrawals:
 
 
 def withdrawals_of(
-    mode: Mode, decisions: Iterable[Decision], events: Iterable[Event], ledger: Iterable[DropRecord], since: str
+    mode: Mode, decisions: Iterable[Decision], events: Iterable[Event], ledger: Iterable[DropRecord], past: str
 ) -> Withdrawals:
-    """Read what was decided, and what was taken back since a moment.
+    """Read what was decided, and what was taken back since ``past``, a moment as the ledger writes it.
 
     A drop that came back does not count. A decision to take a drop back is good for one withdrawal, and as long as
     withdrawals are weighed: an object that came back and vanishes again is asked about again.
@@ -86,7 +86,7 @@ def withdrawals_of(
         frozenset(
             name
             for name, one in last.items()
-            if one.action == ACCEPT and one.decided_at > max(since, used.get(name, ""))
+            if one.action == ACCEPT and one.decided_at > max(past, used.get(name, ""))
         ),
         frozenset(name for name, one in last.items() if one.action == REFUSE),
         (len(recent), sum(recent.values())),

@@ -24,12 +24,7 @@ def problem(number: int, message: str) -> ServiceError:
         (1045, "Access denied for user 'u'@'h' (using password: YES)", "refuses us", "check user, password"),
         (1142, "INSERT command denied to user 'u'@'h' for table 't'", "refuses us", "rights"),
         (1370, "execute command denied to user 'u'@'%' for routine 'd.SHA1'", "refuses us", "rights"),
-        (
-            1226,
-            "User 'u' has exceeded the 'max_updates' resource",
-            "a quota",
-            "MAX_UPDATES_PER_HOUR",
-        ),
+        (1226, "User 'u' has exceeded the 'max_updates' resource", "a quota", "MAX_UPDATES_PER_HOUR"),
         (1049, "Unknown database 'd'", "no such database", "CREATE DATABASE"),
         (1153, "Got a packet bigger than 'max_allowed_packet' bytes", "too large", "max_allowed_packet"),
         (1347, "'d.customers_data_mart' is not of type 'VIEW'", "a table stands where", "RENAME TABLE"),
