@@ -20,7 +20,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from servers import SQL_SERVER, Daemon
+from servers import SQL_SERVER, Daemon, version_of_kind
 
 from faults import proxy
 from faults.proxy import Fault
@@ -291,7 +291,7 @@ def main() -> None:
         World(Path(folder), arguments.seed, arguments.server) as world,
     ):
         result = Campaign(world, lambda text: print(text, flush=True)).run(arguments.faults)
-    print(f"database: {arguments.server}")
+    print(f"database: {version_of_kind(arguments.server)}")
     print(report(result, arguments.seed))
     if arguments.json:
         arguments.json.write_text(json.dumps({**vars(result), "seed": arguments.seed}, indent=1))
