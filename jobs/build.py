@@ -363,7 +363,7 @@ def _build(run: Run) -> RunReport:
 
 def _withdrawals(run: Run, ledger: Sequence[DropRecord]) -> Withdrawals:
     past = since(run.started_at)
-    decisions, events = run.warehouse.decisions(), run.warehouse.withdrawn(past)
+    decisions, events = run.warehouse.decisions(), run.warehouse.withdrawn(past, TAKEN_BACK)
     return withdrawals_of(run.settings.drops.withdrawals, decisions, events, ledger, past)
 
 

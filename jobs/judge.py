@@ -1,8 +1,10 @@
 """What becomes of each drop: live, duplicate, rejected, held or left for the next run."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
+from operator import add
 
 from jobs.contents import ALIKE
 from jobs.ledger import DropRecord
@@ -47,7 +49,8 @@ class DropCounts:
     """Transactions that count beside a part of an earlier delivery."""
 
     def __add__(self, other: "DropCounts") -> "DropCounts":
-        return DropCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        # No astuple: it copies deeply, a tenth of a millisecond for each drop.
+        return DropCounts(*map(add, vars(self).values(), vars(other).values()))
 
     @property
     def duplicates(self) -> int:
@@ -153,7 +156,7 @@ class Verdicts:
         there = {manifest.delivery.kind for manifest in self.dimensions}
         return [kind.name for kind in DIMENSIONS if kind.name not in there]
 
-    @property
+    @cached_property
     def counts(self) -> DropCounts:
         return sum((verdict.counts for verdict in self.all), DropCounts())
 

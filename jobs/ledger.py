@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import MISSING, astuple, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import date
 from decimal import Decimal
 from functools import partial
@@ -285,8 +285,8 @@ class Warehouse(Outbox, Protocol):
     def history(self, key: str, limit: int) -> list[Event]:
         """Give what runs made of drops whose key ends with ``key``, newest first."""
 
-    def withdrawn(self, since: str) -> list[Event]:
-        """Return the events by which drops were withdrawn since a moment, oldest first."""
+    def withdrawn(self, since: str, reasons: Collection[str]) -> list[Event]:
+        """Return all events since a moment of contents that were withdrawn for a reason, oldest first."""
 
     def runs(self, limit: int) -> list[RunRecord]:
         """Give the last runs, newest first."""
@@ -451,9 +451,13 @@ class SqlLedger:
         where = f"WHERE RIGHT(object_key, {len(key):d}) = {self.mark} {rest}"
         return self._select(Event, "marts_history", where, [key])
 
-    def withdrawn(self, since: str) -> list[Event]:
-        where = f"WHERE state = 'withdrawn' AND recorded_at >= {self.mark} ORDER BY recorded_at, delivery_id"
-        return self._select(Event, "marts_history", where, [since])
+    def withdrawn(self, since: str, reasons: Collection[str]) -> list[Event]:
+        given = f"recorded_at >= {self.mark} AND reason IN ({', '.join([self.mark] * len(reasons))})"
+        # An older version wrote no content.
+        name = "CASE content WHEN '' THEN delivery_id ELSE content END"
+        of_these = f"{name} IN (SELECT {name} FROM marts_history WHERE {given})"
+        where = f"WHERE recorded_at >= {self.mark} AND {of_these} ORDER BY recorded_at, delivery_id"
+        return self._select(Event, "marts_history", where, [since, since, *reasons])
 
     def runs(self, limit: int) -> list[RunRecord]:
         return self._select(RunRecord, "marts_runs", f"ORDER BY started_at DESC, run_id DESC LIMIT {limit:d}")
@@ -598,9 +602,10 @@ class SqlLedger:
 
     def create_ledger(self) -> None:
         """Create the ledger's tables, and the columns that an older version did not have."""
+        existing = {table: self.columns_of(table) for table in TABLES}
         for table, (columns, key) in TABLES.items():
             types = {name: self.text_types[kind] for name, kind in columns.items()}
-            there = self.columns_of(table)
+            there = existing[table]
             if there and not set(key.split(", ")) <= there:
                 raise self.foreign(self.kind_of(table), table, "a table of the ledger belongs")
             if not there:
@@ -778,9 +783,9 @@ class SqlLedger:
 
     def _upsert(self, table: str, records: Sequence[Any]) -> None:
         for part in _parts(records):
-            names = [field.name for field in fields(part[0])]
+            names = list(vars(part[0]))
             row = f"({', '.join([self.mark] * len(names))})"
-            values = [value for record in part for value in astuple(record)]
+            values = [value for record in part for value in vars(record).values()]
             rows = ", ".join([row] * len(part))
             self.execute(f"{self.upsert} {table} ({', '.join(names)}) VALUES {rows}", values)
 
@@ -790,7 +795,7 @@ def _parts(records: Sequence[Any]) -> Iterator[list[Any]]:
     part: list[Any] = []
     letters = 0
     for record in records:
-        more = sum(len(str(value)) for value in astuple(record))
+        more = sum(len(str(value)) for value in vars(record).values())
         if part and (len(part) == _STATEMENT_ROWS or letters + more > _STATEMENT_LETTERS):
             yield part
             part, letters = [], 0

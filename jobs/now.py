@@ -14,7 +14,7 @@ from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings
 from jobs.state import Catalog, Delivery, Manifest
-from jobs.withdrawals import Withdrawals, since, withdrawals_of
+from jobs.withdrawals import TAKEN_BACK, Withdrawals, since, withdrawals_of
 from marts.identity import Identity
 from marts.policy import Policy
 from marts.schema import KINDS
@@ -62,7 +62,7 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime)
     plan = with_same_rows(plan, same_rows_of(source, state, plan, identity), ledger)
     plan = with_recorded_holds(plan, ledger, accepted_by(decisions, contents, alike=True))
     past = since(at)
-    gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past), ledger, past)
+    gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past, TAKEN_BACK), ledger, past)
     known = _known(plan, ledger, catalog, scan, repaired)
     return Now(plan, known, catalog, source, state, scan, identity, gone)
 

@@ -24,6 +24,8 @@ ACCEPTED = f"{VANISHED}, and its withdrawal was accepted"
 TAKEN_BACK = (VANISHED, ACCEPTED)
 WAITING = "its object is gone: `marts withdraw` decides; until then it counts"
 KEPT = "its object is gone: it counts on"
+_IN_THE_MARTS_OR_NOT = ("live", "duplicate", "withdrawn")
+"""States that say whether the rows of a content are in the marts; a drop that is held or rejected changes nothing."""
 DROPS, SHARE, DAYS = 3, 0.05, 90
 """So many drops, and such a share of the live lines, may be taken back unasked within so many days."""
 
@@ -68,29 +70,28 @@ def withdrawals_of(
 ) -> Withdrawals:
     """Read what was decided, and what was taken back since ``past``, a moment as the ledger writes it.
 
-    A drop that came back does not count. A decision to take a drop back is good for one withdrawal, and as long as
-    withdrawals are weighed: an object that came back and vanishes again is asked about again.
+    A drop that came back does not count, whatever became of it then. A decision to take a drop back is good for one
+    withdrawal, and as long as withdrawals are weighed: what comes back and vanishes again is asked about again.
     """
     events = list(events)
     used = {event.delivery_id: event.recorded_at for event in events if event.reason == ACCEPTED}
-    last = {one.delivery_id: one for one in decisions if one.action in (ACCEPT, REFUSE)}
-    live_sales = [record for record in ledger if record.state == "live" and record.kind == SALES.name]
-    live = {record.content or record.delivery_id for record in live_sales}
-    recent = {
-        event.content or event.delivery_id: event.clean
+    last_word = {one.delivery_id: one for one in decisions if one.action in (ACCEPT, REFUSE)}
+    last_event = {
+        event.content or event.delivery_id: event
         for event in events
-        if event.reason == VANISHED and event.kind == SALES.name and (event.content or event.delivery_id) not in live
+        if event.kind == SALES.name and event.state in _IN_THE_MARTS_OR_NOT and event.reason != LEFT
     }
+    unasked = [event for event in last_event.values() if event.reason == VANISHED]
     return Withdrawals(
         mode,
         frozenset(
             name
-            for name, one in last.items()
+            for name, one in last_word.items()
             if one.action == ACCEPT and one.decided_at > max(past, used.get(name, ""))
         ),
-        frozenset(name for name, one in last.items() if one.action == REFUSE),
-        (len(recent), sum(recent.values())),
-        sum(record.clean for record in live_sales),
+        frozenset(name for name, one in last_word.items() if one.action == REFUSE),
+        (len(unasked), sum(event.clean for event in unasked)),
+        sum(record.clean for record in ledger if record.state == "live" and record.kind == SALES.name),
     )
 
 

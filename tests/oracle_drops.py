@@ -88,12 +88,15 @@ class Source:
         if self.withdrawals == "keep":
             return gone
         asked = [drop for drop in gone if drop.content not in self.accepted | self.refused]
-        recent = [drop for day, drop in self.taken if today - day <= WINDOW and drop not in (*stay, *gone)]
+        accepted = {drop.content for drop in gone} & self.accepted
+        self.accepted -= accepted  # good for one withdrawal
+        self.taken = [(day, drop) for day, drop in self.taken if drop not in (*stay, *gone)]  # the others came back
+        recent = [drop for day, drop in self.taken if today - day <= WINDOW]
         lines = sum(drop.clean for drop in (*asked, *recent))
         of = sum(drop.clean for drop in (*gone, *recent, *stay))
         undecided = [drop for drop in asked if drop in self.kept_back]  # somebody was asked, and decides
         if self.withdrawals == "ask" and (len(asked) + len(recent) > FEW_DROPS or lines > FEW_LINES * of):
-            return [drop for drop in gone if drop.content not in self.accepted]
+            return [drop for drop in gone if drop.content not in accepted]
         if self.withdrawals == "apply":
             undecided = []
         self.taken += [(today, drop) for drop in asked if drop not in undecided]

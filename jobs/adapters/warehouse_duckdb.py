@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +30,19 @@ _POLL = 0.5
 """Seconds between two tries to open a file that another process has open."""
 _OURS = "schema_name = 'main' AND database_name = current_database()"
 """Where our tables and views are: an attached file, or another schema, is none of ours."""
+_CHANGES_CATALOG = re.compile(r"\s*(CREATE|ALTER|DROP|ROLLBACK)\b", re.IGNORECASE)
 _log = logging.getLogger("marts.duckdb")
+
+
+@dataclass(frozen=True)
+class _Catalog:
+    """The tables and views of the file, under their names in small letters: DuckDB tells no case of a name apart."""
+
+    kinds: dict[str, str]
+    """``table`` or ``view``."""
+    views: dict[str, str]
+    """The statement of each view."""
+    columns: dict[str, set[str]]
 
 
 class DuckDBWarehouse(SqlLedger):
@@ -48,6 +61,8 @@ class DuckDBWarehouse(SqlLedger):
             raise UsageError("does not exist", str(self.path), _nearest(self.path))
         self._read_only = read_only
         self._database: duckdb.DuckDBPyConnection | None = None
+        self._catalog: _Catalog | None = None
+        """The catalog as last read, until a statement changes it: a build asks 50 times, at 5 ms each."""
         end = time.monotonic() + wait
         while self._database is None and (not read_only or self.path.exists()):
             try:
@@ -97,6 +112,8 @@ class DuckDBWarehouse(SqlLedger):
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         assert self._database
+        if _CHANGES_CATALOG.match(statement):
+            self._catalog = None
         try:
             rows: list[tuple[Any, ...]] = self._database.execute(statement, list(values)).fetchall()
         except RuntimeError as error:
@@ -120,10 +137,22 @@ class DuckDBWarehouse(SqlLedger):
         return result
 
     def columns_of(self, table: str) -> set[str]:
+        return self._read_catalog().columns.get(table.lower(), set())
+
+    def _read_catalog(self) -> _Catalog:
+        """Return the catalog; of a file that does not exist, an empty one."""
         if not self._database:
-            return set()
-        query = f"SELECT column_name FROM duckdb_columns() WHERE lower(table_name) = lower(?) AND {_OURS}"
-        return {str(name) for (name,) in self.execute(query, [table])}
+            return _Catalog({}, {}, {})
+        if self._catalog is None:
+            tables = self.execute(f"SELECT lower(table_name) FROM duckdb_tables() WHERE {_OURS}")
+            views = self.execute(f"SELECT lower(view_name), sql FROM duckdb_views() WHERE {_OURS}")
+            query = f"SELECT lower(table_name), list(column_name) FROM duckdb_columns() WHERE {_OURS} GROUP BY 1"
+            self._catalog = _Catalog(
+                kinds={name: "table" for (name,) in tables} | {name: "view" for name, _ in views},
+                views=dict(views),
+                columns={name: set(columns) for name, columns in self.execute(query)},
+            )
+        return self._catalog
 
     @contextmanager
     def lock(self, seconds: int) -> Iterator[None]:
@@ -156,11 +185,7 @@ class DuckDBWarehouse(SqlLedger):
         return self.columns_of(_table(mart, number)) == {column.name for column in mart.columns}
 
     def kind_of(self, table: str) -> str:
-        for kind, names in (("table", "duckdb_tables()"), ("view", "duckdb_views()")):
-            query = f"SELECT 1 FROM {names} WHERE lower({kind}_name) = lower(?) AND {_OURS}"
-            if self.execute(query, [table]):
-                return kind
-        return ""
+        return self._read_catalog().kinds.get(table.lower(), "")
 
     def move_away(self, kind: str, table: str) -> str:
         return f"ALTER {kind.upper()} {table} RENAME TO {table}_old"
@@ -177,8 +202,7 @@ class DuckDBWarehouse(SqlLedger):
             raise self.foreign(kind, mart.table, "our view belongs")
 
     def _is_our_view(self, mart: Mart) -> bool:
-        query = f"SELECT sql FROM duckdb_views() WHERE lower(view_name) = lower(?) AND {_OURS}"
-        text = str(self.execute(query, [mart.table])[0][0])
+        text = self._read_catalog().views[mart.table]
         return "marts_live" in text and re.search(rf"\b{mart.table}_g[0-9]+\b", text) is not None
 
     @contextmanager

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -12,24 +11,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
-import oracle
 import psutil
-from kit import SALES, line, seal
-from oracle_drops import Source, content_of
+from kit import seal
 from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, SQL_SERVER, seaweed, sql_server
 
+from faults.deliveries import AS_OF, Deliveries, Rows
 from faults.proxy import Proxy
 from marts.schema import MARTS
 
-AS_OF = date(2024, 6, 30)
 BIN = Path(sys.executable).parent
-CUSTOMERS = {number: oracle.Person(f"First{number} Last{number}") for number in range(1, 61)}
-TEAM = {number: oracle.Person(f"Sales{number} Person{number}") for number in range(1, 6)}
 POLICY = "max_bad_ratio = 0.5\nmax_fall = 1\n"
 """No fall of the total stops a round: the row-by-row calculation says what is right."""
 STEPS = ("plan", "start Ray", "scan", "roll up", "finish", "load", "publish")
@@ -44,18 +39,7 @@ _TEAM = (
     "COALESCE(SUM(incentive), 0), MIN(run_id) = MAX(run_id) FROM sales_team_data_mart"
 )
 
-Basket = tuple[str, int | str, int, str, int]
-"""A transaction: its id, customer, store, day, and sales person."""
-Rows = dict[str, list[tuple[Any, ...]]]
 State = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Drop:
-    """What is under one key: the bytes as delivered, and its clean rows alone."""
-
-    data: bytes
-    clean: str
 
 
 @dataclass
@@ -124,29 +108,18 @@ class Reader:
             self.last = min(number for number in numbers if number >= self.last)
 
 
-class World:
+class World(Deliveries):
     """Everything that a build touches, and all that it must come to."""
 
     def __init__(self, folder: Path, seed: int, server: str = SQL_SERVER) -> None:
-        self.random = random.Random(seed)
+        super().__init__(seed)
         self.folder = folder
         for name in ("s3", "db", "ray"):
             (folder / name).mkdir()
         (folder / "policy.toml").write_text(POLICY)
         self.s3, self.s3_daemon = seaweed(folder / "s3")
         self.database, self.db_daemon = sql_server(folder / "db", kind=server)
-        self.drops: dict[str, Drop] = {}
-        self.gone: dict[str, Drop] = {}
-        """What was under keys that are gone, and may come back; nobody has decided about it."""
-        self.source = Source()
-        """What counts, drop by drop."""
-        self.baskets: list[Basket] = []
-        """Lines that were sold, for files that cut their baskets, and refunds that name them."""
-        self.ends = {0}
-        """How a build may end that meets no fault: 65 where it is the first to ask about drops that are gone."""
         self.states: list[State] = []
-        self.rows: Rows = {}
-        self.made = 0
 
     def __enter__(self) -> Self:
         self._stack = contextlib.ExitStack()
@@ -164,163 +137,28 @@ class World:
         self._stack.callback(self.db_proxy.close)
         self.ray = RayNodes(self.folder / "ray")
         self._stack.callback(self.ray.stop)
-        self._put_dimensions()
+        self.put_dimensions()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    # What is delivered
+    # The store
 
-    def put(self, key: str, drop: Drop) -> None:
-        """Deliver a drop; a second later than the one before, as far as S3 can tell."""
-        self.client.put_object(Bucket="drops", Key=f"in/{key}", Body=drop.data)
-        self.drops[key] = drop
-        self.gone.pop(key, None)
+    def upload(self, key: str, data: bytes) -> None:
+        self.client.put_object(Bucket="drops", Key=f"in/{key}", Body=data)
 
-    def remove(self, key: str) -> None:
+    def delete(self, key: str) -> None:
         self.client.delete_object(Bucket="drops", Key=f"in/{key}")
-        self.gone[key] = self.drops.pop(key)
 
-    def new_drop(self, fewest: int = 60, most: int = 240) -> Drop:
-        """Make a drop, some of its lines broken."""
-        pick = self.random
-        rows = [self._row() for _ in range(pick.randrange(fewest, most))]
-        broken = [row.replace("2024-", "2024/", 1) for row in (self._row() for _ in range(pick.randrange(3)))]
-        mixed = [*rows, *broken]
-        pick.shuffle(mixed)
-        in_order = [row for row in mixed if row not in broken]
-        return Drop("\n".join([SALES, *mixed, ""]).encode(), "\n".join([SALES, *in_order, ""]))
-
-    def _row(self) -> str:
-        """Make a line: of a basket of its own, or of one that an earlier file has cut, or a refund that names one."""
-        pick = self.random
-        of_earlier = bool(self.baskets) and pick.random() < 0.15
-        basket = pick.choice(self.baskets[-2000:]) if of_earlier else self._basket()
-        self.baskets.append(basket)
-        transaction, customer, store, day, person = basket
-        return line(
-            transaction=transaction,
-            customer=customer,
-            store=store,
-            product=pick.choice(["tea", "salt", "rice"]),
-            day=day,
-            person=person,
-            price=str(Decimal(pick.randrange(1, 99999)) / 100),
-            quantity=pick.choice([1, 2, 3, -1]),
-        )
-
-    def _basket(self) -> Basket:
-        """Make a basket; some are of guests, and some have a word where an id should be."""
-        pick = self.random
-        guest, nameless = pick.random() < 0.05, pick.random() < 0.05
-        transaction = pick.choice(["", "0", "n/a", "Unknown"]) if nameless else f"T{pick.randrange(3000)}"
-        customer = pick.choice(["", 0, -1]) if guest else pick.randrange(1, 61)
-        day = (date(2024, 1, 1) + timedelta(days=pick.randrange(180))).isoformat()
-        return transaction, customer, pick.randrange(121, 124), day, pick.randrange(1, 6)
-
-    def _put_dimensions(self) -> None:
-        people = "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n"
-        people += "".join(f"{n},First{n},Last{n},,,,\n" for n in CUSTOMERS)
-        team = "id,first_name,last_name,manager_id,is_manager,address,pincode,joining_date\n"
-        team += "".join(f"{n},Sales{n},Person{n},,N,,,\n" for n in TEAM)
-        stores = "id,address,store_pincode,store_manager_name,store_opening_date,reviews\n"
-        stores += "".join(f"{n},,,,,\n" for n in range(121, 124))
-        for key, text in (("customers/c.csv", people), ("sales_team/t.csv", team), ("stores/s.csv", stores)):
-            self.client.put_object(Bucket="drops", Key=f"in/{key}", Body=text.encode())
-
-    def begin(self) -> None:
-        """Deliver what there is on the first day: some drops of many lines, and some of a few."""
-        for number in range(9):
-            self.put(f"sales/2023/{number:04d}.csv", self.new_drop(3, 9) if number % 2 else self.new_drop())
-        self.expect()
-
-    def change(self, what: str = "", key: str = "") -> str:
-        """Let the day bring something, to one of the drops; return what it was."""
-        pick = self.random
-        what = what or pick.choice(self._choices())
-        self.made += 1
-        new = f"sales/2024/{self.made:04d}.csv"
-        key = key or (pick.choice(sorted(self.drops)) if self.drops else new)
-        happens: dict[str, Callable[[], None]] = {
-            "new": lambda: self.put(new, self.new_drop()),
-            "small": lambda: self.put(new, self.new_drop(3, 9)),
-            "replaced": lambda: self.put(key, self.new_drop()),
-            "put again": lambda: self.put(key, self.drops[key]),
-            "copied": lambda: self.put(new, self.drops[key]),
-            "saved again": lambda: self.put(new, _saved_again(self.drops[key])),
-            "moved": lambda: self._move(key, new),
-            "withdrawn": lambda: self.remove(key),
-            "expired": lambda: self.remove(self._small()[0]),
-            "emptied": self._empty,
-            "put back": self._put_back,
-            "withdrawal accepted": lambda: self._decide("accept"),
-            "withdrawal refused": lambda: self._decide("refuse"),
-        }
-        self.ends = {0}
-        happens[what]()
-        self.expect()
-        return what
-
-    def _choices(self) -> list[str]:
-        """Return what may happen now; twice what happens often."""
-        if not self.drops:
-            return ["put back"] if self.gone else ["new"]
-        choices = ["new", "new", "small", "small", "replaced", "put again", "copied", "moved", "saved again"]
-        if len(self.drops) > 6:
-            choices += ["withdrawn", "emptied", *(["expired"] * 2 if self._small() else [])]
-        if self.asked:
-            choices += ["put back", "withdrawal refused", *["withdrawal accepted"] * 3]
-        return choices
-
-    def _small(self) -> list[str]:
-        """Return the keys of drops of a few lines, the oldest first: a lifecycle rule takes those."""
-        return [key for key in sorted(self.drops) if self.drops[key].clean.count("\n") < 10]
-
-    def _empty(self) -> None:
-        for key in list(self.drops):
-            self.remove(key)
-
-    def _put_back(self) -> None:
-        for key, drop in list(self.gone.items()):
-            self.put(key, drop)
-
-    def _move(self, key: str, new: str) -> None:
-        self.put(new, self.drops[key])
-        self.remove(key)
-        del self.gone[key]
-
-    @property
-    def asked(self) -> list[str]:
-        """Return the keys of drops that are gone, count on, and wait for somebody to decide."""
-        kept_back = {drop.content for drop in self.source.kept_back}
-        return sorted(key for key, drop in self.gone.items() if content_of(drop.clean.encode()) in kept_back)
-
-    @property
-    def only_copies(self) -> bool:
-        """Return whether drops count whose objects are gone: a state that is lost then cannot be made again."""
-        return bool(self.source.kept_back)
-
-    def _decide(self, how: str) -> None:
-        """Decide about all drops that wait for it."""
-        keys = self.asked
-        self.command("withdraw", how, "--why", "a campaign")
-        decided = self.source.accepted if how == "accept" else self.source.refused
-        decided |= {content_of(self.gone.pop(key).clean.encode()) for key in keys}
+    def listed(self) -> dict[str, datetime]:
+        pages: Any = self.client.get_paginator("list_objects_v2").paginate(Bucket="drops", Prefix="in/sales/")
+        entries = [entry for page in pages for entry in page.get("Contents", [])]
+        return {entry["Key"].removeprefix("in/"): entry["LastModified"] for entry in entries}
 
     def expect(self) -> None:
-        """Calculate, row by row, what the marts must be now; readers may see it from now on."""
-        listed = self.client.get_paginator("list_objects_v2").paginate(Bucket="drops", Prefix="in/sales/")
-        times = {entry["Key"].removeprefix("in/"): entry["LastModified"] for page in listed for entry in _of(page)}
-        before = {drop.content for drop in self.source.kept_back}
-        self.source.run({key: (times[key], drop.clean.encode()) for key, drop in self.drops.items()})
-        asked = {drop.content for drop in self.source.kept_back} - before - self.source.refused
-        self.ends |= {65} if asked else set()
-        lines = self.source.lines()
-        self.rows = {
-            "customers": oracle.customers_mart(lines, CUSTOMERS, AS_OF),
-            "sales_team": oracle.sales_team_mart(lines, TEAM, AS_OF),
-        }
+        """Calculate what the marts must be now; readers may see it from now on."""
+        super().expect()
         state = _state(self.rows)
         if state not in self.states[-1:]:
             self.states.append(state)
@@ -332,7 +170,7 @@ class World:
         return Build(self._environment())
 
     def command(self, *words: str) -> str:
-        """Run a command as its user would, and return what it says. Raises CalledProcessError if it fails."""
+        """Run a command as its user would, and return its output. Raises CalledProcessError if it fails."""
         environment = {**os.environ, **self._environment()}
         return subprocess.run(
             [str(BIN / "marts"), *words], env=environment, capture_output=True, text=True, check=True, timeout=_DEADLINE
@@ -385,16 +223,6 @@ class World:
             found = [key for (key,) in cursor.fetchall()]
         connection.close()
         return found
-
-
-def _of(page: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = page.get("Contents", [])
-    return found
-
-
-def _saved_again(drop: Drop) -> Drop:
-    """Return the same rows under other bytes, as a spreadsheet saves them."""
-    return Drop(b"\xef\xbb\xbf" + drop.data.replace(b"\n", b"\r\n"), drop.clean.replace("\n", "\r\n"))
 
 
 def _state(rows: Rows) -> State:

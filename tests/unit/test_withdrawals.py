@@ -1,7 +1,10 @@
 """What was decided about vanished drops, and for how long it is good."""
 
+import pytest
+
+from jobs.judge import REPLACED
 from jobs.ledger import Decision, DropRecord, Event
-from jobs.withdrawals import ACCEPT, ACCEPTED, REFUSE, VANISHED, WAITING, withdrawals_of
+from jobs.withdrawals import ACCEPT, ACCEPTED, LEFT, REFUSE, VANISHED, WAITING, withdrawals_of
 
 SINCE = "2026-03-01T00:00:00+00:00"
 
@@ -51,11 +54,32 @@ def test_the_last_word_counts_and_a_refusal_holds() -> None:
     assert states([decision(REFUSE, "2026-01-01T00:00:00+00:00")], [], record(reason=WAITING)) == "live"
 
 
+def came_back(at: str, state: str = "live", delivery: str = "d9", content: str = "c7") -> Event:
+    return Event(**vars(record(delivery, state, "", content)), recorded_at=at)
+
+
 def test_one_content_that_vanished_under_two_names_is_one_withdrawal() -> None:
     events = [withdrawn(day(2), VANISHED, "d7", "c7"), withdrawn(day(3), VANISHED, "d8", "c7")]
     assert withdrawals_of("ask", [], events, [], SINCE).recent == (1, 10)
 
 
-def test_what_vanished_and_came_back_is_no_withdrawal() -> None:
-    events = [withdrawn(day(2), VANISHED, "d7", "c7")]
-    assert withdrawals_of("ask", [], events, [record("d9", content="c7")], SINCE).recent == (0, 0)
+@pytest.mark.parametrize(
+    "later",
+    [
+        [came_back(day(3))],
+        [came_back(day(3), "duplicate")],
+        [came_back(day(3)), withdrawn(day(4), REPLACED, "d9", "c7")],
+        [came_back(day(3)), withdrawn(day(4), "it is sales/d10.csv now", "d9", "c7")],
+    ],
+)
+def test_what_vanished_and_came_back_is_no_withdrawal_whatever_became_of_it(later: list[Event]) -> None:
+    vanished = withdrawn(day(2), VANISHED, "d7", "c7")
+    assert withdrawals_of("ask", [], [vanished, *later], [], SINCE).recent == (0, 0)
+    again = withdrawn(day(5), VANISHED, "d9", "c7")
+    assert withdrawals_of("ask", [], [vanished, *later, again], [], SINCE).recent == (1, 10)
+
+
+def test_what_comes_back_and_is_held_and_a_copy_that_did_not_count_change_nothing() -> None:
+    vanished = withdrawn(day(2), VANISHED, "d7", "c7")
+    for later in (came_back(day(3), "held"), withdrawn(day(2), LEFT, "d8", "c7")):
+        assert withdrawals_of("ask", [], [vanished, later], [], SINCE).recent == (1, 10)

@@ -1,0 +1,219 @@
+"""Drops that change from day to day, as a source's do, and what the marts must be after each change."""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import oracle
+from kit import SALES, line
+from oracle_drops import Source, content_of
+
+AS_OF = date(2024, 6, 30)
+CUSTOMERS = {number: oracle.Person(f"First{number} Last{number}") for number in range(1, 61)}
+TEAM = {number: oracle.Person(f"Sales{number} Person{number}") for number in range(1, 6)}
+
+Basket = tuple[str, int | str, int, str, int]
+"""A transaction: its id, customer, store, day, and sales person."""
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What is under one key: the bytes as delivered, and its clean rows alone."""
+
+    data: bytes
+    clean: str
+
+
+class Deliveries(ABC):
+    """A source whose drops change, and a row-by-row calculation of what its marts must be."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.drops: dict[str, Drop] = {}
+        self.gone: dict[str, Drop] = {}
+        """What was under keys that are gone, and may come back; nobody has decided about it."""
+        self.source = Source()
+        """What counts, drop by drop."""
+        self.baskets: list[Basket] = []
+        """Lines that were sold, for files that cut their baskets, and refunds that name them."""
+        self.ends = {0}
+        """How a build may end that meets no fault: 65 where it is the first to ask about drops that are gone."""
+        self.rows: Rows = {}
+        self.made = 0
+
+    @abstractmethod
+    def upload(self, key: str, data: bytes) -> None:
+        """Write an object."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Delete an object."""
+
+    @abstractmethod
+    def listed(self) -> dict[str, datetime]:
+        """Return when each object was written, as the store has it."""
+
+    @abstractmethod
+    def command(self, *words: str) -> str:
+        """Run a command as its user would, and return its output."""
+
+    def put(self, key: str, drop: Drop) -> None:
+        """Deliver a drop; a second later than the one before, as far as S3 can tell."""
+        self.upload(key, drop.data)
+        self.drops[key] = drop
+        self.gone.pop(key, None)
+
+    def remove(self, key: str) -> None:
+        self.delete(key)
+        self.gone[key] = self.drops.pop(key)
+
+    def new_drop(self, fewest: int = 60, most: int = 240) -> Drop:
+        """Make a drop, some of its lines broken."""
+        pick = self.random
+        rows = [self._row() for _ in range(pick.randrange(fewest, most))]
+        broken = [row.replace("2024-", "2024/", 1) for row in (self._row() for _ in range(pick.randrange(3)))]
+        mixed = [*rows, *broken]
+        pick.shuffle(mixed)
+        in_order = [row for row in mixed if row not in broken]
+        return Drop("\n".join([SALES, *mixed, ""]).encode(), "\n".join([SALES, *in_order, ""]))
+
+    def _row(self) -> str:
+        """Make a line: of a basket of its own, or of one that an earlier file has cut, or a refund that names one."""
+        pick = self.random
+        of_earlier = bool(self.baskets) and pick.random() < 0.15
+        basket = pick.choice(self.baskets[-2000:]) if of_earlier else self._basket()
+        self.baskets.append(basket)
+        transaction, customer, store, day, person = basket
+        return line(
+            transaction=transaction,
+            customer=customer,
+            store=store,
+            product=pick.choice(["tea", "salt", "rice"]),
+            day=day,
+            person=person,
+            price=str(Decimal(pick.randrange(1, 99999)) / 100),
+            quantity=pick.choice([1, 2, 3, -1]),
+        )
+
+    def _basket(self) -> Basket:
+        """Make a basket; some are of guests, and some have a word where an id should be."""
+        pick = self.random
+        guest, nameless = pick.random() < 0.05, pick.random() < 0.05
+        transaction = pick.choice(["", "0", "n/a", "Unknown"]) if nameless else f"T{pick.randrange(3000)}"
+        customer = pick.choice(["", 0, -1]) if guest else pick.randrange(1, 61)
+        day = (date(2024, 1, 1) + timedelta(days=pick.randrange(180))).isoformat()
+        return transaction, customer, pick.randrange(121, 124), day, pick.randrange(1, 6)
+
+    def put_dimensions(self) -> None:
+        people = "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n"
+        people += "".join(f"{n},First{n},Last{n},,,,\n" for n in CUSTOMERS)
+        team = "id,first_name,last_name,manager_id,is_manager,address,pincode,joining_date\n"
+        team += "".join(f"{n},Sales{n},Person{n},,N,,,\n" for n in TEAM)
+        stores = "id,address,store_pincode,store_manager_name,store_opening_date,reviews\n"
+        stores += "".join(f"{n},,,,,\n" for n in range(121, 124))
+        for key, text in (("customers/c.csv", people), ("sales_team/t.csv", team), ("stores/s.csv", stores)):
+            self.upload(key, text.encode())
+
+    def begin(self) -> None:
+        """Deliver what there is on the first day: some drops of many lines, and some of a few."""
+        for number in range(9):
+            self.put(f"sales/2023/{number:04d}.csv", self.new_drop(3, 9) if number % 2 else self.new_drop())
+        self.expect()
+
+    def change(self, what: str = "", key: str = "") -> str:
+        """Let the day bring something, to one of the drops; return what it was."""
+        pick = self.random
+        what = what or pick.choice(self._choices())
+        self.made += 1
+        new = f"sales/2024/{self.made:04d}.csv"
+        key = key or (pick.choice(sorted(self.drops)) if self.drops else new)
+        happens: dict[str, Callable[[], None]] = {
+            "new": lambda: self.put(new, self.new_drop()),
+            "small": lambda: self.put(new, self.new_drop(3, 9)),
+            "replaced": lambda: self.put(key, self.new_drop()),
+            "put again": lambda: self.put(key, self.drops[key]),
+            "copied": lambda: self.put(new, self.drops[key]),
+            "saved again": lambda: self.put(new, _saved_again(self.drops[key])),
+            "moved": lambda: self._move(key, new),
+            "withdrawn": lambda: self.remove(key),
+            "expired": lambda: self.remove(self._small()[0]),
+            "emptied": self._empty,
+            "put back": self._put_back,
+            "withdrawal accepted": lambda: self._decide("accept"),
+            "withdrawal refused": lambda: self._decide("refuse"),
+        }
+        self.ends = {0}
+        happens[what]()
+        self.expect()
+        return what
+
+    def _choices(self) -> list[str]:
+        """Return what may happen now; twice what happens often."""
+        if not self.drops:
+            return ["put back"] if self.gone else ["new"]
+        choices = ["new", "new", "small", "small", "replaced", "put again", "copied", "moved", "saved again"]
+        if len(self.drops) > 6:
+            choices += ["withdrawn", "emptied", *(["expired"] * 2 if self._small() else [])]
+        if self.asked:
+            choices += ["put back", "withdrawal refused", *["withdrawal accepted"] * 3]
+        return choices
+
+    def _small(self) -> list[str]:
+        """Return the keys of drops of a few lines, the oldest first: a lifecycle rule takes those."""
+        return [key for key in sorted(self.drops) if self.drops[key].clean.count("\n") < 10]
+
+    def _empty(self) -> None:
+        for key in list(self.drops):
+            self.remove(key)
+
+    def _put_back(self) -> None:
+        for key, drop in list(self.gone.items()):
+            self.put(key, drop)
+
+    def _move(self, key: str, new: str) -> None:
+        self.put(new, self.drops[key])
+        self.remove(key)
+        del self.gone[key]
+
+    @property
+    def asked(self) -> list[str]:
+        """Return the keys of drops that are gone, count on, and wait for somebody to decide."""
+        kept_back = {drop.content for drop in self.source.kept_back}
+        return sorted(key for key, drop in self.gone.items() if content_of(drop.clean.encode()) in kept_back)
+
+    @property
+    def only_copies(self) -> bool:
+        """Return whether drops count whose objects are gone: a state that is lost then cannot be made again."""
+        return bool(self.source.kept_back)
+
+    def _decide(self, how: str) -> None:
+        """Decide about all drops that wait for it."""
+        keys = self.asked
+        self.command("withdraw", how, "--why", "a campaign")
+        decided = self.source.accepted if how == "accept" else self.source.refused
+        decided |= {content_of(self.gone.pop(key).clean.encode()) for key in keys}
+
+    def expect(self) -> None:
+        """Calculate, row by row, what the marts must be now; readers may see it from now on."""
+        times = self.listed()
+        before = {drop.content for drop in self.source.kept_back}
+        self.source.run({key: (times[key], drop.clean.encode()) for key, drop in self.drops.items()})
+        asked = {drop.content for drop in self.source.kept_back} - before - self.source.refused
+        self.ends |= {65} if asked else set()
+        lines = self.source.lines()
+        self.rows = {
+            "customers": oracle.customers_mart(lines, CUSTOMERS, AS_OF),
+            "sales_team": oracle.sales_team_mart(lines, TEAM, AS_OF),
+        }
+
+
+def _saved_again(drop: Drop) -> Drop:
+    """Return the same rows under other bytes, as a spreadsheet saves them."""
+    if b"\r\n" in drop.data:  # it was saved before
+        return drop
+    return Drop(b"\xef\xbb\xbf" + drop.data.replace(b"\n", b"\r\n"), drop.clean.replace("\n", "\r\n"))
