@@ -139,7 +139,7 @@ def compare_live(bench: Bench, lines: int) -> None:
 
 def _live(source: str, environment: Mapping[str, str]) -> Measured:
     """Build into a new database on a new server."""
-    with loads.server() as (database, _):
+    with loads.server("mariadb", loads.SERVER["mariadb"]) as (database, _):
         arguments = ["--source", source, "--target", database.make_database("bench")]
         arguments += ["--as-of", drops.TODAY.isoformat(), "--rebuild"]
         found = measured([str(Path(sys.executable).parent / "marts"), "build", *arguments], environment)
@@ -272,6 +272,9 @@ def main() -> None:
         "--tables", type=lambda text: text.split(","), default=TABLES, help=f"some of {','.join(TABLES)}"
     )
     parser.add_argument("--rows", type=_number, default=2_000_000, help="of the customers mart, loaded")
+    parser.add_argument(
+        "--servers", type=lambda text: text.split(","), default=list(loads.SERVER), help="that rows are loaded into"
+    )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="keeps the drops for the next time; else a temporary one")
@@ -293,8 +296,8 @@ def main() -> None:
             if "scale" in arguments.tables:
                 compare_scale(bench, lines)
         if "load" in arguments.tables:
-            _title("rows of the customers mart into MariaDB and MySQL")
-            loads.compare_servers(arguments.rows)
+            _title("rows of the customers mart, loaded into a database")
+            loads.compare_servers(arguments.rows, arguments.servers)
 
 
 def _is_there(package: str) -> bool:

@@ -222,7 +222,7 @@ class Campaign:
                 lambda: proxy.body_cut(pick.randrange(60_000)),
                 lambda: proxy.stall(4, pick.randrange(60_000)),
                 lambda: proxy.cut_after(pick.randrange(100_000)),
-                self.overwrite,
+                *([self.overwrite] if self.world.drops else []),
             ]
         )()
 

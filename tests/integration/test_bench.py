@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from servers import SQL_SERVER
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -20,9 +23,11 @@ def titles(printed: str) -> list[str]:
     return re.findall(r"^\| (\w.*?) \| +[0-9]", printed, re.MULTILINE)
 
 
+@pytest.mark.database
 def test_engines_do_the_same_and_rows_are_loaded_in_all_ways(tmp_path: Path) -> None:
     """Of everything, and of a day on a history."""
-    printed = bench(tmp_path, "--engines", "ours,duckdb", "--tables", "engines,load,day", "--rows", "2k")
+    tables = ("--tables", "engines,load,day", "--rows", "2k", "--servers", SQL_SERVER)
+    printed = bench(tmp_path, "--engines", "ours,duckdb", *tables)
     assert titles(printed)[:2] == ["Martwright, fresh process", "DuckDB, SQL"]
     assert {"a day, ours"} < set(titles(printed)[2:])
     assert "equal rows in all" in printed
