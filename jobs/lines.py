@@ -1,6 +1,6 @@
 """Read the clean lines of drops from the state, with the names of their transactions."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.adapters.objects import Store
+from jobs.state import BUCKETS, Manifest
 from marts.checks import clean_schema
 from marts.identity import NAMES, Identity
 from marts.schema import SALES
@@ -40,6 +41,24 @@ class File:
     def name(self) -> str:
         """Name it by what it holds, wherever its drop is."""
         return f"{self.origin}/{self.path.rpartition('/')[2]}"
+
+
+def files_of(manifests: Sequence[Manifest], months: Container[str]) -> list[File]:
+    """Return the files of some months, by drop first: positions follow the order of deliveries."""
+    return [
+        File(number, manifest.origin, month, file.path)
+        for number, manifest in enumerate(manifests)
+        for month in sorted(month for month in manifest.months if month in months)
+        for file in manifest.months[month].files
+    ]
+
+
+def parts_for(rows: int, most: int) -> int:
+    """Return into how many parts lines are cut by their buckets, so that none has many more than ``most``."""
+    parts = 1
+    while parts < BUCKETS and rows > parts * most:
+        parts *= 2
+    return parts
 
 
 def read_lines(

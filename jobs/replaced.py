@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.adapters.objects import Store
-from jobs.lines import File, read_lines, read_suspects
-from jobs.state import BUCKETS, Manifest
+from jobs.lines import File, files_of, parts_for, read_lines, read_suspects
+from jobs.state import Manifest
 from marts.calculate import marked
 from marts.errors import UsageError
 from marts.identity import Identity, suspects
@@ -48,16 +48,9 @@ def replaced_lines(state: Store, manifests: Sequence[Manifest], key: str, identi
     months = {month for manifest in manifests for month in manifest.months}
     if identity.within_month:
         months &= wanted
-    files = [
-        File(number, manifest.origin, month, file.path)
-        for number, manifest in enumerate(manifests)
-        for month in sorted(months & set(manifest.months))
-        for file in manifest.months[month].files
-    ]
+    files = files_of(manifests, months)
     rows = sum(manifest.months[month].rows for manifest in manifests for month in months & set(manifest.months))
-    parts = 1
-    while parts < BUCKETS and rows > parts * _PART_LINES:
-        parts *= 2
+    parts = parts_for(rows, _PART_LINES)
     found = [one for part in range(parts) for one in _of_part(state, files, part, parts, identity, mine[0])]
     keys = [manifest.delivery.key for manifest in manifests]
     order = sorted(found, key=lambda row: (row["transaction_id"], row["basket"], row["delivery"], row["position"]))

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from jobs import scratch
 from jobs.adapters.objects import Store, open_store
-from jobs.lines import File, read_lines, read_suspects
+from jobs.lines import File, parts_for, read_lines, read_suspects
 from jobs.settings import S3
 from jobs.settle import Settled
-from jobs.state import BUCKETS, Manifest, name_of, read_parquet, write_parquet
+from jobs.state import Manifest, name_of, read_parquet, write_parquet
 from marts.calculate import Beyond, digest, roll_up, spill_to
 from marts.identity import Identity, suspects
 
@@ -96,9 +96,7 @@ def _plan_month(
     month: str, manifests: Sequence[Manifest], as_of: date, lines_per_task: int, identity: Identity
 ) -> Iterable[RollUp]:
     rows = sum(manifest.months[month].rows for manifest in manifests)
-    parts = 1
-    while parts < BUCKETS and rows > parts * lines_per_task * 3 // 2:
-        parts *= 2
+    parts = parts_for(rows, lines_per_task * 3 // 2)
     last_day = max(date.fromisoformat(manifest.months[month].last_day) for manifest in manifests)
     # as_of changes a month's facts only if the month has lines after it.
     cut = as_of if last_day > as_of >= date.fromisoformat(f"{month}-01") else last_day

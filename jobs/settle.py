@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from jobs import scratch
 from jobs.adapters.objects import Store, open_store
-from jobs.lines import File, read_lines, read_suspects
+from jobs.lines import File, files_of, parts_for, read_lines, read_suspects
 from jobs.settings import S3
-from jobs.state import BUCKETS, Manifest, name_of, read_parquet, write_parquet
+from jobs.state import Manifest, name_of, read_parquet, write_parquet
 from marts.calculate import cross_months, digest, marked, spill_to
 from marts.identity import Identity, in_several_months, suspects
 
@@ -62,15 +62,8 @@ def plan_settling(
 ) -> list[Settle]:
     """Share out the lines of all months by buckets. ``manifests`` are in the order of delivery."""
     rows = sum(month.rows for manifest in manifests for month in manifest.months.values())
-    parts = 1
-    while parts < BUCKETS and rows > parts * lines_per_task * 3 // 2:
-        parts *= 2
-    files = [
-        File(number, manifest.origin, month, file.path)  # by drop first: positions follow the order of deliveries
-        for number, manifest in enumerate(manifests)
-        for month, lines in sorted(manifest.months.items())
-        for file in lines.files
-    ]
+    parts = parts_for(rows, lines_per_task * 3 // 2)
+    files = files_of(manifests, {month for manifest in manifests for month in manifest.months})
     made_from = [(file.month, file.name) for file in files]
     name = name_of(digest("identity", "crossing"), astuple(identity), as_of, parts, made_from)
     return [Settle(tuple(files), part, parts, identity, as_of, f"settled/{name}", state, s3) for part in range(parts)]

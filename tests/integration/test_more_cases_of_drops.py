@@ -4,6 +4,7 @@ Each number is reckoned by hand; a line is 10.00 unless it says otherwise.
 """
 
 import gzip
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -573,6 +574,18 @@ def test_check_ids_lists_those_of_several_customers_stores_or_months(
     shop.built()
     output = shop.command("check", "ids", code=None).output
     assert (first.split(",")[0] in output.split(), "ZZ9" in output) == (listed, False)
+
+
+def test_check_ids_counts_lines_that_count(tmp_path: Path) -> None:
+    """Not those that a later delivery replaced or repeated, in the money neither."""
+    shop = Shop(tmp_path)
+    shop.policy_text = 'transaction_key = ["store_id"]\n'
+    shop.put_dimensions()
+    shop.put("sales/a.csv", sales(line("T1"), line("T2"), line("T2", customer=2, price="3.00")))
+    shop.put("sales/b.csv", sales(line("T1", day="2024-02-01", price="99.00"), line("T2")))
+    shop.built()
+    found = json.loads(shop.command("check", "ids", "--json").output)
+    assert [(row["transaction_id"], row["lines"], row["total_cost"]) for row in found["shown"]] == [("T2", 2, "13.00")]
 
 
 # Names that are no data

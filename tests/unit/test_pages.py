@@ -93,6 +93,8 @@ DROPS = (
         clean=4001,
         quarantined=902,
         duplicates=98,
+        repeated=61,
+        replaced=37,
         reasons=(Reason(rule="quantity is 0", rows=902, example="0", line=1313, raw="T1,0"),),
     ),
     DropReport(
