@@ -93,8 +93,7 @@ DROPS = (
         clean=4001,
         quarantined=902,
         duplicates=98,
-        repeated=61,
-        replaced=37,
+        repeated=98,
         reasons=(Reason(rule="quantity is 0", rows=902, example="0", line=1313, raw="T1,0"),),
     ),
     DropReport(
@@ -107,6 +106,7 @@ DROPS = (
         clean=14,
         quarantined=5984,
         duplicates=3,
+        replaced=3,
         reasons=(Reason(rule="price is negative", rows=5984, example="-1", line=1414, raw="T2,-1"),),
     ),
 )
