@@ -12,6 +12,7 @@ from servers import SqlServer
 from jobs.adapters.mysql.warehouse import MySQLWarehouse
 from jobs.audit import Deed
 from jobs.ledger import TABLES, Erasure
+from marts.policy import Policy
 from marts.schema import MARTS
 
 DEED = Deed("erase-1", "2024-05-01T00:00:00", "Zoë", "erase", "customer 1", "asked to")
@@ -69,8 +70,21 @@ def used(place: Place, mariadb: SqlServer, sent: list[str], monkeypatch: pytest.
         ["audit", "list"],
         ["notify", "list"],
         ["report"],
+        ["quarantine", "export", "sales/2.csv"],
+        ["quarantine", "accept", "sales/2.csv", "--why", "words"],
+        ["check", "ids"],
+        ["audit", "verify"],
+        ["withdraw", "list"],
     ):
         marts(*command)
+    (place.source / "sales" / "golden.csv").unlink()
+    assert place.build().exit_code == 65  # most of the rows are gone: somebody has to decide
+    marts("withdraw", "refuse", "sales/golden.csv", "--why", "words")
+    marts("withdraw", "accept", "sales/golden.csv", "--why", "words")
+    place.put("sales/golden_2.csv", sales(line("N9")))
+    fallen = place.build(policy=Policy(max_fall=0.01, max_fall_from=1))
+    marts("accept-fall", fallen.run_id, "--why", "words")
+    marts("erase", "customer", "1", "--why", "words", "--yes")
     with closing(place.warehouse()) as opened:
         assert isinstance(opened, MySQLWarehouse)
         opened.diagnose()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import trustme
 from kit import Place
-from servers import PASSWORD, MariaDB, sql_server
+from servers import PASSWORD, SQL_SERVER, MariaDB, sql_server
 
 from jobs.adapters.mysql.warehouse import MySQLWarehouse
 from jobs.publish import open_warehouse
@@ -119,6 +119,16 @@ def test_a_server_that_asks_for_our_certificate_gets_it(encrypted: tuple[MariaDB
             cursor.execute("ALTER USER 'marts'@'%' REQUIRE NONE")
 
 
+@pytest.mark.skipif(SQL_SERVER != "mysql", reason="MariaDB asks for no password by caching_sha2_password")
+def test_a_mysql_without_tls_hears_no_password(tmp_path: Path, right: Authority) -> None:
+    with _server(tmp_path / "plain", ["--tls-version="]) as (server, uri):
+        assert server.run("SELECT plugin FROM mysql.user WHERE user = 'marts'") == [("caching_sha2_password",)]
+        for options in ({}, {"ssl_ca": right.ca}):
+            with pytest.raises(ServiceError, match="SSL") as caught:
+                connected(uri, **options)
+            assert "mysql.ssl_ca" in caught.value.hint
+
+
 def test_a_certificate_of_another_authority_is_refused(encrypted: tuple[MariaDB, str], tmp_path: Path) -> None:
     other = Authority(tmp_path / "other", "localhost")
     with pytest.raises(ServiceError, match="certificate") as caught:
@@ -135,7 +145,7 @@ def test_a_server_without_tls_is_refused_before_it_hears_the_password(
     right: Authority, rogue: "Rogue", mariadb: MariaDB
 ) -> None:
     with pytest.raises(ServiceError, match=r"TLS|SSL"):
-        connected(f"mysql://marts@127.0.0.1:{mariadb.port}/marts", ssl_ca=right.ca)
+        connected(mariadb.make_database("plain"), ssl_ca=right.ca)
     with pytest.raises(ServiceError, match=r"TLS|SSL"):
         connected(rogue.uri, ssl_ca=right.ca)
     assert rogue.heard == []
