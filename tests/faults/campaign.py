@@ -6,6 +6,7 @@
 import argparse
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -286,13 +287,17 @@ def main() -> None:
     parser.add_argument("--server", choices=("mariadb", "mysql"), default=SQL_SERVER)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
     with (
         tempfile.TemporaryDirectory(prefix="faults-", dir="/tmp") as folder,
         World(Path(folder), arguments.seed, arguments.server) as world,
     ):
-        result = Campaign(world, lambda text: print(text, flush=True)).run(arguments.faults)
-    print(f"database: {version_of_kind(arguments.server)}")
-    print(report(result, arguments.seed))
+        campaign = Campaign(world, lambda text: print(text, flush=True))
+        try:
+            result = campaign.run(arguments.faults)
+        finally:  # a part counts, too
+            print(f"database: {version_of_kind(arguments.server)}")
+            print(report(campaign.result, arguments.seed), flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps({**vars(result), "seed": arguments.seed}, indent=1))
     sys.exit(0 if result.fine else 1)
