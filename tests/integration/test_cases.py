@@ -227,6 +227,8 @@ def test_an_old_drop_that_is_put_again_in_s3_changes_nothing(
     bucket = s3_server.make_bucket("put-again")
     shop = Shop(tmp_path)
     flags = ["--source", f"s3://{bucket}/q", "--target", shop.address, "--state", str(tmp_path / "state")]
+    (tmp_path / "policy.toml").write_text("max_fall = 0.1\n")
+    flags += ["--policy", str(tmp_path / "policy.toml")]
     case = CASES / "48-old-drop-put-again"
     s3_server.upload(CASES / "_dims", bucket, "q")
     found = []
