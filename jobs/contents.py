@@ -43,6 +43,8 @@ class Memory:
     """By kind and content, or delivery where the content is not known."""
     live: frozenset[str] = frozenset()
     """Deliveries that count, and their contents."""
+    last: Mapping[tuple[str, str, int], str] = field(default_factory=dict)
+    """Content by kind, key and size, of deliveries that were there when the last run looked."""
 
     @classmethod
     def of(cls, ledger: Iterable[DropRecord]) -> "Memory":
@@ -56,12 +58,17 @@ class Memory:
                 places[key] = min(places.get(key, place), place)
         contents = {record.delivery_id: record.content for record in records if record.content}
         live = (name for r in records if r.state == "live" for name in (r.delivery_id, r.content) if name)
-        return cls(contents, places, frozenset(live))
+        last = {(r.kind, r.object_key, r.size): r.content for r in records if r.state != "withdrawn" and r.content}
+        return cls(contents, places, frozenset(live), last)
 
     def content(self, delivery: Delivery, catalog: Catalog) -> str:
         """Return the hash of the bytes of a delivery that was read before; nothing of another."""
         manifest = catalog.get(delivery.id)
         return (manifest.content if manifest else "") or self.contents.get(delivery.id, "")
+
+    def last_of(self, delivery: Delivery) -> str:
+        """Return the content that the object had before if it has the same size; nothing for one that was not there."""
+        return self.last.get((delivery.kind, delivery.key, delivery.size), "")
 
     def places_of(self, deliveries: Sequence[Delivery], contents: Mapping[str, str]) -> dict[str, Place]:
         """Return the place of each delivery: as remembered, or else the earliest object with its content."""
@@ -85,8 +92,8 @@ def read_contents(
 ) -> dict[str, str]:
     """Return the hash of the bytes of deliveries, as far as it is known or must be: nothing of the others.
 
-    Sales drops of equal size may be the same, and of a dimension an older drop may have been put again: those are
-    hashed, unless a scan has hashed them, or will.
+    Sales drops of equal size may be the same, an object may have been put again as it was, and of a dimension an older
+    drop may have been: those are hashed, unless a scan has hashed them, or will.
     """
     contents = {}
     suspects: list[Delivery] = []
@@ -96,9 +103,9 @@ def read_contents(
         unknown = [delivery for delivery in found if not known[delivery.id] and delivery.size]
         if kind == SALES.name:
             sizes = Counter(delivery.size for delivery in found)
-            suspects += [delivery for delivery in unknown if sizes[delivery.size] > 1]
+            suspects += [d for d in unknown if sizes[d.size] > 1 or memory.last_of(d)]
         else:
-            suspects += [delivery for delivery in unknown if delivery is not found[-1]]  # the newest is scanned
+            suspects += [d for d in unknown if d is not found[-1] or memory.last_of(d)]  # the newest is scanned
     contents.update(zip([d.id for d in suspects], pool.map(lambda d: _hash(source, d), suspects), strict=True))
     return contents
 

@@ -18,7 +18,8 @@ from marts.identity import Identity
 from marts.records import read_header
 from marts.schema import DIMENSIONS, KINDS, SALES
 
-Change = Literal["new", "replaced", "known"]
+Change = Literal["new", "replaced", "put again", "known"]
+"""Against the ledger; what is put again has the same bytes under the same key."""
 Gone = Literal["", "replaced", "vanished"]
 """How the object of a live drop is gone: a new version has its name, or nothing has."""
 _FORMATS = (
@@ -38,7 +39,6 @@ class PlannedDrop:
 
     delivery: Delivery
     change: Change
-    """Against the ledger."""
     place: Place = ("", "")
     """In the order of deliveries."""
     manifest: Manifest | None = None
@@ -153,7 +153,11 @@ def make_plan(
     look = _Look(catalog, settings, accepted, repaired or {})
 
     def planned(delivery: Delivery) -> PlannedDrop:
-        return _planned(delivery, look, known, rescan, places[delivery.id], contents[delivery.id])
+        content = contents[delivery.id]
+        change = _change(delivery, known)
+        if change == "replaced" and content and content == memory.last_of(delivery):
+            change = "put again"
+        return _planned(delivery, look, change, rescan, places[delivery.id], content)
 
     gone = _gone(live, deliveries, look)
     drops = _in_order([*map(planned, deliveries[SALES.name]), *(drop for drop in gone if _of(drop) == SALES.name)])
@@ -323,12 +327,11 @@ def _newest_usable(drops: Sequence[PlannedDrop]) -> list[PlannedDrop]:
 def _planned(
     delivery: Delivery,
     look: _Look,
-    known: Mapping[tuple[str, str], Sequence[str]],
+    change: Change,
     rescan: bool,
     place: Place,
     content: str,
 ) -> PlannedDrop:
-    change = _change(delivery, known)
     manifest = look.manifest(delivery)
     held = look.held(manifest) if manifest else ""
     if manifest and _judge_again(manifest, look, bool(held), rescan or change != "known"):
@@ -405,6 +408,13 @@ def _with(drop: PlannedDrop, rejected: str = "", months: tuple[str, ...] = ()) -
 
 def months_that_change(plan: Plan) -> list[str]:
     """Name the months that a build would roll up anew, as far as they are known."""
-    months = {month for drop in plan.drops if drop.change != "known" and not drop.rejected for month in drop.months}
+    counted = {(_of(drop), drop.delivery.key) for drop in plan.gone("replaced")}
+    months = {
+        month
+        for drop in plan.drops
+        if drop.change != "known" and not drop.rejected
+        if not (drop.change == "put again" and (_of(drop), drop.delivery.key) in counted)
+        for month in drop.months
+    }
     months.update(month for drop in plan.drops if drop.gone and not drop.duplicate_of for month in drop.months)
     return sorted(months)

@@ -30,7 +30,7 @@ class DropReport(_Part):
 
     kind: str
     key: str
-    change: Literal["new", "replaced", "known", "vanished"]
+    change: Literal["new", "replaced", "put again", "known", "vanished"]
     state: DropState
     reason: str = ""
     delivery: str = ""

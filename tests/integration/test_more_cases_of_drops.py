@@ -196,6 +196,26 @@ def test_an_old_drop_that_comes_again_changes_nothing(place: Place, change: Call
     assert (place.build(rebuild=True).exit_code, place.marts()) == (0, before)
 
 
+def test_a_plan_says_what_was_put_again_as_it_was(tmp_path: Path) -> None:
+    """A chmod, a touch, a copy of the whole folder are no new data; another file of the same size is."""
+    shop = Shop(tmp_path)
+    shop.put_dimensions()
+    shop.put("sales/a.csv", sales(line("A1")))
+    shop.put("sales/b.csv", sales(line("B1")))
+    shop.built()
+    for path in (shop.source / "sales").iterdir():
+        path.chmod(0o664)
+    shop.put("sales/b.csv", sales(line("B2")))
+    planned = json.loads(shop.command("plan", "--json").output)
+    changes = {drop["key"]: drop["change"] for drop in planned["drops"] if drop["key"].startswith("sales/")}
+    assert changes == {"sales/a.csv": "put again", "sales/b.csv": "replaced"}
+    shown = shop.command("plan").output
+    assert "1 put again" in shown
+    report = shop.built().report
+    assert [drop["change"] for drop in report["drops"] if drop["key"] == "sales/a.csv"] == ["put again"]
+    assert "nothing new in the drops" in shop.command("plan").output
+
+
 def test_an_old_drop_that_comes_back_after_its_withdrawal_stands_where_it_stood(place: Place) -> None:
     applied(place)
     corrected(place)
