@@ -81,6 +81,11 @@ class Inline:
             yield index, pickle.loads(pickle.dumps(item[0](item[1])))
 
 
+def new_target(folder: Path) -> str:
+    """Return the target of a place that names none; `on_the_server` gives another one."""
+    return f"duckdb://{folder / 'marts.duckdb'}"
+
+
 @dataclass
 class Place:
     """A source, a target and a state in a folder of a test."""
@@ -125,7 +130,7 @@ class Place:
     @property
     def address(self) -> str:
         """The target, as people type it."""
-        return self.target or f"duckdb://{self.folder / 'marts.duckdb'}"
+        return self.target or new_target(self.folder)
 
     @property
     def flags(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Real servers for tests: SeaweedFS with its S3 gateway, MariaDB or MySQL, a local Ray cluster."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -237,6 +238,22 @@ def mariadb() -> Iterator[SqlServer]:
             yield database
         finally:
             daemon.kill()
+
+
+@pytest.fixture
+def on_the_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `make test-mysql`, give each place a database on MySQL; `make test` leaves it a file of DuckDB."""
+    if SQL_SERVER == "mysql":
+        server = request.getfixturevalue("mariadb")
+
+        @functools.cache
+        def target(_: Path) -> str:
+            name = f"of_{secrets.token_hex(6)}"
+            server.make_database(name)
+            return f"mysql://{name}@127.0.0.1:{server.port}/{name}"
+
+        monkeypatch.setattr("kit.new_target", target)
+        monkeypatch.setenv("MARTS_MYSQL__PASSWORD", PASSWORD)
 
 
 def sql_server(folder: Path, more: Sequence[str] = (), kind: str = SQL_SERVER) -> tuple[SqlServer, Daemon]:

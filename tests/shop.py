@@ -3,13 +3,13 @@
 import json
 import os
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from kit import Place, marts
 from typer.testing import Result
 
@@ -73,14 +73,11 @@ class Shop(Place):
         return None if None in found else (found[0] or Decimal(0), found[1] or Decimal(0))
 
     def _sum(self, table: str) -> Decimal | None:
-        if not (self.folder / "marts.duckdb").exists():
-            return None
-        with duckdb.connect(str(self.folder / "marts.duckdb"), read_only=True) as connection:
-            try:
-                rows = connection.execute(f"SELECT coalesce(sum(total_sales), 0) FROM {table}").fetchall()
-            except duckdb.CatalogException:
+        with closing(self.warehouse(read_only=True)) as warehouse:
+            if not warehouse.kind_of(table):
                 return None
-        return Decimal(rows[0][0])
+            ((total,),) = warehouse.execute(f"SELECT coalesce(sum(total_sales), 0) FROM {table}")
+        return Decimal(total)
 
     def remove(self, *keys: str) -> None:
         for key in keys:

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-import duckdb
 import pytest
 from kit import marts
 from servers import S3Server
 from shop import CASES, ENVIRONMENT, Shop, lay, open_shop
+
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server")]
 
 
 @pytest.fixture(autouse=True)
@@ -207,15 +209,15 @@ def test_tables_of_other_people_are_never_touched(tmp_path: Path) -> None:
     shop.put("sales/part-0.csv", (CASES / "40-basket-cut-by-part-files/1/sales/2024-01-31/part-0.csv").read_bytes())
     assert shop.built().code == 0
     names = ("customers_data_mart_gold", "customers_data_mart_g", "customers_data_mart_g7b", "my_notes")
-    with duckdb.connect(str(tmp_path / "marts.duckdb")) as connection:
+    with closing(shop.warehouse()) as warehouse:
         for name in names:
-            connection.execute(f"CREATE TABLE {name} AS SELECT 1 AS a")
+            warehouse.execute(f"CREATE TABLE {name} AS SELECT 1 AS a")
     header = "transaction_id,customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost"
     for number in (1, 2):
         shop.put(f"sales/n{number}.csv", f"{header}\nN{number},1,1,tea,2024-01-02,11,1.00,1,1.00\n")
         assert shop.built().code == 0
-    with duckdb.connect(str(tmp_path / "marts.duckdb"), read_only=True) as connection:
-        assert [connection.execute(f"SELECT a FROM {name}").fetchall() for name in names] == [[(1,)]] * 4
+    with closing(shop.warehouse(read_only=True)) as warehouse:
+        assert [warehouse.execute(f"SELECT a FROM {name}") for name in names] == [[(1,)]] * 4
 
 
 def test_an_old_drop_that_is_put_again_in_s3_changes_nothing(

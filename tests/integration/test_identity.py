@@ -14,6 +14,8 @@ from oracle_drops import Source, Withdrawals
 
 from marts.policy import Policy
 
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server")]
+
 PEOPLE = {
     1: oracle.Person("Asha Rao", "1, Lake Road", "+00 1"),
     2: oracle.Person("Ben Iyer"),

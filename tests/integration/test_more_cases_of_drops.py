@@ -18,6 +18,8 @@ from shop import ENVIRONMENT, Shop
 
 from jobs.report import RunReport
 
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server")]
+
 WITHOUT_IDS = SALES.removeprefix("transaction_id,")
 NOW = datetime(2024, 4, 1, tzinfo=UTC)
 

@@ -20,6 +20,8 @@ from oracle_drops import Source
 from marts.errors import UsageError
 from marts.policy import read_policy
 
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server")]
+
 NUMBERED = f"{SALES},line_no"
 TERMINAL = f"{SALES},terminal"
 PAID = f"{SALES},payment_mode"
