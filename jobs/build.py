@@ -53,7 +53,7 @@ from jobs.settle import Settled, plan_settling, read_settled, run_settle
 from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Delivery, Manifest, name_of, read_parquet
 from jobs.suites import load_suites
-from jobs.withdrawals import LEFT, TAKEN_BACK, VANISHED, Withdrawals, since, withdrawals_of
+from jobs.withdrawals import LEFT, TAKEN_BACK, VANISHED, WEIGHED, Withdrawals, refused_by, since, withdrawals_of
 from marts import __version__
 from marts.errors import (
     EXIT_DATA,
@@ -363,7 +363,7 @@ def _build(run: Run) -> RunReport:
 
 def _withdrawals(run: Run, ledger: Sequence[DropRecord]) -> Withdrawals:
     past = since(run.started_at)
-    decisions, events = run.warehouse.decisions(), run.warehouse.withdrawn(past, TAKEN_BACK)
+    decisions, events = run.warehouse.decisions(), run.warehouse.withdrawn(past, WEIGHED)
     return withdrawals_of(run.settings.drops.withdrawals, decisions, events, ledger, past)
 
 
@@ -422,7 +422,10 @@ def _check_fall(run: Run, live: Mapping[str, Generation], verdicts: Verdicts, da
     if before is None or before.as_of > run.as_of:  # of days after as_of nothing is known
         return
     _, now = days.up_to(before.as_of)
-    back = sum(v.drop.record.counted_cents for v in verdicts.all if v.drop.record and v.reason in TAKEN_BACK)
+    # After somebody went back, what is live may not hold the drops that are taken back now.
+    went_back = any(live[one.mart].generation != one.generation for one in run.warehouse.built() if one.mart in live)
+    taken = [v.drop.record for v in verdicts.all if v.drop.record and v.reason in TAKEN_BACK]
+    back = 0 if went_back else sum(record.counted_cents for record in taken)
     fall = Fall(before, now, back)
     run.found["fall"] = fall.report
     check_fall(fall, run.policy, accepted_falls(run.warehouse.decisions()))
@@ -566,6 +569,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
     decisions = run.warehouse.decisions()
     contents = Memory.of(ledger).contents
     accepted, repairs = accepted_by(decisions, contents), repairs_of(decisions, contents)
+    refused = refused_by(decisions)
     with run.step("plan"):
         _wait_for_arrivals(run)
         tables = dimensions.snapshot(run.settings, run.state, run.scan_settings.erased)
@@ -573,9 +577,10 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
         rescan = run.rescan and not attempt
         with run.step("plan"):
             repaired = repaired_drops(catalog, repairs, run.scan_settings, run.state)
-            plan = make_plan(run.source, catalog, ledger, run.scan_settings, tables, rescan, accepted, repaired)
+            what = (run.scan_settings, tables, rescan, accepted, repaired, refused)
+            plan = make_plan(run.source, catalog, ledger, *what)
             if not plan.to_scan or attempt == _ROUNDS:
-                same = same_rows_of(run.source, run.state, plan, run.identity)
+                same = same_rows_of(run.source, run.state, plan, catalog, run.identity)
                 catalog.add(same.hashed)
                 plan = with_same_rows(plan, same, ledger)
         if not plan.to_scan or attempt == _ROUNDS:

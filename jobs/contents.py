@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.adapters.objects import Store
 from jobs.ledger import DropRecord
@@ -30,6 +31,8 @@ ALIKE = "it looks like the same days again"
 """Begins the reason for which a drop of lines without ids is held."""
 ALIKE_FROM = 20
 """Drops of so many equal rows are the same delivery, although their rows have no ids."""
+_ROWS_HASH = 2
+"""Version of what rows_hash holds."""
 _SEED = np.uint64(0xD6E8FEB86659FD93)
 
 
@@ -130,7 +133,11 @@ class SameRows:
 
 
 def find_same_rows(source: Store, state: Store, manifests: Iterable[Manifest], identity: Identity) -> SameRows:
-    """Compare the clean lines of drops whose sums are the same."""
+    """Compare the rows of drops whose sums are the same: clean ones as lines, bad ones as text.
+
+    ``manifests`` are scans, without repairs.
+    """
+    made_with = f"{name_of(_ROWS_HASH, identity.no_ids)}-"
     by_sums: dict[tuple[int, ...], list[Manifest]] = defaultdict(list)
     for manifest in manifests:
         if manifest.sums:
@@ -142,9 +149,9 @@ def find_same_rows(source: Store, state: Store, manifests: Iterable[Manifest], i
         by_rows: dict[str, list[Manifest]] = defaultdict(list)
         for manifest in suspects:
             known = manifest
-            if not manifest.rows_hash:
-                known = _with_rows_hash(state, manifest, identity)
-                changed += [] if manifest.repaired or manifest.overruled else [known]
+            if not manifest.rows_hash.startswith(made_with):
+                known = _with_rows_hash(state, manifest, identity, made_with)
+                changed.append(known)
             by_rows[known.rows_hash].append(known)
         for same in (same for same in by_rows.values() if len(same) > 1):
             if same[0].sums[0] >= ALIKE_FROM or same[0].all_have_ids or _same_bytes(source, same):
@@ -154,8 +161,8 @@ def find_same_rows(source: Store, state: Store, manifests: Iterable[Manifest], i
     return SameRows(tuple(groups), tuple(small), tuple(changed))
 
 
-def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity) -> Manifest:
-    """Hash the clean lines of a drop without their order, each as often as it is there."""
+def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity, made_with: str) -> Manifest:
+    """Hash the rows of a drop without their order, each as often as it is there."""
     totals, all_have_ids = np.zeros(2, np.uint64), True
     for month in manifest.months.values():
         for file in month.files:
@@ -164,8 +171,17 @@ def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity) -> Man
             for start in range(0, lines.num_rows, 1 << 18):
                 hashes = hash_rows(pa.table(lines.slice(start, 1 << 18)).combine_chunks())
                 totals += np.array([hashes.sum(), mix(hashes, np.full(len(hashes), _SEED)).sum()], np.uint64)
-    rows_hash = name_of(manifest.sums, totals.tolist())
+    rows_hash = made_with + name_of(manifest.sums, totals.tolist(), _bad_rows(state, manifest))
     return manifest.model_copy(update={"rows_hash": rows_hash, "all_have_ids": all_have_ids})
+
+
+def _bad_rows(state: Store, manifest: Manifest) -> list[str]:
+    """Return the texts of the rows of a drop that are in quarantine, in order, without quotes: programs add them."""
+    found: list[str] = []
+    for path in manifest.quarantine:
+        rows = read_parquet(state, path, ["drop", "raw"])
+        found += rows.filter(pc.equal(rows["drop"], manifest.delivery.key))["raw"].to_pylist()
+    return sorted(text.replace('"', "").strip() for text in found)
 
 
 def _same_bytes(source: Store, manifests: Sequence[Manifest]) -> bool:

@@ -156,15 +156,16 @@ def _of_identity(plan: Plan, verdicts: Verdicts) -> list[str]:
         )
     if counts.overlapping:
         found.append(
-            f"{counts.overlapping:,} transactions came in several deliveries with other products, and all counts; "
-            'if a later delivery is the whole transaction, set redelivered = "transaction" in the policy'
+            f"{counts.overlapping:,} transactions came in several deliveries with other products, or returns, and all "
+            'counts; if a later delivery is the whole transaction, set redelivered = "transaction" in the policy'
         )
     if counts.equal:
         found.append(
             f"{counts.equal:,} lines equal another one of their transaction in the same drop, and count; "
             'if the source repeats lines, set equal_lines = "drop" in the policy'
         )
-    found += [f"{' and '.join(keys)} have the same few rows; both count" for keys in plan.small_alike]
+    alike = "have the same rows, too few to be sure that they are one drop: rows without an id count in each"
+    found += [f"{' and '.join(keys)} {alike}" for keys in plan.small_alike]
     return found
 
 

@@ -14,7 +14,7 @@ from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings
 from jobs.state import Catalog, Delivery, Manifest
-from jobs.withdrawals import TAKEN_BACK, Withdrawals, since, withdrawals_of
+from jobs.withdrawals import WEIGHED, Withdrawals, refused_by, since, withdrawals_of
 from marts.identity import Identity
 from marts.policy import Policy
 from marts.schema import KINDS
@@ -57,12 +57,13 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime)
     contents = Memory.of(ledger).contents
     repaired = repaired_drops(catalog, repairs_of(decisions, contents), scan, state)
     tables = {name: _last_snapshot(name, ledger) for name in settings.dimensions.tables}
-    plan = make_plan(source, catalog, ledger, scan, tables, False, accepted_by(decisions, contents), repaired)
+    accepted, refused = accepted_by(decisions, contents), refused_by(decisions)
+    plan = make_plan(source, catalog, ledger, scan, tables, False, accepted, repaired, refused)
     identity = Identity.of(policy)
-    plan = with_same_rows(plan, same_rows_of(source, state, plan, identity), ledger)
+    plan = with_same_rows(plan, same_rows_of(source, state, plan, catalog, identity), ledger)
     plan = with_recorded_holds(plan, ledger, accepted_by(decisions, contents, alike=True))
     past = since(at)
-    gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past, TAKEN_BACK), ledger, past)
+    gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past, WEIGHED), ledger, past)
     known = _known(plan, ledger, catalog, scan, repaired)
     return Now(plan, known, catalog, source, state, scan, identity, gone)
 

@@ -13,6 +13,7 @@ from jobs.contents import ALIKE, Memory, Place, SameRows, find_same_rows, read_c
 from jobs.ledger import DropRecord
 from jobs.scan_task import ScanSettings, is_compressed
 from jobs.state import Catalog, Delivery, Manifest
+from jobs.withdrawals import counts_on
 from marts.errors import DataError, DropRejected, ObjectChanged
 from marts.identity import Identity
 from marts.records import read_header
@@ -126,12 +127,13 @@ def make_plan(
     rescan: bool = False,
     accepted: Container[str] = (),
     repaired: Mapping[str, Manifest] | None = None,
+    refused: Container[str] = (),
 ) -> Plan:
     """Compare what is there with what is known. Reads nothing but names, except where contents may be the same.
 
     ``tables`` are snapshots of dimensions that come from a database; they stand in for their drops. ``accepted``
     are deliveries, and contents, that somebody has released although they would be held for their rows, ``repaired``
-    are drops with rows that somebody has repaired, by their scan.
+    are drops with rows that somebody has repaired, by their scan, ``refused`` those that count on without objects.
     """
     memory, names = Memory.of(ledger), list(KINDS)
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -149,8 +151,8 @@ def make_plan(
         }
         contents = read_contents(source, catalog, memory, deliveries, pool)
     places = memory.places_of([delivery for found in deliveries.values() for delivery in found], contents)
-    known = _by_key(ledger)
-    look = _Look(catalog, settings, accepted, repaired or {})
+    known = _by_key(ledger, refused)
+    look = _Look(catalog, settings, accepted, repaired or {}, refused)
 
     def planned(delivery: Delivery) -> PlannedDrop:
         content = contents[delivery.id]
@@ -219,7 +221,8 @@ def _gone(live: Sequence[DropRecord], deliveries: Mapping[str, Sequence[Delivery
         )
         manifest = look.manifest(delivery)
         place = (record.first_seen or record.modified, record.first_key or record.object_key)
-        how: Gone = "replaced" if (record.kind, record.object_key) in keys else "vanished"
+        replaced = (record.kind, record.object_key) in keys and not counts_on(record, look.refused)
+        how: Gone = "replaced" if replaced else "vanished"
         months = tuple(manifest.months) if manifest else ()
         content = record.content or (manifest.content if manifest else "")
         drops.append(PlannedDrop(delivery, "known", place, manifest, content, months=months, gone=how, record=record))
@@ -263,10 +266,12 @@ def with_recorded_holds(plan: Plan, ledger: Iterable[DropRecord], accepted: Cont
     return replace(plan, drops=tuple(drops))
 
 
-def same_rows_of(source: Store, state: Store, plan: Plan, identity: Identity) -> SameRows:
-    """Compare the rows of the sales drops of a plan that may count."""
+def same_rows_of(source: Store, state: Store, plan: Plan, catalog: Catalog, identity: Identity) -> SameRows:
+    """Compare the rows of the sales drops of a plan that may count, as they were delivered: without repairs."""
     drops = (drop for drop in plan.drops if _of(drop) == SALES.name and not (drop.duplicate_of or drop.rejected))
-    manifests = [drop.manifest for drop in drops if drop.manifest and not drop.held]
+    known = (drop.manifest for drop in drops if drop.manifest and not drop.held)
+    scans = ((manifest, catalog.get(manifest.delivery.id, manifest.rules)) for manifest in known)
+    manifests = [scan.model_copy(update={"delivery": m.delivery}) if scan else m for m, scan in scans]
     return find_same_rows(source, state, manifests, identity)
 
 
@@ -287,6 +292,8 @@ class _Look:
     settings: ScanSettings
     accepted: Container[str]
     repaired: Mapping[str, Manifest]
+    refused: Container[str]
+    """Deliveries that count on although their objects are gone."""
 
     def rules(self, delivery: Delivery) -> str:
         return self.settings.rules(delivery.kind)
@@ -363,11 +370,11 @@ def _judge_again(manifest: Manifest, look: _Look, held: bool, changed_rules_appl
     return manifest.rules != look.rules(manifest.delivery) and (changed_rules_apply or left_out)
 
 
-def _by_key(ledger: Sequence[DropRecord]) -> dict[tuple[str, str], list[str]]:
+def _by_key(ledger: Sequence[DropRecord], refused: Container[str]) -> dict[tuple[str, str], list[str]]:
     """Give the deliveries that the ledger remembers of each object, without those that are gone."""
     known = defaultdict(list)
     for record in ledger:
-        if record.state != "withdrawn":
+        if record.state != "withdrawn" and not counts_on(record, refused):
             known[record.kind, record.object_key].append(record.delivery_id)
     return known
 

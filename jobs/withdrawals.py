@@ -4,7 +4,7 @@ A bucket's lifecycle, a job that archives, and a mistake all look the same: an o
 few, nothing is taken back until somebody says so.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -22,8 +22,11 @@ LEFT = "it vanished from the source, and did not count"
 """Why a drop is forgotten that was rejected, held or a duplicate: nothing was taken back."""
 ACCEPTED = f"{VANISHED}, and its withdrawal was accepted"
 TAKEN_BACK = (VANISHED, ACCEPTED)
+"""Why a drop left the marts."""
 WAITING = "its object is gone: `marts withdraw` decides; until then it counts"
 KEPT = "its object is gone: it counts on"
+WEIGHED = (*TAKEN_BACK, WAITING)
+"""Reasons of events that decide about later withdrawals."""
 _IN_THE_MARTS_OR_NOT = ("live", "duplicate", "withdrawn")
 """States that say whether the rows of a content are in the marts; a drop that is held or rejected changes nothing."""
 DROPS, SHARE, DAYS = 3, 0.05, 90
@@ -74,8 +77,9 @@ def withdrawals_of(
     withdrawal, and as long as withdrawals are weighed: what comes back and vanishes again is asked about again.
     """
     events = list(events)
-    used = {event.delivery_id: event.recorded_at for event in events if event.reason == ACCEPTED}
-    last_word = {one.delivery_id: one for one in decisions if one.action in (ACCEPT, REFUSE)}
+    # An acceptance ends when the drop is taken back, and when its object comes back.
+    ended = {event.delivery_id: event.recorded_at for event in events if _ends_acceptance(event)}
+    last_word = _last_words(decisions)
     last_event = {
         event.content or event.delivery_id: event
         for event in events
@@ -87,12 +91,31 @@ def withdrawals_of(
         frozenset(
             name
             for name, one in last_word.items()
-            if one.action == ACCEPT and one.decided_at > max(past, used.get(name, ""))
+            if one.action == ACCEPT and one.decided_at > max(past, ended.get(name, ""))
         ),
         frozenset(name for name, one in last_word.items() if one.action == REFUSE),
         (len(unasked), sum(event.clean for event in unasked)),
         sum(record.clean for record in ledger if record.state == "live" and record.kind == SALES.name),
     )
+
+
+def refused_by(decisions: Iterable[Decision]) -> set[str]:
+    """Return the deliveries that are to count on although their objects are gone."""
+    return {name for name, one in _last_words(decisions).items() if one.action == REFUSE}
+
+
+def counts_on(record: DropRecord, refused: Container[str]) -> bool:
+    """Return whether a drop whose object is gone counts on by a decision: what has its name later is another drop."""
+    return record.reason == KEPT or (record.reason == WAITING and record.delivery_id in refused)
+
+
+def _last_words(decisions: Iterable[Decision]) -> dict[str, Decision]:
+    return {one.delivery_id: one for one in decisions if one.action in (ACCEPT, REFUSE)}
+
+
+def _ends_acceptance(event: Event) -> bool:
+    is_there = event.state in ("live", "duplicate") and event.reason not in (WAITING, KEPT)
+    return is_there or event.reason == ACCEPTED
 
 
 def since(now: datetime) -> str:

@@ -95,7 +95,8 @@ class Erased:
     def without(self, kind: Kind, rows: pa.Table, numbers: Sequence[int]) -> pa.Table:
         """Write clean rows of erased people as those of nobody.
 
-        What distinguishes one line from another stays, so that repeated lines are still found: as a digest.
+        What distinguishes one line from another stays, so that repeated lines are still found: as digests, one for
+        each further column, for these may name a transaction.
         """
         nobody = pa.array([self.stand_in(number) for number in numbers], pa.int64())
         rows = rows.set_column(rows.schema.get_field_index(_KEY), _KEY, nobody)
@@ -113,7 +114,7 @@ class Erased:
     def _hidden(self, text: str | None) -> str | None:
         if text is None:
             return None
-        return json.dumps({"erased": self._named(text)})
+        return json.dumps({name: self._named(f"{name}={value}") for name, value in json.loads(text).items()})
 
     def _named(self, text: str) -> str:
         return hashlib.blake2b(text.encode(), digest_size=16, key=bytes.fromhex(self.salt)).hexdigest()

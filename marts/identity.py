@@ -68,7 +68,7 @@ class Identity:
         if not self.more:
             return pa.nulls(lines.num_rows, pa.string())
         values = [lines[name] if name in _COLUMNS else _of_extra(lines[EXTRA], name) for name in self.more]
-        texts = [pc.fill_null(pc.cast(value, pa.string()), "") for value in values]
+        texts = [pc.utf8_trim_whitespace(pc.fill_null(pc.cast(value, pa.string()), "")) for value in values]
         return pc.binary_join_element_wise(*texts, "\x1f")
 
 

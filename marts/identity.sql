@@ -16,8 +16,9 @@
 CREATE TEMP TABLE candidates AS
 SELECT
     position, delivery, line_no, transaction_id IS NOT NULL AS has_id,
-    product_name || CASE WHEN quantity_ten_thousandths > 0 THEN '+' ELSE '-' END    AS item,
-    quantity_ten_thousandths > 0                                                    AS bought,
+    -- Money goes back where quantity or price is negative.
+    CASE WHEN total_cents = 0 THEN quantity_ten_thousandths > 0 ELSE total_cents > 0 END AS bought,
+    product_name || CASE WHEN bought THEN '+' ELSE '-' END                          AS item,
     dense_rank() OVER (ORDER BY customer_id, store_key, day_key, more_key, transaction_id) AS basket,
     dense_rank() OVER (ORDER BY customer_id, transaction_id, store_id, sales_person_id, sales_date, line_no,
         quantity_ten_thousandths, price_millionths, total_cents, product_name, payment_mode, currency, sales_time,
@@ -33,7 +34,7 @@ SELECT *,
     line_no IS NOT NULL AND position < max(position) OVER (PARTITION BY basket, line_no)    AS numbered_later
 FROM candidates WHERE has_id;
 
--- Without line_no: the lines that a delivery has of a transaction, as a set of (product, sign of quantity).
+-- Without line_no: the lines that a delivery has of a transaction, as a set of (product, sold or returned).
 CREATE TEMP TABLE parts AS
 SELECT basket, delivery, list_sort(list(DISTINCT item)) AS items, bool_or(bought) AS sells
 FROM candidates WHERE has_id AND line_no IS NULL GROUP BY basket, delivery;

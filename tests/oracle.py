@@ -54,6 +54,11 @@ class Line:
     def cents(self) -> int:
         return int(self.total * 100)
 
+    @property
+    def sold(self) -> bool:
+        """Return whether it is a sale; a return has a negative quantity, or a negative price."""
+        return self.total > 0 if self.total else self.quantity > 0
+
 
 def read_lines(text: str, rules: Rules = DEFAULTS) -> list[Line]:
     """Read the clean rows of one drop."""
@@ -146,7 +151,7 @@ def _instead(at: int, delivered: Sequence[Delivered], rules: Rules) -> list[Line
 
 def _corrects(later: int, earlier: int, unnumbered: Sequence[Delivered]) -> bool:
     """Return whether a later drop has all that an earlier one has of a transaction, and not only returns."""
-    new, old = ({(x.product, x.quantity > 0) for d, x in unnumbered if d == drop} for drop in (later, earlier))
+    new, old = ({(x.product, x.sold) for d, x in unnumbered if d == drop} for drop in (later, earlier))
     return new >= old and any(sold for _, sold in new)
 
 

@@ -57,8 +57,14 @@ class Source:
         present = self._meet(objects)
         self.live, _ = _hold(present, was_live)
         taken_over = {name for drop in self.live for name in drop.names}
-        gone = [(d, old) for d, old in zip(was_live, names, strict=True) if d not in present and not old & taken_over]
-        waiting = [drop for drop, old in gone if old & set(objects)]  # its new version is held: it counts on
+        decided = [d for d in self.kept_back if self.withdrawals == "keep" or d.content in self.refused]
+        gone = [
+            (drop, old)
+            for drop, old in zip(was_live, names, strict=True)
+            if drop not in present and (drop in decided or not old & taken_over)
+        ]  # what counts on by a decision has no name any more
+        # Its new version is held: it counts on.
+        waiting = [drop for drop, old in gone if old & set(objects) and drop not in decided]
         withdrawn = [drop for drop, _ in gone if drop not in waiting]
         stay = [drop for drop in was_live if drop not in withdrawn]
         self.kept_back = self._keep_back(withdrawn, stay, today)

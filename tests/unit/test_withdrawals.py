@@ -4,7 +4,7 @@ import pytest
 
 from jobs.judge import REPLACED
 from jobs.ledger import Decision, DropRecord, Event
-from jobs.withdrawals import ACCEPT, ACCEPTED, LEFT, REFUSE, VANISHED, WAITING, withdrawals_of
+from jobs.withdrawals import ACCEPT, ACCEPTED, KEPT, LEFT, REFUSE, VANISHED, WAITING, withdrawals_of
 
 SINCE = "2026-03-01T00:00:00+00:00"
 
@@ -42,6 +42,14 @@ def test_an_acceptance_takes_the_drop_back_once() -> None:
     again = [withdrawn(day(3), ACCEPTED)]
     assert states(accepted, again, record(reason=WAITING)) == "missing"
     assert states([*accepted, decision(ACCEPT, day(4))], again, record(reason=WAITING)) == "withdrawn"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "good"), [("live", "", False), ("live", WAITING, True), ("live", KEPT, True)]
+)
+def test_an_acceptance_ends_when_the_object_comes_back(state: str, reason: str, good: bool) -> None:
+    event = Event(**vars(record("d1", state, reason)), recorded_at=day(3))
+    assert (states([decision(ACCEPT, day(2))], [event], record(reason=WAITING)) == "withdrawn") == good
 
 
 def test_an_acceptance_of_long_ago_is_asked_for_again() -> None:
