@@ -1,35 +1,22 @@
 #!/usr/bin/env bash
-# Run the tests, in three groups side by side, for many of them wait; those of publishing run on MySQL, too.
+# Run the tests, in two halves side by side, for most of each waits; those of publishing run on MySQL, too.
 # With arguments: pytest with these.
 set -u
 python="${BIN:-.venv/bin}/python"
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
-
-in_the_second=(bench browser bad_rows build cases cli cluster readme quality run_report top)
-second=(tests/unit tests/quality)
-third=(tests/integration)
-for name in "${in_the_second[@]}"; do
-    second+=("tests/integration/test_$name.py")
-    third+=("--ignore=tests/integration/test_$name.py")
-done
-
-logs=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$logs"' EXIT
+log=$(mktemp)
+trap 'kill "$other" 2>/dev/null; rm -f "$log"' EXIT
+in_the_other=tests/integration/test_bench.py
 {
-    "$python" -m pytest tests/cluster tests/faults tests/security
-    first_code=$?
-    TEST_SERVER=mysql "$python" -m pytest -m "mysql and database" && exit "$first_code"
-} >"$logs/first" 2>&1 &
-first_pid=$!
-"$python" -m pytest "${second[@]}" >"$logs/second" 2>&1 &
-second_pid=$!
-"$python" -m pytest "${third[@]}"
-third_code=$?
-wait "$first_pid"
-first_code=$?
-wait "$second_pid"
-second_code=$?
-cat "$logs/first" "$logs/second"
-for each in "$first_code" "$second_code" "$third_code"; do
-    [ "$each" -eq 0 ] || exit "$each"
-done
+    "$python" -m pytest tests/cluster tests/faults tests/unit tests/quality tests/security "$in_the_other"
+    code=$?
+    TEST_SERVER=mysql "$python" -m pytest -m "mysql and database" && exit "$code"
+} >"$log" 2>&1 &
+other=$!
+"$python" -m pytest tests/integration --ignore "$in_the_other"
+code=$?
+wait "$other"
+other_code=$?
+cat "$log"
+[ "$code" -eq 0 ] || exit "$code"
+exit "$other_code"
