@@ -580,7 +580,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
             what = (run.scan_settings, tables, rescan, accepted, repaired, refused)
             plan = make_plan(run.source, catalog, ledger, *what)
             if not plan.to_scan or attempt == _ROUNDS:
-                same = same_rows_of(run.source, run.state, plan, catalog, run.identity)
+                same = same_rows_of(run.source, run.state, plan, catalog, ledger, run.identity)
                 catalog.add(same.hashed)
                 plan = with_same_rows(plan, same, ledger)
         if not plan.to_scan or attempt == _ROUNDS:

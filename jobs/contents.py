@@ -6,7 +6,7 @@ again, or moved, changes nothing.
 
 import gzip
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -132,33 +132,48 @@ class SameRows:
     """Scans whose rows were hashed for it, to be remembered in the catalog."""
 
 
-def find_same_rows(source: Store, state: Store, manifests: Iterable[Manifest], identity: Identity) -> SameRows:
+def find_same_rows(
+    source: Store, state: Store, manifests: Iterable[Manifest], identity: Identity, left: Sequence[Manifest] = ()
+) -> SameRows:
     """Compare the rows of drops whose sums are the same: clean ones as lines, bad ones as text.
 
-    ``manifests`` are scans, without repairs.
+    ``manifests`` are scans, without repairs; ``left`` are those of drops that are there no more.
     """
+    gone = {manifest.delivery.id for manifest in left}
     made_with = f"{name_of(_ROWS_HASH, identity.no_ids)}-"
-    by_sums: dict[tuple[int, ...], list[Manifest]] = defaultdict(list)
-    for manifest in manifests:
-        if manifest.sums:
-            by_sums[manifest.sums].append(manifest)
-    groups, small, changed = [], [], []
-    for suspects in by_sums.values():
-        if len({manifest.content or manifest.delivery.id for manifest in suspects}) < 2:
-            continue
+    groups: list[list[Manifest]] = []
+    small: list[list[Manifest]] = []
+    hashed: list[Manifest] = []
+    for suspects in _with_equal_sums((*manifests, *left)):
         by_rows: dict[str, list[Manifest]] = defaultdict(list)
         for manifest in suspects:
             known = manifest
             if not manifest.rows_hash.startswith(made_with):
                 known = _with_rows_hash(state, manifest, identity, made_with)
-                changed.append(known)
+                hashed.append(known)
             by_rows[known.rows_hash].append(known)
-        for same in (same for same in by_rows.values() if len(same) > 1):
-            if same[0].sums[0] >= ALIKE_FROM or same[0].all_have_ids or _same_bytes(source, same):
-                groups.append(tuple(manifest.delivery.id for manifest in same))
-            else:
-                small.append(tuple(manifest.delivery.key for manifest in same))
-    return SameRows(tuple(groups), tuple(small), tuple(changed))
+        for same in by_rows.values():
+            here = [manifest for manifest in same if manifest.delivery.id not in gone]
+            if same[0].sums[0] >= ALIKE_FROM or same[0].all_have_ids:
+                groups.append(same)
+            elif len(here) > 1:
+                (groups if _same_bytes(source, here) else small).append(here)
+    return SameRows(
+        tuple(tuple(manifest.delivery.id for manifest in same) for same in groups if len(same) > 1),
+        tuple(tuple(manifest.delivery.key for manifest in same) for same in small),
+        tuple(hashed),
+    )
+
+
+def _with_equal_sums(manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
+    """Return drops that may have the same rows, and are not known to have the same bytes."""
+    by_sums: dict[tuple[int, ...], list[Manifest]] = defaultdict(list)
+    for manifest in manifests:
+        if manifest.sums:
+            by_sums[manifest.sums].append(manifest)
+    for suspects in by_sums.values():
+        if len({manifest.content or manifest.delivery.id for manifest in suspects}) > 1:
+            yield suspects
 
 
 def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity, made_with: str) -> Manifest:

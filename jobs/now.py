@@ -60,7 +60,7 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime)
     accepted, refused = accepted_by(decisions, contents), refused_by(decisions)
     plan = make_plan(source, catalog, ledger, scan, tables, False, accepted, repaired, refused)
     identity = Identity.of(policy)
-    plan = with_same_rows(plan, same_rows_of(source, state, plan, catalog, identity), ledger)
+    plan = with_same_rows(plan, same_rows_of(source, state, plan, catalog, (), identity), ledger)
     plan = with_recorded_holds(plan, ledger, accepted_by(decisions, contents, alike=True))
     past = since(at)
     gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past, WEIGHED), ledger, past)
@@ -92,7 +92,8 @@ def _known(
             manifest = catalog.get(record.delivery_id, settings.rules(record.kind))
             manifest = repaired.get(manifest.scan, manifest) if manifest else None
             planned = listed.get(record.delivery_id)
-            known.append(planned if planned and planned.manifest else _remembered(record, manifest))
+            as_planned = planned and planned.manifest and not planned.taken_over
+            known.append(planned if planned and as_planned else _remembered(record, manifest))
     return tuple(known)
 
 

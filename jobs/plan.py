@@ -63,6 +63,11 @@ class PlannedDrop:
     """What the ledger has of a live drop that is gone."""
 
     @property
+    def taken_over(self) -> bool:
+        """Return whether its object is gone, and another one has its content: it was moved, or put again."""
+        return bool(self.gone and self.duplicate_of)
+
+    @property
     def to_scan(self) -> bool:
         return not (self.manifest or self.duplicate_of or self.rejected or self.gone or self.superseded)
 
@@ -235,20 +240,24 @@ def _without_duplicates(drops: Sequence[PlannedDrop], memory: Memory) -> list[Pl
     for drop in drops:
         if drop.content and not drop.rejected:
             by_content[drop.content].append(drop)
-    return _marked(drops, [[drop.delivery.id for drop in same] for same in by_content.values()], memory.live)
+    return _marked(drops, [[drop.delivery.id for drop in same] for same in by_content.values()], memory)
 
 
-def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], live: Container[str]) -> list[PlannedDrop]:
-    """Mark all drops of each group but one as duplicates of it; it has the earliest place of them."""
+def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], memory: Memory) -> list[PlannedDrop]:
+    """Mark all drops of each group but one as duplicates of it; it has the earliest place of them.
+
+    A group may have deliveries that have left: only their place matters.
+    """
     by_id = {drop.delivery.id: drop for drop in drops}
     for ids in groups:
         same = [by_id[name] for name in ids if name in by_id and not by_id[name].duplicate_of]
-        if len(same) < 2:
+        earlier = [memory.places[SALES.name, name] for name in ids if name not in by_id]
+        if not same or len(same) + len(earlier) < 2:
             continue
-        first = min(same, key=lambda d: (bool(d.gone), d.delivery.id not in live, d.place, d.delivery.order))
-        for drop in same:
+        first = min(same, key=lambda d: (bool(d.gone), d.delivery.id not in memory.live, d.place, d.delivery.order))
+        for drop in same if len(same) > 1 else ():
             by_id[drop.delivery.id] = replace(drop, duplicate_of=first.delivery.key, twin=first.manifest)
-        by_id[first.delivery.id] = replace(first, place=min(drop.place for drop in same))
+        by_id[first.delivery.id] = replace(first, place=min([*earlier, *(drop.place for drop in same)]))
     return [by_id[drop.delivery.id] for drop in drops]
 
 
@@ -266,19 +275,27 @@ def with_recorded_holds(plan: Plan, ledger: Iterable[DropRecord], accepted: Cont
     return replace(plan, drops=tuple(drops))
 
 
-def same_rows_of(source: Store, state: Store, plan: Plan, catalog: Catalog, identity: Identity) -> SameRows:
-    """Compare the rows of the sales drops of a plan that may count, as they were delivered: without repairs."""
+def same_rows_of(
+    source: Store, state: Store, plan: Plan, catalog: Catalog, ledger: Iterable[DropRecord], identity: Identity
+) -> SameRows:
+    """Compare the rows of the sales drops of a plan that may count, as they were delivered: without repairs.
+
+    Those of drops that have left are compared, too, as far as the state has them: they give their rows a place.
+    """
     drops = (drop for drop in plan.drops if _of(drop) == SALES.name and not (drop.duplicate_of or drop.rejected))
     known = (drop.manifest for drop in drops if drop.manifest and not drop.held)
     scans = ((manifest, catalog.get(manifest.delivery.id, manifest.rules)) for manifest in known)
     manifests = [scan.model_copy(update={"delivery": m.delivery}) if scan else m for m, scan in scans]
-    return find_same_rows(source, state, manifests, identity)
+    left = (r.delivery_id for r in ledger if r.kind == SALES.name and r.state == "withdrawn" and r.clean)
+    planned = {drop.delivery.id for drop in plan.drops}
+    earlier = [scan for name in left if name not in planned and (scan := catalog.get(name))]
+    return find_same_rows(source, state, manifests, identity, earlier)
 
 
 def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> Plan:
     """Return a plan in which sales drops with the same rows under other bytes are one."""
-    live = Memory.of(ledger).live
-    sales = _in_order(_marked([drop for drop in plan.drops if _of(drop) == SALES.name], same.groups, live))
+    memory = Memory.of(ledger)
+    sales = _in_order(_marked([drop for drop in plan.drops if _of(drop) == SALES.name], same.groups, memory))
     return replace(
         plan, drops=(*sales, *(drop for drop in plan.drops if _of(drop) != SALES.name)), small_alike=same.small
     )

@@ -61,7 +61,7 @@ def remarks(now: Now) -> list[str]:
 
 def _published(now: Now) -> dict[tuple[str, str], PlannedDrop]:
     """Return the drops of the last publication by kind and key, and those that were read since."""
-    read = [drop for drop in now.plan.drops if drop.manifest]
+    read = [drop for drop in now.plan.drops if drop.manifest and not drop.taken_over]
     return {(drop.delivery.kind, drop.delivery.key): drop for drop in (*now.known, *read)}
 
 

@@ -118,6 +118,28 @@ def test_what_counts_on_without_its_object_is_not_replaced_by_the_next_day_of_it
     assert total(place) == Decimal("1400.00")
 
 
+@pytest.mark.parametrize("again", ["excel", "gzip"])
+def test_a_drop_that_was_taken_back_and_comes_under_other_bytes_has_its_old_place(place: Place, again: str) -> None:
+    """A0 was corrected to 20.00 after a.csv came; a.csv leaves, and comes back as another program writes it."""
+    place.settings = {"drops": {"withdrawals": "apply"}}
+    text = sales(*numbered(30))
+    place.put("sales/a.csv", text)
+    place.build()
+    place.put("sales/c.csv", sales(line("A0", 1, price="20.00")))
+    place.build()
+    (place.source / "sales/a.csv").unlink()
+    place.build()
+    assert total(place) == Decimal("20.00")
+    if again == "excel":
+        place.put("sales/saved.csv", text.replace("\n", "\r\n"))
+    else:
+        place.put("sales/a.csv.gz", gzip.compress(text.encode()))
+    report = place.build()
+    assert (report.exit_code, total(place)) == (0, Decimal("310.00"))
+    assert place.build().exit_code == 0
+    assert total(place) == Decimal("310.00")
+
+
 def test_an_acceptance_ends_when_the_object_comes_back(
     place: Place, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
