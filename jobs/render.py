@@ -363,17 +363,20 @@ def history(events: Sequence[Event], decisions: Sequence[Decision]) -> Renderabl
     rows = [
         (e.recorded_at[:19], e.run_id, e.object_key, e.modified[:19], e.state, *_counts(e), e.reason) for e in events
     ]
-    counts = ("rows read", "clean", "bad", "repeated", "replaced")
-    names = ("when (UTC)", "run", "drop", "delivered (UTC)", "became", *counts, "why")
-    parts: list[RenderableType] = [table("drops", names, rows, (5, 6, 7, 8, 9))]
+    names = ("when (UTC)", "run", "drop", "delivered (UTC)", "became", "rows read", "clean", "bad", "double", "why")
+    parts: list[RenderableType] = [table("drops", names, rows, (5, 6, 7, 8))]
+    if any(event.replaced for event in events):
+        parts.append(Text("double: repeated + replaced; `marts history --replaced DROP` lists these", style="dim"))
     if decisions:
         said = [(d.decided_at[:19], d.who, d.action, d.object_key, d.why) for d in decisions]
         parts += [Text(""), table("decisions", ("when (UTC)", "who", "what", "drop", "why"), said)]
     return Group(*parts)
 
 
-def _counts(event: Event) -> tuple[int, int, int, int, int]:
-    return event.rows_read, event.clean, event.quarantined, event.duplicates - event.replaced, event.replaced
+def _counts(event: Event) -> tuple[int, int, int, str]:
+    repeated = event.duplicates - event.replaced
+    double = f"{repeated:,} + {event.replaced:,}" if event.replaced else f"{repeated:,}"
+    return event.rows_read, event.clean, event.quarantined, double
 
 
 def rolled_back(live: Sequence[Generation]) -> RenderableType:
