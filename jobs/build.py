@@ -577,8 +577,9 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
         rescan = run.rescan and not attempt
         with run.step("plan"):
             repaired = repaired_drops(catalog, repairs, run.scan_settings, run.state)
-            what = (run.scan_settings, tables, rescan, accepted, repaired, refused)
-            plan = make_plan(run.source, catalog, ledger, *what)
+            plan = make_plan(
+                run.source, catalog, ledger, run.scan_settings, tables, rescan, accepted, repaired, refused
+            )
             if not plan.to_scan or attempt == _ROUNDS:
                 same = same_rows_of(run.source, run.state, plan, catalog, ledger, run.identity)
                 catalog.add(same.hashed)

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jobs.adapters.objects import Store
 from jobs.ledger import DropRecord
 from jobs.read import hash_object
 from jobs.scan_task import is_compressed
-from jobs.state import Catalog, Delivery, Manifest, name_of, read_parquet
+from jobs.state import Catalog, Delivery, Manifest, name_of, read_parquet, read_quarantine
 from marts.checks import clean_schema
 from marts.errors import ObjectChanged, ObjectUnreadable
 from marts.hashing import hash_rows, mix
@@ -192,11 +191,8 @@ def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity, made_w
 
 def _bad_rows(state: Store, manifest: Manifest) -> list[str]:
     """Return the texts of the rows of a drop that are in quarantine, in order, without quotes: programs add them."""
-    found: list[str] = []
-    for path in manifest.quarantine:
-        rows = read_parquet(state, path, ["drop", "raw"])
-        found += rows.filter(pc.equal(rows["drop"], manifest.delivery.key))["raw"].to_pylist()
-    return sorted(text.replace('"', "").strip() for text in found)
+    files = (read_quarantine(state, manifest, path, ["drop", "raw"]) for path in manifest.quarantine)
+    return sorted(text.replace('"', "").strip() for rows in files for text in rows["raw"].to_pylist())
 
 
 def _same_bytes(source: Store, manifests: Sequence[Manifest]) -> bool:

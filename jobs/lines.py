@@ -1,6 +1,6 @@
 """Read the clean lines of drops from the state, with the names of their transactions."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 
 from jobs.adapters.objects import Store
 from jobs.state import BUCKETS, Manifest
+from marts.calculate import marked
 from marts.checks import clean_schema
-from marts.identity import NAMES, Identity
+from marts.identity import NAMES, Identity, suspects
 from marts.schema import SALES
 
 COLUMNS = (
@@ -24,6 +25,7 @@ COLUMNS = (
     "total_cents",
 )
 """What sums need; the other columns are read of lines that may be the same as others."""
+_PART_LINES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,38 @@ def parts_for(rows: int, most: int) -> int:
     while parts < BUCKETS and rows > parts * most:
         parts *= 2
     return parts
+
+
+@dataclass(frozen=True)
+class MarkedLines:
+    """Lines of some of the buckets, and what is to know of those whose transactions were delivered again."""
+
+    lines: pa.Table
+    rows: list[np.ndarray]
+    """Of each file, which of its rows they are."""
+    suspects: pa.Table
+    """Those that may have been delivered twice, with all columns."""
+    marks: pa.Table
+    """As ``marked`` gives them."""
+
+
+def read_marked(store: Store, files: Sequence[File], part: int, parts: int, identity: Identity) -> MarkedLines:
+    """Read lines with bucket % parts == part, and settle their transactions: lines without an id are left alone."""
+    lines, rows = read_lines(store, files, part, parts, identity)
+    places = np.flatnonzero(suspects(lines) & lines["transaction_id"].is_valid().to_numpy())
+    whole = read_suspects(store, files, lines, rows, places)
+    return MarkedLines(lines, rows, whole, marked(whole, identity))
+
+
+def read_all_marked(
+    store: Store, manifests: Sequence[Manifest], months: Collection[str], identity: Identity
+) -> Iterator[MarkedLines]:
+    """Read the lines of some months in parts that fit into memory, and settle their transactions."""
+    files = files_of(manifests, months)
+    rows = sum(lines.rows for manifest in manifests for month, lines in manifest.months.items() if month in months)
+    parts = parts_for(rows, _PART_LINES)
+    for part in range(parts):
+        yield read_marked(store, files, part, parts, identity)
 
 
 def read_lines(

@@ -13,7 +13,17 @@ import pyarrow.compute as pc
 
 from jobs.adapters.objects import Store
 from jobs.scan_task import write_lines
-from jobs.state import SUMMED, LinesFile, Manifest, MonthLines, Reason, name_of, read_parquet, write_parquet
+from jobs.state import (
+    SUMMED,
+    LinesFile,
+    Manifest,
+    MonthLines,
+    Reason,
+    name_of,
+    read_parquet,
+    read_quarantine,
+    write_parquet,
+)
 from marts.erased import ERASED, Erased
 from marts.measure import without_samples
 from marts.schema import CUSTOMERS, SALES, Kind
@@ -94,8 +104,7 @@ def _rewrite_quarantine(store: Store, manifest: Manifest, name: str, is_of: IsOf
     rules = [reason.rule for reason in manifest.reasons]
     written = []
     for number, path in enumerate(manifest.quarantine):
-        rows = read_parquet(store, path)
-        mine = rows.filter(pc.equal(rows["drop"], manifest.delivery.key))
+        mine = read_quarantine(store, manifest, path)
         bare = [
             {**row, "raw": ERASED, "reasons": [_rule(said, rules) for said in row["reasons"]]}
             if is_of(manifest.measured.columns, row["raw"])

@@ -161,9 +161,7 @@ def make_plan(
 
     def planned(delivery: Delivery) -> PlannedDrop:
         content = contents[delivery.id]
-        change = _change(delivery, known)
-        if change == "replaced" and content and content == memory.last_of(delivery):
-            change = "put again"
+        change = _change(delivery, known, again=bool(content) and content == memory.last_of(delivery))
         return _planned(delivery, look, change, rescan, places[delivery.id], content)
 
     gone = _gone(live, deliveries, look)
@@ -283,13 +281,17 @@ def same_rows_of(
     Those of drops that have left are compared, too, as far as the state has them: they give their rows a place.
     """
     drops = (drop for drop in plan.drops if _of(drop) == SALES.name and not (drop.duplicate_of or drop.rejected))
-    known = (drop.manifest for drop in drops if drop.manifest and not drop.held)
-    scans = ((manifest, catalog.get(manifest.delivery.id, manifest.rules)) for manifest in known)
-    manifests = [scan.model_copy(update={"delivery": m.delivery}) if scan else m for m, scan in scans]
+    manifests = [_as_scanned(drop.manifest, catalog) for drop in drops if drop.manifest and not drop.held]
     left = (r.delivery_id for r in ledger if r.kind == SALES.name and r.state == "withdrawn" and r.clean)
     planned = {drop.delivery.id for drop in plan.drops}
     earlier = [scan for name in left if name not in planned and (scan := catalog.get(name))]
     return find_same_rows(source, state, manifests, identity, earlier)
+
+
+def _as_scanned(manifest: Manifest, catalog: Catalog) -> Manifest:
+    """Return what the scan found of a drop that may have been repaired since."""
+    scan = catalog.get(manifest.delivery.id, manifest.rules) if manifest.repaired or manifest.overruled else None
+    return scan or manifest
 
 
 def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> Plan:
@@ -396,9 +398,11 @@ def _by_key(ledger: Sequence[DropRecord], refused: Container[str]) -> dict[tuple
     return known
 
 
-def _change(delivery: Delivery, known: Mapping[tuple[str, str], Sequence[str]]) -> Change:
+def _change(delivery: Delivery, known: Mapping[tuple[str, str], Sequence[str]], again: bool = False) -> Change:
     before = known.get((delivery.kind, delivery.key), ())
-    return "known" if delivery.id in before else "replaced" if before else "new"
+    if delivery.id in before:
+        return "known"
+    return "put again" if before and again else "replaced" if before else "new"
 
 
 def peek(source: Store, plan: Plan, delimiter: str) -> Plan:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from jobs.adapters.objects import Store
@@ -17,7 +16,7 @@ from jobs.ledger import Decision
 from jobs.read import Block
 from jobs.scan import merge_months
 from jobs.scan_task import BadRows, ScanSettings, Sink, Split, SplitResult, added, bad_rows
-from jobs.state import Catalog, Manifest, Reason, name_of, read_parquet
+from jobs.state import Catalog, Manifest, Reason, name_of, read_parquet, read_quarantine
 from marts.checks import check_rows
 from marts.errors import UsageError
 from marts.masking import mask_line
@@ -47,9 +46,7 @@ def rows_in_quarantine(store: Store, manifest: Manifest, repaired_too: bool = Fa
     before = np.cumsum([0, *manifest.split_lines]).tolist()
     found = []
     for path in manifest.quarantine:
-        rows = read_parquet(store, path)
-        mine = pc.equal(rows["drop"], manifest.delivery.key)  # drops that were read together share a file
-        for row in rows.filter(mine).to_pylist():
+        for row in read_quarantine(store, manifest, path).to_pylist():
             found.append(
                 BadLine(row["line"] + before[row["split"]], row["raw"], tuple(row["reasons"]), row.get("run", ""))
             )

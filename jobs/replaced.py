@@ -5,18 +5,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.adapters.objects import Store
-from jobs.lines import File, files_of, parts_for, read_lines, read_suspects
+from jobs.lines import MarkedLines, read_all_marked
 from jobs.state import Manifest
-from marts.calculate import marked
 from marts.errors import UsageError
-from marts.identity import Identity, suspects
-
-_PART_LINES = 1_000_000
+from marts.identity import Identity
 
 
 @dataclass(frozen=True)
@@ -48,23 +44,15 @@ def replaced_lines(state: Store, manifests: Sequence[Manifest], key: str, identi
     months = {month for manifest in manifests for month in manifest.months}
     if identity.within_month:
         months &= wanted
-    files = files_of(manifests, months)
-    rows = sum(manifest.months[month].rows for manifest in manifests for month in months & set(manifest.months))
-    parts = parts_for(rows, _PART_LINES)
-    found = [one for part in range(parts) for one in _of_part(state, files, part, parts, identity, mine[0])]
+    found = [one for read in read_all_marked(state, manifests, months, identity) for one in _concerning(read, mine[0])]
     keys = [manifest.delivery.key for manifest in manifests]
     order = sorted(found, key=lambda row: (row["transaction_id"], row["basket"], row["delivery"], row["position"]))
     return [_line(row, keys) for row in order]
 
 
-def _of_part(
-    state: Store, files: Sequence[File], part: int, parts: int, identity: Identity, mine: int
-) -> list[dict[str, Any]]:
-    """Return the lines of transactions that concern a drop, of some of the buckets."""
-    lines, rows = read_lines(state, files, part, parts, identity)
-    places = np.flatnonzero(suspects(lines) & lines["transaction_id"].is_valid().to_numpy())
-    whole = read_suspects(state, files, lines, rows, places)
-    marks = marked(whole, identity)
+def _concerning(read: MarkedLines, mine: int) -> list[dict[str, Any]]:
+    """Return the lines of transactions that concern a drop."""
+    whole, marks = read.suspects, read.marks
     replaced = marks.filter(pc.equal(marks["mark"], "replaced"))
     # Its own lines were replaced, or it has lines of a transaction in which an earlier drop's were.
     with_mine = pc.unique(marks.filter(pc.equal(marks["delivery"], mine))["basket"])

@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from jobs import scratch
 from jobs.adapters.objects import Store, open_store
-from jobs.lines import File, files_of, parts_for, read_lines, read_suspects
+from jobs.lines import File, files_of, parts_for, read_marked
 from jobs.settings import S3
 from jobs.state import Manifest, name_of, read_parquet, write_parquet
-from marts.calculate import cross_months, digest, marked, spill_to
-from marts.identity import Identity, in_several_months, suspects
+from marts.calculate import cross_months, digest, spill_to
+from marts.identity import Identity, in_several_months
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,9 @@ def plan_settling(
 def run_settle(task: Settle) -> int:
     """Say which lines of a task count, and write it. Gives how many lines it looked at."""
     store = open_store(task.state, task.s3)
-    lines, rows = read_lines(store, task.files, task.part, task.parts, task.identity)
-    places = np.flatnonzero(suspects(lines) & lines["transaction_id"].is_valid().to_numpy())
     spill_to(str(scratch.folder()))
-    found = marked(read_suspects(store, task.files, lines, rows, places), task.identity)
-    found = found.filter(found["mark"].is_valid())
+    read = read_marked(store, task.files, task.part, task.parts, task.identity)
+    lines, rows, found = read.lines, read.rows, read.marks.filter(read.marks["mark"].is_valid())
     positions = found["position"].to_numpy()
     starts = np.cumsum([0, *(len(mine) for mine in rows)])
     of_file = np.searchsorted(starts, positions, side="right") - 1

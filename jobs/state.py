@@ -23,6 +23,7 @@ from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -299,6 +300,12 @@ class Catalog:
         key = f"catalog/v2-{number:08d}-{hashlib.sha256(data).hexdigest()[:12]}.json"
         self._store.put(key, data)
         return key
+
+
+def read_quarantine(store: Store, manifest: "Manifest", path: str, columns: list[str] | None = None) -> pa.Table:
+    """Read the rows of a drop in one of its files of bad rows: drops that were read together share a file."""
+    rows = read_parquet(store, path, columns)
+    return rows.filter(pc.equal(rows["drop"], manifest.delivery.key))
 
 
 def write_parquet(store: Store, key: str, table: pa.Table, groups: Iterable[tuple[int, int]] | None = None) -> None:

@@ -49,14 +49,10 @@ class Identity:
         """Return the columns of clean lines that hold them."""
         return tuple(dict.fromkeys(name if name in _COLUMNS else EXTRA for name in self.more))
 
-    def with_ids(self, lines: pa.Table) -> pa.Table:
-        """Return the lines with null for each transaction_id that is a word and no id."""
-        ids = _without_words(lines["transaction_id"], self.no_ids)
-        return lines.set_column(lines.schema.get_field_index("transaction_id"), "transaction_id", ids)
-
     def named(self, lines: pa.Table) -> pa.Table:
         """Return the lines with the columns that name their transactions; words that are no ids are null."""
-        lines = self.with_ids(lines)
+        ids = _without_words(lines["transaction_id"], self.no_ids)
+        lines = lines.set_column(lines.schema.get_field_index("transaction_id"), "transaction_id", ids)
         stores = lines["store_id"] if "store_id" in self.key else pa.nulls(lines.num_rows, pa.int64())
         days = lines["sales_date"] if "day" in self.key else pa.nulls(lines.num_rows, pa.date32())
         for name, values in zip(NAMES, (stores, days, self._more_of(lines)), strict=True):

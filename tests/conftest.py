@@ -44,5 +44,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 @pytest.fixture
+def small_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands build at once, without a cluster, unjudged."""
+    monkeypatch.setenv("MARTS_LIMITS__SETTLE_SECONDS", "0")
+    monkeypatch.setenv("MARTS_RAY__FEW_TASKS", "60")
+    monkeypatch.setenv("MARTS_QUALITY__JUDGE", "false")
+
+
+@pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)

@@ -270,3 +270,15 @@ def marts(*arguments: str, code: int | None = 0) -> Result:
         raise result.exception
     assert code is None or result.exit_code == code, result.output
     return result
+
+
+def total(place: Place) -> Decimal:
+    """Return the sum of the customers mart; it is that of the sales team mart."""
+    sums = [sum(row[n] for row in place.mart(name)) for name, n in (("customers", 5), ("sales_team", 4))]
+    assert sums[0] == sums[1]
+    return Decimal(sums[0])
+
+
+def mentions(report: RunReport, *words: str) -> bool:
+    """Return whether a report has some words, wherever."""
+    return all(word in report.model_dump_json() for word in words)

@@ -14,11 +14,6 @@ from kit import Place, marts
 from typer.testing import Result
 
 CASES = Path(__file__).parent / "cases"
-ENVIRONMENT = {
-    "MARTS_LIMITS__SETTLE_SECONDS": "0",
-    "MARTS_RAY__FEW_TASKS": "60",  # no cluster for so little
-    "MARTS_QUALITY__JUDGE": "false",
-}
 Sums = tuple[Decimal, Decimal] | None
 """total_sales of the customers and the sales team mart; None where nothing is published."""
 

@@ -136,14 +136,22 @@ def test_a_total_that_falls_is_published_once_somebody_accepts_it(campaign: Camp
         policy.write_text(POLICY)
 
 
+_MORE_CHANGES = (
+    ("moved", [0]),
+    ("saved again", [0]),
+    ("withdrawn", [65]),
+    ("withdrawal accepted", [0]),
+    ("withdrawn", [65, 0]),
+    ("withdrawal refused", [0]),
+)
+
+
 def test_drops_that_are_gone_or_come_again_count_as_they_should_and_people_are_asked_once(campaign: Campaign) -> None:
     world = campaign.world
     for what, ends in (
         ("emptied", [65]),
         ("put back", [0]),
-        *((("moved", [0]), ("saved again", [0])) if LONG else ()),
-        *((("withdrawn", [65]), ("withdrawal accepted", [0])) if LONG else ()),
-        *((("withdrawn", [65, 0]), ("withdrawal refused", [0])) if LONG else ()),
+        *(_MORE_CHANGES if LONG else ()),
     ):  # test_deliveries.py has many more, in one process
         world.change(what, largest(world))
         for end in ends:

@@ -10,15 +10,9 @@ from pathlib import Path
 import pytest
 from kit import marts
 from servers import S3Server
-from shop import CASES, ENVIRONMENT, Shop, lay, open_shop
+from shop import CASES, Shop, lay, open_shop
 
-pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server")]
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "small_builds")]
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import CUSTOMERS, SALES, Place, line, marts, sales
-from shop import ENVIRONMENT, Shop
+from kit import CUSTOMERS, SALES, Place, line, marts, mentions, sales, total
+from shop import Shop
 
 from jobs.report import RunReport
 
-pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server")]
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "small_builds")]
 
 WITHOUT_IDS = SALES.removeprefix("transaction_id,")
 NOW = datetime(2024, 4, 1, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -35,13 +29,6 @@ def place(tmp_path: Path) -> Place:
     made = Place(tmp_path)
     made.put_dimensions()
     return made
-
-
-def total(place: Place) -> Decimal:
-    """Return the sum of the customers mart; it is that of the sales team mart."""
-    sums = [sum(row[n] for row in place.mart(name)) for name, n in (("customers", 5), ("sales_team", 4))]
-    assert sums[0] == sums[1]
-    return Decimal(sums[0])
 
 
 def rows(count: int, first: int = 0) -> list[str]:
@@ -56,10 +43,6 @@ def anonymous(count: int, first: int = 0) -> str:
 
 def applied(place: Place, choice: str = "apply") -> None:
     place.settings = {"drops": {"withdrawals": choice}}
-
-
-def mentions(report: RunReport, *words: str) -> bool:
-    return all(word in report.model_dump_json() for word in words)
 
 
 # The same rows under other bytes
