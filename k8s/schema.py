@@ -283,7 +283,7 @@ SHAPES: dict[str, Schema] = {
     "rayJob.backoffLimit": {"type": "integer", "minimum": 0, "maximum": 10},
     "rayJob.ttlSecondsAfterFinished": {"type": "integer", "minimum": 30},
     "ray.version": {"type": "string", "pattern": r"^[0-9]+\.[0-9]+\.[0-9]+$"},
-    "ray.shmSize": {"type": "string", "pattern": _QUANTITY},
+    "ray.shmSize": {"type": "string", "pattern": f"{_QUANTITY}|^$"},
     "ray.tmpSize": {"type": "string", "pattern": _QUANTITY},
     "ray.worker.replicas": {"type": "integer", "minimum": 1},
     "ray.worker.nodeSelector": _TEXTS,

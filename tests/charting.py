@@ -99,6 +99,14 @@ def _pods(where: str, node: Any) -> Iterator[tuple[str, Object]]:
             yield from _pods(where, inner)
 
 
+def rights(name: str, who: str) -> set[tuple[str, str]]:
+    """Give the verbs and resources of an account that the chart makes; of one of somebody else's what it needs."""
+    roles = [role for key, role in of_kind(golden(name), "Role").items() if key.endswith(f"-{who}")]
+    if not roles:
+        return rights("minimal", who)
+    return {(v, r) for rule in roles[0]["rules"] for r in rule["resources"] for v in rule["verbs"]}
+
+
 def command(objects: list[Object], job: str) -> list[str]:
     """Give the whole command line of a CronJob."""
     container = pod_of(objects, job)["spec"]["containers"][0]

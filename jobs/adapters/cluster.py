@@ -27,8 +27,7 @@ Result = TypeVar("Result")
 OBJECT_STORE = 200 << 20
 """Bytes of a local cluster's object store: results are small."""
 _LOCAL_ENVIRONMENT = {
-    # Keep idle workers: to start one, and to import in it, costs more than most tasks.
-    "RAY_num_workers_soft_limit": "8",
+    # Keep idle workers (_WARM): to start one, and to import in it, costs more than most tasks.
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
     # A task that runs out of memory does so again; Ray would try for ever.
     "RAY_task_oom_retries": "3",
@@ -38,6 +37,9 @@ _LOCAL_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
 }
+_WARM = "RAY_num_workers_soft_limit"
+_WARM_LEAST, _WARM_PER_CPU = 8, 2
+"""Idle workers that a node keeps: Ray Data starts more than it has CPUs."""
 LOOK = "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S"
 _LOOK_SECONDS = 0.02
 _ASK = "GLOBAL_LIMITS_UPDATE_INTERVAL_S"
@@ -129,7 +131,8 @@ class Cluster:
 
     def start(self) -> None:
         """Start a local cluster, or connect to the one that this job was submitted to."""
-        os.environ.update({key: os.environ.get(key, value) for key, value in _LOCAL_ENVIRONMENT.items()})
+        given = local_environment(self.settings.cpus or os.cpu_count() or 1)
+        os.environ.update({key: os.environ.get(key, value) for key, value in given.items()})
         import ray
         import ray.data
 
@@ -221,6 +224,11 @@ class Cluster:
                     ray.shutdown()
             else:
                 return
+
+
+def local_environment(cpus: int) -> dict[str, str]:
+    """Return the variables of a local cluster on a machine with so many CPUs."""
+    return {**_LOCAL_ENVIRONMENT, _WARM: str(max(_WARM_LEAST, _WARM_PER_CPU * cpus))}
 
 
 def _look_often() -> None:

@@ -179,7 +179,7 @@ def test_the_program_reads_the_rendered_configuration(
 
 
 def test_every_number_of_settings_and_policy_survives(tmp_path: Path) -> None:
-    # Helm reads all numbers as floats, and writes 30 as 30.0 and a million as 1e+06.
+    # Helm reads all numbers as floats, and would write 30 as 30.0 and a million as 1e+06.
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
     whole = {key: defaults(schema[key]) for key in ("settings", "policy")}
     objects = rendered(*(f"{key}={json.dumps(value)}" for key, value in whole.items()))
@@ -188,7 +188,11 @@ def test_every_number_of_settings_and_policy_survives(tmp_path: Path) -> None:
     same = {"source": read.source, "target": read.target, "state": read.state, "policy": read.policy}
     assert read == settings.Settings(**same)
     assert settings.load_policy(read) == settings.Policy()
-    assert tomllib.loads(config.read_text())["limits"]["max_inflated_bytes"] == 68719476736.0
+    assert "max_inflated_bytes = 68719476736\n" in config.read_text()
+    for name in ("marts.toml", "policy.toml"):
+        text = (tmp_path / name).read_text()
+        assert tomllib.loads(text)
+        assert re.findall(r"\b\d+\.0\b(?!\.)|\d[eE][+-]?\d", text) == [], name
 
 
 def defaults(schema: dict[str, Any]) -> dict[str, Any]:
@@ -222,7 +226,60 @@ def test_a_rayjob_is_what_kuberay_needs_and_the_launcher_completes() -> None:
         assert given["RAY_num_workers_soft_limit"] == "8"
         assert given["RAY_idle_worker_killing_time_threshold_ms"] == "600000"
         assert (given["RAY_task_oom_retries"], given["RAY_USAGE_STATS_ENABLED"]) == ("3", "0")
-        assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
+        # KubeRay mounts /dev/shm, as large as the limit of memory.
+        assert [mount for mount in container["volumeMounts"] if mount["mountPath"] == "/dev/shm"] == []
+
+
+def test_ray_has_its_object_store_in_memory_whatever_the_limit() -> None:
+    """Ray takes 30 % of the memory for it, and puts it on disk where /dev/shm is smaller."""
+    [mistake] = charting.mistakes("ray.shmSize=3Gi", "ray.worker.resources.limits.memory=12Gi")
+    assert mistake.startswith("ray.shmSize is 3Gi, and must be from 30 % to all of ray.worker.resources.limits.memory")
+    assert "above, it is killed" in charting.mistakes("ray.shmSize=5Gi")[0]
+    assert charting.mistakes("mode=local", "ray.shmSize=2Gi")[0].count("local.resources.limits.memory (8Gi)") == 1
+    cluster = rayjobs(rendered("ray.shmSize=4Gi"))["daily"]["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        spec = group["template"]["spec"]
+        assert {"name": "shm", "mountPath": "/dev/shm"} in spec["containers"][0]["volumeMounts"]
+        assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}} in spec["volumes"]
+
+
+@pytest.mark.parametrize(("cpus", "workers"), [("500m", 8), ("2", 8), ("4500m", 10), ("32", 64), ("6.5", 14)])
+def test_idle_workers_that_stay_warm_are_twice_the_cpus_of_a_node(cpus: str, workers: int) -> None:
+    limit, request = f"ray.worker.resources.limits.cpu={cpus}", f"ray.worker.resources.requests.cpu={cpus}"
+    group = rayjobs(rendered(limit, request))["daily"]["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
+    given = variables(group["template"]["spec"]["containers"][0])
+    assert given["RAY_num_workers_soft_limit"] == str(workers)
+    local = [f"local.resources.{what}.cpu={cpus}" for what in ("limits", "requests")]
+    pod = pod_of(rendered("mode=local", *local), "martwright-daily")
+    assert variables(pod["spec"]["containers"][0])["RAY_num_workers_soft_limit"] == str(workers)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_quota_of_a_namespace_finds_a_limit_of_everything_it_counts(name: str) -> None:
+    """A ResourceQuota on limits.cpu refuses each pod that has none."""
+    own = [job["name"] for job in yaml.safe_load(SETS[name].read_text()).get("jobs", ()) if "resources" in job]
+    for where, pod in charting.pods(golden(name)):
+        if any(f"-{job}:" in where for job in own):
+            continue
+        for container in pod["spec"]["containers"]:
+            assert {*container["resources"]["limits"]} >= {"cpu", "memory"}, where
+            assert {*container["resources"]["requests"]} >= {"cpu", "memory"}, where
+
+
+def test_the_page_says_how_much_a_night_needs() -> None:
+    """Launcher, head, one worker and watchdog, as the values are."""
+    units = {"": 1.0, "m": 0.001, "Mi": 1 / 1024, "Gi": 1.0}
+    total = {(what, of): 0.0 for what in ("limits", "requests") for of in ("cpu", "memory")}
+    for where, pod in charting.pods(golden("minimal")):
+        [container] = pod["spec"]["containers"]
+        if not re.search("vacuum|doctor", where):
+            for what, of in total:
+                number, unit = re.fullmatch(r"([0-9.]+)(\w*)", container["resources"][what][of]).groups()  # type: ignore[union-attr]
+                total[what, of] += float(number) * units[unit]
+    said = " and ".join(
+        f"{what} of {total[what, 'cpu']:g} CPUs and {total[what, 'memory']:g} GiB" for what in ("limits", "requests")
+    )
+    assert said in " ".join((CHART / "README.md").read_text().split())
 
 
 def test_an_entrypoint_is_read_by_bash_as_it_was_written() -> None:
@@ -268,7 +325,7 @@ def test_launchers_know_who_they_are_and_the_token_of_ray(name: str) -> None:
     assert given["JOB_NAME"] == {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}
     assert (given["RAY_AUTH_MODE"], given["RAY_AUTH_TOKEN_PATH"]) == ("token", "/etc/martwright/secrets/auth_token")
     assert pod["spec"]["terminationGracePeriodSeconds"] == 60
-    assert ("RAY_num_workers_soft_limit" in given) == (name == "local")
+    assert ("RAY_idle_worker_killing_time_threshold_ms" in given) == (name == "local")
     shared = [each for each in pod["spec"]["volumes"] if each["name"] == "shm"]
     assert [each["emptyDir"]["medium"] for each in shared] == (["Memory"] if name == "local" else [])
 
@@ -353,14 +410,14 @@ def test_rights_are_what_is_needed_and_no_more() -> None:
             "/events": "list",
         },
         "martwright-watchdog": {
-            "batch/jobs": "get list patch",
-            "batch/cronjobs": "get list",
-            "/pods": "get list",
+            "batch/jobs": "list patch",
+            "batch/cronjobs": "list",
+            "/pods": "list",
             "/events": "list",
         },
     }
     launcher = rights(one(golden("submit"), "Role", "martwright-launcher"))
-    assert launcher == {"/pods": "get list", "/pods/log": "get", "/events": "list"}
+    assert launcher == {"/pods": "get"}
     assert set(of_kind(golden("local"), "Role")) == {"martwright-watchdog"}
     assert set(of_kind(golden("local"), "ServiceAccount")) == {"martwright-watchdog", "martwright-builder"}
     bound = of_kind(golden("minimal"), "RoleBinding")

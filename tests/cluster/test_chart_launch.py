@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from charting import SETS, golden, needs_kuberay, of_kind, pods, rayjobs, rendered, variables
+from charting import SETS, golden, needs_kuberay, of_kind, pods, rayjobs, rendered, rights, variables
 from kube import kube_api
 from kuberay import AppFailed, FakeOperator, Ready, Running, Succeeded, terminated
 from launching import JOB, ME, put_launcher
@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from jobs.adapters.kube import Kube, read_manifest
 from jobs.cli import app
-from jobs.launch import Pace, RayJobLauncher, manifest_of, owner_uid
+from jobs.launch import Pace, RayJobLauncher, manifest_of, owner_uid, taken_away
 from jobs.observed import RayJobRun
 from k8s import generate
 
@@ -90,7 +90,7 @@ def test_a_rendered_template_becomes_a_build_and_kuberay_drops_nothing_of_it(
             assert _within(manifest["spec"], made["spec"]) == []
             assert len(made["metadata"]["name"]) <= 47
         used = {(request.verb, request.resource) for request in api.requests}
-        assert used <= _rights(name, "launcher")
+        assert used <= rights(name, "launcher")
 
 
 def _within(wanted: Any, found: Any, where: str = "spec") -> list[str]:
@@ -104,14 +104,6 @@ def _within(wanted: Any, found: Any, where: str = "spec") -> list[str]:
         pairs = zip(wanted, found, strict=True)
         return [more for n, (one, other) in enumerate(pairs) for more in _within(one, other, f"{where}[{n}]")]
     return [] if wanted == found else [f"{where}: {wanted!r} became {found!r}"]
-
-
-def _rights(name: str, who: str) -> set[tuple[str, str]]:
-    """Give the verbs and resources of an account that the chart makes."""
-    roles = [role for key, role in of_kind(golden(name), "Role").items() if key.endswith(f"-{who}")]
-    if not roles:  # the account is somebody else's
-        roles = [role for key, role in of_kind(golden("minimal"), "Role").items() if key.endswith(f"-{who}")]
-    return {(v, r) for rule in roles[0]["rules"] for r in rule["resources"] for v in rule["verbs"]}
 
 
 def test_a_launcher_needs_the_rights_of_its_role_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +122,18 @@ def test_a_launcher_needs_the_rights_of_its_role_and_no_others(tmp_path: Path, m
         with FakeOperator(api, [crash, Ready(), Running(), AppFailed(exit_code=65)], delay=0.05):
             RayJobLauncher(kube, ME, manifest, Silent, lambda _: None, Pace(every=0.02, look=0.01)).run()
         used = {(request.verb, request.resource) for request in api.requests}
-    assert used == _rights("minimal", "launcher")
+    assert used == rights("minimal", "launcher")
+
+
+def test_a_launcher_on_a_cluster_that_is_there_asks_only_for_its_own_pod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kube_api() as api:
+        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path / "kubeconfig")))
+        put_launcher(api)
+        assert taken_away(Kube("marts"), ME)
+        used = {(request.verb, request.resource) for request in api.requests}
+    assert used == rights("submit", "launcher")
 
 
 def test_pods_find_the_files_that_their_variables_name() -> None:

@@ -44,10 +44,32 @@ def job(**more: Any) -> str:
         ),
         ('settings={"dimensions":{"stores":"mysql://a:b@erp/x/y"}}', "settings.dimensions.stores has a password in it"),
         ('extraEnv=[{"name":"DB_PASSWORD","value":"x"}]', "extraEnv has DB_PASSWORD in plain text: seal it"),
+        *(
+            (f'extraEnv=[{{"name":"{name}","value":"x"}}]', f"extraEnv has {name} in plain text: seal it")
+            for name in (
+                "MYSQL_PWD",
+                "GITHUB_TOKEN",
+                "API_KEY",
+                "db_pass",
+                "AWS_SECRET_ACCESS_KEY",
+                "SLACK_WEBHOOK_URL",
+            )
+        ),
+        ('extraEnv=[{"name":"PROXY","value":"http://me:pw@proxy:3128"}]', "extraEnv has PROXY in plain text: seal it"),
+        ("ray.worker.resources.requests.cpu=3", "ray.worker.resources.requests.cpu (3) is above its limit (2)"),
+        ("ray.head.resources.requests.memory=4.5Gi", "ray.head.resources.requests.memory (4.5Gi) is above its limit"),
+        ("watchdog.resources.requests.memory=1G", "watchdog.resources.requests.memory (1G) is above its limit (512Mi)"),
+        (
+            job(resources={"requests": {"cpu": "1500m"}, "limits": {"cpu": 1}}),
+            "job x: resources.requests.cpu (1500m) is above its limit (1): Kubernetes would refuse each pod, at night",
+        ),
         ('extraEnv=[{"name":"MARTS_CONFIG","value":"x"}]', "extraEnv has MARTS_CONFIG, which is the chart's"),
         ("submit.address=http://ray:8265", "submit.address means nothing in mode rayjob"),
         ("serviceAccount.builder.create=false", "serviceAccount.builder.name is missing: it is not made, so name one"),
-        ("ray.head.resources.limits.memory=2Gi", 'ray.head.resources.limits.memory is "2Gi": at least 4Gi'),
+        (
+            'ray.head.resources={"requests":{"memory":"2Gi"},"limits":{"memory":"2Gi"}}',
+            'ray.head.resources.limits.memory is "2Gi": at least 4Gi',
+        ),
         ("rayJob.preRunningDeadlineSeconds=10800", "rayJob.preRunningDeadlineSeconds must be below rayJob.activeDeadl"),
         ("rayJob.ttlSecondsAfterFinished=120", "rayJob.ttlSecondsAfterFinished must be above the 120 seconds that met"),
         (job(name=LONG), f"job {LONG}: its CronJob's name martwright-{LONG} is 43 characters long, and at most 36"),
@@ -95,8 +117,8 @@ def test_all_mistakes_are_told_at_once() -> None:
     jobs = [{"name": "x", "command": "vacuum", "schedule": "*/5 * * * *", "startingDeadlineSeconds": 400}] * 2
     said = mistakes(f"jobs={json.dumps(jobs)}", "ray.head.resources.limits.memory=1Gi", values=None)
     assert [each.split()[0] for each in said[:4]] == ["image.repository", "source", "target", "existingSecret"]
-    assert len(said) == 7
-    assert "The values have 7 mistake(s)" in refused(
+    assert len(said) == 8
+    assert "The values have 8 mistake(s)" in refused(
         f"jobs={json.dumps(jobs)}", "ray.head.resources.limits.memory=1Gi", values=None
     )
 
@@ -109,6 +131,11 @@ def test_all_mistakes_are_told_at_once() -> None:
         "source=s3://a/b@c:d",
         "ray.head.resources.limits.memory=4096Mi",
         "ray.head.resources.limits.memory=16Gi",
+        'extraEnv=[{"name":"TOKENIZERS","value":"1"},{"name":"SSL_KEY_FILE","value":"/x"},{"name":"BYPASS","value":"1"}]',
+        "ray.worker.resources.requests.cpu=2000m",
+        "launcher.resources.requests.memory=1024Mi",
+        job(resources={"requests": {"cpu": 1}, "limits": {"cpu": "1000m"}}),
+        "ray.shmSize=2.5Gi",
         'extraEnv=[{"name":"DB_PASSWORD","valueFrom":{"secretKeyRef":{"name":"a","key":"b"}}}]',
         job(schedule="0 3 * * 1-5", startingDeadlineSeconds=90000),
         job(name="x" * 25),

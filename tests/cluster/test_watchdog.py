@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from charting import rights
 from kit import Place, marts
 from kube import KubeApi, kube_api
 from kuberay import evicted, running, terminated, unschedulable, waiting
@@ -102,6 +103,15 @@ def test_a_launcher_that_was_killed_is_told_once(cluster: Cluster) -> None:
     assert cluster.watch() == []
     patched = [request for request in cluster.api.requests if request.verb == "patch"]
     assert [request.resource for request in patched] == ["jobs"]
+
+
+def test_it_needs_the_rights_of_its_role_and_no_others(cluster: Cluster) -> None:
+    cluster.cronjob()
+    cluster.job("marts-daily-1", failed="BackoffLimitExceeded")
+    cluster.pod("marts-daily-1", terminated("OOMKilled", 137))
+    cluster.watch()
+    used = {(request.verb, request.resource) for request in cluster.api.requests}
+    assert used == rights("minimal", "watchdog")
 
 
 @pytest.mark.parametrize("code", [2, 65, 69, 70])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.adapters.cluster import share_out
+from jobs.adapters.cluster import local_environment, share_out
 from jobs.scan import pack
 from jobs.scan_task import Split
 from jobs.state import Delivery
@@ -41,3 +41,8 @@ def test_drops_are_packed_large_ones_first_and_little_at_last(sizes: list[int], 
         held = sum(split.delivery.size for split in splits)
         left = sum(split.delivery.size for splits in packs[number:] for split in splits)
         assert len(splits) == 1 or held <= min(most, max(left // 4, most // 4))
+
+
+@pytest.mark.parametrize(("cpus", "workers"), [(1, "8"), (4, "8"), (32, "64")])
+def test_a_local_cluster_keeps_twice_as_many_workers_as_the_machine_has_cpus(cpus: int, workers: str) -> None:
+    assert local_environment(cpus)["RAY_num_workers_soft_limit"] == workers

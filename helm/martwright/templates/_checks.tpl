@@ -55,7 +55,8 @@
 {{- if has .name $ours -}}
 {{- $m = append $m (printf "extraEnv has %s, which is the chart's" .name) -}}
 {{- end -}}
-{{- if and .value (regexMatch "(?i)(password|passphrase|secret_key|access_key|session_token|auth_token)$" .name) -}}
+{{- $secret := "(?i)(^|_)(password|passwd|passphrase|pass|pwd|secret|(secret|access|api|private|account|master)_?key|token|credentials?|dsn|webhook(_url)?)$" -}}
+{{- if and .value (or (regexMatch $secret .name) (regexMatch "://[^/]*:[^/]*@|-----BEGIN" .value)) -}}
 {{- $m = append $m (printf "extraEnv has %s in plain text: seal it (`marts secrets set`), or use valueFrom" .name) -}}
 {{- end -}}
 {{- end -}}
@@ -77,6 +78,38 @@
 {{- $memory := toString (dig "limits" "memory" "" .Values.ray.head.resources) -}}
 {{- if not (or (regexMatch "^([4-9]|[0-9]{2,})(\\.[0-9]+)?(Gi|Ti)$" $memory) (and (hasSuffix "Mi" $memory) (ge (trimSuffix "Mi" $memory | int) 4096))) -}}
 {{- $m = append $m (printf "ray.head.resources.limits.memory is %q: at least 4Gi, in Gi or Mi" $memory) -}}
+{{- end -}}
+{{- end -}}
+{{/* What each pod asks for, by its place in the values. */}}
+{{- $asked := dict -}}
+{{- range $part := list "launcher" "vacuum" "watchdog" "doctor" -}}
+{{- $_ := set $asked (printf "%s.resources" $part) (get $.Values $part).resources -}}
+{{- end -}}
+{{- $withRay := dict "local.resources" .Values.local.resources -}}
+{{- if ne .Values.mode "local" -}}
+{{- $withRay = dict "ray.head.resources" .Values.ray.head.resources "ray.worker.resources" .Values.ray.worker.resources -}}
+{{- end -}}
+{{- range .Values.jobs -}}
+{{- if .resources -}}
+{{- $_ := set $asked (printf "job %s: resources" .name) .resources -}}
+{{- end -}}
+{{- end -}}
+{{- range $where, $resources := merge $asked $withRay -}}
+{{- range $what, $request := $resources.requests -}}
+{{- $limit := get ($resources.limits | default dict) $what -}}
+{{- if and (toString $limit) (gt (include "martwright.quantity" $request | float64) (include "martwright.quantity" $limit | float64)) -}}
+{{- $m = append $m (printf "%s.requests.%s (%v) is above its limit (%v): Kubernetes would refuse each pod, at night" $where $what $request $limit) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.ray.shmSize -}}
+{{- $shm := include "martwright.quantity" . | float64 -}}
+{{- range $where, $resources := $withRay -}}
+{{- $memory := dig "limits" "memory" "" $resources -}}
+{{- $most := include "martwright.quantity" $memory | float64 -}}
+{{- if and (toString $memory) (or (gt $shm $most) (lt $shm (mulf 0.3 $most))) -}}
+{{- $m = append $m (printf "ray.shmSize is %s, and must be from 30 %% to all of %s.limits.memory (%v): below, Ray puts its object store on disk; above, it is killed. Leave it empty" $.Values.ray.shmSize $where $memory) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $r := .Values.rayJob -}}

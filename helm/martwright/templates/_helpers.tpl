@@ -166,12 +166,45 @@ seccompProfile:
   value: /home/marts
 {{- end }}
 
-{{/* For Ray's nodes, and for a build with its own Ray. */}}
+{{/* A quantity of Kubernetes (500m, 2, 4Gi) as a number. */}}
+{{- define "martwright.quantity" -}}
+{{- if kindIs "string" . -}}
+{{- $units := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
+{{- mulf (regexFind "^[0-9.]+" . | float64) (get $units (regexFind "[A-Za-z]+$" .) | default 1.0) -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end }}
+
+{{/* Write whole numbers of a map as such, in place: Helm reads all numbers as floats, and TOML would have 30.0 and 1e+06. */}}
+{{- define "martwright.wholeNumbers" -}}
+{{- $map := . -}}
+{{- range $key, $value := $map -}}
+{{- if kindIs "slice" $value -}}
+{{- $items := list -}}
+{{- range $value -}}
+{{- $item := dict "item" . -}}
+{{- include "martwright.wholeNumbers" $item -}}
+{{- $items = append $items $item.item -}}
+{{- end -}}
+{{- $_ := set $map $key $items -}}
+{{- else if kindIs "map" $value -}}
+{{- include "martwright.wholeNumbers" $value -}}
+{{- else if and (kindIs "float64" $value) (eq $value (floor $value)) -}}
+{{- $_ := set $map $key (int64 $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* For Ray's nodes, and for a build with its own Ray; of (dict "resources" {…}). */}}
 {{- define "martwright.rayEnv" -}}
+{{- $cpus := dig "limits" "cpu" (dig "requests" "cpu" "" .resources) .resources -}}
+{{- if toString $cpus }}
 # Each task has a worker of its own that stays warm: Ray Data starts more than the node has CPUs, and killing the idle
 # ones costs seconds per step.
 - name: RAY_num_workers_soft_limit
-  value: "8"
+  value: {{ max 8 (mul 2 (include "martwright.quantity" $cpus | float64 | ceil | int)) | quote }}
+{{- end }}
 - name: RAY_idle_worker_killing_time_threshold_ms
   value: "600000"
 # A task that runs out of memory again and again is a failure to be told, not to be repeated for ever.
@@ -242,7 +275,9 @@ seccompProfile:
 - name: shm
   emptyDir:
     medium: Memory
-    sizeLimit: {{ .root.Values.ray.shmSize }}
+    {{- with .root.Values.ray.shmSize }}
+    sizeLimit: {{ . }}
+    {{- end }}
 {{- end }}
 {{- with .root.Values.extraVolumes }}
 {{ toYaml . }}

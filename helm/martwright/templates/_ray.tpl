@@ -3,7 +3,9 @@
 {{/* Of (dict "root" $ "node" "head"): a pod of a cluster. */}}
 {{- define "martwright.rayPod" -}}
 {{- $node := get .root.Values.ray .node -}}
-{{- $about := dict "root" .root "component" (printf "ray-%s" .node) "command" "build" "also" $node "shm" true "tmp" .root.Values.ray.tmpSize -}}
+{{- $about := dict "root" .root "component" (printf "ray-%s" .node) "command" "build" "also" $node "tmp" .root.Values.ray.tmpSize -}}
+{{- /* Without a size of ours KubeRay mounts /dev/shm, as large as the limit of memory. */}}
+{{- $_ := set $about "shm" (ne .root.Values.ray.shmSize "") -}}
 metadata:
   labels:
     {{- include "martwright.podLabels" $about | nindent 4 }}
@@ -31,7 +33,7 @@ spec:
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       env:
         {{- include "martwright.env" .root | nindent 8 }}
-        {{- include "martwright.rayEnv" . | nindent 8 }}
+        {{- include "martwright.rayEnv" $node | trim | nindent 8 }}
         {{- with .root.Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
