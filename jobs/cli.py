@@ -36,6 +36,7 @@ from jobs.cli_common import (
     stamp,
 )
 from jobs.cli_decide import accept_fall, check, show_replaced, withdraw
+from jobs.cli_job import job
 from jobs.cli_marts import customers, sales
 from jobs.cli_notify import app as notify
 from jobs.cli_pages import docs, report
@@ -71,6 +72,7 @@ app.command()(report)
 app.command()(docs)
 app.command()(submit)
 app.command()(watchdog)
+app.command()(job)
 app.add_typer(launch, name="launch")
 app.add_typer(customers, name="customers")
 app.add_typer(sales, name="sales")

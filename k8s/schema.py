@@ -288,11 +288,13 @@ SHAPES: dict[str, Schema] = {
     "ray.worker.replicas": {"type": "integer", "minimum": 1},
     "ray.worker.nodeSelector": _TEXTS,
     "ray.worker.tolerations": _TOLERATIONS,
+    "oneOff.activeDeadlineSeconds": {"type": "integer", "minimum": 60},
+    "oneOff.ttlSecondsAfterFinished": {"type": "integer", "minimum": 60},
     "rayCluster.upgradeStrategy": {"type": "string", "enum": ["Recreate", "None"]},
     "submit.address": {"type": "string", "pattern": "^(https?://.+)?$"},
     **{
         f"{part}.resources": _resources()
-        for part in ("ray.head", "ray.worker", "local", "launcher", "vacuum", "watchdog", "doctor")
+        for part in ("ray.head", "ray.worker", "local", "launcher", "vacuum", "watchdog", "oneOff", "doctor")
     },
     **{f"serviceAccount.{who}.annotations": _TEXTS for who in ("launcher", "watchdog", "builder")},
     **{

@@ -80,10 +80,17 @@ def rayjobs(objects: list[Object]) -> dict[str, Object]:
     return {key.removesuffix(".yaml"): yaml.safe_load(text) for key, text in texts.items()}
 
 
+def one_off(objects: list[Object]) -> Object:
+    """Give the template of one-off Jobs."""
+    (found,) = [each for name, each in of_kind(objects, "ConfigMap").items() if name.endswith("-one-off")]
+    template: Object = yaml.safe_load(found["data"]["job.yaml"])
+    return template
+
+
 def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
     """Give every pod and pod template, wherever it is: its place, and the object with its metadata and spec."""
-    for each in [*objects, *rayjobs(objects).values()]:
-        name = each["metadata"].get("name", each["spec"].get("entrypoint") if each["kind"] == "RayJob" else "")
+    for each in [*objects, *rayjobs(objects).values(), one_off(objects)]:
+        name = each["metadata"].get("name", each["spec"].get("entrypoint") if each["kind"] == "RayJob" else "one-off")
         yield from _pods(f"{each['kind']} {name}", each)
 
 
@@ -148,7 +155,8 @@ def invalid(objects: list[Object], version: str) -> list[str]:
             kubernetes_validate.validate(each, version, strict=True)
         except kubernetes_validate.ValidationError as error:
             place = ".".join(str(part) for part in error.path)
-            found.append(f"{each['kind']} {each['metadata']['name']} in {version}: {place}: {error.message}")
+            name = each["metadata"].get("name", "")
+            found.append(f"{each['kind']} {name} in {version}: {place}: {error.message}")
     return found
 
 

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import kubedefaults
+
 Object = dict[str, Any]
 Key = tuple[str, str, str]
 """Plural, namespace, name."""
@@ -398,12 +400,16 @@ class Store:
             metadata["name"] = metadata["generateName"][:58] + suffix()
         if resource.has_status:
             made.pop("status", None)
+        kubedefaults.apply(made)
         dropped = self.check(resource, made, strict)
         key = (resource.plural, namespace, metadata["name"])
         if key in self.objects:
             message = f'{resource.full} "{key[2]}" already exists'
             raise Refused(409, "AlreadyExists", message, _details(resource, key[2]))
-        return self.keep(key, born(resource, namespace, made)), dropped
+        made = born(resource, namespace, made)
+        if resource.plural == "jobs":
+            kubedefaults.own(made)
+        return self.keep(key, made), dropped
 
     def update(
         self, resource: Resource, key: Key, given: Object, part: str, strict: bool = False

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,9 @@ _TIMEOUT = (5, 30)
 _DEADLINE = 300.0
 """Seconds for which a request that fails is tried again: a control plane that is upgraded is away for minutes."""
 _PAGE = 500
+_PART = 1 << 16
+"""Bytes of a log that are read at once, at most."""
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _LINES, _BYTES, _WIDTH = 20, 16 << 10, 300
 """Of the log of a container that ended; characters of its last line."""
 
@@ -41,8 +44,11 @@ class _Expired(ServiceError):
 class Kube:
     """A namespace of a Kubernetes cluster."""
 
-    def __init__(self, namespace: str, deadline: float = _DEADLINE) -> None:
-        """Use the service account of this pod, else the context of kubectl. Raises UsageError if there is neither."""
+    def __init__(self, namespace: str = "", deadline: float = _DEADLINE) -> None:
+        """Use the service account of this pod, else the context of kubectl. Raises UsageError if there is neither.
+
+        Without a name, the namespace is that of the pod or of the context.
+        """
         import kubernetes
 
         configuration = kubernetes.client.Configuration()
@@ -60,11 +66,11 @@ class Kube:
         self._core = kubernetes.client.CoreV1Api(self._api)
         self._batch = kubernetes.client.BatchV1Api(self._api)
         self._custom = kubernetes.client.CustomObjectsApi(self._api)
-        self._namespace, self._deadline = namespace, deadline
+        self.namespace, self._deadline = namespace or _own_namespace(), deadline
 
     def create_rayjob(self, manifest: Mapping[str, Any]) -> RayJob:
         """Create a RayJob. Raises Exists; UsageError if there is no KubeRay, or it does not take the manifest."""
-        given = {**_RAY, "namespace": self._namespace, "body": dict(manifest)}
+        given = {**_RAY, "namespace": self.namespace, "body": dict(manifest)}
         made = self._asked(self._custom.create_namespaced_custom_object, **given)
         if made is None:
             hint = "install the KubeRay operator and its CRDs (docs/kubernetes.md), or set mode to local"
@@ -73,14 +79,14 @@ class Kube:
 
     def rayjob(self, name: str) -> RayJob | None:
         """Give a RayJob, or None if there is none."""
-        given = {**_RAY, "namespace": self._namespace, "name": name}
+        given = {**_RAY, "namespace": self.namespace, "name": name}
         found = self._asked(self._custom.get_namespaced_custom_object, **given)
         return rayjob_of(found) if found else None
 
     def delete_rayjob(self, name: str, uid: str) -> None:
         """Delete a RayJob, and with it its cluster; not another one that has its name by now."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
-        given = {**_RAY, "namespace": self._namespace, "name": name, "body": body}
+        given = {**_RAY, "namespace": self.namespace, "name": name, "body": body}
         try:
             self._asked(self._custom.delete_namespaced_custom_object, **given)
         except Exists:  # a conflict: it is another one
@@ -88,7 +94,7 @@ class Kube:
 
     def pod(self, name: str) -> Pod | None:
         """Give a pod, or None if there is none."""
-        found = self._asked(self._core.read_namespaced_pod, name=name, namespace=self._namespace)
+        found = self._asked(self._core.read_namespaced_pod, name=name, namespace=self.namespace)
         return pod_of(found) if found else None
 
     def pods(self, selector: str) -> tuple[Pod, ...]:
@@ -106,7 +112,7 @@ class Kube:
         read = self._core.read_namespaced_pod_log
         given = {"container": container.name, "tail_lines": _LINES, "limit_bytes": _BYTES, "previous": not failed}
         try:
-            text = self._asked(read, as_text, name=pod.name, namespace=self._namespace, **given)
+            text = self._asked(read, as_text, name=pod.name, namespace=self.namespace, **given)
         except MartsError:  # its node is gone, or there is no log: the rest is told without it
             return ""
         lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
@@ -128,18 +134,58 @@ class Kube:
         """Give the CronJobs that a label selector finds."""
         return self._listed(self._batch.list_namespaced_cron_job, cronjob_of, selector)
 
+    def templates(self, selector: str, key: str, label: str) -> dict[str, dict[str, Any]]:
+        """Give what ConfigMaps hold under a key, as YAML, by a label of theirs."""
+        found = self._listed(self._core.list_namespaced_config_map, dict, selector)
+        return {
+            str(one["metadata"]["labels"][label]): parse_manifest(one["data"][key], str(one["metadata"]["name"]))
+            for one in found
+        }
+
+    def create_job(self, manifest: Mapping[str, Any]) -> Job:
+        """Create a Job."""
+        made = self._asked(self._batch.create_namespaced_job, namespace=self.namespace, body=dict(manifest))
+        if made is None:
+            hint = "name one with --namespace"
+            raise UsageError(f"there is no namespace {self.namespace}", self._where, hint)
+        return job_of(made)
+
+    def job(self, name: str) -> Job | None:
+        """Give a Job, or None if there is none."""
+        found = self._asked(self._batch.read_namespaced_job, name=name, namespace=self.namespace)
+        return job_of(found) if found else None
+
+    def follow(self, pod: str, container: str, skip: int) -> Iterator[bytes]:
+        """Give the log of a container, without its first bytes, until the container ends.
+
+        Raises Transient if the connection is lost: whoever asks again skips what came.
+        """
+        from urllib3.exceptions import HTTPError
+
+        given = {"name": pod, "namespace": self.namespace, "container": container, "follow": True}
+        answer = self._opened(self._core.read_namespaced_pod_log, given)
+        try:
+            for part in answer.stream(_PART) if answer else ():
+                yield part[skip:]
+                skip = max(0, skip - len(part))
+        except (HTTPError, OSError) as error:
+            raise Transient(f"the Kubernetes API does not answer: {type(error).__name__}", self._where) from error
+        finally:
+            if answer:
+                answer.release_conn()
+
     def mark_told(self, job: Job, what: str) -> None:
         """Note at a Job what people have been told of it; not at another one that has its name by now."""
         body = {"metadata": {"uid": job.uid, "annotations": {TOLD: what}}}
         try:
-            self._asked(self._batch.patch_namespaced_job, name=job.name, namespace=self._namespace, body=body)
+            self._asked(self._batch.patch_namespaced_job, name=job.name, namespace=self.namespace, body=body)
         except Exists:
             return
 
     def _listed(
         self, listing: Callable[..., Any], read: Callable[[Mapping[str, Any]], Result], selector: str, **more: str
     ) -> tuple[Result, ...]:
-        given = {"namespace": self._namespace, "label_selector": selector, "limit": _PAGE, **more}
+        given = {"namespace": self.namespace, "label_selector": selector, "limit": _PAGE, **more}
         found: list[Result] = []
         after = ""
         while True:
@@ -160,12 +206,22 @@ class Kube:
         return retried(lambda: self._answer(ask, read, given), self._deadline)
 
     def _answer(self, ask: Callable[..., Any], read: Callable[[bytes], Any], given: Mapping[str, Any]) -> Any:
+        answer = self._opened(ask, given)
+        if answer is None:
+            return None
+        try:
+            return read(answer.data)
+        except ValueError as error:
+            raise Transient("what answers is not the Kubernetes API", self._where, "is a proxy in between?") from error
+
+    def _opened(self, ask: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+        """Ask once. Gives the answer before it is read, or None for what is not there."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
         try:
             # The client's models refuse what they do not know, such as a value of a newer Kubernetes.
-            answer = ask(**given, _request_timeout=_TIMEOUT, _preload_content=False)
+            return ask(**given, _request_timeout=_TIMEOUT, _preload_content=False)
         except ApiException as error:
             said = _said(error)
             if error.status == 404:
@@ -181,10 +237,6 @@ class Kube:
         except (HTTPError, OSError) as error:
             why = type(getattr(error, "reason", None) or error).__name__
             raise Transient(f"the Kubernetes API does not answer: {why}", self._where) from error
-        try:
-            return read(answer.data)
-        except ValueError as error:
-            raise Transient("what answers is not the Kubernetes API", self._where, "is a proxy in between?") from error
 
 
 def as_text(data: bytes) -> str:
@@ -195,14 +247,38 @@ def as_text(data: bytes) -> str:
 def read_manifest(path: Path) -> dict[str, Any]:
     """Read one object of Kubernetes from a YAML file. Raises UsageError if it is none."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_manifest(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UsageError(f"is no YAML: {error}", str(path)) from error
+
+
+def parse_manifest(text: str, where: str) -> dict[str, Any]:
+    """Read one object of Kubernetes from YAML. Raises UsageError if it is none."""
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"is no YAML: {error}", where) from error
     if not isinstance(found, dict):
-        raise UsageError("holds no object", str(path))
+        raise UsageError("holds no object", where)
     return found
+
+
+def as_yaml(manifest: Mapping[str, Any]) -> str:
+    """Write an object of Kubernetes as YAML."""
+    text: str = yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _own_namespace() -> str:
+    """Return the namespace of this pod, or of the context of kubectl."""
+    import kubernetes
+
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+        return _OWN_NAMESPACE.read_text(encoding="utf-8").strip()
+    _, context = kubernetes.config.list_kube_config_contexts(os.environ.get("KUBECONFIG"))
+    return str(context["context"].get("namespace") or "default")
 
 
 def _said(error: Any) -> str:

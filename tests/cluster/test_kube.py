@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import charting
 import pytest
 import requests
 from kube import KubeApi, kube_api
@@ -36,6 +37,8 @@ from kuberay import (
 from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
 
+from jobs.one_off import manifest_of
+
 ROOT = Path(__file__).parent.parent.parent
 CRDS = Path(os.environ.get("KUBERAY_CRDS", ROOT.parent / "shared" / "kuberay-crds"))
 RAY = ("ray.io", "v1", "marts", "rayjobs")
@@ -47,6 +50,26 @@ GROUP = {"groupName": "small", "replicas": 2, "rayStartParams": {}, "template": 
 def api() -> Iterator[KubeApi]:
     with kube_api() as made:
         yield made
+
+
+@pytest.mark.parametrize("name", charting.SETS)
+def test_defaults_are_written_into_what_is_created_as_the_real_server_does(name: str, api: KubeApi) -> None:
+    """The strict schemas of Kubernetes check what comes out."""
+    pods = [{"apiVersion": "v1", "kind": "Pod", **pod} for _, pod in charting.pods(charting.golden(name))]
+    job = manifest_of(charting.one_off(charting.golden(name)), ["status"])
+    made = [*charting.of_kind(charting.golden(name), "CronJob").values(), job]
+    made += [pod | {"metadata": {**pod["metadata"], "name": f"pod-{n}"}} for n, pod in enumerate(pods)]
+    for each in made:
+        each["metadata"]["namespace"] = "marts"
+        kept = api.create(each)
+        assert charting.invalid([kept], "1.36") == []
+    (kept,) = api.objects("Job")
+    assert (kept["spec"]["completions"], kept["spec"]["podReplacementPolicy"]) == (1, "TerminatingOrFailed")
+    assert kept["spec"]["selector"]["matchLabels"].items() <= kept["spec"]["template"]["metadata"]["labels"].items()
+    for cron in api.objects("CronJob"):
+        spec = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert (spec["dnsPolicy"], spec["schedulerName"]) == ("ClusterFirst", "default-scheduler")
+        assert "labels" in cron["spec"]["jobTemplate"]["metadata"]
 
 
 @pytest.fixture

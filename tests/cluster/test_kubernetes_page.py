@@ -3,27 +3,31 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from charting import golden, of_kind
+from kit import marts
 from kube import KubeApi, kube_api
 
+from jobs.cli import app
 from k8s import generate, helm
 
 PAGE = (generate.ROOT / "docs" / "kubernetes.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-FUNCTION = next(block for block in BLOCKS if block.startswith("in_cluster()"))
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[KubeApi]:
     with kube_api(open_to_kubectl=True) as made:
-        for job in of_kind(golden("minimal"), "CronJob").values():
-            job["metadata"]["namespace"] = "marts"
-            made.put(job)
+        objects = golden("minimal")
+        one_off = of_kind(objects, "ConfigMap")["martwright-one-off"]
+        for each in (*of_kind(objects, "CronJob").values(), one_off):
+            each["metadata"]["namespace"] = "marts"
+            made.put(each)
         yield made
 
 
@@ -69,17 +73,25 @@ def test_builds_are_suspended_and_go_on(api: KubeApi, tmp_path: Path) -> None:
     assert (api.get("CronJob", "martwright-daily") or {})["spec"]["suspend"] is False
 
 
-def test_any_command_runs_in_the_cluster(api: KubeApi, tmp_path: Path) -> None:
-    only_create = FUNCTION[: FUNCTION.index("  kubectl -n marts logs")] + "}\n"
-    run(only_create + "in_cluster quarantine accept 'a \"b\".csv' --why 'it is right'", api, tmp_path)
+def test_the_job_of_any_command_is_written_for_kubectl_too(
+    api: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path / "kubeconfig")))
+    manifest = tmp_path / "job.yaml"
+    manifest.write_text(marts("job", "-n", "marts", "--dry-run", "--", "status").output)
+    run(f"kubectl create -f - -n marts < {manifest}", api, tmp_path)
     (job,) = api.objects("Job")
-    container = job["spec"]["template"]["spec"]["containers"][0]
-    assert container["args"] == ["quarantine", "accept", 'a "b".csv', "--why", "it is right"]
-    assert container["command"] == ["marts"]
-    assert "labels" not in job["metadata"], "it is none of the watchdog's"
-    assert job["spec"]["backoffLimit"] == 0, "a rollback that is done twice goes forward"
-    assert "podFailurePolicy" not in job["spec"]
-    assert {one["name"] for one in container["env"]} >= {"MARTS_CONFIG", "MARTS_SECRETS__FILE"}
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["status"]
+
+
+def test_each_command_of_the_page_is_one_that_a_job_runs() -> None:
+    told = [
+        shlex.split(text.partition("#")[0])[0] for text in re.findall(r"marts job (?:-n marts )?-- ([^`|\n]+)", PAGE)
+    ]
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    groups = {group.name for group in app.registered_groups}
+    assert len(told) > 5
+    assert set(told) <= known | groups
 
 
 def test_the_four_values_of_the_page_are_those_of_the_chart(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ HOMES = {
         "jobs/cli.py",
         *(
             f"jobs/cli_{name}.py"
-            for name in ("cluster", "common", "decide", "marts", "notify", "pages", "secrets", "watch")
+            for name in ("cluster", "common", "decide", "job", "marts", "notify", "pages", "secrets", "watch")
         ),
     },
     "apprise": {"jobs/adapters/notify.py"},

@@ -82,7 +82,7 @@
 {{- end -}}
 {{/* What each pod asks for, by its place in the values. */}}
 {{- $asked := dict -}}
-{{- range $part := list "launcher" "vacuum" "watchdog" "doctor" -}}
+{{- range $part := list "launcher" "vacuum" "watchdog" "oneOff" "doctor" -}}
 {{- $_ := set $asked (printf "%s.resources" $part) (get $.Values $part).resources -}}
 {{- end -}}
 {{- $withRay := dict "local.resources" .Values.local.resources -}}
