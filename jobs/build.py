@@ -39,7 +39,7 @@ from jobs.ledger import (
 from jobs.logs import within
 from jobs.notices import Before, before, over, raised
 from jobs.outbox import Notice
-from jobs.plan import Plan, make_plan, same_rows_of, with_same_rows
+from jobs.plan import Plan, make_plan, same_rows_of, with_emptied_held, with_same_rows
 from jobs.publish import read_back, stage
 from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.report import BrokenRule, DropReport, MartReport, Outcome, Problem, QualityReport, RunReport
@@ -583,7 +583,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
             if not plan.to_scan or attempt == _ROUNDS:
                 same = same_rows_of(run.source, run.state, plan, catalog, ledger, run.identity)
                 catalog.add(same.hashed)
-                plan = with_same_rows(plan, same, ledger)
+                plan = with_emptied_held(with_same_rows(plan, same, ledger), accepted)
         if not plan.to_scan or attempt == _ROUNDS:
             break
         scanned |= {drop.delivery.id for drop in plan.to_scan}

@@ -6,6 +6,7 @@ from decimal import Decimal
 from jobs.finish import MartRows
 from jobs.judge import COUNTS_ON, Verdicts, may_be_withdrawn
 from jobs.plan import Plan
+from jobs.scan_task import TABLES
 from jobs.withdrawals import TAKEN_BACK
 from marts.errors import DataError, Defect, UnknownPeople, UsageError
 from marts.policy import Policy, nearest
@@ -109,6 +110,8 @@ def warnings_of(plan: Plan, verdicts: Verdicts, marts: Sequence[MartRows]) -> tu
         *_of_drops(plan, verdicts),
         *_of_identity(plan, verdicts),
         *_of_gone(verdicts),
+        *_of_older_tables(plan, verdicts),
+        *_of_lost_repairs(verdicts),
         *_after_as_of(verdicts),
         *(f"{count} objects under {kind}/ are no .csv or .csv.gz" for kind, count in plan.passed_over.items() if count),
     )
@@ -192,6 +195,30 @@ def _of_gone(verdicts: Verdicts) -> list[str]:
         if v.drop.gone and v.state == "live" and (v.drop.gone == "replaced" or v.drop.delivery.kind != SALES.name)
     ]
     return found
+
+
+def _of_older_tables(plan: Plan, verdicts: Verdicts) -> list[str]:
+    """Warn of a dimension whose newest drop is gone, so that an older one counts."""
+    there = {v.drop.delivery.key for v in verdicts.all if not v.drop.gone}
+    live = {v.drop.delivery.kind: v.drop for v in verdicts.all if v.state == "live" and not v.drop.gone}
+    gone = (r for r in plan.withdrawn if r.state == "live" and r.kind in live and r.object_key not in there)
+    return [
+        f"{record.object_key} is gone from the source: {drop.delivery.key}, an older table of {record.kind}, counts"
+        for record in gone
+        if (drop := live[record.kind]).place < (record.first_seen or record.modified, record.first_key)
+        and not record.object_key.startswith(TABLES)  # a snapshot: its name is its content
+    ]
+
+
+def _of_lost_repairs(verdicts: Verdicts) -> list[str]:
+    """Warn of repaired rows that are in quarantine again, since the same rows came under other bytes."""
+    taken_over = (v.drop for v in verdicts.all if v.state == "withdrawn" and v.drop.twin and not v.drop.twin.repaired)
+    return [
+        f"{drop.delivery.key} is {drop.duplicate_of} now: {len(drop.manifest.repaired):,} rows that were repaired in "
+        f"it are in quarantine again; repair them in {drop.duplicate_of} (`marts quarantine export`)"
+        for drop in taken_over
+        if drop.manifest and drop.manifest.repaired
+    ]
 
 
 def _absent(verdicts: Verdicts) -> list[str]:

@@ -92,6 +92,11 @@ class Verdict:
             reasons=manifest.reasons[:_REASONS] if manifest else (),
         )
 
+    @property
+    def content(self) -> str:
+        """Return the hash of its bytes; empty if nobody has read them."""
+        return (self.drop.manifest.content if self.drop.manifest else "") or self.drop.content
+
     def record(self, run_id: str) -> DropRecord:
         """Give what the ledger remembers of it. A drop whose object is gone is live as long as it counts."""
         delivery, report, drop = self.drop.delivery, self.report, self.drop
@@ -112,7 +117,7 @@ class Verdict:
             quarantined=report.quarantined,
             duplicates=report.duplicates,
             run_id=run_id,
-            content=(drop.manifest.content if drop.manifest else "") or drop.content,
+            content=self.content,
             first_seen=drop.place[0],
             first_key=drop.place[1],
             repeated=report.repeated,
@@ -194,21 +199,35 @@ class Verdicts:
         return [record for record in records if known.get(record.delivery_id) != record]
 
     def unheard(self, ledger: Sequence[DropRecord]) -> list[Verdict]:
-        """Return rejected, held and missing drops that no earlier run has told of, or of another reason."""
-        told = {
-            (record.delivery_id, record.state, record.reason.startswith(ALIKE))
-            for record in ledger
-            if record.state in ("rejected", "held")
-        }
-        told |= {(record.delivery_id, "missing", False) for record in ledger if record.reason == WAITING}
+        """Return rejected, held and missing drops that no earlier run has told of, or of another reason.
+
+        What is put again as it was is no news.
+        """
+        told: set[tuple[str, str, bool]] = set()
+        for record in ledger:
+            if record.state in ("rejected", "held"):
+                names = _names(record.delivery_id, record.object_key, record.content)
+                told |= {(name, record.state, record.reason.startswith(ALIKE)) for name in names}
+            elif record.reason == WAITING:
+                told.add((record.delivery_id, "missing", False))
         bad = (verdict for verdict in self.all if verdict.state in ("rejected", "held", "missing"))
-        return [v for v in bad if (v.drop.delivery.id, v.state, v.reason.startswith(ALIKE)) not in told]
+
+        def is_told(v: Verdict) -> bool:
+            names = _names(v.drop.delivery.id, v.drop.delivery.key, v.content)
+            return any((name, v.state, v.reason.startswith(ALIKE)) in told for name in names)
+
+        return [verdict for verdict in bad if not is_told(verdict)]
 
     def holding(self, reasons: Mapping[str, str]) -> "Verdicts":
         """Return verdicts in which some deliveries are held, each for a reason: what they replace counts on."""
         by_id = {verdict.drop.delivery.id: verdict for verdict in self.all}
         by_id |= {name: replace(by_id[name], state="held", reason=reason) for name, reason in reasons.items()}
         return _with_what_they_replace(Verdicts(tuple(by_id[verdict.drop.delivery.id] for verdict in self.all)))
+
+
+def _names(delivery: str, key: str, content: str) -> list[str]:
+    """Return what a drop is known by: the delivery, and the object with its bytes, where somebody has read them."""
+    return [delivery, *([f"{key} {content}"] if content else [])]
 
 
 def is_vanished(verdict: Verdict) -> bool:

@@ -9,7 +9,15 @@ from jobs.build import scan_settings
 from jobs.contents import Memory
 from jobs.judge import Verdicts, judge
 from jobs.ledger import DropRecord, Warehouse, erased_people
-from jobs.plan import Plan, PlannedDrop, make_plan, same_rows_of, with_recorded_holds, with_same_rows
+from jobs.plan import (
+    Plan,
+    PlannedDrop,
+    make_plan,
+    same_rows_of,
+    with_emptied_held,
+    with_recorded_holds,
+    with_same_rows,
+)
 from jobs.repair import accepted_by, repaired_drops, repairs_of
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings
@@ -61,7 +69,7 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime)
     plan = make_plan(source, catalog, ledger, scan, tables, False, accepted, repaired, refused)
     identity = Identity.of(policy)
     plan = with_same_rows(plan, same_rows_of(source, state, plan, catalog, (), identity), ledger)
-    plan = with_recorded_holds(plan, ledger, accepted_by(decisions, contents, alike=True))
+    plan = with_recorded_holds(with_emptied_held(plan, accepted), ledger, accepted_by(decisions, contents, alike=True))
     past = since(at)
     gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past, WEIGHED), ledger, past)
     known = _known(plan, ledger, catalog, scan, repaired)

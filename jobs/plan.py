@@ -303,6 +303,26 @@ def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> 
     )
 
 
+def with_emptied_held(plan: Plan, accepted: Container[str]) -> Plan:
+    """Return a plan that holds new versions without any row of sales drops that have clean ones.
+
+    Most often their writer failed. ``accepted`` are deliveries that somebody has released.
+    """
+    replaced = (d for d in plan.gone("replaced") if _of(d) == SALES.name and not d.duplicate_of)
+    clean_before = {drop.delivery.key: drop.record.clean for drop in replaced if drop.record}
+
+    def held(drop: PlannedDrop) -> PlannedDrop:
+        before = clean_before.get(drop.delivery.key, 0) if _of(drop) == SALES.name and not drop.gone else 0
+        rows = drop.manifest or drop.twin
+        if not (before and rows) or rows.rows_read or drop.rejected or drop.delivery.id in accepted:
+            return drop
+        manifest = rows.model_copy(update={"delivery": drop.delivery})
+        why = f"it has no rows, and the version before has {before:,} clean ones"
+        return replace(drop, manifest=manifest, duplicate_of="", twin=None, held=why)
+
+    return replace(plan, drops=tuple(map(held, plan.drops))) if clean_before else plan
+
+
 @dataclass(frozen=True)
 class _Look:
     """What is known of drops, and how they are judged."""

@@ -50,11 +50,13 @@ class Source:
     refused: set[Hashable] = field(default_factory=set)
     """Contents of withdrawn drops about which somebody has decided."""
     taken: list[tuple[date, Drop]] = field(default_factory=list)
+    emptied: set[str] = field(default_factory=set)
+    """Keys whose new version has no row, so that the one before counts on."""
 
     def run(self, objects: Objects, today: date = date(2024, 4, 1)) -> list[Drop]:
         """Return the drops that count, in the order of their delivery."""
         was_live, names = self.live, [set(drop.names) for drop in self.live]
-        present = self._meet(objects)
+        present = self._without_emptied(self._meet(objects), was_live)
         self.live, _ = _hold(present, was_live)
         taken_over = {name for drop in self.live for name in drop.names}
         decided = [d for d in self.kept_back if self.withdrawals == "keep" or d.content in self.refused]
@@ -88,6 +90,14 @@ class Source:
                 self.known[content] = Drop(content, place, _read(objects[keys[0]][1], self.rules))
             self.known[content].names = set(keys)
         return [self.known[content] for content in holders]
+
+    def _without_emptied(self, present: list[Drop], was_live: list[Drop]) -> list[Drop]:
+        """Leave out new versions without a row of drops that had some: their names stay with those."""
+        kept = {name for drop in was_live if drop.clean and drop not in present for name in drop.names}
+        self.emptied = {name for drop in present if not drop.lines for name in drop.names} & kept
+        for drop in present:
+            drop.names -= self.emptied if not drop.lines else set()
+        return [drop for drop in present if drop.names]
 
     def _keep_back(self, gone: list[Drop], stay: list[Drop], today: date) -> list[Drop]:
         """Return the withdrawn drops that count on."""

@@ -37,6 +37,8 @@ class Deliveries(ABC):
         self.drops: dict[str, Drop] = {}
         self.gone: dict[str, Drop] = {}
         """What was under keys that are gone, and may come back; nobody has decided about it."""
+        self.before: dict[str, Drop] = {}
+        """What a version without a row stands for."""
         self.source = Source()
         """What counts, drop by drop."""
         self.baskets: list[Basket] = []
@@ -67,10 +69,12 @@ class Deliveries(ABC):
         self.upload(key, drop.data)
         self.drops[key] = drop
         self.gone.pop(key, None)
+        self.before.pop(key, None)
 
     def remove(self, key: str) -> None:
         self.delete(key)
-        self.gone[key] = self.drops.pop(key)
+        drop = self.drops.pop(key)
+        self.gone[key] = self.before.pop(key, drop)
 
     def new_drop(self, fewest: int = 60, most: int = 240) -> Drop:
         """Make a drop, some of its lines broken."""
@@ -136,9 +140,10 @@ class Deliveries(ABC):
             "new": lambda: self.put(new, self.new_drop()),
             "small": lambda: self.put(new, self.new_drop(3, 9)),
             "replaced": lambda: self.put(key, self.new_drop()),
-            "put again": lambda: self.put(key, self.drops[key]),
+            "put again": lambda: self._put_again(key),
             "copied": lambda: self.put(new, self.drops[key]),
             "saved again": lambda: self.put(new, _saved_again(self.drops[key])),
+            "no rows": lambda: self._fail(key),
             "moved": lambda: self._move(key, new),
             "withdrawn": lambda: self.remove(key),
             "expired": lambda: self.remove(self._small()[0]),
@@ -156,7 +161,7 @@ class Deliveries(ABC):
         """Return what may happen now; twice what happens often."""
         if not self.drops:
             return ["put back"] if self.gone else ["new"]
-        choices = ["new", "new", "small", "small", "replaced", "put again", "copied", "moved", "saved again"]
+        choices = ["new", "new", "small", "small", "replaced", "put again", "copied", "moved", "saved again", "no rows"]
         if len(self.drops) > 6:
             choices += ["withdrawn", "emptied", *(["expired"] * 2 if self._small() else [])]
         if self.asked:
@@ -176,9 +181,24 @@ class Deliveries(ABC):
             self.put(key, drop)
 
     def _move(self, key: str, new: str) -> None:
-        self.put(new, self.drops[key])
+        drop = self.drops[key]
+        self.put(new, drop)
         self.remove(key)
-        del self.gone[key]
+        if self.gone[key] is drop:
+            del self.gone[key]
+
+    def _put_again(self, key: str) -> None:
+        stands_for = self.before.get(key)
+        self.put(key, self.drops[key])
+        if stands_for:
+            self.before[key] = stands_for
+
+    def _fail(self, key: str) -> None:
+        """Let the program fail that writes a drop: it leaves the header."""
+        stands_for = self.before.get(key, self.drops[key])
+        header = f"{SALES}\n"
+        self.put(key, Drop(header.encode(), header))
+        self.before[key] = stands_for
 
     @property
     def asked(self) -> list[str]:
@@ -201,10 +221,10 @@ class Deliveries(ABC):
     def expect(self) -> None:
         """Calculate, row by row, what the marts must be now; readers may see it from now on."""
         times = self.listed()
-        before = {drop.content for drop in self.source.kept_back}
+        before, emptied = {drop.content for drop in self.source.kept_back}, self.source.emptied
         self.source.run({key: (times[key], drop.clean.encode()) for key, drop in self.drops.items()})
         asked = {drop.content for drop in self.source.kept_back} - before - self.source.refused
-        self.ends |= {65} if asked else set()
+        self.ends |= {65} if asked or self.source.emptied - emptied else set()
         lines = self.source.lines()
         self.rows = {
             "customers": oracle.customers_mart(lines, CUSTOMERS, AS_OF),

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from kit import SALES, Place, line, marts, mentions, sales, total
+from kit import CUSTOMERS, SALES, Place, line, marts, mentions, sales, total
 from servers import S3Server
 
 from jobs.report import RunReport
@@ -54,6 +54,22 @@ def test_a_repaired_drop_and_its_twin_are_one(place: Place, twin: str) -> None:
     assert total(place) == Decimal("1094.00")
 
 
+def test_a_repaired_row_that_comes_under_other_bytes_is_in_quarantine_again_and_that_is_said(place: Place) -> None:
+    text = sales(*numbered(100), BROKEN)
+    place.put("sales/a.csv", text)
+    place.build()
+    repair(place, "sales/a.csv", "abc", "5.00")
+    place.build()
+    (place.source / "sales/a.csv").unlink()  # a job that compresses what is read
+    place.put("sales/a.csv.gz", gzip.compress(text.encode()))
+    report = place.build()
+    assert (report.exit_code, total(place)) == (0, Decimal("1000.00"))
+    assert mentions(report, "sales/a.csv is sales/a.csv.gz now", "1 rows", "repair them in sales/a.csv.gz")
+    repair(place, "sales/a.csv.gz", "abc", "5.00")
+    report = place.build()
+    assert (total(place), mentions(report, "in quarantine again")) == (Decimal("1005.00"), False)
+
+
 def test_bad_rows_that_another_drop_has_not_are_no_duplicates(place: Place) -> None:
     place.put("sales/a.csv", sales(*numbered(100)))
     place.build()
@@ -77,7 +93,49 @@ def test_other_words_that_are_no_ids_apply_to_drops_that_were_compared_before(pl
     assert (place.marts(), total(place)) == (incremental, Decimal("30.00"))
 
 
-# Drops whose objects are gone
+# Drops whose objects are gone, or say nothing any more
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_new_version_without_a_row_replaces_nothing_until_somebody_accepts_it(place: Place, other: bool) -> None:
+    """A writer that fails leaves the header; with ``other``, another store had no sales that day: the same bytes."""
+    place.put("sales/1.csv", sales(*numbered(100)))
+    place.put("sales/2.csv", sales(*numbered(50, "B")))
+    if other:
+        place.put("sales/0.csv", sales())
+    assert place.build().exit_code == 0
+    place.put("sales/2.csv", sales())
+    report = place.build()
+    assert (report.exit_code, total(place)) == (65, Decimal("1500.00"))
+    assert mentions(report, "sales/2.csv", "it has no rows, and the version before has 50 clean ones")
+    place.put("sales/2.csv", sales())  # put again as it was: no news
+    report = place.build()
+    assert (report.exit_code, total(place)) == (0, Decimal("1500.00"))
+    marts("quarantine", "accept", "sales/2.csv", "--why", "nobody bought", *place.flags)
+    report = place.build(clock=lambda: datetime.now(UTC))
+    assert (report.exit_code, total(place)) == (0, Decimal("1000.00"))
+    assert place.build().exit_code == 0
+
+
+def test_a_dimension_whose_newest_drop_leaves_says_that_an_older_one_counts(place: Place) -> None:
+    place.put("sales/1.csv", sales(*numbered(10)))
+    place.put("customers/newest.csv", CUSTOMERS.replace("Asha", "Usha"))
+    place.build()
+    (place.source / "customers/newest.csv").unlink()
+    report = place.build()
+    words = "customers/newest.csv is gone from the source: customers/customers.csv, an older table of customers, counts"
+    assert (report.exit_code, mentions(report, words)) == (0, True)
+    assert not mentions(place.build(), "an older table")
+
+
+def test_a_dimension_whose_newest_drop_gives_way_to_a_newer_one_is_nothing_to_tell(place: Place) -> None:
+    place.put("sales/1.csv", sales(*numbered(10)))
+    place.build()
+    (place.source / "customers/customers.csv").unlink()
+    place.put("customers/2.csv", CUSTOMERS.replace("Asha", "Usha"))
+    assert not mentions(place.build(), "an older table")
+    place.put("customers/2.csv", CUSTOMERS)  # as it was before, under the name of the newest
+    assert not mentions(place.build(), "an older table")
 
 
 @pytest.mark.parametrize("choice", ["refuse", "refuse and build", "keep"])
