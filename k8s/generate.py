@@ -86,7 +86,9 @@ def _rows(path: str, values: schema.Schema) -> list[str]:
     return rows
 
 
-_WHOLE = {"settings", "policy"} | {path for path in schema.SHAPES if path.endswith(("resources", "Selector"))}
+_WHOLE = {"settings", "policy"} | {
+    path for path in schema.SHAPES if path.endswith(("resources", "Selector", "placement", "ecurityContext"))
+}
 _WHOLE |= {"jobs[].resources"}
 """Values that are one row although they have parts: elsewhere described, or Kubernetes' own."""
 

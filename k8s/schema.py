@@ -147,6 +147,15 @@ _TOLERATIONS = _list(
         }
     )
 )
+_PLACEMENT = _closed(
+    {
+        "nodeSelector": {**_TEXTS, "description": "Nodes.", "default": {}},
+        "tolerations": {**_TOLERATIONS, "description": "Taints that are borne.", "default": []},
+        "affinity": {**_FREE, "description": "Affinity.", "default": {}},
+        "topologySpreadConstraints": {**_list(_FREE), "description": "How pods are spread.", "default": []},
+        "priorityClassName": _text("Priority class."),
+    }
+)
 _JOB = _closed(
     {
         "name": _text("Of the job; its CronJob is `<fullname>-<name>`.", pattern=_NAME, maxLength=34),
@@ -286,14 +295,13 @@ SHAPES: dict[str, Schema] = {
     "ray.shmSize": {"type": "string", "pattern": f"{_QUANTITY}|^$"},
     "ray.tmpSize": {"type": "string", "pattern": _QUANTITY},
     "ray.worker.replicas": {"type": "integer", "minimum": 1},
-    "ray.worker.nodeSelector": _TEXTS,
-    "ray.worker.tolerations": _TOLERATIONS,
     "oneOff.activeDeadlineSeconds": {"type": "integer", "minimum": 60},
     "oneOff.ttlSecondsAfterFinished": {"type": "integer", "minimum": 60},
     "rayCluster.upgradeStrategy": {"type": "string", "enum": ["Recreate", "None"]},
     "submit.address": {"type": "string", "pattern": "^(https?://.+)?$"},
     **{
-        f"{part}.resources": _resources()
+        f"{part}.{what}": shape
+        for what, shape in (("resources", _resources()), ("placement", _PLACEMENT))
         for part in ("ray.head", "ray.worker", "local", "launcher", "vacuum", "watchdog", "oneOff", "doctor")
     },
     **{f"serviceAccount.{who}.annotations": _TEXTS for who in ("launcher", "watchdog", "builder")},
@@ -302,9 +310,14 @@ SHAPES: dict[str, Schema] = {
         for who in ("operator", "prometheus")
         for what in ("namespace", "pod")
     },
+    "networkPolicy.ingress": _list(_FREE),
+    "networkPolicy.egress": _list(_FREE),
+    "podMonitor.relabelings": _list(_FREE),
+    "podMonitor.metricRelabelings": _list(_FREE),
     "podMonitor.interval": {"type": "string", "pattern": "^([1-9]|[1-5][0-9]|60)s$"},
     **{f"{what}.labels": _TEXTS for what in ("podMonitor", "prometheusRule", "dashboard")},
     "dashboard.annotations": _TEXTS,
+    **{f"{what}.{more}": _TEXTS for what in ("rayJob", "rayCluster") for more in ("labels", "annotations")},
     "extraEnv": _list(
         _closed(
             {
@@ -330,6 +343,14 @@ SHAPES: dict[str, Schema] = {
     "nodeSelector": _TEXTS,
     "tolerations": _TOLERATIONS,
     "affinity": _FREE,
+    "topologySpreadConstraints": _list(_FREE),
+    "podSecurityContext": _FREE,
+    "securityContext": _FREE,
+    "commonLabels": _TEXTS,
+    "envFrom": _list(_FREE),
+    "initContainers": _list({**_FREE, "required": ["name"]}),
+    "sidecars": _list({**_FREE, "required": ["name"]}),
+    "extraObjects": _list({**_FREE, "required": ["apiVersion", "kind"]}),
     "podLabels": _TEXTS,
     "podAnnotations": _TEXTS,
 }

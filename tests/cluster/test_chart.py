@@ -272,7 +272,7 @@ def test_the_page_says_how_much_a_night_needs() -> None:
     total = {(what, of): 0.0 for what in ("limits", "requests") for of in ("cpu", "memory")}
     for where, pod in charting.pods(golden("minimal")):
         [container] = pod["spec"]["containers"]
-        if not re.search("vacuum|doctor", where):
+        if not re.search("vacuum|one-off|^Pod ", where):
             for what, of in total:
                 number, unit = re.fullmatch(r"([0-9.]+)(\w*)", container["resources"][what][of]).groups()  # type: ignore[union-attr]
                 total[what, of] += float(number) * units[unit]
@@ -425,7 +425,7 @@ def test_rights_are_what_is_needed_and_no_more() -> None:
     assert {each["kind"] for each in golden("everything-on")} & {"ClusterRole", "ClusterRoleBinding"} == set()
     accounts = {where: pod["spec"]["serviceAccountName"] for where, pod in charting.pods(golden("minimal"))}
     builders = {where for where, account in accounts.items() if account == "martwright-builder"}
-    assert {where.rpartition(": ")[0].split()[0] for where in builders} == {"CronJob", "Pod", "RayJob"}
+    assert {where.rpartition(": ")[0].split()[0] for where in builders} == {"CronJob", "Job", "Pod", "RayJob"}
     assert [where for where in accounts if accounts[where] == "martwright-launcher"] == [
         "CronJob martwright-daily: marts"
     ]
@@ -433,6 +433,97 @@ def test_rights_are_what_is_needed_and_no_more() -> None:
 
 def rights(role: dict[str, Any]) -> dict[str, str]:
     return {f"{rule['apiGroups'][0]}/{rule['resources'][0]}": " ".join(rule["verbs"]) for rule in role["rules"]}
+
+
+@pytest.mark.parametrize("name", ["minimal", "submit"])
+def test_helm_test_tries_the_pods_that_a_build_needs(name: str) -> None:
+    pods = of_kind(golden(name), "Pod")
+    spec = [*rayjobs(golden(name)).values(), *of_kind(golden(name), "RayCluster").values()][0]["spec"]
+    cluster = spec.get("rayClusterSpec", spec)
+    templates = {"head": cluster["headGroupSpec"], "worker": cluster["workerGroupSpecs"][0]}
+    for node, group in templates.items():
+        pod, wanted = pods[f"martwright-ray-{node}"], group["template"]["spec"]
+        assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+        # It is none of a cluster: neither a PodMonitor nor a disruption budget counts it.
+        assert pod["metadata"]["labels"]["app.kubernetes.io/component"] == f"ray-{node}-check"
+        (container,), (like,) = pod["spec"].pop("containers"), wanted.pop("containers")
+        assert container.pop("command") == ["true"]
+        assert pod["spec"].pop("restartPolicy") == "Never"
+        like.pop("ports")
+        assert (container, pod["spec"]) == (like, wanted)
+    assert set(of_kind(golden("local"), "Pod")) == {"martwright-doctor"}
+
+
+def test_the_cluster_may_give_user_and_groups_itself() -> None:
+    """OpenShift does: a user of ours would be refused."""
+    unset = [f"podSecurityContext.{name}=null" for name in ("runAsUser", "runAsGroup", "fsGroup")]
+    for where, pod in charting.pods(rendered(*unset)):
+        assert pod["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+        assert charting.not_restricted(pod) == [], where
+
+
+def test_labels_of_the_company_are_on_every_object_and_change_none_of_ours() -> None:
+    objects = [each for each in golden("everything-on") if each["metadata"]["name"] != "martwright-more"]
+    assert len(objects) > 15
+    for each in [*objects, *rayjobs(objects).values(), *(pod for _, pod in charting.pods(objects))]:
+        labels = each["metadata"]["labels"]
+        if "app.kubernetes.io/part-of" not in labels:  # a one-off Job is none of the watchdog's
+            assert (labels["cost-center"], labels["app.kubernetes.io/name"]) == ("4711", "martwright"), each
+    selectors = [one(objects, "NetworkPolicy", "martwright")["spec"]["podSelector"]["matchLabels"]]
+    selectors.append(one(objects, "PodMonitor", "martwright")["spec"]["selector"]["matchLabels"])
+    for selector in selectors:
+        assert set(selector) == {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
+
+
+def test_a_queue_and_a_scheduler_find_their_labels() -> None:
+    rayjob = rayjobs(golden("everything-on"))["daily"]["metadata"]
+    assert rayjob["labels"]["kueue.x-k8s.io/queue-name"] == "nightly"
+    assert rayjob["annotations"] == {"example.com/owner": "data"}
+    cluster = one(golden("submit"), "RayCluster", "martwright")["metadata"]
+    assert cluster["labels"]["ray.io/scheduler-name"] == "volcano"
+    assert cluster["annotations"] == {"example.com/owner": "data"}
+
+
+def test_containers_beside_ours_do_not_keep_a_job_from_its_end() -> None:
+    for where, pod in charting.pods(golden("everything-on")):
+        proxy, wait = pod["spec"]["initContainers"]
+        assert (proxy["name"], proxy["restartPolicy"]) == ("proxy", "Always"), where
+        assert "restartPolicy" not in wait
+        assert pod["spec"]["containers"][0]["envFrom"] == [{"configMapRef": {"name": "proxy"}}]
+
+
+def test_a_part_may_run_elsewhere_than_the_rest() -> None:
+    for where, pod in charting.pods(golden("everything-on")):
+        spec, launcher = pod["spec"], "martwright-daily: marts" in where
+        assert spec["topologySpreadConstraints"][0]["topologyKey"] == "zone"
+        assert spec.get("nodeSelector") == ({"pool": "small"} if launcher else None), where
+        assert ("affinity" in spec, spec.get("priorityClassName")) == ((True, "high") if launcher else (False, None))
+
+
+def test_the_head_of_a_cluster_that_stays_is_guarded_if_somebody_wants_it() -> None:
+    budget = one(golden("submit"), "PodDisruptionBudget", "martwright-head")["spec"]
+    assert budget["maxUnavailable"] == 0
+    cluster = one(golden("submit"), "RayCluster", "martwright")["spec"]
+    head, (worker,) = cluster["headGroupSpec"]["template"], cluster["workerGroupSpecs"]
+    wanted = budget["selector"]["matchLabels"].items()
+    assert wanted <= head["metadata"]["labels"].items()
+    assert not wanted <= worker["template"]["metadata"]["labels"].items()
+    assert of_kind(golden("minimal"), "PodDisruptionBudget") == {}
+
+
+def test_what_pods_connect_to_is_restricted_only_by_who_knows_it() -> None:
+    policy = one(golden("everything-on"), "NetworkPolicy", "martwright")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["ingress"][-1] == {"from": [{"podSelector": {"matchLabels": {"app": "debug"}}}]}
+    ours, names, theirs = policy["egress"]
+    assert ours["to"] == [{"podSelector": policy["podSelector"]}]
+    assert {(each["port"], each["protocol"]) for each in names["ports"]} == {(53, "UDP"), (53, "TCP")}
+    assert theirs["to"] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+    assert "egress" not in one(golden("minimal"), "NetworkPolicy", "martwright")["spec"]
+
+
+def test_objects_of_the_company_may_use_the_charts_names() -> None:
+    assert one(golden("everything-on"), "ConfigMap", "martwright-more")["data"] == {"port": "3306"}
 
 
 def test_accounts_of_somebody_else_are_used_as_they_are() -> None:
@@ -538,7 +629,12 @@ def test_rules_and_dashboard_are_those_that_the_tests_of_metrics_prove() -> None
 
 def test_prometheus_reads_the_nodes_of_every_cluster() -> None:
     spec = one(golden("everything-on"), "PodMonitor", "martwright")["spec"]
-    assert spec["podMetricsEndpoints"] == [{"port": "metrics", "interval": "15s"}]
+    (endpoint,) = spec["podMetricsEndpoints"]
+    assert (endpoint.pop("port"), endpoint.pop("interval")) == ("metrics", "15s")
+    assert endpoint == {
+        "relabelings": [{"targetLabel": "cluster", "replacement": "eu-1"}],
+        "metricRelabelings": [{"sourceLabels": ["__name__"], "regex": "ray_(grpc|gcs)_.*", "action": "drop"}],
+    }
     [condition] = spec["selector"]["matchExpressions"]
     found = {
         pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod["spec"]["containers"][0].get("ports", [])

@@ -118,6 +118,7 @@ def test_a_launcher_needs_the_rights_of_its_role_and_no_others(tmp_path: Path, m
 
         def crash(operator: FakeOperator, name: str) -> None:
             operator.set_pods(name, terminated("Error", 1), "head")
+            api.wait(lambda: any(seen.resource == "pods/log" for seen in api.requests), 30)
 
         with FakeOperator(api, [crash, Ready(), Running(), AppFailed(exit_code=65)], delay=0.05):
             RayJobLauncher(kube, ME, manifest, Silent, lambda _: None, Pace(every=0.02, look=0.01)).run()

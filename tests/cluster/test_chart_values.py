@@ -13,6 +13,7 @@ from charting import CHART, MINIMAL, SETS, mistakes, refused, rendered
 from k8s import generate, helm, schema
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+PARTS = ("local", "launcher", "vacuum", "watchdog", "oneOff", "doctor")
 LONG = "a-name-of-a-job-that-is-too-long"
 
 
@@ -193,7 +194,9 @@ def test_the_schema_allows_nothing_that_it_does_not_name() -> None:
     parts = {path: about for path, about, _ in values("", SCHEMA) if about.get("type") == "object"}
     free = {path for path, about in parts.items() if about.get("additionalProperties", True) is True}
     # What Kubernetes defines, and what a parent chart hands down.
-    assert free == {"global", "affinity", "extraEnv[].valueFrom"}
+    kubernetes = {"affinity", "extraEnv[].valueFrom", "podSecurityContext", "securityContext"}
+    kubernetes |= {f"{part}.placement.affinity" for part in (*PARTS, "ray.head", "ray.worker")}
+    assert free == {"global", *kubernetes}
     assert SCHEMA["additionalProperties"] is False
 
 

@@ -46,7 +46,7 @@ def test_the_namespace_is_restricted_and_every_pod_is_let_in() -> None:
     assert {
         where: charting.not_restricted(pod) for where, pod in charting.pods(OBJECTS) if charting.not_restricted(pod)
     } == {}
-    assert len(list(charting.pods(OBJECTS))) == 8
+    assert len(list(charting.pods(OBJECTS))) == 9
     assert {each["metadata"].get("namespace") for each in OBJECTS} == {"marts-dev", None}
 
 

@@ -25,6 +25,12 @@ app.kubernetes.io/component: {{ .component }}
 {{- with .command }}
 martwright.io/command: {{ . }}
 {{- end }}
+{{- $ours := list "name" "instance" "version" "managed-by" "component" | join " app.kubernetes.io/" | printf "app.kubernetes.io/%s martwright.io/command" | splitList " " -}}
+{{- range $name, $value := .root.Values.commonLabels }}
+{{- if not (has $name $ours) }}
+{{ $name }}: {{ $value | quote }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The same, of a pod: with the labels that the values add. Ours win. */}}
@@ -126,26 +132,6 @@ martwright.io/command: {{ . }}
 {{- define "martwright.entrypoint" -}}
 marts build
 {{- range (include "martwright.buildArgs" . | fromJson).args }} {{ include "martwright.shellquote" . }}{{ end -}}
-{{- end }}
-
-{{/* The `restricted` standard, for every pod. The image's user is 1000. */}}
-{{- define "martwright.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 1000
-runAsGroup: 1000
-fsGroup: 1000
-seccompProfile:
-  type: RuntimeDefault
-{{- end }}
-
-{{- define "martwright.containerSecurity" -}}
-runAsNonRoot: true
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-seccompProfile:
-  type: RuntimeDefault
 {{- end }}
 
 {{/* Where the program finds its files: paths, never values. */}}
@@ -284,34 +270,51 @@ seccompProfile:
 {{- end }}
 {{- end }}
 
-{{/* Where pods run; `also` holds a nodeSelector and tolerations of their own. */}}
+{{/* Where pods run: the values for all pods, and those of a part (`placement`), which come before or beside them. */}}
 {{- define "martwright.placement" -}}
-{{- $also := .also | default dict -}}
-{{- with .root.Values.imagePullSecrets }}
+{{- $all := .root.Values -}}
+{{- $own := .placement | default dict -}}
+{{- with $all.imagePullSecrets }}
 imagePullSecrets:
 {{ toYaml . | indent 2 }}
 {{- end }}
-{{- with merge (dict) ($also.nodeSelector | default dict) .root.Values.nodeSelector }}
+{{- with merge (dict) ($own.nodeSelector | default dict) $all.nodeSelector }}
 nodeSelector:
 {{ toYaml . | indent 2 }}
 {{- end }}
-{{- with concat .root.Values.tolerations ($also.tolerations | default list) }}
+{{- with concat $all.tolerations ($own.tolerations | default list) }}
 tolerations:
 {{ toYaml . | indent 2 }}
 {{- end }}
-{{- with .root.Values.affinity }}
+{{- with $own.affinity | default $all.affinity }}
 affinity:
 {{ toYaml . | indent 2 }}
 {{- end }}
-{{- with .root.Values.priorityClassName }}
+{{- with $own.topologySpreadConstraints | default $all.topologySpreadConstraints }}
+topologySpreadConstraints:
+{{ toYaml . | indent 2 }}
+{{- end }}
+{{- with $own.priorityClassName | default $all.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
+{{- end }}
+
+{{/* Containers before ours, and beside it: a sidecar is one that goes on (Kubernetes 1.29), so that Jobs still end. */}}
+{{- define "martwright.initContainers" -}}
+{{- $all := list -}}
+{{- range .Values.sidecars -}}
+{{- $all = append $all (merge (dict "restartPolicy" "Always") .) -}}
+{{- end -}}
+{{- with concat $all .Values.initContainers -}}
+initContainers:
+{{ toYaml . | indent 2 }}
+{{- end -}}
 {{- end }}
 
 {{/*
 A pod that runs one `marts` command.
 Of (dict "root" $ "component" "…" "command" "…" "account" "…" "token" bool "args" […] "resources" {…}), and, where
-they are: "env" more variables as YAML, "rayjobs" the key of a template, "shm" bool, "tmp" a size, "grace" seconds.
+they are: "placement" of the part, "env" more variables as YAML, "rayjobs" the key of a template, "shm" bool, "tmp" a size, "grace" seconds.
 */}}
 {{- define "martwright.pod" -}}
 metadata:
@@ -329,9 +332,14 @@ spec:
   {{- with .grace }}
   terminationGracePeriodSeconds: {{ . }}
   {{- end }}
+  {{- with .root.Values.podSecurityContext }}
   securityContext:
-    {{- include "martwright.podSecurity" . | nindent 4 }}
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   {{- with include "martwright.placement" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- with include "martwright.initContainers" .root }}
   {{- . | nindent 2 }}
   {{- end }}
   containers:
@@ -340,6 +348,7 @@ spec:
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       command: [marts]
       args:
+        {{- if not .args }} []{{ end }}
         {{- range .args }}
         {{- /* Kubernetes puts variables in place of $(NAME); an argument is what it is. */}}
         - {{ replace "$(" "$$(" . | quote }}
@@ -352,10 +361,16 @@ spec:
         {{- with .root.Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+      {{- with .root.Values.envFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       resources:
         {{- toYaml .resources | nindent 8 }}
+      {{- with .root.Values.securityContext }}
       securityContext:
-        {{- include "martwright.containerSecurity" . | nindent 8 }}
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       terminationMessagePolicy: FallbackToLogsOnError
       volumeMounts:
         {{- include "martwright.mounts" . | nindent 8 }}

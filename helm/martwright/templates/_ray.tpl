@@ -3,7 +3,7 @@
 {{/* Of (dict "root" $ "node" "head"): a pod of a cluster. */}}
 {{- define "martwright.rayPod" -}}
 {{- $node := get .root.Values.ray .node -}}
-{{- $about := dict "root" .root "component" (printf "ray-%s" .node) "command" "build" "also" $node "tmp" .root.Values.ray.tmpSize -}}
+{{- $about := dict "root" .root "component" (printf "ray-%s" .node) "command" "build" "placement" $node.placement "tmp" .root.Values.ray.tmpSize -}}
 {{- /* Without a size of ours KubeRay mounts /dev/shm, as large as the limit of memory. */}}
 {{- $_ := set $about "shm" (ne .root.Values.ray.shmSize "") -}}
 metadata:
@@ -21,9 +21,14 @@ spec:
   serviceAccountName: {{ include "martwright.account" (dict "root" .root "who" "builder") }}
   automountServiceAccountToken: false
   enableServiceLinks: false
+  {{- with .root.Values.podSecurityContext }}
   securityContext:
-    {{- include "martwright.podSecurity" . | nindent 4 }}
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   {{- with include "martwright.placement" $about | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- with include "martwright.initContainers" .root }}
   {{- . | nindent 2 }}
   {{- end }}
   containers:
@@ -37,6 +42,10 @@ spec:
         {{- with .root.Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+      {{- with .root.Values.envFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       ports:
         {{- if eq .node "head" }}
         - name: gcs-server
@@ -50,8 +59,10 @@ spec:
           containerPort: 8080
       resources:
         {{- toYaml $node.resources | nindent 8 }}
+      {{- with .root.Values.securityContext }}
       securityContext:
-        {{- include "martwright.containerSecurity" . | nindent 8 }}
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       terminationMessagePolicy: FallbackToLogsOnError
       volumeMounts:
         {{- include "martwright.mounts" $about | nindent 8 }}
@@ -88,7 +99,12 @@ apiVersion: ray.io/v1
 kind: RayJob
 metadata:
   labels:
-    {{- include "martwright.labels" (dict "root" .root "component" "rayjob" "command" "build") | nindent 4 }}
+    {{- $ours := include "martwright.labels" (dict "root" .root "component" "rayjob" "command" "build") | fromYaml }}
+    {{- toYaml (merge $ours .root.Values.rayJob.labels) | nindent 4 }}
+  {{- with .root.Values.rayJob.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   # In K8sJobMode the Job of KubeRay's submitter would have the name of the RayJob, which is the name of our own Job.
   submissionMode: HTTPMode
