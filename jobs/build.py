@@ -19,7 +19,7 @@ from jobs.adapters.cluster import Runner
 from jobs.adapters.objects import Store, open_store
 from jobs.alike import Shared, look_alike
 from jobs.check_ids import check_ids
-from jobs.contents import Memory
+from jobs.contents import Memory, remembered_rows
 from jobs.deliver import StateOutbox, addresses_of
 from jobs.fall import DayTotals, Fall, accepted_falls, check_fall, total_before
 from jobs.finish import MartRows, customers_before, made_from, plan_finish, save_rows, saved_rows
@@ -39,9 +39,9 @@ from jobs.ledger import (
 from jobs.logs import within
 from jobs.notices import Before, before, over, raised
 from jobs.outbox import Notice
-from jobs.plan import Plan, make_plan, same_rows_of, with_emptied_held, with_same_rows
+from jobs.plan import Plan, as_scanned, make_plan, same_rows_of, with_emptied_held, with_same_rows
 from jobs.publish import read_back, stage
-from jobs.repair import accepted_by, repaired_drops, repairs_of
+from jobs.repair import accepted_by, accepted_reasons, repaired_drops, repairs_of
 from jobs.report import BrokenRule, DropReport, MartReport, Outcome, Problem, QualityReport, RunReport
 from jobs.retries import retried
 from jobs.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
@@ -75,7 +75,7 @@ from marts.schema import CUSTOMERS_MART, KINDS, MARTS
 RUNS_BEFORE = 200
 """Runs before this one that are looked at."""
 _ROUNDS = 3
-"""Plans until no drop changes while it is read."""
+"""Times that one drop is read, or waited for, while it changes."""
 _DAMAGED = 100
 """Files of the state that may be damaged; each costs what is made from it again."""
 _THREADS = 16
@@ -326,7 +326,7 @@ def _build(run: Run) -> RunReport:
     run.found["notes"] = notes_of(plan, verdicts)
     measured = _judge_drops(run, verdicts, scanned, marts)
     check_marts(marts, verdicts, run.policy)
-    records = verdicts.changed(ledger, run.run_id)
+    records = _with_rows(run, catalog, verdicts, verdicts.changed(ledger, run.run_id))
     withdrawn = [_withdrawn(record, verdicts, run.run_id) for record in plan.withdrawn]
     live = run.warehouse.live()
     _check_fall(run, live, verdicts, days)
@@ -419,7 +419,7 @@ def _check_fall(run: Run, live: Mapping[str, Generation], verdicts: Verdicts, da
     records = run.warehouse.runs_named({one.run_id for one in live.values()})
     run.reports = {record.run_id: RunReport.model_validate_json(record.report) for record in records}
     before = total_before(live, run.reports.values())
-    if before is None or before.as_of > run.as_of:  # of days after as_of nothing is known
+    if before is None:
         return
     _, now = days.up_to(before.as_of)
     # After somebody went back, what is live may not hold the drops that are taken back now.
@@ -429,6 +429,21 @@ def _check_fall(run: Run, live: Mapping[str, Generation], verdicts: Verdicts, da
     fall = Fall(before, now, back)
     run.found["fall"] = fall.report
     check_fall(fall, run.policy, accepted_falls(run.warehouse.decisions()))
+
+
+def _with_rows(run: Run, catalog: Catalog, verdicts: Verdicts, records: Sequence[DropRecord]) -> list[DropRecord]:
+    """Return records in which drops that are taken back have what their rows are, as they were delivered."""
+    taken = {
+        v.drop.delivery.id: as_scanned(v.drop.manifest, catalog)
+        for v in verdicts.all
+        if v.reason in TAKEN_BACK and v.drop.manifest
+    }
+    return [
+        replace(record, delivered_rows=remembered_rows(run.state, taken[record.delivery_id], run.identity))
+        if record.state == "withdrawn" and record.delivery_id in taken
+        else record
+        for record in records
+    ]
 
 
 def _inputs(run: Run, verdicts: Verdicts) -> str:
@@ -573,21 +588,24 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
     with run.step("plan"):
         _wait_for_arrivals(run)
         tables = dimensions.snapshot(run.settings, run.state, run.scan_settings.erased)
-    for attempt in range(_ROUNDS + 1):
-        rescan = run.rescan and not attempt
+    tried: Counter[str] = Counter()
+    while True:
+        rescan = run.rescan and not tried
         with run.step("plan"):
             repaired = repaired_drops(catalog, repairs, run.scan_settings, run.state)
             plan = make_plan(
                 run.source, catalog, ledger, run.scan_settings, tables, rescan, accepted, repaired, refused
             )
-            if not plan.to_scan or attempt == _ROUNDS:
-                same = same_rows_of(run.source, run.state, plan, catalog, ledger, run.identity)
+            # One that changes each time it is read is left; a dimension may have many drops that are of no use.
+            waiting = [drop for drop in plan.to_scan if tried[drop.delivery.key] < _ROUNDS]
+            if not waiting:
+                same = same_rows_of(run.state, plan, catalog, ledger, run.identity)
                 catalog.add(same.hashed)
-                plan = with_emptied_held(with_same_rows(plan, same, ledger), accepted)
-        if not plan.to_scan or attempt == _ROUNDS:
-            break
-        scanned |= {drop.delivery.id for drop in plan.to_scan}
-        splits = plan_splits(plan.to_scan, run.scan_settings.split_bytes)
+                plan = with_emptied_held(with_same_rows(plan, same, ledger), accepted_reasons(decisions))
+                break
+        tried.update(drop.delivery.key for drop in waiting)
+        scanned |= {drop.delivery.id for drop in waiting}
+        splits = plan_splits(waiting, run.scan_settings.split_bytes)
         parts = [part for parts in splits.values() for part in parts]
         run.ready(parts)
         if run.settings.quality.judge and "start Ray" in run.seconds:  # tasks in this process import, too
@@ -648,11 +666,11 @@ def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> tuple[dict[str, DropCou
         for row in table.to_pylist():
             origin, day = row.pop("delivery"), row.pop("day")
             found = DropCounts(**{name: int(value) for name, value in row.items()})
+            lines, cents = days.get(day, (0, 0))
+            days[day] = (lines + found.counted, cents + found.counted_cents)
             if day > run.as_of:
                 found = replace(found, counted=0, counted_cents=0, guests=0, guest_cents=0)
             counts[origin] += found
-            lines, cents = days.get(day, (0, 0))
-            days[day] = (lines + found.counted, cents + found.counted_cents)
     return dict(counts), DayTotals(days)
 
 

@@ -60,6 +60,7 @@ def withdraw_list(
         shown = [
             {
                 "drop": v.drop.delivery.key,
+                "delivery": v.drop.delivery.id,
                 "state": v.state,
                 "reason": v.reason,
                 "clean": v.drop.record.clean if v.drop.record else 0,
@@ -125,7 +126,7 @@ def _decide(
     with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
         gone = _gone(now)
         waiting = [verdict for verdict in gone if verdict.state == "missing"]
-        chosen = [_find(gone, name) for name in drops] if drops else waiting
+        chosen = [verdict for name in drops for verdict in _find(gone, name)] if drops else waiting
         if not chosen:
             raise UsageError(
                 "no drop waits for a decision", "withdraw", "`marts withdraw list` shows those that are gone"
@@ -143,16 +144,17 @@ def _gone(now: "Now") -> "list[Verdict]":
     return [verdict for verdict in now.verdicts.all if may_be_withdrawn(verdict)]
 
 
-def _find(gone: "list[Verdict]", name: str) -> "Verdict":
+def _find(gone: "list[Verdict]", name: str) -> "list[Verdict]":
+    """Return the drops of a name, the end of one, or a delivery; several may have had a name, one after another."""
     keys = [verdict.drop.delivery.key for verdict in gone]
-    found = [v for v in gone if v.drop.delivery.key == name] or [
+    found = [v for v in gone if name in (v.drop.delivery.key, v.drop.delivery.id)] or [
         v for v in gone if v.drop.delivery.key.endswith(f"/{name}")
     ]
-    if len(found) != 1:
+    if len({verdict.drop.delivery.key for verdict in found}) != 1:
         what = "names several drops" if found else "is no live sales drop whose object is gone"
         hint = f"there are {', '.join(keys[:5])}" if keys else "no object of a live sales drop is gone"
         raise UsageError(what, name, hint)
-    return found[0]
+    return found
 
 
 def accept_fall(

@@ -4,7 +4,7 @@ The ledger remembers when each content was first seen, and under what name. That
 again, or moved, changes nothing.
 """
 
-import gzip
+import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,6 @@ import pyarrow as pa
 from jobs.adapters.objects import Store
 from jobs.ledger import DropRecord
 from jobs.read import hash_object
-from jobs.scan_task import is_compressed
 from jobs.state import Catalog, Delivery, Manifest, name_of, read_parquet, read_quarantine
 from marts.checks import clean_schema
 from marts.errors import ObjectChanged, ObjectUnreadable
@@ -30,7 +29,7 @@ ALIKE = "it looks like the same days again"
 """Begins the reason for which a drop of lines without ids is held."""
 ALIKE_FROM = 20
 """Drops of so many equal rows are the same delivery, although their rows have no ids."""
-_ROWS_HASH = 2
+_ROWS_HASH = 3
 """Version of what rows_hash holds."""
 _SEED = np.uint64(0xD6E8FEB86659FD93)
 
@@ -63,6 +62,10 @@ class Memory:
         last = {(r.kind, r.object_key, r.size): r.content for r in records if r.state != "withdrawn" and r.content}
         return cls(contents, places, frozenset(live), last)
 
+    def knows(self, delivery: Delivery, content: str) -> bool:
+        """Return whether the ledger has a place for a delivery, or for its content."""
+        return (delivery.kind, content or delivery.id) in self.places or (delivery.kind, delivery.id) in self.places
+
     def content(self, delivery: Delivery, catalog: Catalog) -> str:
         """Return the hash of the bytes of a delivery that was read before; nothing of another."""
         manifest = catalog.get(delivery.id)
@@ -91,11 +94,13 @@ def read_contents(
     memory: Memory,
     deliveries: Mapping[str, Sequence[Delivery]],
     pool: ThreadPoolExecutor,
+    most: int,
 ) -> dict[str, str]:
-    """Return the hash of the bytes of deliveries, as far as it is known or must be: nothing of the others.
+    """Return the hash of the bytes of deliveries, inflated, as far as it is known or must be: nothing of the others.
 
     Sales drops of equal size may be the same, an object may have been put again as it was, and of a dimension an older
-    drop may have been: those are hashed, unless a scan has hashed them, or will.
+    drop may have been: those are hashed, unless a scan has hashed them, or will. A gzip that inflates to more than
+    ``most`` bytes is not.
     """
     contents = {}
     suspects: list[Delivery] = []
@@ -108,13 +113,13 @@ def read_contents(
             suspects += [d for d in unknown if sizes[d.size] > 1 or memory.last_of(d)]
         else:
             suspects += [d for d in unknown if d is not found[-1] or memory.last_of(d)]  # the newest is scanned
-    contents.update(zip([d.id for d in suspects], pool.map(lambda d: _hash(source, d), suspects), strict=True))
+    contents.update(zip([d.id for d in suspects], pool.map(lambda d: _hash(source, d, most), suspects), strict=True))
     return contents
 
 
-def _hash(source: Store, delivery: Delivery) -> str:
+def _hash(source: Store, delivery: Delivery, most: int) -> str:
     try:
-        return hash_object(source, delivery.version)
+        return hash_object(source, delivery.version, most)
     except (ObjectChanged, ObjectUnreadable):
         return ""  # the scan will meet it too
 
@@ -126,24 +131,25 @@ class SameRows:
     groups: tuple[tuple[str, ...], ...] = ()
     """Deliveries that are one."""
     small: tuple[tuple[str, ...], ...] = ()
-    """Keys of drops that have equal rows, too few to be sure that they are one."""
+    """Deliveries that have equal rows, too few to be sure that they are one."""
     hashed: tuple[Manifest, ...] = ()
     """Scans whose rows were hashed for it, to be remembered in the catalog."""
 
 
 def find_same_rows(
-    source: Store, state: Store, manifests: Iterable[Manifest], identity: Identity, left: Sequence[Manifest] = ()
+    state: Store, manifests: Iterable[Manifest], identity: Identity, left: Iterable[str] = ()
 ) -> SameRows:
     """Compare the rows of drops whose sums are the same: clean ones as lines, bad ones as text.
 
-    ``manifests`` are scans, without repairs; ``left`` are those of drops that are there no more.
+    ``manifests`` are scans, without repairs; ``left`` is what the ledger remembers of drops that were taken back.
     """
-    gone = {manifest.delivery.id for manifest in left}
     made_with = f"{name_of(_ROWS_HASH, identity.no_ids)}-"
+    remembered = [manifest for text in left if (manifest := _recalled(text)).rows_hash.startswith(made_with)]
+    gone = {manifest.delivery.id for manifest in remembered}
     groups: list[list[Manifest]] = []
     small: list[list[Manifest]] = []
     hashed: list[Manifest] = []
-    for suspects in _with_equal_sums((*manifests, *left)):
+    for suspects in _with_equal_sums((*manifests, *remembered)):
         by_rows: dict[str, list[Manifest]] = defaultdict(list)
         for manifest in suspects:
             known = manifest
@@ -156,12 +162,26 @@ def find_same_rows(
             if same[0].sums[0] >= ALIKE_FROM or same[0].all_have_ids:
                 groups.append(same)
             elif len(here) > 1:
-                (groups if _same_bytes(source, here) else small).append(here)
+                small.append(here)
     return SameRows(
         tuple(tuple(manifest.delivery.id for manifest in same) for same in groups if len(same) > 1),
-        tuple(tuple(manifest.delivery.key for manifest in same) for same in small),
+        tuple(tuple(manifest.delivery.id for manifest in same) for same in small),
         tuple(hashed),
     )
+
+
+def remembered_rows(state: Store, manifest: Manifest, identity: Identity) -> str:
+    """Return what the ledger keeps of the rows of a drop that is taken back: they may come under other bytes."""
+    made_with = f"{name_of(_ROWS_HASH, identity.no_ids)}-"
+    known = manifest
+    if not manifest.rows_hash.startswith(made_with):
+        known = _with_rows_hash(state, manifest, identity, made_with)
+    kept = {"delivery", "scan", "rules", "content", "sums", "rows_hash", "all_have_ids"}
+    return known.model_dump_json(include=kept, exclude_defaults=True)
+
+
+def _recalled(text: str) -> Manifest:
+    return Manifest.model_validate_json(text)
 
 
 def _with_equal_sums(manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
@@ -190,18 +210,17 @@ def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity, made_w
 
 
 def _bad_rows(state: Store, manifest: Manifest) -> list[str]:
-    """Return the texts of the rows of a drop that are in quarantine, in order, without quotes: programs add them."""
+    """Return the texts of the rows of a drop that are in quarantine, in order.
+
+    Without quotes, which programs add, and with their fields in order, for columns may stand in another one.
+    """
     files = (read_quarantine(state, manifest, path, ["drop", "raw"]) for path in manifest.quarantine)
-    return sorted(text.replace('"', "").strip() for rows in files for text in rows["raw"].to_pylist())
+    return sorted(_bare(text) for rows in files for text in rows["raw"].to_pylist())
 
 
-def _same_bytes(source: Store, manifests: Sequence[Manifest]) -> bool:
-    """Return whether small objects are the same when their gzip is taken off."""
-    texts = set()
-    for delivery in (manifest.delivery for manifest in manifests):
-        try:
-            data = source.read(delivery.version, 0, delivery.size)
-            texts.add(gzip.decompress(data) if is_compressed(delivery.key) else data)
-        except (ObjectChanged, ObjectUnreadable, OSError, EOFError):
-            return False
-    return len(texts) == 1
+def _bare(text: str) -> str:
+    try:
+        fields = next(csv.reader([text.replace("\n", " ")]), [])
+    except csv.Error:
+        fields = [text]
+    return ",".join(sorted(field.replace('"', "").strip() for field in fields))

@@ -8,6 +8,7 @@ Lines of drops that count on although their objects are gone cannot be read agai
 import json
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from jobs.state import Manifest, read_parquet
 from marts.erased import ERASED, TELLING, ids_in
 from marts.errors import StateDamaged
 
+Headers = Mapping[str, set[tuple[str, ...]]]
+"""The columns of all drops that had a name."""
 _log = logging.getLogger("marts.erase")
 _THREADS = 16
 _ROWS = ("lines", "dimensions/customers", "facts", "marts/customers")
@@ -92,12 +95,15 @@ def find_traces(now: Now, customer: int) -> Traces:
     return Traces(tuple(sorted(files)), tuple(found), copies, tuple(drops))
 
 
-def _headers(now: Now) -> dict[str, tuple[str, ...]]:
-    """Give the columns of each drop that was read."""
-    return {manifest.delivery.key: manifest.measured.columns for manifest in now.catalog.everything()}
+def _headers(now: Now) -> Headers:
+    """Give the columns of each drop that was read, and of others that had its name."""
+    found: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for manifest in now.catalog.everything():
+        found[manifest.delivery.key].add(manifest.measured.columns)
+    return found
 
 
-def _drops_in(now: Now, headers: Mapping[str, Sequence[str]], customer: int, path: str) -> set[str]:
+def _drops_in(now: Now, headers: Headers, customer: int, path: str) -> set[str]:
     """Name the drops of which a file of the state has rows of the customer; nothing if there are none.
 
     A file that is not in quarantine is of one drop, and of a damaged one nobody can tell that they are not in it: _ANY.
@@ -109,7 +115,7 @@ def _drops_in(now: Now, headers: Mapping[str, Sequence[str]], customer: int, pat
         return {_ANY}
     if quarantined:
         pairs = zip(rows["drop"].to_pylist(), rows["raw"].to_pylist(), strict=True)
-        return {drop for drop, raw in pairs if _names(now, customer, headers.get(drop, ()), raw)}
+        return {drop for drop, raw in pairs if _may_name(now, customer, headers, drop, raw)}
     return {_ANY} if pc.any(pc.equal(rows["customer_id"], customer)).as_py() else set()
 
 
@@ -121,6 +127,11 @@ def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
 def _names(now: Now, customer: int, columns: Sequence[str], raw: str) -> bool:
     """Tell whether a line of a drop with these columns is of the customer; of a refused drop they are not known."""
     return customer in ids_in(raw, columns, now.settings.delimiter) if columns else mention(customer)(raw)
+
+
+def _may_name(now: Now, customer: int, headers: Headers, drop: str, raw: str) -> bool:
+    """Tell whether a line is of the customer by the columns of any drop that had this name."""
+    return any(_names(now, customer, columns, raw) for columns in headers.get(drop, {()}))
 
 
 def _shows(now: Now, manifest: Manifest, customer: int) -> bool:
@@ -174,9 +185,8 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
         before = json.loads(text)
         told: dict[str, Any] = json.loads(text)
         for drop in told.get("drops", []):
-            columns = headers.get(drop.get("key", ""), ())
             for reason in drop.get("reasons", []):
-                if _names(now, customer, columns, reason.get("raw", "")):
+                if _may_name(now, customer, headers, drop.get("key", ""), reason.get("raw", "")):
                     reason.update(raw=ERASED, example="")
         for best in told.get("figures", {}).get("best", []):
             if best.get("customer_id") == customer:
@@ -193,10 +203,10 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
     changed = 0
     for decision in warehouse.decisions():
         lines = json.loads(decision.detail or "{}") if decision.action == "repair" else {}
-        columns = headers.get(decision.object_key, ())
+        key = decision.object_key
         # A repair is somebody's money: where the columns are not known, a small number may be a quantity.
-        known = columns or len(str(customer)) >= TELLING
-        left = {number: raw for number, raw in lines.items() if not (known and _names(now, customer, columns, raw))}
+        known = any(headers.get(key, ())) or len(str(customer)) >= TELLING
+        left = {n: raw for n, raw in lines.items() if not (known and _may_name(now, customer, headers, key, raw))}
         if len(left) < len(lines):
             warehouse.decide(replace(decision, detail=json.dumps(left, ensure_ascii=False)))
             changed += 1

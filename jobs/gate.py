@@ -77,12 +77,13 @@ def require_lines(verdicts: Verdicts) -> None:
 
 def require_key(verdicts: Verdicts, key: Sequence[str]) -> None:
     """Raise UsageError for a column of transaction_key that no live drop has: transactions would melt into one."""
-    known = {"store_id", "day", *(column.name for column in SALES.columns)}
-    extra = {name for manifest in verdicts.live_sales for name in manifest.extra_columns}
+    known = {"store_id", "day"}
+    for manifest in verdicts.live_sales:
+        known |= {*manifest.measured.columns, *manifest.extra_columns}
     for name in key:
-        if name not in known | extra:
+        if name not in known:
             raise UsageError(
-                *(f"transaction_key names {name!r}, which no sales drop has{nearest(name, known | extra)}", "policy"),
+                *(f"transaction_key names {name!r}, which no sales drop has{nearest(name, known)}", "policy"),
                 "name store_id, day, or a column of the sales drops; the live marts are untouched",
             )
 
@@ -168,7 +169,9 @@ def _of_identity(plan: Plan, verdicts: Verdicts) -> list[str]:
             'if the source repeats lines, set equal_lines = "drop" in the policy'
         )
     alike = "have the same rows, too few to be sure that they are one drop: rows without an id count in each"
-    found += [f"{' and '.join(keys)} {alike}" for keys in plan.small_alike]
+    live = {v.drop.delivery.id: v.drop.delivery.key for v in verdicts.all if v.state in COUNTS_ON}
+    small = [[live[name] for name in names if name in live] for names in plan.small_alike]
+    found += [f"{' and '.join(keys)} {alike}" for keys in small if len(keys) > 1]
     return found
 
 
@@ -189,6 +192,11 @@ def _of_gone(verdicts: Verdicts) -> list[str]:
         found.append(
             f"{len(taken):,} sales drops ({lines:,} lines) are gone from the source, and were taken back: {names}"
         )
+    found += [
+        f"{v.drop.delivery.key} was gone, and waited for a decision; a new version has its name now, and counts instead"
+        for v in verdicts.all
+        if v.state == "withdrawn" and v.drop.gone == "replaced" and v.drop.record and v.drop.record.asked
+    ]
     found += [
         f"{v.drop.delivery.key}: {v.reason}"
         for v in verdicts.all
@@ -255,6 +263,16 @@ def _of_drops(plan: Plan, verdicts: Verdicts) -> list[str]:
         f"{m.delivery.key}: {len(m.overruled):,} repaired rows count as they came, since changed rules accept them"
         for m in overruled
     ]
+    if plan.older_gone:
+        found.append(
+            f"{plan.older_gone} drops whose objects are gone were judged by older row rules, and count as they were "
+            "judged: put their objects back to have them judged again"
+        )
+    if plan.forgotten:
+        found.append(
+            f"the state has {plan.forgotten:,} sales drops whose objects are gone, and this target remembers none: "
+            'they do not count; where withdrawals = "keep", restore the database, or put the objects back'
+        )
     if plan.older_rules:
         found.append(f"{plan.older_rules} drops were judged by older row rules; --rescan judges them again")
     return found

@@ -7,11 +7,11 @@ from functools import cached_property
 from operator import add
 
 from jobs.contents import ALIKE
-from jobs.ledger import DropRecord
+from jobs.ledger import ASKED, KEPT, DropRecord
 from jobs.plan import Plan, PlannedDrop
 from jobs.report import DropReport, DropState, Totals
 from jobs.state import Manifest
-from jobs.withdrawals import WAITING, Withdrawals
+from jobs.withdrawals import KEPT_ON, Withdrawals
 from marts.schema import DIMENSIONS, KINDS, SALES
 
 _REASONS = 3
@@ -93,6 +93,16 @@ class Verdict:
         )
 
     @property
+    def gone(self) -> str:
+        """Return what the ledger remembers of a decision about a gone object, whatever its reason says later."""
+        record = self.drop.record
+        if self.state not in COUNTS_ON or record is None:
+            return ""
+        stays = self.reason == KEPT_ON
+        asked = self.state == "missing" or (record.asked and not stays)
+        return ", ".join([*([KEPT] if record.kept or stays else []), *([ASKED] if asked else [])])
+
+    @property
     def content(self) -> str:
         """Return the hash of its bytes; empty if nobody has read them."""
         return (self.drop.manifest.content if self.drop.manifest else "") or self.drop.content
@@ -102,7 +112,7 @@ class Verdict:
         delivery, report, drop = self.drop.delivery, self.report, self.drop
         state = "live" if self.state == "missing" else self.state
         if drop.record and (state == "withdrawn" or drop.manifest is None):
-            return replace(drop.record, state=state, reason=self.reason, run_id=run_id)
+            return replace(drop.record, state=state, reason=self.reason, run_id=run_id, gone=self.gone)
         return DropRecord(
             kind=delivery.kind,
             object_key=delivery.key,
@@ -125,6 +135,7 @@ class Verdict:
             repeated_cents=int(report.repeated_total * 100),
             replaced_cents=self.counts.replaced_cents,
             counted_cents=self.counts.counted_cents,
+            gone=self.gone,
         )
 
 
@@ -208,7 +219,7 @@ class Verdicts:
             if record.state in ("rejected", "held"):
                 names = _names(record.delivery_id, record.object_key, record.content)
                 told |= {(name, record.state, record.reason.startswith(ALIKE)) for name in names}
-            elif record.reason == WAITING:
+            elif record.asked:
                 told.add((record.delivery_id, "missing", False))
         bad = (verdict for verdict in self.all if verdict.state in ("rejected", "held", "missing"))
 

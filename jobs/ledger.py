@@ -19,6 +19,8 @@ from marts.schema import MARTS, Mart
 
 _STATEMENT_ROWS, _STATEMENT_LETTERS = 500, 200_000
 """What one statement writes at most: servers bound its bytes, and a letter has up to four."""
+KEPT, ASKED = "kept", "asked"
+"""It counted on by a decision or setting, and has given its name away; people were asked, and have not decided."""
 _log = logging.getLogger("marts.ledger")
 Record = TypeVar("Record")
 Result = TypeVar("Result")
@@ -56,6 +58,20 @@ class DropRecord:
     replaced_cents: int = 0
     counted_cents: int = 0
     """Sum of its lines that counted, up to as_of of the run."""
+    delivered_rows: str = ""
+    """What its rows are, as JSON, of a drop that was taken back: they may come again under other bytes."""
+    gone: str = ""
+    """What holds of a live drop whose object is gone, whatever its reason says: KEPT, ASKED, or both."""
+
+    @property
+    def kept(self) -> bool:
+        """Return whether it has given its name away: an object that has it later is another drop."""
+        return KEPT in self.gone
+
+    @property
+    def asked(self) -> bool:
+        """Return whether people were asked about it, and have not decided."""
+        return ASKED in self.gone
 
     @property
     def counted_total(self) -> Decimal:
@@ -811,6 +827,7 @@ _LONG = {
     "first_key",
     "etag",
     "reason",
+    "delivered_rows",
     "error",
     "report",
     "rule",

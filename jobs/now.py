@@ -18,7 +18,7 @@ from jobs.plan import (
     with_recorded_holds,
     with_same_rows,
 )
-from jobs.repair import accepted_by, repaired_drops, repairs_of
+from jobs.repair import accepted_by, accepted_reasons, repaired_drops, repairs_of
 from jobs.scan_task import ScanSettings
 from jobs.settings import Settings
 from jobs.state import Catalog, Delivery, Manifest
@@ -68,8 +68,9 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime)
     accepted, refused = accepted_by(decisions, contents), refused_by(decisions)
     plan = make_plan(source, catalog, ledger, scan, tables, False, accepted, repaired, refused)
     identity = Identity.of(policy)
-    plan = with_same_rows(plan, same_rows_of(source, state, plan, catalog, (), identity), ledger)
-    plan = with_recorded_holds(with_emptied_held(plan, accepted), ledger, accepted_by(decisions, contents, alike=True))
+    plan = with_same_rows(plan, same_rows_of(state, plan, catalog, (), identity), ledger)
+    plan = with_emptied_held(plan, accepted_reasons(decisions))
+    plan = with_recorded_holds(plan, ledger, accepted_by(decisions, contents, alike=True))
     past = since(at)
     gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past, WEIGHED), ledger, past)
     known = _known(plan, ledger, catalog, scan, repaired)

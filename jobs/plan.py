@@ -11,7 +11,8 @@ from typing import Literal
 from jobs.adapters.objects import ObjectVersion, Store
 from jobs.contents import ALIKE, Memory, Place, SameRows, find_same_rows, read_contents
 from jobs.ledger import DropRecord
-from jobs.scan_task import ScanSettings, is_compressed
+from jobs.read import is_compressed
+from jobs.scan_task import ScanSettings
 from jobs.state import Catalog, Delivery, Manifest
 from jobs.withdrawals import counts_on
 from marts.errors import DataError, DropRejected, ObjectChanged
@@ -82,14 +83,18 @@ class Plan:
     """Records of drops that did not count, and are no longer there."""
     older_rules: int = 0
     """Drops that were judged by other row rules than today's; --rescan judges them again."""
+    older_gone: int = 0
+    """Those of them whose objects are gone: they cannot be."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Objects that are no CSV, by kind."""
     no_data: int = 0
     """Objects whose names say that they are no data."""
     unremembered: int = 0
     """Sales drops whose place is that of their objects, since the ledger remembers nothing."""
+    forgotten: int = 0
+    """Sales drops that the state has, and neither the source nor the ledger, which remembers nothing."""
     small_alike: tuple[tuple[str, ...], ...] = ()
-    """Keys of sales drops with the same rows, too few to be sure that they are one."""
+    """Sales deliveries with the same rows, too few to be sure that they are one drop."""
 
     @property
     def to_scan(self) -> list[PlannedDrop]:
@@ -154,7 +159,7 @@ def make_plan(
             name: sorted((Delivery.of(name, v) for v in versions if is_csv(v.key)), key=lambda d: d.order)
             for name, versions in listed.items()
         }
-        contents = read_contents(source, catalog, memory, deliveries, pool)
+        contents = read_contents(source, catalog, memory, deliveries, pool, settings.max_inflated_bytes)
     places = memory.places_of([delivery for found in deliveries.values() for delivery in found], contents)
     known = _by_key(ledger, refused)
     look = _Look(catalog, settings, accepted, repaired or {}, refused)
@@ -175,16 +180,26 @@ def make_plan(
     return Plan(
         drops=tuple(drops),
         withdrawn=tuple(r for r in ledger if r.kind in KINDS and r.state != "withdrawn" and r.delivery_id not in left),
-        older_rules=sum(_is_older(drop, look) for drop in drops),
+        older_rules=sum(_is_older(drop, look) and not drop.gone for drop in drops),
+        older_gone=sum(_is_older(drop, look) and drop.gone == "vanished" for drop in drops),
         passed_over=Counter({name: _passed_over(name, listed[name]) for name in names if listed[name]}),
         no_data=sum(len(everything[name]) - len(listed[name]) for name in names),
         unremembered=0 if ledger else len(deliveries[SALES.name]),
+        forgotten=0 if ledger else _forgotten(catalog, deliveries[SALES.name]),
     )
 
 
+def _forgotten(catalog: Catalog, deliveries: Iterable[Delivery]) -> int:
+    """Count the contents of sales drops that the state has, and the source has not."""
+    here = {delivery.id for delivery in deliveries}
+    scans = [scan for scan in catalog.everything() if scan.delivery.kind == SALES.name and scan.clean]
+    listed = {scan.content or scan.delivery.id for scan in scans if scan.delivery.id in here}
+    return len({scan.content or scan.delivery.id for scan in scans} - listed)
+
+
 def _is_older(drop: PlannedDrop, look: "_Look") -> bool:
-    """Return whether a drop was judged by other rules than today's, and could be judged again."""
-    return bool(drop.manifest and not drop.gone and drop.manifest.rules != look.rules(drop.delivery))
+    """Return whether a drop was judged by other rules than today's."""
+    return bool(drop.manifest and drop.manifest.rules != look.rules(drop.delivery))
 
 
 def _passed_over(kind: str, versions: Iterable[ObjectVersion]) -> int:
@@ -234,6 +249,8 @@ def _gone(live: Sequence[DropRecord], deliveries: Mapping[str, Sequence[Delivery
 
 def _without_duplicates(drops: Sequence[PlannedDrop], memory: Memory) -> list[PlannedDrop]:
     """Say of drops with the same content which one counts: one that counted before, or else the first."""
+    refused = {drop.content: drop.rejected for drop in drops if drop.content and drop.rejected and drop.manifest}
+    drops = [replace(d, rejected=refused[d.content]) if d.to_scan and d.content in refused else d for d in drops]
     by_content: dict[str, list[PlannedDrop]] = defaultdict(list)
     for drop in drops:
         if drop.content and not drop.rejected:
@@ -252,10 +269,13 @@ def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], memor
         earlier = [memory.places[SALES.name, name] for name in ids if name not in by_id]
         if not same or len(same) + len(earlier) < 2:
             continue
+        # A place is set once: what the ledger knows is not moved by the time of another object.
+        known = [drop.place for drop in same if memory.knows(drop.delivery, drop.content)] + earlier
         first = min(same, key=lambda d: (bool(d.gone), d.delivery.id not in memory.live, d.place, d.delivery.order))
-        for drop in same if len(same) > 1 else ():
-            by_id[drop.delivery.id] = replace(drop, duplicate_of=first.delivery.key, twin=first.manifest)
-        by_id[first.delivery.id] = replace(first, place=min([*earlier, *(drop.place for drop in same)]))
+        place = min(known or [drop.place for drop in same])
+        for drop in same:
+            by_id[drop.delivery.id] = replace(drop, duplicate_of=first.delivery.key, twin=first.manifest, place=place)
+        by_id[first.delivery.id] = replace(first, place=place)
     return [by_id[drop.delivery.id] for drop in drops]
 
 
@@ -274,21 +294,22 @@ def with_recorded_holds(plan: Plan, ledger: Iterable[DropRecord], accepted: Cont
 
 
 def same_rows_of(
-    source: Store, state: Store, plan: Plan, catalog: Catalog, ledger: Iterable[DropRecord], identity: Identity
+    state: Store, plan: Plan, catalog: Catalog, ledger: Iterable[DropRecord], identity: Identity
 ) -> SameRows:
     """Compare the rows of the sales drops of a plan that may count, as they were delivered: without repairs.
 
-    Those of drops that have left are compared, too, as far as the state has them: they give their rows a place.
+    Those of drops that were taken back are compared, too, as the ledger remembers them: they give rows a place.
     """
     drops = (drop for drop in plan.drops if _of(drop) == SALES.name and not (drop.duplicate_of or drop.rejected))
-    manifests = [_as_scanned(drop.manifest, catalog) for drop in drops if drop.manifest and not drop.held]
-    left = (r.delivery_id for r in ledger if r.kind == SALES.name and r.state == "withdrawn" and r.clean)
+    manifests = [as_scanned(drop.manifest, catalog) for drop in drops if drop.manifest and not drop.held]
     planned = {drop.delivery.id for drop in plan.drops}
-    earlier = [scan for name in left if name not in planned and (scan := catalog.get(name))]
-    return find_same_rows(source, state, manifests, identity, earlier)
+    left = [
+        r.delivered_rows for r in ledger if r.state == "withdrawn" and r.delivered_rows and r.delivery_id not in planned
+    ]
+    return find_same_rows(state, manifests, identity, left)
 
 
-def _as_scanned(manifest: Manifest, catalog: Catalog) -> Manifest:
+def as_scanned(manifest: Manifest, catalog: Catalog) -> Manifest:
     """Return what the scan found of a drop that may have been repaired since."""
     scan = catalog.get(manifest.delivery.id, manifest.rules) if manifest.repaired or manifest.overruled else None
     return scan or manifest
@@ -303,24 +324,26 @@ def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> 
     )
 
 
-def with_emptied_held(plan: Plan, accepted: Container[str]) -> Plan:
+def with_emptied_held(plan: Plan, accepted: Container[tuple[str, str]]) -> Plan:
     """Return a plan that holds new versions without any row of sales drops that have clean ones.
 
-    Most often their writer failed. ``accepted`` are deliveries that somebody has released.
+    Most often their writer failed. ``accepted`` are deliveries that somebody has released, with the reason then.
     """
     replaced = (d for d in plan.gone("replaced") if _of(d) == SALES.name and not d.duplicate_of)
-    clean_before = {drop.delivery.key: drop.record.clean for drop in replaced if drop.record}
+    before = {drop.delivery.key: drop.record for drop in replaced if drop.record and drop.record.clean}
 
     def held(drop: PlannedDrop) -> PlannedDrop:
-        before = clean_before.get(drop.delivery.key, 0) if _of(drop) == SALES.name and not drop.gone else 0
+        old = before.get(drop.delivery.key) if _of(drop) == SALES.name and not drop.gone else None
         rows = drop.manifest or drop.twin
-        if not (before and rows) or rows.rows_read or drop.rejected or drop.delivery.id in accepted:
+        if old is None or rows is None or rows.rows_read or drop.rejected:
+            return drop
+        why = f"it has no rows, and the version before, of {old.modified[:19]}, has {old.clean:,} clean ones"
+        if (drop.delivery.id, why) in accepted:  # for this version before it: the next is asked about again
             return drop
         manifest = rows.model_copy(update={"delivery": drop.delivery})
-        why = f"it has no rows, and the version before has {before:,} clean ones"
         return replace(drop, manifest=manifest, duplicate_of="", twin=None, held=why)
 
-    return replace(plan, drops=tuple(map(held, plan.drops))) if clean_before else plan
+    return replace(plan, drops=tuple(map(held, plan.drops))) if before else plan
 
 
 @dataclass(frozen=True)

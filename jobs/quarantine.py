@@ -61,19 +61,24 @@ def remarks(now: Now) -> list[str]:
 
 def _published(now: Now) -> dict[tuple[str, str], PlannedDrop]:
     """Return the drops of the last publication by kind and key, and those that were read since."""
-    read = [drop for drop in now.plan.drops if drop.manifest and not drop.taken_over]
+    read = [drop for drop in _there_last(now) if drop.manifest and not drop.taken_over]
     return {(drop.delivery.kind, drop.delivery.key): drop for drop in (*now.known, *read)}
+
+
+def _there_last(now: Now) -> list[PlannedDrop]:
+    """Return the planned drops, those that are there behind those whose object is gone: they may have its name."""
+    return sorted(now.plan.drops, key=lambda drop: not drop.gone)
 
 
 def find_published(now: Now, name: str) -> PlannedDrop:
     """Return a drop, as the last publication left it, by its key or the end of it. Raises UsageError as ``find``."""
     known = {drop.delivery.key: drop for drop in _published(now).values()}
-    return _named({**{drop.delivery.key: drop for drop in now.plan.drops}, **known}, name)
+    return _named({**{drop.delivery.key: drop for drop in _there_last(now)}, **known}, name)
 
 
 def find(now: Now, name: str) -> PlannedDrop:
     """Return a drop as it is now by its key, or the end of it. Raises UsageError that names the nearest."""
-    return _named({drop.delivery.key: drop for drop in now.plan.drops}, name)
+    return _named({drop.delivery.key: drop for drop in _there_last(now)}, name)
 
 
 def _named(drops: Mapping[str, PlannedDrop], name: str) -> PlannedDrop:

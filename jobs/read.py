@@ -1,7 +1,9 @@
 """Read one version of an object: by blocks of whole records, with bounded memory, and hash it on the way."""
 
+import gzip
 import hashlib
 import io
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -107,7 +109,7 @@ class LeafHasher:
 class HashingReader(io.RawIOBase):
     """Passes bytes on, and hashes them."""
 
-    def __init__(self, inner: VersionReader, hasher: LeafHasher) -> None:
+    def __init__(self, inner: VersionReader | gzip.GzipFile, hasher: LeafHasher) -> None:
         self._inner, self._hasher = inner, hasher
 
     def readable(self) -> bool:
@@ -124,9 +126,33 @@ def content_hash(leaves: Iterable[str]) -> str:
     return hashlib.sha256("".join(leaves).encode()).hexdigest()
 
 
-def hash_object(source: Store, version: ObjectVersion) -> str:
-    """Hash an object by reading it."""
+def is_compressed(key: str) -> bool:
+    """Return whether an object is a gzip, by its name."""
+    return key.lower().endswith(".gz")
+
+
+def inflated(raw: io.BufferedIOBase, hasher: LeafHasher) -> io.BufferedIOBase:
+    """Open a gzip to be read, and hash what it inflates to: compressed or not, a delivery is the same."""
+    return io.BufferedReader(HashingReader(gzip.GzipFile(fileobj=raw), hasher), 1 << 20)
+
+
+def hash_object(source: Store, version: ObjectVersion, most: int) -> str:
+    """Hash the content of an object by reading it; a gzip is inflated.
+
+    Returns nothing for one that is damaged, or that inflates to more than ``most`` bytes: a scan rejects it.
+    """
     hasher = LeafHasher()
-    for start in range(0, version.size, LEAF):
-        hasher.update(source.read(version, start, min(start + LEAF, version.size)))
+    if is_compressed(version.key):
+        text = inflated(io.BufferedReader(VersionReader(source, version), LEAF), hasher)
+        taken = 0
+        try:
+            while data := text.read(LEAF):
+                taken += len(data)
+                if taken > most:
+                    return ""
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            return ""
+    else:
+        for start in range(0, version.size, LEAF):
+            hasher.update(source.read(version, start, min(start + LEAF, version.size)))
     return content_hash(hasher.leaves())

@@ -117,6 +117,12 @@ def accepted_by(decisions: Iterable[Decision], contents: Mapping[str, str], alik
     return ids | {contents[name] for name in ids if contents.get(name)}
 
 
+def accepted_reasons(decisions: Iterable[Decision]) -> set[tuple[str, str]]:
+    """Return the deliveries that somebody has released, each with the reason for which it was held then."""
+    accepts = (decision for decision in decisions if decision.action == "accept")
+    return {(one.delivery_id, json.loads(one.detail or "{}").get(HELD, "")) for one in accepts}
+
+
 def repairs_of(decisions: Iterable[Decision], contents: Mapping[str, str]) -> dict[str, dict[int, str]]:
     """Return the new text of lines, by content, or by delivery where it is not known; a later repair of a line wins."""
     found: dict[str, dict[int, str]] = {}

@@ -9,8 +9,8 @@ from jobs.adapters.cluster import Runner
 from jobs.adapters.objects import open_store
 from jobs.keys import KeyCheck, KeyFile, plan_checks, run_check
 from jobs.plan import PlannedDrop
-from jobs.read import LEAF, content_hash
-from jobs.scan_task import ScanSettings, Split, SplitResult, added, is_compressed, origin_of, scan_name, scan_pack
+from jobs.read import LEAF, content_hash, is_compressed
+from jobs.scan_task import ScanSettings, Split, SplitResult, added, origin_of, scan_name, scan_pack
 from jobs.state import Catalog, Delivery, Manifest, MonthLines, Reason
 from marts.measure import Measure, add_up, with_keys
 from marts.measure import merge as merge_measured

@@ -20,7 +20,18 @@ import pyarrow.compute as pc
 from jobs.adapters.objects import ObjectVersion, Store, VersionReader, open_store
 from jobs.keys import KeyFile, shown_columns, write_keys
 from jobs.logs import within
-from jobs.read import LEAF, MAX_HEADER, Block, HashingReader, LeafHasher, blocks, first_line, rest_of_line
+from jobs.read import (
+    LEAF,
+    MAX_HEADER,
+    Block,
+    HashingReader,
+    LeafHasher,
+    blocks,
+    first_line,
+    inflated,
+    is_compressed,
+    rest_of_line,
+)
 from jobs.settings import S3
 from jobs.state import BUCKETS, SUMMED, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
 from marts.checks import GUEST, Checked, check_rows
@@ -114,10 +125,6 @@ class SplitResult:
     """As in the manifest."""
 
 
-def is_compressed(key: str) -> bool:
-    return key.lower().endswith(".gz")
-
-
 _log = logging.getLogger("marts.scan")
 
 
@@ -164,9 +171,9 @@ def _scan_split(settings: ScanSettings, split: Split, bad: "BadRows") -> SplitRe
 
 def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Store, bad: "BadRows") -> SplitResult:
     hasher = LeafHasher()
-    raw = _opened(source, split.delivery.version, hasher)
     compressed = is_compressed(split.delivery.key)
-    text: io.BufferedIOBase = gzip.GzipFile(fileobj=raw) if compressed else raw
+    raw = _opened(source, split.delivery.version, None if compressed else hasher)
+    text = inflated(raw, hasher) if compressed else raw
     try:
         first = text.readline(MAX_HEADER)
         sink = Sink(settings, split, read_header(first, KINDS[split.delivery.kind], settings.delimiter), state, bad)
@@ -181,12 +188,14 @@ def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Stor
     return sink.result(hasher.leaves())
 
 
-def _opened(source: Store, version: ObjectVersion, hasher: LeafHasher) -> io.BufferedIOBase:
-    """Open an object to be read and hashed from its start to its end; a small one is read at once."""
+def _opened(source: Store, version: ObjectVersion, hasher: LeafHasher | None) -> io.BufferedIOBase:
+    """Open an object to be read, and hashed, from its start to its end; a small one is read at once."""
     if version.size > LEAF:
-        return io.BufferedReader(HashingReader(VersionReader(source, version), hasher), LEAF)
+        reader = VersionReader(source, version)
+        return io.BufferedReader(HashingReader(reader, hasher) if hasher else reader, LEAF)
     data = source.read(version, 0, version.size)
-    hasher.update(data)
+    if hasher:
+        hasher.update(data)
     return io.BytesIO(data)
 
 

@@ -24,7 +24,7 @@ ACCEPTED = f"{VANISHED}, and its withdrawal was accepted"
 TAKEN_BACK = (VANISHED, ACCEPTED)
 """Why a drop left the marts."""
 WAITING = "its object is gone: `marts withdraw` decides; until then it counts"
-KEPT = "its object is gone: it counts on"
+KEPT_ON = "its object is gone: it counts on"
 WEIGHED = (*TAKEN_BACK, WAITING)
 """Reasons of events that decide about later withdrawals."""
 _IN_THE_MARTS_OR_NOT = ("live", "duplicate", "withdrawn")
@@ -54,17 +54,17 @@ class Withdrawals:
         few = drops <= DROPS and lines <= SHARE * (self.live + self.recent[1])
         unasked: dict[Mode, tuple[DropState, str]] = {
             "apply": ("withdrawn", VANISHED),
-            "keep": ("live", KEPT),
+            "keep": ("live", KEPT_ON),
             "ask": ("withdrawn", VANISHED) if few else ("missing", WAITING),
         }
         decided = {record.delivery_id: unasked[self.mode] for record in gone}
         if self.mode == "ask":  # whoever was asked decides, however many drops are gone by now
-            decided |= {record.delivery_id: ("missing", WAITING) for record in gone if record.reason == WAITING}
+            decided |= {record.delivery_id: ("missing", WAITING) for record in gone if record.asked}
         for record in gone:
             if record.delivery_id in self.accepted:
                 decided[record.delivery_id] = ("withdrawn", ACCEPTED)
             elif record.delivery_id in self.refused:
-                decided[record.delivery_id] = ("live", KEPT)
+                decided[record.delivery_id] = ("live", KEPT_ON)
         return decided
 
 
@@ -106,7 +106,7 @@ def refused_by(decisions: Iterable[Decision]) -> set[str]:
 
 def counts_on(record: DropRecord, refused: Container[str]) -> bool:
     """Return whether a drop whose object is gone counts on by a decision: what has its name later is another drop."""
-    return record.reason == KEPT or (record.reason == WAITING and record.delivery_id in refused)
+    return record.kept or (record.asked and record.delivery_id in refused)
 
 
 def _last_words(decisions: Iterable[Decision]) -> dict[str, Decision]:
@@ -114,7 +114,7 @@ def _last_words(decisions: Iterable[Decision]) -> dict[str, Decision]:
 
 
 def _ends_acceptance(event: Event) -> bool:
-    is_there = event.state in ("live", "duplicate") and event.reason not in (WAITING, KEPT)
+    is_there = event.state in ("live", "duplicate") and not event.gone
     return is_there or event.reason == ACCEPTED
 
 

@@ -26,7 +26,8 @@ _ID = re.compile(r"0*([0-9]{1,18})(\.0*)?")
 
 def id_of(written: str) -> int | None:
     """Read an id as people may write it, or a spreadsheet: with quotes, zeros in front, or ``.0`` behind."""
-    found = _ID.fullmatch(written.strip(" \t\r\"'")) if len(written) <= _LONGEST else None
+    bare = written.strip().strip("\"'").strip()  # of all Unicode white space, as the columns are read
+    found = _ID.fullmatch(bare) if len(bare) <= _LONGEST else None
     return int(found[1]) if found else None
 
 
@@ -114,7 +115,9 @@ class Erased:
     def _hidden(self, text: str | None) -> str | None:
         if text is None:
             return None
-        return json.dumps({name: self._named(f"{name}={value}") for name, value in json.loads(text).items()})
+        return json.dumps(
+            {name: self._named(f"{name}={str(value).strip()}") for name, value in json.loads(text).items()}
+        )
 
     def _named(self, text: str) -> str:
         return hashlib.blake2b(text.encode(), digest_size=16, key=bytes.fromhex(self.salt)).hexdigest()

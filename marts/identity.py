@@ -69,7 +69,9 @@ class Identity:
 
 
 def _without_words(ids: pa.ChunkedArray, words: Sequence[str]) -> pa.ChunkedArray:
-    longest = max((len(word.encode()) for word in words), default=0)
+    longest = max(
+        (3 * len(word.encode()) for word in words), default=0
+    )  # a capital may be longer than its small letter
     short = pc.fill_null(pc.less_equal(pc.binary_length(ids), longest), False)
     if not pc.any(short).as_py():
         return ids

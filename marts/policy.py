@@ -91,6 +91,13 @@ class Policy(BaseModel):
             raise ValueError("it names a column twice")
         return names
 
+    @field_validator("unknown_ids")
+    @classmethod
+    def _of_64_bits(cls, ids: tuple[int, ...]) -> tuple[int, ...]:
+        if any(not -(2**63) <= one < 2**63 for one in ids):
+            raise ValueError("an id has at most 64 bits")
+        return ids
+
     @field_validator("no_ids")
     @classmethod
     def _lower(cls, words: tuple[str, ...]) -> tuple[str, ...]:

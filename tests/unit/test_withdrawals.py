@@ -3,8 +3,8 @@
 import pytest
 
 from jobs.judge import REPLACED
-from jobs.ledger import Decision, DropRecord, Event
-from jobs.withdrawals import ACCEPT, ACCEPTED, KEPT, LEFT, REFUSE, VANISHED, WAITING, withdrawals_of
+from jobs.ledger import ASKED, KEPT, Decision, DropRecord, Event
+from jobs.withdrawals import ACCEPT, ACCEPTED, LEFT, REFUSE, VANISHED, WAITING, withdrawals_of
 
 SINCE = "2026-03-01T00:00:00+00:00"
 
@@ -17,9 +17,11 @@ def decision(action: str, at: str, delivery: str = "d1") -> Decision:
     return Decision(f"{at}-{delivery}", at, "ann", action, "sales", "sales/1.csv", delivery, "why", "")
 
 
-def record(delivery: str = "d1", state: str = "live", reason: str = "", content: str = "c1") -> DropRecord:
-    name = f"sales/{delivery}.csv"
-    return DropRecord("sales", name, delivery, "etag", 10, day(1), state, reason, 10, 10, 0, 0, "run-1", content)
+def record(
+    delivery: str = "d1", state: str = "live", reason: str = "", content: str = "c1", gone: str = ""
+) -> DropRecord:
+    made = ("sales", f"sales/{delivery}.csv", delivery, "etag", 10, day(1), state, reason, 10, 10, 0, 0, "run-1")
+    return DropRecord(*made, content, gone=gone)
 
 
 def withdrawn(at: str, reason: str, delivery: str = "d1", content: str = "c1") -> Event:
@@ -33,31 +35,31 @@ def states(decisions: list[Decision], events: list[Event], gone: DropRecord) -> 
 
 
 def test_who_is_not_answered_keeps_the_drop() -> None:
-    assert states([], [], record(reason=WAITING)) == "missing"
+    assert states([], [], record(reason=WAITING, gone=ASKED)) == "missing"
 
 
 def test_an_acceptance_takes_the_drop_back_once() -> None:
     accepted = [decision(ACCEPT, day(2))]
-    assert states(accepted, [], record(reason=WAITING)) == "withdrawn"
+    assert states(accepted, [], record(reason=WAITING, gone=ASKED)) == "withdrawn"
     again = [withdrawn(day(3), ACCEPTED)]
-    assert states(accepted, again, record(reason=WAITING)) == "missing"
-    assert states([*accepted, decision(ACCEPT, day(4))], again, record(reason=WAITING)) == "withdrawn"
+    assert states(accepted, again, record(reason=WAITING, gone=ASKED)) == "missing"
+    assert states([*accepted, decision(ACCEPT, day(4))], again, record(reason=WAITING, gone=ASKED)) == "withdrawn"
 
 
-@pytest.mark.parametrize(("reason", "good"), [("", False), (WAITING, True), (KEPT, True)])
-def test_an_acceptance_ends_when_the_object_comes_back(reason: str, good: bool) -> None:
-    event = Event(**vars(record("d1", "live", reason)), recorded_at=day(3))
-    assert (states([decision(ACCEPT, day(2))], [event], record(reason=WAITING)) == "withdrawn") == good
+@pytest.mark.parametrize(("gone", "good"), [("", False), (ASKED, True), (KEPT, True)])
+def test_an_acceptance_ends_when_the_object_comes_back(gone: str, good: bool) -> None:
+    event = Event(**vars(record("d1", "live", gone=gone)), recorded_at=day(3))
+    assert (states([decision(ACCEPT, day(2))], [event], record(reason=WAITING, gone=ASKED)) == "withdrawn") == good
 
 
 def test_an_acceptance_of_long_ago_is_asked_for_again() -> None:
-    assert states([decision(ACCEPT, "2026-02-28T00:00:00+00:00")], [], record(reason=WAITING)) == "missing"
+    assert states([decision(ACCEPT, "2026-02-28T00:00:00+00:00")], [], record(reason=WAITING, gone=ASKED)) == "missing"
 
 
 def test_the_last_word_counts_and_a_refusal_holds() -> None:
     said = [decision(ACCEPT, day(2)), decision(REFUSE, day(3))]
-    assert states(said, [], record(reason=WAITING)) == "live"
-    assert states([decision(REFUSE, "2026-01-01T00:00:00+00:00")], [], record(reason=WAITING)) == "live"
+    assert states(said, [], record(reason=WAITING, gone=ASKED)) == "live"
+    assert states([decision(REFUSE, "2026-01-01T00:00:00+00:00")], [], record(reason=WAITING, gone=ASKED)) == "live"
 
 
 def came_back(at: str, state: str = "live", delivery: str = "d9", content: str = "c7") -> Event:
