@@ -70,7 +70,7 @@ from marts.errors import (
 from marts.figures import Figures, of_both, unusual_months
 from marts.identity import Identity
 from marts.policy import Policy
-from marts.schema import CUSTOMERS_MART, KINDS, MARTS
+from marts.schema import CUSTOMERS_MART, KINDS, MARTS, SALES
 
 RUNS_BEFORE = 200
 """Runs before this one that are looked at."""
@@ -432,18 +432,17 @@ def _check_fall(run: Run, live: Mapping[str, Generation], verdicts: Verdicts, da
 
 
 def _with_rows(run: Run, catalog: Catalog, verdicts: Verdicts, records: Sequence[DropRecord]) -> list[DropRecord]:
-    """Return records in which drops that are taken back have what their rows are, as they were delivered."""
+    """Return records in which sales drops that leave the marts have what their rows are, as they were delivered."""
     taken = {
         v.drop.delivery.id: as_scanned(v.drop.manifest, catalog)
         for v in verdicts.all
-        if v.reason in TAKEN_BACK and v.drop.manifest
+        if v.drop.delivery.kind == SALES.name and v.state == "withdrawn" and not v.drop.duplicate_of
+        if v.drop.manifest
     }
-    return [
-        replace(record, delivered_rows=remembered_rows(run.state, taken[record.delivery_id], run.identity))
-        if record.state == "withdrawn" and record.delivery_id in taken
-        else record
-        for record in records
-    ]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        read = pool.map(lambda manifest: remembered_rows(run.state, manifest, run.identity), taken.values())
+        rows = dict(zip(taken, read, strict=True))
+    return [replace(record, delivered_rows=rows.get(record.delivery_id, record.delivered_rows)) for record in records]
 
 
 def _inputs(run: Run, verdicts: Verdicts) -> str:

@@ -59,7 +59,7 @@ class DropRecord:
     counted_cents: int = 0
     """Sum of its lines that counted, up to as_of of the run."""
     delivered_rows: str = ""
-    """What its rows are, as JSON, of a drop that was taken back: they may come again under other bytes."""
+    """What its rows are, as JSON, of a sales drop that left the marts: they may come again under other bytes."""
     gone: str = ""
     """What holds of a live drop whose object is gone, whatever its reason says: KEPT, ASKED, or both."""
 

@@ -190,10 +190,10 @@ def make_plan(
 
 
 def _forgotten(catalog: Catalog, deliveries: Iterable[Delivery]) -> int:
-    """Count the contents of sales drops that the state has, and the source has not."""
-    here = {delivery.id for delivery in deliveries}
+    """Count the contents of sales drops that the state has, and the source has not, nor another version of them."""
+    keys = {delivery.key for delivery in deliveries}
     scans = [scan for scan in catalog.everything() if scan.delivery.kind == SALES.name and scan.clean]
-    listed = {scan.content or scan.delivery.id for scan in scans if scan.delivery.id in here}
+    listed = {scan.content or scan.delivery.id for scan in scans if scan.delivery.key in keys}
     return len({scan.content or scan.delivery.id for scan in scans} - listed)
 
 

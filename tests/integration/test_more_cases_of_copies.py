@@ -76,6 +76,23 @@ def test_rows_that_were_taken_back_have_their_place_whatever_became_of_the_state
     assert total(place) == Decimal("310.00")
 
 
+@pytest.mark.parametrize("meanwhile", ["vacuum", ""])
+def test_rows_of_a_version_that_was_replaced_have_their_place_when_they_come(place: Place, meanwhile: str) -> None:
+    text = sales(*numbered(30))
+    place.put("sales/a.csv", text)
+    place.build()
+    place.put("sales/c.csv", sales(line("A0", 1, price="20.00")))
+    place.build()
+    place.put("sales/a.csv", sales(*numbered(30)[1:]))
+    place.build()
+    assert total(place) == Decimal("310.00")
+    if meanwhile:
+        marts("vacuum", *place.flags)
+    place.put("sales/a_old.csv", text.replace("\n", "\r\n"))
+    place.build()
+    assert total(place) == Decimal("310.00")
+
+
 def test_small_drops_without_ids_are_one_with_their_gzip_whatever_else_is_there(place: Place) -> None:
     text = anonymous(*range(5))
     place.put("sales/a.csv", text)
