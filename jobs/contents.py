@@ -143,8 +143,8 @@ def find_same_rows(
 
     ``manifests`` are scans, without repairs; ``left`` is what the ledger remembers of drops that were taken back.
     """
-    made_with = f"{name_of(_ROWS_HASH, identity.no_ids)}-"
-    remembered = [manifest for text in left if (manifest := _recalled(text)).rows_hash.startswith(made_with)]
+    recalled = map(Manifest.model_validate_json, left)
+    remembered = [manifest for manifest in recalled if manifest.rows_hash.startswith(_made_with(identity))]
     gone = {manifest.delivery.id for manifest in remembered}
     groups: list[list[Manifest]] = []
     small: list[list[Manifest]] = []
@@ -152,9 +152,8 @@ def find_same_rows(
     for suspects in _with_equal_sums((*manifests, *remembered)):
         by_rows: dict[str, list[Manifest]] = defaultdict(list)
         for manifest in suspects:
-            known = manifest
-            if not manifest.rows_hash.startswith(made_with):
-                known = _with_rows_hash(state, manifest, identity, made_with)
+            known = _with_rows_hash(state, manifest, identity)
+            if known is not manifest:
                 hashed.append(known)
             by_rows[known.rows_hash].append(known)
         for same in by_rows.values():
@@ -172,16 +171,8 @@ def find_same_rows(
 
 def remembered_rows(state: Store, manifest: Manifest, identity: Identity) -> str:
     """Return what the ledger keeps of the rows of a drop that is taken back: they may come under other bytes."""
-    made_with = f"{name_of(_ROWS_HASH, identity.no_ids)}-"
-    known = manifest
-    if not manifest.rows_hash.startswith(made_with):
-        known = _with_rows_hash(state, manifest, identity, made_with)
     kept = {"delivery", "scan", "rules", "content", "sums", "rows_hash", "all_have_ids"}
-    return known.model_dump_json(include=kept, exclude_defaults=True)
-
-
-def _recalled(text: str) -> Manifest:
-    return Manifest.model_validate_json(text)
+    return _with_rows_hash(state, manifest, identity).model_dump_json(include=kept, exclude_defaults=True)
 
 
 def _with_equal_sums(manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
@@ -195,8 +186,15 @@ def _with_equal_sums(manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
             yield suspects
 
 
-def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity, made_with: str) -> Manifest:
-    """Hash the rows of a drop without their order, each as often as it is there."""
+def _made_with(identity: Identity) -> str:
+    """Return what a hash of rows begins with: it depends on the words that are no ids."""
+    return f"{name_of(_ROWS_HASH, identity.no_ids)}-"
+
+
+def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity) -> Manifest:
+    """Return a scan with a hash of its rows without their order, each as often as it is there; itself if it has one."""
+    if manifest.rows_hash.startswith(_made_with(identity)):
+        return manifest
     totals, all_have_ids = np.zeros(2, np.uint64), True
     for month in manifest.months.values():
         for file in month.files:
@@ -205,7 +203,7 @@ def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity, made_w
             for start in range(0, lines.num_rows, 1 << 18):
                 hashes = hash_rows(pa.table(lines.slice(start, 1 << 18)).combine_chunks())
                 totals += np.array([hashes.sum(), mix(hashes, np.full(len(hashes), _SEED)).sum()], np.uint64)
-    rows_hash = made_with + name_of(manifest.sums, totals.tolist(), _bad_rows(state, manifest))
+    rows_hash = _made_with(identity) + name_of(manifest.sums, totals.tolist(), _bad_rows(state, manifest))
     return manifest.model_copy(update={"rows_hash": rows_hash, "all_have_ids": all_have_ids})
 
 

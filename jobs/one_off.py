@@ -110,12 +110,12 @@ def follow(
 def _lost(kube: Kube, name: str, pod: Pod | None, last: Pod | None) -> MartsError | None:
     """Return what became of a Job whose pod does not run, and never will; None if it may."""
     job = kube.job(name)
+    hint = "look what it has done: `marts job -- status`"
     if job is None:
-        return ServiceError("somebody deleted it", f"Job {name}", "look what it has done: `marts job -- status`")
+        return ServiceError("somebody deleted it", f"Job {name}", hint)
     if not job.failed:
         return None
     how = diagnose.ended(pod) if pod else job.message or (diagnose.ended(last) if last else "")
-    hint = "look what it has done: `marts job -- status`"
     return ServiceError(f"its pod was lost: {job.failed}{f': {how}' if how else ''}", f"Job {name}", hint)
 
 

@@ -54,3 +54,9 @@ def small_builds(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+@pytest.fixture
+def dimensions(place: Place) -> None:
+    """Deliver customers, stores and the sales team first."""
+    place.put_dimensions()

@@ -272,6 +272,11 @@ def marts(*arguments: str, code: int | None = 0) -> Result:
     return result
 
 
+def numbered(count: int, prefix: str = "A") -> list[str]:
+    """Return lines of 10.00 with ids of their own, of five customers."""
+    return [line(f"{prefix}{n}", n % 5 + 1) for n in range(count)]
+
+
 def total(place: Place) -> Decimal:
     """Return the sum of the customers mart; it is that of the sales team mart."""
     sums = [sum(row[n] for row in place.mart(name)) for name, n in (("customers", 5), ("sales_team", 4))]

@@ -3,27 +3,15 @@
 import gzip
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
-from kit import CUSTOMERS, SALES, Place, line, marts, mentions, sales, total
+from kit import CUSTOMERS, SALES, Place, line, marts, mentions, numbered, sales, total
 
 from marts.policy import Policy
 
-pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "small_builds")]
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "small_builds", "dimensions")]
 KEEP = {"drops": {"withdrawals": "keep"}}
 APPLY = {"drops": {"withdrawals": "apply"}}
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.put_dimensions()
-    return made
-
-
-def numbered(count: int, prefix: str = "A") -> list[str]:
-    return [line(f"{prefix}{n}", n % 5 + 1) for n in range(count)]
 
 
 def anonymous(*products: int) -> str:

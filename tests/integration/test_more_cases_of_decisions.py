@@ -1,31 +1,37 @@
 """What people decide and drops that come again, together: repairs, refusals, acceptances, erasures, going back."""
 
 import gzip
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from kit import CUSTOMERS, SALES, Place, line, marts, mentions, sales, total
+from kit import CUSTOMERS, SALES, Place, line, marts, mentions, numbered, sales, total
 from servers import S3Server
 
 from jobs.report import RunReport
 from marts.policy import Policy
 
-pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "small_builds")]
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "small_builds", "dimensions")]
+Upload = Callable[[], None]
 BROKEN = "A99,5,121,milk,2024-01-10,1,abc,1,5.00"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.put_dimensions()
-    return made
+def upload(
+    place: Place, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Upload:
+    """Let builds read a bucket, where the same bytes are the same version; return what copies the drops into it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = s3_server.make_bucket(place.folder.name.replace("_", "-"))
+    place.settings = {"source": f"s3://{bucket}/q"}
+    return lambda: s3_server.upload(place.source, bucket, "q")
 
 
-def numbered(count: int, prefix: str = "A") -> list[str]:
-    return [line(f"{prefix}{n}", n % 5 + 1) for n in range(count)]
+def from_bucket(place: Place) -> list[str]:
+    return ["--source", place.settings["source"], *place.flags[2:]]
 
 
 def repair(place: Place, drop: str, old: str, new: str) -> None:
@@ -131,25 +137,19 @@ def test_a_new_version_without_a_row_replaces_nothing_until_somebody_accepts_it(
 
 
 def test_an_empty_version_that_was_accepted_is_asked_about_again_after_another_one(
-    place: Place, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+    place: Place, upload: Upload
 ) -> None:
-    """In S3, where the same bytes are the same version."""
-    for name, value in s3_server.environment.items():
-        monkeypatch.setenv(name, value)
-    bucket = s3_server.make_bucket("emptied-again")
     place.put("sales/1.csv", sales(*numbered(100)))
-    place.settings = {"source": f"s3://{bucket}/q"}
-    flags = ["--source", f"s3://{bucket}/q", *place.flags[2:]]
 
     def build(*rows: str) -> tuple[int, Decimal]:
         place.put("sales/2.csv", sales(*rows))
-        s3_server.upload(place.source, bucket, "q")
+        upload()
         report = place.build(clock=lambda: datetime.now(UTC))
         return report.exit_code, total(place)
 
     assert build(*numbered(50, "B")) == (0, Decimal("1500.00"))
     assert build() == (65, Decimal("1500.00"))
-    marts("quarantine", "accept", "sales/2.csv", "--why", "nobody bought", *flags)
+    marts("quarantine", "accept", "sales/2.csv", "--why", "nobody bought", *from_bucket(place))
     assert build() == (0, Decimal("1000.00"))
     assert build(*numbered(60, "C")) == (0, Decimal("1600.00"))
     assert build() == (65, Decimal("1600.00"))
@@ -300,17 +300,12 @@ def test_a_drop_that_was_taken_back_and_comes_under_other_bytes_has_its_old_plac
     assert total(place) == Decimal("310.00")
 
 
-def test_an_acceptance_ends_when_the_object_comes_back(
-    place: Place, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_acceptance_ends_when_the_object_comes_back(place: Place, s3_server: S3Server, upload: Upload) -> None:
     """In S3, where an object that is put back is the version that it was."""
-    for name, value in s3_server.environment.items():
-        monkeypatch.setenv(name, value)
-    bucket = s3_server.make_bucket("comes-back")
     place.put("sales/big.csv", sales(*numbered(50)))
     place.put("sales/a.csv", sales(*numbered(40, "B")))
-    s3_server.upload(place.source, bucket, "q")
-    place.settings = {"source": f"s3://{bucket}/q"}
+    upload()
+    bucket = place.settings["source"].split("/")[2]
 
     def build() -> RunReport:  # a decision is older than what the next run sees
         return place.build(clock=lambda: datetime.now(UTC))
@@ -321,10 +316,9 @@ def test_an_acceptance_ends_when_the_object_comes_back(
         if step == "gone":
             s3_server.client().delete_object(Bucket=bucket, Key="q/sales/a.csv")
         elif step == "back":
-            s3_server.upload(place.source, bucket, "q")
+            upload()
         else:
-            flags = ["--source", f"s3://{bucket}/q", *place.flags[2:]]
-            marts("withdraw", "accept", "sales/a.csv", "--why", "it was a test", *flags)
+            marts("withdraw", "accept", "sales/a.csv", "--why", "it was a test", *from_bucket(place))
             continue
         report = build()
         sums.append((report.exit_code, total(place)))

@@ -18,17 +18,10 @@ from shop import Shop
 
 from jobs.report import RunReport
 
-pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "small_builds")]
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "small_builds", "dimensions")]
 
 WITHOUT_IDS = SALES.removeprefix("transaction_id,")
 NOW = datetime(2024, 4, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.put_dimensions()
-    return made
 
 
 def rows(count: int, first: int = 0) -> list[str]:

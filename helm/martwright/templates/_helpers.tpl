@@ -25,7 +25,8 @@ app.kubernetes.io/component: {{ .component }}
 {{- with .command }}
 martwright.io/command: {{ . }}
 {{- end }}
-{{- $ours := list "name" "instance" "version" "managed-by" "component" | join " app.kubernetes.io/" | printf "app.kubernetes.io/%s martwright.io/command" | splitList " " -}}
+{{- $ours := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" -}}
+{{- $ours = concat $ours (list "app.kubernetes.io/managed-by" "app.kubernetes.io/component" "martwright.io/command") -}}
 {{- range $name, $value := .root.Values.commonLabels }}
 {{- if not (has $name $ours) }}
 {{ $name }}: {{ $value | quote }}
