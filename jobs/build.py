@@ -53,7 +53,17 @@ from jobs.settle import Settled, plan_settling, read_settled, run_settle
 from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Delivery, Manifest, name_of, read_parquet
 from jobs.suites import load_suites
-from jobs.withdrawals import LEFT, TAKEN_BACK, VANISHED, WEIGHED, Withdrawals, refused_by, since, withdrawals_of
+from jobs.withdrawals import (
+    LEFT,
+    TAKEN_BACK,
+    VANISHED,
+    WEIGHED,
+    Withdrawals,
+    has_rows,
+    refused_by,
+    since,
+    withdrawals_of,
+)
 from marts import __version__
 from marts.errors import (
     EXIT_DATA,
@@ -708,7 +718,7 @@ def _exit_code(verdicts: Verdicts, ledger: Sequence[DropRecord]) -> int:
 
 def _withdrawn(record: DropRecord, verdicts: Verdicts, run_id: str) -> DropRecord:
     keys = {(v.drop.delivery.kind, v.drop.delivery.key) for v in verdicts.all if not v.drop.gone}
-    left = VANISHED if record.state == "live" else LEFT
+    left = VANISHED if record.state == "live" and has_rows(record) else LEFT
     reason = REPLACED if (record.kind, record.object_key) in keys else left
     return replace(record, state="withdrawn", reason=reason, run_id=run_id)
 

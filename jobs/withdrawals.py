@@ -19,7 +19,7 @@ ACCEPT, REFUSE = "accept withdrawal", "refuse withdrawal"
 VANISHED = "it vanished from the source"
 """Why a drop was taken back; the ledger counts those that nobody was asked about."""
 LEFT = "it vanished from the source, and did not count"
-"""Why a drop is forgotten that was rejected, held or a duplicate: nothing was taken back."""
+"""Why a drop is forgotten that was rejected, held, a duplicate or without a row: nothing was taken back."""
 ACCEPTED = f"{VANISHED}, and its withdrawal was accepted"
 TAKEN_BACK = (VANISHED, ACCEPTED)
 """Why a drop left the marts."""
@@ -48,7 +48,8 @@ class Withdrawals:
 
     def decide(self, gone: Sequence[DropRecord]) -> dict[str, tuple[DropState, str]]:
         """Return state and reason of each sales drop whose object is gone."""
-        asked = [record for record in gone if record.delivery_id not in self.accepted | self.refused]
+        with_rows = [record for record in gone if has_rows(record)]
+        asked = [record for record in with_rows if record.delivery_id not in self.accepted | self.refused]
         drops = self.recent[0] + len(asked)
         lines = self.recent[1] + sum(record.clean for record in asked)
         few = drops <= DROPS and lines <= SHARE * (self.live + self.recent[1])
@@ -65,7 +66,7 @@ class Withdrawals:
                 decided[record.delivery_id] = ("withdrawn", ACCEPTED)
             elif record.delivery_id in self.refused:
                 decided[record.delivery_id] = ("live", KEPT_ON)
-        return decided
+        return decided | {record.delivery_id: ("withdrawn", LEFT) for record in gone if not has_rows(record)}
 
 
 def withdrawals_of(
@@ -97,6 +98,11 @@ def withdrawals_of(
         (len(unasked), sum(event.clean for event in unasked)),
         sum(record.clean for record in ledger if record.state == "live" and record.kind == SALES.name),
     )
+
+
+def has_rows(record: DropRecord) -> bool:
+    """Return whether a drop has a row that could count: without one, its withdrawal takes nothing back."""
+    return bool(record.clean or record.duplicates)
 
 
 def refused_by(decisions: Iterable[Decision]) -> set[str]:

@@ -100,7 +100,8 @@ class Source:
         return [drop for drop in present if drop.names]
 
     def _keep_back(self, gone: list[Drop], stay: list[Drop], today: date) -> list[Drop]:
-        """Return the withdrawn drops that count on."""
+        """Return the withdrawn drops that count on; those without a line take nothing back, and weigh nothing."""
+        gone = [drop for drop in gone if drop.lines]
         if self.withdrawals == "keep":
             return gone
         asked = [drop for drop in gone if drop.content not in self.accepted | self.refused]

@@ -1,6 +1,7 @@
 """What people decide and drops that come again, together: repairs, refusals, acceptances, erasures, going back."""
 
 import gzip
+import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -11,6 +12,7 @@ from kit import CUSTOMERS, SALES, Place, line, marts, mentions, numbered, sales,
 from servers import S3Server
 
 from jobs.report import RunReport
+from jobs.withdrawals import LEFT
 from marts.policy import Policy
 
 pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "small_builds", "dimensions")]
@@ -421,3 +423,22 @@ def test_a_refund_that_names_its_sale_counts_however_it_is_written(place: Place,
     place.put("sales/r.csv", sales(line("T1", price=price, quantity=quantity)))
     place.build()
     assert total(place) == Decimal("10.00")
+
+
+@pytest.mark.parametrize("first", ["empty", "small"])
+def test_a_drop_without_a_row_weighs_nothing_when_it_vanishes(place: Place, first: str) -> None:
+    """Three small drops are taken back unasked; a fourth would be asked about."""
+    place.put("sales/a.csv", sales(*numbered(200)))
+    place.put("sales/empty.csv", sales())
+    small = [f"sales/small{number}.csv" for number in range(3)]
+    for number, key in enumerate(small):
+        place.put(key, sales(line(f"S{number}", 1)))
+    place.build()
+    assert total(place) == Decimal("2030.00")
+    for keys in (["sales/empty.csv"], small) if first == "empty" else (small, ["sales/empty.csv"]):
+        for key in keys:
+            (place.source / key).unlink()
+        assert place.build().exit_code == 0
+    assert total(place) == Decimal("2000.00")
+    events = json.loads(marts("history", "empty.csv", "--json", *place.flags[2:4]).stdout)["drops"]
+    assert [event["reason"] for event in events if event["state"] == "withdrawn"] == [LEFT]

@@ -19,8 +19,10 @@ ROOT = Path(__file__).parent.parent.parent
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
-UNJUDGED = {"MARTS_QUALITY__JUDGE": "false"}
-"""For commands that are not about quality: it takes seconds per build."""
+NEAR = {"MARTS_RAY__FEW_TASKS": "1000"}
+"""For commands that are not about Ray: `make demo`, in .ci/run, and test_cli.py start a cluster for as many drops."""
+UNJUDGED = {**NEAR, "MARTS_QUALITY__JUDGE": "false"}
+"""For commands that are not about quality either: it takes seconds per build."""
 
 
 def run(script: str, cwd: Path, environment: dict[str, str] | None = None) -> str:
@@ -73,14 +75,14 @@ def test_the_make_commands_are_targets() -> None:
 
 
 def test_your_own_data(tmp_path: Path) -> None:
-    shown = run(block("marts doctor"), tmp_path)
+    shown = run(block("marts doctor"), tmp_path, NEAR)
     assert "20,0" in shown
     assert "published" in shown
     assert (tmp_path / shown.strip().splitlines()[-1]).is_file()
 
 
 def test_data_quality(tmp_path: Path) -> None:
-    shown = run(block("marts expectations"), tmp_path)
+    shown = run(block("marts expectations"), tmp_path, NEAR)
     assert "price is at most 140" in run("marts expectations list sales --expectations rules", tmp_path)
     assert "ok sales: 35 rules" in shown
     assert "rows in quarantine" in shown
@@ -120,7 +122,8 @@ def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_ser
 
 
 def test_who_hears_of_it(tmp_path: Path, hook: Hook) -> None:
-    shown = run(block("marts notify"), tmp_path, {"HOME": str(tmp_path / "home"), "MAIL_ADDRESS": hook.address})
+    outside = {**UNJUDGED, "HOME": str(tmp_path / "home"), "MAIL_ADDRESS": hook.address}
+    shown = run(block("marts notify"), tmp_path, outside)
     assert "mail: sent" in shown
     assert [post["title"] for post in hook.posts] == ["Martwright: this is a test"]
 
