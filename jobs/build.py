@@ -45,7 +45,7 @@ from jobs.repair import accepted_by, accepted_reasons, repaired_drops, repairs_o
 from jobs.report import BrokenRule, DropReport, MartReport, Outcome, Problem, QualityReport, RunReport
 from jobs.retries import retried
 from jobs.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
-from jobs.scan import plan_splits, scan_drops
+from jobs.scan import full_tasks, plan_splits, scan_drops
 from jobs.scan_task import ScanSettings
 from jobs.scrub import scrubbed
 from jobs.settings import Settings, masked
@@ -120,8 +120,8 @@ class Run:
     progress: Progress
     start: Callable[[], None] = lambda: None
     """Makes the runner ready; called when the first task is at hand that needs it."""
-    needs_start: Callable[[int], bool] = lambda _: True
-    """Tells whether a step of so many tasks needs that."""
+    needs_start: Callable[[float], bool] = lambda _: True
+    """Tells whether a step that is the work of so many full tasks needs that."""
     submission: str = ""
     """Submission id of the Ray job, if this is one."""
     rebuild: bool = False
@@ -154,9 +154,9 @@ class Run:
         self.state = open_store(self.settings.state_uri, self.settings.s3)
         self.scan_settings = replace(scan_settings(self.settings, self.policy), run_id=self.run_id)
 
-    def ready(self, tasks: Sequence[Any]) -> None:
-        """Start the cluster if there is something to run, and it has not started yet."""
-        if tasks and "start Ray" not in self.seconds and self.needs_start(len(tasks)):
+    def ready(self, tasks: Sequence[Any], full: float | None = None) -> None:
+        """Start the cluster if it has not started yet, and the tasks are the work of many ``full`` ones."""
+        if tasks and "start Ray" not in self.seconds and self.needs_start(len(tasks) if full is None else full):
             with self.step("start Ray"):
                 self.start()
 
@@ -616,7 +616,7 @@ def _scan(run: Run, catalog: Catalog, ledger: Sequence[DropRecord]) -> tuple[Pla
         scanned |= {drop.delivery.id for drop in waiting}
         splits = plan_splits(waiting, run.scan_settings.split_bytes)
         parts = [part for parts in splits.values() for part in parts]
-        run.ready(parts)
+        run.ready(parts, full_tasks(parts, run.scan_settings.split_bytes))
         if run.settings.quality.judge and "start Ray" in run.seconds:  # tasks in this process import, too
             quality.preload()
         with run.step("scan", len(parts)):
@@ -646,7 +646,7 @@ def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[
         hint = "`marts plan` says what is wrong with each drop; the live marts are untouched"
         raise DataError("no drop has a line that can be used", run.source.uri, hint)
     missing = [rollup for rollup in rollups if not rollup.paths <= there]
-    run.ready(missing)
+    run.ready(missing, sum(rollup.rows for rollup in missing) / run.settings.limits.rollup_lines)
     with run.step("roll up", len(missing)):
         # The newest months first: they are the largest most often, and small tasks at the end let all end together.
         work = [RollUpWork(rollup, run.state.uri, run.settings.s3) for rollup in reversed(missing)]

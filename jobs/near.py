@@ -10,6 +10,9 @@ from jobs.logs import context, within
 from jobs.settings import RaySettings
 from marts.errors import Defect, MartsError
 
+_THREADS = 4
+"""Beyond so many, threads of one interpreter wait for each other."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -21,10 +24,10 @@ class Near:
         self._cluster = cluster
         self._cpus = settings.cpus or os.cpu_count() or 1
         local = cluster_address(settings) == "local" and not settings.dashboard
-        self._few = settings.few_tasks * self._cpus if local else 0
+        self._few = settings.few_tasks * min(self._cpus, _THREADS) if local else 0
 
-    def needs_cluster(self, tasks: int) -> bool:
-        """Tell whether a step of so many tasks is for a cluster."""
+    def needs_cluster(self, tasks: float) -> bool:
+        """Tell whether a step that is the work of so many full tasks is for a cluster."""
         return tasks > self._few or self._cluster.is_up
 
     def run(
@@ -32,10 +35,11 @@ class Near:
     ) -> Iterator[tuple[int, Result]]:
         """Run a step's items; gives each result, with its item's index, as it comes. Raises the first MartsError.
 
-        Whatever ends it waits for the tasks at hand.
+        A local cluster is used if it is up: ``needs_cluster`` says whether to start it. Whatever ends it waits for the
+        tasks at hand.
         """
         most = min(at_once or len(items), len(items))
-        if self.needs_cluster(most):
+        if self._cluster.is_up or not self._few:
             yield from self._cluster.run(step, function, items, at_once)
             return
         said = context()

@@ -50,6 +50,8 @@ class RollUp:
     name: str
     settled: Settled | None = None
     """Which lines count, where transactions go beyond the month."""
+    rows: int = 0
+    """Clean lines, about."""
 
     @property
     def folder(self) -> str:
@@ -115,6 +117,7 @@ def _plan_month(
             shares,
             identity,
             name_of(code, month, cut, part, parts, made_from, astuple(identity)),
+            rows=rows // parts,
         )
 
 

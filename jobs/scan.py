@@ -20,6 +20,8 @@ _SMALL = 256
 """Drops that one task reads at most."""
 _LAST = 4
 """A task has at most such a share of what is left, but never less than such a share of what one may have."""
+_INFLATES = 6
+"""How much larger a drop is without its gzip, about."""
 _REMEMBER_EVERY = 500
 """Drops after which the catalog is written: a run that is killed loses at most these."""
 
@@ -134,6 +136,12 @@ def pack(splits: Sequence[Split], split_bytes: int) -> list[tuple[Split, ...]]:
         room -= size
         left -= size
     return [tuple(pack) for pack in packs]
+
+
+def full_tasks(splits: Sequence[Split], split_bytes: int) -> float:
+    """Return the work of splits, in tasks that read as much as one may."""
+    inflated = (_size(split) * (_INFLATES if is_compressed(split.delivery.key) else 1) for split in splits)
+    return sum(inflated) / split_bytes
 
 
 def _size(split: Split) -> int:

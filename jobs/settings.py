@@ -169,7 +169,9 @@ class RaySettings(_Part):
     cpus: int | None = Field(None, ge=1, description="of a local cluster; all cores by default")
     dashboard: bool = Field(False, description="start the dashboard of a local cluster")
     few_tasks: int = Field(
-        4, ge=0, description="per CPU: a step of so few runs without a local cluster, if none is up; 0: always start it"
+        4,
+        ge=0,
+        description="per CPU, of up to 4: the work of so few full tasks starts no local cluster; 0: always start it",
     )
     bars: bool = Field(False, description="Ray Data's own progress bars, beside ours")
     stalled_seconds: float = Field(7200, gt=0, description="a step of which no task ends for so long is given up")

@@ -19,10 +19,8 @@ ROOT = Path(__file__).parent.parent.parent
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
-NEAR = {"MARTS_RAY__FEW_TASKS": "1000"}
-"""For commands that are not about Ray: `make demo`, in .ci/run, and test_cli.py start a cluster for as many drops."""
-UNJUDGED = {**NEAR, "MARTS_QUALITY__JUDGE": "false"}
-"""For commands that are not about quality either: it takes seconds per build."""
+UNJUDGED = {"MARTS_QUALITY__JUDGE": "false"}
+"""For commands that are not about quality: it takes seconds per build."""
 
 
 def run(script: str, cwd: Path, environment: dict[str, str] | None = None) -> str:
@@ -75,14 +73,14 @@ def test_the_make_commands_are_targets() -> None:
 
 
 def test_your_own_data(tmp_path: Path) -> None:
-    shown = run(block("marts doctor"), tmp_path, NEAR)
+    shown = run(block("marts doctor"), tmp_path)
     assert "20,0" in shown
     assert "published" in shown
     assert (tmp_path / shown.strip().splitlines()[-1]).is_file()
 
 
 def test_data_quality(tmp_path: Path) -> None:
-    shown = run(block("marts expectations"), tmp_path, NEAR)
+    shown = run(block("marts expectations"), tmp_path)
     assert "price is at most 140" in run("marts expectations list sales --expectations rules", tmp_path)
     assert "ok sales: 35 rules" in shown
     assert "rows in quarantine" in shown

@@ -58,6 +58,8 @@ def test_a_few_tasks_run_here_two_at_once() -> None:
         ({}, False, 8, False),
         ({}, False, 9, True),
         ({}, True, 1, True),
+        ({"cpus": 16}, False, 16, False),
+        ({"cpus": 16}, False, 17, True),
         ({"few_tasks": 0}, False, 1, True),
         ({"dashboard": True}, False, 1, True),
         ({"address": "ray://head:10001"}, False, 1, True),
@@ -69,6 +71,7 @@ def test_a_cluster_is_started_for_many_tasks_and_used_if_it_is_there(
     cluster = NoCluster(up)
     runner = Near(cluster, RaySettings(**{"address": "local", "cpus": 2, **settings}))
     assert runner.needs_cluster(tasks) is wanted
+    cluster.up = wanted
     assert len(list(runner.run("Same", lambda item: item, range(tasks)))) == tasks
     assert cluster.asked == (tasks if wanted else 0)
 

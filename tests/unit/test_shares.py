@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.adapters.cluster import local_environment, share_out
-from jobs.scan import pack
+from jobs.scan import full_tasks, pack
 from jobs.scan_task import Split
 from jobs.state import Delivery
 
@@ -46,3 +46,9 @@ def test_drops_are_packed_large_ones_first_and_little_at_last(sizes: list[int], 
 @pytest.mark.parametrize(("cpus", "workers"), [(1, "8"), (4, "8"), (32, "64")])
 def test_a_local_cluster_keeps_twice_as_many_workers_as_the_machine_has_cpus(cpus: int, workers: str) -> None:
     assert local_environment(cpus)["RAY_num_workers_soft_limit"] == workers
+
+
+@pytest.mark.parametrize(("name", "size", "many", "full"), [("a.csv", 500, 45, 22.5), ("a.csv.gz", 500, 2, 6.0)])
+def test_the_work_of_small_drops_is_told_in_full_tasks(name: str, size: int, many: int, full: float) -> None:
+    drop = Delivery(kind="sales", key=name, etag="e", size=size, modified="2024-01-01")
+    assert full_tasks([Split(drop, 0)] * many, 1000) == full
