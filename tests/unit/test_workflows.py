@@ -49,7 +49,9 @@ def test_it_says_when_it_runs_and_each_job_where_and_how_long(workflow: dict[str
     assert workflow["on"]
     for name, job in workflow["jobs"].items():
         assert job["timeout-minutes"] > 0, name
-        assert re.fullmatch(r"ubuntu-\d\d\.04", job["runs-on"]), name
+        runners = [one["runner"] for one in job.get("strategy", {}).get("matrix", {}).get("include", [])]
+        for runner in runners or [job["runs-on"]]:
+            assert re.fullmatch(r"ubuntu-\d\d\.04(-arm)?", runner), name
         needs = job.get("needs", [])
         assert set([needs] if isinstance(needs, str) else needs) <= set(workflow["jobs"]), name
 
@@ -145,19 +147,35 @@ def test_the_release_finds_the_base_in_the_dockerfile() -> None:
 
 def test_what_is_pushed_is_tried_before_and_signed_and_verified_after() -> None:
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text())["jobs"]
-    image = jobs["image"]["steps"]
-    place = {word: i for i, step in enumerate(image) for word in ("docker run", "cosign sign") if word in str(step)}
-    pushed = next(i for i, step in enumerate(image) if step.get("with", {}).get("push"))
-    assert place["docker run"] < pushed < place["cosign sign"]
-    assert image[pushed]["with"]["sbom"] is True
-    assert image[pushed]["with"]["provenance"] == "mode=max"
-    # What is tried and what is pushed are built from the same.
-    (tried,) = (step for step in image if step.get("with", {}).get("load"))
-    assert tried["with"]["build-args"] == image[pushed]["with"]["build-args"]
+    build = jobs["build"]["steps"]
+    assert [one["arch"] for one in jobs["build"]["strategy"]["matrix"]["include"]] == ["amd64", "arm64"]
+    pushed = next(step for step in build if step.get("id") == "push")["with"]
+    assert (pushed["sbom"], pushed["provenance"]) == (True, "mode=max")
+    # What is pushed has no tag yet; it is tried and scanned by its digest, and the same digest gets the tag.
+    assert "push-by-digest=true" in pushed["outputs"]
+    assert "tags" not in pushed
+    digest = "steps.push.outputs.digest"
+    uses = [str(step) for step in build if digest in str(step)]
+    for step, word in zip(uses, ("docker run", "scan-action", "GITHUB_OUTPUT"), strict=True):
+        assert word in step
+    assert jobs["image"]["needs"] == "build"
+    assert set(jobs["build"]["outputs"]) == {"amd64", "arm64"}
+    tag, sign = jobs["image"]["steps"][-2:]
+    assert set(tag["env"].values()) == {f"${{{{ needs.build.outputs.{arch} }}}}" for arch in ("amd64", "arm64")}
+    assert "imagetools create --tag" in tag["run"]
+    assert sign["env"] == {"IMAGE": "${{ steps.tag.outputs.image }}"}
     for job in ("image", "chart"):
         text = str(jobs[job])
         assert "cosign sign --yes" in text
         assert "cosign verify" in text
+
+
+def test_what_is_locked_and_what_is_pushed_is_looked_up_in_lists_of_vulnerabilities() -> None:
+    pushed = scripts(yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text()))
+    assert re.search(r"pip-audit==\S+ --require-hashes .*--requirement requirements.lock", pushed)
+    release = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text())
+    (scan,) = (step for step in steps(release) if "scan-action" in step.get("uses", ""))
+    assert (scan["with"]["fail-build"], scan["with"]["severity-cutoff"]) == (True, "high")
 
 
 def test_dependabot_looks_after_actions_packages_and_the_base() -> None:
