@@ -97,7 +97,7 @@ def test_shells_hear_values_through_the_environment_and_print_no_secret(workflow
 
 def test_secrets_are_the_token_of_the_run_and_no_stored_one() -> None:
     for path in FILES:
-        assert set(re.findall(r"secrets\.(\w+)", path.read_text())) <= {"GITHUB_TOKEN"}, path.name
+        assert set(re.findall(r"\{\{[^}]*secrets\.(\w+)", path.read_text())) <= {"GITHUB_TOKEN"}, path.name
 
 
 def test_each_target_of_make_exists(workflow: dict[str, Any]) -> None:
@@ -168,6 +168,22 @@ def test_what_is_pushed_is_tried_before_and_signed_and_verified_after() -> None:
         text = str(jobs[job])
         assert "cosign sign --yes" in text
         assert "cosign verify" in text
+
+
+def test_each_push_builds_on_kind_by_the_steps_that_people_read() -> None:
+    kind = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text())["jobs"]["kind"]
+    run = scripts({"jobs": {"kind": kind}})
+    (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "k8s" / "dev" / "README.md").read_text(), re.DOTALL)
+    steps_read = [line.partition("  #")[0].strip() for line in block.splitlines()]
+    left_out = [step for step in steps_read if step not in run]
+    # The chart instead of what is rendered of it, another name of the Job, and nobody who watches.
+    assert [step.split("martwright-daily")[0].strip() for step in left_out] == [
+        "kubectl apply -f k8s/dev/martwright.yaml",
+        "kubectl -n marts-dev create job --from=cronjob/",
+        "kubectl -n marts-dev get pods --watch",
+    ]
+    assert "helm install martwright helm/martwright -n marts-dev -f k8s/dev/values.yaml" in run
+    assert 'grep \'"outcome": "published"\' build.log' in run
 
 
 def test_what_is_locked_and_what_is_pushed_is_looked_up_in_lists_of_vulnerabilities() -> None:
