@@ -53,17 +53,7 @@ from jobs.settle import Settled, plan_settling, read_settled, run_settle
 from jobs.site import RUNS, write_site
 from jobs.state import Catalog, Delivery, Manifest, name_of, read_parquet
 from jobs.suites import load_suites
-from jobs.withdrawals import (
-    LEFT,
-    TAKEN_BACK,
-    VANISHED,
-    WEIGHED,
-    Withdrawals,
-    has_rows,
-    refused_by,
-    since,
-    withdrawals_of,
-)
+from jobs.withdrawals import TAKEN_BACK, WEIGHED, Withdrawals, refused_by, since, why_left, withdrawals_of
 from marts import __version__
 from marts.errors import (
     EXIT_DATA,
@@ -718,8 +708,7 @@ def _exit_code(verdicts: Verdicts, ledger: Sequence[DropRecord]) -> int:
 
 def _withdrawn(record: DropRecord, verdicts: Verdicts, run_id: str) -> DropRecord:
     keys = {(v.drop.delivery.kind, v.drop.delivery.key) for v in verdicts.all if not v.drop.gone}
-    left = VANISHED if record.state == "live" and has_rows(record) else LEFT
-    reason = REPLACED if (record.kind, record.object_key) in keys else left
+    reason = REPLACED if (record.kind, record.object_key) in keys else why_left(record)
     return replace(record, state="withdrawn", reason=reason, run_id=run_id)
 
 

@@ -48,7 +48,7 @@ class Withdrawals:
 
     def decide(self, gone: Sequence[DropRecord]) -> dict[str, tuple[DropState, str]]:
         """Return state and reason of each sales drop whose object is gone."""
-        with_rows = [record for record in gone if has_rows(record)]
+        with_rows = [record for record in gone if _has_rows(record)]
         asked = [record for record in with_rows if record.delivery_id not in self.accepted | self.refused]
         drops = self.recent[0] + len(asked)
         lines = self.recent[1] + sum(record.clean for record in asked)
@@ -66,7 +66,7 @@ class Withdrawals:
                 decided[record.delivery_id] = ("withdrawn", ACCEPTED)
             elif record.delivery_id in self.refused:
                 decided[record.delivery_id] = ("live", KEPT_ON)
-        return decided | {record.delivery_id: ("withdrawn", LEFT) for record in gone if not has_rows(record)}
+        return decided | {record.delivery_id: ("withdrawn", LEFT) for record in gone if not _has_rows(record)}
 
 
 def withdrawals_of(
@@ -100,7 +100,12 @@ def withdrawals_of(
     )
 
 
-def has_rows(record: DropRecord) -> bool:
+def why_left(record: DropRecord) -> str:
+    """Return why a drop leaves the ledger whose object is gone, and about which nobody was asked."""
+    return VANISHED if record.state == "live" and _has_rows(record) else LEFT
+
+
+def _has_rows(record: DropRecord) -> bool:
     """Return whether a drop has a row that could count: without one, its withdrawal takes nothing back."""
     return bool(record.clean or record.duplicates)
 
