@@ -42,7 +42,7 @@ _WARM_LEAST, _WARM_PER_CPU = 8, 2
 """Idle workers that a node keeps: Ray Data starts more than it has CPUs."""
 LOOK = "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S"
 _LOOK_SECONDS = 0.02
-_ASK = "GLOBAL_LIMITS_UPDATE_INTERVAL_S"
+ASK = "GLOBAL_LIMITS_UPDATE_INTERVAL_S"
 _ASK_SECONDS = 0.05
 _LARGEST_SHARE = 8
 """Items of one task at most."""
@@ -241,7 +241,7 @@ def _look_often() -> None:
 
     for place, name, seconds in (
         (streaming_executor_state, LOOK, _LOOK_SECONDS),
-        (resource_manager.ResourceManager, _ASK, _ASK_SECONDS),
+        (resource_manager.ResourceManager, ASK, _ASK_SECONDS),
     ):
         if hasattr(place, name):  # else it is another Ray, and as slow as it likes
             setattr(place, name, seconds)
