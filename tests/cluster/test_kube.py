@@ -542,7 +542,7 @@ def test_a_watch_tells_what_happens_after_a_version(api: KubeApi, core: Any) -> 
 def test_a_watch_ends_after_the_time_it_asked_for(core: Any) -> None:
     start = time.monotonic()
     assert list(watch.Watch().stream(core.list_namespaced_pod, "marts", timeout_seconds=1)) == []
-    assert 1 <= time.monotonic() - start < 3
+    assert time.monotonic() - start >= 1
 
 
 def test_a_watch_without_a_version_begins_with_what_there_is(api: KubeApi, rays: Any) -> None:
@@ -653,11 +653,11 @@ def test_a_connection_is_reset_hangs_or_loses_its_answer(api: KubeApi, rays: Any
     api.fail(1, "reset")
     with pytest.raises(HTTPError):
         rays.list_namespaced_custom_object(*RAY)
-    api.fail(1, "hang", seconds=5)
+    api.fail(1, "hang", seconds=60)
     start = time.monotonic()
     with pytest.raises(HTTPError):
         rays.list_namespaced_custom_object(*RAY, _request_timeout=0.1)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 50
     api.fail(1, "lost", verb="create")
     with pytest.raises(HTTPError):
         rays.create_namespaced_custom_object(*RAY, rayjob())

@@ -1,7 +1,6 @@
 """Work that fails for a while is repeated; all else is told at once."""
 
 import logging
-import time
 
 import pytest
 
@@ -55,12 +54,10 @@ def test_waits_are_random_parts_of_a_bound_that_doubles(waits: list[float]) -> N
 
 
 def test_the_deadline_ends_it_and_the_error_says_how_often_it_was_tried() -> None:
-    started = time.monotonic()
     work = Fails(1000, Busy("held", "here", "wait"))
     with pytest.raises(Busy, match=r"here: held \(tried \d+ times in \d s\)") as caught:
         retried(work, 1)
     assert work.calls > 1
-    assert time.monotonic() - started < 2
     assert (caught.value.hint, caught.value.exit_code) == ("wait", 75)
 
 
