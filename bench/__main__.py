@@ -96,8 +96,9 @@ def compare_engines(bench: Bench, lines: int) -> None:
 def compare_days(bench: Bench, lines: int) -> None:
     """The third table: a day of new lines on top of a history, until the marts are ready to load."""
     source = drops.history(bench.folder, lines)
-    grown = drops.with_more(bench.folder, source, DAY_LINES)
-    _title(f"A day later, with {DAY_LINES:,} new lines, on top of {lines:,}, to both marts; others do everything again")
+    new = min(DAY_LINES, lines)
+    grown = drops.with_more(bench.folder, source, new)
+    _title(f"A day later, with {new:,} new lines, on top of {lines:,}, to both marts; others do everything again")
     before = bench.folder / f"history-{lines}"
     shutil.rmtree(before, ignore_errors=True)
     before.mkdir(parents=True)
@@ -117,7 +118,7 @@ def compare_days(bench: Bench, lines: int) -> None:
         return found
 
     names = ["a day, ours", *(["a day, warm"] if "warm" in bench.engines else []), *bench.engines]
-    _rows(_take_turns(bench, names, day), lines + DAY_LINES)
+    _rows(_take_turns(bench, names, day), lines + new)
     shutil.rmtree(before, ignore_errors=True)
 
 

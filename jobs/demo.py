@@ -1,5 +1,6 @@
 """The demo: realistic drops, both marts in an embedded file, and what came out. No server, no account."""
 
+import json
 import shutil
 from collections.abc import Callable
 from datetime import date
@@ -19,14 +20,31 @@ _TOP = 8
 
 
 def prepare(folder: Path, lines: int, seed: int, progress: Callable[[], None]) -> tuple[dict[str, str], date]:
-    """Make the drops; give the settings of the demo's build, and its as_of."""
+    """Make the drops; give the settings of the demo's build, and its as_of.
+
+    With the same lines and seed, a demo goes on with what an earlier one built. With others it starts anew: its drops
+    would replace all those of before, which no build takes for a day's work.
+    """
     drops = folder / "drops"
     if folder.exists() and any(folder.iterdir()) and not (drops / "generated.json").is_file():
         raise UsageError("is not empty, and not of an earlier demo", str(folder), "choose another with --folder")
+    if _made_from(drops) != (lines, seed):
+        shutil.rmtree(folder / "_marts", ignore_errors=True)
+        for path in folder.glob("marts.duckdb*"):
+            path.unlink()
     shutil.rmtree(drops, ignore_errors=True)
     truth = generate(drops, lines, seed, progress)
     target = f"duckdb://{(folder / 'marts.duckdb').absolute()}"
     return {"source": str(drops), "target": target}, date.fromisoformat(str(truth["as_of"]))
+
+
+def _made_from(drops: Path) -> tuple[int, int] | None:
+    """Return lines and seed of the drops of an earlier demo."""
+    try:
+        truth = json.loads((drops / "generated.json").read_text(encoding="utf-8"))
+        return int(truth["requested_lines"]), int(truth["seed"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def outcome(folder: Path, report: RunReport, warehouse: Warehouse) -> RenderableType:

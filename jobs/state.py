@@ -20,6 +20,7 @@ import hashlib
 import json
 import re
 from collections.abc import Container, Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -66,8 +67,9 @@ class Delivery(_Value):
     def of(cls, kind: str, version: ObjectVersion) -> "Delivery":
         return cls(kind=kind, key=version.key, etag=version.etag, size=version.size, modified=version.modified)
 
-    @property
+    @cached_property
     def id(self) -> str:
+        """Return its name; a build asks for it some forty times."""
         return name_of(self.kind, self.key, self.etag, self.size)
 
     @property

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ _HERE = Path(__file__).parent
 
 def load_suites(folder: str | None, policy: Policy) -> dict[str, Suite]:
     """Read the suite of each kind of drop. Raises UsageError that names the file and the entry that is wrong."""
-    parameters = policy_parameters(policy)
-    return {
-        name: read_suite(data, kind, where, parameters, policy)
-        for name, kind in KINDS.items()
-        for data, where in [read_file(name, folder)]
-    }
+    return {name: _of_drops(name, *_text_of(name, folder), policy) for name in KINDS}
+
+
+@lru_cache(64)
+def _of_drops(name: str, text: str, where: str, policy: Policy) -> Suite:
+    """Complete a suite. It is the same for the same text, and some commands need it more than once."""
+    return read_suite(_parsed(text, where), KINDS[name], where, policy_parameters(policy), policy)
 
 
 def load_mart_suite(mart: Mart, folder: str | None, policy: Policy, found: Mapping[str, Any]) -> Suite:
@@ -48,13 +50,25 @@ def check_suites(folder: str | None, policy: Policy) -> dict[str, Suite]:
 
 def read_file(name: str, folder: str | None) -> tuple[Any, str]:
     """Give the JSON of a suite, and where it is from."""
+    text, where = _text_of(name, folder)
+    return _parsed(text, where), where
+
+
+def _text_of(name: str, folder: str | None) -> tuple[str, str]:
     path = suite_path(name, folder)
     try:
-        return json.loads(path.read_text(encoding="utf-8")), str(path)
+        return path.read_text(encoding="utf-8"), str(path)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", str(path)) from error
+    except ValueError as error:
+        raise UsageError(f"is not UTF-8: {error}", str(path)) from error
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"is not JSON: {error}", str(path)) from error
+        raise UsageError(f"is not JSON: {error}", where) from error
 
 
 def suite_path(name: str, folder: str | None) -> Path:

@@ -148,7 +148,7 @@ class Place:
     def build(self, **options: Any) -> RunReport:
         """Run a build; the clock stands still."""
         order = self._order(options)
-        warehouse = self.warehouse()
+        warehouse = open_warehouse(order.settings.target or "", order.settings.mysql)
         try:
             return build(self._run(order, warehouse, options))
         finally:

@@ -106,22 +106,23 @@ class Folder:
     def __init__(self, root: str) -> None:
         self.root = Path(root).absolute()
         self.uri = str(self.root)
+        self._within = f"{self.uri.rstrip(os.sep)}{os.sep}"
 
     def versions(self, prefix: str) -> list[ObjectVersion]:
         top = self.root / prefix
         with self._translated(prefix):
-            return sorted(self._walk(top), key=lambda version: version.key) if top.is_dir() else []
+            return sorted(self._walk(str(top)), key=lambda version: version.key) if top.is_dir() else []
 
-    def _walk(self, top: Path) -> Iterator[ObjectVersion]:
+    def _walk(self, top: str) -> Iterator[ObjectVersion]:
         for entry in os.scandir(top):
             if entry.is_dir():
-                yield from self._walk(Path(entry.path))
+                yield from self._walk(entry.path)
             elif entry.is_file():
                 with contextlib.suppress(FileNotFoundError):
-                    yield self._version(Path(entry.path), entry.stat())
+                    yield self._version(entry.path, entry.stat())
 
-    def _version(self, path: Path, stat: os.stat_result) -> ObjectVersion:
-        key = path.relative_to(self.root).as_posix()
+    def _version(self, path: str, stat: os.stat_result) -> ObjectVersion:
+        key = path[len(self._within) :].replace(os.sep, "/")  # a Path for each of many files takes ten times as long
         if not key.isprintable():
             # A name that is not UTF-8: shown, and never taken for a drop.
             key = f"{key.encode('utf-8', 'backslashreplace').decode()} (unreadable name)"
@@ -142,7 +143,7 @@ class Folder:
         return data
 
     def _same(self, version: ObjectVersion, path: Path, file: BinaryIO) -> None:
-        if self._version(path, os.fstat(file.fileno())).etag != version.etag:
+        if self._version(str(path), os.fstat(file.fileno())).etag != version.etag:
             raise ObjectChanged("changed while it was read", version.key)
 
     @contextlib.contextmanager

@@ -30,7 +30,9 @@ _POLL = 0.5
 """Seconds between two tries to open a file that another process has open."""
 _OURS = "schema_name = 'main' AND database_name = current_database()"
 """Where our tables and views are: an attached file, or another schema, is none of ours."""
-_CHANGES_CATALOG = re.compile(r"\s*(CREATE|ALTER|DROP|ROLLBACK)\b", re.IGNORECASE)
+_DEFINES = re.compile(r"(?:CREATE(?: OR REPLACE)?|DROP) (?:TABLE|VIEW) (?:IF (?:NOT )?EXISTS )?(\w+)")
+"""A statement that creates, replaces or drops one table or view, and its name."""
+_CHANGES_CATALOG = re.compile(r"\s*(CREATE (?!SEQUENCE)|ALTER|DROP|ROLLBACK)\b", re.IGNORECASE)
 _log = logging.getLogger("marts.duckdb")
 
 
@@ -62,7 +64,9 @@ class DuckDBWarehouse(SqlLedger):
         self._read_only = read_only
         self._database: duckdb.DuckDBPyConnection | None = None
         self._catalog: _Catalog | None = None
-        """The catalog as last read, until a statement changes it: a build asks 50 times, at 5 ms each."""
+        """The catalog as last read: a build asks 50 times, at 15 ms each."""
+        self._changed: set[str] = set()
+        """Tables and views that were created, replaced or dropped since then: who asks for one reads it again."""
         end = time.monotonic() + wait
         while self._database is None and (not read_only or self.path.exists()):
             try:
@@ -112,7 +116,9 @@ class DuckDBWarehouse(SqlLedger):
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         assert self._database
-        if _CHANGES_CATALOG.match(statement):
+        if defines := _DEFINES.match(statement):
+            self._changed.add(defines[1].lower())
+        elif _CHANGES_CATALOG.match(statement):
             self._catalog = None
         try:
             rows: list[tuple[Any, ...]] = self._database.execute(statement, list(values)).fetchall()
@@ -137,13 +143,13 @@ class DuckDBWarehouse(SqlLedger):
         return result
 
     def columns_of(self, table: str) -> set[str]:
-        return self._read_catalog().columns.get(table.lower(), set())
+        return self._read_catalog(table).columns.get(table.lower(), set())
 
-    def _read_catalog(self) -> _Catalog:
-        """Return the catalog; of a file that does not exist, an empty one."""
+    def _read_catalog(self, table: str) -> _Catalog:
+        """Return the catalog, which is right for a table; of a file that does not exist, an empty one."""
         if not self._database:
             return _Catalog({}, {}, {})
-        if self._catalog is None:
+        if self._catalog is None or table.lower() in self._changed:
             tables = self.execute(f"SELECT lower(table_name) FROM duckdb_tables() WHERE {_OURS}")
             views = self.execute(f"SELECT lower(view_name), sql FROM duckdb_views() WHERE {_OURS}")
             query = f"SELECT lower(table_name), list(column_name) FROM duckdb_columns() WHERE {_OURS} GROUP BY 1"
@@ -152,6 +158,7 @@ class DuckDBWarehouse(SqlLedger):
                 views=dict(views),
                 columns={name: set(columns) for name, columns in self.execute(query)},
             )
+            self._changed.clear()
         return self._catalog
 
     @contextmanager
@@ -185,7 +192,7 @@ class DuckDBWarehouse(SqlLedger):
         return self.columns_of(_table(mart, number)) == {column.name for column in mart.columns}
 
     def kind_of(self, table: str) -> str:
-        return self._read_catalog().kinds.get(table.lower(), "")
+        return self._read_catalog(table).kinds.get(table.lower(), "")
 
     def move_away(self, kind: str, table: str) -> str:
         return f"ALTER {kind.upper()} {table} RENAME TO {table}_old"
@@ -202,7 +209,7 @@ class DuckDBWarehouse(SqlLedger):
             raise self.foreign(kind, mart.table, "our view belongs")
 
     def _is_our_view(self, mart: Mart) -> bool:
-        text = self._read_catalog().views[mart.table]
+        text = self._read_catalog(mart.table).views[mart.table]
         return "marts_live" in text and re.search(rf"\b{mart.table}_g[0-9]+\b", text) is not None
 
     @contextmanager

@@ -216,7 +216,7 @@ def test_a_head_that_dies_while_the_build_runs_is_told_once(
     assert "the head ran out of memory" in said
     assert [title.partition(":")[0] for title in release.titles()] == ["The build failed"]
     assert "ray.head.resources" in release.hook.texts[0]
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 200
 
 
 def test_a_head_that_is_gone_before_its_log_was_read_changes_nothing(

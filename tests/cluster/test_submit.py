@@ -95,7 +95,9 @@ def test_a_build_is_submitted_followed_and_named(head: RayHead, place: Place, wh
     with closing(place.warehouse(read_only=True)) as warehouse:
         (run,) = warehouse.runs(5)
     assert json.loads(run.report)["submission"] == told["submission"]
-    again = json.loads(submit(head, *places(place), "--json").stdout)
+    # The checkout may be sent along.
+    checkout = ["--working-dir", str(ROOT), "--id", told["submission"]]
+    again = json.loads(submit(head, *places(place), *checkout, "--json").stdout)
     assert (again["submission"], again["outcome"]) == (f"{told['submission']}-2", "unchanged")
 
 
@@ -106,12 +108,6 @@ def test_the_same_build_attaches_to_the_one_at_work_and_ends_as_it(head: RayHead
     assert f"job {first} is at work already: following it" in second.stderr
     told = json.loads(second.stdout)
     assert (told["submission"], told["outcome"]) == (first, "published")
-
-
-def test_a_checkout_may_be_sent_along(head: RayHead, place: Place) -> None:
-    place.put_golden()
-    told = json.loads(submit(head, *places(place), "--working-dir", str(ROOT), "--json").stdout)
-    assert told["outcome"] == "published"
 
 
 def test_it_ends_with_the_builds_exit_code_and_says_why(head: RayHead, place: Place) -> None:

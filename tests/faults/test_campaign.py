@@ -101,6 +101,7 @@ def test_a_drop_that_is_replaced_while_it_is_read_is_counted_once_in_its_new_ver
     assert lost_or_doubled == (0, 0)
 
 
+@pytest.mark.skipif(not LONG, reason="make faults runs it; test_publish.py has the same without a cluster")
 def test_a_build_that_was_frozen_while_another_published_is_fenced_off(campaign: Campaign) -> None:
     world = campaign.world
     world.change()
@@ -146,13 +147,14 @@ _MORE_CHANGES = (
 )
 
 
+@pytest.mark.skipif(not LONG, reason="make faults runs it; test_deliveries.py has many more, in one process")
 def test_drops_that_are_gone_or_come_again_count_as_they_should_and_people_are_asked_once(campaign: Campaign) -> None:
     world = campaign.world
     for what, ends in (
         ("emptied", [65]),
         ("put back", [0]),
-        *(_MORE_CHANGES if LONG else ()),
-    ):  # test_deliveries.py has many more, in one process
+        *_MORE_CHANGES,
+    ):
         world.change(what, largest(world))
         for end in ends:
             build = world.build()

@@ -10,7 +10,7 @@ from faults.deliveries import AS_OF, Deliveries
 from faults.effort import LONG
 from marts.policy import Policy
 
-ROUNDS, SEEDS = (60, 20) if LONG else (25, 2)
+ROUNDS, SEEDS = (60, 20) if LONG else (25, 1)
 
 
 class Folder(Deliveries):

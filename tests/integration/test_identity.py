@@ -125,7 +125,7 @@ def wanted(source: Source) -> dict[str, Counts]:
     }
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     drops=receipts.flatmap(lambda heads: st.lists(drop_of(heads), min_size=2, max_size=4)),
     rules=random_rules,

@@ -114,7 +114,7 @@ def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_ser
         .replace("mysql://marts@db:3306/marts", address)
     )
     secret = {"S3_ACCESS_KEY": ACCESS_KEY, "S3_SECRET_KEY": SECRET_KEY, "MYSQL_PASSWORD": PASSWORD}
-    outside = {"MARTS_POLICY": "policy.toml", "HOME": str(tmp_path / "home"), **secret}
+    outside = {**UNJUDGED, "MARTS_POLICY": "policy.toml", "HOME": str(tmp_path / "home"), **secret}
     report = json.loads(run(script, tmp_path, outside))
     assert (report["outcome"], report["totals"]["clean"]) == ("published", 24)
 
@@ -144,6 +144,7 @@ def test_as_a_ray_job(
     bucket, database = in_s3
     Path(tmp_path / "policy.toml").write_text("max_unknown_ratio = 0.2")
     inside = {
+        **UNJUDGED,
         **s3_server.environment,
         "MARTS_MYSQL__PASSWORD": PASSWORD,
         "MARTS_POLICY": str(tmp_path / "policy.toml"),

@@ -15,7 +15,8 @@ MARTS = str(Path(sys.executable).parent / "marts")
 def test_builds_leave_no_folder_and_the_next_one_removes_that_of_a_killed_one(tmp_path: Path, mariadb: MariaDB) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    environment = {**os.environ, "TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp", "MARTS_RAY__FEW_TASKS": "0"}
+    environment = {**os.environ, "TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp", "MARTS_QUALITY__JUDGE": "false"}
+    with_ray = {**environment, "MARTS_RAY__FEW_TASKS": "0"}
     target = mariadb.make_database("scratch")
     place = Place(tmp_path, target)
     place.put_golden()
@@ -27,7 +28,7 @@ def test_builds_leave_no_folder_and_the_next_one_removes_that_of_a_killed_one(tm
     killed.kill()
     assert killed.wait() == -9
     assert len(list(temporary.glob("marts-*"))) == 1
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=with_ray, check=False)
     assert done.returncode == 0, done.stderr
     assert '"start Ray"' in done.stdout
     assert list(temporary.glob("marts-*")) == []

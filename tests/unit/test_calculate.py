@@ -108,7 +108,7 @@ def written(rows: list[dict[str, Any]]) -> str:
     return "\n".join(text) + "\n"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     drops=st.lists(st.lists(line, min_size=1, max_size=25), min_size=1, max_size=4),
     as_of=st.sampled_from([date(2024, 1, 31), date(2024, 3, 15), date(2025, 1, 1), date(2030, 1, 1)]),

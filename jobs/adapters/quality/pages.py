@@ -15,11 +15,29 @@ from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.render.components import RenderedContent, RenderedStringTemplateContent
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
-from jinja2 import ChoiceLoader, PackageLoader
+from jinja2 import BytecodeCache, ChoiceLoader, PackageLoader
+from jinja2.bccache import Bucket
 
 from marts.escape import for_html
 
 _ESCAPED = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details", "unexpected_rows")
+
+
+class _Compiled(BytecodeCache):
+    """Templates as they were compiled for the pages before: a page has an environment of its own."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._code:
+            bucket.bytecode_from_string(self._code[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
 
 
 class SafePageView(DefaultJinjaPageView):
@@ -30,6 +48,7 @@ class SafePageView(DefaultJinjaPageView):
     def __init__(self) -> None:
         super().__init__()
         self.env.loader = ChoiceLoader([PackageLoader("jobs"), self.env.loader])
+        self.env.bytecode_cache = _COMPILED
         numbers = itertools.count(1)
         # Equal results give equal pages: Great Expectations would draw random ids.
         self.env.filters["generate_html_element_uuid"] = lambda prefix="": f"{prefix}{next(numbers)}"
