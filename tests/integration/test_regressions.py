@@ -91,9 +91,9 @@ def test_a_damaged_catalog_is_made_again(fed: Place, name: str, junk: bytes) -> 
 def test_the_same_object_put_again_keeps_its_place_in_the_order(fed: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     original = objects.Folder._version
 
-    def as_in_s3(self: objects.Folder, path: Path, stat: os.stat_result) -> objects.ObjectVersion:
+    def as_in_s3(self: objects.Folder, path: str, stat: os.stat_result) -> objects.ObjectVersion:
         version = original(self, path, stat)
-        etag = hashlib.md5(path.read_bytes()).hexdigest()
+        etag = hashlib.md5(Path(path).read_bytes()).hexdigest()
         return objects.ObjectVersion(version.key, version.size, etag, version.modified)
 
     monkeypatch.setattr(objects.Folder, "_version", as_in_s3)
