@@ -50,9 +50,10 @@ RUN groupadd --gid 1000 marts \
     && python3 -m compileall -q -x '/(test|idlelib|lib2to3|tkinter|turtledemo)/' "$library"
 COPY --from=build /opt/venv /opt/venv
 
-# LANG: names of drops may be any Unicode.
+# LANG: names of drops may be any Unicode. USER: a number that is nobody's (OpenShift gives one) has no name in /etc/passwd.
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/home/marts \
+    USER=marts \
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -214,6 +214,10 @@ if choose_engine; then
     quietly inside --env MARTS_RAY__FEW_TASKS=0 "$image" demo --lines 20000 --folder /tmp/demo || fail "marts demo failed in the image"
     grep -m 1 '^seconds:' "$work/log" || true
     say "marts demo --lines 20000 passed, with a local Ray cluster"
+    # OpenShift gives a user that /etc/passwd does not know, in the group 0.
+    quietly inside --user 1000720000:0 --passwd=false --env MARTS_RAY__FEW_TASKS=0 "$image" demo --lines 10000 --folder /tmp/demo \
+        || fail "marts demo failed in the image for a user without a name"
+    say "marts demo passed for a user without a name"
     quietly ray_head || fail "a Ray head with a token, or a build on it, failed in the image"
     grep -m 1 '"ray_version"' "$work/log"
     say "a Ray head with dashboard and token answered, and ran a build as a job"

@@ -202,6 +202,19 @@ _JOB = _closed(
 )
 
 
+_WORKERS = _closed(
+    {
+        "name": _text("Of the group.", pattern=_NAME, maxLength=34),
+        "replicas": _number("How many at the start.", 0),
+        "minReplicas": _number("How many at least; `replicas` by default.", None),
+        "maxReplicas": _number("How many at most; `replicas` by default.", None),
+        "resources": {**_resources("Resources of each; those of `ray.worker` by default."), "default": {}},
+        "placement": {**_PLACEMENT, "description": "Where they run; as `ray.worker` by default.", "default": {}},
+    },
+    ("name",),
+)
+
+
 class _Sealed(GenerateJsonSchema):
     """A credential is written as the name of a sealed one."""
 
@@ -295,6 +308,10 @@ SHAPES: dict[str, Schema] = {
     "ray.shmSize": {"type": "string", "pattern": f"{_QUANTITY}|^$"},
     "ray.tmpSize": {"type": "string", "pattern": _QUANTITY},
     "ray.worker.replicas": {"type": "integer", "minimum": 1},
+    **{f"ray.worker.{least}Replicas": {"type": ["integer", "null"], "minimum": 0} for least in ("min", "max")},
+    "ray.workerGroups": _list(_WORKERS),
+    "ray.autoscaler.idleTimeoutSeconds": {"type": "integer", "minimum": 10},
+    "ray.autoscaler.resources": _resources(),
     "oneOff.activeDeadlineSeconds": {"type": "integer", "minimum": 60},
     "oneOff.ttlSecondsAfterFinished": {"type": "integer", "minimum": 60},
     "rayCluster.upgradeStrategy": {"type": "string", "enum": ["Recreate", "None"]},

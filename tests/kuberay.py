@@ -9,6 +9,7 @@ would try again, the status is Retrying until the next step; the script goes on 
 States of pods (waiting, terminated, …) are functions that change a pod: for `Pod` steps, and for `api.edit`.
 """
 
+import copy
 import threading
 import time
 from collections import deque
@@ -409,7 +410,7 @@ class FakeOperator:
         cluster = self.api.put(made)
         told = f"Created RayCluster {metadata['namespace']}/{name}"
         self.api.event(job, "CreatedRayCluster", told, "Normal", "rayjob-controller")
-        self._make_pod(cluster, spec.get("headGroupSpec") or {}, "head", "headgroup")
+        self._make_pod(cluster, _with_autoscaler(spec), "head", "headgroup")
         for group in spec.get("workerGroupSpecs") or []:
             for _ in range(group.get("replicas", group.get("minReplicas", 0))):
                 self._make_pod(cluster, group, "worker", group["groupName"])
@@ -493,6 +494,28 @@ class FakeOperator:
 
 def _label(pod: Object, name: str) -> str:
     return str((pod["metadata"].get("labels") or {}).get(f"ray.io/{name}", ""))
+
+
+def _with_autoscaler(spec: Object) -> Object:
+    """Return the group of the head, with the container that KubeRay puts beside it (common/pod.go)."""
+    head: Object = copy.deepcopy(spec.get("headGroupSpec") or {})
+    if not spec.get("enableInTreeAutoscaling"):
+        return head
+    pod = head["template"]["spec"]
+    options = spec.get("autoscalerOptions") or {}
+    command = "ray kuberay-autoscaler --cluster-name $(RAY_CLUSTER_NAME) --cluster-namespace $(RAY_CLUSTER_NAMESPACE)"
+    container: Object = {"name": "autoscaler", "image": pod["containers"][0].get("image", "")}
+    container |= {"command": ["/bin/bash", "-c", "--"], "args": [command]}
+    given = ("image", "imagePullPolicy", "resources", "securityContext", "env", "envFrom", "volumeMounts")
+    container |= {name: copy.deepcopy(options[name]) for name in given if options.get(name)}
+    logs = {"name": "ray-logs", "mountPath": "/tmp/ray"}
+    for each in (pod["containers"][0], container):
+        each["volumeMounts"] = [*(each.get("volumeMounts") or []), logs]
+    pod["volumes"] = [*(pod.get("volumes") or []), {"name": "ray-logs", "emptyDir": {}}]
+    pod["containers"].append(container)
+    if options.get("version") == "v2":
+        pod["restartPolicy"] = "Never"
+    return head
 
 
 def _owner(found: Object) -> Object:

@@ -402,6 +402,22 @@ class RayHead:
         answer.raise_for_status()
         return answer.json()
 
+    def job(self, entrypoint: str, seconds: float = 120) -> str:
+        """Run a job as `ray job submit` does; give the last line that it said."""
+        import requests
+
+        access = {"headers": {"Authorization": f"Bearer {self.token}"}, "timeout": 30}
+        jobs, end = f"{self.dashboard}/api/jobs/", time.monotonic() + seconds
+        while not (answer := requests.post(jobs, json={"entrypoint": entrypoint}, **access)).ok:
+            assert time.monotonic() < end, answer.text  # the node's agent starts after the dashboard
+            time.sleep(0.5)
+        name = answer.json()["job_id"]
+        while (status := self.ask(f"/api/jobs/{name}")["status"]) in ("PENDING", "RUNNING"):
+            time.sleep(0.2)
+        logs = str(self.ask(f"/api/jobs/{name}/logs")["logs"])
+        assert status == "SUCCEEDED", logs
+        return logs.strip().splitlines()[-1]
+
     def kill(self) -> None:
         """End the head as a lost node does: at once, all of it."""
         assert self.process
@@ -454,17 +470,18 @@ def _end(process: "subprocess.Popen[bytes]", gently: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def ray_head(environment: dict[str, str], cpus: int = 2) -> Iterator[RayHead]:
+def ray_head(environment: dict[str, str], cpus: int = 2, *more: str, port: int = 0) -> Iterator[RayHead]:
+    """Start a head; ``more`` are arguments of `ray start`."""
     import requests
 
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         log, dashboard, token = Path(folder) / "log", free_port(), _TOKEN
-        port = free_port()
+        port = port or free_port()
         head = RayHead(f"http://127.0.0.1:{dashboard}", token, f"{folder}/r", f"127.0.0.1:{port}")
         arguments = [_beside("ray"), "start", "--head", "--block", f"--num-cpus={cpus}"]
         arguments += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard}"]
         arguments += ["--dashboard-host=127.0.0.1", f"--temp-dir={folder}/r", "--disable-usage-stats"]
-        arguments += [f"--object-store-memory={200 << 20}", f"--dashboard-agent-listen-port={free_port()}"]
+        arguments += [f"--object-store-memory={200 << 20}", f"--dashboard-agent-listen-port={free_port()}", *more]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 arguments,

@@ -8,6 +8,7 @@ import pickle
 import re
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,9 +49,22 @@ _LARGEST_SHARE = 8
 """Items of one task at most."""
 _GROWING = 32
 """CPUs that a cluster which may grow is reckoned with at least."""
+_DEMAND_SECONDS = 4.0
+"""An autoscaler looks every 5 seconds."""
+_MOST_CPUS = 2000
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets it for the drivers that it starts."""
 _START_ATTEMPTS = 3
+_WITHOUT_WARRANTY = (
+    ImportError,
+    AttributeError,
+    AssertionError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+)
+"""What a part of Ray may raise in another version, or through its client."""
 _USED = re.compile(r"was ([0-9.]+ ?[KMG]?B) used / ([0-9.]+ ?[KMG]?B) limit")
 _log = logging.getLogger("marts.task")
 _REFRESH = 1.0
@@ -112,18 +126,22 @@ class Cluster:
         from ray.exceptions import RayError, RayTaskError
 
         shares = share_out(len(items), at_once or self._slots(ray))
-        folder = scratch.folder() if self._started_here else None
+        folder = scratch.folder() if self._local else None  # another node does not have it
         source = _datasource(step, function, items, shares, folder)
         tasks = ray.data.read_datasource(
             source, override_num_blocks=len(shares), concurrency=at_once and min(at_once, len(shares))
         )
         try:
-            for batch in tasks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for index, payload in zip(batch["index"].to_pylist(), batch["result"].to_pylist(), strict=True):
-                    result = pickle.loads(payload)
-                    if isinstance(result, MartsError):
-                        raise result
-                    yield index, result
+            with _Demand(min(len(shares), at_once or len(shares)), self._local) as demand:
+                left = len(items)
+                for batch in tasks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                    left -= len(batch["index"])
+                    demand.cpus = min(demand.cpus, left)
+                    for index, payload in zip(batch["index"].to_pylist(), batch["result"].to_pylist(), strict=True):
+                        result = pickle.loads(payload)
+                        if isinstance(result, MartsError):
+                            raise result
+                        yield index, result
         except RayTaskError as error:
             raise Defect(f"a task of {step} failed: {_cause(error)}", "Ray", "please report it") from error
         except (RayError, ExecutionTimeoutError) as error:
@@ -149,10 +167,14 @@ class Cluster:
         debug = logging.getLogger(LOGGER).isEnabledFor(logging.DEBUG)
         logging.getLogger("ray.data").setLevel(logging.ERROR if debug else logging.CRITICAL)
 
+    @property
+    def _local(self) -> bool:
+        return cluster_address(self.settings) == "local"
+
     def _slots(self, ray: Any) -> int:
         """Tell how many tasks run at once; a cluster that we joined may grow meanwhile."""
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        return cpus if self._started_here else max(cpus, _GROWING)
+        return cpus if self._local else max(cpus, _GROWING)
 
     def report(self, samples: Sequence[Sample], seconds: float) -> None:
         """Show gauges among Ray's own metrics, as ray_NAME, for some seconds from now on; waits for none of them.
@@ -194,15 +216,7 @@ class Cluster:
                 raise ServiceError(f"no Ray cluster answers: {error}", address, "check ray.address") from error
             try:
                 _name_submission(self._names)
-            except (
-                ImportError,
-                AttributeError,
-                AssertionError,
-                LookupError,
-                TypeError,
-                ValueError,
-                RuntimeError,
-            ) as error:
+            except _WITHOUT_WARRANTY as error:
                 _log.debug("the submission is not named: %s", error)
             return
         for attempt in range(1, _START_ATTEMPTS + 1):
@@ -340,6 +354,46 @@ def _datasource(
             return [task(share) for share in shares]
 
     return StepTasks()
+
+
+class _Demand:
+    """CPUs that a step still needs, which the autoscaler of a cluster that we joined is asked for while it runs.
+
+    Ray Data asks for more only when some task has ended, and then for twice as many. What we ask for holds until its
+    coordinator asks for all executions, every 20 seconds: so we ask again and again, and what a process that died has
+    asked for is soon forgotten. Where there is no autoscaler, nobody listens.
+    """
+
+    def __init__(self, cpus: int, local: bool) -> None:
+        self.cpus = cpus
+        self._local, self._ended = local, threading.Event()
+        self._asking = threading.Thread(target=self._ask_again, name="demand", daemon=True)
+
+    def __enter__(self) -> Self:
+        if not self._local:
+            self._asking.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._local:
+            self._ended.set()
+            self._asking.join()
+            _ask_for(0)
+
+    def _ask_again(self) -> None:
+        _ask_for(self.cpus)
+        while not self._ended.wait(_DEMAND_SECONDS):
+            _ask_for(self.cpus)
+
+
+def _ask_for(cpus: int) -> None:
+    from ray.autoscaler.sdk import request_resources
+    from ray.exceptions import RayError
+
+    try:
+        request_resources(num_cpus=min(cpus, _MOST_CPUS))
+    except (RayError, OSError, *_WITHOUT_WARRANTY) as error:  # a cluster that does not grow builds all the same
+        _log.debug("the autoscaler was not asked: %s", error)
 
 
 class _Task:

@@ -11,6 +11,8 @@ import charting
 import pytest
 import yaml
 from charting import CHART, MINIMAL, SETS, VERSIONS, command, golden, of_kind, one, pod_of, rayjobs, rendered, variables
+from kube import kube_api
+from kuberay import FakeOperator
 
 import marts
 from jobs import settings
@@ -511,6 +513,60 @@ def test_the_head_of_a_cluster_that_stays_is_guarded_if_somebody_wants_it() -> N
     assert of_kind(golden("minimal"), "PodDisruptionBudget") == {}
 
 
+def test_the_token_of_an_autoscaler_is_mounted_in_it_alone() -> None:
+    """KubeRay makes a container of autoscalerOptions, in the head's pod: the driver is there, too, and has no token."""
+    token = "/var/run/secrets/kubernetes.io/serviceaccount"
+    with kube_api() as api, FakeOperator(api):
+        api.put({**rayjobs(golden("autoscaled"))["daily"], "metadata": {"name": "daily", "namespace": "marts"}})
+        api.settle()
+        pods = {pod["metadata"]["labels"]["ray.io/group"]: pod["spec"] for pod in api.objects("Pod")}
+    assert set(pods) == {"headgroup", "worker"}, "the other group is empty at the start"
+    assert not any(pod["automountServiceAccountToken"] for pod in pods.values())
+    mounted = {
+        (group, each["name"]): token in [mount["mountPath"] for mount in each["volumeMounts"]]
+        for group, pod in pods.items()
+        for each in pod["containers"]
+    }
+    assert mounted == {
+        ("headgroup", "ray-head"): False,
+        ("headgroup", "autoscaler"): True,
+        ("worker", "ray-worker"): False,
+    }
+    head = pods["headgroup"]
+    driver, autoscaler = head["containers"]
+    assert autoscaler["securityContext"] == driver["securityContext"]
+    assert set(autoscaler["resources"]) == {"requests", "limits"}
+    assert {mount["name"] for mount in autoscaler["volumeMounts"]} <= {volume["name"] for volume in head["volumes"]}
+    assert [volume["name"] for volume in pods["worker"]["volumes"] if volume["name"] == "kubernetes"] == []
+
+
+def test_there_is_an_autoscaler_only_where_a_group_may_grow() -> None:
+    for objects in (golden("minimal"), golden("everything-on"), rendered("ray.worker.replicas=3")):
+        cluster = rayjobs(objects)["daily"]["spec"]["rayClusterSpec"]
+        assert {"enableInTreeAutoscaling", "autoscalerOptions"}.isdisjoint(cluster)
+        assert "kubernetes" not in [
+            volume["name"] for volume in cluster["headGroupSpec"]["template"]["spec"]["volumes"]
+        ]
+    cluster = rayjobs(golden("autoscaled"))["daily"]["spec"]["rayClusterSpec"]
+    assert cluster["enableInTreeAutoscaling"] is True
+    assert cluster["autoscalerOptions"]["idleTimeoutSeconds"] == 120
+    shrinks = one(rendered("mode=submit", "ray.worker.minReplicas=0"), "RayCluster", "martwright")["spec"]
+    assert shrinks["enableInTreeAutoscaling"] is True
+
+
+def test_groups_of_workers_have_numbers_resources_and_nodes_of_their_own() -> None:
+    groups = {
+        group["groupName"]: group
+        for group in rayjobs(golden("autoscaled"))["daily"]["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    }
+    numbers = {name: [group[f"{n}eplicas"] for n in ("minR", "r", "maxR")] for name, group in groups.items()}
+    assert numbers == {"worker": [1, 1, 8], "spot": [0, 0, 20]}
+    spot, worker = (groups[name]["template"]["spec"] for name in ("spot", "worker"))
+    assert (spot["tolerations"], "tolerations" in worker) == ([{"key": "spot", "operator": "Exists"}], False)
+    limits = [pod["containers"][0]["resources"]["limits"]["cpu"] for pod in (spot, worker)]
+    assert limits == ["4", "2"]
+
+
 def test_what_pods_connect_to_is_restricted_only_by_who_knows_it() -> None:
     policy = one(golden("everything-on"), "NetworkPolicy", "martwright")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
@@ -656,7 +712,13 @@ def test_a_long_lived_cluster_is_made_in_mode_submit_only() -> None:
     named = ("mode=submit", "submit.address=http://ray:8265")
     for create in ("true", "false"):
         assert of_kind(rendered(*named, f"rayCluster.create={create}"), "RayCluster") == {}
-    assert [name for name in SETS if rayjobs(golden(name))] == ["accounts", "everything-on", "marts", "minimal"]
+    assert [name for name in SETS if rayjobs(golden(name))] == [
+        "accounts",
+        "autoscaled",
+        "everything-on",
+        "marts",
+        "minimal",
+    ]
 
 
 def test_suites_are_files_that_every_pod_finds() -> None:

@@ -60,6 +60,16 @@ def job(**more: Any) -> str:
         ("ray.worker.resources.requests.cpu=3", "ray.worker.resources.requests.cpu (3) is above its limit (2)"),
         ("ray.head.resources.requests.memory=4.5Gi", "ray.head.resources.requests.memory (4.5Gi) is above its limit"),
         ("watchdog.resources.requests.memory=1G", "watchdog.resources.requests.memory (1G) is above its limit (512Mi)"),
+        ("ray.worker.minReplicas=2", "workers worker: minReplicas (2), replicas (1), maxReplicas (1) must not fall"),
+        (
+            'ray.workerGroups=[{"name":"a","minReplicas":1}]',
+            "workers a: minReplicas (1), replicas (0), maxReplicas (0)",
+        ),
+        ('ray.workerGroups=[{"name":"worker","replicas":1}]', "ray.workerGroups has worker twice"),
+        (
+            'ray.workerGroups=[{"name":"a","replicas":1,"resources":{"requests":{"cpu":4},"limits":{"cpu":2}}}]',
+            "ray.workerGroups a: resources.requests.cpu (4) is above its limit (2)",
+        ),
         (
             job(resources={"requests": {"cpu": "1500m"}, "limits": {"cpu": 1}}),
             "job x: resources.requests.cpu (1500m) is above its limit (1): Kubernetes would refuse each pod, at night",
@@ -196,7 +206,7 @@ def test_the_schema_allows_nothing_that_it_does_not_name() -> None:
     # What Kubernetes defines, and what a parent chart hands down.
     kubernetes = {"affinity", "extraEnv[].valueFrom", "podSecurityContext", "securityContext"}
     kubernetes |= {f"{part}.placement.affinity" for part in (*PARTS, "ray.head", "ray.worker")}
-    assert free == {"global", *kubernetes}
+    assert free == {"global", "ray.workerGroups[].placement.affinity", *kubernetes}
     assert SCHEMA["additionalProperties"] is False
 
 

@@ -167,7 +167,7 @@ def test_a_job_on_a_cluster_is_seen_after_its_end(start_ray_head: Any, tmp_path:
     nodes = {"files": [f"{head.folder}/prom_metrics_service_discovery.json"], "refresh_interval": "1s"}
     found = {"job_name": "ray", "file_sd_configs": [nodes]}
     with prometheus(tmp_path / "prometheus", [found]) as watching:
-        assert run_job(head, f"{sys.executable} {tmp_path}/job.py {tmp_path}/report.json") == "[]"
+        assert head.job(f"{sys.executable} {tmp_path}/job.py {tmp_path}/report.json") == "[]"
         ended = time.monotonic()
         ((raw),) = watching.wait("ray_martwright_run_exit_code")
         assert raw["metric"]["pipeline"] == "on-ray"
@@ -187,24 +187,6 @@ def test_a_job_on_a_cluster_is_seen_after_its_end(start_ray_head: Any, tmp_path:
         assert {(one["class_name"], one["state"]) for one in actors if "Gauges" in one["class_name"]} == {
             ("_Gauges", "DEAD")
         }
-
-
-def run_job(head: RayHead, entrypoint: str) -> str:
-    """Run a job as `ray job submit` does; gives the last line that it said."""
-    access = {"headers": {"Authorization": f"Bearer {head.token}"}, "timeout": 30}
-    deadline = time.monotonic() + 120
-    while not (answer := requests.post(f"{head.dashboard}/api/jobs/", json={"entrypoint": entrypoint}, **access)).ok:
-        assert time.monotonic() < deadline, answer.text  # the node's agent starts after the dashboard
-        time.sleep(0.5)
-    job = answer.json()["job_id"]
-    while (status := requests.get(f"{head.dashboard}/api/jobs/{job}", **access).json()["status"]) in (
-        "PENDING",
-        "RUNNING",
-    ):
-        time.sleep(0.2)
-    logs: str = requests.get(f"{head.dashboard}/api/jobs/{job}/logs", **access).json()["logs"]
-    assert status == "SUCCEEDED", logs
-    return logs.strip().splitlines()[-1]
 
 
 def test_the_rules_are_right_to_promtool() -> None:

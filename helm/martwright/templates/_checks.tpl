@@ -88,6 +88,28 @@
 {{- $withRay := dict "local.resources" .Values.local.resources -}}
 {{- if ne .Values.mode "local" -}}
 {{- $withRay = dict "ray.head.resources" .Values.ray.head.resources "ray.worker.resources" .Values.ray.worker.resources -}}
+{{- range .Values.ray.workerGroups -}}
+{{- if .resources -}}
+{{- $_ := set $withRay (printf "ray.workerGroups %s: resources" .name) .resources -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $asked "ray.autoscaler.resources" .Values.ray.autoscaler.resources -}}
+{{- $groups := (include "martwright.workerGroups" . | fromJson).groups -}}
+{{- $names := list -}}
+{{- $most := 0 -}}
+{{- range $groups -}}
+{{- if or (gt (.minReplicas | int) (.replicas | int)) (gt (.replicas | int) (.maxReplicas | int)) -}}
+{{- $m = append $m (printf "workers %s: minReplicas (%v), replicas (%v), maxReplicas (%v) must not fall" .name .minReplicas .replicas .maxReplicas) -}}
+{{- end -}}
+{{- if has .name $names -}}
+{{- $m = append $m (printf "ray.workerGroups has %s twice (ray.worker is the group worker)" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- $most = add $most (.maxReplicas | int) -}}
+{{- end -}}
+{{- if eq ($most | int) 0 -}}
+{{- $m = append $m "no group of workers may have one (maxReplicas): nothing would run a task" -}}
+{{- end -}}
 {{- end -}}
 {{- range .Values.jobs -}}
 {{- if .resources -}}

@@ -1,8 +1,35 @@
 {{/* Ray clusters: the same for a RayJob and for the long-lived one. */}}
 
-{{/* Of (dict "root" $ "node" "head"): a pod of a cluster. */}}
+{{/* All groups of workers, with their numbers: {"groups": […]}. */}}
+{{- define "martwright.workerGroups" -}}
+{{- $worker := .Values.ray.worker -}}
+{{- $groups := list -}}
+{{- range $given := prepend .Values.ray.workerGroups (merge (dict "name" "worker") $worker) -}}
+{{- $replicas := .replicas | default 0 | int -}}
+{{- $group := dict "name" .name "replicas" $replicas "minReplicas" $replicas "maxReplicas" $replicas -}}
+{{- $_ := set $group "resources" (.resources | default $worker.resources) -}}
+{{- $_ := set $group "placement" (.placement | default $worker.placement) -}}
+{{- range $number := list "minReplicas" "maxReplicas" -}}
+{{- with get $given $number | toString | regexFind "^[0-9]+" -}}
+{{- $_ := set $group $number (int .) -}}
+{{- end -}}
+{{- end -}}
+{{- $groups = append $groups $group -}}
+{{- end -}}
+{{- dict "groups" $groups | toJson -}}
+{{- end }}
+
+{{/* Whether there is an autoscaler: a group may have more workers at one time than at another. */}}
+{{- define "martwright.autoscaled" -}}
+{{- range (include "martwright.workerGroups" . | fromJson).groups -}}
+{{- if gt (.maxReplicas | int) (.minReplicas | int) }}true{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Of (dict "root" $ "node" "head" "of" .Values.ray.head), or "worker" and a group: a pod of a cluster. */}}
 {{- define "martwright.rayPod" -}}
-{{- $node := get .root.Values.ray .node -}}
+{{- $node := .of -}}
+{{- $autoscaler := and (eq .node "head") (include "martwright.autoscaled" .root) -}}
 {{- $about := dict "root" .root "component" (printf "ray-%s" .node) "command" "build" "placement" $node.placement "tmp" .root.Values.ray.tmpSize -}}
 {{- /* Without a size of ours KubeRay mounts /dev/shm, as large as the limit of memory. */}}
 {{- $_ := set $about "shm" (ne .root.Values.ray.shmSize "") -}}
@@ -68,6 +95,26 @@ spec:
         {{- include "martwright.mounts" $about | nindent 8 }}
   volumes:
     {{- include "martwright.volumes" $about | nindent 4 }}
+    {{- if $autoscaler }}
+    # What Kubernetes would mount in all containers.
+    - name: kubernetes
+      projected:
+        defaultMode: 0440
+        sources:
+          - serviceAccountToken:
+              path: token
+              expirationSeconds: 3607
+          - configMap:
+              name: kube-root-ca.crt
+              items:
+                - key: ca.crt
+                  path: ca.crt
+          - downwardAPI:
+              items:
+                - path: namespace
+                  fieldRef:
+                    fieldPath: metadata.namespace
+    {{- end }}
 {{- end }}
 
 {{- define "martwright.rayClusterSpec" -}}
@@ -76,21 +123,45 @@ rayVersion: {{ .Values.ray.version | quote }}
 authOptions:
   mode: token
   secretName: {{ .Values.existingSecret }}
+{{- if include "martwright.autoscaled" . }}
+enableInTreeAutoscaling: true
+autoscalerOptions:
+  version: v2
+  idleTimeoutSeconds: {{ .Values.ray.autoscaler.idleTimeoutSeconds | int }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  env:
+    - name: HOME
+      value: /tmp
+  resources:
+    {{- toYaml .Values.ray.autoscaler.resources | nindent 4 }}
+  {{- with .Values.securityContext }}
+  securityContext:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  volumeMounts:
+    - name: tmp
+      mountPath: /tmp
+    - name: kubernetes
+      mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+      readOnly: true
+{{- end }}
 headGroupSpec:
   rayStartParams:
     # No tasks on the head: one that takes its memory takes the driver with it.
     num-cpus: "0"
     dashboard-host: 0.0.0.0
   template:
-    {{- include "martwright.rayPod" (dict "root" . "node" "head") | nindent 4 }}
+    {{- include "martwright.rayPod" (dict "root" . "node" "head" "of" .Values.ray.head) | nindent 4 }}
 workerGroupSpecs:
-  - groupName: worker
-    replicas: {{ .Values.ray.worker.replicas | int }}
-    minReplicas: {{ .Values.ray.worker.replicas | int }}
-    maxReplicas: {{ .Values.ray.worker.replicas | int }}
+  {{- range (include "martwright.workerGroups" . | fromJson).groups }}
+  - groupName: {{ .name }}
+    replicas: {{ .replicas | int }}
+    minReplicas: {{ .minReplicas | int }}
+    maxReplicas: {{ .maxReplicas | int }}
     rayStartParams: {}
     template:
-      {{- include "martwright.rayPod" (dict "root" . "node" "worker") | nindent 6 }}
+      {{- include "martwright.rayPod" (dict "root" $ "node" "worker" "of" .) | nindent 6 }}
+  {{- end }}
 {{- end }}
 
 {{/* Of (dict "root" $ "job" {…}): what the launcher makes a RayJob of. It adds the name, the owner and as_of. */}}
