@@ -374,11 +374,12 @@ class _Demand:
             self._asking.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if not self._local:
             self._ended.set()
-            self._asking.join()
-            _ask_for(0)
+            if error is None:  # else the cluster may be lost, and every question take a minute
+                self._asking.join()
+                _ask_for(0)
 
     def _ask_again(self) -> None:
         _ask_for(self.cpus)
