@@ -25,26 +25,30 @@ def prepare(folder: Path, lines: int, seed: int, progress: Callable[[], None]) -
     With the same lines and seed, a demo goes on with what an earlier one built. With others it starts anew: its drops
     would replace all those of before, which no build takes for a day's work.
     """
-    drops = folder / "drops"
-    if folder.exists() and any(folder.iterdir()) and not (drops / "generated.json").is_file():
+    drops, mark = folder / "drops", folder / "demo.json"
+    earlier = _read(mark)
+    if folder.exists() and any(folder.iterdir()) and earlier is None:
         raise UsageError("is not empty, and not of an earlier demo", str(folder), "choose another with --folder")
-    if _made_from(drops) != (lines, seed):
-        shutil.rmtree(folder / "_marts", ignore_errors=True)
-        for path in folder.glob("marts.duckdb*"):
-            path.unlink()
+    if earlier not in (None, {"lines": lines, "seed": seed}):
+        for path in ("_marts", "marts.duckdb.tmp"):
+            shutil.rmtree(folder / path, ignore_errors=True)
+        for path in ("marts.duckdb", "marts.duckdb.wal"):
+            (folder / path).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(json.dumps({"lines": lines, "seed": seed}) + "\n", encoding="utf-8")
     shutil.rmtree(drops, ignore_errors=True)
     truth = generate(drops, lines, seed, progress)
     target = f"duckdb://{(folder / 'marts.duckdb').absolute()}"
     return {"source": str(drops), "target": target}, date.fromisoformat(str(truth["as_of"]))
 
 
-def _made_from(drops: Path) -> tuple[int, int] | None:
-    """Return lines and seed of the drops of an earlier demo."""
+def _read(mark: Path) -> object:
+    """Return what an earlier demo was made of; None if there was none."""
     try:
-        truth = json.loads((drops / "generated.json").read_text(encoding="utf-8"))
-        return int(truth["requested_lines"]), int(truth["seed"])
-    except (OSError, ValueError, KeyError, TypeError):
+        found: object = json.loads(mark.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
+    return found
 
 
 def outcome(folder: Path, report: RunReport, warehouse: Warehouse) -> RenderableType:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from jobs.observed import DISRUPTED, Container, Event, Pod, RayJob
 from marts.errors import DeadlinePassed, MartsError, ServiceError, UsageError
 
+_AUTOSCALER = "autoscaler"
+"""KubeRay's name of the container beside the head."""
 _OOM = "OOMKilled"
 _OUR_FAULT = ("CreateContainerConfigError", "CreateContainerError", "InvalidImageName", "RunContainerError")
 """Why a container waits that no waiting mends."""
@@ -71,7 +73,8 @@ def out_of_memory(pods: Iterable[Pod], where: str = "") -> MartsError | None:
     for pod in pods:
         role = _role(pod)
         for one in pod.containers:
-            if _OOM in (one.reason, one.ended):
+            # Without its autoscaler a cluster only stops to grow.
+            if _OOM in (one.reason, one.ended) and one.name != _AUTOSCALER:
                 hint = f"give it more memory ({_place(pod)})"
                 return ServiceError(f"{role} ran out of memory: pod {pod.name} was OOMKilled", where, hint)
         if pod.reason == "Evicted" and "memory" in pod.message:
@@ -134,7 +137,10 @@ def _role(pod: Pod) -> str:
 
 def _place(pod: Pod) -> str:
     """Name the value of the chart that is about a pod."""
-    places = {"head": "ray.head.resources", "worker": "ray.worker.resources"}
+    workers = "ray.worker.resources"
+    if pod.group not in ("", "worker"):
+        workers = f"resources of {pod.group} in ray.workerGroups, else ray.worker.resources"
+    places = {"head": "ray.head.resources", "worker": workers}
     return places.get(pod.role, "resources in its line of jobs, else launcher, local or vacuum.resources")
 
 

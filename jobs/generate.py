@@ -141,8 +141,6 @@ def generate(
         copied_lines = copied.read_bytes().count(b"\n") - 1
     _write_dimensions(folder, random, customers)
     truth: dict[str, object] = {
-        "requested_lines": lines,
-        "seed": seed,
         "lines": lines + corrected,
         "dirty": dict(sorted(kinds.items())),
         "quarantined": sum(kinds.values()),

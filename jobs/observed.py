@@ -87,6 +87,8 @@ class Pod:
     """Of the Job, or RayCluster, that it belongs to."""
     role: str = ""
     """head or worker, if it is one of Ray."""
+    group: str = ""
+    """Of workers."""
     phase: str = ""
     reason: str = ""
     message: str = ""

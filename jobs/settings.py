@@ -173,6 +173,11 @@ class RaySettings(_Part):
         ge=0,
         description="per CPU, of up to 4: the work of so few full tasks starts no local cluster; 0: always start it",
     )
+    most_cpus: int | None = Field(
+        None,
+        ge=1,
+        description="CPUs that the cluster of a Ray job may grow to: its autoscaler is asked for what a step needs",
+    )
     bars: bool = Field(False, description="Ray Data's own progress bars, beside ours")
     stalled_seconds: float = Field(7200, gt=0, description="a step of which no task ends for so long is given up")
 

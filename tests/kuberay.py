@@ -510,8 +510,12 @@ def _with_autoscaler(spec: Object) -> Object:
     container |= {name: copy.deepcopy(options[name]) for name in given if options.get(name)}
     logs = {"name": "ray-logs", "mountPath": "/tmp/ray"}
     for each in (pod["containers"][0], container):
-        each["volumeMounts"] = [*(each.get("volumeMounts") or []), logs]
-    pod["volumes"] = [*(pod.get("volumes") or []), {"name": "ray-logs", "emptyDir": {}}]
+        mounts = each.setdefault("volumeMounts", [])
+        if not any(mount["mountPath"] == logs["mountPath"] for mount in mounts):
+            mounts.append(logs)
+    volumes = pod.setdefault("volumes", [])
+    if not any(volume["name"] == "ray-logs" for volume in volumes):
+        volumes.append({"name": "ray-logs", "emptyDir": {}})
     pod["containers"].append(container)
     if options.get("version") == "v2":
         pod["restartPolicy"] = "Never"

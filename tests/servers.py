@@ -406,12 +406,20 @@ class RayHead:
         """Run a job as `ray job submit` does; give the last line that it said."""
         import requests
 
-        access = {"headers": {"Authorization": f"Bearer {self.token}"}, "timeout": 30}
-        jobs, end = f"{self.dashboard}/api/jobs/", time.monotonic() + seconds
-        while not (answer := requests.post(jobs, json={"entrypoint": entrypoint}, **access)).ok:
-            assert time.monotonic() < end, answer.text  # the node's agent starts after the dashboard
+        name, end = f"job-{secrets.token_hex(4)}", time.monotonic() + seconds
+        job = {"entrypoint": entrypoint, "submission_id": name}
+
+        def submitted() -> bool:
+            headers = {"Authorization": f"Bearer {self.token}"}
+            try:
+                answer = requests.post(f"{self.dashboard}/api/jobs/", json=job, headers=headers, timeout=30)
+            except requests.ConnectionError:  # the head has just started
+                return False
+            return answer.ok or "already exists" in answer.text
+
+        while not submitted():  # the node's agent starts after the dashboard
+            assert time.monotonic() < end, "the head takes no job"
             time.sleep(0.5)
-        name = answer.json()["job_id"]
         while (status := self.ask(f"/api/jobs/{name}")["status"]) in ("PENDING", "RUNNING"):
             time.sleep(0.2)
         logs = str(self.ask(f"/api/jobs/{name}/logs")["logs"])

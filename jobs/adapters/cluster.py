@@ -51,7 +51,6 @@ _GROWING = 32
 """CPUs that a cluster which may grow is reckoned with at least."""
 _DEMAND_SECONDS = 4.0
 """An autoscaler looks every 5 seconds."""
-_MOST_CPUS = 2000
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets it for the drivers that it starts."""
 _START_ATTEMPTS = 3
@@ -132,7 +131,9 @@ class Cluster:
             source, override_num_blocks=len(shares), concurrency=at_once and min(at_once, len(shares))
         )
         try:
-            with _Demand(min(len(shares), at_once or len(shares)), self._local) as demand:
+            # More than it may grow to would be refused as a whole: the cluster would not grow at all.
+            most = 0 if self._local else self.settings.most_cpus or 0
+            with _Demand(min(len(shares), at_once or len(shares), most)) as demand:
                 left = len(items)
                 for batch in tasks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                     left -= len(batch["index"])
@@ -357,42 +358,43 @@ def _datasource(
 
 
 class _Demand:
-    """CPUs that a step still needs, which the autoscaler of a cluster that we joined is asked for while it runs.
+    """CPUs that a step still needs: the autoscaler of a cluster that we joined is asked for them. 0: it is not asked.
 
     Ray Data asks for more only when some task has ended, and then for twice as many. What we ask for holds until its
     coordinator asks for all executions, every 20 seconds: so we ask again and again, and what a process that died has
-    asked for is soon forgotten. Where there is no autoscaler, nobody listens.
+    asked for is soon forgotten.
     """
 
-    def __init__(self, cpus: int, local: bool) -> None:
-        self.cpus = cpus
-        self._local, self._ended = local, threading.Event()
+    def __init__(self, cpus: int) -> None:
+        self.cpus, self._asks = cpus, cpus > 0
+        self._ended = threading.Event()
         self._asking = threading.Thread(target=self._ask_again, name="demand", daemon=True)
 
     def __enter__(self) -> Self:
-        if not self._local:
+        if self._asks:
+            _ask_for(self.cpus)  # here, for no module may be imported by two threads at once
             self._asking.start()
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if not self._local:
+        if self._asks:
             self._ended.set()
             if error is None:  # else the cluster may be lost, and every question take a minute
                 self._asking.join()
                 _ask_for(0)
 
     def _ask_again(self) -> None:
-        _ask_for(self.cpus)
         while not self._ended.wait(_DEMAND_SECONDS):
             _ask_for(self.cpus)
 
 
 def _ask_for(cpus: int) -> None:
-    from ray.autoscaler.sdk import request_resources
     from ray.exceptions import RayError
 
     try:
-        request_resources(num_cpus=min(cpus, _MOST_CPUS))
+        from ray.autoscaler.sdk import request_resources
+
+        request_resources(num_cpus=cpus)
     except (RayError, OSError, *_WITHOUT_WARRANTY) as error:  # a cluster that does not grow builds all the same
         _log.debug("the autoscaler was not asked: %s", error)
 

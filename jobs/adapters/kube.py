@@ -317,6 +317,7 @@ def pod_of(found: Mapping[str, Any]) -> Pod:
         name=meta["name"],
         owner_uid=_owner(meta).get("uid", ""),
         role=(meta.get("labels") or {}).get("ray.io/node-type", ""),
+        group=(meta.get("labels") or {}).get("ray.io/group", ""),
         phase=status.get("phase", ""),
         reason=status.get("reason", ""),
         message=status.get("message", ""),

@@ -30,9 +30,11 @@ _POLL = 0.5
 """Seconds between two tries to open a file that another process has open."""
 _OURS = "schema_name = 'main' AND database_name = current_database()"
 """Where our tables and views are: an attached file, or another schema, is none of ours."""
-_DEFINES = re.compile(r"(?:CREATE(?: OR REPLACE)?|DROP) (?:TABLE|VIEW) (?:IF (?:NOT )?EXISTS )?(\w+)")
+_DEFINES = re.compile(
+    r"(?:CREATE(?: OR REPLACE)?|DROP) (?:TABLE|VIEW) (?:IF (?:NOT )?EXISTS )?(\w+)(?= *(?:\(|AS\b|$))"
+)
 """A statement that creates, replaces or drops one table or view, and its name."""
-_CHANGES_CATALOG = re.compile(r"\s*(CREATE (?!SEQUENCE)|ALTER|DROP|ROLLBACK)\b", re.IGNORECASE)
+_CHANGES_CATALOG = re.compile(r"\s*(CREATE(?!\s+SEQUENCE)|ALTER|DROP|ROLLBACK)\b", re.IGNORECASE)
 _log = logging.getLogger("marts.duckdb")
 
 

@@ -111,7 +111,8 @@ def test_kuberay_would_refuse_a_field_it_does_not_know() -> None:
 @pytest.mark.parametrize(("name", "where", "pod"), ALL, ids=[f"{name}: {where}" for name, where, _ in ALL])
 def test_every_pod_is_restricted_and_finds_its_files(name: str, where: str, pod: dict[str, Any]) -> None:
     assert charting.not_restricted(pod) == []
-    [container] = pod["spec"]["containers"]
+    container, *beside = pod["spec"]["containers"]
+    assert [each["name"] for each in beside] in ([], ["autoscaler"])
     given = variables(container)
     paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert {paths["tmp"], paths["home"]} == {"/tmp", given["HOME"]}
@@ -145,8 +146,7 @@ def test_a_pod_that_is_not_restricted_would_be_seen(change: str) -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_no_credential_is_in_a_variable_an_argument_or_the_configuration(name: str) -> None:
     for _, pod in charting.pods(golden(name)):
-        [container] = pod["spec"]["containers"]
-        for key, value in variables(container).items():
+        for key, value in variables(pod["spec"]["containers"][0]).items():
             secret = re.search("PASSWORD|PASSPHRASE|SECRET_KEY$|ACCESS_KEY$|SESSION_TOKEN|TOKEN$", key)
             assert not secret or isinstance(value, dict), key
     assert of_kind(golden(name), "Secret") == {}
@@ -454,6 +454,29 @@ def test_helm_test_tries_the_pods_that_a_build_needs(name: str) -> None:
         like.pop("ports")
         assert (container, pod["spec"]) == (like, wanted)
     assert set(of_kind(golden("local"), "Pod")) == {"martwright-doctor"}
+
+
+def test_helm_test_tries_each_group_of_workers_and_the_autoscaler() -> None:
+    pods = of_kind(golden("autoscaled"), "Pod")
+    assert set(pods) == {f"martwright-{name}" for name in ("doctor", "ray-head", "ray-worker", "ray-spot")}
+    cpus = {
+        name: [each["resources"]["limits"]["cpu"] for each in pod["spec"]["containers"]] for name, pod in pods.items()
+    }
+    assert (cpus["martwright-ray-head"], cpus["martwright-ray-spot"]) == (["2", "500m"], ["4"])
+    assert all(each["command"] == ["true"] for each in pods["martwright-ray-head"]["spec"]["containers"])
+
+
+def test_builds_know_how_far_their_cluster_may_grow() -> None:
+    """Ray's autoscaler does nothing at all if it is asked for more."""
+
+    def most(objects: list[dict[str, Any]]) -> Any:
+        config = one(objects, "ConfigMap", "martwright-config")["data"]["marts.toml"]
+        return tomllib.loads(config).get("ray", {}).get("most_cpus")
+
+    assert most(golden("autoscaled")) == 8 * 2 + 20 * 4
+    assert most(rendered("ray.worker.maxReplicas=3", "ray.worker.resources.limits.cpu=2500m")) == 9
+    assert [most(golden(name)) for name in ("minimal", "submit", "local")] == [None, None, None]
+    assert most(rendered("mode=submit", "ray.worker.maxReplicas=3", "submit.address=http://ray:8265")) is None
 
 
 def test_the_cluster_may_give_user_and_groups_itself() -> None:

@@ -66,6 +66,7 @@ def job(**more: Any) -> str:
             "workers a: minReplicas (1), replicas (0), maxReplicas (0)",
         ),
         ('ray.workerGroups=[{"name":"worker","replicas":1}]', "ray.workerGroups has worker twice"),
+        ('ray.workerGroups=[{"name":"headgroup"}]', "ray.workerGroups has headgroup twice, or a name that is taken"),
         (
             'ray.workerGroups=[{"name":"a","replicas":1,"resources":{"requests":{"cpu":4},"limits":{"cpu":2}}}]',
             "ray.workerGroups a: resources.requests.cpu (4) is above its limit (2)",

@@ -39,6 +39,7 @@ from kuberay import (
 from launching import HEAD, JOB, ME, put_launcher
 from post import Hook
 
+from jobs import diagnose, observed
 from jobs.adapters.kube import Kube
 from jobs.launch import Ended, Me, Pace, RayJobLauncher, manifest_of, owner_uid, scheduled_day, short_name
 from jobs.observed import RayJobRun
@@ -574,3 +575,19 @@ def test_a_template_that_is_none_is_refused(api: KubeApi) -> None:
     with pytest.raises(UsageError, match="belongs to no Job"):
         owner_uid(Kube("marts"), Me("nobody", "marts", JOB))
     assert isinstance(MartsError("x"), Exception)
+
+
+def test_an_autoscaler_out_of_memory_is_no_reason_and_a_group_of_workers_is_named() -> None:
+    def pod(name: str, group: str, *containers: observed.Container) -> observed.Pod:
+        return observed.Pod(name, role=name, group=group, containers=containers)
+
+    starved = {"state": "terminated", "reason": "OOMKilled", "exit_code": 137}
+    beside = observed.Container("autoscaler", **starved)
+    assert diagnose.out_of_memory([pod("head", "headgroup", observed.Container("ray-head", "running"), beside)]) is None
+    for group, place in (
+        ("worker", "(ray.worker.resources)"),
+        ("spot", "(resources of spot in ray.workerGroups, else"),
+    ):
+        error = diagnose.out_of_memory([pod("worker", group, observed.Container("ray-worker", **starved))])
+        assert error
+        assert place in error.hint

@@ -318,7 +318,7 @@ def test_who_does_not_answer_keeps_nobody_else_from_hearing(told: Place, hook: H
 def test_a_server_that_answers_nothing_holds_no_build_up_for_long(told: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"json://127.0.0.1:{silent.getsockname()[1]}/"
-        told.settings["notify"] = {"to": {f"n{n}": address for n in range(8)}, "deadline": 1}
+        told.settings["notify"] = {"to": {f"n{n}": address for n in range(40)}, "deadline": 1}
         told.put("sales/bad.csv", BAD)
         before = time.monotonic()
         assert told.run().exit_code == 65

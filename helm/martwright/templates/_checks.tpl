@@ -95,14 +95,14 @@
 {{- end -}}
 {{- $_ := set $asked "ray.autoscaler.resources" .Values.ray.autoscaler.resources -}}
 {{- $groups := (include "martwright.workerGroups" . | fromJson).groups -}}
-{{- $names := list -}}
+{{- $names := list "headgroup" -}}
 {{- $most := 0 -}}
 {{- range $groups -}}
 {{- if or (gt (.minReplicas | int) (.replicas | int)) (gt (.replicas | int) (.maxReplicas | int)) -}}
 {{- $m = append $m (printf "workers %s: minReplicas (%v), replicas (%v), maxReplicas (%v) must not fall" .name .minReplicas .replicas .maxReplicas) -}}
 {{- end -}}
 {{- if has .name $names -}}
-{{- $m = append $m (printf "ray.workerGroups has %s twice (ray.worker is the group worker)" .name) -}}
+{{- $m = append $m (printf "ray.workerGroups has %s twice, or a name that is taken (worker is ray.worker, headgroup the head)" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- $most = add $most (.maxReplicas | int) -}}

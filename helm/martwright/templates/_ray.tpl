@@ -10,8 +10,10 @@
 {{- $_ := set $group "resources" (.resources | default $worker.resources) -}}
 {{- $_ := set $group "placement" (.placement | default $worker.placement) -}}
 {{- range $number := list "minReplicas" "maxReplicas" -}}
-{{- with get $given $number | toString | regexFind "^[0-9]+" -}}
-{{- $_ := set $group $number (int .) -}}
+{{- if not (kindIs "invalid" (get $given $number)) -}}
+{{- if ne (toString (get $given $number)) "" -}}
+{{- $_ := set $group $number (get $given $number | int) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $groups = append $groups $group -}}
@@ -24,6 +26,16 @@
 {{- range (include "martwright.workerGroups" . | fromJson).groups -}}
 {{- if gt (.maxReplicas | int) (.minReplicas | int) }}true{{ end -}}
 {{- end -}}
+{{- end }}
+
+{{/* CPUs that a cluster may grow to. Ray counts a part of one as a whole. */}}
+{{- define "martwright.mostCpus" -}}
+{{- $most := 0 -}}
+{{- range (include "martwright.workerGroups" . | fromJson).groups -}}
+{{- $cpus := dig "limits" "cpu" (dig "requests" "cpu" 0 .resources) .resources -}}
+{{- $most = add $most (mul (.maxReplicas | int) (include "martwright.quantity" $cpus | float64 | ceil | int)) -}}
+{{- end -}}
+{{- $most -}}
 {{- end }}
 
 {{/* Of (dict "root" $ "node" "head" "of" .Values.ray.head), or "worker" and a group: a pod of a cluster. */}}
@@ -93,9 +105,17 @@ spec:
       terminationMessagePolicy: FallbackToLogsOnError
       volumeMounts:
         {{- include "martwright.mounts" $about | nindent 8 }}
+        {{- if $autoscaler }}
+        - name: ray-logs
+          mountPath: /tmp/ray
+        {{- end }}
   volumes:
     {{- include "martwright.volumes" $about | nindent 4 }}
     {{- if $autoscaler }}
+    # KubeRay's own has no limit.
+    - name: ray-logs
+      emptyDir:
+        sizeLimit: {{ .root.Values.ray.tmpSize }}
     # What Kubernetes would mount in all containers.
     - name: kubernetes
       projected:
@@ -141,6 +161,8 @@ autoscalerOptions:
   volumeMounts:
     - name: tmp
       mountPath: /tmp
+    - name: ray-logs
+      mountPath: /tmp/ray
     - name: kubernetes
       mountPath: /var/run/secrets/kubernetes.io/serviceaccount
       readOnly: true
