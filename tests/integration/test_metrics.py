@@ -153,7 +153,7 @@ from jobs.report import RunReport
 from jobs.settings import Settings
 
 report = RunReport.model_validate_json(open(sys.argv[1]).read())
-settings = Settings(metrics={"pipeline": "on-ray", "ray": 8})
+settings = Settings(metrics={"pipeline": "on-ray", "ray": 15})
 with Cluster(settings.ray) as cluster:
     print(publish_metrics(settings, samples(report, None, {"pending": 1}), cluster))
 """
