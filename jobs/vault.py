@@ -70,9 +70,8 @@ def _save(vault: Vault, now: str, contents: sealed.Contents) -> sealed.Envelope:
         try:
             _write_new(str(partial), data, path.stat().st_mode & 0o777)
             partial.replace(path)
-        except BaseException:
+        finally:
             partial.unlink(missing_ok=True)
-            raise
     return sealed.look(data, vault.file)
 
 

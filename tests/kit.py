@@ -53,6 +53,8 @@ id,address,store_pincode,store_manager_name,store_opening_date,reviews
 123,,,,,
 """
 GOLDEN_POLICY = Policy(max_unknown_ratio=0.2)
+UNJUDGED = {"MARTS_QUALITY__JUDGE": "false"}
+"""Variables of commands that are not about quality: it takes seconds per build."""
 
 
 class Quiet:
@@ -141,14 +143,14 @@ class Place:
         places = {"source": str(self.source), "target": self.address, "state": str(self.folder / "state")}
         return load(None, {**places, "quality": {"judge": self.judge}, **self.settings})
 
-    def warehouse(self, read_only: bool = False) -> Warehouse:
-        settings = self.configured()
+    def warehouse(self, read_only: bool = False, settings: Settings | None = None) -> Warehouse:
+        settings = settings or self.configured()
         return open_warehouse(settings.target or "", settings.mysql, read_only)
 
     def build(self, **options: Any) -> RunReport:
         """Run a build; the clock stands still."""
         order = self._order(options)
-        warehouse = open_warehouse(order.settings.target or "", order.settings.mysql)
+        warehouse = self.warehouse(settings=order.settings)
         try:
             return build(self._run(order, warehouse, options))
         finally:

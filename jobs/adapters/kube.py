@@ -311,13 +311,14 @@ def rayjob_of(found: Mapping[str, Any]) -> RayJob:
 def pod_of(found: Mapping[str, Any]) -> Pod:
     """Read a pod."""
     meta, status = found["metadata"], found.get("status") or {}
+    labels = meta.get("labels") or {}
     conditions = {one["type"]: one for one in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled", {})
     return Pod(
         name=meta["name"],
         owner_uid=_owner(meta).get("uid", ""),
-        role=(meta.get("labels") or {}).get("ray.io/node-type", ""),
-        group=(meta.get("labels") or {}).get("ray.io/group", ""),
+        role=labels.get("ray.io/node-type", ""),
+        group=labels.get("ray.io/group", ""),
         phase=status.get("phase", ""),
         reason=status.get("reason", ""),
         message=status.get("message", ""),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import Place
+from kit import UNJUDGED, Place
 from servers import RayHead, free_port
 
 from jobs.adapters.ray_jobs import RayJobs
@@ -45,7 +45,7 @@ def head(
 ) -> RayHead:
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "policy.toml").write_text("max_unknown_ratio = 0.2")
-    inside = {"MARTS_POLICY": str(folder / "policy.toml"), "PYTHONPATH": str(wheel), "MARTS_QUALITY__JUDGE": "false"}
+    inside = {"MARTS_POLICY": str(folder / "policy.toml"), "PYTHONPATH": str(wheel), **UNJUDGED}
     return start_shared_ray_head(inside, cpus=1)
 
 

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import GOLDEN, Place, marts
+from kit import GOLDEN, UNJUDGED, Place, marts
 
 from jobs.cli import app
 from marts.errors import UsageError
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
-UNJUDGED = {"MARTS_QUALITY__JUDGE": "false"}
-"""For builds that are not about quality: it takes seconds per build."""
 
 
 def outside(*arguments: str, environment: dict[str, str] | None = None, cwd: Path | None = None) -> Any:
@@ -35,7 +33,7 @@ def outside(*arguments: str, environment: dict[str, str] | None = None, cwd: Pat
 
 @pytest.fixture
 def flags(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setenv(*next(iter(UNJUDGED.items())))
+    monkeypatch.setenv("MARTS_QUALITY__JUDGE", "false")
     place.put_golden()
     Path("policy.toml").write_text("max_unknown_ratio = 0.2\n")
     return ["--source", str(place.source), "--target", f"duckdb://{place.folder}/m.duckdb", "--policy", "policy.toml"]

@@ -133,7 +133,10 @@ def test_a_rule_about_the_whole_drop_holds_that_drop_only(fed: Place) -> None:
     """Each drop breaks one rule."""
     limits = {
         "rows": (rule("expect_table_row_count_to_be_between", min_value=60), "there are at least 60 rows"),
-        "max": (rule("expect_column_max_to_be_between", column="price", max_value=20), "the greatest price is at most"),
+        "max": (
+            rule("expect_column_max_to_be_between", column="price", max_value=20),
+            "the greatest price is at most 20",
+        ),
         "sum": (rule("expect_column_sum_to_be_between", column="quantity", min_value=60), "the sum of quantity is"),
         "mean": (rule("expect_column_mean_to_be_between", column="price", max_value=11.5), "the mean of price is"),
         "columns": (rule("expect_table_column_count_to_equal", value=9), "there are 9 columns"),

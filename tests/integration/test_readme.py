@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kit import GOLDEN, Place
+from kit import GOLDEN, UNJUDGED, Place
 from post import Hook
 from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, MariaDB, RayHead, S3Server
 
@@ -17,10 +17,6 @@ from k8s import helm
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-
-
-UNJUDGED = {"MARTS_QUALITY__JUDGE": "false"}
-"""For commands that are not about quality: it takes seconds per build."""
 
 
 def run(script: str, cwd: Path, environment: dict[str, str] | None = None) -> str:

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from kit import Place
+from kit import UNJUDGED, Place
 from servers import MariaDB
 
 MARTS = str(Path(sys.executable).parent / "marts")
@@ -15,7 +15,7 @@ MARTS = str(Path(sys.executable).parent / "marts")
 def test_builds_leave_no_folder_and_the_next_one_removes_that_of_a_killed_one(tmp_path: Path, mariadb: MariaDB) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    environment = {**os.environ, "TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp", "MARTS_QUALITY__JUDGE": "false"}
+    environment = {**os.environ, "TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp", **UNJUDGED}
     with_ray = {**environment, "MARTS_RAY__FEW_TASKS": "0"}
     target = mariadb.make_database("scratch")
     place = Place(tmp_path, target)

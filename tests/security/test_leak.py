@@ -141,11 +141,13 @@ def test_a_canary_in_each_credential_is_found_nowhere(planted: Planted, figure: 
         with planted.database.connect() as root, root.cursor() as cursor:
             cursor.execute(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{planted.name}'@'%'")
         refused = submit(planted.head, *build, "--source", "s3://drops")
+        (planted.folder / "policy.toml").write_text("wrong = 1")
+        no_policy = submit(planted.head, *build, "--source", "s3://drops")
     assert b"both marts are live" in good.stdout + good.stderr
-    assert [run.returncode for run in (good, no_bucket, refused)] == [0, 1, 1]
-    for run, said in ((no_bucket, b"there is no bucket"), (refused, b"refuses us")):
+    assert [run.returncode for run in (good, no_bucket, refused, no_policy)] == [0, 1, 1, 1]
+    for run, said in ((no_bucket, b"there is no bucket"), (refused, b"refuses us"), (no_policy, b"policy.toml")):
         assert said in run.stdout + run.stderr
-    for run in (good, no_bucket, refused):
+    for run in (good, no_bucket, refused, no_policy):
         search.look("output of ray job submit", "", run.stdout + run.stderr)
     for post in planted.hook.posts:
         search.look("notices", post["title"], json.dumps(post).encode())

@@ -96,7 +96,6 @@
 {{- $_ := set $asked "ray.autoscaler.resources" .Values.ray.autoscaler.resources -}}
 {{- $groups := (include "martwright.workerGroups" . | fromJson).groups -}}
 {{- $names := list "headgroup" -}}
-{{- $most := 0 -}}
 {{- range $groups -}}
 {{- if or (gt (.minReplicas | int) (.replicas | int)) (gt (.replicas | int) (.maxReplicas | int)) -}}
 {{- $m = append $m (printf "workers %s: minReplicas (%v), replicas (%v), maxReplicas (%v) must not fall" .name .minReplicas .replicas .maxReplicas) -}}
@@ -105,10 +104,6 @@
 {{- $m = append $m (printf "ray.workerGroups has %s twice, or a name that is taken (worker is ray.worker, headgroup the head)" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
-{{- $most = add $most (.maxReplicas | int) -}}
-{{- end -}}
-{{- if eq ($most | int) 0 -}}
-{{- $m = append $m "no group of workers may have one (maxReplicas): nothing would run a task" -}}
 {{- end -}}
 {{- end -}}
 {{- range .Values.jobs -}}

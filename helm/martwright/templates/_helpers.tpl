@@ -163,6 +163,14 @@ marts build
 {{- end -}}
 {{- end }}
 
+{{/* CPUs that Ray counts of resources: a part of one is a whole. Nothing where they name none. */}}
+{{- define "martwright.cpus" -}}
+{{- $cpus := dig "limits" "cpu" (dig "requests" "cpu" "" .) . -}}
+{{- if toString $cpus -}}
+{{- include "martwright.quantity" $cpus | float64 | ceil | int -}}
+{{- end -}}
+{{- end }}
+
 {{/* Write whole numbers of a map as such, in place: Helm reads all numbers as floats, and TOML would have 30.0 and 1e+06. */}}
 {{- define "martwright.wholeNumbers" -}}
 {{- $map := . -}}
@@ -185,12 +193,11 @@ marts build
 
 {{/* For Ray's nodes, and for a build with its own Ray; of (dict "resources" {…}). */}}
 {{- define "martwright.rayEnv" -}}
-{{- $cpus := dig "limits" "cpu" (dig "requests" "cpu" "" .resources) .resources -}}
-{{- if toString $cpus }}
+{{- with include "martwright.cpus" .resources }}
 # Each task has a worker of its own that stays warm: Ray Data starts more than the node has CPUs, and killing the idle
 # ones costs seconds per step.
 - name: RAY_num_workers_soft_limit
-  value: {{ max 8 (mul 2 (include "martwright.quantity" $cpus | float64 | ceil | int)) | quote }}
+  value: {{ max 8 (mul 2 (int .)) | quote }}
 {{- end }}
 - name: RAY_idle_worker_killing_time_threshold_ms
   value: "600000"

@@ -10,10 +10,8 @@
 {{- $_ := set $group "resources" (.resources | default $worker.resources) -}}
 {{- $_ := set $group "placement" (.placement | default $worker.placement) -}}
 {{- range $number := list "minReplicas" "maxReplicas" -}}
-{{- if not (kindIs "invalid" (get $given $number)) -}}
-{{- if ne (toString (get $given $number)) "" -}}
+{{- if and (hasKey $given $number) (not (kindIs "invalid" (get $given $number))) -}}
 {{- $_ := set $group $number (get $given $number | int) -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $groups = append $groups $group -}}
@@ -28,12 +26,11 @@
 {{- end -}}
 {{- end }}
 
-{{/* CPUs that a cluster may grow to. Ray counts a part of one as a whole. */}}
+{{/* CPUs that a cluster may grow to. */}}
 {{- define "martwright.mostCpus" -}}
 {{- $most := 0 -}}
 {{- range (include "martwright.workerGroups" . | fromJson).groups -}}
-{{- $cpus := dig "limits" "cpu" (dig "requests" "cpu" 0 .resources) .resources -}}
-{{- $most = add $most (mul (.maxReplicas | int) (include "martwright.quantity" $cpus | float64 | ceil | int)) -}}
+{{- $most = add $most (mul (.maxReplicas | int) (include "martwright.cpus" .resources | int)) -}}
 {{- end -}}
 {{- $most -}}
 {{- end }}
