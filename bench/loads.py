@@ -94,7 +94,7 @@ def ours(given: Given) -> Iterator[Job]:
 
     from jobs.adapters.cluster import Cluster
     from jobs.adapters.mysql.warehouse import MySQLWarehouse
-    from jobs.adapters.objects import open_store
+    from jobs.adapters.objects import StoreAddress
     from jobs.finish import MadeFrom, MartRows
     from jobs.finish_task import Finished, Part
     from jobs.publish import stage
@@ -102,14 +102,14 @@ def ours(given: Given) -> Iterator[Job]:
     from marts.figures import Figures
 
     settings = Settings(target=given.uri, mysql=MySQL(load_data=given.load_data), s3=S3())
-    store = open_store(str(given.parts[0].parent), settings.s3)
+    state = StoreAddress.of(str(given.parts[0].parent), settings.s3)
     parts = tuple(Part(path.name, 0, 0) for path in given.parts)
     count = sum(pq.read_metadata(path).num_rows for path in given.parts)
     rows = MartRows(CUSTOMERS_MART.name, MadeFrom("", (), (), date.min), (Finished(parts, count, 0, (), Figures()),))
     warehouse = MySQLWarehouse(given.uri, settings.mysql)
     with closing(warehouse), Cluster(RaySettings(address="local")) as cluster:
         warm(cluster.run, warehouse, settings, given.parts[0])
-        yield lambda: void(stage(warehouse, cluster.run, settings, store, [rows], void, "", ""))
+        yield lambda: void(stage(warehouse, cluster.run, settings, state, [rows], void, "", ""))
 
 
 def void(_: object) -> None:
@@ -120,16 +120,17 @@ def warm(run: Callable[..., Any], warehouse: "MySQLWarehouse", settings: Any, pa
     """Let each worker load a few rows, as workers of a build have done much before it loads, and forget those rows."""
     import pyarrow.parquet as pq
 
-    from jobs.adapters.objects import open_store
+    from jobs.adapters.objects import StoreAddress
     from jobs.finish_task import Part
     from jobs.publish import Load
     from jobs.state import write_parquet
 
     with tempfile.TemporaryDirectory(prefix="warm-") as folder:
-        write_parquet(open_store(folder, settings.s3), part.name, pq.read_table(part).slice(0, 100))
+        state = StoreAddress.of(folder, settings.s3)
+        write_parquet(state.open(), part.name, pq.read_table(part).slice(0, 100))
         generation = warehouse.stage(CUSTOMERS_MART)
         few = Part(part.name, 0, 0)
-        load = Load(settings.target, settings.mysql, CUSTOMERS_MART.name, generation, few, None, folder, settings.s3)
+        load = Load(settings.target, settings.mysql, CUSTOMERS_MART.name, generation, few, None, state)
         list(run("Warm", load_slowly, [load] * warehouse.loaders, warehouse.loaders))
     make_empty(warehouse)
 

@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from jobs import dimensions, quality
 from jobs.adapters.cluster import Runner
-from jobs.adapters.objects import Store, open_store
+from jobs.adapters.objects import open_store
 from jobs.alike import Shared, look_alike
 from jobs.check_ids import check_ids
 from jobs.contents import Memory, remembered_rows
-from jobs.deliver import StateOutbox, addresses_of
+from jobs.deliver import addresses_of
 from jobs.fall import DayTotals, Fall, accepted_falls, check_fall, total_before
 from jobs.finish import MartRows, customers_before, made_from, plan_finish, save_rows, saved_rows
 from jobs.finish_task import Finish, Finished, run_finish
@@ -31,7 +31,6 @@ from jobs.ledger import (
     Generation,
     NoticeChanges,
     QualityRecord,
-    RunRecord,
     Staged,
     Warehouse,
     erased_people,
@@ -45,14 +44,14 @@ from jobs.repair import accepted_by, accepted_reasons, repaired_drops, repairs_o
 from jobs.report import BrokenRule, DropReport, MartReport, Outcome, Problem, QualityReport, RunReport
 from jobs.retries import retried
 from jobs.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
+from jobs.run_records import RUNS_BEFORE, adopt_waiting, recent_reports, run_record
 from jobs.scan import full_tasks, plan_splits, scan_drops
-from jobs.scan_task import ScanSettings
+from jobs.scan_settings import ScanSettings
 from jobs.scrub import scrubbed
 from jobs.settings import Settings, masked
 from jobs.settle import Settled, plan_settling, read_settled, run_settle
-from jobs.site import RUNS, write_site
+from jobs.site import write_site
 from jobs.state import Catalog, Delivery, Manifest, name_of, read_parquet
-from jobs.suites import load_suites
 from jobs.withdrawals import TAKEN_BACK, WEIGHED, Withdrawals, refused_by, since, why_left, withdrawals_of
 from marts import __version__
 from marts.errors import (
@@ -72,8 +71,6 @@ from marts.identity import Identity
 from marts.policy import Policy
 from marts.schema import CUSTOMERS_MART, KINDS, MARTS, SALES
 
-RUNS_BEFORE = 200
-"""Runs before this one that are looked at."""
 _ROUNDS = 3
 """Times that one drop is read, or waited for, while it changes."""
 _DAMAGED = 100
@@ -142,7 +139,7 @@ class Run:
         self.started_at = self.clock()
         self.source = open_store(self.settings.source or "", self.settings.s3)
         self.state = open_store(self.settings.state_uri, self.settings.s3)
-        self.scan_settings = replace(scan_settings(self.settings, self.policy), run_id=self.run_id)
+        self.scan_settings = ScanSettings.of(self.settings, self.policy, self.run_id)
 
     def ready(self, tasks: Sequence[Any], full: float | None = None) -> None:
         """Start the cluster if it has not started yet, and the tasks are the work of many ``full`` ones."""
@@ -162,26 +159,12 @@ class Run:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - before, 3)
 
 
-def scan_settings(settings: Settings, policy: Policy) -> ScanSettings:
-    """Give what the scan needs of all settings."""
-    return ScanSettings(
-        source=open_store(settings.source or "", settings.s3).uri,
-        state=open_store(settings.state_uri, settings.s3).uri,
-        s3=settings.s3,
-        policy=policy,
-        suites=load_suites(settings.expectations, policy),
-        delimiter=settings.csv.delimiter,
-        split_bytes=settings.limits.split_bytes,
-        max_inflated_bytes=settings.limits.max_inflated_bytes,
-    )
-
-
 def build(run: Run) -> RunReport:
     """Bring the marts up to date. A failure is a report too, with its exit code and what to do."""
     try:
         with run.warehouse.lock(run.settings.lock_timeout):
             run.warehouse.prepare()
-            run.warehouse.begin(_record(_report(run, "running", 0)))
+            run.warehouse.begin(run_record(_report(run, "running", 0)))
             _look_back(run)
             last = run.warehouse.audit_end()
             run.audit = last.hash if last else ""
@@ -197,16 +180,10 @@ def build(run: Run) -> RunReport:
     return report
 
 
-def adopt(state: Store, warehouse: Warehouse) -> int:
-    """Take into the ledger what waits in the state, from runs that could not reach it. Gives how much that was."""
-    waiting = StateOutbox(lambda: state)
-    return waiting.hand_over(warehouse) + waiting.hand_over_runs(lambda report: warehouse.fail(_record(report)))
-
-
 def _look_back(run: Run) -> None:
     """See what was before, and what people were told of it; some of that may wait in the state."""
     _remember(run)  # first: if the state cannot be read, people may know that already
-    if adopt(run.state, run.warehouse):
+    if adopt_waiting(run.state, run.warehouse):
         _remember(run)
 
 
@@ -243,7 +220,7 @@ def _failed(run: Run, error: MartsError) -> RunReport:
     news = _news(run, report)
     end = run.warehouse.disown if isinstance(error, NotShown) else run.warehouse.fail
     try:
-        if end(_record(report), news) in ("published", "unchanged") and run.done:
+        if end(run_record(report), news) in ("published", "unchanged") and run.done:
             return run.done.model_copy(update={"warnings": (*run.done.warnings, f"after it was published: {error}")})
     except MartsError:  # the database may be what failed
         run.unkept, run.unrecorded = news.new, True
@@ -251,11 +228,6 @@ def _failed(run: Run, error: MartsError) -> RunReport:
     with suppress(MartsError):
         _write_site(run)
     return report
-
-
-def told_runs(warehouse: Warehouse) -> list[RunReport]:
-    """Give the reports of the last runs, newest first."""
-    return [_told(record) for record in warehouse.runs(RUNS)]
 
 
 def _after(run: Run, report: RunReport) -> list[str]:
@@ -278,7 +250,7 @@ def _ended(run: Run, report: RunReport, late: Sequence[str]) -> RunReport:
     done = {"warnings": (*report.warnings, *late), "seconds": dict(run.seconds), "ended_at": run.clock()}
     report = report.model_copy(update=done)
     try:
-        run.warehouse.write_end(_record(report))
+        run.warehouse.write_end(run_record(report))
     except MartsError as error:
         unwritten = f"the ledger has the end of this run as that of its publication: {error}"
         return report.model_copy(update={"warnings": (*report.warnings, unwritten)})
@@ -289,17 +261,7 @@ def _write_site(run: Run) -> None:
     """Write the pages in front of the data docs."""
     if run.settings.quality.judge:
         docs = open_store(run.settings.docs_uri, run.settings.s3)
-        write_site(docs, told_runs(run.warehouse), run.warehouse.quality(_EARLIER))
-
-
-def _told(record: RunRecord) -> RunReport:
-    """Give the report of a run; one that was killed could not tell how it ended."""
-    report = RunReport.model_validate_json(record.report)
-    if record.outcome != "killed":
-        return report
-    problem = Problem(what=record.error, where=record.run_id, hint="was it killed, or out of memory?")
-    ended = datetime.fromisoformat(record.ended_at)
-    return report.model_copy(update={"outcome": "failed", "error": problem, "ended_at": ended})
+        write_site(docs, recent_reports(run.warehouse), run.warehouse.quality(_EARLIER))
 
 
 def _build(run: Run) -> RunReport:
@@ -340,7 +302,7 @@ def _build(run: Run) -> RunReport:
         staged = []
         if changed:
             run.warehouse.clean_up(run.run_id)
-            where = (run.warehouse, run.runner, run.settings, run.state)
+            where = (run.warehouse, run.runner, run.settings, run.scan_settings.state)
             staged = stage(*where, changed, run.progress.advance, run.run_id, inputs)
     _judge_marts(run, staged, changed, live)
     run.found["notes"] = (*run.found["notes"], *_why_changed(run, changed, scanned, verdicts, live))
@@ -356,7 +318,7 @@ def _build(run: Run) -> RunReport:
     )
     with run.step("publish"):
         news = _news(run, run.done)
-        run.warehouse.publish(staged, [*withdrawn, *records], _record(run.done), measured, news)
+        run.warehouse.publish(staged, [*withdrawn, *records], run_record(run.done), measured, news)
         read_back(run.warehouse, staged, changed, run.run_id)
     return run.done
 
@@ -639,7 +601,7 @@ def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[
     run.ready(missing, sum(rollup.rows for rollup in missing) / run.settings.limits.rollup_lines)
     with run.step("roll up", len(missing)):
         # The newest months first: they are the largest most often, and small tasks at the end let all end together.
-        work = [RollUpWork(rollup, run.state.uri, run.settings.s3) for rollup in reversed(missing)]
+        work = [RollUpWork(rollup, run.scan_settings.state) for rollup in reversed(missing)]
         for _, lines in run.runner("RollUp", run_rollup, work):
             run.progress.advance(lines)
     return rollups, missing
@@ -647,8 +609,7 @@ def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[
 
 def _settle(run: Run, live: Sequence[Manifest], there: set[str]) -> Settled:
     """Say which lines count, where transactions go beyond a month."""
-    where = (run.state.uri, run.settings.s3)
-    tasks = plan_settling(live, run.settings.limits.rollup_lines, run.identity, run.as_of, *where)
+    tasks = plan_settling(live, run.settings.limits.rollup_lines, run.identity, run.as_of, run.scan_settings.state)
     missing = [task for task in tasks if not task.paths <= there]
     run.ready(missing)
     with run.step("settle", len(missing)):
@@ -683,8 +644,8 @@ def _finish(
     limit = run.settings.limits.finish_rows
     for name in (name for name in reversed(names) if not saved[name]):
         before = customers_before(run.state, of[name], there, limit) if name == CUSTOMERS_MART.name else None
-        what = (MARTS[name], of[name], before, run.policy, limit, run.settings.s3)
-        tasks += plan_finish(run.state, *what)  # the one task of the sales team first: it is the longest
+        what = (MARTS[name], of[name], before, run.policy, limit)
+        tasks += plan_finish(run.scan_settings.state, *what)  # the one task of the sales team first: it is the longest
     run.ready(tasks)
     parts: dict[int, Finished] = {}
     if tasks:
@@ -761,21 +722,6 @@ def _report(run: Run, outcome: Outcome, exit_code: int, **found: Any) -> RunRepo
         audit=run.audit,
         seconds=run.seconds,
         **{**run.found, **found},
-    )
-
-
-def _record(report: RunReport) -> RunRecord:
-    return RunRecord(
-        run_id=report.run_id,
-        started_at=report.started_at.isoformat(timespec="microseconds"),
-        ended_at=report.ended_at.isoformat(timespec="microseconds"),
-        as_of_date=report.as_of,
-        outcome=report.outcome,
-        exit_code=report.exit_code,
-        error=str(report.error.what) if report.error else "",
-        report=report.model_dump_json(),
-        policy=report.policy,
-        version=report.version,
     )
 
 

@@ -576,9 +576,9 @@ def erase_customer(
     """Erase a customer: from lines, quarantine, marts, kept generations, pages and reports, and from later builds."""
     from jobs import erase as erasing
     from jobs.adapters.objects import open_store
-    from jobs.build import adopt, told_runs
     from jobs.pages import write_again
     from jobs.run import docs_of
+    from jobs.run_records import adopt_waiting, recent_reports
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     if not yes:
@@ -587,14 +587,14 @@ def erase_customer(
         settings, datetime.now(UTC), read_only=False, locked=True, by=f"erase-{_run_id(datetime.now(UTC))}"
     ) as (now, warehouse):
         at = stamp()
-        adopt(now.state, warehouse)
+        adopt_waiting(now.state, warehouse)
         made, person = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
         traces = erasing.find_traces(now, customer)
         # The ledger last: an erasure that is killed before has not happened, and is made again as a whole.
         texts = erasing.clean_ledger(now, warehouse, customer)
         files = erasing.remove(now, traces, open_store(settings.docs_uri, settings.s3), person)
         reports = open_store(settings.reports_uri, settings.s3)
-        write_again(reports, told_runs(warehouse), docs_of(settings))
+        write_again(reports, recent_reports(warehouse), docs_of(settings))
         rows = warehouse.erase(made, customer, erasing.deed(person.number, at, who or getpass.getuser(), why))
     counted = f"{rows} rows of the marts, {files} files of the state, {texts} reports"
     typer.echo(f"erased, as number {person.number}: {counted}")

@@ -75,15 +75,15 @@ def list_(
 def send(target: Target = None, config: Config = None) -> None:
     """Send what waits, without a build: for a mail server that is there again."""
     from jobs.adapters.objects import open_store
-    from jobs.build import adopt
     from jobs.deliver import deliver
+    from jobs.run_records import adopt_waiting
 
     settings = configured(config, target=target)
     settings.require("target")
     _names(settings, None)
     with opened(settings, create=True) as warehouse:  # what waits may be of a target that was never reached
         try:
-            adopt(open_store(settings.state_uri, settings.s3), warehouse)
+            adopt_waiting(open_store(settings.state_uri, settings.s3), warehouse)
         except MartsError as error:
             typer.echo(visible(f"what waits in the state is not looked at: {scrubbed(error)}"), err=True)
         sent, failed = deliver(warehouse, settings.notify, lambda: datetime.now(UTC))

@@ -54,10 +54,10 @@ def report(
 
 def _report(settings: Settings, run: str) -> "RunReport":
     """Find the report of a run in the ledger."""
-    from jobs.build import told_runs
+    from jobs.run_records import recent_reports
 
     with opened(settings, read_only=True) as warehouse:
-        runs = [one for one in told_runs(warehouse) if one.outcome != "running"]
+        runs = [one for one in recent_reports(warehouse) if one.outcome != "running"]
     found = [one for one in runs if one.run_id.endswith(run)]
     if not found:
         known = f"the last ones are {', '.join(one.run_id for one in runs[:3])}" if runs else "there was no run yet"

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from jobs.adapters.objects import ObjectVersion, Store
-from jobs.scan_task import TABLES
 from jobs.settings import TARGET_PASSWORD, Settings, masked, reach, vault_of
+from jobs.state import TABLES
 from marts.erased import Erased
 from marts.errors import DataError, UsageError
 from marts.schema import KINDS, Kind

@@ -22,8 +22,7 @@ from jobs.audit import Deed
 from jobs.ledger import Erasure, Warehouse, erased_people
 from jobs.now import Now
 from jobs.only_copies import Person, rewrite
-from jobs.scan_task import TABLES
-from jobs.state import Manifest, read_parquet
+from jobs.state import TABLES, Manifest, read_parquet
 from marts.erased import ERASED, TELLING, ids_in
 from marts.errors import StateDamaged
 

@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.adapters.objects import Store
+from jobs.adapters.objects import Store, StoreAddress
 from jobs.finish_task import HIGHEST, LOWEST, Before, Finish, Finished, Part, Patch
 from jobs.rollup import RollUp
-from jobs.settings import S3
 from jobs.state import Manifest, name_of
 from marts import __version__
 from marts.calculate import digest
@@ -120,17 +119,17 @@ def made_from(
 
 
 def plan_finish(
-    store: Store, mart: Mart, of: MadeFrom, before: MartRows | None, policy: Policy, rows_per_task: int, s3: S3
+    state: StoreAddress, mart: Mart, of: MadeFrom, before: MartRows | None, policy: Policy, rows_per_task: int
 ) -> list[Finish]:
     """Share out a mart's rows: the customers by ranges of about equal size, the (small) sales team as one.
 
     Ranges that an earlier build has made stay as they are, so that only what differs needs to be made.
     """
     folder = mart_folder(mart.name, of.name)
-    whole = Finish(mart.name, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, store.uri, s3)
+    whole = Finish(mart.name, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, state)
     if before:
         return list(_plan_patches(whole, before))
-    borders = _borders(store, of.facts, rows_per_task) if mart is CUSTOMERS_MART else []
+    borders = _borders(state.open(), of.facts, rows_per_task) if mart is CUSTOMERS_MART else []
     edges = [LOWEST, *borders, HIGHEST]
     return [replace(whole, number=n, low=low, high=high) for n, (low, high) in enumerate(pairwise(edges))]
 

@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs import scratch
-from jobs.adapters.objects import Store, open_store
-from jobs.settings import S3
+from jobs.adapters.objects import Store, StoreAddress
 from jobs.state import read_parquet, write_parquet
 from marts.calculate import customers_mart, differing, sales_team_mart, spill_to
 from marts.checks import GUEST
@@ -99,8 +98,7 @@ class Finish:
     """Clean files of each dimension."""
     policy: Policy
     as_of: date
-    state: str
-    s3: S3
+    state: StoreAddress
     before: Before | None = None
 
     @property
@@ -130,7 +128,7 @@ class _Made:
 
 def run_finish(task: Finish) -> Finished:
     """Compute the mart rows of one key range, and write them."""
-    store = open_store(task.state, task.s3)
+    store = task.state.open()
     spill_to(str(scratch.folder()))
     if task.mart != CUSTOMERS_MART.name:
         return _sales_team(store, task)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from jobs.finish import MartRows
 from jobs.judge import COUNTS_ON, Verdicts, may_be_withdrawn
 from jobs.plan import Plan
-from jobs.scan_task import TABLES
+from jobs.state import TABLES
 from jobs.withdrawals import TAKEN_BACK
 from marts.errors import DataError, Defect, UnknownPeople, UsageError
 from marts.policy import Policy, nearest

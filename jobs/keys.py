@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.adapters.objects import Store, open_store
-from jobs.settings import S3
+from jobs.adapters.objects import Store, StoreAddress
 from jobs.state import write_parquet
 from marts.measure import Keys, Measure, settle
 from marts.rules import Rule
@@ -44,8 +43,7 @@ class KeyCheck:
     low: int
     high: int
     """Excluded; the end of the range if 2**64."""
-    state: str
-    s3: S3
+    state: StoreAddress
 
 
 def write_keys(store: Store, path: str, keys: Keys) -> KeyFile:
@@ -57,17 +55,17 @@ def write_keys(store: Store, path: str, keys: Keys) -> KeyFile:
     return KeyFile(keys.rule.id, path, len(order))
 
 
-def plan_checks(rule: Rule, kind: Kind, files: Sequence[tuple[KeyFile, int]], state: str, s3: S3) -> list[KeyCheck]:
+def plan_checks(rule: Rule, kind: Kind, files: Sequence[tuple[KeyFile, int]], state: StoreAddress) -> list[KeyCheck]:
     """Share out the keys of a drop by ranges of their hashes."""
     tasks = sum(file.rows for file, _ in files) // _ROWS_PER_TASK + 1
     edges = [2**64 * number // tasks for number in range(tasks + 1)]
     paths = tuple((file.path, before) for file, before in files)
-    return [KeyCheck(rule, kind, paths, low, high, state, s3) for low, high in pairwise(edges)]
+    return [KeyCheck(rule, kind, paths, low, high, state) for low, high in pairwise(edges)]
 
 
 def run_check(task: KeyCheck) -> Measure:
     """Find the keys of a range that are there twice."""
-    store = open_store(task.state, task.s3)
+    store = task.state.open()
     parts = [_read(store, path, before, task) for path, before in task.files]
     return settle([part for part in parts if len(part.hashes)], shown_columns(task.kind))
 

@@ -1,11 +1,10 @@
 """How things stand, without changing anything: what `marts plan` and the commands about the quarantine look at."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from jobs.adapters.objects import ObjectVersion, Store, open_store
-from jobs.build import scan_settings
 from jobs.contents import Memory
 from jobs.judge import Verdicts, judge
 from jobs.ledger import DropRecord, Warehouse, erased_people
@@ -19,7 +18,7 @@ from jobs.plan import (
     with_same_rows,
 )
 from jobs.repair import accepted_by, accepted_reasons, repaired_drops, repairs_of
-from jobs.scan_task import ScanSettings
+from jobs.scan_settings import ScanSettings
 from jobs.settings import Settings
 from jobs.state import Catalog, Delivery, Manifest
 from jobs.withdrawals import WEIGHED, Withdrawals, refused_by, since, withdrawals_of
@@ -59,7 +58,7 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime)
     """List the drops and compare them with the ledger and the state, as a build at this moment would."""
     source = open_store(settings.source or "", settings.s3)
     state = open_store(settings.state_uri, settings.s3)
-    catalog, scan = Catalog(state), replace(scan_settings(settings, policy), erased=erased_people(warehouse.erasures()))
+    catalog, scan = Catalog(state), ScanSettings.of(settings, policy, erased=erased_people(warehouse.erasures()))
     decisions = warehouse.decisions()
     ledger = warehouse.drops()
     contents = Memory.of(ledger).contents

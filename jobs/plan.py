@@ -12,7 +12,7 @@ from jobs.adapters.objects import ObjectVersion, Store
 from jobs.contents import ALIKE, Memory, Place, SameRows, find_same_rows, read_contents
 from jobs.ledger import DropRecord
 from jobs.read import is_compressed
-from jobs.scan_task import ScanSettings
+from jobs.scan_settings import ScanSettings
 from jobs.state import Catalog, Delivery, Manifest
 from jobs.withdrawals import counts_on
 from marts.errors import DataError, DropRejected, ObjectChanged

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from jobs.adapters.cluster import Runner
-from jobs.adapters.objects import Store, open_store
+from jobs.adapters.objects import StoreAddress
 from jobs.finish import MartRows
 from jobs.finish_task import Part, Patch, rows_of
 from jobs.ledger import Staged, Warehouse
-from jobs.settings import S3, MySQL, Settings
+from jobs.settings import MySQL, Settings
 from marts.errors import Defect, NotShown, ServiceError, Transient, UsageError
 from marts.schema import MARTS
 
@@ -24,8 +24,7 @@ class Load:
     generation: int
     part: Part
     patch: Patch | None
-    state: str
-    s3: S3
+    state: StoreAddress
 
 
 def open_warehouse(
@@ -54,7 +53,7 @@ def run_load(work: Load) -> int:
     """Load one part, in a worker. Gives how many rows it has."""
     warehouse = open_warehouse(work.target, work.mysql)
     try:
-        rows = rows_of(open_store(work.state, work.s3), work.part, work.patch)
+        rows = rows_of(work.state.open(), work.part, work.patch)
         if rows:
             warehouse.load(MARTS[work.mart], work.generation, rows)
         return int(rows.num_rows)
@@ -66,7 +65,7 @@ def stage(
     warehouse: Warehouse,
     runner: Runner,
     settings: Settings,
-    store: Store,
+    state: StoreAddress,
     marts: Sequence[MartRows],
     progress: Callable[[int], None],
     run_id: str,
@@ -84,14 +83,14 @@ def stage(
     parts = [(one.mart, one.generation, *part) for one, rows in zip(staged, marts, strict=True) for part in rows.parts]
     if warehouse.loaders:
         work = [
-            Load(settings.target or "", settings.mysql, mart.name, generation, part, patch, store.uri, settings.s3)
+            Load(settings.target or "", settings.mysql, mart.name, generation, part, patch, state)
             for mart, generation, part, patch in parts
         ]
         for _, count in runner("LoadMarts", run_load, work, warehouse.loaders):
             progress(count)
     else:
         for mart, generation, part, patch in parts:
-            made = rows_of(store, part, patch)
+            made = rows_of(state.open(), part, patch)
             if made:
                 warehouse.load(mart, generation, made)
             progress(made.num_rows)

@@ -19,7 +19,7 @@ from jobs.finish import MartRows
 from jobs.judge import Verdict, Verdicts
 from jobs.ledger import ROWS, QualityRecord, Staged, Warehouse
 from jobs.report import BrokenRule, QualityReport
-from jobs.scan_task import ScanSettings
+from jobs.scan_settings import ScanSettings
 from jobs.suites import load_mart_suite
 from marts.drift import HISTORY, drifts, feed_of, is_short
 from marts.hashing import among, repeated

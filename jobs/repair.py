@@ -15,7 +15,8 @@ from jobs.contents import ALIKE
 from jobs.ledger import Decision
 from jobs.read import Block
 from jobs.scan import merge_months
-from jobs.scan_task import BadRows, ScanSettings, Sink, Split, SplitResult, added, bad_rows
+from jobs.scan_settings import ScanSettings
+from jobs.scan_task import BadRows, Sink, Split, SplitResult, added, bad_rows
 from jobs.state import Catalog, Manifest, Reason, name_of, read_parquet, read_quarantine
 from marts.checks import check_rows
 from marts.errors import UsageError

@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs import scratch
-from jobs.adapters.objects import Store, open_store
+from jobs.adapters.objects import Store, StoreAddress
 from jobs.lines import File, parts_for, read_lines, read_suspects
-from jobs.settings import S3
 from jobs.settle import Settled
 from jobs.state import Manifest, name_of, read_parquet, write_parquet
 from marts.calculate import Beyond, digest, roll_up, spill_to
@@ -74,8 +73,7 @@ class RollUpWork:
     """A task, and where to read and write."""
 
     task: RollUp
-    state: str
-    s3: S3
+    state: StoreAddress
 
 
 def plan_rollups(
@@ -123,7 +121,7 @@ def _plan_month(
 
 def run_rollup(work: RollUpWork) -> int:
     """Read the clean lines of a task, compute the facts, write them. Gives how many lines they were."""
-    task, store = work.task, open_store(work.state, work.s3)
+    task, store = work.task, work.state.open()
     files = [File(n, share.origin, task.month, path) for n, share in enumerate(task.shares) for path in share.paths]
     lines, rows = read_lines(store, files, task.part, task.parts, task.identity)
     wanted = suspects(lines)

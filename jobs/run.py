@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.adapters.cluster import Cluster
 from jobs.adapters.objects import open_store
-from jobs.build import RUNS_BEFORE, Run, build, told_runs
+from jobs.build import Run, build
 from jobs.deliver import NoOutbox, StateOutbox, addresses_of, beat, deliver, keep
 from jobs.ledger import Warehouse, erased_people
 from jobs.logs import within
@@ -19,6 +19,7 @@ from jobs.notices import Before, before, is_news, raised
 from jobs.outbox import Notice, Outbox, told
 from jobs.pages import page_of, report_page, write_reports
 from jobs.report import Problem, RunReport
+from jobs.run_records import RUNS_BEFORE, recent_reports
 from jobs.scrub import scrub, scrubbed
 from jobs.settings import Settings, masked
 from marts import __version__
@@ -179,7 +180,7 @@ def _write_pages(settings: Settings, warehouse: Warehouse, report: RunReport) ->
     """Write the report's page and their index. What fails then is told, and fails nothing."""
     try:
         store = open_store(settings.reports_uri, settings.s3)
-        write_reports(store, _without_erased(report, warehouse), told_runs(warehouse), docs_of(settings))
+        write_reports(store, _without_erased(report, warehouse), recent_reports(warehouse), docs_of(settings))
     except MartsError as error:
         _log.warning("the page of this run is not written: %s; `marts report` shows it", scrubbed(error))
 

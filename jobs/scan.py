@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jobs.adapters.cluster import Runner
-from jobs.adapters.objects import open_store
 from jobs.keys import KeyCheck, KeyFile, plan_checks, run_check
 from jobs.plan import PlannedDrop
 from jobs.read import LEAF, content_hash, is_compressed
-from jobs.scan_task import ScanSettings, Split, SplitResult, added, origin_of, scan_name, scan_pack
+from jobs.scan_settings import ScanSettings
+from jobs.scan_task import Split, SplitResult, added, origin_of, scan_name, scan_pack
 from jobs.state import Catalog, Delivery, Manifest, MonthLines, Reason
 from marts.measure import Measure, add_up, with_keys
 from marts.measure import merge as merge_measured
@@ -98,13 +98,13 @@ def _check_keys(runner: Runner, settings: ScanSettings, keyed: Sequence[Keyed]) 
         kind = KINDS[manifest.delivery.kind]
         for rule in settings.suites[kind.name].rules:
             mine = [(file, before) for file, before in files if file.rule == rule.id]
-            checks = plan_checks(rule, kind, mine, settings.state, settings.s3) if mine else []
+            checks = plan_checks(rule, kind, mine, settings.state) if mine else []
             tasks += [(number, check) for check in checks]
     found: dict[tuple[int, str], list[Measure]] = defaultdict(list)
     for place, measure in runner("CheckKeys", run_check, [check for _, check in tasks]):
         number, check = tasks[place]
         found[number, check.rule.id].append(measure)
-    state = open_store(settings.state, settings.s3)
+    state = settings.state.open()
     made = []
     for number, (manifest, files) in enumerate(keyed):
         settled = {rule: add_up(parts) for (place, rule), parts in found.items() if place == number}

@@ -8,7 +8,7 @@ import io
 import logging
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import pairwise
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.adapters.objects import ObjectVersion, Store, VersionReader, open_store
+from jobs.adapters.objects import ObjectVersion, Store, VersionReader
 from jobs.keys import KeyFile, shown_columns, write_keys
 from jobs.logs import within
 from jobs.read import (
@@ -32,23 +32,17 @@ from jobs.read import (
     is_compressed,
     rest_of_line,
 )
-from jobs.settings import S3
-from jobs.state import BUCKETS, SUMMED, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
+from jobs.scan_settings import ScanSettings
+from jobs.state import BUCKETS, SUMMED, TABLES, Delivery, LinesFile, MonthLines, Reason, name_of, write_parquet
 from marts.checks import GUEST, Checked, check_rows
-from marts.erased import ERASED, Erased
+from marts.erased import ERASED
 from marts.errors import DropRejected, ObjectChanged, ObjectUnreadable
 from marts.hashing import hash_rows
 from marts.masking import mask_line
 from marts.measure import Keys, Measured, merge, settle, with_keys, without_samples
-from marts.policy import Policy
 from marts.records import MAX_RECORD, BadRow, Header, Records, find_records, has_odd_line, read_columns, read_header
-from marts.rules import Suite
 from marts.schema import KINDS, SALES
 
-SCAN_VERSION = 3
-"""Raise it when clean rows of the same drop would come out differently."""
-TABLES = "tables/"
-"""Where the state keeps snapshots of dimensions that come from a database: drops like any other."""
 _GROUP_ROWS = 1 << 16
 _KEYS_IN_MEMORY = 4_000_000
 """Rows of a drop whose keys one task keeps; beyond, they are written and compared by others."""
@@ -59,31 +53,7 @@ _LINE, _SHOWN = 10_000, 200
 _HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
 
 
-_NOTHING, _NOBODY = Measured(), Erased()
-
-
-@dataclass(frozen=True)
-class ScanSettings:
-    """What a scan task needs to know; equal settings give equal results."""
-
-    source: str
-    state: str
-    s3: S3
-    policy: Policy
-    suites: Mapping[str, Suite]
-    """The rules of each kind of drop."""
-    delimiter: str
-    split_bytes: int
-    max_inflated_bytes: int
-    run_id: str = ""
-    """Written beside what is put into quarantine."""
-    erased: Erased = _NOBODY
-    """People of whom nothing is written."""
-
-    def rules(self, kind: str) -> str:
-        """Name the rules that rows of a kind are judged by."""
-        unknown = self.policy.unknown_ids if kind == SALES.name else ()
-        return name_of(SCAN_VERSION, self.delimiter, self.policy.business_timezone, unknown, self.suites[kind].digest)
+_NOTHING = Measured()
 
 
 @dataclass(frozen=True)
@@ -131,7 +101,7 @@ _log = logging.getLogger("marts.scan")
 def scan_pack(work: tuple[ScanSettings, tuple[Split, ...]]) -> list[SplitResult]:
     """Scan the splits of one task. Data that is wrong is a result, not an error."""
     settings, splits = work
-    bad = BadRows(open_store(settings.state, settings.s3), _pack_name(settings, splits))
+    bad = BadRows(settings.state.open(), _pack_name(settings, splits))
     results = [_logged_scan(settings, split, bad) for split in splits]
     bad.write()
     return results
@@ -153,8 +123,8 @@ def _logged_scan(settings: ScanSettings, split: Split, bad: "BadRows") -> SplitR
 
 def _scan_split(settings: ScanSettings, split: Split, bad: "BadRows") -> SplitResult:
     """Scan one split: parse, check, write. Writing again gives the same files."""
-    state = open_store(settings.state, settings.s3)
-    source = state if split.delivery.key.startswith(TABLES) else open_store(settings.source, settings.s3)
+    state = settings.state.open()
+    source = state if split.delivery.key.startswith(TABLES) else settings.source.open()
     try:
         if split.delivery.size == 0:
             return SplitResult(split, rejected="the object is empty")

@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from jobs import scratch
-from jobs.adapters.objects import Store, open_store
+from jobs.adapters.objects import Store, StoreAddress
 from jobs.lines import File, files_of, parts_for, read_marked
-from jobs.settings import S3
 from jobs.state import Manifest, name_of, read_parquet, write_parquet
 from marts.calculate import cross_months, digest, spill_to
 from marts.identity import Identity, in_several_months
@@ -41,8 +40,7 @@ class Settle:
     identity: Identity
     as_of: date
     folder: str
-    state: str
-    s3: S3
+    state: StoreAddress
 
     @property
     def marks(self) -> str:
@@ -58,7 +56,7 @@ class Settle:
 
 
 def plan_settling(
-    manifests: Sequence[Manifest], lines_per_task: int, identity: Identity, as_of: date, state: str, s3: S3
+    manifests: Sequence[Manifest], lines_per_task: int, identity: Identity, as_of: date, state: StoreAddress
 ) -> list[Settle]:
     """Share out the lines of all months by buckets. ``manifests`` are in the order of delivery."""
     rows = sum(month.rows for manifest in manifests for month in manifest.months.values())
@@ -66,12 +64,12 @@ def plan_settling(
     files = files_of(manifests, {month for manifest in manifests for month in manifest.months})
     made_from = [(file.month, file.name) for file in files]
     name = name_of(digest("identity", "crossing"), astuple(identity), as_of, parts, made_from)
-    return [Settle(tuple(files), part, parts, identity, as_of, f"settled/{name}", state, s3) for part in range(parts)]
+    return [Settle(tuple(files), part, parts, identity, as_of, f"settled/{name}", state) for part in range(parts)]
 
 
 def run_settle(task: Settle) -> int:
     """Say which lines of a task count, and write it. Gives how many lines it looked at."""
-    store = open_store(task.state, task.s3)
+    store = task.state.open()
     spill_to(str(scratch.folder()))
     read = read_marked(store, task.files, task.part, task.parts, task.identity)
     lines, rows, found = read.lines, read.rows, read.marks.filter(read.marks["mark"].is_valid())

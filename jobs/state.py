@@ -184,6 +184,10 @@ class Manifest(_Value):
 _MANIFESTS = TypeAdapter(list[Manifest])
 
 
+TABLES = "tables/"
+"""Where the state keeps snapshots of dimensions that come from a database: drops like any other."""
+
+
 def name_of(*parts: Any) -> str:
     """Name something by what it is made of."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:20]

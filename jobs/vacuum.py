@@ -12,9 +12,8 @@ from jobs.ledger import Generation, Warehouse
 from jobs.now import Now
 from jobs.repair import repair_key, repairs_in, repairs_of
 from jobs.rollup import plan_rollups
-from jobs.scan_task import TABLES
 from jobs.settle import plan_settling, read_settled
-from jobs.state import Manifest
+from jobs.state import TABLES, Manifest
 
 FOLDERS = ("lines", "dimensions", "quarantine", "repairs", "settled", "facts", "marts", "keys", TABLES.rstrip("/"))
 """Whose files are all ours; those of the catalog are rewritten, the data quality pages stay."""
@@ -65,7 +64,7 @@ def _facts(now: Now, as_of: date, rollup_lines: int) -> set[str]:
     """Name the files that the live drops were rolled up into, and those that say which of their lines count."""
     live, settled, kept = now.verdicts.live_sales, None, set[str]()
     if not now.identity.within_month:
-        tasks = plan_settling(live, rollup_lines, now.identity, as_of, now.state.uri, now.settings.s3)
+        tasks = plan_settling(live, rollup_lines, now.identity, as_of, now.settings.state)
         kept = {path for task in tasks for path in task.paths}
         if kept <= {version.key for version in now.state.versions("settled")}:
             settled = read_settled(now.state, tasks, live)

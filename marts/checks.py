@@ -21,10 +21,9 @@ from marts.measure import Column, Findings, Frame, Mask, last_digits, measure
 from marts.policy import Policy
 from marts.records import Header
 from marts.rules import PRODUCT, Rule, Suite
-from marts.schema import DIGITS, SALES, UNITS, Kind, SourceColumn
+from marts.schema import DIGITS, EXTRA, SALES, UNITS, Kind, SourceColumn
 from marts.texts import letters
 
-EXTRA = "additional_columns"
 TIME = "sales_time"
 """The whole sales_date where it is a timestamp: lines that differ in it are not the same line."""
 _DIGITS = 18

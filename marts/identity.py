@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.checks import EXTRA
 from marts.hashing import among, hash_rows, mix, repeated
 from marts.policy import Policy
-from marts.schema import SALES
+from marts.schema import EXTRA, SALES
 
 NAMES = ("store_key", "day_key", "more_key")
 """Columns that name a transaction, besides the customer and its id; null where they are not part of its key."""

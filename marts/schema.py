@@ -86,6 +86,9 @@ def _nullable(name: str, type_: SourceType, help_: str, max_length: int = 255, p
     return SourceColumn(name, type_, help_, nullable=True, max_length=max_length, personal=personal)
 
 
+EXTRA = "additional_columns"
+"""Column of clean rows with the JSON of the columns that the schema does not name."""
+
 SALES = Kind(
     "sales",
     (

@@ -81,6 +81,23 @@ def open_store(uri: str, s3: S3) -> Store:
     return Folder(uri.removeprefix("file://"))
 
 
+@dataclass(frozen=True)
+class StoreAddress:
+    """Where a store is, and how to open it: tasks on other nodes get this instead of a store."""
+
+    uri: str
+    s3: S3
+
+    @classmethod
+    def of(cls, uri: str, s3: S3) -> "StoreAddress":
+        """Return an address that means the same in every process: a folder's is absolute."""
+        return cls(open_store(uri, s3).uri, s3)
+
+    def open(self) -> Store:
+        """Return the store."""
+        return open_store(self.uri, self.s3)
+
+
 class VersionReader(io.RawIOBase):
     """Read one version of an object from its start to its end."""
 

@@ -17,9 +17,9 @@ from kit import SALES, Place, line
 
 from faults.effort import LONG
 from jobs.adapters.objects import Folder
-from jobs.build import scan_settings
 from jobs.scan import merge, splits_of
-from jobs.scan_task import ScanSettings, Split, scan_pack
+from jobs.scan_settings import ScanSettings
+from jobs.scan_task import Split, scan_pack
 from jobs.state import Delivery, Manifest
 from marts.policy import Policy
 
@@ -39,7 +39,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.place = Place(folder)
         self.source = Folder(str(self.place.source))
-        base = scan_settings(self.place.configured(), Policy())
+        base = ScanSettings.of(self.place.configured(), Policy())
         self.settings: dict[int, ScanSettings] = {size: _with(base, size) for size in (1 << 10, 3000, 1 << 25)}
 
     def scan(self, kind: str, data: bytes, split_bytes: int, suffix: str = "csv") -> Manifest:

@@ -16,10 +16,10 @@ from rich.console import Console
 from jobs import render
 from jobs.adapters import charts
 from jobs.adapters.objects import Folder
-from jobs.build import _record
 from jobs.frame import rendered
 from jobs.pages import index_page, report_page, write_again, write_reports
 from jobs.report import BrokenRule, DropReport, MartReport, Problem, QualityReport, RunReport, Totals
+from jobs.run_records import run_record
 from jobs.state import Reason
 from marts.figures import BestCustomer, CustomerGroup, Figures, Leader, MonthFigures, UnusualMonth
 
@@ -401,7 +401,7 @@ def test_a_run_that_leaves_drops_out_says_so_everywhere_and_has_no_green_tick(
     assert f'<span class="{level}">{mark} {words}</span>' in rendered("index.html.j2", runs=[run], kept=set())
     console = Console(width=200, file=StringIO())
     console.print(render.report(run))
-    console.print(render.status({}, [], {}, [_record(run)], []))
+    console.print(render.status({}, [], {}, [run_record(run)], []))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     if level != "failed":
         assert ("Nothing had to change" in report_page(run)) == (outcome == "unchanged" and not states)
@@ -416,7 +416,7 @@ def test_a_run_that_leaves_drops_out_says_so_everywhere_and_has_no_green_tick(
 
 def test_status_shows_a_run_that_was_killed_as_such() -> None:
     running = REPORT.model_copy(update={"outcome": "running", "exit_code": 0, "drops": ()})
-    record = replace(_record(running), outcome="killed", error="it ended without a word")
+    record = replace(run_record(running), outcome="killed", error="it ended without a word")
     console = Console(width=200, file=StringIO())
     console.print(render.status({}, [], {}, [record], []))
     assert "killed" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from typing import Literal
 import pyarrow as pa
 import pytest
 
-from jobs.adapters.objects import open_store
+from jobs.adapters.objects import StoreAddress, open_store
 from jobs.lines import COLUMNS
 from jobs.rollup import RollUp, RollUpWork, Share, run_rollup
 from jobs.settings import S3
@@ -44,7 +44,7 @@ def rolled_up(
         task = RollUp(
             "2024-01", part, parts, LAST_DAY, shares, Identity.of(Policy(equal_lines=equal_lines)), f"facts-{part}"
         )
-        run_rollup(RollUpWork(task, store.uri, S3()))
+        run_rollup(RollUpWork(task, StoreAddress(store.uri, S3())))
         facts += read_parquet(store, task.path("customers")).to_pylist()
         table = read_parquet(store, task.path("drops"))
         dropped += sum(sum(table[name].to_pylist()) for name in ("repeated", "replaced"))
