@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from os import utime
 from pathlib import Path
 
-from jobs.generate import LAST_DAY, generate
+from jobs.operations.generate import LAST_DAY, generate
 
 SEED = 7
 LINES_PER_CUSTOMER = 20

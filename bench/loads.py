@@ -43,8 +43,8 @@ from marts.schema import CUSTOMERS_MART
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from jobs.adapters.mysql.warehouse import MySQLWarehouse
-    from jobs.publish import Load
+    from jobs.adapters.warehouse.mysql import MySQLWarehouse
+    from jobs.steps.load import Load
 
 PART = 300_000
 BATCH = 10_000
@@ -92,14 +92,14 @@ def ours(given: Given) -> Iterator[Job]:
     """Let a build's own `stage` load the parts, on a cluster whose workers have loaded before."""
     import pyarrow.parquet as pq
 
-    from jobs.adapters.cluster import Cluster
-    from jobs.adapters.mysql.warehouse import MySQLWarehouse
-    from jobs.adapters.objects import StoreAddress
-    from jobs.finish import MadeFrom, MartRows
-    from jobs.finish_task import Finished, Part
-    from jobs.publish import stage
-    from jobs.settings import S3, MySQL, RaySettings, Settings
-    from marts.figures import Figures
+    from jobs.adapters.ray.cluster import Cluster
+    from jobs.adapters.store import StoreAddress
+    from jobs.adapters.warehouse.mysql import MySQLWarehouse
+    from jobs.config.settings import S3, MySQL, RaySettings, Settings
+    from jobs.steps.load import stage
+    from jobs.steps.materialize import MadeFrom, MartRows
+    from jobs.steps.materialize_task import Finished, Part
+    from marts.compute.highlights import Figures
 
     settings = Settings(target=given.uri, mysql=MySQL(load_data=given.load_data), s3=S3())
     state = StoreAddress.of(str(given.parts[0].parent), settings.s3)
@@ -120,10 +120,10 @@ def warm(run: Callable[..., Any], warehouse: "MySQLWarehouse", settings: Any, pa
     """Let each worker load a few rows, as workers of a build have done much before it loads, and forget those rows."""
     import pyarrow.parquet as pq
 
-    from jobs.adapters.objects import StoreAddress
-    from jobs.finish_task import Part
-    from jobs.publish import Load
-    from jobs.state import write_parquet
+    from jobs.adapters.store import StoreAddress
+    from jobs.state.files import write_parquet
+    from jobs.steps.load import Load
+    from jobs.steps.materialize_task import Part
 
     with tempfile.TemporaryDirectory(prefix="warm-") as folder:
         state = StoreAddress.of(folder, settings.s3)
@@ -137,7 +137,7 @@ def warm(run: Callable[..., Any], warehouse: "MySQLWarehouse", settings: Any, pa
 
 def load_slowly(work: "Load") -> None:
     """Load in a worker, and keep it for so long that the next task needs another one."""
-    from jobs.publish import run_load
+    from jobs.steps.load import run_load
 
     run_load(work)
     time.sleep(2)
@@ -276,10 +276,10 @@ def write_parts(paths: Sequence[Path], rows: int) -> None:
     import pyarrow as pa
     import pyarrow.csv as pacsv
 
-    from jobs.adapters.objects import open_store
-    from jobs.settings import S3
-    from jobs.state import write_parquet
-    from marts.calculate import mart_schema
+    from jobs.adapters.store import open_store
+    from jobs.config.settings import S3
+    from jobs.state.files import write_parquet
+    from marts.compute.engine import mart_schema
 
     flag = NAMES.index("inactive_status")
     schema = mart_schema(CUSTOMERS_MART).set(flag, pa.field(NAMES[flag], pa.int8()))
@@ -297,7 +297,7 @@ def some_rows(first: int, count: int) -> "pa.Table":
     import numpy as np
     import pyarrow as pa
 
-    from marts.calculate import mart_schema
+    from marts.compute.engine import mart_schema
 
     at = np.arange(first, first + count)
     customers, random = at // MONTHS, np.random.default_rng(first)
@@ -353,8 +353,8 @@ def cpu_of(tree: psutil.Process, children: bool = True) -> float:
 
 def run_way(name: str, given: Given, server: int | None) -> dict[str, Any]:
     """Run a way on an empty table, and tell what it took."""
-    from jobs.adapters.mysql.warehouse import MySQLWarehouse
-    from jobs.settings import MySQL
+    from jobs.adapters.warehouse.mysql import MySQLWarehouse
+    from jobs.config.settings import MySQL
 
     with closing(MySQLWarehouse(given.uri, MySQL())) as warehouse:
         make_empty(warehouse)

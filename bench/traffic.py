@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import drops, loads
-from jobs.adapters.cluster import Cluster
-from jobs.build import Run, build
-from jobs.publish import open_warehouse
-from jobs.settings import RaySettings, load
+from jobs.adapters.ray.cluster import Cluster
+from jobs.config.settings import RaySettings, load
+from jobs.run.pipeline import Run, build
+from jobs.steps.load import open_warehouse
 from marts.policy import Policy
 
 _REQUESTS = re.compile(r'^SeaweedFS_s3_request_total\{.*type="([^"]+)".*\} (\S+)$', re.MULTILINE)

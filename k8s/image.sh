@@ -153,7 +153,7 @@ look() {
         ! touch /opt/venv/file 2>/dev/null || { echo "/opt/venv can be written"; exit 1; }
         python - <<PYTHON
 import os, sys
-import jobs.build, jobs.cli, kubernetes, ray
+import jobs.run.pipeline, jobs.cli.app, kubernetes, ray
 kubernetes.client.CoreV1Api, kubernetes.client.BatchV1Api, kubernetes.client.CustomObjectsApi, kubernetes.config.load_config
 slow = [name for name, module in sys.modules.items()
         if (cached := getattr(module, "__cached__", None)) and not os.path.exists(cached)]

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from jobs.settings import Settings
+from jobs.config.settings import Settings
 from marts.policy import Policy
 
 Schema = dict[str, Any]

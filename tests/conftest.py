@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kit import Place
 
-from jobs import scrub
+from jobs.runtime import scrub
 
 pytest_plugins = ["servers", "post"]
 

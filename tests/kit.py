@@ -13,15 +13,15 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from jobs import vault
-from jobs.build import Run, build
-from jobs.cli import app
-from jobs.ledger import Warehouse
-from jobs.publish import open_warehouse
-from jobs.report import RunReport
-from jobs.run import Order, run
-from jobs.secret import Vault
-from jobs.settings import Settings, load
+from jobs.cli.app import app
+from jobs.config.secret import Vault
+from jobs.config.settings import Settings, load
+from jobs.operations import vault
+from jobs.ports.ledger import Warehouse
+from jobs.report.run_report import RunReport
+from jobs.run.lifecycle import Order, run
+from jobs.run.pipeline import Run, build
+from jobs.steps.load import open_warehouse
 from marts.errors import MartsError
 from marts.policy import Policy
 from marts.schema import MARTS

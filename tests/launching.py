@@ -2,7 +2,7 @@
 
 from kube import KubeApi
 
-from jobs.launch import Me
+from jobs.launch.launcher import Me
 
 JOB = "marts-daily-29384400"
 ME = Me(f"{JOB}-abcde", "marts", JOB)

@@ -15,8 +15,8 @@ import requests
 import yaml
 from servers import Daemon, free_port, missing
 
-from jobs.report import DropReport, MartReport, RunReport, Totals
-from marts.figures import Figures
+from jobs.report.run_report import DropReport, MartReport, RunReport, Totals
+from marts.compute.highlights import Figures
 
 ROOT = Path(__file__).parent.parent
 FILES = ROOT / "helm" / "martwright" / "files"

@@ -518,8 +518,8 @@ def ray_head(environment: dict[str, str], cpus: int = 2, *more: str, port: int =
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One local Ray cluster for all tests: builds of this process use it."""
-    from jobs.adapters.cluster import Cluster
-    from jobs.settings import RaySettings
+    from jobs.adapters.ray.cluster import Cluster
+    from jobs.config.settings import RaySettings
 
     with pytest.MonkeyPatch.context() as environment:
         for name, value in CREDENTIALS.items():

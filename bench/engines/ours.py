@@ -13,15 +13,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from bench.engines.contract import Order, main
-from jobs.adapters.cluster import Cluster
-from jobs.adapters.objects import open_store
-from jobs.build import Run, build
-from jobs.finish import saved_rows
-from jobs.finish_task import rows_of
-from jobs.generate import LAST_DAY
-from jobs.near import Near
-from jobs.publish import open_warehouse
-from jobs.settings import S3, Quality, RaySettings, Settings
+from jobs.adapters.ray.cluster import Cluster
+from jobs.adapters.store import open_store
+from jobs.config.settings import S3, Quality, RaySettings, Settings
+from jobs.operations.generate import LAST_DAY
+from jobs.run.pipeline import Run, build
+from jobs.run.runner import Near
+from jobs.steps.load import open_warehouse
+from jobs.steps.materialize import saved_rows
+from jobs.steps.materialize_task import rows_of
 from marts.policy import Policy
 
 WARM = "BENCH_WARM"

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
 
-from marts.escape import visible
-from marts.figures import CustomerGroup, MonthFigures, UnusualMonth
+from jobs.runtime.escaping import visible
+from marts.compute.highlights import CustomerGroup, MonthFigures, UnusualMonth
 
 INK, DIM, LINE, BAR, PAPER = (f"var(--{name})" for name in ("ink", "dim", "line", "bar", "paper"))
 WIDE, NARROW = 880, 360

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Literal, TextIO
 from urllib.parse import urlsplit, urlunsplit
 
-from jobs.outbox import Notice
-from jobs.retries import in_time
-from jobs.scrub import scrub
+from jobs.ports.notices import Notice
+from jobs.runtime.retries import in_time
+from jobs.runtime.scrub import scrub
 from marts.errors import MartsError, ServiceError, Transient, UsageError
 
 _log = logging.getLogger("marts.notify")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import ray
 
-from jobs import scratch
-from jobs.adapters.cluster import Cluster
-from jobs.settings import RaySettings
+from jobs.runtime import scratch
+from jobs.adapters.ray.cluster import Cluster
+from jobs.config.settings import RaySettings
 
 
 def meet(number):

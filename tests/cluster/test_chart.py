@@ -15,7 +15,7 @@ from kube import kube_api
 from kuberay import FakeOperator
 
 import marts
-from jobs import settings
+from jobs.config import settings
 from k8s import generate, helm
 
 BUILDS = {"minimal": "martwright-daily", "submit": "martwright-daily", "local": "martwright-build"}

@@ -13,10 +13,10 @@ from kuberay import AppFailed, FakeOperator, Ready, Running, Succeeded, terminat
 from launching import JOB, ME, put_launcher
 from typer.testing import CliRunner
 
-from jobs.adapters.kube import Kube, read_manifest
-from jobs.cli import app
-from jobs.launch import Pace, RayJobLauncher, manifest_of, owner_uid, taken_away
-from jobs.observed import RayJobRun
+from jobs.adapters.kubernetes import Kube, read_manifest
+from jobs.cli.app import app
+from jobs.launch.launcher import Pace, RayJobLauncher, manifest_of, owner_uid, taken_away
+from jobs.ports.kubernetes import RayJobRun
 from k8s import generate
 
 ROOT = generate.ROOT

@@ -15,7 +15,7 @@ import yaml
 from charting import VERSIONS
 from servers import S3Server
 
-from jobs import secret
+from jobs.config import secret
 from k8s import generate
 
 DEV = generate.ROOT / "k8s" / "dev"

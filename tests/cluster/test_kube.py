@@ -37,7 +37,7 @@ from kuberay import (
 from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
 
-from jobs.one_off import manifest_of
+from jobs.launch.one_off import manifest_of
 
 ROOT = Path(__file__).parent.parent.parent
 CRDS = Path(os.environ.get("KUBERAY_CRDS", ROOT.parent / "shared" / "kuberay-crds"))

@@ -13,7 +13,7 @@ from charting import golden, of_kind
 from kit import marts
 from kube import KubeApi, kube_api
 
-from jobs.cli import app
+from jobs.cli.app import app
 from k8s import generate, helm
 
 PAGE = (generate.ROOT / "docs" / "kubernetes.md").read_text()

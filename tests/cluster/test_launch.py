@@ -39,10 +39,11 @@ from kuberay import (
 from launching import HEAD, JOB, ME, put_launcher
 from post import Hook
 
-from jobs import diagnose, observed
-from jobs.adapters.kube import Kube
-from jobs.launch import Ended, Me, Pace, RayJobLauncher, manifest_of, owner_uid, scheduled_day, short_name
-from jobs.observed import RayJobRun
+from jobs.adapters.kubernetes import Kube
+from jobs.launch import diagnose
+from jobs.launch.launcher import Ended, Me, Pace, RayJobLauncher, manifest_of, owner_uid, scheduled_day, short_name
+from jobs.ports import kubernetes as observed
+from jobs.ports.kubernetes import RayJobRun
 from marts.errors import MartsError, ServiceError, Transient, UsageError
 from marts.errors import Stopped as Signalled
 
@@ -497,7 +498,7 @@ def test_a_token_that_is_renewed_is_waited_for(api: KubeApi) -> None:
 
 
 def test_a_list_that_expires_is_read_anew(api: KubeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.adapters.kube._PAGE", 2)
+    monkeypatch.setattr("jobs.adapters.kubernetes._PAGE", 2)
     for number in range(5):
         meta = {"name": f"pod-{number}", "namespace": "marts", "labels": {"ray.io/cluster": "c"}}
         spec = {"containers": [{"name": "x", "image": "x"}]}

@@ -22,7 +22,7 @@ from launching import HEAD, JOB, ME, put_launcher
 from post import Hook
 from servers import RayHead
 
-from jobs.adapters.ray_jobs import RayJobs
+from jobs.adapters.ray.jobs import RayJobs
 from marts.schema import CUSTOMERS_MART
 
 ROOT = Path(__file__).parent.parent.parent
@@ -181,7 +181,7 @@ def test_a_wrong_policy_and_a_defect_of_ours_are_told_too(release: Release, monk
     release.launch(code=2)
     assert "Mars/Olympus" in release.hook.texts[0]
     (release.place.folder / "policy.toml").write_text("max_unknown_ratio = 0.2")
-    monkeypatch.setattr("jobs.launch.RayJobLauncher.run", lambda self: {}["oops"])
+    monkeypatch.setattr("jobs.launch.launcher.RayJobLauncher.run", lambda self: {}["oops"])
     with pytest.raises(KeyError):
         release.launch()
     assert "KeyError: 'oops'" in release.hook.texts[1]

@@ -16,8 +16,8 @@ from kit import Place, line, marts, sales
 from kube import KubeApi, kube_api
 from kuberay import evicted, running, terminated, unschedulable
 
-from jobs.adapters.kube import Kube
-from jobs.one_off import INSTANCE, TEMPLATE, TEMPLATES, Pace, choose, follow, manifest_of
+from jobs.adapters.kubernetes import Kube
+from jobs.launch.one_off import INSTANCE, TEMPLATE, TEMPLATES, Pace, choose, follow, manifest_of
 from marts.errors import ServiceError, UsageError
 
 WATCHED = "app.kubernetes.io/name=martwright,app.kubernetes.io/instance=martwright"
@@ -73,7 +73,7 @@ def release(api: KubeApi, place: Place) -> Iterator[KubeApi]:
 
     def work(pod: str, args: list[str]) -> None:
         api.edit("Pod", pod, running())
-        words = [sys.executable, "-c", "from jobs.cli import main; main()", *args]
+        words = [sys.executable, "-c", "from jobs.cli.app import main; main()", *args]
         process = subprocess.Popen(words, env=outside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout
         for text in process.stdout:

@@ -19,8 +19,8 @@ import pytest
 from kit import UNJUDGED, Place
 from servers import RayHead, free_port
 
-from jobs.adapters.ray_jobs import RayJobs
-from jobs.submit import Tail, Wish, ended, submitted, wait
+from jobs.adapters.ray.jobs import RayJobs
+from jobs.launch.submit import Tail, Wish, ended, submitted, wait
 from marts.errors import MartsError, ServiceError
 
 ROOT = Path(__file__).parent.parent.parent

@@ -17,10 +17,10 @@ from servers import PASSWORD, MariaDB
 from faults import proxy
 from faults.effort import some
 from faults.proxy import Fault, Proxy
-from jobs.adapters.mysql.session import Session
-from jobs.adapters.mysql.warehouse import MySQLWarehouse
-from jobs.ledger import Rollback, RunRecord, Staged
-from jobs.settings import MySQL
+from jobs.adapters.warehouse.mysql import MySQLWarehouse
+from jobs.adapters.warehouse.mysql_session import Session
+from jobs.config.settings import MySQL
+from jobs.ports.ledger import Rollback, RunRecord, Staged
 from marts.errors import Fenced, OutcomeUnknown, ServiceError, Transient
 from marts.schema import CUSTOMERS_MART
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from kit import SALES, Place, line
 
 from faults.effort import LONG
-from jobs.adapters.objects import Folder
-from jobs.scan import merge, splits_of
-from jobs.scan_settings import ScanSettings
-from jobs.scan_task import Split, scan_pack
-from jobs.state import Delivery, Manifest
+from jobs.adapters.store import Folder
+from jobs.state.files import Delivery, Manifest
+from jobs.steps.scan import merge, splits_of
+from jobs.steps.scan_settings import ScanSettings
+from jobs.steps.scan_task import Split, scan_pack
 from marts.policy import Policy
 
 HEADS = {

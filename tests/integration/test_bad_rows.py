@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from kit import Place
 
-from jobs.adapters.objects import open_store
-from jobs.generate import generate
-from jobs.now import look
-from jobs.repair import rows_in_quarantine
-from jobs.settings import S3
+from jobs.adapters.store import open_store
+from jobs.config.settings import S3
+from jobs.operations.generate import generate
+from jobs.operations.survey import look
+from jobs.steps.repair import rows_in_quarantine
 from marts.policy import Policy
 
 PRODUCT = "total_cost is not price * quantity"

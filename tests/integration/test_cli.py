@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from kit import GOLDEN, UNJUDGED, Place, marts
 
-from jobs.cli import app
+from jobs.cli.app import app
 from marts.errors import UsageError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -259,7 +259,8 @@ def test_a_build_that_is_told_to_stop_says_so_and_goes_on_the_next_time(
 
 def test_no_module_is_imported_by_two_threads_at_once(tmp_path: Path) -> None:
     """Python may lose a package that two threads import at the same time (KeyError in one of them)."""
-    judge = "import sys, jobs.cli, jobs.build\nbefore = set(sys.modules)\nimport jobs.adapters.quality.judge\n"
+    judge = "import sys, jobs.cli.app, jobs.run.pipeline\nbefore = set(sys.modules)\n"
+    judge += "import jobs.adapters.great_expectations.checkpoint\n"
     told = "print(*sorted(set(sys.modules) - before))"
     background = set(outside(sys.executable, "-c", judge + told, cwd=ROOT).stdout.split())
     assert "great_expectations" in background
@@ -267,7 +268,9 @@ def test_no_module_is_imported_by_two_threads_at_once(tmp_path: Path) -> None:
     build = """if True:
         import os, sys
         from types import SimpleNamespace
-        from jobs import build, cli, quality
+        from jobs.run import pipeline as build
+        from jobs.cli import app as cli
+        from jobs.steps import quality
         def preload():
             global before
             thread = lambda **_: SimpleNamespace(start=lambda: None)
@@ -310,7 +313,7 @@ def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> N
 
 
 def test_a_defect_is_told_with_its_traceback_and_ends_with_70(tmp_path: Path) -> None:
-    code = "import jobs.cli\njobs.cli.configured = lambda *_, **__: 1 // 0\njobs.cli.main('status')"
+    code = "import jobs.cli.app\njobs.cli.app.configured = lambda *_, **__: 1 // 0\njobs.cli.app.main('status')"
     done = outside(sys.executable, "-c", code, cwd=tmp_path)
     assert done.returncode == 70
     assert "Traceback" in done.stderr
@@ -325,7 +328,7 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
 
 
 def test_help_imports_no_heavy_library() -> None:
-    code = "import sys; sys.argv = ['marts', '--help']\nfrom jobs.cli import main\n"
+    code = "import sys; sys.argv = ['marts', '--help']\nfrom jobs.cli.app import main\n"
     code += "try:\n    main()\nexcept SystemExit: pass\n"
     code += "print(sorted({'ray', 'great_expectations', 'pyarrow', 'duckdb', 'boto3', 'pandas'} & set(sys.modules)))"
     assert outside(sys.executable, "-c", code, cwd=ROOT).stdout.strip().endswith("[]")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.cluster import ASK, LOOK, Cluster, cluster_address
-from jobs.settings import RaySettings
+from jobs.adapters.ray.cluster import ASK, LOOK, Cluster, cluster_address
+from jobs.config.settings import RaySettings
 from marts.errors import DataError, Defect, ServiceError
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from kit import AS_OF, Place, line, marts, sales
 
-from jobs import cli_watch
-from jobs.cli_watch import Lines, voice
-from jobs.settings import Log
+from jobs.cli import progress as cli_watch
+from jobs.cli.progress import Lines, voice
+from jobs.config.settings import Log
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -116,7 +116,7 @@ def test_a_traceback_is_shown_with_debug_only(place: Place) -> None:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from jobs.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from jobs.cli.app import main; main()", *arguments]
 
 
 def on_a_terminal(arguments: list[str], environment: dict[str, str]) -> tuple[int, str]:
@@ -195,7 +195,7 @@ def test_elsewhere_progress_is_a_line_every_few_seconds(
 def test_credentials_and_escapes_are_taken_out_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
     import logging
 
-    from jobs.scrub import remember
+    from jobs.runtime.scrub import remember
 
     remember("s3cr3t-value")
     voice(Log(format="json"))

@@ -28,12 +28,12 @@ from monitoring import (
 )
 from servers import RayHead
 
-from jobs.adapters.metrics import push, write_textfile
-from jobs.meter import publish_metrics
-from jobs.metrics import samples
-from jobs.report import RunReport
-from jobs.sample import of_pipeline
-from jobs.settings import Settings
+from jobs.adapters.prometheus import push, write_textfile
+from jobs.config.settings import Settings
+from jobs.ports.metrics import of_pipeline
+from jobs.report.metrics import samples
+from jobs.report.publish_metrics import publish_metrics
+from jobs.report.run_report import RunReport
 from marts.errors import ServiceError
 
 NOTICES = {"sent": 3, "pending": 1}
@@ -146,11 +146,11 @@ def test_a_gateway_that_refuses_or_does_not_answer_is_an_error_that_helps(watche
 
 JOB = """
 import json, sys
-from jobs.adapters.cluster import Cluster
-from jobs.meter import publish_metrics
-from jobs.metrics import samples
-from jobs.report import RunReport
-from jobs.settings import Settings
+from jobs.adapters.ray.cluster import Cluster
+from jobs.report.publish_metrics import publish_metrics
+from jobs.report.metrics import samples
+from jobs.report.run_report import RunReport
+from jobs.config.settings import Settings
 
 report = RunReport.model_validate_json(open(sys.argv[1]).read())
 settings = Settings(metrics={"pipeline": "on-ray", "ray": 15})

@@ -11,8 +11,8 @@ import pytest
 from kit import CUSTOMERS, SALES, Place, line, marts, mentions, numbered, sales, total
 from servers import S3Server
 
-from jobs.report import RunReport
-from jobs.withdrawals import LEFT
+from jobs.report.run_report import RunReport
+from jobs.steps.withdrawals import LEFT
 from marts.policy import Policy
 
 pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "small_builds", "dimensions")]

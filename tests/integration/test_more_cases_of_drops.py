@@ -16,7 +16,7 @@ import pytest
 from kit import CUSTOMERS, SALES, Place, line, marts, mentions, sales, total
 from shop import Shop
 
-from jobs.report import RunReport
+from jobs.report.run_report import RunReport
 
 pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "small_builds", "dimensions")]
 

@@ -11,9 +11,9 @@ import pytest
 from kit import CUSTOMERS, GOLDEN, Place, golden, line, sales
 from servers import SqlServer, sql_server
 
-from jobs.adapters.mysql import session
-from jobs.adapters.mysql.warehouse import MySQLWarehouse
-from jobs.doctor import _target
+from jobs.adapters.warehouse import mysql_session as session
+from jobs.adapters.warehouse.mysql import MySQLWarehouse
+from jobs.operations.doctor import _target
 from marts.errors import ServiceError, UsageError
 
 HEAD = CUSTOMERS.partition("\n")[0] + "\n"

@@ -9,9 +9,9 @@ from kit import Place, line, marts, sales
 from mysql.connector.cursor import MySQLCursor
 from servers import SqlServer
 
-from jobs.adapters.mysql.warehouse import MySQLWarehouse
-from jobs.audit import Deed
-from jobs.ledger import TABLES, Erasure
+from jobs.adapters.warehouse.mysql import MySQLWarehouse
+from jobs.ports.audit import Deed
+from jobs.ports.ledger import TABLES, Erasure
 from marts.policy import Policy
 from marts.schema import MARTS
 

@@ -20,12 +20,12 @@ from post import MAIL_PASSWORD, Hook, MailServer
 from servers import MariaDB, S3Server, sql_server
 
 from jobs.adapters.notify import ping
-from jobs.adapters.objects import open_store
-from jobs.adapters.warehouse_duckdb import DuckDBWarehouse
-from jobs.cli_watch import voice
-from jobs.deliver import deliver
-from jobs.outbox import LEASE, Notice
-from jobs.settings import Log
+from jobs.adapters.store import open_store
+from jobs.adapters.warehouse.duckdb import DuckDBWarehouse
+from jobs.cli.progress import voice
+from jobs.config.settings import Log
+from jobs.ports.notices import LEASE, Notice
+from jobs.report.delivery import deliver
 from marts.errors import MartsError, ServiceError, Stopped, Transient
 
 BAD = sales(*(line(f"T{n}", quantity=0, total="0.00") for n in range(5)), line("T9"))
@@ -76,8 +76,8 @@ def test_a_wrong_s3_key_gives_one_notice_and_then_that_builds_work_again(
 
 
 def seal_anew(folder: Path, values: dict[str, str]) -> None:
-    from jobs import vault
-    from jobs.secret import Vault
+    from jobs.config.secret import Vault
+    from jobs.operations import vault
 
     where = Vault(str(folder / "credentials.json"), str(folder / "key.pem"))
     vault.change(where, "2026-01-02T00:00:00+00:00", lambda held: vault.with_values(held, values))
@@ -260,7 +260,7 @@ def test_what_cannot_be_told_does_not_change_how_a_run_ended(
         raise KeyError("oops")
 
     for name in ("write_reports", "publish_metrics", "deliver", "beat"):
-        monkeypatch.setattr(f"jobs.run.{name}", break_down if name != "beat" else lambda *_: None)
+        monkeypatch.setattr(f"jobs.run.lifecycle.{name}", break_down if name != "beat" else lambda *_: None)
     assert (told.run().outcome, told.run().exit_code) == ("published", 0)
     assert "the metrics of this run: KeyError" in caplog.text
 
@@ -302,7 +302,7 @@ def test_to_be_told_to_stop_while_telling_does_not_undo_what_was_published(
     def stop(*_: object) -> None:
         raise Stopped("SIGTERM")
 
-    monkeypatch.setattr("jobs.run.deliver", stop)
+    monkeypatch.setattr("jobs.run.lifecycle.deliver", stop)
     report = told.run()
     assert (report.outcome, report.exit_code) == ("published", 0)
     assert "the run had ended" in caplog.text
@@ -390,7 +390,7 @@ def test_a_worker_out_of_memory_gives_one_notice(place: Place, hook: Hook) -> No
         "MARTS_RAY__FEW_TASKS": "0",
         "MARTS_NOTIFY__TO__OPS": hook.address,
     }
-    code = "from jobs.cli import main; main()"
+    code = "from jobs.cli.app import main; main()"
     arguments = [sys.executable, "-c", code, "build", *place.flags, "--as-of", "2024-03-31", "--quiet"]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 69, done.stderr
@@ -499,7 +499,7 @@ def test_two_senders_at_once_send_it_once(told: Place, hook: Hook, mariadb: Mari
 def test_a_sender_that_was_killed_is_followed_by_another_after_a_while(told: Place, hook: Hook) -> None:
     from functools import partial
 
-    from jobs.outbox import claimed
+    from jobs.ports.notices import claimed
 
     told.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/closed"}
     told.put("sales/bad.csv", BAD)
@@ -595,7 +595,7 @@ def test_a_build_that_waits_for_another_is_no_news(told: Place, hook: Hook) -> N
 
 def marts_build_elsewhere(place: Place, hook: Hook) -> int:
     """Build in another process, which finds the file open."""
-    code = "from jobs.cli import main; main()"
+    code = "from jobs.cli.app import main; main()"
     environment = {**os.environ, "MARTS_NOTIFY__TO__OPS": hook.address, "MARTS_LOCK_TIMEOUT": "0"}
     arguments = [sys.executable, "-c", code, "build", *place.flags, "--as-of", "2024-03-31"]
     return subprocess.run(arguments, env=environment, capture_output=True, timeout=60, check=False).returncode

@@ -111,7 +111,7 @@ def history(tmp_path: Path) -> History:
 def test_days_of_all_kinds_give_what_a_rebuild_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, together: int
 ) -> None:
-    monkeypatch.setattr("jobs.finish._TOGETHER", together)
+    monkeypatch.setattr("jobs.steps.materialize._TOGETHER", together)
     history = History(tmp_path, random.Random(seed))
     history.build()
     for _ in range(6):

@@ -12,10 +12,10 @@ import pytest
 from kit import Place, line, marts, sales
 from servers import MariaDB
 
-from jobs.adapters.objects import open_store
-from jobs.ledger import TABLES, Decision, Rollback, RunRecord, SqlLedger
-from jobs.settings import S3, MySQL
-from jobs.state import read_parquet
+from jobs.adapters.store import open_store
+from jobs.config.settings import S3, MySQL
+from jobs.ports.ledger import TABLES, Decision, Rollback, RunRecord, SqlLedger
+from jobs.state.files import read_parquet
 from marts.errors import Fenced, ServiceError, StateDamaged, Stopped, UsageError
 from marts.schema import MARTS
 
@@ -511,8 +511,8 @@ def test_a_second_build_says_which_run_it_waited_for(in_mariadb: Place) -> None:
 
 @pytest.mark.mysql
 def test_a_frozen_build_loses_its_lock_after_its_lease(in_mariadb: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs.adapters.mysql.session import Session
-    from jobs.adapters.mysql.warehouse import MySQLWarehouse
+    from jobs.adapters.warehouse.mysql import MySQLWarehouse
+    from jobs.adapters.warehouse.mysql_session import Session
 
     frozen = MySQLWarehouse(in_mariadb.target, MySQL(lease=3))
     monkeypatch.setattr(Session, "_beat", lambda *_: None)  # as if the process stood still

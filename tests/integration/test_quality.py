@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from kit import CUSTOMERS, SALES, Place, line, sales
 
-from jobs.ledger import ROWS
-from jobs.report import QualityReport, RunReport
-from jobs.suites import read_file
+from jobs.config.suites import read_file
+from jobs.ports.ledger import ROWS
+from jobs.report.run_report import QualityReport, RunReport
 from marts.policy import Policy
 
 
@@ -281,7 +281,7 @@ def test_the_same_run_gives_the_same_pages(tmp_path: Path) -> None:
 
 
 def test_pages_of_old_runs_are_removed(fed: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.build.RUNS", 2)
+    monkeypatch.setattr("jobs.report.run_records.RUNS", 2)
     for number in range(3):
         fed.put(f"sales/n{number}.csv", sales(line(f"N{number}")))
         fed.build()

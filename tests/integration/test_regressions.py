@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from kit import SALES, Inline, Place, line, marts, sales
 
-from jobs.adapters import objects
-from jobs.read import blocks
+from jobs.adapters import store as objects
+from jobs.steps.blocks import blocks
 from marts.errors import ServiceError
 from marts.policy import Policy
 
@@ -233,8 +233,8 @@ def test_a_blank_transaction_is_none(fed: Place) -> None:
     ],
 )
 def test_an_address_that_is_wrong_does_not_show_its_password(uri: str) -> None:
-    from jobs.adapters.mysql.warehouse import MySQLWarehouse
-    from jobs.settings import MySQL
+    from jobs.adapters.warehouse.mysql import MySQLWarehouse
+    from jobs.config.settings import MySQL
     from marts.errors import UsageError
 
     with pytest.raises(UsageError) as caught:

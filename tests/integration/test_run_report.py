@@ -12,10 +12,10 @@ from browsing import chromium, contrast, requests, seen_as
 from kit import Place, line, sales
 from selenium.webdriver.common.by import By
 
-from jobs.adapters.objects import Folder
-from jobs.pages import write_reports
-from jobs.report import Problem, RunReport
-from marts.figures import BestCustomer, CustomerGroup, Figures, Leader, MonthFigures, UnusualMonth
+from jobs.adapters.store import Folder
+from jobs.report.run_pages import write_reports
+from jobs.report.run_report import Problem, RunReport
+from marts.compute.highlights import BestCustomer, CustomerGroup, Figures, Leader, MonthFigures, UnusualMonth
 
 ATTACK = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
 LONG = "Wolfeschlegelsteinhausenbergerdorff" * 2

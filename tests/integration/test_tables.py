@@ -8,10 +8,10 @@ import pytest
 from kit import Place, line, sales
 from servers import SqlServer
 
-from jobs.adapters.mysql.warehouse import MySQLWarehouse
-from jobs.audit import Deed
-from jobs.ledger import Erasure, SqlLedger
-from jobs.report import RunReport
+from jobs.adapters.warehouse.mysql import MySQLWarehouse
+from jobs.ports.audit import Deed
+from jobs.ports.ledger import Erasure, SqlLedger
+from jobs.report.run_report import RunReport
 from marts.errors import UsageError
 from marts.schema import CUSTOMERS_MART
 

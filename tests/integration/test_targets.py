@@ -15,14 +15,14 @@ import pytest
 from kit import Place, golden, line, sales, shown
 from servers import MariaDB, S3Server
 
-from jobs.adapters.mysql.warehouse import MySQLWarehouse
-from jobs.adapters.objects import open_store
-from jobs.adapters.quality.engine import StagedEngine
-from jobs.generate import generate
-from jobs.ledger import Decision
-from jobs.settings import S3, MySQL
-from jobs.state import read_parquet, write_parquet
-from jobs.suites import read_file
+from jobs.adapters.great_expectations.engine import StagedEngine
+from jobs.adapters.store import open_store
+from jobs.adapters.warehouse.mysql import MySQLWarehouse
+from jobs.config.settings import S3, MySQL
+from jobs.config.suites import read_file
+from jobs.operations.generate import generate
+from jobs.ports.ledger import Decision
+from jobs.state.files import read_parquet, write_parquet
 from marts.errors import ObjectChanged, ServiceError, TryLater, UsageError
 from marts.policy import Policy
 from marts.schema import CUSTOMERS_MART, MARTS
@@ -137,7 +137,7 @@ def test_loading_the_same_rows_twice_changes_nothing(tmp_path: Path, warehouse: 
     place = Place(tmp_path)
     place.put_golden()
     place.build()
-    from marts.calculate import mart_schema
+    from marts.compute.engine import mart_schema
 
     schema = mart_schema(CUSTOMERS_MART)
     import pyarrow as pa
@@ -287,7 +287,7 @@ def test_what_is_in_a_large_parquet_file_is_read_from_its_end(s3_server: S3Serve
     client = vars(store)["_client"]
     client.meta.events.register("before-call.s3", lambda **_: asked.append(1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.adapters.objects._file_system", lambda _: pytest.fail("it is opened"))
+        patch.setattr("jobs.adapters.store._file_system", lambda _: pytest.fail("it is opened"))
         vars(store)["_files"] = None
         assert store.using("large", lambda file: pq.ParquetFile(file).metadata.num_rows) == 9
     assert len(asked) == 1

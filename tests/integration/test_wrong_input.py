@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from kit import CUSTOMERS, SALES, SALES_TEAM, Inline, Place, line, sales
 
-from jobs.report import DropReport, RunReport
+from jobs.report.run_report import DropReport, RunReport
 from marts.policy import Policy
 
 GOOD = sales(line("T1"), line("T2", customer=2))

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 from great_expectations.expectations.registry import get_expectation_impl
 
-from jobs.adapters.quality.engine import FORMAT, Batch, expectation_of
-from jobs.adapters.quality.judge import About, new_context, official_result
-from marts.measure import Column, Frame, Keys, Measured, holds, measure, merge, settle, with_keys
-from marts.rules import TYPE_NAMES, TYPES, Rule, type_words
+from jobs.adapters.great_expectations.checkpoint import About, new_context, official_result
+from jobs.adapters.great_expectations.engine import FORMAT, Batch, expectation_of
+from marts.quality.measures import Column, Frame, Keys, Measured, holds, measure, merge, settle, with_keys
+from marts.quality.rules import TYPE_NAMES, TYPES, Rule, type_words
 
 NUMBERS, MONEY, DATES, TEXTS = ("n", "k"), ("m", "p"), ("d", "e"), ("s", "t")
 COLUMNS = (*NUMBERS, *MONEY, *DATES, *TEXTS)

@@ -13,7 +13,7 @@ import pytest
 from kit import CUSTOMERS, SALES, Place, line, marts, sales
 from servers import MariaDB
 
-from jobs.audit import AuditEntry, Deed, bound, broken
+from jobs.ports.audit import AuditEntry, Deed, bound, broken
 
 WHO = 424242
 TRACES = ("Zoëcanary", "Canaryson", "Canary Lane", "+49 1234567", "canary@example.org", str(WHO))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kit import CUSTOMERS, SALES, Place, line, marts, sales
 from servers import MariaDB, S3Server
 
-from marts.escape import for_html, for_spreadsheet, from_spreadsheet, visible
+from jobs.runtime.escaping import for_html, for_spreadsheet, from_spreadsheet, visible
 
 HOSTILE = {
     "html": "<script>alert(1)</script>",

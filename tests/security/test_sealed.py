@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import sealed
-from jobs.sealed import Contents, Recipient
+from jobs.config import sealed
+from jobs.config.sealed import Contents, Recipient
 from marts.errors import UsageError
 
 KEY, OTHER = sealed.make_key(), sealed.make_key()

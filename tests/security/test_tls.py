@@ -14,9 +14,9 @@ import trustme
 from kit import Place
 from servers import PASSWORD, SQL_SERVER, MariaDB, sql_server
 
-from jobs.adapters.mysql.warehouse import MySQLWarehouse
-from jobs.publish import open_warehouse
-from jobs.settings import MySQL
+from jobs.adapters.warehouse.mysql import MySQLWarehouse
+from jobs.config.settings import MySQL
+from jobs.steps.load import open_warehouse
 from marts.errors import MartsError, ServiceError
 from marts.schema import CUSTOMERS_MART
 

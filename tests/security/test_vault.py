@@ -18,14 +18,15 @@ from kit import Place, marts, seal
 from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, MariaDB, S3Server
 from typer.testing import CliRunner
 
-from jobs import sealed, secret, vault
-from jobs.adapters.objects import open_store
-from jobs.cli import app
-from jobs.publish import open_warehouse
-from jobs.scrub import scrub
-from jobs.secret import Secret, Vault, open_vault
-from jobs.settings import S3, load, vault_of
-from jobs.trusted import check_seal
+from jobs.adapters.store import open_store
+from jobs.cli.app import app
+from jobs.config import sealed, secret
+from jobs.config.secret import Secret, Vault, open_vault
+from jobs.config.settings import S3, load, vault_of
+from jobs.operations import vault
+from jobs.operations.seal import check_seal
+from jobs.runtime.scrub import scrub
+from jobs.steps.load import open_warehouse
 from marts.errors import MartsError, UsageError
 
 
@@ -450,7 +451,7 @@ def test_a_short_value_does_not_take_words_apart() -> None:
 def test_log_records_and_their_tracebacks_are_clean(caplog: pytest.LogCaptureFixture) -> None:
     import logging
 
-    from jobs.scrub import scrub_logs
+    from jobs.runtime.scrub import scrub_logs
 
     Secret(plain="canary-in-a-log").reveal()
     before = logging.getLogRecordFactory()
@@ -466,7 +467,7 @@ def test_log_records_and_their_tracebacks_are_clean(caplog: pytest.LogCaptureFix
 
 
 def test_an_error_of_ours_tells_no_value(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs import cli
+    from jobs.cli import app as cli
 
     Secret(plain="canary-in-an-error").reveal()
     for error in (
@@ -493,7 +494,7 @@ def _raise(error: Exception) -> Callable[..., None]:
 
 
 def test_what_a_task_raises_tells_no_value() -> None:
-    from jobs.adapters.cluster import _Task
+    from jobs.adapters.ray.cluster import _Task
 
     Secret(plain="canary-in-a-task").reveal()
     for error in (UsageError("canary-in-a-task"), RuntimeError("canary-in-a-task")):
@@ -592,7 +593,7 @@ def test_a_number_that_is_no_point_of_the_curve_is_no_public_key() -> None:
 
 
 def test_a_secret_in_the_cause_of_an_error_does_not_leave_the_task() -> None:
-    from jobs.adapters.cluster import _Task
+    from jobs.adapters.ray.cluster import _Task
 
     def fail(_: object) -> None:
         try:
@@ -629,7 +630,7 @@ def test_a_client_certificate_without_an_authority_is_refused() -> None:
 def test_a_log_call_with_wrong_arguments_does_not_fail_its_caller() -> None:
     import logging
 
-    from jobs.scrub import scrub_logs
+    from jobs.runtime.scrub import scrub_logs
 
     before = logging.getLogRecordFactory()
     scrub_logs()

@@ -9,31 +9,36 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 MODULES = sorted([*ROOT.glob("marts/**/*.py"), *ROOT.glob("jobs/**/*.py")])
 HOMES = {
-    "ray": {"jobs/adapters/cluster.py", "jobs/adapters/ray_jobs.py"},
-    "kubernetes": {"jobs/adapters/kube.py"},
-    "yaml": {"jobs/adapters/kube.py"},
-    "boto3": {"jobs/adapters/objects.py"},
-    "botocore": {"jobs/adapters/objects.py"},
-    "s3fs": {"jobs/adapters/objects.py"},
-    "mysql": {"jobs/adapters/mysql/problems.py", "jobs/adapters/mysql/session.py", "jobs/adapters/mysql/warehouse.py"},
-    "aiohttp": {"jobs/adapters/objects.py", "jobs/adapters/ray_jobs.py"},
-    "stamina": {"jobs/retries.py"},
-    "duckdb": {"jobs/adapters/warehouse_duckdb.py", "marts/calculate.py"},
+    "ray": {"jobs/adapters/ray/cluster.py", "jobs/adapters/ray/jobs.py"},
+    "kubernetes": {"jobs/adapters/kubernetes.py"},
+    "yaml": {"jobs/adapters/kubernetes.py"},
+    "boto3": {"jobs/adapters/store.py"},
+    "botocore": {"jobs/adapters/store.py"},
+    "s3fs": {"jobs/adapters/store.py"},
+    "mysql": {
+        "jobs/adapters/warehouse/mysql_problems.py",
+        "jobs/adapters/warehouse/mysql_session.py",
+        "jobs/adapters/warehouse/mysql.py",
+    },
+    "aiohttp": {"jobs/adapters/store.py", "jobs/adapters/ray/jobs.py"},
+    "stamina": {"jobs/runtime/retries.py"},
+    "duckdb": {"jobs/adapters/warehouse/duckdb.py", "marts/compute/engine.py"},
     "typer": {
-        "jobs/cli.py",
-        *(
-            f"jobs/cli_{name}.py"
-            for name in ("cluster", "common", "decide", "job", "marts", "notify", "pages", "secrets", "watch")
-        ),
+        f"jobs/cli/{name}.py"
+        for name in (
+            *("app", "cluster", "decisions", "job", "notify", "options", "pages", "progress", "secrets", "views"),
+        )
     },
     "apprise": {"jobs/adapters/notify.py"},
-    "requests": {"jobs/adapters/notify.py", "jobs/adapters/ray_jobs.py"},
-    "cryptography": {"jobs/sealed.py"},
-    "great_expectations": {f"jobs/adapters/quality/{name}.py" for name in ("engine", "judge", "library", "pages")},
-    "jinja2": {"jobs/adapters/quality/pages.py", "jobs/frame.py"},
+    "requests": {"jobs/adapters/notify.py", "jobs/adapters/ray/jobs.py"},
+    "cryptography": {"jobs/config/sealed.py"},
+    "great_expectations": {
+        f"jobs/adapters/great_expectations/{name}.py" for name in ("engine", "checkpoint", "library", "pages")
+    },
+    "jinja2": {"jobs/adapters/great_expectations/pages.py", "jobs/report/templates.py"},
     "altair": {"jobs/adapters/charts.py"},
     "vl_convert": {"jobs/adapters/charts.py"},
-    "prometheus_client": {"jobs/adapters/metrics.py"},
+    "prometheus_client": {"jobs/adapters/prometheus.py"},
 }
 WORLD = {"os", "pathlib", "socket", "subprocess", "time", "random", "shutil"}
 
@@ -68,7 +73,7 @@ def test_the_clock_and_print_are_in_the_command_line_only() -> None:
     for name, tree in trees():
         calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         used = calls & {"datetime.now", "date.today", "datetime.today", "time.time", "print", "datetime.utcnow"}
-        assert used == set() or name.startswith("jobs/cli"), name
+        assert used == set() or name.startswith("jobs/cli/"), name
 
 
 def test_modules_public_classes_and_functions_are_explained() -> None:
@@ -91,7 +96,7 @@ def test_no_exception_is_swallowed_unnamed() -> None:
                 caught = ast.unparse(node.type) if node.type else "everything"
                 reraises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
                 # A defect, told with its traceback; what comes after a run, and must not change how it ended.
-                last_resort = name in ("jobs/cli.py", "jobs/run.py") and caught == "Exception"
+                last_resort = name in ("jobs/cli/app.py", "jobs/run/lifecycle.py") and caught == "Exception"
                 assert caught not in ("everything", "Exception", "BaseException") or reraises or last_resort, name
 
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.suites import load_suites
-from marts.calculate import customers_mart, differing, roll_up, sales_team_mart
-from marts.checks import check_rows
-from marts.erased import people
+from jobs.config.suites import load_suites
+from marts.compute.engine import customers_mart, differing, roll_up, sales_team_mart
+from marts.compute.identity import Identity, suspects
 from marts.errors import DataError
-from marts.identity import Identity, suspects
 from marts.policy import Policy
-from marts.records import find_records, read_columns, read_header
+from marts.privacy.erasure import people
+from marts.quality.check import check_rows
+from marts.rows.records import find_records, read_columns, read_header
 from marts.schema import SALES
 
 HEADER = (

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.suites import load_suites
-from marts.checks import check_rows, clean_schema
+from jobs.config.suites import load_suites
 from marts.policy import Policy
-from marts.records import Header
+from marts.quality.check import check_rows, clean_schema
+from marts.rows.records import Header
 from marts.schema import CUSTOMERS, KINDS, PRODUCTS, SALES, SALES_TEAM, Kind
 
 GOOD = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from marts.drift import drifts, feed_of, is_short
+from marts.quality.drift import drifts, feed_of, is_short
 
 CALM = [(1000, 2)] * 20
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marts.calculate import mart_schema
-from marts.figures import (
+from marts.compute.engine import mart_schema
+from marts.compute.highlights import (
     BEST,
     MOST_LEADERS,
     Figures,

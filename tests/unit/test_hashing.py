@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marts.hashing import among, hash_rows, mix, repeated
+from marts.rows.hashing import among, hash_rows, mix, repeated
 
 TEXTS = st.lists(st.one_of(st.none(), st.text(max_size=40)), max_size=60)
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from monitoring import DOCS, RULES, expressions, full_report, recorded, rules
 
-from jobs import meter
-from jobs.adapters.cluster import Cluster
-from jobs.adapters.metrics import write_textfile
-from jobs.metrics import LAST_SUCCESS, samples
-from jobs.report import DropReport, RunReport
-from jobs.sample import Sample, of_pipeline
-from jobs.settings import RaySettings, Settings, load
+from jobs.adapters.prometheus import write_textfile
+from jobs.adapters.ray.cluster import Cluster
+from jobs.config.settings import RaySettings, Settings, load
+from jobs.ports.metrics import Sample, of_pipeline
+from jobs.report import publish_metrics as meter
+from jobs.report.metrics import LAST_SUCCESS, samples
+from jobs.report.run_report import DropReport, RunReport
 from marts.errors import ServiceError
 
 NOTICES = {"sent": 3, "pending": 1}

@@ -5,7 +5,7 @@ import pytest
 from mysql.connector import errorcode
 from mysql.connector.errors import OperationalError, get_mysql_exception
 
-from jobs.adapters.mysql.problems import ReadOnly, problem_of
+from jobs.adapters.warehouse.mysql_problems import ReadOnly, problem_of
 from marts.errors import Busy, ServiceError, Transient
 
 ASKS = "is the server up"

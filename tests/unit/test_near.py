@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobs.adapters.cluster import Cluster
-from jobs.logs import context, within
-from jobs.near import Near
-from jobs.settings import RaySettings
+from jobs.adapters.ray.cluster import Cluster
+from jobs.config.settings import RaySettings
+from jobs.run.runner import Near
+from jobs.runtime.logs import context, within
 from marts.errors import DataError, Defect
 
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marts.calculate import _sorted
+from marts.compute.engine import _sorted
 
 KEYS = st.lists(st.tuples(st.integers(-5, 5), st.sampled_from(["2024-01", "2024-02", "2025-01"])), unique=True)
 

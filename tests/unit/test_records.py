@@ -5,9 +5,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from marts import records
 from marts.errors import DropRejected
-from marts.records import find_records, has_odd_line, read_columns, read_header
+from marts.rows import records
+from marts.rows.records import find_records, has_odd_line, read_columns, read_header
 from marts.schema import CUSTOMERS, SALES
 
 GOOD = b"customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost"

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from jobs.retries import retried
+from jobs.runtime.retries import retried
 from marts.errors import Busy, ServiceError, Transient
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from jobs.suites import check_suites, load_suites, read_file
+from jobs.config.suites import check_suites, load_suites, read_file
 from marts.errors import UsageError
 from marts.policy import Policy
-from marts.rules import KNOWN, TYPES, contract, policy_parameters, read_suite
+from marts.quality.rules import KNOWN, TYPES, contract, policy_parameters, read_suite
 from marts.schema import CUSTOMERS_MART, KINDS, SALES, Kind, Mart
 
 PARAMETERS = policy_parameters(Policy())

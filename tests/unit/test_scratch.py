@@ -11,9 +11,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from jobs import scratch
-from jobs.adapters.cluster import _Task
-from marts import calculate
+from jobs.adapters.ray.cluster import _Task
+from jobs.runtime import scratch
+from marts.compute import engine as calculate
 from marts.errors import ServiceError
 
 ROOT = Path(__file__).parent.parent.parent

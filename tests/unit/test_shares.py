@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.adapters.cluster import local_environment, share_out
-from jobs.scan import full_tasks, pack
-from jobs.scan_task import Split
-from jobs.state import Delivery
+from jobs.adapters.ray.cluster import local_environment, share_out
+from jobs.state.files import Delivery
+from jobs.steps.scan import full_tasks, pack
+from jobs.steps.scan_task import Split
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 24, 1000])

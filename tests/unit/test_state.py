@@ -3,8 +3,8 @@
 import gc
 from pathlib import Path
 
-from jobs.adapters.objects import Folder
-from jobs.state import Catalog, Delivery, Manifest
+from jobs.adapters.store import Folder
+from jobs.state.files import Catalog, Delivery, Manifest
 
 
 def manifest(number: int) -> Manifest:

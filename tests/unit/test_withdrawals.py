@@ -2,9 +2,9 @@
 
 import pytest
 
-from jobs.judge import REPLACED
-from jobs.ledger import ASKED, KEPT, Decision, DropRecord, Event
-from jobs.withdrawals import ACCEPT, ACCEPTED, LEFT, REFUSE, VANISHED, WAITING, withdrawals_of
+from jobs.ports.ledger import ASKED, KEPT, Decision, DropRecord, Event
+from jobs.steps.resolve import REPLACED
+from jobs.steps.withdrawals import ACCEPT, ACCEPTED, LEFT, REFUSE, VANISHED, WAITING, withdrawals_of
 
 SINCE = "2026-03-01T00:00:00+00:00"
 

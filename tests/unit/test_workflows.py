@@ -9,7 +9,7 @@ import pytest
 import typer
 import yaml
 
-from jobs.cli import app
+from jobs.cli.app import app
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = [*sorted(ROOT.glob(".github/workflows/*.y*ml")), ROOT / "docs" / "examples" / "github-actions.yaml"]

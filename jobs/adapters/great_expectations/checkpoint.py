@@ -1,0 +1,267 @@
+"""One official Checkpoint of Great Expectations per kind of drop, and per mart, and run."""
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Literal
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+import great_expectations as gx
+from great_expectations.core import ExpectationSuiteValidationResult
+from great_expectations.core.run_identifier import RunIdentifier
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
+from sqlalchemy.pool import NullPool
+
+from jobs.adapters.great_expectations.engine import (
+    ANSWERS,
+    FORMAT,
+    Batch,
+    MergedDatasource,
+    StagedDatasource,
+    expectation_of,
+    frame_of,
+)
+from jobs.adapters.great_expectations.pages import as_json, page_of
+from marts.errors import Defect, MartsError, Transient, UsageError
+from marts.privacy.masking import mask_value
+from marts.quality.measures import Measured
+from marts.quality.rules import KNOWN, Rule, Suite
+
+Outcome = Literal["passed", "warned", "failed"]
+
+
+@dataclass(frozen=True)
+class About:
+    """What is judged: for the result, and for the reader of its page."""
+
+    run_id: str
+    at: datetime
+    title: str
+    words: str
+    rows: str = "rows"
+    """Describes the rows that each rule is about."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What Great Expectations says of one rule."""
+
+    rule: Rule
+    success: bool
+    rows: int
+    """Rows that were looked at; 0 for a rule that is not about rows."""
+    basis: str
+    """Describes these rows."""
+    unexpected: int
+    observed: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The official result of a suite."""
+
+    name: str
+    outcome: Outcome
+    """Failed if a critical expectation does not hold, warned if only others do not."""
+    findings: tuple[Finding, ...]
+    result: str
+    """As JSON of Great Expectations."""
+    page: str
+    """As HTML."""
+
+
+def judge(suite: Suite, rules: Iterable[Rule], batch: Batch, run: About) -> Judged:
+    """Let Great Expectations judge what was measured."""
+    rules = list(rules)
+    return _judged(suite.name, rules, official_result(suite.name, rules, batch, run), run)
+
+
+def official_result(name: str, rules: Iterable[Rule], batch: Batch, run: About) -> ExpectationSuiteValidationResult:
+    """Run a Checkpoint over what was measured; results are in the order of the rules."""
+    rules = list(rules)
+    with _quiet():
+        context = new_context()
+        expectations = [expectation_of(rule, batch.drops) for rule in rules]
+        source = context._add_fluent_datasource(datasource=MergedDatasource(name="drops"))  # noqa: SLF001 - the hook
+        batches = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
+        return _run(context, name, batches, expectations, {"dataframe": frame_of(rules, batch)}, run)
+
+
+def plan(suite: Suite, types: Mapping[str, str]) -> int:
+    """Ask Great Expectations which metrics a suite needs; give how many. Each must be one that is measured."""
+    known = {rule.kwargs["dimension"]: (0, 0) for rule in suite.rules if rule.type == KNOWN}
+    nothing: dict[str, tuple[int, list[dict[str, Any]]]] = {
+        rule.id: (0, []) for rule in suite.rules if rule.level == "mart"
+    }
+    with _quiet():
+        frame = frame_of(suite.rules, Batch(Measured(), types, known, nothing))
+    return len(frame.attrs[ANSWERS])
+
+
+def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], personal: Container[str], run: About) -> Judged:
+    """Let Great Expectations judge the rows of a table, or view, of a MySQL database, by SQL of its own.
+
+    It chooses the values that it shows itself: those of ``personal`` columns are masked.
+    """
+    with _quiet(), _told_if_lost(), _reused(connect) as creator:
+        context = new_context()
+        expectations = [expectation_of(rule) for rule in suite.rules]
+        target = StagedDatasource(
+            name="target",
+            connection_string="mysql+mysqlconnector://",
+            kwargs={"creator": creator, "poolclass": NullPool},
+        )
+        source = context._add_fluent_datasource(datasource=target)  # noqa: SLF001 - the hook
+        batches = source.add_table_asset(suite.name, table_name=table).add_batch_definition_whole_table("all")
+        result = _run(context, suite.name, batches, expectations, {}, run)
+    for rule, one in zip(suite.rules, result.results, strict=True):
+        hide = rule.level == "mart" or any(name in personal for name in rule.columns)
+        one.result = {name: _masked(value, hide) if name in _VALUES else value for name, value in one.result.items()}
+    return _judged(suite.name, list(suite.rules), result, run)
+
+
+@contextmanager
+def _reused(connect: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
+    """Yield a function that returns a connection; one that is closed is returned again by the next call.
+
+    Great Expectations has several engines, each with a pool of its own, and never empties them: a user may have few
+    connections. All are closed at the end.
+    """
+    idle: list[Any] = []
+    ends: list[Callable[[], None]] = []
+
+    def opened() -> Any:
+        with suppress(IndexError):
+            return idle.pop()
+        connection = connect()
+        ends.append(connection.close)
+        connection.close = partial(idle.append, connection)
+        return connection
+
+    try:
+        yield opened
+    finally:
+        for end in ends:
+            with suppress(Exception):  # it may be lost
+                end()
+
+
+_VALUES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details", "unexpected_rows")
+
+
+def _masked(value: Any, personal: bool) -> Any:
+    if isinstance(value, str):
+        return mask_value(value, personal)
+    if isinstance(value, dict):
+        return {key: _masked(inner, personal) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_masked(inner, personal) for inner in value)
+    return value
+
+
+def _run(
+    context: Any,
+    name: str,
+    batches: Any,
+    expectations: list[Any],
+    parameters: dict[str, Any],
+    run: About,
+) -> ExpectationSuiteValidationResult:
+    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
+    validation = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batches, suite=suite))
+    checkpoint = context.checkpoints.add(
+        gx.Checkpoint(name=name, validation_definitions=[validation], result_format=FORMAT)
+    )
+    done = checkpoint.run(batch_parameters=parameters, run_id=RunIdentifier(run_name=run.run_id, run_time=run.at))
+    (result,) = done.run_results.values()
+    assert isinstance(result, ExpectationSuiteValidationResult)
+    # In the order of the suite: Great Expectations groups by column.
+    order = {expectation.id: number for number, expectation in enumerate(suite.expectations)}
+    result.results.sort(key=lambda one: order[one.expectation_config.id])
+    return result
+
+
+def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResult, run: About) -> Judged:
+    findings = tuple(_finding(rule, one, run.rows) for rule, one in zip(rules, result.results, strict=True))
+    broken = {finding.rule.severity for finding in findings if not finding.success}
+    outcome: Outcome = "failed" if "critical" in broken else "warned" if broken else "passed"
+    bases = [(finding.rows, finding.basis) for finding in findings]
+    page = page_of(result, bases, title=run.title, about=run.words, outcome=outcome, root="../..")
+    return Judged(name, outcome, findings, as_json(result), page)
+
+
+def _finding(rule: Rule, one: Any, of: str) -> Finding:
+    raised = next((text for text in _exceptions(one.exception_info)), "")
+    if _LOST.search(raised):
+        raise Transient(f"the database does not answer: {raised.splitlines()[0]}", rule.words, _UNTOUCHED)
+    if raised and rule.level == "mart":
+        query = rule.kwargs["unexpected_rows_query"]
+        raise UsageError(f"the query fails: {raised.splitlines()[0]}", query, "correct it in its suite")
+    if raised:
+        raise Defect(f"Great Expectations cannot judge {rule.type}: {raised}", rule.words, "please report it")
+    found = one.result
+    missing = found.get("missing_count") or 0
+    rows = (found.get("element_count") or 0) - missing
+    observed = found.get("observed_value", found.get("unexpected_percent"))
+    unexpected = found.get("unexpected_count") or 0
+    return Finding(rule, bool(one.success), rows, rule.basis(missing, of), unexpected, str(observed))
+
+
+_LOST = re.compile(r"OperationalError|InterfaceError|TimeoutError")
+"""Classes of errors of the connector that say that the connection failed, not the statement."""
+_UNTOUCHED = "the live marts are untouched; is the server up and reachable? `marts doctor` looks closer"
+
+
+@contextmanager
+def _told_if_lost() -> Iterator[None]:
+    """Tell a lost connection from a mistake of ours: Great Expectations wraps both, in classes of its own."""
+    try:
+        yield
+    except MartsError:
+        raise
+    except Exception as error:
+        if _LOST.search(repr(error)) or _LOST.search(repr(error.__cause__)):
+            raise Transient(f"the database does not answer: {error}", "Great Expectations", _UNTOUCHED) from error
+        raise
+
+
+def _exceptions(info: dict[str, Any]) -> Iterable[str]:
+    """Give what was raised: for the expectation as a whole, or for one of its metrics."""
+    if "raised_exception" in info:
+        if info["raised_exception"]:
+            yield str(info.get("exception_message"))
+    else:
+        for inner in info.values():
+            yield from _exceptions(inner)
+
+
+def new_context() -> Any:
+    """Give a context that reads nothing from a disk, and writes nothing to it."""
+    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    config = DataContextConfig(store_backend_defaults=stores, progress_bars=ProgressBarsConfig(globally=False))
+    return gx.get_context(mode="ephemeral", project_config=config)
+
+
+@contextmanager
+def _quiet() -> Any:
+    """Keep what the library says to its developers from the people who run this."""
+    logger = logging.getLogger("great_expectations")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

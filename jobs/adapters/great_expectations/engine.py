@@ -1,0 +1,249 @@
+"""Execution engines of Great Expectations: one that answers from what the workers measured, one for databases.
+
+The first computes nothing. Great Expectations is asked which metrics each expectation needs; each is answered from the
+measure of its rule. A metric that nobody measured is a Defect: nothing is silently skipped.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+from great_expectations.compatibility.pydantic import BaseModel
+from great_expectations.constants import MAX_RESULT_RECORDS
+from great_expectations.datasource.fluent.pandas_datasource import DataFrameAsset, PandasDatasource
+from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
+from great_expectations.execution_engine import PandasExecutionEngine, SqlAlchemyExecutionEngine
+from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.metrics.metric_provider import metric_value
+from great_expectations.expectations.metrics.query_metric_provider import QueryMetricProvider
+from great_expectations.expectations.registry import get_expectation_impl
+
+from jobs.adapters.great_expectations import library
+from marts.errors import Defect
+from marts.quality.measures import SAMPLES, Measure, Measured, observed
+from marts.quality.rules import NOT_NULL, UNIQUE, UNIQUE_TOGETHER, WELL_FORMED, Rule
+
+FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}
+ANSWERS = "marts_answers"
+_AT_ONCE = 2
+"""Queries that a database is asked at the same time: each reads a whole mart, and takes one core of the server."""
+_TYPES = {
+    "int": pd.ArrowDtype(pa.int64()),
+    "Decimal": pd.ArrowDtype(pa.decimal128(18, 2)),
+    "date": pd.ArrowDtype(pa.date32()),
+    "str": pd.ArrowDtype(pa.string()),
+    "bool": pd.ArrowDtype(pa.bool_()),
+}
+Answers = dict[str, Any]
+assert library  # registers its expectations when it is imported
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one checkpoint is about: a drop, or the drops of a kind that a run brings."""
+
+    measured: Measured
+    types: Mapping[str, str]
+    """The Python type of each column of the schema."""
+    known: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Lines, and lines without a row, by dimension."""
+    found: Mapping[str, tuple[int, list[dict[str, Any]]]] = field(default_factory=dict)
+    """How many rows the query of a rule found, and some of them, by the rule's id."""
+    drops: int = 1
+    broken: Mapping[str, Sequence[tuple[str, Any]]] = field(default_factory=dict)
+    """Of several drops, those that break a rule about whole drops, and what was observed, by the rule's id."""
+
+
+class MergedEngine(PandasExecutionEngine):
+    """Answers from measures that are merged already."""
+
+    def resolve_metrics(
+        self, metrics_to_resolve: Iterable[Any], metrics: Any = None, runtime_configuration: Any = None
+    ) -> dict[Any, Any]:
+        data = self.batch_manager.active_batch_data
+        answers = data.dataframe.attrs[ANSWERS] if data else {}
+        # What expectations ask for is answered; what those metrics would be computed from is nobody's business.
+        return {metric.id: answers.get(metric_name(metric)) for metric in metrics_to_resolve}
+
+
+class RowsFound(QueryMetricProvider):
+    """Rows that the query of a rule finds: run where the rows are."""
+
+    metric_name = "unexpected_rows_query.table"
+    value_keys = ("unexpected_rows_query",)
+
+    @metric_value(engine=MergedEngine)
+    def _merged(cls, **kwargs: Any) -> Any:  # noqa: N805
+        raise Defect("a query was asked of the engine that only answers")
+
+
+class RowsCounted(RowsFound):
+    """How many they are."""
+
+    metric_name = "unexpected_rows_query.row_count"
+
+
+class MergedDatasource(PandasDatasource):
+    """A source of empty frames that carry answers."""
+
+    type: Literal["merged"] = "merged"  # type: ignore[assignment]
+    execution_engine_override = MergedEngine
+    asset_types = [DataFrameAsset]  # noqa: RUF012 - as the parent has it
+
+
+class StagedEngine(SqlAlchemyExecutionEngine):
+    """Asks the database for several metrics at once, each by a connection of its own.
+
+    Of a rule's query Great Expectations asks for some of the rows, and for how many there are, as if they were not
+    the same: fewer rows than it takes at most are all.
+    """
+
+    def _process_direct_and_bundled_metric_computation_configurations(
+        self, metric_fn_direct_configurations: list[Any], metric_fn_bundle_configurations: list[Any]
+    ) -> dict[Any, Any]:
+        process = super()._process_direct_and_bundled_metric_computation_configurations
+        direct = metric_fn_direct_configurations
+        counts = [one for one in direct if one.metric_configuration.metric_name == RowsCounted.metric_name]
+        # What goes together stays together.
+        parts = [([], metric_fn_bundle_configurations), *(([one], []) for one in direct if one not in counts)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            answers = pool.map(lambda part: process(*part), parts)
+            found = {metric: value for answer in answers for metric, value in answer.items()}
+        for one in counts:
+            metric = one.metric_configuration.id
+            rows = found.get((RowsFound.metric_name, *metric[1:]))
+            if rows is not None and len(rows) < MAX_RESULT_RECORDS:
+                found[metric] = len(rows)
+            else:
+                found |= process([one], [])
+        return found
+
+
+class StagedDatasource(SQLDatasource):
+    """The database in which marts are staged."""
+
+    type: Literal["staged"] = "staged"
+    execution_engine_override = StagedEngine
+
+
+def expectation_of(rule: Rule, drops: int = 1) -> Expectation:
+    """Make Great Expectations' own object of a rule. What is about a drop as a whole is asked of each of several."""
+    said = {"severity": rule.severity, "description": f"{rule.severity}: {rule.words}"}
+    if drops > 1 and is_about_whole(rule):
+        return library.ExpectEachDrop(rule=rule.id, **said)
+    kwargs = {name: _plain(value) for name, value in rule.entry()["kwargs"].items()}
+    return get_expectation_impl(rule.type)(**kwargs, **said)
+
+
+def is_about_whole(rule: Rule) -> bool:
+    """Tell whether a rule gives one value per drop, which those of several drops do not add up to."""
+    adds_up = (UNIQUE, UNIQUE_TOGETHER, WELL_FORMED)
+    return rule.level in ("key", "drop") and rule.type not in adds_up
+
+
+def frame_of(rules: Iterable[Rule], batch: Batch) -> pd.DataFrame:
+    """Give an empty frame that carries the answer to each metric that the rules need."""
+    answers: Answers = {}
+    frame = pd.DataFrame({name: pd.Series([], dtype=_TYPES[type_]) for name, type_ in batch.types.items()})
+    frame.attrs[ANSWERS] = answers
+    engine = MergedEngine(batch_data_dict={"plan": frame})
+    columns = [{"name": name, "type": _TYPES[type_]} for name, type_ in batch.types.items()]
+    answers["table.column_types"] = columns
+    for rule in rules:
+        for name, metric in metrics_of(rule, engine, batch.drops).items():
+            answers[metric_name(metric)] = _answer(name, rule, batch, columns)
+    return frame
+
+
+def metrics_of(rule: Rule, engine: PandasExecutionEngine, drops: int = 1) -> dict[str, Any]:
+    """Ask Great Expectations which metrics an expectation needs."""
+    expectation = expectation_of(rule, drops)
+    needs = expectation.get_validation_dependencies(
+        execution_engine=engine, runtime_configuration={"result_format": FORMAT}
+    )
+    found: dict[str, Any] = needs.metric_configurations
+    return found
+
+
+def metric_name(metric: Any) -> str:
+    """Name a metric by what it is of: its batch, and how results are shown, do not matter."""
+    if metric.metric_name == "table.column_types":
+        return "table.column_types"
+    domain = {k: v for k, v in metric.metric_domain_kwargs.items() if k not in ("batch_id", "table") and v is not None}
+    value = {k: v for k, v in metric.metric_value_kwargs.items() if k not in ("result_format", "limit")}
+    return json.dumps([metric.metric_name, domain, value], sort_keys=True, default=_as_text)
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return json.loads(value.json())
+    return str(value)
+
+
+def _answer(name: str, rule: Rule, batch: Batch, columns: list[dict[str, Any]]) -> Any:
+    """Answer one metric of a rule."""
+    if name == "table.column_types":
+        return columns
+    if name in _WHOLE or name.startswith("column."):
+        return _typed(observed(rule, batch.measured), batch.types.get(rule.kwargs.get("column", ""), ""))
+    answer = _OURS.get(name) or _OF_ROWS.get(name.rpartition(".")[2])
+    if answer:
+        return answer(rule, batch)
+    raise Defect(f"nobody measures {name}, which {rule.type} needs", rule.type, "please report it")
+
+
+def _made(rule: Rule, batch: Batch) -> Measure:
+    return batch.measured.of(rule)
+
+
+_WHOLE = ("table.columns", "table.column_count")
+_OURS: dict[str, Callable[[Rule, Batch], Any]] = {
+    "table.row_count": lambda rule, batch: _made(rule, batch).rows,
+    "table.malformed_rows": lambda _, batch: (batch.measured.malformed, batch.measured.rows + batch.measured.malformed),
+    "lines.of_dimension": lambda rule, batch: batch.known[rule.kwargs["dimension"]],
+    "drops.each": lambda rule, batch: (batch.drops, batch.broken.get(rule.id, ())),
+    "unexpected_rows_query.table": lambda rule, batch: batch.found[rule.id][1],
+    "unexpected_rows_query.row_count": lambda rule, batch: batch.found[rule.id][0],
+    # Not null is the one rule for which empty values are what is unexpected.
+    "column_values.nonnull.unexpected_count": lambda rule, batch: (
+        _made(rule, batch).unexpected if rule.type == NOT_NULL else _made(rule, batch).missing
+    ),
+}
+_OF_ROWS: dict[str, Callable[[Rule, Batch], Any]] = {
+    "unexpected_count": lambda rule, batch: _made(rule, batch).unexpected,
+    "unexpected_values": lambda rule, batch: [_sample(rule, values) for _, values in _made(rule, batch).samples],
+    "unexpected_index_list": lambda rule, batch: [row for row, _ in _made(rule, batch).samples],
+    "unexpected_index_query": lambda *_: None,
+    "filtered_row_count": lambda rule, batch: (_made(rule, batch).rows or 0) - _made(rule, batch).missing,
+}
+
+
+def _typed(value: Any, type_: str) -> Any:
+    """Give a date as one: Great Expectations compares it with dates."""
+    return date.fromisoformat(value) if type_ == "date" and isinstance(value, str) else value
+
+
+def _sample(rule: Rule, values: tuple[Any, ...]) -> Any:
+    """Give values that break a rule in the shape that rules of its family have."""
+    if "column_list" in rule.kwargs:
+        return dict(zip(rule.columns, values, strict=True))
+    return values if len(values) > 1 else values[0]
+
+
+def _plain(value: Any) -> Any:
+    """Give arguments as JSON would."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return value

@@ -1,0 +1,145 @@
+"""Expectations of ours, in Great Expectations' own way: types that its library does not have.
+
+Their metrics are measured by `marts.quality.measures`; none is ever computed by an engine of Great Expectations.
+"""
+
+from typing import Any, ClassVar
+
+from great_expectations.compatibility.pydantic import Field
+from great_expectations.core.suite_parameters import SuiteParameterDict
+from great_expectations.execution_engine import PandasExecutionEngine
+from great_expectations.expectations.expectation import (
+    BatchExpectation,
+    ColumnMapExpectation,
+    MulticolumnMapExpectation,
+)
+from great_expectations.expectations.metrics.map_metric_provider import (
+    ColumnMapMetricProvider,
+    MulticolumnMapMetricProvider,
+    column_condition_partial,
+    multicolumn_condition_partial,
+)
+from great_expectations.expectations.metrics.metric_provider import metric_value
+from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
+
+from marts.errors import Defect
+
+_SHOWN = 10
+"""Drops that are named."""
+
+
+def _never(metric: str) -> Defect:
+    return Defect(f"{metric} was asked of an engine, but only workers measure it")
+
+
+class FitsSchema(ColumnMapMetricProvider):
+    """Values that can be read as the schema says."""
+
+    condition_metric_name = "column_values.fits_schema"
+
+    @column_condition_partial(engine=PandasExecutionEngine)
+    def _pandas(cls, column: Any, **kwargs: Any) -> Any:  # noqa: N805
+        raise _never("column_values.fits_schema")
+
+
+class LastIsProduct(MulticolumnMapMetricProvider):
+    """Rows whose last column is the product of the others."""
+
+    condition_metric_name = "multicolumn_values.last_is_product"
+    condition_domain_keys = ("batch_id", "table", "column_list", "row_condition", "condition_parser", "ignore_row_if")
+    condition_value_keys = ("tolerance",)
+
+    @multicolumn_condition_partial(engine=PandasExecutionEngine)
+    def _pandas(cls, column_list: Any, **kwargs: Any) -> Any:  # noqa: N805
+        raise _never("multicolumn_values.last_is_product")
+
+
+class _OfTable(TableMetricProvider):
+    """A metric of a whole drop, or of several."""
+
+    @metric_value(engine=PandasExecutionEngine)
+    def _pandas(cls, **kwargs: Any) -> Any:  # noqa: N805
+        raise _never(str(cls.metric_name))
+
+
+class MalformedRows(_OfTable):
+    """How many rows are no CSV, and how many rows there are."""
+
+    metric_name = "table.malformed_rows"
+
+
+class LinesOfDimension(_OfTable):
+    """How many lines there are, and how many of them a dimension does not know."""
+
+    metric_name = "lines.of_dimension"
+    value_keys = ("dimension",)
+
+
+class EachDrop(_OfTable):
+    """How many drops there are, and those that break a rule, with what was observed."""
+
+    metric_name = "drops.each"
+    value_keys = ("rule",)
+
+
+class ExpectColumnValuesToFitSchema(ColumnMapExpectation):
+    """Expect each value to be as the schema says: a whole number, a decimal, a date, or text of a length."""
+
+    map_metric = "column_values.fits_schema"
+
+
+class ExpectColumnValuesToBeKnownInDimension(BatchExpectation):
+    """Expect each counted line's value to be a key of a dimension."""
+
+    column: str
+    dimension: str
+    mostly: float | SuiteParameterDict = Field(default=1)
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("lines.of_dimension",)
+    success_keys: ClassVar[tuple[str, ...]] = ("dimension", "mostly")
+
+    def _validate(
+        self, metrics: dict[str, Any], runtime_configuration: Any = None, execution_engine: Any = None
+    ) -> dict[str, Any]:
+        lines, unknown = metrics["lines.of_dimension"]
+        success = not lines or (float(lines) - unknown) / lines >= self.mostly
+        return {"success": success, "result": {"observed_value": f"{unknown:,} of {lines:,} lines are not"}}
+
+
+class ExpectEachDrop(BatchExpectation):
+    """Expect each of several drops to keep a rule that is about a drop as a whole."""
+
+    rule: str
+    """The rule's id."""
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("drops.each",)
+    success_keys: ClassVar[tuple[str, ...]] = ("rule",)
+
+    def _validate(
+        self, metrics: dict[str, Any], runtime_configuration: Any = None, execution_engine: Any = None
+    ) -> dict[str, Any]:
+        drops, broken = metrics["drops.each"]
+        shown = "; ".join(f"{key}: {value}" for key, value in broken[:_SHOWN])
+        observed = f"{len(broken):,} of {drops:,} drops break it{f': {shown}' if shown else ''}"
+        return {"success": not broken, "result": {"observed_value": observed}}
+
+
+class ExpectColumnToEqualProductOfColumns(MulticolumnMapExpectation):
+    """Expect the last of some columns to be the product of the others, within a tolerance."""
+
+    tolerance: float | SuiteParameterDict = Field(default=0)
+    map_metric = "multicolumn_values.last_is_product"
+    success_keys: ClassVar[tuple[str, ...]] = ("tolerance", "mostly")
+
+
+class ExpectRowsToBeWellFormed(BatchExpectation):
+    """Expect each row to be CSV that can be read: closed quotes, UTF-8, the header's number of fields."""
+
+    mostly: float | SuiteParameterDict = Field(default=1)
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.malformed_rows",)
+    success_keys: ClassVar[tuple[str, ...]] = ("mostly",)
+
+    def _validate(
+        self, metrics: dict[str, Any], runtime_configuration: Any = None, execution_engine: Any = None
+    ) -> dict[str, Any]:
+        malformed, rows = metrics["table.malformed_rows"]
+        success = not rows or (float(rows) - malformed) / rows >= self.mostly
+        return {"success": success, "result": {"observed_value": f"{malformed:,} of {rows:,} rows are not"}}

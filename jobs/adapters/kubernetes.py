@@ -1,0 +1,411 @@
+"""The API of Kubernetes: RayJobs, pods, events, Jobs and CronJobs. Everything it raises is one of our errors."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from jobs.ports.kubernetes import Container, CronJob, Event, Job, Pod, RayJob
+from jobs.runtime.retries import retried
+from jobs.runtime.scrub import scrub
+from marts.errors import MartsError, ServiceError, Transient, UsageError
+
+Result = TypeVar("Result")
+
+COMMAND = "martwright.io/command"
+TOLD = "martwright.io/told"
+MAX_AGE = "martwright.io/max-age-seconds"
+_RAY = {"group": "ray.io", "version": "v1", "plural": "rayjobs"}
+_TIMEOUT = (5, 30)
+"""Seconds to connect, and to wait for an answer."""
+_DEADLINE = 300.0
+"""Seconds for which a request that fails is tried again: a control plane that is upgraded is away for minutes."""
+_PAGE = 500
+_PART = 1 << 16
+"""Bytes of a log that are read at once, at most."""
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_LINES, _BYTES, _WIDTH = 20, 16 << 10, 300
+"""Of the log of a container that ended; characters of its last line."""
+
+
+class Exists(ServiceError):
+    """There is an object of this name."""
+
+
+class _Expired(ServiceError):
+    """The rest of a list is not to be had any more."""
+
+
+class Kube:
+    """A namespace of a Kubernetes cluster."""
+
+    def __init__(self, namespace: str = "", deadline: float = _DEADLINE) -> None:
+        """Use the service account of this pod, else the context of kubectl. Raises UsageError if there is neither.
+
+        Without a name, the namespace is that of the pod or of the context.
+        """
+        import kubernetes
+
+        configuration = kubernetes.client.Configuration()
+        try:
+            if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+                kubernetes.config.load_incluster_config(client_configuration=configuration)
+            else:  # the client itself reads this variable once, when it is imported
+                kubernetes.config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
+        except kubernetes.config.ConfigException as error:
+            hint = "run it in a pod with a service account, or set KUBECONFIG"
+            raise UsageError(f"there is no way to the Kubernetes API: {error}", "kubernetes", hint) from error
+        configuration.retries = 0  # ours say what they do
+        self._where = configuration.host
+        self._api = kubernetes.client.ApiClient(configuration)
+        self._core = kubernetes.client.CoreV1Api(self._api)
+        self._batch = kubernetes.client.BatchV1Api(self._api)
+        self._custom = kubernetes.client.CustomObjectsApi(self._api)
+        self.namespace, self._deadline = namespace or _own_namespace(), deadline
+
+    def create_rayjob(self, manifest: Mapping[str, Any]) -> RayJob:
+        """Create a RayJob. Raises Exists; UsageError if there is no KubeRay, or it does not take the manifest."""
+        given = {**_RAY, "namespace": self.namespace, "body": dict(manifest)}
+        made = self._asked(self._custom.create_namespaced_custom_object, **given)
+        if made is None:
+            hint = "install the KubeRay operator and its CRDs (docs/kubernetes.md), or set mode to local"
+            raise UsageError("the cluster knows no RayJobs", self._where, hint)
+        return rayjob_of(made)
+
+    def rayjob(self, name: str) -> RayJob | None:
+        """Give a RayJob, or None if there is none."""
+        given = {**_RAY, "namespace": self.namespace, "name": name}
+        found = self._asked(self._custom.get_namespaced_custom_object, **given)
+        return rayjob_of(found) if found else None
+
+    def delete_rayjob(self, name: str, uid: str) -> None:
+        """Delete a RayJob, and with it its cluster; not another one that has its name by now."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        given = {**_RAY, "namespace": self.namespace, "name": name, "body": body}
+        try:
+            self._asked(self._custom.delete_namespaced_custom_object, **given)
+        except Exists:  # a conflict: it is another one
+            return
+
+    def pod(self, name: str) -> Pod | None:
+        """Give a pod, or None if there is none."""
+        found = self._asked(self._core.read_namespaced_pod, name=name, namespace=self.namespace)
+        return pod_of(found) if found else None
+
+    def pods(self, selector: str) -> tuple[Pod, ...]:
+        """Give the pods that a label selector finds, in the order of their names."""
+        return self._listed(self._core.list_namespaced_pod, pod_of, selector)
+
+    def last_words(self, pod: Pod) -> Pod:
+        """Add to each container of a pod that ended what it said at last."""
+        return replace(pod, containers=tuple(replace(one, said=self._said_at_last(pod, one)) for one in pod.containers))
+
+    def _said_at_last(self, pod: Pod, container: Container) -> str:
+        failed = container.state == "terminated" and container.exit_code
+        if not failed and not container.ended:
+            return ""
+        read = self._core.read_namespaced_pod_log
+        given = {"container": container.name, "tail_lines": _LINES, "limit_bytes": _BYTES, "previous": not failed}
+        try:
+            text = self._asked(read, as_text, name=pod.name, namespace=self.namespace, **given)
+        except MartsError:  # its node is gone, or there is no log: the rest is told without it
+            return ""
+        lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+        return scrub(lines[-1])[:_WIDTH] if lines else ""
+
+    def events(self, about: Iterable[str]) -> tuple[Event, ...]:
+        """Give the events of objects, oldest first."""
+        found: list[Event] = []
+        for name in sorted(set(about) - {""}):
+            fields = f"involvedObject.name={name}"
+            found += self._listed(self._core.list_namespaced_event, event_of, "", field_selector=fields)
+        return tuple(sorted(found, key=lambda event: str(event.at)))
+
+    def jobs(self, selector: str) -> tuple[Job, ...]:
+        """Give the Jobs that a label selector finds."""
+        return self._listed(self._batch.list_namespaced_job, job_of, selector)
+
+    def cronjobs(self, selector: str) -> tuple[CronJob, ...]:
+        """Give the CronJobs that a label selector finds."""
+        return self._listed(self._batch.list_namespaced_cron_job, cronjob_of, selector)
+
+    def templates(self, selector: str, key: str, label: str) -> dict[str, dict[str, Any]]:
+        """Give what ConfigMaps hold under a key, as YAML, by a label of theirs."""
+        found = self._listed(self._core.list_namespaced_config_map, dict, selector)
+        return {
+            str(one["metadata"]["labels"][label]): parse_manifest(one["data"][key], str(one["metadata"]["name"]))
+            for one in found
+        }
+
+    def create_job(self, manifest: Mapping[str, Any]) -> Job:
+        """Create a Job."""
+        made = self._asked(self._batch.create_namespaced_job, namespace=self.namespace, body=dict(manifest))
+        if made is None:
+            hint = "name one with --namespace"
+            raise UsageError(f"there is no namespace {self.namespace}", self._where, hint)
+        return job_of(made)
+
+    def job(self, name: str) -> Job | None:
+        """Give a Job, or None if there is none."""
+        found = self._asked(self._batch.read_namespaced_job, name=name, namespace=self.namespace)
+        return job_of(found) if found else None
+
+    def follow(self, pod: str, container: str, skip: int) -> Iterator[bytes]:
+        """Give the log of a container, without its first bytes, until the container ends.
+
+        Raises Transient if the connection is lost: whoever asks again skips what came.
+        """
+        from urllib3.exceptions import HTTPError
+
+        given = {"name": pod, "namespace": self.namespace, "container": container, "follow": True}
+        answer = self._opened(self._core.read_namespaced_pod_log, given)
+        try:
+            for part in answer.stream(_PART) if answer else ():
+                yield part[skip:]
+                skip = max(0, skip - len(part))
+        except (HTTPError, OSError) as error:
+            raise Transient(f"the Kubernetes API does not answer: {type(error).__name__}", self._where) from error
+        finally:
+            if answer:
+                answer.release_conn()
+
+    def mark_told(self, job: Job, what: str) -> None:
+        """Note at a Job what people have been told of it; not at another one that has its name by now."""
+        body = {"metadata": {"uid": job.uid, "annotations": {TOLD: what}}}
+        try:
+            self._asked(self._batch.patch_namespaced_job, name=job.name, namespace=self.namespace, body=body)
+        except Exists:
+            return
+
+    def _listed(
+        self, listing: Callable[..., Any], read: Callable[[Mapping[str, Any]], Result], selector: str, **more: str
+    ) -> tuple[Result, ...]:
+        given = {"namespace": self.namespace, "label_selector": selector, "limit": _PAGE, **more}
+        found: list[Result] = []
+        after = ""
+        while True:
+            try:
+                page = self._asked(listing, **given, **({"_continue": after} if after else {}))
+            except _Expired:  # it took so long that the rest is another list by now
+                found, after = [], ""
+                continue
+            if page is None:
+                return ()
+            found += [read(item) for item in page["items"]]
+            after = page["metadata"].get("continue") or ""
+            if not after:
+                return tuple(found)
+
+    def _asked(self, ask: Callable[..., Any], read: Callable[[bytes], Any] = json.loads, /, **given: Any) -> Any:
+        """Ask, again while it fails for a while. Gives what the answer says, or None for what is not there."""
+        return retried(lambda: self._answer(ask, read, given), self._deadline)
+
+    def _answer(self, ask: Callable[..., Any], read: Callable[[bytes], Any], given: Mapping[str, Any]) -> Any:
+        answer = self._opened(ask, given)
+        if answer is None:
+            return None
+        try:
+            return read(answer.data)
+        except ValueError as error:
+            raise Transient("what answers is not the Kubernetes API", self._where, "is a proxy in between?") from error
+
+    def _opened(self, ask: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+        """Ask once. Gives the answer before it is read, or None for what is not there."""
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            # The client's models refuse what they do not know, such as a value of a newer Kubernetes.
+            return ask(**given, _request_timeout=_TIMEOUT, _preload_content=False)
+        except ApiException as error:
+            said = _said(error)
+            if error.status == 404:
+                return None
+            if error.status == 409:
+                raise Exists(said, self._where) from error
+            if error.status == 410:
+                raise _Expired(said, self._where) from error
+            if error.status in (401, 408, 429) or not error.status or error.status >= 500:  # 401: a token is renewed
+                raise Transient(f"the Kubernetes API fails: {said}", self._where) from error
+            hint = "the service account needs the chart's Role" if error.status == 403 else "look at the values"
+            raise UsageError(f"the Kubernetes API refuses it: {said}", self._where, hint) from error
+        except (HTTPError, OSError) as error:
+            why = type(getattr(error, "reason", None) or error).__name__
+            raise Transient(f"the Kubernetes API does not answer: {why}", self._where) from error
+
+
+def as_text(data: bytes) -> str:
+    """Read what is no JSON."""
+    return data.decode(errors="replace")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read one object of Kubernetes from a YAML file. Raises UsageError if it is none."""
+    try:
+        return parse_manifest(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", str(path)) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"is no YAML: {error}", str(path)) from error
+
+
+def parse_manifest(text: str, where: str) -> dict[str, Any]:
+    """Read one object of Kubernetes from YAML. Raises UsageError if it is none."""
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"is no YAML: {error}", where) from error
+    if not isinstance(found, dict):
+        raise UsageError("holds no object", where)
+    return found
+
+
+def as_yaml(manifest: Mapping[str, Any]) -> str:
+    """Write an object of Kubernetes as YAML."""
+    text: str = yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _own_namespace() -> str:
+    """Return the namespace of this pod, or of the context of kubectl."""
+    import kubernetes
+
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+        return _OWN_NAMESPACE.read_text(encoding="utf-8").strip()
+    _, context = kubernetes.config.list_kube_config_contexts(os.environ.get("KUBECONFIG"))
+    return str(context["context"].get("namespace") or "default")
+
+
+def _said(error: Any) -> str:
+    """Give the message of a Status."""
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return f"{error.status} {error.reason}"
+
+
+def rayjob_of(found: Mapping[str, Any]) -> RayJob:
+    """Read a RayJob."""
+    meta, status = found["metadata"], found.get("status") or {}
+    return RayJob(
+        name=meta["name"],
+        uid=meta["uid"],
+        owner_uid=_owner(meta).get("uid", ""),
+        deleting=bool(meta.get("deletionTimestamp")),
+        deployment=status.get("jobDeploymentStatus", ""),
+        status=status.get("jobStatus", ""),
+        job_id=status.get("jobId", ""),
+        dashboard=status.get("dashboardURL", ""),
+        cluster=status.get("rayClusterName", ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        failed=status.get("failed") or 0,
+    )
+
+
+def pod_of(found: Mapping[str, Any]) -> Pod:
+    """Read a pod."""
+    meta, status = found["metadata"], found.get("status") or {}
+    labels = meta.get("labels") or {}
+    conditions = {one["type"]: one for one in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled", {})
+    return Pod(
+        name=meta["name"],
+        owner_uid=_owner(meta).get("uid", ""),
+        role=labels.get("ray.io/node-type", ""),
+        group=labels.get("ray.io/group", ""),
+        phase=status.get("phase", ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        created_at=_time(meta.get("creationTimestamp")),
+        deleting=bool(meta.get("deletionTimestamp")),
+        conditions={
+            name: f"{one.get('reason', '')}: {one.get('message', '')}".strip(": ")
+            for name, one in conditions.items()
+            if one.get("status") == "True"
+        },
+        unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        containers=tuple(
+            _container(one, init=key.startswith("init"))
+            for key in ("initContainerStatuses", "containerStatuses")
+            for one in status.get(key) or ()
+        ),
+    )
+
+
+def _container(found: Mapping[str, Any], init: bool) -> Container:
+    state, last = found.get("state") or {}, (found.get("lastState") or {}).get("terminated") or {}
+    kind = next((name for name in ("waiting", "running", "terminated") if state.get(name) is not None), "")
+    now = state.get(kind) or {}
+    return Container(
+        name=found["name"],
+        state=kind,  # type: ignore[arg-type]
+        reason=now.get("reason", ""),
+        message=now.get("message", ""),
+        exit_code=now.get("exitCode"),
+        ended=last.get("reason", ""),
+        ended_at=_time(now.get("finishedAt")),
+        init=init,
+    )
+
+
+def event_of(found: Mapping[str, Any]) -> Event:
+    """Read an event."""
+    about = found.get("involvedObject") or {}
+    at = found.get("lastTimestamp") or found.get("eventTime") or found["metadata"].get("creationTimestamp")
+    return Event(
+        about=f"{about.get('kind', '')} {about.get('name', '')}",
+        reason=found.get("reason", ""),
+        message=found.get("message", ""),
+        warning=found.get("type") == "Warning",
+        at=_time(at),
+    )
+
+
+def job_of(found: Mapping[str, Any]) -> Job:
+    """Read a Job."""
+    meta, status = found["metadata"], found.get("status") or {}
+    conditions = [one for one in status.get("conditions") or () if one.get("status") == "True"]
+    failed: Mapping[str, Any] = next((one for one in conditions if one.get("type") == "Failed"), {})
+    return Job(
+        name=meta["name"],
+        uid=meta["uid"],
+        command=(meta.get("labels") or {}).get(COMMAND, ""),
+        owner=_owner(meta).get("name", ""),
+        created_at=_time(meta.get("creationTimestamp")),
+        active=not any(one.get("type") in ("Failed", "Complete", "SuccessCriteriaMet") for one in conditions),
+        suspended=bool((found.get("spec") or {}).get("suspend")),
+        failed=failed.get("reason", "failed") if failed else "",
+        failed_at=_time(failed.get("lastTransitionTime")),
+        message=failed.get("message", ""),
+        told=(meta.get("annotations") or {}).get(TOLD, ""),
+    )
+
+
+def cronjob_of(found: Mapping[str, Any]) -> CronJob:
+    """Read a CronJob."""
+    meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
+    age = (meta.get("annotations") or {}).get(MAX_AGE, "")
+    return CronJob(
+        name=meta["name"],
+        command=(meta.get("labels") or {}).get(COMMAND, ""),
+        created_at=_time(meta.get("creationTimestamp")),
+        suspended=bool(spec.get("suspend")),
+        schedule=spec.get("schedule", ""),
+        last_success=_time(status.get("lastSuccessfulTime")),
+        max_age=float(age) if age.isdigit() else None,
+    )
+
+
+def _owner(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    owners: list[Mapping[str, Any]] = meta.get("ownerReferences") or []
+    return next((one for one in owners if one.get("controller")), owners[0] if owners else {})
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

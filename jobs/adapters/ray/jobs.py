@@ -1,0 +1,141 @@
+"""Ray's Jobs API: submit, look, read the log, stop. Everything it raises is one of our errors."""
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from typing import Any, TypeVar
+
+from jobs.ports.kubernetes import RayJobRun
+from jobs.runtime.retries import in_time
+from jobs.runtime.scrub import scrub
+from marts.errors import MartsError, ServiceError, Transient, UsageError
+
+Result = TypeVar("Result")
+
+_ANSWER = 30.0
+"""Seconds that a dashboard has for an answer: Ray's client would wait for ever."""
+_UPLOAD = 600.0
+"""Seconds for the answer to a submission: the files of a working_dir go with it."""
+_ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\")\]]+)")
+_ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+"""Ray lets these win over an address that is given; we do not."""
+
+
+class RayJobs:
+    """The jobs of one Ray cluster."""
+
+    def __init__(self, address: str | None) -> None:
+        """Use a dashboard's address; without one, that which RAY_API_SERVER_ADDRESS or RAY_ADDRESS name, or 8265.
+
+        Raises Transient if nobody answers, ServiceError if it refuses us.
+        """
+        self._where = address or next((os.environ[name] for name in _ADDRESS_VARIABLES if os.environ.get(name)), "Ray")
+        address = f"http://{address}" if address and "://" not in address else address
+        self._client: Any = self._asked(lambda: _client(address))
+
+    def submit(self, entrypoint: str, name: str, metadata: Mapping[str, str], working_dir: str | None = None) -> None:
+        """Submit a job under a name. Raises UsageError if it is refused: such as for a name that is taken."""
+        environment = {"working_dir": working_dir} if working_dir else None
+        given = {"entrypoint": entrypoint, "submission_id": name, "metadata": dict(metadata)}
+        with _translated(self._where):
+            in_time(lambda: self._client.submit_job(**given, runtime_env=environment), _UPLOAD, self._where)
+
+    def look(self, name: str) -> RayJobRun | None:
+        """Say how a job is, or that there is none."""
+        found = self._asked(lambda: self._found(name))
+        if found is None:
+            return None
+        end = found.status.value, found.driver_exit_code, found.message or ""
+        return RayJobRun(name, *end, entrypoint=found.entrypoint or "")
+
+    def stop(self, name: str) -> bool:
+        """Ask a job to end. Tells if it was running."""
+        return bool(self._asked(lambda: self._client.stop_job(name)))
+
+    def log(self, name: str) -> str:
+        """Give all that a job has said."""
+        return str(self._asked(lambda: self._client.get_job_logs(name)))
+
+    def follow(self, name: str) -> Iterator[str]:
+        """Give what a job says, from its beginning, as it comes, until it ends. Raises Transient if the line drops."""
+        loop = asyncio.new_event_loop()
+        try:
+            lines = self._client.tail_job_logs(name)
+            while True:
+                with _translated(self._where):
+                    text = loop.run_until_complete(anext(lines, None))
+                if text is None:
+                    return
+                yield text
+        finally:
+            loop.run_until_complete(_closed(lines))
+            loop.close()
+
+    def _found(self, name: str) -> Any:
+        try:
+            return self._client.get_job_info(name)
+        except RuntimeError as error:
+            if "status code 404" in str(error):
+                return None
+            raise
+
+    def _asked(self, ask: Callable[[], Result]) -> Result:
+        """Ask what may be asked again."""
+        with _translated(self._where):
+            return in_time(ask, _ANSWER, self._where, Transient)
+
+
+async def _closed(lines: Any) -> None:
+    async with aclosing(lines):
+        pass
+
+
+def _client(address: str | None) -> Any:
+    from ray.job_submission import JobSubmissionClient
+
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
+    hidden = {name: os.environ.pop(name) for name in _ADDRESS_VARIABLES if address and name in os.environ}
+    try:
+        return JobSubmissionClient(address)
+    finally:
+        os.environ.update(hidden)
+
+
+@contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """Say in our words what went wrong."""
+    import aiohttp
+    import requests
+    from ray.exceptions import AuthenticationError
+
+    try:
+        yield
+    except MartsError:
+        raise
+    except (AuthenticationError, aiohttp.WSServerHandshakeError) as error:
+        if isinstance(error, aiohttp.WSServerHandshakeError) and error.status not in (401, 403):
+            raise Transient(f"the log cannot be followed: {scrub(str(error))}", where) from error
+        hint = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the cluster's token"
+        raise ServiceError("the Ray cluster refuses us", where, hint) from error
+    except (ConnectionError, requests.ConnectionError, requests.Timeout, aiohttp.ClientError, TimeoutError) as error:
+        hint = "is it the address of a Ray dashboard, http://host:8265, and can it be reached from here?"
+        raise Transient(f"no Ray dashboard answers: {_line(error)}", where, hint) from error
+    except ValueError as error:
+        raise UsageError(f"is not understood by Ray: {_line(error)}", where) from error
+    except (RuntimeError, requests.RequestException) as error:
+        text = scrub(str(error))
+        if "status code 5" in text or "WebSocket" in text:
+            raise Transient(f"the Ray dashboard fails: {_line(error)}", where) from error
+        raise UsageError(f"the Ray dashboard refuses it: {_line(error)}", where) from error
+
+
+def _line(error: BaseException) -> str:
+    """Give the last line of what an error says, for Ray sends whole tracebacks; or why there is no connection."""
+    refused = _ERRNO.search(str(error))
+    if refused:
+        return refused[1]
+    lines = [line.strip() for line in scrub(str(error)).replace("\\n", "\n").splitlines() if line.strip(' ."')]
+    return (lines or [type(error).__name__])[-1][:500]

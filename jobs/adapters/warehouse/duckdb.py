@@ -1,0 +1,334 @@
+"""The embedded target: one DuckDB file, for a laptop and for trying things out.
+
+Each generation is a table of its own; the public name is a view of the live one. DuckDB lets one process
+at a time open the file for writing, which is the lock.
+"""
+
+import difflib
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from jobs.config.settings import duckdb_path
+from jobs.ports.ledger import SqlLedger
+from marts.errors import Defect, ServiceError, Stopped, TryLater, UsageError
+from marts.schema import CUSTOMERS_MART, MARTS, Mart, MartColumn
+
+Result = TypeVar("Result")
+
+_BATCH = 500_000
+_POLL = 0.5
+"""Seconds between two tries to open a file that another process has open."""
+_OURS = "schema_name = 'main' AND database_name = current_database()"
+"""Where our tables and views are: an attached file, or another schema, is none of ours."""
+_DEFINES = re.compile(
+    r"(?:CREATE(?: OR REPLACE)?|DROP) (?:TABLE|VIEW) (?:IF (?:NOT )?EXISTS )?(\w+)(?= *(?:\(|AS\b|$))"
+)
+"""A statement that creates, replaces or drops one table or view, and its name."""
+_CHANGES_CATALOG = re.compile(r"\s*(CREATE(?!\s+SEQUENCE)|ALTER|DROP|ROLLBACK)\b", re.IGNORECASE)
+_log = logging.getLogger("marts.duckdb")
+
+
+@dataclass(frozen=True)
+class _Catalog:
+    """The tables and views of the file, under their names in small letters: DuckDB tells no case of a name apart."""
+
+    kinds: dict[str, str]
+    """``table`` or ``view``."""
+    views: dict[str, str]
+    """The statement of each view."""
+    columns: dict[str, set[str]]
+
+
+class DuckDBWarehouse(SqlLedger):
+    """A target in one DuckDB file."""
+
+    loaders = 0
+    judged_by_sql = False
+
+    def __init__(self, uri: str, read_only: bool = False, wait: float = 0, create: bool = True) -> None:
+        """Open the file; wait up to ``wait`` seconds for another process that has it open.
+
+        A file that does not exist is created, or looks empty if it is read only; without ``create`` it is a UsageError.
+        """
+        self.path = Path(duckdb_path(uri))
+        if not create and not self.path.exists():
+            raise UsageError("does not exist", str(self.path), _nearest(self.path))
+        self._read_only = read_only
+        self._database: duckdb.DuckDBPyConnection | None = None
+        self._catalog: _Catalog | None = None
+        """The catalog as last read: a build asks 50 times, at 15 ms each."""
+        self._changed: set[str] = set()
+        """Tables and views that were created, replaced or dropped since then: who asks for one reads it again."""
+        end = time.monotonic() + wait
+        while self._database is None and (not read_only or self.path.exists()):
+            try:
+                self._database = self._open()
+            except TryLater:
+                if time.monotonic() >= end:
+                    raise
+                if end - time.monotonic() > wait - _POLL:
+                    _log.warning("%s: another process has the file open; waiting up to %d s", self.path, wait)
+                time.sleep(_POLL)
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        self._refuse_other_files()
+        config: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+        try:
+            if not self._read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            return duckdb.connect(str(self.path), read_only=self._read_only, config={**config, "memory_limit": "1GB"})
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.IOException) and "Could not set lock on file" in str(error):
+                hint = "wait until the other process has closed the file, then run again"
+                raise TryLater("another process has the file open", str(self.path), hint) from error
+            raise ServiceError(f"cannot be opened: {error}", str(self.path)) from error
+        except OSError as error:
+            raise ServiceError(f"cannot be made: {error.strerror}", str(self.path)) from error
+
+    def _refuse_other_files(self) -> None:
+        """DuckDB would open some files (JSON, CSV) as a database in memory, and all would be lost at the end."""
+        hint = "name a new file, or one of an earlier build"
+        if self.path.is_dir():
+            raise UsageError("is a folder", str(self.path), hint)
+        if self.path.is_file() and self.path.stat().st_size:
+            with self.path.open("rb") as file:
+                if file.read(12)[8:] != b"DUCK":
+                    raise UsageError("is no DuckDB file", str(self.path), hint)
+
+    def close(self) -> None:
+        if self._database:
+            self._database.close()
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._rows(statement, values)
+        except duckdb.Error as error:
+            hint = "the live marts are untouched; is the disk full, or the file damaged?"
+            raise ServiceError(f"DuckDB failed: {error}", str(self.path), hint) from error
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        assert self._database
+        if defines := _DEFINES.match(statement):
+            self._changed.add(defines[1].lower())
+        elif _CHANGES_CATALOG.match(statement):
+            self._catalog = None
+        try:
+            rows: list[tuple[Any, ...]] = self._database.execute(statement, list(values)).fetchall()
+        except RuntimeError as error:
+            if "interrupted" in str(error).lower():  # what DuckDB makes of an exception that a signal raised
+                raise Stopped("a signal") from error
+            raise
+        return rows
+
+    def atomically(
+        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, once: bool = False
+    ) -> Result:
+        """Do some work in one transaction. There is no network here, so no answer can be lost."""
+        self.execute("BEGIN TRANSACTION")
+        try:
+            result = work()
+        except BaseException:
+            with suppress(ServiceError, duckdb.Error):  # a full disk may have ended it already
+                self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
+        return result
+
+    def columns_of(self, table: str) -> set[str]:
+        return self._read_catalog(table).columns.get(table.lower(), set())
+
+    def _read_catalog(self, table: str) -> _Catalog:
+        """Return the catalog, which is right for a table; of a file that does not exist, an empty one."""
+        if not self._database:
+            return _Catalog({}, {}, {})
+        if self._catalog is None or table.lower() in self._changed:
+            tables = self.execute(f"SELECT lower(table_name) FROM duckdb_tables() WHERE {_OURS}")
+            views = self.execute(f"SELECT lower(view_name), sql FROM duckdb_views() WHERE {_OURS}")
+            query = f"SELECT lower(table_name), list(column_name) FROM duckdb_columns() WHERE {_OURS} GROUP BY 1"
+            self._catalog = _Catalog(
+                kinds={name: "table" for (name,) in tables} | {name: "view" for name, _ in views},
+                views=dict(views),
+                columns={name: set(columns) for name, columns in self.execute(query)},
+            )
+            self._changed.clear()
+        return self._catalog
+
+    @contextmanager
+    def lock(self, seconds: int) -> Iterator[None]:
+        yield
+
+    def prepare(self) -> None:
+        """Create what is missing. Raises UsageError if somebody else's table or view stands where ours belongs."""
+
+        def make() -> None:
+            self._check_places()
+            self.create_ledger()
+            self.execute("CREATE SEQUENCE IF NOT EXISTS marts_generation")
+            self._create_numbers()
+
+        self.atomically(make)
+
+    def _create_numbers(self) -> None:
+        """Create the table of the generations whose tables are ours. An older version knew those it had published."""
+        columns = self.columns_of("marts_numbers")
+        if columns and not {"number", "mart"} <= columns:
+            raise self.foreign(self.kind_of("marts_numbers"), "marts_numbers", "a table of the ledger belongs")
+        if not columns:
+            self.execute("CREATE TABLE marts_numbers (number BIGINT NOT NULL PRIMARY KEY, mart VARCHAR NOT NULL)")
+            for table in ("marts_generations", "marts_publications"):
+                for number, name in self.execute(f"SELECT DISTINCT generation, mart FROM {table}"):
+                    if name in MARTS and self._is_rows_of(MARTS[name], number):
+                        self.execute("INSERT OR REPLACE INTO marts_numbers VALUES (?, ?)", [number, name])
+
+    def _is_rows_of(self, mart: Mart, number: int) -> bool:
+        return self.columns_of(_table(mart, number)) == {column.name for column in mart.columns}
+
+    def kind_of(self, table: str) -> str:
+        return self._read_catalog(table).kinds.get(table.lower(), "")
+
+    def move_away(self, kind: str, table: str) -> str:
+        return f"ALTER {kind.upper()} {table} RENAME TO {table}_old"
+
+    def _check_places(self) -> None:
+        """Raise UsageError if something of somebody else stands where our views belong."""
+        for mart in MARTS.values():
+            self._check_view(mart)
+
+    def _check_view(self, mart: Mart) -> None:
+        """Raise UsageError if what has the public name of a mart is not our view: one that reads our pointer."""
+        kind = self.kind_of(mart.table)
+        if kind == "table" or (kind and not self._is_our_view(mart)):
+            raise self.foreign(kind, mart.table, "our view belongs")
+
+    def _is_our_view(self, mart: Mart) -> bool:
+        text = self._read_catalog(mart.table).views[mart.table]
+        return "marts_live" in text and re.search(rf"\b{mart.table}_g[0-9]+\b", text) is not None
+
+    @contextmanager
+    def staged(self, mart: Mart, generation: int) -> Iterator[str]:
+        yield _table(mart, generation)
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._rows(query)
+        except duckdb.Error as error:
+            raise UsageError(
+                f"the query fails: {str(error).splitlines()[0]}", query, "correct it in its suite"
+            ) from error
+
+    def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        assert self._database
+        with self._database.cursor() as cursor:
+            for batch in cursor.sql(f"SELECT {', '.join(columns)} FROM {table}").to_arrow_reader(_BATCH):
+                yield pa.Table.from_batches([batch])
+
+    def connect(self) -> Any:
+        raise Defect("one process has one connection to DuckDB")
+
+    def stage(self, mart: Mart) -> int:
+        """Create the table of a new generation, and record its number: only what is numbered is ever dropped."""
+        columns = ", ".join(f"{c.name} {_type(c)}{'' if c.nullable else ' NOT NULL'}" for c in mart.columns)
+
+        def make() -> int:
+            while True:
+                ((number,),) = self.execute("SELECT nextval('marts_generation')")
+                if not self.kind_of(_table(mart, number)):  # somebody may have a table of this name
+                    break
+            self.execute("INSERT INTO marts_numbers VALUES (?, ?)", [number, mart.name])
+            self.execute(f"CREATE TABLE {_table(mart, number)} ({columns})")
+            return int(number)
+
+        return self.atomically(make)
+
+    def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
+        assert self._database
+        self._database.register("part", rows)
+        self.execute(f"INSERT INTO {_table(mart, generation)} SELECT * FROM part")
+        self._database.unregister("part")
+
+    def count(self, mart: Mart, generation: int) -> int:
+        key = ", ".join(mart.key)
+        table = _table(mart, generation)
+        twice = self.execute(f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1 LIMIT 1")
+        if twice:
+            raise Defect(f"{mart.table} holds the key {twice[0]} twice")
+        ((rows,),) = self.execute(f"SELECT count(*) FROM {table}")
+        return int(rows)
+
+    def show(self, mart: Mart, generation: int) -> None:
+        self._check_view(mart)
+        columns = ", ".join(f"r.{column.name}" for column in mart.columns)
+        self.execute(
+            f"CREATE OR REPLACE VIEW {mart.table} AS SELECT {columns}, l.run_id, l.as_of_date "
+            f"FROM {_table(mart, generation)} r, marts_live l WHERE l.mart = '{mart.name}'"
+        )
+
+    def remove_customer(self, customer: int) -> int:
+        tables = [_table(CUSTOMERS_MART, number) for number in self._generations_of(CUSTOMERS_MART)]
+        return sum(int(self.execute(f"DELETE FROM {name} WHERE customer_id = ?", [customer])[0][0]) for name in tables)
+
+    def _generations_of(self, mart: Mart) -> list[int]:
+        """Return the generations of a mart whose tables are ours and exist, in order."""
+        if not self.columns_of("marts_numbers"):  # an older version was the last to build here
+            self._create_numbers()
+        rows = self.execute("SELECT number FROM marts_numbers WHERE mart = ? ORDER BY number", [mart.name])
+        return [int(number) for (number,) in rows if self.kind_of(_table(mart, number)) == "table"]
+
+    def clean_up(self, run_id: str) -> None:
+        """Drop the tables of old generations, and of runs that never published."""
+        kept = self.kept_generations()
+        for mart in MARTS.values():
+            for number in self._generations_of(mart):
+                if number not in kept:
+                    self.atomically(partial(self._drop, mart, number))
+
+    def _drop(self, mart: Mart, number: int) -> None:
+        """Drop a generation, and forget its number: a table of that name is not ours any more."""
+        self.execute(f"DROP TABLE {_table(mart, number)}")
+        self.execute("DELETE FROM marts_numbers WHERE number = ?", [number])
+
+    def diagnose(self) -> list[tuple[str, bool, str]]:
+        if self._database:
+            self._check_places()
+        seen = f"{self.path}" if self.path.exists() else f"{self.path} (made by the first build)"
+        return [("DuckDB", True, f"{duckdb.__version__}, {seen}")]
+
+
+def _nearest(path: Path) -> str:
+    """Return a hint that names the existing file whose path is most like one that does not exist."""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    places = (one for place in {folder, Path.cwd()} for one in (place, *place.glob("*/")))
+    with suppress(OSError):  # a folder that cannot be read has nothing to offer
+        files = sorted({str(file) for place in places for file in place.glob("*.duckdb")})
+        found = difflib.get_close_matches(str(path.absolute()), files, 1, 0)
+        if found:
+            return f"did you mean duckdb://{found[0]}? The first build creates a new one"
+    return "check --target; the first marts build creates the file"
+
+
+def _table(mart: Mart, generation: int | str) -> str:
+    return f"{mart.table}_g{generation}"
+
+
+def _type(column: MartColumn) -> str:
+    match column.type:
+        case "id" | "count":
+            return "BIGINT"
+        case "text" | "month":
+            return "VARCHAR"
+        case "money":
+            return "DECIMAL(18,2)"
+        case "rate":
+            return "DECIMAL(14,2)"
+        case "flag":
+            return "BOOLEAN"

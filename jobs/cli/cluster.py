@@ -1,0 +1,341 @@
+"""`marts submit`, `marts launch`, `marts watchdog`: builds on a Ray cluster and on Kubernetes."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from jobs.cli.options import Config, Json, PolicyFile, Source, State, Stop, Target, configured, opened
+from jobs.cli.progress import voice
+from jobs.config.settings import Settings, load_policy
+from jobs.runtime.escaping import visible
+from marts.errors import DeadlinePassed, Defect, MartsError, TryLater
+
+if TYPE_CHECKING:
+    from jobs.launch.launcher import Ended
+    from jobs.run.lifecycle import Order
+
+app = typer.Typer(help="Start a build for a Job of Kubernetes, and wait for its end.", no_args_is_help=True)
+
+Address = Annotated[
+    str | None,
+    typer.Option(help="http://host:8265; by default RAY_API_SERVER_ADDRESS, RAY_ADDRESS, or Ray on this machine"),
+]
+Arguments = Annotated[list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="Of marts build")]
+Pod = Annotated[str, typer.Option(envvar="POD_NAME", help="The launcher's own pod")]
+Namespace = Annotated[str, typer.Option(envvar="POD_NAMESPACE", help="Of that pod")]
+JobName = Annotated[str, typer.Option(envvar="JOB_NAME", help="The Job that the pod belongs to")]
+
+_log = logging.getLogger("marts.launch")
+_EVERY, _PATIENCE = 1.0, 120.0
+"""Seconds between two looks at a job, and until a cluster that does not answer is given up."""
+
+
+def submit(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Lines after it are left out; today by default")
+    ] = None,
+    config: Annotated[str | None, typer.Option(help="Settings file, as the cluster finds it")] = None,
+    policy: Annotated[str | None, typer.Option(help="Business numbers, as the cluster finds them")] = None,
+    mart: Annotated[str | None, typer.Option(help="Build only this one: customers or sales_team")] = None,
+    expectations: Annotated[str | None, typer.Option(help="Folder of suites, as the cluster finds it")] = None,
+    rebuild: Annotated[bool, typer.Option(help="Make everything again from the drops")] = False,
+    rescan: Annotated[bool, typer.Option(help="Judge drops again that were judged by older row rules")] = False,
+    address: Address = None,
+    working_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Send this folder along, such as a checkout (.rayignore counts)")
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--id", help="Submission id; by default made of the arguments, so that the same attach")
+    ] = "",
+    wait: Annotated[bool, typer.Option(help="Follow the log, and end with the build's exit code")] = True,
+    as_json: Json = False,
+) -> None:
+    """Hand a build to a Ray cluster. The same one again attaches to it, while it runs.
+
+    Source, target, settings and credentials are those of the cluster's nodes; what is given here wins.
+    """
+    from jobs.adapters.ray.jobs import RayJobs
+    from jobs.launch.submit import Wish, submitted
+
+    given = {"source": source, "target": target, "state": state, "config": config, "policy": policy, "mart": mart}
+    given |= {"expectations": expectations, "as-of": as_of}
+    flags = [f for key, value in given.items() if value for f in (f"--{key}", value)]
+    flags += [flag for flag, wanted in (("--rebuild", rebuild), ("--rescan", rescan)) if wanted]
+    wish = Wish(tuple(flags), datetime.now(UTC).date(), name, working_dir)
+    wish.check()
+    try:
+        jobs = RayJobs(address)
+        submission, new = submitted(jobs, wish)
+        typer.echo(f"job {submission} is {'submitted' if new else 'at work already: following it'}", err=True)
+        if not wait:
+            typer.echo(json.dumps({"submission": submission, "new": new}) if as_json else submission)
+            return
+        code = _followed(jobs, submission, as_json)
+    except KeyboardInterrupt as error:
+        hint = "`marts submit` with the same arguments follows it again; `ray job list` names it"
+        raise TryLater("stopped by SIGINT; a job that was submitted goes on", "marts submit", hint) from error
+    raise typer.Exit(code)
+
+
+def _followed(jobs: Any, submission: str, as_json: bool) -> int:
+    """Follow a job to its end. Gives the build's exit code."""
+    from jobs.launch import submit as submitting
+
+    tail = submitting.Tail(jobs, submission, _line_writer())
+    while True:
+        try:
+            run = submitting.wait(jobs, submission, _EVERY, _PATIENCE)
+            break
+        except KeyboardInterrupt:
+            _ask_to_stop(jobs, submission)
+    tail.finish()
+    error = submitting.ended(run, tail.closing, tail.lines)
+    code = error.exit_code if error else 0
+    if as_json:
+        told = {"submission": submission, "status": run.status, "exit_code": code}
+        typer.echo(json.dumps({**told, **{key: tail.closing.get(key) for key in ("run_id", "outcome")}}))
+    if error and not tail.told:
+        raise error
+    return code
+
+
+def _ask_to_stop(jobs: Any, submission: str) -> None:
+    """Ask whether the job is to end, too. Without an answer it goes on, and we do not."""
+    hint = f"`marts submit` with the same arguments follows it again; `ray job stop {submission}` ends it"
+    stop = False
+    if sys.stdin.isatty():
+        try:
+            stop = typer.confirm("\nStop the job, too?", err=True)
+        except typer.Abort:
+            stop = False
+    if not stop:
+        raise TryLater("no longer followed; it goes on", f"job {submission}", hint)
+    jobs.stop(submission)
+    typer.echo("told it to stop; waiting for its end", err=True)
+
+
+def _line_writer() -> Callable[[str], None]:
+    """Write the lines of a log: on a terminal as text, elsewhere as they are."""
+    from jobs.launch.submit import read_line
+
+    terminal = sys.stderr.isatty()
+
+    def write(line: str) -> None:
+        if terminal:
+            told = read_line(line)
+            if {"time", "message"} <= set(told):
+                line = f"{str(told['time'])[11:19]} {told['message']}"
+            line = visible(line, keep="\t")
+        typer.echo(line, err=True)
+
+    return write
+
+
+@app.command("rayjob")
+def launch_rayjob(
+    template: Annotated[Path, typer.Option(help="The RayJob to create, as YAML")],
+    job: JobName,
+    pod: Pod,
+    namespace: Namespace,
+    every: Annotated[float, typer.Option(min=0.01, help="Seconds between two looks")] = 2,
+    operator: Annotated[float, typer.Option(help="Seconds that KubeRay has for a sign of life")] = 120,
+    grace: Annotated[float, typer.Option(help="Seconds after a deadline of KubeRay's until we act ourselves")] = 120,
+    config: Config = None,
+    policy: PolicyFile = None,
+) -> None:
+    """Make a Ray cluster for one build (a RayJob of KubeRay), and end as the build ends."""
+    from jobs.adapters.kubernetes import Kube, read_manifest
+    from jobs.adapters.ray.jobs import RayJobs
+    from jobs.launch.launcher import Me, Pace, RayJobLauncher, manifest_of, owner_uid
+
+    stop = Stop()
+    stop.listen()  # first: the first process of a container does not hear what it does not handle
+    me, order = Me(pod, namespace, job), _order(config, policy, job)
+    with _telling(order) as end:
+        kube = Kube(namespace)
+        manifest = manifest_of(read_manifest(template), me, owner_uid(kube, me), order.as_of)
+        pace = Pace(every, operator, grace)
+        end(RayJobLauncher(kube, me, manifest, RayJobs, _say, pace, stop.check).run())
+
+
+@app.command("submit")
+def launch_submit(
+    address: Annotated[str, typer.Option(help="Of the Ray dashboard: http://host:8265")],
+    job: JobName,
+    pod: Pod,
+    namespace: Namespace,
+    arguments: Arguments = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+) -> None:
+    """Hand a build to a Ray cluster that is there, and end as the build ends."""
+    from jobs.adapters.kubernetes import Kube
+    from jobs.adapters.ray.jobs import RayJobs
+    from jobs.launch.launcher import Me, launch_on, taken_away
+    from jobs.launch.submit import Wish, with_day
+    from jobs.runtime.retries import retried
+
+    stop = Stop()
+    stop.listen()
+    me, order = Me(pod, namespace, job), _order(config, policy, job)
+    with _telling(order) as end:
+        wish = Wish(with_day(arguments or (), order.as_of), order.as_of, job)
+        wish.check()
+        stop.check()
+        jobs = retried(lambda: RayJobs(address), _PATIENCE)
+        end(launch_on(jobs, wish, _say, lambda: taken_away(Kube(namespace), me), _EVERY, _PATIENCE))
+
+
+@app.command("local")
+def launch_local(job: JobName, arguments: Arguments = None, config: Config = None, policy: PolicyFile = None) -> None:
+    """Build in this pod, with a Ray of its own. This process becomes the build."""
+    from jobs.launch.submit import with_day
+
+    order = _order(config, policy, job)
+    words = [sys.executable, "-m", "jobs.build", *with_day(arguments or (), order.as_of)]
+    sys.stderr.flush()
+    os.execv(sys.executable, words)  # noqa: S606 - our own interpreter, our own module
+
+
+def watchdog(
+    selector: Annotated[str, typer.Option(help="Labels of the Jobs and CronJobs to look at")],
+    namespace: Namespace,
+    config: Config = None,
+    policy: PolicyFile = None,
+) -> None:
+    """Tell people of Jobs of Kubernetes that failed, or do not start, and that could not say so themselves."""
+    from jobs.adapters.kubernetes import Kube
+    from jobs.launch.watchdog import FAILED, findings
+    from jobs.run.lifecycle import refused
+
+    order = _order(config, policy, "watchdog", of_a_build=False)
+    now, kube = datetime.now(UTC), Kube(namespace)
+    jobs, cronjobs = kube.jobs(selector), kube.cronjobs(selector)
+    wanted = [one for one in jobs if one.told != FAILED and (one.failed or one.active)]
+    pods = {one.name: kube.pods(f"batch.kubernetes.io/job-name={one.name}") for one in wanted}
+    events = {one.name: kube.events([one.name, *(pod.name for pod in pods[one.name])]) for one in wanted}
+    found = findings(jobs, cronjobs, pods, events, now)
+    failed: MartsError | None = None
+    for finding in found:
+        if finding.error:
+            refused(replace(order, run_id=finding.run), finding.error, lambda: opened(order.settings))
+        if finding.job:
+            try:
+                kube.mark_told(finding.job, finding.mark)
+            except MartsError as error:  # the others are to be told, too
+                failed = error
+    new = sum(finding.error is not None for finding in found)
+    fields = {"event": "watchdog", "jobs": len(jobs), "cronjobs": len(cronjobs), "new": new}
+    _log.info("%d Jobs, %d CronJobs, %d findings", len(jobs), len(cronjobs), new, extra={"fields": fields})
+    if failed:
+        raise failed
+
+
+def _order(config: str | None, policy: str | None, job: str, of_a_build: bool = True) -> "Order":
+    """Read the settings, as the build will; the day is that for which the Job was meant.
+
+    If the policy is wrong, no build begins: people are told here.
+    """
+    from jobs.launch.launcher import scheduled_day
+    from jobs.run.lifecycle import Order, refused
+    from marts.policy import Policy
+
+    settings = configured(config, policy=policy)
+    settings.require("source", "target")
+    voice(settings.log)
+    _know_credentials(settings)
+    now = datetime.now(UTC)
+    order = Order(settings, Policy(), now.date(), job, lambda: datetime.now(UTC))
+    if not of_a_build:
+        return order
+    try:
+        policy_ = load_policy(settings)
+        day = settings.as_of or scheduled_day(job, now, ZoneInfo(policy_.business_timezone))
+    except MartsError as error:
+        refused(order, error, lambda: opened(settings))
+        raise
+    return replace(order, policy=policy_, as_of=day)
+
+
+def _know_credentials(settings: Settings) -> None:
+    """Open the credentials, so that they are taken out of what others write: pods, KubeRay, Ray."""
+    s3 = settings.s3
+    for secret in (
+        s3.access_key,
+        s3.secret_key,
+        s3.session_token,
+        settings.mysql.password,
+        settings.notify.heartbeat,
+        *settings.notify.to.values(),
+    ):
+        if secret:
+            try:
+                secret.reveal()
+            except MartsError as error:
+                _log.warning("a credential does not open: %s", error)
+
+
+@contextmanager
+def _telling(order: "Order") -> Iterator[Callable[["Ended"], None]]:
+    """Tell people, once, of what went wrong before a build, around it, or instead of it."""
+    from jobs.run.lifecycle import refused
+
+    def end(ended: "Ended") -> None:
+        error = ended.error
+        if error is None:
+            _log.info("the build is done", extra={"fields": {"event": "launched", "exit_code": 0}})
+            return
+        error.told = ended.told or _recorded(order.settings, ended.submission)
+        raise error
+
+    try:
+        yield end
+    except Exception as problem:
+        error = problem if isinstance(problem, MartsError) else _defect(problem)
+        if not error.told and (isinstance(error, DeadlinePassed) or not isinstance(error, TryLater)):
+            refused(order, error, lambda: opened(order.settings))
+        _close(error)
+        raise
+
+
+def _close(error: MartsError) -> None:
+    """Write the last line. It is short: the watchdog finds it in the termination message of our pod, of 2 KiB."""
+    brief = {"kind": type(error).__name__, "what": error.what[:300], "where": error.where[:200]}
+    fields = {"event": "ended", "exit_code": error.exit_code, "error": brief}
+    _log.error("ended with exit code %d: %s", error.exit_code, str(error)[:300], extra={"fields": fields})
+    error.told = True
+
+
+def _defect(problem: Exception) -> Defect:
+    return Defect(f"{type(problem).__name__}: {problem}", "marts launch", "please report it, with the log")
+
+
+def _recorded(settings: Settings, submission: str) -> bool:
+    """Tell whether a build has written down how it ended: then it has told people, too."""
+    if not submission:
+        return False
+    try:
+        with opened(settings, read_only=True) as warehouse:
+            reports = [json.loads(run.report or "{}") for run in warehouse.runs(20)]
+    except MartsError:
+        return False
+    return any(one.get("submission") == submission and one.get("exit_code") for one in reports)
+
+
+def _say(line: str) -> None:
+    """Write a line of the build's log where ours are: kubectl logs shows both."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,222 @@
+"""Commands by which somebody decides what a build asks: drops whose objects are gone, totals that fell; and checks."""
+
+import getpass
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.options import (
+    Config,
+    Json,
+    PolicyFile,
+    Source,
+    State,
+    Target,
+    Who,
+    configured,
+    looking,
+    opened,
+    rendered,
+    require_why,
+    show,
+    stamp,
+)
+from jobs.runtime.escaping import visible
+from marts.errors import UsageError
+
+if TYPE_CHECKING:
+    from jobs.operations.survey import Now
+    from jobs.steps.resolve import Verdict
+
+withdraw = typer.Typer(
+    help="Sales drops whose objects are gone: take them back, or let them count.", no_args_is_help=True
+)
+check = typer.Typer(help="Look for what is suspicious in the data that is live.", no_args_is_help=True)
+
+Drops = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[DROP]…", help="Drops, by their keys; all that wait by default"),
+]
+Why = Annotated[str, typer.Option(help="For the audit trail")]
+
+
+@withdraw.command("list")
+def withdraw_list(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    as_json: Json = False,
+) -> None:
+    """List the sales drops whose objects are gone, and what the next build does with each."""
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    with looking(settings, datetime.now(UTC)) as (now, _):
+        gone = _gone(now)
+    if as_json:
+        shown = [
+            {
+                "drop": v.drop.delivery.key,
+                "delivery": v.drop.delivery.id,
+                "state": v.state,
+                "reason": v.reason,
+                "clean": v.drop.record.clean if v.drop.record else 0,
+                "total": str(v.drop.record.counted_total) if v.drop.record else "0",
+            }
+            for v in gone
+        ]
+        typer.echo(json.dumps(shown, indent=2))
+    else:
+        show(rendered("gone_drops", gone), stdout=True)
+
+
+@withdraw.command("accept")
+def withdraw_accept(
+    drops: Drops = None,
+    why: Why = "",
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    who: Who = None,
+) -> None:
+    """Take drops back whose objects are gone: the next build leaves their lines out."""
+    from jobs.steps.withdrawals import ACCEPT
+
+    places = {"source": source, "target": target, "state": state, "policy": policy}
+    _decide(ACCEPT, drops, why, who, config, places, "the next marts build leaves their lines out")
+
+
+@withdraw.command("refuse")
+def withdraw_refuse(
+    drops: Drops = None,
+    why: Why = "",
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    who: Who = None,
+) -> None:
+    """Let drops count on whose objects are gone: their lines stay in the marts."""
+    from jobs.steps.withdrawals import REFUSE
+
+    places = {"source": source, "target": target, "state": state, "policy": policy}
+    after = "their lines count on; they are in the state alone now: keep it"
+    _decide(REFUSE, drops, why, who, config, places, after)
+
+
+def _decide(
+    action: str,
+    drops: list[str] | None,
+    why: str,
+    who: str | None,
+    config: str | None,
+    places: dict[str, str | None],
+    after: str,
+) -> None:
+    """Record a decision about each of some drops whose objects are gone."""
+    from jobs.operations.quarantine import decide
+
+    settings = configured(config, **places)
+    with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
+        gone = _gone(now)
+        waiting = [verdict for verdict in gone if verdict.state == "missing"]
+        chosen = [verdict for name in drops for verdict in _find(gone, name)] if drops else waiting
+        if not chosen:
+            raise UsageError(
+                "no drop waits for a decision", "withdraw", "`marts withdraw list` shows those that are gone"
+            )
+        for verdict in chosen:
+            decide(warehouse, verdict.drop, action, who or getpass.getuser(), why, stamp())
+    names = ", ".join(verdict.drop.delivery.key for verdict in chosen)
+    typer.echo(visible(f"{action}: {names}\n{after}", keep="\n"))
+
+
+def _gone(now: "Now") -> "list[Verdict]":
+    """Return the live sales drops whose object is gone, and nothing has its name or its content."""
+    from jobs.steps.resolve import may_be_withdrawn
+
+    return [verdict for verdict in now.verdicts.all if may_be_withdrawn(verdict)]
+
+
+def _find(gone: "list[Verdict]", name: str) -> "list[Verdict]":
+    """Return the drops of a name, the end of one, or a delivery; several may have had a name, one after another."""
+    keys = [verdict.drop.delivery.key for verdict in gone]
+    found = [v for v in gone if name in (v.drop.delivery.key, v.drop.delivery.id)] or [
+        v for v in gone if v.drop.delivery.key.endswith(f"/{name}")
+    ]
+    if len({verdict.drop.delivery.key for verdict in found}) != 1:
+        what = "names several drops" if found else "is no live sales drop whose object is gone"
+        hint = f"there are {', '.join(keys[:5])}" if keys else "no object of a live sales drop is gone"
+        raise UsageError(what, name, hint)
+    return found
+
+
+def accept_fall(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run that did not publish")],
+    why: Why,
+    target: Target = None,
+    config: Config = None,
+    who: Who = None,
+) -> None:
+    """Accept that the total fell as a run found it: the next build publishes."""
+    from jobs.ports.ledger import Decision
+    from jobs.report.run_report import RunReport
+    from jobs.steps.fall import ACCEPT
+
+    require_why(why)
+    settings = configured(config, target=target)
+    settings.require("target")
+    with opened(settings) as warehouse:
+        records = warehouse.runs_named([run])
+        fall = RunReport.model_validate_json(records[0].report).fall if records else None
+        if fall is None:
+            what = "found no total to compare" if records else "is no run of this target"
+            raise UsageError(what, run, "`marts status` shows the runs; exit code 65 says which of them to look at")
+        at = stamp()
+        warehouse.decide(
+            Decision(f"{at}-{run}", at, who or getpass.getuser(), ACCEPT, "run", run, run, why, fall.model_dump_json())
+        )
+    typer.echo(visible(f"accepted: the total up to {fall.as_of} may fall from {fall.before:,} to {fall.now:,}"))
+
+
+@check.command("ids")
+def check_ids(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many ids to show")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List ids of transactions that are live under several customers, stores or months."""
+    from jobs.steps.check_ids import check_ids as check_live
+
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    with looking(settings, datetime.now(UTC)) as (now, _):
+        count, rows = check_live(now.state, now.verdicts.live_sales, now.identity, limit)
+    if as_json:
+        typer.echo(json.dumps({"ids": count, "shown": rows}, indent=2, default=str))
+    else:
+        show(rendered("shared_ids", count, rows), stdout=True)
+
+
+def show_replaced(drop: str, config: str | None, places: dict[str, str | None], limit: int, as_json: bool) -> None:
+    """Show the lines that a drop replaced, or that were replaced in it, beside those that count."""
+    from jobs.operations.quarantine import find
+    from jobs.steps.replaced import replaced_lines
+
+    settings = configured(config, **places)
+    with looking(settings, datetime.now(UTC)) as (now, _):
+        key = find(now, drop).delivery.key
+        lines = replaced_lines(now.state, now.verdicts.live_sales, key, now.identity)
+    if as_json:
+        typer.echo(json.dumps([asdict(line) for line in lines], indent=2, default=str))
+    else:
+        show(rendered("replaced", key, lines[:limit], len(lines)), stdout=True)

@@ -1,0 +1,125 @@
+"""What commands share: options that many have, how a target is opened, how something is shown."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from jobs.config.settings import Settings, load
+from marts.errors import Stopped, UsageError
+
+if TYPE_CHECKING:
+    from jobs.operations.survey import Now
+    from jobs.ports.ledger import Warehouse
+
+Who = Annotated[str | None, typer.Option(help="For the audit trail; the user of this machine by default")]
+Source = Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix with sales/, customers/, stores/, …")]
+Target = Annotated[str | None, typer.Option(help="duckdb:///path/file.duckdb or mysql://user@host:port/database")]
+State = Annotated[
+    str | None, typer.Option(help="Folder or s3://bucket/prefix for Parquet; by default beside the target")
+]
+Config = Annotated[str | None, typer.Option(help="Settings file; marts.toml by default, if it is there")]
+PolicyFile = Annotated[str | None, typer.Option("--policy", help="Business numbers, as TOML")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout")]
+
+
+def configured(config: str | None, **flags: Any) -> Settings:
+    """Read the settings; flags that are given win."""
+    return load(config, flags)
+
+
+@contextmanager
+def opened(settings: Settings, read_only: bool = False, create: bool = False) -> Iterator["Warehouse"]:
+    """Open the target, and check that it knows the credentials that we came with.
+
+    Raises UsageError for a file that does not exist, unless ``create``: a mistyped one is not an empty target.
+    """
+    from jobs.operations.seal import check_seal
+    from jobs.steps.load import open_warehouse
+
+    wait = 0 if read_only else settings.lock_timeout
+    warehouse = open_warehouse(settings.target or "", settings.mysql, read_only, wait, create)
+    try:
+        check_seal(settings, warehouse, stamp(), remember=not read_only)
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+@contextmanager
+def looking(
+    settings: Settings, at: datetime, read_only: bool = True, locked: bool = False, by: str = ""
+) -> Iterator["tuple[Now, Warehouse]"]:
+    """Look at the drops, the ledger and the state; if ``locked``, while no build runs; ``by`` fences off the late."""
+    from jobs.config.settings import load_policy
+    from jobs.operations.survey import look
+
+    settings.require("source", "target")
+    with (
+        opened(settings, read_only) as warehouse,
+        warehouse.lock(settings.lock_timeout) if locked else nullcontext(),
+    ):
+        if locked:
+            warehouse.prepare()
+        if by:
+            warehouse.take_over(by)
+        yield look(settings, load_policy(settings), warehouse, at), warehouse
+
+
+def require_why(why: str) -> None:
+    """Raise UsageError if somebody decides without saying why."""
+    if not why.strip():
+        raise UsageError("is empty", "--why", "say why, for whoever reads the audit trail")
+
+
+def rendered(what: str, *values: Any) -> Any:
+    """Render something by the function of this name."""
+    from jobs.cli import render
+
+    function: Callable[..., Any] = getattr(render, what)
+    return function(*values)
+
+
+def show(what: Any, stdout: bool = False) -> None:
+    """Print for people: as wide as the terminal, or wide enough for a log."""
+    console = Console(stderr=not stdout, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=not stdout, highlight=False, width=160)
+    console.print(what)
+
+
+def stamp() -> str:
+    """Give this moment as the ledger writes it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+class Stop:
+    """What a signal to stop does: the run is recorded as stopped, and the exit code says try later.
+
+    The signal may come while Python runs a callback that swallows whatever is raised, so it is also remembered:
+    ``check`` raises it again when the next step or task begins. A second signal ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def listen(self) -> None:
+        """Hear signals from now on."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._stop)
+
+    def _stop(self, number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        self._told = signal.Signals(number).name
+        raise Stopped(self._told)
+
+    def check(self) -> None:
+        """Raise Stopped if somebody told us to stop."""
+        if self._told:
+            raise Stopped(self._told)

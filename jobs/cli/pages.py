@@ -1,0 +1,85 @@
+"""`marts report` and `marts docs`: the pages that builds write."""
+
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.options import Config, Json, Source, State, Target, configured, opened
+from jobs.config.settings import Settings
+from marts.errors import UsageError
+
+if TYPE_CHECKING:
+    from jobs.report.run_report import RunReport
+
+
+def report(
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="Run id, or the end of it; the last run by default")] = "",
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a copy of the page, complete in itself")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in a browser")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say where the report of a run is, open it, or write a copy of it."""
+    from jobs.adapters.store import open_store
+    from jobs.report.run_pages import page_of, report_page
+
+    settings = configured(config, source=source, target=target, state=state)
+    settings.require("target")
+    told = _report(settings, run)
+    if as_json:
+        typer.echo(told.model_dump_json(indent=2))
+        return
+    name = page_of(told)
+    page = f"{settings.reports_uri.rstrip('/')}/{name}"
+    local = Path(page.removeprefix("file://"))
+    if to or (open_ and not local.is_file()):
+        reports = open_store(settings.reports_uri, settings.s3)
+        there = name in {version.key for version in reports.versions("")}
+        local = to or Path(tempfile.mkdtemp(prefix="marts-")) / name
+        # The page that the run wrote has the names of people; the ledger has not.
+        local.write_bytes(reports.get(name) if there else report_page(told).encode())
+    if to is None or to.is_file():  # a pipe got the page, and nothing else
+        typer.echo(local if local.is_file() else page)
+    if open_:
+        webbrowser.open(local.absolute().as_uri())
+
+
+def _report(settings: Settings, run: str) -> "RunReport":
+    """Find the report of a run in the ledger."""
+    from jobs.report.run_records import recent_reports
+
+    with opened(settings, read_only=True) as warehouse:
+        runs = [one for one in recent_reports(warehouse) if one.outcome != "running"]
+    found = [one for one in runs if one.run_id.endswith(run)]
+    if not found:
+        known = f"the last ones are {', '.join(one.run_id for one in runs[:3])}" if runs else "there was no run yet"
+        raise UsageError("the ledger has no report of such a run", run or settings.target or "", known)
+    return found[0]
+
+
+def docs(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the index in a browser")] = False,
+) -> None:
+    """Say where the data quality pages are, or open them."""
+    settings = configured(config, source=source, target=target, state=state)
+    index = f"{settings.docs_uri.rstrip('/')}/index.html"
+    local = Path(index.removeprefix("file://"))
+    if "s3://" not in index and not local.is_file():
+        raise UsageError("there are no pages yet", index, "run marts build first")
+    typer.echo(index)
+    if open_:
+        if "s3://" in index:
+            raise UsageError("a browser cannot open it", index, "publish the prefix as a static site, or copy it here")
+        webbrowser.open(local.absolute().as_uri())

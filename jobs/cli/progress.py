@@ -1,0 +1,176 @@
+"""What a run shows while it works: bars and lines on a terminal, JSON lines elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from jobs.config.settings import Log
+from jobs.runtime import logs
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more: each task, each drop")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and say more")]
+
+_EVERY = 5.0
+"""Seconds between two lines that tell how far a step is."""
+_log = logging.getLogger("marts.progress")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How a run speaks."""
+
+    format: str
+    """text or json."""
+    level: int
+    bars: bool
+
+    @property
+    def shows_report(self) -> bool:
+        return self.format == "text" and self.level <= logging.INFO
+
+
+def voice(settings: Log, verbose: bool = False, quiet: bool = False, debug: bool = False) -> Voice:
+    """Choose how to speak, and let all log lines be written so."""
+    terminal = sys.stderr.isatty()
+    form = settings.format if settings.format != "auto" else "text" if terminal else "json"
+    wanted = "debug" if verbose or debug else "warning" if quiet else settings.level
+    level: int = getattr(logging, wanted.upper())
+    handler = logs.Stderr()
+    handler.setFormatter(logs.Text() if form == "text" else logs.Json())
+    if form == "text":
+        handler.addFilter(lambda record: getattr(record, "fields", {}).get("event") != "run")  # the report says it
+    logs.set_up(handler, level)
+    return Voice(form, level, bars=terminal and form == "text" and level <= logging.INFO)
+
+
+class Lines:
+    """A line when a step begins, and every few seconds: for logs."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check, self._step = check, ""
+        self._total = self._done = self._rows = self._drops = 0
+        self._begun = self._told = 0.0
+
+    def begin(self, step: str, total: int) -> None:
+        self._check()
+        if total or step != self._step:
+            text = f"{step}: {total:,} tasks" if total else step
+            _log.info(text, extra={"fields": {"event": "step", "step": step, "tasks": total}})
+        self._step, self._total = step, total
+        self._done = self._rows = self._drops = 0
+        self._begun = self._told = time.monotonic()
+
+    def advance(self, rows: int = 0, drops: int = 0) -> None:
+        self._check()
+        self._done, self._rows, self._drops = self._done + 1, self._rows + rows, self._drops + drops
+        now = time.monotonic()
+        if now - self._told >= _EVERY:
+            self._told = now
+            self._tell(now - self._begun)
+
+    def _tell(self, seconds: float) -> None:
+        left = seconds / self._done * (self._total - self._done) if self._total else 0.0
+        fields = {
+            "event": "progress",
+            "step": self._step,
+            "done": self._done,
+            "tasks": self._total,
+            "rows": self._rows,
+            "drops": self._drops,
+            "rows_per_second": round(self._rows / seconds),
+            "seconds_left": round(left),
+        }
+        text = f"{self._step}: {self._done:,} of {self._total:,}{_counts(self._rows, self._drops, seconds)}"
+        _log.info("%s, %d s left", text, left, extra={"fields": fields})
+
+
+class Bars:
+    """A progress bar per step: for terminals."""
+
+    def __init__(self, console: Console, check: Callable[[], None]) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            SpinnerColumn,
+            Task,
+            TextColumn,
+        )
+        from rich.table import Column
+        from rich.text import Text
+
+        class Done(MofNCompleteColumn):
+            """The tasks of a step that are done, of how many; nothing if that is not known."""
+
+            def render(self, task: Task) -> Text:
+                return super().render(task) if task.total else Text("")
+
+        class Time(ProgressColumn):
+            """The time that a step has to go, or else has taken."""
+
+            max_refresh = 0.5
+
+            def render(self, task: Task) -> Text:
+                return Text(time_of(task.elapsed or 0, None if task.finished else task.time_remaining))
+
+        self.bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<14}"),
+            BarColumn(bar_width=24),
+            Done(table_column=Column(no_wrap=True, min_width=9)),
+            Time(Column(no_wrap=True, min_width=14)),
+            TextColumn("{task.fields[told]}"),
+            console=console,
+            transient=True,
+        )
+        self._check = check
+        self._task: Any = None
+        self._rows = self._drops = 0
+        self._begun = 0.0
+
+    def begin(self, step: str, total: int) -> None:
+        self._check()
+        if self._task is not None:
+            self.bars.refresh()  # a step that ends quickly is seen, too
+            self.bars.update(self._task, visible=False)
+        self._task = self.bars.add_task(step, total=total or None, told="")
+        self._rows = self._drops = 0
+        self._begun = time.monotonic()
+
+    def advance(self, rows: int = 0, drops: int = 0) -> None:
+        self._check()
+        if self._task is not None:
+            self._rows, self._drops = self._rows + rows, self._drops + drops
+            seconds = max(time.monotonic() - self._begun, 0.001)
+            self.bars.update(self._task, advance=1, told=_counts(self._rows, self._drops, seconds).lstrip(", "))
+
+
+def time_of(seconds: float, left: float | None) -> str:
+    """Return the time that a step has to go, or the time that it has taken if the former is not known; each named."""
+    return f"{timedelta(seconds=int(seconds))} so far" if left is None else f"{timedelta(seconds=int(left))} left"
+
+
+def _counts(rows: int, drops: int, seconds: float) -> str:
+    counted = f", {drops:,} drops" if drops else ""
+    return f"{counted}, {rows:,} rows, {rows / seconds:,.0f} rows/s" if rows else counted
+
+
+@contextmanager
+def watching(bars: bool, check: Callable[[], None] = lambda: None) -> Iterator[Lines | Bars]:
+    """Watch a run, in bars or in lines."""
+    if not bars:
+        yield Lines(check)
+        return
+    watch = Bars(Console(stderr=True), check)
+    with watch.bars:
+        yield watch

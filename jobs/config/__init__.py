@@ -1,0 +1,1 @@
+"""Settings, suites and credentials."""

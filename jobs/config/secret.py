@@ -1,0 +1,171 @@
+"""A credential in the settings: it knows where its value is, and gives it only to who asks for it.
+
+What is pickled, and so travels through Ray, is the place: the path of a sealed file and a name in it, a variable of
+the environment, an option file. The value is looked up in the process that needs it.
+"""
+
+import configparser
+import os
+import stat
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from jobs.runtime.scrub import remember
+from marts.errors import UsageError
+
+if TYPE_CHECKING:
+    from jobs.config import sealed
+
+SEALED = "sealed:"
+_MODE = 0o600
+
+
+@dataclass(frozen=True)
+class Vault:
+    """A sealed file, and what opens it."""
+
+    file: str
+    key_file: str
+    passphrase: "Secret | None" = None
+
+
+@dataclass(frozen=True, repr=False)
+class Secret:
+    """A credential. Shown, written and pickled it is its place, never its value."""
+
+    place: str = ""
+    """``sealed:NAME``, ``env:VARIABLE`` or ``option file:PATH``; nothing for a value that only this process has."""
+    vault: Vault | None = None
+    """Of a sealed one."""
+    plain: str = ""
+
+    @classmethod
+    def of(cls, given: object) -> Self:
+        """Read what stands in the settings: ``sealed:NAME``, or the value itself."""
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, str):
+            raise ValueError("a text is needed, such as sealed:NAME")  # noqa: TRY004 - what pydantic expects
+        return cls(given) if given.startswith(SEALED) else cls(plain=given)
+
+    @property
+    def name(self) -> str:
+        """The name in the sealed file, if it is there."""
+        return self.place.removeprefix(SEALED) if self.place.startswith(SEALED) else ""
+
+    def reveal(self) -> str:
+        """Give the value. Raises UsageError if it is not where it should be."""
+        value = self.plain or self._found()
+        remember(value)
+        return value
+
+    def _found(self) -> str:
+        kind, _, where = self.place.partition(":")
+        if kind == "env":
+            return _from_environment(where)
+        if kind == "option file":
+            return _from_option_file(where)
+        if self.vault is None:
+            raise UsageError("no sealed file is known", self.place, "set secrets.file, or run `marts secrets init`")
+        return from_sealed(self.vault, self.name)
+
+    def __repr__(self) -> str:
+        return f"Secret({self.place or '***'})"
+
+    __str__ = __repr__
+
+    def __format__(self, _: str) -> str:
+        return repr(self)
+
+    def __reduce__(self) -> Any:
+        if self.plain:
+            hint = "seal it (`marts secrets set`), or set it in the environment of every node"
+            raise UsageError("a credential in plain text does not travel to the workers", "settings", hint)
+        return Secret, (self.place, self.vault)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        written = core_schema.plain_serializer_function_ser_schema(repr)
+        return core_schema.no_info_plain_validator_function(cls.of, serialization=written)
+
+
+def from_sealed(vault: Vault, name: str) -> str:
+    """Give one value of a sealed file. Raises UsageError if it has none of this name, or is refused."""
+    values = open_vault(vault).values
+    if name not in values:
+        raise UsageError(f"has no value {name!r}", vault.file, f"`marts secrets set {name}` adds it")
+    return values[name]
+
+
+def open_vault(vault: Vault) -> "sealed.Contents":
+    """Open a sealed file; it is opened again when it changes."""
+    data = read_file(vault.file)
+    return _opened(vault, data)
+
+
+@lru_cache(maxsize=4)
+def _opened(vault: Vault, data: bytes) -> "sealed.Contents":
+    from jobs.config import sealed  # workers that open nothing need not know how
+
+    key = read_key(vault.key_file) if Path(vault.key_file).exists() else None
+    passphrase = vault.passphrase.reveal() if vault.passphrase else None
+    contents = sealed.unseal(data, vault.file, key, passphrase)
+    for value in contents.values.values():
+        remember(value)
+    return contents
+
+
+def read_file(path: str) -> bytes:
+    """Read a sealed file."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", path, "`marts secrets init` makes one") from error
+
+
+def read_key(path: str) -> Any:
+    """Read a private key. Raises UsageError if others could read it too.
+
+    A key of root's that Kubernetes mounts may be readable for the group of the pod, as its Secrets are.
+    """
+    from jobs.config import sealed
+
+    try:
+        with Path(path).open("rb") as file:
+            status = os.fstat(file.fileno())
+            mounted = status.st_uid == 0 != os.geteuid() and not status.st_mode & 0o027
+            if stat.S_IMODE(status.st_mode) & ~_MODE and not mounted:
+                mode = f"{stat.S_IMODE(status.st_mode):04o}"
+                raise UsageError(f"others can read this key ({mode}); it is refused", path, f"chmod 600 {path}")
+            return sealed.key_from_text(file.read(sealed.MAX_BYTES), path)
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", path, "`marts secrets keygen` makes one") from error
+
+
+def _from_environment(variable: str) -> str:
+    value = os.environ.get(variable)
+    if not value:
+        hint = "a worker looks in its own environment: seal the value, or set the variable on every node"
+        raise UsageError("is not set here", variable, hint)
+    return value
+
+
+def _from_option_file(path: str) -> str:
+    """Read the password of MySQL's own option file."""
+    options = configparser.ConfigParser(allow_no_value=True, interpolation=None, strict=False)
+    try:
+        options.read_string(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", path, "check mysql.option_file") from error
+    except (configparser.Error, UnicodeDecodeError):
+        # Its own message shows the line, which may be the password.
+        raise UsageError("is not an option file", path, "it needs [client] and password=…") from None
+    for section in ("martwright", "client"):
+        if options.has_section(section) and (found := options.get(section, "password", fallback=None)):
+            return found.strip("\"'")
+    raise UsageError("has no password", path, "it needs [client] and password=…")

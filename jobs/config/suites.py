@@ -1,0 +1,85 @@
+"""Where the suites are: those that are shipped, and a folder of the user's that wins file by file."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from marts.errors import UsageError
+from marts.policy import Policy
+from marts.quality.rules import Suite, policy_parameters, read_suite
+from marts.schema import KINDS, MARTS, Kind, Mart
+
+OF_MARTS = {f"{name}_data_mart": mart for name, mart in MARTS.items()}
+"""The marts, by the names of their suites' files."""
+MART_PARAMETERS = ("counted_total_low", "counted_total_high", "row_count_floor")
+"""What the suites of marts may name besides the policy: known when the rows are."""
+_HERE = Path(__file__).parent.parent
+
+
+def load_suites(folder: str | None, policy: Policy) -> dict[str, Suite]:
+    """Read the suite of each kind of drop. Raises UsageError that names the file and the entry that is wrong."""
+    return {name: _of_drops(name, *_text_of(name, folder), policy) for name in KINDS}
+
+
+@lru_cache(64)
+def _of_drops(name: str, text: str, where: str, policy: Policy) -> Suite:
+    """Complete a suite. It is the same for the same text, and some commands need it more than once."""
+    return read_suite(_parsed(text, where), KINDS[name], where, policy_parameters(policy), policy)
+
+
+def load_mart_suite(mart: Mart, folder: str | None, policy: Policy, found: Mapping[str, Any]) -> Suite:
+    """Read the suite of a mart; ``found`` gives the values of `MART_PARAMETERS`."""
+    name = next(name for name, known in OF_MARTS.items() if known is mart)
+    data, where = read_file(name, folder)
+    return read_suite(data, mart, where, {**policy_parameters(policy), **found})
+
+
+def check_suites(folder: str | None, policy: Policy) -> dict[str, Suite]:
+    """Read all suites, and refuse files that mean nothing: a misspelt name must not be silently ignored."""
+    known: dict[str, Kind | Mart] = {**KINDS, **OF_MARTS}
+    for path in sorted(Path(folder).glob("*.json")) if folder else ():
+        if path.stem not in known:
+            hint = f"name it one of {', '.join(f'{name}.json' for name in known)}"
+            raise UsageError("is the suite of nothing", str(path), hint)
+    unknown = dict.fromkeys(MART_PARAMETERS, 0)
+    marts = {name: load_mart_suite(mart, folder, policy, unknown) for name, mart in OF_MARTS.items()}
+    return {**load_suites(folder, policy), **marts}
+
+
+def read_file(name: str, folder: str | None) -> tuple[Any, str]:
+    """Give the JSON of a suite, and where it is from."""
+    text, where = _text_of(name, folder)
+    return _parsed(text, where), where
+
+
+def _text_of(name: str, folder: str | None) -> tuple[str, str]:
+    path = suite_path(name, folder)
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", str(path)) from error
+    except ValueError as error:
+        raise UsageError(f"is not UTF-8: {error}", str(path)) from error
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"is not JSON: {error}", where) from error
+
+
+def suite_path(name: str, folder: str | None) -> Path:
+    """Give the user's file of a suite if there is one, else the shipped."""
+    if folder and not Path(folder).is_dir():
+        raise UsageError("is no folder", folder, "--expectations names a folder of suites, such as sales.json")
+    own = Path(folder) / f"{name}.json" if folder else None
+    return own if own and own.is_file() else shipped() / f"{name}.json"
+
+
+def shipped() -> Path:
+    """Give the folder of the shipped suites: beside the packages in a checkout, inside of them in a wheel."""
+    inside = _HERE / "expectations"
+    return inside if inside.is_dir() else _HERE.parent / "expectations"

@@ -1,0 +1,148 @@
+"""Why a build on Kubernetes did not come to its end: from what the cluster shows. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from jobs.ports.kubernetes import DISRUPTED, Container, Event, Pod, RayJob
+from marts.errors import DeadlinePassed, MartsError, ServiceError, UsageError
+
+_AUTOSCALER = "autoscaler"
+"""KubeRay's name of the container beside the head."""
+_OOM = "OOMKilled"
+_OUR_FAULT = ("CreateContainerConfigError", "CreateContainerError", "InvalidImageName", "RunContainerError")
+"""Why a container waits that no waiting mends."""
+_STARTING = ("ContainerCreating", "PodInitializing", "")
+_TOLD_EVENTS = (
+    "FailedMount",
+    "FailedAttachVolume",
+    "FailedCreate",
+    "FailedCreatePodSandBox",
+    "FailedToCreateHeadPod",
+    "FailedToCreateWorkerPod",
+)
+"""What Kubernetes and KubeRay say of what no pod says: a volume that is not there, a quota."""
+_MOST = 5
+"""Reasons that are told; a cluster of 100 pods has the same 100 times."""
+
+
+def failure(job: RayJob, where: str, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
+    """Say why a RayJob failed, if its driver did not; ``where`` is what people know the build by."""
+    starved = out_of_memory(pods, where)
+    if starved:
+        return starved
+    if job.reason == "PreRunningDeadlineExceeded":
+        return not_started(where, pods, events)
+    if job.reason == "DeadlineExceeded":
+        return late(where)
+    if job.deployment == "ValidationFailed":
+        what = job.message or "; ".join(event.message for event in events if event.warning)
+        return UsageError(f"KubeRay refuses it: {what or 'it does not say why'}", where, "see the values")
+    if job.reason == "JobStatusCheckTimeoutExceeded":
+        what = "; ".join(_lost(pods)) or "it does not answer"
+        hint = "was its node drained, or lost?"
+        return ServiceError(f"the head of the Ray cluster is lost: {what}", where, hint)
+    what = ": ".join(filter(None, (job.reason, _first(job.message)))) or "nobody says why"
+    return ServiceError(f"its RayJob failed: {what}", where, f"`kubectl describe rayjob {job.name}`")
+
+
+def no_operator(where: str, seconds: float) -> MartsError:
+    """Say that nobody takes care of a RayJob."""
+    hint = "is the KubeRay operator running, and does it watch this namespace? (docs/kubernetes.md)"
+    return ServiceError(f"no KubeRay operator has taken its RayJob up in {seconds:.0f} s", where, hint)
+
+
+def not_started(where: str, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
+    """Say why a Ray cluster does not start: what its pods wait for."""
+    starved = out_of_memory(pods, where)
+    if starved:
+        return starved
+    reasons = [*dict.fromkeys([*waiting(pods), *warnings(events)])]
+    what = "; ".join(reasons[:_MOST]) or ("its pods say nothing" if pods else "it has no pods, and no event says why")
+    kind = UsageError if any(one.reason in _OUR_FAULT for pod in pods for one in pod.containers) else ServiceError
+    hint = "`kubectl describe pods -l ray.io/cluster` says more"
+    return kind(f"the Ray cluster did not start: {what}", where, hint)
+
+
+def late(where: str) -> MartsError:
+    """Say that a deadline has passed."""
+    hint = "run it again, or give it more time (activeDeadlineSeconds) or more workers"
+    return DeadlinePassed("it took longer than it may", where, hint)
+
+
+def out_of_memory(pods: Iterable[Pod], where: str = "") -> MartsError | None:
+    """Say which pod ran out of memory. The kernel's word counts; an exit code of 137 alone may be any kill."""
+    for pod in pods:
+        role = _role(pod)
+        for one in pod.containers:
+            # Without its autoscaler a cluster only stops to grow.
+            if _OOM in (one.reason, one.ended) and one.name != _AUTOSCALER:
+                hint = f"give it more memory ({_place(pod)})"
+                return ServiceError(f"{role} ran out of memory: pod {pod.name} was OOMKilled", where, hint)
+        if pod.reason == "Evicted" and "memory" in pod.message:
+            hint = f"raise its memory request ({_place(pod)})"
+            return ServiceError(f"{role} was evicted: pod {pod.name}: {pod.message}", where, hint)
+    return None
+
+
+def waiting(pods: Iterable[Pod]) -> list[str]:
+    """Say what pods wait for, in words; nothing of those that run, or are about to."""
+    found = []
+    for pod in pods:
+        if pod.unscheduled and pod.phase in ("Pending", ""):
+            found.append(f"no node takes {_role(pod)}: {pod.unscheduled}")
+        for one in pod.containers:
+            if one.state == "waiting" and one.reason not in _STARTING:
+                found.append(f"{_role(pod)} waits: {one.reason}{f': {one.message}' if one.message else ''}{_said(one)}")
+            elif one.state == "terminated" and one.exit_code:
+                found.append(f"{_role(pod)} ended with exit code {one.exit_code}{_said(one)}")
+    return [*dict.fromkeys(found)]
+
+
+def ended(pod: Pod) -> str:
+    """Say how a pod ended, in words."""
+    for one in pod.containers:
+        if one.state == "terminated" and one.exit_code:
+            return f"{one.reason or 'it ended'} (exit code {one.exit_code}){_said(one)}"
+    if pod.reason or pod.message:
+        return ": ".join(filter(None, (pod.reason, pod.message)))
+    return next(iter(waiting([pod])), "")
+
+
+def _said(container: Container) -> str:
+    return f', after "{container.said}"' if container.said else ""
+
+
+def _lost(pods: Iterable[Pod]) -> Iterator[str]:
+    heads = [pod for pod in pods if pod.role == "head"]
+    if not heads:
+        yield "its pod is gone"
+    for pod in heads:
+        if DISRUPTED in pod.conditions:
+            yield f"the cluster took its pod away: {pod.conditions[DISRUPTED]}"
+        how = ended(pod)
+        if how:
+            yield f"its pod: {how}"
+        yield from (f"it was started again after {one.ended}{_said(one)}" for one in pod.containers if one.ended)
+
+
+def warnings(events: Iterable[Event]) -> Iterator[str]:
+    """Give what warnings say that no pod does: a volume that is not there, a quota."""
+    for event in events:
+        if event.warning and event.reason in _TOLD_EVENTS:
+            yield f"{event.reason}: {event.message}"
+
+
+def _role(pod: Pod) -> str:
+    return {"head": "the head", "worker": "a worker"}.get(pod.role, "its pod")
+
+
+def _place(pod: Pod) -> str:
+    """Name the value of the chart that is about a pod."""
+    workers = "ray.worker.resources"
+    if pod.group not in ("", "worker"):
+        workers = f"resources of {pod.group} in ray.workerGroups, else ray.worker.resources"
+    places = {"head": "ray.head.resources", "worker": workers}
+    return places.get(pod.role, "resources in its line of jobs, else launcher, local or vacuum.resources")
+
+
+def _first(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")

@@ -1,0 +1,123 @@
+"""One-off Jobs: a `marts` command in a pod of a release, with its image, settings and credentials."""
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from jobs.launch import diagnose
+from jobs.ports.kubernetes import Container, Event, Job, Pod
+from marts.errors import MartsError, ServiceError, Transient, UsageError
+
+TEMPLATES = "app.kubernetes.io/name=martwright,app.kubernetes.io/component=one-off"
+"""Finds the ConfigMaps with the templates; the chart writes one for each release."""
+TEMPLATE = "job.yaml"
+"""The key in it."""
+INSTANCE = "app.kubernetes.io/instance"
+_CONTAINER = "marts"
+
+
+class Kube(Protocol):
+    """What a one-off Job asks of Kubernetes."""
+
+    def job(self, name: str) -> Job | None: ...
+
+    def pods(self, selector: str) -> tuple[Pod, ...]: ...
+
+    def events(self, about: Iterable[str]) -> tuple[Event, ...]: ...
+
+    def follow(self, pod: str, container: str, skip: int) -> Iterator[bytes]: ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long is waited for what; seconds."""
+
+    every: float = 1.0
+    """Between two looks."""
+    start: float = 300.0
+    """For the container to start."""
+
+
+def choose(templates: Mapping[str, Any], release: str, namespace: str) -> Any:
+    """Return the template of a release, by the names of the releases. Raises UsageError if it is not clear which."""
+    names = ", ".join(sorted(templates))
+    if release and release in templates:
+        return templates[release]
+    if release or not templates:
+        what = f"no release {release}" if release else "no release of Martwright"
+        hint = f"name one of {names} with --release" if templates else "name its namespace with --namespace"
+        raise UsageError(f"there is {what} in the namespace {namespace}", "kubernetes", hint)
+    if len(templates) > 1:
+        what = f"the namespace {namespace} has several releases: {names}"
+        raise UsageError(what, "kubernetes", "name one with --release")
+    return next(iter(templates.values()))
+
+
+def manifest_of(template: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """Return the Job that runs `marts` with these words. Kubernetes names it."""
+    try:
+        made = copy.deepcopy(dict(template))
+        (container,) = made["spec"]["template"]["spec"]["containers"]
+        prefix = str(made["metadata"]["generateName"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"is no Job: {error!r}", "template", "it comes from the chart's ConfigMap") from error
+    made["metadata"]["generateName"] = f"{prefix}{words[0]}-"
+    # Kubernetes puts variables in place of $(NAME); an argument is what it is.
+    container["args"] = [word.replace("$(", "$$(") for word in words]
+    return made
+
+
+def follow(
+    kube: Kube, name: str, write: Callable[[bytes], None], say: Callable[[str], None], pace: Pace = Pace()
+) -> int:
+    """Write the log of a Job's pod as it grows, and return the exit code of its command.
+
+    Raises ServiceError if it does not start, or if its pod is lost: it is never tried again by itself.
+    """
+    seen, said, began = 0, set[str](), time.monotonic()
+    last: Pod | None = None
+    while True:
+        pod = max(kube.pods(f"batch.kubernetes.io/job-name={name}"), key=lambda one: str(one.created_at), default=None)
+        last = pod or last
+        container = _container(pod)
+        if pod and container and container.state in ("running", "terminated"):
+            began = time.monotonic()
+            try:
+                for part in kube.follow(pod.name, _CONTAINER, seen):
+                    write(part)
+                    seen += len(part)
+            except Transient as error:
+                say(f"the log is interrupted: {error}")
+            if container.state == "terminated" and container.exit_code is not None:
+                return container.exit_code
+        elif problem := _lost(kube, name, pod, last):
+            raise problem
+        else:
+            reasons = diagnose.waiting([pod]) if pod else [*diagnose.warnings(kube.events([name]))]
+            for reason in reasons:
+                if reason not in said:
+                    said.add(reason)
+                    say(reason)
+            if time.monotonic() - began > pace.start:
+                what = "; ".join(reasons) or ("it does not say why" if pod else "it has no pod")
+                hint = f"it goes on waiting: `kubectl delete job {name}` ends it"
+                raise ServiceError(f"it did not start in {pace.start:.0f} s: {what}", f"Job {name}", hint)
+        time.sleep(pace.every)
+
+
+def _lost(kube: Kube, name: str, pod: Pod | None, last: Pod | None) -> MartsError | None:
+    """Return what became of a Job whose pod does not run, and never will; None if it may."""
+    job = kube.job(name)
+    hint = "look what it has done: `marts job -- status`"
+    if job is None:
+        return ServiceError("somebody deleted it", f"Job {name}", hint)
+    if not job.failed:
+        return None
+    how = diagnose.ended(pod) if pod else job.message or (diagnose.ended(last) if last else "")
+    return ServiceError(f"its pod was lost: {job.failed}{f': {how}' if how else ''}", f"Job {name}", hint)
+
+
+def _container(pod: Pod | None) -> Container | None:
+    return next((one for one in pod.containers if one.name == _CONTAINER), None) if pod else None

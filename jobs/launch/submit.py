@@ -1,0 +1,333 @@
+"""Hand a build to a Ray cluster, follow it, and end as it ends."""
+
+import hashlib
+import itertools
+import json
+import logging
+import re
+import shlex
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Protocol
+
+from jobs.ports.kubernetes import RayJobRun
+from jobs.runtime.retries import retried
+from marts.errors import DataError, Defect, MartsError, ServiceError, Transient, TryLater, UsageError
+
+_log = logging.getLogger("marts.submit")
+
+FAILURES = (2, 65, 69, 70, 75)
+"""Exit codes of a build that failed: whoever ends with one of them has said why."""
+_KEPT = 40
+"""Lines of the log that are kept for who asks what happened."""
+_LAST = 10.0
+"""Seconds that the rest of a log may take to come, after the job has ended."""
+_SOON = 0.5
+"""Seconds for what comes after a build's own last word."""
+_AGAIN = 1.0
+"""Seconds before a log that broke off is asked for again."""
+_LIVE = ("published", "unchanged")
+_PASSWORD = re.compile(
+    r"://[^/\s:@]*:(?!sealed:)[^/\s@]+@|://\S*[?&](password|passwd|pwd|token|secret)=", re.IGNORECASE
+)
+_AS_OF = "--as-of"
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_RAYS = "Running entrypoint for job"
+"""Ray's own line in a job's log: it may come after those of a job that is quick."""
+_ENDED = re.compile(r"failed with exit code (-?\d+)")
+
+
+class Jobs(Protocol):
+    """The jobs of a Ray cluster."""
+
+    def submit(
+        self, entrypoint: str, name: str, metadata: Mapping[str, str], working_dir: str | None = None
+    ) -> None: ...
+
+    def look(self, name: str) -> RayJobRun | None: ...
+
+    def stop(self, name: str) -> bool: ...
+
+    def follow(self, name: str) -> Iterator[str]: ...
+
+    def log(self, name: str) -> str: ...
+
+
+def day_of(arguments: Sequence[str]) -> str:
+    """Give the day that a build's arguments say, or nothing. Raises UsageError if it is none."""
+    for index, argument in enumerate(arguments):
+        name, _, text = argument.partition("=")
+        if name != _AS_OF:
+            continue
+        text = text or "".join(arguments[index + 1 : index + 2])
+        try:
+            return date.fromisoformat(text).isoformat()
+        except ValueError as error:
+            raise UsageError(f"{text!r} is no day", _AS_OF, "write YYYY-MM-DD") from error
+    return ""
+
+
+def with_day(arguments: Sequence[str], as_of: date) -> tuple[str, ...]:
+    """Add the day to a build's arguments, unless they say one."""
+    return tuple(arguments) if day_of(arguments) else (*arguments, _AS_OF, as_of.isoformat())
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A build that somebody wants to have done."""
+
+    arguments: tuple[str, ...]
+    """Of ``marts build``."""
+    today: date
+    """The day of those that say none; for the name only."""
+    name: str = ""
+    """Of the submission; by default made of the arguments, so that the same wish has the same name."""
+    working_dir: str | None = None
+
+    def check(self) -> None:
+        """Raise UsageError for what the cluster would refuse after a while, and for a password that it would show."""
+        day_of(self.arguments)
+        refuse_passwords(self.arguments)
+        assert self.submission
+
+    @property
+    def submission(self) -> str:
+        """The id of the first that is like this one. Raises UsageError if Ray would not take it."""
+        given = hashlib.blake2b(
+            "\0".join([*self.arguments, self.working_dir or ""]).encode(), digest_size=4
+        ).hexdigest()
+        name = self.name or f"marts-{day_of(self.arguments) or self.today}-{given}"
+        if not _NAME.fullmatch(name):
+            raise UsageError("1 to 63 letters, digits, points, dashes, and no other", f"submission id {name!r}")
+        return name
+
+    @property
+    def entrypoint(self) -> str:
+        """The shell command of the job. From a checkout, its modules; else what is installed."""
+        return shlex.join(["python", "-m", "jobs.build", *self.arguments])
+
+
+def refuse_passwords(words: Sequence[str]) -> None:
+    """Refuse a password in an address among arguments: whoever may see the dashboard could read it there."""
+    for before, word in zip(("", *words), words, strict=False):
+        if _PASSWORD.search(word):
+            hint = "seal it (marts secrets set mysql.password), or give it to the cluster's nodes"
+            where = before if before.startswith("--") else word.partition("=")[0].partition("://")[0]
+            raise UsageError("a password in it would stand in Ray's dashboard", where, hint)
+
+
+def submitted(jobs: Jobs, wish: Wish, *, rerun: bool = True) -> tuple[str, bool]:
+    """Submit a build, unless the same is at work. Gives its submission id, and if it is new.
+
+    Ray takes each id once, so a build that is wanted again is ID-2, ID-3, … Without ``rerun`` one that has
+    succeeded counts as the same, too: whoever asks was restarted, and does not know. Raises UsageError if the id
+    is that of another build which is at work.
+    """
+    for name in names(wish):
+        found = jobs.look(name)
+        if found is None:
+            break
+        same = not found.entrypoint or found.entrypoint == wish.entrypoint
+        if same and (not found.over or (found.status == "SUCCEEDED" and not rerun)):
+            return name, False
+        if not same and not found.over and rerun:
+            hint = f"give another --id, or wait for it: {found.entrypoint}"
+            raise UsageError("another build of this id is at work", f"job {name}", hint)
+    try:
+        day = day_of(wish.arguments)
+        jobs.submit(wish.entrypoint, name, {"as_of": day} if day else {}, wish.working_dir)
+    except MartsError:
+        # Somebody else was faster, or the answer to us got lost.
+        if not _there(jobs, name, wish):
+            raise
+        return name, False
+    return name, True
+
+
+def names(wish: Wish) -> Iterator[str]:
+    """Give the submission ids that a build may have, in the order in which they are taken."""
+    yield wish.submission
+    yield from (f"{wish.submission}-{number}" for number in itertools.count(2))
+
+
+def _there(jobs: Jobs, name: str, wish: Wish) -> bool:
+    try:
+        found = jobs.look(name)
+    except MartsError:
+        return False
+    return found is not None and found.entrypoint == wish.entrypoint
+
+
+class Tail:
+    """Follows the log of a job in the background. A line that breaks off is taken up where it was."""
+
+    def __init__(self, jobs: Jobs, name: str, say: Callable[[str], None]) -> None:
+        """Begin; each whole line goes to ``say``."""
+        self._jobs, self._name, self._say = jobs, name, say
+        self._stopped = threading.Event()
+        self._lines: deque[str] = deque(maxlen=_KEPT)
+        self._said = 0
+        self.closing: dict[str, Any] = {}
+        """What the build said as it ended."""
+        self._thread = threading.Thread(target=self._run, name=f"log of {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The last lines."""
+        return tuple(self._lines)
+
+    @property
+    def told(self) -> bool:
+        """The build has said that it failed: then it has told people, too."""
+        return bool(self.closing.get("exit_code"))
+
+    def finish(self, seconds: float = _LAST) -> None:
+        """Wait for the rest of the log, for a while; Ray takes seconds to say that there is none."""
+        end = time.monotonic() + seconds
+        while self._thread.is_alive() and time.monotonic() < end:
+            if self.closing:
+                end = min(end, time.monotonic() + _SOON)
+            self._thread.join(_SOON / 10)
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._read(self._jobs.follow(self._name))
+                if self._is_over():  # a line that ends may be only that line
+                    self._read_rest()
+                    return
+            except Transient as error:
+                _log.debug("the log broke off: %s", error)
+            except MartsError as error:
+                _log.warning("the log cannot be followed: %s", error)
+                return
+            self._stopped.wait(_AGAIN)
+
+    def _is_over(self) -> bool:
+        found = self._jobs.look(self._name)
+        return found is None or found.over
+
+    def _read_rest(self) -> None:
+        """Read the log as a whole: a line that is too long, or no text, ends what follows it."""
+        if not self.closing:
+            with suppress(MartsError):
+                self._read(iter([self._jobs.log(self._name)]))
+
+    def _read(self, log: Iterable[str]) -> None:
+        """Read a log, which always comes from its beginning; what was said before is passed over."""
+        passed, rest = 0, ""
+        for text in log:
+            if self._stopped.is_set():
+                return
+            known = min(self._said - passed, len(text))
+            passed += known
+            *whole, rest = (rest + text[known:]).split("\n")
+            for line in whole:
+                passed += len(line) + 1
+                self._said = passed
+                self._hear(line)
+        if rest:
+            self._said = passed + len(rest)
+            self._hear(rest)
+
+    def _hear(self, line: str) -> None:
+        self._lines.append(line)
+        told = read_line(line)
+        if told.get("event") == "run":
+            self.closing = told
+        self._say(line)
+
+
+def read_line(line: str) -> dict[str, Any]:
+    """Read a line of a build's log, if it is one of ours."""
+    if not line.startswith("{"):
+        return {}
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def wait(jobs: Jobs, name: str, every: float, patience: float) -> RayJobRun:
+    """Wait until a job is over. Raises ServiceError if the cluster cannot be asked for ``patience`` seconds."""
+    while True:
+        try:
+            found = retried(lambda: jobs.look(name), patience)
+        except Transient as error:
+            hint = "the job may go on: `marts submit` with the same arguments finds it again; `marts status` tells"
+            raise ServiceError(f"lost sight of job {name}: {error.what}", error.where, hint) from error
+        if found is None:
+            hint = "the head of the cluster was lost, or somebody deleted the job; the live marts are untouched"
+            raise ServiceError(f"job {name} is gone", "Ray", hint)
+        if found.over:
+            return found
+        time.sleep(every)
+
+
+def ended(run: RayJobRun, closing: Mapping[str, Any], lines: Sequence[str]) -> MartsError | None:
+    """Say how a job ended that is over: None if it is good, else the error, with the build's own exit code."""
+    code = exit_code_of(run, closing)
+    if code == 0:
+        return None
+    if run.status == "STOPPED":
+        hint = "the live marts are untouched; run again, it goes on from what is done"
+        return TryLater(f"job {run.name} was stopped", "Ray", hint)
+    told = closing.get("error") or {}
+    if code in (DataError.exit_code, TryLater.exit_code) and closing.get("outcome") in _LIVE:
+        what = "the marts are live, but some drops are not in them"
+        return of_code(code, what, f"run {closing.get('run_id', '')}", "its report says which, and why")
+    if code in FAILURES and told:
+        return of_code(code, str(told.get("what", "")), str(told.get("where", "")), str(told.get("hint", "")))
+    return _unexplained(run, code, lines)
+
+
+def exit_code_of(run: RayJobRun, closing: Mapping[str, Any]) -> int | None:
+    """Give the exit code of a driver, as far as anybody knows it."""
+    if run.status == "SUCCEEDED":
+        return 0
+    if run.exit_code is not None:
+        return run.exit_code
+    found = _ENDED.search(run.message)
+    if found:
+        return int(found[1])
+    code = closing.get("exit_code")
+    return code if isinstance(code, int) else None
+
+
+def of_code(code: int | None, what: str, where: str = "", hint: str = "") -> MartsError:
+    """Make the error that ends with an exit code."""
+    kinds = {2: UsageError, 65: DataError, 69: ServiceError, 70: Defect, 75: TryLater}
+    return kinds.get(code or 0, ServiceError)(what, where, hint)
+
+
+def _unexplained(run: RayJobRun, code: int | None, lines: Sequence[str]) -> MartsError:
+    """Say what is known of a driver that ended without a word of ours."""
+    last = next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith(_RAYS)), "")
+    where = f"job {run.name}"
+    if code is None:
+        return ServiceError(f"it failed: {_last(run.message) or 'Ray does not say why'}", where, "look at its log")
+    if any("No module named" in line and ("jobs" in line or "marts" in line) for line in lines):
+        hint = "use an image with Martwright for the cluster's nodes, or send a checkout along (--working-dir)"
+        return UsageError("Martwright is not installed on the cluster", where, hint)
+    if code in (126, 127):
+        return UsageError(f"its command does not start: {last}", where, "is python on the PATH of the cluster's nodes?")
+    if code < 0 or code > 128:
+        hint = "is the head out of memory? The live marts are untouched; run again, it goes on from what is done"
+        return ServiceError(f"the driver was killed (exit code {code})", where, hint)
+    what = last or _last(run.message) or "it said nothing"
+    if code in FAILURES:
+        return of_code(code, what, where, "look at its log")
+    return Defect(f"the driver ended with exit code {code}: {what}", where, "look at its log")
+
+
+def _last(text: str) -> str:
+    """Give the last line: before it Ray says that it is the last."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

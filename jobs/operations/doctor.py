@@ -1,0 +1,136 @@
+"""Look at everything a build needs, and say for each failure what to do."""
+
+import importlib.metadata
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.adapters.ray.cluster import Cluster, cluster_address
+from jobs.adapters.store import open_store
+from jobs.config.secret import open_vault
+from jobs.config.settings import Settings, load_policy, vault_of
+from jobs.operations.seal import is_used, places_of
+from jobs.steps.load import open_warehouse
+from jobs.steps.plan import is_csv
+from marts.errors import MartsError, UsageError
+from marts.schema import KINDS
+
+_PACKAGES = ("ray", "pyarrow", "duckdb", "mysql-connector-python", "boto3", "s3fs")
+_FREE = 2 << 30
+_PATIENCE = 3.0
+"""Seconds: who asks what is wrong has waited enough."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    text: str
+    """What was seen, or what to do."""
+    exit_code: int = 0
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """Check versions, settings, storage, database and Ray, one after the other. Nothing is waited for long."""
+    waits = {"deadline": _PATIENCE}
+    settings = settings.model_copy(
+        update={"s3": settings.s3.model_copy(update=waits), "mysql": settings.mysql.model_copy(update=waits)}
+    )
+    yield from _versions()
+    yield from _guarded("policy", lambda: _policy(settings))
+    yield from _guarded("credentials", lambda: _credentials(settings))
+    if settings.source:
+        yield from _guarded("source", lambda: _source(settings))
+    else:
+        yield Check("source", False, "none is set: give --source, or run `marts init`", UsageError.exit_code)
+    if settings.target:
+        yield from _guarded("state", lambda: _state(settings))
+        yield from _guarded("target", lambda: _target(settings))
+    else:
+        yield Check("target", False, "none is set: give --target, or run `marts init`", UsageError.exit_code)
+    yield from _guarded("ray", lambda: _ray(settings))
+    yield _notices(settings)
+
+
+def _guarded(what: str, check: Callable[[], list[Check]]) -> list[Check]:
+    try:
+        return check()
+    except MartsError as error:
+        return [Check(what, False, f"{error}. {error.hint}".strip(), error.exit_code)]
+
+
+def _versions() -> list[Check]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
+    return [Check("python", sys.version_info >= (3, 11), python), Check("packages", True, packages)]
+
+
+def _policy(settings: Settings) -> list[Check]:
+    policy = load_policy(settings)
+    return [
+        Check(
+            "policy", True, f"{settings.policy or 'defaults'} ({policy.digest()}), days of {policy.business_timezone}"
+        )
+    ]
+
+
+def _credentials(settings: Settings) -> list[Check]:
+    """Open the sealed file, and say where each credential comes from."""
+    places = places_of(settings)
+    if is_used(settings):
+        held = open_vault(vault_of(settings))
+        places.append(f"{vault_of(settings).file} is whole, revision {held.revision}")
+    return [Check("credentials", True, "; ".join(places) or "none are set: the platform's own are used")]
+
+
+def _source(settings: Settings) -> list[Check]:
+    store = open_store(settings.source or "", settings.s3)
+    found = {name: [v for v in store.versions(name) if is_csv(v.key)] for name in KINDS}
+    seen = ", ".join(f"{name} {len(versions):,}" for name, versions in found.items())
+    if not found["sales"]:
+        return [Check("source", False, f"no .csv or .csv.gz under {store.uri}/sales/", UsageError.exit_code)]
+    newest = found["sales"][-1]
+    store.read(newest, 0, min(newest.size, 1000))
+    return [Check("source", True, f"{store.uri}: {seen} drops; they can be read")]
+
+
+def _state(settings: Settings) -> list[Check]:
+    store = open_store(settings.state_uri, settings.s3)
+    store.put("doctor", b"can be written")
+    store.delete("doctor")
+    checks = [Check("state", True, f"{store.uri} can be written")]
+    if "://" not in store.uri:
+        free = shutil.disk_usage(Path(store.uri)).free
+        checks.append(
+            Check("disk", free > _FREE, f"{free / 2**30:.1f} GiB free beside the state", 0 if free > _FREE else 69)
+        )
+    return checks
+
+
+def _target(settings: Settings) -> list[Check]:
+    warehouse = open_warehouse(settings.target or "", settings.mysql)
+    try:
+        return [Check(what, ok, text) for what, ok, text in warehouse.diagnose()]
+    finally:
+        warehouse.close()
+
+
+def _notices(settings: Settings) -> Check:
+    """Say who hears of builds; nobody is written to."""
+    names = ", ".join(settings.notify.to)
+    heard = f"{names} (`marts notify test` tries them)" if names else "none; `marts secrets set notify.to.NAME`"
+    return Check("notices", True, f"{heard}{'; a heartbeat is pinged' if settings.notify.heartbeat else ''}")
+
+
+def _ray(settings: Settings) -> list[Check]:
+    with Cluster(settings.ray) as cluster:
+        ((_, seen),) = cluster.run("Doctor", _where, [0])
+    return [Check("ray", True, f"a task ran ({cluster_address(settings.ray)} cluster, Python {seen})")]
+
+
+def _where(_: int) -> str:
+    return ".".join(map(str, sys.version_info[:3]))

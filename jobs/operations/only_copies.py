@@ -1,0 +1,130 @@
+"""Drops that count on although their objects are gone: the state is the only copy of their lines.
+
+To erase a person from them, their files are written again with the person's rows as those of nobody, as a scan of the
+object would write them now.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.adapters.store import Store
+from jobs.state.files import (
+    SUMMED,
+    LinesFile,
+    Manifest,
+    MonthLines,
+    Reason,
+    name_of,
+    read_parquet,
+    read_quarantine,
+    write_parquet,
+)
+from jobs.steps.scan_task import write_lines
+from marts.privacy.erasure import ERASED, Erased
+from marts.quality.measures import without_samples
+from marts.schema import CUSTOMERS, SALES, Kind
+
+_CUSTOMER = 1 + SUMMED.index("customer_id")
+"""Place of the sum of customers among the sums of a manifest."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody to erase."""
+
+    customer: int
+    number: int
+    erased: Erased
+    """All who are erased, this one included."""
+
+
+IsOf = Callable[[Sequence[str], str], bool]
+"""Tells whether a line is of the person, by the header of its drop and its text."""
+
+
+def rewrite(store: Store, manifest: Manifest, person: Person, is_of: IsOf) -> Manifest:
+    """Write the files of a drop again without the person; return its manifest, which has a name of its own.
+
+    Nothing is removed. Writing again gives the same files. Raises StateDamaged if a file cannot be read.
+    """
+    name = name_of(manifest.scan, person.erased.name)
+    months: dict[str, MonthLines] = {}
+    theirs = 0
+    for month, lines in manifest.months.items():
+        folder = f"lines/month={month}/drop={name}"
+        written = [_rewrite_rows(store, SALES, file, folder, person) for file in lines.files]
+        months[month] = lines.model_copy(update={"files": tuple(file for file, _ in written)})
+        theirs += sum(rows for _, rows in written)
+    folder = f"dimensions/{manifest.delivery.kind}/drop={name}"
+    files = [_rewrite_rows(store, CUSTOMERS, file, folder, person)[0] for file in manifest.files]
+    reasons = (_without(reason, is_of(manifest.measured.columns, reason.raw)) for reason in manifest.reasons)
+    return manifest.model_copy(
+        update={
+            "scan": name,
+            "origin": name_of(manifest.origin, person.erased.name),
+            "months": months,
+            "files": tuple(files),
+            "quarantine": _rewrite_quarantine(store, manifest, name, is_of),
+            "reasons": tuple(reasons),
+            "measured": without_samples(manifest.measured),
+            "sums": _with_customer(manifest.sums, theirs * (person.erased.stand_in(person.number) - person.customer)),
+            "rows_hash": "",
+        }
+    )
+
+
+def _rewrite_rows(store: Store, kind: Kind, file: LinesFile, folder: str, person: Person) -> tuple[LinesFile, int]:
+    """Write a file of clean rows with the person's as nobody's, in its order; return it, and how many they were.
+
+    A file without them stays where it is.
+    """
+    rows = read_parquet(store, file.path)
+    theirs = pc.equal(rows["customer_id"], person.customer)
+    number = int(pc.sum(theirs).as_py() or 0)
+    if not number:
+        return file, 0
+    nobodys = person.erased.without(kind, rows.filter(theirs), [person.number] * number)
+    both = pa.concat_tables([rows.filter(pc.invert(theirs)), nobodys])
+    places = theirs.to_numpy()
+    both = both.take(pa.array(np.argsort(np.concatenate([np.flatnonzero(~places), np.flatnonzero(places)]))))
+    moved = LinesFile(path=f"{folder}/{file.path.rpartition('/')[2]}", rows=file.rows)
+    if kind is SALES:
+        write_lines(store, moved.path, both)
+    else:
+        write_parquet(store, moved.path, both)
+    return moved, number
+
+
+def _rewrite_quarantine(store: Store, manifest: Manifest, name: str, is_of: IsOf) -> tuple[str, ...]:
+    """Write the drop's rows in quarantine to files of its own: files of drops that were read together are shared."""
+    rules = [reason.rule for reason in manifest.reasons]
+    written = []
+    for number, path in enumerate(manifest.quarantine):
+        mine = read_quarantine(store, manifest, path)
+        bare = [
+            {**row, "raw": ERASED, "reasons": [_rule(said, rules) for said in row["reasons"]]}
+            if is_of(manifest.measured.columns, row["raw"])
+            else row
+            for row in mine.to_pylist()
+        ]
+        written.append(f"quarantine/{manifest.delivery.kind}/pack={name}/{number:05d}.parquet")
+        write_parquet(store, written[-1], pa.Table.from_pylist(bare, mine.schema))
+    return tuple(written)
+
+
+def _rule(said: str, rules: Sequence[str]) -> str:
+    """Return a reason without the value that broke the rule."""
+    return next((rule for rule in rules if said == rule or said.startswith(f"{rule}: ")), said.partition(": ")[0])
+
+
+def _without(reason: Reason, theirs: bool) -> Reason:
+    return reason.model_copy(update={"raw": ERASED, "example": ""}) if theirs else reason
+
+
+def _with_customer(sums: tuple[int, ...], change: int) -> tuple[int, ...]:
+    """Change the sum of the customers: drops with the same rows are found by their sums."""
+    return tuple((value + change * (place == _CUSTOMER)) % 2**64 for place, value in enumerate(sums))

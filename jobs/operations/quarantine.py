@@ -1,0 +1,258 @@
+"""Rows in quarantine for people: list, show, export, replay, and accept a drop that is held."""
+
+import csv
+import difflib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.operations.survey import Now
+from jobs.ports.ledger import Decision, Warehouse
+from jobs.runtime.escaping import for_spreadsheet, from_spreadsheet
+from jobs.state.files import LinesFile, Manifest
+from jobs.steps.plan import PlannedDrop
+from jobs.steps.repair import BadLine, header_of, judge_lines, rows_in_quarantine
+from marts.errors import DataError, UsageError
+from marts.privacy.masking import mask_line
+from marts.schema import KINDS
+
+LINE, REASONS, RAW = "quarantine_line", "quarantine_reasons", "quarantine_raw"
+"""Columns that an export has before those of the drop; a repaired file needs the first."""
+_BIGGEST_FIELD = 1 << 22
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What became of rows that were judged again."""
+
+    clean: tuple[int, ...]
+    """Lines that the next build counts."""
+    wrong: dict[int, list[str]]
+    """Lines that stay in quarantine, and why."""
+
+
+def with_rows(now: Now) -> list[PlannedDrop]:
+    """Return the drops that have rows in quarantine, or are held; those with most rows first.
+
+    They are those of the last publication, and those that a build has read since without publishing.
+    """
+    drops = _published(now).values()
+    those = [d for d in drops if d.manifest and not d.duplicate_of and (d.manifest.quarantined or d.held)]
+    return sorted(those, key=lambda drop: (-_manifest(drop).quarantined, drop.delivery.key))
+
+
+def remarks(now: Now) -> list[str]:
+    """Return what a list of ``with_rows`` does not say: what has changed since, and what the state has lost."""
+    lost = sum(bool(not drop.manifest and not drop.duplicate_of and not drop.rejected) for drop in now.known)
+    said = []
+    if not now.known:
+        said.append("nothing is published yet; see marts plan for what is new")
+    elif now.changed:
+        drops = "1 drop has" if now.changed == 1 else f"{now.changed:,} drops have"
+        said.append(f"{drops} changed since the last publication, which this is about: see marts plan")
+    if lost:
+        said.append(
+            f"the state no longer has what was read of {lost:,} of the live drops: marts build reads them again"
+        )
+    return said
+
+
+def _published(now: Now) -> dict[tuple[str, str], PlannedDrop]:
+    """Return the drops of the last publication by kind and key, and those that were read since."""
+    read = [drop for drop in _there_last(now) if drop.manifest and not drop.taken_over]
+    return {(drop.delivery.kind, drop.delivery.key): drop for drop in (*now.known, *read)}
+
+
+def _there_last(now: Now) -> list[PlannedDrop]:
+    """Return the planned drops, those that are there behind those whose object is gone: they may have its name."""
+    return sorted(now.plan.drops, key=lambda drop: not drop.gone)
+
+
+def find_published(now: Now, name: str) -> PlannedDrop:
+    """Return a drop, as the last publication left it, by its key or the end of it. Raises UsageError as ``find``."""
+    known = {drop.delivery.key: drop for drop in _published(now).values()}
+    return _named({**{drop.delivery.key: drop for drop in _there_last(now)}, **known}, name)
+
+
+def find(now: Now, name: str) -> PlannedDrop:
+    """Return a drop as it is now by its key, or the end of it. Raises UsageError that names the nearest."""
+    return _named({drop.delivery.key: drop for drop in _there_last(now)}, name)
+
+
+def _named(drops: Mapping[str, PlannedDrop], name: str) -> PlannedDrop:
+    found = [drops[name]] if name in drops else [drop for key, drop in drops.items() if key.endswith(f"/{name}")]
+    if len(found) == 1:
+        return found[0]
+    near = difflib.get_close_matches(name, drops, 3, 0.4) if not found else [drop.delivery.key for drop in found][:5]
+    what = "names several drops" if found else "there is no such drop"
+    raise UsageError(what, name, f"did you mean {', '.join(near)}?" if near else "`marts quarantine list` shows them")
+
+
+def rows_of(now: Now, drop: PlannedDrop) -> list[BadLine]:
+    """Give the rows of a drop that are in quarantine."""
+    return rows_in_quarantine(now.state, _readable(drop))
+
+
+def shown(now: Now, drop: PlannedDrop, row: BadLine) -> str:
+    """Show a row as it stands, with personal data masked."""
+    manifest = _readable(drop)
+    return mask_line(KINDS[manifest.delivery.kind], manifest.measured.columns, row.raw, now.settings.delimiter)
+
+
+def export(now: Now, drop: PlannedDrop) -> str:
+    """Write the rows of a drop as CSV to repair: their line, the reasons, the raw text, then the drop's own columns.
+
+    What a spreadsheet would run as a formula begins with a quote; `replay` takes it away again.
+    """
+    manifest, delimiter = _readable(drop), now.settings.delimiter
+    names = manifest.measured.columns
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow([LINE, REASONS, RAW, *map(for_spreadsheet, names)])
+    for row in rows_of(now, drop):
+        fields = _fields(row.raw, delimiter)
+        # A row of the wrong width has nothing in its columns: which field is which, only people can tell.
+        fields = fields if len(fields) == len(names) else [""] * len(names)
+        writer.writerow([row.line, *map(for_spreadsheet, ("; ".join(row.reasons), row.raw, *fields))])
+    return text.getvalue()
+
+
+def replay(now: Now, drop: PlannedDrop, repaired: bytes | None) -> tuple[Replay, dict[int, str]]:
+    """Judge rows of a drop again: those of a repaired export, or as they are by today's rules.
+
+    Gives what became of them, and the new text of those that are clean. A row may be repaired again.
+    """
+    manifest = _readable(drop)
+    unrepaired = manifest.model_copy(update={"files": _scanned(manifest)})
+    if repaired is None:
+        rows = rows_of(now, drop)
+        texts = {row.line: row.raw for row in rows if not _is_shown_only(row)}
+        kept_out = {row.line: list(row.reasons) for row in rows if _is_shown_only(row)}
+    else:
+        there = {row.line for row in rows_in_quarantine(now.state, manifest, repaired_too=True)}
+        texts, kept_out = _read_repaired(now, manifest, repaired, there), {}
+    erased, names = now.settings.erased, manifest.measured.columns
+    gone = [line for line, text in texts.items() if erased.is_in(text, names, now.settings.delimiter)]
+    kept_out |= {line: ["is of a person who was erased"] for line in gone}
+    texts = {line: text for line, text in texts.items() if line not in kept_out}
+    clean, wrong = judge_lines(now.settings, unrepaired, texts, now.state)
+    return Replay(tuple(clean), dict(sorted((wrong | kept_out).items()))), {line: texts[line] for line in clean}
+
+
+def _scanned(manifest: Manifest) -> tuple[LinesFile, ...]:
+    """Give the files of a dimension without those of repairs."""
+    return tuple(file for file in manifest.files if "/repair-" not in file.path)
+
+
+def _is_shown_only(row: BadLine) -> bool:
+    """Tell whether the raw text is not what stood in the file: its bytes could not be shown, or were too many."""
+    return any(reason.startswith(("is not UTF-8 text", "longer than")) for reason in row.reasons)
+
+
+def decide(
+    warehouse: Warehouse,
+    drop: PlannedDrop,
+    action: str,
+    who: str,
+    why: str,
+    at: str,
+    detail: Mapping[str, str] | None = None,
+) -> Decision:
+    """Remember a decision about a drop; the next build follows it."""
+    delivery = drop.delivery
+    decision = Decision(
+        decision_id=f"{at}-{delivery.id[:8]}",
+        decided_at=at,
+        who=who,
+        action=action,
+        kind=delivery.kind,
+        object_key=delivery.key,
+        delivery_id=delivery.id,
+        why=why,
+        detail=json.dumps(dict(detail or {}), ensure_ascii=False),
+    )
+    warehouse.decide(decision)
+    return decision
+
+
+def require_held(drop: PlannedDrop) -> None:
+    """Raise UsageError for a drop that cannot be released."""
+    key = drop.delivery.key
+    if drop.rejected:
+        raise UsageError(f"it cannot be read: {drop.rejected}", key, "nothing of it can be used; deliver it again")
+    if not drop.held:
+        _readable(drop)
+        raise UsageError("it is not held", key, "`marts quarantine list` says which drops are")
+
+
+def _read_repaired(now: Now, manifest: Manifest, data: bytes, quarantined: set[int]) -> dict[int, str]:
+    """Read a repaired export: the new text of each row, by its line."""
+    delimiter = now.settings.delimiter
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        hint = "save it as UTF-8"
+        raise DataError(f"is not UTF-8 text at byte {error.start:,}", "repaired file", hint) from error
+    before = csv.field_size_limit(_BIGGEST_FIELD)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"is not valid CSV: {error}", "repaired file") from error
+    finally:
+        csv.field_size_limit(before)
+    names = [from_spreadsheet(name).strip().lower() for name in rows[0]] if rows else []
+    header = header_of(manifest, delimiter)
+    missing = [name for name in (LINE, *header.names) if name not in names]
+    if missing:
+        hint = "start from `marts quarantine export`, and keep its columns"
+        raise DataError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", "repaired file", hint)
+    found: dict[int, str] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if not any(row):
+            continue
+        where = f"repaired file, row {number}"
+        if len(row) != len(names):
+            raise DataError(f"it has {len(row)} fields, not {len(names)}", where)
+        values = dict(zip(names, row, strict=True))
+        line = _line(values[LINE], where)
+        if line not in quarantined:
+            raise DataError(
+                f"line {line} of the drop is not in quarantine", where, "`marts quarantine show` lists them"
+            )
+        if line in found:
+            raise DataError(f"line {line} is there twice", where)
+        found[line] = _as_row([from_spreadsheet(values[name]) for name in header.names], delimiter)
+    return found
+
+
+def _line(text: str, where: str) -> int:
+    if not text.strip().isdecimal():
+        raise DataError(f"{LINE} is {text!r}, not a line number", where)
+    return int(text)
+
+
+def _as_row(values: Sequence[str], delimiter: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="").writerow(values)
+    return text.getvalue()
+
+
+def _fields(raw: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([raw], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _readable(drop: PlannedDrop) -> Manifest:
+    if drop.manifest is None:
+        raise UsageError("it was not read yet, or has changed since", drop.delivery.key, "run marts build first")
+    if drop.rejected:
+        raise UsageError(f"it cannot be read: {drop.rejected}", drop.delivery.key, "deliver it again")
+    return drop.manifest
+
+
+def _manifest(drop: PlannedDrop) -> Any:
+    return drop.manifest

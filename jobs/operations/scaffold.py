@@ -1,0 +1,87 @@
+"""Write the files that a newcomer starts from: every option is there, commented out, with its default."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from jobs.config.settings import CONFIG_FILE, Settings
+from marts.errors import UsageError
+from marts.policy import Policy
+
+_HEAD = """\
+# Settings of Martwright. Flags and MARTS_… variables win over this file (nested ones: MARTS_S3__ENDPOINT).
+# Every option is here with its default, commented out.
+
+source = "./drops"
+target = "duckdb://marts.duckdb"
+policy = "policy.toml"
+
+"""
+_POLICY_HEAD = """\
+# The business numbers of the marts. Every option is here with its default, commented out.
+
+"""
+
+
+def write(folder: Path) -> list[Path]:
+    """Write marts.toml and policy.toml. Raises UsageError rather than overwrite one."""
+    texts = {CONFIG_FILE: _HEAD + settings_text(), "policy.toml": _POLICY_HEAD + policy_text()}
+    for name in texts:
+        if (folder / name).exists():
+            raise UsageError("is there already", str(folder / name), "remove it first, or write to another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
+def settings_text() -> str:
+    """Give the settings that are not set above as comments."""
+    fields = Settings.model_fields
+    plain = {name: field for name, field in fields.items() if not isinstance(field.default, BaseModel)}
+    lines = [_option(name, field) for name, field in plain.items() if name not in ("source", "target", "policy")]
+    for name, field in fields.items():
+        if isinstance(field.default, BaseModel):
+            about = (type(field.default).__doc__ or "").splitlines()[0]
+            lines.append(f"# {about}\n# [{name}]\n")
+            lines += [_option(key, option) for key, option in type(field.default).model_fields.items()]
+    return "\n".join(lines)
+
+
+def policy_text() -> str:
+    """Give the policy's defaults as comments."""
+    fields = {name: field for name, field in Policy.model_fields.items() if name != "segments"}
+    lines = [_option(name, field) for name, field in fields.items()]
+    lines.append("# A customer belongs to the first segment whose conditions all hold; the last has none.\n")
+    for segment in Policy().segments:
+        values = segment.model_dump(exclude_none=True)
+        lines.append("# [[segments]]\n" + "".join(f"# {key} = {_toml(value)}\n" for key, value in values.items()))
+    return "\n".join(lines)
+
+
+_EXAMPLES = {"state": "./state", "as_of": date(2025, 12, 31), "mart": "customers", "cpus": 2}
+"""Values of options whose default is to be unset."""
+
+
+def _option(name: str, field: FieldInfo) -> str:
+    about = field.description or ""
+    choices = [value for value in get_args(field.annotation) if isinstance(value, str)]
+    if choices:
+        about += f" ({', '.join(choices)})"
+    value = _EXAMPLES[name] if field.default is None and name in _EXAMPLES else field.default
+    if field.default is None:
+        about += "; not set"
+    return f"# {about}\n# {name} = {_toml(value)}\n" if about else f"# {name} = {_toml(value)}\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):
+        return f'"{value}"'
+    return '""' if value is None else str(value)

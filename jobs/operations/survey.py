@@ -1,0 +1,115 @@
+"""How things stand, without changing anything: what `marts plan` and the commands about the quarantine look at."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from jobs.adapters.store import ObjectVersion, Store, open_store
+from jobs.config.settings import Settings
+from jobs.ports.ledger import DropRecord, Warehouse, erased_people
+from jobs.state.files import Catalog, Delivery, Manifest
+from jobs.steps.contents import Memory
+from jobs.steps.plan import (
+    Plan,
+    PlannedDrop,
+    make_plan,
+    same_rows_of,
+    with_emptied_held,
+    with_recorded_holds,
+    with_same_rows,
+)
+from jobs.steps.repair import accepted_by, accepted_reasons, repaired_drops, repairs_of
+from jobs.steps.resolve import Verdicts, judge
+from jobs.steps.scan_settings import ScanSettings
+from jobs.steps.withdrawals import WEIGHED, Withdrawals, refused_by, since, withdrawals_of
+from marts.compute.identity import Identity
+from marts.policy import Policy
+from marts.schema import KINDS
+
+
+@dataclass(frozen=True)
+class Now:
+    """The drops that are there, and what is known of them."""
+
+    plan: Plan
+    """The drops as they are listed now."""
+    known: tuple[PlannedDrop, ...]
+    """The drops as the last publication left them, whatever is listed now."""
+    catalog: Catalog
+    source: Store
+    state: Store
+    settings: ScanSettings
+    identity: Identity
+    withdrawals: Withdrawals
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """Return what becomes of each drop."""
+        return judge(self.plan, self.withdrawals)
+
+    @property
+    def changed(self) -> int:
+        """Count the drops that are listed otherwise than the last publication knows them."""
+        listed = (drop for drop in self.plan.drops if not drop.superseded)
+        return len({(d.delivery.kind, d.delivery.key) for d in listed if d.change != "known" or d.gone})
+
+
+def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime) -> Now:
+    """List the drops and compare them with the ledger and the state, as a build at this moment would."""
+    source = open_store(settings.source or "", settings.s3)
+    state = open_store(settings.state_uri, settings.s3)
+    catalog, scan = Catalog(state), ScanSettings.of(settings, policy, erased=erased_people(warehouse.erasures()))
+    decisions = warehouse.decisions()
+    ledger = warehouse.drops()
+    contents = Memory.of(ledger).contents
+    repaired = repaired_drops(catalog, repairs_of(decisions, contents), scan, state)
+    tables = {name: _last_snapshot(name, ledger) for name in settings.dimensions.tables}
+    accepted, refused = accepted_by(decisions, contents), refused_by(decisions)
+    plan = make_plan(source, catalog, ledger, scan, tables, False, accepted, repaired, refused)
+    identity = Identity.of(policy)
+    plan = with_same_rows(plan, same_rows_of(state, plan, catalog, (), identity), ledger)
+    plan = with_emptied_held(plan, accepted_reasons(decisions))
+    plan = with_recorded_holds(plan, ledger, accepted_by(decisions, contents, alike=True))
+    past = since(at)
+    gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past, WEIGHED), ledger, past)
+    known = _known(plan, ledger, catalog, scan, repaired)
+    return Now(plan, known, catalog, source, state, scan, identity, gone)
+
+
+def _last_snapshot(kind: str, ledger: Sequence[DropRecord]) -> list[ObjectVersion]:
+    """Return the last snapshot of a dimension that is a table: only a build reads the table."""
+    return [
+        ObjectVersion(record.object_key, record.size, record.etag, record.modified)
+        for record in ledger
+        if record.kind == kind and record.state == "live"
+    ]
+
+
+def _known(
+    plan: Plan,
+    ledger: Sequence[DropRecord],
+    catalog: Catalog,
+    settings: ScanSettings,
+    repaired: Mapping[str, Manifest],
+) -> tuple[PlannedDrop, ...]:
+    """Return the drops of the ledger: as planned where they are listed unchanged, else as it remembers them."""
+    listed = {drop.delivery.id: drop for drop in plan.drops}
+    known = []
+    for record in ledger:
+        if record.state not in ("withdrawn", "older") and record.kind in KINDS:
+            manifest = catalog.get(record.delivery_id, settings.rules(record.kind))
+            manifest = repaired.get(manifest.scan, manifest) if manifest else None
+            planned = listed.get(record.delivery_id)
+            as_planned = planned and planned.manifest and not planned.taken_over
+            known.append(planned if planned and as_planned else _remembered(record, manifest))
+    return tuple(known)
+
+
+def _remembered(record: DropRecord, manifest: Manifest | None) -> PlannedDrop:
+    version = ObjectVersion(record.object_key, record.size, record.etag, record.modified)
+    why = record.reason or record.state
+    duplicate_of, rejected, held = (why if record.state == state else "" for state in ("duplicate", "rejected", "held"))
+    delivery = manifest.delivery if manifest else Delivery.of(record.kind, version)
+    return PlannedDrop(
+        delivery, "known", manifest=manifest, duplicate_of=duplicate_of, rejected=rejected, held=held, record=record
+    )

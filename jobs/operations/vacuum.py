@@ -1,0 +1,105 @@
+"""Remove from the state what no live drop needs: it is a cache, and all of it could be made again."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+
+from jobs.operations.survey import Now
+from jobs.ports.ledger import Generation, Warehouse
+from jobs.state.files import TABLES, Manifest
+from jobs.steps.contents import Memory
+from jobs.steps.materialize import mart_folder, saved_rows
+from jobs.steps.repair import repair_key, repairs_in, repairs_of
+from jobs.steps.rollup import plan_rollups
+from jobs.steps.settle import plan_settling, read_settled
+
+FOLDERS = ("lines", "dimensions", "quarantine", "repairs", "settled", "facts", "marts", "keys", TABLES.rstrip("/"))
+"""Whose files are all ours; those of the catalog are rewritten, the data quality pages stay."""
+_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Waste:
+    """Files that nothing needs any more, with their bytes, by key."""
+
+    files: Mapping[str, int]
+    kept: int
+    """Files that are needed."""
+
+    def by_folder(self) -> list[tuple[str, int, int]]:
+        """Give folder, files and bytes."""
+        files: Counter[str] = Counter()
+        size: Counter[str] = Counter()
+        for key, length in self.files.items():
+            files[key.partition("/")[0]] += 1
+            size[key.partition("/")[0]] += length
+        return [(folder, files[folder], size[folder]) for folder in FOLDERS if files[folder]]
+
+
+def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste, list[Manifest]]:
+    """Compare what is in the state with what is needed. Gives also the manifests of the drops that are needed.
+
+    Call it while no build runs: it would take what a build has just written for waste.
+    """
+    manifests = _manifests(now, warehouse)
+    exact = {path for manifest in manifests for path in manifest.paths}
+    exact |= {manifest.delivery.key for manifest in manifests if manifest.delivery.key.startswith(TABLES)}
+    repairs = repairs_of(warehouse.decisions(), Memory.of(warehouse.drops()).contents)
+    exact |= {repair_key(m, texts) for m in manifests if (texts := repairs_in(m, repairs))}
+    live, generations = warehouse.live(), warehouse.generations()
+    for as_of in {date.fromisoformat(generation.as_of_date) for generation in live.values()}:
+        exact |= _facts(now, as_of, rollup_lines)
+    kept = [generations[number] for number in warehouse.kept_generations() if number in generations]
+    folders = tuple(f"{mart_folder(one.mart, one.fingerprint)}/" for one in kept)
+    exact |= _rows_below(now, kept)
+    with ThreadPoolExecutor(len(FOLDERS)) as pool:
+        there = [version for found in pool.map(now.state.versions, FOLDERS) for version in found]
+    waste = {v.key: v.size for v in there if v.key not in exact and not v.key.startswith(folders)}
+    return Waste(waste, len(there) - len(waste)), manifests
+
+
+def _facts(now: Now, as_of: date, rollup_lines: int) -> set[str]:
+    """Name the files that the live drops were rolled up into, and those that say which of their lines count."""
+    live, settled, kept = now.verdicts.live_sales, None, set[str]()
+    if not now.identity.within_month:
+        tasks = plan_settling(live, rollup_lines, now.identity, as_of, now.settings.state)
+        kept = {path for task in tasks for path in task.paths}
+        if kept <= {version.key for version in now.state.versions("settled")}:
+            settled = read_settled(now.state, tasks, live)
+    rollups = plan_rollups(live, as_of, rollup_lines, now.identity, settled)
+    return kept.union(*(rollup.paths for rollup in rollups))
+
+
+def _rows_below(now: Now, kept: Iterable[Generation]) -> set[str]:
+    """Name the files of older generations that the rows of newer ones are patches over."""
+    there = {version.key for version in now.state.versions("marts")}
+    saved = [saved_rows(now.state, one.mart, one.fingerprint, there) for one in kept]
+    return {path for rows in saved if rows for path in rows.paths}
+
+
+def remove(now: Now, waste: Waste, manifests: Iterable[Manifest]) -> None:
+    """Remove files, and forget the drops that they were of."""
+    now.catalog.keep(manifests)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(now.state.delete, waste.files):
+            pass
+
+
+def _manifests(now: Now, warehouse: Warehouse) -> list[Manifest]:
+    """Give what is known of the drops that are there, and of the tables that stand in for drops.
+
+    Of a drop with repairs that is the scan they are made from too, so that it need not be read again.
+    """
+    found = {drop.manifest.scan: [drop.manifest] for drop in now.plan.drops if drop.manifest}
+    for drop in now.plan.drops:
+        for manifest in now.catalog.judgements(drop.delivery.id):
+            if drop.manifest and manifest.scan == drop.manifest.scan:
+                found[manifest.scan].append(manifest)
+    tables = [r.delivery_id for r in warehouse.drops() if r.state == "live" and r.object_key.startswith(TABLES)]
+    for delivery in tables:
+        for manifest in now.catalog.judgements(delivery):
+            if manifest.rules == now.settings.rules(manifest.delivery.kind):
+                found.setdefault(manifest.scan, []).append(manifest)
+    return [manifest for same in found.values() for manifest in same]

@@ -1,0 +1,243 @@
+"""The sealed file on disk: making it, changing it, handing it on."""
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shlex
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jobs.config import sealed
+from jobs.config.secret import Vault, open_vault, read_file, read_key
+from jobs.config.settings import CREDENTIALS, PREFIX, variable_of
+from marts.errors import UsageError
+
+_PLACES = {variable_of(part, name): f"{part}.{name}" for part, name in CREDENTIALS} | {
+    "AWS_ACCESS_KEY_ID": "s3.access_key",
+    "AWS_SECRET_ACCESS_KEY": "s3.secret_key",
+    "AWS_SESSION_TOKEN": "s3.session_token",
+    "MYSQL_PWD": "mysql.password",
+}
+"""Names that variables of the environment have in a sealed file."""
+_NOTIFY = f"{PREFIX}NOTIFY__"
+
+
+def write_key(path: str) -> sealed.Recipient:
+    """Make a private key, in a file that only we can read. Raises UsageError rather than overwrite one."""
+    key = sealed.make_key()
+    with _to_write(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_new(path, sealed.key_to_text(key))
+    return sealed.Recipient("", key.public_key())
+
+
+def recipient_of(path: str, name: str) -> sealed.Recipient:
+    """Give the public half of a key file."""
+    return sealed.Recipient(name, read_key(path).public_key())
+
+
+def create(vault: Vault, recipients: tuple[sealed.Recipient, ...], now: str) -> None:
+    """Make an empty sealed file. Raises UsageError rather than overwrite one."""
+    for one in recipients:
+        sealed.check_name(one.name)
+    data = sealed.seal(sealed.new_contents(recipients), now)
+    with _to_write(vault.file):
+        Path(vault.file).parent.mkdir(parents=True, exist_ok=True)
+        _write_new(vault.file, data)
+
+
+def change(vault: Vault, now: str, work: Callable[[sealed.Contents], sealed.Contents]) -> sealed.Envelope:
+    """Open a sealed file, change what it holds, and save it whole; two at a time wait for each other."""
+    with _locked(vault.file):
+        return _save(vault, now, work(open_vault(vault)))
+
+
+def _save(vault: Vault, now: str, contents: sealed.Contents) -> sealed.Envelope:
+    """Save a file whole, while it is locked."""
+    data = sealed.seal(contents, now)
+    path = Path(vault.file).resolve()  # what a link points to, not the link
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with _to_write(str(partial)):
+        try:
+            _write_new(str(partial), data, path.stat().st_mode & 0o777)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return sealed.look(data, vault.file)
+
+
+def with_values(contents: sealed.Contents, values: Mapping[str, str]) -> sealed.Contents:
+    """Add values, or replace them. Raises UsageError for a name or a value that cannot be."""
+    for name, value in values.items():
+        sealed.check_name(name)
+        sealed.check_value(name, value)
+    return replace(contents, values={**contents.values, **values})
+
+
+def without_value(contents: sealed.Contents, name: str) -> sealed.Contents:
+    """Remove a value. Raises UsageError if it is not there."""
+    if name not in contents.values:
+        raise UsageError("there is no such value", name, f"there are {', '.join(contents.values) or 'none'}")
+    return replace(contents, values={key: value for key, value in contents.values.items() if key != name})
+
+
+def with_key(contents: sealed.Contents, recipient: sealed.Recipient) -> sealed.Contents:
+    """Let one more key open the file. Raises UsageError if its name is taken."""
+    sealed.check_name(recipient.name)
+    if recipient.name in {one.name for one in contents.recipients}:
+        raise UsageError("there is a key of this name", recipient.name, "remove it first, or choose another name")
+    return replace(contents, recipients=(*contents.recipients, recipient))
+
+
+def without_key(contents: sealed.Contents, name: str) -> sealed.Contents:
+    """Let a key open the file no more, from this revision on. Raises UsageError for the last one."""
+    names = [one.name for one in contents.recipients]
+    if name not in names:
+        raise UsageError("there is no such key", name, f"there are {', '.join(names)}")
+    if len(names) == 1:
+        raise UsageError("nobody could open the file any more", name, "add another key first")
+    return replace(contents, recipients=tuple(one for one in contents.recipients if one.name != name))
+
+
+def rotate(vault: Vault, now: str) -> sealed.Envelope:
+    """Put a new key in the place of ours, on disk and in the file; the old one stays beside it as ``….old``.
+
+    A rotation that was killed in the middle is finished: at any moment the key file or ``….new`` opens the file.
+    """
+    new = Path(f"{vault.key_file}.new")
+    with _locked(vault.file):
+        there = sealed.look(read_file(vault.file), vault.file)
+        if not (new.exists() and _opens(there, str(new))):
+            new.unlink(missing_ok=True)
+            there = _with_new_key(vault, now, there, str(new))
+        with _to_write(vault.key_file):
+            Path(vault.key_file).replace(f"{vault.key_file}.old")
+            new.replace(vault.key_file)
+    return there
+
+
+def _with_new_key(vault: Vault, now: str, there: sealed.Envelope, new: str) -> sealed.Envelope:
+    """Make a new key, and save the file for it instead of ours."""
+    if not _opens(there, vault.key_file):
+        raise UsageError("our key is none of the file's", vault.key_file, "`marts secrets list` names them")
+    held, ours = open_vault(vault), _public(vault.key_file)
+    made = write_key(new)
+    recipients = (replace(made, name=r.name) if sealed.public_to_text(r.public) == ours else r for r in held.recipients)
+    return _save(vault, now, replace(held, recipients=tuple(recipients)))
+
+
+def _opens(envelope: sealed.Envelope, key_file: str) -> bool:
+    return _public(key_file) in {sealed.public_to_text(one.public) for one in envelope.recipients}
+
+
+def _public(key_file: str) -> str:
+    return sealed.public_to_text(read_key(key_file).public_key())
+
+
+def read_plain(text: str) -> dict[str, str]:
+    """Read NAME=VALUE lines as a shell or Docker would; known variables get the names that settings look for."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.strip().removeprefix("export ").strip()
+        if not words or words.startswith("#"):
+            continue
+        name, equals, value = words.partition("=")
+        if not equals:
+            raise UsageError("has no NAME=VALUE", f"line {number}", "remove it, or quote it as a comment with #")
+        if value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1:
+            value = value[1:-1]
+        if value:
+            found[_place_of(name.strip())] = value
+    return found
+
+
+def _place_of(variable: str) -> str:
+    if variable.startswith(_NOTIFY):
+        return variable.removeprefix(PREFIX).lower().replace("__", ".")
+    return _PLACES.get(variable, variable)
+
+
+def edited(values: Mapping[str, str], editor: str) -> dict[str, str]:
+    """Let somebody edit all values as TOML, in a file in memory that is gone afterwards."""
+    memory = "/dev/shm"  # noqa: S108 - a private folder is made in it
+    with tempfile.TemporaryDirectory(prefix="marts-", dir=memory if Path(memory).is_dir() else None) as folder:
+        path = Path(folder) / "credentials.toml"
+        path.touch(0o600)
+        path.write_text("".join(f"{json.dumps(n)} = {_toml(v)}\n" for n, v in sorted(values.items())), "utf-8")
+        try:
+            subprocess.run([*shlex.split(editor), str(path)], check=True)  # noqa: S603 - the user's own editor
+        except (OSError, subprocess.CalledProcessError, ValueError) as error:
+            raise UsageError("the editor failed; nothing is changed", editor, "set EDITOR") from error
+        try:
+            found = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+            # Its own message shows the line.
+            raise UsageError(
+                "is not TOML any more; nothing is changed", "the edited text", 'write "name" = "value"'
+            ) from None
+    wrong = [name for name, value in found.items() if not isinstance(value, str)]
+    if wrong:
+        raise UsageError("is no text; nothing is changed", wrong[0], 'write "name" = "value", with both in quotes')
+    return found
+
+
+def manifest(vault: Vault, name: str, namespace: str) -> str:
+    """Write a Kubernetes Secret with the sealed file and the key that opens it."""
+    contents = {"credentials.json": read_file(vault.file)}
+    open_vault(vault)
+    if Path(vault.key_file).is_file():
+        contents["key.pem"] = sealed.key_to_text(read_key(vault.key_file))
+        contents["auth_token"] = _token_of(contents["key.pem"])
+    if vault.passphrase:
+        contents["passphrase"] = vault.passphrase.reveal().encode()
+    data = "".join(f"  {key}: {base64.b64encode(value).decode()}\n" for key, value in contents.items())
+    where = f"  namespace: {json.dumps(namespace)}\n" if namespace else ""
+    return f"apiVersion: v1\nkind: Secret\nmetadata:\n  name: {json.dumps(name)}\n{where}type: Opaque\ndata:\n{data}"
+
+
+def _token_of(key: bytes) -> bytes:
+    """Make the token of Ray clusters from our key: the same each time, so that those that run still know it."""
+    return hashlib.blake2b(key, person=b"ray auth token").hexdigest().encode()
+
+
+def _write_new(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Write a file that must not be there yet; it is never readable for more than ``mode`` says."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Keep others from changing a file; it is another one each time that it is saved."""
+    while True:
+        with _to_write(path), Path(path).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_ino == Path(path).stat().st_ino:
+                yield
+                return
+
+
+@contextlib.contextmanager
+def _to_write(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        raise UsageError("is there already", path, "choose another, or remove it first") from error
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", path, "check the folder and its rights") from error
+
+
+def _toml(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")

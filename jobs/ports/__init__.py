@@ -1,0 +1,1 @@
+"""Interfaces, and the values that cross them."""

@@ -1,0 +1,189 @@
+"""Send the notices of an outbox: each to each address once, again until it is taken."""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+from urllib.parse import unquote
+
+from jobs.adapters.notify import Moment, ping, send
+from jobs.adapters.store import Store
+from jobs.config.secret import Secret
+from jobs.config.settings import Metrics, Notify, Settings
+from jobs.ports.notices import Change, Notice, Outbox, claimed, merged, settled, unless_known
+from jobs.report.notices import Addresses
+from jobs.report.run_report import RunReport
+from jobs.runtime.retries import retried
+from jobs.runtime.scrub import remember, scrubbed
+from marts.errors import MartsError, UsageError
+
+Kept = TypeVar("Kept")
+
+_log = logging.getLogger("marts.notify")
+_NOTICES, _RUNS, _DAMAGED = "waiting/notices", "waiting/runs", "waiting/damaged"
+_GRACE = 10.0
+"""Seconds after the deadline for those who were not tried yet."""
+_LEAST = 5.0
+"""Seconds that an address has to answer, however late it is."""
+_TOKEN = 12
+"""Characters: parts of an address that are shorter are words and names."""
+
+
+def addresses_of(settings: Settings) -> Addresses:
+    """Say who wants to hear of what."""
+    notify = settings.notify
+    wants = {name: notify.only.get(name, notify.on) for name in notify.to}
+    try:
+        reports = settings.reports_url or settings.reports_uri
+    except UsageError:  # nobody said where the state is, and that is what the notice will say
+        reports = ""
+    pipeline = settings.metrics.pipeline
+    return Addresses(wants, reports, "" if pipeline == Metrics().pipeline else pipeline, settings.mart or "")
+
+
+class StateOutbox:
+    """Keeps notices, and runs, in the state, while the database is not there to keep them."""
+
+    def __init__(self, store: Callable[[], Store]) -> None:
+        """Use a store, which is opened when it is needed: it may not be there."""
+        self._open = store
+
+    @property
+    def _store(self) -> Store:
+        return self._open()
+
+    def _read(self, folder: str, parse: Callable[[bytes], Kept]) -> dict[str, Kept]:
+        """Read what is kept, by key. What is damaged is told, and put aside: it would stand in the way for ever."""
+        found, store = {}, self._store
+        for version in store.versions(folder):
+            name = version.key.rpartition("/")[2]
+            if name.startswith(".") or not name.endswith(".json"):
+                continue  # somebody writes it just now
+            data = store.get(version.key)
+            try:
+                found[version.key] = parse(data)
+            except ValueError as error:
+                _log.warning("%s is damaged, and put aside: %s", version.key, error)
+                store.put(f"{_DAMAGED}/{name}", data)
+                store.delete(version.key)
+        return found
+
+    def notices(self) -> list[Notice]:
+        return sorted(self._read(_NOTICES, Notice.of_json).values(), key=lambda notice: notice.raised_at)
+
+    def change_notice(self, notice_id: str, change: Change) -> Notice | None:
+        key = f"{_NOTICES}/{notice_id}.json"
+        after = change(self._read(_NOTICES, Notice.of_json).get(key))
+        if after:
+            self._store.put(key, after.as_json().encode())
+        return after
+
+    def hand_over(self, outbox: Outbox) -> int:
+        """Move what is kept here to where it belongs. Gives how many notices it was."""
+        notices = self.notices()
+        for notice in notices:
+            outbox.change_notice(notice.notice_id, partial(merged, other=notice))
+            self._store.delete(f"{_NOTICES}/{notice.notice_id}.json")
+        return len(notices)
+
+    def keep_run(self, report: RunReport) -> None:
+        """Keep the report of a run that the ledger does not know."""
+        self._store.put(f"{_RUNS}/{report.run_id}.json", report.model_dump_json().encode())
+
+    def hand_over_runs(self, take: Callable[[RunReport], object]) -> int:
+        """Give such reports to whoever writes them to the ledger. Gives how many they were."""
+        runs = self._read(_RUNS, RunReport.model_validate_json)
+        for key, report in runs.items():
+            take(report)
+            self._store.delete(key)
+        return len(runs)
+
+
+class NoOutbox:
+    """Keeps notices for this process alone: neither database nor state can be reached."""
+
+    def __init__(self) -> None:
+        self._notices: dict[str, Notice] = {}
+
+    def notices(self) -> list[Notice]:
+        return list(self._notices.values())
+
+    def change_notice(self, notice_id: str, change: Change) -> Notice | None:
+        after = change(self._notices.get(notice_id))
+        if after:
+            self._notices[notice_id] = after
+        return after
+
+
+def keep(outbox: Outbox, notices: Iterable[Notice]) -> None:
+    """Put new notices in an outbox."""
+    for notice in notices:
+        outbox.change_notice(notice.notice_id, partial(unless_known, new=notice))
+
+
+def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> tuple[int, list[str]]:
+    """Send what is not sent, until the deadline. Gives how many were sent, and what could not be, in words."""
+    end = time.monotonic() + settings.deadline
+    sent = 0
+    failed: list[str] = []
+    silent: set[str] = set()
+    """Who did not take one does not take others either; who comes after them is not to wait for that."""
+    for notice in sorted(outbox.notices(), key=_tries):
+        for name in notice.unsent:
+            if failed and time.monotonic() >= end + _GRACE:
+                return sent, [*failed, "no time is left for the others"]
+            if name in silent:
+                continue
+            if not outbox.change_notice(notice.notice_id, partial(claimed, name=name, now=clock())):
+                continue
+            error = _sent(notice, name, settings.to, end)
+            hours = settings.keep_hours if name in settings.to else 0
+            end_of_it = partial(settled, name=name, now=clock(), error=error, keep=timedelta(hours=hours))
+            outbox.change_notice(notice.notice_id, end_of_it)
+            sent += not error
+            silent |= {name} if error else set()
+            failed += [f"notice {notice.notice_id} is not sent to {name} yet: {error}"] if error else []
+    return sent, failed
+
+
+def _tries(notice: Notice) -> int:
+    """Those that were tried least come first: a server that is down must not hold up what is new."""
+    return min((notice.deliveries[name].tries for name in notice.unsent), default=0)
+
+
+def _sent(notice: Notice, name: str, addresses: Mapping[str, Secret], end: float) -> str:
+    """Send to one address; give why it failed, or nothing."""
+    if name not in addresses:
+        return f"there is no address {name} in the settings any more; there is {', '.join(addresses) or 'none'}"
+    try:
+        address = _revealed(addresses[name])
+        retried(lambda: send(name, address, notice, max(end - time.monotonic(), _LEAST)), end - time.monotonic())
+    except MartsError as error:
+        return str(scrubbed(error))
+    _log.info("notice %s is sent to %s: %s", notice.notice_id, name, notice.subject)
+    return ""
+
+
+def _revealed(address: Secret) -> str:
+    """Give an address; its parts, one of which may be a password or a token, are taken out of all that is written."""
+    value = address.reveal()
+    tokens = [part for part in re.split(r"[/:@?&=]+", value) if len(part) >= _TOKEN]
+    path = [part for part in re.findall(r"://[^/]*/(.+)", value) if re.search("[0-9A-Z]", part)]
+    for part in (*tokens, *path, *re.findall(r"://[^/:@]*:([^@]*)@", value)):
+        remember(part)
+        remember(unquote(part))
+    return value
+
+
+def beat(settings: Notify, moment: Moment) -> None:
+    """Ping the heartbeat URL, if there is one. A build does not fail because of it."""
+    if not settings.heartbeat:
+        return
+    try:
+        url = _revealed(settings.heartbeat)
+        ping(url, moment)
+    except MartsError as error:
+        _log.warning("the heartbeat was not heard: %s", scrubbed(error))

@@ -1,0 +1,347 @@
+"""What people are told of a run, in words: what happened, where, since when, what is safe, what to do next.
+
+Pure: a report, what was before it, and what people know already, give the notices to raise.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+from urllib.parse import urlsplit
+
+from jobs.config.settings import Event
+from jobs.ports.ledger import RunRecord
+from jobs.ports.notices import Delivery, Notice, told
+from jobs.report.run_report import BrokenRule, DropReport, Problem, RunReport
+from jobs.runtime.escaping import for_chat
+from marts.errors import Fenced, QualityBroken, ServiceError, TotalFell, TryLater, UnknownPeople
+from marts.privacy.masking import mask_always
+
+_LEFT_ALONE = (TryLater.__name__, Fenced.__name__)
+"""Another run is at work, or somebody stopped this one on purpose: nothing to do."""
+_EVENT_OF: dict[str, Event] = {
+    UnknownPeople.__name__: "unknown",
+    QualityBroken.__name__: "quality",
+    TotalFell.__name__: "fall",
+}
+_TRIED_AGAIN = (ServiceError.exit_code, TryLater.exit_code)
+_OF_KUBERNETES = ("Job ", "CronJob ")
+_SENDER = "Martwright"
+_SHOWN = 10
+_LONGEST = 160
+"""Characters of a subject."""
+_ADDRESS = re.compile(r"(mysql://\S*)")
+_SCHEDULED = re.compile(r"-[0-9]{7,9}$")
+_NUMBERS = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
+
+
+@dataclass(frozen=True)
+class Before:
+    """What was before a run."""
+
+    last_good: RunRecord | None = None
+    failed: tuple[RunRecord, ...] = ()
+    """Since then, oldest first; those that were killed, too."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Who wants to hear of what, and where people look."""
+
+    wants: Mapping[str, Sequence[str]]
+    """Events by the name of an address."""
+    reports: str = ""
+    """Folder or site of the run reports."""
+    pipeline: str = ""
+    """Its name, where there is more than one."""
+    scope: str = ""
+    """The mart, if only one is built."""
+
+    def deliveries(self, event: str) -> dict[str, Delivery]:
+        return {name: Delivery() for name, events in self.wants.items() if event in events}
+
+
+def before(runs: Iterable[RunRecord], run_id: str) -> Before:
+    """Read what was before a run from the last runs, newest first."""
+    failed: list[RunRecord] = []
+    for run in runs:
+        if run.run_id == run_id:
+            continue
+        if run.outcome in ("published", "unchanged"):
+            return Before(run, tuple(reversed(failed)))
+        failed.append(run)
+    return Before(None, tuple(reversed(failed)))
+
+
+def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: Addresses) -> list[Notice]:
+    """Give the notices that a run raises: each event once, however often it is seen again."""
+    heard = told(known)
+    mine = [notice for notice in known if notice.scope == addresses.scope]
+    if report.error:
+        found = [_failure(report, was), _held(report, heard), _missing(report, heard)]
+    else:
+        found = [
+            _recovery(report, was, mine),
+            _held(report, heard),
+            _missing(report, heard),
+            _quality(report),
+            _success(report),
+        ]
+    made = []
+    first: dict[str, Delivery] = {}
+    for notice in filter(None, found):
+        if set(notice.about) <= heard:
+            continue
+        deliveries = addresses.deliveries(notice.event)
+        if notice is found[0]:
+            first = deliveries  # it says all that those who get it need to know, but for what is left out of good runs
+        elif report.error or notice.event == "success":
+            deliveries = {name: one for name, one in deliveries.items() if name not in first}
+        if deliveries or (notice.event in ("held", "withdrawn") and first):
+            made.append(_addressed(notice, report, addresses, deliveries))
+    return made
+
+
+def is_news(report: RunReport) -> bool:
+    """Tell whether a run ended by itself: one that made way for another, or was stopped on purpose, says nothing."""
+    return report.error is None or report.error.kind not in _LEFT_ALONE
+
+
+def over(report: RunReport, known: Iterable[Notice], scope: str = "") -> list[str]:
+    """Name the notices whose matter is over: failures after a good run, drops that are not left out any more, …"""
+    if report.error:
+        return []
+    goes_on = {_of_drop(drop) for drop in (*_left_out(report), *_gone(report))} | {
+        _of_rule(*rule) for rule in _broken(report)
+    }
+    judged = {f"quality:{one.name}" for one in report.quality}
+    rules = {about for n in known for about in n.about if about.startswith("quality:")}
+    unjudged = {about for about in rules if about.rpartition(":")[0] not in judged}
+    mine = [n for n in known if n.scope == scope and not n.closed_at]
+    return [n.notice_id for n in mine if not (goes_on | unjudged) & set(n.about)]
+
+
+def _failure(report: RunReport, was: Before) -> Notice | None:
+    error = report.error
+    if error is None or not is_news(report):
+        return None
+    event = _EVENT_OF.get(error.kind, "failed")
+    heads = {
+        "failed": "The build failed",
+        "unknown": "The build stopped: too many people are unknown",
+        "quality": "The build stopped: data quality is below the threshold",
+        "fall": "The build stopped: the total of the past has fallen",
+    }
+    head = "The build ended without an answer of the database" if report.outcome == "unknown" else heads[event]
+    since = was.failed[0].started_at[:16].replace("T", " ") if was.failed else f"{report.started_at:%Y-%m-%d %H:%M}"
+    safe = "Nothing was published; the live marts are untouched"
+    if report.outcome == "unknown":
+        safe = "The marts are the old ones or the new ones, nothing between; `marts status` says which"
+    if was.last_good:
+        safe += f", as run {was.last_good.run_id} left them (as of {was.last_good.as_of_date})"
+    lines = [
+        ("What", error.what),
+        ("Where", error.where),
+        ("Since", f"{since} UTC" + (f", {len(was.failed) + 1} runs" if was.failed else "")),
+        ("Safe", f"{safe}."),
+        ("Do", error.hint or "Look at the report."),
+        ("", _again(error, report.exit_code)),
+        *_drop_lines(_left_out(report)),
+    ]
+    about = [f"failure:{_digest(_cause(event, error, report.exit_code))}"]
+    return _notice(report, event, "failure", f"{head}: {error.what}", f"{head}.", lines, about)
+
+
+def _again(error: Problem, exit_code: int) -> str:
+    """Say how it is tried again."""
+    kind, _, name = error.where.partition(" ")
+    if kind not in ("Job", "CronJob"):
+        return "Then run marts build again: it goes on from what is done."
+    cron = _SCHEDULED.sub("", name) if kind == "Job" else name
+    if kind == "Job" and cron == name:
+        return "Then create the Job again."
+    tried = "Kubernetes tries again. If it has given up" if kind == "Job" and exit_code in _TRIED_AGAIN else "Then"
+    return f"{tried}: kubectl create job --from=cronjob/{cron} {cron}-$(($(date +%s) / 60))"
+
+
+def _cause(event: Event, error: Problem, exit_code: int) -> str:
+    """Name a cause: the same one has the same name, whatever numbers there are in its words.
+
+    A service that fails says so in many ways while it does; it is named by what it is.
+    """
+    if exit_code == ServiceError.exit_code:
+        parts = urlsplit(error.where)
+        how = error.what if error.where == "Ray" else ""
+        if error.where.startswith(_OF_KUBERNETES):  # what ails it comes first, then names of pods
+            how = error.what.partition(":")[0]
+        where = f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{error.where}:{how}"
+        return f"{event}:{_NUMBERS.sub('#', where)}"
+    return f"{event}:{error.kind}:{_NUMBERS.sub('#', f'{error.where}:{error.what}')}"
+
+
+def _held(report: RunReport, heard: set[str]) -> Notice | None:
+    new = [drop for drop in _left_out(report) if _of_drop(drop) not in heard]
+    if not new:
+        return None
+    one = len(new) == 1
+    states = " or ".join(sorted({drop.state for drop in new}))
+    head = f"{new[0].key} is {new[0].state}" if one else f"{len(new)} drops are {states}"
+    key = new[0].key
+    lines = [
+        *_drop_lines(new),
+        ("Safe", "The marts are live without " + ("it." if one else "them.")),
+        ("Do", f"marts quarantine show {key} shows the rows and why. Then deliver a corrected file,"),
+        ("", f'or marts quarantine export and replay repaired rows, or marts quarantine accept {key} --why "…"'),
+        ("", "if it may count as it is. The next marts build counts it."),
+    ]
+    if all(drop.state == "rejected" for drop in new):
+        lines[-3:] = [("Do", "Deliver a corrected file under the same name; the next marts build reads it.")]
+    return _notice(report, "held", "warning", head, f"{head}.", lines, [_of_drop(drop) for drop in new])
+
+
+def _missing(report: RunReport, heard: set[str]) -> Notice | None:
+    """Ask what becomes of sales drops whose objects are gone."""
+    new = [drop for drop in _gone(report) if _of_drop(drop) not in heard]
+    if not new:
+        return None
+    lines = sum(drop.clean for drop in new)
+    head = f"{len(new):,} sales drops are gone from the source" if len(new) > 1 else f"{new[0].key} is gone"
+    body = [
+        *[("Gone", f"{drop.key}: {drop.clean:,} clean lines") for drop in new[:_SHOWN]],
+        *([("", f"and {len(new) - _SHOWN:,} more")] if len(new) > _SHOWN else []),
+        ("Safe", f"Nothing was taken back: their {lines:,} lines count on."),
+        ("Do", 'If they may go: marts withdraw accept --why "…"; the next marts build leaves them out.'),
+        ("", 'If the bucket is emptied on purpose: marts withdraw refuse --why "…", or withdrawals = "keep"'),
+        ("", "in marts.toml. If it was a mistake, put the objects back under their names."),
+    ]
+    return _notice(report, "withdrawn", "warning", head, f"{head}.", body, [_of_drop(drop) for drop in new])
+
+
+def _gone(report: RunReport) -> list[DropReport]:
+    return [drop for drop in report.drops if drop.state == "missing"]
+
+
+def _quality(report: RunReport) -> Notice | None:
+    """Tell of critical rules that are broken, although nothing is left out because of them."""
+    rules = _broken(report)
+    if not rules or _left_out(report):
+        return None
+    head = f"Data quality is below the threshold: {', '.join(dict.fromkeys(name for name, _ in rules))}"
+    shown = rules[:_SHOWN]
+    lines = [
+        ("What", f"{name}: {rule.rule} ({rule.unexpected:,} of {rule.rows:,} {rule.basis})") for name, rule in shown
+    ]
+    lines += [
+        ("Safe", "The marts are live; rows that break a critical rule are in quarantine and do not count."),
+        ("Do", "Look at the report, then correct the source or the rule (marts expectations list)."),
+    ]
+    return _notice(report, "quality", "warning", head, f"{head}.", lines, [_of_rule(*rule) for rule in rules])
+
+
+def _recovery(report: RunReport, was: Before, known: Iterable[Notice]) -> Notice | None:
+    open_ = [one for one in known if one.level == "failure" and not one.closed_at]
+    killed = [run for run in was.failed if run.outcome == "killed"]
+    if not open_ and not killed:
+        return None
+    head = "Builds work again"
+    since = min([*(one.raised_at for one in open_), *(run.started_at for run in killed)])[:16].replace("T", " ")
+    lines = [("Was", one.subject.partition(": ")[2]) for one in open_]
+    lines += [("Was", f"Run {run.run_id} ended without a word: killed, or out of memory?") for run in killed]
+    lines += [("Since", f"{since} UTC"), ("Now", _result(report)), ("Do", "Nothing.")]
+    return _notice(report, "recovered", "success", head, f"{head}.", lines, [f"run:{report.run_id}"])
+
+
+def _success(report: RunReport) -> Notice | None:
+    if report.outcome != "published":
+        return None
+    head = f"The marts are up to date, as of {report.as_of}"
+    lines = [("Now", _result(report)), ("Do", "Nothing.")]
+    return _notice(report, "success", "info", head, f"{head}.", lines, [f"run:{report.run_id}"])
+
+
+def _result(report: RunReport) -> str:
+    totals = report.totals
+    marts = "; ".join(f"{mart.table} {mart.rows:,} rows, total_sales {mart.total_sales:,}" for mart in report.marts)
+    return (
+        f"{report.outcome} as of {report.as_of}: {totals.rows_read:,} rows read = {totals.clean:,} clean + "
+        f"{totals.quarantined:,} in quarantine + {totals.duplicates:,} duplicates ({totals.repeated:,} repeated, "
+        f"{totals.replaced:,} replaced). {marts}."
+    )
+
+
+def _left_out(report: RunReport) -> list[DropReport]:
+    return [drop for drop in report.drops if drop.state in ("held", "rejected")]
+
+
+def _broken(report: RunReport) -> list[tuple[str, BrokenRule]]:
+    """Give the critical rules that are broken, with what was judged by them."""
+    failed = [one for one in report.quality if one.outcome == "failed"]
+    return [(one.name, rule) for one in failed for rule in one.broken if rule.severity == "critical"]
+
+
+def _of_rule(name: str, rule: BrokenRule) -> str:
+    return f"quality:{name}:{_digest(rule.rule)}"
+
+
+def _of_drop(drop: DropReport) -> str:
+    return f"drop:{drop.delivery or drop.key}"
+
+
+def _drop_lines(drops: Sequence[DropReport]) -> list[tuple[str, str]]:
+    lines = []
+    for drop in drops[:_SHOWN]:
+        lines.append((drop.state.capitalize(), f"{drop.key}: {drop.reason}"))
+        lines += [("", f"{r.rows:,} x {r.rule}, as in line {r.line:,}") for r in drop.reasons]
+    if len(drops) > _SHOWN:
+        lines.append(("", f"and {len(drops) - _SHOWN:,} more"))
+    return lines
+
+
+def _notice(
+    report: RunReport,
+    event: Event,
+    level: Literal["failure", "warning", "success", "info"],
+    subject: str,
+    head: str,
+    lines: Sequence[tuple[str, str]],
+    about: Sequence[str],
+) -> Notice:
+    shown = [_safe(head), ""] + [_line(label, text) for label, text in lines if text]
+    number = _digest(f"{report.run_id}:{event}:{' '.join(about)}")
+    line = " ".join(_safe(subject).split())
+    at = report.ended_at.isoformat()
+    return Notice(number, event, level, at, report.run_id, line, "\n".join(shown), tuple(about))
+
+
+def _addressed(notice: Notice, report: RunReport, addresses: Addresses, deliveries: Mapping[str, Delivery]) -> Notice:
+    """Add where to look, and whom to tell."""
+    page = f"{addresses.reports.rstrip('/')}/{report.run_id}.html" if addresses.reports else ""
+    rest = [
+        _line("Report", f"{page} (or marts report {report.run_id})" if page else f"marts report {report.run_id}"),
+        _line("Run", f"{report.run_id}, as of {report.as_of}, exit code {report.exit_code}"),
+        _line("Source", report.source),
+        _line("Target", report.target),
+        _line("Notice", f"{notice.notice_id} of Martwright {report.version}"),
+    ]
+    body = "\n".join([notice.body, "", *rest, ""])
+    subject = f"{_SENDER}{f' ({addresses.pipeline})' if addresses.pipeline else ''}: {notice.subject}"
+    short = subject if len(subject) <= _LONGEST else f"{subject[: _LONGEST - 1]}…"
+    return replace(notice, subject=short, body=body, deliveries=dict(deliveries), scope=addresses.scope)
+
+
+def _line(label: str, text: str) -> str:
+    return f"{label + ':' if label else '':<9} {_safe(' '.join(text.split()))}"
+
+
+def _safe(text: str) -> str:
+    """Hide what is personal, and take the meaning from what a chat or a mail would act upon.
+
+    An address of a database is no mail address, although it looks like one.
+    """
+    parts = _ADDRESS.split(text)
+    return for_chat("".join(part if part.startswith("mysql://") else mask_always(part) for part in parts))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

@@ -1,0 +1,76 @@
+"""The pages in front of Great Expectations': an index of runs, latest first, and trends. Complete in themselves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.adapters.store import Store
+from jobs.ports.ledger import ROWS, QualityRecord
+from jobs.report.run_report import RunReport
+from jobs.report.templates import rendered
+from marts.quality.drift import HISTORY, drifts, feed_of, is_short
+
+RUNS = 50
+"""Runs that are listed, and whose pages are kept."""
+_SHOWN = 30
+"""Drops of a feed that trends show."""
+_FEEDS = 60
+
+
+def write_site(store: Store, runs: Sequence[RunReport], records: Sequence[QualityRecord]) -> None:
+    """Write index and trends, and remove the pages of runs that are no longer listed. ``runs`` are newest first."""
+    there = [version.key for version in store.versions("runs")]
+    listed = {run.run_id for run in runs}
+    kept = {key.split("/")[1] for key in there} & listed
+    for key in there:
+        if key.split("/")[1] not in listed:
+            store.delete(key)
+    index = rendered("index.html.j2", runs=runs, kept=kept)
+    trends = rendered("trends.html.j2", feeds=_feeds(records), shown=_SHOWN)
+    store.put("trends.html", trends.encode())
+    store.put("index.html", index.encode())
+
+
+def _feeds(records: Sequence[QualityRecord]) -> list[dict[str, Any]]:
+    """Give what trends show of each feed, those with the newest drops first."""
+    feeds: dict[tuple[str, str], dict[str, dict[str, QualityRecord]]] = {}
+    for record in records:
+        drops = feeds.setdefault((record.kind, feed_of(record.object_key)), {})
+        drops.setdefault(record.delivery_id, {})[record.rule_id] = record
+    shown = []
+    for (kind, name), by_delivery in feeds.items():
+        judged = [drop for drop in by_delivery.values() if ROWS in drop]
+        judged.sort(key=lambda drop: (drop[ROWS].modified, drop[ROWS].object_key))
+        if judged:
+            shown.append(_feed(kind, name, judged[-_SHOWN:]))
+    return sorted(shown, key=lambda feed: (feed["modified"], feed["name"]), reverse=True)[:_FEEDS]
+
+
+def _feed(kind: str, name: str, drops: Sequence[Mapping[str, QualityRecord]]) -> dict[str, Any]:
+    newest = drops[-1][ROWS]
+    same = [drop for drop in drops if drop[ROWS].judged_by == newest.judged_by]
+    words = {record.rule_id: record.rule for drop in drops for record in drop.values() if record.unexpected}
+    rules = []
+    for rule_id, said in sorted(words.items(), key=lambda item: (item[0] != ROWS, item[1])):
+        counts = [_share(drop, rule_id) for drop in drops]
+        last = [_share(drop, rule_id) for drop in same]
+        shares = [unexpected / rows if rows else 0.0 for rows, unexpected in counts]
+        rules.append({"words": said, "shares": shares, "drifts": drifts(last[:-1], last[-1])})
+    rows = [drop[ROWS].row_count for drop in drops]
+    short = is_short([drop[ROWS].row_count for drop in same[:-1]], rows[-1])
+    return {
+        "kind": kind,
+        "name": name,
+        "modified": newest.modified,
+        "newest": newest.object_key,
+        "drops": len(drops),
+        "rows": rows,
+        "short": short,
+        "rules": rules,
+    }
+
+
+def _share(drop: Mapping[str, QualityRecord], rule: str) -> tuple[int, int]:
+    return (drop[rule].row_count, drop[rule].unexpected) if rule in drop else (drop[ROWS].row_count, 0)
+
+
+assert HISTORY <= _SHOWN

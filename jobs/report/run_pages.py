@@ -1,0 +1,192 @@
+"""The report of a run as a page, and the index of runs: what a run did, and what a business looks for first.
+
+Complete in themselves: no script, no address but those of our own pages. The same report gives the same bytes.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from datetime import date
+from typing import Any
+from urllib.parse import quote
+
+from jobs.adapters import charts
+from jobs.adapters.store import Store
+from jobs.report.run_report import LEFT_OUT, DropReport, RunReport
+from jobs.report.templates import rendered
+from jobs.state.files import Reason
+from marts.compute.highlights import Figures, goes_on, judged_months
+
+DOCS = "../docs"
+"""Where the data docs are, seen from the folder of the reports, unless settings say otherwise."""
+_LOOK = LEFT_OUT
+"""States of drops that need a look."""
+_SHOWN = 300
+"""Drops that are named."""
+_RULES = 12
+_GENERATOR, _HEAD = b'content="Martwright"', 2000
+"""What our pages say of themselves, in their first bytes: others in the same folder are not ours to remove."""
+_CAUGHT_UP = 10
+"""Pages that are made at once for earlier runs that have none: a killed run could not write its own."""
+_HEADLINES = {
+    "published": "The new marts are live",
+    "unchanged": "Nothing had to change",
+    "failed": "The run failed",
+    "unknown": "It is not known whether the new marts are live",
+    "running": "The run goes on",
+}
+_LEFT_OUT = {
+    "held": "none of its rows counts until somebody repairs, replaces or accepts it",
+    "rejected": "it cannot be read",
+    "deferred": "it changed while it was read: run again",
+    "missing": "its object is gone from the source, and it counts until somebody decides: marts withdraw list",
+}
+"""What it means for a drop to be left out."""
+
+
+def write_reports(store: Store, report: RunReport, listed: Sequence[RunReport], docs: str = DOCS) -> None:
+    """Write the page of a run and the index, and remove the pages of runs that are not listed (newest first).
+
+    Listed runs without a page get theirs, too, unless they go on.
+    """
+    runs = listed if any(run.run_id == report.run_id for run in listed) else (report, *listed)
+    names = {page_of(run): run for run in runs}
+    there = {version.key for version in store.versions("")}
+    for key in sorted(there - names.keys() - {"index.html"}):
+        if key.endswith(".html") and "/" not in key and _GENERATOR in store.get(key)[:_HEAD]:
+            store.delete(key)
+    missing = [name for name, run in names.items() if name not in there and run.outcome != "running"]
+    for name in dict.fromkeys([page_of(report), *missing[:_CAUGHT_UP]]):
+        run = report if name == page_of(report) else names[name]
+        store.put(name, report_page(run, docs).encode())
+        there.add(name)
+    store.put("index.html", index_page(runs, there, docs).encode())
+
+
+def write_again(store: Store, listed: Sequence[RunReport], docs: str = DOCS) -> None:
+    """Write the pages that are there anew: their reports changed, because somebody was erased from them."""
+    there = {version.key for version in store.versions("")}
+    for run in listed:
+        if page_of(run) in there:
+            store.put(page_of(run), report_page(run, docs).encode())
+    store.put("index.html", index_page(listed, there, docs).encode())
+
+
+def report_page(report: RunReport, docs: str = DOCS) -> str:
+    """Render a run. ``docs`` is where the data docs are: a path from the page's folder, or an address."""
+    return rendered(
+        "run.html.j2",
+        run=report,
+        docs=_address(docs),
+        quote=quote,
+        headline=_headline(report),
+        more=[] if report.error else [_left_out(why, count) for why, count in report.left_out.items()],
+        drops=_drops(report.drops),
+        figures=report.figures,
+        business=_business(report),
+        steps=charts.steps(report.seconds) if report.seconds else "",
+    )
+
+
+def index_page(reports: Sequence[RunReport], there: Collection[str] | None = None, docs: str = DOCS) -> str:
+    """Render the list of runs, in the order given. ``there`` names the pages that can be led to: without it, all."""
+    pages = {run.run_id: page_of(run) for run in reports if there is None or page_of(run) in there}
+    return rendered("runs.html.j2", runs=reports, pages=pages, quote=quote, docs=_address(docs), headlines=_HEADLINES)
+
+
+def page_of(report: RunReport) -> str:
+    """Name the page of a run, below the folder of the reports."""
+    return f"{quote(report.run_id, safe='')}.html"
+
+
+def _address(docs: str) -> str:
+    """Give what a browser understands of an address; nothing of one that it does not, such as s3://."""
+    if docs.startswith("/"):
+        return f"file://{quote(docs.rstrip('/'))}"
+    scheme, colon, _ = docs.partition(":")
+    return docs.rstrip("/") if not colon or scheme in ("http", "https", "file") else ""
+
+
+def _headline(report: RunReport) -> str:
+    if report.held_back:
+        return "New marts were made, and held back"
+    if report.error:
+        return " ".join(report.error.what.split())
+    if report.outcome == "published" and len(report.marts) == 1:
+        return "The new mart is live"
+    if report.left_out:
+        head = "The live marts stay as they are" if report.outcome == "unchanged" else _HEADLINES[report.outcome]
+        return f"{head}, but some drops need a look"
+    return _HEADLINES[report.outcome]
+
+
+def _left_out(why: str, count: int) -> str:
+    """Say what it means for some drops to be left out."""
+    means = _LEFT_OUT[why]
+    if count == 1:
+        return f"1 drop is {why}: {means}."
+    return f"{count:,} drops are {why}: of each, {means}." if why == "held" else f"{count:,} drops are {why}: {means}."
+
+
+def _drops(drops: Sequence[DropReport]) -> dict[str, Any]:
+    """Sort the drops: those that need a look, and the others; with what is wrong with the rows of the live ones."""
+    look = [drop for drop in drops if drop.state in _LOOK]
+    others = [drop for drop in drops if drop.state not in _LOOK]
+    others.sort(key=lambda drop: (-drop.quarantined, drop.kind != "sales", drop.kind, drop.key))
+    named = Counter(drop.change if drop.state == "live" else drop.state for drop in others)
+    return {
+        "look": look[:_SHOWN],
+        "others": others[:_SHOWN],
+        "left_out": max(len(look) - _SHOWN, 0) + max(len(others) - _SHOWN, 0),
+        "counts": sorted(named.items()),
+        "rules": _rules([drop for drop in others if drop.state == "live"]),
+    }
+
+
+def _rules(drops: Sequence[DropReport]) -> list[dict[str, Any]]:
+    """Give the most common reasons for quarantine, each with an example of where it was found."""
+    rows: Counter[str] = Counter()
+    places: Counter[str] = Counter()
+    examples: dict[str, tuple[DropReport, Reason]] = {}
+    for drop in drops:
+        for reason in drop.reasons:
+            rows[reason.rule] += reason.rows
+            places[reason.rule] += 1
+            examples.setdefault(reason.rule, (drop, reason))
+    return [
+        {"rule": rule, "rows": count, "drops": places[rule], "drop": examples[rule][0], "reason": examples[rule][1]}
+        for rule, count in sorted(rows.items(), key=lambda item: (-item[1], item[0]))[:_RULES]
+    ]
+
+
+def _business(report: RunReport) -> dict[str, Any]:
+    """Give sums and charts of the figures; nothing that a run without them does not have."""
+    figures = report.figures
+    inactive = sum(group.customers for group in figures.groups if group.inactive)
+    found: dict[str, Any] = {
+        "customers": sum(group.customers for group in figures.groups),
+        "inactive": inactive,
+        "segments": charts.segments(figures.groups) if figures.groups else "",
+        "unusual": {month.month: month for month in report.unusual},
+        "revenue": [],
+    }
+    if figures.months:
+        found |= _revenue(report, figures)
+    return found
+
+
+def _revenue(report: RunReport, figures: Figures) -> dict[str, Any]:
+    last = figures.last_month
+    open_month = last if goes_on(last, date.fromisoformat(report.as_of)) else ""
+    return {
+        "open": open_month,
+        "judged": len(judged_months(figures.months, date.fromisoformat(report.as_of))),
+        "total": sum(month.total_sales for month in figures.months),
+        "revenue": [
+            {
+                "name": name,
+                "svg": charts.revenue(figures.months, report.unusual, open_month, width),
+                "months": charts.shown_months(figures.months, width),
+            }
+            for name, width in (("wide", charts.WIDE), ("narrow", charts.NARROW))
+        ],
+    }

@@ -1,0 +1,49 @@
+"""Reports of runs as the ledger keeps them."""
+
+from datetime import datetime
+
+from jobs.adapters.store import Store
+from jobs.ports.ledger import RunRecord, Warehouse
+from jobs.report.delivery import StateOutbox
+from jobs.report.quality_pages import RUNS
+from jobs.report.run_report import Problem, RunReport
+
+RUNS_BEFORE = 200
+"""Earlier runs that a run is compared with."""
+
+
+def run_record(report: RunReport) -> RunRecord:
+    """Return the row of the ledger that keeps a report."""
+    return RunRecord(
+        run_id=report.run_id,
+        started_at=report.started_at.isoformat(timespec="microseconds"),
+        ended_at=report.ended_at.isoformat(timespec="microseconds"),
+        as_of_date=report.as_of,
+        outcome=report.outcome,
+        exit_code=report.exit_code,
+        error=str(report.error.what) if report.error else "",
+        report=report.model_dump_json(),
+        policy=report.policy,
+        version=report.version,
+    )
+
+
+def recent_reports(warehouse: Warehouse) -> list[RunReport]:
+    """Return the reports of the last runs, newest first."""
+    return [_report_of(record) for record in warehouse.runs(RUNS)]
+
+
+def adopt_waiting(state: Store, warehouse: Warehouse) -> int:
+    """Move reports and notices of runs that could not reach the ledger from the state into it. Return how many."""
+    waiting = StateOutbox(lambda: state)
+    return waiting.hand_over(warehouse) + waiting.hand_over_runs(lambda report: warehouse.fail(run_record(report)))
+
+
+def _report_of(record: RunRecord) -> RunReport:
+    """Return the report of a run; a killed run could not write how it ended."""
+    report = RunReport.model_validate_json(record.report)
+    if record.outcome != "killed":
+        return report
+    problem = Problem(what=record.error, where=record.run_id, hint="was it killed, or out of memory?")
+    ended = datetime.fromisoformat(record.ended_at)
+    return report.model_copy(update={"outcome": "failed", "error": problem, "ended_at": ended})

@@ -1,0 +1,67 @@
+"""What all pages share: how a template becomes a page, and how numbers are written in it. No script, no address."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from jobs.runtime.escaping import visible
+
+_MARKS = {"passed": "\N{CHECK MARK}", "warned": "!", "failed": "\N{BALLOT X}"}
+_MINUS = "\N{MINUS SIGN}"
+
+
+def rendered(template: str, **values: Any) -> str:
+    """Fill a template: text that others wrote stays text, and what has no glyph is shown."""
+    return _templates().get_template(template).render(**values)
+
+
+def number(value: int) -> str:
+    """Write a count with thousands separators."""
+    return f"{value:,}".replace("-", _MINUS)
+
+
+def counted(value: int, thing: str) -> str:
+    """Write how many there are of something."""
+    return f"{number(value)} {thing}{'' if value == 1 else 's'}"
+
+
+def money(value: Decimal) -> str:
+    """Write an amount with two digits."""
+    return f"{value:,.2f}".replace("-", _MINUS)
+
+
+def percent(value: Decimal | None) -> str:
+    """Write a share."""
+    return "" if value is None else f"{value:,.2f} %".replace("-", _MINUS)
+
+
+def growth(value: Decimal | None) -> str:
+    """Write a change, with its sign."""
+    return "" if value is None else f"{value:+,.2f} %".replace("-", _MINUS)
+
+
+def when(value: datetime) -> str:
+    """Write a moment."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+@cache
+def _templates() -> Environment:
+    made = Environment(
+        loader=PackageLoader("jobs.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_seen,
+    )
+    made.filters |= {one.__name__: one for one in (number, counted, money, percent, growth, when)}
+    made.globals |= {"marks": _MARKS}
+    return made
+
+
+def _seen(value: Any) -> Any:
+    """Show what has no glyph; what is HTML already stays."""
+    return visible(value) if type(value) is str else value

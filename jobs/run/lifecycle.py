@@ -1,0 +1,278 @@
+"""A run as those who wait for it see it: heartbeat, build, report page, metrics, notices, one closing line."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from jobs.adapters.ray.cluster import Cluster
+from jobs.adapters.store import open_store
+from jobs.config.settings import Settings, masked
+from jobs.ports.ledger import Warehouse, erased_people
+from jobs.ports.notices import Notice, Outbox, told
+from jobs.report.delivery import NoOutbox, StateOutbox, addresses_of, beat, deliver, keep
+from jobs.report.metrics import samples
+from jobs.report.notices import Before, before, is_news, raised
+from jobs.report.publish_metrics import publish_metrics
+from jobs.report.run_pages import page_of, report_page, write_reports
+from jobs.report.run_records import RUNS_BEFORE, recent_reports
+from jobs.report.run_report import Problem, RunReport
+from jobs.run.pipeline import Run, build
+from jobs.runtime.logs import within
+from jobs.runtime.scrub import scrub, scrubbed
+from marts import __version__
+from marts.errors import MartsError, Stopped, UsageError
+from marts.policy import Policy
+
+_log = logging.getLogger("marts.run")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run is told before anything is opened."""
+
+    settings: Settings
+    policy: Policy
+    as_of: date
+    run_id: str
+    clock: Callable[[], datetime]
+    submission: str = ""
+    """Submission id of the Ray job, if this is one."""
+    cluster: Cluster | None = None
+    """Where metrics go, too, if it goes on after the run."""
+
+
+def run(
+    order: Order, opened: Callable[[], AbstractContextManager[Warehouse]], make: Callable[[Warehouse], Run]
+) -> RunReport:
+    """Do a whole run, and tell everybody who wants to know. A failure is a report too.
+
+    Raises UsageError if the target means nothing, or refuses our credentials.
+    """
+    with within(run_id=order.run_id):
+        started, report = order.clock(), None
+        beat(order.settings.notify, "start")
+        try:
+            with opened() as warehouse:
+                made = make(warehouse)
+                report = _built(order, made, warehouse)
+                _tell_all(order, report, warehouse, made)
+        except MartsError as error:
+            if report is None:  # the target does not open: nobody but us can say so
+                report = _unopened(order, scrubbed(error), started)
+                _tell_all(order, report, None, None)
+                if isinstance(error, UsageError):  # whoever typed it sees it as with every other command
+                    _close(report)
+                    error.told = True
+                    raise
+            else:
+                _log.warning("after the run: %s", scrubbed(error))
+        _close(report)
+        return report
+
+
+def refused(
+    order: Order, error: MartsError, opened: Callable[[], AbstractContextManager[Warehouse]] | None = None
+) -> None:
+    """Tell of a run that did not even begin: nobody may be looking. The next run puts it into the ledger.
+
+    ``opened`` is for who has not tried the target yet: what people know already is there.
+    """
+    with within(run_id=order.run_id):
+        report = _unopened(order, scrubbed(error), order.clock())
+        try:
+            with opened() if opened else nullcontext() as warehouse:
+                _tell_all(order, report, warehouse, None)
+        except MartsError as closed:
+            _log.debug("the target does not open: %s", scrubbed(closed))
+            _tell_all(order, report, None, None)
+        _close(report)
+        error.told = True
+
+
+def _close(report: RunReport) -> None:
+    """Write the closing line."""
+    level = logging.ERROR if report.error else logging.INFO
+    _log.log(level, "run %s: %s", report.run_id, report.words, extra={"fields": closing(report)})
+
+
+def _built(order: Order, made: Run, warehouse: Warehouse) -> RunReport:
+    """Build. A defect is told as every failure is, before it goes on its way."""
+    try:
+        return build(made)
+    except Exception:
+        if made.ended:
+            _tell_all(order, made.ended, warehouse, made)
+            _close(made.ended)
+        raise
+
+
+def _tell_all(order: Order, report: RunReport, warehouse: Warehouse | None, made: Run | None) -> None:
+    """Write the page, send notices, hand over metrics, ping. How the run ended is not changed by any of it."""
+    try:
+        there = True
+        if made is None or made.unrecorded:
+            there = _keep(order.settings, report)
+        elif warehouse:
+            with _spared("the page of this run"):
+                _write_pages(order.settings, warehouse, report)
+        waiting: list[Outbox] = [_waiting(order.settings)] if there else []
+        places = [warehouse, *waiting] if warehouse else waiting
+        new = made.unkept if made else _raised(order, report, warehouse)
+        notices: dict[str, int] = {}
+        with _spared("notices"):
+            notices = _tell(order, places, new)
+        with _spared("the metrics of this run"):
+            _measure(order, report, _last_success(made.before) if made else None, notices)
+        if is_news(report):
+            with _spared("the heartbeat"):
+                beat(order.settings.notify, "fail" if report.error else "success")
+    except Stopped as told:
+        _log.warning("%s; the run had ended, notices that wait are sent by the next", told.as_error().what)
+
+
+def _raised(order: Order, report: RunReport, warehouse: Warehouse | None) -> list[Notice]:
+    """Give the notices of a run that the ledger does not know."""
+    was, known = Before(), list[Notice]()
+    if warehouse:
+        was, known = before(warehouse.runs(RUNS_BEFORE), report.run_id), warehouse.notices()
+    return raised(report, was, known, addresses_of(order.settings))
+
+
+def closing(report: RunReport) -> dict[str, Any]:
+    """Give everything that is needed to chart runs, on one line."""
+    totals = report.totals
+    states = [drop.state for drop in report.drops]
+    return {
+        "event": "run",
+        "outcome": report.outcome,
+        "exit_code": report.exit_code,
+        "as_of": report.as_of,
+        **({"submission": report.submission} if report.submission else {}),
+        "version": report.version,
+        "policy": report.policy,
+        "source": report.source,
+        "target": report.target,
+        "seconds": round((report.ended_at - report.started_at).total_seconds(), 3),
+        "steps": report.seconds,
+        "lines": totals.model_dump(),
+        "drops": {state: states.count(state) for state in sorted(set(states))},
+        "marts": {m.name: {"rows": m.rows, "total_sales": m.total_sales, "changed": m.changed} for m in report.marts},
+        "quality": {one.name: one.outcome for one in report.quality},
+        "unknown": report.unknown,
+        "warnings": len(report.warnings),
+        **({"error": report.error.model_dump()} if report.error else {}),
+    }
+
+
+@contextmanager
+def _spared(what: str) -> Iterator[None]:
+    """Do something that may fail as it likes: it is told, and changes nothing of how the run ended."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the run has ended, and how is not to be changed
+        _log.warning("%s: %s: %s", what, type(error).__name__, scrub(str(error)))
+
+
+def _write_pages(settings: Settings, warehouse: Warehouse, report: RunReport) -> None:
+    """Write the report's page and their index. What fails then is told, and fails nothing."""
+    try:
+        store = open_store(settings.reports_uri, settings.s3)
+        write_reports(store, _without_erased(report, warehouse), recent_reports(warehouse), docs_of(settings))
+    except MartsError as error:
+        _log.warning("the page of this run is not written: %s; `marts report` shows it", scrubbed(error))
+
+
+def _without_erased(report: RunReport, warehouse: Warehouse) -> RunReport:
+    """Leave out who was erased since the run read the marts."""
+    erased = erased_people(warehouse.erasures())
+    best = tuple(one for one in report.figures.best if not erased.number_of(str(one.customer_id)))
+    return report.model_copy(update={"figures": report.figures.model_copy(update={"best": best})})
+
+
+def docs_of(settings: Settings) -> str:
+    """Say where the data docs are, from a page of a report."""
+    return settings.docs_uri if settings.docs or settings.reports else "../docs"
+
+
+def _keep(settings: Settings, report: RunReport) -> bool:
+    """Keep a report that the ledger cannot take: its page, and in the state for the next run. Tells if it could."""
+    try:
+        _waiting(settings).keep_run(report)
+    except MartsError as error:
+        _log.debug("the report is kept nowhere: %s", scrubbed(error))
+        return False
+    with _spared("the page of this run"):
+        page = report_page(report, docs_of(settings)).encode()
+        open_store(settings.reports_uri, settings.s3).put(page_of(report), page)
+    return True
+
+
+def _waiting(settings: Settings) -> StateOutbox:
+    return StateOutbox(lambda: open_store(settings.state_uri, settings.s3))
+
+
+def _measure(order: Order, report: RunReport, last_success: datetime | None, notices: Mapping[str, int]) -> None:
+    """Hand the run's gauges to Prometheus, where that is wanted."""
+    for text in publish_metrics(order.settings, samples(report, last_success, notices), order.cluster):
+        _log.warning("%s", text)
+
+
+def _last_success(before: Before) -> datetime | None:
+    return datetime.fromisoformat(before.last_good.ended_at) if before.last_good else None
+
+
+def _tell(order: Order, places: Sequence[Outbox], unkept: Sequence[Notice]) -> dict[str, int]:
+    """Keep the notices that are not kept yet in the first place that takes them, and send all that are not sent.
+
+    The database is the right one; while it is not there, the state; without both, a failure is told each time.
+    Gives how many were sent, and how many wait.
+    """
+    if not order.settings.notify.to:
+        return {"sent": 0, "pending": 0}
+    for place in places:
+        try:
+            return _tell_from(order, place, unkept)
+        except MartsError as error:
+            _log.debug("no place for notices: %s", scrubbed(error))
+    _log.warning("neither the database nor the state can keep notices: a run that fails again will tell it again")
+    return _tell_from(order, NoOutbox(), unkept)
+
+
+def _tell_from(order: Order, outbox: Outbox, unkept: Sequence[Notice]) -> dict[str, int]:
+    known = told(outbox.notices())
+    keep(outbox, [notice for notice in unkept if not set(notice.about) <= known])
+    sent, failed = deliver(outbox, order.settings.notify, order.clock)
+    for text in failed:
+        _log.warning("%s; the next run tries again", text)
+    return {"sent": sent, "pending": sum(len(notice.unsent) for notice in outbox.notices())}
+
+
+def _unopened(order: Order, error: MartsError, started: datetime) -> RunReport:
+    """Report a run whose target could not be opened: the ledger does not know it."""
+    settings = order.settings
+    return RunReport(
+        run_id=order.run_id,
+        outcome="failed",
+        exit_code=error.exit_code,
+        as_of=order.as_of.isoformat(),
+        policy=order.policy.digest(),
+        version=__version__,
+        submission=order.submission,
+        source=masked(settings.source),
+        target=masked(settings.target),
+        state=_uri(lambda: settings.state_uri),
+        started_at=started,
+        ended_at=order.clock(),
+        error=Problem.of(error),
+    )
+
+
+def _uri(give: Callable[[], str]) -> str:
+    """Give an address that may not be known."""
+    try:
+        return give()
+    except MartsError:
+        return ""

@@ -1,0 +1,1 @@
+"""Logs, retries, and what else every process needs."""

@@ -1,0 +1,59 @@
+"""Drops of lines without ids that look like the same days again: of two, one is held until somebody decides."""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+
+from jobs.steps.contents import ALIKE, ALIKE_FROM
+from jobs.steps.resolve import Verdict, Verdicts
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Equal lines without an id that two drops have, each as often as both have it."""
+
+    lines: Mapping[frozenset[str], int]
+    """By the origins of the two."""
+
+    def of(self, one: Verdict, other: Verdict) -> int:
+        return self.lines.get(frozenset((_origin(one), _origin(other))), 0)
+
+
+def look_alike(verdicts: Verdicts, shared: Shared, live: Container[str], accepted: Container[str]) -> dict[str, str]:
+    """Return the deliveries to hold, each with the reason: those that share half of the lines of one of two drops.
+
+    Of two, the one that was not live before is held, else the later. ``live`` and ``accepted`` are deliveries, and
+    contents, that counted before, and that somebody has released although they look alike: then both count.
+    """
+    if not shared.lines:
+        return {}
+    drops = sorted(verdicts.live_sales_drops, key=lambda verdict: not _is_among(verdict, live))
+    kept: list[Verdict] = []
+    held: dict[str, str] = {}
+    for drop in drops:
+        was_live = _is_among(drop, live)
+        others = (other for other in kept if not (was_live and _is_among(other, accepted)))
+        reason = next((why for other in others if (why := _why(drop, other, shared.of(drop, other)))), "")
+        if reason and not _is_among(drop, accepted):
+            held[drop.drop.delivery.id] = reason
+        else:
+            kept.append(drop)
+    return held
+
+
+def _why(drop: Verdict, other: Verdict, lines: int) -> str:
+    """Say why one of two drops looks like the other; nothing if it does not."""
+    for one in (drop, other):
+        without = one.counts.without_transaction
+        if without >= ALIKE_FROM and lines * 2 >= without:
+            key = other.drop.delivery.key
+            return f"{ALIKE}: {lines:,} of its lines without an id are also in {key}"
+    return ""
+
+
+def _is_among(verdict: Verdict, names: Container[str]) -> bool:
+    """Return whether a drop is among deliveries and contents."""
+    return verdict.drop.delivery.id in names or verdict.drop.content in names
+
+
+def _origin(verdict: Verdict) -> str:
+    return verdict.drop.manifest.origin if verdict.drop.manifest else ""

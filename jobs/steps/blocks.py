@@ -1,0 +1,158 @@
+"""Read one version of an object: by blocks of whole records, with bounded memory, and hash it on the way."""
+
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from jobs.adapters.store import ObjectVersion, Store, VersionReader
+from marts.errors import DropRejected
+from marts.rows.records import MAX_RECORD, last_whole
+
+LEAF = 8 << 20
+"""The hash of an object is the hash of the hashes of its leaves, so that splits can be hashed apart."""
+MAX_HEADER = 1 << 20
+_TAIL = 64 << 10
+
+
+def first_line(source: Store, version: ObjectVersion) -> bytes:
+    """Read the header line. Raises DropRejected if it has no end."""
+    for size in (_TAIL, MAX_HEADER):
+        data = source.read(version, 0, min(size, version.size))
+        if b"\n" in data:
+            return data[: data.index(b"\n") + 1]
+    raise DropRejected(f"the header is longer than {MAX_HEADER:,} bytes")
+
+
+def rest_of_line(source: Store, version: ObjectVersion, start: int) -> bytes | None:
+    """Read on to the end of the line; None if it is longer than a record may be."""
+    rest = b""
+    while start < version.size and len(rest) <= MAX_RECORD:
+        data = source.read(version, start, min(start + _TAIL, version.size))
+        if b"\n" in data:
+            return rest + data[: data.index(b"\n") + 1]
+        rest, start = rest + data, start + len(data)
+    return rest if start >= version.size else None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole records, or the start of a record that is too long to be kept."""
+
+    text: bytes
+    oversized: int = 0
+    """Bytes of the record that is too long."""
+
+
+def blocks(text: io.BufferedIOBase, size: int, most: int, delimiter: str) -> Iterator[Block]:
+    """Cut a stream into blocks of whole records, with bounded memory whatever it holds."""
+    rest, taken = b"", 0
+
+    def read() -> bytes:
+        nonlocal taken
+        data = text.read(size)
+        taken += len(data)
+        if taken > most:
+            raise DropRejected(f"it inflates to more than {most:,} bytes")
+        return data
+
+    while True:
+        data = read()
+        rest += data
+        if not data:
+            break
+        cut = last_whole(rest, delimiter)
+        if cut:
+            yield Block(rest[:cut])
+            rest = rest[cut:]
+        elif len(rest) > MAX_RECORD:
+            start, total = rest[:MAX_RECORD], len(rest)
+            while b"\n" not in (rest := read()) and rest:
+                total += len(rest)
+            end = rest.find(b"\n") + 1
+            yield Block(start, total + end)
+            rest = rest[end:]
+    if rest:
+        yield Block(rest)
+
+
+class LeafHasher:
+    """Hashes a stream by leaves of fixed size."""
+
+    def __init__(self) -> None:
+        self._leaf, self._filled = hashlib.sha256(), 0
+        self._leaves: list[str] = []
+
+    def update(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            part = view[: LEAF - self._filled]
+            self._leaf.update(part)
+            self._filled += len(part)
+            view = view[len(part) :]
+            if self._filled == LEAF:
+                self._end_leaf()
+
+    def _end_leaf(self) -> None:
+        self._leaves.append(self._leaf.hexdigest())
+        self._leaf, self._filled = hashlib.sha256(), 0
+
+    def leaves(self) -> list[str]:
+        """End the stream; give the hash of each leaf."""
+        if self._filled:
+            self._end_leaf()
+        return self._leaves
+
+
+class HashingReader(io.RawIOBase):
+    """Passes bytes on, and hashes them."""
+
+    def __init__(self, inner: VersionReader | gzip.GzipFile, hasher: LeafHasher) -> None:
+        self._inner, self._hasher = inner, hasher
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        count = self._inner.readinto(buffer)
+        self._hasher.update(bytes(memoryview(buffer)[:count]))
+        return count
+
+
+def content_hash(leaves: Iterable[str]) -> str:
+    """Hash an object from the hashes of its leaves."""
+    return hashlib.sha256("".join(leaves).encode()).hexdigest()
+
+
+def is_compressed(key: str) -> bool:
+    """Return whether an object is a gzip, by its name."""
+    return key.lower().endswith(".gz")
+
+
+def inflated(raw: io.BufferedIOBase, hasher: LeafHasher) -> io.BufferedIOBase:
+    """Open a gzip to be read, and hash what it inflates to: compressed or not, a delivery is the same."""
+    return io.BufferedReader(HashingReader(gzip.GzipFile(fileobj=raw), hasher), 1 << 20)
+
+
+def hash_object(source: Store, version: ObjectVersion, most: int) -> str:
+    """Hash the content of an object by reading it; a gzip is inflated.
+
+    Returns nothing for one that is damaged, or that inflates to more than ``most`` bytes: a scan rejects it.
+    """
+    hasher = LeafHasher()
+    if is_compressed(version.key):
+        text = inflated(io.BufferedReader(VersionReader(source, version), LEAF), hasher)
+        taken = 0
+        try:
+            while data := text.read(LEAF):
+                taken += len(data)
+                if taken > most:
+                    return ""
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            return ""
+    else:
+        for start in range(0, version.size, LEAF):
+            hasher.update(source.read(version, start, min(start + LEAF, version.size)))
+    return content_hash(hasher.leaves())

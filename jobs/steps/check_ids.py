@@ -1,0 +1,38 @@
+"""Ids of transactions that stand for several: the same id with several customers, stores or months."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.adapters.store import Store
+from jobs.state.files import Manifest
+from jobs.steps.lines import read_all_marked
+from marts.compute.engine import shared_ids
+from marts.compute.identity import Identity
+
+_COLUMNS = ["transaction_id", "customer_id", "store_id", "total_cents"]
+
+
+def check_ids(
+    state: Store, manifests: Sequence[Manifest], identity: Identity, limit: int
+) -> tuple[int, list[dict[str, Any]]]:
+    """Return how many ids of lines that count stand for several transactions, and the first of them by their money.
+
+    ``manifests``: of the live drops, in the order of delivery.
+    """
+    count, rows = shared_ids(_blocks(state, manifests, identity), limit)
+    return count, rows.to_pylist()
+
+
+def _blocks(state: Store, manifests: Sequence[Manifest], identity: Identity) -> Iterator[pa.Table]:
+    """Return the lines with an id that were neither repeated nor replaced: blocks as ``shared_ids`` takes them."""
+    months = sorted({month for manifest in manifests for month in manifest.months})
+    together = [{month} for month in months] if identity.within_month else [set(months)]
+    for some in together:  # no transaction is in two of them
+        for read in read_all_marked(state, manifests, some, identity):
+            dropped = read.marks.filter(pc.is_in(read.marks["mark"], pa.array(["repeated", "replaced"])))["position"]
+            counts = pc.invert(pc.is_in(read.lines["position"], dropped))
+            lines = read.lines.filter(pc.and_(read.lines["transaction_id"].is_valid(), counts))
+            yield lines.select(_COLUMNS).append_column("month", pc.strftime(lines["sales_date"], "%Y-%m"))

@@ -1,0 +1,104 @@
+"""A total that falls: if the past lost money since the last publication, nothing is published until it is accepted."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from jobs.ports.ledger import Decision, Generation
+from jobs.report.run_report import FallReport, RunReport
+from marts.errors import TotalFell
+from marts.policy import Policy
+
+ACCEPT = "accept fall"
+"""Action of a decision; it names the run that found the fall."""
+
+
+@dataclass(frozen=True)
+class DayTotals:
+    """Lines that count, and their sum in cents, of each day."""
+
+    days: Mapping[date, tuple[int, int]]
+
+    def up_to(self, last: date) -> tuple[int, int]:
+        """Return lines and cents up to a day."""
+        mine = [total for day, total in self.days.items() if day <= last]
+        return sum(lines for lines, _ in mine), sum(cents for _, cents in mine)
+
+
+@dataclass(frozen=True)
+class Before:
+    """What the live marts say."""
+
+    run_id: str
+    as_of: date
+    lines: int
+    cents: int
+
+
+@dataclass(frozen=True)
+class Fall:
+    """The total up to the last publication's as_of, then and now, in cents."""
+
+    before: Before
+    now: int
+    taken_back: int
+    """Of drops whose withdrawal this run applies: their money does not count as a fall."""
+
+    @property
+    def share(self) -> Decimal:
+        """Return the share that is lost; 0 or less if nothing is."""
+        expected = self.before.cents - self.taken_back
+        return Decimal(expected - self.now) / expected if expected > 0 else Decimal(0)
+
+    @property
+    def report(self) -> FallReport:
+        return FallReport(
+            since=self.before.run_id,
+            as_of=self.before.as_of.isoformat(),
+            before=_money(self.before.cents),
+            now=_money(self.now),
+            taken_back=_money(self.taken_back),
+        )
+
+
+def total_before(live: Mapping[str, Generation], reports: Iterable[RunReport]) -> Before | None:
+    """Return what the live marts are made of; nothing if no mart is live, or an earlier version made them."""
+    known = [report for report in reports if report.totals.counted_total]
+    if not live or not known:
+        return None
+    last = max(known, key=lambda report: report.started_at)
+    totals = last.totals
+    return Before(last.run_id, date.fromisoformat(last.as_of), totals.counted, int(totals.counted_total * 100))
+
+
+def check_fall(fall: Fall, policy: Policy, accepted: Mapping[str, Decimal]) -> None:
+    """Raise TotalFell for a fall beyond the policy, unless somebody has accepted one as deep since that publication."""
+    if fall.before.lines < policy.max_fall_from or fall.share <= Decimal(str(policy.max_fall)):
+        return
+    floor = accepted.get(fall.before.run_id)
+    if floor is not None and _money(fall.now) >= floor:
+        return
+    report = fall.report
+    taken = f", of which {report.taken_back:,} were withdrawn" if fall.taken_back else ""
+    raise TotalFell(
+        f"the total up to {report.as_of} falls from {report.before:,} to {report.now:,} ({fall.share:.1%}){taken}, "
+        f"more than max_fall {policy.max_fall:.1%}",
+        "total_cost",
+        "look at the drops that were replaced or held (`marts report`), then `marts accept-fall RUN --why …` with the "
+        "id of this run, or correct the drops; the live marts are untouched",
+    )
+
+
+def accepted_falls(decisions: Iterable[Decision]) -> dict[str, Decimal]:
+    """Return the totals that somebody has accepted, by the run whose marts are live; the lowest counts."""
+    floors: dict[str, Decimal] = {}
+    for decision in decisions:
+        if decision.action == ACCEPT:
+            report = FallReport.model_validate_json(decision.detail)
+            floors[report.since] = min(floors.get(report.since, report.now), report.now)
+    return floors
+
+
+def _money(cents: int) -> Decimal:
+    return Decimal(cents).scaleb(-2)

@@ -1,0 +1,161 @@
+"""Read the clean lines of drops from the state, with the names of their transactions."""
+
+from collections.abc import Collection, Container, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.adapters.store import Store
+from jobs.state.files import BUCKETS, Manifest
+from marts.compute.engine import marked
+from marts.compute.identity import NAMES, Identity, suspects
+from marts.quality.check import clean_schema
+from marts.schema import SALES
+
+COLUMNS = (
+    "transaction_id",
+    "line_no",
+    "customer_id",
+    "store_id",
+    "sales_person_id",
+    "sales_date",
+    "quantity_ten_thousandths",
+    "total_cents",
+)
+"""What sums need; the other columns are read of lines that may be the same as others."""
+_PART_LINES = 1_000_000
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of clean lines."""
+
+    delivery: int
+    """Place of its drop in the order of deliveries."""
+    origin: str
+    """Names the content of the drop."""
+    month: str
+    path: str
+
+    @property
+    def name(self) -> str:
+        """Name it by what it holds, wherever its drop is."""
+        return f"{self.origin}/{self.path.rpartition('/')[2]}"
+
+
+def files_of(manifests: Sequence[Manifest], months: Container[str]) -> list[File]:
+    """Return the files of some months, by drop first: positions follow the order of deliveries."""
+    return [
+        File(number, manifest.origin, month, file.path)
+        for number, manifest in enumerate(manifests)
+        for month in sorted(month for month in manifest.months if month in months)
+        for file in manifest.months[month].files
+    ]
+
+
+def parts_for(rows: int, most: int) -> int:
+    """Return into how many parts lines are cut by their buckets, so that none has many more than ``most``."""
+    parts = 1
+    while parts < BUCKETS and rows > parts * most:
+        parts *= 2
+    return parts
+
+
+@dataclass(frozen=True)
+class MarkedLines:
+    """Lines of some of the buckets, and what is to know of those whose transactions were delivered again."""
+
+    lines: pa.Table
+    rows: list[np.ndarray]
+    """Of each file, which of its rows they are."""
+    suspects: pa.Table
+    """Those that may have been delivered twice, with all columns."""
+    marks: pa.Table
+    """As ``marked`` gives them."""
+
+
+def read_marked(store: Store, files: Sequence[File], part: int, parts: int, identity: Identity) -> MarkedLines:
+    """Read lines with bucket % parts == part, and settle their transactions: lines without an id are left alone."""
+    lines, rows = read_lines(store, files, part, parts, identity)
+    places = np.flatnonzero(suspects(lines) & lines["transaction_id"].is_valid().to_numpy())
+    whole = read_suspects(store, files, lines, rows, places)
+    return MarkedLines(lines, rows, whole, marked(whole, identity))
+
+
+def read_all_marked(
+    store: Store, manifests: Sequence[Manifest], months: Collection[str], identity: Identity
+) -> Iterator[MarkedLines]:
+    """Read the lines of some months in parts that fit into memory, and settle their transactions."""
+    files = files_of(manifests, months)
+    rows = sum(lines.rows for manifest in manifests for month, lines in manifest.months.items() if month in months)
+    parts = parts_for(rows, _PART_LINES)
+    for part in range(parts):
+        yield read_marked(store, files, part, parts, identity)
+
+
+def read_lines(
+    store: Store, files: Sequence[File], part: int, parts: int, identity: Identity
+) -> tuple[pa.Table, list[np.ndarray]]:
+    """Return the lines with bucket % parts == part, with ``delivery``, ``position`` and names of transactions.
+
+    Gives also, for each file, which of its rows they are.
+    """
+    names = list(dict.fromkeys((*COLUMNS, *identity.columns)))
+    empty = pa.schema([(name, clean_schema(SALES).field(name).type) for name in names]).empty_table()
+    tables, rows = [empty.append_column("delivery", pa.array([], pa.int64()))], []
+    for file in files:
+        table, mine = _of_file(store, file, part, parts, names)
+        tables.append(table)
+        rows.append(mine)
+    lines = pa.concat_tables(tables)
+    lines = lines.append_column("position", pa.array(np.arange(lines.num_rows), pa.int64()))
+    return identity.named(lines), rows
+
+
+def read_suspects(
+    store: Store, files: Sequence[File], lines: pa.Table, rows: Sequence[np.ndarray], places: np.ndarray
+) -> pa.Table:
+    """Return some of the lines, by their places, with all columns."""
+    names = clean_schema(SALES).names
+    starts = np.cumsum([0, *(len(mine) for mine in rows)])
+    wide = [clean_schema(SALES).empty_table()]
+    for file, mine, start, stop in zip(files, rows, starts[:-1], starts[1:], strict=True):
+        wanted = places[np.searchsorted(places, start) : np.searchsorted(places, stop)] - start
+        if len(wanted):
+            whole = store.using(file.path, lambda opened: pq.read_table(opened, columns=names, use_threads=False))
+            wide.append(whole.select(names).take(pa.array(mine[wanted])))
+    known = lines.select(["transaction_id", *NAMES, "delivery", "position"]).take(pa.array(places))
+    found = pa.concat_tables(wide).drop_columns("transaction_id")
+    for name in known.column_names:
+        found = found.append_column(name, known[name])
+    return found
+
+
+def _of_file(store: Store, file: File, part: int, parts: int, names: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
+    """Read columns of a file's lines; if only some buckets are wanted, only the row groups that have them."""
+
+    def read(opened: pa.NativeFile) -> tuple[pa.Table, np.ndarray]:
+        parquet = pq.ParquetFile(opened, page_checksum_verification=True)
+        groups = list(range(parquet.num_row_groups))
+        if parts == 1:
+            lines = parquet.read_row_groups(groups, columns=list(names), use_threads=False)
+            return lines, np.arange(lines.num_rows)
+        sizes = [parquet.metadata.row_group(number).num_rows for number in groups]
+        starts = np.cumsum([0, *sizes])
+        groups = [number for number in groups if _has_bucket(parquet, number, part, parts)]
+        lines = parquet.read_row_groups(groups, columns=[*names, "bucket"], use_threads=False)
+        rows = np.concatenate([np.arange(0), *(np.arange(starts[n], starts[n + 1]) for n in groups)])
+        mine = lines["bucket"].to_numpy() % parts == part
+        return lines.filter(pa.array(mine)).drop_columns("bucket"), rows[mine]
+
+    lines, rows = store.using(file.path, read)
+    lines = lines.select(list(names))
+    return lines.append_column("delivery", pa.array(np.full(lines.num_rows, file.delivery), pa.int64())), rows
+
+
+def _has_bucket(parquet: pq.ParquetFile, group: int, part: int, parts: int) -> bool:
+    column = parquet.schema_arrow.get_field_index("bucket")
+    statistics = parquet.metadata.row_group(group).column(column).statistics
+    return any(bucket % parts == part for bucket in range(statistics.min, statistics.max + 1))

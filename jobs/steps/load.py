@@ -1,0 +1,135 @@
+"""The last step, publish: load both marts unseen, check them, make them live in one transaction."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from jobs.adapters.ray.cluster import Runner
+from jobs.adapters.store import StoreAddress
+from jobs.config.settings import MySQL, Settings
+from jobs.ports.ledger import Staged, Warehouse
+from jobs.steps.materialize import MartRows
+from jobs.steps.materialize_task import Part, Patch, rows_of
+from marts.errors import Defect, NotShown, ServiceError, Transient, UsageError
+from marts.schema import MARTS
+
+
+@dataclass(frozen=True)
+class Load:
+    """One task: load one part of a mart."""
+
+    target: str
+    mysql: MySQL
+    mart: str
+    generation: int
+    part: Part
+    patch: Patch | None
+    state: StoreAddress
+
+
+def open_warehouse(
+    uri: str, settings: MySQL, read_only: bool = False, wait: float = 0, create: bool = True
+) -> Warehouse:
+    """Open a target by its address; wait up to ``wait`` seconds for a file that another process has open.
+
+    Raises UsageError for a file that does not exist, unless it may be created.
+    """
+    if uri.startswith("duckdb:"):
+        from jobs.adapters.warehouse.duckdb import DuckDBWarehouse
+
+        return DuckDBWarehouse(uri, read_only, wait, create)
+    if uri.startswith("mysql:"):
+        from jobs.adapters.warehouse.mysql import MySQLWarehouse
+
+        return MySQLWarehouse(uri, settings)
+    raise UsageError(
+        f"{uri.partition(':')[0]!r} is no kind of target",
+        "--target",
+        "write duckdb:///path/file.duckdb or mysql://user@host:port/database",
+    )
+
+
+def run_load(work: Load) -> int:
+    """Load one part, in a worker. Gives how many rows it has."""
+    warehouse = open_warehouse(work.target, work.mysql)
+    try:
+        rows = rows_of(work.state.open(), work.part, work.patch)
+        if rows:
+            warehouse.load(MARTS[work.mart], work.generation, rows)
+        return int(rows.num_rows)
+    finally:
+        warehouse.close()
+
+
+def stage(
+    warehouse: Warehouse,
+    runner: Runner,
+    settings: Settings,
+    state: StoreAddress,
+    marts: Sequence[MartRows],
+    progress: Callable[[int], None],
+    run_id: str,
+    inputs: str,
+) -> list[Staged]:
+    """Load marts as generations that no reader sees, and check that every row arrived once.
+
+    Their parts are loaded side by side, each mart's in the order of its key. Raises Fenced if another run has begun
+    meanwhile: it removes what is staged.
+    """
+    staged = [
+        Staged(MARTS[rows.mart], warehouse.stage(MARTS[rows.mart]), rows.fingerprint, rows.rows, inputs)
+        for rows in marts
+    ]
+    parts = [(one.mart, one.generation, *part) for one, rows in zip(staged, marts, strict=True) for part in rows.parts]
+    if warehouse.loaders:
+        work = [
+            Load(settings.target or "", settings.mysql, mart.name, generation, part, patch, state)
+            for mart, generation, part, patch in parts
+        ]
+        for _, count in runner("LoadMarts", run_load, work, warehouse.loaders):
+            progress(count)
+    else:
+        for mart, generation, part, patch in parts:
+            made = rows_of(state.open(), part, patch)
+            if made:
+                warehouse.load(mart, generation, made)
+            progress(made.num_rows)
+    for one in staged:
+        arrived = warehouse.count(one.mart, one.generation)
+        if arrived != one.rows:
+            warehouse.check_fence(run_id)
+            raise Defect(f"{arrived:,} of {one.rows:,} rows arrived in {one.mart.table}", "target", "run again")
+    return staged
+
+
+def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[MartRows], run_id: str) -> None:
+    """Read what a run has published through the public names: rows, sum of total_sales, and the run that is shown.
+
+    One query a mart. A mart that somebody has gone back from meanwhile is left out. Raises NotShown if readers see
+    anything else than what was staged.
+    """
+    live = warehouse.live()
+    for one, rows in zip(staged, marts, strict=True):
+        if one.mart.name not in live or live[one.mart.name].generation != one.generation:
+            continue
+        query = f"SELECT COUNT(*), COALESCE(SUM(total_sales), 0), MIN(run_id), MAX(run_id) FROM {one.mart.table}"
+        try:
+            ((count, total, first, last),) = warehouse.execute(query)
+        except Transient:
+            raise
+        except ServiceError as error:
+            raise _not_shown(one, f"readers cannot read it: {error.what}") from error
+        shown = {run_id} if not one.rows else {str(first), str(last)}
+        wanted = Decimal(rows.cents) / 100
+        if (int(count), Decimal(total), shown) != (one.rows, wanted, {run_id}):
+            runs = " and ".join(sorted(shown))
+            seen = f"readers see {int(count):,} rows of {Decimal(total):,.2f} in all, of run {runs}"
+            raise _not_shown(one, f"{seen}; {one.rows:,} rows of {wanted:,.2f} were staged by run {run_id}")
+
+
+def _not_shown(one: Staged, seen: str) -> NotShown:
+    hint = (
+        f"something else stands where the view {one.mart.table} of ours belongs, or its rows were changed: "
+        "mend that, then run again: it publishes anew"
+    )
+    return NotShown(f"{one.mart.table} does not show what was published: {seen}", "target", hint)

@@ -1,0 +1,205 @@
+"""Step 4, finish: the facts of all months become mart rows, by key ranges, in parallel.
+
+The rows are Parquet under a name that says what they were made from; the target loads them from there.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import groupby, pairwise
+
+import numpy as np
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+
+from jobs.adapters.store import Store, StoreAddress
+from jobs.state.files import Manifest, name_of
+from jobs.steps.materialize_task import HIGHEST, LOWEST, Before, Finish, Finished, Part, Patch
+from jobs.steps.rollup import RollUp
+from marts import __version__
+from marts.compute.engine import digest
+from marts.compute.highlights import Figures, together
+from marts.errors import StateDamaged
+from marts.policy import Policy
+from marts.schema import CUSTOMERS, CUSTOMERS_MART, PRODUCTS, SALES_TEAM, SALES_TEAM_MART, STORES, Mart
+
+_THREADS = 16
+_TOGETHER = 8
+"""Parts that one task patches at most, if none of them is patched yet."""
+_GROWN = 1.5
+"""A mart whose parts are so much larger than they should be is shared out anew."""
+DIMENSIONS_OF = {CUSTOMERS_MART.name: (CUSTOMERS,), SALES_TEAM_MART.name: (SALES_TEAM, STORES, PRODUCTS)}
+"""The dimensions that each mart looks at."""
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """What the rows of a mart were made from."""
+
+    rules: str
+    """Name of the calculation and the policy; rows of another version are not patched, but made anew."""
+    facts: tuple[str, ...]
+    dimensions: tuple[tuple[str, tuple[str, ...]], ...]
+    """Clean files of each dimension."""
+    as_of: date
+
+    @property
+    def name(self) -> str:
+        return name_of(self.rules, self.facts, self.dimensions, self.as_of)
+
+    @property
+    def files(self) -> set[str]:
+        return {*self.facts, *(path for _, paths in self.dimensions for path in paths)}
+
+
+@dataclass(frozen=True)
+class MartRows:
+    """All rows of a mart, in order of their key."""
+
+    mart: str
+    made_from: MadeFrom
+    finished: tuple[Finished, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of what they were made from."""
+        return self.made_from.name
+
+    @property
+    def rows(self) -> int:
+        return sum(one.rows for one in self.finished)
+
+    @property
+    def cents(self) -> int:
+        return sum(one.cents for one in self.finished)
+
+    @property
+    def erased_cents(self) -> int:
+        return sum(one.erased_cents for one in self.finished)
+
+    @property
+    def guest_cents(self) -> int:
+        return sum(one.guest_cents for one in self.finished)
+
+    @property
+    def figures(self) -> Figures:
+        return together(one.figures for one in self.finished)
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        kinds = dict(self.finished[0].unknown) if self.finished else {}
+        return {kind: sum(dict(one.unknown)[kind] for one in self.finished) for kind in kinds}
+
+    @property
+    def parts(self) -> list[tuple[Part, Patch | None]]:
+        """Its files, in order, each with the patch over it."""
+        return [(part, one.patch) for one in self.finished for part in one.parts]
+
+    @property
+    def paths(self) -> set[str]:
+        return {path for one in self.finished for path in one.paths}
+
+
+_SAVED = TypeAdapter(MartRows)
+
+
+def mart_folder(mart: str, fingerprint: str) -> str:
+    return f"marts/{mart}/{fingerprint}"
+
+
+def made_from(
+    mart: Mart, rollups: Sequence[RollUp], dimensions: Sequence[Manifest], policy: Policy, as_of: date
+) -> MadeFrom:
+    """Give what a mart is to be made from."""
+    rules = name_of(__version__, digest(mart.name, "money"), policy.digest())
+    used = {kind.name for kind in DIMENSIONS_OF[mart.name]}
+    files = [(m.delivery.kind, tuple(file.path for file in m.files)) for m in dimensions if m.delivery.kind in used]
+    return MadeFrom(rules, tuple(rollup.path(mart.name) for rollup in rollups), tuple(sorted(files)), as_of)
+
+
+def plan_finish(
+    state: StoreAddress, mart: Mart, of: MadeFrom, before: MartRows | None, policy: Policy, rows_per_task: int
+) -> list[Finish]:
+    """Share out a mart's rows: the customers by ranges of about equal size, the (small) sales team as one.
+
+    Ranges that an earlier build has made stay as they are, so that only what differs needs to be made.
+    """
+    folder = mart_folder(mart.name, of.name)
+    whole = Finish(mart.name, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, state)
+    if before:
+        return list(_plan_patches(whole, before))
+    borders = _borders(state.open(), of.facts, rows_per_task) if mart is CUSTOMERS_MART else []
+    edges = [LOWEST, *borders, HIGHEST]
+    return [replace(whole, number=n, low=low, high=high) for n, (low, high) in enumerate(pairwise(edges))]
+
+
+def _plan_patches(whole: Finish, before: MartRows) -> Iterator[Finish]:
+    """Put some parts together that are not patched yet: to make a few rows of each costs little."""
+    was, number = before.made_from, 0
+    customers = dict(was.dimensions).get(CUSTOMERS.name, ())
+    alone = [len(one.parts) > 1 or one.patch is not None for one in before.finished]
+    for _, same in groupby(range(len(alone)), key=lambda n: n if alone[n] else -1 - n // _TOGETHER):
+        finished = tuple(before.finished[n] for n in same)
+        parts = [part for one in finished for part in one.parts]
+        made = Before(finished, was.facts, customers, was.as_of)
+        yield replace(whole, number=number, low=parts[0].low, high=parts[-1].high, before=made)
+        number += len(parts)
+
+
+def _borders(store: Store, facts: Sequence[str], rows_per_task: int) -> list[int]:
+    """Choose borders between customers, from the statistics of the facts' row groups."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        groups = [group for found in pool.map(lambda path: _groups(store, path), facts) for group in found]
+    total = sum(rows for _, rows in groups)
+    tasks = max(1, round(total / rows_per_task))
+    if tasks == 1:
+        return []
+    highest, rows = (np.array(column) for column in zip(*sorted(groups), strict=True))
+    reached = np.cumsum(rows)
+    places = np.searchsorted(reached, np.arange(1, tasks) * total / tasks)
+    return sorted({int(highest[min(place, len(highest) - 1)]) + 1 for place in places})
+
+
+def _groups(store: Store, path: str) -> list[tuple[int, float]]:
+    """Give the highest customer and the rows of each row group; large groups count as quarters."""
+    metadata = store.using(path, lambda file: pq.ParquetFile(file).metadata)
+    column = metadata.schema.names.index("customer_id")
+    found = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if not group.num_rows:
+            continue
+        low, high = group.column(column).statistics.min, group.column(column).statistics.max
+        found += [(low + (high - low) * quarter // 4, group.num_rows / 4) for quarter in range(1, 5)]
+    return found
+
+
+def save_rows(store: Store, rows: MartRows) -> None:
+    """Remember that all parts of a mart are there."""
+    store.put(f"{mart_folder(rows.mart, rows.fingerprint)}/done.json", _SAVED.dump_json(rows, context={"names": True}))
+
+
+def saved_rows(store: Store, mart: str, name: str, there: set[str]) -> MartRows | None:
+    """Give the rows of a mart that an earlier run made and wrote completely; nothing if an older version did."""
+    key = f"{mart_folder(mart, name)}/done.json"
+    if key not in there:
+        return None
+    try:
+        rows = _SAVED.validate_json(store.get(key))
+    except ValidationError as error:
+        if {detail["type"] for detail in error.errors()} == {"missing"}:
+            return None
+        raise StateDamaged(f"is damaged: {error}", key, "the next build makes it again") from error
+    return rows if rows.paths <= there else None
+
+
+def customers_before(store: Store, of: MadeFrom, there: set[str], rows_per_task: int) -> MartRows | None:
+    """Give the newest rows of customers that were made by the same rules, if all that they were made from is there."""
+    mart, end = CUSTOMERS_MART.name, "/done.json"
+    known = [v for v in store.versions(f"marts/{mart}") if v.key in there and v.key.endswith(end)]
+    for version in sorted(known, key=lambda one: (one.modified, one.key), reverse=True):
+        found = saved_rows(store, mart, version.key.removesuffix(end).rpartition("/")[2], there)
+        if found and found.made_from.rules == of.rules and found.made_from.files <= there:
+            return found if found.rows <= len(found.parts) * rows_per_task * _GROWN else None
+    return None

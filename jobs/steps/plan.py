@@ -1,0 +1,491 @@
+"""Step 1, plan: list the drops, compare them with the ledger and the state, and say what is to do."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Literal
+
+from jobs.adapters.store import ObjectVersion, Store
+from jobs.ports.ledger import DropRecord
+from jobs.state.files import Catalog, Delivery, Manifest
+from jobs.steps.blocks import is_compressed
+from jobs.steps.contents import ALIKE, Memory, Place, SameRows, find_same_rows, read_contents
+from jobs.steps.scan_settings import ScanSettings
+from jobs.steps.withdrawals import counts_on
+from marts.compute.identity import Identity
+from marts.errors import DataError, DropRejected, ObjectChanged
+from marts.rows.records import read_header
+from marts.schema import DIMENSIONS, KINDS, SALES
+
+Change = Literal["new", "replaced", "put again", "known"]
+"""Against the ledger; what is put again has the same bytes under the same key."""
+Gone = Literal["", "replaced", "vanished"]
+"""How the object of a live drop is gone: a new version has its name, or nothing has."""
+_FORMATS = (
+    *(".tsv", ".txt", ".psv", ".dat", ".json", ".jsonl", ".ndjson", ".xml", ".xls", ".xlsx", ".xlsb", ".ods"),
+    *(".parquet", ".avro", ".orc", ".feather", ".arrow"),
+    *(".zip", ".gz", ".bz2", ".zst", ".xz", ".lz4", ".snappy", ".7z", ".tar", ".tgz"),
+)
+"""Suffixes of objects that may hold days of sales, and are not read."""
+_THREADS = 16
+_PEEK = 64 << 10
+_MONTH = re.compile(rb"\b((?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2]))-[0-3][0-9]\b")
+
+
+@dataclass(frozen=True)
+class PlannedDrop:
+    """One drop that is there now, or that counts although its object is gone."""
+
+    delivery: Delivery
+    change: Change
+    place: Place = ("", "")
+    """In the order of deliveries."""
+    manifest: Manifest | None = None
+    """What its scan found, if it was scanned before."""
+    content: str = ""
+    """Hash of its bytes, if it is known."""
+    duplicate_of: str = ""
+    """Key of the drop with the same content that counts."""
+    twin: Manifest | None = None
+    """The scan of that drop: its rows are those of this one."""
+    rejected: str = ""
+    held: str = ""
+    """Why nothing of it may count, although it can be read."""
+    months: tuple[str, ...] = ()
+    """Months it touches; of a drop that was not scanned yet, those seen at its start and end."""
+    gone: Gone = ""
+    """Its object is gone, and the ledger has it as live."""
+    superseded: bool = False
+    """A newer drop of its dimension holds the whole table."""
+    record: DropRecord | None = None
+    """What the ledger has of a live drop that is gone."""
+
+    @property
+    def taken_over(self) -> bool:
+        """Return whether its object is gone, and another one has its content: it was moved, or put again."""
+        return bool(self.gone and self.duplicate_of)
+
+    @property
+    def to_scan(self) -> bool:
+        return not (self.manifest or self.duplicate_of or self.rejected or self.gone or self.superseded)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build would do."""
+
+    drops: tuple[PlannedDrop, ...]
+    """All drops: sales in the order of their delivery, of each dimension the newest; and live ones that are gone."""
+    withdrawn: tuple[DropRecord, ...] = ()
+    """Records of drops that did not count, and are no longer there."""
+    older_rules: int = 0
+    """Drops that were judged by other row rules than today's; --rescan judges them again."""
+    older_gone: int = 0
+    """Those of them whose objects are gone: they cannot be."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Objects that are no CSV, by kind."""
+    no_data: int = 0
+    """Objects whose names say that they are no data."""
+    unremembered: int = 0
+    """Sales drops whose place is that of their objects, since the ledger remembers nothing."""
+    forgotten: int = 0
+    """Sales drops that the state has, and neither the source nor the ledger, which remembers nothing."""
+    small_alike: tuple[tuple[str, ...], ...] = ()
+    """Sales deliveries with the same rows, too few to be sure that they are one drop."""
+
+    @property
+    def to_scan(self) -> list[PlannedDrop]:
+        return [drop for drop in self.drops if drop.to_scan]
+
+    def gone(self, how: Gone) -> list[PlannedDrop]:
+        """Return the live drops whose object is gone."""
+        return [drop for drop in self.drops if drop.gone == how]
+
+
+def is_csv(key: str) -> bool:
+    """Return whether an object is a drop by its name."""
+    return key.lower().endswith((".csv", ".csv.gz"))
+
+
+def is_no_data(version: ObjectVersion) -> bool:
+    """Return whether the name of an object says that it is no data: hidden, temporary, a checksum, a folder."""
+    parts = version.key.split("/")
+    hidden = any(part.startswith(("_", ".")) or part.upper() == "__MACOSX" for part in parts)
+    folder = version.key.endswith("/") and not version.size
+    return hidden or folder or version.key.lower().endswith((".crc", ".part", ".tmp"))
+
+
+def unread_format(key: str) -> str:
+    """Return what an object with rows may be that is read as no drop; nothing for one that hardly has rows."""
+    if key.endswith("(unreadable name)"):
+        return "its name is not UTF-8"
+    suffix = PurePosixPath(key.lower()).suffix
+    if suffix and suffix not in _FORMATS:
+        return ""
+    return f"its format is not read: {suffix or 'no suffix'}"
+
+
+def make_plan(
+    source: Store,
+    catalog: Catalog,
+    ledger: Sequence[DropRecord],
+    settings: ScanSettings,
+    tables: Mapping[str, Sequence[ObjectVersion]] | None = None,
+    rescan: bool = False,
+    accepted: Container[str] = (),
+    repaired: Mapping[str, Manifest] | None = None,
+    refused: Container[str] = (),
+) -> Plan:
+    """Compare what is there with what is known. Reads nothing but names, except where contents may be the same.
+
+    ``tables`` are snapshots of dimensions that come from a database; they stand in for their drops. ``accepted``
+    are deliveries, and contents, that somebody has released although they would be held for their rows, ``repaired``
+    are drops with rows that somebody has repaired, by their scan, ``refused`` those that count on without objects.
+    """
+    memory, names = Memory.of(ledger), list(KINDS)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        everything = dict(zip(names, pool.map(source.versions, names), strict=True)) | dict(tables or {})
+        listed = {name: [v for v in versions if not is_no_data(v)] for name, versions in everything.items()}
+        live = [record for record in ledger if record.state == "live" and record.kind in KINDS]
+        if not listed[SALES.name] and not any(record.kind == SALES.name for record in live):
+            source.require()
+            raise DataError(
+                "there is no drop under sales/", source.uri, "check --source, and that the drops have arrived"
+            )
+        deliveries = {
+            name: sorted((Delivery.of(name, v) for v in versions if is_csv(v.key)), key=lambda d: d.order)
+            for name, versions in listed.items()
+        }
+        contents = read_contents(source, catalog, memory, deliveries, pool, settings.max_inflated_bytes)
+    places = memory.places_of([delivery for found in deliveries.values() for delivery in found], contents)
+    known = _by_key(ledger, refused)
+    look = _Look(catalog, settings, accepted, repaired or {}, refused)
+
+    def planned(delivery: Delivery) -> PlannedDrop:
+        content = contents[delivery.id]
+        change = _change(delivery, known, again=bool(content) and content == memory.last_of(delivery))
+        return _planned(delivery, look, change, rescan, places[delivery.id], content)
+
+    gone = _gone(live, deliveries, look)
+    drops = _in_order([*map(planned, deliveries[SALES.name]), *(drop for drop in gone if _of(drop) == SALES.name)])
+    drops = _without_duplicates(drops, memory)
+    drops += [_unread(version, known) for version in listed[SALES.name] if _is_unread(version)]
+    for kind in DIMENSIONS:
+        mine = _in_order([*map(planned, deliveries[kind.name]), *(drop for drop in gone if _of(drop) == kind.name)])
+        drops += _newest_usable(mine)
+    left = {drop.delivery.id for drop in drops}
+    return Plan(
+        drops=tuple(drops),
+        withdrawn=tuple(r for r in ledger if r.kind in KINDS and r.state != "withdrawn" and r.delivery_id not in left),
+        older_rules=sum(_is_older(drop, look) and not drop.gone for drop in drops),
+        older_gone=sum(_is_older(drop, look) and drop.gone == "vanished" for drop in drops),
+        passed_over=Counter({name: _passed_over(name, listed[name]) for name in names if listed[name]}),
+        no_data=sum(len(everything[name]) - len(listed[name]) for name in names),
+        unremembered=0 if ledger else len(deliveries[SALES.name]),
+        forgotten=0 if ledger else _forgotten(catalog, deliveries[SALES.name]),
+    )
+
+
+def _forgotten(catalog: Catalog, deliveries: Iterable[Delivery]) -> int:
+    """Count the contents of sales drops that the state has, and the source has not, nor another version of them."""
+    keys = {delivery.key for delivery in deliveries}
+    scans = [scan for scan in catalog.everything() if scan.delivery.kind == SALES.name and scan.clean]
+    listed = {scan.content or scan.delivery.id for scan in scans if scan.delivery.key in keys}
+    return len({scan.content or scan.delivery.id for scan in scans} - listed)
+
+
+def _is_older(drop: PlannedDrop, look: "_Look") -> bool:
+    """Return whether a drop was judged by other rules than today's."""
+    return bool(drop.manifest and drop.manifest.rules != look.rules(drop.delivery))
+
+
+def _passed_over(kind: str, versions: Iterable[ObjectVersion]) -> int:
+    """Count objects that are no drops, but for those that are told of by name."""
+    return sum(not is_csv(v.key) and not (kind == SALES.name and unread_format(v.key)) for v in versions)
+
+
+def _of(drop: PlannedDrop) -> str:
+    return drop.delivery.kind
+
+
+def _in_order(drops: Iterable[PlannedDrop]) -> list[PlannedDrop]:
+    return sorted(drops, key=lambda drop: (drop.place, drop.delivery.order))
+
+
+def _is_unread(version: ObjectVersion) -> bool:
+    return not is_csv(version.key) and bool(unread_format(version.key))
+
+
+def _unread(version: ObjectVersion, known: Mapping[tuple[str, str], Sequence[str]]) -> PlannedDrop:
+    """Return an object with days of sales that cannot be read: it is rejected, so that people hear of it once."""
+    delivery = Delivery.of(SALES.name, version)
+    why = f"{unread_format(version.key)}; deliver it as .csv or .csv.gz, or give it a name that begins with _"
+    return PlannedDrop(delivery, _change(delivery, known), delivery.order, rejected=why)
+
+
+def _gone(live: Sequence[DropRecord], deliveries: Mapping[str, Sequence[Delivery]], look: "_Look") -> list[PlannedDrop]:
+    """Return the live drops of the ledger whose object is gone, with what the state has of them."""
+    there = {delivery.id for found in deliveries.values() for delivery in found}
+    keys = {(name, delivery.key) for name, found in deliveries.items() for delivery in found}
+    drops = []
+    for record in live:
+        if record.delivery_id in there:
+            continue
+        delivery = Delivery(
+            kind=record.kind, key=record.object_key, etag=record.etag, size=record.size, modified=record.modified
+        )
+        manifest = look.manifest(delivery)
+        place = (record.first_seen or record.modified, record.first_key or record.object_key)
+        replaced = (record.kind, record.object_key) in keys and not counts_on(record, look.refused)
+        how: Gone = "replaced" if replaced else "vanished"
+        months = tuple(manifest.months) if manifest else ()
+        content = record.content or (manifest.content if manifest else "")
+        drops.append(PlannedDrop(delivery, "known", place, manifest, content, months=months, gone=how, record=record))
+    return drops
+
+
+def _without_duplicates(drops: Sequence[PlannedDrop], memory: Memory) -> list[PlannedDrop]:
+    """Say of drops with the same content which one counts: one that counted before, or else the first."""
+    refused = {drop.content: drop.rejected for drop in drops if drop.content and drop.rejected and drop.manifest}
+    drops = [replace(d, rejected=refused[d.content]) if d.to_scan and d.content in refused else d for d in drops]
+    by_content: dict[str, list[PlannedDrop]] = defaultdict(list)
+    for drop in drops:
+        if drop.content and not drop.rejected:
+            by_content[drop.content].append(drop)
+    return _marked(drops, [[drop.delivery.id for drop in same] for same in by_content.values()], memory)
+
+
+def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], memory: Memory) -> list[PlannedDrop]:
+    """Mark all drops of each group but one as duplicates of it; it has the earliest place of them.
+
+    A group may have deliveries that have left: only their place matters.
+    """
+    by_id = {drop.delivery.id: drop for drop in drops}
+    for ids in groups:
+        same = [by_id[name] for name in ids if name in by_id and not by_id[name].duplicate_of]
+        earlier = [memory.places[SALES.name, name] for name in ids if name not in by_id]
+        if not same or len(same) + len(earlier) < 2:
+            continue
+        # A place is set once: what the ledger knows is not moved by the time of another object.
+        known = [drop.place for drop in same if memory.knows(drop.delivery, drop.content)] + earlier
+        first = min(same, key=lambda d: (bool(d.gone), d.delivery.id not in memory.live, d.place, d.delivery.order))
+        place = min(known or [drop.place for drop in same])
+        for drop in same:
+            by_id[drop.delivery.id] = replace(drop, duplicate_of=first.delivery.key, twin=first.manifest, place=place)
+        by_id[first.delivery.id] = replace(first, place=place)
+    return [by_id[drop.delivery.id] for drop in drops]
+
+
+def with_recorded_holds(plan: Plan, ledger: Iterable[DropRecord], accepted: Container[str]) -> Plan:
+    """Return a plan in which drops are held that the last run held after it had compared their lines.
+
+    ``accepted`` are deliveries that somebody has released since.
+    """
+    held = {
+        record.delivery_id: record.reason
+        for record in ledger
+        if record.state == "held" and record.reason.startswith(ALIKE) and record.delivery_id not in accepted
+    }
+    drops = (replace(d, held=held[d.delivery.id]) if d.delivery.id in held and d.manifest else d for d in plan.drops)
+    return replace(plan, drops=tuple(drops))
+
+
+def same_rows_of(
+    state: Store, plan: Plan, catalog: Catalog, ledger: Iterable[DropRecord], identity: Identity
+) -> SameRows:
+    """Compare the rows of the sales drops of a plan that may count, as they were delivered: without repairs.
+
+    Those of drops that were taken back are compared, too, as the ledger remembers them: they give rows a place.
+    """
+    drops = (drop for drop in plan.drops if _of(drop) == SALES.name and not (drop.duplicate_of or drop.rejected))
+    manifests = [as_scanned(drop.manifest, catalog) for drop in drops if drop.manifest and not drop.held]
+    planned = {drop.delivery.id for drop in plan.drops}
+    left = [
+        r.delivered_rows for r in ledger if r.state == "withdrawn" and r.delivered_rows and r.delivery_id not in planned
+    ]
+    return find_same_rows(state, manifests, identity, left)
+
+
+def as_scanned(manifest: Manifest, catalog: Catalog) -> Manifest:
+    """Return what the scan found of a drop that may have been repaired since."""
+    scan = catalog.get(manifest.delivery.id, manifest.rules) if manifest.repaired or manifest.overruled else None
+    return scan or manifest
+
+
+def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> Plan:
+    """Return a plan in which sales drops with the same rows under other bytes are one."""
+    memory = Memory.of(ledger)
+    sales = _in_order(_marked([drop for drop in plan.drops if _of(drop) == SALES.name], same.groups, memory))
+    return replace(
+        plan, drops=(*sales, *(drop for drop in plan.drops if _of(drop) != SALES.name)), small_alike=same.small
+    )
+
+
+def with_emptied_held(plan: Plan, accepted: Container[tuple[str, str]]) -> Plan:
+    """Return a plan that holds new versions without any row of sales drops that have clean ones.
+
+    Most often their writer failed. ``accepted`` are deliveries that somebody has released, with the reason then.
+    """
+    replaced = (d for d in plan.gone("replaced") if _of(d) == SALES.name and not d.duplicate_of)
+    before = {drop.delivery.key: drop.record for drop in replaced if drop.record and drop.record.clean}
+
+    def held(drop: PlannedDrop) -> PlannedDrop:
+        old = before.get(drop.delivery.key) if _of(drop) == SALES.name and not drop.gone else None
+        rows = drop.manifest or drop.twin
+        if old is None or rows is None or rows.rows_read or drop.rejected:
+            return drop
+        why = f"it has no rows, and the version before, of {old.modified[:19]}, has {old.clean:,} clean ones"
+        if (drop.delivery.id, why) in accepted:  # for this version before it: the next is asked about again
+            return drop
+        manifest = rows.model_copy(update={"delivery": drop.delivery})
+        return replace(drop, manifest=manifest, duplicate_of="", twin=None, held=why)
+
+    return replace(plan, drops=tuple(map(held, plan.drops))) if before else plan
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is known of drops, and how they are judged."""
+
+    catalog: Catalog
+    settings: ScanSettings
+    accepted: Container[str]
+    repaired: Mapping[str, Manifest]
+    refused: Container[str]
+    """Deliveries that count on although their objects are gone."""
+
+    def rules(self, delivery: Delivery) -> str:
+        return self.settings.rules(delivery.kind)
+
+    def manifest(self, delivery: Delivery) -> Manifest | None:
+        found = self.catalog.get(delivery.id, self.rules(delivery))
+        return self.repaired.get(found.scan, found) if found else None
+
+    def held(self, manifest: Manifest) -> str:
+        """Say why a drop is held, unless somebody has released it."""
+        if manifest.rejected or manifest.delivery.id in self.accepted or manifest.content in self.accepted:
+            return ""
+        return manifest.held_because(self.settings.suites[manifest.delivery.kind], self.settings.policy.max_bad_ratio)
+
+
+def _newest_usable(drops: Sequence[PlannedDrop]) -> list[PlannedDrop]:
+    """Of a dimension, the newest object holds the full table; one known to be unusable gives way to the one before.
+
+    One whose object is gone counts if its new version is not usable, or if nothing else is there. The older ones are
+    only remembered.
+    """
+    usable = {drop.delivery.key for drop in drops if drop.manifest and not (drop.gone or drop.rejected or drop.held)}
+    waiting = {drop.delivery.key for drop in drops if drop.to_scan}
+    others = bool(usable | waiting)
+    taken: list[PlannedDrop] = []
+    older: list[PlannedDrop] = []
+    for drop in reversed(drops):
+        over = drop.gone == "replaced" and drop.delivery.key in usable | waiting
+        if over or (drop.gone == "vanished" and others):
+            continue
+        if taken and not (taken[-1].rejected or taken[-1].held):
+            older += [] if drop.gone else [replace(drop, manifest=None, rejected="", held="", superseded=True)]
+        else:
+            taken.append(drop)
+    return [*taken[::-1], *older]
+
+
+def _planned(
+    delivery: Delivery,
+    look: _Look,
+    change: Change,
+    rescan: bool,
+    place: Place,
+    content: str,
+) -> PlannedDrop:
+    manifest = look.manifest(delivery)
+    held = look.held(manifest) if manifest else ""
+    if manifest and _judge_again(manifest, look, bool(held), rescan or change != "known"):
+        manifest, held = None, ""
+    if manifest:
+        # The time of the object is that of the listing: the same content may have been put again.
+        manifest = manifest.model_copy(update={"delivery": delivery})
+    return PlannedDrop(
+        delivery,
+        change,
+        place,
+        manifest,
+        content,
+        rejected=manifest.rejected if manifest else "",
+        held=held,
+        months=tuple(manifest.months) if manifest else (),
+    )
+
+
+def _judge_again(manifest: Manifest, look: _Look, held: bool, changed_rules_apply: bool) -> bool:
+    """Tell whether a drop that was scanned must be scanned by today's rules.
+
+    Changed rules apply to drops that the target does not know yet, to all if asked for, and to those that did not
+    get in by the old ones.
+    """
+    if manifest.rejected and manifest.limit < look.settings.max_inflated_bytes:
+        return True
+    left_out = bool(manifest.rejected) or held
+    return manifest.rules != look.rules(manifest.delivery) and (changed_rules_apply or left_out)
+
+
+def _by_key(ledger: Sequence[DropRecord], refused: Container[str]) -> dict[tuple[str, str], list[str]]:
+    """Give the deliveries that the ledger remembers of each object, without those that are gone."""
+    known = defaultdict(list)
+    for record in ledger:
+        if record.state != "withdrawn" and not counts_on(record, refused):
+            known[record.kind, record.object_key].append(record.delivery_id)
+    return known
+
+
+def _change(delivery: Delivery, known: Mapping[tuple[str, str], Sequence[str]], again: bool = False) -> Change:
+    before = known.get((delivery.kind, delivery.key), ())
+    if delivery.id in before:
+        return "known"
+    return "put again" if before and again else "replaced" if before else "new"
+
+
+def peek(source: Store, plan: Plan, delimiter: str) -> Plan:
+    """Look at the start and the end of drops that were not scanned yet: their months, and whether they can be read."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        drops = pool.map(lambda drop: _peek(source, drop, delimiter) if drop.to_scan else drop, plan.drops)
+        return replace(plan, drops=tuple(drops))
+
+
+def _peek(source: Store, drop: PlannedDrop, delimiter: str) -> PlannedDrop:
+    version = drop.delivery.version
+    if not version.size:
+        return _with(drop, rejected="the object is empty")
+    try:
+        start = source.read(version, 0, min(_PEEK, version.size))
+        if is_compressed(version.key):
+            return drop if start.startswith(b"\x1f\x8b") else _with(drop, rejected="it is no gzip")
+        read_header(start.partition(b"\n")[0], KINDS[drop.delivery.kind], delimiter)
+        end = source.read(version, max(version.size - _PEEK, 0), version.size)
+    except DropRejected as error:
+        return _with(drop, rejected=error.what)
+    except ObjectChanged:
+        return drop
+    months = {found.decode() for found in _MONTH.findall(start + end)} if drop.delivery.kind == SALES.name else set()
+    return _with(drop, months=tuple(sorted(months)))
+
+
+def _with(drop: PlannedDrop, rejected: str = "", months: tuple[str, ...] = ()) -> PlannedDrop:
+    return replace(drop, rejected=rejected, months=months)
+
+
+def months_that_change(plan: Plan) -> list[str]:
+    """Name the months that a build would roll up anew, as far as they are known."""
+    counted = {(_of(drop), drop.delivery.key) for drop in plan.gone("replaced")}
+    months = {
+        month
+        for drop in plan.drops
+        if drop.change != "known" and not drop.rejected
+        if not (drop.change == "put again" and (_of(drop), drop.delivery.key) in counted)
+        for month in drop.months
+    }
+    months.update(month for drop in plan.drops if drop.gone and not drop.duplicate_of for month in drop.months)
+    return sorted(months)

@@ -1,0 +1,346 @@
+"""Data quality of a run: Great Expectations judges what the workers measured, and the rows of the staged marts.
+
+Heavy to import, so it is imported once, in the background while the drops are scanned, and only if there is something
+to judge.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.adapters.store import Store
+from jobs.config.suites import load_mart_suite
+from jobs.ports.ledger import ROWS, QualityRecord, Staged, Warehouse
+from jobs.report.run_report import BrokenRule, QualityReport
+from jobs.steps.materialize import MartRows
+from jobs.steps.resolve import Verdict, Verdicts
+from jobs.steps.scan_settings import ScanSettings
+from marts.policy import Policy
+from marts.privacy.masking import mask_always, mask_shape
+from marts.quality.drift import HISTORY, drifts, feed_of, is_short
+from marts.quality.measures import (
+    Column,
+    Frame,
+    Keys,
+    Measure,
+    Measured,
+    holds,
+    last_digits,
+    measure,
+    merge,
+    needed_columns,
+    observed,
+    settle,
+    with_keys,
+)
+from marts.quality.rules import FITS, KNOWN, Rule, Suite, type_name
+from marts.rows.hashing import among, repeated
+from marts.schema import DIGITS, KINDS, MARTS, Kind, Mart
+
+_FLOOR = Decimal("0.9")
+"""A mart with a smaller share of the rows of the live generation is warned of."""
+_HALF_A_CENT = Decimal("0.005")
+_FOUND = 20
+"""Rows that a query finds, of which the page shows a part."""
+
+
+def preload() -> None:
+    """Begin to import Great Expectations, in the background."""
+    # Ray and Arrow import these too, later, in other threads; the import system of Python may lose a package that two
+    # threads import at once (KeyError: 'pydantic.v1'). Nothing else is met by several first.
+    import pandas as pd  # noqa: F401
+    import pydantic.v1.fields  # noqa: F401
+
+    def load() -> None:
+        import jobs.adapters.great_expectations.checkpoint  # noqa: F401
+
+    threading.Thread(target=load, name="import great_expectations", daemon=True).start()
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Where the pages of a run are written, and what they are named by."""
+
+    store: Store
+    run_id: str
+    at: datetime
+
+    def path(self, name: str) -> str:
+        return f"runs/{self.run_id}/{name}.html"
+
+    def write(self, judged: Any) -> None:
+        """Write the page of a suite, and the official result."""
+        page = self.path(judged.name)
+        self.store.put(page, judged.page.encode())
+        self.store.put(page.replace(".html", ".json"), judged.result.encode())
+
+    def about(self, name: str, words: str, rows: str = "rows") -> Any:
+        from jobs.adapters.great_expectations.checkpoint import About
+
+        return About(self.run_id, self.at, name, f"{words}. Run {self.run_id}, {self.at:%Y-%m-%d %H:%M} UTC.", rows)
+
+
+def plan_suites(suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:
+    """Let Great Expectations plan suites: which metrics each needs. Raises Defect for one that nobody measures."""
+    from jobs.adapters.great_expectations.checkpoint import plan
+
+    for suite in suites:
+        of = KINDS.get(suite.name) or next(mart for mart in MARTS.values() if mart.table == suite.name)
+        yield suite, plan(suite, {column.name: type_name(column.type) for column in of.columns})
+
+
+def brought(verdicts: Verdicts, scanned: set[str]) -> dict[str, list[Verdict]]:
+    """Give the drops that a run brings, by kind: those that are new to the target, or were judged again."""
+    found: dict[str, list[Verdict]] = {}
+    for verdict in verdicts.all:
+        drop = verdict.drop
+        if verdict.state in ("live", "held") and (drop.change != "known" or drop.delivery.id in scanned):
+            found.setdefault(drop.delivery.kind, []).append(verdict)
+    return found
+
+
+def judge_drops(
+    drops: Mapping[str, Sequence[Verdict]],
+    settings: ScanSettings,
+    known: Mapping[str, tuple[int, int]],
+    pages: Pages,
+) -> list[QualityReport]:
+    """Judge the drops of each kind: one official result each. ``known`` gives lines, and unknown ones, by dimension."""
+    from jobs.adapters.great_expectations.checkpoint import judge
+
+    reports = []
+    for kind, verdicts in drops.items():
+        suite = settings.suites[kind]
+        rules = [rule for rule in suite.rules if rule.type != KNOWN or rule.kwargs["dimension"] in known]
+        batch = _batch(KINDS[kind], rules, verdicts, known)
+        rows = batch.measured.rows + batch.measured.malformed
+        keys = [verdict.drop.delivery.key for verdict in verdicts]
+        held = sum(verdict.state == "held" for verdict in verdicts)
+        words = f"{rows:,} rows of {f'{len(keys):,} drops' if len(keys) > 1 else keys[0]}"
+        words += f", {held:,} held" if held else ""
+        of = "well-formed rows" if batch.measured.malformed else "rows"
+        judged = judge(suite, rules, batch, pages.about(kind, words, of))
+        pages.write(judged)
+        reports.append(_report(judged, rows, len(verdicts), pages))
+    return reports
+
+
+def _batch(kind: Kind, rules: Sequence[Rule], verdicts: Sequence[Verdict], known: Mapping[str, tuple[int, int]]) -> Any:
+    from jobs.adapters.great_expectations.engine import Batch, is_about_whole
+
+    measured = {v.drop.delivery.key: v.drop.manifest.measured for v in verdicts if v.drop.manifest}
+    whole = [rule for rule in rules if is_about_whole(rule)] if len(measured) > 1 else []
+    broken = {
+        rule.id: [(mask_always(key), observed(rule, made)) for key, made in measured.items() if not holds(rule, made)]
+        for rule in whole
+    }
+    return Batch(
+        measured=merge(list(measured.values())),
+        types={column.name: type_name(column.type) for column in kind.columns},
+        known=known,
+        drops=len(measured),
+        broken=broken,
+    )
+
+
+def judge_mart(
+    warehouse: Warehouse,
+    staged: Staged,
+    rows: MartRows,
+    live_rows: int,
+    folder: str | None,
+    policy: Policy,
+    pages: Pages,
+) -> QualityReport:
+    """Judge the rows of a staged mart, where they are."""
+    from jobs.adapters.great_expectations.checkpoint import judge, judge_sql
+    from jobs.adapters.great_expectations.engine import Batch
+
+    mart, total = staged.mart, Decimal(rows.cents).scaleb(-2)
+    found = {
+        "counted_total_low": total - _HALF_A_CENT,
+        "counted_total_high": total + _HALF_A_CENT,
+        "row_count_floor": int(live_rows * _FLOOR),
+    }
+    suite = load_mart_suite(mart, folder, policy, found)
+    about = pages.about(mart.table, f"{rows.rows:,} rows, before they were published")
+    with warehouse.staged(mart, staged.generation) as table:
+        if warehouse.judged_by_sql:
+            personal = {column.name for column in mart.columns if column.personal}
+            judged = judge_sql(suite, table, warehouse.connect, personal, about)
+        else:
+            batch = Batch(
+                measured=_measure_mart(warehouse, table, mart, suite),
+                types={column.name: type_name(column.type) for column in mart.columns},
+                found={rule.id: _query(warehouse, table, rule) for rule in suite.rules if rule.level == "mart"},
+            )
+            judged = judge(suite, suite.rules, batch, about)
+    pages.write(judged)
+    return _report(judged, rows.rows, 0, pages)
+
+
+def _measure_mart(warehouse: Warehouse, table: str, mart: Mart, suite: Suite) -> Measured:
+    """Measure a mart by parts. Keys are hashed first; only if some are there twice, their values are read again."""
+    names = sorted(needed_columns(suite.rules))
+    parts: list[Measured] = []
+    hashes: dict[str, list[np.ndarray]] = {}
+    for block in warehouse.batches(table, names):
+        found = measure(suite.rules, _frame(mart, block))
+        parts.append(found.measured)
+        for keys in found.keys:
+            hashes.setdefault(keys.rule.id, []).append(keys.hashes)
+    measured = merge([Measured(columns=tuple(column.name for column in mart.columns)), *parts])
+    settled = {}
+    for rule, found_hashes in hashes.items():
+        together = np.concatenate(found_hashes)
+        twice = repeated(together)
+        settled[rule] = Measure(distinct=len(together))
+        if len(twice):
+            settled[rule] = _settle_twice(warehouse, table, mart, suite, rule, twice, len(together))
+    return with_keys(measured, settled)
+
+
+def _settle_twice(
+    warehouse: Warehouse, table: str, mart: Mart, suite: Suite, rule: str, twice: np.ndarray, rows: int
+) -> Measure:
+    rules = [one for one in suite.rules if one.id == rule]
+    before, parts = 0, []
+    for block in warehouse.batches(table, sorted(needed_columns(suite.rules))):
+        (keys,) = measure(rules, _frame(mart, block)).keys
+        mine = among(keys.hashes, twice)
+        parts.append(Keys(keys.rule, keys.rows[mine] + before, keys.hashes[mine], keys.values.filter(pa.array(mine))))
+        before += block.num_rows
+    shown = {column.name: (DIGITS.get(column.type, 0), column.personal) for column in mart.columns}
+    looked_at = sum(len(part.hashes) for part in parts)
+    made = settle(parts, shown)
+    return Measure(unexpected=made.unexpected, samples=made.samples, distinct=rows - looked_at + made.distinct)
+
+
+def _frame(mart: Mart, block: pa.Table) -> Frame:
+    """View rows of a mart as rules see them: decimals as whole numbers of their last digit."""
+    columns = {}
+    for column in mart.columns:
+        if column.name not in block.column_names:
+            continue
+        values, scale = block[column.name].combine_chunks(), DIGITS.get(column.type, 0)
+        if scale:
+            values = last_digits(values)
+        elif pa.types.is_integer(values.type):
+            values = values.cast(pa.int64())
+        columns[column.name] = Column(values, scale, personal=column.personal)
+    return Frame(block.num_rows, columns, tuple(column.name for column in mart.columns))
+
+
+def _query(warehouse: Warehouse, table: str, rule: Rule) -> tuple[int, list[dict[str, Any]]]:
+    """Count the rows that the query of a rule finds, and give as many as are shown."""
+    query = rule.kwargs["unexpected_rows_query"].rstrip("; \n").replace("{batch}", table)
+    ((count,),) = warehouse.ask(f"SELECT COUNT(*) FROM ({query}\n) AS found")
+    rows = warehouse.ask(f"SELECT * FROM ({query}\n) AS found LIMIT {_FOUND}") if count else []
+    return count, [{f"column {n}": mask_shape(str(value)) for n, value in enumerate(row, 1)} for row in rows]
+
+
+def _report(judged: Any, rows: int, drops: int, pages: Pages) -> QualityReport:
+    broken = [finding for finding in judged.findings if not finding.success]
+    return QualityReport(
+        name=judged.name,
+        outcome=judged.outcome,
+        drops=drops,
+        rows=rows,
+        rules=len(judged.findings),
+        broken=tuple(
+            BrokenRule(
+                rule=finding.rule.words,
+                severity=finding.rule.severity,
+                rows=finding.rows,
+                basis=finding.basis,
+                unexpected=finding.unexpected,
+                observed=finding.observed,
+            )
+            for finding in broken
+        ),
+        page=pages.path(judged.name),
+    )
+
+
+def records(drops: Mapping[str, Sequence[Verdict]], settings: ScanSettings, run_id: str) -> list[QualityRecord]:
+    """Give what the database keeps of each judged drop: its rows, and each rule that some of them break."""
+    made = []
+    for kind, verdicts in drops.items():
+        for verdict in verdicts:
+            manifest = verdict.drop.manifest
+            assert manifest
+            delivery = manifest.delivery
+            rules = {rule.id: rule for rule in settings.suites[kind].rules}
+            counted = [(ROWS, "rows in quarantine", "critical", manifest.rows_read, manifest.quarantined)]
+            for rule_id, found in manifest.measured.rules.items():
+                rule = rules.get(rule_id)
+                if rule and (found.unexpected or (found.missing and rule.type != FITS)):
+                    looked_at = (manifest.measured.of(rule).rows or 0) - found.missing
+                    counted.append((rule_id, rule.words, rule.severity, looked_at, found.unexpected))
+            made += [
+                QualityRecord(
+                    delivery_id=delivery.id,
+                    rule_id=rule_id,
+                    kind=kind,
+                    object_key=delivery.key,
+                    modified=delivery.modified,
+                    rule=words,
+                    severity=severity,
+                    row_count=rows_,
+                    unexpected=unexpected,
+                    judged_by=manifest.rules,
+                    run_id=run_id,
+                )
+                for rule_id, words, severity, rows_, unexpected in counted
+            ]
+    return made
+
+
+def unusual(new: Sequence[QualityRecord], before: Sequence[QualityRecord]) -> list[str]:
+    """Say which of the new drops are unusual for their feed: a rule that drifts, or far fewer rows than usual."""
+    feeds: dict[tuple[str, str], dict[str, dict[str, QualityRecord]]] = {}
+    for record in (*before, *new):
+        feed = feeds.setdefault((feed_of(record.object_key), record.judged_by), {})
+        feed.setdefault(record.delivery_id, {})[record.rule_id] = record
+    fresh = {record.delivery_id for record in new}
+    found: list[tuple[str, str]] = []
+    for feed in feeds.values():
+        drops = sorted(
+            (drop for drop in feed.values() if ROWS in drop), key=lambda d: (d[ROWS].modified, d[ROWS].object_key)
+        )
+        for place, drop in enumerate(drops):
+            if drop[ROWS].delivery_id in fresh:
+                found += _unusual(drop, drops[max(0, place - HISTORY) : place])
+    by_what: dict[str, list[str]] = {}
+    for what, key in found:
+        by_what.setdefault(what, []).append(key)
+    return [f"{what}: {_some(keys)}" for what, keys in sorted(by_what.items())]
+
+
+def _unusual(
+    drop: Mapping[str, QualityRecord], history: Sequence[Mapping[str, QualityRecord]]
+) -> list[tuple[str, str]]:
+    key, rows = drop[ROWS].object_key, drop[ROWS].row_count
+    found = []
+    if is_short([earlier[ROWS].row_count for earlier in history], rows):
+        found.append(("less than half of the rows that are usual", f"{key} ({rows:,})"))
+    for rule_id, record in drop.items():
+        shares = [
+            (earlier[rule_id].row_count, earlier[rule_id].unexpected)
+            if rule_id in earlier
+            else (earlier[ROWS].row_count, 0)
+            for earlier in history
+        ]
+        if drifts(shares, (record.row_count, record.unexpected)):
+            found.append((f"broken more often than usual: {record.rule}", f"{key} ({record.unexpected:,} rows)"))
+    return found
+
+
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:3]) + (f" and {len(keys) - 3:,} more" if len(keys) > 3 else "")

@@ -1,0 +1,288 @@
+"""What must hold before anything is published, and what people should hear of although it does."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from jobs.state.files import TABLES
+from jobs.steps.materialize import MartRows
+from jobs.steps.plan import Plan
+from jobs.steps.resolve import COUNTS_ON, Verdicts, may_be_withdrawn
+from jobs.steps.withdrawals import TAKEN_BACK
+from marts.errors import DataError, Defect, UnknownPeople, UsageError
+from marts.policy import Policy, nearest
+from marts.schema import CUSTOMERS, SALES, SALES_TEAM, STORES
+
+
+def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -> None:
+    """Check the marts against the lines. Raises UnknownPeople or Defect: nothing is published then."""
+    counts = verdicts.counts
+    _check_rows(verdicts)
+    for rows in marts:
+        without = rows.erased_cents + rows.guest_cents
+        if rows.cents + without != counts.counted_cents or rows.guest_cents not in (0, counts.guest_cents):
+            left_out = f" ({_money(rows.guest_cents)} of guests)" if rows.guest_cents else ""
+            sums = f"{_money(rows.cents)}{left_out}, but its lines sum to {_money(counts.counted_cents)}"
+            raise Defect(
+                f"total_sales of the mart sums to {sums}", rows.mart, "run again with --rebuild, and report it"
+            )
+    for kind, lines in unknown(marts).items():
+        known = known_lines(verdicts, kind)
+        ratio = lines / known if known else 0.0
+        if kind in verdicts.absent and kind == STORES.name:
+            continue
+        if ratio > policy.max_unknown_ratio:
+            because = "".join(f"; {text}" for text in _about_dimension(verdicts, kind))
+            raise UnknownPeople(
+                f"{lines:,} of {known:,} lines ({ratio:.1%}) have no row in {kind}, "
+                f"more than max_unknown_ratio {policy.max_unknown_ratio:.1%}{because}",
+                f"{kind}/",
+                f"deliver all of {kind}, or raise max_unknown_ratio in the policy; the live marts are untouched",
+            )
+
+
+def known_lines(verdicts: Verdicts, kind: str) -> int:
+    """Return the lines that are looked up in a dimension: a guest is nobody in particular."""
+    counts = verdicts.counts
+    return counts.counted - counts.guests if kind == CUSTOMERS.name else counts.counted
+
+
+def _about_dimension(verdicts: Verdicts, kind: str) -> list[str]:
+    """Name the drops of a dimension, their age, and whether they count."""
+    mine = [v for v in verdicts.all if v.drop.delivery.kind == kind and v.state != "older"]
+    said = [
+        f"{v.drop.delivery.key} is {v.state}"
+        + (f": {v.reason}" if v.reason else f", of {v.drop.delivery.modified[:16]} UTC")
+        for v in mine
+    ]
+    return said or [f"there is no drop under {kind}/"]
+
+
+def require_lines(verdicts: Verdicts) -> None:
+    """Raise DataError for drops that count, of whose lines nothing is left: neither object nor state."""
+    lost = [v for v in verdicts.all if v.state in COUNTS_ON and v.drop.manifest is None]
+    if lost:
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        names = ", ".join(v.drop.delivery.key for v in lost[:5]) + more
+        last = (
+            "take the drops back: `marts withdraw accept DROP`"
+            if all(map(may_be_withdrawn, lost))
+            else "deliver versions that can be used (`marts plan` says what is wrong with those that are there)"
+        )
+        raise DataError(
+            f"{len(lost)} drops count although their objects are gone, and the state has lost their lines: {names}",
+            "state",
+            f"put the objects back under their names, restore the state, or {last}; the live marts are untouched",
+        )
+
+
+def require_key(verdicts: Verdicts, key: Sequence[str]) -> None:
+    """Raise UsageError for a column of transaction_key that no live drop has: transactions would melt into one."""
+    known = {"store_id", "day"}
+    for manifest in verdicts.live_sales:
+        known |= {*manifest.measured.columns, *manifest.extra_columns}
+    for name in key:
+        if name not in known:
+            raise UsageError(
+                *(f"transaction_key names {name!r}, which no sales drop has{nearest(name, known)}", "policy"),
+                "name store_id, day, or a column of the sales drops; the live marts are untouched",
+            )
+
+
+def _check_rows(verdicts: Verdicts) -> None:
+    """Check that every clean row that the scan counted came to the roll up, once."""
+    for verdict in verdicts.all:
+        manifest = verdict.drop.manifest
+        if verdict.state in COUNTS_ON and manifest and manifest.months and verdict.counts.lines != manifest.clean:
+            seen = f"{manifest.clean:,} clean rows were written, but {verdict.counts.lines:,} were rolled up"
+            raise Defect(seen, manifest.delivery.key, "run again with --rebuild, and report it")
+
+
+def unknown(marts: Sequence[MartRows]) -> dict[str, int]:
+    """Give the lines without a dimension row, by kind."""
+    return {kind: lines for rows in marts for kind, lines in rows.unknown.items()}
+
+
+def warnings_of(plan: Plan, verdicts: Verdicts, marts: Sequence[MartRows]) -> tuple[str, ...]:
+    """Say what is not wrong enough to stop, in sentences."""
+    return (
+        *_absent(verdicts),
+        *_bad_dimension_rows(verdicts),
+        *(f"{lines:,} lines have no row in {kind}/" for kind, lines in unknown(marts).items() if lines),
+        *_of_drops(plan, verdicts),
+        *_of_identity(plan, verdicts),
+        *_of_gone(verdicts),
+        *_of_older_tables(plan, verdicts),
+        *_of_lost_repairs(verdicts),
+        *_after_as_of(verdicts),
+        *(f"{count} objects under {kind}/ are no .csv or .csv.gz" for kind, count in plan.passed_over.items() if count),
+    )
+
+
+def notes_of(plan: Plan, verdicts: Verdicts) -> tuple[str, ...]:
+    """Say how the numbers came about, where nothing is wrong."""
+    counts = verdicts.counts
+    notes = []
+    if plan.unremembered > 1:
+        notes.append(
+            f"the order of {plan.unremembered:,} sales drops is that of their objects' times and names: "
+            "this target remembers no earlier delivery"
+        )
+    if counts.guests:
+        notes.append(
+            f"{counts.guests:,} lines of guests ({_money(counts.guest_cents)}) count in the sales team mart, "
+            "and for nobody in the customers mart"
+        )
+    if counts.repeated:
+        notes.append(
+            f"{counts.repeated:,} lines ({_money(counts.repeated_cents)}) were delivered again, equal: one counts"
+        )
+    if plan.no_data:
+        notes.append(f"{plan.no_data:,} objects are no data by their names (_…, .…, .crc, .tmp, .part)")
+    return tuple(notes)
+
+
+def _of_identity(plan: Plan, verdicts: Verdicts) -> list[str]:
+    """Warn of lines that may be counted twice, or not at all, if the policy does not fit the source."""
+    counts, found = verdicts.counts, []
+    if counts.replaced_unnumbered:
+        found.append(
+            f"{counts.replaced_unnumbered:,} lines without line_no ({_money(counts.replaced_unnumbered_cents)}) were "
+            'replaced by later deliveries of their transactions; if the source cuts baskets, set redelivered = "add" '
+            "in the policy (`marts history --replaced DROP` lists them)"
+        )
+    if counts.replaced > counts.replaced_unnumbered:
+        cents = counts.replaced_cents - counts.replaced_unnumbered_cents
+        lines = counts.replaced - counts.replaced_unnumbered
+        found.append(f"{lines:,} numbered lines ({_money(cents)}) were replaced by later ones of the same number")
+    if counts.conflicting:
+        found.append(
+            f"{counts.conflicting:,} of them have the number of another line of the same drop: the last counts"
+        )
+    if counts.overlapping:
+        found.append(
+            f"{counts.overlapping:,} transactions came in several deliveries with other products, or returns, and all "
+            'counts; if a later delivery is the whole transaction, set redelivered = "transaction" in the policy'
+        )
+    if counts.equal:
+        found.append(
+            f"{counts.equal:,} lines equal another one of their transaction in the same drop, and count; "
+            'if the source repeats lines, set equal_lines = "drop" in the policy'
+        )
+    alike = "have the same rows, too few to be sure that they are one drop: rows without an id count in each"
+    live = {v.drop.delivery.id: v.drop.delivery.key for v in verdicts.all if v.state in COUNTS_ON}
+    small = [[live[name] for name in names if name in live] for names in plan.small_alike]
+    found += [f"{' and '.join(keys)} {alike}" for keys in small if len(keys) > 1]
+    return found
+
+
+def _of_gone(verdicts: Verdicts) -> list[str]:
+    """Warn of drops whose object is gone."""
+    missing = [v for v in verdicts.all if v.state == "missing"]
+    found = []
+    if missing:
+        clean = sum(v.report.clean for v in missing)
+        found.append(
+            f"{len(missing):,} sales drops with {clean:,} clean lines are gone from the source, and count on: "
+            "`marts withdraw list` shows them, `marts withdraw accept` takes them back, `refuse` keeps them"
+        )
+    taken = [v for v in verdicts.all if v.state == "withdrawn" and v.reason in TAKEN_BACK]
+    if taken:
+        names = ", ".join(v.drop.delivery.key for v in taken[:5]) + (" …" if len(taken) > 5 else "")
+        lines = sum(v.drop.record.clean for v in taken if v.drop.record)
+        found.append(
+            f"{len(taken):,} sales drops ({lines:,} lines) are gone from the source, and were taken back: {names}"
+        )
+    found += [
+        f"{v.drop.delivery.key} was gone, and waited for a decision; a new version has its name now, and counts instead"
+        for v in verdicts.all
+        if v.state == "withdrawn" and v.drop.gone == "replaced" and v.drop.record and v.drop.record.asked
+    ]
+    found += [
+        f"{v.drop.delivery.key}: {v.reason}"
+        for v in verdicts.all
+        if v.drop.gone and v.state == "live" and (v.drop.gone == "replaced" or v.drop.delivery.kind != SALES.name)
+    ]
+    return found
+
+
+def _of_older_tables(plan: Plan, verdicts: Verdicts) -> list[str]:
+    """Warn of a dimension whose newest drop is gone, so that an older one counts."""
+    there = {v.drop.delivery.key for v in verdicts.all if not v.drop.gone}
+    live = {v.drop.delivery.kind: v.drop for v in verdicts.all if v.state == "live" and not v.drop.gone}
+    gone = (r for r in plan.withdrawn if r.state == "live" and r.kind in live and r.object_key not in there)
+    return [
+        f"{record.object_key} is gone from the source: {drop.delivery.key}, an older table of {record.kind}, counts"
+        for record in gone
+        if (drop := live[record.kind]).place < (record.first_seen or record.modified, record.first_key)
+        and not record.object_key.startswith(TABLES)  # a snapshot: its name is its content
+    ]
+
+
+def _of_lost_repairs(verdicts: Verdicts) -> list[str]:
+    """Warn of repaired rows that are in quarantine again, since the same rows came under other bytes."""
+    taken_over = (v.drop for v in verdicts.all if v.state == "withdrawn" and v.drop.twin and not v.drop.twin.repaired)
+    return [
+        f"{drop.delivery.key} is {drop.duplicate_of} now: {len(drop.manifest.repaired):,} rows that were repaired in "
+        f"it are in quarantine again; repair them in {drop.duplicate_of} (`marts quarantine export`)"
+        for drop in taken_over
+        if drop.manifest and drop.manifest.repaired
+    ]
+
+
+def _absent(verdicts: Verdicts) -> list[str]:
+    names = [name for name in verdicts.absent if name in (CUSTOMERS.name, SALES_TEAM.name, STORES.name)]
+    return [f"there is no {name}/ drop to look up" for name in names]
+
+
+def _bad_dimension_rows(verdicts: Verdicts) -> list[str]:
+    """Say which rows of the live dimensions are not used: each makes somebody UNKNOWN."""
+    return [
+        f"{m.delivery.key}: {m.quarantined:,} of {m.rows_read:,} rows are in quarantine, "
+        f"as line {m.reasons[0].line:,}: {m.reasons[0].rule}"
+        for m in verdicts.dimensions
+        if m.quarantined
+    ]
+
+
+def _of_drops(plan: Plan, verdicts: Verdicts) -> list[str]:
+    live = verdicts.live_sales
+    extra = sorted({name for manifest in live for name in manifest.extra_columns})
+    currencies = sorted({currency for manifest in live for currency in manifest.currencies})
+    without = verdicts.counts.without_transaction
+    found = []
+    if extra:
+        found.append(f"unknown columns are kept in additional_columns: {', '.join(extra)}")
+    if len(currencies) > 1:
+        found.append(f"amounts in {', '.join(currencies)} are added up without conversion")
+    if without:
+        found.append(
+            f"{without:,} lines have no transaction_id: each is a purchase of its own, equal ones are all kept"
+        )
+    overruled = [manifest for manifest in (*live, *verdicts.dimensions) if manifest.overruled]
+    found += [
+        f"{m.delivery.key}: {len(m.overruled):,} repaired rows count as they came, since changed rules accept them"
+        for m in overruled
+    ]
+    if plan.older_gone:
+        found.append(
+            f"{plan.older_gone} drops whose objects are gone were judged by older row rules, and count as they were "
+            "judged: put their objects back to have them judged again"
+        )
+    if plan.forgotten:
+        found.append(
+            f"the state has {plan.forgotten:,} sales drops whose objects are gone, and this target remembers none: "
+            'they do not count; where withdrawals = "keep", restore the database, or put the objects back'
+        )
+    if plan.older_rules:
+        found.append(f"{plan.older_rules} drops were judged by older row rules; --rescan judges them again")
+    return found
+
+
+def _after_as_of(verdicts: Verdicts) -> list[str]:
+    counts = verdicts.counts
+    left_out = counts.lines - counts.duplicates - counts.counted
+    return [f"{left_out:,} lines are dated after as_of, and left out"] if left_out else []
+
+
+def _money(cents: int) -> str:
+    return f"{Decimal(cents).scaleb(-2):,}"

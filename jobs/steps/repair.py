@@ -1,0 +1,272 @@
+"""Rows of a drop that are in quarantine, and those that somebody has repaired: they take their drop's place again."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from pydantic import ValidationError
+
+from jobs.adapters.store import Store
+from jobs.ports.ledger import Decision
+from jobs.state.files import Catalog, Manifest, Reason, name_of, read_parquet, read_quarantine
+from jobs.steps.blocks import Block
+from jobs.steps.contents import ALIKE
+from jobs.steps.scan import merge_months
+from jobs.steps.scan_settings import ScanSettings
+from jobs.steps.scan_task import BadRows, Sink, Split, SplitResult, added, bad_rows
+from marts.errors import UsageError
+from marts.privacy.masking import mask_line
+from marts.quality.check import check_rows
+from marts.quality.rules import Rule, Suite
+from marts.rows.records import Header, find_records, read_columns, read_header
+from marts.schema import KINDS
+
+HELD = "held"
+"""Name, in the detail of a decision that accepts a drop, of the reason for which it was held."""
+_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A row in quarantine."""
+
+    line: int
+    """In the file, counted from 1, header included."""
+    raw: str
+    reasons: tuple[str, ...]
+    """Each broken rule in words, and the value that broke it, masked."""
+    run: str
+
+
+def rows_in_quarantine(store: Store, manifest: Manifest, repaired_too: bool = False) -> list[BadLine]:
+    """Give the rows of a drop that are in quarantine now, in the order of the file."""
+    before = np.cumsum([0, *manifest.split_lines]).tolist()
+    found = []
+    for path in manifest.quarantine:
+        for row in read_quarantine(store, manifest, path).to_pylist():
+            found.append(
+                BadLine(row["line"] + before[row["split"]], row["raw"], tuple(row["reasons"]), row.get("run", ""))
+            )
+    gone = set() if repaired_too else set(manifest.repaired)
+    return sorted((row for row in found if row.line not in gone), key=lambda row: row.line)
+
+
+def header_of(manifest: Manifest, delimiter: str) -> Header:
+    """Give the columns of a drop, in its own order. Raises UsageError if an earlier version has read it."""
+    if not manifest.measured.columns:
+        hint = "marts build --rescan reads it again"
+        raise UsageError("it was read by an earlier version of Martwright", manifest.delivery.key, hint)
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerow(manifest.measured.columns)
+    return read_header(text.getvalue().encode(), KINDS[manifest.delivery.kind], delimiter)
+
+
+def judge_lines(
+    settings: ScanSettings, manifest: Manifest, texts: Mapping[int, str], store: Store
+) -> tuple[list[int], dict[int, list[str]]]:
+    """Judge new text of lines by today's rules: the lines that are clean, and the reasons of the others.
+
+    ``manifest`` is that of the scan, without repairs. A key of a dimension that is there already is wrong.
+    """
+    kind, delimiter = KINDS[manifest.delivery.kind], settings.delimiter
+    header, suite = header_of(manifest, delimiter), settings.suites[kind.name]
+    wrong: dict[int, list[str]] = {}
+    there: list[int] = []
+    for line, text in texts.items():
+        records = find_records(text.encode("utf-8", "surrogatepass") + b"\n", delimiter)
+        if records.bad or len(records.starts) != 1:
+            wrong[line] = [reason for row in records.bad for reason, _ in row.reasons] or ["is not one row"]
+        else:
+            there.append(line)
+    if not there:
+        return [], wrong
+    records = find_records(_joined(texts[line] for line in there), delimiter)
+    table, rows, misfits = read_columns(records, header, delimiter)
+    checked = check_rows(kind, header, table, settings.policy, suite)
+    at = {int(start): line for start, line in zip(records.lines, there, strict=True)}
+    for bad in (*misfits, *bad_rows(records, rows, checked)):
+        wrong[at[bad.line]] = [f"{rule}: {value}" if value else rule for rule, value in bad.reasons]
+    if kind.key and checked.clean.num_rows:
+        lines = [at[int(records.lines[rows[place]])] for place in checked.kept]
+        keys = checked.clean[kind.key].to_pylist()
+        counted = Counter(keys)
+        for path in (file.path for file in manifest.files):
+            counted.update(set(keys) & set(read_parquet(store, path, [kind.key])[kind.key].to_pylist()))
+        wrong |= {
+            line: [f"{kind.key} is there more than once: {key}"]
+            for line, key in zip(lines, keys, strict=True)
+            if counted[key] > 1
+        }
+    return [line for line in there if line not in wrong], wrong
+
+
+def accepted_by(decisions: Iterable[Decision], contents: Mapping[str, str], alike: bool = False) -> set[str]:
+    """Return the deliveries, and their contents, that somebody has released although they would be held.
+
+    ``alike`` asks for those that were held since they look like other days, else for those held for their rows: who
+    accepts one has not seen the other. ``contents`` are those of deliveries: the same bytes may be put again.
+    """
+    ids = {
+        decision.delivery_id
+        for decision in decisions
+        if decision.action == "accept" and json.loads(decision.detail or "{}").get(HELD, "").startswith(ALIKE) == alike
+    }
+    return ids | {contents[name] for name in ids if contents.get(name)}
+
+
+def accepted_reasons(decisions: Iterable[Decision]) -> set[tuple[str, str]]:
+    """Return the deliveries that somebody has released, each with the reason for which it was held then."""
+    accepts = (decision for decision in decisions if decision.action == "accept")
+    return {(one.delivery_id, json.loads(one.detail or "{}").get(HELD, "")) for one in accepts}
+
+
+def repairs_of(decisions: Iterable[Decision], contents: Mapping[str, str]) -> dict[str, dict[int, str]]:
+    """Return the new text of lines, by content, or by delivery where it is not known; a later repair of a line wins."""
+    found: dict[str, dict[int, str]] = {}
+    for decision in decisions:
+        if decision.action == "repair":
+            lines = {int(line): text for line, text in json.loads(decision.detail).items()}
+            found.setdefault(contents.get(decision.delivery_id) or decision.delivery_id, {}).update(lines)
+    return found
+
+
+def repairs_in(manifest: Manifest, repairs: Mapping[str, Mapping[int, str]]) -> Mapping[int, str]:
+    """Return the new text of lines of a drop; empty if nobody has repaired it."""
+    return repairs.get(manifest.content) or repairs.get(manifest.delivery.id) or {}
+
+
+def repaired_drops(
+    catalog: Catalog, repairs: Mapping[str, Mapping[int, str]], settings: ScanSettings, store: Store
+) -> dict[str, Manifest]:
+    """Give the manifests of repaired drops, by the scan that they are made from."""
+    saved = {version.key for version in store.versions("repairs")} if repairs else set()
+    made = {}
+    for manifest in catalog.everything() if repairs else ():
+        texts = repairs_in(manifest, repairs)
+        if texts and not manifest.rejected:
+            # Once all repairs of a drop are clean they stay so: changed rules are for new drops.
+            key = repair_key(manifest, texts)
+            before = _saved(store, key) if key in saved else None
+            if before is None or not _are_there(store, set(before.paths) - set(manifest.paths)):
+                before, whole = _repaired(manifest, texts, settings, store)
+                if whole:
+                    store.put(key, before.model_dump_json(exclude_defaults=True).encode())
+            made[manifest.scan] = before
+    return made
+
+
+def _saved(store: Store, key: str) -> Manifest | None:
+    """Read what repairs made of a scan; None if the file is damaged."""
+    try:
+        return Manifest.model_validate_json(store.get(key))
+    except ValidationError:
+        return None
+
+
+def repair_key(manifest: Manifest, texts: Mapping[int, str]) -> str:
+    """Name the file that remembers what repairs make of a scan."""
+    return f"repairs/{name_of(manifest.scan, sorted(texts.items()))}.json"
+
+
+def _are_there(store: Store, paths: set[str]) -> bool:
+    folders = {path.rpartition("/")[0] for path in paths}
+    return paths <= {version.key for folder in folders for version in store.versions(folder)}
+
+
+def _repaired(
+    manifest: Manifest, texts: Mapping[int, str], settings: ScanSettings, store: Store
+) -> tuple[Manifest, bool]:
+    """Write the rows that were repaired as clean rows of their drop, and tell whether all were clean.
+
+    Writing again gives the same files.
+    """
+    quarantined = rows_in_quarantine(store, manifest)
+    mine = {row.line: texts[row.line] for row in quarantined if row.line in texts}
+    clean, wrong = judge_lines(settings, manifest, mine, store)
+    made = manifest.model_copy(update={"overruled": tuple(sorted(set(texts) - set(mine)))})
+    if not clean:
+        return made, not wrong
+    header = header_of(manifest, settings.delimiter)
+    name = f"repair-{name_of(sorted(texts.items()), settings.rules(manifest.delivery.kind))}"
+    # Beside the other files of the drop, although today's rules may have another name than those of its scan.
+    sink = Sink(settings, Split(manifest.delivery, 0), header, store, BadRows(store, name), name, manifest.scan)
+    sink.take(Block(_joined(mine[line] for line in clean)))
+    return _merged(made, sink.result(()), clean, quarantined, settings), not wrong
+
+
+def _merged(
+    manifest: Manifest,
+    result: SplitResult,
+    clean: Sequence[int],
+    quarantined: Sequence[BadLine],
+    settings: ScanSettings,
+) -> Manifest:
+    """Put repaired rows into the place of those that are in quarantine."""
+    gone = set(clean)
+    left = [row for row in quarantined if row.line not in gone]
+    kind = manifest.delivery.kind
+    suite = settings.suites[kind]
+    broken = [_broken_by(row, suite) for row in quarantined if row.line in gone]
+    fewer = Counter(rule.id for rules in broken for rule in rules)
+    malformed = sum(not rules for rules in broken)
+    measured = manifest.measured
+    rules = {name: replace(m, unexpected=max(0, m.unexpected - fewer[name])) for name, m in measured.rules.items()}
+    measured = replace(
+        measured, rows=measured.rows + malformed, malformed=max(0, measured.malformed - malformed), rules=rules
+    )
+    return manifest.model_copy(
+        update={
+            "months": merge_months([manifest.months, result.months]),
+            "files": (*manifest.files, *result.files),
+            "quarantined": len(left),
+            "repaired": tuple(sorted({*manifest.repaired, *gone})),
+            "reasons": _reasons(left, manifest, settings),
+            "measured": measured,
+            "sums": added((manifest.sums, result.sums)),
+            "rows_hash": "",
+        }
+    )
+
+
+def _broken_by(row: BadLine, suite: Suite) -> list[Rule]:
+    """Give the rules that a row breaks; none for one that is no CSV."""
+    return [
+        rule for rule in suite.rules if rule.quarantines and any(_says(reason, rule.broken) for reason in row.reasons)
+    ]
+
+
+def _says(reason: str, words: str) -> bool:
+    """Tell whether a reason is that of a rule, with or without the value that broke it."""
+    return reason == words or reason.startswith(f"{words}: ")
+
+
+def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings) -> tuple[Reason, ...]:
+    """Count the broken rules of rows anew, most frequent first."""
+    kind, names = KINDS[manifest.delivery.kind], manifest.measured.columns
+    said = [rule.broken for rule in settings.suites[kind.name].rules if rule.quarantines]
+    counted: Counter[str] = Counter()
+    first: dict[str, tuple[str, BadLine]] = {}
+    for row in rows:
+        for reason in row.reasons:
+            rule = next((words for words in said if _says(reason, words)), "")
+            rule = rule or reason.partition(": ")[0]
+            counted[rule] += 1
+            first.setdefault(rule, (reason.removeprefix(rule).removeprefix(": "), row))
+    return tuple(
+        Reason(
+            rule=rule,
+            rows=count,
+            example=first[rule][0],
+            line=first[rule][1].line,
+            raw=mask_line(kind, names, first[rule][1].raw, settings.delimiter)[:_SHOWN],
+        )
+        for rule, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    )
+
+
+def _joined(texts: Iterable[str]) -> bytes:
+    return "".join(f"{text}\n" for text in texts).encode("utf-8", "surrogatepass")

@@ -1,0 +1,174 @@
+"""Step 3, roll up: one task per month (and part of its buckets) turns clean lines into the month's facts.
+
+Facts are named by what they were made from. A month whose drops did not change is not touched.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, replace
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.adapters.store import Store, StoreAddress
+from jobs.runtime import scratch
+from jobs.state.files import Manifest, name_of, read_parquet, write_parquet
+from jobs.steps.lines import File, parts_for, read_lines, read_suspects
+from jobs.steps.settle import Settled
+from marts.compute.engine import Beyond, digest, roll_up, spill_to
+from marts.compute.identity import Identity, suspects
+
+FACTS = ("customers", "sales_team", "drops", "shared")
+_GROUP_ROWS = 6_000
+"""Facts per row group: what a finishing task skips or reads."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The files of one drop in one month."""
+
+    origin: str
+    """Names the content of the drop."""
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RollUp:
+    """One task: a month, or the part of it with bucket % parts == part."""
+
+    month: str
+    part: int
+    parts: int
+    last_day: date
+    """Lines after it are left out."""
+    shares: tuple[Share, ...]
+    """In the order of delivery."""
+    identity: Identity
+    name: str
+    settled: Settled | None = None
+    """Which lines count, where transactions go beyond the month."""
+    rows: int = 0
+    """Clean lines, about."""
+
+    @property
+    def folder(self) -> str:
+        return f"facts/month={self.month}/{self.name}"
+
+    @property
+    def starts(self) -> date:
+        return date.fromisoformat(f"{self.month}-01")
+
+    def path(self, table: str) -> str:
+        return f"{self.folder}/{table}.parquet"
+
+    @property
+    def paths(self) -> set[str]:
+        return {self.path(table) for table in FACTS}
+
+
+@dataclass(frozen=True)
+class RollUpWork:
+    """A task, and where to read and write."""
+
+    task: RollUp
+    state: StoreAddress
+
+
+def plan_rollups(
+    manifests: Sequence[Manifest], as_of: date, lines_per_task: int, identity: Identity, settled: Settled | None = None
+) -> list[RollUp]:
+    """Name the facts that the live drops have, month by month. ``manifests`` are in the order of delivery."""
+    digests = settled.digests if settled else {}
+    by_month: dict[str, list[Manifest]] = defaultdict(list)
+    for manifest in manifests:
+        for month in manifest.months:
+            by_month[month].append(manifest)
+    return [
+        replace(rollup, name=name_of(rollup.name, digests[month]), settled=settled) if month in digests else rollup
+        for month in sorted(by_month)
+        for rollup in _plan_month(month, by_month[month], as_of, lines_per_task, identity)
+    ]
+
+
+def _plan_month(
+    month: str, manifests: Sequence[Manifest], as_of: date, lines_per_task: int, identity: Identity
+) -> Iterable[RollUp]:
+    rows = sum(manifest.months[month].rows for manifest in manifests)
+    parts = parts_for(rows, lines_per_task * 3 // 2)
+    last_day = max(date.fromisoformat(manifest.months[month].last_day) for manifest in manifests)
+    # as_of changes a month's facts only if the month has lines after it.
+    cut = as_of if last_day > as_of >= date.fromisoformat(f"{month}-01") else last_day
+    shares = tuple(
+        Share(manifest.origin, tuple(file.path for file in manifest.months[month].files)) for manifest in manifests
+    )
+    # A drop that was moved has other paths, and the same content.
+    made_from = [(share.origin, [path.rpartition("/")[2] for path in share.paths]) for share in shares]
+    code = digest("identity", "rollup", "money")
+    for part in range(parts):
+        yield RollUp(
+            month,
+            part,
+            parts,
+            cut,
+            shares,
+            identity,
+            name_of(code, month, cut, part, parts, made_from, astuple(identity)),
+            rows=rows // parts,
+        )
+
+
+def run_rollup(work: RollUpWork) -> int:
+    """Read the clean lines of a task, compute the facts, write them. Gives how many lines they were."""
+    task, store = work.task, work.state.open()
+    files = [File(n, share.origin, task.month, path) for n, share in enumerate(task.shares) for path in share.paths]
+    lines, rows = read_lines(store, files, task.part, task.parts, task.identity)
+    wanted = suspects(lines)
+    beyond = _read_beyond(store, task, files, rows) if task.settled else None
+    if beyond:
+        wanted &= lines["transaction_id"].is_null().to_numpy()
+    suspicious = read_suspects(store, files, lines, rows, np.flatnonzero(wanted))
+    spill_to(str(scratch.folder()))
+    facts = roll_up(lines, suspicious, task.last_day, task.identity, beyond)
+    month = date.fromisoformat(f"{task.month}-01")
+    for mart, table in (("customers", facts.customers), ("sales_team", facts.sales_team)):
+        stamped = table.append_column("month", pa.array([month] * table.num_rows, pa.date32()))
+        groups = [(a, min(a + _GROUP_ROWS, table.num_rows)) for a in range(0, table.num_rows, _GROUP_ROWS)]
+        write_parquet(store, task.path(mart), stamped, groups or None)
+    write_parquet(store, task.path("drops"), _with_origins(facts.drops, task, "delivery"))
+    write_parquet(store, task.path("shared"), _with_origins(facts.shared, task, "delivery", "other"))
+    return int(lines.num_rows)
+
+
+def _read_beyond(store: Store, task: RollUp, files: Sequence[File], rows: Sequence[np.ndarray]) -> Beyond:
+    """Return what was settled of a task's lines, by their position among them."""
+    assert task.settled
+    crossing = pa.concat_tables([read_parquet(store, path) for path in task.settled.crossing])
+    crossing = crossing.filter(pc.equal(crossing["month"], task.month))
+    return Beyond(_read_marks(store, task.settled.marks, task.month, files, rows), crossing)
+
+
+def _read_marks(
+    store: Store, paths: Sequence[str], month: str, files: Sequence[File], rows: Sequence[np.ndarray]
+) -> pa.Table:
+    found = pa.concat_tables([read_parquet(store, path) for path in paths])
+    found = found.filter(pc.equal(found["month"], month))
+    positions, kept = [], []
+    start = 0
+    for file, mine in zip(files, rows, strict=True):
+        of_file = found.filter(pc.equal(found["file"], file.name))
+        places = np.searchsorted(mine, of_file["row"].to_numpy())
+        inside = np.flatnonzero(np.isin(of_file["row"].to_numpy(), mine))
+        positions.append(start + places[inside])
+        kept.append(of_file["mark"].take(pa.array(inside)).combine_chunks())
+        start += len(mine)
+    return pa.table({"position": np.concatenate(positions), "mark": pa.concat_arrays(kept)})
+
+
+def _with_origins(table: pa.Table, task: RollUp, *names: str) -> pa.Table:
+    """Return a table that names drops by their content instead of their place."""
+    for name in names:
+        origins = pa.array([task.shares[number].origin for number in table[name].to_pylist()], pa.string())
+        table = table.set_column(table.schema.get_field_index(name), name, origins)
+    return table

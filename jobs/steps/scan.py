@@ -1,0 +1,214 @@
+"""Step 2, scan: every drop is read once, by splits; what was found is remembered in the catalog."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from jobs.adapters.ray.cluster import Runner
+from jobs.state.files import Catalog, Delivery, Manifest, MonthLines, Reason
+from jobs.steps.blocks import LEAF, content_hash, is_compressed
+from jobs.steps.plan import PlannedDrop
+from jobs.steps.scan_settings import ScanSettings
+from jobs.steps.scan_task import Split, SplitResult, added, origin_of, scan_name, scan_pack
+from jobs.steps.uniqueness import KeyCheck, KeyFile, plan_checks, run_check
+from marts.quality.measures import Measure, add_up, with_keys
+from marts.quality.measures import merge as merge_measured
+from marts.schema import KINDS
+
+_SMALL = 256
+"""Drops that one task reads at most."""
+_LAST = 4
+"""A task has at most such a share of what is left, but never less than such a share of what one may have."""
+_INFLATES = 6
+"""How much larger a drop is without its gzip, about."""
+_REMEMBER_EVERY = 500
+"""Drops after which the catalog is written: a run that is killed loses at most these."""
+
+
+Keyed = tuple[Manifest, list[tuple[KeyFile, int]]]
+"""A drop whose keys must still be compared, and where they are: each file with the rows of the drop before it."""
+Splits = dict[str, list[Split]]
+"""The splits of each delivery, by its id."""
+
+
+def plan_splits(drops: Sequence[PlannedDrop], split_bytes: int) -> Splits:
+    """Cut drops into what one task reads."""
+    return {drop.delivery.id: splits_of(drop.delivery, split_bytes) for drop in drops}
+
+
+def scan_drops(
+    runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[int, int], None]
+) -> None:
+    """Scan drops and record what they hold. A drop that changed meanwhile is left out: plan again."""
+    whole, keyed = _scan(runner, settings, splits, catalog, progress)
+    if whole:
+        keyed += _scan(runner, settings, {d.id: [Split(d, 0)] for d in whole}, catalog, progress)[1]
+    if keyed:
+        catalog.add(_check_keys(runner, settings, keyed))
+
+
+def _scan(
+    runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[int, int], None]
+) -> tuple[list[Delivery], list[Keyed]]:
+    """Scan splits; give the drops whose records span lines, which must be read as a whole, and those with keys left."""
+    packs = pack([split for parts in splits.values() for split in parts], settings.split_bytes)
+    results: dict[str, list[SplitResult]] = defaultdict(list)
+    complete: list[Manifest] = []
+    unsplittable: list[Delivery] = []
+    keyed: list[Keyed] = []
+    for _, found in runner("ScanDrops", scan_pack, [(settings, splits) for splits in packs]):
+        for result in found:
+            delivery = result.split.delivery
+            parts = results[delivery.id]
+            parts.append(result)
+            complete_now = len(parts) == len(splits[delivery.id])
+            progress(result.rows_read, int(complete_now))
+            if not complete_now:
+                continue
+            del results[delivery.id]
+            if any(part.unsplittable for part in parts):
+                unsplittable.append(delivery)
+            elif any(part.unreadable for part in parts):
+                catalog.remember_now(merge(settings, parts))
+            elif any(part.changed for part in parts):
+                continue
+            elif any(part.keys for part in parts):
+                keyed.append((merge(settings, parts), _key_files(parts)))
+            else:
+                complete.append(merge(settings, parts))
+        if len(complete) >= _REMEMBER_EVERY:
+            catalog.add(complete)
+            complete = []
+    catalog.add(complete)
+    return unsplittable, keyed
+
+
+def _key_files(parts: Sequence[SplitResult]) -> list[tuple[KeyFile, int]]:
+    """Give the key files of a drop, each with the rows of the drop before its split."""
+    parts = sorted(parts, key=lambda part: part.split.number)
+    before = np.cumsum([0, *(part.measured.rows for part in parts)]).tolist()
+    return [(file, rows) for part, rows in zip(parts, before, strict=False) for file in part.keys]
+
+
+def _check_keys(runner: Runner, settings: ScanSettings, keyed: Sequence[Keyed]) -> list[Manifest]:
+    """Find the keys that are there twice in drops that several tasks have read."""
+    tasks: list[tuple[int, KeyCheck]] = []
+    for number, (manifest, files) in enumerate(keyed):
+        kind = KINDS[manifest.delivery.kind]
+        for rule in settings.suites[kind.name].rules:
+            mine = [(file, before) for file, before in files if file.rule == rule.id]
+            checks = plan_checks(rule, kind, mine, settings.state) if mine else []
+            tasks += [(number, check) for check in checks]
+    found: dict[tuple[int, str], list[Measure]] = defaultdict(list)
+    for place, measure in runner("CheckKeys", run_check, [check for _, check in tasks]):
+        number, check = tasks[place]
+        found[number, check.rule.id].append(measure)
+    state = settings.state.open()
+    made = []
+    for number, (manifest, files) in enumerate(keyed):
+        settled = {rule: add_up(parts) for (place, rule), parts in found.items() if place == number}
+        made.append(manifest.model_copy(update={"measured": with_keys(manifest.measured, settled)}))
+        for file, _ in files:
+            state.delete(file.path)
+    return made
+
+
+def splits_of(delivery: Delivery, split_bytes: int) -> list[Split]:
+    """Cut a large uncompressed drop into byte ranges; leave others whole."""
+    step = max(split_bytes // LEAF, 1) * LEAF if split_bytes >= LEAF else split_bytes
+    if is_compressed(delivery.key) or delivery.size <= step * 3 // 2:
+        return [Split(delivery, 0)]
+    starts = range(0, delivery.size, step)
+    return [Split(delivery, n, start, min(start + step, delivery.size)) for n, start in enumerate(starts)]
+
+
+def pack(splits: Sequence[Split], split_bytes: int) -> list[tuple[Split, ...]]:
+    """Put small splits together, so that each task has about the same to do, and the last less: all end together."""
+    packs: list[list[Split]] = []
+    left, room = sum(map(_size, splits)), 0
+    for split in sorted(splits, key=_size, reverse=True):
+        size = _size(split)
+        if not packs or size > room or len(packs[-1]) >= _SMALL:
+            packs.append([])
+            room = min(split_bytes, max(left // _LAST, split_bytes // _LAST))
+        packs[-1].append(split)
+        room -= size
+        left -= size
+    return [tuple(pack) for pack in packs]
+
+
+def full_tasks(splits: Sequence[Split], split_bytes: int) -> float:
+    """Return the work of splits, in tasks that read as much as one may."""
+    inflated = (_size(split) * (_INFLATES if is_compressed(split.delivery.key) else 1) for split in splits)
+    return sum(inflated) / split_bytes
+
+
+def _size(split: Split) -> int:
+    return (split.stop if split.stop is not None else split.delivery.size) - split.start
+
+
+def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
+    """Put the results of all splits of one delivery together."""
+    results = sorted(results, key=lambda result: result.split.number)
+    delivery = results[0].split.delivery
+    scan = scan_name(settings, delivery)
+    rejected = next((result.rejected for result in results if result.rejected), "")
+    if rejected:
+        limit = settings.max_inflated_bytes
+        return Manifest(
+            delivery=delivery, scan=scan, rules=settings.rules(delivery.kind), rejected=rejected, limit=limit
+        )
+    content = content_hash(leaf for result in results for leaf in result.leaves) if _aligned(results) else ""
+    before = np.cumsum([0, *(result.lines for result in results)])
+    reasons = [
+        reason.model_copy(update={"line": reason.line + int(lines)})
+        for result, lines in zip(results, before, strict=False)
+        for reason in result.reasons
+    ]
+    return Manifest(
+        delivery=delivery,
+        scan=scan,
+        rules=settings.rules(delivery.kind),
+        content=content,
+        origin=origin_of(settings, delivery, content),
+        sums=added(result.sums for result in results),
+        rows_read=sum(result.rows_read for result in results),
+        quarantined=sum(result.quarantined for result in results),
+        months=merge_months([result.months for result in results]),
+        files=tuple(file for result in results for file in result.files),
+        quarantine=tuple(key for result in results for key in result.quarantine),
+        split_lines=tuple(result.lines for result in results),
+        reasons=_merge_reasons(reasons),
+        measured=merge_measured([result.measured for result in results]),
+        extra_columns=results[0].extra_columns,
+        currencies=tuple(sorted({currency for result in results for currency in result.currencies})),
+    )
+
+
+def _aligned(results: Sequence[SplitResult]) -> bool:
+    """Tell whether the leaves that were hashed are those of the object."""
+    return all(result.split.start % LEAF == 0 for result in results)
+
+
+def merge_months(results: Sequence[Mapping[str, MonthLines]]) -> dict[str, MonthLines]:
+    """Put the months of several parts of a drop together."""
+    months = sorted({month for result in results for month in result})
+    return {
+        month: MonthLines(
+            rows=sum(part.rows for part in parts),
+            last_day=max(part.last_day for part in parts),
+            files=tuple(file for part in parts for file in part.files),
+        )
+        for month in months
+        for parts in [[result[month] for result in results if month in result]]
+    }
+
+
+def _merge_reasons(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    """Add up equal rules, most frequent first; the first example is kept."""
+    merged: dict[str, Reason] = {}
+    for reason in reasons:
+        known = merged.get(reason.rule)
+        merged[reason.rule] = known.model_copy(update={"rows": known.rows + reason.rows}) if known else reason
+    return tuple(sorted(merged.values(), key=lambda reason: (-reason.rows, reason.rule)))

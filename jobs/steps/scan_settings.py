@@ -1,0 +1,55 @@
+"""What a scan needs to know: equal settings give equal results."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jobs.adapters.store import StoreAddress
+from jobs.config.settings import Settings
+from jobs.config.suites import load_suites
+from jobs.state.files import name_of
+from marts.policy import Policy
+from marts.privacy.erasure import Erased
+from marts.quality.rules import Suite
+from marts.schema import SALES
+
+SCAN_VERSION = 3
+"""Raise it when clean rows of the same drop would come out differently."""
+_NOBODY = Erased()
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """Settings of a scan; equal settings give equal results."""
+
+    source: StoreAddress
+    state: StoreAddress
+    policy: Policy
+    suites: Mapping[str, Suite]
+    """The rules of each kind of drop."""
+    delimiter: str
+    split_bytes: int
+    max_inflated_bytes: int
+    run_id: str = ""
+    """Written beside what is put into quarantine."""
+    erased: Erased = _NOBODY
+    """People of whom nothing is written."""
+
+    @classmethod
+    def of(cls, settings: Settings, policy: Policy, run_id: str = "", erased: Erased = _NOBODY) -> "ScanSettings":
+        """Return what the scan needs of all settings."""
+        return cls(
+            source=StoreAddress.of(settings.source or "", settings.s3),
+            state=StoreAddress.of(settings.state_uri, settings.s3),
+            policy=policy,
+            suites=load_suites(settings.expectations, policy),
+            delimiter=settings.csv.delimiter,
+            split_bytes=settings.limits.split_bytes,
+            max_inflated_bytes=settings.limits.max_inflated_bytes,
+            run_id=run_id,
+            erased=erased,
+        )
+
+    def rules(self, kind: str) -> str:
+        """Return the name of the rules that rows of a kind are checked with."""
+        unknown = self.policy.unknown_ids if kind == SALES.name else ()
+        return name_of(SCAN_VERSION, self.delimiter, self.policy.business_timezone, unknown, self.suites[kind].digest)

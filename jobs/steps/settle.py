@@ -1,0 +1,100 @@
+"""Transactions that go beyond a month, where the policy leaves the day out of their key.
+
+One task per share of the buckets reads what names the lines of all months, and says which of them count. What it says
+is kept under a name of what it was made from, so that a run without new drops does nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.adapters.store import Store, StoreAddress
+from jobs.runtime import scratch
+from jobs.state.files import Manifest, name_of, read_parquet, write_parquet
+from jobs.steps.lines import File, files_of, parts_for, read_marked
+from marts.compute.engine import cross_months, digest, spill_to
+from marts.compute.identity import Identity, in_several_months
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Which lines of all months count, in files of the state."""
+
+    marks: tuple[str, ...]
+    crossing: tuple[str, ...]
+    """Purchases that are in several months."""
+    digests: dict[str, str]
+    """Names what is settled of each month: facts of a month of which nothing changed stay."""
+
+
+@dataclass(frozen=True)
+class Settle:
+    """One task: the lines of all months with bucket % parts == part."""
+
+    files: tuple[File, ...]
+    part: int
+    parts: int
+    identity: Identity
+    as_of: date
+    folder: str
+    state: StoreAddress
+
+    @property
+    def marks(self) -> str:
+        return f"{self.folder}/marks-{self.part:02d}.parquet"
+
+    @property
+    def crossing(self) -> str:
+        return f"{self.folder}/crossing-{self.part:02d}.parquet"
+
+    @property
+    def paths(self) -> set[str]:
+        return {self.marks, self.crossing}
+
+
+def plan_settling(
+    manifests: Sequence[Manifest], lines_per_task: int, identity: Identity, as_of: date, state: StoreAddress
+) -> list[Settle]:
+    """Share out the lines of all months by buckets. ``manifests`` are in the order of delivery."""
+    rows = sum(month.rows for manifest in manifests for month in manifest.months.values())
+    parts = parts_for(rows, lines_per_task * 3 // 2)
+    files = files_of(manifests, {month for manifest in manifests for month in manifest.months})
+    made_from = [(file.month, file.name) for file in files]
+    name = name_of(digest("identity", "crossing"), astuple(identity), as_of, parts, made_from)
+    return [Settle(tuple(files), part, parts, identity, as_of, f"settled/{name}", state) for part in range(parts)]
+
+
+def run_settle(task: Settle) -> int:
+    """Say which lines of a task count, and write it. Gives how many lines it looked at."""
+    store = task.state.open()
+    spill_to(str(scratch.folder()))
+    read = read_marked(store, task.files, task.part, task.parts, task.identity)
+    lines, rows, found = read.lines, read.rows, read.marks.filter(read.marks["mark"].is_valid())
+    positions = found["position"].to_numpy()
+    starts = np.cumsum([0, *(len(mine) for mine in rows)])
+    of_file = np.searchsorted(starts, positions, side="right") - 1
+    table = pa.table(
+        {
+            "month": pa.array([task.files[number].month for number in of_file], pa.string()),
+            "file": pa.array([task.files[number].name for number in of_file], pa.string()),
+            "row": pa.array([rows[n][p - starts[n]] for n, p in zip(of_file, positions, strict=True)], pa.int64()),
+            "mark": found["mark"],
+        }
+    )
+    write_parquet(store, task.marks, table)
+    beyond = lines.filter(pa.array(in_several_months(lines)))
+    write_parquet(store, task.crossing, cross_months(beyond, found.select(["position", "mark"]), task.as_of))
+    return int(lines.num_rows)
+
+
+def read_settled(store: Store, tasks: Sequence[Settle], manifests: Sequence[Manifest]) -> Settled:
+    """Name what is settled of each month."""
+    marks, crossing = (tuple(paths) for paths in zip(*((task.marks, task.crossing) for task in tasks), strict=True))
+    by_month: dict[str, list[str]] = {month: [] for manifest in manifests for month in manifest.months}
+    for path in (*marks, *crossing):
+        for row in read_parquet(store, path).to_pylist():
+            by_month[row["month"]].append(repr(sorted(row.items())))
+    return Settled(marks, crossing, {month: name_of(sorted(found)) for month, found in by_month.items()})

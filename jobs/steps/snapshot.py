@@ -1,0 +1,59 @@
+"""Dimensions that come from a database table: a snapshot becomes a drop like any other."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from jobs.adapters.store import ObjectVersion, Store
+from jobs.config.settings import TARGET_PASSWORD, Settings, masked, reach, vault_of
+from jobs.state.files import TABLES
+from marts.errors import DataError, UsageError
+from marts.privacy.erasure import Erased
+from marts.schema import KINDS, Kind
+
+
+def snapshot(settings: Settings, state: Store, erased: Erased) -> Mapping[str, Sequence[ObjectVersion]]:
+    """Read the dimensions that are tables, and keep each as CSV in the state, named by its content.
+
+    Rows of erased people are left out.
+    """
+    tables = settings.dimensions.tables
+    return {name: [_snapshot(KINDS[name], where, settings, state, erased)] for name, where in tables.items()}
+
+
+def _snapshot(kind: Kind, address: str, settings: Settings, state: Store, erased: Erased) -> ObjectVersion:
+    from jobs.adapters.warehouse.mysql import MySQLWarehouse
+
+    database, _, table = address.rpartition("/")
+    if database.count("/") < 3 or not table:
+        hint = "write mysql://user@host:port/database/table"
+        raise UsageError(f"{masked(address)!r} names no table", f"dimensions.{kind.name}", hint)
+    mysql = settings.mysql
+    if mysql.password and mysql.password.place == f"env:{TARGET_PASSWORD}" and database != settings.target:
+        mysql = mysql.model_copy(update={"password": None})  # that one is for the target
+    warehouse = MySQLWarehouse(*reach(database, mysql, vault_of(settings)))
+    try:
+        rows = warehouse.read_table(table, [column.name for column in kind.columns])
+    finally:
+        warehouse.close()
+    missing = [column.name for column in kind.columns if column.mandatory and column.name not in rows.schema.names]
+    if missing:
+        raise DataError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", masked(address))
+    numbers = erased.numbers_of(rows["customer_id"]) if "customer_id" in rows.schema.names else None
+    rows = rows if numbers is None else rows.filter(pa.array(numbers == 0))
+    data = _csv(rows, settings.csv.delimiter)
+    folder = f"{TABLES}{kind.name}"
+    key = f"{folder}/{hashlib.sha256(data).hexdigest()[:20]}.csv"
+    if not any(version.key == key for version in state.versions(folder)):
+        state.put(key, data)
+    return next(version for version in state.versions(folder) if version.key == key)
+
+
+def _csv(rows: pa.Table, delimiter: str) -> bytes:
+    sink = io.BytesIO()
+    order = [(name, "ascending") for name in rows.schema.names[:1]]
+    pacsv.write_csv(rows.sort_by(order), sink, pacsv.WriteOptions(delimiter=delimiter))
+    return sink.getvalue()

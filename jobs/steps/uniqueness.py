@@ -1,0 +1,98 @@
+"""Keys that are there twice in a large drop: its splits write hashed keys, and tasks compare them by ranges of hashes.
+
+A drop that one task reads as a whole needs none of this. The files are gone when the drop is judged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.adapters.store import Store, StoreAddress
+from jobs.state.files import write_parquet
+from marts.quality.measures import Keys, Measure, settle
+from marts.quality.rules import Rule
+from marts.schema import DIGITS, Kind
+
+_GROUP_ROWS = 1 << 16
+_ROWS_PER_TASK = 4_000_000
+_HASH, _ROW = "#hash", "#row"
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """The keys of one block for one rule, sorted by their hash."""
+
+    rule: str
+    path: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class KeyCheck:
+    """One task: find the keys of a drop that are there twice, of those with a hash in a range."""
+
+    rule: Rule
+    kind: Kind
+    files: tuple[tuple[str, int], ...]
+    """Path of each file, and the rows of the drop before its split."""
+    low: int
+    high: int
+    """Excluded; the end of the range if 2**64."""
+    state: StoreAddress
+
+
+def write_keys(store: Store, path: str, keys: Keys) -> KeyFile:
+    """Write the keys of a block."""
+    order = np.argsort(keys.hashes, kind="stable")
+    table = keys.values.append_column(_HASH, pa.array(keys.hashes)).append_column(_ROW, pa.array(keys.rows))
+    groups = [(start, min(start + _GROUP_ROWS, len(order))) for start in range(0, len(order), _GROUP_ROWS)]
+    write_parquet(store, path, table.take(pa.array(order)), groups)
+    return KeyFile(keys.rule.id, path, len(order))
+
+
+def plan_checks(rule: Rule, kind: Kind, files: Sequence[tuple[KeyFile, int]], state: StoreAddress) -> list[KeyCheck]:
+    """Share out the keys of a drop by ranges of their hashes."""
+    tasks = sum(file.rows for file, _ in files) // _ROWS_PER_TASK + 1
+    edges = [2**64 * number // tasks for number in range(tasks + 1)]
+    paths = tuple((file.path, before) for file, before in files)
+    return [KeyCheck(rule, kind, paths, low, high, state) for low, high in pairwise(edges)]
+
+
+def run_check(task: KeyCheck) -> Measure:
+    """Find the keys of a range that are there twice."""
+    store = task.state.open()
+    parts = [_read(store, path, before, task) for path, before in task.files]
+    return settle([part for part in parts if len(part.hashes)], shown_columns(task.kind))
+
+
+def shown_columns(kind: Kind) -> dict[str, tuple[int, bool]]:
+    """Give, by column, the digits after the point, and whether it is personal."""
+    return {c.name: (DIGITS.get(c.type, 0), c.personal) for c in kind.columns}
+
+
+def _read(store: Store, path: str, before: int, task: KeyCheck) -> Keys:
+    def read(file: pa.NativeFile) -> pa.Table:
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        place = parquet.schema_arrow.get_field_index(_HASH)
+        groups = [n for n in range(parquet.num_row_groups) if _overlaps(parquet, n, place, task)]
+        return parquet.read_row_groups(groups, use_threads=False)
+
+    rows = store.using(path, read)
+    hashes = rows[_HASH].to_numpy()
+    start = int(np.searchsorted(hashes, np.uint64(task.low), side="left"))
+    stop = int(np.searchsorted(hashes, np.uint64(task.high - 1), side="right"))
+    mine = rows.slice(start, stop - start)
+    places = pc.add(mine[_ROW], before).to_numpy()
+    return Keys(task.rule, places, hashes[start:stop], mine.drop_columns([_HASH, _ROW]))
+
+
+def _overlaps(parquet: pq.ParquetFile, group: int, column: int, task: KeyCheck) -> bool:
+    statistics = parquet.metadata.row_group(group).column(column).statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return bool(statistics.min < task.high and statistics.max >= task.low)

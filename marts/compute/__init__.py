@@ -1,0 +1,1 @@
+"""Calculations, most of them SQL."""

@@ -1,0 +1,319 @@
+"""What a business looks for first, from the rows of the marts: revenue, segments, the best customers, the leaders.
+
+Each part of a mart gives its own figures; those of all parts are put together, in any order, without the rows.
+"""
+
+from calendar import monthrange
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from decimal import Decimal
+from statistics import median
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, FieldSerializationInfo, field_serializer
+
+from marts.privacy.masking import mask_shape
+from marts.schema import CUSTOMERS_MART, Mart
+
+BEST = 10
+"""Customers that are named."""
+MOST_LEADERS = 200
+"""Leaders that are named: of the stores with the highest sales."""
+_BEFORE = 12
+"""Months before one whose change from year to year tells what is usual."""
+_ENOUGH = 3
+"""Months before one with such a change below which nothing can be said."""
+_SIGMAS = 3
+_MAD = Decimal("1.4826")
+"""Median absolute deviation to standard deviation of a normal distribution (Rousseeuw and Croux, 1993)."""
+_LEAST = Decimal("0.2")
+"""Share of the usual revenue that a month must differ by: one of ten is no news, however steady the others were."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class _Person(_Part):
+    """Somebody who is named on the page that a run writes, and wherever the marts' rows are; not in reports."""
+
+    full_name: str
+
+    @field_serializer("full_name")
+    def _hidden(self, name: str, info: FieldSerializationInfo) -> str:
+        return name if (info.context or {}).get("names") else mask_shape(name)
+
+
+class MonthFigures(_Part):
+    """Sales of one month, net of returns; purchases count a basket once for each of its sales people."""
+
+    month: str
+    total_sales: Decimal
+    purchases: int = 0
+
+
+class CustomerGroup(_Part):
+    """Customers of a segment, active or not."""
+
+    segment: str
+    inactive: bool
+    customers: int
+    lifetime_value: Decimal
+
+
+class BestCustomer(_Person):
+    """One of the customers with the highest lifetime value."""
+
+    customer_id: int
+    lifetime_value: Decimal
+    purchases: int
+    last_purchase_month: str | None
+    segment: str
+
+
+class Leader(_Person):
+    """The sales person who sold most in a store in the last month; of a tie, each."""
+
+    store_id: int
+    sales_person_id: int
+    total_sales: Decimal
+    incentive: Decimal
+    growth: Decimal | None
+    """Percent against the calendar month before."""
+    contribution: Decimal | None
+    """Percent of the store's month."""
+
+
+class Figures(_Part):
+    """Of a mart, or of a part of it. Money is exact."""
+
+    months: tuple[MonthFigures, ...] = ()
+    """In the order of time."""
+    groups: tuple[CustomerGroup, ...] = ()
+    best: tuple[BestCustomer, ...] = ()
+    leaders: tuple[Leader, ...] = ()
+    """Of the last month, by store."""
+    leaders_left_out: int = 0
+    newest_purchase: date | None = None
+
+    @property
+    def last_month(self) -> str:
+        return self.months[-1].month if self.months else ""
+
+
+class UnusualMonth(_Part):
+    """A month whose revenue is far from that of the months before."""
+
+    month: str
+    total_sales: Decimal
+    usual: Decimal
+    """Median of the months before."""
+
+
+def figures_of(mart: Mart, rows: pa.Table, newest: date | None) -> Figures:
+    """Give the figures of some rows of a mart, which are in the order of its key."""
+    return _of_customers(rows, newest) if mart is CUSTOMERS_MART else _of_sales_team(rows)
+
+
+def together(parts: Iterable[Figures]) -> Figures:
+    """Put the figures of several parts of one mart together. The sales team mart has one part."""
+    known = list(parts)
+    months: dict[str, Decimal] = defaultdict(Decimal)
+    purchases: Counter[str] = Counter()
+    customers: Counter[tuple[str, bool]] = Counter()
+    values: dict[tuple[str, bool], Decimal] = defaultdict(Decimal)
+    for part in known:
+        for month in part.months:
+            months[month.month] += month.total_sales
+            purchases[month.month] += month.purchases
+        for group in part.groups:
+            key = (group.segment, group.inactive)
+            customers[key] += group.customers
+            values[key] += group.lifetime_value
+    best = sorted((one for part in known for one in part.best), key=_place)
+    newest = [part.newest_purchase for part in known if part.newest_purchase]
+    return Figures(
+        months=tuple(MonthFigures(month=m, total_sales=months[m], purchases=purchases[m]) for m in sorted(months)),
+        groups=tuple(
+            CustomerGroup(segment=s, inactive=i, customers=customers[s, i], lifetime_value=values[s, i])
+            for s, i in sorted(customers, key=lambda key: (-customers[key], key))
+        ),
+        best=tuple(best[:BEST]),
+        leaders=tuple(leader for part in known for leader in part.leaders),
+        leaders_left_out=sum(part.leaders_left_out for part in known),
+        newest_purchase=max(newest) if newest else None,
+    )
+
+
+def exchanged(
+    before: Figures,
+    ids: np.ndarray,
+    were: Figures,
+    are: Figures,
+    months: Sequence[tuple[date, int]],
+    newest: date | None,
+) -> Figures | None:
+    """Give the figures of customers of whom some (``ids``) are not as they were.
+
+    Takes what these were and are, and the cents of each month of all. Gives nothing if the best customers cannot be
+    told: one was among them and is not any more, and somebody whom nobody remembers takes their place.
+    """
+    groups = {(group.segment, group.inactive): (group.customers, group.lifetime_value) for group in before.groups}
+    for sign, part in ((-1, were), (1, are)):
+        for group in part.groups:
+            key = (group.segment, group.inactive)
+            customers, value = groups.get(key, (0, Decimal(0)))
+            groups[key] = (customers + sign * group.customers, value + sign * group.lifetime_value)
+    left = [one for one in before.best if one.customer_id not in ids]
+    best = sorted([*left, *are.best], key=_place)[:BEST]
+    if len(before.best) == BEST and (len(best) < BEST or _place(best[-1]) > _place(before.best[-1])):
+        return None
+    return Figures(
+        months=tuple(MonthFigures(month=f"{m:%Y-%m}", total_sales=Decimal(cents).scaleb(-2)) for m, cents in months),
+        groups=tuple(
+            CustomerGroup(segment=segment, inactive=inactive, customers=customers, lifetime_value=value)
+            for (segment, inactive), (customers, value) in groups.items()
+            if customers
+        ),
+        best=tuple(best),
+        newest_purchase=newest,
+    )
+
+
+def _place(one: BestCustomer) -> tuple[Decimal, int]:
+    return -one.lifetime_value, one.customer_id
+
+
+def of_both(customers: Figures, sales_team: Figures) -> Figures:
+    """Put the figures of both marts together. The sales team's months know purchases, and sales to erased people."""
+    return customers.model_copy(
+        update={
+            "months": sales_team.months or customers.months,
+            "leaders": sales_team.leaders,
+            "leaders_left_out": sales_team.leaders_left_out,
+        }
+    )
+
+
+def unusual_months(months: Sequence[MonthFigures], as_of: date) -> tuple[UnusualMonth, ...]:
+    """Return the months whose revenue is far from that of the same month a year before.
+
+    Usual is that revenue times the median change from year to year of up to 12 months before. Unusual is more than 3
+    robust sigma of these changes away (1.4826 times their median absolute deviation), and at least a fifth of it.
+    A month that goes on after as_of is not judged, nor is one without a month a year before with a revenue above 0, or
+    with fewer than 3 changes to compare with.
+    """
+    found = []
+    for month, year_before, changes in _judged(months, as_of):
+        change = median(changes)
+        sigma = _MAD * median([abs(value - change) for value in changes])
+        usual = year_before * change
+        if abs(month.total_sales - usual) > max(_SIGMAS * sigma * year_before, abs(usual) * _LEAST):
+            found.append(UnusualMonth(month=month.month, total_sales=month.total_sales, usual=_cents(usual)))
+    return tuple(found)
+
+
+def judged_months(months: Sequence[MonthFigures], as_of: date) -> list[str]:
+    """Return the months that have enough history for ``unusual_months``."""
+    return [month.month for month, _, _ in _judged(months, as_of)]
+
+
+def _judged(months: Sequence[MonthFigures], as_of: date) -> Iterator[tuple[MonthFigures, Decimal, list[Decimal]]]:
+    """Yield the months that can be judged, with the revenue a year before and the changes of the months before."""
+    revenue = {month.month: month.total_sales for month in months}
+    changes: list[Decimal] = []
+    for month in months:
+        year_before = revenue.get(f"{int(month.month[:4]) - 1:04d}{month.month[4:]}", Decimal(0))
+        if year_before <= 0 or goes_on(month.month, as_of):
+            continue
+        if len(changes) >= _ENOUGH:
+            yield month, year_before, changes[-_BEFORE:]
+        changes.append(month.total_sales / year_before)
+
+
+def goes_on(month: str, as_of: date) -> bool:
+    """Tell whether a month is not over on a day."""
+    now = as_of.isoformat()[:7]
+    return month > now or (month == now and as_of.day < monthrange(as_of.year, as_of.month)[1])
+
+
+def _cents(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.01"))
+
+
+def _of_customers(rows: pa.Table, newest: date | None) -> Figures:
+    ids = rows["customer_id"].combine_chunks()
+    first = pa.array([True] * min(len(ids), 1), pa.bool_())
+    if len(ids) > 1:
+        first = pa.concat_arrays([first, pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))])
+    people = rows.filter(first)
+    groups = people.group_by(["customer_segment", "inactive_status"], use_threads=False).aggregate(
+        [("customer_id", "count"), ("customer_lifetime_value", "sum")]
+    )
+    order = [("customer_lifetime_value", "descending"), ("customer_id", "ascending")]
+    best = people.take(pc.sort_indices(people, order)[:BEST])
+    return Figures(
+        months=_months(rows, "sales_date_month"),
+        groups=tuple(
+            CustomerGroup(
+                segment=row["customer_segment"],
+                inactive=row["inactive_status"],
+                customers=row["customer_id_count"],
+                lifetime_value=row["customer_lifetime_value_sum"],
+            )
+            for row in groups.to_pylist()
+        ),
+        best=tuple(
+            BestCustomer(
+                customer_id=row["customer_id"],
+                full_name=row["full_name"],
+                lifetime_value=row["customer_lifetime_value"],
+                purchases=row["purchase_frequency"],
+                last_purchase_month=row["last_purchase_month"],
+                segment=row["customer_segment"],
+            )
+            for row in best.to_pylist()
+        ),
+        newest_purchase=newest,
+    )
+
+
+def _of_sales_team(rows: pa.Table) -> Figures:
+    months = _months(rows, "sales_month", "total_transactions")
+    last = months[-1].month if months else ""
+    chosen = pc.and_(pc.equal(rows["sales_month"], last), pc.equal(rows["top_performance_rank"], 1))
+    leaders = [
+        Leader(
+            store_id=row["store_id"],
+            sales_person_id=row["sales_person_id"],
+            full_name=row["full_name"],
+            total_sales=row["total_sales"],
+            incentive=row["incentive"],
+            growth=row["sales_growth_rate"],
+            contribution=row["sales_contribution_percentage"],
+        )
+        for row in rows.filter(chosen).to_pylist()
+    ]
+    named = sorted(leaders, key=lambda one: (-one.total_sales, one.store_id, one.sales_person_id))[:MOST_LEADERS]
+    return Figures(
+        months=months,
+        leaders=tuple(sorted(named, key=lambda one: (one.store_id, one.sales_person_id))),
+        leaders_left_out=len(leaders) - len(named),
+    )
+
+
+def _months(rows: pa.Table, name: str, purchases: str = "") -> tuple[MonthFigures, ...]:
+    wanted = [("total_sales", "sum"), *([(purchases, "sum")] if purchases else [])]
+    sums = rows.group_by(name, use_threads=False).aggregate(wanted)
+    found = [
+        MonthFigures(
+            month=row[name],
+            total_sales=row["total_sales_sum"],
+            purchases=row[f"{purchases}_sum"] if purchases else 0,
+        )
+        for row in sums.to_pylist()
+    ]
+    return tuple(sorted(found, key=lambda one: one.month))

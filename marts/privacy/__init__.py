@@ -1,0 +1,1 @@
+"""Masking and erasure of personal data."""

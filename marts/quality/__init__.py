@@ -1,0 +1,1 @@
+"""Rules of data quality, and what is measured of them."""

@@ -1,0 +1,1 @@
+"""Rows: records of files, values, hashes."""

@@ -1,0 +1,105 @@
+"""Hash rows, 64 bits each: to find the few that may be equal to another. What is equal is decided by comparing.
+
+Numbers by numpy alone: to ask a database engine costs more than to hash a drop.
+"""
+
+import numpy as np
+import pyarrow as pa
+
+from marts.rows.buffers import letters
+
+_ODD, _ODD2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+_HALF, _LESS = np.uint64(32), np.uint64(29)
+_NOTHING = np.uint64(0x27D4EB2F165667C5)
+_LAST = 0xFFFF
+_ROWS = 1 << 16
+"""Rows of text that are hashed at once: eight bytes and more are needed for each letter."""
+
+
+def hash_rows(rows: pa.Table) -> np.ndarray:
+    """Hash the rows of a table: equal rows have equal hashes, in any block and process."""
+    hashes = np.zeros(rows.num_rows, np.uint64)
+    for column in rows.columns:
+        hashes = mix(hashes, _hash_values(column.combine_chunks()))
+    return hashes
+
+
+def mix(hashes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Put values into hashes."""
+    mixed = hashes * _ODD + values.astype(np.uint64, copy=False)
+    mixed ^= mixed >> _HALF
+    mixed *= _ODD2
+    mixed ^= mixed >> _LESS
+    return mixed
+
+
+def repeated(hashes: np.ndarray) -> np.ndarray:
+    """Give the hashes that are there more than once."""
+    ordered = np.sort(hashes)
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
+def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Tell which hashes are among known ones. By far most are not: their last bits say so."""
+    last = np.zeros(_LAST + 1, bool)
+    last[(known & np.uint64(_LAST)).astype(np.int64)] = True
+    found = last[(hashes & np.uint64(_LAST)).astype(np.int64)]
+    found[found] = np.isin(hashes[found], known)
+    return np.asarray(found)
+
+
+def _hash_values(values: pa.Array) -> np.ndarray:
+    if pa.types.is_string(values.type):
+        pieces = [_hash_texts(values.slice(start, _ROWS)) for start in range(0, len(values), _ROWS)]
+        hashed = np.concatenate(pieces) if pieces else np.empty(0, np.uint64)
+    else:
+        whole = values.cast(pa.int32()) if pa.types.is_date32(values.type) else values
+        filled = whole.cast(pa.int64()).fill_null(0) if values.null_count else whole.cast(pa.int64())
+        hashed = filled.to_numpy(zero_copy_only=False).view(np.uint64)
+    if values.null_count:
+        null = values.is_null().to_numpy(zero_copy_only=False)
+        hashed = np.where(null, _NOTHING, hashed)
+    return hashed
+
+
+def _hash_texts(texts: pa.Array) -> np.ndarray:
+    """Hash texts, eight letters at a time; nulls as if they were empty."""
+    codes, narrow = letters(texts)
+    edges = narrow.astype(np.int64)
+    sizes = np.diff(edges)
+    longest = int(sizes.max())
+    if longest * len(texts) <= 2 * len(codes):  # of about the same length, as numbers of transactions are
+        sums = _sum_even(codes, sizes, longest)
+    else:
+        sums = _sum_uneven(codes, edges[:-1], sizes)
+    return mix(sums, sizes)
+
+
+def _powers(count: int) -> np.ndarray:
+    return np.cumprod(np.full(count, _ODD, np.uint64))
+
+
+def _sum_even(codes: np.ndarray, sizes: np.ndarray, longest: int) -> np.ndarray:
+    """Add up the words of texts of about the same length, each times a power for its place."""
+    width = -(-longest // 8) * 8
+    padded = np.zeros((len(sizes), width), np.uint8)
+    if int(sizes.min()) == longest:
+        padded[:, :longest] = codes.reshape(len(sizes), longest)
+    else:
+        padded[np.arange(width) < sizes[:, None]] = codes
+    words = padded.view("<u8")
+    sums = np.zeros(len(sizes), np.uint64)
+    for place, power in enumerate(_powers(words.shape[1])):
+        sums += words[:, place] * power
+    return sums
+
+
+def _sum_uneven(codes: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Do the same for texts of any length."""
+    counts = -(-sizes // 8)
+    first = np.cumsum(counts) - counts
+    padded = np.zeros(int(counts.sum()) * 8, np.uint8)
+    padded[np.arange(len(codes)) + np.repeat(first * 8 - starts, sizes)] = codes
+    places = np.arange(len(padded) // 8) - np.repeat(first, counts)
+    terms = np.append(padded.view("<u8") * _powers(int(counts.max()))[places], np.uint64(0))
+    return np.where(counts, np.add.reduceat(terms, first), np.uint64(0))
