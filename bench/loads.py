@@ -93,7 +93,7 @@ def ours(given: Given) -> Iterator[Job]:
     import pyarrow.parquet as pq
 
     from jobs.adapters.ray.cluster import Cluster
-    from jobs.adapters.store import StoreAddress
+    from jobs.adapters.store.open import StoreAddress
     from jobs.adapters.warehouse.mysql import MySQLWarehouse
     from jobs.config.settings import S3, MySQL, RaySettings, Settings
     from jobs.steps.load import stage
@@ -120,8 +120,8 @@ def warm(run: Callable[..., Any], warehouse: "MySQLWarehouse", settings: Any, pa
     """Let each worker load a few rows, as workers of a build have done much before it loads, and forget those rows."""
     import pyarrow.parquet as pq
 
-    from jobs.adapters.store import StoreAddress
-    from jobs.state.files import write_parquet
+    from jobs.adapters.store.open import StoreAddress
+    from jobs.state.parquet import write_parquet
     from jobs.steps.load import Load
     from jobs.steps.materialize_task import Part
 
@@ -276,9 +276,9 @@ def write_parts(paths: Sequence[Path], rows: int) -> None:
     import pyarrow as pa
     import pyarrow.csv as pacsv
 
-    from jobs.adapters.store import open_store
+    from jobs.adapters.store.open import open_store
     from jobs.config.settings import S3
-    from jobs.state.files import write_parquet
+    from jobs.state.parquet import write_parquet
     from marts.compute.engine import mart_schema
 
     flag = NAMES.index("inactive_status")

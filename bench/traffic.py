@@ -16,9 +16,10 @@ from pathlib import Path
 
 from bench import drops, loads
 from jobs.adapters.ray.cluster import Cluster
-from jobs.config.settings import RaySettings, load
+from jobs.adapters.warehouse.open import open_warehouse
+from jobs.config.load import load
+from jobs.config.settings import RaySettings
 from jobs.run.pipeline import Run, build
-from jobs.steps.load import open_warehouse
 from marts.policy import Policy
 
 _REQUESTS = re.compile(r'^SeaweedFS_s3_request_total\{.*type="([^"]+)".*\} (\S+)$', re.MULTILINE)

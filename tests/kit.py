@@ -13,15 +13,16 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
+from jobs.adapters.warehouse.open import open_warehouse
 from jobs.cli.app import app
+from jobs.config.load import load
 from jobs.config.secret import Vault
-from jobs.config.settings import Settings, load
+from jobs.config.settings import Settings
 from jobs.operations import vault
-from jobs.ports.ledger import Warehouse
+from jobs.ports.warehouse import Warehouse
 from jobs.report.run_report import RunReport
 from jobs.run.lifecycle import Order, run
 from jobs.run.pipeline import Run, build
-from jobs.steps.load import open_warehouse
 from marts.errors import MartsError
 from marts.policy import Policy
 from marts.schema import MARTS

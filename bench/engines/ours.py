@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 
 from bench.engines.contract import Order, main
 from jobs.adapters.ray.cluster import Cluster
-from jobs.adapters.store import open_store
+from jobs.adapters.store.open import open_store
+from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.settings import S3, Quality, RaySettings, Settings
 from jobs.operations.generate import LAST_DAY
 from jobs.run.pipeline import Run, build
 from jobs.run.runner import Near
-from jobs.steps.load import open_warehouse
 from jobs.steps.materialize import saved_rows
 from jobs.steps.materialize_task import rows_of
 from marts.policy import Policy

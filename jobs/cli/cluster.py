@@ -16,7 +16,8 @@ import typer
 
 from jobs.cli.options import Config, Json, PolicyFile, Source, State, Stop, Target, configured, opened
 from jobs.cli.progress import voice
-from jobs.config.settings import Settings, load_policy
+from jobs.config.load import load_policy
+from jobs.config.settings import Settings
 from jobs.runtime.escaping import visible
 from marts.errors import DeadlinePassed, Defect, MartsError, TryLater
 

@@ -19,7 +19,6 @@ from jobs.cli.options import (
     configured,
     looking,
     opened,
-    rendered,
     require_why,
     show,
     stamp,
@@ -53,6 +52,8 @@ def withdraw_list(
     as_json: Json = False,
 ) -> None:
     """List the sales drops whose objects are gone, and what the next build does with each."""
+    from jobs.cli import render_drops
+
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
         gone = _gone(now)
@@ -70,7 +71,7 @@ def withdraw_list(
         ]
         typer.echo(json.dumps(shown, indent=2))
     else:
-        show(rendered("gone_drops", gone), stdout=True)
+        show(render_drops.gone_drops(gone), stdout=True)
 
 
 @withdraw.command("accept")
@@ -165,7 +166,7 @@ def accept_fall(
     who: Who = None,
 ) -> None:
     """Accept that the total fell as a run found it: the next build publishes."""
-    from jobs.ports.ledger import Decision
+    from jobs.ports.records import Decision
     from jobs.report.run_report import RunReport
     from jobs.steps.fall import ACCEPT
 
@@ -196,6 +197,7 @@ def check_ids(
     as_json: Json = False,
 ) -> None:
     """List ids of transactions that are live under several customers, stores or months."""
+    from jobs.cli import render_drops
     from jobs.steps.check_ids import check_ids as check_live
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
@@ -204,11 +206,12 @@ def check_ids(
     if as_json:
         typer.echo(json.dumps({"ids": count, "shown": rows}, indent=2, default=str))
     else:
-        show(rendered("shared_ids", count, rows), stdout=True)
+        show(render_drops.shared_ids(count, rows), stdout=True)
 
 
 def show_replaced(drop: str, config: str | None, places: dict[str, str | None], limit: int, as_json: bool) -> None:
     """Show the lines that a drop replaced, or that were replaced in it, beside those that count."""
+    from jobs.cli import render_drops
     from jobs.operations.quarantine import find
     from jobs.steps.replaced import replaced_lines
 
@@ -219,4 +222,4 @@ def show_replaced(drop: str, config: str | None, places: dict[str, str | None], 
     if as_json:
         typer.echo(json.dumps([asdict(line) for line in lines], indent=2, default=str))
     else:
-        show(rendered("replaced", key, lines[:limit], len(lines)), stdout=True)
+        show(render_drops.replaced(key, lines[:limit], len(lines)), stdout=True)

@@ -12,7 +12,7 @@ from rich.text import Text
 from jobs.cli import render
 from jobs.operations.generate import generate
 from jobs.operations.views import leaders, top_customers
-from jobs.ports.ledger import Warehouse
+from jobs.ports.warehouse import Warehouse
 from jobs.report.run_report import RunReport
 from marts.errors import UsageError
 

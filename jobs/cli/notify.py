@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Config, Json, Target, configured, opened, rendered, show
+from jobs.cli.options import Config, Json, Target, configured, opened, show
 from jobs.config.settings import Settings
 from jobs.ports.notices import Delivery, Notice
 from jobs.runtime.escaping import visible
@@ -61,6 +61,8 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the last notices: to whom they went, and what waits."""
+    from jobs.cli import render
+
     settings = configured(config, target=target)
     settings.require("target")
     with opened(settings, read_only=True) as warehouse:
@@ -68,13 +70,13 @@ def list_(
     if as_json:
         typer.echo(json.dumps([json.loads(notice.as_json()) for notice in notices], indent=2))
     else:
-        show(rendered("notices", notices), stdout=True)
+        show(render.notices(notices), stdout=True)
 
 
 @app.command()
 def send(target: Target = None, config: Config = None) -> None:
     """Send what waits, without a build: for a mail server that is there again."""
-    from jobs.adapters.store import open_store
+    from jobs.adapters.store.open import open_store
     from jobs.report.delivery import deliver
     from jobs.report.run_records import adopt_waiting
 

@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from jobs.config.settings import Settings, load
+from jobs.config.load import load
+from jobs.config.settings import Settings
 from marts.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
     from jobs.operations.survey import Now
-    from jobs.ports.ledger import Warehouse
+    from jobs.ports.warehouse import Warehouse
 
 Who = Annotated[str | None, typer.Option(help="For the audit trail; the user of this machine by default")]
 Source = Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix with sales/, customers/, stores/, …")]
@@ -26,6 +28,29 @@ State = Annotated[
 Config = Annotated[str | None, typer.Option(help="Settings file; marts.toml by default, if it is there")]
 PolicyFile = Annotated[str | None, typer.Option("--policy", help="Business numbers, as TOML")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout")]
+Folder = Annotated[
+    str | None,
+    typer.Option("--expectations", metavar="DIR", help="Folder of suites; a file there wins over the shipped"),
+]
+
+_debug = False
+"""Whether tracebacks of expected errors are shown."""
+
+
+def show_tracebacks(wanted: bool) -> None:
+    """Show the tracebacks of expected errors from now on, if ``wanted``."""
+    global _debug
+    _debug = _debug or wanted
+
+
+def tracebacks_shown() -> bool:
+    """Return whether the tracebacks of expected errors are shown."""
+    return _debug
+
+
+def run_id_of(moment: datetime) -> str:
+    """Return a new id for a run that begins at a moment."""
+    return f"{moment:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
 def configured(config: str | None, **flags: Any) -> Settings:
@@ -39,8 +64,8 @@ def opened(settings: Settings, read_only: bool = False, create: bool = False) ->
 
     Raises UsageError for a file that does not exist, unless ``create``: a mistyped one is not an empty target.
     """
+    from jobs.adapters.warehouse.open import open_warehouse
     from jobs.operations.seal import check_seal
-    from jobs.steps.load import open_warehouse
 
     wait = 0 if read_only else settings.lock_timeout
     warehouse = open_warehouse(settings.target or "", settings.mysql, read_only, wait, create)
@@ -56,7 +81,7 @@ def looking(
     settings: Settings, at: datetime, read_only: bool = True, locked: bool = False, by: str = ""
 ) -> Iterator["tuple[Now, Warehouse]"]:
     """Look at the drops, the ledger and the state; if ``locked``, while no build runs; ``by`` fences off the late."""
-    from jobs.config.settings import load_policy
+    from jobs.config.load import load_policy
     from jobs.operations.survey import look
 
     settings.require("source", "target")
@@ -75,14 +100,6 @@ def require_why(why: str) -> None:
     """Raise UsageError if somebody decides without saying why."""
     if not why.strip():
         raise UsageError("is empty", "--why", "say why, for whoever reads the audit trail")
-
-
-def rendered(what: str, *values: Any) -> Any:
-    """Render something by the function of this name."""
-    from jobs.cli import render
-
-    function: Callable[..., Any] = getattr(render, what)
-    return function(*values)
 
 
 def show(what: Any, stdout: bool = False) -> None:

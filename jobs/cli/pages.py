@@ -28,7 +28,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Say where the report of a run is, open it, or write a copy of it."""
-    from jobs.adapters.store import open_store
+    from jobs.adapters.store.open import open_store
     from jobs.report.run_pages import page_of, report_page
 
     settings = configured(config, source=source, target=target, state=state)

@@ -15,8 +15,9 @@ import typer
 
 from jobs.cli.options import Config, Json, opened, stamp
 from jobs.config import sealed
+from jobs.config.load import load, vault_of
 from jobs.config.secret import Secret, Vault, open_vault, read_file
-from jobs.config.settings import PREFIX, Settings, load, vault_of
+from jobs.config.settings import PREFIX, Settings
 from jobs.operations import vault
 from marts.errors import UsageError
 
@@ -159,8 +160,8 @@ def trust(
     why: Annotated[str, typer.Option(help="For the audit trail")] = "",
 ) -> None:
     """Let the target take this file for the right one: after it was made anew, or restored on purpose."""
+    from jobs.adapters.warehouse.open import open_warehouse
     from jobs.operations import seal as trusted
-    from jobs.steps.load import open_warehouse
 
     settings = _settings(file, key, config, target)
     settings.require("target")

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.options import Config, Json, Target, configured, opened, rendered, show
+from jobs.cli.options import Config, Json, Target, configured, opened, show
 from marts.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobs.operations.views import Rows
-    from jobs.ports.ledger import Warehouse
+    from jobs.ports.warehouse import Warehouse
 
 customers = typer.Typer(help="Look at the Customers data mart.", no_args_is_help=True)
 sales = typer.Typer(help="Look at the Sales Team data mart.", no_args_is_help=True)
@@ -84,6 +84,8 @@ def _tell(
     as_csv: bool,
     upright: bool = False,
 ) -> None:
+    from jobs.cli import render
+
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other", "arguments", "choose one")
     settings = configured(config, target=target)
@@ -95,4 +97,4 @@ def _tell(
     elif as_csv:
         typer.echo(rows.as_csv(), nl=False)
     else:
-        show(rendered("upright" if upright else "rows", rows), stdout=True)
+        show(render.upright(rows) if upright else render.rows(rows), stdout=True)

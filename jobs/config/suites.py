@@ -8,7 +8,8 @@ from typing import Any
 
 from marts.errors import UsageError
 from marts.policy import Policy
-from marts.quality.rules import Suite, policy_parameters, read_suite
+from marts.quality.rules import Suite
+from marts.quality.suite_reader import policy_parameters, read_suite
 from marts.schema import KINDS, MARTS, Kind, Mart
 
 OF_MARTS = {f"{name}_data_mart": mart for name, mart in MARTS.items()}

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.adapters.ray.cluster import Cluster, cluster_address
-from jobs.adapters.store import open_store
+from jobs.adapters.store.open import open_store
+from jobs.adapters.warehouse.open import open_warehouse
+from jobs.config.load import load_policy, vault_of
 from jobs.config.secret import open_vault
-from jobs.config.settings import Settings, load_policy, vault_of
+from jobs.config.settings import Settings
 from jobs.operations.seal import is_used, places_of
-from jobs.steps.load import open_warehouse
 from jobs.steps.plan import is_csv
 from marts.errors import MartsError, UsageError
 from marts.schema import KINDS

@@ -17,12 +17,14 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from jobs.adapters.store import Store
 from jobs.operations.only_copies import Person, rewrite
 from jobs.operations.survey import Now
 from jobs.ports.audit import Deed
-from jobs.ports.ledger import Erasure, Warehouse, erased_people
-from jobs.state.files import TABLES, Manifest, read_parquet
+from jobs.ports.records import Erasure, erased_people
+from jobs.ports.store import Store
+from jobs.ports.warehouse import Warehouse
+from jobs.state.manifest import TABLES, Manifest
+from jobs.state.parquet import read_parquet
 from marts.errors import StateDamaged
 from marts.privacy.erasure import ERASED, TELLING, ids_in
 

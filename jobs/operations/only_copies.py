@@ -11,21 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.adapters.store import Store
-from jobs.state.files import (
-    SUMMED,
-    LinesFile,
-    Manifest,
-    MonthLines,
-    Reason,
-    name_of,
-    read_parquet,
-    read_quarantine,
-    write_parquet,
-)
-from jobs.steps.scan_task import write_lines
+from jobs.ports.store import Store
+from jobs.state.manifest import SUMMED, LinesFile, Manifest, MonthLines, Reason, name_of
+from jobs.state.parquet import read_parquet, read_quarantine, write_parquet
+from jobs.steps.row_writer import write_lines
 from marts.privacy.erasure import ERASED, Erased
-from marts.quality.measures import without_samples
+from marts.quality.values import without_samples
 from marts.schema import CUSTOMERS, SALES, Kind
 
 _CUSTOMER = 1 + SUMMED.index("customer_id")

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.operations.survey import Now
-from jobs.ports.ledger import Decision, Warehouse
+from jobs.ports.records import Decision
+from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import for_spreadsheet, from_spreadsheet
-from jobs.state.files import LinesFile, Manifest
-from jobs.steps.plan import PlannedDrop
+from jobs.state.manifest import LinesFile, Manifest
+from jobs.steps.planned import PlannedDrop
 from jobs.steps.repair import BadLine, header_of, judge_lines, rows_in_quarantine
 from marts.errors import DataError, UsageError
 from marts.privacy.masking import mask_line

@@ -1,9 +1,11 @@
 """Which credentials are used, and whether the sealed file is the one that the target knows."""
 
+from jobs.config.load import ADDRESSES, CREDENTIALS, HEARTBEAT, vault_of
 from jobs.config.secret import SEALED, Secret, open_vault
-from jobs.config.settings import ADDRESSES, CREDENTIALS, HEARTBEAT, Settings, vault_of
+from jobs.config.settings import Settings
 from jobs.ports.audit import Deed
-from jobs.ports.ledger import Seal, Warehouse
+from jobs.ports.records import Seal
+from jobs.ports.warehouse import Warehouse
 from marts.errors import UsageError
 
 

@@ -4,20 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from jobs.adapters.store import ObjectVersion, Store, open_store
+from jobs.adapters.store.open import open_store
 from jobs.config.settings import Settings
-from jobs.ports.ledger import DropRecord, Warehouse, erased_people
-from jobs.state.files import Catalog, Delivery, Manifest
+from jobs.ports.records import DropRecord, erased_people
+from jobs.ports.store import ObjectVersion, Store
+from jobs.ports.warehouse import Warehouse
+from jobs.state.catalog import Catalog
+from jobs.state.manifest import Delivery, Manifest
 from jobs.steps.contents import Memory
-from jobs.steps.plan import (
-    Plan,
-    PlannedDrop,
-    make_plan,
-    same_rows_of,
-    with_emptied_held,
-    with_recorded_holds,
-    with_same_rows,
-)
+from jobs.steps.plan import make_plan, same_rows_of, with_emptied_held, with_recorded_holds, with_same_rows
+from jobs.steps.planned import Plan, PlannedDrop
 from jobs.steps.repair import accepted_by, accepted_reasons, repaired_drops, repairs_of
 from jobs.steps.resolve import Verdicts, judge
 from jobs.steps.scan_settings import ScanSettings

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from jobs.operations.survey import Now
-from jobs.ports.ledger import Generation, Warehouse
-from jobs.state.files import TABLES, Manifest
+from jobs.ports.records import Generation
+from jobs.ports.warehouse import Warehouse
+from jobs.state.manifest import TABLES, Manifest
 from jobs.steps.contents import Memory
 from jobs.steps.materialize import mart_folder, saved_rows
 from jobs.steps.repair import repair_key, repairs_in, repairs_of

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import sealed
+from jobs.config.load import CREDENTIALS, variable_of
 from jobs.config.secret import Vault, open_vault, read_file, read_key
-from jobs.config.settings import CREDENTIALS, PREFIX, variable_of
+from jobs.config.settings import PREFIX
 from marts.errors import UsageError
 
 _PLACES = {variable_of(part, name): f"{part}.{name}" for part, name in CREDENTIALS} | {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from jobs.ports.ledger import Warehouse
+from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import for_spreadsheet
 from marts.errors import UsageError
 from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart

@@ -10,10 +10,10 @@ from typing import TypeVar
 from urllib.parse import unquote
 
 from jobs.adapters.notify import Moment, ping, send
-from jobs.adapters.store import Store
 from jobs.config.secret import Secret
 from jobs.config.settings import Metrics, Notify, Settings
 from jobs.ports.notices import Change, Notice, Outbox, claimed, merged, settled, unless_known
+from jobs.ports.store import Store
 from jobs.report.notices import Addresses
 from jobs.report.run_report import RunReport
 from jobs.runtime.retries import retried

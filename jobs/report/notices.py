@@ -11,8 +11,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from jobs.config.settings import Event
-from jobs.ports.ledger import RunRecord
 from jobs.ports.notices import Delivery, Notice, told
+from jobs.ports.records import RunRecord
 from jobs.report.run_report import BrokenRule, DropReport, Problem, RunReport
 from jobs.runtime.escaping import for_chat
 from marts.errors import Fenced, QualityBroken, ServiceError, TotalFell, TryLater, UnknownPeople

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.adapters.store import Store
-from jobs.ports.ledger import ROWS, QualityRecord
+from jobs.ports.records import ROWS, QualityRecord
+from jobs.ports.store import Store
 from jobs.report.run_report import RunReport
 from jobs.report.templates import rendered
 from marts.quality.drift import HISTORY, drifts, feed_of, is_short

@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 from jobs.adapters import charts
-from jobs.adapters.store import Store
+from jobs.ports.store import Store
 from jobs.report.run_report import LEFT_OUT, DropReport, RunReport
 from jobs.report.templates import rendered
-from jobs.state.files import Reason
+from jobs.state.manifest import Reason
 from marts.compute.highlights import Figures, goes_on, judged_months
 
 DOCS = "../docs"

@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
-from jobs.adapters.store import Store
-from jobs.ports.ledger import RunRecord, Warehouse
+from jobs.ports.records import RunRecord
+from jobs.ports.store import Store
+from jobs.ports.warehouse import Warehouse
 from jobs.report.delivery import StateOutbox
 from jobs.report.quality_pages import RUNS
 from jobs.report.run_report import Problem, RunReport

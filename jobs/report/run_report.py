@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from jobs.state.files import Reason
+from jobs.state.manifest import Reason
 from marts.compute.highlights import Figures, UnusualMonth
 from marts.errors import MartsError
 

@@ -8,10 +8,11 @@ from datetime import date, datetime
 from typing import Any
 
 from jobs.adapters.ray.cluster import Cluster
-from jobs.adapters.store import open_store
+from jobs.adapters.store.open import open_store
 from jobs.config.settings import Settings, masked
-from jobs.ports.ledger import Warehouse, erased_people
 from jobs.ports.notices import Notice, Outbox, told
+from jobs.ports.records import erased_people
+from jobs.ports.warehouse import Warehouse
 from jobs.report.delivery import NoOutbox, StateOutbox, addresses_of, beat, deliver, keep
 from jobs.report.metrics import samples
 from jobs.report.notices import Before, before, is_news, raised

@@ -14,19 +14,12 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from jobs.adapters.ray.cluster import Runner
-from jobs.adapters.store import open_store
+from jobs.adapters.store.open import open_store
 from jobs.config.settings import Settings, masked
-from jobs.ports.ledger import (
-    DropRecord,
-    Generation,
-    NoticeChanges,
-    QualityRecord,
-    Staged,
-    Warehouse,
-    erased_people,
-)
 from jobs.ports.notices import Notice
+from jobs.ports.records import DropRecord, Generation, NoticeChanges, QualityRecord, Staged, erased_people
+from jobs.ports.runner import Runner
+from jobs.ports.warehouse import Warehouse
 from jobs.report.delivery import addresses_of
 from jobs.report.notices import Before, before, over, raised
 from jobs.report.quality_pages import write_site
@@ -35,7 +28,9 @@ from jobs.report.run_report import BrokenRule, DropReport, MartReport, Outcome, 
 from jobs.runtime.logs import within
 from jobs.runtime.retries import retried
 from jobs.runtime.scrub import scrubbed
-from jobs.state.files import Catalog, Delivery, Manifest, name_of, read_parquet
+from jobs.state.catalog import Catalog
+from jobs.state.manifest import Delivery, Manifest, name_of
+from jobs.state.parquet import read_parquet
 from jobs.steps import quality
 from jobs.steps import snapshot as dimensions
 from jobs.steps.alike import Shared, look_alike
@@ -45,7 +40,8 @@ from jobs.steps.fall import DayTotals, Fall, accepted_falls, check_fall, total_b
 from jobs.steps.load import read_back, stage
 from jobs.steps.materialize import MartRows, customers_before, made_from, plan_finish, save_rows, saved_rows
 from jobs.steps.materialize_task import Finish, Finished, run_finish
-from jobs.steps.plan import Plan, as_scanned, make_plan, same_rows_of, with_emptied_held, with_same_rows
+from jobs.steps.plan import as_scanned, make_plan, same_rows_of, with_emptied_held, with_same_rows
+from jobs.steps.planned import Plan
 from jobs.steps.reconcile import check_marts, known_lines, notes_of, require_key, require_lines, unknown, warnings_of
 from jobs.steps.repair import accepted_by, accepted_reasons, repaired_drops, repairs_of
 from jobs.steps.resolve import REPLACED, DropCounts, Verdict, Verdicts, judge

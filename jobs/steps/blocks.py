@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from jobs.adapters.store import ObjectVersion, Store, VersionReader
+from jobs.adapters.store.reader import VersionReader
+from jobs.ports.store import ObjectVersion, Store
 from marts.errors import DropRejected
 from marts.rows.records import MAX_RECORD, last_whole
 

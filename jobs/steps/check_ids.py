@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.adapters.store import Store
-from jobs.state.files import Manifest
+from jobs.ports.store import Store
+from jobs.state.manifest import Manifest
 from jobs.steps.lines import read_all_marked
 from marts.compute.engine import shared_ids
 from marts.compute.identity import Identity

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from jobs.adapters.store import Store
-from jobs.ports.ledger import DropRecord
-from jobs.state.files import Catalog, Delivery, Manifest, name_of, read_parquet, read_quarantine
+from jobs.ports.records import DropRecord
+from jobs.ports.store import Store
+from jobs.state.catalog import Catalog
+from jobs.state.manifest import Delivery, Manifest, name_of
+from jobs.state.parquet import read_parquet, read_quarantine
 from jobs.steps.blocks import hash_object
 from marts.compute.identity import Identity
 from marts.errors import ObjectChanged, ObjectUnreadable
-from marts.quality.check import clean_schema
+from marts.rows.cast import clean_schema
 from marts.rows.hashing import hash_rows, mix
 from marts.schema import SALES
 

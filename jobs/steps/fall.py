@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from jobs.ports.ledger import Decision, Generation
+from jobs.ports.records import Decision, Generation
 from jobs.report.run_report import FallReport, RunReport
 from marts.errors import TotalFell
 from marts.policy import Policy

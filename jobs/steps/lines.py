@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.adapters.store import Store
-from jobs.state.files import BUCKETS, Manifest
+from jobs.ports.store import Store
+from jobs.state.manifest import BUCKETS, Manifest
 from marts.compute.engine import marked
 from marts.compute.identity import NAMES, Identity, suspects
-from marts.quality.check import clean_schema
+from marts.rows.cast import clean_schema
 from marts.schema import SALES
 
 COLUMNS = (

@@ -4,13 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from jobs.adapters.ray.cluster import Runner
-from jobs.adapters.store import StoreAddress
+from jobs.adapters.store.open import StoreAddress
+from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.settings import MySQL, Settings
-from jobs.ports.ledger import Staged, Warehouse
+from jobs.ports.records import Staged
+from jobs.ports.runner import Runner
+from jobs.ports.warehouse import Warehouse
 from jobs.steps.materialize import MartRows
 from jobs.steps.materialize_task import Part, Patch, rows_of
-from marts.errors import Defect, NotShown, ServiceError, Transient, UsageError
+from marts.errors import Defect, NotShown, ServiceError, Transient
 from marts.schema import MARTS
 
 
@@ -25,28 +27,6 @@ class Load:
     part: Part
     patch: Patch | None
     state: StoreAddress
-
-
-def open_warehouse(
-    uri: str, settings: MySQL, read_only: bool = False, wait: float = 0, create: bool = True
-) -> Warehouse:
-    """Open a target by its address; wait up to ``wait`` seconds for a file that another process has open.
-
-    Raises UsageError for a file that does not exist, unless it may be created.
-    """
-    if uri.startswith("duckdb:"):
-        from jobs.adapters.warehouse.duckdb import DuckDBWarehouse
-
-        return DuckDBWarehouse(uri, read_only, wait, create)
-    if uri.startswith("mysql:"):
-        from jobs.adapters.warehouse.mysql import MySQLWarehouse
-
-        return MySQLWarehouse(uri, settings)
-    raise UsageError(
-        f"{uri.partition(':')[0]!r} is no kind of target",
-        "--target",
-        "write duckdb:///path/file.duckdb or mysql://user@host:port/database",
-    )
 
 
 def run_load(work: Load) -> int:

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.adapters.store import Store, StoreAddress
-from jobs.state.files import Manifest, name_of
+from jobs.adapters.store.open import StoreAddress
+from jobs.ports.store import Store
+from jobs.state.manifest import Manifest, name_of
 from jobs.steps.materialize_task import HIGHEST, LOWEST, Before, Finish, Finished, Part, Patch
 from jobs.steps.rollup import RollUp
 from marts import __version__

@@ -12,15 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.adapters.store import Store, StoreAddress
+from jobs.adapters.store.open import StoreAddress
+from jobs.ports.store import Store
 from jobs.runtime import scratch
-from jobs.state.files import read_parquet, write_parquet
+from jobs.state.parquet import read_parquet, write_parquet
 from marts.compute.engine import customers_mart, differing, sales_team_mart, spill_to
 from marts.compute.highlights import Figures, exchanged, figures_of, together
 from marts.errors import DataError
 from marts.policy import Policy
 from marts.privacy.erasure import people
-from marts.quality.check import GUEST
+from marts.rows.cast import GUEST
 from marts.schema import CUSTOMERS, CUSTOMERS_MART, MARTS, PRODUCTS, SALES_TEAM, STORES, Kind
 
 _BATCH = 1 << 16

@@ -4,15 +4,16 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Literal
 
-from jobs.adapters.store import ObjectVersion, Store
-from jobs.ports.ledger import DropRecord
-from jobs.state.files import Catalog, Delivery, Manifest
+from jobs.ports.records import DropRecord
+from jobs.ports.store import ObjectVersion, Store
+from jobs.state.catalog import Catalog
+from jobs.state.manifest import Delivery, Manifest
 from jobs.steps.blocks import is_compressed
 from jobs.steps.contents import ALIKE, Memory, Place, SameRows, find_same_rows, read_contents
+from jobs.steps.planned import DropChange, Gone, Plan, PlannedDrop
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.withdrawals import counts_on
 from marts.compute.identity import Identity
@@ -20,10 +21,6 @@ from marts.errors import DataError, DropRejected, ObjectChanged
 from marts.rows.records import read_header
 from marts.schema import DIMENSIONS, KINDS, SALES
 
-Change = Literal["new", "replaced", "put again", "known"]
-"""Against the ledger; what is put again has the same bytes under the same key."""
-Gone = Literal["", "replaced", "vanished"]
-"""How the object of a live drop is gone: a new version has its name, or nothing has."""
 _FORMATS = (
     *(".tsv", ".txt", ".psv", ".dat", ".json", ".jsonl", ".ndjson", ".xml", ".xls", ".xlsx", ".xlsb", ".ods"),
     *(".parquet", ".avro", ".orc", ".feather", ".arrow"),
@@ -33,76 +30,6 @@ _FORMATS = (
 _THREADS = 16
 _PEEK = 64 << 10
 _MONTH = re.compile(rb"\b((?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2]))-[0-3][0-9]\b")
-
-
-@dataclass(frozen=True)
-class PlannedDrop:
-    """One drop that is there now, or that counts although its object is gone."""
-
-    delivery: Delivery
-    change: Change
-    place: Place = ("", "")
-    """In the order of deliveries."""
-    manifest: Manifest | None = None
-    """What its scan found, if it was scanned before."""
-    content: str = ""
-    """Hash of its bytes, if it is known."""
-    duplicate_of: str = ""
-    """Key of the drop with the same content that counts."""
-    twin: Manifest | None = None
-    """The scan of that drop: its rows are those of this one."""
-    rejected: str = ""
-    held: str = ""
-    """Why nothing of it may count, although it can be read."""
-    months: tuple[str, ...] = ()
-    """Months it touches; of a drop that was not scanned yet, those seen at its start and end."""
-    gone: Gone = ""
-    """Its object is gone, and the ledger has it as live."""
-    superseded: bool = False
-    """A newer drop of its dimension holds the whole table."""
-    record: DropRecord | None = None
-    """What the ledger has of a live drop that is gone."""
-
-    @property
-    def taken_over(self) -> bool:
-        """Return whether its object is gone, and another one has its content: it was moved, or put again."""
-        return bool(self.gone and self.duplicate_of)
-
-    @property
-    def to_scan(self) -> bool:
-        return not (self.manifest or self.duplicate_of or self.rejected or self.gone or self.superseded)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a build would do."""
-
-    drops: tuple[PlannedDrop, ...]
-    """All drops: sales in the order of their delivery, of each dimension the newest; and live ones that are gone."""
-    withdrawn: tuple[DropRecord, ...] = ()
-    """Records of drops that did not count, and are no longer there."""
-    older_rules: int = 0
-    """Drops that were judged by other row rules than today's; --rescan judges them again."""
-    older_gone: int = 0
-    """Those of them whose objects are gone: they cannot be."""
-    passed_over: Mapping[str, int] = field(default_factory=dict)
-    """Objects that are no CSV, by kind."""
-    no_data: int = 0
-    """Objects whose names say that they are no data."""
-    unremembered: int = 0
-    """Sales drops whose place is that of their objects, since the ledger remembers nothing."""
-    forgotten: int = 0
-    """Sales drops that the state has, and neither the source nor the ledger, which remembers nothing."""
-    small_alike: tuple[tuple[str, ...], ...] = ()
-    """Sales deliveries with the same rows, too few to be sure that they are one drop."""
-
-    @property
-    def to_scan(self) -> list[PlannedDrop]:
-        return [drop for drop in self.drops if drop.to_scan]
-
-    def gone(self, how: Gone) -> list[PlannedDrop]:
-        """Return the live drops whose object is gone."""
-        return [drop for drop in self.drops if drop.gone == how]
 
 
 def is_csv(key: str) -> bool:
@@ -396,7 +323,7 @@ def _newest_usable(drops: Sequence[PlannedDrop]) -> list[PlannedDrop]:
 def _planned(
     delivery: Delivery,
     look: _Look,
-    change: Change,
+    change: DropChange,
     rescan: bool,
     place: Place,
     content: str,
@@ -441,7 +368,7 @@ def _by_key(ledger: Sequence[DropRecord], refused: Container[str]) -> dict[tuple
     return known
 
 
-def _change(delivery: Delivery, known: Mapping[tuple[str, str], Sequence[str]], again: bool = False) -> Change:
+def _change(delivery: Delivery, known: Mapping[tuple[str, str], Sequence[str]], again: bool = False) -> DropChange:
     before = known.get((delivery.kind, delivery.key), ())
     if delivery.id in before:
         return "known"

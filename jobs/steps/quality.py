@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.adapters.store import Store
 from jobs.config.suites import load_mart_suite
-from jobs.ports.ledger import ROWS, QualityRecord, Staged, Warehouse
+from jobs.ports.records import ROWS, QualityRecord, Staged
+from jobs.ports.store import Store
+from jobs.ports.warehouse import Warehouse
 from jobs.report.run_report import BrokenRule, QualityReport
 from jobs.steps.materialize import MartRows
 from jobs.steps.resolve import Verdict, Verdicts
@@ -24,22 +25,14 @@ from jobs.steps.scan_settings import ScanSettings
 from marts.policy import Policy
 from marts.privacy.masking import mask_always, mask_shape
 from marts.quality.drift import HISTORY, drifts, feed_of, is_short
-from marts.quality.measures import (
-    Column,
-    Frame,
-    Keys,
-    Measure,
-    Measured,
-    holds,
-    last_digits,
-    measure,
-    merge,
-    needed_columns,
-    observed,
-    settle,
-    with_keys,
-)
-from marts.quality.rules import FITS, KNOWN, Rule, Suite, type_name
+from marts.quality.key_measures import settle, with_keys
+from marts.quality.measures import measure, merge, needed_columns
+from marts.quality.rule_types import FITS, KNOWN
+from marts.quality.rules import Rule, Suite
+from marts.quality.suite_reader import type_name
+from marts.quality.values import Keys, Measure, Measured
+from marts.quality.verdicts import holds, observed
+from marts.rows.columns import Column, Frame, last_digits
 from marts.rows.hashing import among, repeated
 from marts.schema import DIGITS, KINDS, MARTS, Kind, Mart
 

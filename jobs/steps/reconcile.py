@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from jobs.state.files import TABLES
+from jobs.state.manifest import TABLES
 from jobs.steps.materialize import MartRows
-from jobs.steps.plan import Plan
+from jobs.steps.planned import Plan
 from jobs.steps.resolve import COUNTS_ON, Verdicts, may_be_withdrawn
 from jobs.steps.withdrawals import TAKEN_BACK
 from marts.errors import DataError, Defect, UnknownPeople, UsageError

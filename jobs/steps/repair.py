@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pydantic import ValidationError
 
-from jobs.adapters.store import Store
-from jobs.ports.ledger import Decision
-from jobs.state.files import Catalog, Manifest, Reason, name_of, read_parquet, read_quarantine
+from jobs.ports.records import Decision
+from jobs.ports.store import Store
+from jobs.state.catalog import Catalog
+from jobs.state.manifest import Manifest, Reason, name_of
+from jobs.state.parquet import read_parquet, read_quarantine
 from jobs.steps.blocks import Block
 from jobs.steps.contents import ALIKE
+from jobs.steps.row_writer import BadRows, RowWriter, Split, SplitResult, added, bad_rows
 from jobs.steps.scan import merge_months
 from jobs.steps.scan_settings import ScanSettings
-from jobs.steps.scan_task import BadRows, Sink, Split, SplitResult, added, bad_rows
 from marts.errors import UsageError
 from marts.privacy.masking import mask_line
 from marts.quality.check import check_rows
@@ -193,7 +195,7 @@ def _repaired(
     header = header_of(manifest, settings.delimiter)
     name = f"repair-{name_of(sorted(texts.items()), settings.rules(manifest.delivery.kind))}"
     # Beside the other files of the drop, although today's rules may have another name than those of its scan.
-    sink = Sink(settings, Split(manifest.delivery, 0), header, store, BadRows(store, name), name, manifest.scan)
+    sink = RowWriter(settings, Split(manifest.delivery, 0), header, store, BadRows(store, name), name, manifest.scan)
     sink.take(Block(_joined(mine[line] for line in clean)))
     return _merged(made, sink.result(()), clean, quarantined, settings), not wrong
 

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.adapters.store import Store
-from jobs.state.files import Manifest
+from jobs.ports.store import Store
+from jobs.state.manifest import Manifest
 from jobs.steps.lines import MarkedLines, read_all_marked
 from marts.compute.identity import Identity
 from marts.errors import UsageError

@@ -6,11 +6,11 @@ from decimal import Decimal
 from functools import cached_property
 from operator import add
 
-from jobs.ports.ledger import ASKED, KEPT, DropRecord
+from jobs.ports.records import ASKED, KEPT, DropRecord
 from jobs.report.run_report import DropReport, DropState, Totals
-from jobs.state.files import Manifest
+from jobs.state.manifest import Manifest
 from jobs.steps.contents import ALIKE
-from jobs.steps.plan import Plan, PlannedDrop
+from jobs.steps.planned import Plan, PlannedDrop
 from jobs.steps.withdrawals import KEPT_ON, Withdrawals
 from marts.schema import DIMENSIONS, KINDS, SALES
 

@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.adapters.store import Store, StoreAddress
+from jobs.adapters.store.open import StoreAddress
+from jobs.ports.store import Store
 from jobs.runtime import scratch
-from jobs.state.files import Manifest, name_of, read_parquet, write_parquet
+from jobs.state.manifest import Manifest, name_of
+from jobs.state.parquet import read_parquet, write_parquet
 from jobs.steps.lines import File, parts_for, read_lines, read_suspects
 from jobs.steps.settle import Settled
 from marts.compute.engine import Beyond, digest, roll_up, spill_to

@@ -5,15 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from jobs.adapters.ray.cluster import Runner
-from jobs.state.files import Catalog, Delivery, Manifest, MonthLines, Reason
+from jobs.ports.runner import Runner
+from jobs.state.catalog import Catalog
+from jobs.state.manifest import Delivery, Manifest, MonthLines, Reason
 from jobs.steps.blocks import LEAF, content_hash, is_compressed
-from jobs.steps.plan import PlannedDrop
+from jobs.steps.planned import PlannedDrop
+from jobs.steps.row_writer import Split, SplitResult, added, origin_of, scan_name
 from jobs.steps.scan_settings import ScanSettings
-from jobs.steps.scan_task import Split, SplitResult, added, origin_of, scan_name, scan_pack
+from jobs.steps.scan_task import scan_pack
 from jobs.steps.uniqueness import KeyCheck, KeyFile, plan_checks, run_check
-from marts.quality.measures import Measure, add_up, with_keys
+from marts.quality.key_measures import add_up, with_keys
 from marts.quality.measures import merge as merge_measured
+from marts.quality.values import Measure
 from marts.schema import KINDS
 
 _SMALL = 256

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobs.adapters.store import StoreAddress
+from jobs.adapters.store.open import StoreAddress
 from jobs.config.settings import Settings
 from jobs.config.suites import load_suites
-from jobs.state.files import name_of
+from jobs.state.manifest import name_of
 from marts.policy import Policy
 from marts.privacy.erasure import Erased
 from marts.quality.rules import Suite

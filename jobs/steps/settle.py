@@ -11,9 +11,11 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from jobs.adapters.store import Store, StoreAddress
+from jobs.adapters.store.open import StoreAddress
+from jobs.ports.store import Store
 from jobs.runtime import scratch
-from jobs.state.files import Manifest, name_of, read_parquet, write_parquet
+from jobs.state.manifest import Manifest, name_of
+from jobs.state.parquet import read_parquet, write_parquet
 from jobs.steps.lines import File, files_of, parts_for, read_marked
 from marts.compute.engine import cross_months, digest, spill_to
 from marts.compute.identity import Identity, in_several_months

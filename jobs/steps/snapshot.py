@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from jobs.adapters.store import ObjectVersion, Store
-from jobs.config.settings import TARGET_PASSWORD, Settings, masked, reach, vault_of
-from jobs.state.files import TABLES
+from jobs.config.load import TARGET_PASSWORD, reach, vault_of
+from jobs.config.settings import Settings, masked
+from jobs.ports.store import ObjectVersion, Store
+from jobs.state.manifest import TABLES
 from marts.errors import DataError, UsageError
 from marts.privacy.erasure import Erased
 from marts.schema import KINDS, Kind

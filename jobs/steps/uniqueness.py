@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.adapters.store import Store, StoreAddress
-from jobs.state.files import write_parquet
-from marts.quality.measures import Keys, Measure, settle
+from jobs.adapters.store.open import StoreAddress
+from jobs.ports.store import Store
+from jobs.state.parquet import write_parquet
+from marts.quality.key_measures import settle
 from marts.quality.rules import Rule
+from marts.quality.values import Keys, Measure
 from marts.schema import DIGITS, Kind
 
 _GROUP_ROWS = 1 << 16

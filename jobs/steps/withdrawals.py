@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from jobs.ports.ledger import Decision, DropRecord, Event
+from jobs.ports.records import Decision, DropEvent, DropRecord
 from jobs.report.run_report import DropState
 from marts.schema import SALES
 
@@ -70,7 +70,7 @@ class Withdrawals:
 
 
 def withdrawals_of(
-    mode: Mode, decisions: Iterable[Decision], events: Iterable[Event], ledger: Iterable[DropRecord], past: str
+    mode: Mode, decisions: Iterable[Decision], events: Iterable[DropEvent], ledger: Iterable[DropRecord], past: str
 ) -> Withdrawals:
     """Read what was decided, and what was taken back since ``past``, a moment as the ledger writes it.
 
@@ -124,7 +124,7 @@ def _last_words(decisions: Iterable[Decision]) -> dict[str, Decision]:
     return {one.delivery_id: one for one in decisions if one.action in (ACCEPT, REFUSE)}
 
 
-def _ends_acceptance(event: Event) -> bool:
+def _ends_acceptance(event: DropEvent) -> bool:
     is_there = event.state in ("live", "duplicate") and not event.gone
     return is_there or event.reason == ACCEPTED
 

@@ -5,55 +5,21 @@ conversion therefore has two ways that accept exactly the same texts: a fast one
 clean as a whole, and an exact one that finds the values that are not.
 """
 
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from functools import partial
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from marts.policy import Policy
-from marts.quality.measures import Column, Findings, Frame, Mask, last_digits, measure
-from marts.quality.rules import PRODUCT, Rule, Suite
-from marts.rows.buffers import letters
+from marts.quality.measures import measure
+from marts.quality.rule_types import PRODUCT
+from marts.quality.rules import Rule, Suite
+from marts.quality.values import Findings
+from marts.rows.cast import GUEST, TIME, clean_name, clean_schema, extra_as_json, read_column, whole_times
+from marts.rows.columns import Column, Frame, Mask
 from marts.rows.records import Header
-from marts.schema import DIGITS, EXTRA, SALES, UNITS, Kind, SourceColumn
-
-TIME = "sales_time"
-"""The whole sales_date where it is a timestamp: lines that differ in it are not the same line."""
-_DIGITS = 18
-"""Whole numbers, and numbers of a last digit, have at most so many: they fit DECIMAL(18,x) and 64 bits."""
-GUEST = 0
-"""Stands in clean rows for a customer that is nobody in particular."""
-_LONGEST = 24
-"""Characters of a number or a date without a time, zeros included."""
-_FIRST_DAY = -719_162
-"""0001-01-01, in days since 1970."""
-Typed = tuple[pa.Array, Mask | None]
-"""Values, null where a text does not fit; and where that is, if anywhere."""
-Sure = tuple[pa.Array, Mask]
-_SOME = 1 / 8
-"""Share of a column's values beyond which it does not pay to look at each of them by itself."""
-_WHOLE = r"^-?0*[0-9]{1,18}$"
-_LOCAL_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?$"
-_ONE_WAY = (
-    (r"^(.{10})[ ]", r"\1T"),
-    (r"^(.{10}T[0-9]{2}:[0-9]{2})($|[Z+-])", r"\1:00\2"),
-    (r"([.][0-9]*?)0+($|[Z+-])", r"\1\2"),
-    (r"[.]($|[Z+-])", r"\1"),
-    (r"(Z|[+-]00:?00)$", "+00:00"),
-    (r"([+-][0-9]{2})([0-9]{2})$", r"\1:\2"),
-)
-"""Patterns of times, and what to write instead, in turn."""
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_ZONED = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:[.][0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})"
-)
+from marts.schema import EXTRA, SALES, Kind, SourceColumn
 
 
 @dataclass(frozen=True)
@@ -70,38 +36,14 @@ class Checked:
     """For each bad row, the rules it breaks and the values that break them, masked."""
 
 
-def clean_name(column: SourceColumn) -> str:
-    """Name a column of clean rows; one that is kept in whole numbers of its last digit says so."""
-    if column.type not in DIGITS:
-        return column.name
-    unit = UNITS[DIGITS[column.type]]
-    return f"total_{unit}" if column.name == "total_cost" else f"{column.name}_{unit}"
-
-
-def clean_schema(kind: Kind) -> pa.Schema:
-    """Give the schema of clean rows of a kind."""
-    fields = [(clean_name(column), _arrow_type(column)) for column in kind.columns]
-    return pa.schema([*fields, (TIME, pa.string()), (EXTRA, pa.string())] if kind is SALES else fields)
-
-
-def _arrow_type(column: SourceColumn) -> pa.DataType:
-    match column.type:
-        case "id" | "integer" | "quantity" | "price" | "money" | "amount":
-            return pa.int64()
-        case "date":
-            return pa.date32()
-        case _:
-            return pa.string()
-
-
 def check_rows(kind: Kind, header: Header, text: pa.Table, policy: Policy, suite: Suite) -> Checked:
     """Judge the rows of a block of text by a suite, and type those that are right."""
-    columns = {column.name: _read(column, header, text, policy) for column in kind.columns}
+    columns = {column.name: read_column(column, header, text, policy) for column in kind.columns}
     findings = measure(suite.rules, Frame(text.num_rows, columns, header.names))
     typed = {clean_name(column): _clean(column, columns[column.name].values) for column in kind.columns}
     if kind is SALES:
-        typed[TIME] = _times(text["sales_date"].combine_chunks())
-        typed[EXTRA] = _as_json(header.extra, text)
+        typed[TIME] = whole_times(text["sales_date"].combine_chunks())
+        typed[EXTRA] = extra_as_json(header.extra, text)
     schema = clean_schema(kind)
     broken = [(rule, mask) for rule, mask in findings.broken if rule.quarantines]
     if not broken:
@@ -128,254 +70,3 @@ def _reasons(broken: Sequence[tuple[Rule, Mask]], columns: Mapping[str, Column])
             values = [columns[name].written_at(row) for name in named]
             reasons.setdefault(row, []).append((words, ", ".join(value for value in values if value)))
     return reasons
-
-
-def _read(column: SourceColumn, header: Header, text: pa.Table, policy: Policy) -> Column:
-    """Type one column; values that do not fit are null, and marked. A column that is not there is all null."""
-    digits = DIGITS.get(column.type, 0)
-    if column.name not in header.known:
-        return Column(pa.nulls(text.num_rows, _arrow_type(column)), digits)
-    written = text[column.name].combine_chunks()
-    values, unfit = _typed(column, written, policy)
-    unfit = unfit if unfit is not None and unfit.any() else None
-    if column.guests:
-        values = _without(values, policy.unknown_ids)
-    if column.type == "text":
-        written = values  # white space around it says nothing
-    return Column(values, digits, written, unfit, column.personal)
-
-
-def _without(values: pa.Array, unknown: Sequence[int]) -> pa.Array:
-    """Return the values with null for those that mean nobody."""
-    numbers = _int64(values)
-    nobody = np.isin(numbers, np.array(unknown, np.int64))
-    return pc.if_else(pa.array(nobody), pa.scalar(None, pa.int64()), values) if nobody.any() else values
-
-
-def _typed(column: SourceColumn, text: pa.Array, policy: Policy) -> Typed:
-    match column.type:
-        case "id" | "integer":
-            return _read_whole(text)
-        case "quantity":
-            return _read_whole(text, DIGITS["quantity"])
-        case "price" | "money" | "amount":
-            return _read_decimal(text, DIGITS[column.type])
-        case "date":
-            return _read_dates(text, policy)
-        case "yes_no":
-            upper = pc.utf8_upper(_stripped(text))
-            return _only(upper, pc.is_in(upper, pa.array(["Y", "N", None])))
-        case "text":
-            return _read_text(column, text)
-
-
-def _read_whole(text: pa.Array, digits: int = 0) -> Typed:
-    """Read whole numbers in units of ``digits`` after the point; what has a point is read closely."""
-    codes, edges = letters(text)
-    sizes = np.diff(edges)
-    plain = (_others_than_digits(codes, edges) == 0) & (sizes >= 1) & (sizes <= _DIGITS - digits)
-    exact = partial(_exact_decimal, digits=digits) if digits else _exact_whole
-    values, unfit = _but_for_some(text, plain, codes, edges, exact, 10**digits)
-    return values, unfit
-
-
-def _exact_whole(text: pa.Array) -> Sure:
-    trimmed = _stripped(text)
-    whole, unfit = _only(trimmed, _match_number(trimmed, _WHOLE))
-    return whole.cast(pa.int64()), unfit
-
-
-def _read_decimal(text: pa.Array, digits: int) -> Typed:
-    """Read decimal numbers in units of ``digits`` after the point: those with two at once, others closely."""
-    codes, edges = letters(text)
-    sizes = np.diff(edges)
-    points = np.maximum(edges[1:] - 3, 0)
-    most = _DIGITS + 1 - (digits - 2)
-    plain = (_others_than_digits(codes, edges) == 1) & (sizes >= 4) & (sizes <= most)
-    plain[plain] = codes[points[plain]] == ord(".")
-    # Without its point, it is a whole number of cents.
-    kept = np.ones(len(codes), bool)
-    kept[points[plain]] = False
-    gone = np.concatenate([[0], np.cumsum(plain)])
-    exact = partial(_exact_decimal, digits=digits)
-    return _but_for_some(text, plain, codes[kept], edges - gone, exact, 10 ** (digits - 2))
-
-
-def _exact_decimal(text: pa.Array, digits: int) -> Sure:
-    trimmed = _stripped(text)
-    whole = f"0*[0-9]{{1,{_DIGITS - digits}}}"
-    pattern = rf"^[+-]?({whole}\.?|{whole}\.[0-9]{{1,{digits}}}0*|\.[0-9]{{1,{digits}}}0*)$"
-    decimals, unfit = _only(trimmed, _match_number(trimmed, pattern))
-    return last_digits(decimals.cast(pa.decimal128(_DIGITS, digits))), unfit
-
-
-def _but_for_some(
-    text: pa.Array, plain: Mask, codes: np.ndarray, edges: np.ndarray, exact: Callable[[pa.Array], Sure], unit: int
-) -> Typed:
-    """Read plain texts as whole numbers of the given digits, times ``unit``; read the others, mostly few, closely."""
-    odd = _valid(text) & ~plain
-    if int(odd.sum()) > _SOME * len(text):
-        return _each_once(text, exact)
-    buffers = [np.packbits(plain, bitorder="little"), edges.astype(np.int32, copy=False), codes]
-    digits = pa.Array.from_buffers(pa.string(), len(text), [pa.py_buffer(buffer) for buffer in buffers])
-    values = digits.cast(pa.int64())
-    if unit > 1:
-        values = pc.multiply(values, unit)
-    if not odd.any():
-        return values, None
-    found, unfit = exact(text.filter(pa.array(odd)))
-    there = np.zeros(len(text), bool)
-    there[odd] = unfit
-    return pc.replace_with_mask(values, pa.array(odd), found), there
-
-
-def _others_than_digits(codes: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Count, for each text, the bytes that are no digits."""
-    before = np.zeros(len(codes) + 1, np.int32)
-    np.cumsum((codes - np.uint8(ord("0"))) > 9, out=before[1:])
-    return np.diff(before[edges])
-
-
-def _each_once(text: pa.Array, exact: Callable[[pa.Array], Sure]) -> Sure:
-    """Look at each text once, however often it is there: most columns have few."""
-    encoded = text.dictionary_encode()
-    values, unfit = exact(encoded.dictionary)
-    there = _numpy(pc.take(pa.array(unfit), encoded.indices).fill_null(False))
-    return values.take(encoded.indices), there
-
-
-def _match_number(text: pa.Array, pattern: str) -> pa.Array:
-    short = pc.less_equal(pc.binary_length(text), _LONGEST)
-    return pc.and_(pc.match_substring_regex(text, pattern), short)
-
-
-def _read_dates(text: pa.Array, policy: Policy) -> Typed:
-    values = _cast_clean(text, pa.date32())
-    if values is not None and not (_int64(values.cast(pa.int32()).cast(pa.int64())) < _FIRST_DAY).any():
-        return values, None
-    return _each_once(text, lambda distinct: _exact_dates(distinct, ZoneInfo(policy.business_timezone)))
-
-
-def _exact_dates(text: pa.Array, zone: ZoneInfo) -> Sure:
-    trimmed = _stripped(text)
-    local = pc.match_substring_regex(trimmed, _LOCAL_TIME)
-    days = pc.if_else(local, pc.utf8_slice_codeunits(trimmed, 0, 10), trimmed).dictionary_encode()
-    distinct = pa.array([_day(value, zone) for value in days.dictionary.to_pylist()], pa.date32())
-    values = distinct.take(days.indices)
-    return values, _valid(trimmed) & ~_valid(values)
-
-
-def _day(text: str, zone: ZoneInfo) -> date | None:
-    """Read one ISO date, or a timestamp with an offset as its date in the business time zone."""
-    zoned = _ZONED.fullmatch(text)
-    try:
-        if zoned:
-            return datetime.fromisoformat("".join((zoned[1], "T", zoned[2], zoned[3]))).astimezone(zone).date()
-        return date.fromisoformat(text) if _DAY.fullmatch(text) else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _times(text: pa.Array) -> pa.Array:
-    """Keep what is longer than a date, each moment written in one way: no white space, T, seconds, no idle zeros."""
-    _, edges = letters(text)
-    if int(np.diff(edges).max(initial=0)) <= len("YYYY-MM-DD"):
-        return pa.nulls(len(text), pa.string())
-    trimmed = _stripped(text)
-    longer = pc.greater(pc.binary_length(trimmed), len("YYYY-MM-DD"))
-    encoded = pc.if_else(pc.fill_null(longer, False), trimmed, pa.scalar(None, pa.string())).dictionary_encode()
-    times = encoded.dictionary
-    for pattern, instead in _ONE_WAY:
-        times = pc.replace_substring_regex(times, pattern, instead)
-    return times.take(encoded.indices)
-
-
-def _read_text(column: SourceColumn, text: pa.Array) -> Typed:
-    """Read texts without white space around them; blank text is no value. One that is too long does not fit."""
-    values = _trimmed(text)
-    _, edges = letters(values)
-    if not len(text) or int(np.diff(edges).max()) <= column.max_length:
-        return values, None  # there are never more letters than bytes
-    return values, _numpy(pc.greater(pc.fill_null(pc.utf8_length(values), 0), column.max_length))
-
-
-def _trimmed(text: pa.Array) -> pa.Array:
-    """Return texts without white space around them, null where nothing is left; most need not be looked at closely."""
-    codes, edges = letters(text)
-    maybe = _may_be_padded(codes, edges) & _valid(text)
-    if not maybe.any():
-        return text
-    places = pa.array(maybe)
-    return pc.replace_with_mask(text, places, _stripped(text.filter(places)))
-
-
-def _stripped(text: pa.Array) -> pa.Array:
-    """Return texts without white space around them, null where nothing is left."""
-    trimmed = pc.utf8_trim_whitespace(text)
-    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
-
-
-def _may_be_padded(codes: np.ndarray, edges: np.ndarray) -> Mask:
-    """Return which texts are empty, or begin or end with what may be white space."""
-    if not len(codes):
-        return np.ones(len(edges) - 1, bool)
-    ends = [codes[np.minimum(edges[:-1], len(codes) - 1)], codes[np.maximum(edges[1:] - 1, 0)]]
-    may_be_space = [(end <= ord(" ")) | (end >= 0x80) for end in ends]
-    return np.asarray((edges[:-1] == edges[1:]) | may_be_space[0] | may_be_space[1])
-
-
-def _as_json(names: tuple[str, ...], text: pa.Table) -> pa.Array:
-    """Join extra columns to one JSON object per row, by name; null where all are empty."""
-    pieces = [_json_pieces(name, text[name].combine_chunks()) for name in names]
-    if not pieces:
-        return pa.nulls(text.num_rows, pa.string())
-    joined = pc.utf8_rtrim(pc.binary_join_element_wise(*pieces, ""), ", ")
-    whole = pc.binary_join_element_wise("{", joined, "}", "")
-    return pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), whole)
-
-
-def _json_pieces(name: str, values: pa.Array) -> pa.Array:
-    """Give '"name": "value", ' per row, and nothing where the value is null."""
-    key = json.dumps(name, ensure_ascii=False) + ": "
-    if pc.any(pc.match_substring_regex(values, r'[\x00-\x1f"\\]')).as_py():
-        encoded = values.dictionary_encode()
-        quoted = pa.array([json.dumps(v, ensure_ascii=False) for v in encoded.dictionary.to_pylist()], pa.string())
-        pieces = pc.binary_join_element_wise(key, quoted.take(encoded.indices), ", ", "")
-    else:
-        pieces = pc.binary_join_element_wise(key + '"', values, '", ', "")
-    return pc.fill_null(pieces, "")
-
-
-def _cast_clean(text: pa.Array, to: pa.DataType) -> pa.Array | None:
-    """Cast a column that is clean as a whole, or None.
-
-    The casts of Arrow also read '0x1f' and '1e3', so the bytes are looked at first: only those
-    from '+' to '9' take part in a number or a date that we accept.
-    """
-    codes, edges = letters(text)
-    longest = int(np.diff(edges).max(initial=0))
-    if longest > _LONGEST or (len(codes) and (codes.min() < ord("+") or codes.max() > ord("9"))):
-        return None
-    try:
-        return text.cast(to)
-    except pa.ArrowInvalid:
-        return None
-
-
-def _only(values: pa.Array, ok: pa.Array) -> Sure:
-    """Keep the values that are ok; mark the others."""
-    kept = pc.if_else(pc.fill_null(ok, False), values, pa.scalar(None, pa.string()))
-    return kept, ~_numpy(pc.fill_null(ok, True))
-
-
-def _valid(values: pa.Array) -> Mask:
-    return _numpy(values.is_valid()) if values.null_count else np.ones(len(values), bool)
-
-
-def _int64(values: pa.Array) -> np.ndarray:
-    filled = values.fill_null(0) if values.null_count else values
-    return np.asarray(filled.to_numpy(zero_copy_only=False))
-
-
-def _numpy(mask: pa.Array) -> Mask:
-    return np.asarray(mask.to_numpy(zero_copy_only=False), bool)

@@ -15,8 +15,10 @@ from kube import kube_api
 from kuberay import FakeOperator
 
 import marts
-from jobs.config import settings
+from jobs.config.load import load, load_policy
+from jobs.config.settings import Settings
 from k8s import generate, helm
+from marts.policy import Policy
 
 BUILDS = {"minimal": "martwright-daily", "submit": "martwright-daily", "local": "martwright-build"}
 """A job that builds, in each mode."""
@@ -164,11 +166,11 @@ def test_the_program_reads_the_rendered_configuration(
         for key, value in variables(pod["spec"]["containers"][0]).items():
             if key.startswith("MARTS_"):
                 monkeypatch.setenv(key, value.replace("/etc/martwright", str(tmp_path)))
-    read = settings.load(None, {}, places=False)
+    read = load(None, {}, places=False)
     given = yaml.safe_load(SETS[name].read_text())
     assert (read.source, read.target) == (given["source"], given["target"])
     assert read.state_uri == given.get("state", "s3://drops/retail/_marts")
-    policy = settings.load_policy(read)
+    policy = load_policy(read)
     if name == "everything-on":
         assert (read.reports_url, read.lock_timeout, read.mysql.loaders) == (given["reportsUrl"], 60, 4)
         assert (read.limits.max_inflated_bytes, read.limits.settle_seconds) == (68719476736, 2.5)
@@ -186,10 +188,10 @@ def test_every_number_of_settings_and_policy_survives(tmp_path: Path) -> None:
     whole = {key: defaults(schema[key]) for key in ("settings", "policy")}
     objects = rendered(*(f"{key}={json.dumps(value)}" for key, value in whole.items()))
     config = charting.write_config(objects, tmp_path)
-    read = settings.load(str(config), {"policy": str(tmp_path / "policy.toml")}, places=False)
+    read = load(str(config), {"policy": str(tmp_path / "policy.toml")}, places=False)
     same = {"source": read.source, "target": read.target, "state": read.state, "policy": read.policy}
-    assert read == settings.Settings(**same)
-    assert settings.load_policy(read) == settings.Policy()
+    assert read == Settings(**same)
+    assert load_policy(read) == Policy()
     assert "max_inflated_bytes = 68719476736\n" in config.read_text()
     for name in ("marts.toml", "policy.toml"):
         text = (tmp_path / name).read_text()

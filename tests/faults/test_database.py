@@ -20,7 +20,7 @@ from faults.proxy import Fault, Proxy
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
 from jobs.adapters.warehouse.mysql_session import Session
 from jobs.config.settings import MySQL
-from jobs.ports.ledger import Rollback, RunRecord, Staged
+from jobs.ports.records import Rollback, RunRecord, Staged
 from marts.errors import Fenced, OutcomeUnknown, ServiceError, Transient
 from marts.schema import CUSTOMERS_MART
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from kit import SALES, Place, line
 
 from faults.effort import LONG
-from jobs.adapters.store import Folder
-from jobs.state.files import Delivery, Manifest
+from jobs.adapters.store.folder import Folder
+from jobs.state.manifest import Delivery, Manifest
+from jobs.steps.row_writer import Split
 from jobs.steps.scan import merge, splits_of
 from jobs.steps.scan_settings import ScanSettings
-from jobs.steps.scan_task import Split, scan_pack
+from jobs.steps.scan_task import scan_pack
 from marts.policy import Policy
 
 HEADS = {

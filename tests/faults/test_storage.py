@@ -19,8 +19,8 @@ from servers import S3Server, missing
 from faults import proxy
 from faults.effort import LONG, some
 from faults.proxy import Fault, Proxy
-from jobs.adapters.store import open_store
-from jobs.state.files import read_parquet
+from jobs.adapters.store.open import open_store
+from jobs.state.parquet import read_parquet
 from marts.errors import ServiceError, StateDamaged, Transient
 
 QUICK: dict[str, Any] = {"connect_timeout": 2, "read_timeout": 2, "deadline": 20}

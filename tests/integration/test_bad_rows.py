@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kit import Place
 
-from jobs.adapters.store import open_store
+from jobs.adapters.store.open import open_store
 from jobs.config.settings import S3
 from jobs.operations.generate import generate
 from jobs.operations.survey import look

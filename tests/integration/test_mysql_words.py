@@ -10,8 +10,9 @@ from mysql.connector.cursor import MySQLCursor
 from servers import SqlServer
 
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
+from jobs.adapters.warehouse.sql_ledger import TABLES
 from jobs.ports.audit import Deed
-from jobs.ports.ledger import TABLES, Erasure
+from jobs.ports.records import Erasure
 from marts.policy import Policy
 from marts.schema import MARTS
 

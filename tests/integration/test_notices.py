@@ -20,7 +20,7 @@ from post import MAIL_PASSWORD, Hook, MailServer
 from servers import MariaDB, S3Server, sql_server
 
 from jobs.adapters.notify import ping
-from jobs.adapters.store import open_store
+from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.duckdb import DuckDBWarehouse
 from jobs.cli.progress import voice
 from jobs.config.settings import Log

@@ -12,10 +12,11 @@ import pytest
 from kit import Place, line, marts, sales
 from servers import MariaDB
 
-from jobs.adapters.store import open_store
+from jobs.adapters.store.open import open_store
+from jobs.adapters.warehouse.sql_ledger import TABLES, SqlLedger
 from jobs.config.settings import S3, MySQL
-from jobs.ports.ledger import TABLES, Decision, Rollback, RunRecord, SqlLedger
-from jobs.state.files import read_parquet
+from jobs.ports.records import Decision, Rollback, RunRecord
+from jobs.state.parquet import read_parquet
 from marts.errors import Fenced, ServiceError, StateDamaged, Stopped, UsageError
 from marts.schema import MARTS
 

@@ -9,7 +9,7 @@ import pytest
 from kit import CUSTOMERS, SALES, Place, line, sales
 
 from jobs.config.suites import read_file
-from jobs.ports.ledger import ROWS
+from jobs.ports.records import ROWS
 from jobs.report.run_report import QualityReport, RunReport
 from marts.policy import Policy
 

@@ -133,7 +133,7 @@ def test_drops_that_were_read_together_have_their_own_rows(fed: Place) -> None:
 
 
 def test_many_bad_rows_are_written_before_their_task_ends(fed: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.steps.scan_task._BAD_IN_MEMORY", 300)
+    monkeypatch.setattr("jobs.steps.row_writer._BAD_IN_MEMORY", 300)
     fed.put("sales/next.csv", sales(line("N1"), line("N2", day="never")))
     fed.put("sales/last.csv", sales(line("L1"), line("L2", day="never")))
     fed.policy = fed.policy.model_copy(update={"max_bad_ratio": 1.0})

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from kit import SALES, Inline, Place, line, marts, sales
 
-from jobs.adapters import store as objects
+from jobs.adapters.store.folder import Folder
+from jobs.ports.store import ObjectVersion
 from jobs.steps.blocks import blocks
 from marts.errors import ServiceError
 from marts.policy import Policy
@@ -89,14 +90,14 @@ def test_a_damaged_catalog_is_made_again(fed: Place, name: str, junk: bytes) -> 
 
 
 def test_the_same_object_put_again_keeps_its_place_in_the_order(fed: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = objects.Folder._version
+    original = Folder._version
 
-    def as_in_s3(self: objects.Folder, path: str, stat: os.stat_result) -> objects.ObjectVersion:
+    def as_in_s3(self: Folder, path: str, stat: os.stat_result) -> ObjectVersion:
         version = original(self, path, stat)
         etag = hashlib.md5(Path(path).read_bytes()).hexdigest()
-        return objects.ObjectVersion(version.key, version.size, etag, version.modified)
+        return ObjectVersion(version.key, version.size, etag, version.modified)
 
-    monkeypatch.setattr(objects.Folder, "_version", as_in_s3)
+    monkeypatch.setattr(Folder, "_version", as_in_s3)
     fed.put("sales/a.csv", sales(line(quantity=1)))
     fed.put("sales/b.csv", sales(line(quantity=5)))
     assert str(fed.build().marts[0].total_sales) == "50.00"

@@ -12,7 +12,7 @@ from browsing import chromium, contrast, requests, seen_as
 from kit import Place, line, sales
 from selenium.webdriver.common.by import By
 
-from jobs.adapters.store import Folder
+from jobs.adapters.store.folder import Folder
 from jobs.report.run_pages import write_reports
 from jobs.report.run_report import Problem, RunReport
 from marts.compute.highlights import BestCustomer, CustomerGroup, Figures, Leader, MonthFigures, UnusualMonth

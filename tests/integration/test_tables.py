@@ -9,8 +9,9 @@ from kit import Place, line, sales
 from servers import SqlServer
 
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
+from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.ports.audit import Deed
-from jobs.ports.ledger import Erasure, SqlLedger
+from jobs.ports.records import Erasure
 from jobs.report.run_report import RunReport
 from marts.errors import UsageError
 from marts.schema import CUSTOMERS_MART

@@ -16,13 +16,13 @@ from kit import Place, golden, line, sales, shown
 from servers import MariaDB, S3Server
 
 from jobs.adapters.great_expectations.engine import StagedEngine
-from jobs.adapters.store import open_store
+from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
 from jobs.config.settings import S3, MySQL
 from jobs.config.suites import read_file
 from jobs.operations.generate import generate
-from jobs.ports.ledger import Decision
-from jobs.state.files import read_parquet, write_parquet
+from jobs.ports.records import Decision
+from jobs.state.parquet import read_parquet, write_parquet
 from marts.errors import ObjectChanged, ServiceError, TryLater, UsageError
 from marts.policy import Policy
 from marts.schema import CUSTOMERS_MART, MARTS
@@ -287,7 +287,7 @@ def test_what_is_in_a_large_parquet_file_is_read_from_its_end(s3_server: S3Serve
     client = vars(store)["_client"]
     client.meta.events.register("before-call.s3", lambda **_: asked.append(1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.adapters.store._file_system", lambda _: pytest.fail("it is opened"))
+        patch.setattr("jobs.adapters.store.bucket._file_system", lambda _: pytest.fail("it is opened"))
         vars(store)["_files"] = None
         assert store.using("large", lambda file: pq.ParquetFile(file).metadata.num_rows) == 9
     assert len(asked) == 1

@@ -16,8 +16,13 @@ from great_expectations.expectations.registry import get_expectation_impl
 
 from jobs.adapters.great_expectations.checkpoint import About, new_context, official_result
 from jobs.adapters.great_expectations.engine import FORMAT, Batch, expectation_of
-from marts.quality.measures import Column, Frame, Keys, Measured, holds, measure, merge, settle, with_keys
-from marts.quality.rules import TYPE_NAMES, TYPES, Rule, type_words
+from marts.quality.key_measures import settle, with_keys
+from marts.quality.measures import measure, merge
+from marts.quality.rule_types import TYPE_NAMES, TYPES, type_words
+from marts.quality.rules import Rule
+from marts.quality.values import Keys, Measured
+from marts.quality.verdicts import holds
+from marts.rows.columns import Column, Frame
 
 NUMBERS, MONEY, DATES, TEXTS = ("n", "k"), ("m", "p"), ("d", "e"), ("s", "t")
 COLUMNS = (*NUMBERS, *MONEY, *DATES, *TEXTS)

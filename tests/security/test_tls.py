@@ -15,8 +15,8 @@ from kit import Place
 from servers import PASSWORD, SQL_SERVER, MariaDB, sql_server
 
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
+from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.settings import MySQL
-from jobs.steps.load import open_warehouse
 from marts.errors import MartsError, ServiceError
 from marts.schema import CUSTOMERS_MART
 

@@ -18,15 +18,16 @@ from kit import Place, marts, seal
 from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, MariaDB, S3Server
 from typer.testing import CliRunner
 
-from jobs.adapters.store import open_store
+from jobs.adapters.store.open import open_store
+from jobs.adapters.warehouse.open import open_warehouse
 from jobs.cli.app import app
 from jobs.config import sealed, secret
+from jobs.config.load import load, vault_of
 from jobs.config.secret import Secret, Vault, open_vault
-from jobs.config.settings import S3, load, vault_of
+from jobs.config.settings import S3
 from jobs.operations import vault
 from jobs.operations.seal import check_seal
 from jobs.runtime.scrub import scrub
-from jobs.steps.load import open_warehouse
 from marts.errors import MartsError, UsageError
 
 
@@ -494,11 +495,11 @@ def _raise(error: Exception) -> Callable[..., None]:
 
 
 def test_what_a_task_raises_tells_no_value() -> None:
-    from jobs.adapters.ray.cluster import _Task
+    from jobs.adapters.ray.tasks import Task
 
     Secret(plain="canary-in-a-task").reveal()
     for error in (UsageError("canary-in-a-task"), RuntimeError("canary-in-a-task")):
-        (block,) = _Task(_raise(error), [(0, None)], {}, 20)()
+        (block,) = Task(_raise(error), [(0, None)], {}, 20)()
         result = pickle.loads(block["result"].to_pylist()[0])
         assert isinstance(result, MartsError)
         assert "canary" not in str(result.args)
@@ -593,7 +594,7 @@ def test_a_number_that_is_no_point_of_the_curve_is_no_public_key() -> None:
 
 
 def test_a_secret_in_the_cause_of_an_error_does_not_leave_the_task() -> None:
-    from jobs.adapters.ray.cluster import _Task
+    from jobs.adapters.ray.tasks import Task
 
     def fail(_: object) -> None:
         try:
@@ -602,7 +603,7 @@ def test_a_secret_in_the_cause_of_an_error_does_not_leave_the_task() -> None:
             raise ValueError("something failed") from error
 
     Secret(plain="canary-in-a-cause").reveal()
-    (block,) = _Task(fail, [(0, None)], {}, 20)()
+    (block,) = Task(fail, [(0, None)], {}, 20)()
     assert "canary" not in str(pickle.loads(block["result"].to_pylist()[0]).args)
 
 

@@ -9,24 +9,25 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 MODULES = sorted([*ROOT.glob("marts/**/*.py"), *ROOT.glob("jobs/**/*.py")])
 HOMES = {
-    "ray": {"jobs/adapters/ray/cluster.py", "jobs/adapters/ray/jobs.py"},
+    "ray": {f"jobs/adapters/ray/{name}.py" for name in ("autoscaler", "cluster", "errors", "gauges", "jobs", "tasks")},
     "kubernetes": {"jobs/adapters/kubernetes.py"},
     "yaml": {"jobs/adapters/kubernetes.py"},
-    "boto3": {"jobs/adapters/store.py"},
-    "botocore": {"jobs/adapters/store.py"},
-    "s3fs": {"jobs/adapters/store.py"},
+    "boto3": {"jobs/adapters/store/bucket.py"},
+    "botocore": {"jobs/adapters/store/bucket.py", "jobs/adapters/store/errors.py"},
+    "s3fs": {"jobs/adapters/store/bucket.py"},
     "mysql": {
         "jobs/adapters/warehouse/mysql_problems.py",
         "jobs/adapters/warehouse/mysql_session.py",
         "jobs/adapters/warehouse/mysql.py",
     },
-    "aiohttp": {"jobs/adapters/store.py", "jobs/adapters/ray/jobs.py"},
+    "aiohttp": {"jobs/adapters/store/bucket.py", "jobs/adapters/ray/jobs.py"},
     "stamina": {"jobs/runtime/retries.py"},
     "duckdb": {"jobs/adapters/warehouse/duckdb.py", "marts/compute/engine.py"},
     "typer": {
         f"jobs/cli/{name}.py"
         for name in (
-            *("app", "cluster", "decisions", "job", "notify", "options", "pages", "progress", "secrets", "views"),
+            *("admin", "app", "build", "cluster", "decisions", "expectations", "history", "job", "notify", "options"),
+            *("pages", "progress", "quarantine", "secrets", "views"),
         )
     },
     "apprise": {"jobs/adapters/notify.py"},

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from jobs.config.suites import load_suites
 from marts.policy import Policy
-from marts.quality.check import check_rows, clean_schema
+from marts.quality.check import check_rows
+from marts.rows.cast import clean_schema
 from marts.rows.records import Header
 from marts.schema import CUSTOMERS, KINDS, PRODUCTS, SALES, SALES_TEAM, Kind
 

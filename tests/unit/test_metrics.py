@@ -10,7 +10,8 @@ from monitoring import DOCS, RULES, expressions, full_report, recorded, rules
 
 from jobs.adapters.prometheus import write_textfile
 from jobs.adapters.ray.cluster import Cluster
-from jobs.config.settings import RaySettings, Settings, load
+from jobs.config.load import load
+from jobs.config.settings import RaySettings, Settings
 from jobs.ports.metrics import Sample, of_pipeline
 from jobs.report import publish_metrics as meter
 from jobs.report.metrics import LAST_SUCCESS, samples

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ports.ledger import RunRecord
 from jobs.ports.notices import Delivery, Notice, claimed, closed, merged, settled, told
+from jobs.ports.records import RunRecord
 from jobs.report.notices import Addresses, Before, before, over, raised
 from jobs.report.run_report import BrokenRule, DropReport, Problem, QualityReport, RunReport
-from jobs.state.files import Reason
+from jobs.state.manifest import Reason
 
 NOW = datetime(2024, 4, 1, 3, tzinfo=UTC)
 ALL = Addresses({"ops": ("failed", "held", "unknown", "quality", "recovered", "success")}, "https://reports.test/marts")

@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.adapters.store import open_store
+from jobs.adapters.store.open import open_store
 from jobs.config.settings import S3
 from jobs.operations.only_copies import Person, rewrite
-from jobs.state.files import Delivery, LinesFile, Manifest, MonthLines
-from jobs.steps.scan_task import buckets_of, write_lines
+from jobs.state.manifest import Delivery, LinesFile, Manifest, MonthLines
+from jobs.steps.row_writer import buckets_of, write_lines
 from marts.privacy.erasure import Erased
-from marts.quality.check import clean_schema
+from marts.rows.cast import clean_schema
 from marts.schema import SALES
 
 PATH = "lines/month=2024-01/drop=x/all.parquet"

@@ -14,13 +14,13 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from jobs.adapters import charts
-from jobs.adapters.store import Folder
+from jobs.adapters.store.folder import Folder
 from jobs.cli import render
 from jobs.report.run_pages import index_page, report_page, write_again, write_reports
 from jobs.report.run_records import run_record
 from jobs.report.run_report import BrokenRule, DropReport, MartReport, Problem, QualityReport, RunReport, Totals
 from jobs.report.templates import rendered
-from jobs.state.files import Reason
+from jobs.state.manifest import Reason
 from marts.compute.highlights import BestCustomer, CustomerGroup, Figures, Leader, MonthFigures, UnusualMonth
 
 ATTACK = "</title></svg><script>alert(1)</script><img src=x onerror='alert(\"2\")'>\x1b[31m\u202e{{ 7*7 }}"

@@ -7,14 +7,14 @@ from typing import Literal
 import pyarrow as pa
 import pytest
 
-from jobs.adapters.store import StoreAddress, open_store
+from jobs.adapters.store.open import StoreAddress, open_store
 from jobs.config.settings import S3
-from jobs.state.files import read_parquet, write_parquet
+from jobs.state.parquet import read_parquet, write_parquet
 from jobs.steps.lines import COLUMNS
 from jobs.steps.rollup import RollUp, RollUpWork, Share, run_rollup
 from marts.compute.identity import Identity
 from marts.policy import Policy
-from marts.quality.check import clean_schema
+from marts.rows.cast import clean_schema
 from marts.schema import SALES
 
 LAST_DAY = date(2024, 1, 31)
@@ -88,7 +88,7 @@ def test_parts_of_a_month_give_what_the_month_gives(tmp_path: Path, parts: int) 
 
 def test_a_file_without_statistics_is_read_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state that an earlier version wrote."""
-    monkeypatch.setattr("jobs.state.files._PRUNED", {"bucket"})
+    monkeypatch.setattr("jobs.state.parquet._PRUNED", {"bucket"})
     drop = lines({"line_no": 1}, {"line_no": 1})
     assert rolled_up(tmp_path, drop)[1] == 1
 

@@ -8,7 +8,8 @@ import pytest
 from jobs.config.suites import check_suites, load_suites, read_file
 from marts.errors import UsageError
 from marts.policy import Policy
-from marts.quality.rules import KNOWN, TYPES, contract, policy_parameters, read_suite
+from marts.quality.rule_types import KNOWN, TYPES
+from marts.quality.suite_reader import contract, policy_parameters, read_suite
 from marts.schema import CUSTOMERS_MART, KINDS, SALES, Kind, Mart
 
 PARAMETERS = policy_parameters(Policy())

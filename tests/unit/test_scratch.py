@@ -11,13 +11,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from jobs.adapters.ray.cluster import _Task
+from jobs.adapters.ray.tasks import Task
 from jobs.runtime import scratch
 from marts.compute import engine as calculate
 from marts.errors import ServiceError
 
 ROOT = Path(__file__).parent.parent.parent
-HOLD = "import sys; from jobs import scratch; print(scratch.folder(), flush=True); sys.stdin.read()"
+HOLD = "import sys; from jobs.runtime import scratch; print(scratch.folder(), flush=True); sys.stdin.read()"
 
 
 @pytest.fixture(autouse=True)
@@ -95,13 +95,13 @@ def test_a_folder_that_is_released_is_created_again_at_the_same_place_and_kept_w
 
 
 def test_a_worker_of_this_machine_uses_the_folder_of_the_build(tmp_path: Path) -> None:
-    results = list(_Task(lambda _: str(scratch.folder()), [(0, None)], {}, 30, tmp_path)())
+    results = list(Task(lambda _: str(scratch.folder()), [(0, None)], {}, 30, tmp_path)())
     assert b"marts-scratch" not in results[0]["result"][0].as_py()
     assert str(tmp_path).encode() in results[0]["result"][0].as_py()
 
 
 def test_a_worker_of_another_machine_leaves_no_folder_after_its_task(temporary: Path) -> None:
-    results = list(_Task(lambda _: str(scratch.folder()), [(0, None)], {}, 30)())
+    results = list(Task(lambda _: str(scratch.folder()), [(0, None)], {}, 30)())
     assert b"marts-scratch" in results[0]["result"][0].as_py()
     assert list(temporary.iterdir()) == []
 

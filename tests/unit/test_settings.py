@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from kit import seal
 
-from jobs.config.settings import Settings, duckdb_path, load, load_policy, masked
+from jobs.config.load import load, load_policy
+from jobs.config.settings import Settings, duckdb_path, masked
 from jobs.operations import scaffold as initial
 from marts.errors import UsageError
 from marts.policy import Policy, read_policy

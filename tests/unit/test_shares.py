@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.adapters.ray.cluster import local_environment, share_out
-from jobs.state.files import Delivery
+from jobs.adapters.ray.cluster import local_environment
+from jobs.adapters.ray.tasks import share_out
+from jobs.state.manifest import Delivery
+from jobs.steps.row_writer import Split
 from jobs.steps.scan import full_tasks, pack
-from jobs.steps.scan_task import Split
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 24, 1000])

@@ -3,8 +3,9 @@
 import gc
 from pathlib import Path
 
-from jobs.adapters.store import Folder
-from jobs.state.files import Catalog, Delivery, Manifest
+from jobs.adapters.store.folder import Folder
+from jobs.state.catalog import Catalog
+from jobs.state.manifest import Delivery, Manifest
 
 
 def manifest(number: int) -> Manifest:

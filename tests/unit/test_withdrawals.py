@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.ports.ledger import ASKED, KEPT, Decision, DropRecord, Event
+from jobs.ports.records import ASKED, KEPT, Decision, DropEvent, DropRecord
 from jobs.steps.resolve import REPLACED
 from jobs.steps.withdrawals import ACCEPT, ACCEPTED, LEFT, REFUSE, VANISHED, WAITING, withdrawals_of
 
@@ -24,11 +24,11 @@ def record(
     return DropRecord(*made, content, gone=gone)
 
 
-def withdrawn(at: str, reason: str, delivery: str = "d1", content: str = "c1") -> Event:
-    return Event(**vars(record(delivery, "withdrawn", reason, content)), recorded_at=at)
+def withdrawn(at: str, reason: str, delivery: str = "d1", content: str = "c1") -> DropEvent:
+    return DropEvent(**vars(record(delivery, "withdrawn", reason, content)), recorded_at=at)
 
 
-def states(decisions: list[Decision], events: list[Event], gone: DropRecord) -> str:
+def states(decisions: list[Decision], events: list[DropEvent], gone: DropRecord) -> str:
     live = [gone, *(record(f"other-{n}", content=f"other-{n}") for n in range(3))]
     found = withdrawals_of("ask", decisions, events, live, SINCE)
     return found.decide([gone])[gone.delivery_id][0]
@@ -48,7 +48,7 @@ def test_an_acceptance_takes_the_drop_back_once() -> None:
 
 @pytest.mark.parametrize(("gone", "good"), [("", False), (ASKED, True), (KEPT, True)])
 def test_an_acceptance_ends_when_the_object_comes_back(gone: str, good: bool) -> None:
-    event = Event(**vars(record("d1", "live", gone=gone)), recorded_at=day(3))
+    event = DropEvent(**vars(record("d1", "live", gone=gone)), recorded_at=day(3))
     assert (states([decision(ACCEPT, day(2))], [event], record(reason=WAITING, gone=ASKED)) == "withdrawn") == good
 
 
@@ -62,8 +62,8 @@ def test_the_last_word_counts_and_a_refusal_holds() -> None:
     assert states([decision(REFUSE, "2026-01-01T00:00:00+00:00")], [], record(reason=WAITING, gone=ASKED)) == "live"
 
 
-def came_back(at: str, state: str = "live", delivery: str = "d9", content: str = "c7") -> Event:
-    return Event(**vars(record(delivery, state, "", content)), recorded_at=at)
+def came_back(at: str, state: str = "live", delivery: str = "d9", content: str = "c7") -> DropEvent:
+    return DropEvent(**vars(record(delivery, state, "", content)), recorded_at=at)
 
 
 def test_one_content_that_vanished_under_two_names_is_one_withdrawal() -> None:
@@ -80,7 +80,7 @@ def test_one_content_that_vanished_under_two_names_is_one_withdrawal() -> None:
         [came_back(day(3)), withdrawn(day(4), "it is sales/d10.csv now", "d9", "c7")],
     ],
 )
-def test_what_vanished_and_came_back_is_no_withdrawal_whatever_became_of_it(later: list[Event]) -> None:
+def test_what_vanished_and_came_back_is_no_withdrawal_whatever_became_of_it(later: list[DropEvent]) -> None:
     vanished = withdrawn(day(2), VANISHED, "d7", "c7")
     assert withdrawals_of("ask", [], [vanished, *later], [], SINCE).recent == (0, 0)
     again = withdrawn(day(5), VANISHED, "d9", "c7")

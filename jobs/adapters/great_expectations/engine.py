@@ -26,8 +26,10 @@ from great_expectations.expectations.registry import get_expectation_impl
 
 from jobs.adapters.great_expectations import library
 from marts.errors import Defect
-from marts.quality.measures import SAMPLES, Measure, Measured, observed
-from marts.quality.rules import NOT_NULL, UNIQUE, UNIQUE_TOGETHER, WELL_FORMED, Rule
+from marts.quality.rule_types import NOT_NULL, UNIQUE, UNIQUE_TOGETHER, WELL_FORMED
+from marts.quality.rules import Rule
+from marts.quality.values import SAMPLES, Measure, Measured
+from marts.quality.verdicts import observed
 
 FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}
 ANSWERS = "marts_answers"

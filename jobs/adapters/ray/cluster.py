@@ -5,25 +5,21 @@ import json
 import logging
 import os
 import pickle
-import re
 import socket
 import sys
-import threading
-import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
 
+from jobs.adapters.ray.autoscaler import Demand
+from jobs.adapters.ray.errors import WITHOUT_WARRANTY, cause_of, lost
+from jobs.adapters.ray.gauges import Gauges
+from jobs.adapters.ray.tasks import datasource, share_out
 from jobs.config.settings import RaySettings
-from jobs.ports.metrics import Sample, by_name
+from jobs.ports.metrics import Sample
+from jobs.ports.runner import Item, Result
 from jobs.runtime import scratch
-from jobs.runtime.logs import LOGGER, context, set_up_worker, within
-from jobs.runtime.scrub import scrub, scrubbed
+from jobs.runtime.logs import LOGGER
 from marts.errors import Defect, MartsError, ServiceError
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 OBJECT_STORE = 200 << 20
 """Bytes of a local cluster's object store: results are small."""
@@ -45,42 +41,16 @@ LOOK = "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S"
 _LOOK_SECONDS = 0.02
 ASK = "GLOBAL_LIMITS_UPDATE_INTERVAL_S"
 _ASK_SECONDS = 0.05
-_LARGEST_SHARE = 8
-"""Items of one task at most."""
 _GROWING = 32
 """CPUs that a cluster which may grow is reckoned with at least."""
-_DEMAND_SECONDS = 4.0
-"""An autoscaler looks every 5 seconds."""
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets it for the drivers that it starts."""
 _START_ATTEMPTS = 3
-_WITHOUT_WARRANTY = (
-    ImportError,
-    AttributeError,
-    AssertionError,
-    LookupError,
-    TypeError,
-    ValueError,
-    RuntimeError,
-)
-"""What a part of Ray may raise in another version, or through its client."""
-_USED = re.compile(r"was ([0-9.]+ ?[KMG]?B) used / ([0-9.]+ ?[KMG]?B) limit")
 _log = logging.getLogger("marts.task")
-_REFRESH = 1.0
-"""Seconds between two settings of a gauge. Ray exports one that was set once, shows it for two of its report
-intervals (20 s by default, never less than 2 s), and forgets it."""
 _PATIENCE = 5.0
 """Seconds that a cluster has to take a connection, if only metrics are for it."""
 _GAUGES_START = 60.0
 """Seconds that an actor may take to start."""
-
-
-class Runner(Protocol):
-    """Runs a function over items somewhere; gives each result, with its item's index, as it comes."""
-
-    def __call__(
-        self, step: str, function: Callable[[Item], Result], items: Sequence[Item], at_once: int | None = None
-    ) -> Iterable[tuple[int, Result]]: ...
 
 
 class Cluster:
@@ -126,14 +96,14 @@ class Cluster:
 
         shares = share_out(len(items), at_once or self._slots(ray))
         folder = scratch.folder() if self._local else None  # another node does not have it
-        source = _datasource(step, function, items, shares, folder)
+        source = datasource(step, function, items, shares, folder)
         tasks = ray.data.read_datasource(
             source, override_num_blocks=len(shares), concurrency=at_once and min(at_once, len(shares))
         )
         try:
             # More than it may grow to would be refused as a whole: the cluster would not grow at all.
             most = 0 if self._local else self.settings.most_cpus or 0
-            with _Demand(min(len(shares), at_once or len(shares), most)) as demand:
+            with Demand(min(len(shares), at_once or len(shares), most)) as demand:
                 left = len(items)
                 for batch in tasks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                     left -= len(batch["index"])
@@ -144,9 +114,9 @@ class Cluster:
                             raise result
                         yield index, result
         except RayTaskError as error:
-            raise Defect(f"a task of {step} failed: {_cause(error)}", "Ray", "please report it") from error
+            raise Defect(f"a task of {step} failed: {cause_of(error)}", "Ray", "please report it") from error
         except (RayError, ExecutionTimeoutError) as error:
-            raise _lost(step, error) from error
+            raise lost(step, error) from error
 
     def start(self) -> None:
         """Start a local cluster, or connect to the one that this job was submitted to."""
@@ -195,7 +165,7 @@ class Cluster:
 
         actor = None
         try:
-            kind = ray.remote(_Gauges).options(num_cpus=0, lifetime="detached", max_restarts=0, max_concurrency=2)
+            kind = ray.remote(Gauges).options(num_cpus=0, lifetime="detached", max_restarts=0, max_concurrency=2)
             actor = kind.remote(samples)
             actor.stay.remote(seconds)
             ray.get(actor.ready.remote(), timeout=_GAUGES_START)
@@ -204,7 +174,7 @@ class Cluster:
                 with contextlib.suppress(RayError, RuntimeError, OSError):
                     ray.kill(actor)
             hint = "metrics.ray = 0 leaves it; a Pushgateway or a textfile does not need the cluster"
-            raise ServiceError(f"Ray does not take the metrics: {_cause(error)}", "Ray", hint) from error
+            raise ServiceError(f"Ray does not take the metrics: {cause_of(error)}", "Ray", hint) from error
 
     def _initialise(self, ray: Any) -> None:
         address = cluster_address(self.settings)
@@ -217,7 +187,7 @@ class Cluster:
                 raise ServiceError(f"no Ray cluster answers: {error}", address, "check ray.address") from error
             try:
                 _name_submission(self._names)
-            except _WITHOUT_WARRANTY as error:
+            except WITHOUT_WARRANTY as error:
                 _log.debug("the submission is not named: %s", error)
             return
         for attempt in range(1, _START_ATTEMPTS + 1):
@@ -302,204 +272,3 @@ def _look(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
     except OSError as error:
         raise ServiceError(f"no Ray cluster answers: {error}", address, "check ray.address") from error
-
-
-def share_out(count: int, slots: int) -> list[range]:
-    """Share out items among tasks: several to each at first, single ones at the end, so that all end together.
-
-    Ray Data needs a while to see that a task has ended and to start the next.
-    """
-    shares = []
-    start = 0
-    while start < count:
-        stop = start + min(max((count - start) // (2 * slots), 1), _LARGEST_SHARE)
-        shares.append(range(start, stop))
-        start = stop
-    return shares
-
-
-def _datasource(
-    step: str,
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    shares: Sequence[range],
-    folder: Path | None = None,
-) -> Any:
-    """Make a Ray Data source whose read tasks are the tasks of a step.
-
-    ``folder``: the scratch folder that workers of this machine share with us, for Ray ends them as it likes.
-    """
-    import pyarrow as pa
-    from ray.data import Datasource, ReadTask
-    from ray.data.block import BlockMetadata
-
-    class StepTasks(Datasource):
-        def get_name(self) -> str:
-            return step
-
-        def estimate_inmemory_data_size(self) -> int:
-            return 1000 * len(items)
-
-        def get_read_tasks(
-            self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
-        ) -> list[ReadTask]:
-            schema = pa.schema([("index", pa.int64()), ("result", pa.large_binary())])
-            said, level = context(), logging.getLogger(LOGGER).getEffectiveLevel()
-
-            def task(share: range) -> ReadTask:
-                mine = [(index, items[index]) for index in share]
-                size = len(share)
-                metadata = BlockMetadata(num_rows=size, size_bytes=1000 * size, input_files=None, exec_stats=None)
-                return ReadTask(_Task(function, mine, said, level, folder), metadata, schema=schema)
-
-            return [task(share) for share in shares]
-
-    return StepTasks()
-
-
-class _Demand:
-    """CPUs that a step still needs: the autoscaler of a cluster that we joined is asked for them. 0: it is not asked.
-
-    Ray Data asks for more only when some task has ended, and then for twice as many. What we ask for holds until its
-    coordinator asks for all executions, every 20 seconds: so we ask again and again, and what a process that died has
-    asked for is soon forgotten.
-    """
-
-    def __init__(self, cpus: int) -> None:
-        self.cpus, self._asks = cpus, cpus > 0
-        self._ended = threading.Event()
-        self._asking = threading.Thread(target=self._ask_again, name="demand", daemon=True)
-
-    def __enter__(self) -> Self:
-        if self._asks:
-            _ask_for(self.cpus)  # here, for no module may be imported by two threads at once
-            self._asking.start()
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if self._asks:
-            self._ended.set()
-            if error is None:  # else the cluster may be lost, and every question take a minute
-                self._asking.join()
-                _ask_for(0)
-
-    def _ask_again(self) -> None:
-        while not self._ended.wait(_DEMAND_SECONDS):
-            _ask_for(self.cpus)
-
-
-def _ask_for(cpus: int) -> None:
-    from ray.exceptions import RayError
-
-    try:
-        from ray.autoscaler.sdk import request_resources
-
-        request_resources(num_cpus=cpus)
-    except (RayError, OSError, *_WITHOUT_WARRANTY) as error:  # a cluster that does not grow builds all the same
-        _log.debug("the autoscaler was not asked: %s", error)
-
-
-class _Task:
-    """One task: calls the function for each of its items; a result, or an error raised on purpose, is a block."""
-
-    def __init__(
-        self,
-        function: Callable[[Any], Any],
-        items: Sequence[tuple[int, Any]],
-        said: Mapping[str, str],
-        level: int,
-        folder: Path | None = None,
-    ) -> None:
-        self._function, self._items = function, items
-        self._said, self._level, self._folder = said, level, folder
-
-    def __call__(self) -> Iterator[Any]:
-        set_up_worker(self._level)
-        scratch.share(self._folder)
-        try:
-            for index, item in self._items:
-                yield self._block(index, item)
-        finally:
-            scratch.release()
-
-    def _block(self, index: int, item: Any) -> Any:
-        import pyarrow as pa
-
-        try:
-            with within(**self._said, task=str(index)):
-                before = time.perf_counter()
-                result = self._function(item)
-                _log.info("task %d is done in %.2f s", index, time.perf_counter() - before)
-        except MartsError as error:
-            result = scrubbed(error)
-        except Exception:
-            # Ray would print what it says to its own logs, and hand it over in clear.
-            said = traceback.format_exc()
-            text = scrub(said)
-            if text == said:
-                raise
-            result = Defect(f"a task failed: {text.splitlines()[-1]}", "Ray", f"please report it\n{text}")
-        payload = pa.array([pickle.dumps(result)], pa.large_binary())
-        return pa.table({"index": pa.array([index], pa.int64()), "result": payload})
-
-
-def _lost(step: str, error: BaseException) -> ServiceError:
-    """Say why Ray lost tasks: out of memory, or a node or worker that died."""
-    from ray.exceptions import OutOfMemoryError
-
-    safe = "the live marts are untouched, and a run goes on from what is done"
-    causes = list(_causes(error))
-    starved = next((one for one in causes if isinstance(one, OutOfMemoryError)), None)
-    if starved:
-        used = _USED.search(str(starved))
-        what = f"a worker ran out of memory in {step}" + (f": the node used {used[1]} of {used[2]}" if used else "")
-        hint = "give the workers more memory, or fewer tasks at once (ray.cpus), or smaller ones"
-        smaller = "limits.split_bytes, limits.rollup_lines, limits.finish_rows"
-        return ServiceError(what, "Ray", f"{hint} ({smaller}), then run again; {safe}")
-    hint = f"is a node lost, frozen or out of memory? The Ray dashboard says. {safe}"
-    return ServiceError(f"Ray lost the tasks of {step}: {_cause(causes[-1])}", "Ray", hint)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error, and what caused it, to the first cause."""
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-class _Gauges:
-    """An actor that keeps gauges among Ray's metrics for a while."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        from ray.util.metrics import Gauge
-
-        groups = by_name(samples).items()
-        self._gauges = {name: Gauge(name, group[0].help, tuple(group[0].labels)) for name, group in groups}
-        self._samples = samples
-        self._set()
-
-    def _set(self) -> None:
-        for sample in self._samples:
-            self._gauges[sample.name].set(sample.value, dict(sample.labels))
-
-    def stay(self, seconds: float) -> None:
-        """Set the gauges again and again, then end."""
-        import ray
-
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self._set()
-            time.sleep(_REFRESH)
-        ray.actor.exit_actor()
-
-    def ready(self) -> None:
-        """Answer: calls of a driver begin in their order, so ``stay`` has begun."""
-
-
-def _cause(error: BaseException) -> str:
-    """Give the line that says what went wrong inside a task; Ray hands over its whole traceback as text."""
-    cause = getattr(error, "cause", None) or error.__cause__ or error
-    name = type(cause).__name__
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    named = [line for line in lines if line.startswith(f"{name}:")]
-    return named[-1] if named else f"{name}: {lines[0] if lines else ''}"

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
+from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.config.settings import duckdb_path
-from jobs.ports.ledger import SqlLedger
 from marts.errors import Defect, ServiceError, Stopped, TryLater, UsageError
 from marts.schema import CUSTOMERS_MART, MARTS, Mart, MartColumn
 

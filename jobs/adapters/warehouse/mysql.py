@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from jobs.adapters.warehouse.mysql_session import CHARSET, COLLATION, Session
+from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.config.settings import MySQL
-from jobs.ports.ledger import SqlLedger
 from jobs.runtime import scratch
 from marts.errors import Busy, Defect, ServiceError, UsageError
 from marts.schema import CUSTOMERS_MART, MARTS, Mart, MartColumn

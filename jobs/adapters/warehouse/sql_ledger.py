@@ -1,417 +1,36 @@
-"""The ledger: what the target database remembers of drops, runs and live marts. And what a target must do."""
+"""The ledger's tables and statements, shared by the targets that speak SQL."""
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from datetime import date
-from decimal import Decimal
 from functools import partial
-from typing import Any, ClassVar, Protocol, TypeVar
-
-import pyarrow as pa
+from typing import Any, ClassVar, TypeVar
 
 from jobs.ports.audit import AuditEntry, Deed, bound
-from jobs.ports.notices import Change, Notice, Outbox, closed, told, unless_known
+from jobs.ports.notices import Change, Notice, closed, told, unless_known
+from jobs.ports.records import (
+    NO_NEWS,
+    Decision,
+    DropEvent,
+    DropRecord,
+    Erasure,
+    Generation,
+    NoticeChanges,
+    NoticeRecord,
+    Publication,
+    QualityRecord,
+    Rollback,
+    RunRecord,
+    Seal,
+    Staged,
+)
 from marts.errors import Fenced, UsageError
-from marts.privacy.erasure import Erased
 from marts.schema import MARTS, Mart
 
 _STATEMENT_ROWS, _STATEMENT_LETTERS = 500, 200_000
 """What one statement writes at most: servers bound its bytes, and a letter has up to four."""
-KEPT, ASKED = "kept", "asked"
-"""It counted on by a decision or setting, and has given its name away; people were asked, and have not decided."""
-_log = logging.getLogger("marts.ledger")
 Record = TypeVar("Record")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class DropRecord:
-    """One version of one drop, and what became of it."""
-
-    kind: str
-    object_key: str
-    delivery_id: str
-    etag: str
-    size: int
-    modified: str
-    state: str
-    reason: str
-    rows_read: int
-    clean: int
-    quarantined: int
-    duplicates: int
-    run_id: str
-    """The run that last changed this record."""
-    content: str = ""
-    """Hash of its bytes, if they were read."""
-    first_seen: str = ""
-    """The earliest time of the objects that held its content when a run first saw it: its place in the order."""
-    first_key: str = ""
-    """The name of that object."""
-    repeated: int = 0
-    """Lines that do not count since an equal one does."""
-    replaced: int = 0
-    """Lines that do not count since another one took their place."""
-    repeated_cents: int = 0
-    replaced_cents: int = 0
-    counted_cents: int = 0
-    """Sum of its lines that counted, up to as_of of the run."""
-    delivered_rows: str = ""
-    """What its rows are, as JSON, of a sales drop that left the marts: they may come again under other bytes."""
-    gone: str = ""
-    """What holds of a live drop whose object is gone, whatever its reason says: KEPT, ASKED, or both."""
-
-    @property
-    def kept(self) -> bool:
-        """Return whether it has given its name away: an object that has it later is another drop."""
-        return KEPT in self.gone
-
-    @property
-    def asked(self) -> bool:
-        """Return whether people were asked about it, and have not decided."""
-        return ASKED in self.gone
-
-    @property
-    def counted_total(self) -> Decimal:
-        return Decimal(self.counted_cents).scaleb(-2)
-
-
-@dataclass(frozen=True)
-class Event(DropRecord):
-    """What a run made of a drop; nothing of this is ever changed."""
-
-    recorded_at: str = ""
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One run."""
-
-    run_id: str
-    started_at: str
-    ended_at: str
-    as_of_date: str
-    outcome: str
-    """running, published, unchanged, failed, unknown; or killed: it ended without a word."""
-    exit_code: int
-    error: str
-    report: str
-    """The whole RunReport as JSON."""
-    policy: str = ""
-    """Names the policy."""
-    version: str = ""
-    """Of Martwright."""
-
-
-@dataclass(frozen=True)
-class QualityRecord:
-    """How many rows of a delivery break a rule, of those that it looks at.
-
-    Written for ROWS, and for each rule that some rows break, or that does not look at some of them.
-    """
-
-    delivery_id: str
-    rule_id: str
-    kind: str
-    object_key: str
-    modified: str
-    rule: str
-    """In words."""
-    severity: str
-    row_count: int
-    unexpected: int
-    judged_by: str
-    """Names the rules that the delivery was judged by: shares are compared under the same rules only."""
-    run_id: str
-
-
-ROWS = "rows"
-"""The rule_id of the record that each judged delivery has: its rows, and those that are in quarantine."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What somebody decided about a delivery: the audit trail."""
-
-    decision_id: str
-    decided_at: str
-    who: str
-    action: str
-    """accept: release it although it is held; repair: replace rows that are in quarantine; accept or refuse withdrawal:
-    its object is gone; accept fall: of a run that did not publish."""
-    kind: str
-    object_key: str
-    delivery_id: str
-    why: str
-    detail: str
-    """For a repair, JSON: the new text of each line, by its number in the file."""
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One version of a mart's rows; readers see the live one."""
-
-    mart: str
-    generation: int
-    run_id: str
-    as_of_date: str
-    fingerprint: str
-    """Names what the rows were made from."""
-    row_count: int
-    published_at: str
-    inputs: str = ""
-    """Names the drops, the policy and the version that it was made with, whatever the day."""
-
-
-@dataclass(frozen=True)
-class Publication:
-    """One moment at which what readers see was changed: the generation of one mart since then."""
-
-    number: int
-    mart: str
-    generation: int
-    run_id: str
-    action: str
-    """build, or rollback."""
-    who: str
-    why: str
-    published_at: str
-
-
-@dataclass(frozen=True)
-class Rollback:
-    """Who goes back to the publication before, and why."""
-
-    run_id: str
-    at: str
-    who: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Staged:
-    """A generation that is loaded and checked, but seen by no reader yet."""
-
-    mart: Mart
-    generation: int
-    fingerprint: str
-    rows: int
-    inputs: str
-
-
-@dataclass(frozen=True)
-class Seal:
-    """The newest revision of the sealed file of credentials that was used with this target."""
-
-    file_id: str
-    fingerprint: str
-    """Names the lineage of the file, which only its keys open."""
-    revision: int
-    seen_at: str
-
-
-@dataclass(frozen=True)
-class Erasure:
-    """A person who was erased: not who, but a digest by which builds know them again."""
-
-    number: int
-    """From 1; 0 is the salt of all digests."""
-    digest: str
-    erased_at: str
-
-
-@dataclass(frozen=True)
-class NoticeRecord:
-    """A notice, and whether anything is left to do for it."""
-
-    notice_id: str
-    raised_at: str
-    event: str
-    run_id: str
-    done: int
-    notice: str
-    """The whole Notice as JSON."""
-
-    @classmethod
-    def of(cls, notice: Notice) -> "NoticeRecord":
-        """Write a notice down."""
-        done, text = int(notice.done), notice.as_json()
-        return cls(notice.notice_id, notice.raised_at, notice.event, notice.run_id, done, text)
-
-    def read(self) -> Notice | None:
-        """Read it again; nothing if it is of a newer version of ours, or damaged."""
-        try:
-            return Notice.of_json(self.notice)
-        except ValueError:
-            _log.warning("notice %s cannot be read, and is left alone", self.notice_id)
-            return None
-
-
-@dataclass(frozen=True)
-class NoticeChanges:
-    """The notices that a run raises, and those whose matter is over."""
-
-    new: tuple[Notice, ...] = ()
-    over: tuple[str, ...] = ()
-    at: str = ""
-
-
-NO_NEWS = NoticeChanges()
-
-
-class Warehouse(Outbox, Protocol):
-    """A target: it holds the marts, the ledger and the notices."""
-
-    loaders: int
-    """How many processes may load at the same time; 0 if only this one may."""
-    judged_by_sql: bool
-    """Great Expectations speaks its SQL; if not, rows are measured as those of drops are."""
-
-    def close(self) -> None: ...
-
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement; give its rows."""
-
-    def lock(self, seconds: int) -> AbstractContextManager[None]:
-        """Hold the right to build. Raises TryLater if another build has it for so long."""
-
-    def prepare(self) -> None:
-        """Create our tables and views where they are missing."""
-
-    def begin(self, run: RunRecord) -> None:
-        """Write that a run begins, and take the right to publish from all that began before."""
-
-    def fail(self, run: RunRecord, news: NoticeChanges = NO_NEWS) -> str:
-        """Write how a run ended that did not publish, and what people are to hear of it.
-
-        Gives its outcome in the ledger: it may have published.
-        """
-
-    def write_end(self, run: RunRecord) -> None:
-        """Write when a run that is recorded already did all, and its report of that."""
-
-    def disown(self, run: RunRecord, news: NoticeChanges = NO_NEWS) -> str:
-        """Write that a run failed although it has published: readers see something else; the next publishes anew."""
-
-    def drops(self) -> list[DropRecord]:
-        """Give the records of all drops; nothing if the target is new."""
-
-    def history(self, key: str, limit: int) -> list[Event]:
-        """Give what runs made of drops whose key ends with ``key``, newest first."""
-
-    def withdrawn(self, since: str, reasons: Collection[str]) -> list[Event]:
-        """Return all events since a moment of contents that were withdrawn for a reason, oldest first."""
-
-    def runs(self, limit: int) -> list[RunRecord]:
-        """Give the last runs, newest first."""
-
-    def runs_named(self, names: Collection[str]) -> list[RunRecord]:
-        """Return the records of some runs."""
-
-    def live(self) -> dict[str, Generation]:
-        """Give what readers see, by mart."""
-
-    def last_notices(self, limit: int) -> list[Notice]:
-        """Give the last notices that were raised, newest first."""
-
-    def generations(self) -> dict[int, Generation]:
-        """Give all that were ever live, by number; the rows of the last two publications are there."""
-
-    def publications(self, limit: int) -> list[list[Publication]]:
-        """Give the last publications, newest first, each with its marts."""
-
-    def kept_generations(self) -> set[int]:
-        """Name the generations of the last two publications, and what is live: their rows stay."""
-
-    def built(self) -> list[Publication]:
-        """Give the newest publication that a build made; since then somebody may have gone back."""
-
-    def rollback(self, by: Rollback) -> list[Generation]:
-        """Make the publication before the live one live again, and keep runs that have begun from publishing.
-
-        Gives what is live then.
-        """
-
-    def quality(self, limit: int) -> list[QualityRecord]:
-        """Give what was measured of the last deliveries, newest first; at most ``limit`` records."""
-
-    def decisions(self) -> list[Decision]:
-        """Give all decisions, oldest first."""
-
-    def decide(self, decision: Decision) -> None:
-        """Remember a decision, and note it in the audit trail; the next build follows it."""
-
-    def seals(self) -> list[Seal]:
-        """Give the sealed files of credentials that were used with this target."""
-
-    def remember_seal(self, seal: Seal, deed: Deed | None = None) -> None:
-        """Remember the revision of a sealed file; with a deed, as the only right one."""
-
-    def audit(self) -> list[AuditEntry]:
-        """Give the audit trail, oldest first."""
-
-    def audit_end(self) -> AuditEntry | None:
-        """Give the last entry of the audit trail."""
-
-    def erasures(self) -> list[Erasure]:
-        """Give the people who were erased, and first the salt of their digests."""
-
-    def erase(self, erasures: Sequence[Erasure], customer: int, deed: Deed) -> int:
-        """Remember that a customer is erased, and remove the rows of every generation. Gives how many rows."""
-
-    def rewrite(self, table: str, column: str, change: Callable[[str], str]) -> int:
-        """Change a text of the ledger in all its rows. Gives how many it changed."""
-
-    def staged(self, mart: Mart, generation: int) -> AbstractContextManager[str]:
-        """Give a name by which SQL can read a generation that no reader sees yet, with the mart's columns."""
-
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        """Run a query of the user's. Raises UsageError if it is wrong."""
-
-    def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Read some columns of a table by parts."""
-
-    def connect(self) -> Any:
-        """Open another connection, for a library that speaks SQL to the target."""
-
-    def stage(self, mart: Mart) -> int:
-        """Make an empty generation that no reader sees; give its number."""
-
-    def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
-        """Add rows to a staged generation; adding them again does no harm."""
-
-    def count(self, mart: Mart, generation: int) -> int:
-        """Count the rows of a generation, and check that its keys are unique."""
-
-    def take_over(self, run_id: str) -> None:
-        """Take the right to publish from all runs that have begun."""
-
-    def check_fence(self, run_id: str) -> None:
-        """Raise Fenced if another run, or a rollback, has taken the right to publish."""
-
-    def publish(
-        self,
-        staged: Sequence[Staged],
-        drops: Iterable[DropRecord],
-        run: RunRecord,
-        quality: Sequence[QualityRecord] = (),
-        news: NoticeChanges = NO_NEWS,
-    ) -> None:
-        """Make generations live (none, if nothing changed), and write ledger, notices and the run's end; or nothing.
-
-        Raises Fenced if the run has lost the right to do so.
-        """
-
-    def clean_up(self, run_id: str) -> None:
-        """Remove the rows of all generations but those of the last two publications. Blocks no reader.
-
-        Raises Fenced if the run has lost the right to publish: what it takes for waste may be live by now.
-        """
-
-    def diagnose(self) -> list[tuple[str, bool, str]]:
-        """Check versions and rights: (what, fine, what was seen or is to do)."""
 
 
 class SqlLedger:
@@ -462,18 +81,18 @@ class SqlLedger:
     def drops(self) -> list[DropRecord]:
         return self._select(DropRecord, "marts_drops", "ORDER BY kind, object_key, modified, delivery_id")
 
-    def history(self, key: str, limit: int) -> list[Event]:
+    def history(self, key: str, limit: int) -> list[DropEvent]:
         rest = f"ORDER BY recorded_at DESC, run_id DESC, object_key, modified DESC, delivery_id LIMIT {limit:d}"
         where = f"WHERE RIGHT(object_key, {len(key):d}) = {self.mark} {rest}"
-        return self._select(Event, "marts_history", where, [key])
+        return self._select(DropEvent, "marts_history", where, [key])
 
-    def withdrawn(self, since: str, reasons: Collection[str]) -> list[Event]:
+    def withdrawn(self, since: str, reasons: Collection[str]) -> list[DropEvent]:
         given = f"recorded_at >= {self.mark} AND reason IN ({', '.join([self.mark] * len(reasons))})"
         # An older version wrote no content.
         name = "CASE content WHEN '' THEN delivery_id ELSE content END"
         of_these = f"{name} IN (SELECT {name} FROM marts_history WHERE {given})"
         where = f"WHERE recorded_at >= {self.mark} AND {of_these} ORDER BY recorded_at, delivery_id"
-        return self._select(Event, "marts_history", where, [since, since, *reasons])
+        return self._select(DropEvent, "marts_history", where, [since, since, *reasons])
 
     def runs(self, limit: int) -> list[RunRecord]:
         return self._select(RunRecord, "marts_runs", f"ORDER BY started_at DESC, run_id DESC LIMIT {limit:d}")
@@ -789,7 +408,7 @@ class SqlLedger:
 
     def _write_ledger(self, drops: Sequence[DropRecord], run: RunRecord, quality: Sequence[QualityRecord]) -> None:
         self._upsert("marts_drops", drops)
-        self._upsert("marts_history", [Event(**vars(drop), recorded_at=run.ended_at) for drop in drops])
+        self._upsert("marts_history", [DropEvent(**vars(drop), recorded_at=run.ended_at) for drop in drops])
         judged = sorted({record.delivery_id for record in quality})
         for start in range(0, len(judged), 500):
             part = judged[start : start + 500]
@@ -847,7 +466,7 @@ def _of(record: type[Any], key: str) -> tuple[dict[str, str], str]:
 
 TABLES: dict[str, tuple[dict[str, str], str]] = {
     "marts_drops": _of(DropRecord, "delivery_id"),
-    "marts_history": _of(Event, "delivery_id, run_id"),
+    "marts_history": _of(DropEvent, "delivery_id, run_id"),
     "marts_runs": _of(RunRecord, "run_id"),
     "marts_quality": _of(QualityRecord, "delivery_id, rule_id"),
     "marts_decisions": _of(Decision, "decision_id"),
@@ -861,13 +480,6 @@ TABLES: dict[str, tuple[dict[str, str], str]] = {
     "marts_epoch": ({"name": "name", "number": "number", "run_id": "name"}, "name"),
 }
 """The ledger: the columns of each table, each with the kind of its type, and its key."""
-
-
-def erased_people(erasures: Sequence[Erasure]) -> Erased:
-    """Give those who were erased, as tasks know them."""
-    if not erasures:
-        return Erased()
-    return Erased(erasures[0].digest, {one.digest: one.number for one in erasures[1:]})
 
 
 def _deed(decision: Decision) -> Deed:

@@ -1,0 +1,51 @@
+"""What Ray's errors mean, and what to do."""
+
+import re
+from collections.abc import Iterator
+
+from marts.errors import ServiceError
+
+WITHOUT_WARRANTY = (
+    ImportError,
+    AttributeError,
+    AssertionError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+)
+"""What a part of Ray may raise in another version, or through its client."""
+_USED = re.compile(r"was ([0-9.]+ ?[KMG]?B) used / ([0-9.]+ ?[KMG]?B) limit")
+
+
+def lost(step: str, error: BaseException) -> ServiceError:
+    """Say why Ray lost tasks: out of memory, or a node or worker that died."""
+    from ray.exceptions import OutOfMemoryError
+
+    safe = "the live marts are untouched, and a run goes on from what is done"
+    causes = list(_causes(error))
+    starved = next((one for one in causes if isinstance(one, OutOfMemoryError)), None)
+    if starved:
+        used = _USED.search(str(starved))
+        what = f"a worker ran out of memory in {step}" + (f": the node used {used[1]} of {used[2]}" if used else "")
+        hint = "give the workers more memory, or fewer tasks at once (ray.cpus), or smaller ones"
+        smaller = "limits.split_bytes, limits.rollup_lines, limits.finish_rows"
+        return ServiceError(what, "Ray", f"{hint} ({smaller}), then run again; {safe}")
+    hint = f"is a node lost, frozen or out of memory? The Ray dashboard says. {safe}"
+    return ServiceError(f"Ray lost the tasks of {step}: {cause_of(causes[-1])}", "Ray", hint)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error, and what caused it, to the first cause."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def cause_of(error: BaseException) -> str:
+    """Give the line that says what went wrong inside a task; Ray hands over its whole traceback as text."""
+    cause = getattr(error, "cause", None) or error.__cause__ or error
+    name = type(cause).__name__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith(f"{name}:")]
+    return named[-1] if named else f"{name}: {lines[0] if lines else ''}"

@@ -1,0 +1,259 @@
+"""Objects of an S3 bucket.
+
+from typing import TYPE_CHECKING
+boto3 lists and reads drops (a read names the version it wants, by If-Match); s3fs is the file system
+through which Parquet is read by parts.
+"""
+
+import contextlib
+import io
+import mimetypes
+from collections.abc import Callable, Iterator
+from datetime import UTC
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.adapters.store.errors import RIGHTS, translate, understood
+from jobs.config.settings import S3
+from jobs.ports.store import ObjectVersion, Result
+from jobs.runtime.retries import retried
+from marts.errors import ServiceError, Transient, UsageError
+
+_END = 1 << 20
+"""Bytes of an object of the state that are asked for before its size is known: most are smaller."""
+_WHOLE = 8 << 20
+"""Bytes of an object that is read as a whole: to look for its parts takes longer."""
+
+
+class _Ending(io.RawIOBase):
+    """A file whose end is known; it is opened only if more is read."""
+
+    def __init__(self, opened: Callable[[], Any], end: bytes, size: int) -> None:
+        self._open, self._end, self._size, self._at = opened, end, size, 0
+        self._file: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        stop = self._size if size < 0 else min(self._at + size, self._size)
+        known = self._size - len(self._end)
+        if self._at >= known:
+            data = self._end[self._at - known : max(stop - known, 0)]
+        else:
+            self._file = self._file or self._open()
+            self._file.seek(self._at)
+            data = self._file.read(stop - self._at)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+        super().close()
+
+
+class Bucket:
+    """Objects of an S3 bucket below a prefix."""
+
+    whole = True
+
+    def __init__(self, uri: str, s3: S3) -> None:
+        self.uri, self._s3 = uri.rstrip("/"), s3
+        self.bucket, _, prefix = uri.removeprefix("s3://").strip("/").partition("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        if not self.bucket:
+            raise UsageError(f"{uri!r} names no bucket", "address", "write s3://bucket/prefix")
+        self._client = _client(s3)
+        self._files: Any = None
+
+    def versions(self, prefix: str) -> list[ObjectVersion]:
+        return self._ask(prefix, lambda: self._list(prefix))
+
+    def _list(self, prefix: str) -> list[ObjectVersion]:
+        found: list[ObjectVersion] = []
+        pages = self._client.get_paginator("list_objects_v2")
+        below = f"{self._prefix}{prefix.rstrip('/')}/" if prefix else self._prefix
+        for page in pages.paginate(Bucket=self.bucket, Prefix=below):
+            found.extend(self._version(entry) for entry in page.get("Contents", []))
+        return sorted((v for v in found if not v.key.endswith("/")), key=lambda version: version.key)
+
+    def _version(self, entry: dict[str, Any]) -> ObjectVersion:
+        modified = entry["LastModified"].astimezone(UTC).isoformat(timespec="microseconds")
+        return ObjectVersion(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["ETag"].strip('"'), modified)
+
+    def read(self, version: ObjectVersion, start: int, stop: int) -> bytes:
+        return self._ask(version.key, lambda: self._range(version, start, stop))
+
+    def _range(self, version: ObjectVersion, start: int, stop: int) -> bytes:
+        data, _ = self._got(version.key, IfMatch=f'"{version.etag}"', Range=f"bytes={start}-{stop - 1}")
+        if len(data) != stop - start:
+            raise Transient(f"{len(data):,} bytes came instead of {stop - start:,}", version.key)
+        return data
+
+    def get(self, key: str) -> bytes:
+        return self._ask(key, lambda: self._got(key)[0])
+
+    def _got(self, key: str, **asked: str) -> tuple[bytes, dict[str, Any]]:
+        """Ask for an object, or a part of it. Gives the bytes, and what is said of them."""
+        answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key, **asked)
+        return answer["Body"].read(), answer
+
+    def put(self, key: str, data: bytes | pa.Buffer) -> None:
+        # A browser shows a page only if the store says that it is one.
+        content = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        whole = {"Bucket": self.bucket, "Key": self._prefix + key, "Body": bytes(data), "ContentType": content}
+        self._ask(key, lambda: self._client.put_object(**whole))
+
+    def delete(self, key: str) -> None:
+        self._ask(key, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._prefix + key))
+
+    def using(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
+        return self._ask(key, lambda: self._used(key, work))
+
+    def _used(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
+        end, size = self._end(key)
+        if end and size <= _WHOLE:
+            with understood(key), pa.BufferReader(self._before(key, size - len(end)) + end) as file:
+                return work(file)
+        # Not by Arrow's own way to open a file of s3fs: it takes whatever fails for a file that is not there.
+        with (
+            understood(key),
+            _Ending(lambda: self._opened(key), end, size) if end else self._opened(key) as opened,
+            pa.PythonFile(opened, mode="r") as file,
+        ):
+            return work(file)
+
+    def _opened(self, key: str) -> Any:
+        if self._files is None:
+            self._files = _file_system(self._s3)
+        return self._files.open(f"{self.bucket}/{self._prefix}{key}", "rb")
+
+    def _end(self, key: str) -> tuple[bytes, int]:
+        """Give the end of an object, where Parquet says what is in it, and its size; of a small one, that is all."""
+        from botocore.exceptions import ClientError
+
+        try:
+            data, answer = self._got(key, Range=f"bytes=-{_END}")
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (403, 404, 416):
+                return b"", 0  # whoever opens it says what is wrong
+            raise
+        return data, int(answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2])
+
+    def _before(self, key: str, stop: int) -> bytes:
+        """Read an object up to its end that is known already."""
+        return self._got(key, Range=f"bytes=0-{stop - 1}")[0] if stop else b""
+
+    def _ask(self, key: str, request: Callable[[], Result]) -> Result:
+        """Make a request; one that fails for a while is made again. All of ours may be."""
+
+        def once() -> Result:
+            with self._translated(key):
+                return request()
+
+        return retried(once, self._s3.deadline)
+
+    def require(self) -> None:
+        """A bucket that is not there is named by the listing."""
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """Turn the client's errors into ours, with what to do."""
+        from aiohttp import ClientError as LostConnection
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            HTTPClientError,
+            IncompleteReadError,
+            NoCredentialsError,
+            SSLError,
+        )
+        from botocore.exceptions import ConnectionError as NotConnected
+        from botocore.parsers import ResponseParserError
+
+        where = f"{self.uri}/{key}"
+        try:
+            yield
+        except ClientError as error:
+            raise translate(error, where, self.bucket) from error
+        except PermissionError as error:
+            raise ServiceError(f"S3 refuses us: {error}", where, RIGHTS) from error
+        except NoCredentialsError as error:
+            hint = (
+                "`marts secrets set s3.access_key` and s3.secret_key, or use the platform's own (IRSA, role, profile)"
+            )
+            raise ServiceError("there are no credentials for S3", where, hint) from error
+        except SSLError as error:
+            raise ServiceError(f"the certificate is refused: {error}", where, "check s3.endpoint") from error
+        except (
+            NotConnected,
+            HTTPClientError,
+            IncompleteReadError,
+            ResponseParserError,
+            LostConnection,
+            OSError,
+        ) as error:
+            endpoint = self._s3.endpoint or "AWS"
+            hint = f"is {endpoint} up and reachable from here? `marts doctor` looks closer"
+            raise Transient(f"S3 does not answer: {error}", where, hint) from error
+        except BotoCoreError as error:
+            raise ServiceError(f"S3 cannot be asked: {error}", where, "check the settings under s3") from error
+
+
+def _client(s3: S3) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=s3.endpoint,
+        region_name=s3.region,
+        **_keys(s3, "aws_access_key_id", "aws_secret_access_key", "aws_session_token"),
+        config=Config(
+            connect_timeout=s3.connect_timeout,
+            read_timeout=s3.read_timeout,
+            retries={"mode": "standard", "total_max_attempts": 1},
+            s3={"addressing_style": "path" if s3.path_style else "auto"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            max_pool_connections=32,
+        ),
+    )
+
+
+def _file_system(s3: S3) -> Any:
+    import s3fs
+
+    return s3fs.S3FileSystem(
+        **_keys(s3, "key", "secret", "token"),
+        client_kwargs={"endpoint_url": s3.endpoint, "region_name": s3.region},
+        config_kwargs={
+            "connect_timeout": s3.connect_timeout,
+            "read_timeout": s3.read_timeout,
+            "retries": {"mode": "standard", "total_max_attempts": 1},
+            "s3": {"addressing_style": "path" if s3.path_style else "auto"},
+        },
+        use_listings_cache=False,
+        skip_instance_cache=True,
+        default_cache_type="readahead",
+    )
+
+
+def _keys(s3: S3, access: str, secret: str, token: str) -> dict[str, str | None]:
+    return {
+        access: s3.access_key.reveal() if s3.access_key else None,
+        secret: s3.secret_key.reveal() if s3.secret_key else None,
+        token: s3.session_token.reveal() if s3.session_token else None,
+    }

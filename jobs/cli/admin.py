@@ -1,0 +1,179 @@
+"""Begin, look after, erase."""
+
+import getpass
+import json
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.build import run_build
+from jobs.cli.options import (
+    Config,
+    Json,
+    PolicyFile,
+    Source,
+    State,
+    Target,
+    Who,
+    configured,
+    looking,
+    opened,
+    run_id_of,
+    show,
+    stamp,
+)
+from jobs.cli.progress import voice, watching
+from jobs.config.load import load
+from jobs.config.settings import Log
+from jobs.runtime.escaping import visible
+from marts.errors import UsageError
+
+erase = typer.Typer(help="Take a person out of everything, for good.", no_args_is_help=True)
+
+
+def vacuum(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove from the state, and from the database, what no live drop and no kept generation needs."""
+    from jobs.cli import render
+    from jobs.operations.vacuum import find_waste, remove
+
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    by = "" if dry_run else f"vacuum-{run_id_of(datetime.now(UTC))}"
+    with looking(settings, datetime.now(UTC), read_only=False, locked=True, by=by) as (now, warehouse):
+        waste, manifests = find_waste(now, warehouse, settings.limits.rollup_lines)
+        if not dry_run:
+            warehouse.check_fence(by)
+            remove(now, waste, manifests)
+            warehouse.clean_up(by)
+    folders = waste.by_folder()
+    if as_json:
+        names = ("folder", "files", "bytes")
+        removed = [dict(zip(names, row, strict=True)) for row in folders]
+        typer.echo(json.dumps({"removed": removed, "kept_files": waste.kept, "dry_run": dry_run}, indent=2))
+    else:
+        show(render.vacuumed(folders, waste.kept, dry_run), stdout=True)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write marts.toml and policy.toml")] = Path(),
+) -> None:
+    """Write a commented marts.toml, and a policy.toml, to start from."""
+    from jobs.operations.scaffold import write
+
+    for path in write(folder):
+        typer.echo(f"wrote {path}")
+
+
+def generate(
+    folder: Annotated[Path, typer.Argument(help="Where to write the drops")],
+    lines: Annotated[int, typer.Option(min=1000, help="Sales lines")] = 500_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes")] = 7,
+) -> None:
+    """Make realistic drops to try things out on."""
+    from jobs.operations.generate import generate as make
+
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError("is not empty", str(folder), "choose another folder, or remove it first")
+    truth = make(folder, lines, seed)
+    typer.echo(f"wrote {truth['lines']:,} sales lines under {folder}; generated.json there says what is in them")
+
+
+def demo(
+    lines: Annotated[int, typer.Option(min=1000, help="Sales lines")] = 500_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same result")] = 7,
+    folder: Annotated[Path, typer.Option(help="Where to work")] = Path("marts-demo"),
+) -> None:
+    """Make drops, build both marts into an embedded database, and show what came out."""
+    from jobs.cli import demo as showing
+    from jobs.cli import render
+    from marts.policy import Policy
+
+    speaks = voice(Log(format="text"))
+    with watching(speaks.bars) as watch:
+        watch.begin("generate drops", 0)
+        flags, as_of = showing.prepare(folder, lines, seed, watch.advance)
+    settings = load(None, flags)
+    report = run_build(settings, Policy(), as_of, speaks)
+    if report.error:
+        show(render.report(report), stdout=True)
+    else:
+        with opened(settings, read_only=True) as warehouse:
+            show(showing.outcome(folder, report, warehouse), stdout=True)
+    raise typer.Exit(report.exit_code)
+
+
+def doctor(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Check versions, storage, database rights and Ray, and say for each failure what to do."""
+    from jobs.cli import render
+    from jobs.operations.doctor import examine
+
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    found = list(examine(settings))
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in found], indent=2))
+    else:
+        show(render.checks([(check.what, check.ok, check.text) for check in found]), stdout=True)
+    raise typer.Exit(next((check.exit_code or 69 for check in found if not check.ok), 0))
+
+
+@erase.command("customer")
+def erase_customer(
+    customer: Annotated[int, typer.Argument(metavar="ID", min=1, help="The customer_id")],
+    why: Annotated[str, typer.Option(help="For the audit trail, such as the number of the request; no name")],
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    who: Who = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; this cannot be undone")] = False,
+) -> None:
+    """Erase a customer: from lines, quarantine, marts, kept generations, pages and reports, and from later builds."""
+    from jobs.adapters.store.open import open_store
+    from jobs.operations import erase as erasing
+    from jobs.report.run_pages import write_again
+    from jobs.report.run_records import adopt_waiting, recent_reports
+    from jobs.run.lifecycle import docs_of
+
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    if not yes:
+        typer.confirm(f"Erase customer {customer} for good?", abort=True, err=True)
+    with looking(
+        settings, datetime.now(UTC), read_only=False, locked=True, by=f"erase-{run_id_of(datetime.now(UTC))}"
+    ) as (now, warehouse):
+        at = stamp()
+        adopt_waiting(now.state, warehouse)
+        made, person = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
+        traces = erasing.find_traces(now, customer)
+        # The ledger last: an erasure that is killed before has not happened, and is made again as a whole.
+        texts = erasing.clean_ledger(now, warehouse, customer)
+        files = erasing.remove(now, traces, open_store(settings.docs_uri, settings.s3), person)
+        reports = open_store(settings.reports_uri, settings.s3)
+        write_again(reports, recent_reports(warehouse), docs_of(settings))
+        rows = warehouse.erase(made, customer, erasing.deed(person.number, at, who or getpass.getuser(), why))
+    counted = f"{rows} rows of the marts, {files} files of the state, {texts} reports"
+    typer.echo(f"erased, as number {person.number}: {counted}")
+    if traces.only_copies:
+        gone = erasing.drops_text(sorted({manifest.delivery.key for manifest in traces.only_copies}))
+        typer.echo(visible(f"rewritten in the state, which is the only copy: {gone}"))
+    if traces.drops:
+        said = f"still in drops, which are yours to correct or remove: {erasing.drops_text(traces.drops)}"
+        typer.echo(visible(f"{said}\nmarts build makes the files again, without the customer", keep="\n"))

@@ -1,0 +1,202 @@
+"""Build, and look at what a build would do and what is live."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from jobs.cli.options import (
+    Config,
+    Folder,
+    Json,
+    PolicyFile,
+    Source,
+    State,
+    Stop,
+    Target,
+    configured,
+    opened,
+    run_id_of,
+    show,
+    show_tracebacks,
+)
+from jobs.cli.progress import Debug, Quiet, Verbose, Voice, voice, watching
+from jobs.config.load import load_policy
+from jobs.config.settings import Settings
+from marts.errors import MartsError
+
+if TYPE_CHECKING:
+    from jobs.ports.warehouse import Warehouse
+    from jobs.report.run_report import RunReport
+    from marts.policy import Policy
+
+AsOf = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Lines after it are left out; today by default")]
+MartName = Annotated[str | None, typer.Option(help="Build only this one: customers or sales_team")]
+
+
+def build(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    as_of: AsOf = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    folder: Folder = None,
+    mart: MartName = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    rebuild: Annotated[bool, typer.Option(help="Make everything again from the drops")] = False,
+    rescan: Annotated[bool, typer.Option(help="Judge drops again that were judged by older row rules")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring both marts up to date with the drops, and make them live."""
+    from jobs.cli import render
+
+    flags = {"source": source, "target": target, "state": state, "as_of": as_of, "policy": policy, "mart": mart}
+    settings = configured(config, **flags, expectations=folder)
+    settings.require("source", "target")
+    show_tracebacks(debug)
+    speaks = voice(settings.log, verbose, quiet, debug)
+    try:
+        policy_ = load_policy(settings)
+        as_of_ = _as_of(settings, policy_)
+    except MartsError as error:
+        _refused(settings, error)
+        raise
+    report = run_build(settings, policy_, as_of_, speaks, rebuild, rescan)
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    elif speaks.shows_report or (report.error and speaks.format == "text"):
+        show(render.report(report))
+    raise typer.Exit(report.exit_code)
+
+
+def plan(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Say which drops are new, replaced, duplicate or rejected, and which months change. Changes nothing."""
+    from jobs.cli import render_drops
+    from jobs.operations.survey import look
+    from jobs.steps.plan import months_that_change, peek
+    from jobs.steps.resolve import is_vanished
+
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    settings.require("source", "target")
+    with opened(settings, read_only=True, create=True) as warehouse:  # what the first build would do, too
+        now = look(settings, load_policy(settings), warehouse, datetime.now(UTC))
+    made = peek(now.source, now.plan, settings.csv.delimiter)
+    months = months_that_change(made)
+    if as_json:
+        drops = [
+            {
+                "kind": drop.delivery.kind,
+                "key": drop.delivery.key,
+                "change": drop.change,
+                "duplicate_of": drop.duplicate_of,
+                "rejected": drop.rejected,
+                "held": drop.held,
+                "months": drop.months,
+            }
+            for drop in made.drops
+            if not (drop.gone or drop.superseded)
+        ]
+        gone = [verdict.drop.delivery.key for verdict in now.verdicts.all if is_vanished(verdict)]
+        shown = {"drops": drops, "vanished": gone, "months_that_change": months, "no_data": made.no_data}
+        typer.echo(json.dumps(shown, indent=2))
+    else:
+        show(render_drops.plan(made, now.verdicts, months), stdout=True)
+
+
+def status(
+    target: Target = None,
+    config: Config = None,
+    runs: Annotated[int, typer.Option(min=1, help="How many runs to show")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Show what is live, and the last runs."""
+    from jobs.cli import render
+    from marts.schema import MARTS
+
+    settings = configured(config, target=target)
+    settings.require("target")
+    with opened(settings, read_only=True) as warehouse:
+        live, last = warehouse.live(), warehouse.runs(runs)
+        publications, generations = warehouse.publications(2), warehouse.generations()
+    if as_json:
+        shown = {
+            "live": {name: asdict(generation) for name, generation in live.items()},
+            "publications": [[asdict(one) for one in publication] for publication in publications],
+            "runs": [{**asdict(run), "report": json.loads(run.report)} for run in last],
+        }
+        typer.echo(json.dumps(shown, indent=2))
+    else:
+        show(render.status(live, publications, generations, last, list(MARTS)), stdout=True)
+
+
+def _as_of(settings: Settings, policy: "Policy") -> date:
+    return settings.as_of or datetime.now(ZoneInfo(policy.business_timezone)).date()
+
+
+def _refused(settings: Settings, error: MartsError) -> None:
+    """Tell people of a build that could not begin."""
+    from jobs.adapters.ray.cluster import own_submission
+    from jobs.run.lifecycle import Order, refused
+    from marts.policy import Policy
+
+    now = datetime.now(UTC)
+    refused(Order(settings, Policy(), now.date(), run_id_of(now), lambda: datetime.now(UTC), own_submission()), error)
+
+
+def run_build(
+    settings: Settings,
+    policy: "Policy",
+    as_of: date,
+    speaks: Voice,
+    rebuild: bool = False,
+    rescan: bool = False,
+) -> "RunReport":
+    """Build once in this process, and return the report."""
+    from jobs.adapters.ray.cluster import Cluster, own_submission
+    from jobs.run.lifecycle import Order, run
+    from jobs.run.pipeline import Run
+    from jobs.run.runner import Near
+
+    def start() -> None:
+        cluster.start()  # sets handlers of its own
+        stop.listen()
+
+    def make(warehouse: "Warehouse") -> Run:
+        return Run(
+            settings=settings,
+            policy=policy,
+            as_of=as_of,
+            run_id=run_id,
+            clock=lambda: datetime.now(UTC),
+            runner=near.run,
+            start=start,
+            needs_start=near.needs_cluster,
+            warehouse=warehouse,
+            progress=watch,
+            submission=submission,
+            rebuild=rebuild,
+            rescan=rescan,
+        )
+
+    stop = Stop()
+    stop.listen()
+    run_id = run_id_of(datetime.now(UTC))
+    submission = own_submission()
+    names = {"run_id": run_id, "as_of": as_of.isoformat()}
+    with Cluster(settings.ray, names) as cluster, watching(speaks.bars, stop.check) as watch:
+        near = Near(cluster, settings.ray)
+        order = Order(settings, policy, as_of, run_id, lambda: datetime.now(UTC), submission, cluster)
+        return run(order, lambda: opened(settings, create=True), make)

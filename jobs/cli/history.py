@@ -1,0 +1,127 @@
+"""What runs and people did: history, rollback, the audit trail."""
+
+import getpass
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from jobs.cli.decisions import show_replaced
+from jobs.cli.options import (
+    Config,
+    Json,
+    PolicyFile,
+    Source,
+    State,
+    Target,
+    Who,
+    configured,
+    opened,
+    run_id_of,
+    show,
+    stamp,
+)
+from marts.errors import DataError, OutcomeUnknown, UsageError
+
+audit = typer.Typer(help="What people decided: who, when, what, why.", no_args_is_help=True)
+_RUNS = 1000
+"""Runs that remember the end of the audit trail."""
+
+
+def history(
+    drop: Annotated[str, typer.Argument(metavar="[DROP]", help="Key of a drop, or the end of it; all by default")] = "",
+    replaced: Annotated[
+        str | None, typer.Option(metavar="DROP", help="Show lines of this drop that others replaced, and both sides")
+    ] = None,
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many events to show")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Say when each version of a drop came, and what became of it, in which run."""
+    from jobs.cli import render_drops
+
+    if replaced:
+        places = {"source": source, "target": target, "state": state, "policy": policy}
+        show_replaced(replaced, config, places, limit, as_json)
+        return
+    settings = configured(config, target=target)
+    settings.require("target")
+    with opened(settings, read_only=True) as warehouse:
+        events = warehouse.history(drop, limit)
+        decisions = [one for one in warehouse.decisions() if one.object_key.endswith(drop)]
+    if drop and not events:
+        raise UsageError("no run has seen such a drop", drop, "`marts history` shows the last ones that runs have seen")
+    if as_json:
+        told = {"drops": [asdict(event) for event in events], "decisions": [asdict(one) for one in decisions]}
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        show(render_drops.history(events, decisions), stdout=True)
+
+
+def rollback(
+    why: Annotated[str, typer.Option(help="For the audit trail")] = "",
+    who: Who = None,
+    target: Target = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make the marts of the publication before live again, at once. Again, and it goes forward."""
+    from jobs.cli import render
+    from jobs.ports.records import Rollback
+
+    settings = configured(config, target=target)
+    settings.require("target")
+    with opened(settings) as warehouse:
+        warehouse.prepare()
+        by = Rollback(f"rollback-{run_id_of(datetime.now(UTC))}", stamp(), who or getpass.getuser(), why)
+        try:
+            live = warehouse.rollback(by)
+        except OutcomeUnknown as error:
+            hint = "look at `marts status` before you go back again: again, and it goes forward"
+            raise OutcomeUnknown(error.what, error.where, hint) from error
+    if as_json:
+        typer.echo(json.dumps([asdict(generation) for generation in live], indent=2))
+    else:
+        show(render.rolled_back(live), stdout=True)
+
+
+@audit.command("list")
+def audit_list(target: Target = None, config: Config = None, as_json: Json = False) -> None:
+    """List what people decided, oldest first."""
+    from jobs.cli import render
+
+    settings = configured(config, target=target)
+    settings.require("target")
+    with opened(settings, read_only=True) as warehouse:
+        entries = warehouse.audit()
+    if as_json:
+        typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
+    else:
+        show(render.audit(entries), stdout=True)
+
+
+@audit.command("verify")
+def audit_verify(
+    target: Target = None,
+    config: Config = None,
+    head: Annotated[str, typer.Option(help="Hash of an entry that you have noted elsewhere")] = "",
+) -> None:
+    """Say whether an entry was changed, removed or cut off since it was written."""
+    from jobs.ports.audit import BEGIN, broken
+
+    settings = configured(config, target=target)
+    settings.require("target")
+    with opened(settings, read_only=True) as warehouse:
+        entries = warehouse.audit()
+        seen = [json.loads(run.report).get("audit", "") for run in warehouse.runs(_RUNS)]
+    wrong = broken(entries, [one for one in (head, *seen) if one])
+    if wrong:
+        raise DataError(wrong, "audit trail", "compare it with a backup of the database")
+    last = entries[-1].hash if entries else BEGIN
+    typer.echo(f"{len(entries)} entries, none was changed, removed or cut off; note this elsewhere: {last}")

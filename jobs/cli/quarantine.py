@@ -1,0 +1,174 @@
+"""Rows in quarantine: look at them, repair them, and put them back."""
+
+import getpass
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.options import (
+    Config,
+    Json,
+    PolicyFile,
+    Source,
+    State,
+    Target,
+    Who,
+    configured,
+    looking,
+    require_why,
+    show,
+    stamp,
+)
+from jobs.runtime.escaping import visible
+from marts.errors import DataError
+
+quarantine = typer.Typer(
+    help="Rows that break a rule: look at them, repair them, and put them back.", no_args_is_help=True
+)
+DropName = Annotated[str, typer.Argument(metavar="DROP", help="Key of the drop, or the end of it")]
+
+
+@quarantine.command("list")
+def quarantine_list(
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    as_json: Json = False,
+) -> None:
+    """List the live drops with rows in quarantine, and those that are held."""
+    from jobs.cli import render_drops
+    from jobs.operations.quarantine import remarks, with_rows
+
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    with looking(settings, datetime.now(UTC)) as (now, _):
+        drops = with_rows(now)
+    for remark in remarks(now):
+        typer.echo(f"note: {remark}", err=True)
+    if as_json:
+        found = [
+            {
+                "drop": d.delivery.key,
+                "held": d.held,
+                "rows": d.manifest.rows_read,
+                "quarantined": d.manifest.quarantined,
+            }
+            | {"reasons": [reason.model_dump() for reason in d.manifest.reasons]}
+            for d in drops
+            if d.manifest
+        ]
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        show(render_drops.quarantine(drops), stdout=True)
+
+
+@quarantine.command("show")
+def quarantine_show(
+    drop: DropName,
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many rows to show")] = 20,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show personal data too")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the rows of a drop that are in quarantine: line, every reason, and the row as it stands."""
+    from jobs.cli import render_drops
+    from jobs.operations.quarantine import find_published, rows_of, shown
+
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    with looking(settings, datetime.now(UTC)) as (now, _):
+        found = find_published(now, drop)
+        rows = rows_of(now, found)
+    seen = [(row.line, list(row.reasons), row.raw if reveal else shown(now, found, row)) for row in rows[:limit]]
+    if as_json:
+        names = ("line", "reasons", "raw")
+        typer.echo(json.dumps([dict(zip(names, row, strict=True)) for row in seen], indent=2))
+    else:
+        show(render_drops.bad_rows(found, seen, len(rows)), stdout=True)
+
+
+@quarantine.command("export")
+def quarantine_export(
+    drop: DropName,
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    to: Annotated[Path | None, typer.Option(help="File to write; stdout by default")] = None,
+) -> None:
+    """Write the rows of a drop that are in quarantine as CSV, unmasked, to repair and replay them."""
+    from jobs.operations.quarantine import export, find_published
+
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    with looking(settings, datetime.now(UTC)) as (now, _):
+        text = export(now, find_published(now, drop))
+    if to is None:
+        typer.echo(visible(text, keep="\n") if sys.stdout.isatty() else text, nl=False)
+        return
+    to.write_text(text, encoding="utf-8")
+    typer.echo(visible(f"wrote {to}; repair it, then: marts quarantine replay {drop} {to}"), err=True)
+
+
+@quarantine.command("replay")
+def quarantine_replay(
+    drop: DropName,
+    file: Annotated[
+        Path | None, typer.Argument(help="A repaired export; without, the rows are judged as they are")
+    ] = None,
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    who: Who = None,
+    why: Annotated[str, typer.Option(help="For the audit trail")] = "",
+) -> None:
+    """Put repaired rows back into their drop, or those that changed rules now accept. The next build counts them."""
+    from jobs.cli import render_drops
+    from jobs.operations.quarantine import decide, find, replay
+
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
+        found = find(now, drop)
+        done, texts = replay(now, found, file.read_bytes() if file else None)
+        if texts:
+            lines = {str(line): text for line, text in texts.items()}
+            decide(warehouse, found, "repair", who or getpass.getuser(), why, stamp(), lines)
+    show(render_drops.replayed(found.delivery.key, done.clean, done.wrong), stdout=True)
+    raise typer.Exit(0 if texts else DataError.exit_code)
+
+
+@quarantine.command("accept")
+def quarantine_accept(
+    drop: DropName,
+    why: Annotated[str, typer.Option(help="For the audit trail")],
+    source: Source = None,
+    target: Target = None,
+    state: State = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    who: Who = None,
+) -> None:
+    """Release a drop that is held: its clean rows count from the next build on, its bad rows stay in quarantine."""
+    from jobs.operations.quarantine import decide, find, require_held
+    from jobs.steps.repair import HELD
+
+    require_why(why)
+    settings = configured(config, source=source, target=target, state=state, policy=policy)
+    with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
+        found = find(now, drop)
+        require_held(found)
+        made = decide(warehouse, found, "accept", who or getpass.getuser(), why, stamp(), {HELD: found.held})
+    said = (
+        f"accepted {made.object_key}, by {made.who}: {why}\nwas held: {found.held}\nmarts build counts its clean rows"
+    )
+    typer.echo(visible(said, keep="\n"))

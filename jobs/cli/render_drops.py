@@ -1,0 +1,169 @@
+"""Render drops: planned, vanished, in quarantine, and their history."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from jobs.cli.render import MOST, SHOWN, examples, safe, table
+from jobs.ports.records import Decision, DropEvent
+from jobs.steps.planned import Plan, PlannedDrop
+from jobs.steps.replaced import ReplacedLine
+from jobs.steps.resolve import Verdict, Verdicts, is_vanished
+
+
+def plan(planned: Plan, verdicts: Verdicts, months: Sequence[str]) -> RenderableType:
+    """Render what a build would do."""
+    there = [drop for drop in planned.drops if not (drop.gone or drop.superseded)]
+    counts = Counter(_state(drop) for drop in there)
+    gone = [verdict for verdict in verdicts.all if is_vanished(verdict)]
+    counts["vanished"] += len(gone)
+    summary = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()) if count)
+    parts: list[RenderableType] = [Text(f"drops: {summary or 'none'}", style="bold")]
+    look = [drop for drop in there if _state(drop) != "known"]
+    rows = [(_state(drop), drop.delivery.key, drop.delivery.size, _note(drop)) for drop in look[:SHOWN]]
+    rows += [("vanished", v.drop.delivery.key, v.drop.delivery.size, _fate(v)) for v in gone[:SHOWN]]
+    if rows:
+        parts += [Text(""), table("", ("state", "drop", "bytes", "months, or why"), rows, (2,))]
+    if len(look) > SHOWN:
+        parts.append(Text(f"… and {len(look) - SHOWN:,} more"))
+    leaving = any(verdict.state == "withdrawn" for verdict in verdicts.all)
+    work = leaving or bool(planned.to_scan) or any(drop.change != "known" for drop in there)
+    changes = ", ".join(months) if months else "known when the drops are read" if planned.to_scan else "none"
+    parts += [Text(""), Text(f"months that change: {changes}")]
+    if planned.no_data:
+        parts.append(Text(f"{planned.no_data:,} objects are no data by their names"))
+    if planned.older_rules:
+        parts.append(
+            Text(
+                f"{planned.older_rules:,} drops were judged by older row rules: marts build --rescan judges them again"
+            )
+        )
+    parts.append(Text("marts build does it" if work else "nothing new in the drops", style="dim"))
+    return Group(*parts)
+
+
+def _fate(verdict: Verdict) -> str:
+    """Say what becomes of a drop whose object is gone."""
+    return "its lines leave the marts" if verdict.state == "withdrawn" else verdict.reason
+
+
+def _state(drop: PlannedDrop) -> str:
+    if drop.rejected:
+        return "rejected"
+    return "held" if drop.held else "duplicate" if drop.duplicate_of else drop.change
+
+
+def _note(drop: PlannedDrop) -> str:
+    if drop.rejected:
+        return drop.rejected
+    if drop.held and drop.manifest:
+        held = drop.manifest
+        return f"{drop.held}: {examples(held.reasons[:3])}"
+    return f"same content as {drop.duplicate_of}" if drop.duplicate_of else ", ".join(drop.months)
+
+
+def gone_drops(gone: Sequence[Verdict]) -> RenderableType:
+    """Render the drops whose objects are gone."""
+    if not gone:
+        return Text("no object of a live drop is gone")
+    words = {"missing": "asks", "withdrawn": "is taken back", "live": "counts on"}
+    rows = [
+        (words.get(v.state, v.state), v.drop.delivery.key, r.clean, r.counted_total)
+        for v in gone
+        if (r := v.drop.record)
+    ]
+    parts: list[RenderableType] = [table("", ("next build", "drop", "clean lines", "total"), rows, (2, 3))]
+    if any(v.state == "missing" for v in gone):
+        parts.append(Text("marts withdraw accept DROP takes a drop back, refuse keeps it; without DROP: all that ask"))
+    return Group(*parts)
+
+
+def shared_ids(count: int, rows: Sequence[Mapping[str, object]]) -> RenderableType:
+    """Render ids of transactions that stand for several."""
+    if not count:
+        return Text("each transaction_id is live under one customer, one store and one month")
+    names = ("transaction_id", "customers", "stores", "months", "first_month", "last_month", "lines", "total_cost")
+    shown = [tuple(row[name] for name in names) for row in rows]
+    heads = ("transaction_id", "customers", "stores", "months", "first", "last", "lines", "total")
+    more = f", those with most money first; {count - len(rows):,} more" if count > len(rows) else ""
+    title = f"{count:,} ids are live under several customers, stores or months{more}"
+    return Group(Text(title), table("", heads, shown, (1, 2, 3, 6, 7)))
+
+
+def replaced(key: str, lines: Sequence[ReplacedLine], count: int) -> RenderableType:
+    """Render lines that were replaced, beside those that took their place."""
+    if not lines:
+        return safe(f"no line of {key} was replaced, or replaced another")
+    names = ("transaction", "day", "product", "quantity", "total", "", "drop")
+    rows = [(x.transaction_id, x.sales_date, x.product_name, x.quantity, x.total_cost, x.fate, x.drop) for x in lines]
+    more = [Text(f"… and {count - len(lines):,} more lines; --limit shows them")] if count > len(lines) else []
+    return Group(table("", names, rows, (3, 4)), *more)
+
+
+def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:
+    """Render the drops with rows in quarantine."""
+    if not drops:
+        return Text("no row is in quarantine, and no drop is held")
+    rows = [
+        (_standing(drop), drop.delivery.key, m.rows_read, m.quarantined, examples(m.reasons[:3]))
+        for drop in drops
+        if (m := drop.manifest)
+    ]
+    names = ("state", "drop", "rows read", "in quarantine", "most common reasons")
+    shown: list[RenderableType] = [table("quarantine", names, rows[:MOST], (2, 3))]
+    if len(rows) > MOST:
+        shown.append(Text(f"… and {len(rows) - MOST:,} more drops; --json gives all"))
+    total = sum(row[3] for row in rows)
+    shown += [Text(""), Text(f"{total:,} rows of {len(rows):,} drops. marts quarantine show DROP", style="dim")]
+    return Group(*shown)
+
+
+def _standing(drop: PlannedDrop) -> str:
+    return "held" if drop.held else "live" if drop.change == "known" else "not live yet"
+
+
+def bad_rows(drop: PlannedDrop, rows: Sequence[tuple[int, Sequence[str], str]], total: int) -> RenderableType:
+    """Render rows of a drop that are in quarantine."""
+    title = f"{drop.delivery.key}: {total:,} rows in quarantine"
+    parts: list[RenderableType] = [safe(title)]
+    if drop.held:
+        parts.append(safe(f"the drop is held: {drop.held}"))
+    for line, reasons, raw in rows:
+        parts += [Text(""), safe(f"line {line:,}"), safe(f"  {raw}"), *(safe(f"  - {reason}") for reason in reasons)]
+    if total > len(rows):
+        parts += [Text(""), Text(f"… and {total - len(rows):,} more; --limit shows them")]
+    return Group(*parts)
+
+
+def replayed(key: str, clean: Sequence[int], wrong: Mapping[int, Sequence[str]]) -> RenderableType:
+    """Render what became of rows that were judged again."""
+    parts: list[RenderableType] = [safe(f"{key}: {len(clean):,} rows are clean now, {len(wrong):,} stay in quarantine")]
+    parts += [safe(f"  line {line:,}: {'; '.join(reasons)}") for line, reasons in list(wrong.items())[:MOST]]
+    if len(wrong) > MOST:
+        parts.append(Text(f"  … and {len(wrong) - MOST:,} more"))
+    return Group(*parts, Text("marts build counts them" if clean else "nothing was changed", style="dim"))
+
+
+def history(events: Sequence[DropEvent], decisions: Sequence[Decision]) -> RenderableType:
+    """Render what became of drops, newest first, and what people decided about them."""
+    if not events:
+        return Text("no drop yet")
+    rows = [
+        (e.recorded_at[:19], e.run_id, e.object_key, e.modified[:19], e.state, *_counts(e), e.reason) for e in events
+    ]
+    names = ("when (UTC)", "run", "drop", "delivered (UTC)", "became", "rows read", "clean", "bad", "double", "why")
+    parts: list[RenderableType] = [table("drops", names, rows, (5, 6, 7, 8))]
+    if any(event.replaced for event in events):
+        parts.append(Text("double: repeated + replaced; `marts history --replaced DROP` lists these", style="dim"))
+    if decisions:
+        said = [(d.decided_at[:19], d.who, d.action, d.object_key, d.why) for d in decisions]
+        parts += [Text(""), table("decisions", ("when (UTC)", "who", "what", "drop", "why"), said)]
+    return Group(*parts)
+
+
+def _counts(event: DropEvent) -> tuple[int, int, int, str]:
+    repeated = event.duplicates - event.replaced
+    double = f"{repeated:,} + {event.replaced:,}" if event.replaced else f"{repeated:,}"
+    return event.rows_read, event.clean, event.quarantined, double

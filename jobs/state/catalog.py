@@ -1,0 +1,135 @@
+"""The catalog of manifests, by delivery and rules."""
+
+import contextlib
+import gc
+import hashlib
+import re
+from collections.abc import Container, Iterable, Iterator
+
+from pydantic import TypeAdapter, ValidationError
+
+from jobs.ports.store import Store
+from jobs.state.manifest import Manifest
+from jobs.state.parquet import READ_ATTEMPTS
+from marts.errors import ObjectChanged
+
+_COMPACT_ABOVE = 8
+_CATALOG = re.compile(r"catalog/v2-[0-9]{8}-[0-9a-f]+\.json")
+"""Manifests of this version. Those of earlier ones are not read: their drops are scanned again, once."""
+_EARLIER_CATALOG = re.compile(r"catalog/[0-9]{8}-[0-9a-f]+\.json")
+_MANIFESTS = TypeAdapter(list[Manifest])
+
+
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Look for no garbage while very many objects are made and all are kept: to look takes as long as to make them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class Catalog:
+    """The manifests of all scanned deliveries, kept as a few JSON objects in the state.
+
+    A delivery may have been judged by several sets of rules; each judgement is kept.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._keys: list[str] = []
+        self._of_earlier_versions: list[str] = []
+        self._manifests: dict[str, dict[str, Manifest]] = {}
+        for attempt in range(1, READ_ATTEMPTS + 1):
+            try:
+                self._read()
+            except ObjectChanged:  # another build has compacted the catalog meanwhile
+                if attempt == READ_ATTEMPTS:
+                    raise
+            else:
+                break
+
+    def _read(self) -> None:
+        self._manifests.clear()
+        listed = [version.key for version in self._store.versions("catalog")]
+        self._keys = [key for key in listed if _CATALOG.fullmatch(key)]
+        self._of_earlier_versions = [key for key in listed if _EARLIER_CATALOG.fullmatch(key)]
+        for key in self._keys:
+            data = self._store.get(key)
+            try:
+                with _no_garbage():
+                    manifests = _MANIFESTS.validate_json(data)
+            except ValidationError:  # damaged, or of another version: its drops are scanned again
+                continue
+            for manifest in manifests:
+                self.remember_now(manifest)
+
+    def get(self, delivery: str, rules: str = "") -> Manifest | None:
+        """Give what a scan by these rules found, or else what the last scan by any others did."""
+        by_rules = self._manifests.get(delivery, {})
+        return by_rules.get(rules) or next(reversed(by_rules.values()), None)
+
+    def judgements(self, delivery: str) -> list[Manifest]:
+        """Give what scans by any rules found."""
+        return list(self._manifests.get(delivery, {}).values())
+
+    def everything(self) -> list[Manifest]:
+        """Give what all scans by any rules found."""
+        return [manifest for by_rules in self._manifests.values() for manifest in by_rules.values()]
+
+    def forget_all(self, but: Container[str] = ()) -> None:
+        """Forget all deliveries but some: those drops are scanned again."""
+        self._manifests = {delivery: found for delivery, found in self._manifests.items() if delivery in but}
+
+    def forget_incomplete(self, there: Container[str]) -> None:
+        """Forget manifests whose files are gone: their drops are scanned again."""
+        for by_rules in self._manifests.values():
+            for rules, manifest in list(by_rules.items()):
+                if not all(path in there for path in manifest.paths):
+                    del by_rules[rules]
+
+    def remember_now(self, manifest: Manifest) -> None:
+        """Remember a scan for this run only."""
+        by_rules = self._manifests.setdefault(manifest.delivery.id, {})
+        by_rules.pop(manifest.rules, None)
+        by_rules[manifest.rules] = manifest
+
+    def add(self, manifests: Iterable[Manifest]) -> None:
+        """Record scans that are complete, so that no later run repeats them."""
+        added = list(manifests)
+        if not added:
+            return
+        for manifest in added:
+            self.remember_now(manifest)
+        self._keys.append(self._write(added))
+        if len(self._keys) > _COMPACT_ABOVE:
+            self._compact()
+
+    def keep(self, manifests: Iterable[Manifest]) -> None:
+        """Forget all others, for good."""
+        self._manifests.clear()
+        for manifest in manifests:
+            if not manifest.repaired and not manifest.overruled:  # those are made from decisions, not scanned
+                self.remember_now(manifest)
+        self._compact()
+        for key in self._of_earlier_versions:
+            self._store.delete(key)
+
+    def _compact(self) -> None:
+        """Write everything as one object, and remove the others."""
+        whole = self._write(self.everything())
+        for key in self._keys:
+            if key != whole:
+                self._store.delete(key)
+        self._keys = [whole]
+
+    def _write(self, manifests: list[Manifest]) -> str:
+        data = _MANIFESTS.dump_json(manifests, exclude_defaults=True)
+        # Later objects win when they are read in order of their names.
+        number = int(self._keys[-1].split("-")[1]) + 1 if self._keys else 1
+        key = f"catalog/v2-{number:08d}-{hashlib.sha256(data).hexdigest()[:12]}.json"
+        self._store.put(key, data)
+        return key

@@ -1,0 +1,46 @@
+"""Parquet files of the state."""
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.ports.store import Store
+from jobs.state.manifest import Manifest
+
+READ_ATTEMPTS = 3
+_DISTINCT = {"transaction_id", "customer_id", "price_millionths", "total_cents", "raw", "#hash", "#row"}
+"""Columns whose values seldom repeat: a dictionary would only cost time."""
+_PRUNED = {"customer_id", "bucket", "#hash", "line_no"}
+"""Columns by which readers choose row groups."""
+
+
+def read_quarantine(store: Store, manifest: "Manifest", path: str, columns: list[str] | None = None) -> pa.Table:
+    """Read the rows of a drop in one of its files of bad rows: drops that were read together share a file."""
+    rows = read_parquet(store, path, columns)
+    return rows.filter(pc.equal(rows["drop"], manifest.delivery.key))
+
+
+def write_parquet(store: Store, key: str, table: pa.Table, groups: Iterable[tuple[int, int]] | None = None) -> None:
+    """Write a table as one Parquet object, one row group per (start, stop) if given."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="zstd",
+        use_dictionary=[name for name in table.schema.names if name not in _DISTINCT],
+        write_statistics=[name for name in table.schema.names if name in _PRUNED],
+        store_decimal_as_integer=True,
+        write_page_checksum=True,
+    ) as writer:
+        for start, stop in groups or [(0, table.num_rows)]:
+            writer.write_table(table.slice(start, stop - start), row_group_size=max(stop - start, 1))
+    store.put(key, sink.getvalue())
+
+
+def read_parquet(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
+    """Read some columns of a Parquet object."""
+    return store.using(
+        key, lambda file: pq.read_table(file, columns=columns, use_threads=False, page_checksum_verification=True)
+    )

@@ -1,0 +1,89 @@
+"""Keys that are not unique: found by hashes, settled over the blocks of a drop."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marts.quality.row_measures import ignored_rows
+from marts.quality.rule_types import UNIQUE_TOGETHER
+from marts.quality.rules import Rule
+from marts.quality.values import SAMPLES, Keys, Measure, Measured
+from marts.rows.columns import Column, Frame, Mask
+from marts.rows.hashing import among, hash_rows, repeated
+
+
+def measure_keys(rule: Rule, frame: Frame, within: Mask | None) -> tuple[Measure, Keys]:
+    """Hash the keys of a block."""
+    columns = {name: frame.columns[name] for name in rule.columns}
+    if rule.type == UNIQUE_TOGETHER:
+        ignored, _ = ignored_rows(rule.kwargs, frame, ("column_list",))
+    else:
+        ignored = next(iter(columns.values())).null
+    rows = None
+    if within is not None:
+        rows = int(within.sum())
+        ignored = None if ignored is None else ignored & within
+    looked_at = np.ones(frame.rows, bool) if within is None else within
+    if ignored is not None:
+        looked_at = looked_at & ~ignored
+    table = pa.table({name: column.values for name, column in columns.items()})
+    if not looked_at.all():
+        table = table.filter(pa.array(looked_at))
+    hashes = hash_rows(table) if table.num_rows else np.empty(0, np.uint64)
+    made = Measure(rows, 0 if ignored is None else int(ignored.sum()))
+    return made, Keys(rule, np.flatnonzero(looked_at), hashes, table)
+
+
+def settle(parts: Sequence[Keys], frame: Mapping[str, tuple[int, bool]]) -> Measure:
+    """Find the keys that are there twice. Rows whose hash is there once are not looked at again.
+
+    ``frame`` gives digits after the point, and whether it is personal, of each column. Counts only: rows and missing
+    of the measure are those of `measure`.
+    """
+    hashes = np.concatenate([np.empty(0, np.uint64), *(part.hashes for part in parts)])
+    twice = repeated(hashes)
+    if not len(twice):
+        return Measure(distinct=len(hashes))
+    tables, places = [], []
+    for part in parts:
+        mine = among(part.hashes, twice)
+        tables.append(part.values.filter(pa.array(mine)))
+        places.append(part.rows[mine])
+    keys = pa.concat_tables(tables)
+    rows = np.concatenate(places)
+    names = keys.column_names
+    numbered = keys.append_column("#", pa.array(np.arange(keys.num_rows)))
+    groups = numbered.group_by(names, use_threads=False).aggregate([("#", "count"), ("#", "list")])
+    counts = groups["#_count"].to_numpy()
+    again = groups.filter(pa.array(counts > 1))
+    distinct = len(hashes) - int((counts - 1).sum())
+    if not again.num_rows:
+        return Measure(distinct=distinct)
+    members = np.sort(pc.list_flatten(again["#_list"]).to_numpy())
+    first = members[np.argsort(rows[members], kind="stable")][:SAMPLES]
+    shown = {
+        name: Column(keys[name].combine_chunks(), scale, personal=personal)
+        for name, (scale, personal) in frame.items()
+        if name in names
+    }
+    samples = tuple((int(rows[place]), tuple(shown[name].show(int(place)) for name in names)) for place in first)
+    return Measure(unexpected=len(members), samples=samples, distinct=distinct)
+
+
+def with_keys(measured: Measured, found: Mapping[str, Measure]) -> Measured:
+    """Add what `settle` found, by rule."""
+    rules = dict(measured.rules)
+    for name, made in found.items():
+        before = rules.get(name, Measure())
+        rules[name] = replace(before, unexpected=made.unexpected, samples=made.samples, distinct=made.distinct)
+    return replace(measured, rules=rules)
+
+
+def add_up(parts: Sequence[Measure]) -> Measure:
+    """Put the settled keys of several ranges of hashes together."""
+    samples = sorted((sample for part in parts for sample in part.samples), key=lambda sample: sample[0])[:SAMPLES]
+    unexpected, distinct = sum(part.unexpected for part in parts), sum(part.distinct for part in parts)
+    return Measure(unexpected=unexpected, samples=tuple(samples), distinct=distinct)

@@ -1,0 +1,293 @@
+"""Types of rules: what each needs, and how it is said."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+Level = Literal["row", "key", "drop", "run", "mart"]
+FITS = "expect_column_values_to_fit_schema"
+WELL_FORMED = "expect_rows_to_be_well_formed"
+PRODUCT = "expect_column_to_equal_product_of_columns"
+KNOWN = "expect_column_values_to_be_known_in_dimension"
+QUERY = "unexpected_rows_expectation"
+NOT_NULL = "expect_column_values_to_not_be_null"
+UNIQUE = "expect_column_values_to_be_unique"
+UNIQUE_TOGETHER = "expect_compound_columns_to_be_unique"
+BETWEEN = "expect_column_values_to_be_between"
+Family = Literal["number", "date", "text", "flag"]
+
+
+@dataclass(frozen=True)
+class RuleType:
+    """What an expectation type needs, and how it is said."""
+
+    level: Level
+    words: Callable[[Mapping[str, Any]], str]
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    mostly: bool = False
+    condition: bool = True
+    families: tuple[Family, ...] = ()
+    """Families of columns that it can look at; all if empty."""
+    together: bool = False
+    """All its columns must be of one family."""
+    own: bool = False
+    """Ours, not one of Great Expectations' own."""
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Return the first values as one text, and how many more there are."""
+    shown = [str(value) for value in values]
+    return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
+
+
+def _range(k: Mapping[str, Any], what: str = "") -> str:
+    low, high = k.get("min_value"), k.get("max_value")
+    parts = []
+    after, from_, before, until = _DATED if isinstance(low or high, str) else _COUNTED
+    if low is not None:
+        parts.append(f"{after if k.get('strict_min') else from_} {_number(low)}")
+    if high is not None:
+        parts.append(f"{before if k.get('strict_max') else until} {_number(high)}")
+    return " and ".join(parts) + what
+
+
+_COUNTED = ("more than", "at least", "less than", "at most")
+_DATED = ("after", "not before", "before", "not after")
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | Decimal) else str(value)
+
+
+def _outside(k: Mapping[str, Any]) -> str:
+    low, high = k.get("min_value"), k.get("max_value")
+    less, greater = ("before", "after") if isinstance(low or high, str) else ("less than", "greater than")
+    if high is None:
+        return f"not {greater} {_number(low)}" if k.get("strict_min") else f"{less} {_number(low)}"
+    if low is None:
+        return f"not {less} {_number(high)}" if k.get("strict_max") else f"{greater} {_number(high)}"
+    return f"not between {_number(low)} and {_number(high)}"
+
+
+_BOUNDS = ("min_value", "max_value", "strict_min", "strict_max")
+RULE_TYPES: dict[str, RuleType] = {
+    FITS: RuleType(
+        "row", lambda k: f"{k['column']} is as the schema says", ("column",), mostly=True, condition=False, own=True
+    ),
+    PRODUCT: RuleType(
+        "row",
+        lambda k: (
+            f"{k['column_list'][-1]} is {' * '.join(k['column_list'][:-1])}, rounded"
+            + (f", within {k['tolerance']}" if Decimal(str(k.get("tolerance") or 0)) else "")
+        ),
+        ("column_list",),
+        ("tolerance", "ignore_row_if"),
+        mostly=True,
+        families=("number",),
+        own=True,
+    ),
+    NOT_NULL: RuleType("row", lambda k: f"{k['column']} is not empty", ("column",), mostly=True),
+    "expect_column_values_to_be_null": RuleType("row", lambda k: f"{k['column']} is empty", ("column",), mostly=True),
+    "expect_column_values_to_be_in_set": RuleType(
+        "row", lambda k: f"{k['column']} is one of {listed(k['value_set'])}", ("column", "value_set"), mostly=True
+    ),
+    "expect_column_values_to_not_be_in_set": RuleType(
+        "row", lambda k: f"{k['column']} is none of {listed(k['value_set'])}", ("column", "value_set"), mostly=True
+    ),
+    BETWEEN: RuleType(
+        "row",
+        lambda k: f"{k['column']} is {_range(k)}",
+        ("column",),
+        _BOUNDS,
+        mostly=True,
+        families=("number", "date"),
+    ),
+    "expect_column_values_to_match_regex": RuleType(
+        "row", lambda k: f"{k['column']} looks like {k['regex']}", ("column", "regex"), mostly=True
+    ),
+    "expect_column_values_to_not_match_regex": RuleType(
+        "row", lambda k: f"{k['column']} does not look like {k['regex']}", ("column", "regex"), mostly=True
+    ),
+    "expect_column_values_to_match_regex_list": RuleType(
+        "row",
+        lambda k: f"{k['column']} looks like {k.get('match_on') or 'any'} of {listed(k['regex_list'])}",
+        ("column", "regex_list"),
+        ("match_on",),
+        mostly=True,
+    ),
+    "expect_column_values_to_not_match_regex_list": RuleType(
+        "row",
+        lambda k: f"{k['column']} looks like none of {listed(k['regex_list'])}",
+        ("column", "regex_list"),
+        mostly=True,
+    ),
+    "expect_column_value_lengths_to_be_between": RuleType(
+        "row",
+        lambda k: f"{k['column']} has {_range(k, ' characters')}",
+        ("column",),
+        _BOUNDS,
+        mostly=True,
+    ),
+    "expect_column_value_lengths_to_equal": RuleType(
+        "row", lambda k: f"{k['column']} has {k['value']} characters", ("column", "value"), mostly=True
+    ),
+    "expect_column_values_to_be_dateutil_parseable": RuleType(
+        "row", lambda k: f"{k['column']} reads as a date", ("column",), mostly=True
+    ),
+    "expect_column_values_to_match_strftime_format": RuleType(
+        "row",
+        lambda k: f"{k['column']} is written as {k['strftime_format']}",
+        ("column", "strftime_format"),
+        mostly=True,
+    ),
+    "expect_column_pair_values_to_be_equal": RuleType(
+        "row",
+        lambda k: f"{k['column_A']} equals {k['column_B']}",
+        ("column_A", "column_B"),
+        ("ignore_row_if",),
+        mostly=True,
+        together=True,
+    ),
+    "expect_column_pair_values_a_to_be_greater_than_b": RuleType(
+        "row",
+        lambda k: f"{k['column_A']} is {'at least' if k.get('or_equal') else 'greater than'} {k['column_B']}",
+        ("column_A", "column_B"),
+        ("or_equal", "ignore_row_if"),
+        mostly=True,
+        families=("number", "date", "text"),
+        together=True,
+    ),
+    "expect_select_column_values_to_be_unique_within_record": RuleType(
+        "row",
+        lambda k: f"{listed(k['column_list'])} all differ",
+        ("column_list",),
+        ("ignore_row_if",),
+        mostly=True,
+        together=True,
+    ),
+    "expect_multicolumn_sum_to_equal": RuleType(
+        "row",
+        lambda k: f"{' + '.join(k['column_list'])} is {k['sum_total']}",
+        ("column_list", "sum_total"),
+        ("ignore_row_if",),
+        mostly=True,
+        families=("number",),
+    ),
+    UNIQUE: RuleType("key", lambda k: f"{k['column']} is there once", ("column",), mostly=True),
+    UNIQUE_TOGETHER: RuleType(
+        "key",
+        lambda k: f"{listed(k['column_list'])} together are there once",
+        ("column_list",),
+        ("ignore_row_if",),
+        mostly=True,
+    ),
+    "expect_column_unique_value_count_to_be_between": RuleType(
+        "key", lambda k: f"{k['column']} has {_range(k, ' different values')}", ("column",), _BOUNDS
+    ),
+    "expect_column_proportion_of_unique_values_to_be_between": RuleType(
+        "key", lambda k: f"different values of {k['column']}, per value, are {_range(k)}", ("column",), _BOUNDS
+    ),
+    "expect_column_proportion_of_non_null_values_to_be_between": RuleType(
+        "drop", lambda k: f"the share of {k['column']} that is not empty is {_range(k)}", ("column",), _BOUNDS
+    ),
+    "expect_column_values_to_be_of_type": RuleType(
+        "drop", lambda k: f"{k['column']} is of type {k['type_']}", ("column", "type_"), condition=False
+    ),
+    "expect_column_min_to_be_between": RuleType(
+        "drop",
+        lambda k: f"the least {k['column']} is {_range(k)}",
+        ("column",),
+        _BOUNDS,
+        families=("number", "date"),
+    ),
+    "expect_column_max_to_be_between": RuleType(
+        "drop",
+        lambda k: f"the greatest {k['column']} is {_range(k)}",
+        ("column",),
+        _BOUNDS,
+        families=("number", "date"),
+    ),
+    "expect_column_sum_to_be_between": RuleType(
+        "drop", lambda k: f"the sum of {k['column']} is {_range(k)}", ("column",), _BOUNDS, families=("number",)
+    ),
+    "expect_column_mean_to_be_between": RuleType(
+        "drop", lambda k: f"the mean of {k['column']} is {_range(k)}", ("column",), _BOUNDS, families=("number",)
+    ),
+    "expect_table_row_count_to_be_between": RuleType("drop", lambda k: f"there are {_range(k, ' rows')}", (), _BOUNDS),
+    "expect_table_row_count_to_equal": RuleType("drop", lambda k: f"there are {k['value']} rows", ("value",)),
+    "expect_table_columns_to_match_set": RuleType(
+        "drop",
+        lambda k: (
+            f"the columns are {'' if k.get('exact_match', True) is not False else 'at least '}{listed(k['column_set'])}"
+        ),
+        ("column_set",),
+        ("exact_match",),
+        condition=False,
+    ),
+    "expect_table_columns_to_match_ordered_list": RuleType(
+        "drop", lambda k: f"the columns are, in order, {listed(k['column_list'])}", ("column_list",), condition=False
+    ),
+    "expect_table_column_count_to_be_between": RuleType(
+        "drop", lambda k: f"there are {_range(k, ' columns')}", (), ("min_value", "max_value"), condition=False
+    ),
+    "expect_table_column_count_to_equal": RuleType(
+        "drop", lambda k: f"there are {k['value']} columns", ("value",), condition=False
+    ),
+    "expect_column_to_exist": RuleType(
+        "drop", lambda k: f"there is a column {k['column']}", ("column",), condition=False
+    ),
+    WELL_FORMED: RuleType("drop", lambda _: "every row is well formed CSV", mostly=True, condition=False, own=True),
+    KNOWN: RuleType(
+        "run",
+        lambda k: f"{k['column']} is known in {k['dimension']}",
+        ("column", "dimension"),
+        mostly=True,
+        condition=False,
+        own=True,
+    ),
+    QUERY: RuleType("mart", lambda _: "the query finds no row", ("unexpected_rows_query",), condition=False),
+}
+TYPES = tuple(RULE_TYPES)
+TYPE_NAMES: dict[str, tuple[str, ...]] = {
+    "int": ("int", "long"),
+    "Decimal": ("Decimal",),
+    "date": ("date",),
+    "str": ("str",),
+    "bool": ("bool",),
+}
+"""The names by which expect_column_values_to_be_of_type may ask for a type."""
+_NAMES_COLUMNS = ("column", "column_list", "column_A", "column_B")
+BROKEN_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    PRODUCT: lambda k: f"{k['column_list'][-1]} is not {' * '.join(k['column_list'][:-1])}",
+    NOT_NULL: lambda k: f"{k['column']} is empty",
+    "expect_column_values_to_be_null": lambda k: f"{k['column']} is not empty",
+    "expect_column_values_to_be_in_set": lambda k: f"{k['column']} is not one of {listed(k['value_set'])}",
+    "expect_column_values_to_not_be_in_set": lambda k: (
+        f"{k['column']} is {'one of ' if len(k['value_set']) > 1 else ''}{listed(k['value_set'])}"
+    ),
+    BETWEEN: lambda k: f"{k['column']} is {_outside(k)}",
+    "expect_column_values_to_match_regex": lambda k: f"{k['column']} does not look like {k['regex']}",
+    "expect_column_values_to_not_match_regex": lambda k: f"{k['column']} looks like {k['regex']}",
+    "expect_column_value_lengths_to_be_between": lambda k: f"the length of {k['column']} is {_outside(k)}",
+    "expect_column_values_to_be_dateutil_parseable": lambda k: f"{k['column']} does not read as a date",
+    "expect_column_pair_values_to_be_equal": lambda k: f"{k['column_A']} is not {k['column_B']}",
+}
+
+
+def type_words() -> list[tuple[str, Level, tuple[str, ...], tuple[str, ...]]]:
+    """List what can be asked: type, level, required and optional arguments."""
+    return [
+        (name, type_.level, type_.required, (*type_.optional, *(["mostly"] if type_.mostly else [])))
+        for name, type_ in sorted(RULE_TYPES.items())
+    ]
+
+
+def columns_of(type_: RuleType, kwargs: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the columns that a rule of a type looks at."""
+    if type_.level == "drop" and "column_list" in kwargs:
+        return  # names that are compared with the header
+    for key in _NAMES_COLUMNS:
+        if key in kwargs:
+            yield from kwargs[key] if key == "column_list" else [kwargs[key]]
