@@ -4,11 +4,12 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-mysql faults lint charts lock bench image clean help
+.PHONY: demo test check test-mysql faults lint charts lock bench image clean help
 
 help:
 	@echo "make demo   realistic drops, both marts in an embedded database, what came out (ARGS=\"--lines 100000\")"
 	@echo "make test   all checks and tests, with a real S3 server, MariaDB and Ray"
+	@echo "make check  lint, types, and the tests that need no server: a few minutes"
 	@echo "make test-mysql   all tests that have a database, on a real MySQL as it comes and with local_infile on"
 	@echo "make faults kills, freezes, cuts and fills for most of an hour, and counts (ARGS=\"--seed 3 --faults 320\")"
 	@echo "make bench  ours beside DuckDB, Polars, pandas, Spark and plain Ray Data (ARGS=\"--lines 40M --engines ours,duckdb\")"
@@ -23,6 +24,16 @@ test: $(VENV)/ready-dev
 	@bash tests/setup.sh
 	$(MAKE) --no-print-directory lint
 	@BIN=$(BIN) bash tests/run.sh $(ARGS)
+
+# What needs neither a server nor a cluster.
+QUICK := tests/marts tests/jobs/config tests/jobs/state tests/jobs/adapters/test_mysql_problems.py \
+	tests/jobs/operations/test_only_copies.py tests/jobs/report/test_metrics.py tests/jobs/report/test_notices.py \
+	tests/jobs/run/test_near.py tests/jobs/runtime/test_retries.py tests/jobs/steps/test_rollup.py \
+	tests/jobs/steps/test_shares.py tests/jobs/steps/test_withdrawals.py tests/project/test_architecture.py \
+	tests/project/test_resolves.py tests/project/test_workflows.py
+
+check: lint
+	$(BIN)/python -m pytest -q --durations=5 $(QUICK)
 
 test-mysql: $(VENV)/ready-dev
 	@bash tests/setup.sh

@@ -97,15 +97,15 @@ def ours(given: Given) -> Iterator[Job]:
     from jobs.adapters.warehouse.mysql import MySQLWarehouse
     from jobs.config.settings import S3, MySQL, RaySettings, Settings
     from jobs.steps.load import stage
+    from jobs.steps.mart_parts import MartPart, Part
     from jobs.steps.materialize import MadeFrom, MartRows
-    from jobs.steps.materialize_task import Finished, Part
     from marts.compute.highlights import Figures
 
     settings = Settings(target=given.uri, mysql=MySQL(load_data=given.load_data), s3=S3())
     state = StoreAddress.of(str(given.parts[0].parent), settings.s3)
     parts = tuple(Part(path.name, 0, 0) for path in given.parts)
     count = sum(pq.read_metadata(path).num_rows for path in given.parts)
-    rows = MartRows(CUSTOMERS_MART.name, MadeFrom("", (), (), date.min), (Finished(parts, count, 0, (), Figures()),))
+    rows = MartRows(CUSTOMERS_MART.name, MadeFrom("", (), (), date.min), (MartPart(parts, count, 0, (), Figures()),))
     warehouse = MySQLWarehouse(given.uri, settings.mysql)
     with closing(warehouse), Cluster(RaySettings(address="local")) as cluster:
         warm(cluster.run, warehouse, settings, given.parts[0])
@@ -123,7 +123,7 @@ def warm(run: Callable[..., Any], warehouse: "MySQLWarehouse", settings: Any, pa
     from jobs.adapters.store.open import StoreAddress
     from jobs.state.parquet import write_parquet
     from jobs.steps.load import Load
-    from jobs.steps.materialize_task import Part
+    from jobs.steps.mart_parts import Part
 
     with tempfile.TemporaryDirectory(prefix="warm-") as folder:
         state = StoreAddress.of(folder, settings.s3)
@@ -418,7 +418,7 @@ def servers() -> Any:
     tests = str(Path(__file__).parent.parent / "tests")
     if tests not in sys.path:
         sys.path.insert(0, tests)
-    return importlib.import_module("servers")
+    return importlib.import_module("support.servers")
 
 
 @contextmanager

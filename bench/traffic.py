@@ -19,7 +19,8 @@ from jobs.adapters.ray.cluster import Cluster
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.load import load
 from jobs.config.settings import RaySettings
-from jobs.run.pipeline import Run, build
+from jobs.run.context import Request, Run
+from jobs.run.pipeline import build
 from marts.policy import Policy
 
 _REQUESTS = re.compile(r'^SeaweedFS_s3_request_total\{.*type="([^"]+)".*\} (\S+)$', re.MULTILINE)
@@ -67,19 +68,8 @@ def traffic(source: Path, cores: int) -> dict[str, Counter[str]]:
             warehouse = open_warehouse(settings.target or "", settings.mysql)
             steps = Steps(lambda: counted(f"http://127.0.0.1:{port}/metrics"))
             with Cluster(RaySettings(address="local", cpus=cores)) as cluster:
-                report = build(
-                    Run(
-                        settings=settings,
-                        policy=Policy(),
-                        as_of=drops.TODAY,
-                        run_id="bench",
-                        clock=lambda: datetime.now(UTC),
-                        runner=cluster.run,
-                        start=cluster.start,
-                        warehouse=warehouse,
-                        progress=steps,
-                    )
-                )
+                request = Request(settings, Policy(), drops.TODAY, "bench", lambda: datetime.now(UTC))
+                report = build(Run(request, cluster.run, warehouse, steps, cluster.start))
             steps.begin("", 0)
             warehouse.close()
             if report.error:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import Place
+from support.kit import Place
 
 from jobs.runtime import scrub
 
-pytest_plugins = ["servers", "post"]
+pytest_plugins = ["support.servers", "support.post"]
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 

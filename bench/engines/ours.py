@@ -18,8 +18,9 @@ from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.settings import S3, Quality, RaySettings, Settings
 from jobs.operations.generate import LAST_DAY
-from jobs.run.pipeline import Run, build
-from jobs.run.runner import Near
+from jobs.run.context import Request, Run
+from jobs.run.pipeline import build
+from jobs.run.runner import LocalFirstRunner
 from jobs.steps.materialize import saved_rows
 from jobs.steps.materialize_task import rows_of
 from marts.policy import Policy
@@ -69,19 +70,10 @@ def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date) -> dict
     target = f"duckdb://{folder}/marts.duckdb"
     settings = Settings(source=str(drops), target=target, state=str(folder / "state"), quality=Quality(judge=False))
     warehouse = open_warehouse(target, settings.mysql)
-    near = Near(cluster, cluster.settings)
-    run = Run(
-        settings=settings,
-        policy=Policy(),
-        as_of=as_of,
-        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}",
-        clock=lambda: datetime.now(UTC),
-        runner=near.run,
-        start=cluster.start,
-        needs_start=near.needs_cluster,
-        warehouse=warehouse,
-        progress=UntilReady(),
-    )
+    near = LocalFirstRunner(cluster, cluster.settings)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    request = Request(settings, Policy(), as_of, run_id, lambda: datetime.now(UTC))
+    run = Run(request, near.run, warehouse, UntilReady(), cluster.start, near.needs_cluster)
     try:
         with suppress(Ready):
             report = build(run)

@@ -149,11 +149,12 @@ def _as_of(settings: Settings, policy: "Policy") -> date:
 def _refused(settings: Settings, error: MartsError) -> None:
     """Tell people of a build that could not begin."""
     from jobs.adapters.ray.cluster import own_submission
-    from jobs.run.lifecycle import Order, refused
+    from jobs.run.context import Request
+    from jobs.run.lifecycle import refused
     from marts.policy import Policy
 
     now = datetime.now(UTC)
-    refused(Order(settings, Policy(), now.date(), run_id_of(now), lambda: datetime.now(UTC), own_submission()), error)
+    refused(Request(settings, Policy(), now.date(), run_id_of(now), lambda: datetime.now(UTC), own_submission()), error)
 
 
 def run_build(
@@ -166,37 +167,24 @@ def run_build(
 ) -> "RunReport":
     """Build once in this process, and return the report."""
     from jobs.adapters.ray.cluster import Cluster, own_submission
-    from jobs.run.lifecycle import Order, run
-    from jobs.run.pipeline import Run
-    from jobs.run.runner import Near
+    from jobs.run.context import Request, Run
+    from jobs.run.lifecycle import run
+    from jobs.run.runner import LocalFirstRunner
 
     def start() -> None:
         cluster.start()  # sets handlers of its own
         stop.listen()
 
     def make(warehouse: "Warehouse") -> Run:
-        return Run(
-            settings=settings,
-            policy=policy,
-            as_of=as_of,
-            run_id=run_id,
-            clock=lambda: datetime.now(UTC),
-            runner=near.run,
-            start=start,
-            needs_start=near.needs_cluster,
-            warehouse=warehouse,
-            progress=watch,
-            submission=submission,
-            rebuild=rebuild,
-            rescan=rescan,
-        )
+        return Run(request, runner.run, warehouse, watch, start, runner.needs_cluster)
 
     stop = Stop()
     stop.listen()
     run_id = run_id_of(datetime.now(UTC))
-    submission = own_submission()
     names = {"run_id": run_id, "as_of": as_of.isoformat()}
     with Cluster(settings.ray, names) as cluster, watching(speaks.bars, stop.check) as watch:
-        near = Near(cluster, settings.ray)
-        order = Order(settings, policy, as_of, run_id, lambda: datetime.now(UTC), submission, cluster)
-        return run(order, lambda: opened(settings, create=True), make)
+        runner = LocalFirstRunner(cluster, settings.ray)
+        request = Request(
+            *(settings, policy, as_of, run_id, lambda: datetime.now(UTC)), own_submission(), rebuild, rescan, cluster
+        )
+        return run(request, lambda: opened(settings, create=True), make)

@@ -23,7 +23,7 @@ from marts.errors import DeadlinePassed, Defect, MartsError, TryLater
 
 if TYPE_CHECKING:
     from jobs.launch.launcher import Ended
-    from jobs.run.lifecycle import Order
+    from jobs.run.context import Request
 
 app = typer.Typer(help="Start a build for a Job of Kubernetes, and wait for its end.", no_args_is_help=True)
 
@@ -164,10 +164,10 @@ def launch_rayjob(
 
     stop = Stop()
     stop.listen()  # first: the first process of a container does not hear what it does not handle
-    me, order = Me(pod, namespace, job), _order(config, policy, job)
-    with _telling(order) as end:
+    me, request = Me(pod, namespace, job), _request(config, policy, job)
+    with _telling(request) as end:
         kube = Kube(namespace)
-        manifest = manifest_of(read_manifest(template), me, owner_uid(kube, me), order.as_of)
+        manifest = manifest_of(read_manifest(template), me, owner_uid(kube, me), request.as_of)
         pace = Pace(every, operator, grace)
         end(RayJobLauncher(kube, me, manifest, RayJobs, _say, pace, stop.check).run())
 
@@ -191,9 +191,9 @@ def launch_submit(
 
     stop = Stop()
     stop.listen()
-    me, order = Me(pod, namespace, job), _order(config, policy, job)
-    with _telling(order) as end:
-        wish = Wish(with_day(arguments or (), order.as_of), order.as_of, job)
+    me, request = Me(pod, namespace, job), _request(config, policy, job)
+    with _telling(request) as end:
+        wish = Wish(with_day(arguments or (), request.as_of), request.as_of, job)
         wish.check()
         stop.check()
         jobs = retried(lambda: RayJobs(address), _PATIENCE)
@@ -205,8 +205,8 @@ def launch_local(job: JobName, arguments: Arguments = None, config: Config = Non
     """Build in this pod, with a Ray of its own. This process becomes the build."""
     from jobs.launch.submit import with_day
 
-    order = _order(config, policy, job)
-    words = [sys.executable, "-m", "jobs.build", *with_day(arguments or (), order.as_of)]
+    request = _request(config, policy, job)
+    words = [sys.executable, "-m", "jobs.build", *with_day(arguments or (), request.as_of)]
     sys.stderr.flush()
     os.execv(sys.executable, words)  # noqa: S606 - our own interpreter, our own module
 
@@ -222,7 +222,7 @@ def watchdog(
     from jobs.launch.watchdog import FAILED, findings
     from jobs.run.lifecycle import refused
 
-    order = _order(config, policy, "watchdog", of_a_build=False)
+    request = _request(config, policy, "watchdog", of_a_build=False)
     now, kube = datetime.now(UTC), Kube(namespace)
     jobs, cronjobs = kube.jobs(selector), kube.cronjobs(selector)
     wanted = [one for one in jobs if one.told != FAILED and (one.failed or one.active)]
@@ -232,7 +232,7 @@ def watchdog(
     failed: MartsError | None = None
     for finding in found:
         if finding.error:
-            refused(replace(order, run_id=finding.run), finding.error, lambda: opened(order.settings))
+            refused(replace(request, run_id=finding.run), finding.error, lambda: opened(request.settings))
         if finding.job:
             try:
                 kube.mark_told(finding.job, finding.mark)
@@ -245,13 +245,14 @@ def watchdog(
         raise failed
 
 
-def _order(config: str | None, policy: str | None, job: str, of_a_build: bool = True) -> "Order":
+def _request(config: str | None, policy: str | None, job: str, of_a_build: bool = True) -> "Request":
     """Read the settings, as the build will; the day is that for which the Job was meant.
 
     If the policy is wrong, no build begins: people are told here.
     """
     from jobs.launch.launcher import scheduled_day
-    from jobs.run.lifecycle import Order, refused
+    from jobs.run.context import Request
+    from jobs.run.lifecycle import refused
     from marts.policy import Policy
 
     settings = configured(config, policy=policy)
@@ -259,16 +260,16 @@ def _order(config: str | None, policy: str | None, job: str, of_a_build: bool = 
     voice(settings.log)
     _know_credentials(settings)
     now = datetime.now(UTC)
-    order = Order(settings, Policy(), now.date(), job, lambda: datetime.now(UTC))
+    request = Request(settings, Policy(), now.date(), job, lambda: datetime.now(UTC))
     if not of_a_build:
-        return order
+        return request
     try:
         policy_ = load_policy(settings)
         day = settings.as_of or scheduled_day(job, now, ZoneInfo(policy_.business_timezone))
     except MartsError as error:
-        refused(order, error, lambda: opened(settings))
+        refused(request, error, lambda: opened(settings))
         raise
-    return replace(order, policy=policy_, as_of=day)
+    return replace(request, policy=policy_, as_of=day)
 
 
 def _know_credentials(settings: Settings) -> None:
@@ -290,7 +291,7 @@ def _know_credentials(settings: Settings) -> None:
 
 
 @contextmanager
-def _telling(order: "Order") -> Iterator[Callable[["Ended"], None]]:
+def _telling(request: "Request") -> Iterator[Callable[["Ended"], None]]:
     """Tell people, once, of what went wrong before a build, around it, or instead of it."""
     from jobs.run.lifecycle import refused
 
@@ -299,7 +300,7 @@ def _telling(order: "Order") -> Iterator[Callable[["Ended"], None]]:
         if error is None:
             _log.info("the build is done", extra={"fields": {"event": "launched", "exit_code": 0}})
             return
-        error.told = ended.told or _recorded(order.settings, ended.submission)
+        error.told = ended.told or _recorded(request.settings, ended.submission)
         raise error
 
     try:
@@ -307,7 +308,7 @@ def _telling(order: "Order") -> Iterator[Callable[["Ended"], None]]:
     except Exception as problem:
         error = problem if isinstance(problem, MartsError) else _defect(problem)
         if not error.told and (isinstance(error, DeadlinePassed) or not isinstance(error, TryLater)):
-            refused(order, error, lambda: opened(order.settings))
+            refused(request, error, lambda: opened(request.settings))
         _close(error)
         raise
 

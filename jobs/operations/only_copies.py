@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from jobs.ports.store import Store
 from jobs.state.manifest import SUMMED, LinesFile, Manifest, MonthLines, Reason, name_of
 from jobs.state.parquet import read_parquet, read_quarantine, write_parquet
-from jobs.steps.row_writer import write_lines
+from jobs.steps.row_files import write_lines
 from marts.privacy.erasure import ERASED, Erased
-from marts.quality.values import without_samples
+from marts.quality.findings import without_samples
 from marts.schema import CUSTOMERS, SALES, Kind
 
 _CUSTOMER = 1 + SUMMED.index("customer_id")

@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
-from jobs.adapters.ray.cluster import Cluster
 from jobs.adapters.store.open import open_store
 from jobs.config.settings import Settings, masked
 from jobs.ports.notices import Notice, Outbox, told
@@ -20,50 +18,35 @@ from jobs.report.publish_metrics import publish_metrics
 from jobs.report.run_pages import page_of, report_page, write_reports
 from jobs.report.run_records import RUNS_BEFORE, recent_reports
 from jobs.report.run_report import Problem, RunReport
-from jobs.run.pipeline import Run, build
+from jobs.run.context import Request, Run
+from jobs.run.pipeline import build
 from jobs.runtime.logs import within
 from jobs.runtime.scrub import scrub, scrubbed
 from marts import __version__
 from marts.errors import MartsError, Stopped, UsageError
-from marts.policy import Policy
 
 _log = logging.getLogger("marts.run")
 
 
-@dataclass(frozen=True)
-class Order:
-    """What a run is told before anything is opened."""
-
-    settings: Settings
-    policy: Policy
-    as_of: date
-    run_id: str
-    clock: Callable[[], datetime]
-    submission: str = ""
-    """Submission id of the Ray job, if this is one."""
-    cluster: Cluster | None = None
-    """Where metrics go, too, if it goes on after the run."""
-
-
 def run(
-    order: Order, opened: Callable[[], AbstractContextManager[Warehouse]], make: Callable[[Warehouse], Run]
+    request: Request, opened: Callable[[], AbstractContextManager[Warehouse]], make: Callable[[Warehouse], Run]
 ) -> RunReport:
     """Do a whole run, and tell everybody who wants to know. A failure is a report too.
 
     Raises UsageError if the target means nothing, or refuses our credentials.
     """
-    with within(run_id=order.run_id):
-        started, report = order.clock(), None
-        beat(order.settings.notify, "start")
+    with within(run_id=request.run_id):
+        started, report = request.clock(), None
+        beat(request.settings.notify, "start")
         try:
             with opened() as warehouse:
                 made = make(warehouse)
-                report = _built(order, made, warehouse)
-                _tell_all(order, report, warehouse, made)
+                report = _built(request, made, warehouse)
+                _tell_all(request, report, warehouse, made)
         except MartsError as error:
             if report is None:  # the target does not open: nobody but us can say so
-                report = _unopened(order, scrubbed(error), started)
-                _tell_all(order, report, None, None)
+                report = _unopened(request, scrubbed(error), started)
+                _tell_all(request, report, None, None)
                 if isinstance(error, UsageError):  # whoever typed it sees it as with every other command
                     _close(report)
                     error.told = True
@@ -75,20 +58,20 @@ def run(
 
 
 def refused(
-    order: Order, error: MartsError, opened: Callable[[], AbstractContextManager[Warehouse]] | None = None
+    request: Request, error: MartsError, opened: Callable[[], AbstractContextManager[Warehouse]] | None = None
 ) -> None:
     """Tell of a run that did not even begin: nobody may be looking. The next run puts it into the ledger.
 
     ``opened`` is for who has not tried the target yet: what people know already is there.
     """
-    with within(run_id=order.run_id):
-        report = _unopened(order, scrubbed(error), order.clock())
+    with within(run_id=request.run_id):
+        report = _unopened(request, scrubbed(error), request.clock())
         try:
             with opened() if opened else nullcontext() as warehouse:
-                _tell_all(order, report, warehouse, None)
+                _tell_all(request, report, warehouse, None)
         except MartsError as closed:
             _log.debug("the target does not open: %s", scrubbed(closed))
-            _tell_all(order, report, None, None)
+            _tell_all(request, report, None, None)
         _close(report)
         error.told = True
 
@@ -99,47 +82,47 @@ def _close(report: RunReport) -> None:
     _log.log(level, "run %s: %s", report.run_id, report.words, extra={"fields": closing(report)})
 
 
-def _built(order: Order, made: Run, warehouse: Warehouse) -> RunReport:
+def _built(request: Request, made: Run, warehouse: Warehouse) -> RunReport:
     """Build. A defect is told as every failure is, before it goes on its way."""
     try:
         return build(made)
     except Exception:
-        if made.ended:
-            _tell_all(order, made.ended, warehouse, made)
-            _close(made.ended)
+        if made.failed:
+            _tell_all(request, made.failed, warehouse, made)
+            _close(made.failed)
         raise
 
 
-def _tell_all(order: Order, report: RunReport, warehouse: Warehouse | None, made: Run | None) -> None:
+def _tell_all(request: Request, report: RunReport, warehouse: Warehouse | None, made: Run | None) -> None:
     """Write the page, send notices, hand over metrics, ping. How the run ended is not changed by any of it."""
     try:
         there = True
         if made is None or made.unrecorded:
-            there = _keep(order.settings, report)
+            there = _keep(request.settings, report)
         elif warehouse:
             with _spared("the page of this run"):
-                _write_pages(order.settings, warehouse, report)
-        waiting: list[Outbox] = [_waiting(order.settings)] if there else []
+                _write_pages(request.settings, warehouse, report)
+        waiting: list[Outbox] = [_waiting(request.settings)] if there else []
         places = [warehouse, *waiting] if warehouse else waiting
-        new = made.unkept if made else _raised(order, report, warehouse)
+        new = made.unkept if made else _raised(request, report, warehouse)
         notices: dict[str, int] = {}
         with _spared("notices"):
-            notices = _tell(order, places, new)
+            notices = _tell(request, places, new)
         with _spared("the metrics of this run"):
-            _measure(order, report, _last_success(made.before) if made else None, notices)
+            _measure(request, report, _last_success(made.before) if made else None, notices)
         if is_news(report):
             with _spared("the heartbeat"):
-                beat(order.settings.notify, "fail" if report.error else "success")
+                beat(request.settings.notify, "fail" if report.error else "success")
     except Stopped as told:
         _log.warning("%s; the run had ended, notices that wait are sent by the next", told.as_error().what)
 
 
-def _raised(order: Order, report: RunReport, warehouse: Warehouse | None) -> list[Notice]:
+def _raised(request: Request, report: RunReport, warehouse: Warehouse | None) -> list[Notice]:
     """Give the notices of a run that the ledger does not know."""
     was, known = Before(), list[Notice]()
     if warehouse:
         was, known = before(warehouse.runs(RUNS_BEFORE), report.run_id), warehouse.notices()
-    return raised(report, was, known, addresses_of(order.settings))
+    return raised(report, was, known, addresses_of(request.settings))
 
 
 def closing(report: RunReport) -> dict[str, Any]:
@@ -215,9 +198,9 @@ def _waiting(settings: Settings) -> StateOutbox:
     return StateOutbox(lambda: open_store(settings.state_uri, settings.s3))
 
 
-def _measure(order: Order, report: RunReport, last_success: datetime | None, notices: Mapping[str, int]) -> None:
+def _measure(request: Request, report: RunReport, last_success: datetime | None, notices: Mapping[str, int]) -> None:
     """Hand the run's gauges to Prometheus, where that is wanted."""
-    for text in publish_metrics(order.settings, samples(report, last_success, notices), order.cluster):
+    for text in publish_metrics(request.settings, samples(report, last_success, notices), request.cluster):
         _log.warning("%s", text)
 
 
@@ -225,48 +208,48 @@ def _last_success(before: Before) -> datetime | None:
     return datetime.fromisoformat(before.last_good.ended_at) if before.last_good else None
 
 
-def _tell(order: Order, places: Sequence[Outbox], unkept: Sequence[Notice]) -> dict[str, int]:
+def _tell(request: Request, places: Sequence[Outbox], unkept: Sequence[Notice]) -> dict[str, int]:
     """Keep the notices that are not kept yet in the first place that takes them, and send all that are not sent.
 
     The database is the right one; while it is not there, the state; without both, a failure is told each time.
     Gives how many were sent, and how many wait.
     """
-    if not order.settings.notify.to:
+    if not request.settings.notify.to:
         return {"sent": 0, "pending": 0}
     for place in places:
         try:
-            return _tell_from(order, place, unkept)
+            return _tell_from(request, place, unkept)
         except MartsError as error:
             _log.debug("no place for notices: %s", scrubbed(error))
     _log.warning("neither the database nor the state can keep notices: a run that fails again will tell it again")
-    return _tell_from(order, NoOutbox(), unkept)
+    return _tell_from(request, NoOutbox(), unkept)
 
 
-def _tell_from(order: Order, outbox: Outbox, unkept: Sequence[Notice]) -> dict[str, int]:
+def _tell_from(request: Request, outbox: Outbox, unkept: Sequence[Notice]) -> dict[str, int]:
     known = told(outbox.notices())
     keep(outbox, [notice for notice in unkept if not set(notice.about) <= known])
-    sent, failed = deliver(outbox, order.settings.notify, order.clock)
+    sent, failed = deliver(outbox, request.settings.notify, request.clock)
     for text in failed:
         _log.warning("%s; the next run tries again", text)
     return {"sent": sent, "pending": sum(len(notice.unsent) for notice in outbox.notices())}
 
 
-def _unopened(order: Order, error: MartsError, started: datetime) -> RunReport:
+def _unopened(request: Request, error: MartsError, started: datetime) -> RunReport:
     """Report a run whose target could not be opened: the ledger does not know it."""
-    settings = order.settings
+    settings = request.settings
     return RunReport(
-        run_id=order.run_id,
+        run_id=request.run_id,
         outcome="failed",
         exit_code=error.exit_code,
-        as_of=order.as_of.isoformat(),
-        policy=order.policy.digest(),
+        as_of=request.as_of.isoformat(),
+        policy=request.policy.digest(),
         version=__version__,
-        submission=order.submission,
+        submission=request.submission,
         source=masked(settings.source),
         target=masked(settings.target),
         state=_uri(lambda: settings.state_uri),
         started_at=started,
-        ended_at=order.clock(),
+        ended_at=request.clock(),
         error=Problem.of(error),
     )
 

@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Near:
+class LocalFirstRunner:
     """Runs the tasks of a step here, or on a cluster."""
 
     def __init__(self, cluster: Cluster, settings: RaySettings) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from jobs.ports.store import ObjectVersion
+from marts.quality.findings import Measured
 from marts.quality.rules import Suite
-from marts.quality.values import Measured
 from marts.quality.verdicts import holds
 
 BUCKETS = 16

@@ -39,6 +39,14 @@ def write_parquet(store: Store, key: str, table: pa.Table, groups: Iterable[tupl
     store.put(key, sink.getvalue())
 
 
+def key_range(metadata: pq.FileMetaData, group: int, column: int) -> tuple[int, int] | None:
+    """Return the lowest and the highest key of a row group; None if its statistics do not say."""
+    statistics = metadata.row_group(group).column(column).statistics
+    if statistics is None or not statistics.has_min_max:
+        return None
+    return statistics.min, statistics.max
+
+
 def read_parquet(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
     """Read some columns of a Parquet object."""
     return store.using(

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from jobs.ports.store import Store
 from jobs.state.manifest import BUCKETS, Manifest
+from jobs.state.parquet import key_range
 from marts.compute.engine import marked
 from marts.compute.identity import NAMES, Identity, suspects
 from marts.rows.cast import clean_schema
@@ -157,5 +158,5 @@ def _of_file(store: Store, file: File, part: int, parts: int, names: Sequence[st
 
 def _has_bucket(parquet: pq.ParquetFile, group: int, part: int, parts: int) -> bool:
     column = parquet.schema_arrow.get_field_index("bucket")
-    statistics = parquet.metadata.row_group(group).column(column).statistics
-    return any(bucket % parts == part for bucket in range(statistics.min, statistics.max + 1))
+    low, high = key_range(parquet.metadata, group, column) or (0, parts - 1)
+    return any(bucket % parts == part for bucket in range(low, high + 1))

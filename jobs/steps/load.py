@@ -10,8 +10,9 @@ from jobs.config.settings import MySQL, Settings
 from jobs.ports.records import Staged
 from jobs.ports.runner import Runner
 from jobs.ports.warehouse import Warehouse
+from jobs.steps.mart_parts import Part, Patch
 from jobs.steps.materialize import MartRows
-from jobs.steps.materialize_task import Part, Patch, rows_of
+from jobs.steps.materialize_task import rows_of
 from marts.errors import Defect, NotShown, ServiceError, Transient
 from marts.schema import MARTS
 

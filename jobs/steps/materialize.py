@@ -4,6 +4,7 @@ The rows are Parquet under a name that says what they were made from; the target
 """
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
@@ -16,7 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import Store
 from jobs.state.manifest import Manifest, name_of
-from jobs.steps.materialize_task import HIGHEST, LOWEST, Before, Finish, Finished, Part, Patch
+from jobs.state.parquet import key_range
+from jobs.steps.mart_parts import HIGHEST, LOWEST, MartPart, MartTask, Part, Patch, Previous
 from jobs.steps.rollup import RollUp
 from marts import __version__
 from marts.compute.engine import digest
@@ -60,7 +62,7 @@ class MartRows:
 
     mart: str
     made_from: MadeFrom
-    finished: tuple[Finished, ...]
+    finished: tuple[MartPart, ...]
 
     @property
     def fingerprint(self) -> str:
@@ -121,13 +123,13 @@ def made_from(
 
 def plan_finish(
     state: StoreAddress, mart: Mart, of: MadeFrom, before: MartRows | None, policy: Policy, rows_per_task: int
-) -> list[Finish]:
+) -> list[MartTask]:
     """Share out a mart's rows: the customers by ranges of about equal size, the (small) sales team as one.
 
     Ranges that an earlier build has made stay as they are, so that only what differs needs to be made.
     """
     folder = mart_folder(mart.name, of.name)
-    whole = Finish(mart.name, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, state)
+    whole = MartTask(mart.name, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, state)
     if before:
         return list(_plan_patches(whole, before))
     borders = _borders(state.open(), of.facts, rows_per_task) if mart is CUSTOMERS_MART else []
@@ -135,7 +137,7 @@ def plan_finish(
     return [replace(whole, number=n, low=low, high=high) for n, (low, high) in enumerate(pairwise(edges))]
 
 
-def _plan_patches(whole: Finish, before: MartRows) -> Iterator[Finish]:
+def _plan_patches(whole: MartTask, before: MartRows) -> Iterator[MartTask]:
     """Put some parts together that are not patched yet: to make a few rows of each costs little."""
     was, number = before.made_from, 0
     customers = dict(was.dimensions).get(CUSTOMERS.name, ())
@@ -143,8 +145,8 @@ def _plan_patches(whole: Finish, before: MartRows) -> Iterator[Finish]:
     for _, same in groupby(range(len(alone)), key=lambda n: n if alone[n] else -1 - n // _TOGETHER):
         finished = tuple(before.finished[n] for n in same)
         parts = [part for one in finished for part in one.parts]
-        made = Before(finished, was.facts, customers, was.as_of)
-        yield replace(whole, number=number, low=parts[0].low, high=parts[-1].high, before=made)
+        made = Previous(finished, was.facts, customers, was.as_of)
+        yield replace(whole, number=number, low=parts[0].low, high=parts[-1].high, previous=made)
         number += len(parts)
 
 
@@ -168,11 +170,10 @@ def _groups(store: Store, path: str) -> list[tuple[int, float]]:
     column = metadata.schema.names.index("customer_id")
     found = []
     for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        if not group.num_rows:
-            continue
-        low, high = group.column(column).statistics.min, group.column(column).statistics.max
-        found += [(low + (high - low) * quarter // 4, group.num_rows / 4) for quarter in range(1, 5)]
+        rows, keys = metadata.row_group(number).num_rows, key_range(metadata, number, column)
+        if rows and keys:
+            low, high = keys
+            found += [(low + (high - low) * quarter // 4, rows / 4) for quarter in range(1, 5)]
     return found
 
 
@@ -181,7 +182,7 @@ def save_rows(store: Store, rows: MartRows) -> None:
     store.put(f"{mart_folder(rows.mart, rows.fingerprint)}/done.json", _SAVED.dump_json(rows, context={"names": True}))
 
 
-def saved_rows(store: Store, mart: str, name: str, there: set[str]) -> MartRows | None:
+def saved_rows(store: Store, mart: str, name: str, there: AbstractSet[str]) -> MartRows | None:
     """Give the rows of a mart that an earlier run made and wrote completely; nothing if an older version did."""
     key = f"{mart_folder(mart, name)}/done.json"
     if key not in there:
@@ -195,7 +196,7 @@ def saved_rows(store: Store, mart: str, name: str, there: set[str]) -> MartRows 
     return rows if rows.paths <= there else None
 
 
-def customers_before(store: Store, of: MadeFrom, there: set[str], rows_per_task: int) -> MartRows | None:
+def customers_before(store: Store, of: MadeFrom, there: AbstractSet[str], rows_per_task: int) -> MartRows | None:
     """Give the newest rows of customers that were made by the same rules, if all that they were made from is there."""
     mart, end = CUSTOMERS_MART.name, "/done.json"
     known = [v for v in store.versions(f"marts/{mart}") if v.key in there and v.key.endswith(end)]

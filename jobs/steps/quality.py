@@ -5,7 +5,7 @@ to judge.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -25,12 +25,13 @@ from jobs.steps.scan_settings import ScanSettings
 from marts.policy import Policy
 from marts.privacy.masking import mask_always, mask_shape
 from marts.quality.drift import HISTORY, drifts, feed_of, is_short
+from marts.quality.findings import Keys, Measured
 from marts.quality.key_measures import settle, with_keys
 from marts.quality.measures import measure, merge, needed_columns
 from marts.quality.rule_types import FITS, KNOWN
 from marts.quality.rules import Rule, Suite
 from marts.quality.suite_reader import type_name
-from marts.quality.values import Keys, Measure, Measured
+from marts.quality.values import Measure
 from marts.quality.verdicts import holds, observed
 from marts.rows.columns import Column, Frame, last_digits
 from marts.rows.hashing import among, repeated
@@ -88,7 +89,7 @@ def plan_suites(suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:
         yield suite, plan(suite, {column.name: type_name(column.type) for column in of.columns})
 
 
-def brought(verdicts: Verdicts, scanned: set[str]) -> dict[str, list[Verdict]]:
+def brought(verdicts: Verdicts, scanned: Container[str]) -> dict[str, list[Verdict]]:
     """Give the drops that a run brings, by kind: those that are new to the target, or were judged again."""
     found: dict[str, list[Verdict]] = {}
     for verdict in verdicts.all:

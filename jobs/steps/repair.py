@@ -17,9 +17,13 @@ from jobs.state.manifest import Manifest, Reason, name_of
 from jobs.state.parquet import read_parquet, read_quarantine
 from jobs.steps.blocks import Block
 from jobs.steps.contents import ALIKE
-from jobs.steps.row_writer import BadRows, RowWriter, Split, SplitResult, added, bad_rows
+from jobs.steps.quarantine_files import BadRows
+from jobs.steps.row_checker import bad_rows
+from jobs.steps.row_files import added
+from jobs.steps.row_writer import RowWriter
 from jobs.steps.scan import merge_months
 from jobs.steps.scan_settings import ScanSettings
+from jobs.steps.split import Split, SplitResult
 from marts.errors import UsageError
 from marts.privacy.masking import mask_line
 from marts.quality.check import check_rows

@@ -1,6 +1,6 @@
 """What becomes of each drop: live, duplicate, rejected, held or left for the next run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
@@ -180,7 +180,7 @@ class Verdicts:
         """Add what the roll up found, by the origin of each drop."""
         return replace(self, all=tuple(replace(v, counts=counts.get(_origin(v), v.counts)) for v in self.all))
 
-    def totals(self, scanned: set[str]) -> Totals:
+    def totals(self, scanned: Container[str]) -> Totals:
         """Sum up the sales drops; ``scanned`` are the deliveries that this run read."""
         sales = [verdict for verdict in self.all if verdict.drop.delivery.kind == SALES.name]
         reports = [verdict.report for verdict in sales if verdict.state in (*COUNTS_ON, "duplicate")]

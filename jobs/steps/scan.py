@@ -10,9 +10,10 @@ from jobs.state.catalog import Catalog
 from jobs.state.manifest import Delivery, Manifest, MonthLines, Reason
 from jobs.steps.blocks import LEAF, content_hash, is_compressed
 from jobs.steps.planned import PlannedDrop
-from jobs.steps.row_writer import Split, SplitResult, added, origin_of, scan_name
+from jobs.steps.row_files import added
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.scan_task import scan_pack
+from jobs.steps.split import Split, SplitResult, origin_of, scan_name
 from jobs.steps.uniqueness import KeyCheck, KeyFile, plan_checks, run_check
 from marts.quality.key_measures import add_up, with_keys
 from marts.quality.measures import merge as merge_measured

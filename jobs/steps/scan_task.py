@@ -25,8 +25,10 @@ from jobs.steps.blocks import (
     is_compressed,
     rest_of_line,
 )
-from jobs.steps.row_writer import BadRows, RowWriter, Split, SplitResult, scan_name
+from jobs.steps.quarantine_files import BadRows
+from jobs.steps.row_writer import RowWriter
 from jobs.steps.scan_settings import ScanSettings
+from jobs.steps.split import Split, SplitResult, scan_name
 from marts.errors import DropRejected, ObjectChanged, ObjectUnreadable
 from marts.rows.records import has_odd_line, read_header
 from marts.schema import KINDS

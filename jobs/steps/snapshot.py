@@ -16,7 +16,7 @@ from marts.privacy.erasure import Erased
 from marts.schema import KINDS, Kind
 
 
-def snapshot(settings: Settings, state: Store, erased: Erased) -> Mapping[str, Sequence[ObjectVersion]]:
+def snapshot_tables(settings: Settings, state: Store, erased: Erased) -> Mapping[str, Sequence[ObjectVersion]]:
     """Read the dimensions that are tables, and keep each as CSV in the state, named by its content.
 
     Rows of erased people are left out.

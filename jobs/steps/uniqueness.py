@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 
 from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import Store
-from jobs.state.parquet import write_parquet
+from jobs.state.parquet import key_range, write_parquet
+from marts.quality.findings import Keys
 from marts.quality.key_measures import settle
 from marts.quality.rules import Rule
-from marts.quality.values import Keys, Measure
+from marts.quality.values import Measure
 from marts.schema import DIGITS, Kind
 
 _GROUP_ROWS = 1 << 16
@@ -94,7 +95,5 @@ def _read(store: Store, path: str, before: int, task: KeyCheck) -> Keys:
 
 
 def _overlaps(parquet: pq.ParquetFile, group: int, column: int, task: KeyCheck) -> bool:
-    statistics = parquet.metadata.row_group(group).column(column).statistics
-    if statistics is None or not statistics.has_min_max:
-        return True
-    return bool(statistics.min < task.high and statistics.max >= task.low)
+    keys = key_range(parquet.metadata, group, column)
+    return keys is None or (keys[0] < task.high and keys[1] >= task.low)

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from marts.policy import Policy
+from marts.quality.findings import Findings
 from marts.quality.measures import measure
 from marts.quality.rule_types import PRODUCT
 from marts.quality.rules import Rule, Suite
-from marts.quality.values import Findings
 from marts.rows.cast import GUEST, TIME, clean_name, clean_schema, extra_as_json, read_column, whole_times
 from marts.rows.columns import Column, Frame, Mask
 from marts.rows.records import Header

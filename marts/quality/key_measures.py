@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marts.quality.findings import Keys, Measured
 from marts.quality.row_measures import ignored_rows
 from marts.quality.rule_types import UNIQUE_TOGETHER
 from marts.quality.rules import Rule
-from marts.quality.values import SAMPLES, Keys, Measure, Measured
+from marts.quality.values import SAMPLES, Measure
 from marts.rows.columns import Column, Frame, Mask
 from marts.rows.hashing import among, hash_rows, repeated
 

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from marts.quality.findings import Findings, Keys, Measured
 from marts.quality.key_measures import measure_keys
-from marts.quality.row_measures import EPOCH, ROW_MEASURES, fulfils
+from marts.quality.row_measures import EPOCH, fulfils
+from marts.quality.rule_types import RULE_TYPES
 from marts.quality.rules import Rule, condition_columns
-from marts.quality.values import SAMPLES, Findings, Keys, Measure, Measured, Sample
+from marts.quality.values import SAMPLES, Measure, Sample
 from marts.rows.columns import Frame, Mask, Value
 
 
@@ -79,7 +81,9 @@ def _fold(values: Sequence[Value], least: bool) -> Value:
 
 
 def _measure_rows(rule: Rule, frame: Frame, within: Mask | None) -> tuple[Measure, Mask | None]:
-    ignored, broken = ROW_MEASURES[rule.type](rule.kwargs, frame)
+    rows_of = RULE_TYPES[rule.type].rows
+    assert rows_of, f"{rule.type} is no rule of rows"
+    ignored, broken = rows_of(rule.kwargs, frame)
     rows = None
     if within is not None:
         rows = int(within.sum())

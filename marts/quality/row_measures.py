@@ -11,44 +11,34 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.quality.rule_types import FITS, NOT_NULL, PRODUCT
 from marts.rows.buffers import letters
 from marts.rows.columns import Column, Frame, Mask, mask_of
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 EPOCH = date(1970, 1, 1)
-# Row rules: rows that are not looked at, and rows that break the rule.
 Masks = tuple[Mask | None, Mask | None]
-ROW_MEASURES: dict[str, Callable[[Mapping[str, Any], Frame], Masks]] = {}
+"""Rows that a rule does not look at, and rows that break it; each may be None for no row."""
 
 
-def _row_rule(name: str) -> Callable[[Callable[[Mapping[str, Any], Frame], Masks]], Any]:
-    def register(function: Callable[[Mapping[str, Any], Frame], Masks]) -> Any:
-        ROW_MEASURES[f"expect_{name}"] = function
-        return function
-
-    return register
-
-
-@_row_rule(FITS.removeprefix("expect_"))
-def _fits(k: Mapping[str, Any], frame: Frame) -> Masks:
+def fits(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose value is not as the schema says."""
     column = frame.columns[k["column"]]
     return column.missing, column.unfit
 
 
-@_row_rule(NOT_NULL.removeprefix("expect_"))
-def _not_null(k: Mapping[str, Any], frame: Frame) -> Masks:
+def not_null(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows where nothing is written."""
     return None, frame.columns[k["column"]].missing
 
 
-@_row_rule("column_values_to_be_null")
-def _null(k: Mapping[str, Any], frame: Frame) -> Masks:
+def null(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows where something is written."""
     missing = frame.columns[k["column"]].missing
     return None, np.ones(frame.rows, bool) if missing is None else ~missing
 
 
-@_row_rule("column_values_to_be_between")
-def _between(k: Mapping[str, Any], frame: Frame) -> Masks:
+def between(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose value is outside of bounds."""
     column = frame.columns[k["column"]]
     return column.missing, _seen(column, _outside(column.numbers, k, _unit(column)))
 
@@ -95,14 +85,14 @@ def _unit(column: Column) -> Callable[[Any], Decimal]:
     return lambda value: Decimal(str(value)).scaleb(column.scale)
 
 
-@_row_rule("column_values_to_be_in_set")
-def _in_set(k: Mapping[str, Any], frame: Frame) -> Masks:
+def in_set(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose value is none of some."""
     column = frame.columns[k["column"]]
     return column.missing, _seen(column, ~_is_in(column, k["value_set"]))
 
 
-@_row_rule("column_values_to_not_be_in_set")
-def _not_in_set(k: Mapping[str, Any], frame: Frame) -> Masks:
+def not_in_set(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose value is one of some."""
     column = frame.columns[k["column"]]
     return column.missing, _seen(column, _is_in(column, k["value_set"]))
 
@@ -117,27 +107,27 @@ def _is_in(column: Column, wanted: Sequence[Any]) -> Mask:
     return numbers == whole[0] if len(whole) == 1 else np.isin(numbers, whole)
 
 
-@_row_rule("column_values_to_match_regex")
-def _match(k: Mapping[str, Any], frame: Frame) -> Masks:
+def matches_regex(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose text does not match a pattern."""
     column = frame.columns[k["column"]]
     return column.missing, ~_matches(column.written, k["regex"])
 
 
-@_row_rule("column_values_to_not_match_regex")
-def _not_match(k: Mapping[str, Any], frame: Frame) -> Masks:
+def matches_no_regex(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose text matches a pattern."""
     column = frame.columns[k["column"]]
     return column.missing, _matches(column.written, k["regex"])
 
 
-@_row_rule("column_values_to_match_regex_list")
-def _match_list(k: Mapping[str, Any], frame: Frame) -> Masks:
+def matches_regexes(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose text does not match any, or all, of some patterns."""
     column = frame.columns[k["column"]]
     join = np.logical_and if k.get("match_on") == "all" else np.logical_or
     return column.missing, ~reduce(join, [_matches(column.written, regex) for regex in k["regex_list"]])
 
 
-@_row_rule("column_values_to_not_match_regex_list")
-def _not_match_list(k: Mapping[str, Any], frame: Frame) -> Masks:
+def matches_none_of_regexes(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose text matches one of some patterns."""
     column = frame.columns[k["column"]]
     return column.missing, reduce(np.logical_or, [_matches(column.written, regex) for regex in k["regex_list"]])
 
@@ -171,20 +161,20 @@ def _per_value(text: pa.Array, holds: Callable[[str], bool]) -> Mask:
     return mask_of(pc.fill_null(answers.take(encoded.indices), False))
 
 
-@_row_rule("column_value_lengths_to_be_between")
-def _length(k: Mapping[str, Any], frame: Frame) -> Masks:
+def length_between(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose text is too short or too long."""
     column = frame.columns[k["column"]]
     lengths = pc.fill_null(pc.utf8_length(column.written), 0).cast(pa.int64()).to_numpy(zero_copy_only=False)
     return column.missing, _outside(np.asarray(lengths), k, lambda value: Decimal(str(value)))
 
 
-@_row_rule("column_value_lengths_to_equal")
-def _length_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
-    return _length({"column": k["column"], "min_value": k["value"], "max_value": k["value"]}, frame)  # type: ignore[no-any-return]
+def length_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose text has another length."""
+    return length_between({"column": k["column"], "min_value": k["value"], "max_value": k["value"]}, frame)
 
 
-@_row_rule("column_values_to_be_dateutil_parseable")
-def _parseable(k: Mapping[str, Any], frame: Frame) -> Masks:
+def parseable(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose text does not read as a date."""
     column = frame.columns[k["column"]]
     if pa.types.is_date32(column.values.type) and column.unfit is None:
         return column.missing, None
@@ -201,8 +191,9 @@ def _reads_as_date(text: str) -> bool:
     return True
 
 
-@_row_rule("column_values_to_match_strftime_format")
-def _strftime(k: Mapping[str, Any], frame: Frame) -> Masks:
+def strftime(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose text is not written in a format."""
+
     def holds(text: str) -> bool:
         try:
             datetime.strptime(text, k["strftime_format"])  # noqa: DTZ007 - only whether it fits
@@ -214,8 +205,8 @@ def _strftime(k: Mapping[str, Any], frame: Frame) -> Masks:
     return column.missing, ~_per_value(column.written, holds)
 
 
-@_row_rule("column_pair_values_to_be_equal")
-def _pair_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
+def pair_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose two values differ."""
     ignored, null = ignored_rows(k, frame, ("column_A", "column_B"))
     a, b = (frame.columns[k[name]] for name in ("column_A", "column_B"))
     if pa.types.is_string(a.values.type):
@@ -224,8 +215,8 @@ def _pair_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
     return ignored, _or_null(left != right, null)
 
 
-@_row_rule("column_pair_values_a_to_be_greater_than_b")
-def _pair_greater(k: Mapping[str, Any], frame: Frame) -> Masks:
+def pair_greater(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose first value is not greater than the second."""
     ignored, null = ignored_rows(k, frame, ("column_A", "column_B"))
     a, b = (frame.columns[k[name]] for name in ("column_A", "column_B"))
     if pa.types.is_string(a.values.type):
@@ -235,8 +226,8 @@ def _pair_greater(k: Mapping[str, Any], frame: Frame) -> Masks:
     return ignored, _or_null(left < right if k.get("or_equal") else left <= right, null)
 
 
-@_row_rule("select_column_values_to_be_unique_within_record")
-def _all_differ(k: Mapping[str, Any], frame: Frame) -> Masks:
+def all_differ(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows that have a value twice."""
     ignored, _ = ignored_rows(k, frame, ("column_list",))
     columns = [frame.columns[name] for name in k["column_list"]]
     broken = np.zeros(frame.rows, bool)
@@ -257,8 +248,8 @@ def _same(a: Column, b: Column) -> Mask:
     return np.asarray(equal | (null_a & null_b))
 
 
-@_row_rule("multicolumn_sum_to_equal")
-def _sum_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
+def sum_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose values do not sum to a number."""
     ignored, null = ignored_rows(k, frame, ("column_list",))
     columns = [frame.columns[name] for name in k["column_list"]]
     numbers = _aligned(columns, terms=len(columns))
@@ -267,8 +258,8 @@ def _sum_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
     return ignored, _or_null(np.asarray(broken, bool), null)
 
 
-@_row_rule(PRODUCT.removeprefix("expect_"))
-def _product(k: Mapping[str, Any], frame: Frame) -> Masks:
+def product(k: Mapping[str, Any], frame: Frame) -> Masks:
+    """Rows whose last value is not the product of the others, rounded."""
     ignored, null = ignored_rows(k, frame, ("column_list",))
     *factors, total = [frame.columns[name] for name in k["column_list"]]
     numbers, scale = _product_of(factors, total.scale)

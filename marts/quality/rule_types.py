@@ -1,9 +1,14 @@
-"""Types of rules: what each needs, and how it is said."""
+"""Types of rules: what each needs, how it is said, how it is measured, and when it holds."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
+
+from marts.quality import drop_values, row_measures
+from marts.quality.drop_values import DropMeasure
+from marts.quality.row_measures import Masks
+from marts.rows.columns import Frame
 
 Level = Literal["row", "key", "drop", "run", "mart"]
 FITS = "expect_column_values_to_fit_schema"
@@ -20,7 +25,7 @@ Family = Literal["number", "date", "text", "flag"]
 
 @dataclass(frozen=True)
 class RuleType:
-    """What an expectation type needs, and how it is said."""
+    """What an expectation type needs, how it is said, how it is measured, and when it holds."""
 
     level: Level
     words: Callable[[Mapping[str, Any]], str]
@@ -34,6 +39,14 @@ class RuleType:
     """All its columns must be of one family."""
     own: bool = False
     """Ours, not one of Great Expectations' own."""
+    broken: Callable[[Mapping[str, Any]], str] | None = None
+    """Says what is wrong with a row; None: that what is said of the rule does not hold."""
+    rows: Callable[[Mapping[str, Any], Frame], Masks] | None = None
+    """Of a row rule: which rows it does not look at, and which break it."""
+    value: Callable[[DropMeasure], Any] | None = None
+    """Of a rule about the drop: what it looks at."""
+    holds: Callable[[Mapping[str, Any], Any], bool] = drop_values.within
+    """Of a rule about the drop: whether that is right."""
 
 
 def listed(values: Iterable[Any]) -> str:
@@ -74,7 +87,13 @@ def _outside(k: Mapping[str, Any]) -> str:
 _BOUNDS = ("min_value", "max_value", "strict_min", "strict_max")
 RULE_TYPES: dict[str, RuleType] = {
     FITS: RuleType(
-        "row", lambda k: f"{k['column']} is as the schema says", ("column",), mostly=True, condition=False, own=True
+        "row",
+        lambda k: f"{k['column']} is as the schema says",
+        ("column",),
+        mostly=True,
+        condition=False,
+        own=True,
+        rows=row_measures.fits,
     ),
     PRODUCT: RuleType(
         "row",
@@ -87,14 +106,40 @@ RULE_TYPES: dict[str, RuleType] = {
         mostly=True,
         families=("number",),
         own=True,
+        broken=lambda k: f"{k['column_list'][-1]} is not {' * '.join(k['column_list'][:-1])}",
+        rows=row_measures.product,
     ),
-    NOT_NULL: RuleType("row", lambda k: f"{k['column']} is not empty", ("column",), mostly=True),
-    "expect_column_values_to_be_null": RuleType("row", lambda k: f"{k['column']} is empty", ("column",), mostly=True),
+    NOT_NULL: RuleType(
+        "row",
+        lambda k: f"{k['column']} is not empty",
+        ("column",),
+        mostly=True,
+        broken=lambda k: f"{k['column']} is empty",
+        rows=row_measures.not_null,
+    ),
+    "expect_column_values_to_be_null": RuleType(
+        "row",
+        lambda k: f"{k['column']} is empty",
+        ("column",),
+        mostly=True,
+        broken=lambda k: f"{k['column']} is not empty",
+        rows=row_measures.null,
+    ),
     "expect_column_values_to_be_in_set": RuleType(
-        "row", lambda k: f"{k['column']} is one of {listed(k['value_set'])}", ("column", "value_set"), mostly=True
+        "row",
+        lambda k: f"{k['column']} is one of {listed(k['value_set'])}",
+        ("column", "value_set"),
+        mostly=True,
+        broken=lambda k: f"{k['column']} is not one of {listed(k['value_set'])}",
+        rows=row_measures.in_set,
     ),
     "expect_column_values_to_not_be_in_set": RuleType(
-        "row", lambda k: f"{k['column']} is none of {listed(k['value_set'])}", ("column", "value_set"), mostly=True
+        "row",
+        lambda k: f"{k['column']} is none of {listed(k['value_set'])}",
+        ("column", "value_set"),
+        mostly=True,
+        broken=lambda k: f"{k['column']} is {'one of ' if len(k['value_set']) > 1 else ''}{listed(k['value_set'])}",
+        rows=row_measures.not_in_set,
     ),
     BETWEEN: RuleType(
         "row",
@@ -103,12 +148,24 @@ RULE_TYPES: dict[str, RuleType] = {
         _BOUNDS,
         mostly=True,
         families=("number", "date"),
+        broken=lambda k: f"{k['column']} is {_outside(k)}",
+        rows=row_measures.between,
     ),
     "expect_column_values_to_match_regex": RuleType(
-        "row", lambda k: f"{k['column']} looks like {k['regex']}", ("column", "regex"), mostly=True
+        "row",
+        lambda k: f"{k['column']} looks like {k['regex']}",
+        ("column", "regex"),
+        mostly=True,
+        broken=lambda k: f"{k['column']} does not look like {k['regex']}",
+        rows=row_measures.matches_regex,
     ),
     "expect_column_values_to_not_match_regex": RuleType(
-        "row", lambda k: f"{k['column']} does not look like {k['regex']}", ("column", "regex"), mostly=True
+        "row",
+        lambda k: f"{k['column']} does not look like {k['regex']}",
+        ("column", "regex"),
+        mostly=True,
+        broken=lambda k: f"{k['column']} looks like {k['regex']}",
+        rows=row_measures.matches_no_regex,
     ),
     "expect_column_values_to_match_regex_list": RuleType(
         "row",
@@ -116,12 +173,14 @@ RULE_TYPES: dict[str, RuleType] = {
         ("column", "regex_list"),
         ("match_on",),
         mostly=True,
+        rows=row_measures.matches_regexes,
     ),
     "expect_column_values_to_not_match_regex_list": RuleType(
         "row",
         lambda k: f"{k['column']} looks like none of {listed(k['regex_list'])}",
         ("column", "regex_list"),
         mostly=True,
+        rows=row_measures.matches_none_of_regexes,
     ),
     "expect_column_value_lengths_to_be_between": RuleType(
         "row",
@@ -129,18 +188,30 @@ RULE_TYPES: dict[str, RuleType] = {
         ("column",),
         _BOUNDS,
         mostly=True,
+        broken=lambda k: f"the length of {k['column']} is {_outside(k)}",
+        rows=row_measures.length_between,
     ),
     "expect_column_value_lengths_to_equal": RuleType(
-        "row", lambda k: f"{k['column']} has {k['value']} characters", ("column", "value"), mostly=True
+        "row",
+        lambda k: f"{k['column']} has {k['value']} characters",
+        ("column", "value"),
+        mostly=True,
+        rows=row_measures.length_equal,
     ),
     "expect_column_values_to_be_dateutil_parseable": RuleType(
-        "row", lambda k: f"{k['column']} reads as a date", ("column",), mostly=True
+        "row",
+        lambda k: f"{k['column']} reads as a date",
+        ("column",),
+        mostly=True,
+        broken=lambda k: f"{k['column']} does not read as a date",
+        rows=row_measures.parseable,
     ),
     "expect_column_values_to_match_strftime_format": RuleType(
         "row",
         lambda k: f"{k['column']} is written as {k['strftime_format']}",
         ("column", "strftime_format"),
         mostly=True,
+        rows=row_measures.strftime,
     ),
     "expect_column_pair_values_to_be_equal": RuleType(
         "row",
@@ -149,6 +220,8 @@ RULE_TYPES: dict[str, RuleType] = {
         ("ignore_row_if",),
         mostly=True,
         together=True,
+        broken=lambda k: f"{k['column_A']} is not {k['column_B']}",
+        rows=row_measures.pair_equal,
     ),
     "expect_column_pair_values_a_to_be_greater_than_b": RuleType(
         "row",
@@ -158,6 +231,7 @@ RULE_TYPES: dict[str, RuleType] = {
         mostly=True,
         families=("number", "date", "text"),
         together=True,
+        rows=row_measures.pair_greater,
     ),
     "expect_select_column_values_to_be_unique_within_record": RuleType(
         "row",
@@ -166,6 +240,7 @@ RULE_TYPES: dict[str, RuleType] = {
         ("ignore_row_if",),
         mostly=True,
         together=True,
+        rows=row_measures.all_differ,
     ),
     "expect_multicolumn_sum_to_equal": RuleType(
         "row",
@@ -174,6 +249,7 @@ RULE_TYPES: dict[str, RuleType] = {
         ("ignore_row_if",),
         mostly=True,
         families=("number",),
+        rows=row_measures.sum_equal,
     ),
     UNIQUE: RuleType("key", lambda k: f"{k['column']} is there once", ("column",), mostly=True),
     UNIQUE_TOGETHER: RuleType(
@@ -184,16 +260,32 @@ RULE_TYPES: dict[str, RuleType] = {
         mostly=True,
     ),
     "expect_column_unique_value_count_to_be_between": RuleType(
-        "key", lambda k: f"{k['column']} has {_range(k, ' different values')}", ("column",), _BOUNDS
+        "key",
+        lambda k: f"{k['column']} has {_range(k, ' different values')}",
+        ("column",),
+        _BOUNDS,
+        value=drop_values.distinct,
     ),
     "expect_column_proportion_of_unique_values_to_be_between": RuleType(
-        "key", lambda k: f"different values of {k['column']}, per value, are {_range(k)}", ("column",), _BOUNDS
+        "key",
+        lambda k: f"different values of {k['column']}, per value, are {_range(k)}",
+        ("column",),
+        _BOUNDS,
+        value=drop_values.distinct_share,
     ),
     "expect_column_proportion_of_non_null_values_to_be_between": RuleType(
-        "drop", lambda k: f"the share of {k['column']} that is not empty is {_range(k)}", ("column",), _BOUNDS
+        "drop",
+        lambda k: f"the share of {k['column']} that is not empty is {_range(k)}",
+        ("column",),
+        _BOUNDS,
+        value=drop_values.filled_share,
     ),
     "expect_column_values_to_be_of_type": RuleType(
-        "drop", lambda k: f"{k['column']} is of type {k['type_']}", ("column", "type_"), condition=False
+        "drop",
+        lambda k: f"{k['column']} is of type {k['type_']}",
+        ("column", "type_"),
+        condition=False,
+        holds=drop_values.always,
     ),
     "expect_column_min_to_be_between": RuleType(
         "drop",
@@ -201,6 +293,7 @@ RULE_TYPES: dict[str, RuleType] = {
         ("column",),
         _BOUNDS,
         families=("number", "date"),
+        value=drop_values.least,
     ),
     "expect_column_max_to_be_between": RuleType(
         "drop",
@@ -208,15 +301,34 @@ RULE_TYPES: dict[str, RuleType] = {
         ("column",),
         _BOUNDS,
         families=("number", "date"),
+        value=drop_values.greatest,
     ),
     "expect_column_sum_to_be_between": RuleType(
-        "drop", lambda k: f"the sum of {k['column']} is {_range(k)}", ("column",), _BOUNDS, families=("number",)
+        "drop",
+        lambda k: f"the sum of {k['column']} is {_range(k)}",
+        ("column",),
+        _BOUNDS,
+        families=("number",),
+        value=drop_values.total,
     ),
     "expect_column_mean_to_be_between": RuleType(
-        "drop", lambda k: f"the mean of {k['column']} is {_range(k)}", ("column",), _BOUNDS, families=("number",)
+        "drop",
+        lambda k: f"the mean of {k['column']} is {_range(k)}",
+        ("column",),
+        _BOUNDS,
+        families=("number",),
+        value=drop_values.mean,
     ),
-    "expect_table_row_count_to_be_between": RuleType("drop", lambda k: f"there are {_range(k, ' rows')}", (), _BOUNDS),
-    "expect_table_row_count_to_equal": RuleType("drop", lambda k: f"there are {k['value']} rows", ("value",)),
+    "expect_table_row_count_to_be_between": RuleType(
+        "drop", lambda k: f"there are {_range(k, ' rows')}", (), _BOUNDS, value=drop_values.row_count
+    ),
+    "expect_table_row_count_to_equal": RuleType(
+        "drop",
+        lambda k: f"there are {k['value']} rows",
+        ("value",),
+        value=drop_values.row_count,
+        holds=drop_values.equals,
+    ),
     "expect_table_columns_to_match_set": RuleType(
         "drop",
         lambda k: (
@@ -225,18 +337,40 @@ RULE_TYPES: dict[str, RuleType] = {
         ("column_set",),
         ("exact_match",),
         condition=False,
+        value=drop_values.column_names,
+        holds=drop_values.matches_set,
     ),
     "expect_table_columns_to_match_ordered_list": RuleType(
-        "drop", lambda k: f"the columns are, in order, {listed(k['column_list'])}", ("column_list",), condition=False
+        "drop",
+        lambda k: f"the columns are, in order, {listed(k['column_list'])}",
+        ("column_list",),
+        condition=False,
+        value=drop_values.column_names,
+        holds=drop_values.matches_list,
     ),
     "expect_table_column_count_to_be_between": RuleType(
-        "drop", lambda k: f"there are {_range(k, ' columns')}", (), ("min_value", "max_value"), condition=False
+        "drop",
+        lambda k: f"there are {_range(k, ' columns')}",
+        (),
+        ("min_value", "max_value"),
+        condition=False,
+        value=drop_values.column_count,
     ),
     "expect_table_column_count_to_equal": RuleType(
-        "drop", lambda k: f"there are {k['value']} columns", ("value",), condition=False
+        "drop",
+        lambda k: f"there are {k['value']} columns",
+        ("value",),
+        condition=False,
+        value=drop_values.column_count,
+        holds=drop_values.equals,
     ),
     "expect_column_to_exist": RuleType(
-        "drop", lambda k: f"there is a column {k['column']}", ("column",), condition=False
+        "drop",
+        lambda k: f"there is a column {k['column']}",
+        ("column",),
+        condition=False,
+        value=drop_values.column_names,
+        holds=drop_values.has_column,
     ),
     WELL_FORMED: RuleType("drop", lambda _: "every row is well formed CSV", mostly=True, condition=False, own=True),
     KNOWN: RuleType(
@@ -259,21 +393,6 @@ TYPE_NAMES: dict[str, tuple[str, ...]] = {
 }
 """The names by which expect_column_values_to_be_of_type may ask for a type."""
 _NAMES_COLUMNS = ("column", "column_list", "column_A", "column_B")
-BROKEN_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    PRODUCT: lambda k: f"{k['column_list'][-1]} is not {' * '.join(k['column_list'][:-1])}",
-    NOT_NULL: lambda k: f"{k['column']} is empty",
-    "expect_column_values_to_be_null": lambda k: f"{k['column']} is not empty",
-    "expect_column_values_to_be_in_set": lambda k: f"{k['column']} is not one of {listed(k['value_set'])}",
-    "expect_column_values_to_not_be_in_set": lambda k: (
-        f"{k['column']} is {'one of ' if len(k['value_set']) > 1 else ''}{listed(k['value_set'])}"
-    ),
-    BETWEEN: lambda k: f"{k['column']} is {_outside(k)}",
-    "expect_column_values_to_match_regex": lambda k: f"{k['column']} does not look like {k['regex']}",
-    "expect_column_values_to_not_match_regex": lambda k: f"{k['column']} looks like {k['regex']}",
-    "expect_column_value_lengths_to_be_between": lambda k: f"the length of {k['column']} is {_outside(k)}",
-    "expect_column_values_to_be_dateutil_parseable": lambda k: f"{k['column']} does not read as a date",
-    "expect_column_pair_values_to_be_equal": lambda k: f"{k['column_A']} is not {k['column_B']}",
-}
 
 
 def type_words() -> list[tuple[str, Level, tuple[str, ...], tuple[str, ...]]]:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from marts.quality.rule_types import BROKEN_WORDS, RULE_TYPES, Level, columns_of, listed
+from marts.quality.rule_types import RULE_TYPES, Level, columns_of, listed
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -94,10 +94,11 @@ class Rule:
     @property
     def broken(self) -> str:
         """Say what is wrong with a row that breaks it."""
-        if self.reason or self.type not in BROKEN_WORDS:
+        broken = RULE_TYPES[self.type].broken
+        if self.reason or broken is None:
             return self.reason or f"not: {self.description or RULE_TYPES[self.type].words(self.kwargs)}"
         where = f", where {condition_words(self.condition)}" if self.condition else ""
-        return BROKEN_WORDS[self.type](self.kwargs) + where
+        return broken(self.kwargs) + where
 
     def entry(self) -> dict[str, Any]:
         """Give the expectation as Great Expectations reads it."""

@@ -1,13 +1,8 @@
-"""What is measured of rules, in a block or a drop."""
+"""What is measured of one rule."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-
-from marts.quality.rules import Rule
-from marts.rows.columns import Mask, Value
+from marts.rows.columns import Value
 
 SAMPLES = 20
 """Values that break a rule, of which Great Expectations shows a part."""
@@ -34,56 +29,3 @@ class Measure:
     scale: int = 0
     """Digits after the point of that column."""
     distinct: int = 0
-
-
-_NOTHING = Measure()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was found for all rules of a suite, in a block or a drop."""
-
-    rows: int = 0
-    """Rows that have the right number of fields."""
-    malformed: int = 0
-    columns: tuple[str, ...] = ()
-    """The header."""
-    rules: Mapping[str, Measure] = field(default_factory=dict)
-    """By the rule's id; a rule that is not there held for each row."""
-
-    def found(self, rule: Rule) -> tuple[Measure, int]:
-        """Give what was found for a rule, and the rows that it is about."""
-        made = self.rules.get(rule.id, _NOTHING)
-        return made, self.rows if made.rows is None else made.rows
-
-    def of(self, rule: Rule) -> Measure:
-        """Give the measure of a rule, with its rows."""
-        made, rows = self.found(rule)
-        return replace(made, rows=rows)
-
-
-def without_samples(measured: Measured) -> Measured:
-    """Keep what was counted, and no value."""
-    bare = {name: replace(one, samples=(), low=None, high=None) for name, one in measured.rules.items()}
-    return replace(measured, rules=bare)
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The keys of a block's rows: for rules that need to know whether a key is there twice."""
-
-    rule: Rule
-    rows: np.ndarray
-    """Where they are, counted from the start of the block."""
-    hashes: np.ndarray
-    values: pa.Table
-
-
-@dataclass(frozen=True)
-class Findings:
-    """A block, measured."""
-
-    measured: Measured
-    broken: tuple[tuple[Rule, Mask], ...]
-    """Rows that break each row rule."""
-    keys: tuple[Keys, ...]

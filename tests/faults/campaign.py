@@ -21,7 +21,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from servers import SQL_SERVER, Daemon, version_of_kind
+from support.servers import SQL_SERVER, Daemon, version_of_kind
 
 from faults import proxy
 from faults.proxy import Fault

@@ -8,9 +8,9 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import oracle
-from kit import SALES, line
-from oracle_drops import Source, content_of
+from support import oracle
+from support.kit import SALES, line
+from support.oracle_drops import Source, content_of
 
 AS_OF = date(2024, 6, 30)
 CUSTOMERS = {number: oracle.Person(f"First{number} Last{number}") for number in range(1, 61)}

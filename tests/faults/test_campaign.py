@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from oracle_drops import content_of
+from support.oracle_drops import content_of
 
 from faults import proxy
 from faults.campaign import Campaign
@@ -118,7 +118,7 @@ def test_a_build_that_was_frozen_while_another_published_is_fenced_off(campaign:
     assert world.compare() == (0, 0)
 
 
-@pytest.mark.skipif(not LONG, reason="make faults runs it; tests/integration has the same without a cluster")
+@pytest.mark.skipif(not LONG, reason="make faults runs it; tests/jobs has the same without a cluster")
 def test_a_total_that_falls_is_published_once_somebody_accepts_it(campaign: Campaign) -> None:
     world = campaign.world
     policy = world.folder / "policy.toml"

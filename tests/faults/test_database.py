@@ -11,8 +11,8 @@ from typing import Any
 
 import mysql.connector
 import pytest
-from kit import Place, line, sales
-from servers import PASSWORD, MariaDB
+from support.kit import Place, line, sales
+from support.servers import PASSWORD, MariaDB
 
 from faults import proxy
 from faults.effort import some

@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from kit import Place, marts
+from support.kit import Place, marts
 
 from faults.deliveries import AS_OF, Deliveries
 from faults.effort import LONG

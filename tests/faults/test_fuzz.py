@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit import SALES, Place, line
+from support.kit import SALES, Place, line
 
 from faults.effort import LONG
 from jobs.adapters.store.folder import Folder
 from jobs.state.manifest import Delivery, Manifest
-from jobs.steps.row_writer import Split
 from jobs.steps.scan import merge, splits_of
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.scan_task import scan_pack
+from jobs.steps.split import Split
 from marts.policy import Policy
 
 HEADS = {

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import Inline, Place, line, sales
-from servers import MariaDB
+from support.kit import Inline, Place, line, sales
+from support.servers import MariaDB
 
 from faults.effort import LONG
 
@@ -22,7 +22,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from faults.effort import LONG
-from kit import Place
+from support.kit import Place
 report = Place(Path(sys.argv[2]), runs=int(sys.argv[3])).build()
 sys.exit(report.exit_code)
 """

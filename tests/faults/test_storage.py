@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import Place, line, sales
-from servers import S3Server, missing
+from support.kit import Place, line, sales
+from support.servers import S3Server, missing
 
 from faults import proxy
 from faults.effort import LONG, some

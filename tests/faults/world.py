@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
-from kit import seal
-from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, SQL_SERVER, seaweed, sql_server
+from support.kit import seal
+from support.servers import ACCESS_KEY, PASSWORD, SECRET_KEY, SQL_SERVER, seaweed, sql_server
 
 from faults.deliveries import AS_OF, Deliveries, Rows
 from faults.proxy import Proxy

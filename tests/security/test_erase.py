@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from kit import CUSTOMERS, SALES, Place, line, marts, sales
-from servers import MariaDB
+from support.kit import CUSTOMERS, SALES, Place, line, marts, sales
+from support.servers import MariaDB
 
 from jobs.ports.audit import AuditEntry, Deed, bound, broken
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import CUSTOMERS, SALES, Place, line, marts, sales
-from servers import MariaDB, S3Server
+from support.kit import CUSTOMERS, SALES, Place, line, marts, sales
+from support.servers import MariaDB, S3Server
 
 from jobs.runtime.escaping import for_html, for_spreadsheet, from_spreadsheet, visible
 
@@ -251,7 +251,7 @@ _SCAN = """
 import re, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from kit import Place
+from support.kit import Place
 place = Place(Path({folder!r}))
 peak = lambda: int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 import ray.data, duckdb, pyarrow.parquet

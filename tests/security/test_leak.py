@@ -17,9 +17,9 @@ from urllib.parse import quote
 import psutil
 import pytest
 import requests
-from kit import CUSTOMERS, GOLDEN, SALES_TEAM, STORES, seal
-from post import Hook
-from servers import MariaDB, RayHead, S3Server, seaweed
+from support.kit import CUSTOMERS, GOLDEN, SALES_TEAM, STORES, seal
+from support.post import Hook
+from support.servers import MariaDB, RayHead, S3Server, seaweed
 
 ROOT = Path(__file__).parent.parent.parent
 _PAGES = (

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kit import SALES_TEAM, Place, line, marts, sales
+from support.kit import SALES_TEAM, Place, line, marts, sales
 
 PEOPLE = ("Xaverinacanary", "Oberhubercanary", "17 Canary Lane", "+49 170 5550123", "Managercanary", "Sellercanary")
 MAIL, CARD, DASHED = "jo@canary.example", "4111111111111111", "5500-0000-0000-0004"

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import trustme
-from kit import Place
-from servers import PASSWORD, SQL_SERVER, MariaDB, sql_server
+from support.kit import Place
+from support.servers import PASSWORD, SQL_SERVER, MariaDB, sql_server
 
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
 from jobs.adapters.warehouse.open import open_warehouse

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import Place, marts, seal
-from servers import ACCESS_KEY, PASSWORD, SECRET_KEY, MariaDB, S3Server
+from support.kit import Place, marts, seal
+from support.servers import ACCESS_KEY, PASSWORD, SECRET_KEY, MariaDB, S3Server
 from typer.testing import CliRunner
 
 from jobs.adapters.store.open import open_store

@@ -35,9 +35,9 @@ from jobs.adapters.great_expectations.engine import (
 from jobs.adapters.great_expectations.pages import as_json, page_of
 from marts.errors import Defect, MartsError, Transient, UsageError
 from marts.privacy.masking import mask_value
+from marts.quality.findings import Measured
 from marts.quality.rule_types import KNOWN
 from marts.quality.rules import Rule, Suite
-from marts.quality.values import Measured
 
 Outcome = Literal["passed", "warned", "failed"]
 

@@ -26,9 +26,10 @@ from great_expectations.expectations.registry import get_expectation_impl
 
 from jobs.adapters.great_expectations import library
 from marts.errors import Defect
+from marts.quality.findings import Measured
 from marts.quality.rule_types import NOT_NULL, UNIQUE, UNIQUE_TOGETHER, WELL_FORMED
 from marts.quality.rules import Rule
-from marts.quality.values import SAMPLES, Measure, Measured
+from marts.quality.values import SAMPLES, Measure
 from marts.quality.verdicts import observed
 
 FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}

@@ -1,0 +1,169 @@
+"""Tables of the ledger, in a database that speaks SQL: create them, read and write records."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, fields
+from datetime import date
+from typing import Any, ClassVar, TypeVar
+
+from jobs.ports.audit import AuditEntry
+from jobs.ports.records import (
+    Decision,
+    DropEvent,
+    DropRecord,
+    Erasure,
+    Generation,
+    NoticeRecord,
+    Publication,
+    QualityRecord,
+    RunRecord,
+    Seal,
+)
+from marts.errors import UsageError
+
+_STATEMENT_ROWS, _STATEMENT_LETTERS = 500, 200_000
+"""What one statement writes at most: servers bound its bytes, and a letter has up to four."""
+
+Record = TypeVar("Record")
+
+Result = TypeVar("Result")
+
+
+class SqlTables:
+    """Tables of the ledger, in a database that speaks SQL: create them, read and write records."""
+
+    mark = "?"
+    """How the driver writes a parameter."""
+    upsert = "INSERT OR REPLACE INTO"
+    for_update = ""
+    """How a SELECT locks the rows that it reads, until the end of the transaction."""
+    text_types: ClassVar = {"name": "VARCHAR", "text": "VARCHAR", "day": "DATE", "number": "BIGINT"}
+    """The types of a short text that can be a key, of a long one, of a date and of a number."""
+    table_options = ""
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement; give its rows."""
+        raise NotImplementedError
+
+    def atomically(
+        self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, once: bool = False
+    ) -> Result:
+        """Do some work in one transaction, again if it fails for a while; ``happened`` settles a lost COMMIT.
+
+        With ``once`` it is tried once.
+        """
+        raise NotImplementedError
+
+    def columns_of(self, table: str) -> set[str]:
+        """Name the columns of a table of the ledger; none if it is not there. An older version may have made it."""
+        raise NotImplementedError
+
+    def kind_of(self, table: str) -> str:
+        """Return what has a name in the target: "table", "view", or "" for nothing."""
+        raise NotImplementedError
+
+    def move_away(self, kind: str, table: str) -> str:
+        """Return the statement that gives a table or view another name."""
+        raise NotImplementedError
+
+    def foreign(self, kind: str, table: str, belongs: str) -> UsageError:
+        """Return the error about a table or view of somebody else that has a name of ours. It is not touched."""
+        hint = f"it is not touched; move it away: {self.move_away(kind, table)}; then run again"
+        return UsageError(f"the {kind} {table} is not ours, and stands where {belongs}", "target", hint)
+
+    def create_ledger(self) -> None:
+        """Create the ledger's tables, and the columns that an older version did not have."""
+        existing = {table: self.columns_of(table) for table in TABLES}
+        for table, (columns, key) in TABLES.items():
+            types = {name: self.text_types[kind] for name, kind in columns.items()}
+            there = existing[table]
+            if there and not set(key.split(", ")) <= there:
+                raise self.foreign(self.kind_of(table), table, "a table of the ledger belongs")
+            if not there:
+                made = ", ".join(f"{name} {kind} NOT NULL" for name, kind in types.items())
+                self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({made}, PRIMARY KEY ({key})) {self.table_options}")
+            for name in types if there else ():
+                if name not in there:
+                    default = "0" if columns[name] == "number" else "('')"
+                    self.execute(f"ALTER TABLE {table} ADD COLUMN {name} {types[name]} DEFAULT {default}")
+
+    def select(self, record: type[Record], table: str, rest: str, values: Sequence[Any] = ()) -> list[Record]:
+        """Read records; what an older version did not write yet has its default."""
+        there = self.columns_of(table)
+        wanted = fields(record)  # type: ignore[arg-type]
+        if not there:
+            return []
+        names = [field.name for field in wanted if field.name in there]
+        if any(field.default is MISSING and field.name not in there for field in wanted):
+            raise UsageError(f"{table} is of another version", "target", "run marts build once, or update Martwright")
+        rows = self.execute(f"SELECT {', '.join(names)} FROM {table} {rest}", values)
+        return [record(**dict(zip(names, map(_plain, row), strict=True))) for row in rows]
+
+    def write(self, table: str, records: Sequence[Any]) -> None:
+        for part in _parts(records):
+            names = list(vars(part[0]))
+            row = f"({', '.join([self.mark] * len(names))})"
+            values = [value for record in part for value in vars(record).values()]
+            rows = ", ".join([row] * len(part))
+            self.execute(f"{self.upsert} {table} ({', '.join(names)}) VALUES {rows}", values)
+
+
+def _parts(records: Sequence[Any]) -> Iterator[list[Any]]:
+    """Cut records into what one statement holds; a single one may be larger."""
+    part: list[Any] = []
+    letters = 0
+    for record in records:
+        more = sum(len(str(value)) for value in vars(record).values())
+        if part and (len(part) == _STATEMENT_ROWS or letters + more > _STATEMENT_LETTERS):
+            yield part
+            part, letters = [], 0
+        part.append(record)
+        letters += more
+    if part:
+        yield part
+
+
+_COLUMNS = {"str": "name", "int": "number"}
+
+_LONG = {
+    "object_key",
+    "first_key",
+    "etag",
+    "reason",
+    "delivered_rows",
+    "error",
+    "report",
+    "rule",
+    "who",
+    "why",
+    "detail",
+    "subject",
+    "notice",
+}
+
+
+def _of(record: type[Any], key: str) -> tuple[dict[str, str], str]:
+    """Give the columns of a table that holds records, and its key."""
+    types = {field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(record)}
+    return {name: "text" if name in _LONG else _COLUMNS[kind] for name, kind in types.items()}, key
+
+
+TABLES: dict[str, tuple[dict[str, str], str]] = {
+    "marts_drops": _of(DropRecord, "delivery_id"),
+    "marts_history": _of(DropEvent, "delivery_id, run_id"),
+    "marts_runs": _of(RunRecord, "run_id"),
+    "marts_quality": _of(QualityRecord, "delivery_id, rule_id"),
+    "marts_decisions": _of(Decision, "decision_id"),
+    "marts_generations": _of(Generation, "generation"),
+    "marts_publications": _of(Publication, "number, mart"),
+    "marts_live": ({"mart": "name", "generation": "number", "run_id": "name", "as_of_date": "day"}, "mart"),
+    "marts_seals": _of(Seal, "file_id"),
+    "marts_audit": _of(AuditEntry, "number"),
+    "marts_notices": _of(NoticeRecord, "notice_id"),
+    "marts_erased": _of(Erasure, "number"),
+    "marts_epoch": ({"name": "name", "number": "number", "run_id": "name"}, "name"),
+}
+"""The ledger: the columns of each table, each with the kind of its type, and its key."""
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value

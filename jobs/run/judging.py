@@ -1,0 +1,56 @@
+"""Let Great Expectations judge the drops that a run brings, and the marts before anybody sees them."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from jobs.adapters.store.open import open_store
+from jobs.ports.records import Generation
+from jobs.run.context import Run
+from jobs.run.stages import Judged, Loaded, Scanned
+from jobs.runtime.retries import retried
+from jobs.steps import quality
+from jobs.steps.materialize import MartRows
+from jobs.steps.reconcile import known_lines, unknown
+from jobs.steps.resolve import Verdicts
+from marts.errors import QualityBroken
+
+EARLIER = 20_000
+"""Records of earlier drops that new ones are compared with."""
+
+
+def _pages(run: Run) -> quality.Pages:
+    return quality.Pages(open_store(run.settings.docs_uri, run.settings.s3), run.run_id, run.started_at)
+
+
+def judge_drops(run: Run, verdicts: Verdicts, scanned: Scanned, marts: Sequence[MartRows]) -> Judged | None:
+    """Let Great Expectations judge the drops that this run brings; None if there is nothing to judge."""
+    drops = quality.brought(verdicts, scanned.deliveries) if run.settings.quality.judge else {}
+    if not drops:
+        return None
+    looked_up = {kind: known_lines(verdicts, kind) for kind in unknown(marts) if kind not in verdicts.absent}
+    known = {kind: (lines, unknown(marts)[kind]) for kind, lines in looked_up.items()}
+    with run.step("judge", len(drops)):
+        reports = quality.judge_drops(drops, run.scan_settings, known, _pages(run))
+        records = quality.records(drops, run.scan_settings, run.run_id)
+        earlier = run.warehouse.quality(EARLIER)
+    return Judged(tuple(reports), tuple(quality.unusual(records, earlier)), tuple(records))
+
+
+def judge_marts(run: Run, loaded: Loaded, live: Mapping[str, Generation]) -> Judged:
+    """Let Great Expectations judge the marts that are loaded."""
+    reports = []
+    for item, rows in zip(loaded.staged, loaded.marts, strict=True) if run.settings.quality.judge else ():
+        before = live[rows.mart].row_count if rows.mart in live else 0
+        with run.step("judge"):
+            what = (run.warehouse, item, rows, before, run.settings.expectations, run.policy, _pages(run))
+            reports.append(retried(partial(quality.judge_mart, *what), run.settings.mysql.deadline))
+    return Judged(tuple(reports))
+
+
+def require_quality(run: Run, judged: Judged) -> None:
+    """Raise QualityBroken if a mart breaks a critical expectation."""
+    failed = next((report for report in judged.reports if report.outcome == "failed"), None)
+    if failed:
+        broken = next(rule for rule in failed.broken if rule.severity == "critical")
+        hint = f"look at {run.settings.docs_uri}/{failed.page}; the live marts are untouched"
+        raise QualityBroken(f"a critical expectation is broken: {broken.rule}", failed.name, hint)

@@ -1,0 +1,174 @@
+"""The report of a run, from what its stages have made."""
+
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from jobs.config.settings import masked
+from jobs.ports.records import DropRecord, NoticeChanges
+from jobs.report.delivery import addresses_of
+from jobs.report.notices import over, raised
+from jobs.report.run_report import BrokenRule, DropReport, MartReport, Outcome, Problem, RunReport
+from jobs.run.context import Run
+from jobs.run.stages import Stages
+from jobs.steps.materialize import MartRows
+from jobs.steps.reconcile import notes_of, unknown, warnings_of
+from jobs.steps.resolve import REPLACED, Verdict, Verdicts
+from jobs.steps.withdrawals import why_left
+from marts import __version__
+from marts.compute.highlights import Figures, of_both, unusual_months
+from marts.errors import EXIT_DATA, TryLater
+from marts.schema import MARTS
+
+
+def news_of(run: Run, report: RunReport) -> NoticeChanges:
+    """Give what people are to hear of a run, and what they need not hear any more."""
+    addresses = addresses_of(run.settings)
+    at = report.ended_at.isoformat()
+    new = raised(report, run.before, run.notices, addresses)
+    return NoticeChanges(tuple(new), tuple(over(report, run.notices, addresses.scope)), at)
+
+
+def _why_changed(run: Run) -> list[str]:
+    """Say why the numbers change although nothing was read: a run that reads nothing changes nothing by itself."""
+    scanned, rolled_up, loaded, live = run.stages.scanned, run.stages.rolled_up, run.stages.loaded, run.stages.live
+    if not (scanned and rolled_up and loaded and live) or not loaded.marts or scanned.deliveries:
+        return []
+    before = [report for one in live.generations.values() if (report := live.reports.get(one.run_id))]
+    if not before:
+        return []
+    verdicts, last = rolled_up.verdicts, max(before, key=lambda report: report.started_at)
+    gone = sum(v.state == "withdrawn" and v.reason != REPLACED for v in verdicts.all)
+    came = sum(v.state == "live" and v.drop.change == "new" for v in verdicts.all)
+    erased = any(one.number and one.erased_at > last.started_at.isoformat() for one in run.warehouse.erasures())
+    reasons = [
+        f"as_of is {run.as_of}, and was {last.as_of}" if run.as_of.isoformat() != last.as_of else "",
+        "the policy is another" if run.policy.digest() != last.policy else "",
+        f"Martwright is {__version__}, and was {last.version}" if __version__ != last.version else "",
+        f"{gone:,} drops left the marts" if gone else "",
+        f"{came:,} drops came that were read before" if came else "",
+        "somebody was erased" if erased else "",
+        "drops that were held count now, or the other way round" if _changed_fate(verdicts, last) else "",
+        "everything was made again (--rebuild)" if run.request.rebuild else "",
+    ]
+    said = "; ".join(filter(None, reasons)) or "the order of deliveries, repairs, or dimensions are others than then"
+    return [f"nothing new was read, and the marts change: {said}"]
+
+
+def _changed_fate(verdicts: Verdicts, last: RunReport) -> bool:
+    """Return whether a drop counts that the last report left out, or the other way round."""
+    out = {drop.delivery for drop in last.drops if drop.state == "held"}
+    return bool(out & {v.drop.delivery.id for v in verdicts.all if v.state == "live"}) or any(
+        v.state == "held" and v.drop.delivery.id not in out for v in verdicts.all
+    )
+
+
+def exit_code_of(verdicts: Verdicts, ledger: Sequence[DropRecord]) -> int:
+    """Give 65 for a rejected or held drop that no earlier run told of, 75 for one that changed while it was read."""
+    if verdicts.unheard(ledger):
+        return EXIT_DATA
+    return TryLater.exit_code if any(verdict.state == "deferred" for verdict in verdicts.all) else 0
+
+
+def withdrawn_record(record: DropRecord, verdicts: Verdicts, run_id: str) -> DropRecord:
+    """Return the record of a drop whose object is gone, or has another version."""
+    keys = {(v.drop.delivery.kind, v.drop.delivery.key) for v in verdicts.all if not v.drop.gone}
+    reason = REPLACED if (record.kind, record.object_key) in keys else why_left(record)
+    return replace(record, state="withdrawn", reason=reason, run_id=run_id)
+
+
+def _drop_reports(run: Run) -> tuple[DropReport, ...]:
+    """Return the drops of which something changed, and those that people have to look at."""
+    stages = run.stages
+    verdicts = stages.rolled_up.verdicts if stages.rolled_up else stages.resolved
+    if not verdicts or not stages.known:
+        return ()
+    changed = {record.delivery_id for record in verdicts.changed(stages.known.ledger, run.run_id)}
+    return tuple(v.report for v in verdicts.all if _is_told(v, changed))
+
+
+def _is_told(verdict: Verdict, changed: Container[str]) -> bool:
+    """Return whether people hear of a drop: it changed, or it does not count as it should."""
+    if verdict.state == "older" or verdict.reason == REPLACED:
+        return False
+    return verdict.drop.delivery.id in changed or verdict.state not in ("live", "duplicate", "withdrawn")
+
+
+def _warnings(stages: Stages) -> tuple[str, ...]:
+    """Return what is not wrong enough to stop: of the drops, of the marts, of what was judged."""
+    warnings: list[str] = []
+    if stages.marts is not None and stages.scanned and stages.rolled_up:
+        warnings += warnings_of(stages.scanned.plan, stages.rolled_up.verdicts, stages.marts)
+        warnings += stages.ambiguous_ids
+    for judged in stages.judged:
+        warnings += [
+            f"{report.name}: {rule.rule} ({_share(rule)})"
+            for report in judged.reports
+            for rule in report.broken
+            if rule.severity != "critical"
+        ]
+        warnings += judged.unusual
+    return tuple(warnings)
+
+
+def _share(rule: BrokenRule) -> str:
+    return f"{rule.unexpected:,} of {rule.rows:,} {rule.basis}" if rule.rows else f"observed: {rule.observed}"
+
+
+def _notes(run: Run) -> tuple[str, ...]:
+    """Return why the numbers are as they are, where nothing is wrong."""
+    stages = run.stages
+    if stages.marts is None or not stages.scanned or not stages.rolled_up:
+        return ()
+    return (*notes_of(stages.scanned.plan, stages.rolled_up.verdicts), *_why_changed(run))
+
+
+def _mart_report(rows: MartRows, changed: bool) -> MartReport:
+    return MartReport(
+        name=rows.mart,
+        table=MARTS[rows.mart].table,
+        rows=rows.rows,
+        total_sales=Decimal(rows.cents).scaleb(-2),
+        changed=changed,
+    )
+
+
+def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None = None) -> RunReport:
+    """Return the report of a run as far as its stages are known; what is in the marts, only of one that succeeded."""
+    stages = run.stages
+    loaded = stages.loaded if error is None else None
+    marts, rolled_up = (stages.marts or (), stages.rolled_up) if loaded else ((), None)
+    # What somebody went back from is not what is live.
+    shown = {rows.mart: rows.figures for rows in marts} if loaded and not loaded.held_back else {}
+    figures = of_both(*(shown.get(mart, Figures()) for mart in MARTS)) if shown else Figures()
+    return RunReport(
+        run_id=run.run_id,
+        outcome=outcome,
+        exit_code=exit_code,
+        as_of=run.as_of.isoformat(),
+        policy=run.policy.digest(),
+        version=__version__,
+        source=run.source.uri,
+        target=masked(run.settings.target),
+        state=run.state.uri,
+        started_at=run.started_at,
+        ended_at=run.clock(),
+        submission=run.request.submission,
+        audit=run.audit,
+        seconds=run.seconds,
+        drops=_drop_reports(run),
+        totals=stages.totals,
+        marts=tuple(_mart_report(rows, loaded is not None and rows in loaded.marts) for rows in marts),
+        months_rolled_up=tuple(sorted({rollup.month for rollup in rolled_up.computed})) if rolled_up else (),
+        months=len({rollup.month for rollup in rolled_up.months}) if rolled_up else 0,
+        unknown=unknown(marts),
+        warnings=_warnings(stages),
+        notes=_notes(run),
+        quality=tuple(report for judged in stages.judged for report in judged.reports),
+        docs=run.settings.docs_uri if run.settings.quality.judge and stages.judged else "",
+        fall=stages.fall.report if stages.fall else None,
+        held_back=stages.loaded.held_back if stages.loaded else "",
+        figures=figures,
+        unusual=unusual_months(figures.months, run.as_of) if shown else (),
+        error=error,
+    )

@@ -1,0 +1,102 @@
+"""Stages plan and scan: list the drops, compare them with the ledger, read what is new."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from jobs.ports.records import DropRecord
+from jobs.run.context import Run
+from jobs.run.stages import Known, Scanned
+from jobs.state.catalog import Catalog
+from jobs.state.manifest import Delivery
+from jobs.steps import quality
+from jobs.steps.contents import Memory
+from jobs.steps.plan import make_plan, same_rows_of, with_emptied_held, with_same_rows
+from jobs.steps.repair import accepted_by, accepted_reasons, repaired_drops, repairs_of
+from jobs.steps.scan import full_tasks, plan_splits, scan_drops
+from jobs.steps.snapshot import snapshot_tables
+from jobs.steps.withdrawals import WEIGHED, Withdrawals, refused_by, since, withdrawals_of
+from marts.schema import KINDS
+
+_ROUNDS = 3
+"""Times that one drop is read, or waited for, while it changes."""
+
+
+def withdrawals(run: Run, ledger: Sequence[DropRecord]) -> Withdrawals:
+    """Return what is decided about drops whose objects are gone."""
+    past = since(run.started_at)
+    decisions, events = run.warehouse.decisions(), run.warehouse.withdrawn(past, WEIGHED)
+    return withdrawals_of(run.settings.drops.withdrawals, decisions, events, ledger, past)
+
+
+def known_state(run: Run) -> Known:
+    """Read what earlier runs left, and forget what is not whole any more."""
+    ledger = tuple(run.warehouse.drops())
+    with run.step("plan"):
+        catalog = Catalog(run.state)
+        if run.request.rebuild:
+            catalog.forget_all(but=_without_object(run, ledger))
+            return Known(ledger, catalog, frozenset())
+        folders = ("lines", "dimensions", "quarantine", "settled", "facts", "marts")
+        paths = {version.key for folder in folders for version in run.state.versions(folder)}
+        catalog.forget_incomplete(paths)
+        return Known(ledger, catalog, frozenset(paths))
+
+
+def _without_object(run: Run, ledger: Sequence[DropRecord]) -> set[str]:
+    """Return the live deliveries whose object is gone: they cannot be scanned again."""
+    listed = {Delivery.of(kind, version).id for kind in KINDS for version in run.source.versions(kind)}
+    return {record.delivery_id for record in ledger if record.state == "live"} - listed
+
+
+def scan(run: Run, known: Known) -> Scanned:
+    """Plan and scan until nothing is left to scan; a drop that changes meanwhile is planned again."""
+    ledger, catalog = known.ledger, known.catalog
+    scanned: set[str] = set()
+    decisions = run.warehouse.decisions()
+    contents = Memory.of(ledger).contents
+    accepted, repairs = accepted_by(decisions, contents), repairs_of(decisions, contents)
+    refused = refused_by(decisions)
+    with run.step("plan"):
+        _wait_for_arrivals(run)
+        tables = snapshot_tables(run.settings, run.state, run.scan_settings.erased)
+    tried: Counter[str] = Counter()
+    while True:
+        rescan = run.request.rescan and not tried
+        with run.step("plan"):
+            repaired = repaired_drops(catalog, repairs, run.scan_settings, run.state)
+            plan = make_plan(
+                run.source, catalog, ledger, run.scan_settings, tables, rescan, accepted, repaired, refused
+            )
+            # One that changes each time it is read is left; a dimension may have many drops that are of no use.
+            waiting = [drop for drop in plan.to_scan if tried[drop.delivery.key] < _ROUNDS]
+            if not waiting:
+                same = same_rows_of(run.state, plan, catalog, ledger, run.identity)
+                catalog.add(same.hashed)
+                plan = with_emptied_held(with_same_rows(plan, same, ledger), accepted_reasons(decisions))
+                break
+        tried.update(drop.delivery.key for drop in waiting)
+        scanned |= {drop.delivery.id for drop in waiting}
+        splits = plan_splits(waiting, run.scan_settings.split_bytes)
+        parts = [part for parts in splits.values() for part in parts]
+        run.ready(parts, full_tasks(parts, run.scan_settings.split_bytes))
+        if run.settings.quality.judge and "start Ray" in run.seconds:  # tasks in this process import, too
+            quality.preload()
+        with run.step("scan", len(parts)):
+            scan_drops(run.runner, run.scan_settings, splits, catalog, run.progress.advance)
+    return Scanned(plan, frozenset(scanned))
+
+
+def _wait_for_arrivals(run: Run) -> None:
+    """Wait until the files of a folder stand still: one that was written to a moment ago may be half of itself.
+
+    One that goes on changing is met by the scan, which takes a version as a whole or leaves it for the next run.
+    """
+    settle = run.settings.limits.settle_seconds
+    for _ in range(0 if run.source.whole else _ROUNDS):
+        changed = [version.modified for kind in KINDS for version in run.source.versions(kind)]
+        age = (run.clock() - datetime.fromisoformat(max(changed))).total_seconds() if changed else settle
+        if not 0 <= age < settle:
+            return
+        time.sleep(settle - age)

@@ -1,0 +1,45 @@
+"""Keys of the blocks of a split: kept, or written for others to compare."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from jobs.ports.store import Store
+from jobs.steps.uniqueness import KeyFile, shown_columns, write_keys
+from marts.quality.findings import Keys
+from marts.quality.key_measures import settle
+from marts.quality.values import Measure
+from marts.schema import Kind
+
+_KEYS_IN_MEMORY = 4_000_000
+"""Rows of a drop whose keys one task keeps; beyond, they are written and compared by others."""
+
+
+class KeyCollector:
+    """Collects the keys of a split; those of a part of a drop, or of too many rows, must be compared by others."""
+
+    def __init__(self, state: Store, kind: Kind, folder: str, whole: bool) -> None:
+        self._state, self._kind, self._folder, self._whole = state, kind, folder, whole
+        self._kept: dict[str, list[Keys]] = defaultdict(list)
+        self.files: list[KeyFile] = []
+
+    def take(self, block: Sequence[Keys], before: int, name: str) -> None:
+        """Keep the keys of a block that ``before`` rows came before, or write them as ``name``."""
+        for keys in (replace(keys, rows=keys.rows + before) for keys in block if len(keys.hashes)):
+            if self._whole and before < _KEYS_IN_MEMORY:
+                self._kept[keys.rule.id].append(keys)
+            else:
+                self._write(keys, name)
+
+    def settle(self, name: str) -> Mapping[str, Measure]:
+        """Return the measures of keys, by rule, if this task has seen all of them; else write what is kept."""
+        if self.files:
+            for parts in self._kept.values():
+                for keys in parts:
+                    self._write(keys, name)
+            return {}
+        return {rule: settle(parts, shown_columns(self._kind)) for rule, parts in self._kept.items()}
+
+    def _write(self, keys: Keys, name: str) -> None:
+        path = f"{self._folder}/{keys.rule.id}-{len(self.files):05d}-{name}"
+        self.files.append(write_keys(self._state, path, keys))

@@ -1,0 +1,110 @@
+"""Parts of a mart: files of rows, the patch over them, and the tasks that compute them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from jobs.adapters.store.open import StoreAddress
+from marts.compute.highlights import Figures, together
+from marts.policy import Policy
+from marts.schema import Kind
+
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of rows: of the customers from low (included) to high (excluded), or all of a mart."""
+
+    path: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What is different from the rows in some files."""
+
+    rows: str
+    """File with the rows of customers that are not as they were."""
+    instead_of: str
+    """File with those customers; one that is gone has no rows."""
+
+
+@dataclass(frozen=True)
+class MartPart:
+    """The rows that one task made, or patched, and what there is to tell of them."""
+
+    parts: tuple[Part, ...]
+    """In the order of the key, without gaps."""
+    rows: int
+    cents: int
+    """Sum of total_sales."""
+    unknown: tuple[tuple[str, int], ...]
+    """Lines without a dimension row, by kind."""
+    figures: Figures
+    erased_cents: int = 0
+    """Sum of what is left out, since its people were erased."""
+    guest_cents: int = 0
+    """Sum of what is left out, since it is of nobody in particular."""
+    patch: Patch | None = None
+
+    @property
+    def paths(self) -> set[str]:
+        files = (self.patch.rows, self.patch.instead_of) if self.patch else ()
+        return {*(part.path for part in self.parts), *files}
+
+
+@dataclass(frozen=True)
+class Previous:
+    """What an earlier build made of the same range by the same rules, and of what."""
+
+    parts: tuple[MartPart, ...]
+    facts: tuple[str, ...]
+    customers: tuple[str, ...]
+    as_of: date
+
+
+@dataclass(frozen=True)
+class MartTask:
+    """One task: the rows of a mart whose first key is from low (included) to high (excluded)."""
+
+    mart: str
+    number: int
+    """Of its first part."""
+    low: int
+    high: int
+    folder: str
+    facts: tuple[str, ...]
+    dimensions: tuple[tuple[str, tuple[str, ...]], ...]
+    """Clean files of each dimension."""
+    policy: Policy
+    as_of: date
+    state: StoreAddress
+    previous: Previous | None = None
+
+    @property
+    def part(self) -> Part:
+        return Part(f"{self.folder}/part-{self.number:05d}.parquet", self.low, self.high)
+
+    @property
+    def patch(self) -> Patch:
+        name = f"{self.number:05d}.parquet"
+        return Patch(f"{self.folder}/patch-{name}", f"{self.folder}/instead-{name}")
+
+    def files_of(self, kind: Kind) -> tuple[str, ...]:
+        return dict(self.dimensions).get(kind.name, ())
+
+
+def added(parts: Sequence[MartPart]) -> MartPart:
+    """Put together what several tasks made of one mart, none of them as a patch."""
+    kinds = [kind for kind, _ in parts[0].unknown]
+    return MartPart(
+        parts=tuple(part for one in parts for part in one.parts),
+        rows=sum(one.rows for one in parts),
+        cents=sum(one.cents for one in parts),
+        unknown=tuple((kind, sum(dict(one.unknown)[kind] for one in parts)) for kind in kinds),
+        figures=together(one.figures for one in parts),
+        erased_cents=sum(one.erased_cents for one in parts),
+        guest_cents=sum(one.guest_cents for one in parts),
+    )

@@ -1,0 +1,95 @@
+"""Check the rows of a block: clean rows, bad rows, and what was measured. Erased people leave no value."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.steps.blocks import Block
+from jobs.steps.scan_settings import ScanSettings
+from marts.privacy.erasure import ERASED
+from marts.quality.check import Checked, check_rows
+from marts.quality.findings import Keys, Measured, without_samples
+from marts.rows.records import MAX_RECORD, BadRow, Header, Records, read_columns
+from marts.schema import KINDS
+
+
+def bad_rows(records: Records, rows: np.ndarray, checked: Checked) -> list[BadRow]:
+    """Give the rows of a block that break a rule."""
+    return [
+        BadRow(int(records.lines[rows[row]]), records.raw(int(rows[row])), tuple(reasons))
+        for row, reasons in checked.reasons.items()
+    ]
+
+
+def _blank(row: BadRow) -> BadRow:
+    """Keep where a row is and which rules it breaks, and no value."""
+    return BadRow(row.line, ERASED, tuple((rule, "") for rule, _ in row.reasons))
+
+
+@dataclass(frozen=True)
+class CheckedBlock:
+    """The rows of one block, checked."""
+
+    clean: pa.Table | None
+    bad: tuple[BadRow, ...]
+    """By line."""
+    measured: tuple[Measured, ...] = ()
+    keys: tuple[Keys, ...] = ()
+    """Their rows are counted from the first well-formed row of the block."""
+    well_formed: int = 0
+    malformed: int = 0
+    lines: int = 0
+
+    @property
+    def rows(self) -> int:
+        return (self.clean.num_rows if self.clean is not None else 0) + len(self.bad)
+
+
+class RowChecker:
+    """Checks the rows of blocks of one drop."""
+
+    def __init__(self, settings: ScanSettings, kind: str, header: Header) -> None:
+        self._settings, self._kind, self._header = settings, KINDS[kind], header
+        self._suite = settings.suites[kind]
+
+    def oversized(self, block: Block) -> CheckedBlock:
+        """Return a record that is too long as a bad row."""
+        shown = block.text[:1000].decode("utf-8", "backslashreplace")
+        row = BadRow(0, f"{shown}… ({block.oversized:,} bytes)", ((f"longer than {MAX_RECORD:,} bytes", ""),))
+        return CheckedBlock(None, (self._without_erased(row),), malformed=1, lines=1)
+
+    def check(self, records: Records) -> CheckedBlock:
+        """Check the records of a block; rows of erased people become clean and bad rows of nobody."""
+        text, rows, wrong = read_columns(records, self._header, self._settings.delimiter)
+        malformed = [self._without_erased(row) for row in (*records.bad, *wrong)]
+        numbers = self._erased_numbers(text)
+        if numbers is None:
+            checked = self._checked(text)
+            bad = [*malformed, *bad_rows(records, rows, checked)]
+            measured: tuple[Measured, ...] = (checked.findings.measured,)
+            keys, clean = checked.findings.keys, checked.clean
+        else:
+            known = numbers == 0
+            erased, checked = self._checked(text.filter(pa.array(~known))), self._checked(text.filter(pa.array(known)))
+            nobody = self._settings.erased.without(self._kind, erased.clean, numbers[~known][erased.kept].tolist())
+            clean, places = pa.concat_tables([checked.clean, nobody]), np.flatnonzero(known)
+            bad = [*malformed, *bad_rows(records, rows[places], checked)]
+            bad += [_blank(row) for row in bad_rows(records, rows[~known], erased)]
+            keys = tuple(replace(keys, rows=places[keys.rows]) for keys in checked.findings.keys)
+            measured = (without_samples(erased.findings.measured), checked.findings.measured)
+        by_line = tuple(sorted(bad, key=lambda row: row.line))
+        return CheckedBlock(clean, by_line, measured, keys, text.num_rows, len(malformed), records.line_count)
+
+    def _checked(self, text: pa.Table) -> Checked:
+        return check_rows(self._kind, self._header, text, self._settings.policy, self._suite)
+
+    def _erased_numbers(self, text: pa.Table) -> np.ndarray | None:
+        """Return the number of the erased person of each row, 0 for others; None if nobody of them was erased."""
+        erased = self._settings.erased
+        return erased.numbers_of(text["customer_id"]) if "customer_id" in self._header.known else None
+
+    def _without_erased(self, row: BadRow) -> BadRow:
+        """Return a row that is no proper CSV, without its text if it names somebody who was erased."""
+        erased = self._settings.erased.is_in(row.raw, self._header.names, self._settings.delimiter)
+        return _blank(row) if erased else row

@@ -1,0 +1,119 @@
+"""Clean rows in files of the state: lines by month and bucket, a dimension as it came."""
+
+from collections.abc import Iterable
+from datetime import date
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.ports.store import Store
+from jobs.state.manifest import BUCKETS, SUMMED, LinesFile, MonthLines
+from jobs.state.parquet import write_parquet
+from marts.rows.cast import GUEST
+from marts.rows.hashing import hash_rows
+
+_GROUP_ROWS = 1 << 16
+_HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
+
+
+def write_lines(state: Store, key: str, lines: pa.Table) -> None:
+    """Write clean lines of one month, whose customers may have changed: by bucket if they are many."""
+    buckets = buckets_of(lines)
+    table = lines.set_column(lines.schema.get_field_index("bucket"), "bucket", pa.array(buckets, pa.uint8()))
+    if lines.num_rows <= _GROUP_ROWS:
+        write_parquet(state, key, table)
+        return
+    order = np.argsort(buckets, kind="stable")
+    borders = np.searchsorted(buckets[order], np.arange(BUCKETS + 1))
+    groups = [(int(a), int(b)) for a, b in pairwise(borders) if b > a]
+    write_parquet(state, key, table.take(pa.array(order)), groups)
+
+
+def buckets_of(lines: pa.Table) -> np.ndarray:
+    """Return the bucket of each line: lines of one transaction share it. Guests, all one customer, go by their ids."""
+    keys = lines["customer_id"].to_numpy().astype(np.uint64)
+    guests = keys == GUEST
+    if guests.any():
+        theirs = lines.select(["transaction_id"]).filter(pa.array(guests))
+        stores = lines["store_id"].to_numpy()[guests].astype(np.uint64)
+        without = theirs["transaction_id"].is_null().to_numpy()
+        keys[guests] = np.where(without, stores, hash_rows(theirs))
+    return np.asarray(((keys * _HASH_SALT) >> np.uint64(60)).astype(np.int64))
+
+
+def sums_of(lines: pa.Table) -> tuple[int, ...]:
+    """Return the rows of a block, and the sum of each column of numbers, modulo 2**64."""
+    numbers = [lines[name].to_numpy().astype(np.int64, copy=False) for name in SUMMED]
+    days = lines["sales_date"].cast(pa.int32()).to_numpy()
+    return (lines.num_rows, *(int(values.sum()) for values in (*numbers, days)))
+
+
+def added(sums: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """Add up sums of parts of a drop; parts without lines have none."""
+    return tuple(sum(column) % 2**64 for column in zip(*(part for part in sums if part), strict=True))
+
+
+class RowFiles:
+    """Writes the clean rows of one split; ``scan`` stands for it in the names of folders."""
+
+    def __init__(self, state: Store, kind: str, scan: str) -> None:
+        self._state, self._kind, self._scan = state, kind, scan
+        self._months: dict[str, list[tuple[LinesFile, date]]] = {}
+        self._currencies: set[str] = set()
+        self.files: list[LinesFile] = []
+        self.sums: tuple[int, ...] = ()
+
+    @property
+    def months(self) -> dict[str, MonthLines]:
+        return {
+            month: MonthLines(
+                rows=sum(file.rows for file, _ in files),
+                last_day=max(last for _, last in files).isoformat(),
+                files=tuple(file for file, _ in files),
+            )
+            for month, files in sorted(self._months.items())
+        }
+
+    @property
+    def currencies(self) -> tuple[str, ...]:
+        return tuple(sorted(self._currencies))
+
+    def write_dimension(self, rows: pa.Table, name: str) -> None:
+        """Write the rows of a dimension."""
+        key = f"dimensions/{self._kind}/drop={self._scan}/{name}"
+        write_parquet(self._state, key, rows)
+        self.files.append(LinesFile(path=key, rows=rows.num_rows))
+
+    def write_lines(self, lines: pa.Table, name: str) -> None:
+        """Write lines by month, and within a month by bucket."""
+        if lines["currency"].null_count < lines.num_rows:
+            self._currencies.update(value for value in pc.unique(lines["currency"]).to_pylist() if value)
+        self.sums = added((self.sums, sums_of(lines)))
+        days = lines["sales_date"].to_numpy()
+        months = days.astype("datetime64[M]").astype(np.int64)
+        buckets = buckets_of(lines)
+        distinct = np.unique(months)
+        table = lines.append_column("bucket", pa.array(buckets, pa.uint8()))
+        if len(distinct) == 1 and lines.num_rows <= _GROUP_ROWS:
+            # They become one row group: in which order does not matter, and that of the drop costs nothing.
+            month = str(np.datetime64(int(distinct[0]), "M"))
+            self._write_month(table, month, days.max().item(), np.array([0, lines.num_rows]), name)
+            return
+        places = np.searchsorted(distinct, months) * BUCKETS + buckets
+        order = np.argsort(places.astype(np.uint16) if len(distinct) < 4096 else places, kind="stable")
+        table = table.take(pa.array(order))
+        borders = np.searchsorted(places[order], np.arange(len(distinct) * BUCKETS + 1))
+        for place, number in enumerate(distinct):
+            month, last_day = str(np.datetime64(int(number), "M")), days[months == number].max().item()
+            self._write_month(table, month, last_day, borders[place * BUCKETS :][: BUCKETS + 1], name)
+
+    def _write_month(self, table: pa.Table, month: str, last_day: date, borders: np.ndarray, name: str) -> None:
+        """Write the lines of one month; the borders of its buckets become those of the row groups."""
+        start, stop = int(borders[0]), int(borders[-1])
+        rows = stop - start
+        groups = [(int(a) - start, int(b) - start) for a, b in pairwise(borders) if b > a]
+        key = f"lines/month={month}/drop={self._scan}/{name}"
+        write_parquet(self._state, key, table.slice(start, rows), groups if rows > _GROUP_ROWS else None)
+        self._months.setdefault(month, []).append((LinesFile(path=key, rows=rows), last_day))

@@ -1,0 +1,64 @@
+"""A share of a delivery that one task reads, and what it held."""
+
+from dataclasses import dataclass, field
+
+from jobs.state.manifest import Delivery, LinesFile, MonthLines, Reason, name_of
+from jobs.steps.scan_settings import ScanSettings
+from jobs.steps.uniqueness import KeyFile
+from marts.quality.findings import Measured
+
+_NOTHING = Measured()
+
+
+@dataclass(frozen=True)
+class Split:
+    """A share of one delivery: bytes from start to stop, or all of it if stop is None."""
+
+    delivery: Delivery
+    number: int
+    start: int = 0
+    stop: int | None = None
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """What one split held."""
+
+    split: Split
+    rejected: str = ""
+    unreadable: bool = False
+    """It is rejected because it cannot be read now: worth another try by the next run."""
+    changed: str = ""
+    """The object is no longer the planned version."""
+    unsplittable: bool = False
+    """A record spans lines: the drop must be read as a whole."""
+    leaves: tuple[str, ...] = ()
+    rows_read: int = 0
+    lines: int = 0
+    months: dict[str, MonthLines] = field(default_factory=dict)
+    files: tuple[LinesFile, ...] = ()
+    quarantine: tuple[str, ...] = ()
+    quarantined: int = 0
+    reasons: tuple[Reason, ...] = ()
+    measured: Measured = _NOTHING
+    keys: tuple[KeyFile, ...] = ()
+    """Keys that must be compared with those of the other splits."""
+    extra_columns: tuple[str, ...] = ()
+    currencies: tuple[str, ...] = ()
+    sums: tuple[int, ...] = ()
+    """As in the manifest."""
+
+
+def scan_name(settings: ScanSettings, delivery: Delivery) -> str:
+    """Name the scan of a delivery by the rules it is judged by."""
+    return _name_by_rules(settings, delivery.kind, delivery.id)
+
+
+def origin_of(settings: ScanSettings, delivery: Delivery, content: str) -> str:
+    """Name what clean rows come from: a content and the rules, whatever the object is called."""
+    return _name_by_rules(settings, delivery.kind, content or delivery.id)
+
+
+def _name_by_rules(settings: ScanSettings, kind: str, what: str) -> str:
+    without = [settings.erased.name] if settings.erased.numbers else []
+    return name_of(what, settings.rules(kind), *without)

@@ -1,0 +1,179 @@
+"""Rows of the customers mart, and how those of an earlier build become those of this one.
+
+A customer's rows are computed from their facts in all months, their dimension row, and whether as_of makes them
+inactive. What is known of a range of customers is a sum over them: new total = old total - old rows + new rows of the
+customers that differ.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marts.compute.engine import customers_mart, differing
+from marts.compute.highlights import Figures, exchanged, figures_of
+from marts.policy import Policy
+from marts.privacy.erasure import people
+from marts.rows.cast import GUEST
+from marts.schema import CUSTOMERS_MART
+
+KEY = "customer_id"
+LARGEST = 4
+"""A patch is at most 1 / this of the rows below it."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the rows of some customers."""
+
+    rows: int
+    cents: int
+    """Sum of total_sales."""
+    unmatched: int
+    """Lines whose customer has no dimension row."""
+    erased_cents: int
+    """Sum of what is left out, since its people were erased."""
+    guest_cents: int
+    """Sum of what is left out, since it is of nobody in particular."""
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Rows of some customers, and their totals."""
+
+    rows: pa.Table
+    totals: Totals
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts of a range of customers: of an earlier build alone, of both, of this one alone."""
+
+    removed: pa.Table
+    kept: pa.Table
+    added: pa.Table
+
+    @property
+    def current(self) -> pa.Table:
+        return pa.concat_tables([self.kept, self.added])
+
+    def of(self, ids: np.ndarray) -> "Facts":
+        """Return the facts of some customers; ``ids`` are in order."""
+        return Facts(*(rows_of(table, ids) for table in (self.removed, self.kept, self.added)))
+
+
+@dataclass(frozen=True)
+class Patched:
+    """Rows of the customers that differ from the rows below, these customers, and the totals of the whole range."""
+
+    rows: pa.Table
+    ids: np.ndarray
+    totals: Totals
+
+
+def compute(facts: pa.Table, names: pa.Table, policy: Policy, as_of: date) -> Computed:
+    """Compute the rows of all customers that have facts."""
+    known = people(facts)
+    rows, unmatched = customers_mart(known, names, policy, as_of)
+    figures = figures_of(CUSTOMERS_MART, rows, _newest(facts))
+    guests = _cents(facts.filter(pc.equal(facts[KEY], GUEST)))
+    erased = _cents(facts) - _cents(known) - guests
+    return Computed(rows, Totals(rows.num_rows, total_sales(rows), unmatched, erased, guests, figures))
+
+
+def changed(facts: Facts, after_days: int, before: date, as_of: date) -> np.ndarray:
+    """Return the customers whose facts differ, or that are inactive on one of two days alone."""
+    differ = differing(facts.removed, facts.added, KEY)
+    return np.unique(np.concatenate([differ, _turned(facts.current, after_days, before, as_of)]))
+
+
+def patch(
+    previous: Totals,
+    below: "Patched | None",
+    facts: Facts,
+    ids: np.ndarray,
+    were: Callable[[pa.Table], Computed],
+    are: Callable[[pa.Table], Computed],
+) -> Patched | None:
+    """Compute the rows of the customers that differ, and put them over those of an earlier patch.
+
+    ``were`` and ``are`` compute rows as the earlier build and as this one. Returns None if too many customers differ,
+    or if what is shown of them is not a sum: the rows are to be computed anew.
+    """
+    own, current = facts.of(ids), facts.current
+    if len(own.current) * LARGEST > len(current):
+        return None
+    old, new = were(pa.concat_tables([own.kept, own.removed])), are(own.current)
+    figures = exchanged(
+        previous.figures, ids, old.totals.figures, new.totals.figures, _sales_by_month(current), _newest(current)
+    )
+    if figures is None:
+        return None
+    rows, replaced = new.rows, ids
+    if below:
+        rows, replaced = overlay(below.rows, new.rows, ids), np.union1d(below.ids, ids)
+    totals = _exchanged(previous, old.totals, new.totals, figures)
+    return None if len(rows) * LARGEST > totals.rows else Patched(rows, replaced, totals)
+
+
+def _exchanged(previous: Totals, old: Totals, new: Totals, figures: Figures) -> Totals:
+    return Totals(
+        rows=previous.rows - old.rows + new.rows,
+        cents=previous.cents - old.cents + new.cents,
+        unmatched=previous.unmatched - old.unmatched + new.unmatched,
+        erased_cents=previous.erased_cents - old.erased_cents + new.erased_cents,
+        guest_cents=previous.guest_cents - old.guest_cents + new.guest_cents,
+        figures=figures,
+    )
+
+
+def rows_of(rows: pa.Table, ids: np.ndarray) -> pa.Table:
+    """Return the rows of some customers; ``ids`` are in order."""
+    return rows.filter(pa.array(_among(np.asarray(rows[KEY]), ids)))
+
+
+def overlay(rows: pa.Table, others: pa.Table, ids: np.ndarray) -> pa.Table:
+    """Replace the rows of some customers by others; both are in the order of the mart's key."""
+    left = rows.filter(pa.array(~_among(np.asarray(rows[KEY]), ids)))
+    joined = pa.concat_tables([left, others])
+    # No customer is in both: their own rows stay in order.
+    return joined.take(pa.array(np.argsort(joined[KEY].to_numpy(), kind="stable")))
+
+
+def total_sales(rows: pa.Table) -> int:
+    """Return the sum of total_sales, in cents."""
+    return int((pc.sum(rows["total_sales"]).as_py() or 0) * 100)
+
+
+def _among(keys: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Return which keys are among some ids, in order and at least one."""
+    return np.asarray(ids[np.minimum(np.searchsorted(ids, keys), len(ids) - 1)] == keys)
+
+
+def _turned(facts: pa.Table, after_days: int, before: date, as_of: date) -> np.ndarray:
+    """Return the customers that may be inactive on one of two days and not on the other."""
+    bought = facts.select([KEY, "last_bought"]).filter(facts["last_bought"].is_valid())
+    last = np.asarray(bought["last_bought"])
+    inactive = [(np.datetime64(day, "D") - last).astype(np.int64) > after_days for day in (before, as_of)]
+    return np.asarray(bought.filter(pa.array(inactive[0] != inactive[1]))[KEY])
+
+
+def _newest(facts: pa.Table) -> date | None:
+    newest = pc.max(facts["last_bought"]).as_py()
+    assert newest is None or isinstance(newest, date)
+    return newest
+
+
+def _sales_by_month(facts: pa.Table) -> list[tuple[date, int]]:
+    """Return the months in which people bought anything, with the cents."""
+    sums = people(facts.select([KEY, "month", "total_cents"])).group_by("month", use_threads=False)
+    sums = sums.aggregate([("total_cents", "sum")])
+    return sorted(zip(sums["month"].to_pylist(), sums["total_cents_sum"].to_pylist(), strict=True))
+
+
+def _cents(facts: pa.Table) -> int:
+    return int(pc.sum(facts["total_cents"]).as_py() or 0)

@@ -1,0 +1,354 @@
+"""The command line as people and scripts use it: every command, real Ray, real exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.kit import GOLDEN, UNJUDGED, Place, marts
+
+from jobs.cli.app import app
+from marts.errors import UsageError
+
+ROOT = Path(__file__).parents[3]
+BIN = Path(sys.executable).parent
+
+
+def outside(*arguments: str, environment: dict[str, str] | None = None, cwd: Path | None = None) -> Any:
+    """Run a command as a process of its own."""
+    return subprocess.run(
+        [*arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **(environment or {})},
+    )
+
+
+@pytest.fixture
+def flags(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("MARTS_QUALITY__JUDGE", "false")
+    place.put_golden()
+    Path("policy.toml").write_text("max_unknown_ratio = 0.2\n")
+    return ["--source", str(place.source), "--target", f"duckdb://{place.folder}/m.duckdb", "--policy", "policy.toml"]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_build_plan_and_status_tell_one_story(place: Place, flags: list[str]) -> None:
+    planned = json.loads(marts("plan", *flags, "--json").stdout)
+    assert {drop["key"]: (drop["change"], drop["months"]) for drop in planned["drops"]} == {
+        "sales/golden.csv": ("new", ["2023-08", "2023-11", "2024-01", "2024-02", "2024-03"]),
+        "sales/golden_2.csv": ("new", ["2024-02", "2024-03"]),
+        "customers/customers.csv": ("new", []),
+        "stores/stores.csv": ("new", []),
+        "sales_team/team.csv": ("new", []),
+    }
+    assert not Path("m.duckdb").exists()
+    built = marts("build", *flags, "--as-of", "2024-03-31", "--json")
+    report = json.loads(built.stdout)
+    assert (report["outcome"], report["totals"]["clean"], report["exit_code"]) == ("published", 24, 0)
+    assert [mart["rows"] for mart in report["marts"]] == [12, 13]
+    again = marts("build", *flags, "--as-of", "2024-03-31")
+    assert "unchanged" in again.stderr
+    assert again.stdout == ""
+    status = json.loads(marts("status", "--target", flags[3], "--json").stdout)
+    assert [run["outcome"] for run in status["runs"]] == ["unchanged", "published"]
+    assert status["live"]["customers"]["run_id"] == report["run_id"]
+    assert "nothing new in the drops" in marts("plan", *flags).stdout
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_plan_names_what_is_replaced_duplicate_rejected_and_vanished(
+    place: Place, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARTS_DROPS__WITHDRAWALS", "apply")
+    place.put("sales/gone.csv", (GOLDEN / "golden_input.csv").read_text().replace("2024-03", "2024-05"))
+    marts("build", *flags, "--as-of", "2024-03-31")
+    (place.source / "sales/gone.csv").unlink()
+    place.put("sales/golden.csv", (GOLDEN / "golden_input.csv").read_text() + "T99,1,121,x,2022-05-05,1,1,1,1\n")
+    place.put("sales/twice.csv", (place.source / "sales/golden.csv").read_bytes())
+    place.put("sales/bad.csv", "nonsense\n")
+    place.put("sales/bad.csv.gz", b"no gzip\n")
+    shown = marts("plan", *flags).stdout
+    for words in (
+        "1 duplicate",
+        "1 replaced",
+        "2 rejected",
+        "1 vanished",
+        "same content as sales/golden.csv",
+        "it is no gzip",
+        "missing columns",
+        "its lines leave the marts",
+        "months that change: 2022-05, 2023-08, 2023-11, 2024-01, 2024-02, 2024-03, 2024-05",
+    ):
+        assert words in shown
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_failed_build_is_an_object_with_its_cause_and_an_exit_code(place: Place, flags: list[str]) -> None:
+    Path("policy.toml").write_text("max_unknown_ratio = 0.0\n")
+    result = marts("build", *flags, "--as-of", "2024-03-31", "--json", code=65)
+    report = json.loads(result.stdout)
+    assert report["outcome"] == "failed"
+    assert "max_unknown_ratio" in report["error"]["what"]
+    shown = marts("build", *flags, "--as-of", "2024-03-31", code=65).stderr
+    assert "hint: deliver all of customers" in shown
+    assert json.loads(marts("status", "--target", flags[3], "--json").stdout)["runs"][0]["exit_code"] == 65
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_doctor_says_what_is_fine_and_what_to_do(place: Place, flags: list[str]) -> None:
+    fine = json.loads(marts("doctor", *flags, "--json").stdout)
+    assert all(check["ok"] for check in fine)
+    assert {check["what"] for check in fine} >= {
+        "python",
+        "packages",
+        "policy",
+        "source",
+        "state",
+        "disk",
+        "ray",
+        "DuckDB",
+    }
+    wrong = marts("doctor", "--source", ".", "--target", "mysql://u@127.0.0.1:1/d", "--state", "s", code=2).stdout
+    assert "no .csv or .csv.gz under" in wrong
+    assert "is the server up and reachable?" in wrong
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_demo_shows_what_came_out(tmp_path: Path) -> None:
+    shown = marts("demo", "--lines", "20000").stdout
+    truth = json.loads((tmp_path / "marts-demo/drops/generated.json").read_text())
+    for words in ("both marts are live", f"{truth['lines']:,}", "top customers", "leaders of 2025-12", "marts status"):
+        assert words in shown
+    status = json.loads(marts("status", "--target", "duckdb://marts-demo/marts.duckdb", "--json").stdout)
+    totals = status["runs"][0]["report"]["totals"]
+    assert (totals["rows_read"], totals["quarantined"], totals["duplicates"]) == (
+        truth["lines"] + truth["copied_lines"],
+        truth["quarantined"],
+        truth["duplicates"] + truth["copied_lines"],
+    )
+    assert "unchanged" not in marts("demo", "--lines", "10000", "--seed", "8").stdout
+
+
+def test_the_demo_leaves_other_folders_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("x")
+    result = marts("demo", "--folder", "mine", code=2)
+    assert "not of an earlier demo" in str(result.exception)
+
+
+def test_generate_gives_the_same_bytes_for_the_same_seed() -> None:
+    for folder in ("a", "b"):
+        marts("generate", folder, "--lines", "5000", "--seed", "3")
+    files = sorted(path.relative_to("a") for path in Path("a").rglob("*") if path.is_file())
+    assert len(files) > 30
+    for path in files:
+        assert (Path("a") / path).read_bytes() == (Path("b") / path).read_bytes()
+        listed = path.parent == Path()  # what was put in: no drop, so it has no time of delivery
+        assert listed or (Path("a") / path).stat().st_mtime_ns == (Path("b") / path).stat().st_mtime_ns
+    assert "is not empty" in str(marts("generate", "a", code=2).exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["build"], "no source is set"),
+        (["build", "--source", "x", "--target", "oracle://x"], "no kind of target"),
+        (["build", "--source", "ftp://x", "--target", "duckdb:///tmp/never/x", "--state", "s"], "neither a folder nor"),
+        (["build", "--source", "x", "--target", "duckdb:///x/y", "--mart", "stores"], "settings: mart"),
+        (["build", "--source", "x", "--target", "duckdb:///x/y", "--as-of", "yesterday"], "as_of"),
+        (["build", "--config", "nowhere.toml"], "cannot be read"),
+        (["status"], "no target is set"),
+        (["status", "--target", "duckdb:///tmp"], "is a folder"),
+        (["build", "--source", "s3://", "--target", "duckdb:///tmp/never/y", "--state", "s"], "names no bucket"),
+    ],
+)
+def test_wrong_arguments_end_with_2_and_say_what_is_wrong(arguments: list[str], words: str) -> None:
+    assert words in str(marts(*arguments, code=2).exception)
+
+
+LOOKING = [
+    ["status"],
+    ["history"],
+    ["quarantine", "list", "--source", "drops"],
+    ["quarantine", "show", "x", "--source", "drops"],
+    ["customers", "top"],
+    ["sales", "top"],
+    ["report"],
+    ["audit", "list"],
+    ["audit", "verify"],
+    ["notify", "list"],
+    ["rollback"],
+    ["vacuum", "--source", "drops", "--dry-run"],
+]
+
+
+@pytest.mark.parametrize("arguments", LOOKING, ids=" ".join)
+def test_a_mistyped_target_is_an_error_that_names_the_nearest_file(place: Place, arguments: list[str]) -> None:
+    place.put_golden()
+    place.build()
+    wrong = place.folder / "mart.duckdb"
+    error = marts(*arguments, "--target", f"duckdb://{wrong}", code=2).exception
+    assert isinstance(error, UsageError)
+    assert (error.what, error.where) == ("does not exist", str(wrong))
+    assert f"did you mean duckdb://{place.folder / 'marts.duckdb'}?" in error.hint
+    assert not wrong.exists()
+
+
+def test_a_mistyped_target_with_no_file_anywhere_near_says_what_creates_one() -> None:
+    error = marts("status", "--target", "duckdb:///no/such/folder/x.duckdb", code=2).exception
+    assert isinstance(error, UsageError)
+    assert error.hint == "check --target; the first marts build creates the file"
+
+
+def test_a_target_without_a_run_says_so_and_a_plan_needs_none(place: Place, flags: list[str]) -> None:
+    place.put_golden()
+    assert " new" in marts("plan", *flags).stdout.splitlines()[0]
+    warehouse = place.warehouse()
+    warehouse.prepare()
+    warehouse.close()
+    assert "no run yet" in marts("status", "--target", place.address).stdout
+
+
+def test_the_hint_for_a_wrong_target_is_not_mangled(tmp_path: Path) -> None:
+    for target in ("sqlite:///x", "mysql://user@/x"):
+        done = outside(str(BIN / "marts"), "status", "--target", target, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "mysql://user@host:port/database" in done.stderr
+
+
+def test_an_unknown_option_ends_with_2() -> None:
+    assert "--sorce" in marts("build", "--sorce", "x", code=2).output
+
+
+def test_errors_are_plain_text_with_a_hint_and_no_traceback() -> None:
+    done = outside(str(BIN / "marts"), "build", "--target", "duckdb:///x/y")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: settings: no source is set\n\nhint: ")
+
+
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, " start Ray"), (signal.SIGINT, " scan")])
+def test_a_build_that_is_told_to_stop_says_so_and_goes_on_the_next_time(
+    tmp_path: Path, number: signal.Signals, step: str
+) -> None:
+    marts("generate", "drops", "--lines", "20000")
+    command = ["build", "--source", "drops", "--target", "duckdb://m.duckdb", "--as-of", "2025-12-31"]
+    with_ray = {**os.environ, **UNJUDGED, "MARTS_RAY__FEW_TASKS": "0"}
+    process = subprocess.Popen(
+        [str(BIN / "marts"), *command], stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=with_ray
+    )
+    assert process.stderr
+    for text in process.stderr:
+        if step in text:
+            process.send_signal(number)
+            break
+    rest = process.stderr.read()
+    assert process.wait(60) == 75, rest
+    assert f"stopped by {number.name}" in rest
+    assert "the live marts are untouched" in rest
+    if number == signal.SIGTERM:
+        assert outside(str(BIN / "marts"), *command, cwd=tmp_path, environment=UNJUDGED).returncode == 0
+
+
+def test_no_module_is_imported_by_two_threads_at_once(tmp_path: Path) -> None:
+    """Python may lose a package that two threads import at the same time (KeyError in one of them)."""
+    judge = "import sys, jobs.cli.app, jobs.run.pipeline\nbefore = set(sys.modules)\n"
+    judge += "import jobs.adapters.great_expectations.checkpoint\n"
+    told = "print(*sorted(set(sys.modules) - before))"
+    background = set(outside(sys.executable, "-c", judge + told, cwd=ROOT).stdout.split())
+    assert "great_expectations" in background
+    marts("generate", "drops", "--lines", "2000")
+    build = """if True:
+        import os, sys
+        from types import SimpleNamespace
+        from jobs.run import pipeline as build
+        from jobs.cli import app as cli
+        from jobs.steps import quality
+        def preload():
+            global before
+            thread = lambda **_: SimpleNamespace(start=lambda: None)
+            quality.threading = SimpleNamespace(Thread=thread)
+            begin()
+            before = set(sys.modules)
+        def scan(*given):
+            again(*given)
+            print(*sorted(set(sys.modules) - before), flush=True)
+            sys.modules["ray"].shutdown()
+            os._exit(0)
+        begin, quality.preload = quality.preload, preload
+        again, build.scan_drops = build.scan_drops, scan
+        sys.argv = "marts build --source drops --target duckdb://m.duckdb --as-of 2025-12-31".split()
+        cli.main()"""
+    done = outside(sys.executable, "-c", build, cwd=tmp_path, environment={"MARTS_RAY__FEW_TASKS": "0"})
+    assert done.returncode == 0, done.stderr
+    here = set(done.stdout.splitlines()[0].split())
+    assert "ray.data._internal.execution.streaming_executor" in here
+    assert not here & background, sorted(here & background)
+
+
+def test_a_small_build_starts_no_ray_and_is_judged_all_the_same(tmp_path: Path) -> None:
+    """Nothing is imported in the background while tasks run in the same process."""
+    place = Place(tmp_path)
+    place.put_golden()
+    (tmp_path / "policy.toml").write_text("max_unknown_ratio = 0.2\n")
+    command = [str(BIN / "marts"), "build", *place.flags, "--as-of", "2024-03-31", "--policy", "policy.toml", "--json"]
+    done = outside(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert "start Ray" not in report["seconds"]
+    assert {one["name"] for one in report["quality"]} >= {"sales", "customers_data_mart"}
+
+
+def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"a": 1, "and": "more"}')
+    assert "is no DuckDB file" in str(marts("status", "--target", "duckdb://x.json", code=2).exception)
+    assert (tmp_path / "x.json").read_text() == '{"a": 1, "and": "more"}'
+
+
+def test_a_defect_is_told_with_its_traceback_and_ends_with_70(tmp_path: Path) -> None:
+    code = "import jobs.cli.app\njobs.cli.app.configured = lambda *_, **__: 1 // 0\njobs.cli.app.main('status')"
+    done = outside(sys.executable, "-c", code, cwd=tmp_path)
+    assert done.returncode == 70
+    assert "Traceback" in done.stderr
+    assert "error: marts: ZeroDivisionError" in done.stderr
+    assert "please report it" in done.stderr
+
+
+def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = outside(str(BIN / "marts"), "generate", "file/drops", "--lines", "1000", cwd=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "error: file/drops/sales/2024/01: Not a directory")
+
+
+def test_help_imports_no_heavy_library() -> None:
+    code = "import sys; sys.argv = ['marts', '--help']\nfrom jobs.cli.app import main\n"
+    code += "try:\n    main()\nexcept SystemExit: pass\n"
+    code += "print(sorted({'ray', 'great_expectations', 'pyarrow', 'duckdb', 'boto3', 'pandas'} & set(sys.modules)))"
+    assert outside(sys.executable, "-c", code, cwd=ROOT).stdout.strip().endswith("[]")
+
+
+def test_every_command_is_documented() -> None:
+    readme = (ROOT / "README.md").read_text()
+    groups = [(f"{group.name} ", group.typer_instance) for group in app.registered_groups]
+    for prefix, typer in [("", app), *groups]:
+        for command in typer.registered_commands:  # type: ignore[union-attr]
+            assert command.callback
+            assert f"marts {prefix}{command.name or command.callback.__name__}" in readme
+
+
+def test_the_module_is_the_command(place: Place, flags: list[str]) -> None:
+    arguments = [*flags, "--as-of", "2024-03-31", "--json"]
+    done = outside(sys.executable, "-m", "jobs.build", *arguments, environment={"RAY_ADDRESS": "127.0.0.1:1"}, cwd=ROOT)
+    assert done.returncode == 2  # the policy is not there: relative to the checkout
+    flags[-1] = str(Path("policy.toml").absolute())
+    arguments = [*flags, "--as-of", "2024-03-31", "--json"]
+    done = outside(sys.executable, "-m", "jobs.build", *arguments, environment={"RAY_ADDRESS": "127.0.0.1:1"}, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcome"] == "published"

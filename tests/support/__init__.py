@@ -1,0 +1,1 @@
+"""Helpers of the tests: places to work in, real servers, an oracle."""
