@@ -4,7 +4,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check test-mysql faults lint charts lock bench image clean help
+.PHONY: docs demo test check test-mysql faults lint charts lock bench image clean help
 
 help:
 	@echo "make demo   realistic drops, both marts in an embedded database, what came out (ARGS=\"--lines 100000\")"
@@ -14,6 +14,7 @@ help:
 	@echo "make faults kills, freezes, cuts and fills for most of an hour, and counts (ARGS=\"--seed 3 --faults 320\")"
 	@echo "make bench  ours beside DuckDB, Polars, pandas, Spark and plain Ray Data (ARGS=\"--lines 40M --engines ours,duckdb\")"
 	@echo "make charts what is made of the Helm chart: its schema and table of values, goldens, k8s/martwright.yaml"
+	@echo "make docs   what docs/ takes from the code: packages, columns of the marts, the command line"
 	@echo "make image  builds the container image without Docker, and runs it as a strict cluster would"
 	@echo "make lock   resolve the dependencies again"
 
@@ -53,6 +54,9 @@ faults: $(VENV)/ready-dev
 
 charts: $(VENV)/ready-dev
 	$(BIN)/python -m k8s.generate $(ARGS)
+
+docs: $(VENV)/ready-dev
+	$(BIN)/python docs/generate.py $(ARGS)
 
 bench: $(VENV)/ready-bench
 	@bash tests/setup.sh

@@ -63,9 +63,14 @@ class MartColumn:
     name: str
     type: MartType
     help: str
-    nullable: bool = False
+    null_when: str = ""
+    """Says when a value is NULL; never if empty."""
     max_length: int = 255
     personal: bool = False
+
+    @property
+    def nullable(self) -> bool:
+        return bool(self.null_when)
 
 
 @dataclass(frozen=True)
@@ -170,24 +175,49 @@ CUSTOMERS_MART = Mart(
     "customers",
     "customers_data_mart",
     (
-        MartColumn("customer_id", "id", "the customer"),
+        MartColumn("customer_id", "id", "The customer."),
         MartColumn(
-            "full_name", "text", "first and last name, UNKNOWN without a customers row", max_length=511, personal=True
+            "full_name",
+            "text",
+            "First and last name in the current customers table; `UNKNOWN` if the customer is not in it.",
+            max_length=511,
+            personal=True,
         ),
-        MartColumn("address", "text", "of the current customers row", nullable=True, max_length=1000, personal=True),
-        MartColumn("phone_number", "text", "of the current customers row", nullable=True, personal=True),
-        MartColumn("sales_date_month", "month", "YYYY-MM"),
-        MartColumn("total_sales", "money", "sum of total_cost in the month, net of returns"),
-        MartColumn("customer_lifetime_value", "money", "sum of total_cost up to as_of, net of returns"),
-        MartColumn("first_purchase_month", "month", "NULL if there are only returns", nullable=True),
-        MartColumn("last_purchase_month", "month", "NULL if there are only returns", nullable=True),
-        MartColumn("purchase_frequency", "count", "number of purchases up to as_of"),
-        MartColumn("monetary_value", "money", "lifetime value / purchases, NULL without", nullable=True),
-        MartColumn("avg_monthly_spending", "money", "lifetime value / months with any line"),
-        MartColumn("max_single_transaction", "money", "largest purchase (whole basket)", nullable=True),
-        MartColumn("avg_time_between_purchases", "rate", "days; NULL below two purchase dates", nullable=True),
-        MartColumn("inactive_status", "flag", "no purchase for longer than the policy says"),
-        MartColumn("customer_segment", "text", "first rule of the policy that holds", max_length=64),
+        MartColumn(
+            *("address", "text", "Address in the current customers table.", "the table has none"),
+            max_length=1000,
+            personal=True,
+        ),
+        MartColumn(
+            *("phone_number", "text", "Phone number in the current customers table.", "the table has none"),
+            personal=True,
+        ),
+        MartColumn("sales_date_month", "month", "The month. A customer has one row per month with any line."),
+        MartColumn("total_sales", "money", "Sum of total_cost in the month, less returns. May be zero or negative."),
+        MartColumn("customer_lifetime_value", "money", "Sum of total_cost of all months up to as_of, less returns."),
+        MartColumn("first_purchase_month", "month", "Month of the first purchase.", "there are only returns"),
+        MartColumn("last_purchase_month", "month", "Month of the last purchase.", "there are only returns"),
+        MartColumn("purchase_frequency", "count", "Number of purchases (baskets) up to as_of."),
+        MartColumn(
+            *("monetary_value", "money", "Average purchase: customer_lifetime_value / purchase_frequency."),
+            "there are only returns",
+        ),
+        MartColumn(
+            "avg_monthly_spending", "money", "customer_lifetime_value / number of months in which there is any line."
+        ),
+        MartColumn("max_single_transaction", "money", "Largest purchase, as a whole basket.", "there are only returns"),
+        MartColumn(
+            "avg_time_between_purchases",
+            "rate",
+            "Days between the first and the last purchase date / (number of different purchase dates - 1).",
+            "there are purchases on fewer than two days",
+        ),
+        MartColumn(
+            "inactive_status",
+            "flag",
+            "TRUE if the last purchase is more than `inactive_after_days` before as_of, or if there is none.",
+        ),
+        MartColumn("customer_segment", "text", "Name of the first segment of the policy that fits.", max_length=64),
     ),
     key=("customer_id", "sales_date_month"),
 )
@@ -196,25 +226,62 @@ SALES_TEAM_MART = Mart(
     "sales_team",
     "sales_team_data_mart",
     (
-        MartColumn("store_id", "id", "the store"),
-        MartColumn("sales_person_id", "id", "the sales person"),
+        MartColumn("store_id", "id", "The store."),
+        MartColumn("sales_person_id", "id", "The sales person."),
         MartColumn(
-            "full_name", "text", "of the sales person, UNKNOWN without a sales_team row", max_length=511, personal=True
+            "full_name",
+            "text",
+            "First and last name in the current sales_team table; `UNKNOWN` if the person is not in it.",
+            max_length=511,
+            personal=True,
         ),
-        MartColumn("sales_month", "month", "YYYY-MM"),
-        MartColumn("total_sales", "money", "sum of total_cost in the month, net of returns"),
-        MartColumn("avg_sales_per_month", "money", "net total over all stores / months with any line"),
-        MartColumn("top_performance_rank", "count", "DENSE_RANK by total_sales within store and month"),
-        MartColumn("incentive", "money", "the leader's share of total_sales, else 0"),
-        MartColumn("month_over_month_variance", "money", "against the calendar month before", nullable=True),
-        MartColumn("sales_growth_rate", "rate", "percent; NULL where the month before is <= 0", nullable=True),
-        MartColumn("year_to_date_sales", "money", "running sum from January"),
-        MartColumn("first_sale_month", "month", "over all stores"),
-        MartColumn("last_sale_month", "month", "over all stores"),
-        MartColumn("total_transactions", "count", "purchases in the month"),
-        MartColumn("avg_transaction_value", "money", "total_sales / purchases", nullable=True),
-        MartColumn("max_single_transaction", "money", "largest purchase of the month", nullable=True),
-        MartColumn("sales_contribution_percentage", "rate", "of the store's month", nullable=True),
+        MartColumn("sales_month", "month", "The month. A person has one row per store and month with any line."),
+        MartColumn("total_sales", "money", "Sum of total_cost in the month, less returns. May be zero or negative."),
+        MartColumn(
+            "avg_sales_per_month",
+            "money",
+            "The person's total over all stores and months / number of months in which the person has any line.",
+        ),
+        MartColumn(
+            "top_performance_rank",
+            "count",
+            "Rank by total_sales within store and month: 1 is the leader, ties share a rank, no rank is skipped.",
+        ),
+        MartColumn(
+            "incentive", "money", "`incentive_rate` of total_sales for a leader with positive sales, 0 for all others."
+        ),
+        MartColumn(
+            "month_over_month_variance",
+            "money",
+            "total_sales less that of the calendar month before; a month without lines counts as 0.",
+            "it is the first month",
+        ),
+        MartColumn(
+            "sales_growth_rate",
+            "rate",
+            "month_over_month_variance in percent of the month before.",
+            "there is no month before, or its total is not positive",
+        ),
+        MartColumn("year_to_date_sales", "money", "Sum of total_sales from January of the year to the month."),
+        MartColumn("first_sale_month", "month", "First month in which the person has any line, in any store."),
+        MartColumn("last_sale_month", "month", "Last month in which the person has any line, in any store."),
+        MartColumn(
+            "total_transactions",
+            "count",
+            "Purchases in the month. A basket that two persons share counts once for each of them.",
+        ),
+        MartColumn(
+            "avg_transaction_value", "money", "total_sales / total_transactions.", "there is no purchase in the month"
+        ),
+        MartColumn(
+            *("max_single_transaction", "money", "Largest purchase of the month."), "there is no purchase in the month"
+        ),
+        MartColumn(
+            "sales_contribution_percentage",
+            "rate",
+            "total_sales in percent of the store's total of the month.",
+            "the store's total is not positive",
+        ),
     ),
     key=("store_id", "sales_person_id", "sales_month"),
 )

@@ -1,4 +1,4 @@
-"""Every command of the README runs, as it stands there; only hosts, buckets and passwords are those of the tests."""
+"""Every command of the README and of docs/guide.md runs; only hosts, buckets and passwords are those of the tests."""
 
 import json
 import os
@@ -16,7 +16,8 @@ from support.servers import ACCESS_KEY, PASSWORD, SECRET_KEY, MariaDB, RayHead, 
 from k8s import helm
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "guide.md")
+BLOCKS = [text for page in PAGES for text in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)]
 
 
 def run(script: str, cwd: Path, environment: dict[str, str] | None = None) -> str:
