@@ -32,7 +32,7 @@ from jobs.config.settings import Log
 from jobs.runtime.escaping import visible
 from marts.errors import UsageError
 
-erase = typer.Typer(help="Take a person out of everything, for good.", no_args_is_help=True)
+erase = typer.Typer(help="Erase a person from everything, permanently.", no_args_is_help=True)
 
 
 def vacuum(
@@ -68,7 +68,7 @@ def vacuum(
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write marts.toml and policy.toml")] = Path(),
 ) -> None:
-    """Write a commented marts.toml, and a policy.toml, to start from."""
+    """Write marts.toml and policy.toml, with a comment on every option."""
     from jobs.operations.scaffold import write
 
     for path in write(folder):
@@ -80,7 +80,7 @@ def generate(
     lines: Annotated[int, typer.Option(min=1000, help="Sales lines")] = 500_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes")] = 7,
 ) -> None:
-    """Make realistic drops to try things out on."""
+    """Write realistic sample drops."""
     from jobs.operations.generate import generate as make
 
     if folder.exists() and any(folder.iterdir()):
@@ -94,7 +94,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="The same seed gives the same result")] = 7,
     folder: Annotated[Path, typer.Option(help="Where to work")] = Path("marts-demo"),
 ) -> None:
-    """Make drops, build both marts into an embedded database, and show what came out."""
+    """Generate drops, build both marts into an embedded database, and print the result."""
     from jobs.cli import demo as showing
     from jobs.cli import render
     from marts.policy import Policy
@@ -121,7 +121,7 @@ def doctor(
     policy: PolicyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Check versions, storage, database rights and Ray, and say for each failure what to do."""
+    """Check versions, storage, database rights and Ray; say what to do about each failure."""
     from jobs.cli import render
     from jobs.operations.doctor import examine
 

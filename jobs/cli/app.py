@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,6 +15,7 @@ from jobs.cli.cluster import app as launch
 from jobs.cli.cluster import submit, watchdog
 from jobs.cli.decisions import accept_fall, check, withdraw
 from jobs.cli.expectations import expectations
+from jobs.cli.help import Grouped, help_
 from jobs.cli.history import audit, history, rollback
 from jobs.cli.job import job
 from jobs.cli.notify import app as notify
@@ -30,39 +32,35 @@ from marts.errors import Defect, MartsError, Stopped, UsageError
 
 app = typer.Typer(
     name="marts",
-    help="Builds the Customers and the Sales Team data marts from CSV drops.",
+    help="Build the Customers and the Sales Team data marts from CSV drops.",
+    cls=Grouped,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with: marts demo",
 )
-app.command()(demo)
-app.command()(init)
-app.command()(doctor)
-app.command()(generate)
-app.command()(plan)
-app.command()(build)
-app.command()(status)
-app.command()(report)
-app.command()(docs)
-app.add_typer(customers, name="customers")
-app.add_typer(sales, name="sales")
-app.command()(history)
-app.add_typer(quarantine, name="quarantine")
-app.add_typer(withdraw, name="withdraw")
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(demo, init, doctor, generate, plan, build, status, report, docs),
+    *(history, rollback, vacuum, submit, watchdog, job, help_),
+)
+for command in _COMMANDS:
+    app.command(command.__name__.rstrip("_"))(command)
 app.command("accept-fall")(accept_fall)
-app.add_typer(check, name="check")
-app.add_typer(expectations, name="expectations")
-app.command()(rollback)
-app.command()(vacuum)
-app.add_typer(notify, name="notify")
-app.command()(submit)
-app.add_typer(launch, name="launch")
-app.command()(watchdog)
-app.command()(job)
-app.add_typer(secrets, name="secrets")
-app.add_typer(audit, name="audit")
-app.add_typer(erase, name="erase")
+for name, group in {
+    "customers": customers,
+    "sales": sales,
+    "quarantine": quarantine,
+    "withdraw": withdraw,
+    "check": check,
+    "expectations": expectations,
+    "notify": notify,
+    "launch": launch,
+    "secrets": secrets,
+    "audit": audit,
+    "erase": erase,
+}.items():
+    app.add_typer(group, name=name)
 
 
 def main(*arguments: str) -> None:
@@ -94,7 +92,7 @@ def _fail(error: MartsError) -> NoReturn:
     if tracebacks_shown():
         typer.echo(scrub("".join(traceback.format_exception(error))), err=True)
     error = scrubbed(error)
-    if error.told and logs.speaks_json():
+    if error.told and logs.speaks_json() and error.exit_code != UsageError.exit_code:
         sys.exit(error.exit_code)
     said, rest = rendered(error.what, error.where, error.hint).partition("\n")[::2]
     red = None if "NO_COLOR" in os.environ else "red"

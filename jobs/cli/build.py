@@ -17,6 +17,7 @@ from jobs.cli.options import (
     State,
     Stop,
     Target,
+    Wide,
     configured,
     opened,
     run_id_of,
@@ -53,7 +54,7 @@ def build(
     rescan: Annotated[bool, typer.Option(help="Judge drops again that were judged by older row rules")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring both marts up to date with the drops, and make them live."""
+    """Bring both marts up to date with the drops and publish them."""
     from jobs.cli import render
 
     flags = {"source": source, "target": target, "state": state, "as_of": as_of, "policy": policy, "mart": mart}
@@ -82,8 +83,9 @@ def plan(
     config: Config = None,
     policy: PolicyFile = None,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> None:
-    """Say which drops are new, replaced, duplicate or rejected, and which months change. Changes nothing."""
+    """List which drops are new, replaced, duplicate or rejected, and which months change. Changes nothing."""
     from jobs.cli import render_drops
     from jobs.operations.survey import look
     from jobs.steps.plan import months_that_change, peek
@@ -113,7 +115,7 @@ def plan(
         shown = {"drops": drops, "vanished": gone, "months_that_change": months, "no_data": made.no_data}
         typer.echo(json.dumps(shown, indent=2))
     else:
-        show(render_drops.plan(made, now.verdicts, months), stdout=True)
+        show(render_drops.plan(made, now.verdicts, months), stdout=True, wide=wide)
 
 
 def status(
@@ -121,6 +123,7 @@ def status(
     config: Config = None,
     runs: Annotated[int, typer.Option(min=1, help="How many runs to show")] = 10,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> None:
     """Show what is live, and the last runs."""
     from jobs.cli import render
@@ -139,7 +142,7 @@ def status(
         }
         typer.echo(json.dumps(shown, indent=2))
     else:
-        show(render.status(live, publications, generations, last, list(MARTS)), stdout=True)
+        show(render.status(live, publications, generations, last, list(MARTS)), stdout=True, wide=wide)
 
 
 def _as_of(settings: Settings, policy: "Policy") -> date:

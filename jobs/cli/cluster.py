@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jobs.launch.launcher import Ended
     from jobs.run.context import Request
 
-app = typer.Typer(help="Start a build for a Job of Kubernetes, and wait for its end.", no_args_is_help=True)
+app = typer.Typer(help="Start a build for a Kubernetes Job and wait for its end.", no_args_is_help=True)
 
 Address = Annotated[
     str | None,
@@ -217,7 +217,7 @@ def watchdog(
     config: Config = None,
     policy: PolicyFile = None,
 ) -> None:
-    """Tell people of Jobs of Kubernetes that failed, or do not start, and that could not say so themselves."""
+    """Report Kubernetes Jobs that failed or do not start, and could not report it themselves."""
     from jobs.adapters.kubernetes import Kube
     from jobs.launch.watchdog import FAILED, findings
     from jobs.run.lifecycle import refused

@@ -16,6 +16,7 @@ from jobs.cli.options import (
     State,
     Target,
     Who,
+    Wide,
     configured,
     looking,
     opened,
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from jobs.steps.resolve import Verdict
 
 withdraw = typer.Typer(
-    help="Sales drops whose objects are gone: take them back, or let them count.", no_args_is_help=True
+    help="Sales drops whose objects are gone: remove their rows, or keep them.", no_args_is_help=True
 )
-check = typer.Typer(help="Look for what is suspicious in the data that is live.", no_args_is_help=True)
+check = typer.Typer(help="Look for suspicious data among what is live.", no_args_is_help=True)
 
 Drops = Annotated[
     list[str] | None,
@@ -50,6 +51,7 @@ def withdraw_list(
     config: Config = None,
     policy: PolicyFile = None,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> None:
     """List the sales drops whose objects are gone, and what the next build does with each."""
     from jobs.cli import render_drops
@@ -71,7 +73,7 @@ def withdraw_list(
         ]
         typer.echo(json.dumps(shown, indent=2))
     else:
-        show(render_drops.gone_drops(gone), stdout=True)
+        show(render_drops.gone_drops(gone), stdout=True, wide=wide)
 
 
 @withdraw.command("accept")
@@ -165,7 +167,7 @@ def accept_fall(
     config: Config = None,
     who: Who = None,
 ) -> None:
-    """Accept that the total fell as a run found it: the next build publishes."""
+    """Accept a fall of the total that stopped a run: the next build publishes."""
     from jobs.ports.records import Decision
     from jobs.report.run_report import RunReport
     from jobs.steps.fall import ACCEPT
@@ -195,6 +197,7 @@ def check_ids(
     policy: PolicyFile = None,
     limit: Annotated[int, typer.Option(min=1, help="How many ids to show")] = 20,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> None:
     """List ids of transactions that are live under several customers, stores or months."""
     from jobs.cli import render_drops
@@ -206,10 +209,12 @@ def check_ids(
     if as_json:
         typer.echo(json.dumps({"ids": count, "shown": rows}, indent=2, default=str))
     else:
-        show(render_drops.shared_ids(count, rows), stdout=True)
+        show(render_drops.shared_ids(count, rows), stdout=True, wide=wide)
 
 
-def show_replaced(drop: str, config: str | None, places: dict[str, str | None], limit: int, as_json: bool) -> None:
+def show_replaced(
+    drop: str, config: str | None, places: dict[str, str | None], limit: int, as_json: bool, wide: bool
+) -> None:
     """Show the lines that a drop replaced, or that were replaced in it, beside those that count."""
     from jobs.cli import render_drops
     from jobs.operations.quarantine import find
@@ -222,4 +227,4 @@ def show_replaced(drop: str, config: str | None, places: dict[str, str | None], 
     if as_json:
         typer.echo(json.dumps([asdict(line) for line in lines], indent=2, default=str))
     else:
-        show(render_drops.replaced(key, lines[:limit], len(lines)), stdout=True)
+        show(render_drops.replaced(key, lines[:limit], len(lines)), stdout=True, wide=wide)

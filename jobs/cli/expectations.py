@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.cli.options import Config, Folder, Json, PolicyFile, configured, show
+from jobs.cli.options import Config, Folder, Json, PolicyFile, Wide, configured, show
 from jobs.config.load import load_policy
 from marts.errors import UsageError
 
-expectations = typer.Typer(help="The rules of data quality, in words.", no_args_is_help=True)
+expectations = typer.Typer(help="Data quality rules, in words.", no_args_is_help=True)
 
 
 @expectations.command("list")
@@ -22,6 +22,7 @@ def expectations_list(
     folder: Folder = None,
     types: Annotated[bool, typer.Option("--types", help="List what can be asked instead, with its arguments")] = False,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> None:
     """Say each rule in words: its severity, what it looks at, and who asks for it."""
     from jobs.cli import render
@@ -29,7 +30,7 @@ def expectations_list(
     from marts.quality.rule_types import type_words
 
     if types:
-        show(render.rule_types(type_words()), stdout=True)
+        show(render.rule_types(type_words()), stdout=True, wide=wide)
         return
     settings = configured(config, policy=policy, expectations=folder)
     suites = check_suites(settings.expectations, load_policy(settings))
@@ -44,7 +45,7 @@ def expectations_list(
         ]
         typer.echo(json.dumps(found, indent=2, default=str))
     else:
-        show(render.suites(wanted), stdout=True)
+        show(render.suites(wanted), stdout=True, wide=wide)
 
 
 @expectations.command("check")

@@ -17,6 +17,7 @@ from jobs.cli.options import (
     State,
     Target,
     Who,
+    Wide,
     configured,
     opened,
     run_id_of,
@@ -25,7 +26,7 @@ from jobs.cli.options import (
 )
 from marts.errors import DataError, OutcomeUnknown, UsageError
 
-audit = typer.Typer(help="What people decided: who, when, what, why.", no_args_is_help=True)
+audit = typer.Typer(help="The audit trail: who decided what, when and why.", no_args_is_help=True)
 _RUNS = 1000
 """Runs that remember the end of the audit trail."""
 
@@ -42,13 +43,14 @@ def history(
     policy: PolicyFile = None,
     limit: Annotated[int, typer.Option(min=1, help="How many events to show")] = 50,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> None:
-    """Say when each version of a drop came, and what became of it, in which run."""
+    """Show when each version of a drop arrived and what happened to it, run by run."""
     from jobs.cli import render_drops
 
     if replaced:
         places = {"source": source, "target": target, "state": state, "policy": policy}
-        show_replaced(replaced, config, places, limit, as_json)
+        show_replaced(replaced, config, places, limit, as_json, wide)
         return
     settings = configured(config, target=target)
     settings.require("target")
@@ -61,7 +63,7 @@ def history(
         told = {"drops": [asdict(event) for event in events], "decisions": [asdict(one) for one in decisions]}
         typer.echo(json.dumps(told, indent=2))
     else:
-        show(render_drops.history(events, decisions), stdout=True)
+        show(render_drops.history(events, decisions), stdout=True, wide=wide)
 
 
 def rollback(
@@ -71,7 +73,7 @@ def rollback(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Make the marts of the publication before live again, at once. Again, and it goes forward."""
+    """Go back to the previous publication. Run it again to undo."""
     from jobs.cli import render
     from jobs.ports.records import Rollback
 
@@ -92,7 +94,7 @@ def rollback(
 
 
 @audit.command("list")
-def audit_list(target: Target = None, config: Config = None, as_json: Json = False) -> None:
+def audit_list(target: Target = None, config: Config = None, as_json: Json = False, wide: Wide = False) -> None:
     """List what people decided, oldest first."""
     from jobs.cli import render
 
@@ -103,7 +105,7 @@ def audit_list(target: Target = None, config: Config = None, as_json: Json = Fal
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
     else:
-        show(render.audit(entries), stdout=True)
+        show(render.audit(entries), stdout=True, wide=wide)
 
 
 @audit.command("verify")

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Config, Json, Target, configured, opened, show
+from jobs.cli.options import Config, Json, Target, Wide, configured, opened, show
 from jobs.config.settings import Settings
 from jobs.ports.notices import Delivery, Notice
 from jobs.runtime.escaping import visible
 from jobs.runtime.scrub import scrubbed
 from marts.errors import MartsError, ServiceError, UsageError
 
-app = typer.Typer(help="What people are told of builds: try it, list it, send what waits.", no_args_is_help=True)
+app = typer.Typer(help="Notices about builds: test, list and send them.", no_args_is_help=True)
 
 
 @app.command(name="test")
@@ -59,6 +59,7 @@ def list_(
     config: Config = None,
     limit: Annotated[int, typer.Option(min=1, help="How many notices to show")] = 20,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> None:
     """List the last notices: to whom they went, and what waits."""
     from jobs.cli import render
@@ -70,7 +71,7 @@ def list_(
     if as_json:
         typer.echo(json.dumps([json.loads(notice.as_json()) for notice in notices], indent=2))
     else:
-        show(render.notices(notices), stdout=True)
+        show(render.notices(notices), stdout=True, wide=wide)
 
 
 @app.command()

@@ -27,12 +27,15 @@ State = Annotated[
 ]
 Config = Annotated[str | None, typer.Option(help="Settings file; marts.toml by default, if it is there")]
 PolicyFile = Annotated[str | None, typer.Option("--policy", help="Business numbers, as TOML")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, however wide the terminal is")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout")]
 Folder = Annotated[
     str | None,
     typer.Option("--expectations", metavar="DIR", help="Folder of suites; a file there wins over the shipped"),
 ]
 
+_WIDE = 1000
+"""Letters of a line with --wide."""
 _debug = False
 """Whether tracebacks of expected errors are shown."""
 
@@ -102,11 +105,11 @@ def require_why(why: str) -> None:
         raise UsageError("is empty", "--why", "say why, for whoever reads the audit trail")
 
 
-def show(what: Any, stdout: bool = False) -> None:
-    """Print for people: as wide as the terminal, or wide enough for a log."""
+def show(what: Any, stdout: bool = False, wide: bool = False) -> None:
+    """Print for people: as wide as the terminal, wide enough for a log, or as wide as it takes."""
     console = Console(stderr=not stdout, highlight=False)
-    if not console.is_terminal:
-        console = Console(stderr=not stdout, highlight=False, width=160)
+    if wide or not console.is_terminal:
+        console = Console(stderr=not stdout, highlight=False, width=_WIDE if wide else 160)
     console.print(what)
 
 

@@ -27,7 +27,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Open it in a browser")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say where the report of a run is, open it, or write a copy of it."""
+    """Print where the report of a run is, open it, or write a copy."""
     from jobs.adapters.store.open import open_store
     from jobs.report.run_pages import page_of, report_page
 
@@ -72,7 +72,7 @@ def docs(
     config: Config = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the index in a browser")] = False,
 ) -> None:
-    """Say where the data quality pages are, or open them."""
+    """Print where the data quality pages are, or open them."""
     settings = configured(config, source=source, target=target, state=state)
     index = f"{settings.docs_uri.rstrip('/')}/index.html"
     local = Path(index.removeprefix("file://"))

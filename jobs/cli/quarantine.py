@@ -17,6 +17,7 @@ from jobs.cli.options import (
     State,
     Target,
     Who,
+    Wide,
     configured,
     looking,
     require_why,
@@ -26,9 +27,7 @@ from jobs.cli.options import (
 from jobs.runtime.escaping import visible
 from marts.errors import DataError
 
-quarantine = typer.Typer(
-    help="Rows that break a rule: look at them, repair them, and put them back.", no_args_is_help=True
-)
+quarantine = typer.Typer(help="Rows that break a rule: list, repair and release them.", no_args_is_help=True)
 DropName = Annotated[str, typer.Argument(metavar="DROP", help="Key of the drop, or the end of it")]
 
 
@@ -40,6 +39,7 @@ def quarantine_list(
     config: Config = None,
     policy: PolicyFile = None,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> None:
     """List the live drops with rows in quarantine, and those that are held."""
     from jobs.cli import render_drops
@@ -64,7 +64,7 @@ def quarantine_list(
         ]
         typer.echo(json.dumps(found, indent=2))
     else:
-        show(render_drops.quarantine(drops), stdout=True)
+        show(render_drops.quarantine(drops), stdout=True, wide=wide)
 
 
 @quarantine.command("show")

@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from jobs.cli.tables import Fitted, safe
 from jobs.operations.views import Rows
 from jobs.ports.audit import AuditEntry
 from jobs.ports.notices import Notice
@@ -23,20 +22,20 @@ _NAMED = 3
 MOST = 50
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> Table:
-    """Make a neat table; columns whose number is in ``right`` are aligned to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for number, column in enumerate(columns):
-        made.add_column(column, justify="right" if number in right else "left", header_style="dim", overflow="fold")
-    for row in rows:
-        made.add_row(*(value if isinstance(value, Text) else safe(value) for value in row))
-    return made
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    right: Sequence[int] = (),
+    optional: Sequence[int] = (),
+) -> Fitted:
+    """Return a table; columns in ``right`` are aligned to the right, those in ``optional`` left out if it is narrow."""
+    return Fitted(title, columns, rows, right, optional)
 
 
-def safe(value: object) -> Text:
-    """Show any value as plain text: control characters, and thus terminal escapes, are made visible."""
-    shown = f"{value:,}" if isinstance(value, int | Decimal) and not isinstance(value, bool) else str(value)
-    return Text(visible(shown))
+def minute(moment: str) -> str:
+    """Return a moment of the ledger to the minute."""
+    return moment[:16].replace("T", " ")
 
 
 def report(done: RunReport) -> RenderableType:
@@ -77,7 +76,7 @@ def _headline(done: RunReport) -> str:
     return f"! run {done.run_id} {meaning}{without}{again}"
 
 
-def _totals(done: RunReport) -> Table:
+def _totals(done: RunReport) -> Fitted:
     totals = done.totals
     names = ("drops", "read", "lines", "clean", "quarantined", "repeated", "replaced", "months", "new")
     values = (
@@ -91,10 +90,10 @@ def _totals(done: RunReport) -> Table:
         done.months,
         len(done.months_rolled_up),
     )
-    return table("sales", names, [values], range(len(names)))
+    return table("sales", names, [values], range(len(names)), (8, 7))
 
 
-def _marts(done: RunReport) -> Table:
+def _marts(done: RunReport) -> Fitted:
     rows = [
         (m.table, m.rows, m.total_sales, "loaded" if m.changed else "kept" if done.held_back else "was right")
         for m in done.marts
@@ -175,7 +174,7 @@ def suites(found: Sequence[Suite]) -> RenderableType:
 _LEVELS = {"row": "each row", "key": "keys", "drop": "the whole", "run": "the run", "mart": "the mart"}
 
 
-def rule_types(types: Sequence[tuple[str, str, Sequence[str], Sequence[str]]]) -> Table:
+def rule_types(types: Sequence[tuple[str, str, Sequence[str], Sequence[str]]]) -> Fitted:
     """Render what can be asked."""
     rows = [(name, _LEVELS[level], ", ".join(needs), ", ".join(may)) for name, level, needs, may in types]
     return table("", ("type", "about", "needs", "may have"), rows)
@@ -193,14 +192,14 @@ def status(
     rows = [_generation("live", name, live.get(name), since.get(name, "")) for name in marts]
     before = {one.mart: one for one in publications[1]} if len(publications) > 1 else {}
     rows += [_generation("before", name, generations.get(p.generation), p.published_at) for name, p in before.items()]
-    shown: RenderableType = table("marts", ("", "mart", "rows", "as_of", "run", "since (UTC)"), rows, (2,))
+    shown: RenderableType = table("marts", ("", "mart", "rows", "as_of", "run", "since (UTC)"), rows, (2,), (4,))
     if before:
         by = publications[0][0]
         back = f"{by.who} went back: {by.why or 'no reason given'}. " if by.action == "rollback" else ""
         shown = Group(shown, safe(f"{back}marts rollback makes what was live before live again"))
-    last = [(r.run_id, r.started_at[:19], r.as_of_date, *_ended(r)) for r in runs]
-    names = ("run", "started (UTC)", "as_of", "outcome", "exit", "error, or drops left out")
-    return Group(shown, Text(""), table("last runs", names, last, (4,)) if last else Text("no run yet"))
+    last = [(r.run_id, minute(r.started_at), r.as_of_date, *_ended(r)) for r in runs]
+    names = ("run", "started (UTC)", "as_of", "outcome", "exit", "error or left out")
+    return Group(shown, Text(""), table("last runs", names, last, (4,), (2,)) if last else Text("no run yet"))
 
 
 def _ended(run: RunRecord) -> tuple[object, ...]:
@@ -217,7 +216,7 @@ def _ended(run: RunRecord) -> tuple[object, ...]:
 def _generation(when: str, mart: str, made: Generation | None, since: str) -> tuple[object, ...]:
     if made is None:
         return (when, mart, 0, "", "", "never")
-    return (when, mart, made.row_count, made.as_of_date, made.run_id, (since or made.published_at)[:19])
+    return (when, mart, made.row_count, made.as_of_date, made.run_id, minute(since or made.published_at))
 
 
 def rolled_back(live: Sequence[Generation]) -> RenderableType:
@@ -235,13 +234,15 @@ def vacuumed(folders: Sequence[tuple[str, int, int]], kept: int, dry_run: bool) 
     return Group(table(title, ("folder", "files", "bytes"), folders, (1, 2)), Text(f"{kept:,} files stay", style="dim"))
 
 
-def checks(found: Iterable[tuple[str, bool, str]]) -> Table:
+def checks(found: Iterable[tuple[str, bool, str]]) -> Fitted:
     """Render what the doctor found."""
     return table(
         "", ("", "what", "seen, or what to do"), [("ok" if ok else "FAIL", what, text) for what, ok, text in found]
     )
 
 
+_ALWAYS = 2
+"""The last column of a mart that is always shown."""
 _SHORT = {
     "customer_id": "customer",
     "full_name": "name",
@@ -261,26 +262,30 @@ _SHORT = {
 
 
 def rows(found: Rows) -> RenderableType:
-    """Render rows of a mart, under names that leave room."""
-    return table(
-        found.title,
-        [_SHORT.get(name, name) for name in found.names],
-        [_row(found, row) for row in found.rows],
-        found.numbers,
-    )
+    """Render rows of a mart, under names that leave room; the last columns are left out first."""
+    names, cells = [_heading(name) for name in found.names], [_row(found, row) for row in found.rows]
+    return table(found.title, names, cells, found.numbers, range(len(names) - 1, _ALWAYS, -1))
 
 
 def upright(found: Rows) -> RenderableType:
-    """Render rows of a mart whose columns would not fit beside each other: what is the same in all rows comes first."""
-    same = [at for at, _ in enumerate(found.names) if len(found.rows) > 1 and len({row[at] for row in found.rows}) == 1]
-    rest = [at for at in range(len(found.names)) if at not in same]
-    first = _row(found, found.rows[0])
+    """Render rows of a mart whose columns would not fit beside each other: what is equal in all rows comes first."""
+    places = range(len(found.names))
+    equal = [at for at in places if len(found.rows) > 1 and len({row[at] for row in found.rows}) == 1]
+    rest = [at for at in places if at not in equal]
+    cells = [_row(found, row) for row in found.rows]
     parts: list[RenderableType] = [Text(found.title, style="bold")]
-    parts += [table("", ("", ""), [(found.names[at], first[at]) for at in same])] if same else []
-    names = [found.names[at] for at in rest]
+    if equal:
+        parts += [table("", ("", ""), [(_heading(found.names[at]), cells[0][at]) for at in equal]), Text("")]
     right = [place for place, at in enumerate(rest) if at in found.numbers]
-    parts.append(table("", names, [[_row(found, row)[at] for at in rest] for row in found.rows], right))
+    names = [_heading(found.names[at]) for at in rest]
+    parts.append(
+        table("", names, [[row[at] for at in rest] for row in cells], right, range(len(rest) - 1, _ALWAYS - 1, -1))
+    )
     return Group(*parts)
+
+
+def _heading(column: str) -> str:
+    return _SHORT.get(column, column.replace("_", " "))
 
 
 def _row(found: Rows, row: Sequence[object]) -> list[object]:
@@ -294,16 +299,13 @@ def _row(found: Rows, row: Sequence[object]) -> list[object]:
 
 def audit(entries: Sequence[AuditEntry]) -> RenderableType:
     """Render the audit trail."""
-    rows = [(e.number, e.noted_at[:19], e.who, e.action, e.subject, e.why, e.hash[:12]) for e in entries]
-    return table("audit trail", ("", "when (UTC)", "who", "did", "to", "why", "hash"), rows, (0,))
+    rows = [(e.number, minute(e.noted_at), e.who, e.action, e.subject, e.why, e.hash[:12]) for e in entries]
+    return table("audit trail", ("", "when (UTC)", "who", "did", "to", "why", "hash"), rows, (0,), (6,))
 
 
 def notices(raised: Sequence[Notice]) -> RenderableType:
     """Render notices: newest first, with who got them."""
-    rows = [
-        (notice.raised_at[:16].replace("T", " "), notice.event, notice.subject, _deliveries(notice))
-        for notice in raised
-    ]
+    rows = [(minute(notice.raised_at), notice.event, notice.subject, _deliveries(notice)) for notice in raised]
     return table("notices", ("raised (UTC)", "event", "subject", "to"), rows)
 
 

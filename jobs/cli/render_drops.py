@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from jobs.cli.render import MOST, SHOWN, examples, safe, table
+from jobs.cli.render import MOST, SHOWN, examples, minute, table
+from jobs.cli.tables import safe
 from jobs.ports.records import Decision, DropEvent
 from jobs.steps.planned import Plan, PlannedDrop
 from jobs.steps.replaced import ReplacedLine
@@ -89,7 +90,7 @@ def shared_ids(count: int, rows: Sequence[Mapping[str, object]]) -> RenderableTy
     heads = ("transaction_id", "customers", "stores", "months", "first", "last", "lines", "total")
     more = f", those with most money first; {count - len(rows):,} more" if count > len(rows) else ""
     title = f"{count:,} ids are live under several customers, stores or months{more}"
-    return Group(Text(title), table("", heads, shown, (1, 2, 3, 6, 7)))
+    return Group(Text(title), table("", heads, shown, (1, 2, 3, 6, 7), (5, 4)))
 
 
 def replaced(key: str, lines: Sequence[ReplacedLine], count: int) -> RenderableType:
@@ -99,7 +100,7 @@ def replaced(key: str, lines: Sequence[ReplacedLine], count: int) -> RenderableT
     names = ("transaction", "day", "product", "quantity", "total", "", "drop")
     rows = [(x.transaction_id, x.sales_date, x.product_name, x.quantity, x.total_cost, x.fate, x.drop) for x in lines]
     more = [Text(f"… and {count - len(lines):,} more lines; --limit shows them")] if count > len(lines) else []
-    return Group(table("", names, rows, (3, 4)), *more)
+    return Group(table("", names, rows, (3, 4), (6, 2)), *more)
 
 
 def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:
@@ -112,7 +113,7 @@ def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:
         if (m := drop.manifest)
     ]
     names = ("state", "drop", "rows read", "in quarantine", "most common reasons")
-    shown: list[RenderableType] = [table("quarantine", names, rows[:MOST], (2, 3))]
+    shown: list[RenderableType] = [table("quarantine", names, rows[:MOST], (2, 3), (2,))]
     if len(rows) > MOST:
         shown.append(Text(f"… and {len(rows) - MOST:,} more drops; --json gives all"))
     total = sum(row[3] for row in rows)
@@ -151,14 +152,15 @@ def history(events: Sequence[DropEvent], decisions: Sequence[Decision]) -> Rende
     if not events:
         return Text("no drop yet")
     rows = [
-        (e.recorded_at[:19], e.run_id, e.object_key, e.modified[:19], e.state, *_counts(e), e.reason) for e in events
+        (minute(e.recorded_at), e.run_id, e.object_key, minute(e.modified), e.state, *_counts(e), e.reason)
+        for e in events
     ]
     names = ("when (UTC)", "run", "drop", "delivered (UTC)", "became", "rows read", "clean", "bad", "double", "why")
-    parts: list[RenderableType] = [table("drops", names, rows, (5, 6, 7, 8))]
+    parts: list[RenderableType] = [table("drops", names, rows, (5, 6, 7, 8), (1, 3, 6, 8))]
     if any(event.replaced for event in events):
         parts.append(Text("double: repeated + replaced; `marts history --replaced DROP` lists these", style="dim"))
     if decisions:
-        said = [(d.decided_at[:19], d.who, d.action, d.object_key, d.why) for d in decisions]
+        said = [(minute(d.decided_at), d.who, d.action, d.object_key, d.why) for d in decisions]
         parts += [Text(""), table("decisions", ("when (UTC)", "who", "what", "drop", "why"), said)]
     return Group(*parts)
 

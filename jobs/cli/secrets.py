@@ -21,7 +21,7 @@ from jobs.config.settings import PREFIX, Settings
 from jobs.operations import vault
 from marts.errors import UsageError
 
-app = typer.Typer(help="The sealed file of credentials: make it, fill it, hand it on.", no_args_is_help=True)
+app = typer.Typer(help="The sealed file of credentials: create, fill and share it.", no_args_is_help=True)
 
 File = Annotated[str | None, typer.Option(help="The sealed file; secrets.file of the settings by default")]
 KeyFile = Annotated[str | None, typer.Option("--key", help="Our private key; secrets.key_file by default")]

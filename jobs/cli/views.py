@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.options import Config, Json, Target, configured, opened, show
+from jobs.cli.options import Config, Json, Target, Wide, configured, opened, show
 from marts.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,12 +24,17 @@ Month = Annotated[str | None, typer.Option(metavar="YYYY-MM", help="The last mon
 
 @customers.command("top")
 def customers_top(
-    limit: Limit = 10, target: Target = None, config: Config = None, as_json: Json = False, as_csv: Csv = False
+    limit: Limit = 10,
+    target: Target = None,
+    config: Config = None,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """List the customers with the highest lifetime value."""
     from jobs.operations.views import top_customers
 
-    _tell(lambda warehouse: top_customers(warehouse, limit), target, config, as_json, as_csv)
+    _tell(lambda warehouse: top_customers(warehouse, limit), target, config, as_json, as_csv, wide)
 
 
 @customers.command("show")
@@ -39,11 +44,12 @@ def customers_show(
     config: Config = None,
     as_json: Json = False,
     as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Show one customer, month by month."""
     from jobs.operations.views import one_customer
 
-    _tell(lambda warehouse: one_customer(warehouse, customer), target, config, as_json, as_csv, upright=True)
+    _tell(lambda warehouse: one_customer(warehouse, customer), target, config, as_json, as_csv, wide, upright=True)
 
 
 @sales.command("top")
@@ -54,11 +60,12 @@ def sales_top(
     config: Config = None,
     as_json: Json = False,
     as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """List the leader of each store in a month, with the incentive."""
     from jobs.operations.views import leaders
 
-    _tell(lambda warehouse: leaders(warehouse, month, limit), target, config, as_json, as_csv)
+    _tell(lambda warehouse: leaders(warehouse, month, limit), target, config, as_json, as_csv, wide)
 
 
 @sales.command("show")
@@ -69,11 +76,12 @@ def sales_show(
     config: Config = None,
     as_json: Json = False,
     as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Show the sales team of one store in a month, by rank."""
     from jobs.operations.views import one_store
 
-    _tell(lambda warehouse: one_store(warehouse, store, month), target, config, as_json, as_csv, upright=True)
+    _tell(lambda warehouse: one_store(warehouse, store, month), target, config, as_json, as_csv, wide, upright=True)
 
 
 def _tell(
@@ -82,6 +90,7 @@ def _tell(
     config: str | None,
     as_json: bool,
     as_csv: bool,
+    wide: bool,
     upright: bool = False,
 ) -> None:
     from jobs.cli import render
@@ -97,4 +106,4 @@ def _tell(
     elif as_csv:
         typer.echo(rows.as_csv(), nl=False)
     else:
-        show(render.upright(rows) if upright else render.rows(rows), stdout=True)
+        show(render.upright(rows) if upright else render.rows(rows), stdout=True, wide=wide)

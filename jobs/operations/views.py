@@ -121,9 +121,7 @@ def _ask(warehouse: Warehouse, mart: Mart, query: str) -> list[tuple[Any, ...]]:
 
 def _found(rows: Rows, what: str, number: int) -> Rows:
     if not rows.rows:
-        raise UsageError(
-            f"there is no {what} {number}, or nothing was sold", "marts", f"marts {_GROUPS[what]} top lists some"
-        )
+        raise UsageError(f"{what} {number} has no sales", "marts", f"list some with: marts {_GROUPS[what]} top")
     return rows
 
 
