@@ -33,7 +33,7 @@ class MartsError(Exception):
     """Base of all errors that Martwright raises on purpose."""
 
     exit_code = 70
-    told = False
+    announced = False
     """The log has it already, as JSON."""
 
     def __init__(self, what: str, where: str = "", hint: str = "") -> None:

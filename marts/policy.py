@@ -94,7 +94,7 @@ class Policy(BaseModel):
     @field_validator("unknown_ids")
     @classmethod
     def _of_64_bits(cls, ids: tuple[int, ...]) -> tuple[int, ...]:
-        if any(not -(2**63) <= one < 2**63 for one in ids):
+        if any(not -(2**63) <= item < 2**63 for item in ids):
             raise ValueError("an id has at most 64 bits")
         return ids
 
@@ -148,8 +148,8 @@ def known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Ask whether the nearest of some names is meant; nothing if none is near."""
-    found = difflib.get_close_matches(name.lower(), sorted(known), 1, 0.5)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    result = difflib.get_close_matches(name.lower(), sorted(known), 1, 0.5)
+    return f"; did you mean {result[0]!r}?" if result else ""
 
 
 def unknown_key(name: str, last: str, known: list[str]) -> str:

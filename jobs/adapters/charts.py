@@ -46,15 +46,16 @@ def revenue(months: Sequence[MonthFigures], unusual: Sequence[UnusualMonth], goe
     A triangle points up or down over a month that is unusual, and a line shows what is usual; ``goes_on``, a month
     that is not over, is hollow.
     """
-    shown = months[-_MOST[width] :]
+    displayed = months[-_MOST[width] :]
     usual = {month.month: float(month.usual) for month in unusual}
-    roomy = (width - _LEFT) / len(shown) >= 27
-    years = {month.month for month in shown if month.month.endswith("-01")}
-    if not years & {month.month for month in shown[1:3]}:  # its number would run into theirs
-        years.add(shown[0].month)
-    rows = [_month(month, usual, goes_on, roomy, month.month in years) for month in shown]
-    said = f"Bars: sales of {len(shown)} months, {shown[0].month} to {shown[-1].month}. The table has the numbers."
-    return _svg(_month_layers(rows, width), width, _HEIGHT + _TOP + 36, said)
+    roomy = (width - _LEFT) / len(displayed) >= 27
+    years = {month.month for month in displayed if month.month.endswith("-01")}
+    if not years & {month.month for month in displayed[1:3]}:  # its number would run into theirs
+        years.add(displayed[0].month)
+    rows = [_month(month, usual, goes_on, roomy, month.month in years) for month in displayed]
+    period = f"{displayed[0].month} to {displayed[-1].month}"
+    message = f"Bars: sales of {len(displayed)} months, {period}. The table has the numbers."
+    return _svg(_month_layers(rows, width), width, _HEIGHT + _TOP + 36, message)
 
 
 def shown_months(months: Sequence[MonthFigures], width: int) -> int:
@@ -68,9 +69,9 @@ def segments(groups: Sequence[CustomerGroup]) -> str:
     bars = []
     for name in names:
         bars.append(_Bar(_short(name)))
-        for group in sorted((one for one in groups if one.segment == name), key=lambda one: one.inactive):
-            said = "inactive" if group.inactive else "active"
-            bars.append(_Bar(said, group.customers, f"{group.customers:,}", group.inactive))
+        for group in sorted((item for item in groups if item.segment == name), key=lambda item: item.inactive):
+            message = "inactive" if group.inactive else "active"
+            bars.append(_Bar(message, group.customers, f"{group.customers:,}", group.inactive))
     return _bars(bars, f"Bars: customers of {len(names)} segments, active and inactive. The table has the numbers.")
 
 
@@ -102,7 +103,7 @@ def _month(
         "usual": seen,
         "top": max(sales, seen, 0),
         "mark": mark,
-        "told": _brief(sales) if mark and roomy else "",
+        "label": _brief(sales) if mark and roomy else "",
         "open": "so far" if month.month == goes_on else "",
     }
 
@@ -127,24 +128,24 @@ def _month_layers(rows: Sequence[Mapping[str, Any]], width: int) -> Any:
     def y(name: str) -> Any:
         return alt.Y(f"{name}:Q", scale=up, axis=axis)
 
-    def those(name: str, *values: str) -> Any:
+    def subset(name: str, *values: str) -> Any:
         return alt.Chart(alt.Data(values=[row for row in rows if row[name] in values]))
 
     every = alt.Chart(alt.Data(values=list(rows)))
-    marked = those("mark", "triangle-up", "triangle-down")
+    marked = subset("mark", "triangle-up", "triangle-down")
     layers = [
-        those("open", "").mark_bar(fill=BAR).encode(x=x, y=y("sales")),
-        those("open", "so far")
+        subset("open", "").mark_bar(fill=BAR).encode(x=x, y=y("sales")),
+        subset("open", "so far")
         .mark_bar(fill=PAPER, stroke=BAR, strokeWidth=1.5, strokeDash=[3, 2])
         .encode(x=x, y=y("sales")),
-        those("open", "so far").mark_text(dy=-8, fill=DIM).encode(x=x, y=y("top"), text="open:N"),
+        subset("open", "so far").mark_text(dy=-8, fill=DIM).encode(x=x, y=y("top"), text="open:N"),
         marked.mark_tick(orient="horizontal", size=0.9 * inner / len(rows), thickness=2, color=INK, opacity=1).encode(
             x=x, y=y("usual")
         ),
         marked.mark_point(filled=True, size=64, fill=INK, yOffset=-9, opacity=1).encode(
             x=x, y=y("top"), shape=alt.Shape("mark:N", scale=None)
         ),
-        marked.mark_text(dy=-22, fill=INK).encode(x=x, y=y("top"), text="told:N"),
+        marked.mark_text(dy=-22, fill=INK).encode(x=x, y=y("top"), text="label:N"),
         every.mark_text(fill=DIM, y=_HEIGHT + 14).encode(x=x, text="name:N"),
         every.mark_text(fill=INK, y=_HEIGHT + 30, fontWeight=600).encode(x=x, text="year:N"),
         alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(stroke=INK).encode(y=y("zero")),
@@ -152,7 +153,7 @@ def _month_layers(rows: Sequence[Mapping[str, Any]], width: int) -> Any:
     return alt.layer(*layers).properties(width=inner, height=_HEIGHT)
 
 
-def _bars(bars: Sequence[_Bar], said: str) -> str:
+def _bars(bars: Sequence[_Bar], message: str) -> str:
     """Draw bars from left to right, one below the other."""
     import altair as alt
 
@@ -162,27 +163,27 @@ def _bars(bars: Sequence[_Bar], said: str) -> str:
     names = [row["row"] for row in rows]
     y = alt.Y("row:N", axis=None, sort=None, scale=alt.Scale(domain=names, paddingInner=0.3, paddingOuter=0.15))
 
-    def those(wanted: Iterable[Mapping[str, Any]]) -> Any:
+    def subset(wanted: Iterable[Mapping[str, Any]]) -> Any:
         return alt.Chart(alt.Data(values=list(wanted)))
 
     drawn = [row for row in rows if row["text"]]
     layers = [
-        those(row for row in drawn if not row["hollow"]).mark_bar(fill=BAR).encode(x=x, y=y),
-        those(row for row in drawn if row["hollow"])
+        subset(row for row in drawn if not row["hollow"]).mark_bar(fill=BAR).encode(x=x, y=y),
+        subset(row for row in drawn if row["hollow"])
         .mark_bar(fill=PAPER, stroke=BAR, strokeWidth=1.5, strokeDash=[3, 2])
         .encode(x=x, y=y),
-        those(drawn).mark_text(align="right", x=-10, fill=DIM).encode(y=y, text="name:N"),
-        those(row for row in rows if not row["text"])
+        subset(drawn).mark_text(align="right", x=-10, fill=DIM).encode(y=y, text="name:N"),
+        subset(row for row in rows if not row["text"])
         .mark_text(align="left", x=-_LABEL, fill=INK, fontWeight=600)
         .encode(y=y, text="name:N"),
-        those(drawn).mark_text(align="left", dx=7, fill=INK).encode(x=x, y=y, text="text:N"),
+        subset(drawn).mark_text(align="left", dx=7, fill=INK).encode(x=x, y=y, text="text:N"),
     ]
     height = _ROW * len(rows)
     chart = alt.layer(*layers).properties(width=NARROW - _LABEL - _TEXT, height=height)
-    return _svg(chart, NARROW, height, said, left=_LABEL, top=0)
+    return _svg(chart, NARROW, height, message, left=_LABEL, top=0)
 
 
-def _svg(chart: Any, width: int, height: int, said: str, left: int = _LEFT, top: int = _TOP) -> str:
+def _svg(chart: Any, width: int, height: int, message: str, left: int = _LEFT, top: int = _TOP) -> str:
     """Write a chart as an element of a page that grows and shrinks with its place."""
     import vl_convert
 
@@ -206,5 +207,5 @@ def _svg(chart: Any, width: int, height: int, said: str, left: int = _LEFT, top:
     spec |= {"autosize": {"type": "none"}, "padding": {"left": left, "right": 0, "top": top, "bottom": 0}}
     # No address may be asked for data: all of it is in the chart.
     drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    start = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(said)}">'
+    start = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(message)}">'
     return re.sub(r"^<svg[^>]*>", start, drawn, count=1)

@@ -71,17 +71,17 @@ class Kube:
     def create_rayjob(self, manifest: Mapping[str, Any]) -> RayJob:
         """Create a RayJob. Raises Exists; UsageError if there is no KubeRay, or it does not take the manifest."""
         given = {**_RAY, "namespace": self.namespace, "body": dict(manifest)}
-        made = self._asked(self._custom.create_namespaced_custom_object, **given)
-        if made is None:
+        built = self._asked(self._custom.create_namespaced_custom_object, **given)
+        if built is None:
             hint = "install the KubeRay operator and its CRDs (docs/kubernetes.md), or set mode to local"
             raise UsageError("the cluster knows no RayJobs", self._where, hint)
-        return rayjob_of(made)
+        return rayjob_of(built)
 
     def rayjob(self, name: str) -> RayJob | None:
         """Give a RayJob, or None if there is none."""
         given = {**_RAY, "namespace": self.namespace, "name": name}
-        found = self._asked(self._custom.get_namespaced_custom_object, **given)
-        return rayjob_of(found) if found else None
+        result = self._asked(self._custom.get_namespaced_custom_object, **given)
+        return rayjob_of(result) if result else None
 
     def delete_rayjob(self, name: str, uid: str) -> None:
         """Delete a RayJob, and with it its cluster; not another one that has its name by now."""
@@ -94,8 +94,8 @@ class Kube:
 
     def pod(self, name: str) -> Pod | None:
         """Give a pod, or None if there is none."""
-        found = self._asked(self._core.read_namespaced_pod, name=name, namespace=self.namespace)
-        return pod_of(found) if found else None
+        result = self._asked(self._core.read_namespaced_pod, name=name, namespace=self.namespace)
+        return pod_of(result) if result else None
 
     def pods(self, selector: str) -> tuple[Pod, ...]:
         """Give the pods that a label selector finds, in the order of their names."""
@@ -103,9 +103,11 @@ class Kube:
 
     def last_words(self, pod: Pod) -> Pod:
         """Add to each container of a pod that ended what it said at last."""
-        return replace(pod, containers=tuple(replace(one, said=self._said_at_last(pod, one)) for one in pod.containers))
+        return replace(
+            pod, containers=tuple(replace(entry, last_line=self._last_line(pod, entry)) for entry in pod.containers)
+        )
 
-    def _said_at_last(self, pod: Pod, container: Container) -> str:
+    def _last_line(self, pod: Pod, container: Container) -> str:
         failed = container.state == "terminated" and container.exit_code
         if not failed and not container.ended:
             return ""
@@ -120,11 +122,11 @@ class Kube:
 
     def events(self, about: Iterable[str]) -> tuple[Event, ...]:
         """Give the events of objects, oldest first."""
-        found: list[Event] = []
+        results: list[Event] = []
         for name in sorted(set(about) - {""}):
             fields = f"involvedObject.name={name}"
-            found += self._listed(self._core.list_namespaced_event, event_of, "", field_selector=fields)
-        return tuple(sorted(found, key=lambda event: str(event.at)))
+            results += self._listed(self._core.list_namespaced_event, event_of, "", field_selector=fields)
+        return tuple(sorted(results, key=lambda event: str(event.at)))
 
     def jobs(self, selector: str) -> tuple[Job, ...]:
         """Give the Jobs that a label selector finds."""
@@ -136,24 +138,24 @@ class Kube:
 
     def templates(self, selector: str, key: str, label: str) -> dict[str, dict[str, Any]]:
         """Give what ConfigMaps hold under a key, as YAML, by a label of theirs."""
-        found = self._listed(self._core.list_namespaced_config_map, dict, selector)
+        result = self._listed(self._core.list_namespaced_config_map, dict, selector)
         return {
-            str(one["metadata"]["labels"][label]): parse_manifest(one["data"][key], str(one["metadata"]["name"]))
-            for one in found
+            str(entry["metadata"]["labels"][label]): parse_manifest(entry["data"][key], str(entry["metadata"]["name"]))
+            for entry in result
         }
 
     def create_job(self, manifest: Mapping[str, Any]) -> Job:
         """Create a Job."""
-        made = self._asked(self._batch.create_namespaced_job, namespace=self.namespace, body=dict(manifest))
-        if made is None:
+        built = self._asked(self._batch.create_namespaced_job, namespace=self.namespace, body=dict(manifest))
+        if built is None:
             hint = "name one with --namespace"
             raise UsageError(f"there is no namespace {self.namespace}", self._where, hint)
-        return job_of(made)
+        return job_of(built)
 
     def job(self, name: str) -> Job | None:
         """Give a Job, or None if there is none."""
-        found = self._asked(self._batch.read_namespaced_job, name=name, namespace=self.namespace)
-        return job_of(found) if found else None
+        result = self._asked(self._batch.read_namespaced_job, name=name, namespace=self.namespace)
+        return job_of(result) if result else None
 
     def follow(self, pod: str, container: str, skip: int) -> Iterator[bytes]:
         """Give the log of a container, without its first bytes, until the container ends.
@@ -174,7 +176,7 @@ class Kube:
             if answer:
                 answer.release_conn()
 
-    def mark_told(self, job: Job, what: str) -> None:
+    def mark_announced(self, job: Job, what: str) -> None:
         """Note at a Job what people have been told of it; not at another one that has its name by now."""
         body = {"metadata": {"uid": job.uid, "annotations": {TOLD: what}}}
         try:
@@ -186,20 +188,20 @@ class Kube:
         self, listing: Callable[..., Any], read: Callable[[Mapping[str, Any]], Result], selector: str, **more: str
     ) -> tuple[Result, ...]:
         given = {"namespace": self.namespace, "label_selector": selector, "limit": _PAGE, **more}
-        found: list[Result] = []
+        results: list[Result] = []
         after = ""
         while True:
             try:
                 page = self._asked(listing, **given, **({"_continue": after} if after else {}))
             except _Expired:  # it took so long that the rest is another list by now
-                found, after = [], ""
+                results, after = [], ""
                 continue
             if page is None:
                 return ()
-            found += [read(item) for item in page["items"]]
+            results += [read(item) for item in page["items"]]
             after = page["metadata"].get("continue") or ""
             if not after:
-                return tuple(found)
+                return tuple(results)
 
     def _asked(self, ask: Callable[..., Any], read: Callable[[bytes], Any] = json.loads, /, **given: Any) -> Any:
         """Ask, again while it fails for a while. Gives what the answer says, or None for what is not there."""
@@ -223,17 +225,17 @@ class Kube:
             # The client's models refuse what they do not know, such as a value of a newer Kubernetes.
             return ask(**given, _request_timeout=_TIMEOUT, _preload_content=False)
         except ApiException as error:
-            said = _said(error)
+            message = _message_of(error)
             if error.status == 404:
                 return None
             if error.status == 409:
-                raise Exists(said, self._where) from error
+                raise Exists(message, self._where) from error
             if error.status == 410:
-                raise _Expired(said, self._where) from error
+                raise _Expired(message, self._where) from error
             if error.status in (401, 408, 429) or not error.status or error.status >= 500:  # 401: a token is renewed
-                raise Transient(f"the Kubernetes API fails: {said}", self._where) from error
+                raise Transient(f"the Kubernetes API fails: {message}", self._where) from error
             hint = "the service account needs the chart's Role" if error.status == 403 else "look at the values"
-            raise UsageError(f"the Kubernetes API refuses it: {said}", self._where, hint) from error
+            raise UsageError(f"the Kubernetes API refuses it: {message}", self._where, hint) from error
         except (HTTPError, OSError) as error:
             why = type(getattr(error, "reason", None) or error).__name__
             raise Transient(f"the Kubernetes API does not answer: {why}", self._where) from error
@@ -257,12 +259,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
 def parse_manifest(text: str, where: str) -> dict[str, Any]:
     """Read one object of Kubernetes from YAML. Raises UsageError if it is none."""
     try:
-        found = yaml.safe_load(text)
+        result = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"is no YAML: {error}", where) from error
-    if not isinstance(found, dict):
+    if not isinstance(result, dict):
         raise UsageError("holds no object", where)
-    return found
+    return result
 
 
 def as_yaml(manifest: Mapping[str, Any]) -> str:
@@ -281,7 +283,7 @@ def _own_namespace() -> str:
     return str(context["context"].get("namespace") or "default")
 
 
-def _said(error: Any) -> str:
+def _message_of(error: Any) -> str:
     """Give the message of a Status."""
     try:
         return str(json.loads(error.body)["message"])
@@ -289,9 +291,9 @@ def _said(error: Any) -> str:
         return f"{error.status} {error.reason}"
 
 
-def rayjob_of(found: Mapping[str, Any]) -> RayJob:
+def rayjob_of(results: Mapping[str, Any]) -> RayJob:
     """Read a RayJob."""
-    meta, status = found["metadata"], found.get("status") or {}
+    meta, status = results["metadata"], results.get("status") or {}
     return RayJob(
         name=meta["name"],
         uid=meta["uid"],
@@ -308,11 +310,11 @@ def rayjob_of(found: Mapping[str, Any]) -> RayJob:
     )
 
 
-def pod_of(found: Mapping[str, Any]) -> Pod:
+def pod_of(results: Mapping[str, Any]) -> Pod:
     """Read a pod."""
-    meta, status = found["metadata"], found.get("status") or {}
+    meta, status = results["metadata"], results.get("status") or {}
     labels = meta.get("labels") or {}
-    conditions = {one["type"]: one for one in status.get("conditions") or ()}
+    conditions = {entry["type"]: entry for entry in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled", {})
     return Pod(
         name=meta["name"],
@@ -325,25 +327,25 @@ def pod_of(found: Mapping[str, Any]) -> Pod:
         created_at=_time(meta.get("creationTimestamp")),
         deleting=bool(meta.get("deletionTimestamp")),
         conditions={
-            name: f"{one.get('reason', '')}: {one.get('message', '')}".strip(": ")
-            for name, one in conditions.items()
-            if one.get("status") == "True"
+            name: f"{entry.get('reason', '')}: {entry.get('message', '')}".strip(": ")
+            for name, entry in conditions.items()
+            if entry.get("status") == "True"
         },
         unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
         containers=tuple(
-            _container(one, init=key.startswith("init"))
+            _container(entry, init=key.startswith("init"))
             for key in ("initContainerStatuses", "containerStatuses")
-            for one in status.get(key) or ()
+            for entry in status.get(key) or ()
         ),
     )
 
 
-def _container(found: Mapping[str, Any], init: bool) -> Container:
-    state, last = found.get("state") or {}, (found.get("lastState") or {}).get("terminated") or {}
+def _container(results: Mapping[str, Any], init: bool) -> Container:
+    state, last = results.get("state") or {}, (results.get("lastState") or {}).get("terminated") or {}
     kind = next((name for name in ("waiting", "running", "terminated") if state.get(name) is not None), "")
     now = state.get(kind) or {}
     return Container(
-        name=found["name"],
+        name=results["name"],
         state=kind,  # type: ignore[arg-type]
         reason=now.get("reason", ""),
         message=now.get("message", ""),
@@ -354,42 +356,42 @@ def _container(found: Mapping[str, Any], init: bool) -> Container:
     )
 
 
-def event_of(found: Mapping[str, Any]) -> Event:
+def event_of(results: Mapping[str, Any]) -> Event:
     """Read an event."""
-    about = found.get("involvedObject") or {}
-    at = found.get("lastTimestamp") or found.get("eventTime") or found["metadata"].get("creationTimestamp")
+    about = results.get("involvedObject") or {}
+    at = results.get("lastTimestamp") or results.get("eventTime") or results["metadata"].get("creationTimestamp")
     return Event(
         about=f"{about.get('kind', '')} {about.get('name', '')}",
-        reason=found.get("reason", ""),
-        message=found.get("message", ""),
-        warning=found.get("type") == "Warning",
+        reason=results.get("reason", ""),
+        message=results.get("message", ""),
+        warning=results.get("type") == "Warning",
         at=_time(at),
     )
 
 
-def job_of(found: Mapping[str, Any]) -> Job:
+def job_of(results: Mapping[str, Any]) -> Job:
     """Read a Job."""
-    meta, status = found["metadata"], found.get("status") or {}
-    conditions = [one for one in status.get("conditions") or () if one.get("status") == "True"]
-    failed: Mapping[str, Any] = next((one for one in conditions if one.get("type") == "Failed"), {})
+    meta, status = results["metadata"], results.get("status") or {}
+    conditions = [entry for entry in status.get("conditions") or () if entry.get("status") == "True"]
+    failed: Mapping[str, Any] = next((entry for entry in conditions if entry.get("type") == "Failed"), {})
     return Job(
         name=meta["name"],
         uid=meta["uid"],
         command=(meta.get("labels") or {}).get(COMMAND, ""),
         owner=_owner(meta).get("name", ""),
         created_at=_time(meta.get("creationTimestamp")),
-        active=not any(one.get("type") in ("Failed", "Complete", "SuccessCriteriaMet") for one in conditions),
-        suspended=bool((found.get("spec") or {}).get("suspend")),
+        active=not any(entry.get("type") in ("Failed", "Complete", "SuccessCriteriaMet") for entry in conditions),
+        suspended=bool((results.get("spec") or {}).get("suspend")),
         failed=failed.get("reason", "failed") if failed else "",
         failed_at=_time(failed.get("lastTransitionTime")),
         message=failed.get("message", ""),
-        told=(meta.get("annotations") or {}).get(TOLD, ""),
+        announced=(meta.get("annotations") or {}).get(TOLD, ""),
     )
 
 
-def cronjob_of(found: Mapping[str, Any]) -> CronJob:
+def cronjob_of(results: Mapping[str, Any]) -> CronJob:
     """Read a CronJob."""
-    meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
+    meta, spec, status = results["metadata"], results.get("spec") or {}, results.get("status") or {}
     age = (meta.get("annotations") or {}).get(MAX_AGE, "")
     return CronJob(
         name=meta["name"],
@@ -404,7 +406,7 @@ def cronjob_of(found: Mapping[str, Any]) -> CronJob:
 
 def _owner(meta: Mapping[str, Any]) -> Mapping[str, Any]:
     owners: list[Mapping[str, Any]] = meta.get("ownerReferences") or []
-    return next((one for one in owners if one.get("controller")), owners[0] if owners else {})
+    return next((entry for entry in owners if entry.get("controller")), owners[0] if owners else {})
 
 
 def _time(text: str | None) -> datetime | None:

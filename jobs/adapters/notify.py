@@ -31,14 +31,14 @@ def send(name: str, address: str, notice: Notice, seconds: float) -> None:
     tell: whoever does not answer in time may have taken it, so it is not repeated at once.
     """
     where = f"notify.to.{name}"
-    said = io.StringIO()
+    message = io.StringIO()
     try:
-        sent = in_time(lambda: _notify(where, address, notice, seconds, said), seconds + _OVER, where)
+        sent = in_time(lambda: _notify(where, address, notice, seconds, message), seconds + _OVER, where)
     except MartsError:
         raise
     except Exception as error:  # whatever a plugin of apprise raises: others are still to be told
         raise Transient(f"was not taken: {_URL.sub('…', scrub(repr(error)))}", where) from error
-    text = scrub(said.getvalue())
+    text = scrub(message.getvalue())
     if sent:
         return
     if _SOME_REFUSED in text:  # the others have it
@@ -48,8 +48,8 @@ def send(name: str, address: str, notice: Notice, seconds: float) -> None:
     raise kind(f"was not taken: {_cause(text)}", where, "`marts notify test` tries it again")
 
 
-def _notify(where: str, address: str, notice: Notice, seconds: float, said: TextIO) -> bool:
-    """Let apprise send; what it logs goes to ``said``, and nowhere else."""
+def _notify(where: str, address: str, notice: Notice, seconds: float, message: TextIO) -> bool:
+    """Let apprise send; what it logs goes to ``message``, and nowhere else."""
     import apprise
 
     # Nothing is kept on disk, nothing but the text is sent, and escapes in it mean nothing.
@@ -62,7 +62,7 @@ def _notify(where: str, address: str, notice: Notice, seconds: float, said: Text
         interpret_escapes=False,
         async_mode=False,
     )
-    log, handler = logging.getLogger("apprise"), logging.StreamHandler(said)
+    log, handler = logging.getLogger("apprise"), logging.StreamHandler(message)
     log.propagate = False
     log.setLevel(logging.DEBUG)
     log.addHandler(handler)
@@ -114,9 +114,9 @@ def _at(url: str, moment: Moment) -> str:
     return urlunsplit(parts._replace(path=parts.path.rstrip("/") + more))
 
 
-def _cause(said: str) -> str:
+def _cause(message: str) -> str:
     """Find what went wrong in what apprise logs: the exception of the socket, else its last words. No addresses."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
     named = [line.partition("Exception: ")[2] for line in lines if "Exception: " in line]
     words = [line for line in lines if "ailed" in line or "error" in line.lower()]
     return _URL.sub("…", (named or words or ["no reason is given"])[-1]).rstrip(".")

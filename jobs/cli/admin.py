@@ -126,12 +126,12 @@ def doctor(
     from jobs.operations.doctor import examine
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
-    found = list(examine(settings))
+    results = list(examine(settings))
     if as_json:
-        typer.echo(json.dumps([asdict(check) for check in found], indent=2))
+        typer.echo(json.dumps([asdict(check) for check in results], indent=2))
     else:
-        show(render.checks([(check.what, check.ok, check.text) for check in found]), stdout=True)
-    raise typer.Exit(next((check.exit_code or 69 for check in found if not check.ok), 0))
+        show(render.checks([(check.what, check.ok, check.text) for check in results]), stdout=True)
+    raise typer.Exit(next((check.exit_code or 69 for check in results if not check.ok), 0))
 
 
 @erase.command("customer")
@@ -161,19 +161,19 @@ def erase_customer(
     ) as (now, warehouse):
         at = stamp()
         adopt_waiting(now.state, warehouse)
-        made, person = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
+        built, person = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
         traces = erasing.find_traces(now, customer)
         # The ledger last: an erasure that is killed before has not happened, and is made again as a whole.
         texts = erasing.clean_ledger(now, warehouse, customer)
         files = erasing.remove(now, traces, open_store(settings.docs_uri, settings.s3), person)
         reports = open_store(settings.reports_uri, settings.s3)
         write_again(reports, recent_reports(warehouse), docs_of(settings))
-        rows = warehouse.erase(made, customer, erasing.deed(person.number, at, who or getpass.getuser(), why))
+        rows = warehouse.erase(built, customer, erasing.deed(person.number, at, who or getpass.getuser(), why))
     counted = f"{rows} rows of the marts, {files} files of the state, {texts} reports"
     typer.echo(f"erased, as number {person.number}: {counted}")
     if traces.only_copies:
-        gone = erasing.drops_text(sorted({manifest.delivery.key for manifest in traces.only_copies}))
-        typer.echo(visible(f"rewritten in the state, which is the only copy: {gone}"))
+        vanished = erasing.drops_text(sorted({manifest.delivery.key for manifest in traces.only_copies}))
+        typer.echo(visible(f"rewritten in the state, which is the only copy: {vanished}"))
     if traces.drops:
-        said = f"still in drops, which are yours to correct or remove: {erasing.drops_text(traces.drops)}"
-        typer.echo(visible(f"{said}\nmarts build makes the files again, without the customer", keep="\n"))
+        message = f"still in drops, which are yours to correct or remove: {erasing.drops_text(traces.drops)}"
+        typer.echo(visible(f"{message}\nmarts build makes the files again, without the customer", keep="\n"))

@@ -77,8 +77,8 @@ def main(*arguments: str) -> None:
         if error.code == signal.SIGTERM:  # the handler that Ray sets while it starts
             _fail(Stopped("SIGTERM").as_error())
         raise
-    except Stopped as told:
-        _fail(told.as_error())
+    except Stopped as announced:
+        _fail(announced.as_error())
     except Exception as error:  # noqa: BLE001 - the last resort: whatever is left is a defect, told as such
         if isinstance(error, OSError) and error.filename:
             _fail(UsageError(f"{error.strerror}", str(error.filename), "name another file or folder"))
@@ -92,11 +92,11 @@ def _fail(error: MartsError) -> NoReturn:
     if tracebacks_shown():
         typer.echo(scrub("".join(traceback.format_exception(error))), err=True)
     error = scrubbed(error)
-    if error.told and logs.speaks_json() and error.exit_code != UsageError.exit_code:
+    if error.announced and logs.speaks_json() and error.exit_code != UsageError.exit_code:
         sys.exit(error.exit_code)
-    said, rest = rendered(error.what, error.where, error.hint).partition("\n")[::2]
+    message, rest = rendered(error.what, error.where, error.hint).partition("\n")[::2]
     red = None if "NO_COLOR" in os.environ else "red"
-    typer.secho(said, fg=red, err=True)
+    typer.secho(message, fg=red, err=True)
     if rest:
         typer.echo(rest, err=True)
     sys.exit(error.exit_code)

@@ -95,8 +95,8 @@ def plan(
     settings.require("source", "target")
     with opened(settings, read_only=True, create=True) as warehouse:  # what the first build would do, too
         now = look(settings, load_policy(settings), warehouse, datetime.now(UTC))
-    made = peek(now.source, now.plan, settings.csv.delimiter)
-    months = months_that_change(made)
+    built = peek(now.source, now.plan, settings.csv.delimiter)
+    months = months_that_change(built)
     if as_json:
         drops = [
             {
@@ -108,14 +108,14 @@ def plan(
                 "held": drop.held,
                 "months": drop.months,
             }
-            for drop in made.drops
+            for drop in built.drops
             if not (drop.gone or drop.superseded)
         ]
-        gone = [verdict.drop.delivery.key for verdict in now.verdicts.all if is_vanished(verdict)]
-        shown = {"drops": drops, "vanished": gone, "months_that_change": months, "no_data": made.no_data}
-        typer.echo(json.dumps(shown, indent=2))
+        removed = [verdict.drop.delivery.key for verdict in now.verdicts.all if is_vanished(verdict)]
+        displayed = {"drops": drops, "vanished": removed, "months_that_change": months, "no_data": built.no_data}
+        typer.echo(json.dumps(displayed, indent=2))
     else:
-        show(render_drops.plan(made, now.verdicts, months), stdout=True, wide=wide)
+        show(render_drops.plan(built, now.verdicts, months), stdout=True, wide=wide)
 
 
 def status(
@@ -135,12 +135,12 @@ def status(
         live, last = warehouse.live(), warehouse.runs(runs)
         publications, generations = warehouse.publications(2), warehouse.generations()
     if as_json:
-        shown = {
+        displayed = {
             "live": {name: asdict(generation) for name, generation in live.items()},
-            "publications": [[asdict(one) for one in publication] for publication in publications],
+            "publications": [[asdict(item) for item in publication] for publication in publications],
             "runs": [{**asdict(run), "report": json.loads(run.report)} for run in last],
         }
-        typer.echo(json.dumps(shown, indent=2))
+        typer.echo(json.dumps(displayed, indent=2))
     else:
         show(render.status(live, publications, generations, last, list(MARTS)), stdout=True, wide=wide)
 

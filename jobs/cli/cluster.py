@@ -106,9 +106,9 @@ def _followed(jobs: Any, submission: str, as_json: bool) -> int:
     error = submitting.ended(run, tail.closing, tail.lines)
     code = error.exit_code if error else 0
     if as_json:
-        told = {"submission": submission, "status": run.status, "exit_code": code}
-        typer.echo(json.dumps({**told, **{key: tail.closing.get(key) for key in ("run_id", "outcome")}}))
-    if error and not tail.told:
+        announced = {"submission": submission, "status": run.status, "exit_code": code}
+        typer.echo(json.dumps({**announced, **{key: tail.closing.get(key) for key in ("run_id", "outcome")}}))
+    if error and not tail.announced:
         raise error
     return code
 
@@ -136,9 +136,9 @@ def _line_writer() -> Callable[[str], None]:
 
     def write(line: str) -> None:
         if terminal:
-            told = read_line(line)
-            if {"time", "message"} <= set(told):
-                line = f"{str(told['time'])[11:19]} {told['message']}"
+            announced = read_line(line)
+            if {"time", "message"} <= set(announced):
+                line = f"{str(announced['time'])[11:19]} {announced['message']}"
             line = visible(line, keep="\t")
         typer.echo(line, err=True)
 
@@ -225,20 +225,20 @@ def watchdog(
     request = _request(config, policy, "watchdog", of_a_build=False)
     now, kube = datetime.now(UTC), Kube(namespace)
     jobs, cronjobs = kube.jobs(selector), kube.cronjobs(selector)
-    wanted = [one for one in jobs if one.told != FAILED and (one.failed or one.active)]
-    pods = {one.name: kube.pods(f"batch.kubernetes.io/job-name={one.name}") for one in wanted}
-    events = {one.name: kube.events([one.name, *(pod.name for pod in pods[one.name])]) for one in wanted}
-    found = findings(jobs, cronjobs, pods, events, now)
+    wanted = [item for item in jobs if item.announced != FAILED and (item.failed or item.active)]
+    pods = {item.name: kube.pods(f"batch.kubernetes.io/job-name={item.name}") for item in wanted}
+    events = {item.name: kube.events([item.name, *(pod.name for pod in pods[item.name])]) for item in wanted}
+    result = findings(jobs, cronjobs, pods, events, now)
     failed: MartsError | None = None
-    for finding in found:
+    for finding in result:
         if finding.error:
             refused(replace(request, run_id=finding.run), finding.error, lambda: opened(request.settings))
         if finding.job:
             try:
-                kube.mark_told(finding.job, finding.mark)
+                kube.mark_announced(finding.job, finding.mark)
             except MartsError as error:  # the others are to be told, too
                 failed = error
-    new = sum(finding.error is not None for finding in found)
+    new = sum(finding.error is not None for finding in result)
     fields = {"event": "watchdog", "jobs": len(jobs), "cronjobs": len(cronjobs), "new": new}
     _log.info("%d Jobs, %d CronJobs, %d findings", len(jobs), len(cronjobs), new, extra={"fields": fields})
     if failed:
@@ -300,14 +300,14 @@ def _telling(request: "Request") -> Iterator[Callable[["Ended"], None]]:
         if error is None:
             _log.info("the build is done", extra={"fields": {"event": "launched", "exit_code": 0}})
             return
-        error.told = ended.told or _recorded(request.settings, ended.submission)
+        error.announced = ended.announced or _recorded(request.settings, ended.submission)
         raise error
 
     try:
         yield end
     except Exception as problem:
         error = problem if isinstance(problem, MartsError) else _defect(problem)
-        if not error.told and (isinstance(error, DeadlinePassed) or not isinstance(error, TryLater)):
+        if not error.announced and (isinstance(error, DeadlinePassed) or not isinstance(error, TryLater)):
             refused(request, error, lambda: opened(request.settings))
         _close(error)
         raise
@@ -318,7 +318,7 @@ def _close(error: MartsError) -> None:
     brief = {"kind": type(error).__name__, "what": error.what[:300], "where": error.where[:200]}
     fields = {"event": "ended", "exit_code": error.exit_code, "error": brief}
     _log.error("ended with exit code %d: %s", error.exit_code, str(error)[:300], extra={"fields": fields})
-    error.told = True
+    error.announced = True
 
 
 def _defect(problem: Exception) -> Defect:
@@ -334,7 +334,7 @@ def _recorded(settings: Settings, submission: str) -> bool:
             reports = [json.loads(run.report or "{}") for run in warehouse.runs(20)]
     except MartsError:
         return False
-    return any(one.get("submission") == submission and one.get("exit_code") for one in reports)
+    return any(item.get("submission") == submission and item.get("exit_code") for item in reports)
 
 
 def _say(line: str) -> None:

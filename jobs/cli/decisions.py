@@ -58,9 +58,9 @@ def withdraw_list(
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
-        gone = _gone(now)
+        removed = _vanished(now)
     if as_json:
-        shown = [
+        displayed = [
             {
                 "drop": v.drop.delivery.key,
                 "delivery": v.drop.delivery.id,
@@ -69,11 +69,11 @@ def withdraw_list(
                 "clean": v.drop.record.clean if v.drop.record else 0,
                 "total": str(v.drop.record.counted_total) if v.drop.record else "0",
             }
-            for v in gone
+            for v in removed
         ]
-        typer.echo(json.dumps(shown, indent=2))
+        typer.echo(json.dumps(displayed, indent=2))
     else:
-        show(render_drops.gone_drops(gone), stdout=True, wide=wide)
+        show(render_drops.gone_drops(removed), stdout=True, wide=wide)
 
 
 @withdraw.command("accept")
@@ -127,9 +127,9 @@ def _decide(
 
     settings = configured(config, **places)
     with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
-        gone = _gone(now)
-        waiting = [verdict for verdict in gone if verdict.state == "missing"]
-        chosen = [verdict for name in drops for verdict in _find(gone, name)] if drops else waiting
+        removed = _vanished(now)
+        waiting = [verdict for verdict in removed if verdict.state == "missing"]
+        chosen = [verdict for name in drops for verdict in _find(removed, name)] if drops else waiting
         if not chosen:
             raise UsageError(
                 "no drop waits for a decision", "withdraw", "`marts withdraw list` shows those that are gone"
@@ -140,24 +140,24 @@ def _decide(
     typer.echo(visible(f"{action}: {names}\n{after}", keep="\n"))
 
 
-def _gone(now: "Now") -> "list[Verdict]":
+def _vanished(now: "Now") -> "list[Verdict]":
     """Return the live sales drops whose object is gone, and nothing has its name or its content."""
     from jobs.steps.resolve import may_be_withdrawn
 
     return [verdict for verdict in now.verdicts.all if may_be_withdrawn(verdict)]
 
 
-def _find(gone: "list[Verdict]", name: str) -> "list[Verdict]":
+def _find(removed: "list[Verdict]", name: str) -> "list[Verdict]":
     """Return the drops of a name, the end of one, or a delivery; several may have had a name, one after another."""
-    keys = [verdict.drop.delivery.key for verdict in gone]
-    found = [v for v in gone if name in (v.drop.delivery.key, v.drop.delivery.id)] or [
-        v for v in gone if v.drop.delivery.key.endswith(f"/{name}")
+    keys = [verdict.drop.delivery.key for verdict in removed]
+    result = [v for v in removed if name in (v.drop.delivery.key, v.drop.delivery.id)] or [
+        v for v in removed if v.drop.delivery.key.endswith(f"/{name}")
     ]
-    if len({verdict.drop.delivery.key for verdict in found}) != 1:
-        what = "names several drops" if found else "is no live sales drop whose object is gone"
+    if len({verdict.drop.delivery.key for verdict in result}) != 1:
+        what = "names several drops" if result else "is no live sales drop whose object is gone"
         hint = f"there are {', '.join(keys[:5])}" if keys else "no object of a live sales drop is gone"
         raise UsageError(what, name, hint)
-    return found
+    return result
 
 
 def accept_fall(

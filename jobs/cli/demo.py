@@ -45,10 +45,10 @@ def prepare(folder: Path, lines: int, seed: int, progress: Callable[[], None]) -
 def _read(mark: Path) -> object:
     """Return what an earlier demo was made of; None if there was none."""
     try:
-        found: object = json.loads(mark.read_text(encoding="utf-8"))
+        result: object = json.loads(mark.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found
+    return result
 
 
 def outcome(folder: Path, report: RunReport, warehouse: Warehouse) -> RenderableType:

@@ -38,12 +38,12 @@ def expectations_list(
         raise UsageError(f"there is no suite {name!r}", "expectations", f"there are {', '.join(suites)}")
     wanted = [suite for key, suite in suites.items() if name in (None, key)]
     if as_json:
-        found = [
+        results = [
             {"suite": suite.name, **rule.entry(), "words": rule.words, "level": rule.level, "contract": rule.contract}
             for suite in wanted
             for rule in suite.rules
         ]
-        typer.echo(json.dumps(found, indent=2, default=str))
+        typer.echo(json.dumps(results, indent=2, default=str))
     else:
         show(render.suites(wanted), stdout=True, wide=wide)
 

@@ -8,33 +8,35 @@ from typer.core import TyperGroup
 from marts.errors import UsageError
 from marts.policy import nearest
 
-GROUPS = {
+GROUPS: dict[str, tuple[str, ...]] = {
     "Start": ("demo", "init", "doctor", "generate"),
     "Every day": ("plan", "build", "status", "report", "docs"),
-    "Look at the marts": ("customers", "sales"),
+    "Look at the marts": (),
     "Data": ("history", "quarantine", "withdraw", "accept-fall", "check", "expectations"),
     "Operate": ("rollback", "vacuum", "notify", "audit", "erase", "secrets"),
     "Clusters": ("submit", "launch", "watchdog", "job"),
     "Help": ("help",),
 }
+"""Commands by what people want to do; the group without names has all others."""
 
 
 class Grouped(TyperGroup):
-    """Lists commands by what people want to do, each with its whole first sentence."""
+    """Lists commands in groups, each with its whole first sentence."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order of the groups."""
-        known = [name for names in GROUPS.values() for name in names]
-        return [
-            *(name for name in known if name in self.commands),
-            *(name for name in self.commands if name not in known),
-        ]
+        return [name for names in self._groups().values() for name in names]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one section per group."""
-        for title, names in GROUPS.items():
+        for title, names in self._groups().items():
             with formatter.section(title):
                 formatter.write_dl([(name, self.commands[name].get_short_help_str(_ALL)) for name in names])
+
+    def _groups(self) -> dict[str, tuple[str, ...]]:
+        named = {name for names in GROUPS.values() for name in names}
+        others = tuple(name for name in self.commands if name not in named)
+        return {title: names or others for title, names in GROUPS.items()}
 
 
 _ALL = 1000

@@ -56,12 +56,12 @@ def history(
     settings.require("target")
     with opened(settings, read_only=True) as warehouse:
         events = warehouse.history(drop, limit)
-        decisions = [one for one in warehouse.decisions() if one.object_key.endswith(drop)]
+        decisions = [item for item in warehouse.decisions() if item.object_key.endswith(drop)]
     if drop and not events:
         raise UsageError("no run has seen such a drop", drop, "`marts history` shows the last ones that runs have seen")
     if as_json:
-        told = {"drops": [asdict(event) for event in events], "decisions": [asdict(one) for one in decisions]}
-        typer.echo(json.dumps(told, indent=2))
+        announced = {"drops": [asdict(event) for event in events], "decisions": [asdict(item) for item in decisions]}
+        typer.echo(json.dumps(announced, indent=2))
     else:
         show(render_drops.history(events, decisions), stdout=True, wide=wide)
 
@@ -122,7 +122,7 @@ def audit_verify(
     with opened(settings, read_only=True) as warehouse:
         entries = warehouse.audit()
         seen = [json.loads(run.report).get("audit", "") for run in warehouse.runs(_RUNS)]
-    wrong = broken(entries, [one for one in (head, *seen) if one])
+    wrong = broken(entries, [item for item in (head, *seen) if item])
     if wrong:
         raise DataError(wrong, "audit trail", "compare it with a backup of the database")
     last = entries[-1].hash if entries else BEGIN

@@ -40,16 +40,16 @@ def job(
     if dry_run:
         typer.echo(as_yaml(manifest), nl=False)
         return
-    made = kube.create_job(manifest)
-    typer.echo(f"Job {made.name} in {kube.namespace}", err=True)
+    built = kube.create_job(manifest)
+    typer.echo(f"Job {built.name} in {kube.namespace}", err=True)
     if not wait:
-        typer.echo(made.name)
+        typer.echo(built.name)
         return
     try:
-        code = follow(kube, made.name, _write, lambda text: typer.echo(text, err=True))
+        code = follow(kube, built.name, _write, lambda text: typer.echo(text, err=True))
     except KeyboardInterrupt as error:
-        hint = f"`kubectl -n {kube.namespace} logs -f job/{made.name}` follows it; `kubectl delete job` ends it"
-        raise TryLater("no longer followed; it goes on", f"Job {made.name}", hint) from error
+        hint = f"`kubectl -n {kube.namespace} logs -f job/{built.name}` follows it; `kubectl delete job` ends it"
+        raise TryLater("no longer followed; it goes on", f"Job {built.name}", hint) from error
     raise typer.Exit(code)
 
 

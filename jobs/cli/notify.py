@@ -45,8 +45,8 @@ def try_it(
     keep(outbox, [notice])
     _, failed = deliver(outbox, settings.notify, lambda: datetime.now(UTC))
     (after,) = outbox.notices()
-    for name, one in after.deliveries.items():
-        typer.echo(f"{name}: {'sent' if one.state == 'sent' else one.error}", err=one.state != "sent")
+    for name, item in after.deliveries.items():
+        typer.echo(f"{name}: {'sent' if item.state == 'sent' else item.error}", err=item.state != "sent")
     if failed:
         raise ServiceError(
             f"{len(failed)} of {len(names)} addresses did not take it", "notify", "the lines above say why"

@@ -126,7 +126,7 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self._told = ""
+        self._signal = ""
 
     def listen(self) -> None:
         """Hear signals from now on."""
@@ -136,10 +136,10 @@ class Stop:
 
     def _stop(self, number: int, _: object) -> None:
         signal.signal(number, signal.SIG_DFL)
-        self._told = signal.Signals(number).name
-        raise Stopped(self._told)
+        self._signal = signal.Signals(number).name
+        raise Stopped(self._signal)
 
     def check(self) -> None:
         """Raise Stopped if somebody told us to stop."""
-        if self._told:
-            raise Stopped(self._told)
+        if self._signal:
+            raise Stopped(self._signal)

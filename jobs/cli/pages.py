@@ -33,19 +33,19 @@ def report(
 
     settings = configured(config, source=source, target=target, state=state)
     settings.require("target")
-    told = _report(settings, run)
+    announced = _report(settings, run)
     if as_json:
-        typer.echo(told.model_dump_json(indent=2))
+        typer.echo(announced.model_dump_json(indent=2))
         return
-    name = page_of(told)
+    name = page_of(announced)
     page = f"{settings.reports_uri.rstrip('/')}/{name}"
     local = Path(page.removeprefix("file://"))
     if to or (open_ and not local.is_file()):
         reports = open_store(settings.reports_uri, settings.s3)
-        there = name in {version.key for version in reports.versions("")}
+        existing = name in {version.key for version in reports.versions("")}
         local = to or Path(tempfile.mkdtemp(prefix="marts-")) / name
         # The page that the run wrote has the names of people; the ledger has not.
-        local.write_bytes(reports.get(name) if there else report_page(told).encode())
+        local.write_bytes(reports.get(name) if existing else report_page(announced).encode())
     if to is None or to.is_file():  # a pipe got the page, and nothing else
         typer.echo(local if local.is_file() else page)
     if open_:
@@ -57,12 +57,12 @@ def _report(settings: Settings, run: str) -> "RunReport":
     from jobs.report.run_records import recent_reports
 
     with opened(settings, read_only=True) as warehouse:
-        runs = [one for one in recent_reports(warehouse) if one.outcome != "running"]
-    found = [one for one in runs if one.run_id.endswith(run)]
-    if not found:
-        known = f"the last ones are {', '.join(one.run_id for one in runs[:3])}" if runs else "there was no run yet"
+        runs = [item for item in recent_reports(warehouse) if item.outcome != "running"]
+    results = [item for item in runs if item.run_id.endswith(run)]
+    if not results:
+        known = f"the last ones are {', '.join(item.run_id for item in runs[:3])}" if runs else "there was no run yet"
         raise UsageError("the ledger has no report of such a run", run or settings.target or "", known)
-    return found[0]
+    return results[0]
 
 
 def docs(

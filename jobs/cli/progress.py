@@ -58,7 +58,7 @@ class Lines:
     def __init__(self, check: Callable[[], None]) -> None:
         self._check, self._step = check, ""
         self._total = self._done = self._rows = self._drops = 0
-        self._begun = self._told = 0.0
+        self._begun = self._reported = 0.0
 
     def begin(self, step: str, total: int) -> None:
         self._check()
@@ -67,14 +67,14 @@ class Lines:
             _log.info(text, extra={"fields": {"event": "step", "step": step, "tasks": total}})
         self._step, self._total = step, total
         self._done = self._rows = self._drops = 0
-        self._begun = self._told = time.monotonic()
+        self._begun = self._reported = time.monotonic()
 
     def advance(self, rows: int = 0, drops: int = 0) -> None:
         self._check()
         self._done, self._rows, self._drops = self._done + 1, self._rows + rows, self._drops + drops
         now = time.monotonic()
-        if now - self._told >= _EVERY:
-            self._told = now
+        if now - self._reported >= _EVERY:
+            self._reported = now
             self._tell(now - self._begun)
 
     def _tell(self, seconds: float) -> None:
@@ -129,7 +129,7 @@ class Bars:
             BarColumn(bar_width=24),
             Done(table_column=Column(no_wrap=True, min_width=9)),
             Time(Column(no_wrap=True, min_width=14)),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[counts]}"),
             console=console,
             transient=True,
         )
@@ -143,7 +143,7 @@ class Bars:
         if self._task is not None:
             self.bars.refresh()  # a step that ends quickly is seen, too
             self.bars.update(self._task, visible=False)
-        self._task = self.bars.add_task(step, total=total or None, told="")
+        self._task = self.bars.add_task(step, total=total or None, counts="")
         self._rows = self._drops = 0
         self._begun = time.monotonic()
 
@@ -152,7 +152,7 @@ class Bars:
         if self._task is not None:
             self._rows, self._drops = self._rows + rows, self._drops + drops
             seconds = max(time.monotonic() - self._begun, 0.001)
-            self.bars.update(self._task, advance=1, told=_counts(self._rows, self._drops, seconds).lstrip(", "))
+            self.bars.update(self._task, advance=1, counts=_counts(self._rows, self._drops, seconds).lstrip(", "))
 
 
 def time_of(seconds: float, left: float | None) -> str:

@@ -51,7 +51,7 @@ def quarantine_list(
     for remark in remarks(now):
         typer.echo(f"note: {remark}", err=True)
     if as_json:
-        found = [
+        results = [
             {
                 "drop": d.delivery.key,
                 "held": d.held,
@@ -62,7 +62,7 @@ def quarantine_list(
             for d in drops
             if d.manifest
         ]
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps(results, indent=2))
     else:
         show(render_drops.quarantine(drops), stdout=True, wide=wide)
 
@@ -81,18 +81,18 @@ def quarantine_show(
 ) -> None:
     """Show the rows of a drop that are in quarantine: line, every reason, and the row as it stands."""
     from jobs.cli import render_drops
-    from jobs.operations.quarantine import find_published, rows_of, shown
+    from jobs.operations.quarantine import find_published, masked_row, rows_of
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
-        found = find_published(now, drop)
-        rows = rows_of(now, found)
-    seen = [(row.line, list(row.reasons), row.raw if reveal else shown(now, found, row)) for row in rows[:limit]]
+        result = find_published(now, drop)
+        rows = rows_of(now, result)
+    seen = [(row.line, list(row.reasons), row.raw if reveal else masked_row(now, result, row)) for row in rows[:limit]]
     if as_json:
         names = ("line", "reasons", "raw")
         typer.echo(json.dumps([dict(zip(names, row, strict=True)) for row in seen], indent=2))
     else:
-        show(render_drops.bad_rows(found, seen, len(rows)), stdout=True)
+        show(render_drops.bad_rows(result, seen, len(rows)), stdout=True)
 
 
 @quarantine.command("export")
@@ -138,12 +138,12 @@ def quarantine_replay(
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
-        found = find(now, drop)
-        done, texts = replay(now, found, file.read_bytes() if file else None)
+        result = find(now, drop)
+        done, texts = replay(now, result, file.read_bytes() if file else None)
         if texts:
             lines = {str(line): text for line, text in texts.items()}
-            decide(warehouse, found, "repair", who or getpass.getuser(), why, stamp(), lines)
-    show(render_drops.replayed(found.delivery.key, done.clean, done.wrong), stdout=True)
+            decide(warehouse, result, "repair", who or getpass.getuser(), why, stamp(), lines)
+    show(render_drops.replayed(result.delivery.key, done.clean, done.wrong), stdout=True)
     raise typer.Exit(0 if texts else DataError.exit_code)
 
 
@@ -165,10 +165,9 @@ def quarantine_accept(
     require_why(why)
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
-        found = find(now, drop)
-        require_held(found)
-        made = decide(warehouse, found, "accept", who or getpass.getuser(), why, stamp(), {HELD: found.held})
-    said = (
-        f"accepted {made.object_key}, by {made.who}: {why}\nwas held: {found.held}\nmarts build counts its clean rows"
-    )
-    typer.echo(visible(said, keep="\n"))
+        result = find(now, drop)
+        require_held(result)
+        built = decide(warehouse, result, "accept", who or getpass.getuser(), why, stamp(), {HELD: result.held})
+    message = f"accepted {built.object_key}, by {built.who}: {why}\nwas held: {result.held}\n"
+    message += "marts build counts its clean rows"
+    typer.echo(visible(message, keep="\n"))

@@ -111,9 +111,9 @@ def _quality(done: RunReport) -> list[RenderableType]:
     return [Text(""), table("data quality", names, rows, (2, 3, 4)), docs]
 
 
-def _broken(found: QualityReport) -> str:
-    more = f"; and {len(found.broken) - 3} more" if len(found.broken) > 3 else ""
-    return "; ".join(f"{rule.rule} ({rule.severity})" for rule in found.broken[:3]) + more
+def _broken(result: QualityReport) -> str:
+    more = f"; and {len(result.broken) - 3} more" if len(result.broken) > 3 else ""
+    return "; ".join(f"{rule.rule} ({rule.severity})" for rule in result.broken[:3]) + more
 
 
 def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
@@ -122,17 +122,17 @@ def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
     others = Counter(
         drop.state if drop.state in ("duplicate", "withdrawn") else drop.change for drop in drops if drop not in look
     )
-    shown: list[RenderableType] = []
+    displayed: list[RenderableType] = []
     if others:
-        shown.append(Text("drops: " + ", ".join(f"{count:,} {name}" for name, count in sorted(others.items()))))
-    shown += _quarantined([drop for drop in drops if drop.state == "live" and drop.quarantined])
+        displayed.append(Text("drops: " + ", ".join(f"{count:,} {name}" for name, count in sorted(others.items()))))
+    displayed += _quarantined([drop for drop in drops if drop.state == "live" and drop.quarantined])
     if look:
-        shown.append(Text(""))
+        displayed.append(Text(""))
         rows = [(drop.state, drop.key, drop.reason, _with_lines(drop.reasons)) for drop in look[:SHOWN]]
-        shown.append(table("drops to look at", ("state", "drop", "why", "most common reasons"), rows))
+        displayed.append(table("drops to look at", ("state", "drop", "why", "most common reasons"), rows))
     if len(look) > SHOWN:
-        shown.append(Text(f"… and {len(look) - SHOWN:,} more"))
-    return shown
+        displayed.append(Text(f"… and {len(look) - SHOWN:,} more"))
+    return displayed
 
 
 def _quarantined(drops: Sequence[DropReport]) -> list[RenderableType]:
@@ -157,7 +157,7 @@ def _with_lines(reasons: Sequence[Reason]) -> Text:
     return Text("\n").join(safe(f"{r.rows:,} x {r.rule}, as in line {r.line:,}: {r.raw}") for r in reasons)
 
 
-def suites(found: Sequence[Suite]) -> RenderableType:
+def suites(results: Sequence[Suite]) -> RenderableType:
     """Render the rules of suites, in words."""
     return Group(
         *(
@@ -166,7 +166,7 @@ def suites(found: Sequence[Suite]) -> RenderableType:
                 ("severity", "about", "rule", "from"),
                 [(r.severity, _LEVELS[r.level], r.words, "contract" if r.contract else "suite") for r in suite.rules],
             )
-            for suite in found
+            for suite in results
         )
     )
 
@@ -188,18 +188,18 @@ def status(
     marts: Sequence[str],
 ) -> RenderableType:
     """Render what is live, what was live before and can be again, and the last runs."""
-    since = {one.mart: one.published_at for one in publications[0]} if publications else {}
+    since = {item.mart: item.published_at for item in publications[0]} if publications else {}
     rows = [_generation("live", name, live.get(name), since.get(name, "")) for name in marts]
-    before = {one.mart: one for one in publications[1]} if len(publications) > 1 else {}
+    before = {item.mart: item for item in publications[1]} if len(publications) > 1 else {}
     rows += [_generation("before", name, generations.get(p.generation), p.published_at) for name, p in before.items()]
-    shown: RenderableType = table("marts", ("", "mart", "rows", "as_of", "run", "since (UTC)"), rows, (2,), (4,))
+    displayed: RenderableType = table("marts", ("", "mart", "rows", "as_of", "run", "since (UTC)"), rows, (2,), (4,))
     if before:
         by = publications[0][0]
         back = f"{by.who} went back: {by.why or 'no reason given'}. " if by.action == "rollback" else ""
-        shown = Group(shown, safe(f"{back}marts rollback makes what was live before live again"))
+        displayed = Group(displayed, safe(f"{back}marts rollback makes what was live before live again"))
     last = [(r.run_id, minute(r.started_at), r.as_of_date, *_ended(r)) for r in runs]
     names = ("run", "started (UTC)", "as_of", "outcome", "exit", "error or left out")
-    return Group(shown, Text(""), table("last runs", names, last, (4,), (2,)) if last else Text("no run yet"))
+    return Group(displayed, Text(""), table("last runs", names, last, (4,), (2,)) if last else Text("no run yet"))
 
 
 def _ended(run: RunRecord) -> tuple[object, ...]:
@@ -213,10 +213,10 @@ def _ended(run: RunRecord) -> tuple[object, ...]:
     return f"{mark}{done.words}", run.exit_code, run.error or "; ".join(left_out[:_NAMED]) + more
 
 
-def _generation(when: str, mart: str, made: Generation | None, since: str) -> tuple[object, ...]:
-    if made is None:
+def _generation(when: str, mart: str, built: Generation | None, since: str) -> tuple[object, ...]:
+    if built is None:
         return (when, mart, 0, "", "", "never")
-    return (when, mart, made.row_count, made.as_of_date, made.run_id, minute(since or made.published_at))
+    return (when, mart, built.row_count, built.as_of_date, built.run_id, minute(since or built.published_at))
 
 
 def rolled_back(live: Sequence[Generation]) -> RenderableType:
@@ -234,10 +234,10 @@ def vacuumed(folders: Sequence[tuple[str, int, int]], kept: int, dry_run: bool) 
     return Group(table(title, ("folder", "files", "bytes"), folders, (1, 2)), Text(f"{kept:,} files stay", style="dim"))
 
 
-def checks(found: Iterable[tuple[str, bool, str]]) -> Fitted:
+def checks(results: Iterable[tuple[str, bool, str]]) -> Fitted:
     """Render what the doctor found."""
     return table(
-        "", ("", "what", "seen, or what to do"), [("ok" if ok else "FAIL", what, text) for what, ok, text in found]
+        "", ("", "what", "seen, or what to do"), [("ok" if ok else "FAIL", what, text) for what, ok, text in results]
     )
 
 
@@ -261,23 +261,23 @@ _SHORT = {
 }
 
 
-def rows(found: Rows) -> RenderableType:
+def rows(result: Rows) -> RenderableType:
     """Render rows of a mart, under names that leave room; the last columns are left out first."""
-    names, cells = [_heading(name) for name in found.names], [_row(found, row) for row in found.rows]
-    return table(found.title, names, cells, found.numbers, range(len(names) - 1, _ALWAYS, -1))
+    names, cells = [_heading(name) for name in result.names], [_row(result, row) for row in result.rows]
+    return table(result.title, names, cells, result.numbers, range(len(names) - 1, _ALWAYS, -1))
 
 
-def upright(found: Rows) -> RenderableType:
+def upright(result: Rows) -> RenderableType:
     """Render rows of a mart whose columns would not fit beside each other: what is equal in all rows comes first."""
-    places = range(len(found.names))
-    equal = [at for at in places if len(found.rows) > 1 and len({row[at] for row in found.rows}) == 1]
+    places = range(len(result.names))
+    equal = [at for at in places if len(result.rows) > 1 and len({row[at] for row in result.rows}) == 1]
     rest = [at for at in places if at not in equal]
-    cells = [_row(found, row) for row in found.rows]
-    parts: list[RenderableType] = [Text(found.title, style="bold")]
+    cells = [_row(result, row) for row in result.rows]
+    parts: list[RenderableType] = [Text(result.title, style="bold")]
     if equal:
-        parts += [table("", ("", ""), [(_heading(found.names[at]), cells[0][at]) for at in equal]), Text("")]
-    right = [place for place, at in enumerate(rest) if at in found.numbers]
-    names = [_heading(found.names[at]) for at in rest]
+        parts += [table("", ("", ""), [(_heading(result.names[at]), cells[0][at]) for at in equal]), Text("")]
+    right = [place for place, at in enumerate(rest) if at in result.numbers]
+    names = [_heading(result.names[at]) for at in rest]
     parts.append(
         table("", names, [[row[at] for at in rest] for row in cells], right, range(len(rest) - 1, _ALWAYS - 1, -1))
     )
@@ -288,12 +288,12 @@ def _heading(column: str) -> str:
     return _SHORT.get(column, column.replace("_", " "))
 
 
-def _row(found: Rows, row: Sequence[object]) -> list[object]:
+def _row(result: Rows, row: Sequence[object]) -> list[object]:
     """Write ids without separators, flags as words, and what is not there as a dash."""
     words: dict[object, str] = {None: "-", True: "yes", False: "no"}
     return [
         str(value) if name.endswith("_id") else words[value] if value is None or isinstance(value, bool) else value
-        for name, value in zip(found.names, row, strict=True)
+        for name, value in zip(result.names, row, strict=True)
     ]
 
 
@@ -310,11 +310,13 @@ def notices(raised: Sequence[Notice]) -> RenderableType:
 
 
 def _deliveries(notice: Notice) -> str:
-    told = [f"{name}: {one.state}{f' ({one.error})' if one.error else ''}" for name, one in notice.deliveries.items()]
-    return "; ".join(told)
+    announced = [
+        f"{name}: {item.state}{f' ({item.error})' if item.error else ''}" for name, item in notice.deliveries.items()
+    ]
+    return "; ".join(announced)
 
 
 def error(what: str, where: str, hint: str) -> str:
     """Render an error as plain text: what, where, and what to do."""
-    shown = f"error: {f'{where}: ' if where else ''}{what}"
-    return visible("\n".join([shown, "", f"hint: {hint}"]) if hint else shown, keep="\n")
+    displayed = f"error: {f'{where}: ' if where else ''}{what}"
+    return visible("\n".join([displayed, "", f"hint: {hint}"]) if hint else displayed, keep="\n")

@@ -16,21 +16,21 @@ from jobs.steps.resolve import Verdict, Verdicts, is_vanished
 
 def plan(planned: Plan, verdicts: Verdicts, months: Sequence[str]) -> RenderableType:
     """Render what a build would do."""
-    there = [drop for drop in planned.drops if not (drop.gone or drop.superseded)]
-    counts = Counter(_state(drop) for drop in there)
-    gone = [verdict for verdict in verdicts.all if is_vanished(verdict)]
-    counts["vanished"] += len(gone)
+    existing = [drop for drop in planned.drops if not (drop.gone or drop.superseded)]
+    counts = Counter(_state(drop) for drop in existing)
+    removed = [verdict for verdict in verdicts.all if is_vanished(verdict)]
+    counts["vanished"] += len(removed)
     summary = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()) if count)
     parts: list[RenderableType] = [Text(f"drops: {summary or 'none'}", style="bold")]
-    look = [drop for drop in there if _state(drop) != "known"]
+    look = [drop for drop in existing if _state(drop) != "known"]
     rows = [(_state(drop), drop.delivery.key, drop.delivery.size, _note(drop)) for drop in look[:SHOWN]]
-    rows += [("vanished", v.drop.delivery.key, v.drop.delivery.size, _fate(v)) for v in gone[:SHOWN]]
+    rows += [("vanished", v.drop.delivery.key, v.drop.delivery.size, _fate(v)) for v in removed[:SHOWN]]
     if rows:
         parts += [Text(""), table("", ("state", "drop", "bytes", "months, or why"), rows, (2,))]
     if len(look) > SHOWN:
         parts.append(Text(f"… and {len(look) - SHOWN:,} more"))
     leaving = any(verdict.state == "withdrawn" for verdict in verdicts.all)
-    work = leaving or bool(planned.to_scan) or any(drop.change != "known" for drop in there)
+    work = leaving or bool(planned.to_scan) or any(drop.change != "known" for drop in existing)
     changes = ", ".join(months) if months else "known when the drops are read" if planned.to_scan else "none"
     parts += [Text(""), Text(f"months that change: {changes}")]
     if planned.no_data:
@@ -65,18 +65,18 @@ def _note(drop: PlannedDrop) -> str:
     return f"same content as {drop.duplicate_of}" if drop.duplicate_of else ", ".join(drop.months)
 
 
-def gone_drops(gone: Sequence[Verdict]) -> RenderableType:
+def gone_drops(removed: Sequence[Verdict]) -> RenderableType:
     """Render the drops whose objects are gone."""
-    if not gone:
+    if not removed:
         return Text("no object of a live drop is gone")
     words = {"missing": "asks", "withdrawn": "is taken back", "live": "counts on"}
     rows = [
         (words.get(v.state, v.state), v.drop.delivery.key, r.clean, r.counted_total)
-        for v in gone
+        for v in removed
         if (r := v.drop.record)
     ]
     parts: list[RenderableType] = [table("", ("next build", "drop", "clean lines", "total"), rows, (2, 3))]
-    if any(v.state == "missing" for v in gone):
+    if any(v.state == "missing" for v in removed):
         parts.append(Text("marts withdraw accept DROP takes a drop back, refuse keeps it; without DROP: all that ask"))
     return Group(*parts)
 
@@ -86,11 +86,11 @@ def shared_ids(count: int, rows: Sequence[Mapping[str, object]]) -> RenderableTy
     if not count:
         return Text("each transaction_id is live under one customer, one store and one month")
     names = ("transaction_id", "customers", "stores", "months", "first_month", "last_month", "lines", "total_cost")
-    shown = [tuple(row[name] for name in names) for row in rows]
+    displayed = [tuple(row[name] for name in names) for row in rows]
     heads = ("transaction_id", "customers", "stores", "months", "first", "last", "lines", "total")
     more = f", those with most money first; {count - len(rows):,} more" if count > len(rows) else ""
     title = f"{count:,} ids are live under several customers, stores or months{more}"
-    return Group(Text(title), table("", heads, shown, (1, 2, 3, 6, 7), (5, 4)))
+    return Group(Text(title), table("", heads, displayed, (1, 2, 3, 6, 7), (5, 4)))
 
 
 def replaced(key: str, lines: Sequence[ReplacedLine], count: int) -> RenderableType:
@@ -113,12 +113,12 @@ def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:
         if (m := drop.manifest)
     ]
     names = ("state", "drop", "rows read", "in quarantine", "most common reasons")
-    shown: list[RenderableType] = [table("quarantine", names, rows[:MOST], (2, 3), (2,))]
+    displayed: list[RenderableType] = [table("quarantine", names, rows[:MOST], (2, 3), (2,))]
     if len(rows) > MOST:
-        shown.append(Text(f"… and {len(rows) - MOST:,} more drops; --json gives all"))
+        displayed.append(Text(f"… and {len(rows) - MOST:,} more drops; --json gives all"))
     total = sum(row[3] for row in rows)
-    shown += [Text(""), Text(f"{total:,} rows of {len(rows):,} drops. marts quarantine show DROP", style="dim")]
-    return Group(*shown)
+    displayed += [Text(""), Text(f"{total:,} rows of {len(rows):,} drops. marts quarantine show DROP", style="dim")]
+    return Group(*displayed)
 
 
 def _standing(drop: PlannedDrop) -> str:
@@ -160,8 +160,8 @@ def history(events: Sequence[DropEvent], decisions: Sequence[Decision]) -> Rende
     if any(event.replaced for event in events):
         parts.append(Text("double: repeated + replaced; `marts history --replaced DROP` lists these", style="dim"))
     if decisions:
-        said = [(minute(d.decided_at), d.who, d.action, d.object_key, d.why) for d in decisions]
-        parts += [Text(""), table("decisions", ("when (UTC)", "who", "what", "drop", "why"), said)]
+        messages = [(minute(d.decided_at), d.who, d.action, d.object_key, d.why) for d in decisions]
+        parts += [Text(""), table("decisions", ("when (UTC)", "who", "what", "drop", "why"), messages)]
     return Group(*parts)
 
 

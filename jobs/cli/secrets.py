@@ -36,9 +36,9 @@ def keygen(
 ) -> None:
     """Make a private key for this machine or person, and print its public half."""
     path = _vault(None, key, config, opens=False).key_file
-    made = vault.write_key(path)
+    built = vault.write_key(path)
     typer.echo(f"wrote {path}; keep it, and give the public half to who may seal for you:", err=True)
-    typer.echo(sealed.public_to_text(made.public))
+    typer.echo(sealed.public_to_text(built.public))
 
 
 @app.command()
@@ -66,7 +66,7 @@ def init(
 @app.command(name="set")
 def set_(name: Name, file: File = None, key: KeyFile = None, config: Config = None) -> None:
     """Seal one value: from standard input, or asked for. Never an argument: those are seen by all."""
-    value = sys.stdin.read() if not sys.stdin.isatty() else _twice(f"value of {name}: ")
+    value = sys.stdin.read() if not sys.stdin.isatty() else _typed_twice(f"value of {name}: ")
     value = value.removesuffix("\n").removesuffix("\r")
     sealed.check_name(name)
     sealed.check_value(name, value)
@@ -87,14 +87,14 @@ def list_(
 ) -> None:
     """Say which values the file has, and which keys open it. Needs no key."""
     where = _vault(file, None, config, opens=False)
-    found = sealed.look(read_file(where.file), where.file)
-    keys = {one.name: one.kind if one.salt else sealed.public_to_text(one.public) for one in found.recipients}
+    result = sealed.look(read_file(where.file), where.file)
+    keys = {item.name: item.kind if item.salt else sealed.public_to_text(item.public) for item in result.recipients}
     if as_json:
-        told = {"file": where.file, "id": found.id, "revision": found.revision, "saved_at": found.saved_at}
-        typer.echo(json.dumps({**told, "values": found.names, "keys": keys}, indent=2))
+        announced = {"file": where.file, "id": result.id, "revision": result.revision, "saved_at": result.saved_at}
+        typer.echo(json.dumps({**announced, "values": result.names, "keys": keys}, indent=2))
         return
-    typer.echo(f"{where.file}: revision {found.revision}, saved {found.saved_at[:19]} UTC")
-    typer.echo("values  " + (", ".join(found.names) or "none yet"))
+    typer.echo(f"{where.file}: revision {result.revision}, saved {result.saved_at[:19]} UTC")
+    typer.echo("values  " + (", ".join(result.names) or "none yet"))
     for name, public in keys.items():
         typer.echo(f"opened by {name}  {'a passphrase' if public == 'scrypt' else public}")
 
@@ -200,7 +200,7 @@ def add_key(
     if public:
         recipient = sealed.Recipient(name, sealed.public_from_text(public))
     else:
-        recipient = sealed.passphrase_recipient(name, _twice(f"passphrase {name}: "))
+        recipient = sealed.passphrase_recipient(name, _typed_twice(f"passphrase {name}: "))
     _change(where, f"{name} opens it too", lambda held: vault.with_key(held, recipient))
 
 
@@ -224,10 +224,10 @@ def import_plain(
 ) -> None:
     """Seal all values of a .env file; known variables get the names that settings look for."""
     try:
-        found = vault.read_plain(plain.read_text("utf-8"))
+        result = vault.read_plain(plain.read_text("utf-8"))
     except UnicodeDecodeError:
         raise UsageError("is not UTF-8 text", str(plain)) from None
-    _change(_vault(file, key, config), f"sealed {', '.join(found)}", lambda held: vault.with_values(held, found))
+    _change(_vault(file, key, config), f"sealed {', '.join(result)}", lambda held: vault.with_values(held, result))
     typer.echo(f"now remove {plain}", err=True)
 
 
@@ -256,24 +256,24 @@ def _settings(
 
 def _vault(file: str | None, key: str | None, config: str | None, opens: bool = True) -> Vault:
     """Give the sealed file. A passphrase is asked for if there is no key to open it by."""
-    found = vault_of(_settings(file, key, config, places=False))
-    if opens and not found.passphrase and not Path(found.key_file).exists() and _on_terminal():
-        return replace(found, passphrase=Secret(plain=_asked(found)))
-    return found
+    result = vault_of(_settings(file, key, config, places=False))
+    if opens and not result.passphrase and not Path(result.key_file).exists() and _on_terminal():
+        return replace(result, passphrase=Secret(plain=_asked(result)))
+    return result
 
 
-def _change(where: Vault, said: str, work: Callable[[sealed.Contents], sealed.Contents]) -> None:
+def _change(where: Vault, message: str, work: Callable[[sealed.Contents], sealed.Contents]) -> None:
     envelope = vault.change(where, _now(), work)
-    typer.echo(f"{said}: {where.file}, revision {envelope.revision}", err=True)
+    typer.echo(f"{message}: {where.file}, revision {envelope.revision}", err=True)
 
 
 def _asked(where: Vault, new: bool = False) -> str:
     if where.passphrase:
         return where.passphrase.reveal()
-    return _twice("passphrase: ") if new else getpass.getpass(f"passphrase of {where.file}: ")
+    return _typed_twice("passphrase: ") if new else getpass.getpass(f"passphrase of {where.file}: ")
 
 
-def _twice(prompt: str) -> str:
+def _typed_twice(prompt: str) -> str:
     """Ask for a value that is not shown, twice."""
     if not _on_terminal():
         raise UsageError("there is no terminal to ask on", prompt.rstrip(": "), f"for a passphrase, set {_PASSPHRASE}")

@@ -49,25 +49,27 @@ class Fitted:
         return max(heading, min(self._natural[at], _LEAST))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        shown, hidden = list(range(len(self._columns))), list[int]()
+        displayed, hidden = list(range(len(self._columns))), list[int]()
         for at in self._optional:
-            if self._fits(shown, options.max_width):
+            if self._fits(displayed, options.max_width):
                 break
-            shown.remove(at)
+            displayed.remove(at)
             hidden.append(at)
-        if not self._fits(shown, options.max_width):
+        if not self._fits(displayed, options.max_width):
             yield from self._stacked()
             return
-        yield self._table(shown, options.max_width)
+        yield self._table(displayed, options.max_width)
         if hidden:
             names = ", ".join(self._columns[at] for at in sorted(hidden))
             yield Text(f"not shown for lack of room: {names} (--wide shows all)", style="dim")
 
-    def _fits(self, shown: Sequence[int], width: int, widths: Sequence[int] = ()) -> bool:
-        return sum((widths or self._least)[at] + _GAP for at in shown) - _GAP <= width
+    def _fits(self, displayed: Sequence[int], width: int, widths: Sequence[int] = ()) -> bool:
+        return sum((widths or self._least)[at] + _GAP for at in displayed) - _GAP <= width
 
-    def _table(self, shown: Sequence[int], width: int) -> Table:
-        widths = next((some for some in (self._natural, self._liked) if self._fits(shown, width, some)), self._least)
+    def _table(self, displayed: Sequence[int], width: int) -> Table:
+        widths = next(
+            (some for some in (self._natural, self._liked) if self._fits(displayed, width, some)), self._least
+        )
         table = Table(
             title=self._title or None,
             title_justify="left",
@@ -75,9 +77,9 @@ class Fitted:
             box=None,
             pad_edge=False,
             padding=(0, _GAP, 0, 0),
-            show_header=any(self._columns[at] for at in shown),
+            show_header=any(self._columns[at] for at in displayed),
         )
-        for at in shown:
+        for at in displayed:
             table.add_column(
                 self._columns[at],
                 justify="right" if at in self._right else "left",
@@ -87,7 +89,7 @@ class Fitted:
                 max_width=widths[at] if self._whole[at] else None,
             )
         for row in self._rows:
-            table.add_row(*(row[at] for at in shown))
+            table.add_row(*(row[at] for at in displayed))
         return table
 
     def _stacked(self) -> Iterable[Table | Text]:
@@ -106,8 +108,8 @@ class Fitted:
 
 def safe(value: object) -> Text:
     """Return any value as plain text: control characters, and thus terminal escapes, are made visible."""
-    shown = f"{value:,}" if isinstance(value, int | Decimal) and not isinstance(value, bool) else str(value)
-    return Text(visible(shown))
+    displayed = f"{value:,}" if isinstance(value, int | Decimal) and not isinstance(value, bool) else str(value)
+    return Text(visible(displayed))
 
 
 def _width(text: Text) -> int:

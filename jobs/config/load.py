@@ -157,21 +157,23 @@ def with_places(settings: Settings, written: Mapping[str, Any]) -> tuple[Setting
     variables: dict[str, str] = {}
     vault = vault_of(settings)
     names = _names(vault)
-    found: dict[str, dict[str, Any]] = {"s3": {}, "mysql": {}}
+    results: dict[str, dict[str, Any]] = {"s3": {}, "mysql": {}}
     for part, name in CREDENTIALS:
         given: Secret | None = getattr(getattr(settings, part), name)
         if given and given.plain and isinstance(written.get(part), dict) and name in written[part]:
             given = Secret.of(written[part][name])  # what is sealed wins over the environment
         sealed_name = given.name if given and given.name else f"{part}.{name}"
-        found[part][name] = _in_vault(vault, names, sealed_name, given) or _in_environment(
+        results[part][name] = _in_vault(vault, names, sealed_name, given) or _in_environment(
             given, variable_of(part, name), variables
         )
-    if any(os.environ.get(name) for name in _PLATFORM) and not any(one and one.name for one in found["s3"].values()):
-        found["s3"] = dict.fromkeys(found["s3"])
+    if any(os.environ.get(name) for name in _PLATFORM) and not any(
+        item and item.name for item in results["s3"].values()
+    ):
+        results["s3"] = dict.fromkeys(results["s3"])
     found_notify = _notify_places(settings.notify, vault, names)
-    if settings.mysql.option_file and not (found["mysql"]["password"] or Secret()).name:
-        found["mysql"]["password"] = Secret(f"option file:{Path(settings.mysql.option_file).expanduser().absolute()}")
-    parts: dict[str, Any] = {name: getattr(settings, name).model_copy(update=found[name]) for name in found}
+    if settings.mysql.option_file and not (results["mysql"]["password"] or Secret()).name:
+        results["mysql"]["password"] = Secret(f"option file:{Path(settings.mysql.option_file).expanduser().absolute()}")
+    parts: dict[str, Any] = {name: getattr(settings, name).model_copy(update=results[name]) for name in results}
     parts["notify"] = settings.notify.model_copy(update=found_notify)
     if settings.target and settings.target.startswith("mysql:"):
         parts["target"], mysql = reach(settings.target, parts["mysql"], vault)

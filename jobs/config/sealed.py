@@ -180,12 +180,12 @@ def seal(contents: Contents, saved_at: str) -> bytes:
     header = _header(contents.id, contents.revision, saved_at)
     data_key = os.urandom(32)
     keys: dict[str, Any] = {}
-    for one in contents.recipients:
-        entry = {"type": one.kind, "public": _text(_raw(one.public))}
-        wrapped = _SUITE.encrypt(data_key, one.public, _bound(header, one.name, entry))
-        keys[one.name] = {**entry, "wrapped": _text(wrapped)}
-        if one.salt:
-            keys[one.name] |= {"salt": _text(one.salt), "private": _text(one.private)}
+    for item in contents.recipients:
+        entry = {"type": item.kind, "public": _text(_raw(item.public))}
+        wrapped = _SUITE.encrypt(data_key, item.public, _bound(header, item.name, entry))
+        keys[item.name] = {**entry, "wrapped": _text(wrapped)}
+        if item.salt:
+            keys[item.name] |= {"salt": _text(item.salt), "private": _text(item.private)}
     fields = _derived(data_key, "values")
     hidden = {**{name: value.encode() for name, value in contents.values.items()}, _LINEAGE: contents.lineage}
     values = {name: _text(_encrypt(fields, _padded(value), _bound(header, name))) for name, value in hidden.items()}
@@ -239,22 +239,22 @@ def _chosen(
 ) -> tuple[Recipient, X25519PrivateKey]:
     """Find the entry that a key or a passphrase opens. Raises UsageError that names those that would."""
     public = _raw(key.public_key()) if key else b""
-    for one in envelope.recipients:
-        if key and _raw(one.public) == public:
-            return one, key
-        if passphrase and one.salt:
+    for item in envelope.recipients:
+        if key and _raw(item.public) == public:
+            return item, key
+        if passphrase and item.salt:
             try:
-                raw = _decrypt(_stretched(passphrase, one.salt), one.private, _raw(one.public))
+                raw = _decrypt(_stretched(passphrase, item.salt), item.private, _raw(item.public))
             except InvalidTag:
                 continue
-            return one, X25519PrivateKey.from_private_bytes(raw)
-    ours = f"our key {public_to_text(key.public_key())} does" if key else "our passphrase does"
-    what = f"{ours} not open it" if key or passphrase else "there is neither a key nor a passphrase to open it"
-    raise UsageError(what, where, f"these would: {', '.join(_shown(one) for one in envelope.recipients)}")
+            return item, X25519PrivateKey.from_private_bytes(raw)
+    own = f"our key {public_to_text(key.public_key())} does" if key else "our passphrase does"
+    what = f"{own} not open it" if key or passphrase else "there is neither a key nor a passphrase to open it"
+    raise UsageError(what, where, f"these would: {', '.join(_described(item) for item in envelope.recipients)}")
 
 
-def _shown(one: Recipient) -> str:
-    return f"the passphrase {one.name!r}" if one.salt else f"the key {one.name!r} ({public_to_text(one.public)})"
+def _described(item: Recipient) -> str:
+    return f"the passphrase {item.name!r}" if item.salt else f"the key {item.name!r} ({public_to_text(item.public)})"
 
 
 def _parsed(data: bytes, where: str) -> dict[str, Any]:

@@ -60,11 +60,11 @@ class Secret:
 
     def reveal(self) -> str:
         """Give the value. Raises UsageError if it is not where it should be."""
-        value = self.plain or self._found()
+        value = self.plain or self._look_up()
         remember(value)
         return value
 
-    def _found(self) -> str:
+    def _look_up(self) -> str:
         kind, _, where = self.place.partition(":")
         if kind == "env":
             return _from_environment(where)
@@ -166,6 +166,6 @@ def _from_option_file(path: str) -> str:
         # Its own message shows the line, which may be the password.
         raise UsageError("is not an option file", path, "it needs [client] and password=…") from None
     for section in ("martwright", "client"):
-        if options.has_section(section) and (found := options.get(section, "password", fallback=None)):
-            return found.strip("\"'")
+        if options.has_section(section) and (result := options.get(section, "password", fallback=None)):
+            return result.strip("\"'")
     raise UsageError("has no password", path, "it needs [client] and password=…")

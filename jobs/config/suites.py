@@ -30,11 +30,11 @@ def _of_drops(name: str, text: str, where: str, policy: Policy) -> Suite:
     return read_suite(_parsed(text, where), KINDS[name], where, policy_parameters(policy), policy)
 
 
-def load_mart_suite(mart: Mart, folder: str | None, policy: Policy, found: Mapping[str, Any]) -> Suite:
-    """Read the suite of a mart; ``found`` gives the values of `MART_PARAMETERS`."""
+def load_mart_suite(mart: Mart, folder: str | None, policy: Policy, results: Mapping[str, Any]) -> Suite:
+    """Read the suite of a mart; ``results`` gives the values of `MART_PARAMETERS`."""
     name = next(name for name, known in OF_MARTS.items() if known is mart)
     data, where = read_file(name, folder)
-    return read_suite(data, mart, where, {**policy_parameters(policy), **found})
+    return read_suite(data, mart, where, {**policy_parameters(policy), **results})
 
 
 def check_suites(folder: str | None, policy: Policy) -> dict[str, Suite]:

@@ -57,7 +57,7 @@ def not_started(where: str, pods: Sequence[Pod], events: Sequence[Event]) -> Mar
         return starved
     reasons = [*dict.fromkeys([*waiting(pods), *warnings(events)])]
     what = "; ".join(reasons[:_MOST]) or ("its pods say nothing" if pods else "it has no pods, and no event says why")
-    kind = UsageError if any(one.reason in _OUR_FAULT for pod in pods for one in pod.containers) else ServiceError
+    kind = UsageError if any(item.reason in _OUR_FAULT for pod in pods for item in pod.containers) else ServiceError
     hint = "`kubectl describe pods -l ray.io/cluster` says more"
     return kind(f"the Ray cluster did not start: {what}", where, hint)
 
@@ -72,9 +72,9 @@ def out_of_memory(pods: Iterable[Pod], where: str = "") -> MartsError | None:
     """Say which pod ran out of memory. The kernel's word counts; an exit code of 137 alone may be any kill."""
     for pod in pods:
         role = _role(pod)
-        for one in pod.containers:
+        for item in pod.containers:
             # Without its autoscaler a cluster only stops to grow.
-            if _OOM in (one.reason, one.ended) and one.name != _AUTOSCALER:
+            if _OOM in (item.reason, item.ended) and item.name != _AUTOSCALER:
                 hint = f"give it more memory ({_place(pod)})"
                 return ServiceError(f"{role} ran out of memory: pod {pod.name} was OOMKilled", where, hint)
         if pod.reason == "Evicted" and "memory" in pod.message:
@@ -85,30 +85,32 @@ def out_of_memory(pods: Iterable[Pod], where: str = "") -> MartsError | None:
 
 def waiting(pods: Iterable[Pod]) -> list[str]:
     """Say what pods wait for, in words; nothing of those that run, or are about to."""
-    found = []
+    results = []
     for pod in pods:
         if pod.unscheduled and pod.phase in ("Pending", ""):
-            found.append(f"no node takes {_role(pod)}: {pod.unscheduled}")
-        for one in pod.containers:
-            if one.state == "waiting" and one.reason not in _STARTING:
-                found.append(f"{_role(pod)} waits: {one.reason}{f': {one.message}' if one.message else ''}{_said(one)}")
-            elif one.state == "terminated" and one.exit_code:
-                found.append(f"{_role(pod)} ended with exit code {one.exit_code}{_said(one)}")
-    return [*dict.fromkeys(found)]
+            results.append(f"no node takes {_role(pod)}: {pod.unscheduled}")
+        for item in pod.containers:
+            if item.state == "waiting" and item.reason not in _STARTING:
+                results.append(
+                    f"{_role(pod)} waits: {item.reason}{f': {item.message}' if item.message else ''}{_last_words(item)}"
+                )
+            elif item.state == "terminated" and item.exit_code:
+                results.append(f"{_role(pod)} ended with exit code {item.exit_code}{_last_words(item)}")
+    return [*dict.fromkeys(results)]
 
 
 def ended(pod: Pod) -> str:
     """Say how a pod ended, in words."""
-    for one in pod.containers:
-        if one.state == "terminated" and one.exit_code:
-            return f"{one.reason or 'it ended'} (exit code {one.exit_code}){_said(one)}"
+    for item in pod.containers:
+        if item.state == "terminated" and item.exit_code:
+            return f"{item.reason or 'it ended'} (exit code {item.exit_code}){_last_words(item)}"
     if pod.reason or pod.message:
         return ": ".join(filter(None, (pod.reason, pod.message)))
     return next(iter(waiting([pod])), "")
 
 
-def _said(container: Container) -> str:
-    return f', after "{container.said}"' if container.said else ""
+def _last_words(container: Container) -> str:
+    return f', after "{container.last_line}"' if container.last_line else ""
 
 
 def _lost(pods: Iterable[Pod]) -> Iterator[str]:
@@ -121,7 +123,9 @@ def _lost(pods: Iterable[Pod]) -> Iterator[str]:
         how = ended(pod)
         if how:
             yield f"its pod: {how}"
-        yield from (f"it was started again after {one.ended}{_said(one)}" for one in pod.containers if one.ended)
+        yield from (
+            f"it was started again after {item.ended}{_last_words(item)}" for item in pod.containers if item.ended
+        )
 
 
 def warnings(events: Iterable[Event]) -> Iterator[str]:

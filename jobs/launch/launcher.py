@@ -82,7 +82,7 @@ class Ended:
     """How a build ended."""
 
     error: MartsError | None = None
-    told: bool = False
+    announced: bool = False
     """The build has told people itself."""
     submission: str = ""
 
@@ -92,9 +92,9 @@ def scheduled_day(job: str, now: datetime, zone: Any) -> date:
 
     So a run that is late, or tried again after midnight, is still that of its day. A Job by hand is of today.
     """
-    found = _MINUTES.search(job)
-    if found:
-        meant = datetime.fromtimestamp(int(found[1]) * 60, now.tzinfo)
+    result = _MINUTES.search(job)
+    if result:
+        meant = datetime.fromtimestamp(int(result[1]) * 60, now.tzinfo)
         if now - _AROUND[0] <= meant <= now + _AROUND[1]:
             return meant.astimezone(zone).date()
     return now.astimezone(zone).date()
@@ -103,8 +103,8 @@ def scheduled_day(job: str, now: datetime, zone: Any) -> date:
 def manifest_of(template: Mapping[str, Any], me: Me, owner_uid: str, as_of: date) -> dict[str, Any]:
     """Make the RayJob of this Job from the chart's template: it belongs to the Job, and goes when that goes."""
     try:
-        made = copy.deepcopy(dict(template))
-        meta, spec = made["metadata"], made["spec"]
+        built = copy.deepcopy(dict(template))
+        meta, spec = built["metadata"], built["spec"]
         words = tuple(shlex.split(spec["entrypoint"]))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"is no RayJob: {error!r}", "template", "it comes from the chart's ConfigMap") from error
@@ -116,7 +116,7 @@ def manifest_of(template: Mapping[str, Any], me: Me, owner_uid: str, as_of: date
     words = with_day(words, as_of)
     spec["entrypoint"] = shlex.join(words)
     spec["metadata"] = {**(spec.get("metadata") or {}), "as_of": day_of(words), "job": me.job}
-    return made
+    return built
 
 
 def short_name(job: str) -> str:
@@ -145,7 +145,7 @@ class _Watch:
     looked: float = -1e9
     silent_since: float = 0.0
     """Since when Ray has known the end, and KubeRay has not."""
-    told: set[str] = field(default_factory=set)
+    warned: set[str] = field(default_factory=set)
 
 
 class RayJobLauncher:
@@ -209,8 +209,8 @@ class RayJobLauncher:
 
     def _is_ours(self, job: RayJob) -> bool:
         """Tell whether a RayJob belongs to our Job, and has not failed for good."""
-        mine = {one["uid"] for one in self._manifest["metadata"]["ownerReferences"]}
-        return not job.deleting and job.owner_uid in mine and not (job.over and not job.good)
+        own = {item["uid"] for item in self._manifest["metadata"]["ownerReferences"]}
+        return not job.deleting and job.owner_uid in own and not (job.over and not job.good)
 
     @property
     def _where(self) -> str:
@@ -254,8 +254,8 @@ class RayJobLauncher:
         try:
             jobs = self._jobs_of(f"http://{seen.job.dashboard.removeprefix('http://')}")
         except MartsError as error:
-            if str(error) not in seen.told:
-                seen.told.add(str(error))
+            if str(error) not in seen.warned:
+                seen.warned.add(str(error))
                 _log.warning("the log cannot be followed yet: %s", error)
             return
         seen.tail, seen.tail_of = Tail(jobs, seen.job.job_id, self._say), seen.job.job_id
@@ -270,8 +270,8 @@ class RayJobLauncher:
         waiting = [pod.name for pod in pods if pod.phase != "Running"]
         seen.events = self._kube.events([seen.job.cluster, self._name, *waiting[:_PODS]])
         for reason in diagnose.waiting(seen.pods):
-            if reason not in seen.told:
-                seen.told.add(reason)
+            if reason not in seen.warned:
+                seen.warned.add(reason)
                 _log.warning("%s", reason)
 
     def _over(self, seen: _Watch) -> Ended | None:
@@ -290,7 +290,7 @@ class RayJobLauncher:
         if again and code in _FOR_GOOD:
             _log.info("another attempt would end as this one did (exit code %s)", code)
             lines = seen.tail.lines if seen.tail else ()
-            return self._give_up(seen, self._of_driver(seen, code, closing, lines), told=bool(closing))
+            return self._give_up(seen, self._of_driver(seen, code, closing, lines), announced=bool(closing))
         return None
 
     def _failure(self, seen: _Watch) -> MartsError:
@@ -298,8 +298,8 @@ class RayJobLauncher:
         job = seen.job
         closing, lines = self._last_words(seen)
         code = submit.exit_code_of(RayJobRun(job.job_id, "FAILED", None, job.message), closing)
-        told = code in submit.FAILURES and (closing or job.reason == "AppFailed")
-        if told or (job.reason == "AppFailed" and not diagnose.out_of_memory(seen.pods)):
+        announced = code in submit.FAILURES and (closing or job.reason == "AppFailed")
+        if announced or (job.reason == "AppFailed" and not diagnose.out_of_memory(seen.pods)):
             return self._of_driver(seen, code, closing, lines)
         return diagnose.failure(job, self._where, seen.pods, seen.events)
 
@@ -342,15 +342,15 @@ class RayJobLauncher:
         code = closing.get("exit_code")
         return self._give_up(seen, None if code == 0 else self._of_driver(seen, code, *self._last_words(seen)))
 
-    def _give_up(self, seen: _Watch, error: MartsError | None, told: bool = False) -> Ended:
+    def _give_up(self, seen: _Watch, error: MartsError | None, announced: bool = False) -> Ended:
         """End, and leave nothing behind that would go on unseen."""
-        ended = self._end(seen, error, told)
+        ended = self._end(seen, error, announced)
         self._kube.delete_rayjob(self._name, seen.job.uid)
         return ended
 
-    def _end(self, seen: _Watch, error: MartsError | None, told: bool = False) -> Ended:
+    def _end(self, seen: _Watch, error: MartsError | None, announced: bool = False) -> Ended:
         closing, _ = self._last_words(seen)
-        return Ended(error, told or bool(closing.get("exit_code")), seen.job.job_id)
+        return Ended(error, announced or bool(closing.get("exit_code")), seen.job.job_id)
 
     def _stopped(self, job: RayJob | None) -> None:
         """Delete the RayJob if its Job is to end; leave it if only our pod has to go: the next one goes on with it."""
@@ -388,13 +388,13 @@ def launch_on(
             run = submit.wait(jobs, name, every, patience)
         except ServiceError as error:
             tail.finish(0)
-            return Ended(error, tail.told, name)
+            return Ended(error, tail.announced, name)
     except Stopped:
         if not away():
             _stop(jobs, wish, every)
         raise
     tail.finish()
-    return Ended(submit.ended(run, tail.closing, tail.lines), tail.told, name)
+    return Ended(submit.ended(run, tail.closing, tail.lines), tail.announced, name)
 
 
 def _stop(jobs: Jobs, wish: submit.Wish, every: float) -> None:
@@ -402,12 +402,12 @@ def _stop(jobs: Jobs, wish: submit.Wish, every: float) -> None:
     end = time.monotonic() + _LAST
     while time.monotonic() < end:
         with suppress(MartsError):
-            there = list(itertools.takewhile(bool, map(jobs.look, submit.names(wish))))
-            mine = [run for run in there if run and not run.over and run.entrypoint == wish.entrypoint]
-            for run in mine:
+            existing = list(itertools.takewhile(bool, map(jobs.look, submit.names(wish))))
+            own = [run for run in existing if run and not run.over and run.entrypoint == wish.entrypoint]
+            for run in own:
                 _log.warning("stopped: job %s is stopped, too", run.name)
                 jobs.stop(run.name)
-            if there and not mine:
+            if existing and not own:
                 return
         time.sleep(every)
 

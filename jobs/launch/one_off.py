@@ -58,15 +58,15 @@ def choose(templates: Mapping[str, Any], release: str, namespace: str) -> Any:
 def manifest_of(template: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """Return the Job that runs `marts` with these words. Kubernetes names it."""
     try:
-        made = copy.deepcopy(dict(template))
-        (container,) = made["spec"]["template"]["spec"]["containers"]
-        prefix = str(made["metadata"]["generateName"])
+        built = copy.deepcopy(dict(template))
+        (container,) = built["spec"]["template"]["spec"]["containers"]
+        prefix = str(built["metadata"]["generateName"])
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"is no Job: {error!r}", "template", "it comes from the chart's ConfigMap") from error
-    made["metadata"]["generateName"] = f"{prefix}{words[0]}-"
+    built["metadata"]["generateName"] = f"{prefix}{words[0]}-"
     # Kubernetes puts variables in place of $(NAME); an argument is what it is.
     container["args"] = [word.replace("$(", "$$(") for word in words]
-    return made
+    return built
 
 
 def follow(
@@ -76,10 +76,12 @@ def follow(
 
     Raises ServiceError if it does not start, or if its pod is lost: it is never tried again by itself.
     """
-    seen, said, began = 0, set[str](), time.monotonic()
+    seen, message, began = 0, set[str](), time.monotonic()
     last: Pod | None = None
     while True:
-        pod = max(kube.pods(f"batch.kubernetes.io/job-name={name}"), key=lambda one: str(one.created_at), default=None)
+        pod = max(
+            kube.pods(f"batch.kubernetes.io/job-name={name}"), key=lambda item: str(item.created_at), default=None
+        )
         last = pod or last
         container = _container(pod)
         if pod and container and container.state in ("running", "terminated"):
@@ -97,8 +99,8 @@ def follow(
         else:
             reasons = diagnose.waiting([pod]) if pod else [*diagnose.warnings(kube.events([name]))]
             for reason in reasons:
-                if reason not in said:
-                    said.add(reason)
+                if reason not in message:
+                    message.add(reason)
                     say(reason)
             if time.monotonic() - began > pace.start:
                 what = "; ".join(reasons) or ("it does not say why" if pod else "it has no pod")
@@ -120,4 +122,4 @@ def _lost(kube: Kube, name: str, pod: Pod | None, last: Pod | None) -> MartsErro
 
 
 def _container(pod: Pod | None) -> Container | None:
-    return next((one for one in pod.containers if one.name == _CONTAINER), None) if pod else None
+    return next((item for item in pod.containers if item.name == _CONTAINER), None) if pod else None

@@ -129,21 +129,21 @@ def submitted(jobs: Jobs, wish: Wish, *, rerun: bool = True) -> tuple[str, bool]
     is that of another build which is at work.
     """
     for name in names(wish):
-        found = jobs.look(name)
-        if found is None:
+        result = jobs.look(name)
+        if result is None:
             break
-        same = not found.entrypoint or found.entrypoint == wish.entrypoint
-        if same and (not found.over or (found.status == "SUCCEEDED" and not rerun)):
+        same = not result.entrypoint or result.entrypoint == wish.entrypoint
+        if same and (not result.over or (result.status == "SUCCEEDED" and not rerun)):
             return name, False
-        if not same and not found.over and rerun:
-            hint = f"give another --id, or wait for it: {found.entrypoint}"
+        if not same and not result.over and rerun:
+            hint = f"give another --id, or wait for it: {result.entrypoint}"
             raise UsageError("another build of this id is at work", f"job {name}", hint)
     try:
         day = day_of(wish.arguments)
         jobs.submit(wish.entrypoint, name, {"as_of": day} if day else {}, wish.working_dir)
     except MartsError:
         # Somebody else was faster, or the answer to us got lost.
-        if not _there(jobs, name, wish):
+        if not _exists(jobs, name, wish):
             raise
         return name, False
     return name, True
@@ -155,12 +155,12 @@ def names(wish: Wish) -> Iterator[str]:
     yield from (f"{wish.submission}-{number}" for number in itertools.count(2))
 
 
-def _there(jobs: Jobs, name: str, wish: Wish) -> bool:
+def _exists(jobs: Jobs, name: str, wish: Wish) -> bool:
     try:
-        found = jobs.look(name)
+        result = jobs.look(name)
     except MartsError:
         return False
-    return found is not None and found.entrypoint == wish.entrypoint
+    return result is not None and result.entrypoint == wish.entrypoint
 
 
 class Tail:
@@ -171,7 +171,7 @@ class Tail:
         self._jobs, self._name, self._say = jobs, name, say
         self._stopped = threading.Event()
         self._lines: deque[str] = deque(maxlen=_KEPT)
-        self._said = 0
+        self._printed = 0
         self.closing: dict[str, Any] = {}
         """What the build said as it ended."""
         self._thread = threading.Thread(target=self._run, name=f"log of {name}", daemon=True)
@@ -183,7 +183,7 @@ class Tail:
         return tuple(self._lines)
 
     @property
-    def told(self) -> bool:
+    def announced(self) -> bool:
         """The build has said that it failed: then it has told people, too."""
         return bool(self.closing.get("exit_code"))
 
@@ -211,8 +211,8 @@ class Tail:
             self._stopped.wait(_AGAIN)
 
     def _is_over(self) -> bool:
-        found = self._jobs.look(self._name)
-        return found is None or found.over
+        result = self._jobs.look(self._name)
+        return result is None or result.over
 
     def _read_rest(self) -> None:
         """Read the log as a whole: a line that is too long, or no text, ends what follows it."""
@@ -226,22 +226,22 @@ class Tail:
         for text in log:
             if self._stopped.is_set():
                 return
-            known = min(self._said - passed, len(text))
+            known = min(self._printed - passed, len(text))
             passed += known
             *whole, rest = (rest + text[known:]).split("\n")
             for line in whole:
                 passed += len(line) + 1
-                self._said = passed
+                self._printed = passed
                 self._hear(line)
         if rest:
-            self._said = passed + len(rest)
+            self._printed = passed + len(rest)
             self._hear(rest)
 
     def _hear(self, line: str) -> None:
         self._lines.append(line)
-        told = read_line(line)
-        if told.get("event") == "run":
-            self.closing = told
+        announced = read_line(line)
+        if announced.get("event") == "run":
+            self.closing = announced
         self._say(line)
 
 
@@ -250,25 +250,25 @@ def read_line(line: str) -> dict[str, Any]:
     if not line.startswith("{"):
         return {}
     try:
-        told = json.loads(line)
+        announced = json.loads(line)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return announced if isinstance(announced, dict) else {}
 
 
 def wait(jobs: Jobs, name: str, every: float, patience: float) -> RayJobRun:
     """Wait until a job is over. Raises ServiceError if the cluster cannot be asked for ``patience`` seconds."""
     while True:
         try:
-            found = retried(lambda: jobs.look(name), patience)
+            result = retried(lambda: jobs.look(name), patience)
         except Transient as error:
             hint = "the job may go on: `marts submit` with the same arguments finds it again; `marts status` tells"
             raise ServiceError(f"lost sight of job {name}: {error.what}", error.where, hint) from error
-        if found is None:
+        if result is None:
             hint = "the head of the cluster was lost, or somebody deleted the job; the live marts are untouched"
             raise ServiceError(f"job {name} is gone", "Ray", hint)
-        if found.over:
-            return found
+        if result.over:
+            return result
         time.sleep(every)
 
 
@@ -280,12 +280,14 @@ def ended(run: RayJobRun, closing: Mapping[str, Any], lines: Sequence[str]) -> M
     if run.status == "STOPPED":
         hint = "the live marts are untouched; run again, it goes on from what is done"
         return TryLater(f"job {run.name} was stopped", "Ray", hint)
-    told = closing.get("error") or {}
+    announced = closing.get("error") or {}
     if code in (DataError.exit_code, TryLater.exit_code) and closing.get("outcome") in _LIVE:
         what = "the marts are live, but some drops are not in them"
         return of_code(code, what, f"run {closing.get('run_id', '')}", "its report says which, and why")
-    if code in FAILURES and told:
-        return of_code(code, str(told.get("what", "")), str(told.get("where", "")), str(told.get("hint", "")))
+    if code in FAILURES and announced:
+        return of_code(
+            code, str(announced.get("what", "")), str(announced.get("where", "")), str(announced.get("hint", ""))
+        )
     return _unexplained(run, code, lines)
 
 
@@ -295,9 +297,9 @@ def exit_code_of(run: RayJobRun, closing: Mapping[str, Any]) -> int | None:
         return 0
     if run.exit_code is not None:
         return run.exit_code
-    found = _ENDED.search(run.message)
-    if found:
-        return int(found[1])
+    result = _ENDED.search(run.message)
+    if result:
+        return int(result[1])
     code = closing.get("exit_code")
     return code if isinstance(code, int) else None
 

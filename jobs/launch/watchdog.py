@@ -39,14 +39,14 @@ def findings(
     now: datetime,
 ) -> list[Finding]:
     """Look at everything; ``pods`` and ``events`` by the name of their Job. Gives what is new."""
-    found: list[Finding] = []
-    for job in sorted(jobs, key=lambda one: one.name):
-        mine, about = pods.get(job.name, ()), events.get(job.name, ())
-        if job.failed and job.told != FAILED:
-            found.append(Finding(job.name, job, _failed(job, mine, about)))
-        elif job.active and not job.told and (stuck := _stuck(job, mine, about, now)):
-            found.append(Finding(job.name, job, stuck, WAITS))
-    return found + [Finding(_last(one), None, _missed(one)) for one in cronjobs if is_missed(one, jobs, now)]
+    results: list[Finding] = []
+    for job in sorted(jobs, key=lambda item: item.name):
+        own, about = pods.get(job.name, ()), events.get(job.name, ())
+        if job.failed and job.announced != FAILED:
+            results.append(Finding(job.name, job, _failed(job, own, about)))
+        elif job.active and not job.announced and (stuck := _stuck(job, own, about, now)):
+            results.append(Finding(job.name, job, stuck, WAITS))
+    return results + [Finding(_last(item), None, _missed(item)) for item in cronjobs if is_missed(item, jobs, now)]
 
 
 def _failed(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError | None:
@@ -55,7 +55,7 @@ def _failed(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> MartsErro
     ended = _main(last) if last else None
     code = ended.exit_code if ended else None
     if job.failed == _DEADLINE:
-        return None if job.told == WAITS else diagnose.late(_where(job))
+        return None if job.announced == WAITS else diagnose.late(_where(job))
     if job.command == BUILD and ended and code in FAILURES:
         return _put_off(job, ended) if code == TryLater.exit_code else None
     starved = diagnose.out_of_memory(pods, _where(job))
@@ -69,13 +69,13 @@ def _failed(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> MartsErro
 
 def _put_off(job: Job, ended: Container) -> MartsError | None:
     """Say why a build was put off until it had no try left: each try alone is nothing to tell. A deadline is told."""
-    told: Mapping[str, Any] = {}
+    announced: Mapping[str, Any] = {}
     for line in ended.message.splitlines():
-        said = read_line(line.strip())
-        told = said.get("error") or told
-    if told.get("kind") == DeadlinePassed.__name__:
+        message = read_line(line.strip())
+        announced = message.get("error") or announced
+    if announced.get("kind") == DeadlinePassed.__name__:
         return None
-    why = f": {told['what']} ({told['where']})" if told else ""
+    why = f": {announced['what']} ({announced['where']})" if announced else ""
     hint = f"is another build stuck, or does a drop go on changing? `kubectl logs job/{job.name}`, `marts status`"
     return DeadlinePassed(f"each of its tries was put off{why}", _where(job), hint)
 
@@ -88,7 +88,7 @@ def _stuck(job: Job, pods: Sequence[Pod], events: Sequence[Event], now: datetime
     if waiting:
         since = max(pod.created_at or now for pod in waiting)
     else:
-        ends = [one.ended_at or pod.created_at or now for pod in pods for one in pod.containers or (Container(""),)]
+        ends = [item.ended_at or pod.created_at or now for pod in pods for item in pod.containers or (Container(""),)]
         since = max(ends, default=job.created_at or now)
     if now - since <= PATIENCE:
         return None
@@ -122,8 +122,8 @@ def _missed(cron: CronJob) -> MartsError:
 
 def _main(pod: Pod) -> Container | None:
     """Give the container that runs marts, if it has ended; others may be beside it."""
-    ended = [one for one in pod.containers if one.state == "terminated" and not one.init]
-    return next((one for one in ended if one.name == CONTAINER), ended[0] if ended else None)
+    ended = [item for item in pod.containers if item.state == "terminated" and not item.init]
+    return next((item for item in ended if item.name == CONTAINER), ended[0] if ended else None)
 
 
 def _where(job: Job) -> str:

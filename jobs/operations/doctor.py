@@ -90,11 +90,11 @@ def _credentials(settings: Settings) -> list[Check]:
 
 def _source(settings: Settings) -> list[Check]:
     store = open_store(settings.source or "", settings.s3)
-    found = {name: [v for v in store.versions(name) if is_csv(v.key)] for name in KINDS}
-    seen = ", ".join(f"{name} {len(versions):,}" for name, versions in found.items())
-    if not found["sales"]:
+    results = {name: [v for v in store.versions(name) if is_csv(v.key)] for name in KINDS}
+    seen = ", ".join(f"{name} {len(versions):,}" for name, versions in results.items())
+    if not results["sales"]:
         return [Check("source", False, f"no .csv or .csv.gz under {store.uri}/sales/", UsageError.exit_code)]
-    newest = found["sales"][-1]
+    newest = results["sales"][-1]
     store.read(newest, 0, min(newest.size, 1000))
     return [Check("source", True, f"{store.uri}: {seen} drops; they can be read")]
 

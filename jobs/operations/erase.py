@@ -63,13 +63,13 @@ def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tupl
 
     Nothing for one who was erased before: they are only looked for again.
     """
-    there = warehouse.erasures() or [Erasure(0, salt, now)]
-    erased = erased_people(there)
+    existing = warehouse.erasures() or [Erasure(0, salt, now)]
+    erased = erased_people(existing)
     before = erased.number_of(str(customer))
     if before:
         return [], Person(customer, before, erased)
-    new = Erasure(len(there), erased.digest(customer), now)
-    return [*there[:1], new], Person(customer, new.number, erased_people([*there, new]))
+    new = Erasure(len(existing), erased.digest(customer), now)
+    return [*existing[:1], new], Person(customer, new.number, erased_people([*existing, new]))
 
 
 def find_traces(now: Now, customer: int) -> Traces:
@@ -81,27 +81,29 @@ def find_traces(now: Now, customer: int) -> Traces:
         looked_at = (key for key in keys if not key.startswith(_MADE_AGAIN) and not key.endswith(_OTHERS))
         tables = [key for key in looked_at if key.endswith(".parquet")]
         held = pool.map(partial(_drops_in, now, headers, customer), tables)
-        theirs = {key: drops for key, drops in zip(tables, held, strict=True) if drops}
-    files = {*theirs, *(key for key in keys if key.startswith(_MADE_AGAIN))}
+        others_part = {key: drops for key, drops in zip(tables, held, strict=True) if drops}
+    files = {*others_part, *(key for key in keys if key.startswith(_MADE_AGAIN))}
     files |= {key for key in keys if key.endswith(_DONE) and mention(customer)(state.get(key).decode())}
-    files |= {f"{key.rpartition('/')[0]}{_DONE}" for key in theirs if key.startswith("marts/")}
+    files |= {f"{key.rpartition('/')[0]}{_DONE}" for key in others_part if key.startswith("marts/")}
     scans = now.catalog.everything()
-    hold = {m.scan for m in scans if _shows(now, m, customer) or any(_is_of(m, theirs.get(p, ())) for p in m.paths)}
-    found = [m for m in scans if m.scan in hold or files & set(m.paths)]
-    there = {drop.delivery.id: drop.delivery.key for drop in now.plan.drops if not drop.gone}
-    gone = {drop.delivery.id for drop in now.plan.drops if drop.gone and not drop.delivery.key.startswith(TABLES)}
-    held_by = {m.delivery.key for m in found if m.scan in hold and m.delivery.id in there}
-    drops = sorted(held_by.union(*theirs.values()) & set(there.values()))
-    copies = tuple(manifest for manifest in found if manifest.delivery.id in gone)
-    return Traces(tuple(sorted(files)), tuple(found), copies, tuple(drops))
+    hold = {
+        m.scan for m in scans if _shows(now, m, customer) or any(_is_of(m, others_part.get(p, ())) for p in m.paths)
+    }
+    matches = [m for m in scans if m.scan in hold or files & set(m.paths)]
+    existing = {drop.delivery.id: drop.delivery.key for drop in now.plan.drops if not drop.gone}
+    removed = {drop.delivery.id for drop in now.plan.drops if drop.gone and not drop.delivery.key.startswith(TABLES)}
+    held_by = {m.delivery.key for m in matches if m.scan in hold and m.delivery.id in existing}
+    drops = sorted(held_by.union(*others_part.values()) & set(existing.values()))
+    copies = tuple(manifest for manifest in matches if manifest.delivery.id in removed)
+    return Traces(tuple(sorted(files)), tuple(matches), copies, tuple(drops))
 
 
 def _headers(now: Now) -> Headers:
     """Give the columns of each drop that was read, and of others that had its name."""
-    found: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    matches: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for manifest in now.catalog.everything():
-        found[manifest.delivery.key].add(manifest.measured.columns)
-    return found
+        matches[manifest.delivery.key].add(manifest.measured.columns)
+    return matches
 
 
 def _drops_in(now: Now, headers: Headers, customer: int, path: str) -> set[str]:
@@ -172,8 +174,8 @@ def _is_on(page: bytes, customer: int) -> bool:
     mentions = mention(customer)
     for result in json.loads(page).get("results", []):
         if "customer_id" in json.dumps(result.get("expectation_config", {}).get("kwargs", {})):
-            shown = [value for name, value in result.get("result", {}).items() if isinstance(value, list | dict)]
-            if any(mentions(json.dumps(value)) for value in shown):
+            displayed = [value for name, value in result.get("result", {}).items() if isinstance(value, list | dict)]
+            if any(mentions(json.dumps(value)) for value in displayed):
                 return True
     return False
 
@@ -184,15 +186,15 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
 
     def report(text: str) -> str:
         before = json.loads(text)
-        told: dict[str, Any] = json.loads(text)
-        for drop in told.get("drops", []):
+        announced: dict[str, Any] = json.loads(text)
+        for drop in announced.get("drops", []):
             for reason in drop.get("reasons", []):
                 if _may_name(now, customer, headers, drop.get("key", ""), reason.get("raw", "")):
                     reason.update(raw=ERASED, example="")
-        for best in told.get("figures", {}).get("best", []):
+        for best in announced.get("figures", {}).get("best", []):
             if best.get("customer_id") == customer:
                 best.update(customer_id=0, full_name=ERASED)
-        cleaned = _without(told, mentions)
+        cleaned = _without(announced, mentions)
         return text if cleaned == before else json.dumps(cleaned)
 
     def notice(text: str) -> str:
@@ -223,8 +225,8 @@ def deed(number: int, at: str, who: str, why: str) -> Deed:
 
 def mention(customer: int) -> Callable[[str], bool]:
     """Tell whether a text has the number of a customer, as a number of its own."""
-    found = re.compile(rf"(?<![0-9.])0*{customer}(?![0-9]|\.[0-9])")
-    return lambda text: bool(found.search(text))
+    match = re.compile(rf"(?<![0-9.])0*{customer}(?![0-9]|\.[0-9])")
+    return lambda text: bool(match.search(text))
 
 
 def _without(value: object, mentions: Callable[[str], bool]) -> object:

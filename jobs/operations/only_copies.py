@@ -44,12 +44,12 @@ def rewrite(store: Store, manifest: Manifest, person: Person, is_of: IsOf) -> Ma
     """
     name = name_of(manifest.scan, person.erased.name)
     months: dict[str, MonthLines] = {}
-    theirs = 0
+    others_part = 0
     for month, lines in manifest.months.items():
         folder = f"lines/month={month}/drop={name}"
         written = [_rewrite_rows(store, SALES, file, folder, person) for file in lines.files]
         months[month] = lines.model_copy(update={"files": tuple(file for file, _ in written)})
-        theirs += sum(rows for _, rows in written)
+        others_part += sum(rows for _, rows in written)
     folder = f"dimensions/{manifest.delivery.kind}/drop={name}"
     files = [_rewrite_rows(store, CUSTOMERS, file, folder, person)[0] for file in manifest.files]
     reasons = (_without(reason, is_of(manifest.measured.columns, reason.raw)) for reason in manifest.reasons)
@@ -62,7 +62,9 @@ def rewrite(store: Store, manifest: Manifest, person: Person, is_of: IsOf) -> Ma
             "quarantine": _rewrite_quarantine(store, manifest, name, is_of),
             "reasons": tuple(reasons),
             "measured": without_samples(manifest.measured),
-            "sums": _with_customer(manifest.sums, theirs * (person.erased.stand_in(person.number) - person.customer)),
+            "sums": _with_customer(
+                manifest.sums, others_part * (person.erased.stand_in(person.number) - person.customer)
+            ),
             "rows_hash": "",
         }
     )
@@ -74,13 +76,13 @@ def _rewrite_rows(store: Store, kind: Kind, file: LinesFile, folder: str, person
     A file without them stays where it is.
     """
     rows = read_parquet(store, file.path)
-    theirs = pc.equal(rows["customer_id"], person.customer)
-    number = int(pc.sum(theirs).as_py() or 0)
+    others_part = pc.equal(rows["customer_id"], person.customer)
+    number = int(pc.sum(others_part).as_py() or 0)
     if not number:
         return file, 0
-    nobodys = person.erased.without(kind, rows.filter(theirs), [person.number] * number)
-    both = pa.concat_tables([rows.filter(pc.invert(theirs)), nobodys])
-    places = theirs.to_numpy()
+    nobodys = person.erased.without(kind, rows.filter(others_part), [person.number] * number)
+    both = pa.concat_tables([rows.filter(pc.invert(others_part)), nobodys])
+    places = others_part.to_numpy()
     both = both.take(pa.array(np.argsort(np.concatenate([np.flatnonzero(~places), np.flatnonzero(places)]))))
     moved = LinesFile(path=f"{folder}/{file.path.rpartition('/')[2]}", rows=file.rows)
     if kind is SALES:
@@ -95,25 +97,27 @@ def _rewrite_quarantine(store: Store, manifest: Manifest, name: str, is_of: IsOf
     rules = [reason.rule for reason in manifest.reasons]
     written = []
     for number, path in enumerate(manifest.quarantine):
-        mine = read_quarantine(store, manifest, path)
+        own = read_quarantine(store, manifest, path)
         bare = [
-            {**row, "raw": ERASED, "reasons": [_rule(said, rules) for said in row["reasons"]]}
+            {**row, "raw": ERASED, "reasons": [_rule(message, rules) for message in row["reasons"]]}
             if is_of(manifest.measured.columns, row["raw"])
             else row
-            for row in mine.to_pylist()
+            for row in own.to_pylist()
         ]
         written.append(f"quarantine/{manifest.delivery.kind}/pack={name}/{number:05d}.parquet")
-        write_parquet(store, written[-1], pa.Table.from_pylist(bare, mine.schema))
+        write_parquet(store, written[-1], pa.Table.from_pylist(bare, own.schema))
     return tuple(written)
 
 
-def _rule(said: str, rules: Sequence[str]) -> str:
+def _rule(message: str, rules: Sequence[str]) -> str:
     """Return a reason without the value that broke the rule."""
-    return next((rule for rule in rules if said == rule or said.startswith(f"{rule}: ")), said.partition(": ")[0])
+    return next(
+        (rule for rule in rules if message == rule or message.startswith(f"{rule}: ")), message.partition(": ")[0]
+    )
 
 
-def _without(reason: Reason, theirs: bool) -> Reason:
-    return reason.model_copy(update={"raw": ERASED, "example": ""}) if theirs else reason
+def _without(reason: Reason, others_part: bool) -> Reason:
+    return reason.model_copy(update={"raw": ERASED, "example": ""}) if others_part else reason
 
 
 def _with_customer(sums: tuple[int, ...], change: int) -> tuple[int, ...]:

@@ -40,24 +40,24 @@ def with_rows(now: Now) -> list[PlannedDrop]:
     They are those of the last publication, and those that a build has read since without publishing.
     """
     drops = _published(now).values()
-    those = [d for d in drops if d.manifest and not d.duplicate_of and (d.manifest.quarantined or d.held)]
-    return sorted(those, key=lambda drop: (-_manifest(drop).quarantined, drop.delivery.key))
+    selected = [d for d in drops if d.manifest and not d.duplicate_of and (d.manifest.quarantined or d.held)]
+    return sorted(selected, key=lambda drop: (-_manifest(drop).quarantined, drop.delivery.key))
 
 
 def remarks(now: Now) -> list[str]:
     """Return what a list of ``with_rows`` does not say: what has changed since, and what the state has lost."""
     lost = sum(bool(not drop.manifest and not drop.duplicate_of and not drop.rejected) for drop in now.known)
-    said = []
+    messages = []
     if not now.known:
-        said.append("nothing is published yet; see marts plan for what is new")
+        messages.append("nothing is published yet; see marts plan for what is new")
     elif now.changed:
         drops = "1 drop has" if now.changed == 1 else f"{now.changed:,} drops have"
-        said.append(f"{drops} changed since the last publication, which this is about: see marts plan")
+        messages.append(f"{drops} changed since the last publication, which this is about: see marts plan")
     if lost:
-        said.append(
+        messages.append(
             f"the state no longer has what was read of {lost:,} of the live drops: marts build reads them again"
         )
-    return said
+    return messages
 
 
 def _published(now: Now) -> dict[tuple[str, str], PlannedDrop]:
@@ -83,11 +83,11 @@ def find(now: Now, name: str) -> PlannedDrop:
 
 
 def _named(drops: Mapping[str, PlannedDrop], name: str) -> PlannedDrop:
-    found = [drops[name]] if name in drops else [drop for key, drop in drops.items() if key.endswith(f"/{name}")]
-    if len(found) == 1:
-        return found[0]
-    near = difflib.get_close_matches(name, drops, 3, 0.4) if not found else [drop.delivery.key for drop in found][:5]
-    what = "names several drops" if found else "there is no such drop"
+    result = [drops[name]] if name in drops else [drop for key, drop in drops.items() if key.endswith(f"/{name}")]
+    if len(result) == 1:
+        return result[0]
+    near = difflib.get_close_matches(name, drops, 3, 0.4) if not result else [drop.delivery.key for drop in result][:5]
+    what = "names several drops" if result else "there is no such drop"
     raise UsageError(what, name, f"did you mean {', '.join(near)}?" if near else "`marts quarantine list` shows them")
 
 
@@ -96,7 +96,7 @@ def rows_of(now: Now, drop: PlannedDrop) -> list[BadLine]:
     return rows_in_quarantine(now.state, _readable(drop))
 
 
-def shown(now: Now, drop: PlannedDrop, row: BadLine) -> str:
+def masked_row(now: Now, drop: PlannedDrop, row: BadLine) -> str:
     """Show a row as it stands, with personal data masked."""
     manifest = _readable(drop)
     return mask_line(KINDS[manifest.delivery.kind], manifest.measured.columns, row.raw, now.settings.delimiter)
@@ -132,11 +132,11 @@ def replay(now: Now, drop: PlannedDrop, repaired: bytes | None) -> tuple[Replay,
         texts = {row.line: row.raw for row in rows if not _is_shown_only(row)}
         kept_out = {row.line: list(row.reasons) for row in rows if _is_shown_only(row)}
     else:
-        there = {row.line for row in rows_in_quarantine(now.state, manifest, repaired_too=True)}
-        texts, kept_out = _read_repaired(now, manifest, repaired, there), {}
+        existing = {row.line for row in rows_in_quarantine(now.state, manifest, repaired_too=True)}
+        texts, kept_out = _read_repaired(now, manifest, repaired, existing), {}
     erased, names = now.settings.erased, manifest.measured.columns
-    gone = [line for line, text in texts.items() if erased.is_in(text, names, now.settings.delimiter)]
-    kept_out |= {line: ["is of a person who was erased"] for line in gone}
+    removed = [line for line, text in texts.items() if erased.is_in(text, names, now.settings.delimiter)]
+    kept_out |= {line: ["is of a person who was erased"] for line in removed}
     texts = {line: text for line, text in texts.items() if line not in kept_out}
     clean, wrong = judge_lines(now.settings, unrepaired, texts, now.state)
     return Replay(tuple(clean), dict(sorted((wrong | kept_out).items()))), {line: texts[line] for line in clean}
@@ -209,7 +209,7 @@ def _read_repaired(now: Now, manifest: Manifest, data: bytes, quarantined: set[i
     if missing:
         hint = "start from `marts quarantine export`, and keep its columns"
         raise DataError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", "repaired file", hint)
-    found: dict[int, str] = {}
+    results: dict[int, str] = {}
     for number, row in enumerate(rows[1:], 2):
         if not any(row):
             continue
@@ -222,10 +222,10 @@ def _read_repaired(now: Now, manifest: Manifest, data: bytes, quarantined: set[i
             raise DataError(
                 f"line {line} of the drop is not in quarantine", where, "`marts quarantine show` lists them"
             )
-        if line in found:
+        if line in results:
             raise DataError(f"line {line} is there twice", where)
-        found[line] = _as_row([from_spreadsheet(values[name]) for name in header.names], delimiter)
-    return found
+        results[line] = _as_row([from_spreadsheet(values[name]) for name in header.names], delimiter)
+    return results
 
 
 def _line(text: str, where: str) -> int:

@@ -12,12 +12,12 @@ from marts.errors import UsageError
 def is_used(settings: Settings) -> bool:
     """Tell whether any credential comes from the sealed file."""
     tables = any(f":{SEALED}" in address for address in settings.dimensions.tables.values())
-    return tables or any(one and one.name for one in _credentials(settings).values())
+    return tables or any(item and item.name for item in _credentials(settings).values())
 
 
 def places_of(settings: Settings) -> list[str]:
     """Say where each credential that is set comes from."""
-    return [f"{name} from {one.place or 'the settings'}" for name, one in _credentials(settings).items() if one]
+    return [f"{name} from {item.place or 'the settings'}" for name, item in _credentials(settings).items() if item]
 
 
 def check_seal(settings: Settings, warehouse: Warehouse, now: str, remember: bool) -> None:
@@ -28,19 +28,19 @@ def check_seal(settings: Settings, warehouse: Warehouse, now: str, remember: boo
     """
     if not is_used(settings):
         return
-    ours = _seal(settings, now)
+    own = _seal(settings, now)
     known = {seal.file_id: seal for seal in warehouse.seals()}
-    before = known.get(ours.file_id)
+    before = known.get(own.file_id)
     where = vault_of(settings).file
     hint = "if that is on purpose, `marts secrets trust` says so"
-    if known and (before is None or before.fingerprint != ours.fingerprint):
+    if known and (before is None or before.fingerprint != own.fingerprint):
         last = max(known.values(), key=lambda seal: seal.seen_at)
-        raise UsageError(f"is not the file that this target knows ({last.file_id}), but {ours.file_id}", where, hint)
-    if before and ours.revision < before.revision:
-        what = f"is an old copy: revision {ours.revision}, and {before.revision} was used on {before.seen_at[:10]}"
+        raise UsageError(f"is not the file that this target knows ({last.file_id}), but {own.file_id}", where, hint)
+    if before and own.revision < before.revision:
+        what = f"is an old copy: revision {own.revision}, and {before.revision} was used on {before.seen_at[:10]}"
         raise UsageError(what, where, f"get the newest; {hint}")
-    if remember and (before is None or ours.revision > before.revision):
-        warehouse.remember_seal(ours)
+    if remember and (before is None or own.revision > before.revision):
+        warehouse.remember_seal(own)
 
 
 def trust(settings: Settings, warehouse: Warehouse, now: str, who: str, why: str) -> Seal:
@@ -59,5 +59,5 @@ def _seal(settings: Settings, now: str) -> Seal:
 def _credentials(settings: Settings) -> dict[str, Secret | None]:
     """Give all credentials of the settings, by name."""
     fixed = {f"{part}.{name}": getattr(getattr(settings, part), name) for part, name in CREDENTIALS}
-    addresses = {f"{ADDRESSES}{name}": one for name, one in settings.notify.to.items()}
+    addresses = {f"{ADDRESSES}{name}": item for name, item in settings.notify.to.items()}
     return {**fixed, **addresses, HEARTBEAT: settings.notify.heartbeat}

@@ -36,13 +36,13 @@ def add(name: str, entry: dict[str, Any], folder: str | None, policy: Policy) ->
 
 def parse_arguments(pairs: list[str]) -> dict[str, Any]:
     """Read NAME=VALUE pairs; a value is JSON if it can be, else text."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"{pair!r} is no NAME=VALUE", "--set")
         try:
-            found[name] = json.loads(value)
+            results[name] = json.loads(value)
         except json.JSONDecodeError:
-            found[name] = value
-    return found
+            results[name] = value
+    return results

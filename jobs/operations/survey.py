@@ -67,9 +67,9 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime)
     plan = with_emptied_held(plan, accepted_reasons(decisions))
     plan = with_recorded_holds(plan, ledger, accepted_by(decisions, contents, alike=True))
     past = since(at)
-    gone = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past, WEIGHED), ledger, past)
+    removed = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past, WEIGHED), ledger, past)
     known = _known(plan, ledger, catalog, scan, repaired)
-    return Now(plan, known, catalog, source, state, scan, identity, gone)
+    return Now(plan, known, catalog, source, state, scan, identity, removed)
 
 
 def _last_snapshot(kind: str, ledger: Sequence[DropRecord]) -> list[ObjectVersion]:

@@ -53,12 +53,12 @@ def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste
     for as_of in {date.fromisoformat(generation.as_of_date) for generation in live.values()}:
         exact |= _facts(now, as_of, rollup_lines)
     kept = [generations[number] for number in warehouse.kept_generations() if number in generations]
-    folders = tuple(f"{mart_folder(one.mart, one.fingerprint)}/" for one in kept)
+    folders = tuple(f"{mart_folder(item.mart, item.fingerprint)}/" for item in kept)
     exact |= _rows_below(now, kept)
     with ThreadPoolExecutor(len(FOLDERS)) as pool:
-        there = [version for found in pool.map(now.state.versions, FOLDERS) for version in found]
-    waste = {v.key: v.size for v in there if v.key not in exact and not v.key.startswith(folders)}
-    return Waste(waste, len(there) - len(waste)), manifests
+        existing = [version for result in pool.map(now.state.versions, FOLDERS) for version in result]
+    waste = {v.key: v.size for v in existing if v.key not in exact and not v.key.startswith(folders)}
+    return Waste(waste, len(existing) - len(waste)), manifests
 
 
 def _facts(now: Now, as_of: date, rollup_lines: int) -> set[str]:
@@ -75,8 +75,8 @@ def _facts(now: Now, as_of: date, rollup_lines: int) -> set[str]:
 
 def _rows_below(now: Now, kept: Iterable[Generation]) -> set[str]:
     """Name the files of older generations that the rows of newer ones are patches over."""
-    there = {version.key for version in now.state.versions("marts")}
-    saved = [saved_rows(now.state, one.mart, one.fingerprint, there) for one in kept]
+    existing = {version.key for version in now.state.versions("marts")}
+    saved = [saved_rows(now.state, item.mart, item.fingerprint, existing) for item in kept]
     return {path for rows in saved if rows for path in rows.paths}
 
 
@@ -93,14 +93,14 @@ def _manifests(now: Now, warehouse: Warehouse) -> list[Manifest]:
 
     Of a drop with repairs that is the scan they are made from too, so that it need not be read again.
     """
-    found = {drop.manifest.scan: [drop.manifest] for drop in now.plan.drops if drop.manifest}
+    results = {drop.manifest.scan: [drop.manifest] for drop in now.plan.drops if drop.manifest}
     for drop in now.plan.drops:
         for manifest in now.catalog.judgements(drop.delivery.id):
             if drop.manifest and manifest.scan == drop.manifest.scan:
-                found[manifest.scan].append(manifest)
+                results[manifest.scan].append(manifest)
     tables = [r.delivery_id for r in warehouse.drops() if r.state == "live" and r.object_key.startswith(TABLES)]
     for delivery in tables:
         for manifest in now.catalog.judgements(delivery):
             if manifest.rules == now.settings.rules(manifest.delivery.kind):
-                found.setdefault(manifest.scan, []).append(manifest)
-    return [manifest for same in found.values() for manifest in same]
+                results.setdefault(manifest.scan, []).append(manifest)
+    return [manifest for same in results.values() for manifest in same]

@@ -48,8 +48,8 @@ def recipient_of(path: str, name: str) -> sealed.Recipient:
 
 def create(vault: Vault, recipients: tuple[sealed.Recipient, ...], now: str) -> None:
     """Make an empty sealed file. Raises UsageError rather than overwrite one."""
-    for one in recipients:
-        sealed.check_name(one.name)
+    for item in recipients:
+        sealed.check_name(item.name)
     data = sealed.seal(sealed.new_contents(recipients), now)
     with _to_write(vault.file):
         Path(vault.file).parent.mkdir(parents=True, exist_ok=True)
@@ -94,19 +94,19 @@ def without_value(contents: sealed.Contents, name: str) -> sealed.Contents:
 def with_key(contents: sealed.Contents, recipient: sealed.Recipient) -> sealed.Contents:
     """Let one more key open the file. Raises UsageError if its name is taken."""
     sealed.check_name(recipient.name)
-    if recipient.name in {one.name for one in contents.recipients}:
+    if recipient.name in {item.name for item in contents.recipients}:
         raise UsageError("there is a key of this name", recipient.name, "remove it first, or choose another name")
     return replace(contents, recipients=(*contents.recipients, recipient))
 
 
 def without_key(contents: sealed.Contents, name: str) -> sealed.Contents:
     """Let a key open the file no more, from this revision on. Raises UsageError for the last one."""
-    names = [one.name for one in contents.recipients]
+    names = [item.name for item in contents.recipients]
     if name not in names:
         raise UsageError("there is no such key", name, f"there are {', '.join(names)}")
     if len(names) == 1:
         raise UsageError("nobody could open the file any more", name, "add another key first")
-    return replace(contents, recipients=tuple(one for one in contents.recipients if one.name != name))
+    return replace(contents, recipients=tuple(item for item in contents.recipients if item.name != name))
 
 
 def rotate(vault: Vault, now: str) -> sealed.Envelope:
@@ -116,28 +116,28 @@ def rotate(vault: Vault, now: str) -> sealed.Envelope:
     """
     new = Path(f"{vault.key_file}.new")
     with _locked(vault.file):
-        there = sealed.look(read_file(vault.file), vault.file)
-        if not (new.exists() and _opens(there, str(new))):
+        existing = sealed.look(read_file(vault.file), vault.file)
+        if not (new.exists() and _opens(existing, str(new))):
             new.unlink(missing_ok=True)
-            there = _with_new_key(vault, now, there, str(new))
+            existing = _with_new_key(vault, now, existing, str(new))
         with _to_write(vault.key_file):
             Path(vault.key_file).replace(f"{vault.key_file}.old")
             new.replace(vault.key_file)
-    return there
+    return existing
 
 
-def _with_new_key(vault: Vault, now: str, there: sealed.Envelope, new: str) -> sealed.Envelope:
+def _with_new_key(vault: Vault, now: str, existing: sealed.Envelope, new: str) -> sealed.Envelope:
     """Make a new key, and save the file for it instead of ours."""
-    if not _opens(there, vault.key_file):
+    if not _opens(existing, vault.key_file):
         raise UsageError("our key is none of the file's", vault.key_file, "`marts secrets list` names them")
-    held, ours = open_vault(vault), _public(vault.key_file)
-    made = write_key(new)
-    recipients = (replace(made, name=r.name) if sealed.public_to_text(r.public) == ours else r for r in held.recipients)
+    held, own = open_vault(vault), _public(vault.key_file)
+    built = write_key(new)
+    recipients = (replace(built, name=r.name) if sealed.public_to_text(r.public) == own else r for r in held.recipients)
     return _save(vault, now, replace(held, recipients=tuple(recipients)))
 
 
 def _opens(envelope: sealed.Envelope, key_file: str) -> bool:
-    return _public(key_file) in {sealed.public_to_text(one.public) for one in envelope.recipients}
+    return _public(key_file) in {sealed.public_to_text(item.public) for item in envelope.recipients}
 
 
 def _public(key_file: str) -> str:
@@ -146,7 +146,7 @@ def _public(key_file: str) -> str:
 
 def read_plain(text: str) -> dict[str, str]:
     """Read NAME=VALUE lines as a shell or Docker would; known variables get the names that settings look for."""
-    found: dict[str, str] = {}
+    results: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.strip().removeprefix("export ").strip()
         if not words or words.startswith("#"):
@@ -157,8 +157,8 @@ def read_plain(text: str) -> dict[str, str]:
         if value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1:
             value = value[1:-1]
         if value:
-            found[_place_of(name.strip())] = value
-    return found
+            results[_place_of(name.strip())] = value
+    return results
 
 
 def _place_of(variable: str) -> str:
@@ -179,16 +179,16 @@ def edited(values: Mapping[str, str], editor: str) -> dict[str, str]:
         except (OSError, subprocess.CalledProcessError, ValueError) as error:
             raise UsageError("the editor failed; nothing is changed", editor, "set EDITOR") from error
         try:
-            found = tomllib.loads(path.read_text("utf-8"))
+            result = tomllib.loads(path.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError):
             # Its own message shows the line.
             raise UsageError(
                 "is not TOML any more; nothing is changed", "the edited text", 'write "name" = "value"'
             ) from None
-    wrong = [name for name, value in found.items() if not isinstance(value, str)]
+    wrong = [name for name, value in result.items() if not isinstance(value, str)]
     if wrong:
         raise UsageError("is no text; nothing is changed", wrong[0], 'write "name" = "value", with both in quotes')
-    return found
+    return result
 
 
 def manifest(vault: Vault, name: str, namespace: str) -> str:

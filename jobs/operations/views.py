@@ -76,7 +76,7 @@ def one_customer(warehouse: Warehouse, customer: int) -> Rows:
     """Give all months of a customer. Raises UsageError if there are none."""
     names = tuple(column.name for column in CUSTOMERS_MART.columns)
     rows = _read(warehouse, CUSTOMERS_MART, names, f"WHERE customer_id = {customer:d} ORDER BY sales_date_month")
-    return _found(Rows(f"customer {customer}", names, rows), "customer", customer)
+    return _require_rows(Rows(f"customer {customer}", names, rows), "customer", customer)
 
 
 def leaders(warehouse: Warehouse, month: str | None, limit: int) -> Rows:
@@ -93,7 +93,7 @@ def one_store(warehouse: Warehouse, store: int, month: str | None) -> Rows:
     names = tuple(column.name for column in SALES_TEAM_MART.columns)
     rest = f"WHERE store_id = {store:d} AND sales_month = '{_checked(month)}'"
     rows = _read(warehouse, SALES_TEAM_MART, names, f"{rest} ORDER BY top_performance_rank, sales_person_id")
-    return _found(Rows(f"store {store} in {month}", names, rows), "store", store)
+    return _require_rows(Rows(f"store {store} in {month}", names, rows), "store", store)
 
 
 def _last_month(warehouse: Warehouse, rest: str) -> str:
@@ -119,9 +119,9 @@ def _ask(warehouse: Warehouse, mart: Mart, query: str) -> list[tuple[Any, ...]]:
     return warehouse.execute(query)
 
 
-def _found(rows: Rows, what: str, number: int) -> Rows:
+def _require_rows(rows: Rows, what: str, number: int) -> Rows:
     if not rows.rows:
-        raise UsageError(f"{what} {number} has no sales", "marts", f"list some with: marts {_GROUPS[what]} top")
+        raise UsageError(f"{what} {number} has no rows", "marts", f"list some with: marts {_GROUPS[what]} top")
     return rows
 
 

@@ -71,7 +71,7 @@ class Container:
     exit_code: int | None = None
     ended: str = ""
     """Why the one before it ended, if it was started again: OOMKilled, Error, …"""
-    said: str = ""
+    last_line: str = ""
     """Its last line before it ended."""
     ended_at: datetime | None = None
     init: bool = False
@@ -133,7 +133,7 @@ class Job:
     """Reason of its failure."""
     failed_at: datetime | None = None
     message: str = ""
-    told: str = ""
+    announced: str = ""
     """What people have been told: that it ``waits``, that it ``failed``."""
 
 

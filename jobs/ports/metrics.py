@@ -24,7 +24,7 @@ def of_pipeline(samples: Iterable[Sample], pipeline: str) -> list[Sample]:
 
 def by_name(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     """Put the samples of a gauge together: it is told of once, with one text and one set of labels."""
-    found: dict[str, list[Sample]] = {}
+    results: dict[str, list[Sample]] = {}
     for sample in samples:
-        found.setdefault(sample.name, []).append(sample)
-    return found
+        results.setdefault(sample.name, []).append(sample)
+    return results

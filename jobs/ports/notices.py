@@ -50,7 +50,7 @@ class Notice:
 
     @property
     def unsent(self) -> tuple[str, ...]:
-        return tuple(name for name, one in self.deliveries.items() if one.state in ("pending", "sending"))
+        return tuple(name for name, item in self.deliveries.items() if item.state in ("pending", "sending"))
 
     @property
     def done(self) -> bool:
@@ -80,9 +80,9 @@ class Outbox(Protocol):
         """Change one, while nobody else does. Gives what it is then, or None if nothing was changed."""
 
 
-def told(notices: Iterable[Notice]) -> set[str]:
+def announced_topics(notices: Iterable[Notice]) -> set[str]:
     """Name what people have been told, and is not over."""
-    return {one for notice in notices if not notice.closed_at for one in notice.about}
+    return {item for notice in notices if not notice.closed_at for item in notice.about}
 
 
 def unless_known(known: Notice | None, new: Notice) -> Notice | None:
@@ -95,8 +95,8 @@ def merged(known: Notice | None, other: Notice) -> Notice | None:
     if known is None:
         return other
     further = {
-        name: max(known.deliveries.get(name, one), one, key=lambda d: (_ORDER.index(d.state), d.at))
-        for name, one in other.deliveries.items()
+        name: max(known.deliveries.get(name, item), item, key=lambda d: (_ORDER.index(d.state), d.at))
+        for name, item in other.deliveries.items()
     }
     return replace(known, deliveries={**known.deliveries, **further})
 

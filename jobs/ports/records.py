@@ -253,4 +253,4 @@ def erased_people(erasures: Sequence[Erasure]) -> Erased:
     """Give those who were erased, as tasks know them."""
     if not erasures:
         return Erased()
-    return Erased(erasures[0].digest, {one.digest: one.number for one in erasures[1:]})
+    return Erased(erasures[0].digest, {item.digest: item.number for item in erasures[1:]})

@@ -57,19 +57,19 @@ class StateOutbox:
 
     def _read(self, folder: str, parse: Callable[[bytes], Kept]) -> dict[str, Kept]:
         """Read what is kept, by key. What is damaged is told, and put aside: it would stand in the way for ever."""
-        found, store = {}, self._store
+        result, store = {}, self._store
         for version in store.versions(folder):
             name = version.key.rpartition("/")[2]
             if name.startswith(".") or not name.endswith(".json"):
                 continue  # somebody writes it just now
             data = store.get(version.key)
             try:
-                found[version.key] = parse(data)
+                result[version.key] = parse(data)
             except ValueError as error:
                 _log.warning("%s is damaged, and put aside: %s", version.key, error)
                 store.put(f"{_DAMAGED}/{name}", data)
                 store.delete(version.key)
-        return found
+        return result
 
     def notices(self) -> list[Notice]:
         return sorted(self._read(_NOTICES, Notice.of_json).values(), key=lambda notice: notice.raised_at)

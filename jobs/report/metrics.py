@@ -25,12 +25,12 @@ def samples(report: RunReport, last_success: datetime | None, notices: Mapping[s
     ``last_success`` is when a run last published or found all right, as far as the database could tell;
     ``notices`` counts those that were sent, and those that wait.
     """
-    found = [*_run(report, last_success), *_notices(notices)]
+    results = [*_run(report, last_success), *_notices(notices)]
     if _knows_drops(report):
-        found += _drops(report)
+        results += _drops(report)
     if report.totals != Totals():
-        found += _lines(report)
-    return [*found, *_marts(report)]
+        results += _lines(report)
+    return [*results, *_marts(report)]
 
 
 def _run(report: RunReport, last_success: datetime | None) -> Iterator[Sample]:
@@ -38,21 +38,21 @@ def _run(report: RunReport, last_success: datetime | None) -> Iterator[Sample]:
     well = report.outcome in SUCCESS
     known = [moment for moment in (last_success, report.ended_at if well else None) if moment]
     seconds = (report.ended_at - report.started_at).total_seconds()
-    yield _one("run_success", "Whether the last run published, or found all right.", well)
-    yield _one(
+    yield _sample("run_success", "Whether the last run published, or found all right.", well)
+    yield _sample(
         "run_exit_code", "Exit code of the last run; 65 says that a drop was held or rejected.", report.exit_code
     )
-    yield _one("run_duration_seconds", "Duration of the last run.", seconds)
-    yield _one("last_run_timestamp_seconds", "When the last run ended.", report.ended_at.timestamp())
+    yield _sample("run_duration_seconds", "Duration of the last run.", seconds)
+    yield _sample("last_run_timestamp_seconds", "When the last run ended.", report.ended_at.timestamp())
     if known:
-        yield _one("last_success_timestamp_seconds", "When a run last succeeded.", max(known).timestamp())
+        yield _sample("last_success_timestamp_seconds", "When a run last succeeded.", max(known).timestamp())
     for step, took in report.seconds.items():
-        yield _one("step_duration_seconds", "Duration of a step of the last run.", took, step=step)
+        yield _sample("step_duration_seconds", "Duration of a step of the last run.", took, step=step)
 
 
 def _notices(notices: Mapping[str, int]) -> Iterator[Sample]:
     for state, count in notices.items():
-        yield _one("notices", "Notices to people, by state.", count, state=state)
+        yield _sample("notices", "Notices to people, by state.", count, state=state)
 
 
 def _knows_drops(report: RunReport) -> bool:
@@ -65,11 +65,11 @@ def _drops(report: RunReport) -> Iterator[Sample]:
     states = Counter(drop.state for drop in report.drops)
     about = "Drops that are held, rejected or deferred, and others that the last run found new, changed or gone."
     for state in get_args(DropState):
-        yield _one("run_drops", about, states[state], state=state)
+        yield _sample("run_drops", about, states[state], state=state)
     new = [drop for drop in report.drops if _is_new(drop)]
     read, bad = sum(drop.rows_read for drop in new), sum(drop.quarantined for drop in new)
     about = "Share of the lines of live sales drops that the last run found new or replaced which are in quarantine."
-    yield _one("new_quarantine_ratio", about, bad / read if read else 0)
+    yield _sample("new_quarantine_ratio", about, bad / read if read else 0)
 
 
 def _is_new(drop: DropReport) -> bool:
@@ -82,29 +82,29 @@ def _lines(report: RunReport) -> Iterator[Sample]:
     outcomes = {"clean": totals.clean, "quarantined": totals.quarantined}
     outcomes |= {"repeated": totals.repeated, "replaced": totals.replaced}
     for outcome, count in {**outcomes, "held": totals.held_rows}.items():
-        yield _one("lines", "Lines of sales drops, by what became of them.", count, outcome=outcome)
+        yield _sample("lines", "Lines of sales drops, by what became of them.", count, outcome=outcome)
     ratio = totals.quarantined / totals.rows_read if totals.rows_read else 0
-    yield _one("read_lines", "Lines of live sales drops: clean, quarantined and duplicate.", totals.rows_read)
-    yield _one("quarantine_ratio", "Share of the lines of live sales drops that are in quarantine.", ratio)
-    yield _one("sales_drops", "Sales drops that are there, live or not.", totals.drops)
-    yield _one("scanned_drops", "Sales drops that the last run read.", totals.scanned)
+    yield _sample("read_lines", "Lines of live sales drops: clean, quarantined and duplicate.", totals.rows_read)
+    yield _sample("quarantine_ratio", "Share of the lines of live sales drops that are in quarantine.", ratio)
+    yield _sample("sales_drops", "Sales drops that are there, live or not.", totals.drops)
+    yield _sample("scanned_drops", "Sales drops that the last run read.", totals.scanned)
 
 
 def _marts(report: RunReport) -> Iterator[Sample]:
     """Tell of the marts; a run that failed knows none."""
     for mart in report.marts:
-        yield _one("mart_rows", "Rows of a mart that is live.", mart.rows, mart=mart.name)
+        yield _sample("mart_rows", "Rows of a mart that is live.", mart.rows, mart=mart.name)
     for mart in report.marts:
-        yield _one(
+        yield _sample(
             "mart_changed", "Whether the last run found other rows than were live.", mart.changed, mart=mart.name
         )
     for kind, count in report.unknown.items():
-        yield _one("unknown_lines", "Lines whose customer, store or sales person nobody knows.", count, kind=kind)
+        yield _sample("unknown_lines", "Lines whose customer, store or sales person nobody knows.", count, kind=kind)
     newest = report.figures.newest_purchase
     if newest:
         moment = datetime.combine(newest, time(), UTC).timestamp()
-        yield _one("newest_sale_timestamp_seconds", "Day of the newest purchase in the marts, at 0:00 UTC.", moment)
+        yield _sample("newest_sale_timestamp_seconds", "Day of the newest purchase in the marts, at 0:00 UTC.", moment)
 
 
-def _one(name: str, about: str, value: float, **labels: str) -> Sample:
+def _sample(name: str, about: str, value: float, **labels: str) -> Sample:
     return Sample(PREFIX + name, about, float(value), labels)

@@ -11,7 +11,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from jobs.config.settings import Event
-from jobs.ports.notices import Delivery, Notice, told
+from jobs.ports.notices import Delivery, Notice, announced_topics
 from jobs.ports.records import RunRecord
 from jobs.report.run_report import BrokenRule, DropReport, Problem, RunReport
 from jobs.runtime.escaping import for_chat
@@ -76,31 +76,31 @@ def before(runs: Iterable[RunRecord], run_id: str) -> Before:
 
 def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: Addresses) -> list[Notice]:
     """Give the notices that a run raises: each event once, however often it is seen again."""
-    heard = told(known)
-    mine = [notice for notice in known if notice.scope == addresses.scope]
+    heard = announced_topics(known)
+    own = [notice for notice in known if notice.scope == addresses.scope]
     if report.error:
-        found = [_failure(report, was), _held(report, heard), _missing(report, heard)]
+        results = [_failure(report, was), _held(report, heard), _missing(report, heard)]
     else:
-        found = [
-            _recovery(report, was, mine),
+        results = [
+            _recovery(report, was, own),
             _held(report, heard),
             _missing(report, heard),
             _quality(report),
             _success(report),
         ]
-    made = []
+    built = []
     first: dict[str, Delivery] = {}
-    for notice in filter(None, found):
+    for notice in filter(None, results):
         if set(notice.about) <= heard:
             continue
         deliveries = addresses.deliveries(notice.event)
-        if notice is found[0]:
+        if notice is results[0]:
             first = deliveries  # it says all that those who get it need to know, but for what is left out of good runs
         elif report.error or notice.event == "success":
-            deliveries = {name: one for name, one in deliveries.items() if name not in first}
+            deliveries = {name: item for name, item in deliveries.items() if name not in first}
         if deliveries or (notice.event in ("held", "withdrawn") and first):
-            made.append(_addressed(notice, report, addresses, deliveries))
-    return made
+            built.append(_addressed(notice, report, addresses, deliveries))
+    return built
 
 
 def is_news(report: RunReport) -> bool:
@@ -112,14 +112,14 @@ def over(report: RunReport, known: Iterable[Notice], scope: str = "") -> list[st
     """Name the notices whose matter is over: failures after a good run, drops that are not left out any more, …"""
     if report.error:
         return []
-    goes_on = {_of_drop(drop) for drop in (*_left_out(report), *_gone(report))} | {
+    goes_on = {_of_drop(drop) for drop in (*_left_out(report), *_vanished(report))} | {
         _of_rule(*rule) for rule in _broken(report)
     }
-    judged = {f"quality:{one.name}" for one in report.quality}
+    judged = {f"quality:{item.name}" for item in report.quality}
     rules = {about for n in known for about in n.about if about.startswith("quality:")}
     unjudged = {about for about in rules if about.rpartition(":")[0] not in judged}
-    mine = [n for n in known if n.scope == scope and not n.closed_at]
-    return [n.notice_id for n in mine if not (goes_on | unjudged) & set(n.about)]
+    own = [n for n in known if n.scope == scope and not n.closed_at]
+    return [n.notice_id for n in own if not (goes_on | unjudged) & set(n.about)]
 
 
 def _failure(report: RunReport, was: Before) -> Notice | None:
@@ -184,13 +184,13 @@ def _held(report: RunReport, heard: set[str]) -> Notice | None:
     new = [drop for drop in _left_out(report) if _of_drop(drop) not in heard]
     if not new:
         return None
-    one = len(new) == 1
+    item = len(new) == 1
     states = " or ".join(sorted({drop.state for drop in new}))
-    head = f"{new[0].key} is {new[0].state}" if one else f"{len(new)} drops are {states}"
+    head = f"{new[0].key} is {new[0].state}" if item else f"{len(new)} drops are {states}"
     key = new[0].key
     lines = [
         *_drop_lines(new),
-        ("Safe", "The marts are live without " + ("it." if one else "them.")),
+        ("Safe", "The marts are live without " + ("it." if item else "them.")),
         ("Do", f"marts quarantine show {key} shows the rows and why. Then deliver a corrected file,"),
         ("", f'or marts quarantine export and replay repaired rows, or marts quarantine accept {key} --why "…"'),
         ("", "if it may count as it is. The next marts build counts it."),
@@ -202,7 +202,7 @@ def _held(report: RunReport, heard: set[str]) -> Notice | None:
 
 def _missing(report: RunReport, heard: set[str]) -> Notice | None:
     """Ask what becomes of sales drops whose objects are gone."""
-    new = [drop for drop in _gone(report) if _of_drop(drop) not in heard]
+    new = [drop for drop in _vanished(report) if _of_drop(drop) not in heard]
     if not new:
         return None
     lines = sum(drop.clean for drop in new)
@@ -218,7 +218,7 @@ def _missing(report: RunReport, heard: set[str]) -> Notice | None:
     return _notice(report, "withdrawn", "warning", head, f"{head}.", body, [_of_drop(drop) for drop in new])
 
 
-def _gone(report: RunReport) -> list[DropReport]:
+def _vanished(report: RunReport) -> list[DropReport]:
     return [drop for drop in report.drops if drop.state == "missing"]
 
 
@@ -228,9 +228,9 @@ def _quality(report: RunReport) -> Notice | None:
     if not rules or _left_out(report):
         return None
     head = f"Data quality is below the threshold: {', '.join(dict.fromkeys(name for name, _ in rules))}"
-    shown = rules[:_SHOWN]
+    displayed = rules[:_SHOWN]
     lines = [
-        ("What", f"{name}: {rule.rule} ({rule.unexpected:,} of {rule.rows:,} {rule.basis})") for name, rule in shown
+        ("What", f"{name}: {rule.rule} ({rule.unexpected:,} of {rule.rows:,} {rule.basis})") for name, rule in displayed
     ]
     lines += [
         ("Safe", "The marts are live; rows that break a critical rule are in quarantine and do not count."),
@@ -240,13 +240,13 @@ def _quality(report: RunReport) -> Notice | None:
 
 
 def _recovery(report: RunReport, was: Before, known: Iterable[Notice]) -> Notice | None:
-    open_ = [one for one in known if one.level == "failure" and not one.closed_at]
+    open_ = [item for item in known if item.level == "failure" and not item.closed_at]
     killed = [run for run in was.failed if run.outcome == "killed"]
     if not open_ and not killed:
         return None
     head = "Builds work again"
-    since = min([*(one.raised_at for one in open_), *(run.started_at for run in killed)])[:16].replace("T", " ")
-    lines = [("Was", one.subject.partition(": ")[2]) for one in open_]
+    since = min([*(item.raised_at for item in open_), *(run.started_at for run in killed)])[:16].replace("T", " ")
+    lines = [("Was", item.subject.partition(": ")[2]) for item in open_]
     lines += [("Was", f"Run {run.run_id} ended without a word: killed, or out of memory?") for run in killed]
     lines += [("Since", f"{since} UTC"), ("Now", _result(report)), ("Do", "Nothing.")]
     return _notice(report, "recovered", "success", head, f"{head}.", lines, [f"run:{report.run_id}"])
@@ -276,8 +276,8 @@ def _left_out(report: RunReport) -> list[DropReport]:
 
 def _broken(report: RunReport) -> list[tuple[str, BrokenRule]]:
     """Give the critical rules that are broken, with what was judged by them."""
-    failed = [one for one in report.quality if one.outcome == "failed"]
-    return [(one.name, rule) for one in failed for rule in one.broken if rule.severity == "critical"]
+    failed = [item for item in report.quality if item.outcome == "failed"]
+    return [(item.name, rule) for item in failed for rule in item.broken if rule.severity == "critical"]
 
 
 def _of_rule(name: str, rule: BrokenRule) -> str:
@@ -307,11 +307,11 @@ def _notice(
     lines: Sequence[tuple[str, str]],
     about: Sequence[str],
 ) -> Notice:
-    shown = [_safe(head), ""] + [_line(label, text) for label, text in lines if text]
+    displayed = [_safe(head), ""] + [_line(label, text) for label, text in lines if text]
     number = _digest(f"{report.run_id}:{event}:{' '.join(about)}")
     line = " ".join(_safe(subject).split())
     at = report.ended_at.isoformat()
-    return Notice(number, event, level, at, report.run_id, line, "\n".join(shown), tuple(about))
+    return Notice(number, event, level, at, report.run_id, line, "\n".join(displayed), tuple(about))
 
 
 def _addressed(notice: Notice, report: RunReport, addresses: Addresses, deliveries: Mapping[str, Delivery]) -> Notice:

@@ -18,10 +18,10 @@ _FEEDS = 60
 
 def write_site(store: Store, runs: Sequence[RunReport], records: Sequence[QualityRecord]) -> None:
     """Write index and trends, and remove the pages of runs that are no longer listed. ``runs`` are newest first."""
-    there = [version.key for version in store.versions("runs")]
+    existing = [version.key for version in store.versions("runs")]
     listed = {run.run_id for run in runs}
-    kept = {key.split("/")[1] for key in there} & listed
-    for key in there:
+    kept = {key.split("/")[1] for key in existing} & listed
+    for key in existing:
         if key.split("/")[1] not in listed:
             store.delete(key)
     index = rendered("index.html.j2", runs=runs, kept=kept)
@@ -36,13 +36,13 @@ def _feeds(records: Sequence[QualityRecord]) -> list[dict[str, Any]]:
     for record in records:
         drops = feeds.setdefault((record.kind, feed_of(record.object_key)), {})
         drops.setdefault(record.delivery_id, {})[record.rule_id] = record
-    shown = []
+    displayed = []
     for (kind, name), by_delivery in feeds.items():
         judged = [drop for drop in by_delivery.values() if ROWS in drop]
         judged.sort(key=lambda drop: (drop[ROWS].modified, drop[ROWS].object_key))
         if judged:
-            shown.append(_feed(kind, name, judged[-_SHOWN:]))
-    return sorted(shown, key=lambda feed: (feed["modified"], feed["name"]), reverse=True)[:_FEEDS]
+            displayed.append(_feed(kind, name, judged[-_SHOWN:]))
+    return sorted(displayed, key=lambda feed: (feed["modified"], feed["name"]), reverse=True)[:_FEEDS]
 
 
 def _feed(kind: str, name: str, drops: Sequence[Mapping[str, QualityRecord]]) -> dict[str, Any]:
@@ -50,11 +50,11 @@ def _feed(kind: str, name: str, drops: Sequence[Mapping[str, QualityRecord]]) ->
     same = [drop for drop in drops if drop[ROWS].judged_by == newest.judged_by]
     words = {record.rule_id: record.rule for drop in drops for record in drop.values() if record.unexpected}
     rules = []
-    for rule_id, said in sorted(words.items(), key=lambda item: (item[0] != ROWS, item[1])):
+    for rule_id, message in sorted(words.items(), key=lambda item: (item[0] != ROWS, item[1])):
         counts = [_share(drop, rule_id) for drop in drops]
         last = [_share(drop, rule_id) for drop in same]
         shares = [unexpected / rows if rows else 0.0 for rows, unexpected in counts]
-        rules.append({"words": said, "shares": shares, "drifts": drifts(last[:-1], last[-1])})
+        rules.append({"words": message, "shares": shares, "drifts": drifts(last[:-1], last[-1])})
     rows = [drop[ROWS].row_count for drop in drops]
     short = is_short([drop[ROWS].row_count for drop in same[:-1]], rows[-1])
     return {

@@ -50,25 +50,25 @@ def write_reports(store: Store, report: RunReport, listed: Sequence[RunReport], 
     """
     runs = listed if any(run.run_id == report.run_id for run in listed) else (report, *listed)
     names = {page_of(run): run for run in runs}
-    there = {version.key for version in store.versions("")}
-    for key in sorted(there - names.keys() - {"index.html"}):
+    existing = {version.key for version in store.versions("")}
+    for key in sorted(existing - names.keys() - {"index.html"}):
         if key.endswith(".html") and "/" not in key and _GENERATOR in store.get(key)[:_HEAD]:
             store.delete(key)
-    missing = [name for name, run in names.items() if name not in there and run.outcome != "running"]
+    missing = [name for name, run in names.items() if name not in existing and run.outcome != "running"]
     for name in dict.fromkeys([page_of(report), *missing[:_CAUGHT_UP]]):
         run = report if name == page_of(report) else names[name]
         store.put(name, report_page(run, docs).encode())
-        there.add(name)
-    store.put("index.html", index_page(runs, there, docs).encode())
+        existing.add(name)
+    store.put("index.html", index_page(runs, existing, docs).encode())
 
 
 def write_again(store: Store, listed: Sequence[RunReport], docs: str = DOCS) -> None:
     """Write the pages that are there anew: their reports changed, because somebody was erased from them."""
-    there = {version.key for version in store.versions("")}
+    existing = {version.key for version in store.versions("")}
     for run in listed:
-        if page_of(run) in there:
+        if page_of(run) in existing:
             store.put(page_of(run), report_page(run, docs).encode())
-    store.put("index.html", index_page(listed, there, docs).encode())
+    store.put("index.html", index_page(listed, existing, docs).encode())
 
 
 def report_page(report: RunReport, docs: str = DOCS) -> str:
@@ -87,9 +87,9 @@ def report_page(report: RunReport, docs: str = DOCS) -> str:
     )
 
 
-def index_page(reports: Sequence[RunReport], there: Collection[str] | None = None, docs: str = DOCS) -> str:
-    """Render the list of runs, in the order given. ``there`` names the pages that can be led to: without it, all."""
-    pages = {run.run_id: page_of(run) for run in reports if there is None or page_of(run) in there}
+def index_page(reports: Sequence[RunReport], existing: Collection[str] | None = None, docs: str = DOCS) -> str:
+    """Render the list of runs, in the order given. ``existing`` names the pages that can be led to: without it, all."""
+    pages = {run.run_id: page_of(run) for run in reports if existing is None or page_of(run) in existing}
     return rendered("runs.html.j2", runs=reports, pages=pages, quote=quote, docs=_address(docs), headlines=_HEADLINES)
 
 
@@ -162,7 +162,7 @@ def _business(report: RunReport) -> dict[str, Any]:
     """Give sums and charts of the figures; nothing that a run without them does not have."""
     figures = report.figures
     inactive = sum(group.customers for group in figures.groups if group.inactive)
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "customers": sum(group.customers for group in figures.groups),
         "inactive": inactive,
         "segments": charts.segments(figures.groups) if figures.groups else "",
@@ -170,8 +170,8 @@ def _business(report: RunReport) -> dict[str, Any]:
         "revenue": [],
     }
     if figures.months:
-        found |= _revenue(report, figures)
-    return found
+        results |= _revenue(report, figures)
+    return results
 
 
 def _revenue(report: RunReport, figures: Figures) -> dict[str, Any]:

@@ -50,16 +50,16 @@ def when(value: datetime) -> str:
 
 @cache
 def _templates() -> Environment:
-    made = Environment(
+    built = Environment(
         loader=PackageLoader("jobs.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         finalize=_seen,
     )
-    made.filters |= {one.__name__: one for one in (number, counted, money, percent, growth, when)}
-    made.globals |= {"marks": _MARKS}
-    return made
+    built.filters |= {item.__name__: item for item in (number, counted, money, percent, growth, when)}
+    built.globals |= {"marks": _MARKS}
+    return built
 
 
 def _seen(value: Any) -> Any:

@@ -56,8 +56,8 @@ def ambiguous_ids(run: Run, verdicts: Verdicts) -> tuple[str, ...]:
         return ()
     with run.step("check ids"):
         count, rows = check_ids(run.state, verdicts.live_sales, run.identity, _IDS)
-    shown = ", ".join(str(row["transaction_id"]) for row in rows)
-    words = f"{count:,} ids of transactions are live under several customers, stores or months, such as {shown}"
+    displayed = ", ".join(str(row["transaction_id"]) for row in rows)
+    words = f"{count:,} ids of transactions are live under several customers, stores or months, such as {displayed}"
     return (f"{words}: `marts check ids` lists them",) if count else ()
 
 
@@ -75,14 +75,14 @@ def _facts(run: Run, rollups: Sequence[RollUp], name: str) -> list[pa.Table]:
         return list(pool.map(lambda rollup: read_parquet(run.state, rollup.path(name)), rollups))
 
 
-def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[RollUp], list[RollUp]]:
+def _roll_up(run: Run, live: Sequence[Manifest], existing: set[str]) -> tuple[list[RollUp], list[RollUp]]:
     """Make the facts that are not there yet. Gives those of all months, and those made now."""
-    marks = None if run.identity.within_month else _settle(run, live, there)
+    marks = None if run.identity.within_month else _settle(run, live, existing)
     rollups = plan_rollups(live, run.as_of, run.settings.limits.rollup_lines, run.identity, marks)
     if not rollups:
         hint = "`marts plan` says what is wrong with each drop; the live marts are untouched"
         raise DataError("no drop has a line that can be used", run.source.uri, hint)
-    missing = [rollup for rollup in rollups if not rollup.paths <= there]
+    missing = [rollup for rollup in rollups if not rollup.paths <= existing]
     run.ready(missing, sum(rollup.rows for rollup in missing) / run.settings.limits.rollup_lines)
     with run.step("roll up", len(missing)):
         # The newest months first: they are the largest most often, and small tasks at the end let all end together.
@@ -92,10 +92,10 @@ def _roll_up(run: Run, live: Sequence[Manifest], there: set[str]) -> tuple[list[
     return rollups, missing
 
 
-def _settle(run: Run, live: Sequence[Manifest], there: set[str]) -> Settled:
+def _settle(run: Run, live: Sequence[Manifest], existing: set[str]) -> Settled:
     """Say which lines count, where transactions go beyond a month."""
     tasks = plan_settling(live, run.settings.limits.rollup_lines, run.identity, run.as_of, run.scan_settings.state)
-    missing = [task for task in tasks if not task.paths <= there]
+    missing = [task for task in tasks if not task.paths <= existing]
     run.ready(missing)
     with run.step("settle", len(missing)):
         for _, lines in run.runner("SettleTransactions", run_settle, missing):
@@ -110,12 +110,12 @@ def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> tuple[dict[str, DropCou
     for table in _facts(run, rollups, "drops"):
         for row in table.to_pylist():
             origin, day = row.pop("delivery"), row.pop("day")
-            found = DropCounts(**{name: int(value) for name, value in row.items()})
+            result = DropCounts(**{name: int(value) for name, value in row.items()})
             lines, cents = days.get(day, (0, 0))
-            days[day] = (lines + found.counted, cents + found.counted_cents)
+            days[day] = (lines + result.counted, cents + result.counted_cents)
             if day > run.as_of:
-                found = replace(found, counted=0, counted_cents=0, guests=0, guest_cents=0)
-            counts[origin] += found
+                result = replace(result, counted=0, counted_cents=0, guests=0, guest_cents=0)
+            counts[origin] += result
     return dict(counts), DayTotals(days)
 
 

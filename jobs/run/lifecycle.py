@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.adapters.store.open import open_store
 from jobs.config.settings import Settings, masked
-from jobs.ports.notices import Notice, Outbox, told
+from jobs.ports.notices import Notice, Outbox, announced_topics
 from jobs.ports.records import erased_people
 from jobs.ports.warehouse import Warehouse
 from jobs.report.delivery import NoOutbox, StateOutbox, addresses_of, beat, deliver, keep
@@ -40,16 +40,16 @@ def run(
         beat(request.settings.notify, "start")
         try:
             with opened() as warehouse:
-                made = make(warehouse)
-                report = _built(request, made, warehouse)
-                _tell_all(request, report, warehouse, made)
+                current = make(warehouse)
+                report = _built(request, current, warehouse)
+                _tell_all(request, report, warehouse, current)
         except MartsError as error:
             if report is None:  # the target does not open: nobody but us can say so
                 report = _unopened(request, scrubbed(error), started)
                 _tell_all(request, report, None, None)
                 if isinstance(error, UsageError):  # whoever typed it sees it as with every other command
                     _close(report)
-                    error.told = True
+                    error.announced = True
                     raise
             else:
                 _log.warning("after the run: %s", scrubbed(error))
@@ -73,7 +73,7 @@ def refused(
             _log.debug("the target does not open: %s", scrubbed(closed))
             _tell_all(request, report, None, None)
         _close(report)
-        error.told = True
+        error.announced = True
 
 
 def _close(report: RunReport) -> None:
@@ -82,39 +82,39 @@ def _close(report: RunReport) -> None:
     _log.log(level, "run %s: %s", report.run_id, report.words, extra={"fields": closing(report)})
 
 
-def _built(request: Request, made: Run, warehouse: Warehouse) -> RunReport:
+def _built(request: Request, current: Run, warehouse: Warehouse) -> RunReport:
     """Build. A defect is told as every failure is, before it goes on its way."""
     try:
-        return build(made)
+        return build(current)
     except Exception:
-        if made.failed:
-            _tell_all(request, made.failed, warehouse, made)
-            _close(made.failed)
+        if current.failed:
+            _tell_all(request, current.failed, warehouse, current)
+            _close(current.failed)
         raise
 
 
-def _tell_all(request: Request, report: RunReport, warehouse: Warehouse | None, made: Run | None) -> None:
+def _tell_all(request: Request, report: RunReport, warehouse: Warehouse | None, current: Run | None) -> None:
     """Write the page, send notices, hand over metrics, ping. How the run ended is not changed by any of it."""
     try:
-        there = True
-        if made is None or made.unrecorded:
-            there = _keep(request.settings, report)
+        kept = True
+        if current is None or current.unrecorded:
+            kept = _keep(request.settings, report)
         elif warehouse:
             with _spared("the page of this run"):
                 _write_pages(request.settings, warehouse, report)
-        waiting: list[Outbox] = [_waiting(request.settings)] if there else []
+        waiting: list[Outbox] = [_waiting(request.settings)] if kept else []
         places = [warehouse, *waiting] if warehouse else waiting
-        new = made.unkept if made else _raised(request, report, warehouse)
+        new = current.unkept if current else _raised(request, report, warehouse)
         notices: dict[str, int] = {}
         with _spared("notices"):
             notices = _tell(request, places, new)
         with _spared("the metrics of this run"):
-            _measure(request, report, _last_success(made.before) if made else None, notices)
+            _measure(request, report, _last_success(current.before) if current else None, notices)
         if is_news(report):
             with _spared("the heartbeat"):
                 beat(request.settings.notify, "fail" if report.error else "success")
-    except Stopped as told:
-        _log.warning("%s; the run had ended, notices that wait are sent by the next", told.as_error().what)
+    except Stopped as stop:
+        _log.warning("%s; the run had ended, notices that wait are sent by the next", stop.as_error().what)
 
 
 def _raised(request: Request, report: RunReport, warehouse: Warehouse | None) -> list[Notice]:
@@ -144,7 +144,7 @@ def closing(report: RunReport) -> dict[str, Any]:
         "lines": totals.model_dump(),
         "drops": {state: states.count(state) for state in sorted(set(states))},
         "marts": {m.name: {"rows": m.rows, "total_sales": m.total_sales, "changed": m.changed} for m in report.marts},
-        "quality": {one.name: one.outcome for one in report.quality},
+        "quality": {item.name: item.outcome for item in report.quality},
         "unknown": report.unknown,
         "warnings": len(report.warnings),
         **({"error": report.error.model_dump()} if report.error else {}),
@@ -172,7 +172,7 @@ def _write_pages(settings: Settings, warehouse: Warehouse, report: RunReport) ->
 def _without_erased(report: RunReport, warehouse: Warehouse) -> RunReport:
     """Leave out who was erased since the run read the marts."""
     erased = erased_people(warehouse.erasures())
-    best = tuple(one for one in report.figures.best if not erased.number_of(str(one.customer_id)))
+    best = tuple(item for item in report.figures.best if not erased.number_of(str(item.customer_id)))
     return report.model_copy(update={"figures": report.figures.model_copy(update={"best": best})})
 
 
@@ -226,7 +226,7 @@ def _tell(request: Request, places: Sequence[Outbox], unkept: Sequence[Notice]) 
 
 
 def _tell_from(request: Request, outbox: Outbox, unkept: Sequence[Notice]) -> dict[str, int]:
-    known = told(outbox.notices())
+    known = announced_topics(outbox.notices())
     keep(outbox, [notice for notice in unkept if not set(notice.about) <= known])
     sent, failed = deliver(outbox, request.settings.notify, request.clock)
     for text in failed:

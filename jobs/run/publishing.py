@@ -26,7 +26,7 @@ _THREADS = 16
 def live_marts(run: Run) -> Live:
     """Read what readers see now."""
     generations = run.warehouse.live()
-    records = run.warehouse.runs_named({one.run_id for one in generations.values()})
+    records = run.warehouse.runs_named({item.run_id for item in generations.values()})
     return Live(generations, {record.run_id: RunReport.model_validate_json(record.report) for record in records})
 
 
@@ -37,16 +37,18 @@ def total_change(run: Run, live: Live, rolled_up: RolledUp) -> Fall | None:
         return None
     _, now = rolled_up.days.up_to(before.as_of)
     # After somebody went back, what is live may not hold the drops that are taken back now.
-    shown = live.generations
-    went_back = any(shown[one.mart].generation != one.generation for one in run.warehouse.built() if one.mart in shown)
+    visible = live.generations
+    went_back = any(
+        visible[item.mart].generation != item.generation for item in run.warehouse.built() if item.mart in visible
+    )
     taken = [v.drop.record for v in rolled_up.verdicts.all if v.drop.record and v.reason in TAKEN_BACK]
     return Fall(before, now, 0 if went_back else sum(record.counted_cents for record in taken))
 
 
 def load(run: Run, marts: Sequence[MartRows], verdicts: Verdicts, live: Live) -> Loaded:
     """Load the marts that differ from the live ones, unless somebody went back from what they were made of."""
-    shown = live.generations
-    changed = [rows for rows in marts if rows.mart not in shown or shown[rows.mart].fingerprint != rows.fingerprint]
+    visible = live.generations
+    changed = [rows for rows in marts if rows.mart not in visible or visible[rows.mart].fingerprint != rows.fingerprint]
     inputs, why = inputs_of(run, verdicts), ""
     left = gone_back_from(run, inputs) if changed else set()
     if any(rows.mart in left for rows in changed):
@@ -90,14 +92,14 @@ def gone_back_from(run: Run, inputs: str) -> set[str]:
     if run.request.rebuild or run.request.rescan:
         return set()
     live = {name: generation.generation for name, generation in run.warehouse.live().items()}
-    left = [one for one in run.warehouse.built() if live.get(one.mart) != one.generation]
+    left = [item for item in run.warehouse.built() if live.get(item.mart) != item.generation]
     generations = run.warehouse.generations() if left else {}
-    return {one.mart for one in left if generations[one.generation].inputs == inputs}
+    return {item.mart for item in left if generations[item.generation].inputs == inputs}
 
 
 def held_back(run: Run) -> str:
     """Say who went back, and until when that holds."""
     last = run.warehouse.publications(1)[0][0]
-    made = run.warehouse.generations()[last.generation].run_id
-    when = f"{last.who} went back to run {made} on {last.published_at[:19]} UTC"
+    built = run.warehouse.generations()[last.generation].run_id
+    when = f"{last.who} went back to run {built} on {last.published_at[:19]} UTC"
     return f"{when}: nothing is published until a drop or the policy changes, or with --rebuild"

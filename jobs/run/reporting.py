@@ -34,25 +34,25 @@ def _why_changed(run: Run) -> list[str]:
     scanned, rolled_up, loaded, live = run.stages.scanned, run.stages.rolled_up, run.stages.loaded, run.stages.live
     if not (scanned and rolled_up and loaded and live) or not loaded.marts or scanned.deliveries:
         return []
-    before = [report for one in live.generations.values() if (report := live.reports.get(one.run_id))]
+    before = [report for item in live.generations.values() if (report := live.reports.get(item.run_id))]
     if not before:
         return []
     verdicts, last = rolled_up.verdicts, max(before, key=lambda report: report.started_at)
-    gone = sum(v.state == "withdrawn" and v.reason != REPLACED for v in verdicts.all)
-    came = sum(v.state == "live" and v.drop.change == "new" for v in verdicts.all)
-    erased = any(one.number and one.erased_at > last.started_at.isoformat() for one in run.warehouse.erasures())
+    removed = sum(v.state == "withdrawn" and v.reason != REPLACED for v in verdicts.all)
+    returned = sum(v.state == "live" and v.drop.change == "new" for v in verdicts.all)
+    erased = any(item.number and item.erased_at > last.started_at.isoformat() for item in run.warehouse.erasures())
     reasons = [
         f"as_of is {run.as_of}, and was {last.as_of}" if run.as_of.isoformat() != last.as_of else "",
         "the policy is another" if run.policy.digest() != last.policy else "",
         f"Martwright is {__version__}, and was {last.version}" if __version__ != last.version else "",
-        f"{gone:,} drops left the marts" if gone else "",
-        f"{came:,} drops came that were read before" if came else "",
+        f"{removed:,} drops left the marts" if removed else "",
+        f"{returned:,} drops came that were read before" if returned else "",
         "somebody was erased" if erased else "",
         "drops that were held count now, or the other way round" if _changed_fate(verdicts, last) else "",
         "everything was made again (--rebuild)" if run.request.rebuild else "",
     ]
-    said = "; ".join(filter(None, reasons)) or "the order of deliveries, repairs, or dimensions are others than then"
-    return [f"nothing new was read, and the marts change: {said}"]
+    message = "; ".join(filter(None, reasons)) or "the order of deliveries, repairs, or dimensions are others than then"
+    return [f"nothing new was read, and the marts change: {message}"]
 
 
 def _changed_fate(verdicts: Verdicts, last: RunReport) -> bool:
@@ -84,10 +84,10 @@ def _drop_reports(run: Run) -> tuple[DropReport, ...]:
     if not verdicts or not stages.known:
         return ()
     changed = {record.delivery_id for record in verdicts.changed(stages.known.ledger, run.run_id)}
-    return tuple(v.report for v in verdicts.all if _is_told(v, changed))
+    return tuple(v.report for v in verdicts.all if _is_reported(v, changed))
 
 
-def _is_told(verdict: Verdict, changed: Container[str]) -> bool:
+def _is_reported(verdict: Verdict, changed: Container[str]) -> bool:
     """Return whether people hear of a drop: it changed, or it does not count as it should."""
     if verdict.state == "older" or verdict.reason == REPLACED:
         return False
@@ -139,8 +139,8 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
     loaded = stages.loaded if error is None else None
     marts, rolled_up = (stages.marts or (), stages.rolled_up) if loaded else ((), None)
     # What somebody went back from is not what is live.
-    shown = {rows.mart: rows.figures for rows in marts} if loaded and not loaded.held_back else {}
-    figures = of_both(*(shown.get(mart, Figures()) for mart in MARTS)) if shown else Figures()
+    visible = {rows.mart: rows.figures for rows in marts} if loaded and not loaded.held_back else {}
+    figures = of_both(*(visible.get(mart, Figures()) for mart in MARTS)) if visible else Figures()
     return RunReport(
         run_id=run.run_id,
         outcome=outcome,
@@ -169,6 +169,6 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         fall=stages.fall.report if stages.fall else None,
         held_back=stages.loaded.held_back if stages.loaded else "",
         figures=figures,
-        unusual=unusual_months(figures.months, run.as_of) if shown else (),
+        unusual=unusual_months(figures.months, run.as_of) if visible else (),
         error=error,
     )

@@ -42,10 +42,10 @@ class LocalFirstRunner:
         if self._cluster.is_up or not self._few:
             yield from self._cluster.run(step, function, items, at_once)
             return
-        said = context()
+        names = context()
 
         def work(index: int) -> Result:
-            with within(**said, task=str(index)):
+            with within(**names, task=str(index)):
                 return function(items[index])
 
         pool = ThreadPoolExecutor(min(most, self._cpus) or 1, "task")

@@ -28,8 +28,8 @@ def for_chat(text: str) -> str:
 
     Markup of chats (``<!channel>``, ``[text](address)``) loses its brackets' meaning; a call of everybody loses its @.
     """
-    shown = visible(text).replace("<", "‹").replace(">", "›").replace("](", "] (")
-    return _CALL.sub(r"(at) \1", shown)
+    displayed = visible(text).replace("<", "‹").replace(">", "›").replace("](", "] (")
+    return _CALL.sub(r"(at) \1", displayed)
 
 
 def for_spreadsheet(text: str) -> str:

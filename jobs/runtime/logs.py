@@ -44,7 +44,7 @@ class Json(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
-        told: dict[str, Any] = {
+        announced: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -53,8 +53,8 @@ class Json(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_text:
-            told["traceback"] = record.exc_text
-        return scrub(json.dumps(told, ensure_ascii=False, default=str))
+            announced["traceback"] = record.exc_text
+        return scrub(json.dumps(announced, ensure_ascii=False, default=str))
 
 
 class Text(logging.Formatter):
@@ -72,16 +72,18 @@ def set_up(handler: logging.Handler, level: int) -> None:
     """Let a handler write all lines of ours from a level on, and what others warn of. It takes another's place."""
     scrub_logs()
     root = logging.getLogger()
-    for old in [one for one in root.handlers if getattr(one, "ours", False)]:
+    for old in [item for item in root.handlers if getattr(item, "is_ours", False)]:
         root.removeHandler(old)
-    handler.ours = True  # type: ignore[attr-defined]
+    handler.is_ours = True  # type: ignore[attr-defined]
     root.addHandler(handler)
     logging.getLogger(LOGGER).setLevel(level)
 
 
 def speaks_json() -> bool:
     """Tell whether lines of ours are JSON: nothing else is to come between them."""
-    return any(isinstance(one.formatter, Json) for one in logging.getLogger().handlers if getattr(one, "ours", False))
+    return any(
+        isinstance(item.formatter, Json) for item in logging.getLogger().handlers if getattr(item, "is_ours", False)
+    )
 
 
 def set_up_worker(level: int) -> None:

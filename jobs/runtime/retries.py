@@ -50,24 +50,24 @@ def in_time(work: Callable[[], Result], seconds: float, where: str, late: type[S
 
     It goes on in the background then, and ends with the process at the latest.
     """
-    found: list[Result | BaseException] = []
+    results: list[Result | BaseException] = []
 
     def do() -> None:
         try:
-            found.append(work())
+            results.append(work())
         except BaseException as error:
-            found.append(error)
+            results.append(error)
             if not isinstance(error, Exception):
                 raise
 
     thread = threading.Thread(target=do, daemon=True)
     thread.start()
     thread.join(seconds)
-    if not found:
+    if not results:
         raise late(f"timed out: no whole answer came in {seconds:.0f} s", where, "is it overloaded?")
-    if isinstance(found[0], BaseException):
-        raise found[0]
-    return found[0]
+    if isinstance(results[0], BaseException):
+        raise results[0]
+    return results[0]
 
 
 class _Backoff:

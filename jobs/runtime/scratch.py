@@ -69,7 +69,7 @@ def release() -> None:
     """Remove the folder of this process if nothing is in it; it is created again, at the same place, when needed."""
     global _own
     with _one_at_a_time:
-        if _own and _own.process == os.getpid() and [one.name for one in _own.path.iterdir()] == [_LOCK]:
+        if _own and _own.process == os.getpid() and [item.name for item in _own.path.iterdir()] == [_LOCK]:
             _remove(_own.path, _own.lock)
             _own = None
 

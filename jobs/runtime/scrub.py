@@ -42,12 +42,12 @@ def scrubbed(error: MartsError) -> MartsError:
 
 def scrub_logs() -> None:
     """Take credentials and terminal escapes out of all log records of this process, whoever writes them."""
-    made = logging.getLogRecordFactory()
-    if getattr(made, "scrubs", False):
+    built = logging.getLogRecordFactory()
+    if getattr(built, "scrubs", False):
         return
 
     def factory(*arguments: Any, **more: Any) -> logging.LogRecord:
-        record = made(*arguments, **more)
+        record = built(*arguments, **more)
         with contextlib.suppress(Exception):  # of a wrong call, or what is logged: logging itself says so
             record.msg, record.args = visible(scrub(record.getMessage()), keep="\n\t"), ()
         if record.exc_info and record.exc_info[0]:

@@ -82,13 +82,13 @@ class Catalog:
 
     def forget_all(self, but: Container[str] = ()) -> None:
         """Forget all deliveries but some: those drops are scanned again."""
-        self._manifests = {delivery: found for delivery, found in self._manifests.items() if delivery in but}
+        self._manifests = {delivery: result for delivery, result in self._manifests.items() if delivery in but}
 
-    def forget_incomplete(self, there: Container[str]) -> None:
+    def forget_incomplete(self, existing: Container[str]) -> None:
         """Forget manifests whose files are gone: their drops are scanned again."""
         for by_rules in self._manifests.values():
             for rules, manifest in list(by_rules.items()):
-                if not all(path in there for path in manifest.paths):
+                if not all(path in existing for path in manifest.paths):
                     del by_rules[rules]
 
     def remember_now(self, manifest: Manifest) -> None:

@@ -14,8 +14,8 @@ class Shared:
     lines: Mapping[frozenset[str], int]
     """By the origins of the two."""
 
-    def of(self, one: Verdict, other: Verdict) -> int:
-        return self.lines.get(frozenset((_origin(one), _origin(other))), 0)
+    def of(self, item: Verdict, other: Verdict) -> int:
+        return self.lines.get(frozenset((_origin(item), _origin(other))), 0)
 
 
 def look_alike(verdicts: Verdicts, shared: Shared, live: Container[str], accepted: Container[str]) -> dict[str, str]:
@@ -42,8 +42,8 @@ def look_alike(verdicts: Verdicts, shared: Shared, live: Container[str], accepte
 
 def _why(drop: Verdict, other: Verdict, lines: int) -> str:
     """Say why one of two drops looks like the other; nothing if it does not."""
-    for one in (drop, other):
-        without = one.counts.without_transaction
+    for item in (drop, other):
+        without = item.counts.without_transaction
         if without >= ALIKE_FROM and lines * 2 >= without:
             key = other.drop.delivery.key
             return f"{ALIKE}: {lines:,} of its lines without an id are also in {key}"

@@ -83,11 +83,11 @@ class Memory:
         for delivery in deliveries:
             key = (delivery.kind, contents.get(delivery.id) or delivery.id)
             first[key] = min(first.get(key, delivery.order), delivery.order)
-        found = {}
+        results = {}
         for delivery in deliveries:
             key = (delivery.kind, contents.get(delivery.id) or delivery.id)
-            found[delivery.id] = self.places.get(key) or self.places.get((delivery.kind, delivery.id)) or first[key]
-        return found
+            results[delivery.id] = self.places.get(key) or self.places.get((delivery.kind, delivery.id)) or first[key]
+        return results
 
 
 def read_contents(
@@ -106,15 +106,15 @@ def read_contents(
     """
     contents = {}
     suspects: list[Delivery] = []
-    for kind, found in deliveries.items():
-        known = {delivery.id: memory.content(delivery, catalog) for delivery in found}
+    for kind, result in deliveries.items():
+        known = {delivery.id: memory.content(delivery, catalog) for delivery in result}
         contents.update(known)
-        unknown = [delivery for delivery in found if not known[delivery.id] and delivery.size]
+        unknown = [delivery for delivery in result if not known[delivery.id] and delivery.size]
         if kind == SALES.name:
-            sizes = Counter(delivery.size for delivery in found)
+            sizes = Counter(delivery.size for delivery in result)
             suspects += [d for d in unknown if sizes[d.size] > 1 or memory.last_of(d)]
         else:
-            suspects += [d for d in unknown if d is not found[-1] or memory.last_of(d)]  # the newest is scanned
+            suspects += [d for d in unknown if d is not result[-1] or memory.last_of(d)]  # the newest is scanned
     contents.update(zip([d.id for d in suspects], pool.map(lambda d: _hash(source, d, most), suspects), strict=True))
     return contents
 
@@ -147,7 +147,7 @@ def find_same_rows(
     """
     recalled = map(Manifest.model_validate_json, left)
     remembered = [manifest for manifest in recalled if manifest.rows_hash.startswith(_made_with(identity))]
-    gone = {manifest.delivery.id for manifest in remembered}
+    removed = {manifest.delivery.id for manifest in remembered}
     groups: list[list[Manifest]] = []
     small: list[list[Manifest]] = []
     hashed: list[Manifest] = []
@@ -159,7 +159,7 @@ def find_same_rows(
                 hashed.append(known)
             by_rows[known.rows_hash].append(known)
         for same in by_rows.values():
-            here = [manifest for manifest in same if manifest.delivery.id not in gone]
+            here = [manifest for manifest in same if manifest.delivery.id not in removed]
             if same[0].sums[0] >= ALIKE_FROM or same[0].all_have_ids:
                 groups.append(same)
             elif len(here) > 1:

@@ -22,8 +22,8 @@ class DayTotals:
 
     def up_to(self, last: date) -> tuple[int, int]:
         """Return lines and cents up to a day."""
-        mine = [total for day, total in self.days.items() if day <= last]
-        return sum(lines for lines, _ in mine), sum(cents for _, cents in mine)
+        own = [total for day, total in self.days.items() if day <= last]
+        return sum(lines for lines, _ in own), sum(cents for _, cents in own)
 
 
 @dataclass(frozen=True)

@@ -107,9 +107,9 @@ def read_lines(
     empty = pa.schema([(name, clean_schema(SALES).field(name).type) for name in names]).empty_table()
     tables, rows = [empty.append_column("delivery", pa.array([], pa.int64()))], []
     for file in files:
-        table, mine = _of_file(store, file, part, parts, names)
+        table, own = _of_file(store, file, part, parts, names)
         tables.append(table)
-        rows.append(mine)
+        rows.append(own)
     lines = pa.concat_tables(tables)
     lines = lines.append_column("position", pa.array(np.arange(lines.num_rows), pa.int64()))
     return identity.named(lines), rows
@@ -120,18 +120,18 @@ def read_suspects(
 ) -> pa.Table:
     """Return some of the lines, by their places, with all columns."""
     names = clean_schema(SALES).names
-    starts = np.cumsum([0, *(len(mine) for mine in rows)])
+    starts = np.cumsum([0, *(len(own) for own in rows)])
     wide = [clean_schema(SALES).empty_table()]
-    for file, mine, start, stop in zip(files, rows, starts[:-1], starts[1:], strict=True):
+    for file, own, start, stop in zip(files, rows, starts[:-1], starts[1:], strict=True):
         wanted = places[np.searchsorted(places, start) : np.searchsorted(places, stop)] - start
         if len(wanted):
             whole = store.using(file.path, lambda opened: pq.read_table(opened, columns=names, use_threads=False))
-            wide.append(whole.select(names).take(pa.array(mine[wanted])))
+            wide.append(whole.select(names).take(pa.array(own[wanted])))
     known = lines.select(["transaction_id", *NAMES, "delivery", "position"]).take(pa.array(places))
-    found = pa.concat_tables(wide).drop_columns("transaction_id")
+    result = pa.concat_tables(wide).drop_columns("transaction_id")
     for name in known.column_names:
-        found = found.append_column(name, known[name])
-    return found
+        result = result.append_column(name, known[name])
+    return result
 
 
 def _of_file(store: Store, file: File, part: int, parts: int, names: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
@@ -148,8 +148,8 @@ def _of_file(store: Store, file: File, part: int, parts: int, names: Sequence[st
         groups = [number for number in groups if _has_bucket(parquet, number, part, parts)]
         lines = parquet.read_row_groups(groups, columns=[*names, "bucket"], use_threads=False)
         rows = np.concatenate([np.arange(0), *(np.arange(starts[n], starts[n + 1]) for n in groups)])
-        mine = lines["bucket"].to_numpy() % parts == part
-        return lines.filter(pa.array(mine)).drop_columns("bucket"), rows[mine]
+        own = lines["bucket"].to_numpy() % parts == part
+        return lines.filter(pa.array(own)).drop_columns("bucket"), rows[own]
 
     lines, rows = store.using(file.path, read)
     lines = lines.select(list(names))

@@ -61,7 +61,9 @@ def stage(
         Staged(MARTS[rows.mart], warehouse.stage(MARTS[rows.mart]), rows.fingerprint, rows.rows, inputs)
         for rows in marts
     ]
-    parts = [(one.mart, one.generation, *part) for one, rows in zip(staged, marts, strict=True) for part in rows.parts]
+    parts = [
+        (item.mart, item.generation, *part) for item, rows in zip(staged, marts, strict=True) for part in rows.parts
+    ]
     if warehouse.loaders:
         work = [
             Load(settings.target or "", settings.mysql, mart.name, generation, part, patch, state)
@@ -71,15 +73,15 @@ def stage(
             progress(count)
     else:
         for mart, generation, part, patch in parts:
-            made = rows_of(state.open(), part, patch)
-            if made:
-                warehouse.load(mart, generation, made)
-            progress(made.num_rows)
-    for one in staged:
-        arrived = warehouse.count(one.mart, one.generation)
-        if arrived != one.rows:
+            built = rows_of(state.open(), part, patch)
+            if built:
+                warehouse.load(mart, generation, built)
+            progress(built.num_rows)
+    for item in staged:
+        arrived = warehouse.count(item.mart, item.generation)
+        if arrived != item.rows:
             warehouse.check_fence(run_id)
-            raise Defect(f"{arrived:,} of {one.rows:,} rows arrived in {one.mart.table}", "target", "run again")
+            raise Defect(f"{arrived:,} of {item.rows:,} rows arrived in {item.mart.table}", "target", "run again")
     return staged
 
 
@@ -90,27 +92,27 @@ def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[Ma
     anything else than what was staged.
     """
     live = warehouse.live()
-    for one, rows in zip(staged, marts, strict=True):
-        if one.mart.name not in live or live[one.mart.name].generation != one.generation:
+    for item, rows in zip(staged, marts, strict=True):
+        if item.mart.name not in live or live[item.mart.name].generation != item.generation:
             continue
-        query = f"SELECT COUNT(*), COALESCE(SUM(total_sales), 0), MIN(run_id), MAX(run_id) FROM {one.mart.table}"
+        query = f"SELECT COUNT(*), COALESCE(SUM(total_sales), 0), MIN(run_id), MAX(run_id) FROM {item.mart.table}"
         try:
             ((count, total, first, last),) = warehouse.execute(query)
         except Transient:
             raise
         except ServiceError as error:
-            raise _not_shown(one, f"readers cannot read it: {error.what}") from error
-        shown = {run_id} if not one.rows else {str(first), str(last)}
+            raise _not_shown(item, f"readers cannot read it: {error.what}") from error
+        visible = {run_id} if not item.rows else {str(first), str(last)}
         wanted = Decimal(rows.cents) / 100
-        if (int(count), Decimal(total), shown) != (one.rows, wanted, {run_id}):
-            runs = " and ".join(sorted(shown))
+        if (int(count), Decimal(total), visible) != (item.rows, wanted, {run_id}):
+            runs = " and ".join(sorted(visible))
             seen = f"readers see {int(count):,} rows of {Decimal(total):,.2f} in all, of run {runs}"
-            raise _not_shown(one, f"{seen}; {one.rows:,} rows of {wanted:,.2f} were staged by run {run_id}")
+            raise _not_shown(item, f"{seen}; {item.rows:,} rows of {wanted:,.2f} were staged by run {run_id}")
 
 
-def _not_shown(one: Staged, seen: str) -> NotShown:
+def _not_shown(item: Staged, seen: str) -> NotShown:
     hint = (
-        f"something else stands where the view {one.mart.table} of ours belongs, or its rows were changed: "
+        f"something else stands where the view {item.mart.table} of ours belongs, or its rows were changed: "
         "mend that, then run again: it publishes anew"
     )
-    return NotShown(f"{one.mart.table} does not show what was published: {seen}", "target", hint)
+    return NotShown(f"{item.mart.table} does not show what was published: {seen}", "target", hint)

@@ -100,11 +100,11 @@ def added(parts: Sequence[MartPart]) -> MartPart:
     """Put together what several tasks made of one mart, none of them as a patch."""
     kinds = [kind for kind, _ in parts[0].unknown]
     return MartPart(
-        parts=tuple(part for one in parts for part in one.parts),
-        rows=sum(one.rows for one in parts),
-        cents=sum(one.cents for one in parts),
-        unknown=tuple((kind, sum(dict(one.unknown)[kind] for one in parts)) for kind in kinds),
-        figures=together(one.figures for one in parts),
-        erased_cents=sum(one.erased_cents for one in parts),
-        guest_cents=sum(one.guest_cents for one in parts),
+        parts=tuple(part for item in parts for part in item.parts),
+        rows=sum(item.rows for item in parts),
+        cents=sum(item.cents for item in parts),
+        unknown=tuple((kind, sum(dict(item.unknown)[kind] for item in parts)) for kind in kinds),
+        figures=together(item.figures for item in parts),
+        erased_cents=sum(item.erased_cents for item in parts),
+        guest_cents=sum(item.guest_cents for item in parts),
     )

@@ -71,37 +71,37 @@ class MartRows:
 
     @property
     def rows(self) -> int:
-        return sum(one.rows for one in self.finished)
+        return sum(item.rows for item in self.finished)
 
     @property
     def cents(self) -> int:
-        return sum(one.cents for one in self.finished)
+        return sum(item.cents for item in self.finished)
 
     @property
     def erased_cents(self) -> int:
-        return sum(one.erased_cents for one in self.finished)
+        return sum(item.erased_cents for item in self.finished)
 
     @property
     def guest_cents(self) -> int:
-        return sum(one.guest_cents for one in self.finished)
+        return sum(item.guest_cents for item in self.finished)
 
     @property
     def figures(self) -> Figures:
-        return together(one.figures for one in self.finished)
+        return together(item.figures for item in self.finished)
 
     @property
     def unknown(self) -> dict[str, int]:
         kinds = dict(self.finished[0].unknown) if self.finished else {}
-        return {kind: sum(dict(one.unknown)[kind] for one in self.finished) for kind in kinds}
+        return {kind: sum(dict(item.unknown)[kind] for item in self.finished) for kind in kinds}
 
     @property
     def parts(self) -> list[tuple[Part, Patch | None]]:
         """Its files, in order, each with the patch over it."""
-        return [(part, one.patch) for one in self.finished for part in one.parts]
+        return [(part, item.patch) for item in self.finished for part in item.parts]
 
     @property
     def paths(self) -> set[str]:
-        return {path for one in self.finished for path in one.paths}
+        return {path for item in self.finished for path in item.paths}
 
 
 _SAVED = TypeAdapter(MartRows)
@@ -141,19 +141,19 @@ def _plan_patches(whole: MartTask, before: MartRows) -> Iterator[MartTask]:
     """Put some parts together that are not patched yet: to make a few rows of each costs little."""
     was, number = before.made_from, 0
     customers = dict(was.dimensions).get(CUSTOMERS.name, ())
-    alone = [len(one.parts) > 1 or one.patch is not None for one in before.finished]
+    alone = [len(item.parts) > 1 or item.patch is not None for item in before.finished]
     for _, same in groupby(range(len(alone)), key=lambda n: n if alone[n] else -1 - n // _TOGETHER):
         finished = tuple(before.finished[n] for n in same)
-        parts = [part for one in finished for part in one.parts]
-        made = Previous(finished, was.facts, customers, was.as_of)
-        yield replace(whole, number=number, low=parts[0].low, high=parts[-1].high, previous=made)
+        parts = [part for item in finished for part in item.parts]
+        built = Previous(finished, was.facts, customers, was.as_of)
+        yield replace(whole, number=number, low=parts[0].low, high=parts[-1].high, previous=built)
         number += len(parts)
 
 
 def _borders(store: Store, facts: Sequence[str], rows_per_task: int) -> list[int]:
     """Choose borders between customers, from the statistics of the facts' row groups."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        groups = [group for found in pool.map(lambda path: _groups(store, path), facts) for group in found]
+        groups = [group for result in pool.map(lambda path: _groups(store, path), facts) for group in result]
     total = sum(rows for _, rows in groups)
     tasks = max(1, round(total / rows_per_task))
     if tasks == 1:
@@ -168,13 +168,13 @@ def _groups(store: Store, path: str) -> list[tuple[int, float]]:
     """Give the highest customer and the rows of each row group; large groups count as quarters."""
     metadata = store.using(path, lambda file: pq.ParquetFile(file).metadata)
     column = metadata.schema.names.index("customer_id")
-    found = []
+    results = []
     for number in range(metadata.num_row_groups):
         rows, keys = metadata.row_group(number).num_rows, key_range(metadata, number, column)
         if rows and keys:
             low, high = keys
-            found += [(low + (high - low) * quarter // 4, rows / 4) for quarter in range(1, 5)]
-    return found
+            results += [(low + (high - low) * quarter // 4, rows / 4) for quarter in range(1, 5)]
+    return results
 
 
 def save_rows(store: Store, rows: MartRows) -> None:
@@ -182,10 +182,10 @@ def save_rows(store: Store, rows: MartRows) -> None:
     store.put(f"{mart_folder(rows.mart, rows.fingerprint)}/done.json", _SAVED.dump_json(rows, context={"names": True}))
 
 
-def saved_rows(store: Store, mart: str, name: str, there: AbstractSet[str]) -> MartRows | None:
+def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -> MartRows | None:
     """Give the rows of a mart that an earlier run made and wrote completely; nothing if an older version did."""
     key = f"{mart_folder(mart, name)}/done.json"
-    if key not in there:
+    if key not in existing:
         return None
     try:
         rows = _SAVED.validate_json(store.get(key))
@@ -193,15 +193,15 @@ def saved_rows(store: Store, mart: str, name: str, there: AbstractSet[str]) -> M
         if {detail["type"] for detail in error.errors()} == {"missing"}:
             return None
         raise StateDamaged(f"is damaged: {error}", key, "the next build makes it again") from error
-    return rows if rows.paths <= there else None
+    return rows if rows.paths <= existing else None
 
 
-def customers_before(store: Store, of: MadeFrom, there: AbstractSet[str], rows_per_task: int) -> MartRows | None:
+def customers_before(store: Store, of: MadeFrom, existing: AbstractSet[str], rows_per_task: int) -> MartRows | None:
     """Give the newest rows of customers that were made by the same rules, if all that they were made from is there."""
     mart, end = CUSTOMERS_MART.name, "/done.json"
-    known = [v for v in store.versions(f"marts/{mart}") if v.key in there and v.key.endswith(end)]
-    for version in sorted(known, key=lambda one: (one.modified, one.key), reverse=True):
-        found = saved_rows(store, mart, version.key.removesuffix(end).rpartition("/")[2], there)
-        if found and found.made_from.rules == of.rules and found.made_from.files <= there:
-            return found if found.rows <= len(found.parts) * rows_per_task * _GROWN else None
+    known = [v for v in store.versions(f"marts/{mart}") if v.key in existing and v.key.endswith(end)]
+    for version in sorted(known, key=lambda item: (item.modified, item.key), reverse=True):
+        result = saved_rows(store, mart, version.key.removesuffix(end).rpartition("/")[2], existing)
+        if result and result.made_from.rules == of.rules and result.made_from.files <= existing:
+            return result if result.rows <= len(result.parts) * rows_per_task * _GROWN else None
     return None

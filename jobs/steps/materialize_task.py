@@ -69,9 +69,9 @@ def _customers(store: Store, task: MartTask) -> MartPart:
 
 def _anew(store: Store, task: MartTask, previous: Previous) -> MartPart:
     """Compute all rows of a task again, part by part."""
-    parts = [part for one in previous.parts for part in one.parts]
+    parts = [part for item in previous.parts for part in item.parts]
     tasks = [replace(task, number=task.number + n, low=part.low, high=part.high) for n, part in enumerate(parts)]
-    return added([_customers(store, one) for one in tasks])
+    return added([_customers(store, item) for item in tasks])
 
 
 def _patched(store: Store, task: MartTask, previous: Previous) -> MartPart | None:
@@ -85,7 +85,7 @@ def _patched(store: Store, task: MartTask, previous: Previous) -> MartPart | Non
         ids = np.union1d(ids, differing(names[0], names[1], KEY))
     if not len(ids):
         return before
-    old_names, new_names = [rows_of_ids(one, ids) for one in names] or [_names(store, customers, task, ids)] * 2
+    old_names, new_names = [rows_of_ids(item, ids) for item in names] or [_names(store, customers, task, ids)] * 2
     below = _read_patch(store, before.patch, before) if before.patch else None
     patched = patch(
         *(_totals(before), below, facts, ids),
@@ -175,10 +175,10 @@ def _unique(rows: pa.Table | None, kind: Kind) -> pa.Table | None:
     if rows is None:
         return None
     counts = rows[key].combine_chunks().value_counts()
-    twice = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(twice):
-        ids = sorted(twice.field("values").to_pylist())
-        shown = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+    repeats = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeats):
+        ids = sorted(repeats.field("values").to_pylist())
+        displayed = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
         hint = f"deliver {kind.name}/ again with each {key} once; the live marts are untouched"
-        raise DataError(f"{key} is there more than once: {shown}", kind.name, hint)
+        raise DataError(f"{key} is there more than once: {displayed}", kind.name, hint)
     return rows

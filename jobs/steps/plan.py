@@ -87,7 +87,7 @@ def make_plan(
             for name, versions in listed.items()
         }
         contents = read_contents(source, catalog, memory, deliveries, pool, settings.max_inflated_bytes)
-    places = memory.places_of([delivery for found in deliveries.values() for delivery in found], contents)
+    places = memory.places_of([delivery for result in deliveries.values() for delivery in result], contents)
     known = _by_key(ledger, refused)
     look = _Look(catalog, settings, accepted, repaired or {}, refused)
 
@@ -96,13 +96,13 @@ def make_plan(
         change = _change(delivery, known, again=bool(content) and content == memory.last_of(delivery))
         return _planned(delivery, look, change, rescan, places[delivery.id], content)
 
-    gone = _gone(live, deliveries, look)
-    drops = _in_order([*map(planned, deliveries[SALES.name]), *(drop for drop in gone if _of(drop) == SALES.name)])
+    removed = _vanished(live, deliveries, look)
+    drops = _in_order([*map(planned, deliveries[SALES.name]), *(drop for drop in removed if _of(drop) == SALES.name)])
     drops = _without_duplicates(drops, memory)
     drops += [_unread(version, known) for version in listed[SALES.name] if _is_unread(version)]
     for kind in DIMENSIONS:
-        mine = _in_order([*map(planned, deliveries[kind.name]), *(drop for drop in gone if _of(drop) == kind.name)])
-        drops += _newest_usable(mine)
+        own = _in_order([*map(planned, deliveries[kind.name]), *(drop for drop in removed if _of(drop) == kind.name)])
+        drops += _newest_usable(own)
     left = {drop.delivery.id for drop in drops}
     return Plan(
         drops=tuple(drops),
@@ -153,13 +153,15 @@ def _unread(version: ObjectVersion, known: Mapping[tuple[str, str], Sequence[str
     return PlannedDrop(delivery, _change(delivery, known), delivery.order, rejected=why)
 
 
-def _gone(live: Sequence[DropRecord], deliveries: Mapping[str, Sequence[Delivery]], look: "_Look") -> list[PlannedDrop]:
+def _vanished(
+    live: Sequence[DropRecord], deliveries: Mapping[str, Sequence[Delivery]], look: "_Look"
+) -> list[PlannedDrop]:
     """Return the live drops of the ledger whose object is gone, with what the state has of them."""
-    there = {delivery.id for found in deliveries.values() for delivery in found}
-    keys = {(name, delivery.key) for name, found in deliveries.items() for delivery in found}
+    existing = {delivery.id for result in deliveries.values() for delivery in result}
+    keys = {(name, delivery.key) for name, result in deliveries.items() for delivery in result}
     drops = []
     for record in live:
-        if record.delivery_id in there:
+        if record.delivery_id in existing:
             continue
         delivery = Delivery(
             kind=record.kind, key=record.object_key, etag=record.etag, size=record.size, modified=record.modified
@@ -288,8 +290,8 @@ class _Look:
         return self.settings.rules(delivery.kind)
 
     def manifest(self, delivery: Delivery) -> Manifest | None:
-        found = self.catalog.get(delivery.id, self.rules(delivery))
-        return self.repaired.get(found.scan, found) if found else None
+        result = self.catalog.get(delivery.id, self.rules(delivery))
+        return self.repaired.get(result.scan, result) if result else None
 
     def held(self, manifest: Manifest) -> str:
         """Say why a drop is held, unless somebody has released it."""
@@ -396,7 +398,7 @@ def _peek(source: Store, drop: PlannedDrop, delimiter: str) -> PlannedDrop:
         return _with(drop, rejected=error.what)
     except ObjectChanged:
         return drop
-    months = {found.decode() for found in _MONTH.findall(start + end)} if drop.delivery.kind == SALES.name else set()
+    months = {result.decode() for result in _MONTH.findall(start + end)} if drop.delivery.kind == SALES.name else set()
     return _with(drop, months=tuple(sorted(months)))
 
 

@@ -91,12 +91,12 @@ def plan_suites(suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:
 
 def brought(verdicts: Verdicts, scanned: Container[str]) -> dict[str, list[Verdict]]:
     """Give the drops that a run brings, by kind: those that are new to the target, or were judged again."""
-    found: dict[str, list[Verdict]] = {}
+    results: dict[str, list[Verdict]] = {}
     for verdict in verdicts.all:
         drop = verdict.drop
         if verdict.state in ("live", "held") and (drop.change != "known" or drop.delivery.id in scanned):
-            found.setdefault(drop.delivery.kind, []).append(verdict)
-    return found
+            results.setdefault(drop.delivery.kind, []).append(verdict)
+    return results
 
 
 def judge_drops(
@@ -131,7 +131,9 @@ def _batch(kind: Kind, rules: Sequence[Rule], verdicts: Sequence[Verdict], known
     measured = {v.drop.delivery.key: v.drop.manifest.measured for v in verdicts if v.drop.manifest}
     whole = [rule for rule in rules if is_about_whole(rule)] if len(measured) > 1 else []
     broken = {
-        rule.id: [(mask_always(key), observed(rule, made)) for key, made in measured.items() if not holds(rule, made)]
+        rule.id: [
+            (mask_always(key), observed(rule, built)) for key, built in measured.items() if not holds(rule, built)
+        ]
         for rule in whole
     }
     return Batch(
@@ -157,12 +159,12 @@ def judge_mart(
     from jobs.adapters.great_expectations.engine import Batch
 
     mart, total = staged.mart, Decimal(rows.cents).scaleb(-2)
-    found = {
+    results = {
         "counted_total_low": total - _HALF_A_CENT,
         "counted_total_high": total + _HALF_A_CENT,
         "row_count_floor": int(live_rows * _FLOOR),
     }
-    suite = load_mart_suite(mart, folder, policy, found)
+    suite = load_mart_suite(mart, folder, policy, results)
     about = pages.about(mart.table, f"{rows.rows:,} rows, before they were published")
     with warehouse.staged(mart, staged.generation) as table:
         if warehouse.judged_by_sql:
@@ -172,7 +174,7 @@ def judge_mart(
             batch = Batch(
                 measured=_measure_mart(warehouse, table, mart, suite),
                 types={column.name: type_name(column.type) for column in mart.columns},
-                found={rule.id: _query(warehouse, table, rule) for rule in suite.rules if rule.level == "mart"},
+                query_rows={rule.id: _query(warehouse, table, rule) for rule in suite.rules if rule.level == "mart"},
             )
             judged = judge(suite, suite.rules, batch, about)
     pages.write(judged)
@@ -185,35 +187,35 @@ def _measure_mart(warehouse: Warehouse, table: str, mart: Mart, suite: Suite) ->
     parts: list[Measured] = []
     hashes: dict[str, list[np.ndarray]] = {}
     for block in warehouse.batches(table, names):
-        found = measure(suite.rules, _frame(mart, block))
-        parts.append(found.measured)
-        for keys in found.keys:
+        result = measure(suite.rules, _frame(mart, block))
+        parts.append(result.measured)
+        for keys in result.keys:
             hashes.setdefault(keys.rule.id, []).append(keys.hashes)
     measured = merge([Measured(columns=tuple(column.name for column in mart.columns)), *parts])
     settled = {}
     for rule, found_hashes in hashes.items():
         together = np.concatenate(found_hashes)
-        twice = repeated(together)
+        repeats = repeated(together)
         settled[rule] = Measure(distinct=len(together))
-        if len(twice):
-            settled[rule] = _settle_twice(warehouse, table, mart, suite, rule, twice, len(together))
+        if len(repeats):
+            settled[rule] = _settle_twice(warehouse, table, mart, suite, rule, repeats, len(together))
     return with_keys(measured, settled)
 
 
 def _settle_twice(
-    warehouse: Warehouse, table: str, mart: Mart, suite: Suite, rule: str, twice: np.ndarray, rows: int
+    warehouse: Warehouse, table: str, mart: Mart, suite: Suite, rule: str, repeats: np.ndarray, rows: int
 ) -> Measure:
-    rules = [one for one in suite.rules if one.id == rule]
+    rules = [item for item in suite.rules if item.id == rule]
     before, parts = 0, []
     for block in warehouse.batches(table, sorted(needed_columns(suite.rules))):
         (keys,) = measure(rules, _frame(mart, block)).keys
-        mine = among(keys.hashes, twice)
-        parts.append(Keys(keys.rule, keys.rows[mine] + before, keys.hashes[mine], keys.values.filter(pa.array(mine))))
+        own = among(keys.hashes, repeats)
+        parts.append(Keys(keys.rule, keys.rows[own] + before, keys.hashes[own], keys.values.filter(pa.array(own))))
         before += block.num_rows
-    shown = {column.name: (DIGITS.get(column.type, 0), column.personal) for column in mart.columns}
+    displayed = {column.name: (DIGITS.get(column.type, 0), column.personal) for column in mart.columns}
     looked_at = sum(len(part.hashes) for part in parts)
-    made = settle(parts, shown)
-    return Measure(unexpected=made.unexpected, samples=made.samples, distinct=rows - looked_at + made.distinct)
+    built = settle(parts, displayed)
+    return Measure(unexpected=built.unexpected, samples=built.samples, distinct=rows - looked_at + built.distinct)
 
 
 def _frame(mart: Mart, block: pa.Table) -> Frame:
@@ -264,7 +266,7 @@ def _report(judged: Any, rows: int, drops: int, pages: Pages) -> QualityReport:
 
 def records(drops: Mapping[str, Sequence[Verdict]], settings: ScanSettings, run_id: str) -> list[QualityRecord]:
     """Give what the database keeps of each judged drop: its rows, and each rule that some of them break."""
-    made = []
+    built = []
     for kind, verdicts in drops.items():
         for verdict in verdicts:
             manifest = verdict.drop.manifest
@@ -272,12 +274,12 @@ def records(drops: Mapping[str, Sequence[Verdict]], settings: ScanSettings, run_
             delivery = manifest.delivery
             rules = {rule.id: rule for rule in settings.suites[kind].rules}
             counted = [(ROWS, "rows in quarantine", "critical", manifest.rows_read, manifest.quarantined)]
-            for rule_id, found in manifest.measured.rules.items():
+            for rule_id, result in manifest.measured.rules.items():
                 rule = rules.get(rule_id)
-                if rule and (found.unexpected or (found.missing and rule.type != FITS)):
-                    looked_at = (manifest.measured.of(rule).rows or 0) - found.missing
-                    counted.append((rule_id, rule.words, rule.severity, looked_at, found.unexpected))
-            made += [
+                if rule and (result.unexpected or (result.missing and rule.type != FITS)):
+                    looked_at = (manifest.measured.of(rule).rows or 0) - result.missing
+                    counted.append((rule_id, rule.words, rule.severity, looked_at, result.unexpected))
+            built += [
                 QualityRecord(
                     delivery_id=delivery.id,
                     rule_id=rule_id,
@@ -293,7 +295,7 @@ def records(drops: Mapping[str, Sequence[Verdict]], settings: ScanSettings, run_
                 )
                 for rule_id, words, severity, rows_, unexpected in counted
             ]
-    return made
+    return built
 
 
 def unusual(new: Sequence[QualityRecord], before: Sequence[QualityRecord]) -> list[str]:
@@ -303,16 +305,16 @@ def unusual(new: Sequence[QualityRecord], before: Sequence[QualityRecord]) -> li
         feed = feeds.setdefault((feed_of(record.object_key), record.judged_by), {})
         feed.setdefault(record.delivery_id, {})[record.rule_id] = record
     fresh = {record.delivery_id for record in new}
-    found: list[tuple[str, str]] = []
+    results: list[tuple[str, str]] = []
     for feed in feeds.values():
         drops = sorted(
             (drop for drop in feed.values() if ROWS in drop), key=lambda d: (d[ROWS].modified, d[ROWS].object_key)
         )
         for place, drop in enumerate(drops):
             if drop[ROWS].delivery_id in fresh:
-                found += _unusual(drop, drops[max(0, place - HISTORY) : place])
+                results += _unusual(drop, drops[max(0, place - HISTORY) : place])
     by_what: dict[str, list[str]] = {}
-    for what, key in found:
+    for what, key in results:
         by_what.setdefault(what, []).append(key)
     return [f"{what}: {_some(keys)}" for what, keys in sorted(by_what.items())]
 
@@ -321,9 +323,9 @@ def _unusual(
     drop: Mapping[str, QualityRecord], history: Sequence[Mapping[str, QualityRecord]]
 ) -> list[tuple[str, str]]:
     key, rows = drop[ROWS].object_key, drop[ROWS].row_count
-    found = []
+    results = []
     if is_short([earlier[ROWS].row_count for earlier in history], rows):
-        found.append(("less than half of the rows that are usual", f"{key} ({rows:,})"))
+        results.append(("less than half of the rows that are usual", f"{key} ({rows:,})"))
     for rule_id, record in drop.items():
         shares = [
             (earlier[rule_id].row_count, earlier[rule_id].unexpected)
@@ -332,8 +334,8 @@ def _unusual(
             for earlier in history
         ]
         if drifts(shares, (record.row_count, record.unexpected)):
-            found.append((f"broken more often than usual: {record.rule}", f"{key} ({record.unexpected:,} rows)"))
-    return found
+            results.append((f"broken more often than usual: {record.rule}", f"{key} ({record.unexpected:,} rows)"))
+    return results
 
 
 def _some(keys: Sequence[str]) -> str:

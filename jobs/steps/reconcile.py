@@ -48,13 +48,13 @@ def known_lines(verdicts: Verdicts, kind: str) -> int:
 
 def _about_dimension(verdicts: Verdicts, kind: str) -> list[str]:
     """Name the drops of a dimension, their age, and whether they count."""
-    mine = [v for v in verdicts.all if v.drop.delivery.kind == kind and v.state != "older"]
-    said = [
+    own = [v for v in verdicts.all if v.drop.delivery.kind == kind and v.state != "older"]
+    messages = [
         f"{v.drop.delivery.key} is {v.state}"
         + (f": {v.reason}" if v.reason else f", of {v.drop.delivery.modified[:16]} UTC")
-        for v in mine
+        for v in own
     ]
-    return said or [f"there is no drop under {kind}/"]
+    return messages or [f"there is no drop under {kind}/"]
 
 
 def require_lines(verdicts: Verdicts) -> None:
@@ -143,9 +143,9 @@ def notes_of(plan: Plan, verdicts: Verdicts) -> tuple[str, ...]:
 
 def _of_identity(plan: Plan, verdicts: Verdicts) -> list[str]:
     """Warn of lines that may be counted twice, or not at all, if the policy does not fit the source."""
-    counts, found = verdicts.counts, []
+    counts, result = verdicts.counts, []
     if counts.replaced_unnumbered:
-        found.append(
+        result.append(
             f"{counts.replaced_unnumbered:,} lines without line_no ({_money(counts.replaced_unnumbered_cents)}) were "
             'replaced by later deliveries of their transactions; if the source cuts baskets, set redelivered = "add" '
             "in the policy (`marts history --replaced DROP` lists them)"
@@ -153,35 +153,35 @@ def _of_identity(plan: Plan, verdicts: Verdicts) -> list[str]:
     if counts.replaced > counts.replaced_unnumbered:
         cents = counts.replaced_cents - counts.replaced_unnumbered_cents
         lines = counts.replaced - counts.replaced_unnumbered
-        found.append(f"{lines:,} numbered lines ({_money(cents)}) were replaced by later ones of the same number")
+        result.append(f"{lines:,} numbered lines ({_money(cents)}) were replaced by later ones of the same number")
     if counts.conflicting:
-        found.append(
+        result.append(
             f"{counts.conflicting:,} of them have the number of another line of the same drop: the last counts"
         )
     if counts.overlapping:
-        found.append(
+        result.append(
             f"{counts.overlapping:,} transactions came in several deliveries with other products, or returns, and all "
             'counts; if a later delivery is the whole transaction, set redelivered = "transaction" in the policy'
         )
     if counts.equal:
-        found.append(
+        result.append(
             f"{counts.equal:,} lines equal another one of their transaction in the same drop, and count; "
             'if the source repeats lines, set equal_lines = "drop" in the policy'
         )
     alike = "have the same rows, too few to be sure that they are one drop: rows without an id count in each"
     live = {v.drop.delivery.id: v.drop.delivery.key for v in verdicts.all if v.state in COUNTS_ON}
     small = [[live[name] for name in names if name in live] for names in plan.small_alike]
-    found += [f"{' and '.join(keys)} {alike}" for keys in small if len(keys) > 1]
-    return found
+    result += [f"{' and '.join(keys)} {alike}" for keys in small if len(keys) > 1]
+    return result
 
 
 def _of_gone(verdicts: Verdicts) -> list[str]:
     """Warn of drops whose object is gone."""
     missing = [v for v in verdicts.all if v.state == "missing"]
-    found = []
+    results = []
     if missing:
         clean = sum(v.report.clean for v in missing)
-        found.append(
+        results.append(
             f"{len(missing):,} sales drops with {clean:,} clean lines are gone from the source, and count on: "
             "`marts withdraw list` shows them, `marts withdraw accept` takes them back, `refuse` keeps them"
         )
@@ -189,30 +189,30 @@ def _of_gone(verdicts: Verdicts) -> list[str]:
     if taken:
         names = ", ".join(v.drop.delivery.key for v in taken[:5]) + (" …" if len(taken) > 5 else "")
         lines = sum(v.drop.record.clean for v in taken if v.drop.record)
-        found.append(
+        results.append(
             f"{len(taken):,} sales drops ({lines:,} lines) are gone from the source, and were taken back: {names}"
         )
-    found += [
+    results += [
         f"{v.drop.delivery.key} was gone, and waited for a decision; a new version has its name now, and counts instead"
         for v in verdicts.all
         if v.state == "withdrawn" and v.drop.gone == "replaced" and v.drop.record and v.drop.record.asked
     ]
-    found += [
+    results += [
         f"{v.drop.delivery.key}: {v.reason}"
         for v in verdicts.all
         if v.drop.gone and v.state == "live" and (v.drop.gone == "replaced" or v.drop.delivery.kind != SALES.name)
     ]
-    return found
+    return results
 
 
 def _of_older_tables(plan: Plan, verdicts: Verdicts) -> list[str]:
     """Warn of a dimension whose newest drop is gone, so that an older one counts."""
-    there = {v.drop.delivery.key for v in verdicts.all if not v.drop.gone}
+    existing = {v.drop.delivery.key for v in verdicts.all if not v.drop.gone}
     live = {v.drop.delivery.kind: v.drop for v in verdicts.all if v.state == "live" and not v.drop.gone}
-    gone = (r for r in plan.withdrawn if r.state == "live" and r.kind in live and r.object_key not in there)
+    removed = (r for r in plan.withdrawn if r.state == "live" and r.kind in live and r.object_key not in existing)
     return [
         f"{record.object_key} is gone from the source: {drop.delivery.key}, an older table of {record.kind}, counts"
-        for record in gone
+        for record in removed
         if (drop := live[record.kind]).place < (record.first_seen or record.modified, record.first_key)
         and not record.object_key.startswith(TABLES)  # a snapshot: its name is its content
     ]
@@ -249,33 +249,33 @@ def _of_drops(plan: Plan, verdicts: Verdicts) -> list[str]:
     extra = sorted({name for manifest in live for name in manifest.extra_columns})
     currencies = sorted({currency for manifest in live for currency in manifest.currencies})
     without = verdicts.counts.without_transaction
-    found = []
+    results = []
     if extra:
-        found.append(f"unknown columns are kept in additional_columns: {', '.join(extra)}")
+        results.append(f"unknown columns are kept in additional_columns: {', '.join(extra)}")
     if len(currencies) > 1:
-        found.append(f"amounts in {', '.join(currencies)} are added up without conversion")
+        results.append(f"amounts in {', '.join(currencies)} are added up without conversion")
     if without:
-        found.append(
+        results.append(
             f"{without:,} lines have no transaction_id: each is a purchase of its own, equal ones are all kept"
         )
     overruled = [manifest for manifest in (*live, *verdicts.dimensions) if manifest.overruled]
-    found += [
+    results += [
         f"{m.delivery.key}: {len(m.overruled):,} repaired rows count as they came, since changed rules accept them"
         for m in overruled
     ]
     if plan.older_gone:
-        found.append(
+        results.append(
             f"{plan.older_gone} drops whose objects are gone were judged by older row rules, and count as they were "
             "judged: put their objects back to have them judged again"
         )
     if plan.forgotten:
-        found.append(
+        results.append(
             f"the state has {plan.forgotten:,} sales drops whose objects are gone, and this target remembers none: "
             'they do not count; where withdrawals = "keep", restore the database, or put the objects back'
         )
     if plan.older_rules:
-        found.append(f"{plan.older_rules} drops were judged by older row rules; --rescan judges them again")
-    return found
+        results.append(f"{plan.older_rules} drops were judged by older row rules; --rescan judges them again")
+    return results
 
 
 def _after_as_of(verdicts: Verdicts) -> list[str]:

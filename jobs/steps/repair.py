@@ -51,14 +51,14 @@ class BadLine:
 def rows_in_quarantine(store: Store, manifest: Manifest, repaired_too: bool = False) -> list[BadLine]:
     """Give the rows of a drop that are in quarantine now, in the order of the file."""
     before = np.cumsum([0, *manifest.split_lines]).tolist()
-    found = []
+    results = []
     for path in manifest.quarantine:
         for row in read_quarantine(store, manifest, path).to_pylist():
-            found.append(
+            results.append(
                 BadLine(row["line"] + before[row["split"]], row["raw"], tuple(row["reasons"]), row.get("run", ""))
             )
-    gone = set() if repaired_too else set(manifest.repaired)
-    return sorted((row for row in found if row.line not in gone), key=lambda row: row.line)
+    removed = set() if repaired_too else set(manifest.repaired)
+    return sorted((row for row in results if row.line not in removed), key=lambda row: row.line)
 
 
 def header_of(manifest: Manifest, delimiter: str) -> Header:
@@ -81,19 +81,19 @@ def judge_lines(
     kind, delimiter = KINDS[manifest.delivery.kind], settings.delimiter
     header, suite = header_of(manifest, delimiter), settings.suites[kind.name]
     wrong: dict[int, list[str]] = {}
-    there: list[int] = []
+    existing: list[int] = []
     for line, text in texts.items():
         records = find_records(text.encode("utf-8", "surrogatepass") + b"\n", delimiter)
         if records.bad or len(records.starts) != 1:
             wrong[line] = [reason for row in records.bad for reason, _ in row.reasons] or ["is not one row"]
         else:
-            there.append(line)
-    if not there:
+            existing.append(line)
+    if not existing:
         return [], wrong
-    records = find_records(_joined(texts[line] for line in there), delimiter)
+    records = find_records(_joined(texts[line] for line in existing), delimiter)
     table, rows, misfits = read_columns(records, header, delimiter)
     checked = check_rows(kind, header, table, settings.policy, suite)
-    at = {int(start): line for start, line in zip(records.lines, there, strict=True)}
+    at = {int(start): line for start, line in zip(records.lines, existing, strict=True)}
     for bad in (*misfits, *bad_rows(records, rows, checked)):
         wrong[at[bad.line]] = [f"{rule}: {value}" if value else rule for rule, value in bad.reasons]
     if kind.key and checked.clean.num_rows:
@@ -107,7 +107,7 @@ def judge_lines(
             for line, key in zip(lines, keys, strict=True)
             if counted[key] > 1
         }
-    return [line for line in there if line not in wrong], wrong
+    return [line for line in existing if line not in wrong], wrong
 
 
 def accepted_by(decisions: Iterable[Decision], contents: Mapping[str, str], alike: bool = False) -> set[str]:
@@ -127,17 +127,17 @@ def accepted_by(decisions: Iterable[Decision], contents: Mapping[str, str], alik
 def accepted_reasons(decisions: Iterable[Decision]) -> set[tuple[str, str]]:
     """Return the deliveries that somebody has released, each with the reason for which it was held then."""
     accepts = (decision for decision in decisions if decision.action == "accept")
-    return {(one.delivery_id, json.loads(one.detail or "{}").get(HELD, "")) for one in accepts}
+    return {(entry.delivery_id, json.loads(entry.detail or "{}").get(HELD, "")) for entry in accepts}
 
 
 def repairs_of(decisions: Iterable[Decision], contents: Mapping[str, str]) -> dict[str, dict[int, str]]:
     """Return the new text of lines, by content, or by delivery where it is not known; a later repair of a line wins."""
-    found: dict[str, dict[int, str]] = {}
+    results: dict[str, dict[int, str]] = {}
     for decision in decisions:
         if decision.action == "repair":
             lines = {int(line): text for line, text in json.loads(decision.detail).items()}
-            found.setdefault(contents.get(decision.delivery_id) or decision.delivery_id, {}).update(lines)
-    return found
+            results.setdefault(contents.get(decision.delivery_id) or decision.delivery_id, {}).update(lines)
+    return results
 
 
 def repairs_in(manifest: Manifest, repairs: Mapping[str, Mapping[int, str]]) -> Mapping[int, str]:
@@ -150,7 +150,7 @@ def repaired_drops(
 ) -> dict[str, Manifest]:
     """Give the manifests of repaired drops, by the scan that they are made from."""
     saved = {version.key for version in store.versions("repairs")} if repairs else set()
-    made = {}
+    built = {}
     for manifest in catalog.everything() if repairs else ():
         texts = repairs_in(manifest, repairs)
         if texts and not manifest.rejected:
@@ -161,8 +161,8 @@ def repaired_drops(
                 before, whole = _repaired(manifest, texts, settings, store)
                 if whole:
                     store.put(key, before.model_dump_json(exclude_defaults=True).encode())
-            made[manifest.scan] = before
-    return made
+            built[manifest.scan] = before
+    return built
 
 
 def _saved(store: Store, key: str) -> Manifest | None:
@@ -191,17 +191,17 @@ def _repaired(
     Writing again gives the same files.
     """
     quarantined = rows_in_quarantine(store, manifest)
-    mine = {row.line: texts[row.line] for row in quarantined if row.line in texts}
-    clean, wrong = judge_lines(settings, manifest, mine, store)
-    made = manifest.model_copy(update={"overruled": tuple(sorted(set(texts) - set(mine)))})
+    own = {row.line: texts[row.line] for row in quarantined if row.line in texts}
+    clean, wrong = judge_lines(settings, manifest, own, store)
+    built = manifest.model_copy(update={"overruled": tuple(sorted(set(texts) - set(own)))})
     if not clean:
-        return made, not wrong
+        return built, not wrong
     header = header_of(manifest, settings.delimiter)
     name = f"repair-{name_of(sorted(texts.items()), settings.rules(manifest.delivery.kind))}"
     # Beside the other files of the drop, although today's rules may have another name than those of its scan.
     sink = RowWriter(settings, Split(manifest.delivery, 0), header, store, BadRows(store, name), name, manifest.scan)
-    sink.take(Block(_joined(mine[line] for line in clean)))
-    return _merged(made, sink.result(()), clean, quarantined, settings), not wrong
+    sink.take(Block(_joined(own[line] for line in clean)))
+    return _merged(built, sink.result(()), clean, quarantined, settings), not wrong
 
 
 def _merged(
@@ -212,11 +212,11 @@ def _merged(
     settings: ScanSettings,
 ) -> Manifest:
     """Put repaired rows into the place of those that are in quarantine."""
-    gone = set(clean)
-    left = [row for row in quarantined if row.line not in gone]
+    removed = set(clean)
+    left = [row for row in quarantined if row.line not in removed]
     kind = manifest.delivery.kind
     suite = settings.suites[kind]
-    broken = [_broken_by(row, suite) for row in quarantined if row.line in gone]
+    broken = [_broken_by(row, suite) for row in quarantined if row.line in removed]
     fewer = Counter(rule.id for rules in broken for rule in rules)
     malformed = sum(not rules for rules in broken)
     measured = manifest.measured
@@ -229,7 +229,7 @@ def _merged(
             "months": merge_months([manifest.months, result.months]),
             "files": (*manifest.files, *result.files),
             "quarantined": len(left),
-            "repaired": tuple(sorted({*manifest.repaired, *gone})),
+            "repaired": tuple(sorted({*manifest.repaired, *removed})),
             "reasons": _reasons(left, manifest, settings),
             "measured": measured,
             "sums": added((manifest.sums, result.sums)),
@@ -253,12 +253,12 @@ def _says(reason: str, words: str) -> bool:
 def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings) -> tuple[Reason, ...]:
     """Count the broken rules of rows anew, most frequent first."""
     kind, names = KINDS[manifest.delivery.kind], manifest.measured.columns
-    said = [rule.broken for rule in settings.suites[kind.name].rules if rule.quarantines]
+    messages = [rule.broken for rule in settings.suites[kind.name].rules if rule.quarantines]
     counted: Counter[str] = Counter()
     first: dict[str, tuple[str, BadLine]] = {}
     for row in rows:
         for reason in row.reasons:
-            rule = next((words for words in said if _says(reason, words)), "")
+            rule = next((words for words in messages if _says(reason, words)), "")
             rule = rule or reason.partition(": ")[0]
             counted[rule] += 1
             first.setdefault(rule, (reason.removeprefix(rule).removeprefix(": "), row))

@@ -37,31 +37,31 @@ def replaced_lines(state: Store, manifests: Sequence[Manifest], key: str, identi
 
     ``manifests``: of the live drops, in the order of delivery. Raises UsageError for a drop that is not live.
     """
-    mine = [number for number, manifest in enumerate(manifests) if manifest.delivery.key == key]
-    if not mine:
+    own = [number for number, manifest in enumerate(manifests) if manifest.delivery.key == key]
+    if not own:
         raise UsageError("is no live sales drop", key, "`marts history` shows the drops that runs have seen")
-    wanted = {month for number in mine for month in manifests[number].months}
+    wanted = {month for number in own for month in manifests[number].months}
     months = {month for manifest in manifests for month in manifest.months}
     if identity.within_month:
         months &= wanted
-    found = [one for read in read_all_marked(state, manifests, months, identity) for one in _concerning(read, mine)]
+    results = [item for read in read_all_marked(state, manifests, months, identity) for item in _concerning(read, own)]
     keys = [manifest.delivery.key for manifest in manifests]
-    order = sorted(found, key=lambda row: (row["transaction_id"], row["basket"], row["delivery"], row["position"]))
+    order = sorted(results, key=lambda row: (row["transaction_id"], row["basket"], row["delivery"], row["position"]))
     return [_line(row, keys) for row in order]
 
 
-def _concerning(read: MarkedLines, mine: Sequence[int]) -> list[dict[str, Any]]:
+def _concerning(read: MarkedLines, own: Sequence[int]) -> list[dict[str, Any]]:
     """Return the lines of transactions that concern one of some drops."""
     whole, marks = read.suspects, read.marks
     replaced = marks.filter(pc.equal(marks["mark"], "replaced"))
     # Its own lines were replaced, or it has lines of a transaction in which an earlier drop's were.
-    with_mine = pc.unique(marks.filter(pc.is_in(marks["delivery"], pa.array(mine, marks["delivery"].type)))["basket"])
+    with_mine = pc.unique(marks.filter(pc.is_in(marks["delivery"], pa.array(own, marks["delivery"].type)))["basket"])
     baskets = pc.unique(replaced.filter(pc.is_in(replaced["basket"], with_mine))["basket"])
-    shown = marks.filter(pc.is_in(marks["basket"], baskets)).to_pylist()  # a line may have several marks
-    left_out = {row["position"]: row["mark"] for row in shown if row["mark"] in ("replaced", "repeated")}
-    fates = {row["position"]: (row["basket"], left_out.get(row["position"], "counts")) for row in shown}
-    found = whole.filter(pc.is_in(whole["position"], pa.array(list(fates), pa.int64()))).to_pylist()
-    return [{**row, "basket": fates[row["position"]][0], "fate": fates[row["position"]][1]} for row in found]
+    displayed = marks.filter(pc.is_in(marks["basket"], baskets)).to_pylist()  # a line may have several marks
+    left_out = {row["position"]: row["mark"] for row in displayed if row["mark"] in ("replaced", "repeated")}
+    fates = {row["position"]: (row["basket"], left_out.get(row["position"], "counts")) for row in displayed}
+    result = whole.filter(pc.is_in(whole["position"], pa.array(list(fates), pa.int64()))).to_pylist()
+    return [{**row, "basket": fates[row["position"]][0], "fate": fates[row["position"]][1]} for row in result]
 
 
 def _line(row: dict[str, Any], keys: Sequence[str]) -> ReplacedLine:

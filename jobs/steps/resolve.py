@@ -157,20 +157,20 @@ class Verdicts:
     @property
     def live_sales_drops(self) -> "list[Verdict]":
         """Return the sales drops that count, in the order of their delivery."""
-        found = [v for v in self.all if v.state in COUNTS_ON and v.drop.delivery.kind == SALES.name]
-        return sorted(found, key=lambda v: (v.drop.place, v.drop.delivery.order))
+        results = [v for v in self.all if v.state in COUNTS_ON and v.drop.delivery.kind == SALES.name]
+        return sorted(results, key=lambda v: (v.drop.place, v.drop.delivery.order))
 
     @property
     def dimensions(self) -> list[Manifest]:
         """What the live drop of each dimension holds."""
-        found = (v for v in self.all if v.state in COUNTS_ON and v.drop.delivery.kind != SALES.name)
-        return _manifests(found)
+        result = (v for v in self.all if v.state in COUNTS_ON and v.drop.delivery.kind != SALES.name)
+        return _manifests(result)
 
     @property
     def absent(self) -> list[str]:
         """Dimensions without a live drop."""
-        there = {manifest.delivery.kind for manifest in self.dimensions}
-        return [kind.name for kind in DIMENSIONS if kind.name not in there]
+        existing = {manifest.delivery.kind for manifest in self.dimensions}
+        return [kind.name for kind in DIMENSIONS if kind.name not in existing]
 
     @cached_property
     def counts(self) -> DropCounts:
@@ -214,20 +214,20 @@ class Verdicts:
 
         What is put again as it was is no news.
         """
-        told: set[tuple[str, str, bool]] = set()
+        announced: set[tuple[str, str, bool]] = set()
         for record in ledger:
             if record.state in ("rejected", "held"):
                 names = _names(record.delivery_id, record.object_key, record.content)
-                told |= {(name, record.state, record.reason.startswith(ALIKE)) for name in names}
+                announced |= {(name, record.state, record.reason.startswith(ALIKE)) for name in names}
             elif record.asked:
-                told.add((record.delivery_id, "missing", False))
+                announced.add((record.delivery_id, "missing", False))
         bad = (verdict for verdict in self.all if verdict.state in ("rejected", "held", "missing"))
 
-        def is_told(v: Verdict) -> bool:
+        def is_reported(v: Verdict) -> bool:
             names = _names(v.drop.delivery.id, v.drop.delivery.key, v.content)
-            return any((name, v.state, v.reason.startswith(ALIKE)) in told for name in names)
+            return any((name, v.state, v.reason.startswith(ALIKE)) in announced for name in names)
 
-        return [verdict for verdict in bad if not is_told(verdict)]
+        return [verdict for verdict in bad if not is_reported(verdict)]
 
     def holding(self, reasons: Mapping[str, str]) -> "Verdicts":
         """Return verdicts in which some deliveries are held, each for a reason: what they replace counts on."""
@@ -323,5 +323,5 @@ def _with_withdrawals(verdicts: Verdicts, withdrawals: Withdrawals) -> Verdicts:
 
 
 def _manifests(verdicts: Iterable[Verdict]) -> list[Manifest]:
-    found = [verdict.drop.manifest for verdict in verdicts if verdict.drop.manifest]
-    return sorted(found, key=lambda manifest: list(KINDS).index(manifest.delivery.kind))
+    results = [verdict.drop.manifest for verdict in verdicts if verdict.drop.manifest]
+    return sorted(results, key=lambda manifest: list(KINDS).index(manifest.delivery.kind))

@@ -154,17 +154,17 @@ def _read_beyond(store: Store, task: RollUp, files: Sequence[File], rows: Sequen
 def _read_marks(
     store: Store, paths: Sequence[str], month: str, files: Sequence[File], rows: Sequence[np.ndarray]
 ) -> pa.Table:
-    found = pa.concat_tables([read_parquet(store, path) for path in paths])
-    found = found.filter(pc.equal(found["month"], month))
+    result = pa.concat_tables([read_parquet(store, path) for path in paths])
+    result = result.filter(pc.equal(result["month"], month))
     positions, kept = [], []
     start = 0
-    for file, mine in zip(files, rows, strict=True):
-        of_file = found.filter(pc.equal(found["file"], file.name))
-        places = np.searchsorted(mine, of_file["row"].to_numpy())
-        inside = np.flatnonzero(np.isin(of_file["row"].to_numpy(), mine))
+    for file, own in zip(files, rows, strict=True):
+        of_file = result.filter(pc.equal(result["file"], file.name))
+        places = np.searchsorted(own, of_file["row"].to_numpy())
+        inside = np.flatnonzero(np.isin(of_file["row"].to_numpy(), own))
         positions.append(start + places[inside])
         kept.append(of_file["mark"].take(pa.array(inside)).combine_chunks())
-        start += len(mine)
+        start += len(own)
     return pa.table({"position": np.concatenate(positions), "mark": pa.concat_arrays(kept)})
 
 

@@ -55,8 +55,8 @@ class RowChecker:
 
     def oversized(self, block: Block) -> CheckedBlock:
         """Return a record that is too long as a bad row."""
-        shown = block.text[:1000].decode("utf-8", "backslashreplace")
-        row = BadRow(0, f"{shown}… ({block.oversized:,} bytes)", ((f"longer than {MAX_RECORD:,} bytes", ""),))
+        displayed = block.text[:1000].decode("utf-8", "backslashreplace")
+        row = BadRow(0, f"{displayed}… ({block.oversized:,} bytes)", ((f"longer than {MAX_RECORD:,} bytes", ""),))
         return CheckedBlock(None, (self._without_erased(row),), malformed=1, lines=1)
 
     def check(self, records: Records) -> CheckedBlock:

@@ -36,10 +36,10 @@ def buckets_of(lines: pa.Table) -> np.ndarray:
     keys = lines["customer_id"].to_numpy().astype(np.uint64)
     guests = keys == GUEST
     if guests.any():
-        theirs = lines.select(["transaction_id"]).filter(pa.array(guests))
+        others_part = lines.select(["transaction_id"]).filter(pa.array(guests))
         stores = lines["store_id"].to_numpy()[guests].astype(np.uint64)
-        without = theirs["transaction_id"].is_null().to_numpy()
-        keys[guests] = np.where(without, stores, hash_rows(theirs))
+        without = others_part["transaction_id"].is_null().to_numpy()
+        keys[guests] = np.where(without, stores, hash_rows(others_part))
     return np.asarray(((keys * _HASH_SALT) >> np.uint64(60)).astype(np.int64))
 
 

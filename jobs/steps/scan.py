@@ -61,8 +61,8 @@ def _scan(
     complete: list[Manifest] = []
     unsplittable: list[Delivery] = []
     keyed: list[Keyed] = []
-    for _, found in runner("ScanDrops", scan_pack, [(settings, splits) for splits in packs]):
-        for result in found:
+    for _, match in runner("ScanDrops", scan_pack, [(settings, splits) for splits in packs]):
+        for result in match:
             delivery = result.split.delivery
             parts = results[delivery.id]
             parts.append(result)
@@ -101,21 +101,21 @@ def _check_keys(runner: Runner, settings: ScanSettings, keyed: Sequence[Keyed]) 
     for number, (manifest, files) in enumerate(keyed):
         kind = KINDS[manifest.delivery.kind]
         for rule in settings.suites[kind.name].rules:
-            mine = [(file, before) for file, before in files if file.rule == rule.id]
-            checks = plan_checks(rule, kind, mine, settings.state) if mine else []
+            own = [(file, before) for file, before in files if file.rule == rule.id]
+            checks = plan_checks(rule, kind, own, settings.state) if own else []
             tasks += [(number, check) for check in checks]
-    found: dict[tuple[int, str], list[Measure]] = defaultdict(list)
+    matches: dict[tuple[int, str], list[Measure]] = defaultdict(list)
     for place, measure in runner("CheckKeys", run_check, [check for _, check in tasks]):
         number, check = tasks[place]
-        found[number, check.rule.id].append(measure)
+        matches[number, check.rule.id].append(measure)
     state = settings.state.open()
-    made = []
+    built = []
     for number, (manifest, files) in enumerate(keyed):
-        settled = {rule: add_up(parts) for (place, rule), parts in found.items() if place == number}
-        made.append(manifest.model_copy(update={"measured": with_keys(manifest.measured, settled)}))
+        settled = {rule: add_up(parts) for (place, rule), parts in matches.items() if place == number}
+        built.append(manifest.model_copy(update={"measured": with_keys(manifest.measured, settled)}))
         for file, _ in files:
             state.delete(file.path)
-    return made
+    return built
 
 
 def splits_of(delivery: Delivery, split_bytes: int) -> list[Split]:

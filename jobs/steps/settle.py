@@ -74,21 +74,21 @@ def run_settle(task: Settle) -> int:
     store = task.state.open()
     spill_to(str(scratch.folder()))
     read = read_marked(store, task.files, task.part, task.parts, task.identity)
-    lines, rows, found = read.lines, read.rows, read.marks.filter(read.marks["mark"].is_valid())
-    positions = found["position"].to_numpy()
-    starts = np.cumsum([0, *(len(mine) for mine in rows)])
+    lines, rows, result = read.lines, read.rows, read.marks.filter(read.marks["mark"].is_valid())
+    positions = result["position"].to_numpy()
+    starts = np.cumsum([0, *(len(own) for own in rows)])
     of_file = np.searchsorted(starts, positions, side="right") - 1
     table = pa.table(
         {
             "month": pa.array([task.files[number].month for number in of_file], pa.string()),
             "file": pa.array([task.files[number].name for number in of_file], pa.string()),
             "row": pa.array([rows[n][p - starts[n]] for n, p in zip(of_file, positions, strict=True)], pa.int64()),
-            "mark": found["mark"],
+            "mark": result["mark"],
         }
     )
     write_parquet(store, task.marks, table)
     beyond = lines.filter(pa.array(in_several_months(lines)))
-    write_parquet(store, task.crossing, cross_months(beyond, found.select(["position", "mark"]), task.as_of))
+    write_parquet(store, task.crossing, cross_months(beyond, result.select(["position", "mark"]), task.as_of))
     return int(lines.num_rows)
 
 
@@ -99,4 +99,4 @@ def read_settled(store: Store, tasks: Sequence[Settle], manifests: Sequence[Mani
     for path in (*marks, *crossing):
         for row in read_parquet(store, path).to_pylist():
             by_month[row["month"]].append(repr(sorted(row.items())))
-    return Settled(marks, crossing, {month: name_of(sorted(found)) for month, found in by_month.items()})
+    return Settled(marks, crossing, {month: name_of(sorted(result)) for month, result in by_month.items()})

@@ -89,9 +89,9 @@ def _read(store: Store, path: str, before: int, task: KeyCheck) -> Keys:
     hashes = rows[_HASH].to_numpy()
     start = int(np.searchsorted(hashes, np.uint64(task.low), side="left"))
     stop = int(np.searchsorted(hashes, np.uint64(task.high - 1), side="right"))
-    mine = rows.slice(start, stop - start)
-    places = pc.add(mine[_ROW], before).to_numpy()
-    return Keys(task.rule, places, hashes[start:stop], mine.drop_columns([_HASH, _ROW]))
+    own = rows.slice(start, stop - start)
+    places = pc.add(own[_ROW], before).to_numpy()
+    return Keys(task.rule, places, hashes[start:stop], own.drop_columns([_HASH, _ROW]))
 
 
 def _overlaps(parquet: pq.ParquetFile, group: int, column: int, task: KeyCheck) -> bool:

@@ -46,9 +46,9 @@ class Withdrawals:
     live: int = 0
     """Clean lines of the sales drops that were live before this run."""
 
-    def decide(self, gone: Sequence[DropRecord]) -> dict[str, tuple[DropState, str]]:
+    def decide(self, removed: Sequence[DropRecord]) -> dict[str, tuple[DropState, str]]:
         """Return state and reason of each sales drop whose object is gone."""
-        with_rows = [record for record in gone if _has_rows(record)]
+        with_rows = [record for record in removed if _has_rows(record)]
         asked = [record for record in with_rows if record.delivery_id not in self.accepted | self.refused]
         drops = self.recent[0] + len(asked)
         lines = self.recent[1] + sum(record.clean for record in asked)
@@ -58,15 +58,15 @@ class Withdrawals:
             "keep": ("live", KEPT_ON),
             "ask": ("withdrawn", VANISHED) if few else ("missing", WAITING),
         }
-        decided = {record.delivery_id: unasked[self.mode] for record in gone}
+        decided = {record.delivery_id: unasked[self.mode] for record in removed}
         if self.mode == "ask":  # whoever was asked decides, however many drops are gone by now
-            decided |= {record.delivery_id: ("missing", WAITING) for record in gone if record.asked}
-        for record in gone:
+            decided |= {record.delivery_id: ("missing", WAITING) for record in removed if record.asked}
+        for record in removed:
             if record.delivery_id in self.accepted:
                 decided[record.delivery_id] = ("withdrawn", ACCEPTED)
             elif record.delivery_id in self.refused:
                 decided[record.delivery_id] = ("live", KEPT_ON)
-        return decided | {record.delivery_id: ("withdrawn", LEFT) for record in gone if not _has_rows(record)}
+        return decided | {record.delivery_id: ("withdrawn", LEFT) for record in removed if not _has_rows(record)}
 
 
 def withdrawals_of(
@@ -91,10 +91,10 @@ def withdrawals_of(
         mode,
         frozenset(
             name
-            for name, one in last_word.items()
-            if one.action == ACCEPT and one.decided_at > max(past, ended.get(name, ""))
+            for name, item in last_word.items()
+            if item.action == ACCEPT and item.decided_at > max(past, ended.get(name, ""))
         ),
-        frozenset(name for name, one in last_word.items() if one.action == REFUSE),
+        frozenset(name for name, item in last_word.items() if item.action == REFUSE),
         (len(unasked), sum(event.clean for event in unasked)),
         sum(record.clean for record in ledger if record.state == "live" and record.kind == SALES.name),
     )
@@ -112,7 +112,7 @@ def _has_rows(record: DropRecord) -> bool:
 
 def refused_by(decisions: Iterable[Decision]) -> set[str]:
     """Return the deliveries that are to count on although their objects are gone."""
-    return {name for name, one in _last_words(decisions).items() if one.action == REFUSE}
+    return {name for name, item in _last_words(decisions).items() if item.action == REFUSE}
 
 
 def counts_on(record: DropRecord, refused: Container[str]) -> bool:
@@ -121,7 +121,7 @@ def counts_on(record: DropRecord, refused: Container[str]) -> bool:
 
 
 def _last_words(decisions: Iterable[Decision]) -> dict[str, Decision]:
-    return {one.delivery_id: one for one in decisions if one.action in (ACCEPT, REFUSE)}
+    return {item.delivery_id: item for item in decisions if item.action in (ACCEPT, REFUSE)}
 
 
 def _ends_acceptance(event: DropEvent) -> bool:

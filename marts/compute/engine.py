@@ -181,10 +181,10 @@ def differing(before: pa.Table, now: pa.Table, key: str) -> np.ndarray:
     as_many = counts[places] == counts_now[places_now]
     differ = np.ones(len(ids), bool)
     if as_many.any():
-        one = _rows_of(sides[0], counts, places[as_many])
+        item = _rows_of(sides[0], counts, places[as_many])
         other = _rows_of(sides[1], counts_now, places_now[as_many])
         sizes = counts[places[as_many]]
-        differ[places[as_many]] = np.logical_or.reduceat(_unequal(one, other), np.cumsum(sizes) - sizes)
+        differ[places[as_many]] = np.logical_or.reduceat(_unequal(item, other), np.cumsum(sizes) - sizes)
     return np.sort(np.concatenate([ids[differ], ids_now[new]]))
 
 
@@ -198,9 +198,9 @@ def _rows_of(rows: pa.Table, counts: np.ndarray, places: np.ndarray) -> pa.Table
 def _unequal(rows: pa.Table, others: pa.Table) -> np.ndarray:
     """Tell which rows of two tables of the same size are not equal; null equals null."""
     unequal = np.zeros(len(rows), bool)
-    for one, other in zip(rows.columns, others.columns, strict=True):
-        both_null = pc.and_(one.is_null(), other.is_null())
-        unequal |= ~np.asarray(pc.or_(pc.fill_null(pc.equal(one, other), False), both_null))
+    for item, other in zip(rows.columns, others.columns, strict=True):
+        both_null = pc.and_(item.is_null(), other.is_null())
+        unequal |= ~np.asarray(pc.or_(pc.fill_null(pc.equal(item, other), False), both_null))
     return unequal
 
 

@@ -133,7 +133,7 @@ def together(parts: Iterable[Figures]) -> Figures:
             key = (group.segment, group.inactive)
             customers[key] += group.customers
             values[key] += group.lifetime_value
-    best = sorted((one for part in known for one in part.best), key=_place)
+    best = sorted((item for part in known for item in part.best), key=_place)
     newest = [part.newest_purchase for part in known if part.newest_purchase]
     return Figures(
         months=tuple(MonthFigures(month=m, total_sales=months[m], purchases=purchases[m]) for m in sorted(months)),
@@ -167,7 +167,7 @@ def exchanged(
             key = (group.segment, group.inactive)
             customers, value = groups.get(key, (0, Decimal(0)))
             groups[key] = (customers + sign * group.customers, value + sign * group.lifetime_value)
-    left = [one for one in before.best if one.customer_id not in ids]
+    left = [item for item in before.best if item.customer_id not in ids]
     best = sorted([*left, *are.best], key=_place)[:BEST]
     if len(before.best) == BEST and (len(best) < BEST or _place(best[-1]) > _place(before.best[-1])):
         return None
@@ -183,8 +183,8 @@ def exchanged(
     )
 
 
-def _place(one: BestCustomer) -> tuple[Decimal, int]:
-    return -one.lifetime_value, one.customer_id
+def _place(item: BestCustomer) -> tuple[Decimal, int]:
+    return -item.lifetime_value, item.customer_id
 
 
 def of_both(customers: Figures, sales_team: Figures) -> Figures:
@@ -206,14 +206,14 @@ def unusual_months(months: Sequence[MonthFigures], as_of: date) -> tuple[Unusual
     A month that goes on after as_of is not judged, nor is one without a month a year before with a revenue above 0, or
     with fewer than 3 changes to compare with.
     """
-    found = []
+    results = []
     for month, year_before, changes in _judged(months, as_of):
         change = median(changes)
         sigma = _MAD * median([abs(value - change) for value in changes])
         usual = year_before * change
         if abs(month.total_sales - usual) > max(_SIGMAS * sigma * year_before, abs(usual) * _LEAST):
-            found.append(UnusualMonth(month=month.month, total_sales=month.total_sales, usual=_cents(usual)))
-    return tuple(found)
+            results.append(UnusualMonth(month=month.month, total_sales=month.total_sales, usual=_cents(usual)))
+    return tuple(results)
 
 
 def judged_months(months: Sequence[MonthFigures], as_of: date) -> list[str]:
@@ -297,10 +297,10 @@ def _of_sales_team(rows: pa.Table) -> Figures:
         )
         for row in rows.filter(chosen).to_pylist()
     ]
-    named = sorted(leaders, key=lambda one: (-one.total_sales, one.store_id, one.sales_person_id))[:MOST_LEADERS]
+    named = sorted(leaders, key=lambda item: (-item.total_sales, item.store_id, item.sales_person_id))[:MOST_LEADERS]
     return Figures(
         months=months,
-        leaders=tuple(sorted(named, key=lambda one: (one.store_id, one.sales_person_id))),
+        leaders=tuple(sorted(named, key=lambda item: (item.store_id, item.sales_person_id))),
         leaders_left_out=len(leaders) - len(named),
     )
 
@@ -308,7 +308,7 @@ def _of_sales_team(rows: pa.Table) -> Figures:
 def _months(rows: pa.Table, name: str, purchases: str = "") -> tuple[MonthFigures, ...]:
     wanted = [("total_sales", "sum"), *([(purchases, "sum")] if purchases else [])]
     sums = rows.group_by(name, use_threads=False).aggregate(wanted)
-    found = [
+    results = [
         MonthFigures(
             month=row[name],
             total_sales=row["total_sales_sum"],
@@ -316,4 +316,4 @@ def _months(rows: pa.Table, name: str, purchases: str = "") -> tuple[MonthFigure
         )
         for row in sums.to_pylist()
     ]
-    return tuple(sorted(found, key=lambda one: one.month))
+    return tuple(sorted(results, key=lambda item: item.month))

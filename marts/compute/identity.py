@@ -95,19 +95,19 @@ def suspects(lines: pa.Table) -> np.ndarray:
     delivery = lines["delivery"].to_numpy()
     has_id = lines["transaction_id"].is_valid().to_numpy()
     baskets = hash_rows(lines.select(["customer_id", *NAMES[:2], "transaction_id"]))
-    found = among(baskets, _in_several(baskets[has_id], delivery[has_id]))
-    found &= has_id
+    result = among(baskets, _in_several(baskets[has_id], delivery[has_id]))
+    result &= has_id
     unnumbered = lines["line_no"].is_null().to_numpy()
     keys = mix(mix(baskets, delivery), hash_rows(lines.select(["line_no"])))
     alike = hash_rows(
         lines.select(["store_id", "sales_person_id", "sales_date", "quantity_ten_thousandths", "total_cents"])
     )
     keys[unnumbered] = mix(keys[unnumbered], alike[unnumbered])
-    twice = among(keys, repeated(keys[has_id])) & has_id
+    repeats = among(keys, repeated(keys[has_id])) & has_id
     if not has_id.all():
         loose = mix(alike, lines["customer_id"].to_numpy())
-        found |= among(loose, _in_several(loose[~has_id], delivery[~has_id])) & ~has_id
-    return np.asarray(found | twice)
+        result |= among(loose, _in_several(loose[~has_id], delivery[~has_id])) & ~has_id
+    return np.asarray(result | repeats)
 
 
 def in_several_months(lines: pa.Table) -> np.ndarray:

@@ -27,8 +27,8 @@ _ID = re.compile(r"0*([0-9]{1,18})(\.0*)?")
 def id_of(written: str) -> int | None:
     """Read an id as people may write it, or a spreadsheet: with quotes, zeros in front, or ``.0`` behind."""
     bare = written.strip().strip("\"'").strip()  # of all Unicode white space, as the columns are read
-    found = _ID.fullmatch(bare) if len(bare) <= _LONGEST else None
-    return int(found[1]) if found else None
+    result = _ID.fullmatch(bare) if len(bare) <= _LONGEST else None
+    return int(result[1]) if result else None
 
 
 def ids_in(raw: str, names: Sequence[str], delimiter: str) -> set[int]:
@@ -45,11 +45,11 @@ def ids_in(raw: str, names: Sequence[str], delimiter: str) -> set[int]:
         fields = []
     place = names.index(_KEY)
     if len(fields) == len(names):
-        said = [fields[place]]
+        messages = [fields[place]]
     else:  # a quote is in the wrong place, or a field is missing
         parts = raw.split(delimiter)
-        said = [*parts[place : place + 1], *(part for part in parts if len(part.strip()) >= TELLING)]
-    return {found for found in map(id_of, said) if found is not None}
+        messages = [*parts[place : place + 1], *(part for part in parts if len(part.strip()) >= TELLING)]
+    return {result for result in map(id_of, messages) if result is not None}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Erased:
 
     def is_in(self, raw: str, names: Sequence[str], delimiter: str) -> bool:
         """Tell whether a line, which may not be proper CSV, is of an erased person; ``names`` is the header."""
-        return bool(self.numbers) and any(self.digest(one) in self.numbers for one in ids_in(raw, names, delimiter))
+        return bool(self.numbers) and any(self.digest(item) in self.numbers for item in ids_in(raw, names, delimiter))
 
     def without(self, kind: Kind, rows: pa.Table, numbers: Sequence[int]) -> pa.Table:
         """Write clean rows of erased people as those of nobody.
@@ -108,8 +108,8 @@ class Erased:
                     blank = [None if column.nullable else ERASED] * rows.num_rows
                     rows = rows.set_column(place, column.name, pa.array(blank, rows.schema.field(place).type))
         if kind is SALES:
-            said = [self._hidden(text) for text in rows[_EXTRA].to_pylist()]
-            rows = rows.set_column(rows.schema.get_field_index(_EXTRA), _EXTRA, pa.array(said, pa.string()))
+            messages = [self._hidden(text) for text in rows[_EXTRA].to_pylist()]
+            rows = rows.set_column(rows.schema.get_field_index(_EXTRA), _EXTRA, pa.array(messages, pa.string()))
         return rows
 
     def _hidden(self, text: str | None) -> str | None:

@@ -26,8 +26,8 @@ def mask_shape(text: str) -> str:
 
 def mask_always(text: str) -> str:
     """Hide what is personal in any column: card numbers (by their Luhn digit) and mail addresses."""
-    text = _DIGITS.sub(lambda found: _mask_cards(found[0]), text)
-    return _MAIL.sub(lambda found: mask_shape(found[0]), text)
+    text = _DIGITS.sub(lambda result: _mask_cards(result[0]), text)
+    return _MAIL.sub(lambda result: mask_shape(result[0]), text)
 
 
 def mask_value(text: str, personal: bool) -> str:
@@ -51,8 +51,8 @@ def mask_line(kind: Kind, names: Sequence[str], raw: str, delimiter: str) -> str
 
 def _mask_cards(text: str) -> str:
     """Hide card numbers among groups of digits: other digits may stand before or behind."""
-    groups = [(found.start(), found.end()) for found in re.finditer(r"\d+", text)]
-    shown, done, first = [], 0, 0
+    groups = [(result.start(), result.end()) for result in re.finditer(r"\d+", text)]
+    displayed, done, first = [], 0, 0
     while first < len(groups):
         start, after = groups[first][0], first
         last = 0
@@ -64,10 +64,10 @@ def _mask_cards(text: str) -> str:
                 last = place + 1
                 break
         if last:
-            shown += [text[done:start], mask_card(text[start : groups[last - 1][1]])]
+            displayed += [text[done:start], mask_card(text[start : groups[last - 1][1]])]
             done = groups[last - 1][1]
         first = last or first + 1
-    return "".join([*shown, text[done:]])
+    return "".join([*displayed, text[done:]])
 
 
 def mask_card(number: str) -> str:

@@ -49,9 +49,9 @@ def check_rows(kind: Kind, header: Header, text: pa.Table, policy: Policy, suite
     if not broken:
         return Checked(pa.table(typed, schema=schema), np.arange(text.num_rows), findings)
     good = ~np.logical_or.reduce([mask for _, mask in broken])
-    there = pa.array(good)
+    existing = pa.array(good)
     # By column: to filter a table at once takes twice as long.
-    clean = pa.table({name: values.filter(there) for name, values in typed.items()}, schema=schema)
+    clean = pa.table({name: values.filter(existing) for name, values in typed.items()}, schema=schema)
     return Checked(clean, np.flatnonzero(good), findings, _reasons(broken, columns))
 
 

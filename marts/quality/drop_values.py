@@ -12,7 +12,7 @@ from marts.quality.values import Measure
 class DropMeasure:
     """What was measured for a rule about the drop, the rows that it is about, and the header."""
 
-    found: Measure
+    measure: Measure
     rows: int
     columns: tuple[str, ...]
 
@@ -34,39 +34,39 @@ def column_names(of: DropMeasure) -> list[str]:
 
 def least(of: DropMeasure) -> Any:
     """Return the least value of a column; a date as text."""
-    return _in_digits(of.found.low, of.found.scale)
+    return _in_digits(of.measure.low, of.measure.scale)
 
 
 def greatest(of: DropMeasure) -> Any:
     """Return the greatest value of a column; a date as text."""
-    return _in_digits(of.found.high, of.found.scale)
+    return _in_digits(of.measure.high, of.measure.scale)
 
 
 def total(of: DropMeasure) -> Any:
     """Return the sum of a column."""
-    return Decimal(of.found.total).scaleb(-of.found.scale) if of.found.scale else of.found.total
+    return Decimal(of.measure.total).scaleb(-of.measure.scale) if of.measure.scale else of.measure.total
 
 
 def mean(of: DropMeasure) -> float | None:
     """Return the mean of a column; None without a value."""
-    values = of.rows - of.found.missing
-    return float(Decimal(of.found.total).scaleb(-of.found.scale) / values) if values else None
+    values = of.rows - of.measure.missing
+    return float(Decimal(of.measure.total).scaleb(-of.measure.scale) / values) if values else None
 
 
 def distinct(of: DropMeasure) -> int:
     """Return the number of different values of a column."""
-    return of.found.distinct
+    return of.measure.distinct
 
 
 def distinct_share(of: DropMeasure) -> float:
     """Return the different values of a column per value."""
-    values = of.rows - of.found.missing
-    return of.found.distinct / values if values else 0
+    values = of.rows - of.measure.missing
+    return of.measure.distinct / values if values else 0
 
 
 def filled_share(of: DropMeasure) -> float:
     """Return the share of rows that have a value."""
-    return (of.rows - of.found.missing) / of.rows if of.rows else 0
+    return (of.rows - of.measure.missing) / of.rows if of.rows else 0
 
 
 def equals(k: Mapping[str, Any], value: Any) -> bool:

@@ -25,20 +25,20 @@ class Measured:
     rules: Mapping[str, Measure] = field(default_factory=dict)
     """By the rule's id; a rule that is not there held for each row."""
 
-    def found(self, rule: Rule) -> tuple[Measure, int]:
+    def measure_and_rows(self, rule: Rule) -> tuple[Measure, int]:
         """Give what was found for a rule, and the rows that it is about."""
-        made = self.rules.get(rule.id, _NOTHING)
-        return made, self.rows if made.rows is None else made.rows
+        built = self.rules.get(rule.id, _NOTHING)
+        return built, self.rows if built.rows is None else built.rows
 
     def of(self, rule: Rule) -> Measure:
         """Give the measure of a rule, with its rows."""
-        made, rows = self.found(rule)
-        return replace(made, rows=rows)
+        built, rows = self.measure_and_rows(rule)
+        return replace(built, rows=rows)
 
 
 def without_samples(measured: Measured) -> Measured:
     """Keep what was counted, and no value."""
-    bare = {name: replace(one, samples=(), low=None, high=None) for name, one in measured.rules.items()}
+    bare = {name: replace(item, samples=(), low=None, high=None) for name, item in measured.rules.items()}
     return replace(measured, rules=bare)
 
 

@@ -34,8 +34,8 @@ def measure_keys(rule: Rule, frame: Frame, within: Mask | None) -> tuple[Measure
     if not looked_at.all():
         table = table.filter(pa.array(looked_at))
     hashes = hash_rows(table) if table.num_rows else np.empty(0, np.uint64)
-    made = Measure(rows, 0 if ignored is None else int(ignored.sum()))
-    return made, Keys(rule, np.flatnonzero(looked_at), hashes, table)
+    built = Measure(rows, 0 if ignored is None else int(ignored.sum()))
+    return built, Keys(rule, np.flatnonzero(looked_at), hashes, table)
 
 
 def settle(parts: Sequence[Keys], frame: Mapping[str, tuple[int, bool]]) -> Measure:
@@ -45,14 +45,14 @@ def settle(parts: Sequence[Keys], frame: Mapping[str, tuple[int, bool]]) -> Meas
     of the measure are those of `measure`.
     """
     hashes = np.concatenate([np.empty(0, np.uint64), *(part.hashes for part in parts)])
-    twice = repeated(hashes)
-    if not len(twice):
+    repeats = repeated(hashes)
+    if not len(repeats):
         return Measure(distinct=len(hashes))
     tables, places = [], []
     for part in parts:
-        mine = among(part.hashes, twice)
-        tables.append(part.values.filter(pa.array(mine)))
-        places.append(part.rows[mine])
+        own = among(part.hashes, repeats)
+        tables.append(part.values.filter(pa.array(own)))
+        places.append(part.rows[own])
     keys = pa.concat_tables(tables)
     rows = np.concatenate(places)
     names = keys.column_names
@@ -65,21 +65,21 @@ def settle(parts: Sequence[Keys], frame: Mapping[str, tuple[int, bool]]) -> Meas
         return Measure(distinct=distinct)
     members = np.sort(pc.list_flatten(again["#_list"]).to_numpy())
     first = members[np.argsort(rows[members], kind="stable")][:SAMPLES]
-    shown = {
+    displayed = {
         name: Column(keys[name].combine_chunks(), scale, personal=personal)
         for name, (scale, personal) in frame.items()
         if name in names
     }
-    samples = tuple((int(rows[place]), tuple(shown[name].show(int(place)) for name in names)) for place in first)
+    samples = tuple((int(rows[place]), tuple(displayed[name].show(int(place)) for name in names)) for place in first)
     return Measure(unexpected=len(members), samples=samples, distinct=distinct)
 
 
-def with_keys(measured: Measured, found: Mapping[str, Measure]) -> Measured:
+def with_keys(measured: Measured, results: Mapping[str, Measure]) -> Measured:
     """Add what `settle` found, by rule."""
     rules = dict(measured.rules)
-    for name, made in found.items():
+    for name, built in results.items():
         before = rules.get(name, Measure())
-        rules[name] = replace(before, unexpected=made.unexpected, samples=made.samples, distinct=made.distinct)
+        rules[name] = replace(before, unexpected=built.unexpected, samples=built.samples, distinct=built.distinct)
     return replace(measured, rules=rules)
 
 

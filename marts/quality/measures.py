@@ -23,25 +23,25 @@ from marts.rows.columns import Frame, Mask, Value
 
 def measure(rules: Sequence[Rule], frame: Frame) -> Findings:
     """Measure all rules on a block. Keys are not settled: see `settle`."""
-    found: dict[str, Measure] = {}
+    results: dict[str, Measure] = {}
     broken: list[tuple[Rule, Mask]] = []
     keys: list[Keys] = []
     for rule in rules:
         within = fulfils(rule.condition, frame) if rule.condition else None
         if rule.level == "row":
-            made, mask = _measure_rows(rule, frame, within)
+            built, mask = _measure_rows(rule, frame, within)
             if mask is not None:
                 broken.append((rule, mask))
         elif rule.level == "key":
-            made, key = measure_keys(rule, frame, within)
+            built, key = measure_keys(rule, frame, within)
             keys.append(key)
         elif rule.level == "drop":
-            made = _measure_whole(rule, frame, within)
+            built = _measure_whole(rule, frame, within)
         else:
             continue
-        if made != Measure():
-            found[rule.id] = made
-    return Findings(Measured(frame.rows, 0, frame.header, found), tuple(broken), tuple(keys))
+        if built != Measure():
+            results[rule.id] = built
+    return Findings(Measured(frame.rows, 0, frame.header, results), tuple(broken), tuple(keys))
 
 
 def merge(parts: Sequence[Measured]) -> Measured:
@@ -58,25 +58,25 @@ def _merge(parts: Sequence[tuple[Measure, int]]) -> Measure:
     """Add up the measures of one rule; each comes with the rows of its block."""
     before = np.cumsum([0, *(rows for _, rows in parts)]).tolist()
     samples = [
-        (row + start, values) for (made, _), start in zip(parts, before, strict=False) for row, values in made.samples
+        (row + start, values) for (built, _), start in zip(parts, before, strict=False) for row, values in built.samples
     ]
-    conditional = any(made.rows is not None for made, _ in parts)
+    conditional = any(built.rows is not None for built, _ in parts)
     return Measure(
-        rows=sum(rows if made.rows is None else made.rows for made, rows in parts) if conditional else None,
-        missing=sum(made.missing for made, _ in parts),
-        unexpected=sum(made.unexpected for made, _ in parts),
+        rows=sum(rows if built.rows is None else built.rows for built, rows in parts) if conditional else None,
+        missing=sum(built.missing for built, _ in parts),
+        unexpected=sum(built.unexpected for built, _ in parts),
         samples=tuple(samples[:SAMPLES]),
-        low=_fold([made.low for made, _ in parts], least=True),
-        high=_fold([made.high for made, _ in parts], least=False),
-        total=sum(made.total for made, _ in parts),
-        scale=max(made.scale for made, _ in parts),
-        distinct=sum(made.distinct for made, _ in parts),
+        low=_fold([built.low for built, _ in parts], least=True),
+        high=_fold([built.high for built, _ in parts], least=False),
+        total=sum(built.total for built, _ in parts),
+        scale=max(built.scale for built, _ in parts),
+        distinct=sum(built.distinct for built, _ in parts),
     )
 
 
 def _fold(values: Sequence[Value], least: bool) -> Value:
-    there: list[Any] = [value for value in values if value is not None]
-    folded: Value = (min if least else max)(there) if there else None
+    existing: list[Any] = [value for value in values if value is not None]
+    folded: Value = (min if least else max)(existing) if existing else None
     return folded
 
 
@@ -112,19 +112,19 @@ def _measure_whole(rule: Rule, frame: Frame, within: Mask | None) -> Measure:
     null = column.missing if rule.type.endswith("non_null_values_to_be_between") else column.null
     if within is not None:
         null = None if null is None else null & within
-    made = Measure(rows, 0 if null is None else int(null.sum()))
+    built = Measure(rows, 0 if null is None else int(null.sum()))
     keep = np.ones(frame.rows, bool) if within is None else within
     if column.null is not None:
         keep = keep & ~column.null
     if not keep.any() or rule.type.endswith("non_null_values_to_be_between"):
-        return made
+        return built
     numbers = column.numbers if keep.all() else column.numbers[keep]
     low, high = int(numbers.min()), int(numbers.max())
     total = (int((numbers >> 32).sum()) << 32) + int((numbers & 0xFFFFFFFF).sum())
     if pa.types.is_date32(column.values.type):
         days = [str(EPOCH + timedelta(days=number)) for number in (low, high)]
-        return replace(made, low=days[0], high=days[1])
-    return replace(made, low=low, high=high, total=total, scale=column.scale)
+        return replace(built, low=days[0], high=days[1])
+    return replace(built, low=low, high=high, total=total, scale=column.scale)
 
 
 def needed_columns(rules: Iterable[Rule]) -> set[str]:

@@ -297,16 +297,16 @@ def ignored_rows(k: Mapping[str, Any], frame: Frame, names: Sequence[str]) -> Ma
     """Give the rows that a rule of several columns does not look at, and those where one of its values is null."""
     columns = [name for key in names for name in (k[key] if key == "column_list" else [k[key]])]
     nulls = [frame.columns[name].null for name in columns]
-    there = [null for null in nulls if null is not None]
-    if not there:
+    existing = [null for null in nulls if null is not None]
+    if not existing:
         return None, None
-    some = reduce(np.logical_or, there)
+    some = reduce(np.logical_or, existing)
     wanted = k.get("ignore_row_if") or ("both_values_are_missing" if len(names) > 1 else "all_values_are_missing")
     if wanted in ("either_value_is_missing", "any_value_is_missing"):
         return some, some
-    if wanted in ("neither", "never") or len(there) < len(nulls):
+    if wanted in ("neither", "never") or len(existing) < len(nulls):
         return None, some
-    return reduce(np.logical_and, there), some
+    return reduce(np.logical_and, existing), some
 
 
 def _or_null(broken: Mask, null: Mask | None) -> Mask:

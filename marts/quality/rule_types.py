@@ -51,8 +51,8 @@ class RuleType:
 
 def listed(values: Iterable[Any]) -> str:
     """Return the first values as one text, and how many more there are."""
-    shown = [str(value) for value in values]
-    return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
+    displayed = [str(value) for value in values]
+    return ", ".join(displayed[:10]) + (f" and {len(displayed) - 10} more" if len(displayed) > 10 else "")
 
 
 def _range(k: Mapping[str, Any], what: str = "") -> str:

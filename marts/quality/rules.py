@@ -68,10 +68,10 @@ class Rule:
     @property
     def words(self) -> str:
         """Say what must hold."""
-        said = self.description or RULE_TYPES[self.type].words(self.kwargs)
+        message = self.description or RULE_TYPES[self.type].words(self.kwargs)
         where = f", where {condition_words(self.condition)}" if self.condition and not self.description else ""
         share = f", in at least {self.mostly:.4%}".rstrip("0%").rstrip(".") + "%" if self.mostly < 1 else ""
-        return f"{said}{where}{share}"
+        return f"{message}{where}{share}"
 
     def basis(self, missing: int, rows: str = "rows") -> str:
         """Describe the rows that it is about, if it leaves out ``missing`` of them, for they have no value to look at.

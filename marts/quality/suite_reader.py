@@ -64,9 +64,9 @@ def read_suite(
     if isinstance(of, Kind):
         _keep_contract(rules, of, policy or Policy(), where)
     ids = [rule.id for rule in rules]
-    twice = next((rule for rule in rules if ids.count(rule.id) > 1), None)
-    if twice:
-        raise UsageError(f"the same expectation is there twice: {twice.words}", where, "remove one of them")
+    repeats = next((rule for rule in rules if ids.count(rule.id) > 1), None)
+    if repeats:
+        raise UsageError(f"the same expectation is there twice: {repeats.words}", where, "remove one of them")
     return Suite(of.table if isinstance(of, Mart) else of.name, tuple(rules))
 
 
@@ -363,8 +363,8 @@ def type_name(type_: SourceType | MartType) -> str:
 
 
 def _near(name: str, known: Sequence[str]) -> str:
-    found = difflib.get_close_matches(name, known, 1, 0.6)
-    return f", did you mean {found[0]!r}?" if found else ""
+    result = difflib.get_close_matches(name, known, 1, 0.6)
+    return f", did you mean {result[0]!r}?" if result else ""
 
 
 def _a_list(kwargs: Mapping[str, Any], key: str) -> list[Any]:

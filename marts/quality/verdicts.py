@@ -12,11 +12,11 @@ def holds(rule: Rule, measured: Measured) -> bool:
     """Tell whether a drop keeps a rule, as Great Expectations would."""
     if rule.level == "row" and rule.id not in measured.rules:
         return True
-    made, rows = measured.found(rule)
+    built, rows = measured.measure_and_rows(rule)
     if rule.type == WELL_FORMED:
         return _share_holds(measured.rows + measured.malformed, measured.malformed, rule.mostly)
     if rule.level == "row" or rule.type in (UNIQUE, UNIQUE_TOGETHER):
-        return _share_holds(rows - made.missing, made.unexpected, rule.mostly)
+        return _share_holds(rows - built.missing, built.unexpected, rule.mostly)
     if rule.type == KNOWN:
         return True
     return RULE_TYPES[rule.type].holds(rule.kwargs, observed(rule, measured))
@@ -29,4 +29,4 @@ def _share_holds(rows: int, unexpected: int, mostly: float) -> bool:
 def observed(rule: Rule, measured: Measured) -> Any:
     """Return the value that a rule about the whole drop looks at; None if there is none."""
     value = RULE_TYPES[rule.type].value
-    return value(DropMeasure(*measured.found(rule), measured.columns)) if value else None
+    return value(DropMeasure(*measured.measure_and_rows(rule), measured.columns)) if value else None

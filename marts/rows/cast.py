@@ -139,9 +139,9 @@ def _read_decimal(text: pa.Array, digits: int) -> Typed:
     # Without its point, it is a whole number of cents.
     kept = np.ones(len(codes), bool)
     kept[points[plain]] = False
-    gone = np.concatenate([[0], np.cumsum(plain)])
+    removed = np.concatenate([[0], np.cumsum(plain)])
     exact = partial(_exact_decimal, digits=digits)
-    return _but_for_some(text, plain, codes[kept], edges - gone, exact, 10 ** (digits - 2))
+    return _but_for_some(text, plain, codes[kept], edges - removed, exact, 10 ** (digits - 2))
 
 
 def _exact_decimal(text: pa.Array, digits: int) -> Sure:
@@ -166,10 +166,10 @@ def _but_for_some(
         values = pc.multiply(values, unit)
     if not odd.any():
         return values, None
-    found, unfit = exact(text.filter(pa.array(odd)))
-    there = np.zeros(len(text), bool)
-    there[odd] = unfit
-    return pc.replace_with_mask(values, pa.array(odd), found), there
+    result, unfit = exact(text.filter(pa.array(odd)))
+    existing = np.zeros(len(text), bool)
+    existing[odd] = unfit
+    return pc.replace_with_mask(values, pa.array(odd), result), existing
 
 
 def _others_than_digits(codes: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -183,8 +183,8 @@ def _each_once(text: pa.Array, exact: Callable[[pa.Array], Sure]) -> Sure:
     """Look at each text once, however often it is there: most columns have few."""
     encoded = text.dictionary_encode()
     values, unfit = exact(encoded.dictionary)
-    there = _numpy(pc.take(pa.array(unfit), encoded.indices).fill_null(False))
-    return values.take(encoded.indices), there
+    existing = _numpy(pc.take(pa.array(unfit), encoded.indices).fill_null(False))
+    return values.take(encoded.indices), existing
 
 
 def _match_number(text: pa.Array, pattern: str) -> pa.Array:

@@ -43,9 +43,9 @@ def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Tell which hashes are among known ones. By far most are not: their last bits say so."""
     last = np.zeros(_LAST + 1, bool)
     last[(known & np.uint64(_LAST)).astype(np.int64)] = True
-    found = last[(hashes & np.uint64(_LAST)).astype(np.int64)]
-    found[found] = np.isin(hashes[found], known)
-    return np.asarray(found)
+    result = last[(hashes & np.uint64(_LAST)).astype(np.int64)]
+    result[result] = np.isin(hashes[result], known)
+    return np.asarray(result)
 
 
 def _hash_values(values: pa.Array) -> np.ndarray:

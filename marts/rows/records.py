@@ -86,9 +86,9 @@ def read_header(first_line: bytes, kind: Kind, delimiter: str = ",") -> Header:
         raise DropRejected(f"the header is not valid CSV: {error}") from error
     by_name = {column.name: column for column in kind.columns}
     names = [name.lower() for name in written]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise DropRejected(f"the header names a column twice: {', '.join(map(repr, twice))}")
+    repeats = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if repeats:
+        raise DropRejected(f"the header names a column twice: {', '.join(map(repr, repeats))}")
     missing = [column.name for column in kind.columns if column.mandatory and column.name not in names]
     if missing:
         raise DropRejected(f"missing column{'s' if len(missing) > 1 else ''}: {_with_nearest(missing, names, by_name)}")
@@ -196,7 +196,7 @@ def _find_carefully(data: bytes, delimiter: str, max_record: int) -> Records:
     ends = lines.ends
     whole = _whole_record(delimiter)
     first = np.ones(len(ends), bool)  # the line starts a record
-    gone = np.zeros(len(ends), bool)
+    removed = np.zeros(len(ends), bool)
     last = ends.copy()
     bad: list[BadRow] = []
     after = 0
@@ -208,10 +208,10 @@ def _find_carefully(data: bytes, delimiter: str, max_record: int) -> Records:
         first[at + 1 : after] = False
         last[at] = ends[after - 1]
         if reason:
-            gone[at:after] = True
+            removed[at:after] = True
             bad.append(BadRow(at, _shorten(lines.join(at, taken)), ((reason, ""),)))
-    text, moved = _cut(data, lines, gone)
-    kept = first & ~gone & ~_blank(codes, lines.starts, ends)
+    text, moved = _cut(data, lines, removed)
+    kept = first & ~removed & ~_blank(codes, lines.starts, ends)
     return Records(
         text, (lines.starts - moved)[kept], (last - moved)[kept], np.flatnonzero(kept), tuple(bad), len(ends)
     )
@@ -270,24 +270,24 @@ def _suspects(data: bytes, codes: np.ndarray, lines: _Lines, max_record: int) ->
 
 def _not_utf8(data: bytes, lines: _Lines) -> list[int]:
     """Find the first byte of each line that is not UTF-8."""
-    found: list[int] = []
+    results: list[int] = []
     start = 0
     while start < len(data):
         try:
             codecs.utf_8_decode(data[start:] if start else data, "strict", True)
         except UnicodeDecodeError as error:
-            found.append(start + error.start)
-            start = int(lines.ends[np.searchsorted(lines.ends, found[-1])]) + 1
+            results.append(start + error.start)
+            start = int(lines.ends[np.searchsorted(lines.ends, results[-1])]) + 1
         else:
             break
-    return found
+    return results
 
 
-def _cut(data: bytes, lines: _Lines, gone: np.ndarray) -> tuple[bytes, np.ndarray]:
+def _cut(data: bytes, lines: _Lines, removed: np.ndarray) -> tuple[bytes, np.ndarray]:
     """Cut lines out of a block. Gives the rest, and by how much each line moved."""
     stops = np.minimum(lines.ends + 1, len(data))
-    moved = np.concatenate([[0], np.cumsum(np.where(gone, stops - lines.starts, 0))[:-1]])
-    edges = np.flatnonzero(np.diff(gone.astype(np.int8), prepend=1, append=1))
+    moved = np.concatenate([[0], np.cumsum(np.where(removed, stops - lines.starts, 0))[:-1]])
+    edges = np.flatnonzero(np.diff(removed.astype(np.int8), prepend=1, append=1))
     pieces = [data[lines.starts[a] : stops[b - 1]] for a, b in zip(edges[::2], edges[1::2], strict=True)]
     return b"".join(pieces), moved
 
@@ -325,8 +325,8 @@ def _unreadable(record: bytes) -> str:
 
 def _shorten(raw: bytes) -> str:
     text = raw[:MAX_RECORD] if len(raw) <= MAX_RECORD else raw[:_RAW_KEPT]
-    shown = text.decode("utf-8", "backslashreplace")
-    return shown if len(raw) <= MAX_RECORD else f"{shown}… ({len(raw):,} bytes)"
+    displayed = text.decode("utf-8", "backslashreplace")
+    return displayed if len(raw) <= MAX_RECORD else f"{displayed}… ({len(raw):,} bytes)"
 
 
 def read_columns(records: Records, header: Header, delimiter: str = ",") -> tuple[pa.Table, np.ndarray, list[BadRow]]:
@@ -357,8 +357,8 @@ def read_columns(records: Records, header: Header, delimiter: str = ",") -> tupl
         ),
     )
     if table.num_rows + len(wrong) != len(records.starts):
-        found = table.num_rows + len(wrong)
-        raise Defect(f"{len(records.starts)} records were found, but {found} were read")
+        result = table.num_rows + len(wrong)
+        raise Defect(f"{len(records.starts)} records were found, but {result} were read")
     rows = np.arange(len(records.starts))
     if wrong:
         rows = np.delete(rows, [index for index, _ in wrong])

@@ -126,9 +126,9 @@ def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], personal: Co
         source = context._add_fluent_datasource(datasource=target)  # noqa: SLF001 - the hook
         batches = source.add_table_asset(suite.name, table_name=table).add_batch_definition_whole_table("all")
         result = _run(context, suite.name, batches, expectations, {}, run)
-    for rule, one in zip(suite.rules, result.results, strict=True):
+    for rule, item in zip(suite.rules, result.results, strict=True):
         hide = rule.level == "mart" or any(name in personal for name in rule.columns)
-        one.result = {name: _masked(value, hide) if name in _VALUES else value for name, value in one.result.items()}
+        item.result = {name: _masked(value, hide) if name in _VALUES else value for name, value in item.result.items()}
     return _judged(suite.name, list(suite.rules), result, run)
 
 
@@ -189,12 +189,12 @@ def _run(
     assert isinstance(result, ExpectationSuiteValidationResult)
     # In the order of the suite: Great Expectations groups by column.
     order = {expectation.id: number for number, expectation in enumerate(suite.expectations)}
-    result.results.sort(key=lambda one: order[one.expectation_config.id])
+    result.results.sort(key=lambda item: order[item.expectation_config.id])
     return result
 
 
 def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResult, run: About) -> Judged:
-    findings = tuple(_finding(rule, one, run.rows) for rule, one in zip(rules, result.results, strict=True))
+    findings = tuple(_finding(rule, item, run.rows) for rule, item in zip(rules, result.results, strict=True))
     broken = {finding.rule.severity for finding in findings if not finding.success}
     outcome: Outcome = "failed" if "critical" in broken else "warned" if broken else "passed"
     bases = [(finding.rows, finding.basis) for finding in findings]
@@ -202,8 +202,8 @@ def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResu
     return Judged(name, outcome, findings, as_json(result), page)
 
 
-def _finding(rule: Rule, one: Any, of: str) -> Finding:
-    raised = next((text for text in _exceptions(one.exception_info)), "")
+def _finding(rule: Rule, item: Any, of: str) -> Finding:
+    raised = next((text for text in _exceptions(item.exception_info)), "")
     if _LOST.search(raised):
         raise Transient(f"the database does not answer: {raised.splitlines()[0]}", rule.words, _UNTOUCHED)
     if raised and rule.level == "mart":
@@ -211,12 +211,12 @@ def _finding(rule: Rule, one: Any, of: str) -> Finding:
         raise UsageError(f"the query fails: {raised.splitlines()[0]}", query, "correct it in its suite")
     if raised:
         raise Defect(f"Great Expectations cannot judge {rule.type}: {raised}", rule.words, "please report it")
-    found = one.result
-    missing = found.get("missing_count") or 0
-    rows = (found.get("element_count") or 0) - missing
-    observed = found.get("observed_value", found.get("unexpected_percent"))
-    unexpected = found.get("unexpected_count") or 0
-    return Finding(rule, bool(one.success), rows, rule.basis(missing, of), unexpected, str(observed))
+    match = item.result
+    missing = match.get("missing_count") or 0
+    rows = (match.get("element_count") or 0) - missing
+    observed = match.get("observed_value", match.get("unexpected_percent"))
+    unexpected = match.get("unexpected_count") or 0
+    return Finding(rule, bool(item.success), rows, rule.basis(missing, of), unexpected, str(observed))
 
 
 _LOST = re.compile(r"OperationalError|InterfaceError|TimeoutError")

@@ -56,7 +56,7 @@ class Batch:
     """The Python type of each column of the schema."""
     known: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Lines, and lines without a row, by dimension."""
-    found: Mapping[str, tuple[int, list[dict[str, Any]]]] = field(default_factory=dict)
+    query_rows: Mapping[str, tuple[int, list[dict[str, Any]]]] = field(default_factory=dict)
     """How many rows the query of a rule found, and some of them, by the rule's id."""
     drops: int = 1
     broken: Mapping[str, Sequence[tuple[str, Any]]] = field(default_factory=dict)
@@ -112,20 +112,20 @@ class StagedEngine(SqlAlchemyExecutionEngine):
     ) -> dict[Any, Any]:
         process = super()._process_direct_and_bundled_metric_computation_configurations
         direct = metric_fn_direct_configurations
-        counts = [one for one in direct if one.metric_configuration.metric_name == RowsCounted.metric_name]
+        counts = [item for item in direct if item.metric_configuration.metric_name == RowsCounted.metric_name]
         # What goes together stays together.
-        parts = [([], metric_fn_bundle_configurations), *(([one], []) for one in direct if one not in counts)]
+        parts = [([], metric_fn_bundle_configurations), *(([item], []) for item in direct if item not in counts)]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             answers = pool.map(lambda part: process(*part), parts)
-            found = {metric: value for answer in answers for metric, value in answer.items()}
-        for one in counts:
-            metric = one.metric_configuration.id
-            rows = found.get((RowsFound.metric_name, *metric[1:]))
+            results = {metric: value for answer in answers for metric, value in answer.items()}
+        for item in counts:
+            metric = item.metric_configuration.id
+            rows = results.get((RowsFound.metric_name, *metric[1:]))
             if rows is not None and len(rows) < MAX_RESULT_RECORDS:
-                found[metric] = len(rows)
+                results[metric] = len(rows)
             else:
-                found |= process([one], [])
-        return found
+                results |= process([item], [])
+        return results
 
 
 class StagedDatasource(SQLDatasource):
@@ -137,11 +137,11 @@ class StagedDatasource(SQLDatasource):
 
 def expectation_of(rule: Rule, drops: int = 1) -> Expectation:
     """Make Great Expectations' own object of a rule. What is about a drop as a whole is asked of each of several."""
-    said = {"severity": rule.severity, "description": f"{rule.severity}: {rule.words}"}
+    messages = {"severity": rule.severity, "description": f"{rule.severity}: {rule.words}"}
     if drops > 1 and is_about_whole(rule):
-        return library.ExpectEachDrop(rule=rule.id, **said)
+        return library.ExpectEachDrop(rule=rule.id, **messages)
     kwargs = {name: _plain(value) for name, value in rule.entry()["kwargs"].items()}
-    return get_expectation_impl(rule.type)(**kwargs, **said)
+    return get_expectation_impl(rule.type)(**kwargs, **messages)
 
 
 def is_about_whole(rule: Rule) -> bool:
@@ -170,8 +170,8 @@ def metrics_of(rule: Rule, engine: PandasExecutionEngine, drops: int = 1) -> dic
     needs = expectation.get_validation_dependencies(
         execution_engine=engine, runtime_configuration={"result_format": FORMAT}
     )
-    found: dict[str, Any] = needs.metric_configurations
-    return found
+    results: dict[str, Any] = needs.metric_configurations
+    return results
 
 
 def metric_name(metric: Any) -> str:
@@ -201,29 +201,29 @@ def _answer(name: str, rule: Rule, batch: Batch, columns: list[dict[str, Any]]) 
     raise Defect(f"nobody measures {name}, which {rule.type} needs", rule.type, "please report it")
 
 
-def _made(rule: Rule, batch: Batch) -> Measure:
+def _built(rule: Rule, batch: Batch) -> Measure:
     return batch.measured.of(rule)
 
 
 _WHOLE = ("table.columns", "table.column_count")
 _OURS: dict[str, Callable[[Rule, Batch], Any]] = {
-    "table.row_count": lambda rule, batch: _made(rule, batch).rows,
+    "table.row_count": lambda rule, batch: _built(rule, batch).rows,
     "table.malformed_rows": lambda _, batch: (batch.measured.malformed, batch.measured.rows + batch.measured.malformed),
     "lines.of_dimension": lambda rule, batch: batch.known[rule.kwargs["dimension"]],
     "drops.each": lambda rule, batch: (batch.drops, batch.broken.get(rule.id, ())),
-    "unexpected_rows_query.table": lambda rule, batch: batch.found[rule.id][1],
-    "unexpected_rows_query.row_count": lambda rule, batch: batch.found[rule.id][0],
+    "unexpected_rows_query.table": lambda rule, batch: batch.query_rows[rule.id][1],
+    "unexpected_rows_query.row_count": lambda rule, batch: batch.query_rows[rule.id][0],
     # Not null is the one rule for which empty values are what is unexpected.
     "column_values.nonnull.unexpected_count": lambda rule, batch: (
-        _made(rule, batch).unexpected if rule.type == NOT_NULL else _made(rule, batch).missing
+        _built(rule, batch).unexpected if rule.type == NOT_NULL else _built(rule, batch).missing
     ),
 }
 _OF_ROWS: dict[str, Callable[[Rule, Batch], Any]] = {
-    "unexpected_count": lambda rule, batch: _made(rule, batch).unexpected,
-    "unexpected_values": lambda rule, batch: [_sample(rule, values) for _, values in _made(rule, batch).samples],
-    "unexpected_index_list": lambda rule, batch: [row for row, _ in _made(rule, batch).samples],
+    "unexpected_count": lambda rule, batch: _built(rule, batch).unexpected,
+    "unexpected_values": lambda rule, batch: [_sample(rule, values) for _, values in _built(rule, batch).samples],
+    "unexpected_index_list": lambda rule, batch: [row for row, _ in _built(rule, batch).samples],
     "unexpected_index_query": lambda *_: None,
-    "filtered_row_count": lambda rule, batch: (_made(rule, batch).rows or 0) - _made(rule, batch).missing,
+    "filtered_row_count": lambda rule, batch: (_built(rule, batch).rows or 0) - _built(rule, batch).missing,
 }
 
 

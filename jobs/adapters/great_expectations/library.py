@@ -117,8 +117,8 @@ class ExpectEachDrop(BatchExpectation):
         self, metrics: dict[str, Any], runtime_configuration: Any = None, execution_engine: Any = None
     ) -> dict[str, Any]:
         drops, broken = metrics["drops.each"]
-        shown = "; ".join(f"{key}: {value}" for key, value in broken[:_SHOWN])
-        observed = f"{len(broken):,} of {drops:,} drops break it{f': {shown}' if shown else ''}"
+        displayed = "; ".join(f"{key}: {value}" for key, value in broken[:_SHOWN])
+        observed = f"{len(broken):,} of {drops:,} drops break it{f': {displayed}' if displayed else ''}"
         return {"success": not broken, "result": {"observed_value": observed}}
 
 

@@ -70,13 +70,13 @@ def page_of(result: ExpectationSuiteValidationResult, bases: Sequence[tuple[int,
     ``bases`` has, for each result, how many rows it is about, and a description of them.
     """
     safe = _escaped(result)
-    for number, one in enumerate(safe.results):
-        if "element_count" in one.result:
-            one.result["element_count"] = number  # what is said of the rows is found by it below
+    for number, item in enumerate(safe.results):
+        if "element_count" in item.result:
+            item.result["element_count"] = number  # what is said of the rows is found by it below
     document = _Renderer(run_info_at_end=True).render(safe)
     _say_bases(document, bases)
-    shown: str = SafePageView().render(document, **frame)
-    return shown
+    displayed: str = SafePageView().render(document, **frame)
+    return displayed
 
 
 def _say_bases(part: Any, bases: Sequence[tuple[int, str]]) -> None:
@@ -85,12 +85,12 @@ def _say_bases(part: Any, bases: Sequence[tuple[int, str]]) -> None:
     Great Expectations gives the share of the rows that a rule looks at, and calls it one of all rows.
     """
     if isinstance(part, RenderedStringTemplateContent):
-        said = part.string_template
-        if isinstance(said, dict) and "$element_count total rows" in said.get("template", ""):
-            rows, basis = bases[int(said["params"]["element_count"])]
-            said["template"] = "\n\n$unexpected_count of $element_count break it ($unexpected_percent)."
-            said["params"]["unexpected_count"] = f"{int(said['params']['unexpected_count'].replace(',', '')):,}"
-            said["params"]["element_count"] = f"{rows:,} {for_html(basis)}"
+        message = part.string_template
+        if isinstance(message, dict) and "$element_count total rows" in message.get("template", ""):
+            rows, basis = bases[int(message["params"]["element_count"])]
+            message["template"] = "\n\n$unexpected_count of $element_count break it ($unexpected_percent)."
+            message["params"]["unexpected_count"] = f"{int(message['params']['unexpected_count'].replace(',', '')):,}"
+            message["params"]["element_count"] = f"{rows:,} {for_html(basis)}"
         return
     for inner in part if isinstance(part, list) else vars(part).values() if isinstance(part, RenderedContent) else ():
         _say_bases(inner, bases)
@@ -100,8 +100,8 @@ def _escaped(result: ExpectationSuiteValidationResult) -> ExpectationSuiteValida
     """Copy a result with all values from data escaped, and without what differs from run to run."""
     safe = copy.deepcopy(result)
     safe.meta.pop("batch_markers", None)  # when an empty frame was loaded
-    for one in safe.results:
-        one.result = {name: _escape(value) if name in _ESCAPED else value for name, value in one.result.items()}
+    for item in safe.results:
+        item.result = {name: _escape(value) if name in _ESCAPED else value for name, value in item.result.items()}
     return safe
 
 

@@ -245,10 +245,10 @@ def _name_submission(names: Mapping[str, str]) -> None:
     if not submission:
         return
     key = JobInfoStorageClient.JOB_DATA_KEY.format(job_id=submission).encode()
-    told = json.loads(_internal_kv_get(key, namespace=KV_NAMESPACE_JOB) or "{}")
-    if told:
-        told["metadata"] = {**(told.get("metadata") or {}), **names}
-        _internal_kv_put(key, json.dumps(told).encode(), overwrite=True, namespace=KV_NAMESPACE_JOB)
+    announced = json.loads(_internal_kv_get(key, namespace=KV_NAMESPACE_JOB) or "{}")
+    if announced:
+        announced["metadata"] = {**(announced.get("metadata") or {}), **names}
+        _internal_kv_put(key, json.dumps(announced).encode(), overwrite=True, namespace=KV_NAMESPACE_JOB)
 
 
 def own_submission() -> str:

@@ -24,7 +24,7 @@ def lost(step: str, error: BaseException) -> ServiceError:
 
     safe = "the live marts are untouched, and a run goes on from what is done"
     causes = list(_causes(error))
-    starved = next((one for one in causes if isinstance(one, OutOfMemoryError)), None)
+    starved = next((item for item in causes if isinstance(item, OutOfMemoryError)), None)
     if starved:
         used = _USED.search(str(starved))
         what = f"a worker ran out of memory in {step}" + (f": the node used {used[1]} of {used[2]}" if used else "")

@@ -45,11 +45,11 @@ class RayJobs:
 
     def look(self, name: str) -> RayJobRun | None:
         """Say how a job is, or that there is none."""
-        found = self._asked(lambda: self._found(name))
-        if found is None:
+        result = self._asked(lambda: self._look_up(name))
+        if result is None:
             return None
-        end = found.status.value, found.driver_exit_code, found.message or ""
-        return RayJobRun(name, *end, entrypoint=found.entrypoint or "")
+        end = result.status.value, result.driver_exit_code, result.message or ""
+        return RayJobRun(name, *end, entrypoint=result.entrypoint or "")
 
     def stop(self, name: str) -> bool:
         """Ask a job to end. Tells if it was running."""
@@ -74,7 +74,7 @@ class RayJobs:
             loop.run_until_complete(_closed(lines))
             loop.close()
 
-    def _found(self, name: str) -> Any:
+    def _look_up(self, name: str) -> Any:
         try:
             return self._client.get_job_info(name)
         except RuntimeError as error:

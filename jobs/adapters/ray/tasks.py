@@ -59,13 +59,13 @@ def datasource(
             self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
         ) -> list[ReadTask]:
             schema = pa.schema([("index", pa.int64()), ("result", pa.large_binary())])
-            said, level = context(), logging.getLogger(LOGGER).getEffectiveLevel()
+            names, level = context(), logging.getLogger(LOGGER).getEffectiveLevel()
 
             def task(share: range) -> ReadTask:
-                mine = [(index, items[index]) for index in share]
+                own = [(index, items[index]) for index in share]
                 size = len(share)
                 metadata = BlockMetadata(num_rows=size, size_bytes=1000 * size, input_files=None, exec_stats=None)
-                return ReadTask(Task(function, mine, said, level, folder), metadata, schema=schema)
+                return ReadTask(Task(function, own, names, level, folder), metadata, schema=schema)
 
             return [task(share) for share in shares]
 
@@ -79,12 +79,12 @@ class Task:
         self,
         function: Callable[[Any], Any],
         items: Sequence[tuple[int, Any]],
-        said: Mapping[str, str],
+        names: Mapping[str, str],
         level: int,
         folder: Path | None = None,
     ) -> None:
         self._function, self._items = function, items
-        self._said, self._level, self._folder = said, level, folder
+        self._names, self._level, self._folder = names, level, folder
 
     def __call__(self) -> Iterator[Any]:
         set_up_worker(self._level)
@@ -99,7 +99,7 @@ class Task:
         import pyarrow as pa
 
         try:
-            with within(**self._said, task=str(index)):
+            with within(**self._names, task=str(index)):
                 before = time.perf_counter()
                 result = self._function(item)
                 _log.info("task %d is done in %.2f s", index, time.perf_counter() - before)
@@ -107,9 +107,9 @@ class Task:
             result = scrubbed(error)
         except Exception:
             # Ray would print what it says to its own logs, and hand it over in clear.
-            said = traceback.format_exc()
-            text = scrub(said)
-            if text == said:
+            names = traceback.format_exc()
+            text = scrub(names)
+            if text == names:
                 raise
             result = Defect(f"a task failed: {text.splitlines()[-1]}", "Ray", f"please report it\n{text}")
         payload = pa.array([pickle.dumps(result)], pa.large_binary())

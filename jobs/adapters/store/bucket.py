@@ -82,12 +82,12 @@ class Bucket:
         return self._ask(prefix, lambda: self._list(prefix))
 
     def _list(self, prefix: str) -> list[ObjectVersion]:
-        found: list[ObjectVersion] = []
+        results: list[ObjectVersion] = []
         pages = self._client.get_paginator("list_objects_v2")
         below = f"{self._prefix}{prefix.rstrip('/')}/" if prefix else self._prefix
         for page in pages.paginate(Bucket=self.bucket, Prefix=below):
-            found.extend(self._version(entry) for entry in page.get("Contents", []))
-        return sorted((v for v in found if not v.key.endswith("/")), key=lambda version: version.key)
+            results.extend(self._version(entry) for entry in page.get("Contents", []))
+        return sorted((v for v in results if not v.key.endswith("/")), key=lambda version: version.key)
 
     def _version(self, entry: dict[str, Any]) -> ObjectVersion:
         modified = entry["LastModified"].astimezone(UTC).isoformat(timespec="microseconds")

@@ -259,9 +259,9 @@ class DuckDBWarehouse(SqlLedger):
     def count(self, mart: Mart, generation: int) -> int:
         key = ", ".join(mart.key)
         table = _table(mart, generation)
-        twice = self.execute(f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1 LIMIT 1")
-        if twice:
-            raise Defect(f"{mart.table} holds the key {twice[0]} twice")
+        repeats = self.execute(f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1 LIMIT 1")
+        if repeats:
+            raise Defect(f"{mart.table} holds the key {repeats[0]} twice")
         ((rows,),) = self.execute(f"SELECT count(*) FROM {table}")
         return int(rows)
 
@@ -307,12 +307,12 @@ class DuckDBWarehouse(SqlLedger):
 def _nearest(path: Path) -> str:
     """Return a hint that names the existing file whose path is most like one that does not exist."""
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-    places = (one for place in {folder, Path.cwd()} for one in (place, *place.glob("*/")))
+    places = (item for place in {folder, Path.cwd()} for item in (place, *place.glob("*/")))
     with suppress(OSError):  # a folder that cannot be read has nothing to offer
         files = sorted({str(file) for place in places for file in place.glob("*.duckdb")})
-        found = difflib.get_close_matches(str(path.absolute()), files, 1, 0)
-        if found:
-            return f"did you mean duckdb://{found[0]}? The first build creates a new one"
+        match = difflib.get_close_matches(str(path.absolute()), files, 1, 0)
+        if match:
+            return f"did you mean duckdb://{match[0]}? The first build creates a new one"
     return "check --target; the first marts build creates the file"
 
 

@@ -125,9 +125,9 @@ class MySQLWarehouse(SqlLedger):
                 f"DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}",
             )
             if self.columns_of(mart.table) != {*(column.name for column in mart.columns), "run_id", "as_of_date"}:
-                shown = ", ".join(f"r.{column.name} AS {column.name}" for column in mart.columns)
+                displayed = ", ".join(f"r.{column.name} AS {column.name}" for column in mart.columns)
                 self.execute(
-                    f"CREATE OR REPLACE ALGORITHM=MERGE VIEW {mart.table} AS SELECT {shown}, l.run_id AS run_id, "
+                    f"CREATE OR REPLACE ALGORITHM=MERGE VIEW {mart.table} AS SELECT {displayed}, l.run_id AS run_id, "
                     f"l.as_of_date AS as_of_date FROM marts_live l JOIN {_rows(mart)} r ON r.generation = l.generation "
                     f"WHERE l.mart = '{mart.name}'"
                 )
@@ -195,10 +195,10 @@ class MySQLWarehouse(SqlLedger):
     @contextmanager
     def staged(self, mart: Mart, generation: int) -> Iterator[str]:
         name = f"{mart.table}{_STAGED}{generation:d}"
-        shown = ", ".join(column.name for column in mart.columns)
+        displayed = ", ".join(column.name for column in mart.columns)
         self.execute(
             f"CREATE OR REPLACE ALGORITHM=MERGE VIEW {name} AS "
-            f"SELECT {shown} FROM {_rows(mart)} WHERE generation = {generation:d}"
+            f"SELECT {displayed} FROM {_rows(mart)} WHERE generation = {generation:d}"
         )
         try:
             yield name
@@ -228,10 +228,10 @@ class MySQLWarehouse(SqlLedger):
 
     def _numbered(self, mart: Mart) -> set[int]:
         """Name the generations of a mart that this ledger has numbered: only what is theirs is ever removed."""
-        found = set()
+        results = set()
         for table, column in (("marts_numbers", "number"), ("marts_generations", "generation")):
-            found |= {int(n) for (n,) in self.execute(f"SELECT {column} FROM {table} WHERE mart = %s", [mart.name])}
-        return found
+            results |= {int(n) for (n,) in self.execute(f"SELECT {column} FROM {table} WHERE mart = %s", [mart.name])}
+        return results
 
     def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
         """Load rows in one transaction; REPLACE makes a repeated task harmless, `count` finds what is missing."""
@@ -301,8 +301,8 @@ class MySQLWarehouse(SqlLedger):
 
     def remove_customer(self, customer: int) -> int:
         where = "WHERE generation = %s AND customer_id = %s"
-        there = sorted(self._generations(CUSTOMERS_MART) & self._numbered(CUSTOMERS_MART))
-        return sum(self._delete(CUSTOMERS_MART, where, [number, customer]) for number in there)
+        existing = sorted(self._generations(CUSTOMERS_MART) & self._numbered(CUSTOMERS_MART))
+        return sum(self._delete(CUSTOMERS_MART, where, [number, customer]) for number in existing)
 
     def clean_up(self, run_id: str) -> None:
         """Delete in small batches. What a transaction of a frozen or killed build still holds is left for later."""
@@ -321,10 +321,10 @@ class MySQLWarehouse(SqlLedger):
     def _drop_staged_views(self, mart: Mart) -> None:
         """Drop the views that a killed build has left: those whose generation is gone."""
         query = "SELECT table_name FROM information_schema.views WHERE table_schema = DATABASE()"
-        gone = self._numbered(mart) - self._generations(mart)
+        removed = self._numbered(mart) - self._generations(mart)
         for (name,) in self.execute(query):
             head, _, number = str(name).rpartition(_STAGED)
-            if head == mart.table and number.isdigit() and int(number) in gone:
+            if head == mart.table and number.isdigit() and int(number) in removed:
                 self.execute(f"DROP VIEW IF EXISTS {name}")
 
     def _delete_some(self, mart: Mart, generation: int, run_id: str) -> int:
@@ -344,11 +344,11 @@ class MySQLWarehouse(SqlLedger):
 
         def read(cursor: Any) -> pa.Table:
             cursor.execute(f"SELECT * FROM `{name}` LIMIT 0")
-            there = {column.lower(): column for column in cursor.column_names}
+            existing = {column.lower(): column for column in cursor.column_names}
             cursor.fetchall()
-            wanted = [column for column in columns if column in there]
-            shown = ", ".join(f"CAST(`{there[column]}` AS CHAR) AS `{column}`" for column in wanted)
-            cursor.execute(f"SELECT {shown} FROM `{name}`" if wanted else "SELECT 1 LIMIT 0")
+            wanted = [column for column in columns if column in existing]
+            displayed = ", ".join(f"CAST(`{existing[column]}` AS CHAR) AS `{column}`" for column in wanted)
+            cursor.execute(f"SELECT {displayed} FROM `{name}`" if wanted else "SELECT 1 LIMIT 0")
             rows = cursor.fetchall()
             return pa.table({c: pa.array([row[i] for row in rows], pa.string()) for i, c in enumerate(wanted)})
 
@@ -412,8 +412,8 @@ def _literal(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Write the values of a column as SQL does: numbers as they are, texts between quotes, NULL for none."""
     text = pc.cast(column, pa.string())
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        for one, two in _ESCAPES:
-            text = pc.replace_substring(text, one, two)
+        for item, two in _ESCAPES:
+            text = pc.replace_substring(text, item, two)
         text = pc.binary_join_element_wise("'", text, "'", "")
     return pc.fill_null(text, "NULL")
 

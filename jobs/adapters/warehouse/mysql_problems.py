@@ -54,41 +54,41 @@ class ReadOnly(Transient):
 
 def problem_of(error: mysql.connector.Error, where: str) -> ServiceError:
     """Return the driver's error as one of ours, by its number."""
-    said = "timed out" if isinstance(error, _TOO_SLOW) else " ".join(str(error.msg or error).split())
+    message = "timed out" if isinstance(error, _TOO_SLOW) else " ".join(str(error.msg or error).split())
     number = error.errno or -1
     if number in _DENIED:
         hint = f"check user, password and rights: {_RIGHTS}"
-        return ServiceError(f"the database refuses us: {said}", where, hint)
+        return ServiceError(f"the database refuses us: {message}", where, hint)
     if number in _BUSY:
-        return Busy(f"the database is busy: {said}", where, "run again later")
-    if number == _RESOURCE and "max_user_connections" not in said:  # a quota of an hour
+        return Busy(f"the database is busy: {message}", where, "run again later")
+    if number == _RESOURCE and "max_user_connections" not in message:  # a quota of an hour
         hint = "raise its MAX_QUERIES_PER_HOUR, MAX_UPDATES_PER_HOUR or MAX_CONNECTIONS_PER_HOUR, or 0 for none"
-        return ServiceError(f"the user of the database has used up a quota: {said}", where, hint)
+        return ServiceError(f"the user of the database has used up a quota: {message}", where, hint)
     if number in _CROWDED:
         hint = (
             "a build needs mysql.loaders + 2 connections, and at least 3: set mysql.loaders lower, or raise "
             "max_connections of the server or MAX_USER_CONNECTIONS of the user"
         )
-        return Transient(f"the database has no connection left for us: {said}", where, hint)
-    if number in _READ_ONLY and "read" in said.lower():
+        return Transient(f"the database has no connection left for us: {message}", where, hint)
+    if number in _READ_ONLY and "read" in message.lower():
         hint = "give the address of the server that takes writes: is this a replica? The live marts are untouched"
-        return ReadOnly(f"the database is read only: {said}", where, hint)
-    if number in _DISK_FULL or any(words in said.lower() for words in ("error 28", "errno: 28", "no space left")):
+        return ReadOnly(f"the database is read only: {message}", where, hint)
+    if number in _DISK_FULL or any(words in message.lower() for words in ("error 28", "errno: 28", "no space left")):
         hint = "free some space at the server, then run again; the live marts are untouched"
-        return ServiceError(f"the database's disk is full: {said}", where, hint)
+        return ServiceError(f"the database's disk is full: {message}", where, hint)
     if number in _HINTS:
         what, hint = _HINTS[number]
-        return ServiceError(f"{what}: {said}", where, hint)
-    if "certificate" in said.lower() or "SSL" in said:
-        return ServiceError(f"no secure connection: {said}", where, _secure(said))
+        return ServiceError(f"{what}: {message}", where, hint)
+    if "certificate" in message.lower() or "SSL" in message:
+        return ServiceError(f"no secure connection: {message}", where, _secure(message))
     closed = isinstance(error, mysql.connector.OperationalError) and number == -1
     if number in _LOST or closed or isinstance(error, _TOO_SLOW):
-        return Transient(f"the database does not answer: {said}", where, UNTOUCHED)
+        return Transient(f"the database does not answer: {message}", where, UNTOUCHED)
     hint = f"the live marts are untouched; the server's manual explains error {number}; `marts doctor` looks closer"
-    return ServiceError(f"the database failed: {said}", where, hint)
+    return ServiceError(f"the database failed: {message}", where, hint)
 
 
-def _secure(said: str) -> str:
-    if "requires SSL" in said:
+def _secure(message: str) -> str:
+    if "requires SSL" in message:
         return "the password is sent over TLS only: give the server a certificate, and set mysql.ssl_ca to its CA"
     return "check mysql.ssl_ca, and that the address names the host as its certificate does"

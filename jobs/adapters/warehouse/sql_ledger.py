@@ -30,13 +30,13 @@ class SqlLedger(SqlRuns):
         return {live.mart: live for live in self.select(Generation, "marts_generations", where)}
 
     def generations(self) -> dict[int, Generation]:
-        return {one.generation: one for one in self.select(Generation, "marts_generations", "ORDER BY generation")}
+        return {item.generation: item for item in self.select(Generation, "marts_generations", "ORDER BY generation")}
 
     def publications(self, limit: int) -> list[list[Publication]]:
         newest = f"(SELECT COALESCE(MAX(number), 0) - {limit:d} FROM marts_publications)"
-        found = self.select(Publication, "marts_publications", f"WHERE number > {newest} ORDER BY number DESC, mart")
-        numbers = dict.fromkeys(one.number for one in found)
-        return [[one for one in found if one.number == number] for number in numbers]
+        result = self.select(Publication, "marts_publications", f"WHERE number > {newest} ORDER BY number DESC, mart")
+        numbers = dict.fromkeys(item.number for item in result)
+        return [[item for item in result if item.number == number] for number in numbers]
 
     def built(self) -> list[Publication]:
         newest = "(SELECT MAX(number) FROM marts_publications WHERE action = 'build')"
@@ -45,7 +45,7 @@ class SqlLedger(SqlRuns):
     def kept_generations(self) -> set[int]:
         """Name the generations of the last two publications, and what is live."""
         live = {number for (number,) in self.execute("SELECT generation FROM marts_live")}
-        return live | {one.generation for publication in self.publications(2) for one in publication}
+        return live | {item.generation for publication in self.publications(2) for item in publication}
 
     def publish(
         self,
@@ -60,17 +60,17 @@ class SqlLedger(SqlRuns):
 
         def work() -> None:
             self.hold_epoch(run.run_id)
-            made = [
+            built = [
                 Generation(
                     s.mart.name, s.generation, run.run_id, run.as_of_date, s.fingerprint, s.rows, run.ended_at, s.inputs
                 )
                 for s in staged
             ]
-            self.write("marts_generations", made)
+            self.write("marts_generations", built)
             if staged:
                 before = dict(self.execute("SELECT mart, generation FROM marts_live"))
-                now = before | {one.mart: one.generation for one in made}
-                self._point(made)
+                now = before | {item.mart: item.generation for item in built}
+                self._point(built)
                 self._add_publication(now, Rollback(run.run_id, run.ended_at, "", ""), "build")
             self._write_ledger(records, run, quality)
             self.write_notices(news)
@@ -92,11 +92,11 @@ class SqlLedger(SqlRuns):
             if len(last) < 2:
                 raise UsageError("there is no earlier publication", "rollback", "`marts status` shows what is live")
             generations = self.generations()
-            target = {one.mart: one.generation for one in last[1]}
+            target = {item.mart: item.generation for item in last[1]}
             live = [generations[number] for number in target.values()]
             self._point(live)
-            gone = {one.mart for one in last[0]} - set(target)
-            for name in gone:
+            removed = {item.mart for item in last[0]} - set(target)
+            for name in removed:
                 self.execute(f"DELETE FROM marts_live WHERE mart = {self.mark}", [name])
             self._add_publication(target, by, "rollback")
             back = f"generations {', '.join(str(number) for number in sorted(target.values()))}"
@@ -113,16 +113,16 @@ class SqlLedger(SqlRuns):
 
     def _point(self, generations: Iterable[Generation]) -> None:
         """Point readers at generations."""
-        for one in generations:
-            pointer = (one.mart, one.generation, one.run_id, one.as_of_date)
+        for item in generations:
+            pointer = (item.mart, item.generation, item.run_id, item.as_of_date)
             marks = ", ".join([self.mark] * 4)
             self.execute(f"{self.upsert} marts_live (mart, generation, run_id, as_of_date) VALUES ({marks})", pointer)
-            self.show(MARTS[one.mart], one.generation)
+            self.show(MARTS[item.mart], item.generation)
 
     def _add_publication(self, generations: Mapping[str, int], by: Rollback, action: str) -> None:
         ((last,),) = self.execute("SELECT COALESCE(MAX(number), 0) FROM marts_publications")
-        made = [
+        built = [
             Publication(int(last) + 1, mart, number, by.run_id, action, by.who, by.why, by.at)
             for mart, number in sorted(generations.items())
         ]
-        self.write("marts_publications", made)
+        self.write("marts_publications", built)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from jobs.adapters.warehouse.sql_tables import SqlTables
-from jobs.ports.notices import Change, Notice, closed, told, unless_known
+from jobs.ports.notices import Change, Notice, announced_topics, closed, unless_known
 from jobs.ports.records import (
     NoticeChanges,
     NoticeRecord,
@@ -14,13 +14,13 @@ class SqlNotices(SqlTables):
     """Notices, as the ledger keeps them."""
 
     def notices(self) -> list[Notice]:
-        found = self.select(NoticeRecord, "marts_notices", "WHERE done = 0 ORDER BY raised_at, notice_id")
-        return [notice for record in found if (notice := record.read())]
+        result = self.select(NoticeRecord, "marts_notices", "WHERE done = 0 ORDER BY raised_at, notice_id")
+        return [notice for record in result if (notice := record.read())]
 
     def last_notices(self, limit: int) -> list[Notice]:
         rest = f"ORDER BY raised_at DESC, notice_id DESC LIMIT {limit:d}"
-        found = self.select(NoticeRecord, "marts_notices", rest)
-        return [notice for record in found if (notice := record.read())]
+        result = self.select(NoticeRecord, "marts_notices", rest)
+        return [notice for record in result if (notice := record.read())]
 
     def change_notice(self, notice_id: str, change: Change) -> Notice | None:
         if not self.columns_of("marts_notices"):  # an older version made this ledger, or nobody did
@@ -29,15 +29,15 @@ class SqlNotices(SqlTables):
 
     def _change_notice(self, notice_id: str, change: Change) -> Notice | None:
         where = f"WHERE notice_id = {self.mark} {self.for_update}"
-        found = self.select(NoticeRecord, "marts_notices", where, [notice_id])
-        after = change(found[0].read() if found else None)
+        result = self.select(NoticeRecord, "marts_notices", where, [notice_id])
+        after = change(result[0].read() if result else None)
         if after:
             self.write("marts_notices", [NoticeRecord.of(after)])
         return after
 
     def write_notices(self, news: NoticeChanges) -> None:
         """Add notices and close others, inside the transaction of the caller."""
-        known = told(self.notices())  # by now: whoever raises them may not have been able to look
+        known = announced_topics(self.notices())  # by now: whoever raises them may not have been able to look
         for notice in news.new:
             if set(notice.about) <= known:
                 continue

@@ -102,9 +102,9 @@ class SqlRuns(SqlNotices, SqlTrust):
         def end() -> str:
             if not self.columns_of("marts_runs"):
                 return run.outcome
-            found = self.execute(f"SELECT outcome FROM marts_runs WHERE run_id = {self.mark} {self.for_update}", [key])
-            if found and found[0][0] in ("published", "unchanged"):
-                return str(found[0][0])
+            result = self.execute(f"SELECT outcome FROM marts_runs WHERE run_id = {self.mark} {self.for_update}", [key])
+            if result and result[0][0] in ("published", "unchanged"):
+                return str(result[0][0])
             self.write("marts_runs", [run])
             self.write_notices(news)
             return run.outcome

@@ -75,25 +75,25 @@ class SqlTables:
         existing = {table: self.columns_of(table) for table in TABLES}
         for table, (columns, key) in TABLES.items():
             types = {name: self.text_types[kind] for name, kind in columns.items()}
-            there = existing[table]
-            if there and not set(key.split(", ")) <= there:
+            present = existing[table]
+            if present and not set(key.split(", ")) <= present:
                 raise self.foreign(self.kind_of(table), table, "a table of the ledger belongs")
-            if not there:
-                made = ", ".join(f"{name} {kind} NOT NULL" for name, kind in types.items())
-                self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({made}, PRIMARY KEY ({key})) {self.table_options}")
-            for name in types if there else ():
-                if name not in there:
+            if not present:
+                built = ", ".join(f"{name} {kind} NOT NULL" for name, kind in types.items())
+                self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({built}, PRIMARY KEY ({key})) {self.table_options}")
+            for name in types if present else ():
+                if name not in present:
                     default = "0" if columns[name] == "number" else "('')"
                     self.execute(f"ALTER TABLE {table} ADD COLUMN {name} {types[name]} DEFAULT {default}")
 
     def select(self, record: type[Record], table: str, rest: str, values: Sequence[Any] = ()) -> list[Record]:
         """Read records; what an older version did not write yet has its default."""
-        there = self.columns_of(table)
+        present = self.columns_of(table)
         wanted = fields(record)  # type: ignore[arg-type]
-        if not there:
+        if not present:
             return []
-        names = [field.name for field in wanted if field.name in there]
-        if any(field.default is MISSING and field.name not in there for field in wanted):
+        names = [field.name for field in wanted if field.name in present]
+        if any(field.default is MISSING and field.name not in present for field in wanted):
             raise UsageError(f"{table} is of another version", "target", "run marts build once, or update Martwright")
         rows = self.execute(f"SELECT {', '.join(names)} FROM {table} {rest}", values)
         return [record(**dict(zip(names, map(_plain, row), strict=True))) for row in rows]

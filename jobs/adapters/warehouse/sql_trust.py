@@ -36,8 +36,8 @@ class SqlTrust(SqlTables):
 
     def append_audit(self, deed: Deed) -> None:
         """Write a deed behind the last one, inside the transaction of the caller; once, although it is repeated."""
-        there = self.execute(f"SELECT COUNT(*) FROM marts_audit WHERE entry_id = {self.mark}", [deed.entry_id])
-        if there == [(0,)]:
+        existing = self.execute(f"SELECT COUNT(*) FROM marts_audit WHERE entry_id = {self.mark}", [deed.entry_id])
+        if existing == [(0,)]:
             self.write("marts_audit", [bound(deed, self.audit_end(self.for_update))])
 
     def erasures(self) -> list[Erasure]:

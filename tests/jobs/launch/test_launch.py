@@ -153,7 +153,7 @@ def test_what_another_attempt_would_not_mend_is_not_tried_again(api: KubeApi, co
     script = [READY, Running(), AppFailed(exit_code=code), Retrying(), READY, Running(), Succeeded()]
     ended = run(api, script, Logs({0: [closing(code)]}))
     assert reason(ended) == (code, "sales: the data said no")
-    assert ended.told
+    assert ended.announced
     api.settle()
     assert api.objects("RayJob") == [], "or KubeRay would try again"
 
@@ -171,7 +171,7 @@ def test_what_another_attempt_may_mend_is_tried_again_by_kuberay(api: KubeApi, c
 def test_a_build_whose_log_is_lost_ends_with_the_exit_code_that_ray_knows(api: KubeApi) -> None:
     ended = run(api, [READY, Running(), AppFailed(exit_code=65)], Logs(down=True), backoffLimit=0)
     assert reason(ended)[0] == 65
-    assert not ended.told, "nobody knows whether the build could say so"
+    assert not ended.announced, "nobody knows whether the build could say so"
 
 
 PULL = waiting("ImagePullBackOff", 'Back-off pulling image "marts:typo"')
@@ -266,7 +266,7 @@ def test_each_failure_is_told_for_what_it_is(api: KubeApi, row: str) -> None:
     script, code, text = ROWS[row]
     ended = run(api, script, backoffLimit=0)
     assert (reason(ended)[0], bool(re.search(text, reason(ended)[1]))) == (code, True), reason(ended)
-    assert not ended.told
+    assert not ended.announced
     assert ended.error
     assert ended.error.hint or code == 2
 
@@ -318,7 +318,7 @@ def test_an_operator_that_dies_is_not_waited_for(api: KubeApi) -> None:
         ended = launcher(preRunningDeadlineSeconds=0.3).run()
     assert "did not start: the head waits: ImagePullBackOff" in reason(ended)[1]
     ended = run(api, [READY, Running()], Logs({0: [closing(65)]}))
-    assert (reason(ended)[0], ended.told) == (65, True)
+    assert (reason(ended)[0], ended.announced) == (65, True)
     fine = json.dumps({"event": "run", "outcome": "published", "exit_code": 0})
     assert run(api, [READY, Running()], Logs({0: [fine]})).error is None
     ended = run(api, [READY, Running()], activeDeadlineSeconds=0.2)
@@ -458,7 +458,7 @@ def test_a_pod_that_is_taken_away_leaves_the_build_alone(api: KubeApi, why: str)
 def test_what_an_older_attempt_said_is_not_taken_for_the_word_of_the_last(api: KubeApi) -> None:
     failed = [READY, Running(), AppFailed(exit_code=75), Retrying(), Pod(PULL), Fails("PreRunningDeadlineExceeded")]
     ended = run(api, failed, Logs({0: [closing(75)]}))
-    assert (reason(ended)[0], ended.told, "ImagePullBackOff" in reason(ended)[1]) == (69, False, True)
+    assert (reason(ended)[0], ended.announced, "ImagePullBackOff" in reason(ended)[1]) == (69, False, True)
 
 
 def test_an_operator_that_is_gone_for_a_moment_in_mid_build_is_not_missed(api: KubeApi) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ports.notices import Delivery, Notice, claimed, closed, merged, settled, told
+from jobs.ports.notices import Delivery, Notice, announced_topics, claimed, closed, merged, settled
 from jobs.ports.records import RunRecord
 from jobs.report.notices import Addresses, Before, before, over, raised
 from jobs.report.run_report import BrokenRule, DropReport, Problem, QualityReport, RunReport
@@ -240,5 +240,5 @@ def test_a_delivery_is_claimed_by_one_and_settled() -> None:
     ended = closed(sent, "later")
     assert ended
     assert ended.done
-    assert told([ended]) == set()
+    assert announced_topics([ended]) == set()
     assert Notice.of_json(ended.as_json()) == ended
