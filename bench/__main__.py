@@ -75,7 +75,7 @@ class Bench:
 
     @contextmanager
     def out(self, name: str) -> Iterator[Path]:
-        """Give a new folder for what an engine writes."""
+        """Return a new folder for what an engine writes."""
         folder = self.folder / "out" / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -169,7 +169,7 @@ def compare_scale(bench: Bench, lines: int) -> None:
 
 @contextmanager
 def _nodes(count: int, cpus: int) -> Iterator[Mapping[str, str]]:
-    """Start a Ray cluster of some raylets on this machine; give the environment of who joins it."""
+    """Start a Ray cluster of some raylets on this machine; return the environment of who joins it."""
     environment = {**PRODUCT, "RAY_num_workers_soft_limit": "8", "RAY_idle_worker_killing_time_threshold_ms": "600000"}
     with ExitStack() as stack:
         head = stack.enter_context(loads.servers().ray_head(environment, cpus))
@@ -229,7 +229,7 @@ def _rows(runs: Mapping[str, Sequence[Measured]], lines: int) -> None:
 
 
 def _turn(name: str, found: Measured) -> None:
-    """Tell whoever waits what one run took."""
+    """Report what one run took."""
     print(f"  {name}: {found.seconds:.1f} s, CPU {found.cpu:.1f} s", file=sys.stderr, flush=True)
 
 

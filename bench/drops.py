@@ -13,7 +13,7 @@ YESTERDAY, TODAY = LAST_DAY - timedelta(days=1), LAST_DAY
 
 
 def history(folder: Path, lines: int) -> Path:
-    """Give two years of daily drops with so many lines: plain ones, that any CSV reader takes."""
+    """Return two years of daily drops with so many lines: plain ones, that any CSV reader takes."""
     drops = folder / f"drops-{lines}"
     if not (drops / "generated.json").exists():
         generate(drops, lines, SEED, customers=max(lines // LINES_PER_CUSTOMER, 100), plain=True)
@@ -21,7 +21,7 @@ def history(folder: Path, lines: int) -> Path:
 
 
 def with_more(folder: Path, drops: Path, lines: int) -> Path:
-    """Give the same drops, and one more of the last day, in the largest month: like those of the days before."""
+    """Return the same drops, and one more of the last day, in the largest month: like those of the days before."""
     grown = folder / f"{drops.name}-and-{lines}"
     newest = grown / "sales" / f"{TODAY:%Y/%m}" / f"sales-{TODAY}-evening.csv"
     if not newest.exists():

@@ -46,7 +46,7 @@ def _sum(mart: Mart, out: Path) -> str:
 
 
 def _same(column: MartColumn) -> str:
-    """Give a column in one type, whatever the engine writes; a float is no exact money, and is not taken."""
+    """Return a column in one type, whatever the engine writes; a float is no exact money, and is not taken."""
     types = {"id": "BIGINT", "count": "BIGINT", "money": "DECIMAL(18,2)", "rate": "DECIMAL(18,2)", "flag": "BOOLEAN"}
     type_ = types.get(column.type, "VARCHAR")
     inexact = f"error('{column.name} is a float')" if type_.startswith("DECIMAL") else "NULL"
@@ -54,7 +54,7 @@ def _same(column: MartColumn) -> str:
 
 
 def first_difference(mart: Mart, one: Path, other: Path) -> Sequence[tuple[object, ...]]:
-    """Give some rows that one engine has and the other has not."""
+    """Return some rows that one engine has and the other has not."""
     columns = ", ".join(f"{_same(column)} AS {column.name}" for column in mart.columns)
     sides = [f"SELECT {columns} FROM '{out}/{mart.name}/*.parquet'" for out in (one, other)]
     with duckdb.connect() as engine:

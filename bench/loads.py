@@ -166,7 +166,7 @@ def load_data_by_hand(given: Given) -> Iterator[Job]:
 
 @contextmanager
 def executemany(given: Given) -> Iterator[Job]:
-    """Give the driver batches of rows. It makes one INSERT of each."""
+    """Pass batches of rows to the driver. It makes one INSERT of each."""
     statement = f"INSERT INTO {TABLE} ({', '.join(NAMES)}) VALUES ({', '.join(['%s'] * len(NAMES))})"
     with closing(connect(given.uri)) as connection:
 
@@ -181,7 +181,7 @@ def executemany(given: Given) -> Iterator[Job]:
 
 @contextmanager
 def sqlalchemy_core(given: Given) -> Iterator[Job]:
-    """Give SQLAlchemy's Core batches of rows, as dictionaries."""
+    """Pass SQLAlchemy's Core batches of rows, as dictionaries."""
     from sqlalchemy import MetaData, Table, insert
 
     with engine_of(given.uri) as engine:
@@ -197,7 +197,7 @@ def sqlalchemy_core(given: Given) -> Iterator[Job]:
 
 @contextmanager
 def pandas_to_sql(given: Given) -> Iterator[Job]:
-    """Give pandas one part after the other."""
+    """Pass pandas one part after the other."""
     import pandas as pd
 
     with engine_of(given.uri) as engine:
@@ -365,7 +365,7 @@ def run_way(name: str, given: Given, server: int | None) -> dict[str, Any]:
 
 
 def timed(job: Job, server: int | None) -> dict[str, float | None]:
-    """Do a job; give its seconds, and the CPU seconds of this side and of the server."""
+    """Do a job; return its seconds, and the CPU seconds of this side and of the server."""
     me, other = psutil.Process(), psutil.Process(server) if server else None
     here, there, began = cpu_of(me), cpu_of(other, False) if other else 0.0, time.perf_counter()
     job()
@@ -414,7 +414,7 @@ def compare_one(name: str, rows: int, folder: str, kind: str) -> str:
 
 
 def servers() -> Any:
-    """Give the real servers of the tests: private ones, on free ports, with their own data."""
+    """Return the real servers of the tests: private ones, on free ports, with their own data."""
     tests = str(Path(__file__).parent.parent / "tests")
     if tests not in sys.path:
         sys.path.insert(0, tests)

@@ -41,7 +41,7 @@ class Failed(Exception):
 
 
 def median(runs: Sequence[Measured]) -> Measured:
-    """Give the run with the median of the seconds, with the medians of the rest."""
+    """Return the run with the median of the seconds, with the medians of the rest."""
     one = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
     middle = statistics.median
     return Measured(
@@ -80,7 +80,7 @@ def measured(command: Sequence[str], environment: Mapping[str, str] | None = Non
 
 
 def _children() -> float:
-    """Give the CPU seconds of children that have ended, and theirs."""
+    """Return the CPU seconds of children that have ended, and theirs."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

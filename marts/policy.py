@@ -110,7 +110,7 @@ class Policy(BaseModel):
         return self
 
     def digest(self) -> str:
-        """Name these numbers: equal policies have equal digests."""
+        """Return the name of these numbers: equal policies have equal digests."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
@@ -153,6 +153,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_key(name: str, last: str, known: list[str]) -> str:
-    """Say that a key is unknown, and which known one is nearest."""
+    """Describe that a key is unknown, and which known one is nearest."""
     near = difflib.get_close_matches(last.lower(), known, 1, 0.5)
     return f"unknown key {name!r}" + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")

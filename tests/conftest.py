@@ -31,7 +31,7 @@ _FIGURES = pytest.StashKey[list[str]]()
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Tell a figure that a test found; all of them are printed at the end."""
+    """Report a figure that a test found; all of them are printed at the end."""
     found: list[str] = request.config.stash.setdefault(_FIGURES, [])
     return lambda text: found.append(f"{request.node.nodeid.removeprefix('tests/')}: {text}")
 

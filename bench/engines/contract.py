@@ -41,11 +41,11 @@ class Order:
     cores: int
 
     def sales(self) -> str:
-        """Give the glob of all sales drops."""
+        """Return the glob of all sales drops."""
         return str(self.drops / "sales" / "**" / "*.csv")
 
     def dimension(self, kind: str) -> Path:
-        """Give the newest drop of a dimension: it holds the full table."""
+        """Return the newest drop of a dimension: it holds the full table."""
         return max((self.drops / kind).glob("*.csv"), key=lambda path: (path.stat().st_mtime, path.name))
 
     def folder(self, name: str) -> Path:

@@ -66,7 +66,7 @@ def job(order: Order, cluster: Cluster) -> None:
 
 
 def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date) -> dict[str, float]:
-    """Build until the marts are ready to load; what is in the folder already is gone on with. Gives the seconds."""
+    """Build until the marts are ready to load; what is in the folder already is gone on with. Returns the seconds."""
     target = f"duckdb://{folder}/marts.duckdb"
     settings = Settings(source=str(drops), target=target, state=str(folder / "state"), quality=Quality(judge=False))
     warehouse = open_warehouse(target, settings.mysql)

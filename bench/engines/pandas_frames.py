@@ -48,7 +48,7 @@ def write(order: Order, name: str, frame: pd.DataFrame) -> None:
 
 
 def write_lines(order: Order) -> pd.DataFrame:
-    """Read all drops, and write clean lines and quarantine. Gives the clean lines."""
+    """Read all drops, and write clean lines and quarantine. Returns the clean lines."""
     texts = read_drops(sorted((order.drops / "sales").rglob("*.csv"), key=str, reverse=True))
     values = typed(texts)
     hold = rules(values)
@@ -91,7 +91,7 @@ def amount(text: pd.Series) -> pd.Series:
 
 
 def rules(lines: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Give the rules in the order in which the first broken one is told; what cannot be read breaks its rule."""
+    """Return the rules in the order in which the first broken one is told; what cannot be read breaks its rule."""
     hold = {
         "customer_id": lines["customer_id"] >= 1,
         "store_id": lines["store_id"] >= 1,
@@ -114,7 +114,7 @@ def quarantine(texts: pd.DataFrame, hold: dict[str, np.ndarray]) -> pd.DataFrame
 
 
 def clean_lines(values: pd.DataFrame) -> pd.DataFrame:
-    """Give cents, and plain integers for what a clean line always has."""
+    """Return cents, and plain integers for what a clean line always has."""
     cents = {f"{name.removesuffix('_cost')}_cents": values[name] // PER_CENT for name in AMOUNTS}
     lines = values.drop(columns=list(AMOUNTS)).assign(**cents)
     return lines.astype(dict.fromkeys(("customer_id", "store_id", "sales_person_id", "quantity", *cents), "int64"))
@@ -188,7 +188,7 @@ def purchases(sold: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
 
 
 def lifetimes(months: pd.DataFrame, bought: pd.DataFrame) -> pd.DataFrame:
-    """Give one row for each customer."""
+    """Return one row for each customer."""
     by_customer = months.groupby("customer_id", sort=False, as_index=False)
     sold = by_customer.agg(value=("cents", "sum"), months=("cents", "size"))
     joined = sold.merge(bought.astype({"inactive_status": "boolean"}), on="customer_id", how="left")
@@ -212,7 +212,7 @@ def lifetimes(months: pd.DataFrame, bought: pd.DataFrame) -> pd.DataFrame:
 
 
 def segment(value: pd.Series, count: pd.Series, inactive: pd.Series) -> np.ndarray:
-    """Name the first rule that holds; without a purchase, the first two do not."""
+    """Return the names of the first rule that holds; without a purchase, the first two do not."""
     hold = {
         "Loyal Customer": count >= LOYAL_PURCHASES,
         "High-Value Customer": value >= HIGH_VALUE * 100 * count,
@@ -281,7 +281,7 @@ def ranked(months: pd.DataFrame) -> pd.DataFrame:
 
 
 def careers(months: pd.DataFrame) -> pd.DataFrame:
-    """Give what is the same in all stores and months of a sales person."""
+    """Return what is the same in all stores and months of a sales person."""
     people = months.groupby("sales_person_id", as_index=False).agg(
         all_cents=("cents", "sum"),
         all_months=("month", "nunique"),
@@ -316,7 +316,7 @@ def money(cents: pd.Series) -> pd.Series:
 
 
 def month_name(day: pd.Series) -> pd.Series:
-    """Name months; each name is made once."""
+    """Return the name of months; each name is made once."""
     codes, months = pd.factorize(day.dt.to_period("M"))
     return pd.Series(pd.Categorical.from_codes(codes, months.strftime("%Y-%m")), index=day.index)
 

@@ -87,7 +87,7 @@ def run(frames: list[pl.LazyFrame]) -> list[pl.DataFrame]:
 
 
 def write_lines(order: Order) -> list[pl.LazyFrame]:
-    """Read the drops once; write clean lines and quarantine. Gives the parts of the clean lines."""
+    """Read the drops once; write clean lines and quarantine. Returns the parts of the clean lines."""
     drops = newest_first(order)
     count = 1 + sum(drop.stat().st_size for drop in drops) // PART_BYTES
     paths = [order.folder("lines") / f"part-{number:03d}.parquet" for number in range(count)]
@@ -136,7 +136,7 @@ def amount(name: str) -> pl.Expr:
 
 
 def rules() -> dict[str, pl.Expr]:
-    """Give the rules in the order in which the first broken one is told; what cannot be read breaks its rule."""
+    """Return the rules in the order in which the first broken one is told; what cannot be read breaks its rule."""
     price, quantity = pl.col("price"), pl.col("quantity")
     hold = {
         "customer_id": pl.col("customer_id") >= 1,
@@ -271,7 +271,7 @@ def customers_mart(order: Order, sums: Sums) -> pl.LazyFrame:
 
 
 def lifetimes(sums: Sums, as_of: date) -> pl.LazyFrame:
-    """Give one row for each customer."""
+    """Return one row for each customer."""
     bought = sums.days.group_by("customer_id").agg(
         pl.col("purchases").sum(),
         pl.col("largest").max(),
@@ -300,7 +300,7 @@ def lifetimes(sums: Sums, as_of: date) -> pl.LazyFrame:
 
 
 def segment() -> pl.Expr:
-    """Name the first rule that holds; without a purchase, the first two do not."""
+    """Return the names of the first rule that holds; without a purchase, the first two do not."""
     value, purchases = pl.col("value"), pl.col("purchases")
     return (
         pl.when(purchases >= LOYAL_PURCHASES)
@@ -359,7 +359,7 @@ def ranked(months: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def careers(months: pl.LazyFrame) -> pl.LazyFrame:
-    """Give what is the same in all stores and months of a sales person."""
+    """Return what is the same in all stores and months of a sales person."""
     return months.group_by("sales_person_id").agg(
         all_cents=pl.col("cents").sum(),
         all_months=pl.col("month").n_unique().cast(pl.Int64),

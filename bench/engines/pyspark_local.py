@@ -222,7 +222,7 @@ def judge(raw: DataFrame) -> DataFrame:
 
 
 def delivered_last(lines: DataFrame) -> DataFrame:
-    """Give each line once, as it was delivered last; lines without a key are all different.
+    """Return each line once, as it was delivered last; lines without a key are all different.
 
     One shuffle by basket serves the window, and the sums per basket that follow.
     """

@@ -151,7 +151,7 @@ def null_or(values: pa.ChunkedArray, wrong: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def cents_of(amount: pa.ChunkedArray, holds: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Give cents where a row holds: they are whole there."""
+    """Return cents where a row holds: they are whole there."""
     return pc.multiply(pc.if_else(holds, amount, None), Decimal(100)).cast(pa.int64())
 
 
@@ -170,7 +170,7 @@ def what_marts_need(lines: pa.Table) -> pa.Table:
 
 
 def delivered_last(lines: Dataset) -> Dataset:
-    """Give each line once, as it was delivered last; lines without a key are all different.
+    """Return each line once, as it was delivered last; lines without a key are all different.
 
     Few lines are contested: they are settled in the driver, and no other line is shuffled with all its columns.
     """
@@ -341,7 +341,7 @@ def rate(hundredths: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def month_of(day: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Give months as numbers without gaps, so that the month before is one less."""
+    """Return months as numbers without gaps, so that the month before is one less."""
     return pc.add(pc.multiply(pc.year(day), 12), pc.subtract(pc.month(day), 1))
 
 

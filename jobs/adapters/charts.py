@@ -59,7 +59,7 @@ def revenue(months: Sequence[MonthFigures], unusual: Sequence[UnusualMonth], goe
 
 
 def shown_months(months: Sequence[MonthFigures], width: int) -> int:
-    """Give how many of the months `revenue` draws."""
+    """Return how many of the months `revenue` draws."""
     return min(len(months), _MOST[width])
 
 
@@ -89,7 +89,7 @@ def _short(name: str, longest: int = _LONGEST) -> str:
 def _month(
     month: MonthFigures, usual: Mapping[str, float], goes_on: str, roomy: bool, year: bool
 ) -> dict[str, str | float]:
-    """Say where and how a month is drawn."""
+    """Return where and how a month is drawn."""
     number = month.month[-2:]
     named = roomy or number in ("01", "04", "07", "10")
     sales = float(month.total_sales)

@@ -78,7 +78,7 @@ class Kube:
         return rayjob_of(built)
 
     def rayjob(self, name: str) -> RayJob | None:
-        """Give a RayJob, or None if there is none."""
+        """Return a RayJob, or None if there is none."""
         given = {**_RAY, "namespace": self.namespace, "name": name}
         result = self._asked(self._custom.get_namespaced_custom_object, **given)
         return rayjob_of(result) if result else None
@@ -93,12 +93,12 @@ class Kube:
             return
 
     def pod(self, name: str) -> Pod | None:
-        """Give a pod, or None if there is none."""
+        """Return a pod, or None if there is none."""
         result = self._asked(self._core.read_namespaced_pod, name=name, namespace=self.namespace)
         return pod_of(result) if result else None
 
     def pods(self, selector: str) -> tuple[Pod, ...]:
-        """Give the pods that a label selector finds, in the order of their names."""
+        """Return the pods that a label selector finds, in the order of their names."""
         return self._listed(self._core.list_namespaced_pod, pod_of, selector)
 
     def last_words(self, pod: Pod) -> Pod:
@@ -121,7 +121,7 @@ class Kube:
         return scrub(lines[-1])[:_WIDTH] if lines else ""
 
     def events(self, about: Iterable[str]) -> tuple[Event, ...]:
-        """Give the events of objects, oldest first."""
+        """Return the events of objects, oldest first."""
         results: list[Event] = []
         for name in sorted(set(about) - {""}):
             fields = f"involvedObject.name={name}"
@@ -129,15 +129,15 @@ class Kube:
         return tuple(sorted(results, key=lambda event: str(event.at)))
 
     def jobs(self, selector: str) -> tuple[Job, ...]:
-        """Give the Jobs that a label selector finds."""
+        """Return the Jobs that a label selector finds."""
         return self._listed(self._batch.list_namespaced_job, job_of, selector)
 
     def cronjobs(self, selector: str) -> tuple[CronJob, ...]:
-        """Give the CronJobs that a label selector finds."""
+        """Return the CronJobs that a label selector finds."""
         return self._listed(self._batch.list_namespaced_cron_job, cronjob_of, selector)
 
     def templates(self, selector: str, key: str, label: str) -> dict[str, dict[str, Any]]:
-        """Give what ConfigMaps hold under a key, as YAML, by a label of theirs."""
+        """Return what ConfigMaps hold under a key, as YAML, by a label of theirs."""
         result = self._listed(self._core.list_namespaced_config_map, dict, selector)
         return {
             str(entry["metadata"]["labels"][label]): parse_manifest(entry["data"][key], str(entry["metadata"]["name"]))
@@ -153,12 +153,12 @@ class Kube:
         return job_of(built)
 
     def job(self, name: str) -> Job | None:
-        """Give a Job, or None if there is none."""
+        """Return a Job, or None if there is none."""
         result = self._asked(self._batch.read_namespaced_job, name=name, namespace=self.namespace)
         return job_of(result) if result else None
 
     def follow(self, pod: str, container: str, skip: int) -> Iterator[bytes]:
-        """Give the log of a container, without its first bytes, until the container ends.
+        """Return the log of a container, without its first bytes, until the container ends.
 
         Raises Transient if the connection is lost: whoever asks again skips what came.
         """
@@ -204,7 +204,7 @@ class Kube:
                 return tuple(results)
 
     def _asked(self, ask: Callable[..., Any], read: Callable[[bytes], Any] = json.loads, /, **given: Any) -> Any:
-        """Ask, again while it fails for a while. Gives what the answer says, or None for what is not there."""
+        """Ask, again while it fails for a while. Returns what the answer says, or None for what is not there."""
         return retried(lambda: self._answer(ask, read, given), self._deadline)
 
     def _answer(self, ask: Callable[..., Any], read: Callable[[bytes], Any], given: Mapping[str, Any]) -> Any:
@@ -217,7 +217,7 @@ class Kube:
             raise Transient("what answers is not the Kubernetes API", self._where, "is a proxy in between?") from error
 
     def _opened(self, ask: Callable[..., Any], given: Mapping[str, Any]) -> Any:
-        """Ask once. Gives the answer before it is read, or None for what is not there."""
+        """Ask once. Returns the answer before it is read, or None for what is not there."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -284,7 +284,7 @@ def _own_namespace() -> str:
 
 
 def _message_of(error: Any) -> str:
-    """Give the message of a Status."""
+    """Return the message of a Status."""
     try:
         return str(json.loads(error.body)["message"])
     except (TypeError, ValueError, KeyError):

@@ -83,7 +83,7 @@ def _notify(where: str, address: str, notice: Notice, seconds: float, message: T
 
 
 def ping(url: str, moment: Moment) -> None:
-    """Tell a service that waits for builds that one begins or ends. Raises Transient or UsageError.
+    """Ping a service that waits for builds that one begins or ends. Raises Transient or UsageError.
 
     As healthchecks.io has it: ``/start`` and ``/fail`` are added to the path; other services say where with
     ``{moment}`` in the URL.

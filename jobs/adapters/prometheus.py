@@ -39,7 +39,7 @@ def push(gateway: str, pipeline: str, samples: Sequence[Sample], timeout: float)
 
 
 def _kept(path: str, samples: Sequence[Sample]) -> list[Sample]:
-    """Give the samples of a file that stay. One that is not ours to read, or damaged, is written anew."""
+    """Return the samples of a file that stay. One that is not ours to read, or damaged, is written anew."""
     try:
         families = list(text_string_to_metric_families(Path(path).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):

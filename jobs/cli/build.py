@@ -150,7 +150,7 @@ def _as_of(settings: Settings, policy: "Policy") -> date:
 
 
 def _refused(settings: Settings, error: MartsError) -> None:
-    """Tell people of a build that could not begin."""
+    """Report to people a build that could not begin."""
     from jobs.adapters.ray.cluster import own_submission
     from jobs.run.context import Request
     from jobs.run.lifecycle import refused

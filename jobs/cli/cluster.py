@@ -92,7 +92,7 @@ def submit(
 
 
 def _followed(jobs: Any, submission: str, as_json: bool) -> int:
-    """Follow a job to its end. Gives the build's exit code."""
+    """Follow a job to its end. Returns the build's exit code."""
     from jobs.launch import submit as submitting
 
     tail = submitting.Tail(jobs, submission, _line_writer())
@@ -292,7 +292,7 @@ def _know_credentials(settings: Settings) -> None:
 
 @contextmanager
 def _telling(request: "Request") -> Iterator[Callable[["Ended"], None]]:
-    """Tell people, once, of what went wrong before a build, around it, or instead of it."""
+    """Report people, once, of what went wrong before a build, around it, or instead of it."""
     from jobs.run.lifecycle import refused
 
     def end(ended: "Ended") -> None:
@@ -326,7 +326,7 @@ def _defect(problem: Exception) -> Defect:
 
 
 def _recorded(settings: Settings, submission: str) -> bool:
-    """Tell whether a build has written down how it ended: then it has told people, too."""
+    """Return whether a build has written down how it ended: then it has told people, too."""
     if not submission:
         return False
     try:

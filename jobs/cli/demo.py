@@ -20,7 +20,7 @@ _TOP = 8
 
 
 def prepare(folder: Path, lines: int, seed: int, progress: Callable[[], None]) -> tuple[dict[str, str], date]:
-    """Make the drops; give the settings of the demo's build, and its as_of.
+    """Make the drops; return the settings of the demo's build, and its as_of.
 
     With the same lines and seed, a demo goes on with what an earlier one built. With others it starts anew: its drops
     would replace all those of before, which no build takes for a day's work.

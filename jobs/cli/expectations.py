@@ -24,7 +24,7 @@ def expectations_list(
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
-    """Say each rule in words: its severity, what it looks at, and who asks for it."""
+    """Describe each rule in words: its severity, what it looks at, and who asks for it."""
     from jobs.cli import render
     from jobs.config.suites import check_suites
     from marts.quality.rule_types import type_words

@@ -114,7 +114,7 @@ def show(what: Any, stdout: bool = False, wide: bool = False) -> None:
 
 
 def stamp() -> str:
-    """Give this moment as the ledger writes it."""
+    """Return this moment as the ledger writes it."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 

@@ -136,7 +136,7 @@ def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
 
 
 def _quarantined(drops: Sequence[DropReport]) -> list[RenderableType]:
-    """Say why rows are in quarantine: the most common reasons, and the drop with most of them."""
+    """Describe why rows are in quarantine: the most common reasons, and the drop with most of them."""
     if not drops:
         return []
     rules: Counter[str] = Counter()

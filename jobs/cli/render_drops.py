@@ -46,7 +46,7 @@ def plan(planned: Plan, verdicts: Verdicts, months: Sequence[str]) -> Renderable
 
 
 def _fate(verdict: Verdict) -> str:
-    """Say what becomes of a drop whose object is gone."""
+    """Describe what becomes of a drop whose object is gone."""
     return "its lines leave the marts" if verdict.state == "withdrawn" else verdict.reason
 
 

@@ -85,7 +85,7 @@ def list_(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Say which values the file has, and which keys open it. Needs no key."""
+    """Return which values the file has, and which keys open it. Needs no key."""
     where = _vault(file, None, config, opens=False)
     result = sealed.look(read_file(where.file), where.file)
     keys = {item.name: item.kind if item.salt else sealed.public_to_text(item.public) for item in result.recipients}
@@ -255,7 +255,7 @@ def _settings(
 
 
 def _vault(file: str | None, key: str | None, config: str | None, opens: bool = True) -> Vault:
-    """Give the sealed file. A passphrase is asked for if there is no key to open it by."""
+    """Return the sealed file. A passphrase is asked for if there is no key to open it by."""
     result = vault_of(_settings(file, key, config, places=False))
     if opens and not result.passphrase and not Path(result.key_file).exists() and _on_terminal():
         return replace(result, passphrase=Secret(plain=_asked(result)))

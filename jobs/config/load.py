@@ -110,7 +110,7 @@ _PLATFORM = (
 
 
 def vault_of(settings: Settings) -> Vault:
-    """Give the sealed file of the settings; every worker finds it by the same path."""
+    """Return the sealed file of the settings; every worker finds it by the same path."""
     secrets = settings.secrets
     passphrase = secrets.passphrase and Secret(f"env:{variable_of('secrets', 'passphrase')}")
     file, key_file = (str(Path(path).expanduser().absolute()) for path in (secrets.file, secrets.key_file))
@@ -184,7 +184,7 @@ def with_places(settings: Settings, written: Mapping[str, Any]) -> tuple[Setting
 
 
 def _notify_places(notify: Notify, vault: Vault, names: tuple[str, ...]) -> dict[str, Any]:
-    """Say for each address of notices where it is. What is sealed as notify.to.NAME needs no setting."""
+    """Describe for each address of notices where it is. What is sealed as notify.to.NAME needs no setting."""
     sealed = {name.removeprefix(ADDRESSES): None for name in names if name.startswith(ADDRESSES)}
     to: dict[str, Secret] = {}
     for name, given in {**sealed, **notify.to}.items():
@@ -200,7 +200,7 @@ def _notify_places(notify: Notify, vault: Vault, names: tuple[str, ...]) -> dict
 
 
 def _names(vault: Vault) -> tuple[str, ...]:
-    """Name the values of the sealed file, if it is there."""
+    """Return the names of the values of the sealed file, if it is there."""
     if not Path(vault.file).is_file():
         return ()
     from jobs.config import sealed
@@ -209,7 +209,7 @@ def _names(vault: Vault) -> tuple[str, ...]:
 
 
 def _password(address: str) -> str:
-    """Give the password in an address, if there is one."""
+    """Return the password in an address, if there is one."""
     try:
         return unquote(urlsplit(address).password or "")
     except ValueError:
@@ -250,5 +250,5 @@ def _in_environment(given: Secret | None, variable: str, variables: dict[str, st
 
 
 def variable_of(*path: str) -> str:
-    """Name the variable of the environment that a setting has."""
+    """Return the names of the variable of the environment that a setting has."""
     return f"{PREFIX}{'__'.join(path)}".upper()

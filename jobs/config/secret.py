@@ -59,7 +59,7 @@ class Secret:
         return self.place.removeprefix(SEALED) if self.place.startswith(SEALED) else ""
 
     def reveal(self) -> str:
-        """Give the value. Raises UsageError if it is not where it should be."""
+        """Return the value. Raises UsageError if it is not where it should be."""
         value = self.plain or self._look_up()
         remember(value)
         return value
@@ -95,7 +95,7 @@ class Secret:
 
 
 def from_sealed(vault: Vault, name: str) -> str:
-    """Give one value of a sealed file. Raises UsageError if it has none of this name, or is refused."""
+    """Return one value of a sealed file. Raises UsageError if it has none of this name, or is refused."""
     values = open_vault(vault).values
     if name not in values:
         raise UsageError(f"has no value {name!r}", vault.file, f"`marts secrets set {name}` adds it")

@@ -288,7 +288,7 @@ class Settings(BaseSettings):
 
 
 def duckdb_path(uri: str) -> str:
-    """Give the file of duckdb:///absolute/path, or of duckdb://relative/path."""
+    """Return the file of duckdb:///absolute/path, or of duckdb://relative/path."""
     path = uri.removeprefix("duckdb://")
     if not uri.startswith("duckdb://") or not path.strip("/"):
         raise UsageError(f"{uri!r} names no DuckDB file", "--target", "write duckdb:///path/file.duckdb")

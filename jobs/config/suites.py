@@ -50,7 +50,7 @@ def check_suites(folder: str | None, policy: Policy) -> dict[str, Suite]:
 
 
 def read_file(name: str, folder: str | None) -> tuple[Any, str]:
-    """Give the JSON of a suite, and where it is from."""
+    """Return the JSON of a suite, and where it is from."""
     text, where = _text_of(name, folder)
     return _parsed(text, where), where
 
@@ -73,7 +73,7 @@ def _parsed(text: str, where: str) -> Any:
 
 
 def suite_path(name: str, folder: str | None) -> Path:
-    """Give the user's file of a suite if there is one, else the shipped."""
+    """Return the user's file of a suite if there is one, else the shipped."""
     if folder and not Path(folder).is_dir():
         raise UsageError("is no folder", folder, "--expectations names a folder of suites, such as sales.json")
     own = Path(folder) / f"{name}.json" if folder else None
@@ -81,6 +81,6 @@ def suite_path(name: str, folder: str | None) -> Path:
 
 
 def shipped() -> Path:
-    """Give the folder of the shipped suites: beside the packages in a checkout, inside of them in a wheel."""
+    """Return the folder of the shipped suites: beside the packages in a checkout, inside of them in a wheel."""
     inside = _HERE / "expectations"
     return inside if inside.is_dir() else _HERE.parent / "expectations"

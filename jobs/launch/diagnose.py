@@ -25,7 +25,7 @@ _MOST = 5
 
 
 def failure(job: RayJob, where: str, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
-    """Say why a RayJob failed, if its driver did not; ``where`` is what people know the build by."""
+    """Describe why a RayJob failed, if its driver did not; ``where`` is what people know the build by."""
     starved = out_of_memory(pods, where)
     if starved:
         return starved
@@ -45,13 +45,13 @@ def failure(job: RayJob, where: str, pods: Sequence[Pod], events: Sequence[Event
 
 
 def no_operator(where: str, seconds: float) -> MartsError:
-    """Say that nobody takes care of a RayJob."""
+    """Describe that nobody takes care of a RayJob."""
     hint = "is the KubeRay operator running, and does it watch this namespace? (docs/kubernetes.md)"
     return ServiceError(f"no KubeRay operator has taken its RayJob up in {seconds:.0f} s", where, hint)
 
 
 def not_started(where: str, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
-    """Say why a Ray cluster does not start: what its pods wait for."""
+    """Describe why a Ray cluster does not start: what its pods wait for."""
     starved = out_of_memory(pods, where)
     if starved:
         return starved
@@ -63,13 +63,13 @@ def not_started(where: str, pods: Sequence[Pod], events: Sequence[Event]) -> Mar
 
 
 def late(where: str) -> MartsError:
-    """Say that a deadline has passed."""
+    """Describe that a deadline has passed."""
     hint = "run it again, or give it more time (activeDeadlineSeconds) or more workers"
     return DeadlinePassed("it took longer than it may", where, hint)
 
 
 def out_of_memory(pods: Iterable[Pod], where: str = "") -> MartsError | None:
-    """Say which pod ran out of memory. The kernel's word counts; an exit code of 137 alone may be any kill."""
+    """Return which pod ran out of memory. The kernel's word counts; an exit code of 137 alone may be any kill."""
     for pod in pods:
         role = _role(pod)
         for item in pod.containers:
@@ -84,7 +84,7 @@ def out_of_memory(pods: Iterable[Pod], where: str = "") -> MartsError | None:
 
 
 def waiting(pods: Iterable[Pod]) -> list[str]:
-    """Say what pods wait for, in words; nothing of those that run, or are about to."""
+    """Describe what pods wait for, in words; nothing of those that run, or are about to."""
     results = []
     for pod in pods:
         if pod.unscheduled and pod.phase in ("Pending", ""):
@@ -100,7 +100,7 @@ def waiting(pods: Iterable[Pod]) -> list[str]:
 
 
 def ended(pod: Pod) -> str:
-    """Say how a pod ended, in words."""
+    """Describe how a pod ended, in words."""
     for item in pod.containers:
         if item.state == "terminated" and item.exit_code:
             return f"{item.reason or 'it ended'} (exit code {item.exit_code}){_last_words(item)}"
@@ -129,7 +129,7 @@ def _lost(pods: Iterable[Pod]) -> Iterator[str]:
 
 
 def warnings(events: Iterable[Event]) -> Iterator[str]:
-    """Give what warnings say that no pod does: a volume that is not there, a quota."""
+    """Return what warnings say that no pod does: a volume that is not there, a quota."""
     for event in events:
         if event.warning and event.reason in _TOLD_EVENTS:
             yield f"{event.reason}: {event.message}"
@@ -140,7 +140,7 @@ def _role(pod: Pod) -> str:
 
 
 def _place(pod: Pod) -> str:
-    """Name the value of the chart that is about a pod."""
+    """Return the names of the value of the chart that is about a pod."""
     workers = "ray.worker.resources"
     if pod.group not in ("", "worker"):
         workers = f"resources of {pod.group} in ray.workerGroups, else ray.worker.resources"

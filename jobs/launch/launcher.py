@@ -88,7 +88,7 @@ class Ended:
 
 
 def scheduled_day(job: str, now: datetime, zone: Any) -> date:
-    """Give the business day of a scheduled run: a CronJob writes the minute it meant at the end of the Job's name.
+    """Return the business day of a scheduled run: a CronJob writes the minute it meant at the end of the Job's name.
 
     So a run that is late, or tried again after midnight, is still that of its day. A Job by hand is of today.
     """
@@ -120,7 +120,7 @@ def manifest_of(template: Mapping[str, Any], me: Me, owner_uid: str, as_of: date
 
 
 def short_name(job: str) -> str:
-    """Give a name that KubeRay takes: that of the Job, unless somebody chose a long one."""
+    """Return a name that KubeRay takes: that of the Job, unless somebody chose a long one."""
     if len(job) <= _NAME:
         return job
     digest = hashlib.blake2b(job.encode(), digest_size=4).hexdigest()
@@ -208,7 +208,7 @@ class RayJobLauncher:
             self._check()
 
     def _is_ours(self, job: RayJob) -> bool:
-        """Tell whether a RayJob belongs to our Job, and has not failed for good."""
+        """Return whether a RayJob belongs to our Job, and has not failed for good."""
         own = {item["uid"] for item in self._manifest["metadata"]["ownerReferences"]}
         return not job.deleting and job.owner_uid in own and not (job.over and not job.good)
 
@@ -294,7 +294,7 @@ class RayJobLauncher:
         return None
 
     def _failure(self, seen: _Watch) -> MartsError:
-        """Say why the last attempt failed: the driver's own word, if it has one; else what the cluster shows."""
+        """Describe why the last attempt failed: the driver's own word, if it has one; else what the cluster shows."""
         job = seen.job
         closing, lines = self._last_words(seen)
         code = submit.exit_code_of(RayJobRun(job.job_id, "FAILED", None, job.message), closing)
@@ -304,7 +304,7 @@ class RayJobLauncher:
         return diagnose.failure(job, self._where, seen.pods, seen.events)
 
     def _last_words(self, seen: _Watch) -> tuple[Mapping[str, Any], Sequence[str]]:
-        """Give what the build of the present attempt said at last; an older one has nothing to do with it."""
+        """Return what the build of the present attempt said at last; an older one has nothing to do with it."""
         if not seen.tail or seen.tail_of != seen.job.job_id:
             return {}, ()
         seen.tail.finish()
@@ -364,7 +364,7 @@ class RayJobLauncher:
 
 
 def taken_away(kube: Kube, me: Me) -> bool:
-    """Tell whether the cluster needs the place of our pod (a drain, a preemption), or somebody ends its Job."""
+    """Return whether the cluster needs the place of our pod (a drain, a preemption), or somebody ends its Job."""
     try:
         pod = kube.pod(me.pod)
     except MartsError as error:
@@ -413,7 +413,7 @@ def _stop(jobs: Jobs, wish: submit.Wish, every: float) -> None:
 
 
 def owner_uid(kube: Kube, me: Me) -> str:
-    """Give the uid of our Job."""
+    """Return the uid of our Job."""
     pod = kube.pod(me.pod)
     if pod is None or not pod.owner_uid:
         hint = "`marts launch rayjob` runs in a pod of a Job, as the chart makes it; by hand there is `marts submit`"

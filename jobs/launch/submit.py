@@ -59,7 +59,7 @@ class Jobs(Protocol):
 
 
 def day_of(arguments: Sequence[str]) -> str:
-    """Give the day that a build's arguments say, or nothing. Raises UsageError if it is none."""
+    """Return the day that a build's arguments say, or nothing. Raises UsageError if it is none."""
     for index, argument in enumerate(arguments):
         name, _, text = argument.partition("=")
         if name != _AS_OF:
@@ -122,7 +122,7 @@ def refuse_passwords(words: Sequence[str]) -> None:
 
 
 def submitted(jobs: Jobs, wish: Wish, *, rerun: bool = True) -> tuple[str, bool]:
-    """Submit a build, unless the same is at work. Gives its submission id, and if it is new.
+    """Submit a build, unless the same is at work. Returns its submission id, and if it is new.
 
     Ray takes each id once, so a build that is wanted again is ID-2, ID-3, … Without ``rerun`` one that has
     succeeded counts as the same, too: whoever asks was restarted, and does not know. Raises UsageError if the id
@@ -150,7 +150,7 @@ def submitted(jobs: Jobs, wish: Wish, *, rerun: bool = True) -> tuple[str, bool]
 
 
 def names(wish: Wish) -> Iterator[str]:
-    """Give the submission ids that a build may have, in the order in which they are taken."""
+    """Return the submission ids that a build may have, in the order in which they are taken."""
     yield wish.submission
     yield from (f"{wish.submission}-{number}" for number in itertools.count(2))
 
@@ -273,7 +273,7 @@ def wait(jobs: Jobs, name: str, every: float, patience: float) -> RayJobRun:
 
 
 def ended(run: RayJobRun, closing: Mapping[str, Any], lines: Sequence[str]) -> MartsError | None:
-    """Say how a job ended that is over: None if it is good, else the error, with the build's own exit code."""
+    """Describe how a job ended that is over: None if it is good, else the error, with the build's own exit code."""
     code = exit_code_of(run, closing)
     if code == 0:
         return None
@@ -292,7 +292,7 @@ def ended(run: RayJobRun, closing: Mapping[str, Any], lines: Sequence[str]) -> M
 
 
 def exit_code_of(run: RayJobRun, closing: Mapping[str, Any]) -> int | None:
-    """Give the exit code of a driver, as far as anybody knows it."""
+    """Return the exit code of a driver, as far as anybody knows it."""
     if run.status == "SUCCEEDED":
         return 0
     if run.exit_code is not None:
@@ -311,7 +311,7 @@ def of_code(code: int | None, what: str, where: str = "", hint: str = "") -> Mar
 
 
 def _unexplained(run: RayJobRun, code: int | None, lines: Sequence[str]) -> MartsError:
-    """Say what is known of a driver that ended without a word of ours."""
+    """Describe what is known of a driver that ended without a word of ours."""
     last = next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith(_RAYS)), "")
     where = f"job {run.name}"
     if code is None:
@@ -331,5 +331,5 @@ def _unexplained(run: RayJobRun, code: int | None, lines: Sequence[str]) -> Mart
 
 
 def _last(text: str) -> str:
-    """Give the last line: before it Ray says that it is the last."""
+    """Return the last line: before it Ray says that it is the last."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

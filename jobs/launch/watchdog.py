@@ -38,7 +38,7 @@ def findings(
     events: Mapping[str, Sequence[Event]],
     now: datetime,
 ) -> list[Finding]:
-    """Look at everything; ``pods`` and ``events`` by the name of their Job. Gives what is new."""
+    """Look at everything; ``pods`` and ``events`` by the name of their Job. Returns what is new."""
     results: list[Finding] = []
     for job in sorted(jobs, key=lambda item: item.name):
         own, about = pods.get(job.name, ()), events.get(job.name, ())
@@ -50,7 +50,7 @@ def findings(
 
 
 def _failed(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError | None:
-    """Say why a Job failed, unless its last pod has told people, or they know that it did not start."""
+    """Describe why a Job failed, unless its last pod has told people, or they know that it did not start."""
     last = max(pods, key=lambda pod: str(pod.created_at), default=None)
     ended = _main(last) if last else None
     code = ended.exit_code if ended else None
@@ -68,7 +68,10 @@ def _failed(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> MartsErro
 
 
 def _put_off(job: Job, ended: Container) -> MartsError | None:
-    """Say why a build was put off until it had no try left: each try alone is nothing to tell. A deadline is told."""
+    """Describe why a build was put off until it had no try left: each try alone is nothing to tell.
+
+    A deadline is told.
+    """
     announced: Mapping[str, Any] = {}
     for line in ended.message.splitlines():
         message = read_line(line.strip())
@@ -81,7 +84,7 @@ def _put_off(job: Job, ended: Container) -> MartsError | None:
 
 
 def _stuck(job: Job, pods: Sequence[Pod], events: Sequence[Event], now: datetime) -> MartsError | None:
-    """Say what a Job waits for, if it has waited for long. Between two tries, or in a queue, it is not stuck."""
+    """Describe what a Job waits for, if it has waited for long. Between two tries, or in a queue, it is not stuck."""
     if job.suspended or any(pod.phase in ("Running", "Succeeded") for pod in pods):
         return None
     waiting = [pod for pod in pods if pod.phase in ("Pending", "")]
@@ -99,7 +102,7 @@ def _stuck(job: Job, pods: Sequence[Pod], events: Sequence[Event], now: datetime
 
 
 def is_missed(cron: CronJob, jobs: Iterable[Job], now: datetime) -> bool:
-    """Tell whether a CronJob has begun nothing for too long. What it began and failed is told as that."""
+    """Return whether a CronJob has begun nothing for too long. What it began and failed is told as that."""
     if cron.suspended or cron.max_age is None:
         return False
     oldest = timedelta(seconds=cron.max_age)
@@ -121,7 +124,7 @@ def _missed(cron: CronJob) -> MartsError:
 
 
 def _main(pod: Pod) -> Container | None:
-    """Give the container that runs marts, if it has ended; others may be beside it."""
+    """Return the container that runs marts, if it has ended; others may be beside it."""
     ended = [item for item in pod.containers if item.state == "terminated" and not item.init]
     return next((item for item in ended if item.name == CONTAINER), ended[0] if ended else None)
 

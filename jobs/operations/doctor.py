@@ -121,7 +121,7 @@ def _target(settings: Settings) -> list[Check]:
 
 
 def _notices(settings: Settings) -> Check:
-    """Say who hears of builds; nobody is written to."""
+    """Describe who hears of builds; nobody is written to."""
     names = ", ".join(settings.notify.to)
     heard = f"{names} (`marts notify test` tries them)" if names else "none; `marts secrets set notify.to.NAME`"
     return Check("notices", True, f"{heard}{'; a heartbeat is pinged' if settings.notify.heartbeat else ''}")

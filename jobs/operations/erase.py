@@ -59,7 +59,7 @@ class Traces:
 
 
 def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tuple[list[Erasure], Person]:
-    """Give what the ledger must remember to know a customer again, and them.
+    """Return what the ledger must remember to know a customer again, and them.
 
     Nothing for one who was erased before: they are only looked for again.
     """
@@ -99,7 +99,7 @@ def find_traces(now: Now, customer: int) -> Traces:
 
 
 def _headers(now: Now) -> Headers:
-    """Give the columns of each drop that was read, and of others that had its name."""
+    """Return the columns of each drop that was read, and of others that had its name."""
     matches: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for manifest in now.catalog.everything():
         matches[manifest.delivery.key].add(manifest.measured.columns)
@@ -107,7 +107,7 @@ def _headers(now: Now) -> Headers:
 
 
 def _drops_in(now: Now, headers: Headers, customer: int, path: str) -> set[str]:
-    """Name the drops of which a file of the state has rows of the customer; nothing if there are none.
+    """Return the names of the drops of which a file of the state has rows of the customer; nothing if there are none.
 
     A file that is not in quarantine is of one drop, and of a damaged one nobody can tell that they are not in it: _ANY.
     """
@@ -123,27 +123,27 @@ def _drops_in(now: Now, headers: Headers, customer: int, path: str) -> set[str]:
 
 
 def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
-    """Tell whether a drop is among some that are named."""
+    """Return whether a drop is among some that are named."""
     return _ANY in drops or manifest.delivery.key in drops
 
 
 def _names(now: Now, customer: int, columns: Sequence[str], raw: str) -> bool:
-    """Tell whether a line of a drop with these columns is of the customer; of a refused drop they are not known."""
+    """Return whether a line of a drop with these columns is of the customer; of a refused drop they are not known."""
     return customer in ids_in(raw, columns, now.settings.delimiter) if columns else mention(customer)(raw)
 
 
 def _may_name(now: Now, customer: int, headers: Headers, drop: str, raw: str) -> bool:
-    """Tell whether a line is of the customer by the columns of any drop that had this name."""
+    """Return whether a line is of the customer by the columns of any drop that had this name."""
     return any(_names(now, customer, columns, raw) for columns in headers.get(drop, {()}))
 
 
 def _shows(now: Now, manifest: Manifest, customer: int) -> bool:
-    """Tell whether an example in a manifest is of the customer."""
+    """Return whether an example in a manifest is of the customer."""
     return any(_names(now, customer, manifest.measured.columns, reason.raw) for reason in manifest.reasons)
 
 
 def remove(now: Now, traces: Traces, docs: Store, person: Person) -> int:
-    """Remove the files, and the pages with an example of the person; rewrite only copies before. Gives how many."""
+    """Remove the files, and the pages with an example of the person; rewrite only copies before. Returns how many."""
     customer = person.customer
     forgotten = {(manifest.delivery.id, manifest.rules) for manifest in traces.manifests}
     results = [version.key for version in docs.versions("runs") if version.key.endswith(".json")]
@@ -170,7 +170,7 @@ def _rewritten(now: Now, person: Person, manifest: Manifest) -> tuple[tuple[str,
 
 
 def _is_on(page: bytes, customer: int) -> bool:
-    """Tell whether a page has an example with the customer's id."""
+    """Return whether a page has an example with the customer's id."""
     mentions = mention(customer)
     for result in json.loads(page).get("results", []):
         if "customer_id" in json.dumps(result.get("expectation_config", {}).get("kwargs", {})):
@@ -181,7 +181,10 @@ def _is_on(page: bytes, customer: int) -> bool:
 
 
 def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
-    """Take examples of the person's lines out of reports, and their repaired lines out of decisions. Gives how many."""
+    """Take examples of the person's lines out of reports, and their repaired lines out of decisions.
+
+    Returns how many.
+    """
     headers, mentions = _headers(now), mention(customer)
 
     def report(text: str) -> str:
@@ -224,7 +227,7 @@ def deed(number: int, at: str, who: str, why: str) -> Deed:
 
 
 def mention(customer: int) -> Callable[[str], bool]:
-    """Tell whether a text has the number of a customer, as a number of its own."""
+    """Return whether a text has the number of a customer, as a number of its own."""
     match = re.compile(rf"(?<![0-9.])0*{customer}(?![0-9]|\.[0-9])")
     return lambda text: bool(match.search(text))
 
@@ -240,6 +243,6 @@ def _without(value: object, mentions: Callable[[str], bool]) -> object:
 
 
 def drops_text(keys: Iterable[str]) -> str:
-    """Name drops, the first of many."""
+    """Return the name of drops, the first of many."""
     names = list(keys)
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -275,7 +275,7 @@ def _with_dirt(
 ) -> tuple[bytes, list[tuple[int, str]]]:
     """Put broken rows at random places; each is a good row that was broken in one way, all ways in turn.
 
-    Gives the text, and line and kind of each broken row.
+    Returns the text, and line and kind of each broken row.
     """
     if not count:
         return text, []
@@ -309,7 +309,7 @@ def _write_late(folder: Path, lines: _Lines, style: _Style) -> None:
 
 
 def _write_corrections(folder: Path, random: np.random.Generator, lines: _Lines, style: _Style, delivered: date) -> int:
-    """Deliver some baskets again, with one piece more of everything. Gives the lines of it."""
+    """Deliver some baskets again, with one piece more of everything. Returns the lines of it."""
     bought = np.unique(lines.basket[lines.basket > 0])
     chosen = random.choice(bought, min(25, len(bought)), replace=False)
     corrected = lines.take(np.flatnonzero(np.isin(lines.basket, chosen)))

@@ -92,7 +92,7 @@ def _named(drops: Mapping[str, PlannedDrop], name: str) -> PlannedDrop:
 
 
 def rows_of(now: Now, drop: PlannedDrop) -> list[BadLine]:
-    """Give the rows of a drop that are in quarantine."""
+    """Return the rows of a drop that are in quarantine."""
     return rows_in_quarantine(now.state, _readable(drop))
 
 
@@ -123,7 +123,7 @@ def export(now: Now, drop: PlannedDrop) -> str:
 def replay(now: Now, drop: PlannedDrop, repaired: bytes | None) -> tuple[Replay, dict[int, str]]:
     """Judge rows of a drop again: those of a repaired export, or as they are by today's rules.
 
-    Gives what became of them, and the new text of those that are clean. A row may be repaired again.
+    Returns what became of them, and the new text of those that are clean. A row may be repaired again.
     """
     manifest = _readable(drop)
     unrepaired = manifest.model_copy(update={"files": _scanned(manifest)})
@@ -143,12 +143,12 @@ def replay(now: Now, drop: PlannedDrop, repaired: bytes | None) -> tuple[Replay,
 
 
 def _scanned(manifest: Manifest) -> tuple[LinesFile, ...]:
-    """Give the files of a dimension without those of repairs."""
+    """Return the files of a dimension without those of repairs."""
     return tuple(file for file in manifest.files if "/repair-" not in file.path)
 
 
 def _is_shown_only(row: BadLine) -> bool:
-    """Tell whether the raw text is not what stood in the file: its bytes could not be shown, or were too many."""
+    """Return whether the raw text is not what stood in the file: its bytes could not be shown, or were too many."""
     return any(reason.startswith(("is not UTF-8 text", "longer than")) for reason in row.reasons)
 
 

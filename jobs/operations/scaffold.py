@@ -39,7 +39,7 @@ def write(folder: Path) -> list[Path]:
 
 
 def settings_text() -> str:
-    """Give the settings that are not set above as comments."""
+    """Return the settings that are not set above as comments."""
     fields = Settings.model_fields
     plain = {name: field for name, field in fields.items() if not isinstance(field.default, BaseModel)}
     lines = [_option(name, field) for name, field in plain.items() if name not in ("source", "target", "policy")]
@@ -52,7 +52,7 @@ def settings_text() -> str:
 
 
 def policy_text() -> str:
-    """Give the policy's defaults as comments."""
+    """Return the policy's defaults as comments."""
     fields = {name: field for name, field in Policy.model_fields.items() if name != "segments"}
     lines = [_option(name, field) for name, field in fields.items()]
     lines.append("# A customer belongs to the first segment whose conditions all hold; the last has none.\n")

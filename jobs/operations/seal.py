@@ -10,13 +10,13 @@ from marts.errors import UsageError
 
 
 def is_used(settings: Settings) -> bool:
-    """Tell whether any credential comes from the sealed file."""
+    """Return whether any credential comes from the sealed file."""
     tables = any(f":{SEALED}" in address for address in settings.dimensions.tables.values())
     return tables or any(item and item.name for item in _credentials(settings).values())
 
 
 def places_of(settings: Settings) -> list[str]:
-    """Say where each credential that is set comes from."""
+    """Return where each credential that is set comes from."""
     return [f"{name} from {item.place or 'the settings'}" for name, item in _credentials(settings).items() if item]
 
 
@@ -57,7 +57,7 @@ def _seal(settings: Settings, now: str) -> Seal:
 
 
 def _credentials(settings: Settings) -> dict[str, Secret | None]:
-    """Give all credentials of the settings, by name."""
+    """Return all credentials of the settings, by name."""
     fixed = {f"{part}.{name}": getattr(getattr(settings, part), name) for part, name in CREDENTIALS}
     addresses = {f"{ADDRESSES}{name}": item for name, item in settings.notify.to.items()}
     return {**fixed, **addresses, HEARTBEAT: settings.notify.heartbeat}

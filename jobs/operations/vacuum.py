@@ -30,7 +30,7 @@ class Waste:
     """Files that are needed."""
 
     def by_folder(self) -> list[tuple[str, int, int]]:
-        """Give folder, files and bytes."""
+        """Return folder, files and bytes."""
         files: Counter[str] = Counter()
         size: Counter[str] = Counter()
         for key, length in self.files.items():
@@ -40,7 +40,7 @@ class Waste:
 
 
 def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste, list[Manifest]]:
-    """Compare what is in the state with what is needed. Gives also the manifests of the drops that are needed.
+    """Compare what is in the state with what is needed. Returns also the manifests of the drops that are needed.
 
     Call it while no build runs: it would take what a build has just written for waste.
     """
@@ -62,7 +62,7 @@ def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste
 
 
 def _facts(now: Now, as_of: date, rollup_lines: int) -> set[str]:
-    """Name the files that the live drops were rolled up into, and those that say which of their lines count."""
+    """Return the files that the live drops were rolled up into, and those that say which of their lines count."""
     live, settled, kept = now.verdicts.live_sales, None, set[str]()
     if not now.identity.within_month:
         tasks = plan_settling(live, rollup_lines, now.identity, as_of, now.settings.state)
@@ -74,7 +74,7 @@ def _facts(now: Now, as_of: date, rollup_lines: int) -> set[str]:
 
 
 def _rows_below(now: Now, kept: Iterable[Generation]) -> set[str]:
-    """Name the files of older generations that the rows of newer ones are patches over."""
+    """Return the names of the files of older generations that the rows of newer ones are patches over."""
     existing = {version.key for version in now.state.versions("marts")}
     saved = [saved_rows(now.state, item.mart, item.fingerprint, existing) for item in kept]
     return {path for rows in saved if rows for path in rows.paths}
@@ -89,7 +89,7 @@ def remove(now: Now, waste: Waste, manifests: Iterable[Manifest]) -> None:
 
 
 def _manifests(now: Now, warehouse: Warehouse) -> list[Manifest]:
-    """Give what is known of the drops that are there, and of the tables that stand in for drops.
+    """Return what is known of the drops that are there, and of the tables that stand in for drops.
 
     Of a drop with repairs that is the scan they are made from too, so that it need not be read again.
     """

@@ -42,7 +42,7 @@ def write_key(path: str) -> sealed.Recipient:
 
 
 def recipient_of(path: str, name: str) -> sealed.Recipient:
-    """Give the public half of a key file."""
+    """Return the public half of a key file."""
     return sealed.Recipient(name, read_key(path).public_key())
 
 

@@ -51,7 +51,7 @@ class Rows:
         return tuple(at for at, name in enumerate(self.names) if types[name] in ("id", "count", "money", "rate"))
 
     def as_objects(self) -> list[dict[str, Any]]:
-        """Give the rows for JSON; money stays exact, as text."""
+        """Return the rows for JSON; money stays exact, as text."""
         return [{name: _exact(value) for name, value in zip(self.names, row, strict=True)} for row in self.rows]
 
     def as_csv(self) -> str:
@@ -64,7 +64,7 @@ class Rows:
 
 
 def top_customers(warehouse: Warehouse, limit: int) -> Rows:
-    """Give the customers with the highest lifetime value."""
+    """Return the customers with the highest lifetime value."""
     # One row of each: that of the month of the last purchase is always there.
     rest = (
         f"WHERE sales_date_month = last_purchase_month ORDER BY {_OF_A_CUSTOMER[2]} DESC, customer_id LIMIT {limit:d}"
@@ -73,14 +73,14 @@ def top_customers(warehouse: Warehouse, limit: int) -> Rows:
 
 
 def one_customer(warehouse: Warehouse, customer: int) -> Rows:
-    """Give all months of a customer. Raises UsageError if there are none."""
+    """Return all months of a customer. Raises UsageError if there are none."""
     names = tuple(column.name for column in CUSTOMERS_MART.columns)
     rows = _read(warehouse, CUSTOMERS_MART, names, f"WHERE customer_id = {customer:d} ORDER BY sales_date_month")
     return _require_rows(Rows(f"customer {customer}", names, rows), "customer", customer)
 
 
 def leaders(warehouse: Warehouse, month: str | None, limit: int) -> Rows:
-    """Give the leader of each store in a month, those with the highest sales first; of the last month by default."""
+    """Return the leader of each store in a month, those with the highest sales first; of the last month by default."""
     month = month or _last_month(warehouse, "")
     rest = f"WHERE sales_month = '{_checked(month)}' AND top_performance_rank = 1"
     rest += f" ORDER BY total_sales DESC, store_id, sales_person_id LIMIT {limit:d}"
@@ -88,7 +88,7 @@ def leaders(warehouse: Warehouse, month: str | None, limit: int) -> Rows:
 
 
 def one_store(warehouse: Warehouse, store: int, month: str | None) -> Rows:
-    """Give the sales team of a store in a month, by rank. Raises UsageError if it sold nothing then."""
+    """Return the sales team of a store in a month, by rank. Raises UsageError if it sold nothing then."""
     month = month or _last_month(warehouse, f"WHERE store_id = {store:d}")
     names = tuple(column.name for column in SALES_TEAM_MART.columns)
     rest = f"WHERE store_id = {store:d} AND sales_month = '{_checked(month)}'"

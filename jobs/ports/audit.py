@@ -43,7 +43,7 @@ def bound(deed: Deed, last: AuditEntry | None) -> AuditEntry:
 
 
 def broken(entries: Sequence[AuditEntry], heads: Sequence[str] = ()) -> str:
-    """Say where a trail, oldest first, was tampered with; nothing if it was not.
+    """Return where a trail, oldest first, was tampered with; nothing if it was not.
 
     ``heads`` are hashes that somebody has noted of the last entry at some time: they must still be there. Without one,
     entries that were cut off at the end cannot be missed.

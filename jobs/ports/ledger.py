@@ -43,40 +43,40 @@ class Ledger(Protocol):
         """Write that a run failed although it has published: readers see something else; the next publishes anew."""
 
     def drops(self) -> list[DropRecord]:
-        """Give the records of all drops; nothing if the target is new."""
+        """Return the records of all drops; nothing if the target is new."""
 
     def history(self, key: str, limit: int) -> list[DropEvent]:
-        """Give what runs made of drops whose key ends with ``key``, newest first."""
+        """Return what runs made of drops whose key ends with ``key``, newest first."""
 
     def withdrawn(self, since: str, reasons: Collection[str]) -> list[DropEvent]:
         """Return all events since a moment of contents that were withdrawn for a reason, oldest first."""
 
     def runs(self, limit: int) -> list[RunRecord]:
-        """Give the last runs, newest first."""
+        """Return the last runs, newest first."""
 
     def runs_named(self, names: Collection[str]) -> list[RunRecord]:
         """Return the records of some runs."""
 
     def live(self) -> dict[str, Generation]:
-        """Give what readers see, by mart."""
+        """Return what readers see, by mart."""
 
     def generations(self) -> dict[int, Generation]:
-        """Give all that were ever live, by number; the rows of the last two publications are there."""
+        """Return all that were ever live, by number; the rows of the last two publications are there."""
 
     def publications(self, limit: int) -> list[list[Publication]]:
-        """Give the last publications, newest first, each with its marts."""
+        """Return the last publications, newest first, each with its marts."""
 
     def kept_generations(self) -> set[int]:
-        """Name the generations of the last two publications, and what is live: their rows stay."""
+        """Return the names of the generations of the last two publications, and what is live: their rows stay."""
 
     def built(self) -> list[Publication]:
-        """Give the newest publication that a build made; since then somebody may have gone back."""
+        """Return the newest publication that a build made; since then somebody may have gone back."""
 
     def quality(self, limit: int) -> list[QualityRecord]:
-        """Give what was measured of the last deliveries, newest first; at most ``limit`` records."""
+        """Return what was measured of the last deliveries, newest first; at most ``limit`` records."""
 
     def decisions(self) -> list[Decision]:
-        """Give all decisions, oldest first."""
+        """Return all decisions, oldest first."""
 
     def decide(self, decision: Decision) -> None:
         """Remember a decision, and note it in the audit trail; the next build follows it."""
@@ -92,29 +92,29 @@ class Trust(Protocol):
     """The audit trail, erased people, and the sealed files of credentials that were used."""
 
     def seals(self) -> list[Seal]:
-        """Give the sealed files of credentials that were used with this target."""
+        """Return the sealed files of credentials that were used with this target."""
 
     def remember_seal(self, seal: Seal, deed: Deed | None = None) -> None:
         """Remember the revision of a sealed file; with a deed, as the only right one."""
 
     def audit(self) -> list[AuditEntry]:
-        """Give the audit trail, oldest first."""
+        """Return the audit trail, oldest first."""
 
     def audit_end(self) -> AuditEntry | None:
-        """Give the last entry of the audit trail."""
+        """Return the last entry of the audit trail."""
 
     def erasures(self) -> list[Erasure]:
-        """Give the people who were erased, and first the salt of their digests."""
+        """Return the people who were erased, and first the salt of their digests."""
 
     def erase(self, erasures: Sequence[Erasure], customer: int, deed: Deed) -> int:
-        """Remember that a customer is erased, and remove the rows of every generation. Gives how many rows."""
+        """Remember that a customer is erased, and remove the rows of every generation. Returns how many rows."""
 
     def rewrite(self, table: str, column: str, change: Callable[[str], str]) -> int:
-        """Change a text of the ledger in all its rows. Gives how many it changed."""
+        """Change a text of the ledger in all its rows. Returns how many it changed."""
 
 
 class NoticeBox(Outbox, Protocol):
     """Notices, and who got them."""
 
     def last_notices(self, limit: int) -> list[Notice]:
-        """Give the last notices that were raised, newest first."""
+        """Return the last notices that were raised, newest first."""

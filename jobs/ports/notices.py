@@ -74,14 +74,14 @@ class Outbox(Protocol):
     """Where notices are kept."""
 
     def notices(self) -> list[Notice]:
-        """Give those that are open or not sent to all, oldest first."""
+        """Return those that are open or not sent to all, oldest first."""
 
     def change_notice(self, notice_id: str, change: Change) -> Notice | None:
-        """Change one, while nobody else does. Gives what it is then, or None if nothing was changed."""
+        """Change one, while nobody else does. Returns what it is then, or None if nothing was changed."""
 
 
 def announced_topics(notices: Iterable[Notice]) -> set[str]:
-    """Name what people have been told, and is not over."""
+    """Return a name for what people have been told, and is not over."""
     return {item for notice in notices if not notice.closed_at for item in notice.about}
 
 
@@ -121,7 +121,7 @@ def settled(notice: Notice | None, name: str, now: datetime, error: str, keep: t
 
 
 def closed(notice: Notice | None, now: str) -> Notice | None:
-    """Say that what a notice is about is over."""
+    """Describe that what a notice is about is over."""
     return replace(notice, closed_at=notice.closed_at or now) if notice else None
 
 

@@ -250,7 +250,7 @@ NO_NEWS = NoticeChanges()
 
 
 def erased_people(erasures: Sequence[Erasure]) -> Erased:
-    """Give those who were erased, as tasks know them."""
+    """Return those who were erased, as tasks know them."""
     if not erasures:
         return Erased()
     return Erased(erasures[0].digest, {item.digest: item.number for item in erasures[1:]})

@@ -29,13 +29,13 @@ class MartStore(Protocol):
     """Great Expectations speaks its SQL; if not, rows are measured as those of drops are."""
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement; give its rows."""
+        """Run one statement; return its rows."""
 
     def prepare(self) -> None:
         """Create our tables and views where they are missing."""
 
     def stage(self, mart: Mart) -> int:
-        """Make an empty generation that no reader sees; give its number."""
+        """Make an empty generation that no reader sees; return its number."""
 
     def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
         """Add rows to a staged generation; adding them again does no harm."""
@@ -44,7 +44,7 @@ class MartStore(Protocol):
         """Count the rows of a generation, and check that its keys are unique."""
 
     def staged(self, mart: Mart, generation: int) -> AbstractContextManager[str]:
-        """Give a name by which SQL can read a generation that no reader sees yet, with the mart's columns."""
+        """Return a name by which SQL can read a generation that no reader sees yet, with the mart's columns."""
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
         """Run a query of the user's. Raises UsageError if it is wrong."""

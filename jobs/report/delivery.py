@@ -33,7 +33,7 @@ _TOKEN = 12
 
 
 def addresses_of(settings: Settings) -> Addresses:
-    """Say who wants to hear of what."""
+    """Describe who wants to hear of what."""
     notify = settings.notify
     wants = {name: notify.only.get(name, notify.on) for name in notify.to}
     try:
@@ -82,7 +82,7 @@ class StateOutbox:
         return after
 
     def hand_over(self, outbox: Outbox) -> int:
-        """Move what is kept here to where it belongs. Gives how many notices it was."""
+        """Move what is kept here to where it belongs. Returns how many notices it was."""
         notices = self.notices()
         for notice in notices:
             outbox.change_notice(notice.notice_id, partial(merged, other=notice))
@@ -94,7 +94,7 @@ class StateOutbox:
         self._store.put(f"{_RUNS}/{report.run_id}.json", report.model_dump_json().encode())
 
     def hand_over_runs(self, take: Callable[[RunReport], object]) -> int:
-        """Give such reports to whoever writes them to the ledger. Gives how many they were."""
+        """Return such reports to whoever writes them to the ledger. Returns how many they were."""
         runs = self._read(_RUNS, RunReport.model_validate_json)
         for key, report in runs.items():
             take(report)
@@ -125,7 +125,7 @@ def keep(outbox: Outbox, notices: Iterable[Notice]) -> None:
 
 
 def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> tuple[int, list[str]]:
-    """Send what is not sent, until the deadline. Gives how many were sent, and what could not be, in words."""
+    """Send what is not sent, until the deadline. Returns how many were sent, and what could not be, in words."""
     end = time.monotonic() + settings.deadline
     sent = 0
     failed: list[str] = []
@@ -168,7 +168,7 @@ def _sent(notice: Notice, name: str, addresses: Mapping[str, Secret], end: float
 
 
 def _revealed(address: Secret) -> str:
-    """Give an address; its parts, one of which may be a password or a token, are taken out of all that is written."""
+    """Return an address; its parts, one of which may be a password or a token, are taken out of all that is written."""
     value = address.reveal()
     tokens = [part for part in re.split(r"[/:@?&=]+", value) if len(part) >= _TOKEN]
     path = [part for part in re.findall(r"://[^/]*/(.+)", value) if re.search("[0-9A-Z]", part)]

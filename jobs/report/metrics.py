@@ -20,7 +20,7 @@ LAST_SUCCESS = f"{PREFIX}last_success_timestamp_seconds"
 
 
 def samples(report: RunReport, last_success: datetime | None, notices: Mapping[str, int]) -> list[Sample]:
-    """Give the gauges of a run.
+    """Return the gauges of a run.
 
     ``last_success`` is when a run last published or found all right, as far as the database could tell;
     ``notices`` counts those that were sent, and those that wait.
@@ -34,7 +34,7 @@ def samples(report: RunReport, last_success: datetime | None, notices: Mapping[s
 
 
 def _run(report: RunReport, last_success: datetime | None) -> Iterator[Sample]:
-    """Give what every run knows: how it ended, when, and how long it took."""
+    """Return what every run knows: how it ended, when, and how long it took."""
     well = report.outcome in SUCCESS
     known = [moment for moment in (last_success, report.ended_at if well else None) if moment]
     seconds = (report.ended_at - report.started_at).total_seconds()
@@ -56,7 +56,7 @@ def _notices(notices: Mapping[str, int]) -> Iterator[Sample]:
 
 
 def _knows_drops(report: RunReport) -> bool:
-    """Tell whether the run came as far as to know what becomes of each drop."""
+    """Return whether the run came as far as to know what becomes of each drop."""
     return report.outcome in SUCCESS or bool(report.drops)
 
 
@@ -91,7 +91,7 @@ def _lines(report: RunReport) -> Iterator[Sample]:
 
 
 def _marts(report: RunReport) -> Iterator[Sample]:
-    """Tell of the marts; a run that failed knows none."""
+    """Report of the marts; a run that failed knows none."""
     for mart in report.marts:
         yield _sample("mart_rows", "Rows of a mart that is live.", mart.rows, mart=mart.name)
     for mart in report.marts:

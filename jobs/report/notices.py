@@ -75,7 +75,7 @@ def before(runs: Iterable[RunRecord], run_id: str) -> Before:
 
 
 def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: Addresses) -> list[Notice]:
-    """Give the notices that a run raises: each event once, however often it is seen again."""
+    """Return the notices that a run raises: each event once, however often it is seen again."""
     heard = announced_topics(known)
     own = [notice for notice in known if notice.scope == addresses.scope]
     if report.error:
@@ -104,12 +104,12 @@ def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: A
 
 
 def is_news(report: RunReport) -> bool:
-    """Tell whether a run ended by itself: one that made way for another, or was stopped on purpose, says nothing."""
+    """Return whether a run ended by itself: one that made way for another, or was stopped on purpose, says nothing."""
     return report.error is None or report.error.kind not in _LEFT_ALONE
 
 
 def over(report: RunReport, known: Iterable[Notice], scope: str = "") -> list[str]:
-    """Name the notices whose matter is over: failures after a good run, drops that are not left out any more, …"""
+    """Return the ids of notices whose matter is over: failures after a good run, drops that are no longer left out, …"""
     if report.error:
         return []
     goes_on = {_of_drop(drop) for drop in (*_left_out(report), *_vanished(report))} | {
@@ -154,7 +154,7 @@ def _failure(report: RunReport, was: Before) -> Notice | None:
 
 
 def _again(error: Problem, exit_code: int) -> str:
-    """Say how it is tried again."""
+    """Describe how it is tried again."""
     kind, _, name = error.where.partition(" ")
     if kind not in ("Job", "CronJob"):
         return "Then run marts build again: it goes on from what is done."
@@ -166,7 +166,7 @@ def _again(error: Problem, exit_code: int) -> str:
 
 
 def _cause(event: Event, error: Problem, exit_code: int) -> str:
-    """Name a cause: the same one has the same name, whatever numbers there are in its words.
+    """Return the name of a cause: the same one has the same name, whatever numbers there are in its words.
 
     A service that fails says so in many ways while it does; it is named by what it is.
     """
@@ -223,7 +223,7 @@ def _vanished(report: RunReport) -> list[DropReport]:
 
 
 def _quality(report: RunReport) -> Notice | None:
-    """Tell of critical rules that are broken, although nothing is left out because of them."""
+    """Report of critical rules that are broken, although nothing is left out because of them."""
     rules = _broken(report)
     if not rules or _left_out(report):
         return None
@@ -275,7 +275,7 @@ def _left_out(report: RunReport) -> list[DropReport]:
 
 
 def _broken(report: RunReport) -> list[tuple[str, BrokenRule]]:
-    """Give the critical rules that are broken, with what was judged by them."""
+    """Return the critical rules that are broken, with what was judged by them."""
     failed = [item for item in report.quality if item.outcome == "failed"]
     return [(item.name, rule) for item in failed for rule in item.broken if rule.severity == "critical"]
 

@@ -14,7 +14,7 @@ TIMEOUT = 10.0
 
 
 def publish_metrics(settings: Settings, samples: Sequence[Sample], cluster: Cluster | None) -> list[str]:
-    """Publish the gauges of a run; gives a warning for each way that failed."""
+    """Publish the gauges of a run; returns a warning for each way that failed."""
     labelled = of_pipeline(samples, settings.metrics.pipeline)
     warnings = []
     for send in _ways(settings, labelled, cluster):

@@ -31,7 +31,7 @@ def write_site(store: Store, runs: Sequence[RunReport], records: Sequence[Qualit
 
 
 def _feeds(records: Sequence[QualityRecord]) -> list[dict[str, Any]]:
-    """Give what trends show of each feed, those with the newest drops first."""
+    """Return what trends show of each feed, those with the newest drops first."""
     feeds: dict[tuple[str, str], dict[str, dict[str, QualityRecord]]] = {}
     for record in records:
         drops = feeds.setdefault((record.kind, feed_of(record.object_key)), {})

@@ -94,12 +94,12 @@ def index_page(reports: Sequence[RunReport], existing: Collection[str] | None = 
 
 
 def page_of(report: RunReport) -> str:
-    """Name the page of a run, below the folder of the reports."""
+    """Return the names of the page of a run, below the folder of the reports."""
     return f"{quote(report.run_id, safe='')}.html"
 
 
 def _address(docs: str) -> str:
-    """Give what a browser understands of an address; nothing of one that it does not, such as s3://."""
+    """Return what a browser understands of an address; nothing of one that it does not, such as s3://."""
     if docs.startswith("/"):
         return f"file://{quote(docs.rstrip('/'))}"
     scheme, colon, _ = docs.partition(":")
@@ -120,7 +120,7 @@ def _headline(report: RunReport) -> str:
 
 
 def _left_out(why: str, count: int) -> str:
-    """Say what it means for some drops to be left out."""
+    """Describe what it means for some drops to be left out."""
     means = _LEFT_OUT[why]
     if count == 1:
         return f"1 drop is {why}: {means}."
@@ -143,7 +143,7 @@ def _drops(drops: Sequence[DropReport]) -> dict[str, Any]:
 
 
 def _rules(drops: Sequence[DropReport]) -> list[dict[str, Any]]:
-    """Give the most common reasons for quarantine, each with an example of where it was found."""
+    """Return the most common reasons for quarantine, each with an example of where it was found."""
     rows: Counter[str] = Counter()
     places: Counter[str] = Counter()
     examples: dict[str, tuple[DropReport, Reason]] = {}
@@ -159,7 +159,7 @@ def _rules(drops: Sequence[DropReport]) -> list[dict[str, Any]]:
 
 
 def _business(report: RunReport) -> dict[str, Any]:
-    """Give sums and charts of the figures; nothing that a run without them does not have."""
+    """Return sums and charts of the figures; nothing that a run without them does not have."""
     figures = report.figures
     inactive = sum(group.customers for group in figures.groups if group.inactive)
     results: dict[str, Any] = {

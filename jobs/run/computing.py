@@ -76,7 +76,7 @@ def _facts(run: Run, rollups: Sequence[RollUp], name: str) -> list[pa.Table]:
 
 
 def _roll_up(run: Run, live: Sequence[Manifest], existing: set[str]) -> tuple[list[RollUp], list[RollUp]]:
-    """Make the facts that are not there yet. Gives those of all months, and those made now."""
+    """Make the facts that are not there yet. Returns those of all months, and those made now."""
     marks = None if run.identity.within_month else _settle(run, live, existing)
     rollups = plan_rollups(live, run.as_of, run.settings.limits.rollup_lines, run.identity, marks)
     if not rollups:
@@ -93,7 +93,7 @@ def _roll_up(run: Run, live: Sequence[Manifest], existing: set[str]) -> tuple[li
 
 
 def _settle(run: Run, live: Sequence[Manifest], existing: set[str]) -> Settled:
-    """Say which lines count, where transactions go beyond a month."""
+    """Return which lines count, where transactions go beyond a month."""
     tasks = plan_settling(live, run.settings.limits.rollup_lines, run.identity, run.as_of, run.scan_settings.state)
     missing = [task for task in tasks if not task.paths <= existing]
     run.ready(missing)

@@ -60,7 +60,7 @@ def run(
 def refused(
     request: Request, error: MartsError, opened: Callable[[], AbstractContextManager[Warehouse]] | None = None
 ) -> None:
-    """Tell of a run that did not even begin: nobody may be looking. The next run puts it into the ledger.
+    """Report of a run that did not even begin: nobody may be looking. The next run puts it into the ledger.
 
     ``opened`` is for who has not tried the target yet: what people know already is there.
     """
@@ -118,7 +118,7 @@ def _tell_all(request: Request, report: RunReport, warehouse: Warehouse | None, 
 
 
 def _raised(request: Request, report: RunReport, warehouse: Warehouse | None) -> list[Notice]:
-    """Give the notices of a run that the ledger does not know."""
+    """Return the notices of a run that the ledger does not know."""
     was, known = Before(), list[Notice]()
     if warehouse:
         was, known = before(warehouse.runs(RUNS_BEFORE), report.run_id), warehouse.notices()
@@ -126,7 +126,7 @@ def _raised(request: Request, report: RunReport, warehouse: Warehouse | None) ->
 
 
 def closing(report: RunReport) -> dict[str, Any]:
-    """Give everything that is needed to chart runs, on one line."""
+    """Return everything that is needed to chart runs, on one line."""
     totals = report.totals
     states = [drop.state for drop in report.drops]
     return {
@@ -177,7 +177,7 @@ def _without_erased(report: RunReport, warehouse: Warehouse) -> RunReport:
 
 
 def docs_of(settings: Settings) -> str:
-    """Say where the data docs are, from a page of a report."""
+    """Return where the data docs are, from a page of a report."""
     return settings.docs_uri if settings.docs or settings.reports else "../docs"
 
 
@@ -212,7 +212,7 @@ def _tell(request: Request, places: Sequence[Outbox], unkept: Sequence[Notice]) 
     """Keep the notices that are not kept yet in the first place that takes them, and send all that are not sent.
 
     The database is the right one; while it is not there, the state; without both, a failure is told each time.
-    Gives how many were sent, and how many wait.
+    Returns how many were sent, and how many wait.
     """
     if not request.settings.notify.to:
         return {"sent": 0, "pending": 0}
@@ -255,7 +255,7 @@ def _unopened(request: Request, error: MartsError, started: datetime) -> RunRepo
 
 
 def _uri(give: Callable[[], str]) -> str:
-    """Give an address that may not be known."""
+    """Return an address that may not be known."""
     try:
         return give()
     except MartsError:

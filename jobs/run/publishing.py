@@ -78,7 +78,7 @@ def with_rows(run: Run, catalog: Catalog, verdicts: Verdicts, records: Sequence[
 
 
 def inputs_of(run: Run, verdicts: Verdicts) -> str:
-    """Name what marts are made of, whatever the day: the drops that count, the policy, our version."""
+    """Return a name for what marts are made of, whatever the day: the drops that count, the policy, our version."""
     made_of = [(m.origin, _names(m)) for m in (*verdicts.live_sales, *verdicts.dimensions)]
     return name_of(__version__, run.policy.digest(), made_of)
 
@@ -88,7 +88,7 @@ def _names(manifest: Manifest) -> list[str]:
 
 
 def gone_back_from(run: Run, inputs: str) -> set[str]:
-    """Name the marts that somebody has gone back from, if they would be made of the same again."""
+    """Return the names of the marts that somebody has gone back from, if they would be made of the same again."""
     if run.request.rebuild or run.request.rescan:
         return set()
     live = {name: generation.generation for name, generation in run.warehouse.live().items()}
@@ -98,7 +98,7 @@ def gone_back_from(run: Run, inputs: str) -> set[str]:
 
 
 def held_back(run: Run) -> str:
-    """Say who went back, and until when that holds."""
+    """Describe who went back, and until when that holds."""
     last = run.warehouse.publications(1)[0][0]
     built = run.warehouse.generations()[last.generation].run_id
     when = f"{last.who} went back to run {built} on {last.published_at[:19]} UTC"

@@ -22,7 +22,7 @@ from marts.schema import MARTS
 
 
 def news_of(run: Run, report: RunReport) -> NoticeChanges:
-    """Give what people are to hear of a run, and what they need not hear any more."""
+    """Return what people are to hear of a run, and what they need not hear any more."""
     addresses = addresses_of(run.settings)
     at = report.ended_at.isoformat()
     new = raised(report, run.before, run.notices, addresses)
@@ -30,7 +30,7 @@ def news_of(run: Run, report: RunReport) -> NoticeChanges:
 
 
 def _why_changed(run: Run) -> list[str]:
-    """Say why the numbers change although nothing was read: a run that reads nothing changes nothing by itself."""
+    """Describe why the numbers change although nothing was read: a run that reads nothing changes nothing by itself."""
     scanned, rolled_up, loaded, live = run.stages.scanned, run.stages.rolled_up, run.stages.loaded, run.stages.live
     if not (scanned and rolled_up and loaded and live) or not loaded.marts or scanned.deliveries:
         return []
@@ -64,7 +64,7 @@ def _changed_fate(verdicts: Verdicts, last: RunReport) -> bool:
 
 
 def exit_code_of(verdicts: Verdicts, ledger: Sequence[DropRecord]) -> int:
-    """Give 65 for a rejected or held drop that no earlier run told of, 75 for one that changed while it was read."""
+    """Return 65 for a rejected or held drop that no earlier run told of, 75 for one that changed while it was read."""
     if verdicts.unheard(ledger):
         return EXIT_DATA
     return TryLater.exit_code if any(verdict.state == "deferred" for verdict in verdicts.all) else 0

@@ -27,13 +27,13 @@ class LocalFirstRunner:
         self._few = settings.few_tasks * min(self._cpus, _THREADS) if local else 0
 
     def needs_cluster(self, tasks: float) -> bool:
-        """Tell whether a step that is the work of so many full tasks is for a cluster."""
+        """Return whether a step that is the work of so many full tasks is for a cluster."""
         return tasks > self._few or self._cluster.is_up
 
     def run(
         self, step: str, function: Callable[[Item], Result], items: Sequence[Item], at_once: int | None = None
     ) -> Iterator[tuple[int, Result]]:
-        """Run a step's items; gives each result, with its item's index, as it comes. Raises the first MartsError.
+        """Run a step's items; returns each result, with its item's index, as it comes. Raises the first MartsError.
 
         A local cluster is used if it is up: ``needs_cluster`` says whether to start it. Whatever ends it waits for the
         tasks at hand.

@@ -16,7 +16,7 @@ _context: ContextVar[Mapping[str, str]] = ContextVar("context", default={})  # n
 
 
 def context() -> dict[str, str]:
-    """Give what each line of this place says besides its message: run_id, step, drop."""
+    """Return what each line of this place says besides its message: run_id, step, drop."""
     return dict(_context.get())
 
 
@@ -80,7 +80,7 @@ def set_up(handler: logging.Handler, level: int) -> None:
 
 
 def speaks_json() -> bool:
-    """Tell whether lines of ours are JSON: nothing else is to come between them."""
+    """Return whether lines of ours are JSON: nothing else is to come between them."""
     return any(
         isinstance(item.formatter, Json) for item in logging.getLogger().handlers if getattr(item, "is_ours", False)
     )

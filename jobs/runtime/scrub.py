@@ -28,13 +28,13 @@ def remember(value: str) -> None:
 
 
 def scrub(text: str) -> str:
-    """Give a text without the credentials that this process has opened."""
+    """Return a text without the credentials that this process has opened."""
     text = _pattern(len(_known)).sub("***", text) if _known else text
     return _IN_ADDRESS.sub(r"\1:***@", text) if "@" in text else text
 
 
 def scrubbed(error: MartsError) -> MartsError:
-    """Give an error without credentials."""
+    """Return an error without credentials."""
     error.what, error.where, error.hint = scrub(error.what), scrub(error.where), scrub(error.hint)
     error.args = (error.what, error.where, error.hint)
     return error
@@ -66,7 +66,7 @@ def _pattern(_: int) -> re.Pattern[str]:
 
 
 def _spellings(value: str) -> set[str]:
-    """Give the ways in which libraries write a value."""
+    """Return the ways in which libraries write a value."""
     encoded = base64.b64encode(value.encode()).decode()
     lines = {line.strip() for line in value.splitlines()}
     quoted = {quote(value, safe=""), quote(value), quote_plus(value)}

@@ -68,16 +68,16 @@ class Catalog:
                 self.remember_now(manifest)
 
     def get(self, delivery: str, rules: str = "") -> Manifest | None:
-        """Give what a scan by these rules found, or else what the last scan by any others did."""
+        """Return what a scan by these rules found, or else what the last scan by any others did."""
         by_rules = self._manifests.get(delivery, {})
         return by_rules.get(rules) or next(reversed(by_rules.values()), None)
 
     def judgements(self, delivery: str) -> list[Manifest]:
-        """Give what scans by any rules found."""
+        """Return what scans by any rules found."""
         return list(self._manifests.get(delivery, {}).values())
 
     def everything(self) -> list[Manifest]:
-        """Give what all scans by any rules found."""
+        """Return what all scans by any rules found."""
         return [manifest for by_rules in self._manifests.values() for manifest in by_rules.values()]
 
     def forget_all(self, but: Container[str] = ()) -> None:

@@ -137,7 +137,7 @@ class Manifest(_Value):
         return self.quarantined / self.rows_read if self.rows_read else 0.0
 
     def held_because(self, suite: Suite, max_bad_ratio: float) -> str:
-        """Say why nothing of the drop may count: too many rows are bad, or a critical rule is broken; else nothing.
+        """Return why nothing of the drop may count: too many rows are bad, or a critical rule is broken; else "".
 
         Keys that are there twice hold no drop: repeated lines are dropped, and a dimension that has them stops the run.
         """
@@ -154,5 +154,5 @@ TABLES = "tables/"
 
 
 def name_of(*parts: Any) -> str:
-    """Name something by what it is made of."""
+    """Return a name for something, by what it is made of."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:20]

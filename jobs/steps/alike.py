@@ -41,7 +41,7 @@ def look_alike(verdicts: Verdicts, shared: Shared, live: Container[str], accepte
 
 
 def _why(drop: Verdict, other: Verdict, lines: int) -> str:
-    """Say why one of two drops looks like the other; nothing if it does not."""
+    """Describe why one of two drops looks like the other; nothing if it does not."""
     for item in (drop, other):
         without = item.counts.without_transaction
         if without >= ALIKE_FROM and lines * 2 >= without:

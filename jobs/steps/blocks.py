@@ -101,7 +101,7 @@ class LeafHasher:
         self._leaf, self._filled = hashlib.sha256(), 0
 
     def leaves(self) -> list[str]:
-        """End the stream; give the hash of each leaf."""
+        """End the stream; return the hash of each leaf."""
         if self._filled:
             self._end_leaf()
         return self._leaves

@@ -42,7 +42,7 @@ class File:
 
     @property
     def name(self) -> str:
-        """Name it by what it holds, wherever its drop is."""
+        """Return the name of it by what it holds, wherever its drop is."""
         return f"{self.origin}/{self.path.rpartition('/')[2]}"
 
 
@@ -101,7 +101,7 @@ def read_lines(
 ) -> tuple[pa.Table, list[np.ndarray]]:
     """Return the lines with bucket % parts == part, with ``delivery``, ``position`` and names of transactions.
 
-    Gives also, for each file, which of its rows they are.
+    Returns also, for each file, which of its rows they are.
     """
     names = list(dict.fromkeys((*COLUMNS, *identity.columns)))
     empty = pa.schema([(name, clean_schema(SALES).field(name).type) for name in names]).empty_table()

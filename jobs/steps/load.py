@@ -31,7 +31,7 @@ class Load:
 
 
 def run_load(work: Load) -> int:
-    """Load one part, in a worker. Gives how many rows it has."""
+    """Load one part, in a worker. Returns how many rows it has."""
     warehouse = open_warehouse(work.target, work.mysql)
     try:
         rows = rows_of(work.state.open(), work.part, work.patch)

@@ -114,7 +114,7 @@ def mart_folder(mart: str, fingerprint: str) -> str:
 def made_from(
     mart: Mart, rollups: Sequence[RollUp], dimensions: Sequence[Manifest], policy: Policy, as_of: date
 ) -> MadeFrom:
-    """Give what a mart is to be made from."""
+    """Return what a mart is to be made from."""
     rules = name_of(__version__, digest(mart.name, "money"), policy.digest())
     used = {kind.name for kind in DIMENSIONS_OF[mart.name]}
     files = [(m.delivery.kind, tuple(file.path for file in m.files)) for m in dimensions if m.delivery.kind in used]
@@ -165,7 +165,7 @@ def _borders(store: Store, facts: Sequence[str], rows_per_task: int) -> list[int
 
 
 def _groups(store: Store, path: str) -> list[tuple[int, float]]:
-    """Give the highest customer and the rows of each row group; large groups count as quarters."""
+    """Return the highest customer and the rows of each row group; large groups count as quarters."""
     metadata = store.using(path, lambda file: pq.ParquetFile(file).metadata)
     column = metadata.schema.names.index("customer_id")
     results = []
@@ -183,7 +183,7 @@ def save_rows(store: Store, rows: MartRows) -> None:
 
 
 def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -> MartRows | None:
-    """Give the rows of a mart that an earlier run made and wrote completely; nothing if an older version did."""
+    """Return the rows of a mart that an earlier run made and wrote completely; nothing if an older version did."""
     key = f"{mart_folder(mart, name)}/done.json"
     if key not in existing:
         return None
@@ -197,7 +197,7 @@ def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -
 
 
 def customers_before(store: Store, of: MadeFrom, existing: AbstractSet[str], rows_per_task: int) -> MartRows | None:
-    """Give the newest rows of customers that were made by the same rules, if all that they were made from is there."""
+    """Return the newest rows of customers computed by the same rules, if all that they were computed from exists."""
     mart, end = CUSTOMERS_MART.name, "/done.json"
     known = [v for v in store.versions(f"marts/{mart}") if v.key in existing and v.key.endswith(end)]
     for version in sorted(known, key=lambda item: (item.modified, item.key), reverse=True):

@@ -127,7 +127,7 @@ def _ids(store: Store, patch: Patch) -> np.ndarray:
 
 
 def _in_range(store: Store, paths: Iterable[str], task: MartTask) -> pa.Table | None:
-    """Read the rows of a task's customers, skipping row groups that hold none. Gives nothing of no file."""
+    """Read the rows of a task's customers, skipping row groups that hold none. Returns nothing of no file."""
 
     def read(file: pa.NativeFile) -> pa.Table:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
@@ -161,7 +161,7 @@ def _read(store: Store, task: MartTask, kind: Kind) -> pa.Table | None:
 
 
 def _people(rows: pa.Table | None, kind: Kind, also: Sequence[str] = ()) -> pa.Table:
-    """Give key and full_name of a dimension of people, and further columns."""
+    """Return key and full_name of a dimension of people, and further columns."""
     key = kind.key or ""
     if rows is None:
         return pa.table({key: pa.nulls(0, pa.int64()), **{n: pa.nulls(0, pa.string()) for n in ("full_name", *also)}})
@@ -170,7 +170,7 @@ def _people(rows: pa.Table | None, kind: Kind, also: Sequence[str] = ()) -> pa.T
 
 
 def _unique(rows: pa.Table | None, kind: Kind) -> pa.Table | None:
-    """Give the rows. Raises DataError if a key is there twice: nobody can tell which row is right."""
+    """Return the rows. Raises DataError if a key is there twice: nobody can tell which row is right."""
     key = kind.key or ""
     if rows is None:
         return None

@@ -177,7 +177,7 @@ def _vanished(
 
 
 def _without_duplicates(drops: Sequence[PlannedDrop], memory: Memory) -> list[PlannedDrop]:
-    """Say of drops with the same content which one counts: one that counted before, or else the first."""
+    """Describe of drops with the same content which one counts: one that counted before, or else the first."""
     refused = {drop.content: drop.rejected for drop in drops if drop.content and drop.rejected and drop.manifest}
     drops = [replace(d, rejected=refused[d.content]) if d.to_scan and d.content in refused else d for d in drops]
     by_content: dict[str, list[PlannedDrop]] = defaultdict(list)
@@ -294,7 +294,7 @@ class _Look:
         return self.repaired.get(result.scan, result) if result else None
 
     def held(self, manifest: Manifest) -> str:
-        """Say why a drop is held, unless somebody has released it."""
+        """Describe why a drop is held, unless somebody has released it."""
         if manifest.rejected or manifest.delivery.id in self.accepted or manifest.content in self.accepted:
             return ""
         return manifest.held_because(self.settings.suites[manifest.delivery.kind], self.settings.policy.max_bad_ratio)
@@ -350,7 +350,7 @@ def _planned(
 
 
 def _judge_again(manifest: Manifest, look: _Look, held: bool, changed_rules_apply: bool) -> bool:
-    """Tell whether a drop that was scanned must be scanned by today's rules.
+    """Return whether a drop that was scanned must be scanned by today's rules.
 
     Changed rules apply to drops that the target does not know yet, to all if asked for, and to those that did not
     get in by the old ones.
@@ -362,7 +362,7 @@ def _judge_again(manifest: Manifest, look: _Look, held: bool, changed_rules_appl
 
 
 def _by_key(ledger: Sequence[DropRecord], refused: Container[str]) -> dict[tuple[str, str], list[str]]:
-    """Give the deliveries that the ledger remembers of each object, without those that are gone."""
+    """Return the deliveries that the ledger remembers of each object, without those that are gone."""
     known = defaultdict(list)
     for record in ledger:
         if record.state != "withdrawn" and not counts_on(record, refused):
@@ -407,7 +407,7 @@ def _with(drop: PlannedDrop, rejected: str = "", months: tuple[str, ...] = ()) -
 
 
 def months_that_change(plan: Plan) -> list[str]:
-    """Name the months that a build would roll up anew, as far as they are known."""
+    """Return the names of the months that a build would roll up anew, as far as they are known."""
     counted = {(_of(drop), drop.delivery.key) for drop in plan.gone("replaced")}
     months = {
         month

@@ -90,7 +90,7 @@ def plan_suites(suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:
 
 
 def brought(verdicts: Verdicts, scanned: Container[str]) -> dict[str, list[Verdict]]:
-    """Give the drops that a run brings, by kind: those that are new to the target, or were judged again."""
+    """Return the drops that a run brings, by kind: those that are new to the target, or were judged again."""
     results: dict[str, list[Verdict]] = {}
     for verdict in verdicts.all:
         drop = verdict.drop
@@ -265,7 +265,7 @@ def _report(judged: Any, rows: int, drops: int, pages: Pages) -> QualityReport:
 
 
 def records(drops: Mapping[str, Sequence[Verdict]], settings: ScanSettings, run_id: str) -> list[QualityRecord]:
-    """Give what the database keeps of each judged drop: its rows, and each rule that some of them break."""
+    """Return what the database keeps of each judged drop: its rows, and each rule that some of them break."""
     built = []
     for kind, verdicts in drops.items():
         for verdict in verdicts:
@@ -299,7 +299,7 @@ def records(drops: Mapping[str, Sequence[Verdict]], settings: ScanSettings, run_
 
 
 def unusual(new: Sequence[QualityRecord], before: Sequence[QualityRecord]) -> list[str]:
-    """Say which of the new drops are unusual for their feed: a rule that drifts, or far fewer rows than usual."""
+    """Return which of the new drops are unusual for their feed: a rule that drifts, or far fewer rows than usual."""
     feeds: dict[tuple[str, str], dict[str, dict[str, QualityRecord]]] = {}
     for record in (*before, *new):
         feed = feeds.setdefault((feed_of(record.object_key), record.judged_by), {})

@@ -30,7 +30,7 @@ class BadRows:
         self._written: Counter[str] = Counter()
 
     def take(self, kind: str, rows: pa.Table) -> str:
-        """Take rows. Gives the file that they will be in."""
+        """Take rows. Returns the file that they will be in."""
         path = self._path(kind)
         self._tables[kind].append(rows)
         self._bytes[kind] += rows.nbytes

@@ -47,7 +47,7 @@ def known_lines(verdicts: Verdicts, kind: str) -> int:
 
 
 def _about_dimension(verdicts: Verdicts, kind: str) -> list[str]:
-    """Name the drops of a dimension, their age, and whether they count."""
+    """Return the names of the drops of a dimension, their age, and whether they count."""
     own = [v for v in verdicts.all if v.drop.delivery.kind == kind and v.state != "older"]
     messages = [
         f"{v.drop.delivery.key} is {v.state}"
@@ -98,12 +98,12 @@ def _check_rows(verdicts: Verdicts) -> None:
 
 
 def unknown(marts: Sequence[MartRows]) -> dict[str, int]:
-    """Give the lines without a dimension row, by kind."""
+    """Return the lines without a dimension row, by kind."""
     return {kind: lines for rows in marts for kind, lines in rows.unknown.items()}
 
 
 def warnings_of(plan: Plan, verdicts: Verdicts, marts: Sequence[MartRows]) -> tuple[str, ...]:
-    """Say what is not wrong enough to stop, in sentences."""
+    """Describe what is not wrong enough to stop, in sentences."""
     return (
         *_absent(verdicts),
         *_bad_dimension_rows(verdicts),
@@ -119,7 +119,7 @@ def warnings_of(plan: Plan, verdicts: Verdicts, marts: Sequence[MartRows]) -> tu
 
 
 def notes_of(plan: Plan, verdicts: Verdicts) -> tuple[str, ...]:
-    """Say how the numbers came about, where nothing is wrong."""
+    """Describe how the numbers came about, where nothing is wrong."""
     counts = verdicts.counts
     notes = []
     if plan.unremembered > 1:
@@ -235,7 +235,7 @@ def _absent(verdicts: Verdicts) -> list[str]:
 
 
 def _bad_dimension_rows(verdicts: Verdicts) -> list[str]:
-    """Say which rows of the live dimensions are not used: each makes somebody UNKNOWN."""
+    """Return which rows of the live dimensions are not used: each makes somebody UNKNOWN."""
     return [
         f"{m.delivery.key}: {m.quarantined:,} of {m.rows_read:,} rows are in quarantine, "
         f"as line {m.reasons[0].line:,}: {m.reasons[0].rule}"

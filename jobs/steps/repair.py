@@ -49,7 +49,7 @@ class BadLine:
 
 
 def rows_in_quarantine(store: Store, manifest: Manifest, repaired_too: bool = False) -> list[BadLine]:
-    """Give the rows of a drop that are in quarantine now, in the order of the file."""
+    """Return the rows of a drop that are in quarantine now, in the order of the file."""
     before = np.cumsum([0, *manifest.split_lines]).tolist()
     results = []
     for path in manifest.quarantine:
@@ -62,7 +62,7 @@ def rows_in_quarantine(store: Store, manifest: Manifest, repaired_too: bool = Fa
 
 
 def header_of(manifest: Manifest, delimiter: str) -> Header:
-    """Give the columns of a drop, in its own order. Raises UsageError if an earlier version has read it."""
+    """Return the columns of a drop, in its own order. Raises UsageError if an earlier version has read it."""
     if not manifest.measured.columns:
         hint = "marts build --rescan reads it again"
         raise UsageError("it was read by an earlier version of Martwright", manifest.delivery.key, hint)
@@ -148,7 +148,7 @@ def repairs_in(manifest: Manifest, repairs: Mapping[str, Mapping[int, str]]) -> 
 def repaired_drops(
     catalog: Catalog, repairs: Mapping[str, Mapping[int, str]], settings: ScanSettings, store: Store
 ) -> dict[str, Manifest]:
-    """Give the manifests of repaired drops, by the scan that they are made from."""
+    """Return the manifests of repaired drops, by the scan that they are made from."""
     saved = {version.key for version in store.versions("repairs")} if repairs else set()
     built = {}
     for manifest in catalog.everything() if repairs else ():
@@ -174,7 +174,7 @@ def _saved(store: Store, key: str) -> Manifest | None:
 
 
 def repair_key(manifest: Manifest, texts: Mapping[int, str]) -> str:
-    """Name the file that remembers what repairs make of a scan."""
+    """Return the names of the file that remembers what repairs make of a scan."""
     return f"repairs/{name_of(manifest.scan, sorted(texts.items()))}.json"
 
 
@@ -239,14 +239,14 @@ def _merged(
 
 
 def _broken_by(row: BadLine, suite: Suite) -> list[Rule]:
-    """Give the rules that a row breaks; none for one that is no CSV."""
+    """Return the rules that a row breaks; none for one that is no CSV."""
     return [
         rule for rule in suite.rules if rule.quarantines and any(_says(reason, rule.broken) for reason in row.reasons)
     ]
 
 
 def _says(reason: str, words: str) -> bool:
-    """Tell whether a reason is that of a rule, with or without the value that broke it."""
+    """Return whether a reason is that of a rule, with or without the value that broke it."""
     return reason == words or reason.startswith(f"{words}: ")
 
 

@@ -108,7 +108,7 @@ class Verdict:
         return (self.drop.manifest.content if self.drop.manifest else "") or self.drop.content
 
     def record(self, run_id: str) -> DropRecord:
-        """Give what the ledger remembers of it. A drop whose object is gone is live as long as it counts."""
+        """Return what the ledger remembers of it. A drop whose object is gone is live as long as it counts."""
         delivery, report, drop = self.drop.delivery, self.report, self.drop
         state = "live" if self.state == "missing" else self.state
         if drop.record and (state == "withdrawn" or drop.manifest is None):
@@ -204,7 +204,7 @@ class Verdicts:
         )
 
     def changed(self, ledger: Sequence[DropRecord], run_id: str) -> list[DropRecord]:
-        """Give the records that are not in the ledger as they should be."""
+        """Return the records that are not in the ledger as they should be."""
         known = {record.delivery_id: replace(record, run_id=run_id) for record in ledger}
         records = [verdict.record(run_id) for verdict in self.all if verdict.state != "deferred"]
         return [record for record in records if known.get(record.delivery_id) != record]
@@ -256,7 +256,7 @@ def _origin(verdict: Verdict) -> str:
 
 
 def judge(plan: Plan, withdrawals: Withdrawals) -> Verdicts:
-    """Say what becomes of each drop of a plan."""
+    """Describe what becomes of each drop of a plan."""
     verdicts = _with_what_they_replace(Verdicts(tuple(_judge(drop) for drop in plan.drops)))
     return _with_withdrawals(verdicts, withdrawals)
 
@@ -279,7 +279,7 @@ def _judge(drop: PlannedDrop) -> Verdict:
 
 
 def _left(drop: PlannedDrop) -> str:
-    """Say why a drop does not count any more whose content, or whose name, another one has."""
+    """Describe why a drop does not count any more whose content, or whose name, another one has."""
     moved = drop.duplicate_of not in ("", drop.delivery.key)
     return f"it is {drop.duplicate_of} now" if moved else REPLACED
 

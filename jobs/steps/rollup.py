@@ -81,7 +81,7 @@ class RollUpWork:
 def plan_rollups(
     manifests: Sequence[Manifest], as_of: date, lines_per_task: int, identity: Identity, settled: Settled | None = None
 ) -> list[RollUp]:
-    """Name the facts that the live drops have, month by month. ``manifests`` are in the order of delivery."""
+    """Return the facts that the live drops have, month by month. ``manifests`` are in the order of delivery."""
     digests = settled.digests if settled else {}
     by_month: dict[str, list[Manifest]] = defaultdict(list)
     for manifest in manifests:
@@ -122,7 +122,7 @@ def _plan_month(
 
 
 def run_rollup(work: RollUpWork) -> int:
-    """Read the clean lines of a task, compute the facts, write them. Gives how many lines they were."""
+    """Read the clean lines of a task, compute the facts, write them. Returns how many lines they were."""
     task, store = work.task, work.state.open()
     files = [File(n, share.origin, task.month, path) for n, share in enumerate(task.shares) for path in share.paths]
     lines, rows = read_lines(store, files, task.part, task.parts, task.identity)

@@ -15,7 +15,7 @@ from marts.schema import KINDS
 
 
 def bad_rows(records: Records, rows: np.ndarray, checked: Checked) -> list[BadRow]:
-    """Give the rows of a block that break a rule."""
+    """Return the rows of a block that break a rule."""
     return [
         BadRow(int(records.lines[rows[row]]), records.raw(int(rows[row])), tuple(reasons))
         for row, reasons in checked.reasons.items()

@@ -55,7 +55,7 @@ def scan_drops(
 def _scan(
     runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[int, int], None]
 ) -> tuple[list[Delivery], list[Keyed]]:
-    """Scan splits; give the drops whose records span lines, which must be read as a whole, and those with keys left."""
+    """Scan splits; return drops whose records span lines, which must be read as a whole, and those with keys left."""
     packs = pack([split for parts in splits.values() for split in parts], settings.split_bytes)
     results: dict[str, list[SplitResult]] = defaultdict(list)
     complete: list[Manifest] = []
@@ -89,7 +89,7 @@ def _scan(
 
 
 def _key_files(parts: Sequence[SplitResult]) -> list[tuple[KeyFile, int]]:
-    """Give the key files of a drop, each with the rows of the drop before its split."""
+    """Return the key files of a drop, each with the rows of the drop before its split."""
     parts = sorted(parts, key=lambda part: part.split.number)
     before = np.cumsum([0, *(part.measured.rows for part in parts)]).tolist()
     return [(file, rows) for part, rows in zip(parts, before, strict=False) for file in part.keys]
@@ -191,7 +191,7 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
 
 
 def _aligned(results: Sequence[SplitResult]) -> bool:
-    """Tell whether the leaves that were hashed are those of the object."""
+    """Return whether the leaves that were hashed are those of the object."""
     return all(result.split.start % LEAF == 0 for result in results)
 
 

@@ -46,7 +46,7 @@ def scan_pack(work: tuple[ScanSettings, tuple[Split, ...]]) -> list[SplitResult]
 
 
 def _pack_name(settings: ScanSettings, splits: Sequence[Split]) -> str:
-    """Name what one task reads."""
+    """Return a name for what one task reads."""
     read = [(scan_name(settings, split.delivery), split.start, split.stop) for split in splits]
     return name_of(read, settings.split_bytes)
 

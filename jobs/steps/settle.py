@@ -70,7 +70,7 @@ def plan_settling(
 
 
 def run_settle(task: Settle) -> int:
-    """Say which lines of a task count, and write it. Gives how many lines it looked at."""
+    """Return which lines of a task count, and write it. Returns how many lines it looked at."""
     store = task.state.open()
     spill_to(str(scratch.folder()))
     read = read_marked(store, task.files, task.part, task.parts, task.identity)
@@ -93,7 +93,7 @@ def run_settle(task: Settle) -> int:
 
 
 def read_settled(store: Store, tasks: Sequence[Settle], manifests: Sequence[Manifest]) -> Settled:
-    """Name what is settled of each month."""
+    """Return a name for what is settled of each month."""
     marks, crossing = (tuple(paths) for paths in zip(*((task.marks, task.crossing) for task in tasks), strict=True))
     by_month: dict[str, list[str]] = {month: [] for manifest in manifests for month in manifest.months}
     for path in (*marks, *crossing):

@@ -50,12 +50,12 @@ class SplitResult:
 
 
 def scan_name(settings: ScanSettings, delivery: Delivery) -> str:
-    """Name the scan of a delivery by the rules it is judged by."""
+    """Return the names of the scan of a delivery by the rules it is judged by."""
     return _name_by_rules(settings, delivery.kind, delivery.id)
 
 
 def origin_of(settings: ScanSettings, delivery: Delivery, content: str) -> str:
-    """Name what clean rows come from: a content and the rules, whatever the object is called."""
+    """Return a name for what clean rows come from: a content and the rules, whatever the object is called."""
     return _name_by_rules(settings, delivery.kind, content or delivery.id)
 
 

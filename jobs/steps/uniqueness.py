@@ -74,7 +74,7 @@ def run_check(task: KeyCheck) -> Measure:
 
 
 def shown_columns(kind: Kind) -> dict[str, tuple[int, bool]]:
-    """Give, by column, the digits after the point, and whether it is personal."""
+    """Return, by column, the digits after the point, and whether it is personal."""
     return {c.name: (DIGITS.get(c.type, 0), c.personal) for c in kind.columns}
 
 

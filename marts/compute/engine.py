@@ -45,7 +45,10 @@ class Facts:
 
 
 def spill_to(folder: str) -> None:
-    """Name the folder that calculations of this process spill to. Nothing is created in it before one does."""
+    """Return the names of the folder that calculations of this process spill to.
+
+    Nothing is created in it before one does.
+    """
     global _spill_to
     _spill_to = folder
 
@@ -168,7 +171,7 @@ def sales_team_mart(
 
 
 def differing(before: pa.Table, now: pa.Table, key: str) -> np.ndarray:
-    """Give the keys, in order, whose rows are not the same in two tables, or not in the same order.
+    """Return the keys, in order, whose rows are not the same in two tables, or not in the same order.
 
     The tables have the same columns; keys are whole numbers.
     """
@@ -189,14 +192,14 @@ def differing(before: pa.Table, now: pa.Table, key: str) -> np.ndarray:
 
 
 def _rows_of(rows: pa.Table, counts: np.ndarray, places: np.ndarray) -> pa.Table:
-    """Give the rows of some keys, by their places among all; ``counts`` has the rows of each."""
+    """Return the rows of some keys, by their places among all; ``counts`` has the rows of each."""
     kept = np.zeros(len(counts), bool)
     kept[places] = True
     return rows.filter(pa.array(np.repeat(kept, counts)))
 
 
 def _unequal(rows: pa.Table, others: pa.Table) -> np.ndarray:
-    """Tell which rows of two tables of the same size are not equal; null equals null."""
+    """Return which rows of two tables of the same size are not equal; null equals null."""
     unequal = np.zeros(len(rows), bool)
     for item, other in zip(rows.columns, others.columns, strict=True):
         both_null = pc.and_(item.is_null(), other.is_null())
@@ -205,13 +208,13 @@ def _unequal(rows: pa.Table, others: pa.Table) -> np.ndarray:
 
 
 def _counted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give each key once, and how often it is there; keys are in order."""
+    """Return each key once, and how often it is there; keys are in order."""
     starts = np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))
     return keys[starts], np.diff(starts, append=len(keys))
 
 
 def _by_key(rows: pa.Table, key: str) -> pa.Table:
-    """Give rows in the order of a key of one column; most often they are so already."""
+    """Return rows in the order of a key of one column; most often they are so already."""
     keys = np.asarray(rows[key])
     return rows if (keys[1:] >= keys[:-1]).all() else rows.take(pa.array(np.argsort(keys, kind="stable")))
 
@@ -224,12 +227,12 @@ def sql(name: str) -> str:
 
 @cache
 def digest(*names: str) -> str:
-    """Name the code of some calculations: facts made by other code have other names."""
+    """Return the names of the code of some calculations: facts made by other code have other names."""
     return hashlib.sha256("\0".join(sql(name) for name in names).encode()).hexdigest()[:16]
 
 
 def mart_schema(mart: Mart) -> pa.Schema:
-    """Give the Arrow schema of a mart's rows."""
+    """Return the Arrow schema of a mart's rows."""
     return pa.schema([pa.field(column.name, _arrow_type(column), column.nullable) for column in mart.columns])
 
 
@@ -254,7 +257,7 @@ def _mart(engine: duckdb.DuckDBPyConnection, mart: Mart) -> pa.Table:
 
 
 def _sorted(rows: pa.Table, key: Sequence[str]) -> pa.Table:
-    """Give rows in the order of a key of two or more columns, which none share. Most often they are so already.
+    """Return rows in the order of a key of two or more columns, which none share. Most often they are so already.
 
     To sort wide rows costs the engine more than to make them; it keeps the order it is given, but promises nothing.
     """
@@ -301,7 +304,7 @@ def _engine(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Ite
 
 
 def _instance() -> duckdb.DuckDBPyConnection:
-    """Give this thread's instance of the engine: to start one takes longer than a small calculation."""
+    """Return this thread's instance of the engine: to start one takes longer than a small calculation."""
     if getattr(_of_thread, "spill_to", None) != _spill_to:
         spill = f"{_spill_to}/marts-spill-{uuid4().hex}"  # the engine creates it when it spills, and removes it
         config: dict[str, Any] = {"threads": 1, "memory_limit": MEMORY, "temp_directory": spill, **_OFFLINE}

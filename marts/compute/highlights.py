@@ -114,7 +114,7 @@ class UnusualMonth(_Part):
 
 
 def figures_of(mart: Mart, rows: pa.Table, newest: date | None) -> Figures:
-    """Give the figures of some rows of a mart, which are in the order of its key."""
+    """Return the figures of some rows of a mart, which are in the order of its key."""
     return _of_customers(rows, newest) if mart is CUSTOMERS_MART else _of_sales_team(rows)
 
 
@@ -156,9 +156,9 @@ def exchanged(
     months: Sequence[tuple[date, int]],
     newest: date | None,
 ) -> Figures | None:
-    """Give the figures of customers of whom some (``ids``) are not as they were.
+    """Return the figures of customers of whom some (``ids``) are not as they were.
 
-    Takes what these were and are, and the cents of each month of all. Gives nothing if the best customers cannot be
+    Takes what these were and are, and the cents of each month of all. Returns nothing if the best customers cannot be
     told: one was among them and is not any more, and somebody whom nobody remembers takes their place.
     """
     groups = {(group.segment, group.inactive): (group.customers, group.lifetime_value) for group in before.groups}
@@ -235,7 +235,7 @@ def _judged(months: Sequence[MonthFigures], as_of: date) -> Iterator[tuple[Month
 
 
 def goes_on(month: str, as_of: date) -> bool:
-    """Tell whether a month is not over on a day."""
+    """Return whether a month is not over on a day."""
     now = as_of.isoformat()[:7]
     return month > now or (month == now and as_of.day < monthrange(as_of.year, as_of.month)[1])
 

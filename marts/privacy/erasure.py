@@ -32,7 +32,7 @@ def id_of(written: str) -> int | None:
 
 
 def ids_in(raw: str, names: Sequence[str], delimiter: str) -> set[int]:
-    """Give the customers that a line may be of; ``names`` is the header.
+    """Return the customers that a line may be of; ``names`` is the header.
 
     In a line that is no proper CSV, what stands at the place of the id counts, and any longer number: short ones are
     quantities and stores, too.
@@ -60,12 +60,12 @@ class Erased:
     numbers: Mapping[str, int] = field(default_factory=dict)
 
     def digest(self, customer: int) -> str:
-        """Name a customer without telling the id: BLAKE2b with the salt as its key."""
+        """Return the name of a customer without telling the id: BLAKE2b with the salt as its key."""
         return self._named(str(customer))
 
     @property
     def name(self) -> str:
-        """Name the people that are left out, together."""
+        """Return the names of the people that are left out, together."""
         return self._named(" ".join(sorted(self.numbers))) if self.numbers else ""
 
     @staticmethod
@@ -74,12 +74,12 @@ class Erased:
         return _OFFSET - number
 
     def number_of(self, written: str) -> int:
-        """Give the number of the person whose id is written so; 0 if they are not erased."""
+        """Return the number of the person whose id is written so; 0 if they are not erased."""
         customer = id_of(written)
         return 0 if customer is None else self.numbers.get(self.digest(customer), 0)
 
     def numbers_of(self, written: pa.ChunkedArray) -> np.ndarray | None:
-        """Give the number of each row's person; None if nobody is erased, as in nearly every block."""
+        """Return the number of each row's person; None if nobody is erased, as in nearly every block."""
         if not self.numbers:
             return None
         encoded = written.combine_chunks().dictionary_encode()
@@ -90,7 +90,7 @@ class Erased:
         return np.where(encoded.indices.is_valid().to_numpy(zero_copy_only=False), numbers[places], 0)
 
     def is_in(self, raw: str, names: Sequence[str], delimiter: str) -> bool:
-        """Tell whether a line, which may not be proper CSV, is of an erased person; ``names`` is the header."""
+        """Return whether a line, which may not be proper CSV, is of an erased person; ``names`` is the header."""
         return bool(self.numbers) and any(self.digest(item) in self.numbers for item in ids_in(raw, names, delimiter))
 
     def without(self, kind: Kind, rows: pa.Table, numbers: Sequence[int]) -> pa.Table:

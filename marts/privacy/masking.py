@@ -78,7 +78,7 @@ def mask_card(number: str) -> str:
 
 
 def _is_card(text: str) -> bool:
-    """Tell whether digits are a card number: the Luhn check (ISO/IEC 7812-1, annex B)."""
+    """Return whether digits are a card number: the Luhn check (ISO/IEC 7812-1, annex B)."""
     digits = [int(digit) for digit in reversed(text) if digit.isdigit()]
     doubled = [digit * 2 - 9 if digit > 4 else digit * 2 for digit in digits[1::2]]
     return (sum(digits[0::2]) + sum(doubled)) % 10 == 0 and any(digits)

@@ -21,12 +21,12 @@ Share = tuple[int, int]
 
 
 def feed_of(key: str) -> str:
-    """Name the feed of a drop: ``sales/2024-01-05.csv`` is of ``sales/#-#-#.csv``."""
+    """Return the names of the feed of a drop: ``sales/2024-01-05.csv`` is of ``sales/#-#-#.csv``."""
     return _DIGITS.sub("#", key)
 
 
 def drifts(history: Sequence[Share], now: Share) -> bool:
-    """Tell whether a share is more than 3 sigma above those of the last drops.
+    """Return whether a share is more than 3 sigma above those of the last drops.
 
     Sigma is their standard deviation, or that of counting alone if it is larger: sqrt(p (1 - p) / n), with p
     smoothed by one row more of each kind (Laplace). A few rows are never an alarm: there are many rules and drops.
@@ -42,6 +42,6 @@ def drifts(history: Sequence[Share], now: Share) -> bool:
 
 
 def is_short(history: Sequence[int], rows: int) -> bool:
-    """Tell whether a drop has less than half of the rows that are usual: the median of the last drops."""
+    """Return whether a drop has less than half of the rows that are usual: the median of the last drops."""
     last = history[-HISTORY:]
     return len(last) >= ENOUGH and rows < median(last) / 2

@@ -26,12 +26,12 @@ class Measured:
     """By the rule's id; a rule that is not there held for each row."""
 
     def measure_and_rows(self, rule: Rule) -> tuple[Measure, int]:
-        """Give what was found for a rule, and the rows that it is about."""
+        """Return what was found for a rule, and the rows that it is about."""
         built = self.rules.get(rule.id, _NOTHING)
         return built, self.rows if built.rows is None else built.rows
 
     def of(self, rule: Rule) -> Measure:
-        """Give the measure of a rule, with its rows."""
+        """Return the measure of a rule, with its rows."""
         built, rows = self.measure_and_rows(rule)
         return replace(built, rows=rows)
 

@@ -128,5 +128,5 @@ def _measure_whole(rule: Rule, frame: Frame, within: Mask | None) -> Measure:
 
 
 def needed_columns(rules: Iterable[Rule]) -> set[str]:
-    """Name the columns that rules look at."""
+    """Return the names of the columns that rules look at."""
     return {name for rule in rules for name in (*rule.columns, *condition_columns(rule.condition))}

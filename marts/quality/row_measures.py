@@ -44,7 +44,7 @@ def between(k: Mapping[str, Any], frame: Frame) -> Masks:
 
 
 def _outside(numbers: np.ndarray, k: Mapping[str, Any], unit: Callable[[Any], Decimal]) -> Mask | None:
-    """Tell where numbers are outside of bounds that need not be whole in their unit."""
+    """Return where numbers are outside of bounds that need not be whole in their unit."""
     broken: Mask | None = None
     if k.get("min_value") is not None:
         low = unit(k["min_value"])
@@ -149,7 +149,7 @@ def _matches(text: pa.Array, regex: str) -> Mask:
 
 
 def _is_plain(text: pa.Array) -> bool:
-    """Tell whether a text is printable ASCII only."""
+    """Return whether a text is printable ASCII only."""
     used, _ = letters(text)
     return not len(used) or bool(used.min() >= 0x20 and used.max() < 0x7F)
 
@@ -238,7 +238,7 @@ def all_differ(k: Mapping[str, Any], frame: Frame) -> Masks:
 
 
 def _same(a: Column, b: Column) -> Mask:
-    """Tell where two columns are equal; empty equals empty."""
+    """Return where two columns are equal; empty equals empty."""
     null_a, null_b = (mask_of(column.values.is_null()) for column in (a, b))
     if pa.types.is_string(a.values.type):
         equal = mask_of(pc.fill_null(pc.equal(a.values, b.values), False))
@@ -269,7 +269,7 @@ def product(k: Mapping[str, Any], frame: Frame) -> Masks:
 
 
 def _product_of(factors: Sequence[Column], least: int) -> tuple[np.ndarray, int]:
-    """Multiply columns; give the products and their digits after the point, at least ``least``."""
+    """Multiply columns; return the products and their digits after the point, at least ``least``."""
     shortest = [_without_zeros(column.numbers, column.scale) for column in factors]
     numbers, scale = [values for values, _ in shortest], sum(digits for _, digits in shortest)
     numbers[0] = _scaled(numbers[0], max(least - scale, 0))
@@ -294,7 +294,7 @@ def _half_up(numbers: np.ndarray, digits: int) -> np.ndarray:
 
 
 def ignored_rows(k: Mapping[str, Any], frame: Frame, names: Sequence[str]) -> Masks:
-    """Give the rows that a rule of several columns does not look at, and those where one of its values is null."""
+    """Return the rows that a rule of several columns does not look at, and those where one of its values is null."""
     columns = [name for key in names for name in (k[key] if key == "column_list" else [k[key]])]
     nulls = [frame.columns[name].null for name in columns]
     existing = [null for null in nulls if null is not None]
@@ -320,7 +320,7 @@ def _seen(column: Column, broken: Mask | None) -> Mask | None:
 
 
 def _aligned(columns: Sequence[Column], terms: int = 1) -> list[np.ndarray]:
-    """Give numbers of several columns in one unit, wide enough to add ``terms`` of them."""
+    """Return numbers of several columns in one unit, wide enough to add ``terms`` of them."""
     scale = max(column.scale for column in columns)
     numbers = [_scaled(column.numbers, scale - column.scale) for column in columns]
     if sum(_largest(values) for values in numbers) * terms > _HIGHEST:
@@ -339,7 +339,7 @@ def _largest(numbers: np.ndarray) -> int:
 
 
 def fulfils(condition: Mapping[str, Any] | None, frame: Frame) -> Mask:
-    """Tell which rows fulfil a row condition. Nothing is not equal to a value, and neither above nor below it."""
+    """Return which rows fulfil a row condition. Nothing is not equal to a value, and neither above nor below it."""
     assert condition
     if condition["type"] in ("and", "or"):
         join = np.logical_and if condition["type"] == "and" else np.logical_or

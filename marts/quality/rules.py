@@ -52,7 +52,7 @@ class Rule:
 
     @cached_property
     def id(self) -> str:
-        """Name what is measured: rules that differ in severity or ``mostly`` alone share it."""
+        """Return a name for what is measured: rules that differ in severity or ``mostly`` alone share it."""
         parts = json.dumps([self.type, self.kwargs, self.condition], sort_keys=True, default=str)
         return hashlib.sha256(parts.encode()).hexdigest()[:10]
 
@@ -67,7 +67,7 @@ class Rule:
 
     @property
     def words(self) -> str:
-        """Say what must hold."""
+        """Describe what must hold."""
         message = self.description or RULE_TYPES[self.type].words(self.kwargs)
         where = f", where {condition_words(self.condition)}" if self.condition and not self.description else ""
         share = f", in at least {self.mostly:.4%}".rstrip("0%").rstrip(".") + "%" if self.mostly < 1 else ""
@@ -93,7 +93,7 @@ class Rule:
 
     @property
     def broken(self) -> str:
-        """Say what is wrong with a row that breaks it."""
+        """Describe what is wrong with a row that breaks it."""
         broken = RULE_TYPES[self.type].broken
         if self.reason or broken is None:
             return self.reason or f"not: {self.description or RULE_TYPES[self.type].words(self.kwargs)}"
@@ -101,7 +101,7 @@ class Rule:
         return broken(self.kwargs) + where
 
     def entry(self) -> dict[str, Any]:
-        """Give the expectation as Great Expectations reads it."""
+        """Return the expectation as Great Expectations reads it."""
         kwargs = dict(self.kwargs)
         if RULE_TYPES[self.type].mostly:
             kwargs["mostly"] = self.mostly
@@ -119,13 +119,13 @@ class Suite:
 
     @cached_property
     def digest(self) -> str:
-        """Name what decides about rows, and what is measured; not ``mostly``, which may change at any time."""
+        """Return a name for what decides about rows and what is measured; not for ``mostly``, which may change."""
         decides = sorted((rule.id, rule.quarantines, rule.broken) for rule in self.rules)
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 
 def condition_words(condition: Mapping[str, Any] | None) -> str:
-    """Say a row condition."""
+    """Describe a row condition."""
     if not condition:
         return ""
     if condition["type"] in ("and", "or"):
@@ -138,7 +138,7 @@ def condition_words(condition: Mapping[str, Any] | None) -> str:
 
 
 def condition_columns(condition: Mapping[str, Any] | None) -> set[str]:
-    """Name the columns of a row condition."""
+    """Return the names of the columns of a row condition."""
     if not condition:
         return set()
     if condition["type"] in ("and", "or"):

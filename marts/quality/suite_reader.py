@@ -71,7 +71,7 @@ def read_suite(
 
 
 def policy_parameters(policy: Policy) -> dict[str, Any]:
-    """Give what a suite of drops may name: the numbers of the policy, and what follows from them."""
+    """Return what a suite of drops may name: the numbers of the policy, and what follows from them."""
     numbers = {
         name: value
         for name, value in policy.model_dump().items()
@@ -82,7 +82,7 @@ def policy_parameters(policy: Policy) -> dict[str, Any]:
 
 
 def contract(kind: Kind, policy: Policy) -> list[Rule]:
-    """Give the rules that the calculations rely on."""
+    """Return the rules that the calculations rely on."""
     rules = [Rule(WELL_FORMED, {}, contract=True)]
     for column in kind.columns:
         reason = f"{column.name} {_UNFIT[column.type].format(length=column.max_length)}"
@@ -356,7 +356,7 @@ _FAMILY: dict[SourceType | MartType, Family] = {
 
 
 def type_name(type_: SourceType | MartType) -> str:
-    """Name the Python type of a column's values."""
+    """Return the names of the Python type of a column's values."""
     if type_ in DIGITS:
         return "Decimal"
     return {"number": "int", "date": "date", "text": "str", "flag": "bool"}[_FAMILY[type_]]

@@ -9,7 +9,7 @@ from marts.quality.rules import Rule
 
 
 def holds(rule: Rule, measured: Measured) -> bool:
-    """Tell whether a drop keeps a rule, as Great Expectations would."""
+    """Return whether a drop keeps a rule, as Great Expectations would."""
     if rule.level == "row" and rule.id not in measured.rules:
         return True
     built, rows = measured.measure_and_rows(rule)

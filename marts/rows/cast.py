@@ -50,7 +50,7 @@ _ZONED = re.compile(
 
 
 def clean_name(column: SourceColumn) -> str:
-    """Name a column of clean rows; one that is kept in whole numbers of its last digit says so."""
+    """Return the name of a column of clean rows; one that is kept in whole numbers of its last digit says so."""
     if column.type not in DIGITS:
         return column.name
     unit = UNITS[DIGITS[column.type]]
@@ -58,7 +58,7 @@ def clean_name(column: SourceColumn) -> str:
 
 
 def clean_schema(kind: Kind) -> pa.Schema:
-    """Give the schema of clean rows of a kind."""
+    """Return the schema of clean rows of a kind."""
     fields = [(clean_name(column), _arrow_type(column)) for column in kind.columns]
     return pa.schema([*fields, (TIME, pa.string()), (EXTRA, pa.string())] if kind is SALES else fields)
 
@@ -278,7 +278,7 @@ def extra_as_json(names: tuple[str, ...], text: pa.Table) -> pa.Array:
 
 
 def _json_pieces(name: str, values: pa.Array) -> pa.Array:
-    """Give '"name": "value", ' per row, and nothing where the value is null."""
+    """Return '"name": "value", ' per row, and nothing where the value is null."""
     key = json.dumps(name, ensure_ascii=False) + ": "
     if pc.any(pc.match_substring_regex(values, r'[\x00-\x1f"\\]')).as_py():
         encoded = values.dictionary_encode()

@@ -77,7 +77,7 @@ class Column:
         return mask_value(str(value)[:_LOOKED_AT], self.personal)[:_SHOWN]
 
     def written_at(self, row: int) -> str:
-        """Give what is written in a row, masked; nothing if it is empty."""
+        """Return what is written in a row, masked; nothing if it is empty."""
         text = self.text[row].as_py() if self.text is not None else None
         return mask_value(text[:_LOOKED_AT], self.personal)[:_SHOWN] if text else ""
 

@@ -34,13 +34,13 @@ def mix(hashes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def repeated(hashes: np.ndarray) -> np.ndarray:
-    """Give the hashes that are there more than once."""
+    """Return the hashes that are there more than once."""
     ordered = np.sort(hashes)
     return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Tell which hashes are among known ones. By far most are not: their last bits say so."""
+    """Return which hashes are among known ones. By far most are not: their last bits say so."""
     last = np.zeros(_LAST + 1, bool)
     last[(known & np.uint64(_LAST)).astype(np.int64)] = True
     result = last[(hashes & np.uint64(_LAST)).astype(np.int64)]

@@ -55,7 +55,7 @@ class Records:
     """Physical lines in the block."""
 
     def raw(self, index: int) -> str:
-        """Give record ``index`` as it stood, without its line end."""
+        """Return record ``index`` as it stood, without its line end."""
         data = self.text[self.starts[index] : self.ends[index]]
         return _shorten(data.removesuffix(b"\r"))
 
@@ -102,7 +102,7 @@ def read_header(first_line: bytes, kind: Kind, delimiter: str = ",") -> Header:
 
 
 def _with_nearest(missing: Sequence[str], names: Sequence[str], known: Container[str]) -> str:
-    """Name missing columns, each with the nearest column of the file that no schema knows."""
+    """Return the name of missing columns, each with the nearest column of the file that no schema knows."""
     others = [name for name in names if name not in known]
     near = {name: difflib.get_close_matches(name, others, 1, 0.5) for name in missing}
     return ", ".join(f"{name} (is it {near[name][0]!r}?)" if near[name] else name for name in missing)
@@ -114,7 +114,7 @@ def find_records(data: bytes, delimiter: str = ",", max_record: int = MAX_RECORD
 
 
 def last_whole(text: bytes, delimiter: str = ",", max_record: int = MAX_RECORD) -> int:
-    """Find where the last record of a block that is certainly whole ends; 0 if there is none.
+    """Return where the last record of a block that is certainly whole ends; 0 if there is none.
 
     What follows may go on in the next block: a last line without its end, or a line with an open quote that a
     later line may close, as long as they together are no longer than a record may be.
@@ -137,7 +137,7 @@ def last_whole(text: bytes, delimiter: str = ",", max_record: int = MAX_RECORD) 
 
 
 def has_odd_line(data: bytes) -> bool:
-    """Tell whether some physical line holds an odd number of quotes.
+    """Return whether some physical line holds an odd number of quotes.
 
     A record that spans lines always starts with such a line, so a file without one may be split at
     any line end.
@@ -171,7 +171,7 @@ def _find_vectorised(data: bytes, delimiter: str, max_record: int) -> Records | 
 
 
 def _quotes_well_placed(codes: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
-    """Tell whether each opening quote starts a field and each closing one ends it (or is doubled)."""
+    """Return whether each opening quote starts a field and each closing one ends it (or is doubled)."""
     padded = np.concatenate([[_NEWLINE], codes, [_NEWLINE]])
     before, after = padded[quotes[0::2]], padded[quotes[1::2] + 2]
     opens = (before == delimiter) | (before == _NEWLINE) | (before == _QUOTE)
@@ -218,7 +218,7 @@ def _find_carefully(data: bytes, delimiter: str, max_record: int) -> Records:
 
 
 def _whole_record(delimiter: str) -> re.Pattern[bytes]:
-    """Give the pattern of a record that is well formed."""
+    """Return the pattern of a record that is well formed."""
     field = rf'(?:"[^"]*(?:""[^"]*)*"|[^"{re.escape(delimiter)}\n][^{re.escape(delimiter)}\n]*|)'
     return re.compile(rf"{field}(?:{re.escape(delimiter)}{field})*\r?".encode())
 
@@ -244,12 +244,12 @@ class _Lines:
         return cls(data, np.concatenate([[0], ends[:-1] + 1]), ends, odd)
 
     def join(self, at: int, count: int = 1) -> bytes:
-        """Give some lines as they stand, without the last line end."""
+        """Return some lines as they stand, without the last line end."""
         return self.data[self.starts[at] : self.ends[at + count - 1]]
 
 
 def _blank(codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Tell which lines hold nothing."""
+    """Return which lines hold nothing."""
     sizes = ends - starts
     blank = sizes == 0
     single = np.flatnonzero(sizes == 1)
@@ -284,7 +284,7 @@ def _not_utf8(data: bytes, lines: _Lines) -> list[int]:
 
 
 def _cut(data: bytes, lines: _Lines, removed: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """Cut lines out of a block. Gives the rest, and by how much each line moved."""
+    """Cut lines out of a block. Returns the rest, and by how much each line moved."""
     stops = np.minimum(lines.ends + 1, len(data))
     moved = np.concatenate([[0], np.cumsum(np.where(removed, stops - lines.starts, 0))[:-1]])
     edges = np.flatnonzero(np.diff(removed.astype(np.int8), prepend=1, append=1))
@@ -293,7 +293,7 @@ def _cut(data: bytes, lines: _Lines, removed: np.ndarray) -> tuple[bytes, np.nda
 
 
 def _take_record(lines: _Lines, at: int, whole: re.Pattern[bytes], max_record: int) -> tuple[int, str]:
-    """Give how many lines the record at a line takes, and what is wrong with it, if anything."""
+    """Return how many lines the record at a line takes, and what is wrong with it, if anything."""
     line = lines.join(at)
     if len(line) > max_record:
         return 1, f"longer than {max_record:,} bytes"

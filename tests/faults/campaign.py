@@ -240,7 +240,7 @@ class Campaign:
         return proxy.meanwhile("drop replaced while it is read", f"GET /drops/in/{key} ".encode(), 0, replace)
 
     def _some_worker(self) -> list[psutil.Process]:
-        """Give one worker, if there is any."""
+        """Return one worker, if there is any."""
         workers = sorted(self.world.ray.workers(), key=lambda process: process.pid)
         return [self._random.choice(workers)] if workers else []
 

@@ -10,5 +10,5 @@ LONG = bool(os.environ.get("FAULTS_LONG"))
 
 
 def some(values: Sequence[Value], every: int = 3) -> Sequence[Value]:
-    """Give all values in the long run, else each third, from the second on."""
+    """Return all values in the long run, else each third, from the second on."""
     return values if LONG else values[1::every]

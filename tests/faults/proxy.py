@@ -189,7 +189,7 @@ def _packet(source: socket.socket) -> bytes:
 
 @cache
 def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Give the TLS of our end towards clients, and towards servers; nobody verifies anything."""
+    """Return the TLS of our end towards clients, and towards servers; nobody verifies anything."""
     import trustme
 
     here, there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -318,5 +318,5 @@ def meanwhile(name: str, marker: bytes, after: int, do: Callable[[], None]) -> F
 
 
 def is_http(data: bytes) -> bool:
-    """Tell whether a request begins here."""
+    """Return whether a request begins here."""
     return data.split(b" ", 1)[0] in (b"GET", b"PUT", b"HEAD", b"DELETE", b"POST")

@@ -37,7 +37,7 @@ class Folder(Deliveries):
         return marts(*words, *self.place.flags).output
 
     def miscounted(self) -> list[str]:
-        """Name the drops of the ledger whose rows do not add up."""
+        """Return the names of the drops of the ledger whose rows do not add up."""
         warehouse = self.place.warehouse(read_only=True)
         try:
             live = [drop for drop in warehouse.drops() if drop.state == "live"]

@@ -215,7 +215,7 @@ class World(Deliveries):
         return lost, doubled
 
     def miscounted(self) -> list[str]:
-        """Name the drops of the ledger whose rows do not add up."""
+        """Return the names of the drops of the ledger whose rows do not add up."""
         connection = self.database.connect("marts")
         with connection.cursor() as cursor:
             wrong = "rows_read <> clean + quarantined + duplicates AND state = 'live'"
@@ -320,7 +320,7 @@ class RayNodes:
         self._add()
 
     def workers(self) -> list[psutil.Process]:
-        """Give the worker processes: those that run tasks, and those that wait for some."""
+        """Return the worker processes: those that run tasks, and those that wait for some."""
         found = []
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):

@@ -213,7 +213,7 @@ def test_every_number_of_settings_and_policy_survives(tmp_path: Path) -> None:
 
 
 def defaults(schema: dict[str, Any]) -> dict[str, Any]:
-    """Give every default that the schema knows."""
+    """Return every default that the schema knows."""
     known = {key: about for key, about in schema["properties"].items() if "default" in about and key != "true"}
     return {key: defaults(about) if about.get("properties") else about["default"] for key, about in known.items()}
 

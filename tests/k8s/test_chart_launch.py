@@ -23,7 +23,7 @@ ROOT = generate.ROOT
 
 
 def understood(words: list[str]) -> str:
-    """Let the command line read arguments, and do nothing. Gives what it has against them."""
+    """Let the command line read arguments, and do nothing. Returns what it has against them."""
     end = words.index("--") if "--" in words else len(words)
     done = CliRunner().invoke(app, [*words[:end], "--help"])
     if done.exit_code:
@@ -94,7 +94,7 @@ def test_a_rendered_template_becomes_a_build_and_kuberay_drops_nothing_of_it(
 
 
 def _within(wanted: Any, found: Any, where: str = "spec") -> list[str]:
-    """Name the fields that were dropped or changed."""
+    """Return the names of the fields that were dropped or changed."""
     if isinstance(wanted, dict):
         there = found if isinstance(found, dict) else {}
         gone = [f"{where}.{key}" for key in wanted if key not in there]

@@ -18,7 +18,7 @@ LONG = "a-name-of-a-job-that-is-too-long"
 
 
 def job(**more: Any) -> str:
-    """Give a list of one job as --set-json takes it."""
+    """Return a list of one job as --set-json takes it."""
     return "jobs=" + json.dumps([{"name": "x", "command": "build", "schedule": "0 3 * * *", **more}])
 
 
@@ -212,7 +212,7 @@ def test_the_schema_allows_nothing_that_it_does_not_name() -> None:
 
 
 def values(path: str, about: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """Give each value below one: where it is, what the schema says of it, and whether it is needed."""
+    """Return each value below one: where it is, what the schema says of it, and whether it is needed."""
     for key, inner in about.get("properties", {}).items():
         where = f"{path}.{key}".lstrip(".")
         yield where, inner, key in about.get("required", ())

@@ -32,7 +32,7 @@ def api(tmp_path: Path) -> Iterator[KubeApi]:
 
 
 def command(number: int) -> str:
-    """Give one of the ten."""
+    """Return one of the ten."""
     text = BLOCKS[0].partition(f"# {number}. ")[2].partition("\n# ")[0]
     return text.partition("\n")[2]
 

@@ -14,7 +14,7 @@ SECRET = re.compile(r"passw|secret|token|credential|access_?key|private|api_?key
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Give each instruction with what it says, comments and line ends taken out."""
+    """Return each instruction with what it says, comments and line ends taken out."""
     lines = [line for line in DOCKERFILE.splitlines() if not line.lstrip().startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
     return [(line.partition(" ")[0], line.partition(" ")[2].strip()) for line in joined.splitlines() if line.strip()]
@@ -25,7 +25,7 @@ def said(name: str) -> list[str]:
 
 
 def copied() -> set[str]:
-    """Give what the Dockerfile takes from the folder."""
+    """Return what the Dockerfile takes from the folder."""
     of_folder = [words for words in map(str.split, said("COPY")) if not words[0].startswith("--from=")]
     return {source for words in of_folder for source in words[:-1]}
 

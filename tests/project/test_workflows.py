@@ -30,13 +30,13 @@ def steps(workflow: dict[str, Any]) -> Iterator[Step]:
 
 
 def scripts(workflow: dict[str, Any]) -> str:
-    """Give all that shells run, without comments, a command to a line."""
+    """Return all that shells run, without comments, a command to a line."""
     text = "\n".join(step["run"] for step in steps(workflow) if "run" in step)
     return re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE).replace("\\\n", " ")
 
 
 def commands() -> dict[str, set[str]]:
-    """Give the commands of `marts`, each with those below it."""
+    """Return the commands of `marts`, each with those below it."""
     group = typer.main.get_command(app)
     return {name: set(getattr(command, "commands", {})) for name, command in group.commands.items()}  # type: ignore[attr-defined]
 

@@ -29,7 +29,7 @@ def chromium(*arguments: str) -> Iterator[Any]:
 
 
 def requests(browser: Any) -> list[str]:
-    """Give what was asked for since the last time."""
+    """Return what was asked for since the last time."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
@@ -49,7 +49,7 @@ def seen_as(browser: Any, width: int = 1280, scheme: str = "light", media: str =
 
 
 def contrast(ink: str, paper: str) -> float:
-    """Give the contrast of two colours (WCAG 2.2, 1.4.3)."""
+    """Return the contrast of two colours (WCAG 2.2, 1.4.3)."""
     light, dark = sorted((luminance(ink), luminance(paper)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 

@@ -24,12 +24,12 @@ FOREIGN = {"RayJob", "RayCluster", "PodMonitor", "PrometheusRule"}
 
 
 def parsed(text: str) -> list[Object]:
-    """Give the objects of a YAML text."""
+    """Return the objects of a YAML text."""
     return [each for each in yaml.safe_load_all(text) if each]
 
 
 def golden(name: str) -> list[Object]:
-    """Give what a set of values renders to. One test compares the golden files with helm, the rest reads them."""
+    """Return what a set of values renders to. One test compares the golden files with helm, the rest reads them."""
     return copy.deepcopy(_golden(name))
 
 
@@ -44,7 +44,7 @@ def rendered(*settings: str, values: Path = MINIMAL) -> list[Object]:
 
 
 def refused(*settings: str, values: Path | None = MINIMAL, schema: bool = True) -> str:
-    """Give what helm says against the values."""
+    """Return what helm says against the values."""
     more = () if schema else ("--skip-schema-validation",)
     with pytest.raises(ValueError, match="Error") as error:
         helm.render(CHART, [values] if values else [], *_flags(settings), *more)
@@ -52,7 +52,7 @@ def refused(*settings: str, values: Path | None = MINIMAL, schema: bool = True) 
 
 
 def mistakes(*settings: str, values: Path | None = MINIMAL, schema: bool = True) -> list[str]:
-    """Give the mistakes that the chart found in the values."""
+    """Return the mistakes that the chart found in the values."""
     said = refused(*settings, values=values, schema=schema)
     return [line[4:] for line in said.splitlines() if line.startswith("  - ")]
 
@@ -64,31 +64,31 @@ def _flags(settings: tuple[str, ...]) -> Iterator[str]:
 
 
 def of_kind(objects: list[Object], kind: str) -> dict[str, Object]:
-    """Give the objects of a kind by name."""
+    """Return the objects of a kind by name."""
     return {each["metadata"]["name"]: each for each in objects if each["kind"] == kind}
 
 
 def one(objects: list[Object], kind: str, name: str) -> Object:
-    """Give an object."""
+    """Return an object."""
     return of_kind(objects, kind)[name]
 
 
 def rayjobs(objects: list[Object]) -> dict[str, Object]:
-    """Give the templates of RayJobs by the names of their jobs."""
+    """Return the templates of RayJobs by the names of their jobs."""
     maps = [each for name, each in of_kind(objects, "ConfigMap").items() if name.endswith("-rayjobs")]
     texts = maps[0]["data"] if maps else {}
     return {key.removesuffix(".yaml"): yaml.safe_load(text) for key, text in texts.items()}
 
 
 def one_off(objects: list[Object]) -> Object:
-    """Give the template of one-off Jobs."""
+    """Return the template of one-off Jobs."""
     (found,) = [each for name, each in of_kind(objects, "ConfigMap").items() if name.endswith("-one-off")]
     template: Object = yaml.safe_load(found["data"]["job.yaml"])
     return template
 
 
 def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    """Give every pod and pod template, wherever it is: its place, and the object with its metadata and spec."""
+    """Return every pod and pod template, wherever it is: its place, and the object with its metadata and spec."""
     for each in [*objects, *rayjobs(objects).values(), one_off(objects)]:
         name = each["metadata"].get("name", each["spec"].get("entrypoint") if each["kind"] == "RayJob" else "one-off")
         yield from _pods(f"{each['kind']} {name}", each)
@@ -107,7 +107,7 @@ def _pods(where: str, node: Any) -> Iterator[tuple[str, Object]]:
 
 
 def rights(name: str, who: str) -> set[tuple[str, str]]:
-    """Give the verbs and resources of an account that the chart makes; of one of somebody else's what it needs."""
+    """Return the verbs and resources of an account that the chart makes; of one of somebody else's what it needs."""
     roles = [role for key, role in of_kind(golden(name), "Role").items() if key.endswith(f"-{who}")]
     if not roles:
         return rights("minimal", who)
@@ -115,32 +115,32 @@ def rights(name: str, who: str) -> set[tuple[str, str]]:
 
 
 def command(objects: list[Object], job: str) -> list[str]:
-    """Give the whole command line of a CronJob."""
+    """Return the whole command line of a CronJob."""
     container = pod_of(objects, job)["spec"]["containers"][0]
     line: list[str] = container["command"] + container["args"]
     return line
 
 
 def pod_of(objects: list[Object], job: str) -> Object:
-    """Give the pod of a CronJob."""
+    """Return the pod of a CronJob."""
     pod: Object = one(objects, "CronJob", job)["spec"]["jobTemplate"]["spec"]["template"]
     return pod
 
 
 def variables(container: Object) -> dict[str, Any]:
-    """Give the variables of a container: their value, or where it is."""
+    """Return the variables of a container: their value, or where it is."""
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
 
 
 def mounted(pod: Object) -> set[str]:
-    """Give the paths below /etc/martwright that a pod finds."""
+    """Return the paths below /etc/martwright that a pod finds."""
     volume = next(each for each in pod["spec"]["volumes"] if each["name"] == "martwright")
     sources = [next(iter(source.values())) for source in volume["projected"]["sources"]]
     return {item["path"] for source in sources for item in source.get("items", ())}
 
 
 def invalid(objects: list[Object], version: str) -> list[str]:
-    """Say what a version of Kubernetes would refuse, unknown fields included."""
+    """Describe what a version of Kubernetes would refuse, unknown fields included."""
     import kubernetes_validate
     from kubernetes_validate import utils
 
@@ -161,7 +161,7 @@ def invalid(objects: list[Object], version: str) -> list[str]:
 
 
 def kuberay_refuses(custom: Object) -> list[str]:
-    """Say what KubeRay's own definition of a RayJob or RayCluster refuses, unknown fields included."""
+    """Describe what KubeRay's own definition of a RayJob or RayCluster refuses, unknown fields included."""
     kind = custom["kind"].lower()
     return [f"{'.'.join(map(str, e.path))}: {e.message}" for e in _definition(f"ray.io_{kind}s").iter_errors(custom)]
 
@@ -201,7 +201,7 @@ def _closed(node: Any) -> Any:
 
 
 def not_restricted(pod: Object) -> list[str]:
-    """Say what the `restricted` standard of Kubernetes, and a read-only root, have against a pod."""
+    """Describe what the `restricted` standard of Kubernetes, and a read-only root, have against a pod."""
     spec = pod["spec"]
     mine = spec.get("securityContext", {})
     wrong = [key for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]

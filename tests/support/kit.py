@@ -196,7 +196,7 @@ class Place:
         return {name: self.mart(name) for name in MARTS}
 
     def drops(self) -> dict[str, tuple[str, str]]:
-        """Give state and reason of each drop in the ledger, by key."""
+        """Return state and reason of each drop in the ledger, by key."""
         warehouse = self.warehouse(read_only=True)
         try:
             return {record.object_key: (record.state, record.reason) for record in warehouse.drops()}
@@ -248,7 +248,7 @@ def shown(rows: list[tuple[Any, ...]], columns: list[str], wanted: list[str]) ->
 
 
 def seal(folder: Path, values: dict[str, str]) -> dict[str, str]:
-    """Make a key and a sealed file; give the settings that name them, as variables."""
+    """Make a key and a sealed file; return the settings that name them, as variables."""
     where = Vault(str(folder / "credentials.json"), str(folder / "key.pem"))
     vault.write_key(where.key_file)
     vault.create(where, (vault.recipient_of(where.key_file, "tests"),), "2026-01-01T00:00:00+00:00")

@@ -109,7 +109,7 @@ class KubeApi:
         return made
 
     def client(self) -> Any:
-        """Give a kubernetes.client.ApiClient; it tries nothing twice."""
+        """Return a kubernetes.client.ApiClient; it tries nothing twice."""
         from kubernetes import client
 
         return client.ApiClient(self.configuration())
@@ -136,7 +136,7 @@ class KubeApi:
             return [copy.deepcopy(self.store.objects[key]) for key in keys if namespace in (None, key[1])]
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
-        """Give an object, or None if there is none."""
+        """Return an object, or None if there is none."""
         with self.store.lock:
             found = self.store.objects.get((NAMES[kind].plural, namespace or self.namespace, name))
             return copy.deepcopy(found)
@@ -680,7 +680,7 @@ def _unknown(dropped: list[str]) -> list[str]:
 
 
 def _group_list(path: str) -> Object:
-    """Name the groups that there are, and their versions, for kubectl."""
+    """Return the names of the groups that there are, and their versions, for kubectl."""
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
     groups = []
@@ -701,7 +701,7 @@ def _resource_list(served: list[Resource]) -> Object:
 
 
 def _after(token: str, oldest: int) -> tuple[str, ...]:
-    """Give namespace and name after which a list goes on."""
+    """Return namespace and name after which a list goes on."""
     if not token:
         return ()
     version, *start = json.loads(base64.urlsafe_b64decode(token))
@@ -716,7 +716,7 @@ def _told(kind: str, found: Object) -> str:
 
 
 def _event(change: Change, matching: Callable[[Object], bool]) -> str:
-    """Tell a change as a watch with selectors sees it: what comes to match is added, what no longer does is deleted."""
+    """Return a change as a watch with selectors sees it: what now matches is added, what no longer does is deleted."""
     was = change.before is not None and matching(change.before)
     is_ = change.after is not None and matching(change.after)
     if not was and not is_:

@@ -305,7 +305,7 @@ class FakeOperator:
             self.api.settle()
 
     def pods(self, name: str, node: str = "") -> list[Object]:
-        """Give the pods of the present cluster of a RayJob."""
+        """Return the pods of the present cluster of a RayJob."""
         cluster = self.status(name).get("rayClusterName")
         found = [pod for pod in self.api.objects("Pod") if _label(pod, "cluster") == cluster]
         return [pod for pod in found if node in ("", _label(pod, "node-type"))]

@@ -608,7 +608,7 @@ def _check_preconditions(resource: Resource, old: Object, wanted: Object) -> Non
 
 
 def _grace(resource: Resource, found: Object, options: Object) -> int:
-    """Give the seconds that a pod has to end: none if it does not run on a node."""
+    """Return the seconds that a pod has to end: none if it does not run on a node."""
     ended = (found.get("status") or {}).get("phase") in ("Succeeded", "Failed")
     if resource.plural != "pods" or ended or not (found.get("spec") or {}).get("nodeName"):
         return 0

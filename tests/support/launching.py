@@ -9,7 +9,7 @@ HEAD = {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray
 
 
 def put_launcher(api: KubeApi) -> str:
-    """Put a Job, and its pod. Gives the Job's uid."""
+    """Put a Job, and its pod. Returns the Job's uid."""
     job = api.put(
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": JOB, "namespace": "marts"}, "spec": {}}
     )

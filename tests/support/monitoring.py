@@ -25,7 +25,7 @@ DOCS = ROOT / "docs" / "operations.md"
 
 
 def full_report(**changed: Any) -> RunReport:
-    """Give the report of a run that met everything."""
+    """Return the report of a run that met everything."""
     drops = (
         DropReport(kind="sales", key="sales/new.csv", change="new", state="live", rows_read=100, quarantined=2),
         DropReport(kind="sales", key="sales/old.csv", change="known", state="live", rows_read=900, quarantined=28),
@@ -66,17 +66,17 @@ def full_report(**changed: Any) -> RunReport:
 
 
 def rules() -> list[dict[str, Any]]:
-    """Give all rules, those that record and those that alert."""
+    """Return all rules, those that record and those that alert."""
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
 def recorded() -> set[str]:
-    """Name what the rules record of a run."""
+    """Return a name for what the rules record of a run."""
     return {rule["record"] for rule in rules() if "record" in rule}
 
 
 def expressions() -> list[str]:
-    """Give the expressions of the dashboard, for all pipelines."""
+    """Return the expressions of the dashboard, for all pipelines."""
     panels = json.loads(DASHBOARD.read_text())["panels"]
     return [target["expr"].replace("$pipeline", ".*") for panel in panels for target in panel["targets"]]
 
@@ -88,14 +88,14 @@ class Asked:
         self.url = url
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Give the series of an expression now."""
+        """Return the series of an expression now."""
         answer = requests.get(f"{self.url}/api/v1/query", {"query": expression}, timeout=10).json()
         assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
     def values(self, expression: str, *labels: str) -> dict[tuple[str, ...], float]:
-        """Give the values of an expression by some labels."""
+        """Return the values of an expression by some labels."""
         found = self.query(expression)
         return {tuple(one["metric"].get(label, "") for label in labels): float(one["value"][1]) for one in found}
 
@@ -127,7 +127,7 @@ def prometheus(folder: Path, scrapes: Sequence[Mapping[str, Any]]) -> Iterator[A
 
 @contextmanager
 def pushgateway(folder: Path) -> Iterator[str]:
-    """Start a Pushgateway; gives its URL."""
+    """Start a Pushgateway; returns its URL."""
     folder.mkdir()
     port = free_port()
     with _running("pushgateway", folder, [f"--web.listen-address=127.0.0.1:{port}"], f"http://127.0.0.1:{port}"):
@@ -136,7 +136,7 @@ def pushgateway(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def node_exporter(folder: Path) -> Iterator[str]:
-    """Start a node_exporter that collects the text files of a folder; gives its address."""
+    """Start a node_exporter that collects the text files of a folder; returns its address."""
     folder.mkdir()
     address = f"127.0.0.1:{free_port()}"
     arguments = ["--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={folder}"]
@@ -164,7 +164,7 @@ def program(name: str) -> str:
 
 
 def promtool(*arguments: str, text: str | None = None) -> str:
-    """Run promtool; gives what it says. It must be content."""
+    """Run promtool; returns what it says. It must be content."""
     command = [program("promtool"), *arguments]
     done = subprocess.run(command, check=False, input=text, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr

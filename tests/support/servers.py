@@ -36,7 +36,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Give a port that nobody uses, nor will be given: below those of outgoing connections, above Ray's workers'."""
+    """Return a port that nobody uses, nor will be given: below those of outgoing connections, above Ray's workers'."""
     while True:
         port = secrets.randbelow(12_000) + 20_500
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -206,7 +206,7 @@ class SqlServer:
         )
 
     def run(self, *statements: str, database: str | None = None) -> list[tuple[Any, ...]]:
-        """Run statements as root; give the rows of the last one."""
+        """Run statements as root; return the rows of the last one."""
         rows: list[tuple[Any, ...]] = []
         with contextlib.closing(self.connect(database)) as connection, connection.cursor() as cursor:
             for statement in statements:
@@ -215,7 +215,7 @@ class SqlServer:
         return rows
 
     def make_database(self, name: str, password: str = PASSWORD, options: str = "", limits: str = "") -> str:
-        """Make a database and a user with rights on it alone; give its address."""
+        """Make a database and a user with rights on it alone; return its address."""
         self.run(
             f"CREATE DATABASE `{name}` {options}",
             f"CREATE USER '{name}'@'%' IDENTIFIED BY '{password}' {limits}",
@@ -299,7 +299,7 @@ def _program(name: str) -> str:
 
 
 def mysqld() -> str:
-    """Name MySQL's server."""
+    """Return the name of MySQL's server."""
     path = _mysqld()
     if not path:
         missing("mysqld (a real MySQL: unpacked by tests/mysql.sh, in MARTS_TEST_MYSQL, or on the PATH)")
@@ -307,7 +307,10 @@ def mysqld() -> str:
 
 
 def _mysqld() -> str:
-    """Name MySQL's server: MARTS_TEST_MYSQL, that of tests/mysql.sh, or one of the PATH that is no MariaDB."""
+    """Return the name of MySQL's server:
+
+    MARTS_TEST_MYSQL, that of tests/mysql.sh, or one of the PATH that is no MariaDB.
+    """
     for path in (_GIVEN_MYSQL, str(_CACHE / "mysql" / "mysqld"), shutil.which("mysqld", path=_PLACES)):
         if path and Path(path).is_file() and "MariaDB" not in version_of(path):
             return path
@@ -320,13 +323,13 @@ def version_of(path: str) -> str:
 
 
 def version_of_kind(kind: str) -> str:
-    """Say which MariaDB or MySQL is there; nothing if there is none."""
+    """Return which MariaDB or MySQL is there; nothing if there is none."""
     path = _mysqld() if kind == "mysql" else shutil.which("mariadbd", path=_PLACES)
     return f"{kind} {version_of(path).partition('Ver ')[2]}" if path else ""
 
 
 def pytest_report_header() -> str:
-    """Say which database server the tests have."""
+    """Return which database server the tests have."""
     return " ".join(["database server:", version_of_kind(SQL_SERVER) or f"no {SQL_SERVER}", *SQL_OPTIONS])
 
 
@@ -390,7 +393,7 @@ class RayHead:
             _end(process)
 
     def nodes(self) -> list[dict[str, Any]]:
-        """Give the nodes that are alive."""
+        """Return the nodes that are alive."""
         return [one for one in self.ask("/nodes?view=summary")["data"]["summary"] if one["raylet"]["state"] == "ALIVE"]
 
     def ask(self, path: str) -> Any:
@@ -403,7 +406,7 @@ class RayHead:
         return answer.json()
 
     def job(self, entrypoint: str, seconds: float = 120) -> str:
-        """Run a job as `ray job submit` does; give the last line that it said."""
+        """Run a job as `ray job submit` does; return the last line that it said."""
         import requests
 
         name, end = f"job-{secrets.token_hex(4)}", time.monotonic() + seconds

@@ -226,7 +226,7 @@ _UNTOUCHED = "the live marts are untouched; is the server up and reachable? `mar
 
 @contextmanager
 def _told_if_lost() -> Iterator[None]:
-    """Tell a lost connection from a mistake of ours: Great Expectations wraps both, in classes of its own."""
+    """Report a lost connection from a mistake of ours: Great Expectations wraps both, in classes of its own."""
     try:
         yield
     except MartsError:
@@ -238,7 +238,7 @@ def _told_if_lost() -> Iterator[None]:
 
 
 def _exceptions(info: dict[str, Any]) -> Iterable[str]:
-    """Give what was raised: for the expectation as a whole, or for one of its metrics."""
+    """Return what was raised: for the expectation as a whole, or for one of its metrics."""
     if "raised_exception" in info:
         if info["raised_exception"]:
             yield str(info.get("exception_message"))
@@ -248,7 +248,7 @@ def _exceptions(info: dict[str, Any]) -> Iterable[str]:
 
 
 def new_context() -> Any:
-    """Give a context that reads nothing from a disk, and writes nothing to it."""
+    """Return a context that reads nothing from a disk, and writes nothing to it."""
     stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
     config = DataContextConfig(store_backend_defaults=stores, progress_bars=ProgressBarsConfig(globally=False))
     return gx.get_context(mode="ephemeral", project_config=config)

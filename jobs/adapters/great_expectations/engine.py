@@ -145,13 +145,13 @@ def expectation_of(rule: Rule, drops: int = 1) -> Expectation:
 
 
 def is_about_whole(rule: Rule) -> bool:
-    """Tell whether a rule gives one value per drop, which those of several drops do not add up to."""
+    """Return whether a rule gives one value per drop, which those of several drops do not add up to."""
     adds_up = (UNIQUE, UNIQUE_TOGETHER, WELL_FORMED)
     return rule.level in ("key", "drop") and rule.type not in adds_up
 
 
 def frame_of(rules: Iterable[Rule], batch: Batch) -> pd.DataFrame:
-    """Give an empty frame that carries the answer to each metric that the rules need."""
+    """Return an empty frame that carries the answer to each metric that the rules need."""
     answers: Answers = {}
     frame = pd.DataFrame({name: pd.Series([], dtype=_TYPES[type_]) for name, type_ in batch.types.items()})
     frame.attrs[ANSWERS] = answers
@@ -175,7 +175,7 @@ def metrics_of(rule: Rule, engine: PandasExecutionEngine, drops: int = 1) -> dic
 
 
 def metric_name(metric: Any) -> str:
-    """Name a metric by what it is of: its batch, and how results are shown, do not matter."""
+    """Return the name of a metric by what it is of: its batch, and how results are shown, do not matter."""
     if metric.metric_name == "table.column_types":
         return "table.column_types"
     domain = {k: v for k, v in metric.metric_domain_kwargs.items() if k not in ("batch_id", "table") and v is not None}
@@ -228,19 +228,19 @@ _OF_ROWS: dict[str, Callable[[Rule, Batch], Any]] = {
 
 
 def _typed(value: Any, type_: str) -> Any:
-    """Give a date as one: Great Expectations compares it with dates."""
+    """Return a date as one: Great Expectations compares it with dates."""
     return date.fromisoformat(value) if type_ == "date" and isinstance(value, str) else value
 
 
 def _sample(rule: Rule, values: tuple[Any, ...]) -> Any:
-    """Give values that break a rule in the shape that rules of its family have."""
+    """Return values that break a rule in the shape that rules of its family have."""
     if "column_list" in rule.kwargs:
         return dict(zip(rule.columns, values, strict=True))
     return values if len(values) > 1 else values[0]
 
 
 def _plain(value: Any) -> Any:
-    """Give arguments as JSON would."""
+    """Return arguments as JSON would."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):

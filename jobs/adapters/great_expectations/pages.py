@@ -80,7 +80,7 @@ def page_of(result: ExpectationSuiteValidationResult, bases: Sequence[tuple[int,
 
 
 def _say_bases(part: Any, bases: Sequence[tuple[int, str]]) -> None:
-    """Say of how many of which rows a share is, in all parts of a page.
+    """Describe of how many of which rows a share is, in all parts of a page.
 
     Great Expectations gives the share of the rows that a rule looks at, and calls it one of all rows.
     """
@@ -118,5 +118,5 @@ def _escape(value: Any) -> Any:
 
 
 def as_json(result: ExpectationSuiteValidationResult) -> str:
-    """Give the official result."""
+    """Return the official result."""
     return json.dumps(result.to_json_dict(), indent=1, sort_keys=True, default=str)

@@ -74,7 +74,7 @@ class Cluster:
 
     @property
     def is_up(self) -> bool:
-        """Tell whether this process is on a cluster already."""
+        """Return whether this process is on a cluster already."""
         ray = sys.modules.get("ray")
         return bool(ray and ray.is_initialized())
 
@@ -143,7 +143,7 @@ class Cluster:
         return cluster_address(self.settings) == "local"
 
     def _slots(self, ray: Any) -> int:
-        """Tell how many tasks run at once; a cluster that we joined may grow meanwhile."""
+        """Return how many tasks run at once; a cluster that we joined may grow meanwhile."""
         cpus = int(ray.cluster_resources().get("CPU", 1))
         return cpus if self._local else max(cpus, _GROWING)
 
@@ -252,13 +252,13 @@ def _name_submission(names: Mapping[str, str]) -> None:
 
 
 def own_submission() -> str:
-    """Give the submission id of the Ray job that this process is the driver of, if somebody submitted it."""
+    """Return the submission id of the Ray job that this process is the driver of, if somebody submitted it."""
     config = json.loads(os.environ.get(_JOB_VARIABLE, "{}"))
     return str((config.get("metadata") or {}).get("job_submission_id") or "")
 
 
 def cluster_address(settings: RaySettings) -> str:
-    """Tell which cluster to use. Ray marks the drivers it starts itself; only they join its cluster."""
+    """Return which cluster to use. Ray marks the drivers it starts itself; only they join its cluster."""
     if settings.address != "auto":
         return settings.address
     return "auto" if _JOB_VARIABLE in os.environ else "local"

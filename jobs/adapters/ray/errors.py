@@ -19,7 +19,7 @@ _USED = re.compile(r"was ([0-9.]+ ?[KMG]?B) used / ([0-9.]+ ?[KMG]?B) limit")
 
 
 def lost(step: str, error: BaseException) -> ServiceError:
-    """Say why Ray lost tasks: out of memory, or a node or worker that died."""
+    """Describe why Ray lost tasks: out of memory, or a node or worker that died."""
     from ray.exceptions import OutOfMemoryError
 
     safe = "the live marts are untouched, and a run goes on from what is done"
@@ -36,14 +36,14 @@ def lost(step: str, error: BaseException) -> ServiceError:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error, and what caused it, to the first cause."""
+    """Return an error, and what caused it, to the first cause."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def cause_of(error: BaseException) -> str:
-    """Give the line that says what went wrong inside a task; Ray hands over its whole traceback as text."""
+    """Return the line that says what went wrong inside a task; Ray hands over its whole traceback as text."""
     cause = getattr(error, "cause", None) or error.__cause__ or error
     name = type(cause).__name__
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]

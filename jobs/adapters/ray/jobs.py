@@ -44,7 +44,7 @@ class RayJobs:
             in_time(lambda: self._client.submit_job(**given, runtime_env=environment), _UPLOAD, self._where)
 
     def look(self, name: str) -> RayJobRun | None:
-        """Say how a job is, or that there is none."""
+        """Describe how a job is, or that there is none."""
         result = self._asked(lambda: self._look_up(name))
         if result is None:
             return None
@@ -56,11 +56,14 @@ class RayJobs:
         return bool(self._asked(lambda: self._client.stop_job(name)))
 
     def log(self, name: str) -> str:
-        """Give all that a job has said."""
+        """Return all that a job has said."""
         return str(self._asked(lambda: self._client.get_job_logs(name)))
 
     def follow(self, name: str) -> Iterator[str]:
-        """Give what a job says, from its beginning, as it comes, until it ends. Raises Transient if the line drops."""
+        """Return what a job says, from its beginning, as it comes, until it ends.
+
+        Raises Transient if the line drops.
+        """
         loop = asyncio.new_event_loop()
         try:
             lines = self._client.tail_job_logs(name)
@@ -106,7 +109,7 @@ def _client(address: str | None) -> Any:
 
 @contextmanager
 def _translated(where: str) -> Iterator[None]:
-    """Say in our words what went wrong."""
+    """Describe in our words what went wrong."""
     import aiohttp
     import requests
     from ray.exceptions import AuthenticationError
@@ -133,7 +136,7 @@ def _translated(where: str) -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    """Give the last line of what an error says, for Ray sends whole tracebacks; or why there is no connection."""
+    """Return the last line of what an error says, for Ray sends whole tracebacks; or why there is no connection."""
     refused = _ERRNO.search(str(error))
     if refused:
         return refused[1]

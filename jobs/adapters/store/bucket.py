@@ -106,7 +106,7 @@ class Bucket:
         return self._ask(key, lambda: self._got(key)[0])
 
     def _got(self, key: str, **asked: str) -> tuple[bytes, dict[str, Any]]:
-        """Ask for an object, or a part of it. Gives the bytes, and what is said of them."""
+        """Ask for an object, or a part of it. Returns the bytes, and what is said of them."""
         answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key, **asked)
         return answer["Body"].read(), answer
 
@@ -141,7 +141,7 @@ class Bucket:
         return self._files.open(f"{self.bucket}/{self._prefix}{key}", "rb")
 
     def _end(self, key: str) -> tuple[bytes, int]:
-        """Give the end of an object, where Parquet says what is in it, and its size; of a small one, that is all."""
+        """Return the end of an object, where Parquet says what is in it, and its size; of a small one, that is all."""
         from botocore.exceptions import ClientError
 
         try:

@@ -227,7 +227,7 @@ class MySQLWarehouse(SqlLedger):
         return bool(rows or self.kind_of(f"{mart.table}{_STAGED}{number:d}"))
 
     def _numbered(self, mart: Mart) -> set[int]:
-        """Name the generations of a mart that this ledger has numbered: only what is theirs is ever removed."""
+        """Return the names of the generations of a mart that this ledger has numbered: only what is theirs is ever removed."""
         results = set()
         for table, column in (("marts_numbers", "number"), ("marts_generations", "generation")):
             results |= {int(n) for (n,) in self.execute(f"SELECT {column} FROM {table} WHERE mart = %s", [mart.name])}
@@ -291,7 +291,7 @@ class MySQLWarehouse(SqlLedger):
         return {int(number) for (number,) in self.execute(f"SELECT DISTINCT generation FROM {_rows(mart)}")}
 
     def _delete(self, mart: Mart, rest: str, values: Sequence[Any]) -> int:
-        """Delete rows inside the transaction of the caller. Gives how many."""
+        """Delete rows inside the transaction of the caller. Returns how many."""
 
         def delete(cursor: Any) -> int:
             cursor.execute(f"DELETE FROM {_rows(mart)} {rest}", tuple(values))

@@ -117,7 +117,7 @@ class Session:
             )
 
     def _tls(self) -> dict[str, Any]:
-        """Give what asks for TLS. Without a certificate to verify, anybody could be the server."""
+        """Return what asks for TLS. Without a certificate to verify, anybody could be the server."""
         settings = self._settings
         if not settings.ssl_ca:
             return {}
@@ -135,7 +135,7 @@ class Session:
             raise Transient(f"the database's answer is torn: {error!r}", self.where, UNTOUCHED) from error
 
     def _ready(self) -> Any:
-        """Give the connection; open it again if it is lost, or was idle so long that the server may close it.
+        """Return the connection; open it again if it is lost, or was idle so long that the server may close it.
 
         Raises Transient in the middle of a transaction: what is left of it must not run on another connection.
         """
@@ -167,7 +167,7 @@ class Session:
         self._drop()
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement that may be repeated; give its rows."""
+        """Run one statement that may be repeated; return its rows."""
         if self._in_transaction:
             return self._once(statement, values)
         return self.repeated(lambda: self._once(statement, values))
@@ -258,7 +258,7 @@ class Session:
         return result
 
     def _settled(self, number: int, happened: Callable[[], bool], lost: Transient) -> bool:
-        """Tell whether a transaction took place whose COMMIT was not answered."""
+        """Return whether a transaction took place whose COMMIT was not answered."""
         _log.warning("%s: the answer to a COMMIT is lost; the ledger is asked what became of it", self.where)
 
         def ask() -> bool:

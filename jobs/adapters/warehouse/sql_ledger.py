@@ -43,7 +43,7 @@ class SqlLedger(SqlRuns):
         return self.select(Publication, "marts_publications", f"WHERE number = {newest} ORDER BY mart")
 
     def kept_generations(self) -> set[int]:
-        """Name the generations of the last two publications, and what is live."""
+        """Return the names of the generations of the last two publications, and what is live."""
         live = {number for (number,) in self.execute("SELECT generation FROM marts_live")}
         return live | {item.generation for publication in self.publications(2) for item in publication}
 

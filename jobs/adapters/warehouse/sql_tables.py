@@ -41,7 +41,7 @@ class SqlTables:
     table_options = ""
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement; give its rows."""
+        """Run one statement; return its rows."""
         raise NotImplementedError
 
     def atomically(
@@ -54,7 +54,10 @@ class SqlTables:
         raise NotImplementedError
 
     def columns_of(self, table: str) -> set[str]:
-        """Name the columns of a table of the ledger; none if it is not there. An older version may have made it."""
+        """Return the names of the columns of a table of the ledger; none if it is not there.
+
+        An older version may have made it.
+        """
         raise NotImplementedError
 
     def kind_of(self, table: str) -> str:
@@ -142,7 +145,7 @@ _LONG = {
 
 
 def _of(record: type[Any], key: str) -> tuple[dict[str, str], str]:
-    """Give the columns of a table that holds records, and its key."""
+    """Return the columns of a table that holds records, and its key."""
     types = {field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(record)}
     return {name: "text" if name in _LONG else _COLUMNS[kind] for name, kind in types.items()}, key
 

@@ -115,7 +115,7 @@ def owned_by(owner: dict[str, Any], block: bool = True) -> list[dict[str, Any]]:
 
 
 def refusal(call: Callable[..., Any], *arguments: Any, **more: Any) -> tuple[int, str, str]:
-    """Give code, reason and message of what a call is refused with."""
+    """Return code, reason and message of what a call is refused with."""
     with pytest.raises(ApiException) as told:
         call(*arguments, **more)
     status = json.loads(told.value.body)

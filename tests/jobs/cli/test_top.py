@@ -69,7 +69,7 @@ def test_csv_can_be_read_back_and_runs_nothing(target: str) -> None:
     ("arguments", "said"),
     [
         (["customers", "show", "999"], "customer 999 has no rows"),
-        (["sales", "show", "999"], "there is no store 999"),
+        (["sales", "show", "999"], "store 999 has no rows"),
         (["sales", "top", "--month", "2024-13"], "is no month"),
         (["sales", "top", "--month", "2024-01' OR '1'='1"], "is no month"),
         (["customers", "top", "--json", "--csv"], "exclude each other"),

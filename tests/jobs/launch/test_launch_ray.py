@@ -66,7 +66,7 @@ class Release:
         return str(path)
 
     def launch(self, code: int = 0, **spec: Any) -> str:
-        """Run a launcher as the first of its Job. Gives what it wrote."""
+        """Run a launcher as the first of its Job. Returns what it wrote."""
         done = marts("launch", "rayjob", "--template", self.template(**spec), *QUICK, code=code)
         return done.output
 

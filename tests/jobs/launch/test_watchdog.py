@@ -66,7 +66,7 @@ class Cluster:
         self.api.edit(kind, meta["name"], age)
 
     def watch(self, code: int = 0) -> list[str]:
-        """Let the watchdog look. Gives what people have been told since the last look."""
+        """Let the watchdog look. Returns what people have been told since the last look."""
         known = len(self.hook.texts)
         marts("watchdog", "--selector", SELECTOR, code=code)
         return self.hook.texts[known:]

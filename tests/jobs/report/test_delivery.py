@@ -84,7 +84,7 @@ def seal_anew(folder: Path, values: dict[str, str]) -> None:
 
 
 def kept(place: Place) -> list[Notice]:
-    """Give all notices that the ledger has."""
+    """Return all notices that the ledger has."""
     with closing(place.warehouse(read_only=True)) as warehouse:
         return warehouse.last_notices(100)
 

@@ -22,7 +22,7 @@ NOTICES = {"sent": 3, "pending": 1}
 
 
 def values(report: RunReport, last_success: datetime | None = None, **notices: int) -> dict[str, float]:
-    """Name each figure with its labels, as Prometheus does."""
+    """Return the name of each figure with its labels, as Prometheus does."""
     found = samples(report, last_success, notices)
     named = [(one.name + "".join(f" {value}" for value in one.labels.values()), one.value) for one in found]
     assert len(named) == len(dict(named))
@@ -30,7 +30,7 @@ def values(report: RunReport, last_success: datetime | None = None, **notices: i
 
 
 def failed(**more: Any) -> RunReport:
-    """Give the report of a run whose database was down."""
+    """Return the report of a run whose database was down."""
     full = full_report()
     known = ("run_id", "as_of", "source", "target", "state", "started_at", "ended_at", "seconds")
     return RunReport(**{name: getattr(full, name) for name in known}, outcome="failed", exit_code=69, **more)

@@ -160,7 +160,7 @@ REPORT = RunReport(
 
 
 def text_of(page: str) -> str:
-    """Give what people read: without style and tags, with all white space alike."""
+    """Return what people read: without style and tags, with all white space alike."""
     body = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
@@ -179,7 +179,7 @@ def hostile(value: Any, name: str = "") -> Any:
 
 
 def numbers(value: Any) -> set[str]:
-    """Give all counts, amounts and percentages of a report, as the page writes them."""
+    """Return all counts, amounts and percentages of a report, as the page writes them."""
     if isinstance(value, BaseModel):
         return set().union(*(numbers(getattr(value, field)) for field in type(value).model_fields))
     if isinstance(value, tuple | dict):

@@ -65,7 +65,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 def failed(after: RunReport) -> RunReport:
-    """Give the report of a run that failed a day later, because a service did not answer."""
+    """Return the report of a run that failed a day later, because a service did not answer."""
     known = ("run_id", "as_of", "source", "target", "state")
     day = timedelta(days=1)
     return RunReport(
@@ -96,7 +96,7 @@ def test_what_a_run_pushes_is_seen_and_the_last_success_outlives_a_failure(watch
 
 
 def of(watched: Watched, name: str, at: str) -> float:
-    """Give what is recorded of a gauge without labels of its own."""
+    """Return what is recorded of a gauge without labels of its own."""
     return watched.prometheus.values(f"pipeline:{name}:last{at}")[()]
 
 
@@ -205,7 +205,7 @@ def steady(value: float) -> str:
 
 
 def then(before: float, after: float, last: int) -> str:
-    """Give a value that changed some values ago."""
+    """Return a value that changed some values ago."""
     return f"{before}x{40 - last} {after}x{last}"
 
 

@@ -29,7 +29,7 @@ TEXTS = """
 
 
 def figures() -> Figures:
-    """Give figures of a business with 30 months, 40 stores, and names that are long or hostile."""
+    """Return figures of a business with 30 months, 40 stores, and names that are long or hostile."""
     months = [f"{2022 + n // 12}-{n % 12 + 1:02}" for n in range(30)]
     people = [ATTACK, LONG, "Zoë Quist", "Ann Lee"]
     return Figures(

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 @pytest.fixture
 def build(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
-    """Build the golden drops; give the exit code and what was written to stderr."""
+    """Build the golden drops; return the exit code and what was written to stderr."""
     place.put_golden()
     (place.folder / "policy.toml").write_text("max_unknown_ratio = 0.2")
     monkeypatch.setenv("MARTS_QUALITY__JUDGE", "false")
@@ -120,7 +120,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def on_a_terminal(arguments: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Run a command whose stderr is a terminal; give its exit code and what was shown."""
+    """Run a command whose stderr is a terminal; return its exit code and what was shown."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(arguments, stderr=theirs, stdout=subprocess.DEVNULL, env=environment)
     os.close(theirs)

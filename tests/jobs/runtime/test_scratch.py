@@ -22,7 +22,7 @@ HOLD = "import sys; from jobs.runtime import scratch; print(scratch.folder(), fl
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give an empty temporary folder of the system, and a process that has asked for no folder."""
+    """Return an empty temporary folder of the system, and a process that has asked for no folder."""
     scratch.remove()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     spill = calculate._spill_to

@@ -33,7 +33,7 @@ def lines(*rows: dict[str, object]) -> pa.Table:
 def rolled_up(
     folder: Path, *drops: pa.Table, parts: int = 1, equal_lines: Literal["keep", "drop"] = "keep"
 ) -> tuple[list[dict[str, object]], int]:
-    """Give the customers' facts of a month, and how many lines were dropped."""
+    """Return the customers' facts of a month, and how many lines were dropped."""
     store = open_store(str(folder), S3())
     for number, drop in enumerate(drops):
         write_parquet(store, f"lines/{number}.parquet", drop)

@@ -37,7 +37,7 @@ def fed(empty: Place) -> Place:
 
 
 def execute(place: Place, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements in the target; give the rows of the last one."""
+    """Run statements in the target; return the rows of the last one."""
     with closing(place.warehouse()) as opened:
         return [opened.execute(statement) for statement in statements][-1]
 

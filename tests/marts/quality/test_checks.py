@@ -31,7 +31,7 @@ GOOD = {
 def judge(
     *rows: dict[str, Any], kind: Kind = SALES, policy: Policy | None = None
 ) -> tuple[list[Any], dict[int, list[str]]]:
-    """Give the clean rows, and the broken rules of the others by number."""
+    """Return the clean rows, and the broken rules of the others by number."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     known = tuple(column.name for column in kind.columns if column.name in names)
     header = Header(tuple(names), known, tuple(sorted(set(names) - set(known))))
@@ -41,7 +41,7 @@ def judge(
 
 
 def verdict(**values: Any) -> list[str]:
-    """Give the rules that one changed row breaks, among good ones."""
+    """Return the rules that one changed row breaks, among good ones."""
     _, reasons = judge(GOOD, {**GOOD, **values}, GOOD)
     assert set(reasons) <= {1}
     return reasons.get(1, [])

@@ -207,7 +207,7 @@ def measured_in_blocks(rng: random.Random, rules: list[Rule], rows: list[Row]) -
 
 
 def pandas_of(rows: list[Row]) -> pd.DataFrame:
-    """Give Great Expectations the same rows as it knows them: whole numbers with nulls are floats in pandas."""
+    """Return Great Expectations the same rows as it knows them: whole numbers with nulls are floats in pandas."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
     for name in NUMBERS:
         frame[name] = (
