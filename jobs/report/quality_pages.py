@@ -5,6 +5,7 @@ from typing import Any
 
 from jobs.ports.records import ROWS, QualityRecord
 from jobs.ports.store import Store
+from jobs.report.places import REPORTS, places
 from jobs.report.run_report import RunReport
 from jobs.report.templates import rendered
 from marts.quality.drift import HISTORY, drifts, feed_of, is_short
@@ -16,16 +17,19 @@ _SHOWN = 30
 _FEEDS = 60
 
 
-def write_site(store: Store, runs: Sequence[RunReport], records: Sequence[QualityRecord]) -> None:
+def write_site(
+    store: Store, runs: Sequence[RunReport], records: Sequence[QualityRecord], reports: str = REPORTS
+) -> None:
     """Write index and trends, and remove the pages of runs that are no longer listed. ``runs`` are newest first."""
+    where = places(reports, ".")
     existing = [version.key for version in store.versions("runs")]
     listed = {run.run_id for run in runs}
     kept = {key.split("/")[1] for key in existing} & listed
     for key in existing:
         if key.split("/")[1] not in listed:
             store.delete(key)
-    index = rendered("index.html.j2", runs=runs, kept=kept)
-    trends = rendered("trends.html.j2", feeds=_feeds(records), shown=_SHOWN)
+    index = rendered("index.html.j2", places=where, here="quality", runs=runs, kept=kept)
+    trends = rendered("trends.html.j2", places=where, here="trends", feeds=_feeds(records), shown=_SHOWN)
     store.put("trends.html", trends.encode())
     store.put("index.html", index.encode())
 

@@ -11,13 +11,12 @@ from urllib.parse import quote
 
 from jobs.adapters import charts
 from jobs.ports.store import Store
+from jobs.report.places import DOCS, address, places
 from jobs.report.run_report import LEFT_OUT, DropReport, RunReport
 from jobs.report.templates import rendered
 from jobs.state.manifest import Reason
 from marts.compute.highlights import Figures, goes_on, judged_months
 
-DOCS = "../docs"
-"""Where the data docs are, seen from the folder of the reports, unless settings say otherwise."""
 _LOOK = LEFT_OUT
 """States of drops that need a look."""
 _SHOWN = 300
@@ -75,8 +74,10 @@ def report_page(report: RunReport, docs: str = DOCS) -> str:
     """Render a run. ``docs`` is where the data docs are: a path from the page's folder, or an address."""
     return rendered(
         "run.html.j2",
+        places=places(".", docs),
+        here="",
         run=report,
-        docs=_address(docs),
+        docs=address(docs),
         quote=quote,
         headline=_headline(report),
         more=[] if report.error else [_left_out(why, count) for why, count in report.left_out.items()],
@@ -90,20 +91,12 @@ def report_page(report: RunReport, docs: str = DOCS) -> str:
 def index_page(reports: Sequence[RunReport], existing: Collection[str] | None = None, docs: str = DOCS) -> str:
     """Render the list of runs, in the order given. ``existing`` names the pages that can be led to: without it, all."""
     pages = {run.run_id: page_of(run) for run in reports if existing is None or page_of(run) in existing}
-    return rendered("runs.html.j2", runs=reports, pages=pages, quote=quote, docs=_address(docs), headlines=_HEADLINES)
+    return rendered("runs.html.j2", places=places(".", docs), here="runs", runs=reports, pages=pages, quote=quote)
 
 
 def page_of(report: RunReport) -> str:
     """Return the names of the page of a run, below the folder of the reports."""
     return f"{quote(report.run_id, safe='')}.html"
-
-
-def _address(docs: str) -> str:
-    """Return what a browser understands of an address; nothing of one that it does not, such as s3://."""
-    if docs.startswith("/"):
-        return f"file://{quote(docs.rstrip('/'))}"
-    scheme, colon, _ = docs.partition(":")
-    return docs.rstrip("/") if not colon or scheme in ("http", "https", "file") else ""
 
 
 def _headline(report: RunReport) -> str:

@@ -5,6 +5,7 @@ from functools import partial
 
 from jobs.adapters.store.open import open_store
 from jobs.ports.records import Generation
+from jobs.report.places import reports_of
 from jobs.run.context import Run
 from jobs.run.stages import Judged, Loaded, Scanned
 from jobs.runtime.retries import retried
@@ -19,7 +20,8 @@ EARLIER = 20_000
 
 
 def _pages(run: Run) -> quality.Pages:
-    return quality.Pages(open_store(run.settings.docs_uri, run.settings.s3), run.run_id, run.started_at)
+    docs = open_store(run.settings.docs_uri, run.settings.s3)
+    return quality.Pages(docs, run.run_id, run.started_at, reports_of(run.settings))
 
 
 def judge_drops(run: Run, verdicts: Verdicts, scanned: Scanned, marts: Sequence[MartRows]) -> Judged | None:

@@ -14,6 +14,7 @@ from jobs.ports.warehouse import Warehouse
 from jobs.report.delivery import NoOutbox, StateOutbox, addresses_of, beat, deliver, keep
 from jobs.report.metrics import samples
 from jobs.report.notices import Before, before, is_news, raised
+from jobs.report.places import docs_of
 from jobs.report.publish_metrics import publish_metrics
 from jobs.report.run_pages import page_of, report_page, write_reports
 from jobs.report.run_records import RUNS_BEFORE, recent_reports
@@ -174,11 +175,6 @@ def _without_erased(report: RunReport, warehouse: Warehouse) -> RunReport:
     erased = erased_people(warehouse.erasures())
     best = tuple(item for item in report.figures.best if not erased.number_of(str(item.customer_id)))
     return report.model_copy(update={"figures": report.figures.model_copy(update={"best": best})})
-
-
-def docs_of(settings: Settings) -> str:
-    """Return where the data docs are, from a page of a report."""
-    return settings.docs_uri if settings.docs or settings.reports else "../docs"
 
 
 def _keep(settings: Settings, report: RunReport) -> bool:

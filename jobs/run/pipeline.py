@@ -8,6 +8,7 @@ from dataclasses import replace
 from jobs.adapters.store.open import open_store
 from jobs.ports.records import DropRecord, erased_people
 from jobs.report.notices import before
+from jobs.report.places import reports_of
 from jobs.report.quality_pages import write_site
 from jobs.report.run_records import RUNS_BEFORE, adopt_waiting, recent_reports, run_record
 from jobs.report.run_report import Outcome, Problem, RunReport
@@ -125,7 +126,7 @@ def _write_site(run: Run) -> None:
     """Write the pages in front of the data docs."""
     if run.settings.quality.judge:
         docs = open_store(run.settings.docs_uri, run.settings.s3)
-        write_site(docs, recent_reports(run.warehouse), run.warehouse.quality(EARLIER))
+        write_site(docs, recent_reports(run.warehouse), run.warehouse.quality(EARLIER), reports_of(run.settings))
 
 
 def _build(run: Run) -> RunReport:

@@ -18,6 +18,7 @@ from jobs.config.suites import load_mart_suite
 from jobs.ports.records import ROWS, QualityRecord, Staged
 from jobs.ports.store import Store
 from jobs.ports.warehouse import Warehouse
+from jobs.report.places import REPORTS, below, places
 from jobs.report.run_report import BrokenRule, QualityReport
 from jobs.steps.materialize import MartRows
 from jobs.steps.resolve import Verdict, Verdicts
@@ -64,6 +65,8 @@ class Pages:
     store: Store
     run_id: str
     at: datetime
+    reports: str = REPORTS
+    """Where the reports of runs are, from the first page."""
 
     def path(self, name: str) -> str:
         return f"runs/{self.run_id}/{name}.html"
@@ -77,7 +80,8 @@ class Pages:
     def about(self, name: str, words: str, rows: str = "rows") -> Any:
         from jobs.adapters.great_expectations.checkpoint import About
 
-        return About(self.run_id, self.at, name, f"{words}. Run {self.run_id}, {self.at:%Y-%m-%d %H:%M} UTC.", rows)
+        title = f"{words}. Run {self.run_id}, {self.at:%Y-%m-%d %H:%M} UTC."
+        return About(self.run_id, self.at, name, title, rows, places(below(self.reports), "../.."))
 
 
 def plan_suites(suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:

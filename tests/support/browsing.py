@@ -1,10 +1,13 @@
 """Debian's chromium for tests of pages: nothing of its own goes out, what pages ask for and complain of is kept."""
 
+import importlib.util
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
@@ -58,3 +61,20 @@ def luminance(colour: str) -> float:
     parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@cache
+def axe() -> str:
+    """Return the source of axe, which finds what people who do not see, or do not point, cannot use."""
+    spec = importlib.util.find_spec("axe_playwright_python")
+    assert spec, "make test installs axe"
+    assert spec.origin
+    return Path(spec.origin).with_name("axe.min.js").read_text(encoding="utf-8")
+
+
+def barriers(browser: Any) -> list[tuple[str, str]]:
+    """Return the serious findings of axe on the page at hand: the rule, and the first element."""
+    browser.execute_script(axe())
+    found = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
+    return [(one["id"], one["nodes"][0]["html"][:200]) for one in serious]

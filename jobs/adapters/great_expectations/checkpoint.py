@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -33,6 +33,7 @@ from jobs.adapters.great_expectations.engine import (
     frame_of,
 )
 from jobs.adapters.great_expectations.pages import as_json, page_of
+from jobs.runtime.escaping import for_html
 from marts.errors import Defect, MartsError, Transient, UsageError
 from marts.privacy.masking import mask_value
 from marts.quality.findings import Measured
@@ -52,6 +53,8 @@ class About:
     words: str
     rows: str = "rows"
     """Describes the rows that each rule is about."""
+    places: Mapping[str, str] = field(default_factory=lambda: {"runs": "", "quality": "", "trends": ""})
+    """Addresses of the other pages."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,8 @@ def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResu
     broken = {finding.rule.severity for finding in findings if not finding.success}
     outcome: Outcome = "failed" if "critical" in broken else "warned" if broken else "passed"
     bases = [(finding.rows, finding.basis) for finding in findings]
-    page = page_of(result, bases, title=run.title, about=run.words, outcome=outcome, root="../..")
+    escaped = {name: for_html(place) for name, place in run.places.items()}
+    page = page_of(result, bases, title=run.title, about=run.words, outcome=outcome, places=escaped, here="")
     return Judged(name, outcome, findings, as_json(result), page)
 
 

@@ -20,6 +20,11 @@ from jinja2.bccache import Bucket
 
 from jobs.runtime.escaping import for_html
 
+_ACCESSIBLE = (
+    *(("<h5", "<h2"), ("</h5>", "</h2>"), ("<h6", "<h3"), ("</h6>", "</h3>")),
+    ('table-responsive"', 'table-responsive" tabindex="0"'),
+)
+"""Headings without a gap, and tables that scroll by keyboard; values are escaped: none of them holds a tag."""
 _ESCAPED = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details", "unexpected_rows")
 
 
@@ -64,8 +69,8 @@ class _Renderer(ValidationResultsPageRenderer):
         return header
 
 
-def page_of(result: ExpectationSuiteValidationResult, bases: Sequence[tuple[int, str]], **frame: str) -> str:
-    """Render the page of a validation result. ``frame``: title, about, outcome, and root, the way to the index.
+def page_of(result: ExpectationSuiteValidationResult, bases: Sequence[tuple[int, str]], **frame: Any) -> str:
+    """Render the page of a validation result. ``frame``: title, about, outcome, places, here.
 
     ``bases`` has, for each result, how many rows it is about, and a description of them.
     """
@@ -75,8 +80,10 @@ def page_of(result: ExpectationSuiteValidationResult, bases: Sequence[tuple[int,
             item.result["element_count"] = number  # what is said of the rows is found by it below
     document = _Renderer(run_info_at_end=True).render(safe)
     _say_bases(document, bases)
-    displayed: str = SafePageView().render(document, **frame)
-    return displayed
+    page: str = SafePageView().render(document, **frame)
+    for before, after in _ACCESSIBLE:
+        page = page.replace(before, after)
+    return page
 
 
 def _say_bases(part: Any, bases: Sequence[tuple[int, str]]) -> None:

@@ -227,7 +227,7 @@ class MySQLWarehouse(SqlLedger):
         return bool(rows or self.kind_of(f"{mart.table}{_STAGED}{number:d}"))
 
     def _numbered(self, mart: Mart) -> set[int]:
-        """Return the names of the generations of a mart that this ledger has numbered: only what is theirs is ever removed."""
+        """Return the generations of a mart that this ledger has numbered: only these are ever removed."""
         results = set()
         for table, column in (("marts_numbers", "number"), ("marts_generations", "generation")):
             results |= {int(n) for (n,) in self.execute(f"SELECT {column} FROM {table} WHERE mart = %s", [mart.name])}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from selenium.webdriver.common.by import By
-from support.browsing import chromium, contrast, requests
+from support.browsing import barriers, chromium, contrast, requests, seen_as
 from support.kit import CUSTOMERS, Place, line, sales
 
 ATTACK = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
@@ -86,3 +86,12 @@ def test_text_can_be_read_in_both_schemes(browser: Any, site: Path, scheme: str)
         ink = element.value_of_css_property("color")
         paper = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
         assert contrast(ink, paper) >= 4.5, (selector, ink, paper)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nobody_is_kept_out(browser: Any, site: Path, width: int, scheme: str) -> None:
+    with seen_as(browser, width, scheme):
+        for page in PAGES:
+            browser.get((site / page).as_uri())
+            assert barriers(browser) == [], page

@@ -16,6 +16,7 @@ from rich.console import Console
 from jobs.adapters import charts
 from jobs.adapters.store.folder import Folder
 from jobs.cli import render
+from jobs.report.places import places
 from jobs.report.run_pages import index_page, report_page, write_again, write_reports
 from jobs.report.run_records import run_record
 from jobs.report.run_report import BrokenRule, DropReport, MartReport, Problem, QualityReport, RunReport, Totals
@@ -345,7 +346,8 @@ def test_pages_of_runs_that_are_not_listed_go_and_those_that_are_missing_come(tm
     ]
     assert (tmp_path / "docs/page.html").is_file()
     index = (tmp_path / "index.html").read_text()
-    assert re.findall(r'href="([^"]*)"', index) == ["../docs/index.html", "new.html", "killed.html"]
+    nav = ["index.html", "../docs/index.html", "../docs/trends.html"]
+    assert re.findall(r'href="([^"]*)"', index) == [*nav, "new.html", "killed.html"]
     assert "run on" in text_of(index)
 
 
@@ -398,7 +400,9 @@ def test_a_run_that_leaves_drops_out_says_so_everywhere_and_has_no_green_tick(
         in report_page(run)
     )
     assert f'<span class="{level}"><span aria-hidden="true">{mark}</span> {words}</span>' in index_page([run])
-    assert f'<span class="{level}">{mark} {words}</span>' in rendered("index.html.j2", runs=[run], kept=set())
+    assert f'<span class="{level}">{mark} {words}</span>' in rendered(
+        "index.html.j2", places=places(".", "."), here="", runs=[run], kept=set()
+    )
     console = Console(width=200, file=StringIO())
     console.print(render.report(run))
     console.print(render.status({}, [], {}, [run_record(run)], []))

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from selenium.webdriver.common.by import By
-from support.browsing import chromium, contrast, requests, seen_as
+from support.browsing import barriers, chromium, contrast, requests, seen_as
 from support.kit import Place, line, sales
 
 from jobs.adapters.store.folder import Folder
@@ -179,6 +179,15 @@ def test_tables_and_charts_are_told_to_those_who_do_not_see_them(browser: Any, r
     for chart in browser.find_elements(By.CSS_SELECTOR, "svg"):
         assert chart.get_attribute("role") == "img"
         assert chart.get_attribute("aria-label").startswith("Bars: ")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nobody_is_kept_out(browser: Any, reports: Path, width: int, scheme: str) -> None:
+    with seen_as(browser, width, scheme):
+        for page in PAGES:
+            browser.get((reports / page).as_uri())
+            assert barriers(browser) == [], page
 
 
 def test_hostile_names_are_read_as_they_are_written(browser: Any, reports: Path) -> None:
