@@ -7,8 +7,7 @@ if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
 log=$(mktemp)
 trap 'kill "$other" 2>/dev/null; rm -f "$log"' EXIT
 in_the_other=(
-    tests/faults tests/security tests/marts tests/k8s
-    tests/jobs/config tests/jobs/launch tests/jobs/state
+    tests/k8s tests/jobs/launch tests/faults tests/security tests/marts tests/jobs/config tests/jobs/state
     tests/jobs/adapters/test_autoscaler.py tests/jobs/adapters/test_kube.py tests/jobs/adapters/test_mysql_problems.py
     tests/jobs/adapters/test_targets.py tests/jobs/operations/test_only_copies.py
     tests/jobs/report/test_metrics.py tests/jobs/report/test_notices.py tests/jobs/report/test_pages.py

@@ -1,12 +1,13 @@
 """The pages in front of Great Expectations': an index of runs, latest first, and trends. Complete in themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from jobs.ports.records import ROWS, QualityRecord
 from jobs.ports.store import Store
 from jobs.report.places import REPORTS, places
-from jobs.report.run_report import RunReport
+from jobs.report.run_report import QualityReport, RunReport
 from jobs.report.templates import rendered
 from marts.quality.drift import HISTORY, drifts, feed_of, is_short
 
@@ -28,10 +29,21 @@ def write_site(
     for key in existing:
         if key.split("/")[1] not in listed:
             store.delete(key)
-    index = rendered("index.html.j2", places=where, here="quality", runs=runs, kept=kept)
+    index = rendered(
+        "index.html.j2",
+        places=where,
+        here="quality",
+        runs=runs,
+        links={run.run_id: _link(run.run_id in kept) for run in runs},
+    )
     trends = rendered("trends.html.j2", places=where, here="trends", feeds=_feeds(records), shown=_SHOWN)
     store.put("trends.html", trends.encode())
     store.put("index.html", index.encode())
+
+
+def _link(exists: bool) -> Callable[[QualityReport], str]:
+    """Return what gives the page of a result, of a run whose pages exist."""
+    return lambda report: quote(report.page) if exists else ""
 
 
 def _feeds(records: Sequence[QualityRecord]) -> list[dict[str, Any]]:

@@ -88,7 +88,7 @@ _BOUNDS = ("min_value", "max_value", "strict_min", "strict_max")
 RULE_TYPES: dict[str, RuleType] = {
     FITS: RuleType(
         "row",
-        lambda k: f"{k['column']} is as the schema says",
+        lambda k: f"{k['column']} has the right type",
         ("column",),
         mostly=True,
         condition=False,
@@ -135,7 +135,7 @@ RULE_TYPES: dict[str, RuleType] = {
     ),
     "expect_column_values_to_not_be_in_set": RuleType(
         "row",
-        lambda k: f"{k['column']} is none of {listed(k['value_set'])}",
+        lambda k: f"{k['column']} is not {'one of ' if len(k['value_set']) > 1 else ''}{listed(k['value_set'])}",
         ("column", "value_set"),
         mostly=True,
         broken=lambda k: f"{k['column']} is {'one of ' if len(k['value_set']) > 1 else ''}{listed(k['value_set'])}",
@@ -251,10 +251,10 @@ RULE_TYPES: dict[str, RuleType] = {
         families=("number",),
         rows=row_measures.sum_equal,
     ),
-    UNIQUE: RuleType("key", lambda k: f"{k['column']} is there once", ("column",), mostly=True),
+    UNIQUE: RuleType("key", lambda k: f"{k['column']} is unique", ("column",), mostly=True),
     UNIQUE_TOGETHER: RuleType(
         "key",
-        lambda k: f"{listed(k['column_list'])} together are there once",
+        lambda k: f"({listed(k['column_list'])}) is unique",
         ("column_list",),
         ("ignore_row_if",),
         mostly=True,
@@ -289,7 +289,7 @@ RULE_TYPES: dict[str, RuleType] = {
     ),
     "expect_column_min_to_be_between": RuleType(
         "drop",
-        lambda k: f"the least {k['column']} is {_range(k)}",
+        lambda k: f"the minimum of {k['column']} is {_range(k)}",
         ("column",),
         _BOUNDS,
         families=("number", "date"),
@@ -297,7 +297,7 @@ RULE_TYPES: dict[str, RuleType] = {
     ),
     "expect_column_max_to_be_between": RuleType(
         "drop",
-        lambda k: f"the greatest {k['column']} is {_range(k)}",
+        lambda k: f"the maximum of {k['column']} is {_range(k)}",
         ("column",),
         _BOUNDS,
         families=("number", "date"),
@@ -320,11 +320,11 @@ RULE_TYPES: dict[str, RuleType] = {
         value=drop_values.mean,
     ),
     "expect_table_row_count_to_be_between": RuleType(
-        "drop", lambda k: f"there are {_range(k, ' rows')}", (), _BOUNDS, value=drop_values.row_count
+        "drop", lambda k: f"the number of rows is {_range(k)}", (), _BOUNDS, value=drop_values.row_count
     ),
     "expect_table_row_count_to_equal": RuleType(
         "drop",
-        lambda k: f"there are {k['value']} rows",
+        lambda k: f"the number of rows is {k['value']}",
         ("value",),
         value=drop_values.row_count,
         holds=drop_values.equals,
@@ -350,7 +350,7 @@ RULE_TYPES: dict[str, RuleType] = {
     ),
     "expect_table_column_count_to_be_between": RuleType(
         "drop",
-        lambda k: f"there are {_range(k, ' columns')}",
+        lambda k: f"the number of columns is {_range(k)}",
         (),
         ("min_value", "max_value"),
         condition=False,
@@ -358,7 +358,7 @@ RULE_TYPES: dict[str, RuleType] = {
     ),
     "expect_table_column_count_to_equal": RuleType(
         "drop",
-        lambda k: f"there are {k['value']} columns",
+        lambda k: f"the number of columns is {k['value']}",
         ("value",),
         condition=False,
         value=drop_values.column_count,
@@ -366,7 +366,7 @@ RULE_TYPES: dict[str, RuleType] = {
     ),
     "expect_column_to_exist": RuleType(
         "drop",
-        lambda k: f"there is a column {k['column']}",
+        lambda k: f"the column {k['column']} exists",
         ("column",),
         condition=False,
         value=drop_values.column_names,

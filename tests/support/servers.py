@@ -439,6 +439,16 @@ class RayHead:
         return {"RAY_API_SERVER_ADDRESS": self.dashboard, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
 
+def know_token(head: RayHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give this process the token of a head; Ray reads how it is to authenticate once, when it is first used."""
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    for name, value in head.environment.items():
+        monkeypatch.setenv(name, value)
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
 _TOKEN = secrets.token_hex(16)
 """One for all clusters: a process reads it once."""
 

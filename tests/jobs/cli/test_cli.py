@@ -268,7 +268,7 @@ def test_no_module_is_imported_by_two_threads_at_once(tmp_path: Path) -> None:
     build = """if True:
         import os, sys
         from types import SimpleNamespace
-        from jobs.run import pipeline as build
+        from jobs.run import scanning
         from jobs.cli import app as cli
         from jobs.steps import quality
         def preload():
@@ -283,7 +283,7 @@ def test_no_module_is_imported_by_two_threads_at_once(tmp_path: Path) -> None:
             sys.modules["ray"].shutdown()
             os._exit(0)
         begin, quality.preload = quality.preload, preload
-        again, build.scan_drops = build.scan_drops, scan
+        again, scanning.scan_drops = scanning.scan_drops, scan
         sys.argv = "marts build --source drops --target duckdb://m.duckdb --as-of 2025-12-31".split()
         cli.main()"""
     done = outside(sys.executable, "-c", build, cwd=tmp_path, environment={"MARTS_RAY__FEW_TASKS": "0"})
@@ -313,7 +313,8 @@ def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> N
 
 
 def test_a_defect_is_told_with_its_traceback_and_ends_with_70(tmp_path: Path) -> None:
-    code = "import jobs.cli.app\njobs.cli.app.configured = lambda *_, **__: 1 // 0\njobs.cli.app.main('status')"
+    code = "import jobs.cli.app, jobs.cli.build\n"
+    code += "jobs.cli.build.configured = lambda *_, **__: 1 // 0\njobs.cli.app.main('status')"
     done = outside(sys.executable, "-c", code, cwd=tmp_path)
     assert done.returncode == 70
     assert "Traceback" in done.stderr

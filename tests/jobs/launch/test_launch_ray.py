@@ -20,7 +20,7 @@ from support.kube import KubeApi, kube_api
 from support.kuberay import Absent, AppFailed, Fails, FakeOperator, Mirror, Pod, Ready, Running, terminated, waiting
 from support.launching import HEAD, JOB, ME, put_launcher
 from support.post import Hook
-from support.servers import RayHead
+from support.servers import RayHead, know_token
 
 from jobs.adapters.ray.jobs import RayJobs
 from marts.schema import CUSTOMERS_MART
@@ -88,9 +88,8 @@ def release(place: Place, hook: Hook, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def on(head: RayHead, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Submit for real, as KubeRay does in HTTPMode."""
-    for name, value in head.environment.items():
-        if name != "RAY_API_SERVER_ADDRESS":
-            monkeypatch.setenv(name, value)
+    know_token(head, monkeypatch)
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS")
     jobs = RayJobs(head.dashboard)
 
     def submit(entrypoint: str, metadata: dict[str, str], name: str) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from support.kit import UNJUDGED, Place
-from support.servers import RayHead, free_port
+from support.servers import RayHead, free_port, know_token
 
 from jobs.adapters.ray.jobs import RayJobs
 from jobs.launch.submit import Tail, Wish, ended, submitted, wait
@@ -52,8 +52,7 @@ def head(
 @pytest.fixture
 def jobs(head: RayHead, monkeypatch: pytest.MonkeyPatch) -> RayJobs:
     """The cluster's jobs, as a program of ours sees them."""
-    for name, value in head.environment.items():
-        monkeypatch.setenv(name, value)
+    know_token(head, monkeypatch)
     return RayJobs(head.dashboard)
 
 

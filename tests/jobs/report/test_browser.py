@@ -55,7 +55,7 @@ def test_hostile_values_are_read_as_they_are_written(browser: Any, site: Path) -
 
 def test_the_index_leads_to_each_page_and_back(browser: Any, site: Path) -> None:
     browser.get((site / "index.html").as_uri())
-    names = [link.text for link in browser.find_elements(By.CSS_SELECTOR, "td a")]
+    names = [link.text for link in browser.find_elements(By.CSS_SELECTOR, "th a")]
     assert names[:2] == ["sales", "customers"]
     for name in names:
         browser.find_element(By.LINK_TEXT, name).click()
@@ -81,7 +81,7 @@ def test_text_can_be_read_in_both_schemes(browser: Any, site: Path, scheme: str)
     features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
     browser.get((site / "index.html").as_uri())
-    for selector in ("p", ".passed", ".failed", ".warned", "td a", ".dim"):
+    for selector in ("p", ".passed", ".failed", ".warned", "th a", ".dim"):
         element = browser.find_element(By.CSS_SELECTOR, selector)
         ink = element.value_of_css_property("color")
         paper = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")

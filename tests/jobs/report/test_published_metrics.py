@@ -185,7 +185,7 @@ def test_a_job_on_a_cluster_is_seen_after_its_end(start_ray_head: Any, tmp_path:
             f"{head.dashboard}/api/v0/actors", headers={"Authorization": f"Bearer {head.token}"}, timeout=10
         ).json()["data"]["result"]["result"]
         assert {(one["class_name"], one["state"]) for one in actors if "Gauges" in one["class_name"]} == {
-            ("_Gauges", "DEAD")
+            ("Gauges", "DEAD")
         }
 
 

@@ -135,7 +135,7 @@ def test_a_rule_about_the_whole_drop_holds_that_drop_only(fed: Place) -> None:
         "rows": (rule("expect_table_row_count_to_be_between", min_value=60), "there are at least 60 rows"),
         "max": (
             rule("expect_column_max_to_be_between", column="price", max_value=20),
-            "the greatest price is at most 20",
+            "the maximum of price is at most 20",
         ),
         "sum": (rule("expect_column_sum_to_be_between", column="quantity", min_value=60), "the sum of quantity is"),
         "mean": (rule("expect_column_mean_to_be_between", column="price", max_value=11.5), "the mean of price is"),
@@ -205,7 +205,7 @@ def test_keys_that_are_there_twice_are_found_across_the_parts_of_a_drop(fed: Pla
     fed.put("sales/b.csv", "\n".join([header, *rows, ""]))
     found = {one.rule: one for one in judged(fed.build())["sales"].broken}
     key = "customer_id, store_id, sales_date, transaction_id, line_no"
-    assert found[f"{key} together are there once"].unexpected == 20
+    assert found[f"({key}) is unique"].unexpected == 20
     assert "sales/b.csv: 290" in found["transaction_id has at most 9 different values"].observed
     assert not list((fed.folder / "state/keys").rglob("*.parquet"))
 
@@ -218,7 +218,7 @@ def test_a_mart_that_breaks_a_critical_rule_is_never_seen(fed: Place) -> None:
     report = fed.build()
     assert (report.outcome, report.exit_code) == ("failed", 65)
     assert report.error
-    assert report.error.what == "a critical expectation is broken: the greatest purchase_frequency is at most 25"
+    assert report.error.what == "a critical expectation is broken: the maximum of purchase_frequency is at most 25"
     assert judged(report)["customers_data_mart"].outcome == "failed"
     assert fed.marts() == before
     own(fed, "customers_data_mart")
@@ -346,7 +346,7 @@ def test_a_dimension_with_a_key_twice_is_on_its_page(fed: Place) -> None:
     assert report.error
     assert (report.exit_code, report.error.what) == (65, "customer_id is there more than once: 1")
     (broken,) = judged(report)["customers"].broken
-    assert (broken.rule, broken.severity, broken.unexpected) == ("customer_id is there once", "critical", 2)
+    assert (broken.rule, broken.severity, broken.unexpected) == ("customer_id is unique", "critical", 2)
     assert "customer_id is there more than once" in (fed.folder / "state/docs/index.html").read_text()
 
 

@@ -155,7 +155,7 @@ def test_a_parameter_is_replaced_at_any_depth() -> None:
         mostly={"$PARAMETER": "good_ratio"},
     )
     rule = next(rule for rule in suite(read).rules if rule.kwargs.get("value_set") == [180])
-    assert (rule.mostly, rule.words) == (0.98, "price is none of 180, in at least 98%")
+    assert (rule.mostly, rule.words) == (0.98, "price is not 180, in at least 98%")
 
 
 @pytest.mark.parametrize(
