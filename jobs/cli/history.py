@@ -114,7 +114,7 @@ def audit_verify(
     config: Config = None,
     head: Annotated[str, typer.Option(help="Hash of an entry that you have noted elsewhere")] = "",
 ) -> None:
-    """Return whether an entry was changed, removed or cut off since it was written."""
+    """Check whether an entry was changed, removed or cut off since it was written."""
     from jobs.ports.audit import BEGIN, broken
 
     settings = configured(config, target=target)

@@ -85,7 +85,7 @@ def list_(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Return which values the file has, and which keys open it. Needs no key."""
+    """List the names of the values in the file, its revision, and who can open it."""
     where = _vault(file, None, config, opens=False)
     result = sealed.look(read_file(where.file), where.file)
     keys = {item.name: item.kind if item.salt else sealed.public_to_text(item.public) for item in result.recipients}

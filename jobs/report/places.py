@@ -2,6 +2,7 @@
 
 from urllib.parse import quote
 
+from jobs.adapters.store.open import open_store
 from jobs.config.settings import Settings
 
 DOCS, REPORTS = "../docs", "../reports"
@@ -10,12 +11,12 @@ DOCS, REPORTS = "../docs", "../reports"
 
 def docs_of(settings: Settings) -> str:
     """Return where the data quality pages are, from a page of the reports."""
-    return settings.docs_uri if settings.docs or settings.reports else DOCS
+    return open_store(settings.docs_uri, settings.s3).uri if settings.docs or settings.reports else DOCS
 
 
 def reports_of(settings: Settings) -> str:
     """Return where the reports are, from the first data quality page."""
-    return settings.reports_uri if settings.docs or settings.reports else REPORTS
+    return open_store(settings.reports_uri, settings.s3).uri if settings.docs or settings.reports else REPORTS
 
 
 def places(reports: str, docs: str) -> dict[str, str]:

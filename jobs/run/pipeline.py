@@ -16,7 +16,7 @@ from jobs.run.computing import ambiguous_ids, materialize, settle_and_roll_up
 from jobs.run.context import Run
 from jobs.run.judging import EARLIER, judge_drops, judge_marts, require_quality
 from jobs.run.publishing import live_marts, load, total_change, with_rows
-from jobs.run.reporting import exit_code_of, news_of, report_of, withdrawn_record
+from jobs.run.reporting import exit_code_of, news_of, report_of, why_changed, withdrawn_record
 from jobs.run.scanning import known_state, scan, withdrawals
 from jobs.run.stages import Judged, Loaded, Stages
 from jobs.runtime.scrub import scrubbed
@@ -146,7 +146,8 @@ def _build(run: Run) -> RunReport:
     except DataError:  # such as a key that is not unique: the pages say it, too
         _keep(stages, judge_drops(run, verdicts, scanned, ()))
         raise
-    stages.marts, stages.ambiguous_ids = marts, ambiguous_ids(run, verdicts)
+    stages.marts = marts
+    stages.ambiguous_ids = ambiguous_ids(run, verdicts)
     judged = judge_drops(run, verdicts, scanned, marts)
     _keep(stages, judged)
     check_marts(marts, verdicts, run.policy)
@@ -160,6 +161,7 @@ def _build(run: Run) -> RunReport:
     of_marts = judge_marts(run, loaded, live.generations)
     _keep(stages, of_marts)
     require_quality(run, of_marts)
+    stages.changes = why_changed(run)
     return _publish(run, loaded, [*withdrawn, *changed], judged, exit_code_of(verdicts, known.ledger))
 
 

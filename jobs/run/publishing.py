@@ -49,18 +49,18 @@ def load(run: Run, marts: Sequence[MartRows], verdicts: Verdicts, live: Live) ->
     """Load the marts that differ from the live ones, unless somebody went back from what they were made of."""
     visible = live.generations
     changed = [rows for rows in marts if rows.mart not in visible or visible[rows.mart].fingerprint != rows.fingerprint]
-    inputs, why = inputs_of(run, verdicts), ""
+    inputs = inputs_of(run, verdicts)
     left = gone_back_from(run, inputs) if changed else set()
     if any(rows.mart in left for rows in changed):
         changed = [rows for rows in changed if rows.mart not in left]
-        why = held_back(run)
+        run.stages.held_back = held_back(run)
     with run.step("load", sum(len(rows.parts) for rows in changed)):
         if not changed:
-            return Loaded((), (), why)
+            return Loaded((), ())
         run.warehouse.clean_up(run.run_id)
         where = (run.warehouse, run.runner, run.settings, run.scan_settings.state)
         staged = stage(*where, changed, run.progress.advance, run.run_id, inputs)
-        return Loaded(tuple(changed), tuple(staged), why)
+        return Loaded(tuple(changed), tuple(staged))
 
 
 def with_rows(run: Run, catalog: Catalog, verdicts: Verdicts, records: Sequence[DropRecord]) -> list[DropRecord]:

@@ -29,14 +29,14 @@ def news_of(run: Run, report: RunReport) -> NoticeChanges:
     return NoticeChanges(tuple(new), tuple(over(report, run.notices, addresses.scope)), at)
 
 
-def _why_changed(run: Run) -> list[str]:
+def why_changed(run: Run) -> tuple[str, ...]:
     """Describe why the numbers change although nothing was read: a run that reads nothing changes nothing by itself."""
     scanned, rolled_up, loaded, live = run.stages.scanned, run.stages.rolled_up, run.stages.loaded, run.stages.live
     if not (scanned and rolled_up and loaded and live) or not loaded.marts or scanned.deliveries:
-        return []
+        return ()
     before = [report for item in live.generations.values() if (report := live.reports.get(item.run_id))]
     if not before:
-        return []
+        return ()
     verdicts, last = rolled_up.verdicts, max(before, key=lambda report: report.started_at)
     removed = sum(v.state == "withdrawn" and v.reason != REPLACED for v in verdicts.all)
     returned = sum(v.state == "live" and v.drop.change == "new" for v in verdicts.all)
@@ -52,7 +52,7 @@ def _why_changed(run: Run) -> list[str]:
         "everything was made again (--rebuild)" if run.request.rebuild else "",
     ]
     message = "; ".join(filter(None, reasons)) or "the order of deliveries, repairs, or dimensions are others than then"
-    return [f"nothing new was read, and the marts change: {message}"]
+    return (f"nothing new was read, and the marts change: {message}",)
 
 
 def _changed_fate(verdicts: Verdicts, last: RunReport) -> bool:
@@ -115,12 +115,11 @@ def _share(rule: BrokenRule) -> str:
     return f"{rule.unexpected:,} of {rule.rows:,} {rule.basis}" if rule.rows else f"observed: {rule.observed}"
 
 
-def _notes(run: Run) -> tuple[str, ...]:
+def _notes(stages: Stages) -> tuple[str, ...]:
     """Return why the numbers are as they are, where nothing is wrong."""
-    stages = run.stages
     if stages.marts is None or not stages.scanned or not stages.rolled_up:
         return ()
-    return (*notes_of(stages.scanned.plan, stages.rolled_up.verdicts), *_why_changed(run))
+    return (*notes_of(stages.scanned.plan, stages.rolled_up.verdicts), *stages.changes)
 
 
 def _mart_report(rows: MartRows, changed: bool) -> MartReport:
@@ -139,7 +138,7 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
     loaded = stages.loaded if error is None else None
     marts, rolled_up = (stages.marts or (), stages.rolled_up) if loaded else ((), None)
     # What somebody went back from is not what is live.
-    visible = {rows.mart: rows.figures for rows in marts} if loaded and not loaded.held_back else {}
+    visible = {rows.mart: rows.figures for rows in marts} if loaded and not stages.held_back else {}
     figures = of_both(*(visible.get(mart, Figures()) for mart in MARTS)) if visible else Figures()
     return RunReport(
         run_id=run.run_id,
@@ -163,11 +162,11 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         months=len({rollup.month for rollup in rolled_up.months}) if rolled_up else 0,
         unknown=unknown(marts),
         warnings=_warnings(stages),
-        notes=_notes(run),
+        notes=_notes(stages),
         quality=tuple(report for judged in stages.judged for report in judged.reports),
         docs=run.settings.docs_uri if run.settings.quality.judge and stages.judged else "",
         fall=stages.fall.report if stages.fall else None,
-        held_back=stages.loaded.held_back if stages.loaded else "",
+        held_back=stages.held_back,
         figures=figures,
         unusual=unusual_months(figures.months, run.as_of) if visible else (),
         error=error,

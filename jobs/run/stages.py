@@ -67,8 +67,6 @@ class Loaded:
 
     marts: tuple[MartRows, ...]
     staged: tuple[Staged, ...]
-    held_back: str = ""
-    """Why nothing is published although marts differ: somebody went back."""
 
 
 @dataclass
@@ -86,6 +84,10 @@ class Stages:
     live: Live | None = None
     fall: Fall | None = None
     loaded: Loaded | None = None
+    held_back: str = ""
+    """Why nothing is published although marts differ: somebody went back."""
+    changes: tuple[str, ...] = ()
+    """Why the marts change although nothing was read."""
 
     @property
     def totals(self) -> Totals:

@@ -120,7 +120,7 @@ class Suite:
     @cached_property
     def digest(self) -> str:
         """Return a name for what decides about rows and what is measured; not for ``mostly``, which may change."""
-        decides = sorted((rule.id, rule.quarantines, rule.broken) for rule in self.rules)
+        decides = sorted((rule.id, rule.quarantines, rule.broken if rule.quarantines else "") for rule in self.rules)
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 

@@ -721,7 +721,7 @@ def _event(change: Change, matching: Callable[[Object], bool]) -> str:
     is_ = change.after is not None and matching(change.after)
     if not was and not is_:
         return ""
-    return _told("MODIFIED" if was and is_ else "ADDED" if is_ else "DELETED", change.announced)
+    return _told("MODIFIED" if was and is_ else "ADDED" if is_ else "DELETED", change.told)
 
 
 @contextlib.contextmanager

@@ -252,7 +252,7 @@ def on_the_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
             server.make_database(name)
             return f"mysql://{name}@127.0.0.1:{server.port}/{name}"
 
-        monkeypatch.setattr("kit.new_target", target)
+        monkeypatch.setattr("support.kit.new_target", target)
         monkeypatch.setenv("MARTS_MYSQL__PASSWORD", PASSWORD)
 
 

@@ -230,7 +230,7 @@ _UNTOUCHED = "the live marts are untouched; is the server up and reachable? `mar
 
 @contextmanager
 def _told_if_lost() -> Iterator[None]:
-    """Report a lost connection from a mistake of ours: Great Expectations wraps both, in classes of its own."""
+    """Distinguish a lost connection from a mistake of ours: Great Expectations wraps both, in classes of its own."""
     try:
         yield
     except MartsError:

@@ -107,9 +107,9 @@ class Task:
             result = scrubbed(error)
         except Exception:
             # Ray would print what it says to its own logs, and hand it over in clear.
-            names = traceback.format_exc()
-            text = scrub(names)
-            if text == names:
+            trace = traceback.format_exc()
+            text = scrub(trace)
+            if text == trace:
                 raise
             result = Defect(f"a task failed: {text.splitlines()[-1]}", "Ray", f"please report it\n{text}")
         payload = pa.array([pickle.dumps(result)], pa.large_binary())

@@ -1,6 +1,5 @@
 """Objects of an S3 bucket.
 
-from typing import TYPE_CHECKING
 boto3 lists and reads drops (a read names the version it wants, by If-Match); s3fs is the file system
 through which Parquet is read by parts.
 """

@@ -38,7 +38,7 @@ _BUSY = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "Int
 
 @contextlib.contextmanager
 def understood(key: str) -> Iterator[None]:
-    """Report a file that is damaged or gone from a storage that does not answer."""
+    """Distinguish a file that is damaged or gone from a storage that does not answer."""
     try:
         yield
     except FileNotFoundError as error:

@@ -12,9 +12,10 @@ import pytest
 from support.kit import SALES, Inline, Place, line, marts, sales
 
 from jobs.adapters.store.folder import Folder
+from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.ports.store import ObjectVersion
 from jobs.steps.blocks import blocks
-from marts.errors import ServiceError
+from marts.errors import OutcomeUnknown, ServiceError
 from marts.policy import Policy
 
 NOTED = f"{SALES},note"
@@ -263,3 +264,21 @@ def test_vacuum_keeps_what_is_live_where_transactions_go_beyond_a_month(place: P
     (place.folder / "policy.toml").write_text('transaction_key = ["store_id"]\n')
     found = marts("vacuum", *place.flags, "--policy", str(place.folder / "policy.toml"), "--dry-run", "--json").stdout
     assert json.loads(found)["removed"] == []
+
+
+def test_a_run_whose_commit_is_not_answered_asks_the_database_nothing_more(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why the marts change is known before: to ask afterwards would take another deadline, and lose the report."""
+    place.put_golden()
+    assert place.build(as_of=date(2024, 2, 29)).outcome == "published"
+
+    def die(*_: object) -> None:
+        monkeypatch.setattr(SqlLedger, "erasures", lambda _: pytest.fail("the database is asked"))
+        raise OutcomeUnknown("the COMMIT was not answered", "target", "look")
+
+    monkeypatch.setattr(SqlLedger, "publish", die)
+    report = place.build()
+    assert (report.outcome, report.exit_code) == ("unknown", 69)
+    assert report.totals.clean == 24
+    assert "nothing new was read, and the marts change: as_of is 2024-03-31, and was 2024-02-29" in report.notes

@@ -80,7 +80,7 @@ def test_quiet_says_nothing_unless_something_is_wrong(place: Place, build: Calla
     assert [one["event"] for one in lines(build("--quiet")[1])] == ["run"]
 
 
-def test_wrong_settings_are_json_too_where_lines_are(place: Place) -> None:
+def test_wrong_settings_are_json_where_lines_are_and_an_error_with_its_hint(place: Place) -> None:
     place.put_golden()
     (place.folder / "policy.toml").write_text("wrong = 1")
     for more in (["--policy", str(place.folder / "policy.toml")], ["--target", "oracle://x"]):
@@ -92,7 +92,9 @@ def test_wrong_settings_are_json_too_where_lines_are(place: Place) -> None:
             check=False,
         )
         assert done.returncode == 2
-        assert lines(done.stderr)[-1]["error"]["kind"] == "UsageError"
+        told, words = done.stderr.partition("error: ")[::2]  # whoever typed it reads it at once, too
+        assert lines(told)[-1]["error"]["kind"] == "UsageError"
+        assert words
 
 
 def test_text_is_for_people_and_ends_with_the_report(build: Callable[..., Any]) -> None:

@@ -132,14 +132,14 @@ def test_a_drop_with_more_broken_rows_than_mostly_allows_is_held(fed: Place) -> 
 def test_a_rule_about_the_whole_drop_holds_that_drop_only(fed: Place) -> None:
     """Each drop breaks one rule."""
     limits = {
-        "rows": (rule("expect_table_row_count_to_be_between", min_value=60), "there are at least 60 rows"),
+        "rows": (rule("expect_table_row_count_to_be_between", min_value=60), "the number of rows is at least 60"),
         "max": (
             rule("expect_column_max_to_be_between", column="price", max_value=20),
             "the maximum of price is at most 20",
         ),
         "sum": (rule("expect_column_sum_to_be_between", column="quantity", min_value=60), "the sum of quantity is"),
         "mean": (rule("expect_column_mean_to_be_between", column="price", max_value=11.5), "the mean of price is"),
-        "columns": (rule("expect_table_column_count_to_equal", value=9), "there are 9 columns"),
+        "columns": (rule("expect_table_column_count_to_equal", value=9), "the number of columns is 9"),
         "values": (
             rule("expect_column_unique_value_count_to_be_between", column="product_name", max_value=2),
             "different values",
@@ -300,7 +300,7 @@ def test_the_index_shows_a_failed_run_first_and_why(fed: Place) -> None:
     fed.build()
     index = (fed.folder / "state/docs/index.html").read_text()
     assert index.index("run-2") < index.index("run-1")
-    assert "a critical expectation is broken: there are 7 rows" in index
+    assert "a critical expectation is broken: the number of rows is 7" in index
 
 
 def test_what_is_measured_is_kept_and_a_rule_that_drifts_is_told(fed: Place) -> None:
