@@ -96,7 +96,7 @@ def send(target: Target = None, config: Config = None) -> None:
 
 
 def _names(settings: Settings, wanted: str | None) -> list[str]:
-    """Return the names of the addresses to write to. Raises UsageError if there is none."""
+    """Return the addresses to write to. Raises UsageError if there is none."""
     names = list(settings.notify.to)
     if not names:
         hint = "run `marts secrets set notify.to.ops` with an address of apprise, such as mailtos://user:password@host?to=…"

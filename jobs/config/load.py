@@ -250,5 +250,5 @@ def _in_environment(given: Secret | None, variable: str, variables: dict[str, st
 
 
 def variable_of(*path: str) -> str:
-    """Return the names of the variable of the environment that a setting has."""
+    """Return the name of the variable of the environment that a setting has."""
     return f"{PREFIX}{'__'.join(path)}".upper()

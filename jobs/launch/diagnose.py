@@ -140,7 +140,7 @@ def _role(pod: Pod) -> str:
 
 
 def _place(pod: Pod) -> str:
-    """Return the names of the value of the chart that is about a pod."""
+    """Return the name of the value of the chart that is about a pod."""
     workers = "ray.worker.resources"
     if pod.group not in ("", "worker"):
         workers = f"resources of {pod.group} in ray.workerGroups, else ray.worker.resources"

@@ -95,7 +95,7 @@ def index_page(reports: Sequence[RunReport], existing: Collection[str] | None = 
 
 
 def page_of(report: RunReport) -> str:
-    """Return the names of the page of a run, below the folder of the reports."""
+    """Return the name of the page of a run, below the folder of the reports."""
     return f"{quote(report.run_id, safe='')}.html"
 
 

@@ -17,7 +17,7 @@ from jobs.state.parquet import key_range, read_parquet, write_parquet
 from jobs.steps.mart_parts import HIGHEST, LOWEST, MartPart, MartTask, Part, Patch, Previous, added
 from marts.compute.engine import differing, sales_team_mart, spill_to
 from marts.compute.highlights import figures_of
-from marts.compute.patch import KEY, Facts, Patched, Totals, changed, compute, overlay, patch, total_sales
+from marts.compute.patch import KEY, Facts, Patched, Totals, changed, compute, overlay, patch, too_many, total_sales
 from marts.compute.patch import rows_of as rows_of_ids
 from marts.errors import DataError
 from marts.schema import CUSTOMERS, CUSTOMERS_MART, MARTS, PRODUCTS, SALES_TEAM, STORES, Kind
@@ -85,12 +85,15 @@ def _patched(store: Store, task: MartTask, previous: Previous) -> MartPart | Non
         ids = np.union1d(ids, differing(names[0], names[1], KEY))
     if not len(ids):
         return before
+    own = facts.of(ids)
+    if too_many(facts, own):
+        return None
     old_names, new_names = [rows_of_ids(item, ids) for item in names] or [_names(store, customers, task, ids)] * 2
     below = _read_patch(store, before.patch, before) if before.patch else None
     patched = patch(
-        *(_totals(before), below, facts, ids),
-        lambda own: compute(own, old_names, task.policy, previous.as_of),
-        lambda own: compute(own, new_names, task.policy, task.as_of),
+        *(_totals(before), below, facts, own, ids),
+        lambda lines: compute(lines, old_names, task.policy, previous.as_of),
+        lambda lines: compute(lines, new_names, task.policy, task.as_of),
     )
     if patched is None:
         return None

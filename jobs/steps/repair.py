@@ -174,7 +174,7 @@ def _saved(store: Store, key: str) -> Manifest | None:
 
 
 def repair_key(manifest: Manifest, texts: Mapping[int, str]) -> str:
-    """Return the names of the file that remembers what repairs make of a scan."""
+    """Return the name of the file that remembers what repairs make of a scan."""
     return f"repairs/{name_of(manifest.scan, sorted(texts.items()))}.json"
 
 

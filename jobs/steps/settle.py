@@ -70,7 +70,7 @@ def plan_settling(
 
 
 def run_settle(task: Settle) -> int:
-    """Return which lines of a task count, and write it. Returns how many lines it looked at."""
+    """Decide which lines of a task count, and write it. Returns how many lines it looked at."""
     store = task.state.open()
     spill_to(str(scratch.folder()))
     read = read_marked(store, task.files, task.part, task.parts, task.identity)

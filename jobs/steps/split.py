@@ -50,7 +50,7 @@ class SplitResult:
 
 
 def scan_name(settings: ScanSettings, delivery: Delivery) -> str:
-    """Return the names of the scan of a delivery by the rules it is judged by."""
+    """Return the name of the scan of a delivery by the rules it is judged by."""
     return _name_by_rules(settings, delivery.kind, delivery.id)
 
 

@@ -91,22 +91,27 @@ def changed(facts: Facts, after_days: int, before: date, as_of: date) -> np.ndar
     return np.unique(np.concatenate([differ, _turned(facts.current, after_days, before, as_of)]))
 
 
+def too_many(facts: Facts, own: Facts) -> bool:
+    """Return whether a patch of some customers, whose facts are ``own``, would be too large."""
+    return len(own.current) * LARGEST > len(facts.current)
+
+
 def patch(
     previous: Totals,
     below: "Patched | None",
     facts: Facts,
+    own: Facts,
     ids: np.ndarray,
     were: Callable[[pa.Table], Computed],
     are: Callable[[pa.Table], Computed],
 ) -> Patched | None:
     """Compute the rows of the customers that differ, and put them over those of an earlier patch.
 
-    ``were`` and ``are`` compute rows as the earlier build and as this one. Returns None if too many customers differ,
-    or if what is shown of them is not a sum: the rows are to be computed anew.
+    ``own`` are the facts of these customers. ``were`` and ``are`` compute rows as the earlier
+    build and as this one. Returns None if the patch grows too large, or if what is shown of the customers is not a
+    sum: the rows are to be computed anew.
     """
-    own, current = facts.of(ids), facts.current
-    if len(own.current) * LARGEST > len(current):
-        return None
+    current = facts.current
     old, new = were(pa.concat_tables([own.kept, own.removed])), are(own.current)
     figures = exchanged(
         previous.figures, ids, old.totals.figures, new.totals.figures, _sales_by_month(current), _newest(current)

@@ -21,7 +21,7 @@ Share = tuple[int, int]
 
 
 def feed_of(key: str) -> str:
-    """Return the names of the feed of a drop: ``sales/2024-01-05.csv`` is of ``sales/#-#-#.csv``."""
+    """Return the name of the feed of a drop: ``sales/2024-01-05.csv`` is of ``sales/#-#-#.csv``."""
     return _DIGITS.sub("#", key)
 
 

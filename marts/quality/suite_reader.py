@@ -356,7 +356,7 @@ _FAMILY: dict[SourceType | MartType, Family] = {
 
 
 def type_name(type_: SourceType | MartType) -> str:
-    """Return the names of the Python type of a column's values."""
+    """Return the name of the Python type of a column's values."""
     if type_ in DIGITS:
         return "Decimal"
     return {"number": "int", "date": "date", "text": "str", "flag": "bool"}[_FAMILY[type_]]
