@@ -98,14 +98,14 @@ def ours(given: Given) -> Iterator[Job]:
     from jobs.config.settings import S3, MySQL, RaySettings, Settings
     from jobs.steps.load import stage
     from jobs.steps.mart_parts import MartPart, Part
-    from jobs.steps.materialize import MadeFrom, MartRows
+    from jobs.steps.materialize import Inputs, MartRows
     from marts.compute.highlights import Figures
 
     settings = Settings(target=given.uri, mysql=MySQL(load_data=given.load_data), s3=S3())
     state = StoreAddress.of(str(given.parts[0].parent), settings.s3)
     parts = tuple(Part(path.name, 0, 0) for path in given.parts)
     count = sum(pq.read_metadata(path).num_rows for path in given.parts)
-    rows = MartRows(CUSTOMERS_MART.name, MadeFrom("", (), (), date.min), (MartPart(parts, count, 0, (), Figures()),))
+    rows = MartRows(CUSTOMERS_MART.name, Inputs("", (), (), date.min), (MartPart(parts, count, 0, (), Figures()),))
     warehouse = MySQLWarehouse(given.uri, settings.mysql)
     with closing(warehouse), Cluster(RaySettings(address="local")) as cluster:
         warm(cluster.run, warehouse, settings, given.parts[0])

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from jobs.ports.kubernetes import Container, CronJob, Event, Job, Pod, RayJob
+from jobs.ports.kubernetes import Container, CronJob, Job, Pod, PodEvent, RayJob
 from jobs.runtime.retries import retried
 from jobs.runtime.scrub import scrub
 from marts.errors import MartsError, ServiceError, Transient, UsageError
@@ -120,9 +120,9 @@ class Kube:
         lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
         return scrub(lines[-1])[:_WIDTH] if lines else ""
 
-    def events(self, about: Iterable[str]) -> tuple[Event, ...]:
+    def events(self, about: Iterable[str]) -> tuple[PodEvent, ...]:
         """Return the events of objects, oldest first."""
-        results: list[Event] = []
+        results: list[PodEvent] = []
         for name in sorted(set(about) - {""}):
             fields = f"involvedObject.name={name}"
             results += self._listed(self._core.list_namespaced_event, event_of, "", field_selector=fields)
@@ -356,11 +356,11 @@ def _container(results: Mapping[str, Any], init: bool) -> Container:
     )
 
 
-def event_of(results: Mapping[str, Any]) -> Event:
+def event_of(results: Mapping[str, Any]) -> PodEvent:
     """Read an event."""
     about = results.get("involvedObject") or {}
     at = results.get("lastTimestamp") or results.get("eventTime") or results["metadata"].get("creationTimestamp")
-    return Event(
+    return PodEvent(
         about=f"{about.get('kind', '')} {about.get('name', '')}",
         reason=results.get("reason", ""),
         message=results.get("message", ""),

@@ -168,7 +168,7 @@ def erase_customer(
         files = erasing.remove(now, traces, open_store(settings.docs_uri, settings.s3), person)
         reports = open_store(settings.reports_uri, settings.s3)
         write_again(reports, recent_reports(warehouse), docs_of(settings))
-        rows = warehouse.erase(built, customer, erasing.deed(person.number, at, who or getpass.getuser(), why))
+        rows = warehouse.erase(built, customer, erasing.event(person.number, at, who or getpass.getuser(), why))
     counted = f"{rows} rows of the marts, {files} files of the state, {texts} reports"
     typer.echo(f"erased, as number {person.number}: {counted}")
     if traces.only_copies:

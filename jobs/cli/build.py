@@ -87,14 +87,14 @@ def plan(
 ) -> None:
     """List which drops are new, replaced, duplicate or rejected, and which months change. Changes nothing."""
     from jobs.cli import render_drops
-    from jobs.operations.survey import look
+    from jobs.operations.survey import survey
     from jobs.steps.plan import months_that_change, peek
     from jobs.steps.resolve import is_vanished
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     settings.require("source", "target")
     with opened(settings, read_only=True, create=True) as warehouse:  # what the first build would do, too
-        now = look(settings, load_policy(settings), warehouse, datetime.now(UTC))
+        now = survey(settings, load_policy(settings), warehouse, datetime.now(UTC))
     built = peek(now.source, now.plan, settings.csv.delimiter)
     months = months_that_change(built)
     if as_json:
@@ -111,11 +111,11 @@ def plan(
             for drop in built.drops
             if not (drop.gone or drop.superseded)
         ]
-        removed = [verdict.drop.delivery.key for verdict in now.verdicts.all if is_vanished(verdict)]
+        removed = [item.drop.delivery.key for item in now.resolved.all if is_vanished(item)]
         displayed = {"drops": drops, "vanished": removed, "months_that_change": months, "no_data": built.no_data}
         typer.echo(json.dumps(displayed, indent=2))
     else:
-        show(render_drops.plan(built, now.verdicts, months), stdout=True, wide=wide)
+        show(render_drops.plan(built, now.resolved, months), stdout=True, wide=wide)
 
 
 def status(

@@ -22,7 +22,7 @@ from jobs.runtime.escaping import visible
 from marts.errors import DeadlinePassed, Defect, MartsError, TryLater
 
 if TYPE_CHECKING:
-    from jobs.launch.launcher import Ended
+    from jobs.launch.launcher import BuildOutcome
     from jobs.run.context import Request
 
 app = typer.Typer(help="Start a build for a Kubernetes Job and wait for its end.", no_args_is_help=True)
@@ -69,17 +69,17 @@ def submit(
     Source, target, settings and credentials are those of the cluster's nodes; what is given here wins.
     """
     from jobs.adapters.ray.jobs import RayJobs
-    from jobs.launch.submit import Wish, submitted
+    from jobs.launch.submit import Submission, submitted
 
     given = {"source": source, "target": target, "state": state, "config": config, "policy": policy, "mart": mart}
     given |= {"expectations": expectations, "as-of": as_of}
     flags = [f for key, value in given.items() if value for f in (f"--{key}", value)]
     flags += [flag for flag, wanted in (("--rebuild", rebuild), ("--rescan", rescan)) if wanted]
-    wish = Wish(tuple(flags), datetime.now(UTC).date(), name, working_dir)
-    wish.check()
+    build = Submission(tuple(flags), datetime.now(UTC).date(), name, working_dir)
+    build.check()
     try:
         jobs = RayJobs(address)
-        submission, new = submitted(jobs, wish)
+        submission, new = submitted(jobs, build)
         typer.echo(f"job {submission} is {'submitted' if new else 'at work already: following it'}", err=True)
         if not wait:
             typer.echo(json.dumps({"submission": submission, "new": new}) if as_json else submission)
@@ -160,16 +160,16 @@ def launch_rayjob(
     """Make a Ray cluster for one build (a RayJob of KubeRay), and end as the build ends."""
     from jobs.adapters.kubernetes import Kube, read_manifest
     from jobs.adapters.ray.jobs import RayJobs
-    from jobs.launch.launcher import Me, Pace, RayJobLauncher, manifest_of, owner_uid
+    from jobs.launch.launcher import LauncherPod, RayJobLauncher, Timeouts, manifest_of, owner_uid
 
     stop = Stop()
     stop.listen()  # first: the first process of a container does not hear what it does not handle
-    me, request = Me(pod, namespace, job), _request(config, policy, job)
+    own, request = LauncherPod(pod, namespace, job), _request(config, policy, job)
     with _telling(request) as end:
         kube = Kube(namespace)
-        manifest = manifest_of(read_manifest(template), me, owner_uid(kube, me), request.as_of)
-        pace = Pace(every, operator, grace)
-        end(RayJobLauncher(kube, me, manifest, RayJobs, _say, pace, stop.check).run())
+        manifest = manifest_of(read_manifest(template), own, owner_uid(kube, own), request.as_of)
+        timeouts = Timeouts(every, operator, grace)
+        end(RayJobLauncher(kube, own, manifest, RayJobs, _say, timeouts, stop.check).run())
 
 
 @app.command("submit")
@@ -185,19 +185,19 @@ def launch_submit(
     """Hand a build to a Ray cluster that is there, and end as the build ends."""
     from jobs.adapters.kubernetes import Kube
     from jobs.adapters.ray.jobs import RayJobs
-    from jobs.launch.launcher import Me, launch_on, taken_away
-    from jobs.launch.submit import Wish, with_day
+    from jobs.launch.launcher import LauncherPod, launch_on, taken_away
+    from jobs.launch.submit import Submission, with_day
     from jobs.runtime.retries import retried
 
     stop = Stop()
     stop.listen()
-    me, request = Me(pod, namespace, job), _request(config, policy, job)
+    own, request = LauncherPod(pod, namespace, job), _request(config, policy, job)
     with _telling(request) as end:
-        wish = Wish(with_day(arguments or (), request.as_of), request.as_of, job)
-        wish.check()
+        build = Submission(with_day(arguments or (), request.as_of), request.as_of, job)
+        build.check()
         stop.check()
         jobs = retried(lambda: RayJobs(address), _PATIENCE)
-        end(launch_on(jobs, wish, _say, lambda: taken_away(Kube(namespace), me), _EVERY, _PATIENCE))
+        end(launch_on(jobs, build, _say, lambda: taken_away(Kube(namespace), own), _EVERY, _PATIENCE))
 
 
 @app.command("local")
@@ -219,7 +219,7 @@ def watchdog(
 ) -> None:
     """Report Kubernetes Jobs that failed or do not start, and could not report it themselves."""
     from jobs.adapters.kubernetes import Kube
-    from jobs.launch.watchdog import FAILED, findings
+    from jobs.launch.watchdog import FAILED, failed_runs
     from jobs.run.lifecycle import refused
 
     request = _request(config, policy, "watchdog", of_a_build=False)
@@ -228,7 +228,7 @@ def watchdog(
     wanted = [item for item in jobs if item.announced != FAILED and (item.failed or item.active)]
     pods = {item.name: kube.pods(f"batch.kubernetes.io/job-name={item.name}") for item in wanted}
     events = {item.name: kube.events([item.name, *(pod.name for pod in pods[item.name])]) for item in wanted}
-    result = findings(jobs, cronjobs, pods, events, now)
+    result = failed_runs(jobs, cronjobs, pods, events, now)
     failed: MartsError | None = None
     for finding in result:
         if finding.error:
@@ -291,11 +291,11 @@ def _know_credentials(settings: Settings) -> None:
 
 
 @contextmanager
-def _telling(request: "Request") -> Iterator[Callable[["Ended"], None]]:
+def _telling(request: "Request") -> Iterator[Callable[["BuildOutcome"], None]]:
     """Report people, once, of what went wrong before a build, around it, or instead of it."""
     from jobs.run.lifecycle import refused
 
-    def end(ended: "Ended") -> None:
+    def end(ended: "BuildOutcome") -> None:
         error = ended.error
         if error is None:
             _log.info("the build is done", extra={"fields": {"event": "launched", "exit_code": 0}})

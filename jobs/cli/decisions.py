@@ -28,8 +28,8 @@ from jobs.runtime.escaping import visible
 from marts.errors import UsageError
 
 if TYPE_CHECKING:
-    from jobs.operations.survey import Now
-    from jobs.steps.resolve import Verdict
+    from jobs.operations.survey import Survey
+    from jobs.steps.resolve import ResolvedDrop
 
 withdraw = typer.Typer(
     help="Sales drops whose objects are gone: remove their rows, or keep them.", no_args_is_help=True
@@ -128,32 +128,32 @@ def _decide(
     settings = configured(config, **places)
     with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
         removed = _vanished(now)
-        waiting = [verdict for verdict in removed if verdict.state == "missing"]
-        chosen = [verdict for name in drops for verdict in _find(removed, name)] if drops else waiting
+        waiting = [item for item in removed if item.state == "missing"]
+        chosen = [item for name in drops for item in _find(removed, name)] if drops else waiting
         if not chosen:
             raise UsageError(
                 "no drop waits for a decision", "withdraw", "`marts withdraw list` shows those that are gone"
             )
-        for verdict in chosen:
-            decide(warehouse, verdict.drop, action, who or getpass.getuser(), why, stamp())
-    names = ", ".join(verdict.drop.delivery.key for verdict in chosen)
+        for item in chosen:
+            decide(warehouse, item.drop, action, who or getpass.getuser(), why, stamp())
+    names = ", ".join(item.drop.delivery.key for item in chosen)
     typer.echo(visible(f"{action}: {names}\n{after}", keep="\n"))
 
 
-def _vanished(now: "Now") -> "list[Verdict]":
+def _vanished(now: "Survey") -> "list[ResolvedDrop]":
     """Return the live sales drops whose object is gone, and nothing has its name or its content."""
     from jobs.steps.resolve import may_be_withdrawn
 
-    return [verdict for verdict in now.verdicts.all if may_be_withdrawn(verdict)]
+    return [item for item in now.resolved.all if may_be_withdrawn(item)]
 
 
-def _find(removed: "list[Verdict]", name: str) -> "list[Verdict]":
+def _find(removed: "list[ResolvedDrop]", name: str) -> "list[ResolvedDrop]":
     """Return the drops of a name, the end of one, or a delivery; several may have had a name, one after another."""
-    keys = [verdict.drop.delivery.key for verdict in removed]
+    keys = [item.drop.delivery.key for item in removed]
     result = [v for v in removed if name in (v.drop.delivery.key, v.drop.delivery.id)] or [
         v for v in removed if v.drop.delivery.key.endswith(f"/{name}")
     ]
-    if len({verdict.drop.delivery.key for verdict in result}) != 1:
+    if len({item.drop.delivery.key for item in result}) != 1:
         what = "names several drops" if result else "is no live sales drop whose object is gone"
         hint = f"there are {', '.join(keys[:5])}" if keys else "no object of a live sales drop is gone"
         raise UsageError(what, name, hint)
@@ -205,7 +205,7 @@ def check_ids(
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
-        count, rows = check_live(now.state, now.verdicts.live_sales, now.identity, limit)
+        count, rows = check_live(now.state, now.resolved.live_sales, now.identity, limit)
     if as_json:
         typer.echo(json.dumps({"ids": count, "shown": rows}, indent=2, default=str))
     else:
@@ -223,7 +223,7 @@ def show_replaced(
     settings = configured(config, **places)
     with looking(settings, datetime.now(UTC)) as (now, _):
         key = find(now, drop).delivery.key
-        lines = replaced_lines(now.state, now.verdicts.live_sales, key, now.identity)
+        lines = replaced_lines(now.state, now.resolved.live_sales, key, now.identity)
     if as_json:
         typer.echo(json.dumps([asdict(line) for line in lines], indent=2, default=str))
     else:

@@ -10,7 +10,7 @@ import typer
 
 from jobs.cli.options import Config, Json, Target, Wide, configured, opened, show
 from jobs.config.settings import Settings
-from jobs.ports.notices import Delivery, Notice
+from jobs.ports.notices import Notice, NoticeDelivery
 from jobs.runtime.escaping import visible
 from jobs.runtime.scrub import scrubbed
 from marts.errors import MartsError, ServiceError, UsageError
@@ -39,7 +39,7 @@ def try_it(
         "",
         "Martwright: this is a test",
         "\n".join(lines),
-        deliveries={name: Delivery() for name in names},
+        deliveries={name: NoticeDelivery() for name in names},
     )
     outbox = NoOutbox()
     keep(outbox, [notice])

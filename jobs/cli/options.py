@@ -16,7 +16,7 @@ from jobs.config.settings import Settings
 from marts.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
-    from jobs.operations.survey import Now
+    from jobs.operations.survey import Survey
     from jobs.ports.warehouse import Warehouse
 
 Who = Annotated[str | None, typer.Option(help="For the audit trail; the user of this machine by default")]
@@ -82,10 +82,10 @@ def opened(settings: Settings, read_only: bool = False, create: bool = False) ->
 @contextmanager
 def looking(
     settings: Settings, at: datetime, read_only: bool = True, locked: bool = False, by: str = ""
-) -> Iterator["tuple[Now, Warehouse]"]:
+) -> Iterator["tuple[Survey, Warehouse]"]:
     """Look at the drops, the ledger and the state; if ``locked``, while no build runs; ``by`` fences off the late."""
     from jobs.config.load import load_policy
-    from jobs.operations.survey import look
+    from jobs.operations.survey import survey
 
     settings.require("source", "target")
     with (
@@ -96,7 +96,7 @@ def looking(
             warehouse.prepare()
         if by:
             warehouse.take_over(by)
-        yield look(settings, load_policy(settings), warehouse, at), warehouse
+        yield survey(settings, load_policy(settings), warehouse, at), warehouse
 
 
 def require_why(why: str) -> None:

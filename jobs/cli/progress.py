@@ -75,9 +75,9 @@ class Lines:
         now = time.monotonic()
         if now - self._reported >= _EVERY:
             self._reported = now
-            self._tell(now - self._begun)
+            self._report(now - self._begun)
 
-    def _tell(self, seconds: float) -> None:
+    def _report(self, seconds: float) -> None:
         left = seconds / self._done * (self._total - self._done) if self._total else 0.0
         fields = {
             "event": "progress",

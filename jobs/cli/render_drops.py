@@ -11,14 +11,14 @@ from jobs.cli.tables import safe
 from jobs.ports.records import Decision, DropEvent
 from jobs.steps.planned import Plan, PlannedDrop
 from jobs.steps.replaced import ReplacedLine
-from jobs.steps.resolve import Verdict, Verdicts, is_vanished
+from jobs.steps.resolve import Resolved, ResolvedDrop, is_vanished
 
 
-def plan(planned: Plan, verdicts: Verdicts, months: Sequence[str]) -> RenderableType:
+def plan(planned: Plan, resolved: Resolved, months: Sequence[str]) -> RenderableType:
     """Render what a build would do."""
     existing = [drop for drop in planned.drops if not (drop.gone or drop.superseded)]
     counts = Counter(_state(drop) for drop in existing)
-    removed = [verdict for verdict in verdicts.all if is_vanished(verdict)]
+    removed = [item for item in resolved.all if is_vanished(item)]
     counts["vanished"] += len(removed)
     summary = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()) if count)
     parts: list[RenderableType] = [Text(f"drops: {summary or 'none'}", style="bold")]
@@ -29,7 +29,7 @@ def plan(planned: Plan, verdicts: Verdicts, months: Sequence[str]) -> Renderable
         parts += [Text(""), table("", ("state", "drop", "bytes", "months, or why"), rows, (2,))]
     if len(look) > SHOWN:
         parts.append(Text(f"… and {len(look) - SHOWN:,} more"))
-    leaving = any(verdict.state == "withdrawn" for verdict in verdicts.all)
+    leaving = any(item.state == "withdrawn" for item in resolved.all)
     work = leaving or bool(planned.to_scan) or any(drop.change != "known" for drop in existing)
     changes = ", ".join(months) if months else "known when the drops are read" if planned.to_scan else "none"
     parts += [Text(""), Text(f"months that change: {changes}")]
@@ -45,9 +45,9 @@ def plan(planned: Plan, verdicts: Verdicts, months: Sequence[str]) -> Renderable
     return Group(*parts)
 
 
-def _fate(verdict: Verdict) -> str:
+def _fate(item: ResolvedDrop) -> str:
     """Describe what becomes of a drop whose object is gone."""
-    return "its lines leave the marts" if verdict.state == "withdrawn" else verdict.reason
+    return "its lines leave the marts" if item.state == "withdrawn" else item.reason
 
 
 def _state(drop: PlannedDrop) -> str:
@@ -65,7 +65,7 @@ def _note(drop: PlannedDrop) -> str:
     return f"same content as {drop.duplicate_of}" if drop.duplicate_of else ", ".join(drop.months)
 
 
-def gone_drops(removed: Sequence[Verdict]) -> RenderableType:
+def gone_drops(removed: Sequence[ResolvedDrop]) -> RenderableType:
     """Render the drops whose objects are gone."""
     if not removed:
         return Text("no object of a live drop is gone")

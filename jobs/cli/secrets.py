@@ -161,12 +161,12 @@ def trust(
 ) -> None:
     """Let the target take this file for the right one: after it was made anew, or restored on purpose."""
     from jobs.adapters.warehouse.open import open_warehouse
-    from jobs.operations import seal as trusted
+    from jobs.operations import seal as seals
 
     settings = _settings(file, key, config, target)
     settings.require("target")
     with closing(open_warehouse(settings.target or "", settings.mysql)) as warehouse:
-        seal = trusted.trust(settings, warehouse, stamp(), getpass.getuser(), why)
+        seal = seals.trust(settings, warehouse, stamp(), getpass.getuser(), why)
     typer.echo(f"the target trusts {vault_of(settings).file} ({seal.file_id}) from revision {seal.revision} on")
 
 

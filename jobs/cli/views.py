@@ -34,7 +34,7 @@ def customers_top(
     """List the customers with the highest lifetime value."""
     from jobs.operations.views import top_customers
 
-    _tell(lambda warehouse: top_customers(warehouse, limit), target, config, as_json, as_csv, wide)
+    _show_rows(lambda warehouse: top_customers(warehouse, limit), target, config, as_json, as_csv, wide)
 
 
 @customers.command("show")
@@ -49,7 +49,7 @@ def customers_show(
     """Show one customer, month by month."""
     from jobs.operations.views import one_customer
 
-    _tell(lambda warehouse: one_customer(warehouse, customer), target, config, as_json, as_csv, wide, upright=True)
+    _show_rows(lambda warehouse: one_customer(warehouse, customer), target, config, as_json, as_csv, wide, upright=True)
 
 
 @sales.command("top")
@@ -65,7 +65,7 @@ def sales_top(
     """List the leader of each store in a month, with the incentive."""
     from jobs.operations.views import leaders
 
-    _tell(lambda warehouse: leaders(warehouse, month, limit), target, config, as_json, as_csv, wide)
+    _show_rows(lambda warehouse: leaders(warehouse, month, limit), target, config, as_json, as_csv, wide)
 
 
 @sales.command("show")
@@ -81,11 +81,13 @@ def sales_show(
     """Show the sales team of one store in a month, by rank."""
     from jobs.operations.views import one_store
 
-    _tell(lambda warehouse: one_store(warehouse, store, month), target, config, as_json, as_csv, wide, upright=True)
+    _show_rows(
+        lambda warehouse: one_store(warehouse, store, month), target, config, as_json, as_csv, wide, upright=True
+    )
 
 
-def _tell(
-    look: "Callable[[Warehouse], Rows]",
+def _show_rows(
+    query: "Callable[[Warehouse], Rows]",
     target: str | None,
     config: str | None,
     as_json: bool,
@@ -100,7 +102,7 @@ def _tell(
     settings = configured(config, target=target)
     settings.require("target")
     with opened(settings, read_only=True) as warehouse:
-        rows = look(warehouse)
+        rows = query(warehouse)
     if as_json:
         typer.echo(json.dumps(rows.as_objects(), indent=2))
     elif as_csv:

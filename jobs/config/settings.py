@@ -126,7 +126,7 @@ class Quality(_Part):
     judge: bool = Field(True, description="let it judge drops and staged marts, and write pages")
 
 
-Event = Literal["failed", "held", "withdrawn", "fall", "unknown", "quality", "recovered", "success"]
+NoticeEvent = Literal["failed", "held", "withdrawn", "fall", "unknown", "quality", "recovered", "success"]
 
 
 class Notify(_Part):
@@ -135,11 +135,13 @@ class Notify(_Part):
     to: dict[str, Secret] = Field(
         {}, description="addresses by name, as sealed:NAME; what is sealed as notify.to.NAME needs no line here"
     )
-    on: tuple[Event, ...] = Field(
+    on: tuple[NoticeEvent, ...] = Field(
         ("failed", "held", "withdrawn", "fall", "unknown", "quality", "recovered"),
         description='what is told; there is "success" too',
     )
-    only: dict[str, tuple[Event, ...]] = Field({}, description="by name, for those who want to hear of something else")
+    only: dict[str, tuple[NoticeEvent, ...]] = Field(
+        {}, description="by name, for those who want to hear of something else"
+    )
     heartbeat: Secret | None = Field(
         None, description="URL that is pinged at start, success and failure; sealed as notify.heartbeat"
     )

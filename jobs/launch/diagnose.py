@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from jobs.ports.kubernetes import DISRUPTED, Container, Event, Pod, RayJob
+from jobs.ports.kubernetes import DISRUPTED, Container, Pod, PodEvent, RayJob
 from marts.errors import DeadlinePassed, MartsError, ServiceError, UsageError
 
 _AUTOSCALER = "autoscaler"
@@ -24,7 +24,7 @@ _MOST = 5
 """Reasons that are told; a cluster of 100 pods has the same 100 times."""
 
 
-def failure(job: RayJob, where: str, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
+def failure(job: RayJob, where: str, pods: Sequence[Pod], events: Sequence[PodEvent]) -> MartsError:
     """Describe why a RayJob failed, if its driver did not; ``where`` is what people know the build by."""
     starved = out_of_memory(pods, where)
     if starved:
@@ -50,7 +50,7 @@ def no_operator(where: str, seconds: float) -> MartsError:
     return ServiceError(f"no KubeRay operator has taken its RayJob up in {seconds:.0f} s", where, hint)
 
 
-def not_started(where: str, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError:
+def not_started(where: str, pods: Sequence[Pod], events: Sequence[PodEvent]) -> MartsError:
     """Describe why a Ray cluster does not start: what its pods wait for."""
     starved = out_of_memory(pods, where)
     if starved:
@@ -128,7 +128,7 @@ def _lost(pods: Iterable[Pod]) -> Iterator[str]:
         )
 
 
-def warnings(events: Iterable[Event]) -> Iterator[str]:
+def warnings(events: Iterable[PodEvent]) -> Iterator[str]:
     """Return what warnings say that no pod does: a volume that is not there, a quota."""
     for event in events:
         if event.warning and event.reason in _TOLD_EVENTS:

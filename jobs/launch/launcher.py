@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from jobs.adapters.kubernetes import Exists
 from jobs.launch import diagnose, submit
 from jobs.launch.submit import Jobs, Tail, day_of, refuse_passwords, with_day
-from jobs.ports.kubernetes import Event, Pod, RayJob, RayJobRun
+from jobs.ports.kubernetes import Pod, PodEvent, RayJob, RayJobRun
 from marts.errors import MartsError, ServiceError, Stopped, TryLater, UsageError
 
 _log = logging.getLogger("marts.launch")
@@ -48,13 +48,13 @@ class Kube(Protocol):
 
     def pods(self, selector: str) -> tuple[Pod, ...]: ...
 
-    def events(self, about: Iterable[str]) -> tuple[Event, ...]: ...
+    def events(self, about: Iterable[str]) -> tuple[PodEvent, ...]: ...
 
     def last_words(self, pod: Pod) -> Pod: ...
 
 
 @dataclass(frozen=True)
-class Pace:
+class Timeouts:
     """How long a launcher waits for what; seconds."""
 
     every: float = 2.0
@@ -68,7 +68,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Me:
+class LauncherPod:
     """The launcher's own pod."""
 
     pod: str
@@ -78,7 +78,7 @@ class Me:
 
 
 @dataclass
-class Ended:
+class BuildOutcome:
     """How a build ended."""
 
     error: MartsError | None = None
@@ -100,7 +100,7 @@ def scheduled_day(job: str, now: datetime, zone: Any) -> date:
     return now.astimezone(zone).date()
 
 
-def manifest_of(template: Mapping[str, Any], me: Me, owner_uid: str, as_of: date) -> dict[str, Any]:
+def manifest_of(template: Mapping[str, Any], own: LauncherPod, owner_uid: str, as_of: date) -> dict[str, Any]:
     """Make the RayJob of this Job from the chart's template: it belongs to the Job, and goes when that goes."""
     try:
         built = copy.deepcopy(dict(template))
@@ -108,14 +108,14 @@ def manifest_of(template: Mapping[str, Any], me: Me, owner_uid: str, as_of: date
         words = tuple(shlex.split(spec["entrypoint"]))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"is no RayJob: {error!r}", "template", "it comes from the chart's ConfigMap") from error
-    meta.update(name=short_name(me.job), namespace=me.namespace)
+    meta.update(name=short_name(own.job), namespace=own.namespace)
     meta.pop("generateName", None)
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": me.job, "uid": owner_uid}
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": own.job, "uid": owner_uid}
     meta["ownerReferences"] = [{**owner, "controller": False, "blockOwnerDeletion": False}]
     refuse_passwords(words)
     words = with_day(words, as_of)
     spec["entrypoint"] = shlex.join(words)
-    spec["metadata"] = {**(spec.get("metadata") or {}), "as_of": day_of(words), "job": me.job}
+    spec["metadata"] = {**(spec.get("metadata") or {}), "as_of": day_of(words), "job": own.job}
     return built
 
 
@@ -141,7 +141,7 @@ class _Watch:
     tail: Tail | None = None
     tail_of: str = ""
     pods: tuple[Pod, ...] = ()
-    events: tuple[Event, ...] = ()
+    events: tuple[PodEvent, ...] = ()
     looked: float = -1e9
     silent_since: float = 0.0
     """Since when Ray has known the end, and KubeRay has not."""
@@ -154,26 +154,26 @@ class RayJobLauncher:
     def __init__(
         self,
         kube: Kube,
-        me: Me,
+        own: LauncherPod,
         manifest: Mapping[str, Any],
         jobs_of: Callable[[str], Jobs],
         say: Callable[[str], None],
-        pace: Pace = Pace(),
+        timeouts: Timeouts = Timeouts(),
         check: Callable[[], None] = lambda: None,
     ) -> None:
         """``jobs_of`` gives the jobs of the Ray cluster at a dashboard's address; ``say`` gets the build's log.
 
         ``check`` raises Stopped if somebody has told us to stop.
         """
-        self._kube, self._me, self._manifest, self._jobs_of = kube, me, manifest, jobs_of
-        self._say, self._pace, self._check = say, pace, check
+        self._kube, self._own, self._manifest, self._jobs_of = kube, own, manifest, jobs_of
+        self._say, self._timeouts, self._check = say, timeouts, check
         self._name = str(manifest["metadata"]["name"])
         spec = manifest["spec"]
         self._start = float(spec.get("preRunningDeadlineSeconds") or 1e9)
         attempts = int(spec.get("backoffLimit") or 0) + 1
         self._whole = float(spec.get("activeDeadlineSeconds") or 1e9) * attempts
 
-    def run(self) -> Ended:
+    def run(self) -> BuildOutcome:
         """Create the RayJob, or go on with the one that is there, and wait for its end. Raises Stopped."""
         job: RayJob | None = None
         try:
@@ -204,7 +204,7 @@ class RayJobLauncher:
             if job_there and not job_there.deleting:
                 _log.info("RayJob %s is an old one that failed, or another's: it makes way", job_there.name)
                 self._kube.delete_rayjob(job_there.name, job_there.uid)
-            time.sleep(self._pace.every)
+            time.sleep(self._timeouts.every)
             self._check()
 
     def _is_ours(self, job: RayJob) -> bool:
@@ -215,9 +215,9 @@ class RayJobLauncher:
     @property
     def _where(self) -> str:
         """What people know the build by: the same for whoever tells of it, and each night but for the number."""
-        return f"Job {self._me.job}"
+        return f"Job {self._own.job}"
 
-    def _wait(self, seen: _Watch) -> Ended:
+    def _wait(self, seen: _Watch) -> BuildOutcome:
         while True:
             self._check()
             try:
@@ -230,7 +230,7 @@ class RayJobLauncher:
             ended = self._over(seen) or self._overdue(seen)
             if ended:
                 return ended
-            time.sleep(self._pace.every)
+            time.sleep(self._timeouts.every)
 
     def _notice(self, seen: _Watch, job: RayJob) -> None:
         """Take in what has changed: say it, follow the log of a new attempt, look at pods while they start."""
@@ -245,7 +245,11 @@ class RayJobLauncher:
         if job.job_id and job.dashboard and job.status and seen.tail_of != job.job_id:
             self._follow(seen)
         running = job.status == "RUNNING"
-        if job.cluster and not job.over and time.monotonic() - seen.looked >= self._pace.look * (3 if running else 1):
+        if (
+            job.cluster
+            and not job.over
+            and time.monotonic() - seen.looked >= self._timeouts.look * (3 if running else 1)
+        ):
             self._look(seen)
 
     def _follow(self, seen: _Watch) -> None:
@@ -274,7 +278,7 @@ class RayJobLauncher:
                 seen.warned.add(reason)
                 _log.warning("%s", reason)
 
-    def _over(self, seen: _Watch) -> Ended | None:
+    def _over(self, seen: _Watch) -> BuildOutcome | None:
         job = seen.job
         if job.good:
             return self._end(seen, None)
@@ -319,42 +323,42 @@ class RayJobLauncher:
             return ServiceError("KubeRay says that it failed, and its driver that it did not", self._where)
         return error if closing else type(error)(error.what, self._where, error.hint)
 
-    def _overdue(self, seen: _Watch) -> Ended | None:
+    def _overdue(self, seen: _Watch) -> BuildOutcome | None:
         """Act ourselves if KubeRay does not: it may be gone, too."""
-        job, now, pace = seen.job, time.monotonic(), self._pace
+        job, now, timeouts = seen.job, time.monotonic(), self._timeouts
         seen.blank_since = (seen.blank_since or now) if not job.deployment else 0.0
-        if seen.blank_since and now - seen.blank_since > pace.operator:
-            return self._give_up(seen, diagnose.no_operator(self._where, pace.operator))
+        if seen.blank_since and now - seen.blank_since > timeouts.operator:
+            return self._give_up(seen, diagnose.no_operator(self._where, timeouts.operator))
         starting = job.deployment == "Initializing"
-        if starting and now - seen.attempt_begun > self._start + pace.grace:
+        if starting and now - seen.attempt_begun > self._start + timeouts.grace:
             self._look(seen)
             return self._give_up(seen, diagnose.not_started(self._where, seen.pods, seen.events))
-        if now - seen.begun > self._whole + pace.grace:
+        if now - seen.begun > self._whole + timeouts.grace:
             return self._give_up(seen, diagnose.late(self._where))
         closing = seen.tail.closing if seen.tail and seen.tail_of == job.job_id else {}
         if not closing or job.deployment != "Running":
             seen.silent_since = 0.0
             return None
         seen.silent_since = seen.silent_since or now
-        if now - seen.silent_since <= pace.grace:
+        if now - seen.silent_since <= timeouts.grace:
             return None
         _log.warning("the build has ended, and KubeRay does not notice: is its operator gone?")
         code = closing.get("exit_code")
         return self._give_up(seen, None if code == 0 else self._of_driver(seen, code, *self._last_words(seen)))
 
-    def _give_up(self, seen: _Watch, error: MartsError | None, announced: bool = False) -> Ended:
+    def _give_up(self, seen: _Watch, error: MartsError | None, announced: bool = False) -> BuildOutcome:
         """End, and leave nothing behind that would go on unseen."""
         ended = self._end(seen, error, announced)
         self._kube.delete_rayjob(self._name, seen.job.uid)
         return ended
 
-    def _end(self, seen: _Watch, error: MartsError | None, announced: bool = False) -> Ended:
+    def _end(self, seen: _Watch, error: MartsError | None, announced: bool = False) -> BuildOutcome:
         closing, _ = self._last_words(seen)
-        return Ended(error, announced or bool(closing.get("exit_code")), seen.job.job_id)
+        return BuildOutcome(error, announced or bool(closing.get("exit_code")), seen.job.job_id)
 
     def _stopped(self, job: RayJob | None) -> None:
         """Delete the RayJob if its Job is to end; leave it if only our pod has to go: the next one goes on with it."""
-        if taken_away(self._kube, self._me):
+        if taken_away(self._kube, self._own):
             _log.warning("this pod is taken away; the build goes on, and the next pod with it")
             return
         job = job or self._kube.rayjob(self._name)
@@ -363,10 +367,10 @@ class RayJobLauncher:
             self._kube.delete_rayjob(self._name, job.uid)
 
 
-def taken_away(kube: Kube, me: Me) -> bool:
+def taken_away(kube: Kube, own: LauncherPod) -> bool:
     """Return whether the cluster needs the place of our pod (a drain, a preemption), or somebody ends its Job."""
     try:
-        pod = kube.pod(me.pod)
+        pod = kube.pod(own.pod)
     except MartsError as error:
         _log.warning("nobody says why we are stopped, so the build is left alone: %s", error)
         return True
@@ -374,36 +378,41 @@ def taken_away(kube: Kube, me: Me) -> bool:
 
 
 def launch_on(
-    jobs: Jobs, wish: submit.Wish, say: Callable[[str], None], away: Callable[[], bool], every: float, patience: float
-) -> Ended:
+    jobs: Jobs,
+    build: submit.Submission,
+    say: Callable[[str], None],
+    away: Callable[[], bool],
+    every: float,
+    patience: float,
+) -> BuildOutcome:
     """Hand a build to a cluster that is there, or go on with it, and wait for its end. Raises Stopped.
 
     ``away`` tells, when we are stopped, whether the build is to go on without us.
     """
     try:
-        name, new = submit.submitted(jobs, wish, rerun=False)
+        name, new = submit.submitted(jobs, build, rerun=False)
         _log.info("job %s is %s", name, "submitted" if new else "there already: going on with it")
         tail = Tail(jobs, name, say)
         try:
             run = submit.wait(jobs, name, every, patience)
         except ServiceError as error:
             tail.finish(0)
-            return Ended(error, tail.announced, name)
+            return BuildOutcome(error, tail.announced, name)
     except Stopped:
         if not away():
-            _stop(jobs, wish, every)
+            _stop(jobs, build, every)
         raise
     tail.finish()
-    return Ended(submit.ended(run, tail.closing, tail.lines), tail.announced, name)
+    return BuildOutcome(submit.ended(run, tail.closing, tail.lines), tail.announced, name)
 
 
-def _stop(jobs: Jobs, wish: submit.Wish, every: float) -> None:
+def _stop(jobs: Jobs, build: submit.Submission, every: float) -> None:
     """Stop our build, wherever it is: its submission may be on the way."""
     end = time.monotonic() + _LAST
     while time.monotonic() < end:
         with suppress(MartsError):
-            existing = list(itertools.takewhile(bool, map(jobs.look, submit.names(wish))))
-            own = [run for run in existing if run and not run.over and run.entrypoint == wish.entrypoint]
+            existing = list(itertools.takewhile(bool, map(jobs.look, submit.names(build))))
+            own = [run for run in existing if run and not run.over and run.entrypoint == build.entrypoint]
             for run in own:
                 _log.warning("stopped: job %s is stopped, too", run.name)
                 jobs.stop(run.name)
@@ -412,10 +421,10 @@ def _stop(jobs: Jobs, wish: submit.Wish, every: float) -> None:
         time.sleep(every)
 
 
-def owner_uid(kube: Kube, me: Me) -> str:
+def owner_uid(kube: Kube, own: LauncherPod) -> str:
     """Return the uid of our Job."""
-    pod = kube.pod(me.pod)
+    pod = kube.pod(own.pod)
     if pod is None or not pod.owner_uid:
         hint = "`marts launch rayjob` runs in a pod of a Job, as the chart makes it; by hand there is `marts submit`"
-        raise UsageError("this pod belongs to no Job", f"pod {me.pod}", hint)
+        raise UsageError("this pod belongs to no Job", f"pod {own.pod}", hint)
     return pod.owner_uid

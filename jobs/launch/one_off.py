@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from jobs.launch import diagnose
-from jobs.ports.kubernetes import Container, Event, Job, Pod
+from jobs.ports.kubernetes import Container, Job, Pod, PodEvent
 from marts.errors import MartsError, ServiceError, Transient, UsageError
 
 TEMPLATES = "app.kubernetes.io/name=martwright,app.kubernetes.io/component=one-off"
@@ -25,13 +25,13 @@ class Kube(Protocol):
 
     def pods(self, selector: str) -> tuple[Pod, ...]: ...
 
-    def events(self, about: Iterable[str]) -> tuple[Event, ...]: ...
+    def events(self, about: Iterable[str]) -> tuple[PodEvent, ...]: ...
 
     def follow(self, pod: str, container: str, skip: int) -> Iterator[bytes]: ...
 
 
 @dataclass(frozen=True)
-class Pace:
+class Timeouts:
     """How long is waited for what; seconds."""
 
     every: float = 1.0
@@ -70,7 +70,7 @@ def manifest_of(template: Mapping[str, Any], words: Sequence[str]) -> dict[str, 
 
 
 def follow(
-    kube: Kube, name: str, write: Callable[[bytes], None], say: Callable[[str], None], pace: Pace = Pace()
+    kube: Kube, name: str, write: Callable[[bytes], None], say: Callable[[str], None], timeouts: Timeouts = Timeouts()
 ) -> int:
     """Write the log of a Job's pod as it grows, and return the exit code of its command.
 
@@ -102,11 +102,11 @@ def follow(
                 if reason not in message:
                     message.add(reason)
                     say(reason)
-            if time.monotonic() - began > pace.start:
+            if time.monotonic() - began > timeouts.start:
                 what = "; ".join(reasons) or ("it does not say why" if pod else "it has no pod")
                 hint = f"it goes on waiting: `kubectl delete job {name}` ends it"
-                raise ServiceError(f"it did not start in {pace.start:.0f} s: {what}", f"Job {name}", hint)
-        time.sleep(pace.every)
+                raise ServiceError(f"it did not start in {timeouts.start:.0f} s: {what}", f"Job {name}", hint)
+        time.sleep(timeouts.every)
 
 
 def _lost(kube: Kube, name: str, pod: Pod | None, last: Pod | None) -> MartsError | None:

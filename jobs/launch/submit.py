@@ -78,7 +78,7 @@ def with_day(arguments: Sequence[str], as_of: date) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Submission:
     """A build that somebody wants to have done."""
 
     arguments: tuple[str, ...]
@@ -121,46 +121,46 @@ def refuse_passwords(words: Sequence[str]) -> None:
             raise UsageError("a password in it would stand in Ray's dashboard", where, hint)
 
 
-def submitted(jobs: Jobs, wish: Wish, *, rerun: bool = True) -> tuple[str, bool]:
+def submitted(jobs: Jobs, build: Submission, *, rerun: bool = True) -> tuple[str, bool]:
     """Submit a build, unless the same is at work. Returns its submission id, and if it is new.
 
     Ray takes each id once, so a build that is wanted again is ID-2, ID-3, … Without ``rerun`` one that has
     succeeded counts as the same, too: whoever asks was restarted, and does not know. Raises UsageError if the id
     is that of another build which is at work.
     """
-    for name in names(wish):
+    for name in names(build):
         result = jobs.look(name)
         if result is None:
             break
-        same = not result.entrypoint or result.entrypoint == wish.entrypoint
+        same = not result.entrypoint or result.entrypoint == build.entrypoint
         if same and (not result.over or (result.status == "SUCCEEDED" and not rerun)):
             return name, False
         if not same and not result.over and rerun:
             hint = f"give another --id, or wait for it: {result.entrypoint}"
             raise UsageError("another build of this id is at work", f"job {name}", hint)
     try:
-        day = day_of(wish.arguments)
-        jobs.submit(wish.entrypoint, name, {"as_of": day} if day else {}, wish.working_dir)
+        day = day_of(build.arguments)
+        jobs.submit(build.entrypoint, name, {"as_of": day} if day else {}, build.working_dir)
     except MartsError:
         # Somebody else was faster, or the answer to us got lost.
-        if not _exists(jobs, name, wish):
+        if not _exists(jobs, name, build):
             raise
         return name, False
     return name, True
 
 
-def names(wish: Wish) -> Iterator[str]:
+def names(build: Submission) -> Iterator[str]:
     """Return the submission ids that a build may have, in the order in which they are taken."""
-    yield wish.submission
-    yield from (f"{wish.submission}-{number}" for number in itertools.count(2))
+    yield build.submission
+    yield from (f"{build.submission}-{number}" for number in itertools.count(2))
 
 
-def _exists(jobs: Jobs, name: str, wish: Wish) -> bool:
+def _exists(jobs: Jobs, name: str, build: Submission) -> bool:
     try:
         result = jobs.look(name)
     except MartsError:
         return False
-    return result is not None and result.entrypoint == wish.entrypoint
+    return result is not None and result.entrypoint == build.entrypoint
 
 
 class Tail:

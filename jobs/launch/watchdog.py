@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.launch import diagnose
 from jobs.launch.submit import FAILURES, read_line
-from jobs.ports.kubernetes import Container, CronJob, Event, Job, Pod
+from jobs.ports.kubernetes import Container, CronJob, Job, Pod, PodEvent
 from marts.errors import DeadlinePassed, MartsError, ServiceError, TryLater
 
 BUILD = "build"
@@ -19,7 +19,7 @@ _DEADLINE = "DeadlineExceeded"
 
 
 @dataclass(frozen=True)
-class Finding:
+class FailedRun:
     """Something that people have to hear, or that they have heard already."""
 
     run: str
@@ -31,25 +31,25 @@ class Finding:
     mark: str = FAILED
 
 
-def findings(
+def failed_runs(
     jobs: Sequence[Job],
     cronjobs: Sequence[CronJob],
     pods: Mapping[str, Sequence[Pod]],
-    events: Mapping[str, Sequence[Event]],
+    events: Mapping[str, Sequence[PodEvent]],
     now: datetime,
-) -> list[Finding]:
+) -> list[FailedRun]:
     """Look at everything; ``pods`` and ``events`` by the name of their Job. Returns what is new."""
-    results: list[Finding] = []
+    results: list[FailedRun] = []
     for job in sorted(jobs, key=lambda item: item.name):
         own, about = pods.get(job.name, ()), events.get(job.name, ())
         if job.failed and job.announced != FAILED:
-            results.append(Finding(job.name, job, _failed(job, own, about)))
+            results.append(FailedRun(job.name, job, _failed(job, own, about)))
         elif job.active and not job.announced and (stuck := _stuck(job, own, about, now)):
-            results.append(Finding(job.name, job, stuck, WAITS))
-    return results + [Finding(_last(item), None, _missed(item)) for item in cronjobs if is_missed(item, jobs, now)]
+            results.append(FailedRun(job.name, job, stuck, WAITS))
+    return results + [FailedRun(_last(item), None, _missed(item)) for item in cronjobs if is_missed(item, jobs, now)]
 
 
-def _failed(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> MartsError | None:
+def _failed(job: Job, pods: Sequence[Pod], events: Sequence[PodEvent]) -> MartsError | None:
     """Describe why a Job failed, unless its last pod has told people, or they know that it did not start."""
     last = max(pods, key=lambda pod: str(pod.created_at), default=None)
     ended = _main(last) if last else None
@@ -83,7 +83,7 @@ def _put_off(job: Job, ended: Container) -> MartsError | None:
     return DeadlinePassed(f"each of its tries was put off{why}", _where(job), hint)
 
 
-def _stuck(job: Job, pods: Sequence[Pod], events: Sequence[Event], now: datetime) -> MartsError | None:
+def _stuck(job: Job, pods: Sequence[Pod], events: Sequence[PodEvent], now: datetime) -> MartsError | None:
     """Describe what a Job waits for, if it has waited for long. Between two tries, or in a queue, it is not stuck."""
     if job.suspended or any(pod.phase in ("Running", "Succeeded") for pod in pods):
         return None

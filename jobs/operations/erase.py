@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from jobs.operations.only_copies import Person, rewrite
-from jobs.operations.survey import Now
-from jobs.ports.audit import Deed
+from jobs.operations.survey import Survey
+from jobs.ports.audit import AuditEvent
 from jobs.ports.records import Erasure, erased_people
 from jobs.ports.store import Store
 from jobs.ports.warehouse import Warehouse
@@ -72,7 +72,7 @@ def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tupl
     return [*existing[:1], new], Person(customer, new.number, erased_people([*existing, new]))
 
 
-def find_traces(now: Now, customer: int) -> Traces:
+def find_traces(now: Survey, customer: int) -> Traces:
     """Look for a customer in all files of the state, those that a killed build has left included."""
     state, headers = now.state, _headers(now)
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -98,7 +98,7 @@ def find_traces(now: Now, customer: int) -> Traces:
     return Traces(tuple(sorted(files)), tuple(matches), copies, tuple(drops))
 
 
-def _headers(now: Now) -> Headers:
+def _headers(now: Survey) -> Headers:
     """Return the columns of each drop that was read, and of others that had its name."""
     matches: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for manifest in now.catalog.everything():
@@ -106,7 +106,7 @@ def _headers(now: Now) -> Headers:
     return matches
 
 
-def _drops_in(now: Now, headers: Headers, customer: int, path: str) -> set[str]:
+def _drops_in(now: Survey, headers: Headers, customer: int, path: str) -> set[str]:
     """Return the names of the drops of which a file of the state has rows of the customer; nothing if there are none.
 
     A file that is not in quarantine is of one drop, and of a damaged one nobody can tell that they are not in it: _ANY.
@@ -127,22 +127,22 @@ def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
     return _ANY in drops or manifest.delivery.key in drops
 
 
-def _names(now: Now, customer: int, columns: Sequence[str], raw: str) -> bool:
+def _names(now: Survey, customer: int, columns: Sequence[str], raw: str) -> bool:
     """Return whether a line of a drop with these columns is of the customer; of a refused drop they are not known."""
     return customer in ids_in(raw, columns, now.settings.delimiter) if columns else mention(customer)(raw)
 
 
-def _may_name(now: Now, customer: int, headers: Headers, drop: str, raw: str) -> bool:
+def _may_name(now: Survey, customer: int, headers: Headers, drop: str, raw: str) -> bool:
     """Return whether a line is of the customer by the columns of any drop that had this name."""
     return any(_names(now, customer, columns, raw) for columns in headers.get(drop, {()}))
 
 
-def _shows(now: Now, manifest: Manifest, customer: int) -> bool:
+def _shows(now: Survey, manifest: Manifest, customer: int) -> bool:
     """Return whether an example in a manifest is of the customer."""
     return any(_names(now, customer, manifest.measured.columns, reason.raw) for reason in manifest.reasons)
 
 
-def remove(now: Now, traces: Traces, docs: Store, person: Person) -> int:
+def remove(now: Survey, traces: Traces, docs: Store, person: Person) -> int:
     """Remove the files, and the pages with an example of the person; rewrite only copies before. Returns how many."""
     customer = person.customer
     forgotten = {(manifest.delivery.id, manifest.rules) for manifest in traces.manifests}
@@ -159,7 +159,7 @@ def remove(now: Now, traces: Traces, docs: Store, person: Person) -> int:
     return len(traces.files) + 2 * len(pages)
 
 
-def _rewritten(now: Now, person: Person, manifest: Manifest) -> tuple[tuple[str, str], Manifest | None]:
+def _rewritten(now: Survey, person: Person, manifest: Manifest) -> tuple[tuple[str, str], Manifest | None]:
     """Rewrite a drop without the person; None if a file of it is damaged: the next build says what to put back."""
     name = (manifest.delivery.id, manifest.rules)
     try:
@@ -180,7 +180,7 @@ def _is_on(page: bytes, customer: int) -> bool:
     return False
 
 
-def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
+def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
     """Take examples of the person's lines out of reports, and their repaired lines out of decisions.
 
     Returns how many.
@@ -221,9 +221,9 @@ def clean_ledger(now: Now, warehouse: Warehouse, customer: int) -> int:
     return changed + warehouse.rewrite("marts_runs", "error", lambda text: str(_without(text, mentions)))
 
 
-def deed(number: int, at: str, who: str, why: str) -> Deed:
+def event(number: int, at: str, who: str, why: str) -> AuditEvent:
     """Note an erasure without telling whose."""
-    return Deed(f"erase-{number}", at, who, "erase", f"customer, erased as number {number}", why)
+    return AuditEvent(f"erase-{number}", at, who, "erase", f"customer, erased as number {number}", why)
 
 
 def mention(customer: int) -> Callable[[str], bool]:

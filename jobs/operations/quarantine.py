@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.operations.survey import Now
+from jobs.operations.survey import Survey
 from jobs.ports.records import Decision
 from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import for_spreadsheet, from_spreadsheet
@@ -34,7 +34,7 @@ class Replay:
     """Lines that stay in quarantine, and why."""
 
 
-def with_rows(now: Now) -> list[PlannedDrop]:
+def with_rows(now: Survey) -> list[PlannedDrop]:
     """Return the drops that have rows in quarantine, or are held; those with most rows first.
 
     They are those of the last publication, and those that a build has read since without publishing.
@@ -44,7 +44,7 @@ def with_rows(now: Now) -> list[PlannedDrop]:
     return sorted(selected, key=lambda drop: (-_manifest(drop).quarantined, drop.delivery.key))
 
 
-def remarks(now: Now) -> list[str]:
+def remarks(now: Survey) -> list[str]:
     """Return what a list of ``with_rows`` does not say: what has changed since, and what the state has lost."""
     lost = sum(bool(not drop.manifest and not drop.duplicate_of and not drop.rejected) for drop in now.known)
     messages = []
@@ -60,24 +60,24 @@ def remarks(now: Now) -> list[str]:
     return messages
 
 
-def _published(now: Now) -> dict[tuple[str, str], PlannedDrop]:
+def _published(now: Survey) -> dict[tuple[str, str], PlannedDrop]:
     """Return the drops of the last publication by kind and key, and those that were read since."""
     read = [drop for drop in _there_last(now) if drop.manifest and not drop.taken_over]
     return {(drop.delivery.kind, drop.delivery.key): drop for drop in (*now.known, *read)}
 
 
-def _there_last(now: Now) -> list[PlannedDrop]:
+def _there_last(now: Survey) -> list[PlannedDrop]:
     """Return the planned drops, those that are there behind those whose object is gone: they may have its name."""
     return sorted(now.plan.drops, key=lambda drop: not drop.gone)
 
 
-def find_published(now: Now, name: str) -> PlannedDrop:
+def find_published(now: Survey, name: str) -> PlannedDrop:
     """Return a drop, as the last publication left it, by its key or the end of it. Raises UsageError as ``find``."""
     known = {drop.delivery.key: drop for drop in _published(now).values()}
     return _named({**{drop.delivery.key: drop for drop in _there_last(now)}, **known}, name)
 
 
-def find(now: Now, name: str) -> PlannedDrop:
+def find(now: Survey, name: str) -> PlannedDrop:
     """Return a drop as it is now by its key, or the end of it. Raises UsageError that names the nearest."""
     return _named({drop.delivery.key: drop for drop in _there_last(now)}, name)
 
@@ -91,18 +91,18 @@ def _named(drops: Mapping[str, PlannedDrop], name: str) -> PlannedDrop:
     raise UsageError(what, name, f"did you mean {', '.join(near)}?" if near else "`marts quarantine list` shows them")
 
 
-def rows_of(now: Now, drop: PlannedDrop) -> list[BadLine]:
+def rows_of(now: Survey, drop: PlannedDrop) -> list[BadLine]:
     """Return the rows of a drop that are in quarantine."""
     return rows_in_quarantine(now.state, _readable(drop))
 
 
-def masked_row(now: Now, drop: PlannedDrop, row: BadLine) -> str:
+def masked_row(now: Survey, drop: PlannedDrop, row: BadLine) -> str:
     """Show a row as it stands, with personal data masked."""
     manifest = _readable(drop)
     return mask_line(KINDS[manifest.delivery.kind], manifest.measured.columns, row.raw, now.settings.delimiter)
 
 
-def export(now: Now, drop: PlannedDrop) -> str:
+def export(now: Survey, drop: PlannedDrop) -> str:
     """Write the rows of a drop as CSV to repair: their line, the reasons, the raw text, then the drop's own columns.
 
     What a spreadsheet would run as a formula begins with a quote; `replay` takes it away again.
@@ -120,7 +120,7 @@ def export(now: Now, drop: PlannedDrop) -> str:
     return text.getvalue()
 
 
-def replay(now: Now, drop: PlannedDrop, repaired: bytes | None) -> tuple[Replay, dict[int, str]]:
+def replay(now: Survey, drop: PlannedDrop, repaired: bytes | None) -> tuple[Replay, dict[int, str]]:
     """Judge rows of a drop again: those of a repaired export, or as they are by today's rules.
 
     Returns what became of them, and the new text of those that are clean. A row may be repaired again.
@@ -188,7 +188,7 @@ def require_held(drop: PlannedDrop) -> None:
         raise UsageError("it is not held", key, "`marts quarantine list` says which drops are")
 
 
-def _read_repaired(now: Now, manifest: Manifest, data: bytes, quarantined: set[int]) -> dict[int, str]:
+def _read_repaired(now: Survey, manifest: Manifest, data: bytes, quarantined: set[int]) -> dict[int, str]:
     """Read a repaired export: the new text of each row, by its line."""
     delimiter = now.settings.delimiter
     try:

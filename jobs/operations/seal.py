@@ -3,7 +3,7 @@
 from jobs.config.load import ADDRESSES, CREDENTIALS, HEARTBEAT, vault_of
 from jobs.config.secret import SEALED, Secret, open_vault
 from jobs.config.settings import Settings
-from jobs.ports.audit import Deed
+from jobs.ports.audit import AuditEvent
 from jobs.ports.records import Seal
 from jobs.ports.warehouse import Warehouse
 from marts.errors import UsageError
@@ -47,7 +47,7 @@ def trust(settings: Settings, warehouse: Warehouse, now: str, who: str, why: str
     """Take the sealed file as it is for the right one."""
     seal = _seal(settings, now)
     subject = f"sealed file {seal.file_id}, revision {seal.revision}"
-    warehouse.remember_seal(seal, Deed(f"trust-{now}-{seal.file_id}", now, who, "trust", subject, why))
+    warehouse.remember_seal(seal, AuditEvent(f"trust-{now}-{seal.file_id}", now, who, "trust", subject, why))
     return seal
 
 

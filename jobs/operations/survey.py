@@ -15,7 +15,7 @@ from jobs.steps.contents import Memory
 from jobs.steps.plan import make_plan, same_rows_of, with_emptied_held, with_recorded_holds, with_same_rows
 from jobs.steps.planned import Plan, PlannedDrop
 from jobs.steps.repair import accepted_by, accepted_reasons, repaired_drops, repairs_of
-from jobs.steps.resolve import Verdicts, judge
+from jobs.steps.resolve import Resolved, resolve
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.withdrawals import WEIGHED, Withdrawals, refused_by, since, withdrawals_of
 from marts.compute.identity import Identity
@@ -24,7 +24,7 @@ from marts.schema import KINDS
 
 
 @dataclass(frozen=True)
-class Now:
+class Survey:
     """The drops that are there, and what is known of them."""
 
     plan: Plan
@@ -39,9 +39,9 @@ class Now:
     withdrawals: Withdrawals
 
     @property
-    def verdicts(self) -> Verdicts:
+    def resolved(self) -> Resolved:
         """Return what becomes of each drop."""
-        return judge(self.plan, self.withdrawals)
+        return resolve(self.plan, self.withdrawals)
 
     @property
     def changed(self) -> int:
@@ -50,7 +50,7 @@ class Now:
         return len({(d.delivery.kind, d.delivery.key) for d in listed if d.change != "known" or d.gone})
 
 
-def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime) -> Now:
+def survey(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime) -> Survey:
     """List the drops and compare them with the ledger and the state, as a build at this moment would."""
     source = open_store(settings.source or "", settings.s3)
     state = open_store(settings.state_uri, settings.s3)
@@ -69,7 +69,7 @@ def look(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime)
     past = since(at)
     removed = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past, WEIGHED), ledger, past)
     known = _known(plan, ledger, catalog, scan, repaired)
-    return Now(plan, known, catalog, source, state, scan, identity, removed)
+    return Survey(plan, known, catalog, source, state, scan, identity, removed)
 
 
 def _last_snapshot(kind: str, ledger: Sequence[DropRecord]) -> list[ObjectVersion]:

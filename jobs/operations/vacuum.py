@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 
-from jobs.operations.survey import Now
+from jobs.operations.survey import Survey
 from jobs.ports.records import Generation
 from jobs.ports.warehouse import Warehouse
 from jobs.state.manifest import TABLES, Manifest
@@ -39,7 +39,7 @@ class Waste:
         return [(folder, files[folder], size[folder]) for folder in FOLDERS if files[folder]]
 
 
-def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste, list[Manifest]]:
+def find_waste(now: Survey, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste, list[Manifest]]:
     """Compare what is in the state with what is needed. Returns also the manifests of the drops that are needed.
 
     Call it while no build runs: it would take what a build has just written for waste.
@@ -61,9 +61,9 @@ def find_waste(now: Now, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste
     return Waste(waste, len(existing) - len(waste)), manifests
 
 
-def _facts(now: Now, as_of: date, rollup_lines: int) -> set[str]:
+def _facts(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
     """Return the files that the live drops were rolled up into, and those that say which of their lines count."""
-    live, settled, kept = now.verdicts.live_sales, None, set[str]()
+    live, settled, kept = now.resolved.live_sales, None, set[str]()
     if not now.identity.within_month:
         tasks = plan_settling(live, rollup_lines, now.identity, as_of, now.settings.state)
         kept = {path for task in tasks for path in task.paths}
@@ -73,14 +73,14 @@ def _facts(now: Now, as_of: date, rollup_lines: int) -> set[str]:
     return kept.union(*(rollup.paths for rollup in rollups))
 
 
-def _rows_below(now: Now, kept: Iterable[Generation]) -> set[str]:
+def _rows_below(now: Survey, kept: Iterable[Generation]) -> set[str]:
     """Return the names of the files of older generations that the rows of newer ones are patches over."""
     existing = {version.key for version in now.state.versions("marts")}
     saved = [saved_rows(now.state, item.mart, item.fingerprint, existing) for item in kept]
     return {path for rows in saved if rows for path in rows.paths}
 
 
-def remove(now: Now, waste: Waste, manifests: Iterable[Manifest]) -> None:
+def remove(now: Survey, waste: Waste, manifests: Iterable[Manifest]) -> None:
     """Remove files, and forget the drops that they were of."""
     now.catalog.keep(manifests)
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -88,7 +88,7 @@ def remove(now: Now, waste: Waste, manifests: Iterable[Manifest]) -> None:
             pass
 
 
-def _manifests(now: Now, warehouse: Warehouse) -> list[Manifest]:
+def _manifests(now: Survey, warehouse: Warehouse) -> list[Manifest]:
     """Return what is known of the drops that are there, and of the tables that stand in for drops.
 
     Of a drop with repairs that is the scan they are made from too, so that it need not be read again.

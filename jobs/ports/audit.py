@@ -10,7 +10,7 @@ BEGIN = "0" * 64
 
 
 @dataclass(frozen=True)
-class Deed:
+class AuditEvent:
     """What somebody did: who, when, what to, and why."""
 
     entry_id: str
@@ -24,8 +24,8 @@ class Deed:
 
 
 @dataclass(frozen=True)
-class AuditEntry(Deed):
-    """A deed in its place."""
+class AuditEntry(AuditEvent):
+    """An audit event in its place in the chain."""
 
     number: int = 0
     """From 1, without gaps."""
@@ -35,10 +35,10 @@ class AuditEntry(Deed):
     """SHA-256 of all other fields, as JSON with sorted keys."""
 
 
-def bound(deed: Deed, last: AuditEntry | None) -> AuditEntry:
-    """Put a deed behind the last entry."""
+def bound(event: AuditEvent, last: AuditEntry | None) -> AuditEntry:
+    """Chain an event to the last entry."""
     number, previous = (last.number + 1, last.hash) if last else (1, BEGIN)
-    entry = AuditEntry(**asdict(deed), number=number, previous=previous)
+    entry = AuditEntry(**asdict(event), number=number, previous=previous)
     return replace(entry, hash=_hash(entry))
 
 

@@ -105,7 +105,7 @@ class Pod:
 
 
 @dataclass(frozen=True)
-class Event:
+class PodEvent:
     """An event of Kubernetes."""
 
     about: str

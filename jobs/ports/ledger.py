@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from jobs.ports.audit import AuditEntry, Deed
+from jobs.ports.audit import AuditEntry, AuditEvent
 from jobs.ports.notices import Notice, Outbox
 from jobs.ports.records import (
     NO_NEWS,
@@ -94,8 +94,8 @@ class Trust(Protocol):
     def seals(self) -> list[Seal]:
         """Return the sealed files of credentials that were used with this target."""
 
-    def remember_seal(self, seal: Seal, deed: Deed | None = None) -> None:
-        """Remember the revision of a sealed file; with a deed, as the only right one."""
+    def remember_seal(self, seal: Seal, event: AuditEvent | None = None) -> None:
+        """Remember the revision of a sealed file; with an audit event, as the only valid one."""
 
     def audit(self) -> list[AuditEntry]:
         """Return the audit trail, oldest first."""
@@ -106,7 +106,7 @@ class Trust(Protocol):
     def erasures(self) -> list[Erasure]:
         """Return the people who were erased, and first the salt of their digests."""
 
-    def erase(self, erasures: Sequence[Erasure], customer: int, deed: Deed) -> int:
+    def erase(self, erasures: Sequence[Erasure], customer: int, event: AuditEvent) -> int:
         """Remember that a customer is erased, and remove the rows of every generation. Returns how many rows."""
 
     def rewrite(self, table: str, column: str, change: Callable[[str], str]) -> int:

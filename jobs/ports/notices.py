@@ -18,7 +18,7 @@ LEASE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Delivery:
+class NoticeDelivery:
     """One notice for one address."""
 
     state: DeliveryState = "pending"
@@ -41,7 +41,7 @@ class Notice:
     subject: str
     body: str
     about: tuple[str, ...] = ()
-    deliveries: Mapping[str, Delivery] = field(default_factory=dict)
+    deliveries: Mapping[str, NoticeDelivery] = field(default_factory=dict)
     """By the name of the address."""
     scope: str = ""
     """The mart, if the run was to build only one: a good run of the other does not end its failure."""
@@ -66,7 +66,7 @@ class Notice:
 
 
 _NOTICE = TypeAdapter(Notice)
-Change = Callable[[Notice | None], Notice | None]
+NoticeUpdate = Callable[[Notice | None], Notice | None]
 """Makes of a notice, or of none, what it is from now on; None changes nothing."""
 
 
@@ -76,7 +76,7 @@ class Outbox(Protocol):
     def notices(self) -> list[Notice]:
         """Return those that are open or not sent to all, oldest first."""
 
-    def change_notice(self, notice_id: str, change: Change) -> Notice | None:
+    def change_notice(self, notice_id: str, change: NoticeUpdate) -> Notice | None:
         """Change one, while nobody else does. Returns what it is then, or None if nothing was changed."""
 
 
@@ -125,5 +125,5 @@ def closed(notice: Notice | None, now: str) -> Notice | None:
     return replace(notice, closed_at=notice.closed_at or now) if notice else None
 
 
-def _with(notice: Notice, name: str, delivery: Delivery) -> Notice:
+def _with(notice: Notice, name: str, delivery: NoticeDelivery) -> Notice:
     return replace(notice, deliveries={**notice.deliveries, name: delivery})

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from jobs.adapters.notify import Moment, ping, send
 from jobs.config.secret import Secret
 from jobs.config.settings import Metrics, Notify, Settings
-from jobs.ports.notices import Change, Notice, Outbox, claimed, merged, settled, unless_known
+from jobs.ports.notices import Notice, NoticeUpdate, Outbox, claimed, merged, settled, unless_known
 from jobs.ports.store import Store
 from jobs.report.notices import Addresses
 from jobs.report.run_report import RunReport
@@ -74,7 +74,7 @@ class StateOutbox:
     def notices(self) -> list[Notice]:
         return sorted(self._read(_NOTICES, Notice.of_json).values(), key=lambda notice: notice.raised_at)
 
-    def change_notice(self, notice_id: str, change: Change) -> Notice | None:
+    def change_notice(self, notice_id: str, change: NoticeUpdate) -> Notice | None:
         key = f"{_NOTICES}/{notice_id}.json"
         after = change(self._read(_NOTICES, Notice.of_json).get(key))
         if after:
@@ -111,7 +111,7 @@ class NoOutbox:
     def notices(self) -> list[Notice]:
         return list(self._notices.values())
 
-    def change_notice(self, notice_id: str, change: Change) -> Notice | None:
+    def change_notice(self, notice_id: str, change: NoticeUpdate) -> Notice | None:
         after = change(self._notices.get(notice_id))
         if after:
             self._notices[notice_id] = after

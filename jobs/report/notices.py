@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
-from jobs.config.settings import Event
-from jobs.ports.notices import Delivery, Notice, announced_topics
+from jobs.config.settings import NoticeEvent
+from jobs.ports.notices import Notice, NoticeDelivery, announced_topics
 from jobs.ports.records import RunRecord
 from jobs.report.run_report import BrokenRule, DropReport, Problem, RunReport
 from jobs.runtime.escaping import for_chat
@@ -20,7 +20,7 @@ from marts.privacy.masking import mask_always
 
 _LEFT_ALONE = (TryLater.__name__, Fenced.__name__)
 """Another run is at work, or somebody stopped this one on purpose: nothing to do."""
-_EVENT_OF: dict[str, Event] = {
+_EVENT_OF: dict[str, NoticeEvent] = {
     UnknownPeople.__name__: "unknown",
     QualityBroken.__name__: "quality",
     TotalFell.__name__: "fall",
@@ -37,7 +37,7 @@ _NUMBERS = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
 
 
 @dataclass(frozen=True)
-class Before:
+class RunHistory:
     """What was before a run."""
 
     last_good: RunRecord | None = None
@@ -58,23 +58,23 @@ class Addresses:
     scope: str = ""
     """The mart, if only one is built."""
 
-    def deliveries(self, event: str) -> dict[str, Delivery]:
-        return {name: Delivery() for name, events in self.wants.items() if event in events}
+    def deliveries(self, event: str) -> dict[str, NoticeDelivery]:
+        return {name: NoticeDelivery() for name, events in self.wants.items() if event in events}
 
 
-def before(runs: Iterable[RunRecord], run_id: str) -> Before:
+def before(runs: Iterable[RunRecord], run_id: str) -> RunHistory:
     """Read what was before a run from the last runs, newest first."""
     failed: list[RunRecord] = []
     for run in runs:
         if run.run_id == run_id:
             continue
         if run.outcome in ("published", "unchanged"):
-            return Before(run, tuple(reversed(failed)))
+            return RunHistory(run, tuple(reversed(failed)))
         failed.append(run)
-    return Before(None, tuple(reversed(failed)))
+    return RunHistory(None, tuple(reversed(failed)))
 
 
-def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: Addresses) -> list[Notice]:
+def raised(report: RunReport, was: RunHistory, known: Sequence[Notice], addresses: Addresses) -> list[Notice]:
     """Return the notices that a run raises: each event once, however often it is seen again."""
     heard = announced_topics(known)
     own = [notice for notice in known if notice.scope == addresses.scope]
@@ -89,7 +89,7 @@ def raised(report: RunReport, was: Before, known: Sequence[Notice], addresses: A
             _success(report),
         ]
     built = []
-    first: dict[str, Delivery] = {}
+    first: dict[str, NoticeDelivery] = {}
     for notice in filter(None, results):
         if set(notice.about) <= heard:
             continue
@@ -122,7 +122,7 @@ def over(report: RunReport, known: Iterable[Notice], scope: str = "") -> list[st
     return [n.notice_id for n in own if not (goes_on | unjudged) & set(n.about)]
 
 
-def _failure(report: RunReport, was: Before) -> Notice | None:
+def _failure(report: RunReport, was: RunHistory) -> Notice | None:
     error = report.error
     if error is None or not is_news(report):
         return None
@@ -165,7 +165,7 @@ def _again(error: Problem, exit_code: int) -> str:
     return f"{tried}: kubectl create job --from=cronjob/{cron} {cron}-$(($(date +%s) / 60))"
 
 
-def _cause(event: Event, error: Problem, exit_code: int) -> str:
+def _cause(event: NoticeEvent, error: Problem, exit_code: int) -> str:
     """Return the name of a cause: the same one has the same name, whatever numbers there are in its words.
 
     A service that fails says so in many ways while it does; it is named by what it is.
@@ -239,7 +239,7 @@ def _quality(report: RunReport) -> Notice | None:
     return _notice(report, "quality", "warning", head, f"{head}.", lines, [_of_rule(*rule) for rule in rules])
 
 
-def _recovery(report: RunReport, was: Before, known: Iterable[Notice]) -> Notice | None:
+def _recovery(report: RunReport, was: RunHistory, known: Iterable[Notice]) -> Notice | None:
     open_ = [item for item in known if item.level == "failure" and not item.closed_at]
     killed = [run for run in was.failed if run.outcome == "killed"]
     if not open_ and not killed:
@@ -300,7 +300,7 @@ def _drop_lines(drops: Sequence[DropReport]) -> list[tuple[str, str]]:
 
 def _notice(
     report: RunReport,
-    event: Event,
+    event: NoticeEvent,
     level: Literal["failure", "warning", "success", "info"],
     subject: str,
     head: str,
@@ -314,7 +314,9 @@ def _notice(
     return Notice(number, event, level, at, report.run_id, line, "\n".join(displayed), tuple(about))
 
 
-def _addressed(notice: Notice, report: RunReport, addresses: Addresses, deliveries: Mapping[str, Delivery]) -> Notice:
+def _addressed(
+    notice: Notice, report: RunReport, addresses: Addresses, deliveries: Mapping[str, NoticeDelivery]
+) -> Notice:
     """Add where to look, and whom to tell."""
     page = f"{addresses.reports.rstrip('/')}/{report.run_id}.html" if addresses.reports else ""
     rest = [

@@ -18,10 +18,10 @@ from jobs.steps.check_ids import check_ids
 from jobs.steps.contents import Memory
 from jobs.steps.fall import DayTotals
 from jobs.steps.mart_parts import MartPart, MartTask
-from jobs.steps.materialize import MartRows, customers_before, made_from, plan_finish, save_rows, saved_rows
+from jobs.steps.materialize import MartRows, customers_before, inputs_of, plan_tasks, save_rows, saved_rows
 from jobs.steps.materialize_task import run_mart_task
 from jobs.steps.repair import accepted_by
-from jobs.steps.resolve import DropCounts, Verdicts
+from jobs.steps.resolve import DropCounts, Resolved
 from jobs.steps.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
 from jobs.steps.settle import Settled, plan_settling, read_settled, run_settle
 from marts.errors import DataError
@@ -32,30 +32,30 @@ _IDS = 3
 """Ids that a warning shows."""
 
 
-def settle_and_roll_up(run: Run, verdicts: Verdicts, known: Known) -> RolledUp:
+def settle_and_roll_up(run: Run, resolved: Resolved, known: Known) -> RolledUp:
     """Roll up, and hold drops that look like the same days again, until no drop does."""
     memory = Memory.of(known.ledger)
     accepted = accepted_by(run.warehouse.decisions(), memory.contents, alike=True)
     paths, computed = set(known.paths), list[RollUp]()
     while True:
-        rollups, missing = _roll_up(run, verdicts.live_sales, paths)
+        rollups, missing = _roll_up(run, resolved.live_sales, paths)
         computed += missing
         paths |= {path for rollup in missing for path in rollup.paths}
         counts, days = _drop_counts(run, rollups)
-        verdicts = verdicts.with_counts(counts)
-        held = look_alike(verdicts, _shared(run, rollups), memory.live, accepted)
+        resolved = resolved.with_counts(counts)
+        held = look_alike(resolved, _shared(run, rollups), memory.live, accepted)
         if not held:
             used = tuple(rollup for rollup in rollups if rollup.starts <= run.as_of)
-            return RolledUp(verdicts, used, tuple(rollup for rollup in computed if rollup in rollups), days)
-        verdicts = verdicts.with_counts(dict.fromkeys(counts, DropCounts())).holding(held)
+            return RolledUp(resolved, used, tuple(rollup for rollup in computed if rollup in rollups), days)
+        resolved = resolved.with_counts(dict.fromkeys(counts, DropCounts())).holding(held)
 
 
-def ambiguous_ids(run: Run, verdicts: Verdicts) -> tuple[str, ...]:
+def ambiguous_ids(run: Run, resolved: Resolved) -> tuple[str, ...]:
     """Warn of ids that stand for several transactions, where the policy says that each stands for one."""
     if run.policy.transaction_ids != "unique":
         return ()
     with run.step("check ids"):
-        count, rows = check_ids(run.state, verdicts.live_sales, run.identity, _IDS)
+        count, rows = check_ids(run.state, resolved.live_sales, run.identity, _IDS)
     displayed = ", ".join(str(row["transaction_id"]) for row in rows)
     words = f"{count:,} ids of transactions are live under several customers, stores or months, such as {displayed}"
     return (f"{words}: `marts check ids` lists them",) if count else ()
@@ -122,19 +122,19 @@ def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> tuple[dict[str, DropCou
 def materialize(run: Run, rolled_up: RolledUp, paths: AbstractSet[str]) -> tuple[MartRows, ...]:
     """Compute the rows of marts, all side by side, unless an earlier run has computed the same."""
     names = [run.settings.mart] if run.settings.mart else list(MARTS)
-    dimensions = rolled_up.verdicts.dimensions
-    inputs = {name: made_from(MARTS[name], rolled_up.months, dimensions, run.policy, run.as_of) for name in names}
+    dimensions = rolled_up.resolved.dimensions
+    inputs = {name: inputs_of(MARTS[name], rolled_up.months, dimensions, run.policy, run.as_of) for name in names}
     saved = {name: saved_rows(run.state, name, inputs[name].name, paths) for name in names}
     tasks: list[MartTask] = []
     limit = run.settings.limits.finish_rows
     for name in (name for name in reversed(names) if not saved[name]):
         before = customers_before(run.state, inputs[name], paths, limit) if name == CUSTOMERS_MART.name else None
         what = (MARTS[name], inputs[name], before, run.policy, limit)
-        tasks += plan_finish(run.scan_settings.state, *what)  # the one task of the sales team first: it is the longest
+        tasks += plan_tasks(run.scan_settings.state, *what)  # the one task of the sales team first: it is the longest
     run.ready(tasks)
     parts: dict[int, MartPart] = {}
     if tasks:
-        with run.step("finish", len(tasks)):
+        with run.step("materialize", len(tasks)):
             for index, part in run.runner("FinishMarts", run_mart_task, tasks):
                 parts[index] = part
                 run.progress.advance(part.rows)

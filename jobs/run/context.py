@@ -13,7 +13,7 @@ from jobs.config.settings import Settings
 from jobs.ports.notices import Notice
 from jobs.ports.runner import Runner
 from jobs.ports.warehouse import Warehouse
-from jobs.report.notices import Before
+from jobs.report.notices import RunHistory
 from jobs.report.run_report import RunReport
 from jobs.run.stages import Stages
 from jobs.runtime.logs import within
@@ -67,7 +67,7 @@ class Run:
     """Hash of the end of the audit trail."""
     published: RunReport | None = None
     """The report of what is published, or about to be."""
-    before: Before = field(default_factory=Before)
+    before: RunHistory = field(default_factory=RunHistory)
     """The runs before this one."""
     notices: Sequence[Notice] = ()
     """Notices that are open, or not sent to all."""

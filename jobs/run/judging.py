@@ -12,7 +12,7 @@ from jobs.runtime.retries import retried
 from jobs.steps import quality
 from jobs.steps.materialize import MartRows
 from jobs.steps.reconcile import known_lines, unknown
-from jobs.steps.resolve import Verdicts
+from jobs.steps.resolve import Resolved
 from marts.errors import QualityBroken
 
 EARLIER = 20_000
@@ -24,12 +24,12 @@ def _pages(run: Run) -> quality.Pages:
     return quality.Pages(docs, run.run_id, run.started_at, reports_of(run.settings))
 
 
-def judge_drops(run: Run, verdicts: Verdicts, scanned: Scanned, marts: Sequence[MartRows]) -> Judged | None:
+def judge_drops(run: Run, resolved: Resolved, scanned: Scanned, marts: Sequence[MartRows]) -> Judged | None:
     """Let Great Expectations judge the drops that this run brings; None if there is nothing to judge."""
-    drops = quality.brought(verdicts, scanned.deliveries) if run.settings.quality.judge else {}
+    drops = quality.brought(resolved, scanned.deliveries) if run.settings.quality.judge else {}
     if not drops:
         return None
-    looked_up = {kind: known_lines(verdicts, kind) for kind in unknown(marts) if kind not in verdicts.absent}
+    looked_up = {kind: known_lines(resolved, kind) for kind in unknown(marts) if kind not in resolved.absent}
     known = {kind: (lines, unknown(marts)[kind]) for kind, lines in looked_up.items()}
     with run.step("judge", len(drops)):
         reports = quality.judge_drops(drops, run.scan_settings, known, _pages(run))

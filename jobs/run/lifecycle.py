@@ -13,7 +13,7 @@ from jobs.ports.records import erased_people
 from jobs.ports.warehouse import Warehouse
 from jobs.report.delivery import NoOutbox, StateOutbox, addresses_of, beat, deliver, keep
 from jobs.report.metrics import samples
-from jobs.report.notices import Before, before, is_news, raised
+from jobs.report.notices import RunHistory, before, is_news, raised
 from jobs.report.places import docs_of
 from jobs.report.publish_metrics import publish_metrics
 from jobs.report.run_pages import page_of, report_page, write_reports
@@ -120,7 +120,7 @@ def _tell_all(request: Request, report: RunReport, warehouse: Warehouse | None, 
 
 def _raised(request: Request, report: RunReport, warehouse: Warehouse | None) -> list[Notice]:
     """Return the notices of a run that the ledger does not know."""
-    was, known = Before(), list[Notice]()
+    was, known = RunHistory(), list[Notice]()
     if warehouse:
         was, known = before(warehouse.runs(RUNS_BEFORE), report.run_id), warehouse.notices()
     return raised(report, was, known, addresses_of(request.settings))
@@ -200,7 +200,7 @@ def _measure(request: Request, report: RunReport, last_success: datetime | None,
         _log.warning("%s", text)
 
 
-def _last_success(before: Before) -> datetime | None:
+def _last_success(before: RunHistory) -> datetime | None:
     return datetime.fromisoformat(before.last_good.ended_at) if before.last_good else None
 
 

@@ -23,7 +23,7 @@ from jobs.runtime.scrub import scrubbed
 from jobs.steps.fall import accepted_falls, check_fall
 from jobs.steps.load import read_back
 from jobs.steps.reconcile import check_marts, require_key, require_lines
-from jobs.steps.resolve import judge
+from jobs.steps.resolve import resolve
 from marts.errors import DataError, Defect, MartsError, NotShown, OutcomeUnknown, StateDamaged, Stopped
 
 _DAMAGED = 100
@@ -134,35 +134,35 @@ def _build(run: Run) -> RunReport:
     stages = run.stages = Stages()
     known = stages.known = known_state(run)
     scanned = stages.scanned = scan(run, known)
-    stages.resolved = judge(scanned.plan, withdrawals(run, known.ledger))
+    stages.resolved = resolve(scanned.plan, withdrawals(run, known.ledger))
     require_lines(stages.resolved)
     require_key(stages.resolved, run.identity.more)
     rolled_up = stages.rolled_up = settle_and_roll_up(run, stages.resolved, known)
-    verdicts = rolled_up.verdicts
-    if not verdicts.counts.counted:
+    resolved = rolled_up.resolved
+    if not resolved.counts.counted:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
     try:
         marts = materialize(run, rolled_up, known.paths)
     except DataError:  # such as a key that is not unique: the pages say it, too
-        _keep(stages, judge_drops(run, verdicts, scanned, ()))
+        _keep(stages, judge_drops(run, resolved, scanned, ()))
         raise
     stages.marts = marts
-    stages.ambiguous_ids = ambiguous_ids(run, verdicts)
-    judged = judge_drops(run, verdicts, scanned, marts)
+    stages.ambiguous_ids = ambiguous_ids(run, resolved)
+    judged = judge_drops(run, resolved, scanned, marts)
     _keep(stages, judged)
-    check_marts(marts, verdicts, run.policy)
+    check_marts(marts, resolved, run.policy)
     live = stages.live = live_marts(run)
     stages.fall = total_change(run, live, rolled_up)
     if stages.fall:
         check_fall(stages.fall, run.policy, accepted_falls(run.warehouse.decisions()))
-    changed = with_rows(run, known.catalog, verdicts, verdicts.changed(known.ledger, run.run_id))
-    withdrawn = [withdrawn_record(record, verdicts, run.run_id) for record in scanned.plan.withdrawn]
-    loaded = stages.loaded = load(run, marts, verdicts, live)
+    changed = with_rows(run, known.catalog, resolved, resolved.changed(known.ledger, run.run_id))
+    withdrawn = [withdrawn_record(record, resolved, run.run_id) for record in scanned.plan.withdrawn]
+    loaded = stages.loaded = load(run, marts, resolved, live)
     of_marts = judge_marts(run, loaded, live.generations)
     _keep(stages, of_marts)
     require_quality(run, of_marts)
     stages.changes = why_changed(run)
-    return _publish(run, loaded, [*withdrawn, *changed], judged, exit_code_of(verdicts, known.ledger))
+    return _publish(run, loaded, [*withdrawn, *changed], judged, exit_code_of(resolved, known.ledger))
 
 
 def _keep(stages: Stages, judged: Judged | None) -> None:

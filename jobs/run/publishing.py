@@ -15,7 +15,7 @@ from jobs.steps.fall import Fall, total_before
 from jobs.steps.load import stage
 from jobs.steps.materialize import MartRows
 from jobs.steps.plan import as_scanned
-from jobs.steps.resolve import Verdicts
+from jobs.steps.resolve import Resolved
 from jobs.steps.withdrawals import TAKEN_BACK
 from marts import __version__
 from marts.schema import SALES
@@ -41,15 +41,15 @@ def total_change(run: Run, live: Live, rolled_up: RolledUp) -> Fall | None:
     went_back = any(
         visible[item.mart].generation != item.generation for item in run.warehouse.built() if item.mart in visible
     )
-    taken = [v.drop.record for v in rolled_up.verdicts.all if v.drop.record and v.reason in TAKEN_BACK]
+    taken = [v.drop.record for v in rolled_up.resolved.all if v.drop.record and v.reason in TAKEN_BACK]
     return Fall(before, now, 0 if went_back else sum(record.counted_cents for record in taken))
 
 
-def load(run: Run, marts: Sequence[MartRows], verdicts: Verdicts, live: Live) -> Loaded:
+def load(run: Run, marts: Sequence[MartRows], resolved: Resolved, live: Live) -> Loaded:
     """Load the marts that differ from the live ones, unless somebody went back from what they were made of."""
     visible = live.generations
     changed = [rows for rows in marts if rows.mart not in visible or visible[rows.mart].fingerprint != rows.fingerprint]
-    inputs = inputs_of(run, verdicts)
+    inputs = inputs_of(run, resolved)
     left = gone_back_from(run, inputs) if changed else set()
     if any(rows.mart in left for rows in changed):
         changed = [rows for rows in changed if rows.mart not in left]
@@ -63,11 +63,11 @@ def load(run: Run, marts: Sequence[MartRows], verdicts: Verdicts, live: Live) ->
         return Loaded(tuple(changed), tuple(staged))
 
 
-def with_rows(run: Run, catalog: Catalog, verdicts: Verdicts, records: Sequence[DropRecord]) -> list[DropRecord]:
+def with_rows(run: Run, catalog: Catalog, resolved: Resolved, records: Sequence[DropRecord]) -> list[DropRecord]:
     """Return records in which sales drops that leave the marts have what their rows are, as they were delivered."""
     taken = {
         v.drop.delivery.id: as_scanned(v.drop.manifest, catalog)
-        for v in verdicts.all
+        for v in resolved.all
         if v.drop.delivery.kind == SALES.name and v.state == "withdrawn" and not v.drop.duplicate_of
         if v.drop.manifest
     }
@@ -77,9 +77,9 @@ def with_rows(run: Run, catalog: Catalog, verdicts: Verdicts, records: Sequence[
     return [replace(record, delivered_rows=rows.get(record.delivery_id, record.delivered_rows)) for record in records]
 
 
-def inputs_of(run: Run, verdicts: Verdicts) -> str:
+def inputs_of(run: Run, resolved: Resolved) -> str:
     """Return a name for what marts are made of, whatever the day: the drops that count, the policy, our version."""
-    made_of = [(m.origin, _names(m)) for m in (*verdicts.live_sales, *verdicts.dimensions)]
+    made_of = [(m.origin, _names(m)) for m in (*resolved.live_sales, *resolved.dimensions)]
     return name_of(__version__, run.policy.digest(), made_of)
 
 

@@ -13,7 +13,7 @@ from jobs.run.context import Run
 from jobs.run.stages import Stages
 from jobs.steps.materialize import MartRows
 from jobs.steps.reconcile import notes_of, unknown, warnings_of
-from jobs.steps.resolve import REPLACED, Verdict, Verdicts
+from jobs.steps.resolve import REPLACED, Resolved, ResolvedDrop
 from jobs.steps.withdrawals import why_left
 from marts import __version__
 from marts.compute.highlights import Figures, of_both, unusual_months
@@ -37,9 +37,9 @@ def why_changed(run: Run) -> tuple[str, ...]:
     before = [report for item in live.generations.values() if (report := live.reports.get(item.run_id))]
     if not before:
         return ()
-    verdicts, last = rolled_up.verdicts, max(before, key=lambda report: report.started_at)
-    removed = sum(v.state == "withdrawn" and v.reason != REPLACED for v in verdicts.all)
-    returned = sum(v.state == "live" and v.drop.change == "new" for v in verdicts.all)
+    resolved, last = rolled_up.resolved, max(before, key=lambda report: report.started_at)
+    removed = sum(v.state == "withdrawn" and v.reason != REPLACED for v in resolved.all)
+    returned = sum(v.state == "live" and v.drop.change == "new" for v in resolved.all)
     erased = any(item.number and item.erased_at > last.started_at.isoformat() for item in run.warehouse.erasures())
     reasons = [
         f"as_of is {run.as_of}, and was {last.as_of}" if run.as_of.isoformat() != last.as_of else "",
@@ -48,31 +48,31 @@ def why_changed(run: Run) -> tuple[str, ...]:
         f"{removed:,} drops left the marts" if removed else "",
         f"{returned:,} drops came that were read before" if returned else "",
         "somebody was erased" if erased else "",
-        "drops that were held count now, or the other way round" if _changed_fate(verdicts, last) else "",
+        "drops that were held count now, or the other way round" if _changed_fate(resolved, last) else "",
         "everything was made again (--rebuild)" if run.request.rebuild else "",
     ]
     message = "; ".join(filter(None, reasons)) or "the order of deliveries, repairs, or dimensions are others than then"
     return (f"nothing new was read, and the marts change: {message}",)
 
 
-def _changed_fate(verdicts: Verdicts, last: RunReport) -> bool:
+def _changed_fate(resolved: Resolved, last: RunReport) -> bool:
     """Return whether a drop counts that the last report left out, or the other way round."""
     out = {drop.delivery for drop in last.drops if drop.state == "held"}
-    return bool(out & {v.drop.delivery.id for v in verdicts.all if v.state == "live"}) or any(
-        v.state == "held" and v.drop.delivery.id not in out for v in verdicts.all
+    return bool(out & {v.drop.delivery.id for v in resolved.all if v.state == "live"}) or any(
+        v.state == "held" and v.drop.delivery.id not in out for v in resolved.all
     )
 
 
-def exit_code_of(verdicts: Verdicts, ledger: Sequence[DropRecord]) -> int:
+def exit_code_of(resolved: Resolved, ledger: Sequence[DropRecord]) -> int:
     """Return 65 for a rejected or held drop that no earlier run told of, 75 for one that changed while it was read."""
-    if verdicts.unheard(ledger):
+    if resolved.unheard(ledger):
         return EXIT_DATA
-    return TryLater.exit_code if any(verdict.state == "deferred" for verdict in verdicts.all) else 0
+    return TryLater.exit_code if any(item.state == "deferred" for item in resolved.all) else 0
 
 
-def withdrawn_record(record: DropRecord, verdicts: Verdicts, run_id: str) -> DropRecord:
+def withdrawn_record(record: DropRecord, resolved: Resolved, run_id: str) -> DropRecord:
     """Return the record of a drop whose object is gone, or has another version."""
-    keys = {(v.drop.delivery.kind, v.drop.delivery.key) for v in verdicts.all if not v.drop.gone}
+    keys = {(v.drop.delivery.kind, v.drop.delivery.key) for v in resolved.all if not v.drop.gone}
     reason = REPLACED if (record.kind, record.object_key) in keys else why_left(record)
     return replace(record, state="withdrawn", reason=reason, run_id=run_id)
 
@@ -80,25 +80,25 @@ def withdrawn_record(record: DropRecord, verdicts: Verdicts, run_id: str) -> Dro
 def _drop_reports(run: Run) -> tuple[DropReport, ...]:
     """Return the drops of which something changed, and those that people have to look at."""
     stages = run.stages
-    verdicts = stages.rolled_up.verdicts if stages.rolled_up else stages.resolved
-    if not verdicts or not stages.known:
+    resolved = stages.rolled_up.resolved if stages.rolled_up else stages.resolved
+    if not resolved or not stages.known:
         return ()
-    changed = {record.delivery_id for record in verdicts.changed(stages.known.ledger, run.run_id)}
-    return tuple(v.report for v in verdicts.all if _is_reported(v, changed))
+    changed = {record.delivery_id for record in resolved.changed(stages.known.ledger, run.run_id)}
+    return tuple(v.report for v in resolved.all if _is_reported(v, changed))
 
 
-def _is_reported(verdict: Verdict, changed: Container[str]) -> bool:
+def _is_reported(item: ResolvedDrop, changed: Container[str]) -> bool:
     """Return whether people hear of a drop: it changed, or it does not count as it should."""
-    if verdict.state == "older" or verdict.reason == REPLACED:
+    if item.state == "older" or item.reason == REPLACED:
         return False
-    return verdict.drop.delivery.id in changed or verdict.state not in ("live", "duplicate", "withdrawn")
+    return item.drop.delivery.id in changed or item.state not in ("live", "duplicate", "withdrawn")
 
 
 def _warnings(stages: Stages) -> tuple[str, ...]:
     """Return what is not wrong enough to stop: of the drops, of the marts, of what was judged."""
     warnings: list[str] = []
     if stages.marts is not None and stages.scanned and stages.rolled_up:
-        warnings += warnings_of(stages.scanned.plan, stages.rolled_up.verdicts, stages.marts)
+        warnings += warnings_of(stages.scanned.plan, stages.rolled_up.resolved, stages.marts)
         warnings += stages.ambiguous_ids
     for judged in stages.judged:
         warnings += [
@@ -119,7 +119,7 @@ def _notes(stages: Stages) -> tuple[str, ...]:
     """Return why the numbers are as they are, where nothing is wrong."""
     if stages.marts is None or not stages.scanned or not stages.rolled_up:
         return ()
-    return (*notes_of(stages.scanned.plan, stages.rolled_up.verdicts), *stages.changes)
+    return (*notes_of(stages.scanned.plan, stages.rolled_up.resolved), *stages.changes)
 
 
 def _mart_report(rows: MartRows, changed: bool) -> MartReport:

@@ -9,7 +9,7 @@ from jobs.state.catalog import Catalog
 from jobs.steps.fall import DayTotals, Fall
 from jobs.steps.materialize import MartRows
 from jobs.steps.planned import Plan
-from jobs.steps.resolve import Verdicts
+from jobs.steps.resolve import Resolved
 from jobs.steps.rollup import RollUp
 
 
@@ -34,7 +34,7 @@ class Scanned:
 class RolledUp:
     """Facts of all months, and the counts of drops that they give."""
 
-    verdicts: Verdicts
+    resolved: Resolved
     """The drops, with their counts; those that look alike are held."""
     months: tuple[RollUp, ...]
     """Up to as_of."""
@@ -75,7 +75,7 @@ class Stages:
 
     known: Known | None = None
     scanned: Scanned | None = None
-    resolved: Verdicts | None = None
+    resolved: Resolved | None = None
     rolled_up: RolledUp | None = None
     marts: tuple[MartRows, ...] | None = None
     ambiguous_ids: tuple[str, ...] = ()
@@ -94,4 +94,4 @@ class Stages:
         """Return the sums over the live drops, once the marts are computed from them."""
         if self.marts is None or not self.rolled_up or not self.scanned:
             return Totals()
-        return self.rolled_up.verdicts.totals(self.scanned.deliveries)
+        return self.rolled_up.resolved.totals(self.scanned.deliveries)

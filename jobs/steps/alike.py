@@ -4,7 +4,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from jobs.steps.contents import ALIKE, ALIKE_FROM
-from jobs.steps.resolve import Verdict, Verdicts
+from jobs.steps.resolve import Resolved, ResolvedDrop
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,11 @@ class Shared:
     lines: Mapping[frozenset[str], int]
     """By the origins of the two."""
 
-    def of(self, item: Verdict, other: Verdict) -> int:
+    def of(self, item: ResolvedDrop, other: ResolvedDrop) -> int:
         return self.lines.get(frozenset((_origin(item), _origin(other))), 0)
 
 
-def look_alike(verdicts: Verdicts, shared: Shared, live: Container[str], accepted: Container[str]) -> dict[str, str]:
+def look_alike(resolved: Resolved, shared: Shared, live: Container[str], accepted: Container[str]) -> dict[str, str]:
     """Return the deliveries to hold, each with the reason: those that share half of the lines of one of two drops.
 
     Of two, the one that was not live before is held, else the later. ``live`` and ``accepted`` are deliveries, and
@@ -26,8 +26,8 @@ def look_alike(verdicts: Verdicts, shared: Shared, live: Container[str], accepte
     """
     if not shared.lines:
         return {}
-    drops = sorted(verdicts.live_sales_drops, key=lambda verdict: not _is_among(verdict, live))
-    kept: list[Verdict] = []
+    drops = sorted(resolved.live_sales_drops, key=lambda item: not _is_among(item, live))
+    kept: list[ResolvedDrop] = []
     held: dict[str, str] = {}
     for drop in drops:
         was_live = _is_among(drop, live)
@@ -40,7 +40,7 @@ def look_alike(verdicts: Verdicts, shared: Shared, live: Container[str], accepte
     return held
 
 
-def _why(drop: Verdict, other: Verdict, lines: int) -> str:
+def _why(drop: ResolvedDrop, other: ResolvedDrop, lines: int) -> str:
     """Describe why one of two drops looks like the other; nothing if it does not."""
     for item in (drop, other):
         without = item.counts.without_transaction
@@ -50,10 +50,10 @@ def _why(drop: Verdict, other: Verdict, lines: int) -> str:
     return ""
 
 
-def _is_among(verdict: Verdict, names: Container[str]) -> bool:
+def _is_among(item: ResolvedDrop, names: Container[str]) -> bool:
     """Return whether a drop is among deliveries and contents."""
-    return verdict.drop.delivery.id in names or verdict.drop.content in names
+    return item.drop.delivery.id in names or item.drop.content in names
 
 
-def _origin(verdict: Verdict) -> str:
-    return verdict.drop.manifest.origin if verdict.drop.manifest else ""
+def _origin(item: ResolvedDrop) -> str:
+    return item.drop.manifest.origin if item.drop.manifest else ""

@@ -27,7 +27,7 @@ class DayTotals:
 
 
 @dataclass(frozen=True)
-class Before:
+class PreviousTotal:
     """What the live marts say."""
 
     run_id: str
@@ -40,7 +40,7 @@ class Before:
 class Fall:
     """The total up to the last publication's as_of, then and now, in cents."""
 
-    before: Before
+    before: PreviousTotal
     now: int
     taken_back: int
     """Of drops whose withdrawal this run applies: their money does not count as a fall."""
@@ -62,14 +62,14 @@ class Fall:
         )
 
 
-def total_before(live: Mapping[str, Generation], reports: Iterable[RunReport]) -> Before | None:
+def total_before(live: Mapping[str, Generation], reports: Iterable[RunReport]) -> PreviousTotal | None:
     """Return what the live marts are made of; nothing if no mart is live, or an earlier version made them."""
     known = [report for report in reports if report.totals.counted_total]
     if not live or not known:
         return None
     last = max(known, key=lambda report: report.started_at)
     totals = last.totals
-    return Before(last.run_id, date.fromisoformat(last.as_of), totals.counted, int(totals.counted_total * 100))
+    return PreviousTotal(last.run_id, date.fromisoformat(last.as_of), totals.counted, int(totals.counted_total * 100))
 
 
 def check_fall(fall: Fall, policy: Policy, accepted: Mapping[str, Decimal]) -> None:

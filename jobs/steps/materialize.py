@@ -1,6 +1,6 @@
-"""Step 4, finish: the facts of all months become mart rows, by key ranges, in parallel.
+"""Step 4, materialize: the facts of all months become mart rows, by key ranges, in parallel.
 
-The rows are Parquet under a name that says what they were made from; the target loads them from there.
+The rows are Parquet files, named by what they are computed from; the target loads them from there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import groupby, pairwise
+from typing import Annotated
 
 import numpy as np
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import Store
@@ -31,17 +32,17 @@ _THREADS = 16
 _TOGETHER = 8
 """Parts that one task patches at most, if none of them is patched yet."""
 _GROWN = 1.5
-"""A mart whose parts are so much larger than they should be is shared out anew."""
+"""A mart whose parts have grown by this factor is split again."""
 DIMENSIONS_OF = {CUSTOMERS_MART.name: (CUSTOMERS,), SALES_TEAM_MART.name: (SALES_TEAM, STORES, PRODUCTS)}
 """The dimensions that each mart looks at."""
 
 
 @dataclass(frozen=True)
-class MadeFrom:
-    """What the rows of a mart were made from."""
+class Inputs:
+    """What the rows of a mart are computed from."""
 
     rules: str
-    """Name of the calculation and the policy; rows of another version are not patched, but made anew."""
+    """Name of the calculation and the policy: rows of another version are computed again, not patched."""
     facts: tuple[str, ...]
     dimensions: tuple[tuple[str, tuple[str, ...]], ...]
     """Clean files of each dimension."""
@@ -61,13 +62,14 @@ class MartRows:
     """All rows of a mart, in order of their key."""
 
     mart: str
-    made_from: MadeFrom
+    inputs: Annotated[Inputs, Field(alias="made_from")]
+    """The alias is the name in files that exist."""
     finished: tuple[MartPart, ...]
 
     @property
     def fingerprint(self) -> str:
-        """The name of what they were made from."""
-        return self.made_from.name
+        """The name of what the rows were computed from."""
+        return self.inputs.name
 
     @property
     def rows(self) -> int:
@@ -111,18 +113,18 @@ def mart_folder(mart: str, fingerprint: str) -> str:
     return f"marts/{mart}/{fingerprint}"
 
 
-def made_from(
+def inputs_of(
     mart: Mart, rollups: Sequence[RollUp], dimensions: Sequence[Manifest], policy: Policy, as_of: date
-) -> MadeFrom:
-    """Return what a mart is to be made from."""
+) -> Inputs:
+    """Return what a mart is to be computed from."""
     rules = name_of(__version__, digest(mart.name, "money"), policy.digest())
     used = {kind.name for kind in DIMENSIONS_OF[mart.name]}
     files = [(m.delivery.kind, tuple(file.path for file in m.files)) for m in dimensions if m.delivery.kind in used]
-    return MadeFrom(rules, tuple(rollup.path(mart.name) for rollup in rollups), tuple(sorted(files)), as_of)
+    return Inputs(rules, tuple(rollup.path(mart.name) for rollup in rollups), tuple(sorted(files)), as_of)
 
 
-def plan_finish(
-    state: StoreAddress, mart: Mart, of: MadeFrom, before: MartRows | None, policy: Policy, rows_per_task: int
+def plan_tasks(
+    state: StoreAddress, mart: Mart, of: Inputs, before: MartRows | None, policy: Policy, rows_per_task: int
 ) -> list[MartTask]:
     """Share out a mart's rows: the customers by ranges of about equal size, the (small) sales team as one.
 
@@ -139,7 +141,7 @@ def plan_finish(
 
 def _plan_patches(whole: MartTask, before: MartRows) -> Iterator[MartTask]:
     """Put some parts together that are not patched yet: to make a few rows of each costs little."""
-    was, number = before.made_from, 0
+    was, number = before.inputs, 0
     customers = dict(was.dimensions).get(CUSTOMERS.name, ())
     alone = [len(item.parts) > 1 or item.patch is not None for item in before.finished]
     for _, same in groupby(range(len(alone)), key=lambda n: n if alone[n] else -1 - n // _TOGETHER):
@@ -179,7 +181,8 @@ def _groups(store: Store, path: str) -> list[tuple[int, float]]:
 
 def save_rows(store: Store, rows: MartRows) -> None:
     """Remember that all parts of a mart are there."""
-    store.put(f"{mart_folder(rows.mart, rows.fingerprint)}/done.json", _SAVED.dump_json(rows, context={"names": True}))
+    saved = _SAVED.dump_json(rows, context={"names": True}, by_alias=True)
+    store.put(f"{mart_folder(rows.mart, rows.fingerprint)}/done.json", saved)
 
 
 def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -> MartRows | None:
@@ -196,12 +199,12 @@ def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -
     return rows if rows.paths <= existing else None
 
 
-def customers_before(store: Store, of: MadeFrom, existing: AbstractSet[str], rows_per_task: int) -> MartRows | None:
+def customers_before(store: Store, of: Inputs, existing: AbstractSet[str], rows_per_task: int) -> MartRows | None:
     """Return the newest rows of customers computed by the same rules, if all that they were computed from exists."""
     mart, end = CUSTOMERS_MART.name, "/done.json"
     known = [v for v in store.versions(f"marts/{mart}") if v.key in existing and v.key.endswith(end)]
     for version in sorted(known, key=lambda item: (item.modified, item.key), reverse=True):
         result = saved_rows(store, mart, version.key.removesuffix(end).rpartition("/")[2], existing)
-        if result and result.made_from.rules == of.rules and result.made_from.files <= existing:
+        if result and result.inputs.rules == of.rules and result.inputs.files <= existing:
             return result if result.rows <= len(result.parts) * rows_per_task * _GROWN else None
     return None

@@ -21,7 +21,7 @@ from jobs.ports.warehouse import Warehouse
 from jobs.report.places import REPORTS, below, places
 from jobs.report.run_report import BrokenRule, QualityReport
 from jobs.steps.materialize import MartRows
-from jobs.steps.resolve import Verdict, Verdicts
+from jobs.steps.resolve import Resolved, ResolvedDrop
 from jobs.steps.scan_settings import ScanSettings
 from marts.policy import Policy
 from marts.privacy.masking import mask_always, mask_shape
@@ -93,18 +93,18 @@ def plan_suites(suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:
         yield suite, plan(suite, {column.name: type_name(column.type) for column in of.columns})
 
 
-def brought(verdicts: Verdicts, scanned: Container[str]) -> dict[str, list[Verdict]]:
+def brought(resolved: Resolved, scanned: Container[str]) -> dict[str, list[ResolvedDrop]]:
     """Return the drops that a run brings, by kind: those that are new to the target, or were judged again."""
-    results: dict[str, list[Verdict]] = {}
-    for verdict in verdicts.all:
-        drop = verdict.drop
-        if verdict.state in ("live", "held") and (drop.change != "known" or drop.delivery.id in scanned):
-            results.setdefault(drop.delivery.kind, []).append(verdict)
+    results: dict[str, list[ResolvedDrop]] = {}
+    for item in resolved.all:
+        drop = item.drop
+        if item.state in ("live", "held") and (drop.change != "known" or drop.delivery.id in scanned):
+            results.setdefault(drop.delivery.kind, []).append(item)
     return results
 
 
 def judge_drops(
-    drops: Mapping[str, Sequence[Verdict]],
+    drops: Mapping[str, Sequence[ResolvedDrop]],
     settings: ScanSettings,
     known: Mapping[str, tuple[int, int]],
     pages: Pages,
@@ -113,26 +113,28 @@ def judge_drops(
     from jobs.adapters.great_expectations.checkpoint import judge
 
     reports = []
-    for kind, verdicts in drops.items():
+    for kind, resolved in drops.items():
         suite = settings.suites[kind]
         rules = [rule for rule in suite.rules if rule.type != KNOWN or rule.kwargs["dimension"] in known]
-        batch = _batch(KINDS[kind], rules, verdicts, known)
+        batch = _batch(KINDS[kind], rules, resolved, known)
         rows = batch.measured.rows + batch.measured.malformed
-        keys = [verdict.drop.delivery.key for verdict in verdicts]
-        held = sum(verdict.state == "held" for verdict in verdicts)
+        keys = [item.drop.delivery.key for item in resolved]
+        held = sum(item.state == "held" for item in resolved)
         words = f"{rows:,} rows of {f'{len(keys):,} drops' if len(keys) > 1 else keys[0]}"
         words += f", {held:,} held" if held else ""
         of = "well-formed rows" if batch.measured.malformed else "rows"
         judged = judge(suite, rules, batch, pages.about(kind, words, of))
         pages.write(judged)
-        reports.append(_report(judged, rows, len(verdicts), pages))
+        reports.append(_report(judged, rows, len(resolved), pages))
     return reports
 
 
-def _batch(kind: Kind, rules: Sequence[Rule], verdicts: Sequence[Verdict], known: Mapping[str, tuple[int, int]]) -> Any:
+def _batch(
+    kind: Kind, rules: Sequence[Rule], resolved: Sequence[ResolvedDrop], known: Mapping[str, tuple[int, int]]
+) -> Any:
     from jobs.adapters.great_expectations.engine import Batch, is_about_whole
 
-    measured = {v.drop.delivery.key: v.drop.manifest.measured for v in verdicts if v.drop.manifest}
+    measured = {v.drop.delivery.key: v.drop.manifest.measured for v in resolved if v.drop.manifest}
     whole = [rule for rule in rules if is_about_whole(rule)] if len(measured) > 1 else []
     broken = {
         rule.id: [
@@ -246,34 +248,34 @@ def _query(warehouse: Warehouse, table: str, rule: Rule) -> tuple[int, list[dict
 
 
 def _report(judged: Any, rows: int, drops: int, pages: Pages) -> QualityReport:
-    broken = [finding for finding in judged.findings if not finding.success]
+    broken = [result for result in judged.results if not result.success]
     return QualityReport(
         name=judged.name,
         outcome=judged.outcome,
         drops=drops,
         rows=rows,
-        rules=len(judged.findings),
+        rules=len(judged.results),
         broken=tuple(
             BrokenRule(
-                rule=finding.rule.words,
-                severity=finding.rule.severity,
-                rows=finding.rows,
-                basis=finding.basis,
-                unexpected=finding.unexpected,
-                observed=finding.observed,
+                rule=item.rule.words,
+                severity=item.rule.severity,
+                rows=item.rows,
+                basis=item.basis,
+                unexpected=item.unexpected,
+                observed=item.observed,
             )
-            for finding in broken
+            for item in broken
         ),
         page=pages.path(judged.name),
     )
 
 
-def records(drops: Mapping[str, Sequence[Verdict]], settings: ScanSettings, run_id: str) -> list[QualityRecord]:
+def records(drops: Mapping[str, Sequence[ResolvedDrop]], settings: ScanSettings, run_id: str) -> list[QualityRecord]:
     """Return what the database keeps of each judged drop: its rows, and each rule that some of them break."""
     built = []
-    for kind, verdicts in drops.items():
-        for verdict in verdicts:
-            manifest = verdict.drop.manifest
+    for kind, resolved in drops.items():
+        for item in resolved:
+            manifest = item.drop.manifest
             assert manifest
             delivery = manifest.delivery
             rules = {rule.id: rule for rule in settings.suites[kind].rules}

@@ -6,17 +6,17 @@ from decimal import Decimal
 from jobs.state.manifest import TABLES
 from jobs.steps.materialize import MartRows
 from jobs.steps.planned import Plan
-from jobs.steps.resolve import COUNTS_ON, Verdicts, may_be_withdrawn
+from jobs.steps.resolve import COUNTS_ON, Resolved, may_be_withdrawn
 from jobs.steps.withdrawals import TAKEN_BACK
 from marts.errors import DataError, Defect, UnknownPeople, UsageError
 from marts.policy import Policy, nearest
 from marts.schema import CUSTOMERS, SALES, SALES_TEAM, STORES
 
 
-def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -> None:
+def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -> None:
     """Check the marts against the lines. Raises UnknownPeople or Defect: nothing is published then."""
-    counts = verdicts.counts
-    _check_rows(verdicts)
+    counts = resolved.counts
+    _check_rows(resolved)
     for rows in marts:
         without = rows.erased_cents + rows.guest_cents
         if rows.cents + without != counts.counted_cents or rows.guest_cents not in (0, counts.guest_cents):
@@ -26,12 +26,12 @@ def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -
                 f"total_sales of the mart sums to {sums}", rows.mart, "run again with --rebuild, and report it"
             )
     for kind, lines in unknown(marts).items():
-        known = known_lines(verdicts, kind)
+        known = known_lines(resolved, kind)
         ratio = lines / known if known else 0.0
-        if kind in verdicts.absent and kind == STORES.name:
+        if kind in resolved.absent and kind == STORES.name:
             continue
         if ratio > policy.max_unknown_ratio:
-            because = "".join(f"; {text}" for text in _about_dimension(verdicts, kind))
+            because = "".join(f"; {text}" for text in _about_dimension(resolved, kind))
             raise UnknownPeople(
                 f"{lines:,} of {known:,} lines ({ratio:.1%}) have no row in {kind}, "
                 f"more than max_unknown_ratio {policy.max_unknown_ratio:.1%}{because}",
@@ -40,15 +40,15 @@ def check_marts(marts: Sequence[MartRows], verdicts: Verdicts, policy: Policy) -
             )
 
 
-def known_lines(verdicts: Verdicts, kind: str) -> int:
+def known_lines(resolved: Resolved, kind: str) -> int:
     """Return the lines that are looked up in a dimension: a guest is nobody in particular."""
-    counts = verdicts.counts
+    counts = resolved.counts
     return counts.counted - counts.guests if kind == CUSTOMERS.name else counts.counted
 
 
-def _about_dimension(verdicts: Verdicts, kind: str) -> list[str]:
+def _about_dimension(resolved: Resolved, kind: str) -> list[str]:
     """Return the names of the drops of a dimension, their age, and whether they count."""
-    own = [v for v in verdicts.all if v.drop.delivery.kind == kind and v.state != "older"]
+    own = [v for v in resolved.all if v.drop.delivery.kind == kind and v.state != "older"]
     messages = [
         f"{v.drop.delivery.key} is {v.state}"
         + (f": {v.reason}" if v.reason else f", of {v.drop.delivery.modified[:16]} UTC")
@@ -57,9 +57,9 @@ def _about_dimension(verdicts: Verdicts, kind: str) -> list[str]:
     return messages or [f"there is no drop under {kind}/"]
 
 
-def require_lines(verdicts: Verdicts) -> None:
+def require_lines(resolved: Resolved) -> None:
     """Raise DataError for drops that count, of whose lines nothing is left: neither object nor state."""
-    lost = [v for v in verdicts.all if v.state in COUNTS_ON and v.drop.manifest is None]
+    lost = [v for v in resolved.all if v.state in COUNTS_ON and v.drop.manifest is None]
     if lost:
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
         names = ", ".join(v.drop.delivery.key for v in lost[:5]) + more
@@ -75,10 +75,10 @@ def require_lines(verdicts: Verdicts) -> None:
         )
 
 
-def require_key(verdicts: Verdicts, key: Sequence[str]) -> None:
+def require_key(resolved: Resolved, key: Sequence[str]) -> None:
     """Raise UsageError for a column of transaction_key that no live drop has: transactions would melt into one."""
     known = {"store_id", "day"}
-    for manifest in verdicts.live_sales:
+    for manifest in resolved.live_sales:
         known |= {*manifest.measured.columns, *manifest.extra_columns}
     for name in key:
         if name not in known:
@@ -88,12 +88,12 @@ def require_key(verdicts: Verdicts, key: Sequence[str]) -> None:
             )
 
 
-def _check_rows(verdicts: Verdicts) -> None:
+def _check_rows(resolved: Resolved) -> None:
     """Check that every clean row that the scan counted came to the roll up, once."""
-    for verdict in verdicts.all:
-        manifest = verdict.drop.manifest
-        if verdict.state in COUNTS_ON and manifest and manifest.months and verdict.counts.lines != manifest.clean:
-            seen = f"{manifest.clean:,} clean rows were written, but {verdict.counts.lines:,} were rolled up"
+    for item in resolved.all:
+        manifest = item.drop.manifest
+        if item.state in COUNTS_ON and manifest and manifest.months and item.counts.lines != manifest.clean:
+            seen = f"{manifest.clean:,} clean rows were written, but {item.counts.lines:,} were rolled up"
             raise Defect(seen, manifest.delivery.key, "run again with --rebuild, and report it")
 
 
@@ -102,25 +102,25 @@ def unknown(marts: Sequence[MartRows]) -> dict[str, int]:
     return {kind: lines for rows in marts for kind, lines in rows.unknown.items()}
 
 
-def warnings_of(plan: Plan, verdicts: Verdicts, marts: Sequence[MartRows]) -> tuple[str, ...]:
+def warnings_of(plan: Plan, resolved: Resolved, marts: Sequence[MartRows]) -> tuple[str, ...]:
     """Describe what is not wrong enough to stop, in sentences."""
     return (
-        *_absent(verdicts),
-        *_bad_dimension_rows(verdicts),
+        *_absent(resolved),
+        *_bad_dimension_rows(resolved),
         *(f"{lines:,} lines have no row in {kind}/" for kind, lines in unknown(marts).items() if lines),
-        *_of_drops(plan, verdicts),
-        *_of_identity(plan, verdicts),
-        *_of_gone(verdicts),
-        *_of_older_tables(plan, verdicts),
-        *_of_lost_repairs(verdicts),
-        *_after_as_of(verdicts),
+        *_of_drops(plan, resolved),
+        *_of_identity(plan, resolved),
+        *_of_gone(resolved),
+        *_of_older_tables(plan, resolved),
+        *_of_lost_repairs(resolved),
+        *_after_as_of(resolved),
         *(f"{count} objects under {kind}/ are no .csv or .csv.gz" for kind, count in plan.passed_over.items() if count),
     )
 
 
-def notes_of(plan: Plan, verdicts: Verdicts) -> tuple[str, ...]:
+def notes_of(plan: Plan, resolved: Resolved) -> tuple[str, ...]:
     """Describe how the numbers came about, where nothing is wrong."""
-    counts = verdicts.counts
+    counts = resolved.counts
     notes = []
     if plan.unremembered > 1:
         notes.append(
@@ -141,9 +141,9 @@ def notes_of(plan: Plan, verdicts: Verdicts) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _of_identity(plan: Plan, verdicts: Verdicts) -> list[str]:
+def _of_identity(plan: Plan, resolved: Resolved) -> list[str]:
     """Warn of lines that may be counted twice, or not at all, if the policy does not fit the source."""
-    counts, result = verdicts.counts, []
+    counts, result = resolved.counts, []
     if counts.replaced_unnumbered:
         result.append(
             f"{counts.replaced_unnumbered:,} lines without line_no ({_money(counts.replaced_unnumbered_cents)}) were "
@@ -169,15 +169,15 @@ def _of_identity(plan: Plan, verdicts: Verdicts) -> list[str]:
             'if the source repeats lines, set equal_lines = "drop" in the policy'
         )
     alike = "have the same rows, too few to be sure that they are one drop: rows without an id count in each"
-    live = {v.drop.delivery.id: v.drop.delivery.key for v in verdicts.all if v.state in COUNTS_ON}
+    live = {v.drop.delivery.id: v.drop.delivery.key for v in resolved.all if v.state in COUNTS_ON}
     small = [[live[name] for name in names if name in live] for names in plan.small_alike]
     result += [f"{' and '.join(keys)} {alike}" for keys in small if len(keys) > 1]
     return result
 
 
-def _of_gone(verdicts: Verdicts) -> list[str]:
+def _of_gone(resolved: Resolved) -> list[str]:
     """Warn of drops whose object is gone."""
-    missing = [v for v in verdicts.all if v.state == "missing"]
+    missing = [v for v in resolved.all if v.state == "missing"]
     results = []
     if missing:
         clean = sum(v.report.clean for v in missing)
@@ -185,7 +185,7 @@ def _of_gone(verdicts: Verdicts) -> list[str]:
             f"{len(missing):,} sales drops with {clean:,} clean lines are gone from the source, and count on: "
             "`marts withdraw list` shows them, `marts withdraw accept` takes them back, `refuse` keeps them"
         )
-    taken = [v for v in verdicts.all if v.state == "withdrawn" and v.reason in TAKEN_BACK]
+    taken = [v for v in resolved.all if v.state == "withdrawn" and v.reason in TAKEN_BACK]
     if taken:
         names = ", ".join(v.drop.delivery.key for v in taken[:5]) + (" …" if len(taken) > 5 else "")
         lines = sum(v.drop.record.clean for v in taken if v.drop.record)
@@ -194,21 +194,21 @@ def _of_gone(verdicts: Verdicts) -> list[str]:
         )
     results += [
         f"{v.drop.delivery.key} was gone, and waited for a decision; a new version has its name now, and counts instead"
-        for v in verdicts.all
+        for v in resolved.all
         if v.state == "withdrawn" and v.drop.gone == "replaced" and v.drop.record and v.drop.record.asked
     ]
     results += [
         f"{v.drop.delivery.key}: {v.reason}"
-        for v in verdicts.all
+        for v in resolved.all
         if v.drop.gone and v.state == "live" and (v.drop.gone == "replaced" or v.drop.delivery.kind != SALES.name)
     ]
     return results
 
 
-def _of_older_tables(plan: Plan, verdicts: Verdicts) -> list[str]:
+def _of_older_tables(plan: Plan, resolved: Resolved) -> list[str]:
     """Warn of a dimension whose newest drop is gone, so that an older one counts."""
-    existing = {v.drop.delivery.key for v in verdicts.all if not v.drop.gone}
-    live = {v.drop.delivery.kind: v.drop for v in verdicts.all if v.state == "live" and not v.drop.gone}
+    existing = {v.drop.delivery.key for v in resolved.all if not v.drop.gone}
+    live = {v.drop.delivery.kind: v.drop for v in resolved.all if v.state == "live" and not v.drop.gone}
     removed = (r for r in plan.withdrawn if r.state == "live" and r.kind in live and r.object_key not in existing)
     return [
         f"{record.object_key} is gone from the source: {drop.delivery.key}, an older table of {record.kind}, counts"
@@ -218,9 +218,9 @@ def _of_older_tables(plan: Plan, verdicts: Verdicts) -> list[str]:
     ]
 
 
-def _of_lost_repairs(verdicts: Verdicts) -> list[str]:
+def _of_lost_repairs(resolved: Resolved) -> list[str]:
     """Warn of repaired rows that are in quarantine again, since the same rows came under other bytes."""
-    taken_over = (v.drop for v in verdicts.all if v.state == "withdrawn" and v.drop.twin and not v.drop.twin.repaired)
+    taken_over = (v.drop for v in resolved.all if v.state == "withdrawn" and v.drop.twin and not v.drop.twin.repaired)
     return [
         f"{drop.delivery.key} is {drop.duplicate_of} now: {len(drop.manifest.repaired):,} rows that were repaired in "
         f"it are in quarantine again; repair them in {drop.duplicate_of} (`marts quarantine export`)"
@@ -229,26 +229,26 @@ def _of_lost_repairs(verdicts: Verdicts) -> list[str]:
     ]
 
 
-def _absent(verdicts: Verdicts) -> list[str]:
-    names = [name for name in verdicts.absent if name in (CUSTOMERS.name, SALES_TEAM.name, STORES.name)]
+def _absent(resolved: Resolved) -> list[str]:
+    names = [name for name in resolved.absent if name in (CUSTOMERS.name, SALES_TEAM.name, STORES.name)]
     return [f"there is no {name}/ drop to look up" for name in names]
 
 
-def _bad_dimension_rows(verdicts: Verdicts) -> list[str]:
+def _bad_dimension_rows(resolved: Resolved) -> list[str]:
     """Return which rows of the live dimensions are not used: each makes somebody UNKNOWN."""
     return [
         f"{m.delivery.key}: {m.quarantined:,} of {m.rows_read:,} rows are in quarantine, "
         f"as line {m.reasons[0].line:,}: {m.reasons[0].rule}"
-        for m in verdicts.dimensions
+        for m in resolved.dimensions
         if m.quarantined
     ]
 
 
-def _of_drops(plan: Plan, verdicts: Verdicts) -> list[str]:
-    live = verdicts.live_sales
+def _of_drops(plan: Plan, resolved: Resolved) -> list[str]:
+    live = resolved.live_sales
     extra = sorted({name for manifest in live for name in manifest.extra_columns})
     currencies = sorted({currency for manifest in live for currency in manifest.currencies})
-    without = verdicts.counts.without_transaction
+    without = resolved.counts.without_transaction
     results = []
     if extra:
         results.append(f"unknown columns are kept in additional_columns: {', '.join(extra)}")
@@ -258,7 +258,7 @@ def _of_drops(plan: Plan, verdicts: Verdicts) -> list[str]:
         results.append(
             f"{without:,} lines have no transaction_id: each is a purchase of its own, equal ones are all kept"
         )
-    overruled = [manifest for manifest in (*live, *verdicts.dimensions) if manifest.overruled]
+    overruled = [manifest for manifest in (*live, *resolved.dimensions) if manifest.overruled]
     results += [
         f"{m.delivery.key}: {len(m.overruled):,} repaired rows count as they came, since changed rules accept them"
         for m in overruled
@@ -278,8 +278,8 @@ def _of_drops(plan: Plan, verdicts: Verdicts) -> list[str]:
     return results
 
 
-def _after_as_of(verdicts: Verdicts) -> list[str]:
-    counts = verdicts.counts
+def _after_as_of(resolved: Resolved) -> list[str]:
+    counts = resolved.counts
     left_out = counts.lines - counts.duplicates - counts.counted
     return [f"{left_out:,} lines are dated after as_of, and left out"] if left_out else []
 

@@ -58,7 +58,7 @@ class DropCounts:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ResolvedDrop:
     """One drop, and what becomes of it."""
 
     drop: PlannedDrop
@@ -144,10 +144,10 @@ def _money(cents: int) -> Decimal:
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class Resolved:
     """All drops of a run."""
 
-    all: tuple[Verdict, ...]
+    all: tuple[ResolvedDrop, ...]
 
     @property
     def live_sales(self) -> list[Manifest]:
@@ -155,7 +155,7 @@ class Verdicts:
         return [v.drop.manifest for v in self.live_sales_drops if v.drop.manifest]
 
     @property
-    def live_sales_drops(self) -> "list[Verdict]":
+    def live_sales_drops(self) -> "list[ResolvedDrop]":
         """Return the sales drops that count, in the order of their delivery."""
         results = [v for v in self.all if v.state in COUNTS_ON and v.drop.delivery.kind == SALES.name]
         return sorted(results, key=lambda v: (v.drop.place, v.drop.delivery.order))
@@ -174,21 +174,21 @@ class Verdicts:
 
     @cached_property
     def counts(self) -> DropCounts:
-        return sum((verdict.counts for verdict in self.all), DropCounts())
+        return sum((item.counts for item in self.all), DropCounts())
 
-    def with_counts(self, counts: Mapping[str, DropCounts]) -> "Verdicts":
+    def with_counts(self, counts: Mapping[str, DropCounts]) -> "Resolved":
         """Add what the roll up found, by the origin of each drop."""
         return replace(self, all=tuple(replace(v, counts=counts.get(_origin(v), v.counts)) for v in self.all))
 
     def totals(self, scanned: Container[str]) -> Totals:
         """Sum up the sales drops; ``scanned`` are the deliveries that this run read."""
-        sales = [verdict for verdict in self.all if verdict.drop.delivery.kind == SALES.name]
-        reports = [verdict.report for verdict in sales if verdict.state in (*COUNTS_ON, "duplicate")]
+        sales = [item for item in self.all if item.drop.delivery.kind == SALES.name]
+        reports = [item.report for item in sales if item.state in (*COUNTS_ON, "duplicate")]
         counts = self.counts
         return Totals(
-            drops=sum(not verdict.drop.gone for verdict in sales),
-            held_rows=sum(verdict.report.rows_read for verdict in sales if verdict.state == "held"),
-            scanned=sum(verdict.drop.delivery.id in scanned for verdict in sales),
+            drops=sum(not item.drop.gone for item in sales),
+            held_rows=sum(item.report.rows_read for item in sales if item.state == "held"),
+            scanned=sum(item.drop.delivery.id in scanned for item in sales),
             rows_read=sum(report.rows_read for report in reports),
             clean=sum(report.clean for report in reports),
             quarantined=sum(report.quarantined for report in reports),
@@ -206,10 +206,10 @@ class Verdicts:
     def changed(self, ledger: Sequence[DropRecord], run_id: str) -> list[DropRecord]:
         """Return the records that are not in the ledger as they should be."""
         known = {record.delivery_id: replace(record, run_id=run_id) for record in ledger}
-        records = [verdict.record(run_id) for verdict in self.all if verdict.state != "deferred"]
+        records = [item.record(run_id) for item in self.all if item.state != "deferred"]
         return [record for record in records if known.get(record.delivery_id) != record]
 
-    def unheard(self, ledger: Sequence[DropRecord]) -> list[Verdict]:
+    def unheard(self, ledger: Sequence[DropRecord]) -> list[ResolvedDrop]:
         """Return rejected, held and missing drops that no earlier run has told of, or of another reason.
 
         What is put again as it was is no news.
@@ -221,19 +221,19 @@ class Verdicts:
                 announced |= {(name, record.state, record.reason.startswith(ALIKE)) for name in names}
             elif record.asked:
                 announced.add((record.delivery_id, "missing", False))
-        bad = (verdict for verdict in self.all if verdict.state in ("rejected", "held", "missing"))
+        bad = (item for item in self.all if item.state in ("rejected", "held", "missing"))
 
-        def is_reported(v: Verdict) -> bool:
+        def is_reported(v: ResolvedDrop) -> bool:
             names = _names(v.drop.delivery.id, v.drop.delivery.key, v.content)
             return any((name, v.state, v.reason.startswith(ALIKE)) in announced for name in names)
 
-        return [verdict for verdict in bad if not is_reported(verdict)]
+        return [item for item in bad if not is_reported(item)]
 
-    def holding(self, reasons: Mapping[str, str]) -> "Verdicts":
-        """Return verdicts in which some deliveries are held, each for a reason: what they replace counts on."""
-        by_id = {verdict.drop.delivery.id: verdict for verdict in self.all}
+    def holding(self, reasons: Mapping[str, str]) -> "Resolved":
+        """Return the drops with some deliveries held, each for a reason: what they replace counts on."""
+        by_id = {item.drop.delivery.id: item for item in self.all}
         by_id |= {name: replace(by_id[name], state="held", reason=reason) for name, reason in reasons.items()}
-        return _with_what_they_replace(Verdicts(tuple(by_id[verdict.drop.delivery.id] for verdict in self.all)))
+        return _with_what_they_replace(Resolved(tuple(by_id[item.drop.delivery.id] for item in self.all)))
 
 
 def _names(delivery: str, key: str, content: str) -> list[str]:
@@ -241,41 +241,41 @@ def _names(delivery: str, key: str, content: str) -> list[str]:
     return [delivery, *([f"{key} {content}"] if content else [])]
 
 
-def is_vanished(verdict: Verdict) -> bool:
+def is_vanished(item: ResolvedDrop) -> bool:
     """Return whether the object of a drop is gone, and its content, too."""
-    return verdict.drop.gone == "vanished" and not verdict.drop.duplicate_of
+    return item.drop.gone == "vanished" and not item.drop.duplicate_of
 
 
-def may_be_withdrawn(verdict: Verdict) -> bool:
+def may_be_withdrawn(item: ResolvedDrop) -> bool:
     """Return whether people decide about a drop: a dimension keeps its last table by itself."""
-    return is_vanished(verdict) and verdict.drop.delivery.kind == SALES.name
+    return is_vanished(item) and item.drop.delivery.kind == SALES.name
 
 
-def _origin(verdict: Verdict) -> str:
-    return verdict.drop.manifest.origin if verdict.drop.manifest and verdict.state in COUNTS_ON else ""
+def _origin(item: ResolvedDrop) -> str:
+    return item.drop.manifest.origin if item.drop.manifest and item.state in COUNTS_ON else ""
 
 
-def judge(plan: Plan, withdrawals: Withdrawals) -> Verdicts:
+def resolve(plan: Plan, withdrawals: Withdrawals) -> Resolved:
     """Describe what becomes of each drop of a plan."""
-    verdicts = _with_what_they_replace(Verdicts(tuple(_judge(drop) for drop in plan.drops)))
-    return _with_withdrawals(verdicts, withdrawals)
+    resolved = _with_what_they_replace(Resolved(tuple(_resolve_drop(drop) for drop in plan.drops)))
+    return _with_withdrawals(resolved, withdrawals)
 
 
-def _judge(drop: PlannedDrop) -> Verdict:
+def _resolve_drop(drop: PlannedDrop) -> ResolvedDrop:
     if drop.gone:
-        return Verdict(drop, "withdrawn", _left(drop)) if drop.duplicate_of else Verdict(drop, "missing")
+        return ResolvedDrop(drop, "withdrawn", _left(drop)) if drop.duplicate_of else ResolvedDrop(drop, "missing")
     if drop.superseded:
-        return Verdict(drop, "older", "a newer drop holds the whole table")
+        return ResolvedDrop(drop, "older", "a newer drop holds the whole table")
     if drop.duplicate_of:
-        return Verdict(drop, "duplicate", f"same content as {drop.duplicate_of}")
+        return ResolvedDrop(drop, "duplicate", f"same content as {drop.duplicate_of}")
     manifest = drop.manifest
     if drop.rejected:
-        return Verdict(drop, "rejected", drop.rejected)
+        return ResolvedDrop(drop, "rejected", drop.rejected)
     if manifest is None:
-        return Verdict(drop, "deferred", "it changed or vanished while it was read; the next run takes it")
+        return ResolvedDrop(drop, "deferred", "it changed or vanished while it was read; the next run takes it")
     if drop.held:
-        return Verdict(drop, "held", drop.held)
-    return Verdict(drop, "live")
+        return ResolvedDrop(drop, "held", drop.held)
+    return ResolvedDrop(drop, "live")
 
 
 def _left(drop: PlannedDrop) -> str:
@@ -284,44 +284,44 @@ def _left(drop: PlannedDrop) -> str:
     return f"it is {drop.duplicate_of} now" if moved else REPLACED
 
 
-def _with_what_they_replace(verdicts: Verdicts) -> Verdicts:
+def _with_what_they_replace(resolved: Resolved) -> Resolved:
     """Withdraw earlier versions of drops, unless the new version cannot count: then the old one counts on."""
-    now = {(v.drop.delivery.kind, v.drop.delivery.key): v for v in verdicts.all if not v.drop.gone}
+    now = {(v.drop.delivery.kind, v.drop.delivery.key): v for v in resolved.all if not v.drop.gone}
 
-    def settled(verdict: Verdict) -> Verdict:
-        drop = verdict.drop
+    def settled(item: ResolvedDrop) -> ResolvedDrop:
+        drop = item.drop
         if not drop.gone or (drop.gone == "vanished" and not drop.duplicate_of):
-            return verdict
+            return item
         new = now.get((drop.delivery.kind, drop.duplicate_of or drop.delivery.key))
         counts = now.get((drop.delivery.kind, new.drop.duplicate_of)) if new and new.drop.duplicate_of else new
         if new is None or counts is None or counts.state in ("live", "older"):
-            return replace(verdict, state="withdrawn", reason=_left(drop))
+            return replace(item, state="withdrawn", reason=_left(drop))
         what = "its new version" if drop.delivery.key == new.drop.delivery.key else new.drop.delivery.key
         like = f" like {counts.drop.delivery.key}" if counts is not new else ""
-        return replace(verdict, state="live", reason=f"{what} is {counts.state}{like}: this one counts on")
+        return replace(item, state="live", reason=f"{what} is {counts.state}{like}: this one counts on")
 
-    return Verdicts(tuple(settled(verdict) for verdict in verdicts.all))
+    return Resolved(tuple(settled(item) for item in resolved.all))
 
 
-def _with_withdrawals(verdicts: Verdicts, withdrawals: Withdrawals) -> Verdicts:
+def _with_withdrawals(resolved: Resolved, withdrawals: Withdrawals) -> Resolved:
     """Decide about drops whose objects are gone."""
-    vanished = [v for v in verdicts.all if v.drop.gone == "vanished" and v.state == "missing"]
+    vanished = [v for v in resolved.all if v.drop.gone == "vanished" and v.state == "missing"]
     records = [v.drop.record for v in vanished if v.drop.record]
     decided = withdrawals.decide([record for record in records if record.kind == SALES.name])
     dimension = "all drops of the dimension are gone: its last table counts on"
 
-    def settled(verdict: Verdict) -> Verdict:
-        drop = verdict.drop
-        if drop.gone != "vanished" or verdict.state != "missing":
-            return verdict
+    def settled(item: ResolvedDrop) -> ResolvedDrop:
+        drop = item.drop
+        if drop.gone != "vanished" or item.state != "missing":
+            return item
         if drop.delivery.kind != SALES.name:
-            return replace(verdict, state="live", reason=dimension)
+            return replace(item, state="live", reason=dimension)
         state, reason = decided[drop.delivery.id]
-        return replace(verdict, state=state, reason=reason)
+        return replace(item, state=state, reason=reason)
 
-    return Verdicts(tuple(settled(verdict) for verdict in verdicts.all))
+    return Resolved(tuple(settled(item) for item in resolved.all))
 
 
-def _manifests(verdicts: Iterable[Verdict]) -> list[Manifest]:
-    results = [verdict.drop.manifest for verdict in verdicts if verdict.drop.manifest]
+def _manifests(resolved: Iterable[ResolvedDrop]) -> list[Manifest]:
+    results = [item.drop.manifest for item in resolved if item.drop.manifest]
     return sorted(results, key=lambda manifest: list(KINDS).index(manifest.delivery.kind))

@@ -28,7 +28,7 @@ _GROUP_ROWS = 6_000
 
 
 @dataclass(frozen=True)
-class Share:
+class DropFiles:
     """The files of one drop in one month."""
 
     origin: str
@@ -45,7 +45,7 @@ class RollUp:
     parts: int
     last_day: date
     """Lines after it are left out."""
-    shares: tuple[Share, ...]
+    shares: tuple[DropFiles, ...]
     """In the order of delivery."""
     identity: Identity
     name: str
@@ -103,7 +103,7 @@ def _plan_month(
     # as_of changes a month's facts only if the month has lines after it.
     cut = as_of if last_day > as_of >= date.fromisoformat(f"{month}-01") else last_day
     shares = tuple(
-        Share(manifest.origin, tuple(file.path for file in manifest.months[month].files)) for manifest in manifests
+        DropFiles(manifest.origin, tuple(file.path for file in manifest.months[month].files)) for manifest in manifests
     )
     # A drop that was moved has other paths, and the same content.
     made_from = [(share.origin, [path.rpartition("/")[2] for path in share.paths]) for share in shares]

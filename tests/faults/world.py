@@ -27,7 +27,7 @@ from marts.schema import MARTS
 BIN = Path(sys.executable).parent
 POLICY = "max_bad_ratio = 0.5\nmax_fall = 1\n"
 """No fall of the total stops a round: the row-by-row calculation says what is right."""
-STEPS = ("plan", "start Ray", "scan", "roll up", "finish", "load", "publish")
+STEPS = ("plan", "start Ray", "scan", "roll up", "materialize", "load", "publish")
 _DEADLINE = 150
 """Seconds after which a build hangs."""
 _CUSTOMERS = (

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from jobs.adapters.kubernetes import Kube, read_manifest
 from jobs.cli.app import app
-from jobs.launch.launcher import Pace, RayJobLauncher, manifest_of, owner_uid, taken_away
+from jobs.launch.launcher import RayJobLauncher, Timeouts, manifest_of, owner_uid, taken_away
 from jobs.ports.kubernetes import RayJobRun
 from k8s import generate
 
@@ -84,7 +84,7 @@ def test_a_rendered_template_becomes_a_build_and_kuberay_drops_nothing_of_it(
             kube = Kube("marts")
             manifest = manifest_of(read_manifest(tmp_path / f"{job}.yaml"), ME, owner_uid(kube, ME), date(2025, 11, 13))
             with FakeOperator(api, [Ready(), Running(), Succeeded()], delay=0.02):
-                ended = RayJobLauncher(kube, ME, manifest, Silent, lambda _: None, Pace(every=0.02)).run()
+                ended = RayJobLauncher(kube, ME, manifest, Silent, lambda _: None, Timeouts(every=0.02)).run()
             assert ended.error is None
             (made,) = api.objects("RayJob")
             assert _within(manifest["spec"], made["spec"]) == []
@@ -121,7 +121,7 @@ def test_a_launcher_needs_the_rights_of_its_role_and_no_others(tmp_path: Path, m
             api.wait(lambda: any(seen.resource == "pods/log" for seen in api.requests), 30)
 
         with FakeOperator(api, [crash, Ready(), Running(), AppFailed(exit_code=65)], delay=0.05):
-            RayJobLauncher(kube, ME, manifest, Silent, lambda _: None, Pace(every=0.02, look=0.01)).run()
+            RayJobLauncher(kube, ME, manifest, Silent, lambda _: None, Timeouts(every=0.02, look=0.01)).run()
         used = {(request.verb, request.resource) for request in api.requests}
     assert used == rights("minimal", "launcher")
 

@@ -38,7 +38,7 @@ def test_what_each_step_asks_of_a_storage_is_counted(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert ended.returncode == 0, ended.stderr
     steps = dict(re.findall(r"^\| (\w.*?) \| .* \| (.*) \|$", ended.stdout, re.MULTILINE))
-    assert {"plan", "scan", "roll up", "finish", "load"} <= set(steps)
+    assert {"plan", "scan", "roll up", "materialize", "load"} <= set(steps)
     assert re.fullmatch(r"[0-9,]+ GET, [0-9,]+ PUT", steps["scan"])
 
 

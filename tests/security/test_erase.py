@@ -13,7 +13,7 @@ import pytest
 from support.kit import CUSTOMERS, SALES, Place, line, marts, sales
 from support.servers import MariaDB
 
-from jobs.ports.audit import AuditEntry, Deed, bound, broken
+from jobs.ports.audit import AuditEntry, AuditEvent, bound, broken
 
 WHO = 424242
 TRACES = ("Zoëcanary", "Canaryson", "Canary Lane", "+49 1234567", "canary@example.org", str(WHO))
@@ -347,10 +347,10 @@ def test_an_entry_that_is_edited_or_cut_off_in_the_database_is_found(fed: Place)
 def _trail() -> list[AuditEntry]:
     entries: list[AuditEntry] = []
     for number in range(4):
-        deed = Deed(
+        event = AuditEvent(
             f"id-{number}", f"2026-01-0{number + 1}T00:00:00", "ann", "accept", f"sales/a{number}.csv", "checked"
         )
-        entries.append(bound(deed, entries[-1] if entries else None))
+        entries.append(bound(event, entries[-1] if entries else None))
     return entries
 
 

@@ -1,10 +1,10 @@
 """A launcher's Job and pod on a fake API server."""
 
-from jobs.launch.launcher import Me
+from jobs.launch.launcher import LauncherPod
 from support.kube import KubeApi
 
 JOB = "marts-daily-29384400"
-ME = Me(f"{JOB}-abcde", "marts", JOB)
+ME = LauncherPod(f"{JOB}-abcde", "marts", JOB)
 HEAD = {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray-head", "image": "marts"}]}}}
 
 

@@ -40,7 +40,7 @@ from marts.quality.findings import Measured
 from marts.quality.rule_types import KNOWN
 from marts.quality.rules import Rule, Suite
 
-Outcome = Literal["passed", "warned", "failed"]
+SuiteOutcome = Literal["passed", "warned", "failed"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleResult:
     """What Great Expectations says of one rule."""
 
     rule: Rule
@@ -72,20 +72,20 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Judged:
+class SuiteResult:
     """The official result of a suite."""
 
     name: str
-    outcome: Outcome
+    outcome: SuiteOutcome
     """Failed if a critical expectation does not hold, warned if only others do not."""
-    findings: tuple[Finding, ...]
+    results: tuple[RuleResult, ...]
     result: str
     """As JSON of Great Expectations."""
     page: str
     """As HTML."""
 
 
-def judge(suite: Suite, rules: Iterable[Rule], batch: Batch, run: About) -> Judged:
+def judge(suite: Suite, rules: Iterable[Rule], batch: Batch, run: About) -> SuiteResult:
     """Let Great Expectations judge what was measured."""
     rules = list(rules)
     return _judged(suite.name, rules, official_result(suite.name, rules, batch, run), run)
@@ -113,7 +113,9 @@ def plan(suite: Suite, types: Mapping[str, str]) -> int:
     return len(frame.attrs[ANSWERS])
 
 
-def judge_sql(suite: Suite, table: str, connect: Callable[[], Any], personal: Container[str], run: About) -> Judged:
+def judge_sql(
+    suite: Suite, table: str, connect: Callable[[], Any], personal: Container[str], run: About
+) -> SuiteResult:
     """Let Great Expectations judge the rows of a table, or view, of a MySQL database, by SQL of its own.
 
     It chooses the values that it shows itself: those of ``personal`` columns are masked.
@@ -196,17 +198,17 @@ def _run(
     return result
 
 
-def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResult, run: About) -> Judged:
-    findings = tuple(_finding(rule, item, run.rows) for rule, item in zip(rules, result.results, strict=True))
-    broken = {finding.rule.severity for finding in findings if not finding.success}
-    outcome: Outcome = "failed" if "critical" in broken else "warned" if broken else "passed"
-    bases = [(finding.rows, finding.basis) for finding in findings]
+def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResult, run: About) -> SuiteResult:
+    results = tuple(_rule_result(rule, item, run.rows) for rule, item in zip(rules, result.results, strict=True))
+    broken = {finding.rule.severity for finding in results if not finding.success}
+    outcome: SuiteOutcome = "failed" if "critical" in broken else "warned" if broken else "passed"
+    bases = [(finding.rows, finding.basis) for finding in results]
     escaped = {name: for_html(place) for name, place in run.places.items()}
     page = page_of(result, bases, title=run.title, about=run.words, outcome=outcome, places=escaped, here="")
-    return Judged(name, outcome, findings, as_json(result), page)
+    return SuiteResult(name, outcome, results, as_json(result), page)
 
 
-def _finding(rule: Rule, item: Any, of: str) -> Finding:
+def _rule_result(rule: Rule, item: Any, of: str) -> RuleResult:
     raised = next((text for text in _exceptions(item.exception_info)), "")
     if _LOST.search(raised):
         raise Transient(f"the database does not answer: {raised.splitlines()[0]}", rule.words, _UNTOUCHED)
@@ -220,7 +222,7 @@ def _finding(rule: Rule, item: Any, of: str) -> Finding:
     rows = (match.get("element_count") or 0) - missing
     observed = match.get("observed_value", match.get("unexpected_percent"))
     unexpected = match.get("unexpected_count") or 0
-    return Finding(rule, bool(item.success), rows, rule.basis(missing, of), unexpected, str(observed))
+    return RuleResult(rule, bool(item.success), rows, rule.basis(missing, of), unexpected, str(observed))
 
 
 _LOST = re.compile(r"OperationalError|InterfaceError|TimeoutError")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from jobs.adapters.warehouse.sql_runs import SqlRuns
-from jobs.ports.audit import Deed
+from jobs.ports.audit import AuditEvent
 from jobs.ports.records import (
     NO_NEWS,
     DropRecord,
@@ -100,7 +100,7 @@ class SqlLedger(SqlRuns):
                 self.execute(f"DELETE FROM marts_live WHERE mart = {self.mark}", [name])
             self._add_publication(target, by, "rollback")
             back = f"generations {', '.join(str(number) for number in sorted(target.values()))}"
-            self.append_audit(Deed(by.run_id, by.at, by.who, "rollback", back, by.why))
+            self.append_audit(AuditEvent(by.run_id, by.at, by.who, "rollback", back, by.why))
             return live
 
         def happened() -> bool:

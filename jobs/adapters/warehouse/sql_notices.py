@@ -3,7 +3,7 @@
 from functools import partial
 
 from jobs.adapters.warehouse.sql_tables import SqlTables
-from jobs.ports.notices import Change, Notice, announced_topics, closed, unless_known
+from jobs.ports.notices import Notice, NoticeUpdate, announced_topics, closed, unless_known
 from jobs.ports.records import (
     NoticeChanges,
     NoticeRecord,
@@ -22,12 +22,12 @@ class SqlNotices(SqlTables):
         result = self.select(NoticeRecord, "marts_notices", rest)
         return [notice for record in result if (notice := record.read())]
 
-    def change_notice(self, notice_id: str, change: Change) -> Notice | None:
+    def change_notice(self, notice_id: str, change: NoticeUpdate) -> Notice | None:
         if not self.columns_of("marts_notices"):  # an older version made this ledger, or nobody did
             self.create_ledger()
         return self.atomically(lambda: self._change_notice(notice_id, change))
 
-    def _change_notice(self, notice_id: str, change: Change) -> Notice | None:
+    def _change_notice(self, notice_id: str, change: NoticeUpdate) -> Notice | None:
         where = f"WHERE notice_id = {self.mark} {self.for_update}"
         result = self.select(NoticeRecord, "marts_notices", where, [notice_id])
         after = change(result[0].read() if result else None)

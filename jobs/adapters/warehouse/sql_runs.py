@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from jobs.adapters.warehouse.sql_notices import SqlNotices
 from jobs.adapters.warehouse.sql_trust import SqlTrust
-from jobs.ports.audit import Deed
+from jobs.ports.audit import AuditEvent
 from jobs.ports.records import (
     NO_NEWS,
     Decision,
@@ -55,7 +55,7 @@ class SqlRuns(SqlNotices, SqlTrust):
 
         def work() -> None:
             self.write("marts_decisions", [decision])
-            self.append_audit(_deed(decision))
+            self.append_audit(_audit_event(decision))
 
         self.atomically(work)
 
@@ -140,6 +140,6 @@ class SqlRuns(SqlNotices, SqlTrust):
         self.write("marts_runs", [run])
 
 
-def _deed(decision: Decision) -> Deed:
+def _audit_event(decision: Decision) -> AuditEvent:
     subject = f"{decision.kind} {decision.object_key} ({decision.delivery_id})"
-    return Deed(decision.decision_id, decision.decided_at, decision.who, decision.action, subject, decision.why)
+    return AuditEvent(decision.decision_id, decision.decided_at, decision.who, decision.action, subject, decision.why)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from jobs.adapters.warehouse.sql_tables import TABLES, SqlTables
-from jobs.ports.audit import AuditEntry, Deed, bound
+from jobs.ports.audit import AuditEntry, AuditEvent, bound
 from jobs.ports.records import (
     Erasure,
     Seal,
@@ -16,13 +16,13 @@ class SqlTrust(SqlTables):
     def seals(self) -> list[Seal]:
         return self.select(Seal, "marts_seals", "ORDER BY file_id")
 
-    def remember_seal(self, seal: Seal, deed: Deed | None = None) -> None:
+    def remember_seal(self, seal: Seal, event: AuditEvent | None = None) -> None:
         self.create_ledger()
 
         def work() -> None:
-            if deed:  # whoever trusts one file trusts no other any more
+            if event:  # whoever trusts one file trusts no other any more
                 self.execute("DELETE FROM marts_seals")
-                self.append_audit(deed)
+                self.append_audit(event)
             self.write("marts_seals", [seal])
 
         self.atomically(work)
@@ -34,19 +34,19 @@ class SqlTrust(SqlTables):
         last = self.select(AuditEntry, "marts_audit", f"ORDER BY number DESC LIMIT 1 {lock}")
         return last[0] if last else None
 
-    def append_audit(self, deed: Deed) -> None:
-        """Write a deed behind the last one, inside the transaction of the caller; once, although it is repeated."""
-        existing = self.execute(f"SELECT COUNT(*) FROM marts_audit WHERE entry_id = {self.mark}", [deed.entry_id])
+    def append_audit(self, event: AuditEvent) -> None:
+        """Append an event after the last one, inside the transaction of the caller; once, although it is repeated."""
+        existing = self.execute(f"SELECT COUNT(*) FROM marts_audit WHERE entry_id = {self.mark}", [event.entry_id])
         if existing == [(0,)]:
-            self.write("marts_audit", [bound(deed, self.audit_end(self.for_update))])
+            self.write("marts_audit", [bound(event, self.audit_end(self.for_update))])
 
     def erasures(self) -> list[Erasure]:
         return self.select(Erasure, "marts_erased", "ORDER BY number")
 
-    def erase(self, erasures: Sequence[Erasure], customer: int, deed: Deed) -> int:
+    def erase(self, erasures: Sequence[Erasure], customer: int, event: AuditEvent) -> int:
         def work() -> int:
             self.write("marts_erased", erasures)
-            self.append_audit(deed)
+            self.append_audit(event)
             return self.remove_customer(customer)
 
         return self.atomically(work)

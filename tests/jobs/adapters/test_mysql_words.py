@@ -11,12 +11,12 @@ from support.servers import SqlServer
 
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
 from jobs.adapters.warehouse.sql_tables import TABLES
-from jobs.ports.audit import Deed
+from jobs.ports.audit import AuditEvent
 from jobs.ports.records import Erasure
 from marts.policy import Policy
 from marts.schema import MARTS
 
-DEED = Deed("erase-1", "2024-05-01T00:00:00", "Zoë", "erase", "customer 1", "asked to")
+EVENT = AuditEvent("erase-1", "2024-05-01T00:00:00", "Zoë", "erase", "customer 1", "asked to")
 GONE = """
 MD5 SHA1 SHA PASSWORD OLD_PASSWORD ENCRYPT DES_ENCRYPT DES_DECRYPT ENCODE DECODE MASTER_POS_WAIT SOURCE_POS_WAIT
 WAIT_UNTIL_SQL_THREAD_AFTER_GTIDS GLENGTH AREA CONTAINS CROSSES DISJOINT EQUALS INTERSECTS OVERLAPS TOUCHES WITHIN
@@ -90,7 +90,7 @@ def used(place: Place, mariadb: SqlServer, sent: list[str], monkeypatch: pytest.
         assert isinstance(opened, MySQLWarehouse)
         opened.diagnose()
         opened.seals()
-        opened.erase([Erasure(0, "salt", "2024"), Erasure(1, "digest", "2024")], 1, DEED)
+        opened.erase([Erasure(0, "salt", "2024"), Erasure(1, "digest", "2024")], 1, EVENT)
         opened.read_table("customers_data_mart", ["customer_id"])
         opened.clean_up(opened.runs(1)[0].run_id)
     assert len(sent) > 100

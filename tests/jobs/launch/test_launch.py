@@ -41,14 +41,23 @@ from support.post import Hook
 
 from jobs.adapters.kubernetes import Kube
 from jobs.launch import diagnose
-from jobs.launch.launcher import Ended, Me, Pace, RayJobLauncher, manifest_of, owner_uid, scheduled_day, short_name
+from jobs.launch.launcher import (
+    BuildOutcome,
+    LauncherPod,
+    RayJobLauncher,
+    Timeouts,
+    manifest_of,
+    owner_uid,
+    scheduled_day,
+    short_name,
+)
 from jobs.ports import kubernetes as observed
 from jobs.ports.kubernetes import RayJobRun
 from marts.errors import MartsError, ServiceError, Transient, UsageError
 from marts.errors import Stopped as Signalled
 
 DAY = date(2025, 11, 13)
-QUICK = Pace(every=0.02, operator=0.4, grace=0.3, look=0.02)
+QUICK = Timeouts(every=0.02, operator=0.4, grace=0.3, look=0.02)
 WORKERS = {"groupName": "w", "replicas": 1, "template": {}}
 TEMPLATE = {
     "apiVersion": "ray.io/v1",
@@ -120,14 +129,16 @@ def launcher(logs: Logs | None = None, said: list[str] | None = None, **spec: An
     return RayJobLauncher(kube, ME, manifest, logs or Logs(), (said if said is not None else []).append, QUICK)
 
 
-def run(api: KubeApi, script: Sequence[Step], logs: Logs | None = None, delay: float = 0.05, **spec: Any) -> Ended:
+def run(
+    api: KubeApi, script: Sequence[Step], logs: Logs | None = None, delay: float = 0.05, **spec: Any
+) -> BuildOutcome:
     with FakeOperator(api, script, delay=delay):
         ended = launcher(logs, **spec).run()
     assert api.errors == []
     return ended
 
 
-def reason(ended: Ended) -> tuple[int, str]:
+def reason(ended: BuildOutcome) -> tuple[int, str]:
     return (ended.error.exit_code, str(ended.error)) if ended.error else (0, "")
 
 
@@ -574,7 +585,7 @@ def test_a_template_that_is_none_is_refused(api: KubeApi) -> None:
         with pytest.raises(UsageError, match="is no RayJob"):
             manifest_of(wrong, ME, "uid", DAY)
     with pytest.raises(UsageError, match="belongs to no Job"):
-        owner_uid(Kube("marts"), Me("nobody", "marts", JOB))
+        owner_uid(Kube("marts"), LauncherPod("nobody", "marts", JOB))
     assert isinstance(MartsError("x"), Exception)
 
 

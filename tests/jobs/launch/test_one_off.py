@@ -17,11 +17,11 @@ from support.kube import KubeApi, kube_api
 from support.kuberay import evicted, running, terminated, unschedulable
 
 from jobs.adapters.kubernetes import Kube
-from jobs.launch.one_off import INSTANCE, TEMPLATE, TEMPLATES, Pace, choose, follow, manifest_of
+from jobs.launch.one_off import INSTANCE, TEMPLATE, TEMPLATES, Timeouts, choose, follow, manifest_of
 from marts.errors import ServiceError, UsageError
 
 WATCHED = "app.kubernetes.io/name=martwright,app.kubernetes.io/instance=martwright"
-QUICK = Pace(every=0.02, start=0.5)
+QUICK = Timeouts(every=0.02, start=0.5)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from support.kit import UNJUDGED, Place
 from support.servers import RayHead, free_port, know_token
 
 from jobs.adapters.ray.jobs import RayJobs
-from jobs.launch.submit import Tail, Wish, ended, submitted, wait
+from jobs.launch.submit import Submission, Tail, ended, submitted, wait
 from marts.errors import MartsError, ServiceError
 
 ROOT = Path(__file__).parents[3]
@@ -173,11 +173,11 @@ def test_a_submission_that_was_made_meanwhile_counts_as_ours(jobs: RayJobs) -> N
             self.seen += 1
             return None if self.seen == 1 else super().look(name)
 
-    wish = Wish(("--as-of", "2024-01-01"), date(2024, 1, 1), "twins")
-    jobs.submit(wish.entrypoint, "twins", {})
+    build = Submission(("--as-of", "2024-01-01"), date(2024, 1, 1), "twins")
+    jobs.submit(build.entrypoint, "twins", {})
     late = Late.__new__(Late)
     late.__dict__.update(jobs.__dict__)
-    assert submitted(late, wish) == ("twins", False)
+    assert submitted(late, build) == ("twins", False)
 
 
 def test_a_log_with_a_line_that_cannot_be_followed_is_read_at_last(jobs: RayJobs) -> None:
@@ -191,7 +191,7 @@ def test_a_log_with_a_line_that_cannot_be_followed_is_read_at_last(jobs: RayJobs
 
 
 def test_another_build_of_the_same_id_is_not_taken_for_ours(jobs: RayJobs) -> None:
-    mine, other = (Wish(("--mart", mart), date(2024, 1, 1), "nightly") for mart in ("customers", "sales_team"))
+    mine, other = (Submission(("--mart", mart), date(2024, 1, 1), "nightly") for mart in ("customers", "sales_team"))
     jobs.submit(f"sleep 8 # {other.entrypoint}", "nightly", {})
     with pytest.raises(MartsError, match="another build of this id is at work"):
         submitted(jobs, mine)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ports.notices import Delivery, Notice, announced_topics, claimed, closed, merged, settled
+from jobs.ports.notices import Notice, NoticeDelivery, announced_topics, claimed, closed, merged, settled
 from jobs.ports.records import RunRecord
-from jobs.report.notices import Addresses, Before, before, over, raised
+from jobs.report.notices import Addresses, RunHistory, before, over, raised
 from jobs.report.run_report import BrokenRule, DropReport, Problem, QualityReport, RunReport
 from jobs.state.manifest import Reason
 
@@ -35,8 +35,8 @@ def record(run: str, outcome: str, at: str) -> RunRecord:
     return RunRecord(run, at, at, "2024-03-30", outcome, 0, "", "{}")
 
 
-def one(done: RunReport, was: Before | None = None, known: list[Notice] | None = None) -> Notice:
-    (notice,) = raised(done, was or Before(), known or [], ALL)
+def one(done: RunReport, was: RunHistory | None = None, known: list[Notice] | None = None) -> Notice:
+    (notice,) = raised(done, was or RunHistory(), known or [], ALL)
     return notice
 
 
@@ -76,14 +76,15 @@ def test_each_failure_is_an_event(kind: str, event: str) -> None:
 
 @pytest.mark.parametrize("kind", ["TryLater", "Fenced"])
 def test_a_run_that_made_way_for_another_is_no_news(kind: str) -> None:
-    assert raised(failed(kind=kind), Before(), [], ALL) == []
+    assert raised(failed(kind=kind), RunHistory(), [], ALL) == []
 
 
 def test_the_same_cause_is_told_once_whatever_the_numbers_in_it() -> None:
     data = {"kind": "DataError", "exit_code": 65}
     first = one(failed("customer_id is there more than once: 5, 7", **data))
     assert (
-        raised(failed("customer_id is there more than once: 8, 9", run="run-10", **data), Before(), [first], ALL) == []
+        raised(failed("customer_id is there more than once: 8, 9", run="run-10", **data), RunHistory(), [first], ALL)
+        == []
     )
     assert one(failed("no line is dated up to as_of 2024-01-01", run="run-10", **data), known=[first]).event == "failed"
     over_now = closed(first, NOW.isoformat())
@@ -93,7 +94,7 @@ def test_the_same_cause_is_told_once_whatever_the_numbers_in_it() -> None:
 
 def test_a_service_that_fails_in_many_ways_is_one_event() -> None:
     first = one(failed("no answer"))
-    assert raised(failed("S3 refuses us", run="run-10"), Before(), [first], ALL) == []
+    assert raised(failed("S3 refuses us", run="run-10"), RunHistory(), [first], ALL) == []
     lost, starved = (one(failed(what, error_where="Ray")) for what in ("lost 3 tasks", "a worker ran out of memory"))
     assert lost.about != starved.about
     paths = {one(failed("no space", error_where=f"/state/lines/{n}a1b.parquet")).about for n in range(3)}
@@ -102,7 +103,7 @@ def test_a_service_that_fails_in_many_ways_is_one_event() -> None:
 
 def test_who_does_not_hear_of_recoveries_hears_of_the_success() -> None:
     wants = Addresses({"ops": ("failed", "recovered", "success"), "boss": ("success",)})
-    notices = raised(report(), Before(), [one(failed())], wants)
+    notices = raised(report(), RunHistory(), [one(failed())], wants)
     assert {notice.event: list(notice.deliveries) for notice in notices} == {"recovered": ["ops"], "success": ["boss"]}
 
 
@@ -125,7 +126,7 @@ def test_held_drops_are_told_together_and_each_version_once() -> None:
     assert "Held:     sales/a.csv: too many bad rows" in notice.body
     assert "          5 x quantity is 0, as in line 7" in notice.body
     assert "4111" not in notice.body
-    assert raised(report(drops=held), Before(), [notice], ALL)[0].event == "success"
+    assert raised(report(drops=held), RunHistory(), [notice], ALL)[0].event == "success"
     third = (*held, drop("sales/c.csv", delivery="d3"))
     assert one(report("run-10", drops=third, outcome="unchanged"), known=[notice]).about == ("drop:d3",)
 
@@ -145,17 +146,17 @@ def test_a_hundred_held_drops_are_one_short_notice() -> None:
 
 
 def test_a_failure_tells_of_held_drops_too_as_the_one_notice() -> None:
-    notice, held = raised(failed(drops=(drop("sales/a.csv"),)), Before(), [], ALL)
+    notice, held = raised(failed(drops=(drop("sales/a.csv"),)), RunHistory(), [], ALL)
     assert notice.event == "failed"
     assert "sales/a.csv" in notice.body
     assert held.deliveries == {}
     again = report("run-10", drops=(drop("sales/a.csv"),), outcome="unchanged")
-    assert [one.event for one in raised(again, Before(), [notice, held], ALL)] == ["recovered"]
+    assert [one.event for one in raised(again, RunHistory(), [notice, held], ALL)] == ["recovered"]
 
 
 def test_who_hears_of_held_drops_only_hears_of_them_although_builds_fail() -> None:
     wants = Addresses({"ops": ("failed", "held"), "data": ("held",)})
-    _, held = raised(failed(drops=(drop("sales/a.csv"),)), Before(), [], wants)
+    _, held = raised(failed(drops=(drop("sales/a.csv"),)), RunHistory(), [], wants)
     assert list(held.deliveries) == ["data"]
 
 
@@ -166,7 +167,7 @@ def test_quality_that_holds_nothing_back_is_told() -> None:
     assert notice.event == "quality"
     assert "sales: prices are sane (3 of 100 rows)" in notice.body
     again = report("run-10", quality=(quality,), outcome="unchanged")
-    assert raised(again, Before(), [notice], ALL) == []
+    assert raised(again, RunHistory(), [notice], ALL) == []
     assert over(again, [notice]) == []
     assert over(report("run-11"), [notice]) == []  # nothing was judged
     better = quality.model_copy(update={"outcome": "passed", "broken": ()})
@@ -189,22 +190,22 @@ def test_a_held_drop_is_over_when_it_is_left_out_no_more() -> None:
 
 
 def test_the_subject_names_the_pipeline_where_there_are_several() -> None:
-    (notice,) = raised(failed(), Before(), [], Addresses({"ops": ("failed",)}, pipeline="retail"))
+    (notice,) = raised(failed(), RunHistory(), [], Addresses({"ops": ("failed",)}, pipeline="retail"))
     assert notice.subject == "Martwright (retail): The build failed: S3 refuses us"
     assert "Was:      The build failed: S3 refuses us" in one(report(), known=[notice]).body
 
 
 def test_a_good_run_of_one_mart_does_not_end_the_failure_of_the_other() -> None:
     customers, team = (replace(ALL, scope=scope) for scope in ("customers", "sales_team"))
-    (failure,) = raised(failed(), Before(), [], customers)
-    assert [one.event for one in raised(report(outcome="unchanged"), Before(), [failure], team)] == []
+    (failure,) = raised(failed(), RunHistory(), [], customers)
+    assert [one.event for one in raised(report(outcome="unchanged"), RunHistory(), [failure], team)] == []
     assert over(report(), [failure], "sales_team") == []
     assert over(report(), [failure], "customers") == [failure.notice_id]
 
 
 def test_nobody_is_told_what_they_did_not_ask_for() -> None:
-    assert raised(report(), Before(), [], Addresses({"ops": ("failed",)})) == []
-    assert raised(failed(), Before(), [], Addresses({})) == []
+    assert raised(report(), RunHistory(), [], Addresses({"ops": ("failed",)})) == []
+    assert raised(failed(), RunHistory(), [], Addresses({})) == []
 
 
 @given(text=st.text(max_size=80))
@@ -219,7 +220,7 @@ def test_whatever_a_drop_is_called_the_subject_is_one_short_line(text: str) -> N
 
 def test_of_two_copies_of_a_notice_the_one_that_went_further_counts() -> None:
     notice = one(failed())
-    sent = replace(notice, deliveries={"ops": Delivery("sent")})
+    sent = replace(notice, deliveries={"ops": NoticeDelivery("sent")})
     for ours, theirs in ((notice, sent), (sent, notice)):
         both = merged(ours, theirs)
         assert both
@@ -228,7 +229,7 @@ def test_of_two_copies_of_a_notice_the_one_that_went_further_counts() -> None:
 
 
 def test_a_delivery_is_claimed_by_one_and_settled() -> None:
-    notice = replace(one(failed()), deliveries={"ops": Delivery()})
+    notice = replace(one(failed()), deliveries={"ops": NoticeDelivery()})
     taken = claimed(notice, "ops", NOW)
     assert taken
     assert claimed(taken, "ops", NOW) is None

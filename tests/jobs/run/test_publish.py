@@ -211,7 +211,7 @@ def test_a_run_remembers_what_it_was_made_with(fed: Place, warehouse: Any) -> No
     (run,) = warehouse.runs(10)
     assert (run.outcome, run.policy) == ("published", fed.policy.digest())
     assert run.version
-    assert set(json.loads(run.report)["seconds"]) >= {"plan", "scan", "roll up", "finish", "load"}
+    assert set(json.loads(run.report)["seconds"]) >= {"plan", "scan", "roll up", "materialize", "load"}
 
 
 def test_a_run_that_ended_without_a_word_is_told_by_the_next(fed: Place, warehouse: Any) -> None:

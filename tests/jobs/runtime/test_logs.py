@@ -47,7 +47,7 @@ def test_elsewhere_than_on_a_terminal_every_line_is_json_with_run_and_step(build
     (run_id,) = {one["run_id"] for one in told}
     assert re.fullmatch(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}", run_id)
     steps = [one["step"] for one in told if one.get("event") == "step"]
-    assert {"plan", "scan", "roll up", "finish", "load", "publish"} <= set(steps)
+    assert {"plan", "scan", "roll up", "materialize", "load", "publish"} <= set(steps)
     assert all(one["time"].endswith("+00:00") and one["level"] == "info" for one in told)
 
 

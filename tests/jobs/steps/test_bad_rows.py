@@ -13,7 +13,7 @@ from support.kit import Place
 from jobs.adapters.store.open import open_store
 from jobs.config.settings import S3
 from jobs.operations.generate import generate
-from jobs.operations.survey import look
+from jobs.operations.survey import survey
 from jobs.steps.repair import rows_in_quarantine
 from marts.policy import Policy
 
@@ -63,7 +63,7 @@ def test_each_bad_row_is_in_quarantine_for_the_right_reasons(place: Place) -> No
     assert len(wanted) == len(listed) == report.totals.quarantined
     assert {row["kind"] for row in listed} == set(REASONS)
     warehouse = place.warehouse()
-    now = look(place.configured(), place.policy, warehouse, report.ended_at)
+    now = survey(place.configured(), place.policy, warehouse, report.ended_at)
     warehouse.close()
     state = open_store(str(place.folder / "state"), S3())
     found = {

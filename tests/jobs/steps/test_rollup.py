@@ -11,7 +11,7 @@ from jobs.adapters.store.open import StoreAddress, open_store
 from jobs.config.settings import S3
 from jobs.state.parquet import read_parquet, write_parquet
 from jobs.steps.lines import COLUMNS
-from jobs.steps.rollup import RollUp, RollUpWork, Share, run_rollup
+from jobs.steps.rollup import DropFiles, RollUp, RollUpWork, run_rollup
 from marts.compute.identity import Identity
 from marts.policy import Policy
 from marts.rows.cast import clean_schema
@@ -37,7 +37,7 @@ def rolled_up(
     store = open_store(str(folder), S3())
     for number, drop in enumerate(drops):
         write_parquet(store, f"lines/{number}.parquet", drop)
-    shares = tuple(Share(f"drop-{number}", (f"lines/{number}.parquet",)) for number in range(len(drops)))
+    shares = tuple(DropFiles(f"drop-{number}", (f"lines/{number}.parquet",)) for number in range(len(drops)))
     facts: list[dict[str, object]] = []
     dropped = 0
     for part in range(parts):

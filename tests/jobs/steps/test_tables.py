@@ -10,13 +10,13 @@ from support.servers import SqlServer
 
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
-from jobs.ports.audit import Deed
+from jobs.ports.audit import AuditEvent
 from jobs.ports.records import Erasure
 from jobs.report.run_report import RunReport
 from marts.errors import UsageError
 from marts.schema import CUSTOMERS_MART
 
-DEED = Deed("erase-1", "2024-05-01T00:00:00", "Zoë", "erase", "customer 1", "asked to")
+EVENT = AuditEvent("erase-1", "2024-05-01T00:00:00", "Zoë", "erase", "customer 1", "asked to")
 
 
 @pytest.fixture(params=["duckdb", "mariadb"])
@@ -82,7 +82,7 @@ def test_who_is_erased_is_erased_from_no_table_of_others(fed: Place) -> None:
         execute(fed, f"CREATE TABLE {name} (customer_id INT)", f"INSERT INTO {name} VALUES (1)")
     before = execute(fed, "SELECT COUNT(*) FROM customers_data_mart WHERE customer_id = 1")[0][0]
     with closing(fed.warehouse()) as opened:
-        erased = opened.erase([Erasure(0, "salt", "2024"), Erasure(1, "digest", "2024")], 1, DEED)
+        erased = opened.erase([Erasure(0, "salt", "2024"), Erasure(1, "digest", "2024")], 1, EVENT)
     assert erased == before > 0
     assert execute(fed, "SELECT COUNT(*) FROM customers_data_mart WHERE customer_id = 1") == [(0,)]
     for name in others:
