@@ -1,8 +1,9 @@
-"""Compare ours with what people would use instead: the same drops, the same work, the same results.
+"""Compare Martwright with alternatives: the same drops, the same work, the same results.
 
-`make bench` runs everything at 10 million lines: most of an hour. `make bench ARGS="--lines 40M --engines ours,duckdb"`
-runs some of it. Each run is a process of its own; runs of all engines take turns, so that a machine that is slower for
-a while is so for all; what is shown are medians. No time is shown of an engine whose results are not equal.
+`make bench` runs everything at 10 million lines, which takes most of an hour.
+`make bench ARGS="--lines 40M --engines ours,duckdb"` runs a part.
+Each run is a process of its own. The engines take turns, so that a temporary slowdown of the machine affects all of
+them. Figures are medians. An engine whose results differ gets no time.
 """
 
 import argparse
@@ -31,12 +32,12 @@ WARM_LINES, DAY_LINES = 20_000, 100_000
 
 @dataclass(frozen=True)
 class Engine:
-    """One way to make the marts of the drops."""
+    """One way to compute the marts from the drops."""
 
     title: str
     module: str
     package: str = ""
-    """Must be there; nothing for what the product needs anyway."""
+    """Package that must be installed; empty for a dependency of Martwright."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -50,13 +51,13 @@ ENGINES = {
     "ray": Engine("Ray Data, as documented", "ray_documented"),
 }
 PRODUCT = {"PYTHONPATH": ""}
-"""Without the packages of others: Great Expectations looks for some of them."""
+"""Environment of Martwright, without the other engines' packages: Great Expectations looks for some of them."""
 TABLES = ("engines", "live", "load", "day", "scale")
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What is compared, and where its files are."""
+    """The engines to compare, and the folder of their files."""
 
     folder: Path
     engines: Sequence[str]
@@ -86,7 +87,7 @@ class Bench:
 
 
 def compare_engines(bench: Bench, lines: int) -> None:
-    """The first table: from CSV to both marts as Parquet, ready to load."""
+    """Print the first table: from CSV to both marts as Parquet, ready to load."""
     source = drops.history(bench.folder, lines)
     size = sum(path.stat().st_size for path in source.rglob("*.csv"))
     _title(f"{lines:,} lines in {len(list(source.rglob('*.csv'))):,} CSV files of {size / 1e6:,.0f} MB, to both marts")
@@ -94,7 +95,7 @@ def compare_engines(bench: Bench, lines: int) -> None:
 
 
 def compare_days(bench: Bench, lines: int) -> None:
-    """The third table: a day of new lines on top of a history, until the marts are ready to load."""
+    """Print the third table: a day of new lines on top of a history, until the marts are ready to load."""
     source = drops.history(bench.folder, lines)
     new = min(DAY_LINES, lines)
     grown = drops.with_more(bench.folder, source, new)
@@ -103,7 +104,7 @@ def compare_days(bench: Bench, lines: int) -> None:
     shutil.rmtree(before, ignore_errors=True)
     before.mkdir(parents=True)
     bench.run("ours", source, before, drops.YESTERDAY)
-    for name in MARTS:  # what the day writes has other names
+    for name in MARTS:  # the day writes other names
         (before / name).unlink()
     for name in ("lines", "quarantine"):
         (before / name).unlink()
@@ -123,7 +124,7 @@ def compare_days(bench: Bench, lines: int) -> None:
 
 
 def compare_live(bench: Bench, lines: int) -> None:
-    """From CSV in S3 until readers of MariaDB see both marts, as people run it: judged, counted, published."""
+    """Print the time of real builds: from CSV in S3 until both marts are live in MariaDB, judged and published."""
     source = drops.history(bench.folder, lines)
     _title(f"{lines:,} lines in S3 until both marts are live in MariaDB")
     with tempfile.TemporaryDirectory(prefix="bench-s3-") as folder:
@@ -149,7 +150,7 @@ def _live(source: str, environment: Mapping[str, str]) -> Measured:
 
 
 def compare_scale(bench: Bench, lines: int) -> None:
-    """The same build on one and two CPUs, of one and two nodes; and what the driver needs of it all."""
+    """Print the same build on one and two CPUs, on one and two nodes, and the driver's CPU and memory."""
     source = drops.history(bench.folder, lines)
     _title(f"{lines:,} lines on one and two CPUs, warm workers")
     warm = {"BENCH_WARM": str(drops.history(bench.folder, WARM_LINES)), **PRODUCT}
@@ -169,7 +170,7 @@ def compare_scale(bench: Bench, lines: int) -> None:
 
 @contextmanager
 def _nodes(count: int, cpus: int) -> Iterator[Mapping[str, str]]:
-    """Start a Ray cluster of some raylets on this machine; return the environment of who joins it."""
+    """Start a Ray cluster of ``count`` raylets on this machine; yield the environment of processes that join it."""
     environment = {**PRODUCT, "RAY_num_workers_soft_limit": "8", "RAY_idle_worker_killing_time_threshold_ms": "600000"}
     with ExitStack() as stack:
         head = stack.enter_context(loads.servers().ray_head(environment, cpus))
@@ -179,7 +180,7 @@ def _nodes(count: int, cpus: int) -> Iterator[Mapping[str, str]]:
 
 
 def _take_turns(bench: Bench, names: Sequence[str], run: Callable[[str, Path], Measured]) -> dict[str, list[Measured]]:
-    """Run all in turns; what fails, or gives another result than the first, runs no more and is told."""
+    """Run all engines in turns. One that fails, or whose result differs from the first, is reported and dropped."""
     runs: dict[str, list[Measured]] = {name: [] for name in names}
     first: tuple[str, Path] | None = None
     for _ in range(bench.runs):
@@ -200,7 +201,7 @@ def _take_turns(bench: Bench, names: Sequence[str], run: Callable[[str, Path], M
 
 
 def _check(bench: Bench, name: str, out: Path, first: tuple[str, Path] | None) -> tuple[str, Path]:
-    """Compare what an engine wrote with what the first one did. Raises Failed if it is not the same."""
+    """Compare an engine's output with that of the first engine. Raise Failed if they differ."""
     if first is None:
         kept = bench.folder / "out" / "first"
         shutil.rmtree(kept, ignore_errors=True)
@@ -229,7 +230,7 @@ def _rows(runs: Mapping[str, Sequence[Measured]], lines: int) -> None:
 
 
 def _turn(name: str, found: Measured) -> None:
-    """Report what one run took."""
+    """Report the time of one run."""
     print(f"  {name}: {found.seconds:.1f} s, CPU {found.cpu:.1f} s", file=sys.stderr, flush=True)
 
 
@@ -252,7 +253,7 @@ def _about(bench: Bench) -> str:
 
 
 def _number(text: str) -> int:
-    """Read 10M as ten million."""
+    """Parse a number with a suffix: 10M is ten million."""
     factor = {"k": 1_000, "M": 1_000_000}.get(text[-1:], 1)
     return int(text.rstrip("kM").replace("_", "").replace(",", "")) * factor
 

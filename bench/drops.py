@@ -1,4 +1,4 @@
-"""The drops that all engines read: made once, by the generator of the product, and kept for the next time."""
+"""The drops that all engines read: generated once by Martwright's own generator, and kept for the next run."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ YESTERDAY, TODAY = LAST_DAY - timedelta(days=1), LAST_DAY
 
 
 def history(folder: Path, lines: int) -> Path:
-    """Return two years of daily drops with so many lines: plain ones, that any CSV reader takes."""
+    """Return two years of daily drops with ``lines`` lines: plain CSV that any reader accepts."""
     drops = folder / f"drops-{lines}"
     if not (drops / "generated.json").exists():
         generate(drops, lines, SEED, customers=max(lines // LINES_PER_CUSTOMER, 100), plain=True)
@@ -21,7 +21,7 @@ def history(folder: Path, lines: int) -> Path:
 
 
 def with_more(folder: Path, drops: Path, lines: int) -> Path:
-    """Return the same drops, and one more of the last day, in the largest month: like those of the days before."""
+    """Return the same drops plus one of the last day, in the largest month, with lines like those of earlier days."""
     grown = folder / f"{drops.name}-and-{lines}"
     newest = grown / "sales" / f"{TODAY:%Y/%m}" / f"sales-{TODAY}-evening.csv"
     if not newest.exists():
@@ -36,7 +36,7 @@ def with_more(folder: Path, drops: Path, lines: int) -> Path:
 
 
 def _more(paths: Sequence[Path], lines: int) -> str:
-    """Take the last lines of some drops, with new numbers of transactions, and the new date."""
+    """Copy the last lines of some drops, with new transaction ids and the new date."""
     header = paths[-1].read_text(encoding="utf-8").partition("\n")[0]
     column = header.split(",").index("sales_date")
     taken: list[str] = []

@@ -1,4 +1,4 @@
-"""Check that an engine did the work: what it wrote, against what another one did, to the last cent."""
+"""Check an engine's output against that of another engine, to the last cent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from marts.schema import MARTS, Mart, MartColumn
 
 @dataclass(frozen=True)
 class Written:
-    """What an engine wrote, in figures that are equal for equal work."""
+    """Figures over an engine's output; equal outputs have equal figures."""
 
     clean: int
     cents: int
-    """Of all clean lines, those that are there twice too."""
+    """Cents of all clean lines, including duplicates."""
     quarantined: int
     rows: tuple[int, ...]
     sums: tuple[str, ...]
-    """One for each mart: over the hashes of its rows, in any order."""
+    """For each mart, the sum of the hashes of its rows, in any order."""
 
     def differences(self, other: "Written") -> list[str]:
         mine, theirs = vars(self), vars(other)
@@ -27,7 +27,7 @@ class Written:
 
 
 def written(out: Path) -> Written:
-    """Read what an engine wrote."""
+    """Compute the figures of an engine's output."""
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as engine:
         clean, cents = _row(engine, f"SELECT count(*), {_cents(engine, out)} FROM '{out}/lines/**/*.parquet'")
         quarantined = _row(engine, f"SELECT count(*) FROM '{out}/quarantine/**/*.parquet'")[0]
@@ -46,7 +46,7 @@ def _sum(mart: Mart, out: Path) -> str:
 
 
 def _same(column: MartColumn) -> str:
-    """Return a column in one type, whatever the engine writes; a float is no exact money, and is not taken."""
+    """Return the SQL that casts a column to one type for all engines; floats are an error, as they are not exact."""
     types = {"id": "BIGINT", "count": "BIGINT", "money": "DECIMAL(18,2)", "rate": "DECIMAL(18,2)", "flag": "BOOLEAN"}
     type_ = types.get(column.type, "VARCHAR")
     inexact = f"error('{column.name} is a float')" if type_.startswith("DECIMAL") else "NULL"
@@ -54,7 +54,7 @@ def _same(column: MartColumn) -> str:
 
 
 def first_difference(mart: Mart, one: Path, other: Path) -> Sequence[tuple[object, ...]]:
-    """Return some rows that one engine has and the other has not."""
+    """Return up to three rows that the first engine wrote and the other did not."""
     columns = ", ".join(f"{_same(column)} AS {column.name}" for column in mart.columns)
     sides = [f"SELECT {columns} FROM '{out}/{mart.name}/*.parquet'" for out in (one, other)]
     with duckdb.connect() as engine:

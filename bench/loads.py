@@ -1,23 +1,23 @@
-"""Ways to load the customers mart, side by side: the same rows, the same table, the same server settings.
+"""Compare ways to load the customers mart: the same rows, the same table, the same server settings.
 
-`python -m bench.loads --all --rows N` starts a private server for each way, one after the other, and prints a table for
-MariaDB, and one for MySQL where there is one (tests/mysql.sh).
+`python -m bench.loads --all --rows N` starts a private server for each way in turn and prints a table for MariaDB, and
+one for MySQL if it is installed (tests/mysql.sh).
 `python -m bench.loads --way WAY --rows N --folder F --uri mysql://… [--pid SERVERPID]` runs one way in a process of
-its own, so that its time and memory can be taken from outside. The last line that it prints is JSON:
+its own, so that its time and memory can be measured from outside. The last line printed is JSON:
 
 ==========  ======================================================================================================
-job         seconds of the loading alone: all is imported, connected and, for ours, a cluster runs. To make rows for
-            Python of Parquet is part of it; for LOAD DATA by hand a CSV file lies ready, and making it is not counted
-rows        how many are in the table
+job         seconds of the load alone, after imports, connections and, for Martwright, the start of a cluster.
+            Converting Parquet to Python rows is included. LOAD DATA by hand reads a CSV file that exists already
+rows        number of rows in the table
 check       figures over all columns of the mart, computed by the server: equal for equal rows
 cpu         CPU seconds of this process and its children during the job
-server_cpu  those of the server, if --pid names it; what it writes later in the background is not in it
+server_cpu  CPU seconds of the server, if --pid names it, without its later background writes
 ==========  ======================================================================================================
 
-The table is that of a build, whose primary key begins with a generation; for all but ours that has a default, so that
-they need not send it. Every process also imports what makes this table, some 50 MiB that its own way may not need.
-All but ours use the driver's C extension, twice as fast at escaping values, where it can be loaded.
-Nothing is asserted of the times.
+The table is that of a build. Its primary key begins with a generation, which has a default, so that only Martwright
+sends it. Every process also imports the code that creates this table, some 50 MiB that its own way may not need.
+All but Martwright use the driver's C extension if it can be loaded: it escapes values twice as fast.
+Times are not asserted.
 """
 
 import argparse
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 PART = 300_000
 BATCH = 10_000
-"""Rows of one call, for who sends rows."""
+"""Rows per call, for ways that send rows."""
 CHUNK = 1000
-"""Rows of one INSERT of pandas. Between 500 and 5,000 it makes no difference: SQLAlchemy names every single value."""
+"""Rows per INSERT of pandas. Between 500 and 5,000 it makes no difference: SQLAlchemy names every single value."""
 MONTHS = 10
 TABLE = f"{CUSTOMERS_MART.table}_rows"
 NAMES = [column.name for column in CUSTOMERS_MART.columns]
@@ -58,38 +58,38 @@ SERVER = {
     "mariadb": ("--innodb-buffer-pool-size=2G", "--innodb-log-file-size=1G"),
     "mysql": ("--innodb-buffer-pool-size=2G", "--innodb-redo-log-capacity=1G"),
 }
-"""Memory for tables of this size, as whoever runs a database gives it; else as it comes."""
+"""Server memory as an administrator would set it for tables of this size; otherwise the default configuration."""
 LOAD_DATA = "--local-infile=1"
-"""Allow LOAD DATA, which MySQL as it comes forbids."""
+"""Allow LOAD DATA, which MySQL's default configuration forbids."""
 SMALL = 100_000
-"""Tables of fewer rows need no such memory."""
+"""Tables of fewer rows use the default memory."""
 CSV, MADE = "customers.csv", "made"
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a way is given."""
+    """Input of a way to load."""
 
     uri: str
     parts: Sequence[Path]
     """In key order."""
     load_data: bool = True
-    """Whether ours may use LOAD DATA."""
+    """Whether Martwright may use LOAD DATA."""
 
 
 Job = Callable[[], None]
 Way = Callable[[Given], AbstractContextManager[Job]]
-"""Gets ready, and gives what is timed."""
+"""Context manager that prepares, then yields the job to time."""
 
 
 def ours_by_insert(given: Given) -> AbstractContextManager[Job]:
-    """Load as where a server forbids LOAD DATA, as MySQL does as it comes."""
+    """Load as on a server that forbids LOAD DATA, which is MySQL's default."""
     return ours(replace(given, load_data=False))
 
 
 @contextmanager
 def ours(given: Given) -> Iterator[Job]:
-    """Let a build's own `stage` load the parts, on a cluster whose workers have loaded before."""
+    """Load the parts with a build's own `stage`, on a cluster whose workers have loaded before."""
     import pyarrow.parquet as pq
 
     from jobs.adapters.ray.cluster import Cluster
@@ -113,11 +113,11 @@ def ours(given: Given) -> Iterator[Job]:
 
 
 def void(_: object) -> None:
-    """Take something that nobody needs."""
+    """Discard a value."""
 
 
 def warm(run: Callable[..., Any], warehouse: "MySQLWarehouse", settings: Any, part: Path) -> None:
-    """Let each worker load a few rows, as workers of a build have done much before it loads, and forget those rows."""
+    """Let each worker load a few rows, then delete them: workers of a build are warm when it begins to load."""
     import pyarrow.parquet as pq
 
     from jobs.adapters.store.open import StoreAddress
@@ -136,7 +136,7 @@ def warm(run: Callable[..., Any], warehouse: "MySQLWarehouse", settings: Any, pa
 
 
 def load_slowly(work: "Load") -> None:
-    """Load in a worker, and keep it for so long that the next task needs another one."""
+    """Load in a worker, and occupy it long enough that the next task needs another worker."""
     from jobs.steps.load import run_load
 
     run_load(work)
@@ -145,9 +145,9 @@ def load_slowly(work: "Load") -> None:
 
 @contextmanager
 def load_data_by_hand(given: Given) -> Iterator[Job]:
-    """Let the server read one CSV file through one connection: that is the limit of one connection.
+    """Let the server read one CSV file through one connection: the upper bound for one connection.
 
-    The file lies ready on disk. Making it is not counted, though somebody has to.
+    The file exists on disk already. The time to create it is not counted.
     """
     path = given.parts[0].parent / CSV
     statement = (
@@ -166,7 +166,7 @@ def load_data_by_hand(given: Given) -> Iterator[Job]:
 
 @contextmanager
 def executemany(given: Given) -> Iterator[Job]:
-    """Pass batches of rows to the driver. It makes one INSERT of each."""
+    """Pass batches of rows to the driver, which sends one INSERT per batch."""
     statement = f"INSERT INTO {TABLE} ({', '.join(NAMES)}) VALUES ({', '.join(['%s'] * len(NAMES))})"
     with closing(connect(given.uri)) as connection:
 
@@ -181,7 +181,7 @@ def executemany(given: Given) -> Iterator[Job]:
 
 @contextmanager
 def sqlalchemy_core(given: Given) -> Iterator[Job]:
-    """Pass SQLAlchemy's Core batches of rows, as dictionaries."""
+    """Pass batches of rows, as dictionaries, to SQLAlchemy Core."""
     from sqlalchemy import MetaData, Table, insert
 
     with engine_of(given.uri) as engine:
@@ -197,7 +197,7 @@ def sqlalchemy_core(given: Given) -> Iterator[Job]:
 
 @contextmanager
 def pandas_to_sql(given: Given) -> Iterator[Job]:
-    """Pass pandas one part after the other."""
+    """Load one part after the other with pandas.to_sql."""
     import pandas as pd
 
     with engine_of(given.uri) as engine:
@@ -222,7 +222,7 @@ WAYS: dict[str, Way] = {
 
 
 def connect(uri: str) -> Any:
-    """Connect as its users do: the driver takes its C extension if that can be imported."""
+    """Connect with the driver's defaults: it uses its C extension if that can be imported."""
     import mysql.connector
 
     parts = urlsplit(uri)
@@ -239,7 +239,7 @@ def connect(uri: str) -> Any:
 
 @contextmanager
 def engine_of(uri: str) -> Iterator[Any]:
-    """Make an engine of SQLAlchemy with a connection in its pool."""
+    """Yield an SQLAlchemy engine with a connection in its pool."""
     from sqlalchemy import create_engine
 
     engine = create_engine(f"mysql+mysqlconnector{uri.removeprefix('mysql')}")
@@ -251,7 +251,7 @@ def engine_of(uri: str) -> Iterator[Any]:
 
 
 def batches(parts: Sequence[Path]) -> Iterator["pa.RecordBatch"]:
-    """Read the parts by batches, so that no way holds more rows than it sends."""
+    """Read the parts in batches, so that no way keeps more rows in memory than it sends."""
     import pyarrow.parquet as pq
 
     for path in parts:
@@ -260,7 +260,7 @@ def batches(parts: Sequence[Path]) -> Iterator["pa.RecordBatch"]:
 
 
 def make_parts(folder: Path, rows: int) -> list[Path]:
-    """Make the parts of a mart in key order, and the same rows as one CSV file; what is there already is left."""
+    """Write the parts of a mart in key order, and the same rows as one CSV file, unless they exist already."""
     paths = [folder / f"part-{number:05d}.parquet" for number in range(-(-rows // PART))]
     made, mark = folder / MADE, f"{rows} rows, {PART} a part"
     if not made.exists() or made.read_text() != mark:
@@ -272,7 +272,7 @@ def make_parts(folder: Path, rows: int) -> list[Path]:
 
 
 def write_parts(paths: Sequence[Path], rows: int) -> None:
-    """Write parts as a build does, and a CSV file as MariaDB reads it best: a NULL is \\N, a flag is 0 or 1."""
+    """Write parts as a build does, and a CSV file for LOAD DATA: a NULL is \\N, a flag is 0 or 1."""
     import pyarrow as pa
     import pyarrow.csv as pacsv
 
@@ -293,7 +293,7 @@ def write_parts(paths: Sequence[Path], rows: int) -> None:
 
 
 def some_rows(first: int, count: int) -> "pa.Table":
-    """Make rows of the customers mart, ten months each, in key order; some of what may be NULL is."""
+    """Generate rows of the customers mart in key order, ten months per customer; some nullable values are NULL."""
     import numpy as np
     import pyarrow as pa
 
@@ -324,7 +324,7 @@ def some_rows(first: int, count: int) -> "pa.Table":
 
 
 def make_empty(warehouse: "MySQLWarehouse") -> None:
-    """Make the table of a build, or an empty one of what is there; never that of somebody's real marts."""
+    """Create the table of a build, or empty it if it exists. Exit if builds have written to the database."""
     warehouse.prepare()
     if warehouse.runs(1):
         sys.exit(f"{warehouse.where}: builds have written here; give a database of its own")
@@ -333,7 +333,7 @@ def make_empty(warehouse: "MySQLWarehouse") -> None:
 
 
 def check(warehouse: "MySQLWarehouse") -> tuple[int, str]:
-    """Count the rows, and let the server sum up all their columns: another value in any of them shows."""
+    """Count the rows, and let the server compute a checksum over all columns: any different value changes it."""
     told = ", ".join(f"COALESCE({name}, '\\\\N')" for name in NAMES)
     ((rows, sums, sales),) = warehouse.execute(
         f"SELECT COUNT(*), SUM(CRC32(CONCAT_WS('|', {told}))), SUM(total_sales) FROM {TABLE}"
@@ -345,14 +345,14 @@ def cpu_of(tree: psutil.Process, children: bool = True) -> float:
     """Sum the CPU seconds of a process and its children."""
     total = 0.0
     for process in [tree, *(tree.children(recursive=True) if children else [])]:
-        with suppress(psutil.Error):  # it ended meanwhile
+        with suppress(psutil.Error):  # the process ended meanwhile
             times = process.cpu_times()
             total += times.user + times.system
     return total
 
 
 def run_way(name: str, given: Given, server: int | None) -> dict[str, Any]:
-    """Run a way on an empty table, and tell what it took."""
+    """Run a way on an empty table, and return its figures."""
     from jobs.adapters.warehouse.mysql import MySQLWarehouse
     from jobs.config.settings import MySQL
 
@@ -365,7 +365,7 @@ def run_way(name: str, given: Given, server: int | None) -> dict[str, Any]:
 
 
 def timed(job: Job, server: int | None) -> dict[str, float | None]:
-    """Do a job; return its seconds, and the CPU seconds of this side and of the server."""
+    """Run a job; return its seconds, and the CPU seconds of the client and of the server."""
     me, other = psutil.Process(), psutil.Process(server) if server else None
     here, there, began = cpu_of(me), cpu_of(other, False) if other else 0.0, time.perf_counter()
     job()
@@ -375,7 +375,7 @@ def timed(job: Job, server: int | None) -> dict[str, float | None]:
 
 
 def compare_servers(rows: int, kinds: Sequence[str] = tuple(SERVER)) -> None:
-    """Print a table for each server that is there."""
+    """Print a table for each installed server."""
     for kind in kinds:
         version = servers().version_of_kind(kind)
         if version:
@@ -386,7 +386,7 @@ def compare_servers(rows: int, kinds: Sequence[str] = tuple(SERVER)) -> None:
 
 
 def compare(rows: int, kind: str) -> None:
-    """Run each way as a process, on a private server of its own, and print what they took."""
+    """Run each way as a process, on a private server of its own, and print the figures."""
     print(f"{rows:,} rows, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
     print(f"{'':<18}{'job s':>8}{'rows/s':>10}{'CPU s':>8}{'server':>8}{'wall s':>8}{'peak MiB':>10}")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -398,7 +398,7 @@ def compare(rows: int, kind: str) -> None:
 
 
 def compare_one(name: str, rows: int, folder: str, kind: str) -> str:
-    """Run one way and print its line. The server is new: none has to write what another one has left to it."""
+    """Run one way and print its line. The server is new, so no way pays for background writes of another."""
     with server(kind, [LOAD_DATA, *(SERVER[kind] if rows >= SMALL else ())]) as (database, pid):
         uri = database.make_database("bench")
         arguments = ["--way", name, "--rows", str(rows), "--folder", folder, "--uri", uri, "--pid", str(pid)]
@@ -414,7 +414,7 @@ def compare_one(name: str, rows: int, folder: str, kind: str) -> str:
 
 
 def servers() -> Any:
-    """Return the real servers of the tests: private ones, on free ports, with their own data."""
+    """Return the module of the tests' real servers: private, on free ports, with their own data."""
     tests = str(Path(__file__).parent.parent / "tests")
     if tests not in sys.path:
         sys.path.insert(0, tests)
@@ -423,7 +423,7 @@ def servers() -> Any:
 
 @contextmanager
 def server(kind: str, options: Sequence[str]) -> Iterator[tuple[Any, int]]:
-    """Start a database server; give it, and its process id."""
+    """Start a database server; yield it and its process id."""
     with tempfile.TemporaryDirectory(prefix="sql-", dir="/tmp") as folder:
         database, daemon = servers().sql_server(Path(folder), options, kind)
         daemon.start()
@@ -449,7 +449,7 @@ def main() -> None:
     if not arguments.folder or not arguments.uri:
         parser.error("--way needs --folder and --uri")
     with suppress(ImportError):
-        # The driver's C extension brings a newer OpenSSL than Python's own, and loads only if it is the first.
+        # The driver's C extension brings a newer OpenSSL than Python's own, so it must be loaded first.
         import _mysql_connector  # noqa: F401
     parts = make_parts(arguments.folder.absolute(), arguments.rows)
     told = run_way(arguments.way, Given(arguments.uri, parts), arguments.pid)

@@ -1,4 +1,4 @@
-"""Measure a command: seconds, CPU seconds and memory of its whole process tree, daemons included."""
+"""Measure a command: seconds, CPU seconds and memory of its whole process tree, including daemons."""
 
 import json
 import os
@@ -17,31 +17,31 @@ from typing import Any
 import psutil
 
 _STEP = 0.2
-"""Seconds between two looks. What a process uses after the last look at it is not seen."""
+"""Seconds between two polls. Usage of a process after its last poll is not counted."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run of a command took."""
+    """Time and memory of one run of a command."""
 
     seconds: float
-    """From its start to its end."""
+    """From start to end."""
     job: float
-    """Without what starts it, as it says itself."""
+    """Without the startup, as the command itself reports."""
     cpu: float
     peak: int
-    """Bytes: proportional set sizes of all its processes, and what they wrote to shared memory."""
+    """Bytes: proportional set sizes of all its processes, including their shared memory."""
     told: Mapping[str, Any]
     """The JSON of its last line."""
     output: str
 
 
 class Failed(Exception):
-    """A command did not end well."""
+    """A command failed or timed out."""
 
 
 def median(runs: Sequence[Measured]) -> Measured:
-    """Return the run with the median of the seconds, with the medians of the rest."""
+    """Return the run with the median seconds, with the medians of its other figures."""
     one = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
     middle = statistics.median
     return Measured(
@@ -55,7 +55,7 @@ def median(runs: Sequence[Measured]) -> Measured:
 
 
 def measured(command: Sequence[str], environment: Mapping[str, str] | None = None, limit: float = 3600) -> Measured:
-    """Run a command to its end. Raises Failed if it fails, or takes too long."""
+    """Run a command to its end. Raise Failed if it fails, or takes longer than ``limit`` seconds."""
     before, began = _children(), time.perf_counter()
     process = subprocess.Popen(
         command,
@@ -74,26 +74,26 @@ def measured(command: Sequence[str], environment: Mapping[str, str] | None = Non
         why = f"took more than {limit:,.0f} s" if watch.late else f"ended with {process.returncode}"
         raise Failed(f"{' '.join(command)} {why}\n{output[-2000:]}")
     told = _told(output)
-    # What has ended between two looks is known of those that their parents waited for.
+    # Processes that ended between two polls are counted if their parent waited for them.
     cpu = max(watch.cpu, _children() - before)
     return Measured(seconds, float(told.get("job", seconds)), cpu, watch.peak, told, output)
 
 
 def _children() -> float:
-    """Return the CPU seconds of children that have ended, and theirs."""
+    """Return the CPU seconds of children that have ended, including their own children."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def _told(output: str) -> dict[str, Any]:
-    """Read the JSON of the last line, if it is any."""
+    """Parse the last line as a JSON object; return an empty dict if it is none."""
     last = (output.strip().splitlines() or [""])[-1]
     told = json.loads(last) if last.startswith("{") else {}
     return told if isinstance(told, dict) else {}
 
 
 class _Watch:
-    """Looks at a process tree now and then. Processes that leave the tree (daemons) stay known."""
+    """Poller of a process tree. Processes that leave the tree (daemons) are still counted."""
 
     def __init__(self, pid: int, until: float) -> None:
         self._known: dict[psutil.Process, float] = {psutil.Process(pid): 0.0}
@@ -122,7 +122,7 @@ class _Watch:
     def _look(self) -> None:
         memory, pids = 0, {process.pid for process in self._known}
         for process in psutil.process_iter(["ppid"]):
-            if process.info["ppid"] in pids:  # a grandchild that is seen before its parent is found by the next look
+            if process.info["ppid"] in pids:  # a grandchild listed before its parent is added by the next poll
                 self._known.setdefault(process, 0.0)
         for process in list(self._known):
             try:

@@ -1,4 +1,4 @@
-"""Make the README's picture, docs/demo.svg, from a real run of the demo: `python bench/picture.py`."""
+"""Render the README's picture, docs/demo.svg, from a real run of the demo: `python bench/picture.py`."""
 
 import io
 import re
@@ -27,11 +27,11 @@ def main() -> None:
     for line in [*lines[: last + 1], "…"]:
         titles = line.startswith(("run ", "sales", "marts", "top customers", "leaders"))
         console.print(Text(line.rstrip(), style="bold" if titles and "_" not in line else ""))
-    # No font from elsewhere: the picture is complete in itself.
+    # Remove web fonts, so that the picture loads nothing.
     template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     svg = console.export_svg(title="martwright", code_format=template)
     svg = svg.replace("Fira Code", FONTS).replace("<!-- Generated with Rich https://www.textualize.io -->", "")
-    # Every viewer shall keep the columns apart.
+    # Preserve white space, so that every viewer keeps the columns apart.
     PICTURE.write_text(svg.replace("<text ", '<text xml:space="preserve" '), encoding="utf-8")
 
 

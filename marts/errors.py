@@ -1,29 +1,29 @@
-"""The error tree. Every error says what happened, where, and what to do next.
+"""The error tree. Every error states what happened, where, and what to do next.
 
 ::
 
     MartsError
-    ├── UsageError        exit 2    arguments or configuration; nothing was touched
-    ├── DataError         exit 65   the data said no; the live marts are untouched
-    │   ├── DropRejected            one drop is unusable; the others go on
+    ├── UsageError        exit 2    arguments or configuration; nothing was changed
+    ├── DataError         exit 65   the data cannot be published; the live marts are untouched
+    │   ├── DropRejected            one drop is unusable; the others are processed
     │   ├── UnknownPeople           too many lines have no dimension row
     │   ├── TotalFell               the total of the past is lower than what was published
     │   └── QualityBroken           a critical expectation of a mart does not hold
-    ├── ServiceError      exit 69   a service refused us: trying again would not help
-    │   ├── Transient               it may pass by itself: tried again until a deadline
-    │   │   └── Busy      exit 75   others hold what we need
-    │   ├── NotShown                it is published, and readers see something else
-    │   ├── OutcomeUnknown          the answer to a COMMIT is lost: the ledger is asked, nothing is repeated
-    │   ├── StateDamaged            a file of ours is gone or damaged: it is made again
+    ├── ServiceError      exit 69   a service failed or refused access: a retry would not help
+    │   ├── Transient               a temporary failure: retried until a deadline
+    │   │   └── Busy      exit 75   another session holds a lock
+    │   ├── NotShown                published, but readers see something else
+    │   ├── OutcomeUnknown          the answer to a COMMIT is lost and the ledger cannot be read: nothing is repeated
+    │   ├── StateDamaged            a file of the state is missing or damaged: it is built again
     │   ├── ObjectChanged           a drop changed or vanished while it was read
-    │   └── ObjectUnreadable        one object is refused or damaged; the others go on
-    ├── Defect            exit 70   our own mistake; please report it
+    │   └── ObjectUnreadable        one object is refused or damaged; the others are processed
+    ├── Defect            exit 70   a bug in Martwright; please report it
     └── TryLater          exit 75   a lock is held; run again
-        ├── DeadlinePassed          it took longer than it may
+        ├── DeadlinePassed          a deadline has passed
         └── Fenced                  another run has taken over
 
-The exit codes are the one table that schedulers read. Errors cross process borders
-(Ray pickles them), so every argument goes to ``Exception.__init__``.
+Schedulers read only the exit codes. Errors cross process borders (Ray pickles them), so every argument goes to
+``Exception.__init__``.
 """
 
 EXIT_DATA = 65
@@ -34,7 +34,7 @@ class MartsError(Exception):
 
     exit_code = 70
     announced = False
-    """The log has it already, as JSON."""
+    """Whether the error was already reported: in the log, as JSON, or in a notice."""
 
     def __init__(self, what: str, where: str = "", hint: str = "") -> None:
         super().__init__(what, where, hint)
@@ -57,7 +57,7 @@ class DataError(MartsError):
 
 
 class DropRejected(DataError):
-    """A whole drop cannot be used (missing column, not text, truncated, …)."""
+    """A whole drop is unusable (missing column, not text, truncated, …)."""
 
 
 class UnknownPeople(DataError):
@@ -73,31 +73,31 @@ class QualityBroken(DataError):
 
 
 class ServiceError(MartsError):
-    """Storage, database or cluster failed or refused us. Permanent, unless a subclass says otherwise."""
+    """Storage, database or cluster failed or refused access. Permanent, unless a subclass states otherwise."""
 
     exit_code = 69
 
 
 class Transient(ServiceError):
-    """It may pass by itself (timeout, lost connection, throttling): whoever can repeat the work tries again."""
+    """A temporary failure (timeout, lost connection, throttling). Callers that can repeat the work retry it."""
 
 
 class Busy(Transient):
-    """Others hold what we need (a lock of the database, a deadlock)."""
+    """Another session holds a lock of the database, or a deadlock was broken."""
 
     exit_code = 75
 
 
 class NotShown(ServiceError):
-    """A run has published, but the public names show readers other numbers than it staged."""
+    """A run has published, but the public names show other numbers than it staged."""
 
 
 class OutcomeUnknown(ServiceError):
-    """The answer to a COMMIT is lost, and the database does not come back to tell whether it happened."""
+    """The answer to a COMMIT is lost, and the database does not come back, so it is unknown whether it took place."""
 
 
 class StateDamaged(ServiceError):
-    """A file of the state is gone or damaged; ``where`` is its key."""
+    """A file of the state is missing or damaged; ``where`` is its key."""
 
 
 class ObjectChanged(ServiceError):
@@ -105,35 +105,35 @@ class ObjectChanged(ServiceError):
 
 
 class ObjectUnreadable(ServiceError):
-    """One object cannot be read, although its place can."""
+    """One object cannot be read, although its bucket or folder can."""
 
 
 class Defect(MartsError):
-    """An invariant of ours is broken; nothing is published."""
+    """An invariant of Martwright is broken; nothing is published."""
 
     exit_code = 70
 
 
 class TryLater(MartsError):
-    """Another build holds the lock, or somebody stopped this one."""
+    """Another build holds the lock, or this one was stopped."""
 
     exit_code = 75
 
 
 class DeadlinePassed(TryLater):
-    """It took longer than it may."""
+    """A deadline has passed."""
 
 
 class Fenced(TryLater):
-    """Another run, or a rollback, has taken the right to publish since this run began."""
+    """Another run, or a rollback, has acquired the right to publish since this run began."""
 
 
 class Stopped(BaseException):
-    """Somebody told this process to stop; ``args`` is the name of the signal.
+    """A stop request to this process; ``args`` is the name of the signal.
 
-    No Exception: a library that swallows those must not swallow this.
+    Not an Exception: a library that swallows exceptions must not swallow this.
     """
 
     def as_error(self) -> TryLater:
-        hint = "the live marts are untouched; run again, it goes on from what is done"
+        hint = "the live marts are untouched; run again to continue"
         return TryLater(f"stopped by {self.args[0]}", "marts", hint)

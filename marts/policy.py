@@ -1,4 +1,4 @@
-"""The business numbers: thresholds, rates, horizons. The company's to change, in policy.toml."""
+"""Business numbers: thresholds, rates, periods. The company sets them in policy.toml."""
 
 import difflib
 import hashlib
@@ -14,13 +14,13 @@ from marts.errors import UsageError
 Ratio = Annotated[float, Field(ge=0, le=1)]
 NO_IDS = ("0", "-", "--", "n/a", "na", "null", "none", "nil", "nan", "unknown")
 _NOT_IN_KEY = ("customer_id", "transaction_id", "line_no", "sales_date", "price", "quantity", "total_cost")
-"""Columns that transaction_key cannot name: a customer is part of it always, the day is called so, and corrections
-change what a line costs."""
+"""Columns that transaction_key cannot contain: the customer is always part of it, the day is named ``day``, and
+corrections change what a line costs."""
 Money = Annotated[Decimal, Field(max_digits=18, decimal_places=2)]
 
 
 class Segment(BaseModel):
-    """One rule of the customer segments. A customer belongs to the first whose conditions all hold."""
+    """One customer segment. A customer belongs to the first segment whose conditions all hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,11 +35,11 @@ class Segment(BaseModel):
 
 
 class Policy(BaseModel):
-    """Every number a business may change. The defaults are those of the documentation."""
+    """Every number that a business may change. The defaults are those of the documentation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    business_timezone: str = Field("UTC", description="a timestamp with an offset is turned into this zone first")
+    business_timezone: str = Field("UTC", description="a timestamp with an offset is first converted to this zone")
     inactive_after_days: int = Field(180, ge=0, description="days without a purchase until a customer is inactive")
     incentive_rate: Decimal = Field(
         Decimal("0.01"), ge=0, le=1, decimal_places=6, description="the monthly leader's share of total_sales"
@@ -51,20 +51,20 @@ class Policy(BaseModel):
     total_cost_tolerance: Money = Field(Decimal("0.00"), ge=0, description="allowed |total_cost - price * quantity|")
     max_bad_ratio: Ratio = Field(0.02, description="a drop with a larger share of bad rows is held")
     max_unknown_ratio: Ratio = Field(0.05, description="a larger share of lines without a dimension row stops the run")
-    unknown_ids: tuple[int, ...] = Field((0, -1), description="customer_id that mean a guest, as an empty one does")
+    unknown_ids: tuple[int, ...] = Field((0, -1), description="customer_id values that mean a guest, like an empty one")
     transaction_key: tuple[str, ...] = Field(
-        ("store_id", "day"), description="what a transaction_id is unique within, besides the customer"
+        ("store_id", "day"), description="columns within which a transaction_id is unique, besides the customer"
     )
-    no_ids: tuple[str, ...] = Field(NO_IDS, description="words that are no transaction_id, in any case of letters")
+    no_ids: tuple[str, ...] = Field(NO_IDS, description="words that are not a transaction_id, in upper or lower case")
     redelivered: Literal["line", "transaction", "add"] = Field(
-        "line", description="what a transaction that is delivered again does: docs/data.md"
+        "line", description="what happens to a transaction that is delivered again: docs/data.md"
     )
     equal_lines: Literal["keep", "drop"] = Field("keep", description="equal lines of a transaction in one drop")
     transaction_ids: Literal["any", "unique"] = Field(
-        "any", description='"unique": each run warns of ids that are live under several customers, stores or months'
+        "any", description='"unique": each run warns about ids that are live under several customers, stores or months'
     )
     max_fall: Ratio = Field(0.05, description="if the total falls by a larger share, nothing is published")
-    max_fall_from: int = Field(1000, ge=0, description="marts of fewer lines may fall as they like")
+    max_fall_from: int = Field(1000, ge=0, description="marts with fewer lines are not guarded against a fall")
     segments: tuple[Segment, ...] = (
         Segment(name="Loyal Customer", min_purchase_frequency=10),
         Segment(name="High-Value Customer", min_monetary_value=Decimal(50000)),
@@ -78,7 +78,7 @@ class Policy(BaseModel):
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"{name!r} is no time zone; use a name such as Europe/Berlin") from error
+            raise ValueError(f"{name!r} is not a time zone; use a name such as Europe/Berlin") from error
         return name
 
     @field_validator("transaction_key")
@@ -106,16 +106,16 @@ class Policy(BaseModel):
     @model_validator(mode="after")
     def _segments_cover_everybody(self) -> Self:
         if not self.segments or not self.segments[-1].is_default:
-            raise ValueError("the last of the segments must have no condition, so that everybody belongs to one")
+            raise ValueError("the last segment must have no condition, so that every customer belongs to one")
         return self
 
     def digest(self) -> str:
-        """Return the name of these numbers: equal policies have equal digests."""
+        """Return a hash of the policy: equal policies have equal digests."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 def read_policy(values: dict[str, Any], where: str) -> Policy:
-    """Check the values of a policy file. Raises UsageError naming the key, and the nearest right one."""
+    """Validate the values of a policy file. Raise UsageError that names the wrong key and the nearest valid one."""
     try:
         return Policy.model_validate(values)
     except ValidationError as error:
@@ -123,20 +123,39 @@ def read_policy(values: dict[str, Any], where: str) -> Policy:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str]:
-    """Turn a validation error into one sentence that names each wrong key."""
+    """Convert a validation error to one sentence that names each wrong key."""
     return ("; ".join(_explain(dict(detail), model) for detail in error.errors(include_url=False)),)
+
+
+_EXPECTED = {
+    "date": "a date, such as 2025-12-31",
+    "int": "a whole number",
+    "float": "a number",
+    "decimal": "a number",
+    "bool": "true or false",
+}
+"""What pydantic's errors of a type expect, by the first word of their names."""
 
 
 def _explain(detail: dict[str, Any], model: type[BaseModel]) -> str:
     location = detail["loc"]
     name = ".".join(str(part) for part in location)
-    if detail["type"] != "extra_forbidden":
-        return f"{name}: {detail['msg']}" if name else str(detail["msg"])
-    return unknown_key(name, str(location[-1]), known_keys(model, location[:-1]))
+    if detail["type"] == "extra_forbidden":
+        return unknown_key(name, str(location[-1]), known_keys(model, location[:-1]))
+    return f"{name}: {_reason(detail)}" if name else _reason(detail)
+
+
+def _reason(detail: dict[str, Any]) -> str:
+    """Return why a value is not valid. Only values of types that no credential has are quoted."""
+    expected = _EXPECTED.get(detail["type"].partition("_")[0])
+    if expected and isinstance(detail["input"], str | int | float):
+        return f"{detail['input']!r} is not {expected}"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return message.replace("Input should be", "must be", 1).replace("must be a valid", "must be a", 1)
 
 
 def known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
-    """List the keys that are allowed at a path inside a model."""
+    """List the valid keys at a path inside a model."""
     for part in path:
         if isinstance(part, int):
             continue
@@ -147,12 +166,12 @@ def known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Ask whether the nearest of some names is meant; nothing if none is near."""
+    """Return "; did you mean …?" with the nearest of the known names; empty if none is near."""
     result = difflib.get_close_matches(name.lower(), sorted(known), 1, 0.5)
     return f"; did you mean {result[0]!r}?" if result else ""
 
 
 def unknown_key(name: str, last: str, known: list[str]) -> str:
-    """Describe that a key is unknown, and which known one is nearest."""
+    """Return the message for an unknown key, with the nearest known key."""
     near = difflib.get_close_matches(last.lower(), known, 1, 0.5)
     return f"unknown key {name!r}" + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")

@@ -1,6 +1,6 @@
-"""Every source column and every mart column, once.
+"""Definition of every source column and every mart column.
 
-CSV types, checks, table definitions, documentation and tests are all derived from here.
+CSV types, checks, table definitions, documentation and tests are derived from this module.
 """
 
 from collections.abc import Mapping
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 SourceType = Literal["id", "integer", "quantity", "price", "money", "amount", "date", "text", "yes_no"]
-"""How a CSV value is read.
+"""How a CSV value is parsed.
 
 id: whole number > 0 · integer: whole number · quantity: decimal, not 0, at most 4 digits after the point ·
 price: decimal, at most 6 digits after the point · money: decimal >= 0, at most 2 digits · amount: the same, may be
-negative · trailing zeros are no digits ·
+negative · trailing zeros do not count as digits ·
 date: ISO date or timestamp · text: 1 to ``max_length`` characters · yes_no: Y or N
 """
 
 MartType = Literal["id", "text", "month", "money", "rate", "count", "flag"]
 
 DIGITS: Mapping[str, int] = {"price": 6, "quantity": 4, "money": 2, "amount": 2, "rate": 2}
-"""Digits after the point of a type; its values are kept as whole numbers of the last digit."""
+"""Digits after the point by type; values are stored as whole numbers of the last digit."""
 UNITS = {2: "cents", 4: "ten_thousandths", 6: "millionths"}
-"""What whole numbers of a last digit are called."""
+"""Name of the unit by number of digits."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class SourceColumn:
     type: SourceType
     help: str
     mandatory: bool = True
-    """The header must name it."""
+    """Whether the header must contain it."""
     nullable: bool = False
-    """A value may be empty."""
+    """Whether a value may be empty."""
     max_length: int = 255
-    """Characters, for text."""
+    """Maximum characters of a text."""
     personal: bool = False
-    """It tells something of a person: masked wherever values are shown."""
+    """Whether it is personal data: masked wherever values are shown."""
     guests: bool = False
-    """Empty, or one of the policy's unknown_ids, it means nobody in particular: a guest."""
+    """Whether an empty value, or one of the policy's unknown_ids, means a guest."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class MartColumn:
     type: MartType
     help: str
     null_when: str = ""
-    """Says when a value is NULL; never if empty."""
+    """Condition under which a value is NULL; never NULL if empty."""
     max_length: int = 255
     personal: bool = False
 
@@ -92,7 +92,7 @@ def _nullable(name: str, type_: SourceType, help_: str, max_length: int = 255, p
 
 
 EXTRA = "additional_columns"
-"""Column of clean rows with the JSON of the columns that the schema does not name."""
+"""Column of clean rows with the columns that are not in the schema, as JSON."""
 
 SALES = Kind(
     "sales",
@@ -100,7 +100,7 @@ SALES = Kind(
         SourceColumn("customer_id", "id", "who bought; empty or an unknown id: a guest", nullable=True, guests=True),
         SourceColumn("store_id", "id", "where"),
         SourceColumn("product_name", "text", "what", max_length=1000),
-        SourceColumn("sales_date", "date", "when; a timestamp with an offset is turned into the business time zone"),
+        SourceColumn("sales_date", "date", "when; a timestamp with an offset is converted to the business time zone"),
         SourceColumn("sales_person_id", "id", "who sold"),
         SourceColumn("price", "price", "of one piece; negative only where returns are allowed"),
         SourceColumn("quantity", "quantity", "pieces, litres, kilograms; negative for a return"),
@@ -134,7 +134,7 @@ STORES = Kind(
         _nullable("store_pincode", "text", "postal code"),
         _nullable("store_manager_name", "text", "manager", personal=True),
         _nullable("store_opening_date", "date", "opened on"),
-        _nullable("reviews", "text", "what people say", 10_000, personal=True),
+        _nullable("reviews", "text", "customer reviews", 10_000, personal=True),
     ),
     key="id",
 )

@@ -26,20 +26,23 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.chdir(tmp_path)
 
 
-_FIGURES = pytest.StashKey[list[str]]()
-
-
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Report a figure that a test found; all of them are printed at the end."""
-    found: list[str] = request.config.stash.setdefault(_FIGURES, [])
-    return lambda text: found.append(f"{request.node.nodeid.removeprefix('tests/')}: {text}")
+    """Report a figure that a test measured; all of them are printed at the end."""
+    return lambda text: request.node.user_properties.append(("figure", text))
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    for number, text in enumerate(config.stash.get(_FIGURES, [])):
-        if number == 0:
-            terminalreporter.section("figures")
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    figures = [
+        f"{report.nodeid.removeprefix('tests/')}: {text}"
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        for name, text in getattr(report, "user_properties", ())
+        if name == "figure"
+    ]
+    if figures:
+        terminalreporter.section("figures")
+    for text in dict.fromkeys(figures):
         terminalreporter.write_line(text)
 
 

@@ -1,16 +1,16 @@
-"""What every engine is called by: a process of its own that reads drops, and writes four things.
+"""Interface of every engine: a process of its own that reads drops and writes four outputs.
 
 `python -m bench.engines.NAME DROPS OUT AS_OF` reads ``DROPS/{sales,customers,sales_team,stores}/**.csv`` and writes
 
 ========================  =================================================================================
 OUT/lines/*.parquet       clean lines: all columns of the drops, typed, money as decimals or integer cents
-OUT/quarantine/*.parquet  rows that break a rule, with the drop, their text, and the first rule that is broken
+OUT/quarantine/*.parquet  rows that break a rule, with the drop, their text and the first broken rule
 OUT/customers/*.parquet   the customers mart, every column, money exact
 OUT/sales_team/*.parquet  the sales team mart
 ========================  =================================================================================
 
-The last line that it prints is JSON: ``job`` are the seconds from when the engine was ready to read to the end; ``cpu``
-and ``peak`` are CPU seconds and bytes of this process alone, which for ours and Ray is the driver.
+The last line printed is JSON: ``job`` is the seconds from when the engine was ready to read until the end; ``cpu`` and
+``peak`` are CPU seconds and bytes of this process alone, which for Martwright and Ray is the driver.
 """
 
 import argparse
@@ -33,7 +33,7 @@ INCENTIVE_PERCENT = 1
 
 @dataclass(frozen=True)
 class Order:
-    """What an engine is to do."""
+    """The work of an engine: its drops, output folder, as_of and number of cores."""
 
     drops: Path
     out: Path
@@ -45,11 +45,11 @@ class Order:
         return str(self.drops / "sales" / "**" / "*.csv")
 
     def dimension(self, kind: str) -> Path:
-        """Return the newest drop of a dimension: it holds the full table."""
+        """Return the newest drop of a dimension: it contains the full table."""
         return max((self.drops / kind).glob("*.csv"), key=lambda path: (path.stat().st_mtime, path.name))
 
     def folder(self, name: str) -> Path:
-        """Make a folder to write to."""
+        """Create and return an output folder."""
         made = self.out / name
         made.mkdir(parents=True, exist_ok=True)
         return made
@@ -59,7 +59,7 @@ def main(
     job: Callable[[Order, Any], None],
     ready: Callable[[Order], AbstractContextManager[Any]] = nullcontext,
 ) -> None:
-    """Run an engine: ``ready`` starts it, ``job`` does the work with what that gave."""
+    """Run an engine: ``ready`` starts it, ``job`` does the work with the value that ``ready`` yields."""
     parser = argparse.ArgumentParser()
     parser.add_argument("drops", type=Path)
     parser.add_argument("out", type=Path)

@@ -1,4 +1,4 @@
-"""DuckDB: one SQL script, as its users would write it for speed and exact money."""
+"""DuckDB: one SQL script, as a DuckDB user would write it for speed and exact money."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

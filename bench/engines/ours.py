@@ -1,7 +1,7 @@
-"""Ours, from the drops until both marts are ready to load; a fresh process, or one that has built before.
+"""Martwright, from the drops until both marts are ready to load, in a fresh process or on a warm cluster.
 
-The build stops where it would begin to load: the others have no database either. Great Expectations judges nothing,
-for nothing judges their rows.
+The build stops before loading, because the other engines have no database either. Great Expectations is off, because
+the other engines do not use it either.
 """
 
 import os
@@ -26,17 +26,17 @@ from jobs.steps.materialize_task import rows_of
 from marts.policy import Policy
 
 WARM = "BENCH_WARM"
-"""Names a folder of drops that are built first, for nothing, if set."""
+"""Variable with a folder of drops to build first, as a warm-up that is not timed."""
 JOINED = "BENCH_RAY"
-"""Address of a cluster to join, if set."""
+"""Variable with the address of a cluster to join."""
 
 
 class Ready(BaseException):
-    """The marts are ready to load."""
+    """Signal that the marts are ready to load."""
 
 
 class UntilReady:
-    """Watches a run, and stops it before it loads."""
+    """Progress observer that stops a run before it loads."""
 
     def begin(self, step: str, total: int) -> None:
         if step == "load":
@@ -66,7 +66,7 @@ def job(order: Order, cluster: Cluster) -> None:
 
 
 def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date) -> dict[str, float]:
-    """Build until the marts are ready to load; what is in the folder already is gone on with. Returns the seconds."""
+    """Build until the marts are ready to load, continuing from the state in the folder. Return the seconds by step."""
     target = f"duckdb://{folder}/marts.duckdb"
     settings = Settings(source=str(drops), target=target, state=str(folder / "state"), quality=Quality(judge=False))
     warehouse = open_warehouse(target, settings.mysql)
@@ -84,7 +84,7 @@ def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date) -> dict
 
 
 def lay_out(out: Path) -> None:
-    """Write the rows as loading would read them, for who compares them: those of a day are a patch over others."""
+    """Write the rows as loading would read them, for comparison: rows of a day are a patch over other rows."""
     store, customers = open_store(str(out / "state"), S3()), out / "customers"
     there = {version.key for version in store.versions("marts")}
     rows = saved_rows(store, customers.name, customers.resolve().name, there)

@@ -1,7 +1,7 @@
-"""pandas, in memory: every drop is read as text by PyArrow's reader, and one frame of all lines is judged and grouped.
+"""pandas, in memory: PyArrow's reader reads every drop as text; one frame of all lines is validated and grouped.
 
-Text is what the quarantine shows, and what whole numbers and decimals can be read from without a float in between;
-days and purchases that a group may lack are NaT or nullable integers, for NaN would make floats of exact money.
+The quarantine needs the text, and whole numbers and decimals are parsed from it without a float in between. Days and
+purchases that a group may lack are NaT or nullable integers, because NaN would turn exact money into floats.
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from bench.engines.contract import HIGH_VALUE, INACTIVE_AFTER_DAYS, INCENTIVE_PE
 
 TEXT = pd.ArrowDtype(pa.string())
 WHOLE_NUMBER = pd.ArrowDtype(pa.int64())
-"""What text is read as; pandas' own Int64 is calculated with, which has a remainder, and wraps where Arrow raises."""
+"""Type that text is parsed to. Calculations use pandas' Int64, which has a remainder, and wraps where Arrow raises."""
 OPTIONS = {"engine": "pyarrow", "dtype": TEXT, "dtype_backend": "pyarrow", "keep_default_na": False, "na_values": [""]}
 WHOLE = ("line_no", "customer_id", "store_id", "sales_person_id", "quantity")
 AMOUNTS = ("price", "total_cost")
 LINE = ["transaction_id", "line_no"]
 PER_CENT = 100
-"""Amounts are read with four digits after the point, as whole numbers: so many of these are a cent."""
+"""Units per cent: amounts are parsed as whole numbers with four digits after the point."""
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def write(order: Order, name: str, frame: pd.DataFrame) -> None:
 
 
 def write_lines(order: Order) -> pd.DataFrame:
-    """Read all drops, and write clean lines and quarantine. Returns the clean lines."""
+    """Read all drops, and write clean lines and quarantine. Return the clean lines."""
     texts = read_drops(sorted((order.drops / "sales").rglob("*.csv"), key=str, reverse=True))
     values = typed(texts)
     hold = rules(values)
@@ -61,12 +61,12 @@ def write_lines(order: Order) -> pd.DataFrame:
 
 
 def read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a CSV file as text; only what is empty is missing."""
+    """Read a CSV file as text; only empty fields are missing values."""
     return pd.read_csv(path, usecols=columns, **OPTIONS)
 
 
 def read_drops(drops: list[Path]) -> pd.DataFrame:
-    """Read drops, the newest name first: the first of the same lines is then the one that counts."""
+    """Read drops by name, descending, so that the first of equal lines is the one that counts."""
     frames = [read(drop) for drop in drops]
     texts = pd.concat(frames, ignore_index=True)
     numbers = np.repeat(np.arange(len(drops)), [len(frame) for frame in frames])
@@ -85,13 +85,13 @@ def whole_number(text: pd.Series) -> pd.Series:
 
 
 def amount(text: pd.Series) -> pd.Series:
-    """Read an amount as a whole number of its fourth digit after the point."""
+    """Parse an amount as a whole number with four digits after the point."""
     decimal = text.where(text.str.fullmatch(r"-?\d{1,14}(\.\d{0,4}0*)?")).astype(pd.ArrowDtype(pa.decimal128(18, 4)))
     return (decimal * 10_000).astype(WHOLE_NUMBER).astype("Int64")
 
 
 def rules(lines: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the rules in the order in which the first broken one is told; what cannot be read breaks its rule."""
+    """Return the rules; the first broken one in this order is reported. An invalid value breaks its rule."""
     hold = {
         "customer_id": lines["customer_id"] >= 1,
         "store_id": lines["store_id"] >= 1,
@@ -106,7 +106,7 @@ def rules(lines: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def quarantine(texts: pd.DataFrame, hold: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Show rows as they were, without what is empty, and the first rule that they break."""
+    """Return the text of bad rows, without empty fields, and the first rule that each breaks."""
     columns = texts.drop(columns="drop_name")
     rows = [",".join(value for value in row if value is not pd.NA) for row in columns.itertuples(index=False)]
     broken = np.select([~rule for rule in hold.values()], list(hold), default="")
@@ -114,7 +114,7 @@ def quarantine(texts: pd.DataFrame, hold: dict[str, np.ndarray]) -> pd.DataFrame
 
 
 def clean_lines(values: pd.DataFrame) -> pd.DataFrame:
-    """Return cents, and plain integers for what a clean line always has."""
+    """Return clean lines with money in cents, and plain integers in columns that are never null."""
     cents = {f"{name.removesuffix('_cost')}_cents": values[name] // PER_CENT for name in AMOUNTS}
     lines = values.drop(columns=list(AMOUNTS)).assign(**cents)
     return lines.astype(dict.fromkeys(("customer_id", "store_id", "sales_person_id", "quantity", *cents), "int64"))
@@ -124,9 +124,9 @@ def clean_lines(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def delivered_last(lines: pd.DataFrame) -> pd.DataFrame:
-    """Keep the line that was delivered last, of those with the same key; a line without a key is no other's copy.
+    """Keep the latest delivery of the lines with the same key; a line without a key has no duplicates.
 
-    From here on a transaction is a number: -1 is that of all lines without one.
+    From here on a transaction is a number: -1 for all lines without one.
     """
     numbered = lines.drop(columns=["drop_name", "product_name", "price_cents", "payment_mode"])
     numbered["transaction_id"] = pd.factorize(lines["transaction_id"])[0]
@@ -135,7 +135,7 @@ def delivered_last(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def baskets(lines: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
-    """Sum up lines by basket; a basket without a purchase, of returns alone, has no days."""
+    """Sum up lines by basket; a basket that has only returns has no days."""
     sold = lines[lines["sales_date"] <= as_of]
     day, cents, is_purchase = sold["sales_date"], sold["total_cents"], sold["quantity"] > 0
     purchase_day = day.where(is_purchase)
@@ -158,7 +158,7 @@ def baskets(lines: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
 
 
 def customers_mart(order: Order, sold: pd.DataFrame) -> pd.DataFrame:
-    """Join months with what is the same in all months of a customer, which is worked out once for each customer."""
+    """Join months with the lifetime columns, which are computed once per customer."""
     months = sold.groupby(["customer_id", "month"], sort=False, as_index=False)["cents"].sum()
     people = named(order.dimension("customers"), "customer_id", "address", "phone_number")
     customers = lifetimes(months, purchases(sold, pd.Timestamp(order.as_of)))
@@ -172,7 +172,7 @@ def customers_mart(order: Order, sold: pd.DataFrame) -> pd.DataFrame:
 
 
 def purchases(sold: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
-    """Sum up the purchases of each customer who has one, with integers that stay integers where others have none."""
+    """Sum up purchases per customer, as nullable integers: the join adds customers that have none."""
     by_basket = sold[sold["first_day"].notna()].groupby(["customer_id", "transaction_id"], sort=False, as_index=False)
     whole = by_basket.agg(bought=("bought", "sum"), first_day=("first_day", "min"), last_day=("last_day", "max"))
     bought = whole.groupby("customer_id", sort=False, as_index=False).agg(
@@ -188,7 +188,7 @@ def purchases(sold: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
 
 
 def lifetimes(months: pd.DataFrame, bought: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each customer."""
+    """Return one row per customer."""
     by_customer = months.groupby("customer_id", sort=False, as_index=False)
     sold = by_customer.agg(value=("cents", "sum"), months=("cents", "size"))
     joined = sold.merge(bought.astype({"inactive_status": "boolean"}), on="customer_id", how="left")
@@ -212,7 +212,7 @@ def lifetimes(months: pd.DataFrame, bought: pd.DataFrame) -> pd.DataFrame:
 
 
 def segment(value: pd.Series, count: pd.Series, inactive: pd.Series) -> np.ndarray:
-    """Return the names of the first rule that holds; without a purchase, the first two do not."""
+    """Return the first segment whose rule holds; without a purchase, the first two never hold."""
     hold = {
         "Loyal Customer": count >= LOYAL_PURCHASES,
         "High-Value Customer": value >= HIGH_VALUE * 100 * count,
@@ -253,7 +253,7 @@ def sales_team_mart(order: Order, sold: pd.DataFrame) -> pd.DataFrame:
 
 
 def person_months(sold: pd.DataFrame) -> pd.DataFrame:
-    """Sum up what each person sold in each store and month; a transaction is a purchase if any of its lines is."""
+    """Sum up the sales of each person per store and month; a transaction is a purchase if any of its lines is."""
     person = ["store_id", "sales_person_id", "month"]
     sales = sold.groupby([*person, "transaction_id"], sort=False, as_index=False).agg(
         cents=("cents", "sum"), bought=("bought", "sum"), first_day=("first_day", "min")
@@ -266,7 +266,7 @@ def person_months(sold: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranked(months: pd.DataFrame) -> pd.DataFrame:
-    """Set each month of a sales person beside those of the store, and beside the ones before, which come first."""
+    """Add the store's figures and those of preceding months to each month of a sales person; months are sorted."""
     store = months.groupby(["store_id", "month"])["cents"]
     person = months.groupby(["store_id", "sales_person_id"])
     year = months.groupby(["store_id", "sales_person_id", months["month"].dt.year])["cents"]
@@ -281,7 +281,7 @@ def ranked(months: pd.DataFrame) -> pd.DataFrame:
 
 
 def careers(months: pd.DataFrame) -> pd.DataFrame:
-    """Return what is the same in all stores and months of a sales person."""
+    """Return the columns that are equal in all stores and months of a sales person."""
     people = months.groupby("sales_person_id", as_index=False).agg(
         all_cents=("cents", "sum"),
         all_months=("month", "nunique"),
@@ -292,7 +292,7 @@ def careers(months: pd.DataFrame) -> pd.DataFrame:
 
 
 def named(drop: Path, key: str, *others: str) -> pd.DataFrame:
-    """Read a dimension: its key, the full name, and other columns."""
+    """Read a dimension: its key, the full name and other columns."""
     people = read(drop, [key, "first_name", "last_name", *others])
     people[key] = people[key].astype("int64")
     people["full_name"] = people["first_name"] + " " + people["last_name"]
@@ -310,13 +310,13 @@ def half_up(a: pd.Series, b: pd.Series) -> pd.Series:
 
 
 def money(cents: pd.Series) -> pd.Series:
-    """Show whole cents as a decimal."""
+    """Convert whole cents to a decimal."""
     units = cents.astype(pd.ArrowDtype(pa.decimal128(19, 0))) * Decimal("0.01")
     return units.astype(pd.ArrowDtype(pa.decimal128(18, 2)))
 
 
 def month_name(day: pd.Series) -> pd.Series:
-    """Return the name of months; each name is made once."""
+    """Return the names of months; each name is formatted once."""
     codes, months = pd.factorize(day.dt.to_period("M"))
     return pd.Series(pd.Categorical.from_codes(codes, months.strftime("%Y-%m")), index=day.index)
 

@@ -1,7 +1,7 @@
-"""Polars, streaming: one pass over the drops writes the clean lines in parts, and the marts are made of these parts.
+"""Polars, streaming: one pass over the drops writes the clean lines in parts; the marts are computed from the parts.
 
-A part holds all lines of its transactions, by a hash, so that duplicates and baskets are worked out part by part: the
-memory is that of one part and of small sums, every hash table stays small, and money is whole cents in Int64.
+Lines are partitioned by a hash of their transaction, so that duplicates and baskets are computed part by part. Memory
+is that of one part and of small sums, every hash table stays small, and money is whole cents in Int64.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ WHOLE = ("line_no", "customer_id", "store_id", "sales_person_id", "quantity")
 AMOUNTS = ("price", "total_cost")
 LINE = ["transaction_id", "line_no"]
 PER_CENT = 100
-"""Amounts are read with four digits after the point, as whole numbers: so many of these are a cent."""
+"""Units per cent: amounts are parsed as whole numbers with four digits after the point."""
 PART_BYTES = 64 << 20
-"""So much of the drops makes one part, about."""
+"""Approximate bytes of drops per part."""
 ROW_GROUP = 1 << 16
-"""Every part holds one in memory while the drops are read."""
+"""Rows per row group. Every part has one in memory while the drops are read."""
 
 
 @dataclass(frozen=True)
 class Sums:
-    """What the marts need of the baskets: each adds up over parts, for a transaction is in one part only."""
+    """Sums over baskets that the marts need. They add up over parts, because a transaction is in one part only."""
 
     months: pl.LazyFrame
-    """Cents of customer and month."""
+    """Cents by customer and month."""
     days: pl.LazyFrame
-    """Purchases of customer and day."""
+    """Purchases by customer and day."""
     people: pl.LazyFrame
-    """Cents and purchases of store, sales person and month."""
+    """Cents and purchases by store, sales person and month."""
 
     def frames(self) -> list[pl.LazyFrame]:
         return [self.months, self.days, self.people]
@@ -61,7 +61,7 @@ class Sums:
 
 @contextmanager
 def ready(order: Order) -> Iterator[None]:
-    """Import Polars only now: it makes its threads while it is imported."""
+    """Import Polars after setting its number of threads: it starts them on import."""
     global pl
     os.environ["POLARS_MAX_THREADS"] = str(order.cores)
     import polars as pl
@@ -79,7 +79,7 @@ def job(order: Order, _: None) -> None:
 
 
 def run(frames: list[pl.LazyFrame]) -> list[pl.DataFrame]:
-    """Run together what is lazy: what they have in common runs once."""
+    """Run lazy frames together, so that common parts run once."""
     return pl.collect_all(frames, engine="streaming")
 
 
@@ -87,7 +87,7 @@ def run(frames: list[pl.LazyFrame]) -> list[pl.DataFrame]:
 
 
 def write_lines(order: Order) -> list[pl.LazyFrame]:
-    """Read the drops once; write clean lines and quarantine. Returns the parts of the clean lines."""
+    """Read the drops once; write clean lines and quarantine. Return the parts of the clean lines."""
     drops = newest_first(order)
     count = 1 + sum(drop.stat().st_size for drop in drops) // PART_BYTES
     paths = [order.folder("lines") / f"part-{number:03d}.parquet" for number in range(count)]
@@ -105,17 +105,17 @@ def write_lines(order: Order) -> list[pl.LazyFrame]:
 
 
 def newest_first(order: Order) -> list[Path]:
-    """List the drops by name, descending: the first of the same lines is then the one that counts."""
+    """List the drops by name, descending, so that the first of equal lines is the one that counts."""
     return sorted((order.drops / "sales").rglob("*.csv"), key=str, reverse=True)
 
 
 def read(drops: list[Path], **options: Any) -> pl.LazyFrame:
-    """Read CSV files as text; what is empty is missing, in quotes too."""
+    """Read CSV files as text; an empty field, quoted or not, is a missing value."""
     return pl.scan_csv(drops, infer_schema=False, null_values="", **options)
 
 
 def judged(drops: list[Path]) -> pl.LazyFrame:
-    """Read drops as text, for the quarantine shows it; give it beside the values, and whether all rules hold."""
+    """Read drops; return their text, which the quarantine needs, the typed values, and whether all rules hold."""
     typed = read(drops, include_file_paths="drop_name").select(
         "drop_name",
         "transaction_id",
@@ -130,13 +130,13 @@ def judged(drops: list[Path]) -> pl.LazyFrame:
 
 
 def amount(name: str) -> pl.Expr:
-    """Read an amount as a whole number of its fourth digit after the point, which is how a decimal is kept."""
+    """Parse an amount as a whole number with four digits after the point, the internal form of a decimal."""
     decimal = pl.col(name).cast(pl.Decimal(18, 4), strict=False)
     return decimal.reinterpret(dtype=pl.Int128).cast(pl.Int64)
 
 
 def rules() -> dict[str, pl.Expr]:
-    """Return the rules in the order in which the first broken one is told; what cannot be read breaks its rule."""
+    """Return the rules; the first broken one in this order is reported. An invalid value breaks its rule."""
     price, quantity = pl.col("price"), pl.col("quantity")
     hold = {
         "customer_id": pl.col("customer_id") >= 1,
@@ -178,19 +178,19 @@ def quarantine(judged_: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def sums_of(part: pl.LazyFrame, as_of: date) -> Sums:
-    """Sum up a part: its baskets are gone before the next one is read."""
+    """Sum up a part. Its baskets are released before the next part is read."""
     sold = baskets(delivered_last(part), as_of).collect(engine="streaming").lazy()
     return Sums(*(frame.lazy() for frame in run([months_of(sold), days_of(sold), people_of(sold)])))
 
 
 def delivered_last(lines: pl.LazyFrame) -> pl.LazyFrame:
-    """Keep the line that was delivered last, of those with the same key; a line without a key is no other's copy."""
+    """Keep the latest delivery of the lines with the same key; a line without a key has no duplicates."""
     keyless = pl.any_horizontal(pl.col(LINE).is_null())
     return pl.concat([lines.filter(~keyless).unique(LINE, keep="first"), lines.filter(keyless)])
 
 
 def baskets(lines: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
-    """Sum up lines by basket; a basket without a purchase, of returns alone, has no days."""
+    """Sum up lines by basket; a basket that has only returns has no days."""
     day, cents, is_purchase = pl.col("sales_date"), pl.col("total_cents"), pl.col("quantity") > 0
     month = day.dt.truncate("1mo").alias("month")
     return (
@@ -210,7 +210,7 @@ def months_of(sold: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def days_of(sold: pl.LazyFrame) -> pl.LazyFrame:
-    """Sum up purchases by the day they began on: days are counted then without looking at purchases again."""
+    """Sum up purchases by their first day, so that days can be counted without the purchases."""
     purchases = (
         sold.filter(pl.col("first_day").is_not_null())
         .group_by("customer_id", "transaction_id")
@@ -247,7 +247,7 @@ def added(parts: list[Sums]) -> Sums:
 
 
 def customers_mart(order: Order, sums: Sums) -> pl.LazyFrame:
-    """Join months with what is the same in all months of a customer, which is worked out once for each customer."""
+    """Join months with the lifetime columns, which are computed once per customer."""
     people = named(order.dimension("customers"), "customer_id", "address", "phone_number")
     customers = lifetimes(sums, order.as_of).join(people, on="customer_id", how="left")
     return sums.months.join(customers, on="customer_id").select(
@@ -271,7 +271,7 @@ def customers_mart(order: Order, sums: Sums) -> pl.LazyFrame:
 
 
 def lifetimes(sums: Sums, as_of: date) -> pl.LazyFrame:
-    """Return one row for each customer."""
+    """Return one row per customer."""
     bought = sums.days.group_by("customer_id").agg(
         pl.col("purchases").sum(),
         pl.col("largest").max(),
@@ -300,7 +300,7 @@ def lifetimes(sums: Sums, as_of: date) -> pl.LazyFrame:
 
 
 def segment() -> pl.Expr:
-    """Return the names of the first rule that holds; without a purchase, the first two do not."""
+    """Return the first segment whose rule holds; without a purchase, the first two never hold."""
     value, purchases = pl.col("value"), pl.col("purchases")
     return (
         pl.when(purchases >= LOYAL_PURCHASES)
@@ -344,7 +344,7 @@ def sales_team_mart(order: Order, sums: Sums) -> pl.LazyFrame:
 
 
 def ranked(months: pl.LazyFrame) -> pl.LazyFrame:
-    """Set each month of a sales person beside those of the store, and beside the ones before."""
+    """Add the store's figures and those of preceding months to each month of a sales person."""
     month, cents = pl.col("month"), pl.col("cents")
     store, person = ["store_id", "month"], ["store_id", "sales_person_id"]
     last_month = month.shift(1).over(person, order_by="month")
@@ -359,7 +359,7 @@ def ranked(months: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def careers(months: pl.LazyFrame) -> pl.LazyFrame:
-    """Return what is the same in all stores and months of a sales person."""
+    """Return the columns that are equal in all stores and months of a sales person."""
     return months.group_by("sales_person_id").agg(
         all_cents=pl.col("cents").sum(),
         all_months=pl.col("month").n_unique().cast(pl.Int64),
@@ -369,7 +369,7 @@ def careers(months: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def named(drop: Path, key: str, *others: str) -> pl.LazyFrame:
-    """Read a dimension: its key, the full name, and other columns."""
+    """Read a dimension: its key, the full name and other columns."""
     name = pl.concat_str("first_name", pl.lit(" "), "last_name").alias("full_name")
     return read([drop]).select(pl.col(key).cast(pl.Int64), name, *others)
 
@@ -383,7 +383,7 @@ def half_up(a: pl.Expr, b: pl.Expr) -> pl.Expr:
 
 
 def money(cents: str | pl.Expr, digits: int = 18) -> pl.Expr:
-    """Show whole cents as a decimal: the same bits, read another way."""
+    """Convert whole cents to a decimal by reinterpreting the bits."""
     column: Any = pl.col(cents) if isinstance(cents, str) else cents
     return column.cast(pl.Int128).reinterpret(dtype=pl.Decimal(digits, 2))
 

@@ -1,7 +1,7 @@
 """Spark on one machine: Spark SQL with exact money in integer cents, as its users would tune it for a few cores.
 
-Lines come back from Parquet as the few columns that the marts need, and are shuffled by basket once, because all that
-is per line or per basket is then grouped without another shuffle; baskets are cached for both marts.
+Lines are read back from Parquet with only the columns that the marts need, and shuffled by basket once: everything per
+line or per basket is then grouped without another shuffle. Baskets are cached for both marts.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ SALES_TEAM = "id first_name last_name manager_id is_manager address pincode join
 
 
 def half_up(cents: str, by: str) -> str:
-    """Divide integers, and round once: ties go away from zero. ``sign`` would make it a float."""
+    """Divide integers and round once, ties away from zero. Not by ``sign``, which would return a float."""
     return f"(CASE WHEN {cents} < 0 THEN -1 ELSE 1 END * ((2 * abs({cents}) + {by}) DIV (2 * {by})))"
 
 
@@ -197,14 +197,14 @@ def job(order: Order, session: SparkSession) -> None:
 
 
 def write_lines(order: Order, session: SparkSession) -> None:
-    """Write what holds and what does not; to parse twice was measured to cost a bit less than to cache all columns."""
+    """Write clean lines and quarantine. Parsing twice was measured to cost slightly less than caching all columns."""
     judged = judge(read_csv(session, order.drops / "sales", SALES))
     write(judged.where("broken IS NULL").drop("broken", "row_text"), order, "lines")
     write(judged.where("broken IS NOT NULL").select("drop_name", "row_text", "broken"), order, "quarantine")
 
 
 def judge(raw: DataFrame) -> DataFrame:
-    """Type the values of all rows, and name the first rule that a row breaks."""
+    """Type the values of all rows, and name the first rule that each row breaks."""
     typed = raw.withColumns(
         {"drop_name": input_file_name(), "row_text": concat_ws(",", *SALES)}
         | {name: col(name).try_cast(type_) for name, type_ in TYPES.items()}
@@ -222,9 +222,9 @@ def judge(raw: DataFrame) -> DataFrame:
 
 
 def delivered_last(lines: DataFrame) -> DataFrame:
-    """Return each line once, as it was delivered last; lines without a key are all different.
+    """Return each line once, in its latest delivery; lines without a key are all different.
 
-    One shuffle by basket serves the window, and the sums per basket that follow.
+    One shuffle by basket serves both the window and the sums per basket that follow.
     """
     keys = ["transaction_id", "line_no"]
     place = row_number().over(Window.partitionBy(keys).orderBy(col("drop_name").desc()))
@@ -233,7 +233,7 @@ def delivered_last(lines: DataFrame) -> DataFrame:
 
 
 def baskets_of(lines: DataFrame, order: Order) -> DataFrame:
-    """Sum lines up per basket; a basket is one per customer, store, person and month, should it ever span them."""
+    """Sum up lines per basket; one that spans customers, stores, persons or months is split."""
     purchased = "FILTER (WHERE quantity > 0)"
     return (
         lines.where(col("sales_date") <= lit(order.as_of))

@@ -1,7 +1,7 @@
-"""Ray Data as its documentation would have a user write it: read_csv, map_batches in Arrow, groupby, write_parquet.
+"""Ray Data as its documentation recommends: read_csv, map_batches in Arrow, groupby, write_parquet.
 
-It prefers aggregates to map_groups, as the documentation says, and hands tables as small as a dimension to map_batches,
-because Dataset.join needs polars; the settings for shuffles are made to fit a few cores.
+It prefers aggregates to map_groups, as documented, and passes small tables such as dimensions to map_batches, because
+Dataset.join needs polars. The shuffle settings are tuned for a few cores.
 """
 
 import logging
@@ -59,7 +59,7 @@ def job(order: Order, _: None) -> None:
 
 
 def lines_of(order: Order) -> Dataset:
-    """Write what holds and what does not, and keep in memory of the clean lines what the marts need."""
+    """Write clean lines and quarantine; keep in memory only the columns of clean lines that the marts need."""
     judged = read_csv(order.drops / "sales").map_batches(judge, batch_format="pyarrow").materialize()
     quarantine = judged.filter(expr=col("broken").is_not_null())
     write(quarantine.select_columns(["drop_name", "row_text", "broken"]), order, "quarantine")
@@ -80,7 +80,7 @@ def as_text(names: list[str]) -> pacsv.ConvertOptions:
 
 
 def people_of(path: Path, key: str, kept: list[str]) -> pa.Table:
-    """Read the full names, and some columns, of a dimension: it is small, and every worker gets all of it."""
+    """Read the full names and some columns of a dimension: it is small, so every worker gets all of it."""
     names = [key, "first_name", "last_name", *kept]
     rows = pacsv.read_csv(path, convert_options=as_text(names))
     full_name = pc.binary_join_element_wise(rows["first_name"], rows["last_name"], " ")
@@ -88,7 +88,7 @@ def people_of(path: Path, key: str, kept: list[str]) -> pa.Table:
 
 
 def in_driver(rows: Dataset) -> pa.Table:
-    """Fetch few rows."""
+    """Fetch a small dataset to the driver."""
     return pa.concat_tables(ray.get(rows.to_arrow_refs()))
 
 
@@ -97,7 +97,7 @@ def write(rows: Dataset, order: Order, name: str) -> None:
 
 
 def judge(raw: pa.Table) -> pa.Table:
-    """Type the values of all rows, and name the first rule that a row breaks."""
+    """Type the values of all rows, and name the first rule that each row breaks."""
     customer, store, person = (typed(raw[f"{name}_id"], WHOLE) for name in ("customer", "store", "sales_person"))
     quantity, day = typed(raw["quantity"], WHOLE), days(raw["sales_date"])
     price, total = typed(raw["price"], DECIMAL), typed(raw["total_cost"], DECIMAL)
@@ -135,13 +135,13 @@ def judge(raw: pa.Table) -> pa.Table:
 
 
 def typed(text: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
-    """Read numbers; what is none becomes null, where a cast alone would fail for the whole column."""
+    """Parse numbers; an invalid one becomes null. A cast alone would fail for the whole column."""
     number = pa.int64() if pattern == WHOLE else pa.decimal128(18, 4)
     return pc.if_else(pc.match_substring_regex(text, pattern), text, None).cast(number)
 
 
 def days(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Read dates with pandas: Arrow's strptime makes 1 March of 30 February."""
+    """Parse dates with pandas: Arrow's strptime turns 30 February into 1 March."""
     read = pd.to_datetime(text.to_pandas(), format="%Y-%m-%d", errors="coerce")
     return pa.chunked_array([pa.Array.from_pandas(read).cast(pa.date32())])
 
@@ -151,12 +151,12 @@ def null_or(values: pa.ChunkedArray, wrong: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def cents_of(amount: pa.ChunkedArray, holds: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return cents where a row holds: they are whole there."""
+    """Return the cents of valid rows, where they are whole numbers."""
     return pc.multiply(pc.if_else(holds, amount, None), Decimal(100)).cast(pa.int64())
 
 
 def what_marts_need(lines: pa.Table) -> pa.Table:
-    """Keep the columns that count; what was bought is null for a return, and so is its day."""
+    """Keep the columns that the marts need; for a return, ``bought`` and ``bought_day`` are null."""
     bought = pc.greater(lines["quantity"], 0)
     columns = {
         "month": month_of(lines["sales_date"]),
@@ -170,9 +170,9 @@ def what_marts_need(lines: pa.Table) -> pa.Table:
 
 
 def delivered_last(lines: Dataset) -> Dataset:
-    """Return each line once, as it was delivered last; lines without a key are all different.
+    """Return each line once, in its latest delivery; lines without a key are all different.
 
-    Few lines are contested: they are settled in the driver, and no other line is shuffled with all its columns.
+    Few lines have duplicates: they are resolved in the driver, and no other line is shuffled with all its columns.
     """
     times = lines.select_columns(LINE).groupby(LINE).aggregate(Count(alias_name="times"))
     twice = in_driver(times.filter(expr=col("times") > 1).select_columns(LINE))
@@ -188,7 +188,7 @@ def joined(lines: pa.Table, keys: pa.Table, how: str) -> pa.Table:
 
 
 def baskets_of(lines: Dataset, as_of: date) -> Dataset:
-    """Sum lines up per basket; a basket is one per customer, store, person and month, should it ever span them."""
+    """Sum up lines per basket; one that spans customers, stores, persons or months is split."""
     keys = ["customer_id", "transaction_id", "store_id", "sales_person_id", "month"]
     return (
         lines.filter(expr=col("day") <= as_of)
@@ -211,7 +211,7 @@ def customers_mart(baskets: Dataset, order: Order) -> Dataset:
 
 
 def bought_of(baskets: Dataset) -> Dataset:
-    """Sum purchases up per customer: by day first, as a distinct count beside other aggregates runs in Python."""
+    """Sum up purchases per customer, by day first: a distinct count beside other aggregates would run in Python."""
     purchases = (
         baskets.filter(expr=col("bought").is_not_null())
         .groupby(["customer_id", "transaction_id"])
@@ -278,7 +278,7 @@ def sales_team_mart(baskets: Dataset, order: Order) -> Dataset:
 
 
 def ranked_months(months: pa.Table) -> pd.DataFrame:
-    """Add what windows tell, in pandas: per store, person and month these are few rows. Int64 keeps nulls exact."""
+    """Add the window columns in pandas: there are few rows per store, person and month. Int64 keeps nulls exact."""
     rows = months.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     rows = rows.sort_values(["store_id", "sales_person_id", "month"], ignore_index=True)
     person, store = rows.groupby(["store_id", "sales_person_id"]), rows.groupby(["store_id", "month"])["cents"]
@@ -326,7 +326,7 @@ def finished_sales_team(rows: pa.Table) -> pa.Table:
 
 
 def half_up(cents: pa.ChunkedArray, by: pa.ChunkedArray | pa.Scalar) -> pa.ChunkedArray:
-    """Divide integers, and round once: ties go away from zero. By nothing, or less, gives null."""
+    """Divide integers and round once, ties away from zero; null unless the divisor is positive."""
     by = pc.if_else(pc.greater(by, 0), by, None)
     rounded = pc.divide(pc.add(pc.multiply(pc.abs(cents), 2), by), pc.multiply(by, 2))
     return pc.if_else(pc.less(cents, 0), pc.negate(rounded), rounded)
@@ -341,7 +341,7 @@ def rate(hundredths: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def month_of(day: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return months as numbers without gaps, so that the month before is one less."""
+    """Return months as consecutive numbers, so that the previous month is one less."""
     return pc.add(pc.multiply(pc.year(day), 12), pc.subtract(pc.month(day), 1))
 
 

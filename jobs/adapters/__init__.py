@@ -1,1 +1,1 @@
-"""One module per outside system; its SDK is imported nowhere else."""
+"""One module per external system; its SDK is imported nowhere else."""

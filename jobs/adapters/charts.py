@@ -1,8 +1,8 @@
-"""Charts as SVG that stands in a page: Altair draws, vl-convert writes, nothing is fetched and nothing runs.
+"""Charts as inline SVG: drawn by Altair, rendered by vl-convert, without downloads or scripts.
 
-Colours are variables of the page, so one chart serves light, dark and print; fonts are the page's. Everything has a
-fixed place (nothing is measured), so the same numbers give the same bytes on every machine. What a colour says, a
-shape or a word says too; the numbers themselves stand in a table next to it.
+Colours are CSS variables of the page, so one chart works in light, dark and print; fonts are the page's. All positions
+are fixed (nothing is measured), so equal numbers produce equal bytes on every machine. Shapes or labels repeat what
+colours show; a table next to the chart has the numbers.
 """
 
 import re
@@ -16,14 +16,14 @@ from marts.compute.highlights import CustomerGroup, MonthFigures, UnusualMonth
 
 INK, DIM, LINE, BAR, PAPER = (f"var(--{name})" for name in ("ink", "dim", "line", "bar", "paper"))
 WIDE, NARROW = 880, 360
-"""Pixels of a chart of months on a screen and on a phone."""
+"""Width in pixels of a chart of months on a screen and on a phone."""
 _HEIGHT, _LEFT, _TOP = 220, 46, 22
 _WIDEST = 64
-"""Pixels that a month takes at most."""
+"""Maximum width of a month, in pixels."""
 _ROW, _LABEL, _TEXT = 24, 104, 72
 _FONT = 12
 _MOST = {WIDE: 48, NARROW: 24}
-"""Months that a width has room for."""
+"""Maximum number of months by width."""
 _NAMES = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _LONGEST = 44
 """Characters of a name that fit above its bars."""
@@ -32,7 +32,7 @@ _SEGMENTS = 12
 
 @dataclass(frozen=True)
 class _Bar:
-    """A bar with its name before it and its number behind it; one without a number is the heading of the next."""
+    """A bar with its name on the left and its number on the right; without a number, a heading."""
 
     name: str
     value: float = 0
@@ -41,16 +41,16 @@ class _Bar:
 
 
 def revenue(months: Sequence[MonthFigures], unusual: Sequence[UnusualMonth], goes_on: str, width: int) -> str:
-    """Draw the sales of the newest months as bars.
+    """Draw the sales of the latest months as bars.
 
-    A triangle points up or down over a month that is unusual, and a line shows what is usual; ``goes_on``, a month
-    that is not over, is hollow.
+    An unusual month has a triangle that points up or down, and a line at the usual value. ``goes_on``, the current
+    month, is hollow.
     """
     displayed = months[-_MOST[width] :]
     usual = {month.month: float(month.usual) for month in unusual}
     roomy = (width - _LEFT) / len(displayed) >= 27
     years = {month.month for month in displayed if month.month.endswith("-01")}
-    if not years & {month.month for month in displayed[1:3]}:  # its number would run into theirs
+    if not years & {month.month for month in displayed[1:3]}:  # else the year labels would overlap
         years.add(displayed[0].month)
     rows = [_month(month, usual, goes_on, roomy, month.month in years) for month in displayed]
     period = f"{displayed[0].month} to {displayed[-1].month}"
@@ -59,12 +59,12 @@ def revenue(months: Sequence[MonthFigures], unusual: Sequence[UnusualMonth], goe
 
 
 def shown_months(months: Sequence[MonthFigures], width: int) -> int:
-    """Return how many of the months `revenue` draws."""
+    """Return how many of the months `revenue` shows."""
     return min(len(months), _MOST[width])
 
 
 def segments(groups: Sequence[CustomerGroup]) -> str:
-    """Draw the customers of the largest segments: active in full bars, inactive in hollow ones."""
+    """Draw the customers of the largest segments: active ones as solid bars, inactive ones as hollow bars."""
     names = list(dict.fromkeys(group.segment for group in groups))[:_SEGMENTS]
     bars = []
     for name in names:
@@ -89,7 +89,7 @@ def _short(name: str, longest: int = _LONGEST) -> str:
 def _month(
     month: MonthFigures, usual: Mapping[str, float], goes_on: str, roomy: bool, year: bool
 ) -> dict[str, str | float]:
-    """Return where and how a month is drawn."""
+    """Return the position and style of a month."""
     number = month.month[-2:]
     named = roomy or number in ("01", "04", "07", "10")
     sales = float(month.total_sales)
@@ -184,7 +184,7 @@ def _bars(bars: Sequence[_Bar], message: str) -> str:
 
 
 def _svg(chart: Any, width: int, height: int, message: str, left: int = _LEFT, top: int = _TOP) -> str:
-    """Write a chart as an element of a page that grows and shrinks with its place."""
+    """Render a chart as a page element that scales with its container."""
     import vl_convert
 
     config = {
@@ -206,7 +206,7 @@ def _svg(chart: Any, width: int, height: int, message: str, left: int = _LEFT, t
     }
     spec = {**chart.to_dict(validate=False), "config": config}
     spec |= {"autosize": {"type": "none"}, "padding": {"left": left, "right": 0, "top": top, "bottom": 0}}
-    # No address may be asked for data: all of it is in the chart.
+    # Forbid data downloads: the chart contains all its data.
     drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
     start = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(message)}">'
     return re.sub(r"^<svg[^>]*>", start, drawn, count=1)

@@ -1,4 +1,4 @@
-"""The API of Kubernetes: RayJobs, pods, events, Jobs and CronJobs. Everything it raises is one of our errors."""
+"""The Kubernetes API: RayJobs, pods, events, Jobs and CronJobs. All errors are raised as MartsError."""
 
 import json
 import os
@@ -22,23 +22,23 @@ TOLD = "martwright.io/told"
 MAX_AGE = "martwright.io/max-age-seconds"
 _RAY = {"group": "ray.io", "version": "v1", "plural": "rayjobs"}
 _TIMEOUT = (5, 30)
-"""Seconds to connect, and to wait for an answer."""
+"""Seconds to connect and to wait for an answer."""
 _DEADLINE = 300.0
-"""Seconds for which a request that fails is tried again: a control plane that is upgraded is away for minutes."""
+"""Seconds during which a failed request is retried: an upgrade of the control plane takes minutes."""
 _PAGE = 500
 _PART = 1 << 16
-"""Bytes of a log that are read at once, at most."""
+"""Maximum bytes of a log per read."""
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _LINES, _BYTES, _WIDTH = 20, 16 << 10, 300
-"""Of the log of a container that ended; characters of its last line."""
+"""Lines and bytes read from the log of a terminated container; characters kept of its last line."""
 
 
 class Exists(ServiceError):
-    """There is an object of this name."""
+    """An object with this name exists, or another one than expected."""
 
 
 class _Expired(ServiceError):
-    """The rest of a list is not to be had any more."""
+    """The continue token of a list has expired."""
 
 
 class Kube:
@@ -47,7 +47,7 @@ class Kube:
     def __init__(self, namespace: str = "", deadline: float = _DEADLINE) -> None:
         """Use the service account of this pod, else the context of kubectl. Raises UsageError if there is neither.
 
-        Without a name, the namespace is that of the pod or of the context.
+        The namespace is by default that of the pod or of the context.
         """
         import kubernetes
 
@@ -55,12 +55,12 @@ class Kube:
         try:
             if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
                 kubernetes.config.load_incluster_config(client_configuration=configuration)
-            else:  # the client itself reads this variable once, when it is imported
+            else:  # pass the variable: the client reads it only once, at import
                 kubernetes.config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
         except kubernetes.config.ConfigException as error:
             hint = "run it in a pod with a service account, or set KUBECONFIG"
-            raise UsageError(f"there is no way to the Kubernetes API: {error}", "kubernetes", hint) from error
-        configuration.retries = 0  # ours say what they do
+            raise UsageError(f"cannot connect to the Kubernetes API: {error}", "kubernetes", hint) from error
+        configuration.retries = 0  # `retried` logs its retries
         self._where = configuration.host
         self._api = kubernetes.client.ApiClient(configuration)
         self._core = kubernetes.client.CoreV1Api(self._api)
@@ -69,40 +69,40 @@ class Kube:
         self.namespace, self._deadline = namespace or _own_namespace(), deadline
 
     def create_rayjob(self, manifest: Mapping[str, Any]) -> RayJob:
-        """Create a RayJob. Raises Exists; UsageError if there is no KubeRay, or it does not take the manifest."""
+        """Create a RayJob. Raises Exists; UsageError without KubeRay or if it rejects the manifest."""
         given = {**_RAY, "namespace": self.namespace, "body": dict(manifest)}
         built = self._asked(self._custom.create_namespaced_custom_object, **given)
         if built is None:
             hint = "install the KubeRay operator and its CRDs (docs/kubernetes.md), or set mode to local"
-            raise UsageError("the cluster knows no RayJobs", self._where, hint)
+            raise UsageError("the cluster has no RayJob CRD", self._where, hint)
         return rayjob_of(built)
 
     def rayjob(self, name: str) -> RayJob | None:
-        """Return a RayJob, or None if there is none."""
+        """Return a RayJob, or None if it does not exist."""
         given = {**_RAY, "namespace": self.namespace, "name": name}
         result = self._asked(self._custom.get_namespaced_custom_object, **given)
         return rayjob_of(result) if result else None
 
     def delete_rayjob(self, name: str, uid: str) -> None:
-        """Delete a RayJob, and with it its cluster; not another one that has its name by now."""
+        """Delete a RayJob and its cluster, unless a new object has its name."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         given = {**_RAY, "namespace": self.namespace, "name": name, "body": body}
         try:
             self._asked(self._custom.delete_namespaced_custom_object, **given)
-        except Exists:  # a conflict: it is another one
+        except Exists:  # a conflict: it is a new object
             return
 
     def pod(self, name: str) -> Pod | None:
-        """Return a pod, or None if there is none."""
+        """Return a pod, or None if it does not exist."""
         result = self._asked(self._core.read_namespaced_pod, name=name, namespace=self.namespace)
         return pod_of(result) if result else None
 
     def pods(self, selector: str) -> tuple[Pod, ...]:
-        """Return the pods that a label selector finds, in the order of their names."""
+        """Return the pods that match a label selector, ordered by name."""
         return self._listed(self._core.list_namespaced_pod, pod_of, selector)
 
     def last_words(self, pod: Pod) -> Pod:
-        """Add to each container of a pod that ended what it said at last."""
+        """Return the pod with the last log line of each terminated container."""
         return replace(
             pod, containers=tuple(replace(entry, last_line=self._last_line(pod, entry)) for entry in pod.containers)
         )
@@ -115,7 +115,7 @@ class Kube:
         given = {"container": container.name, "tail_lines": _LINES, "limit_bytes": _BYTES, "previous": not failed}
         try:
             text = self._asked(read, as_text, name=pod.name, namespace=self.namespace, **given)
-        except MartsError:  # its node is gone, or there is no log: the rest is told without it
+        except MartsError:  # its node or log is missing: report the rest without it
             return ""
         lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
         return scrub(lines[-1])[:_WIDTH] if lines else ""
@@ -129,15 +129,15 @@ class Kube:
         return tuple(sorted(results, key=lambda event: str(event.at)))
 
     def jobs(self, selector: str) -> tuple[Job, ...]:
-        """Return the Jobs that a label selector finds."""
+        """Return the Jobs that match a label selector."""
         return self._listed(self._batch.list_namespaced_job, job_of, selector)
 
     def cronjobs(self, selector: str) -> tuple[CronJob, ...]:
-        """Return the CronJobs that a label selector finds."""
+        """Return the CronJobs that match a label selector."""
         return self._listed(self._batch.list_namespaced_cron_job, cronjob_of, selector)
 
     def templates(self, selector: str, key: str, label: str) -> dict[str, dict[str, Any]]:
-        """Return what ConfigMaps hold under a key, as YAML, by a label of theirs."""
+        """Return the YAML objects under a key of ConfigMaps, by the value of a label."""
         result = self._listed(self._core.list_namespaced_config_map, dict, selector)
         return {
             str(entry["metadata"]["labels"][label]): parse_manifest(entry["data"][key], str(entry["metadata"]["name"]))
@@ -148,19 +148,19 @@ class Kube:
         """Create a Job."""
         built = self._asked(self._batch.create_namespaced_job, namespace=self.namespace, body=dict(manifest))
         if built is None:
-            hint = "name one with --namespace"
-            raise UsageError(f"there is no namespace {self.namespace}", self._where, hint)
+            hint = "set another one with --namespace"
+            raise UsageError(f"namespace {self.namespace} does not exist", self._where, hint)
         return job_of(built)
 
     def job(self, name: str) -> Job | None:
-        """Return a Job, or None if there is none."""
+        """Return a Job, or None if it does not exist."""
         result = self._asked(self._batch.read_namespaced_job, name=name, namespace=self.namespace)
         return job_of(result) if result else None
 
     def follow(self, pod: str, container: str, skip: int) -> Iterator[bytes]:
-        """Return the log of a container, without its first bytes, until the container ends.
+        """Stream the log of a container without its first ``skip`` bytes, until the container ends.
 
-        Raises Transient if the connection is lost: whoever asks again skips what came.
+        Raises Transient if the connection is lost: the caller repeats it and skips what it has received.
         """
         from urllib3.exceptions import HTTPError
 
@@ -177,7 +177,7 @@ class Kube:
                 answer.release_conn()
 
     def mark_announced(self, job: Job, what: str) -> None:
-        """Note at a Job what people have been told of it; not at another one that has its name by now."""
+        """Annotate a Job with what was announced about it, unless a new object has its name."""
         body = {"metadata": {"uid": job.uid, "annotations": {TOLD: what}}}
         try:
             self._asked(self._batch.patch_namespaced_job, name=job.name, namespace=self.namespace, body=body)
@@ -193,7 +193,7 @@ class Kube:
         while True:
             try:
                 page = self._asked(listing, **given, **({"_continue": after} if after else {}))
-            except _Expired:  # it took so long that the rest is another list by now
+            except _Expired:  # paging took too long: start over
                 results, after = [], ""
                 continue
             if page is None:
@@ -204,7 +204,7 @@ class Kube:
                 return tuple(results)
 
     def _asked(self, ask: Callable[..., Any], read: Callable[[bytes], Any] = json.loads, /, **given: Any) -> Any:
-        """Ask, again while it fails for a while. Returns what the answer says, or None for what is not there."""
+        """Send a request, with retries. Return the parsed answer, or None for a missing object."""
         return retried(lambda: self._answer(ask, read, given), self._deadline)
 
     def _answer(self, ask: Callable[..., Any], read: Callable[[bytes], Any], given: Mapping[str, Any]) -> Any:
@@ -214,15 +214,16 @@ class Kube:
         try:
             return read(answer.data)
         except ValueError as error:
-            raise Transient("what answers is not the Kubernetes API", self._where, "is a proxy in between?") from error
+            hint = "check for a proxy in between"
+            raise Transient("the answer is not from the Kubernetes API", self._where, hint) from error
 
     def _opened(self, ask: Callable[..., Any], given: Mapping[str, Any]) -> Any:
-        """Ask once. Returns the answer before it is read, or None for what is not there."""
+        """Send a request once. Return the unread answer, or None for a missing object."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
         try:
-            # The client's models refuse what they do not know, such as a value of a newer Kubernetes.
+            # The client's models reject unknown values, such as those of a newer Kubernetes: parse the JSON instead.
             return ask(**given, _request_timeout=_TIMEOUT, _preload_content=False)
         except ApiException as error:
             message = _message_of(error)
@@ -234,41 +235,41 @@ class Kube:
                 raise _Expired(message, self._where) from error
             if error.status in (401, 408, 429) or not error.status or error.status >= 500:  # 401: a token is renewed
                 raise Transient(f"the Kubernetes API fails: {message}", self._where) from error
-            hint = "the service account needs the chart's Role" if error.status == 403 else "look at the values"
-            raise UsageError(f"the Kubernetes API refuses it: {message}", self._where, hint) from error
+            hint = "the service account needs the chart's Role" if error.status == 403 else "check the chart's values"
+            raise UsageError(f"the Kubernetes API rejects it: {message}", self._where, hint) from error
         except (HTTPError, OSError) as error:
             why = type(getattr(error, "reason", None) or error).__name__
             raise Transient(f"the Kubernetes API does not answer: {why}", self._where) from error
 
 
 def as_text(data: bytes) -> str:
-    """Read what is no JSON."""
+    """Decode an answer that is not JSON."""
     return data.decode(errors="replace")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read one object of Kubernetes from a YAML file. Raises UsageError if it is none."""
+    """Read a Kubernetes object from a YAML file. Raises UsageError if it contains none."""
     try:
         return parse_manifest(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", str(path)) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"is no YAML: {error}", str(path)) from error
+        raise UsageError(f"is not YAML: {error}", str(path)) from error
 
 
 def parse_manifest(text: str, where: str) -> dict[str, Any]:
-    """Read one object of Kubernetes from YAML. Raises UsageError if it is none."""
+    """Parse a Kubernetes object from YAML. Raises UsageError if it is none."""
     try:
         result = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"is no YAML: {error}", where) from error
+        raise UsageError(f"is not YAML: {error}", where) from error
     if not isinstance(result, dict):
-        raise UsageError("holds no object", where)
+        raise UsageError("contains no object", where)
     return result
 
 
 def as_yaml(manifest: Mapping[str, Any]) -> str:
-    """Write an object of Kubernetes as YAML."""
+    """Format a Kubernetes object as YAML."""
     text: str = yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True)
     return text
 
@@ -284,7 +285,7 @@ def _own_namespace() -> str:
 
 
 def _message_of(error: Any) -> str:
-    """Return the message of a Status."""
+    """Return the message of the Status in an error."""
     try:
         return str(json.loads(error.body)["message"])
     except (TypeError, ValueError, KeyError):
@@ -292,7 +293,7 @@ def _message_of(error: Any) -> str:
 
 
 def rayjob_of(results: Mapping[str, Any]) -> RayJob:
-    """Read a RayJob."""
+    """Parse a RayJob."""
     meta, status = results["metadata"], results.get("status") or {}
     return RayJob(
         name=meta["name"],
@@ -311,7 +312,7 @@ def rayjob_of(results: Mapping[str, Any]) -> RayJob:
 
 
 def pod_of(results: Mapping[str, Any]) -> Pod:
-    """Read a pod."""
+    """Parse a pod."""
     meta, status = results["metadata"], results.get("status") or {}
     labels = meta.get("labels") or {}
     conditions = {entry["type"]: entry for entry in status.get("conditions") or ()}
@@ -357,7 +358,7 @@ def _container(results: Mapping[str, Any], init: bool) -> Container:
 
 
 def event_of(results: Mapping[str, Any]) -> PodEvent:
-    """Read an event."""
+    """Parse an event."""
     about = results.get("involvedObject") or {}
     at = results.get("lastTimestamp") or results.get("eventTime") or results["metadata"].get("creationTimestamp")
     return PodEvent(
@@ -370,7 +371,7 @@ def event_of(results: Mapping[str, Any]) -> PodEvent:
 
 
 def job_of(results: Mapping[str, Any]) -> Job:
-    """Read a Job."""
+    """Parse a Job."""
     meta, status = results["metadata"], results.get("status") or {}
     conditions = [entry for entry in status.get("conditions") or () if entry.get("status") == "True"]
     failed: Mapping[str, Any] = next((entry for entry in conditions if entry.get("type") == "Failed"), {})
@@ -390,7 +391,7 @@ def job_of(results: Mapping[str, Any]) -> Job:
 
 
 def cronjob_of(results: Mapping[str, Any]) -> CronJob:
-    """Read a CronJob."""
+    """Parse a CronJob."""
     meta, spec, status = results["metadata"], results.get("spec") or {}, results.get("status") or {}
     age = (meta.get("annotations") or {}).get(MAX_AGE, "")
     return CronJob(

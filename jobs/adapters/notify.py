@@ -1,4 +1,4 @@
-"""Send a notice to an address of apprise (mail, Slack, PagerDuty, SMS, webhooks, …), and ping a heartbeat URL."""
+"""Send a notice to an apprise address (mail, Slack, PagerDuty, SMS, webhooks, …) and ping a heartbeat URL."""
 
 import io
 import logging
@@ -15,20 +15,20 @@ from marts.errors import MartsError, ServiceError, Transient, UsageError
 _log = logging.getLogger("marts.notify")
 
 _OVER = 2.0
-"""Seconds that a server may go on to drip an answer."""
+"""Additional seconds for a server that sends its answer slowly."""
 _PING = 3.0
 _SOME_REFUSED = "SMTP recipient "
-"""What apprise says of one recipient of several; if all are refused it says something else."""
+"""Start of apprise's log line for one of several recipients; if all are refused, the line is different."""
 _URL = re.compile(r"(with url: |https?://)\S+")
 _AGENT = "Martwright"
 Moment = Literal["start", "success", "fail"]
 
 
 def send(name: str, address: str, notice: Notice, seconds: float) -> None:
-    """Send a notice. ``name`` is what the address is called in messages: it may hold a password itself.
+    """Send a notice. ``name`` stands for the address in messages: the address may contain a password.
 
-    Raises UsageError for an address that means nothing, Transient if it was not taken, ServiceError if nobody can
-    tell: whoever does not answer in time may have taken it, so it is not repeated at once.
+    Raises UsageError for an invalid address, Transient if the notice was not accepted, ServiceError after a timeout:
+    the server may have accepted it, so it is not repeated immediately.
     """
     where = f"notify.to.{name}"
     message = io.StringIO()
@@ -36,23 +36,23 @@ def send(name: str, address: str, notice: Notice, seconds: float) -> None:
         sent = in_time(lambda: _notify(where, address, notice, seconds, message), seconds + _OVER, where)
     except MartsError:
         raise
-    except Exception as error:  # whatever a plugin of apprise raises: others are still to be told
-        raise Transient(f"was not taken: {_URL.sub('…', scrub(repr(error)))}", where) from error
+    except Exception as error:  # any error of an apprise plugin: other addresses must still get the notice
+        raise Transient(f"was not accepted: {_URL.sub('…', scrub(repr(error)))}", where) from error
     text = scrub(message.getvalue())
     if sent:
         return
-    if _SOME_REFUSED in text:  # the others have it
-        _log.warning("%s: of several recipients some were refused: %s", where, _cause(text))
+    if _SOME_REFUSED in text:  # the others have received it
+        _log.warning("%s: some of several recipients were refused: %s", where, _cause(text))
         return
     kind = ServiceError if re.search("timed out|timeout", text, re.IGNORECASE) else Transient
-    raise kind(f"was not taken: {_cause(text)}", where, "`marts notify test` tries it again")
+    raise kind(f"was not accepted: {_cause(text)}", where, "test it with `marts notify test`")
 
 
 def _notify(where: str, address: str, notice: Notice, seconds: float, message: TextIO) -> bool:
-    """Let apprise send; what it logs goes to ``message``, and nowhere else."""
+    """Send with apprise. Its log goes to ``message`` only."""
     import apprise
 
-    # Nothing is kept on disk, nothing but the text is sent, and escapes in it mean nothing.
+    # Keep nothing on disk, send only the text, and do not interpret escapes in it.
     asset = apprise.AppriseAsset(
         app_id=_AGENT,
         app_desc=_AGENT,
@@ -69,12 +69,12 @@ def _notify(where: str, address: str, notice: Notice, seconds: float, message: T
     try:
         services = apprise.Apprise(asset=asset)
         if not services.add(address):
-            hint = "apprise knows the forms: https://github.com/caronc/apprise/wiki, `marts notify test` tries it"
-            raise UsageError("is no address that apprise understands", where, hint)
+            hint = "see https://github.com/caronc/apprise/wiki for the forms; test it with `marts notify test`"
+            raise UsageError("is not an address of apprise", where, hint)
         for service in services:
             if len(services) > 1 or len(service) > 1:
-                hint = "give each a name of its own, or use a mailing list: each is told once"
-                raise UsageError("is more than one recipient", where, hint)
+                hint = "configure each one under its own name, or use a mailing list"
+                raise UsageError("has more than one recipient", where, hint)
             service.socket_connect_timeout = service.socket_read_timeout = seconds
         level, text = apprise.NotifyType(notice.level), apprise.NotifyFormat.TEXT
         return bool(services.notify(notice.body, notice.subject, level, body_format=text))
@@ -83,10 +83,10 @@ def _notify(where: str, address: str, notice: Notice, seconds: float, message: T
 
 
 def ping(url: str, moment: Moment) -> None:
-    """Ping a service that waits for builds that one begins or ends. Raises Transient or UsageError.
+    """Ping a monitoring service at the start or end of a build. Raises Transient or UsageError.
 
-    As healthchecks.io has it: ``/start`` and ``/fail`` are added to the path; other services say where with
-    ``{moment}`` in the URL.
+    Append ``/start`` or ``/fail`` to the path, as healthchecks.io expects; for other services, ``{moment}`` in the URL
+    marks the place.
     """
     import requests
 
@@ -95,9 +95,9 @@ def ping(url: str, moment: Moment) -> None:
         request = partial(requests.get, address, timeout=_PING, headers={"User-Agent": _AGENT}, stream=True)
         answer = in_time(request, _PING, "notify.heartbeat")
     except requests.exceptions.InvalidSchema as error:
-        raise UsageError("is no http:// or https:// address", "notify.heartbeat") from error
-    except ValueError as error:  # an address that is none at all
-        raise UsageError("is no address", "notify.heartbeat") from error
+        raise UsageError("is not an http:// or https:// address", "notify.heartbeat") from error
+    except ValueError as error:  # not a URL
+        raise UsageError("is not an address", "notify.heartbeat") from error
     except requests.RequestException as error:
         raise Transient(f"does not answer: {scrub(type(error).__name__)}", "notify.heartbeat") from error
     if answer.status_code >= 400:
@@ -115,8 +115,8 @@ def _at(url: str, moment: Moment) -> str:
 
 
 def _cause(message: str) -> str:
-    """Find what went wrong in what apprise logs: the exception of the socket, else its last words. No addresses."""
+    """Return the cause of a failure from apprise's log: the socket's exception, else the last error. No addresses."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     named = [line.partition("Exception: ")[2] for line in lines if "Exception: " in line]
     words = [line for line in lines if "ailed" in line or "error" in line.lower()]
-    return _URL.sub("…", (named or words or ["no reason is given"])[-1]).rstrip(".")
+    return _URL.sub("…", (named or words or ["no reason given"])[-1]).rstrip(".")

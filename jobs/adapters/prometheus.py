@@ -1,4 +1,4 @@
-"""Prometheus' own formats: a file for node_exporter's textfile collector, and the Pushgateway."""
+"""Export to Prometheus: a file for node_exporter's textfile collector, and the Pushgateway."""
 
 from collections.abc import Iterator, Sequence
 from http.client import HTTPException
@@ -13,33 +13,33 @@ from jobs.ports.metrics import PREFIX, Sample, by_name
 from marts.errors import ServiceError
 
 JOB = "martwright"
-"""The label ``job`` of what is pushed."""
+"""The label ``job`` of pushed metrics."""
 
 
 def write_textfile(path: str, samples: Sequence[Sample]) -> None:
-    """Write samples to a file, whole or not at all. Each pipeline has a file of its own.
+    """Write samples to a file atomically. Each pipeline has its own file.
 
-    A gauge that these samples do not know, such as the last success while the database is down, stays as the
-    file has it: as on a Pushgateway. Raises ServiceError.
+    Gauges that are not among the samples, such as the last success while the database is down, keep their values from
+    the file, as on a Pushgateway. Raises ServiceError.
     """
     try:
         write_to_textfile(path, _registry([*samples, *_kept(path, samples)]))
     except OSError as error:
-        hint = "metrics.textfile is in a folder that is there, and that we may write to; node_exporter reads it"
+        hint = "check that the folder of metrics.textfile exists and is writable; node_exporter reads it"
         raise ServiceError(f"cannot be written: {error.strerror}", path, hint) from error
 
 
 def push(gateway: str, pipeline: str, samples: Sequence[Sample], timeout: float) -> None:
-    """Push samples to a Pushgateway. What was pushed before under other names stays. Raises ServiceError."""
+    """Push samples to a Pushgateway. Metrics with other names stay there. Raises ServiceError."""
     try:
         pushadd_to_gateway(gateway, JOB, _registry(samples), {"pipeline": pipeline}, timeout)
     except (OSError, HTTPException, ValueError) as error:
-        hint = "is metrics.pushgateway the URL of a Pushgateway, and does it answer from here?"
-        raise ServiceError(f"the Pushgateway does not take the metrics: {error}", gateway, hint) from error
+        hint = "check that metrics.pushgateway is the URL of a Pushgateway and reachable from here"
+        raise ServiceError(f"the Pushgateway does not accept the metrics: {error}", gateway, hint) from error
 
 
 def _kept(path: str, samples: Sequence[Sample]) -> list[Sample]:
-    """Return the samples of a file that stay. One that is not ours to read, or damaged, is written anew."""
+    """Return the samples of a file to keep. A missing or damaged file has none."""
     try:
         families = list(text_string_to_metric_families(Path(path).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):
@@ -55,14 +55,14 @@ def _kept(path: str, samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _registry(samples: Sequence[Sample]) -> CollectorRegistry:
-    """Put samples where the client looks for them."""
+    """Return a registry with the samples."""
     registry = CollectorRegistry()
     registry.register(_Gauges(samples))
     return registry
 
 
 class _Gauges(Collector):
-    """Gauges as the client wants them."""
+    """A collector of the samples, as gauges."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = samples

@@ -1,4 +1,4 @@
-"""Begin, look after, erase."""
+"""`marts init`, `generate`, `demo`, `doctor`, `vacuum` and `erase`."""
 
 import getpass
 import json
@@ -27,12 +27,10 @@ from jobs.cli.options import (
     stamp,
 )
 from jobs.cli.progress import voice, watching
-from jobs.config.load import load
-from jobs.config.settings import Log
 from jobs.runtime.escaping import visible
 from marts.errors import UsageError
 
-erase = typer.Typer(help="Erase a person from everything, permanently.", no_args_is_help=True)
+erase = typer.Typer(help="Erase a person permanently.", no_args_is_help=True)
 
 
 def vacuum(
@@ -41,10 +39,10 @@ def vacuum(
     state: State = None,
     config: Config = None,
     policy: PolicyFile = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove from the state, and from the database, what no live drop and no kept generation needs."""
+    """Remove data from the state and the database that no live drop and no kept generation needs."""
     from jobs.cli import render
     from jobs.operations.vacuum import find_waste, remove
 
@@ -66,44 +64,46 @@ def vacuum(
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where to write marts.toml and policy.toml")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder for marts.toml and policy.toml")] = Path(),
 ) -> None:
     """Write marts.toml and policy.toml, with a comment on every option."""
     from jobs.operations.scaffold import write
 
     for path in write(folder):
         typer.echo(f"wrote {path}")
+    typer.echo("next: set source and target in marts.toml, then run `marts doctor` and `marts build`", err=True)
 
 
 def generate(
-    folder: Annotated[Path, typer.Argument(help="Where to write the drops")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the drops")],
     lines: Annotated[int, typer.Option(min=1000, help="Sales lines")] = 500_000,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes")] = 7,
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed writes the same bytes")] = 7,
 ) -> None:
     """Write realistic sample drops."""
     from jobs.operations.generate import generate as make
 
     if folder.exists() and any(folder.iterdir()):
-        raise UsageError("is not empty", str(folder), "choose another folder, or remove it first")
+        raise UsageError("is not empty", str(folder), "choose another folder or remove it first")
     truth = make(folder, lines, seed)
-    typer.echo(f"wrote {truth['lines']:,} sales lines under {folder}; generated.json there says what is in them")
+    typer.echo(f"wrote {truth['lines']:,} sales lines under {folder}; {folder}/generated.json describes them")
 
 
 def demo(
     lines: Annotated[int, typer.Option(min=1000, help="Sales lines")] = 500_000,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same result")] = 7,
-    folder: Annotated[Path, typer.Option(help="Where to work")] = Path("marts-demo"),
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed builds the same marts")] = 7,
+    folder: Annotated[Path, typer.Option(help="Folder for drops, state and database")] = Path("marts-demo"),
 ) -> None:
     """Generate drops, build both marts into an embedded database, and print the result."""
     from jobs.cli import demo as showing
     from jobs.cli import render
+    from jobs.config.settings import Log
     from marts.policy import Policy
 
     speaks = voice(Log(format="text"))
     with watching(speaks.bars) as watch:
         watch.begin("generate drops", 0)
         flags, as_of = showing.prepare(folder, lines, seed, watch.advance)
-    settings = load(None, flags)
+    settings = configured(None, **flags)
     report = run_build(settings, Policy(), as_of, speaks)
     if report.error:
         show(render.report(report), stdout=True)
@@ -121,7 +121,7 @@ def doctor(
     policy: PolicyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Check versions, storage, database rights and Ray; say what to do about each failure."""
+    """Check versions, storage, database privileges and Ray, with a hint for each failure."""
     from jobs.cli import render
     from jobs.operations.doctor import examine
 
@@ -137,16 +137,16 @@ def doctor(
 @erase.command("customer")
 def erase_customer(
     customer: Annotated[int, typer.Argument(metavar="ID", min=1, help="The customer_id")],
-    why: Annotated[str, typer.Option(help="For the audit trail, such as the number of the request; no name")],
+    why: Annotated[str, typer.Option(help="Reason for the audit trail, such as a request number; no name")],
     source: Source = None,
     target: Target = None,
     state: State = None,
     config: Config = None,
     policy: PolicyFile = None,
     who: Who = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; this cannot be undone")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation; this cannot be undone")] = False,
 ) -> None:
-    """Erase a customer: from lines, quarantine, marts, kept generations, pages and reports, and from later builds."""
+    """Erase a customer from lines, quarantine, marts, kept generations, pages, reports and later builds."""
     from jobs.adapters.store.open import open_store
     from jobs.operations import erase as erasing
     from jobs.report.places import docs_of
@@ -155,7 +155,7 @@ def erase_customer(
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     if not yes:
-        typer.confirm(f"Erase customer {customer} for good?", abort=True, err=True)
+        typer.confirm(f"Erase customer {customer} permanently?", abort=True, err=True)
     with looking(
         settings, datetime.now(UTC), read_only=False, locked=True, by=f"erase-{run_id_of(datetime.now(UTC))}"
     ) as (now, warehouse):
@@ -163,7 +163,7 @@ def erase_customer(
         adopt_waiting(now.state, warehouse)
         built, person = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
         traces = erasing.find_traces(now, customer)
-        # The ledger last: an erasure that is killed before has not happened, and is made again as a whole.
+        # The ledger records the erasure last: one that is killed earlier has not happened and is repeated as a whole.
         texts = erasing.clean_ledger(now, warehouse, customer)
         files = erasing.remove(now, traces, open_store(settings.docs_uri, settings.s3), person)
         reports = open_store(settings.reports_uri, settings.s3)
@@ -173,7 +173,7 @@ def erase_customer(
     typer.echo(f"erased, as number {person.number}: {counted}")
     if traces.only_copies:
         vanished = erasing.drops_text(sorted({manifest.delivery.key for manifest in traces.only_copies}))
-        typer.echo(visible(f"rewritten in the state, which is the only copy: {vanished}"))
+        typer.echo(visible(f"rewritten in the state, the only copy: {vanished}"))
     if traces.drops:
-        message = f"still in drops, which are yours to correct or remove: {erasing.drops_text(traces.drops)}"
-        typer.echo(visible(f"{message}\nmarts build makes the files again, without the customer", keep="\n"))
+        message = f"still in drops, correct or remove them: {erasing.drops_text(traces.drops)}"
+        typer.echo(visible(f"{message}\nthe next marts build rebuilds the files without the customer", keep="\n"))

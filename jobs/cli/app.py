@@ -38,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Begin with: marts demo",
+    epilog="Start with: marts demo",
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(demo, init, doctor, generate, plan, build, status, report, docs),
@@ -64,7 +64,7 @@ for name, group in {
 
 
 def main(*arguments: str) -> None:
-    """Run the command line; ``arguments`` go before those of the process. Ends with the exit code."""
+    """Run the command line and exit with its exit code; ``arguments`` precede those of the process."""
     scrub_logs()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -79,7 +79,7 @@ def main(*arguments: str) -> None:
         raise
     except Stopped as announced:
         _fail(announced.as_error())
-    except Exception as error:  # noqa: BLE001 - the last resort: whatever is left is a defect, told as such
+    except Exception as error:  # noqa: BLE001 - the last resort: any other exception is reported as a defect
         if isinstance(error, OSError) and error.filename:
             _fail(UsageError(f"{error.strerror}", str(error.filename), "name another file or folder"))
         typer.echo(scrub(traceback.format_exc()), err=True)

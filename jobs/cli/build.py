@@ -1,8 +1,9 @@
-"""Build, and look at what a build would do and what is live."""
+"""`marts build`, `marts plan` and `marts status`."""
 
 import json
 from dataclasses import asdict
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
@@ -19,23 +20,23 @@ from jobs.cli.options import (
     Target,
     Wide,
     configured,
+    configured_policy,
     opened,
     run_id_of,
     show,
     show_tracebacks,
 )
 from jobs.cli.progress import Debug, Quiet, Verbose, Voice, voice, watching
-from jobs.config.load import load_policy
-from jobs.config.settings import Settings
 from marts.errors import MartsError
 
 if TYPE_CHECKING:
+    from jobs.config.settings import Settings
     from jobs.ports.warehouse import Warehouse
     from jobs.report.run_report import RunReport
     from marts.policy import Policy
 
-AsOf = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Lines after it are left out; today by default")]
-MartName = Annotated[str | None, typer.Option(help="Build only this one: customers or sales_team")]
+AsOf = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Last day that counts; today by default")]
+MartName = Annotated[str | None, typer.Option(help="Build only this mart: customers or sales_team")]
 
 
 def build(
@@ -50,8 +51,8 @@ def build(
     verbose: Verbose = False,
     quiet: Quiet = False,
     debug: Debug = False,
-    rebuild: Annotated[bool, typer.Option(help="Make everything again from the drops")] = False,
-    rescan: Annotated[bool, typer.Option(help="Judge drops again that were judged by older row rules")] = False,
+    rebuild: Annotated[bool, typer.Option(help="Rebuild everything from the drops")] = False,
+    rescan: Annotated[bool, typer.Option(help="Scan drops again that were judged by older row rules")] = False,
     as_json: Json = False,
 ) -> None:
     """Bring both marts up to date with the drops and publish them."""
@@ -62,8 +63,9 @@ def build(
     settings.require("source", "target")
     show_tracebacks(debug)
     speaks = voice(settings.log, verbose, quiet, debug)
+    _check_first_build(settings)
     try:
-        policy_ = load_policy(settings)
+        policy_ = configured_policy(settings)
         as_of_ = _as_of(settings, policy_)
     except MartsError as error:
         _refused(settings, error)
@@ -93,8 +95,8 @@ def plan(
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     settings.require("source", "target")
-    with opened(settings, read_only=True, create=True) as warehouse:  # what the first build would do, too
-        now = survey(settings, load_policy(settings), warehouse, datetime.now(UTC))
+    with opened(settings, read_only=True, create=True) as warehouse:  # also plan a first build
+        now = survey(settings, configured_policy(settings), warehouse, datetime.now(UTC))
     built = peek(now.source, now.plan, settings.csv.delimiter)
     months = months_that_change(built)
     if as_json:
@@ -121,11 +123,11 @@ def plan(
 def status(
     target: Target = None,
     config: Config = None,
-    runs: Annotated[int, typer.Option(min=1, help="How many runs to show")] = 10,
+    runs: Annotated[int, typer.Option(min=1, help="Number of runs to show")] = 10,
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
-    """Show what is live, and the last runs."""
+    """Show the live marts and the last runs."""
     from jobs.cli import render
     from marts.schema import MARTS
 
@@ -145,12 +147,22 @@ def status(
         show(render.status(live, publications, generations, last, list(MARTS)), stdout=True, wide=wide)
 
 
-def _as_of(settings: Settings, policy: "Policy") -> date:
+def _as_of(settings: "Settings", policy: "Policy") -> date:
     return settings.as_of or datetime.now(ZoneInfo(policy.business_timezone)).date()
 
 
-def _refused(settings: Settings, error: MartsError) -> None:
-    """Report to people a build that could not begin."""
+def _check_first_build(settings: "Settings") -> None:
+    """Raise UsageError if the source does not exist, before a first build creates a DuckDB file and a state."""
+    from jobs.adapters.store.open import open_store
+    from jobs.config.settings import duckdb_path
+
+    target = settings.target or ""
+    if target.startswith("duckdb:") and not Path(duckdb_path(target)).exists():
+        open_store(settings.source or "", settings.s3).require()
+
+
+def _refused(settings: "Settings", error: MartsError) -> None:
+    """Report a build that could not start."""
     from jobs.adapters.ray.cluster import own_submission
     from jobs.run.context import Request
     from jobs.run.lifecycle import refused
@@ -161,14 +173,14 @@ def _refused(settings: Settings, error: MartsError) -> None:
 
 
 def run_build(
-    settings: Settings,
+    settings: "Settings",
     policy: "Policy",
     as_of: date,
     speaks: Voice,
     rebuild: bool = False,
     rescan: bool = False,
 ) -> "RunReport":
-    """Build once in this process, and return the report."""
+    """Build once in this process and return the report."""
     from jobs.adapters.ray.cluster import Cluster, own_submission
     from jobs.run.context import Request, Run
     from jobs.run.lifecycle import run

@@ -14,31 +14,41 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from jobs.cli.options import Config, Json, PolicyFile, Source, State, Stop, Target, configured, opened
+from jobs.cli.options import (
+    Config,
+    Json,
+    PolicyFile,
+    Source,
+    State,
+    Stop,
+    Target,
+    configured,
+    configured_policy,
+    opened,
+)
 from jobs.cli.progress import voice
-from jobs.config.load import load_policy
-from jobs.config.settings import Settings
 from jobs.runtime.escaping import visible
 from marts.errors import DeadlinePassed, Defect, MartsError, TryLater
 
 if TYPE_CHECKING:
+    from jobs.config.settings import Settings
     from jobs.launch.launcher import BuildOutcome
     from jobs.run.context import Request
 
-app = typer.Typer(help="Start a build for a Kubernetes Job and wait for its end.", no_args_is_help=True)
+app = typer.Typer(help="Start a build from a Kubernetes Job and wait until it ends.", no_args_is_help=True)
 
 Address = Annotated[
     str | None,
     typer.Option(help="http://host:8265; by default RAY_API_SERVER_ADDRESS, RAY_ADDRESS, or Ray on this machine"),
 ]
-Arguments = Annotated[list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="Of marts build")]
+Arguments = Annotated[list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="Arguments of marts build")]
 Pod = Annotated[str, typer.Option(envvar="POD_NAME", help="The launcher's own pod")]
-Namespace = Annotated[str, typer.Option(envvar="POD_NAMESPACE", help="Of that pod")]
-JobName = Annotated[str, typer.Option(envvar="JOB_NAME", help="The Job that the pod belongs to")]
+Namespace = Annotated[str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the pod")]
+JobName = Annotated[str, typer.Option(envvar="JOB_NAME", help="Job that owns the pod")]
 
 _log = logging.getLogger("marts.launch")
 _EVERY, _PATIENCE = 1.0, 120.0
-"""Seconds between two looks at a job, and until a cluster that does not answer is given up."""
+"""Seconds between two polls of a job, and until a cluster that does not respond is given up."""
 
 
 def submit(
@@ -46,27 +56,27 @@ def submit(
     target: Target = None,
     state: State = None,
     as_of: Annotated[
-        str | None, typer.Option(metavar="YYYY-MM-DD", help="Lines after it are left out; today by default")
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Last day that counts; today by default")
     ] = None,
-    config: Annotated[str | None, typer.Option(help="Settings file, as the cluster finds it")] = None,
-    policy: Annotated[str | None, typer.Option(help="Business numbers, as the cluster finds them")] = None,
-    mart: Annotated[str | None, typer.Option(help="Build only this one: customers or sales_team")] = None,
-    expectations: Annotated[str | None, typer.Option(help="Folder of suites, as the cluster finds it")] = None,
-    rebuild: Annotated[bool, typer.Option(help="Make everything again from the drops")] = False,
-    rescan: Annotated[bool, typer.Option(help="Judge drops again that were judged by older row rules")] = False,
+    config: Annotated[str | None, typer.Option(help="Settings file, as a path on the cluster")] = None,
+    policy: Annotated[str | None, typer.Option(help="Policy file (TOML), as a path on the cluster")] = None,
+    mart: Annotated[str | None, typer.Option(help="Build only this mart: customers or sales_team")] = None,
+    expectations: Annotated[str | None, typer.Option(help="Folder of suites, as a path on the cluster")] = None,
+    rebuild: Annotated[bool, typer.Option(help="Rebuild everything from the drops")] = False,
+    rescan: Annotated[bool, typer.Option(help="Scan drops again that were judged by older row rules")] = False,
     address: Address = None,
     working_dir: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Send this folder along, such as a checkout (.rayignore counts)")
+        str | None, typer.Option(metavar="DIR", help="Upload this folder, such as a checkout (.rayignore applies)")
     ] = None,
     name: Annotated[
-        str, typer.Option("--id", help="Submission id; by default made of the arguments, so that the same attach")
+        str, typer.Option("--id", help="Submission id; by default a hash of the arguments, so that equal ones attach")
     ] = "",
-    wait: Annotated[bool, typer.Option(help="Follow the log, and end with the build's exit code")] = True,
+    wait: Annotated[bool, typer.Option(help="Follow the log and exit with the build's exit code")] = True,
     as_json: Json = False,
 ) -> None:
-    """Hand a build to a Ray cluster. The same one again attaches to it, while it runs.
+    """Submit a build to a Ray cluster. The same command attaches to it while it runs.
 
-    Source, target, settings and credentials are those of the cluster's nodes; what is given here wins.
+    Source, target, settings and credentials are those of the cluster's nodes; options given here override them.
     """
     from jobs.adapters.ray.jobs import RayJobs
     from jobs.launch.submit import Submission, submitted
@@ -80,19 +90,19 @@ def submit(
     try:
         jobs = RayJobs(address)
         submission, new = submitted(jobs, build)
-        typer.echo(f"job {submission} is {'submitted' if new else 'at work already: following it'}", err=True)
+        typer.echo(f"job {submission} is {'submitted' if new else 'already running: following it'}", err=True)
         if not wait:
             typer.echo(json.dumps({"submission": submission, "new": new}) if as_json else submission)
             return
         code = _followed(jobs, submission, as_json)
     except KeyboardInterrupt as error:
-        hint = "`marts submit` with the same arguments follows it again; `ray job list` names it"
-        raise TryLater("stopped by SIGINT; a job that was submitted goes on", "marts submit", hint) from error
+        hint = "`marts submit` with the same arguments follows it again; `ray job list` shows it"
+        raise TryLater("stopped by SIGINT; a submitted job keeps running", "marts submit", hint) from error
     raise typer.Exit(code)
 
 
 def _followed(jobs: Any, submission: str, as_json: bool) -> int:
-    """Follow a job to its end. Returns the build's exit code."""
+    """Follow a job until it ends. Return the build's exit code."""
     from jobs.launch import submit as submitting
 
     tail = submitting.Tail(jobs, submission, _line_writer())
@@ -114,22 +124,22 @@ def _followed(jobs: Any, submission: str, as_json: bool) -> int:
 
 
 def _ask_to_stop(jobs: Any, submission: str) -> None:
-    """Ask whether the job is to end, too. Without an answer it goes on, and we do not."""
-    hint = f"`marts submit` with the same arguments follows it again; `ray job stop {submission}` ends it"
+    """Stop the job if the user confirms it. Otherwise leave it running and raise TryLater."""
+    hint = f"`marts submit` with the same arguments follows it again; `ray job stop {submission}` stops it"
     stop = False
     if sys.stdin.isatty():
         try:
-            stop = typer.confirm("\nStop the job, too?", err=True)
+            stop = typer.confirm("\nStop the job too?", err=True)
         except typer.Abort:
             stop = False
     if not stop:
-        raise TryLater("no longer followed; it goes on", f"job {submission}", hint)
+        raise TryLater("no longer followed; it keeps running", f"job {submission}", hint)
     jobs.stop(submission)
-    typer.echo("told it to stop; waiting for its end", err=True)
+    typer.echo("stop requested; waiting for the job to end", err=True)
 
 
 def _line_writer() -> Callable[[str], None]:
-    """Write the lines of a log: on a terminal as text, elsewhere as they are."""
+    """Return a writer of log lines: as text on a terminal, unchanged elsewhere."""
     from jobs.launch.submit import read_line
 
     terminal = sys.stderr.isatty()
@@ -147,23 +157,23 @@ def _line_writer() -> Callable[[str], None]:
 
 @app.command("rayjob")
 def launch_rayjob(
-    template: Annotated[Path, typer.Option(help="The RayJob to create, as YAML")],
+    template: Annotated[Path, typer.Option(help="RayJob to create, as YAML")],
     job: JobName,
     pod: Pod,
     namespace: Namespace,
-    every: Annotated[float, typer.Option(min=0.01, help="Seconds between two looks")] = 2,
-    operator: Annotated[float, typer.Option(help="Seconds that KubeRay has for a sign of life")] = 120,
-    grace: Annotated[float, typer.Option(help="Seconds after a deadline of KubeRay's until we act ourselves")] = 120,
+    every: Annotated[float, typer.Option(min=0.01, help="Seconds between two polls")] = 2,
+    operator: Annotated[float, typer.Option(help="Seconds until KubeRay must report a first status")] = 120,
+    grace: Annotated[float, typer.Option(help="Seconds after a KubeRay deadline until the launcher acts")] = 120,
     config: Config = None,
     policy: PolicyFile = None,
 ) -> None:
-    """Make a Ray cluster for one build (a RayJob of KubeRay), and end as the build ends."""
+    """Run one build on its own Ray cluster (a KubeRay RayJob) and exit with the build's exit code."""
     from jobs.adapters.kubernetes import Kube, read_manifest
     from jobs.adapters.ray.jobs import RayJobs
     from jobs.launch.launcher import LauncherPod, RayJobLauncher, Timeouts, manifest_of, owner_uid
 
     stop = Stop()
-    stop.listen()  # first: the first process of a container does not hear what it does not handle
+    stop.listen()  # first: PID 1 of a container ignores signals that it does not handle
     own, request = LauncherPod(pod, namespace, job), _request(config, policy, job)
     with _telling(request) as end:
         kube = Kube(namespace)
@@ -174,7 +184,7 @@ def launch_rayjob(
 
 @app.command("submit")
 def launch_submit(
-    address: Annotated[str, typer.Option(help="Of the Ray dashboard: http://host:8265")],
+    address: Annotated[str, typer.Option(help="Ray dashboard: http://host:8265")],
     job: JobName,
     pod: Pod,
     namespace: Namespace,
@@ -182,7 +192,7 @@ def launch_submit(
     config: Config = None,
     policy: PolicyFile = None,
 ) -> None:
-    """Hand a build to a Ray cluster that is there, and end as the build ends."""
+    """Submit a build to an existing Ray cluster and exit with the build's exit code."""
     from jobs.adapters.kubernetes import Kube
     from jobs.adapters.ray.jobs import RayJobs
     from jobs.launch.launcher import LauncherPod, launch_on, taken_away
@@ -202,7 +212,7 @@ def launch_submit(
 
 @app.command("local")
 def launch_local(job: JobName, arguments: Arguments = None, config: Config = None, policy: PolicyFile = None) -> None:
-    """Build in this pod, with a Ray of its own. This process becomes the build."""
+    """Build in this pod on a local Ray cluster. The build replaces this process."""
     from jobs.launch.submit import with_day
 
     request = _request(config, policy, job)
@@ -212,12 +222,12 @@ def launch_local(job: JobName, arguments: Arguments = None, config: Config = Non
 
 
 def watchdog(
-    selector: Annotated[str, typer.Option(help="Labels of the Jobs and CronJobs to look at")],
+    selector: Annotated[str, typer.Option(help="Label selector of the Jobs and CronJobs to check")],
     namespace: Namespace,
     config: Config = None,
     policy: PolicyFile = None,
 ) -> None:
-    """Report Kubernetes Jobs that failed or do not start, and could not report it themselves."""
+    """Report Kubernetes Jobs that failed or do not start and could not report it themselves."""
     from jobs.adapters.kubernetes import Kube
     from jobs.launch.watchdog import FAILED, failed_runs
     from jobs.run.lifecycle import refused
@@ -236,7 +246,7 @@ def watchdog(
         if finding.job:
             try:
                 kube.mark_announced(finding.job, finding.mark)
-            except MartsError as error:  # the others are to be told, too
+            except MartsError as error:  # mark the other Jobs first
                 failed = error
     new = sum(finding.error is not None for finding in result)
     fields = {"event": "watchdog", "jobs": len(jobs), "cronjobs": len(cronjobs), "new": new}
@@ -246,9 +256,9 @@ def watchdog(
 
 
 def _request(config: str | None, policy: str | None, job: str, of_a_build: bool = True) -> "Request":
-    """Read the settings, as the build will; the day is that for which the Job was meant.
+    """Read the settings as the build will. The day is the one that the Job was scheduled for.
 
-    If the policy is wrong, no build begins: people are told here.
+    An invalid policy is reported here, because no build starts.
     """
     from jobs.launch.launcher import scheduled_day
     from jobs.run.context import Request
@@ -264,7 +274,7 @@ def _request(config: str | None, policy: str | None, job: str, of_a_build: bool 
     if not of_a_build:
         return request
     try:
-        policy_ = load_policy(settings)
+        policy_ = configured_policy(settings)
         day = settings.as_of or scheduled_day(job, now, ZoneInfo(policy_.business_timezone))
     except MartsError as error:
         refused(request, error, lambda: opened(settings))
@@ -272,8 +282,8 @@ def _request(config: str | None, policy: str | None, job: str, of_a_build: bool 
     return replace(request, policy=policy_, as_of=day)
 
 
-def _know_credentials(settings: Settings) -> None:
-    """Open the credentials, so that they are taken out of what others write: pods, KubeRay, Ray."""
+def _know_credentials(settings: "Settings") -> None:
+    """Open the credentials so that they are removed from the output of pods, KubeRay and Ray."""
     s3 = settings.s3
     for secret in (
         s3.access_key,
@@ -287,18 +297,18 @@ def _know_credentials(settings: Settings) -> None:
             try:
                 secret.reveal()
             except MartsError as error:
-                _log.warning("a credential does not open: %s", error)
+                _log.warning("cannot open a credential: %s", error)
 
 
 @contextmanager
 def _telling(request: "Request") -> Iterator[Callable[["BuildOutcome"], None]]:
-    """Report people, once, of what went wrong before a build, around it, or instead of it."""
+    """Report an error before, around or instead of a build, once."""
     from jobs.run.lifecycle import refused
 
     def end(ended: "BuildOutcome") -> None:
         error = ended.error
         if error is None:
-            _log.info("the build is done", extra={"fields": {"event": "launched", "exit_code": 0}})
+            _log.info("the build succeeded", extra={"fields": {"event": "launched", "exit_code": 0}})
             return
         error.announced = ended.announced or _recorded(request.settings, ended.submission)
         raise error
@@ -314,7 +324,7 @@ def _telling(request: "Request") -> Iterator[Callable[["BuildOutcome"], None]]:
 
 
 def _close(error: MartsError) -> None:
-    """Write the last line. It is short: the watchdog finds it in the termination message of our pod, of 2 KiB."""
+    """Write the last line. It is short: the watchdog reads it from the pod's termination message of 2 KiB."""
     brief = {"kind": type(error).__name__, "what": error.what[:300], "where": error.where[:200]}
     fields = {"event": "ended", "exit_code": error.exit_code, "error": brief}
     _log.error("ended with exit code %d: %s", error.exit_code, str(error)[:300], extra={"fields": fields})
@@ -322,11 +332,11 @@ def _close(error: MartsError) -> None:
 
 
 def _defect(problem: Exception) -> Defect:
-    return Defect(f"{type(problem).__name__}: {problem}", "marts launch", "please report it, with the log")
+    return Defect(f"{type(problem).__name__}: {problem}", "marts launch", "please report it with the log")
 
 
-def _recorded(settings: Settings, submission: str) -> bool:
-    """Return whether a build has written down how it ended: then it has told people, too."""
+def _recorded(settings: "Settings", submission: str) -> bool:
+    """Return whether a build recorded its outcome: then it sent notices too."""
     if not submission:
         return False
     try:
@@ -338,6 +348,6 @@ def _recorded(settings: Settings, submission: str) -> bool:
 
 
 def _say(line: str) -> None:
-    """Write a line of the build's log where ours are: kubectl logs shows both."""
+    """Write a line of the build's log to stderr, so that kubectl logs shows it with the launcher's."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()

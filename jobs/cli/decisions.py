@@ -1,4 +1,4 @@
-"""Commands by which somebody decides what a build asks: drops whose objects are gone, totals that fell; and checks."""
+"""`marts withdraw …`, `marts accept-fall` and `marts check …`: decisions that builds ask for, and checks."""
 
 import getpass
 import json
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from jobs.steps.resolve import ResolvedDrop
 
 withdraw = typer.Typer(
-    help="Sales drops whose objects are gone: remove their rows, or keep them.", no_args_is_help=True
+    help="Sales drops whose objects are missing: remove their rows or keep them.", no_args_is_help=True
 )
-check = typer.Typer(help="Look for suspicious data among what is live.", no_args_is_help=True)
+check = typer.Typer(help="Check the live data for suspicious values.", no_args_is_help=True)
 
 Drops = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[DROP]…", help="Drops, by their keys; all that wait by default"),
+    typer.Argument(metavar="[DROP]…", help="Keys of drops; all that await a decision by default"),
 ]
-Why = Annotated[str, typer.Option(help="For the audit trail")]
+Why = Annotated[str, typer.Option(help="Reason for the audit trail")]
 
 
 @withdraw.command("list")
@@ -53,7 +53,7 @@ def withdraw_list(
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
-    """List the sales drops whose objects are gone, and what the next build does with each."""
+    """List the sales drops whose objects are missing and what the next build does with each."""
     from jobs.cli import render_drops
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
@@ -87,11 +87,11 @@ def withdraw_accept(
     policy: PolicyFile = None,
     who: Who = None,
 ) -> None:
-    """Take drops back whose objects are gone: the next build leaves their lines out."""
+    """Withdraw drops whose objects are missing: the next build removes their lines."""
     from jobs.steps.withdrawals import ACCEPT
 
     places = {"source": source, "target": target, "state": state, "policy": policy}
-    _decide(ACCEPT, drops, why, who, config, places, "the next marts build leaves their lines out")
+    _decide(ACCEPT, drops, why, who, config, places, "the next marts build removes their lines")
 
 
 @withdraw.command("refuse")
@@ -105,11 +105,11 @@ def withdraw_refuse(
     policy: PolicyFile = None,
     who: Who = None,
 ) -> None:
-    """Let drops count on whose objects are gone: their lines stay in the marts."""
+    """Keep drops whose objects are missing: their lines stay in the marts."""
     from jobs.steps.withdrawals import REFUSE
 
     places = {"source": source, "target": target, "state": state, "policy": policy}
-    after = "their lines count on; they are in the state alone now: keep it"
+    after = "their lines still count; the state is now their only copy: keep it"
     _decide(REFUSE, drops, why, who, config, places, after)
 
 
@@ -122,7 +122,7 @@ def _decide(
     places: dict[str, str | None],
     after: str,
 ) -> None:
-    """Record a decision about each of some drops whose objects are gone."""
+    """Record a decision about drops whose objects are missing."""
     from jobs.operations.quarantine import decide
 
     settings = configured(config, **places)
@@ -132,7 +132,7 @@ def _decide(
         chosen = [item for name in drops for item in _find(removed, name)] if drops else waiting
         if not chosen:
             raise UsageError(
-                "no drop waits for a decision", "withdraw", "`marts withdraw list` shows those that are gone"
+                "no drop awaits a decision", "withdraw", "`marts withdraw list` lists drops with missing objects"
             )
         for item in chosen:
             decide(warehouse, item.drop, action, who or getpass.getuser(), why, stamp())
@@ -141,21 +141,21 @@ def _decide(
 
 
 def _vanished(now: "Survey") -> "list[ResolvedDrop]":
-    """Return the live sales drops whose object is gone, and nothing has its name or its content."""
+    """Return the live sales drops whose object is missing while no other has its name or its content."""
     from jobs.steps.resolve import may_be_withdrawn
 
     return [item for item in now.resolved.all if may_be_withdrawn(item)]
 
 
 def _find(removed: "list[ResolvedDrop]", name: str) -> "list[ResolvedDrop]":
-    """Return the drops of a name, the end of one, or a delivery; several may have had a name, one after another."""
+    """Return the drops with a key, the end of a key, or a delivery id. Several deliveries may have had the same key."""
     keys = [item.drop.delivery.key for item in removed]
     result = [v for v in removed if name in (v.drop.delivery.key, v.drop.delivery.id)] or [
         v for v in removed if v.drop.delivery.key.endswith(f"/{name}")
     ]
     if len({item.drop.delivery.key for item in result}) != 1:
-        what = "names several drops" if result else "is no live sales drop whose object is gone"
-        hint = f"there are {', '.join(keys[:5])}" if keys else "no object of a live sales drop is gone"
+        what = "matches several drops" if result else "is not a live sales drop whose object is missing"
+        hint = f"choose from {', '.join(keys[:5])}" if keys else "no object of a live sales drop is missing"
         raise UsageError(what, name, hint)
     return result
 
@@ -179,8 +179,8 @@ def accept_fall(
         records = warehouse.runs_named([run])
         fall = RunReport.model_validate_json(records[0].report).fall if records else None
         if fall is None:
-            what = "found no total to compare" if records else "is no run of this target"
-            raise UsageError(what, run, "`marts status` shows the runs; exit code 65 says which of them to look at")
+            what = "compared no totals" if records else "is not a run of this target"
+            raise UsageError(what, run, "`marts status` lists the runs; a run that stopped this way has exit code 65")
         at = stamp()
         warehouse.decide(
             Decision(f"{at}-{run}", at, who or getpass.getuser(), ACCEPT, "run", run, run, why, fall.model_dump_json())
@@ -195,11 +195,11 @@ def check_ids(
     state: State = None,
     config: Config = None,
     policy: PolicyFile = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many ids to show")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of ids to show")] = 20,
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
-    """List ids of transactions that are live under several customers, stores or months."""
+    """List transaction ids that are live under several customers, stores or months."""
     from jobs.cli import render_drops
     from jobs.steps.check_ids import check_ids as check_live
 
@@ -215,7 +215,7 @@ def check_ids(
 def show_replaced(
     drop: str, config: str | None, places: dict[str, str | None], limit: int, as_json: bool, wide: bool
 ) -> None:
-    """Show the lines that a drop replaced, or that were replaced in it, beside those that count."""
+    """Show the lines that a drop replaced or that were replaced in it, next to those that count."""
     from jobs.cli import render_drops
     from jobs.operations.quarantine import find
     from jobs.steps.replaced import replaced_lines

@@ -1,4 +1,4 @@
-"""The demo: realistic drops, both marts in an embedded file, and what came out. No server, no account."""
+"""The demo: realistic drops, both marts in an embedded database, and the result. No server, no account."""
 
 import json
 import shutil
@@ -10,25 +10,33 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from jobs.cli import render
+from jobs.config.settings import CONFIG_FILE
 from jobs.operations.generate import generate
 from jobs.operations.views import leaders, top_customers
 from jobs.ports.warehouse import Warehouse
 from jobs.report.run_report import RunReport
 from marts.errors import UsageError
 
+_SETTINGS = """\
+# Settings of the demo, for commands in this folder. `marts init` writes a file with every option.
+source = "./drops"
+target = "duckdb://marts.duckdb"
+as_of = {as_of}
+"""
 _TOP = 8
 
 
 def prepare(folder: Path, lines: int, seed: int, progress: Callable[[], None]) -> tuple[dict[str, str], date]:
-    """Make the drops; return the settings of the demo's build, and its as_of.
+    """Generate the drops. Return the settings of the demo's build and its as_of.
 
-    With the same lines and seed, a demo goes on with what an earlier one built. With others it starts anew: its drops
-    would replace all those of before, which no build takes for a day's work.
+    With the same lines and seed, a demo continues from an earlier one. With others it starts from scratch: its drops
+    would replace all earlier ones, which a build does not accept as a normal change.
     """
     drops, mark = folder / "drops", folder / "demo.json"
     earlier = _read(mark)
     if folder.exists() and any(folder.iterdir()) and earlier is None:
-        raise UsageError("is not empty, and not of an earlier demo", str(folder), "choose another with --folder")
+        what = "is not empty and was not created by an earlier demo"
+        raise UsageError(what, str(folder), "choose another folder with --folder")
     if earlier not in (None, {"lines": lines, "seed": seed}):
         for path in ("_marts", "marts.duckdb.tmp"):
             shutil.rmtree(folder / path, ignore_errors=True)
@@ -38,12 +46,14 @@ def prepare(folder: Path, lines: int, seed: int, progress: Callable[[], None]) -
     mark.write_text(json.dumps({"lines": lines, "seed": seed}) + "\n", encoding="utf-8")
     shutil.rmtree(drops, ignore_errors=True)
     truth = generate(drops, lines, seed, progress)
+    as_of = date.fromisoformat(str(truth["as_of"]))
+    (folder / CONFIG_FILE).write_text(_SETTINGS.format(as_of=as_of), encoding="utf-8")
     target = f"duckdb://{(folder / 'marts.duckdb').absolute()}"
-    return {"source": str(drops), "target": target}, date.fromisoformat(str(truth["as_of"]))
+    return {"source": str(drops), "target": target}, as_of
 
 
 def _read(mark: Path) -> object:
-    """Return what an earlier demo was made of; None if there was none."""
+    """Return lines and seed of an earlier demo; None if it does not exist."""
     try:
         result: object = json.loads(mark.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -52,7 +62,7 @@ def _read(mark: Path) -> object:
 
 
 def outcome(folder: Path, report: RunReport, warehouse: Warehouse) -> RenderableType:
-    """Show what came out, for people rather than for scripts."""
+    """Render the result of the demo for a terminal."""
     return Group(
         render.report(report),
         Text(""),
@@ -65,16 +75,12 @@ def outcome(folder: Path, report: RunReport, warehouse: Warehouse) -> Renderable
 
 
 def _next(folder: Path) -> Text:
-    source, target = folder / "drops", f"duckdb://{folder}/marts.duckdb"
     return Text(
-        "what next\n"
-        f"  look at the drops            ls {source}/sales\n"
-        f"  what is live, the last runs  marts status --target {target}\n"
-        f"  change or remove a drop, then see what that changes, and do it\n"
-        f"      marts plan  --source {source} --target {target}\n"
-        f"      marts build --source {source} --target {target} --as-of 2025-12-31\n"
-        f"  bad rows, with reasons       marts quarantine list --source {source} --target {target}\n"
-        f"  the report, as a page        {folder}/_marts/reports/index.html\n"
-        f"  data quality, page by page   {folder}/_marts/docs/index.html\n"
-        "  your own data                marts init"
+        f"next steps, after: cd {folder}\n"
+        "  live marts and last runs     marts status\n"
+        "  rows in quarantine           marts quarantine list\n"
+        "  change or remove a drop      ls drops/sales; marts plan; marts build\n"
+        "  report of each run           _marts/reports/index.html\n"
+        "  data quality                 _marts/docs/index.html\n"
+        "  your own data                marts init, in another folder"
     )

@@ -1,15 +1,14 @@
-"""The rules of data quality."""
+"""`marts expectations …`: list, check and add data quality rules."""
 
 import json
 from typing import Annotated, Any
 
 import typer
 
-from jobs.cli.options import Config, Folder, Json, PolicyFile, Wide, configured, show
-from jobs.config.load import load_policy
+from jobs.cli.options import Config, Folder, Json, PolicyFile, Wide, configured, configured_policy, show
 from marts.errors import UsageError
 
-expectations = typer.Typer(help="Data quality rules, in words.", no_args_is_help=True)
+expectations = typer.Typer(help="List, check and add data quality rules.", no_args_is_help=True)
 
 
 @expectations.command("list")
@@ -20,11 +19,11 @@ def expectations_list(
     config: Config = None,
     policy: PolicyFile = None,
     folder: Folder = None,
-    types: Annotated[bool, typer.Option("--types", help="List what can be asked instead, with its arguments")] = False,
+    types: Annotated[bool, typer.Option("--types", help="List the types of rules and their arguments instead")] = False,
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
-    """Describe each rule in words: its severity, what it looks at, and who asks for it."""
+    """Describe each rule in words, with its severity, scope and origin."""
     from jobs.cli import render
     from jobs.config.suites import check_suites
     from marts.quality.rule_types import type_words
@@ -33,9 +32,9 @@ def expectations_list(
         show(render.rule_types(type_words()), stdout=True, wide=wide)
         return
     settings = configured(config, policy=policy, expectations=folder)
-    suites = check_suites(settings.expectations, load_policy(settings))
+    suites = check_suites(settings.expectations, configured_policy(settings))
     if name is not None and name not in suites:
-        raise UsageError(f"there is no suite {name!r}", "expectations", f"there are {', '.join(suites)}")
+        raise UsageError(f"unknown suite {name!r}", "expectations", f"the suites are {', '.join(suites)}")
     wanted = [suite for key, suite in suites.items() if name in (None, key)]
     if as_json:
         results = [
@@ -50,11 +49,11 @@ def expectations_list(
 
 @expectations.command("check")
 def expectations_check(config: Config = None, policy: PolicyFile = None, folder: Folder = None) -> None:
-    """Check every suite against the columns, and let Great Expectations plan it. Names what cannot run."""
+    """Check every suite against the columns and plan it with Great Expectations. Names rules that cannot run."""
     from jobs.config.suites import check_suites
 
     settings = configured(config, policy=policy, expectations=folder)
-    suites = check_suites(settings.expectations, load_policy(settings))
+    suites = check_suites(settings.expectations, configured_policy(settings))
     from jobs.steps.quality import plan_suites
 
     for suite, metrics in plan_suites(suites.values()):
@@ -64,22 +63,22 @@ def expectations_check(config: Config = None, policy: PolicyFile = None, folder:
 @expectations.command("add")
 def expectations_add(
     name: Annotated[str, typer.Argument(help="sales, customers, stores, sales_team, products, or …_data_mart")],
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="such as expect_column_values_to_be_between")],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as expect_column_values_to_be_between")],
     arguments: Annotated[
         list[str], typer.Option("--set", metavar="NAME=VALUE", help="One argument; VALUE is JSON or text")
     ],
     severity: Annotated[str, typer.Option(help="critical, warning or info")] = "warning",
-    description: Annotated[str | None, typer.Option(help="Said instead of the generated words")] = None,
+    description: Annotated[str | None, typer.Option(help="Text to show instead of the generated words")] = None,
     config: Config = None,
     policy: PolicyFile = None,
     folder: Folder = None,
 ) -> None:
-    """Add one rule to a suite in your folder; it is checked before it is written."""
+    """Add one rule to a suite in your folder. A rule that cannot run is not added."""
     from jobs.operations.suites import add, parse_arguments
 
     settings = configured(config, policy=policy, expectations=folder)
     entry: dict[str, Any] = {"type": type_, "kwargs": parse_arguments(arguments), "severity": severity}
     if description:
         entry["description"] = description
-    path = add(name, entry, settings.expectations, load_policy(settings))
+    path = add(name, entry, settings.expectations, configured_policy(settings))
     typer.echo(f"added to {path}; changed rules apply to new drops, and to the others with marts build --rescan")

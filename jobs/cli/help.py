@@ -6,22 +6,21 @@ import typer
 from typer.core import TyperGroup
 
 from marts.errors import UsageError
-from marts.policy import nearest
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Start": ("demo", "init", "doctor", "generate"),
     "Every day": ("plan", "build", "status", "report", "docs"),
-    "Look at the marts": (),
+    "Query the marts": (),
     "Data": ("history", "quarantine", "withdraw", "accept-fall", "check", "expectations"),
     "Operate": ("rollback", "vacuum", "notify", "audit", "erase", "secrets"),
     "Clusters": ("submit", "launch", "watchdog", "job"),
     "Help": ("help",),
 }
-"""Commands by what people want to do; the group without names has all others."""
+"""Commands by task; the group without names contains all others."""
 
 
 class Grouped(TyperGroup):
-    """Lists commands in groups, each with its whole first sentence."""
+    """List commands in groups, each with its full first sentence."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order of the groups."""
@@ -45,10 +44,12 @@ _ALL = 1000
 def help_(
     ctx: typer.Context,
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[COMMAND]...", help="Such as: quarantine list")
+        list[str] | None, typer.Argument(metavar="[COMMAND]...", help="Command, such as: quarantine list")
     ] = None,
 ) -> None:
     """Show the help of a command."""
+    from marts.policy import nearest
+
     parent: Any = ctx.parent
     current, path = parent.command, parent
     for name in command or ():
@@ -56,7 +57,7 @@ def help_(
         inner = commands.get(name)
         if inner is None:
             raise UsageError(
-                f"there is no command {name!r}{nearest(name, commands)}", "help", "marts --help lists them all"
+                f"unknown command {name!r}{nearest(name, commands)}", "help", "`marts --help` lists all commands"
             )
         current, path = inner, inner.context_class(inner, info_name=name, parent=path)
     typer.echo(current.get_help(path))

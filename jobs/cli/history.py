@@ -1,5 +1,6 @@
-"""What runs and people did: history, rollback, the audit trail."""
+"""`marts history`, `marts rollback` and `marts audit …`."""
 
+import difflib
 import getpass
 import json
 from dataclasses import asdict
@@ -27,21 +28,21 @@ from jobs.cli.options import (
 from marts.errors import DataError, OutcomeUnknown, UsageError
 
 audit = typer.Typer(help="The audit trail: who decided what, when and why.", no_args_is_help=True)
-_RUNS = 1000
-"""Runs that remember the end of the audit trail."""
+_RUNS = _RECENT = 1000
+"""Number of last runs whose recorded audit hash is checked."""
 
 
 def history(
-    drop: Annotated[str, typer.Argument(metavar="[DROP]", help="Key of a drop, or the end of it; all by default")] = "",
+    drop: Annotated[str, typer.Argument(metavar="[DROP]", help="Key of a drop or the end of it; all by default")] = "",
     replaced: Annotated[
-        str | None, typer.Option(metavar="DROP", help="Show lines of this drop that others replaced, and both sides")
+        str | None, typer.Option(metavar="DROP", help="Show replaced lines of this drop, with their replacements")
     ] = None,
     source: Source = None,
     target: Target = None,
     state: State = None,
     config: Config = None,
     policy: PolicyFile = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many events to show")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Number of events to show")] = 50,
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
@@ -57,8 +58,11 @@ def history(
     with opened(settings, read_only=True) as warehouse:
         events = warehouse.history(drop, limit)
         decisions = [item for item in warehouse.decisions() if item.object_key.endswith(drop)]
+        recent = [] if events or not drop else [item.object_key for item in warehouse.history("", _RECENT)]
     if drop and not events:
-        raise UsageError("no run has seen such a drop", drop, "`marts history` shows the last ones that runs have seen")
+        match = difflib.get_close_matches(drop, [*recent, *(key.rpartition("/")[2] for key in recent)], 1, 0.5)
+        hint = f"did you mean {match[0]}?" if match else "`marts history` lists the last drops of all runs"
+        raise UsageError("no run has processed this drop", drop, hint)
     if as_json:
         announced = {"drops": [asdict(event) for event in events], "decisions": [asdict(item) for item in decisions]}
         typer.echo(json.dumps(announced, indent=2))
@@ -73,7 +77,7 @@ def rollback(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Go back to the previous publication. Run it again to undo."""
+    """Roll back to the previous publication. Run it again to undo."""
     from jobs.cli import render
     from jobs.ports.records import Rollback
 
@@ -85,7 +89,7 @@ def rollback(
         try:
             live = warehouse.rollback(by)
         except OutcomeUnknown as error:
-            hint = "look at `marts status` before you go back again: again, and it goes forward"
+            hint = "check `marts status` before you run it again: a second rollback undoes the first"
             raise OutcomeUnknown(error.what, error.where, hint) from error
     if as_json:
         typer.echo(json.dumps([asdict(generation) for generation in live], indent=2))
@@ -95,7 +99,7 @@ def rollback(
 
 @audit.command("list")
 def audit_list(target: Target = None, config: Config = None, as_json: Json = False, wide: Wide = False) -> None:
-    """List what people decided, oldest first."""
+    """List decisions, oldest first."""
     from jobs.cli import render
 
     settings = configured(config, target=target)
@@ -112,9 +116,9 @@ def audit_list(target: Target = None, config: Config = None, as_json: Json = Fal
 def audit_verify(
     target: Target = None,
     config: Config = None,
-    head: Annotated[str, typer.Option(help="Hash of an entry that you have noted elsewhere")] = "",
+    head: Annotated[str, typer.Option(help="Hash of an entry that you stored elsewhere")] = "",
 ) -> None:
-    """Check whether an entry was changed, removed or cut off since it was written."""
+    """Check that no entry was changed, removed or cut off since it was written."""
     from jobs.ports.audit import BEGIN, broken
 
     settings = configured(config, target=target)
@@ -126,4 +130,4 @@ def audit_verify(
     if wrong:
         raise DataError(wrong, "audit trail", "compare it with a backup of the database")
     last = entries[-1].hash if entries else BEGIN
-    typer.echo(f"{len(entries)} entries, none was changed, removed or cut off; note this elsewhere: {last}")
+    typer.echo(f"{len(entries)} entries, none was changed, removed or cut off; store this hash elsewhere: {last}")

@@ -1,19 +1,20 @@
-"""`marts notify …`: what people are told of builds."""
+"""`marts notify …`: notices about builds."""
 
 import getpass
 import json
 import platform
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.options import Config, Json, Target, Wide, configured, opened, show
-from jobs.config.settings import Settings
-from jobs.ports.notices import Notice, NoticeDelivery
 from jobs.runtime.escaping import visible
 from jobs.runtime.scrub import scrubbed
 from marts.errors import MartsError, ServiceError, UsageError
+
+if TYPE_CHECKING:
+    from jobs.config.settings import Settings
 
 app = typer.Typer(help="Notices about builds: test, list and send them.", no_args_is_help=True)
 
@@ -23,13 +24,14 @@ def try_it(
     to: Annotated[str | None, typer.Option(metavar="NAME", help="Only this address; all by default")] = None,
     config: Config = None,
 ) -> None:
-    """Send a test notice to each address, now, and say which took it."""
+    """Send a test notice to each address and report which accepted it."""
+    from jobs.ports.notices import Notice, NoticeDelivery
     from jobs.report.delivery import NoOutbox, deliver, keep
 
     settings = configured(config)
     names = _names(settings, to)
     now = datetime.now(UTC)
-    lines = [f"Sent by {getpass.getuser()} on {platform.node()} to try whether notices arrive. Do: nothing.", ""]
+    lines = [f"Sent by {getpass.getuser()} on {platform.node()} to test whether notices arrive. Do: nothing.", ""]
     lines.append(f"Addresses: {', '.join(names)}.")
     notice = Notice(
         f"test-{now:%Y%m%dT%H%M%S}",
@@ -49,7 +51,7 @@ def try_it(
         typer.echo(f"{name}: {'sent' if item.state == 'sent' else item.error}", err=item.state != "sent")
     if failed:
         raise ServiceError(
-            f"{len(failed)} of {len(names)} addresses did not take it", "notify", "the lines above say why"
+            f"{len(failed)} of {len(names)} addresses did not accept it", "notify", "see the lines above"
         )
 
 
@@ -57,11 +59,11 @@ def try_it(
 def list_(
     target: Target = None,
     config: Config = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many notices to show")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of notices to show")] = 20,
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
-    """List the last notices: to whom they went, and what waits."""
+    """List the last notices with the state of each delivery."""
     from jobs.cli import render
 
     settings = configured(config, target=target)
@@ -76,7 +78,7 @@ def list_(
 
 @app.command()
 def send(target: Target = None, config: Config = None) -> None:
-    """Send what waits, without a build: for a mail server that is there again."""
+    """Send pending notices without a build, for example when a mail server is back."""
     from jobs.adapters.store.open import open_store
     from jobs.report.delivery import deliver
     from jobs.report.run_records import adopt_waiting
@@ -84,23 +86,23 @@ def send(target: Target = None, config: Config = None) -> None:
     settings = configured(config, target=target)
     settings.require("target")
     _names(settings, None)
-    with opened(settings, create=True) as warehouse:  # what waits may be of a target that was never reached
+    with opened(settings, create=True) as warehouse:  # notices may be pending for a target that was never reached
         try:
             adopt_waiting(open_store(settings.state_uri, settings.s3), warehouse)
         except MartsError as error:
-            typer.echo(visible(f"what waits in the state is not looked at: {scrubbed(error)}"), err=True)
+            typer.echo(visible(f"cannot read pending notices in the state: {scrubbed(error)}"), err=True)
         sent, failed = deliver(warehouse, settings.notify, lambda: datetime.now(UTC))
-    typer.echo(f"{sent} sent, {len(failed)} wait")
+    typer.echo(f"{sent} sent, {len(failed)} pending")
     if failed:
-        raise ServiceError(failed[0], "notify", "`marts notify list` shows all; the next run tries again")
+        raise ServiceError(failed[0], "notify", "`marts notify list` shows all; the next run retries")
 
 
-def _names(settings: Settings, wanted: str | None) -> list[str]:
-    """Return the addresses to write to. Raises UsageError if there is none."""
+def _names(settings: "Settings", wanted: str | None) -> list[str]:
+    """Return the names of the addresses to notify. Raise UsageError if none is configured."""
     names = list(settings.notify.to)
     if not names:
-        hint = "run `marts secrets set notify.to.ops` with an address of apprise, such as mailtos://user:password@host?to=…"
-        raise UsageError("nobody is to be told of anything", "notify.to", hint)
+        hint = "run `marts secrets set notify.to.ops` with an apprise address: mailtos://user:password@host?to=…"
+        raise UsageError("no address is configured", "notify.to", hint)
     if wanted and wanted not in names:
-        raise UsageError(f"there is no address {wanted!r}", "--to", f"there is {', '.join(names)}")
+        raise UsageError(f"unknown address {wanted!r}", "--to", f"configured: {', '.join(names)}")
     return [wanted] if wanted else names

@@ -1,4 +1,4 @@
-"""What commands share: options that many have, how a target is opened, how something is shown."""
+"""Shared by all commands: common options, opening the target, printing, signals."""
 
 import signal
 import threading
@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from jobs.config.load import load
-from jobs.config.settings import Settings
 from marts.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
+    from jobs.config.settings import Settings
     from jobs.operations.survey import Survey
     from jobs.ports.warehouse import Warehouse
+    from marts.policy import Policy
 
-Who = Annotated[str | None, typer.Option(help="For the audit trail; the user of this machine by default")]
+Who = Annotated[str | None, typer.Option(help="Name for the audit trail; the current user by default")]
 Source = Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix with sales/, customers/, stores/, …")]
 Target = Annotated[str | None, typer.Option(help="duckdb:///path/file.duckdb or mysql://user@host:port/database")]
 State = Annotated[
     str | None, typer.Option(help="Folder or s3://bucket/prefix for Parquet; by default beside the target")
 ]
-Config = Annotated[str | None, typer.Option(help="Settings file; marts.toml by default, if it is there")]
-PolicyFile = Annotated[str | None, typer.Option("--policy", help="Business numbers, as TOML")]
-Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, however wide the terminal is")]
+Config = Annotated[str | None, typer.Option(help="Settings file; marts.toml by default, if it exists")]
+PolicyFile = Annotated[str | None, typer.Option("--policy", help="Policy file (TOML) with the business numbers")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, regardless of the terminal's width")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout")]
 Folder = Annotated[
     str | None,
-    typer.Option("--expectations", metavar="DIR", help="Folder of suites; a file there wins over the shipped"),
+    typer.Option("--expectations", metavar="DIR", help="Folder of suites; its files override the shipped ones"),
 ]
 
 _WIDE = 1000
-"""Letters of a line with --wide."""
+"""Characters per line with --wide."""
 _debug = False
 """Whether tracebacks of expected errors are shown."""
 
@@ -52,20 +52,29 @@ def tracebacks_shown() -> bool:
 
 
 def run_id_of(moment: datetime) -> str:
-    """Return a new id for a run that begins at a moment."""
+    """Return a new id for a run that starts at ``moment``."""
     return f"{moment:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
-def configured(config: str | None, **flags: Any) -> Settings:
-    """Read the settings; flags that are given win."""
+def configured(config: str | None, **flags: Any) -> "Settings":
+    """Read the settings; given flags override them."""
+    from jobs.config.load import load
+
     return load(config, flags)
 
 
-@contextmanager
-def opened(settings: Settings, read_only: bool = False, create: bool = False) -> Iterator["Warehouse"]:
-    """Open the target, and check that it knows the credentials that we came with.
+def configured_policy(settings: "Settings") -> "Policy":
+    """Read the policy that the settings name."""
+    from jobs.config.load import load_policy
 
-    Raises UsageError for a file that does not exist, unless ``create``: a mistyped one is not an empty target.
+    return load_policy(settings)
+
+
+@contextmanager
+def opened(settings: "Settings", read_only: bool = False, create: bool = False) -> Iterator["Warehouse"]:
+    """Open the target and check the sealed file against the revision that it recorded.
+
+    Raise UsageError for a file that does not exist, unless ``create``: a mistyped path is not an empty target.
     """
     from jobs.adapters.warehouse.open import open_warehouse
     from jobs.operations.seal import check_seal
@@ -81,10 +90,9 @@ def opened(settings: Settings, read_only: bool = False, create: bool = False) ->
 
 @contextmanager
 def looking(
-    settings: Settings, at: datetime, read_only: bool = True, locked: bool = False, by: str = ""
+    settings: "Settings", at: datetime, read_only: bool = True, locked: bool = False, by: str = ""
 ) -> Iterator["tuple[Survey, Warehouse]"]:
-    """Look at the drops, the ledger and the state; if ``locked``, while no build runs; ``by`` fences off the late."""
-    from jobs.config.load import load_policy
+    """Survey the drops, the ledger and the state; ``locked``: while no build runs; ``by``: fence off late builds."""
     from jobs.operations.survey import survey
 
     settings.require("source", "target")
@@ -96,17 +104,17 @@ def looking(
             warehouse.prepare()
         if by:
             warehouse.take_over(by)
-        yield survey(settings, load_policy(settings), warehouse, at), warehouse
+        yield survey(settings, configured_policy(settings), warehouse, at), warehouse
 
 
 def require_why(why: str) -> None:
-    """Raise UsageError if somebody decides without saying why."""
+    """Raise UsageError for a decision without a reason."""
     if not why.strip():
-        raise UsageError("is empty", "--why", "say why, for whoever reads the audit trail")
+        raise UsageError("is empty", "--why", "give a reason for the audit trail")
 
 
 def show(what: Any, stdout: bool = False, wide: bool = False) -> None:
-    """Print for people: as wide as the terminal, wide enough for a log, or as wide as it takes."""
+    """Print for people: as wide as the terminal, 160 characters elsewhere, or 1000 if ``wide``."""
     console = Console(stderr=not stdout, highlight=False)
     if wide or not console.is_terminal:
         console = Console(stderr=not stdout, highlight=False, width=_WIDE if wide else 160)
@@ -114,22 +122,22 @@ def show(what: Any, stdout: bool = False, wide: bool = False) -> None:
 
 
 def stamp() -> str:
-    """Return this moment as the ledger writes it."""
+    """Return the current time in the format of the ledger."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 class Stop:
-    """What a signal to stop does: the run is recorded as stopped, and the exit code says try later.
+    """Handler of SIGINT and SIGTERM: the run is recorded as stopped, with the exit code of TryLater.
 
-    The signal may come while Python runs a callback that swallows whatever is raised, so it is also remembered:
-    ``check`` raises it again when the next step or task begins. A second signal ends the process at once.
+    A signal may arrive in a callback that swallows exceptions, so it is also remembered: ``check`` raises it again
+    when the next step or task begins. A second signal ends the process immediately.
     """
 
     def __init__(self) -> None:
         self._signal = ""
 
     def listen(self) -> None:
-        """Hear signals from now on."""
+        """Install the signal handlers."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._stop)
@@ -140,6 +148,6 @@ class Stop:
         raise Stopped(self._signal)
 
     def check(self) -> None:
-        """Raise Stopped if somebody told us to stop."""
+        """Raise Stopped after a stop request."""
         if self._signal:
             raise Stopped(self._signal)

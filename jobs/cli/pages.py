@@ -8,26 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.options import Config, Json, Source, State, Target, configured, opened
-from jobs.config.settings import Settings
 from marts.errors import UsageError
 
 if TYPE_CHECKING:
+    from jobs.config.settings import Settings
     from jobs.report.run_report import RunReport
 
 
 def report(
-    run: Annotated[str, typer.Argument(metavar="[RUN]", help="Run id, or the end of it; the last run by default")] = "",
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="Run id or the end of it; the last run by default")] = "",
     source: Source = None,
     target: Target = None,
     state: State = None,
     config: Config = None,
-    to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a copy of the page, complete in itself")
-    ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open it in a browser")] = False,
+    to: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained copy of the page")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print where the report of a run is, open it, or write a copy."""
+    """Print the location of a run's report page, open it, or write a copy."""
     from jobs.adapters.store.open import open_store
     from jobs.report.run_pages import page_of, report_page
 
@@ -44,15 +42,15 @@ def report(
         reports = open_store(settings.reports_uri, settings.s3)
         existing = name in {version.key for version in reports.versions("")}
         local = to or Path(tempfile.mkdtemp(prefix="marts-")) / name
-        # The page that the run wrote has the names of people; the ledger has not.
+        # The page that the run wrote contains names of people; the ledger does not.
         local.write_bytes(reports.get(name) if existing else report_page(announced).encode())
-    if to is None or to.is_file():  # a pipe got the page, and nothing else
+    if to is None or to.is_file():  # a pipe receives only the page
         typer.echo(local if local.is_file() else page)
     if open_:
         webbrowser.open(local.absolute().as_uri())
 
 
-def _report(settings: Settings, run: str) -> "RunReport":
+def _report(settings: "Settings", run: str) -> "RunReport":
     """Find the report of a run in the ledger."""
     from jobs.report.run_records import recent_reports
 
@@ -60,8 +58,8 @@ def _report(settings: Settings, run: str) -> "RunReport":
         runs = [item for item in recent_reports(warehouse) if item.outcome != "running"]
     results = [item for item in runs if item.run_id.endswith(run)]
     if not results:
-        known = f"the last ones are {', '.join(item.run_id for item in runs[:3])}" if runs else "there was no run yet"
-        raise UsageError("the ledger has no report of such a run", run or settings.target or "", known)
+        known = f"the last runs are {', '.join(item.run_id for item in runs[:3])}" if runs else "no run has ended yet"
+        raise UsageError("the ledger contains no report of this run", run or settings.target or "", known)
     return results[0]
 
 
@@ -72,14 +70,15 @@ def docs(
     config: Config = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the index in a browser")] = False,
 ) -> None:
-    """Print where the data quality pages are, or open them."""
+    """Print the location of the data quality pages or open them."""
     settings = configured(config, source=source, target=target, state=state)
     index = f"{settings.docs_uri.rstrip('/')}/index.html"
     local = Path(index.removeprefix("file://"))
     if "s3://" not in index and not local.is_file():
-        raise UsageError("there are no pages yet", index, "run marts build first")
+        raise UsageError("no data quality pages exist yet", index, "run marts build first")
     typer.echo(index)
     if open_:
         if "s3://" in index:
-            raise UsageError("a browser cannot open it", index, "publish the prefix as a static site, or copy it here")
+            hint = "publish the prefix as a static site, or copy it to this machine"
+            raise UsageError("a browser cannot open s3:// addresses", index, hint)
         webbrowser.open(local.absolute().as_uri())

@@ -1,4 +1,4 @@
-"""What a run shows while it works: bars and lines on a terminal, JSON lines elsewhere."""
+"""Progress of a run: bars and lines on a terminal, JSON lines elsewhere."""
 
 import logging
 import sys
@@ -7,26 +7,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from jobs.config.settings import Log
 from jobs.runtime import logs
 
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more: each task, each drop")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and say more")]
+if TYPE_CHECKING:
+    from jobs.config.settings import Log
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more: each task and each drop")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Log only warnings and errors")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors and log more")]
 
 _EVERY = 5.0
-"""Seconds between two lines that tell how far a step is."""
+"""Seconds between two progress lines of a step."""
 _log = logging.getLogger("marts.progress")
 
 
 @dataclass(frozen=True)
 class Voice:
-    """How a run speaks."""
+    """Output format and log level of a run."""
 
     format: str
     """text or json."""
@@ -38,8 +40,8 @@ class Voice:
         return self.format == "text" and self.level <= logging.INFO
 
 
-def voice(settings: Log, verbose: bool = False, quiet: bool = False, debug: bool = False) -> Voice:
-    """Choose how to speak, and let all log lines be written so."""
+def voice(settings: "Log", verbose: bool = False, quiet: bool = False, debug: bool = False) -> Voice:
+    """Choose output format and log level, and set up logging accordingly."""
     terminal = sys.stderr.isatty()
     form = settings.format if settings.format != "auto" else "text" if terminal else "json"
     wanted = "debug" if verbose or debug else "warning" if quiet else settings.level
@@ -47,13 +49,13 @@ def voice(settings: Log, verbose: bool = False, quiet: bool = False, debug: bool
     handler = logs.Stderr()
     handler.setFormatter(logs.Text() if form == "text" else logs.Json())
     if form == "text":
-        handler.addFilter(lambda record: getattr(record, "fields", {}).get("event") != "run")  # the report says it
+        handler.addFilter(lambda record: getattr(record, "fields", {}).get("event") != "run")  # the report shows it
     logs.set_up(handler, level)
     return Voice(form, level, bars=terminal and form == "text" and level <= logging.INFO)
 
 
 class Lines:
-    """A line when a step begins, and every few seconds: for logs."""
+    """Progress as log lines: one when a step begins, then one every few seconds."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check, self._step = check, ""
@@ -94,7 +96,7 @@ class Lines:
 
 
 class Bars:
-    """A progress bar per step: for terminals."""
+    """Progress as one bar per step, for terminals."""
 
     def __init__(self, console: Console, check: Callable[[], None]) -> None:
         from rich.progress import (
@@ -110,13 +112,13 @@ class Bars:
         from rich.text import Text
 
         class Done(MofNCompleteColumn):
-            """The tasks of a step that are done, of how many; nothing if that is not known."""
+            """Completed and total tasks of a step; empty if the total is unknown."""
 
             def render(self, task: Task) -> Text:
                 return super().render(task) if task.total else Text("")
 
         class Time(ProgressColumn):
-            """The time that a step has to go, or else has taken."""
+            """Remaining time of a step, or elapsed time if the former is unknown."""
 
             max_refresh = 0.5
 
@@ -141,7 +143,7 @@ class Bars:
     def begin(self, step: str, total: int) -> None:
         self._check()
         if self._task is not None:
-            self.bars.refresh()  # a step that ends quickly is seen, too
+            self.bars.refresh()  # show a step that ends quickly too
             self.bars.update(self._task, visible=False)
         self._task = self.bars.add_task(step, total=total or None, counts="")
         self._rows = self._drops = 0
@@ -156,7 +158,7 @@ class Bars:
 
 
 def time_of(seconds: float, left: float | None) -> str:
-    """Return the time that a step has to go, or the time that it has taken if the former is not known; each named."""
+    """Return the remaining time of a step, or the elapsed time if the former is unknown, with a label."""
     return f"{timedelta(seconds=int(seconds))} so far" if left is None else f"{timedelta(seconds=int(left))} left"
 
 
@@ -167,7 +169,7 @@ def _counts(rows: int, drops: int, seconds: float) -> str:
 
 @contextmanager
 def watching(bars: bool, check: Callable[[], None] = lambda: None) -> Iterator[Lines | Bars]:
-    """Watch a run, in bars or in lines."""
+    """Show the progress of a run as bars or as log lines."""
     if not bars:
         yield Lines(check)
         return

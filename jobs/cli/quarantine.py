@@ -1,4 +1,4 @@
-"""Rows in quarantine: look at them, repair them, and put them back."""
+"""`marts quarantine …`: list, repair, replay and accept rows in quarantine."""
 
 import getpass
 import json
@@ -28,7 +28,7 @@ from jobs.runtime.escaping import visible
 from marts.errors import DataError
 
 quarantine = typer.Typer(help="Rows that break a rule: list, repair and release them.", no_args_is_help=True)
-DropName = Annotated[str, typer.Argument(metavar="DROP", help="Key of the drop, or the end of it")]
+DropName = Annotated[str, typer.Argument(metavar="DROP", help="Key of the drop or the end of it")]
 
 
 @quarantine.command("list")
@@ -41,7 +41,7 @@ def quarantine_list(
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
-    """List the live drops with rows in quarantine, and those that are held."""
+    """List live drops with rows in quarantine and drops that are held."""
     from jobs.cli import render_drops
     from jobs.operations.quarantine import remarks, with_rows
 
@@ -75,11 +75,11 @@ def quarantine_show(
     state: State = None,
     config: Config = None,
     policy: PolicyFile = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many rows to show")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of rows to show")] = 20,
     reveal: Annotated[bool, typer.Option("--reveal", help="Show personal data too")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the rows of a drop that are in quarantine: line, every reason, and the row as it stands."""
+    """Show the rows of a drop that are in quarantine: line, every reason and the raw row."""
     from jobs.cli import render_drops
     from jobs.operations.quarantine import find_published, masked_row, rows_of
 
@@ -105,7 +105,7 @@ def quarantine_export(
     policy: PolicyFile = None,
     to: Annotated[Path | None, typer.Option(help="File to write; stdout by default")] = None,
 ) -> None:
-    """Write the rows of a drop that are in quarantine as CSV, unmasked, to repair and replay them."""
+    """Export the rows of a drop that are in quarantine as CSV, unmasked, to repair and replay them."""
     from jobs.operations.quarantine import export, find_published
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
@@ -122,7 +122,7 @@ def quarantine_export(
 def quarantine_replay(
     drop: DropName,
     file: Annotated[
-        Path | None, typer.Argument(help="A repaired export; without, the rows are judged as they are")
+        Path | None, typer.Argument(help="Repaired export; by default the unchanged rows are judged again")
     ] = None,
     source: Source = None,
     target: Target = None,
@@ -132,7 +132,7 @@ def quarantine_replay(
     who: Who = None,
     why: Annotated[str, typer.Option(help="For the audit trail")] = "",
 ) -> None:
-    """Put repaired rows back into their drop, or those that changed rules now accept. The next build counts them."""
+    """Put back repaired rows of a drop, or rows that changed rules now accept. The next build counts them."""
     from jobs.cli import render_drops
     from jobs.operations.quarantine import decide, find, replay
 
@@ -158,7 +158,7 @@ def quarantine_accept(
     policy: PolicyFile = None,
     who: Who = None,
 ) -> None:
-    """Release a drop that is held: its clean rows count from the next build on, its bad rows stay in quarantine."""
+    """Release a held drop: its clean rows count from the next build on, its bad rows stay in quarantine."""
     from jobs.operations.quarantine import decide, find, require_held
     from jobs.steps.repair import HELD
 
@@ -169,5 +169,5 @@ def quarantine_accept(
         require_held(result)
         built = decide(warehouse, result, "accept", who or getpass.getuser(), why, stamp(), {HELD: result.held})
     message = f"accepted {built.object_key}, by {built.who}: {why}\nwas held: {result.held}\n"
-    message += "marts build counts its clean rows"
+    message += "the next marts build counts its clean rows"
     typer.echo(visible(message, keep="\n"))

@@ -1,4 +1,4 @@
-"""Reports and plans for a terminal: tables and sentences, readable without colour."""
+"""Render reports and plans for a terminal: tables and sentences, readable without colour."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from marts.quality.rules import Suite
 
 SHOWN = 20
 _NAMED = 3
-"""Drops that a line names."""
+"""Number of drops named per line."""
 MOST = 50
 
 
@@ -29,17 +29,17 @@ def table(
     right: Sequence[int] = (),
     optional: Sequence[int] = (),
 ) -> Fitted:
-    """Return a table; columns in ``right`` are aligned to the right, those in ``optional`` left out if it is narrow."""
+    """Return a table. Columns in ``right`` are right-aligned; those in ``optional`` are hidden on a narrow terminal."""
     return Fitted(title, columns, rows, right, optional)
 
 
 def minute(moment: str) -> str:
-    """Return a moment of the ledger to the minute."""
+    """Return a timestamp of the ledger to the minute."""
     return moment[:16].replace("T", " ")
 
 
 def report(done: RunReport) -> RenderableType:
-    """Render what a run did."""
+    """Render the report of a run."""
     style = {"passed": "bold green", "warned": "bold yellow", "failed": "bold red"}[done.level]
     parts: list[RenderableType] = [Text(_headline(done), style=style)]
     if done.error:
@@ -64,15 +64,15 @@ def report(done: RunReport) -> RenderableType:
 def _headline(done: RunReport) -> str:
     meaning = {
         "published": f"{done.words}: {'both marts are live' if len(done.marts) > 1 else 'the mart is live'}",
-        "unchanged": f"{done.words}: {done.held_back or 'the live marts were already right'}",
+        "unchanged": f"{done.words}: {done.held_back or 'the live marts were already up to date'}",
         "failed": "failed: nothing was published, the live marts are untouched",
-        "unknown": "ended without an answer of the database: marts status says whether it is live",
-        "running": "runs",
+        "unknown": "ended without a reply from the database: marts status shows what is live",
+        "running": "is running",
     }[done.outcome]
     if done.error or not done.left_out:
         return f"run {done.run_id} {meaning}"
-    again = "; run again, one changed while it was read" if "deferred" in done.left_out else ""
-    without = ", without what is left out" if set(done.left_out) - {"missing"} else "; see the warnings"
+    again = "; run again, a drop changed while it was read" if "deferred" in done.left_out else ""
+    without = ", without the drops left out" if set(done.left_out) - {"missing"} else "; see the warnings"
     return f"! run {done.run_id} {meaning}{without}{again}"
 
 
@@ -95,18 +95,18 @@ def _totals(done: RunReport) -> Fitted:
 
 def _marts(done: RunReport) -> Fitted:
     rows = [
-        (m.table, m.rows, m.total_sales, "loaded" if m.changed else "kept" if done.held_back else "was right")
+        (m.table, m.rows, m.total_sales, "loaded" if m.changed else "kept" if done.held_back else "up to date")
         for m in done.marts
     ]
     return table("marts", ("table", "rows", "total_sales", ""), rows, (1, 2))
 
 
 def _quality(done: RunReport) -> list[RenderableType]:
-    """Show what Great Expectations says, kind by kind."""
+    """Render the Great Expectations results, one row per suite."""
     if not done.quality:
         return []
     rows = [(q.outcome, q.name, q.drops or "", q.rows, q.rules, _broken(q)) for q in done.quality]
-    names = ("", "of", "drops", "rows", "rules", "broken")
+    names = ("", "suite", "drops", "rows", "rules", "broken")
     docs = safe(f"pages: {done.docs}/index.html")
     return [Text(""), table("data quality", names, rows, (2, 3, 4)), docs]
 
@@ -117,7 +117,7 @@ def _broken(result: QualityReport) -> str:
 
 
 def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
-    """Show the drops that need a look, and count the others."""
+    """Render the drops that need attention and count the others."""
     look = [drop for drop in drops if drop.state in LEFT_OUT]
     others = Counter(
         drop.state if drop.state in ("duplicate", "withdrawn") else drop.change for drop in drops if drop not in look
@@ -129,14 +129,14 @@ def _drops(drops: Sequence[DropReport]) -> list[RenderableType]:
     if look:
         displayed.append(Text(""))
         rows = [(drop.state, drop.key, drop.reason, _with_lines(drop.reasons)) for drop in look[:SHOWN]]
-        displayed.append(table("drops to look at", ("state", "drop", "why", "most common reasons"), rows))
+        displayed.append(table("drops that need attention", ("state", "drop", "why", "most common reasons"), rows))
     if len(look) > SHOWN:
         displayed.append(Text(f"… and {len(look) - SHOWN:,} more"))
     return displayed
 
 
 def _quarantined(drops: Sequence[DropReport]) -> list[RenderableType]:
-    """Describe why rows are in quarantine: the most common reasons, and the drop with most of them."""
+    """Summarize the rows in quarantine: the most common reasons and the drop with most of them."""
     if not drops:
         return []
     rules: Counter[str] = Counter()
@@ -158,12 +158,12 @@ def _with_lines(reasons: Sequence[Reason]) -> Text:
 
 
 def suites(results: Sequence[Suite]) -> RenderableType:
-    """Render the rules of suites, in words."""
+    """Render the rules of suites in words."""
     return Group(
         *(
             table(
                 suite.name,
-                ("severity", "about", "rule", "from"),
+                ("severity", "scope", "rule", "from"),
                 [(r.severity, _LEVELS[r.level], r.words, "contract" if r.contract else "suite") for r in suite.rules],
             )
             for suite in results
@@ -171,13 +171,13 @@ def suites(results: Sequence[Suite]) -> RenderableType:
     )
 
 
-_LEVELS = {"row": "each row", "key": "keys", "drop": "the whole", "run": "the run", "mart": "the mart"}
+_LEVELS = {"row": "each row", "key": "keys", "drop": "the drop", "run": "the run", "mart": "the mart"}
 
 
 def rule_types(types: Sequence[tuple[str, str, Sequence[str], Sequence[str]]]) -> Fitted:
-    """Render what can be asked."""
+    """Render the types of rules with their arguments."""
     rows = [(name, _LEVELS[level], ", ".join(needs), ", ".join(may)) for name, level, needs, may in types]
-    return table("", ("type", "about", "needs", "may have"), rows)
+    return table("", ("type", "scope", "required", "optional"), rows)
 
 
 def status(
@@ -187,25 +187,25 @@ def status(
     runs: Sequence[RunRecord],
     marts: Sequence[str],
 ) -> RenderableType:
-    """Render what is live, what was live before and can be again, and the last runs."""
+    """Render the live marts, the previous publication and the last runs."""
     since = {item.mart: item.published_at for item in publications[0]} if publications else {}
     rows = [_generation("live", name, live.get(name), since.get(name, "")) for name in marts]
     before = {item.mart: item for item in publications[1]} if len(publications) > 1 else {}
-    rows += [_generation("before", name, generations.get(p.generation), p.published_at) for name, p in before.items()]
+    rows += [_generation("previous", name, generations.get(p.generation), p.published_at) for name, p in before.items()]
     displayed: RenderableType = table("marts", ("", "mart", "rows", "as_of", "run", "since (UTC)"), rows, (2,), (4,))
     if before:
         by = publications[0][0]
-        back = f"{by.who} went back: {by.why or 'no reason given'}. " if by.action == "rollback" else ""
-        displayed = Group(displayed, safe(f"{back}marts rollback makes what was live before live again"))
+        back = f"{by.who} rolled back: {by.why or 'no reason given'}. " if by.action == "rollback" else ""
+        displayed = Group(displayed, safe(f"{back}marts rollback makes the previous publication live again"))
     last = [(r.run_id, minute(r.started_at), r.as_of_date, *_ended(r)) for r in runs]
-    names = ("run", "started (UTC)", "as_of", "outcome", "exit", "error or left out")
+    names = ("run", "started (UTC)", "as_of", "outcome", "exit", "error, or drops left out")
     return Group(displayed, Text(""), table("last runs", names, last, (4,), (2,)) if last else Text("no run yet"))
 
 
 def _ended(run: RunRecord) -> tuple[object, ...]:
-    """Show how a run ended: outcome, exit code, and its error, or the drops that it left out."""
+    """Return how a run ended: outcome, exit code, and the error or the drops left out."""
     done = RunReport.model_validate_json(run.report) if run.report else None
-    if done is None or run.outcome != done.outcome:  # it was killed, and could not say so
+    if done is None or run.outcome != done.outcome:  # killed before it recorded its outcome
         return run.outcome, run.exit_code, run.error
     left_out = [f"{drop.key} is {drop.state}" for drop in done.drops if drop.state in done.left_out]
     more = f"; and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
@@ -220,29 +220,29 @@ def _generation(when: str, mart: str, built: Generation | None, since: str) -> t
 
 
 def rolled_back(live: Sequence[Generation]) -> RenderableType:
-    """Render what is live after going back."""
+    """Render the live marts after a rollback."""
     rows = [(g.mart, g.row_count, g.as_of_date, g.run_id) for g in live]
-    until = "builds publish again when a drop or the policy changes, or with --rebuild; marts rollback goes forward"
+    until = "builds publish again when a drop or the policy changes, or with --rebuild; marts rollback undoes this"
     return Group(table("live again", ("mart", "rows", "as_of", "run"), rows, (1,)), Text(until, style="dim"))
 
 
 def vacuumed(folders: Sequence[tuple[str, int, int]], kept: int, dry_run: bool) -> RenderableType:
-    """Render what was removed from the state."""
+    """Render the files removed from the state, by folder."""
     if not folders:
         return Text(f"nothing to remove; {kept:,} files are needed")
     title = "would be removed" if dry_run else "removed"
-    return Group(table(title, ("folder", "files", "bytes"), folders, (1, 2)), Text(f"{kept:,} files stay", style="dim"))
+    return Group(table(title, ("folder", "files", "bytes"), folders, (1, 2)), Text(f"{kept:,} files kept", style="dim"))
 
 
 def checks(results: Iterable[tuple[str, bool, str]]) -> Fitted:
-    """Render what the doctor found."""
+    """Render the results of the doctor's checks."""
     return table(
-        "", ("", "what", "seen, or what to do"), [("ok" if ok else "FAIL", what, text) for what, ok, text in results]
+        "", ("", "check", "result, or what to do"), [("ok" if ok else "FAIL", what, text) for what, ok, text in results]
     )
 
 
 _ALWAYS = 2
-"""The last column of a mart that is always shown."""
+"""Index of the last column of a mart that is always shown."""
 _SHORT = {
     "customer_id": "customer",
     "full_name": "name",
@@ -262,13 +262,13 @@ _SHORT = {
 
 
 def rows(result: Rows) -> RenderableType:
-    """Render rows of a mart, under names that leave room; the last columns are left out first."""
+    """Render rows of a mart under short column names; the last columns are hidden first."""
     names, cells = [_heading(name) for name in result.names], [_row(result, row) for row in result.rows]
     return table(result.title, names, cells, result.numbers, range(len(names) - 1, _ALWAYS, -1))
 
 
 def upright(result: Rows) -> RenderableType:
-    """Render rows of a mart whose columns would not fit beside each other: what is equal in all rows comes first."""
+    """Render rows of a wide mart: first the columns that are equal in all rows, then a table of the others."""
     places = range(len(result.names))
     equal = [at for at in places if len(result.rows) > 1 and len({row[at] for row in result.rows}) == 1]
     rest = [at for at in places if at not in equal]
@@ -289,7 +289,7 @@ def _heading(column: str) -> str:
 
 
 def _row(result: Rows, row: Sequence[object]) -> list[object]:
-    """Write ids without separators, flags as words, and what is not there as a dash."""
+    """Format a row: ids without separators, flags as words, NULL as a dash."""
     words: dict[object, str] = {None: "-", True: "yes", False: "no"}
     return [
         str(value) if name.endswith("_id") else words[value] if value is None or isinstance(value, bool) else value
@@ -300,13 +300,13 @@ def _row(result: Rows, row: Sequence[object]) -> list[object]:
 def audit(entries: Sequence[AuditEntry]) -> RenderableType:
     """Render the audit trail."""
     rows = [(e.number, minute(e.noted_at), e.who, e.action, e.subject, e.why, e.hash[:12]) for e in entries]
-    return table("audit trail", ("", "when (UTC)", "who", "did", "to", "why", "hash"), rows, (0,), (6,))
+    return table("audit trail", ("", "when (UTC)", "who", "action", "subject", "why", "hash"), rows, (0,), (6,))
 
 
 def notices(raised: Sequence[Notice]) -> RenderableType:
-    """Render notices: newest first, with who got them."""
+    """Render notices, newest first, with the state of each delivery."""
     rows = [(minute(notice.raised_at), notice.event, notice.subject, _deliveries(notice)) for notice in raised]
-    return table("notices", ("raised (UTC)", "event", "subject", "to"), rows)
+    return table("notices", ("raised (UTC)", "event", "subject", "deliveries"), rows)
 
 
 def _deliveries(notice: Notice) -> str:
@@ -317,6 +317,6 @@ def _deliveries(notice: Notice) -> str:
 
 
 def error(what: str, where: str, hint: str) -> str:
-    """Render an error as plain text: what, where, and what to do."""
+    """Render an error as plain text: what, where and what to do."""
     displayed = f"error: {f'{where}: ' if where else ''}{what}"
     return visible("\n".join([displayed, "", f"hint: {hint}"]) if hint else displayed, keep="\n")

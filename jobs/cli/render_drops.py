@@ -15,7 +15,7 @@ from jobs.steps.resolve import Resolved, ResolvedDrop, is_vanished
 
 
 def plan(planned: Plan, resolved: Resolved, months: Sequence[str]) -> RenderableType:
-    """Render what a build would do."""
+    """Render the plan of a build."""
     existing = [drop for drop in planned.drops if not (drop.gone or drop.superseded)]
     counts = Counter(_state(drop) for drop in existing)
     removed = [item for item in resolved.all if is_vanished(item)]
@@ -26,28 +26,30 @@ def plan(planned: Plan, resolved: Resolved, months: Sequence[str]) -> Renderable
     rows = [(_state(drop), drop.delivery.key, drop.delivery.size, _note(drop)) for drop in look[:SHOWN]]
     rows += [("vanished", v.drop.delivery.key, v.drop.delivery.size, _fate(v)) for v in removed[:SHOWN]]
     if rows:
-        parts += [Text(""), table("", ("state", "drop", "bytes", "months, or why"), rows, (2,))]
+        parts += [Text(""), table("", ("state", "drop", "bytes", "months or reason"), rows, (2,))]
     if len(look) > SHOWN:
         parts.append(Text(f"… and {len(look) - SHOWN:,} more"))
     leaving = any(item.state == "withdrawn" for item in resolved.all)
     work = leaving or bool(planned.to_scan) or any(drop.change != "known" for drop in existing)
-    changes = ", ".join(months) if months else "known when the drops are read" if planned.to_scan else "none"
+    changes = ", ".join(months) if months else "known after the drops are read" if planned.to_scan else "none"
     parts += [Text(""), Text(f"months that change: {changes}")]
     if planned.no_data:
-        parts.append(Text(f"{planned.no_data:,} objects are no data by their names"))
+        parts.append(Text(f"{planned.no_data:,} objects are ignored: their names are not names of data files"))
     if planned.older_rules:
         parts.append(
             Text(
                 f"{planned.older_rules:,} drops were judged by older row rules: marts build --rescan judges them again"
             )
         )
-    parts.append(Text("marts build does it" if work else "nothing new in the drops", style="dim"))
+    parts.append(
+        Text("`marts build` with the same options applies this" if work else "nothing new in the drops", style="dim")
+    )
     return Group(*parts)
 
 
 def _fate(item: ResolvedDrop) -> str:
-    """Describe what becomes of a drop whose object is gone."""
-    return "its lines leave the marts" if item.state == "withdrawn" else item.reason
+    """Return what happens to a drop whose object is missing."""
+    return "its lines are removed from the marts" if item.state == "withdrawn" else item.reason
 
 
 def _state(drop: PlannedDrop) -> str:
@@ -66,10 +68,10 @@ def _note(drop: PlannedDrop) -> str:
 
 
 def gone_drops(removed: Sequence[ResolvedDrop]) -> RenderableType:
-    """Render the drops whose objects are gone."""
+    """Render the drops whose objects are missing."""
     if not removed:
-        return Text("no object of a live drop is gone")
-    words = {"missing": "asks", "withdrawn": "is taken back", "live": "counts on"}
+        return Text("no object of a live drop is missing")
+    words = {"missing": "asks", "withdrawn": "withdraws", "live": "keeps"}
     rows = [
         (words.get(v.state, v.state), v.drop.delivery.key, r.clean, r.counted_total)
         for v in removed
@@ -77,26 +79,27 @@ def gone_drops(removed: Sequence[ResolvedDrop]) -> RenderableType:
     ]
     parts: list[RenderableType] = [table("", ("next build", "drop", "clean lines", "total"), rows, (2, 3))]
     if any(v.state == "missing" for v in removed):
-        parts.append(Text("marts withdraw accept DROP takes a drop back, refuse keeps it; without DROP: all that ask"))
+        hint = "marts withdraw accept DROP removes a drop's lines, refuse keeps them; without DROP: all with asks"
+        parts.append(Text(hint))
     return Group(*parts)
 
 
 def shared_ids(count: int, rows: Sequence[Mapping[str, object]]) -> RenderableType:
-    """Render ids of transactions that stand for several."""
+    """Render transaction ids that stand for several transactions."""
     if not count:
         return Text("each transaction_id is live under one customer, one store and one month")
     names = ("transaction_id", "customers", "stores", "months", "first_month", "last_month", "lines", "total_cost")
     displayed = [tuple(row[name] for name in names) for row in rows]
     heads = ("transaction_id", "customers", "stores", "months", "first", "last", "lines", "total")
-    more = f", those with most money first; {count - len(rows):,} more" if count > len(rows) else ""
+    more = f", highest totals first; {count - len(rows):,} more" if count > len(rows) else ""
     title = f"{count:,} ids are live under several customers, stores or months{more}"
     return Group(Text(title), table("", heads, displayed, (1, 2, 3, 6, 7), (5, 4)))
 
 
 def replaced(key: str, lines: Sequence[ReplacedLine], count: int) -> RenderableType:
-    """Render lines that were replaced, beside those that took their place."""
+    """Render replaced lines next to their replacements."""
     if not lines:
-        return safe(f"no line of {key} was replaced, or replaced another")
+        return safe(f"no line of {key} was replaced or replaced another")
     names = ("transaction", "day", "product", "quantity", "total", "", "drop")
     rows = [(x.transaction_id, x.sales_date, x.product_name, x.quantity, x.total_cost, x.fate, x.drop) for x in lines]
     more = [Text(f"… and {count - len(lines):,} more lines; --limit shows them")] if count > len(lines) else []
@@ -106,7 +109,7 @@ def replaced(key: str, lines: Sequence[ReplacedLine], count: int) -> RenderableT
 def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:
     """Render the drops with rows in quarantine."""
     if not drops:
-        return Text("no row is in quarantine, and no drop is held")
+        return Text("no row is in quarantine and no drop is held")
     rows = [
         (_standing(drop), drop.delivery.key, m.rows_read, m.quarantined, examples(m.reasons[:3]))
         for drop in drops
@@ -115,9 +118,10 @@ def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:
     names = ("state", "drop", "rows read", "in quarantine", "most common reasons")
     displayed: list[RenderableType] = [table("quarantine", names, rows[:MOST], (2, 3), (2,))]
     if len(rows) > MOST:
-        displayed.append(Text(f"… and {len(rows) - MOST:,} more drops; --json gives all"))
+        displayed.append(Text(f"… and {len(rows) - MOST:,} more drops; --json lists all"))
     total = sum(row[3] for row in rows)
-    displayed += [Text(""), Text(f"{total:,} rows of {len(rows):,} drops. marts quarantine show DROP", style="dim")]
+    summary = f"{total:,} rows of {len(rows):,} drops; marts quarantine show DROP shows them"
+    displayed += [Text(""), Text(summary, style="dim")]
     return Group(*displayed)
 
 
@@ -126,7 +130,7 @@ def _standing(drop: PlannedDrop) -> str:
 
 
 def bad_rows(drop: PlannedDrop, rows: Sequence[tuple[int, Sequence[str], str]], total: int) -> RenderableType:
-    """Render rows of a drop that are in quarantine."""
+    """Render the rows of a drop that are in quarantine."""
     title = f"{drop.delivery.key}: {total:,} rows in quarantine"
     parts: list[RenderableType] = [safe(title)]
     if drop.held:
@@ -139,29 +143,30 @@ def bad_rows(drop: PlannedDrop, rows: Sequence[tuple[int, Sequence[str], str]], 
 
 
 def replayed(key: str, clean: Sequence[int], wrong: Mapping[int, Sequence[str]]) -> RenderableType:
-    """Render what became of rows that were judged again."""
+    """Render the result of a replay."""
     parts: list[RenderableType] = [safe(f"{key}: {len(clean):,} rows are clean now, {len(wrong):,} stay in quarantine")]
     parts += [safe(f"  line {line:,}: {'; '.join(reasons)}") for line, reasons in list(wrong.items())[:MOST]]
     if len(wrong) > MOST:
         parts.append(Text(f"  … and {len(wrong) - MOST:,} more"))
-    return Group(*parts, Text("marts build counts them" if clean else "nothing was changed", style="dim"))
+    return Group(*parts, Text("the next marts build counts them" if clean else "nothing was changed", style="dim"))
 
 
 def history(events: Sequence[DropEvent], decisions: Sequence[Decision]) -> RenderableType:
-    """Render what became of drops, newest first, and what people decided about them."""
+    """Render the events of drops, newest first, and the decisions about them."""
     if not events:
         return Text("no drop yet")
     rows = [
         (minute(e.recorded_at), e.run_id, e.object_key, minute(e.modified), e.state, *_counts(e), e.reason)
         for e in events
     ]
-    names = ("when (UTC)", "run", "drop", "delivered (UTC)", "became", "rows read", "clean", "bad", "double", "why")
+    names = ("when (UTC)", "run", "drop", "delivered (UTC)", "state", "rows read", "clean", "bad", "duplicates", "why")
     parts: list[RenderableType] = [table("drops", names, rows, (5, 6, 7, 8), (1, 3, 6, 8))]
     if any(event.replaced for event in events):
-        parts.append(Text("double: repeated + replaced; `marts history --replaced DROP` lists these", style="dim"))
+        legend = "duplicates: repeated + replaced; `marts history --replaced DROP` lists the replaced lines"
+        parts.append(Text(legend, style="dim"))
     if decisions:
         messages = [(minute(d.decided_at), d.who, d.action, d.object_key, d.why) for d in decisions]
-        parts += [Text(""), table("decisions", ("when (UTC)", "who", "what", "drop", "why"), messages)]
+        parts += [Text(""), table("decisions", ("when (UTC)", "who", "decision", "drop", "why"), messages)]
     return Group(*parts)
 
 

@@ -9,24 +9,24 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.options import Config, Json, opened, stamp
-from jobs.config import sealed
-from jobs.config.load import load, vault_of
-from jobs.config.secret import Secret, Vault, open_vault, read_file
-from jobs.config.settings import PREFIX, Settings
-from jobs.operations import vault
 from marts.errors import UsageError
 
-app = typer.Typer(help="The sealed file of credentials: create, fill and share it.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from jobs.config import sealed
+    from jobs.config.secret import Vault
+    from jobs.config.settings import Settings
 
-File = Annotated[str | None, typer.Option(help="The sealed file; secrets.file of the settings by default")]
-KeyFile = Annotated[str | None, typer.Option("--key", help="Our private key; secrets.key_file by default")]
-Name = Annotated[str, typer.Argument(help="Such as s3.secret_key or mysql.password, or any name of yours")]
-_PASSPHRASE = f"{PREFIX}SECRETS__PASSPHRASE"
+app = typer.Typer(help="Create, fill and share the sealed file of credentials.", no_args_is_help=True)
+
+File = Annotated[str | None, typer.Option(help="Sealed file; setting secrets.file by default")]
+KeyFile = Annotated[str | None, typer.Option("--key", help="Private key file; setting secrets.key_file by default")]
+Name = Annotated[str, typer.Argument(help="Name: s3.secret_key, mysql.password, or any other")]
+_VARIABLE = "MARTS_SECRETS__PASSPHRASE"
 
 
 @app.command()
@@ -34,10 +34,13 @@ def keygen(
     key: KeyFile = None,
     config: Config = None,
 ) -> None:
-    """Make a private key for this machine or person, and print its public half."""
+    """Create a private key for this machine or person and print its public key."""
+    from jobs.config import sealed
+    from jobs.operations import vault
+
     path = _vault(None, key, config, opens=False).key_file
     built = vault.write_key(path)
-    typer.echo(f"wrote {path}; keep it, and give the public half to who may seal for you:", err=True)
+    typer.echo(f"wrote {path}; keep it private and send the public key to a person who can add keys:", err=True)
     typer.echo(sealed.public_to_text(built.public))
 
 
@@ -46,10 +49,13 @@ def init(
     file: File = None,
     key: KeyFile = None,
     config: Config = None,
-    name: Annotated[str | None, typer.Option(help="Name of our key in the file; the user of this machine")] = None,
-    passphrase: Annotated[bool, typer.Option("--passphrase", help="Open it by a passphrase instead of a key")] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the key in the file; the current user by default")] = None,
+    passphrase: Annotated[bool, typer.Option("--passphrase", help="Use a passphrase instead of a key")] = False,
 ) -> None:
-    """Make an empty sealed file. Without a key file, one is made first."""
+    """Create an empty sealed file. Create a key file first if none exists."""
+    from jobs.config import sealed
+    from jobs.operations import vault
+
     where = _vault(file, key, config, opens=False)
     called = name or _user()
     if passphrase:
@@ -58,14 +64,17 @@ def init(
         recipient = vault.recipient_of(where.key_file, called)
     else:
         recipient = replace(vault.write_key(where.key_file), name=called)
-        typer.echo(f"wrote {where.key_file}: whoever has it can open the file", err=True)
+        typer.echo(f"wrote {where.key_file}: anyone with this key can open the sealed file", err=True)
     vault.create(where, (recipient,), _now())
     typer.echo(f"wrote {where.file}; next: marts secrets set s3.access_key, s3.secret_key, mysql.password", err=True)
 
 
 @app.command(name="set")
 def set_(name: Name, file: File = None, key: KeyFile = None, config: Config = None) -> None:
-    """Seal one value: from standard input, or asked for. Never an argument: those are seen by all."""
+    """Seal one value, read from standard input or a prompt. Values are never arguments: other users can see those."""
+    from jobs.config import sealed
+    from jobs.operations import vault
+
     value = sys.stdin.read() if not sys.stdin.isatty() else _typed_twice(f"value of {name}: ")
     value = value.removesuffix("\n").removesuffix("\r")
     sealed.check_name(name)
@@ -76,6 +85,8 @@ def set_(name: Name, file: File = None, key: KeyFile = None, config: Config = No
 @app.command()
 def unset(name: Name, file: File = None, key: KeyFile = None, config: Config = None) -> None:
     """Remove one value."""
+    from jobs.operations import vault
+
     _change(_vault(file, key, config), f"removed {name}", lambda held: vault.without_value(held, name))
 
 
@@ -85,7 +96,10 @@ def list_(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """List the names of the values in the file, its revision, and who can open it."""
+    """List the names of the values in the file, its revision and the keys that open it."""
+    from jobs.config import sealed
+    from jobs.config.secret import read_file
+
     where = _vault(file, None, config, opens=False)
     result = sealed.look(read_file(where.file), where.file)
     keys = {item.name: item.kind if item.salt else sealed.public_to_text(item.public) for item in result.recipients}
@@ -107,26 +121,31 @@ def show(
     key: KeyFile = None,
     config: Config = None,
 ) -> None:
-    """Print one value, if you insist."""
+    """Check that one value can be opened; print it with --reveal."""
+    from jobs.config.secret import open_vault
+
     where = _vault(file, key, config)
     values = open_vault(where).values
     if name not in values:
-        raise UsageError("there is no such value", name, f"there are {', '.join(values) or 'none'}")
+        raise UsageError("the sealed file has no such value", name, f"it contains {', '.join(values) or 'none'}")
     if reveal:
         typer.echo(values[name])
     else:
-        typer.echo(f"{name} is there and can be opened; --reveal prints it", err=True)
+        typer.echo(f"{name} exists and can be opened; --reveal prints it", err=True)
 
 
 @app.command()
 def edit(file: File = None, key: KeyFile = None, config: Config = None) -> None:
-    """Edit all values in your editor ($EDITOR), in memory; the sealed file is saved only if they are fine."""
+    """Edit all values in your editor ($EDITOR), in memory. The sealed file is saved only if they are valid."""
+    from jobs.config.secret import open_vault
+    from jobs.operations import vault
+
     where = _vault(file, key, config)
     before = open_vault(where).values
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     after = vault.edited(before, editor)
     if after == before:
-        typer.echo("nothing is changed", err=True)
+        typer.echo("nothing was changed", err=True)
         return
     _change(where, "saved", lambda held: vault.with_values(replace(held, values={}), after))
 
@@ -136,19 +155,22 @@ def verify(
     file: File = None,
     key: KeyFile = None,
     config: Config = None,
-    target: Annotated[str | None, typer.Option(help="Compare with what this target remembers")] = None,
+    target: Annotated[str | None, typer.Option(help="Compare with the revision that this target recorded")] = None,
 ) -> None:
-    """Open every value, and say whether the file is whole and, with a target, the newest that was used."""
+    """Open every value to check that the file is intact and, with a target, not older than the last one used."""
+    from jobs.config import sealed
+    from jobs.config.secret import open_vault
+
     where = _vault(file, key, config)
     held = open_vault(where)
     for name, value in held.values.items():
         sealed.check_value(name, value)
-    typer.echo(f"{where.file} is whole: revision {held.revision}, {len(held.values)} values, all can be opened")
+    typer.echo(f"{where.file} is intact: revision {held.revision}, {len(held.values)} values, all can be opened")
     settings = _settings(file, key, config, target)
     if settings.target:
         with opened(settings, read_only=True, create=True):
-            pass  # it refuses an old copy
-        typer.echo("it is no older than the target knows")
+            pass  # raises UsageError for an old copy
+        typer.echo("it is not older than the revision that the target recorded")
 
 
 @app.command()
@@ -156,11 +178,12 @@ def trust(
     file: File = None,
     key: KeyFile = None,
     config: Config = None,
-    target: Annotated[str | None, typer.Option(help="Where it is remembered")] = None,
+    target: Annotated[str | None, typer.Option(help="Target that records the file")] = None,
     why: Annotated[str, typer.Option(help="For the audit trail")] = "",
 ) -> None:
-    """Let the target take this file for the right one: after it was made anew, or restored on purpose."""
+    """Make the target accept this file after it was created again or restored on purpose."""
     from jobs.adapters.warehouse.open import open_warehouse
+    from jobs.config.load import vault_of
     from jobs.operations import seal as seals
 
     settings = _settings(file, key, config, target)
@@ -172,114 +195,130 @@ def trust(
 
 @app.command()
 def rotate(file: File = None, key: KeyFile = None, config: Config = None) -> None:
-    """Put a new key in the place of ours, and seal every value again."""
+    """Replace the private key with a new one and seal every value again."""
+    from jobs.operations import vault
+
     where = _vault(file, key, config)
     envelope = vault.rotate(where, _now())
-    typer.echo(f"{where.key_file} is a new key, the old one is {where.key_file}.old", err=True)
-    typer.echo(
-        f"saved {where.file}, revision {envelope.revision}; copies of older revisions still open by the old key,"
-    )
-    typer.echo("so if that may be known to others, change the passwords themselves too, then remove it")
+    typer.echo(f"wrote a new key to {where.key_file}; the old key is {where.key_file}.old", err=True)
+    typer.echo(f"saved {where.file}, revision {envelope.revision}; the old key still opens copies of older revisions:")
+    typer.echo("if others may have the old key, change the passwords too; then delete it")
 
 
 @app.command(name="add-key")
 def add_key(
-    name: Annotated[str, typer.Argument(help="How the key is called, such as the person or the machine")],
-    public: Annotated[str | None, typer.Argument(help="x25519:…, as marts secrets keygen prints it")] = None,
-    passphrase: Annotated[bool, typer.Option("--passphrase", help="A passphrase instead: it is asked for")] = False,
+    name: Annotated[str, typer.Argument(help="Name of the key, such as the person or the machine")],
+    public: Annotated[str | None, typer.Argument(help="x25519:…, as printed by marts secrets keygen")] = None,
+    passphrase: Annotated[bool, typer.Option("--passphrase", help="Prompt for a passphrase instead")] = False,
     file: File = None,
     key: KeyFile = None,
     config: Config = None,
 ) -> None:
-    """Let one more key, or a passphrase, open the file."""
+    """Add a key or a passphrase that can open the file."""
+    from jobs.config import sealed
+    from jobs.operations import vault
+
     where = _vault(file, key, config)
     if bool(public) == passphrase:
         raise UsageError(
-            "a public key or --passphrase is needed", "add-key", "`marts secrets keygen` prints a public key"
+            "give either a public key or --passphrase", "add-key", "`marts secrets keygen` prints a public key"
         )
     if public:
         recipient = sealed.Recipient(name, sealed.public_from_text(public))
     else:
         recipient = sealed.passphrase_recipient(name, _typed_twice(f"passphrase {name}: "))
-    _change(where, f"{name} opens it too", lambda held: vault.with_key(held, recipient))
+    _change(where, f"added {name}", lambda held: vault.with_key(held, recipient))
 
 
 @app.command(name="remove-key")
 def remove_key(
-    name: Annotated[str, typer.Argument(help="As `marts secrets list` names it")],
+    name: Annotated[str, typer.Argument(help="Name of the key, as shown by `marts secrets list`")],
     file: File = None,
     key: KeyFile = None,
     config: Config = None,
 ) -> None:
-    """Let a key open the file no more. What it has opened before, it knows: change those passwords."""
-    _change(_vault(file, key, config), f"{name} opens it no more", lambda held: vault.without_key(held, name))
+    """Remove a key from the file. Its owner may know the values: change the passwords too."""
+    from jobs.operations import vault
+
+    _change(_vault(file, key, config), f"removed {name}", lambda held: vault.without_key(held, name))
 
 
 @app.command(name="import-plain")
 def import_plain(
-    plain: Annotated[Path, typer.Argument(metavar="FILE", help="Lines NAME=VALUE, such as a .env")],
+    plain: Annotated[Path, typer.Argument(metavar="FILE", help="File of NAME=VALUE lines, such as a .env")],
     file: File = None,
     key: KeyFile = None,
     config: Config = None,
 ) -> None:
-    """Seal all values of a .env file; known variables get the names that settings look for."""
+    """Seal all values of a .env file. Known variables are stored under the names that settings look for."""
+    from jobs.operations import vault
+
     try:
         result = vault.read_plain(plain.read_text("utf-8"))
     except UnicodeDecodeError:
         raise UsageError("is not UTF-8 text", str(plain)) from None
     _change(_vault(file, key, config), f"sealed {', '.join(result)}", lambda held: vault.with_values(held, result))
-    typer.echo(f"now remove {plain}", err=True)
+    typer.echo(f"now delete {plain}", err=True)
 
 
 @app.command(name="export-k8s")
 def export_k8s(
-    name: Annotated[str, typer.Option(help="Of the Secret")] = "martwright",
-    namespace: Annotated[str, typer.Option(help="Of the Secret; that of kubectl by default")] = "",
+    name: Annotated[str, typer.Option(help="Name of the Secret")] = "martwright",
+    namespace: Annotated[str, typer.Option(help="Namespace of the Secret; that of kubectl by default")] = "",
     file: File = None,
     key: KeyFile = None,
     config: Config = None,
 ) -> None:
-    """Print a Kubernetes Secret with the sealed file and our key, for `kubectl apply -f -`."""
+    """Print a Kubernetes Secret with the sealed file and the private key, for `kubectl apply -f -`."""
+    from jobs.operations import vault
+
     if sys.stdout.isatty():
         hint = "pipe it: marts secrets export-k8s | kubectl apply -f -"
-        raise UsageError("it holds the private key, and is not printed on a terminal", "export-k8s", hint)
+        raise UsageError("the Secret contains the private key and is not printed to a terminal", "export-k8s", hint)
     typer.echo(vault.manifest(_vault(file, key, config), name, namespace), nl=False)
 
 
 def _settings(
     file: str | None, key: str | None, config: str | None, target: str | None = None, places: bool = True
-) -> Settings:
-    """Read the settings, with another sealed file or key; without ``places`` the file need not be there, or whole."""
+) -> "Settings":
+    """Read the settings with another sealed file or key. Without ``places``, the file may be missing or damaged."""
+    from jobs.config.load import load
+
     given = {name: value for name, value in (("file", file), ("key_file", key)) if value}
     return load(config, {"target": target, "secrets": given or None}, places)
 
 
-def _vault(file: str | None, key: str | None, config: str | None, opens: bool = True) -> Vault:
-    """Return the sealed file. A passphrase is asked for if there is no key to open it by."""
+def _vault(file: str | None, key: str | None, config: str | None, opens: bool = True) -> "Vault":
+    """Return the sealed file. Prompt for a passphrase if no key file exists to open it."""
+    from jobs.config.load import vault_of
+    from jobs.config.secret import Secret
+
     result = vault_of(_settings(file, key, config, places=False))
     if opens and not result.passphrase and not Path(result.key_file).exists() and _on_terminal():
         return replace(result, passphrase=Secret(plain=_asked(result)))
     return result
 
 
-def _change(where: Vault, message: str, work: Callable[[sealed.Contents], sealed.Contents]) -> None:
+def _change(where: "Vault", message: str, work: "Callable[[sealed.Contents], sealed.Contents]") -> None:
+    from jobs.operations import vault
+
     envelope = vault.change(where, _now(), work)
     typer.echo(f"{message}: {where.file}, revision {envelope.revision}", err=True)
 
 
-def _asked(where: Vault, new: bool = False) -> str:
+def _asked(where: "Vault", new: bool = False) -> str:
     if where.passphrase:
         return where.passphrase.reveal()
     return _typed_twice("passphrase: ") if new else getpass.getpass(f"passphrase of {where.file}: ")
 
 
 def _typed_twice(prompt: str) -> str:
-    """Ask for a value that is not shown, twice."""
+    """Prompt twice for a hidden value. Raise UsageError if the entries differ, or without a terminal."""
     if not _on_terminal():
-        raise UsageError("there is no terminal to ask on", prompt.rstrip(": "), f"for a passphrase, set {_PASSPHRASE}")
+        raise UsageError("cannot prompt without a terminal", prompt.rstrip(": "), f"for a passphrase, set {_VARIABLE}")
     first = getpass.getpass(prompt)
     if first != getpass.getpass("again: "):
-        raise UsageError("the two are not the same; nothing is changed", prompt.rstrip(": "))
+        raise UsageError("the two entries differ; nothing was changed", prompt.rstrip(": "))
     return first
 
 

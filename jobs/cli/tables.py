@@ -1,4 +1,4 @@
-"""Tables that fit a terminal: no number, date or name is ever broken; what does not fit is left out, or stacked."""
+"""Tables that fit a terminal: numbers, dates and names are never broken; what does not fit is hidden or stacked."""
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -12,16 +12,16 @@ from jobs.runtime.escaping import visible
 
 _GAP = 2
 _WHOLE = 24
-"""Letters of a word that is never broken; columns of longer ones are folded."""
+"""Maximum characters of a cell that is never broken; columns with longer cells are folded."""
 _LEAST = 16
-"""Letters that a folded column keeps at least."""
+"""Minimum width of a folded column, in characters."""
 
 
 class Fitted:
-    """A table that is rendered for the width at hand.
+    """A table that is rendered for the width of the console.
 
-    Columns in ``optional`` are left out, the first of them first, while the table is too wide. If it is still too
-    wide, each row becomes lines of a name and a value.
+    Columns in ``optional`` are hidden, in this order, while the table is too wide. If it is still too wide, each row
+    becomes lines of a name and a value.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Fitted:
         yield self._table(displayed, options.max_width)
         if hidden:
             names = ", ".join(self._columns[at] for at in sorted(hidden))
-            yield Text(f"not shown for lack of room: {names} (--wide shows all)", style="dim")
+            yield Text(f"columns not shown: {names} (--wide shows all)", style="dim")
 
     def _fits(self, displayed: Sequence[int], width: int, widths: Sequence[int] = ()) -> bool:
         return sum((widths or self._least)[at] + _GAP for at in displayed) - _GAP <= width

@@ -1,4 +1,4 @@
-"""`marts customers …` and `marts sales …`: rows of the live marts, for people who would rather look than write SQL."""
+"""`marts customers …` and `marts sales …`: query the live marts without SQL."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from jobs.operations.views import Rows
     from jobs.ports.warehouse import Warehouse
 
-customers = typer.Typer(help="Look at the Customers data mart.", no_args_is_help=True)
-sales = typer.Typer(help="Look at the Sales Team data mart.", no_args_is_help=True)
+customers = typer.Typer(help="Query the Customers data mart.", no_args_is_help=True)
+sales = typer.Typer(help="Query the Sales Team data mart.", no_args_is_help=True)
 
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout, safe to open in a spreadsheet")]
-Limit = Annotated[int, typer.Option(min=1, help="How many rows")]
+Limit = Annotated[int, typer.Option(min=1, help="Number of rows to show")]
 Month = Annotated[str | None, typer.Option(metavar="YYYY-MM", help="The last month with sales by default")]
 
 

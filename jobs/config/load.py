@@ -11,17 +11,17 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
-from jobs.config.secret import SEALED, Secret, Vault, read_file
+from jobs.config.secret import SEALED, TARGET_PASSWORD, Secret, Vault, read_file
 from jobs.config.settings import CONFIG_FILE, PREFIX, MySQL, Notify, Settings
 from marts.errors import UsageError
-from marts.policy import Policy, explain, known_keys, read_policy, unknown_key
+from marts.policy import Policy, explain, known_keys, read_policy
 
 
 def load(config: str | None, flags: Mapping[str, Any], places: bool = True) -> Settings:
-    """Read all settings, and put plain credentials into the environment of this process, which local workers share.
+    """Read all settings. Put plain credentials into the environment of this process, which local workers share.
 
-    Raises UsageError that names a wrong key or value, and the nearest right key. Without ``places``, nobody looks for
-    credentials: the sealed file need not be there.
+    Raise UsageError with the invalid key or value and the nearest valid key. Without ``places``, credentials are not
+    looked up: the sealed file may be missing.
     """
     settings, values = read_settings(config, flags)
     if not places:
@@ -49,7 +49,7 @@ def read_settings(config: str | None, flags: Mapping[str, Any]) -> tuple[Setting
 
 
 def _merged(*sources: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge nested values; those of later sources win."""
+    """Merge nested values; later sources override earlier ones."""
     merged: dict[str, Any] = {}
     for source in sources:
         for name, value in source.items():
@@ -59,12 +59,12 @@ def _merged(*sources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_policy(settings: Settings) -> Policy:
-    """Read the policy file, or take the defaults."""
+    """Read the policy file, or return the defaults."""
     return read_policy(read_toml(settings.policy), settings.policy) if settings.policy else Policy()
 
 
 def read_toml(path: str) -> dict[str, Any]:
-    """Read a TOML file. Raises UsageError if it is not there or not TOML."""
+    """Read a TOML file. Raise UsageError if it cannot be read or is not TOML."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -74,7 +74,7 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def _check_environment() -> None:
-    """Refuse MARTS_… variables that mean nothing; a typo must not be silently ignored."""
+    """Raise UsageError for unknown MARTS_… variables: a typo must not be silently ignored."""
     for variable in os.environ:
         if not variable.startswith(PREFIX) or variable == PREFIX + "CONFIG":
             continue
@@ -88,19 +88,28 @@ def _check_environment() -> None:
             except (KeyError, StopIteration):
                 known = []
             if part not in known:
-                raise UsageError(unknown_key(variable, part, known or ["nothing below it"]), "environment")
+                raise UsageError(*_unknown_variable(path, depth, known))
+
+
+def _unknown_variable(path: list[str], depth: int, known: list[str]) -> tuple[str, str, str]:
+    """Return the text, place and hint for a variable of which one part is not a setting."""
+    nearest = difflib.get_close_matches(path[depth], known, 1, 0.5)
+    names = [variable_of(*path[:depth], key) for key in known]
+    above = variable_of(*path[:depth]) if depth else PREFIX
+    hint = f"known: {', '.join(names)}" if names else f"{above} has no settings below it"
+    if nearest:
+        hint = f"did you mean {variable_of(*path[:depth], nearest[0], *path[depth + 1 :])}?"
+    return "unknown environment variable", variable_of(*path), hint
 
 
 _FREE_KEYS = (["notify", "to"], ["notify", "only"])
-"""Below these, everybody chooses names."""
+"""Settings below which users choose the names."""
 CREDENTIALS = (("s3", "access_key"), ("s3", "secret_key"), ("s3", "session_token"), ("mysql", "password"))
-"""Settings that are credentials. A sealed file gives them by these names: ``s3.secret_key``."""
+"""Settings that are credentials. Their names in a sealed file: ``s3.secret_key``."""
 ADDRESSES, HEARTBEAT = "notify.to.", "notify.heartbeat"
-"""What the addresses of notices, and the URL of the heartbeat, are called in a sealed file."""
-TARGET_PASSWORD = "MARTWRIGHT_TARGET_PASSWORD"  # noqa: S105 - the name of a variable
-"""Where a password that stands in the target's address is kept: it is for that database only."""
+"""Names in a sealed file of the addresses of notices and of the heartbeat URL."""
 _OPEN_FORMS = ("json", "jsons", "xml", "xmls", "form", "forms", "mailto", "mailtos", "syslog")
-"""Addresses of apprise that hold no credential, as long as they have no password."""
+"""Schemes of apprise addresses that contain no credential, unless they contain a password."""
 _PLATFORM = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -110,7 +119,7 @@ _PLATFORM = (
 
 
 def vault_of(settings: Settings) -> Vault:
-    """Return the sealed file of the settings; every worker finds it by the same path."""
+    """Return the sealed file of the settings, with absolute paths: every worker uses the same path."""
     secrets = settings.secrets
     passphrase = secrets.passphrase and Secret(f"env:{variable_of('secrets', 'passphrase')}")
     file, key_file = (str(Path(path).expanduser().absolute()) for path in (secrets.file, secrets.key_file))
@@ -118,22 +127,22 @@ def vault_of(settings: Settings) -> Vault:
 
 
 def _refuse_plain(values: Mapping[str, Any], where: str) -> None:
-    """Refuse credentials that stand in a settings file: such files are copied, mailed and committed."""
+    """Raise UsageError for plain credentials in a settings file: these files are copied, mailed and committed."""
     for part, name in (*CREDENTIALS, ("secrets", "passphrase")):
         given = values.get(part, {}).get(name) if isinstance(values.get(part), dict) else None
         if isinstance(given, str) and given and (part == "secrets" or not given.startswith(SEALED)):
             hint = f"run `marts secrets set {part}.{name}`, or set {variable_of(part, name)}"
-            raise UsageError("a credential does not belong into a settings file", f"{where}: {part}.{name}", hint)
+            raise UsageError("a settings file must not contain a credential", f"{where}: {part}.{name}", hint)
     _refuse_plain_addresses(values.get("notify"), where)
     tables = values.get("dimensions")
     for name, address in {"target": values.get("target"), **(tables if isinstance(tables, dict) else {})}.items():
         if isinstance(address, str) and "://" in address and _password(address) and SEALED not in _password(address):
-            hint = "run `marts secrets set NAME`, and write mysql://user:sealed:NAME@host:port/database"
-            raise UsageError("a password does not belong into a settings file", f"{where}: {name}", hint)
+            hint = "run `marts secrets set NAME` and write mysql://user:sealed:NAME@host:port/database"
+            raise UsageError("a settings file must not contain a password", f"{where}: {name}", hint)
 
 
 def _refuse_plain_addresses(notify: object, where: str) -> None:
-    """Refuse addresses of notices with a password or a token: most have one, and only a few forms never do."""
+    """Raise UsageError for addresses of notices that may contain a password or a token: only a few schemes do not."""
     given: dict[str, Any] = notify if isinstance(notify, dict) else {}
     addresses = given.get("to")
     for key, address in addresses.items() if isinstance(addresses, dict) else ():
@@ -142,17 +151,17 @@ def _refuse_plain_addresses(notify: object, where: str) -> None:
             continue
         if address.partition("://")[0] not in _OPEN_FORMS or _password(address) or "?" in address:
             hint = f"run `marts secrets set notify.{name}`, or set {variable_of('notify', *name.split('.'))}"
-            raise UsageError("this address may hold a credential", f"{where}: notify.{name}", hint)
+            raise UsageError("this address may contain a credential", f"{where}: notify.{name}", hint)
     heartbeat = given.get("heartbeat")
     if isinstance(heartbeat, str) and heartbeat and not heartbeat.startswith(SEALED):
-        hint = f"run `marts secrets set {HEARTBEAT}`: whoever knows it can say that a build was fine"
-        raise UsageError("a credential does not belong into a settings file", f"{where}: {HEARTBEAT}", hint)
+        hint = f"run `marts secrets set {HEARTBEAT}`: anyone who knows the URL can report a build as successful"
+        raise UsageError("a settings file must not contain a credential", f"{where}: {HEARTBEAT}", hint)
 
 
 def with_places(settings: Settings, written: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
-    """Return settings that say where each credential is, and the variables that must hold plain ones.
+    """Return settings with the place of each credential, and the variables that must contain plain ones.
 
-    A credential is looked for in the sealed file, then with the platform, then in the environment.
+    Order of the search: the sealed file, the platform, the environment.
     """
     variables: dict[str, str] = {}
     vault = vault_of(settings)
@@ -161,7 +170,7 @@ def with_places(settings: Settings, written: Mapping[str, Any]) -> tuple[Setting
     for part, name in CREDENTIALS:
         given: Secret | None = getattr(getattr(settings, part), name)
         if given and given.plain and isinstance(written.get(part), dict) and name in written[part]:
-            given = Secret.of(written[part][name])  # what is sealed wins over the environment
+            given = Secret.of(written[part][name])  # a sealed value overrides the environment
         sealed_name = given.name if given and given.name else f"{part}.{name}"
         results[part][name] = _in_vault(vault, names, sealed_name, given) or _in_environment(
             given, variable_of(part, name), variables
@@ -184,7 +193,7 @@ def with_places(settings: Settings, written: Mapping[str, Any]) -> tuple[Setting
 
 
 def _notify_places(notify: Notify, vault: Vault, names: tuple[str, ...]) -> dict[str, Any]:
-    """Describe for each address of notices where it is. What is sealed as notify.to.NAME needs no setting."""
+    """Return the place of each address of notices. Those sealed as notify.to.NAME need no setting."""
     sealed = {name.removeprefix(ADDRESSES): None for name in names if name.startswith(ADDRESSES)}
     to: dict[str, Secret] = {}
     for name, given in {**sealed, **notify.to}.items():
@@ -192,15 +201,15 @@ def _notify_places(notify: Notify, vault: Vault, names: tuple[str, ...]) -> dict
         to[name] = _in_vault(vault, names, wanted, given) or given or Secret()
     unknown = sorted(set(notify.only) - set(to))
     if unknown:
-        known = f"there is {', '.join(to)}" if to else "there is none"
-        raise UsageError(f"notify.only names an address that nobody has: {unknown[0]}", "settings", known)
+        known = f"configured: {', '.join(to)}" if to else "no address is configured"
+        raise UsageError(f"notify.only names an unknown address: {unknown[0]}", "settings", known)
     given = notify.heartbeat
     wanted = given.name if given and given.name else HEARTBEAT
     return {"to": to, "heartbeat": _in_vault(vault, names, wanted, given) or given}
 
 
 def _names(vault: Vault) -> tuple[str, ...]:
-    """Return the names of the values of the sealed file, if it is there."""
+    """Return the names of the values of the sealed file; empty if it does not exist."""
     if not Path(vault.file).is_file():
         return ()
     from jobs.config import sealed
@@ -209,7 +218,7 @@ def _names(vault: Vault) -> tuple[str, ...]:
 
 
 def _password(address: str) -> str:
-    """Return the password in an address, if there is one."""
+    """Return the password in an address, or ""."""
     try:
         return unquote(urlsplit(address).password or "")
     except ValueError:
@@ -217,7 +226,7 @@ def _password(address: str) -> str:
 
 
 def reach(address: str, settings: MySQL, vault: Vault) -> tuple[str, MySQL]:
-    """Take the password out of an address, for addresses are shown, logged, and travel. It may be ``sealed:NAME``."""
+    """Move the password, which may be ``sealed:NAME``, out of an address: addresses are shown, logged and sent."""
     written = _password(address)
     if not written:
         return address, settings
@@ -230,19 +239,19 @@ def reach(address: str, settings: MySQL, vault: Vault) -> tuple[str, MySQL]:
 
 
 def _in_vault(vault: Vault, names: tuple[str, ...], name: str, given: Secret | None) -> Secret | None:
-    """Find a credential in the sealed file. Raises UsageError if the settings name one that is not there."""
+    """Return a credential of the sealed file. Raise UsageError if the settings name one that it does not contain."""
     if name in names:
         return Secret(f"{SEALED}{name}", vault)
     if given is None or not given.name:
         return None
     near = difflib.get_close_matches(name, names, 1)
-    known = f"did you mean {near[0]}?" if near else f"it has {', '.join(names) or 'none'}"
-    what = f"{vault.file} has no value {name!r}" if names else f"there is no sealed file {vault.file}"
+    known = f"did you mean {near[0]}?" if near else f"it contains {', '.join(names) or 'none'}"
+    what = f"{vault.file} has no value {name!r}" if names else f"the sealed file {vault.file} does not exist"
     raise UsageError(what, given.place, f"`marts secrets set {name}` adds it; {known}")
 
 
 def _in_environment(given: Secret | None, variable: str, variables: dict[str, str]) -> Secret | None:
-    """Replace a plain credential by the variable that is to hold it, and add it to these."""
+    """Replace a plain credential with a reference to a variable, and add the variable to ``variables``."""
     if given is None or not given.plain:
         return given
     variables[variable] = given.plain
@@ -250,5 +259,5 @@ def _in_environment(given: Secret | None, variable: str, variables: dict[str, st
 
 
 def variable_of(*path: str) -> str:
-    """Return the name of the variable of the environment that a setting has."""
+    """Return the name of the environment variable of a setting."""
     return f"{PREFIX}{'__'.join(path)}".upper()

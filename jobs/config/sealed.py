@@ -1,6 +1,6 @@
-"""Sealed credential files: what is in one, how it is closed, and what opens it. Bytes in, bytes out.
+"""Sealed credential files: their format, sealing and opening. Bytes in, bytes out.
 
-A file is canonical JSON: who may open it, and one ciphertext per value::
+A file is canonical JSON: the keys that may open it, and one ciphertext per value::
 
     {"format": "martwright sealed credentials 1", "id": …, "revision": 7, "saved_at": …,
      "keys":   {"ops":  {"type": "x25519", "public": …, "wrapped": …},
@@ -8,15 +8,15 @@ A file is canonical JSON: who may open it, and one ciphertext per value::
      "values": {"mysql.password": …},
      "seal":   …}
 
-- Each save draws a new data key of 256 bits. For every key that may open the file it is wrapped by HPKE (RFC 9180:
-  X25519, HKDF-SHA256, AES-256-GCM). A passphrase is such a key too, whose private half is in the file, encrypted
-  under scrypt (RFC 7914): whoever may open the file can save it for all others.
-- Each value is padded, so that its length says little, and encrypted by AES-256-GCM under a key derived from the data
-  key, with the header and the value's own name as associated data: it cannot be moved to another name or file.
-- ``seal`` is HMAC-SHA256 over everything else, under another derived key. A file that is not byte for byte what
-  saving it would write is refused: no second spelling of base64, no other order, no removed or added field.
-- ``revision`` grows by one with each save. ``lineage``, random and hidden among the values, stays the same: a database
-  that remembers both refuses an old copy, and a file that somebody else made for our public key.
+- Each save generates a new data key of 256 bits. HPKE (RFC 9180: X25519, HKDF-SHA256, AES-256-GCM) wraps it for every
+  key that may open the file. A passphrase is also a key: its private half is in the file, encrypted under scrypt
+  (RFC 7914). So anyone who may open the file can save it for all other keys.
+- Each value is padded, which obscures its length, and encrypted by AES-256-GCM under a key derived from the data key.
+  The header and the value's own name are associated data: a value cannot be moved to another name or file.
+- ``seal`` is HMAC-SHA256 over everything else, under another derived key. A file that differs in any byte from what
+  saving it would write is rejected: no second spelling of base64, no other order, no removed or added field.
+- ``revision`` increases by one with each save. ``lineage``, random and hidden among the values, stays the same. A
+  database that records both rejects an old copy, and a file that someone else created for the same public key.
 """
 
 import base64
@@ -42,18 +42,18 @@ from marts.errors import UsageError
 
 FORMAT = "martwright sealed credentials 1"
 MAX_BYTES = 4 << 20
-"""Of a file; a larger one is not ours."""
+"""Maximum size of a sealed file; a larger one is rejected."""
 MAX_VALUE = 64 << 10
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _LINEAGE = "_lineage"
-"""A value of ours; its name cannot be one of the user's."""
+"""Name of the hidden lineage value; users cannot choose this name."""
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _SCRYPT = {"n": 1 << 17, "r": 8, "p": 1}
-"""128 MiB and about 0.4 s: what OWASP asks for."""
+"""128 MiB and about 0.4 s: the OWASP recommendation."""
 _SHORTEST = 64
 _SHORTEST_PASSPHRASE = 8
 _PUBLIC = "x25519:"
-_HINT = "restore it from where it was saved last; if nobody else changed it, the disk did"
+_HINT = "restore the last good copy; another program or the disk changed this one"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Recipient:
     name: str
     public: X25519PublicKey
     salt: bytes = b""
-    """Of a passphrase, with ``private``: its private key, encrypted."""
+    """For a passphrase, with ``private``, its encrypted private key."""
     private: bytes = b""
 
     @property
@@ -73,7 +73,7 @@ class Recipient:
 
 @dataclass(frozen=True)
 class Envelope:
-    """What a file tells without a key."""
+    """The parts of a file that are readable without a key."""
 
     id: str
     revision: int
@@ -84,7 +84,7 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds. Its values must not be shown: it has no text form."""
+    """Opened contents of a file. Their text form does not show the values."""
 
     id: str
     revision: int
@@ -96,16 +96,16 @@ class Contents:
         return f"Contents({self.id!r}, revision {self.revision}, {len(self.values)} values)"
 
     def __reduce__(self) -> Any:
-        raise TypeError("opened credentials are not pickled")
+        raise TypeError("opened credentials cannot be pickled")
 
     @property
     def fingerprint(self) -> str:
-        """Names the lineage without telling it."""
+        """Hash that identifies the lineage without revealing it."""
         return hashlib.sha256(b"martwright lineage" + self.lineage).hexdigest()
 
 
 def make_key() -> X25519PrivateKey:
-    """Draw a new private key."""
+    """Generate a new private key."""
     return X25519PrivateKey.generate()
 
 
@@ -116,37 +116,37 @@ def key_to_text(key: X25519PrivateKey) -> bytes:
 
 
 def key_from_text(data: bytes, where: str) -> X25519PrivateKey:
-    """Read a private key. Raises UsageError if it is none of ours."""
+    """Parse a private key. Raise UsageError if it is not an X25519 key."""
     try:
         key = serialization.load_pem_private_key(data, None)
     except (ValueError, TypeError) as error:
-        raise UsageError("is not a key file", where, "`marts secrets keygen` makes one") from error
+        raise UsageError("is not a key file", where, "`marts secrets keygen` creates one") from error
     if not isinstance(key, X25519PrivateKey):
-        raise UsageError("is a key of another kind", where, "`marts secrets keygen` makes one")
+        raise UsageError("is not an X25519 key", where, "`marts secrets keygen` creates one")
     return key
 
 
 def public_to_text(key: X25519PublicKey) -> str:
-    """Write a public key as one word."""
+    """Return a public key as one word."""
     return _PUBLIC + _text(_raw(key))
 
 
 def public_from_text(text: str) -> X25519PublicKey:
-    """Read a public key. Raises UsageError if it is none."""
+    """Parse a public key. Raise UsageError if it is invalid."""
     hint = "`marts secrets keygen` prints it: x25519: and 44 characters"
     try:
         key = X25519PublicKey.from_public_bytes(_bytes(text.strip().removeprefix(_PUBLIC)))
-        _SUITE.encrypt(b"", key)  # not all numbers are points to which one can seal
+        _SUITE.encrypt(b"", key)  # not every number is a point that can be sealed to
         return key
     except ValueError as error:
         raise UsageError("is not a public key", text[:60], hint) from error
 
 
 def passphrase_recipient(name: str, passphrase: str) -> Recipient:
-    """Make a key that a passphrase opens."""
+    """Create a key that a passphrase opens."""
     if len(passphrase) < _SHORTEST_PASSPHRASE:
         what = f"the passphrase is shorter than {_SHORTEST_PASSPHRASE} characters"
-        raise UsageError(what, name, "several words are better than one")
+        raise UsageError(what, name, "use several words")
     key, salt = make_key(), os.urandom(16)
     public = key.public_key()
     sealed = _encrypt(_stretched(passphrase, salt), key.private_bytes_raw(), _raw(public))
@@ -154,18 +154,19 @@ def passphrase_recipient(name: str, passphrase: str) -> Recipient:
 
 
 def new_contents(recipients: tuple[Recipient, ...]) -> Contents:
-    """Begin a file that nobody has saved yet."""
+    """Return the contents of a new file that was never saved."""
     return Contents(os.urandom(8).hex(), 0, os.urandom(32), recipients, {})
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError for a name that no value or key can have."""
+    """Raise UsageError for an invalid name of a value or key."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name", "secrets", "use up to 64 letters, digits, dots, dashes, underscores")
+        hint = "use up to 64 letters, digits, dots, dashes, underscores"
+        raise UsageError(f"{name!r} is not a valid name", "secrets", hint)
 
 
 def check_value(name: str, value: str) -> None:
-    """Raise UsageError for a value that no file can hold."""
+    """Raise UsageError for an empty or too long value."""
     if not value:
         raise UsageError("the value is empty", name, "give it on standard input, or at the prompt")
     if len(value.encode()) > MAX_VALUE:
@@ -173,7 +174,7 @@ def check_value(name: str, value: str) -> None:
 
 
 def seal(contents: Contents, saved_at: str) -> bytes:
-    """Close a file: its next revision, under a new data key. Raises UsageError if nobody could open it."""
+    """Seal the next revision of a file under a new data key. Raise UsageError if no key could open it."""
     if not contents.recipients:
         raise UsageError("no key could open it", "secrets", "add a key first")
     contents = replace(contents, revision=contents.revision + 1)
@@ -193,13 +194,13 @@ def seal(contents: Contents, saved_at: str) -> bytes:
     data = _canonical({**body, "seal": _text(_mac(data_key, body))})
     if len(data) > MAX_BYTES:
         raise UsageError(
-            f"it would have more than {MAX_BYTES:,} bytes", "secrets", "it is for credentials, not for files"
+            f"the file would have more than {MAX_BYTES:,} bytes", "secrets", "it is for credentials, not for files"
         )
     return data
 
 
 def look(data: bytes, where: str) -> Envelope:
-    """Read what a file tells without a key. Raises UsageError if it is not one, or not as it was saved."""
+    """Parse what is readable without a key. Raise UsageError if it is not a sealed file or not as it was saved."""
     return _envelope(_parsed(data, where))
 
 
@@ -210,7 +211,7 @@ def _envelope(body: Mapping[str, Any]) -> Envelope:
 
 
 def unseal(data: bytes, where: str, key: X25519PrivateKey | None = None, passphrase: str | None = None) -> Contents:
-    """Open a file by a key or a passphrase. Raises UsageError: by the wrong key, or if a byte of it was changed."""
+    """Open a file with a key or a passphrase. Raise UsageError for a wrong key or if any byte was changed."""
     body = _parsed(data, where)
     envelope = _envelope(body)
     recipient, private = _chosen(envelope, where, key, passphrase)
@@ -230,14 +231,14 @@ def unseal(data: bytes, where: str, key: X25519PrivateKey | None = None, passphr
         lineage = opened.pop(_LINEAGE)
         values = {name: value.decode() for name, value in opened.items()}
     except (InvalidTag, ValueError, KeyError) as error:
-        raise UsageError("was changed since it was saved, and is refused", where, _HINT) from error
+        raise UsageError("was changed since it was saved; rejected", where, _HINT) from error
     return Contents(envelope.id, envelope.revision, lineage, envelope.recipients, values)
 
 
 def _chosen(
     envelope: Envelope, where: str, key: X25519PrivateKey | None, passphrase: str | None
 ) -> tuple[Recipient, X25519PrivateKey]:
-    """Find the entry that a key or a passphrase opens. Raises UsageError that names those that would."""
+    """Return the entry that a key or a passphrase opens. Raise UsageError with the keys that can open the file."""
     public = _raw(key.public_key()) if key else b""
     for item in envelope.recipients:
         if key and _raw(item.public) == public:
@@ -248,9 +249,9 @@ def _chosen(
             except InvalidTag:
                 continue
             return item, X25519PrivateKey.from_private_bytes(raw)
-    own = f"our key {public_to_text(key.public_key())} does" if key else "our passphrase does"
-    what = f"{own} not open it" if key or passphrase else "there is neither a key nor a passphrase to open it"
-    raise UsageError(what, where, f"these would: {', '.join(_described(item) for item in envelope.recipients)}")
+    own = f"the key {public_to_text(key.public_key())}" if key else "the passphrase"
+    what = f"{own} cannot open it" if key or passphrase else "cannot be opened without a key or a passphrase"
+    raise UsageError(what, where, f"these can: {', '.join(_described(item) for item in envelope.recipients)}")
 
 
 def _described(item: Recipient) -> str:
@@ -258,8 +259,8 @@ def _described(item: Recipient) -> str:
 
 
 def _parsed(data: bytes, where: str) -> dict[str, Any]:
-    """Read the JSON, and refuse what saving would not have written."""
-    refused = UsageError("is not a sealed credentials file, or is damaged", where, "`marts secrets init` makes one")
+    """Parse the JSON. Raise UsageError for anything that saving would not have written."""
+    refused = UsageError("is not a sealed credentials file or is damaged", where, "`marts secrets init` creates one")
     if len(data) > MAX_BYTES:
         raise refused
     try:
@@ -273,7 +274,7 @@ def _parsed(data: bytes, where: str) -> dict[str, Any]:
 
 
 def _check_shape(body: dict[str, Any]) -> None:
-    """Raise ValueError unless every field is there, of its type, and spelled in the one way."""
+    """Raise ValueError unless every field is present, of its type and in canonical spelling."""
     if set(body) != {"format", "id", "revision", "saved_at", "keys", "values", "seal"}:
         raise ValueError("fields")
     if type(body["revision"]) is not int or body["revision"] < 1 or not body["keys"] or _LINEAGE not in body["values"]:
@@ -304,7 +305,7 @@ def _header(id_: str, revision: int, saved_at: str) -> dict[str, Any]:
 
 
 def _bound(*what: Any) -> bytes:
-    """Write what a ciphertext is bound to."""
+    """Return the associated data that a ciphertext is bound to."""
     return _canonical(what)
 
 
@@ -317,10 +318,10 @@ def _text(data: bytes) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    """Read base64. Raises ValueError unless it is spelled as we spell it."""
+    """Decode base64. Raise ValueError unless its spelling is canonical."""
     data = base64.b64decode(text, validate=True)
     if _text(data) != text:
-        raise ValueError("base64 of another spelling")
+        raise ValueError("base64 is not canonical")
     return data
 
 
@@ -352,7 +353,7 @@ def _decrypt(key: bytes, data: bytes, bound: bytes) -> bytes:
 
 
 def _padded(data: bytes) -> bytes:
-    """Write length and value, filled up to a power of two."""
+    """Return length and value, padded to a power of two."""
     framed = len(data).to_bytes(4, "big") + data
     size = max(_SHORTEST, 1 << (len(framed) - 1).bit_length())
     return framed.ljust(size, b"\0")

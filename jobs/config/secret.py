@@ -1,7 +1,7 @@
-"""A credential in the settings: it knows where its value is, and gives it only to who asks for it.
+"""A credential in the settings: it stores the place of its value and returns the value only on request.
 
-What is pickled, and so travels through Ray, is the place: the path of a sealed file and a name in it, a variable of
-the environment, an option file. The value is looked up in the process that needs it.
+Only the place is pickled and so sent through Ray: the path of a sealed file and a name in it, an environment variable,
+or an option file. The value is looked up in the process that needs it.
 """
 
 import configparser
@@ -21,13 +21,15 @@ from marts.errors import UsageError
 if TYPE_CHECKING:
     from jobs.config import sealed
 
+TARGET_PASSWORD = "MARTWRIGHT_TARGET_PASSWORD"  # noqa: S105 - the name of a variable
+"""Variable for a password from the target's address: it is for that database only."""
 SEALED = "sealed:"
 _MODE = 0o600
 
 
 @dataclass(frozen=True)
 class Vault:
-    """A sealed file, and what opens it."""
+    """A sealed file and what opens it."""
 
     file: str
     key_file: str
@@ -36,30 +38,30 @@ class Vault:
 
 @dataclass(frozen=True, repr=False)
 class Secret:
-    """A credential. Shown, written and pickled it is its place, never its value."""
+    """A credential. Its text, JSON and pickle contain its place, never its value."""
 
     place: str = ""
-    """``sealed:NAME``, ``env:VARIABLE`` or ``option file:PATH``; nothing for a value that only this process has."""
+    """``sealed:NAME``, ``env:VARIABLE`` or ``option file:PATH``; empty for a value that only this process has."""
     vault: Vault | None = None
-    """Of a sealed one."""
+    """The sealed file of ``sealed:NAME``."""
     plain: str = ""
 
     @classmethod
     def of(cls, given: object) -> Self:
-        """Read what stands in the settings: ``sealed:NAME``, or the value itself."""
+        """Parse a setting: ``sealed:NAME`` or the value itself."""
         if isinstance(given, cls):
             return given
         if not isinstance(given, str):
-            raise ValueError("a text is needed, such as sealed:NAME")  # noqa: TRY004 - what pydantic expects
+            raise ValueError("must be text, such as sealed:NAME")  # noqa: TRY004 - what pydantic expects
         return cls(given) if given.startswith(SEALED) else cls(plain=given)
 
     @property
     def name(self) -> str:
-        """The name in the sealed file, if it is there."""
+        """Name in the sealed file; empty for another place."""
         return self.place.removeprefix(SEALED) if self.place.startswith(SEALED) else ""
 
     def reveal(self) -> str:
-        """Return the value. Raises UsageError if it is not where it should be."""
+        """Return the value. Raise UsageError if its place does not contain it."""
         value = self.plain or self._look_up()
         remember(value)
         return value
@@ -71,7 +73,7 @@ class Secret:
         if kind == "option file":
             return _from_option_file(where)
         if self.vault is None:
-            raise UsageError("no sealed file is known", self.place, "set secrets.file, or run `marts secrets init`")
+            raise UsageError("no sealed file is set", self.place, "set secrets.file or run `marts secrets init`")
         return from_sealed(self.vault, self.name)
 
     def __repr__(self) -> str:
@@ -84,8 +86,8 @@ class Secret:
 
     def __reduce__(self) -> Any:
         if self.plain:
-            hint = "seal it (`marts secrets set`), or set it in the environment of every node"
-            raise UsageError("a credential in plain text does not travel to the workers", "settings", hint)
+            hint = "seal it (`marts secrets set`) or set it in the environment of every node"
+            raise UsageError("a plain-text credential is not sent to workers", "settings", hint)
         return Secret, (self.place, self.vault)
 
     @classmethod
@@ -95,7 +97,7 @@ class Secret:
 
 
 def from_sealed(vault: Vault, name: str) -> str:
-    """Return one value of a sealed file. Raises UsageError if it has none of this name, or is refused."""
+    """Return one value of a sealed file. Raise UsageError if the value is missing or the file is rejected."""
     values = open_vault(vault).values
     if name not in values:
         raise UsageError(f"has no value {name!r}", vault.file, f"`marts secrets set {name}` adds it")
@@ -103,14 +105,14 @@ def from_sealed(vault: Vault, name: str) -> str:
 
 
 def open_vault(vault: Vault) -> "sealed.Contents":
-    """Open a sealed file; it is opened again when it changes."""
+    """Open a sealed file. The result is cached until the file changes."""
     data = read_file(vault.file)
     return _opened(vault, data)
 
 
 @lru_cache(maxsize=4)
 def _opened(vault: Vault, data: bytes) -> "sealed.Contents":
-    from jobs.config import sealed  # workers that open nothing need not know how
+    from jobs.config import sealed  # imported only by processes that open a file
 
     key = read_key(vault.key_file) if Path(vault.key_file).exists() else None
     passphrase = vault.passphrase.reveal() if vault.passphrase else None
@@ -125,13 +127,13 @@ def read_file(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", path, "`marts secrets init` makes one") from error
+        raise UsageError(f"cannot be read: {error.strerror}", path, "`marts secrets init` creates one") from error
 
 
 def read_key(path: str) -> Any:
-    """Read a private key. Raises UsageError if others could read it too.
+    """Read a private key. Raise UsageError if other users can read it.
 
-    A key of root's that Kubernetes mounts may be readable for the group of the pod, as its Secrets are.
+    A key that belongs to root and is mounted by Kubernetes may be readable for the pod's group, as Secrets are.
     """
     from jobs.config import sealed
 
@@ -141,29 +143,29 @@ def read_key(path: str) -> Any:
             mounted = status.st_uid == 0 != os.geteuid() and not status.st_mode & 0o027
             if stat.S_IMODE(status.st_mode) & ~_MODE and not mounted:
                 mode = f"{stat.S_IMODE(status.st_mode):04o}"
-                raise UsageError(f"others can read this key ({mode}); it is refused", path, f"chmod 600 {path}")
+                raise UsageError(f"other users can read this key ({mode}); rejected", path, f"chmod 600 {path}")
             return sealed.key_from_text(file.read(sealed.MAX_BYTES), path)
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", path, "`marts secrets keygen` makes one") from error
+        raise UsageError(f"cannot be read: {error.strerror}", path, "`marts secrets keygen` creates one") from error
 
 
 def _from_environment(variable: str) -> str:
     value = os.environ.get(variable)
     if not value:
-        hint = "a worker looks in its own environment: seal the value, or set the variable on every node"
-        raise UsageError("is not set here", variable, hint)
+        hint = "a worker reads its own environment: seal the value or set the variable on every node"
+        raise UsageError("is not set in this process", variable, hint)
     return value
 
 
 def _from_option_file(path: str) -> str:
-    """Read the password of MySQL's own option file."""
+    """Read the password of a MySQL option file."""
     options = configparser.ConfigParser(allow_no_value=True, interpolation=None, strict=False)
     try:
         options.read_string(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", path, "check mysql.option_file") from error
     except (configparser.Error, UnicodeDecodeError):
-        # Its own message shows the line, which may be the password.
+        # The parser's message shows the line, which may be the password.
         raise UsageError("is not an option file", path, "it needs [client] and password=…") from None
     for section in ("martwright", "client"):
         if options.has_section(section) and (result := options.get(section, "password", fallback=None)):

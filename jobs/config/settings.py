@@ -20,30 +20,30 @@ class _Part(BaseModel):
 
 
 class S3(_Part):
-    """How to reach s3:// addresses. Without keys, the platform's own are used (IRSA, role, profile)."""
+    """Access to s3:// addresses. Without keys, the platform's own are used (IRSA, role, profile)."""
 
     endpoint: str | None = Field(None, description="URL of MinIO, SeaweedFS, …; empty for AWS")
-    region: str = Field("us-east-1", description="region")
+    region: str = Field("us-east-1", description="region of the bucket")
     path_style: bool = Field(True, description="bucket in the path (MinIO, SeaweedFS), not in the host name")
     access_key: Secret | None = Field(None, description="access key, as sealed:NAME")
     secret_key: Secret | None = Field(None, description="secret key, as sealed:NAME")
     session_token: Secret | None = Field(None, description="session token, as sealed:NAME")
-    connect_timeout: float = Field(10, gt=0, description="seconds")
-    read_timeout: float = Field(60, gt=0, description="seconds")
-    deadline: float = Field(60, gt=0, description="seconds; a request that fails for a while is tried again until then")
+    connect_timeout: float = Field(10, gt=0, description="seconds to connect")
+    read_timeout: float = Field(60, gt=0, description="seconds to wait for data")
+    deadline: float = Field(60, gt=0, description="seconds during which a failing request is retried")
 
 
 class MySQL(_Part):
-    """How to reach mysql:// addresses."""
+    """Access to mysql:// addresses."""
 
-    password: Secret | None = Field(None, description="used when the address has none, as sealed:NAME")
-    option_file: str | None = Field(None, description="MySQL's own, whose [client] password is used")
-    ssl_ca: str | None = Field(None, description="CA file; asks for TLS with a verified certificate and host name")
-    ssl_cert: str | None = Field(None, description="our own certificate, if the server asks for one")
-    ssl_key: str | None = Field(None, description="key of our own certificate")
-    connect_timeout: int = Field(10, gt=0, description="seconds")
+    password: Secret | None = Field(None, description="password if the address contains none, as sealed:NAME")
+    option_file: str | None = Field(None, description="MySQL option file with a [client] password")
+    ssl_ca: str | None = Field(None, description="CA file; requires TLS with a verified certificate and host name")
+    ssl_cert: str | None = Field(None, description="client certificate, if the server requires one")
+    ssl_key: str | None = Field(None, description="key of the client certificate")
+    connect_timeout: int = Field(10, gt=0, description="seconds to connect")
     read_timeout: int = Field(600, gt=0, description="seconds that one statement may take")
-    deadline: float = Field(60, gt=0, description="seconds; what fails for a while is tried again until then")
+    deadline: float = Field(60, gt=0, description="seconds during which a failing operation is retried")
     lease: int = Field(90, ge=3, description="seconds after which a frozen build loses its lock")
     load_data: bool = Field(True, description="use LOAD DATA LOCAL where the server allows it")
     loaders: int = Field(2, ge=1, le=16, description="connections that load at the same time")
@@ -51,22 +51,22 @@ class MySQL(_Part):
     @model_validator(mode="after")
     def _verified(self) -> Self:
         if (self.ssl_cert or self.ssl_key) and not self.ssl_ca:
-            raise ValueError("ssl_cert needs ssl_ca, or anybody could be the server")
+            raise ValueError("ssl_cert needs ssl_ca: without it the server is not verified")
         return self
 
 
 class Secrets(_Part):
     """The sealed file of credentials (docs/security.md)."""
 
-    file: str = Field("secrets/credentials.json", description="the sealed file; used if it is there")
+    file: str = Field("secrets/credentials.json", description="the sealed file; used if it exists")
     key_file: str = Field(
-        "~/.config/martwright/key.pem", description="the private key that opens it, readable for us alone"
+        "~/.config/martwright/key.pem", description="the private key that opens it; only its owner may read it"
     )
-    passphrase: Secret | None = Field(None, description="opens it too; only by MARTS_SECRETS__PASSPHRASE")
+    passphrase: Secret | None = Field(None, description="passphrase that opens it; only in MARTS_SECRETS__PASSPHRASE")
 
 
 class Csv(_Part):
-    """How drops are written."""
+    """Format of drops."""
 
     delimiter: str = Field(",", min_length=1, max_length=1, description="one character")
 
@@ -79,28 +79,30 @@ class Csv(_Part):
 
 
 class Drops(_Part):
-    """What happens to drops."""
+    """Handling of drops."""
 
     withdrawals: Literal["ask", "apply", "keep"] = Field(
         "ask",
-        description="a sales drop whose object is gone: ask above a few, take it back, or let it count on",
+        description="if the object of a sales drop is missing: ask above a few, withdraw the drop, or keep it",
     )
 
 
 class Limits(_Part):
-    """Bounds that keep hostile or broken input from taking the machine."""
+    """Limits that protect the machine from hostile or broken input."""
 
-    max_inflated_bytes: int = Field(64 << 30, gt=0, description="of one gzip drop; more is rejected")
-    split_bytes: int = Field(32 << 20, ge=1 << 10, description="share of an uncompressed drop that one task reads")
-    rollup_lines: int = Field(1_000_000, ge=1, description="lines of a month that one task rolls up, about")
-    settle_seconds: float = Field(
-        2, ge=0, description="a file in a folder that was written to more recently may still be arriving: wait for it"
+    max_inflated_bytes: int = Field(
+        64 << 30, gt=0, description="uncompressed size of one gzip drop; a larger one is rejected"
     )
-    finish_rows: int = Field(300_000, ge=1, description="mart rows that one task finishes, about")
+    split_bytes: int = Field(32 << 20, ge=1 << 10, description="bytes of an uncompressed drop that one task reads")
+    rollup_lines: int = Field(1_000_000, ge=1, description="approximate lines of a month that one task rolls up")
+    settle_seconds: float = Field(
+        2, ge=0, description="seconds; a build waits for a file in a folder that was written to more recently"
+    )
+    finish_rows: int = Field(300_000, ge=1, description="approximate mart rows that one task materializes")
 
 
 class Dimensions(_Part):
-    """Where each dimension is: "drops", or a table as mysql://user@host:port/database/table."""
+    """Source of each dimension: "drops", or a table as mysql://user@host:port/database/table."""
 
     customers: str = Field("drops", repr=False)
     stores: str = Field("drops", repr=False)
@@ -109,7 +111,7 @@ class Dimensions(_Part):
 
     @property
     def tables(self) -> dict[str, str]:
-        """The addresses of those that are tables, by name."""
+        """Addresses of the dimensions that are tables, by name."""
         return {name: where for name, where in self.model_dump().items() if where != "drops"}
 
     @field_validator("*")
@@ -121,76 +123,76 @@ class Dimensions(_Part):
 
 
 class Quality(_Part):
-    """What Great Expectations does. Rules about rows and drops hold in any case."""
+    """Use of Great Expectations. Rules about rows and drops apply in any case."""
 
-    judge: bool = Field(True, description="let it judge drops and staged marts, and write pages")
+    judge: bool = Field(True, description="judge drops and staged marts with it and write its pages")
 
 
 NoticeEvent = Literal["failed", "held", "withdrawn", "fall", "unknown", "quality", "recovered", "success"]
 
 
 class Notify(_Part):
-    """Who hears of what: addresses of apprise for mail, Slack, Teams, PagerDuty, SMS, webhooks (docs/operations.md)."""
+    """Recipients of notices: apprise addresses of mail, Slack, Teams, PagerDuty, SMS, webhooks (docs/operations.md)."""
 
     to: dict[str, Secret] = Field(
-        {}, description="addresses by name, as sealed:NAME; what is sealed as notify.to.NAME needs no line here"
+        {}, description="addresses by name, as sealed:NAME; those sealed as notify.to.NAME need no line here"
     )
     on: tuple[NoticeEvent, ...] = Field(
         ("failed", "held", "withdrawn", "fall", "unknown", "quality", "recovered"),
-        description='what is told; there is "success" too',
+        description='events that are sent; "success" is off by default',
     )
     only: dict[str, tuple[NoticeEvent, ...]] = Field(
-        {}, description="by name, for those who want to hear of something else"
+        {}, description="events by name of an address, for addresses that get other events"
     )
     heartbeat: Secret | None = Field(
         None, description="URL that is pinged at start, success and failure; sealed as notify.heartbeat"
     )
-    deadline: float = Field(30, gt=0, description="seconds; what is not taken then is sent by the next run")
-    keep_hours: float = Field(72, gt=0, description="hours after which a notice that nobody takes is given up")
+    deadline: float = Field(30, gt=0, description="seconds for delivery; the next run sends what is left")
+    keep_hours: float = Field(72, gt=0, description="hours after which an undelivered notice is given up")
 
 
 class Log(_Part):
-    """What is said while a command works."""
+    """Log output of commands."""
 
     format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, JSON elsewhere")
-    level: Literal["debug", "info", "warning"] = Field("info", description="the least that is said")
+    level: Literal["debug", "info", "warning"] = Field("info", description="minimum level")
 
 
 class RaySettings(_Part):
-    """Where tasks run."""
+    """Ray cluster that runs the tasks."""
 
     address: str = Field(
         "auto", description='"auto": the cluster of this Ray job, else a local one; "local"; or an address'
     )
-    cpus: int | None = Field(None, ge=1, description="of a local cluster; all cores by default")
+    cpus: int | None = Field(None, ge=1, description="CPUs of a local cluster; all cores by default")
     dashboard: bool = Field(False, description="start the dashboard of a local cluster")
     few_tasks: int = Field(
         4,
         ge=0,
-        description="per CPU, of up to 4: the work of so few full tasks starts no local cluster; 0: always start it",
+        description="largest step in full tasks per CPU (of up to 4) that starts no local cluster; 0: always start it",
     )
     most_cpus: int | None = Field(
         None,
         ge=1,
-        description="CPUs that the cluster of a Ray job may grow to: its autoscaler is asked for what a step needs",
+        description="maximum CPUs of a Ray job's cluster: its autoscaler is asked for what a step needs",
     )
-    bars: bool = Field(False, description="Ray Data's own progress bars, beside ours")
-    stalled_seconds: float = Field(7200, gt=0, description="a step of which no task ends for so long is given up")
+    bars: bool = Field(False, description="show Ray Data's own progress bars too")
+    stalled_seconds: float = Field(7200, gt=0, description="seconds without a completed task until a step is given up")
 
 
 class Metrics(_Part):
-    """Where the figures of a run go, for Prometheus (docs/operations.md)."""
+    """Metrics of a run for Prometheus (docs/operations.md)."""
 
     pipeline: str = Field(
         "marts",
         max_length=64,
         pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-        description="label of all metrics, for several pipelines share one Prometheus",
+        description="label of all metrics, because several pipelines may share one Prometheus",
     )
-    textfile: str | None = Field(None, description="a file.prom in the folder of node_exporter's textfile collector")
+    textfile: str | None = Field(None, description="a .prom file in the folder of node_exporter's textfile collector")
     pushgateway: str | None = Field(None, description="URL of a Pushgateway")
     ray: int = Field(
-        120, ge=0, le=3600, description="seconds that a cluster which a run joined shows them after its end; 0: never"
+        120, ge=0, le=3600, description="seconds after the run that a joined cluster exposes the metrics; 0: never"
     )
 
     @field_validator("textfile")
@@ -204,12 +206,12 @@ class Metrics(_Part):
     @classmethod
     def _bare(cls, value: str | None) -> str | None:
         if value and (not value.startswith(("http://", "https://")) or "@" in value):
-            raise ValueError("http://host:port, without a password")
+            raise ValueError("write http://host:port, without a password")
         return value
 
 
 class Settings(BaseSettings):
-    """Everything a run needs to know from outside."""
+    """All settings of a run."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
@@ -227,10 +229,10 @@ class Settings(BaseSettings):
         None, description="folder or s3://bucket/prefix for the reports of runs; in the state by default"
     )
     reports_url: str | None = Field(None, description="https:// address of that folder, for links in notices")
-    as_of: date | None = Field(None, description="lines after it are left out; today by default")
+    as_of: date | None = Field(None, description="last day that counts; today by default")
     policy: str | None = Field(None, description="path of policy.toml")
-    expectations: str | None = Field(None, description="folder of suites; a file there wins over the shipped one")
-    mart: Literal["customers", "sales_team"] | None = Field(None, description="build only this one")
+    expectations: str | None = Field(None, description="folder of suites; its files override the shipped ones")
+    mart: Literal["customers", "sales_team"] | None = Field(None, description="build only this mart")
     lock_timeout: int = Field(30, ge=0, description="seconds to wait for another build")
     s3: S3 = S3()
     mysql: MySQL = MySQL()
@@ -257,15 +259,15 @@ class Settings(BaseSettings):
         return (init_settings,)  # `load` reads the others
 
     def require(self, *names: str) -> None:
-        """Raise UsageError for settings that a command needs and nobody gave."""
+        """Raise UsageError for required settings that are not set."""
         for name in names:
             if getattr(self, name) is None:
-                places = f"--{name}, {PREFIX}{name.upper()}, {name} in {CONFIG_FILE}"
-                raise UsageError(f"no {name} is set", "settings", f"looked at: {places}. `marts init` writes a file")
+                places = f"--{name}, {PREFIX}{name.upper()} or {name} in {CONFIG_FILE}"
+                raise UsageError(f"{name} is not set", "settings", f"set {places}. `marts init` writes a file")
 
     @property
     def state_uri(self) -> str:
-        """Where the state is: as set, else beside the target file, else under the source in S3."""
+        """Location of the state: as set, else beside the target file, else under the source in S3."""
         if self.state:
             return self.state
         if self.target and self.target.startswith("duckdb:"):
@@ -273,24 +275,24 @@ class Settings(BaseSettings):
         if self.source and self.source.startswith("s3://"):
             return self.source.rstrip("/") + "/_marts"
         raise UsageError(
-            "no state is set, and a folder of drops with a MySQL target has no natural place for it",
+            "state is not set, and has no default for a folder of drops with a MySQL target",
             "settings",
-            "give --state a folder, or s3://bucket/prefix",
+            "set --state to a folder or s3://bucket/prefix",
         )
 
     @property
     def docs_uri(self) -> str:
-        """Where the data quality pages are: as set, else in the state."""
+        """Location of the data quality pages: as set, else in the state."""
         return self.docs or f"{self.state_uri.rstrip('/')}/docs"
 
     @property
     def reports_uri(self) -> str:
-        """Where the reports of runs are: as set, else in the state."""
+        """Location of the run reports: as set, else in the state."""
         return self.reports or f"{self.state_uri.rstrip('/')}/reports"
 
 
 def duckdb_path(uri: str) -> str:
-    """Return the file of duckdb:///absolute/path, or of duckdb://relative/path."""
+    """Return the file of duckdb:///absolute/path or duckdb://relative/path."""
     path = uri.removeprefix("duckdb://")
     if not uri.startswith("duckdb://") or not path.strip("/"):
         raise UsageError(f"{uri!r} names no DuckDB file", "--target", "write duckdb:///path/file.duckdb")
@@ -298,5 +300,5 @@ def duckdb_path(uri: str) -> str:
 
 
 def masked(uri: str | None) -> str:
-    """Show an address without its password, even if it is not well formed."""
+    """Return an address without its password, even if it is malformed."""
     return re.sub(r"(://[^/:@]*):.*@", r"\1:***@", uri or "", count=1)

@@ -1,4 +1,4 @@
-"""Where the suites are: those that are shipped, and a folder of the user's that wins file by file."""
+"""Find and read suites: the shipped ones, overridden file by file by the user's folder."""
 
 import json
 from collections.abc import Mapping
@@ -13,44 +13,44 @@ from marts.quality.suite_reader import policy_parameters, read_suite
 from marts.schema import KINDS, MARTS, Kind, Mart
 
 OF_MARTS = {f"{name}_data_mart": mart for name, mart in MARTS.items()}
-"""The marts, by the names of their suites' files."""
+"""The marts by the file names of their suites."""
 MART_PARAMETERS = ("counted_total_low", "counted_total_high", "row_count_floor")
-"""What the suites of marts may name besides the policy: known when the rows are."""
+"""Parameters of mart suites besides those of the policy; known once the rows are computed."""
 _HERE = Path(__file__).parent.parent
 
 
 def load_suites(folder: str | None, policy: Policy) -> dict[str, Suite]:
-    """Read the suite of each kind of drop. Raises UsageError that names the file and the entry that is wrong."""
+    """Read the suite of each kind of drop. Raise UsageError with the file and the invalid entry."""
     return {name: _of_drops(name, *_text_of(name, folder), policy) for name in KINDS}
 
 
 @lru_cache(64)
 def _of_drops(name: str, text: str, where: str, policy: Policy) -> Suite:
-    """Complete a suite. It is the same for the same text, and some commands need it more than once."""
+    """Parse a suite. Cached by its text, because some commands need it more than once."""
     return read_suite(_parsed(text, where), KINDS[name], where, policy_parameters(policy), policy)
 
 
 def load_mart_suite(mart: Mart, folder: str | None, policy: Policy, results: Mapping[str, Any]) -> Suite:
-    """Read the suite of a mart; ``results`` gives the values of `MART_PARAMETERS`."""
+    """Read the suite of a mart; ``results`` contains the values of `MART_PARAMETERS`."""
     name = next(name for name, known in OF_MARTS.items() if known is mart)
     data, where = read_file(name, folder)
     return read_suite(data, mart, where, {**policy_parameters(policy), **results})
 
 
 def check_suites(folder: str | None, policy: Policy) -> dict[str, Suite]:
-    """Read all suites, and refuse files that mean nothing: a misspelt name must not be silently ignored."""
+    """Read all suites. Raise UsageError for a file of no suite: a misspelt name must not be silently ignored."""
     known: dict[str, Kind | Mart] = {**KINDS, **OF_MARTS}
     for path in sorted(Path(folder).glob("*.json")) if folder else ():
         if path.stem not in known:
-            hint = f"name it one of {', '.join(f'{name}.json' for name in known)}"
-            raise UsageError("is the suite of nothing", str(path), hint)
+            hint = f"rename it to one of {', '.join(f'{name}.json' for name in known)}"
+            raise UsageError("does not have the name of a suite", str(path), hint)
     unknown = dict.fromkeys(MART_PARAMETERS, 0)
     marts = {name: load_mart_suite(mart, folder, policy, unknown) for name, mart in OF_MARTS.items()}
     return {**load_suites(folder, policy), **marts}
 
 
 def read_file(name: str, folder: str | None) -> tuple[Any, str]:
-    """Return the JSON of a suite, and where it is from."""
+    """Return the JSON of a suite and the path of its file."""
     text, where = _text_of(name, folder)
     return _parsed(text, where), where
 
@@ -73,14 +73,14 @@ def _parsed(text: str, where: str) -> Any:
 
 
 def suite_path(name: str, folder: str | None) -> Path:
-    """Return the user's file of a suite if there is one, else the shipped."""
+    """Return the user's file of a suite if it exists, else the shipped one."""
     if folder and not Path(folder).is_dir():
-        raise UsageError("is no folder", folder, "--expectations names a folder of suites, such as sales.json")
+        raise UsageError("is not a folder", folder, "--expectations names a folder of suites, such as sales.json")
     own = Path(folder) / f"{name}.json" if folder else None
     return own if own and own.is_file() else shipped() / f"{name}.json"
 
 
 def shipped() -> Path:
-    """Return the folder of the shipped suites: beside the packages in a checkout, inside of them in a wheel."""
+    """Return the folder of the shipped suites: beside the packages in a checkout, inside them in a wheel."""
     inside = _HERE / "expectations"
     return inside if inside.is_dir() else _HERE.parent / "expectations"

@@ -1,1 +1,1 @@
-"""Builds on clusters."""
+"""Launch and watch builds on clusters."""

@@ -1,4 +1,4 @@
-"""The launcher: makes a Ray cluster for one build, waits for its end, says why if it fails, and ends as it ends."""
+"""The launcher: run one build as a RayJob, wait for its end, report why it failed and return its exit code."""
 
 import copy
 import hashlib
@@ -22,21 +22,21 @@ from marts.errors import MartsError, ServiceError, Stopped, TryLater, UsageError
 _log = logging.getLogger("marts.launch")
 
 _FOR_GOOD = (2, 65, 70)
-"""Exit codes that another attempt would end with, too."""
+"""Exit codes that a retry would end with, too."""
 _NAME = 47
-"""Characters that KubeRay lets the name of a RayJob have."""
+"""Maximum length of the name of a RayJob in KubeRay, in characters."""
 _LAST = 30.0
-"""Seconds that a build has to end after it was told to: our pod has twice as many."""
+"""Seconds that a build has to end after a stop request: the launcher's pod has twice as many."""
 _PODS = 10
-"""Pods whose events are read: a hundred that wait do so for one reason."""
+"""Maximum number of pods whose events are read: a hundred waiting pods share one reason."""
 _GONE = 120.0
-"""Seconds that an old RayJob has to go away."""
+"""Seconds to wait for the deletion of an old RayJob."""
 _MINUTES = re.compile(r"-([0-9]{7,9})$")
 _AROUND = timedelta(days=7), timedelta(hours=1)
 
 
 class Kube(Protocol):
-    """What a launcher asks of Kubernetes."""
+    """Requests of a launcher to Kubernetes."""
 
     def create_rayjob(self, manifest: Mapping[str, Any]) -> RayJob: ...
 
@@ -55,16 +55,16 @@ class Kube(Protocol):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long a launcher waits for what; seconds."""
+    """Timeouts of a launcher, in seconds."""
 
     every: float = 2.0
-    """Between two looks."""
+    """Between two polls."""
     operator: float = 120.0
-    """For a sign of life from KubeRay."""
+    """For a first status from KubeRay."""
     grace: float = 120.0
-    """After a deadline of KubeRay's, until we act ourselves; and for Ray's word to reach it."""
+    """After a deadline of KubeRay, until the launcher acts itself; also for KubeRay to report the end of the job."""
     look: float = 10.0
-    """Between two looks at pods while a cluster starts."""
+    """Between two polls of pods while a cluster starts."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ class BuildOutcome:
 
     error: MartsError | None = None
     announced: bool = False
-    """The build has told people itself."""
+    """Whether the build has sent a notice itself."""
     submission: str = ""
 
 
 def scheduled_day(job: str, now: datetime, zone: Any) -> date:
-    """Return the business day of a scheduled run: a CronJob writes the minute it meant at the end of the Job's name.
+    """Return the business day of a scheduled run: a CronJob puts the scheduled minute at the end of the Job's name.
 
-    So a run that is late, or tried again after midnight, is still that of its day. A Job by hand is of today.
+    A late run, or a retry after midnight, therefore keeps its day. A Job created by hand gets today.
     """
     result = _MINUTES.search(job)
     if result:
@@ -101,13 +101,13 @@ def scheduled_day(job: str, now: datetime, zone: Any) -> date:
 
 
 def manifest_of(template: Mapping[str, Any], own: LauncherPod, owner_uid: str, as_of: date) -> dict[str, Any]:
-    """Make the RayJob of this Job from the chart's template: it belongs to the Job, and goes when that goes."""
+    """Return the RayJob of this Job, from the chart's template. The Job owns it: it is deleted with the Job."""
     try:
         built = copy.deepcopy(dict(template))
         meta, spec = built["metadata"], built["spec"]
         words = tuple(shlex.split(spec["entrypoint"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"is no RayJob: {error!r}", "template", "it comes from the chart's ConfigMap") from error
+        raise UsageError(f"is not a RayJob: {error!r}", "template", "use that of the chart's ConfigMap") from error
     meta.update(name=short_name(own.job), namespace=own.namespace)
     meta.pop("generateName", None)
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": own.job, "uid": owner_uid}
@@ -120,7 +120,7 @@ def manifest_of(template: Mapping[str, Any], own: LauncherPod, owner_uid: str, a
 
 
 def short_name(job: str) -> str:
-    """Return a name that KubeRay takes: that of the Job, unless somebody chose a long one."""
+    """Return the name of the Job, shortened with a hash if it is too long for KubeRay."""
     if len(job) <= _NAME:
         return job
     digest = hashlib.blake2b(job.encode(), digest_size=4).hexdigest()
@@ -129,13 +129,13 @@ def short_name(job: str) -> str:
 
 @dataclass
 class _Watch:
-    """What a launcher has seen so far."""
+    """What a launcher has observed so far."""
 
     job: RayJob
     begun: float
-    """When it was claimed, on our clock, or came out of a queue."""
+    """When it was claimed, or left a queue, on the monotonic clock."""
     blank_since: float = 0.0
-    """Since when no operator has written anything."""
+    """Since when no operator has written a status; 0 if one has."""
     attempt: tuple[int, str] = (-1, "")
     attempt_begun: float = 0.0
     tail: Tail | None = None
@@ -144,12 +144,12 @@ class _Watch:
     events: tuple[PodEvent, ...] = ()
     looked: float = -1e9
     silent_since: float = 0.0
-    """Since when Ray has known the end, and KubeRay has not."""
+    """Since when Ray has reported the end, but KubeRay has not; 0 otherwise."""
     warned: set[str] = field(default_factory=set)
 
 
 class RayJobLauncher:
-    """Runs one build as a RayJob."""
+    """Run one build as a RayJob."""
 
     def __init__(
         self,
@@ -161,9 +161,9 @@ class RayJobLauncher:
         timeouts: Timeouts = Timeouts(),
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """``jobs_of`` gives the jobs of the Ray cluster at a dashboard's address; ``say`` gets the build's log.
+        """``jobs_of`` returns the jobs of the Ray cluster at a dashboard's address; ``say`` receives the build's log.
 
-        ``check`` raises Stopped if somebody has told us to stop.
+        ``check`` raises Stopped after a stop request.
         """
         self._kube, self._own, self._manifest, self._jobs_of = kube, own, manifest, jobs_of
         self._say, self._timeouts, self._check = say, timeouts, check
@@ -174,7 +174,7 @@ class RayJobLauncher:
         self._whole = float(spec.get("activeDeadlineSeconds") or 1e9) * attempts
 
     def run(self) -> BuildOutcome:
-        """Create the RayJob, or go on with the one that is there, and wait for its end. Raises Stopped."""
+        """Create the RayJob, or attach to the existing one, and wait for its end. Raises Stopped."""
         job: RayJob | None = None
         try:
             self._check()
@@ -185,7 +185,7 @@ class RayJobLauncher:
             raise
 
     def _claim(self) -> RayJob:
-        """Create the RayJob. If there is one: go on with it, unless it has failed for good, or is another's."""
+        """Create the RayJob, or attach to an existing one. Replace one that has failed or belongs to another Job."""
         end = time.monotonic() + _GONE
         while True:
             try:
@@ -196,25 +196,25 @@ class RayJobLauncher:
                 _log.info("RayJob %s is created", job.name, extra={"fields": {"event": "launched", "rayjob": job.name}})
                 return job
             if job_there and self._is_ours(job_there):
-                _log.info("RayJob %s is there already: going on with it", job_there.name)
+                _log.info("RayJob %s exists already: attaching to it", job_there.name)
                 return job_there
             if time.monotonic() > end:
-                hint = f"`kubectl delete rayjob {self._name}`; is the KubeRay operator there to let it go?"
-                raise ServiceError(f"an old RayJob does not go away for {_GONE:.0f} s", self._where, hint)
+                hint = f"`kubectl delete rayjob {self._name}`; check that the KubeRay operator runs: it must release it"
+                raise ServiceError(f"an old RayJob was not deleted in {_GONE:.0f} s", self._where, hint)
             if job_there and not job_there.deleting:
-                _log.info("RayJob %s is an old one that failed, or another's: it makes way", job_there.name)
+                _log.info("RayJob %s has failed or belongs to another Job: deleting it", job_there.name)
                 self._kube.delete_rayjob(job_there.name, job_there.uid)
             time.sleep(self._timeouts.every)
             self._check()
 
     def _is_ours(self, job: RayJob) -> bool:
-        """Return whether a RayJob belongs to our Job, and has not failed for good."""
+        """Return whether a RayJob belongs to this Job and has not failed permanently."""
         own = {item["uid"] for item in self._manifest["metadata"]["ownerReferences"]}
         return not job.deleting and job.owner_uid in own and not (job.over and not job.good)
 
     @property
     def _where(self) -> str:
-        """What people know the build by: the same for whoever tells of it, and each night but for the number."""
+        """Name of the build in errors: the same in launcher and watchdog, and each night except for the number."""
         return f"Job {self._own.job}"
 
     def _wait(self, seen: _Watch) -> BuildOutcome:
@@ -222,10 +222,10 @@ class RayJobLauncher:
             self._check()
             try:
                 job = self._kube.rayjob(self._name)
-            except UsageError as error:  # we could before: it may pass, and the next pod goes on with the RayJob
+            except UsageError as error:  # it worked before, so it may pass: the next pod attaches to the RayJob
                 raise ServiceError(error.what, error.where, error.hint) from error
             if job is None or job.uid != seen.job.uid or job.deleting:
-                return self._end(seen, TryLater("somebody deleted its RayJob", self._where, "run the Job again"))
+                return self._end(seen, TryLater("its RayJob was deleted", self._where, "run the Job again"))
             self._notice(seen, job)
             ended = self._over(seen) or self._overdue(seen)
             if ended:
@@ -233,13 +233,13 @@ class RayJobLauncher:
             time.sleep(self._timeouts.every)
 
     def _notice(self, seen: _Watch, job: RayJob) -> None:
-        """Take in what has changed: say it, follow the log of a new attempt, look at pods while they start."""
+        """Process a new status: log changes, follow the log of a new attempt, inspect pods while they start."""
         if (job.deployment, job.status, job.reason) != (seen.job.deployment, seen.job.status, seen.job.reason):
             states = " ".join(filter(None, (job.deployment or "new", job.status, job.reason)))
             _log.info("RayJob %s: %s", job.name, states, extra={"fields": {"event": "rayjob", "state": job.deployment}})
         if (job.failed, job.job_id) != seen.attempt and job.deployment not in ("Retrying", "Failed"):
             seen.attempt, seen.attempt_begun = (job.failed, job.job_id), time.monotonic()
-        if job.deployment == "Suspended":  # somebody lets it wait, such as Kueue; KubeRay's clock begins anew, too
+        if job.deployment == "Suspended":  # held in a queue, such as Kueue's; KubeRay restarts its clock, too
             seen.begun = seen.attempt_begun = time.monotonic()
         seen.job = job
         if job.job_id and job.dashboard and job.status and seen.tail_of != job.job_id:
@@ -265,11 +265,11 @@ class RayJobLauncher:
         seen.tail, seen.tail_of = Tail(jobs, seen.job.job_id, self._say), seen.job.job_id
 
     def _look(self, seen: _Watch) -> None:
-        """Look at pods and events: KubeRay removes them at the end, and with them the reasons."""
+        """Read pods and events now: KubeRay removes them at the end, and with them the reasons."""
         seen.looked = time.monotonic()
         pods = self._kube.pods(f"ray.io/cluster={seen.job.cluster}")
         if not pods and seen.job.over:
-            return  # what was seen before says more
+            return  # keep what was read before
         seen.pods = tuple(map(self._kube.last_words, pods))
         waiting = [pod.name for pod in pods if pod.phase != "Running"]
         seen.events = self._kube.events([seen.job.cluster, self._name, *waiting[:_PODS]])
@@ -283,8 +283,8 @@ class RayJobLauncher:
         if job.good:
             return self._end(seen, None)
         if job.deployment == "Complete":
-            hint = "the live marts are untouched; run the Job again, it goes on from what is done"
-            return self._end(seen, TryLater("somebody stopped its job on the cluster", self._where, hint))
+            hint = "the live marts are untouched; run the Job again to continue"
+            return self._end(seen, TryLater("its job on the cluster was stopped", self._where, hint))
         if job.over:
             self._look(seen)
             return self._end(seen, self._failure(seen))
@@ -292,13 +292,13 @@ class RayJobLauncher:
         closing = seen.tail.closing if seen.tail else {}
         code = submit.exit_code_of(RayJobRun(job.job_id, "FAILED", None, job.message), closing)
         if again and code in _FOR_GOOD:
-            _log.info("another attempt would end as this one did (exit code %s)", code)
+            _log.info("no further attempt: it would end with the same exit code %s", code)
             lines = seen.tail.lines if seen.tail else ()
             return self._give_up(seen, self._of_driver(seen, code, closing, lines), announced=bool(closing))
         return None
 
     def _failure(self, seen: _Watch) -> MartsError:
-        """Describe why the last attempt failed: the driver's own word, if it has one; else what the cluster shows."""
+        """Return why the last attempt failed: as the driver reported it, else as the state of the cluster shows."""
         job = seen.job
         closing, lines = self._last_words(seen)
         code = submit.exit_code_of(RayJobRun(job.job_id, "FAILED", None, job.message), closing)
@@ -308,7 +308,7 @@ class RayJobLauncher:
         return diagnose.failure(job, self._where, seen.pods, seen.events)
 
     def _last_words(self, seen: _Watch) -> tuple[Mapping[str, Any], Sequence[str]]:
-        """Return what the build of the present attempt said at last; an older one has nothing to do with it."""
+        """Return the closing record and the last log lines of the current attempt; nothing of an older one."""
         if not seen.tail or seen.tail_of != seen.job.job_id:
             return {}, ()
         seen.tail.finish()
@@ -320,11 +320,11 @@ class RayJobLauncher:
         run = RayJobRun(seen.job.job_id, "FAILED", code, seen.job.message)
         error = submit.ended(run, closing, lines or seen.job.message.splitlines())
         if error is None:
-            return ServiceError("KubeRay says that it failed, and its driver that it did not", self._where)
+            return ServiceError("KubeRay reports a failure, but its driver succeeded", self._where)
         return error if closing else type(error)(error.what, self._where, error.hint)
 
     def _overdue(self, seen: _Watch) -> BuildOutcome | None:
-        """Act ourselves if KubeRay does not: it may be gone, too."""
+        """Enforce the deadlines that KubeRay does not: its operator may be down."""
         job, now, timeouts = seen.job, time.monotonic(), self._timeouts
         seen.blank_since = (seen.blank_since or now) if not job.deployment else 0.0
         if seen.blank_since and now - seen.blank_since > timeouts.operator:
@@ -342,12 +342,12 @@ class RayJobLauncher:
         seen.silent_since = seen.silent_since or now
         if now - seen.silent_since <= timeouts.grace:
             return None
-        _log.warning("the build has ended, and KubeRay does not notice: is its operator gone?")
+        _log.warning("the build has ended, but KubeRay does not report it: check its operator")
         code = closing.get("exit_code")
         return self._give_up(seen, None if code == 0 else self._of_driver(seen, code, *self._last_words(seen)))
 
     def _give_up(self, seen: _Watch, error: MartsError | None, announced: bool = False) -> BuildOutcome:
-        """End, and leave nothing behind that would go on unseen."""
+        """End, and delete the RayJob, so that nothing keeps running unobserved."""
         ended = self._end(seen, error, announced)
         self._kube.delete_rayjob(self._name, seen.job.uid)
         return ended
@@ -357,22 +357,22 @@ class RayJobLauncher:
         return BuildOutcome(error, announced or bool(closing.get("exit_code")), seen.job.job_id)
 
     def _stopped(self, job: RayJob | None) -> None:
-        """Delete the RayJob if its Job is to end; leave it if only our pod has to go: the next one goes on with it."""
+        """Delete the RayJob if its Job ends. Keep it if only this pod is evicted: the next pod attaches to it."""
         if taken_away(self._kube, self._own):
-            _log.warning("this pod is taken away; the build goes on, and the next pod with it")
+            _log.warning("this pod is evicted; the build keeps running, and the next pod attaches to it")
             return
         job = job or self._kube.rayjob(self._name)
         if job:
-            _log.warning("stopped: RayJob %s is deleted", self._name)
+            _log.warning("stopped: deleting RayJob %s", self._name)
             self._kube.delete_rayjob(self._name, job.uid)
 
 
 def taken_away(kube: Kube, own: LauncherPod) -> bool:
-    """Return whether the cluster needs the place of our pod (a drain, a preemption), or somebody ends its Job."""
+    """Return whether only this pod is evicted (a drain, a preemption); if not, its Job was deleted."""
     try:
         pod = kube.pod(own.pod)
     except MartsError as error:
-        _log.warning("nobody says why we are stopped, so the build is left alone: %s", error)
+        _log.warning("cannot read why this pod is stopped, so the build is left running: %s", error)
         return True
     return pod is None or pod.disrupted or not pod.deleting
 
@@ -385,13 +385,13 @@ def launch_on(
     every: float,
     patience: float,
 ) -> BuildOutcome:
-    """Hand a build to a cluster that is there, or go on with it, and wait for its end. Raises Stopped.
+    """Submit a build to an existing cluster, or attach to it, and wait for its end. Raises Stopped.
 
-    ``away`` tells, when we are stopped, whether the build is to go on without us.
+    ``away`` returns, after a stop request, whether the build should keep running.
     """
     try:
         name, new = submit.submitted(jobs, build, rerun=False)
-        _log.info("job %s is %s", name, "submitted" if new else "there already: going on with it")
+        _log.info("job %s %s", name, "is submitted" if new else "exists already: attaching to it")
         tail = Tail(jobs, name, say)
         try:
             run = submit.wait(jobs, name, every, patience)
@@ -407,14 +407,14 @@ def launch_on(
 
 
 def _stop(jobs: Jobs, build: submit.Submission, every: float) -> None:
-    """Stop our build, wherever it is: its submission may be on the way."""
+    """Stop this build. Poll for it: its submission may still be under way."""
     end = time.monotonic() + _LAST
     while time.monotonic() < end:
         with suppress(MartsError):
             existing = list(itertools.takewhile(bool, map(jobs.look, submit.names(build))))
             own = [run for run in existing if run and not run.over and run.entrypoint == build.entrypoint]
             for run in own:
-                _log.warning("stopped: job %s is stopped, too", run.name)
+                _log.warning("stopped: stopping job %s", run.name)
                 jobs.stop(run.name)
             if existing and not own:
                 return
@@ -422,9 +422,9 @@ def _stop(jobs: Jobs, build: submit.Submission, every: float) -> None:
 
 
 def owner_uid(kube: Kube, own: LauncherPod) -> str:
-    """Return the uid of our Job."""
+    """Return the uid of the Job that owns this pod."""
     pod = kube.pod(own.pod)
     if pod is None or not pod.owner_uid:
-        hint = "`marts launch rayjob` runs in a pod of a Job, as the chart makes it; by hand there is `marts submit`"
+        hint = "`marts launch rayjob` runs in a pod of a Job of the chart; to submit by hand, use `marts submit`"
         raise UsageError("this pod belongs to no Job", f"pod {own.pod}", hint)
     return pod.owner_uid

@@ -11,15 +11,15 @@ from jobs.ports.kubernetes import Container, Job, Pod, PodEvent
 from marts.errors import MartsError, ServiceError, Transient, UsageError
 
 TEMPLATES = "app.kubernetes.io/name=martwright,app.kubernetes.io/component=one-off"
-"""Finds the ConfigMaps with the templates; the chart writes one for each release."""
+"""Label selector of the ConfigMaps with the templates; the chart creates one per release."""
 TEMPLATE = "job.yaml"
-"""The key in it."""
+"""Key of the template in its ConfigMap."""
 INSTANCE = "app.kubernetes.io/instance"
 _CONTAINER = "marts"
 
 
 class Kube(Protocol):
-    """What a one-off Job asks of Kubernetes."""
+    """Requests of a one-off Job to Kubernetes."""
 
     def job(self, name: str) -> Job | None: ...
 
@@ -32,16 +32,16 @@ class Kube(Protocol):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long is waited for what; seconds."""
+    """Timeouts of a one-off Job, in seconds."""
 
     every: float = 1.0
-    """Between two looks."""
+    """Between two polls."""
     start: float = 300.0
     """For the container to start."""
 
 
 def choose(templates: Mapping[str, Any], release: str, namespace: str) -> Any:
-    """Return the template of a release, by the names of the releases. Raises UsageError if it is not clear which."""
+    """Return the template of a release; ``templates`` are keyed by release. Raises UsageError for none or several."""
     names = ", ".join(sorted(templates))
     if release and release in templates:
         return templates[release]
@@ -56,15 +56,15 @@ def choose(templates: Mapping[str, Any], release: str, namespace: str) -> Any:
 
 
 def manifest_of(template: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
-    """Return the Job that runs `marts` with these words. Kubernetes names it."""
+    """Return the Job that runs `marts` with these arguments. Kubernetes generates its name."""
     try:
         built = copy.deepcopy(dict(template))
         (container,) = built["spec"]["template"]["spec"]["containers"]
         prefix = str(built["metadata"]["generateName"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"is no Job: {error!r}", "template", "it comes from the chart's ConfigMap") from error
+        raise UsageError(f"is not a Job: {error!r}", "template", "use that of the chart's ConfigMap") from error
     built["metadata"]["generateName"] = f"{prefix}{words[0]}-"
-    # Kubernetes puts variables in place of $(NAME); an argument is what it is.
+    # Escape $(NAME): Kubernetes would expand it as a variable.
     container["args"] = [word.replace("$(", "$$(") for word in words]
     return built
 
@@ -72,9 +72,9 @@ def manifest_of(template: Mapping[str, Any], words: Sequence[str]) -> dict[str, 
 def follow(
     kube: Kube, name: str, write: Callable[[bytes], None], say: Callable[[str], None], timeouts: Timeouts = Timeouts()
 ) -> int:
-    """Write the log of a Job's pod as it grows, and return the exit code of its command.
+    """Stream the log of a Job's pod and return the exit code of its command.
 
-    Raises ServiceError if it does not start, or if its pod is lost: it is never tried again by itself.
+    Raises ServiceError if it does not start or its pod is lost: the Job is never retried.
     """
     seen, message, began = 0, set[str](), time.monotonic()
     last: Pod | None = None
@@ -103,18 +103,18 @@ def follow(
                     message.add(reason)
                     say(reason)
             if time.monotonic() - began > timeouts.start:
-                what = "; ".join(reasons) or ("it does not say why" if pod else "it has no pod")
-                hint = f"it goes on waiting: `kubectl delete job {name}` ends it"
+                what = "; ".join(reasons) or ("no reason given" if pod else "it has no pod")
+                hint = f"it is still waiting: `kubectl delete job {name}` ends it"
                 raise ServiceError(f"it did not start in {timeouts.start:.0f} s: {what}", f"Job {name}", hint)
         time.sleep(timeouts.every)
 
 
 def _lost(kube: Kube, name: str, pod: Pod | None, last: Pod | None) -> MartsError | None:
-    """Return what became of a Job whose pod does not run, and never will; None if it may."""
+    """Return why the pod of a Job will never run; None if it still may."""
     job = kube.job(name)
-    hint = "look what it has done: `marts job -- status`"
+    hint = "check what it has done: `marts job -- status`"
     if job is None:
-        return ServiceError("somebody deleted it", f"Job {name}", hint)
+        return ServiceError("it was deleted", f"Job {name}", hint)
     if not job.failed:
         return None
     how = diagnose.ended(pod) if pod else job.message or (diagnose.ended(last) if last else "")

@@ -1,4 +1,4 @@
-"""Hand a build to a Ray cluster, follow it, and end as it ends."""
+"""Submit a build to a Ray cluster, follow its log and return its exit code."""
 
 import hashlib
 import itertools
@@ -22,15 +22,15 @@ from marts.errors import DataError, Defect, MartsError, ServiceError, Transient,
 _log = logging.getLogger("marts.submit")
 
 FAILURES = (2, 65, 69, 70, 75)
-"""Exit codes of a build that failed: whoever ends with one of them has said why."""
+"""Exit codes of a failed build that has reported the reason itself."""
 _KEPT = 40
-"""Lines of the log that are kept for who asks what happened."""
+"""Last lines of the log that are kept for error messages."""
 _LAST = 10.0
-"""Seconds that the rest of a log may take to come, after the job has ended."""
+"""Seconds to wait for the rest of a log after the job has ended."""
 _SOON = 0.5
-"""Seconds for what comes after a build's own last word."""
+"""Seconds to wait for lines after a build's closing record."""
 _AGAIN = 1.0
-"""Seconds before a log that broke off is asked for again."""
+"""Seconds before an interrupted log is requested again."""
 _LIVE = ("published", "unchanged")
 _PASSWORD = re.compile(
     r"://[^/\s:@]*:(?!sealed:)[^/\s@]+@|://\S*[?&](password|passwd|pwd|token|secret)=", re.IGNORECASE
@@ -38,7 +38,7 @@ _PASSWORD = re.compile(
 _AS_OF = "--as-of"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _RAYS = "Running entrypoint for job"
-"""Ray's own line in a job's log: it may come after those of a job that is quick."""
+"""Ray's own line in a job's log: it may follow the lines of a quick job."""
 _ENDED = re.compile(r"failed with exit code (-?\d+)")
 
 
@@ -59,7 +59,7 @@ class Jobs(Protocol):
 
 
 def day_of(arguments: Sequence[str]) -> str:
-    """Return the day that a build's arguments say, or nothing. Raises UsageError if it is none."""
+    """Return the day in a build's arguments, or "" if they contain none. Raises UsageError if it is not a date."""
     for index, argument in enumerate(arguments):
         name, _, text = argument.partition("=")
         if name != _AS_OF:
@@ -68,65 +68,66 @@ def day_of(arguments: Sequence[str]) -> str:
         try:
             return date.fromisoformat(text).isoformat()
         except ValueError as error:
-            raise UsageError(f"{text!r} is no day", _AS_OF, "write YYYY-MM-DD") from error
+            raise UsageError(f"{text!r} is not a date", _AS_OF, "write YYYY-MM-DD") from error
     return ""
 
 
 def with_day(arguments: Sequence[str], as_of: date) -> tuple[str, ...]:
-    """Add the day to a build's arguments, unless they say one."""
+    """Add the day to a build's arguments, unless they contain one."""
     return tuple(arguments) if day_of(arguments) else (*arguments, _AS_OF, as_of.isoformat())
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A build that somebody wants to have done."""
+    """A build to submit."""
 
     arguments: tuple[str, ...]
-    """Of ``marts build``."""
+    """Arguments of ``marts build``."""
     today: date
-    """The day of those that say none; for the name only."""
+    """Day in the default name, if the arguments contain none."""
     name: str = ""
-    """Of the submission; by default made of the arguments, so that the same wish has the same name."""
+    """Submission id; derived from the arguments by default, so that the same build has the same id."""
     working_dir: str | None = None
 
     def check(self) -> None:
-        """Raise UsageError for what the cluster would refuse after a while, and for a password that it would show."""
+        """Raise UsageError for arguments that the cluster would reject later, and for passwords that it would show."""
         day_of(self.arguments)
         refuse_passwords(self.arguments)
         assert self.submission
 
     @property
     def submission(self) -> str:
-        """The id of the first that is like this one. Raises UsageError if Ray would not take it."""
+        """Submission id of the first build with these arguments. Raises UsageError if Ray would reject it."""
         given = hashlib.blake2b(
             "\0".join([*self.arguments, self.working_dir or ""]).encode(), digest_size=4
         ).hexdigest()
         name = self.name or f"marts-{day_of(self.arguments) or self.today}-{given}"
         if not _NAME.fullmatch(name):
-            raise UsageError("1 to 63 letters, digits, points, dashes, and no other", f"submission id {name!r}")
+            what = "must have 1 to 63 letters, digits, points, dashes or underscores; letters or digits at both ends"
+            raise UsageError(what, f"submission id {name!r}")
         return name
 
     @property
     def entrypoint(self) -> str:
-        """The shell command of the job. From a checkout, its modules; else what is installed."""
+        """Shell command of the job. It runs the modules of the checkout if one is sent, else the installed package."""
         return shlex.join(["python", "-m", "jobs.build", *self.arguments])
 
 
 def refuse_passwords(words: Sequence[str]) -> None:
-    """Refuse a password in an address among arguments: whoever may see the dashboard could read it there."""
+    """Raise UsageError for a password in an address among the arguments: Ray's dashboard would show it."""
     for before, word in zip(("", *words), words, strict=False):
         if _PASSWORD.search(word):
-            hint = "seal it (marts secrets set mysql.password), or give it to the cluster's nodes"
+            hint = "seal it (marts secrets set mysql.password), or set it on the cluster's nodes"
             where = before if before.startswith("--") else word.partition("=")[0].partition("://")[0]
-            raise UsageError("a password in it would stand in Ray's dashboard", where, hint)
+            raise UsageError("its password would be visible in Ray's dashboard", where, hint)
 
 
 def submitted(jobs: Jobs, build: Submission, *, rerun: bool = True) -> tuple[str, bool]:
-    """Submit a build, unless the same is at work. Returns its submission id, and if it is new.
+    """Submit a build, unless the same one is running. Returns its submission id and whether it is new.
 
-    Ray takes each id once, so a build that is wanted again is ID-2, ID-3, … Without ``rerun`` one that has
-    succeeded counts as the same, too: whoever asks was restarted, and does not know. Raises UsageError if the id
-    is that of another build which is at work.
+    Ray accepts each id once, so a repeated build is ID-2, ID-3, … Without ``rerun`` a build that has succeeded also
+    counts as the same: the caller was restarted and does not know. Raises UsageError if the id belongs to another
+    running build.
     """
     for name in names(build):
         result = jobs.look(name)
@@ -136,13 +137,13 @@ def submitted(jobs: Jobs, build: Submission, *, rerun: bool = True) -> tuple[str
         if same and (not result.over or (result.status == "SUCCEEDED" and not rerun)):
             return name, False
         if not same and not result.over and rerun:
-            hint = f"give another --id, or wait for it: {result.entrypoint}"
-            raise UsageError("another build of this id is at work", f"job {name}", hint)
+            hint = f"set another --id, or wait for it: {result.entrypoint}"
+            raise UsageError("another build with this id is running", f"job {name}", hint)
     try:
         day = day_of(build.arguments)
         jobs.submit(build.entrypoint, name, {"as_of": day} if day else {}, build.working_dir)
     except MartsError:
-        # Somebody else was faster, or the answer to us got lost.
+        # Another process was faster, or the answer was lost.
         if not _exists(jobs, name, build):
             raise
         return name, False
@@ -150,7 +151,7 @@ def submitted(jobs: Jobs, build: Submission, *, rerun: bool = True) -> tuple[str
 
 
 def names(build: Submission) -> Iterator[str]:
-    """Return the submission ids that a build may have, in the order in which they are taken."""
+    """Return the possible submission ids of a build, in the order of use."""
     yield build.submission
     yield from (f"{build.submission}-{number}" for number in itertools.count(2))
 
@@ -164,16 +165,16 @@ def _exists(jobs: Jobs, name: str, build: Submission) -> bool:
 
 
 class Tail:
-    """Follows the log of a job in the background. A line that breaks off is taken up where it was."""
+    """Follow the log of a job in the background. Resume after a lost connection where it stopped."""
 
     def __init__(self, jobs: Jobs, name: str, say: Callable[[str], None]) -> None:
-        """Begin; each whole line goes to ``say``."""
+        """Begin; each complete line goes to ``say``."""
         self._jobs, self._name, self._say = jobs, name, say
         self._stopped = threading.Event()
         self._lines: deque[str] = deque(maxlen=_KEPT)
         self._printed = 0
         self.closing: dict[str, Any] = {}
-        """What the build said as it ended."""
+        """Closing record of the build: its log line with the event "run"."""
         self._thread = threading.Thread(target=self._run, name=f"log of {name}", daemon=True)
         self._thread.start()
 
@@ -184,11 +185,11 @@ class Tail:
 
     @property
     def announced(self) -> bool:
-        """The build has said that it failed: then it has told people, too."""
+        """Whether the build has logged that it failed: then it has also sent a notice."""
         return bool(self.closing.get("exit_code"))
 
     def finish(self, seconds: float = _LAST) -> None:
-        """Wait for the rest of the log, for a while; Ray takes seconds to say that there is none."""
+        """Wait up to ``seconds`` for the rest of the log; Ray takes seconds to report its end."""
         end = time.monotonic() + seconds
         while self._thread.is_alive() and time.monotonic() < end:
             if self.closing:
@@ -200,11 +201,11 @@ class Tail:
         while not self._stopped.is_set():
             try:
                 self._read(self._jobs.follow(self._name))
-                if self._is_over():  # a line that ends may be only that line
+                if self._is_over():  # the connection may end before the job does
                     self._read_rest()
                     return
             except Transient as error:
-                _log.debug("the log broke off: %s", error)
+                _log.debug("the log was interrupted: %s", error)
             except MartsError as error:
                 _log.warning("the log cannot be followed: %s", error)
                 return
@@ -215,13 +216,13 @@ class Tail:
         return result is None or result.over
 
     def _read_rest(self) -> None:
-        """Read the log as a whole: a line that is too long, or no text, ends what follows it."""
+        """Read the whole log if the closing record is missing: following stops at a line that is too long or binary."""
         if not self.closing:
             with suppress(MartsError):
                 self._read(iter([self._jobs.log(self._name)]))
 
     def _read(self, log: Iterable[str]) -> None:
-        """Read a log, which always comes from its beginning; what was said before is passed over."""
+        """Read a log, which always starts at its beginning; skip what was already printed."""
         passed, rest = 0, ""
         for text in log:
             if self._stopped.is_set():
@@ -246,7 +247,7 @@ class Tail:
 
 
 def read_line(line: str) -> dict[str, Any]:
-    """Read a line of a build's log, if it is one of ours."""
+    """Parse a JSON line of a build's log; return {} for any other line."""
     if not line.startswith("{"):
         return {}
     try:
@@ -257,33 +258,33 @@ def read_line(line: str) -> dict[str, Any]:
 
 
 def wait(jobs: Jobs, name: str, every: float, patience: float) -> RayJobRun:
-    """Wait until a job is over. Raises ServiceError if the cluster cannot be asked for ``patience`` seconds."""
+    """Wait until a job is over. Raises ServiceError if the cluster does not answer for ``patience`` seconds."""
     while True:
         try:
             result = retried(lambda: jobs.look(name), patience)
         except Transient as error:
-            hint = "the job may go on: `marts submit` with the same arguments finds it again; `marts status` tells"
-            raise ServiceError(f"lost sight of job {name}: {error.what}", error.where, hint) from error
+            hint = "it may still run: the same `marts submit` attaches to it again; `marts status` shows the result"
+            raise ServiceError(f"lost contact with job {name}: {error.what}", error.where, hint) from error
         if result is None:
-            hint = "the head of the cluster was lost, or somebody deleted the job; the live marts are untouched"
-            raise ServiceError(f"job {name} is gone", "Ray", hint)
+            hint = "the head of the cluster was lost, or the job was deleted; the live marts are untouched"
+            raise ServiceError(f"job {name} no longer exists", "Ray", hint)
         if result.over:
             return result
         time.sleep(every)
 
 
 def ended(run: RayJobRun, closing: Mapping[str, Any], lines: Sequence[str]) -> MartsError | None:
-    """Describe how a job ended that is over: None if it is good, else the error, with the build's own exit code."""
+    """Return the error of a job that is over, with the build's own exit code; None if it succeeded."""
     code = exit_code_of(run, closing)
     if code == 0:
         return None
     if run.status == "STOPPED":
-        hint = "the live marts are untouched; run again, it goes on from what is done"
+        hint = "the live marts are untouched; run again to continue"
         return TryLater(f"job {run.name} was stopped", "Ray", hint)
     announced = closing.get("error") or {}
     if code in (DataError.exit_code, TryLater.exit_code) and closing.get("outcome") in _LIVE:
         what = "the marts are live, but some drops are not in them"
-        return of_code(code, what, f"run {closing.get('run_id', '')}", "its report says which, and why")
+        return of_code(code, what, f"run {closing.get('run_id', '')}", "its report lists them, with the reasons")
     if code in FAILURES and announced:
         return of_code(
             code, str(announced.get("what", "")), str(announced.get("where", "")), str(announced.get("hint", ""))
@@ -292,7 +293,7 @@ def ended(run: RayJobRun, closing: Mapping[str, Any], lines: Sequence[str]) -> M
 
 
 def exit_code_of(run: RayJobRun, closing: Mapping[str, Any]) -> int | None:
-    """Return the exit code of a driver, as far as anybody knows it."""
+    """Return the exit code of a driver, or None if it is unknown."""
     if run.status == "SUCCEEDED":
         return 0
     if run.exit_code is not None:
@@ -305,31 +306,32 @@ def exit_code_of(run: RayJobRun, closing: Mapping[str, Any]) -> int | None:
 
 
 def of_code(code: int | None, what: str, where: str = "", hint: str = "") -> MartsError:
-    """Make the error that ends with an exit code."""
+    """Return the error that has an exit code."""
     kinds = {2: UsageError, 65: DataError, 69: ServiceError, 70: Defect, 75: TryLater}
     return kinds.get(code or 0, ServiceError)(what, where, hint)
 
 
 def _unexplained(run: RayJobRun, code: int | None, lines: Sequence[str]) -> MartsError:
-    """Describe what is known of a driver that ended without a word of ours."""
+    """Describe a driver that ended without a closing record."""
     last = next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith(_RAYS)), "")
     where = f"job {run.name}"
     if code is None:
-        return ServiceError(f"it failed: {_last(run.message) or 'Ray does not say why'}", where, "look at its log")
+        return ServiceError(f"it failed: {_last(run.message) or 'Ray gives no reason'}", where, "read its log")
     if any("No module named" in line and ("jobs" in line or "marts" in line) for line in lines):
-        hint = "use an image with Martwright for the cluster's nodes, or send a checkout along (--working-dir)"
+        hint = "use an image with Martwright on the cluster's nodes, or send a checkout (--working-dir)"
         return UsageError("Martwright is not installed on the cluster", where, hint)
     if code in (126, 127):
-        return UsageError(f"its command does not start: {last}", where, "is python on the PATH of the cluster's nodes?")
+        hint = "check that python is on the PATH of the cluster's nodes"
+        return UsageError(f"its command does not start: {last}", where, hint)
     if code < 0 or code > 128:
-        hint = "is the head out of memory? The live marts are untouched; run again, it goes on from what is done"
+        hint = "check the memory of the head; the live marts are untouched; run again to continue"
         return ServiceError(f"the driver was killed (exit code {code})", where, hint)
-    what = last or _last(run.message) or "it said nothing"
+    what = last or _last(run.message) or "no output"
     if code in FAILURES:
-        return of_code(code, what, where, "look at its log")
-    return Defect(f"the driver ended with exit code {code}: {what}", where, "look at its log")
+        return of_code(code, what, where, "read its log")
+    return Defect(f"the driver ended with exit code {code}: {what}", where, "read its log")
 
 
 def _last(text: str) -> str:
-    """Return the last line: before it Ray says that it is the last."""
+    """Return the last line that is not empty; Ray puts a heading before it."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -1,4 +1,4 @@
-"""Who says so if nobody else can: a launcher that was killed, an image that is missing, a night without a run. Pure."""
+"""Find failures that nothing else reports: a killed launcher, a missing image, a missed run. Pure functions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from marts.errors import DeadlinePassed, MartsError, ServiceError, TryLater
 
 BUILD = "build"
 PATIENCE = timedelta(minutes=10)
-"""How long a pod may wait for its place or its image before somebody hears of it: a Job's deadline removes it."""
+"""How long a pod may wait for a node or its image before a notice: the Job's deadline would remove it unreported."""
 WAITS, FAILED = "waits", "failed"
 CONTAINER = "marts"
 _DEADLINE = "DeadlineExceeded"
@@ -20,14 +20,14 @@ _DEADLINE = "DeadlineExceeded"
 
 @dataclass(frozen=True)
 class FailedRun:
-    """Something that people have to hear, or that they have heard already."""
+    """A failed run, and whether it was already announced."""
 
     run: str
-    """What the run that failed, or never was, is called: by it, the same is not told twice."""
+    """Name of the run that failed or never started: the same run is announced once."""
     job: Job | None
-    """Is marked, so that it is told once."""
+    """Annotated after the notice, so that it is announced once."""
     error: MartsError | None
-    """None if people have heard it from a build or a launcher."""
+    """None if the build or the launcher has already announced it."""
     mark: str = FAILED
 
 
@@ -38,7 +38,7 @@ def failed_runs(
     events: Mapping[str, Sequence[PodEvent]],
     now: datetime,
 ) -> list[FailedRun]:
-    """Look at everything; ``pods`` and ``events`` by the name of their Job. Returns what is new."""
+    """Return the new failures; ``pods`` and ``events`` are keyed by the name of their Job."""
     results: list[FailedRun] = []
     for job in sorted(jobs, key=lambda item: item.name):
         own, about = pods.get(job.name, ()), events.get(job.name, ())
@@ -50,7 +50,7 @@ def failed_runs(
 
 
 def _failed(job: Job, pods: Sequence[Pod], events: Sequence[PodEvent]) -> MartsError | None:
-    """Describe why a Job failed, unless its last pod has told people, or they know that it did not start."""
+    """Return why a Job failed; None if its last pod has announced it, or if it was announced as not started."""
     last = max(pods, key=lambda pod: str(pod.created_at), default=None)
     ended = _main(last) if last else None
     code = ended.exit_code if ended else None
@@ -62,15 +62,15 @@ def _failed(job: Job, pods: Sequence[Pod], events: Sequence[PodEvent]) -> MartsE
     if starved:
         return starved
     how = diagnose.ended(last) if last else "; ".join(event.message for event in events if event.warning)
-    what = how or ": ".join(filter(None, (job.failed, job.message))) or "nobody knows why"
+    what = how or ": ".join(filter(None, (job.failed, job.message))) or "no reason given"
     hint = f"`kubectl describe job {job.name}`"
     return ServiceError(f"marts {job.command} failed: {what}", _where(job), hint)
 
 
 def _put_off(job: Job, ended: Container) -> MartsError | None:
-    """Describe why a build was put off until it had no try left: each try alone is nothing to tell.
+    """Return why all attempts of a build were deferred (exit code 75); a single one is not announced.
 
-    A deadline is told.
+    None after a deadline: the launcher has announced it.
     """
     announced: Mapping[str, Any] = {}
     for line in ended.message.splitlines():
@@ -79,12 +79,12 @@ def _put_off(job: Job, ended: Container) -> MartsError | None:
     if announced.get("kind") == DeadlinePassed.__name__:
         return None
     why = f": {announced['what']} ({announced['where']})" if announced else ""
-    hint = f"is another build stuck, or does a drop go on changing? `kubectl logs job/{job.name}`, `marts status`"
-    return DeadlinePassed(f"each of its tries was put off{why}", _where(job), hint)
+    hint = f"check for a stuck build or a drop that keeps changing: `kubectl logs job/{job.name}`, `marts status`"
+    return DeadlinePassed(f"all its attempts were deferred{why}", _where(job), hint)
 
 
 def _stuck(job: Job, pods: Sequence[Pod], events: Sequence[PodEvent], now: datetime) -> MartsError | None:
-    """Describe what a Job waits for, if it has waited for long. Between two tries, or in a queue, it is not stuck."""
+    """Return what a Job waits for, if it waits too long. Between two attempts or in a queue it is not stuck."""
     if job.suspended or any(pod.phase in ("Running", "Succeeded") for pod in pods):
         return None
     waiting = [pod for pod in pods if pod.phase in ("Pending", "")]
@@ -96,13 +96,13 @@ def _stuck(job: Job, pods: Sequence[Pod], events: Sequence[PodEvent], now: datet
     if now - since <= PATIENCE:
         return None
     reasons = [*diagnose.waiting(waiting), *diagnose.warnings(events)]
-    what = "; ".join(dict.fromkeys(reasons)) or ("no reason is given" if waiting else "it has no pod")
+    what = "; ".join(dict.fromkeys(reasons)) or ("no reason given" if waiting else "it has no pod")
     hint = f"`kubectl describe job {job.name}` and its pods"
     return ServiceError(f"it does not start: {what}", _where(job), hint)
 
 
 def is_missed(cron: CronJob, jobs: Iterable[Job], now: datetime) -> bool:
-    """Return whether a CronJob has begun nothing for too long. What it began and failed is told as that."""
+    """Return whether a CronJob has started no run for too long. A run that failed is announced as a failure."""
     if cron.suspended or cron.max_age is None:
         return False
     oldest = timedelta(seconds=cron.max_age)
@@ -117,14 +117,12 @@ def _last(cron: CronJob) -> str:
 
 def _missed(cron: CronJob) -> MartsError:
     last = f"{cron.last_success:%Y-%m-%d %H:%M} UTC" if cron.last_success else "never"
-    hint = (
-        f"`kubectl describe cronjob {cron.name}`: is its schedule ({cron.schedule}) what you want, and is it blocked?"
-    )
-    return ServiceError(f"no run has begun for too long; the last good one: {last}", f"CronJob {cron.name}", hint)
+    hint = f"check its schedule ({cron.schedule}) and whether it is blocked: `kubectl describe cronjob {cron.name}`"
+    return ServiceError(f"no run has started for too long; last success: {last}", f"CronJob {cron.name}", hint)
 
 
 def _main(pod: Pod) -> Container | None:
-    """Return the container that runs marts, if it has ended; others may be beside it."""
+    """Return the container that runs marts, if it has ended; sidecars may run beside it."""
     ended = [item for item in pod.containers if item.state == "terminated" and not item.init]
     return next((item for item in ended if item.name == CONTAINER), ended[0] if ended else None)
 

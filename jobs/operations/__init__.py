@@ -1,1 +1,1 @@
-"""What operators do besides building."""
+"""Operations besides builds: quarantine, erasure, vacuum, doctor, sealed files."""

@@ -1,4 +1,4 @@
-"""Look at everything a build needs, and say for each failure what to do."""
+"""Check everything that a build needs, with a hint for each failure."""
 
 import importlib.metadata
 import shutil
@@ -21,22 +21,22 @@ from marts.schema import KINDS
 _PACKAGES = ("ray", "pyarrow", "duckdb", "mysql-connector-python", "boto3", "s3fs")
 _FREE = 2 << 30
 _PATIENCE = 3.0
-"""Seconds: who asks what is wrong has waited enough."""
+"""Deadline of requests in seconds: short, because a person waits for the result."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     what: str
     ok: bool
     text: str
-    """What was seen, or what to do."""
+    """What was found, or what to do."""
     exit_code: int = 0
 
 
 def examine(settings: Settings) -> Iterator[Check]:
-    """Check versions, settings, storage, database and Ray, one after the other. Nothing is waited for long."""
+    """Check versions, settings, storage, database and Ray in turn, with short deadlines."""
     waits = {"deadline": _PATIENCE}
     settings = settings.model_copy(
         update={"s3": settings.s3.model_copy(update=waits), "mysql": settings.mysql.model_copy(update=waits)}
@@ -47,12 +47,12 @@ def examine(settings: Settings) -> Iterator[Check]:
     if settings.source:
         yield from _guarded("source", lambda: _source(settings))
     else:
-        yield Check("source", False, "none is set: give --source, or run `marts init`", UsageError.exit_code)
+        yield Check("source", False, "not set: give --source or run `marts init`", UsageError.exit_code)
     if settings.target:
         yield from _guarded("state", lambda: _state(settings))
         yield from _guarded("target", lambda: _target(settings))
     else:
-        yield Check("target", False, "none is set: give --target, or run `marts init`", UsageError.exit_code)
+        yield Check("target", False, "not set: give --target or run `marts init`", UsageError.exit_code)
     yield from _guarded("ray", lambda: _ray(settings))
     yield _notices(settings)
 
@@ -80,12 +80,12 @@ def _policy(settings: Settings) -> list[Check]:
 
 
 def _credentials(settings: Settings) -> list[Check]:
-    """Open the sealed file, and say where each credential comes from."""
+    """Open the sealed file and name the origin of each credential."""
     places = places_of(settings)
     if is_used(settings):
         held = open_vault(vault_of(settings))
-        places.append(f"{vault_of(settings).file} is whole, revision {held.revision}")
-    return [Check("credentials", True, "; ".join(places) or "none are set: the platform's own are used")]
+        places.append(f"{vault_of(settings).file} is intact, revision {held.revision}")
+    return [Check("credentials", True, "; ".join(places) or "none set: the platform's own are used")]
 
 
 def _source(settings: Settings) -> list[Check]:
@@ -93,7 +93,8 @@ def _source(settings: Settings) -> list[Check]:
     results = {name: [v for v in store.versions(name) if is_csv(v.key)] for name in KINDS}
     seen = ", ".join(f"{name} {len(versions):,}" for name, versions in results.items())
     if not results["sales"]:
-        return [Check("source", False, f"no .csv or .csv.gz under {store.uri}/sales/", UsageError.exit_code)]
+        hint = "copy your files there, set --source to their folder, or run `marts generate`"
+        return [Check("source", False, f"no .csv or .csv.gz under {store.uri}/sales/: {hint}", UsageError.exit_code)]
     newest = results["sales"][-1]
     store.read(newest, 0, min(newest.size, 1000))
     return [Check("source", True, f"{store.uri}: {seen} drops; they can be read")]
@@ -121,9 +122,9 @@ def _target(settings: Settings) -> list[Check]:
 
 
 def _notices(settings: Settings) -> Check:
-    """Describe who hears of builds; nobody is written to."""
+    """List the addresses that get notices, without sending any."""
     names = ", ".join(settings.notify.to)
-    heard = f"{names} (`marts notify test` tries them)" if names else "none; `marts secrets set notify.to.NAME`"
+    heard = f"{names} (`marts notify test` tests them)" if names else "none; `marts secrets set notify.to.NAME`"
     return Check("notices", True, f"{heard}{'; a heartbeat is pinged' if settings.notify.heartbeat else ''}")
 
 

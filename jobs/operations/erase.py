@@ -1,8 +1,8 @@
-"""Erase a person: everything of ours that tells who they were goes at once, and later builds know them no more.
+"""Erase a person: remove all identifying data immediately, and keep later builds from storing it again.
 
-Sales lines stay, for the money and the people who sold are not theirs: as those of a number that leads to nobody.
-The next build makes again what was removed, from drops in which the person may still be; it knows them by a digest.
-Lines of drops that count on although their objects are gone cannot be read again: their files are rewritten.
+Sales lines stay, because the money and the sales people are not the person's: under a number that identifies no one.
+The next build rebuilds the removed files from drops that may still contain the person; it recognizes them by a
+digest. Drops that still count although their objects are missing cannot be read again: their files are rewritten.
 """
 
 import json
@@ -21,7 +21,7 @@ from jobs.operations.only_copies import Person, rewrite
 from jobs.operations.survey import Survey
 from jobs.ports.audit import AuditEvent
 from jobs.ports.records import Erasure, erased_people
-from jobs.ports.store import Store
+from jobs.ports.store import REQUESTS_AT_ONCE, Store
 from jobs.ports.warehouse import Warehouse
 from jobs.state.manifest import TABLES, Manifest
 from jobs.state.parquet import read_parquet
@@ -29,39 +29,38 @@ from marts.errors import StateDamaged
 from marts.privacy.erasure import ERASED, TELLING, ids_in
 
 Headers = Mapping[str, set[tuple[str, ...]]]
-"""The columns of all drops that had a name."""
+"""Columns of all deliveries of a drop, by the drop's key."""
 _log = logging.getLogger("marts.erase")
-_THREADS = 16
 _ROWS = ("lines", "dimensions/customers", "facts", "marts/customers")
 _QUARANTINE = ("quarantine/sales", "quarantine/customers")
 _MADE_AGAIN = ("repairs/", f"{TABLES}customers/", "keys/", "settled/")
-"""Files that are made again anyway, or at little cost: removed without a look."""
+"""Files that are cheap to rebuild: removed without inspection."""
 _DONE = "/done.json"
-"""Beside the rows of a mart: names the best customers, whose rows may be in the files of an earlier build."""
+"""File beside the rows of a mart. It names the best customers, whose rows may be in files of an earlier build."""
 _ANY = ""
-"""Stands for every drop that has a file."""
+"""Stands for every drop that owns the file."""
 _OTHERS = ("/sales_team.parquet", "/drops.parquet")
 """Facts without customers."""
 
 
 @dataclass(frozen=True)
 class Traces:
-    """What of a person is left in the state, and in the drops."""
+    """Traces of a person in the state and in the drops."""
 
     files: tuple[str, ...]
-    """Of the state, with something of theirs."""
+    """Files of the state to remove: they contain the person, or are cheap to rebuild."""
     manifests: tuple[Manifest, ...]
-    """Scans that wrote some of these files: they are made again."""
+    """Scans that wrote some of these files and must be repeated."""
     only_copies: tuple[Manifest, ...]
-    """Those of them that cannot be: their objects are gone, and they count on."""
+    """Those of ``manifests`` that cannot be repeated: their objects are missing, and their lines still count."""
     drops: tuple[str, ...]
-    """Keys of drops that hold them still: those are not ours to change."""
+    """Keys of drops that still contain the person; Martwright does not change drops."""
 
 
 def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tuple[list[Erasure], Person]:
-    """Return what the ledger must remember to know a customer again, and them.
+    """Return the ledger entries by which later builds recognize a customer, and the person.
 
-    Nothing for one who was erased before: they are only looked for again.
+    The entries are empty for a customer who was erased before: only the search is repeated.
     """
     existing = warehouse.erasures() or [Erasure(0, salt, now)]
     erased = erased_people(existing)
@@ -73,9 +72,9 @@ def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tupl
 
 
 def find_traces(now: Survey, customer: int) -> Traces:
-    """Look for a customer in all files of the state, those that a killed build has left included."""
+    """Search all files of the state for a customer, including those left by a killed build."""
     state, headers = now.state, _headers(now)
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         listed = list(pool.map(state.versions, (*_ROWS, *_QUARANTINE, *_MADE_AGAIN)))
         keys = [version.key for versions in listed for version in versions]
         looked_at = (key for key in keys if not key.startswith(_MADE_AGAIN) and not key.endswith(_OTHERS))
@@ -99,7 +98,7 @@ def find_traces(now: Survey, customer: int) -> Traces:
 
 
 def _headers(now: Survey) -> Headers:
-    """Return the columns of each drop that was read, and of others that had its name."""
+    """Return the columns of each scanned drop and of other deliveries with its key."""
     matches: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for manifest in now.catalog.everything():
         matches[manifest.delivery.key].add(manifest.measured.columns)
@@ -107,9 +106,10 @@ def _headers(now: Survey) -> Headers:
 
 
 def _drops_in(now: Survey, headers: Headers, customer: int, path: str) -> set[str]:
-    """Return the names of the drops of which a file of the state has rows of the customer; nothing if there are none.
+    """Return the keys of the drops whose rows in a file of the state belong to the customer; empty if none do.
 
-    A file that is not in quarantine is of one drop, and of a damaged one nobody can tell that they are not in it: _ANY.
+    Return _ANY for a file outside quarantine, which does not name its drop, and for a damaged file, which may contain
+    the customer.
     """
     quarantined = path.startswith(_QUARANTINE)
     try:
@@ -123,44 +123,44 @@ def _drops_in(now: Survey, headers: Headers, customer: int, path: str) -> set[st
 
 
 def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
-    """Return whether a drop is among some that are named."""
+    """Return whether the drop of a manifest is among ``drops``."""
     return _ANY in drops or manifest.delivery.key in drops
 
 
 def _names(now: Survey, customer: int, columns: Sequence[str], raw: str) -> bool:
-    """Return whether a line of a drop with these columns is of the customer; of a refused drop they are not known."""
+    """Return whether a line names the customer; without columns (a rejected drop), whether its text mentions them."""
     return customer in ids_in(raw, columns, now.settings.delimiter) if columns else mention(customer)(raw)
 
 
 def _may_name(now: Survey, customer: int, headers: Headers, drop: str, raw: str) -> bool:
-    """Return whether a line is of the customer by the columns of any drop that had this name."""
+    """Return whether a line names the customer under the columns of any delivery with this key."""
     return any(_names(now, customer, columns, raw) for columns in headers.get(drop, {()}))
 
 
 def _shows(now: Survey, manifest: Manifest, customer: int) -> bool:
-    """Return whether an example in a manifest is of the customer."""
+    """Return whether an example in a manifest names the customer."""
     return any(_names(now, customer, manifest.measured.columns, reason.raw) for reason in manifest.reasons)
 
 
 def remove(now: Survey, traces: Traces, docs: Store, person: Person) -> int:
-    """Remove the files, and the pages with an example of the person; rewrite only copies before. Returns how many."""
+    """Rewrite only copies, then remove the files and the pages with an example of the person. Return the count."""
     customer = person.customer
     forgotten = {(manifest.delivery.id, manifest.rules) for manifest in traces.manifests}
     results = [version.key for version in docs.versions("runs") if version.key.endswith(".json")]
     pages = [key for key in results if _is_on(docs.get(key), customer)]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         rewritten = dict(pool.map(partial(_rewritten, now, person), traces.only_copies))
         known = {(manifest.delivery.id, manifest.rules): manifest for manifest in now.catalog.everything()}
         kept = [rewritten.get(name) if name in forgotten else manifest for name, manifest in known.items()]
         now.catalog.keep(manifest for manifest in kept if manifest)
         list(pool.map(now.state.delete, traces.files))
         list(pool.map(docs.delete, [*pages, *(key.removesuffix("json") + "html" for key in pages)]))
-    docs.delete("index.html")  # it tells how runs failed; the next build writes it
+    docs.delete("index.html")  # it quotes errors of runs; the next build writes it
     return len(traces.files) + 2 * len(pages)
 
 
 def _rewritten(now: Survey, person: Person, manifest: Manifest) -> tuple[tuple[str, str], Manifest | None]:
-    """Rewrite a drop without the person; None if a file of it is damaged: the next build says what to put back."""
+    """Rewrite a drop without the person; None if one of its files is damaged: the next build reports it."""
     name = (manifest.delivery.id, manifest.rules)
     try:
         return name, rewrite(now.state, manifest, person, partial(_names, now, person.customer))
@@ -170,7 +170,7 @@ def _rewritten(now: Survey, person: Person, manifest: Manifest) -> tuple[tuple[s
 
 
 def _is_on(page: bytes, customer: int) -> bool:
-    """Return whether a page has an example with the customer's id."""
+    """Return whether a page contains an example with the customer's id."""
     mentions = mention(customer)
     for result in json.loads(page).get("results", []):
         if "customer_id" in json.dumps(result.get("expectation_config", {}).get("kwargs", {})):
@@ -181,9 +181,9 @@ def _is_on(page: bytes, customer: int) -> bool:
 
 
 def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
-    """Take examples of the person's lines out of reports, and their repaired lines out of decisions.
+    """Remove examples of the person's lines from reports and notices, and their repaired lines from decisions.
 
-    Returns how many.
+    Return the number of changed records.
     """
     headers, mentions = _headers(now), mention(customer)
 
@@ -210,7 +210,7 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
     for decision in warehouse.decisions():
         lines = json.loads(decision.detail or "{}") if decision.action == "repair" else {}
         key = decision.object_key
-        # A repair is somebody's money: where the columns are not known, a small number may be a quantity.
+        # A repaired line is money: where the columns are unknown, a small number may be a quantity.
         known = any(headers.get(key, ())) or len(str(customer)) >= TELLING
         left = {n: raw for n, raw in lines.items() if not (known and _may_name(now, customer, headers, key, raw))}
         if len(left) < len(lines):
@@ -222,18 +222,18 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
 
 
 def event(number: int, at: str, who: str, why: str) -> AuditEvent:
-    """Note an erasure without telling whose."""
+    """Return the audit event of an erasure, without the customer's id."""
     return AuditEvent(f"erase-{number}", at, who, "erase", f"customer, erased as number {number}", why)
 
 
 def mention(customer: int) -> Callable[[str], bool]:
-    """Return whether a text has the number of a customer, as a number of its own."""
+    """Return a predicate: whether a text contains the customer's id as a separate number."""
     match = re.compile(rf"(?<![0-9.])0*{customer}(?![0-9]|\.[0-9])")
     return lambda text: bool(match.search(text))
 
 
 def _without(value: object, mentions: Callable[[str], bool]) -> object:
-    """Copy a report without sentences that name the customer: those with the name of the column, and the number."""
+    """Copy a report without strings that name the customer: those that contain the column's name and the id."""
     if isinstance(value, dict):
         return {name: _without(inner, mentions) for name, inner in value.items()}
     if isinstance(value, list):
@@ -243,6 +243,6 @@ def _without(value: object, mentions: Callable[[str], bool]) -> object:
 
 
 def drops_text(keys: Iterable[str]) -> str:
-    """Return the name of drops, the first of many."""
+    """Return the names of up to five drops and the number of others."""
     names = list(keys)
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

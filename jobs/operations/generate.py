@@ -1,7 +1,7 @@
-"""Make realistic drops: seasons, uneven customers, baskets, returns, late and repeated files, dirty rows.
+"""Generate realistic drops: seasons, uneven customers, baskets, returns, late and repeated files, dirty rows.
 
-The same lines and seed give the same bytes. `generated.json` and `bad_rows.csv` beside the drops say what was put
-in, so that what comes out can be compared.
+The same lines and seed write the same bytes. `generated.json` and `bad_rows.csv` beside the drops describe the input,
+to compare it with the result of a build.
 """
 
 import csv
@@ -61,7 +61,7 @@ class _Lines:
 
 
 _NUMBERED_FROM = 366
-"""Days until the tills number the lines of a basket."""
+"""First day with numbered lines, in days from FIRST_DAY."""
 _WRONG_VALUES: dict[str, dict[str, str]] = {
     "customer_id is not a whole number": {"customer_id": "C-17"},
     "customer_id is -5": {"customer_id": "-5"},
@@ -95,10 +95,10 @@ def generate(
     customers: int = CUSTOMERS,
     plain: bool = False,
 ) -> dict[str, object]:
-    """Write drops under a folder; give what was put in. ``lines`` counts the rows of all sales drops but the copy.
+    """Write drops under a folder. Return what was generated. ``lines`` counts rows of all sales drops but the copy.
 
-    ``plain`` drops are such that any CSV reader takes them: the same columns everywhere, no gzip, no copy, rows that
-    are wrong by their values alone, and names in the order of delivery.
+    Any CSV reader can read ``plain`` drops: the same columns everywhere, no gzip, no copy, rows with wrong values
+    only, and names in the order of delivery.
     """
     random = np.random.default_rng(seed)
     dirty, repeated = max(int(lines * _DIRTY), 17), max(int(lines * _REPEATED), 1)
@@ -202,7 +202,7 @@ def _products() -> list[str]:
 
 
 def _unit(lines: int) -> int:
-    """Days per drop: a drop should hold some hundred lines."""
+    """Return the days per drop: a drop should contain some hundred lines."""
     days = (LAST_DAY - FIRST_DAY).days + 1
     return 1 if lines / days >= 500 else 7 if lines / days * 7 >= 500 else 30
 
@@ -213,7 +213,7 @@ def _file_name(day: int, unit: int) -> str:
 
 
 def _spread(random: np.random.Generator, count: int, places: int) -> np.ndarray:
-    """Spread a count over places as evenly as it goes, so that no drop is bad enough to be held."""
+    """Spread a count over places as evenly as possible, so that no drop is bad enough to be held."""
     shares = np.full(places, count // places)
     shares[random.permutation(places)[: count % places]] += 1
     return shares
@@ -224,10 +224,10 @@ class _Style:
     """How a drop is written."""
 
     extra: bool = False
-    """With a column that the schema does not know."""
+    """Whether it has a column that the schema does not know."""
     line_no: bool = False
     shuffled: bool = False
-    """Columns in another order and case."""
+    """Whether its columns have another order and case."""
     gzip: bool = False
 
 
@@ -273,9 +273,9 @@ def _decimal(cents: pa.Array) -> pa.Array:
 def _with_dirt(
     random: np.random.Generator, text: bytes, count: int, kinds: Counter[str]
 ) -> tuple[bytes, list[tuple[int, str]]]:
-    """Put broken rows at random places; each is a good row that was broken in one way, all ways in turn.
+    """Insert broken rows at random places; each is a good row broken in one way, all ways in turn.
 
-    Returns the text, and line and kind of each broken row.
+    Return the text, and line and kind of each broken row.
     """
     if not count:
         return text, []
@@ -309,7 +309,7 @@ def _write_late(folder: Path, lines: _Lines, style: _Style) -> None:
 
 
 def _write_corrections(folder: Path, random: np.random.Generator, lines: _Lines, style: _Style, delivered: date) -> int:
-    """Deliver some baskets again, with one piece more of everything. Returns the lines of it."""
+    """Deliver some baskets again with one more piece per line. Return the number of lines."""
     bought = np.unique(lines.basket[lines.basket > 0])
     chosen = random.choice(bought, min(25, len(bought)), replace=False)
     corrected = lines.take(np.flatnonzero(np.isin(lines.basket, chosen)))
@@ -319,7 +319,7 @@ def _write_corrections(folder: Path, random: np.random.Generator, lines: _Lines,
 
 
 def _write_dimensions(folder: Path, random: np.random.Generator, count: int) -> None:
-    """Write the dimensions; some customers, and the two newest sales people, are not there yet."""
+    """Write the dimensions; some customers and the two newest sales people are still missing."""
     customers = np.flatnonzero(random.random(count) >= 0.002) + 1
     people = np.arange(1, PEOPLE - 1)
     stores = np.arange(_FIRST_STORE, _FIRST_STORE + STORES)
@@ -389,7 +389,7 @@ def _write_rows(path: Path, rows: list[list[str]], delivered: date) -> None:
 
 
 def _write(path: Path, text: bytes, delivered: date) -> None:
-    """Write a file, with the time of its delivery: three in the morning of that day."""
+    """Write a file with the time of its delivery: 03:00 UTC of that day."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(text, 5, mtime=0) if path.suffix == ".gz" else text)
     stamp = datetime(delivered.year, delivered.month, delivered.day, 3, tzinfo=UTC).timestamp()

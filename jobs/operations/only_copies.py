@@ -1,7 +1,7 @@
-"""Drops that count on although their objects are gone: the state is the only copy of their lines.
+"""Rewrite drops that still count although their objects are missing: the state is the only copy of their lines.
 
-To erase a person from them, their files are written again with the person's rows as those of nobody, as a scan of the
-object would write them now.
+To erase a person, the files of a drop are written again with the person's rows made anonymous, as a scan of the object
+would write them now.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,27 +20,27 @@ from marts.quality.findings import without_samples
 from marts.schema import CUSTOMERS, SALES, Kind
 
 _CUSTOMER = 1 + SUMMED.index("customer_id")
-"""Place of the sum of customers among the sums of a manifest."""
+"""Index of the customer sum among the sums of a manifest."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody to erase."""
+    """A person to erase."""
 
     customer: int
     number: int
     erased: Erased
-    """All who are erased, this one included."""
+    """All erased people, including this one."""
 
 
 IsOf = Callable[[Sequence[str], str], bool]
-"""Tells whether a line is of the person, by the header of its drop and its text."""
+"""Predicate: whether a line belongs to the person, given the header of its drop and its text."""
 
 
 def rewrite(store: Store, manifest: Manifest, person: Person, is_of: IsOf) -> Manifest:
-    """Write the files of a drop again without the person; return its manifest, which has a name of its own.
+    """Write the files of a drop again without the person. Return its manifest, which has a new name.
 
-    Nothing is removed. Writing again gives the same files. Raises StateDamaged if a file cannot be read.
+    Nothing is removed. A repetition writes the same files. Raise StateDamaged if a file cannot be read.
     """
     name = name_of(manifest.scan, person.erased.name)
     months: dict[str, MonthLines] = {}
@@ -71,9 +71,9 @@ def rewrite(store: Store, manifest: Manifest, person: Person, is_of: IsOf) -> Ma
 
 
 def _rewrite_rows(store: Store, kind: Kind, file: LinesFile, folder: str, person: Person) -> tuple[LinesFile, int]:
-    """Write a file of clean rows with the person's as nobody's, in its order; return it, and how many they were.
+    """Write a file of clean rows, in its order, with the person's rows made anonymous. Return it and their number.
 
-    A file without them stays where it is.
+    A file without rows of the person is kept.
     """
     rows = read_parquet(store, file.path)
     others_part = pc.equal(rows["customer_id"], person.customer)
@@ -93,7 +93,7 @@ def _rewrite_rows(store: Store, kind: Kind, file: LinesFile, folder: str, person
 
 
 def _rewrite_quarantine(store: Store, manifest: Manifest, name: str, is_of: IsOf) -> tuple[str, ...]:
-    """Write the drop's rows in quarantine to files of its own: files of drops that were read together are shared."""
+    """Write the drop's rows in quarantine to its own files: drops that were read together share files."""
     rules = [reason.rule for reason in manifest.reasons]
     written = []
     for number, path in enumerate(manifest.quarantine):
@@ -121,5 +121,5 @@ def _without(reason: Reason, others_part: bool) -> Reason:
 
 
 def _with_customer(sums: tuple[int, ...], change: int) -> tuple[int, ...]:
-    """Change the sum of the customers: drops with the same rows are found by their sums."""
+    """Change the customer sum: drops with equal rows are found by their sums."""
     return tuple((value + change * (place == _CUSTOMER)) % 2**64 for place, value in enumerate(sums))

@@ -1,4 +1,4 @@
-"""Rows in quarantine for people: list, show, export, replay, and accept a drop that is held."""
+"""Rows in quarantine: list, show, export and replay them, and release a held drop."""
 
 import csv
 import difflib
@@ -20,24 +20,24 @@ from marts.privacy.masking import mask_line
 from marts.schema import KINDS
 
 LINE, REASONS, RAW = "quarantine_line", "quarantine_reasons", "quarantine_raw"
-"""Columns that an export has before those of the drop; a repaired file needs the first."""
+"""Columns of an export before those of the drop; a repaired file needs the first."""
 _BIGGEST_FIELD = 1 << 22
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What became of rows that were judged again."""
+    """Result of judging rows again."""
 
     clean: tuple[int, ...]
     """Lines that the next build counts."""
     wrong: dict[int, list[str]]
-    """Lines that stay in quarantine, and why."""
+    """Lines that stay in quarantine, with their reasons."""
 
 
 def with_rows(now: Survey) -> list[PlannedDrop]:
-    """Return the drops that have rows in quarantine, or are held; those with most rows first.
+    """Return the drops that have rows in quarantine or are held, those with most rows first.
 
-    They are those of the last publication, and those that a build has read since without publishing.
+    These are drops of the last publication and drops that a build has read since without publishing.
     """
     drops = _published(now).values()
     selected = [d for d in drops if d.manifest and not d.duplicate_of and (d.manifest.quarantined or d.held)]
@@ -45,17 +45,17 @@ def with_rows(now: Survey) -> list[PlannedDrop]:
 
 
 def remarks(now: Survey) -> list[str]:
-    """Return what a list of ``with_rows`` does not say: what has changed since, and what the state has lost."""
+    """Return remarks on the list of ``with_rows``: drops that have changed since, and scans missing in the state."""
     lost = sum(bool(not drop.manifest and not drop.duplicate_of and not drop.rejected) for drop in now.known)
     messages = []
     if not now.known:
-        messages.append("nothing is published yet; see marts plan for what is new")
+        messages.append("nothing is published yet; marts plan lists new drops")
     elif now.changed:
         drops = "1 drop has" if now.changed == 1 else f"{now.changed:,} drops have"
-        messages.append(f"{drops} changed since the last publication, which this is about: see marts plan")
+        messages.append(f"{drops} changed since the last publication, which is listed here; see marts plan")
     if lost:
         messages.append(
-            f"the state no longer has what was read of {lost:,} of the live drops: marts build reads them again"
+            f"the state no longer contains the scans of {lost:,} of the live drops: marts build reads them again"
         )
     return messages
 
@@ -67,18 +67,18 @@ def _published(now: Survey) -> dict[tuple[str, str], PlannedDrop]:
 
 
 def _there_last(now: Survey) -> list[PlannedDrop]:
-    """Return the planned drops, those that are there behind those whose object is gone: they may have its name."""
+    """Return the planned drops, existing objects after missing ones: both may have the same key, and the last wins."""
     return sorted(now.plan.drops, key=lambda drop: not drop.gone)
 
 
 def find_published(now: Survey, name: str) -> PlannedDrop:
-    """Return a drop, as the last publication left it, by its key or the end of it. Raises UsageError as ``find``."""
+    """Return a drop as of the last publication by its key or the end of it. Raise UsageError as ``find`` does."""
     known = {drop.delivery.key: drop for drop in _published(now).values()}
     return _named({**{drop.delivery.key: drop for drop in _there_last(now)}, **known}, name)
 
 
 def find(now: Survey, name: str) -> PlannedDrop:
-    """Return a drop as it is now by its key, or the end of it. Raises UsageError that names the nearest."""
+    """Return a drop as it is now by its key or the end of it. Raise UsageError with the closest matches."""
     return _named({drop.delivery.key: drop for drop in _there_last(now)}, name)
 
 
@@ -87,8 +87,8 @@ def _named(drops: Mapping[str, PlannedDrop], name: str) -> PlannedDrop:
     if len(result) == 1:
         return result[0]
     near = difflib.get_close_matches(name, drops, 3, 0.4) if not result else [drop.delivery.key for drop in result][:5]
-    what = "names several drops" if result else "there is no such drop"
-    raise UsageError(what, name, f"did you mean {', '.join(near)}?" if near else "`marts quarantine list` shows them")
+    what = "matches several drops" if result else "no drop has this key"
+    raise UsageError(what, name, f"did you mean {', '.join(near)}?" if near else "`marts quarantine list` shows drops")
 
 
 def rows_of(now: Survey, drop: PlannedDrop) -> list[BadLine]:
@@ -97,15 +97,15 @@ def rows_of(now: Survey, drop: PlannedDrop) -> list[BadLine]:
 
 
 def masked_row(now: Survey, drop: PlannedDrop, row: BadLine) -> str:
-    """Show a row as it stands, with personal data masked."""
+    """Return the raw text of a row with personal data masked."""
     manifest = _readable(drop)
     return mask_line(KINDS[manifest.delivery.kind], manifest.measured.columns, row.raw, now.settings.delimiter)
 
 
 def export(now: Survey, drop: PlannedDrop) -> str:
-    """Write the rows of a drop as CSV to repair: their line, the reasons, the raw text, then the drop's own columns.
+    """Return the rows of a drop as CSV to repair: line, reasons, raw text, then the drop's own columns.
 
-    What a spreadsheet would run as a formula begins with a quote; `replay` takes it away again.
+    Values that a spreadsheet would run as a formula begin with a quote; `replay` removes it again.
     """
     manifest, delimiter = _readable(drop), now.settings.delimiter
     names = manifest.measured.columns
@@ -114,16 +114,16 @@ def export(now: Survey, drop: PlannedDrop) -> str:
     writer.writerow([LINE, REASONS, RAW, *map(for_spreadsheet, names)])
     for row in rows_of(now, drop):
         fields = _fields(row.raw, delimiter)
-        # A row of the wrong width has nothing in its columns: which field is which, only people can tell.
+        # The columns of a row of the wrong width stay empty: only a person can tell which field is which.
         fields = fields if len(fields) == len(names) else [""] * len(names)
         writer.writerow([row.line, *map(for_spreadsheet, ("; ".join(row.reasons), row.raw, *fields))])
     return text.getvalue()
 
 
 def replay(now: Survey, drop: PlannedDrop, repaired: bytes | None) -> tuple[Replay, dict[int, str]]:
-    """Judge rows of a drop again: those of a repaired export, or as they are by today's rules.
+    """Judge rows of a drop again: those of a repaired export, or the unchanged rows by the current rules.
 
-    Returns what became of them, and the new text of those that are clean. A row may be repaired again.
+    Return the result, and the new text of the clean rows by line. A row may be repaired more than once.
     """
     manifest = _readable(drop)
     unrepaired = manifest.model_copy(update={"files": _scanned(manifest)})
@@ -136,7 +136,7 @@ def replay(now: Survey, drop: PlannedDrop, repaired: bytes | None) -> tuple[Repl
         texts, kept_out = _read_repaired(now, manifest, repaired, existing), {}
     erased, names = now.settings.erased, manifest.measured.columns
     removed = [line for line, text in texts.items() if erased.is_in(text, names, now.settings.delimiter)]
-    kept_out |= {line: ["is of a person who was erased"] for line in removed}
+    kept_out |= {line: ["belongs to a person who was erased"] for line in removed}
     texts = {line: text for line, text in texts.items() if line not in kept_out}
     clean, wrong = judge_lines(now.settings, unrepaired, texts, now.state)
     return Replay(tuple(clean), dict(sorted((wrong | kept_out).items()))), {line: texts[line] for line in clean}
@@ -148,7 +148,7 @@ def _scanned(manifest: Manifest) -> tuple[LinesFile, ...]:
 
 
 def _is_shown_only(row: BadLine) -> bool:
-    """Return whether the raw text is not what stood in the file: its bytes could not be shown, or were too many."""
+    """Return whether the raw text differs from the file: its bytes could not be shown or were too many."""
     return any(reason.startswith(("is not UTF-8 text", "longer than")) for reason in row.reasons)
 
 
@@ -161,7 +161,7 @@ def decide(
     at: str,
     detail: Mapping[str, str] | None = None,
 ) -> Decision:
-    """Remember a decision about a drop; the next build follows it."""
+    """Record a decision about a drop; the next build applies it."""
     delivery = drop.delivery
     decision = Decision(
         decision_id=f"{at}-{delivery.id[:8]}",
@@ -182,14 +182,14 @@ def require_held(drop: PlannedDrop) -> None:
     """Raise UsageError for a drop that cannot be released."""
     key = drop.delivery.key
     if drop.rejected:
-        raise UsageError(f"it cannot be read: {drop.rejected}", key, "nothing of it can be used; deliver it again")
+        raise UsageError(f"cannot be read: {drop.rejected}", key, "none of its rows can be used; deliver it again")
     if not drop.held:
         _readable(drop)
-        raise UsageError("it is not held", key, "`marts quarantine list` says which drops are")
+        raise UsageError("is not held", key, "`marts quarantine list` shows the held drops")
 
 
 def _read_repaired(now: Survey, manifest: Manifest, data: bytes, quarantined: set[int]) -> dict[int, str]:
-    """Read a repaired export: the new text of each row, by its line."""
+    """Parse a repaired export. Return the new text of each row by its line."""
     delimiter = now.settings.delimiter
     try:
         text = data.decode("utf-8-sig")
@@ -207,7 +207,7 @@ def _read_repaired(now: Survey, manifest: Manifest, data: bytes, quarantined: se
     header = header_of(manifest, delimiter)
     missing = [name for name in (LINE, *header.names) if name not in names]
     if missing:
-        hint = "start from `marts quarantine export`, and keep its columns"
+        hint = "start from `marts quarantine export` and keep its columns"
         raise DataError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", "repaired file", hint)
     results: dict[int, str] = {}
     for number, row in enumerate(rows[1:], 2):
@@ -215,7 +215,7 @@ def _read_repaired(now: Survey, manifest: Manifest, data: bytes, quarantined: se
             continue
         where = f"repaired file, row {number}"
         if len(row) != len(names):
-            raise DataError(f"it has {len(row)} fields, not {len(names)}", where)
+            raise DataError(f"has {len(row)} fields, not {len(names)}", where)
         values = dict(zip(names, row, strict=True))
         line = _line(values[LINE], where)
         if line not in quarantined:
@@ -223,7 +223,7 @@ def _read_repaired(now: Survey, manifest: Manifest, data: bytes, quarantined: se
                 f"line {line} of the drop is not in quarantine", where, "`marts quarantine show` lists them"
             )
         if line in results:
-            raise DataError(f"line {line} is there twice", where)
+            raise DataError(f"line {line} occurs twice", where)
         results[line] = _as_row([from_spreadsheet(values[name]) for name in header.names], delimiter)
     return results
 
@@ -249,9 +249,9 @@ def _fields(raw: str, delimiter: str) -> list[str]:
 
 def _readable(drop: PlannedDrop) -> Manifest:
     if drop.manifest is None:
-        raise UsageError("it was not read yet, or has changed since", drop.delivery.key, "run marts build first")
+        raise UsageError("was not read yet or has changed since", drop.delivery.key, "run marts build first")
     if drop.rejected:
-        raise UsageError(f"it cannot be read: {drop.rejected}", drop.delivery.key, "deliver it again")
+        raise UsageError(f"cannot be read: {drop.rejected}", drop.delivery.key, "deliver it again")
     return drop.manifest
 
 

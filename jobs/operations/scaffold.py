@@ -1,4 +1,4 @@
-"""Write the files that a newcomer starts from: every option is there, commented out, with its default."""
+"""Write initial marts.toml and policy.toml files: every option, commented out, with its default."""
 
 from datetime import date
 from pathlib import Path
@@ -12,8 +12,8 @@ from marts.errors import UsageError
 from marts.policy import Policy
 
 _HEAD = """\
-# Settings of Martwright. Flags and MARTS_… variables win over this file (nested ones: MARTS_S3__ENDPOINT).
-# Every option is here with its default, commented out.
+# Settings of Martwright. Flags and MARTS_… variables override this file (nested ones: MARTS_S3__ENDPOINT).
+# Every option is listed with its default, commented out.
 
 source = "./drops"
 target = "duckdb://marts.duckdb"
@@ -21,17 +21,17 @@ policy = "policy.toml"
 
 """
 _POLICY_HEAD = """\
-# The business numbers of the marts. Every option is here with its default, commented out.
+# The business numbers of the marts. Every option is listed with its default, commented out.
 
 """
 
 
 def write(folder: Path) -> list[Path]:
-    """Write marts.toml and policy.toml. Raises UsageError rather than overwrite one."""
+    """Write marts.toml and policy.toml. Raise UsageError if one exists."""
     texts = {CONFIG_FILE: _HEAD + settings_text(), "policy.toml": _POLICY_HEAD + policy_text()}
     for name in texts:
         if (folder / name).exists():
-            raise UsageError("is there already", str(folder / name), "remove it first, or write to another folder")
+            raise UsageError("already exists", str(folder / name), "remove it first or write to another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -39,7 +39,7 @@ def write(folder: Path) -> list[Path]:
 
 
 def settings_text() -> str:
-    """Return the settings that are not set above as comments."""
+    """Return the settings that the head of the file does not set, as comments."""
     fields = Settings.model_fields
     plain = {name: field for name, field in fields.items() if not isinstance(field.default, BaseModel)}
     lines = [_option(name, field) for name, field in plain.items() if name not in ("source", "target", "policy")]
@@ -63,7 +63,7 @@ def policy_text() -> str:
 
 
 _EXAMPLES = {"state": "./state", "as_of": date(2025, 12, 31), "mart": "customers", "cpus": 2}
-"""Values of options whose default is to be unset."""
+"""Example values of options that are unset by default."""
 
 
 def _option(name: str, field: FieldInfo) -> str:

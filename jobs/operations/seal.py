@@ -1,4 +1,4 @@
-"""Which credentials are used, and whether the sealed file is the one that the target knows."""
+"""List the origins of credentials, and check that the sealed file is the one that the target recorded."""
 
 from jobs.config.load import ADDRESSES, CREDENTIALS, HEARTBEAT, vault_of
 from jobs.config.secret import SEALED, Secret, open_vault
@@ -21,10 +21,10 @@ def places_of(settings: Settings) -> list[str]:
 
 
 def check_seal(settings: Settings, warehouse: Warehouse, now: str, remember: bool) -> None:
-    """Compare the sealed file with the one that the target remembers, and remember its revision if it is newer.
+    """Compare the sealed file with the one that the target recorded, and record its revision if it is newer.
 
-    Raises UsageError for an old copy, and for a file that is another than the one known: whoever can write our files,
-    but has none of our keys, could put either in its place.
+    Raise UsageError for an old copy or a different file: an attacker who can write files but has no key could
+    substitute either.
     """
     if not is_used(settings):
         return
@@ -32,19 +32,19 @@ def check_seal(settings: Settings, warehouse: Warehouse, now: str, remember: boo
     known = {seal.file_id: seal for seal in warehouse.seals()}
     before = known.get(own.file_id)
     where = vault_of(settings).file
-    hint = "if that is on purpose, `marts secrets trust` says so"
+    hint = "if that is on purpose, run `marts secrets trust`"
     if known and (before is None or before.fingerprint != own.fingerprint):
         last = max(known.values(), key=lambda seal: seal.seen_at)
-        raise UsageError(f"is not the file that this target knows ({last.file_id}), but {own.file_id}", where, hint)
+        raise UsageError(f"is not the file that this target recorded ({last.file_id}), but {own.file_id}", where, hint)
     if before and own.revision < before.revision:
-        what = f"is an old copy: revision {own.revision}, and {before.revision} was used on {before.seen_at[:10]}"
-        raise UsageError(what, where, f"get the newest; {hint}")
+        what = f"is an old copy: revision {own.revision}; {before.revision} was used on {before.seen_at[:10]}"
+        raise UsageError(what, where, f"get the newest copy; {hint}")
     if remember and (before is None or own.revision > before.revision):
         warehouse.remember_seal(own)
 
 
 def trust(settings: Settings, warehouse: Warehouse, now: str, who: str, why: str) -> Seal:
-    """Take the sealed file as it is for the right one."""
+    """Record the current sealed file as the trusted one."""
     seal = _seal(settings, now)
     subject = f"sealed file {seal.file_id}, revision {seal.revision}"
     warehouse.remember_seal(seal, AuditEvent(f"trust-{now}-{seal.file_id}", now, who, "trust", subject, why))

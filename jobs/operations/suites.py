@@ -1,4 +1,4 @@
-"""Suites for people: what each rule says, and one more rule."""
+"""Add a rule to a suite in the user's folder."""
 
 import json
 from pathlib import Path
@@ -10,13 +10,13 @@ from marts.policy import Policy
 
 
 def add(name: str, entry: dict[str, Any], folder: str | None, policy: Policy) -> Path:
-    """Add an expectation to a suite in the user's folder, which starts as the shipped one.
+    """Add an expectation to a suite in the user's folder, which starts as a copy of the shipped one.
 
-    Raises UsageError if it cannot run; nothing is written then.
+    Raise UsageError if it cannot run; the suite is unchanged then.
     """
     if not folder:
-        hint = "give --expectations a folder of yours; marts build needs it too, best as `expectations` in marts.toml"
-        raise UsageError("the shipped suites are not changed", "--expectations", hint)
+        hint = "set --expectations to your own folder; marts build needs it too, best as `expectations` in marts.toml"
+        raise UsageError("the shipped suites cannot be changed", "--expectations", hint)
     Path(folder).mkdir(parents=True, exist_ok=True)
     data, _ = read_file(name, folder)
     data["expectations"].append(entry)
@@ -35,12 +35,12 @@ def add(name: str, entry: dict[str, Any], folder: str | None, policy: Policy) ->
 
 
 def parse_arguments(pairs: list[str]) -> dict[str, Any]:
-    """Read NAME=VALUE pairs; a value is JSON if it can be, else text."""
+    """Parse NAME=VALUE pairs; a value is JSON if it is valid JSON, else text."""
     results: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise UsageError(f"{pair!r} is no NAME=VALUE", "--set")
+            raise UsageError(f"{pair!r} is not NAME=VALUE", "--set")
         try:
             results[name] = json.loads(value)
         except json.JSONDecodeError:

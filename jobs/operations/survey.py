@@ -1,4 +1,4 @@
-"""How things stand, without changing anything: what `marts plan` and the commands about the quarantine look at."""
+"""Survey drops, ledger and state without changing anything, for `marts plan` and the quarantine commands."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ from marts.schema import KINDS
 
 @dataclass(frozen=True)
 class Survey:
-    """The drops that are there, and what is known of them."""
+    """The listed drops with what ledger and state know of them."""
 
     plan: Plan
     """The drops as they are listed now."""
     known: tuple[PlannedDrop, ...]
-    """The drops as the last publication left them, whatever is listed now."""
+    """The drops as of the last publication, regardless of what is listed now."""
     catalog: Catalog
     source: Store
     state: Store
@@ -40,18 +40,18 @@ class Survey:
 
     @property
     def resolved(self) -> Resolved:
-        """Return what becomes of each drop."""
+        """Return what happens to each drop."""
         return resolve(self.plan, self.withdrawals)
 
     @property
     def changed(self) -> int:
-        """Count the drops that are listed otherwise than the last publication knows them."""
+        """Return the number of drops that are listed differently from the last publication."""
         listed = (drop for drop in self.plan.drops if not drop.superseded)
         return len({(d.delivery.kind, d.delivery.key) for d in listed if d.change != "known" or d.gone})
 
 
 def survey(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetime) -> Survey:
-    """List the drops and compare them with the ledger and the state, as a build at this moment would."""
+    """List the drops and compare them with the ledger and the state, as a build at ``at`` would."""
     source = open_store(settings.source or "", settings.s3)
     state = open_store(settings.state_uri, settings.s3)
     catalog, scan = Catalog(state), ScanSettings.of(settings, policy, erased=erased_people(warehouse.erasures()))
@@ -88,7 +88,7 @@ def _known(
     settings: ScanSettings,
     repaired: Mapping[str, Manifest],
 ) -> tuple[PlannedDrop, ...]:
-    """Return the drops of the ledger: as planned where they are listed unchanged, else as it remembers them."""
+    """Return the drops of the ledger: as planned if they are listed unchanged, else as recorded."""
     listed = {drop.delivery.id: drop for drop in plan.drops}
     known = []
     for record in ledger:

@@ -1,4 +1,4 @@
-"""Remove from the state what no live drop needs: it is a cache, and all of it could be made again."""
+"""Remove files of the state that no live drop needs: they can be rebuilt from the drops."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,6 +8,7 @@ from datetime import date
 
 from jobs.operations.survey import Survey
 from jobs.ports.records import Generation
+from jobs.ports.store import REQUESTS_AT_ONCE
 from jobs.ports.warehouse import Warehouse
 from jobs.state.manifest import TABLES, Manifest
 from jobs.steps.contents import Memory
@@ -17,17 +18,16 @@ from jobs.steps.rollup import plan_rollups
 from jobs.steps.settle import plan_settling, read_settled
 
 FOLDERS = ("lines", "dimensions", "quarantine", "repairs", "settled", "facts", "marts", "keys", TABLES.rstrip("/"))
-"""Whose files are all ours; those of the catalog are rewritten, the data quality pages stay."""
-_THREADS = 16
+"""Folders with only Martwright's files; those of the catalog are rewritten, the data quality pages stay."""
 
 
 @dataclass(frozen=True)
 class Waste:
-    """Files that nothing needs any more, with their bytes, by key."""
+    """Files that are no longer needed: bytes by key."""
 
     files: Mapping[str, int]
     kept: int
-    """Files that are needed."""
+    """Number of files that are needed."""
 
     def by_folder(self) -> list[tuple[str, int, int]]:
         """Return folder, files and bytes."""
@@ -40,9 +40,9 @@ class Waste:
 
 
 def find_waste(now: Survey, warehouse: Warehouse, rollup_lines: int) -> tuple[Waste, list[Manifest]]:
-    """Compare what is in the state with what is needed. Returns also the manifests of the drops that are needed.
+    """Return the files of the state that are not needed, and the manifests of the drops that are needed.
 
-    Call it while no build runs: it would take what a build has just written for waste.
+    Call it while no build runs: files that a build has just written would count as waste.
     """
     manifests = _manifests(now, warehouse)
     exact = {path for manifest in manifests for path in manifest.paths}
@@ -62,7 +62,7 @@ def find_waste(now: Survey, warehouse: Warehouse, rollup_lines: int) -> tuple[Wa
 
 
 def _facts(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
-    """Return the files that the live drops were rolled up into, and those that say which of their lines count."""
+    """Return the files that the live drops were rolled up into and those that record which of their lines count."""
     live, settled, kept = now.resolved.live_sales, None, set[str]()
     if not now.identity.within_month:
         tasks = plan_settling(live, rollup_lines, now.identity, as_of, now.settings.state)
@@ -74,24 +74,24 @@ def _facts(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
 
 
 def _rows_below(now: Survey, kept: Iterable[Generation]) -> set[str]:
-    """Return the names of the files of older generations that the rows of newer ones are patches over."""
+    """Return the files of older generations on which the patches of kept generations are based."""
     existing = {version.key for version in now.state.versions("marts")}
     saved = [saved_rows(now.state, item.mart, item.fingerprint, existing) for item in kept]
     return {path for rows in saved if rows for path in rows.paths}
 
 
 def remove(now: Survey, waste: Waste, manifests: Iterable[Manifest]) -> None:
-    """Remove files, and forget the drops that they were of."""
+    """Remove files, and keep only ``manifests`` in the catalog."""
     now.catalog.keep(manifests)
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         for _ in pool.map(now.state.delete, waste.files):
             pass
 
 
 def _manifests(now: Survey, warehouse: Warehouse) -> list[Manifest]:
-    """Return what is known of the drops that are there, and of the tables that stand in for drops.
+    """Return the manifests of the planned drops and of the tables that replace drops.
 
-    Of a drop with repairs that is the scan they are made from too, so that it need not be read again.
+    For a drop with repairs, include the scan that they are based on, so that it need not be read again.
     """
     results = {drop.manifest.scan: [drop.manifest] for drop in now.plan.drops if drop.manifest}
     for drop in now.plan.drops:

@@ -1,4 +1,4 @@
-"""The sealed file on disk: making it, changing it, handing it on."""
+"""The sealed file on disk: create it, change it, export it."""
 
 import base64
 import contextlib
@@ -28,12 +28,12 @@ _PLACES = {variable_of(part, name): f"{part}.{name}" for part, name in CREDENTIA
     "AWS_SESSION_TOKEN": "s3.session_token",
     "MYSQL_PWD": "mysql.password",
 }
-"""Names that variables of the environment have in a sealed file."""
+"""Names in a sealed file, by environment variable."""
 _NOTIFY = f"{PREFIX}NOTIFY__"
 
 
 def write_key(path: str) -> sealed.Recipient:
-    """Make a private key, in a file that only we can read. Raises UsageError rather than overwrite one."""
+    """Create a private key in a file that only its owner can read. Raise UsageError if the file exists."""
     key = sealed.make_key()
     with _to_write(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -47,7 +47,7 @@ def recipient_of(path: str, name: str) -> sealed.Recipient:
 
 
 def create(vault: Vault, recipients: tuple[sealed.Recipient, ...], now: str) -> None:
-    """Make an empty sealed file. Raises UsageError rather than overwrite one."""
+    """Create an empty sealed file. Raise UsageError if it exists."""
     for item in recipients:
         sealed.check_name(item.name)
     data = sealed.seal(sealed.new_contents(recipients), now)
@@ -57,15 +57,15 @@ def create(vault: Vault, recipients: tuple[sealed.Recipient, ...], now: str) -> 
 
 
 def change(vault: Vault, now: str, work: Callable[[sealed.Contents], sealed.Contents]) -> sealed.Envelope:
-    """Open a sealed file, change what it holds, and save it whole; two at a time wait for each other."""
+    """Open a sealed file, change its contents and save it atomically; concurrent changes wait for each other."""
     with _locked(vault.file):
         return _save(vault, now, work(open_vault(vault)))
 
 
 def _save(vault: Vault, now: str, contents: sealed.Contents) -> sealed.Envelope:
-    """Save a file whole, while it is locked."""
+    """Save a locked file atomically."""
     data = sealed.seal(contents, now)
-    path = Path(vault.file).resolve()  # what a link points to, not the link
+    path = Path(vault.file).resolve()  # replace the target of a link, not the link
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with _to_write(str(partial)):
         try:
@@ -77,7 +77,7 @@ def _save(vault: Vault, now: str, contents: sealed.Contents) -> sealed.Envelope:
 
 
 def with_values(contents: sealed.Contents, values: Mapping[str, str]) -> sealed.Contents:
-    """Add values, or replace them. Raises UsageError for a name or a value that cannot be."""
+    """Add or replace values. Raise UsageError for an invalid name or value."""
     for name, value in values.items():
         sealed.check_name(name)
         sealed.check_value(name, value)
@@ -85,34 +85,35 @@ def with_values(contents: sealed.Contents, values: Mapping[str, str]) -> sealed.
 
 
 def without_value(contents: sealed.Contents, name: str) -> sealed.Contents:
-    """Remove a value. Raises UsageError if it is not there."""
+    """Remove a value. Raise UsageError if it does not exist."""
     if name not in contents.values:
-        raise UsageError("there is no such value", name, f"there are {', '.join(contents.values) or 'none'}")
+        hint = f"it contains {', '.join(contents.values) or 'none'}"
+        raise UsageError("the sealed file has no such value", name, hint)
     return replace(contents, values={key: value for key, value in contents.values.items() if key != name})
 
 
 def with_key(contents: sealed.Contents, recipient: sealed.Recipient) -> sealed.Contents:
-    """Let one more key open the file. Raises UsageError if its name is taken."""
+    """Add a key that can open the file. Raise UsageError if its name is taken."""
     sealed.check_name(recipient.name)
     if recipient.name in {item.name for item in contents.recipients}:
-        raise UsageError("there is a key of this name", recipient.name, "remove it first, or choose another name")
+        raise UsageError("a key of this name exists", recipient.name, "remove it first or choose another name")
     return replace(contents, recipients=(*contents.recipients, recipient))
 
 
 def without_key(contents: sealed.Contents, name: str) -> sealed.Contents:
-    """Let a key open the file no more, from this revision on. Raises UsageError for the last one."""
+    """Remove a key from the next revision on. Raise UsageError for the last one."""
     names = [item.name for item in contents.recipients]
     if name not in names:
-        raise UsageError("there is no such key", name, f"there are {', '.join(names)}")
+        raise UsageError("the sealed file has no such key", name, f"its keys are {', '.join(names)}")
     if len(names) == 1:
-        raise UsageError("nobody could open the file any more", name, "add another key first")
+        raise UsageError("is the last key that can open the file", name, "add another key first")
     return replace(contents, recipients=tuple(item for item in contents.recipients if item.name != name))
 
 
 def rotate(vault: Vault, now: str) -> sealed.Envelope:
-    """Put a new key in the place of ours, on disk and in the file; the old one stays beside it as ``….old``.
+    """Replace the key on disk and in the file with a new one; the old key is kept as ``….old``.
 
-    A rotation that was killed in the middle is finished: at any moment the key file or ``….new`` opens the file.
+    A killed rotation is completed by the next: at any moment the key file or ``….new`` opens the file.
     """
     new = Path(f"{vault.key_file}.new")
     with _locked(vault.file):
@@ -127,9 +128,10 @@ def rotate(vault: Vault, now: str) -> sealed.Envelope:
 
 
 def _with_new_key(vault: Vault, now: str, existing: sealed.Envelope, new: str) -> sealed.Envelope:
-    """Make a new key, and save the file for it instead of ours."""
+    """Create a new key and save the file for it instead of the current one."""
     if not _opens(existing, vault.key_file):
-        raise UsageError("our key is none of the file's", vault.key_file, "`marts secrets list` names them")
+        hint = "`marts secrets list` lists the keys that can"
+        raise UsageError("this key cannot open the sealed file", vault.key_file, hint)
     held, own = open_vault(vault), _public(vault.key_file)
     built = write_key(new)
     recipients = (replace(built, name=r.name) if sealed.public_to_text(r.public) == own else r for r in held.recipients)
@@ -145,7 +147,7 @@ def _public(key_file: str) -> str:
 
 
 def read_plain(text: str) -> dict[str, str]:
-    """Read NAME=VALUE lines as a shell or Docker would; known variables get the names that settings look for."""
+    """Parse NAME=VALUE lines as a shell or Docker would; known variables get the names that settings look for."""
     results: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.strip().removeprefix("export ").strip()
@@ -153,7 +155,7 @@ def read_plain(text: str) -> dict[str, str]:
             continue
         name, equals, value = words.partition("=")
         if not equals:
-            raise UsageError("has no NAME=VALUE", f"line {number}", "remove it, or quote it as a comment with #")
+            raise UsageError("is not NAME=VALUE", f"line {number}", "remove it or comment it out with #")
         if value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1:
             value = value[1:-1]
         if value:
@@ -168,8 +170,8 @@ def _place_of(variable: str) -> str:
 
 
 def edited(values: Mapping[str, str], editor: str) -> dict[str, str]:
-    """Let somebody edit all values as TOML, in a file in memory that is gone afterwards."""
-    memory = "/dev/shm"  # noqa: S108 - a private folder is made in it
+    """Edit all values as TOML in an editor, in a file in memory that is removed afterwards."""
+    memory = "/dev/shm"  # noqa: S108 - a private folder is created in it
     with tempfile.TemporaryDirectory(prefix="marts-", dir=memory if Path(memory).is_dir() else None) as folder:
         path = Path(folder) / "credentials.toml"
         path.touch(0o600)
@@ -177,22 +179,22 @@ def edited(values: Mapping[str, str], editor: str) -> dict[str, str]:
         try:
             subprocess.run([*shlex.split(editor), str(path)], check=True)  # noqa: S603 - the user's own editor
         except (OSError, subprocess.CalledProcessError, ValueError) as error:
-            raise UsageError("the editor failed; nothing is changed", editor, "set EDITOR") from error
+            raise UsageError("the editor failed; nothing was changed", editor, "set EDITOR") from error
         try:
             result = tomllib.loads(path.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-            # Its own message shows the line.
+            # The parser's message would show the line.
             raise UsageError(
-                "is not TOML any more; nothing is changed", "the edited text", 'write "name" = "value"'
+                "is not valid TOML; nothing was changed", "the edited text", 'write "name" = "value"'
             ) from None
     wrong = [name for name, value in result.items() if not isinstance(value, str)]
     if wrong:
-        raise UsageError("is no text; nothing is changed", wrong[0], 'write "name" = "value", with both in quotes')
+        raise UsageError("is not text; nothing was changed", wrong[0], 'write "name" = "value", with both in quotes')
     return result
 
 
 def manifest(vault: Vault, name: str, namespace: str) -> str:
-    """Write a Kubernetes Secret with the sealed file and the key that opens it."""
+    """Return the manifest of a Kubernetes Secret with the sealed file and the key that opens it."""
     contents = {"credentials.json": read_file(vault.file)}
     open_vault(vault)
     if Path(vault.key_file).is_file():
@@ -206,12 +208,12 @@ def manifest(vault: Vault, name: str, namespace: str) -> str:
 
 
 def _token_of(key: bytes) -> bytes:
-    """Make the token of Ray clusters from our key: the same each time, so that those that run still know it."""
+    """Derive the token of Ray clusters from the key: always the same, so that running clusters still accept it."""
     return hashlib.blake2b(key, person=b"ray auth token").hexdigest().encode()
 
 
 def _write_new(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Write a file that must not be there yet; it is never readable for more than ``mode`` says."""
+    """Create a file that must not exist yet; its permissions never exceed ``mode``."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
@@ -220,7 +222,7 @@ def _write_new(path: str, data: bytes, mode: int = 0o600) -> None:
 
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[None]:
-    """Keep others from changing a file; it is another one each time that it is saved."""
+    """Lock a file against concurrent changes. Each save replaces the file, so the inode is checked after locking."""
     while True:
         with _to_write(path), Path(path).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -234,9 +236,10 @@ def _to_write(path: str) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise UsageError("is there already", path, "choose another, or remove it first") from error
+        raise UsageError("already exists", path, "choose another or remove it first") from error
     except OSError as error:
-        raise UsageError(f"cannot be written: {error.strerror}", path, "check the folder and its rights") from error
+        hint = "check the folder and its permissions"
+        raise UsageError(f"cannot be written: {error.strerror}", path, hint) from error
 
 
 def _toml(value: Any) -> str:

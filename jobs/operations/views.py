@@ -1,4 +1,4 @@
-"""What people look for in the live marts: the best customers, the leaders of the stores, one customer, one store."""
+"""Queries of the live marts: the top customers, the leaders of the stores, one customer, one store."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ _OF_A_LEADER = (
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a live mart, for people."""
+    """Rows of a live mart to display."""
 
     title: str
     names: tuple[str, ...]
@@ -46,7 +46,7 @@ class Rows:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The columns to align to the right."""
+        """Indices of the columns to right-align."""
         types = {column.name: column.type for mart in (CUSTOMERS_MART, SALES_TEAM_MART) for column in mart.columns}
         return tuple(at for at, name in enumerate(self.names) if types[name] in ("id", "count", "money", "rate"))
 
@@ -55,7 +55,7 @@ class Rows:
         return [{name: _exact(value) for name, value in zip(self.names, row, strict=True)} for row in self.rows]
 
     def as_csv(self) -> str:
-        """Write the rows as CSV that a spreadsheet opens without running anything."""
+        """Return the rows as CSV that a spreadsheet opens without running a formula."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.names)
@@ -65,7 +65,7 @@ class Rows:
 
 def top_customers(warehouse: Warehouse, limit: int) -> Rows:
     """Return the customers with the highest lifetime value."""
-    # One row of each: that of the month of the last purchase is always there.
+    # One row per customer: the row of the month of the last purchase always exists.
     rest = (
         f"WHERE sales_date_month = last_purchase_month ORDER BY {_OF_A_CUSTOMER[2]} DESC, customer_id LIMIT {limit:d}"
     )
@@ -73,14 +73,14 @@ def top_customers(warehouse: Warehouse, limit: int) -> Rows:
 
 
 def one_customer(warehouse: Warehouse, customer: int) -> Rows:
-    """Return all months of a customer. Raises UsageError if there are none."""
+    """Return all months of a customer. Raise UsageError if the customer has no rows."""
     names = tuple(column.name for column in CUSTOMERS_MART.columns)
     rows = _read(warehouse, CUSTOMERS_MART, names, f"WHERE customer_id = {customer:d} ORDER BY sales_date_month")
     return _require_rows(Rows(f"customer {customer}", names, rows), "customer", customer)
 
 
 def leaders(warehouse: Warehouse, month: str | None, limit: int) -> Rows:
-    """Return the leader of each store in a month, those with the highest sales first; of the last month by default."""
+    """Return the leader of each store in a month, highest sales first; of the last month by default."""
     month = month or _last_month(warehouse, "")
     rest = f"WHERE sales_month = '{_checked(month)}' AND top_performance_rank = 1"
     rest += f" ORDER BY total_sales DESC, store_id, sales_person_id LIMIT {limit:d}"
@@ -88,7 +88,7 @@ def leaders(warehouse: Warehouse, month: str | None, limit: int) -> Rows:
 
 
 def one_store(warehouse: Warehouse, store: int, month: str | None) -> Rows:
-    """Return the sales team of a store in a month, by rank. Raises UsageError if it sold nothing then."""
+    """Return the sales team of a store in a month, by rank. Raise UsageError if the store has no sales then."""
     month = month or _last_month(warehouse, f"WHERE store_id = {store:d}")
     names = tuple(column.name for column in SALES_TEAM_MART.columns)
     rest = f"WHERE store_id = {store:d} AND sales_month = '{_checked(month)}'"
@@ -103,7 +103,7 @@ def _last_month(warehouse: Warehouse, rest: str) -> str:
 
 def _checked(month: str) -> str:
     if not _MONTH.fullmatch(month):
-        raise UsageError(f"{month!r} is no month", "--month", "write YYYY-MM")
+        raise UsageError(f"{month!r} is not a month", "--month", "write YYYY-MM")
     return month
 
 

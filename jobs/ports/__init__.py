@@ -1,1 +1,1 @@
-"""Interfaces, and the values that cross them."""
+"""Interfaces, and the values that they exchange."""

@@ -1,4 +1,4 @@
-"""The audit trail: what people decided, each entry bound to the one before by its hash."""
+"""The audit trail: decisions of people, each entry chained to the one before by its hash."""
 
 import hashlib
 import json
@@ -6,26 +6,26 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 BEGIN = "0" * 64
-"""What the first entry is bound to."""
+"""Hash that the first entry is chained to."""
 
 
 @dataclass(frozen=True)
 class AuditEvent:
-    """What somebody did: who, when, what to, and why."""
+    """An action: who, when, on what and why."""
 
     entry_id: str
     noted_at: str
     """UTC, ISO 8601."""
     who: str
     action: str
-    """accept, repair, rollback, trust or erase."""
+    """rollback, trust, erase, or the action of a decision (accept, repair, …)."""
     subject: str
     why: str
 
 
 @dataclass(frozen=True)
 class AuditEntry(AuditEvent):
-    """An audit event in its place in the chain."""
+    """An audit event at its place in the chain."""
 
     number: int = 0
     """From 1, without gaps."""
@@ -43,21 +43,21 @@ def bound(event: AuditEvent, last: AuditEntry | None) -> AuditEntry:
 
 
 def broken(entries: Sequence[AuditEntry], heads: Sequence[str] = ()) -> str:
-    """Return where a trail, oldest first, was tampered with; nothing if it was not.
+    """Return where a trail, oldest first, was tampered with; empty if it was not.
 
-    ``heads`` are hashes that somebody has noted of the last entry at some time: they must still be there. Without one,
-    entries that were cut off at the end cannot be missed.
+    ``heads`` are recorded hashes of earlier last entries: the trail must still contain them. Without them, entries that
+    were cut off at the end cannot be detected.
     """
     previous = BEGIN
     for number, entry in enumerate(entries, 1):
         if entry.number != number:
             return f"entry {number} is missing"
         if entry.previous != previous or entry.hash != _hash(entry):
-            return f"entry {number} was changed, or the one before it"
+            return f"entry {number} or the one before it was changed"
         previous = entry.hash
     known = {BEGIN, *(entry.hash for entry in entries)}
     lost = [head for head in heads if head not in known]
-    return f"entries after number {len(entries)} were cut off: {lost[0][:12]}… was seen" if lost else ""
+    return f"entries after number {len(entries)} were cut off: no entry has hash {lost[0][:12]}…" if lost else ""
 
 
 def _hash(entry: AuditEntry) -> str:

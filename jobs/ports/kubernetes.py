@@ -1,4 +1,4 @@
-"""What a cluster shows of its objects: Ray jobs, KubeRay's RayJobs, pods, events, Jobs and CronJobs of Kubernetes."""
+"""State of cluster objects: Ray jobs, RayJobs of KubeRay, and pods, events, Jobs and CronJobs of Kubernetes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 DISRUPTED = "DisruptionTarget"
-"""The condition of a pod that the cluster takes away: by a drain, a preemption, a node that shuts down."""
+"""Condition of a pod that the cluster removes: by a drain, a preemption or a node shutdown."""
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,11 @@ class RayJobRun:
     """A job of Ray's Jobs API."""
 
     name: str
-    """Its submission id."""
+    """Submission id."""
     status: str
     """PENDING, RUNNING, STOPPED, SUCCEEDED, FAILED."""
     exit_code: int | None = None
-    """Of the driver, if it ended by itself."""
+    """Exit code of the driver, if it ended by itself."""
     message: str = ""
     entrypoint: str = ""
 
@@ -29,27 +29,27 @@ class RayJobRun:
 
 @dataclass(frozen=True)
 class RayJob:
-    """A RayJob of KubeRay, which makes a cluster for one job."""
+    """A RayJob of KubeRay, which creates a cluster for one job."""
 
     name: str
     uid: str
     owner_uid: str = ""
-    """Of the Job that it belongs to."""
+    """UID of the Job that owns it."""
     deleting: bool = False
     deployment: str = ""
-    """"" while no operator has seen it, Initializing, Running, Retrying, Suspended, Complete, Failed, …"""
+    """Empty until an operator has seen it; then Initializing, Running, Retrying, Suspended, Complete, Failed, …"""
     status: str = ""
-    """Of its Ray job."""
+    """Status of its Ray job."""
     job_id: str = ""
-    """Submission id of its Ray job; another one for each attempt."""
+    """Submission id of its Ray job; a new one for each attempt."""
     dashboard: str = ""
     """host:port of the head's service."""
     cluster: str = ""
-    """Name of its RayCluster; another one for each attempt."""
+    """Name of its RayCluster; a new one for each attempt."""
     reason: str = ""
     message: str = ""
     failed: int = 0
-    """Attempts that failed."""
+    """Number of failed attempts."""
 
     @property
     def over(self) -> bool:
@@ -70,12 +70,12 @@ class Container:
     message: str = ""
     exit_code: int | None = None
     ended: str = ""
-    """Why the one before it ended, if it was started again: OOMKilled, Error, …"""
+    """Reason of its last termination, if it was restarted: OOMKilled, Error, …"""
     last_line: str = ""
-    """Its last line before it ended."""
+    """Last log line before it ended."""
     ended_at: datetime | None = None
     init: bool = False
-    """It prepares the pod, and ends before the others begin."""
+    """Whether it is an init container, which ends before the others start."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,20 @@ class Pod:
 
     name: str
     owner_uid: str = ""
-    """Of the Job, or RayCluster, that it belongs to."""
+    """UID of the Job or RayCluster that owns it."""
     role: str = ""
-    """head or worker, if it is one of Ray."""
+    """head or worker, for a pod of Ray."""
     group: str = ""
-    """Of workers."""
+    """Worker group."""
     phase: str = ""
     reason: str = ""
     message: str = ""
     created_at: datetime | None = None
     deleting: bool = False
     conditions: Mapping[str, str] = field(default_factory=dict)
-    """Reason and message of each that is true, by type; ``unscheduled`` says why no node takes it."""
+    """Reason and message of each true condition, by type."""
     unscheduled: str = ""
+    """Why no node can run it."""
     containers: tuple[Container, ...] = ()
 
     @property
@@ -123,7 +124,7 @@ class Job:
     name: str
     uid: str
     command: str
-    """Of Martwright: build, vacuum, …"""
+    """Command of Martwright: build, vacuum, …"""
     owner: str = ""
     """Name of its CronJob."""
     created_at: datetime | None = None
@@ -134,7 +135,7 @@ class Job:
     failed_at: datetime | None = None
     message: str = ""
     announced: str = ""
-    """What people have been told: that it ``waits``, that it ``failed``."""
+    """Announced state: ``waits`` or ``failed``."""
 
 
 @dataclass(frozen=True)
@@ -148,4 +149,4 @@ class CronJob:
     schedule: str
     last_success: datetime | None
     max_age: float | None
-    """Seconds after which the last success is too long ago."""
+    """Seconds after which the last success is too old."""

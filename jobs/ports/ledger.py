@@ -1,4 +1,4 @@
-"""What a target remembers: the ledger, notices, the audit trail."""
+"""Records of a target: the ledger, notices, the audit trail."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
@@ -22,34 +22,34 @@ from jobs.ports.records import (
 
 
 class Ledger(Protocol):
-    """What a target remembers of drops, runs, publications and decisions, and who may publish."""
+    """Records of drops, runs, publications and decisions, and the fence that controls who may publish."""
 
     def lock(self, seconds: int) -> AbstractContextManager[None]:
-        """Hold the right to build. Raises TryLater if another build has it for so long."""
+        """Hold the build lock. Raise TryLater if another build holds it for ``seconds``."""
 
     def begin(self, run: RunRecord) -> None:
-        """Write that a run begins, and take the right to publish from all that began before."""
+        """Record the start of a run and fence off all runs that began before."""
 
     def fail(self, run: RunRecord, news: NoticeChanges = NO_NEWS) -> str:
-        """Write how a run ended that did not publish, and what people are to hear of it.
+        """Record the end of a run that did not publish, and its notices.
 
-        Gives its outcome in the ledger: it may have published.
+        Return its outcome in the ledger: it may have published.
         """
 
     def write_end(self, run: RunRecord) -> None:
-        """Write when a run that is recorded already did all, and its report of that."""
+        """Update the end and the report of a run that is already recorded."""
 
     def disown(self, run: RunRecord, news: NoticeChanges = NO_NEWS) -> str:
-        """Write that a run failed although it has published: readers see something else; the next publishes anew."""
+        """Record a published run as failed: readers see something else; the next run publishes again."""
 
     def drops(self) -> list[DropRecord]:
-        """Return the records of all drops; nothing if the target is new."""
+        """Return the records of all drops; empty if the target is new."""
 
     def history(self, key: str, limit: int) -> list[DropEvent]:
-        """Return what runs made of drops whose key ends with ``key``, newest first."""
+        """Return the events of drops whose key ends with ``key``, newest first."""
 
     def withdrawn(self, since: str, reasons: Collection[str]) -> list[DropEvent]:
-        """Return all events since a moment of contents that were withdrawn for a reason, oldest first."""
+        """Return all events since a time, oldest first, of contents that were withdrawn for one of the reasons."""
 
     def runs(self, limit: int) -> list[RunRecord]:
         """Return the last runs, newest first."""
@@ -58,44 +58,44 @@ class Ledger(Protocol):
         """Return the records of some runs."""
 
     def live(self) -> dict[str, Generation]:
-        """Return what readers see, by mart."""
+        """Return the generations that readers see, by mart."""
 
     def generations(self) -> dict[int, Generation]:
-        """Return all that were ever live, by number; the rows of the last two publications are there."""
+        """Return all generations that were ever live, by number; rows exist for the last two publications."""
 
     def publications(self, limit: int) -> list[list[Publication]]:
         """Return the last publications, newest first, each with its marts."""
 
     def kept_generations(self) -> set[int]:
-        """Return the names of the generations of the last two publications, and what is live: their rows stay."""
+        """Return the numbers of the live generations and those of the last two publications: their rows are kept."""
 
     def built(self) -> list[Publication]:
-        """Return the newest publication that a build made; since then somebody may have gone back."""
+        """Return the newest publication by a build; a rollback may have followed."""
 
     def quality(self, limit: int) -> list[QualityRecord]:
-        """Return what was measured of the last deliveries, newest first; at most ``limit`` records."""
+        """Return the quality records of the last deliveries, newest first; at most ``limit`` records."""
 
     def decisions(self) -> list[Decision]:
         """Return all decisions, oldest first."""
 
     def decide(self, decision: Decision) -> None:
-        """Remember a decision, and note it in the audit trail; the next build follows it."""
+        """Record a decision in the ledger and the audit trail; the next build applies it."""
 
     def take_over(self, run_id: str) -> None:
-        """Take the right to publish from all runs that have begun."""
+        """Fence off all runs that have begun."""
 
     def check_fence(self, run_id: str) -> None:
         """Raise Fenced if another run, or a rollback, has taken the right to publish."""
 
 
 class Trust(Protocol):
-    """The audit trail, erased people, and the sealed files of credentials that were used."""
+    """Audit trail, erased people, and the sealed files of credentials in use."""
 
     def seals(self) -> list[Seal]:
         """Return the sealed files of credentials that were used with this target."""
 
     def remember_seal(self, seal: Seal, event: AuditEvent | None = None) -> None:
-        """Remember the revision of a sealed file; with an audit event, as the only valid one."""
+        """Record the revision of a sealed file; with an audit event, as the only valid one."""
 
     def audit(self) -> list[AuditEntry]:
         """Return the audit trail, oldest first."""
@@ -104,17 +104,17 @@ class Trust(Protocol):
         """Return the last entry of the audit trail."""
 
     def erasures(self) -> list[Erasure]:
-        """Return the people who were erased, and first the salt of their digests."""
+        """Return the erased people; the first entry is the salt of their digests."""
 
     def erase(self, erasures: Sequence[Erasure], customer: int, event: AuditEvent) -> int:
-        """Remember that a customer is erased, and remove the rows of every generation. Returns how many rows."""
+        """Record that a customer is erased and remove their rows from every generation. Return the number of rows."""
 
     def rewrite(self, table: str, column: str, change: Callable[[str], str]) -> int:
-        """Change a text of the ledger in all its rows. Returns how many it changed."""
+        """Change a text column of the ledger in all rows. Return the number of changed rows."""
 
 
 class NoticeBox(Outbox, Protocol):
-    """Notices, and who got them."""
+    """Notices and their deliveries."""
 
     def last_notices(self, limit: int) -> list[Notice]:
-        """Return the last notices that were raised, newest first."""
+        """Return the last raised notices, newest first."""

@@ -1,4 +1,4 @@
-"""One figure of a run, as Prometheus names it: what adapters carry, whatever it says."""
+"""Metric samples as Prometheus defines them, passed on by adapters."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,19 +11,19 @@ class Sample:
     """The value of a gauge under some labels."""
 
     name: str
-    """With our prefix, in base units: seconds, ratios, unix timestamps."""
+    """With PREFIX, in base units: seconds, ratios, unix timestamps."""
     help: str
     value: float
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def of_pipeline(samples: Iterable[Sample], pipeline: str) -> list[Sample]:
-    """Label samples with the pipeline, for several of them share one Prometheus."""
+    """Label samples with the pipeline: several pipelines may share one Prometheus."""
     return [replace(sample, labels={**sample.labels, "pipeline": pipeline}) for sample in samples]
 
 
 def by_name(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    """Put the samples of a gauge together: it is told of once, with one text and one set of labels."""
+    """Group samples by gauge: a gauge is exposed once, with one help text and one set of labels."""
     results: dict[str, list[Sample]] = {}
     for sample in samples:
         results.setdefault(sample.name, []).append(sample)

@@ -1,7 +1,7 @@
-"""Notices that were raised, and what became of each: kept until all who should have one got it.
+"""Raised notices and their deliveries: kept until all recipients have got them.
 
-A notice is about one or more things, each with a name: a cause of failure, a drop that is held. While it is open,
-nothing is told again of what it is about; that is how a re-run does not repeat it.
+A notice is about one or more named topics: a cause of failure, a held drop. While it is open, its topics are not
+announced again, so that a re-run does not repeat it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,24 +14,24 @@ from pydantic import TypeAdapter
 DeliveryState = Literal["pending", "sending", "sent", "given up"]
 _ORDER: tuple[DeliveryState, ...] = ("pending", "sending", "given up", "sent")
 LEASE = timedelta(minutes=10)
-"""After it, a delivery whose process was killed is made by another."""
+"""Time after which another process takes over a delivery whose process was killed."""
 
 
 @dataclass(frozen=True)
 class NoticeDelivery:
-    """One notice for one address."""
+    """Delivery of one notice to one address."""
 
     state: DeliveryState = "pending"
     at: str = ""
-    """Of the last change."""
+    """Time of the last change."""
     tries: int = 0
     error: str = ""
-    """Of the last try."""
+    """Error of the last try."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """What people are told of a run."""
+    """A notification about a run."""
 
     notice_id: str
     event: str
@@ -42,11 +42,11 @@ class Notice:
     body: str
     about: tuple[str, ...] = ()
     deliveries: Mapping[str, NoticeDelivery] = field(default_factory=dict)
-    """By the name of the address."""
+    """By name of the address."""
     scope: str = ""
-    """The mart, if the run was to build only one: a good run of the other does not end its failure."""
+    """The mart, if the run builds only one: a successful run of the other does not close its failure."""
     closed_at: str = ""
-    """Since then, what it is about may be told again."""
+    """Time since when its topics may be announced again."""
 
     @property
     def unsent(self) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ class Notice:
 
     @property
     def done(self) -> bool:
-        """Nobody needs it any more."""
+        """Return whether it is closed and no delivery is pending."""
         return bool(self.closed_at) and not self.unsent
 
     def as_json(self) -> str:
@@ -67,31 +67,31 @@ class Notice:
 
 _NOTICE = TypeAdapter(Notice)
 NoticeUpdate = Callable[[Notice | None], Notice | None]
-"""Makes of a notice, or of none, what it is from now on; None changes nothing."""
+"""Maps a notice, or None if there is none, to its new value; None changes nothing."""
 
 
 class Outbox(Protocol):
-    """Where notices are kept."""
+    """Storage of notices."""
 
     def notices(self) -> list[Notice]:
-        """Return those that are open or not sent to all, oldest first."""
+        """Return the notices that are open or not sent to all, oldest first."""
 
     def change_notice(self, notice_id: str, change: NoticeUpdate) -> Notice | None:
-        """Change one, while nobody else does. Returns what it is then, or None if nothing was changed."""
+        """Change a notice atomically. Return its new value, or None if nothing was changed."""
 
 
 def announced_topics(notices: Iterable[Notice]) -> set[str]:
-    """Return a name for what people have been told, and is not over."""
+    """Return the topics of open notices."""
     return {item for notice in notices if not notice.closed_at for item in notice.about}
 
 
 def unless_known(known: Notice | None, new: Notice) -> Notice | None:
-    """Add a notice, unless it is there."""
+    """Return the new notice, or None if it exists already."""
     return None if known else new
 
 
 def merged(known: Notice | None, other: Notice) -> Notice | None:
-    """Put two copies of a notice together: of each delivery, the one that went further."""
+    """Merge two copies of a notice: of each delivery, the one that is more advanced."""
     if known is None:
         return other
     further = {
@@ -102,7 +102,7 @@ def merged(known: Notice | None, other: Notice) -> Notice | None:
 
 
 def claimed(notice: Notice | None, name: str, now: datetime) -> Notice | None:
-    """Take a delivery upon us, unless somebody else has it."""
+    """Claim a delivery for this process, unless another process has it."""
     delivery = notice.deliveries.get(name) if notice else None
     if notice is None or delivery is None or name not in notice.unsent:
         return None
@@ -112,7 +112,7 @@ def claimed(notice: Notice | None, name: str, now: datetime) -> Notice | None:
 
 
 def settled(notice: Notice | None, name: str, now: datetime, error: str, keep: timedelta) -> Notice | None:
-    """Note how a delivery went. One that has failed for so long is given up."""
+    """Record the result of a delivery. One that has failed for ``keep`` is given up."""
     if notice is None or name not in notice.deliveries:
         return None
     old = datetime.fromisoformat(notice.raised_at) <= now - keep
@@ -121,7 +121,7 @@ def settled(notice: Notice | None, name: str, now: datetime, error: str, keep: t
 
 
 def closed(notice: Notice | None, now: str) -> Notice | None:
-    """Describe that what a notice is about is over."""
+    """Return the closed notice: its topics are over."""
     return replace(notice, closed_at=notice.closed_at or now) if notice else None
 
 

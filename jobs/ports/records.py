@@ -1,4 +1,4 @@
-"""Records: what the ledger keeps of drops, runs, publications, decisions and people's notices."""
+"""Records of the ledger: drops, runs, publications, decisions and notices."""
 
 import logging
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from marts.privacy.erasure import Erased
 from marts.schema import Mart
 
 KEPT, ASKED = "kept", "asked"
-"""It counted on by a decision or setting, and has given its name away; people were asked, and have not decided."""
+"""KEPT: it still counts by a decision or setting, without its name; ASKED: a decision is pending."""
 _log = logging.getLogger("marts.ledger")
 
 
 @dataclass(frozen=True)
 class DropRecord:
-    """One version of one drop, and what became of it."""
+    """One version of one drop and its state."""
 
     kind: str
     object_key: str
@@ -35,30 +35,30 @@ class DropRecord:
     content: str = ""
     """Hash of its bytes, if they were read."""
     first_seen: str = ""
-    """The earliest time of the objects that held its content when a run first saw it: its place in the order."""
+    """Earliest time of the objects with its content when a run first saw it: its place in the order."""
     first_key: str = ""
-    """The name of that object."""
+    """Name of that object."""
     repeated: int = 0
-    """Lines that do not count since an equal one does."""
+    """Lines that do not count because an equal line does."""
     replaced: int = 0
-    """Lines that do not count since another one took their place."""
+    """Lines that do not count because another line replaced them."""
     repeated_cents: int = 0
     replaced_cents: int = 0
     counted_cents: int = 0
-    """Sum of its lines that counted, up to as_of of the run."""
+    """Sum of its counted lines up to as_of of the run."""
     delivered_rows: str = ""
-    """What its rows are, as JSON, of a sales drop that left the marts: they may come again under other bytes."""
+    """JSON about the rows of a sales drop that left the marts: they may be delivered again as other bytes."""
     gone: str = ""
-    """What holds of a live drop whose object is gone, whatever its reason says: KEPT, ASKED, or both."""
+    """Status of a live drop whose object was removed, independent of its reason: KEPT, ASKED, or both."""
 
     @property
     def kept(self) -> bool:
-        """Return whether it has given its name away: an object that has it later is another drop."""
+        """Return whether it has given up its name: a later object of that name is another drop."""
         return KEPT in self.gone
 
     @property
     def asked(self) -> bool:
-        """Return whether people were asked about it, and have not decided."""
+        """Return whether a decision about it is pending."""
         return ASKED in self.gone
 
     @property
@@ -68,7 +68,7 @@ class DropRecord:
 
 @dataclass(frozen=True)
 class DropEvent(DropRecord):
-    """What a run made of a drop; nothing of this is ever changed."""
+    """State of a drop after a run; an event is never changed."""
 
     recorded_at: str = ""
 
@@ -82,22 +82,22 @@ class RunRecord:
     ended_at: str
     as_of_date: str
     outcome: str
-    """running, published, unchanged, failed, unknown; or killed: it ended without a word."""
+    """running, published, unchanged, failed, unknown; or killed: it ended without recording its end."""
     exit_code: int
     error: str
     report: str
     """The whole RunReport as JSON."""
     policy: str = ""
-    """Names the policy."""
+    """Name of the policy."""
     version: str = ""
-    """Of Martwright."""
+    """Version of Martwright."""
 
 
 @dataclass(frozen=True)
 class QualityRecord:
-    """How many rows of a delivery break a rule, of those that it looks at.
+    """Number of rows of a delivery that break a rule, of those that the rule checks.
 
-    Written for ROWS, and for each rule that some rows break, or that does not look at some of them.
+    Written for ROWS, and for each rule that some rows break or that does not check some of them.
     """
 
     delivery_id: str
@@ -106,35 +106,35 @@ class QualityRecord:
     object_key: str
     modified: str
     rule: str
-    """In words."""
+    """Rule in words."""
     severity: str
     row_count: int
     unexpected: int
     judged_by: str
-    """Names the rules that the delivery was judged by: shares are compared under the same rules only."""
+    """Name of the rules that judged the delivery: shares are compared under the same rules only."""
     run_id: str
 
 
 ROWS = "rows"
-"""The rule_id of the record that each judged delivery has: its rows, and those that are in quarantine."""
+"""rule_id of the record of each judged delivery with its rows and those in quarantine."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What somebody decided about a delivery: the audit trail."""
+    """A decision about a delivery, also recorded in the audit trail."""
 
     decision_id: str
     decided_at: str
     who: str
     action: str
-    """accept: release it although it is held; repair: replace rows that are in quarantine; accept or refuse withdrawal:
-    its object is gone; accept fall: of a run that did not publish."""
+    """accept: release a held drop; repair: replace quarantined rows; accept or refuse withdrawal: its object is
+    missing; accept fall: of a run that did not publish."""
     kind: str
     object_key: str
     delivery_id: str
     why: str
     detail: str
-    """For a repair, JSON: the new text of each line, by its number in the file."""
+    """JSON; for a repair, the new text of each line by its number in the file."""
 
 
 @dataclass(frozen=True)
@@ -146,23 +146,23 @@ class Generation:
     run_id: str
     as_of_date: str
     fingerprint: str
-    """Names what the rows were made from."""
+    """Name of the inputs of the rows."""
     row_count: int
     published_at: str
     inputs: str = ""
-    """Names the drops, the policy and the version that it was made with, whatever the day."""
+    """Name of the drops, the policy and the version that it was built with, without as_of."""
 
 
 @dataclass(frozen=True)
 class Publication:
-    """One moment at which what readers see was changed: the generation of one mart since then."""
+    """One change of what readers see: the generation of one mart since then."""
 
     number: int
     mart: str
     generation: int
     run_id: str
     action: str
-    """build, or rollback."""
+    """build or rollback."""
     who: str
     why: str
     published_at: str
@@ -170,7 +170,7 @@ class Publication:
 
 @dataclass(frozen=True)
 class Rollback:
-    """Who goes back to the publication before, and why."""
+    """A rollback to the publication before: who and why."""
 
     run_id: str
     at: str
@@ -180,7 +180,7 @@ class Rollback:
 
 @dataclass(frozen=True)
 class Staged:
-    """A generation that is loaded and checked, but seen by no reader yet."""
+    """A generation that is loaded and checked but not yet visible to readers."""
 
     mart: Mart
     generation: int
@@ -191,18 +191,18 @@ class Staged:
 
 @dataclass(frozen=True)
 class Seal:
-    """The newest revision of the sealed file of credentials that was used with this target."""
+    """Newest revision of a sealed file of credentials that was used with this target."""
 
     file_id: str
     fingerprint: str
-    """Names the lineage of the file, which only its keys open."""
+    """Name of the lineage of the file, which only its keys open."""
     revision: int
     seen_at: str
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """A person who was erased: not who, but a digest by which builds know them again."""
+    """An erased person, by a digest that lets builds recognize them, not by id."""
 
     number: int
     """From 1; 0 is the salt of all digests."""
@@ -212,7 +212,7 @@ class Erasure:
 
 @dataclass(frozen=True)
 class NoticeRecord:
-    """A notice, and whether anything is left to do for it."""
+    """A stored notice, and whether it is done."""
 
     notice_id: str
     raised_at: str
@@ -224,22 +224,22 @@ class NoticeRecord:
 
     @classmethod
     def of(cls, notice: Notice) -> "NoticeRecord":
-        """Write a notice down."""
+        """Return the record of a notice."""
         done, text = int(notice.done), notice.as_json()
         return cls(notice.notice_id, notice.raised_at, notice.event, notice.run_id, done, text)
 
     def read(self) -> Notice | None:
-        """Read it again; nothing if it is of a newer version of ours, or damaged."""
+        """Return the notice; None if a newer version of Martwright wrote it or it is damaged."""
         try:
             return Notice.of_json(self.notice)
         except ValueError:
-            _log.warning("notice %s cannot be read, and is left alone", self.notice_id)
+            _log.warning("cannot read notice %s; it is left unchanged", self.notice_id)
             return None
 
 
 @dataclass(frozen=True)
 class NoticeChanges:
-    """The notices that a run raises, and those whose matter is over."""
+    """The notices that a run raises, and the ids of those that it closes."""
 
     new: tuple[Notice, ...] = ()
     over: tuple[str, ...] = ()
@@ -250,7 +250,7 @@ NO_NEWS = NoticeChanges()
 
 
 def erased_people(erasures: Sequence[Erasure]) -> Erased:
-    """Return those who were erased, as tasks know them."""
+    """Return the erased people in the form that tasks use."""
     if not erasures:
         return Erased()
     return Erased(erasures[0].digest, {item.digest: item.number for item in erasures[1:]})

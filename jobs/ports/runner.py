@@ -1,4 +1,4 @@
-"""What runs the tasks of a step."""
+"""Interface of what runs the tasks of a step."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
@@ -8,7 +8,7 @@ Result = TypeVar("Result")
 
 
 class Runner(Protocol):
-    """Runs a function over items somewhere; gives each result, with its item's index, as it comes."""
+    """Run a function over items; yield each result with its item's index as it completes."""
 
     def __call__(
         self, step: str, function: Callable[[Item], Result], items: Sequence[Item], at_once: int | None = None

@@ -1,4 +1,4 @@
-"""A place with objects: drops that are only read, state that is read and written."""
+"""Object store: drops are only read, the state is read and written."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 import pyarrow as pa
 
 Result = TypeVar("Result")
+REQUESTS_AT_ONCE = 16
+"""Requests that one process sends to a store at the same time."""
 
 
 @dataclass(frozen=True)
@@ -18,36 +20,36 @@ class ObjectVersion:
     size: int
     etag: str
     modified: str
-    """UTC, ISO 8601 with microseconds: sorts as it reads."""
+    """UTC, ISO 8601 with microseconds: sorts by time as text."""
 
 
 class Store(Protocol):
-    """A place with objects."""
+    """Interface of an object store."""
 
     uri: str
     whole: bool
-    """An object is there as a whole or not at all; a file may be seen while it is being written."""
+    """Whether objects appear as a whole; a file may be visible while it is being written."""
 
     def versions(self, prefix: str) -> list[ObjectVersion]:
         """List all objects under a prefix, by key."""
 
     def read(self, version: ObjectVersion, start: int, stop: int) -> bytes:
-        """Read bytes of exactly this version. Raises ObjectChanged if it is no longer there."""
+        """Read bytes of exactly this version. Raise ObjectChanged if it no longer exists."""
 
     def get(self, key: str) -> bytes:
-        """Read a whole object of our own."""
+        """Read a whole object written by Martwright."""
 
     def put(self, key: str, data: bytes | pa.Buffer) -> None:
         """Write a whole object: readers see all of it or nothing."""
 
     def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is fine."""
+        """Remove an object; a missing one is no error."""
 
     def using(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
-        """Open an object of our own and read it by parts; ``work`` may be called again.
+        """Open an object written by Martwright and read it in parts; ``work`` may be called again.
 
-        Raises StateDamaged if it is gone or cannot be understood.
+        Raise StateDamaged if it is missing or unreadable.
         """
 
     def require(self) -> None:
-        """Raise UsageError if the place itself is not there."""
+        """Raise UsageError if the store itself does not exist."""

@@ -1,4 +1,4 @@
-"""What a target must do: hold the marts, the ledger, the notices and the audit trail."""
+"""Interface of a target: the marts, the ledger, the notices and the audit trail."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -24,18 +24,18 @@ class MartStore(Protocol):
     """Rows of the marts: loaded where no reader sees them, published, removed."""
 
     loaders: int
-    """How many processes may load at the same time; 0 if only this one may."""
+    """Number of processes that may load at the same time; 0 if only this one may."""
     judged_by_sql: bool
-    """Great Expectations speaks its SQL; if not, rows are measured as those of drops are."""
+    """Whether Great Expectations supports its SQL; if not, rows are measured like those of drops."""
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; return its rows."""
 
     def prepare(self) -> None:
-        """Create our tables and views where they are missing."""
+        """Create the missing tables and views of Martwright."""
 
     def stage(self, mart: Mart) -> int:
-        """Make an empty generation that no reader sees; return its number."""
+        """Create an empty generation that no reader sees; return its number."""
 
     def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
         """Add rows to a staged generation; adding them again does no harm."""
@@ -44,10 +44,10 @@ class MartStore(Protocol):
         """Count the rows of a generation, and check that its keys are unique."""
 
     def staged(self, mart: Mart, generation: int) -> AbstractContextManager[str]:
-        """Return a name by which SQL can read a generation that no reader sees yet, with the mart's columns."""
+        """Return a table name for SQL to read a generation that no reader sees yet, with the mart's columns."""
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
-        """Run a query of the user's. Raises UsageError if it is wrong."""
+        """Run a query of the user. Raise UsageError if it is wrong."""
 
     def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Read some columns of a table by parts."""
@@ -63,28 +63,28 @@ class MartStore(Protocol):
         quality: Sequence[QualityRecord] = (),
         news: NoticeChanges = NO_NEWS,
     ) -> None:
-        """Make generations live (none, if nothing changed), and write ledger, notices and the run's end; or nothing.
+        """Make generations live (none if nothing changed) and write the ledger, notices and the run's end atomically.
 
-        Raises Fenced if the run has lost the right to do so.
+        Raise Fenced if the run has lost the right to publish.
         """
 
     def rollback(self, by: Rollback) -> list[Generation]:
-        """Make the publication before the live one live again, and keep runs that have begun from publishing.
+        """Make the publication before the live one live again, and fence off runs that have begun.
 
-        Gives what is live then.
+        Return the generations that are live then.
         """
 
     def clean_up(self, run_id: str) -> None:
-        """Remove the rows of all generations but those of the last two publications. Blocks no reader.
+        """Remove the rows of all generations except those of the last two publications. Block no reader.
 
-        Raises Fenced if the run has lost the right to publish: what it takes for waste may be live by now.
+        Raise Fenced if the run has lost the right to publish: rows that it would remove may be live now.
         """
 
 
 class Warehouse(MartStore, Ledger, NoticeBox, Trust, Protocol):
-    """A target: it holds the marts, the ledger, the notices and the audit trail."""
+    """A target: it stores the marts, the ledger, the notices and the audit trail."""
 
     def close(self) -> None: ...
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
-        """Check versions and rights: (what, fine, what was seen or is to do)."""
+        """Check versions and rights; return (check, passed, observation or hint)."""

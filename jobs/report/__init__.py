@@ -1,1 +1,1 @@
-"""What people see of a run."""
+"""Reports, notices and metrics of runs."""

@@ -1,4 +1,4 @@
-"""Send the notices of an outbox: each to each address once, again until it is taken."""
+"""Deliver the notices of an outbox: each to each address once, with retries until it is accepted."""
 
 import logging
 import re
@@ -25,30 +25,30 @@ Kept = TypeVar("Kept")
 _log = logging.getLogger("marts.notify")
 _NOTICES, _RUNS, _DAMAGED = "waiting/notices", "waiting/runs", "waiting/damaged"
 _GRACE = 10.0
-"""Seconds after the deadline for those who were not tried yet."""
+"""Seconds after the deadline for addresses that were not tried yet."""
 _LEAST = 5.0
-"""Seconds that an address has to answer, however late it is."""
+"""Minimum timeout of an address in seconds, even after the deadline."""
 _TOKEN = 12
-"""Characters: parts of an address that are shorter are words and names."""
+"""Minimum characters of a token: shorter parts of an address are words and names."""
 
 
 def addresses_of(settings: Settings) -> Addresses:
-    """Describe who wants to hear of what."""
+    """Return the recipients of each event."""
     notify = settings.notify
     wants = {name: notify.only.get(name, notify.on) for name in notify.to}
     try:
         reports = settings.reports_url or settings.reports_uri
-    except UsageError:  # nobody said where the state is, and that is what the notice will say
+    except UsageError:  # the state is not set, and the notice will report that
         reports = ""
     pipeline = settings.metrics.pipeline
     return Addresses(wants, reports, "" if pipeline == Metrics().pipeline else pipeline, settings.mart or "")
 
 
 class StateOutbox:
-    """Keeps notices, and runs, in the state, while the database is not there to keep them."""
+    """Keep notices and runs in the state while the database is unavailable."""
 
     def __init__(self, store: Callable[[], Store]) -> None:
-        """Use a store, which is opened when it is needed: it may not be there."""
+        """Use a store that is opened when it is needed: it may be unavailable."""
         self._open = store
 
     @property
@@ -56,17 +56,17 @@ class StateOutbox:
         return self._open()
 
     def _read(self, folder: str, parse: Callable[[bytes], Kept]) -> dict[str, Kept]:
-        """Read what is kept, by key. What is damaged is told, and put aside: it would stand in the way for ever."""
+        """Return the stored items by key. Log damaged items and move them aside, because they would block forever."""
         result, store = {}, self._store
         for version in store.versions(folder):
             name = version.key.rpartition("/")[2]
             if name.startswith(".") or not name.endswith(".json"):
-                continue  # somebody writes it just now
+                continue  # another process is writing it
             data = store.get(version.key)
             try:
                 result[version.key] = parse(data)
             except ValueError as error:
-                _log.warning("%s is damaged, and put aside: %s", version.key, error)
+                _log.warning("%s is damaged and was moved aside: %s", version.key, error)
                 store.put(f"{_DAMAGED}/{name}", data)
                 store.delete(version.key)
         return result
@@ -82,7 +82,7 @@ class StateOutbox:
         return after
 
     def hand_over(self, outbox: Outbox) -> int:
-        """Move what is kept here to where it belongs. Returns how many notices it was."""
+        """Move the stored notices to another outbox. Return their number."""
         notices = self.notices()
         for notice in notices:
             outbox.change_notice(notice.notice_id, partial(merged, other=notice))
@@ -90,11 +90,11 @@ class StateOutbox:
         return len(notices)
 
     def keep_run(self, report: RunReport) -> None:
-        """Keep the report of a run that the ledger does not know."""
+        """Store the report of a run that the ledger does not contain."""
         self._store.put(f"{_RUNS}/{report.run_id}.json", report.model_dump_json().encode())
 
     def hand_over_runs(self, take: Callable[[RunReport], object]) -> int:
-        """Return such reports to whoever writes them to the ledger. Returns how many they were."""
+        """Pass the stored reports to ``take``, which writes them to the ledger. Delete them and return their number."""
         runs = self._read(_RUNS, RunReport.model_validate_json)
         for key, report in runs.items():
             take(report)
@@ -103,7 +103,7 @@ class StateOutbox:
 
 
 class NoOutbox:
-    """Keeps notices for this process alone: neither database nor state can be reached."""
+    """Keep notices in this process only: neither database nor state can be reached."""
 
     def __init__(self) -> None:
         self._notices: dict[str, Notice] = {}
@@ -125,16 +125,16 @@ def keep(outbox: Outbox, notices: Iterable[Notice]) -> None:
 
 
 def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> tuple[int, list[str]]:
-    """Send what is not sent, until the deadline. Returns how many were sent, and what could not be, in words."""
+    """Send unsent notices until the deadline. Return the number of sent ones, and a message for each failure."""
     end = time.monotonic() + settings.deadline
     sent = 0
     failed: list[str] = []
     silent: set[str] = set()
-    """Who did not take one does not take others either; who comes after them is not to wait for that."""
+    """Addresses that failed once are skipped, so that others do not wait for them."""
     for notice in sorted(outbox.notices(), key=_tries):
         for name in notice.unsent:
             if failed and time.monotonic() >= end + _GRACE:
-                return sent, [*failed, "no time is left for the others"]
+                return sent, [*failed, "no time left for the other notices"]
             if name in silent:
                 continue
             if not outbox.change_notice(notice.notice_id, partial(claimed, name=name, now=clock())):
@@ -150,25 +150,25 @@ def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> 
 
 
 def _tries(notice: Notice) -> int:
-    """Those that were tried least come first: a server that is down must not hold up what is new."""
+    """Return the sort key of a notice: least tried first, so that a server that is down does not delay new notices."""
     return min((notice.deliveries[name].tries for name in notice.unsent), default=0)
 
 
 def _sent(notice: Notice, name: str, addresses: Mapping[str, Secret], end: float) -> str:
-    """Send to one address; give why it failed, or nothing."""
+    """Send to one address. Return the error, or ""."""
     if name not in addresses:
-        return f"there is no address {name} in the settings any more; there is {', '.join(addresses) or 'none'}"
+        return f"address {name} is no longer in the settings; configured: {', '.join(addresses) or 'none'}"
     try:
         address = _revealed(addresses[name])
         retried(lambda: send(name, address, notice, max(end - time.monotonic(), _LEAST)), end - time.monotonic())
     except MartsError as error:
         return str(scrubbed(error))
-    _log.info("notice %s is sent to %s: %s", notice.notice_id, name, notice.subject)
+    _log.info("notice %s was sent to %s: %s", notice.notice_id, name, notice.subject)
     return ""
 
 
 def _revealed(address: Secret) -> str:
-    """Return an address; its parts, one of which may be a password or a token, are taken out of all that is written."""
+    """Return an address, and register its parts for removal from all output: one may be a password or a token."""
     value = address.reveal()
     tokens = [part for part in re.split(r"[/:@?&=]+", value) if len(part) >= _TOKEN]
     path = [part for part in re.findall(r"://[^/]*/(.+)", value) if re.search("[0-9A-Z]", part)]
@@ -179,11 +179,11 @@ def _revealed(address: Secret) -> str:
 
 
 def beat(settings: Notify, moment: Moment) -> None:
-    """Ping the heartbeat URL, if there is one. A build does not fail because of it."""
+    """Ping the heartbeat URL, if one is set. A failure is only logged."""
     if not settings.heartbeat:
         return
     try:
         url = _revealed(settings.heartbeat)
         ping(url, moment)
     except MartsError as error:
-        _log.warning("the heartbeat was not heard: %s", scrubbed(error))
+        _log.warning("the heartbeat ping failed: %s", scrubbed(error))

@@ -1,7 +1,7 @@
-"""What Prometheus is told of a run. A build is a batch, so all are gauges: they say how the last run was.
+"""Prometheus metrics of a run. A build is a batch, so all are gauges that describe the last run.
 
-A sum over the values of a label always means something: what would be counted twice is a gauge of its own. A run
-that failed does not know everything; what it does not know is left out, so that nothing reads as zero that is not.
+A sum over the values of a label is always meaningful: what would be counted twice has its own gauge. A failed run
+leaves out what it does not know, so that no unknown value reads as zero.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from jobs.report.run_report import DropReport, DropState, Outcome, RunReport, To
 from marts.schema import SALES
 
 SUCCESS: tuple[Outcome, ...] = ("published", "unchanged")
-"""Outcomes after which the marts are right."""
+"""Outcomes after which the marts are up to date."""
 LAST_RUN = f"{PREFIX}last_run_timestamp_seconds"
 LAST_SUCCESS = f"{PREFIX}last_success_timestamp_seconds"
 
@@ -22,8 +22,8 @@ LAST_SUCCESS = f"{PREFIX}last_success_timestamp_seconds"
 def samples(report: RunReport, last_success: datetime | None, notices: Mapping[str, int]) -> list[Sample]:
     """Return the gauges of a run.
 
-    ``last_success`` is when a run last published or found all right, as far as the database could tell;
-    ``notices`` counts those that were sent, and those that wait.
+    ``last_success`` is when a run last published or found the marts up to date, if the database could be read;
+    ``notices`` counts sent and pending notices.
     """
     results = [*_run(report, last_success), *_notices(notices)]
     if _knows_drops(report):
@@ -34,13 +34,13 @@ def samples(report: RunReport, last_success: datetime | None, notices: Mapping[s
 
 
 def _run(report: RunReport, last_success: datetime | None) -> Iterator[Sample]:
-    """Return what every run knows: how it ended, when, and how long it took."""
+    """Yield what every run knows: how and when it ended, and its duration."""
     well = report.outcome in SUCCESS
     known = [moment for moment in (last_success, report.ended_at if well else None) if moment]
     seconds = (report.ended_at - report.started_at).total_seconds()
-    yield _sample("run_success", "Whether the last run published, or found all right.", well)
+    yield _sample("run_success", "Whether the last run published or found the marts up to date.", well)
     yield _sample(
-        "run_exit_code", "Exit code of the last run; 65 says that a drop was held or rejected.", report.exit_code
+        "run_exit_code", "Exit code of the last run; 65: bad data, such as a held or rejected drop.", report.exit_code
     )
     yield _sample("run_duration_seconds", "Duration of the last run.", seconds)
     yield _sample("last_run_timestamp_seconds", "When the last run ended.", report.ended_at.timestamp())
@@ -52,23 +52,23 @@ def _run(report: RunReport, last_success: datetime | None) -> Iterator[Sample]:
 
 def _notices(notices: Mapping[str, int]) -> Iterator[Sample]:
     for state, count in notices.items():
-        yield _sample("notices", "Notices to people, by state.", count, state=state)
+        yield _sample("notices", "Notices, by state.", count, state=state)
 
 
 def _knows_drops(report: RunReport) -> bool:
-    """Return whether the run came as far as to know what becomes of each drop."""
+    """Return whether the run got far enough to know the state of each drop."""
     return report.outcome in SUCCESS or bool(report.drops)
 
 
 def _drops(report: RunReport) -> Iterator[Sample]:
-    """Count the drops that the report names. Every state is there, so that none of them lingers when it is over."""
+    """Count the drops that the report names. Every state is present, so that no old value lingers."""
     states = Counter(drop.state for drop in report.drops)
-    about = "Drops that are held, rejected or deferred, and others that the last run found new, changed or gone."
+    about = "Drops that are held, rejected or deferred, and others that the last run found new, changed or missing."
     for state in get_args(DropState):
         yield _sample("run_drops", about, states[state], state=state)
     new = [drop for drop in report.drops if _is_new(drop)]
     read, bad = sum(drop.rows_read for drop in new), sum(drop.quarantined for drop in new)
-    about = "Share of the lines of live sales drops that the last run found new or replaced which are in quarantine."
+    about = "Share of lines in quarantine, of live sales drops that the last run found new or replaced."
     yield _sample("new_quarantine_ratio", about, bad / read if read else 0)
 
 
@@ -77,29 +77,29 @@ def _is_new(drop: DropReport) -> bool:
 
 
 def _lines(report: RunReport) -> Iterator[Sample]:
-    """Count the lines of all sales drops that are there; those read are clean, in quarantine, repeated or replaced."""
+    """Count the lines of all existing sales drops; those read are clean, in quarantine, repeated or replaced."""
     totals = report.totals
     outcomes = {"clean": totals.clean, "quarantined": totals.quarantined}
     outcomes |= {"repeated": totals.repeated, "replaced": totals.replaced}
     for outcome, count in {**outcomes, "held": totals.held_rows}.items():
-        yield _sample("lines", "Lines of sales drops, by what became of them.", count, outcome=outcome)
+        yield _sample("lines", "Lines of sales drops, by outcome.", count, outcome=outcome)
     ratio = totals.quarantined / totals.rows_read if totals.rows_read else 0
     yield _sample("read_lines", "Lines of live sales drops: clean, quarantined and duplicate.", totals.rows_read)
     yield _sample("quarantine_ratio", "Share of the lines of live sales drops that are in quarantine.", ratio)
-    yield _sample("sales_drops", "Sales drops that are there, live or not.", totals.drops)
+    yield _sample("sales_drops", "Existing sales drops, live or not.", totals.drops)
     yield _sample("scanned_drops", "Sales drops that the last run read.", totals.scanned)
 
 
 def _marts(report: RunReport) -> Iterator[Sample]:
-    """Report of the marts; a run that failed knows none."""
+    """Yield the gauges of the marts; a failed run knows none."""
     for mart in report.marts:
-        yield _sample("mart_rows", "Rows of a mart that is live.", mart.rows, mart=mart.name)
+        yield _sample("mart_rows", "Rows of a live mart.", mart.rows, mart=mart.name)
     for mart in report.marts:
         yield _sample(
-            "mart_changed", "Whether the last run found other rows than were live.", mart.changed, mart=mart.name
+            "mart_changed", "Whether the last run computed rows other than the live ones.", mart.changed, mart=mart.name
         )
     for kind, count in report.unknown.items():
-        yield _sample("unknown_lines", "Lines whose customer, store or sales person nobody knows.", count, kind=kind)
+        yield _sample("unknown_lines", "Lines whose customer, store or sales person is unknown.", count, kind=kind)
     newest = report.figures.newest_purchase
     if newest:
         moment = datetime.combine(newest, time(), UTC).timestamp()

@@ -1,6 +1,6 @@
-"""What people are told of a run, in words: what happened, where, since when, what is safe, what to do next.
+"""Notices about a run: what happened, where, since when, what is safe, what to do next.
 
-Pure: a report, what was before it, and what people know already, give the notices to raise.
+Pure: the notices to raise follow from a report, the runs before it and the notices that were already raised.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from marts.errors import Fenced, QualityBroken, ServiceError, TotalFell, TryLate
 from marts.privacy.masking import mask_always
 
 _LEFT_ALONE = (TryLater.__name__, Fenced.__name__)
-"""Another run is at work, or somebody stopped this one on purpose: nothing to do."""
+"""Errors of runs that another run excluded or that were stopped on purpose: no notice."""
 _EVENT_OF: dict[str, NoticeEvent] = {
     UnknownPeople.__name__: "unknown",
     QualityBroken.__name__: "quality",
@@ -38,23 +38,23 @@ _NUMBERS = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
 
 @dataclass(frozen=True)
 class RunHistory:
-    """What was before a run."""
+    """Runs before a run."""
 
     last_good: RunRecord | None = None
     failed: tuple[RunRecord, ...] = ()
-    """Since then, oldest first; those that were killed, too."""
+    """Runs since then that failed or were killed, oldest first."""
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Who wants to hear of what, and where people look."""
+    """Recipients of events, and the location of the reports."""
 
     wants: Mapping[str, Sequence[str]]
-    """Events by the name of an address."""
+    """Events by name of an address."""
     reports: str = ""
     """Folder or site of the run reports."""
     pipeline: str = ""
-    """Its name, where there is more than one."""
+    """Name of the pipeline; empty for the default."""
     scope: str = ""
     """The mart, if only one is built."""
 
@@ -63,7 +63,7 @@ class Addresses:
 
 
 def before(runs: Iterable[RunRecord], run_id: str) -> RunHistory:
-    """Read what was before a run from the last runs, newest first."""
+    """Return the runs before a run, given the last runs, newest first."""
     failed: list[RunRecord] = []
     for run in runs:
         if run.run_id == run_id:
@@ -75,7 +75,7 @@ def before(runs: Iterable[RunRecord], run_id: str) -> RunHistory:
 
 
 def raised(report: RunReport, was: RunHistory, known: Sequence[Notice], addresses: Addresses) -> list[Notice]:
-    """Return the notices that a run raises: each event once, however often it is seen again."""
+    """Return the notices that a run raises: each event once, even if later runs see it again."""
     heard = announced_topics(known)
     own = [notice for notice in known if notice.scope == addresses.scope]
     if report.error:
@@ -95,7 +95,7 @@ def raised(report: RunReport, was: RunHistory, known: Sequence[Notice], addresse
             continue
         deliveries = addresses.deliveries(notice.event)
         if notice is results[0]:
-            first = deliveries  # it says all that those who get it need to know, but for what is left out of good runs
+            first = deliveries  # it tells its recipients everything, except what is left out of good runs
         elif report.error or notice.event == "success":
             deliveries = {name: item for name, item in deliveries.items() if name not in first}
         if deliveries or (notice.event in ("held", "withdrawn") and first):
@@ -104,12 +104,12 @@ def raised(report: RunReport, was: RunHistory, known: Sequence[Notice], addresse
 
 
 def is_news(report: RunReport) -> bool:
-    """Return whether a run ended by itself: one that made way for another, or was stopped on purpose, says nothing."""
+    """Return whether a run ended by itself: no notice if it gave way to another run or was stopped on purpose."""
     return report.error is None or report.error.kind not in _LEFT_ALONE
 
 
 def over(report: RunReport, known: Iterable[Notice], scope: str = "") -> list[str]:
-    """Return the ids of notices whose matter is over: failures after a good run, drops that count again, …"""
+    """Return the ids of notices that are resolved: failures after a good run, drops that count again, …"""
     if report.error:
         return []
     goes_on = {_of_drop(drop) for drop in (*_left_out(report), *_vanished(report))} | {
@@ -131,21 +131,21 @@ def _failure(report: RunReport, was: RunHistory) -> Notice | None:
         "failed": "The build failed",
         "unknown": "The build stopped: too many people are unknown",
         "quality": "The build stopped: data quality is below the threshold",
-        "fall": "The build stopped: the total of the past has fallen",
+        "fall": "The build stopped: the total of the past fell",
     }
-    head = "The build ended without an answer of the database" if report.outcome == "unknown" else heads[event]
+    head = "The build ended without a reply from the database" if report.outcome == "unknown" else heads[event]
     since = was.failed[0].started_at[:16].replace("T", " ") if was.failed else f"{report.started_at:%Y-%m-%d %H:%M}"
     safe = "Nothing was published; the live marts are untouched"
     if report.outcome == "unknown":
-        safe = "The marts are the old ones or the new ones, nothing between; `marts status` says which"
+        safe = "The live marts are the old ones or the new ones, never a mixture; `marts status` shows which"
     if was.last_good:
-        safe += f", as run {was.last_good.run_id} left them (as of {was.last_good.as_of_date})"
+        safe += f". Last good run: {was.last_good.run_id} (as of {was.last_good.as_of_date})"
     lines = [
         ("What", error.what),
         ("Where", error.where),
         ("Since", f"{since} UTC" + (f", {len(was.failed) + 1} runs" if was.failed else "")),
         ("Safe", f"{safe}."),
-        ("Do", error.hint or "Look at the report."),
+        ("Do", error.hint or "See the report."),
         ("", _again(error, report.exit_code)),
         *_drop_lines(_left_out(report)),
     ]
@@ -154,26 +154,26 @@ def _failure(report: RunReport, was: RunHistory) -> Notice | None:
 
 
 def _again(error: Problem, exit_code: int) -> str:
-    """Describe how it is tried again."""
+    """Return how to run the build again."""
     kind, _, name = error.where.partition(" ")
     if kind not in ("Job", "CronJob"):
-        return "Then run marts build again: it goes on from what is done."
+        return "Then run marts build again: it continues from where it stopped."
     cron = _SCHEDULED.sub("", name) if kind == "Job" else name
     if kind == "Job" and cron == name:
         return "Then create the Job again."
-    tried = "Kubernetes tries again. If it has given up" if kind == "Job" and exit_code in _TRIED_AGAIN else "Then"
+    tried = "Kubernetes retries. If it has given up" if kind == "Job" and exit_code in _TRIED_AGAIN else "Then"
     return f"{tried}: kubectl create job --from=cronjob/{cron} {cron}-$(($(date +%s) / 60))"
 
 
 def _cause(event: NoticeEvent, error: Problem, exit_code: int) -> str:
-    """Return the name of a cause: the same one has the same name, whatever numbers there are in its words.
+    """Return the name of a cause: equal causes have equal names, regardless of the numbers in their messages.
 
-    A service that fails says so in many ways while it does; it is named by what it is.
+    A failing service reports changing messages, so it is named by its address.
     """
     if exit_code == ServiceError.exit_code:
         parts = urlsplit(error.where)
         how = error.what if error.where == "Ray" else ""
-        if error.where.startswith(_OF_KUBERNETES):  # what ails it comes first, then names of pods
+        if error.where.startswith(_OF_KUBERNETES):  # the problem comes first, then names of pods
             how = error.what.partition(":")[0]
         where = f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{error.where}:{how}"
         return f"{event}:{_NUMBERS.sub('#', where)}"
@@ -191,9 +191,9 @@ def _held(report: RunReport, heard: set[str]) -> Notice | None:
     lines = [
         *_drop_lines(new),
         ("Safe", "The marts are live without " + ("it." if item else "them.")),
-        ("Do", f"marts quarantine show {key} shows the rows and why. Then deliver a corrected file,"),
+        ("Do", f"marts quarantine show {key} shows the rows and the reasons. Then deliver a corrected file,"),
         ("", f'or marts quarantine export and replay repaired rows, or marts quarantine accept {key} --why "…"'),
-        ("", "if it may count as it is. The next marts build counts it."),
+        ("", "if it may count unchanged. The next marts build counts it."),
     ]
     if all(drop.state == "rejected" for drop in new):
         lines[-3:] = [("Do", "Deliver a corrected file under the same name; the next marts build reads it.")]
@@ -201,19 +201,20 @@ def _held(report: RunReport, heard: set[str]) -> Notice | None:
 
 
 def _missing(report: RunReport, heard: set[str]) -> Notice | None:
-    """Ask what becomes of sales drops whose objects are gone."""
+    """Ask what to do with sales drops whose objects are missing."""
     new = [drop for drop in _vanished(report) if _of_drop(drop) not in heard]
     if not new:
         return None
     lines = sum(drop.clean for drop in new)
-    head = f"{len(new):,} sales drops are gone from the source" if len(new) > 1 else f"{new[0].key} is gone"
+    what = f"{len(new):,} sales drops are" if len(new) > 1 else f"{new[0].key} is"
+    head = f"{what} missing from the source"
     body = [
-        *[("Gone", f"{drop.key}: {drop.clean:,} clean lines") for drop in new[:_SHOWN]],
+        *[("Missing", f"{drop.key}: {drop.clean:,} clean lines") for drop in new[:_SHOWN]],
         *([("", f"and {len(new) - _SHOWN:,} more")] if len(new) > _SHOWN else []),
-        ("Safe", f"Nothing was taken back: their {lines:,} lines count on."),
-        ("Do", 'If they may go: marts withdraw accept --why "…"; the next marts build leaves them out.'),
+        ("Safe", f"Nothing was withdrawn: their {lines:,} lines still count."),
+        ("Do", 'To remove them: marts withdraw accept --why "…"; the next marts build leaves them out.'),
         ("", 'If the bucket is emptied on purpose: marts withdraw refuse --why "…", or withdrawals = "keep"'),
-        ("", "in marts.toml. If it was a mistake, put the objects back under their names."),
+        ("", "in marts.toml. If it was a mistake, restore the objects under their names."),
     ]
     return _notice(report, "withdrawn", "warning", head, f"{head}.", body, [_of_drop(drop) for drop in new])
 
@@ -223,7 +224,7 @@ def _vanished(report: RunReport) -> list[DropReport]:
 
 
 def _quality(report: RunReport) -> Notice | None:
-    """Report of critical rules that are broken, although nothing is left out because of them."""
+    """Return a notice about broken critical rules, unless drops are left out."""
     rules = _broken(report)
     if not rules or _left_out(report):
         return None
@@ -234,7 +235,7 @@ def _quality(report: RunReport) -> Notice | None:
     ]
     lines += [
         ("Safe", "The marts are live; rows that break a critical rule are in quarantine and do not count."),
-        ("Do", "Look at the report, then correct the source or the rule (marts expectations list)."),
+        ("Do", "See the report, then correct the source or the rule (marts expectations list)."),
     ]
     return _notice(report, "quality", "warning", head, f"{head}.", lines, [_of_rule(*rule) for rule in rules])
 
@@ -247,7 +248,7 @@ def _recovery(report: RunReport, was: RunHistory, known: Iterable[Notice]) -> No
     head = "Builds work again"
     since = min([*(item.raised_at for item in open_), *(run.started_at for run in killed)])[:16].replace("T", " ")
     lines = [("Was", item.subject.partition(": ")[2]) for item in open_]
-    lines += [("Was", f"Run {run.run_id} ended without a word: killed, or out of memory?") for run in killed]
+    lines += [("Was", f"Run {run.run_id} ended without a report: killed or out of memory?") for run in killed]
     lines += [("Since", f"{since} UTC"), ("Now", _result(report)), ("Do", "Nothing.")]
     return _notice(report, "recovered", "success", head, f"{head}.", lines, [f"run:{report.run_id}"])
 
@@ -275,7 +276,7 @@ def _left_out(report: RunReport) -> list[DropReport]:
 
 
 def _broken(report: RunReport) -> list[tuple[str, BrokenRule]]:
-    """Return the critical rules that are broken, with what was judged by them."""
+    """Return the broken critical rules, each with the name of its drops or mart."""
     failed = [item for item in report.quality if item.outcome == "failed"]
     return [(item.name, rule) for item in failed for rule in item.broken if rule.severity == "critical"]
 
@@ -317,7 +318,7 @@ def _notice(
 def _addressed(
     notice: Notice, report: RunReport, addresses: Addresses, deliveries: Mapping[str, NoticeDelivery]
 ) -> Notice:
-    """Add where to look, and whom to tell."""
+    """Add the location of the report, and the recipients."""
     page = f"{addresses.reports.rstrip('/')}/{report.run_id}.html" if addresses.reports else ""
     rest = [
         _line("Report", f"{page} (or marts report {report.run_id})" if page else f"marts report {report.run_id}"),
@@ -337,9 +338,9 @@ def _line(label: str, text: str) -> str:
 
 
 def _safe(text: str) -> str:
-    """Hide what is personal, and take the meaning from what a chat or a mail would act upon.
+    """Mask personal data and neutralize what a chat or mail program would act upon.
 
-    An address of a database is no mail address, although it looks like one.
+    A database address is not masked, although it looks like a mail address.
     """
     parts = _ADDRESS.split(text)
     return for_chat("".join(part if part.startswith("mysql://") else mask_always(part) for part in parts))

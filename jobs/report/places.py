@@ -1,4 +1,4 @@
-"""Where pages are, seen from each other: run reports and data quality pages have one frame and one navigation."""
+"""Addresses of pages relative to each other: run reports and data quality pages share a frame and a navigation."""
 
 from urllib.parse import quote
 
@@ -6,16 +6,16 @@ from jobs.adapters.store.open import open_store
 from jobs.config.settings import Settings
 
 DOCS, REPORTS = "../docs", "../reports"
-"""Where the folders are, seen from each other, unless settings say otherwise."""
+"""Default locations of the folders, relative to each other."""
 
 
 def docs_of(settings: Settings) -> str:
-    """Return where the data quality pages are, from a page of the reports."""
+    """Return the location of the data quality pages, relative to a page of the reports."""
     return open_store(settings.docs_uri, settings.s3).uri if settings.docs or settings.reports else DOCS
 
 
 def reports_of(settings: Settings) -> str:
-    """Return where the reports are, from the first data quality page."""
+    """Return the location of the reports, relative to the first data quality page."""
     return open_store(settings.reports_uri, settings.s3).uri if settings.docs or settings.reports else REPORTS
 
 
@@ -27,12 +27,12 @@ def places(reports: str, docs: str) -> dict[str, str]:
 
 
 def below(folder: str) -> str:
-    """Return where a folder is, seen from a page of one suite, two folders below the first data quality page."""
+    """Return a folder relative to the page of a suite, two folders below the first data quality page."""
     return f"../../{folder}" if folder.startswith(".") else folder
 
 
 def address(folder: str) -> str:
-    """Return what a browser understands of an address; "" for one that it does not, such as s3://."""
+    """Return an address that a browser can open; "" for one that it cannot open, such as s3://."""
     if folder.startswith("/"):
         return f"file://{quote(folder.rstrip('/'))}"
     scheme, colon, _ = folder.partition(":")

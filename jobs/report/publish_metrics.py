@@ -1,4 +1,4 @@
-"""Hand the gauges of a run to Prometheus, by each way that is set. What fails then is told, and fails nothing."""
+"""Publish the gauges of a run to Prometheus by each configured way. A failure is a warning, never an error."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,11 +10,11 @@ from jobs.runtime.scrub import scrub
 from marts.errors import MartsError
 
 TIMEOUT = 10.0
-"""Seconds that a Pushgateway has to answer."""
+"""Timeout of a Pushgateway, in seconds."""
 
 
 def publish_metrics(settings: Settings, samples: Sequence[Sample], cluster: Cluster | None) -> list[str]:
-    """Publish the gauges of a run; returns a warning for each way that failed."""
+    """Publish the gauges of a run. Return a warning for each way that failed."""
     labelled = of_pipeline(samples, settings.metrics.pipeline)
     warnings = []
     for send in _ways(settings, labelled, cluster):
@@ -22,7 +22,7 @@ def publish_metrics(settings: Settings, samples: Sequence[Sample], cluster: Clus
             send()
         except MartsError as error:
             hint = f" ({error.hint})" if error.hint else ""
-            warnings.append(scrub(f"the metrics of this run are not published: {error}{hint}"))
+            warnings.append(scrub(f"the metrics of this run were not published: {error}{hint}"))
     return warnings
 
 

@@ -1,4 +1,4 @@
-"""The pages in front of Great Expectations': an index of runs, latest first, and trends. Complete in themselves."""
+"""Pages that lead to those of Great Expectations: an index of runs, latest first, and trends. Self-contained."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,16 +12,18 @@ from jobs.report.templates import rendered
 from marts.quality.drift import HISTORY, drifts, feed_of, is_short
 
 RUNS = 50
-"""Runs that are listed, and whose pages are kept."""
+"""Number of runs that are listed and whose pages are kept."""
 _SHOWN = 30
-"""Drops of a feed that trends show."""
+"""Drops per feed in the trends."""
 _FEEDS = 60
+_LEAST_SHARE = 0.01
+"""Smallest upper end of a chart of shares: the noise of rare errors stays small."""
 
 
 def write_site(
     store: Store, runs: Sequence[RunReport], records: Sequence[QualityRecord], reports: str = REPORTS
 ) -> None:
-    """Write index and trends, and remove the pages of runs that are no longer listed. ``runs`` are newest first."""
+    """Write index and trends, and remove the pages of runs that are not listed. ``runs`` are newest first."""
     where = places(reports, ".")
     existing = [version.key for version in store.versions("runs")]
     listed = {run.run_id for run in runs}
@@ -36,18 +38,20 @@ def write_site(
         runs=runs,
         links={run.run_id: _link(run.run_id in kept) for run in runs},
     )
-    trends = rendered("trends.html.j2", places=where, here="trends", feeds=_feeds(records), shown=_SHOWN)
+    trends = rendered(
+        "trends.html.j2", places=where, here="trends", feeds=_feeds(records), shown=_SHOWN, least_share=_LEAST_SHARE
+    )
     store.put("trends.html", trends.encode())
     store.put("index.html", index.encode())
 
 
 def _link(exists: bool) -> Callable[[QualityReport], str]:
-    """Return what gives the page of a result, of a run whose pages exist."""
+    """Return a function from a result to its page; it returns "" if the pages of the run do not exist."""
     return lambda report: quote(report.page) if exists else ""
 
 
 def _feeds(records: Sequence[QualityRecord]) -> list[dict[str, Any]]:
-    """Return what trends show of each feed, those with the newest drops first."""
+    """Return the trends of each feed, those with the newest drops first."""
     feeds: dict[tuple[str, str], dict[str, dict[str, QualityRecord]]] = {}
     for record in records:
         drops = feeds.setdefault((record.kind, feed_of(record.object_key)), {})
@@ -79,6 +83,8 @@ def _feed(kind: str, name: str, drops: Sequence[Mapping[str, QualityRecord]]) ->
         "modified": newest.modified,
         "newest": newest.object_key,
         "drops": len(drops),
+        "first_day": drops[0][ROWS].modified[:10],
+        "last_day": newest.modified[:10],
         "rows": rows,
         "short": short,
         "rules": rules,

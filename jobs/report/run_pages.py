@@ -1,8 +1,10 @@
-"""The report of a run as a page, and the index of runs: what a run did, and what a business looks for first.
+"""The report page of a run and the index of runs: what a run did, and the headline figures of the marts.
 
-Complete in themselves: no script, no address but those of our own pages. The same report gives the same bytes.
+Self-contained: no script, no address except those of Martwright's pages. The same report renders the same bytes.
 """
 
+import csv
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import date
@@ -18,34 +20,36 @@ from jobs.state.manifest import Reason
 from marts.compute.highlights import Figures, goes_on, judged_months
 
 _LOOK = LEFT_OUT
-"""States of drops that need a look."""
+"""States of drops that need attention."""
 _SHOWN = 300
-"""Drops that are named."""
+"""Maximum number of listed drops."""
 _RULES = 12
+_DELIMITERS = ",;\t|"
+"""Delimiters of an example line: the report does not contain the setting."""
 _GENERATOR, _HEAD = b'content="Martwright"', 2000
-"""What our pages say of themselves, in their first bytes: others in the same folder are not ours to remove."""
+"""Mark of Martwright's pages in their first bytes: other files in the same folder are not removed."""
 _CAUGHT_UP = 10
-"""Pages that are made at once for earlier runs that have none: a killed run could not write its own."""
+"""Maximum missing pages of earlier runs to write at a time: a killed run could not write its own."""
 _HEADLINES = {
     "published": "The new marts are live",
     "unchanged": "Nothing had to change",
     "failed": "The run failed",
     "unknown": "It is not known whether the new marts are live",
-    "running": "The run goes on",
+    "running": "The run is in progress",
 }
 _LEFT_OUT = {
-    "held": "none of its rows counts until somebody repairs, replaces or accepts it",
+    "held": "none of its rows counts until it is repaired, replaced or accepted",
     "rejected": "it cannot be read",
     "deferred": "it changed while it was read: run again",
-    "missing": "its object is gone from the source, and it counts until somebody decides: marts withdraw list",
+    "missing": "its object is missing from the source, and it counts until a decision: marts withdraw list",
 }
-"""What it means for a drop to be left out."""
+"""Consequences of each state of a drop that is left out."""
 
 
 def write_reports(store: Store, report: RunReport, listed: Sequence[RunReport], docs: str = DOCS) -> None:
-    """Write the page of a run and the index, and remove the pages of runs that are not listed (newest first).
+    """Write the page of a run and the index, and remove the pages of runs that are not ``listed`` (newest first).
 
-    Listed runs without a page get theirs, too, unless they go on.
+    Write the missing pages of listed runs too, unless they are still running.
     """
     runs = listed if any(run.run_id == report.run_id for run in listed) else (report, *listed)
     names = {page_of(run): run for run in runs}
@@ -62,7 +66,7 @@ def write_reports(store: Store, report: RunReport, listed: Sequence[RunReport], 
 
 
 def write_again(store: Store, listed: Sequence[RunReport], docs: str = DOCS) -> None:
-    """Write the pages that are there anew: their reports changed, because somebody was erased from them."""
+    """Write the existing pages again: their reports changed because a person was erased from them."""
     existing = {version.key for version in store.versions("")}
     for run in listed:
         if page_of(run) in existing:
@@ -71,7 +75,7 @@ def write_again(store: Store, listed: Sequence[RunReport], docs: str = DOCS) -> 
 
 
 def report_page(report: RunReport, docs: str = DOCS) -> str:
-    """Render a run. ``docs`` is where the data docs are: a path from the page's folder, or an address."""
+    """Render a run. ``docs`` is the location of the data docs: a path from the page's folder, or an address."""
     return rendered(
         "run.html.j2",
         places=places(".", docs),
@@ -84,12 +88,13 @@ def report_page(report: RunReport, docs: str = DOCS) -> str:
         drops=_drops(report.drops),
         figures=report.figures,
         business=_business(report),
+        fields_of=fields_of,
         steps=charts.steps(report.seconds) if report.seconds else "",
     )
 
 
 def index_page(reports: Sequence[RunReport], existing: Collection[str] | None = None, docs: str = DOCS) -> str:
-    """Render the list of runs, in the order given. ``existing`` names the pages that can be led to: without it, all."""
+    """Render the list of runs in the given order. ``existing`` names the pages to link to; by default all."""
     pages = {run.run_id: page_of(run) for run in reports if existing is None or page_of(run) in existing}
     return rendered("runs.html.j2", places=places(".", docs), here="runs", runs=reports, pages=pages, quote=quote)
 
@@ -101,19 +106,19 @@ def page_of(report: RunReport) -> str:
 
 def _headline(report: RunReport) -> str:
     if report.held_back:
-        return "New marts were made, and held back"
+        return "New marts were built and held back"
     if report.error:
         return " ".join(report.error.what.split())
     if report.outcome == "published" and len(report.marts) == 1:
         return "The new mart is live"
     if report.left_out:
-        head = "The live marts stay as they are" if report.outcome == "unchanged" else _HEADLINES[report.outcome]
-        return f"{head}, but some drops need a look"
+        head = "The live marts are unchanged" if report.outcome == "unchanged" else _HEADLINES[report.outcome]
+        return f"{head}, but some drops need attention"
     return _HEADLINES[report.outcome]
 
 
 def _left_out(why: str, count: int) -> str:
-    """Describe what it means for some drops to be left out."""
+    """Return a sentence about the drops that are left out for a reason."""
     means = _LEFT_OUT[why]
     if count == 1:
         return f"1 drop is {why}: {means}."
@@ -121,7 +126,7 @@ def _left_out(why: str, count: int) -> str:
 
 
 def _drops(drops: Sequence[DropReport]) -> dict[str, Any]:
-    """Sort the drops: those that need a look, and the others; with what is wrong with the rows of the live ones."""
+    """Split the drops into those that need attention and the others, with reasons for quarantine of live ones."""
     look = [drop for drop in drops if drop.state in _LOOK]
     others = [drop for drop in drops if drop.state not in _LOOK]
     others.sort(key=lambda drop: (-drop.quarantined, drop.kind != "sales", drop.kind, drop.key))
@@ -135,8 +140,21 @@ def _drops(drops: Sequence[DropReport]) -> dict[str, Any]:
     }
 
 
+def fields_of(reason: Reason, columns: Sequence[str]) -> list[tuple[str, str, bool]]:
+    """Split the example line of a reason into column, value, and whether the broken rule names the column.
+
+    Empty if the line was cut, or masked as a whole: the page then shows it as it is.
+    """
+    words = set(re.findall(r"\w+", reason.rule))
+    for delimiter in _DELIMITERS:
+        values = next(csv.reader([reason.raw], delimiter=delimiter), [])
+        if len(values) == len(columns) > 1:
+            return [(name, value, name in words) for name, value in zip(columns, values, strict=True)]
+    return []
+
+
 def _rules(drops: Sequence[DropReport]) -> list[dict[str, Any]]:
-    """Return the most common reasons for quarantine, each with an example of where it was found."""
+    """Return the most common reasons for quarantine, each with an example."""
     rows: Counter[str] = Counter()
     places: Counter[str] = Counter()
     examples: dict[str, tuple[DropReport, Reason]] = {}
@@ -152,7 +170,7 @@ def _rules(drops: Sequence[DropReport]) -> list[dict[str, Any]]:
 
 
 def _business(report: RunReport) -> dict[str, Any]:
-    """Return sums and charts of the figures; nothing that a run without them does not have."""
+    """Return sums and charts of the figures; empty values for a run without figures."""
     figures = report.figures
     inactive = sum(group.customers for group in figures.groups if group.inactive)
     results: dict[str, Any] = {

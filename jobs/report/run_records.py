@@ -10,7 +10,7 @@ from jobs.report.quality_pages import RUNS
 from jobs.report.run_report import Problem, RunReport
 
 RUNS_BEFORE = 200
-"""Earlier runs that a run is compared with."""
+"""Number of earlier runs that a run is compared with."""
 
 
 def run_record(report: RunReport) -> RunRecord:
@@ -41,10 +41,10 @@ def adopt_waiting(state: Store, warehouse: Warehouse) -> int:
 
 
 def _report_of(record: RunRecord) -> RunReport:
-    """Return the report of a run; a killed run could not write how it ended."""
+    """Return the report of a run. That of a killed run is completed, because the run did not record its end."""
     report = RunReport.model_validate_json(record.report)
     if record.outcome != "killed":
         return report
-    problem = Problem(what=record.error, where=record.run_id, hint="was it killed, or out of memory?")
+    problem = Problem(what=record.error, where=record.run_id, hint="was it killed or out of memory?")
     ended = datetime.fromisoformat(record.ended_at)
     return report.model_copy(update={"outcome": "failed", "error": problem, "ended_at": ended})

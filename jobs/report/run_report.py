@@ -12,13 +12,13 @@ from marts.compute.highlights import Figures, UnusualMonth
 from marts.errors import MartsError
 
 Outcome = Literal["running", "published", "unchanged", "failed", "unknown"]
-"""unknown: the answer to the COMMIT is lost, and the database did not come back to be asked."""
+"""unknown: the reply to the COMMIT was lost, and the database did not come back to be queried."""
 DropState = Literal["live", "missing", "older", "duplicate", "rejected", "held", "deferred", "withdrawn"]
-"""missing: it counts on although its object is gone, until somebody decides; older: of a dimension, not the newest."""
+"""missing: its object is missing, and it counts until a decision; older: a drop of a dimension, not the newest."""
 
 
 LEFT_OUT: tuple[DropState, ...] = ("held", "rejected", "deferred", "missing")
-"""States of drops that people have to look at: not in the marts, or in them although their object is gone."""
+"""States of drops that need attention: not in the marts, or in them although their object is missing."""
 
 
 class _Part(BaseModel):
@@ -26,7 +26,7 @@ class _Part(BaseModel):
 
 
 class DropReport(_Part):
-    """One drop that is new, that changed, or that is not live."""
+    """One drop that is new, has changed or is not live."""
 
     kind: str
     key: str
@@ -34,21 +34,23 @@ class DropReport(_Part):
     state: DropState
     reason: str = ""
     delivery: str = ""
-    """Names this version of it."""
+    """Id of this version of the drop."""
     rows_read: int = 0
     clean: int = 0
     quarantined: int = 0
     duplicates: int = 0
-    """Repeated and replaced ones."""
+    """Repeated and replaced lines."""
     repeated: int = 0
-    """Lines that do not count since an equal one does."""
+    """Lines that do not count because an equal one does."""
     replaced: int = 0
-    """Lines that do not count since others took their place."""
+    """Lines that do not count because others replaced them."""
     repeated_total: Decimal = Decimal(0)
     replaced_total: Decimal = Decimal(0)
-    """Money that left the marts with them; what took their place is not in it."""
+    """Money of the replaced lines, without that of their replacements."""
     reasons: tuple[Reason, ...] = ()
     """The most common reasons for quarantine."""
+    columns: tuple[str, ...] = ()
+    """Header of the drop; empty without reasons."""
 
 
 class MartReport(_Part):
@@ -59,32 +61,32 @@ class MartReport(_Part):
     rows: int
     total_sales: Decimal
     changed: bool
-    """False if the live rows were already right."""
+    """False if the live rows were already up to date."""
 
 
 class Totals(_Part):
     """Sums over the live sales drops: rows read = clean + quarantined + duplicates."""
 
     drops: int = 0
-    """Sales drops that are there now, live or not."""
+    """Existing sales drops, live or not."""
     held_rows: int = 0
-    """Rows of drops that are held; none of them counts."""
+    """Rows of held drops; none of them counts."""
     scanned: int = 0
     """Sales drops that this run read."""
     rows_read: int = 0
     clean: int = 0
     quarantined: int = 0
     duplicates: int = 0
-    """Repeated and replaced ones."""
+    """Repeated and replaced lines."""
     repeated: int = 0
     replaced: int = 0
     repeated_total: Decimal = Decimal(0)
     replaced_total: Decimal = Decimal(0)
     counted: int = 0
-    """Clean lines up to as_of: those that the marts are made of."""
+    """Clean lines up to as_of: the marts are built from these."""
     counted_total: Decimal = Decimal(0)
     guests: int = 0
-    """Those of them that are of nobody in particular."""
+    """Counted lines of guests, which belong to no customer."""
     guests_total: Decimal = Decimal(0)
 
 
@@ -95,7 +97,7 @@ class BrokenRule(_Part):
     """In words."""
     severity: str
     rows: int
-    """Rows that it looked at; 0 if it is not about rows."""
+    """Rows that were checked; 0 if the rule is not about rows."""
     basis: str = "rows"
     """Describes these rows."""
     unexpected: int
@@ -103,7 +105,7 @@ class BrokenRule(_Part):
 
 
 class QualityReport(_Part):
-    """What Great Expectations says of the drops of a kind that a run brought, or of a mart."""
+    """Great Expectations' result for the drops of a kind that a run read, or for a mart."""
 
     name: str
     outcome: Literal["passed", "warned", "failed"]
@@ -114,14 +116,14 @@ class QualityReport(_Part):
     rules: int
     broken: tuple[BrokenRule, ...] = ()
     page: str
-    """Below the folder of the data docs."""
+    """Path below the folder of the data docs."""
 
 
 class FallReport(_Part):
-    """The total up to the last publication's as_of: as it was published, and as this run found it."""
+    """The total up to the last publication's as_of: as published, and as this run computed it."""
 
     since: str
-    """The run whose marts were live."""
+    """Id of the run whose marts were live."""
     as_of: str
     before: Decimal
     now: Decimal
@@ -136,7 +138,7 @@ class Problem(_Part):
     where: str
     hint: str
     kind: str = ""
-    """Name of the class in the tree of errors."""
+    """Name of the error class."""
 
     @classmethod
     def of(cls, error: MartsError) -> "Problem":
@@ -144,16 +146,16 @@ class Problem(_Part):
 
 
 class RunReport(_Part):
-    """What a run did."""
+    """Report of a run."""
 
     run_id: str
     outcome: Outcome
     exit_code: int
     as_of: str
     policy: str = ""
-    """Names the business numbers."""
+    """Digest of the policy."""
     version: str = ""
-    """Of Martwright."""
+    """Version of Martwright."""
     source: str
     target: str
     state: str
@@ -164,7 +166,7 @@ class RunReport(_Part):
     marts: tuple[MartReport, ...] = ()
     quality: tuple[QualityReport, ...] = ()
     docs: str = ""
-    """Where the data docs are."""
+    """Location of the data docs."""
     months_rolled_up: tuple[str, ...] = ()
     months: int = 0
     """Months with any line up to as_of."""
@@ -172,37 +174,37 @@ class RunReport(_Part):
     """Lines whose customer, sales person or store has no dimension row."""
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """Why the numbers are as they are, where nothing is wrong."""
+    """Explanations of numbers, where nothing is wrong."""
     submission: str = ""
-    """Submission id of the Ray job that it ran in, if somebody submitted one."""
+    """Submission id of the Ray job of the run, if it was submitted."""
     audit: str = ""
     """Hash of the last entry of the audit trail when the run began."""
     figures: Figures = Figures()
-    """What is in the marts that this run made live, or found right; written down without the names of people."""
+    """Figures of the marts that this run published or found up to date; stored without the names of people."""
     unusual: tuple[UnusualMonth, ...] = ()
     held_back: str = ""
-    """Why new marts were not published, although they differ from the live ones: somebody went back."""
+    """Why new marts were not published although they differ from the live ones: a rollback."""
     seconds: dict[str, float] = {}
-    """Per step."""
+    """Duration of each step."""
     fall: FallReport | None = None
     """How the total up to the last publication's as_of changed, if it was known."""
     error: Problem | None = None
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Return how many drops are left out of the marts, by why."""
+        """Return the number of drops left out of the marts, by state."""
         counts = Counter(drop.state for drop in self.drops)
         return {state: counts[state] for state in LEFT_OUT if counts[state]}
 
     @property
     def words(self) -> str:
-        """Return how it ended in words: the outcome, and what the marts are without."""
+        """Return the outcome in words, with the drops left out."""
         left_out = [f"{count:,} drop{'' if count == 1 else 's'} {why}" for why, count in self.left_out.items()]
         return ", ".join([self.outcome, *(() if self.error else left_out)])
 
     @property
     def level(self) -> Literal["passed", "warned", "failed"]:
-        """Return how well it ended: warned if it goes on, or published without some of the drops."""
+        """Return the level of the outcome: warned if the run goes on or left out some drops."""
         if self.error or self.outcome in ("failed", "unknown"):
             return "failed"
         return "warned" if self.outcome == "running" or self.exit_code or self.left_out else "passed"

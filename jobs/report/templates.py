@@ -1,4 +1,4 @@
-"""What all pages share: how a template becomes a page, and how numbers are written in it. No script, no address."""
+"""Shared by all pages: rendering of templates and formatting of numbers. No script, no address."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ _MINUS = "\N{MINUS SIGN}"
 
 
 def rendered(template: str, **values: Any) -> str:
-    """Fill a template: text that others wrote stays text, and what has no glyph is shown."""
+    """Render a template: text is escaped, and characters without a glyph are made visible."""
     return _templates().get_template(template).render(**values)
 
 
@@ -24,27 +24,27 @@ def number(value: int) -> str:
 
 
 def counted(value: int, thing: str) -> str:
-    """Write how many there are of something."""
+    """Write a count with its noun."""
     return f"{number(value)} {thing}{'' if value == 1 else 's'}"
 
 
 def money(value: Decimal) -> str:
-    """Write an amount with two digits."""
+    """Write an amount with two decimals."""
     return f"{value:,.2f}".replace("-", _MINUS)
 
 
 def percent(value: Decimal | None) -> str:
-    """Write a share."""
+    """Write a percentage."""
     return "" if value is None else f"{value:,.2f} %".replace("-", _MINUS)
 
 
 def growth(value: Decimal | None) -> str:
-    """Write a change, with its sign."""
+    """Write a percentage with its sign."""
     return "" if value is None else f"{value:+,.2f} %".replace("-", _MINUS)
 
 
 def when(value: datetime) -> str:
-    """Write a moment."""
+    """Write a time in UTC, to the minute."""
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
@@ -63,5 +63,5 @@ def _templates() -> Environment:
 
 
 def _seen(value: Any) -> Any:
-    """Show what has no glyph; what is HTML already stays."""
+    """Make characters without a glyph visible; leave HTML unchanged."""
     return visible(value) if type(value) is str else value

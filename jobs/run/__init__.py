@@ -1,1 +1,1 @@
-"""A run: its stages, and its life."""
+"""A run: its stages and its lifecycle."""

@@ -1,4 +1,4 @@
-"""Stages settle, roll up and materialize: from clean rows to the rows of the marts."""
+"""Stages settle, roll up and materialize: compute the rows of the marts from clean rows."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from datetime import date
 
 import pyarrow as pa
 
+from jobs.ports.store import REQUESTS_AT_ONCE
 from jobs.run.context import Run
 from jobs.run.stages import Known, RolledUp
 from jobs.state.manifest import Manifest
@@ -27,13 +28,12 @@ from jobs.steps.settle import Settled, plan_settling, read_settled, run_settle
 from marts.errors import DataError
 from marts.schema import CUSTOMERS_MART, MARTS
 
-_THREADS = 16
 _IDS = 3
-"""Ids that a warning shows."""
+"""Number of ids in a warning."""
 
 
 def settle_and_roll_up(run: Run, resolved: Resolved, known: Known) -> RolledUp:
-    """Roll up, and hold drops that look like the same days again, until no drop does."""
+    """Roll up and hold drops that look like the same days again, until no drop does."""
     memory = Memory.of(known.ledger)
     accepted = accepted_by(run.warehouse.decisions(), memory.contents, alike=True)
     paths, computed = set(known.paths), list[RollUp]()
@@ -51,13 +51,13 @@ def settle_and_roll_up(run: Run, resolved: Resolved, known: Known) -> RolledUp:
 
 
 def ambiguous_ids(run: Run, resolved: Resolved) -> tuple[str, ...]:
-    """Warn of ids that stand for several transactions, where the policy says that each stands for one."""
+    """Warn of ids that several transactions share, if the policy states that ids are unique."""
     if run.policy.transaction_ids != "unique":
         return ()
     with run.step("check ids"):
         count, rows = check_ids(run.state, resolved.live_sales, run.identity, _IDS)
     displayed = ", ".join(str(row["transaction_id"]) for row in rows)
-    words = f"{count:,} ids of transactions are live under several customers, stores or months, such as {displayed}"
+    words = f"{count:,} transaction ids are live under several customers, stores or months, such as {displayed}"
     return (f"{words}: `marts check ids` lists them",) if count else ()
 
 
@@ -71,21 +71,21 @@ def _shared(run: Run, rollups: Sequence[RollUp]) -> Shared:
 
 
 def _facts(run: Run, rollups: Sequence[RollUp], name: str) -> list[pa.Table]:
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         return list(pool.map(lambda rollup: read_parquet(run.state, rollup.path(name)), rollups))
 
 
 def _roll_up(run: Run, live: Sequence[Manifest], existing: set[str]) -> tuple[list[RollUp], list[RollUp]]:
-    """Make the facts that are not there yet. Returns those of all months, and those made now."""
+    """Compute the missing facts. Return the tasks of all months, and those computed now."""
     marks = None if run.identity.within_month else _settle(run, live, existing)
     rollups = plan_rollups(live, run.as_of, run.settings.limits.rollup_lines, run.identity, marks)
     if not rollups:
-        hint = "`marts plan` says what is wrong with each drop; the live marts are untouched"
-        raise DataError("no drop has a line that can be used", run.source.uri, hint)
+        hint = "`marts plan` shows what is wrong with each drop; the live marts are untouched"
+        raise DataError("no drop has a usable line", run.source.uri, hint)
     missing = [rollup for rollup in rollups if not rollup.paths <= existing]
     run.ready(missing, sum(rollup.rows for rollup in missing) / run.settings.limits.rollup_lines)
     with run.step("roll up", len(missing)):
-        # The newest months first: they are the largest most often, and small tasks at the end let all end together.
+        # Newest months first: they are usually the largest, and small tasks at the end let all workers end together.
         work = [RollUpWork(rollup, run.scan_settings.state) for rollup in reversed(missing)]
         for _, lines in run.runner("RollUp", run_rollup, work):
             run.progress.advance(lines)
@@ -93,7 +93,7 @@ def _roll_up(run: Run, live: Sequence[Manifest], existing: set[str]) -> tuple[li
 
 
 def _settle(run: Run, live: Sequence[Manifest], existing: set[str]) -> Settled:
-    """Return which lines count, where transactions go beyond a month."""
+    """Return which lines count, for transactions that span months."""
     tasks = plan_settling(live, run.settings.limits.rollup_lines, run.identity, run.as_of, run.scan_settings.state)
     missing = [task for task in tasks if not task.paths <= existing]
     run.ready(missing)
@@ -104,7 +104,7 @@ def _settle(run: Run, live: Sequence[Manifest], existing: set[str]) -> Settled:
 
 
 def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> tuple[dict[str, DropCounts], DayTotals]:
-    """Add up what the months say: per origin of a drop, and per day."""
+    """Add up the counts of the months: per origin of a drop, and per day."""
     counts: dict[str, DropCounts] = defaultdict(DropCounts)
     days: dict[date, tuple[int, int]] = {}
     for table in _facts(run, rollups, "drops"):
@@ -120,7 +120,7 @@ def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> tuple[dict[str, DropCou
 
 
 def materialize(run: Run, rolled_up: RolledUp, paths: AbstractSet[str]) -> tuple[MartRows, ...]:
-    """Compute the rows of marts, all side by side, unless an earlier run has computed the same."""
+    """Compute the rows of the marts in parallel, unless an earlier run has computed the same."""
     names = [run.settings.mart] if run.settings.mart else list(MARTS)
     dimensions = rolled_up.resolved.dimensions
     inputs = {name: inputs_of(MARTS[name], rolled_up.months, dimensions, run.policy, run.as_of) for name in names}

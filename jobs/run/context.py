@@ -1,4 +1,4 @@
-"""A run: its request, and what it works with."""
+"""A run: its request and its resources."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,18 +23,18 @@ from marts.policy import Policy
 
 
 class Progress(Protocol):
-    """Somebody who watches a run."""
+    """Observer of a run."""
 
     def begin(self, step: str, total: int) -> None:
-        """A step with so many tasks begins."""
+        """Begin a step with ``total`` tasks."""
 
     def advance(self, rows: int = 0, drops: int = 0) -> None:
-        """One task of the step is done, with so many rows, and the last part of so many drops."""
+        """End one task of the step, with its rows and the number of drops that it completed."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for before anything is opened."""
+    """Request for a run, before anything is opened."""
 
     settings: Settings
     policy: Policy
@@ -42,41 +42,41 @@ class Request:
     run_id: str
     clock: Callable[[], datetime]
     submission: str = ""
-    """Submission id of the Ray job, if this is one."""
+    """Submission id of the Ray job, if the run is one."""
     rebuild: bool = False
     rescan: bool = False
     cluster: Cluster | None = None
-    """Where metrics go, too, if it outlives the run."""
+    """Cluster that also gets the metrics, if it outlives the run."""
 
 
 @dataclass
 class Run:
-    """One run: its request, what it works with, the seconds of its steps, and what its stages have made so far."""
+    """One run: its request, its resources, the seconds of its steps, and the results of its stages so far."""
 
     request: Request
     runner: Runner
     warehouse: Warehouse
     progress: Progress
     start: Callable[[], None] = lambda: None
-    """Makes the runner ready; called when the first task is at hand that needs it."""
+    """Starts the runner; called before the first task that needs it."""
     needs_start: Callable[[float], bool] = lambda _: True
-    """Returns whether a step that is the work of so many full tasks needs that."""
+    """Returns whether a step with the work of this number of full tasks needs the start."""
     seconds: dict[str, float] = field(default_factory=dict)
     stages: Stages = field(default_factory=Stages)
     audit: str = ""
-    """Hash of the end of the audit trail."""
+    """Hash of the last entry of the audit trail."""
     published: RunReport | None = None
-    """The report of what is published, or about to be."""
+    """Report that is published or about to be published."""
     before: RunHistory = field(default_factory=RunHistory)
-    """The runs before this one."""
+    """Runs before this one."""
     notices: Sequence[Notice] = ()
-    """Notices that are open, or not sent to all."""
+    """Notices that are open or not sent to all."""
     unkept: Sequence[Notice] = ()
-    """Notices that the database could not keep."""
+    """Notices that the database could not store."""
     unrecorded: bool = False
-    """The database could not record how the run ended."""
+    """Whether the database could not record the end of the run."""
     failed: RunReport | None = None
-    """The report of a defect."""
+    """Report of a defect."""
 
     def __post_init__(self) -> None:
         self.settings, self.policy = self.request.settings, self.request.policy
@@ -89,14 +89,14 @@ class Run:
         self.scan_settings = ScanSettings.of(self.settings, self.policy, self.run_id)
 
     def ready(self, tasks: Sequence[Any], full: float | None = None) -> None:
-        """Start the cluster if it has not started yet, and the tasks are the work of many ``full`` ones."""
+        """Start the cluster if it has not started and the tasks, the work of ``full`` full tasks, need it."""
         if tasks and "start Ray" not in self.seconds and self.needs_start(len(tasks) if full is None else full):
             with self.step("start Ray"):
                 self.start()
 
     @contextmanager
     def step(self, name: str, total: int = 0) -> Iterator[None]:
-        """Time a step, and tell whoever watches."""
+        """Time a step and report it to the observer."""
         self.progress.begin(name, total)
         before = time.perf_counter()
         try:

@@ -1,4 +1,4 @@
-"""Let Great Expectations judge the drops that a run brings, and the marts before anybody sees them."""
+"""Let Great Expectations judge the drops of a run, and the marts before they are published."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ from jobs.steps.resolve import Resolved
 from marts.errors import QualityBroken
 
 EARLIER = 20_000
-"""Records of earlier drops that new ones are compared with."""
+"""Maximum number of records of earlier drops to compare new ones with."""
 
 
 def _pages(run: Run) -> quality.Pages:
@@ -25,7 +25,7 @@ def _pages(run: Run) -> quality.Pages:
 
 
 def judge_drops(run: Run, resolved: Resolved, scanned: Scanned, marts: Sequence[MartRows]) -> Judged | None:
-    """Let Great Expectations judge the drops that this run brings; None if there is nothing to judge."""
+    """Let Great Expectations judge the drops of this run; return None if there is nothing to judge."""
     drops = quality.brought(resolved, scanned.deliveries) if run.settings.quality.judge else {}
     if not drops:
         return None
@@ -39,7 +39,7 @@ def judge_drops(run: Run, resolved: Resolved, scanned: Scanned, marts: Sequence[
 
 
 def judge_marts(run: Run, loaded: Loaded, live: Mapping[str, Generation]) -> Judged:
-    """Let Great Expectations judge the marts that are loaded."""
+    """Let Great Expectations judge the loaded marts."""
     reports = []
     for item, rows in zip(loaded.staged, loaded.marts, strict=True) if run.settings.quality.judge else ():
         before = live[rows.mart].row_count if rows.mart in live else 0
@@ -54,5 +54,5 @@ def require_quality(run: Run, judged: Judged) -> None:
     failed = next((report for report in judged.reports if report.outcome == "failed"), None)
     if failed:
         broken = next(rule for rule in failed.broken if rule.severity == "critical")
-        hint = f"look at {run.settings.docs_uri}/{failed.page}; the live marts are untouched"
+        hint = f"see {run.settings.docs_uri}/{failed.page}; the live marts are untouched"
         raise QualityBroken(f"a critical expectation is broken: {broken.rule}", failed.name, hint)

@@ -1,4 +1,4 @@
-"""A run as those who wait for it see it: heartbeat, build, report page, metrics, notices, one closing line."""
+"""Lifecycle of a run: heartbeat, build, report page, notices, metrics, one closing log line."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,9 +32,9 @@ _log = logging.getLogger("marts.run")
 def run(
     request: Request, opened: Callable[[], AbstractContextManager[Warehouse]], make: Callable[[Warehouse], Run]
 ) -> RunReport:
-    """Do a whole run, and tell everybody who wants to know. A failure is a report too.
+    """Do a whole run and report it. A failure is a report too.
 
-    Raises UsageError if the target means nothing, or refuses our credentials.
+    Raise UsageError if the target is invalid or rejects the credentials.
     """
     with within(run_id=request.run_id):
         started, report = request.clock(), None
@@ -45,10 +45,10 @@ def run(
                 report = _built(request, current, warehouse)
                 _tell_all(request, report, warehouse, current)
         except MartsError as error:
-            if report is None:  # the target does not open: nobody but us can say so
+            if report is None:  # the target does not open: the ledger cannot record it
                 report = _unopened(request, scrubbed(error), started)
                 _tell_all(request, report, None, None)
-                if isinstance(error, UsageError):  # whoever typed it sees it as with every other command
+                if isinstance(error, UsageError):  # shown like the usage error of any other command
                     _close(report)
                     error.announced = True
                     raise
@@ -61,9 +61,9 @@ def run(
 def refused(
     request: Request, error: MartsError, opened: Callable[[], AbstractContextManager[Warehouse]] | None = None
 ) -> None:
-    """Report of a run that did not even begin: nobody may be looking. The next run puts it into the ledger.
+    """Report a run that failed before it began, as it may be unattended. The next run adds it to the ledger.
 
-    ``opened`` is for who has not tried the target yet: what people know already is there.
+    ``opened`` opens the target if the caller has not tried yet: it stores the notices that were already sent.
     """
     with within(run_id=request.run_id):
         report = _unopened(request, scrubbed(error), request.clock())
@@ -71,20 +71,20 @@ def refused(
             with opened() if opened else nullcontext() as warehouse:
                 _tell_all(request, report, warehouse, None)
         except MartsError as closed:
-            _log.debug("the target does not open: %s", scrubbed(closed))
+            _log.debug("cannot open the target: %s", scrubbed(closed))
             _tell_all(request, report, None, None)
         _close(report)
         error.announced = True
 
 
 def _close(report: RunReport) -> None:
-    """Write the closing line."""
+    """Write the closing log line."""
     level = logging.ERROR if report.error else logging.INFO
     _log.log(level, "run %s: %s", report.run_id, report.words, extra={"fields": closing(report)})
 
 
 def _built(request: Request, current: Run, warehouse: Warehouse) -> RunReport:
-    """Build. A defect is told as every failure is, before it goes on its way."""
+    """Build. Report a defect like any failure, then raise it again."""
     try:
         return build(current)
     except Exception:
@@ -95,31 +95,31 @@ def _built(request: Request, current: Run, warehouse: Warehouse) -> RunReport:
 
 
 def _tell_all(request: Request, report: RunReport, warehouse: Warehouse | None, current: Run | None) -> None:
-    """Write the page, send notices, hand over metrics, ping. How the run ended is not changed by any of it."""
+    """Write the page, send notices, publish metrics, ping. None of it changes the outcome of the run."""
     try:
         kept = True
         if current is None or current.unrecorded:
             kept = _keep(request.settings, report)
         elif warehouse:
-            with _spared("the page of this run"):
+            with _spared("writing the report page"):
                 _write_pages(request.settings, warehouse, report)
         waiting: list[Outbox] = [_waiting(request.settings)] if kept else []
         places = [warehouse, *waiting] if warehouse else waiting
         new = current.unkept if current else _raised(request, report, warehouse)
         notices: dict[str, int] = {}
-        with _spared("notices"):
+        with _spared("sending notices"):
             notices = _tell(request, places, new)
-        with _spared("the metrics of this run"):
+        with _spared("publishing metrics"):
             _measure(request, report, _last_success(current.before) if current else None, notices)
         if is_news(report):
-            with _spared("the heartbeat"):
+            with _spared("the heartbeat ping"):
                 beat(request.settings.notify, "fail" if report.error else "success")
     except Stopped as stop:
-        _log.warning("%s; the run had ended, notices that wait are sent by the next", stop.as_error().what)
+        _log.warning("%s; the run had ended; the next run sends pending notices", stop.as_error().what)
 
 
 def _raised(request: Request, report: RunReport, warehouse: Warehouse | None) -> list[Notice]:
-    """Return the notices of a run that the ledger does not know."""
+    """Return the notices of a run that is not in the ledger."""
     was, known = RunHistory(), list[Notice]()
     if warehouse:
         was, known = before(warehouse.runs(RUNS_BEFORE), report.run_id), warehouse.notices()
@@ -127,7 +127,7 @@ def _raised(request: Request, report: RunReport, warehouse: Warehouse | None) ->
 
 
 def closing(report: RunReport) -> dict[str, Any]:
-    """Return everything that is needed to chart runs, on one line."""
+    """Return the fields of the closing line: everything that is needed to chart runs."""
     totals = report.totals
     states = [drop.state for drop in report.drops]
     return {
@@ -154,37 +154,37 @@ def closing(report: RunReport) -> dict[str, Any]:
 
 @contextmanager
 def _spared(what: str) -> Iterator[None]:
-    """Do something that may fail as it likes: it is told, and changes nothing of how the run ended."""
+    """Log an exception instead of raising it: it must not change the outcome of the run."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - the run has ended, and how is not to be changed
-        _log.warning("%s: %s: %s", what, type(error).__name__, scrub(str(error)))
+    except Exception as error:  # noqa: BLE001 - the run has ended, its outcome must not change
+        _log.warning("%s failed: %s: %s", what, type(error).__name__, scrub(str(error)))
 
 
 def _write_pages(settings: Settings, warehouse: Warehouse, report: RunReport) -> None:
-    """Write the report's page and their index. What fails then is told, and fails nothing."""
+    """Write the report page and the index of reports. A failure is logged and does not fail the run."""
     try:
         store = open_store(settings.reports_uri, settings.s3)
         write_reports(store, _without_erased(report, warehouse), recent_reports(warehouse), docs_of(settings))
     except MartsError as error:
-        _log.warning("the page of this run is not written: %s; `marts report` shows it", scrubbed(error))
+        _log.warning("cannot write the report page: %s; `marts report` shows the report", scrubbed(error))
 
 
 def _without_erased(report: RunReport, warehouse: Warehouse) -> RunReport:
-    """Leave out who was erased since the run read the marts."""
+    """Leave out people who were erased since the run read the marts."""
     erased = erased_people(warehouse.erasures())
     best = tuple(item for item in report.figures.best if not erased.number_of(str(item.customer_id)))
     return report.model_copy(update={"figures": report.figures.model_copy(update={"best": best})})
 
 
 def _keep(settings: Settings, report: RunReport) -> bool:
-    """Keep a report that the ledger cannot take: its page, and in the state for the next run. Tells if it could."""
+    """Store a report outside the ledger: in the state for the next run, and as a page. Return whether it is stored."""
     try:
         _waiting(settings).keep_run(report)
     except MartsError as error:
-        _log.debug("the report is kept nowhere: %s", scrubbed(error))
+        _log.debug("cannot store the report in the state: %s", scrubbed(error))
         return False
-    with _spared("the page of this run"):
+    with _spared("writing the report page"):
         page = report_page(report, docs_of(settings)).encode()
         open_store(settings.reports_uri, settings.s3).put(page_of(report), page)
     return True
@@ -195,7 +195,7 @@ def _waiting(settings: Settings) -> StateOutbox:
 
 
 def _measure(request: Request, report: RunReport, last_success: datetime | None, notices: Mapping[str, int]) -> None:
-    """Hand the run's gauges to Prometheus, where that is wanted."""
+    """Publish the gauges of the run to Prometheus, if configured."""
     for text in publish_metrics(request.settings, samples(report, last_success, notices), request.cluster):
         _log.warning("%s", text)
 
@@ -205,10 +205,10 @@ def _last_success(before: RunHistory) -> datetime | None:
 
 
 def _tell(request: Request, places: Sequence[Outbox], unkept: Sequence[Notice]) -> dict[str, int]:
-    """Keep the notices that are not kept yet in the first place that takes them, and send all that are not sent.
+    """Store new notices in the first place that accepts them, and send all that are not sent.
 
-    The database is the right one; while it is not there, the state; without both, a failure is told each time.
-    Returns how many were sent, and how many wait.
+    The first place is the database, then the state; without both, each run announces its failure again. Return the
+    numbers of sent and pending deliveries.
     """
     if not request.settings.notify.to:
         return {"sent": 0, "pending": 0}
@@ -216,8 +216,8 @@ def _tell(request: Request, places: Sequence[Outbox], unkept: Sequence[Notice]) 
         try:
             return _tell_from(request, place, unkept)
         except MartsError as error:
-            _log.debug("no place for notices: %s", scrubbed(error))
-    _log.warning("neither the database nor the state can keep notices: a run that fails again will tell it again")
+            _log.debug("cannot store notices: %s", scrubbed(error))
+    _log.warning("neither the database nor the state can store notices: the next failed run sends them again")
     return _tell_from(request, NoOutbox(), unkept)
 
 
@@ -231,7 +231,7 @@ def _tell_from(request: Request, outbox: Outbox, unkept: Sequence[Notice]) -> di
 
 
 def _unopened(request: Request, error: MartsError, started: datetime) -> RunReport:
-    """Report a run whose target could not be opened: the ledger does not know it."""
+    """Return the report of a run whose target could not be opened: it is not in the ledger."""
     settings = request.settings
     return RunReport(
         run_id=request.run_id,
@@ -251,7 +251,7 @@ def _unopened(request: Request, error: MartsError, started: datetime) -> RunRepo
 
 
 def _uri(give: Callable[[], str]) -> str:
-    """Return an address that may not be known."""
+    """Return an address, or an empty string if it is not configured."""
     try:
         return give()
     except MartsError:

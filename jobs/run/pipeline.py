@@ -27,12 +27,12 @@ from jobs.steps.resolve import resolve
 from marts.errors import DataError, Defect, MartsError, NotShown, OutcomeUnknown, StateDamaged, Stopped
 
 _DAMAGED = 100
-"""Files of the state that may be damaged; each costs what is made from it again."""
+"""Maximum number of damaged files of the state; each one costs a rebuild of what depends on it."""
 _log = logging.getLogger("marts.build")
 
 
 def build(run: Run) -> RunReport:
-    """Bring the marts up to date. A failure is a report too, with its exit code and what to do."""
+    """Bring the marts up to date. A failure is a report too, with its exit code and a hint."""
     try:
         with run.warehouse.lock(run.settings.lock_timeout):
             run.warehouse.prepare()
@@ -46,15 +46,15 @@ def build(run: Run) -> RunReport:
             report = _ended(run, report, late)
     except (MartsError, Stopped) as problem:
         return _failed(run, problem.as_error() if isinstance(problem, Stopped) else problem)
-    except Exception as problem:  # a defect: it is recorded, and goes on its way
+    except Exception as problem:  # a defect: record it and raise it again
         run.failed = _failed(run, Defect(f"{type(problem).__name__}: {problem}", "marts", "please report it"))
         raise
     return report
 
 
 def _look_back(run: Run) -> None:
-    """See what was before, and what people were told of it; some of that may wait in the state."""
-    _remember(run)  # first: if the state cannot be read, people may know that already
+    """Read the earlier runs and their notices; some may be stored in the state only."""
+    _remember(run)  # first: an unreadable state may already be announced
     if adopt_waiting(run.state, run.warehouse):
         _remember(run)
 
@@ -65,18 +65,18 @@ def _remember(run: Run) -> None:
 
 
 def _healed(run: Run) -> RunReport:
-    """Build. A file of the state that is damaged is removed, and made again: all of the state can be."""
+    """Build. Remove and rebuild damaged files of the state: all of the state can be rebuilt."""
     for _ in range(_DAMAGED):
         try:
             return _build(run)
         except StateDamaged as error:
-            _log.warning("%s; it is made again", error)
+            _log.warning("%s; rebuilding it", error)
             run.state.delete(error.where)
     return _build(run)
 
 
 def _failed(run: Run, error: MartsError) -> RunReport:
-    """Record that a run failed; unless it did publish, and was told to stop or lost its database just then."""
+    """Record a failed run, unless it had published when it was stopped or lost the database."""
     error = scrubbed(error)
     outcome: Outcome = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
     report = report_of(run, outcome, error.exit_code, Problem.of(error))
@@ -96,7 +96,7 @@ def _failed(run: Run, error: MartsError) -> RunReport:
 
 
 def _after(run: Run, report: RunReport) -> list[str]:
-    """Do what is left when the marts are live. What fails then is told, and fails nothing."""
+    """Do what is left after the marts are live. A failure becomes a warning and does not fail the run."""
     late = []
     try:
         run.warehouse.clean_up(run.run_id)
@@ -111,26 +111,26 @@ def _after(run: Run, report: RunReport) -> list[str]:
 
 
 def _ended(run: Run, report: RunReport, late: Sequence[str]) -> RunReport:
-    """Write down when all was done: pages made from the ledger say it took as long as those made from the report."""
+    """Record the end of the run, so that pages from the ledger show the same duration as those from the report."""
     done = {"warnings": (*report.warnings, *late), "seconds": dict(run.seconds), "ended_at": run.clock()}
     report = report.model_copy(update=done)
     try:
         run.warehouse.write_end(run_record(report))
     except MartsError as error:
-        unwritten = f"the ledger has the end of this run as that of its publication: {error}"
+        unwritten = f"the ledger has the time of publication as the end of this run: {error}"
         return report.model_copy(update={"warnings": (*report.warnings, unwritten)})
     return report
 
 
 def _write_site(run: Run) -> None:
-    """Write the pages in front of the data docs."""
+    """Write the index pages of the data docs."""
     if run.settings.quality.judge:
         docs = open_store(run.settings.docs_uri, run.settings.s3)
         write_site(docs, recent_reports(run.warehouse), run.warehouse.quality(EARLIER), reports_of(run.settings))
 
 
 def _build(run: Run) -> RunReport:
-    """Run the stages, each from the values of those before it; `run.stages` keeps them for the report."""
+    """Run the stages, each from the results of earlier ones; `run.stages` keeps them for the report."""
     stages = run.stages = Stages()
     known = stages.known = known_state(run)
     scanned = stages.scanned = scan(run, known)
@@ -143,7 +143,7 @@ def _build(run: Run) -> RunReport:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
     try:
         marts = materialize(run, rolled_up, known.paths)
-    except DataError:  # such as a key that is not unique: the pages say it, too
+    except DataError:  # for example a duplicate key: the pages show it too
         _keep(stages, judge_drops(run, resolved, scanned, ()))
         raise
     stages.marts = marts
@@ -171,7 +171,7 @@ def _keep(stages: Stages, judged: Judged | None) -> None:
 
 
 def _publish(run: Run, loaded: Loaded, drops: Sequence[DropRecord], judged: Judged | None, exit_code: int) -> RunReport:
-    """Make what is loaded live in one transaction with the ledger, and read it back."""
+    """Make the loaded marts live in one transaction with the ledger, and read them back."""
     outcome: Outcome = "published" if loaded.staged else "unchanged"
     report = run.published = report_of(run, outcome, exit_code)
     with run.step("publish"):

@@ -1,10 +1,11 @@
-"""Stage load, and what must hold before a publication."""
+"""Stage load, and the comparison with the live marts before a publication."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from jobs.ports.records import DropRecord
+from jobs.ports.records import DropRecord, Generation
+from jobs.ports.store import REQUESTS_AT_ONCE
 from jobs.report.run_report import RunReport
 from jobs.run.context import Run
 from jobs.run.stages import Live, Loaded, RolledUp
@@ -20,23 +21,21 @@ from jobs.steps.withdrawals import TAKEN_BACK
 from marts import __version__
 from marts.schema import SALES
 
-_THREADS = 16
-
 
 def live_marts(run: Run) -> Live:
-    """Read what readers see now."""
+    """Read the live generations and the reports of their runs."""
     generations = run.warehouse.live()
     records = run.warehouse.runs_named({item.run_id for item in generations.values()})
     return Live(generations, {record.run_id: RunReport.model_validate_json(record.report) for record in records})
 
 
 def total_change(run: Run, live: Live, rolled_up: RolledUp) -> Fall | None:
-    """Return how the total up to the last publication has changed; None if nothing was published before."""
+    """Return the change of the total up to the last publication; None if nothing was published before."""
     before = total_before(live.generations, live.reports.values())
     if before is None:
         return None
     _, now = rolled_up.days.up_to(before.as_of)
-    # After somebody went back, what is live may not hold the drops that are taken back now.
+    # After a rollback, the live marts may not contain the drops that are withdrawn now.
     visible = live.generations
     went_back = any(
         visible[item.mart].generation != item.generation for item in run.warehouse.built() if item.mart in visible
@@ -46,11 +45,11 @@ def total_change(run: Run, live: Live, rolled_up: RolledUp) -> Fall | None:
 
 
 def load(run: Run, marts: Sequence[MartRows], resolved: Resolved, live: Live) -> Loaded:
-    """Load the marts that differ from the live ones, unless somebody went back from what they were made of."""
+    """Load the marts that differ from the live ones, unless a rollback left a generation of the same inputs."""
     visible = live.generations
     changed = [rows for rows in marts if rows.mart not in visible or visible[rows.mart].fingerprint != rows.fingerprint]
     inputs = inputs_of(run, resolved)
-    left = gone_back_from(run, inputs) if changed else set()
+    left = rolled_back_marts(run, inputs, visible) if changed else set()
     if any(rows.mart in left for rows in changed):
         changed = [rows for rows in changed if rows.mart not in left]
         run.stages.held_back = held_back(run)
@@ -64,21 +63,21 @@ def load(run: Run, marts: Sequence[MartRows], resolved: Resolved, live: Live) ->
 
 
 def with_rows(run: Run, catalog: Catalog, resolved: Resolved, records: Sequence[DropRecord]) -> list[DropRecord]:
-    """Return records in which sales drops that leave the marts have what their rows are, as they were delivered."""
+    """Return the records, in which sales drops that leave the marts describe their rows as delivered."""
     taken = {
         v.drop.delivery.id: as_scanned(v.drop.manifest, catalog)
         for v in resolved.all
         if v.drop.delivery.kind == SALES.name and v.state == "withdrawn" and not v.drop.duplicate_of
         if v.drop.manifest
     }
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         read = pool.map(lambda manifest: remembered_rows(run.state, manifest, run.identity), taken.values())
         rows = dict(zip(taken, read, strict=True))
     return [replace(record, delivered_rows=rows.get(record.delivery_id, record.delivered_rows)) for record in records]
 
 
 def inputs_of(run: Run, resolved: Resolved) -> str:
-    """Return a name for what marts are made of, whatever the day: the drops that count, the policy, our version."""
+    """Return a name for the inputs of the marts without as_of: the drops that count, the policy, the version."""
     made_of = [(m.origin, _names(m)) for m in (*resolved.live_sales, *resolved.dimensions)]
     return name_of(__version__, run.policy.digest(), made_of)
 
@@ -87,19 +86,20 @@ def _names(manifest: Manifest) -> list[str]:
     return [path.rpartition("/")[2] for path in manifest.paths]
 
 
-def gone_back_from(run: Run, inputs: str) -> set[str]:
-    """Return the names of the marts that somebody has gone back from, if they would be made of the same again."""
+def rolled_back_marts(run: Run, inputs: str, live: Mapping[str, Generation]) -> set[str]:
+    """Return the names of rolled-back marts that would be built from the same inputs again."""
     if run.request.rebuild or run.request.rescan:
         return set()
-    live = {name: generation.generation for name, generation in run.warehouse.live().items()}
-    left = [item for item in run.warehouse.built() if live.get(item.mart) != item.generation]
+    left = [
+        item for item in run.warehouse.built() if item.mart not in live or live[item.mart].generation != item.generation
+    ]
     generations = run.warehouse.generations() if left else {}
     return {item.mart for item in left if generations[item.generation].inputs == inputs}
 
 
 def held_back(run: Run) -> str:
-    """Describe who went back, and until when that holds."""
+    """Describe who rolled back, and until when that holds."""
     last = run.warehouse.publications(1)[0][0]
     built = run.warehouse.generations()[last.generation].run_id
-    when = f"{last.who} went back to run {built} on {last.published_at[:19]} UTC"
+    when = f"{last.who} rolled back to run {built} on {last.published_at[:19]} UTC"
     return f"{when}: nothing is published until a drop or the policy changes, or with --rebuild"

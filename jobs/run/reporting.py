@@ -1,4 +1,4 @@
-"""The report of a run, from what its stages have made."""
+"""The report of a run, from the results of its stages."""
 
 from collections.abc import Container, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from marts.schema import MARTS
 
 
 def news_of(run: Run, report: RunReport) -> NoticeChanges:
-    """Return what people are to hear of a run, and what they need not hear any more."""
+    """Return the notices that a run raises and those that it closes."""
     addresses = addresses_of(run.settings)
     at = report.ended_at.isoformat()
     new = raised(report, run.before, run.notices, addresses)
@@ -30,7 +30,7 @@ def news_of(run: Run, report: RunReport) -> NoticeChanges:
 
 
 def why_changed(run: Run) -> tuple[str, ...]:
-    """Describe why the numbers change although nothing was read: a run that reads nothing changes nothing by itself."""
+    """Explain why the marts change although no drop was read: without another cause, they would not."""
     scanned, rolled_up, loaded, live = run.stages.scanned, run.stages.rolled_up, run.stages.loaded, run.stages.live
     if not (scanned and rolled_up and loaded and live) or not loaded.marts or scanned.deliveries:
         return ()
@@ -42,21 +42,21 @@ def why_changed(run: Run) -> tuple[str, ...]:
     returned = sum(v.state == "live" and v.drop.change == "new" for v in resolved.all)
     erased = any(item.number and item.erased_at > last.started_at.isoformat() for item in run.warehouse.erasures())
     reasons = [
-        f"as_of is {run.as_of}, and was {last.as_of}" if run.as_of.isoformat() != last.as_of else "",
-        "the policy is another" if run.policy.digest() != last.policy else "",
-        f"Martwright is {__version__}, and was {last.version}" if __version__ != last.version else "",
-        f"{removed:,} drops left the marts" if removed else "",
-        f"{returned:,} drops came that were read before" if returned else "",
-        "somebody was erased" if erased else "",
-        "drops that were held count now, or the other way round" if _changed_fate(resolved, last) else "",
-        "everything was made again (--rebuild)" if run.request.rebuild else "",
+        f"as_of changed from {last.as_of} to {run.as_of}" if run.as_of.isoformat() != last.as_of else "",
+        "the policy changed" if run.policy.digest() != last.policy else "",
+        f"Martwright changed from {last.version} to {__version__}" if __version__ != last.version else "",
+        f"{removed:,} drops were withdrawn" if removed else "",
+        f"{returned:,} drops that were read before came back" if returned else "",
+        "a customer was erased" if erased else "",
+        "drops were held or released" if _changed_fate(resolved, last) else "",
+        "everything was rebuilt (--rebuild)" if run.request.rebuild else "",
     ]
-    message = "; ".join(filter(None, reasons)) or "the order of deliveries, repairs, or dimensions are others than then"
-    return (f"nothing new was read, and the marts change: {message}",)
+    message = "; ".join(filter(None, reasons)) or "the order of deliveries, repairs or dimensions changed"
+    return (f"no drop was read, but the marts change: {message}",)
 
 
 def _changed_fate(resolved: Resolved, last: RunReport) -> bool:
-    """Return whether a drop counts that the last report left out, or the other way round."""
+    """Return whether a drop counts that the last report held, or the reverse."""
     out = {drop.delivery for drop in last.drops if drop.state == "held"}
     return bool(out & {v.drop.delivery.id for v in resolved.all if v.state == "live"}) or any(
         v.state == "held" and v.drop.delivery.id not in out for v in resolved.all
@@ -64,21 +64,21 @@ def _changed_fate(resolved: Resolved, last: RunReport) -> bool:
 
 
 def exit_code_of(resolved: Resolved, ledger: Sequence[DropRecord]) -> int:
-    """Return 65 for a rejected or held drop that no earlier run told of, 75 for one that changed while it was read."""
+    """Return 65 for a rejected, held or missing drop not reported before, 75 for a deferred drop, else 0."""
     if resolved.unheard(ledger):
         return EXIT_DATA
     return TryLater.exit_code if any(item.state == "deferred" for item in resolved.all) else 0
 
 
 def withdrawn_record(record: DropRecord, resolved: Resolved, run_id: str) -> DropRecord:
-    """Return the record of a drop whose object is gone, or has another version."""
+    """Return the record of a drop whose object was removed or replaced."""
     keys = {(v.drop.delivery.kind, v.drop.delivery.key) for v in resolved.all if not v.drop.gone}
     reason = REPLACED if (record.kind, record.object_key) in keys else why_left(record)
     return replace(record, state="withdrawn", reason=reason, run_id=run_id)
 
 
 def _drop_reports(run: Run) -> tuple[DropReport, ...]:
-    """Return the drops of which something changed, and those that people have to look at."""
+    """Return the drops that changed, and those that need attention."""
     stages = run.stages
     resolved = stages.rolled_up.resolved if stages.rolled_up else stages.resolved
     if not resolved or not stages.known:
@@ -88,14 +88,14 @@ def _drop_reports(run: Run) -> tuple[DropReport, ...]:
 
 
 def _is_reported(item: ResolvedDrop, changed: Container[str]) -> bool:
-    """Return whether people hear of a drop: it changed, or it does not count as it should."""
+    """Return whether the report lists a drop: it changed, or it does not count as expected."""
     if item.state == "older" or item.reason == REPLACED:
         return False
     return item.drop.delivery.id in changed or item.state not in ("live", "duplicate", "withdrawn")
 
 
 def _warnings(stages: Stages) -> tuple[str, ...]:
-    """Return what is not wrong enough to stop: of the drops, of the marts, of what was judged."""
+    """Return the warnings about the drops, the marts and the judged rules."""
     warnings: list[str] = []
     if stages.marts is not None and stages.scanned and stages.rolled_up:
         warnings += warnings_of(stages.scanned.plan, stages.rolled_up.resolved, stages.marts)
@@ -116,7 +116,7 @@ def _share(rule: BrokenRule) -> str:
 
 
 def _notes(stages: Stages) -> tuple[str, ...]:
-    """Return why the numbers are as they are, where nothing is wrong."""
+    """Return notes that explain the numbers where nothing is wrong."""
     if stages.marts is None or not stages.scanned or not stages.rolled_up:
         return ()
     return (*notes_of(stages.scanned.plan, stages.rolled_up.resolved), *stages.changes)
@@ -133,11 +133,11 @@ def _mart_report(rows: MartRows, changed: bool) -> MartReport:
 
 
 def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None = None) -> RunReport:
-    """Return the report of a run as far as its stages are known; what is in the marts, only of one that succeeded."""
+    """Return the report of a run from its completed stages; the contents of the marts only if it succeeded."""
     stages = run.stages
     loaded = stages.loaded if error is None else None
     marts, rolled_up = (stages.marts or (), stages.rolled_up) if loaded else ((), None)
-    # What somebody went back from is not what is live.
+    # After a rollback, the computed marts are not the live ones.
     visible = {rows.mart: rows.figures for rows in marts} if loaded and not stages.held_back else {}
     figures = of_both(*(visible.get(mart, Figures()) for mart in MARTS)) if visible else Figures()
     return RunReport(

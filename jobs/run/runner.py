@@ -1,4 +1,4 @@
-"""Run steps of a few tasks in this process, as long as no cluster is up: to start one takes longer than they do."""
+"""Run steps of a few tasks in this process while no cluster is up: starting one takes longer than the tasks."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -11,14 +11,14 @@ from jobs.runtime.logs import context, within
 from marts.errors import Defect, MartsError
 
 _THREADS = 4
-"""Beyond so many, threads of one interpreter wait for each other."""
+"""Maximum number of useful threads: more threads of one interpreter wait for each other."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class LocalFirstRunner:
-    """Runs the tasks of a step here, or on a cluster."""
+    """Run the tasks of a step in this process or on a cluster."""
 
     def __init__(self, cluster: Cluster, settings: RaySettings) -> None:
         self._cluster = cluster
@@ -27,16 +27,16 @@ class LocalFirstRunner:
         self._few = settings.few_tasks * min(self._cpus, _THREADS) if local else 0
 
     def needs_cluster(self, tasks: float) -> bool:
-        """Return whether a step that is the work of so many full tasks is for a cluster."""
+        """Return whether a step with the work of ``tasks`` full tasks is for a cluster."""
         return tasks > self._few or self._cluster.is_up
 
     def run(
         self, step: str, function: Callable[[Item], Result], items: Sequence[Item], at_once: int | None = None
     ) -> Iterator[tuple[int, Result]]:
-        """Run a step's items; returns each result, with its item's index, as it comes. Raises the first MartsError.
+        """Run a step's items; yield each result with its item's index as it completes. Raise the first MartsError.
 
-        A local cluster is used if it is up: ``needs_cluster`` says whether to start it. Whatever ends it waits for the
-        tasks at hand.
+        A local cluster is used if it is up: ``needs_cluster`` decides whether to start it. However the iteration ends,
+        it waits for running tasks.
         """
         most = min(at_once or len(items), len(items))
         if self._cluster.is_up or not self._few:

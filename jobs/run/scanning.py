@@ -1,4 +1,4 @@
-"""Stages plan and scan: list the drops, compare them with the ledger, read what is new."""
+"""Stages plan and scan: list the drops, compare them with the ledger, read new ones."""
 
 import time
 from collections import Counter
@@ -20,18 +20,18 @@ from jobs.steps.withdrawals import WEIGHED, Withdrawals, refused_by, since, with
 from marts.schema import KINDS
 
 _ROUNDS = 3
-"""Times that one drop is read, or waited for, while it changes."""
+"""Maximum number of times that a drop is read, or waited for, while it changes."""
 
 
 def withdrawals(run: Run, ledger: Sequence[DropRecord]) -> Withdrawals:
-    """Return what is decided about drops whose objects are gone."""
+    """Return the decisions about drops whose objects were removed."""
     past = since(run.started_at)
     decisions, events = run.warehouse.decisions(), run.warehouse.withdrawn(past, WEIGHED)
     return withdrawals_of(run.settings.drops.withdrawals, decisions, events, ledger, past)
 
 
 def known_state(run: Run) -> Known:
-    """Read what earlier runs left, and forget what is not whole any more."""
+    """Read the results of earlier runs, and forget incomplete ones."""
     ledger = tuple(run.warehouse.drops())
     with run.step("plan"):
         catalog = Catalog(run.state)
@@ -45,13 +45,13 @@ def known_state(run: Run) -> Known:
 
 
 def _without_object(run: Run, ledger: Sequence[DropRecord]) -> set[str]:
-    """Return the live deliveries whose object is gone: they cannot be scanned again."""
+    """Return the live deliveries whose object was removed: they cannot be scanned again."""
     listed = {Delivery.of(kind, version).id for kind in KINDS for version in run.source.versions(kind)}
     return {record.delivery_id for record in ledger if record.state == "live"} - listed
 
 
 def scan(run: Run, known: Known) -> Scanned:
-    """Plan and scan until nothing is left to scan; a drop that changes meanwhile is planned again."""
+    """Plan and scan until nothing is left to scan; plan a drop again if it changes meanwhile."""
     ledger, catalog = known.ledger, known.catalog
     scanned: set[str] = set()
     decisions = run.warehouse.decisions()
@@ -69,7 +69,7 @@ def scan(run: Run, known: Known) -> Scanned:
             plan = make_plan(
                 run.source, catalog, ledger, run.scan_settings, tables, rescan, accepted, repaired, refused
             )
-            # One that changes each time it is read is left; a dimension may have many drops that are of no use.
+            # Skip a drop that changes each time it is read. Rounds are unlimited: a dimension may have many bad drops.
             waiting = [drop for drop in plan.to_scan if tried[drop.delivery.key] < _ROUNDS]
             if not waiting:
                 same = same_rows_of(run.state, plan, catalog, ledger, run.identity)
@@ -81,7 +81,7 @@ def scan(run: Run, known: Known) -> Scanned:
         splits = plan_splits(waiting, run.scan_settings.split_bytes)
         parts = [part for parts in splits.values() for part in parts]
         run.ready(parts, full_tasks(parts, run.scan_settings.split_bytes))
-        if run.settings.quality.judge and "start Ray" in run.seconds:  # tasks in this process import, too
+        if run.settings.quality.judge and "start Ray" in run.seconds:  # not while tasks in this process import too
             quality.preload()
         with run.step("scan", len(parts)):
             scan_drops(run.runner, run.scan_settings, splits, catalog, run.progress.advance)
@@ -89,9 +89,9 @@ def scan(run: Run, known: Known) -> Scanned:
 
 
 def _wait_for_arrivals(run: Run) -> None:
-    """Wait until the files of a folder stand still: one that was written to a moment ago may be half of itself.
+    """Wait until the files of a folder are stable: a recently written file may be incomplete.
 
-    One that goes on changing is met by the scan, which takes a version as a whole or leaves it for the next run.
+    A file that keeps changing is left to the scan, which reads a version as a whole or defers it to the next run.
     """
     settle = run.settings.limits.settle_seconds
     for _ in range(0 if run.source.whole else _ROUNDS):

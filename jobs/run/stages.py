@@ -1,4 +1,4 @@
-"""Values that the stages of a build pass on. What is known of them makes the report, of a failed run's too."""
+"""Values that the stages of a build pass on. The report is built from the known ones, also for a failed run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from jobs.steps.rollup import RollUp
 
 @dataclass(frozen=True)
 class Known:
-    """What earlier runs left: the ledger, the catalog of manifests, and the files of the state."""
+    """Results of earlier runs: the ledger, the catalog of manifests, and the files of the state."""
 
     ledger: tuple[DropRecord, ...]
     catalog: Catalog
@@ -24,7 +24,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Scanned:
-    """The drops as planned when nothing was left to scan, and the deliveries that this run has read."""
+    """The plan when nothing is left to scan, and the deliveries that this run has read."""
 
     plan: Plan
     deliveries: frozenset[str]
@@ -32,30 +32,30 @@ class Scanned:
 
 @dataclass(frozen=True)
 class RolledUp:
-    """Facts of all months, and the counts of drops that they give."""
+    """Facts of all months, and the counts of drops computed from them."""
 
     resolved: Resolved
     """The drops, with their counts; those that look alike are held."""
     months: tuple[RollUp, ...]
-    """Up to as_of."""
+    """Roll-ups up to as_of."""
     computed: tuple[RollUp, ...]
-    """Those that this run has computed."""
+    """Roll-ups that this run has computed."""
     days: DayTotals
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What Great Expectations says of drops or marts."""
+    """Results of Great Expectations for drops or marts."""
 
     reports: tuple[QualityReport, ...]
     unusual: tuple[str, ...] = ()
-    """Warnings of shares that differ from those of earlier drops."""
+    """Warnings about shares that differ from those of earlier drops."""
     records: tuple[QualityRecord, ...] = ()
 
 
 @dataclass(frozen=True)
 class Live:
-    """What readers see before this run publishes, and the reports of the runs that published it, by their ids."""
+    """Generations that readers see before this run publishes, and the reports of their runs by run id."""
 
     generations: Mapping[str, Generation]
     reports: Mapping[str, RunReport]
@@ -79,15 +79,15 @@ class Stages:
     rolled_up: RolledUp | None = None
     marts: tuple[MartRows, ...] | None = None
     ambiguous_ids: tuple[str, ...] = ()
-    """Warnings of ids that stand for several transactions."""
+    """Warnings about ids that several transactions share."""
     judged: tuple[Judged, ...] = ()
     live: Live | None = None
     fall: Fall | None = None
     loaded: Loaded | None = None
     held_back: str = ""
-    """Why nothing is published although marts differ: somebody went back."""
+    """Why nothing is published although marts differ: a rollback."""
     changes: tuple[str, ...] = ()
-    """Why the marts change although nothing was read."""
+    """Why the marts change although no drop was read."""
 
     @property
     def totals(self) -> Totals:

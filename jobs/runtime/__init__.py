@@ -1,1 +1,1 @@
-"""Logs, retries, and what else every process needs."""
+"""Logging, retries and other parts that every process needs."""

@@ -1,4 +1,4 @@
-"""Text that others wrote, made harmless for where it is shown: one function per kind of output."""
+"""Escape untrusted text: one function per output format."""
 
 import html
 import re
@@ -9,9 +9,9 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""Show what has no glyph of its own, as ``\x1b``: terminal escapes, NULs, marks that turn the direction of text.
+    r"""Replace unprintable characters with codes such as ``\x1b``: terminal escapes, NULs, text direction marks.
 
-    Characters of ``keep`` stay.
+    Characters in ``keep`` are not replaced.
     """
     if text.isprintable():
         return text
@@ -19,23 +19,23 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def for_html(text: str) -> str:
-    """Write text into a page, between tags or in a quoted attribute."""
+    """Escape text for a page, between tags or in a quoted attribute."""
     return html.escape(visible(text))
 
 
 def for_chat(text: str) -> str:
-    """Write text into a notice, which may become a mail, a chat message or an SMS: it calls nobody, and is no link.
+    """Escape text for a notice, which may become a mail, a chat message or an SMS: no mentions, no links.
 
-    Markup of chats (``<!channel>``, ``[text](address)``) loses its brackets' meaning; a call of everybody loses its @.
+    Replace the brackets of chat markup (``<!channel>``, ``[text](address)``) and the @ of group mentions.
     """
     displayed = visible(text).replace("<", "‹").replace(">", "›").replace("](", "] (")
     return _CALL.sub(r"(at) \1", displayed)
 
 
 def for_spreadsheet(text: str) -> str:
-    """Write a cell of a CSV or Excel file: Excel, LibreOffice and Sheets would run what looks like a formula.
+    """Escape a cell of a CSV or Excel file: Excel, LibreOffice and Sheets run text that looks like a formula.
 
-    A quote before it makes it text, and is not shown by them; `from_spreadsheet` takes it away again.
+    A leading quote makes it text. Spreadsheets do not show the quote; `from_spreadsheet` removes it.
     """
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 

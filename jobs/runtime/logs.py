@@ -1,4 +1,4 @@
-"""Log lines: for people on a terminal, JSON elsewhere, each with its run, step and drop; in Ray's workers, too."""
+"""Format log lines: text on a terminal, JSON elsewhere and in Ray's workers, each with its run, step and drop."""
 
 import json
 import logging
@@ -16,13 +16,13 @@ _context: ContextVar[Mapping[str, str]] = ContextVar("context", default={})  # n
 
 
 def context() -> dict[str, str]:
-    """Return what each line of this place says besides its message: run_id, step, drop."""
+    """Return the context fields of the current log lines: run_id, step, drop."""
     return dict(_context.get())
 
 
 @contextmanager
 def within(**names: str) -> Iterator[None]:
-    """Add to what lines say, for a while."""
+    """Add context fields to log lines inside the ``with`` block."""
     token = _context.set({**_context.get(), **names})
     try:
         yield
@@ -31,7 +31,7 @@ def within(**names: str) -> Iterator[None]:
 
 
 class Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is at the time."""
+    """Write to the current value of ``sys.stderr``."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
@@ -40,10 +40,10 @@ class Stderr(logging.StreamHandler[TextIO]):
 
 
 class Json(logging.Formatter):
-    """One JSON object per line; a record may bring ``fields`` of its own."""
+    """Format records as one JSON object per line; a record may have extra ``fields``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
+        """Format a record."""
         announced: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -58,10 +58,10 @@ class Json(logging.Formatter):
 
 
 class Text(logging.Formatter):
-    """A line for people: when, how bad, what."""
+    """Format records as text: time, level from warning on, message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
+        """Format a record."""
         at = datetime.fromtimestamp(record.created, UTC)
         bad = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         text = f"{at:%H:%M:%S} {bad}{record.getMessage()}"
@@ -69,7 +69,7 @@ class Text(logging.Formatter):
 
 
 def set_up(handler: logging.Handler, level: int) -> None:
-    """Let a handler write all lines of ours from a level on, and what others warn of. It takes another's place."""
+    """Install a handler, in place of the last one, for Martwright's records from a level on and libraries' warnings."""
     scrub_logs()
     root = logging.getLogger()
     for old in [item for item in root.handlers if getattr(item, "is_ours", False)]:
@@ -80,7 +80,7 @@ def set_up(handler: logging.Handler, level: int) -> None:
 
 
 def speaks_json() -> bool:
-    """Return whether lines of ours are JSON: nothing else is to come between them."""
+    """Return whether log lines are JSON. Then nothing else may be printed between them."""
     return any(
         isinstance(item.formatter, Json) for item in logging.getLogger().handlers if getattr(item, "is_ours", False)
     )

@@ -1,4 +1,4 @@
-"""What is tried again: work that fails with a Transient error, with full jitter, until a deadline."""
+"""Retry work that fails with a Transient error, with full jitter, until a deadline."""
 
 import logging
 import random
@@ -15,22 +15,30 @@ from marts.errors import ServiceError, Transient
 Result = TypeVar("Result")
 
 _FIRST, _MOST, _OVER = 0.2, 10.0, 0.05
-"""Seconds: the bound of the first wait, which doubles; that of any; and how long after the end the last try is."""
+"""Seconds: bound of the first wait, which doubles; bound of any wait; delay of the last attempt after the deadline."""
+_FIRST_LINES, _QUIET = 2, 20.0
+"""Retries that are always logged; seconds between two log lines after them."""
 _log = logging.getLogger("marts.retries")
 
 
-def _tell(details: RetryDetails) -> None:
-    _log.warning("%s; trying again in %.1f s", details.caused_by, details.wait_for)
+def _report(details: RetryDetails) -> None:
+    """Log the first two retries, then one every ``_QUIET`` seconds."""
+    text = f"{details.caused_by}; retrying in {details.wait_for:.1f} s"
+    waits = details.waited_so_far, details.waited_so_far + details.wait_for
+    if details.retry_num <= _FIRST_LINES or int(waits[0] / _QUIET) != int(waits[1] / _QUIET):
+        _log.warning("%s (attempt %d failed)", text, details.retry_num)
+    else:
+        _log.debug("%s (attempt %d failed)", text, details.retry_num)
 
 
-set_on_retry_hooks([_tell])
+set_on_retry_hooks([_report])
 
 
 def retried(work: Callable[[], Result], deadline: float) -> Result:
-    """Do some work that may be repeated; repeat it after each Transient error until ``deadline`` seconds have passed.
+    """Do repeatable work. Retry it after each Transient error until ``deadline`` seconds have passed.
 
-    Each wait is a random part of a bound that doubles: "full jitter" of "Exponential Backoff And Jitter", AWS
-    Architecture Blog, 2015. Raises the last error, which says how often it was tried.
+    Each wait is a random fraction of a bound that doubles: "full jitter" of "Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015. Raises the last error, with the number of attempts.
     """
     backoff, started = _Backoff(time.monotonic() + deadline), time.monotonic()
     try:
@@ -39,16 +47,16 @@ def retried(work: Callable[[], Result], deadline: float) -> Result:
                 return work()
     except Transient as error:
         if backoff.tries < 2:
-            return work()  # the time may have passed while we stood still: once more, whatever the clock says
+            return work()  # the process may have been frozen past the deadline: retry once regardless
         tried = f"tried {backoff.tries} times in {time.monotonic() - started:.0f} s"
         raise type(error)(f"{error.what} ({tried})", error.where, error.hint) from error
     raise AssertionError("unreachable")
 
 
 def in_time(work: Callable[[], Result], seconds: float, where: str, late: type[ServiceError] = ServiceError) -> Result:
-    """Do some work that a server could draw out for ever. Raises ``late`` if it takes longer.
+    """Do work that a server could delay forever. Raises ``late`` if it takes longer than ``seconds``.
 
-    It goes on in the background then, and ends with the process at the latest.
+    The work then continues in a background thread that ends with the process.
     """
     results: list[Result | BaseException] = []
 
@@ -64,14 +72,14 @@ def in_time(work: Callable[[], Result], seconds: float, where: str, late: type[S
     thread.start()
     thread.join(seconds)
     if not results:
-        raise late(f"timed out: no whole answer came in {seconds:.0f} s", where, "is it overloaded?")
+        raise late(f"timed out: no complete answer in {seconds:.0f} s", where, "check whether it is overloaded")
     if isinstance(results[0], BaseException):
         raise results[0]
     return results[0]
 
 
 class _Backoff:
-    """Says whether to try again, and after how many seconds; the last try is at the end, not long after it."""
+    """Decide whether to retry and after how many seconds; the last attempt is just after the deadline."""
 
     def __init__(self, end: float) -> None:
         self.tries, self._end = 0, end

@@ -1,7 +1,7 @@
-"""Folder of this process for what it needs only while it works, such as rows that do not fit into memory.
+"""Scratch folder of this process for temporary data, such as rows that do not fit into memory.
 
-A process keeps its folder locked for as long as it lives, and the kernel unlocks it however the process ends. So a
-folder that nobody has locked was left by a process that was killed, and the next one of the same user removes it.
+A process holds a lock on its folder while it lives, and the kernel releases the lock however the process ends. An
+unlocked folder was therefore left by a killed process, and the next process of the same user removes it.
 """
 
 import atexit
@@ -33,14 +33,14 @@ class _Folder:
 
 _own: _Folder | None = None
 _path: Path | None = None
-"""Path that the folder of this process had, to be taken again."""
+"""Last path of the folder of this process, for reuse."""
 _shared: Path | None = None
 
 
 def folder() -> Path:
-    """Return the folder of this process, created and locked when it is first asked for; removed when the process ends.
+    """Return the folder of this process. The first call creates and locks it; it is removed when the process ends.
 
-    Raises ServiceError if the temporary folder takes no files.
+    Raises ServiceError if it cannot be created.
     """
     global _own, _path
     with _one_at_a_time:
@@ -53,20 +53,20 @@ def folder() -> Path:
             try:
                 _own = _create(_path if _own is None else None)
             except OSError as error:
-                hint = "free some space there, or name another folder in TMPDIR"
-                raise ServiceError(f"no scratch folder can be created: {error}", tempfile.gettempdir(), hint) from error
+                hint = "free some space there, or set TMPDIR to another folder"
+                raise ServiceError(f"cannot create a scratch folder: {error}", tempfile.gettempdir(), hint) from error
             _path = _own.path
         return _own.path
 
 
 def share(path: Path | None) -> None:
-    """Use the folder of another process, which outlives this one and removes it; ``None`` goes back to one's own."""
+    """Use the folder of another process, which outlives this one and removes it. ``None`` ends the sharing."""
     global _shared
     _shared = path
 
 
 def release() -> None:
-    """Remove the folder of this process if nothing is in it; it is created again, at the same place, when needed."""
+    """Remove the folder of this process if it is empty. `folder` creates it again when needed, at the same path."""
     global _own
     with _one_at_a_time:
         if _own and _own.process == os.getpid() and [item.name for item in _own.path.iterdir()] == [_LOCK]:
@@ -75,7 +75,7 @@ def release() -> None:
 
 
 def remove() -> None:
-    """Remove the folder of this process, with all that is in it."""
+    """Remove the folder of this process and its contents."""
     global _own, _path
     with _one_at_a_time:
         if _own and _own.process == os.getpid():
@@ -84,10 +84,10 @@ def remove() -> None:
 
 
 def sweep() -> None:
-    """Remove the folders that dead processes of this user have left. What is not exactly ours is not touched."""
+    """Remove folders left by dead processes of this user. Nothing else is touched."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         if _NAME.fullmatch(path.name):
-            with contextlib.suppress(OSError):  # somebody else removes it, or it cannot be removed: the next may
+            with contextlib.suppress(OSError):  # another process removes it, or it cannot be removed: later sweeps may
                 _sweep(path)
 
 
@@ -101,7 +101,7 @@ def _sweep(path: Path) -> None:
 
 
 def _create(again: Path | None) -> _Folder:
-    """Create a folder and lock it. One that sweeps may see it before it is locked, and be quicker."""
+    """Create a folder and lock it. Start over if the sweep of another process removes it before it is locked."""
     while True:
         if again:
             again.mkdir(0o700, exist_ok=True)
@@ -114,7 +114,7 @@ def _create(again: Path | None) -> _Folder:
 
 
 def _locked(path: Path) -> int | None:
-    """Return the descriptor of a folder's locked file, or None if another process has it, or the folder is removed."""
+    """Return the descriptor of a folder's locked file; None if another process holds it or the folder was removed."""
     lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,7 +127,7 @@ def _locked(path: Path) -> int | None:
 
 
 def _remove(path: Path, lock: int) -> None:
-    """Remove a folder that is locked, then unlock it; the file of the lock goes last, so that nobody else takes it."""
+    """Remove a locked folder, then unlock it. The lock file is removed last, so that no other process can lock it."""
     for entry in path.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)

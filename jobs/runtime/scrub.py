@@ -1,4 +1,4 @@
-"""Take credentials out of whatever is written: log lines, errors, tracebacks, reports."""
+"""Remove credentials from all output: log lines, errors, tracebacks, reports."""
 
 import base64
 import contextlib
@@ -14,14 +14,14 @@ from jobs.runtime.escaping import visible
 from marts.errors import MartsError
 
 _SHORTEST = 4
-"""Characters: a shorter value would take words apart, and give itself away by that."""
+"""Minimum length in characters: masking a shorter value would break up words and thereby reveal it."""
 _IN_ADDRESS = re.compile(r"(://[^/\s:@]*):(?!sealed:|\*\*\*@)[^/\s@]+@")
-"""A password in an address, which somebody else wrote: another program's log, another's message."""
+"""A password in an address written by other software: in its log or its messages."""
 _known: set[str] = set()
 
 
 def remember(value: str) -> None:
-    """Take this value out of everything from now on, however it is spelled."""
+    """Remove this value from all output from now on, in every spelling."""
     if len(value) >= _SHORTEST and value not in _known:
         _known.add(value)
         _pattern.cache_clear()
@@ -41,14 +41,14 @@ def scrubbed(error: MartsError) -> MartsError:
 
 
 def scrub_logs() -> None:
-    """Take credentials and terminal escapes out of all log records of this process, whoever writes them."""
+    """Remove credentials and terminal escapes from all log records of this process, including those of libraries."""
     built = logging.getLogRecordFactory()
     if getattr(built, "scrubs", False):
         return
 
     def factory(*arguments: Any, **more: Any) -> logging.LogRecord:
         record = built(*arguments, **more)
-        with contextlib.suppress(Exception):  # of a wrong call, or what is logged: logging itself says so
+        with contextlib.suppress(Exception):  # a wrong log call or argument: logging reports it itself
             record.msg, record.args = visible(scrub(record.getMessage()), keep="\n\t"), ()
         if record.exc_info and record.exc_info[0]:
             text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
@@ -66,7 +66,7 @@ def _pattern(_: int) -> re.Pattern[str]:
 
 
 def _spellings(value: str) -> set[str]:
-    """Return the ways in which libraries write a value."""
+    """Return the spellings in which libraries write a value."""
     encoded = base64.b64encode(value.encode()).decode()
     lines = {line.strip() for line in value.splitlines()}
     quoted = {quote(value, safe=""), quote(value), quote_plus(value)}

@@ -15,14 +15,14 @@ from marts.errors import ObjectChanged
 
 _COMPACT_ABOVE = 8
 _CATALOG = re.compile(r"catalog/v2-[0-9]{8}-[0-9a-f]+\.json")
-"""Manifests of this version. Those of earlier ones are not read: their drops are scanned again, once."""
+"""Files of this version. Those of earlier versions are not read: their drops are scanned again, once."""
 _EARLIER_CATALOG = re.compile(r"catalog/[0-9]{8}-[0-9a-f]+\.json")
 _MANIFESTS = TypeAdapter(list[Manifest])
 
 
 @contextlib.contextmanager
 def _no_garbage() -> Iterator[None]:
-    """Look for no garbage while very many objects are made and all are kept: to look takes as long as to make them."""
+    """Disable garbage collection while many objects are created and kept: it takes as long as creating them."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -33,7 +33,7 @@ def _no_garbage() -> Iterator[None]:
 
 
 class Catalog:
-    """The manifests of all scanned deliveries, kept as a few JSON objects in the state.
+    """The manifests of all scanned deliveries, stored as a few JSON objects in the state.
 
     A delivery may have been judged by several sets of rules; each judgement is kept.
     """
@@ -68,24 +68,24 @@ class Catalog:
                 self.remember_now(manifest)
 
     def get(self, delivery: str, rules: str = "") -> Manifest | None:
-        """Return what a scan by these rules found, or else what the last scan by any others did."""
+        """Return the manifest of the scan by these rules, or else of the last scan by any others."""
         by_rules = self._manifests.get(delivery, {})
         return by_rules.get(rules) or next(reversed(by_rules.values()), None)
 
     def judgements(self, delivery: str) -> list[Manifest]:
-        """Return what scans by any rules found."""
+        """Return the manifests of a delivery by any rules."""
         return list(self._manifests.get(delivery, {}).values())
 
     def everything(self) -> list[Manifest]:
-        """Return what all scans by any rules found."""
+        """Return all manifests by any rules."""
         return [manifest for by_rules in self._manifests.values() for manifest in by_rules.values()]
 
     def forget_all(self, but: Container[str] = ()) -> None:
-        """Forget all deliveries but some: those drops are scanned again."""
+        """Forget all deliveries except some: the forgotten drops are scanned again."""
         self._manifests = {delivery: result for delivery, result in self._manifests.items() if delivery in but}
 
     def forget_incomplete(self, existing: Container[str]) -> None:
-        """Forget manifests whose files are gone: their drops are scanned again."""
+        """Forget manifests with missing files: their drops are scanned again."""
         for by_rules in self._manifests.values():
             for rules, manifest in list(by_rules.items()):
                 if not all(path in existing for path in manifest.paths):
@@ -98,7 +98,7 @@ class Catalog:
         by_rules[manifest.rules] = manifest
 
     def add(self, manifests: Iterable[Manifest]) -> None:
-        """Record scans that are complete, so that no later run repeats them."""
+        """Record complete scans, so that no later run repeats them."""
         added = list(manifests)
         if not added:
             return
@@ -109,17 +109,17 @@ class Catalog:
             self._compact()
 
     def keep(self, manifests: Iterable[Manifest]) -> None:
-        """Forget all others, for good."""
+        """Keep only these manifests, permanently."""
         self._manifests.clear()
         for manifest in manifests:
-            if not manifest.repaired and not manifest.overruled:  # those are made from decisions, not scanned
+            if not manifest.repaired and not manifest.overruled:  # those are derived from decisions, not scanned
                 self.remember_now(manifest)
         self._compact()
         for key in self._of_earlier_versions:
             self._store.delete(key)
 
     def _compact(self) -> None:
-        """Write everything as one object, and remove the others."""
+        """Write everything as one object and remove the others."""
         whole = self._write(self.everything())
         for key in self._keys:
             if key != whole:
@@ -128,7 +128,7 @@ class Catalog:
 
     def _write(self, manifests: list[Manifest]) -> str:
         data = _MANIFESTS.dump_json(manifests, exclude_defaults=True)
-        # Later objects win when they are read in order of their names.
+        # Objects are read in name order; later ones win.
         number = int(self._keys[-1].split("-")[1]) + 1 if self._keys else 1
         key = f"catalog/v2-{number:08d}-{hashlib.sha256(data).hexdigest()[:12]}.json"
         self._store.put(key, data)

@@ -1,4 +1,4 @@
-"""Manifests: what a scan made of a delivery."""
+"""Manifests: the results of scanning deliveries."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ from marts.quality.rules import Suite
 from marts.quality.verdicts import holds
 
 BUCKETS = 16
-"""Lines of a month are kept by a hash of the customer, so that a large month can be rolled up in parts."""
+"""Number of buckets, by a hash of the customer, so that a large month can be rolled up in parts."""
 SUMMED = ("customer_id", "store_id", "sales_person_id", "price_millionths", "quantity_ten_thousandths", "total_cents")
-"""Columns of clean lines whose sums a manifest has."""
+"""Columns of clean lines whose sums a manifest contains."""
 
 
 class _Value(BaseModel):
@@ -37,7 +37,7 @@ class Delivery(_Value):
 
     @cached_property
     def id(self) -> str:
-        """Return its name; a build asks for it some forty times."""
+        """Return its name, cached: a build reads it about 40 times."""
         return name_of(self.kind, self.key, self.etag, self.size)
 
     @property
@@ -46,7 +46,7 @@ class Delivery(_Value):
 
     @property
     def order(self) -> tuple[str, str]:
-        """Sort key of objects: the time they came, then the name, by code points."""
+        """Return the sort key of objects: modification time, then key by code points."""
         return self.modified, self.key
 
 
@@ -74,30 +74,30 @@ class Reason(_Value):
     """A value that breaks it, masked."""
     line: int
     raw: str = ""
-    """The line of the example as it stands, masked."""
+    """Line of the example, masked."""
 
 
 class Manifest(_Value):
-    """What the scan of one delivery found."""
+    """Result of scanning one delivery."""
 
     delivery: Delivery
     scan: str
-    """Names the scan: the delivery and the rules it was judged by."""
+    """Name of the scan: the delivery and the rules that judged it."""
     rules: str
     content: str = ""
     """Hash of the object's bytes."""
     origin: str = ""
-    """Names what its clean rows come from: the content and the rules; it stays if the object is moved."""
+    """Name of the origin of its clean rows: content and rules; it is the same if the object is moved."""
     sums: tuple[int, ...] = ()
-    """Rows, and the sum of each column of numbers, over its clean lines: drops with the same rows have the same."""
+    """Number of rows and sum of each numeric column of its clean lines: drops with the same rows have equal sums."""
     rows_hash: str = ""
-    """Names its clean lines without their order, where they were compared with those of another drop."""
+    """Order-independent hash of its rows, if they were compared with those of another drop."""
     all_have_ids: bool = False
-    """Each of these lines has a transaction_id."""
+    """Whether each of these lines has a transaction_id."""
     rejected: str = ""
-    """Why the whole drop cannot be used, if so."""
+    """Why the whole drop cannot be used."""
     limit: int = 0
-    """The bound that a rejected drop may have hit."""
+    """Value of max_inflated_bytes that a rejected drop may have exceeded."""
     rows_read: int = 0
     quarantined: int = 0
     months: dict[str, MonthLines] = {}
@@ -105,20 +105,20 @@ class Manifest(_Value):
     """Clean rows of a dimension."""
     quarantine: tuple[str, ...] = ()
     repaired: tuple[int, ...] = ()
-    """Lines in those files that were repaired since, and are clean rows now."""
+    """Lines in those files that were repaired since and are clean rows now."""
     overruled: tuple[int, ...] = ()
-    """Lines that were repaired, but are not in quarantine by these rules: they count as they came."""
+    """Repaired lines that are not in quarantine by these rules: they count as delivered."""
     split_lines: tuple[int, ...] = ()
-    """Physical lines of each split: they turn a line of a split into a line of the file."""
+    """Physical lines of each split, to convert line numbers of a split to those of the file."""
     reasons: tuple[Reason, ...] = ()
     measured: Measured = Measured()
-    """What was found for each rule of the suite."""
+    """Measurements of each rule of the suite."""
     extra_columns: tuple[str, ...] = ()
     currencies: tuple[str, ...] = ()
 
     @property
     def paths(self) -> list[str]:
-        """All files that the scan wrote."""
+        """Return all files that the scan wrote."""
         lines = [file.path for month in self.months.values() for file in month.files]
         return [*lines, *(file.path for file in self.files), *self.quarantine]
 
@@ -137,9 +137,9 @@ class Manifest(_Value):
         return self.quarantined / self.rows_read if self.rows_read else 0.0
 
     def held_because(self, suite: Suite, max_bad_ratio: float) -> str:
-        """Return why nothing of the drop may count: too many rows are bad, or a critical rule is broken; else "".
+        """Return why nothing of the drop may count: too many bad rows, or a broken critical rule; else "".
 
-        Keys that are there twice hold no drop: repeated lines are dropped, and a dimension that has them stops the run.
+        Duplicate keys do not hold a drop: repeated lines are dropped, and duplicates in a dimension stop the run.
         """
         if self.bad_ratio > max_bad_ratio:
             shares = f"{self.quarantined:,} of {self.rows_read:,} rows are bad ({self.bad_ratio:.1%})"
@@ -150,9 +150,9 @@ class Manifest(_Value):
 
 
 TABLES = "tables/"
-"""Where the state keeps snapshots of dimensions that come from a database: drops like any other."""
+"""Folder of the state for snapshots of dimensions from a database: drops like any other."""
 
 
 def name_of(*parts: Any) -> str:
-    """Return a name for something, by what it is made of."""
+    """Return a name derived from parts: 20 hex digits of their hash."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:20]

@@ -11,13 +11,13 @@ from jobs.state.manifest import Manifest
 
 READ_ATTEMPTS = 3
 _DISTINCT = {"transaction_id", "customer_id", "price_millionths", "total_cents", "raw", "#hash", "#row"}
-"""Columns whose values seldom repeat: a dictionary would only cost time."""
+"""Columns with few repeated values: a dictionary would only cost time."""
 _PRUNED = {"customer_id", "bucket", "#hash", "line_no"}
-"""Columns by which readers choose row groups."""
+"""Columns by which readers skip row groups."""
 
 
 def read_quarantine(store: Store, manifest: "Manifest", path: str, columns: list[str] | None = None) -> pa.Table:
-    """Read the rows of a drop in one of its files of bad rows: drops that were read together share a file."""
+    """Read the rows of a drop in one of its quarantine files: drops that were read together share a file."""
     rows = read_parquet(store, path, columns)
     return rows.filter(pc.equal(rows["drop"], manifest.delivery.key))
 
@@ -40,7 +40,7 @@ def write_parquet(store: Store, key: str, table: pa.Table, groups: Iterable[tupl
 
 
 def key_range(metadata: pq.FileMetaData, group: int, column: int) -> tuple[int, int] | None:
-    """Return the lowest and the highest key of a row group; None if its statistics do not say."""
+    """Return the lowest and highest key of a row group; None without statistics."""
     statistics = metadata.row_group(group).column(column).statistics
     if statistics is None or not statistics.has_min_max:
         return None

@@ -1,1 +1,1 @@
-"""The way of the data, step by step."""
+"""Steps of a build, from drops to marts."""

@@ -1,4 +1,4 @@
-"""Drops of lines without ids that look like the same days again: of two, one is held until somebody decides."""
+"""Hold drops that repeat the same days without transaction ids: of two, one is held until a decision."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from jobs.steps.resolve import Resolved, ResolvedDrop
 
 @dataclass(frozen=True)
 class Shared:
-    """Equal lines without an id that two drops have, each as often as both have it."""
+    """Number of equal lines without an id in two drops; a repeated line counts as often as both contain it."""
 
     lines: Mapping[frozenset[str], int]
-    """By the origins of the two."""
+    """By the origins of the two drops."""
 
     def of(self, item: ResolvedDrop, other: ResolvedDrop) -> int:
         return self.lines.get(frozenset((_origin(item), _origin(other))), 0)
 
 
 def look_alike(resolved: Resolved, shared: Shared, live: Container[str], accepted: Container[str]) -> dict[str, str]:
-    """Return the deliveries to hold, each with the reason: those that share half of the lines of one of two drops.
+    """Return the deliveries to hold, each with the reason: two drops share half of the lines of one of them.
 
-    Of two, the one that was not live before is held, else the later. ``live`` and ``accepted`` are deliveries, and
-    contents, that counted before, and that somebody has released although they look alike: then both count.
+    Of two drops, the one that was not live before is held, else the later one. ``live`` contains the deliveries and
+    contents that counted before, ``accepted`` those released although they look alike: then both drops count.
     """
     if not shared.lines:
         return {}
@@ -41,7 +41,7 @@ def look_alike(resolved: Resolved, shared: Shared, live: Container[str], accepte
 
 
 def _why(drop: ResolvedDrop, other: ResolvedDrop, lines: int) -> str:
-    """Describe why one of two drops looks like the other; nothing if it does not."""
+    """Return why one of two drops looks like the other; empty if it does not."""
     for item in (drop, other):
         without = item.counts.without_transaction
         if without >= ALIKE_FROM and lines * 2 >= without:
@@ -51,7 +51,7 @@ def _why(drop: ResolvedDrop, other: ResolvedDrop, lines: int) -> str:
 
 
 def _is_among(item: ResolvedDrop, names: Container[str]) -> bool:
-    """Return whether a drop is among deliveries and contents."""
+    """Return whether a set of deliveries and contents includes a drop."""
     return item.drop.delivery.id in names or item.drop.content in names
 
 

@@ -1,4 +1,4 @@
-"""Read one version of an object: by blocks of whole records, with bounded memory, and hash it on the way."""
+"""Read one version of an object in blocks of whole records, with bounded memory, and hash its bytes."""
 
 import gzip
 import hashlib
@@ -13,13 +13,13 @@ from marts.errors import DropRejected
 from marts.rows.records import MAX_RECORD, last_whole
 
 LEAF = 8 << 20
-"""The hash of an object is the hash of the hashes of its leaves, so that splits can be hashed apart."""
+"""Bytes per leaf. The hash of an object is the hash of its leaf hashes, so that splits can be hashed separately."""
 MAX_HEADER = 1 << 20
 _TAIL = 64 << 10
 
 
 def first_line(source: Store, version: ObjectVersion) -> bytes:
-    """Read the header line. Raises DropRejected if it has no end."""
+    """Read the header line. Raise DropRejected if it does not end within MAX_HEADER bytes."""
     for size in (_TAIL, MAX_HEADER):
         data = source.read(version, 0, min(size, version.size))
         if b"\n" in data:
@@ -28,7 +28,7 @@ def first_line(source: Store, version: ObjectVersion) -> bytes:
 
 
 def rest_of_line(source: Store, version: ObjectVersion, start: int) -> bytes | None:
-    """Read on to the end of the line; None if it is longer than a record may be."""
+    """Read from ``start`` to the end of the line; return None if it is longer than a record may be."""
     rest = b""
     while start < version.size and len(rest) <= MAX_RECORD:
         data = source.read(version, start, min(start + _TAIL, version.size))
@@ -40,15 +40,15 @@ def rest_of_line(source: Store, version: ObjectVersion, start: int) -> bytes | N
 
 @dataclass(frozen=True)
 class Block:
-    """Whole records, or the start of a record that is too long to be kept."""
+    """Whole records, or the start of an oversized record."""
 
     text: bytes
     oversized: int = 0
-    """Bytes of the record that is too long."""
+    """Bytes of the oversized record; 0 for whole records."""
 
 
 def blocks(text: io.BufferedIOBase, size: int, most: int, delimiter: str) -> Iterator[Block]:
-    """Cut a stream into blocks of whole records, with bounded memory whatever it holds."""
+    """Cut a stream into blocks of whole records, with bounded memory for any input."""
     rest, taken = b"", 0
 
     def read() -> bytes:
@@ -80,7 +80,7 @@ def blocks(text: io.BufferedIOBase, size: int, most: int, delimiter: str) -> Ite
 
 
 class LeafHasher:
-    """Hashes a stream by leaves of fixed size."""
+    """Hash a stream in leaves of LEAF bytes."""
 
     def __init__(self) -> None:
         self._leaf, self._filled = hashlib.sha256(), 0
@@ -108,7 +108,7 @@ class LeafHasher:
 
 
 class HashingReader(io.RawIOBase):
-    """Passes bytes on, and hashes them."""
+    """Reader that hashes the bytes it returns."""
 
     def __init__(self, inner: VersionReader | gzip.GzipFile, hasher: LeafHasher) -> None:
         self._inner, self._hasher = inner, hasher
@@ -123,24 +123,24 @@ class HashingReader(io.RawIOBase):
 
 
 def content_hash(leaves: Iterable[str]) -> str:
-    """Hash an object from the hashes of its leaves."""
+    """Compute the hash of an object from its leaf hashes."""
     return hashlib.sha256("".join(leaves).encode()).hexdigest()
 
 
 def is_compressed(key: str) -> bool:
-    """Return whether an object is a gzip, by its name."""
+    """Return whether the name of an object is that of a gzip."""
     return key.lower().endswith(".gz")
 
 
 def inflated(raw: io.BufferedIOBase, hasher: LeafHasher) -> io.BufferedIOBase:
-    """Open a gzip to be read, and hash what it inflates to: compressed or not, a delivery is the same."""
+    """Open a gzip for reading and hash the inflated bytes: a delivery has the same hash with or without gzip."""
     return io.BufferedReader(HashingReader(gzip.GzipFile(fileobj=raw), hasher), 1 << 20)
 
 
 def hash_object(source: Store, version: ObjectVersion, most: int) -> str:
-    """Hash the content of an object by reading it; a gzip is inflated.
+    """Read an object and return the hash of its content; a gzip is inflated.
 
-    Returns nothing for one that is damaged, or that inflates to more than ``most`` bytes: a scan rejects it.
+    Return an empty string for a damaged gzip or one that inflates to more than ``most`` bytes: a scan rejects it.
     """
     hasher = LeafHasher()
     if is_compressed(version.key):

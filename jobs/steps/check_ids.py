@@ -1,4 +1,4 @@
-"""Ids of transactions that stand for several: the same id with several customers, stores or months."""
+"""Find transaction ids that several transactions share: one id with several customers, stores or months."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,19 +18,19 @@ _COLUMNS = ["transaction_id", "customer_id", "store_id", "total_cents"]
 def check_ids(
     state: Store, manifests: Sequence[Manifest], identity: Identity, limit: int
 ) -> tuple[int, list[dict[str, Any]]]:
-    """Return how many ids of lines that count stand for several transactions, and the first of them by their money.
+    """Return the number of counted ids that several transactions share, and the ``limit`` largest by amount.
 
-    ``manifests``: of the live drops, in the order of delivery.
+    ``manifests``: those of the live drops, in order of delivery.
     """
     count, rows = shared_ids(_blocks(state, manifests, identity), limit)
     return count, rows.to_pylist()
 
 
 def _blocks(state: Store, manifests: Sequence[Manifest], identity: Identity) -> Iterator[pa.Table]:
-    """Return the lines with an id that were neither repeated nor replaced: blocks as ``shared_ids`` takes them."""
+    """Yield the lines with an id that were neither repeated nor replaced, in blocks for ``shared_ids``."""
     months = sorted({month for manifest in manifests for month in manifest.months})
     together = [{month} for month in months] if identity.within_month else [set(months)]
-    for some in together:  # no transaction is in two of them
+    for some in together:  # no transaction spans two of these groups
         for read in read_all_marked(state, manifests, some, identity):
             dropped = read.marks.filter(pc.is_in(read.marks["mark"], pa.array(["repeated", "replaced"])))["position"]
             counts = pc.invert(pc.is_in(read.lines["position"], dropped))

@@ -1,7 +1,7 @@
-"""What a delivery is: its content, whatever the object is called, and its place in the order of deliveries.
+"""Identify deliveries by content, independent of object names, and order them.
 
-The ledger remembers when each content was first seen, and under what name. That is its place: an old drop that is put
-again, or moved, changes nothing.
+The ledger records when each content was first seen and under which name. That is its place in the order: an old drop
+that is put again or moved changes nothing.
 """
 
 import csv
@@ -26,32 +26,32 @@ from marts.rows.hashing import hash_rows, mix
 from marts.schema import SALES
 
 Place = tuple[str, str]
-"""When a content was first seen, and the name of its object then, compared by code points."""
+"""Time when a content was first seen and the name of its object then, compared by code points."""
 ALIKE = "it looks like the same days again"
-"""Begins the reason for which a drop of lines without ids is held."""
+"""Prefix of the reason for which a drop of lines without ids is held."""
 ALIKE_FROM = 20
-"""Drops of so many equal rows are the same delivery, although their rows have no ids."""
+"""Equal rows from which two drops are the same delivery although their rows have no ids."""
 _ROWS_HASH = 3
-"""Version of what rows_hash holds."""
+"""Version of the contents of rows_hash."""
 _SEED = np.uint64(0xD6E8FEB86659FD93)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What the ledger remembers of contents."""
+    """Contents recorded in the ledger."""
 
     contents: Mapping[str, str] = field(default_factory=dict)
-    """By delivery."""
+    """Content by delivery."""
     places: Mapping[tuple[str, str], Place] = field(default_factory=dict)
-    """By kind and content, or delivery where the content is not known."""
+    """By kind and content, and by kind and delivery."""
     live: frozenset[str] = frozenset()
-    """Deliveries that count, and their contents."""
+    """Deliveries that count and their contents."""
     last: Mapping[tuple[str, str, int], str] = field(default_factory=dict)
-    """Content by kind, key and size, of deliveries that were there when the last run looked."""
+    """Content by kind, key and size, for objects that existed at the last run."""
 
     @classmethod
     def of(cls, ledger: Iterable[DropRecord]) -> "Memory":
-        """Read the records of drops; those that an earlier version wrote have the time of their object."""
+        """Read drop records. Records of an earlier version have no first_seen: use the time of their object."""
         records = list(ledger)
         places: dict[tuple[str, str], Place] = {}
         for record in records:
@@ -65,20 +65,20 @@ class Memory:
         return cls(contents, places, frozenset(live), last)
 
     def knows(self, delivery: Delivery, content: str) -> bool:
-        """Return whether the ledger has a place for a delivery, or for its content."""
+        """Return whether the ledger has a place for a delivery or its content."""
         return (delivery.kind, content or delivery.id) in self.places or (delivery.kind, delivery.id) in self.places
 
     def content(self, delivery: Delivery, catalog: Catalog) -> str:
-        """Return the hash of the bytes of a delivery that was read before; nothing of another."""
+        """Return the content hash of a delivery that was read before; empty for another."""
         manifest = catalog.get(delivery.id)
         return (manifest.content if manifest else "") or self.contents.get(delivery.id, "")
 
     def last_of(self, delivery: Delivery) -> str:
-        """Return the content that the object had before if it has the same size; nothing for one that was not there."""
+        """Return the previous content of the object if it had the same size; empty if it did not exist."""
         return self.last.get((delivery.kind, delivery.key, delivery.size), "")
 
     def places_of(self, deliveries: Sequence[Delivery], contents: Mapping[str, str]) -> dict[str, Place]:
-        """Return the place of each delivery: as remembered, or else the earliest object with its content."""
+        """Return the place of each delivery: the recorded one, or else that of the earliest object with its content."""
         first: dict[tuple[str, str], Place] = {}
         for delivery in deliveries:
             key = (delivery.kind, contents.get(delivery.id) or delivery.id)
@@ -98,11 +98,11 @@ def read_contents(
     pool: ThreadPoolExecutor,
     most: int,
 ) -> dict[str, str]:
-    """Return the hash of the bytes of deliveries, inflated, as far as it is known or must be: nothing of the others.
+    """Return the hash of the inflated bytes of each delivery, as far as known or needed; empty for the others.
 
-    Sales drops of equal size may be the same, an object may have been put again as it was, and of a dimension an older
-    drop may have been: those are hashed, unless a scan has hashed them, or will. A gzip that inflates to more than
-    ``most`` bytes is not.
+    Sales drops of equal size, objects that may have been put again unchanged, and all but the newest drop of a
+    dimension may have known contents: they are hashed, unless a scan has hashed or will hash them. A gzip that
+    inflates to more than ``most`` bytes is not hashed.
     """
     contents = {}
     suspects: list[Delivery] = []
@@ -123,27 +123,27 @@ def _hash(source: Store, delivery: Delivery, most: int) -> str:
     try:
         return hash_object(source, delivery.version, most)
     except (ObjectChanged, ObjectUnreadable):
-        return ""  # the scan will meet it too
+        return ""  # the scan reports it
 
 
 @dataclass(frozen=True)
 class SameRows:
-    """Drops with the same rows under other bytes."""
+    """Drops with the same rows but different bytes."""
 
     groups: tuple[tuple[str, ...], ...] = ()
-    """Deliveries that are one."""
+    """Groups of deliveries that are treated as one."""
     small: tuple[tuple[str, ...], ...] = ()
-    """Deliveries that have equal rows, too few to be sure that they are one."""
+    """Groups of deliveries with equal rows, too few to treat them as one."""
     hashed: tuple[Manifest, ...] = ()
-    """Scans whose rows were hashed for it, to be remembered in the catalog."""
+    """Scans whose rows were hashed for the comparison, to be recorded in the catalog."""
 
 
 def find_same_rows(
     state: Store, manifests: Iterable[Manifest], identity: Identity, left: Iterable[str] = ()
 ) -> SameRows:
-    """Compare the rows of drops whose sums are the same: clean ones as lines, bad ones as text.
+    """Compare the rows of drops with equal sums: clean rows as lines, bad rows as text.
 
-    ``manifests`` are scans, without repairs; ``left`` is what the ledger remembers of drops that were taken back.
+    ``manifests`` are scans without repairs; ``left`` is what the ledger has of the rows of withdrawn drops, as JSON.
     """
     recalled = map(Manifest.model_validate_json, left)
     remembered = [manifest for manifest in recalled if manifest.rows_hash.startswith(_made_with(identity))]
@@ -172,13 +172,13 @@ def find_same_rows(
 
 
 def remembered_rows(state: Store, manifest: Manifest, identity: Identity) -> str:
-    """Return what the ledger keeps of the rows of a drop that is taken back: they may come under other bytes."""
+    """Return what the ledger keeps of a withdrawn drop's rows, as JSON: they may be delivered again as other bytes."""
     kept = {"delivery", "scan", "rules", "content", "sums", "rows_hash", "all_have_ids"}
     return _with_rows_hash(state, manifest, identity).model_dump_json(include=kept, exclude_defaults=True)
 
 
 def _with_equal_sums(manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
-    """Return drops that may have the same rows, and are not known to have the same bytes."""
+    """Yield groups of drops that may have the same rows and are not known to have the same bytes."""
     by_sums: dict[tuple[int, ...], list[Manifest]] = defaultdict(list)
     for manifest in manifests:
         if manifest.sums:
@@ -189,12 +189,12 @@ def _with_equal_sums(manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
 
 
 def _made_with(identity: Identity) -> str:
-    """Return what a hash of rows begins with: it depends on the words that are no ids."""
+    """Return the prefix of a rows hash: it depends on the placeholders that are not ids."""
     return f"{name_of(_ROWS_HASH, identity.no_ids)}-"
 
 
 def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity) -> Manifest:
-    """Return a scan with a hash of its rows without their order, each as often as it is there; itself if it has one."""
+    """Return a scan with an order-independent hash of its rows, repeated rows included; itself if it has one."""
     if manifest.rows_hash.startswith(_made_with(identity)):
         return manifest
     totals, all_have_ids = np.zeros(2, np.uint64), True
@@ -210,9 +210,9 @@ def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity) -> Man
 
 
 def _bad_rows(state: Store, manifest: Manifest) -> list[str]:
-    """Return the texts of the rows of a drop that are in quarantine, in order.
+    """Return the texts of a drop's rows in quarantine, sorted.
 
-    Without quotes, which programs add, and with their fields in order, for columns may stand in another one.
+    Quotes are removed because programs add them; fields are sorted because columns may be in another order.
     """
     files = (read_quarantine(state, manifest, path, ["drop", "raw"]) for path in manifest.quarantine)
     return sorted(_bare(text) for rows in files for text in rows["raw"].to_pylist())

@@ -1,4 +1,4 @@
-"""A total that falls: if the past lost money since the last publication, nothing is published until it is accepted."""
+"""Detect a fall of past totals since the last publication: nothing is published until it is accepted."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from marts.errors import TotalFell
 from marts.policy import Policy
 
 ACCEPT = "accept fall"
-"""Action of a decision; it names the run that found the fall."""
+"""Action of a decision; the decision names the run that detected the fall."""
 
 
 @dataclass(frozen=True)
 class DayTotals:
-    """Lines that count, and their sum in cents, of each day."""
+    """Counted lines and their sum in cents, by day."""
 
     days: Mapping[date, tuple[int, int]]
 
     def up_to(self, last: date) -> tuple[int, int]:
-        """Return lines and cents up to a day."""
+        """Return lines and cents up to and including a day."""
         own = [total for day, total in self.days.items() if day <= last]
         return sum(lines for lines, _ in own), sum(cents for _, cents in own)
 
 
 @dataclass(frozen=True)
 class PreviousTotal:
-    """What the live marts say."""
+    """Totals of the live marts."""
 
     run_id: str
     as_of: date
@@ -38,16 +38,16 @@ class PreviousTotal:
 
 @dataclass(frozen=True)
 class Fall:
-    """The total up to the last publication's as_of, then and now, in cents."""
+    """Total up to as_of of the last publication, before and now, in cents."""
 
     before: PreviousTotal
     now: int
     taken_back: int
-    """Of drops whose withdrawal this run applies: their money does not count as a fall."""
+    """Cents of drops that this run withdraws: they do not count as a fall."""
 
     @property
     def share(self) -> Decimal:
-        """Return the share that is lost; 0 or less if nothing is."""
+        """Return the lost share; 0 or less if nothing is lost."""
         expected = self.before.cents - self.taken_back
         return Decimal(expected - self.now) / expected if expected > 0 else Decimal(0)
 
@@ -63,7 +63,7 @@ class Fall:
 
 
 def total_before(live: Mapping[str, Generation], reports: Iterable[RunReport]) -> PreviousTotal | None:
-    """Return what the live marts are made of; nothing if no mart is live, or an earlier version made them."""
+    """Return the totals of the live marts; None if no mart is live or an earlier version built them."""
     known = [report for report in reports if report.totals.counted_total]
     if not live or not known:
         return None
@@ -73,7 +73,7 @@ def total_before(live: Mapping[str, Generation], reports: Iterable[RunReport]) -
 
 
 def check_fall(fall: Fall, policy: Policy, accepted: Mapping[str, Decimal]) -> None:
-    """Raise TotalFell for a fall beyond the policy, unless somebody has accepted one as deep since that publication."""
+    """Raise TotalFell for a fall beyond the policy, unless a fall as deep was accepted since that publication."""
     if fall.before.lines < policy.max_fall_from or fall.share <= Decimal(str(policy.max_fall)):
         return
     floor = accepted.get(fall.before.run_id)
@@ -85,13 +85,13 @@ def check_fall(fall: Fall, policy: Policy, accepted: Mapping[str, Decimal]) -> N
         f"the total up to {report.as_of} falls from {report.before:,} to {report.now:,} ({fall.share:.1%}){taken}, "
         f"more than max_fall {policy.max_fall:.1%}",
         "total_cost",
-        "look at the drops that were replaced or held (`marts report`), then `marts accept-fall RUN --why …` with the "
-        "id of this run, or correct the drops; the live marts are untouched",
+        "check the replaced and held drops (`marts report`), then run `marts accept-fall RUN --why …` with the id of "
+        "this run, or correct the drops; the live marts are untouched",
     )
 
 
 def accepted_falls(decisions: Iterable[Decision]) -> dict[str, Decimal]:
-    """Return the totals that somebody has accepted, by the run whose marts are live; the lowest counts."""
+    """Return the accepted totals by the run whose marts are live; the lowest one applies."""
     floors: dict[str, Decimal] = {}
     for decision in decisions:
         if decision.action == ACCEPT:

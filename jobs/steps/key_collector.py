@@ -1,4 +1,4 @@
-"""Keys of the blocks of a split: kept, or written for others to compare."""
+"""Collect the keys of a split: in memory, or in files for other tasks to compare."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from marts.quality.values import Measure
 from marts.schema import Kind
 
 _KEYS_IN_MEMORY = 4_000_000
-"""Rows of a drop whose keys one task keeps; beyond, they are written and compared by others."""
+"""Rows of a drop whose keys one task keeps; later keys are written and compared by other tasks."""
 
 
 class KeyCollector:
-    """Collects the keys of a split; those of a part of a drop, or of too many rows, must be compared by others."""
+    """Collect the keys of a split; other tasks compare those of a partial drop or of too many rows."""
 
     def __init__(self, state: Store, kind: Kind, folder: str, whole: bool) -> None:
         self._state, self._kind, self._folder, self._whole = state, kind, folder, whole
@@ -24,7 +24,7 @@ class KeyCollector:
         self.files: list[KeyFile] = []
 
     def take(self, block: Sequence[Keys], before: int, name: str) -> None:
-        """Keep the keys of a block that ``before`` rows came before, or write them as ``name``."""
+        """Keep the keys of a block with ``before`` rows before it, or write them as ``name``."""
         for keys in (replace(keys, rows=keys.rows + before) for keys in block if len(keys.hashes)):
             if self._whole and before < _KEYS_IN_MEMORY:
                 self._kept[keys.rule.id].append(keys)
@@ -32,7 +32,7 @@ class KeyCollector:
                 self._write(keys, name)
 
     def settle(self, name: str) -> Mapping[str, Measure]:
-        """Return the measures of keys, by rule, if this task has seen all of them; else write what is kept."""
+        """Return the measures of keys by rule if this task has all keys; else write the kept ones and return none."""
         if self.files:
             for parts in self._kept.values():
                 for keys in parts:

@@ -1,4 +1,4 @@
-"""Read the clean lines of drops from the state, with the names of their transactions."""
+"""Read clean lines of drops from the state, with the names of their transactions."""
 
 from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ COLUMNS = (
     "quantity_ten_thousandths",
     "total_cents",
 )
-"""What sums need; the other columns are read of lines that may be the same as others."""
+"""Columns needed for sums; the others are read only for lines that may equal other lines."""
 _PART_LINES = 1_000_000
 
 
@@ -34,20 +34,20 @@ class File:
     """A file of clean lines."""
 
     delivery: int
-    """Place of its drop in the order of deliveries."""
+    """Position of its drop in the order of deliveries."""
     origin: str
-    """Names the content of the drop."""
+    """Name of the drop's content."""
     month: str
     path: str
 
     @property
     def name(self) -> str:
-        """Return the name of it by what it holds, wherever its drop is."""
+        """Return its name by content, independent of the location of its drop."""
         return f"{self.origin}/{self.path.rpartition('/')[2]}"
 
 
 def files_of(manifests: Sequence[Manifest], months: Container[str]) -> list[File]:
-    """Return the files of some months, by drop first: positions follow the order of deliveries."""
+    """Return the files of some months, ordered by drop first: positions follow the order of deliveries."""
     return [
         File(number, manifest.origin, month, file.path)
         for number, manifest in enumerate(manifests)
@@ -57,7 +57,7 @@ def files_of(manifests: Sequence[Manifest], months: Container[str]) -> list[File
 
 
 def parts_for(rows: int, most: int) -> int:
-    """Return into how many parts lines are cut by their buckets, so that none has many more than ``most``."""
+    """Return the number of parts to split lines into by bucket, so that none has many more than ``most`` rows."""
     parts = 1
     while parts < BUCKETS and rows > parts * most:
         parts *= 2
@@ -66,19 +66,19 @@ def parts_for(rows: int, most: int) -> int:
 
 @dataclass(frozen=True)
 class MarkedLines:
-    """Lines of some of the buckets, and what is to know of those whose transactions were delivered again."""
+    """Lines of some buckets, and marks of those whose transactions were delivered again."""
 
     lines: pa.Table
     rows: list[np.ndarray]
-    """Of each file, which of its rows they are."""
+    """Row numbers of the lines in each file."""
     suspects: pa.Table
-    """Those that may have been delivered twice, with all columns."""
+    """Lines that may have been delivered twice, with all columns."""
     marks: pa.Table
-    """As ``marked`` gives them."""
+    """Result of ``marked``."""
 
 
 def read_marked(store: Store, files: Sequence[File], part: int, parts: int, identity: Identity) -> MarkedLines:
-    """Read lines with bucket % parts == part, and settle their transactions: lines without an id are left alone."""
+    """Read lines with bucket % parts == part and settle their transactions; ignore lines without an id."""
     lines, rows = read_lines(store, files, part, parts, identity)
     places = np.flatnonzero(suspects(lines) & lines["transaction_id"].is_valid().to_numpy())
     whole = read_suspects(store, files, lines, rows, places)
@@ -88,7 +88,7 @@ def read_marked(store: Store, files: Sequence[File], part: int, parts: int, iden
 def read_all_marked(
     store: Store, manifests: Sequence[Manifest], months: Collection[str], identity: Identity
 ) -> Iterator[MarkedLines]:
-    """Read the lines of some months in parts that fit into memory, and settle their transactions."""
+    """Read the lines of some months in parts that fit in memory and settle their transactions."""
     files = files_of(manifests, months)
     rows = sum(lines.rows for manifest in manifests for month, lines in manifest.months.items() if month in months)
     parts = parts_for(rows, _PART_LINES)
@@ -101,7 +101,7 @@ def read_lines(
 ) -> tuple[pa.Table, list[np.ndarray]]:
     """Return the lines with bucket % parts == part, with ``delivery``, ``position`` and names of transactions.
 
-    Returns also, for each file, which of its rows they are.
+    Also return the row numbers of these lines in each file.
     """
     names = list(dict.fromkeys((*COLUMNS, *identity.columns)))
     empty = pa.schema([(name, clean_schema(SALES).field(name).type) for name in names]).empty_table()
@@ -118,7 +118,7 @@ def read_lines(
 def read_suspects(
     store: Store, files: Sequence[File], lines: pa.Table, rows: Sequence[np.ndarray], places: np.ndarray
 ) -> pa.Table:
-    """Return some of the lines, by their places, with all columns."""
+    """Return the lines at ``places``, with all columns."""
     names = clean_schema(SALES).names
     starts = np.cumsum([0, *(len(own) for own in rows)])
     wide = [clean_schema(SALES).empty_table()]
@@ -135,7 +135,7 @@ def read_suspects(
 
 
 def _of_file(store: Store, file: File, part: int, parts: int, names: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
-    """Read columns of a file's lines; if only some buckets are wanted, only the row groups that have them."""
+    """Read columns of a file's lines; for some buckets, read only the row groups that contain them."""
 
     def read(opened: pa.NativeFile) -> tuple[pa.Table, np.ndarray]:
         parquet = pq.ParquetFile(opened, page_checksum_verification=True)

@@ -1,4 +1,4 @@
-"""The last step, publish: load both marts unseen, check them, make them live in one transaction."""
+"""Last step, publish: load both marts where no reader sees them, check them, make them live in one transaction."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from marts.schema import MARTS
 
 @dataclass(frozen=True)
 class Load:
-    """One task: load one part of a mart."""
+    """A task: load one part of a mart."""
 
     target: str
     mysql: MySQL
@@ -31,7 +31,7 @@ class Load:
 
 
 def run_load(work: Load) -> int:
-    """Load one part, in a worker. Returns how many rows it has."""
+    """Load one part in a worker. Return its number of rows."""
     warehouse = open_warehouse(work.target, work.mysql)
     try:
         rows = rows_of(work.state.open(), work.part, work.patch)
@@ -54,8 +54,8 @@ def stage(
 ) -> list[Staged]:
     """Load marts as generations that no reader sees, and check that every row arrived once.
 
-    Their parts are loaded side by side, each mart's in the order of its key. Raises Fenced if another run has begun
-    meanwhile: it removes what is staged.
+    Parts are loaded in parallel, those of a mart in key order. Raise Fenced if another run has begun meanwhile: that
+    run removes the staged rows.
     """
     staged = [
         Staged(MARTS[rows.mart], warehouse.stage(MARTS[rows.mart]), rows.fingerprint, rows.rows, inputs)
@@ -81,15 +81,17 @@ def stage(
         arrived = warehouse.count(item.mart, item.generation)
         if arrived != item.rows:
             warehouse.check_fence(run_id)
-            raise Defect(f"{arrived:,} of {item.rows:,} rows arrived in {item.mart.table}", "target", "run again")
+            raise Defect(
+                f"{arrived:,} of {item.rows:,} rows arrived in {item.mart.table}", "target", "run `marts build` again"
+            )
     return staged
 
 
 def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[MartRows], run_id: str) -> None:
-    """Read what a run has published through the public names: rows, sum of total_sales, and the run that is shown.
+    """Read the published marts through their public names: rows, sum of total_sales and run id.
 
-    One query a mart. A mart that somebody has gone back from meanwhile is left out. Raises NotShown if readers see
-    anything else than what was staged.
+    One query per mart. Skip a mart that was rolled back meanwhile. Raise NotShown if readers see anything other than
+    what was staged.
     """
     live = warehouse.live()
     for item, rows in zip(staged, marts, strict=True):
@@ -112,7 +114,7 @@ def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[Ma
 
 def _not_shown(item: Staged, seen: str) -> NotShown:
     hint = (
-        f"something else stands where the view {item.mart.table} of ours belongs, or its rows were changed: "
-        "mend that, then run again: it publishes anew"
+        f"another object replaced the view {item.mart.table} of Martwright, or its rows were changed: "
+        "correct that, then run `marts build` to publish again"
     )
     return NotShown(f"{item.mart.table} does not show what was published: {seen}", "target", hint)

@@ -1,4 +1,4 @@
-"""Parts of a mart: files of rows, the patch over them, and the tasks that compute them."""
+"""Parts of a mart: files of rows, patches over them, and the tasks that compute them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
 @dataclass(frozen=True)
 class Part:
-    """A file of rows: of the customers from low (included) to high (excluded), or all of a mart."""
+    """A file of rows: customers from low (included) to high (excluded), or all rows of a mart."""
 
     path: str
     low: int
@@ -23,20 +23,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Patch:
-    """What is different from the rows in some files."""
+    """Differences from the rows in some files."""
 
     rows: str
-    """File with the rows of customers that are not as they were."""
+    """File with the new rows of changed customers."""
     instead_of: str
-    """File with those customers; one that is gone has no rows."""
+    """File with the ids of changed customers; a removed customer has no row."""
 
 
 @dataclass(frozen=True)
 class MartPart:
-    """The rows that one task made, or patched, and what there is to tell of them."""
+    """Rows that one task computed or patched, and their statistics."""
 
     parts: tuple[Part, ...]
-    """In the order of the key, without gaps."""
+    """In key order, without gaps."""
     rows: int
     cents: int
     """Sum of total_sales."""
@@ -44,9 +44,9 @@ class MartPart:
     """Lines without a dimension row, by kind."""
     figures: Figures
     erased_cents: int = 0
-    """Sum of what is left out, since its people were erased."""
+    """Sum of sales left out because their customers were erased."""
     guest_cents: int = 0
-    """Sum of what is left out, since it is of nobody in particular."""
+    """Sum of sales left out because they belong to guests."""
     patch: Patch | None = None
 
     @property
@@ -57,7 +57,7 @@ class MartPart:
 
 @dataclass(frozen=True)
 class Previous:
-    """What an earlier build made of the same range by the same rules, and of what."""
+    """Result of an earlier build for the same range and rules, and its inputs."""
 
     parts: tuple[MartPart, ...]
     facts: tuple[str, ...]
@@ -67,11 +67,11 @@ class Previous:
 
 @dataclass(frozen=True)
 class MartTask:
-    """One task: the rows of a mart whose first key is from low (included) to high (excluded)."""
+    """A task: the rows of a mart whose first key is from low (included) to high (excluded)."""
 
     mart: str
     number: int
-    """Of its first part."""
+    """Number of its first part."""
     low: int
     high: int
     folder: str
@@ -97,7 +97,7 @@ class MartTask:
 
 
 def added(parts: Sequence[MartPart]) -> MartPart:
-    """Put together what several tasks made of one mart, none of them as a patch."""
+    """Combine the results of several tasks of one mart, none of them a patch."""
     kinds = [kind for kind, _ in parts[0].unknown]
     return MartPart(
         parts=tuple(part for item in parts for part in item.parts),

@@ -1,6 +1,6 @@
-"""Step 4, materialize: the facts of all months become mart rows, by key ranges, in parallel.
+"""Step 4, materialize: compute mart rows from the facts of all months, by key ranges, in parallel.
 
-The rows are Parquet files, named by what they are computed from; the target loads them from there.
+Rows are Parquet files named by their inputs; the target loads them from there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, TypeAdapter, ValidationError
 
 from jobs.adapters.store.open import StoreAddress
-from jobs.ports.store import Store
+from jobs.ports.store import REQUESTS_AT_ONCE, Store
 from jobs.state.manifest import Manifest, name_of
 from jobs.state.parquet import key_range
 from jobs.steps.mart_parts import HIGHEST, LOWEST, MartPart, MartTask, Part, Patch, Previous
@@ -28,21 +28,20 @@ from marts.errors import StateDamaged
 from marts.policy import Policy
 from marts.schema import CUSTOMERS, CUSTOMERS_MART, PRODUCTS, SALES_TEAM, SALES_TEAM_MART, STORES, Mart
 
-_THREADS = 16
 _TOGETHER = 8
-"""Parts that one task patches at most, if none of them is patched yet."""
+"""Maximum number of parts that one task patches, if none of them is patched yet."""
 _GROWN = 1.5
 """A mart whose parts have grown by this factor is split again."""
 DIMENSIONS_OF = {CUSTOMERS_MART.name: (CUSTOMERS,), SALES_TEAM_MART.name: (SALES_TEAM, STORES, PRODUCTS)}
-"""The dimensions that each mart looks at."""
+"""The dimensions that each mart reads."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the rows of a mart are computed from."""
+    """Inputs of the rows of a mart."""
 
     rules: str
-    """Name of the calculation and the policy: rows of another version are computed again, not patched."""
+    """Name of the calculation and the policy: rows of another version are recomputed, not patched."""
     facts: tuple[str, ...]
     dimensions: tuple[tuple[str, tuple[str, ...]], ...]
     """Clean files of each dimension."""
@@ -59,16 +58,16 @@ class Inputs:
 
 @dataclass(frozen=True)
 class MartRows:
-    """All rows of a mart, in order of their key."""
+    """All rows of a mart, in key order."""
 
     mart: str
     inputs: Annotated[Inputs, Field(alias="made_from")]
-    """The alias is the name in files that exist."""
+    """The alias is the name in existing files."""
     finished: tuple[MartPart, ...]
 
     @property
     def fingerprint(self) -> str:
-        """The name of what the rows were computed from."""
+        """Return the name of the inputs."""
         return self.inputs.name
 
     @property
@@ -98,7 +97,7 @@ class MartRows:
 
     @property
     def parts(self) -> list[tuple[Part, Patch | None]]:
-        """Its files, in order, each with the patch over it."""
+        """Return the files in key order, each with the patch over it."""
         return [(part, item.patch) for item in self.finished for part in item.parts]
 
     @property
@@ -116,7 +115,7 @@ def mart_folder(mart: str, fingerprint: str) -> str:
 def inputs_of(
     mart: Mart, rollups: Sequence[RollUp], dimensions: Sequence[Manifest], policy: Policy, as_of: date
 ) -> Inputs:
-    """Return what a mart is to be computed from."""
+    """Return the inputs of a mart."""
     rules = name_of(__version__, digest(mart.name, "money"), policy.digest())
     used = {kind.name for kind in DIMENSIONS_OF[mart.name]}
     files = [(m.delivery.kind, tuple(file.path for file in m.files)) for m in dimensions if m.delivery.kind in used]
@@ -126,9 +125,9 @@ def inputs_of(
 def plan_tasks(
     state: StoreAddress, mart: Mart, of: Inputs, before: MartRows | None, policy: Policy, rows_per_task: int
 ) -> list[MartTask]:
-    """Share out a mart's rows: the customers by ranges of about equal size, the (small) sales team as one.
+    """Divide a mart's rows into tasks: customers by ranges of about equal size, the (small) sales team as one task.
 
-    Ranges that an earlier build has made stay as they are, so that only what differs needs to be made.
+    Ranges of an earlier build are kept, so that only differences are computed.
     """
     folder = mart_folder(mart.name, of.name)
     whole = MartTask(mart.name, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, state)
@@ -140,7 +139,7 @@ def plan_tasks(
 
 
 def _plan_patches(whole: MartTask, before: MartRows) -> Iterator[MartTask]:
-    """Put some parts together that are not patched yet: to make a few rows of each costs little."""
+    """Group some parts that are not patched yet: computing a few rows of each is cheap."""
     was, number = before.inputs, 0
     customers = dict(was.dimensions).get(CUSTOMERS.name, ())
     alone = [len(item.parts) > 1 or item.patch is not None for item in before.finished]
@@ -153,8 +152,8 @@ def _plan_patches(whole: MartTask, before: MartRows) -> Iterator[MartTask]:
 
 
 def _borders(store: Store, facts: Sequence[str], rows_per_task: int) -> list[int]:
-    """Choose borders between customers, from the statistics of the facts' row groups."""
-    with ThreadPoolExecutor(_THREADS) as pool:
+    """Choose borders between customers from the row group statistics of the facts."""
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         groups = [group for result in pool.map(lambda path: _groups(store, path), facts) for group in result]
     total = sum(rows for _, rows in groups)
     tasks = max(1, round(total / rows_per_task))
@@ -167,7 +166,7 @@ def _borders(store: Store, facts: Sequence[str], rows_per_task: int) -> list[int
 
 
 def _groups(store: Store, path: str) -> list[tuple[int, float]]:
-    """Return the highest customer and the rows of each row group; large groups count as quarters."""
+    """Return the highest customer and the number of rows of each quarter of each row group."""
     metadata = store.using(path, lambda file: pq.ParquetFile(file).metadata)
     column = metadata.schema.names.index("customer_id")
     results = []
@@ -180,13 +179,13 @@ def _groups(store: Store, path: str) -> list[tuple[int, float]]:
 
 
 def save_rows(store: Store, rows: MartRows) -> None:
-    """Remember that all parts of a mart are there."""
+    """Record that all parts of a mart are written."""
     saved = _SAVED.dump_json(rows, context={"names": True}, by_alias=True)
     store.put(f"{mart_folder(rows.mart, rows.fingerprint)}/done.json", saved)
 
 
 def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -> MartRows | None:
-    """Return the rows of a mart that an earlier run made and wrote completely; nothing if an older version did."""
+    """Return the complete rows of a mart from an earlier run; None if there are none or an older version wrote them."""
     key = f"{mart_folder(mart, name)}/done.json"
     if key not in existing:
         return None
@@ -195,12 +194,12 @@ def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -
     except ValidationError as error:
         if {detail["type"] for detail in error.errors()} == {"missing"}:
             return None
-        raise StateDamaged(f"is damaged: {error}", key, "the next build makes it again") from error
+        raise StateDamaged(f"is damaged: {error}", key, "the next build rebuilds it") from error
     return rows if rows.paths <= existing else None
 
 
 def customers_before(store: Store, of: Inputs, existing: AbstractSet[str], rows_per_task: int) -> MartRows | None:
-    """Return the newest rows of customers computed by the same rules, if all that they were computed from exists."""
+    """Return the newest customer rows computed by the same rules, if their inputs exist and no split is due."""
     mart, end = CUSTOMERS_MART.name, "/done.json"
     known = [v for v in store.versions(f"marts/{mart}") if v.key in existing and v.key.endswith(end)]
     for version in sorted(known, key=lambda item: (item.modified, item.key), reverse=True):

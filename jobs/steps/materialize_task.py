@@ -1,6 +1,6 @@
-"""A task of step 4: the rows of one mart, or of a range of its customers, from the facts of all months.
+"""A task of step 4: compute the rows of a mart, or of a range of its customers, from the facts of all months.
 
-What an earlier build has made is not made again: what differs is a patch over the rows that are there.
+Rows of an earlier build are not recomputed: differences become a patch over the existing rows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ _BATCH = 1 << 16
 
 
 def run_mart_task(task: MartTask) -> MartPart:
-    """Compute the mart rows of one key range, and write them."""
+    """Compute and write the mart rows of one key range."""
     store = task.state.open()
     spill_to(str(scratch.folder()))
     if task.mart != CUSTOMERS_MART.name:
@@ -37,7 +37,7 @@ def run_mart_task(task: MartTask) -> MartPart:
 
 
 def rows_of(store: Store, part: Part, patch: Patch | None) -> pa.Table:
-    """Read the rows of a part, in the order of the mart's key: those of its patch instead of those in its file."""
+    """Read the rows of a part in key order; rows of its patch replace those in its file."""
     rows = read_parquet(store, part.path)
     if not patch:
         return rows
@@ -75,7 +75,7 @@ def _anew(store: Store, task: MartTask, previous: Previous) -> MartPart:
 
 
 def _patched(store: Store, task: MartTask, previous: Previous) -> MartPart | None:
-    """Compute only the customers that differ from an earlier build. Returns None if too many do."""
+    """Compute only the customers that differ from an earlier build. Return None if too many differ."""
     before = added(previous.parts) if len(previous.parts) > 1 else previous.parts[0]
     facts = _facts(store, task, previous)
     ids = changed(facts, task.policy.inactive_after_days, previous.as_of, task.as_of)
@@ -103,7 +103,7 @@ def _patched(store: Store, task: MartTask, previous: Previous) -> MartPart | Non
 
 
 def _facts(store: Store, task: MartTask, previous: Previous) -> Facts:
-    """Read the facts of a task's customers: of the earlier build alone, of both, of this one alone."""
+    """Read the facts of a task's customers: only in the earlier build, in both, only in this build."""
     was, now = set(previous.facts), set(task.facts)
     read = [_in_range(store, sorted(paths), task) for paths in (was - now, was & now, now - was)]
     nothing = next(table for table in read if table is not None).slice(0, 0)
@@ -130,7 +130,7 @@ def _ids(store: Store, patch: Patch) -> np.ndarray:
 
 
 def _in_range(store: Store, paths: Iterable[str], task: MartTask) -> pa.Table | None:
-    """Read the rows of a task's customers, skipping row groups that hold none. Returns nothing of no file."""
+    """Read the rows of a task's customers, skipping row groups without any. Return None if there is no file."""
 
     def read(file: pa.NativeFile) -> pa.Table:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
@@ -151,7 +151,7 @@ def _in_range(store: Store, paths: Iterable[str], task: MartTask) -> pa.Table | 
 
 
 def _names(store: Store, paths: Sequence[str], task: MartTask, ids: np.ndarray | None = None) -> pa.Table:
-    """Read what the mart shows of a task's customers, or some of them. Raises DataError if one is there twice."""
+    """Read the mart's columns of a task's customers, or of some. Raise DataError for a duplicate customer."""
     rows = _in_range(store, paths, task)
     if rows is not None and ids is not None:
         rows = rows_of_ids(rows, ids)
@@ -164,7 +164,7 @@ def _read(store: Store, task: MartTask, kind: Kind) -> pa.Table | None:
 
 
 def _people(rows: pa.Table | None, kind: Kind, also: Sequence[str] = ()) -> pa.Table:
-    """Return key and full_name of a dimension of people, and further columns."""
+    """Return key, full_name and further columns of a dimension of people."""
     key = kind.key or ""
     if rows is None:
         return pa.table({key: pa.nulls(0, pa.int64()), **{n: pa.nulls(0, pa.string()) for n in ("full_name", *also)}})
@@ -173,7 +173,7 @@ def _people(rows: pa.Table | None, kind: Kind, also: Sequence[str] = ()) -> pa.T
 
 
 def _unique(rows: pa.Table | None, kind: Kind) -> pa.Table | None:
-    """Return the rows. Raises DataError if a key is there twice: nobody can tell which row is right."""
+    """Return the rows. Raise DataError for a duplicate key: which row is right cannot be decided."""
     key = kind.key or ""
     if rows is None:
         return None
@@ -183,5 +183,5 @@ def _unique(rows: pa.Table | None, kind: Kind) -> pa.Table | None:
         ids = sorted(repeats.field("values").to_pylist())
         displayed = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
         hint = f"deliver {kind.name}/ again with each {key} once; the live marts are untouched"
-        raise DataError(f"{key} is there more than once: {displayed}", kind.name, hint)
+        raise DataError(f"duplicate {key}: {displayed}", kind.name, hint)
     return rows

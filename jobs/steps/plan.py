@@ -1,4 +1,4 @@
-"""Step 1, plan: list the drops, compare them with the ledger and the state, and say what is to do."""
+"""Step 1, plan: list the drops, compare them with the ledger and the state, and decide what to scan."""
 
 import re
 from collections import Counter, defaultdict
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from jobs.ports.records import DropRecord
-from jobs.ports.store import ObjectVersion, Store
+from jobs.ports.store import REQUESTS_AT_ONCE, ObjectVersion, Store
 from jobs.state.catalog import Catalog
 from jobs.state.manifest import Delivery, Manifest
 from jobs.steps.blocks import is_compressed
@@ -26,19 +26,18 @@ _FORMATS = (
     *(".parquet", ".avro", ".orc", ".feather", ".arrow"),
     *(".zip", ".gz", ".bz2", ".zst", ".xz", ".lz4", ".snappy", ".7z", ".tar", ".tgz"),
 )
-"""Suffixes of objects that may hold days of sales, and are not read."""
-_THREADS = 16
+"""Suffixes of objects that may contain sales but are not read."""
 _PEEK = 64 << 10
 _MONTH = re.compile(rb"\b((?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2]))-[0-3][0-9]\b")
 
 
 def is_csv(key: str) -> bool:
-    """Return whether an object is a drop by its name."""
+    """Return whether the name of an object is that of a drop."""
     return key.lower().endswith((".csv", ".csv.gz"))
 
 
 def is_no_data(version: ObjectVersion) -> bool:
-    """Return whether the name of an object says that it is no data: hidden, temporary, a checksum, a folder."""
+    """Return whether an object is no data by its name: hidden, temporary, a checksum, a folder."""
     parts = version.key.split("/")
     hidden = any(part.startswith(("_", ".")) or part.upper() == "__MACOSX" for part in parts)
     folder = version.key.endswith("/") and not version.size
@@ -46,7 +45,7 @@ def is_no_data(version: ObjectVersion) -> bool:
 
 
 def unread_format(key: str) -> str:
-    """Return what an object with rows may be that is read as no drop; nothing for one that hardly has rows."""
+    """Return why an object that may contain rows is not read; empty for one that hardly contains rows."""
     if key.endswith("(unreadable name)"):
         return "its name is not UTF-8"
     suffix = PurePosixPath(key.lower()).suffix
@@ -66,22 +65,20 @@ def make_plan(
     repaired: Mapping[str, Manifest] | None = None,
     refused: Container[str] = (),
 ) -> Plan:
-    """Compare what is there with what is known. Reads nothing but names, except where contents may be the same.
+    """Compare the listed objects with the ledger and the state. Read only names, except where contents may be equal.
 
-    ``tables`` are snapshots of dimensions that come from a database; they stand in for their drops. ``accepted``
-    are deliveries, and contents, that somebody has released although they would be held for their rows, ``repaired``
-    are drops with rows that somebody has repaired, by their scan, ``refused`` those that count on without objects.
+    ``tables`` are snapshots of dimensions from a database; they replace the drops of those dimensions. ``accepted``
+    contains deliveries and contents that were released although they would be held for their rows, ``repaired`` the
+    manifests of repaired drops by scan, ``refused`` the deliveries that still count without their objects.
     """
     memory, names = Memory.of(ledger), list(KINDS)
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         everything = dict(zip(names, pool.map(source.versions, names), strict=True)) | dict(tables or {})
         listed = {name: [v for v in versions if not is_no_data(v)] for name, versions in everything.items()}
         live = [record for record in ledger if record.state == "live" and record.kind in KINDS]
         if not listed[SALES.name] and not any(record.kind == SALES.name for record in live):
             source.require()
-            raise DataError(
-                "there is no drop under sales/", source.uri, "check --source, and that the drops have arrived"
-            )
+            raise DataError("no drop under sales/", source.uri, "check --source, and whether the drops have arrived")
         deliveries = {
             name: sorted((Delivery.of(name, v) for v in versions if is_csv(v.key)), key=lambda d: d.order)
             for name, versions in listed.items()
@@ -117,7 +114,7 @@ def make_plan(
 
 
 def _forgotten(catalog: Catalog, deliveries: Iterable[Delivery]) -> int:
-    """Count the contents of sales drops that the state has, and the source has not, nor another version of them."""
+    """Count the contents of sales drops in the state of which the source has no version."""
     keys = {delivery.key for delivery in deliveries}
     scans = [scan for scan in catalog.everything() if scan.delivery.kind == SALES.name and scan.clean]
     listed = {scan.content or scan.delivery.id for scan in scans if scan.delivery.key in keys}
@@ -125,12 +122,12 @@ def _forgotten(catalog: Catalog, deliveries: Iterable[Delivery]) -> int:
 
 
 def _is_older(drop: PlannedDrop, look: "_Look") -> bool:
-    """Return whether a drop was judged by other rules than today's."""
+    """Return whether a drop was judged by rules other than the current ones."""
     return bool(drop.manifest and drop.manifest.rules != look.rules(drop.delivery))
 
 
 def _passed_over(kind: str, versions: Iterable[ObjectVersion]) -> int:
-    """Count objects that are no drops, but for those that are told of by name."""
+    """Count objects that are not drops, except those that are reported by name."""
     return sum(not is_csv(v.key) and not (kind == SALES.name and unread_format(v.key)) for v in versions)
 
 
@@ -147,7 +144,7 @@ def _is_unread(version: ObjectVersion) -> bool:
 
 
 def _unread(version: ObjectVersion, known: Mapping[tuple[str, str], Sequence[str]]) -> PlannedDrop:
-    """Return an object with days of sales that cannot be read: it is rejected, so that people hear of it once."""
+    """Return an object of an unsupported format as a rejected drop, so that it is reported once."""
     delivery = Delivery.of(SALES.name, version)
     why = f"{unread_format(version.key)}; deliver it as .csv or .csv.gz, or give it a name that begins with _"
     return PlannedDrop(delivery, _change(delivery, known), delivery.order, rejected=why)
@@ -156,7 +153,7 @@ def _unread(version: ObjectVersion, known: Mapping[tuple[str, str], Sequence[str
 def _vanished(
     live: Sequence[DropRecord], deliveries: Mapping[str, Sequence[Delivery]], look: "_Look"
 ) -> list[PlannedDrop]:
-    """Return the live drops of the ledger whose object is gone, with what the state has of them."""
+    """Return the live drops of the ledger whose object was removed, with their manifests from the state."""
     existing = {delivery.id for result in deliveries.values() for delivery in result}
     keys = {(name, delivery.key) for name, result in deliveries.items() for delivery in result}
     drops = []
@@ -177,7 +174,7 @@ def _vanished(
 
 
 def _without_duplicates(drops: Sequence[PlannedDrop], memory: Memory) -> list[PlannedDrop]:
-    """Describe of drops with the same content which one counts: one that counted before, or else the first."""
+    """Choose which of the drops with the same content counts: one that counted before, or else the first."""
     refused = {drop.content: drop.rejected for drop in drops if drop.content and drop.rejected and drop.manifest}
     drops = [replace(d, rejected=refused[d.content]) if d.to_scan and d.content in refused else d for d in drops]
     by_content: dict[str, list[PlannedDrop]] = defaultdict(list)
@@ -188,9 +185,9 @@ def _without_duplicates(drops: Sequence[PlannedDrop], memory: Memory) -> list[Pl
 
 
 def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], memory: Memory) -> list[PlannedDrop]:
-    """Mark all drops of each group but one as duplicates of it; it has the earliest place of them.
+    """Mark all drops of each group but one as duplicates of it; that one gets the earliest place of the group.
 
-    A group may have deliveries that have left: only their place matters.
+    A group may contain deliveries that were withdrawn: only their place matters.
     """
     by_id = {drop.delivery.id: drop for drop in drops}
     for ids in groups:
@@ -198,7 +195,7 @@ def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], memor
         earlier = [memory.places[SALES.name, name] for name in ids if name not in by_id]
         if not same or len(same) + len(earlier) < 2:
             continue
-        # A place is set once: what the ledger knows is not moved by the time of another object.
+        # A place is set once: the time of another object does not change a place in the ledger.
         known = [drop.place for drop in same if memory.knows(drop.delivery, drop.content)] + earlier
         first = min(same, key=lambda d: (bool(d.gone), d.delivery.id not in memory.live, d.place, d.delivery.order))
         place = min(known or [drop.place for drop in same])
@@ -209,9 +206,9 @@ def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], memor
 
 
 def with_recorded_holds(plan: Plan, ledger: Iterable[DropRecord], accepted: Container[str]) -> Plan:
-    """Return a plan in which drops are held that the last run held after it had compared their lines.
+    """Return a plan that holds the drops that the last run held after comparing their lines.
 
-    ``accepted`` are deliveries that somebody has released since.
+    ``accepted`` contains the deliveries that were released since.
     """
     held = {
         record.delivery_id: record.reason
@@ -225,9 +222,9 @@ def with_recorded_holds(plan: Plan, ledger: Iterable[DropRecord], accepted: Cont
 def same_rows_of(
     state: Store, plan: Plan, catalog: Catalog, ledger: Iterable[DropRecord], identity: Identity
 ) -> SameRows:
-    """Compare the rows of the sales drops of a plan that may count, as they were delivered: without repairs.
+    """Compare the rows of a plan's sales drops that may count, as delivered, without repairs.
 
-    Those of drops that were taken back are compared, too, as the ledger remembers them: they give rows a place.
+    Rows of withdrawn drops are compared too, as recorded in the ledger: they give rows a place.
     """
     drops = (drop for drop in plan.drops if _of(drop) == SALES.name and not (drop.duplicate_of or drop.rejected))
     manifests = [as_scanned(drop.manifest, catalog) for drop in drops if drop.manifest and not drop.held]
@@ -239,13 +236,13 @@ def same_rows_of(
 
 
 def as_scanned(manifest: Manifest, catalog: Catalog) -> Manifest:
-    """Return what the scan found of a drop that may have been repaired since."""
+    """Return the scan of a drop that may have been repaired since."""
     scan = catalog.get(manifest.delivery.id, manifest.rules) if manifest.repaired or manifest.overruled else None
     return scan or manifest
 
 
 def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> Plan:
-    """Return a plan in which sales drops with the same rows under other bytes are one."""
+    """Return a plan in which sales drops with the same rows but different bytes are one."""
     memory = Memory.of(ledger)
     sales = _in_order(_marked([drop for drop in plan.drops if _of(drop) == SALES.name], same.groups, memory))
     return replace(
@@ -254,9 +251,9 @@ def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> 
 
 
 def with_emptied_held(plan: Plan, accepted: Container[tuple[str, str]]) -> Plan:
-    """Return a plan that holds new versions without any row of sales drops that have clean ones.
+    """Return a plan that holds a new version of a sales drop without rows if the version before has clean ones.
 
-    Most often their writer failed. ``accepted`` are deliveries that somebody has released, with the reason then.
+    Most often its writer failed. ``accepted`` contains released deliveries, each with the reason of the hold.
     """
     replaced = (d for d in plan.gone("replaced") if _of(d) == SALES.name and not d.duplicate_of)
     before = {drop.delivery.key: drop.record for drop in replaced if drop.record and drop.record.clean}
@@ -267,7 +264,7 @@ def with_emptied_held(plan: Plan, accepted: Container[tuple[str, str]]) -> Plan:
         if old is None or rows is None or rows.rows_read or drop.rejected:
             return drop
         why = f"it has no rows, and the version before, of {old.modified[:19]}, has {old.clean:,} clean ones"
-        if (drop.delivery.id, why) in accepted:  # for this version before it: the next is asked about again
+        if (drop.delivery.id, why) in accepted:  # accepted for this previous version only
             return drop
         manifest = rows.model_copy(update={"delivery": drop.delivery})
         return replace(drop, manifest=manifest, duplicate_of="", twin=None, held=why)
@@ -277,14 +274,14 @@ def with_emptied_held(plan: Plan, accepted: Container[tuple[str, str]]) -> Plan:
 
 @dataclass(frozen=True)
 class _Look:
-    """What is known of drops, and how they are judged."""
+    """Known results of drops, and the settings that judge them."""
 
     catalog: Catalog
     settings: ScanSettings
     accepted: Container[str]
     repaired: Mapping[str, Manifest]
     refused: Container[str]
-    """Deliveries that count on although their objects are gone."""
+    """Deliveries that still count although their objects were removed."""
 
     def rules(self, delivery: Delivery) -> str:
         return self.settings.rules(delivery.kind)
@@ -294,17 +291,17 @@ class _Look:
         return self.repaired.get(result.scan, result) if result else None
 
     def held(self, manifest: Manifest) -> str:
-        """Describe why a drop is held, unless somebody has released it."""
+        """Return why a drop is held; empty if it is not or was released."""
         if manifest.rejected or manifest.delivery.id in self.accepted or manifest.content in self.accepted:
             return ""
         return manifest.held_because(self.settings.suites[manifest.delivery.kind], self.settings.policy.max_bad_ratio)
 
 
 def _newest_usable(drops: Sequence[PlannedDrop]) -> list[PlannedDrop]:
-    """Of a dimension, the newest object holds the full table; one known to be unusable gives way to the one before.
+    """Choose the drop of a dimension: the newest contains the whole table; an unusable one yields to the one before.
 
-    One whose object is gone counts if its new version is not usable, or if nothing else is there. The older ones are
-    only remembered.
+    A drop whose object was removed counts if its new version is unusable, or if no other drop exists. Older drops are
+    only recorded.
     """
     usable = {drop.delivery.key for drop in drops if drop.manifest and not (drop.gone or drop.rejected or drop.held)}
     waiting = {drop.delivery.key for drop in drops if drop.to_scan}
@@ -335,7 +332,7 @@ def _planned(
     if manifest and _judge_again(manifest, look, bool(held), rescan or change != "known"):
         manifest, held = None, ""
     if manifest:
-        # The time of the object is that of the listing: the same content may have been put again.
+        # Use the object time of the listing: the same content may have been put again.
         manifest = manifest.model_copy(update={"delivery": delivery})
     return PlannedDrop(
         delivery,
@@ -350,10 +347,10 @@ def _planned(
 
 
 def _judge_again(manifest: Manifest, look: _Look, held: bool, changed_rules_apply: bool) -> bool:
-    """Return whether a drop that was scanned must be scanned by today's rules.
+    """Return whether a scanned drop must be scanned again with the current rules.
 
-    Changed rules apply to drops that the target does not know yet, to all if asked for, and to those that did not
-    get in by the old ones.
+    Changed rules apply to drops that are new to the target, to all drops with --rescan, and to drops that the old
+    rules left out.
     """
     if manifest.rejected and manifest.limit < look.settings.max_inflated_bytes:
         return True
@@ -362,7 +359,7 @@ def _judge_again(manifest: Manifest, look: _Look, held: bool, changed_rules_appl
 
 
 def _by_key(ledger: Sequence[DropRecord], refused: Container[str]) -> dict[tuple[str, str], list[str]]:
-    """Return the deliveries that the ledger remembers of each object, without those that are gone."""
+    """Return the deliveries in the ledger by object, without withdrawn ones and those kept without object."""
     known = defaultdict(list)
     for record in ledger:
         if record.state != "withdrawn" and not counts_on(record, refused):
@@ -378,8 +375,8 @@ def _change(delivery: Delivery, known: Mapping[tuple[str, str], Sequence[str]], 
 
 
 def peek(source: Store, plan: Plan, delimiter: str) -> Plan:
-    """Look at the start and the end of drops that were not scanned yet: their months, and whether they can be read."""
-    with ThreadPoolExecutor(_THREADS) as pool:
+    """Read the start and end of drops that were not scanned yet: their months, and whether they are readable."""
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         drops = pool.map(lambda drop: _peek(source, drop, delimiter) if drop.to_scan else drop, plan.drops)
         return replace(plan, drops=tuple(drops))
 
@@ -391,7 +388,7 @@ def _peek(source: Store, drop: PlannedDrop, delimiter: str) -> PlannedDrop:
     try:
         start = source.read(version, 0, min(_PEEK, version.size))
         if is_compressed(version.key):
-            return drop if start.startswith(b"\x1f\x8b") else _with(drop, rejected="it is no gzip")
+            return drop if start.startswith(b"\x1f\x8b") else _with(drop, rejected="not a gzip file")
         read_header(start.partition(b"\n")[0], KINDS[drop.delivery.kind], delimiter)
         end = source.read(version, max(version.size - _PEEK, 0), version.size)
     except DropRejected as error:
@@ -407,7 +404,7 @@ def _with(drop: PlannedDrop, rejected: str = "", months: tuple[str, ...] = ()) -
 
 
 def months_that_change(plan: Plan) -> list[str]:
-    """Return the names of the months that a build would roll up anew, as far as they are known."""
+    """Return the months that a build would roll up again, as far as known."""
     counted = {(_of(drop), drop.delivery.key) for drop in plan.gone("replaced")}
     months = {
         month

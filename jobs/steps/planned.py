@@ -1,4 +1,4 @@
-"""Drops as they are planned: what is listed, what is known, what is to be scanned."""
+"""Drops of a plan: listed objects, known drops, drops to scan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,42 +9,42 @@ from jobs.state.manifest import Delivery, Manifest
 from jobs.steps.contents import Place
 
 DropChange = Literal["new", "replaced", "put again", "known"]
-"""Against the ledger; what is put again has the same bytes under the same key."""
+"""Change compared with the ledger; "put again" means the same bytes under the same key."""
 Gone = Literal["", "replaced", "vanished"]
-"""How the object of a live drop is gone: a new version has its name, or nothing has."""
+"""How the object of a live drop was removed: replaced by a new version of its name, or vanished."""
 
 
 @dataclass(frozen=True)
 class PlannedDrop:
-    """One drop that is there now, or that counts although its object is gone."""
+    """A drop whose object exists, or that is live although its object was removed."""
 
     delivery: Delivery
     change: DropChange
     place: Place = ("", "")
-    """In the order of deliveries."""
+    """Place in the order of deliveries."""
     manifest: Manifest | None = None
-    """What its scan found, if it was scanned before."""
+    """Result of an earlier scan, if any."""
     content: str = ""
-    """Hash of its bytes, if it is known."""
+    """Hash of its bytes, if known."""
     duplicate_of: str = ""
-    """Key of the drop with the same content that counts."""
+    """Key of the drop that counts instead, with the same content."""
     twin: Manifest | None = None
-    """The scan of that drop: its rows are those of this one."""
+    """Scan of that drop, which has the same rows."""
     rejected: str = ""
     held: str = ""
-    """Why nothing of it may count, although it can be read."""
+    """Why nothing of it may count although it is readable."""
     months: tuple[str, ...] = ()
-    """Months it touches; of a drop that was not scanned yet, those seen at its start and end."""
+    """Months it touches; for a drop not scanned yet, those seen at its start and end."""
     gone: Gone = ""
-    """Its object is gone, and the ledger has it as live."""
+    """How its object was removed, if the ledger has the drop as live."""
     superseded: bool = False
-    """A newer drop of its dimension holds the whole table."""
+    """A newer drop of its dimension contains the whole table."""
     record: DropRecord | None = None
-    """What the ledger has of a live drop that is gone."""
+    """Ledger record of a live drop whose object was removed."""
 
     @property
     def taken_over(self) -> bool:
-        """Return whether its object is gone, and another one has its content: it was moved, or put again."""
+        """Return whether its object was removed and another object has its content: it was moved or put again."""
         return bool(self.gone and self.duplicate_of)
 
     @property
@@ -54,31 +54,31 @@ class PlannedDrop:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build would do."""
+    """Drops of a build, and what is known about them before the scan."""
 
     drops: tuple[PlannedDrop, ...]
-    """All drops: sales in the order of their delivery, of each dimension the newest; and live ones that are gone."""
+    """Sales drops in order of delivery, then dimensions with older drops last; includes live drops without object."""
     withdrawn: tuple[DropRecord, ...] = ()
-    """Records of drops that did not count, and are no longer there."""
+    """Records of drops that are no longer among ``drops``."""
     older_rules: int = 0
-    """Drops that were judged by other row rules than today's; --rescan judges them again."""
+    """Drops that were judged by older row rules; --rescan judges them again."""
     older_gone: int = 0
-    """Those of them whose objects are gone: they cannot be."""
+    """Drops judged by older row rules whose objects vanished: they cannot be judged again."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
-    """Objects that are no CSV, by kind."""
+    """Objects that are not CSV, by kind."""
     no_data: int = 0
-    """Objects whose names say that they are no data."""
+    """Objects that are ignored because of their names."""
     unremembered: int = 0
-    """Sales drops whose place is that of their objects, since the ledger remembers nothing."""
+    """Sales drops ordered by the times of their objects, because the ledger is empty."""
     forgotten: int = 0
-    """Sales drops that the state has, and neither the source nor the ledger, which remembers nothing."""
+    """Sales drops in the state that are neither in the source nor in the ledger, which is empty."""
     small_alike: tuple[tuple[str, ...], ...] = ()
-    """Sales deliveries with the same rows, too few to be sure that they are one drop."""
+    """Sales deliveries with the same rows, too few to treat them as one drop."""
 
     @property
     def to_scan(self) -> list[PlannedDrop]:
         return [drop for drop in self.drops if drop.to_scan]
 
     def gone(self, how: Gone) -> list[PlannedDrop]:
-        """Return the live drops whose object is gone."""
+        """Return the live drops whose object was removed in this way."""
         return [drop for drop in self.drops if drop.gone == how]

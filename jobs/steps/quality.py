@@ -1,6 +1,6 @@
-"""Data quality of a run: Great Expectations judges what the workers measured, and the rows of the staged marts.
+"""Data quality of a run: Great Expectations judges the workers' measurements and the rows of the staged marts.
 
-Heavy to import, so it is imported once, in the background while the drops are scanned, and only if there is something
+It is slow to import, so it is imported once, in the background while drops are scanned, and only if there is something
 to judge.
 """
 
@@ -39,16 +39,16 @@ from marts.rows.hashing import among, repeated
 from marts.schema import DIGITS, KINDS, MARTS, Kind, Mart
 
 _FLOOR = Decimal("0.9")
-"""A mart with a smaller share of the rows of the live generation is warned of."""
+"""Share of the live generation's rows below which a mart raises a warning."""
 _HALF_A_CENT = Decimal("0.005")
 _FOUND = 20
-"""Rows that a query finds, of which the page shows a part."""
+"""Maximum number of rows fetched from a query; the page shows a part of them."""
 
 
 def preload() -> None:
-    """Begin to import Great Expectations, in the background."""
-    # Ray and Arrow import these too, later, in other threads; the import system of Python may lose a package that two
-    # threads import at once (KeyError: 'pydantic.v1'). Nothing else is met by several first.
+    """Start importing Great Expectations in the background."""
+    # Ray and Arrow import these later in other threads. Python's import system may lose a package that two threads
+    # import at the same time (KeyError: 'pydantic.v1'). No other package is first imported by several threads.
     import pandas as pd  # noqa: F401
     import pydantic.v1.fields  # noqa: F401
 
@@ -60,19 +60,19 @@ def preload() -> None:
 
 @dataclass(frozen=True)
 class Pages:
-    """Where the pages of a run are written, and what they are named by."""
+    """Location and naming of the quality pages of a run."""
 
     store: Store
     run_id: str
     at: datetime
     reports: str = REPORTS
-    """Where the reports of runs are, from the first page."""
+    """Location of the run reports, relative to the first page."""
 
     def path(self, name: str) -> str:
         return f"runs/{self.run_id}/{name}.html"
 
     def write(self, judged: Any) -> None:
-        """Write the page of a suite, and the official result."""
+        """Write the page of a suite and the official result."""
         page = self.path(judged.name)
         self.store.put(page, judged.page.encode())
         self.store.put(page.replace(".html", ".json"), judged.result.encode())
@@ -85,7 +85,7 @@ class Pages:
 
 
 def plan_suites(suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:
-    """Let Great Expectations plan suites: which metrics each needs. Raises Defect for one that nobody measures."""
+    """Let Great Expectations plan which metrics each suite needs. Raise Defect for one that is not measured."""
     from jobs.adapters.great_expectations.checkpoint import plan
 
     for suite in suites:
@@ -94,7 +94,7 @@ def plan_suites(suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:
 
 
 def brought(resolved: Resolved, scanned: Container[str]) -> dict[str, list[ResolvedDrop]]:
-    """Return the drops that a run brings, by kind: those that are new to the target, or were judged again."""
+    """Return the drops that are new to the target or were judged again by this run, by kind."""
     results: dict[str, list[ResolvedDrop]] = {}
     for item in resolved.all:
         drop = item.drop
@@ -109,7 +109,7 @@ def judge_drops(
     known: Mapping[str, tuple[int, int]],
     pages: Pages,
 ) -> list[QualityReport]:
-    """Judge the drops of each kind: one official result each. ``known`` gives lines, and unknown ones, by dimension."""
+    """Judge the drops of each kind: one official result each. ``known``: lines and unknown lines by dimension."""
     from jobs.adapters.great_expectations.checkpoint import judge
 
     reports = []
@@ -160,7 +160,7 @@ def judge_mart(
     policy: Policy,
     pages: Pages,
 ) -> QualityReport:
-    """Judge the rows of a staged mart, where they are."""
+    """Judge the rows of a staged mart in the target."""
     from jobs.adapters.great_expectations.checkpoint import judge, judge_sql
     from jobs.adapters.great_expectations.engine import Batch
 
@@ -171,7 +171,7 @@ def judge_mart(
         "row_count_floor": int(live_rows * _FLOOR),
     }
     suite = load_mart_suite(mart, folder, policy, results)
-    about = pages.about(mart.table, f"{rows.rows:,} rows, before they were published")
+    about = pages.about(mart.table, f"{rows.rows:,} rows, before publication")
     with warehouse.staged(mart, staged.generation) as table:
         if warehouse.judged_by_sql:
             personal = {column.name for column in mart.columns if column.personal}
@@ -188,7 +188,7 @@ def judge_mart(
 
 
 def _measure_mart(warehouse: Warehouse, table: str, mart: Mart, suite: Suite) -> Measured:
-    """Measure a mart by parts. Keys are hashed first; only if some are there twice, their values are read again."""
+    """Measure a mart by parts. Hash the keys first; read values again only for keys that occur twice."""
     names = sorted(needed_columns(suite.rules))
     parts: list[Measured] = []
     hashes: dict[str, list[np.ndarray]] = {}
@@ -225,7 +225,7 @@ def _settle_twice(
 
 
 def _frame(mart: Mart, block: pa.Table) -> Frame:
-    """View rows of a mart as rules see them: decimals as whole numbers of their last digit."""
+    """Convert mart rows to what rules expect: decimals become integers in units of their last digit."""
     columns = {}
     for column in mart.columns:
         if column.name not in block.column_names:
@@ -240,7 +240,7 @@ def _frame(mart: Mart, block: pa.Table) -> Frame:
 
 
 def _query(warehouse: Warehouse, table: str, rule: Rule) -> tuple[int, list[dict[str, Any]]]:
-    """Count the rows that the query of a rule finds, and give as many as are shown."""
+    """Count the rows that the query of a rule returns; return up to _FOUND of them, masked."""
     query = rule.kwargs["unexpected_rows_query"].rstrip("; \n").replace("{batch}", table)
     ((count,),) = warehouse.ask(f"SELECT COUNT(*) FROM ({query}\n) AS found")
     rows = warehouse.ask(f"SELECT * FROM ({query}\n) AS found LIMIT {_FOUND}") if count else []
@@ -271,7 +271,7 @@ def _report(judged: Any, rows: int, drops: int, pages: Pages) -> QualityReport:
 
 
 def records(drops: Mapping[str, Sequence[ResolvedDrop]], settings: ScanSettings, run_id: str) -> list[QualityRecord]:
-    """Return what the database keeps of each judged drop: its rows, and each rule that some of them break."""
+    """Return the quality records of each judged drop: its rows, and each rule that some break or miss."""
     built = []
     for kind, resolved in drops.items():
         for item in resolved:
@@ -305,7 +305,7 @@ def records(drops: Mapping[str, Sequence[ResolvedDrop]], settings: ScanSettings,
 
 
 def unusual(new: Sequence[QualityRecord], before: Sequence[QualityRecord]) -> list[str]:
-    """Return which of the new drops are unusual for their feed: a rule that drifts, or far fewer rows than usual."""
+    """Return warnings about new drops that are unusual for their feed: a rule that drifts, or far fewer rows."""
     feeds: dict[tuple[str, str], dict[str, dict[str, QualityRecord]]] = {}
     for record in (*before, *new):
         feed = feeds.setdefault((feed_of(record.object_key), record.judged_by), {})
@@ -331,7 +331,7 @@ def _unusual(
     key, rows = drop[ROWS].object_key, drop[ROWS].row_count
     results = []
     if is_short([earlier[ROWS].row_count for earlier in history], rows):
-        results.append(("less than half of the rows that are usual", f"{key} ({rows:,})"))
+        results.append(("fewer than half of the usual rows", f"{key} ({rows:,})"))
     for rule_id, record in drop.items():
         shares = [
             (earlier[rule_id].row_count, earlier[rule_id].unexpected)

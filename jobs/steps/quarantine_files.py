@@ -1,4 +1,4 @@
-"""Bad rows in files of the state, and the reasons that a report names."""
+"""Bad rows in files of the state, and their reasons for the report."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from marts.rows.records import BadRow, Header
 from marts.schema import KINDS
 
 _BAD_IN_MEMORY = 8 << 20
-"""Bytes of bad rows that a task keeps before it writes them."""
+"""Bytes of bad rows that a task buffers before it writes them."""
 _LINE, _SHOWN = 10_000, 200
-"""Characters of an example's line that are looked at, and shown."""
+"""Characters of an example line that are masked, and shown."""
 
 
 class BadRows:
-    """Takes the bad rows of all drops that one task reads, and writes them together: most drops have few."""
+    """Write the bad rows of all drops that one task reads to shared files: most drops have few."""
 
     def __init__(self, state: Store, name: str) -> None:
         self._state, self._name = state, name
@@ -30,7 +30,7 @@ class BadRows:
         self._written: Counter[str] = Counter()
 
     def take(self, kind: str, rows: pa.Table) -> str:
-        """Take rows. Returns the file that they will be in."""
+        """Add rows. Return the file that will contain them."""
         path = self._path(kind)
         self._tables[kind].append(rows)
         self._bytes[kind] += rows.nbytes
@@ -39,7 +39,7 @@ class BadRows:
         return path
 
     def write(self) -> None:
-        """Write what is left."""
+        """Write the buffered rows."""
         for kind in list(self._tables):
             self._write(kind)
 
@@ -57,7 +57,7 @@ def _words(rule: str, value: str) -> str:
 
 
 class Tally:
-    """Counts the bad rows of one split, by reason, with an example of each, and hands them over to be written."""
+    """Count the bad rows of one split by reason, with an example of each, and pass them on to be written."""
 
     def __init__(self, settings: ScanSettings, split: Split, header: Header, bad: BadRows) -> None:
         self._settings, self._split, self._header, self._bad = settings, split, header, bad
@@ -79,7 +79,7 @@ class Tally:
         )
 
     def take(self, rows: Sequence[BadRow], lines: int) -> None:
-        """Take the bad rows of a block that ``lines`` lines came before."""
+        """Add the bad rows of a block with ``lines`` lines before it."""
         table = pa.table(
             {
                 "drop": pa.array([self._split.delivery.key] * len(rows), pa.string()),

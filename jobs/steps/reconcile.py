@@ -1,4 +1,4 @@
-"""What must hold before anything is published, and what people should hear of although it does."""
+"""Check what must hold before a publication, and collect the warnings and notes of a run that passes."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -14,7 +14,7 @@ from marts.schema import CUSTOMERS, SALES, SALES_TEAM, STORES
 
 
 def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -> None:
-    """Check the marts against the lines. Raises UnknownPeople or Defect: nothing is published then."""
+    """Check the marts against the lines. Raise UnknownPeople or Defect if nothing may be published."""
     counts = resolved.counts
     _check_rows(resolved)
     for rows in marts:
@@ -23,7 +23,7 @@ def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -
             left_out = f" ({_money(rows.guest_cents)} of guests)" if rows.guest_cents else ""
             sums = f"{_money(rows.cents)}{left_out}, but its lines sum to {_money(counts.counted_cents)}"
             raise Defect(
-                f"total_sales of the mart sums to {sums}", rows.mart, "run again with --rebuild, and report it"
+                f"total_sales of the mart sums to {sums}", rows.mart, "run `marts build --rebuild`, and report it"
             )
     for kind, lines in unknown(marts).items():
         known = known_lines(resolved, kind)
@@ -41,42 +41,42 @@ def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -
 
 
 def known_lines(resolved: Resolved, kind: str) -> int:
-    """Return the lines that are looked up in a dimension: a guest is nobody in particular."""
+    """Return the number of lines to look up in a dimension: guests have no customer."""
     counts = resolved.counts
     return counts.counted - counts.guests if kind == CUSTOMERS.name else counts.counted
 
 
 def _about_dimension(resolved: Resolved, kind: str) -> list[str]:
-    """Return the names of the drops of a dimension, their age, and whether they count."""
+    """Describe the drops of a dimension: key, state, and reason or age."""
     own = [v for v in resolved.all if v.drop.delivery.kind == kind and v.state != "older"]
     messages = [
         f"{v.drop.delivery.key} is {v.state}"
         + (f": {v.reason}" if v.reason else f", of {v.drop.delivery.modified[:16]} UTC")
         for v in own
     ]
-    return messages or [f"there is no drop under {kind}/"]
+    return messages or [f"no drop under {kind}/"]
 
 
 def require_lines(resolved: Resolved) -> None:
-    """Raise DataError for drops that count, of whose lines nothing is left: neither object nor state."""
+    """Raise DataError for drops that count but have neither an object nor lines in the state."""
     lost = [v for v in resolved.all if v.state in COUNTS_ON and v.drop.manifest is None]
     if lost:
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
         names = ", ".join(v.drop.delivery.key for v in lost[:5]) + more
         last = (
-            "take the drops back: `marts withdraw accept DROP`"
+            "withdraw the drops: `marts withdraw accept DROP`"
             if all(map(may_be_withdrawn, lost))
-            else "deliver versions that can be used (`marts plan` says what is wrong with those that are there)"
+            else "deliver usable versions (`marts plan` shows what is wrong with the current ones)"
         )
         raise DataError(
-            f"{len(lost)} drops count although their objects are gone, and the state has lost their lines: {names}",
+            f"{len(lost)} drops count, but their objects were removed and the state has lost their lines: {names}",
             "state",
-            f"put the objects back under their names, restore the state, or {last}; the live marts are untouched",
+            f"restore the objects under their names, restore the state, or {last}; the live marts are untouched",
         )
 
 
 def require_key(resolved: Resolved, key: Sequence[str]) -> None:
-    """Raise UsageError for a column of transaction_key that no live drop has: transactions would melt into one."""
+    """Raise UsageError for a column of transaction_key that no live drop has: transactions would be merged."""
     known = {"store_id", "day"}
     for manifest in resolved.live_sales:
         known |= {*manifest.measured.columns, *manifest.extra_columns}
@@ -89,12 +89,12 @@ def require_key(resolved: Resolved, key: Sequence[str]) -> None:
 
 
 def _check_rows(resolved: Resolved) -> None:
-    """Check that every clean row that the scan counted came to the roll up, once."""
+    """Check that every clean row that the scan counted was rolled up once."""
     for item in resolved.all:
         manifest = item.drop.manifest
         if item.state in COUNTS_ON and manifest and manifest.months and item.counts.lines != manifest.clean:
             seen = f"{manifest.clean:,} clean rows were written, but {item.counts.lines:,} were rolled up"
-            raise Defect(seen, manifest.delivery.key, "run again with --rebuild, and report it")
+            raise Defect(seen, manifest.delivery.key, "run `marts build --rebuild`, and report it")
 
 
 def unknown(marts: Sequence[MartRows]) -> dict[str, int]:
@@ -103,7 +103,7 @@ def unknown(marts: Sequence[MartRows]) -> dict[str, int]:
 
 
 def warnings_of(plan: Plan, resolved: Resolved, marts: Sequence[MartRows]) -> tuple[str, ...]:
-    """Describe what is not wrong enough to stop, in sentences."""
+    """Return warnings about what does not stop the run."""
     return (
         *_absent(resolved),
         *_bad_dimension_rows(resolved),
@@ -114,61 +114,65 @@ def warnings_of(plan: Plan, resolved: Resolved, marts: Sequence[MartRows]) -> tu
         *_of_older_tables(plan, resolved),
         *_of_lost_repairs(resolved),
         *_after_as_of(resolved),
-        *(f"{count} objects under {kind}/ are no .csv or .csv.gz" for kind, count in plan.passed_over.items() if count),
+        *(
+            f"{count} objects under {kind}/ are not .csv or .csv.gz"
+            for kind, count in plan.passed_over.items()
+            if count
+        ),
     )
 
 
 def notes_of(plan: Plan, resolved: Resolved) -> tuple[str, ...]:
-    """Describe how the numbers came about, where nothing is wrong."""
+    """Return notes that explain the numbers where nothing is wrong."""
     counts = resolved.counts
     notes = []
     if plan.unremembered > 1:
         notes.append(
-            f"the order of {plan.unremembered:,} sales drops is that of their objects' times and names: "
-            "this target remembers no earlier delivery"
+            f"{plan.unremembered:,} sales drops are ordered by the times and names of their objects: "
+            "the ledger of this target is empty"
         )
     if counts.guests:
         notes.append(
             f"{counts.guests:,} lines of guests ({_money(counts.guest_cents)}) count in the sales team mart, "
-            "and for nobody in the customers mart"
+            "not in the customers mart"
         )
     if counts.repeated:
         notes.append(
-            f"{counts.repeated:,} lines ({_money(counts.repeated_cents)}) were delivered again, equal: one counts"
+            f"{counts.repeated:,} lines ({_money(counts.repeated_cents)}) repeat equal lines: one of each counts"
         )
     if plan.no_data:
-        notes.append(f"{plan.no_data:,} objects are no data by their names (_…, .…, .crc, .tmp, .part)")
+        notes.append(f"{plan.no_data:,} objects are ignored because of their names (_…, .…, .crc, .tmp, .part)")
     return tuple(notes)
 
 
 def _of_identity(plan: Plan, resolved: Resolved) -> list[str]:
-    """Warn of lines that may be counted twice, or not at all, if the policy does not fit the source."""
+    """Warn of lines that may count twice or not at all if the policy does not fit the source."""
     counts, result = resolved.counts, []
     if counts.replaced_unnumbered:
         result.append(
             f"{counts.replaced_unnumbered:,} lines without line_no ({_money(counts.replaced_unnumbered_cents)}) were "
-            'replaced by later deliveries of their transactions; if the source cuts baskets, set redelivered = "add" '
+            'replaced by later deliveries of their transactions; if the source splits baskets, set redelivered = "add" '
             "in the policy (`marts history --replaced DROP` lists them)"
         )
     if counts.replaced > counts.replaced_unnumbered:
         cents = counts.replaced_cents - counts.replaced_unnumbered_cents
         lines = counts.replaced - counts.replaced_unnumbered
-        result.append(f"{lines:,} numbered lines ({_money(cents)}) were replaced by later ones of the same number")
+        result.append(f"{lines:,} numbered lines ({_money(cents)}) were replaced by later lines of the same number")
     if counts.conflicting:
         result.append(
-            f"{counts.conflicting:,} of them have the number of another line of the same drop: the last counts"
+            f"{counts.conflicting:,} of them have the number of another line of the same drop: the last one counts"
         )
     if counts.overlapping:
         result.append(
-            f"{counts.overlapping:,} transactions came in several deliveries with other products, or returns, and all "
-            'counts; if a later delivery is the whole transaction, set redelivered = "transaction" in the policy'
+            f"{counts.overlapping:,} transactions were delivered several times with other products or returns, and all "
+            'lines count; if a later delivery is the whole transaction, set redelivered = "transaction" in the policy'
         )
     if counts.equal:
         result.append(
-            f"{counts.equal:,} lines equal another one of their transaction in the same drop, and count; "
+            f"{counts.equal:,} lines equal another line of their transaction in the same drop and count; "
             'if the source repeats lines, set equal_lines = "drop" in the policy'
         )
-    alike = "have the same rows, too few to be sure that they are one drop: rows without an id count in each"
+    alike = "have the same rows, too few to treat them as one drop: rows without an id count in each"
     live = {v.drop.delivery.id: v.drop.delivery.key for v in resolved.all if v.state in COUNTS_ON}
     small = [[live[name] for name in names if name in live] for names in plan.small_alike]
     result += [f"{' and '.join(keys)} {alike}" for keys in small if len(keys) > 1]
@@ -176,24 +180,24 @@ def _of_identity(plan: Plan, resolved: Resolved) -> list[str]:
 
 
 def _of_gone(resolved: Resolved) -> list[str]:
-    """Warn of drops whose object is gone."""
+    """Warn of drops whose object was removed."""
     missing = [v for v in resolved.all if v.state == "missing"]
     results = []
     if missing:
         clean = sum(v.report.clean for v in missing)
         results.append(
-            f"{len(missing):,} sales drops with {clean:,} clean lines are gone from the source, and count on: "
-            "`marts withdraw list` shows them, `marts withdraw accept` takes them back, `refuse` keeps them"
+            f"{len(missing):,} sales drops with {clean:,} clean lines were removed from the source and still count: "
+            "`marts withdraw list` lists them, `marts withdraw accept` withdraws them, `refuse` keeps them"
         )
     taken = [v for v in resolved.all if v.state == "withdrawn" and v.reason in TAKEN_BACK]
     if taken:
         names = ", ".join(v.drop.delivery.key for v in taken[:5]) + (" …" if len(taken) > 5 else "")
         lines = sum(v.drop.record.clean for v in taken if v.drop.record)
         results.append(
-            f"{len(taken):,} sales drops ({lines:,} lines) are gone from the source, and were taken back: {names}"
+            f"{len(taken):,} sales drops ({lines:,} lines) were removed from the source and withdrawn: {names}"
         )
     results += [
-        f"{v.drop.delivery.key} was gone, and waited for a decision; a new version has its name now, and counts instead"
+        f"{v.drop.delivery.key} was removed and waited for a decision; a new version of it counts instead"
         for v in resolved.all
         if v.state == "withdrawn" and v.drop.gone == "replaced" and v.drop.record and v.drop.record.asked
     ]
@@ -206,12 +210,12 @@ def _of_gone(resolved: Resolved) -> list[str]:
 
 
 def _of_older_tables(plan: Plan, resolved: Resolved) -> list[str]:
-    """Warn of a dimension whose newest drop is gone, so that an older one counts."""
+    """Warn of a dimension whose newest drop was removed, so that an older one counts."""
     existing = {v.drop.delivery.key for v in resolved.all if not v.drop.gone}
     live = {v.drop.delivery.kind: v.drop for v in resolved.all if v.state == "live" and not v.drop.gone}
     removed = (r for r in plan.withdrawn if r.state == "live" and r.kind in live and r.object_key not in existing)
     return [
-        f"{record.object_key} is gone from the source: {drop.delivery.key}, an older table of {record.kind}, counts"
+        f"{record.object_key} was removed: {drop.delivery.key}, an older table of {record.kind}, counts"
         for record in removed
         if (drop := live[record.kind]).place < (record.first_seen or record.modified, record.first_key)
         and not record.object_key.startswith(TABLES)  # a snapshot: its name is its content
@@ -219,11 +223,11 @@ def _of_older_tables(plan: Plan, resolved: Resolved) -> list[str]:
 
 
 def _of_lost_repairs(resolved: Resolved) -> list[str]:
-    """Warn of repaired rows that are in quarantine again, since the same rows came under other bytes."""
+    """Warn of repaired rows that are in quarantine again because the same rows were delivered as other bytes."""
     taken_over = (v.drop for v in resolved.all if v.state == "withdrawn" and v.drop.twin and not v.drop.twin.repaired)
     return [
-        f"{drop.delivery.key} is {drop.duplicate_of} now: {len(drop.manifest.repaired):,} rows that were repaired in "
-        f"it are in quarantine again; repair them in {drop.duplicate_of} (`marts quarantine export`)"
+        f"{drop.delivery.key} is now delivered as {drop.duplicate_of}: {len(drop.manifest.repaired):,} rows repaired "
+        f"in it are in quarantine again; repair them in {drop.duplicate_of} (`marts quarantine export`)"
         for drop in taken_over
         if drop.manifest and drop.manifest.repaired
     ]
@@ -231,14 +235,14 @@ def _of_lost_repairs(resolved: Resolved) -> list[str]:
 
 def _absent(resolved: Resolved) -> list[str]:
     names = [name for name in resolved.absent if name in (CUSTOMERS.name, SALES_TEAM.name, STORES.name)]
-    return [f"there is no {name}/ drop to look up" for name in names]
+    return [f"no {name}/ drop to look up" for name in names]
 
 
 def _bad_dimension_rows(resolved: Resolved) -> list[str]:
-    """Return which rows of the live dimensions are not used: each makes somebody UNKNOWN."""
+    """Warn of quarantined rows of the live dimensions: they are not used in lookups."""
     return [
         f"{m.delivery.key}: {m.quarantined:,} of {m.rows_read:,} rows are in quarantine, "
-        f"as line {m.reasons[0].line:,}: {m.reasons[0].rule}"
+        f"for example line {m.reasons[0].line:,}: {m.reasons[0].rule}"
         for m in resolved.dimensions
         if m.quarantined
     ]
@@ -253,25 +257,25 @@ def _of_drops(plan: Plan, resolved: Resolved) -> list[str]:
     if extra:
         results.append(f"unknown columns are kept in additional_columns: {', '.join(extra)}")
     if len(currencies) > 1:
-        results.append(f"amounts in {', '.join(currencies)} are added up without conversion")
+        results.append(f"amounts in {', '.join(currencies)} are summed without conversion")
     if without:
         results.append(
-            f"{without:,} lines have no transaction_id: each is a purchase of its own, equal ones are all kept"
+            f"{without:,} lines have no transaction_id: each is a separate purchase, equal ones are all kept"
         )
     overruled = [manifest for manifest in (*live, *resolved.dimensions) if manifest.overruled]
     results += [
-        f"{m.delivery.key}: {len(m.overruled):,} repaired rows count as they came, since changed rules accept them"
+        f"{m.delivery.key}: {len(m.overruled):,} repaired rows count as delivered because changed rules accept them"
         for m in overruled
     ]
     if plan.older_gone:
         results.append(
-            f"{plan.older_gone} drops whose objects are gone were judged by older row rules, and count as they were "
-            "judged: put their objects back to have them judged again"
+            f"{plan.older_gone} drops whose objects were removed were judged by older row rules and count as judged: "
+            "restore their objects to judge them again"
         )
     if plan.forgotten:
         results.append(
-            f"the state has {plan.forgotten:,} sales drops whose objects are gone, and this target remembers none: "
-            'they do not count; where withdrawals = "keep", restore the database, or put the objects back'
+            f"the state has {plan.forgotten:,} sales drops whose objects were removed, and the ledger is empty: "
+            'they do not count; with withdrawals = "keep", restore the database or the objects'
         )
     if plan.older_rules:
         results.append(f"{plan.older_rules} drops were judged by older row rules; --rescan judges them again")
@@ -281,7 +285,7 @@ def _of_drops(plan: Plan, resolved: Resolved) -> list[str]:
 def _after_as_of(resolved: Resolved) -> list[str]:
     counts = resolved.counts
     left_out = counts.lines - counts.duplicates - counts.counted
-    return [f"{left_out:,} lines are dated after as_of, and left out"] if left_out else []
+    return [f"{left_out:,} lines are dated after as_of and left out"] if left_out else []
 
 
 def _money(cents: int) -> str:

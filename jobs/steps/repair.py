@@ -1,4 +1,4 @@
-"""Rows of a drop that are in quarantine, and those that somebody has repaired: they take their drop's place again."""
+"""Rows of a drop in quarantine, and repaired rows, which become clean rows of their drop again."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ from marts.rows.records import Header, find_records, read_columns, read_header
 from marts.schema import KINDS
 
 HELD = "held"
-"""Name, in the detail of a decision that accepts a drop, of the reason for which it was held."""
+"""Key, in the detail of a decision that accepts a drop, of the reason for which it was held."""
 _SHOWN = 200
 
 
@@ -41,15 +41,15 @@ class BadLine:
     """A row in quarantine."""
 
     line: int
-    """In the file, counted from 1, header included."""
+    """Line number in the file, from 1, header included."""
     raw: str
     reasons: tuple[str, ...]
-    """Each broken rule in words, and the value that broke it, masked."""
+    """Each broken rule in words, with the masked value that broke it."""
     run: str
 
 
 def rows_in_quarantine(store: Store, manifest: Manifest, repaired_too: bool = False) -> list[BadLine]:
-    """Return the rows of a drop that are in quarantine now, in the order of the file."""
+    """Return the rows of a drop that are in quarantine now, in file order."""
     before = np.cumsum([0, *manifest.split_lines]).tolist()
     results = []
     for path in manifest.quarantine:
@@ -62,10 +62,10 @@ def rows_in_quarantine(store: Store, manifest: Manifest, repaired_too: bool = Fa
 
 
 def header_of(manifest: Manifest, delimiter: str) -> Header:
-    """Return the columns of a drop, in its own order. Raises UsageError if an earlier version has read it."""
+    """Return the columns of a drop, in its own order. Raise UsageError if an earlier version scanned it."""
     if not manifest.measured.columns:
-        hint = "marts build --rescan reads it again"
-        raise UsageError("it was read by an earlier version of Martwright", manifest.delivery.key, hint)
+        hint = "run `marts build --rescan` to scan it again"
+        raise UsageError("an earlier version of Martwright scanned it", manifest.delivery.key, hint)
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter, lineterminator="\n").writerow(manifest.measured.columns)
     return read_header(text.getvalue().encode(), KINDS[manifest.delivery.kind], delimiter)
@@ -74,9 +74,9 @@ def header_of(manifest: Manifest, delimiter: str) -> Header:
 def judge_lines(
     settings: ScanSettings, manifest: Manifest, texts: Mapping[int, str], store: Store
 ) -> tuple[list[int], dict[int, list[str]]]:
-    """Judge new text of lines by today's rules: the lines that are clean, and the reasons of the others.
+    """Judge new text of lines by the current rules; return the clean lines, and the reasons of the others.
 
-    ``manifest`` is that of the scan, without repairs. A key of a dimension that is there already is wrong.
+    ``manifest`` is that of the scan, without repairs. A key that the dimension already contains is wrong.
     """
     kind, delimiter = KINDS[manifest.delivery.kind], settings.delimiter
     header, suite = header_of(manifest, delimiter), settings.suites[kind.name]
@@ -103,18 +103,16 @@ def judge_lines(
         for path in (file.path for file in manifest.files):
             counted.update(set(keys) & set(read_parquet(store, path, [kind.key])[kind.key].to_pylist()))
         wrong |= {
-            line: [f"{kind.key} is there more than once: {key}"]
-            for line, key in zip(lines, keys, strict=True)
-            if counted[key] > 1
+            line: [f"duplicate {kind.key}: {key}"] for line, key in zip(lines, keys, strict=True) if counted[key] > 1
         }
     return [line for line in existing if line not in wrong], wrong
 
 
 def accepted_by(decisions: Iterable[Decision], contents: Mapping[str, str], alike: bool = False) -> set[str]:
-    """Return the deliveries, and their contents, that somebody has released although they would be held.
+    """Return the deliveries, and their contents, that were released although they would be held.
 
-    ``alike`` asks for those that were held since they look like other days, else for those held for their rows: who
-    accepts one has not seen the other. ``contents`` are those of deliveries: the same bytes may be put again.
+    ``alike`` selects those held because they look like the same days again, else those held for their rows: accepting
+    one reason does not accept the other. ``contents`` maps deliveries to contents: the same bytes may be put again.
     """
     ids = {
         decision.delivery_id
@@ -125,13 +123,13 @@ def accepted_by(decisions: Iterable[Decision], contents: Mapping[str, str], alik
 
 
 def accepted_reasons(decisions: Iterable[Decision]) -> set[tuple[str, str]]:
-    """Return the deliveries that somebody has released, each with the reason for which it was held then."""
+    """Return the released deliveries, each with the reason for which it was held."""
     accepts = (decision for decision in decisions if decision.action == "accept")
     return {(entry.delivery_id, json.loads(entry.detail or "{}").get(HELD, "")) for entry in accepts}
 
 
 def repairs_of(decisions: Iterable[Decision], contents: Mapping[str, str]) -> dict[str, dict[int, str]]:
-    """Return the new text of lines, by content, or by delivery where it is not known; a later repair of a line wins."""
+    """Return the new text of lines by content, or by delivery if it is unknown; a later repair of a line wins."""
     results: dict[str, dict[int, str]] = {}
     for decision in decisions:
         if decision.action == "repair":
@@ -141,20 +139,20 @@ def repairs_of(decisions: Iterable[Decision], contents: Mapping[str, str]) -> di
 
 
 def repairs_in(manifest: Manifest, repairs: Mapping[str, Mapping[int, str]]) -> Mapping[int, str]:
-    """Return the new text of lines of a drop; empty if nobody has repaired it."""
+    """Return the new text of lines of a drop; empty if it was not repaired."""
     return repairs.get(manifest.content) or repairs.get(manifest.delivery.id) or {}
 
 
 def repaired_drops(
     catalog: Catalog, repairs: Mapping[str, Mapping[int, str]], settings: ScanSettings, store: Store
 ) -> dict[str, Manifest]:
-    """Return the manifests of repaired drops, by the scan that they are made from."""
+    """Return the manifests of repaired drops, by the scan that they are derived from."""
     saved = {version.key for version in store.versions("repairs")} if repairs else set()
     built = {}
     for manifest in catalog.everything() if repairs else ():
         texts = repairs_in(manifest, repairs)
         if texts and not manifest.rejected:
-            # Once all repairs of a drop are clean they stay so: changed rules are for new drops.
+            # Repairs of a drop that were all clean once stay clean: changed rules apply to new drops.
             key = repair_key(manifest, texts)
             before = _saved(store, key) if key in saved else None
             if before is None or not _are_there(store, set(before.paths) - set(manifest.paths)):
@@ -166,7 +164,7 @@ def repaired_drops(
 
 
 def _saved(store: Store, key: str) -> Manifest | None:
-    """Read what repairs made of a scan; None if the file is damaged."""
+    """Read the repaired manifest of a scan; return None if the file is damaged."""
     try:
         return Manifest.model_validate_json(store.get(key))
     except ValidationError:
@@ -174,7 +172,7 @@ def _saved(store: Store, key: str) -> Manifest | None:
 
 
 def repair_key(manifest: Manifest, texts: Mapping[int, str]) -> str:
-    """Return the name of the file that remembers what repairs make of a scan."""
+    """Return the name of the file that stores the repaired manifest of a scan."""
     return f"repairs/{name_of(manifest.scan, sorted(texts.items()))}.json"
 
 
@@ -186,9 +184,9 @@ def _are_there(store: Store, paths: set[str]) -> bool:
 def _repaired(
     manifest: Manifest, texts: Mapping[int, str], settings: ScanSettings, store: Store
 ) -> tuple[Manifest, bool]:
-    """Write the rows that were repaired as clean rows of their drop, and tell whether all were clean.
+    """Write repaired rows as clean rows of their drop. Return the manifest, and whether all of them were clean.
 
-    Writing again gives the same files.
+    Writing again produces the same files.
     """
     quarantined = rows_in_quarantine(store, manifest)
     own = {row.line: texts[row.line] for row in quarantined if row.line in texts}
@@ -198,7 +196,7 @@ def _repaired(
         return built, not wrong
     header = header_of(manifest, settings.delimiter)
     name = f"repair-{name_of(sorted(texts.items()), settings.rules(manifest.delivery.kind))}"
-    # Beside the other files of the drop, although today's rules may have another name than those of its scan.
+    # Write to the folder of the scan, even if the current rules have another name than those of the scan.
     sink = RowWriter(settings, Split(manifest.delivery, 0), header, store, BadRows(store, name), name, manifest.scan)
     sink.take(Block(_joined(own[line] for line in clean)))
     return _merged(built, sink.result(()), clean, quarantined, settings), not wrong
@@ -211,7 +209,7 @@ def _merged(
     quarantined: Sequence[BadLine],
     settings: ScanSettings,
 ) -> Manifest:
-    """Put repaired rows into the place of those that are in quarantine."""
+    """Replace quarantined rows by repaired rows in a manifest."""
     removed = set(clean)
     left = [row for row in quarantined if row.line not in removed]
     kind = manifest.delivery.kind
@@ -239,19 +237,19 @@ def _merged(
 
 
 def _broken_by(row: BadLine, suite: Suite) -> list[Rule]:
-    """Return the rules that a row breaks; none for one that is no CSV."""
+    """Return the rules that a row breaks; none for a malformed row."""
     return [
         rule for rule in suite.rules if rule.quarantines and any(_says(reason, rule.broken) for reason in row.reasons)
     ]
 
 
 def _says(reason: str, words: str) -> bool:
-    """Return whether a reason is that of a rule, with or without the value that broke it."""
+    """Return whether a reason names a rule, with or without the value that broke it."""
     return reason == words or reason.startswith(f"{words}: ")
 
 
 def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings) -> tuple[Reason, ...]:
-    """Count the broken rules of rows anew, most frequent first."""
+    """Count the broken rules of rows again, most frequent first."""
     kind, names = KINDS[manifest.delivery.kind], manifest.measured.columns
     messages = [rule.broken for rule in settings.suites[kind.name].rules if rule.quarantines]
     counted: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Lines that others took the place of: both sides, for `marts history --replaced`."""
+"""Replaced lines and the lines that replaced them, for `marts history --replaced`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,11 +35,11 @@ class ReplacedLine:
 def replaced_lines(state: Store, manifests: Sequence[Manifest], key: str, identity: Identity) -> list[ReplacedLine]:
     """Return the lines of each transaction in which a drop replaced lines, or had lines replaced.
 
-    ``manifests``: of the live drops, in the order of delivery. Raises UsageError for a drop that is not live.
+    ``manifests``: those of the live drops, in order of delivery. Raise UsageError for a drop that is not live.
     """
     own = [number for number, manifest in enumerate(manifests) if manifest.delivery.key == key]
     if not own:
-        raise UsageError("is no live sales drop", key, "`marts history` shows the drops that runs have seen")
+        raise UsageError("not a live sales drop", key, "`marts history` lists the drops that runs have read")
     wanted = {month for number in own for month in manifests[number].months}
     months = {month for manifest in manifests for month in manifest.months}
     if identity.within_month:

@@ -1,6 +1,6 @@
-"""Step 3, roll up: one task per month (and part of its buckets) turns clean lines into the month's facts.
+"""Step 3, roll up: one task per month (and part of its buckets) computes the month's facts from clean lines.
 
-Facts are named by what they were made from. A month whose drops did not change is not touched.
+Facts are named by their inputs. A month whose drops did not change is not recomputed.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ from marts.compute.identity import Identity, suspects
 
 FACTS = ("customers", "sales_team", "drops", "shared")
 _GROUP_ROWS = 6_000
-"""Facts per row group: what a finishing task skips or reads."""
+"""Facts per row group: the unit that a materialize task skips or reads."""
 
 
 @dataclass(frozen=True)
@@ -32,27 +32,27 @@ class DropFiles:
     """The files of one drop in one month."""
 
     origin: str
-    """Names the content of the drop."""
+    """Name of the drop's content."""
     paths: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class RollUp:
-    """One task: a month, or the part of it with bucket % parts == part."""
+    """A task: a month, or the part of it with bucket % parts == part."""
 
     month: str
     part: int
     parts: int
     last_day: date
-    """Lines after it are left out."""
+    """Last day included; later lines are left out."""
     shares: tuple[DropFiles, ...]
-    """In the order of delivery."""
+    """Files by drop, in order of delivery."""
     identity: Identity
     name: str
     settled: Settled | None = None
-    """Which lines count, where transactions go beyond the month."""
+    """Which lines count, if transactions span months."""
     rows: int = 0
-    """Clean lines, about."""
+    """Approximate number of clean lines."""
 
     @property
     def folder(self) -> str:
@@ -72,7 +72,7 @@ class RollUp:
 
 @dataclass(frozen=True)
 class RollUpWork:
-    """A task, and where to read and write."""
+    """A task, and the state that it reads and writes."""
 
     task: RollUp
     state: StoreAddress
@@ -81,7 +81,7 @@ class RollUpWork:
 def plan_rollups(
     manifests: Sequence[Manifest], as_of: date, lines_per_task: int, identity: Identity, settled: Settled | None = None
 ) -> list[RollUp]:
-    """Return the facts that the live drops have, month by month. ``manifests`` are in the order of delivery."""
+    """Return the roll-up tasks of the live drops, month by month. ``manifests`` are in order of delivery."""
     digests = settled.digests if settled else {}
     by_month: dict[str, list[Manifest]] = defaultdict(list)
     for manifest in manifests:
@@ -105,7 +105,7 @@ def _plan_month(
     shares = tuple(
         DropFiles(manifest.origin, tuple(file.path for file in manifest.months[month].files)) for manifest in manifests
     )
-    # A drop that was moved has other paths, and the same content.
+    # A moved drop has other paths but the same content.
     made_from = [(share.origin, [path.rpartition("/")[2] for path in share.paths]) for share in shares]
     code = digest("identity", "rollup", "money")
     for part in range(parts):
@@ -122,7 +122,7 @@ def _plan_month(
 
 
 def run_rollup(work: RollUpWork) -> int:
-    """Read the clean lines of a task, compute the facts, write them. Returns how many lines they were."""
+    """Read the clean lines of a task, compute and write the facts. Return the number of lines."""
     task, store = work.task, work.state.open()
     files = [File(n, share.origin, task.month, path) for n, share in enumerate(task.shares) for path in share.paths]
     lines, rows = read_lines(store, files, task.part, task.parts, task.identity)
@@ -144,7 +144,7 @@ def run_rollup(work: RollUpWork) -> int:
 
 
 def _read_beyond(store: Store, task: RollUp, files: Sequence[File], rows: Sequence[np.ndarray]) -> Beyond:
-    """Return what was settled of a task's lines, by their position among them."""
+    """Return the settled marks of a task's lines, by position, and the purchases that span months."""
     assert task.settled
     crossing = pa.concat_tables([read_parquet(store, path) for path in task.settled.crossing])
     crossing = crossing.filter(pc.equal(crossing["month"], task.month))
@@ -169,7 +169,7 @@ def _read_marks(
 
 
 def _with_origins(table: pa.Table, task: RollUp, *names: str) -> pa.Table:
-    """Return a table that names drops by their content instead of their place."""
+    """Return a table that names drops by content instead of position."""
     for name in names:
         origins = pa.array([task.shares[number].origin for number in table[name].to_pylist()], pa.string())
         table = table.set_column(table.schema.get_field_index(name), name, origins)

@@ -1,4 +1,4 @@
-"""Check the rows of a block: clean rows, bad rows, and what was measured. Erased people leave no value."""
+"""Check the rows of a block: clean rows, bad rows and measurements. No value of an erased person is kept."""
 
 from dataclasses import dataclass, replace
 
@@ -23,20 +23,20 @@ def bad_rows(records: Records, rows: np.ndarray, checked: Checked) -> list[BadRo
 
 
 def _blank(row: BadRow) -> BadRow:
-    """Keep where a row is and which rules it breaks, and no value."""
+    """Return a bad row without values: its line and the rules it breaks."""
     return BadRow(row.line, ERASED, tuple((rule, "") for rule, _ in row.reasons))
 
 
 @dataclass(frozen=True)
 class CheckedBlock:
-    """The rows of one block, checked."""
+    """Result of checking one block."""
 
     clean: pa.Table | None
     bad: tuple[BadRow, ...]
-    """By line."""
+    """Bad rows in line order."""
     measured: tuple[Measured, ...] = ()
     keys: tuple[Keys, ...] = ()
-    """Their rows are counted from the first well-formed row of the block."""
+    """Keys; row numbers count from the first well-formed row of the block."""
     well_formed: int = 0
     malformed: int = 0
     lines: int = 0
@@ -47,20 +47,20 @@ class CheckedBlock:
 
 
 class RowChecker:
-    """Checks the rows of blocks of one drop."""
+    """Check the rows of the blocks of one drop."""
 
     def __init__(self, settings: ScanSettings, kind: str, header: Header) -> None:
         self._settings, self._kind, self._header = settings, KINDS[kind], header
         self._suite = settings.suites[kind]
 
     def oversized(self, block: Block) -> CheckedBlock:
-        """Return a record that is too long as a bad row."""
+        """Return an oversized record as a bad row."""
         displayed = block.text[:1000].decode("utf-8", "backslashreplace")
         row = BadRow(0, f"{displayed}… ({block.oversized:,} bytes)", ((f"longer than {MAX_RECORD:,} bytes", ""),))
         return CheckedBlock(None, (self._without_erased(row),), malformed=1, lines=1)
 
     def check(self, records: Records) -> CheckedBlock:
-        """Check the records of a block; rows of erased people become clean and bad rows of nobody."""
+        """Check the records of a block; rows of erased people become anonymous clean and bad rows."""
         text, rows, wrong = read_columns(records, self._header, self._settings.delimiter)
         malformed = [self._without_erased(row) for row in (*records.bad, *wrong)]
         numbers = self._erased_numbers(text)
@@ -85,11 +85,11 @@ class RowChecker:
         return check_rows(self._kind, self._header, text, self._settings.policy, self._suite)
 
     def _erased_numbers(self, text: pa.Table) -> np.ndarray | None:
-        """Return the number of the erased person of each row, 0 for others; None if nobody of them was erased."""
+        """Return the number of the erased person of each row, 0 for others; None if no row has an erased person."""
         erased = self._settings.erased
         return erased.numbers_of(text["customer_id"]) if "customer_id" in self._header.known else None
 
     def _without_erased(self, row: BadRow) -> BadRow:
-        """Return a row that is no proper CSV, without its text if it names somebody who was erased."""
+        """Return a malformed row, without its text if it names an erased person."""
         erased = self._settings.erased.is_in(row.raw, self._header.names, self._settings.delimiter)
         return _blank(row) if erased else row

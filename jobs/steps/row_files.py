@@ -1,4 +1,4 @@
-"""Clean rows in files of the state: lines by month and bucket, a dimension as it came."""
+"""Clean rows in files of the state: lines by month and bucket, dimensions in delivered order."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -19,7 +19,7 @@ _HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
 
 
 def write_lines(state: Store, key: str, lines: pa.Table) -> None:
-    """Write clean lines of one month, whose customers may have changed: by bucket if they are many."""
+    """Write clean lines of one month whose customers may have changed; sort many lines by bucket."""
     buckets = buckets_of(lines)
     table = lines.set_column(lines.schema.get_field_index("bucket"), "bucket", pa.array(buckets, pa.uint8()))
     if lines.num_rows <= _GROUP_ROWS:
@@ -32,7 +32,7 @@ def write_lines(state: Store, key: str, lines: pa.Table) -> None:
 
 
 def buckets_of(lines: pa.Table) -> np.ndarray:
-    """Return the bucket of each line: lines of one transaction share it. Guests, all one customer, go by their ids."""
+    """Return the bucket of each line, by customer; guests share one customer, so theirs is by transaction id."""
     keys = lines["customer_id"].to_numpy().astype(np.uint64)
     guests = keys == GUEST
     if guests.any():
@@ -44,19 +44,19 @@ def buckets_of(lines: pa.Table) -> np.ndarray:
 
 
 def sums_of(lines: pa.Table) -> tuple[int, ...]:
-    """Return the rows of a block, and the sum of each column of numbers, modulo 2**64."""
+    """Return the number of rows of a block, and the sum of each numeric column, modulo 2**64."""
     numbers = [lines[name].to_numpy().astype(np.int64, copy=False) for name in SUMMED]
     days = lines["sales_date"].cast(pa.int32()).to_numpy()
     return (lines.num_rows, *(int(values.sum()) for values in (*numbers, days)))
 
 
 def added(sums: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
-    """Add up sums of parts of a drop; parts without lines have none."""
+    """Add up the sums of parts of a drop; parts without lines have none."""
     return tuple(sum(column) % 2**64 for column in zip(*(part for part in sums if part), strict=True))
 
 
 class RowFiles:
-    """Writes the clean rows of one split; ``scan`` stands for it in the names of folders."""
+    """Write the clean rows of one split; ``scan`` is its name in folder names."""
 
     def __init__(self, state: Store, kind: str, scan: str) -> None:
         self._state, self._kind, self._scan = state, kind, scan
@@ -97,7 +97,7 @@ class RowFiles:
         distinct = np.unique(months)
         table = lines.append_column("bucket", pa.array(buckets, pa.uint8()))
         if len(distinct) == 1 and lines.num_rows <= _GROUP_ROWS:
-            # They become one row group: in which order does not matter, and that of the drop costs nothing.
+            # They become one row group: its order does not matter, so no sort is needed.
             month = str(np.datetime64(int(distinct[0]), "M"))
             self._write_month(table, month, days.max().item(), np.array([0, lines.num_rows]), name)
             return

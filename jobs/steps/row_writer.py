@@ -1,4 +1,4 @@
-"""Rows of a split on their way into files: checked, counted, clean ones by month and bucket, bad ones aside."""
+"""Write the rows of a split: check and count them, clean rows by month and bucket, bad rows to quarantine."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,9 +19,9 @@ from marts.schema import KINDS, SALES
 
 
 class RowWriter:
-    """Takes the blocks of one split, writes their rows, and counts.
+    """Check, count and write the rows of one split, block by block.
 
-    ``name`` stands for the split in the names of files, ``scan`` for the scan in those of folders.
+    ``name`` is used for the split in file names, ``scan`` for the scan in folder names.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class RowWriter:
         self._lines += count
 
     def take(self, block: Block) -> None:
-        """Check the rows of one block and write them."""
+        """Check and write the rows of one block."""
         if block.oversized:
             checked = self._checker.oversized(block)
         else:
@@ -71,13 +71,13 @@ class RowWriter:
         self._lines += block.lines
 
     def _name(self) -> str:
-        """Return the name of a file by what it holds: bytes of a range, or a block of the whole read by such steps."""
+        """Return a file name by content: the byte range, or the block size of a whole drop, and the block number."""
         split = self._split
         share = f"all-{self._settings.split_bytes:x}" if split.stop is None else f"{split.start:012x}-{split.stop:012x}"
         return f"{self._part or share}-{self._blocks:05d}.parquet"
 
     def result(self, leaves: Iterable[str]) -> SplitResult:
-        """Sum up what the split held."""
+        """Return the result of the split."""
         keys = self._keys.settle(self._name())
         measured = merge([Measured(columns=self._header.names), *self._measured])
         return SplitResult(

@@ -1,4 +1,4 @@
-"""Step 2, scan: every drop is read once, by splits; what was found is remembered in the catalog."""
+"""Step 2, scan: read every drop once, by splits, and record the results in the catalog."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,30 +21,30 @@ from marts.quality.values import Measure
 from marts.schema import KINDS
 
 _SMALL = 256
-"""Drops that one task reads at most."""
+"""Maximum number of drops per task."""
 _LAST = 4
-"""A task has at most such a share of what is left, but never less than such a share of what one may have."""
+"""A task gets at most 1/_LAST of the remaining bytes, but its limit is never below 1/_LAST of a full task."""
 _INFLATES = 6
-"""How much larger a drop is without its gzip, about."""
+"""Approximate factor by which a gzip inflates."""
 _REMEMBER_EVERY = 500
-"""Drops after which the catalog is written: a run that is killed loses at most these."""
+"""Drops after which the catalog is written: a killed run loses at most these."""
 
 
 Keyed = tuple[Manifest, list[tuple[KeyFile, int]]]
-"""A drop whose keys must still be compared, and where they are: each file with the rows of the drop before it."""
+"""A drop whose keys must still be compared, and its key files, each with the number of rows before it."""
 Splits = dict[str, list[Split]]
 """The splits of each delivery, by its id."""
 
 
 def plan_splits(drops: Sequence[PlannedDrop], split_bytes: int) -> Splits:
-    """Cut drops into what one task reads."""
+    """Cut drops into splits, by delivery."""
     return {drop.delivery.id: splits_of(drop.delivery, split_bytes) for drop in drops}
 
 
 def scan_drops(
     runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[int, int], None]
 ) -> None:
-    """Scan drops and record what they hold. A drop that changed meanwhile is left out: plan again."""
+    """Scan drops and record the results. A drop that changed meanwhile is skipped: plan again."""
     whole, keyed = _scan(runner, settings, splits, catalog, progress)
     if whole:
         keyed += _scan(runner, settings, {d.id: [Split(d, 0)] for d in whole}, catalog, progress)[1]
@@ -55,7 +55,7 @@ def scan_drops(
 def _scan(
     runner: Runner, settings: ScanSettings, splits: Splits, catalog: Catalog, progress: Callable[[int, int], None]
 ) -> tuple[list[Delivery], list[Keyed]]:
-    """Scan splits; return drops whose records span lines, which must be read as a whole, and those with keys left."""
+    """Scan splits; return drops to read whole, as their records span lines, and drops with keys to compare."""
     packs = pack([split for parts in splits.values() for split in parts], settings.split_bytes)
     results: dict[str, list[SplitResult]] = defaultdict(list)
     complete: list[Manifest] = []
@@ -89,14 +89,14 @@ def _scan(
 
 
 def _key_files(parts: Sequence[SplitResult]) -> list[tuple[KeyFile, int]]:
-    """Return the key files of a drop, each with the rows of the drop before its split."""
+    """Return the key files of a drop, each with the number of rows before its split."""
     parts = sorted(parts, key=lambda part: part.split.number)
     before = np.cumsum([0, *(part.measured.rows for part in parts)]).tolist()
     return [(file, rows) for part, rows in zip(parts, before, strict=False) for file in part.keys]
 
 
 def _check_keys(runner: Runner, settings: ScanSettings, keyed: Sequence[Keyed]) -> list[Manifest]:
-    """Find the keys that are there twice in drops that several tasks have read."""
+    """Find the duplicate keys of drops that several tasks have read."""
     tasks: list[tuple[int, KeyCheck]] = []
     for number, (manifest, files) in enumerate(keyed):
         kind = KINDS[manifest.delivery.kind]
@@ -128,7 +128,7 @@ def splits_of(delivery: Delivery, split_bytes: int) -> list[Split]:
 
 
 def pack(splits: Sequence[Split], split_bytes: int) -> list[tuple[Split, ...]]:
-    """Put small splits together, so that each task has about the same to do, and the last less: all end together."""
+    """Group small splits into tasks of about equal work; the last ones get less, so that all end together."""
     packs: list[list[Split]] = []
     left, room = sum(map(_size, splits)), 0
     for split in sorted(splits, key=_size, reverse=True):
@@ -143,7 +143,7 @@ def pack(splits: Sequence[Split], split_bytes: int) -> list[tuple[Split, ...]]:
 
 
 def full_tasks(splits: Sequence[Split], split_bytes: int) -> float:
-    """Return the work of splits, in tasks that read as much as one may."""
+    """Return the work of splits, in units of full tasks."""
     inflated = (_size(split) * (_INFLATES if is_compressed(split.delivery.key) else 1) for split in splits)
     return sum(inflated) / split_bytes
 
@@ -153,7 +153,7 @@ def _size(split: Split) -> int:
 
 
 def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
-    """Put the results of all splits of one delivery together."""
+    """Merge the results of all splits of one delivery into a manifest."""
     results = sorted(results, key=lambda result: result.split.number)
     delivery = results[0].split.delivery
     scan = scan_name(settings, delivery)
@@ -191,12 +191,12 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
 
 
 def _aligned(results: Sequence[SplitResult]) -> bool:
-    """Return whether the leaves that were hashed are those of the object."""
+    """Return whether the hashed leaves are those of the object."""
     return all(result.split.start % LEAF == 0 for result in results)
 
 
 def merge_months(results: Sequence[Mapping[str, MonthLines]]) -> dict[str, MonthLines]:
-    """Put the months of several parts of a drop together."""
+    """Merge the months of several parts of a drop."""
     months = sorted({month for result in results for month in result})
     return {
         month: MonthLines(
@@ -210,7 +210,7 @@ def merge_months(results: Sequence[Mapping[str, MonthLines]]) -> dict[str, Month
 
 
 def _merge_reasons(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
-    """Add up equal rules, most frequent first; the first example is kept."""
+    """Add up equal rules, most frequent first; keep the first example."""
     merged: dict[str, Reason] = {}
     for reason in reasons:
         known = merged.get(reason.rule)

@@ -1,4 +1,4 @@
-"""What a scan needs to know: equal settings give equal results."""
+"""Settings of a scan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from marts.quality.rules import Suite
 from marts.schema import SALES
 
 SCAN_VERSION = 3
-"""Raise it when clean rows of the same drop would come out differently."""
+"""Increase it when the clean rows of the same drop would change."""
 _NOBODY = Erased()
 
 
 @dataclass(frozen=True)
 class ScanSettings:
-    """Settings of a scan; equal settings give equal results."""
+    """Settings of a scan; equal settings produce equal results."""
 
     source: StoreAddress
     state: StoreAddress
@@ -30,13 +30,13 @@ class ScanSettings:
     split_bytes: int
     max_inflated_bytes: int
     run_id: str = ""
-    """Written beside what is put into quarantine."""
+    """Run id, written with quarantined rows."""
     erased: Erased = _NOBODY
-    """People of whom nothing is written."""
+    """People whose data is not written."""
 
     @classmethod
     def of(cls, settings: Settings, policy: Policy, run_id: str = "", erased: Erased = _NOBODY) -> "ScanSettings":
-        """Return what the scan needs of all settings."""
+        """Select the settings that a scan needs."""
         return cls(
             source=StoreAddress.of(settings.source or "", settings.s3),
             state=StoreAddress.of(settings.state_uri, settings.s3),
@@ -50,6 +50,6 @@ class ScanSettings:
         )
 
     def rules(self, kind: str) -> str:
-        """Return the name of the rules that rows of a kind are checked with."""
+        """Return the name of the rules that check the rows of a kind."""
         unknown = self.policy.unknown_ids if kind == SALES.name else ()
         return name_of(SCAN_VERSION, self.delimiter, self.policy.business_timezone, unknown, self.suites[kind].digest)

@@ -1,6 +1,6 @@
-"""The task of step 2: read splits of drops, keep clean rows as Parquet, put bad rows into quarantine.
+"""The task of step 2: read splits of drops, write clean rows as Parquet, put bad rows into quarantine.
 
-A task reads one split of a large drop, or several small drops. It returns counts; rows go to the state.
+A task reads one split of a large drop, or several small drops. It returns counts; rows are written to the state.
 """
 
 import gzip
@@ -37,7 +37,7 @@ _log = logging.getLogger("marts.scan")
 
 
 def scan_pack(work: tuple[ScanSettings, tuple[Split, ...]]) -> list[SplitResult]:
-    """Scan the splits of one task. Data that is wrong is a result, not an error."""
+    """Scan the splits of one task. Wrong data is a result, not an error."""
     settings, splits = work
     bad = BadRows(settings.state.open(), _pack_name(settings, splits))
     results = [_logged_scan(settings, split, bad) for split in splits]
@@ -46,7 +46,7 @@ def scan_pack(work: tuple[ScanSettings, tuple[Split, ...]]) -> list[SplitResult]
 
 
 def _pack_name(settings: ScanSettings, splits: Sequence[Split]) -> str:
-    """Return a name for what one task reads."""
+    """Return a name for the splits of one task."""
     read = [(scan_name(settings, split.delivery), split.start, split.stop) for split in splits]
     return name_of(read, settings.split_bytes)
 
@@ -60,7 +60,7 @@ def _logged_scan(settings: ScanSettings, split: Split, bad: "BadRows") -> SplitR
 
 
 def _scan_split(settings: ScanSettings, split: Split, bad: "BadRows") -> SplitResult:
-    """Scan one split: parse, check, write. Writing again gives the same files."""
+    """Scan one split: parse, check, write. Writing again produces the same files."""
     state = settings.state.open()
     source = state if split.delivery.key.startswith(TABLES) else settings.source.open()
     try:
@@ -99,7 +99,7 @@ def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Stor
 
 
 def _opened(source: Store, version: ObjectVersion, hasher: LeafHasher | None) -> io.BufferedIOBase:
-    """Open an object to be read, and hashed, from its start to its end; a small one is read at once."""
+    """Open an object for reading and hashing from start to end; a small one is read in one request."""
     if version.size > LEAF:
         reader = VersionReader(source, version)
         return io.BufferedReader(HashingReader(reader, hasher) if hasher else reader, LEAF)

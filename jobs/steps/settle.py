@@ -1,7 +1,7 @@
-"""Transactions that go beyond a month, where the policy leaves the day out of their key.
+"""Settle transactions that span months, if the policy leaves the day out of their key.
 
-One task per share of the buckets reads what names the lines of all months, and says which of them count. What it says
-is kept under a name of what it was made from, so that a run without new drops does nothing.
+One task per share of the buckets reads the identifying columns of the lines of all months and decides which count. The
+results are named by their inputs, so that a run without new drops does nothing.
 """
 
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ class Settled:
 
     marks: tuple[str, ...]
     crossing: tuple[str, ...]
-    """Purchases that are in several months."""
+    """Purchases that span months."""
     digests: dict[str, str]
-    """Names what is settled of each month: facts of a month of which nothing changed stay."""
+    """Name of the settled result by month: facts of a month with the same result are kept."""
 
 
 @dataclass(frozen=True)
 class Settle:
-    """One task: the lines of all months with bucket % parts == part."""
+    """A task: the lines of all months with bucket % parts == part."""
 
     files: tuple[File, ...]
     part: int
@@ -60,7 +60,7 @@ class Settle:
 def plan_settling(
     manifests: Sequence[Manifest], lines_per_task: int, identity: Identity, as_of: date, state: StoreAddress
 ) -> list[Settle]:
-    """Share out the lines of all months by buckets. ``manifests`` are in the order of delivery."""
+    """Divide the lines of all months into tasks by bucket. ``manifests`` are in order of delivery."""
     rows = sum(month.rows for manifest in manifests for month in manifest.months.values())
     parts = parts_for(rows, lines_per_task * 3 // 2)
     files = files_of(manifests, {month for manifest in manifests for month in manifest.months})
@@ -70,7 +70,7 @@ def plan_settling(
 
 
 def run_settle(task: Settle) -> int:
-    """Decide which lines of a task count, and write it. Returns how many lines it looked at."""
+    """Decide which lines of a task count, and write the result. Return the number of lines read."""
     store = task.state.open()
     spill_to(str(scratch.folder()))
     read = read_marked(store, task.files, task.part, task.parts, task.identity)
@@ -93,7 +93,7 @@ def run_settle(task: Settle) -> int:
 
 
 def read_settled(store: Store, tasks: Sequence[Settle], manifests: Sequence[Manifest]) -> Settled:
-    """Return a name for what is settled of each month."""
+    """Return the settled files, and the name of the result of each month."""
     marks, crossing = (tuple(paths) for paths in zip(*((task.marks, task.crossing) for task in tasks), strict=True))
     by_month: dict[str, list[str]] = {month: [] for manifest in manifests for month in manifest.months}
     for path in (*marks, *crossing):

@@ -1,4 +1,4 @@
-"""Dimensions that come from a database table: a snapshot becomes a drop like any other."""
+"""Dimensions from a database table: a snapshot becomes a drop like any other."""
 
 import hashlib
 import io
@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from jobs.config.load import TARGET_PASSWORD, reach, vault_of
+from jobs.config.load import reach, vault_of
+from jobs.config.secret import TARGET_PASSWORD
 from jobs.config.settings import Settings, masked
 from jobs.ports.store import ObjectVersion, Store
 from jobs.state.manifest import TABLES
@@ -17,7 +18,7 @@ from marts.schema import KINDS, Kind
 
 
 def snapshot_tables(settings: Settings, state: Store, erased: Erased) -> Mapping[str, Sequence[ObjectVersion]]:
-    """Read the dimensions that are tables, and keep each as CSV in the state, named by its content.
+    """Read the dimensions that are tables, and store each as CSV in the state, named by its content.
 
     Rows of erased people are left out.
     """
@@ -30,11 +31,11 @@ def _snapshot(kind: Kind, address: str, settings: Settings, state: Store, erased
 
     database, _, table = address.rpartition("/")
     if database.count("/") < 3 or not table:
-        hint = "write mysql://user@host:port/database/table"
-        raise UsageError(f"{masked(address)!r} names no table", f"dimensions.{kind.name}", hint)
+        hint = "use mysql://user@host:port/database/table"
+        raise UsageError(f"{masked(address)!r} contains no table", f"dimensions.{kind.name}", hint)
     mysql = settings.mysql
     if mysql.password and mysql.password.place == f"env:{TARGET_PASSWORD}" and database != settings.target:
-        mysql = mysql.model_copy(update={"password": None})  # that one is for the target
+        mysql = mysql.model_copy(update={"password": None})  # that password is for the target
     warehouse = MySQLWarehouse(*reach(database, mysql, vault_of(settings)))
     try:
         rows = warehouse.read_table(table, [column.name for column in kind.columns])

@@ -1,4 +1,4 @@
-"""A share of a delivery that one task reads, and what it held."""
+"""A share of a delivery that one task reads, and its result."""
 
 from dataclasses import dataclass, field
 
@@ -22,12 +22,12 @@ class Split:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """What one split held."""
+    """Result of scanning one split."""
 
     split: Split
     rejected: str = ""
     unreadable: bool = False
-    """It is rejected because it cannot be read now: worth another try by the next run."""
+    """Rejected because it cannot be read now: the next run tries again."""
     changed: str = ""
     """The object is no longer the planned version."""
     unsplittable: bool = False
@@ -42,7 +42,7 @@ class SplitResult:
     reasons: tuple[Reason, ...] = ()
     measured: Measured = _NOTHING
     keys: tuple[KeyFile, ...] = ()
-    """Keys that must be compared with those of the other splits."""
+    """Keys to compare with those of the other splits."""
     extra_columns: tuple[str, ...] = ()
     currencies: tuple[str, ...] = ()
     sums: tuple[int, ...] = ()
@@ -50,12 +50,12 @@ class SplitResult:
 
 
 def scan_name(settings: ScanSettings, delivery: Delivery) -> str:
-    """Return the name of the scan of a delivery by the rules it is judged by."""
+    """Return the name of the scan of a delivery with the current rules."""
     return _name_by_rules(settings, delivery.kind, delivery.id)
 
 
 def origin_of(settings: ScanSettings, delivery: Delivery, content: str) -> str:
-    """Return a name for what clean rows come from: a content and the rules, whatever the object is called."""
+    """Return the name of the origin of clean rows: content and rules, independent of the name of the object."""
     return _name_by_rules(settings, delivery.kind, content or delivery.id)
 
 

@@ -1,6 +1,6 @@
-"""Keys that are there twice in a large drop: its splits write hashed keys, and tasks compare them by ranges of hashes.
+"""Find duplicate keys in a large drop: its splits write hashed keys, and tasks compare them by ranges of hashes.
 
-A drop that one task reads as a whole needs none of this. The files are gone when the drop is judged.
+A drop that one task reads as a whole does not need this. The files are deleted before the drop is judged.
 """
 
 from collections.abc import Sequence
@@ -37,15 +37,15 @@ class KeyFile:
 
 @dataclass(frozen=True)
 class KeyCheck:
-    """One task: find the keys of a drop that are there twice, of those with a hash in a range."""
+    """A task: find the duplicate keys of a drop among those with a hash in a range."""
 
     rule: Rule
     kind: Kind
     files: tuple[tuple[str, int], ...]
-    """Path of each file, and the rows of the drop before its split."""
+    """Path of each file, and the number of rows of the drop before its split."""
     low: int
     high: int
-    """Excluded; the end of the range if 2**64."""
+    """Excluded; 2**64 is the end of all hashes."""
     state: StoreAddress
 
 
@@ -59,7 +59,7 @@ def write_keys(store: Store, path: str, keys: Keys) -> KeyFile:
 
 
 def plan_checks(rule: Rule, kind: Kind, files: Sequence[tuple[KeyFile, int]], state: StoreAddress) -> list[KeyCheck]:
-    """Share out the keys of a drop by ranges of their hashes."""
+    """Divide the keys of a drop into tasks by ranges of hashes."""
     tasks = sum(file.rows for file, _ in files) // _ROWS_PER_TASK + 1
     edges = [2**64 * number // tasks for number in range(tasks + 1)]
     paths = tuple((file.path, before) for file, before in files)
@@ -67,14 +67,14 @@ def plan_checks(rule: Rule, kind: Kind, files: Sequence[tuple[KeyFile, int]], st
 
 
 def run_check(task: KeyCheck) -> Measure:
-    """Find the keys of a range that are there twice."""
+    """Find the duplicate keys of a range."""
     store = task.state.open()
     parts = [_read(store, path, before, task) for path, before in task.files]
     return settle([part for part in parts if len(part.hashes)], shown_columns(task.kind))
 
 
 def shown_columns(kind: Kind) -> dict[str, tuple[int, bool]]:
-    """Return, by column, the digits after the point, and whether it is personal."""
+    """Return, by column, the digits after the point and whether it is personal."""
     return {c.name: (DIGITS.get(c.type, 0), c.personal) for c in kind.columns}
 
 

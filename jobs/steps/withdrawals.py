@@ -1,7 +1,7 @@
-"""Drops whose objects are gone: what is taken back, what counts on, and what people are asked.
+"""Drops whose objects were removed: which are withdrawn, which still count, which need a decision.
 
-A bucket's lifecycle, a job that archives, and a mistake all look the same: an object that was there is not. Above a
-few, nothing is taken back until somebody says so.
+A lifecycle rule of a bucket, an archiving job and a mistake look the same: an object is missing. Above a few, nothing
+is withdrawn until the withdrawal is accepted.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -17,37 +17,37 @@ Mode = Literal["ask", "apply", "keep"]
 ACCEPT, REFUSE = "accept withdrawal", "refuse withdrawal"
 """Actions of decisions."""
 VANISHED = "it vanished from the source"
-"""Why a drop was taken back; the ledger counts those that nobody was asked about."""
+"""Reason of a withdrawal without a decision; the ledger counts these."""
 LEFT = "it vanished from the source, and did not count"
-"""Why a drop is forgotten that was rejected, held, a duplicate or without a row: nothing was taken back."""
+"""Reason of removing a drop that was rejected, held, a duplicate or without rows: no line leaves the marts."""
 ACCEPTED = f"{VANISHED}, and its withdrawal was accepted"
 TAKEN_BACK = (VANISHED, ACCEPTED)
-"""Why a drop left the marts."""
+"""Reasons for which a drop left the marts."""
 WAITING = "its object is gone: `marts withdraw` decides; until then it counts"
 KEPT_ON = "its object is gone: it counts on"
 WEIGHED = (*TAKEN_BACK, WAITING)
-"""Reasons of events that decide about later withdrawals."""
+"""Reasons of events that affect later withdrawals."""
 _IN_THE_MARTS_OR_NOT = ("live", "duplicate", "withdrawn")
-"""States that say whether the rows of a content are in the marts; a drop that is held or rejected changes nothing."""
+"""States that show whether the rows of a content are in the marts; held and rejected drops change nothing."""
 DROPS, SHARE, DAYS = 3, 0.05, 90
-"""So many drops, and such a share of the live lines, may be taken back unasked within so many days."""
+"""Drops, share of the live lines, and days: limits of withdrawals without a decision."""
 
 
 @dataclass(frozen=True)
 class Withdrawals:
-    """What is decided about drops whose objects are gone."""
+    """Decisions and limits for drops whose objects were removed."""
 
     mode: Mode = "ask"
     accepted: frozenset[str] = frozenset()
-    """Deliveries that may be taken back."""
+    """Deliveries whose withdrawal was accepted."""
     refused: frozenset[str] = frozenset()
     recent: tuple[int, int] = (0, 0)
-    """Drops, and their clean lines, that were taken back unasked in the last days."""
+    """Drops withdrawn without a decision in the last DAYS days, and their clean lines."""
     live: int = 0
     """Clean lines of the sales drops that were live before this run."""
 
     def decide(self, removed: Sequence[DropRecord]) -> dict[str, tuple[DropState, str]]:
-        """Return state and reason of each sales drop whose object is gone."""
+        """Return state and reason of each sales drop whose object was removed."""
         with_rows = [record for record in removed if _has_rows(record)]
         asked = [record for record in with_rows if record.delivery_id not in self.accepted | self.refused]
         drops = self.recent[0] + len(asked)
@@ -59,7 +59,7 @@ class Withdrawals:
             "ask": ("withdrawn", VANISHED) if few else ("missing", WAITING),
         }
         decided = {record.delivery_id: unasked[self.mode] for record in removed}
-        if self.mode == "ask":  # whoever was asked decides, however many drops are gone by now
+        if self.mode == "ask":  # a pending decision stays pending, even if few drops are missing now
             decided |= {record.delivery_id: ("missing", WAITING) for record in removed if record.asked}
         for record in removed:
             if record.delivery_id in self.accepted:
@@ -72,13 +72,13 @@ class Withdrawals:
 def withdrawals_of(
     mode: Mode, decisions: Iterable[Decision], events: Iterable[DropEvent], ledger: Iterable[DropRecord], past: str
 ) -> Withdrawals:
-    """Read what was decided, and what was taken back since ``past``, a moment as the ledger writes it.
+    """Read the decisions, and the withdrawals since ``past``, a timestamp in the format of the ledger.
 
-    A drop that came back does not count, whatever became of it then. A decision to take a drop back is good for one
-    withdrawal, and as long as withdrawals are weighed: what comes back and vanishes again is asked about again.
+    A drop that came back does not count, whatever its state then. An acceptance is valid for one withdrawal and until
+    it is older than ``past``: a drop that comes back and vanishes again needs a new decision.
     """
     events = list(events)
-    # An acceptance ends when the drop is taken back, and when its object comes back.
+    # An acceptance ends when the drop is withdrawn, and when its object comes back.
     ended = {event.delivery_id: event.recorded_at for event in events if _ends_acceptance(event)}
     last_word = _last_words(decisions)
     last_event = {
@@ -101,22 +101,22 @@ def withdrawals_of(
 
 
 def why_left(record: DropRecord) -> str:
-    """Return why a drop leaves the ledger whose object is gone, and about which nobody was asked."""
+    """Return the reason of withdrawing a drop whose object was removed, without a decision."""
     return VANISHED if record.state == "live" and _has_rows(record) else LEFT
 
 
 def _has_rows(record: DropRecord) -> bool:
-    """Return whether a drop has a row that could count: without one, its withdrawal takes nothing back."""
+    """Return whether a drop has a row that could count: without one, its withdrawal removes nothing."""
     return bool(record.clean or record.duplicates)
 
 
 def refused_by(decisions: Iterable[Decision]) -> set[str]:
-    """Return the deliveries that are to count on although their objects are gone."""
+    """Return the deliveries whose withdrawal was refused: they still count without their objects."""
     return {name for name, item in _last_words(decisions).items() if item.action == REFUSE}
 
 
 def counts_on(record: DropRecord, refused: Container[str]) -> bool:
-    """Return whether a drop whose object is gone counts on by a decision: what has its name later is another drop."""
+    """Return whether a drop counts without its object by a decision: a later object of its name is another drop."""
     return record.kept or (record.asked and record.delivery_id in refused)
 
 
@@ -130,5 +130,5 @@ def _ends_acceptance(event: DropEvent) -> bool:
 
 
 def since(now: datetime) -> str:
-    """Return the moment from which drops that were taken back count, as the ledger writes it."""
+    """Return the time from which withdrawals count, in the format of the ledger."""
     return (now - timedelta(days=DAYS)).isoformat()

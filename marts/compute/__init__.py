@@ -1,1 +1,1 @@
-"""Calculations, most of them SQL."""
+"""Calculations, mostly SQL."""

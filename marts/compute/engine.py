@@ -1,4 +1,4 @@
-"""Run the calculations: the .sql files beside this module, by DuckDB, over Arrow tables in memory."""
+"""Run the .sql files beside this module in DuckDB, over Arrow tables in memory."""
 
 import hashlib
 import tempfile
@@ -24,7 +24,7 @@ from marts.policy import Policy
 from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart, MartColumn
 
 MEMORY = "700MB"
-"""Working memory of one calculation; it spills to a folder beyond, see ``spill_to``."""
+"""Memory limit of one calculation. Beyond it DuckDB spills to a folder, see ``spill_to``."""
 _OFFLINE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 _of_thread = threading.local()
 _spill_to = tempfile.gettempdir()
@@ -32,23 +32,20 @@ _spill_to = tempfile.gettempdir()
 
 @dataclass(frozen=True)
 class Facts:
-    """What one month says, per mart."""
+    """Facts of one month, per mart."""
 
     customers: pa.Table
     """One row per customer: lines, cents, purchases, largest purchase, first and last date, dates."""
     sales_team: pa.Table
     """One row per store and sales person."""
     drops: pa.Table
-    """One row per delivery and day: lines, those that were delivered before, lines and cents counted up to as_of."""
+    """One row per delivery and day: lines, redelivered lines, lines and cents counted up to as_of."""
     shared: pa.Table
     """Equal lines without an id that two deliveries share."""
 
 
 def spill_to(folder: str) -> None:
-    """Return the names of the folder that calculations of this process spill to.
-
-    Nothing is created in it before one does.
-    """
+    """Set the folder that the calculations of this process spill to. DuckDB creates files in it only when it spills."""
     global _spill_to
     _spill_to = folder
 
@@ -68,12 +65,12 @@ CROSSING = pa.schema(
 
 @dataclass(frozen=True)
 class Beyond:
-    """What was settled of a month's lines where transactions go beyond it."""
+    """Marks of a month's lines whose transactions also have lines in other months."""
 
     marks: pa.Table
-    """position, mark: instead of those of identity.sql."""
+    """position, mark: replace those of identity.sql."""
     crossing: pa.Table
-    """Purchases that are in several months, as of crossing.sql."""
+    """Purchases with lines in several months, from crossing.sql."""
 
 
 def roll_up(
@@ -99,7 +96,7 @@ def roll_up(
 
 
 def shared_ids(blocks: Iterable[pa.Table], limit: int) -> tuple[int, pa.Table]:
-    """Return how many transaction ids are live under several customers, stores or months, and those with most money.
+    """Return the number of live transaction ids with several customers, stores or months, and the largest by money.
 
     ``blocks``: transaction_id, customer_id, store_id, month, total_cents of lines.
     """
@@ -121,14 +118,14 @@ def shared_ids(blocks: Iterable[pa.Table], limit: int) -> tuple[int, pa.Table]:
 
 
 def cross_months(lines: pa.Table, marks: pa.Table, last_day: date) -> pa.Table:
-    """Return the purchases that are in several months; ``lines`` have the names of their transactions."""
+    """Return the purchases with lines in several months. ``lines`` include the names of their transactions."""
     with _engine({"lines": lines, "marks": marks}, {"last_day": last_day}) as engine:
         engine.execute(sql("crossing"))
         return _table(engine, "crossing").cast(CROSSING)
 
 
 def marked(suspects: pa.Table, identity: Identity) -> pa.Table:
-    """Return what is to know of lines that may have been delivered twice: position, delivery, basket, mark."""
+    """Return position, delivery, basket and mark of lines that may have been delivered twice."""
     variables = {"redelivered": identity.redelivered, "equal_lines": identity.equal_lines}
     with _engine({"suspects": suspects}, variables) as engine:
         engine.execute(sql("identity"))
@@ -137,7 +134,7 @@ def marked(suspects: pa.Table, identity: Identity) -> pa.Table:
 
 
 def customers_mart(facts: pa.Table, customers: pa.Table, policy: Policy, as_of: date) -> tuple[pa.Table, int]:
-    """Compute the customers mart of a key range, and how many lines have an unknown customer."""
+    """Compute the customers mart of a key range, and count the lines with an unknown customer."""
     segments = pa.table(
         {
             "place": pa.array(range(len(policy.segments)), pa.int64()),
@@ -158,7 +155,7 @@ def customers_mart(facts: pa.Table, customers: pa.Table, policy: Policy, as_of: 
 def sales_team_mart(
     facts: pa.Table, sales_team: pa.Table, stores: pa.Table, policy: Policy
 ) -> tuple[pa.Table, int, int]:
-    """Compute the sales team mart, and how many lines have an unknown person, and an unknown store."""
+    """Compute the sales team mart, and count the lines with an unknown person and with an unknown store."""
     tables = {"facts": facts, "sales_team": sales_team, "stores": stores}
     variables = {
         "incentive_millionths": int(policy.incentive_rate * 1_000_000),
@@ -171,7 +168,7 @@ def sales_team_mart(
 
 
 def differing(before: pa.Table, now: pa.Table, key: str) -> np.ndarray:
-    """Return the keys, in order, whose rows are not the same in two tables, or not in the same order.
+    """Return the keys, in order, whose rows differ between two tables in content or order.
 
     The tables have the same columns; keys are whole numbers.
     """
@@ -208,26 +205,26 @@ def _unequal(rows: pa.Table, others: pa.Table) -> np.ndarray:
 
 
 def _counted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return each key once, and how often it is there; keys are in order."""
+    """Return the distinct keys, in order, with the number of rows of each."""
     starts = np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))
     return keys[starts], np.diff(starts, append=len(keys))
 
 
 def _by_key(rows: pa.Table, key: str) -> pa.Table:
-    """Return rows in the order of a key of one column; most often they are so already."""
+    """Return rows sorted by a key of one column; most often they already are."""
     keys = np.asarray(rows[key])
     return rows if (keys[1:] >= keys[:-1]).all() else rows.take(pa.array(np.argsort(keys, kind="stable")))
 
 
 @cache
 def sql(name: str) -> str:
-    """Read one of the calculations."""
+    """Read the SQL of a calculation."""
     return files("marts.compute").joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
 @cache
 def digest(*names: str) -> str:
-    """Return the names of the code of some calculations: facts made by other code have other names."""
+    """Return a digest of the SQL of some calculations. It is part of the names of facts: new SQL, new names."""
     return hashlib.sha256("\0".join(sql(name) for name in names).encode()).hexdigest()[:16]
 
 
@@ -257,9 +254,9 @@ def _mart(engine: duckdb.DuckDBPyConnection, mart: Mart) -> pa.Table:
 
 
 def _sorted(rows: pa.Table, key: Sequence[str]) -> pa.Table:
-    """Return rows in the order of a key of two or more columns, which none share. Most often they are so already.
+    """Return rows sorted by a unique key of two or more columns; most often they already are.
 
-    To sort wide rows costs the engine more than to make them; it keeps the order it is given, but promises nothing.
+    Sorting wide rows costs the engine more than computing them. It keeps the order of its input, without a guarantee.
     """
     columns = [rows[name].combine_chunks() for name in key]
     equal, rising = pa.array(np.ones(max(len(rows) - 1, 0), bool)), pa.array(np.zeros(max(len(rows) - 1, 0), bool))
@@ -287,7 +284,7 @@ def _cents(amount: Decimal | None) -> int | None:
 
 @contextmanager
 def _engine(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an engine of one thread and bounded memory; numbers that overflow become a DataError."""
+    """Open an engine with one thread and a memory limit. Raise DataError for numbers that overflow."""
     with _instance().cursor() as engine:
         for name, table in tables.items():
             engine.register(name, table)
@@ -304,7 +301,7 @@ def _engine(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Ite
 
 
 def _instance() -> duckdb.DuckDBPyConnection:
-    """Return this thread's instance of the engine: to start one takes longer than a small calculation."""
+    """Return the engine instance of this thread: starting one takes longer than a small calculation."""
     if getattr(_of_thread, "spill_to", None) != _spill_to:
         spill = f"{_spill_to}/marts-spill-{uuid4().hex}"  # the engine creates it when it spills, and removes it
         config: dict[str, Any] = {"threads": 1, "memory_limit": MEMORY, "temp_directory": spill, **_OFFLINE}

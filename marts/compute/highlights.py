@@ -1,6 +1,6 @@
-"""What a business looks for first, from the rows of the marts: revenue, segments, the best customers, the leaders.
+"""Headline figures from the rows of the marts: revenue, segments, the best customers, the leaders.
 
-Each part of a mart gives its own figures; those of all parts are put together, in any order, without the rows.
+Figures are computed per part of a mart. Parts are merged in any order, without the rows.
 """
 
 from calendar import monthrange
@@ -19,18 +19,18 @@ from marts.privacy.masking import mask_shape
 from marts.schema import CUSTOMERS_MART, Mart
 
 BEST = 10
-"""Customers that are named."""
+"""Number of customers listed."""
 MOST_LEADERS = 200
-"""Leaders that are named: of the stores with the highest sales."""
+"""Maximum number of leaders listed: those with the highest sales."""
 _BEFORE = 12
-"""Months before one whose change from year to year tells what is usual."""
+"""Number of preceding months whose year-to-year change defines the usual revenue."""
 _ENOUGH = 3
-"""Months before one with such a change below which nothing can be said."""
+"""Minimum number of preceding months with a year-to-year change; with fewer, a month is not judged."""
 _SIGMAS = 3
 _MAD = Decimal("1.4826")
 """Median absolute deviation to standard deviation of a normal distribution (Rousseeuw and Croux, 1993)."""
 _LEAST = Decimal("0.2")
-"""Share of the usual revenue that a month must differ by: one of ten is no news, however steady the others were."""
+"""Minimum deviation of an unusual month, as a share of the usual revenue, however steady the other months were."""
 
 
 class _Part(BaseModel):
@@ -38,7 +38,7 @@ class _Part(BaseModel):
 
 
 class _Person(_Part):
-    """Somebody who is named on the page that a run writes, and wherever the marts' rows are; not in reports."""
+    """A person, named on the page of a run and where the marts' rows are stored; masked in reports."""
 
     full_name: str
 
@@ -48,7 +48,7 @@ class _Person(_Part):
 
 
 class MonthFigures(_Part):
-    """Sales of one month, net of returns; purchases count a basket once for each of its sales people."""
+    """Sales of one month, net of returns. ``purchases`` counts a basket once per sales person."""
 
     month: str
     total_sales: Decimal
@@ -75,27 +75,27 @@ class BestCustomer(_Person):
 
 
 class Leader(_Person):
-    """The sales person who sold most in a store in the last month; of a tie, each."""
+    """The sales person with the highest sales of a store in the last month; in a tie, one entry each."""
 
     store_id: int
     sales_person_id: int
     total_sales: Decimal
     incentive: Decimal
     growth: Decimal | None
-    """Percent against the calendar month before."""
+    """Percent change against the previous calendar month."""
     contribution: Decimal | None
-    """Percent of the store's month."""
+    """Percent of the store's sales of the month."""
 
 
 class Figures(_Part):
-    """Of a mart, or of a part of it. Money is exact."""
+    """Headline figures of a mart, or of a part of it. Money is exact."""
 
     months: tuple[MonthFigures, ...] = ()
-    """In the order of time."""
+    """In chronological order."""
     groups: tuple[CustomerGroup, ...] = ()
     best: tuple[BestCustomer, ...] = ()
     leaders: tuple[Leader, ...] = ()
-    """Of the last month, by store."""
+    """Leaders of the last month, by store."""
     leaders_left_out: int = 0
     newest_purchase: date | None = None
 
@@ -105,21 +105,21 @@ class Figures(_Part):
 
 
 class UnusualMonth(_Part):
-    """A month whose revenue is far from that of the months before."""
+    """A month whose revenue deviates from the usual revenue."""
 
     month: str
     total_sales: Decimal
     usual: Decimal
-    """Median of the months before."""
+    """Revenue a year before, times the median year-to-year change of the preceding months."""
 
 
 def figures_of(mart: Mart, rows: pa.Table, newest: date | None) -> Figures:
-    """Return the figures of some rows of a mart, which are in the order of its key."""
+    """Compute the figures of some rows of a mart; the rows are sorted by its key."""
     return _of_customers(rows, newest) if mart is CUSTOMERS_MART else _of_sales_team(rows)
 
 
 def together(parts: Iterable[Figures]) -> Figures:
-    """Put the figures of several parts of one mart together. The sales team mart has one part."""
+    """Merge the figures of several parts of one mart. The sales team mart has one part."""
     known = list(parts)
     months: dict[str, Decimal] = defaultdict(Decimal)
     purchases: Counter[str] = Counter()
@@ -156,10 +156,11 @@ def exchanged(
     months: Sequence[tuple[date, int]],
     newest: date | None,
 ) -> Figures | None:
-    """Return the figures of customers of whom some (``ids``) are not as they were.
+    """Update the figures of all customers after some of them (``ids``) changed.
 
-    Takes what these were and are, and the cents of each month of all. Returns nothing if the best customers cannot be
-    told: one was among them and is not any more, and somebody whom nobody remembers takes their place.
+    ``were`` and ``are`` are the old and new figures of the changed customers, ``months`` the cents per month of all
+    customers. Return None if the best customers cannot be derived: a changed customer dropped out of the list, and the
+    one that moves up is not in ``before``.
     """
     groups = {(group.segment, group.inactive): (group.customers, group.lifetime_value) for group in before.groups}
     for sign, part in ((-1, were), (1, are)):
@@ -188,7 +189,7 @@ def _place(item: BestCustomer) -> tuple[Decimal, int]:
 
 
 def of_both(customers: Figures, sales_team: Figures) -> Figures:
-    """Put the figures of both marts together. The sales team's months know purchases, and sales to erased people."""
+    """Merge the figures of both marts. The sales team's months contain purchases and the sales to erased people."""
     return customers.model_copy(
         update={
             "months": sales_team.months or customers.months,
@@ -199,12 +200,12 @@ def of_both(customers: Figures, sales_team: Figures) -> Figures:
 
 
 def unusual_months(months: Sequence[MonthFigures], as_of: date) -> tuple[UnusualMonth, ...]:
-    """Return the months whose revenue is far from that of the same month a year before.
+    """Return the months whose revenue is unusual for their season.
 
-    Usual is that revenue times the median change from year to year of up to 12 months before. Unusual is more than 3
-    robust sigma of these changes away (1.4826 times their median absolute deviation), and at least a fifth of it.
-    A month that goes on after as_of is not judged, nor is one without a month a year before with a revenue above 0, or
-    with fewer than 3 changes to compare with.
+    The usual revenue is that of the same month a year before, times the median year-to-year change of up to 12
+    preceding months. A month is unusual if it deviates by more than 3 robust sigma of these changes (1.4826 times their
+    median absolute deviation) and by more than a fifth of the usual revenue. A month is not judged if it continues
+    after as_of, has no month a year before with a revenue above 0, or has fewer than 3 changes to compare with.
     """
     results = []
     for month, year_before, changes in _judged(months, as_of):
@@ -217,12 +218,12 @@ def unusual_months(months: Sequence[MonthFigures], as_of: date) -> tuple[Unusual
 
 
 def judged_months(months: Sequence[MonthFigures], as_of: date) -> list[str]:
-    """Return the months that have enough history for ``unusual_months``."""
+    """Return the months with enough history for ``unusual_months``."""
     return [month.month for month, _, _ in _judged(months, as_of)]
 
 
 def _judged(months: Sequence[MonthFigures], as_of: date) -> Iterator[tuple[MonthFigures, Decimal, list[Decimal]]]:
-    """Yield the months that can be judged, with the revenue a year before and the changes of the months before."""
+    """Yield each month that can be judged, the revenue a year before, and the changes of the preceding months."""
     revenue = {month.month: month.total_sales for month in months}
     changes: list[Decimal] = []
     for month in months:
@@ -235,7 +236,7 @@ def _judged(months: Sequence[MonthFigures], as_of: date) -> Iterator[tuple[Month
 
 
 def goes_on(month: str, as_of: date) -> bool:
-    """Return whether a month is not over on a day."""
+    """Return whether a month continues after a day."""
     now = as_of.isoformat()[:7]
     return month > now or (month == now and as_of.day < monthrange(as_of.year, as_of.month)[1])
 

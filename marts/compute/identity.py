@@ -1,6 +1,6 @@
-"""Which lines are the same: what names a transaction, and which lines may have been delivered twice.
+"""Line identity: the key of a transaction, and the lines that may have been delivered twice.
 
-What is found here by hashes is decided by identity.sql, which compares: a few too many do no harm.
+Candidates are found here by hash. identity.sql compares them and decides, so false candidates do no harm.
 """
 
 import json
@@ -16,13 +16,13 @@ from marts.rows.hashing import among, hash_rows, mix, repeated
 from marts.schema import EXTRA, SALES
 
 NAMES = ("store_key", "day_key", "more_key")
-"""Columns that name a transaction, besides the customer and its id; null where they are not part of its key."""
+"""Columns of the transaction key besides customer_id and transaction_id; null where the policy leaves them out."""
 _COLUMNS = {column.name for column in SALES.columns}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What the policy says of transactions."""
+    """The policy's settings about transactions."""
 
     key: tuple[str, ...]
     no_ids: tuple[str, ...]
@@ -35,21 +35,21 @@ class Identity:
 
     @property
     def within_month(self) -> bool:
-        """Return whether all lines of a transaction are of one month."""
+        """Return whether all lines of a transaction are in one month."""
         return "day" in self.key
 
     @property
     def more(self) -> tuple[str, ...]:
-        """Return the names of the key's columns that are neither store nor day."""
+        """Return the key columns other than store and day."""
         return tuple(name for name in self.key if name not in ("store_id", "day"))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the columns of clean lines that hold them."""
+        """Return the columns of clean lines that contain the values of ``more``."""
         return tuple(dict.fromkeys(name if name in _COLUMNS else EXTRA for name in self.more))
 
     def named(self, lines: pa.Table) -> pa.Table:
-        """Return the lines with the columns that name their transactions; words that are no ids are null."""
+        """Add the columns of the transaction key to lines; transaction ids listed in ``no_ids`` become null."""
         ids = _without_words(lines["transaction_id"], self.no_ids)
         lines = lines.set_column(lines.schema.get_field_index("transaction_id"), "transaction_id", ids)
         stores = lines["store_id"] if "store_id" in self.key else pa.nulls(lines.num_rows, pa.int64())
@@ -59,7 +59,7 @@ class Identity:
         return lines
 
     def _more_of(self, lines: pa.Table) -> pa.Array:
-        """Join the values of further columns to one text per line."""
+        """Join the values of the columns ``more`` to one text per line."""
         if not self.more:
             return pa.nulls(lines.num_rows, pa.string())
         values = [lines[name] if name in _COLUMNS else _of_extra(lines[EXTRA], name) for name in self.more]
@@ -68,9 +68,8 @@ class Identity:
 
 
 def _without_words(ids: pa.ChunkedArray, words: Sequence[str]) -> pa.ChunkedArray:
-    longest = max(
-        (3 * len(word.encode()) for word in words), default=0
-    )  # a capital may be longer than its small letter
+    # An upper-case letter may have more bytes than its lower-case one.
+    longest = max((3 * len(word.encode()) for word in words), default=0)
     short = pc.fill_null(pc.less_equal(pc.binary_length(ids), longest), False)
     if not pc.any(short).as_py():
         return ids
@@ -79,18 +78,18 @@ def _without_words(ids: pa.ChunkedArray, words: Sequence[str]) -> pa.ChunkedArra
 
 
 def _of_extra(extra: pa.ChunkedArray, name: str) -> pa.Array:
-    """Return the value of a column that no schema knows; lines have few different ones, or each its own."""
+    """Return the values of a column that is not in the schema. JSON is parsed once per distinct text."""
     encoded = extra.combine_chunks().dictionary_encode()
     values = [json.loads(text).get(name) for text in encoded.dictionary.to_pylist()]
     return pa.array(values, pa.string()).take(encoded.indices)
 
 
 def suspects(lines: pa.Table) -> np.ndarray:
-    """Return which lines may not count, or count beside an equal one: a mask over ``lines``.
+    """Return a mask of the lines that may not count, or that may count beside an equal line.
 
-    ``lines`` have names of transactions and ``delivery``: those of transactions that are in several deliveries, those
-    that look alike within one, and those without an id that look alike in several. Columns that are not needed for
-    sums may be left out.
+    These are lines of transactions in several deliveries, lines that look alike within one delivery, and lines without
+    an id that look alike in several. ``lines`` has the columns of `Identity.named`, and ``delivery``; columns that are
+    not needed for sums may be missing.
     """
     delivery = lines["delivery"].to_numpy()
     has_id = lines["transaction_id"].is_valid().to_numpy()
@@ -111,7 +110,7 @@ def suspects(lines: pa.Table) -> np.ndarray:
 
 
 def in_several_months(lines: pa.Table) -> np.ndarray:
-    """Return which lines may be of transactions that are in several months: a mask over ``lines``."""
+    """Return a mask of the lines that may belong to transactions in several months."""
     has_id = lines["transaction_id"].is_valid().to_numpy()
     baskets = hash_rows(lines.select(["customer_id", *NAMES[:2], "transaction_id"]))
     months = lines["sales_date"].to_numpy().astype("datetime64[M]").astype(np.int64)
@@ -119,10 +118,10 @@ def in_several_months(lines: pa.Table) -> np.ndarray:
 
 
 def _in_several(hashes: np.ndarray, delivery: np.ndarray) -> np.ndarray:
-    """Return the hashes that are in several deliveries; deliveries stand one after the other."""
+    """Return the hashes that occur in several deliveries; lines are grouped by delivery."""
     if not len(hashes):
         return hashes
-    # Most lines of a transaction stand together in one delivery: one hash is left of each.
+    # Most lines of a transaction are adjacent in one delivery: keep one hash of each run.
     first = np.ones(len(hashes), bool)
     first[1:] = (hashes[1:] != hashes[:-1]) | (delivery[1:] != delivery[:-1])
     hashes, delivery = hashes[first], delivery[first]

@@ -1,8 +1,8 @@
-"""Rows of the customers mart, and how those of an earlier build become those of this one.
+"""Compute the rows of the customers mart, in full or as a patch over the rows of an earlier build.
 
-A customer's rows are computed from their facts in all months, their dimension row, and whether as_of makes them
-inactive. What is known of a range of customers is a sum over them: new total = old total - old rows + new rows of the
-customers that differ.
+A customer's rows depend on their facts in all months, their dimension row, and whether as_of makes them inactive.
+The totals of a range of customers are sums over customers: new total = old total - old rows + new rows of the customers
+that differ.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from marts.schema import CUSTOMERS_MART
 
 KEY = "customer_id"
 LARGEST = 4
-"""A patch is at most 1 / this of the rows below it."""
+"""A patch has at most 1 / LARGEST of the rows below it."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Totals:
     unmatched: int
     """Lines whose customer has no dimension row."""
     erased_cents: int
-    """Sum of what is left out, since its people were erased."""
+    """Cents left out of the rows because the customers were erased."""
     guest_cents: int
-    """Sum of what is left out, since it is of nobody in particular."""
+    """Cents left out of the rows because the lines have no customer (guests)."""
     figures: Figures
 
 
@@ -51,7 +51,7 @@ class Computed:
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of a range of customers: of an earlier build alone, of both, of this one alone."""
+    """Facts of a range of customers: only in an earlier build, in both builds, only in this build."""
 
     removed: pa.Table
     kept: pa.Table
@@ -62,13 +62,13 @@ class Facts:
         return pa.concat_tables([self.kept, self.added])
 
     def of(self, ids: np.ndarray) -> "Facts":
-        """Return the facts of some customers; ``ids`` are in order."""
+        """Return the facts of some customers; ``ids`` are sorted."""
         return Facts(*(rows_of(table, ids) for table in (self.removed, self.kept, self.added)))
 
 
 @dataclass(frozen=True)
 class Patched:
-    """Rows of the customers that differ from the rows below, these customers, and the totals of the whole range."""
+    """Rows of the customers that differ from the rows below, their ids, and the totals of the whole range."""
 
     rows: pa.Table
     ids: np.ndarray
@@ -86,13 +86,13 @@ def compute(facts: pa.Table, names: pa.Table, policy: Policy, as_of: date) -> Co
 
 
 def changed(facts: Facts, after_days: int, before: date, as_of: date) -> np.ndarray:
-    """Return the customers whose facts differ, or that are inactive on one of two days alone."""
+    """Return the customers whose facts differ, or that are inactive on exactly one of two days."""
     differ = differing(facts.removed, facts.added, KEY)
     return np.unique(np.concatenate([differ, _turned(facts.current, after_days, before, as_of)]))
 
 
 def too_many(facts: Facts, own: Facts) -> bool:
-    """Return whether a patch of some customers, whose facts are ``own``, would be too large."""
+    """Return whether a patch of the customers with the facts ``own`` would be too large."""
     return len(own.current) * LARGEST > len(facts.current)
 
 
@@ -105,11 +105,11 @@ def patch(
     were: Callable[[pa.Table], Computed],
     are: Callable[[pa.Table], Computed],
 ) -> Patched | None:
-    """Compute the rows of the customers that differ, and put them over those of an earlier patch.
+    """Compute the rows of the customers that differ, and merge them into those of an earlier patch.
 
-    ``own`` are the facts of these customers. ``were`` and ``are`` compute rows as the earlier
-    build and as this one. Returns None if the patch grows too large, or if what is shown of the customers is not a
-    sum: the rows are to be computed anew.
+    ``own`` are the facts of these customers. ``were`` computes rows like the earlier build, ``are`` like this one.
+    Return None if the patch grows too large, or if `exchanged` cannot derive the figures: all rows must be computed
+    again.
     """
     current = facts.current
     old, new = were(pa.concat_tables([own.kept, own.removed])), are(own.current)
@@ -137,15 +137,15 @@ def _exchanged(previous: Totals, old: Totals, new: Totals, figures: Figures) -> 
 
 
 def rows_of(rows: pa.Table, ids: np.ndarray) -> pa.Table:
-    """Return the rows of some customers; ``ids`` are in order."""
+    """Return the rows of some customers; ``ids`` are sorted."""
     return rows.filter(pa.array(_among(np.asarray(rows[KEY]), ids)))
 
 
 def overlay(rows: pa.Table, others: pa.Table, ids: np.ndarray) -> pa.Table:
-    """Replace the rows of some customers by others; both are in the order of the mart's key."""
+    """Replace the rows of some customers with others; both are sorted by the mart's key."""
     left = rows.filter(pa.array(~_among(np.asarray(rows[KEY]), ids)))
     joined = pa.concat_tables([left, others])
-    # No customer is in both: their own rows stay in order.
+    # No customer is in both tables, so a stable sort keeps each customer's rows in order.
     return joined.take(pa.array(np.argsort(joined[KEY].to_numpy(), kind="stable")))
 
 
@@ -155,12 +155,12 @@ def total_sales(rows: pa.Table) -> int:
 
 
 def _among(keys: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Return which keys are among some ids, in order and at least one."""
+    """Return which keys are among ``ids``, which are sorted and not empty."""
     return np.asarray(ids[np.minimum(np.searchsorted(ids, keys), len(ids) - 1)] == keys)
 
 
 def _turned(facts: pa.Table, after_days: int, before: date, as_of: date) -> np.ndarray:
-    """Return the customers that may be inactive on one of two days and not on the other."""
+    """Return the customers that may be inactive on exactly one of two days."""
     bought = facts.select([KEY, "last_bought"]).filter(facts["last_bought"].is_valid())
     last = np.asarray(bought["last_bought"])
     inactive = [(np.datetime64(day, "D") - last).astype(np.int64) > after_days for day in (before, as_of)]
@@ -174,7 +174,7 @@ def _newest(facts: pa.Table) -> date | None:
 
 
 def _sales_by_month(facts: pa.Table) -> list[tuple[date, int]]:
-    """Return the months in which people bought anything, with the cents."""
+    """Return the cents of each month with sales, without guests and erased people."""
     sums = people(facts.select([KEY, "month", "total_cents"])).group_by("month", use_threads=False)
     sums = sums.aggregate([("total_cents", "sum")])
     return sorted(zip(sums["month"].to_pylist(), sums["total_cents_sum"].to_pylist(), strict=True))

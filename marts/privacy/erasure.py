@@ -1,4 +1,4 @@
-"""People who were erased: how a task knows them again without knowing who they are, and what it writes instead."""
+"""Erased people: how a task recognises them without knowing who they are, and what it writes instead."""
 
 import csv
 import hashlib
@@ -16,26 +16,26 @@ from marts.schema import CUSTOMERS, SALES, Kind
 ERASED = "(erased)"
 _KEY, _EXTRA = "customer_id", "additional_columns"
 _LONGEST = 60
-"""Characters of an id, with all that may be around it."""
+"""Maximum characters of an id, including quotes, zeros and white space."""
 TELLING = 4
-"""Characters of a number that is taken for an id wherever it stands."""
+"""Minimum characters of a number that counts as an id at any position of a malformed line."""
 _OFFSET = -1000
-"""An erased person is this, less their number: no unknown id of a guest is so low."""
+"""The id of an erased person is this value minus their number; no ``unknown_ids`` of guests is this low."""
 _ID = re.compile(r"0*([0-9]{1,18})(\.0*)?")
 
 
 def id_of(written: str) -> int | None:
-    """Read an id as people may write it, or a spreadsheet: with quotes, zeros in front, or ``.0`` behind."""
-    bare = written.strip().strip("\"'").strip()  # of all Unicode white space, as the columns are read
+    """Parse an id as people or spreadsheets may write it: with quotes, leading zeros, or a trailing ``.0``."""
+    bare = written.strip().strip("\"'").strip()  # all Unicode white space, as when the columns are read
     result = _ID.fullmatch(bare) if len(bare) <= _LONGEST else None
     return int(result[1]) if result else None
 
 
 def ids_in(raw: str, names: Sequence[str], delimiter: str) -> set[int]:
-    """Return the customers that a line may be of; ``names`` is the header.
+    """Return the customers that a line may belong to; ``names`` is the header.
 
-    In a line that is no proper CSV, what stands at the place of the id counts, and any longer number: short ones are
-    quantities and stores, too.
+    In a line that is not valid CSV, the field at the position of the id counts, and any number of at least ``TELLING``
+    characters: shorter ones may be quantities or stores.
     """
     if _KEY not in names:
         return set()
@@ -54,32 +54,32 @@ def ids_in(raw: str, names: Sequence[str], delimiter: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Erased:
-    """Salted digests of the ids of erased customers; each has a number, and -1000 - number stands for the id."""
+    """Salted digests of the ids of erased customers; each has a number, and -1000 - number replaces the id."""
 
     salt: str = ""
     numbers: Mapping[str, int] = field(default_factory=dict)
 
     def digest(self, customer: int) -> str:
-        """Return the name of a customer without telling the id: BLAKE2b with the salt as its key."""
+        """Return a digest that identifies a customer without revealing the id: BLAKE2b keyed with the salt."""
         return self._named(str(customer))
 
     @property
     def name(self) -> str:
-        """Return the names of the people that are left out, together."""
+        """Return one digest of all erased people; empty if there are none."""
         return self._named(" ".join(sorted(self.numbers))) if self.numbers else ""
 
     @staticmethod
     def stand_in(number: int) -> int:
-        """Return what stands for the id of the person with this number."""
+        """Return the id that replaces that of the person with this number."""
         return _OFFSET - number
 
     def number_of(self, written: str) -> int:
-        """Return the number of the person whose id is written so; 0 if they are not erased."""
+        """Return the number of the person with an id as written; 0 if they are not erased."""
         customer = id_of(written)
         return 0 if customer is None else self.numbers.get(self.digest(customer), 0)
 
     def numbers_of(self, written: pa.ChunkedArray) -> np.ndarray | None:
-        """Return the number of each row's person; None if nobody is erased, as in nearly every block."""
+        """Return the number of each row's person; None if no row is of an erased person, as in nearly every block."""
         if not self.numbers:
             return None
         encoded = written.combine_chunks().dictionary_encode()
@@ -90,14 +90,14 @@ class Erased:
         return np.where(encoded.indices.is_valid().to_numpy(zero_copy_only=False), numbers[places], 0)
 
     def is_in(self, raw: str, names: Sequence[str], delimiter: str) -> bool:
-        """Return whether a line, which may not be proper CSV, is of an erased person; ``names`` is the header."""
+        """Return whether a line, which may be malformed CSV, is of an erased person; ``names`` is the header."""
         return bool(self.numbers) and any(self.digest(item) in self.numbers for item in ids_in(raw, names, delimiter))
 
     def without(self, kind: Kind, rows: pa.Table, numbers: Sequence[int]) -> pa.Table:
-        """Write clean rows of erased people as those of nobody.
+        """Remove the personal data of erased people from clean rows.
 
-        What distinguishes one line from another stays, so that repeated lines are still found: as digests, one for
-        each further column, for these may name a transaction.
+        Values that distinguish sales lines are kept, so that repeated lines are still detected. Each additional column
+        becomes a digest of its own, because it may be part of the transaction key.
         """
         nobody = pa.array([self.stand_in(number) for number in numbers], pa.int64())
         rows = rows.set_column(rows.schema.get_field_index(_KEY), _KEY, nobody)
@@ -124,5 +124,5 @@ class Erased:
 
 
 def people(rows: pa.Table) -> pa.Table:
-    """Leave out the rows of guests and of erased people: the mart of customers has none of them."""
+    """Exclude the rows of guests and of erased people, which have no row in the customers mart."""
     return rows.filter(pc.greater(rows[_KEY], 0))

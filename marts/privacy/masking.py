@@ -1,7 +1,7 @@
-"""Hide personal data wherever values are shown to people: reports, notices, pages, the terminal.
+"""Mask personal data wherever values are shown to people: reports, notices, pages, the terminal.
 
-What is hidden keeps its shape, so that a broken value can still be recognised: ``+49 170 12`` becomes
-``+99 999 99``. Card numbers are hidden everywhere, whatever the column, but for the first six and last four digits.
+A masked value keeps its shape, so that a broken value can still be recognised: ``+49 170 12`` becomes
+``+99 999 99``. Card numbers are masked in every column, except for the first six and last four digits.
 """
 
 import csv
@@ -15,28 +15,28 @@ _DIGIT = re.compile(r"\d")
 _DIGITS = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,}(?!\d)")
 _CARD_DIGITS = range(13, 20)
 _LONGEST_CARD = 19 + 18
-"""Characters of a card number with something between any two digits."""
+"""Maximum characters of a card number, with a separator between any two digits."""
 _MAIL = re.compile(r"[^\s@,;\"'<>]{1,64}@[^\s@,;\"'<>]{1,255}")
 
 
 def mask_shape(text: str) -> str:
-    """Show letters as x and digits as 9."""
+    """Replace letters with x and digits with 9."""
     return _DIGIT.sub("9", _LETTER.sub("x", text))
 
 
 def mask_always(text: str) -> str:
-    """Hide what is personal in any column: card numbers (by their Luhn digit) and mail addresses."""
+    """Mask what is personal in any column: card numbers (by their Luhn digit) and mail addresses."""
     text = _DIGITS.sub(lambda result: _mask_cards(result[0]), text)
     return _MAIL.sub(lambda result: mask_shape(result[0]), text)
 
 
 def mask_value(text: str, personal: bool) -> str:
-    """Show one value of a column."""
+    """Mask one value of a column."""
     return mask_shape(text) if personal else mask_always(text)
 
 
 def mask_line(kind: Kind, names: Sequence[str], raw: str, delimiter: str) -> str:
-    """Show a line of a drop as it stood. Of one that does not fit its header, of a kind with people, only the shape."""
+    """Mask a line of a drop. Of a kind with personal columns, show only the shape if it does not fit the header."""
     personal = {column.name for column in kind.columns if column.personal}
     if not personal:
         return mask_always(raw)
@@ -50,7 +50,7 @@ def mask_line(kind: Kind, names: Sequence[str], raw: str, delimiter: str) -> str
 
 
 def _mask_cards(text: str) -> str:
-    """Hide card numbers among groups of digits: other digits may stand before or behind."""
+    """Mask card numbers among groups of digits; other digits may precede or follow them."""
     groups = [(result.start(), result.end()) for result in re.finditer(r"\d+", text)]
     displayed, done, first = [], 0, 0
     while first < len(groups):
@@ -71,14 +71,14 @@ def _mask_cards(text: str) -> str:
 
 
 def mask_card(number: str) -> str:
-    """Show the first six and the last four digits, as PCI DSS 3.4.1 allows."""
+    """Mask a card number except for the first six and last four digits, as PCI DSS 3.4.1 allows."""
     places = [place for place, character in enumerate(number) if character.isdigit()]
     hidden = set(places[6:-4])
     return "".join("*" if place in hidden else character for place, character in enumerate(number))
 
 
 def _is_card(text: str) -> bool:
-    """Return whether digits are a card number: the Luhn check (ISO/IEC 7812-1, annex B)."""
+    """Return whether the digits pass the Luhn check of card numbers (ISO/IEC 7812-1, annex B)."""
     digits = [int(digit) for digit in reversed(text) if digit.isdigit()]
     doubled = [digit * 2 - 9 if digit > 4 else digit * 2 for digit in digits[1::2]]
     return (sum(digits[0::2]) + sum(doubled)) % 10 == 0 and any(digits)

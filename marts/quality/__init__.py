@@ -1,1 +1,1 @@
-"""Rules of data quality, and what is measured of them."""
+"""Data quality rules and their measures."""

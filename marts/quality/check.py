@@ -1,8 +1,8 @@
-"""Turn columns of text into typed columns, and say of each row that does not fit why.
+"""Convert columns of text to typed columns, and list for each bad row the rules it breaks.
 
-A row's verdict depends on the row, the schema and the policy alone: never on its neighbours. Each
-conversion therefore has two ways that accept exactly the same texts: a fast one for columns that are
-clean as a whole, and an exact one that finds the values that are not.
+A row's verdict depends only on the row, the schema and the policy, never on other rows. Each conversion
+therefore has two implementations that accept exactly the same texts: a fast one for columns that are
+entirely clean, and an exact one that finds the bad values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,20 +24,20 @@ from marts.schema import EXTRA, SALES, Kind, SourceColumn
 
 @dataclass(frozen=True)
 class Checked:
-    """The rows of one block, judged."""
+    """The validated rows of one block."""
 
     clean: pa.Table
     """Typed rows, columns as in `clean_schema`."""
     kept: np.ndarray
     """Index of each clean row in the block."""
     findings: Findings
-    """What was measured, for all rows."""
+    """Measures over all rows."""
     reasons: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
-    """For each bad row, the rules it breaks and the values that break them, masked."""
+    """For each bad row, the broken rules and the values that break them, masked."""
 
 
 def check_rows(kind: Kind, header: Header, text: pa.Table, policy: Policy, suite: Suite) -> Checked:
-    """Judge the rows of a block of text by a suite, and type those that are right."""
+    """Validate the rows of a block of text against a suite, and type the good rows."""
     columns = {column.name: read_column(column, header, text, policy) for column in kind.columns}
     findings = measure(suite.rules, Frame(text.num_rows, columns, header.names))
     typed = {clean_name(column): _clean(column, columns[column.name].values) for column in kind.columns}
@@ -50,13 +50,13 @@ def check_rows(kind: Kind, header: Header, text: pa.Table, policy: Policy, suite
         return Checked(pa.table(typed, schema=schema), np.arange(text.num_rows), findings)
     good = ~np.logical_or.reduce([mask for _, mask in broken])
     existing = pa.array(good)
-    # By column: to filter a table at once takes twice as long.
+    # By column: filtering the whole table takes twice as long.
     clean = pa.table({name: values.filter(existing) for name, values in typed.items()}, schema=schema)
     return Checked(clean, np.flatnonzero(good), findings, _reasons(broken, columns))
 
 
 def _clean(column: SourceColumn, values: pa.Array) -> pa.Array:
-    """Return the values of a clean column: guests have a number of their own, so that their lines meet."""
+    """Return the values of a clean column; all guests get the same number, so that their lines group together."""
     return values.fill_null(GUEST) if column.guests and values.null_count else values
 
 

@@ -1,6 +1,6 @@
-"""Tell what is unusual: a rule that is broken more often than it used to be, a drop with far fewer rows than usual.
+"""Detect anomalies: a rule that is broken more often than before, a drop with far fewer rows than usual.
 
-A feed is the drops whose names differ in digits only, such as a daily export.
+A feed is the set of drops whose names differ only in digits and compression, for example a daily export.
 """
 
 import re
@@ -9,27 +9,27 @@ from math import sqrt
 from statistics import fmean, median, pstdev
 
 HISTORY = 20
-"""Earlier drops of the feed that are looked at."""
+"""Earlier drops of the feed to compare with, at most."""
 ENOUGH = 5
-"""Earlier drops below which nothing can be said."""
+"""Minimum number of earlier drops; with fewer, nothing is reported."""
 FEW = 5
-"""Rows below which a rule does not drift."""
+"""Minimum number of rows that break a rule; with fewer, the rule does not drift."""
 _DIGITS = re.compile(r"[0-9]+")
 
 Share = tuple[int, int]
-"""Rows, and how many of them break a rule."""
+"""Number of rows, and number of rows that break a rule."""
 
 
 def feed_of(key: str) -> str:
-    """Return the name of the feed of a drop: ``sales/2024-01-05.csv`` is of ``sales/#-#-#.csv``."""
-    return _DIGITS.sub("#", key)
+    """Return the name of a drop's feed: ``sales/2024-01-05.csv.gz`` belongs to ``sales/#-#-#.csv``."""
+    return _DIGITS.sub("#", key.removesuffix(".gz"))
 
 
 def drifts(history: Sequence[Share], now: Share) -> bool:
     """Return whether a share is more than 3 sigma above those of the last drops.
 
-    Sigma is their standard deviation, or that of counting alone if it is larger: sqrt(p (1 - p) / n), with p
-    smoothed by one row more of each kind (Laplace). A few rows are never an alarm: there are many rules and drops.
+    Sigma is their standard deviation, or the sampling error if it is larger: sqrt(p (1 - p) / n), with p smoothed by
+    one extra row of each kind (Laplace). Fewer than ``FEW`` rows never alarm, because there are many rules and drops.
     """
     last = [share for share in history if share[0]][-HISTORY:]
     rows, unexpected = now
@@ -42,6 +42,6 @@ def drifts(history: Sequence[Share], now: Share) -> bool:
 
 
 def is_short(history: Sequence[int], rows: int) -> bool:
-    """Return whether a drop has less than half of the rows that are usual: the median of the last drops."""
+    """Return whether a drop has less than half of the median number of rows of the last drops."""
     last = history[-HISTORY:]
     return len(last) >= ENOUGH and rows < median(last) / 2

@@ -1,4 +1,4 @@
-"""Rules about a drop as a whole: the value that each looks at, and whether it holds."""
+"""Rules about the whole drop: the value that each evaluates, and whether it holds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from marts.quality.values import Measure
 
 @dataclass(frozen=True)
 class DropMeasure:
-    """What was measured for a rule about the drop, the rows that it is about, and the header."""
+    """The measure of a rule about the drop, the number of rows it applies to, and the header."""
 
     measure: Measure
     rows: int
@@ -33,12 +33,12 @@ def column_names(of: DropMeasure) -> list[str]:
 
 
 def least(of: DropMeasure) -> Any:
-    """Return the least value of a column; a date as text."""
+    """Return the minimum of a column; a date as text."""
     return _in_digits(of.measure.low, of.measure.scale)
 
 
 def greatest(of: DropMeasure) -> Any:
-    """Return the greatest value of a column; a date as text."""
+    """Return the maximum of a column; a date as text."""
     return _in_digits(of.measure.high, of.measure.scale)
 
 
@@ -48,18 +48,18 @@ def total(of: DropMeasure) -> Any:
 
 
 def mean(of: DropMeasure) -> float | None:
-    """Return the mean of a column; None without a value."""
+    """Return the mean of a column; None if it has no value."""
     values = of.rows - of.measure.missing
     return float(Decimal(of.measure.total).scaleb(-of.measure.scale) / values) if values else None
 
 
 def distinct(of: DropMeasure) -> int:
-    """Return the number of different values of a column."""
+    """Return the number of distinct values of a column."""
     return of.measure.distinct
 
 
 def distinct_share(of: DropMeasure) -> float:
-    """Return the different values of a column per value."""
+    """Return the number of distinct values of a column divided by the number of its values."""
     values = of.rows - of.measure.missing
     return of.measure.distinct / values if values else 0
 
@@ -70,33 +70,33 @@ def filled_share(of: DropMeasure) -> float:
 
 
 def equals(k: Mapping[str, Any], value: Any) -> bool:
-    """Return whether a number is the wanted one."""
+    """Return whether a number equals the expected one."""
     return bool(value == k["value"])
 
 
 def matches_set(k: Mapping[str, Any], value: Any) -> bool:
-    """Return whether the columns are those of a set, or more."""
+    """Return whether the columns equal a set, or contain it if ``exact_match`` is False."""
     wanted = set(k["column_set"])
     return wanted <= set(value) if k.get("exact_match", True) is False else wanted == set(value)
 
 
 def matches_list(k: Mapping[str, Any], value: Any) -> bool:
-    """Return whether the columns are those of a list, in order."""
+    """Return whether the columns equal a list, in order."""
     return bool(value == list(k["column_list"]))
 
 
 def has_column(k: Mapping[str, Any], value: Any) -> bool:
-    """Return whether there is a column."""
+    """Return whether a column exists."""
     return k["column"] in value
 
 
 def always(_: Mapping[str, Any], __: Any) -> bool:
-    """Return True: the rule was checked when its suite was read, for types are the schema's."""
+    """Return True: the rule was checked when its suite was read, because types come from the schema."""
     return True
 
 
 def within(k: Mapping[str, Any], value: Any) -> bool:
-    """Return whether a value is within bounds; one that does not exist is not."""
+    """Return whether a value is within bounds; a missing value is not."""
     if value is None:
         return False
     low, high = k.get("min_value"), k.get("max_value")

@@ -1,4 +1,4 @@
-"""Keys that are not unique: found by hashes, settled over the blocks of a drop."""
+"""Duplicate keys: detected by hash, resolved over all blocks of a drop."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -39,10 +39,10 @@ def measure_keys(rule: Rule, frame: Frame, within: Mask | None) -> tuple[Measure
 
 
 def settle(parts: Sequence[Keys], frame: Mapping[str, tuple[int, bool]]) -> Measure:
-    """Find the keys that are there twice. Rows whose hash is there once are not looked at again.
+    """Find the duplicate keys. Rows whose hash is unique are not compared again.
 
-    ``frame`` gives digits after the point, and whether it is personal, of each column. Counts only: rows and missing
-    of the measure are those of `measure`.
+    ``frame`` maps each column to its digits after the point and whether it is personal. Return counts only: `rows` and
+    `missing` of the measure are those of `measure`.
     """
     hashes = np.concatenate([np.empty(0, np.uint64), *(part.hashes for part in parts)])
     repeats = repeated(hashes)
@@ -75,7 +75,7 @@ def settle(parts: Sequence[Keys], frame: Mapping[str, tuple[int, bool]]) -> Meas
 
 
 def with_keys(measured: Measured, results: Mapping[str, Measure]) -> Measured:
-    """Add what `settle` found, by rule."""
+    """Add the results of `settle`, by rule id."""
     rules = dict(measured.rules)
     for name, built in results.items():
         before = rules.get(name, Measure())
@@ -84,7 +84,7 @@ def with_keys(measured: Measured, results: Mapping[str, Measure]) -> Measured:
 
 
 def add_up(parts: Sequence[Measure]) -> Measure:
-    """Put the settled keys of several ranges of hashes together."""
+    """Merge the results of `settle` for several hash ranges."""
     samples = sorted((sample for part in parts for sample in part.samples), key=lambda sample: sample[0])[:SAMPLES]
     unexpected, distinct = sum(part.unexpected for part in parts), sum(part.distinct for part in parts)
     return Measure(unexpected=unexpected, samples=tuple(samples), distinct=distinct)

@@ -1,7 +1,7 @@
-"""Measure rules on blocks of rows, and put the measures of blocks together: exact, whatever the borders of blocks.
+"""Measure rules on blocks of rows and merge the measures: the result is exact for any block borders.
 
-Great Expectations judges; here is counted what it asks for. A measure is a monoid: counts and sums add, extremes
-fold, samples concatenate in the order of rows and are cut, keys meet by their hash.
+Great Expectations judges; this module computes the counts it needs. A measure is a monoid: counts and sums add,
+extremes fold, samples concatenate in row order and are cut, keys are matched by hash.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ from marts.rows.columns import Frame, Mask, Value
 
 
 def measure(rules: Sequence[Rule], frame: Frame) -> Findings:
-    """Measure all rules on a block. Keys are not settled: see `settle`."""
+    """Measure all rules on a block. Duplicate keys are not resolved here: see `settle`."""
     results: dict[str, Measure] = {}
     broken: list[tuple[Rule, Mask]] = []
     keys: list[Keys] = []
@@ -45,7 +45,7 @@ def measure(rules: Sequence[Rule], frame: Frame) -> Findings:
 
 
 def merge(parts: Sequence[Measured]) -> Measured:
-    """Put the measures of the blocks of one drop together, or the row rules of several drops."""
+    """Merge the measures of the blocks of one drop, or of the row rules of several drops."""
     if len(parts) == 1:
         return parts[0]
     names = sorted({name for part in parts for name in part.rules})
@@ -55,7 +55,7 @@ def merge(parts: Sequence[Measured]) -> Measured:
 
 
 def _merge(parts: Sequence[tuple[Measure, int]]) -> Measure:
-    """Add up the measures of one rule; each comes with the rows of its block."""
+    """Merge the measures of one rule; each is paired with the number of rows in its block."""
     before = np.cumsum([0, *(rows for _, rows in parts)]).tolist()
     samples = [
         (row + start, values) for (built, _), start in zip(parts, before, strict=False) for row, values in built.samples
@@ -82,7 +82,7 @@ def _fold(values: Sequence[Value], least: bool) -> Value:
 
 def _measure_rows(rule: Rule, frame: Frame, within: Mask | None) -> tuple[Measure, Mask | None]:
     rows_of = RULE_TYPES[rule.type].rows
-    assert rows_of, f"{rule.type} is no rule of rows"
+    assert rows_of, f"{rule.type} is not a row rule"
     ignored, broken = rows_of(rule.kwargs, frame)
     rows = None
     if within is not None:
@@ -104,7 +104,7 @@ def _samples(rule: Rule, frame: Frame, places: Sequence[int]) -> tuple[Sample, .
 
 
 def _measure_whole(rule: Rule, frame: Frame, within: Mask | None) -> Measure:
-    """Measure a rule about the drop as a whole."""
+    """Measure a rule about the whole drop."""
     rows = None if within is None else int(within.sum())
     if "column" not in rule.kwargs or rule.type in ("expect_column_to_exist", "expect_column_values_to_be_of_type"):
         return Measure(rows)
@@ -128,5 +128,5 @@ def _measure_whole(rule: Rule, frame: Frame, within: Mask | None) -> Measure:
 
 
 def needed_columns(rules: Iterable[Rule]) -> set[str]:
-    """Return the names of the columns that rules look at."""
+    """Return the names of the columns that rules evaluate."""
     return {name for rule in rules for name in (*rule.columns, *condition_columns(rule.condition))}

@@ -1,4 +1,4 @@
-"""Rules of single rows: which rows each does not look at, and which break it."""
+"""Row rules: which rows each skips, and which rows break it."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,34 +17,34 @@ from marts.rows.columns import Column, Frame, Mask, mask_of
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 EPOCH = date(1970, 1, 1)
 Masks = tuple[Mask | None, Mask | None]
-"""Rows that a rule does not look at, and rows that break it; each may be None for no row."""
+"""Rows that a rule skips, and rows that break it; each may be None for no row."""
 
 
 def fits(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose value is not as the schema says."""
+    """Return the rows whose value does not fit the schema."""
     column = frame.columns[k["column"]]
     return column.missing, column.unfit
 
 
 def not_null(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows where nothing is written."""
+    """Return the rows whose value is empty."""
     return None, frame.columns[k["column"]].missing
 
 
 def null(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows where something is written."""
+    """Return the rows whose value is not empty."""
     missing = frame.columns[k["column"]].missing
     return None, np.ones(frame.rows, bool) if missing is None else ~missing
 
 
 def between(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose value is outside of bounds."""
+    """Return the rows whose value is out of bounds."""
     column = frame.columns[k["column"]]
     return column.missing, _seen(column, _outside(column.numbers, k, _unit(column)))
 
 
 def _outside(numbers: np.ndarray, k: Mapping[str, Any], unit: Callable[[Any], Decimal]) -> Mask | None:
-    """Return where numbers are outside of bounds that need not be whole in their unit."""
+    """Return where numbers are out of bounds. Bounds may be fractions of the numbers' unit."""
     broken: Mask | None = None
     if k.get("min_value") is not None:
         low = unit(k["min_value"])
@@ -63,7 +63,7 @@ def _whole(value: Decimal, rounding: str) -> int:
 
 
 def _beyond(numbers: np.ndarray, bound: int, below: bool) -> Mask:
-    """Compare with a bound of any size."""
+    """Compare with a bound of any size, even beyond 64 bits."""
     if below:
         return np.full(len(numbers), bound > _HIGHEST) if not _LOWEST <= bound <= _HIGHEST else numbers < bound
     return np.full(len(numbers), bound < _LOWEST) if not _LOWEST <= bound <= _HIGHEST else numbers > bound
@@ -79,20 +79,20 @@ def _text_outside(values: pa.Array, k: Mapping[str, Any]) -> Mask | None:
 
 
 def _unit(column: Column) -> Callable[[Any], Decimal]:
-    """Turn a bound into the unit of a column: its last digit, or days since 1970."""
+    """Return a function that converts a bound to the unit of a column: its last digit, or days since 1970."""
     if pa.types.is_date32(column.values.type):
         return lambda value: Decimal((date.fromisoformat(value) - EPOCH).days)
     return lambda value: Decimal(str(value)).scaleb(column.scale)
 
 
 def in_set(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose value is none of some."""
+    """Return the rows whose value is not in a set."""
     column = frame.columns[k["column"]]
     return column.missing, _seen(column, ~_is_in(column, k["value_set"]))
 
 
 def not_in_set(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose value is one of some."""
+    """Return the rows whose value is in a set."""
     column = frame.columns[k["column"]]
     return column.missing, _seen(column, _is_in(column, k["value_set"]))
 
@@ -108,37 +108,37 @@ def _is_in(column: Column, wanted: Sequence[Any]) -> Mask:
 
 
 def matches_regex(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose text does not match a pattern."""
+    """Return the rows whose text does not match a pattern."""
     column = frame.columns[k["column"]]
     return column.missing, ~_matches(column.written, k["regex"])
 
 
 def matches_no_regex(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose text matches a pattern."""
+    """Return the rows whose text matches a pattern."""
     column = frame.columns[k["column"]]
     return column.missing, _matches(column.written, k["regex"])
 
 
 def matches_regexes(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose text does not match any, or all, of some patterns."""
+    """Return the rows whose text does not match any, or with ``match_on: all`` every, pattern of a list."""
     column = frame.columns[k["column"]]
     join = np.logical_and if k.get("match_on") == "all" else np.logical_or
     return column.missing, ~reduce(join, [_matches(column.written, regex) for regex in k["regex_list"]])
 
 
 def matches_none_of_regexes(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose text matches one of some patterns."""
+    """Return the rows whose text matches any pattern of a list."""
     column = frame.columns[k["column"]]
     return column.missing, reduce(np.logical_or, [_matches(column.written, regex) for regex in k["regex_list"]])
 
 
-# What RE2 and Python's re understand alike, in text of printable ASCII.
+# Patterns that RE2 and Python's re interpret the same way, in text of printable ASCII.
 _ALIKE = re.compile(r"(?:[^\\\[\]{}()]|\\[dwDWbB.+*?^$/|()\[\]{}\\-]|\[\^?\]?(?:[^\\\[\]]|\\[dwDW.\\\]^/-])*\]"
                     r"|\{\d+(?:,\d*)?\}|\((?:\?:)?|\))*")  # fmt: skip
 
 
 def _matches(text: pa.Array, regex: str) -> Mask:
-    """Search as Python's re does. By RE2 where both mean the same, else once per distinct value."""
+    """Search with the semantics of Python's re: by RE2 where both agree, else once per distinct value."""
     if _is_plain(text) and _ALIKE.fullmatch(regex):
         try:
             return mask_of(pc.fill_null(pc.match_substring_regex(text, regex), False))
@@ -155,26 +155,26 @@ def _is_plain(text: pa.Array) -> bool:
 
 
 def _per_value(text: pa.Array, holds: Callable[[str], bool]) -> Mask:
-    """Ask once per distinct value; False where there is none."""
+    """Evaluate a predicate once per distinct value; False where the value is null."""
     encoded = text.dictionary_encode()
     answers = pa.array([holds(value) for value in encoded.dictionary.to_pylist()], pa.bool_())
     return mask_of(pc.fill_null(answers.take(encoded.indices), False))
 
 
 def length_between(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose text is too short or too long."""
+    """Return the rows whose text is too short or too long."""
     column = frame.columns[k["column"]]
     lengths = pc.fill_null(pc.utf8_length(column.written), 0).cast(pa.int64()).to_numpy(zero_copy_only=False)
     return column.missing, _outside(np.asarray(lengths), k, lambda value: Decimal(str(value)))
 
 
 def length_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose text has another length."""
+    """Return the rows whose text has another length."""
     return length_between({"column": k["column"], "min_value": k["value"], "max_value": k["value"]}, frame)
 
 
 def parseable(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose text does not read as a date."""
+    """Return the rows whose text cannot be parsed as a date."""
     column = frame.columns[k["column"]]
     if pa.types.is_date32(column.values.type) and column.unfit is None:
         return column.missing, None
@@ -192,7 +192,7 @@ def _reads_as_date(text: str) -> bool:
 
 
 def strftime(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose text is not written in a format."""
+    """Return the rows whose text does not match a date format."""
 
     def holds(text: str) -> bool:
         try:
@@ -206,7 +206,7 @@ def strftime(k: Mapping[str, Any], frame: Frame) -> Masks:
 
 
 def pair_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose two values differ."""
+    """Return the rows whose two values differ."""
     ignored, null = ignored_rows(k, frame, ("column_A", "column_B"))
     a, b = (frame.columns[k[name]] for name in ("column_A", "column_B"))
     if pa.types.is_string(a.values.type):
@@ -216,7 +216,7 @@ def pair_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
 
 
 def pair_greater(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose first value is not greater than the second."""
+    """Return the rows whose first value is not greater than the second."""
     ignored, null = ignored_rows(k, frame, ("column_A", "column_B"))
     a, b = (frame.columns[k[name]] for name in ("column_A", "column_B"))
     if pa.types.is_string(a.values.type):
@@ -227,7 +227,7 @@ def pair_greater(k: Mapping[str, Any], frame: Frame) -> Masks:
 
 
 def all_differ(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows that have a value twice."""
+    """Return the rows that contain the same value twice."""
     ignored, _ = ignored_rows(k, frame, ("column_list",))
     columns = [frame.columns[name] for name in k["column_list"]]
     broken = np.zeros(frame.rows, bool)
@@ -238,7 +238,7 @@ def all_differ(k: Mapping[str, Any], frame: Frame) -> Masks:
 
 
 def _same(a: Column, b: Column) -> Mask:
-    """Return where two columns are equal; empty equals empty."""
+    """Return where two columns are equal; null equals null."""
     null_a, null_b = (mask_of(column.values.is_null()) for column in (a, b))
     if pa.types.is_string(a.values.type):
         equal = mask_of(pc.fill_null(pc.equal(a.values, b.values), False))
@@ -249,7 +249,7 @@ def _same(a: Column, b: Column) -> Mask:
 
 
 def sum_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose values do not sum to a number."""
+    """Return the rows whose values do not add up to ``sum_total``."""
     ignored, null = ignored_rows(k, frame, ("column_list",))
     columns = [frame.columns[name] for name in k["column_list"]]
     numbers = _aligned(columns, terms=len(columns))
@@ -259,7 +259,7 @@ def sum_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
 
 
 def product(k: Mapping[str, Any], frame: Frame) -> Masks:
-    """Rows whose last value is not the product of the others, rounded."""
+    """Return the rows whose last value is not the rounded product of the others."""
     ignored, null = ignored_rows(k, frame, ("column_list",))
     *factors, total = [frame.columns[name] for name in k["column_list"]]
     numbers, scale = _product_of(factors, total.scale)
@@ -279,14 +279,14 @@ def _product_of(factors: Sequence[Column], least: int) -> tuple[np.ndarray, int]
 
 
 def _without_zeros(numbers: np.ndarray, scale: int) -> tuple[np.ndarray, int]:
-    """Take digits that are 0 in all numbers away, two at once: most prices have two digits, most quantities none."""
+    """Remove trailing digits that are 0 in all numbers, two at a time: most prices need two, most quantities none."""
     while scale >= 2 and not (numbers % 100).any():
         numbers, scale = numbers // 100, scale - 2
     return numbers, scale
 
 
 def _half_up(numbers: np.ndarray, digits: int) -> np.ndarray:
-    """Round away the last digits, halves away from zero."""
+    """Round off the last digits, halves away from zero."""
     if not digits:
         return numbers
     unit = 10**digits
@@ -294,7 +294,7 @@ def _half_up(numbers: np.ndarray, digits: int) -> np.ndarray:
 
 
 def ignored_rows(k: Mapping[str, Any], frame: Frame, names: Sequence[str]) -> Masks:
-    """Return the rows that a rule of several columns does not look at, and those where one of its values is null."""
+    """Return the rows that a rule of several columns skips, and the rows where any of its values is null."""
     columns = [name for key in names for name in (k[key] if key == "column_list" else [k[key]])]
     nulls = [frame.columns[name].null for name in columns]
     existing = [null for null in nulls if null is not None]
@@ -314,13 +314,13 @@ def _or_null(broken: Mask, null: Mask | None) -> Mask:
 
 
 def _seen(column: Column, broken: Mask | None) -> Mask | None:
-    """Leave out rows without a value: 0 stands for it in the numbers."""
+    """Exclude rows without a value, which the numbers represent as 0."""
     null = column.null
     return broken if null is None or broken is None else broken & ~null
 
 
 def _aligned(columns: Sequence[Column], terms: int = 1) -> list[np.ndarray]:
-    """Return numbers of several columns in one unit, wide enough to add ``terms`` of them."""
+    """Return the numbers of several columns in one unit, wide enough to add ``terms`` of them."""
     scale = max(column.scale for column in columns)
     numbers = [_scaled(column.numbers, scale - column.scale) for column in columns]
     if sum(_largest(values) for values in numbers) * terms > _HIGHEST:
@@ -339,7 +339,7 @@ def _largest(numbers: np.ndarray) -> int:
 
 
 def fulfils(condition: Mapping[str, Any] | None, frame: Frame) -> Mask:
-    """Return which rows fulfil a row condition. Nothing is not equal to a value, and neither above nor below it."""
+    """Return which rows fulfil a row condition. Null is not equal to any value, and neither above nor below it."""
     assert condition
     if condition["type"] in ("and", "or"):
         join = np.logical_and if condition["type"] == "and" else np.logical_or

@@ -1,4 +1,4 @@
-"""Types of rules: what each needs, how it is said, how it is measured, and when it holds."""
+"""Rule types: the arguments, wording, measure and verdict of each."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Family = Literal["number", "date", "text", "flag"]
 
 @dataclass(frozen=True)
 class RuleType:
-    """What an expectation type needs, how it is said, how it is measured, and when it holds."""
+    """The arguments, wording, measure and verdict of an expectation type."""
 
     level: Level
     words: Callable[[Mapping[str, Any]], str]
@@ -34,23 +34,23 @@ class RuleType:
     mostly: bool = False
     condition: bool = True
     families: tuple[Family, ...] = ()
-    """Families of columns that it can look at; all if empty."""
+    """Families of columns that it accepts; all if empty."""
     together: bool = False
-    """All its columns must be of one family."""
+    """Whether all its columns must be of one family."""
     own: bool = False
-    """Ours, not one of Great Expectations' own."""
+    """Whether Martwright defines it, not Great Expectations."""
     broken: Callable[[Mapping[str, Any]], str] | None = None
-    """Says what is wrong with a row; None: that what is said of the rule does not hold."""
+    """Describes what is wrong with a row; if None, the negated ``words`` are used."""
     rows: Callable[[Mapping[str, Any], Frame], Masks] | None = None
-    """Of a row rule: which rows it does not look at, and which break it."""
+    """For a row rule: the rows that it skips, and the rows that break it."""
     value: Callable[[DropMeasure], Any] | None = None
-    """Of a rule about the drop: what it looks at."""
+    """For a rule about the drop: the value that it evaluates."""
     holds: Callable[[Mapping[str, Any], Any], bool] = drop_values.within
-    """Of a rule about the drop: whether that is right."""
+    """For a rule about the drop: whether that value is valid."""
 
 
 def listed(values: Iterable[Any]) -> str:
-    """Return the first values as one text, and how many more there are."""
+    """Return the first ten values as one text, and the number of the others."""
     displayed = [str(value) for value in values]
     return ", ".join(displayed[:10]) + (f" and {len(displayed) - 10} more" if len(displayed) > 10 else "")
 
@@ -391,12 +391,12 @@ TYPE_NAMES: dict[str, tuple[str, ...]] = {
     "str": ("str",),
     "bool": ("bool",),
 }
-"""The names by which expect_column_values_to_be_of_type may ask for a type."""
+"""Type names that expect_column_values_to_be_of_type accepts, by type."""
 _NAMES_COLUMNS = ("column", "column_list", "column_A", "column_B")
 
 
 def type_words() -> list[tuple[str, Level, tuple[str, ...], tuple[str, ...]]]:
-    """List what can be asked: type, level, required and optional arguments."""
+    """List the rule types: type, level, required and optional arguments."""
     return [
         (name, type_.level, type_.required, (*type_.optional, *(["mostly"] if type_.mostly else [])))
         for name, type_ in sorted(RULE_TYPES.items())
@@ -404,9 +404,9 @@ def type_words() -> list[tuple[str, Level, tuple[str, ...], tuple[str, ...]]]:
 
 
 def columns_of(type_: RuleType, kwargs: Mapping[str, Any]) -> Iterable[str]:
-    """Yield the columns that a rule of a type looks at."""
+    """Yield the columns that a rule of a type evaluates."""
     if type_.level == "drop" and "column_list" in kwargs:
-        return  # names that are compared with the header
+        return  # names to compare with the header, not columns to evaluate
     for key in _NAMES_COLUMNS:
         if key in kwargs:
             yield from kwargs[key] if key == "column_list" else [kwargs[key]]

@@ -1,21 +1,21 @@
-"""Rules of data quality: suites in Great Expectations' own JSON, checked, completed and said in words.
+"""Data quality rules: suites in Great Expectations' own JSON, validated, completed and described in words.
 
-A rule is judged drop by drop. What it looks at is its level:
+A rule is evaluated drop by drop. Its level names what it evaluates:
 
 row
-    each row by itself. Rows that break a critical rule go to quarantine; a drop with more of them than ``mostly``
+    each row by itself. Rows that break a critical rule are quarantined; a drop with more of them than ``mostly``
     allows is held.
 key
-    whether a key is there twice within the drop. Never quarantined: nobody can tell which row is right.
+    duplicate keys within the drop. Never quarantined: it is unknown which row is right.
 drop
-    the drop as a whole: its rows, columns, extremes, sums. A drop that breaks a critical one is held.
+    the whole drop: its rows, columns, extremes, sums. A drop that breaks a critical rule is held.
 run
-    lines against the dimensions, when the marts are finished; the policy decides what happens.
+    lines against the dimensions, when the marts are computed; the policy decides what happens.
 mart
-    rows of a staged mart. A critical one stops the publish.
+    rows of a staged mart. A broken critical rule stops the publish.
 
-Whatever the calculations rely on (types, mandatory values, total_cost = price * quantity) is the contract: those
-rules hold for every drop, whether the suite names them or not.
+The rules that the calculations rely on (types, mandatory values, total_cost = price * quantity) are the contract:
+they apply to every drop, even if the suite does not list them.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ Severity = Literal["critical", "warning", "info"]
 
 @dataclass(frozen=True)
 class Rule:
-    """One expectation, ready to be measured: parameters are resolved, columns exist, arguments fit."""
+    """One expectation, ready to measure: parameters are resolved, columns exist, arguments are valid."""
 
     type: str
     kwargs: Mapping[str, Any]
@@ -40,10 +40,10 @@ class Rule:
     severity: Severity = "critical"
     mostly: float = 1.0
     condition: Mapping[str, Any] | None = None
-    """Only rows that fulfil it count."""
+    """The rule applies only to rows that fulfil this condition."""
     description: str = ""
     reason: str = ""
-    """What is said of a row that breaks it; made from the rule if empty."""
+    """Reason shown for a row that breaks the rule; generated from the rule if empty."""
     contract: bool = False
 
     @property
@@ -52,13 +52,13 @@ class Rule:
 
     @cached_property
     def id(self) -> str:
-        """Return a name for what is measured: rules that differ in severity or ``mostly`` alone share it."""
+        """Return the id of the measure: rules that differ only in severity or ``mostly`` share it."""
         parts = json.dumps([self.type, self.kwargs, self.condition], sort_keys=True, default=str)
         return hashlib.sha256(parts.encode()).hexdigest()[:10]
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it looks at."""
+        """The columns that the rule evaluates."""
         return tuple(columns_of(RULE_TYPES[self.type], self.kwargs))
 
     @property
@@ -67,16 +67,22 @@ class Rule:
 
     @property
     def words(self) -> str:
-        """Describe what must hold."""
+        """Describe the condition that must hold."""
         message = self.description or RULE_TYPES[self.type].words(self.kwargs)
         where = f", where {condition_words(self.condition)}" if self.condition and not self.description else ""
         share = f", in at least {self.mostly:.4%}".rstrip("0%").rstrip(".") + "%" if self.mostly < 1 else ""
         return f"{message}{where}{share}"
 
-    def basis(self, missing: int, rows: str = "rows") -> str:
-        """Describe the rows that it is about, if it leaves out ``missing`` of them, for they have no value to look at.
+    @property
+    def limit(self) -> str:
+        """Return the share of rows that may break the rule, for pages; empty if none may."""
+        share = f"{1 - self.mostly:.4%}".rstrip("0%").rstrip(".")
+        return f"; the limit is {share}%" if self.mostly < 1 else ""
 
-        ``rows`` describes those that it could be about.
+    def basis(self, missing: int, rows: str = "rows") -> str:
+        """Describe the rows that the rule evaluates, if it skips ``missing`` of them because a value is missing.
+
+        ``rows`` is the noun for all rows.
         """
         where = f" where {condition_words(self.condition)}" if self.condition else ""
         columns = self.columns
@@ -93,7 +99,7 @@ class Rule:
 
     @property
     def broken(self) -> str:
-        """Describe what is wrong with a row that breaks it."""
+        """Describe what is wrong with a row that breaks the rule."""
         broken = RULE_TYPES[self.type].broken
         if self.reason or broken is None:
             return self.reason or f"not: {self.description or RULE_TYPES[self.type].words(self.kwargs)}"
@@ -101,7 +107,7 @@ class Rule:
         return broken(self.kwargs) + where
 
     def entry(self) -> dict[str, Any]:
-        """Return the expectation as Great Expectations reads it."""
+        """Return the expectation in the format of Great Expectations."""
         kwargs = dict(self.kwargs)
         if RULE_TYPES[self.type].mostly:
             kwargs["mostly"] = self.mostly
@@ -119,7 +125,7 @@ class Suite:
 
     @cached_property
     def digest(self) -> str:
-        """Return a name for what decides about rows and what is measured; not for ``mostly``, which may change."""
+        """Return a hash of what decides about rows and what is measured. ``mostly`` is left out: it may change."""
         decides = sorted((rule.id, rule.quarantines, rule.broken if rule.quarantines else "") for rule in self.rules)
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 

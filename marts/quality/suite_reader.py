@@ -1,4 +1,4 @@
-"""Read suites, check every entry, and complete them with the contract."""
+"""Read suites, validate every entry, and add the rules of the contract."""
 
 import difflib
 import re
@@ -29,7 +29,7 @@ from marts.schema import DIGITS, SALES, Kind, Mart, MartType, SourceType
 
 PARAMETER = "$PARAMETER"
 KNOWN_BY = {"customer_id": "customers", "sales_person_id": "sales_team", "store_id": "stores"}
-"""The dimension that knows the values of a column of sales."""
+"""The dimension in which the values of a sales column are looked up."""
 _SEVERITIES = ("critical", "warning", "info")
 _ENTRY = ("type", "kwargs", "severity", "description", "meta", "id", "notes", "rendered_content")
 _OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "IN", "NOT_IN")
@@ -38,19 +38,19 @@ _IGNORE_MANY = ("all_values_are_missing", "any_value_is_missing", "never")
 _ELSEWHERE = (
     "median quantile most_common z_score outliers increasing decreasing stdev kl_divergence ks_test chisquare cramers"
 ).split()
-"""Parts of the names of expectations that cannot be put together from parts of a drop."""
+"""Name parts of expectations whose results cannot be merged from blocks of a drop."""
 
 
 def read_suite(
     data: Any, of: Kind | Mart, where: str, parameters: Mapping[str, Any], policy: Policy | None = None
 ) -> Suite:
-    """Check a suite and complete it by the contract. Raises UsageError that names the entry, and what is wrong.
+    """Validate a suite and add the rules of the contract. Raise UsageError that names the entry and the error.
 
-    ``data`` is the parsed JSON of a suite, ``parameters`` are what ``{"$PARAMETER": name}`` may name.
+    ``data`` is the parsed JSON of a suite, ``parameters`` the values for ``{"$PARAMETER": name}``.
     """
     if not isinstance(data, dict) or not isinstance(data.get("expectations"), list):
         hint = 'write {"name": …, "expectations": [{"type": …, "kwargs": {…}}]}'
-        raise UsageError('is no suite: there is no list "expectations"', where, hint)
+        raise UsageError('is not a suite: the list "expectations" is missing', where, hint)
     reader = _Reader(of, parameters)
     rules: list[Rule] = []
     for number, entry in enumerate(data["expectations"], 1):
@@ -66,12 +66,12 @@ def read_suite(
     ids = [rule.id for rule in rules]
     repeats = next((rule for rule in rules if ids.count(rule.id) > 1), None)
     if repeats:
-        raise UsageError(f"the same expectation is there twice: {repeats.words}", where, "remove one of them")
+        raise UsageError(f"duplicate expectation: {repeats.words}", where, "remove one of them")
     return Suite(of.table if isinstance(of, Mart) else of.name, tuple(rules))
 
 
 def policy_parameters(policy: Policy) -> dict[str, Any]:
-    """Return what a suite of drops may name: the numbers of the policy, and what follows from them."""
+    """Return the parameters of a suite of drops: the numbers of the policy, ``good_ratio`` and ``known_ratio``."""
     numbers = {
         name: value
         for name, value in policy.model_dump().items()
@@ -122,7 +122,7 @@ _UNFIT: dict[SourceType, str] = {
 
 
 def _keep_contract(rules: list[Rule], kind: Kind, policy: Policy, where: str) -> None:
-    """Add the rules of the contract that the suite does not name. Raises UsageError for one that it weakens."""
+    """Add the rules of the contract that the suite does not list. Raise UsageError if it weakens one."""
     share = 1 - policy.max_bad_ratio
     named = {rule.id: rule for rule in rules}
     first: list[Rule] = []
@@ -139,7 +139,7 @@ def _keep_contract(rules: list[Rule], kind: Kind, policy: Policy, where: str) ->
 
 
 class _Wrong(Exception):
-    """What is wrong with an entry."""
+    """An invalid entry of a suite."""
 
     def __init__(self, text: str, hint: str = "") -> None:
         super().__init__(text)
@@ -148,7 +148,7 @@ class _Wrong(Exception):
 
 @dataclass
 class _Reader:
-    """Reads the entries of one suite."""
+    """Reader of the entries of one suite."""
 
     of: Kind | Mart
     parameters: Mapping[str, Any]
@@ -161,18 +161,18 @@ class _Reader:
 
     def read(self, entry: Any) -> Rule:
         if not isinstance(entry, dict):
-            raise _Wrong("is no JSON object")
+            raise _Wrong("is not a JSON object")
         for key in entry:
             if key not in _ENTRY:
                 raise _Wrong(f"unknown key {key!r}{_near(key, _ENTRY)}")
         type_ = self._type(entry.get("type"))
         kwargs = entry.get("kwargs") or {}
         if not isinstance(kwargs, dict):
-            raise _Wrong("kwargs is no JSON object")
+            raise _Wrong("kwargs is not a JSON object")
         kwargs = {name: self._resolved(value) for name, value in kwargs.items()}
         mostly, condition = kwargs.pop("mostly", None), kwargs.pop("row_condition", None)
         if kwargs.pop("condition_parser", "great_expectations") not in ("great_expectations", None):
-            raise _Wrong("only the condition_parser great_expectations is known")
+            raise _Wrong("the only supported condition_parser is great_expectations")
         self._check_names(type_, kwargs, mostly, condition)
         kwargs = {name: value for name, value in kwargs.items() if value is not None}
         _check_types(kwargs)
@@ -182,10 +182,10 @@ class _Reader:
             self._check_condition(condition)
         meta = entry.get("meta") or {}
         if not isinstance(meta, dict):
-            raise _Wrong("meta is no JSON object")
+            raise _Wrong("meta is not a JSON object")
         severity: Any = entry.get("severity") or "critical"
         if severity not in _SEVERITIES:
-            raise _Wrong(f"severity {severity!r} is none of {', '.join(_SEVERITIES)}")
+            raise _Wrong(f"severity {severity!r} is not one of {', '.join(_SEVERITIES)}")
         return Rule(
             type_,
             kwargs,
@@ -198,23 +198,23 @@ class _Reader:
 
     def _type(self, name: Any) -> str:
         if not isinstance(name, str):
-            raise _Wrong('there is no "type"')
+            raise _Wrong('"type" is missing')
         if name not in RULE_TYPES:
             if any(part in name for part in _ELSEWHERE):
-                hint = f'as a rule of a mart, a "{QUERY}" can say it in SQL'
-                raise _Wrong("it needs all rows in one place, and cannot be measured over a stream of them", hint)
-            raise _Wrong(f"unknown type{_near(name, TYPES)}", "`marts expectations list --types` shows all")
+                hint = f'for a mart, write it in SQL as "{QUERY}"'
+                raise _Wrong("it needs all rows in one place and cannot be measured block by block", hint)
+            raise _Wrong(f"unknown type{_near(name, TYPES)}", "`marts expectations list --types` lists all types")
         level = RULE_TYPES[name].level
         if level == "run" and self.of is not SALES:
-            raise _Wrong("only the suite of sales can have it: dimensions are looked up for its lines")
+            raise _Wrong("only the suite of sales may contain it: dimensions are looked up for its lines")
         if isinstance(self.of, Mart) and name in (FITS, WELL_FORMED):
-            raise _Wrong("it looks at drops, not at marts")
+            raise _Wrong("it applies to drops, not to marts")
         if isinstance(self.of, Kind) and level == "mart":
-            raise _Wrong("it needs SQL: only the suites of the marts can have it")
+            raise _Wrong("it needs SQL: only the suites of the marts may contain it")
         return name
 
     def _resolved(self, value: Any) -> Any:
-        """Replace {"$PARAMETER": name} by its value, at any depth."""
+        """Replace {"$PARAMETER": name} with its value, at any depth."""
         if isinstance(value, dict):
             if PARAMETER in value:
                 name = str(value[PARAMETER])
@@ -234,15 +234,15 @@ class _Reader:
             if kwargs.get(key) is None:
                 raise _Wrong(f"the argument {key!r} is missing")
         if mostly is not None and not type_.mostly:
-            raise _Wrong('it has no "mostly": it is about the whole, not about rows')
+            raise _Wrong('it has no "mostly": it does not apply to single rows')
         if mostly is not None and not (_is_number(mostly) and 0 <= mostly <= 1):
             raise _Wrong(f"mostly is {mostly!r}, not a number from 0 to 1")
         if condition is not None and not type_.condition:
-            raise _Wrong("it takes no row_condition")
+            raise _Wrong("it does not accept a row_condition")
 
     def _check_columns(self, type_: RuleType, kwargs: Mapping[str, Any]) -> None:
         if len(kwargs.get("column_list", "two")) < 2:
-            raise _Wrong("column_list names less than two columns")
+            raise _Wrong("column_list has fewer than two columns")
         names = list(columns_of(type_, kwargs))
         for name in names:
             self._family(name)
@@ -251,11 +251,11 @@ class _Reader:
             if type_.families and self.families[name] not in type_.families:
                 raise _Wrong(f"{name} is a {self.families[name]}; it needs a {' or '.join(type_.families)}")
         if type_.together and len(families) > 1:
-            raise _Wrong(f"{' and '.join(names)} are not of one type, and cannot be compared")
+            raise _Wrong(f"{' and '.join(names)} have different types and cannot be compared")
 
     def _family(self, name: Any) -> Family:
         if not isinstance(name, str) or name not in self.families:
-            raise _Wrong(f"there is no column {name!r} in {self.of.name}{_near(str(name), list(self.families))}")
+            raise _Wrong(f"{self.of.name} has no column {name!r}{_near(str(name), list(self.families))}")
         return self.families[name]
 
     def _check_values(self, name: str, kwargs: Mapping[str, Any]) -> None:
@@ -268,7 +268,7 @@ class _Reader:
         self._check_choices(kwargs)
         if "type_" in kwargs and kwargs["type_"] not in TYPE_NAMES[self.types[kwargs["column"]]]:
             column = kwargs["column"]
-            raise _Wrong(f"{column} is read as {self.types[column]}, and can never be {kwargs['type_']!r}")
+            raise _Wrong(f"{column} is of type {self.types[column]} and can never be {kwargs['type_']!r}")
         for key in ("tolerance", "sum_total", "value"):
             if key in kwargs and not _is_number(kwargs[key]):
                 raise _Wrong(f"{key} is {kwargs[key]!r}, not a number")
@@ -276,9 +276,9 @@ class _Reader:
     def _check_choices(self, kwargs: Mapping[str, Any]) -> None:
         if "dimension" in kwargs and KNOWN_BY.get(kwargs["column"]) != kwargs["dimension"]:
             pairs = ", ".join(f"{column} in {dimension}" for column, dimension in KNOWN_BY.items())
-            raise _Wrong(f"{kwargs['column']} is not looked up in {kwargs['dimension']}; there are {pairs}")
+            raise _Wrong(f"{kwargs['column']} is not looked up in {kwargs['dimension']}; possible are {pairs}")
         if "{batch}" not in kwargs.get("unexpected_rows_query", "{batch}"):
-            raise _Wrong("the query does not name {batch}, the rows it is about")
+            raise _Wrong("the query does not contain {batch}, the placeholder for the rows")
         allowed: dict[str, tuple[Any, ...]] = {
             "match_on": ("any", "all"),
             "ignore_row_if": _IGNORE_PAIR if "column_A" in kwargs else _IGNORE_MANY,
@@ -296,7 +296,7 @@ class _Reader:
             if of_column:
                 self._check_value(str(kwargs["column"]), bound)
             elif not _is_number(bound):
-                raise _Wrong(f"the bound {bound!r} is no number")
+                raise _Wrong(f"the bound {bound!r} is not a number")
         if low is not None and high is not None and low > high:
             raise _Wrong(f"min_value {low} is above max_value {high}")
 
@@ -309,7 +309,7 @@ class _Reader:
             "flag": isinstance(value, bool),
         }[family]
         if not fits:
-            raise _Wrong(f"{value!r} is no {family if family != 'date' else 'date (YYYY-MM-DD)'}, as {column} is")
+            raise _Wrong(f"{column} needs a {family if family != 'date' else 'date (YYYY-MM-DD)'}, not {value!r}")
 
     def _check_condition(self, condition: Any) -> None:
         kind = condition.get("type") if isinstance(condition, dict) else None
@@ -319,15 +319,15 @@ class _Reader:
             return
         if kind not in ("comparison", "nullity"):
             hint = '{"type": "comparison", "column": {"name": …}, "operator": "==", "parameter": …}'
-            raise _Wrong("row_condition is no condition object of Great Expectations", f"write {hint}")
+            raise _Wrong("row_condition is not a condition object of Great Expectations", f"write {hint}")
         column = condition.get("column")
         if not isinstance(column, dict) or set(column) != {"name"}:
-            raise _Wrong('the column of a condition is written as {"name": …}')
+            raise _Wrong('the column of a condition must be written as {"name": …}')
         self._family(column["name"])
         if kind == "comparison":
             name, operator, value = column["name"], condition.get("operator"), condition.get("parameter")
             if operator not in _OPERATORS:
-                raise _Wrong(f"the operator {operator!r} is none of {', '.join(_OPERATORS)}")
+                raise _Wrong(f"the operator {operator!r} is not one of {', '.join(_OPERATORS)}")
             if (operator in ("IN", "NOT_IN")) != isinstance(value, list):
                 raise _Wrong(
                     f"{operator} needs {'a list' if operator in ('IN', 'NOT_IN') else 'one value'} as parameter"
@@ -370,7 +370,7 @@ def _near(name: str, known: Sequence[str]) -> str:
 def _a_list(kwargs: Mapping[str, Any], key: str) -> list[Any]:
     values = kwargs.get(key, [])
     if not isinstance(values, list) or (key in kwargs and not values):
-        raise _Wrong(f"{key} is no list of values")
+        raise _Wrong(f"{key} is not a list of values")
     return values
 
 
@@ -396,20 +396,20 @@ _FLAGS = ("strict_min", "strict_max", "or_equal", "exact_match")
 
 
 def _check_types(kwargs: Mapping[str, Any]) -> None:
-    """Check what kind of JSON each argument is."""
+    """Check the JSON type of each argument."""
     for key, value in kwargs.items():
         if key in _TEXTS and not (isinstance(value, str) and value):
-            raise _Wrong(f"{key} is {value!r}, not a text")
+            raise _Wrong(f"{key} is {value!r}, not a string")
         if key in _LISTS and not (isinstance(value, list) and value and all(isinstance(v, str) for v in value)):
-            raise _Wrong(f"{key} is {value!r}, not a list of texts")
+            raise _Wrong(f"{key} is {value!r}, not a list of strings")
         if key in _FLAGS and not isinstance(value, bool):
             raise _Wrong(f"{key} is {value!r}, not true or false")
 
 
 def _check_regex(pattern: Any) -> None:
     if not isinstance(pattern, str):
-        raise _Wrong(f"the pattern {pattern!r} is no text")
+        raise _Wrong(f"the pattern {pattern!r} is not a string")
     try:
         re.compile(pattern)
     except re.error as error:
-        raise _Wrong(f"the pattern {pattern!r} is no regular expression: {error}") from None
+        raise _Wrong(f"the pattern {pattern!r} is not a regular expression: {error}") from None

@@ -1,25 +1,25 @@
-"""What is measured of one rule."""
+"""The measure of one rule."""
 
 from dataclasses import dataclass
 
 from marts.rows.columns import Value
 
 SAMPLES = 20
-"""Values that break a rule, of which Great Expectations shows a part."""
+"""Maximum number of bad values kept per rule; Great Expectations shows some of them."""
 Sample = tuple[int, tuple[Value, ...]]
-"""A row, counted from the start of what was measured, and the values of the rule's columns there, masked."""
+"""Row number, counted from the start of the measured rows, and the values of the rule's columns, masked."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What was found for one rule."""
+    """Counts, extremes and samples of one rule."""
 
     rows: int | None = None
     """Rows that fulfil the rule's row condition; all rows of the drop if None."""
     missing: int = 0
-    """Of these, rows that the rule does not look at: a value is missing."""
+    """Of these, rows that the rule skips: a value is missing."""
     unexpected: int = 0
-    """Of the others, rows that break it."""
+    """Of the others, rows that break the rule."""
     samples: tuple[Sample, ...] = ()
     low: Value = None
     """The least value: a date as text, or a number in units of the column's last digit."""

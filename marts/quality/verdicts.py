@@ -1,4 +1,4 @@
-"""Whether a drop keeps a rule, as Great Expectations would say."""
+"""Verdicts: whether a drop satisfies a rule, with the same result as Great Expectations."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from marts.quality.rules import Rule
 
 
 def holds(rule: Rule, measured: Measured) -> bool:
-    """Return whether a drop keeps a rule, as Great Expectations would."""
+    """Return whether a drop satisfies a rule, with the same result as Great Expectations."""
     if rule.level == "row" and rule.id not in measured.rules:
         return True
     built, rows = measured.measure_and_rows(rule)
@@ -27,6 +27,6 @@ def _share_holds(rows: int, unexpected: int, mostly: float) -> bool:
 
 
 def observed(rule: Rule, measured: Measured) -> Any:
-    """Return the value that a rule about the whole drop looks at; None if there is none."""
+    """Return the value that a rule about the whole drop evaluates; None if it has none."""
     value = RULE_TYPES[rule.type].value
     return value(DropMeasure(*measured.measure_and_rows(rule), measured.columns)) if value else None

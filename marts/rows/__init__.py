@@ -1,1 +1,1 @@
-"""Rows: records of files, values, hashes."""
+"""Rows: CSV records, typed values, hashes."""

@@ -1,11 +1,11 @@
-"""Look at the texts of a column as the bytes that they are, all at once."""
+"""View the texts of a column as one array of bytes."""
 
 import numpy as np
 import pyarrow as pa
 
 
 def letters(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """View the bytes of all texts, and the edges between the texts in them; the bytes are not copied."""
+    """Return the bytes of all texts, and the offsets of the texts in them; the bytes are not copied."""
     _, offsets, data = texts.buffers()
     if data is None or not len(texts):
         return np.empty(0, np.uint8), np.zeros(len(texts) + 1, np.int32)

@@ -1,4 +1,4 @@
-"""Texts of a file become typed columns, exactly; what does not fit is left null and marked."""
+"""Convert texts of a file to typed columns, exactly; values that do not fit become null and are marked."""
 
 import json
 import re
@@ -18,20 +18,20 @@ from marts.rows.records import Header
 from marts.schema import DIGITS, EXTRA, SALES, UNITS, Kind, SourceColumn
 
 TIME = "sales_time"
-"""The whole sales_date where it is a timestamp: lines that differ in it are not the same line."""
+"""Full sales_date if it is a timestamp: lines with different timestamps are different lines."""
 _DIGITS = 18
-"""Whole numbers, and numbers of a last digit, have at most so many: they fit DECIMAL(18,x) and 64 bits."""
+"""Maximum digits of a whole number, and of a decimal in units of its last digit: fits DECIMAL(18,x) and 64 bits."""
 GUEST = 0
-"""Stands in clean rows for a customer that is nobody in particular."""
+"""customer_id of guests (lines without a customer) in clean rows."""
 _LONGEST = 24
-"""Characters of a number or a date without a time, zeros included."""
+"""Maximum characters of a number or a date without a time, zeros included."""
 _FIRST_DAY = -719_162
 """0001-01-01, in days since 1970."""
 Typed = tuple[pa.Array, Mask | None]
-"""Values, null where a text does not fit; and where that is, if anywhere."""
+"""Values, null where a text does not fit; and a mask of these rows, or None."""
 Sure = tuple[pa.Array, Mask]
 _SOME = 1 / 8
-"""Share of a column's values beyond which it does not pay to look at each of them by itself."""
+"""Share of irregular values of a column above which the whole column is converted once per distinct text."""
 _WHOLE = r"^-?0*[0-9]{1,18}$"
 _LOCAL_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?$"
 _ONE_WAY = (
@@ -42,7 +42,7 @@ _ONE_WAY = (
     (r"(Z|[+-]00:?00)$", "+00:00"),
     (r"([+-][0-9]{2})([0-9]{2})$", r"\1:\2"),
 )
-"""Patterns of times, and what to write instead, in turn."""
+"""Patterns of timestamps and their replacements, applied in order."""
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ZONED = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:[.][0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})"
@@ -50,7 +50,7 @@ _ZONED = re.compile(
 
 
 def clean_name(column: SourceColumn) -> str:
-    """Return the name of a column of clean rows; one that is kept in whole numbers of its last digit says so."""
+    """Return the name of a column of clean rows; a column of decimals stored as whole numbers names its unit."""
     if column.type not in DIGITS:
         return column.name
     unit = UNITS[DIGITS[column.type]]
@@ -58,7 +58,7 @@ def clean_name(column: SourceColumn) -> str:
 
 
 def clean_schema(kind: Kind) -> pa.Schema:
-    """Return the schema of clean rows of a kind."""
+    """Return the Arrow schema of clean rows of a kind."""
     fields = [(clean_name(column), _arrow_type(column)) for column in kind.columns]
     return pa.schema([*fields, (TIME, pa.string()), (EXTRA, pa.string())] if kind is SALES else fields)
 
@@ -74,7 +74,7 @@ def _arrow_type(column: SourceColumn) -> pa.DataType:
 
 
 def read_column(column: SourceColumn, header: Header, text: pa.Table, policy: Policy) -> Column:
-    """Type one column; values that do not fit are null, and marked. A column that is not there is all null."""
+    """Type one column; values that do not fit become null and are marked. A missing column is all null."""
     digits = DIGITS.get(column.type, 0)
     if column.name not in header.known:
         return Column(pa.nulls(text.num_rows, _arrow_type(column)), digits)
@@ -84,12 +84,12 @@ def read_column(column: SourceColumn, header: Header, text: pa.Table, policy: Po
     if column.guests:
         values = _without(values, policy.unknown_ids)
     if column.type == "text":
-        written = values  # white space around it says nothing
+        written = values  # surrounding white space has no meaning
     return Column(values, digits, written, unfit, column.personal)
 
 
 def _without(values: pa.Array, unknown: Sequence[int]) -> pa.Array:
-    """Return the values with null for those that mean nobody."""
+    """Replace the ids that stand for guests with null."""
     numbers = _int64(values)
     nobody = np.isin(numbers, np.array(unknown, np.int64))
     return pc.if_else(pa.array(nobody), pa.scalar(None, pa.int64()), values) if nobody.any() else values
@@ -113,7 +113,7 @@ def _typed(column: SourceColumn, text: pa.Array, policy: Policy) -> Typed:
 
 
 def _read_whole(text: pa.Array, digits: int = 0) -> Typed:
-    """Read whole numbers in units of ``digits`` after the point; what has a point is read closely."""
+    """Read whole numbers in units of ``digits`` after the point; texts with a point use the exact conversion."""
     codes, edges = letters(text)
     sizes = np.diff(edges)
     plain = (_others_than_digits(codes, edges) == 0) & (sizes >= 1) & (sizes <= _DIGITS - digits)
@@ -129,14 +129,14 @@ def _exact_whole(text: pa.Array) -> Sure:
 
 
 def _read_decimal(text: pa.Array, digits: int) -> Typed:
-    """Read decimal numbers in units of ``digits`` after the point: those with two at once, others closely."""
+    """Read decimals in units of ``digits`` after the point: those with two fast, others by the exact conversion."""
     codes, edges = letters(text)
     sizes = np.diff(edges)
     points = np.maximum(edges[1:] - 3, 0)
     most = _DIGITS + 1 - (digits - 2)
     plain = (_others_than_digits(codes, edges) == 1) & (sizes >= 4) & (sizes <= most)
     plain[plain] = codes[points[plain]] == ord(".")
-    # Without its point, it is a whole number of cents.
+    # Without its point, the text is a whole number of cents.
     kept = np.ones(len(codes), bool)
     kept[points[plain]] = False
     removed = np.concatenate([[0], np.cumsum(plain)])
@@ -155,7 +155,7 @@ def _exact_decimal(text: pa.Array, digits: int) -> Sure:
 def _but_for_some(
     text: pa.Array, plain: Mask, codes: np.ndarray, edges: np.ndarray, exact: Callable[[pa.Array], Sure], unit: int
 ) -> Typed:
-    """Read plain texts as whole numbers of the given digits, times ``unit``; read the others, mostly few, closely."""
+    """Read plain texts as whole numbers times ``unit``, and the others, usually few, with ``exact``."""
     odd = _valid(text) & ~plain
     if int(odd.sum()) > _SOME * len(text):
         return _each_once(text, exact)
@@ -173,14 +173,14 @@ def _but_for_some(
 
 
 def _others_than_digits(codes: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Count, for each text, the bytes that are no digits."""
+    """Count the bytes of each text that are not digits."""
     before = np.zeros(len(codes) + 1, np.int32)
     np.cumsum((codes - np.uint8(ord("0"))) > 9, out=before[1:])
     return np.diff(before[edges])
 
 
 def _each_once(text: pa.Array, exact: Callable[[pa.Array], Sure]) -> Sure:
-    """Look at each text once, however often it is there: most columns have few."""
+    """Convert each distinct text once: most columns have few."""
     encoded = text.dictionary_encode()
     values, unfit = exact(encoded.dictionary)
     existing = _numpy(pc.take(pa.array(unfit), encoded.indices).fill_null(False))
@@ -220,7 +220,7 @@ def _day(text: str, zone: ZoneInfo) -> date | None:
 
 
 def whole_times(text: pa.Array) -> pa.Array:
-    """Keep what is longer than a date, each moment written in one way: no white space, T, seconds, no idle zeros."""
+    """Keep timestamps, in one canonical form: no white space, T, seconds, no trailing zeros. Dates become null."""
     _, edges = letters(text)
     if int(np.diff(edges).max(initial=0)) <= len("YYYY-MM-DD"):
         return pa.nulls(len(text), pa.string())
@@ -234,16 +234,16 @@ def whole_times(text: pa.Array) -> pa.Array:
 
 
 def _read_text(column: SourceColumn, text: pa.Array) -> Typed:
-    """Read texts without white space around them; blank text is no value. One that is too long does not fit."""
+    """Trim texts; a blank text is null. A text that is too long does not fit."""
     values = _trimmed(text)
     _, edges = letters(values)
     if not len(text) or int(np.diff(edges).max()) <= column.max_length:
-        return values, None  # there are never more letters than bytes
+        return values, None  # a text never has more characters than bytes
     return values, _numpy(pc.greater(pc.fill_null(pc.utf8_length(values), 0), column.max_length))
 
 
 def _trimmed(text: pa.Array) -> pa.Array:
-    """Return texts without white space around them, null where nothing is left; most need not be looked at closely."""
+    """Trim texts; null where nothing is left. Only texts that may have white space are processed."""
     codes, edges = letters(text)
     maybe = _may_be_padded(codes, edges) & _valid(text)
     if not maybe.any():
@@ -253,13 +253,13 @@ def _trimmed(text: pa.Array) -> pa.Array:
 
 
 def _stripped(text: pa.Array) -> pa.Array:
-    """Return texts without white space around them, null where nothing is left."""
+    """Trim texts; null where nothing is left."""
     trimmed = pc.utf8_trim_whitespace(text)
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
 
 
 def _may_be_padded(codes: np.ndarray, edges: np.ndarray) -> Mask:
-    """Return which texts are empty, or begin or end with what may be white space."""
+    """Return which texts are empty, or begin or end with a byte that may be white space."""
     if not len(codes):
         return np.ones(len(edges) - 1, bool)
     ends = [codes[np.minimum(edges[:-1], len(codes) - 1)], codes[np.maximum(edges[1:] - 1, 0)]]
@@ -268,7 +268,7 @@ def _may_be_padded(codes: np.ndarray, edges: np.ndarray) -> Mask:
 
 
 def extra_as_json(names: tuple[str, ...], text: pa.Table) -> pa.Array:
-    """Join extra columns to one JSON object per row, by name; null where all are empty."""
+    """Join extra columns into one JSON object per row, by name; null where all are empty."""
     pieces = [_json_pieces(name, text[name].combine_chunks()) for name in names]
     if not pieces:
         return pa.nulls(text.num_rows, pa.string())
@@ -278,7 +278,7 @@ def extra_as_json(names: tuple[str, ...], text: pa.Table) -> pa.Array:
 
 
 def _json_pieces(name: str, values: pa.Array) -> pa.Array:
-    """Return '"name": "value", ' per row, and nothing where the value is null."""
+    """Return '"name": "value", ' per row; an empty string where the value is null."""
     key = json.dumps(name, ensure_ascii=False) + ": "
     if pc.any(pc.match_substring_regex(values, r'[\x00-\x1f"\\]')).as_py():
         encoded = values.dictionary_encode()
@@ -290,10 +290,10 @@ def _json_pieces(name: str, values: pa.Array) -> pa.Array:
 
 
 def _cast_clean(text: pa.Array, to: pa.DataType) -> pa.Array | None:
-    """Cast a column that is clean as a whole, or None.
+    """Cast a column that is entirely clean; return None if it is not.
 
-    The casts of Arrow also read '0x1f' and '1e3', so the bytes are looked at first: only those
-    from '+' to '9' take part in a number or a date that we accept.
+    Arrow's casts also accept '0x1f' and '1e3', so the bytes are checked first: accepted numbers and dates
+    contain only bytes from '+' to '9'.
     """
     codes, edges = letters(text)
     longest = int(np.diff(edges).max(initial=0))
@@ -306,7 +306,7 @@ def _cast_clean(text: pa.Array, to: pa.DataType) -> pa.Array | None:
 
 
 def _only(values: pa.Array, ok: pa.Array) -> Sure:
-    """Keep the values that are ok; mark the others."""
+    """Keep the valid values; mark the others."""
     kept = pc.if_else(pc.fill_null(ok, False), values, pa.scalar(None, pa.string()))
     return kept, ~_numpy(pc.fill_null(ok, True))
 

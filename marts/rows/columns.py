@@ -1,4 +1,4 @@
-"""Columns of a block of rows, typed and as written."""
+"""Columns of a block of rows, as typed values and as text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ import pyarrow as pa
 from marts.privacy.masking import mask_value
 
 _SHOWN, _LOOKED_AT = 80, 1000
-"""Characters of a value that are shown, and that are looked at before."""
+"""Maximum characters of a value to show, and to mask before that."""
 _CARD = 10**12
-"""Numbers from here on may be those of cards."""
+"""Numbers of at least this size may be card numbers."""
 Mask = np.ndarray
 Value = int | str | None
 
@@ -24,13 +24,13 @@ class Column:
     """One column of a block."""
 
     values: pa.Array
-    """Typed: int64 (of the last digit if it has ``scale``), date32, string or bool. Null where empty or unfit."""
+    """Typed values: int64 (in units of the last digit if ``scale``), date32, string or bool. Null if empty or unfit."""
     scale: int = 0
     """Digits after the point."""
     text: pa.Array | None = None
-    """As written in the file; made from the values if None."""
+    """Text in the file; derived from the values if None."""
     unfit: Mask | None = None
-    """Values that are not as the schema says."""
+    """Values that do not fit the schema."""
     personal: bool = False
 
     @property
@@ -51,12 +51,12 @@ class Column:
 
     @cached_property
     def null(self) -> Mask | None:
-        """Where there is no value that could be looked at."""
+        """Where there is no typed value."""
         return mask_of(self.values.is_null()) if self.values.null_count else None
 
     @cached_property
     def missing(self) -> Mask | None:
-        """Where nothing is written: an unfit value is there, and breaks its own rule."""
+        """Where the field is empty. An unfit value is not missing: it breaks its own rule."""
         null = self.null
         if null is None or self.unfit is None:
             return null
@@ -64,7 +64,7 @@ class Column:
         return left if left.any() else None
 
     def show(self, row: int) -> Value:
-        """Show the value of a row: masked, as it is written if it could not be read."""
+        """Return the value of a row for display: masked, and as in the file if it could not be parsed."""
         value = self.values[row].as_py()
         if value is None and self.text is not None:
             value = self.text[row].as_py()
@@ -77,7 +77,7 @@ class Column:
         return mask_value(str(value)[:_LOOKED_AT], self.personal)[:_SHOWN]
 
     def written_at(self, row: int) -> str:
-        """Return what is written in a row, masked; nothing if it is empty."""
+        """Return the text of a row in the file, masked; an empty string if it is empty."""
         text = self.text[row].as_py() if self.text is not None else None
         return mask_value(text[:_LOOKED_AT], self.personal)[:_SHOWN] if text else ""
 
@@ -92,7 +92,7 @@ class Frame:
 
 
 def last_digits(values: pa.Array) -> pa.Array:
-    """View a decimal of at most 18 digits as a whole number of its last digit: the low 8 of its 16 bytes."""
+    """View decimals of at most 18 digits as whole numbers of the last digit: the low 8 of their 16 bytes."""
     low = np.frombuffer(values.buffers()[1], np.int64)[::2][values.offset : values.offset + len(values)]
     return pa.array(low, mask=mask_of(values.is_null()) if values.null_count else None)
 
@@ -104,6 +104,6 @@ def mask_of(values: pa.Array) -> Mask:
 def _as_written(value: Any, scale: int) -> Any:
     if not scale or not isinstance(value, int):
         return value
-    while scale > 2 and value % 10 == 0:  # zeros beyond those of money say nothing
+    while scale > 2 and value % 10 == 0:  # trailing zeros beyond cents have no meaning
         value, scale = value // 10, scale - 1
     return Decimal(value).scaleb(-scale)

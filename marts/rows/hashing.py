@@ -1,6 +1,6 @@
-"""Hash rows, 64 bits each: to find the few that may be equal to another. What is equal is decided by comparing.
+"""Hash rows to 64 bits, to find the few that may be duplicates. Whether they are is decided by comparison.
 
-Numbers by numpy alone: to ask a database engine costs more than to hash a drop.
+Uses numpy only: calling a database engine costs more than hashing a drop.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ _HALF, _LESS = np.uint64(32), np.uint64(29)
 _NOTHING = np.uint64(0x27D4EB2F165667C5)
 _LAST = 0xFFFF
 _ROWS = 1 << 16
-"""Rows of text that are hashed at once: eight bytes and more are needed for each letter."""
+"""Rows of text hashed at a time: each byte of text needs eight bytes or more of memory."""
 
 
 def hash_rows(rows: pa.Table) -> np.ndarray:
@@ -25,7 +25,7 @@ def hash_rows(rows: pa.Table) -> np.ndarray:
 
 
 def mix(hashes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Put values into hashes."""
+    """Mix values into hashes."""
     mixed = hashes * _ODD + values.astype(np.uint64, copy=False)
     mixed ^= mixed >> _HALF
     mixed *= _ODD2
@@ -34,13 +34,13 @@ def mix(hashes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def repeated(hashes: np.ndarray) -> np.ndarray:
-    """Return the hashes that are there more than once."""
+    """Return the hashes that occur more than once."""
     ordered = np.sort(hashes)
     return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return which hashes are among known ones. By far most are not: their last bits say so."""
+    """Return which hashes are among the known ones. The last 16 bits rule out nearly all others quickly."""
     last = np.zeros(_LAST + 1, bool)
     last[(known & np.uint64(_LAST)).astype(np.int64)] = True
     result = last[(hashes & np.uint64(_LAST)).astype(np.int64)]
@@ -63,12 +63,12 @@ def _hash_values(values: pa.Array) -> np.ndarray:
 
 
 def _hash_texts(texts: pa.Array) -> np.ndarray:
-    """Hash texts, eight letters at a time; nulls as if they were empty."""
+    """Hash texts, eight bytes at a time; a null is hashed as an empty text."""
     codes, narrow = letters(texts)
     edges = narrow.astype(np.int64)
     sizes = np.diff(edges)
     longest = int(sizes.max())
-    if longest * len(texts) <= 2 * len(codes):  # of about the same length, as numbers of transactions are
+    if longest * len(texts) <= 2 * len(codes):  # about the same length, as transaction ids are
         sums = _sum_even(codes, sizes, longest)
     else:
         sums = _sum_uneven(codes, edges[:-1], sizes)
@@ -80,7 +80,7 @@ def _powers(count: int) -> np.ndarray:
 
 
 def _sum_even(codes: np.ndarray, sizes: np.ndarray, longest: int) -> np.ndarray:
-    """Add up the words of texts of about the same length, each times a power for its place."""
+    """Add up the 8-byte words of texts of about the same length, each times a power for its position."""
     width = -(-longest // 8) * 8
     padded = np.zeros((len(sizes), width), np.uint8)
     if int(sizes.min()) == longest:
@@ -95,7 +95,7 @@ def _sum_even(codes: np.ndarray, sizes: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _sum_uneven(codes: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Do the same for texts of any length."""
+    """Add up the 8-byte words of texts of any length, each times a power for its position."""
     counts = -(-sizes // 8)
     first = np.cumsum(counts) - counts
     padded = np.zeros(int(counts.sum()) * 8, np.uint8)

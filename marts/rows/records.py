@@ -1,8 +1,8 @@
 """Find the records of a block of CSV text, and read them as columns of text.
 
-RFC 4180 with LF or CRLF. Clean blocks go through vectorised passes only; a block with a stray quote,
-an unclosed quote, a NUL, bytes that are not UTF-8 or an oversized record is walked line by line, so
-that one broken row costs that row and not its neighbours.
+RFC 4180 with LF or CRLF. Clean blocks are parsed by vectorised passes only. A block with a stray quote, an
+unclosed quote, a NUL, bytes that are not UTF-8 or an oversized record is parsed line by line, so that a
+broken row does not affect its neighbours.
 """
 
 import codecs
@@ -21,7 +21,7 @@ from marts.schema import Kind
 
 _BOM = b"\xef\xbb\xbf"
 MAX_RECORD = 1 << 20
-"""Bytes of one record; a longer one is quarantined."""
+"""Maximum bytes of one record; a longer one is quarantined."""
 MAX_COLUMNS = 2000
 _RAW_KEPT = 1000
 _NEWLINE, _RETURN, _QUOTE = b"\n"[0], b"\r"[0], b'"'[0]
@@ -29,19 +29,19 @@ _NEWLINE, _RETURN, _QUOTE = b"\n"[0], b"\r"[0], b'"'[0]
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that is not part of the clean data, and why."""
+    """A row that is not part of the clean data, with its reasons."""
 
     line: int
     """Physical line where the record starts, counted from the start of the block, from 0."""
     raw: str
-    """The record as it stood."""
+    """The record as in the file."""
     reasons: tuple[tuple[str, str], ...]
-    """Each broken rule in words, and the value that broke it."""
+    """Each broken rule in words, and the value that breaks it."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """The whole records of one block, well formed."""
+    """The complete, well formed records of one block."""
 
     text: bytes
     starts: np.ndarray
@@ -50,12 +50,12 @@ class Records:
     lines: np.ndarray
     """Physical line of each record, from the start of the block."""
     bad: tuple[BadRow, ...]
-    """Records that are not even well formed."""
+    """Records that are not well formed."""
     line_count: int
     """Physical lines in the block."""
 
     def raw(self, index: int) -> str:
-        """Return record ``index`` as it stood, without its line end."""
+        """Return record ``index`` as in the file, without its line end."""
         data = self.text[self.starts[index] : self.ends[index]]
         return _shorten(data.removesuffix(b"\r"))
 
@@ -66,12 +66,12 @@ class Header:
 
     names: tuple[str, ...]
     known: tuple[str, ...]
-    """Names of the schema that are present."""
+    """Columns of the schema that are present."""
     extra: tuple[str, ...]
 
 
 def read_header(first_line: bytes, kind: Kind, delimiter: str = ",") -> Header:
-    """Read the header in any order and case. Raises DropRejected if the drop cannot be read with it."""
+    """Read the header in any order and case. Raise DropRejected if the drop cannot be read with it."""
     try:
         line = first_line.removeprefix(_BOM).decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
@@ -102,22 +102,22 @@ def read_header(first_line: bytes, kind: Kind, delimiter: str = ",") -> Header:
 
 
 def _with_nearest(missing: Sequence[str], names: Sequence[str], known: Container[str]) -> str:
-    """Return the name of missing columns, each with the nearest column of the file that no schema knows."""
+    """List the missing columns, each with the most similar unknown column of the file."""
     others = [name for name in names if name not in known]
     near = {name: difflib.get_close_matches(name, others, 1, 0.5) for name in missing}
     return ", ".join(f"{name} (is it {near[name][0]!r}?)" if near[name] else name for name in missing)
 
 
 def find_records(data: bytes, delimiter: str = ",", max_record: int = MAX_RECORD) -> Records:
-    """Find the records of a block that starts at a record and ends with whole ones."""
+    """Find the records of a block that starts at a record and contains only complete records."""
     return _find_vectorised(data, delimiter, max_record) or _find_carefully(data, delimiter, max_record)
 
 
 def last_whole(text: bytes, delimiter: str = ",", max_record: int = MAX_RECORD) -> int:
-    """Return where the last record of a block that is certainly whole ends; 0 if there is none.
+    """Return the end of the last record of a block that is certainly complete; 0 if none is.
 
-    What follows may go on in the next block: a last line without its end, or a line with an open quote that a
-    later line may close, as long as they together are no longer than a record may be.
+    The rest may continue in the next block: a last line without its line end, or a line with an open quote that a
+    later line may close, as long as the record is not longer than ``max_record``.
     """
     stop = text.rfind(b"\n") + 1
     if not stop or b'"' not in text:
@@ -137,16 +137,16 @@ def last_whole(text: bytes, delimiter: str = ",", max_record: int = MAX_RECORD) 
 
 
 def has_odd_line(data: bytes) -> bool:
-    """Return whether some physical line holds an odd number of quotes.
+    """Return whether any physical line contains an odd number of quotes.
 
-    A record that spans lines always starts with such a line, so a file without one may be split at
-    any line end.
+    A record that spans lines always starts with an odd line, so a file without one may be split at any
+    line end.
     """
     return b'"' in data and bool(len(_Lines.of(data).odd))
 
 
 def _find_vectorised(data: bytes, delimiter: str, max_record: int) -> Records | None:
-    """Find records at array speed, or None if the block needs care."""
+    """Find records by array operations; return None if the block must be parsed line by line."""
     returns = data.count(b"\r")
     if b"\0" in data or (returns and returns != data.count(b"\r\n")) or not _is_utf8(data):
         return None
@@ -171,7 +171,7 @@ def _find_vectorised(data: bytes, delimiter: str, max_record: int) -> Records | 
 
 
 def _quotes_well_placed(codes: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
-    """Return whether each opening quote starts a field and each closing one ends it (or is doubled)."""
+    """Return whether each opening quote starts a field and each closing quote ends it (or is doubled)."""
     padded = np.concatenate([[_NEWLINE], codes, [_NEWLINE]])
     before, after = padded[quotes[0::2]], padded[quotes[1::2] + 2]
     opens = (before == delimiter) | (before == _NEWLINE) | (before == _QUOTE)
@@ -190,7 +190,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _find_carefully(data: bytes, delimiter: str, max_record: int) -> Records:
-    """Look closely at the lines that may be broken; cut out those that are, and name what is wrong with them."""
+    """Parse the suspect lines one by one; remove the broken ones and record the reasons."""
     codes = np.frombuffer(data, np.uint8)
     lines = _Lines.of(data)
     ends = lines.ends
@@ -218,7 +218,7 @@ def _find_carefully(data: bytes, delimiter: str, max_record: int) -> Records:
 
 
 def _whole_record(delimiter: str) -> re.Pattern[bytes]:
-    """Return the pattern of a record that is well formed."""
+    """Return the pattern of a well formed record."""
     field = rf'(?:"[^"]*(?:""[^"]*)*"|[^"{re.escape(delimiter)}\n][^{re.escape(delimiter)}\n]*|)'
     return re.compile(rf"{field}(?:{re.escape(delimiter)}{field})*\r?".encode())
 
@@ -244,12 +244,12 @@ class _Lines:
         return cls(data, np.concatenate([[0], ends[:-1] + 1]), ends, odd)
 
     def join(self, at: int, count: int = 1) -> bytes:
-        """Return some lines as they stand, without the last line end."""
+        """Return ``count`` lines from line ``at``, without the last line end."""
         return self.data[self.starts[at] : self.ends[at + count - 1]]
 
 
 def _blank(codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return which lines hold nothing."""
+    """Return which lines are blank."""
     sizes = ends - starts
     blank = sizes == 0
     single = np.flatnonzero(sizes == 1)
@@ -258,7 +258,7 @@ def _blank(codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarra
 
 
 def _suspects(data: bytes, codes: np.ndarray, lines: _Lines, max_record: int) -> list[int]:
-    """Find the lines that need a closer look: all others are whole records, and text."""
+    """Find the lines to parse one by one: all others are complete records of valid text."""
     places = [np.flatnonzero((codes == _QUOTE) | (codes == 0))]
     returns = np.flatnonzero(codes == _RETURN)
     places.append(returns[codes[np.minimum(returns + 1, len(codes) - 1)] != _NEWLINE])
@@ -269,7 +269,7 @@ def _suspects(data: bytes, codes: np.ndarray, lines: _Lines, max_record: int) ->
 
 
 def _not_utf8(data: bytes, lines: _Lines) -> list[int]:
-    """Find the first byte of each line that is not UTF-8."""
+    """Find, in each line that is not UTF-8, the first invalid byte."""
     results: list[int] = []
     start = 0
     while start < len(data):
@@ -284,7 +284,7 @@ def _not_utf8(data: bytes, lines: _Lines) -> list[int]:
 
 
 def _cut(data: bytes, lines: _Lines, removed: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """Cut lines out of a block. Returns the rest, and by how much each line moved."""
+    """Remove lines from a block. Return the rest, and the number of bytes by which each line moved."""
     stops = np.minimum(lines.ends + 1, len(data))
     moved = np.concatenate([[0], np.cumsum(np.where(removed, stops - lines.starts, 0))[:-1]])
     edges = np.flatnonzero(np.diff(removed.astype(np.int8), prepend=1, append=1))
@@ -293,7 +293,7 @@ def _cut(data: bytes, lines: _Lines, removed: np.ndarray) -> tuple[bytes, np.nda
 
 
 def _take_record(lines: _Lines, at: int, whole: re.Pattern[bytes], max_record: int) -> tuple[int, str]:
-    """Return how many lines the record at a line takes, and what is wrong with it, if anything."""
+    """Return how many lines the record at a line spans, and why it is invalid; empty if it is valid."""
     line = lines.join(at)
     if len(line) > max_record:
         return 1, f"longer than {max_record:,} bytes"
@@ -307,7 +307,7 @@ def _take_record(lines: _Lines, at: int, whole: re.Pattern[bytes], max_record: i
 
 
 def _lines_of(lines: _Lines, at: int, max_record: int) -> int:
-    """Count the lines until the quotes are even; 1 if they never are."""
+    """Count the lines until the number of quotes is even; 1 if it never is."""
     place = np.searchsorted(lines.odd, at, side="right")
     if place == len(lines.odd):
         return 1
@@ -330,9 +330,9 @@ def _shorten(raw: bytes) -> str:
 
 
 def read_columns(records: Records, header: Header, delimiter: str = ",") -> tuple[pa.Table, np.ndarray, list[BadRow]]:
-    """Read records as columns of text: the table, the record of each row, and rows of the wrong width.
+    """Read records as columns of text: the table, the record index of each row, and rows of the wrong width.
 
-    An empty field is null. The table has the header's columns in its order.
+    An empty field is null. The table has the header's columns in the header's order.
     """
     if not len(records.starts):
         return _no_text(header), records.starts, []
@@ -343,7 +343,7 @@ def read_columns(records: Records, header: Header, delimiter: str = ",") -> tupl
         return "skip"
 
     text = pa.string()
-    # Arrow drops a byte order mark at the start of what it reads. Only that of the file is none of its rows.
+    # Arrow drops a byte order mark at the start of its input. This one belongs to the first field, so double it.
     data = _BOM + records.text if records.text.startswith(_BOM) else records.text
     table = pacsv.read_csv(
         pa.BufferReader(data),

@@ -158,7 +158,7 @@ def test_many_tables_of_no_use_do_not_hide_the_one_that_counts(place: Place) -> 
         place.put(f"customers/bad{n}.csv", f"no,such,{n}\n")
     report = place.build()
     assert (report.exit_code, names(place)) == (65, {"Asha Rao"})
-    assert not mentions(report, "changed or vanished")
+    assert not mentions(report, "changed or was removed")
     assert place.build().exit_code == 0
 
 
@@ -184,7 +184,7 @@ def test_a_target_that_was_lost_while_drops_are_kept_is_said(place: Place) -> No
     state = f"{place.folder}/state"
     place.target, place.settings = f"duckdb:///{place.folder}/other.duckdb", {**KEEP, "state": state}
     report = place.build()
-    assert mentions(report, "the state has 1 sales drops whose objects are gone, and this target remembers none")
+    assert mentions(report, "the state has 1 sales drops whose objects were removed, and the ledger is empty")
 
 
 def test_a_column_of_the_key_that_no_drop_has_is_refused(place: Place) -> None:

@@ -85,7 +85,7 @@ def test_repaired_rows_follow_their_drop_into_a_gzip_and_are_said_to_be_lost_els
     place.put("sales/b.csv", text.replace("\n", "\r\n"))
     report = place.build()
     assert (report.exit_code, total(place)) == (0, Decimal("1000.00"))
-    assert mentions(report, "sales/a.csv is sales/b.csv now", "1 rows", "repair them in sales/b.csv")
+    assert mentions(report, "sales/a.csv is now delivered as sales/b.csv", "1 rows", "repair them in sales/b.csv")
     repair(place, "sales/b.csv", "abc", "5.00")
     report = place.build()
     assert (total(place), mentions(report, "in quarantine again")) == (Decimal("1005.00"), False)
@@ -186,7 +186,7 @@ def test_drops_without_objects_that_changed_rules_do_not_reach_are_said(place: P
     place.build()
     place.policy = Policy(max_unknown_ratio=0.2, unknown_ids=(0, -1, 5))
     report = place.build(rescan=True)
-    assert mentions(report, "1 drops whose objects are gone were judged by older row rules")
+    assert mentions(report, "1 drops whose objects were removed were judged by older row rules")
 
 
 def test_a_dimension_whose_newest_drop_leaves_says_that_an_older_one_counts(place: Place) -> None:
@@ -195,7 +195,7 @@ def test_a_dimension_whose_newest_drop_leaves_says_that_an_older_one_counts(plac
     place.build()
     (place.source / "customers/newest.csv").unlink()
     report = place.build()
-    words = "customers/newest.csv is gone from the source: customers/customers.csv, an older table of customers, counts"
+    words = "customers/newest.csv was removed: customers/customers.csv, an older table of customers, counts"
     assert (report.exit_code, mentions(report, words)) == (0, True)
     assert not mentions(place.build(), "an older table")
 
@@ -273,7 +273,7 @@ def test_what_people_were_asked_about_is_asked_about_until_they_answer(place: Pl
     assert len(marts("withdraw", "list", *place.flags).output.split("sales/")) == 5
     place.put("sales/3.csv", sales(*numbered(2, "N")))  # the next day under the name of one that waits
     report = place.build()
-    assert (total(place), mentions(report, "sales/3.csv was gone, and waited for a decision")) == (
+    assert (total(place), mentions(report, "sales/3.csv was removed and waited for a decision")) == (
         Decimal("420.00"),
         True,
     )

@@ -30,6 +30,8 @@ from faults.world import STEPS, Build, Reader, World, frozen, now
 GOOD_ENDS = {0, 69, 75}
 """Exit codes of a build that met a fault: done, a service failed, try later. Nothing else is a clean end, but for what
 the world expects."""
+_OVERTAKING = 60
+"""Seconds for which a driver is frozen at most."""
 _TRIES = 4
 """Builds without a fault, after faults, until one must have succeeded."""
 
@@ -271,10 +273,15 @@ class Campaign:
             client.delete_object(Bucket="drops", Key=key)
 
     def _overtake(self, build: Build) -> None:
-        """Freeze a build until another has run; its lock is lost after the lease."""
+        """Freeze a build until another has run; its lock is lost after the lease.
+
+        Ray leaves the CPUs of its running tasks to a frozen driver. If these are all that the cluster has, the other
+        build waits for them (until ``ray.stalled_seconds``): the first one continues after a minute.
+        """
         other = self._start()
-        with contextlib.suppress(psutil.Error), frozen(build.process.pid, 0):
-            self._end(other, "")
+        with contextlib.suppress(psutil.Error, subprocess.TimeoutExpired), frozen(build.process.pid, 0):
+            other.process.wait(_OVERTAKING)
+        self._end(other, "")
 
     def _second_build(self, _: Build) -> None:
         self._seconds.append(self._start())

@@ -228,7 +228,7 @@ def test_a_refused_user_is_tried_once(mariadb: MariaDB, through: Proxy) -> None:
     seen: list[bytes] = []
     through.fault = Fault("look", request=lambda _, data: seen.append(data))
     mariadb.make_database("refused")
-    with pytest.raises(ServiceError, match="refuses us") as caught:
+    with pytest.raises(ServiceError, match="denies access") as caught:
         MySQLWarehouse(f"mysql://refused:wrong@127.0.0.1:{through.port}/refused", MySQL(**QUICK))
     assert not isinstance(caught.value, Transient)
     assert len([data for data in seen if b"refused" in data]) == 1

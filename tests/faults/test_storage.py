@@ -77,7 +77,7 @@ def test_what_s3_forbids_is_asked_once(fed: Place, through: Proxy) -> None:
     through.fault = Fault("403", request=request)
     report = fed.build()
     assert report.error
-    assert (report.exit_code, "refuses us (AccessDenied)" in report.error.what) == (69, True)
+    assert (report.exit_code, "denies access (AccessDenied)" in report.error.what) == (69, True)
     asked = [data.split(b"\r\n")[0] for data in seen]
     assert len(asked) == len(set(asked))
     through.fault = None
@@ -93,7 +93,7 @@ def test_a_state_that_cannot_be_opened_now_is_not_taken_for_gone(fed: Place, thr
     assert read_parquet(store, key).num_rows
     assert through.fault.struck == 3
     through.fault = None
-    with pytest.raises(StateDamaged, match="is gone"):
+    with pytest.raises(StateDamaged, match="is missing"):
         read_parquet(store, f"{key}.other")
 
 
@@ -101,7 +101,7 @@ def test_a_state_that_we_may_not_read_is_not_taken_for_gone(fed: Place, through:
     store = open_store(fed.configured().state_uri, fed.configured().s3)
     key = next(version.key for version in store.versions("lines") if version.key.endswith(".parquet"))
     through.fault = proxy.answered("403", proxy.FORBIDDEN, 0, 100)
-    with pytest.raises(ServiceError, match="refuses us") as caught:
+    with pytest.raises(ServiceError, match="denies access") as caught:
         read_parquet(store, key)
     assert not isinstance(caught.value, StateDamaged | Transient)
 

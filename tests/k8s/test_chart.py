@@ -249,8 +249,8 @@ def test_a_rayjob_is_what_kuberay_needs_and_the_launcher_completes() -> None:
 def test_ray_has_its_object_store_in_memory_whatever_the_limit() -> None:
     """Ray takes 30 % of the memory for it, and puts it on disk where /dev/shm is smaller."""
     [mistake] = charting.mistakes("ray.shmSize=3Gi", "ray.worker.resources.limits.memory=12Gi")
-    assert mistake.startswith("ray.shmSize is 3Gi, and must be from 30 % to all of ray.worker.resources.limits.memory")
-    assert "above, it is killed" in charting.mistakes("ray.shmSize=5Gi")[0]
+    assert mistake.startswith("ray.shmSize is 3Gi, and must be 30 % to 100 % of ray.worker.resources.limits.memory")
+    assert "above, the pod is OOM-killed" in charting.mistakes("ray.shmSize=5Gi")[0]
     assert charting.mistakes("mode=local", "ray.shmSize=2Gi")[0].count("local.resources.limits.memory (8Gi)") == 1
     cluster = rayjobs(rendered("ray.shmSize=4Gi"))["daily"]["spec"]["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):

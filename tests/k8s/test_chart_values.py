@@ -25,25 +25,25 @@ def job(**more: Any) -> str:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("image.repository=", "image.repository is missing: where you pushed the image to"),
+        ("image.repository=", "image.repository is missing: the repository that you pushed the image to"),
         ("source=", "source is missing: s3://bucket/prefix with sales/, customers/, …"),
         ("target=", "target is missing: mysql://user@host:port/database"),
         ("existingSecret=", "existingSecret is missing: the Secret that `marts secrets export-k8s` writes"),
         (
             "source=/data",
-            "state is missing: a source that is not in S3 has no natural place for it; s3://bucket/prefix",
+            "state is missing: it has no default for a source outside S3; set s3://bucket/prefix",
         ),
-        ("target=duckdb:////x.duckdb", "target is a DuckDB file: only mode local writes one, on a volume of yours"),
-        ("target=mysql://marts:pw@db/marts", "target has a password in it: seal it"),
+        ("target=duckdb:////x.duckdb", "target is a DuckDB file: only mode local can write one, on a volume from ext"),
+        ("target=mysql://marts:pw@db/marts", "target contains a password: seal it"),
         ("target=postgres://db/marts", "target must be mysql://user@host:port/database"),
-        ("state=s3://key:pw@bucket", "state has a password in it: seal it"),
-        ("target=mysql://marts@db/marts?password=pw", "target has a password in it: seal it"),
-        ("settings.s3.endpoint=http://u:pw@s3:9000", "settings.s3.endpoint has a password in it: seal it"),
+        ("state=s3://key:pw@bucket", "state contains a password: seal it"),
+        ("target=mysql://marts@db/marts?password=pw", "target contains a password: seal it"),
+        ("settings.s3.endpoint=http://u:pw@s3:9000", "settings.s3.endpoint contains a password: seal it"),
         (
             'jobs=[{"name":"a","command":"build","schedule":"0 3 * * *","args":["--target","mysql://m:pw@db/m"]}]',
-            "job a: argument 2 has a password in it: seal it",
+            "job a: argument 2 contains a password: seal it",
         ),
-        ('settings={"dimensions":{"stores":"mysql://a:b@erp/x/y"}}', "settings.dimensions.stores has a password in it"),
+        ('settings={"dimensions":{"stores":"mysql://a:b@erp/x/y"}}', "settings.dimensions.stores contains a password"),
         ('extraEnv=[{"name":"DB_PASSWORD","value":"x"}]', "extraEnv has DB_PASSWORD in plain text: seal it"),
         *(
             (f'extraEnv=[{{"name":"{name}","value":"x"}}]', f"extraEnv has {name} in plain text: seal it")
@@ -60,36 +60,36 @@ def job(**more: Any) -> str:
         ("ray.worker.resources.requests.cpu=3", "ray.worker.resources.requests.cpu (3) is above its limit (2)"),
         ("ray.head.resources.requests.memory=4.5Gi", "ray.head.resources.requests.memory (4.5Gi) is above its limit"),
         ("watchdog.resources.requests.memory=1G", "watchdog.resources.requests.memory (1G) is above its limit (512Mi)"),
-        ("ray.worker.minReplicas=2", "workers worker: minReplicas (2), replicas (1), maxReplicas (1) must not fall"),
+        ("ray.worker.minReplicas=2", "workers worker: minReplicas (2), replicas (1), maxReplicas (1) must be in "),
         (
             'ray.workerGroups=[{"name":"a","minReplicas":1}]',
             "workers a: minReplicas (1), replicas (0), maxReplicas (0)",
         ),
         ('ray.workerGroups=[{"name":"worker","replicas":1}]', "ray.workerGroups has worker twice"),
-        ('ray.workerGroups=[{"name":"headgroup"}]', "ray.workerGroups has headgroup twice, or a name that is taken"),
+        ('ray.workerGroups=[{"name":"headgroup"}]', "ray.workerGroups has headgroup twice, or it is reserved"),
         (
             'ray.workerGroups=[{"name":"a","replicas":1,"resources":{"requests":{"cpu":4},"limits":{"cpu":2}}}]',
             "ray.workerGroups a: resources.requests.cpu (4) is above its limit (2)",
         ),
         (
             job(resources={"requests": {"cpu": "1500m"}, "limits": {"cpu": 1}}),
-            "job x: resources.requests.cpu (1500m) is above its limit (1): Kubernetes would refuse each pod, at night",
+            "job x: resources.requests.cpu (1500m) is above its limit (1): Kubernetes would reject each pod",
         ),
-        ('extraEnv=[{"name":"MARTS_CONFIG","value":"x"}]', "extraEnv has MARTS_CONFIG, which is the chart's"),
-        ("submit.address=http://ray:8265", "submit.address means nothing in mode rayjob"),
-        ("serviceAccount.builder.create=false", "serviceAccount.builder.name is missing: it is not made, so name one"),
+        ('extraEnv=[{"name":"MARTS_CONFIG","value":"x"}]', "extraEnv has MARTS_CONFIG, which the chart sets"),
+        ("submit.address=http://ray:8265", "submit.address has no effect in mode rayjob"),
+        ("serviceAccount.builder.create=false", "serviceAccount.builder.name is missing: with create: false, name an"),
         (
             'ray.head.resources={"requests":{"memory":"2Gi"},"limits":{"memory":"2Gi"}}',
             'ray.head.resources.limits.memory is "2Gi": at least 4Gi',
         ),
         ("rayJob.preRunningDeadlineSeconds=10800", "rayJob.preRunningDeadlineSeconds must be below rayJob.activeDeadl"),
         ("rayJob.ttlSecondsAfterFinished=120", "rayJob.ttlSecondsAfterFinished must be above the 120 seconds that met"),
-        (job(name=LONG), f"job {LONG}: its CronJob's name martwright-{LONG} is 43 characters long, and at most 36"),
+        (job(name=LONG), f"job {LONG}: its CronJob's name martwright-{LONG} has 43 characters, and KubeRay's"),
         (job(activeDeadlineSeconds=21600), "job x: activeDeadlineSeconds (21600) must be above the 21600 of all att"),
         (job(startingDeadlineSeconds=86400), "job x: startingDeadlineSeconds (86400) must be below its period (86400)"),
         (job(maxAge=86400), "job x: maxAge (86400) must be above its period (86400)"),
-        (job(command="vacuum", mart="customers"), "job x: mart is for the command build"),
-        (job(args=["--as-of=2025-01-01"]), "a job's args have --as-of: it is the day that the job was scheduled for"),
+        (job(command="vacuum", mart="customers"), "job x: mart needs the command build"),
+        (job(args=["--as-of=2025-01-01"]), "a job's args have --as-of: the launcher sets it to the scheduled day"),
     ],
 )
 def test_a_mistake_is_told_with_what_to_do(given: str, said: str) -> None:
@@ -99,7 +99,7 @@ def test_a_mistake_is_told_with_what_to_do(given: str, said: str) -> None:
 
 def test_the_same_name_twice_is_told() -> None:
     twice = [{"name": "x", "command": "build", "schedule": "@daily"}] * 2
-    assert mistakes(f"jobs={json.dumps(twice)}") == ["job x is there twice"]
+    assert mistakes(f"jobs={json.dumps(twice)}") == ["job x is defined twice"]
 
 
 def test_modes_that_nobody_knows_are_told_even_without_the_schema() -> None:
@@ -109,7 +109,7 @@ def test_modes_that_nobody_knows_are_told_even_without_the_schema() -> None:
 @pytest.mark.parametrize("release", ["2nd-martwright", "my.martwright"])
 def test_a_release_whose_name_kuberay_refuses_is_told(release: str) -> None:
     said = helm.run("template", release, str(CHART), "--values", str(MINIMAL)).stderr
-    assert f"the name {release} must begin with a letter and have no dot" in said
+    assert f"the name {release} must begin with a letter and contain no dot" in said
     named = helm.run("template", release, str(CHART), "--values", str(MINIMAL), "--set", "fullnameOverride=marts")
     assert named.returncode == 0
 

@@ -31,7 +31,9 @@ def test_programs_are_unpacked_once_by_whoever_comes_first(tmp_path: Path, monke
 def test_elsewhere_the_helm_on_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"helm is not there: install it, or run .*requirements-tools\.lock"):
+    with pytest.raises(
+        FileNotFoundError, match=r"helm is not installed: install it, or run .*requirements-tools\.lock"
+    ):
         helm.program("helm")
     (tmp_path / "helm").write_text("")
     (tmp_path / "helm").chmod(0o755)

@@ -91,7 +91,7 @@ def test_the_chart_takes_the_four_values_of_the_page() -> None:
 
 def test_going_back_and_forgetting_a_person(tmp_path: Path) -> None:
     shown = run(block("marts rollback"), tmp_path, UNJUDGED)
-    assert "went back: wrong prices" in shown
+    assert "rolled back: wrong prices" in shown
     assert "sales/2024/01/sales-2024-01-01-30-days.csv" in shown
     assert "files are needed" in shown
     forgotten = run(block("marts erase"), tmp_path, UNJUDGED)
@@ -127,7 +127,7 @@ def test_credentials(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("MYSQL_PWD=plain\n")
     shown = run(block("marts secrets list"), tmp_path, {"HOME": str(tmp_path / "home"), "EDITOR": "true"})
     assert "\nx\n" in shown
-    assert "is whole" in shown
+    assert "is intact" in shown
     assert "kind: Secret" in (tmp_path / "secret.yaml").read_text()
 
 

@@ -145,7 +145,7 @@ def test_a_canary_in_each_credential_is_found_nowhere(planted: Planted, figure: 
         no_policy = submit(planted.head, *build, "--source", "s3://drops")
     assert b"both marts are live" in good.stdout + good.stderr
     assert [run.returncode for run in (good, no_bucket, refused, no_policy)] == [0, 1, 1, 1]
-    for run, said in ((no_bucket, b"there is no bucket"), (refused, b"refuses us"), (no_policy, b"policy.toml")):
+    for run, said in ((no_bucket, b"does not exist"), (refused, b"denies access"), (no_policy, b"policy.toml")):
         assert said in run.stdout + run.stderr
     for run in (good, no_bucket, refused, no_policy):
         search.look("output of ray job submit", "", run.stdout + run.stderr)

@@ -1,4 +1,4 @@
-{{/* Everything that is wrong with the values, as {"mistakes": […]}: all at once, not one per try. */}}
+{{/* All errors in the values, as {"mistakes": […]}: reported together, not one per attempt. */}}
 {{- define "martwright.mistakes" -}}
 {{- $m := list -}}
 {{- $fullname := include "martwright.fullname" . -}}
@@ -6,10 +6,10 @@
 {{- $m = append $m (printf "mode is %q: it must be rayjob, submit or local" .Values.mode) -}}
 {{- end -}}
 {{- if not (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" $fullname) -}}
-{{- $m = append $m (printf "the name %s must begin with a letter and have no dot, or KubeRay refuses it; see fullnameOverride" $fullname) -}}
+{{- $m = append $m (printf "the name %s must begin with a letter and contain no dot, or KubeRay rejects it; see fullnameOverride" $fullname) -}}
 {{- end -}}
 {{- if not .Values.image.repository -}}
-{{- $m = append $m "image.repository is missing: where you pushed the image to" -}}
+{{- $m = append $m "image.repository is missing: the repository that you pushed the image to" -}}
 {{- end -}}
 {{- if not .Values.source -}}
 {{- $m = append $m "source is missing: s3://bucket/prefix with sales/, customers/, …" -}}
@@ -21,15 +21,15 @@
 {{- $m = append $m "existingSecret is missing: the Secret that `marts secrets export-k8s` writes" -}}
 {{- end -}}
 {{- if and .Values.source (not (include "martwright.state" .)) -}}
-{{- $m = append $m "state is missing: a source that is not in S3 has no natural place for it; s3://bucket/prefix" -}}
+{{- $m = append $m "state is missing: it has no default for a source outside S3; set s3://bucket/prefix" -}}
 {{- end -}}
 {{- if and .Values.target (not (regexMatch "^(mysql|duckdb)://" .Values.target)) -}}
 {{- $m = append $m "target must be mysql://user@host:port/database (or, in mode local, duckdb:///path)" -}}
 {{- end -}}
 {{- if and (hasPrefix "duckdb:" .Values.target) (ne .Values.mode "local") -}}
-{{- $m = append $m "target is a DuckDB file: only mode local writes one, on a volume of yours (extraVolumes)" -}}
+{{- $m = append $m "target is a DuckDB file: only mode local can write one, on a volume from extraVolumes" -}}
 {{- end -}}
-{{/* A password is what follows the second colon before an @; sealed:NAME is a place, not a password. */}}
+{{/* A password follows the second colon, before an @; sealed:NAME refers to one, and is allowed. */}}
 {{- $addresses := dict "source" .Values.source "target" .Values.target "state" .Values.state -}}
 {{- $_ := set $addresses "reportsUrl" .Values.reportsUrl -}}
 {{- $_ := set $addresses "submit.address" .Values.submit.address -}}
@@ -46,14 +46,14 @@
 {{- $hidden := regexMatch "://[^/:]*:sealed:[^/:]+@" (toString $address) -}}
 {{- $asked := regexMatch "(?i)://.*[?&](password|passwd|pwd|token|secret)=" (toString $address) -}}
 {{- if or $asked (and (regexMatch "://[^/]*:[^/]*@" (toString $address)) (not $hidden)) -}}
-{{- $m = append $m (printf "%s has a password in it: seal it, and write user:sealed:NAME@ or only user@" $name) -}}
+{{- $m = append $m (printf "%s contains a password: seal it, and write user:sealed:NAME@ or only user@" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- $ours := list "MARTS_CONFIG" "MARTS_POLICY" "MARTS_SECRETS__FILE" "MARTS_SECRETS__KEY_FILE" "MARTS_EXPECTATIONS" "HOME" -}}
 {{- $ours = concat $ours (list "POD_NAME" "POD_NAMESPACE" "JOB_NAME" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN_PATH") -}}
 {{- range .Values.extraEnv -}}
 {{- if has .name $ours -}}
-{{- $m = append $m (printf "extraEnv has %s, which is the chart's" .name) -}}
+{{- $m = append $m (printf "extraEnv has %s, which the chart sets" .name) -}}
 {{- end -}}
 {{- $secret := "(?i)(^|_)(password|passwd|passphrase|pass|pwd|secret|(secret|access|api|private|account|master)_?key|token|credentials?|dsn|webhook(_url)?)$" -}}
 {{- if and .value (or (regexMatch $secret .name) (regexMatch "://[^/]*:[^/]*@|-----BEGIN" .value)) -}}
@@ -65,12 +65,12 @@
 {{- $m = append $m "mode submit needs a cluster: rayCluster.create, or submit.address" -}}
 {{- end -}}
 {{- else if .Values.submit.address -}}
-{{- $m = append $m (printf "submit.address means nothing in mode %s" .Values.mode) -}}
+{{- $m = append $m (printf "submit.address has no effect in mode %s" .Values.mode) -}}
 {{- end -}}
 {{- range $who := list "launcher" "watchdog" "builder" -}}
 {{- with get $.Values.serviceAccount $who -}}
 {{- if and (not .create) (not .name) -}}
-{{- $m = append $m (printf "serviceAccount.%s.name is missing: it is not made, so name one" $who) -}}
+{{- $m = append $m (printf "serviceAccount.%s.name is missing: with create: false, name an existing account" $who) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -80,7 +80,7 @@
 {{- $m = append $m (printf "ray.head.resources.limits.memory is %q: at least 4Gi, in Gi or Mi" $memory) -}}
 {{- end -}}
 {{- end -}}
-{{/* What each pod asks for, by its place in the values. */}}
+{{/* Resources of each pod, by their path in the values. */}}
 {{- $asked := dict -}}
 {{- range $part := list "launcher" "vacuum" "watchdog" "oneOff" "doctor" -}}
 {{- $_ := set $asked (printf "%s.resources" $part) (get $.Values $part).resources -}}
@@ -98,10 +98,10 @@
 {{- $names := list "headgroup" -}}
 {{- range $groups -}}
 {{- if or (gt (.minReplicas | int) (.replicas | int)) (gt (.replicas | int) (.maxReplicas | int)) -}}
-{{- $m = append $m (printf "workers %s: minReplicas (%v), replicas (%v), maxReplicas (%v) must not fall" .name .minReplicas .replicas .maxReplicas) -}}
+{{- $m = append $m (printf "workers %s: minReplicas (%v), replicas (%v), maxReplicas (%v) must be in ascending order" .name .minReplicas .replicas .maxReplicas) -}}
 {{- end -}}
 {{- if has .name $names -}}
-{{- $m = append $m (printf "ray.workerGroups has %s twice, or a name that is taken (worker is ray.worker, headgroup the head)" .name) -}}
+{{- $m = append $m (printf "ray.workerGroups has %s twice, or it is reserved (worker is ray.worker, headgroup the head)" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- end -}}
@@ -115,7 +115,7 @@
 {{- range $what, $request := $resources.requests -}}
 {{- $limit := get ($resources.limits | default dict) $what -}}
 {{- if and (toString $limit) (gt (include "martwright.quantity" $request | float64) (include "martwright.quantity" $limit | float64)) -}}
-{{- $m = append $m (printf "%s.requests.%s (%v) is above its limit (%v): Kubernetes would refuse each pod, at night" $where $what $request $limit) -}}
+{{- $m = append $m (printf "%s.requests.%s (%v) is above its limit (%v): Kubernetes would reject each pod" $where $what $request $limit) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -125,7 +125,7 @@
 {{- $memory := dig "limits" "memory" "" $resources -}}
 {{- $most := include "martwright.quantity" $memory | float64 -}}
 {{- if and (toString $memory) (or (gt $shm $most) (lt $shm (mulf 0.3 $most))) -}}
-{{- $m = append $m (printf "ray.shmSize is %s, and must be from 30 %% to all of %s.limits.memory (%v): below, Ray puts its object store on disk; above, it is killed. Leave it empty" $.Values.ray.shmSize $where $memory) -}}
+{{- $m = append $m (printf "ray.shmSize is %s, and must be 30 %% to 100 %% of %s.limits.memory (%v): below, Ray puts its object store on disk; above, the pod is OOM-killed. Leave it empty" $.Values.ray.shmSize $where $memory) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -146,18 +146,18 @@
 {{- range (include "martwright.jobs" . | fromJson).jobs -}}
 {{- $name := printf "%s-%s" $fullname .name -}}
 {{- if gt (len $name) 36 -}}
-{{- $m = append $m (printf "job %s: its CronJob's name %s is %d characters long, and at most 36 leave room for KubeRay's; see fullnameOverride" .name $name (len $name)) -}}
+{{- $m = append $m (printf "job %s: its CronJob's name %s has %d characters, and KubeRay's names leave room for 36; see fullnameOverride" .name $name (len $name)) -}}
 {{- end -}}
 {{- if hasKey $seen .name -}}
-{{- $m = append $m (printf "job %s is there twice" .name) -}}
+{{- $m = append $m (printf "job %s is defined twice" .name) -}}
 {{- end -}}
 {{- $_ := set $seen .name true -}}
 {{- if and .mart (ne .command "build") -}}
-{{- $m = append $m (printf "job %s: mart is for the command build" .name) -}}
+{{- $m = append $m (printf "job %s: mart needs the command build" .name) -}}
 {{- end -}}
 {{- range .args -}}
 {{- if regexMatch "^--as-of(=|$)" . -}}
-{{- $m = append $m "a job's args have --as-of: it is the day that the job was scheduled for" -}}
+{{- $m = append $m "a job's args have --as-of: the launcher sets it to the scheduled day" -}}
 {{- end -}}
 {{- end -}}
 {{- $period := include "martwright.period" .schedule | int -}}

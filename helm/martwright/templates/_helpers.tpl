@@ -1,4 +1,4 @@
-{{/* Names, labels, and what all pods have in common. */}}
+{{/* Names, labels and the parts shared by all pods. */}}
 
 {{- define "martwright.fullname" -}}
 {{- if .Values.fullnameOverride -}}
@@ -10,13 +10,13 @@
 {{- end -}}
 {{- end }}
 
-{{/* What finds the objects of this release. The name is never another: the watchdog and KubeRay's services go by it. */}}
+{{/* Selector of the objects of this release. The name is fixed: the watchdog and KubeRay's services select by it. */}}
 {{- define "martwright.selector" -}}
 app.kubernetes.io/name: martwright
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{/* Of (dict "root" $ "component" "…" "command" "…"): labels of an object, the command only if it belongs to one. */}}
+{{/* Labels of an object. Argument: (dict "root" $ "component" "…"), with "command" "…" if it belongs to a command. */}}
 {{- define "martwright.labels" -}}
 {{ include "martwright.selector" .root }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
@@ -34,7 +34,7 @@ martwright.io/command: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* The same, of a pod: with the labels that the values add. Ours win. */}}
+{{/* Labels of a pod: as above, plus podLabels. The chart's labels take precedence. */}}
 {{- define "martwright.podLabels" -}}
 {{- $ours := include "martwright.labels" . | fromYaml -}}
 {{- toYaml (merge $ours .root.Values.podLabels) -}}
@@ -58,7 +58,7 @@ martwright.io/command: {{ . }}
 {{- end -}}
 {{- end }}
 
-{{/* Of (dict "root" $ "who" "launcher"). */}}
+{{/* Name of a service account. Argument: (dict "root" $ "who" "launcher"). */}}
 {{- define "martwright.account" -}}
 {{- $account := get .root.Values.serviceAccount .who -}}
 {{- $account.name | default (printf "%s-%s" (include "martwright.fullname" .root) .who) -}}
@@ -68,7 +68,7 @@ martwright.io/command: {{ . }}
 {{- .Values.submit.address | default (printf "http://%s-head-svc:8265" (include "martwright.fullname" .)) -}}
 {{- end }}
 
-{{/* The seconds between two runs of a schedule if it is a plain one, else 0. */}}
+{{/* Seconds between two runs of a simple schedule; 0 for any other schedule. */}}
 {{- define "martwright.period" -}}
 {{- if eq . "* * * * *" -}}60
 {{- else if regexMatch "^\\*/[0-9]+ \\* \\* \\* \\*$" . -}}
@@ -82,12 +82,12 @@ martwright.io/command: {{ . }}
 {{- end -}}
 {{- end }}
 
-{{/* The seconds that a RayJob may take with all its attempts. */}}
+{{/* Deadline of a RayJob with all its attempts, in seconds. */}}
 {{- define "martwright.attempts" -}}
 {{- mul (add 1 (.Values.rayJob.backoffLimit | int)) (.Values.rayJob.activeDeadlineSeconds | int) -}}
 {{- end }}
 
-{{/* The jobs with everything that they leave out, as {"jobs": […]}. */}}
+{{/* The jobs with their defaults filled in, as {"jobs": […]}. */}}
 {{- define "martwright.jobs" -}}
 {{- $root := . -}}
 {{- $jobs := list -}}
@@ -95,7 +95,7 @@ martwright.io/command: {{ . }}
 {{- $period := include "martwright.period" (.schedule | default "") | int -}}
 {{- $given := dict "timeZone" "Etc/UTC" "args" list "mart" "" "suspend" false "maxAge" 0 "backoffLimit" 2 -}}
 {{- $_ := merge $given (dict "ttlSecondsAfterFinished" 259200 "successfulJobsHistoryLimit" 3 "failedJobsHistoryLimit" 3) -}}
-{{/* Late by half a period at most, so that it never meets the next one. */}}
+{{/* Late by half a period at most, so that it never overlaps the next run. */}}
 {{- $_ := set $given "startingDeadlineSeconds" (ternary (min 3600 (div $period 2)) 3600 (gt $period 0)) -}}
 {{- $deadline := 14400 -}}
 {{- if eq .command "watchdog" -}}
@@ -103,7 +103,7 @@ martwright.io/command: {{ . }}
 {{- else if eq .command "vacuum" -}}
 {{- $deadline = 3600 -}}
 {{- else if eq $root.Values.mode "rayjob" -}}
-{{/* The launcher outlives all attempts of its RayJob, and has a quarter of an hour to say how they ended. */}}
+{{/* The launcher outlives all attempts of its RayJob by 15 minutes, to report how they ended. */}}
 {{- $deadline = add 900 (include "martwright.attempts" $root | int) -}}
 {{- end -}}
 {{- $_ := set $given "activeDeadlineSeconds" $deadline -}}
@@ -112,7 +112,7 @@ martwright.io/command: {{ . }}
 {{- dict "jobs" $jobs | toJson -}}
 {{- end }}
 
-{{/* One argument as a shell reads it: an entrypoint is one line for bash. */}}
+{{/* One argument, quoted for a shell: an entrypoint is a single line for bash. */}}
 {{- define "martwright.shellquote" -}}
 {{- if regexMatch "^[A-Za-z0-9_./:=@%+,-]+$" . -}}
 {{- . -}}
@@ -135,7 +135,7 @@ marts build
 {{- range (include "martwright.buildArgs" . | fromJson).args }} {{ include "martwright.shellquote" . }}{{ end -}}
 {{- end }}
 
-{{/* Where the program finds its files: paths, never values. */}}
+{{/* Environment of a container: paths of its files, never secret values. */}}
 {{- define "martwright.env" -}}
 - name: MARTS_CONFIG
   value: /etc/martwright/marts.toml
@@ -163,7 +163,7 @@ marts build
 {{- end -}}
 {{- end }}
 
-{{/* CPUs that Ray counts of resources: a part of one is a whole. Nothing where they name none. */}}
+{{/* CPUs that Ray derives from resources, rounded up. Empty if they name none. */}}
 {{- define "martwright.cpus" -}}
 {{- $cpus := dig "limits" "cpu" (dig "requests" "cpu" "" .) . -}}
 {{- if toString $cpus -}}
@@ -171,7 +171,7 @@ marts build
 {{- end -}}
 {{- end }}
 
-{{/* Write whole numbers of a map as such, in place: Helm reads all numbers as floats, and TOML would have 30.0 and 1e+06. */}}
+{{/* Convert whole numbers of a map to integers, in place: Helm reads all numbers as floats, and TOML would get 30.0 and 1e+06. */}}
 {{- define "martwright.wholeNumbers" -}}
 {{- $map := . -}}
 {{- range $key, $value := $map -}}
@@ -191,17 +191,16 @@ marts build
 {{- end -}}
 {{- end }}
 
-{{/* For Ray's nodes, and for a build with its own Ray; of (dict "resources" {…}). */}}
+{{/* Environment of Ray's nodes, and of a build with its own Ray. Argument: (dict "resources" {…}). */}}
 {{- define "martwright.rayEnv" -}}
 {{- with include "martwright.cpus" .resources }}
-# Each task has a worker of its own that stays warm: Ray Data starts more than the node has CPUs, and killing the idle
-# ones costs seconds per step.
+# Keep idle worker processes: Ray Data starts more than the node has CPUs, and replacing killed ones costs seconds per step.
 - name: RAY_num_workers_soft_limit
   value: {{ max 8 (mul 2 (int .)) | quote }}
 {{- end }}
 - name: RAY_idle_worker_killing_time_threshold_ms
   value: "600000"
-# A task that runs out of memory again and again is a failure to be told, not to be repeated for ever.
+# A task that repeatedly runs out of memory must fail instead of being retried forever.
 - name: RAY_task_oom_retries
   value: "3"
 - name: RAY_USAGE_STATS_ENABLED
@@ -225,7 +224,7 @@ marts build
 {{- end }}
 {{- end }}
 
-{{/* One folder of everything that a pod reads. Secrets are root's, and for the pod's group only: 0440 and fsGroup. */}}
+{{/* One folder with all files that a pod reads. Secrets belong to root and are readable by the pod's group: 0440 and fsGroup. */}}
 {{- define "martwright.volumes" -}}
 {{- $fullname := include "martwright.fullname" .root -}}
 - name: martwright
@@ -278,7 +277,7 @@ marts build
 {{- end }}
 {{- end }}
 
-{{/* Where pods run: the values for all pods, and those of a part (`placement`), which come before or beside them. */}}
+{{/* Placement of a pod: the values for all pods, extended or replaced by those of a component (`placement`). */}}
 {{- define "martwright.placement" -}}
 {{- $all := .root.Values -}}
 {{- $own := .placement | default dict -}}
@@ -307,7 +306,7 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* Containers before ours, and beside it: a sidecar is one that goes on (Kubernetes 1.29), so that Jobs still end. */}}
+{{/* Init containers and sidecars. A sidecar is an init container that keeps running (Kubernetes 1.29), so that Jobs still end. */}}
 {{- define "martwright.initContainers" -}}
 {{- $all := list -}}
 {{- range .Values.sidecars -}}
@@ -321,8 +320,8 @@ initContainers:
 
 {{/*
 A pod that runs one `marts` command.
-Of (dict "root" $ "component" "…" "command" "…" "account" "…" "token" bool "args" […] "resources" {…}), and, where
-they are: "placement" of the part, "env" more variables as YAML, "rayjobs" the key of a template, "shm" bool, "tmp" a size, "grace" seconds.
+Argument: (dict "root" $ "component" "…" "command" "…" "account" "…" "token" bool "args" […] "resources" {…}). Optional:
+"placement" of the component, "env" extra variables as YAML, "rayjobs" the key of a template, "shm" bool, "tmp" a size, "grace" seconds.
 */}}
 {{- define "martwright.pod" -}}
 metadata:
@@ -335,7 +334,7 @@ spec:
   restartPolicy: Never
   serviceAccountName: {{ include "martwright.account" (dict "root" .root "who" .account) }}
   automountServiceAccountToken: {{ .token }}
-  # A Service that is called "marts" would give us variables MARTS_…, which are refused as unknown settings.
+  # A Service named "marts" would set variables MARTS_…, which are rejected as unknown settings.
   enableServiceLinks: false
   {{- with .grace }}
   terminationGracePeriodSeconds: {{ . }}
@@ -358,7 +357,7 @@ spec:
       args:
         {{- if not .args }} []{{ end }}
         {{- range .args }}
-        {{- /* Kubernetes puts variables in place of $(NAME); an argument is what it is. */}}
+        {{- /* Escape $(NAME): Kubernetes would expand it as a variable. */}}
         - {{ replace "$(" "$$(" . | quote }}
         {{- end }}
       env:

@@ -1,6 +1,6 @@
-{{/* Ray clusters: the same for a RayJob and for the long-lived one. */}}
+{{/* Ray clusters, for a RayJob and for the long-lived cluster. */}}
 
-{{/* All groups of workers, with their numbers: {"groups": […]}. */}}
+{{/* All worker groups with their replicas: {"groups": […]}. */}}
 {{- define "martwright.workerGroups" -}}
 {{- $worker := .Values.ray.worker -}}
 {{- $groups := list -}}
@@ -19,14 +19,14 @@
 {{- dict "groups" $groups | toJson -}}
 {{- end }}
 
-{{/* Whether there is an autoscaler: a group may have more workers at one time than at another. */}}
+{{/* Whether the cluster has an autoscaler: a group has more maxReplicas than minReplicas. */}}
 {{- define "martwright.autoscaled" -}}
 {{- range (include "martwright.workerGroups" . | fromJson).groups -}}
 {{- if gt (.maxReplicas | int) (.minReplicas | int) }}true{{ end -}}
 {{- end -}}
 {{- end }}
 
-{{/* CPUs that a cluster may grow to. */}}
+{{/* CPUs of all workers at maxReplicas. */}}
 {{- define "martwright.mostCpus" -}}
 {{- $most := 0 -}}
 {{- range (include "martwright.workerGroups" . | fromJson).groups -}}
@@ -35,12 +35,12 @@
 {{- $most -}}
 {{- end }}
 
-{{/* Of (dict "root" $ "node" "head" "of" .Values.ray.head), or "worker" and a group: a pod of a cluster. */}}
+{{/* A pod of a cluster. Argument: (dict "root" $ "node" "head" "of" .Values.ray.head), or "worker" and a group. */}}
 {{- define "martwright.rayPod" -}}
 {{- $node := .of -}}
 {{- $autoscaler := and (eq .node "head") (include "martwright.autoscaled" .root) -}}
 {{- $about := dict "root" .root "component" (printf "ray-%s" .node) "command" "build" "placement" $node.placement "tmp" .root.Values.ray.tmpSize -}}
-{{- /* Without a size of ours KubeRay mounts /dev/shm, as large as the limit of memory. */}}
+{{- /* Without shmSize KubeRay mounts /dev/shm with the size of the memory limit. */}}
 {{- $_ := set $about "shm" (ne .root.Values.ray.shmSize "") -}}
 metadata:
   labels:
@@ -68,7 +68,7 @@ spec:
   {{- . | nindent 2 }}
   {{- end }}
   containers:
-    # KubeRay writes the command, and adds the token of authOptions.
+    # KubeRay sets the command and adds the token of authOptions.
     - name: ray-{{ .node }}
       image: {{ include "martwright.image" .root | quote }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
@@ -109,11 +109,11 @@ spec:
   volumes:
     {{- include "martwright.volumes" $about | nindent 4 }}
     {{- if $autoscaler }}
-    # KubeRay's own has no limit.
+    # KubeRay's own volume has no size limit.
     - name: ray-logs
       emptyDir:
         sizeLimit: {{ .root.Values.ray.tmpSize }}
-    # What Kubernetes would mount in all containers.
+    # The token that Kubernetes would otherwise mount in all containers.
     - name: kubernetes
       projected:
         defaultMode: 0440
@@ -136,7 +136,7 @@ spec:
 
 {{- define "martwright.rayClusterSpec" -}}
 rayVersion: {{ .Values.ray.version | quote }}
-# Written out: KubeRay takes a missing or empty mode for "off".
+# Set explicitly: KubeRay reads a missing or empty mode as "off".
 authOptions:
   mode: token
   secretName: {{ .Values.existingSecret }}
@@ -166,7 +166,7 @@ autoscalerOptions:
 {{- end }}
 headGroupSpec:
   rayStartParams:
-    # No tasks on the head: one that takes its memory takes the driver with it.
+    # No tasks on the head: a task that exhausts its memory would also kill the driver.
     num-cpus: "0"
     dashboard-host: 0.0.0.0
   template:
@@ -183,7 +183,7 @@ workerGroupSpecs:
   {{- end }}
 {{- end }}
 
-{{/* Of (dict "root" $ "job" {…}): what the launcher makes a RayJob of. It adds the name, the owner and as_of. */}}
+{{/* Template of a RayJob. Argument: (dict "root" $ "job" {…}). The launcher adds the name, the owner and as_of. */}}
 {{- define "martwright.rayJob" -}}
 apiVersion: ray.io/v1
 kind: RayJob
@@ -196,7 +196,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  # In K8sJobMode the Job of KubeRay's submitter would have the name of the RayJob, which is the name of our own Job.
+  # In K8sJobMode KubeRay's submitter Job would have the name of the RayJob, which is also the name of the launcher's Job.
   submissionMode: HTTPMode
   entrypoint: {{ include "martwright.entrypoint" .job | quote }}
   backoffLimit: {{ .root.Values.rayJob.backoffLimit | int }}

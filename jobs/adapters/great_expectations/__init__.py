@@ -1,1 +1,1 @@
-"""Great Expectations judges what the workers measured. Heavy to import: only on the driver, and only when needed."""
+"""Validate the workers' measures with Great Expectations. Slow to import: on the driver only, when needed."""

@@ -1,4 +1,4 @@
-"""One official Checkpoint of Great Expectations per kind of drop, and per mart, and run."""
+"""Run one Checkpoint of Great Expectations per run and kind of drop, and per run and mart."""
 
 import logging
 import os
@@ -45,7 +45,7 @@ SuiteOutcome = Literal["passed", "warned", "failed"]
 
 @dataclass(frozen=True)
 class About:
-    """What is judged: for the result, and for the reader of its page."""
+    """What is validated: for the result and its page."""
 
     run_id: str
     at: datetime
@@ -59,12 +59,12 @@ class About:
 
 @dataclass(frozen=True)
 class RuleResult:
-    """What Great Expectations says of one rule."""
+    """Result of Great Expectations for one rule."""
 
     rule: Rule
     success: bool
     rows: int
-    """Rows that were looked at; 0 for a rule that is not about rows."""
+    """Rows that were checked; 0 for a rule that is not about rows."""
     basis: str
     """Describes these rows."""
     unexpected: int
@@ -73,7 +73,7 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """The official result of a suite."""
+    """The validation result of a suite."""
 
     name: str
     outcome: SuiteOutcome
@@ -86,13 +86,13 @@ class SuiteResult:
 
 
 def judge(suite: Suite, rules: Iterable[Rule], batch: Batch, run: About) -> SuiteResult:
-    """Let Great Expectations judge what was measured."""
+    """Validate measures with Great Expectations."""
     rules = list(rules)
     return _judged(suite.name, rules, official_result(suite.name, rules, batch, run), run)
 
 
 def official_result(name: str, rules: Iterable[Rule], batch: Batch, run: About) -> ExpectationSuiteValidationResult:
-    """Run a Checkpoint over what was measured; results are in the order of the rules."""
+    """Run a Checkpoint over measures. The results are in the order of the rules."""
     rules = list(rules)
     with _quiet():
         context = new_context()
@@ -103,7 +103,7 @@ def official_result(name: str, rules: Iterable[Rule], batch: Batch, run: About) 
 
 
 def plan(suite: Suite, types: Mapping[str, str]) -> int:
-    """Ask Great Expectations which metrics a suite needs; give how many. Each must be one that is measured."""
+    """Return the number of metrics that Great Expectations needs for a suite. Each must be one that is measured."""
     known = {rule.kwargs["dimension"]: (0, 0) for rule in suite.rules if rule.type == KNOWN}
     nothing: dict[str, tuple[int, list[dict[str, Any]]]] = {
         rule.id: (0, []) for rule in suite.rules if rule.level == "mart"
@@ -116,9 +116,9 @@ def plan(suite: Suite, types: Mapping[str, str]) -> int:
 def judge_sql(
     suite: Suite, table: str, connect: Callable[[], Any], personal: Container[str], run: About
 ) -> SuiteResult:
-    """Let Great Expectations judge the rows of a table, or view, of a MySQL database, by SQL of its own.
+    """Validate the rows of a MySQL table or view with Great Expectations, by its own SQL.
 
-    It chooses the values that it shows itself: those of ``personal`` columns are masked.
+    Great Expectations selects sample values itself: those of ``personal`` columns are masked.
     """
     with _quiet(), _told_if_lost(), _reused(connect) as creator:
         context = new_context()
@@ -139,9 +139,9 @@ def judge_sql(
 
 @contextmanager
 def _reused(connect: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
-    """Yield a function that returns a connection; one that is closed is returned again by the next call.
+    """Yield a function that returns a connection; a closed one is reused by the next call.
 
-    Great Expectations has several engines, each with a pool of its own, and never empties them: a user may have few
+    Great Expectations has several engines with separate pools and never empties them, but a user may be limited to few
     connections. All are closed at the end.
     """
     idle: list[Any] = []
@@ -159,7 +159,7 @@ def _reused(connect: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
         yield opened
     finally:
         for end in ends:
-            with suppress(Exception):  # it may be lost
+            with suppress(Exception):  # the connection may be lost
                 end()
 
 
@@ -202,7 +202,7 @@ def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResu
     results = tuple(_rule_result(rule, item, run.rows) for rule, item in zip(rules, result.results, strict=True))
     broken = {finding.rule.severity for finding in results if not finding.success}
     outcome: SuiteOutcome = "failed" if "critical" in broken else "warned" if broken else "passed"
-    bases = [(finding.rows, finding.basis) for finding in results]
+    bases = [(finding.rows, finding.basis, finding.rule.limit) for finding in results]
     escaped = {name: for_html(place) for name, place in run.places.items()}
     page = page_of(result, bases, title=run.title, about=run.words, outcome=outcome, places=escaped, here="")
     return SuiteResult(name, outcome, results, as_json(result), page)
@@ -214,9 +214,9 @@ def _rule_result(rule: Rule, item: Any, of: str) -> RuleResult:
         raise Transient(f"the database does not answer: {raised.splitlines()[0]}", rule.words, _UNTOUCHED)
     if raised and rule.level == "mart":
         query = rule.kwargs["unexpected_rows_query"]
-        raise UsageError(f"the query fails: {raised.splitlines()[0]}", query, "correct it in its suite")
+        raise UsageError(f"the query fails: {raised.splitlines()[0]}", query, "correct the query in its suite")
     if raised:
-        raise Defect(f"Great Expectations cannot judge {rule.type}: {raised}", rule.words, "please report it")
+        raise Defect(f"Great Expectations cannot validate {rule.type}: {raised}", rule.words, "please report it")
     match = item.result
     missing = match.get("missing_count") or 0
     rows = (match.get("element_count") or 0) - missing
@@ -226,13 +226,13 @@ def _rule_result(rule: Rule, item: Any, of: str) -> RuleResult:
 
 
 _LOST = re.compile(r"OperationalError|InterfaceError|TimeoutError")
-"""Classes of errors of the connector that say that the connection failed, not the statement."""
-_UNTOUCHED = "the live marts are untouched; is the server up and reachable? `marts doctor` looks closer"
+"""Error classes of the connector for a failed connection, as opposed to a failed statement."""
+_UNTOUCHED = "the live marts are untouched; check that the server is up and reachable: `marts doctor`"
 
 
 @contextmanager
 def _told_if_lost() -> Iterator[None]:
-    """Distinguish a lost connection from a mistake of ours: Great Expectations wraps both, in classes of its own."""
+    """Raise Transient for a lost connection, not for a bug: Great Expectations wraps both in its own classes."""
     try:
         yield
     except MartsError:
@@ -244,7 +244,7 @@ def _told_if_lost() -> Iterator[None]:
 
 
 def _exceptions(info: dict[str, Any]) -> Iterable[str]:
-    """Return what was raised: for the expectation as a whole, or for one of its metrics."""
+    """Return the messages of exceptions raised for an expectation or one of its metrics."""
     if "raised_exception" in info:
         if info["raised_exception"]:
             yield str(info.get("exception_message"))
@@ -254,7 +254,7 @@ def _exceptions(info: dict[str, Any]) -> Iterable[str]:
 
 
 def new_context() -> Any:
-    """Return a context that reads nothing from a disk, and writes nothing to it."""
+    """Return a context that neither reads from nor writes to disk."""
     stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
     config = DataContextConfig(store_backend_defaults=stores, progress_bars=ProgressBarsConfig(globally=False))
     return gx.get_context(mode="ephemeral", project_config=config)
@@ -262,7 +262,7 @@ def new_context() -> Any:
 
 @contextmanager
 def _quiet() -> Any:
-    """Keep what the library says to its developers from the people who run this."""
+    """Suppress log lines and warnings of the library that are meant for developers."""
     logger = logging.getLogger("great_expectations")
     before = logger.level
     logger.setLevel(logging.ERROR)

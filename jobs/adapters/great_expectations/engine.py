@@ -1,7 +1,7 @@
-"""Execution engines of Great Expectations: one that answers from what the workers measured, one for databases.
+"""Execution engines of Great Expectations: one that returns the workers' measures, one for databases.
 
-The first computes nothing. Great Expectations is asked which metrics each expectation needs; each is answered from the
-measure of its rule. A metric that nobody measured is a Defect: nothing is silently skipped.
+The first computes nothing. Great Expectations lists the metrics that each expectation needs; each is taken from the
+measure of its rule. A metric without a measure is a Defect: nothing is silently skipped.
 """
 
 import json
@@ -35,7 +35,7 @@ from marts.quality.verdicts import observed
 FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}
 ANSWERS = "marts_answers"
 _AT_ONCE = 2
-"""Queries that a database is asked at the same time: each reads a whole mart, and takes one core of the server."""
+"""Concurrent queries to a database: each reads a whole mart and uses one core of the server."""
 _TYPES = {
     "int": pd.ArrowDtype(pa.int64()),
     "Decimal": pd.ArrowDtype(pa.decimal128(18, 2)),
@@ -44,56 +44,56 @@ _TYPES = {
     "bool": pd.ArrowDtype(pa.bool_()),
 }
 Answers = dict[str, Any]
-assert library  # registers its expectations when it is imported
+assert library  # the import registers its expectations
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one checkpoint is about: a drop, or the drops of a kind that a run brings."""
+    """Input of one checkpoint: a drop, or all new drops of a kind in a run."""
 
     measured: Measured
     types: Mapping[str, str]
     """The Python type of each column of the schema."""
     known: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Lines, and lines without a row, by dimension."""
+    """Number of lines, and of lines without a row, by dimension."""
     query_rows: Mapping[str, tuple[int, list[dict[str, Any]]]] = field(default_factory=dict)
-    """How many rows the query of a rule found, and some of them, by the rule's id."""
+    """Number of rows that the query of a rule returns, and samples of them, by the rule's id."""
     drops: int = 1
     broken: Mapping[str, Sequence[tuple[str, Any]]] = field(default_factory=dict)
-    """Of several drops, those that break a rule about whole drops, and what was observed, by the rule's id."""
+    """Drops that break a rule about whole drops, with the observed value, by the rule's id."""
 
 
 class MergedEngine(PandasExecutionEngine):
-    """Answers from measures that are merged already."""
+    """Return metrics from measures that are already merged."""
 
     def resolve_metrics(
         self, metrics_to_resolve: Iterable[Any], metrics: Any = None, runtime_configuration: Any = None
     ) -> dict[Any, Any]:
         data = self.batch_manager.active_batch_data
         answers = data.dataframe.attrs[ANSWERS] if data else {}
-        # What expectations ask for is answered; what those metrics would be computed from is nobody's business.
+        # Only the metrics that expectations use have values; their intermediate metrics are not needed.
         return {metric.id: answers.get(metric_name(metric)) for metric in metrics_to_resolve}
 
 
 class RowsFound(QueryMetricProvider):
-    """Rows that the query of a rule finds: run where the rows are."""
+    """Rows that the query of a rule returns."""
 
     metric_name = "unexpected_rows_query.table"
     value_keys = ("unexpected_rows_query",)
 
     @metric_value(engine=MergedEngine)
     def _merged(cls, **kwargs: Any) -> Any:  # noqa: N805
-        raise Defect("a query was asked of the engine that only answers")
+        raise Defect("the engine of merged measures cannot run a query")
 
 
 class RowsCounted(RowsFound):
-    """How many they are."""
+    """Number of these rows."""
 
     metric_name = "unexpected_rows_query.row_count"
 
 
 class MergedDatasource(PandasDatasource):
-    """A source of empty frames that carry answers."""
+    """A source of empty frames with metric values attached."""
 
     type: Literal["merged"] = "merged"  # type: ignore[assignment]
     execution_engine_override = MergedEngine
@@ -101,10 +101,10 @@ class MergedDatasource(PandasDatasource):
 
 
 class StagedEngine(SqlAlchemyExecutionEngine):
-    """Asks the database for several metrics at once, each by a connection of its own.
+    """Compute several metrics at the same time, each on its own connection.
 
-    Of a rule's query Great Expectations asks for some of the rows, and for how many there are, as if they were not
-    the same: fewer rows than it takes at most are all.
+    Great Expectations runs a rule's query twice: for sample rows and for their number. If the sample has fewer rows
+    than its limit, it holds all rows, and the second query is skipped.
     """
 
     def _process_direct_and_bundled_metric_computation_configurations(
@@ -113,7 +113,7 @@ class StagedEngine(SqlAlchemyExecutionEngine):
         process = super()._process_direct_and_bundled_metric_computation_configurations
         direct = metric_fn_direct_configurations
         counts = [item for item in direct if item.metric_configuration.metric_name == RowsCounted.metric_name]
-        # What goes together stays together.
+        # Bundled metrics share one query.
         parts = [([], metric_fn_bundle_configurations), *(([item], []) for item in direct if item not in counts)]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             answers = pool.map(lambda part: process(*part), parts)
@@ -129,14 +129,14 @@ class StagedEngine(SqlAlchemyExecutionEngine):
 
 
 class StagedDatasource(SQLDatasource):
-    """The database in which marts are staged."""
+    """The database that holds the staged marts."""
 
     type: Literal["staged"] = "staged"
     execution_engine_override = StagedEngine
 
 
 def expectation_of(rule: Rule, drops: int = 1) -> Expectation:
-    """Make Great Expectations' own object of a rule. What is about a drop as a whole is asked of each of several."""
+    """Return the Expectation object of a rule. With several drops, a rule about whole drops applies to each of them."""
     messages = {"severity": rule.severity, "description": f"{rule.severity}: {rule.words}"}
     if drops > 1 and is_about_whole(rule):
         return library.ExpectEachDrop(rule=rule.id, **messages)
@@ -145,13 +145,13 @@ def expectation_of(rule: Rule, drops: int = 1) -> Expectation:
 
 
 def is_about_whole(rule: Rule) -> bool:
-    """Return whether a rule gives one value per drop, which those of several drops do not add up to."""
+    """Return whether a rule has one value per drop that cannot be added up over drops."""
     adds_up = (UNIQUE, UNIQUE_TOGETHER, WELL_FORMED)
     return rule.level in ("key", "drop") and rule.type not in adds_up
 
 
 def frame_of(rules: Iterable[Rule], batch: Batch) -> pd.DataFrame:
-    """Return an empty frame that carries the answer to each metric that the rules need."""
+    """Return an empty frame with the value of each metric that the rules need attached."""
     answers: Answers = {}
     frame = pd.DataFrame({name: pd.Series([], dtype=_TYPES[type_]) for name, type_ in batch.types.items()})
     frame.attrs[ANSWERS] = answers
@@ -165,7 +165,7 @@ def frame_of(rules: Iterable[Rule], batch: Batch) -> pd.DataFrame:
 
 
 def metrics_of(rule: Rule, engine: PandasExecutionEngine, drops: int = 1) -> dict[str, Any]:
-    """Ask Great Expectations which metrics an expectation needs."""
+    """Return the metrics that Great Expectations needs for an expectation."""
     expectation = expectation_of(rule, drops)
     needs = expectation.get_validation_dependencies(
         execution_engine=engine, runtime_configuration={"result_format": FORMAT}
@@ -175,7 +175,7 @@ def metrics_of(rule: Rule, engine: PandasExecutionEngine, drops: int = 1) -> dic
 
 
 def metric_name(metric: Any) -> str:
-    """Return the name of a metric by what it is of: its batch, and how results are shown, do not matter."""
+    """Return a key of a metric from its domain and arguments, without its batch and result format."""
     if metric.metric_name == "table.column_types":
         return "table.column_types"
     domain = {k: v for k, v in metric.metric_domain_kwargs.items() if k not in ("batch_id", "table") and v is not None}
@@ -190,7 +190,7 @@ def _as_text(value: Any) -> Any:
 
 
 def _answer(name: str, rule: Rule, batch: Batch, columns: list[dict[str, Any]]) -> Any:
-    """Answer one metric of a rule."""
+    """Return the value of one metric of a rule."""
     if name == "table.column_types":
         return columns
     if name in _WHOLE or name.startswith("column."):
@@ -198,7 +198,7 @@ def _answer(name: str, rule: Rule, batch: Batch, columns: list[dict[str, Any]]) 
     answer = _OURS.get(name) or _OF_ROWS.get(name.rpartition(".")[2])
     if answer:
         return answer(rule, batch)
-    raise Defect(f"nobody measures {name}, which {rule.type} needs", rule.type, "please report it")
+    raise Defect(f"{name} is not measured, but {rule.type} needs it", rule.type, "please report it")
 
 
 def _built(rule: Rule, batch: Batch) -> Measure:
@@ -213,7 +213,7 @@ _OURS: dict[str, Callable[[Rule, Batch], Any]] = {
     "drops.each": lambda rule, batch: (batch.drops, batch.broken.get(rule.id, ())),
     "unexpected_rows_query.table": lambda rule, batch: batch.query_rows[rule.id][1],
     "unexpected_rows_query.row_count": lambda rule, batch: batch.query_rows[rule.id][0],
-    # Not null is the one rule for which empty values are what is unexpected.
+    # Only for the rule not null, empty values are the unexpected ones.
     "column_values.nonnull.unexpected_count": lambda rule, batch: (
         _built(rule, batch).unexpected if rule.type == NOT_NULL else _built(rule, batch).missing
     ),
@@ -228,19 +228,19 @@ _OF_ROWS: dict[str, Callable[[Rule, Batch], Any]] = {
 
 
 def _typed(value: Any, type_: str) -> Any:
-    """Return a date as one: Great Expectations compares it with dates."""
+    """Return a value of a date column as a date: Great Expectations compares it with dates."""
     return date.fromisoformat(value) if type_ == "date" and isinstance(value, str) else value
 
 
 def _sample(rule: Rule, values: tuple[Any, ...]) -> Any:
-    """Return values that break a rule in the shape that rules of its family have."""
+    """Return values that break a rule, in the shape that its rule family uses."""
     if "column_list" in rule.kwargs:
         return dict(zip(rule.columns, values, strict=True))
     return values if len(values) > 1 else values[0]
 
 
 def _plain(value: Any) -> Any:
-    """Return arguments as JSON would."""
+    """Return arguments as JSON types."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):

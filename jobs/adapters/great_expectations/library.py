@@ -1,6 +1,6 @@
-"""Expectations of ours, in Great Expectations' own way: types that its library does not have.
+"""Custom expectations, for types that the library of Great Expectations lacks.
 
-Their metrics are measured by `marts.quality.measures`; none is ever computed by an engine of Great Expectations.
+Their metrics are measured by `marts.quality.measures`, never computed by an engine of Great Expectations.
 """
 
 from typing import Any, ClassVar
@@ -25,15 +25,15 @@ from great_expectations.expectations.metrics.table_metric_provider import TableM
 from marts.errors import Defect
 
 _SHOWN = 10
-"""Drops that are named."""
+"""Maximum number of drops in a result."""
 
 
 def _never(metric: str) -> Defect:
-    return Defect(f"{metric} was asked of an engine, but only workers measure it")
+    return Defect(f"{metric} was requested from an engine, but only workers measure it")
 
 
 class FitsSchema(ColumnMapMetricProvider):
-    """Values that can be read as the schema says."""
+    """Values that match the type in the schema."""
 
     condition_metric_name = "column_values.fits_schema"
 
@@ -55,7 +55,7 @@ class LastIsProduct(MulticolumnMapMetricProvider):
 
 
 class _OfTable(TableMetricProvider):
-    """A metric of a whole drop, or of several."""
+    """A metric of one or several whole drops."""
 
     @metric_value(engine=PandasExecutionEngine)
     def _pandas(cls, **kwargs: Any) -> Any:  # noqa: N805
@@ -63,27 +63,27 @@ class _OfTable(TableMetricProvider):
 
 
 class MalformedRows(_OfTable):
-    """How many rows are no CSV, and how many rows there are."""
+    """Number of rows that are not valid CSV, and of all rows."""
 
     metric_name = "table.malformed_rows"
 
 
 class LinesOfDimension(_OfTable):
-    """How many lines there are, and how many of them a dimension does not know."""
+    """Number of lines, and of lines without a row in a dimension."""
 
     metric_name = "lines.of_dimension"
     value_keys = ("dimension",)
 
 
 class EachDrop(_OfTable):
-    """How many drops there are, and those that break a rule, with what was observed."""
+    """Number of drops, and the drops that break a rule, with the observed values."""
 
     metric_name = "drops.each"
     value_keys = ("rule",)
 
 
 class ExpectColumnValuesToFitSchema(ColumnMapExpectation):
-    """Expect each value to be as the schema says: a whole number, a decimal, a date, or text of a length."""
+    """Expect each value to match the schema: a whole number, a decimal, a date, or text up to a length."""
 
     map_metric = "column_values.fits_schema"
 
@@ -106,7 +106,7 @@ class ExpectColumnValuesToBeKnownInDimension(BatchExpectation):
 
 
 class ExpectEachDrop(BatchExpectation):
-    """Expect each of several drops to keep a rule that is about a drop as a whole."""
+    """Expect each of several drops to satisfy a rule about whole drops."""
 
     rule: str
     """The rule's id."""
@@ -131,7 +131,7 @@ class ExpectColumnToEqualProductOfColumns(MulticolumnMapExpectation):
 
 
 class ExpectRowsToBeWellFormed(BatchExpectation):
-    """Expect each row to be CSV that can be read: closed quotes, UTF-8, the header's number of fields."""
+    """Expect each row to be valid CSV: closed quotes, UTF-8, the header's number of fields."""
 
     mostly: float | SuiteParameterDict = Field(default=1)
     metric_dependencies: ClassVar[tuple[str, ...]] = ("table.malformed_rows",)

@@ -1,8 +1,8 @@
 """Pages of Great Expectations' Data Docs, safe and offline.
 
-Its own renderers say what is on the page. Its page template loads scripts and styles from elsewhere, and its tables
-print values as they are; ours has no script, one style, a strict Content-Security-Policy, and values are escaped
-before they are rendered.
+The content comes from its own renderers. Its page template loads scripts and styles from the web, and its tables do not
+escape values. The template used here has no script, one style and a strict Content-Security-Policy, and values are
+escaped before they are rendered.
 """
 
 import copy
@@ -24,12 +24,12 @@ _ACCESSIBLE = (
     *(("<h5", "<h2"), ("</h5>", "</h2>"), ("<h6", "<h3"), ("</h6>", "</h3>")),
     ('table-responsive"', 'table-responsive" tabindex="0"'),
 )
-"""Headings without a gap, and tables that scroll by keyboard; values are escaped: none of them holds a tag."""
+"""Make heading levels contiguous and tables scrollable by keyboard. Escaped values contain no tags, so none match."""
 _ESCAPED = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details", "unexpected_rows")
 
 
 class _Compiled(BytecodeCache):
-    """Templates as they were compiled for the pages before: a page has an environment of its own."""
+    """Cache of compiled templates, shared by the environments of all pages."""
 
     def __init__(self) -> None:
         self._code: dict[str, bytes] = {}
@@ -46,7 +46,7 @@ _COMPILED = _Compiled()
 
 
 class SafePageView(DefaultJinjaPageView):
-    """Great Expectations' page with our frame around it."""
+    """Great Expectations' page inside the frame of Martwright's reports."""
 
     _template = "gx/page.j2"
 
@@ -55,12 +55,12 @@ class SafePageView(DefaultJinjaPageView):
         self.env.loader = ChoiceLoader([PackageLoader("jobs.report"), self.env.loader])
         self.env.bytecode_cache = _COMPILED
         numbers = itertools.count(1)
-        # Equal results give equal pages: Great Expectations would draw random ids.
+        # Equal results must render equal pages: Great Expectations would use random ids.
         self.env.filters["generate_html_element_uuid"] = lambda prefix="": f"{prefix}{next(numbers)}"
 
 
 class _Renderer(ValidationResultsPageRenderer):
-    """Great Expectations' renderer without its header, which links to pages that we do not write."""
+    """Great Expectations' renderer without its header, which links to pages that do not exist here."""
 
     @classmethod
     def _render_validation_header(cls, validation_results: ExpectationSuiteValidationResult) -> Any:
@@ -69,15 +69,19 @@ class _Renderer(ValidationResultsPageRenderer):
         return header
 
 
-def page_of(result: ExpectationSuiteValidationResult, bases: Sequence[tuple[int, str]], **frame: Any) -> str:
+def page_of(result: ExpectationSuiteValidationResult, bases: Sequence[tuple[int, str, str]], **frame: Any) -> str:
     """Render the page of a validation result. ``frame``: title, about, outcome, places, here.
 
-    ``bases`` has, for each result, how many rows it is about, and a description of them.
+    ``bases`` has, for each result, the number of its rows, a description of them, and the limit of the rule: it may
+    pass although some rows break it.
     """
     safe = _escaped(result)
     for number, item in enumerate(safe.results):
         if "element_count" in item.result:
-            item.result["element_count"] = number  # what is said of the rows is found by it below
+            item.result["element_count"] = number  # index into ``bases``, read below
+        if unexpected := item.result.get("unexpected_count"):
+            rows, basis, limit = bases[number]
+            item.result["observed_value"] = for_html(f"{unexpected:,} of {rows:,} {basis}{limit}")
     document = _Renderer(run_info_at_end=True).render(safe)
     _say_bases(document, bases)
     page: str = SafePageView().render(document, **frame)
@@ -86,16 +90,18 @@ def page_of(result: ExpectationSuiteValidationResult, bases: Sequence[tuple[int,
     return page
 
 
-def _say_bases(part: Any, bases: Sequence[tuple[int, str]]) -> None:
-    """Describe of how many of which rows a share is, in all parts of a page.
+def _say_bases(part: Any, bases: Sequence[tuple[int, str, str]]) -> None:
+    """Replace the number and description of the rows that a share is of, in all parts of a page.
 
-    Great Expectations gives the share of the rows that a rule looks at, and calls it one of all rows.
+    Great Expectations shows the share of the rows that a rule checks, but labels it as a share of all rows.
     """
     if isinstance(part, RenderedStringTemplateContent):
         message = part.string_template
         if isinstance(message, dict) and "$element_count total rows" in message.get("template", ""):
-            rows, basis = bases[int(message["params"]["element_count"])]
-            message["template"] = "\n\n$unexpected_count of $element_count break it ($unexpected_percent)."
+            rows, basis, limit = bases[int(message["params"]["element_count"])]
+            message["template"] = (
+                f"\n\n$unexpected_count of $element_count break it ($unexpected_percent){for_html(limit)}."
+            )
             message["params"]["unexpected_count"] = f"{int(message['params']['unexpected_count'].replace(',', '')):,}"
             message["params"]["element_count"] = f"{rows:,} {for_html(basis)}"
         return
@@ -104,9 +110,9 @@ def _say_bases(part: Any, bases: Sequence[tuple[int, str]]) -> None:
 
 
 def _escaped(result: ExpectationSuiteValidationResult) -> ExpectationSuiteValidationResult:
-    """Copy a result with all values from data escaped, and without what differs from run to run."""
+    """Copy a result with all data values escaped, and without values that differ from run to run."""
     safe = copy.deepcopy(result)
-    safe.meta.pop("batch_markers", None)  # when an empty frame was loaded
+    safe.meta.pop("batch_markers", None)  # the time at which an empty frame was loaded
     for item in safe.results:
         item.result = {name: _escape(value) if name in _ESCAPED else value for name, value in item.result.items()}
     return safe
@@ -125,5 +131,5 @@ def _escape(value: Any) -> Any:
 
 
 def as_json(result: ExpectationSuiteValidationResult) -> str:
-    """Return the official result."""
+    """Return the validation result as JSON."""
     return json.dumps(result.to_json_dict(), indent=1, sort_keys=True, default=str)

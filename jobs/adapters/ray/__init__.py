@@ -1,1 +1,1 @@
-"""Ray."""
+"""Ray: tasks, clusters, the Jobs API, the autoscaler and metrics."""

@@ -1,4 +1,4 @@
-"""Ask the autoscaler of a cluster for the CPUs that a step needs."""
+"""Request the CPUs that a step needs from the autoscaler of a cluster."""
 
 import logging
 import threading
@@ -7,16 +7,16 @@ from typing import Self
 from jobs.adapters.ray.errors import WITHOUT_WARRANTY
 
 _DEMAND_SECONDS = 4.0
-"""An autoscaler looks every 5 seconds."""
+"""Seconds between two requests: an autoscaler polls every 5 seconds."""
 _log = logging.getLogger("marts.task")
 
 
 class Demand:
-    """CPUs that a step still needs: the autoscaler of a cluster that we joined is asked for them. 0: it is not asked.
+    """Request CPUs that a step still needs from the autoscaler of a joined cluster; with 0, request nothing.
 
-    Ray Data asks for more only when some task has ended, and then for twice as many. What we ask for holds until its
-    coordinator asks for all executions, every 20 seconds: so we ask again and again, and what a process that died has
-    asked for is soon forgotten.
+    Ray Data requests more only after a task has ended, and then twice as many. A request here holds until Ray Data's
+    coordinator sends its own for all executions, every 20 seconds. It is therefore repeated; that of a dead process
+    expires soon.
     """
 
     def __init__(self, cpus: int) -> None:
@@ -26,14 +26,14 @@ class Demand:
 
     def __enter__(self) -> Self:
         if self._asks:
-            _ask_for(self.cpus)  # here, for no module may be imported by two threads at once
+            _ask_for(self.cpus)  # first here: two threads must not import a module at the same time
             self._asking.start()
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._asks:
             self._ended.set()
-            if error is None:  # else the cluster may be lost, and every question take a minute
+            if error is None:  # else the cluster may be lost, and each request would take a minute
                 self._asking.join()
                 _ask_for(0)
 
@@ -49,5 +49,5 @@ def _ask_for(cpus: int) -> None:
         from ray.autoscaler.sdk import request_resources
 
         request_resources(num_cpus=cpus)
-    except (RayError, OSError, *WITHOUT_WARRANTY) as error:  # a cluster that does not grow builds all the same
-        _log.debug("the autoscaler was not asked: %s", error)
+    except (RayError, OSError, *WITHOUT_WARRANTY) as error:  # the build also runs on a cluster that does not grow
+        _log.debug("the request to the autoscaler failed: %s", error)

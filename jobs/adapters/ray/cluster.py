@@ -14,6 +14,7 @@ from jobs.adapters.ray.autoscaler import Demand
 from jobs.adapters.ray.errors import WITHOUT_WARRANTY, cause_of, lost
 from jobs.adapters.ray.gauges import Gauges
 from jobs.adapters.ray.tasks import datasource, share_out
+from jobs.adapters.ray.waiting import Waiting
 from jobs.config.settings import RaySettings
 from jobs.ports.metrics import Sample
 from jobs.ports.runner import Item, Result
@@ -24,40 +25,40 @@ from marts.errors import Defect, MartsError, ServiceError
 OBJECT_STORE = 200 << 20
 """Bytes of a local cluster's object store: results are small."""
 _LOCAL_ENVIRONMENT = {
-    # Keep idle workers (_WARM): to start one, and to import in it, costs more than most tasks.
+    # Keep idle workers (_WARM): starting one and importing modules in it takes longer than most tasks.
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
-    # A task that runs out of memory does so again; Ray would try for ever.
+    # A task that runs out of memory does so again; Ray would retry it forever.
     "RAY_task_oom_retries": "3",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # glibc would give large arrays back to the kernel and ask for them again: some 7 % of a scan's CPU seconds.
+    # glibc would return large arrays to the kernel and allocate them again: some 7 % of a scan's CPU seconds.
     "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
 }
 _WARM = "RAY_num_workers_soft_limit"
 _WARM_LEAST, _WARM_PER_CPU = 8, 2
-"""Idle workers that a node keeps: Ray Data starts more than it has CPUs."""
+"""Idle workers that a node keeps: Ray Data starts more workers than the node has CPUs."""
 LOOK = "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S"
 _LOOK_SECONDS = 0.02
 ASK = "GLOBAL_LIMITS_UPDATE_INTERVAL_S"
 _ASK_SECONDS = 0.05
 _GROWING = 32
-"""CPUs that a cluster which may grow is reckoned with at least."""
+"""Minimum number of CPUs assumed for a cluster that may grow."""
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Ray sets it for the drivers that it starts."""
+"""Variable that Ray sets for the drivers that it starts."""
 _START_ATTEMPTS = 3
 _log = logging.getLogger("marts.task")
 _PATIENCE = 5.0
-"""Seconds that a cluster has to take a connection, if only metrics are for it."""
+"""Connection timeout in seconds, if the cluster is needed for metrics only."""
 _GAUGES_START = 60.0
-"""Seconds that an actor may take to start."""
+"""Seconds for the actor of the gauges to start."""
 
 
 class Cluster:
-    """The Ray cluster that this process uses. It starts, or connects, when the first task needs it."""
+    """The Ray cluster of this process. It is started or joined when the first task needs it."""
 
     def __init__(self, settings: RaySettings, names: Mapping[str, str] | None = None) -> None:
-        """Use a cluster as the settings say; ``names`` (run_id, as_of) become metadata of the Ray job."""
+        """Use the cluster of the settings; ``names`` (run_id, as_of) become metadata of the Ray job."""
         self.settings = settings
         self._names = dict(names or {})
         self._started_here = False
@@ -74,7 +75,7 @@ class Cluster:
 
     @property
     def is_up(self) -> bool:
-        """Return whether this process is on a cluster already."""
+        """Return whether this process is connected to a cluster."""
         ray = sys.modules.get("ray")
         return bool(ray and ray.is_initialized())
 
@@ -83,9 +84,9 @@ class Cluster:
     ) -> Iterator[tuple[int, Result]]:
         """Run a step's items as tasks on Ray Data; ``step`` is the name in plan and dashboard.
 
-        A task takes one item, or some of them one after the other while there are many more than can run at once.
+        A task processes one item, or several in sequence while many more are left than can run in parallel.
         Raises the first MartsError of an item. A task may run twice (Ray repeats the tasks of a lost worker), so
-        ``function`` must write the same thing each time. ``at_once`` bounds the items at hand at the same time.
+        ``function`` must be idempotent. ``at_once`` limits the number of parallel tasks.
         """
         if not items:
             return
@@ -95,17 +96,18 @@ class Cluster:
         from ray.exceptions import RayError, RayTaskError
 
         shares = share_out(len(items), at_once or self._slots(ray))
-        folder = scratch.folder() if self._local else None  # another node does not have it
+        folder = scratch.folder() if self._local else None  # it does not exist on other nodes
         source = datasource(step, function, items, shares, folder)
         tasks = ray.data.read_datasource(
             source, override_num_blocks=len(shares), concurrency=at_once and min(at_once, len(shares))
         )
         try:
-            # More than it may grow to would be refused as a whole: the cluster would not grow at all.
+            # A request above the maximum would be rejected as a whole: the cluster would not grow at all.
             most = 0 if self._local else self.settings.most_cpus or 0
-            with Demand(min(len(shares), at_once or len(shares), most)) as demand:
+            with Demand(min(len(shares), at_once or len(shares), most)) as demand, Waiting(step) as waiting:
                 left = len(items)
                 for batch in tasks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                    waiting.completed()
                     left -= len(batch["index"])
                     demand.cpus = min(demand.cpus, left)
                     for index, payload in zip(batch["index"].to_pylist(), batch["result"].to_pylist(), strict=True):
@@ -134,7 +136,7 @@ class Cluster:
         context.print_on_execution_start = False
         context.max_errored_blocks = 0
         context.execution_no_progress_timeout_s = self.settings.stalled_seconds
-        # It writes the tracebacks of what we tell in a sentence.
+        # Ray Data logs tracebacks of errors that are reported in one sentence.
         debug = logging.getLogger(LOGGER).isEnabledFor(logging.DEBUG)
         logging.getLogger("ray.data").setLevel(logging.ERROR if debug else logging.CRITICAL)
 
@@ -143,16 +145,16 @@ class Cluster:
         return cluster_address(self.settings) == "local"
 
     def _slots(self, ray: Any) -> int:
-        """Return how many tasks run at once; a cluster that we joined may grow meanwhile."""
+        """Return how many tasks run in parallel; a joined cluster may still grow."""
         cpus = int(ray.cluster_resources().get("CPU", 1))
         return cpus if self._local else max(cpus, _GROWING)
 
     def report(self, samples: Sequence[Sample], seconds: float) -> None:
-        """Show gauges among Ray's own metrics, as ray_NAME, for some seconds from now on; waits for none of them.
+        """Export gauges with Ray's own metrics, as ray_NAME, for some seconds; do not wait for the end.
 
-        They are kept by an actor that outlives this process, and then ends by itself: gauges of a driver are
-        gone 20 s after its end, or after they were set, and a scrape may come once a minute. Does nothing if
-        the cluster is a local one, for it ends with this process. Raises ServiceError.
+        An actor holds them. It outlives this process and then ends by itself: gauges of a driver disappear 20 s after
+        its end, or after they were set, and a scrape may come once a minute. Do nothing on a local cluster, which
+        ends with this process. Raises ServiceError.
         """
         address = cluster_address(self.settings)
         if address == "local":
@@ -173,8 +175,8 @@ class Cluster:
             if actor is not None:
                 with contextlib.suppress(RayError, RuntimeError, OSError):
                     ray.kill(actor)
-            hint = "metrics.ray = 0 leaves it; a Pushgateway or a textfile does not need the cluster"
-            raise ServiceError(f"Ray does not take the metrics: {cause_of(error)}", "Ray", hint) from error
+            hint = "metrics.ray = 0 turns it off; a Pushgateway or a textfile does not need the cluster"
+            raise ServiceError(f"Ray does not accept the metrics: {cause_of(error)}", "Ray", hint) from error
 
     def _initialise(self, ray: Any) -> None:
         address = cluster_address(self.settings)
@@ -188,7 +190,7 @@ class Cluster:
             try:
                 _name_submission(self._names)
             except WITHOUT_WARRANTY as error:
-                _log.debug("the submission is not named: %s", error)
+                _log.debug("the metadata of the submission was not set: %s", error)
             return
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
@@ -199,12 +201,12 @@ class Cluster:
                     object_store_memory=OBJECT_STORE,
                     **common,
                 )
-            except Exception as error:  # a busy machine: the node timed out during startup, a bare Exception of Ray's
+            except Exception as error:  # on a busy machine the node times out at startup: Ray raises a bare Exception
                 if not isinstance(error, RuntimeError) and type(error) is not Exception:
                     raise
                 if attempt == _START_ATTEMPTS:
-                    hint = "is the machine overloaded, or out of memory or disk? `marts doctor` looks closer"
-                    raise ServiceError(f"no local Ray cluster starts: {error}", "Ray", hint) from error
+                    hint = "check the load, memory and disk of the machine: `marts doctor`"
+                    raise ServiceError(f"cannot start a local Ray cluster: {error}", "Ray", hint) from error
                 with contextlib.suppress(RuntimeError):
                     ray.shutdown()
             else:
@@ -212,15 +214,15 @@ class Cluster:
 
 
 def local_environment(cpus: int) -> dict[str, str]:
-    """Return the variables of a local cluster on a machine with so many CPUs."""
+    """Return the environment variables of a local cluster on a machine with ``cpus`` CPUs."""
     return {**_LOCAL_ENVIRONMENT, _WARM: str(max(_WARM_LEAST, _WARM_PER_CPU * cpus))}
 
 
 def _look_often() -> None:
-    """Let Ray Data see at once that a task has ended: it waits a tenth of a second for others to end as well.
+    """Shorten two poll intervals of Ray Data, for which it has no settings. Together they cost a sixth of a build.
 
-    And to ask soon again what the cluster has: the first answer of each step is that it has nothing, so that one task
-    runs alone for the second until the next. There are no settings for either. Together, that was a sixth of a build.
+    Ray Data waits a tenth of a second for more tasks to end. It also reads the resources of the cluster once a second:
+    the first answer in each step is that there are none, so a single task runs until the second answer.
     """
     from ray.data._internal.execution import resource_manager, streaming_executor_state
 
@@ -228,14 +230,14 @@ def _look_often() -> None:
         (streaming_executor_state, LOOK, _LOOK_SECONDS),
         (resource_manager.ResourceManager, ASK, _ASK_SECONDS),
     ):
-        if hasattr(place, name):  # else it is another Ray, and as slow as it likes
+        if hasattr(place, name):  # another version of Ray may not have it
             setattr(place, name, seconds)
 
 
 def _name_submission(names: Mapping[str, str]) -> None:
-    """Add metadata to the job that was submitted: Ray shows that of the submission, not that of its driver.
+    """Add metadata to the submitted job: Ray shows the metadata of the submission, not of its driver.
 
-    There is no public way from inside of a job. The names are a service to who looks at the dashboard, and not more.
+    Ray has no public API for this inside a job. The names are only for readers of the dashboard.
     """
     from ray._private.ray_constants import KV_NAMESPACE_JOB
     from ray.dashboard.modules.job.common import JobInfoStorageClient
@@ -252,20 +254,20 @@ def _name_submission(names: Mapping[str, str]) -> None:
 
 
 def own_submission() -> str:
-    """Return the submission id of the Ray job that this process is the driver of, if somebody submitted it."""
+    """Return the submission id of the Ray job that this process drives, or "" if it was not submitted."""
     config = json.loads(os.environ.get(_JOB_VARIABLE, "{}"))
     return str((config.get("metadata") or {}).get("job_submission_id") or "")
 
 
 def cluster_address(settings: RaySettings) -> str:
-    """Return which cluster to use. Ray marks the drivers it starts itself; only they join its cluster."""
+    """Return the address of the cluster to use. With "auto", only drivers started by Ray join its cluster."""
     if settings.address != "auto":
         return settings.address
     return "auto" if _JOB_VARIABLE in os.environ else "local"
 
 
 def _look(address: str) -> None:
-    """Raise ServiceError if nobody listens at an address. Ray waits for minutes, and metrics are not worth that."""
+    """Raise ServiceError if nothing listens at an address. Ray would wait for minutes: too long for metrics."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         if port.isdigit():

@@ -1,4 +1,4 @@
-"""What Ray's errors mean, and what to do."""
+"""Translate Ray's errors into errors with hints."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ WITHOUT_WARRANTY = (
     ValueError,
     RuntimeError,
 )
-"""What a part of Ray may raise in another version, or through its client."""
+"""Errors that internal APIs of Ray may raise in another version or through the Ray client."""
 _USED = re.compile(r"was ([0-9.]+ ?[KMG]?B) used / ([0-9.]+ ?[KMG]?B) limit")
 
 
@@ -22,28 +22,28 @@ def lost(step: str, error: BaseException) -> ServiceError:
     """Describe why Ray lost tasks: out of memory, or a node or worker that died."""
     from ray.exceptions import OutOfMemoryError
 
-    safe = "the live marts are untouched, and a run goes on from what is done"
+    safe = "the live marts are untouched, and a run continues from what is done"
     causes = list(_causes(error))
     starved = next((item for item in causes if isinstance(item, OutOfMemoryError)), None)
     if starved:
         used = _USED.search(str(starved))
         what = f"a worker ran out of memory in {step}" + (f": the node used {used[1]} of {used[2]}" if used else "")
-        hint = "give the workers more memory, or fewer tasks at once (ray.cpus), or smaller ones"
+        hint = "give the workers more memory, fewer parallel tasks (ray.cpus) or smaller tasks"
         smaller = "limits.split_bytes, limits.rollup_lines, limits.finish_rows"
         return ServiceError(what, "Ray", f"{hint} ({smaller}), then run again; {safe}")
-    hint = f"is a node lost, frozen or out of memory? The Ray dashboard says. {safe}"
+    hint = f"check the Ray dashboard for a node that is lost, frozen or out of memory; {safe}"
     return ServiceError(f"Ray lost the tasks of {step}: {cause_of(causes[-1])}", "Ray", hint)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Return an error, and what caused it, to the first cause."""
+    """Return an error and its chain of causes, down to the first cause."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def cause_of(error: BaseException) -> str:
-    """Return the line that says what went wrong inside a task; Ray hands over its whole traceback as text."""
+    """Return the line with the error of a task: Ray passes on its whole traceback as text."""
     cause = getattr(error, "cause", None) or error.__cause__ or error
     name = type(cause).__name__
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]

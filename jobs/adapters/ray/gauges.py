@@ -1,4 +1,4 @@
-"""An actor that keeps gauges among Ray's own metrics."""
+"""An actor that exports gauges with Ray's own metrics."""
 
 import time
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from jobs.ports.metrics import Sample, by_name
 
 _REFRESH = 1.0
-"""Seconds between two settings of a gauge. Ray exports one that was set once, shows it for two of its report
-intervals (20 s by default, never less than 2 s), and forgets it."""
+"""Seconds after which a gauge is set again. Ray exports a gauge for two of its report intervals after it was set (20 s
+by default, never less than 2 s), then drops it."""
 
 
 class Gauges:
-    """An actor that keeps gauges among Ray's metrics for a while."""
+    """An actor that exports gauges with Ray's metrics for some time."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         from ray.util.metrics import Gauge
@@ -26,7 +26,7 @@ class Gauges:
             self._gauges[sample.name].set(sample.value, dict(sample.labels))
 
     def stay(self, seconds: float) -> None:
-        """Set the gauges again and again, then end."""
+        """Set the gauges repeatedly for some seconds, then end."""
         import ray
 
         end = time.monotonic() + seconds
@@ -36,4 +36,4 @@ class Gauges:
         ray.actor.exit_actor()
 
     def ready(self) -> None:
-        """Answer: calls of a driver begin in their order, so ``stay`` has begun."""
+        """Return, and so confirm that ``stay`` has begun: calls of a driver begin in order."""

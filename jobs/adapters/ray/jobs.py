@@ -1,4 +1,4 @@
-"""Ray's Jobs API: submit, look, read the log, stop. Everything it raises is one of our errors."""
+"""Ray's Jobs API: submit, query, read the log, stop. All errors are raised as MartsError."""
 
 import asyncio
 import logging
@@ -16,35 +16,35 @@ from marts.errors import MartsError, ServiceError, Transient, UsageError
 Result = TypeVar("Result")
 
 _ANSWER = 30.0
-"""Seconds that a dashboard has for an answer: Ray's client would wait for ever."""
+"""Timeout of a request to the dashboard, in seconds: Ray's client would wait forever."""
 _UPLOAD = 600.0
-"""Seconds for the answer to a submission: the files of a working_dir go with it."""
+"""Timeout of a submission, in seconds: it uploads the files of a working_dir."""
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\")\]]+)")
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-"""Ray lets these win over an address that is given; we do not."""
+"""Variables that override the address argument of Ray's client. Here the argument takes precedence."""
 
 
 class RayJobs:
     """The jobs of one Ray cluster."""
 
     def __init__(self, address: str | None) -> None:
-        """Use a dashboard's address; without one, that which RAY_API_SERVER_ADDRESS or RAY_ADDRESS name, or 8265.
+        """Use a dashboard's address; by default RAY_API_SERVER_ADDRESS, RAY_ADDRESS, or port 8265 of this machine.
 
-        Raises Transient if nobody answers, ServiceError if it refuses us.
+        Raises Transient if there is no answer, ServiceError if access is denied.
         """
         self._where = address or next((os.environ[name] for name in _ADDRESS_VARIABLES if os.environ.get(name)), "Ray")
         address = f"http://{address}" if address and "://" not in address else address
         self._client: Any = self._asked(lambda: _client(address))
 
     def submit(self, entrypoint: str, name: str, metadata: Mapping[str, str], working_dir: str | None = None) -> None:
-        """Submit a job under a name. Raises UsageError if it is refused: such as for a name that is taken."""
+        """Submit a job under a name. Raises UsageError if it is rejected, such as for a name in use."""
         environment = {"working_dir": working_dir} if working_dir else None
         given = {"entrypoint": entrypoint, "submission_id": name, "metadata": dict(metadata)}
         with _translated(self._where):
             in_time(lambda: self._client.submit_job(**given, runtime_env=environment), _UPLOAD, self._where)
 
     def look(self, name: str) -> RayJobRun | None:
-        """Describe how a job is, or that there is none."""
+        """Return the state of a job, or None if it does not exist."""
         result = self._asked(lambda: self._look_up(name))
         if result is None:
             return None
@@ -52,17 +52,17 @@ class RayJobs:
         return RayJobRun(name, *end, entrypoint=result.entrypoint or "")
 
     def stop(self, name: str) -> bool:
-        """Ask a job to end. Tells if it was running."""
+        """Request that a job stops. Return whether it was running."""
         return bool(self._asked(lambda: self._client.stop_job(name)))
 
     def log(self, name: str) -> str:
-        """Return all that a job has said."""
+        """Return the log of a job."""
         return str(self._asked(lambda: self._client.get_job_logs(name)))
 
     def follow(self, name: str) -> Iterator[str]:
-        """Return what a job says, from its beginning, as it comes, until it ends.
+        """Stream the log of a job from its beginning until the job ends.
 
-        Raises Transient if the line drops.
+        Raises Transient if the connection is lost.
         """
         loop = asyncio.new_event_loop()
         try:
@@ -86,7 +86,7 @@ class RayJobs:
             raise
 
     def _asked(self, ask: Callable[[], Result]) -> Result:
-        """Ask what may be asked again."""
+        """Send a request that may be repeated."""
         with _translated(self._where):
             return in_time(ask, _ANSWER, self._where, Transient)
 
@@ -109,7 +109,7 @@ def _client(address: str | None) -> Any:
 
 @contextmanager
 def _translated(where: str) -> Iterator[None]:
-    """Describe in our words what went wrong."""
+    """Translate the client's errors into MartsError with hints."""
     import aiohttp
     import requests
     from ray.exceptions import AuthenticationError
@@ -122,21 +122,21 @@ def _translated(where: str) -> Iterator[None]:
         if isinstance(error, aiohttp.WSServerHandshakeError) and error.status not in (401, 403):
             raise Transient(f"the log cannot be followed: {scrub(str(error))}", where) from error
         hint = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the cluster's token"
-        raise ServiceError("the Ray cluster refuses us", where, hint) from error
+        raise ServiceError("the Ray cluster denies access", where, hint) from error
     except (ConnectionError, requests.ConnectionError, requests.Timeout, aiohttp.ClientError, TimeoutError) as error:
-        hint = "is it the address of a Ray dashboard, http://host:8265, and can it be reached from here?"
+        hint = "check that this is the address of a Ray dashboard, http://host:8265, and reachable from here"
         raise Transient(f"no Ray dashboard answers: {_line(error)}", where, hint) from error
     except ValueError as error:
-        raise UsageError(f"is not understood by Ray: {_line(error)}", where) from error
+        raise UsageError(f"Ray cannot parse it: {_line(error)}", where) from error
     except (RuntimeError, requests.RequestException) as error:
         text = scrub(str(error))
         if "status code 5" in text or "WebSocket" in text:
             raise Transient(f"the Ray dashboard fails: {_line(error)}", where) from error
-        raise UsageError(f"the Ray dashboard refuses it: {_line(error)}", where) from error
+        raise UsageError(f"the Ray dashboard rejects it: {_line(error)}", where) from error
 
 
 def _line(error: BaseException) -> str:
-    """Return the last line of what an error says, for Ray sends whole tracebacks; or why there is no connection."""
+    """Return why there is no connection, else the last line of an error: Ray sends whole tracebacks."""
     refused = _ERRNO.search(str(error))
     if refused:
         return refused[1]

@@ -1,4 +1,4 @@
-"""Tasks of a step, as Ray Data reads them."""
+"""The tasks of a step, as a data source of Ray Data."""
 
 import logging
 import pickle
@@ -15,14 +15,14 @@ from jobs.runtime.scrub import scrub, scrubbed
 from marts.errors import Defect, MartsError
 
 _LARGEST_SHARE = 8
-"""Items of one task at most."""
+"""Maximum number of items per task."""
 _log = logging.getLogger("marts.task")
 
 
 def share_out(count: int, slots: int) -> list[range]:
-    """Share out items among tasks: several to each at first, single ones at the end, so that all end together.
+    """Split items into tasks: several per task at first, single ones at the end, so that all workers end together.
 
-    Ray Data needs a while to see that a task has ended and to start the next.
+    Ray Data takes some time to notice the end of a task and start the next.
     """
     shares = []
     start = 0
@@ -40,9 +40,9 @@ def datasource(
     shares: Sequence[range],
     folder: Path | None = None,
 ) -> Any:
-    """Make a Ray Data source whose read tasks are the tasks of a step.
+    """Return a Ray Data source whose read tasks are the tasks of a step.
 
-    ``folder``: the scratch folder that workers of this machine share with us, for Ray ends them as it likes.
+    ``folder``: the driver's scratch folder, shared by workers on this machine, because Ray may kill them at any time.
     """
     import pyarrow as pa
     from ray.data import Datasource, ReadTask
@@ -73,7 +73,7 @@ def datasource(
 
 
 class Task:
-    """One task: calls the function for each of its items; a result, or an error raised on purpose, is a block."""
+    """One task: call the function for each item and yield one block per result or MartsError."""
 
     def __init__(
         self,
@@ -102,11 +102,11 @@ class Task:
             with within(**self._names, task=str(index)):
                 before = time.perf_counter()
                 result = self._function(item)
-                _log.info("task %d is done in %.2f s", index, time.perf_counter() - before)
+                _log.info("task %d finished in %.2f s", index, time.perf_counter() - before)
         except MartsError as error:
             result = scrubbed(error)
         except Exception:
-            # Ray would print what it says to its own logs, and hand it over in clear.
+            # Ray would write the traceback to its logs and pass it on unmasked.
             trace = traceback.format_exc()
             text = scrub(trace)
             if text == trace:

@@ -1,1 +1,1 @@
-"""Objects in a folder or an S3 bucket."""
+"""Object stores: a folder or an S3 bucket."""

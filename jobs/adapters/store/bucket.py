@@ -1,7 +1,7 @@
 """Objects of an S3 bucket.
 
-boto3 lists and reads drops (a read names the version it wants, by If-Match); s3fs is the file system
-through which Parquet is read by parts.
+boto3 lists and reads drops (a read names its version by If-Match); s3fs is the file system for partial reads of
+Parquet files.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from jobs.runtime.retries import retried
 from marts.errors import ServiceError, Transient, UsageError
 
 _END = 1 << 20
-"""Bytes of an object of the state that are asked for before its size is known: most are smaller."""
+"""Bytes requested from the end of a state object before its size is known: most objects are smaller."""
 _WHOLE = 8 << 20
-"""Bytes of an object that is read as a whole: to look for its parts takes longer."""
+"""Bytes up to which an object is read as a whole: partial reads would take longer."""
 
 
 class _Ending(io.RawIOBase):
-    """A file whose end is known; it is opened only if more is read."""
+    """A file whose last bytes are in memory; it is opened only if others are read."""
 
     def __init__(self, opened: Callable[[], Any], end: bytes, size: int) -> None:
         self._open, self._end, self._size, self._at = opened, end, size, 0
@@ -73,7 +73,7 @@ class Bucket:
         self.bucket, _, prefix = uri.removeprefix("s3://").strip("/").partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
         if not self.bucket:
-            raise UsageError(f"{uri!r} names no bucket", "address", "write s3://bucket/prefix")
+            raise UsageError(f"{uri!r} contains no bucket", "address", "write s3://bucket/prefix")
         self._client = _client(s3)
         self._files: Any = None
 
@@ -98,19 +98,19 @@ class Bucket:
     def _range(self, version: ObjectVersion, start: int, stop: int) -> bytes:
         data, _ = self._got(version.key, IfMatch=f'"{version.etag}"', Range=f"bytes={start}-{stop - 1}")
         if len(data) != stop - start:
-            raise Transient(f"{len(data):,} bytes came instead of {stop - start:,}", version.key)
+            raise Transient(f"received {len(data):,} bytes instead of {stop - start:,}", version.key)
         return data
 
     def get(self, key: str) -> bytes:
         return self._ask(key, lambda: self._got(key)[0])
 
     def _got(self, key: str, **asked: str) -> tuple[bytes, dict[str, Any]]:
-        """Ask for an object, or a part of it. Returns the bytes, and what is said of them."""
+        """Request an object or a part of it. Return the bytes and the response."""
         answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key, **asked)
         return answer["Body"].read(), answer
 
     def put(self, key: str, data: bytes | pa.Buffer) -> None:
-        # A browser shows a page only if the store says that it is one.
+        # A browser shows a page only with the right content type.
         content = mimetypes.guess_type(key)[0] or "application/octet-stream"
         whole = {"Bucket": self.bucket, "Key": self._prefix + key, "Body": bytes(data), "ContentType": content}
         self._ask(key, lambda: self._client.put_object(**whole))
@@ -126,7 +126,7 @@ class Bucket:
         if end and size <= _WHOLE:
             with understood(key), pa.BufferReader(self._before(key, size - len(end)) + end) as file:
                 return work(file)
-        # Not by Arrow's own way to open a file of s3fs: it takes whatever fails for a file that is not there.
+        # Not with Arrow's handler for s3fs: it reports every failure as a missing file.
         with (
             understood(key),
             _Ending(lambda: self._opened(key), end, size) if end else self._opened(key) as opened,
@@ -140,23 +140,23 @@ class Bucket:
         return self._files.open(f"{self.bucket}/{self._prefix}{key}", "rb")
 
     def _end(self, key: str) -> tuple[bytes, int]:
-        """Return the end of an object, where Parquet says what is in it, and its size; of a small one, that is all."""
+        """Return the last bytes of an object, where Parquet has its footer, and its size; a small one in full."""
         from botocore.exceptions import ClientError
 
         try:
             data, answer = self._got(key, Range=f"bytes=-{_END}")
         except ClientError as error:
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (403, 404, 416):
-                return b"", 0  # whoever opens it says what is wrong
+                return b"", 0  # opening it will report the error
             raise
         return data, int(answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2])
 
     def _before(self, key: str, stop: int) -> bytes:
-        """Read an object up to its end that is known already."""
+        """Read an object up to ``stop``, where the known end begins."""
         return self._got(key, Range=f"bytes=0-{stop - 1}")[0] if stop else b""
 
     def _ask(self, key: str, request: Callable[[], Result]) -> Result:
-        """Make a request; one that fails for a while is made again. All of ours may be."""
+        """Send a request, with retries. All requests here may be repeated."""
 
         def once() -> Result:
             with self._translated(key):
@@ -165,11 +165,11 @@ class Bucket:
         return retried(once, self._s3.deadline)
 
     def require(self) -> None:
-        """A bucket that is not there is named by the listing."""
+        """Do nothing: the listing reports a missing bucket."""
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
-        """Turn the client's errors into ours, with what to do."""
+        """Translate the client's errors into MartsError with hints."""
         from aiohttp import ClientError as LostConnection
         from botocore.exceptions import (
             BotoCoreError,
@@ -188,14 +188,14 @@ class Bucket:
         except ClientError as error:
             raise translate(error, where, self.bucket) from error
         except PermissionError as error:
-            raise ServiceError(f"S3 refuses us: {error}", where, RIGHTS) from error
+            raise ServiceError(f"S3 denies access: {error}", where, RIGHTS) from error
         except NoCredentialsError as error:
             hint = (
                 "`marts secrets set s3.access_key` and s3.secret_key, or use the platform's own (IRSA, role, profile)"
             )
-            raise ServiceError("there are no credentials for S3", where, hint) from error
+            raise ServiceError("no credentials for S3", where, hint) from error
         except SSLError as error:
-            raise ServiceError(f"the certificate is refused: {error}", where, "check s3.endpoint") from error
+            raise ServiceError(f"cannot verify the certificate: {error}", where, "check s3.endpoint") from error
         except (
             NotConnected,
             HTTPClientError,
@@ -205,10 +205,10 @@ class Bucket:
             OSError,
         ) as error:
             endpoint = self._s3.endpoint or "AWS"
-            hint = f"is {endpoint} up and reachable from here? `marts doctor` looks closer"
+            hint = f"check that {endpoint} is up and reachable from here: `marts doctor`"
             raise Transient(f"S3 does not answer: {error}", where, hint) from error
         except BotoCoreError as error:
-            raise ServiceError(f"S3 cannot be asked: {error}", where, "check the settings under s3") from error
+            raise ServiceError(f"cannot send a request to S3: {error}", where, "check the settings under s3") from error
 
 
 def _client(s3: S3) -> Any:

@@ -1,4 +1,4 @@
-"""Objects are the files of a folder."""
+"""A store whose objects are the files of a folder."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from marts.errors import ObjectChanged, ObjectUnreadable, ServiceError, UsageErr
 
 
 class Folder:
-    """Objects are the files of a folder. The version of a file is its inode, size and time of change."""
+    """A store whose objects are the files of a folder. The version of a file is its inode, size and time of change."""
 
     whole = False
 
@@ -38,12 +38,12 @@ class Folder:
                     yield self._version(entry.path, entry.stat())
 
     def _version(self, path: str, stat: os.stat_result) -> ObjectVersion:
-        key = path[len(self._within) :].replace(os.sep, "/")  # a Path for each of many files takes ten times as long
+        key = path[len(self._within) :].replace(os.sep, "/")  # a Path for each file would take ten times as long
         if not key.isprintable():
-            # A name that is not UTF-8: shown, and never taken for a drop.
+            # A name that is not UTF-8: it is reported, but never matches a drop.
             key = f"{key.encode('utf-8', 'backslashreplace').decode()} (unreadable name)"
         modified = datetime.fromtimestamp(stat.st_mtime_ns // 1000 / 1e6, UTC).isoformat(timespec="microseconds")
-        # The time of change cannot be set by hand, unlike that of modification, which orders the deliveries.
+        # The time of change cannot be set by a user, unlike the time of modification, which orders the deliveries.
         etag = f"{stat.st_ctime_ns:x}-{stat.st_ino:x}-{stat.st_size:x}"
         return ObjectVersion(key, stat.st_size, etag, modified)
 
@@ -64,13 +64,13 @@ class Folder:
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
-        """Turn the system's errors into ours, with what to do."""
+        """Translate the system's errors into MartsError with hints."""
         try:
             yield
         except FileNotFoundError as error:
             raise ObjectChanged("vanished while it was read", key) from error
         except OSError as error:
-            hint = "check that we may read it"
+            hint = "check its permissions"
             raise ObjectUnreadable(f"cannot be read: {error.strerror}", str(self.root / key), hint) from error
 
     def get(self, key: str) -> bytes:
@@ -87,7 +87,7 @@ class Folder:
         except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
-            hint = "the live marts are untouched; free some space or fix the rights, then run again"
+            hint = "the live marts are untouched; free some space or fix the permissions, then run again"
             raise ServiceError(f"cannot be written: {error.strerror}", str(path), hint) from error
 
     def delete(self, key: str) -> None:
@@ -95,7 +95,7 @@ class Folder:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise ServiceError(f"cannot be removed: {error.strerror}", str(path), "fix the rights") from error
+            raise ServiceError(f"cannot be removed: {error.strerror}", str(path), "fix the permissions") from error
 
     def using(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
         with self._translated(key), understood(key), pa.memory_map(str(self.root / key)) as file:
@@ -103,5 +103,5 @@ class Folder:
 
     def require(self) -> None:
         if not self.root.is_dir():
-            what = "is a file, not a folder" if self.root.exists() else "there is no such folder"
+            what = "is a file, not a folder" if self.root.exists() else "the folder does not exist"
             raise UsageError(what, self.uri, "check --source")

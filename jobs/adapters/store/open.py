@@ -22,14 +22,14 @@ def open_store(uri: str, s3: S3) -> Store:
 
 @dataclass(frozen=True)
 class StoreAddress:
-    """Where a store is, and how to open it: tasks on other nodes get this instead of a store."""
+    """Address and settings of a store: tasks on other nodes receive this instead of a store."""
 
     uri: str
     s3: S3
 
     @classmethod
     def of(cls, uri: str, s3: S3) -> "StoreAddress":
-        """Return an address that means the same in every process: a folder's is absolute."""
+        """Return an address that is valid in every process: that of a folder is absolute."""
         return cls(open_store(uri, s3).uri, s3)
 
     def open(self) -> Store:

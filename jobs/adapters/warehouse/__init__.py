@@ -1,1 +1,1 @@
-"""The MySQL or MariaDB target: sessions that survive a lost connection, and the warehouse on them."""
+"""The targets: DuckDB, and MySQL or MariaDB with sessions that survive a lost connection."""

@@ -1,7 +1,7 @@
-"""The embedded target: one DuckDB file, for a laptop and for trying things out.
+"""The embedded target: one DuckDB file, for a laptop and for evaluation.
 
-Each generation is a table of its own; the public name is a view of the live one. DuckDB lets one process
-at a time open the file for writing, which is the lock.
+Each generation is a separate table; the public name is a view of the live one. DuckDB lets one process at a time open
+the file for writing: that is the lock.
 """
 
 import difflib
@@ -27,20 +27,22 @@ Result = TypeVar("Result")
 
 _BATCH = 500_000
 _POLL = 0.5
-"""Seconds between two tries to open a file that another process has open."""
+"""Seconds between two attempts to open a file that another process has open."""
 _OURS = "schema_name = 'main' AND database_name = current_database()"
-"""Where our tables and views are: an attached file, or another schema, is none of ours."""
+"""Condition for tables and views of the target, as opposed to those of attached files and other schemas."""
 _DEFINES = re.compile(
     r"(?:CREATE(?: OR REPLACE)?|DROP) (?:TABLE|VIEW) (?:IF (?:NOT )?EXISTS )?(\w+)(?= *(?:\(|AS\b|$))"
 )
 """A statement that creates, replaces or drops one table or view, and its name."""
 _CHANGES_CATALOG = re.compile(r"\s*(CREATE(?!\s+SEQUENCE)|ALTER|DROP|ROLLBACK)\b", re.IGNORECASE)
+_HOLDER = re.compile(r"\(PID (\d+)\)")
+"""The process that has the file open, in an error of DuckDB."""
 _log = logging.getLogger("marts.duckdb")
 
 
 @dataclass(frozen=True)
 class _Catalog:
-    """The tables and views of the file, under their names in small letters: DuckDB tells no case of a name apart."""
+    """The tables and views of the file, by lower-case name: DuckDB names are not case-sensitive."""
 
     kinds: dict[str, str]
     """``table`` or ``view``."""
@@ -58,7 +60,7 @@ class DuckDBWarehouse(SqlLedger):
     def __init__(self, uri: str, read_only: bool = False, wait: float = 0, create: bool = True) -> None:
         """Open the file; wait up to ``wait`` seconds for another process that has it open.
 
-        A file that does not exist is created, or looks empty if it is read only; without ``create`` it is a UsageError.
+        Create a missing file, or treat it as empty if read only. Raises UsageError for it without ``create``.
         """
         self.path = Path(duckdb_path(uri))
         if not create and not self.path.exists():
@@ -66,9 +68,9 @@ class DuckDBWarehouse(SqlLedger):
         self._read_only = read_only
         self._database: duckdb.DuckDBPyConnection | None = None
         self._catalog: _Catalog | None = None
-        """The catalog as last read: a build asks 50 times, at 15 ms each."""
+        """Cached catalog: a build needs it 50 times, at 15 ms each."""
         self._changed: set[str] = set()
-        """Tables and views that were created, replaced or dropped since then: who asks for one reads it again."""
+        """Tables and views created, replaced or dropped since then: a query for one reads the catalog again."""
         end = time.monotonic() + wait
         while self._database is None and (not read_only or self.path.exists()):
             try:
@@ -89,21 +91,23 @@ class DuckDBWarehouse(SqlLedger):
             return duckdb.connect(str(self.path), read_only=self._read_only, config={**config, "memory_limit": "1GB"})
         except duckdb.Error as error:
             if isinstance(error, duckdb.IOException) and "Could not set lock on file" in str(error):
-                hint = "wait until the other process has closed the file, then run again"
-                raise TryLater("another process has the file open", str(self.path), hint) from error
+                holder = _HOLDER.search(str(error))
+                who = f"process {holder[1]}" if holder else "another process"
+                hint = f"run again when {who} has ended; a build keeps the file open until it has published"
+                raise TryLater(f"{who} has the file open", str(self.path), hint) from error
             raise ServiceError(f"cannot be opened: {error}", str(self.path)) from error
         except OSError as error:
-            raise ServiceError(f"cannot be made: {error.strerror}", str(self.path)) from error
+            raise ServiceError(f"cannot be created: {error.strerror}", str(self.path)) from error
 
     def _refuse_other_files(self) -> None:
-        """DuckDB would open some files (JSON, CSV) as a database in memory, and all would be lost at the end."""
+        """Raise UsageError for other files: DuckDB opens some (JSON, CSV) as an in-memory database, without saving."""
         hint = "name a new file, or one of an earlier build"
         if self.path.is_dir():
             raise UsageError("is a folder", str(self.path), hint)
         if self.path.is_file() and self.path.stat().st_size:
             with self.path.open("rb") as file:
                 if file.read(12)[8:] != b"DUCK":
-                    raise UsageError("is no DuckDB file", str(self.path), hint)
+                    raise UsageError("is not a DuckDB file", str(self.path), hint)
 
     def close(self) -> None:
         if self._database:
@@ -113,7 +117,7 @@ class DuckDBWarehouse(SqlLedger):
         try:
             return self._rows(statement, values)
         except duckdb.Error as error:
-            hint = "the live marts are untouched; is the disk full, or the file damaged?"
+            hint = "the live marts are untouched; check the free disk space and the file"
             raise ServiceError(f"DuckDB failed: {error}", str(self.path), hint) from error
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -125,7 +129,7 @@ class DuckDBWarehouse(SqlLedger):
         try:
             rows: list[tuple[Any, ...]] = self._database.execute(statement, list(values)).fetchall()
         except RuntimeError as error:
-            if "interrupted" in str(error).lower():  # what DuckDB makes of an exception that a signal raised
+            if "interrupted" in str(error).lower():  # DuckDB's translation of an exception raised by a signal
                 raise Stopped("a signal") from error
             raise
         return rows
@@ -133,12 +137,12 @@ class DuckDBWarehouse(SqlLedger):
     def atomically(
         self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, once: bool = False
     ) -> Result:
-        """Do some work in one transaction. There is no network here, so no answer can be lost."""
+        """Do work in one transaction. Without a network no COMMIT can be lost."""
         self.execute("BEGIN TRANSACTION")
         try:
             result = work()
         except BaseException:
-            with suppress(ServiceError, duckdb.Error):  # a full disk may have ended it already
+            with suppress(ServiceError, duckdb.Error):  # a full disk may already have ended it
                 self.execute("ROLLBACK")
             raise
         self.execute("COMMIT")
@@ -148,7 +152,7 @@ class DuckDBWarehouse(SqlLedger):
         return self._read_catalog(table).columns.get(table.lower(), set())
 
     def _read_catalog(self, table: str) -> _Catalog:
-        """Return the catalog, which is right for a table; of a file that does not exist, an empty one."""
+        """Return the catalog, current for a table; an empty one if the file does not exist."""
         if not self._database:
             return _Catalog({}, {}, {})
         if self._catalog is None or table.lower() in self._changed:
@@ -168,7 +172,7 @@ class DuckDBWarehouse(SqlLedger):
         yield
 
     def prepare(self) -> None:
-        """Create what is missing. Raises UsageError if somebody else's table or view stands where ours belongs."""
+        """Create missing objects. Raises UsageError for a foreign table or view with a reserved name."""
 
         def make() -> None:
             self._check_places()
@@ -179,10 +183,10 @@ class DuckDBWarehouse(SqlLedger):
         self.atomically(make)
 
     def _create_numbers(self) -> None:
-        """Create the table of the generations whose tables are ours. An older version knew those it had published."""
+        """Create the registry of generation tables. Fill it with the published ones that an older version recorded."""
         columns = self.columns_of("marts_numbers")
         if columns and not {"number", "mart"} <= columns:
-            raise self.foreign(self.kind_of("marts_numbers"), "marts_numbers", "a table of the ledger belongs")
+            raise self.foreign(self.kind_of("marts_numbers"), "marts_numbers", "a table of the ledger")
         if not columns:
             self.execute("CREATE TABLE marts_numbers (number BIGINT NOT NULL PRIMARY KEY, mart VARCHAR NOT NULL)")
             for table in ("marts_generations", "marts_publications"):
@@ -200,15 +204,15 @@ class DuckDBWarehouse(SqlLedger):
         return f"ALTER {kind.upper()} {table} RENAME TO {table}_old"
 
     def _check_places(self) -> None:
-        """Raise UsageError if something of somebody else stands where our views belong."""
+        """Raise UsageError if a table or view not created by Martwright has the name of a mart."""
         for mart in MARTS.values():
             self._check_view(mart)
 
     def _check_view(self, mart: Mart) -> None:
-        """Raise UsageError if what has the public name of a mart is not our view: one that reads our pointer."""
+        """Raise UsageError if a mart's public name is not a view of Martwright, recognised by its pointer."""
         kind = self.kind_of(mart.table)
         if kind == "table" or (kind and not self._is_our_view(mart)):
-            raise self.foreign(kind, mart.table, "our view belongs")
+            raise self.foreign(kind, mart.table, "the view of a mart")
 
     def _is_our_view(self, mart: Mart) -> bool:
         text = self._read_catalog(mart.table).views[mart.table]
@@ -223,7 +227,7 @@ class DuckDBWarehouse(SqlLedger):
             return self._rows(query)
         except duckdb.Error as error:
             raise UsageError(
-                f"the query fails: {str(error).splitlines()[0]}", query, "correct it in its suite"
+                f"the query fails: {str(error).splitlines()[0]}", query, "correct the query in its suite"
             ) from error
 
     def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -236,13 +240,13 @@ class DuckDBWarehouse(SqlLedger):
         raise Defect("one process has one connection to DuckDB")
 
     def stage(self, mart: Mart) -> int:
-        """Create the table of a new generation, and record its number: only what is numbered is ever dropped."""
+        """Create the table of a new generation and record its number: only recorded tables are ever dropped."""
         columns = ", ".join(f"{c.name} {_type(c)}{'' if c.nullable else ' NOT NULL'}" for c in mart.columns)
 
         def make() -> int:
             while True:
                 ((number,),) = self.execute("SELECT nextval('marts_generation')")
-                if not self.kind_of(_table(mart, number)):  # somebody may have a table of this name
+                if not self.kind_of(_table(mart, number)):  # a table of another owner may have this name
                     break
             self.execute("INSERT INTO marts_numbers VALUES (?, ?)", [number, mart.name])
             self.execute(f"CREATE TABLE {_table(mart, number)} ({columns})")
@@ -261,7 +265,7 @@ class DuckDBWarehouse(SqlLedger):
         table = _table(mart, generation)
         repeats = self.execute(f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1 LIMIT 1")
         if repeats:
-            raise Defect(f"{mart.table} holds the key {repeats[0]} twice")
+            raise Defect(f"{mart.table} has the key {repeats[0]} twice")
         ((rows,),) = self.execute(f"SELECT count(*) FROM {table}")
         return int(rows)
 
@@ -278,14 +282,14 @@ class DuckDBWarehouse(SqlLedger):
         return sum(int(self.execute(f"DELETE FROM {name} WHERE customer_id = ?", [customer])[0][0]) for name in tables)
 
     def _generations_of(self, mart: Mart) -> list[int]:
-        """Return the generations of a mart whose tables are ours and exist, in order."""
-        if not self.columns_of("marts_numbers"):  # an older version was the last to build here
+        """Return the recorded generations of a mart whose tables exist, in order."""
+        if not self.columns_of("marts_numbers"):  # the last build was of an older version
             self._create_numbers()
         rows = self.execute("SELECT number FROM marts_numbers WHERE mart = ? ORDER BY number", [mart.name])
         return [int(number) for (number,) in rows if self.kind_of(_table(mart, number)) == "table"]
 
     def clean_up(self, run_id: str) -> None:
-        """Drop the tables of old generations, and of runs that never published."""
+        """Drop the tables of old generations and of runs that never published."""
         kept = self.kept_generations()
         for mart in MARTS.values():
             for number in self._generations_of(mart):
@@ -293,22 +297,22 @@ class DuckDBWarehouse(SqlLedger):
                     self.atomically(partial(self._drop, mart, number))
 
     def _drop(self, mart: Mart, number: int) -> None:
-        """Drop a generation, and forget its number: a table of that name is not ours any more."""
+        """Drop a generation and its recorded number: a later table of that name is not Martwright's."""
         self.execute(f"DROP TABLE {_table(mart, number)}")
         self.execute("DELETE FROM marts_numbers WHERE number = ?", [number])
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         if self._database:
             self._check_places()
-        seen = f"{self.path}" if self.path.exists() else f"{self.path} (made by the first build)"
+        seen = f"{self.path}" if self.path.exists() else f"{self.path} (created by the first build)"
         return [("DuckDB", True, f"{duckdb.__version__}, {seen}")]
 
 
 def _nearest(path: Path) -> str:
-    """Return a hint that names the existing file whose path is most like one that does not exist."""
+    """Return a hint with the existing file whose path is most similar to a missing one."""
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     places = (item for place in {folder, Path.cwd()} for item in (place, *place.glob("*/")))
-    with suppress(OSError):  # a folder that cannot be read has nothing to offer
+    with suppress(OSError):  # skip a folder that cannot be read
         files = sorted({str(file) for place in places for file in place.glob("*.duckdb")})
         match = difflib.get_close_matches(str(path.absolute()), files, 1, 0)
         if match:

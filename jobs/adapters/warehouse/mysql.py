@@ -1,7 +1,7 @@
 """The MySQL or MariaDB target.
 
-Rows are loaded under an invisible generation, the first column of the primary key. The public names are
-views that join a pointer with one row per mart, so that one small transaction makes everything live.
+Rows are loaded into an invisible generation, the first column of the primary key. The public names are views that join
+a pointer with one row per mart, so that one small transaction publishes everything.
 """
 
 import hashlib
@@ -31,20 +31,20 @@ Result = TypeVar("Result")
 
 _DELETE_BATCH = 20_000
 _INSERT_ROWS, _INSERT_BYTES = 10_000, 1 << 20
-"""What one INSERT holds at most; and never more than the server takes."""
+"""Maximum rows and bytes of one INSERT; the limit of the server also applies."""
 _PACKET_HEAD = 1 << 10
-"""Bytes of a packet that are left for what stands around the rows."""
+"""Bytes of a packet reserved for the statement around the rows."""
 _CONNECTIONS = 2
-"""Connections of a build beside its loaders: the lock's, and that of the ledger."""
+"""Connections of a build besides its loaders: those of the lock and of the ledger."""
 _FEWEST = 3
-"""Connections that a build needs at least: Great Expectations asks by two, beside the lock's."""
+"""Minimum number of connections of a build: two of Great Expectations and that of the lock."""
 _LOCK = "martwright"
 _STAGED = "_staged_"
-"""What the name of the view of a staged generation has before its number."""
+"""Infix of the name of the view of a staged generation, before its number."""
 _LOCAL_INFILE_OFF = {-1, 1148, 2068, 3948, 4166}
-"""Errors of servers that do not allow LOAD DATA LOCAL any more, since we asked; the driver's own has no number."""
+"""Errors of servers that no longer allow LOAD DATA LOCAL, although they did; the driver's own has no number."""
 _ESCAPES = (("\\", "\\\\"), ("'", "''"), ("\0", "\\0"))
-"""How a text stands between quotes, in our charset and sql_mode."""
+"""Escapes of a quoted text, for the charset and sql_mode of a session."""
 _log = logging.getLogger("marts.mysql")
 
 
@@ -71,7 +71,7 @@ class MySQLWarehouse(SqlLedger):
         self.where = self._session.where
 
     def connect(self) -> Any:
-        """Open another connection. Ours, which waits meanwhile, is closed: a user may have few."""
+        """Open another connection. Close the idle one of the session: a user may be limited to few."""
         self._session.close()
         return self._session.connect()
 
@@ -96,7 +96,7 @@ class MySQLWarehouse(SqlLedger):
 
     @property
     def lock_name(self) -> str:
-        """Return the name of the lock of builds into this database; servers take up to 64 letters."""
+        """Return the name of the lock of builds into this database; servers allow up to 64 characters."""
         return f"{_LOCK}.{hashlib.sha256(self._schema().encode()).hexdigest()[:16]}"
 
     def _schema(self) -> str:
@@ -108,9 +108,9 @@ class MySQLWarehouse(SqlLedger):
         return f": run {running[0].run_id}, since {running[0].started_at[:19]} UTC" if running else ""
 
     def prepare(self) -> None:
-        """Create what is missing. What exists is left alone: DDL would wait for readers, and others behind it.
+        """Create missing objects. Existing ones are not changed: DDL waits for readers and blocks other queries.
 
-        Raises UsageError if a table or view of somebody else stands where one of ours belongs.
+        Raises UsageError if a table or view not created by Martwright has a reserved name.
         """
         self.loaders = self._affordable_loaders()
         self._check_places()
@@ -133,17 +133,17 @@ class MySQLWarehouse(SqlLedger):
                 )
 
     def _affordable_loaders(self) -> int:
-        """Return how many may load at once, as mysql.loaders says or as many as the user's connections allow."""
+        """Return the number of parallel loaders: mysql.loaders, or what the user's connections allow."""
         allowed = self._session.limits.max_user_connections
         if 0 < allowed < _FEWEST:
             hint = (
-                f"ALTER USER … WITH MAX_USER_CONNECTIONS {self._settings.loaders + _CONNECTIONS}: as many as "
-                f"mysql.loaders ({self._settings.loaders}) and {_CONNECTIONS}; {_FEWEST} is the least"
+                f"ALTER USER … WITH MAX_USER_CONNECTIONS {self._settings.loaders + _CONNECTIONS}: the sum of "
+                f"mysql.loaders ({self._settings.loaders}) and {_CONNECTIONS}; the minimum is {_FEWEST}"
             )
-            raise UsageError(f"MAX_USER_CONNECTIONS of our user is {allowed}, too few for a build", self.where, hint)
+            raise UsageError(f"MAX_USER_CONNECTIONS of the user is {allowed}, too few for a build", self.where, hint)
         fewer = allowed - _CONNECTIONS if allowed else self._settings.loaders
         if fewer < self._settings.loaders:
-            _log.warning("%s: MAX_USER_CONNECTIONS is %d: %d load at once", self.where, allowed, fewer)
+            _log.warning("%s: MAX_USER_CONNECTIONS is %d: only %d loaders", self.where, allowed, fewer)
         return min(self._settings.loaders, fewer)
 
     def kind_of(self, table: str) -> str:
@@ -155,23 +155,23 @@ class MySQLWarehouse(SqlLedger):
         return f"RENAME TABLE {table} TO {table}_old"
 
     def _check_places(self) -> None:
-        """Raise UsageError if something of somebody else stands where our rows or views belong."""
+        """Raise UsageError if a table or view not created by Martwright has a reserved name."""
         for mart in MARTS.values():
             self._check_rows(mart)
             self._check_view(mart)
 
     def _check_rows(self, mart: Mart) -> None:
-        """Raise UsageError if what has the name of our rows is not what we would make."""
+        """Raise UsageError if the table of a mart's rows is not one that Martwright creates."""
         table = _rows(mart)
         kind, columns = self.kind_of(table), self.columns_of(table)
         if kind == "view" or (kind and not {"generation", *(column.name for column in mart.columns)} <= columns):
-            raise self.foreign(kind, table, f"the rows of {mart.table} belong")
+            raise self.foreign(kind, table, f"the rows of {mart.table}")
 
     def _check_view(self, mart: Mart) -> None:
-        """Raise UsageError if what has the public name of a mart is not our view: one that reads our pointer."""
+        """Raise UsageError if a mart's public name is not a view of Martwright, recognised by its pointer."""
         kind = self.kind_of(mart.table)
         if kind == "table":
-            raise self.foreign(kind, mart.table, "our view belongs")
+            raise self.foreign(kind, mart.table, "the view of a mart")
         if kind == "view":
             query = (
                 "SELECT view_definition FROM information_schema.views "
@@ -179,10 +179,10 @@ class MySQLWarehouse(SqlLedger):
             )
             ((definition,),) = self.execute(query, [mart.table])
             text = str(definition or "").lower()
-            # Without the right to see it (SHOW VIEW) it is empty; its columns, and reading back, must do then.
+            # Without the SHOW VIEW right it is empty; then the columns are checked, and the rows read back later.
             reads = [f"`{self._schema()}`.`{table}`".lower() for table in ("marts_live", _rows(mart))]
             if not (all(name in text for name in reads) if text else self._looks_ours(mart)):
-                raise self.foreign(kind, mart.table, "our view belongs")
+                raise self.foreign(kind, mart.table, "the view of a mart")
 
     def _looks_ours(self, mart: Mart) -> bool:
         return {"run_id", "as_of_date"} <= self.columns_of(mart.table)
@@ -206,10 +206,10 @@ class MySQLWarehouse(SqlLedger):
             self.execute(f"DROP VIEW IF EXISTS {name}")
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
-        raise Defect("queries of suites are asked by Great Expectations", self.where)
+        raise Defect("queries of suites are run by Great Expectations", self.where)
 
     def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-        raise Defect("rows of MySQL are judged by SQL", self.where)
+        raise Defect("rows of MySQL are validated by SQL", self.where)
 
     def stage(self, mart: Mart) -> int:
         def number() -> int:
@@ -222,19 +222,19 @@ class MySQLWarehouse(SqlLedger):
         return new
 
     def _is_taken(self, mart: Mart, number: int) -> bool:
-        """Return whether a generation that is only now numbered has rows or a view: those are not of this ledger."""
+        """Return whether a newly numbered generation already has rows or a view, from another ledger."""
         rows = self.execute(f"SELECT 1 FROM {_rows(mart)} WHERE generation = %s LIMIT 1", [number])
         return bool(rows or self.kind_of(f"{mart.table}{_STAGED}{number:d}"))
 
     def _numbered(self, mart: Mart) -> set[int]:
-        """Return the generations of a mart that this ledger has numbered: only these are ever removed."""
+        """Return the generations of a mart numbered by this ledger: only these are ever removed."""
         results = set()
         for table, column in (("marts_numbers", "number"), ("marts_generations", "generation")):
             results |= {int(n) for (n,) in self.execute(f"SELECT {column} FROM {table} WHERE mart = %s", [mart.name])}
         return results
 
     def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
-        """Load rows in one transaction; REPLACE makes a repeated task harmless, `count` finds what is missing."""
+        """Load rows in one transaction. REPLACE makes a repeated task idempotent; `count` detects missing rows."""
         by_file = self._settings.load_data and self._session.limits.local_infile
         loader = self._load_file if by_file else self._load_inserts
         try:
@@ -243,15 +243,15 @@ class MySQLWarehouse(SqlLedger):
             self.atomically(lambda: self._load_inserts(mart, generation, rows))
 
     def _load_file(self, mart: Mart, generation: int, rows: pa.Table) -> None:
-        """Spool the rows to a private file, and let the server read it: several times faster than INSERT."""
+        """Spool the rows to a private file for LOAD DATA: several times faster than INSERT."""
         path = Path(self._spool.name) / f"{mart.name}-{generation}-{os.getpid()}-{time.monotonic_ns()}.csv"
         try:
-            # All texts are quoted, so that a bare NULL is none, and nobody's name.
+            # All texts are quoted, so that an unquoted NULL is never a name.
             options = pacsv.WriteOptions(include_header=False, quoting_style="needed", null_string="NULL")
             pacsv.write_csv(_plain_flags(mart, rows), path, options)
         except OSError as error:
             hint = "the live marts are untouched; free some space, then run again"
-            raise ServiceError(f"rows cannot be spooled: {error}", str(path), hint) from error
+            raise ServiceError(f"cannot spool rows: {error}", str(path), hint) from error
         fields = ", ".join(column.name for column in mart.columns)
 
         def load(cursor: Any) -> None:
@@ -287,11 +287,11 @@ class MySQLWarehouse(SqlLedger):
         return int(rows)
 
     def _generations(self, mart: Mart) -> set[int]:
-        """Number the generations that have rows. It begins the primary key: the server looks at one row of each."""
+        """Return the generations that have rows. The primary key begins with it: the server reads one row of each."""
         return {int(number) for (number,) in self.execute(f"SELECT DISTINCT generation FROM {_rows(mart)}")}
 
     def _delete(self, mart: Mart, rest: str, values: Sequence[Any]) -> int:
-        """Delete rows inside the transaction of the caller. Returns how many."""
+        """Delete rows inside the transaction of the caller. Return their number."""
 
         def delete(cursor: Any) -> int:
             cursor.execute(f"DELETE FROM {_rows(mart)} {rest}", tuple(values))
@@ -305,7 +305,7 @@ class MySQLWarehouse(SqlLedger):
         return sum(self._delete(CUSTOMERS_MART, where, [number, customer]) for number in existing)
 
     def clean_up(self, run_id: str) -> None:
-        """Delete in small batches. What a transaction of a frozen or killed build still holds is left for later."""
+        """Delete in small batches. Rows locked by a frozen or killed build are left for a later build."""
         self.execute("SET SESSION innodb_lock_wait_timeout = 2")
         try:
             for mart in MARTS.values():
@@ -319,7 +319,7 @@ class MySQLWarehouse(SqlLedger):
             self.execute("SET SESSION innodb_lock_wait_timeout = DEFAULT")
 
     def _drop_staged_views(self, mart: Mart) -> None:
-        """Drop the views that a killed build has left: those whose generation is gone."""
+        """Drop the views left by a killed build: those without rows of their generation."""
         query = "SELECT table_name FROM information_schema.views WHERE table_schema = DATABASE()"
         removed = self._numbered(mart) - self._generations(mart)
         for (name,) in self.execute(query):
@@ -328,7 +328,7 @@ class MySQLWarehouse(SqlLedger):
                 self.execute(f"DROP VIEW IF EXISTS {name}")
 
     def _delete_some(self, mart: Mart, generation: int, run_id: str) -> int:
-        """Delete some rows of a generation, if it is still waste: we may have stood still since we looked."""
+        """Delete some rows of a generation, if still unused: this process may have been frozen since the last check."""
 
         def work() -> int:
             self.hold_epoch(run_id)
@@ -339,7 +339,7 @@ class MySQLWarehouse(SqlLedger):
         return self.atomically(work)
 
     def read_table(self, table: str, columns: Sequence[str]) -> pa.Table:
-        """Read some columns of a table as text, all rows of one moment."""
+        """Read some columns of a table as text, in one consistent read."""
         name = table.replace("`", "``")
 
         def read(cursor: Any) -> pa.Table:
@@ -379,11 +379,11 @@ class MySQLWarehouse(SqlLedger):
             return "INSERT is used: mysql.load_data is false"
         if self._session.limits.local_infile:
             return "LOAD DATA LOCAL is allowed"
-        return "LOAD DATA LOCAL is off, INSERT is used: SET GLOBAL local_infile = ON at the server is 1.7 times as fast"
+        return "LOAD DATA LOCAL is off, INSERT is used; SET GLOBAL local_infile = ON makes loading 1.7 times as fast"
 
     def _connections(self) -> str:
         allowed = self._session.limits.max_user_connections
-        return f"{allowed or 'any number'} for this user; {self._affordable_loaders()} load at once (mysql.loaders)"
+        return f"{allowed or 'unlimited'} for this user; parallel loaders (mysql.loaders): {self._affordable_loaders()}"
 
 
 class _LocalInfileOff(Exception):
@@ -395,7 +395,7 @@ def _rows(mart: Mart) -> str:
 
 
 def _plain_flags(mart: Mart, rows: pa.Table) -> pa.Table:
-    """Write flags as 0 and 1."""
+    """Convert flags to 0 and 1."""
     for index, column in enumerate(mart.columns):
         if column.type == "flag":
             rows = rows.set_column(index, column.name, rows[column.name].cast(pa.int8()))
@@ -403,13 +403,13 @@ def _plain_flags(mart: Mart, rows: pa.Table) -> pa.Table:
 
 
 def _literals(rows: pa.Table, generation: int) -> pa.Array:
-    """Write each row as SQL does, in parentheses, after its generation."""
+    """Format each row as a SQL tuple after its generation, with the closing parenthesis missing."""
     columns = [_literal(column) for column in rows.columns]
     return pc.binary_join_element_wise(f"({generation:d}", *columns, ",")
 
 
 def _literal(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Write the values of a column as SQL does: numbers as they are, texts between quotes, NULL for none."""
+    """Format the values of a column as SQL literals: plain numbers, quoted texts, NULL."""
     text = pc.cast(column, pa.string())
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         for item, two in _ESCAPES:
@@ -419,7 +419,7 @@ def _literal(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _cut(rows: pa.ChunkedArray, most: int) -> Iterator[list[str]]:
-    """Cut rows, and close their parentheses, into parts of at most ``most`` bytes of a statement; each has a row."""
+    """Split rows into parts of at most ``most`` bytes, at least one row each, and close their parentheses."""
     ends = np.cumsum(pc.binary_length(rows).to_numpy() + len("),"))
     start = 0
     while start < len(rows):

@@ -1,4 +1,4 @@
-"""A session with MySQL or MariaDB: calls have timeouts, what fails for a while is repeated, no COMMIT is guessed."""
+"""A session with MySQL or MariaDB: timeouts, retries after temporary errors, and lost COMMITs are resolved."""
 
 import logging
 import struct
@@ -16,7 +16,7 @@ from mysql.connector.errors import InterfaceError
 from mysql.connector.plugins import caching_sha2_password
 
 from jobs.adapters.warehouse.mysql_problems import UNTOUCHED, ReadOnly, problem_of
-from jobs.config.secret import Secret
+from jobs.config.secret import TARGET_PASSWORD, Secret
 from jobs.config.settings import MySQL, masked
 from jobs.runtime.retries import retried
 from marts.errors import Busy, OutcomeUnknown, ServiceError, Stopped, Transient, TryLater, UsageError
@@ -25,20 +25,20 @@ Result = TypeVar("Result")
 
 CHARSET, COLLATION = "utf8mb4", "utf8mb4_unicode_ci"
 _TORN = (IndexError, ValueError, struct.error, UnicodeDecodeError)
-"""What the connector raises over half a packet."""
+"""Errors that the connector raises for an incomplete packet."""
 _DDL_WAIT = 10
-"""Seconds that DDL waits for readers of what it changes; a day by default, with all others behind it."""
+"""Seconds that DDL waits for readers; the default of servers is a day, and blocks all other queries meanwhile."""
 _SLICE = 5
 """Seconds of one wait for the lock."""
 _LARGE = 1 << 19
-"""Letters from which on a statement may be too large for a server."""
+"""Characters above which a statement may be too large for a server."""
 _FAILOVER = 10
-"""Seconds that a server may be read only, as it is in the middle of a failover, until we say so."""
+"""Seconds that a server may be read only, as during a failover, before it is an error."""
 _log = logging.getLogger("marts.mysql")
 
 
 class _OverTLS(caching_sha2_password.MySQLCachingSHA2PasswordAuthPlugin):
-    """The driver's plugin, but for this: it sends no password in clear over an open connection, whoever asks."""
+    """The driver's plugin, except that it never sends a password in clear text over an unencrypted connection."""
 
     def auth_response(self, auth_data: bytes, **kwargs: Any) -> bytes | None:
         if len(auth_data or b"") == 1 and not self.ssl_enabled:
@@ -47,23 +47,23 @@ class _OverTLS(caching_sha2_password.MySQLCachingSHA2PasswordAuthPlugin):
         return answer
 
 
-# The driver looks its plugins up by their names in their modules.
+# The driver loads its plugins by class name from their modules.
 caching_sha2_password.MySQLCachingSHA2PasswordAuthPlugin = _OverTLS
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server allows us."""
+    """Limits of a server for this session."""
 
     local_infile: bool
     max_allowed_packet: int
     """Bytes of one statement."""
     max_user_connections: int
-    """Connections of our user at the same time; 0 if nobody counts them."""
+    """Maximum number of concurrent connections of the user; 0 for unlimited."""
 
 
 class Session:
-    """One connection, opened again when it is lost."""
+    """One connection, reopened when it is lost."""
 
     def __init__(self, uri: str, settings: MySQL, local_files: str) -> None:
         self.where = masked(uri)
@@ -76,7 +76,7 @@ class Session:
 
     @property
     def limits(self) -> Limits:
-        """Return what the server allows us; it is asked once."""
+        """Return the limits of the server; they are read once."""
         if self._limits is None:
             asked = "SELECT @@local_infile, @@max_allowed_packet, @@max_user_connections"
             ((infile, packet, connections),) = self.execute(asked)
@@ -84,18 +84,18 @@ class Session:
         return self._limits
 
     def connect(self) -> Any:
-        """Open a connection. Raises UsageError for a wrong address, ServiceError if we are refused, or Transient."""
+        """Open a connection. Raises UsageError for a wrong address, ServiceError if access is denied, or Transient."""
         hint = "write mysql://user@host:port/database, with %-escapes for special characters"
         try:
             parts = urlsplit(self._uri)
             port = parts.port or 3306
         except ValueError as error:
-            raise UsageError(f"{self.where!r} is no address", "--target", hint) from error
+            raise UsageError(f"{self.where!r} is not an address", "--target", hint) from error
         database = parts.path.strip("/")
         if not parts.hostname or not database or "/" in database or parts.query or parts.fragment:
-            raise UsageError(f"{self.where!r} names no database", "--target", hint)
+            raise UsageError(f"{self.where!r} contains no database", "--target", hint)
         secret = Secret.of(unquote(parts.password)) if parts.password else self._settings.password
-        with self._translated():
+        with self._translated(_origin(secret)):
             return mysql.connector.connect(
                 host=parts.hostname,
                 port=port,
@@ -117,7 +117,7 @@ class Session:
             )
 
     def _tls(self) -> dict[str, Any]:
-        """Return what asks for TLS. Without a certificate to verify, anybody could be the server."""
+        """Return the arguments for TLS. Without a CA to verify the certificate, any host could pose as the server."""
         settings = self._settings
         if not settings.ssl_ca:
             return {}
@@ -125,19 +125,19 @@ class Session:
         return {"ssl_ca": settings.ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True, **own}
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn the driver's errors into ours, with what to do. The connector raises odd ones over half a packet."""
+    def _translated(self, password: str = "") -> Iterator[None]:
+        """Translate the driver's errors into ServiceError with hints, also those for incomplete packets."""
         try:
             yield
         except mysql.connector.Error as error:
-            raise problem_of(error, self.where) from error
+            raise problem_of(error, self.where, password) from error
         except _TORN as error:
-            raise Transient(f"the database's answer is torn: {error!r}", self.where, UNTOUCHED) from error
+            raise Transient(f"the database's answer is incomplete: {error!r}", self.where, UNTOUCHED) from error
 
     def _ready(self) -> Any:
-        """Return the connection; open it again if it is lost, or was idle so long that the server may close it.
+        """Return the connection; reopen it if it is lost or was idle so long that the server may close it.
 
-        Raises Transient in the middle of a transaction: what is left of it must not run on another connection.
+        Raises Transient inside a transaction: the rest of it must not run on another connection.
         """
         if self._in_transaction:
             if self._database is None:
@@ -148,11 +148,11 @@ class Session:
         if self._database is None:
             self._database = self.connect()
             with self._translated(), self._database.cursor() as cursor:
-                # A process that is frozen loses its connection, and with it whatever it has locked.
+                # A frozen process loses its connection and with it all its locks.
                 cursor.execute(
                     f"SET SESSION wait_timeout = {self._settings.lease:d}, lock_wait_timeout = {_DDL_WAIT:d}"
                 )
-                # The one level that every binlog_format takes, whatever the server's own is.
+                # The only isolation level that works with every binlog_format.
                 cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         self._used = time.monotonic()
         return self._database
@@ -182,13 +182,13 @@ class Session:
         return self.with_cursor(run)
 
     def _check_size(self, letters: int) -> None:
-        """Raise ServiceError for a statement that the server does not take: it may hang up before it says so."""
+        """Raise ServiceError for a statement above the server's limit: the server may close the connection instead."""
         if letters > _LARGE and letters > self.limits.max_allowed_packet:
-            error = mysql.connector.Error(msg=f"it has {letters:,} letters", errno=errorcode.ER_NET_PACKET_TOO_LARGE)
+            error = mysql.connector.Error(msg=f"{letters:,} characters", errno=errorcode.ER_NET_PACKET_TOO_LARGE)
             raise problem_of(error, self.where)
 
     def with_cursor(self, work: Callable[[Any], Result]) -> Result:
-        """Work on a cursor. A connection that fails is not used again."""
+        """Do work on a cursor. A failed connection is not used again."""
         try:
             with self._translated(), self._ready().cursor() as cursor:
                 return work(cursor)
@@ -204,9 +204,9 @@ class Session:
             self._used = time.monotonic()
 
     def repeated(self, work: Callable[[], Result]) -> Result:
-        """Do some work that may be repeated, on a connection that is there.
+        """Do repeatable work on an open connection, with retries.
 
-        Raises ServiceError for a server that stays read only for longer than a failover takes.
+        Raises ServiceError for a server that stays read only longer than a failover.
         """
         first: list[float] = []
 
@@ -225,11 +225,11 @@ class Session:
     def atomically(
         self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, once: bool = False
     ) -> Result:
-        """Do some work in one transaction; all of it is repeated if it fails for a while.
+        """Do work in one transaction; retry all of it after temporary errors.
 
-        ``happened`` says, from what the database holds, whether the transaction took place: it is asked when the
-        answer to the COMMIT is lost. Without it, the work must do no harm when it is done twice. With ``once``
-        nothing is repeated. Raises OutcomeUnknown if the database does not come back to be asked.
+        ``happened`` reads from the database whether the transaction took place: it is called when the answer to the
+        COMMIT is lost. Without it, the work must be idempotent. With ``once`` nothing is retried. Raises OutcomeUnknown
+        if the database does not come back.
         """
         if once:
             self._ready()
@@ -258,25 +258,25 @@ class Session:
         return result
 
     def _settled(self, number: int, happened: Callable[[], bool], lost: Transient) -> bool:
-        """Return whether a transaction took place whose COMMIT was not answered."""
-        _log.warning("%s: the answer to a COMMIT is lost; the ledger is asked what became of it", self.where)
+        """Return whether a transaction whose COMMIT was not answered took place."""
+        _log.warning("%s: the answer to a COMMIT is lost; reading its outcome from the ledger", self.where)
 
         def ask() -> bool:
-            with suppress(ServiceError):  # it may have ended by itself
+            with suppress(ServiceError):  # the connection may already have ended
                 self._once(f"KILL {number:d}")
             return self._transaction(happened, None)
 
         try:
             return self.repeated(ask)
         except Transient as error:
-            hint = "`marts status` says whether the run is live; run again, it goes on from what is done"
+            hint = "`marts status` shows whether the run is live; run again to continue"
             raise OutcomeUnknown(f"the answer to the COMMIT is lost: {lost.what}", self.where, hint) from error
 
     @contextmanager
     def lock(self, name: str, seconds: int, holder: Callable[[], str]) -> Iterator[None]:
-        """Hold a lock of the server. Raises TryLater if another session has it for ``seconds``.
+        """Hold a lock of the server. Raises TryLater if another session holds it for ``seconds``.
 
-        It is held by a connection of its own, which a thread keeps alive: a frozen process loses it.
+        A separate connection holds it, kept alive by a thread: a frozen process loses the lock.
         """
         quick = self._settings.model_copy(update={"read_timeout": _SLICE + self._settings.connect_timeout})
         guard = Session(self._uri, quick, self._local_files)
@@ -291,7 +291,7 @@ class Session:
                 ended.set()
                 beat.join(self._settings.connect_timeout)
         finally:
-            guard.close()  # which releases it
+            guard.close()  # releases the lock
 
     def _wait_for(self, name: str, seconds: int, holder: Callable[[], str]) -> None:
         end = time.monotonic() + seconds
@@ -301,7 +301,7 @@ class Session:
             if self.execute("SELECT GET_LOCK(%s, %s)", [name, wait]) == [(1,)]:
                 return
             if time.monotonic() >= end:
-                hint = "wait until it has ended, then run again"
+                hint = "wait until it ends, then run again"
                 raise TryLater(f"another build holds the lock{holder()}", self.where, hint)
             if not waiting:
                 _log.warning("%s: another build holds the lock%s; waiting up to %d s", self.where, holder(), seconds)
@@ -310,10 +310,18 @@ class Session:
     def _beat(self, ended: threading.Event) -> None:
         while not ended.wait(self._settings.lease / 3):
             try:
-                with self._translated(), self._database.cursor() as cursor:  # this very connection: it has the lock
+                with self._translated(), self._database.cursor() as cursor:  # not reopened: it holds the lock
                     cursor.execute("SELECT 1")
                     cursor.fetchall()
             except ServiceError:
-                # Another build may begin now. The epoch in the ledger keeps us from publishing over it.
+                # Another build may begin now. The epoch in the ledger prevents this one from publishing over it.
                 _log.warning("%s: the connection that holds the lock is lost", self.where)
                 return
+
+
+def _origin(password: Secret | None) -> str:
+    """Describe where a password comes from, for the hint of a refused login."""
+    if password is None:
+        return "no password is set: `marts secrets set mysql.password` sets one"
+    in_address = password.plain or password.place == f"env:{TARGET_PASSWORD}"
+    return f"the password comes from {'the address of the target' if in_address else password.place}"

@@ -21,7 +21,7 @@ def open_warehouse(
 
         return MySQLWarehouse(uri, settings)
     raise UsageError(
-        f"{uri.partition(':')[0]!r} is no kind of target",
+        f"{uri.partition(':')[0]!r} is not a supported target",
         "--target",
         "write duckdb:///path/file.duckdb or mysql://user@host:port/database",
     )

@@ -1,4 +1,4 @@
-"""Publications: which generation of a mart readers see, since when, and what was before."""
+"""Publications: which generation of a mart readers see, since when, and the ones before."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,10 +20,10 @@ from marts.schema import MARTS, Mart
 
 
 class SqlLedger(SqlRuns):
-    """Publications: which generation of a mart readers see, since when, and what was before."""
+    """Publications: which generation of a mart readers see, since when, and the ones before."""
 
     def show(self, mart: Mart, generation: int) -> None:
-        """Let readers see a generation, inside the transaction of the caller; the pointer is set already."""
+        """Make a generation visible to readers, inside the transaction of the caller, after the pointer is set."""
 
     def live(self) -> dict[str, Generation]:
         where = "WHERE generation IN (SELECT generation FROM marts_live) ORDER BY mart"
@@ -43,7 +43,7 @@ class SqlLedger(SqlRuns):
         return self.select(Publication, "marts_publications", f"WHERE number = {newest} ORDER BY mart")
 
     def kept_generations(self) -> set[int]:
-        """Return the names of the generations of the last two publications, and what is live."""
+        """Return the numbers of the live generations and those of the last two publications."""
         live = {number for (number,) in self.execute("SELECT generation FROM marts_live")}
         return live | {item.generation for publication in self.publications(2) for item in publication}
 
@@ -55,7 +55,7 @@ class SqlLedger(SqlRuns):
         quality: Sequence[QualityRecord] = (),
         news: NoticeChanges = NO_NEWS,
     ) -> None:
-        """Publish in one transaction, if the run still has the right to."""
+        """Publish in one transaction, if the run still has the right to publish."""
         records = list(drops)
 
         def work() -> None:
@@ -76,7 +76,7 @@ class SqlLedger(SqlRuns):
             self.write_notices(news)
 
         def happened() -> bool:
-            self._epoch()  # waits until the transaction, if there is one, has ended
+            self._epoch()  # waits until the transaction has ended, if it is still open
             query = f"SELECT COUNT(*) FROM marts_runs WHERE run_id = {self.mark} AND outcome = {self.mark}"
             ((rows,),) = self.execute(query, [run.run_id, run.outcome])
             return bool(rows)
@@ -90,7 +90,7 @@ class SqlLedger(SqlRuns):
             self._take_epoch(by.run_id)
             last = self.publications(2)
             if len(last) < 2:
-                raise UsageError("there is no earlier publication", "rollback", "`marts status` shows what is live")
+                raise UsageError("no earlier publication", "rollback", "`marts status` shows what is live")
             generations = self.generations()
             target = {item.mart: item.generation for item in last[1]}
             live = [generations[number] for number in target.values()]

@@ -1,4 +1,4 @@
-"""Notices, as the ledger keeps them."""
+"""Notices in the ledger."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from jobs.ports.records import (
 
 
 class SqlNotices(SqlTables):
-    """Notices, as the ledger keeps them."""
+    """Notices in the ledger."""
 
     def notices(self) -> list[Notice]:
         result = self.select(NoticeRecord, "marts_notices", "WHERE done = 0 ORDER BY raised_at, notice_id")
@@ -23,7 +23,7 @@ class SqlNotices(SqlTables):
         return [notice for record in result if (notice := record.read())]
 
     def change_notice(self, notice_id: str, change: NoticeUpdate) -> Notice | None:
-        if not self.columns_of("marts_notices"):  # an older version made this ledger, or nobody did
+        if not self.columns_of("marts_notices"):  # the ledger is missing or of an older version
             self.create_ledger()
         return self.atomically(lambda: self._change_notice(notice_id, change))
 
@@ -37,7 +37,7 @@ class SqlNotices(SqlTables):
 
     def write_notices(self, news: NoticeChanges) -> None:
         """Add notices and close others, inside the transaction of the caller."""
-        known = announced_topics(self.notices())  # by now: whoever raises them may not have been able to look
+        known = announced_topics(self.notices())  # read now: the caller may not have been able to
         for notice in news.new:
             if set(notice.about) <= known:
                 continue

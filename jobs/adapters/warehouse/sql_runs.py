@@ -1,4 +1,4 @@
-"""Drops, runs and decisions, and who has the right to publish."""
+"""Drops, runs and decisions, and the right to publish."""
 
 from collections.abc import Collection, Sequence
 
@@ -18,7 +18,7 @@ from marts.errors import Fenced
 
 
 class SqlRuns(SqlNotices, SqlTrust):
-    """Drops, runs and decisions, and who has the right to publish."""
+    """Drops, runs and decisions, and the right to publish."""
 
     def drops(self) -> list[DropRecord]:
         return self.select(DropRecord, "marts_drops", "ORDER BY kind, object_key, modified, delivery_id")
@@ -30,7 +30,7 @@ class SqlRuns(SqlNotices, SqlTrust):
 
     def withdrawn(self, since: str, reasons: Collection[str]) -> list[DropEvent]:
         given = f"recorded_at >= {self.mark} AND reason IN ({', '.join([self.mark] * len(reasons))})"
-        # An older version wrote no content.
+        # Rows of an older version have no content.
         name = "CASE content WHEN '' THEN delivery_id ELSE content END"
         of_these = f"{name} IN (SELECT {name} FROM marts_history WHERE {given})"
         where = f"WHERE recorded_at >= {self.mark} AND {of_these} ORDER BY recorded_at, delivery_id"
@@ -64,16 +64,16 @@ class SqlRuns(SqlNotices, SqlTrust):
 
     def _begin(self, run: RunRecord) -> None:
         self._take_epoch(run.run_id)
-        ended = f"UPDATE marts_runs SET outcome = 'killed', ended_at = {self.mark}, error = 'it ended without a word'"
+        ended = f"UPDATE marts_runs SET outcome = 'killed', ended_at = {self.mark}, error = 'it ended unexpectedly'"
         self.execute(f"{ended} WHERE outcome = 'running'", [run.started_at])
         self.write("marts_runs", [run])
 
     def take_over(self, run_id: str) -> None:
-        """Take the right to publish from all runs that have begun."""
+        """Acquire the right to publish, and revoke that of all runs that have begun."""
         self.atomically(lambda: self._take_epoch(run_id))
 
     def _take_epoch(self, run_id: str) -> None:
-        """Take the right to publish. The holder is named, not numbered: a restored dump turns numbers back."""
+        """Acquire the right to publish. The run id identifies the holder: a restored dump would reset a number."""
         number, _ = self._epoch()
         self.execute(
             f"{self.upsert} marts_epoch (name, number, run_id) VALUES ({', '.join([self.mark] * 3)})",
@@ -90,11 +90,11 @@ class SqlRuns(SqlNotices, SqlTrust):
 
     def _fence(self, run_id: str, holder: str) -> None:
         if holder != run_id:
-            hint = "what is live is theirs; run again"
+            hint = "its marts are live; run again"
             raise Fenced(f"{holder} has taken over since this run began", "the right to publish", hint)
 
     def hold_epoch(self, run_id: str) -> None:
-        """Keep others from publishing until the end of the transaction. Raises Fenced if they have begun to."""
+        """Block publication by other runs until the end of the transaction. Raises Fenced if one has taken over."""
         _, holder = self._epoch()
         self._fence(run_id, holder)
 
@@ -110,7 +110,7 @@ class SqlRuns(SqlNotices, SqlTrust):
             return run.outcome
 
         key = run.run_id
-        # Tried once: the database may be what failed, and has been waited for already.
+        # No retries: the database may be the cause of the failure, and was already retried.
         return self.atomically(end, once=True)
 
     def write_end(self, run: RunRecord) -> None:
@@ -120,7 +120,7 @@ class SqlRuns(SqlNotices, SqlTrust):
 
     def disown(self, run: RunRecord, news: NoticeChanges = NO_NEWS) -> str:
         def end() -> str:
-            # What nothing was made from is made again.
+            # Without a fingerprint the next build builds the marts again.
             forget = f"UPDATE marts_generations SET fingerprint = '' WHERE run_id = {self.mark}"
             self.execute(forget, [run.run_id])
             self.write("marts_runs", [run])

@@ -1,4 +1,4 @@
-"""Tables of the ledger, in a database that speaks SQL: create them, read and write records."""
+"""Tables of the ledger in a SQL database: create them, read and write records."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields
@@ -21,7 +21,7 @@ from jobs.ports.records import (
 from marts.errors import UsageError
 
 _STATEMENT_ROWS, _STATEMENT_LETTERS = 500, 200_000
-"""What one statement writes at most: servers bound its bytes, and a letter has up to four."""
+"""Maximum rows and characters of one statement: servers limit its bytes, and a character has up to four."""
 
 Record = TypeVar("Record")
 
@@ -29,15 +29,15 @@ Result = TypeVar("Result")
 
 
 class SqlTables:
-    """Tables of the ledger, in a database that speaks SQL: create them, read and write records."""
+    """Tables of the ledger in a SQL database: create them, read and write records."""
 
     mark = "?"
-    """How the driver writes a parameter."""
+    """Placeholder of a parameter in the driver."""
     upsert = "INSERT OR REPLACE INTO"
     for_update = ""
-    """How a SELECT locks the rows that it reads, until the end of the transaction."""
+    """Clause of a SELECT that locks the rows it reads until the end of the transaction."""
     text_types: ClassVar = {"name": "VARCHAR", "text": "VARCHAR", "day": "DATE", "number": "BIGINT"}
-    """The types of a short text that can be a key, of a long one, of a date and of a number."""
+    """Types of a short text usable as a key, a long text, a date and a number."""
     table_options = ""
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -47,40 +47,41 @@ class SqlTables:
     def atomically(
         self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, once: bool = False
     ) -> Result:
-        """Do some work in one transaction, again if it fails for a while; ``happened`` settles a lost COMMIT.
+        """Do work in one transaction, with retries after temporary errors; ``happened`` resolves a lost COMMIT.
 
-        With ``once`` it is tried once.
+        With ``once`` there is no retry.
         """
         raise NotImplementedError
 
     def columns_of(self, table: str) -> set[str]:
-        """Return the names of the columns of a table of the ledger; none if it is not there.
+        """Return the column names of a table of the ledger; none if it does not exist.
 
-        An older version may have made it.
+        An older version may have created it.
         """
         raise NotImplementedError
 
     def kind_of(self, table: str) -> str:
-        """Return what has a name in the target: "table", "view", or "" for nothing."""
+        """Return the kind of the object with a name in the target: "table", "view", or "" if there is none."""
         raise NotImplementedError
 
     def move_away(self, kind: str, table: str) -> str:
-        """Return the statement that gives a table or view another name."""
+        """Return the statement that renames a table or view."""
         raise NotImplementedError
 
     def foreign(self, kind: str, table: str, belongs: str) -> UsageError:
-        """Return the error about a table or view of somebody else that has a name of ours. It is not touched."""
-        hint = f"it is not touched; move it away: {self.move_away(kind, table)}; then run again"
-        return UsageError(f"the {kind} {table} is not ours, and stands where {belongs}", "target", hint)
+        """Return the error for a table or view that has the name of ``belongs`` but was not created by Martwright."""
+        hint = f"it is unchanged; rename it: {self.move_away(kind, table)}; then run again"
+        what = f"the {kind} {table} was not created by Martwright, but has the name of {belongs}"
+        return UsageError(what, "target", hint)
 
     def create_ledger(self) -> None:
-        """Create the ledger's tables, and the columns that an older version did not have."""
+        """Create the ledger's tables, and columns missing from an older version."""
         existing = {table: self.columns_of(table) for table in TABLES}
         for table, (columns, key) in TABLES.items():
             types = {name: self.text_types[kind] for name, kind in columns.items()}
             present = existing[table]
             if present and not set(key.split(", ")) <= present:
-                raise self.foreign(self.kind_of(table), table, "a table of the ledger belongs")
+                raise self.foreign(self.kind_of(table), table, "a table of the ledger")
             if not present:
                 built = ", ".join(f"{name} {kind} NOT NULL" for name, kind in types.items())
                 self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({built}, PRIMARY KEY ({key})) {self.table_options}")
@@ -90,7 +91,7 @@ class SqlTables:
                     self.execute(f"ALTER TABLE {table} ADD COLUMN {name} {types[name]} DEFAULT {default}")
 
     def select(self, record: type[Record], table: str, rest: str, values: Sequence[Any] = ()) -> list[Record]:
-        """Read records; what an older version did not write yet has its default."""
+        """Read records; columns missing from an older version have their defaults."""
         present = self.columns_of(table)
         wanted = fields(record)  # type: ignore[arg-type]
         if not present:
@@ -111,7 +112,7 @@ class SqlTables:
 
 
 def _parts(records: Sequence[Any]) -> Iterator[list[Any]]:
-    """Cut records into what one statement holds; a single one may be larger."""
+    """Split records into parts for one statement each; a single record may exceed the limit."""
     part: list[Any] = []
     letters = 0
     for record in records:

@@ -1,4 +1,4 @@
-"""The audit trail, erased people, and the seals of credential files."""
+"""The audit trail, erasures and the seals of credential files."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from jobs.ports.records import (
 
 
 class SqlTrust(SqlTables):
-    """The audit trail, erased people, and the seals of credential files."""
+    """The audit trail, erasures and the seals of credential files."""
 
     def seals(self) -> list[Seal]:
         return self.select(Seal, "marts_seals", "ORDER BY file_id")
@@ -20,7 +20,7 @@ class SqlTrust(SqlTables):
         self.create_ledger()
 
         def work() -> None:
-            if event:  # whoever trusts one file trusts no other any more
+            if event:  # trusting one file revokes the trust in all others
                 self.execute("DELETE FROM marts_seals")
                 self.append_audit(event)
             self.write("marts_seals", [seal])
@@ -35,7 +35,7 @@ class SqlTrust(SqlTables):
         return last[0] if last else None
 
     def append_audit(self, event: AuditEvent) -> None:
-        """Append an event after the last one, inside the transaction of the caller; once, although it is repeated."""
+        """Append an event after the last one, inside the transaction of the caller. A repeated call appends it once."""
         existing = self.execute(f"SELECT COUNT(*) FROM marts_audit WHERE entry_id = {self.mark}", [event.entry_id])
         if existing == [(0,)]:
             self.write("marts_audit", [bound(event, self.audit_end(self.for_update))])

@@ -1,13 +1,16 @@
 """Tasks on a real Ray cluster: results, errors, and workers that die."""
 
+import logging
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from jobs.adapters.ray.cluster import ASK, LOOK, Cluster, cluster_address
+from jobs.adapters.ray.waiting import Waiting
 from jobs.config.settings import RaySettings
 from marts.errors import DataError, Defect, ServiceError
 
@@ -26,6 +29,10 @@ def meet(places: tuple[Path, Path]) -> bool:
     while not other.exists() and time.monotonic() < end:
         time.sleep(0.02)
     return other.exists()
+
+
+def hold(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def refuse(number: int) -> int:
@@ -110,3 +117,31 @@ def test_a_cluster_is_joined_only_if_asked_for_or_started_by_it(monkeypatch: pyt
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     assert cluster_address(RaySettings()) == "auto"
     assert cluster_address(RaySettings(address="local")) == "local"
+
+
+def test_a_step_that_waits_for_cpus_is_logged_with_those_that_are_free(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import ray
+
+    monkeypatch.setattr("jobs.adapters.ray.cluster.Waiting", partial(Waiting, seconds=0.5))
+    cluster = Cluster(RaySettings())
+    cluster.start()
+    total = int(ray.cluster_resources()["CPU"])
+    holder = ray.remote(num_cpus=total)(hold).remote(4)
+    end = time.monotonic() + 30
+    while ray.available_resources().get("CPU", 0) and time.monotonic() < end:
+        time.sleep(0.05)
+    with caplog.at_level(logging.WARNING, "marts.task"):
+        assert dict(cluster.run("Double", double, [1, 2])) == {0: 2, 1: 4}
+    ray.get(holder)
+    waits = [record.getMessage() for record in caplog.records if "no task has completed" in record.getMessage()]
+    assert f"0 of {total} CPUs of the cluster are free: other jobs may hold them" in waits[0]
+
+
+def test_completed_tasks_put_off_the_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "marts.task"), Waiting("Load", 2) as waiting:
+        for _ in range(15):
+            time.sleep(0.2)
+            waiting.completed()
+    assert caplog.records == []

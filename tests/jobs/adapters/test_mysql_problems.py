@@ -8,7 +8,7 @@ from mysql.connector.errors import OperationalError, get_mysql_exception
 from jobs.adapters.warehouse.mysql_problems import ReadOnly, problem_of
 from marts.errors import Busy, ServiceError, Transient
 
-ASKS = "is the server up"
+ASKS = "the server is up"
 
 
 def problem(number: int, message: str) -> ServiceError:
@@ -20,14 +20,19 @@ def problem(number: int, message: str) -> ServiceError:
 @pytest.mark.parametrize(
     ("number", "message", "what", "hint"),
     [
-        (1044, "Access denied for user 'u'@'%' to database 'd'", "refuses us", "SHOW VIEW"),
-        (1045, "Access denied for user 'u'@'h' (using password: YES)", "refuses us", "check user, password"),
-        (1142, "INSERT command denied to user 'u'@'h' for table 't'", "refuses us", "rights"),
-        (1370, "execute command denied to user 'u'@'%' for routine 'd.SHA1'", "refuses us", "rights"),
+        (1044, "Access denied for user 'u'@'%' to database 'd'", "denies access", "SHOW VIEW"),
+        (
+            1045,
+            "Access denied for user 'u'@'h' (using password: YES)",
+            "denies access",
+            "check the user and its password",
+        ),
+        (1142, "INSERT command denied to user 'u'@'h' for table 't'", "denies access", "rights"),
+        (1370, "execute command denied to user 'u'@'%' for routine 'd.SHA1'", "denies access", "rights"),
         (1226, "User 'u' has exceeded the 'max_updates' resource", "a quota", "MAX_UPDATES_PER_HOUR"),
-        (1049, "Unknown database 'd'", "no such database", "CREATE DATABASE"),
+        (1049, "Unknown database 'd'", "does not exist", "CREATE DATABASE"),
         (1153, "Got a packet bigger than 'max_allowed_packet' bytes", "too large", "max_allowed_packet"),
-        (1347, "'d.customers_data_mart' is not of type 'VIEW'", "a table stands where", "RENAME TABLE"),
+        (1347, "'d.customers_data_mart' is not of type 'VIEW'", "the name of a view of Martwright", "RENAME TABLE"),
         (1665, "Cannot execute statement: impossible to write to binary log", "binlog_format", "binlog_format = 'ROW'"),
         (1820, "You must reset your password", "expired", "ALTER USER"),
         (1021, "Disk full (/tmp); waiting for someone to free some space", "disk is full", "free some space"),
@@ -76,7 +81,7 @@ def test_too_many_connections_are_tried_again_and_mysql_loaders_is_named(number:
 def test_a_server_that_is_read_only_is_no_server_that_is_down(number: int, message: str) -> None:
     found = problem(number, message)
     assert isinstance(found, ReadOnly)
-    assert "takes writes" in found.hint
+    assert "accepts writes" in found.hint
 
 
 def test_another_option_that_forbids_a_statement_is_no_read_only_server() -> None:

@@ -18,6 +18,7 @@ from support.servers import MariaDB, S3Server
 from jobs.adapters.great_expectations.engine import StagedEngine
 from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
+from jobs.config.secret import Secret
 from jobs.config.settings import S3, MySQL
 from jobs.config.suites import read_file
 from jobs.operations.generate import generate
@@ -209,8 +210,8 @@ def test_a_second_build_waits_for_the_lock_and_then_says_so(database: str, wareh
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda uri: uri.replace("s%3Acret", "wrong"), "refuses us"),
-        (lambda uri: uri.rpartition("/")[0] + "/nowhere", "refuses us|no such database"),
+        (lambda uri: uri.replace("s%3Acret", "wrong"), "denies access"),
+        (lambda uri: uri.rpartition("/")[0] + "/nowhere", "denies access|does not exist"),
         (lambda uri: "mysql://u@127.0.0.1:1/d", "does not answer"),
     ],
 )
@@ -222,9 +223,24 @@ def test_a_database_that_cannot_be_used_is_said_without_the_password(database: s
     assert "cret" not in str(caught.value) + caught.value.hint
 
 
+@pytest.mark.database
+def test_a_refused_login_names_the_place_of_the_password(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = database.replace(":s%3Acret%2Fpass@", "@")
+    assert bare != database
+    monkeypatch.setenv("MARTS_MYSQL__PASSWORD", "wrong")
+    for uri, settings, place in (
+        (bare, MySQL(password=Secret("env:MARTS_MYSQL__PASSWORD")), "comes from env:MARTS_MYSQL__PASSWORD"),
+        (database.replace("s%3Acret", "wrong"), MySQL(), "comes from the address of the target"),
+        (bare, MySQL(), "no password is set"),
+    ):
+        with pytest.raises(ServiceError, match="denies access") as caught:
+            MySQLWarehouse(uri, settings)
+        assert place in caught.value.hint
+
+
 @pytest.mark.parametrize("uri", ["mysql://user@host:3306", "mysql://host:3306/a/b", "mysql:///d"])
 def test_an_address_without_a_database_is_a_usage_error(uri: str) -> None:
-    with pytest.raises(UsageError, match="names no database"):
+    with pytest.raises(UsageError, match="contains no database"):
         MySQLWarehouse(uri, MySQL())
 
 
@@ -300,7 +316,7 @@ def test_what_is_in_a_large_parquet_file_is_read_from_its_end(s3_server: S3Serve
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"secret_key": "wrong"}, "refuses us"),
+        ({"secret_key": "wrong"}, "denies access"),
         ({"endpoint": "http://127.0.0.1:1", "deadline": 0.1}, "does not answer"),
     ],
 )
@@ -315,7 +331,7 @@ def test_a_storage_that_cannot_be_used_is_said_with_what_to_do(
 
 def test_a_missing_bucket_is_named(s3_server: S3Server) -> None:
     store = open_store("s3://no-such-bucket/x", S3(**s3_server.settings))
-    with pytest.raises(ServiceError, match="no bucket 'no-such-bucket'"):
+    with pytest.raises(ServiceError, match="bucket 'no-such-bucket' does not exist"):
         store.versions("sales")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.kit import GOLDEN, UNJUDGED, Place, marts
+from support.kit import GOLDEN, UNJUDGED, Place, line, marts, sales
 
 from jobs.cli.app import app
 from marts.errors import UsageError
@@ -82,9 +82,9 @@ def test_plan_names_what_is_replaced_duplicate_rejected_and_vanished(
         "2 rejected",
         "1 vanished",
         "same content as sales/golden.csv",
-        "it is no gzip",
+        "not a gzip file",
         "missing columns",
-        "its lines leave the marts",
+        "its lines are removed from the marts",
         "months that change: 2022-05, 2023-08, 2023-11, 2024-01, 2024-02, 2024-03, 2024-05",
     ):
         assert words in shown
@@ -118,11 +118,11 @@ def test_doctor_says_what_is_fine_and_what_to_do(place: Place, flags: list[str])
     }
     wrong = marts("doctor", "--source", ".", "--target", "mysql://u@127.0.0.1:1/d", "--state", "s", code=2).stdout
     assert "no .csv or .csv.gz under" in wrong
-    assert "is the server up and reachable?" in wrong
+    assert "check that the server is up and reachable" in wrong
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_the_demo_shows_what_came_out(tmp_path: Path) -> None:
+def test_the_demo_shows_what_came_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = marts("demo", "--lines", "20000").stdout
     truth = json.loads((tmp_path / "marts-demo/drops/generated.json").read_text())
     for words in ("both marts are live", f"{truth['lines']:,}", "top customers", "leaders of 2025-12", "marts status"):
@@ -134,14 +134,37 @@ def test_the_demo_shows_what_came_out(tmp_path: Path) -> None:
         truth["quarantined"],
         truth["duplicates"] + truth["copied_lines"],
     )
+    monkeypatch.chdir("marts-demo")
+    assert "nothing new in the drops" in marts("plan").stdout
+    assert json.loads(marts("status", "--json").stdout) == status
+    monkeypatch.chdir(tmp_path)
     assert "unchanged" not in marts("demo", "--lines", "10000", "--seed", "8").stdout
+
+
+def test_a_missing_source_creates_neither_a_database_nor_a_state(tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    result = marts("build", "--source", "nowhere", "--target", "duckdb://new.duckdb", code=2)
+    assert "the folder does not exist" in str(result.exception)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.usefixtures("small_builds")
+def test_history_suggests_the_nearest_drop(place: Place, flags: list[str]) -> None:
+    place.put("sales/sales-2024-03-01.csv", sales(line()))
+    marts("build", *flags, "--as-of", "2024-03-31")
+    for wrong in ("sales-2024-03-01", "sales-2024-03-02.csv", "sales/sales-2024-03-01.cvs"):
+        error = marts("history", wrong, "--target", flags[3], code=2).exception
+        assert isinstance(error, UsageError)
+        assert "sales-2024-03-01.csv?" in error.hint
+    hint = getattr(marts("history", "zzz", "--target", flags[3], code=2).exception, "hint", "")
+    assert hint == "`marts history` lists the last drops of all runs"
 
 
 def test_the_demo_leaves_other_folders_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("x")
     result = marts("demo", "--folder", "mine", code=2)
-    assert "not of an earlier demo" in str(result.exception)
+    assert "not created by an earlier demo" in str(result.exception)
 
 
 def test_generate_gives_the_same_bytes_for_the_same_seed() -> None:
@@ -159,15 +182,15 @@ def test_generate_gives_the_same_bytes_for_the_same_seed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["build"], "no source is set"),
-        (["build", "--source", "x", "--target", "oracle://x"], "no kind of target"),
+        (["build"], "source is not set"),
+        (["build", "--source", "x", "--target", "oracle://x"], "is not a supported target"),
         (["build", "--source", "ftp://x", "--target", "duckdb:///tmp/never/x", "--state", "s"], "neither a folder nor"),
         (["build", "--source", "x", "--target", "duckdb:///x/y", "--mart", "stores"], "settings: mart"),
         (["build", "--source", "x", "--target", "duckdb:///x/y", "--as-of", "yesterday"], "as_of"),
         (["build", "--config", "nowhere.toml"], "cannot be read"),
-        (["status"], "no target is set"),
+        (["status"], "target is not set"),
         (["status", "--target", "duckdb:///tmp"], "is a folder"),
-        (["build", "--source", "s3://", "--target", "duckdb:///tmp/never/y", "--state", "s"], "names no bucket"),
+        (["build", "--source", "s3://", "--target", "duckdb:///tmp/never/y", "--state", "s"], "contains no bucket"),
     ],
 )
 def test_wrong_arguments_end_with_2_and_say_what_is_wrong(arguments: list[str], words: str) -> None:
@@ -231,7 +254,7 @@ def test_an_unknown_option_ends_with_2() -> None:
 def test_errors_are_plain_text_with_a_hint_and_no_traceback() -> None:
     done = outside(str(BIN / "marts"), "build", "--target", "duckdb:///x/y")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: settings: no source is set\n\nhint: ")
+    assert done.stderr.startswith("error: settings: source is not set\n\nhint: ")
 
 
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, " start Ray"), (signal.SIGINT, " scan")])
@@ -308,7 +331,7 @@ def test_a_small_build_starts_no_ray_and_is_judged_all_the_same(tmp_path: Path) 
 
 def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"a": 1, "and": "more"}')
-    assert "is no DuckDB file" in str(marts("status", "--target", "duckdb://x.json", code=2).exception)
+    assert "is not a DuckDB file" in str(marts("status", "--target", "duckdb://x.json", code=2).exception)
     assert (tmp_path / "x.json").read_text() == '{"a": 1, "and": "more"}'
 
 

@@ -93,7 +93,7 @@ def test_the_command_finds_the_last_run_or_the_one_that_is_named(built: Place) -
     assert marts("report", "run-1", *built.flags).stdout.strip() == str(reports / "run-1.html")
     told = json.loads(marts("report", "1", *built.flags, "--json").stdout)
     assert (told["run_id"], told["figures"]["newest_purchase"]) == ("run-1", "2024-03-31")
-    with pytest.raises(UsageError, match="no report of such a run"):
+    with pytest.raises(UsageError, match="no report of this run"):
         raise marts("report", "run-7", *built.flags, code=2).exception or AssertionError
 
 
@@ -134,7 +134,7 @@ def test_reports_that_cannot_be_written_fail_nothing(
     place.settings = {"reports": str(tmp_path / "file/reports")}
     place.put_golden()
     assert place.run().outcome == "published"
-    assert "the page of this run is not written" in caplog.text
+    assert "cannot write the report page" in caplog.text
     assert "marts report" in caplog.text
 
 

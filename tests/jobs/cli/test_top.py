@@ -70,8 +70,8 @@ def test_csv_can_be_read_back_and_runs_nothing(target: str) -> None:
     [
         (["customers", "show", "999"], "customer 999 has no rows"),
         (["sales", "show", "999"], "store 999 has no rows"),
-        (["sales", "top", "--month", "2024-13"], "is no month"),
-        (["sales", "top", "--month", "2024-01' OR '1'='1"], "is no month"),
+        (["sales", "top", "--month", "2024-13"], "is not a month"),
+        (["sales", "top", "--month", "2024-01' OR '1'='1"], "is not a month"),
         (["customers", "top", "--json", "--csv"], "exclude each other"),
     ],
 )

@@ -196,7 +196,7 @@ ROWS: dict[str, tuple[list[Step], int, str]] = {
     "no node has room": (
         [Pod(unschedulable(), "worker"), Fails("PreRunningDeadlineExceeded")],
         69,
-        "did not start: no node takes a worker: 0/3 nodes are available",
+        "did not start: no node accepts a worker: 0/3 nodes are available",
     ),
     "a Secret is not there": (
         [Pod(waiting("CreateContainerConfigError", 'secret "typo" not found')), Fails("PreRunningDeadlineExceeded")],
@@ -244,7 +244,7 @@ ROWS: dict[str, tuple[list[Step], int, str]] = {
     "the head is drained": (
         [READY, Running(), Pod(disrupted()), Fails("JobStatusCheckTimeoutExceeded")],
         69,
-        "the head of the Ray cluster is lost: the cluster took its pod away: EvictionByEvictionAPI",
+        "the head of the Ray cluster is lost: the cluster evicted its pod: EvictionByEvictionAPI",
     ),
     "the head does not answer": (
         [READY, Running(), Fails("JobStatusCheckTimeoutExceeded")],
@@ -261,14 +261,14 @@ ROWS: dict[str, tuple[list[Step], int, str]] = {
         2,
         "its command does not start",
     ),
-    "it takes too long": ([READY, Running(), Fails("DeadlineExceeded")], 75, "it took longer than it may"),
+    "it takes too long": ([READY, Running(), Fails("DeadlineExceeded")], 75, "it exceeded its deadline"),
     "KubeRay cannot submit it": (
         [Fails("SubmissionFailed", "submit: 500")],
         69,
         "its RayJob failed: SubmissionFailed: submit: 500",
     ),
-    "KubeRay does not take it": ([ValidationFailed()], 2, "KubeRay refuses it: The RayJob spec is invalid"),
-    "somebody stops the job": ([READY, Running(), Stopped()], 75, "somebody stopped its job on the cluster"),
+    "KubeRay does not take it": ([ValidationFailed()], 2, "KubeRay rejects it: The RayJob spec is invalid"),
+    "somebody stops the job": ([READY, Running(), Stopped()], 75, "its job on the cluster was stopped"),
 }
 
 
@@ -304,7 +304,7 @@ def test_what_a_head_said_before_it_died_is_told(api: KubeApi) -> None:
     ended = run(api, [crash, Fails("PreRunningDeadlineExceeded")], backoffLimit=0, delay=0.1)
     assert 'the head ended with exit code 1, after "ValueError: no such option: --nope"' in reason(ended)[1]
     ended = run(api, [READY, Running(), crash_again, Fails("JobStatusCheckTimeoutExceeded")], backoffLimit=0, delay=0.1)
-    assert 'it was started again after Error, after "Aborted: no room on /tmp"' in reason(ended)[1]
+    assert 'it was restarted after Error, after "Aborted: no room on /tmp"' in reason(ended)[1]
 
 
 def test_a_quota_is_seen_where_no_pod_is(api: KubeApi) -> None:
@@ -320,7 +320,7 @@ def test_a_quota_is_seen_where_no_pod_is(api: KubeApi) -> None:
 
 def test_without_an_operator_it_does_not_wait_for_long(api: KubeApi) -> None:
     ended = run(api, [Absent()])
-    assert reason(ended) == (69, f"Job {JOB}: no KubeRay operator has taken its RayJob up in 0 s")
+    assert reason(ended) == (69, f"Job {JOB}: no KubeRay operator has handled its RayJob in 0 s")
     assert api.objects("RayJob") == [], "or it would begin when nobody waits for it any more"
 
 
@@ -353,7 +353,7 @@ def test_a_cluster_without_kuberay_or_without_rights_is_told_at_once(api: KubeAp
     assert "Role" in caught.value.hint
     api.allow("create", "rayjobs")
     api.installed -= {"rayjobs", "rayclusters"}
-    with pytest.raises(UsageError, match="the cluster knows no RayJobs") as caught:
+    with pytest.raises(UsageError, match="the cluster has no RayJob CRD") as caught:
         launcher().run()
     assert "KubeRay" in caught.value.hint
 
@@ -426,7 +426,7 @@ def test_a_rayjob_that_somebody_deletes_is_not_waited_for(api: KubeApi) -> None:
     with FakeOperator(api, [READY, Running()], delay=0.05):
         threading.Timer(0.5, lambda: api.delete("RayJob", JOB)).start()
         ended = launcher().run()
-    assert reason(ended) == (75, f"Job {JOB}: somebody deleted its RayJob")
+    assert reason(ended) == (75, f"Job {JOB}: its RayJob was deleted")
 
 
 def stopped_while_running(api: KubeApi, change: Callable[[], object]) -> FakeOperator:
@@ -535,7 +535,7 @@ def test_an_answer_that_is_none_of_kubernetes_is_told_as_that(
     config |= {"contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}], "current-context": "x"}
     (tmp_path / "proxy").write_text(json.dumps({**config, "users": [{"name": "x", "user": {"token": "t"}}]}))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "proxy"))
-    with pytest.raises(ServiceError, match="what answers is not the Kubernetes API") as caught:
+    with pytest.raises(ServiceError, match="the answer is not from the Kubernetes API") as caught:
         Kube("marts", deadline=0.2).pod("x")
     assert "proxy" in caught.value.hint
 
@@ -553,7 +553,7 @@ def test_a_password_in_what_a_head_said_is_taken_out(api: KubeApi) -> None:
 def test_a_template_with_a_password_in_it_is_refused() -> None:
     for word in ("mysql://marts:opensesame@db/marts", "--target=mysql://marts@db/marts?password=opensesame"):
         template = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "entrypoint": f"marts build {word}"}}  # type: ignore[dict-item]
-        with pytest.raises(UsageError, match="stand in Ray's dashboard") as caught:
+        with pytest.raises(UsageError, match="visible in Ray's dashboard") as caught:
             manifest_of(template, ME, "uid", DAY)
         assert "opensesame" not in str(caught.value)
 
@@ -582,7 +582,7 @@ def test_a_long_name_is_shortened_as_kuberay_wants_it() -> None:
 
 def test_a_template_that_is_none_is_refused(api: KubeApi) -> None:
     for wrong in ({}, {"metadata": {}, "spec": {}}, {"metadata": {}, "spec": {"entrypoint": 'build "'}}):
-        with pytest.raises(UsageError, match="is no RayJob"):
+        with pytest.raises(UsageError, match="is not a RayJob"):
             manifest_of(wrong, ME, "uid", DAY)
     with pytest.raises(UsageError, match="belongs to no Job"):
         owner_uid(Kube("marts"), LauncherPod("nobody", "marts", JOB))

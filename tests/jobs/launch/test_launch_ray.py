@@ -247,7 +247,7 @@ def test_a_long_lived_cluster_gets_the_build_and_a_launcher_that_comes_back_goes
     assert len(release.titles()) == 1
     (release.place.folder / "policy.toml").write_text("max_unknown_ratio = 0.2")
     assert "job marts-weekly-29384401-2 is submitted" in launch_on(release, head)
-    assert "job marts-weekly-29384401-2 is there already" in launch_on(release, head)
+    assert "job marts-weekly-29384401-2 exists already" in launch_on(release, head)
     assert release.titles()[1:] == ["Builds work again"]
 
 

@@ -114,9 +114,9 @@ def test_it_is_done_once_and_is_none_of_the_watchdogs_nor_of_the_vacuums_history
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["stauts"], "there is no command 'stauts'; did you mean 'status'?"),
-        (["build"], "a build has its own: `kubectl create job --from=cronjob/NAME RUN`"),
-        (["submit"], "run it where you are"),
+        (["stauts"], "unknown command 'stauts'; did you mean 'status'?"),
+        (["build"], "builds have their own Jobs: `kubectl create job --from=cronjob/NAME RUN`"),
+        (["submit"], "run it locally"),
     ],
 )
 def test_what_cannot_run_creates_no_job(api: KubeApi, words: list[str], said: str) -> None:
@@ -184,10 +184,10 @@ def test_a_log_that_is_interrupted_goes_on_where_it_was(api: KubeApi) -> None:
 def test_what_it_waits_for_is_said_once_and_then_given_up(api: KubeApi) -> None:
     kubelet = Kubelet(api, lambda pod, _: api.edit("Pod", pod, unschedulable()) and None)
     said = list[str]()
-    with pytest.raises(ServiceError, match="did not start in 0 s: no node takes its pod") as error:
+    with pytest.raises(ServiceError, match="did not start in 0 s: no node accepts its pod") as error:
         follow(Kube("marts"), job_of(api), lambda _: None, said.append, QUICK)
     kubelet.join()
-    assert said == ["no node takes its pod: 0/3 nodes are available: 3 Insufficient memory."]
+    assert said == ["no node accepts its pod: 0/3 nodes are available: 3 Insufficient memory."]
     assert "kubectl delete job martwright-status-" in error.value.hint
 
 
@@ -209,7 +209,7 @@ def test_a_pod_that_is_lost_and_a_job_that_is_deleted_are_told_and_tried_by_nobo
         followed(name)
     kubelet.join()
     api.delete("Job", name)
-    with pytest.raises(ServiceError, match="somebody deleted it"):
+    with pytest.raises(ServiceError, match="it was deleted"):
         followed(name)
 
 

@@ -104,7 +104,7 @@ def test_the_same_build_attaches_to_the_one_at_work_and_ends_as_it(head: RayHead
     place.put_golden()
     first = submit(head, *places(place), "--no-wait").stdout.strip()
     second = submit(head, *places(place), "--json")
-    assert f"job {first} is at work already: following it" in second.stderr
+    assert f"job {first} is already running: following it" in second.stderr
     told = json.loads(second.stdout)
     assert (told["submission"], told["outcome"]) == (first, "published")
 
@@ -193,7 +193,7 @@ def test_a_log_with_a_line_that_cannot_be_followed_is_read_at_last(jobs: RayJobs
 def test_another_build_of_the_same_id_is_not_taken_for_ours(jobs: RayJobs) -> None:
     mine, other = (Submission(("--mart", mart), date(2024, 1, 1), "nightly") for mart in ("customers", "sales_team"))
     jobs.submit(f"sleep 8 # {other.entrypoint}", "nightly", {})
-    with pytest.raises(MartsError, match="another build of this id is at work"):
+    with pytest.raises(MartsError, match="another build with this id is running"):
         submitted(jobs, mine)
     assert submitted(jobs, mine, rerun=False) == ("nightly-2", True), "a launcher takes the next"
     jobs.stop("nightly")
@@ -225,9 +225,9 @@ def on_terminal(head: RayHead, arguments: list[str], answer: str) -> tuple[int, 
 def test_ctrl_c_asks_whether_to_stop_the_job(head: RayHead, place: Place, jobs: RayJobs) -> None:
     place.put_golden()
     code, said = on_terminal(head, [*places(place), "--id", "kept"], "n\n")
-    assert (code, "it goes on" in said) == (75, True), said
+    assert (code, "it keeps running" in said) == (75, True), said
     code, said = on_terminal(head, [*places(place), "--rebuild", "--id", "ended"], "y\n")
-    assert (code, "told it to stop" in said) == (75, True), said
+    assert (code, "stop requested" in said) == (75, True), said
     assert (run := jobs.look("ended")) is not None
     assert run.status == "STOPPED"
     assert wait(jobs, "kept", 0.2, 10).status == "SUCCEEDED"
@@ -235,17 +235,17 @@ def test_ctrl_c_asks_whether_to_stop_the_job(head: RayHead, place: Place, jobs: 
 
 def test_what_cannot_work_is_said_at_once(head: RayHead, place: Place) -> None:
     password = submit(head, "--target", "mysql://marts:opensesame@db:3306/marts", code=2)
-    assert "a password in it would stand in Ray's dashboard" in password.stderr
+    assert "its password would be visible in Ray's dashboard" in password.stderr
     assert "opensesame" not in password.stderr
-    assert "is no day" in submit(head, "--as-of", "yesterday", code=2).stderr
+    assert "is not a date" in submit(head, "--as-of", "yesterday", code=2).stderr
     assert "letters" in submit(head, "--id", "a/b", code=2).stderr
     nobody = submit(head, "--address", f"http://127.0.0.1:{free_port()}", code=69)
     assert "no Ray dashboard answers" in nobody.stderr
     refused = submit(head, *places(place), code=69, RAY_AUTH_TOKEN="f" * 32)
-    assert "the Ray cluster refuses us" in refused.stderr
+    assert "the Ray cluster denies access" in refused.stderr
     assert "RAY_AUTH_MODE=token" in refused.stderr
     untold = submit(head, *places(place), code=69, RAY_AUTH_MODE="disabled")
-    assert "the Ray cluster refuses us" in untold.stderr
+    assert "the Ray cluster denies access" in untold.stderr
 
 
 def test_the_marts_are_the_same_on_one_raylet_and_on_two(head: RayHead, tmp_path: Path) -> None:
@@ -277,9 +277,9 @@ def test_a_head_that_dies_is_told_and_not_waited_for(
     while "begun" not in said:
         time.sleep(0.1)
     head.kill()
-    with pytest.raises(ServiceError, match="lost sight of job orphan") as caught:
+    with pytest.raises(ServiceError, match="lost contact with job orphan") as caught:
         wait(jobs, "orphan", 0.2, 1)
-    assert "finds it again" in caught.value.hint
+    assert "attaches to it again" in caught.value.hint
     tail.finish(0.1)
     assert said.count("begun") == 1
     with pytest.raises(MartsError, match="no Ray dashboard answers"):

@@ -137,7 +137,7 @@ def test_a_deadline_is_told_although_its_evidence_is_gone(cluster: Cluster, gone
     if not gone:
         cluster.pod("marts-daily-1", terminated("Error", 75))
     (text,) = cluster.watch()
-    assert "it took longer than it may" in text
+    assert "it exceeded its deadline" in text
 
 
 def test_a_failed_vacuum_has_nobody_else_to_tell_of_it(cluster: Cluster) -> None:
@@ -159,7 +159,7 @@ def test_a_job_without_pods_says_what_its_events_say(cluster: Cluster) -> None:
 
 STUCK = {
     "no image": (waiting("ImagePullBackOff", 'Back-off pulling image "typo"'), "ImagePullBackOff: Back-off pulling"),
-    "no node": (unschedulable(), "no node takes its pod: 0/3 nodes are available"),
+    "no node": (unschedulable(), "no node accepts its pod: 0/3 nodes are available"),
     "no Secret": (waiting("CreateContainerConfigError", 'secret "typo" not found'), "CreateContainerConfigError"),
 }
 
@@ -197,7 +197,8 @@ def test_a_night_without_a_run_is_told_until_there_is_one(cluster: Cluster) -> N
     cluster.cronjob(success=27 * 60)
     (text,) = cluster.watch()
     assert (
-        "CronJob marts-daily: no run has begun for too long" in re.sub(r"\s+", " ", text) or "no run has begun" in text
+        "CronJob marts-daily: no run has started for too long" in re.sub(r"\s+", " ", text)
+        or "no run has started" in text
     )
     assert cluster.watch() == []
     cluster.place.put_golden()
@@ -265,11 +266,11 @@ def test_a_build_that_is_put_off_until_no_try_is_left_is_told(cluster: Cluster) 
         cluster.api, "marts-daily-1-pod", f"cut in the mid\n{LAST % ('TryLater', 'another build holds the lock')}\n"
     )
     (text,) = cluster.watch()
-    assert "each of its tries was put off: another build holds the lock" in text
+    assert "all its attempts were deferred: another build holds the lock" in text
     assert cluster.watch() == []
     cluster.job("marts-daily-2", failed="BackoffLimitExceeded")
     cluster.pod("marts-daily-2", terminated("Error", 75))
-    said_at_last(cluster.api, "marts-daily-2-pod", LAST % ("DeadlinePassed", "it took longer than it may"))
+    said_at_last(cluster.api, "marts-daily-2-pod", LAST % ("DeadlinePassed", "it exceeded its deadline"))
     assert cluster.watch() == [], "a launcher tells of a deadline itself"
 
 

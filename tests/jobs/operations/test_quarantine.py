@@ -85,7 +85,7 @@ def test_what_is_live_is_listed_though_the_files_are_touched_moved_or_removed(fe
     (fed.source / "sales/day.csv").chmod(0o660)
     listed = marts("quarantine", "list", *flags(fed), "--json")
     assert listed.stdout == before
-    assert "1 drop has changed since the last publication, which this is about: see marts plan" in listed.stderr
+    assert "1 drop has changed since the last publication, which is listed here; see marts plan" in listed.stderr
     assert [row["raw"] for row in json.loads(command(fed, "show", "day.csv", "--json"))] == BROKEN
     assert len(exported(fed)) == len(BROKEN)
     fed.put("sales/other.csv", sales(line("N1")))
@@ -115,7 +115,7 @@ def test_a_list_before_the_first_publication_and_one_without_the_state_say_so(fe
     assert "nothing is published yet" in marts("quarantine", "list", *flags(fed)).stderr
     fed.build()
     shutil.rmtree(fed.folder / "state")
-    assert "no longer has what was read of 4 of the live drops" in marts("quarantine", "list", *flags(fed)).stderr
+    assert "no longer contains the scans of 4 of the live drops" in marts("quarantine", "list", *flags(fed)).stderr
 
 
 def test_drops_that_were_read_together_have_their_own_rows(fed: Place) -> None:
@@ -300,7 +300,7 @@ def test_a_row_of_a_dimension_can_be_repaired(customers: Place, tmp_path: Path) 
 
 def test_a_repair_does_not_bring_a_key_that_is_there_already(customers: Place, tmp_path: Path) -> None:
     done = repair_customer(customers, tmp_path, "2", code=65)
-    assert "customer_id is there more than once: 2" in done
+    assert "duplicate customer_id: 2" in done
     repair_customer(customers, tmp_path, "1")
     assert customers.build().exit_code == 0
 
@@ -345,7 +345,7 @@ def test_a_repair_that_changed_rules_overrule_is_told(fed: Place, tmp_path: Path
     command(fed, "replay", "day.csv", write(tmp_path / "r.csv", repaired(fed)[:1]))
     fed.build()
     report = fed.build(policy=Policy(total_cost_tolerance="9.00"), rescan=True)  # type: ignore[arg-type]
-    assert "sales/day.csv: 1 repaired rows count as they came, since changed rules accept them" in report.warnings
+    assert "sales/day.csv: 1 repaired rows count as delivered because changed rules accept them" in report.warnings
 
 
 @pytest.mark.parametrize("data", [b"quarantine_line\n\xe9\n", b"", b'quarantine_line,"a\x00\n'])
@@ -417,7 +417,7 @@ def test_a_release_is_for_one_version_of_a_drop(held: Place) -> None:
 
 @pytest.mark.parametrize(
     ("drop", "why", "said"),
-    [("day.csv", "x", "it is not held"), ("nothing.csv", "x", "there is no such drop"), ("held.csv", " ", "is empty")],
+    [("day.csv", "x", "is not held"), ("nothing.csv", "x", "no drop has this key"), ("held.csv", " ", "is empty")],
 )
 def test_only_a_held_drop_can_be_released_and_with_a_reason(held: Place, drop: str, why: str, said: str) -> None:
     held.build()

@@ -159,11 +159,11 @@ def test_the_cluster_of_a_run_is_asked_only_if_wanted(monkeypatch: pytest.Monkey
 
 def test_a_cluster_that_is_lost_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_: Any) -> None:
-        raise ServiceError("Ray does not take the metrics", "Ray", "metrics.ray = 0 leaves it")
+        raise ServiceError("Ray does not accept the metrics", "Ray", "metrics.ray = 0 turns it off")
 
     monkeypatch.setattr(Cluster, "report", lost)
     (told,) = meter.publish_metrics(Settings(), samples(full_report(), None, {}), Cluster(RaySettings()))
-    assert told.startswith("the metrics of this run are not published: Ray: Ray does not take")
+    assert told.startswith("the metrics of this run were not published: Ray: Ray does not accept")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"])
@@ -232,7 +232,7 @@ def test_each_alert_has_a_section_in_the_runbook() -> None:
 def test_the_figures_of_the_runbook_are_those_of_the_settings() -> None:
     text, metrics = DOCS.read_text(), Settings().metrics
     assert f"`metrics.ray` ({metrics.ray} s)" in text
-    assert f"{meter.TIMEOUT:.0f} seconds to answer" in text
+    assert f"{meter.TIMEOUT:.0f} seconds to respond" in text
 
 
 def test_the_settings_of_the_runbook_are_right() -> None:

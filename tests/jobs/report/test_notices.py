@@ -57,7 +57,7 @@ def test_a_failure_tells_what_where_since_when_what_is_safe_and_what_to_do() -> 
         "What:     S3 refuses us",
         "Where:    s3://drops",
         "Since:    2024-03-31 03:00 UTC, 2 runs",
-        "Safe:     Nothing was published; the live marts are untouched, as run run-7 left them (as of 2024-03-30).",
+        "Safe:     Nothing was published; the live marts are untouched. Last good run: run-7 (as of 2024-03-30).",
         "Do:       check the keys",
         "Report:   https://reports.test/marts/run-9.html (or marts report run-9)",
         "Run:      run-9, as of 2024-03-31, exit code 69",
@@ -81,15 +81,12 @@ def test_a_run_that_made_way_for_another_is_no_news(kind: str) -> None:
 
 def test_the_same_cause_is_told_once_whatever_the_numbers_in_it() -> None:
     data = {"kind": "DataError", "exit_code": 65}
-    first = one(failed("customer_id is there more than once: 5, 7", **data))
-    assert (
-        raised(failed("customer_id is there more than once: 8, 9", run="run-10", **data), RunHistory(), [first], ALL)
-        == []
-    )
+    first = one(failed("duplicate customer_id: 5, 7", **data))
+    assert raised(failed("duplicate customer_id: 8, 9", run="run-10", **data), RunHistory(), [first], ALL) == []
     assert one(failed("no line is dated up to as_of 2024-01-01", run="run-10", **data), known=[first]).event == "failed"
     over_now = closed(first, NOW.isoformat())
     assert over_now
-    assert one(failed("customer_id is there more than once: 5, 7", run="run-11", **data), known=[over_now])
+    assert one(failed("duplicate customer_id: 5, 7", run="run-11", **data), known=[over_now])
 
 
 def test_a_service_that_fails_in_many_ways_is_one_event() -> None:

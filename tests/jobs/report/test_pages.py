@@ -17,7 +17,7 @@ from jobs.adapters import charts
 from jobs.adapters.store.folder import Folder
 from jobs.cli import render
 from jobs.report.places import places
-from jobs.report.run_pages import index_page, report_page, write_again, write_reports
+from jobs.report.run_pages import fields_of, index_page, report_page, write_again, write_reports
 from jobs.report.run_records import run_record
 from jobs.report.run_report import BrokenRule, DropReport, MartReport, Problem, QualityReport, RunReport, Totals
 from jobs.report.templates import rendered
@@ -109,6 +109,7 @@ DROPS = (
         duplicates=3,
         replaced=3,
         reasons=(Reason(rule="price is negative", rows=5984, example="-1", line=1414, raw="T2,-1"),),
+        columns=("transaction_id", "price"),
     ),
 )
 REPORT = RunReport(
@@ -214,7 +215,7 @@ def test_rows_read_are_the_sum_of_what_became_of_them() -> None:
 
 def test_growth_has_its_sign_and_people_without_a_name_are_told_apart() -> None:
     read = text_of(report_page(REPORT))
-    assert "Zoë Quist id 50123, Loyal, last in 2023-11 91,234.08 1,317" in read
+    assert "Zoë Quist id 50123, Loyal, last purchase in 2023-11 91,234.08 1,317" in read
     assert "(erased) Loyal 81,234.09" in read
     assert "Was Here" not in read
     assert "Ann Lee id 50122 17,168.11 171.68 +1,165.63 % 21.27 %" in read
@@ -264,7 +265,7 @@ def test_a_failed_run_says_what_where_and_what_to_do_and_leaves_out_what_it_has_
 
 def test_marts_that_were_held_back_say_why() -> None:
     held = REPORT.model_copy(update={"outcome": "unchanged", "held_back": "somebody went back to 2023"})
-    assert "New marts were made, and held back somebody went back to 2023" in text_of(report_page(held))
+    assert "New marts were built and held back somebody went back to 2023" in text_of(report_page(held))
 
 
 @pytest.mark.parametrize(
@@ -286,9 +287,9 @@ def test_a_link_is_one_that_a_browser_can_follow(docs: str, link: str) -> None:
 def test_a_month_that_is_not_over_and_one_that_is_unusual_are_told_by_word_and_shape() -> None:
     page = report_page(REPORT)
     assert ">so far</text>" in page
-    assert "2023-12, which is not over" in page
+    assert "2023-12, which is incomplete" in page
     assert page.count(">so far</text>") == 2
-    assert "▲ 2023-10 : 65,521.33, usual were 44,123.44 (+48.50 %)" in text_of(page)
+    assert "▲ 2023-10 : 65,521.33, usual 44,123.44 (+48.50 %)" in text_of(page)
     over = REPORT.model_copy(update={"as_of": "2023-12-31", "unusual": ()})
     assert ">so far</text>" not in report_page(over)
 
@@ -385,6 +386,30 @@ ENDS = [
 ]
 
 
+def test_an_example_row_names_its_columns_and_marks_those_of_the_rule() -> None:
+    page = report_page(REPORT)
+    assert text_of(page).count("transaction_id T2 price -1") == 1
+    assert re.findall(r'<code class="named">([^<]*)</code>', page) == ["-1"]
+    assert '<code class="raw">T1,0</code>' in page  # without a header
+
+
+@pytest.mark.parametrize(
+    ("raw", "columns", "fields"),
+    [
+        ("a;1", ("name", "price"), [("name", "a", False), ("price", "1", True)]),
+        ('"a,b",1', ("name", "price"), [("name", "a,b", False), ("price", "1", True)]),
+        ("a,b,1", ("name", "price"), []),
+        ("xxx", ("price",), []),
+        ("", (), []),
+    ],
+)
+def test_an_example_row_is_split_only_if_it_fits_the_header(
+    raw: str, columns: tuple[str, ...], fields: list[Any]
+) -> None:
+    reason = Reason(rule="price is negative", rows=1, example="1", line=2, raw=raw)
+    assert fields_of(reason, columns) == fields
+
+
 @pytest.mark.parametrize(("outcome", "code", "states", "level", "words"), ENDS)
 def test_a_run_that_leaves_drops_out_says_so_everywhere_and_has_no_green_tick(
     outcome: str, code: int, states: tuple[str, ...], level: str, words: str
@@ -409,7 +434,7 @@ def test_a_run_that_leaves_drops_out_says_so_everywhere_and_has_no_green_tick(
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     if level != "failed":
         assert ("Nothing had to change" in report_page(run)) == (outcome == "unchanged" and not states)
-        assert ("The live marts were already right" in report_page(run)) == (outcome == "unchanged" and not states)
+        assert ("The live marts were already up to date" in report_page(run)) == (outcome == "unchanged" and not states)
     if states and not error:
         assert f"! run {run.run_id} {words}: " in shown
         assert f"! {words}" in shown.partition("last runs")[2]
@@ -420,7 +445,7 @@ def test_a_run_that_leaves_drops_out_says_so_everywhere_and_has_no_green_tick(
 
 def test_status_shows_a_run_that_was_killed_as_such() -> None:
     running = REPORT.model_copy(update={"outcome": "running", "exit_code": 0, "drops": ()})
-    record = replace(run_record(running), outcome="killed", error="it ended without a word")
+    record = replace(run_record(running), outcome="killed", error="it ended unexpectedly")
     console = Console(width=200, file=StringIO())
     console.print(render.status({}, [], {}, [record], []))
     assert "killed" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -139,7 +139,7 @@ def test_alerts_say_what_is_wrong_in_words(watched: Watched) -> None:
 def test_a_gateway_that_refuses_or_does_not_answer_is_an_error_that_helps(watched: Watched) -> None:
     found = of_pipeline(samples(full_report(), None, {}), "refused")
     for wrong in (f"{watched.gateway}/nowhere", f"http://{watched.gateway.rpartition('/')[2]}.invalid:1"):
-        with pytest.raises(ServiceError, match="does not take the metrics") as caught:
+        with pytest.raises(ServiceError, match="does not accept the metrics") as caught:
             push(wrong, "refused", found, 5)
         assert "metrics.pushgateway" in caught.value.hint
 

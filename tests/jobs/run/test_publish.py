@@ -119,7 +119,7 @@ def test_after_going_back_the_same_drops_publish_nothing_even_on_another_day(fed
     go_back(fed)
     report = fed.build(as_of=date(2024, 4, 1))
     assert (report.outcome, report.exit_code) == ("unchanged", 0)
-    assert report.held_back.startswith("Zoë went back to run run-1 on 2024-05-01T00:00:00 UTC")
+    assert report.held_back.startswith("Zoë rolled back to run run-1 on 2024-05-01T00:00:00 UTC")
     assert fed.marts() == first
     (fed.source / "sales/1.csv").unlink()
     add_drop(fed, 2)
@@ -222,7 +222,7 @@ def test_a_run_that_ended_without_a_word_is_told_by_the_next(fed: Place, warehou
     fed.build()
     opened = fed.warehouse()
     found = {run.run_id: (run.outcome, run.error) for run in opened.runs(10)}
-    assert found["run-x"] == ("killed", "it ended without a word")
+    assert found["run-x"] == ("killed", "it ended unexpectedly")
     opened.close()
 
 
@@ -482,8 +482,8 @@ def test_rollback_status_and_history_as_people_type_them(fed: Place) -> None:
     made = json.loads(marts("rollback", *target, "--why", "wrong prices", "--who", "Zoë", "--json").stdout)
     assert {(one["mart"], one["run_id"]) for one in made} == {("customers", "run-1"), ("sales_team", "run-1")}
     status = marts("status", *target).stdout
-    assert "Zoë went back: wrong prices. marts rollback makes what was live before live again" in status
-    assert [text.split()[0] for text in status.splitlines()[2:6]] == ["live", "live", "before", "before"]
+    assert "Zoë rolled back: wrong prices. marts rollback makes the previous publication live again" in status
+    assert [text.split()[0] for text in status.splitlines()[2:6]] == ["live", "live", "previous", "previous"]
     told = json.loads(marts("status", *target, "--json").stdout)
     assert told["live"]["customers"]["run_id"] == "run-1"
     assert len(told["publications"]) == 2
@@ -493,7 +493,7 @@ def test_rollback_status_and_history_as_people_type_them(fed: Place) -> None:
         "sales/1.csv",
         "sales/golden.csv",
     }
-    assert "no run has seen" in str(marts("history", "nothing.csv", *target, code=2).exception)
+    assert "no run has processed" in str(marts("history", "nothing.csv", *target, code=2).exception)
 
 
 @pytest.mark.mysql

@@ -281,4 +281,4 @@ def test_a_run_whose_commit_is_not_answered_asks_the_database_nothing_more(
     report = place.build()
     assert (report.outcome, report.exit_code) == ("unknown", 69)
     assert report.totals.clean == 24
-    assert "nothing new was read, and the marts change: as_of is 2024-03-31, and was 2024-02-29" in report.notes
+    assert "no drop was read, but the marts change: as_of changed from 2024-02-29 to 2024-03-31" in report.notes

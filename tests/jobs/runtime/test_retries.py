@@ -78,3 +78,15 @@ def test_each_wait_is_told(waits: list[float], caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.WARNING):
         retried(Fails(2, Transient("it is slow", "s3://x")), 60)
     assert [record.message.partition("; ")[0] for record in caplog.records] == ["s3://x: it is slow"] * 2
+
+
+def test_a_long_outage_is_logged_twice_and_then_every_20_seconds(
+    waits: list[float], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("random.uniform", lambda _, most: most)  # the longest waits: 0.4, 0.8, 1.6, … up to 10 s
+    with caplog.at_level(logging.DEBUG, "marts.retries"):
+        retried(Fails(14, Transient("refused")), 600)
+    levels = [record.levelname for record in caplog.records if record.name == "marts.retries"]
+    assert len(levels) == len(waits) == 14
+    assert levels[:6] == ["WARNING", "WARNING", "DEBUG", "DEBUG", "DEBUG", "WARNING"]
+    assert levels.count("WARNING") == 2 + int(sum(waits) / 20)

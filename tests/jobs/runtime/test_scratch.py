@@ -110,7 +110,7 @@ def test_a_temporary_folder_that_takes_nothing_is_named_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with pytest.raises(ServiceError, match=r"missing: no scratch folder can be created") as caught:
+    with pytest.raises(ServiceError, match=r"missing: cannot create a scratch folder") as caught:
         scratch.folder()
     assert "TMPDIR" in caught.value.hint
 

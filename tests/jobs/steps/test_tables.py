@@ -55,7 +55,7 @@ def names_the_statement(report: RunReport, place: Place, table: str, kind: str) 
     assert report.error
     moved = f"ALTER {kind.upper()} {table} RENAME TO" if is_duckdb(place) else f"RENAME TABLE {table} TO {table}_old"
     assert moved in report.error.hint
-    assert f"the {kind} {table} is not ours" in report.error.what
+    assert f"the {kind} {table} was not created by Martwright" in report.error.what
     return (report.outcome, report.exit_code, report.drops) == ("failed", 2, ())
 
 
@@ -147,7 +147,7 @@ def test_a_table_of_an_older_pipeline_with_a_public_name_is_named_and_not_touche
 
 def test_doctor_names_what_stands_in_our_place(empty: Place) -> None:
     execute(empty, "CREATE TABLE customers_data_mart (customer_id INT)")
-    with closing(empty.warehouse()) as opened, pytest.raises(UsageError, match="customers_data_mart is not ours"):
+    with closing(empty.warehouse()) as opened, pytest.raises(UsageError, match="data_mart was not created by"):
         opened.diagnose()
 
 

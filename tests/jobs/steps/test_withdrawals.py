@@ -77,7 +77,7 @@ def test_one_content_that_vanished_under_two_names_is_one_withdrawal() -> None:
         [came_back(day(3))],
         [came_back(day(3), "duplicate")],
         [came_back(day(3)), withdrawn(day(4), REPLACED, "d9", "c7")],
-        [came_back(day(3)), withdrawn(day(4), "it is sales/d10.csv now", "d9", "c7")],
+        [came_back(day(3)), withdrawn(day(4), "now delivered as sales/d10.csv", "d9", "c7")],
     ],
 )
 def test_what_vanished_and_came_back_is_no_withdrawal_whatever_became_of_it(later: list[DropEvent]) -> None:

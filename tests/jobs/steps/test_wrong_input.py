@@ -171,7 +171,7 @@ def test_a_header_without_rows_is_a_drop_without_rows(fed: Place) -> None:
 
 def test_other_files_are_passed_over_and_told(fed: Place) -> None:
     fed.put("sales/readme.md", "hello")
-    assert "1 objects under sales/ are no .csv or .csv.gz" in fed.build().warnings
+    assert "1 objects under sales/ are not .csv or .csv.gz" in fed.build().warnings
 
 
 @pytest.mark.parametrize("quoted_newlines", [False, True])
@@ -237,17 +237,17 @@ def test_an_object_that_vanishes_while_it_is_read_is_not_counted(fed: Place) -> 
 @pytest.mark.parametrize(
     ("key", "content", "message"),
     [
-        ("customers/new.csv", CUSTOMERS + "1,Again,Rao,,,,\n", "customer_id is there more than once: 1"),
-        ("sales_team/new.csv", SALES_TEAM + "2,Again,Rao,,,,,\n" * 2, "id is there more than once: 2"),
+        ("customers/new.csv", CUSTOMERS + "1,Again,Rao,,,,\n", "duplicate customer_id: 1"),
+        ("sales_team/new.csv", SALES_TEAM + "2,Again,Rao,,,,,\n" * 2, "duplicate id: 2"),
         (
             "stores/new.csv",
             "id,address,store_pincode,store_manager_name,store_opening_date,reviews\n7,,,,,\n7,,,,,\n",
-            "id is there",
+            "duplicate id: ",
         ),
         (
             "products/new.csv",
             "id,name,current_price,old_price,created_date,updated_date,expiry_date\n7,a,,,,,\n7,b,,,,,\n",
-            "id is there",
+            "duplicate id: ",
         ),
     ],
 )
@@ -288,11 +288,11 @@ def test_too_many_unknown_people_stop_the_run_before_it_publishes(fed: Place) ->
 def test_no_drop_at_all_is_said_so(place: Place) -> None:
     report = place.build()
     assert report.error
-    assert (report.exit_code, report.error.what) == (2, "there is no such folder")
+    assert (report.exit_code, report.error.what) == (2, "the folder does not exist")
     place.put_dimensions()
     report = place.build()
     assert report.error
-    assert (report.exit_code, report.error.what) == (65, "there is no drop under sales/")
+    assert (report.exit_code, report.error.what) == (65, "no drop under sales/")
 
 
 def test_a_new_version_that_cannot_be_read_replaces_nothing(fed: Place) -> None:
@@ -355,7 +355,7 @@ def test_fuzzed_drops_lose_no_row(place: Place, seed: int) -> None:
     place.put("sales/x.csv", bytes(text))
     report = place.build()
     if report.error:
-        assert "no drop has a line" in report.error.what
+        assert "no drop has a usable line" in report.error.what
         return
     totals = report.totals
     assert totals.rows_read == totals.clean + totals.quarantined + totals.duplicates

@@ -42,30 +42,33 @@ def wrong(read: dict[str, Any], of: Kind | Mart = SALES) -> str:
         (entry("expect_column_values_to_be_betwen"), "did you mean 'expect_column_values_to_be_between'?"),
         (entry("expect_column_values_to_be_between", column="prize", min_value=1), "did you mean 'price'?"),
         (entry("expect_column_values_to_be_between", column="price"), "min_value or max_value is needed"),
-        (entry("expect_column_values_to_be_between", column="price", min_value="a"), "'a' is no number, as price is"),
-        (entry("expect_column_values_to_be_between", column="sales_date", min_value="1.1.2020"), "is no date"),
-        (entry("expect_column_values_to_be_between", column="sales_date", min_value=20200101), "is no date"),
+        (entry("expect_column_values_to_be_between", column="price", min_value="a"), "price needs a number, not 'a'"),
+        (entry("expect_column_values_to_be_between", column="sales_date", min_value="1.1.2020"), "needs a date"),
+        (entry("expect_column_values_to_be_between", column="sales_date", min_value=20200101), "needs a date"),
         (entry("expect_column_values_to_be_between", column="price", min_value=5, max_value=1), "above max_value"),
         (entry("expect_column_values_to_be_between", column="price", min=5), "unknown argument 'min'"),
         (entry("expect_column_values_to_match_regex", column="product_name"), "'regex' is missing"),
-        (entry("expect_column_values_to_match_regex", column="product_name", regex="("), "no regular expression"),
-        (entry("expect_column_values_to_be_in_set", column="price", value_set=[]), "no list of values"),
+        (entry("expect_column_values_to_match_regex", column="product_name", regex="("), "not a regular expression"),
+        (entry("expect_column_values_to_be_in_set", column="price", value_set=[]), "not a list of values"),
         (
             entry("expect_column_values_to_be_between", column="product_name", min_value="a"),
             "it needs a number or date",
         ),
-        (entry("expect_column_values_to_not_be_null", column=[]), "column is [], not a text"),
-        (entry("expect_column_values_to_match_regex_list", column="product_name", regex_list=5), "not a list of texts"),
+        (entry("expect_column_values_to_not_be_null", column=[]), "column is [], not a string"),
+        (
+            entry("expect_column_values_to_match_regex_list", column="product_name", regex_list=5),
+            "not a list of strings",
+        ),
         (
             entry("expect_column_values_to_match_regex_list", column="product_name", regex_list=[]),
-            "not a list of texts",
+            "not a list of strings",
         ),
         (entry("expect_column_values_to_match_regex_list", column="product_name", regex_list="a"), "not a list of"),
         (
             entry("expect_column_values_to_match_strftime_format", column="product_name", strftime_format=5),
-            "not a text",
+            "not a string",
         ),
-        (entry("expect_table_columns_to_match_set", column_set=[["a"]]), "not a list of texts"),
+        (entry("expect_table_columns_to_match_set", column_set=[["a"]]), "not a list of strings"),
         (entry("expect_table_columns_to_match_set", column_set=["a"], exact_match=0), "not true or false"),
         (entry("expect_column_to_exist", column="price", column_index=0), "unknown argument 'column_index'"),
         (entry("expect_column_values_to_be_between", column="price", min_value=1, strict_min=1.5), "not true or false"),
@@ -74,7 +77,7 @@ def wrong(read: dict[str, Any], of: Kind | Mart = SALES) -> str:
             "unknown parameter",
         ),
         (entry(KNOWN, column="store_id", dimension="nonsense"), "store_id is not looked up in nonsense"),
-        ({**entry("expect_column_values_to_be_null", column="price"), "meta": [1]}, "meta is no JSON object"),
+        ({**entry("expect_column_values_to_be_null", column="price"), "meta": [1]}, "meta is not a JSON object"),
         (condition({"type": "comparison", "column": "price", "operator": "==", "parameter": 1}), 'written as {"name"'),
         (condition({"type": "comparison", "column": {"name": ["a"]}, "operator": "==", "parameter": 1}), "no column"),
         (
@@ -82,7 +85,7 @@ def wrong(read: dict[str, Any], of: Kind | Mart = SALES) -> str:
             "one value",
         ),
         (condition({"type": "nullity", "column": {"name": "price", "x": 1}, "is_null": True}), 'written as {"name"'),
-        (entry("expect_column_values_to_be_in_set", column="price", value_set=["x"]), "is no number"),
+        (entry("expect_column_values_to_be_in_set", column="price", value_set=["x"]), "needs a number"),
         (entry("expect_column_values_to_not_be_null", column="price", mostly=2), "not a number from 0 to 1"),
         (entry("expect_column_max_to_be_between", column="price", max_value=5, mostly=0.5), 'has no "mostly"'),
         (entry("expect_column_sum_to_be_between", column="product_name", max_value=5), "it needs a number"),
@@ -90,16 +93,16 @@ def wrong(read: dict[str, Any], of: Kind | Mart = SALES) -> str:
         (entry("expect_column_values_to_be_increasing", column="price"), "needs all rows in one place"),
         (entry("unexpected_rows_expectation", unexpected_rows_query="SELECT 1 FROM {batch}"), "it needs SQL"),
         (entry("expect_column_pair_values_to_be_equal", column_A="price", column_B="sales_date"), "cannot be compared"),
-        (entry("expect_compound_columns_to_be_unique", column_list=["price"]), "less than two columns"),
+        (entry("expect_compound_columns_to_be_unique", column_list=["price"]), "fewer than two columns"),
         (entry("expect_column_values_to_be_of_type", column="price", type_="int"), "can never be 'int'"),
         (entry("expect_column_values_to_not_be_null", column={"$PARAMETER": "nothing"}), "unknown parameter 'nothing'"),
         ({"type": "expect_column_values_to_not_be_null", "kwarg": {}}, "did you mean 'kwargs'?"),
         ({**entry("expect_column_values_to_not_be_null", column="price"), "severity": "bad"}, "severity 'bad'"),
-        ({"kwargs": {}}, 'there is no "type"'),
-        ("a rule", "is no JSON object"),
+        ({"kwargs": {}}, '"type" is missing'),
+        ("a rule", "is not a JSON object"),
         (
             entry("expect_column_values_to_not_be_null", column="price", row_condition="price > 1"),
-            "no condition object",
+            "not a condition object",
         ),
         (
             entry(
@@ -122,7 +125,7 @@ def test_a_rule_of_a_mart_must_name_the_rows_it_is_about() -> None:
 
 
 def test_the_same_rule_twice_is_refused() -> None:
-    with pytest.raises(UsageError, match="twice"):
+    with pytest.raises(UsageError, match="duplicate expectation"):
         suite(*[entry("expect_column_values_to_be_null", column="currency")] * 2)
 
 
@@ -224,12 +227,12 @@ def test_the_user_s_file_wins_and_the_others_are_the_shipped(tmp_path: Any) -> N
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("sale.json", "{}", "is the suite of nothing"),
+        ("sale.json", "{}", "does not have the name of a suite"),
         ("sales.json", "{", "is not JSON"),
-        ("sales.json", "[]", "is no suite"),
+        ("sales.json", "[]", "is not a suite"),
         ("sales.json", "[" * 100_000, "is not JSON"),
         ("sales.json", '{"expectations": [{"type": 1' + "0" * 5000 + "}]}", "is not JSON"),
-        ("sales.json", '{"expectations": {}}', "is no suite"),
+        ("sales.json", '{"expectations": {}}', "is not a suite"),
     ],
 )
 def test_a_file_that_means_nothing_is_refused(tmp_path: Any, name: str, text: str, said: str) -> None:
@@ -239,5 +242,5 @@ def test_a_file_that_means_nothing_is_refused(tmp_path: Any, name: str, text: st
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Any) -> None:
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         read_file("sales", str(tmp_path / "nowhere"))

@@ -1,0 +1,58 @@
+"""Warn about a step in which no task completes."""
+
+import logging
+import threading
+import time
+from typing import Self
+
+from jobs.adapters.ray.errors import WITHOUT_WARRANTY
+
+_SECONDS = 120.0
+"""Seconds without a completed task until the first warning; each further one comes after twice the time."""
+_log = logging.getLogger("marts.task")
+
+
+class Waiting:
+    """Log a warning while no task of a step completes, with the CPUs of the cluster that are free.
+
+    Ray leaves the CPUs of its running tasks to a driver that is frozen: another build then waits without an error,
+    until ``ray.stalled_seconds``.
+    """
+
+    def __init__(self, step: str, seconds: float = _SECONDS) -> None:
+        self._step, self._seconds = step, seconds
+        self._since, self._ended = time.monotonic(), threading.Event()
+        self._watching = threading.Thread(target=self._watch, name="waiting", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._watching.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def completed(self) -> None:
+        """Record that a task has completed."""
+        self._since = time.monotonic()
+
+    def _watch(self) -> None:
+        since, limit = self._since, self._seconds
+        while not self._ended.wait(max(since + limit - time.monotonic(), 0.01)):
+            if self._since != since:
+                since, limit = self._since, self._seconds
+            elif time.monotonic() - since >= limit:
+                self._warn(time.monotonic() - since)
+                limit *= 2
+
+    def _warn(self, seconds: float) -> None:
+        try:
+            import ray
+            from ray.exceptions import RayError
+
+            free, total = ray.available_resources().get("CPU", 0), ray.cluster_resources().get("CPU", 0)
+        except (RayError, OSError, *WITHOUT_WARRANTY) as error:  # the step itself reports a lost cluster
+            _log.debug("the resources of the cluster are not known: %s", error)
+            return
+        cpus = f"{free:.0f} of {total:.0f} CPUs of the cluster are free"
+        hint = "" if free >= 1 else ": other jobs may hold them, see `ray list jobs` or the dashboard"
+        _log.warning("%s: no task has completed for %.0f s; %s%s", self._step, seconds, cpus, hint)
