@@ -128,13 +128,19 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str]:
 
 
 _EXPECTED = {
-    "date": "a date, such as 2025-12-31",
-    "int": "a whole number",
-    "float": "a number",
-    "decimal": "a number",
-    "bool": "true or false",
+    "a date, such as 2025-12-31": (
+        "date_type",
+        "date_parsing",
+        "date_from_datetime_parsing",
+        "date_from_datetime_inexact",
+    ),
+    "a whole number": ("int_type", "int_parsing", "int_from_float"),
+    "a number": ("float_type", "float_parsing", "decimal_type", "decimal_parsing"),
+    "true or false": ("bool_type", "bool_parsing"),
 }
-"""What pydantic's errors of a type expect, by the first word of their names."""
+"""Names of pydantic's errors for a value of the wrong type, by what they expect."""
+_QUOTED = 60
+"""Maximum characters of a value in a message."""
 
 
 def _explain(detail: dict[str, Any], model: type[BaseModel]) -> str:
@@ -147,9 +153,9 @@ def _explain(detail: dict[str, Any], model: type[BaseModel]) -> str:
 
 def _reason(detail: dict[str, Any]) -> str:
     """Return why a value is not valid. Only values of types that no credential has are quoted."""
-    expected = _EXPECTED.get(detail["type"].partition("_")[0])
+    expected = next((words for words, types in _EXPECTED.items() if detail["type"] in types), "")
     if expected and isinstance(detail["input"], str | int | float):
-        return f"{detail['input']!r} is not {expected}"
+        return f"{repr(detail['input'])[:_QUOTED]} is not {expected}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     return message.replace("Input should be", "must be", 1).replace("must be a valid", "must be a", 1)
 

@@ -1,19 +1,25 @@
 #!/usr/bin/env bash
-# Run the tests in one process per CPU and one more, because most of each is waiting; beside them, the tests of
-# publishing on MySQL. TEST_PROCESSES sets another number. With arguments: pytest with these.
+# Run the tests in one process per CPU, and one more for those with a Ray cluster of their own, which needs a process
+# without another one, and for publishing on MySQL: most of each is waiting. TEST_PROCESSES sets another number. With
+# arguments: pytest with these.
 set -u
 python="${BIN:-.venv/bin}/python"
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
-processes="${TEST_PROCESSES:-$("$python" -c 'import os; print(min((os.cpu_count() or 1) + 1, 8))')}"
+processes="${TEST_PROCESSES:-$("$python" -c 'import os; print(min(os.cpu_count() or 1, 8))')}"
 log=$(mktemp)
-trap 'kill "$mysql" 2>/dev/null; rm -f "$log"' EXIT
-TEST_SERVER=mysql "$python" -m pytest -m "mysql and database" >"$log" 2>&1 &
-mysql=$!
-# A file's tests share servers and builds: they stay in one process.
-"$python" -m pytest --numprocesses "$processes" --dist loadfile
+other=""
+trap '[ -z "$other" ] || kill "$other" 2>/dev/null; rm -f "$log"' EXIT
+{
+    "$python" -m pytest tests/faults
+    code=$?
+    TEST_SERVER=mysql "$python" -m pytest -m "mysql and database" && exit "$code"
+} >"$log" 2>&1 &
+other=$!
+# The tests of a file share servers and builds: they stay in one process.
+"$python" -m pytest --numprocesses "$processes" --dist loadfile tests --ignore=tests/faults
 code=$?
-wait "$mysql"
-mysql_code=$?
+wait "$other"
+other_code=$?
 cat "$log"
 [ "$code" -eq 0 ] || exit "$code"
-exit "$mysql_code"
+exit "$other_code"

@@ -152,13 +152,18 @@ def _as_of(settings: "Settings", policy: "Policy") -> date:
 
 
 def _check_first_build(settings: "Settings") -> None:
-    """Raise UsageError if the source does not exist, before a first build creates a DuckDB file and a state."""
+    """Raise UsageError for a missing source folder, before a first build creates a DuckDB file and a state."""
     from jobs.adapters.store.open import open_store
     from jobs.config.settings import duckdb_path
 
     target = settings.target or ""
     if target.startswith("duckdb:") and not Path(duckdb_path(target)).exists():
-        open_store(settings.source or "", settings.s3).require()
+        try:
+            open_store(settings.source or "", settings.s3).require()
+        except MartsError as error:
+            if settings.notify.to or settings.notify.heartbeat:  # it may be unattended
+                _refused(settings, error)
+            raise
 
 
 def _refused(settings: "Settings", error: MartsError) -> None:

@@ -47,7 +47,8 @@ def prepare(folder: Path, lines: int, seed: int, progress: Callable[[], None]) -
     shutil.rmtree(drops, ignore_errors=True)
     truth = generate(drops, lines, seed, progress)
     as_of = date.fromisoformat(str(truth["as_of"]))
-    (folder / CONFIG_FILE).write_text(_SETTINGS.format(as_of=as_of), encoding="utf-8")
+    if earlier != {"lines": lines, "seed": seed} or not (folder / CONFIG_FILE).exists():
+        (folder / CONFIG_FILE).write_text(_SETTINGS.format(as_of=as_of), encoding="utf-8")
     target = f"duckdb://{(folder / 'marts.duckdb').absolute()}"
     return {"source": str(drops), "target": target}, as_of
 

@@ -143,14 +143,17 @@ def _drops(drops: Sequence[DropReport]) -> dict[str, Any]:
 def fields_of(reason: Reason, columns: Sequence[str]) -> list[tuple[str, str, bool]]:
     """Split the example line of a reason into column, value, and whether the broken rule names the column.
 
-    Empty if the line was cut, or masked as a whole: the page then shows it as it is.
+    Empty unless exactly one delimiter splits the line into as many values as there are columns: it may be cut, masked
+    as a whole or contain line breaks. The page then shows the line itself.
     """
+    if len(columns) < 2 or "\n" in reason.raw or "\r" in reason.raw:
+        return []
+    split = [next(csv.reader([reason.raw], delimiter=delimiter), []) for delimiter in _DELIMITERS]
+    fitting = [values for values in split if len(values) == len(columns)]
+    if len(fitting) != 1:
+        return []
     words = set(re.findall(r"\w+", reason.rule))
-    for delimiter in _DELIMITERS:
-        values = next(csv.reader([reason.raw], delimiter=delimiter), [])
-        if len(values) == len(columns) > 1:
-            return [(name, value, name in words) for name, value in zip(columns, values, strict=True)]
-    return []
+    return [(name, value, name in words) for name, value in zip(columns, fitting[0], strict=True)]
 
 
 def _rules(drops: Sequence[DropReport]) -> list[dict[str, Any]]:

@@ -17,12 +17,12 @@ Result = TypeVar("Result")
 _FIRST, _MOST, _OVER = 0.2, 10.0, 0.05
 """Seconds: bound of the first wait, which doubles; bound of any wait; delay of the last attempt after the deadline."""
 _FIRST_LINES, _QUIET = 2, 20.0
-"""Retries that are always logged; seconds between two log lines after them."""
+"""Retries that are always logged; seconds of waiting between two log lines after them."""
 _log = logging.getLogger("marts.retries")
 
 
 def _report(details: RetryDetails) -> None:
-    """Log the first two retries, then one every ``_QUIET`` seconds."""
+    """Log the first two retries, then one every ``_QUIET`` seconds of waiting, not counting the attempts."""
     text = f"{details.caused_by}; retrying in {details.wait_for:.1f} s"
     waits = details.waited_so_far, details.waited_so_far + details.wait_for
     if details.retry_num <= _FIRST_LINES or int(waits[0] / _QUIET) != int(waits[1] / _QUIET):

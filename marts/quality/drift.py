@@ -22,7 +22,7 @@ Share = tuple[int, int]
 
 def feed_of(key: str) -> str:
     """Return the name of a drop's feed: ``sales/2024-01-05.csv.gz`` belongs to ``sales/#-#-#.csv``."""
-    return _DIGITS.sub("#", key.removesuffix(".gz"))
+    return _DIGITS.sub("#", key[:-3] if key.lower().endswith(".gz") else key)
 
 
 def drifts(history: Sequence[Share], now: Share) -> bool:

@@ -89,7 +89,7 @@ def test_small_drops_without_ids_are_one_with_their_gzip_whatever_else_is_there(
     assert total(place) == Decimal("50.00")
     place.put("sales/b.csv", anonymous(*reversed(range(5))))
     report = place.build()
-    assert (total(place), mentions(report, "too few to be sure")) == (Decimal("100.00"), True)
+    assert (total(place), mentions(report, "too few to treat them as one drop")) == (Decimal("100.00"), True)
     assert (place.build().outcome, total(place)) == ("unchanged", Decimal("100.00"))
 
 
@@ -110,7 +110,7 @@ def test_a_small_drop_that_is_saved_again_under_its_name_is_no_pair(place: Place
     place.build()
     place.put("sales/a.csv", anonymous(*range(5)).replace("\n", "\r\n"))
     report = place.build()
-    assert (total(place), mentions(report, "too few to be sure")) == (Decimal("50.00"), False)
+    assert (total(place), mentions(report, "too few to treat them as one drop")) == (Decimal("50.00"), False)
 
 
 def test_an_older_table_that_is_compressed_is_still_older(place: Place) -> None:

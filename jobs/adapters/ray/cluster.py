@@ -104,7 +104,10 @@ class Cluster:
         try:
             # A request above the maximum would be rejected as a whole: the cluster would not grow at all.
             most = 0 if self._local else self.settings.most_cpus or 0
-            with Demand(min(len(shares), at_once or len(shares), most)) as demand, Waiting(step) as waiting:
+            with (
+                Demand(min(len(shares), at_once or len(shares), most)) as demand,
+                Waiting(step, self._local) as waiting,
+            ):
                 left = len(items)
                 for batch in tasks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                     waiting.completed()

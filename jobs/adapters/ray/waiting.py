@@ -19,8 +19,8 @@ class Waiting:
     until ``ray.stalled_seconds``.
     """
 
-    def __init__(self, step: str, seconds: float = _SECONDS) -> None:
-        self._step, self._seconds = step, seconds
+    def __init__(self, step: str, local: bool = False, seconds: float = _SECONDS) -> None:
+        self._step, self._local, self._seconds = step, local, seconds
         self._since, self._ended = time.monotonic(), threading.Event()
         self._watching = threading.Thread(target=self._watch, name="waiting", daemon=True)
 
@@ -53,6 +53,10 @@ class Waiting:
         except (RayError, OSError, *WITHOUT_WARRANTY) as error:  # the step itself reports a lost cluster
             _log.debug("the resources of the cluster are not known: %s", error)
             return
-        cpus = f"{free:.0f} of {total:.0f} CPUs of the cluster are free"
-        hint = "" if free >= 1 else ": other jobs may hold them, see `ray list jobs` or the dashboard"
-        _log.warning("%s: no task has completed for %.0f s; %s%s", self._step, seconds, cpus, hint)
+        if total < 1:
+            cpus = "the cluster has no worker yet"
+        elif free >= 1 or self._local:
+            cpus = f"{free:.0f} of {total:.0f} CPUs of the cluster are free"
+        else:
+            cpus = f"all {total:.0f} CPUs of the cluster are in use, by its tasks or by other jobs: `ray list jobs`"
+        _log.warning("%s: no task has completed for %.0f s; %s", self._step, seconds, cpus)

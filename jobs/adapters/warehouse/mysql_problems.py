@@ -29,7 +29,10 @@ _LOGIN = {1045, 1698}
 _RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW, SHOW VIEW, ALTER, DROP"
 _HINTS = {
     1049: ("the database does not exist", "create it first: CREATE DATABASE …"),
-    1118: ("the rows are too large for the database", "reset innodb_page_size and innodb_default_row_format"),
+    1118: (
+        "the rows are too large for the database",
+        "set innodb_default_row_format = dynamic; a server with a small innodb_page_size must be set up again with 16k",
+    ),
     1146: ("a table is missing", "run marts build once: it creates missing tables"),
     1153: ("a statement is too large for the server", "raise its max_allowed_packet: 16M is enough"),
     1347: (
@@ -59,7 +62,11 @@ def problem_of(error: mysql.connector.Error, where: str, password: str = "") -> 
     number = error.errno or -1
     if number in _LOGIN | _DENIED:
         login = f"check the user and its password{f'; {password}' if password else ''}"
-        hint = login if number in _LOGIN else f"grant the user of the target the rights {_RIGHTS}"
+        hint = (
+            login
+            if number in _LOGIN
+            else f"grant this user the rights: SELECT for a dimension table; for the target {_RIGHTS}"
+        )
         return ServiceError(f"the database denies access: {message}", where, hint)
     if number in _BUSY:
         return Busy(f"the database is busy: {message}", where, "run again later")

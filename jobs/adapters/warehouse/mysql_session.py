@@ -324,4 +324,4 @@ def _origin(password: Secret | None) -> str:
     if password is None:
         return "no password is set: `marts secrets set mysql.password` sets one"
     in_address = password.plain or password.place == f"env:{TARGET_PASSWORD}"
-    return f"the password comes from {'the address of the target' if in_address else password.place}"
+    return f"the password comes from {'the address itself' if in_address else password.place}"

@@ -136,11 +136,11 @@ def test_a_step_that_waits_for_cpus_is_logged_with_those_that_are_free(
         assert dict(cluster.run("Double", double, [1, 2])) == {0: 2, 1: 4}
     ray.get(holder)
     waits = [record.getMessage() for record in caplog.records if "no task has completed" in record.getMessage()]
-    assert f"0 of {total} CPUs of the cluster are free: other jobs may hold them" in waits[0]
+    assert f"all {total} CPUs of the cluster are in use, by its tasks or by other jobs" in waits[0]
 
 
 def test_completed_tasks_put_off_the_warning(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "marts.task"), Waiting("Load", 2) as waiting:
+    with caplog.at_level(logging.WARNING, "marts.task"), Waiting("Load", seconds=2) as waiting:
         for _ in range(15):
             time.sleep(0.2)
             waiting.completed()

@@ -230,7 +230,7 @@ def test_a_refused_login_names_the_place_of_the_password(database: str, monkeypa
     monkeypatch.setenv("MARTS_MYSQL__PASSWORD", "wrong")
     for uri, settings, place in (
         (bare, MySQL(password=Secret("env:MARTS_MYSQL__PASSWORD")), "comes from env:MARTS_MYSQL__PASSWORD"),
-        (database.replace("s%3Acret", "wrong"), MySQL(), "comes from the address of the target"),
+        (database.replace("s%3Acret", "wrong"), MySQL(), "comes from the address itself"),
         (bare, MySQL(), "no password is set"),
     ):
         with pytest.raises(ServiceError, match="denies access") as caught:

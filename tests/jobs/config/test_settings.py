@@ -87,6 +87,7 @@ def test_an_unknown_variable_is_an_error_too(monkeypatch: pytest.MonkeyPatch, va
         ('[limits]\nfinish_rows = "many"', "limits.finish_rows: 'many' is not a whole number"),
         ("[limits]\nfinish_rows = 0", "limits.finish_rows: must be greater than or equal to 1"),
         ('[quality]\njudge = "perhaps"', "quality.judge: 'perhaps' is not true or false"),
+        ("[limits]\nfinish_rows = 1.5", "limits.finish_rows: 1.5 is not a whole number"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_explained_in_plain_words(text: str, message: str) -> None:

@@ -6,6 +6,7 @@ The cluster's nodes have the wheel, as an image has; one test sends the checkout
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 import time
@@ -199,8 +200,8 @@ def test_another_build_of_the_same_id_is_not_taken_for_ours(jobs: RayJobs) -> No
     jobs.stop("nightly")
 
 
-def on_terminal(head: RayHead, arguments: list[str], answer: str) -> tuple[int, str]:
-    """Submit on a terminal, press Ctrl-C when the job runs, and answer the question."""
+def on_terminal(head: RayHead, jobs: RayJobs, arguments: list[str], answer: str) -> tuple[int, str]:
+    """Submit on a terminal, press Ctrl-C when the job runs, and answer the question. The last argument is its id."""
     main, other = pty.openpty()
     process = subprocess.Popen(
         [MARTS, "submit", *arguments], env=shell(head), stdin=other, stdout=other, stderr=other, start_new_session=True
@@ -210,10 +211,12 @@ def on_terminal(head: RayHead, arguments: list[str], answer: str) -> tuple[int, 
     end = time.monotonic() + 90
     while time.monotonic() < end:
         try:
-            said += os.read(main, 10_000).decode(errors="replace")
+            if select.select([main], [], [], 0.1)[0]:
+                said += os.read(main, 10_000).decode(errors="replace")
         except OSError:
             break
-        if "Running entrypoint" in said and not pressed:
+        # The log may come late: Ray knows earlier that the job runs.
+        if not pressed and "is submitted" in said and (run := jobs.look(arguments[-1])) and run.status == "RUNNING":
             pressed = True
             process.send_signal(2)
         if "Stop the job" in said and not answered:
@@ -224,9 +227,9 @@ def on_terminal(head: RayHead, arguments: list[str], answer: str) -> tuple[int, 
 
 def test_ctrl_c_asks_whether_to_stop_the_job(head: RayHead, place: Place, jobs: RayJobs) -> None:
     place.put_golden()
-    code, said = on_terminal(head, [*places(place), "--id", "kept"], "n\n")
+    code, said = on_terminal(head, jobs, [*places(place), "--id", "kept"], "n\n")
     assert (code, "it keeps running" in said) == (75, True), said
-    code, said = on_terminal(head, [*places(place), "--rebuild", "--id", "ended"], "y\n")
+    code, said = on_terminal(head, jobs, [*places(place), "--rebuild", "--id", "ended"], "y\n")
     assert (code, "stop requested" in said) == (75, True), said
     assert (run := jobs.look("ended")) is not None
     assert run.status == "STOPPED"

@@ -399,6 +399,11 @@ def test_an_example_row_names_its_columns_and_marks_those_of_the_rule() -> None:
         ("a;1", ("name", "price"), [("name", "a", False), ("price", "1", True)]),
         ('"a,b",1', ("name", "price"), [("name", "a,b", False), ("price", "1", True)]),
         ("a,b,1", ("name", "price"), []),
+        ("12;1,5;3,7", ("name", "price", "quantity"), []),  # fits with two delimiters
+        ("a\rb,c", ("name", "price"), []),
+        ('1,"a\nb",x', ("id", "name", "price"), []),
+        ('"a,b', ("name", "price"), []),
+        ("a,b", (), []),
         ("xxx", ("price",), []),
         ("", (), []),
     ],

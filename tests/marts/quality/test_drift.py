@@ -37,4 +37,5 @@ def test_a_drop_with_less_than_half_of_the_usual_rows_is_short(history: list[int
 def test_drops_whose_names_differ_in_digits_are_one_feed() -> None:
     assert feed_of("sales/2024/01/sales-2024-01-05.csv.gz") == feed_of("sales/2025/12/sales-2025-12-31.csv.gz")
     assert feed_of("sales/2025-12-30.csv") == feed_of("sales/2025-12-31.csv.gz")
+    assert feed_of("sales/A-1.CSV") == feed_of("sales/A-2.CSV.GZ")
     assert feed_of("sales/north-1.csv") != feed_of("sales/south-1.csv")
