@@ -1,10 +1,9 @@
 """Tasks on a real Ray cluster: results, errors, and workers that die."""
 
-import logging
 import os
 import signal
+import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,8 +30,11 @@ def meet(places: tuple[Path, Path]) -> bool:
     return other.exists()
 
 
-def hold(seconds: float) -> None:
-    time.sleep(seconds)
+def hold(until: Path) -> None:
+    """Keep the CPUs of the task until a file exists."""
+    end = time.monotonic() + 60
+    while not until.exists() and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def refuse(number: int) -> int:
@@ -119,29 +121,38 @@ def test_a_cluster_is_joined_only_if_asked_for_or_started_by_it(monkeypatch: pyt
     assert cluster_address(RaySettings(address="local")) == "local"
 
 
-def test_a_step_that_waits_for_cpus_is_logged_with_those_that_are_free(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Warnings about waiting: earlier tests may have taken the log from pytest."""
+    messages: list[str] = []
+    monkeypatch.setattr("jobs.adapters.ray.waiting._log.warning", lambda text, *values: messages.append(text % values))
+    return messages
+
+
+def test_a_step_that_waits_for_cpus_is_logged_with_those_that_are_in_use(
+    monkeypatch: pytest.MonkeyPatch, warnings: list[str], tmp_path: Path
 ) -> None:
     import ray
 
-    monkeypatch.setattr("jobs.adapters.ray.cluster.Waiting", partial(Waiting, seconds=0.5))
-    cluster = Cluster(RaySettings())
+    monkeypatch.setattr("jobs.adapters.ray.cluster.Waiting", lambda step, _: Waiting(step, seconds=0.5))
+    cluster, release = Cluster(RaySettings()), tmp_path / "release"
     cluster.start()
     total = int(ray.cluster_resources()["CPU"])
-    holder = ray.remote(num_cpus=total)(hold).remote(4)
-    end = time.monotonic() + 30
+    holders = [ray.remote(hold).remote(release) for _ in range(total)]
+    end = time.monotonic() + 60
     while ray.available_resources().get("CPU", 0) and time.monotonic() < end:
         time.sleep(0.05)
-    with caplog.at_level(logging.WARNING, "marts.task"):
-        assert dict(cluster.run("Double", double, [1, 2])) == {0: 2, 1: 4}
-    ray.get(holder)
-    waits = [record.getMessage() for record in caplog.records if "no task has completed" in record.getMessage()]
-    assert f"all {total} CPUs of the cluster are in use, by its tasks or by other jobs" in waits[0]
+    assert not ray.available_resources().get("CPU", 0)
+    threading.Timer(3, release.touch).start()
+    assert dict(cluster.run("Double", double, [1, 2])) == {0: 2, 1: 4}
+    ray.get(holders)
+    assert "Double: no task has completed for" in warnings[0]
+    assert f"all {total} CPUs of the cluster are in use, by its tasks or by other jobs: `ray list jobs`" in warnings[0]
 
 
-def test_completed_tasks_put_off_the_warning(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "marts.task"), Waiting("Load", seconds=2) as waiting:
+def test_completed_tasks_put_off_the_warning(warnings: list[str]) -> None:
+    with Waiting("Load", seconds=2) as waiting:
         for _ in range(15):
             time.sleep(0.2)
             waiting.completed()
-    assert caplog.records == []
+    assert warnings == []
