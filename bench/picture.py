@@ -20,7 +20,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [str(Path(sys.executable).parent / "marts"), "demo"]
         shown = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-    lines = shown.splitlines()
+    lines = shown.replace(folder, "~").splitlines()
     last = next(number for number, line in enumerate(lines) if line.startswith("leaders of")) + 1 + LEADERS
     console = Console(record=True, width=104, file=io.StringIO(), highlight=False)
     console.print(Text("$ make demo", style="bold"))
