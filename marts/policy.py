@@ -171,13 +171,18 @@ def known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     return sorted(model.model_fields)
 
 
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like a name; empty if none is near."""
+    return next(iter(difflib.get_close_matches(name.lower(), sorted(known), 1, 0.5)), "")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean …?" with the nearest of the known names; empty if none is near."""
-    result = difflib.get_close_matches(name.lower(), sorted(known), 1, 0.5)
-    return f"; did you mean {result[0]!r}?" if result else ""
+    match = closest(name, known)
+    return f"; did you mean {match!r}?" if match else ""
 
 
 def unknown_key(name: str, last: str, known: list[str]) -> str:
     """Return the message for an unknown key, with the nearest known key."""
-    near = difflib.get_close_matches(last.lower(), known, 1, 0.5)
-    return f"unknown key {name!r}" + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
+    match = closest(last, known)
+    return f"unknown key {name!r}" + (f", did you mean {match!r}?" if match else f"; known: {', '.join(known)}")

@@ -33,21 +33,21 @@ def prepare(folder: Path, lines: int, seed: int, progress: Callable[[], None]) -
     would replace all earlier ones, which a build does not accept as a normal change.
     """
     drops, mark = folder / "drops", folder / "demo.json"
-    earlier = _read(mark)
+    earlier, own = _read(mark), {"lines": lines, "seed": seed}
     if folder.exists() and any(folder.iterdir()) and earlier is None:
         what = "is not empty and was not created by an earlier demo"
         raise UsageError(what, str(folder), "choose another folder with --folder")
-    if earlier not in (None, {"lines": lines, "seed": seed}):
+    if earlier not in (None, own):
         for path in ("_marts", "marts.duckdb.tmp"):
             shutil.rmtree(folder / path, ignore_errors=True)
         for path in ("marts.duckdb", "marts.duckdb.wal"):
             (folder / path).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps({"lines": lines, "seed": seed}) + "\n", encoding="utf-8")
+    mark.write_text(json.dumps(own) + "\n", encoding="utf-8")
     shutil.rmtree(drops, ignore_errors=True)
     truth = generate(drops, lines, seed, progress)
     as_of = date.fromisoformat(str(truth["as_of"]))
-    if earlier != {"lines": lines, "seed": seed} or not (folder / CONFIG_FILE).exists():
+    if earlier != own or not (folder / CONFIG_FILE).exists():
         (folder / CONFIG_FILE).write_text(_SETTINGS.format(as_of=as_of), encoding="utf-8")
     target = f"duckdb://{(folder / 'marts.duckdb').absolute()}"
     return {"source": str(drops), "target": target}, as_of

@@ -14,7 +14,7 @@ from pydantic_settings import EnvSettingsSource
 from jobs.config.secret import SEALED, TARGET_PASSWORD, Secret, Vault, read_file
 from jobs.config.settings import CONFIG_FILE, PREFIX, MySQL, Notify, Settings
 from marts.errors import UsageError
-from marts.policy import Policy, explain, known_keys, read_policy
+from marts.policy import Policy, closest, explain, known_keys, read_policy
 
 
 def load(config: str | None, flags: Mapping[str, Any], places: bool = True) -> Settings:
@@ -93,12 +93,12 @@ def _check_environment() -> None:
 
 def _unknown_variable(path: list[str], depth: int, known: list[str]) -> tuple[str, str, str]:
     """Return the text, place and hint for a variable of which one part is not a setting."""
-    nearest = difflib.get_close_matches(path[depth], known, 1, 0.5)
+    match = closest(path[depth], known)
     names = [variable_of(*path[:depth], key) for key in known]
     above = variable_of(*path[:depth]) if depth else PREFIX
     hint = f"known: {', '.join(names)}" if names else f"{above} has no settings below it"
-    if nearest:
-        hint = f"did you mean {variable_of(*path[:depth], nearest[0], *path[depth + 1 :])}?"
+    if match:
+        hint = f"did you mean {variable_of(*path[:depth], match, *path[depth + 1 :])}?"
     return "unknown environment variable", variable_of(*path), hint
 
 

@@ -23,12 +23,10 @@ _log = logging.getLogger("marts.retries")
 
 def _report(details: RetryDetails) -> None:
     """Log the first two retries, then one every ``_QUIET`` seconds of waiting, not counting the attempts."""
-    text = f"{details.caused_by}; retrying in {details.wait_for:.1f} s"
-    waits = details.waited_so_far, details.waited_so_far + details.wait_for
-    if details.retry_num <= _FIRST_LINES or int(waits[0] / _QUIET) != int(waits[1] / _QUIET):
-        _log.warning("%s (attempt %d failed)", text, details.retry_num)
-    else:
-        _log.debug("%s (attempt %d failed)", text, details.retry_num)
+    before, after = details.waited_so_far, details.waited_so_far + details.wait_for
+    due = details.retry_num <= _FIRST_LINES or before // _QUIET != after // _QUIET
+    text = "%s; retrying in %.1f s (attempt %d failed)"
+    _log.log(logging.WARNING if due else logging.DEBUG, text, details.caused_by, details.wait_for, details.retry_num)
 
 
 set_on_retry_hooks([_report])

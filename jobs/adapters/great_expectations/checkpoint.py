@@ -200,9 +200,9 @@ def _run(
 
 def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResult, run: About) -> SuiteResult:
     results = tuple(_rule_result(rule, item, run.rows) for rule, item in zip(rules, result.results, strict=True))
-    broken = {finding.rule.severity for finding in results if not finding.success}
+    broken = {item.rule.severity for item in results if not item.success}
     outcome: SuiteOutcome = "failed" if "critical" in broken else "warned" if broken else "passed"
-    bases = [(finding.rows, finding.basis, finding.rule.limit) for finding in results]
+    bases = [(item.rows, item.basis, item.rule.limit) for item in results]
     escaped = {name: for_html(place) for name, place in run.places.items()}
     page = page_of(result, bases, title=run.title, about=run.words, outcome=outcome, places=escaped, here="")
     return SuiteResult(name, outcome, results, as_json(result), page)
