@@ -1,6 +1,7 @@
 """Fixtures: a place to work in, and real servers, each on loopback with its own data folder."""
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from jobs.runtime import scrub
 pytest_plugins = ["support.servers", "support.post"]
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# One token for all clusters of all test processes: a process reads it once, when it first uses Ray.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
 
 
 @pytest.fixture(autouse=True)

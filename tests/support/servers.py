@@ -439,20 +439,6 @@ class RayHead:
         return {"RAY_API_SERVER_ADDRESS": self.dashboard, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
 
-def know_token(head: RayHead, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give this process the token of a head; Ray reads how it is to authenticate once, when it is first used."""
-    from ray._raylet import AuthenticationTokenLoader, Config
-
-    for name, value in head.environment.items():
-        monkeypatch.setenv(name, value)
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-
-
-_TOKEN = secrets.token_hex(16)
-"""One for all clusters: a process reads it once."""
-
-
 @pytest.fixture
 def start_ray_head() -> Iterator[Callable[[dict[str, str]], RayHead]]:
     """Start a cluster whose nodes have an environment; its jobs inherit it."""
@@ -496,7 +482,7 @@ def ray_head(environment: dict[str, str], cpus: int = 2, *more: str, port: int =
     import requests
 
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        log, dashboard, token = Path(folder) / "log", free_port(), _TOKEN
+        log, dashboard, token = Path(folder) / "log", free_port(), os.environ["RAY_AUTH_TOKEN"]
         port = port or free_port()
         head = RayHead(f"http://127.0.0.1:{dashboard}", token, f"{folder}/r", f"127.0.0.1:{port}")
         arguments = [_beside("ray"), "start", "--head", "--block", f"--num-cpus={cpus}"]

@@ -205,7 +205,8 @@ class Cluster:
                     **common,
                 )
             except Exception as error:  # on a busy machine the node times out at startup: Ray raises a bare Exception
-                if not isinstance(error, RuntimeError) and type(error) is not Exception:
+                # OSError: no folder for sessions, or no home for the token of the cluster.
+                if not isinstance(error, RuntimeError | OSError) and type(error) is not Exception:
                     raise
                 if attempt == _START_ATTEMPTS:
                     hint = "check the load, memory and disk of the machine: `marts doctor`"

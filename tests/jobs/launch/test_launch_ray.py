@@ -20,7 +20,7 @@ from support.kube import KubeApi, kube_api
 from support.kuberay import Absent, AppFailed, Fails, FakeOperator, Mirror, Pod, Ready, Running, terminated, waiting
 from support.launching import HEAD, JOB, ME, put_launcher
 from support.post import Hook
-from support.servers import RayHead, know_token
+from support.servers import RayHead
 
 from jobs.adapters.ray.jobs import RayJobs
 from marts.schema import CUSTOMERS_MART
@@ -86,10 +86,8 @@ def release(place: Place, hook: Hook, tmp_path: Path, monkeypatch: pytest.Monkey
         yield made
 
 
-def on(head: RayHead, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def on(head: RayHead) -> Callable[..., Any]:
     """Submit for real, as KubeRay does in HTTPMode."""
-    know_token(head, monkeypatch)
-    monkeypatch.delenv("RAY_API_SERVER_ADDRESS")
     jobs = RayJobs(head.dashboard)
 
     def submit(entrypoint: str, metadata: dict[str, str], name: str) -> Any:
@@ -105,14 +103,12 @@ def on(head: RayHead, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return submit
 
 
-def operated(release: Release, head: RayHead, monkeypatch: pytest.MonkeyPatch) -> FakeOperator:
-    return FakeOperator(release.api, submit=on(head, monkeypatch), dashboard_url=head.dashboard, delay=0.1)
+def operated(release: Release, head: RayHead) -> FakeOperator:
+    return FakeOperator(release.api, submit=on(head), dashboard_url=head.dashboard, delay=0.1)
 
 
-def test_a_build_is_launched_on_a_cluster_of_its_own_and_told_once_if_it_fails(
-    release: Release, head: RayHead, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with operated(release, head, monkeypatch):
+def test_a_build_is_launched_on_a_cluster_of_its_own_and_told_once_if_it_fails(release: Release, head: RayHead) -> None:
+    with operated(release, head):
         strict = release.place.folder / "policy.toml"
         strict.write_text("max_unknown_ratio = 0.0")
         said = release.launch(code=65)
@@ -187,7 +183,7 @@ def test_a_wrong_policy_and_a_defect_of_ours_are_told_too(release: Release, monk
 
 
 def test_a_head_that_dies_while_the_build_runs_is_told_once(
-    release: Release, start_ray_head: Callable[[dict[str, str]], RayHead], monkeypatch: pytest.MonkeyPatch
+    release: Release, start_ray_head: Callable[[dict[str, str]], RayHead]
 ) -> None:
     head = start_ray_head({"PYTHONPATH": str(ROOT)})
 
@@ -208,7 +204,7 @@ def test_a_head_that_dies_while_the_build_runs_is_told_once(
         return done
 
     killed: list[str] = []
-    submit = on(head, monkeypatch)
+    submit = on(head)
     with FakeOperator(release.api, [Ready(head.dashboard), both], submit=submit, delay=0.1):
         said = release.launch(code=69)
     assert killed == [JOB]
@@ -218,13 +214,11 @@ def test_a_head_that_dies_while_the_build_runs_is_told_once(
     assert time.monotonic() - started < 200
 
 
-def test_a_head_that_is_gone_before_its_log_was_read_changes_nothing(
-    release: Release, head: RayHead, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_head_that_is_gone_before_its_log_was_read_changes_nothing(release: Release, head: RayHead) -> None:
     """The build has failed and said so; its dashboard is gone before anybody could read that: the ledger knows."""
     (release.place.folder / "policy.toml").write_text("max_unknown_ratio = 0.0")
     out_of_reach = Ready("http://127.0.0.1:9")
-    with FakeOperator(release.api, [out_of_reach, Mirror()], submit=on(head, monkeypatch), delay=0.1):
+    with FakeOperator(release.api, [out_of_reach, Mirror()], submit=on(head), delay=0.1):
         said = release.launch(code=65)
     assert "the log cannot be followed yet" in said
     assert "ended with exit code 65" in said
@@ -239,7 +233,6 @@ def launch_on(release: Release, head: RayHead, *arguments: str, code: int = 0) -
 def test_a_long_lived_cluster_gets_the_build_and_a_launcher_that_comes_back_goes_on(
     release: Release, head: RayHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on(head, monkeypatch)
     # Another Job than that of the other tests: submission ids are taken for ever on a cluster that lives on.
     monkeypatch.setenv("JOB_NAME", "marts-weekly-29384401")
     (release.place.folder / "policy.toml").write_text("max_unknown_ratio = 0.0")
@@ -254,7 +247,6 @@ def test_a_long_lived_cluster_gets_the_build_and_a_launcher_that_comes_back_goes
 def test_a_job_that_is_deleted_stops_its_build_on_a_long_lived_cluster_too(
     release: Release, head: RayHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on(head, monkeypatch)
     monkeypatch.setenv("JOB_NAME", "marts-stopped-29384402")
     command = [str(Path(sys.executable).parent / "marts"), "launch", "submit", "--address", head.dashboard]
     command += ["--", "--config", str(release.config)]

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from support.kit import UNJUDGED, Place
-from support.servers import RayHead, free_port, know_token
+from support.servers import RayHead, free_port
 
 from jobs.adapters.ray.jobs import RayJobs
 from jobs.launch.submit import Submission, Tail, ended, submitted, wait
@@ -51,9 +51,8 @@ def head(
 
 
 @pytest.fixture
-def jobs(head: RayHead, monkeypatch: pytest.MonkeyPatch) -> RayJobs:
+def jobs(head: RayHead) -> RayJobs:
     """The cluster's jobs, as a program of ours sees them."""
-    know_token(head, monkeypatch)
     return RayJobs(head.dashboard)
 
 
@@ -267,12 +266,8 @@ def test_the_marts_are_the_same_on_one_raylet_and_on_two(head: RayHead, tmp_path
     assert len({task["node_id"] for task in tasks if task["job_id"] == job and task["node_id"]}) == 2
 
 
-def test_a_head_that_dies_is_told_and_not_waited_for(
-    start_ray_head: Callable[[dict[str, str]], RayHead], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_head_that_dies_is_told_and_not_waited_for(start_ray_head: Callable[[dict[str, str]], RayHead]) -> None:
     head = start_ray_head({})
-    for name, value in head.environment.items():
-        monkeypatch.setenv(name, value)
     jobs = RayJobs(head.dashboard)
     jobs.submit("sh -c 'echo begun; sleep 60'", "orphan", {})
     said: list[str] = []
