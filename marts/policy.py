@@ -10,7 +10,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from marts.errors import UsageError
+from marts.expressions import parsed
 
+DEFAULT_RULE = "price * quantity"
+"""What the total of a line is by default."""
 Ratio = Annotated[float, Field(ge=0, le=1)]
 NO_IDS = ("0", "-", "--", "n/a", "na", "null", "none", "nil", "nan", "unknown")
 _NOT_IN_KEY = ("customer_id", "transaction_id", "line_no", "sales_date", "price", "quantity", "total_cost")
@@ -48,9 +51,20 @@ class Policy(BaseModel):
         "each", description="tied leaders each get the incentive, or split it"
     )
     allow_returns: bool = Field(True, description="accept lines with a negative quantity or price")
-    total_cost_tolerance: Money = Field(Decimal("0.00"), ge=0, description="allowed |total_cost - price * quantity|")
+    total_cost_rule: str = Field(
+        DEFAULT_RULE,
+        description='what the total of a line must equal: an expression over columns of the drop, or "off"',
+    )
+    total_cost_tolerance: Money = Field(Decimal("0.00"), ge=0, description="allowed difference")
     max_bad_ratio: Ratio = Field(0.02, description="a drop with a larger share of bad rows is held")
+    max_bad_rows: int = Field(5, ge=0, description="a drop with at most this many bad rows is not held for them")
     max_unknown_ratio: Ratio = Field(0.05, description="a larger share of lines without a dimension row stops the run")
+    unknown_people: Literal["stop", "warn"] = Field(
+        "stop", description="what a run does above max_unknown_ratio: stop, or publish with a warning"
+    )
+    mixed_currencies: Literal["stop", "add"] = Field(
+        "stop", description="what a run does if live lines have several currencies: stop, or add them up as they are"
+    )
     unknown_ids: tuple[int, ...] = Field((0, -1), description="customer_id values that mean a guest, like an empty one")
     transaction_key: tuple[str, ...] = Field(
         ("store_id", "day"), description="columns within which a transaction_id is unique, besides the customer"
@@ -80,6 +94,13 @@ class Policy(BaseModel):
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"{name!r} is not a time zone; use a name such as Europe/Berlin") from error
         return name
+
+    @field_validator("total_cost_rule")
+    @classmethod
+    def _valid_expression(cls, text: str) -> str:
+        if text not in (DEFAULT_RULE, "off"):
+            parsed(text)
+        return text
 
     @field_validator("transaction_key")
     @classmethod

@@ -3,6 +3,7 @@
 CSV types, checks, table definitions, documentation and tests are derived from this module.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -20,8 +21,14 @@ MartType = Literal["id", "text", "month", "money", "rate", "count", "flag"]
 
 DIGITS: Mapping[str, int] = {"price": 6, "quantity": 4, "money": 2, "amount": 2, "rate": 2}
 """Digits after the point by type; values are stored as whole numbers of the last digit."""
+_IGNORED = re.compile(r"[\s_\ufeff]+")
 UNITS = {2: "cents", 4: "ten_thousandths", 6: "millionths"}
 """Name of the unit by number of digits."""
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a column without case, blanks and underscores: names are compared so."""
+    return _IGNORED.sub("", name).lower()
 
 
 @dataclass(frozen=True)
@@ -83,12 +90,8 @@ class Mart:
     key: tuple[str, ...]
 
 
-def _optional(name: str, type_: SourceType, help_: str, max_length: int = 255) -> SourceColumn:
-    return SourceColumn(name, type_, help_, mandatory=False, nullable=True, max_length=max_length)
-
-
-def _nullable(name: str, type_: SourceType, help_: str, max_length: int = 255, personal: bool = False) -> SourceColumn:
-    return SourceColumn(name, type_, help_, nullable=True, max_length=max_length, personal=personal)
+def _optional(name: str, type_: SourceType, help_: str, max_length: int = 255, personal: bool = False) -> SourceColumn:
+    return SourceColumn(name, type_, help_, mandatory=False, nullable=True, max_length=max_length, personal=personal)
 
 
 EXTRA = "additional_columns"
@@ -108,7 +111,7 @@ SALES = Kind(
         _optional("transaction_id", "text", "the basket"),
         _optional("line_no", "integer", "the line of the basket"),
         _optional("payment_mode", "text", "how it was paid"),
-        _optional("currency", "text", "not converted; a mix is warned of"),
+        _optional("currency", "text", "not converted; several stop the run (`mixed_currencies` in the policy)"),
     ),
 )
 
@@ -117,11 +120,11 @@ CUSTOMERS = Kind(
     (
         SourceColumn("customer_id", "id", "key"),
         SourceColumn("first_name", "text", "first name", personal=True),
-        SourceColumn("last_name", "text", "last name", personal=True),
-        _nullable("address", "text", "street and town", 1000, personal=True),
-        _nullable("pincode", "text", "postal code", personal=True),
-        _nullable("phone_number", "text", "phone", personal=True),
-        _nullable("customer_joining_date", "date", "first known on"),
+        SourceColumn("last_name", "text", "last name, if there is one", nullable=True, personal=True),
+        _optional("address", "text", "street and town", 1000, personal=True),
+        _optional("pincode", "text", "postal code", personal=True),
+        _optional("phone_number", "text", "phone", personal=True),
+        _optional("customer_joining_date", "date", "first known on"),
     ),
     key="customer_id",
 )
@@ -130,11 +133,11 @@ STORES = Kind(
     "stores",
     (
         SourceColumn("id", "id", "key"),
-        _nullable("address", "text", "street and town", 1000),
-        _nullable("store_pincode", "text", "postal code"),
-        _nullable("store_manager_name", "text", "manager", personal=True),
-        _nullable("store_opening_date", "date", "opened on"),
-        _nullable("reviews", "text", "customer reviews", 10_000, personal=True),
+        _optional("address", "text", "street and town", 1000),
+        _optional("store_pincode", "text", "postal code"),
+        _optional("store_manager_name", "text", "manager", personal=True),
+        _optional("store_opening_date", "date", "opened on"),
+        _optional("reviews", "text", "customer reviews", 10_000, personal=True),
     ),
     key="id",
 )
@@ -144,12 +147,12 @@ SALES_TEAM = Kind(
     (
         SourceColumn("id", "id", "key"),
         SourceColumn("first_name", "text", "first name", personal=True),
-        SourceColumn("last_name", "text", "last name", personal=True),
-        _nullable("manager_id", "id", "the manager's id"),
-        _nullable("is_manager", "yes_no", "Y or N"),
-        _nullable("address", "text", "street and town", 1000, personal=True),
-        _nullable("pincode", "text", "postal code", personal=True),
-        _nullable("joining_date", "date", "joined on"),
+        SourceColumn("last_name", "text", "last name, if there is one", nullable=True, personal=True),
+        _optional("manager_id", "id", "the manager's id"),
+        _optional("is_manager", "yes_no", "Y or N"),
+        _optional("address", "text", "street and town", 1000, personal=True),
+        _optional("pincode", "text", "postal code", personal=True),
+        _optional("joining_date", "date", "joined on"),
     ),
     key="id",
 )
@@ -159,11 +162,11 @@ PRODUCTS = Kind(
     (
         SourceColumn("id", "id", "key"),
         SourceColumn("name", "text", "name", max_length=1000),
-        _nullable("current_price", "money", "now"),
-        _nullable("old_price", "money", "before"),
-        _nullable("created_date", "date", "created on"),
-        _nullable("updated_date", "date", "changed on"),
-        _nullable("expiry_date", "date", "sold until"),
+        _optional("current_price", "money", "now"),
+        _optional("old_price", "money", "before"),
+        _optional("created_date", "date", "created on"),
+        _optional("updated_date", "date", "changed on"),
+        _optional("expiry_date", "date", "sold until"),
     ),
     key="id",
 )

@@ -24,6 +24,7 @@ from jobs.cli.pages import docs, report
 from jobs.cli.progress import Debug
 from jobs.cli.quarantine import quarantine
 from jobs.cli.secrets import app as secrets
+from jobs.cli.sources import sources
 from jobs.cli.views import customers, sales
 from jobs.runtime import logs
 from jobs.runtime.scrub import scrub, scrub_logs, scrubbed
@@ -48,6 +49,7 @@ for command in _COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
 app.command("accept-fall")(accept_fall)
 for name, group in {
+    "sources": sources,
     "customers": customers,
     "sales": sales,
     "quarantine": quarantine,

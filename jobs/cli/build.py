@@ -92,12 +92,13 @@ def plan(
     from jobs.operations.survey import survey
     from jobs.steps.plan import months_that_change, peek
     from jobs.steps.resolve import is_vanished
+    from marts.rows.source_block import number_of
 
     settings = configured(config, source=source, target=target, state=state, policy=policy)
     settings.require("source", "target")
     with opened(settings, read_only=True, create=True) as warehouse:  # also plan a first build
         now = survey(settings, configured_policy(settings), warehouse, datetime.now(UTC))
-    built = peek(now.source, now.plan, settings.csv.delimiter)
+    built = peek(now.source, now.plan, now.settings)
     months = months_that_change(built)
     if as_json:
         drops = [
@@ -109,6 +110,7 @@ def plan(
                 "rejected": drop.rejected,
                 "held": drop.held,
                 "months": drop.months,
+                "block": number_of(drop.delivery.key, settings.sources),
             }
             for drop in built.drops
             if not (drop.gone or drop.superseded)
@@ -117,7 +119,7 @@ def plan(
         displayed = {"drops": drops, "vanished": removed, "months_that_change": months, "no_data": built.no_data}
         typer.echo(json.dumps(displayed, indent=2))
     else:
-        show(render_drops.plan(built, now.resolved, months), stdout=True, wide=wide)
+        show(render_drops.plan(built, now.resolved, months, settings.sources), stdout=True, wide=wide)
 
 
 def status(

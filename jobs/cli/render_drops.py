@@ -12,10 +12,13 @@ from jobs.ports.records import Decision, DropEvent
 from jobs.steps.planned import Plan, PlannedDrop
 from jobs.steps.replaced import ReplacedLine
 from jobs.steps.resolve import Resolved, ResolvedDrop, is_vanished
+from marts.rows.source_block import SourceBlock, number_of
 
 
-def plan(planned: Plan, resolved: Resolved, months: Sequence[str]) -> RenderableType:
-    """Render the plan of a build."""
+def plan(
+    planned: Plan, resolved: Resolved, months: Sequence[str], blocks: Sequence[SourceBlock] = ()
+) -> RenderableType:
+    """Render the plan of a build; with ``blocks``, also which of them holds for each drop."""
     existing = [drop for drop in planned.drops if not (drop.gone or drop.superseded)]
     counts = Counter(_state(drop) for drop in existing)
     removed = [item for item in resolved.all if is_vanished(item)]
@@ -25,7 +28,10 @@ def plan(planned: Plan, resolved: Resolved, months: Sequence[str]) -> Renderable
     look = [drop for drop in existing if _state(drop) != "known"]
     rows = [(_state(drop), drop.delivery.key, drop.delivery.size, _note(drop)) for drop in look[:SHOWN]]
     rows += [("vanished", v.drop.delivery.key, v.drop.delivery.size, _fate(v)) for v in removed[:SHOWN]]
-    if rows:
+    if rows and blocks:
+        named = [(*row[:3], number_of(str(row[1]), blocks) or "", row[3]) for row in rows]
+        parts += [Text(""), table("", ("state", "drop", "bytes", "block", "months or reason"), named, (2, 3))]
+    elif rows:
         parts += [Text(""), table("", ("state", "drop", "bytes", "months or reason"), rows, (2,))]
     if len(look) > SHOWN:
         parts.append(Text(f"… and {len(look) - SHOWN:,} more"))

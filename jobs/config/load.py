@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ def read_settings(config: str | None, flags: Mapping[str, Any]) -> tuple[Setting
     """Return the settings of flags, environment and file, and the values of the file."""
     where = config or os.environ.get(PREFIX + "CONFIG") or (CONFIG_FILE if Path(CONFIG_FILE).is_file() else "")
     _check_environment()
-    values = read_toml(where) if where else {}
+    values = _with_blocks(read_toml(where), where) if where else {}
     _refuse_plain(values, where)
     if isinstance(values.get("policy"), str):
         values["policy"] = str(Path(where).parent / values["policy"])
@@ -45,7 +46,30 @@ def read_settings(config: str | None, flags: Mapping[str, Any]) -> tuple[Setting
     except ValidationError as error:
         wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
         elsewhere = {name for name in wrong if name in given or name not in values}
-        raise UsageError(*explain(error, Settings), "settings" if elsewhere else where) from error
+        (what,) = explain(error, Settings)
+        raise UsageError(_BLOCK.sub(_number, what), "settings" if elsewhere else where) from error
+
+
+_BLOCK = re.compile(r"\bsources\.([0-9]+)\.?")
+
+
+def _number(match: re.Match[str]) -> str:
+    """Name a block as it is written, counted from 1."""
+    return f"[[source]] {int(match[1]) + 1}: "
+
+
+def _with_blocks(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Move the [[source]] blocks of a settings file, and the location of the drops beside them, to their settings."""
+    if "csv" in values:
+        hint = 'write a block: [[source]] match = "**" delimiter = ";"'
+        raise UsageError("[csv] is no longer a setting: [[source]] blocks say how files are read", where, hint)
+    given, drops = values.get("source"), values.get("drops")
+    location = drops.get("source") if isinstance(drops, Mapping) else None
+    if location and isinstance(given, str):
+        raise UsageError("source and drops.source are both set", where, "write one of them")
+    blocks = {"sources": given} if isinstance(given, list) else {}
+    others = {name: value for name, value in values.items() if name != "source" or not blocks}
+    return {**others, **blocks, **({"source": location} if location else {})}
 
 
 def _merged(*sources: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +94,16 @@ def read_toml(path: str) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"is not TOML: {error}", path) from error
+        hint = "with [[source]] blocks, write the location of the drops as drops.source" if _takes_source(path) else ""
+        raise UsageError(f"is not TOML: {error}", path, hint) from error
+
+
+def _takes_source(path: str) -> bool:
+    """Return whether a file has both the key ``source`` and [[source]] blocks, which TOML does not allow."""
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    return bool(
+        re.search(r"^\s*source\s*=", text, re.MULTILINE) and re.search(r"^\s*\[\[source\]\]", text, re.MULTILINE)
+    )
 
 
 def _check_environment() -> None:

@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from jobs.config.secret import Secret
 from marts.errors import UsageError
+from marts.policy import nearest
+from marts.rows.source_block import SourceBlock
+from marts.schema import KINDS
 
 CONFIG_FILE = "marts.toml"
 PREFIX = "MARTS_"
@@ -65,25 +68,15 @@ class Secrets(_Part):
     passphrase: Secret | None = Field(None, description="passphrase that opens it; only in MARTS_SECRETS__PASSPHRASE")
 
 
-class Csv(_Part):
-    """Format of drops."""
-
-    delimiter: str = Field(",", min_length=1, max_length=1, description="one character")
-
-    @field_validator("delimiter")
-    @classmethod
-    def _plain(cls, value: str) -> str:
-        if value in '"\r\n\0' or not value.isascii():
-            raise ValueError("the delimiter must be one ASCII character, not a quote or a line end")
-        return value
-
-
 class Drops(_Part):
     """Handling of drops."""
 
     withdrawals: Literal["ask", "apply", "keep"] = Field(
         "ask",
         description="if the object of a sales drop is missing: ask above a few, withdraw the drop, or keep it",
+    )
+    source: str | None = Field(
+        None, description="the setting `source`, in a settings file that has [[source]] blocks: the name is taken"
     )
 
 
@@ -234,10 +227,12 @@ class Settings(BaseSettings):
     expectations: str | None = Field(None, description="folder of suites; its files override the shipped ones")
     mart: Literal["customers", "sales_team"] | None = Field(None, description="build only this mart")
     lock_timeout: int = Field(30, ge=0, description="seconds to wait for another build")
+    sources: tuple[SourceBlock, ...] = Field(
+        (), description="how files are read: the [[source]] blocks of marts.toml (docs/sources.md)"
+    )
     s3: S3 = S3()
     mysql: MySQL = MySQL()
     secrets: Secrets = Secrets()
-    csv: Csv = Csv()
     drops: Drops = Drops()
     limits: Limits = Limits()
     quality: Quality = Quality()
@@ -246,6 +241,14 @@ class Settings(BaseSettings):
     log: Log = Log()
     ray: RaySettings = RaySettings()
     metrics: Metrics = Metrics()
+
+    @field_validator("sources")
+    @classmethod
+    def _known_kinds(cls, blocks: tuple[SourceBlock, ...]) -> tuple[SourceBlock, ...]:
+        for block in blocks:
+            if block.kind is not None and block.kind not in KINDS:
+                raise ValueError(f"unknown kind {block.kind!r}{nearest(block.kind, KINDS)}")
+        return blocks
 
     @classmethod
     def settings_customise_sources(

@@ -3,7 +3,8 @@
 import importlib.metadata
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from jobs.config.load import load_policy, vault_of
 from jobs.config.secret import open_vault
 from jobs.config.settings import Settings
 from jobs.operations.seal import is_used, places_of
-from jobs.steps.plan import is_csv
+from jobs.ports.store import ObjectVersion
+from jobs.steps.listing import list_source
 from marts.errors import MartsError, UsageError
-from marts.schema import KINDS
+from marts.rows.source_block import number_of
 
 _PACKAGES = ("ray", "pyarrow", "duckdb", "mysql-connector-python", "boto3", "s3fs")
 _FREE = 2 << 30
@@ -90,14 +92,24 @@ def _credentials(settings: Settings) -> list[Check]:
 
 def _source(settings: Settings) -> list[Check]:
     store = open_store(settings.source or "", settings.s3)
-    results = {name: [v for v in store.versions(name) if is_csv(v.key)] for name in KINDS}
+    results = list_source(store, settings.sources).drops
     seen = ", ".join(f"{name} {len(versions):,}" for name, versions in results.items())
     if not results["sales"]:
         hint = "copy your files there, set --source to their folder, or run `marts generate`"
         return [Check("source", False, f"no .csv or .csv.gz under {store.uri}/sales/: {hint}", UsageError.exit_code)]
     newest = results["sales"][-1]
     store.read(newest, 0, min(newest.size, 1000))
-    return [Check("source", True, f"{store.uri}: {seen} drops; they can be read")]
+    return [Check("source", True, f"{store.uri}: {seen} drops; they can be read"), *_blocks(settings, results)]
+
+
+def _blocks(settings: Settings, drops: Mapping[str, Sequence[ObjectVersion]]) -> list[Check]:
+    """Count the drops that each [[source]] block reads. A block that matches none may have a wrong glob."""
+    if not settings.sources:
+        return []
+    counted = Counter(number_of(version.key, settings.sources) for versions in drops.values() for version in versions)
+    blocks = enumerate(settings.sources, 1)
+    seen = [f'{number} ("{block.match}") {counted[number]:,}' for number, block in blocks if not block.ignore]
+    return [Check("blocks", True, f"drops read by [[source]] block {', '.join(seen)}; by none {counted[0]:,}")]
 
 
 def _state(settings: Settings) -> list[Check]:

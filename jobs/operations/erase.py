@@ -28,7 +28,7 @@ from jobs.state.parquet import read_parquet
 from marts.errors import StateDamaged
 from marts.privacy.erasure import ERASED, TELLING, ids_in
 
-Headers = Mapping[str, set[tuple[str, ...]]]
+Headers = Mapping[str, set[tuple[tuple[str, ...], str]]]
 """Columns of all deliveries of a drop, by the drop's key."""
 _log = logging.getLogger("marts.erase")
 _ROWS = ("lines", "dimensions/customers", "facts", "marts/customers")
@@ -85,9 +85,7 @@ def find_traces(now: Survey, customer: int) -> Traces:
     files |= {key for key in keys if key.endswith(_DONE) and mention(customer)(state.get(key).decode())}
     files |= {f"{key.rpartition('/')[0]}{_DONE}" for key in others_part if key.startswith("marts/")}
     scans = now.catalog.everything()
-    hold = {
-        m.scan for m in scans if _shows(now, m, customer) or any(_is_of(m, others_part.get(p, ())) for p in m.paths)
-    }
+    hold = {m.scan for m in scans if _shows(m, customer) or any(_is_of(m, others_part.get(p, ())) for p in m.paths)}
     matches = [m for m in scans if m.scan in hold or files & set(m.paths)]
     existing = {drop.delivery.id: drop.delivery.key for drop in now.plan.drops if not drop.gone}
     removed = {drop.delivery.id for drop in now.plan.drops if drop.gone and not drop.delivery.key.startswith(TABLES)}
@@ -98,10 +96,10 @@ def find_traces(now: Survey, customer: int) -> Traces:
 
 
 def _headers(now: Survey) -> Headers:
-    """Return the columns of each scanned drop and of other deliveries with its key."""
-    matches: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    """Return the columns and the delimiter of each scanned drop and of other deliveries with its key."""
+    matches: dict[str, set[tuple[tuple[str, ...], str]]] = defaultdict(set)
     for manifest in now.catalog.everything():
-        matches[manifest.delivery.key].add(manifest.measured.columns)
+        matches[manifest.delivery.key].add((manifest.fields, manifest.delimiter))
     return matches
 
 
@@ -118,7 +116,7 @@ def _drops_in(now: Survey, headers: Headers, customer: int, path: str) -> set[st
         return {_ANY}
     if quarantined:
         pairs = zip(rows["drop"].to_pylist(), rows["raw"].to_pylist(), strict=True)
-        return {drop for drop, raw in pairs if _may_name(now, customer, headers, drop, raw)}
+        return {drop for drop, raw in pairs if _may_name(customer, headers, drop, raw)}
     return {_ANY} if pc.any(pc.equal(rows["customer_id"], customer)).as_py() else set()
 
 
@@ -127,19 +125,19 @@ def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
     return _ANY in drops or manifest.delivery.key in drops
 
 
-def _names(now: Survey, customer: int, columns: Sequence[str], raw: str) -> bool:
+def _names(customer: int, columns: Sequence[str], raw: str, delimiter: str) -> bool:
     """Return whether a line names the customer; without columns (a rejected drop), whether its text mentions them."""
-    return customer in ids_in(raw, columns, now.settings.delimiter) if columns else mention(customer)(raw)
+    return customer in ids_in(raw, columns, delimiter) if columns else mention(customer)(raw)
 
 
-def _may_name(now: Survey, customer: int, headers: Headers, drop: str, raw: str) -> bool:
+def _may_name(customer: int, headers: Headers, drop: str, raw: str) -> bool:
     """Return whether a line names the customer under the columns of any delivery with this key."""
-    return any(_names(now, customer, columns, raw) for columns in headers.get(drop, {()}))
+    return any(_names(customer, columns, raw, delimiter) for columns, delimiter in headers.get(drop, {((), ",")}))
 
 
-def _shows(now: Survey, manifest: Manifest, customer: int) -> bool:
+def _shows(manifest: Manifest, customer: int) -> bool:
     """Return whether an example in a manifest names the customer."""
-    return any(_names(now, customer, manifest.measured.columns, reason.raw) for reason in manifest.reasons)
+    return any(_names(customer, manifest.fields, reason.raw, manifest.delimiter) for reason in manifest.reasons)
 
 
 def remove(now: Survey, traces: Traces, docs: Store, person: Person) -> int:
@@ -163,7 +161,8 @@ def _rewritten(now: Survey, person: Person, manifest: Manifest) -> tuple[tuple[s
     """Rewrite a drop without the person; None if one of its files is damaged: the next build reports it."""
     name = (manifest.delivery.id, manifest.rules)
     try:
-        return name, rewrite(now.state, manifest, person, partial(_names, now, person.customer))
+        is_of = partial(_names, person.customer, delimiter=manifest.delimiter)
+        return name, rewrite(now.state, manifest, person, is_of)
     except StateDamaged as error:
         _log.warning("%s; it is the only copy of %s", error, manifest.delivery.key)
         return name, None
@@ -192,7 +191,7 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
         announced: dict[str, Any] = json.loads(text)
         for drop in announced.get("drops", []):
             for reason in drop.get("reasons", []):
-                if _may_name(now, customer, headers, drop.get("key", ""), reason.get("raw", "")):
+                if _may_name(customer, headers, drop.get("key", ""), reason.get("raw", "")):
                     reason.update(raw=ERASED, example="")
         for best in announced.get("figures", {}).get("best", []):
             if best.get("customer_id") == customer:
@@ -212,7 +211,7 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
         key = decision.object_key
         # A repaired line is money: where the columns are unknown, a small number may be a quantity.
         known = any(headers.get(key, ())) or len(str(customer)) >= TELLING
-        left = {n: raw for n, raw in lines.items() if not (known and _may_name(now, customer, headers, key, raw))}
+        left = {n: raw for n, raw in lines.items() if not (known and _may_name(customer, headers, key, raw))}
         if len(left) < len(lines):
             warehouse.decide(replace(decision, detail=json.dumps(left, ensure_ascii=False)))
             changed += 1

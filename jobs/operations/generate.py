@@ -77,7 +77,7 @@ _WRONG_VALUES: dict[str, dict[str, str]] = {
     "total_cost is not price * quantity": {"total_cost": "0.01"},
     "a quote is not closed": {"product_name": '"tea'},
     "a NUL byte": {"product_name": "tea\0"},
-    "not UTF-8": {"product_name": "caf\udce9"},
+    "not UTF-8": {"product_name": "caf\udcff"},
 }
 _WRONG_WIDTH: dict[str, Callable[[str], str]] = {
     "a field is missing": lambda row: row.rpartition(",")[0],

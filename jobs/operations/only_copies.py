@@ -52,7 +52,7 @@ def rewrite(store: Store, manifest: Manifest, person: Person, is_of: IsOf) -> Ma
         others_part += sum(rows for _, rows in written)
     folder = f"dimensions/{manifest.delivery.kind}/drop={name}"
     files = [_rewrite_rows(store, CUSTOMERS, file, folder, person)[0] for file in manifest.files]
-    reasons = (_without(reason, is_of(manifest.measured.columns, reason.raw)) for reason in manifest.reasons)
+    reasons = (_without(reason, is_of(manifest.fields, reason.raw)) for reason in manifest.reasons)
     return manifest.model_copy(
         update={
             "scan": name,
@@ -100,7 +100,7 @@ def _rewrite_quarantine(store: Store, manifest: Manifest, name: str, is_of: IsOf
         own = read_quarantine(store, manifest, path)
         bare = [
             {**row, "raw": ERASED, "reasons": [_rule(message, rules) for message in row["reasons"]]}
-            if is_of(manifest.measured.columns, row["raw"])
+            if is_of(manifest.fields, row["raw"])
             else row
             for row in own.to_pylist()
         ]

@@ -14,7 +14,7 @@ from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import for_spreadsheet, from_spreadsheet
 from jobs.state.manifest import LinesFile, Manifest
 from jobs.steps.planned import PlannedDrop
-from jobs.steps.repair import BadLine, header_of, judge_lines, rows_in_quarantine
+from jobs.steps.repair import BadLine, format_of, judge_lines, rows_in_quarantine
 from marts.errors import DataError, UsageError
 from marts.privacy.masking import mask_line
 from marts.schema import KINDS
@@ -96,10 +96,10 @@ def rows_of(now: Survey, drop: PlannedDrop) -> list[BadLine]:
     return rows_in_quarantine(now.state, _readable(drop))
 
 
-def masked_row(now: Survey, drop: PlannedDrop, row: BadLine) -> str:
+def masked_row(drop: PlannedDrop, row: BadLine) -> str:
     """Return the raw text of a row with personal data masked."""
     manifest = _readable(drop)
-    return mask_line(KINDS[manifest.delivery.kind], manifest.measured.columns, row.raw, now.settings.delimiter)
+    return mask_line(KINDS[manifest.delivery.kind], manifest.fields, row.raw, manifest.delimiter)
 
 
 def export(now: Survey, drop: PlannedDrop) -> str:
@@ -107,8 +107,9 @@ def export(now: Survey, drop: PlannedDrop) -> str:
 
     Values that a spreadsheet would run as a formula begin with a quote; `replay` removes it again.
     """
-    manifest, delimiter = _readable(drop), now.settings.delimiter
-    names = manifest.measured.columns
+    manifest = _readable(drop)
+    delimiter = manifest.delimiter
+    names = manifest.fields
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow([LINE, REASONS, RAW, *map(for_spreadsheet, names)])
@@ -134,8 +135,8 @@ def replay(now: Survey, drop: PlannedDrop, repaired: bytes | None) -> tuple[Repl
     else:
         existing = {row.line for row in rows_in_quarantine(now.state, manifest, repaired_too=True)}
         texts, kept_out = _read_repaired(now, manifest, repaired, existing), {}
-    erased, names = now.settings.erased, manifest.measured.columns
-    removed = [line for line, text in texts.items() if erased.is_in(text, names, now.settings.delimiter)]
+    erased, names = now.settings.erased, manifest.fields
+    removed = [line for line, text in texts.items() if erased.is_in(text, names, manifest.delimiter)]
     kept_out |= {line: ["belongs to a person who was erased"] for line in removed}
     texts = {line: text for line, text in texts.items() if line not in kept_out}
     clean, wrong = judge_lines(now.settings, unrepaired, texts, now.state)
@@ -190,7 +191,7 @@ def require_held(drop: PlannedDrop) -> None:
 
 def _read_repaired(now: Survey, manifest: Manifest, data: bytes, quarantined: set[int]) -> dict[int, str]:
     """Parse a repaired export. Return the new text of each row by its line."""
-    delimiter = now.settings.delimiter
+    delimiter = manifest.delimiter
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -204,7 +205,7 @@ def _read_repaired(now: Survey, manifest: Manifest, data: bytes, quarantined: se
     finally:
         csv.field_size_limit(before)
     names = [from_spreadsheet(name).strip().lower() for name in rows[0]] if rows else []
-    header = header_of(manifest, delimiter)
+    header = format_of(now.settings, manifest).header
     missing = [name for name in (LINE, *header.names) if name not in names]
     if missing:
         hint = "start from `marts quarantine export` and keep its columns"

@@ -10,15 +10,26 @@ from pydantic.fields import FieldInfo
 from jobs.config.settings import CONFIG_FILE, Settings
 from marts.errors import UsageError
 from marts.policy import Policy
+from marts.rows.source_block import SourceBlock
 
 _HEAD = """\
 # Settings of Martwright. Flags and MARTS_… variables override this file (nested ones: MARTS_S3__ENDPOINT).
 # Every option is listed with its default, commented out.
 
-source = "./drops"
 target = "duckdb://marts.duckdb"
 policy = "policy.toml"
 
+"""
+_LOCATION = """\
+[drops]
+
+# folder or s3://bucket/prefix
+source = "./drops"
+"""
+_BLOCK = """\
+# How other files are read (docs/sources.md): as many blocks as needed, the first that matches an object holds.
+# [[source]]
+# match = "FOLDER/**"
 """
 _POLICY_HEAD = """\
 # The business numbers of the marts. Every option is listed with its default, commented out.
@@ -42,12 +53,15 @@ def settings_text() -> str:
     """Return the settings that the head of the file does not set, as comments."""
     fields = Settings.model_fields
     plain = {name: field for name, field in fields.items() if not isinstance(field.default, BaseModel)}
-    lines = [_option(name, field) for name, field in plain.items() if name not in ("source", "target", "policy")]
+    lines = [_option(name, field) for name, field in plain.items() if name not in _OWN]
     for name, field in fields.items():
         if isinstance(field.default, BaseModel):
             about = (type(field.default).__doc__ or "").splitlines()[0]
-            lines.append(f"# {about}\n# [{name}]\n")
-            lines += [_option(key, option) for key, option in type(field.default).model_fields.items()]
+            lines.append(f"# {about}\n{_LOCATION}" if name == "drops" else f"# {about}\n# [{name}]\n")
+            options = type(field.default).model_fields.items()
+            lines += [_option(key, option) for key, option in options if (name, key) != ("drops", "source")]
+    lines.append(_BLOCK)
+    lines += [_option(key, option) for key, option in SourceBlock.model_fields.items() if key != "match"]
     return "\n".join(lines)
 
 
@@ -62,6 +76,8 @@ def policy_text() -> str:
     return "\n".join(lines)
 
 
+_OWN = ("source", "target", "policy", "sources")
+"""Settings that the head or the end of the file has."""
 _EXAMPLES = {"state": "./state", "as_of": date(2025, 12, 31), "mart": "customers", "cpus": 2}
 """Example values of options that are unset by default."""
 
@@ -83,5 +99,5 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, str):
-        return f'"{value}"'
+        return f"'{value}'" if '"' in value else f'"{value}"'
     return '""' if value is None else str(value)

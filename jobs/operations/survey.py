@@ -93,7 +93,7 @@ def _known(
     known = []
     for record in ledger:
         if record.state not in ("withdrawn", "older") and record.kind in KINDS:
-            manifest = catalog.get(record.delivery_id, settings.rules(record.kind))
+            manifest = catalog.get(record.delivery_id, settings.rules(record.kind, record.object_key))
             manifest = repaired.get(manifest.scan, manifest) if manifest else None
             planned = listed.get(record.delivery_id)
             as_planned = planned and planned.manifest and not planned.taken_over

@@ -101,6 +101,6 @@ def _manifests(now: Survey, warehouse: Warehouse) -> list[Manifest]:
     tables = [r.delivery_id for r in warehouse.drops() if r.state == "live" and r.object_key.startswith(TABLES)]
     for delivery in tables:
         for manifest in now.catalog.judgements(delivery):
-            if manifest.rules == now.settings.rules(manifest.delivery.kind):
+            if manifest.rules == now.settings.rules(manifest.delivery.kind, manifest.delivery.key):
                 results.setdefault(manifest.scan, []).append(manifest)
     return [manifest for same in results.values() for manifest in same]

@@ -33,6 +33,9 @@ class Store(Protocol):
     def versions(self, prefix: str) -> list[ObjectVersion]:
         """List all objects under a prefix, by key."""
 
+    def folders(self) -> list[str]:
+        """List the names of the folders directly under the root."""
+
     def read(self, version: ObjectVersion, start: int, stop: int) -> bytes:
         """Read bytes of exactly this version. Raise ObjectChanged if it no longer exists."""
 

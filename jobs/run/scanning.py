@@ -12,12 +12,12 @@ from jobs.state.catalog import Catalog
 from jobs.state.manifest import Delivery
 from jobs.steps import quality
 from jobs.steps.contents import Memory
+from jobs.steps.listing import list_source
 from jobs.steps.plan import make_plan, same_rows_of, with_emptied_held, with_same_rows
 from jobs.steps.repair import accepted_by, accepted_reasons, repaired_drops, repairs_of
 from jobs.steps.scan import full_tasks, plan_splits, scan_drops
 from jobs.steps.snapshot import snapshot_tables
 from jobs.steps.withdrawals import WEIGHED, Withdrawals, refused_by, since, withdrawals_of
-from marts.schema import KINDS
 
 _ROUNDS = 3
 """Maximum number of times that a drop is read, or waited for, while it changes."""
@@ -46,7 +46,8 @@ def known_state(run: Run) -> Known:
 
 def _without_object(run: Run, ledger: Sequence[DropRecord]) -> set[str]:
     """Return the live deliveries whose object was removed: they cannot be scanned again."""
-    listed = {Delivery.of(kind, version).id for kind in KINDS for version in run.source.versions(kind)}
+    drops = list_source(run.source, run.scan_settings.blocks).drops
+    listed = {Delivery.of(kind, version).id for kind, versions in drops.items() for version in versions}
     return {record.delivery_id for record in ledger if record.state == "live"} - listed
 
 
@@ -78,7 +79,7 @@ def scan(run: Run, known: Known) -> Scanned:
                 break
         tried.update(drop.delivery.key for drop in waiting)
         scanned |= {drop.delivery.id for drop in waiting}
-        splits = plan_splits(waiting, run.scan_settings.split_bytes)
+        splits = plan_splits(waiting, run.scan_settings)
         parts = [part for parts in splits.values() for part in parts]
         run.ready(parts, full_tasks(parts, run.scan_settings.split_bytes))
         if run.settings.quality.judge and "start Ray" in run.seconds:  # not while tasks in this process import too
@@ -95,7 +96,8 @@ def _wait_for_arrivals(run: Run) -> None:
     """
     settle = run.settings.limits.settle_seconds
     for _ in range(0 if run.source.whole else _ROUNDS):
-        changed = [version.modified for kind in KINDS for version in run.source.versions(kind)]
+        drops = list_source(run.source, run.scan_settings.blocks).drops
+        changed = [version.modified for versions in drops.values() for version in versions]
         age = (run.clock() - datetime.fromisoformat(max(changed))).total_seconds() if changed else settle
         if not 0 <= age < settle:
             return

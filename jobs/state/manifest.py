@@ -11,6 +11,7 @@ from jobs.ports.store import ObjectVersion
 from marts.quality.findings import Measured
 from marts.quality.rules import Suite
 from marts.quality.verdicts import holds
+from marts.rows.layout import Dialect
 
 BUCKETS = 16
 """Number of buckets, by a hash of the customer, so that a large month can be rolled up in parts."""
@@ -115,6 +116,20 @@ class Manifest(_Value):
     """Measurements of each rule of the suite."""
     extra_columns: tuple[str, ...] = ()
     currencies: tuple[str, ...] = ()
+    delimiter: str = ","
+    quote: str = '"'
+    columns: tuple[str, ...] = ()
+    """Names of the fields of its raw rows, without the columns that a block gives."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return the names of the fields of its raw rows; empty if it was rejected."""
+        return self.columns or self.measured.columns
+
+    @property
+    def dialect(self) -> Dialect:
+        """Return how the fields of its raw rows are separated."""
+        return Dialect(self.delimiter, self.quote)
 
     @property
     def paths(self) -> list[str]:
@@ -136,15 +151,19 @@ class Manifest(_Value):
     def bad_ratio(self) -> float:
         return self.quarantined / self.rows_read if self.rows_read else 0.0
 
-    def held_because(self, suite: Suite, max_bad_ratio: float) -> str:
+    def held_because(self, suite: Suite, max_bad_ratio: float, max_bad_rows: int) -> str:
         """Return why nothing of the drop may count: too many bad rows, or a broken critical rule; else "".
+
+        A drop with bad rows only is held, whatever its size; up to ``max_bad_rows`` others cost nothing but themselves.
 
         Duplicate keys do not hold a drop: repeated lines are dropped, and duplicates in a dimension stop the run.
         """
-        if self.bad_ratio > max_bad_ratio:
+        few = self.quarantined <= max_bad_rows and self.quarantined < self.rows_read
+        if self.bad_ratio > max_bad_ratio and not few:
             shares = f"{self.quarantined:,} of {self.rows_read:,} rows are bad ({self.bad_ratio:.1%})"
             return f"{shares}, more than max_bad_ratio {max_bad_ratio:.1%}"
         rules = (rule for rule in suite.rules if rule.severity == "critical" and rule.level in ("row", "drop"))
+        rules = (rule for rule in rules if rule.level == "drop" or not few)
         broken = next((rule for rule in rules if not holds(rule, self.measured)), None)
         return f"a critical expectation is broken: {broken.words}" if broken else ""
 

@@ -3,28 +3,23 @@
 import gzip
 import hashlib
 import io
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import IO, NamedTuple, cast
 
 from jobs.adapters.store.reader import VersionReader
 from jobs.ports.store import ObjectVersion, Store
+from jobs.steps.text_stream import TextStream
 from marts.errors import DropRejected
+from marts.rows.layout import Dialect
 from marts.rows.records import MAX_RECORD, last_whole
 
 LEAF = 8 << 20
 """Bytes per leaf. The hash of an object is the hash of its leaf hashes, so that splits can be hashed separately."""
-MAX_HEADER = 1 << 20
 _TAIL = 64 << 10
-
-
-def first_line(source: Store, version: ObjectVersion) -> bytes:
-    """Read the header line. Raise DropRejected if it does not end within MAX_HEADER bytes."""
-    for size in (_TAIL, MAX_HEADER):
-        data = source.read(version, 0, min(size, version.size))
-        if b"\n" in data:
-            return data[: data.index(b"\n") + 1]
-    raise DropRejected(f"the header is longer than {MAX_HEADER:,} bytes")
+_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 
 
 def rest_of_line(source: Store, version: ObjectVersion, start: int) -> bytes | None:
@@ -47,7 +42,7 @@ class Block:
     """Bytes of the oversized record; 0 for whole records."""
 
 
-def blocks(text: io.BufferedIOBase, size: int, most: int, delimiter: str) -> Iterator[Block]:
+def blocks(text: TextStream, size: int, most: int, dialect: Dialect) -> Iterator[Block]:
     """Cut a stream into blocks of whole records, with bounded memory for any input."""
     rest, taken = b"", 0
 
@@ -64,7 +59,7 @@ def blocks(text: io.BufferedIOBase, size: int, most: int, delimiter: str) -> Ite
         rest += data
         if not data:
             break
-        cut = last_whole(rest, delimiter)
+        cut = last_whole(rest, dialect)
         if cut:
             yield Block(rest[:cut])
             rest = rest[cut:]
@@ -86,7 +81,7 @@ class LeafHasher:
         self._leaf, self._filled = hashlib.sha256(), 0
         self._leaves: list[str] = []
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         while view:
             part = view[: LEAF - self._filled]
@@ -110,7 +105,7 @@ class LeafHasher:
 class HashingReader(io.RawIOBase):
     """Reader that hashes the bytes it returns."""
 
-    def __init__(self, inner: VersionReader | gzip.GzipFile, hasher: LeafHasher) -> None:
+    def __init__(self, inner: io.BufferedIOBase, hasher: LeafHasher) -> None:
         self._inner, self._hasher = inner, hasher
 
     def readable(self) -> bool:
@@ -118,7 +113,7 @@ class HashingReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         count = self._inner.readinto(buffer)
-        self._hasher.update(bytes(memoryview(buffer)[:count]))
+        self._hasher.update(memoryview(buffer)[:count])
         return count
 
 
@@ -128,32 +123,88 @@ def content_hash(leaves: Iterable[str]) -> str:
 
 
 def is_compressed(key: str) -> bool:
-    """Return whether the name of an object is that of a gzip."""
+    """Return whether the name of an object is that of a gzip: for estimates, because names may be wrong."""
     return key.lower().endswith(".gz")
 
 
-def inflated(raw: io.BufferedIOBase, hasher: LeafHasher) -> io.BufferedIOBase:
-    """Open a gzip for reading and hash the inflated bytes: a delivery has the same hash with or without gzip."""
-    return io.BufferedReader(HashingReader(gzip.GzipFile(fileobj=raw), hasher), 1 << 20)
+def rejection(key: str, error: DropRejected, inflated: bool = False) -> str:
+    """Return why an object is rejected, with the hint; plain text may have the name of a gzip."""
+    wrong = "" if inflated or not is_compressed(key) else "its name is that of a gzip, but it is none; "
+    return f"{wrong}{error.what}{'; ' if error.hint else ''}{error.hint}"
 
 
-def hash_object(source: Store, version: ObjectVersion, most: int) -> str:
+def is_gzip(start: bytes) -> bool:
+    """Return whether the first bytes of an object are those of a gzip."""
+    return start.startswith(_GZIP)
+
+
+def is_zip(start: bytes) -> bool:
+    """Return whether the first bytes of an object are those of a zip archive, or of an Excel workbook."""
+    return start.startswith(_ZIP)
+
+
+class Opened(NamedTuple):
+    """An open object."""
+
+    raw: io.BufferedIOBase
+    """Its bytes."""
+    inflated: io.BufferedIOBase
+    """Its bytes without gzip or zip, which are hashed while they are read."""
+    is_packed: bool
+
+
+def open_object(source: Store, version: ObjectVersion, hasher: LeafHasher, unzip: bool = True) -> Opened:
+    """Open an object for reading from start to end. A delivery has the same hash with or without gzip or zip.
+
+    A small object is read in one request. Raise DropRejected for a zip archive that is not of one file.
+    """
+    raw: io.BufferedIOBase
+    if version.size > LEAF:
+        raw = io.BufferedReader(VersionReader(source, version), LEAF)
+        start = raw.peek(len(_ZIP))
+    else:
+        start = source.read(version, 0, version.size)
+        raw = io.BytesIO(start)
+        if not is_gzip(start) and not (unzip and is_zip(start)):
+            hasher.update(start)
+            return Opened(raw, raw, False)
+    inner: io.BufferedIOBase = raw
+    if is_gzip(start):
+        inner = gzip.GzipFile(fileobj=raw)
+    elif unzip and is_zip(start):
+        inner = _only_member(raw, version.key)
+    return Opened(raw, io.BufferedReader(HashingReader(inner, hasher), 1 << 20), inner is not raw)
+
+
+def _only_member(raw: io.BufferedIOBase, key: str) -> io.BufferedIOBase:
+    """Open the only file of a zip archive, apart from those that are no data by their names."""
+    try:
+        archive = zipfile.ZipFile(cast(IO[bytes], raw))
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        names = [name for name in names if not any(part.startswith((".", "_")) for part in name.split("/"))]
+        if "[Content_Types].xml" in names:
+            raise DropRejected("it is an Excel workbook", key, 'set format = "xlsx" in its [[source]] block')
+        if len(names) != 1:
+            listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            raise DropRejected(f"it is a zip archive of {len(names)} files: {listed}", key, "deliver each file")
+        return cast(io.BufferedIOBase, archive.open(names[0]))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise DropRejected(f"the zip archive is damaged or encrypted: {error}", key) from error
+
+
+def hash_object(source: Store, version: ObjectVersion, most: int, unzip: bool = True) -> str:
     """Read an object and return the hash of its content; a gzip is inflated.
 
     Return an empty string for a damaged gzip or one that inflates to more than ``most`` bytes: a scan rejects it.
     """
     hasher = LeafHasher()
-    if is_compressed(version.key):
-        text = inflated(io.BufferedReader(VersionReader(source, version), LEAF), hasher)
-        taken = 0
-        try:
-            while data := text.read(LEAF):
-                taken += len(data)
-                if taken > most:
-                    return ""
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            return ""
-    else:
-        for start in range(0, version.size, LEAF):
-            hasher.update(source.read(version, start, min(start + LEAF, version.size)))
+    taken = 0
+    try:
+        text = open_object(source, version, hasher, unzip).inflated
+        while data := text.read(LEAF):
+            taken += len(data)
+            if taken > max(most, version.size):
+                return ""
+    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, DropRejected):
+        return ""
     return content_hash(hasher.leaves())

@@ -19,6 +19,7 @@ from jobs.state.catalog import Catalog
 from jobs.state.manifest import Delivery, Manifest, name_of
 from jobs.state.parquet import read_parquet, read_quarantine
 from jobs.steps.blocks import hash_object
+from jobs.steps.scan_settings import ScanSettings
 from marts.compute.identity import Identity
 from marts.errors import ObjectChanged, ObjectUnreadable
 from marts.rows.cast import clean_schema
@@ -96,13 +97,13 @@ def read_contents(
     memory: Memory,
     deliveries: Mapping[str, Sequence[Delivery]],
     pool: ThreadPoolExecutor,
-    most: int,
+    settings: ScanSettings,
 ) -> dict[str, str]:
     """Return the hash of the inflated bytes of each delivery, as far as known or needed; empty for the others.
 
     Sales drops of equal size, objects that may have been put again unchanged, and all but the newest drop of a
     dimension may have known contents: they are hashed, unless a scan has hashed or will hash them. A gzip that
-    inflates to more than ``most`` bytes is not hashed.
+    inflates to more than ``max_inflated_bytes`` is not hashed.
     """
     contents = {}
     suspects: list[Delivery] = []
@@ -115,13 +116,18 @@ def read_contents(
             suspects += [d for d in unknown if sizes[d.size] > 1 or memory.last_of(d)]
         else:
             suspects += [d for d in unknown if d is not result[-1] or memory.last_of(d)]  # the newest is scanned
-    contents.update(zip([d.id for d in suspects], pool.map(lambda d: _hash(source, d, most), suspects), strict=True))
+    contents.update(
+        zip([d.id for d in suspects], pool.map(lambda d: _hash(source, d, settings), suspects), strict=True)
+    )
     return contents
 
 
-def _hash(source: Store, delivery: Delivery, most: int) -> str:
+def _hash(source: Store, delivery: Delivery, settings: ScanSettings) -> str:
     try:
-        return hash_object(source, delivery.version, most)
+        hashed = hash_object(
+            source, delivery.version, settings.max_inflated_bytes, settings.block(delivery.key).format == "csv"
+        )
+        return settings.content(delivery.key, hashed)
     except (ObjectChanged, ObjectUnreadable):
         return ""  # the scan reports it
 

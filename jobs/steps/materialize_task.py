@@ -168,7 +168,7 @@ def _people(rows: pa.Table | None, kind: Kind, also: Sequence[str] = ()) -> pa.T
     key = kind.key or ""
     if rows is None:
         return pa.table({key: pa.nulls(0, pa.int64()), **{n: pa.nulls(0, pa.string()) for n in ("full_name", *also)}})
-    names = pc.binary_join_element_wise(rows["first_name"], rows["last_name"], " ")
+    names = pc.binary_join_element_wise(rows["first_name"], rows["last_name"], " ", null_handling="skip")
     return pa.table({key: rows[key], "full_name": names, **{name: rows[name] for name in also}})
 
 

@@ -1,57 +1,31 @@
 """Step 1, plan: list the drops, compare them with the ledger and the state, and decide what to scan."""
 
+import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 from jobs.ports.records import DropRecord
 from jobs.ports.store import REQUESTS_AT_ONCE, ObjectVersion, Store
 from jobs.state.catalog import Catalog
 from jobs.state.manifest import Delivery, Manifest
-from jobs.steps.blocks import is_compressed
+from jobs.steps.blocks import is_gzip, is_zip, rejection
 from jobs.steps.contents import ALIKE, Memory, Place, SameRows, find_same_rows, read_contents
+from jobs.steps.listing import list_source, unread_format
 from jobs.steps.planned import DropChange, Gone, Plan, PlannedDrop
 from jobs.steps.scan_settings import ScanSettings
+from jobs.steps.text_stream import TextStream, read_format
 from jobs.steps.withdrawals import counts_on
 from marts.compute.identity import Identity
 from marts.errors import DataError, DropRejected, ObjectChanged
-from marts.rows.records import read_header
+from marts.quality.rule_types import PRODUCT
+from marts.rows.diagnosis import advice, block_hint
 from marts.schema import DIMENSIONS, KINDS, SALES
 
-_FORMATS = (
-    *(".tsv", ".txt", ".psv", ".dat", ".json", ".jsonl", ".ndjson", ".xml", ".xls", ".xlsx", ".xlsb", ".ods"),
-    *(".parquet", ".avro", ".orc", ".feather", ".arrow"),
-    *(".zip", ".gz", ".bz2", ".zst", ".xz", ".lz4", ".snappy", ".7z", ".tar", ".tgz"),
-)
-"""Suffixes of objects that may contain sales but are not read."""
 _PEEK = 64 << 10
 _MONTH = re.compile(rb"\b((?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2]))-[0-3][0-9]\b")
-
-
-def is_csv(key: str) -> bool:
-    """Return whether the name of an object is that of a drop."""
-    return key.lower().endswith((".csv", ".csv.gz"))
-
-
-def is_no_data(version: ObjectVersion) -> bool:
-    """Return whether an object is no data by its name: hidden, temporary, a checksum, a folder."""
-    parts = version.key.split("/")
-    hidden = any(part.startswith(("_", ".")) or part.upper() == "__MACOSX" for part in parts)
-    folder = version.key.endswith("/") and not version.size
-    return hidden or folder or version.key.lower().endswith((".crc", ".part", ".tmp"))
-
-
-def unread_format(key: str) -> str:
-    """Return why an object that may contain rows is not read; empty for one that hardly contains rows."""
-    if key.endswith("(unreadable name)"):
-        return "its name is not UTF-8"
-    suffix = PurePosixPath(key.lower()).suffix
-    if suffix and suffix not in _FORMATS:
-        return ""
-    return f"its format is not read: {suffix or 'no suffix'}"
 
 
 def make_plan(
@@ -71,19 +45,18 @@ def make_plan(
     contains deliveries and contents that were released although they would be held for their rows, ``repaired`` the
     manifests of repaired drops by scan, ``refused`` the deliveries that still count without their objects.
     """
-    memory, names = Memory.of(ledger), list(KINDS)
+    memory = Memory.of(ledger)
+    listing = list_source(source, settings.blocks)
+    live = [record for record in ledger if record.state == "live" and record.kind in KINDS]
+    if not listing.has(SALES.name) and not any(record.kind == SALES.name for record in live):
+        source.require()
+        raise DataError("no drop under sales/", source.uri, "check --source, and whether the drops have arrived")
+    deliveries = {
+        name: sorted((Delivery.of(name, version) for version in versions), key=lambda d: d.order)
+        for name, versions in ({**listing.drops, **(tables or {})}).items()
+    }
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        everything = dict(zip(names, pool.map(source.versions, names), strict=True)) | dict(tables or {})
-        listed = {name: [v for v in versions if not is_no_data(v)] for name, versions in everything.items()}
-        live = [record for record in ledger if record.state == "live" and record.kind in KINDS]
-        if not listed[SALES.name] and not any(record.kind == SALES.name for record in live):
-            source.require()
-            raise DataError("no drop under sales/", source.uri, "check --source, and whether the drops have arrived")
-        deliveries = {
-            name: sorted((Delivery.of(name, v) for v in versions if is_csv(v.key)), key=lambda d: d.order)
-            for name, versions in listed.items()
-        }
-        contents = read_contents(source, catalog, memory, deliveries, pool, settings.max_inflated_bytes)
+        contents = read_contents(source, catalog, memory, deliveries, pool, settings)
     places = memory.places_of([delivery for result in deliveries.values() for delivery in result], contents)
     known = _by_key(ledger, refused)
     look = _Look(catalog, settings, accepted, repaired or {}, refused)
@@ -95,8 +68,8 @@ def make_plan(
 
     removed = _vanished(live, deliveries, look)
     drops = _in_order([*map(planned, deliveries[SALES.name]), *(drop for drop in removed if _of(drop) == SALES.name)])
-    drops = _without_duplicates(drops, memory)
-    drops += [_unread(version, known) for version in listed[SALES.name] if _is_unread(version)]
+    drops = _without_duplicates(drops, memory, look)
+    drops += [_unread(version, known) for version in listing.others[SALES.name] if unread_format(version.key)]
     for kind in DIMENSIONS:
         own = _in_order([*map(planned, deliveries[kind.name]), *(drop for drop in removed if _of(drop) == kind.name)])
         drops += _newest_usable(own)
@@ -106,8 +79,8 @@ def make_plan(
         withdrawn=tuple(r for r in ledger if r.kind in KINDS and r.state != "withdrawn" and r.delivery_id not in left),
         older_rules=sum(_is_older(drop, look) and not drop.gone for drop in drops),
         older_gone=sum(_is_older(drop, look) and drop.gone == "vanished" for drop in drops),
-        passed_over=Counter({name: _passed_over(name, listed[name]) for name in names if listed[name]}),
-        no_data=sum(len(everything[name]) - len(listed[name]) for name in names),
+        passed_over=Counter({name: _passed_over(name, versions) for name, versions in listing.others.items()}),
+        no_data=listing.no_data,
         unremembered=0 if ledger else len(deliveries[SALES.name]),
         forgotten=0 if ledger else _forgotten(catalog, deliveries[SALES.name]),
     )
@@ -128,7 +101,7 @@ def _is_older(drop: PlannedDrop, look: "_Look") -> bool:
 
 def _passed_over(kind: str, versions: Iterable[ObjectVersion]) -> int:
     """Count objects that are not drops, except those that are reported by name."""
-    return sum(not is_csv(v.key) and not (kind == SALES.name and unread_format(v.key)) for v in versions)
+    return sum(not (kind == SALES.name and unread_format(v.key)) for v in versions)
 
 
 def _of(drop: PlannedDrop) -> str:
@@ -139,14 +112,11 @@ def _in_order(drops: Iterable[PlannedDrop]) -> list[PlannedDrop]:
     return sorted(drops, key=lambda drop: (drop.place, drop.delivery.order))
 
 
-def _is_unread(version: ObjectVersion) -> bool:
-    return not is_csv(version.key) and bool(unread_format(version.key))
-
-
 def _unread(version: ObjectVersion, known: Mapping[tuple[str, str], Sequence[str]]) -> PlannedDrop:
     """Return an object of an unsupported format as a rejected drop, so that it is reported once."""
     delivery = Delivery.of(SALES.name, version)
-    why = f"{unread_format(version.key)}; deliver it as .csv or .csv.gz, or give it a name that begins with _"
+    ways = "deliver it as .csv or .csv.gz, match it in a [[source]] block if it is text, or rename it to begin with _"
+    why = f"{unread_format(version.key)}; {ways}"
     return PlannedDrop(delivery, _change(delivery, known), delivery.order, rejected=why)
 
 
@@ -173,10 +143,17 @@ def _vanished(
     return drops
 
 
-def _without_duplicates(drops: Sequence[PlannedDrop], memory: Memory) -> list[PlannedDrop]:
-    """Choose which of the drops with the same content counts: one that counted before, or else the first."""
-    refused = {drop.content: drop.rejected for drop in drops if drop.content and drop.rejected and drop.manifest}
-    drops = [replace(d, rejected=refused[d.content]) if d.to_scan and d.content in refused else d for d in drops]
+def _without_duplicates(drops: Sequence[PlannedDrop], memory: Memory, look: "_Look") -> list[PlannedDrop]:
+    """Choose which of the drops with the same content counts: one that counted before, or else the first.
+
+    Content that was rejected is rejected again where it is read in the same way.
+    """
+
+    def known(drop: PlannedDrop) -> tuple[str, str]:
+        return drop.content, look.rules(drop.delivery)
+
+    refused = {known(drop): drop.rejected for drop in drops if drop.content and drop.rejected and drop.manifest}
+    drops = [replace(d, rejected=refused[known(d)]) if d.to_scan and known(d) in refused else d for d in drops]
     by_content: dict[str, list[PlannedDrop]] = defaultdict(list)
     for drop in drops:
         if drop.content and not drop.rejected:
@@ -284,7 +261,7 @@ class _Look:
     """Deliveries that still count although their objects were removed."""
 
     def rules(self, delivery: Delivery) -> str:
-        return self.settings.rules(delivery.kind)
+        return self.settings.rules(delivery.kind, delivery.key)
 
     def manifest(self, delivery: Delivery) -> Manifest | None:
         result = self.catalog.get(delivery.id, self.rules(delivery))
@@ -294,7 +271,21 @@ class _Look:
         """Return why a drop is held; empty if it is not or was released."""
         if manifest.rejected or manifest.delivery.id in self.accepted or manifest.content in self.accepted:
             return ""
-        return manifest.held_because(self.settings.suites[manifest.delivery.kind], self.settings.policy.max_bad_ratio)
+        policy, suite = self.settings.policy, self.settings.suites[manifest.delivery.kind]
+        why = manifest.held_because(suite, policy.max_bad_ratio, policy.max_bad_rows)
+        return f"{why}{self._way_out(manifest)}" if why else ""
+
+    def _way_out(self, manifest: Manifest) -> str:
+        """Return the settings with which the bad rows of a drop may be read; empty if none is known."""
+        key, suite = manifest.delivery.key, self.settings.suites[manifest.delivery.kind]
+        totals = {rule.broken for rule in suite.rules if rule.type == PRODUCT}
+        for reason in manifest.reasons:
+            if reason.rule in totals:
+                return '; set total_cost_rule in the policy: an expression over the columns of the drop, or "off"'
+            if setting := advice(reason.rule, reason.example):
+                hint = block_hint(key, self.settings.block(key), setting)
+                return f"; {reason.rule}: {reason.example}; if that is right, {hint}"
+        return ""
 
 
 def _newest_usable(drops: Sequence[PlannedDrop]) -> list[PlannedDrop]:
@@ -374,25 +365,26 @@ def _change(delivery: Delivery, known: Mapping[tuple[str, str], Sequence[str]], 
     return "put again" if before and again else "replaced" if before else "new"
 
 
-def peek(source: Store, plan: Plan, delimiter: str) -> Plan:
+def peek(source: Store, plan: Plan, settings: ScanSettings) -> Plan:
     """Read the start and end of drops that were not scanned yet: their months, and whether they are readable."""
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        drops = pool.map(lambda drop: _peek(source, drop, delimiter) if drop.to_scan else drop, plan.drops)
+        drops = pool.map(lambda drop: _peek(source, drop, settings) if drop.to_scan else drop, plan.drops)
         return replace(plan, drops=tuple(drops))
 
 
-def _peek(source: Store, drop: PlannedDrop, delimiter: str) -> PlannedDrop:
+def _peek(source: Store, drop: PlannedDrop, settings: ScanSettings) -> PlannedDrop:
     version = drop.delivery.version
     if not version.size:
         return _with(drop, rejected="the object is empty")
     try:
         start = source.read(version, 0, min(_PEEK, version.size))
-        if is_compressed(version.key):
-            return drop if start.startswith(b"\x1f\x8b") else _with(drop, rejected="not a gzip file")
-        read_header(start.partition(b"\n")[0], KINDS[drop.delivery.kind], delimiter)
+        block = settings.block(version.key)
+        if is_gzip(start) or is_zip(start) or block.format != "csv":
+            return drop
+        read_format(settings, drop.delivery, TextStream(io.BytesIO(start), block))
         end = source.read(version, max(version.size - _PEEK, 0), version.size)
     except DropRejected as error:
-        return _with(drop, rejected=error.what)
+        return _with(drop, rejected=rejection(version.key, error))
     except ObjectChanged:
         return drop
     months = {result.decode() for result in _MONTH.findall(start + end)} if drop.delivery.kind == SALES.name else set()

@@ -11,7 +11,8 @@ from jobs.state.parquet import write_parquet
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.split import Split
 from marts.privacy.masking import mask_line
-from marts.rows.records import BadRow, Header
+from marts.rows.records import BadRow
+from marts.rows.text_rows import RowFormat
 from marts.schema import KINDS
 
 _BAD_IN_MEMORY = 8 << 20
@@ -59,8 +60,8 @@ def _words(rule: str, value: str) -> str:
 class Tally:
     """Count the bad rows of one split by reason, with an example of each, and pass them on to be written."""
 
-    def __init__(self, settings: ScanSettings, split: Split, header: Header, bad: BadRows) -> None:
-        self._settings, self._split, self._header, self._bad = settings, split, header, bad
+    def __init__(self, settings: ScanSettings, split: Split, form: RowFormat, bad: BadRows) -> None:
+        self._settings, self._split, self._format, self._bad = settings, split, form, bad
         self._files: dict[str, None] = {}
         self._reasons: Counter[str] = Counter()
         self._examples: dict[str, tuple[str, int, str]] = {}
@@ -99,5 +100,5 @@ class Tally:
             for rule, value in row.reasons:
                 self._reasons[rule] += 1
                 if rule not in self._examples:
-                    raw = mask_line(kind, self._header.names, row.raw[:_LINE], self._settings.delimiter)
+                    raw = mask_line(kind, self._format.header.names, row.raw[:_LINE], self._format.dialect.delimiter)
                     self._examples[rule] = (value, lines + row.line + 1, raw[:_SHOWN])

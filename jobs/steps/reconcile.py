@@ -30,14 +30,27 @@ def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -
         ratio = lines / known if known else 0.0
         if kind in resolved.absent and kind == STORES.name:
             continue
-        if ratio > policy.max_unknown_ratio:
+        if ratio > policy.max_unknown_ratio and policy.unknown_people == "stop":
             because = "".join(f"; {text}" for text in _about_dimension(resolved, kind))
             raise UnknownPeople(
                 f"{lines:,} of {known:,} lines ({ratio:.1%}) have no row in {kind}, "
                 f"more than max_unknown_ratio {policy.max_unknown_ratio:.1%}{because}",
                 f"{kind}/",
-                f"deliver all of {kind}, or raise max_unknown_ratio in the policy; the live marts are untouched",
+                f"deliver all of {kind}, or raise max_unknown_ratio in the policy, or set unknown_people = "
+                '"warn" there; the live marts are untouched',
             )
+    currencies = currencies_of(resolved)
+    if len(currencies) > 1 and policy.mixed_currencies == "stop":
+        raise DataError(
+            f"live lines have amounts in {', '.join(currencies)}, which would be added up as they are",
+            "drops",
+            'deliver one currency, or set mixed_currencies = "add" in the policy; the live marts are untouched',
+        )
+
+
+def currencies_of(resolved: Resolved) -> list[str]:
+    """Return the currencies of the live lines, in upper case."""
+    return sorted({name.upper() for manifest in resolved.live_sales for name in manifest.currencies})
 
 
 def known_lines(resolved: Resolved, kind: str) -> int:
@@ -251,7 +264,7 @@ def _bad_dimension_rows(resolved: Resolved) -> list[str]:
 def _of_drops(plan: Plan, resolved: Resolved) -> list[str]:
     live = resolved.live_sales
     extra = sorted({name for manifest in live for name in manifest.extra_columns})
-    currencies = sorted({currency for manifest in live for currency in manifest.currencies})
+    currencies = currencies_of(resolved)
     without = resolved.counts.without_transaction
     results = []
     if extra:

@@ -1,7 +1,5 @@
 """Rows of a drop in quarantine, and repaired rows, which become clean rows of their drop again."""
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +26,9 @@ from marts.errors import UsageError
 from marts.privacy.masking import mask_line
 from marts.quality.check import check_rows
 from marts.quality.rules import Rule, Suite
-from marts.rows.records import Header, find_records, read_columns, read_header
+from marts.rows.header import read_header
+from marts.rows.records import find_records
+from marts.rows.text_rows import RowFormat
 from marts.schema import KINDS
 
 HELD = "held"
@@ -61,14 +61,16 @@ def rows_in_quarantine(store: Store, manifest: Manifest, repaired_too: bool = Fa
     return sorted((row for row in results if row.line not in removed), key=lambda row: row.line)
 
 
-def header_of(manifest: Manifest, delimiter: str) -> Header:
-    """Return the columns of a drop, in its own order. Raise UsageError if an earlier version scanned it."""
-    if not manifest.measured.columns:
+def format_of(settings: ScanSettings, manifest: Manifest) -> RowFormat:
+    """Return how the raw rows of a drop are read. Raise UsageError if an earlier version scanned it."""
+    if not manifest.fields:
         hint = "run `marts build --rescan` to scan it again"
         raise UsageError("an earlier version of Martwright scanned it", manifest.delivery.key, hint)
-    text = io.StringIO()
-    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerow(manifest.measured.columns)
-    return read_header(text.getvalue().encode(), KINDS[manifest.delivery.kind], delimiter)
+    key = manifest.delivery.key
+    block = settings.block(key)
+    named = block.model_copy(update={"header": manifest.fields, "columns": {}})
+    header = read_header(b"", KINDS[manifest.delivery.kind], manifest.dialect, named, key)
+    return RowFormat(header, manifest.dialect, block)
 
 
 def judge_lines(
@@ -78,26 +80,28 @@ def judge_lines(
 
     ``manifest`` is that of the scan, without repairs. A key that the dimension already contains is wrong.
     """
-    kind, delimiter = KINDS[manifest.delivery.kind], settings.delimiter
-    header, suite = header_of(manifest, delimiter), settings.suites[kind.name]
+    kind, form = KINDS[manifest.delivery.kind], format_of(settings, manifest)
+    suite = settings.suites[kind.name]
     wrong: dict[int, list[str]] = {}
     existing: list[int] = []
     for line, text in texts.items():
-        records = find_records(text.encode("utf-8", "surrogatepass") + b"\n", delimiter)
+        records = find_records(text.encode("utf-8", "surrogatepass") + b"\n", form.dialect)
         if records.bad or len(records.starts) != 1:
             wrong[line] = [reason for row in records.bad for reason, _ in row.reasons] or ["is not one row"]
         else:
             existing.append(line)
     if not existing:
         return [], wrong
-    records = find_records(_joined(texts[line] for line in existing), delimiter)
-    table, rows, misfits = read_columns(records, header, delimiter)
-    checked = check_rows(kind, header, table, settings.policy, suite)
+    records = find_records(_joined(texts[line] for line in existing), form.dialect)
+    read = form.read(records)
+    checked = check_rows(kind, form.header, read.table, settings.policy, suite, form.block)
     at = {int(start): line for start, line in zip(records.lines, existing, strict=True)}
-    for bad in (*misfits, *bad_rows(records, rows, checked)):
+    rows = {at[int(line)] for line in read.lines}
+    wrong |= {line: ["is no row: it has no value, or is a header or a footer"] for line in existing if line not in rows}
+    for bad in (*read.bad, *bad_rows(read, checked)):
         wrong[at[bad.line]] = [f"{rule}: {value}" if value else rule for rule, value in bad.reasons]
     if kind.key and checked.clean.num_rows:
-        lines = [at[int(records.lines[rows[place]])] for place in checked.kept]
+        lines = [at[int(read.lines[place])] for place in checked.kept]
         keys = checked.clean[kind.key].to_pylist()
         counted = Counter(keys)
         for path in (file.path for file in manifest.files):
@@ -194,10 +198,11 @@ def _repaired(
     built = manifest.model_copy(update={"overruled": tuple(sorted(set(texts) - set(own)))})
     if not clean:
         return built, not wrong
-    header = header_of(manifest, settings.delimiter)
-    name = f"repair-{name_of(sorted(texts.items()), settings.rules(manifest.delivery.kind))}"
+    delivery = manifest.delivery
+    name = f"repair-{name_of(sorted(texts.items()), settings.rules(delivery.kind, delivery.key))}"
     # Write to the folder of the scan, even if the current rules have another name than those of the scan.
-    sink = RowWriter(settings, Split(manifest.delivery, 0), header, store, BadRows(store, name), name, manifest.scan)
+    form = format_of(settings, manifest)
+    sink = RowWriter(settings, Split(delivery, 0), form, store, BadRows(store, name), name, manifest.scan)
     sink.take(Block(_joined(own[line] for line in clean)))
     return _merged(built, sink.result(()), clean, quarantined, settings), not wrong
 
@@ -250,7 +255,7 @@ def _says(reason: str, words: str) -> bool:
 
 def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings) -> tuple[Reason, ...]:
     """Count the broken rules of rows again, most frequent first."""
-    kind, names = KINDS[manifest.delivery.kind], manifest.measured.columns
+    kind, names = KINDS[manifest.delivery.kind], manifest.fields
     messages = [rule.broken for rule in settings.suites[kind.name].rules if rule.quarantines]
     counted: Counter[str] = Counter()
     first: dict[str, tuple[str, BadLine]] = {}
@@ -266,7 +271,7 @@ def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings
             rows=count,
             example=first[rule][0],
             line=first[rule][1].line,
-            raw=mask_line(kind, names, first[rule][1].raw, settings.delimiter)[:_SHOWN],
+            raw=mask_line(kind, names, first[rule][1].raw, manifest.delimiter)[:_SHOWN],
         )
         for rule, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     )

@@ -90,7 +90,7 @@ class ResolvedDrop:
             repeated_total=_money(repeated_cents),
             replaced_total=_money(counts.replaced_cents),
             reasons=manifest.reasons[:_REASONS] if manifest else (),
-            columns=manifest.measured.columns if manifest and manifest.reasons else (),
+            columns=manifest.fields if manifest and manifest.reasons else (),
         )
 
     @property

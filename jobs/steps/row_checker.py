@@ -10,16 +10,19 @@ from jobs.steps.scan_settings import ScanSettings
 from marts.privacy.erasure import ERASED
 from marts.quality.check import Checked, check_rows
 from marts.quality.findings import Keys, Measured, without_samples
-from marts.rows.records import MAX_RECORD, BadRow, Header, Records, read_columns
+from marts.rows.numbers import plain_numbers
+from marts.rows.records import MAX_RECORD, BadRow
+from marts.rows.text_rows import RowBlock, RowFormat
 from marts.schema import KINDS
 
 
-def bad_rows(records: Records, rows: np.ndarray, checked: Checked) -> list[BadRow]:
-    """Return the rows of a block that break a rule."""
-    return [
-        BadRow(int(records.lines[rows[row]]), records.raw(int(rows[row])), tuple(reasons))
-        for row, reasons in checked.reasons.items()
-    ]
+def bad_rows(block: RowBlock, checked: Checked, places: np.ndarray | None = None) -> list[BadRow]:
+    """Return the rows of a block that break a rule; ``places`` are those that were checked, by default all."""
+    results = []
+    for row, reasons in checked.reasons.items():
+        place = row if places is None else int(places[row])
+        results.append(BadRow(int(block.lines[place]), block.raw(place), tuple(reasons)))
+    return results
 
 
 def _blank(row: BadRow) -> BadRow:
@@ -49,8 +52,8 @@ class CheckedBlock:
 class RowChecker:
     """Check the rows of the blocks of one drop."""
 
-    def __init__(self, settings: ScanSettings, kind: str, header: Header) -> None:
-        self._settings, self._kind, self._header = settings, KINDS[kind], header
+    def __init__(self, settings: ScanSettings, kind: str, form: RowFormat) -> None:
+        self._settings, self._kind, self._format = settings, KINDS[kind], form
         self._suite = settings.suites[kind]
 
     def oversized(self, block: Block) -> CheckedBlock:
@@ -59,14 +62,14 @@ class RowChecker:
         row = BadRow(0, f"{displayed}… ({block.oversized:,} bytes)", ((f"longer than {MAX_RECORD:,} bytes", ""),))
         return CheckedBlock(None, (self._without_erased(row),), malformed=1, lines=1)
 
-    def check(self, records: Records) -> CheckedBlock:
-        """Check the records of a block; rows of erased people become anonymous clean and bad rows."""
-        text, rows, wrong = read_columns(records, self._header, self._settings.delimiter)
-        malformed = [self._without_erased(row) for row in (*records.bad, *wrong)]
+    def check(self, block: RowBlock) -> CheckedBlock:
+        """Check the rows of a block; rows of erased people become anonymous clean and bad rows."""
+        text = block.table
+        malformed = [self._without_erased(row) for row in block.bad]
         numbers = self._erased_numbers(text)
         if numbers is None:
             checked = self._checked(text)
-            bad = [*malformed, *bad_rows(records, rows, checked)]
+            bad = [*malformed, *bad_rows(block, checked)]
             measured: tuple[Measured, ...] = (checked.findings.measured,)
             keys, clean = checked.findings.keys, checked.clean
         else:
@@ -74,22 +77,25 @@ class RowChecker:
             erased, checked = self._checked(text.filter(pa.array(~known))), self._checked(text.filter(pa.array(known)))
             nobody = self._settings.erased.without(self._kind, erased.clean, numbers[~known][erased.kept].tolist())
             clean, places = pa.concat_tables([checked.clean, nobody]), np.flatnonzero(known)
-            bad = [*malformed, *bad_rows(records, rows[places], checked)]
-            bad += [_blank(row) for row in bad_rows(records, rows[~known], erased)]
+            bad = [*malformed, *bad_rows(block, checked, places)]
+            bad += [_blank(row) for row in bad_rows(block, erased, np.flatnonzero(~known))]
             keys = tuple(replace(keys, rows=places[keys.rows]) for keys in checked.findings.keys)
             measured = (without_samples(erased.findings.measured), checked.findings.measured)
         by_line = tuple(sorted(bad, key=lambda row: row.line))
-        return CheckedBlock(clean, by_line, measured, keys, text.num_rows, len(malformed), records.line_count)
+        return CheckedBlock(clean, by_line, measured, keys, text.num_rows, len(malformed), block.line_count)
 
     def _checked(self, text: pa.Table) -> Checked:
-        return check_rows(self._kind, self._header, text, self._settings.policy, self._suite)
+        form = self._format
+        return check_rows(self._kind, form.header, text, self._settings.policy, self._suite, form.block)
 
     def _erased_numbers(self, text: pa.Table) -> np.ndarray | None:
         """Return the number of the erased person of each row, 0 for others; None if no row has an erased person."""
-        erased = self._settings.erased
-        return erased.numbers_of(text["customer_id"]) if "customer_id" in self._header.known else None
+        erased, name = self._settings.erased, "customer_id"
+        if not erased.numbers or name not in self._format.header.known:
+            return None
+        return erased.numbers_of(plain_numbers(text[name].combine_chunks(), self._format.block))
 
     def _without_erased(self, row: BadRow) -> BadRow:
         """Return a malformed row, without its text if it names an erased person."""
-        erased = self._settings.erased.is_in(row.raw, self._header.names, self._settings.delimiter)
+        erased = self._settings.erased.is_in(row.raw, self._format.header.names, self._format.dialect.delimiter)
         return _blank(row) if erased else row

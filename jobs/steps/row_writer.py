@@ -14,7 +14,8 @@ from jobs.steps.split import Split, SplitResult, scan_name
 from marts.quality.findings import Measured
 from marts.quality.key_measures import with_keys
 from marts.quality.measures import merge
-from marts.rows.records import Header, find_records
+from marts.rows.records import find_records
+from marts.rows.text_rows import RowBlock, RowFormat
 from marts.schema import KINDS, SALES
 
 
@@ -28,22 +29,23 @@ class RowWriter:
         self,
         settings: ScanSettings,
         split: Split,
-        header: Header,
+        form: RowFormat,
         state: Store,
         bad: BadRows,
         name: str = "",
         scan: str = "",
     ) -> None:
-        self._settings, self._split, self._header, self._part = settings, split, header, name
+        self._settings, self._split, self._format, self._part = settings, split, form, name
         self._kind = KINDS[split.delivery.kind]
         folder = scan or scan_name(settings, split.delivery)
-        self._checker = RowChecker(settings, self._kind.name, header)
+        self._checker = RowChecker(settings, self._kind.name, form)
         self._files = RowFiles(state, self._kind.name, folder)
-        self._tally = Tally(settings, split, header, bad)
+        self._tally = Tally(settings, split, form, bad)
         self._keys = KeyCollector(state, self._kind, f"keys/{self._kind.name}/drop={folder}", split.stop is None)
         self._measured: list[Measured] = []
         self._well_formed = self._malformed = 0
-        self._blocks = self._lines = self._rows = 0
+        self._blocks = self._lines = self._rows = self._foreign = 0
+        self._wide = False
 
     def skip_lines(self, count: int) -> None:
         self._lines += count
@@ -53,9 +55,15 @@ class RowWriter:
         if block.oversized:
             checked = self._checker.oversized(block)
         else:
-            checked = self._checker.check(find_records(block.text, self._settings.delimiter))
+            records = find_records(block.text, self._format.dialect)
+            self._foreign += records.foreign
+            self._wide |= records.is_wide
+            checked = self._checker.check(self._format.read(records))
         self._write(checked)
-        self._blocks += 1
+
+    def take_rows(self, rows: RowBlock) -> None:
+        """Check and write the rows of one part of a table."""
+        self._write(self._checker.check(rows))
 
     def _write(self, block: CheckedBlock) -> None:
         self._measured += block.measured
@@ -69,6 +77,7 @@ class RowWriter:
         self._malformed += block.malformed
         self._rows += block.rows
         self._lines += block.lines
+        self._blocks += 1
 
     def _name(self) -> str:
         """Return a file name by content: the byte range, or the block size of a whole drop, and the block number."""
@@ -79,7 +88,7 @@ class RowWriter:
     def result(self, leaves: Iterable[str]) -> SplitResult:
         """Return the result of the split."""
         keys = self._keys.settle(self._name())
-        measured = merge([Measured(columns=self._header.names), *self._measured])
+        measured = merge([Measured(columns=self._format.header.all), *self._measured])
         return SplitResult(
             split=self._split,
             leaves=tuple(leaves),
@@ -92,7 +101,11 @@ class RowWriter:
             reasons=self._tally.reasons,
             measured=with_keys(replace(measured, malformed=self._malformed), keys),
             keys=tuple(self._keys.files),
-            extra_columns=self._header.extra if self._kind is SALES else (),
+            extra_columns=self._format.header.extra if self._kind is SALES else (),
             currencies=self._files.currencies,
             sums=self._files.sums,
+            dialect=self._format.dialect,
+            columns=self._format.header.names,
+            foreign=self._foreign,
+            wide=self._wide,
         )

@@ -18,6 +18,7 @@ from jobs.steps.uniqueness import KeyCheck, KeyFile, plan_checks, run_check
 from marts.quality.key_measures import add_up, with_keys
 from marts.quality.measures import merge as merge_measured
 from marts.quality.values import Measure
+from marts.rows.diagnosis import block_hint
 from marts.schema import KINDS
 
 _SMALL = 256
@@ -36,9 +37,14 @@ Splits = dict[str, list[Split]]
 """The splits of each delivery, by its id."""
 
 
-def plan_splits(drops: Sequence[PlannedDrop], split_bytes: int) -> Splits:
-    """Cut drops into splits, by delivery."""
-    return {drop.delivery.id: splits_of(drop.delivery, split_bytes) for drop in drops}
+def plan_splits(drops: Sequence[PlannedDrop], settings: ScanSettings) -> Splits:
+    """Cut drops into splits, by delivery. Workbooks and JSON lines are read as a whole."""
+    return {
+        drop.delivery.id: splits_of(drop.delivery, settings.split_bytes)
+        if settings.block(drop.delivery.key).format in ("csv", "parquet")
+        else [Split(drop.delivery, 0)]
+        for drop in drops
+    }
 
 
 def scan_drops(
@@ -157,13 +163,18 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
     results = sorted(results, key=lambda result: result.split.number)
     delivery = results[0].split.delivery
     scan = scan_name(settings, delivery)
-    rejected = next((result.rejected for result in results if result.rejected), "")
+    rejected = next((part.rejected for part in results if part.rejected), "") or _not_utf8(settings, results)
     if rejected:
         limit = settings.max_inflated_bytes
         return Manifest(
-            delivery=delivery, scan=scan, rules=settings.rules(delivery.kind), rejected=rejected, limit=limit
+            delivery=delivery,
+            scan=scan,
+            rules=settings.rules(delivery.kind, delivery.key),
+            rejected=rejected,
+            limit=limit,
         )
-    content = content_hash(leaf for result in results for leaf in result.leaves) if _aligned(results) else ""
+    hashed = content_hash(leaf for result in results for leaf in result.leaves) if _aligned(results) else ""
+    content = settings.content(delivery.key, hashed)
     before = np.cumsum([0, *(result.lines for result in results)])
     reasons = [
         reason.model_copy(update={"line": reason.line + int(lines)})
@@ -173,7 +184,7 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
     return Manifest(
         delivery=delivery,
         scan=scan,
-        rules=settings.rules(delivery.kind),
+        rules=settings.rules(delivery.kind, delivery.key),
         content=content,
         origin=origin_of(settings, delivery, content),
         sums=added(result.sums for result in results),
@@ -187,7 +198,21 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
         measured=merge_measured([result.measured for result in results]),
         extra_columns=results[0].extra_columns,
         currencies=tuple(sorted({currency for result in results for currency in result.currencies})),
+        delimiter=results[0].dialect.delimiter,
+        quote=results[0].dialect.quote,
+        columns=results[0].columns,
     )
+
+
+def _not_utf8(settings: ScanSettings, results: Sequence[SplitResult]) -> str:
+    """Return why a drop without any character of UTF-8 but with letters of another encoding cannot be used."""
+    rows = sum(result.foreign for result in results)
+    if not rows or any(result.wide for result in results):
+        return ""
+    what = f"{rows:,} rows are not UTF-8 text" if rows > 1 else "1 row is not UTF-8 text"
+    key = results[0].split.delivery.key
+    hint = block_hint(key, settings.block(key), 'encoding = "cp1252"')
+    return f"{what}, but may be in cp1252; {hint}"
 
 
 def _aligned(results: Sequence[SplitResult]) -> bool:

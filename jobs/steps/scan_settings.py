@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from jobs.adapters.store.open import StoreAddress
 from jobs.config.settings import Settings
 from jobs.config.suites import load_suites
-from jobs.state.manifest import name_of
+from jobs.state.manifest import TABLES, name_of
 from marts.policy import Policy
 from marts.privacy.erasure import Erased
 from marts.quality.rules import Suite
+from marts.rows.source_block import DEFAULT, SourceBlock, block_of
 from marts.schema import SALES
 
-SCAN_VERSION = 3
+SCAN_VERSION = 4
 """Increase it when the clean rows of the same drop would change."""
 _NOBODY = Erased()
 
@@ -26,7 +27,8 @@ class ScanSettings:
     policy: Policy
     suites: Mapping[str, Suite]
     """The rules of each kind of drop."""
-    delimiter: str
+    blocks: tuple[SourceBlock, ...]
+    """How objects are read; the first block that matches a key holds."""
     split_bytes: int
     max_inflated_bytes: int
     run_id: str = ""
@@ -42,14 +44,27 @@ class ScanSettings:
             state=StoreAddress.of(settings.state_uri, settings.s3),
             policy=policy,
             suites=load_suites(settings.expectations, policy),
-            delimiter=settings.csv.delimiter,
+            blocks=settings.sources,
             split_bytes=settings.limits.split_bytes,
             max_inflated_bytes=settings.limits.max_inflated_bytes,
             run_id=run_id,
             erased=erased,
         )
 
-    def rules(self, kind: str) -> str:
-        """Return the name of the rules that check the rows of a kind."""
+    def block(self, key: str) -> SourceBlock:
+        """Return how an object is read; snapshots of tables are read as they were written."""
+        return DEFAULT if key.startswith(TABLES) else block_of(key, self.blocks)
+
+    def content(self, key: str, hashed: str) -> str:
+        """Return the name of the content of an object: its hash, and the values that its key or its block gives.
+
+        Equal bytes under store=1/ and store=2/ are two contents.
+        """
+        given = self.block(key).given(key)
+        return name_of(hashed, sorted(given.items())) if hashed and given else hashed
+
+    def rules(self, kind: str, key: str) -> str:
+        """Return the name of the rules that read and check the rows of an object."""
         unknown = self.policy.unknown_ids if kind == SALES.name else ()
-        return name_of(SCAN_VERSION, self.delimiter, self.policy.business_timezone, unknown, self.suites[kind].digest)
+        reading = self.block(key).reading
+        return name_of(SCAN_VERSION, reading, self.policy.business_timezone, unknown, self.suites[kind].digest)

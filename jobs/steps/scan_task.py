@@ -6,33 +6,31 @@ A task reads one split of a large drop, or several small drops. It returns count
 import gzip
 import io
 import logging
+import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from jobs.adapters.store.reader import VersionReader
-from jobs.ports.store import ObjectVersion, Store
+from jobs.ports.store import Store
 from jobs.runtime.logs import within
 from jobs.state.manifest import TABLES, name_of
-from jobs.steps.blocks import (
-    LEAF,
-    MAX_HEADER,
-    Block,
-    HashingReader,
-    LeafHasher,
-    blocks,
-    first_line,
-    inflated,
-    is_compressed,
-    rest_of_line,
-)
+from jobs.steps.blocks import LEAF, Block, LeafHasher, blocks, is_gzip, is_zip, open_object, rejection, rest_of_line
 from jobs.steps.quarantine_files import BadRows
 from jobs.steps.row_writer import RowWriter
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.split import Split, SplitResult, scan_name
+from jobs.steps.table_reader import TablePart, json_names, json_parts, parquet_parts, workbook_parts
+from jobs.steps.text_stream import TextStream, read_format
 from marts.errors import DropRejected, ObjectChanged, ObjectUnreadable
-from marts.rows.records import has_odd_line, read_header
+from marts.rows.header import read_header
+from marts.rows.layout import PLAIN, START
+from marts.rows.records import has_odd_line
+from marts.rows.source_block import SourceBlock
+from marts.rows.text_rows import RowBlock, RowFormat
 from marts.schema import KINDS
 
+_WIDEST = 3
+"""Bytes of UTF-8 that one byte of another encoding may become."""
 _log = logging.getLogger("marts.scan")
 
 
@@ -55,7 +53,8 @@ def _logged_scan(settings: ScanSettings, split: Split, bad: "BadRows") -> SplitR
     with within(drop=split.delivery.key):
         result = _scan_split(settings, split, bad)
         refused = result.rejected or result.changed
-        _log.info("%s", refused or f"{result.rows_read:,} rows read, {result.quarantined:,} in quarantine")
+        level = logging.WARNING if result.rejected else logging.INFO
+        _log.log(level, "%s", refused or f"{result.rows_read:,} rows read, {result.quarantined:,} in quarantine")
         return result
 
 
@@ -66,67 +65,124 @@ def _scan_split(settings: ScanSettings, split: Split, bad: "BadRows") -> SplitRe
     try:
         if split.delivery.size == 0:
             return SplitResult(split, rejected="the object is empty")
+        if settings.block(split.delivery.key).format != "csv":
+            return _scan_table(settings, split, source, state, bad)
         if split.stop is None:
             return _scan_whole(settings, split, source, state, bad)
         return _scan_range(settings, split, source, state, bad)
     except DropRejected as error:
-        return SplitResult(split, rejected=error.what)
+        return SplitResult(split, rejected=rejection("", error))
     except ObjectUnreadable as error:
         return SplitResult(split, rejected=error.what, unreadable=True)
     except ObjectChanged as error:
         return SplitResult(split, changed=error.what)
 
 
-def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Store, bad: "BadRows") -> SplitResult:
-    hasher = LeafHasher()
-    compressed = is_compressed(split.delivery.key)
-    raw = _opened(source, split.delivery.version, None if compressed else hasher)
-    text = inflated(raw, hasher) if compressed else raw
+def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Store, bad: BadRows) -> SplitResult:
+    hasher, version = LeafHasher(), split.delivery.version
+    opened = open_object(source, version, hasher)
     try:
-        first = text.readline(MAX_HEADER)
-        sink = RowWriter(
-            settings, split, read_header(first, KINDS[split.delivery.kind], settings.delimiter), state, bad
-        )
-        sink.skip_lines(1)
-        limit = settings.max_inflated_bytes if compressed else split.delivery.size
-        for block in blocks(text, settings.split_bytes, limit, settings.delimiter):
+        text = TextStream(opened.inflated, settings.block(version.key), LEAF)
+        form, before = read_format(settings, split.delivery, text)
+        sink = RowWriter(settings, split, form, state, bad)
+        sink.skip_lines(before)
+        limit = settings.max_inflated_bytes if opened.is_packed else _WIDEST * version.size
+        for block in blocks(text, settings.split_bytes, limit, form.dialect):
             sink.take(block)
-        while raw.read(LEAF):
+        while opened.raw.read(LEAF):
             pass
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
         raise DropRejected(f"the gzip is truncated or damaged: {error}") from error
+    except DropRejected as error:
+        raise DropRejected(rejection(version.key, error, opened.is_packed)) from error
     return sink.result(hasher.leaves())
 
 
-def _opened(source: Store, version: ObjectVersion, hasher: LeafHasher | None) -> io.BufferedIOBase:
-    """Open an object for reading and hashing from start to end; a small one is read in one request."""
-    if version.size > LEAF:
-        reader = VersionReader(source, version)
-        return io.BufferedReader(HashingReader(reader, hasher) if hasher else reader, LEAF)
-    data = source.read(version, 0, version.size)
-    if hasher:
-        hasher.update(data)
-    return io.BytesIO(data)
-
-
-def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Store, bad: "BadRows") -> SplitResult:
+def _scan_range(settings: ScanSettings, split: Split, source: Store, state: Store, bad: BadRows) -> SplitResult:
     assert split.stop is not None
-    version, kind = split.delivery.version, KINDS[split.delivery.kind]
-    first = first_line(source, version)
+    version = split.delivery.version
+    start = io.BufferedReader(VersionReader(source, version, START), START)
+    if is_gzip(start.peek(4)) or is_zip(start.peek(4)):
+        return SplitResult(split, unsplittable=True)
+    text = TextStream(start, settings.block(version.key))
+    if not text.layout.by_byte:
+        return SplitResult(split, unsplittable=True)
+    form, lines = read_format(settings, split.delivery, text)
     before = 1 if split.start else 0
     data = source.read(version, split.start - before, split.stop)
     hasher = LeafHasher()
     hasher.update(data[before:])
-    begin = data.find(b"\n") + 1 if before else len(first)
-    if not begin or begin > len(data):
+    begin = data.find(b"\n") + 1 if before else _after(lines, data, text.layout.mark)
+    if begin is None or (before and not begin):
         return SplitResult(split, unsplittable=True)
     tail = b"" if data.endswith(b"\n") else rest_of_line(source, version, split.stop)
     if tail is None:
         return SplitResult(split, unsplittable=True)
-    block = memoryview(data)[begin:].tobytes() + tail
-    if has_odd_line(block):
+    block = text.layout.decode(memoryview(data)[begin:].tobytes() + tail)
+    if has_odd_line(block, form.dialect):
         return SplitResult(split, unsplittable=True)
-    sink = RowWriter(settings, split, read_header(first, kind, settings.delimiter), state, bad)
-    sink.skip_lines(0 if before else 1)
+    sink = RowWriter(settings, split, form, state, bad)
+    sink.skip_lines(0 if before else lines)
     sink.take(Block(block))
     return sink.result(hasher.leaves())
+
+
+def _scan_table(settings: ScanSettings, split: Split, source: Store, state: Store, bad: BadRows) -> SplitResult:
+    """Scan a drop that is no CSV, or the row groups of a Parquet file that begin in the split's range of bytes."""
+    hasher, block = LeafHasher(), settings.block(split.delivery.key)
+    sink = None
+    for part in _table_parts(split, source, block, hasher):
+        form = _format_of(split, part, block)
+        if sink is None:
+            sink = RowWriter(settings, split, form, state, bad)
+            sink.skip_lines(_lines_before(block))
+        sink.take_rows(form.read_table(part.table, part.lines, part.line_count, part.bad))
+    assert sink is not None
+    return sink.result(hasher.leaves())
+
+
+def first_rows(split: Split, source: Store, block: SourceBlock) -> tuple[RowFormat, RowBlock, int]:
+    """Return how a table is read, its first rows, and the lines before them."""
+    parts = _table_parts(split, source, block, LeafHasher())
+    first = next(parts)
+    part = next((part for part in parts if part.line_count), first) if not first.line_count else first
+    form = _format_of(split, part, block)
+    return form, form.read_table(part.table, part.lines, part.line_count, part.bad), _lines_before(block)
+
+
+def _format_of(split: Split, part: TablePart, block: SourceBlock) -> RowFormat:
+    named = block.model_copy(update={"header": tuple(part.table.column_names)})
+    header = read_header(b"", KINDS[split.delivery.kind], PLAIN, named, split.delivery.key)
+    return RowFormat(header, PLAIN, block)
+
+
+def _lines_before(block: SourceBlock) -> int:
+    return block.skip_lines + (1 if block.format == "xlsx" and not block.header else 0)
+
+
+def _table_parts(split: Split, source: Store, block: SourceBlock, hasher: LeafHasher) -> Iterator[TablePart]:
+    """Yield the parts of a table, and hash the bytes of the split."""
+    version = split.delivery.version
+    if block.format == "jsonl":
+        first = open_object(source, version, LeafHasher())
+        names = json_names(TextStream(first.inflated, block))
+        opened = open_object(source, version, hasher)
+        yield from json_parts(TextStream(opened.inflated, block), names, block)
+        return
+    stop = version.size if split.stop is None else split.stop
+    if block.format == "xlsx":
+        data = source.read(version, 0, version.size)
+        hasher.update(data)
+        yield from workbook_parts(data, version.key, block)
+        return
+    for begin in range(split.start, stop, LEAF):
+        hasher.update(source.read(version, begin, min(begin + LEAF, stop)))
+    yield from parquet_parts(source, version, block, split.start, stop)
+
+
+def _after(lines: int, data: bytes, start: int) -> int | None:
+    """Return the place after some lines; None if they do not end in ``data``."""
+    for _ in range(lines):
+        if not (start := data.find(b"\n", start) + 1):
+            return None
+    return start

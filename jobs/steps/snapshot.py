@@ -44,9 +44,9 @@ def _snapshot(kind: Kind, address: str, settings: Settings, state: Store, erased
     missing = [column.name for column in kind.columns if column.mandatory and column.name not in rows.schema.names]
     if missing:
         raise DataError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", masked(address))
-    numbers = erased.numbers_of(rows["customer_id"]) if "customer_id" in rows.schema.names else None
+    numbers = erased.numbers_of(rows["customer_id"].combine_chunks()) if "customer_id" in rows.schema.names else None
     rows = rows if numbers is None else rows.filter(pa.array(numbers == 0))
-    data = _csv(rows, settings.csv.delimiter)
+    data = _csv(rows)
     folder = f"{TABLES}{kind.name}"
     key = f"{folder}/{hashlib.sha256(data).hexdigest()[:20]}.csv"
     if not any(version.key == key for version in state.versions(folder)):
@@ -54,8 +54,8 @@ def _snapshot(kind: Kind, address: str, settings: Settings, state: Store, erased
     return next(version for version in state.versions(folder) if version.key == key)
 
 
-def _csv(rows: pa.Table, delimiter: str) -> bytes:
+def _csv(rows: pa.Table) -> bytes:
     sink = io.BytesIO()
     order = [(name, "ascending") for name in rows.schema.names[:1]]
-    pacsv.write_csv(rows.sort_by(order), sink, pacsv.WriteOptions(delimiter=delimiter))
+    pacsv.write_csv(rows.sort_by(order), sink)
     return sink.getvalue()

@@ -6,6 +6,7 @@ from jobs.state.manifest import Delivery, LinesFile, MonthLines, Reason, name_of
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.uniqueness import KeyFile
 from marts.quality.findings import Measured
+from marts.rows.layout import PLAIN, Dialect
 
 _NOTHING = Measured()
 
@@ -47,18 +48,25 @@ class SplitResult:
     currencies: tuple[str, ...] = ()
     sums: tuple[int, ...] = ()
     """As in the manifest."""
+    dialect: Dialect = PLAIN
+    columns: tuple[str, ...] = ()
+    """Names of the fields of its rows."""
+    foreign: int = 0
+    """Records that are not UTF-8 but may be text in another encoding."""
+    wide: bool = False
+    """Whether there are characters of several bytes, in valid UTF-8."""
 
 
 def scan_name(settings: ScanSettings, delivery: Delivery) -> str:
     """Return the name of the scan of a delivery with the current rules."""
-    return _name_by_rules(settings, delivery.kind, delivery.id)
+    return _name_by_rules(settings, delivery, delivery.id)
 
 
 def origin_of(settings: ScanSettings, delivery: Delivery, content: str) -> str:
     """Return the name of the origin of clean rows: content and rules, independent of the name of the object."""
-    return _name_by_rules(settings, delivery.kind, content or delivery.id)
+    return _name_by_rules(settings, delivery, content or delivery.id)
 
 
-def _name_by_rules(settings: ScanSettings, kind: str, what: str) -> str:
+def _name_by_rules(settings: ScanSettings, delivery: Delivery, what: str) -> str:
     without = [settings.erased.name] if settings.erased.numbers else []
-    return name_of(what, settings.rules(kind), *without)
+    return name_of(what, settings.rules(delivery.kind, delivery.key), *without)

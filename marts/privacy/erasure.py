@@ -21,11 +21,12 @@ TELLING = 4
 """Minimum characters of a number that counts as an id at any position of a malformed line."""
 _OFFSET = -1000
 """The id of an erased person is this value minus their number; no ``unknown_ids`` of guests is this low."""
-_ID = re.compile(r"0*([0-9]{1,18})(\.0*)?")
+_ID = re.compile(r"(?:[A-Za-z][^0-9.]{0,20})?0*([0-9]{1,18})(\.0*)?")
+"""A number, perhaps with a prefix of letters, which a block may take off (id_prefix)."""
 
 
 def id_of(written: str) -> int | None:
-    """Parse an id as people or spreadsheets may write it: with quotes, leading zeros, or a trailing ``.0``."""
+    """Parse an id as people or spreadsheets may write it: with quotes, a prefix, leading zeros, or ``.0``."""
     bare = written.strip().strip("\"'").strip()  # all Unicode white space, as when the columns are read
     result = _ID.fullmatch(bare) if len(bare) <= _LONGEST else None
     return int(result[1]) if result else None
@@ -78,11 +79,11 @@ class Erased:
         customer = id_of(written)
         return 0 if customer is None else self.numbers.get(self.digest(customer), 0)
 
-    def numbers_of(self, written: pa.ChunkedArray) -> np.ndarray | None:
+    def numbers_of(self, written: pa.Array) -> np.ndarray | None:
         """Return the number of each row's person; None if no row is of an erased person, as in nearly every block."""
         if not self.numbers:
             return None
-        encoded = written.combine_chunks().dictionary_encode()
+        encoded = written.dictionary_encode()
         numbers = np.array([self.number_of(text or "") for text in encoded.dictionary.to_pylist()] or [0], np.int64)
         if not numbers.any():
             return None

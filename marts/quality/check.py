@@ -11,14 +11,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from marts.policy import Policy
+from marts.errors import DropRejected
+from marts.expressions import missing_column, parsed
+from marts.policy import Policy, nearest
 from marts.quality.findings import Findings
 from marts.quality.measures import measure
 from marts.quality.rule_types import PRODUCT
 from marts.quality.rules import Rule, Suite
-from marts.rows.cast import GUEST, TIME, clean_name, clean_schema, extra_as_json, read_column, whole_times
-from marts.rows.columns import Column, Frame, Mask
-from marts.rows.records import Header
+from marts.rows.cast import GUEST, TIME, clean_name, clean_schema, extra_as_json, read_column
+from marts.rows.columns import Column, Frame, Mask, last_digits
+from marts.rows.computed import compute
+from marts.rows.dates import whole_times
+from marts.rows.header import Header
+from marts.rows.source_block import DEFAULT, SourceBlock
 from marts.schema import EXTRA, SALES, Kind, SourceColumn
 
 
@@ -36,13 +41,16 @@ class Checked:
     """For each bad row, the broken rules and the values that break them, masked."""
 
 
-def check_rows(kind: Kind, header: Header, text: pa.Table, policy: Policy, suite: Suite) -> Checked:
+def check_rows(
+    kind: Kind, header: Header, text: pa.Table, policy: Policy, suite: Suite, block: SourceBlock = DEFAULT
+) -> Checked:
     """Validate the rows of a block of text against a suite, and type the good rows."""
-    columns = {column.name: read_column(column, header, text, policy) for column in kind.columns}
-    findings = measure(suite.rules, Frame(text.num_rows, columns, header.names))
+    columns = {column.name: read_column(column, header, text, policy, block) for column in kind.columns}
+    columns |= _expected(suite, header, text, block, columns)
+    findings = measure(suite.rules, Frame(text.num_rows, columns, header.all))
     typed = {clean_name(column): _clean(column, columns[column.name].values) for column in kind.columns}
     if kind is SALES:
-        typed[TIME] = whole_times(text["sales_date"].combine_chunks())
+        typed[TIME] = whole_times(text["sales_date"].combine_chunks(), block)
         typed[EXTRA] = extra_as_json(header.extra, text)
     schema = clean_schema(kind)
     broken = [(rule, mask) for rule, mask in findings.broken if rule.quarantines]
@@ -53,6 +61,25 @@ def check_rows(kind: Kind, header: Header, text: pa.Table, policy: Policy, suite
     # By column: filtering the whole table takes twice as long.
     clean = pa.table({name: values.filter(existing) for name, values in typed.items()}, schema=schema)
     return Checked(clean, np.flatnonzero(good), findings, _reasons(broken, columns))
+
+
+def _expected(
+    suite: Suite, header: Header, text: pa.Table, block: SourceBlock, columns: Mapping[str, Column]
+) -> dict[str, Column]:
+    """Compute the expressions that rules compare columns with, rounded as these columns are."""
+    lists = [rule.kwargs["column_list"] for rule in suite.rules if rule.type == PRODUCT]
+    wanted = {names[0]: names[1] for names in lists if names[0] not in columns}
+    results = {}
+    for expression, target in wanted.items():
+        item = parsed(expression)
+        if absent := missing_column(item, header.all):
+            others = nearest(absent, header.all)
+            what = f"total_cost_rule names a column {absent!r} that the file does not have{others}"
+            raise DropRejected(what, "", "correct it in the policy")
+        scale = columns[target].scale
+        values = compute({target: item}, text, header.digits, block, {target: scale}.get)[target]
+        results[expression] = Column(last_digits(values.cast(pa.decimal128(18, scale), safe=False)), scale)
+    return results
 
 
 def _clean(column: SourceColumn, values: pa.Array) -> pa.Array:

@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from marts.errors import UsageError
-from marts.policy import Policy
+from marts.policy import DEFAULT_RULE, Policy
 from marts.quality.rule_types import (
     BETWEEN,
     FITS,
@@ -24,8 +24,8 @@ from marts.quality.rule_types import (
     RuleType,
     columns_of,
 )
-from marts.quality.rules import Rule, Suite
-from marts.schema import DIGITS, SALES, Kind, Mart, MartType, SourceType
+from marts.quality.rules import Rule, Severity, Suite
+from marts.schema import DIGITS, SALES, Kind, Mart, MartType, SourceColumn, SourceType
 
 PARAMETER = "$PARAMETER"
 KNOWN_BY = {"customer_id": "customers", "sales_person_id": "sales_team", "store_id": "stores"}
@@ -62,6 +62,8 @@ def read_suite(
                 f"expectation {number}{f' ({named})' if named else ''}: {wrong}", where, wrong.hint
             ) from None
     if isinstance(of, Kind):
+        if (policy or Policy()).total_cost_rule != DEFAULT_RULE:  # it replaces the rule that suites list
+            rules[:] = [rule for rule in rules if rule.type != PRODUCT]
         _keep_contract(rules, of, policy or Policy(), where)
     ids = [rule.id for rule in rules]
     repeats = next((rule for rule in rules if ids.count(rule.id) > 1), None)
@@ -78,6 +80,7 @@ def policy_parameters(policy: Policy) -> dict[str, Any]:
         if isinstance(value, int | float | Decimal | str) and not isinstance(value, bool)
     }
     good, known = 1 - Decimal(str(policy.max_bad_ratio)), 1 - Decimal(str(policy.max_unknown_ratio))
+    known = known if policy.unknown_people == "stop" else Decimal(0)
     return {**numbers, "good_ratio": float(good), "known_ratio": float(known)}
 
 
@@ -86,26 +89,35 @@ def contract(kind: Kind, policy: Policy) -> list[Rule]:
     rules = [Rule(WELL_FORMED, {}, contract=True)]
     for column in kind.columns:
         reason = f"{column.name} {_UNFIT[column.type].format(length=column.max_length)}"
-        rules.append(Rule(FITS, {"column": column.name}, reason=reason, contract=True))
+        rules.append(Rule(FITS, {"column": column.name}, _severity(kind, column), reason=reason, contract=True))
     for column in kind.columns:
         if not column.nullable:
             rules.append(Rule(NOT_NULL, {"column": column.name}, contract=True))
-        if column.type == "id":
-            rules.append(Rule(BETWEEN, {"column": column.name, "min_value": 1}, contract=True))
-        if column.type == "money":
-            rules.append(Rule(BETWEEN, {"column": column.name, "min_value": 0}, contract=True))
+        if column.type in ("id", "money"):
+            kwargs: dict[str, Any] = {"column": column.name, "min_value": 1 if column.type == "id" else 0}
+            rules.append(Rule(BETWEEN, kwargs, _severity(kind, column), contract=True))
         if column.type == "quantity":
-            kwargs: dict[str, Any] = {"column": column.name, "value_set": [0]}
+            kwargs = {"column": column.name, "value_set": [0]}
             rules.append(Rule("expect_column_values_to_not_be_in_set", kwargs, contract=True))
     if kind is SALES:
-        kwargs = {"column_list": ["price", "quantity", "total_cost"], "ignore_row_if": "any_value_is_missing"}
+        names = ["price", "quantity", "total_cost"]
+        if policy.total_cost_rule == DEFAULT_RULE:
+            kwargs = {"column_list": names, "ignore_row_if": "any_value_is_missing"}
+        else:  # a row of which it cannot be computed breaks it
+            kwargs = {"column_list": [policy.total_cost_rule, names[-1]], "ignore_row_if": "never"}
         kwargs["tolerance"] = policy.total_cost_tolerance
-        rules.append(Rule(PRODUCT, kwargs, contract=True))
+        if policy.total_cost_rule != "off":
+            rules.append(Rule(PRODUCT, kwargs, contract=True))
         for name in () if policy.allow_returns else ("price", "quantity"):
             kwargs = {"column": name, "min_value": 0}
             reason = f"{name} is negative, and returns are not allowed"
             rules.append(Rule(BETWEEN, kwargs, reason=reason, contract=True))
     return rules
+
+
+def _severity(kind: Kind, column: SourceColumn) -> Severity:
+    """Return the severity of a rule about a column: a row of a dimension is not lost for one that no mart needs."""
+    return "critical" if column.mandatory or kind.key is None else "warning"
 
 
 _UNFIT: dict[SourceType, str] = {
@@ -117,7 +129,7 @@ _UNFIT: dict[SourceType, str] = {
     "amount": "is not a decimal number with at most 2 digits after the point",
     "date": "is not an ISO date",
     "text": "has more than {length:,} characters",
-    "yes_no": "is not Y or N",
+    "yes_no": "is not Y, N, yes, no, true, false, 1 or 0",
 }
 
 
@@ -130,9 +142,9 @@ def _keep_contract(rules: list[Rule], kind: Kind, policy: Policy, where: str) ->
     for rule in contract(kind, policy):
         given = named.get(rule.id)
         if given is None:
-            mostly = share if RULE_TYPES[rule.type].mostly else 1.0
+            mostly = share if RULE_TYPES[rule.type].mostly and rule.severity == "critical" else 1.0
             (first if rule.type in (FITS, WELL_FORMED) else last).append(replace(rule, mostly=mostly))
-        elif given.severity != "critical":
+        elif given.severity != "critical" and rule.severity == "critical":
             hint = "the marts rely on it: leave its severity critical"
             raise UsageError(f'"{given.words}" can only be critical', where, hint)
     rules[:] = [*first, *rules, *last]

@@ -1,9 +1,7 @@
 """Convert texts of a file to typed columns, exactly; values that do not fit become null and are marked."""
 
 import json
-import re
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -14,7 +12,10 @@ import pyarrow.compute as pc
 from marts.policy import Policy
 from marts.rows.buffers import letters
 from marts.rows.columns import Column, Mask, last_digits
-from marts.rows.records import Header
+from marts.rows.dates import exact_dates
+from marts.rows.header import Header
+from marts.rows.numbers import plain_numbers
+from marts.rows.source_block import DEFAULT, SourceBlock
 from marts.schema import DIGITS, EXTRA, SALES, UNITS, Kind, SourceColumn
 
 TIME = "sales_time"
@@ -30,23 +31,12 @@ _FIRST_DAY = -719_162
 Typed = tuple[pa.Array, Mask | None]
 """Values, null where a text does not fit; and a mask of these rows, or None."""
 Sure = tuple[pa.Array, Mask]
+_YES_NO = {"Y": "Y", "N": "N", "YES": "Y", "NO": "N", "TRUE": "Y", "FALSE": "N", "1": "Y", "0": "N"}
+"""Words in upper case, and the value that they mean."""
 _SOME = 1 / 8
 """Share of irregular values of a column above which the whole column is converted once per distinct text."""
-_WHOLE = r"^-?0*[0-9]{1,18}$"
-_LOCAL_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?$"
-_ONE_WAY = (
-    (r"^(.{10})[ ]", r"\1T"),
-    (r"^(.{10}T[0-9]{2}:[0-9]{2})($|[Z+-])", r"\1:00\2"),
-    (r"([.][0-9]*?)0+($|[Z+-])", r"\1\2"),
-    (r"[.]($|[Z+-])", r"\1"),
-    (r"(Z|[+-]00:?00)$", "+00:00"),
-    (r"([+-][0-9]{2})([0-9]{2})$", r"\1:\2"),
-)
-"""Patterns of timestamps and their replacements, applied in order."""
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_ZONED = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:[.][0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})"
-)
+_WHOLE = r"^-?0*[0-9]{1,18}([.]0*)?$"
+"""A whole number; spreadsheets and pandas write 17850.0 for one."""
 
 
 def clean_name(column: SourceColumn) -> str:
@@ -73,13 +63,15 @@ def _arrow_type(column: SourceColumn) -> pa.DataType:
             return pa.string()
 
 
-def read_column(column: SourceColumn, header: Header, text: pa.Table, policy: Policy) -> Column:
+def read_column(
+    column: SourceColumn, header: Header, text: pa.Table, policy: Policy, block: SourceBlock = DEFAULT
+) -> Column:
     """Type one column; values that do not fit become null and are marked. A missing column is all null."""
     digits = DIGITS.get(column.type, 0)
     if column.name not in header.known:
         return Column(pa.nulls(text.num_rows, _arrow_type(column)), digits)
     written = text[column.name].combine_chunks()
-    values, unfit = _typed(column, written, policy)
+    values, unfit = _typed(column, written, policy, block)
     unfit = unfit if unfit is not None and unfit.any() else None
     if column.guests:
         values = _without(values, policy.unknown_ids)
@@ -95,21 +87,33 @@ def _without(values: pa.Array, unknown: Sequence[int]) -> pa.Array:
     return pc.if_else(pa.array(nobody), pa.scalar(None, pa.int64()), values) if nobody.any() else values
 
 
-def _typed(column: SourceColumn, text: pa.Array, policy: Policy) -> Typed:
+def _typed(column: SourceColumn, text: pa.Array, policy: Policy, block: SourceBlock) -> Typed:
     match column.type:
         case "id" | "integer":
-            return _read_whole(text)
+            return _read_whole(plain_numbers(_without_prefix(text, block.prefix(column.name)), block))
         case "quantity":
-            return _read_whole(text, DIGITS["quantity"])
+            return _read_whole(plain_numbers(text, block), DIGITS["quantity"])
         case "price" | "money" | "amount":
-            return _read_decimal(text, DIGITS[column.type])
+            return _read_decimal(plain_numbers(text, block), DIGITS[column.type])
         case "date":
-            return _read_dates(text, policy)
+            return _read_dates(text, policy, block)
         case "yes_no":
-            upper = pc.utf8_upper(_stripped(text))
-            return _only(upper, pc.is_in(upper, pa.array(["Y", "N", None])))
+            words = pa.array(list(_YES_NO), pa.string())
+            place = pc.index_in(pc.utf8_upper(_stripped(text)), words)
+            values = pa.array(list(_YES_NO.values()), pa.string()).take(place)
+            return values, _numpy(_stripped(text).is_valid()) & ~_numpy(values.is_valid())
         case "text":
             return _read_text(column, text)
+
+
+def _without_prefix(text: pa.Array, prefix: str) -> pa.Array:
+    """Take a prefix off ids; an id without it is no number, so that it breaks its rule."""
+    if not prefix:
+        return text
+    trimmed = pc.utf8_trim_whitespace(text)
+    bare = pc.utf8_slice_codeunits(trimmed, len(prefix))
+    empty = pc.equal(trimmed, "")
+    return pc.if_else(pc.or_(pc.starts_with(trimmed, prefix), empty), bare, pc.binary_join_element_wise("?", text, ""))
 
 
 def _read_whole(text: pa.Array, digits: int = 0) -> Typed:
@@ -125,7 +129,7 @@ def _read_whole(text: pa.Array, digits: int = 0) -> Typed:
 def _exact_whole(text: pa.Array) -> Sure:
     trimmed = _stripped(text)
     whole, unfit = _only(trimmed, _match_number(trimmed, _WHOLE))
-    return whole.cast(pa.int64()), unfit
+    return pc.replace_substring_regex(whole, r"[.]0*$", "").cast(pa.int64()), unfit
 
 
 def _read_decimal(text: pa.Array, digits: int) -> Typed:
@@ -192,45 +196,11 @@ def _match_number(text: pa.Array, pattern: str) -> pa.Array:
     return pc.and_(pc.match_substring_regex(text, pattern), short)
 
 
-def _read_dates(text: pa.Array, policy: Policy) -> Typed:
-    values = _cast_clean(text, pa.date32())
+def _read_dates(text: pa.Array, policy: Policy, block: SourceBlock) -> Typed:
+    values = None if block.dates else _cast_clean(text, pa.date32())
     if values is not None and not (_int64(values.cast(pa.int32()).cast(pa.int64())) < _FIRST_DAY).any():
         return values, None
-    return _each_once(text, lambda distinct: _exact_dates(distinct, ZoneInfo(policy.business_timezone)))
-
-
-def _exact_dates(text: pa.Array, zone: ZoneInfo) -> Sure:
-    trimmed = _stripped(text)
-    local = pc.match_substring_regex(trimmed, _LOCAL_TIME)
-    days = pc.if_else(local, pc.utf8_slice_codeunits(trimmed, 0, 10), trimmed).dictionary_encode()
-    distinct = pa.array([_day(value, zone) for value in days.dictionary.to_pylist()], pa.date32())
-    values = distinct.take(days.indices)
-    return values, _valid(trimmed) & ~_valid(values)
-
-
-def _day(text: str, zone: ZoneInfo) -> date | None:
-    """Read one ISO date, or a timestamp with an offset as its date in the business time zone."""
-    zoned = _ZONED.fullmatch(text)
-    try:
-        if zoned:
-            return datetime.fromisoformat("".join((zoned[1], "T", zoned[2], zoned[3]))).astimezone(zone).date()
-        return date.fromisoformat(text) if _DAY.fullmatch(text) else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def whole_times(text: pa.Array) -> pa.Array:
-    """Keep timestamps, in one canonical form: no white space, T, seconds, no trailing zeros. Dates become null."""
-    _, edges = letters(text)
-    if int(np.diff(edges).max(initial=0)) <= len("YYYY-MM-DD"):
-        return pa.nulls(len(text), pa.string())
-    trimmed = _stripped(text)
-    longer = pc.greater(pc.binary_length(trimmed), len("YYYY-MM-DD"))
-    encoded = pc.if_else(pc.fill_null(longer, False), trimmed, pa.scalar(None, pa.string())).dictionary_encode()
-    times = encoded.dictionary
-    for pattern, instead in _ONE_WAY:
-        times = pc.replace_substring_regex(times, pattern, instead)
-    return times.take(encoded.indices)
+    return _each_once(text, lambda distinct: exact_dates(distinct, ZoneInfo(policy.business_timezone), block))
 
 
 def _read_text(column: SourceColumn, text: pa.Array) -> Typed:

@@ -1,4 +1,4 @@
-"""Find the records of a block of CSV text, and read them as columns of text.
+"""Find the records of a block of CSV text.
 
 RFC 4180 with LF or CRLF. Clean blocks are parsed by vectorised passes only. A block with a stray quote, an
 unclosed quote, a NUL, bytes that are not UTF-8 or an oversized record is parsed line by line, so that a
@@ -6,25 +6,20 @@ broken row does not affect its neighbours.
 """
 
 import codecs
-import csv
-import difflib
 import re
-from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
 
-from marts.errors import Defect, DropRejected
-from marts.schema import Kind
+from marts.rows.diagnosis import is_windows_text
+from marts.rows.layout import PLAIN, Dialect
 
-_BOM = b"\xef\xbb\xbf"
 MAX_RECORD = 1 << 20
 """Maximum bytes of one record; a longer one is quarantined."""
-MAX_COLUMNS = 2000
 _RAW_KEPT = 1000
-_NEWLINE, _RETURN, _QUOTE = b"\n"[0], b"\r"[0], b'"'[0]
+_NEWLINE, _RETURN = b"\n"[0], b"\r"[0]
+NOT_TEXT = "is not UTF-8 text"
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,13 @@ class Records:
     """Records that are not well formed."""
     line_count: int
     """Physical lines in the block."""
+    foreign: int = 0
+    """Records that are not UTF-8 but may be text in a common encoding with one byte per character."""
+
+    @property
+    def is_wide(self) -> bool:
+        """Return whether the records have characters of several bytes, in valid UTF-8."""
+        return not self.text.isascii()
 
     def raw(self, index: int) -> str:
         """Return record ``index`` as in the file, without its line end."""
@@ -60,70 +62,22 @@ class Records:
         return _shorten(data.removesuffix(b"\r"))
 
 
-@dataclass(frozen=True)
-class Header:
-    """The columns of a drop, in the file's order."""
-
-    names: tuple[str, ...]
-    known: tuple[str, ...]
-    """Columns of the schema that are present."""
-    extra: tuple[str, ...]
-
-
-def read_header(first_line: bytes, kind: Kind, delimiter: str = ",") -> Header:
-    """Read the header in any order and case. Raise DropRejected if the drop cannot be read with it."""
-    try:
-        line = first_line.removeprefix(_BOM).decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DropRejected("the header is not UTF-8 text") from error
-    if "\0" in line:
-        raise DropRejected("the file is not text: NUL in the header")
-    if line.count(delimiter) >= MAX_COLUMNS:
-        raise DropRejected(f"the header has more than {MAX_COLUMNS:,} columns")
-    try:
-        written = [name.strip() for name in next(csv.reader([line], delimiter=delimiter, strict=True), [])]
-    except csv.Error as error:
-        raise DropRejected(f"the header is not valid CSV: {error}") from error
-    by_name = {column.name: column for column in kind.columns}
-    names = [name.lower() for name in written]
-    repeats = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if repeats:
-        raise DropRejected(f"the header names a column twice: {', '.join(map(repr, repeats))}")
-    missing = [column.name for column in kind.columns if column.mandatory and column.name not in names]
-    if missing:
-        raise DropRejected(f"missing column{'s' if len(missing) > 1 else ''}: {_with_nearest(missing, names, by_name)}")
-    if "" in names:
-        raise DropRejected("the header has a column without a name")
-    return Header(
-        tuple(names),
-        tuple(column.name for column in kind.columns if column.name in names),
-        tuple(sorted(name for name in names if name not in by_name)),
-    )
-
-
-def _with_nearest(missing: Sequence[str], names: Sequence[str], known: Container[str]) -> str:
-    """List the missing columns, each with the most similar unknown column of the file."""
-    others = [name for name in names if name not in known]
-    near = {name: difflib.get_close_matches(name, others, 1, 0.5) for name in missing}
-    return ", ".join(f"{name} (is it {near[name][0]!r}?)" if near[name] else name for name in missing)
-
-
-def find_records(data: bytes, delimiter: str = ",", max_record: int = MAX_RECORD) -> Records:
+def find_records(data: bytes, dialect: Dialect = PLAIN, max_record: int = MAX_RECORD) -> Records:
     """Find the records of a block that starts at a record and contains only complete records."""
-    return _find_vectorised(data, delimiter, max_record) or _find_carefully(data, delimiter, max_record)
+    return _find_vectorised(data, dialect, max_record) or _find_carefully(data, dialect, max_record)
 
 
-def last_whole(text: bytes, delimiter: str = ",", max_record: int = MAX_RECORD) -> int:
+def last_whole(text: bytes, dialect: Dialect = PLAIN, max_record: int = MAX_RECORD) -> int:
     """Return the end of the last record of a block that is certainly complete; 0 if none is.
 
     The rest may continue in the next block: a last line without its line end, or a line with an open quote that a
     later line may close, as long as the record is not longer than ``max_record``.
     """
     stop = text.rfind(b"\n") + 1
-    if not stop or b'"' not in text:
+    if not stop or not dialect.quote or dialect.mark not in text:
         return stop
-    lines = _Lines.of(text[:stop])
-    whole = _whole_record(delimiter)
+    lines = _Lines.of(text[:stop], dialect)
+    whole = _whole_record(dialect)
     after = 0
     for at in lines.odd.tolist():
         if at < after:
@@ -136,16 +90,16 @@ def last_whole(text: bytes, delimiter: str = ",", max_record: int = MAX_RECORD) 
     return stop
 
 
-def has_odd_line(data: bytes) -> bool:
+def has_odd_line(data: bytes, dialect: Dialect = PLAIN) -> bool:
     """Return whether any physical line contains an odd number of quotes.
 
     A record that spans lines always starts with an odd line, so a file without one may be split at any
     line end.
     """
-    return b'"' in data and bool(len(_Lines.of(data).odd))
+    return bool(dialect.quote) and dialect.mark in data and bool(len(_Lines.of(data, dialect).odd))
 
 
-def _find_vectorised(data: bytes, delimiter: str, max_record: int) -> Records | None:
+def _find_vectorised(data: bytes, dialect: Dialect, max_record: int) -> Records | None:
     """Find records by array operations; return None if the block must be parsed line by line."""
     returns = data.count(b"\r")
     if b"\0" in data or (returns and returns != data.count(b"\r\n")) or not _is_utf8(data):
@@ -155,9 +109,9 @@ def _find_vectorised(data: bytes, delimiter: str, max_record: int) -> Records | 
     if len(data) and not data.endswith(b"\n"):
         newlines = np.append(newlines, len(data))
     ends = newlines
-    if b'"' in data:
-        quotes = np.flatnonzero(codes == _QUOTE)
-        if len(quotes) % 2 or not _quotes_well_placed(codes, quotes, delimiter.encode()[0]):
+    if dialect.quote and dialect.mark in data:
+        quotes = np.flatnonzero(codes == dialect.mark[0])
+        if len(quotes) % 2 or not _quotes_well_placed(codes, quotes, dialect):
             return None
         ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
@@ -170,12 +124,13 @@ def _find_vectorised(data: bytes, delimiter: str, max_record: int) -> Records | 
     return Records(data, starts, ends, lines, (), len(newlines))
 
 
-def _quotes_well_placed(codes: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
+def _quotes_well_placed(codes: np.ndarray, quotes: np.ndarray, dialect: Dialect) -> bool:
     """Return whether each opening quote starts a field and each closing quote ends it (or is doubled)."""
+    quote, delimiter = dialect.mark[0], dialect.delimiter.encode()[0]
     padded = np.concatenate([[_NEWLINE], codes, [_NEWLINE]])
     before, after = padded[quotes[0::2]], padded[quotes[1::2] + 2]
-    opens = (before == delimiter) | (before == _NEWLINE) | (before == _QUOTE)
-    closes = (after == delimiter) | (after == _NEWLINE) | (after == _RETURN) | (after == _QUOTE)
+    opens = (before == delimiter) | (before == _NEWLINE) | (before == quote)
+    closes = (after == delimiter) | (after == _NEWLINE) | (after == _RETURN) | (after == quote)
     return bool(opens.all() and closes.all())
 
 
@@ -189,18 +144,18 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _find_carefully(data: bytes, delimiter: str, max_record: int) -> Records:
+def _find_carefully(data: bytes, dialect: Dialect, max_record: int) -> Records:
     """Parse the suspect lines one by one; remove the broken ones and record the reasons."""
     codes = np.frombuffer(data, np.uint8)
-    lines = _Lines.of(data)
+    lines = _Lines.of(data, dialect)
     ends = lines.ends
-    whole = _whole_record(delimiter)
+    whole = _whole_record(dialect)
     first = np.ones(len(ends), bool)  # the line starts a record
     removed = np.zeros(len(ends), bool)
     last = ends.copy()
     bad: list[BadRow] = []
-    after = 0
-    for at in _suspects(data, codes, lines, max_record):
+    after = foreign = 0
+    for at in _suspects(codes, lines, max_record):
         if at < after:
             continue
         taken, reason = _take_record(lines, at, whole, max_record)
@@ -210,17 +165,21 @@ def _find_carefully(data: bytes, delimiter: str, max_record: int) -> Records:
         if reason:
             removed[at:after] = True
             bad.append(BadRow(at, _shorten(lines.join(at, taken)), ((reason, ""),)))
+            foreign += reason == NOT_TEXT and is_windows_text(lines.join(at, taken))
     text, moved = _cut(data, lines, removed)
     kept = first & ~removed & ~_blank(codes, lines.starts, ends)
     return Records(
-        text, (lines.starts - moved)[kept], (last - moved)[kept], np.flatnonzero(kept), tuple(bad), len(ends)
+        text, (lines.starts - moved)[kept], (last - moved)[kept], np.flatnonzero(kept), tuple(bad), len(ends), foreign
     )
 
 
-def _whole_record(delimiter: str) -> re.Pattern[bytes]:
+def _whole_record(dialect: Dialect) -> re.Pattern[bytes]:
     """Return the pattern of a well formed record."""
-    field = rf'(?:"[^"]*(?:""[^"]*)*"|[^"{re.escape(delimiter)}\n][^{re.escape(delimiter)}\n]*|)'
-    return re.compile(rf"{field}(?:{re.escape(delimiter)}{field})*\r?".encode())
+    end, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
+    bare = rf"[^{end}\n]*"
+    if quote:
+        bare = rf"(?:{quote}[^{quote}]*(?:{quote}{quote}[^{quote}]*)*{quote}|[^{quote}{end}\n][^{end}\n]*|)"
+    return re.compile(rf"{bare}(?:{end}{bare})*\r?".encode())
 
 
 @dataclass(frozen=True)
@@ -228,20 +187,21 @@ class _Lines:
     """The physical lines of a block."""
 
     data: bytes
+    dialect: Dialect
     starts: np.ndarray
     ends: np.ndarray
     odd: np.ndarray
     """Lines with an odd number of quotes."""
 
     @classmethod
-    def of(cls, data: bytes) -> "_Lines":
+    def of(cls, data: bytes, dialect: Dialect) -> "_Lines":
         codes = np.frombuffer(data, np.uint8)
         ends = np.flatnonzero(codes == _NEWLINE)
         if len(data) and not data.endswith(b"\n"):
             ends = np.append(ends, len(data))
-        quotes_before = np.searchsorted(np.flatnonzero(codes == _QUOTE), ends)
-        odd = np.flatnonzero(np.diff(quotes_before, prepend=0) % 2)
-        return cls(data, np.concatenate([[0], ends[:-1] + 1]), ends, odd)
+        quotes = np.flatnonzero(codes == dialect.mark[0]) if dialect.quote else codes[:0]
+        odd = np.flatnonzero(np.diff(np.searchsorted(quotes, ends), prepend=0) % 2)
+        return cls(data, dialect, np.concatenate([[0], ends[:-1] + 1]), ends, odd)
 
     def join(self, at: int, count: int = 1) -> bytes:
         """Return ``count`` lines from line ``at``, without the last line end."""
@@ -257,12 +217,14 @@ def _blank(codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarra
     return np.asarray(blank)
 
 
-def _suspects(data: bytes, codes: np.ndarray, lines: _Lines, max_record: int) -> list[int]:
+def _suspects(codes: np.ndarray, lines: _Lines, max_record: int) -> list[int]:
     """Find the lines to parse one by one: all others are complete records of valid text."""
-    places = [np.flatnonzero((codes == _QUOTE) | (codes == 0))]
+    places = [np.flatnonzero(codes == 0)]
+    if lines.dialect.quote:
+        places.append(np.flatnonzero(codes == lines.dialect.mark[0]))
     returns = np.flatnonzero(codes == _RETURN)
     places.append(returns[codes[np.minimum(returns + 1, len(codes) - 1)] != _NEWLINE])
-    places.append(np.array(_not_utf8(data, lines), np.int64))
+    places.append(np.array(_not_utf8(lines.data, lines), np.int64))
     suspects = np.searchsorted(lines.ends, np.concatenate(places))
     long = np.flatnonzero(lines.ends - lines.starts > max_record)
     return [int(line) for line in np.union1d(suspects, long) if line < len(lines.ends)]
@@ -297,9 +259,9 @@ def _take_record(lines: _Lines, at: int, whole: re.Pattern[bytes], max_record: i
     line = lines.join(at)
     if len(line) > max_record:
         return 1, f"longer than {max_record:,} bytes"
-    if b'"' not in line or whole.fullmatch(line):
+    if not lines.dialect.quote or lines.dialect.mark not in line or whole.fullmatch(line):
         return 1, _unreadable(line)
-    taken = _lines_of(lines, at, max_record) if line.count(b'"') % 2 else 1
+    taken = _lines_of(lines, at, max_record) if line.count(lines.dialect.mark) % 2 else 1
     record = lines.join(at, taken)
     if not whole.fullmatch(record):
         return 1, "a quote is not closed, or stands in the wrong place"
@@ -320,55 +282,10 @@ def _unreadable(record: bytes) -> str:
         return "holds a NUL byte"
     if b"\r" in record.removesuffix(b"\r").replace(b"\r\n", b""):
         return "holds a carriage return inside the row"
-    return "" if _is_utf8(record) else "is not UTF-8 text"
+    return "" if _is_utf8(record) else NOT_TEXT
 
 
 def _shorten(raw: bytes) -> str:
     text = raw[:MAX_RECORD] if len(raw) <= MAX_RECORD else raw[:_RAW_KEPT]
     displayed = text.decode("utf-8", "backslashreplace")
     return displayed if len(raw) <= MAX_RECORD else f"{displayed}… ({len(raw):,} bytes)"
-
-
-def read_columns(records: Records, header: Header, delimiter: str = ",") -> tuple[pa.Table, np.ndarray, list[BadRow]]:
-    """Read records as columns of text: the table, the record index of each row, and rows of the wrong width.
-
-    An empty field is null. The table has the header's columns in the header's order.
-    """
-    if not len(records.starts):
-        return _no_text(header), records.starts, []
-    wrong: list[tuple[int, int]] = []
-
-    def remember(row: pacsv.InvalidRow) -> str:
-        wrong.append((row.number - 1, row.actual_columns))
-        return "skip"
-
-    text = pa.string()
-    # Arrow drops a byte order mark at the start of its input. This one belongs to the first field, so double it.
-    data = _BOM + records.text if records.text.startswith(_BOM) else records.text
-    table = pacsv.read_csv(
-        pa.BufferReader(data),
-        pacsv.ReadOptions(use_threads=False, column_names=list(header.names), block_size=len(data) + 1),
-        pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in records.text, invalid_row_handler=remember),
-        pacsv.ConvertOptions(
-            column_types=dict.fromkeys(header.names, text),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-        ),
-    )
-    if table.num_rows + len(wrong) != len(records.starts):
-        result = table.num_rows + len(wrong)
-        raise Defect(f"{len(records.starts)} records were found, but {result} were read")
-    rows = np.arange(len(records.starts))
-    if wrong:
-        rows = np.delete(rows, [index for index, _ in wrong])
-    expected = len(header.names)
-    bad = [
-        BadRow(int(records.lines[i]), records.raw(i), ((f"the row does not have {expected} fields", str(width)),))
-        for i, width in wrong
-    ]
-    return table, rows, bad
-
-
-def _no_text(header: Header) -> pa.Table:
-    return pa.table({name: pa.array([], pa.string()) for name in header.names})

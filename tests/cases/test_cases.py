@@ -104,9 +104,10 @@ def test_a_case_ends_as_its_users_expect(tmp_path: Path, case: Case) -> None:
 
 
 def test_every_folder_of_cases_is_tried() -> None:
-    assert {case.folder for case in CASES_THAT_COME} == {
-        path.name for path in CASES.iterdir() if path.name[0].isdigit()
-    }
+    tried = {case.folder for case in CASES_THAT_COME}
+    reading = (Path(__file__).parent / "test_reading.py").read_text()
+    folders = [path.name for path in CASES.iterdir() if path.name[0].isdigit()]
+    assert [name for name in folders if name not in tried and f'"{name}"' not in reading] == []
 
 
 @pytest.mark.parametrize(

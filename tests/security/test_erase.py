@@ -62,7 +62,7 @@ def publish(place: Place) -> Place:
 
 
 def where(place: Place) -> list[str]:
-    (place.folder / "policy.toml").write_text("max_bad_ratio = 1.0\nmax_unknown_ratio = 1.0\n")
+    (place.folder / "policy.toml").write_text("max_bad_ratio = 1.0\nmax_bad_rows = 0\nmax_unknown_ratio = 1.0\n")
     return [*place.flags, "--policy", str(place.folder / "policy.toml")]
 
 

@@ -175,7 +175,7 @@ def test_what_is_shown_is_visible_and_cannot_leave_its_tag(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", ["１２", "١٢", "1２", "Ⅻ", "1\u200b2", "12\u200b", "0x12", "1e1", "1_2", "+12", "12.0", "−12"]
+    "number", ["１２", "١٢", "1２", "Ⅻ", "1\u200b2", "12\u200b", "0x12", "1e1", "1_2", "+12", "12.5", "−12"]
 )
 def test_a_number_in_other_digits_is_no_id(fed: Place, number: str) -> None:
     fed.put("sales/x.csv", sales(line("T9").replace("T9,1,", f"T9,{number},")))
@@ -308,7 +308,7 @@ def many_columns_with_short_names() -> Iterator[bytes]:
     ("parts", "said"),
     [
         (a_field_of_a_gibibyte, "longer than"),
-        (a_line_of_zeros, "longer than"),
+        (a_line_of_zeros, "binary data"),
         (many_columns, "header"),
         (many_columns_with_short_names, "header"),
     ],

@@ -44,7 +44,12 @@ class Shop(Place):
     def configure(self) -> None:
         """Write marts.toml, which every command reads in the folder where it is run."""
         places = {"source": str(self.source), "target": self.address, "state": str(self.folder / "state")}
-        lines = [f'{name} = "{value}"' for name, value in (places | {"policy": "policy.toml"}).items()]
+        if "[[source]]" in self.config_text:  # TOML has each name once
+            places.pop("source")
+            lines = [f'[drops]\nsource = "{self.source}"\n']
+        else:
+            lines = []
+        lines = [f'{name} = "{value}"' for name, value in (places | {"policy": "policy.toml"}).items()] + lines
         (self.folder / "policy.toml").write_text(self.policy_text)
         (self.folder / "marts.toml").write_text("\n".join([*lines, self.config_text]))
 

@@ -88,6 +88,15 @@ class Bucket:
             results.extend(self._version(entry) for entry in page.get("Contents", []))
         return sorted((v for v in results if not v.key.endswith("/")), key=lambda version: version.key)
 
+    def folders(self) -> list[str]:
+        return self._ask("", self._list_folders)
+
+    def _list_folders(self) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2")
+        listed = pages.paginate(Bucket=self.bucket, Prefix=self._prefix, Delimiter="/")
+        names = (entry["Prefix"] for page in listed for entry in page.get("CommonPrefixes", []))
+        return sorted(name.removeprefix(self._prefix).rstrip("/") for name in names)
+
     def _version(self, entry: dict[str, Any]) -> ObjectVersion:
         modified = entry["LastModified"].astimezone(UTC).isoformat(timespec="microseconds")
         return ObjectVersion(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["ETag"].strip('"'), modified)

@@ -29,10 +29,18 @@ class Folder:
         with self._translated(prefix):
             return sorted(self._walk(str(top)), key=lambda version: version.key) if top.is_dir() else []
 
-    def _walk(self, top: str) -> Iterator[ObjectVersion]:
+    def folders(self) -> list[str]:
+        with self._translated(""):
+            return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir()) if self.root.is_dir() else []
+
+    def _walk(self, top: str, above: tuple[str, ...] = ()) -> Iterator[ObjectVersion]:
+        """Yield the files below a folder. Linked folders are followed, but not into a folder that contains them."""
+        real = os.path.realpath(top)
+        if real in above:
+            return
         for entry in os.scandir(top):
             if entry.is_dir():
-                yield from self._walk(entry.path)
+                yield from self._walk(entry.path, (*above, real))
             elif entry.is_file():
                 with contextlib.suppress(FileNotFoundError):
                     yield self._version(entry.path, entry.stat())

@@ -7,13 +7,23 @@ from jobs.ports.store import ObjectVersion, Store
 
 
 class VersionReader(io.RawIOBase):
-    """Read one version of an object from its start to its end."""
+    """Read one version of an object, from its start to its end or in any order."""
 
     def __init__(self, store: Store, version: ObjectVersion, step: int = 8 << 20) -> None:
         self._store, self._version, self._step, self._at = store, version, step, 0
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._version.size}[whence]
+        return self._at
 
     def readinto(self, buffer: Any) -> int:
         stop = min(self._at + min(len(buffer), self._step), self._version.size)

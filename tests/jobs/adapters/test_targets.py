@@ -194,7 +194,7 @@ def test_a_dimension_table_without_a_column_is_an_error_that_names_it(
     report = place.build()
     assert report.error
     assert report.exit_code == 65
-    assert "missing columns: last_name" in report.error.what
+    assert "missing column: last_name" in report.error.what
     assert "cret" not in report.error.where
 
 

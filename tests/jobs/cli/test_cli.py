@@ -82,7 +82,7 @@ def test_plan_names_what_is_replaced_duplicate_rejected_and_vanished(
         "2 rejected",
         "1 vanished",
         "same content as sales/golden.csv",
-        "not a gzip file",
+        "its name is that of a gzip",
         "missing columns",
         "its lines are removed from the marts",
         "months that change: 2022-05, 2023-08, 2023-11, 2024-01, 2024-02, 2024-03, 2024-05",

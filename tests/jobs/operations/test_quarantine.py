@@ -25,7 +25,9 @@ def fed(place: Place) -> Place:
 
 def flags(place: Place) -> list[str]:
     settings = place.configured()
-    return ["--source", str(settings.source), "--target", str(settings.target), "--state", str(settings.state)]
+    (place.folder / "strict.toml").write_text("max_bad_rows = 0\n")
+    places = ["--source", str(settings.source), "--target", str(settings.target), "--state", str(settings.state)]
+    return [*places, "--policy", str(place.folder / "strict.toml")]
 
 
 def command(place: Place, *arguments: str, code: int = 0) -> str:
@@ -232,7 +234,8 @@ def test_a_repaired_row_that_repeats_another_is_a_duplicate(fed: Place, tmp_path
 def test_rows_that_changed_rules_accept_are_put_back_without_a_file(fed: Place) -> None:
     fed.build()
     (fed.folder / "policy.toml").write_text("total_cost_tolerance = 9.00\n")
-    done = command(fed, "replay", "day.csv", "--policy", str(fed.folder / "policy.toml"))
+    own = ["--policy", str(fed.folder / "policy.toml")]
+    done = marts("quarantine", "replay", "day.csv", *flags(fed), *own).stdout
     assert "1 rows are clean now, 3 stay in quarantine" in done
     from marts.policy import Policy
 
@@ -321,7 +324,7 @@ def test_a_line_can_be_repaired_again(fed: Place, tmp_path: Path) -> None:
 def test_a_row_whose_bytes_are_not_kept_cannot_be_put_back_as_it_is(place: Place) -> None:
     place.put_dimensions()
     rows = sales(*(line(f"A{n}") for n in range(99))).encode()
-    place.put("sales/day.csv", rows + line("A99", product="caf?").encode().replace(b"?", b"\xe9") + b"\n")
+    place.put("sales/day.csv", rows + line("A99", product="caf?").encode().replace(b"?", b"\xff") + b"\n")
     place.build()
     assert "is not UTF-8 text" in command(place, "replay", "day.csv", code=65)
 

@@ -440,7 +440,7 @@ def flags_of(place: Place) -> list[str]:
 def test_vacuum_leaves_what_a_build_from_scratch_would_make(fed: Place) -> None:
     add_drop(fed, 1)
     fed.build()
-    fed.put("sales/bad.csv", sales(line("B1"), line("B2", day="never"), line("B3")))
+    fed.put("sales/bad.csv", sales(line("B1"), *(line(f"N{n}", day="never") for n in range(6)), line("B3")))
     fed.build(policy=fed.policy.model_copy(update={"max_bad_ratio": 1}))
     (fed.source / "sales/1.csv").unlink()
     fed.build()

@@ -15,8 +15,11 @@ from jobs.adapters.store.folder import Folder
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.ports.store import ObjectVersion
 from jobs.steps.blocks import blocks
+from jobs.steps.text_stream import TextStream
 from marts.errors import OutcomeUnknown, ServiceError
 from marts.policy import Policy
+from marts.rows.layout import PLAIN
+from marts.rows.source_block import DEFAULT
 
 NOTED = f"{SALES},note"
 WITHOUT_ID = SALES.removeprefix("transaction_id,")
@@ -56,7 +59,7 @@ def test_a_record_may_be_longer_than_a_block() -> None:
     import io
 
     text = b'1,a\n2,"' + b"x\n" * 5000 + b'"\n3,c\n'
-    found = list(blocks(io.BufferedReader(io.BytesIO(text)), 100, 1 << 30, ","))  # type: ignore[arg-type]
+    found = list(blocks(TextStream(io.BytesIO(text), DEFAULT), 100, 1 << 30, PLAIN))
     assert b"".join(block.text for block in found) == text
     assert all(block.text.count(b'"') % 2 == 0 for block in found)
 
@@ -155,11 +158,11 @@ def test_a_setting_that_was_wrong_can_be_put_right(fed: Place) -> None:
     for kind in ("customers", "sales_team", "stores", "sales"):
         for path in (fed.source / kind).glob("*.csv"):
             path.write_text(path.read_text().replace('"1, Lake Road"', "x").replace(",", ";"))
-    fed.settings = {"csv": {"delimiter": ";"}}
+    fed.settings = {"sources": [{"delimiter": ";"}]}
     assert fed.build().totals.clean == 2
     fed.settings = {}
     assert fed.build(rebuild=True).exit_code == 65
-    fed.settings = {"csv": {"delimiter": ";"}}
+    fed.settings = {"sources": [{"delimiter": ";"}]}
     assert (fed.build().exit_code, fed.build().totals.clean) == (0, 2)
 
 
@@ -172,12 +175,13 @@ def test_a_bound_that_is_raised_lets_a_drop_in(fed: Place) -> None:
     assert (fed.build().exit_code, fed.build().totals.clean) == (0, 101)
 
 
-def test_content_of_a_rejected_drop_counts_under_a_name_that_fits_it(fed: Place) -> None:
-    content = gzip.compress(sales(line("T2")).encode())
+def test_content_of_a_rejected_drop_counts_where_another_block_reads_it(fed: Place) -> None:
+    content = sales(line("T2")).replace(",", ";")
     fed.put("sales/good.csv", sales(line("T1")))
+    fed.settings = {"sources": [{"match": "sales/semi/**", "delimiter": ";"}]}
     fed.put("sales/b.csv", content)
     assert fed.build().exit_code == 65
-    fed.put("sales/b.csv.gz", content)
+    fed.put("sales/semi/b.csv", content)
     assert (fed.build().exit_code, fed.build().totals.clean) == (0, 2)
 
 

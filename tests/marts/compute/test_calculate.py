@@ -17,7 +17,9 @@ from marts.errors import DataError
 from marts.policy import Policy
 from marts.privacy.erasure import people
 from marts.quality.check import check_rows
-from marts.rows.records import find_records, read_columns, read_header
+from marts.rows.header import read_header
+from marts.rows.records import find_records
+from marts.rows.text_rows import read_rows
 from marts.schema import SALES
 
 HEADER = (
@@ -30,9 +32,11 @@ TEAM = {1: oracle.Person("Rahul Verma"), 2: oracle.Person("Priya Singh")}
 def typed(text: str, policy: Policy | None = None) -> pa.Table:
     header, _, rows = text.encode().partition(b"\n")
     names = read_header(header, SALES)
-    table, _, bad = read_columns(find_records(rows), names)
-    checked = check_rows(SALES, names, table, policy or Policy(), load_suites(None, policy or Policy())[SALES.name])
-    assert not bad
+    read = read_rows(find_records(rows), names)
+    checked = check_rows(
+        SALES, names, read.table, policy or Policy(), load_suites(None, policy or Policy())[SALES.name]
+    )
+    assert not read.bad
     assert not checked.reasons
     return checked.clean
 

@@ -13,7 +13,7 @@ from jobs.config.suites import load_suites
 from marts.policy import Policy
 from marts.quality.check import check_rows
 from marts.rows.cast import clean_schema
-from marts.rows.records import Header
+from marts.rows.header import Header
 from marts.schema import CUSTOMERS, KINDS, PRODUCTS, SALES, SALES_TEAM, Kind
 
 GOOD = {
@@ -57,7 +57,7 @@ DECIMAL = "is not a decimal number with at most 2 digits after the point"
     ("values", "rules"),
     [
         ({"customer_id": "C1"}, [f"customer_id {WHOLE}"]),
-        ({"customer_id": "1.0"}, [f"customer_id {WHOLE}"]),
+        ({"customer_id": "1.5"}, [f"customer_id {WHOLE}"]),
         ({"customer_id": "0x1f"}, [f"customer_id {WHOLE}"]),
         ({"customer_id": "1e3"}, [f"customer_id {WHOLE}"]),
         ({"customer_id": "１２"}, [f"customer_id {WHOLE}"]),
@@ -70,7 +70,7 @@ DECIMAL = "is not a decimal number with at most 2 digits after the point"
         ({"product_name": "x" * 1001}, ["product_name has more than 1,000 characters"]),
         ({"sales_date": "2024-02-30"}, ["sales_date is not an ISO date"]),
         ({"sales_date": "31.03.2024"}, ["sales_date is not an ISO date"]),
-        ({"sales_date": "20240331"}, ["sales_date is not an ISO date"]),
+        ({"sales_date": "20240230"}, ["sales_date is not an ISO date"]),
         ({"sales_date": "2024-3-31"}, ["sales_date is not an ISO date"]),
         ({"sales_date": "0000-01-01"}, ["sales_date is not an ISO date"]),
         ({"sales_date": "2024-03-31T25:00"}, ["sales_date is not an ISO date"]),
@@ -105,6 +105,7 @@ def test_each_wrong_value_is_named(values: dict[str, Any], rules: list[str]) -> 
     ("values", "expected"),
     [
         ({"customer_id": "007"}, {"customer_id": 7}),
+        ({"customer_id": "17850.0"}, {"customer_id": 17850}),
         ({"customer_id": " 7 "}, {"customer_id": 7}),
         ({"customer_id": None}, {"customer_id": 0}),
         ({"customer_id": " "}, {"customer_id": 0}),
@@ -249,10 +250,11 @@ def test_clean_rows_always_have_the_schema_of_their_kind(kind: Kind) -> None:
         (
             SALES_TEAM,
             {"id": "1", "first_name": "x", "last_name": "y", "is_manager": "maybe"},
-            ["is_manager is not Y or N"],
+            [],  # no mart needs it: it becomes empty, and is counted
         ),
         (SALES_TEAM, {"id": "1", "first_name": "x", "last_name": "y", "is_manager": " n"}, []),
-        (PRODUCTS, {"id": "1", "name": "x", "current_price": "-1"}, ["current_price is negative"]),
+        (PRODUCTS, {"id": "1", "name": "x", "current_price": "-1"}, []),
+        (PRODUCTS, {"id": "1", "name": " "}, ["name is empty"]),
     ],
 )
 def test_dimension_rows_are_judged_too(kind: Kind, row: dict[str, Any], rules: list[str]) -> None:

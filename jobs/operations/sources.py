@@ -1,0 +1,158 @@
+"""Try a file: read its first rows as a build would, and say what does not fit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jobs.adapters.store.open import open_store
+from jobs.config.settings import Settings
+from jobs.ports.store import ObjectVersion, Store
+from jobs.state.manifest import Delivery
+from jobs.steps.blocks import LeafHasher, blocks, open_object
+from jobs.steps.row_checker import bad_rows
+from jobs.steps.scan_settings import ScanSettings
+from jobs.steps.scan_task import first_rows
+from jobs.steps.split import Split
+from jobs.steps.text_stream import TextStream, read_format
+from marts.errors import DropRejected, UsageError
+from marts.policy import Policy, nearest
+from marts.quality.check import check_rows
+from marts.rows.diagnosis import advice, block_hint
+from marts.rows.layout import Layout
+from marts.rows.records import BadRow, find_records
+from marts.rows.source_block import number_of
+from marts.rows.text_rows import RowBlock, RowFormat
+from marts.schema import KINDS
+
+_PIECE = 4 << 20
+"""Bytes of the file that are read to try it."""
+_WIDEST = 1 << 40
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A row that does not fit, with its reasons and the settings with which it may be read."""
+
+    line: int
+    """In the file, from 1."""
+    raw: str
+    reasons: tuple[str, ...]
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The start of a file, as it is read."""
+
+    key: str
+    kind: str
+    block: int
+    """Number of the block that holds, from 1; 0 if none matches."""
+    match: str = ""
+    format: str = "csv"
+    layout: Layout = field(default_factory=Layout)
+    columns: tuple[tuple[str, str, str], ...] = ()
+    """Name in the file, column, and type of the column."""
+    rows: tuple[dict[str, Any], ...] = ()
+    """Typed rows, by column."""
+    read: int = 0
+    """Rows that were read."""
+    misfits: tuple[Misfit, ...] = ()
+    bad: int = 0
+    """Rows that do not fit; ``misfits`` are the first of them."""
+    rejected: str = ""
+    """Why the file cannot be read at all."""
+    hint: str = ""
+
+
+def try_file(settings: Settings, policy: Policy, where: str, kind: str | None, limit: int) -> Trial:
+    """Read the first rows of a file or object; change nothing. Raise UsageError if it does not exist."""
+    store, version = _find(settings, where)
+    scan = ScanSettings.of(settings.model_copy(update={"state": settings.state or "."}), policy)  # nothing is written
+    block = scan.block(version.key)
+    number = number_of(version.key, scan.blocks)
+    kind = kind or block.kind or _kind_of(version.key)
+    if kind not in KINDS:
+        what = f"unknown kind {kind!r}{nearest(kind, KINDS)}" if kind else "the kind of drop is not known"
+        raise UsageError(what, version.key, f"name it with --kind: {', '.join(KINDS)}")
+    trial = Trial(version.key, kind, number, block.match if number else "")
+    if block.ignore:
+        return replace(trial, rejected="its block has ignore = true: builds leave it out")
+    try:
+        if block.format != "csv":
+            form, rows, before = first_rows(Split(Delivery.of(kind, version), 0), store, block)
+            return _tried(trial, scan, form, rows, before, limit)
+        text = TextStream(open_object(store, version, LeafHasher()).inflated, block)
+        form, before = read_format(scan, Delivery.of(kind, version), text)
+        data = next(iter(blocks(text, _PIECE, _WIDEST, form.dialect)), None)
+        rows = form.read(find_records(data.text if data else b"", form.dialect))
+        return _tried(replace(trial, layout=text.layout), scan, form, rows, before, limit)
+    except DropRejected as error:
+        return replace(trial, rejected=error.what, hint=error.hint)
+
+
+def _tried(trial: Trial, scan: ScanSettings, form: RowFormat, read: RowBlock, before: int, limit: int) -> Trial:
+    kind = KINDS[trial.kind]
+    checked = check_rows(kind, form.header, read.table, scan.policy, scan.suites[kind.name], form.block)
+    bad = [*read.bad, *bad_rows(read, checked)]
+    bad.sort(key=lambda row: row.line)
+    written = form.header.written or form.header.names
+    types = {column.name: column.type for column in kind.columns}
+    columns = [
+        (old, new or "(none)", types.get(new, "kept as text"))
+        for old, new in zip(written, form.header.names, strict=True)
+    ]
+    columns += [("(given)", name, types.get(name, "kept as text")) for name in form.header.given]
+    return replace(
+        trial,
+        format=form.block.format,
+        columns=tuple(columns),
+        rows=tuple(checked.clean.slice(0, limit).to_pylist()),
+        read=read.table.num_rows + len(read.bad),
+        misfits=tuple(_misfit(row, before, trial.key, form) for row in bad[:limit]),
+        bad=len(bad),
+    )
+
+
+def _misfit(row: BadRow, before: int, key: str, form: RowFormat) -> Misfit:
+    settings = dict.fromkeys(advice(rule, value) for rule, value in row.reasons)
+    hints = tuple(block_hint(key, form.block, setting) for setting in settings if setting)
+    reasons = tuple(f"{rule}: {value}" if value else rule for rule, value in row.reasons)
+    return Misfit(before + row.line + 1, row.raw, reasons, hints)
+
+
+def _find(settings: Settings, where: str) -> tuple[Store, ObjectVersion]:
+    """Return an object and its store: below the source if it is there, so that its key is that of a build."""
+    source = settings.source
+    if "://" in where:
+        root, _, name = where.rpartition("/")
+        if source and where.startswith(source.rstrip("/") + "/"):
+            root, name = source.rstrip("/"), where[len(source.rstrip("/")) + 1 :]
+    else:
+        path = Path(where).absolute()
+        root, name = _local_root(path, source)
+    store = open_store(root, settings.s3)
+    versions = {version.key: version for version in store.versions(name.rpartition("/")[0])}
+    if name not in versions:
+        raise UsageError("no such file", where, f"did you mean one of {_some(versions)}?" if versions else "")
+    return store, versions[name]
+
+
+def _local_root(path: Path, source: str | None) -> tuple[str, str]:
+    """Return the source and the key of a file below it; else the folder above that of a kind, or its own folder."""
+    if source and "://" not in source and path.is_relative_to(Path(source).absolute()):
+        root = Path(source).absolute()
+    else:
+        above = [folder for folder in path.parents if folder.name.lower() in KINDS]
+        root = above[-1].parent if above else path.parent
+    return str(root), path.relative_to(root).as_posix()
+
+
+def _some(keys: Sequence[str] | dict[str, ObjectVersion]) -> str:
+    return ", ".join(list(keys)[:3])
+
+
+def _kind_of(key: str) -> str:
+    """Return the kind whose folder a key is in; empty if it is in none."""
+    return next((part.lower() for part in key.split("/")[:-1] if part.lower() in KINDS), "")

@@ -1,0 +1,100 @@
+"""List the objects of a source by kind of drop, and say which are drops."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from jobs.ports.store import REQUESTS_AT_ONCE, ObjectVersion, Store
+from marts.errors import ServiceError
+from marts.rows.source_block import SourceBlock, block_of, literal_folder, matches
+from marts.schema import KINDS
+
+_FORMATS = (
+    *(".tsv", ".txt", ".psv", ".dat", ".json", ".jsonl", ".ndjson", ".xml", ".xls", ".xlsx", ".xlsb", ".ods"),
+    *(".parquet", ".avro", ".orc", ".feather", ".arrow"),
+    *(".zip", ".gz", ".bz2", ".zst", ".xz", ".lz4", ".snappy", ".7z", ".tar", ".tgz"),
+)
+"""Suffixes of objects that may contain rows but are read only if a block says how."""
+_TEXT = ("", ".csv", ".tsv", ".txt", ".psv", ".dat", ".gz", ".zip")
+"""Suffixes of objects that a block may say are read as CSV."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The objects of a source, by kind."""
+
+    drops: Mapping[str, Sequence[ObjectVersion]]
+    others: Mapping[str, Sequence[ObjectVersion]]
+    """Objects that are no drops by their format."""
+    no_data: int
+    """Objects that are no data by their names."""
+
+    def has(self, kind: str) -> bool:
+        """Return whether there is any object of a kind."""
+        return bool(self.drops[kind] or self.others[kind])
+
+
+def list_source(source: Store, blocks: Sequence[SourceBlock]) -> Listing:
+    """List the objects of each kind: those of its folder, in any case of letters, and those that blocks name."""
+    folders = {name: name.lower() for name in _folders(source) if name.lower() in KINDS}
+    named = {literal_folder(block.match) for block in blocks if block.kind and not block.ignore}
+    prefixes = sorted({*folders, *KINDS, *named})
+    # The objects below a listed folder are listed already.
+    prefixes = [name for name in prefixes if not any(_is_below(name, other) for other in prefixes)]
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        listed = [version for versions in pool.map(source.versions, prefixes) for version in versions]
+    drops: dict[str, list[ObjectVersion]] = {kind: [] for kind in KINDS}
+    others: dict[str, list[ObjectVersion]] = {kind: [] for kind in KINDS}
+    no_data = 0
+    for version in listed:
+        block = block_of(version.key, blocks)
+        kind = block.kind or version.key.partition("/")[0].lower()
+        if kind not in KINDS:
+            continue
+        if block.ignore or is_no_data(version):
+            no_data += 1
+        elif is_drop(version.key, blocks):
+            drops[kind].append(version)
+        else:
+            others[kind].append(version)
+    return Listing(drops, others, no_data)
+
+
+def _folders(source: Store) -> list[str]:
+    """Return the folders of a source; none if only its known folders may be listed."""
+    try:
+        return source.folders()
+    except ServiceError:
+        return []  # the listing of the known folders reports what is wrong
+
+
+def _is_below(name: str, other: str) -> bool:
+    return name != other and (not other or name.startswith(f"{other}/"))
+
+
+def is_drop(key: str, blocks: Sequence[SourceBlock] = ()) -> bool:
+    """Return whether an object is a drop: a CSV file by its name, or a file that a block says how to read."""
+    name = key.lower()
+    block = next((block for block in blocks if matches(key, block)), None)
+    if block is not None and block.format != "csv":
+        return True
+    return name.endswith((".csv", ".csv.gz")) or (block is not None and PurePosixPath(name).suffix in _TEXT)
+
+
+def is_no_data(version: ObjectVersion) -> bool:
+    """Return whether an object is no data by its name: hidden, temporary, a checksum, a folder."""
+    parts = version.key.split("/")
+    hidden = any(part.startswith(("_", ".")) or part.upper() == "__MACOSX" for part in parts)
+    folder = version.key.endswith("/") and not version.size
+    return hidden or folder or version.key.lower().endswith((".crc", ".part", ".tmp"))
+
+
+def unread_format(key: str) -> str:
+    """Return why an object that may contain rows is not read; empty for one that hardly contains rows."""
+    if key.endswith("(unreadable name)"):
+        return "its name is not UTF-8"
+    suffix = PurePosixPath(key.lower()).suffix
+    if suffix and suffix not in _FORMATS:
+        return ""
+    return f"its format is not read: {suffix or 'no suffix'}"

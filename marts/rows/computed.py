@@ -1,0 +1,53 @@
+"""Compute columns from the others of a block of rows."""
+
+from collections.abc import Callable, Collection, Mapping
+
+import pyarrow as pa
+
+from marts.expressions import CLOSED, Expression
+from marts.rows.numbers import plain_numbers
+from marts.rows.source_block import SourceBlock
+from marts.schema import plain_name
+
+_EXACT = "DECIMAL(38, 10)"
+"""Type in which a result is rounded: a product of a price and a quantity has ten digits."""
+_TEXT = "\1"
+"""Prefix of the columns as text, beside those as numbers."""
+
+
+def compute(
+    expressions: Mapping[str, Expression],
+    rows: pa.Table,
+    numbers: Collection[str],
+    block: SourceBlock,
+    digits: Callable[[str], int | None],
+) -> dict[str, pa.Array]:
+    """Compute expressions on rows of text. Return, by target, decimals rounded half up to its digits, or texts.
+
+    ``numbers`` are the columns that are numbers, ``digits`` those after the point of a target; None for texts. A value
+    that cannot be computed is null.
+    """
+    import duckdb
+
+    names = {plain_name(name): name for name in rows.column_names}
+    used = sorted({names[plain_name(column)] for item in expressions.values() for column in item.columns})
+    plain = pa.table({name: plain_numbers(rows[name].combine_chunks(), block) for name in used})
+    texts = pa.table({f"{_TEXT}{name}": rows[name] for name in used})
+    columns = []
+    for number, (target, item) in enumerate(expressions.items()):
+        places = digits(target)
+        if places is None:
+            sql = item.sql(
+                {key: f"{_TEXT}{name}" for key, name in names.items()}, {f"{_TEXT}{n}" for n in numbers}, "text"
+            )
+            columns.append(f"TRY(CAST({sql} AS VARCHAR)) AS c{number}")
+        else:
+            sql = item.sql(names, numbers, "number")
+            columns.append(f"TRY(CAST(round(CAST({sql} AS {_EXACT}), {places}) AS DECIMAL(38, {places}))) AS c{number}")
+    both = plain
+    for name in texts.column_names:
+        both = both.append_column(name, texts[name])
+    with duckdb.connect(":memory:", config=dict(CLOSED)) as database:
+        database.register("rows", both)
+        result = database.sql(f"SELECT {', '.join(columns)} FROM rows").to_arrow_table()
+    return {target: result.column(place).combine_chunks() for place, target in enumerate(expressions)}

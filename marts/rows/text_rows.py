@@ -1,0 +1,292 @@
+"""Read the records of a block as columns of text: one row per record that is data."""
+
+import csv
+import io
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from marts.errors import Defect
+from marts.expressions import parsed
+from marts.rows.buffers import letters
+from marts.rows.computed import compute
+from marts.rows.header import BOM, Header
+from marts.rows.layout import PLAIN, Dialect
+from marts.rows.records import BadRow, Records
+from marts.rows.source_block import DEFAULT, SourceBlock
+from marts.rows.table_text import as_text
+
+_BOM = BOM.encode()
+_NO_NAME = "a value in a column without a name"
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """How the records of one drop become rows."""
+
+    header: Header
+    dialect: Dialect = PLAIN
+    block: SourceBlock = DEFAULT
+
+    def read(self, records: Records) -> "RowBlock":
+        """Read records as columns of text, with the columns that the file does not have."""
+        rows = read_rows(records, self.header, self.dialect, self.block.footer, self.block.null)
+        bad = [*self.without_footers(records.bad), *rows.bad]
+        return RowBlock(
+            self._with_given(rows.table),
+            records.lines[rows.places],
+            lambda row: records.raw(int(rows.places[row])),
+            tuple(sorted(bad, key=lambda row: row.line)),
+            records.line_count,
+        )
+
+    def read_table(self, table: pa.Table, lines: np.ndarray, line_count: int, bad: Sequence[BadRow] = ()) -> "RowBlock":
+        """Read a table of texts, one column per field of the header; ``lines`` are those of its rows."""
+        table = table.rename_columns(self.header.fields)
+        if self.block.null:
+            words = pa.array(self.block.null)
+            columns = [
+                pc.if_else(pc.is_in(column, words), pa.scalar(None, pa.string()), column) for column in table.columns
+            ]
+            table = pa.table(columns, names=table.column_names)
+        kept = ~_no_rows(table, self.header)
+        if self.block.footer:
+            matches = [_matches(_line_of(table, row), self.block.footer) for row in range(table.num_rows)]
+            kept &= ~np.array(matches, bool)
+        if not kept.all():
+            table, lines = table.filter(pa.array(kept)), lines[kept]
+        whole = table
+        table, places, unnamed = _without_unnamed(table, np.arange(table.num_rows), self.header)
+        bad = [*bad, *(BadRow(int(lines[row]), _line_of(whole, row), ((_NO_NAME, ""),)) for row in unnamed)]
+        return RowBlock(
+            self._with_given(table),
+            lines[places],
+            lambda row: _line_of(whole, int(places[row])),
+            tuple(sorted(bad, key=lambda row: row.line)),
+            line_count,
+        )
+
+    def _with_given(self, table: pa.Table) -> pa.Table:
+        for name, value in self.header.given.items():
+            given = None if value in ("", *self.block.null) else value
+            table = table.append_column(name, pa.chunked_array([pa.repeat(pa.scalar(given, pa.string()), len(table))]))
+        return self._with_computed(table) if self.header.computed else table
+
+    def _with_computed(self, table: pa.Table) -> pa.Table:
+        """Add the columns that the block computes, or replace those of the file, as the file would write them."""
+        expressions = {name: parsed(text) for name, text in self.header.computed.items()}
+        digits = self.header.digits
+        for name, values in compute(expressions, table, digits, self.block, digits.get).items():
+            text = as_text(values, self.block.decimal)
+            place = table.schema.get_field_index(name)
+            table = table.append_column(name, text) if place < 0 else table.set_column(place, name, text)
+        return table
+
+    def without_footers(self, rows: Sequence[BadRow]) -> list[BadRow]:
+        """Return the malformed rows that are no footers."""
+        return [row for row in rows if not (self.block.footer and _matches(row.raw, self.block.footer))]
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """Rows of a part of a drop, as columns of text."""
+
+    table: pa.Table
+    lines: np.ndarray
+    """Line of each row, from the start of the part."""
+    raw: Callable[[int], str]
+    """Returns a row as in the file, or as a line of CSV if the file is no text."""
+    bad: tuple[BadRow, ...]
+    """Records that are no rows, by line."""
+    line_count: int
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """Rows of a block, as columns of text."""
+
+    table: pa.Table
+    """The named columns, in the header's order; an empty field is null."""
+    places: np.ndarray
+    """Index of the record of each row."""
+    bad: list[BadRow]
+    """Records that do not fit the header."""
+
+
+def read_rows(
+    records: Records,
+    header: Header,
+    dialect: Dialect = PLAIN,
+    footer: str | None = None,
+    null: Sequence[str] = (),
+) -> TextRows:
+    """Read records as columns of text. Records without any value, footers and repeated headers are no rows.
+
+    ``null`` are words that mean an empty field. A record with more fields than the header has them empty.
+    """
+    table, places, wrong = _read(records, header, dialect, null)
+    bad: list[BadRow] = []
+    repaired: list[tuple[int, list[str | None]]] = []
+    for index, width in wrong:
+        raw = records.raw(index)
+        fields = _fields(raw, dialect)
+        if not any(field.strip() for field in fields) or (footer and _matches(raw, footer)):
+            continue
+        if fields[len(header.names) :] and not any(field.strip() for field in fields[len(header.names) :]):
+            repaired.append((index, [None if v in ("", *null) else v for v in fields[: len(header.names)]]))
+        else:
+            reason = f"the row does not have {len(header.names)} fields"
+            bad.append(BadRow(int(records.lines[index]), raw, ((reason, str(width)),)))
+    if repaired:
+        table, places = _with(table, places, repaired)
+    no_rows = _no_rows(table, header)
+    if footer and len(places):
+        no_rows |= _footers(records, places, footer)
+    if no_rows.any():
+        table, places = table.filter(pa.array(~no_rows)), places[~no_rows]
+    table, places, unnamed = _without_unnamed(table, places, header)
+    bad += [BadRow(int(records.lines[index]), records.raw(index), ((_NO_NAME, ""),)) for index in unnamed]
+    return TextRows(table, places, bad)
+
+
+def _without_unnamed(table: pa.Table, places: np.ndarray, header: Header) -> tuple[pa.Table, np.ndarray, list[int]]:
+    """Drop the columns without a name. Return the places of rows that have a value there, too: they are bad."""
+    wrong: list[int] = []
+    for name in header.unnamed:
+        valued = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(table[name]), ""), False)
+        mask = valued.combine_chunks().to_numpy(zero_copy_only=False).astype(bool)
+        wrong += places[mask].tolist()
+        table, places = table.filter(pa.array(~mask)).drop_columns([name]), places[~mask]
+    return table, places, wrong
+
+
+def _line_of(table: pa.Table, row: int) -> str:
+    """Return a row as a line of CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([column[row].as_py() or "" for column in table.columns])
+    return text.getvalue()
+
+
+def _read(
+    records: Records, header: Header, dialect: Dialect, null: Sequence[str]
+) -> tuple[pa.Table, np.ndarray, list[tuple[int, int]]]:
+    """Return the records that have as many fields as the header, their places, and place and width of the others."""
+    names = header.fields
+    if not len(records.starts):
+        return pa.table({name: pa.array([], pa.string()) for name in names}), records.starts, []
+    wrong: list[tuple[int, int]] = []
+
+    def remember(row: pacsv.InvalidRow) -> str:
+        wrong.append((row.number - 1, row.actual_columns))
+        return "skip"
+
+    # Arrow drops a byte order mark at the start of its input. This one belongs to the first field, so double it.
+    data = _BOM + records.text if records.text.startswith(_BOM) else records.text
+    quoted = bool(dialect.quote) and dialect.mark in records.text
+    table = pacsv.read_csv(
+        pa.BufferReader(data),
+        pacsv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
+        pacsv.ParseOptions(
+            delimiter=dialect.delimiter,
+            quote_char=dialect.quote or False,
+            newlines_in_values=quoted,
+            invalid_row_handler=remember,
+        ),
+        pacsv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=["", *null],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    if table.num_rows + len(wrong) != len(records.starts):
+        result = table.num_rows + len(wrong)
+        raise Defect(f"{len(records.starts)} records were found, but {result} were read")
+    places = np.arange(len(records.starts))
+    return table, np.delete(places, [index for index, _ in wrong]) if wrong else places, wrong
+
+
+def _with(
+    table: pa.Table, places: np.ndarray, rows: Sequence[tuple[int, list[str | None]]]
+) -> tuple[pa.Table, np.ndarray]:
+    """Insert rows at their places."""
+    values = zip(*(fields for _, fields in rows), strict=True)
+    others = pa.table({name: pa.array(v, pa.string()) for name, v in zip(table.column_names, values, strict=True)})
+    merged = np.concatenate([places, [index for index, _ in rows]])
+    order = np.argsort(merged, kind="stable")
+    return pa.concat_tables([table, others]).take(pa.array(order)).combine_chunks(), merged[order]
+
+
+def _no_rows(table: pa.Table, header: Header) -> np.ndarray:
+    """Return which rows have no value in any column, or are the header again, as in files that were joined."""
+    result = np.zeros(table.num_rows, bool)
+    rows = np.arange(table.num_rows)
+    for column in table.columns:  # nearly all rows have a value in one of the first columns
+        rows = rows[_blank(column.combine_chunks() if len(rows) == len(result) else column.take(pa.array(rows)))]
+        if not len(rows):
+            break
+    result[rows] = True
+    place = next((place for place, name in enumerate(header.written) if name), None)
+    if place is None:
+        return result
+    name = header.written[place]
+    first = {name[0].encode()[0], BOM.encode()[0]}
+    column = table.column(place).combine_chunks()
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    maybe = np.flatnonzero(_begins_with(column, first))  # hardly a row: most columns are numbers
+    if len(maybe):
+        spelled = pa.array([name, BOM + name, f'"{name}"', f'{BOM}"{name}"'])
+        equal = pc.is_in(pc.utf8_trim_whitespace(column.take(pa.array(maybe))), spelled)
+        for row in maybe[equal.to_numpy(zero_copy_only=False)].tolist():
+            values = [str(other[row].as_py() or "").strip().strip(BOM).strip('"').strip() for other in table.columns]
+            result[row] |= values == list(header.written)
+    return result
+
+
+def _begins_with(text: pa.Array, bytes_: Collection[int]) -> np.ndarray:
+    """Return which texts begin with one of some bytes."""
+    codes, edges = letters(text)
+    if not len(codes):
+        return np.zeros(len(text), bool)
+    first = codes[np.minimum(edges[:-1], len(codes) - 1)]
+    return np.asarray(np.logical_or.reduce([first == byte for byte in bytes_]) & (edges[:-1] < edges[1:]))
+
+
+def _blank(text: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return which texts are empty or only white space."""
+    text = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
+    codes, edges = letters(text)
+    blank = np.asarray(edges[:-1] == edges[1:])
+    if len(codes):
+        first = codes[np.minimum(edges[:-1], len(codes) - 1)]
+        maybe = np.flatnonzero(~blank & ((first <= ord(" ")) | (first >= 0x80)))
+        if len(maybe):
+            trimmed = pc.utf8_trim_whitespace(text.take(pa.array(maybe)))
+            blank[maybe] = pc.equal(trimmed, "").to_numpy(zero_copy_only=False)
+    return blank
+
+
+def _footers(records: Records, places: np.ndarray, footer: str) -> np.ndarray:
+    """Return which rows are footers, by their text in the file."""
+    edges = np.column_stack([records.starts[places], records.ends[places]]).ravel().astype(np.int32)
+    buffers = [None, pa.py_buffer(edges), pa.py_buffer(records.text)]
+    texts = pa.Array.from_buffers(pa.string(), len(edges) - 1, buffers)  # with what is between two rows
+    own = texts.take(pa.array(np.arange(0, len(edges), 2)))
+    return np.asarray(pc.match_substring_regex(own, footer).to_numpy(zero_copy_only=False), bool)
+
+
+def _matches(raw: str, footer: str) -> bool:
+    return bool(pc.match_substring_regex(pa.array([raw]), footer)[0].as_py())
+
+
+def _fields(raw: str, dialect: Dialect) -> list[str]:
+    """Return the fields of a record; one field if it is no CSV."""
+    quoting = {"quotechar": dialect.quote} if dialect.quote else {"quoting": csv.QUOTE_NONE}
+    try:
+        return next(csv.reader([raw], delimiter=dialect.delimiter, strict=True, **quoting), [])
+    except csv.Error:
+        return [raw]

@@ -1,0 +1,191 @@
+"""Drops that are no CSV: workbooks, Parquet, JSON lines, archives; what is wrong in them is named with its place."""
+
+import gzip
+import io
+import json
+import zipfile
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.kit import Place
+from support.shop import Shop
+from support.workbook import workbook
+
+pytestmark = [pytest.mark.usefixtures("small_builds")]
+NAMES = ["customer_id", "store_id", "product_name", "sales_date", "sales_person_id", "price", "quantity", "total_cost"]
+ROWS: list[list[Any]] = [
+    [1, 1, "tea", date(2024, 1, 31), 11, 1012.5, 1, 1012.5],
+    [2, 2, "Käse, jung", datetime(2024, 2, 1, 10, 30), 12, 12.505, 2, 25.01],  # noqa: DTZ001
+]
+TOTAL = Decimal("1037.51")
+
+
+def shop_with(folder: Path, key: str, data: bytes, block: str) -> Shop:
+    shop = Shop(folder, config_text=f"[[source]]\nmatch = 'sales/**'\n{block}\n")
+    shop.put_dims()
+    shop.put(key, data)
+    return shop
+
+
+def lines_of_json(rows: list[list[Any]], **more: Any) -> bytes:
+    objects = [dict(zip(NAMES, row, strict=True)) | more for row in rows]
+    return "".join(json.dumps(value, default=str, ensure_ascii=False) + "\n" for value in objects).encode()
+
+
+def parquet(rows: list[list[Any]]) -> bytes:
+    sink = io.BytesIO()
+    columns = [
+        [value.isoformat() if hasattr(value, "isoformat") else value for value in column]
+        for column in zip(*rows, strict=True)
+    ]
+    pq.write_table(pa.table(dict(zip(NAMES, columns, strict=True))), sink)
+    return sink.getvalue()
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return sink.getvalue()
+
+
+BOOK = workbook({"Sales": [NAMES, *ROWS]})
+CSV = ",".join(NAMES).encode() + b"\n1,1,tea,2024-01-31,11,1012.5,1,1012.5\n2,2,tea,2024-02-01,12,12.505,2,25.01\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "block"),
+    [
+        ("sales/a.xlsx", BOOK, "format = 'xlsx'"),
+        (
+            "sales/a.xlsx",
+            workbook(
+                {"About": [["x"]], "Data": [["Report"], [], NAMES, *ROWS, [None] * 8, ["Total", *[None] * 6, 1037.51]]}
+            ),
+            "format = 'xlsx'\nsheet = 'Data'\nskip_lines = 2\nfooter = '^Total'",
+        ),
+        ("sales/a.parquet", parquet(ROWS), "format = 'parquet'"),
+        ("sales/a.jsonl", lines_of_json(ROWS), "format = 'jsonl'"),
+        ("sales/a.json.gz", gzip.compress(lines_of_json(ROWS, tags=["a", {"b": 1}])), "format = 'jsonl'"),
+        ("sales/a.csv.zip", zipped({"a.csv": CSV, "__MACOSX/a.csv": b"x"}), ""),
+        ("sales/a.txt", CSV.replace(b",", b"\t"), 'delimiter = "\\t"'),
+    ],
+    ids=["xlsx", "sheet", "parquet", "jsonl", "jsonl-gz", "zip", "txt"],
+)
+def test_a_drop_of_another_format_is_read_exactly(tmp_path: Path, key: str, data: bytes, block: str) -> None:
+    shop = shop_with(tmp_path, key, data, block)
+    built = shop.built()
+    assert (built.code, shop.sums()) == (0, (TOTAL, TOTAL)), built.text
+    assert built.drop(key)["rows_read"] == 2
+    assert shop.built().report["outcome"] == "unchanged"
+
+
+RENAMED = parquet(ROWS).replace(b"store_id", b"shop_idx")
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "block", "words"),
+    [
+        (
+            "sales/a.xlsx",
+            workbook({"Sales": [NAMES, *ROWS]}),
+            "format = 'xlsx'\nsheet = 'x'",
+            "no sheet 'x'; its sheets are 'Sales'",
+        ),
+        ("sales/a.xlsx", b"PK\x03\x04 no workbook", "format = 'xlsx'", "not a readable Excel workbook"),
+        ("sales/a.csv", BOOK, "", "it is an Excel workbook; set format"),
+        ("sales/a.csv", zipped({"a.csv": CSV, "b.csv": CSV}), "", "a zip archive of 2 files: a.csv, b.csv"),
+        ("sales/a.csv", zipped({"a.csv": CSV})[:-40], "", "the zip archive is damaged"),
+        ("sales/a.parquet", parquet(ROWS)[:-50], "format = 'parquet'", "not a readable Parquet file"),
+        (
+            "sales/a.parquet",
+            parquet([row[:8] for row in ROWS]).replace(b"store_id", b"shop_idx"),
+            "format = 'parquet'",
+            "missing column",
+        ),
+        ("sales/a.jsonl", b'[{"a": 1}]\n', "format = 'jsonl'", "missing columns"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_rejected_with_its_reason(
+    tmp_path: Path, key: str, data: bytes, block: str, words: str
+) -> None:
+    shop = shop_with(tmp_path, key, data, block)
+    built = shop.built()
+    assert built.code == 65
+    assert built.drop(key)["state"] == "rejected"
+    assert words in built.drop(key)["reason"]
+
+
+def test_wrong_rows_of_a_table_are_quarantined_and_repaired(tmp_path: Path) -> None:
+    """A row of JSON that is no object, a wrong date in line 4; the export repairs it as a row of CSV."""
+    good = lines_of_json(ROWS * 100)
+    wrong = lines_of_json([[3, 1, "tea", "31/01/2024", 11, "1.00", 1, 1]])
+    data = good.splitlines(keepends=True)
+    shop = shop_with(tmp_path, "sales/a.jsonl", b"".join([*data[:2], b"[1]\n", wrong, *data[2:]]), "format = 'jsonl'")
+    built = shop.built()
+    assert (built.code, built.report["totals"]["quarantined"]) == (0, 2), built.text
+    listed = json.loads(shop.command("quarantine", "show", "a.jsonl", "--json", "--reveal").stdout)
+    assert "31/01/2024" in json.dumps(listed)
+    table = shop.command("quarantine", "export", "a.jsonl").stdout
+    assert table.splitlines()[1].startswith("3,is not a JSON object")
+    assert table.splitlines()[2].startswith("4,sales_date is not an ISO date: 31/01/2024")
+    repaired = tmp_path / "repaired.csv"
+    lines = table.splitlines()
+    repaired.write_text("\n".join([lines[0], lines[2].replace(",31/01/2024,11", ",2024-01-31,11")]) + "\n")
+    shop.command("quarantine", "replay", "a.jsonl", str(repaired))
+    assert shop.built().report["totals"]["quarantined"] == 1
+    assert shop.sums() == (TOTAL * 100 + 1, TOTAL * 100 + 1)
+
+
+def test_keys_that_come_late_in_json_lines_are_kept(tmp_path: Path) -> None:
+    data = lines_of_json(ROWS[:1]) + lines_of_json(ROWS[1:], channel="web")
+    place = Place(tmp_path, settings={"sources": [{"match": "sales/**", "format": "jsonl"}]})
+    place.put_dimensions()
+    place.put(
+        "sales/a.jsonl",
+        data.replace(b'"store_id": 1,', b'"store_id": 121,').replace(b'"store_id": 2,', b'"store_id": 122,'),
+    )
+    report = place.build(policy=place.policy.model_copy(update={"max_unknown_ratio": 1}))
+    assert any("channel" in warning for warning in report.warnings)
+
+
+def test_equal_bytes_under_other_values_of_the_path_are_two_deliveries(tmp_path: Path) -> None:
+    rows = b"customer_id,product_name,sales_date,sales_person_id,price,quantity,total_cost\n"
+    rows += b"".join(b"%d,tea,2024-01-31,11,10.00,1,10.00\n" % (n % 9 + 1) for n in range(30))
+    shop = Shop(tmp_path, config_text="[[source]]\nmatch = 'sales/**'\nfrom_path = 'store=(?P<store_id>[0-9]+)/'\n")
+    shop.put_dims()
+    for store in (1, 2):
+        shop.put(f"sales/store={store}/a.csv", rows)
+    built = shop.built()
+    assert built.report["totals"]["duplicates"] == 0
+    assert {row[0] for row in shop.mart("sales_team")} == {1, 2}
+
+
+def test_ids_without_their_prefix_break_their_rule(tmp_path: Path) -> None:
+    data = CSV.replace(b"\n1,", b"\nCUST-1,").replace(b"\n2,", b"\nCUST-002,")
+    names = (b"3", b"cust-3", b"CUST-x", b"XCUST-3")
+    wrong = b"".join(b"%s,1,tea,2024-01-31,11,1.00,1,1.00\n" % name for name in names)
+    shop = shop_with(tmp_path, "sales/a.csv", data + wrong, "id_prefix = {customer_id = 'CUST-'}")
+    built = shop.built()
+    assert (built.code, shop.sums()) == (0, (TOTAL, TOTAL)), built.text
+    drop = built.drop("sales/a.csv")
+    assert (drop["clean"], drop["quarantined"]) == (2, 4)
+    assert drop["reasons"][0]["rule"] == "customer_id is not a whole number"
+
+
+def test_an_object_anywhere_is_of_the_kind_that_its_block_says(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.put_dims()
+    shop.put("erp/out/SALES_2024.csv", CSV)
+    shop.put("erp/out/readme.csv", b"nothing")
+    shop.config_text = "[[source]]\nmatch = 'erp/**/readme*'\nignore = true\n"
+    shop.config_text += "[[source]]\nmatch = 'erp/**/sales_*.csv'\nkind = 'sales'\n"
+    built = shop.built()
+    assert (built.code, shop.sums()) == (0, (TOTAL, TOTAL)), built.text
+    assert [drop["key"] for drop in built.report["drops"] if drop["kind"] == "sales"] == ["erp/out/SALES_2024.csv"]
