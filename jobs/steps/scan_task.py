@@ -82,7 +82,7 @@ def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Stor
     hasher, version = LeafHasher(), split.delivery.version
     opened = open_object(source, version, hasher)
     try:
-        text = TextStream(opened.inflated, settings.block(version.key), LEAF)
+        text = TextStream(opened.inflated, settings.block(version.key), START if opened.is_packed else LEAF)
         form, before = read_format(settings, split.delivery, text)
         sink = RowWriter(settings, split, form, state, bad)
         sink.skip_lines(before)

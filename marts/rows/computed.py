@@ -43,7 +43,7 @@ def compute(
             columns.append(f"TRY(CAST({sql} AS VARCHAR)) AS c{number}")
         else:
             sql = item.sql(names, numbers, "number")
-            columns.append(f"TRY(CAST(round(CAST({sql} AS {_EXACT}), {places}) AS DECIMAL(38, {places}))) AS c{number}")
+            columns.append(f"TRY(CAST(round(CAST({sql} AS {_EXACT}), {places}) AS DECIMAL(18, {places}))) AS c{number}")
     both = plain
     for name in texts.column_names:
         both = both.append_column(name, texts[name])

@@ -134,3 +134,9 @@ def test_a_name_with_quotes_stays_a_name() -> None:
     assert computed('"a""b" + price', rows=rows) == [Decimal("3.00")]
     assert missing_column(parsed("Net_Price + price"), ["price", "net price"]) == ""
     assert missing_column(parsed("netto + price"), ["price"]) == "netto"
+
+
+def test_a_result_of_too_many_digits_is_missing() -> None:
+    rows = {"price": ["99999999999", "1"], "quantity": ["99999999999", "1"]}
+    assert computed("price * quantity", rows=rows) == [None, Decimal("1.00")]
+    assert computed("price * quantity * price * quantity", rows=rows) == [None, Decimal("1.00")]
