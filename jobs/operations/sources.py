@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from jobs.steps.text_stream import TextStream, read_format
 from marts.errors import DropRejected, UsageError
 from marts.policy import Policy, nearest
 from marts.quality.check import check_rows
+from marts.rows.cast import clean_name
 from marts.rows.diagnosis import advice, block_hint
 from marts.rows.layout import Layout
 from marts.rows.records import BadRow, find_records
 from marts.rows.source_block import number_of
 from marts.rows.text_rows import RowBlock, RowFormat
-from marts.schema import KINDS
+from marts.schema import DIGITS, KINDS, Kind
 
 _PIECE = 4 << 20
 """Bytes of the file that are read to try it."""
@@ -108,11 +110,21 @@ def _tried(trial: Trial, scan: ScanSettings, form: RowFormat, read: RowBlock, be
         trial,
         format=form.block.format,
         columns=tuple(columns),
-        rows=tuple(checked.clean.slice(0, limit).to_pylist()),
+        rows=tuple(_as_read(row, kind) for row in checked.clean.slice(0, limit).to_pylist()),
         read=read.table.num_rows + len(read.bad),
         misfits=tuple(_misfit(row, before, trial.key, form) for row in bad[:limit]),
         bad=len(bad),
     )
+
+
+def _as_read(row: dict[str, Any], kind: Kind) -> dict[str, Any]:
+    """Return a clean row with numbers as decimals, not in units of their last digit."""
+    results = dict(row)
+    for column in kind.columns:
+        if digits := DIGITS.get(column.type):
+            value = results.pop(clean_name(column))
+            results[column.name] = None if value is None else f"{Decimal(value).scaleb(-digits).normalize():f}"
+    return {name: results.pop(name) for name in (column.name for column in kind.columns)} | results
 
 
 def _misfit(row: BadRow, before: int, key: str, form: RowFormat) -> Misfit:

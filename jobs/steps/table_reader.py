@@ -123,7 +123,7 @@ def json_parts(text: TextStream, names: Sequence[str], block: SourceBlock) -> It
                 lines.append(number)
             elif line.strip():
                 displayed = line.decode("utf-8", "backslashreplace")
-                bad.append(BadRow(number, displayed, (("is not a JSON object", ""),)))
+                bad.append(BadRow(number, displayed, (("is not a JSON object with valid text", ""),)))
         yield TablePart(table_of(rows, names, block.decimal), np.array(lines, np.int64), len(texts), bad)
 
 
@@ -143,9 +143,11 @@ def _json_lines(text: TextStream) -> Iterator[list[bytes]]:
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
-    """Return the object of a line, with exact numbers; None if it is none."""
+    """Return the object of a line, with exact numbers; None if it is none, or holds half of a character."""
     try:
         value = json.loads(line, parse_float=Decimal)
+        if b"\\u" in line:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

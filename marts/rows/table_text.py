@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 _AS_THEY_ARE = (pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean, pa.types.is_date32)
 """Tests of types whose values Arrow writes as text."""
+_WRITTEN_OUT = 40
+"""Digits before or after the point up to which a number is written without an exponent."""
 _EXCEL_DIGITS = 15
 """Digits of a number that a spreadsheet keeps: 37.50000000000001 is 37.5."""
 
@@ -34,9 +36,11 @@ def as_text(column: pa.Array | pa.ChunkedArray, decimal: str = ".") -> pa.Array:
         return _with_mark(column.cast(pa.string()), decimal)
     if pa.types.is_timestamp(kind):
         return _moments(column)
-    encoded = column.dictionary_encode()
-    values = [cell(value, decimal) for value in encoded.dictionary.to_pylist()]
-    return pa.array(values, pa.string()).take(encoded.indices)
+    if pa.types.is_floating(kind):
+        encoded = column.dictionary_encode()
+        values = [cell(value, decimal) for value in encoded.dictionary.to_pylist()]
+        return pa.array(values, pa.string()).take(encoded.indices)
+    return pa.array([cell(value, decimal) for value in column.to_pylist()], pa.string())
 
 
 def _moments(column: pa.Array) -> pa.Array:
@@ -77,7 +81,8 @@ def cell(value: Any, decimal: str = ".") -> str | None:
 
 
 def _number(value: Decimal, decimal: str) -> str:
-    text = format(value, "f") if value.is_finite() else str(value)
+    # 1e999999999 written out would fill the memory; with its exponent it is no number of ours.
+    text = format(value, "f") if value.is_finite() and abs(value.adjusted()) < _WRITTEN_OUT else str(value)
     return text.replace(".", decimal) if decimal != "." else text
 
 

@@ -16,11 +16,13 @@ from marts.rows.buffers import letters
 from marts.rows.computed import compute
 from marts.rows.header import BOM, Header
 from marts.rows.layout import PLAIN, Dialect
-from marts.rows.records import BadRow, Records
+from marts.rows.records import MAX_RECORD, BadRow, Records
 from marts.rows.source_block import DEFAULT, SourceBlock
 from marts.rows.table_text import as_text
 
 _BOM = BOM.encode()
+_KEPT = 1000
+"""Characters of a row that is too long."""
 _NO_NAME = "a value in a column without a name"
 
 
@@ -53,10 +55,16 @@ class RowFormat:
                 pc.if_else(pc.is_in(column, words), pa.scalar(None, pa.string()), column) for column in table.columns
             ]
             table = pa.table(columns, names=table.column_names)
+        wrong = _wrong_texts(table)
         kept = ~_no_rows(table, self.header)
         if self.block.footer:
             matches = [_matches(_line_of(table, row), self.block.footer) for row in range(table.num_rows)]
             kept &= ~np.array(matches, bool)
+        bad = [
+            *bad,
+            *(BadRow(int(lines[row]), _short_line(table, row), ((wrong[row], ""),)) for row in wrong if kept[row]),
+        ]
+        kept[list(wrong)] = False
         if not kept.all():
             table, lines = table.filter(pa.array(kept)), lines[kept]
         whole = table
@@ -162,6 +170,27 @@ def _without_unnamed(table: pa.Table, places: np.ndarray, header: Header) -> tup
         wrong += places[mask].tolist()
         table, places = table.filter(pa.array(~mask)).drop_columns([name]), places[~mask]
     return table, places, wrong
+
+
+def _wrong_texts(table: pa.Table) -> dict[int, str]:
+    """Return the rows with a text that no row of CSV may hold, and what is wrong with it."""
+    wrong: dict[int, str] = {}
+    for column in table.columns:
+        text = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        long = pc.greater(pc.binary_length(text), MAX_RECORD)
+        zero = pc.match_substring(text, "\0")
+        for mask, reason in ((long, f"longer than {MAX_RECORD:,} bytes"), (zero, "holds a NUL byte")):
+            if pc.any(mask).as_py():
+                wrong |= dict.fromkeys(
+                    np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False)).tolist(), reason
+                )
+    return wrong
+
+
+def _short_line(table: pa.Table, row: int) -> str:
+    """Return a row as a line of CSV, cut where it is too long."""
+    text = _line_of(table, row)
+    return text if len(text) <= MAX_RECORD else f"{text[:_KEPT]}… ({len(text):,} characters)"
 
 
 def _line_of(table: pa.Table, row: int) -> str:

@@ -133,7 +133,7 @@ def test_wrong_rows_of_a_table_are_quarantined_and_repaired(tmp_path: Path) -> N
     listed = json.loads(shop.command("quarantine", "show", "a.jsonl", "--json", "--reveal").stdout)
     assert "31/01/2024" in json.dumps(listed)
     table = shop.command("quarantine", "export", "a.jsonl").stdout
-    assert table.splitlines()[1].startswith("3,is not a JSON object")
+    assert table.splitlines()[1].startswith("3,is not a JSON object with valid text")
     assert table.splitlines()[2].startswith("4,sales_date is not an ISO date: 31/01/2024")
     repaired = tmp_path / "repaired.csv"
     lines = table.splitlines()
@@ -141,6 +141,46 @@ def test_wrong_rows_of_a_table_are_quarantined_and_repaired(tmp_path: Path) -> N
     shop.command("quarantine", "replay", "a.jsonl", str(repaired))
     assert shop.built().report["totals"]["quarantined"] == 1
     assert shop.sums() == (TOTAL * 100 + 1, TOTAL * 100 + 1)
+
+
+def test_texts_that_no_csv_could_hold_cost_their_row(tmp_path: Path) -> None:
+    """A NUL, half of a surrogate pair, a text of more than a mebibyte."""
+    good = lines_of_json(ROWS * 100)
+    wrong = [lines_of_json([[3, 1, text, "2024-01-31", 11, "1.00", 1, 1]]) for text in ("a\0b", "x" * (1 << 20) + "y")]
+    wrong.append(good.splitlines(keepends=True)[0].replace(b"1012.5", b"1e999999999"))
+    half = lines_of_json([[3, 1, "HALF", "2024-01-31", 11, "1.00", 1, 1]]).replace(b"HALF", b"\\ud800")
+    shop = shop_with(tmp_path, "sales/a.jsonl", b"".join([good, *wrong, half]), "format = 'jsonl'")
+    built = shop.built()
+    assert (built.code, shop.sums()) == (0, (TOTAL * 100, TOTAL * 100)), built.text
+    drop = built.drop("sales/a.jsonl")
+    assert (drop["rows_read"], drop["quarantined"]) == (204, 4)
+    rules = {reason["rule"] for reason in drop["reasons"]}
+    rules -= {rule for rule in rules if "is not a decimal number" in rule}
+    assert rules == {"holds a NUL byte", "longer than 1,048,576 bytes", "is not a JSON object with valid text"}
+
+
+def test_columns_of_any_type_of_parquet_are_kept_as_text(tmp_path: Path) -> None:
+    table = pq.read_table(io.BytesIO(parquet(ROWS)))
+    more = {
+        "tags": [["a", "b"], None],
+        "nested": [{"a": 1}, {"a": None}],
+        "bytes": [b"\xff", None],
+        "time": pa.array([3, None], pa.time64("us")),
+        "lasts": pa.array([3, None], pa.duration("s")),
+        "half": [float("nan"), 0.1],
+        "pairs": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
+        "nothing": pa.nulls(2),
+        "large": pa.array([2**63, None], pa.uint64()),
+        "wide": pa.array([Decimal("1.5"), None], pa.decimal256(40, 2)),
+    }
+    for name, values in more.items():
+        table = table.append_column(name, values if isinstance(values, pa.Array) else pa.array(values))
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    shop = shop_with(tmp_path, "sales/a.parquet", sink.getvalue(), "format = 'parquet'")
+    built = shop.built()
+    assert (built.code, shop.sums()) == (0, (TOTAL, TOTAL)), built.text
+    assert any("nested" in warning for warning in built.report["warnings"])
 
 
 def test_keys_that_come_late_in_json_lines_are_kept(tmp_path: Path) -> None:

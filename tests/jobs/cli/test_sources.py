@@ -43,7 +43,11 @@ dates = ["%d/%m/%Y", "%Y-%m-%d"]
     shown = json.loads(marts("sources", "try", path, "--limit", "1", "--json").stdout)
     assert (shown["block"], shown["match"], shown["kind"], shown["key"]) == (2, "sales/**", "sales", "sales/a.csv")
     assert (shown["read"], shown["bad"], len(shown["rows"])) == (2, 0, 1)
-    assert shown["rows"][0]["sales_date"] == "2024-01-31"
+    assert {name: shown["rows"][0][name] for name in ("sales_date", "price", "total_cost")} == {
+        "sales_date": "2024-01-31",
+        "price": "12.5",
+        "total_cost": "12.5",
+    }
     assert ["price", "price", "price"] in shown["columns"]
 
 
