@@ -206,7 +206,7 @@ def on_terminal(head: RayHead, jobs: RayJobs, arguments: list[str], answer: str)
         [MARTS, "submit", *arguments], env=shell(head), stdin=other, stdout=other, stderr=other, start_new_session=True
     )
     os.close(other)
-    said, pressed, answered = "", False, False
+    said, pressed, answered = "", 0.0, False
     end = time.monotonic() + 90
     while time.monotonic() < end:
         try:
@@ -215,10 +215,12 @@ def on_terminal(head: RayHead, jobs: RayJobs, arguments: list[str], answer: str)
         except OSError:
             break
         # The log may come late: Ray knows earlier that the job runs.
-        if not pressed and "is submitted" in said and (run := jobs.look(arguments[-1])) and run.status == "RUNNING":
-            pressed = True
+        asked = "Stop the job" in said
+        due = not asked and "is submitted" in said and time.monotonic() > pressed + 2  # as people do, until it asks
+        if due and (run := jobs.look(arguments[-1])) and run.status == "RUNNING":
+            pressed = time.monotonic()
             process.send_signal(2)
-        if "Stop the job" in said and not answered:
+        if asked and not answered:
             answered = True
             os.write(main, answer.encode())
     return process.wait(30), said
