@@ -72,18 +72,12 @@ def parsed(text: str) -> Expression:
     if len(text) > _LONGEST:
         raise ValueError(f"the expression is longer than {_LONGEST:,} characters")
     with duckdb.connect(":memory:", config=dict(CLOSED)) as database:
-        (answer,) = database.execute("SELECT json_serialize_sql(?)", [f"SELECT ({text}\n) FROM rows"]).fetchone() or (
-            "",
-        )
+        ((answer,),) = database.execute("SELECT json_serialize_sql(?)", [f"SELECT ({text}\n) FROM rows"]).fetchall()
     tree = json.loads(answer)
     if tree.get("error"):
         raise ValueError(f"{text!r} is not an expression: {tree.get('error_message')}")
     nodes = [statement["node"] for statement in tree["statements"]]
-    if (
-        len(nodes) != 1
-        or len(nodes[0].get("select_list", ())) != 1
-        or (set(nodes[0]) & {"where_clause"} and nodes[0]["where_clause"])
-    ):
+    if len(nodes) != 1 or len(nodes[0].get("select_list", ())) != 1 or nodes[0].get("where_clause"):
         raise ValueError(f"{text!r} is not one expression")
     node = nodes[0]["select_list"][0]
     columns = tuple(dict.fromkeys(_checked(node, text)))
@@ -227,10 +221,11 @@ class _Writer:
 
     def _function(self, node: Node, wanted: Kind) -> str:
         name = node["function_name"].lower()
-        kind: Kind = "number" if name in _NUMBERS else "text" if name in _TEXTS else self.kind(node) or wanted
-        arguments = [self.write(child, kind) for child in _children(node)]
         if name in _TEXTS:
             arguments = [self._of_text(child) for child in _children(node)]
+        else:
+            kind = self.kind(node) or wanted
+            arguments = [self.write(child, kind) for child in _children(node)]
         if name == "round" and len(arguments) == 2:
             arguments[1] = f"CAST({arguments[1]} AS INTEGER)"
         if name in _OPERATORS:

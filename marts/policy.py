@@ -22,6 +22,15 @@ corrections change what a line costs."""
 Money = Annotated[Decimal, Field(max_digits=18, decimal_places=2)]
 
 
+def known_zone(name: str) -> str:
+    """Return the name of a time zone. Raise ValueError for another name."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is not a time zone; use a name such as Europe/Berlin") from error
+    return name
+
+
 class Segment(BaseModel):
     """One customer segment. A customer belongs to the first segment whose conditions all hold."""
 
@@ -89,11 +98,7 @@ class Policy(BaseModel):
     @field_validator("business_timezone")
     @classmethod
     def _known_timezone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"{name!r} is not a time zone; use a name such as Europe/Berlin") from error
-        return name
+        return known_zone(name)
 
     @field_validator("total_cost_rule")
     @classmethod

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,11 +25,12 @@ from jobs.ports.store import REQUESTS_AT_ONCE, Store
 from jobs.ports.warehouse import Warehouse
 from jobs.state.manifest import TABLES, Manifest
 from jobs.state.parquet import read_parquet
+from marts.dialect import LineFormat
 from marts.errors import StateDamaged
 from marts.privacy.erasure import ERASED, TELLING, ids_in
 
-Headers = Mapping[str, set[tuple[tuple[str, ...], str]]]
-"""Columns of all deliveries of a drop, by the drop's key."""
+Formats = Mapping[str, set[LineFormat]]
+"""How the rows of all deliveries of a drop are read, by the drop's key."""
 _log = logging.getLogger("marts.erase")
 _ROWS = ("lines", "dimensions/customers", "facts", "marts/customers")
 _QUARANTINE = ("quarantine/sales", "quarantine/customers")
@@ -73,13 +74,13 @@ def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tupl
 
 def find_traces(now: Survey, customer: int) -> Traces:
     """Search all files of the state for a customer, including those left by a killed build."""
-    state, headers = now.state, _headers(now)
+    state, formats = now.state, _formats(now)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         listed = list(pool.map(state.versions, (*_ROWS, *_QUARANTINE, *_MADE_AGAIN)))
         keys = [version.key for versions in listed for version in versions]
         looked_at = (key for key in keys if not key.startswith(_MADE_AGAIN) and not key.endswith(_OTHERS))
         tables = [key for key in looked_at if key.endswith(".parquet")]
-        held = pool.map(partial(_drops_in, now, headers, customer), tables)
+        held = pool.map(partial(_drops_in, now, formats, customer), tables)
         others_part = {key: drops for key, drops in zip(tables, held, strict=True) if drops}
     files = {*others_part, *(key for key in keys if key.startswith(_MADE_AGAIN))}
     files |= {key for key in keys if key.endswith(_DONE) and mention(customer)(state.get(key).decode())}
@@ -95,15 +96,15 @@ def find_traces(now: Survey, customer: int) -> Traces:
     return Traces(tuple(sorted(files)), tuple(matches), copies, tuple(drops))
 
 
-def _headers(now: Survey) -> Headers:
-    """Return the columns and the delimiter of each scanned drop and of other deliveries with its key."""
-    matches: dict[str, set[tuple[tuple[str, ...], str]]] = defaultdict(set)
+def _formats(now: Survey) -> Formats:
+    """Return how the rows of each scanned drop are read, and those of other deliveries with its key."""
+    matches: dict[str, set[LineFormat]] = defaultdict(set)
     for manifest in now.catalog.everything():
-        matches[manifest.delivery.key].add((manifest.fields, manifest.delimiter))
+        matches[manifest.delivery.key].add(manifest.form)
     return matches
 
 
-def _drops_in(now: Survey, headers: Headers, customer: int, path: str) -> set[str]:
+def _drops_in(now: Survey, formats: Formats, customer: int, path: str) -> set[str]:
     """Return the keys of the drops whose rows in a file of the state belong to the customer; empty if none do.
 
     Return _ANY for a file outside quarantine, which does not name its drop, and for a damaged file, which may contain
@@ -116,7 +117,7 @@ def _drops_in(now: Survey, headers: Headers, customer: int, path: str) -> set[st
         return {_ANY}
     if quarantined:
         pairs = zip(rows["drop"].to_pylist(), rows["raw"].to_pylist(), strict=True)
-        return {drop for drop, raw in pairs if _may_name(customer, headers, drop, raw)}
+        return {drop for drop, raw in pairs if _may_name(customer, formats, drop, raw)}
     return {_ANY} if pc.any(pc.equal(rows["customer_id"], customer)).as_py() else set()
 
 
@@ -125,19 +126,19 @@ def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
     return _ANY in drops or manifest.delivery.key in drops
 
 
-def _names(customer: int, columns: Sequence[str], raw: str, delimiter: str) -> bool:
+def _names(customer: int, form: LineFormat, raw: str) -> bool:
     """Return whether a line names the customer; without columns (a rejected drop), whether its text mentions them."""
-    return customer in ids_in(raw, columns, delimiter) if columns else mention(customer)(raw)
+    return customer in ids_in(raw, form) if form.names else mention(customer)(raw)
 
 
-def _may_name(customer: int, headers: Headers, drop: str, raw: str) -> bool:
-    """Return whether a line names the customer under the columns of any delivery with this key."""
-    return any(_names(customer, columns, raw, delimiter) for columns, delimiter in headers.get(drop, {((), ",")}))
+def _may_name(customer: int, formats: Formats, drop: str, raw: str) -> bool:
+    """Return whether a line names the customer, as any delivery with this key is read."""
+    return any(_names(customer, form, raw) for form in formats.get(drop, {LineFormat()}))
 
 
 def _shows(manifest: Manifest, customer: int) -> bool:
     """Return whether an example in a manifest names the customer."""
-    return any(_names(customer, manifest.fields, reason.raw, manifest.delimiter) for reason in manifest.reasons)
+    return any(_names(customer, manifest.form, reason.raw) for reason in manifest.reasons)
 
 
 def remove(now: Survey, traces: Traces, docs: Store, person: Person) -> int:
@@ -161,7 +162,7 @@ def _rewritten(now: Survey, person: Person, manifest: Manifest) -> tuple[tuple[s
     """Rewrite a drop without the person; None if one of its files is damaged: the next build reports it."""
     name = (manifest.delivery.id, manifest.rules)
     try:
-        is_of = partial(_names, person.customer, delimiter=manifest.delimiter)
+        is_of = partial(_names, person.customer, manifest.form)
         return name, rewrite(now.state, manifest, person, is_of)
     except StateDamaged as error:
         _log.warning("%s; it is the only copy of %s", error, manifest.delivery.key)
@@ -184,14 +185,14 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
 
     Return the number of changed records.
     """
-    headers, mentions = _headers(now), mention(customer)
+    formats, mentions = _formats(now), mention(customer)
 
     def report(text: str) -> str:
         before = json.loads(text)
         announced: dict[str, Any] = json.loads(text)
         for drop in announced.get("drops", []):
             for reason in drop.get("reasons", []):
-                if _may_name(customer, headers, drop.get("key", ""), reason.get("raw", "")):
+                if _may_name(customer, formats, drop.get("key", ""), reason.get("raw", "")):
                     reason.update(raw=ERASED, example="")
         for best in announced.get("figures", {}).get("best", []):
             if best.get("customer_id") == customer:
@@ -210,8 +211,8 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
         lines = json.loads(decision.detail or "{}") if decision.action == "repair" else {}
         key = decision.object_key
         # A repaired line is money: where the columns are unknown, a small number may be a quantity.
-        known = any(headers.get(key, ())) or len(str(customer)) >= TELLING
-        left = {n: raw for n, raw in lines.items() if not (known and _may_name(customer, headers, key, raw))}
+        known = any(form.names for form in formats.get(key, ())) or len(str(customer)) >= TELLING
+        left = {n: raw for n, raw in lines.items() if not (known and _may_name(customer, formats, key, raw))}
         if len(left) < len(lines):
             warehouse.decide(replace(decision, detail=json.dumps(left, ensure_ascii=False)))
             changed += 1

@@ -33,8 +33,8 @@ class Person:
     """All erased people, including this one."""
 
 
-IsOf = Callable[[Sequence[str], str], bool]
-"""Predicate: whether a line belongs to the person, given the header of its drop and its text."""
+IsOf = Callable[[str], bool]
+"""Predicate: whether a raw row belongs to the person."""
 
 
 def rewrite(store: Store, manifest: Manifest, person: Person, is_of: IsOf) -> Manifest:
@@ -47,12 +47,12 @@ def rewrite(store: Store, manifest: Manifest, person: Person, is_of: IsOf) -> Ma
     others_part = 0
     for month, lines in manifest.months.items():
         folder = f"lines/month={month}/drop={name}"
-        written = [_rewrite_rows(store, SALES, file, folder, person) for file in lines.files]
+        written = [_rewrite_rows(store, SALES, file, folder, person, manifest.from_id) for file in lines.files]
         months[month] = lines.model_copy(update={"files": tuple(file for file, _ in written)})
         others_part += sum(rows for _, rows in written)
     folder = f"dimensions/{manifest.delivery.kind}/drop={name}"
-    files = [_rewrite_rows(store, CUSTOMERS, file, folder, person)[0] for file in manifest.files]
-    reasons = (_without(reason, is_of(manifest.fields, reason.raw)) for reason in manifest.reasons)
+    files = [_rewrite_rows(store, CUSTOMERS, file, folder, person, ())[0] for file in manifest.files]
+    reasons = (_without(reason, is_of(reason.raw)) for reason in manifest.reasons)
     return manifest.model_copy(
         update={
             "scan": name,
@@ -70,17 +70,19 @@ def rewrite(store: Store, manifest: Manifest, person: Person, is_of: IsOf) -> Ma
     )
 
 
-def _rewrite_rows(store: Store, kind: Kind, file: LinesFile, folder: str, person: Person) -> tuple[LinesFile, int]:
+def _rewrite_rows(
+    store: Store, kind: Kind, file: LinesFile, folder: str, person: Person, from_id: Sequence[str]
+) -> tuple[LinesFile, int]:
     """Write a file of clean rows, in its order, with the person's rows made anonymous. Return it and their number.
 
-    A file without rows of the person is kept.
+    A file without rows of the person is kept. ``from_id`` are the columns that are computed from the id.
     """
     rows = read_parquet(store, file.path)
     others_part = pc.equal(rows["customer_id"], person.customer)
     number = int(pc.sum(others_part).as_py() or 0)
     if not number:
         return file, 0
-    nobodys = person.erased.without(kind, rows.filter(others_part), [person.number] * number)
+    nobodys = person.erased.without(kind, rows.filter(others_part), [person.number] * number, from_id)
     both = pa.concat_tables([rows.filter(pc.invert(others_part)), nobodys])
     places = others_part.to_numpy()
     both = both.take(pa.array(np.argsort(np.concatenate([np.flatnonzero(~places), np.flatnonzero(places)]))))
@@ -100,7 +102,7 @@ def _rewrite_quarantine(store: Store, manifest: Manifest, name: str, is_of: IsOf
         own = read_quarantine(store, manifest, path)
         bare = [
             {**row, "raw": ERASED, "reasons": [_rule(message, rules) for message in row["reasons"]]}
-            if is_of(manifest.fields, row["raw"])
+            if is_of(row["raw"])
             else row
             for row in own.to_pylist()
         ]

@@ -4,7 +4,7 @@ import csv
 import difflib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +99,7 @@ def rows_of(now: Survey, drop: PlannedDrop) -> list[BadLine]:
 def masked_row(drop: PlannedDrop, row: BadLine) -> str:
     """Return the raw text of a row with personal data masked."""
     manifest = _readable(drop)
-    return mask_line(KINDS[manifest.delivery.kind], manifest.fields, row.raw, manifest.delimiter)
+    return mask_line(KINDS[manifest.delivery.kind], manifest.form, row.raw)
 
 
 def export(now: Survey, drop: PlannedDrop) -> str:
@@ -114,9 +114,8 @@ def export(now: Survey, drop: PlannedDrop) -> str:
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow([LINE, REASONS, RAW, *map(for_spreadsheet, names)])
     for row in rows_of(now, drop):
-        fields = _fields(row.raw, delimiter)
         # The columns of a row of the wrong width stay empty: only a person can tell which field is which.
-        fields = fields if len(fields) == len(names) else [""] * len(names)
+        fields = manifest.form.values(row.raw) or [""] * len(names)
         writer.writerow([row.line, *map(for_spreadsheet, ("; ".join(row.reasons), row.raw, *fields))])
     return text.getvalue()
 
@@ -135,8 +134,7 @@ def replay(now: Survey, drop: PlannedDrop, repaired: bytes | None) -> tuple[Repl
     else:
         existing = {row.line for row in rows_in_quarantine(now.state, manifest, repaired_too=True)}
         texts, kept_out = _read_repaired(now, manifest, repaired, existing), {}
-    erased, names = now.settings.erased, manifest.fields
-    removed = [line for line, text in texts.items() if erased.is_in(text, names, manifest.delimiter)]
+    removed = [line for line, text in texts.items() if now.settings.erased.is_in(text, manifest.form)]
     kept_out |= {line: ["belongs to a person who was erased"] for line in removed}
     texts = {line: text for line, text in texts.items() if line not in kept_out}
     clean, wrong = judge_lines(now.settings, unrepaired, texts, now.state)
@@ -225,7 +223,10 @@ def _read_repaired(now: Survey, manifest: Manifest, data: bytes, quarantined: se
             )
         if line in results:
             raise DataError(f"line {line} occurs twice", where)
-        results[line] = _as_row([from_spreadsheet(values[name]) for name in header.names], delimiter)
+        try:
+            results[line] = manifest.form.dialect.line([from_spreadsheet(values[name]) for name in header.names])
+        except csv.Error as error:
+            raise DataError("a value has a delimiter, and the drop has no quote", where, "remove it") from error
     return results
 
 
@@ -233,19 +234,6 @@ def _line(text: str, where: str) -> int:
     if not text.strip().isdecimal():
         raise DataError(f"{LINE} is {text!r}, not a line number", where)
     return int(text)
-
-
-def _as_row(values: Sequence[str], delimiter: str) -> str:
-    text = io.StringIO()
-    csv.writer(text, delimiter=delimiter, lineterminator="").writerow(values)
-    return text.getvalue()
-
-
-def _fields(raw: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader([raw], delimiter=delimiter, strict=True), [])
-    except csv.Error:
-        return []
 
 
 def _readable(drop: PlannedDrop) -> Manifest:

@@ -1,6 +1,5 @@
 """Try a file: read its first rows as a build would, and say what does not fit."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -124,7 +123,7 @@ def _as_read(row: dict[str, Any], kind: Kind) -> dict[str, Any]:
         if digits := DIGITS.get(column.type):
             value = results.pop(clean_name(column))
             results[column.name] = None if value is None else f"{Decimal(value).scaleb(-digits).normalize():f}"
-    return {name: results.pop(name) for name in (column.name for column in kind.columns)} | results
+    return {column.name: results.pop(column.name) for column in kind.columns} | results
 
 
 def _misfit(row: BadRow, before: int, key: str, form: RowFormat) -> Misfit:
@@ -136,18 +135,19 @@ def _misfit(row: BadRow, before: int, key: str, form: RowFormat) -> Misfit:
 
 def _find(settings: Settings, where: str) -> tuple[Store, ObjectVersion]:
     """Return an object and its store: below the source if it is there, so that its key is that of a build."""
-    source = settings.source
-    if "://" in where:
-        root, _, name = where.rpartition("/")
-        if source and where.startswith(source.rstrip("/") + "/"):
-            root, name = source.rstrip("/"), where[len(source.rstrip("/")) + 1 :]
+    source = settings.source.rstrip("/") if settings.source else None
+    if "://" not in where:
+        root, name = _local_root(Path(where).absolute(), settings.source)
+    elif source and where.startswith(f"{source}/"):
+        root, name = source, where.removeprefix(f"{source}/")
     else:
-        path = Path(where).absolute()
-        root, name = _local_root(path, source)
+        root, _, name = where.rpartition("/")
     store = open_store(root, settings.s3)
     versions = {version.key: version for version in store.versions(name.rpartition("/")[0])}
     if name not in versions:
-        raise UsageError("no such file", where, f"did you mean one of {_some(versions)}?" if versions else "")
+        raise UsageError(
+            "no such file", where, f"did you mean one of {', '.join(list(versions)[:3])}?" if versions else ""
+        )
     return store, versions[name]
 
 
@@ -159,10 +159,6 @@ def _local_root(path: Path, source: str | None) -> tuple[str, str]:
         above = [folder for folder in path.parents if folder.name.lower() in KINDS]
         root = above[-1].parent if above else path.parent
     return str(root), path.relative_to(root).as_posix()
-
-
-def _some(keys: Sequence[str] | dict[str, ObjectVersion]) -> str:
-    return ", ".join(list(keys)[:3])
 
 
 def _kind_of(key: str) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from jobs.ports.store import ObjectVersion
+from marts.dialect import Dialect, LineFormat
 from marts.quality.findings import Measured
 from marts.quality.rules import Suite
 from marts.quality.verdicts import holds
-from marts.rows.layout import Dialect
 
 BUCKETS = 16
 """Number of buckets, by a hash of the customer, so that a large month can be rolled up in parts."""
@@ -120,6 +120,12 @@ class Manifest(_Value):
     quote: str = '"'
     columns: tuple[str, ...] = ()
     """Names of the fields of its raw rows, without the columns that a block gives."""
+    id_prefix: str = ""
+    """Text before the numbers of customers' ids in its raw rows."""
+    owner: str = ""
+    """Id of the customer of all its rows, if the block or the key gives it."""
+    from_id: tuple[str, ...] = ()
+    """Columns that are computed from the customer's id."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -127,9 +133,9 @@ class Manifest(_Value):
         return self.columns or self.measured.columns
 
     @property
-    def dialect(self) -> Dialect:
-        """Return how the fields of its raw rows are separated."""
-        return Dialect(self.delimiter, self.quote)
+    def form(self) -> LineFormat:
+        """Return how its raw rows are read."""
+        return LineFormat(self.fields, Dialect(self.delimiter, self.quote), self.id_prefix, self.owner)
 
     @property
     def paths(self) -> list[str]:

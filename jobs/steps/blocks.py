@@ -12,13 +12,15 @@ from typing import IO, NamedTuple, cast
 from jobs.adapters.store.reader import VersionReader
 from jobs.ports.store import ObjectVersion, Store
 from jobs.steps.text_stream import TextStream
+from marts.dialect import Dialect
 from marts.errors import DropRejected
-from marts.rows.layout import Dialect
 from marts.rows.records import MAX_RECORD, last_whole
 
 LEAF = 8 << 20
 """Bytes per leaf. The hash of an object is the hash of its leaf hashes, so that splits can be hashed separately."""
 _TAIL = 64 << 10
+DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged archive raises."""
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 
 
@@ -205,6 +207,6 @@ def hash_object(source: Store, version: ObjectVersion, most: int, unzip: bool = 
             taken += len(data)
             if taken > max(most, version.size):
                 return ""
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, DropRejected):
+    except (*DAMAGED, DropRejected):
         return ""
     return content_hash(hasher.leaves())

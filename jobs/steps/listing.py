@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from jobs.ports.store import REQUESTS_AT_ONCE, ObjectVersion, Store
 from marts.errors import ServiceError
-from marts.rows.source_block import SourceBlock, block_of, literal_folder, matches
+from marts.rows.source_block import DEFAULT, SourceBlock, block_of, literal_folder
 from marts.schema import KINDS
 
 _FORMATS = (
@@ -37,7 +37,7 @@ class Listing:
 
 def list_source(source: Store, blocks: Sequence[SourceBlock]) -> Listing:
     """List the objects of each kind: those of its folder, in any case of letters, and those that blocks name."""
-    folders = {name: name.lower() for name in _folders(source) if name.lower() in KINDS}
+    folders = {name for name in _folders(source) if name.lower() in KINDS}
     named = {literal_folder(block.match) for block in blocks if block.kind and not block.ignore}
     prefixes = sorted({*folders, *KINDS, *named})
     # The objects below a listed folder are listed already.
@@ -54,7 +54,7 @@ def list_source(source: Store, blocks: Sequence[SourceBlock]) -> Listing:
             continue
         if block.ignore or is_no_data(version):
             no_data += 1
-        elif is_drop(version.key, blocks):
+        elif _is_drop(version.key, block):
             drops[kind].append(version)
         else:
             others[kind].append(version)
@@ -73,13 +73,12 @@ def _is_below(name: str, other: str) -> bool:
     return name != other and (not other or name.startswith(f"{other}/"))
 
 
-def is_drop(key: str, blocks: Sequence[SourceBlock] = ()) -> bool:
-    """Return whether an object is a drop: a CSV file by its name, or a file that a block says how to read."""
+def _is_drop(key: str, block: SourceBlock) -> bool:
+    """Return whether an object is a drop: a CSV file by its name, or a file that its block says how to read."""
     name = key.lower()
-    block = next((block for block in blocks if matches(key, block)), None)
-    if block is not None and block.format != "csv":
+    if block.format != "csv" or name.endswith((".csv", ".csv.gz")):
         return True
-    return name.endswith((".csv", ".csv.gz")) or (block is not None and PurePosixPath(name).suffix in _TEXT)
+    return block is not DEFAULT and PurePosixPath(name).suffix in _TEXT
 
 
 def is_no_data(version: ObjectVersion) -> bool:

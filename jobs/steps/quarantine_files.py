@@ -100,5 +100,5 @@ class Tally:
             for rule, value in row.reasons:
                 self._reasons[rule] += 1
                 if rule not in self._examples:
-                    raw = mask_line(kind, self._format.header.names, row.raw[:_LINE], self._format.dialect.delimiter)
+                    raw = mask_line(kind, self._format.lines, row.raw[:_LINE])
                     self._examples[rule] = (value, lines + row.line + 1, raw[:_SHOWN])

@@ -69,8 +69,8 @@ def format_of(settings: ScanSettings, manifest: Manifest) -> RowFormat:
     key = manifest.delivery.key
     block = settings.block(key)
     named = block.model_copy(update={"header": manifest.fields, "columns": {}})
-    header = read_header(b"", KINDS[manifest.delivery.kind], manifest.dialect, named, key)
-    return RowFormat(header, manifest.dialect, block)
+    header = read_header(b"", KINDS[manifest.delivery.kind], manifest.form.dialect, named, key)
+    return RowFormat(header, manifest.form.dialect, block)
 
 
 def judge_lines(
@@ -255,7 +255,7 @@ def _says(reason: str, words: str) -> bool:
 
 def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings) -> tuple[Reason, ...]:
     """Count the broken rules of rows again, most frequent first."""
-    kind, names = KINDS[manifest.delivery.kind], manifest.fields
+    kind = KINDS[manifest.delivery.kind]
     messages = [rule.broken for rule in settings.suites[kind.name].rules if rule.quarantines]
     counted: Counter[str] = Counter()
     first: dict[str, tuple[str, BadLine]] = {}
@@ -271,7 +271,7 @@ def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings
             rows=count,
             example=first[rule][0],
             line=first[rule][1].line,
-            raw=mask_line(kind, names, first[rule][1].raw, manifest.delimiter)[:_SHOWN],
+            raw=mask_line(kind, manifest.form, first[rule][1].raw)[:_SHOWN],
         )
         for rule, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     )

@@ -7,13 +7,15 @@ import pyarrow as pa
 
 from jobs.steps.blocks import Block
 from jobs.steps.scan_settings import ScanSettings
-from marts.privacy.erasure import ERASED
+from marts.expressions import parsed
+from marts.privacy.erasure import ERASED, PERSON_ID
 from marts.quality.check import Checked, check_rows
 from marts.quality.findings import Keys, Measured, without_samples
-from marts.rows.numbers import plain_numbers
+from marts.rows.header import Header
+from marts.rows.numbers import plain_numbers, without_prefix
 from marts.rows.records import MAX_RECORD, BadRow
 from marts.rows.text_rows import RowBlock, RowFormat
-from marts.schema import KINDS
+from marts.schema import KINDS, plain_name
 
 
 def bad_rows(block: RowBlock, checked: Checked, places: np.ndarray | None = None) -> list[BadRow]:
@@ -23,6 +25,12 @@ def bad_rows(block: RowBlock, checked: Checked, places: np.ndarray | None = None
         place = row if places is None else int(places[row])
         results.append(BadRow(int(block.lines[place]), block.raw(place), tuple(reasons)))
     return results
+
+
+def from_id(header: Header) -> tuple[str, ...]:
+    """Return the columns that are computed from the id of a person."""
+    person = plain_name(PERSON_ID)
+    return tuple(n for n, text in header.computed.items() if person in map(plain_name, parsed(text).columns))
 
 
 def _blank(row: BadRow) -> BadRow:
@@ -75,7 +83,7 @@ class RowChecker:
         else:
             known = numbers == 0
             erased, checked = self._checked(text.filter(pa.array(~known))), self._checked(text.filter(pa.array(known)))
-            nobody = self._settings.erased.without(self._kind, erased.clean, numbers[~known][erased.kept].tolist())
+            nobody = self._without(erased.clean, numbers[~known][erased.kept])
             clean, places = pa.concat_tables([checked.clean, nobody]), np.flatnonzero(known)
             bad = [*malformed, *bad_rows(block, checked, places)]
             bad += [_blank(row) for row in bad_rows(block, erased, np.flatnonzero(~known))]
@@ -84,18 +92,23 @@ class RowChecker:
         by_line = tuple(sorted(bad, key=lambda row: row.line))
         return CheckedBlock(clean, by_line, measured, keys, text.num_rows, len(malformed), block.line_count)
 
+    def _without(self, rows: pa.Table, numbers: np.ndarray) -> pa.Table:
+        """Remove the personal data of erased people from clean rows."""
+        return self._settings.erased.without(self._kind, rows, numbers.tolist(), from_id(self._format.header))
+
     def _checked(self, text: pa.Table) -> Checked:
         form = self._format
         return check_rows(self._kind, form.header, text, self._settings.policy, self._suite, form.block)
 
     def _erased_numbers(self, text: pa.Table) -> np.ndarray | None:
         """Return the number of the erased person of each row, 0 for others; None if no row has an erased person."""
-        erased, name = self._settings.erased, "customer_id"
-        if not erased.numbers or name not in self._format.header.known:
+        erased = self._settings.erased
+        if not erased.numbers or PERSON_ID not in self._format.header.known:
             return None
-        return erased.numbers_of(plain_numbers(text[name].combine_chunks(), self._format.block))
+        block = self._format.block
+        ids = without_prefix(text[PERSON_ID].combine_chunks(), block.prefix(PERSON_ID))
+        return erased.numbers_of(plain_numbers(ids, block))
 
     def _without_erased(self, row: BadRow) -> BadRow:
         """Return a malformed row, without its text if it names an erased person."""
-        erased = self._settings.erased.is_in(row.raw, self._format.header.names, self._format.dialect.delimiter)
-        return _blank(row) if erased else row
+        return _blank(row) if self._settings.erased.is_in(row.raw, self._format.lines) else row

@@ -7,7 +7,7 @@ from jobs.ports.store import Store
 from jobs.steps.blocks import Block
 from jobs.steps.key_collector import KeyCollector
 from jobs.steps.quarantine_files import BadRows, Tally
-from jobs.steps.row_checker import CheckedBlock, RowChecker
+from jobs.steps.row_checker import CheckedBlock, RowChecker, from_id
 from jobs.steps.row_files import RowFiles
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.split import Split, SplitResult, scan_name
@@ -104,8 +104,8 @@ class RowWriter:
             extra_columns=self._format.header.extra if self._kind is SALES else (),
             currencies=self._files.currencies,
             sums=self._files.sums,
-            dialect=self._format.dialect,
-            columns=self._format.header.names,
+            form=self._format.lines,
+            from_id=from_id(self._format.header),
             foreign=self._foreign,
             wide=self._wide,
         )

@@ -198,9 +198,12 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
         measured=merge_measured([result.measured for result in results]),
         extra_columns=results[0].extra_columns,
         currencies=tuple(sorted({currency for result in results for currency in result.currencies})),
-        delimiter=results[0].dialect.delimiter,
-        quote=results[0].dialect.quote,
-        columns=results[0].columns,
+        delimiter=results[0].form.dialect.delimiter,
+        quote=results[0].form.dialect.quote,
+        columns=results[0].form.names,
+        id_prefix=results[0].form.id_prefix,
+        owner=results[0].form.owner,
+        from_id=results[0].from_id,
     )
 
 

@@ -3,27 +3,36 @@
 A task reads one split of a large drop, or several small drops. It returns counts; rows are written to the state.
 """
 
-import gzip
 import io
 import logging
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 
 from jobs.adapters.store.reader import VersionReader
 from jobs.ports.store import Store
 from jobs.runtime.logs import within
 from jobs.state.manifest import TABLES, name_of
-from jobs.steps.blocks import LEAF, Block, LeafHasher, blocks, is_gzip, is_zip, open_object, rejection, rest_of_line
+from jobs.steps.blocks import (
+    DAMAGED,
+    LEAF,
+    Block,
+    LeafHasher,
+    blocks,
+    is_gzip,
+    is_zip,
+    open_object,
+    rejection,
+    rest_of_line,
+)
 from jobs.steps.quarantine_files import BadRows
 from jobs.steps.row_writer import RowWriter
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.split import Split, SplitResult, scan_name
 from jobs.steps.table_reader import TablePart, json_names, json_parts, parquet_parts, workbook_parts
 from jobs.steps.text_stream import TextStream, read_format
+from marts.dialect import PLAIN
 from marts.errors import DropRejected, ObjectChanged, ObjectUnreadable
 from marts.rows.header import read_header
-from marts.rows.layout import PLAIN, START
+from marts.rows.layout import START
 from marts.rows.records import has_odd_line
 from marts.rows.source_block import SourceBlock
 from marts.rows.text_rows import RowBlock, RowFormat
@@ -91,7 +100,7 @@ def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Stor
             sink.take(block)
         while opened.raw.read(LEAF):
             pass
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise DropRejected(f"the gzip is truncated or damaged: {error}") from error
     except DropRejected as error:
         raise DropRejected(rejection(version.key, error, opened.is_packed)) from error
@@ -132,8 +141,8 @@ def _scan_table(settings: ScanSettings, split: Split, source: Store, state: Stor
     hasher, block = LeafHasher(), settings.block(split.delivery.key)
     sink = None
     for part in _table_parts(split, source, block, hasher):
-        form = _format_of(split, part, block)
-        if sink is None:
+        if sink is None:  # all parts have the same columns
+            form = _format_of(split, part, block)
             sink = RowWriter(settings, split, form, state, bad)
             sink.skip_lines(_lines_before(block))
         sink.take_rows(form.read_table(part.table, part.lines, part.line_count, part.bad))
@@ -145,7 +154,7 @@ def first_rows(split: Split, source: Store, block: SourceBlock) -> tuple[RowForm
     """Return how a table is read, its first rows, and the lines before them."""
     parts = _table_parts(split, source, block, LeafHasher())
     first = next(parts)
-    part = next((part for part in parts if part.line_count), first) if not first.line_count else first
+    part = first if first.line_count else next((part for part in parts if part.line_count), first)
     form = _format_of(split, part, block)
     return form, form.read_table(part.table, part.lines, part.line_count, part.bad), _lines_before(block)
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from jobs.state.manifest import Delivery, LinesFile, MonthLines, Reason, name_of
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.uniqueness import KeyFile
+from marts.dialect import LineFormat
 from marts.quality.findings import Measured
-from marts.rows.layout import PLAIN, Dialect
 
 _NOTHING = Measured()
+_NO_LINES = LineFormat()
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ class SplitResult:
     currencies: tuple[str, ...] = ()
     sums: tuple[int, ...] = ()
     """As in the manifest."""
-    dialect: Dialect = PLAIN
-    columns: tuple[str, ...] = ()
-    """Names of the fields of its rows."""
+    form: LineFormat = _NO_LINES
+    """How its raw rows are read."""
+    from_id: tuple[str, ...] = ()
+    """As in the manifest."""
     foreign: int = 0
     """Records that are not UTF-8 but may be text in another encoding."""
     wide: bool = False

@@ -1,56 +1,71 @@
 """Erased people: how a task recognises them without knowing who they are, and what it writes instead."""
 
-import csv
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marts.dialect import LineFormat
 from marts.schema import CUSTOMERS, SALES, Kind
 
 ERASED = "(erased)"
-_KEY, _EXTRA = "customer_id", "additional_columns"
+PERSON_ID = "customer_id"
+"""Column that says whose a row is."""
+_EXTRA = "additional_columns"
 _LONGEST = 60
 """Maximum characters of an id, including quotes, zeros and white space."""
 TELLING = 4
 """Minimum characters of a number that counts as an id at any position of a malformed line."""
 _OFFSET = -1000
 """The id of an erased person is this value minus their number; no ``unknown_ids`` of guests is this low."""
-_ID = re.compile(r"(?:[A-Za-z][^0-9.]{0,20})?0*([0-9]{1,18})(\.0*)?")
-"""A number, perhaps with a prefix of letters, which a block may take off (id_prefix)."""
+_ID = re.compile(r"(?:[^\s0-9.+-][^0-9.]{0,20})?0*([0-9]{1,18})(\.0*)?")
+"""A number, perhaps with a prefix without digits, which a block may take off (id_prefix)."""
+_GROUPS = re.compile(r"(?<![0-9])[0-9]{1,3}(?:[.,' _\u00a0\u2009\u202f\u2019][0-9]{3})+(?![0-9])")
+"""A number with marks between its thousands."""
+_RUN = re.compile(r"(?<![0-9])0*([0-9]{1,18})(?![0-9])")
 
 
-def id_of(written: str) -> int | None:
+def id_of(written: str, prefix: str = "") -> int | None:
     """Parse an id as people or spreadsheets may write it: with quotes, a prefix, leading zeros, or ``.0``."""
     bare = written.strip().strip("\"'").strip()  # all Unicode white space, as when the columns are read
-    result = _ID.fullmatch(bare) if len(bare) <= _LONGEST else None
+    result = _ID.fullmatch(bare.removeprefix(prefix)) if len(bare) <= _LONGEST else None
     return int(result[1]) if result else None
 
 
-def ids_in(raw: str, names: Sequence[str], delimiter: str) -> set[int]:
-    """Return the customers that a line may belong to; ``names`` is the header.
+def ids_in(raw: str, form: LineFormat) -> set[int]:
+    """Return the customers that a row may belong to.
 
-    In a line that is not valid CSV, the field at the position of the id counts, and any number of at least ``TELLING``
-    characters: shorter ones may be quantities or stores.
+    In a row that is not valid CSV, the field at the position of the id counts, and any number of at least ``TELLING``
+    characters: shorter ones may be quantities or stores. In JSON that cannot be read, every number counts.
     """
-    if _KEY not in names:
+    if form.owner:
+        texts = [form.owner]
+    elif PERSON_ID not in form.names:
         return set()
-    try:
-        fields = next(csv.reader([raw], delimiter=delimiter, strict=True), [])
-    except csv.Error:
-        fields = []
-    place = names.index(_KEY)
-    if len(fields) == len(names):
-        messages = [fields[place]]
+    elif raw.lstrip().startswith("{"):
+        bare = raw.replace(form.id_prefix, " ") if form.id_prefix else raw
+        spelled = {text for written in (raw, bare) for text in _spellings(written)}
+        return {int(run[1]) for text in spelled for run in _RUN.finditer(text)}
+    elif fields := form.values(raw):
+        texts = [fields[form.names.index(PERSON_ID)]]
     else:  # a quote is in the wrong place, or a field is missing
-        parts = raw.split(delimiter)
-        messages = [*parts[place : place + 1], *(part for part in parts if len(part.strip()) >= TELLING)]
-    return {result for result in map(id_of, messages) if result is not None}
+        place, parts = form.names.index(PERSON_ID), raw.split(form.dialect.delimiter)
+        texts = [*parts[place : place + 1], *(part for part in parts if len(part.strip()) >= TELLING)]
+    ids = (id_of(spelled, form.id_prefix) for text in texts for spelled in _spellings(text))
+    return {number for number in ids if number is not None}
+
+
+def _spellings(text: str) -> Iterator[str]:
+    """Yield a text as it is, and without the marks of thousands or a decimal comma, which a block may allow."""
+    yield text
+    if _GROUPS.search(text):
+        yield _GROUPS.sub(lambda group: re.sub(r"[^0-9]", "", group[0]), text)
+    yield re.sub(r",0*(?=\W*$)", "", text)
 
 
 @dataclass(frozen=True)
@@ -90,27 +105,31 @@ class Erased:
         places = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
         return np.where(encoded.indices.is_valid().to_numpy(zero_copy_only=False), numbers[places], 0)
 
-    def is_in(self, raw: str, names: Sequence[str], delimiter: str) -> bool:
-        """Return whether a line, which may be malformed CSV, is of an erased person; ``names`` is the header."""
-        return bool(self.numbers) and any(self.digest(item) in self.numbers for item in ids_in(raw, names, delimiter))
+    def is_in(self, raw: str, form: LineFormat) -> bool:
+        """Return whether a row, which may be malformed, is of an erased person."""
+        return bool(self.numbers) and any(self.digest(item) in self.numbers for item in ids_in(raw, form))
 
-    def without(self, kind: Kind, rows: pa.Table, numbers: Sequence[int]) -> pa.Table:
+    def without(self, kind: Kind, rows: pa.Table, numbers: Sequence[int], from_id: Collection[str] = ()) -> pa.Table:
         """Remove the personal data of erased people from clean rows.
 
         Values that distinguish sales lines are kept, so that repeated lines are still detected. Each additional column
-        becomes a digest of its own, because it may be part of the transaction key.
+        becomes a digest of its own, because it may be part of the transaction key; so does each text in ``from_id``,
+        the columns that are computed from the id.
         """
         nobody = pa.array([self.stand_in(number) for number in numbers], pa.int64())
-        rows = rows.set_column(rows.schema.get_field_index(_KEY), _KEY, nobody)
+        rows = rows.set_column(rows.schema.get_field_index(PERSON_ID), PERSON_ID, nobody)
         if kind is CUSTOMERS:
             for column in kind.columns:
-                if column.name != _KEY:
+                if column.name != PERSON_ID:
                     place = rows.schema.get_field_index(column.name)
                     blank = [None if column.nullable else ERASED] * rows.num_rows
                     rows = rows.set_column(place, column.name, pa.array(blank, rows.schema.field(place).type))
         if kind is SALES:
             messages = [self._hidden(text) for text in rows[_EXTRA].to_pylist()]
             rows = rows.set_column(rows.schema.get_field_index(_EXTRA), _EXTRA, pa.array(messages, pa.string()))
+            for name in {column.name for column in kind.columns if column.type == "text"} & set(from_id):
+                hidden = [None if text is None else self._named(f"{name}={text}") for text in rows[name].to_pylist()]
+                rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(hidden, pa.string()))
         return rows
 
     def _hidden(self, text: str | None) -> str | None:
@@ -126,4 +145,4 @@ class Erased:
 
 def people(rows: pa.Table) -> pa.Table:
     """Exclude the rows of guests and of erased people, which have no row in the customers mart."""
-    return rows.filter(pc.greater(rows[_KEY], 0))
+    return rows.filter(pc.greater(rows[PERSON_ID], 0))

@@ -4,10 +4,9 @@ A masked value keeps its shape, so that a broken value can still be recognised: 
 ``+99 999 99``. Card numbers are masked in every column, except for the first six and last four digits.
 """
 
-import csv
 import re
-from collections.abc import Sequence
 
+from marts.dialect import LineFormat
 from marts.schema import Kind
 
 _LETTER = re.compile(r"[^\W\d_]")
@@ -35,18 +34,16 @@ def mask_value(text: str, personal: bool) -> str:
     return mask_shape(text) if personal else mask_always(text)
 
 
-def mask_line(kind: Kind, names: Sequence[str], raw: str, delimiter: str) -> str:
-    """Mask a line of a drop. Of a kind with personal columns, show only the shape if it does not fit the header."""
+def mask_line(kind: Kind, form: LineFormat, raw: str) -> str:
+    """Mask a raw row of a drop. Of a kind with personal columns, show only the shape if it does not fit the header."""
     personal = {column.name for column in kind.columns if column.personal}
     if not personal:
         return mask_always(raw)
-    try:
-        values = next(csv.reader([raw], delimiter=delimiter, strict=True), [])
-    except csv.Error:
-        values = []
-    if len(values) != len(names):
+    values = form.values(raw)
+    if not values:
         return mask_shape(raw)
-    return delimiter.join(mask_value(value, name in personal) for name, value in zip(names, values, strict=True))
+    masked = (mask_value(value, name in personal) for name, value in zip(form.names, values, strict=True))
+    return form.dialect.delimiter.join(masked)
 
 
 def _mask_cards(text: str) -> str:

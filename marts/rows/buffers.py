@@ -1,7 +1,8 @@
-"""View the texts of a column as one array of bytes."""
+"""Texts of a column: trimmed, and viewed as one array of bytes."""
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 def letters(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -11,3 +12,9 @@ def letters(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         return np.empty(0, np.uint8), np.zeros(len(texts) + 1, np.int32)
     edges = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
     return np.frombuffer(data, np.uint8)[edges[0] : edges[-1]], edges - edges[0]
+
+
+def stripped(texts: pa.Array) -> pa.Array:
+    """Trim texts; null where nothing is left."""
+    trimmed = pc.utf8_trim_whitespace(texts)
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marts.policy import Policy
-from marts.rows.buffers import letters
+from marts.rows.buffers import letters, stripped
 from marts.rows.columns import Column, Mask, last_digits
 from marts.rows.dates import exact_dates
 from marts.rows.header import Header
-from marts.rows.numbers import plain_numbers
+from marts.rows.numbers import plain_numbers, without_prefix
 from marts.rows.source_block import DEFAULT, SourceBlock
 from marts.schema import DIGITS, EXTRA, SALES, UNITS, Kind, SourceColumn
 
@@ -90,7 +90,7 @@ def _without(values: pa.Array, unknown: Sequence[int]) -> pa.Array:
 def _typed(column: SourceColumn, text: pa.Array, policy: Policy, block: SourceBlock) -> Typed:
     match column.type:
         case "id" | "integer":
-            return _read_whole(plain_numbers(_without_prefix(text, block.prefix(column.name)), block))
+            return _read_whole(plain_numbers(without_prefix(text, block.prefix(column.name)), block))
         case "quantity":
             return _read_whole(plain_numbers(text, block), DIGITS["quantity"])
         case "price" | "money" | "amount":
@@ -99,21 +99,11 @@ def _typed(column: SourceColumn, text: pa.Array, policy: Policy, block: SourceBl
             return _read_dates(text, policy, block)
         case "yes_no":
             words = pa.array(list(_YES_NO), pa.string())
-            place = pc.index_in(pc.utf8_upper(_stripped(text)), words)
-            values = pa.array(list(_YES_NO.values()), pa.string()).take(place)
-            return values, _numpy(_stripped(text).is_valid()) & ~_numpy(values.is_valid())
+            trimmed = stripped(text)
+            values = pa.array(list(_YES_NO.values()), pa.string()).take(pc.index_in(pc.utf8_upper(trimmed), words))
+            return values, _numpy(trimmed.is_valid()) & ~_numpy(values.is_valid())
         case "text":
             return _read_text(column, text)
-
-
-def _without_prefix(text: pa.Array, prefix: str) -> pa.Array:
-    """Take a prefix off ids; an id without it is no number, so that it breaks its rule."""
-    if not prefix:
-        return text
-    trimmed = pc.utf8_trim_whitespace(text)
-    bare = pc.utf8_slice_codeunits(trimmed, len(prefix))
-    empty = pc.equal(trimmed, "")
-    return pc.if_else(pc.or_(pc.starts_with(trimmed, prefix), empty), bare, pc.binary_join_element_wise("?", text, ""))
 
 
 def _read_whole(text: pa.Array, digits: int = 0) -> Typed:
@@ -127,7 +117,7 @@ def _read_whole(text: pa.Array, digits: int = 0) -> Typed:
 
 
 def _exact_whole(text: pa.Array) -> Sure:
-    trimmed = _stripped(text)
+    trimmed = stripped(text)
     whole, unfit = _only(trimmed, _match_number(trimmed, _WHOLE))
     return pc.replace_substring_regex(whole, r"[.]0*$", "").cast(pa.int64()), unfit
 
@@ -149,7 +139,7 @@ def _read_decimal(text: pa.Array, digits: int) -> Typed:
 
 
 def _exact_decimal(text: pa.Array, digits: int) -> Sure:
-    trimmed = _stripped(text)
+    trimmed = stripped(text)
     whole = f"0*[0-9]{{1,{_DIGITS - digits}}}"
     pattern = rf"^[+-]?({whole}\.?|{whole}\.[0-9]{{1,{digits}}}0*|\.[0-9]{{1,{digits}}}0*)$"
     decimals, unfit = _only(trimmed, _match_number(trimmed, pattern))
@@ -219,13 +209,7 @@ def _trimmed(text: pa.Array) -> pa.Array:
     if not maybe.any():
         return text
     places = pa.array(maybe)
-    return pc.replace_with_mask(text, places, _stripped(text.filter(places)))
-
-
-def _stripped(text: pa.Array) -> pa.Array:
-    """Trim texts; null where nothing is left."""
-    trimmed = pc.utf8_trim_whitespace(text)
-    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+    return pc.replace_with_mask(text, places, stripped(text.filter(places)))
 
 
 def _may_be_padded(codes: np.ndarray, edges: np.ndarray) -> Mask:

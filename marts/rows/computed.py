@@ -31,8 +31,8 @@ def compute(
 
     names = {plain_name(name): name for name in rows.column_names}
     used = sorted({names[plain_name(column)] for item in expressions.values() for column in item.columns})
-    plain = pa.table({name: plain_numbers(rows[name].combine_chunks(), block) for name in used})
-    texts = pa.table({f"{_TEXT}{name}": rows[name] for name in used})
+    numeric = {name: plain_numbers(rows[name].combine_chunks(), block) for name in used}
+    both = pa.table({**numeric, **{f"{_TEXT}{name}": rows[name] for name in used}})
     columns = []
     for number, (target, item) in enumerate(expressions.items()):
         places = digits(target)
@@ -44,9 +44,6 @@ def compute(
         else:
             sql = item.sql(names, numbers, "number")
             columns.append(f"TRY(CAST(round(CAST({sql} AS {_EXACT}), {places}) AS DECIMAL(18, {places}))) AS c{number}")
-    both = plain
-    for name in texts.column_names:
-        both = both.append_column(name, texts[name])
     with duckdb.connect(":memory:", config=dict(CLOSED)) as database:
         database.register("rows", both)
         result = database.sql(f"SELECT {', '.join(columns)} FROM rows").to_arrow_table()

@@ -1,7 +1,6 @@
 """Read dates and timestamps, in ISO form or in the formats of a block, as days of the business time zone."""
 
 import re
-from collections.abc import Callable
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -9,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.rows.buffers import letters
+from marts.rows.buffers import letters, stripped
 from marts.rows.columns import Mask, mask_of
 from marts.rows.date_formats import iso_of
 from marts.rows.source_block import SourceBlock
@@ -55,11 +54,13 @@ def exact_dates(text: pa.Array, zone: ZoneInfo, block: SourceBlock) -> tuple[pa.
 
 
 def iso_texts(text: pa.Array, block: SourceBlock) -> pa.Array:
-    """Return trimmed texts in ISO form, as far as they fit the block's formats, or the spellings read without any."""
-    trimmed = pc.utf8_trim_whitespace(text)
-    trimmed = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+    """Return trimmed texts in ISO form, as far as they fit the block's formats, or the spellings read without any.
+
+    The texts are distinct: each is converted.
+    """
+    trimmed = stripped(text)
     if block.dates:
-        return _each_once(trimmed, lambda texts: [_by_formats(value, block) for value in texts])
+        return pa.array([_by_formats(value, block) for value in trimmed.to_pylist()], pa.string())
     if not pc.any(pc.match_substring_regex(trimmed, _OTHER)).as_py():
         return trimmed
     for pattern, instead in _SPELLINGS:
@@ -76,11 +77,6 @@ def _by_formats(text: str | None, block: SourceBlock) -> str | None:
         return None
     typed = block.format != "csv" and (_DAY.fullmatch(text) or _TIME.fullmatch(text))
     return text if typed else iso_of(text, block.dates) or f"?{text}"
-
-
-def _each_once(texts: pa.Array, convert: Callable[[list[str | None]], list[str | None]]) -> pa.Array:
-    encoded = texts.dictionary_encode()
-    return pa.array(convert(encoded.dictionary.to_pylist()), pa.string()).take(encoded.indices)
 
 
 def _day(text: str, zone: ZoneInfo, naive: ZoneInfo | None) -> date | None:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from marts.dialect import Dialect
 from marts.rows.date_formats import EXCEL, iso_of
-from marts.rows.layout import Dialect
 from marts.rows.source_block import DEFAULT, SourceBlock
 from marts.schema import Kind, plain_name
 
@@ -22,18 +22,8 @@ _VALUE = re.compile(r"[+-]?[0-9][0-9.,:/ T-]*|NULL|\\N", re.IGNORECASE)
 """A field that is a value, not a name: a number, a date, a word for nothing."""
 _NULL_WORDS = ("NULL", "N/A", "NA", "NONE", "NIL", "NAN", "#N/A", "-", "--")
 _DATE_FORMATS = (
-    *(
-        "%d.%m.%Y",
-        "%d/%m/%Y",
-        "%m/%d/%Y",
-        "%d-%m-%Y",
-        "%m-%d-%Y",
-        "%Y/%m/%d",
-        "%Y.%m.%d",
-        "%d.%m.%y",
-        "%d/%m/%y",
-        "%m/%d/%y",
-    ),
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d"),
+    *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y"),
     *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"),
     *("%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p"),
     *("%m/%d/%Y %I:%M %p", "%Y/%m/%d %H:%M:%S", "%Y%m%d%H%M%S"),
@@ -44,34 +34,27 @@ _MONEY = re.compile(r"[$€£¥₹₽₩¢()]|-$")
 _GROUP = 3
 """Digits between two marks of thousands: one comma before three digits may be either mark."""
 _PREFIXED = re.compile(r"([A-Za-z][A-Za-z_#/-]*)0*[0-9]+")
+_CSV, _SAVE, _GZIP = "deliver it as CSV", "save it as CSV", "deliver it as .csv or .csv.gz"
+_PAGE = "check how it is downloaded"
 _MAGIC = (
-    (b"PAR1", "a Parquet file", "format"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls)", "save"),
-    (b"BZh", "a bzip2 archive", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive", "gzip"),
-    (b"\xfd7zXZ", "an xz archive", "gzip"),
-    (b"7z\xbc\xaf", "a 7z archive", "gzip"),
-    (b"\x04\x22\x4d\x18", "an lz4 archive", "gzip"),
-    (b"\x1f\x8b", "gzip inside gzip", "gzip"),
-    (b"ORC", "an ORC file", "save"),
-    (b"Obj\x01", "an Avro file", "save"),
-    (b"SQLite format 3", "an SQLite database", "save"),
-    (b"\x89PNG", "a picture", "save"),
-    (b"\xff\xd8\xff", "a picture", "save"),
-    (b"%PDF", "a PDF document", "save"),
-    (b"<?xml", "XML", "save"),
-    (b"<!DOCTYPE", "an HTML page, perhaps of an error or a login", "page"),
-    (b"<html", "an HTML page, perhaps of an error or a login", "page"),
+    (b"PAR1", "a Parquet file", _CSV),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls)", _SAVE),
+    (b"BZh", "a bzip2 archive", _GZIP),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", _GZIP),
+    (b"\xfd7zXZ", "an xz archive", _GZIP),
+    (b"7z\xbc\xaf", "a 7z archive", _GZIP),
+    (b"\x04\x22\x4d\x18", "an lz4 archive", _GZIP),
+    (b"\x1f\x8b", "gzip inside gzip", _GZIP),
+    (b"ORC", "an ORC file", _SAVE),
+    (b"Obj\x01", "an Avro file", _SAVE),
+    (b"SQLite format 3", "an SQLite database", _SAVE),
+    (b"\x89PNG", "a picture", _SAVE),
+    (b"\xff\xd8\xff", "a picture", _SAVE),
+    (b"%PDF", "a PDF document", _SAVE),
+    (b"<?xml", "XML", _SAVE),
+    (b"<!DOCTYPE", "an HTML page, perhaps of an error or a login", _PAGE),
+    (b"<html", "an HTML page, perhaps of an error or a login", _PAGE),
 )
-_HINTS = {
-    "format": "deliver it as CSV",
-    "save": "save it as CSV",
-    "gzip": "deliver it as .csv or .csv.gz",
-    "page": "check how it is downloaded",
-    "zip": "deliver it as .csv or .csv.gz",
-    "wide": 'set encoding = "utf-16" in its block',
-    "json": "deliver it as CSV",
-}
 
 
 @dataclass(frozen=True)
@@ -86,23 +69,23 @@ def looks_like(start: bytes) -> Format | None:
     """Return the format of a file by its first bytes; None if it may be CSV text in UTF-8."""
     for magic, what, hint in _MAGIC:
         if start.startswith(magic):
-            return Format(what, _HINTS[hint])
+            return Format(what, hint)
     if start.startswith(b"PK\x03\x04"):
         return _zip(start)
     zeros = (start[0::2].count(0), start[1::2].count(0))
     if max(zeros) > len(start) // 4 > 10 * min(zeros) and len(start) > 3:
-        return Format("UTF-16 text without a byte order mark", _HINTS["wide"])
+        return Format("UTF-16 text without a byte order mark", 'set encoding = "utf-16" in its block')
     if zeros[0] + zeros[1] > len(start) // 2:
-        return Format("binary data", _HINTS["save"])
+        return Format("binary data", _SAVE)
     if re.match(rb"\s*[{\[]\s*[\"{]", start):
-        return Format("JSON", _HINTS["json"])
+        return Format("JSON", _CSV)
     return None
 
 
 def _zip(start: bytes) -> Format:
     if b"xl/" in start or b"[Content_Types].xml" in start:
-        return Format("an Excel workbook (.xlsx)", _HINTS["save"])
-    return Format("a zip archive", _HINTS["zip"])
+        return Format("an Excel workbook (.xlsx)", _SAVE)
+    return Format("a zip archive", _GZIP)
 
 
 def block_hint(key: str, block: SourceBlock, setting: str) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from marts.dialect import PLAIN, Dialect
 from marts.errors import DropRejected
 from marts.expressions import missing_column, parsed
 from marts.policy import nearest
 from marts.rows.diagnosis import block_hint, explain_missing, without_header
-from marts.rows.layout import PLAIN, Dialect
 from marts.rows.source_block import DEFAULT, SourceBlock
 from marts.schema import DIGITS, Kind, plain_name
 
@@ -60,9 +60,8 @@ def split_names(line: str, dialect: Dialect) -> list[str]:
     """Return the names in a header line. Raise DropRejected if it is not valid CSV."""
     if line.count(dialect.delimiter) >= MAX_COLUMNS:
         raise DropRejected(f"the header has more than {MAX_COLUMNS:,} columns")
-    quoting = {"quotechar": dialect.quote} if dialect.quote else {"quoting": csv.QUOTE_NONE}
     try:
-        fields = next(csv.reader([line], delimiter=dialect.delimiter, strict=True, **quoting), [])
+        fields = dialect.fields(line)
     except csv.Error as error:
         raise DropRejected(f"the header is not valid CSV: {error}") from error
     return [name.strip().strip(BOM).strip() for name in fields]
@@ -86,8 +85,8 @@ def read_header(
     if not block.header and (wrong := without_header(written, kind, key, block)):
         raise DropRejected(*wrong)
     names = [_name(name, kind, block) for name in written]
-    _reject_repeats(names, written, {_name(name, kind, block): name for name in given})
     given = {_name(name, kind, block): value for name, value in given.items()}
+    _reject_repeats(names, written, given)
     computed = {_name(name, kind, block): text for name, text in block.compute.items()}
     for text in computed.values():
         if absent := missing_column(parsed(text), [*names, *given]):

@@ -3,6 +3,7 @@
 import codecs
 from dataclasses import dataclass
 
+from marts.dialect import PLAIN, Dialect
 from marts.errors import DropRejected
 from marts.rows.source_block import SourceBlock
 
@@ -18,23 +19,6 @@ _MARKS = (
 """Byte order marks; those of UTF-32 begin with those of UTF-16."""
 _WIDE = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
 _ASCII_LIKE = bytes(range(128))
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How fields are separated."""
-
-    delimiter: str = ","
-    quote: str = '"'
-    """Empty if no character quotes fields."""
-
-    @property
-    def mark(self) -> bytes:
-        """Return the quote as bytes; a byte that no text has if there is none."""
-        return self.quote.encode() or b"\xff"
-
-
-PLAIN = Dialect()
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,16 @@ def plain_numbers(text: pa.Array, block: SourceBlock) -> pa.Array:
     return _with_point(text) if block.decimal == "," else text
 
 
+def without_prefix(text: pa.Array, prefix: str) -> pa.Array:
+    """Take a prefix off ids; an id without it is no number, so that it breaks its rule."""
+    if not prefix:
+        return text
+    trimmed = pc.utf8_trim_whitespace(text)
+    bare = pc.utf8_slice_codeunits(trimmed, len(prefix))
+    empty = pc.equal(trimmed, "")
+    return pc.if_else(pc.or_(pc.starts_with(trimmed, prefix), empty), bare, pc.binary_join_element_wise("?", text, ""))
+
+
 def _without_signs(text: pa.Array) -> pa.Array:
     """Remove currency signs; read brackets, or a minus at the end, as accounting writes negative amounts."""
     text = pc.utf8_trim_whitespace(text)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from marts.dialect import PLAIN, Dialect
 from marts.rows.diagnosis import is_windows_text
-from marts.rows.layout import PLAIN, Dialect
 
 MAX_RECORD = 1 << 20
 """Maximum bytes of one record; a longer one is quarantined."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from marts.expressions import parsed
+from marts.policy import known_zone
 from marts.rows.date_formats import EXCEL, DateFormat
 from marts.schema import plain_name
 
@@ -73,12 +73,7 @@ class SourceBlock(BaseModel):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, name: str | None) -> str | None:
-        try:
-            if name is not None:
-                ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"{name!r} is not a time zone; use a name such as Europe/Berlin") from error
-        return name
+        return None if name is None else known_zone(name)
 
     @field_validator("dates")
     @classmethod
@@ -166,19 +161,15 @@ def pattern_of(glob: str) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE | re.DOTALL)
 
 
-def matches(key: str, block: SourceBlock) -> bool:
-    """Return whether a block is for an object."""
-    return bool(pattern_of(block.match).fullmatch(key))
-
-
 def block_of(key: str, blocks: Sequence[SourceBlock]) -> SourceBlock:
     """Return the first block that matches a key, or the default."""
-    return next((block for block in blocks if matches(key, block)), DEFAULT)
+    number = number_of(key, blocks)
+    return blocks[number - 1] if number else DEFAULT
 
 
 def number_of(key: str, blocks: Sequence[SourceBlock]) -> int:
     """Return the number of the block that holds for an object, from 1; 0 if none does."""
-    return next((number for number, block in enumerate(blocks, 1) if matches(key, block)), 0)
+    return next((number for number, block in enumerate(blocks, 1) if pattern_of(block.match).fullmatch(key)), 0)
 
 
 def literal_folder(glob: str) -> str:

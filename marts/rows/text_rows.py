@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from marts.dialect import PLAIN, Dialect, LineFormat
 from marts.errors import Defect
 from marts.expressions import parsed
+from marts.privacy.erasure import PERSON_ID
 from marts.rows.buffers import letters
 from marts.rows.computed import compute
 from marts.rows.header import BOM, Header
-from marts.rows.layout import PLAIN, Dialect
 from marts.rows.records import MAX_RECORD, BadRow, Records
 from marts.rows.source_block import DEFAULT, SourceBlock
 from marts.rows.table_text import as_text
@@ -34,6 +35,12 @@ class RowFormat:
     dialect: Dialect = PLAIN
     block: SourceBlock = DEFAULT
 
+    @property
+    def lines(self) -> LineFormat:
+        """Return how a single raw row is read."""
+        given = self.header.given.get(PERSON_ID, "")
+        return LineFormat(self.header.names, self.dialect, self.block.prefix(PERSON_ID), given)
+
     def read(self, records: Records) -> "RowBlock":
         """Read records as columns of text, with the columns that the file does not have."""
         rows = read_rows(records, self.header, self.dialect, self.block.footer, self.block.null)
@@ -42,7 +49,7 @@ class RowFormat:
             self._with_given(rows.table),
             records.lines[rows.places],
             lambda row: records.raw(int(rows.places[row])),
-            tuple(sorted(bad, key=lambda row: row.line)),
+            tuple(bad),
             records.line_count,
         )
 
@@ -74,7 +81,7 @@ class RowFormat:
             self._with_given(table),
             lines[places],
             lambda row: _line_of(whole, int(places[row])),
-            tuple(sorted(bad, key=lambda row: row.line)),
+            tuple(bad),
             line_count,
         )
 
@@ -109,7 +116,7 @@ class RowBlock:
     raw: Callable[[int], str]
     """Returns a row as in the file, or as a line of CSV if the file is no text."""
     bad: tuple[BadRow, ...]
-    """Records that are no rows, by line."""
+    """Records that are no rows."""
     line_count: int
 
 
@@ -176,7 +183,7 @@ def _wrong_texts(table: pa.Table) -> dict[int, str]:
     """Return the rows with a text that no row of CSV may hold, and what is wrong with it."""
     wrong: dict[int, str] = {}
     for column in table.columns:
-        text = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        text = column.combine_chunks()
         long = pc.greater(pc.binary_length(text), MAX_RECORD)
         zero = pc.match_substring(text, "\0")
         for mask, reason in ((long, f"longer than {MAX_RECORD:,} bytes"), (zero, "holds a NUL byte")):
@@ -255,7 +262,7 @@ def _no_rows(table: pa.Table, header: Header) -> np.ndarray:
     result = np.zeros(table.num_rows, bool)
     rows = np.arange(table.num_rows)
     for column in table.columns:  # nearly all rows have a value in one of the first columns
-        rows = rows[_blank(column.combine_chunks() if len(rows) == len(result) else column.take(pa.array(rows)))]
+        rows = rows[_blank((column if len(rows) == len(result) else column.take(pa.array(rows))).combine_chunks())]
         if not len(rows):
             break
     result[rows] = True
@@ -265,8 +272,8 @@ def _no_rows(table: pa.Table, header: Header) -> np.ndarray:
     name = header.written[place]
     first = {name[0].encode()[0], BOM.encode()[0]}
     column = table.column(place).combine_chunks()
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    maybe = np.flatnonzero(_begins_with(column, first))  # hardly a row: most columns are numbers
+    begins = _first_bytes(column)
+    maybe = np.flatnonzero(np.logical_or.reduce([begins == byte for byte in first]))  # hardly a row
     if len(maybe):
         spelled = pa.array([name, BOM + name, f'"{name}"', f'{BOM}"{name}"'])
         equal = pc.is_in(pc.utf8_trim_whitespace(column.take(pa.array(maybe))), spelled)
@@ -276,26 +283,22 @@ def _no_rows(table: pa.Table, header: Header) -> np.ndarray:
     return result
 
 
-def _begins_with(text: pa.Array, bytes_: Collection[int]) -> np.ndarray:
-    """Return which texts begin with one of some bytes."""
+def _first_bytes(text: pa.Array) -> np.ndarray:
+    """Return the first byte of each text; 0 if it is empty."""
     codes, edges = letters(text)
     if not len(codes):
-        return np.zeros(len(text), bool)
-    first = codes[np.minimum(edges[:-1], len(codes) - 1)]
-    return np.asarray(np.logical_or.reduce([first == byte for byte in bytes_]) & (edges[:-1] < edges[1:]))
+        return np.zeros(len(text), np.uint8)
+    return np.where(edges[:-1] < edges[1:], codes[np.minimum(edges[:-1], len(codes) - 1)], np.uint8(0))
 
 
-def _blank(text: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def _blank(text: pa.Array) -> np.ndarray:
     """Return which texts are empty or only white space."""
-    text = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
-    codes, edges = letters(text)
-    blank = np.asarray(edges[:-1] == edges[1:])
-    if len(codes):
-        first = codes[np.minimum(edges[:-1], len(codes) - 1)]
-        maybe = np.flatnonzero(~blank & ((first <= ord(" ")) | (first >= 0x80)))
-        if len(maybe):
-            trimmed = pc.utf8_trim_whitespace(text.take(pa.array(maybe)))
-            blank[maybe] = pc.equal(trimmed, "").to_numpy(zero_copy_only=False)
+    first, (_, edges) = _first_bytes(text), letters(text)
+    blank = np.asarray(edges[:-1] == edges[1:])  # a text may begin with a NUL, too
+    maybe = np.flatnonzero(~blank & ((first <= ord(" ")) | (first >= 0x80)))
+    if len(maybe):
+        trimmed = pc.utf8_trim_whitespace(text.take(pa.array(maybe)))
+        blank[maybe] = pc.equal(trimmed, "").to_numpy(zero_copy_only=False)
     return blank
 
 
@@ -314,8 +317,7 @@ def _matches(raw: str, footer: str) -> bool:
 
 def _fields(raw: str, dialect: Dialect) -> list[str]:
     """Return the fields of a record; one field if it is no CSV."""
-    quoting = {"quotechar": dialect.quote} if dialect.quote else {"quoting": csv.QUOTE_NONE}
     try:
-        return next(csv.reader([raw], delimiter=dialect.delimiter, strict=True, **quoting), [])
+        return dialect.fields(raw)
     except csv.Error:
         return [raw]

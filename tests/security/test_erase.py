@@ -311,6 +311,103 @@ def test_a_damaged_file_does_not_keep_a_person_in(fed: Place) -> None:
     assert traces(fed) == []
 
 
+# Ids and rows as [[source]] blocks have them
+
+HEADER = "transaction_id,customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost"
+
+
+def with_block(place: Place, block: str) -> None:
+    """Read the drops below sales/own by a block."""
+    (place.folder / "marts.toml").write_text(f'[[source]]\nmatch = "sales/own/**"\n{block}\n')
+
+
+def own(place: Place, name: str, data: str) -> None:
+    place.put(f"sales/own/{name}", data)
+
+
+def assert_erased(place: Place) -> None:
+    """Erase the person, and build as often as it takes to read everything again."""
+    rows = place.build().totals.rows_read
+    assert traces(place)
+    team = place.mart("sales_team")
+    erase(place)
+    assert traces(place) == []
+    for options in ({}, {"rebuild": True}, {"rescan": True}):
+        report = place.build(**options)
+        assert report.error is None
+        assert report.totals.rows_read == rows
+        assert traces(place) == []
+        assert place.mart("sales_team") == team
+
+
+@pytest.mark.parametrize("prefix", ["C2-", "#", "Kü", "CUST ", "2024/"])
+def test_an_id_with_a_prefix_is_the_same_person(fed: Place, prefix: str) -> None:
+    with_block(fed, f'id_prefix = {{customer_id = "{prefix}"}}')
+    who = f"{prefix}{WHO}"
+    rows = [f"P1,{who},121,tea,2024-03-01,1,5.00,1,5.00", f"P2,{prefix}1,121,tea,2024-03-01,1,5.00,1,5.00"]
+    rows += [f"P3,{who},121,tea,never,1,5.00,1,5.00", f"P4,{who},121,tea,2024-03-01,1,5.00,1,5.00,one too many"]
+    rows += [f'"P5,{who},121,tea,2024-03-01,1,5.00,1,5.00']
+    own(fed, "a.csv", "\n".join([HEADER, *rows]) + "\n")
+    assert_erased(fed)
+
+
+def test_a_person_is_erased_from_lines_of_other_dialects(fed: Place) -> None:
+    with_block(fed, 'delimiter = ";"\nquote = "\'"\ndecimal = ","\nthousands = "."')
+    row = "{};'424.242';121;'Tea; green';{};1;5,00;1;5,00"
+    rows = [row.format("P1", "2024-03-01"), row.format("P2", "never"), row.format("P3", "2024-03-01") + ";more"]
+    rows += [row.format("P4", "2024-03-01").replace("424.242", "424242,0"), "'" + row.format("P5", "2024-03-01")]
+    own(fed, "a.csv", "\n".join([HEADER.replace(",", ";"), *rows]) + "\n")
+    assert_erased(fed)
+
+
+def test_a_person_is_erased_from_json_that_is_broken(fed: Place) -> None:
+    with_block(fed, 'format = "jsonl"\nid_prefix = {customer_id = "C2-"}')
+    names = HEADER.split(",")
+    values = ["P1", f"C2-{WHO}", 121, "tea", "2024-03-01", 1, 5, 1, 5]
+    whole = json.dumps(dict(zip(names, values, strict=True)))
+    wrong = json.dumps(dict(zip(names, ["P2", *values[1:4], "never", *values[5:]], strict=True)))
+    own(fed, "a.jsonl", "\n".join([whole, wrong, whole[:-1], wrong.replace('"tea"', "tea")]) + "\n")
+    assert_erased(fed)
+
+
+def test_a_text_that_is_computed_from_the_id_is_hidden(fed: Place) -> None:
+    with_block(fed, "compute = {transaction_id = \"customer_id || '/' || sales_date\", tag = \"'c' || customer_id\"}")
+    header = HEADER.removeprefix("transaction_id,")
+    rows = [f"{WHO},121,tea,2024-03-0{day},1,5.00,1,5.00" for day in (1, 2)]
+    own(fed, "a.csv", "\n".join([header, *rows, "1,121,tea,2024-03-01,1,5.00,1,5.00"]) + "\n")
+    before = fed.build().totals
+    assert_erased(fed)
+    assert (fed.build().totals.clean, fed.build().totals.duplicates) == (before.clean, before.duplicates)
+
+
+def test_a_person_whose_id_is_in_the_key_of_the_drop(fed: Place) -> None:
+    with_block(fed, 'from_path = "customer=(?P<customer_id>[0-9]+)/"')
+    header = HEADER.replace("customer_id,", "")
+    rows = ["P1,121,tea,2024-03-01,1,5.00,1,5.00", "P2,121,canary@example.org,2024-03-01,1,5.00,1,5.00,more"]
+    own(fed, "customer=1/a.csv", "\n".join([header, *rows]).replace("canary@example.org", "tea") + "\n")
+    own(fed, f"customer={WHO}/a.csv", "\n".join([header, *rows]) + "\n")
+    erase(fed)
+    report = fed.build()
+    assert report.error is None
+    assert not [trace for trace in traces(fed) if "canary@example.org" in trace]
+
+
+def test_rows_of_a_drop_with_another_quote_are_repaired(fed: Place) -> None:
+    with_block(fed, 'delimiter = ";"\nquote = "\'"')
+    row = "P1;1;121;'Tea; \"green\", loose';{};1;5.00;1;5.00"
+    own(fed, "a.csv", HEADER.replace(",", ";") + f"\n{row.format('never')}\n")
+    fed.build()
+    repaired = fed.folder / "repaired.csv"
+    marts("quarantine", "export", "own/a.csv", "--to", str(repaired), *where(fed))
+    text = repaired.read_text()
+    assert text.count("never") == 3
+    repaired.write_text(text.replace(";never;", ";2024-03-01;"))
+    marts("quarantine", "replay", "own/a.csv", str(repaired), *where(fed))
+    report = fed.build()
+    assert report.error is None
+    assert not [drop for drop in report.drops if drop.key == "sales/own/a.csv" and drop.quarantined]
+
+
 # The audit trail
 
 

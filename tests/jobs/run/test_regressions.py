@@ -16,9 +16,9 @@ from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.ports.store import ObjectVersion
 from jobs.steps.blocks import blocks
 from jobs.steps.text_stream import TextStream
+from marts.dialect import PLAIN
 from marts.errors import OutcomeUnknown, ServiceError
 from marts.policy import Policy
-from marts.rows.layout import PLAIN
 from marts.rows.source_block import DEFAULT
 
 NOTED = f"{SALES},note"

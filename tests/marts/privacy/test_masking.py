@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from marts.dialect import LineFormat
 from marts.privacy.masking import mask_always, mask_line, mask_shape, mask_value
 from marts.schema import CUSTOMERS, SALES
 
@@ -65,13 +66,13 @@ def test_a_personal_column_is_hidden_and_another_is_not() -> None:
 
 def test_a_line_is_masked_by_its_columns() -> None:
     raw = '7,Asha,Rao,"1, Lake Road",10001,+00 1,2023-01-01'
-    assert mask_line(CUSTOMERS, NAMES, raw, ",") == "7,xxxx,xxx,9, xxxx xxxx,99999,+99 9,2023-01-01"
+    assert mask_line(CUSTOMERS, LineFormat(NAMES), raw) == "7,xxxx,xxx,9, xxxx xxxx,99999,+99 9,2023-01-01"
 
 
 @pytest.mark.parametrize("raw", ["7,Asha", '7,"Asha,Rao', "7,Asha,Rao,x,y,z,2023-01-01,more"])
 def test_of_a_line_that_does_not_fit_only_the_shape_is_shown(raw: str) -> None:
-    assert mask_line(CUSTOMERS, NAMES, raw, ",") == mask_shape(raw)
+    assert mask_line(CUSTOMERS, LineFormat(NAMES), raw) == mask_shape(raw)
 
 
 def test_a_kind_without_people_is_shown_as_it_stands() -> None:
-    assert mask_line(SALES, ("a", "b"), "1,tea,4111111111111111", ",") == "1,tea,411111******1111"
+    assert mask_line(SALES, LineFormat(("a", "b")), "1,tea,4111111111111111") == "1,tea,411111******1111"

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marts.dialect import Dialect
 from marts.rows.date_formats import DateFormat, iso_of
-from marts.rows.layout import Decoder, Dialect, find_layout
+from marts.rows.layout import Decoder, find_layout
 from marts.rows.numbers import plain_numbers
 from marts.rows.source_block import SourceBlock
 

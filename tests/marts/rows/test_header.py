@@ -2,10 +2,10 @@
 
 import pytest
 
+from marts.dialect import Dialect
 from marts.errors import DropRejected
 from marts.rows.diagnosis import advice, looks_like
 from marts.rows.header import Header, read_header
-from marts.rows.layout import Dialect
 from marts.rows.source_block import SourceBlock, block_of, literal_folder
 from marts.schema import SALES
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from marts.dialect import PLAIN, Dialect
 from marts.errors import DropRejected
 from marts.rows import records
 from marts.rows.header import Header, read_header
-from marts.rows.layout import PLAIN, Dialect
 from marts.rows.records import Records, find_records, has_odd_line
 from marts.rows.text_rows import read_rows
 from marts.schema import CUSTOMERS, SALES
