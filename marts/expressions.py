@@ -83,7 +83,34 @@ def parsed(text: str) -> Expression:
     columns = tuple(dict.fromkeys(_checked(node, text)))
     if not columns:
         raise ValueError(f"{text!r} names no column")
-    return Expression(text, json.dumps(node), columns)
+    expression = Expression(text, json.dumps(node), columns)
+    if wrong := _type_error(expression):
+        raise ValueError(f"{text!r} cannot be computed: {wrong}")
+    return expression
+
+
+def _type_error(expression: Expression) -> str:
+    """Return why an expression fits neither columns of numbers nor columns of texts; empty if it fits one of them."""
+    import duckdb
+
+    names = {plain_name(name): f"c{place}" for place, name in enumerate(expression.columns)}
+    columns = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in names.values())
+    wrong = ""
+    ways: tuple[tuple[Collection[str], Kind], ...] = ((names.values(), "number"), ((), "text"), ((), "number"))
+    with duckdb.connect(":memory:", config=dict(CLOSED)) as database:
+        for numbers, wanted in ways:
+            try:
+                database.sql(f"SELECT {expression.sql(names, numbers, wanted)} FROM (SELECT {columns})").fetchall()
+            except duckdb.Error as error:
+                wrong = wrong or first_line(error)
+            else:
+                return ""
+    return wrong
+
+
+def first_line(error: Exception) -> str:
+    """Return what DuckDB says of an expression, without its picture of the place in the SQL that was written for it."""
+    return str(error).strip().split("\n")[0]
 
 
 def _checked(node: Node, text: str, depth: int = 0) -> Iterator[str]:
@@ -237,7 +264,7 @@ class _Writer:
         if node["class"] == "COLUMN_REF":
             return self.write(node, "text")
         text = self.write(node, self.kind(node) or "text")
-        return f"CAST({text} AS BIGINT)" if node["class"] == "CONSTANT" and self.kind(node) == "number" else text
+        return f"CAST({text} AS INTEGER)" if node["class"] == "CONSTANT" and self.kind(node) == "number" else text
 
     def _operator(self, node: Node, wanted: Kind) -> str:
         children = node["children"]

@@ -28,7 +28,6 @@ from marts.schema import DIGITS, KINDS, Kind
 
 _PIECE = 4 << 20
 """Bytes of the file that are read to try it."""
-_WIDEST = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,11 @@ def try_file(settings: Settings, policy: Policy, where: str, kind: str | None, l
         return replace(trial, rejected="its block has ignore = true: builds leave it out")
     try:
         if block.format != "csv":
-            form, rows, before = first_rows(Split(Delivery.of(kind, version), 0), store, block)
+            form, rows, before = first_rows(scan, Split(Delivery.of(kind, version), 0), store)
             return _tried(trial, scan, form, rows, before, limit)
-        text = TextStream(open_object(store, version, LeafHasher()).inflated, block)
+        text = TextStream(open_object(store, version, LeafHasher(), scan.max_inflated_bytes).inflated, block)
         form, before = read_format(scan, Delivery.of(kind, version), text)
-        data = next(iter(blocks(text, _PIECE, _WIDEST, form.dialect)), None)
+        data = next(iter(blocks(text, _PIECE, form.dialect)), None)
         rows = form.read(find_records(data.text if data else b"", form.dialect))
         return _tried(replace(trial, layout=text.layout), scan, form, rows, before, limit)
     except DropRejected as error:
@@ -162,5 +161,6 @@ def _local_root(path: Path, source: str | None) -> tuple[str, str]:
 
 
 def _kind_of(key: str) -> str:
-    """Return the kind whose folder a key is in; empty if it is in none."""
-    return next((part.lower() for part in key.split("/")[:-1] if part.lower() in KINDS), "")
+    """Return the kind whose folder a key is in, as builds list it; empty if it is in none."""
+    folder = key.partition("/")[0].lower()
+    return folder if folder in KINDS else ""

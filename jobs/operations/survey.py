@@ -56,7 +56,8 @@ def survey(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetim
     state = open_store(settings.state_uri, settings.s3)
     catalog, scan = Catalog(state), ScanSettings.of(settings, policy, erased=erased_people(warehouse.erasures()))
     decisions = warehouse.decisions()
-    ledger = warehouse.drops()
+    catalog.name_contents(scan.content)
+    ledger = scan.named(warehouse.drops())
     contents = Memory.of(ledger).contents
     repaired = repaired_drops(catalog, repairs_of(decisions, contents), scan, state)
     tables = {name: _last_snapshot(name, ledger) for name in settings.dimensions.tables}

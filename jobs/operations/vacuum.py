@@ -47,7 +47,7 @@ def find_waste(now: Survey, warehouse: Warehouse, rollup_lines: int) -> tuple[Wa
     manifests = _manifests(now, warehouse)
     exact = {path for manifest in manifests for path in manifest.paths}
     exact |= {manifest.delivery.key for manifest in manifests if manifest.delivery.key.startswith(TABLES)}
-    repairs = repairs_of(warehouse.decisions(), Memory.of(warehouse.drops()).contents)
+    repairs = repairs_of(warehouse.decisions(), Memory.of(now.settings.named(warehouse.drops())).contents)
     exact |= {repair_key(m, texts) for m in manifests if (texts := repairs_in(m, repairs))}
     live, generations = warehouse.live(), warehouse.generations()
     for as_of in {date.fromisoformat(generation.as_of_date) for generation in live.values()}:

@@ -32,9 +32,10 @@ def withdrawals(run: Run, ledger: Sequence[DropRecord]) -> Withdrawals:
 
 def known_state(run: Run) -> Known:
     """Read the results of earlier runs, and forget incomplete ones."""
-    ledger = tuple(run.warehouse.drops())
+    ledger = tuple(run.scan_settings.named(run.warehouse.drops()))
     with run.step("plan"):
         catalog = Catalog(run.state)
+        catalog.name_contents(run.scan_settings.content)
         if run.request.rebuild:
             catalog.forget_all(but=_without_object(run, ledger))
             return Known(ledger, catalog, frozenset())

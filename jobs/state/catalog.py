@@ -4,7 +4,7 @@ import contextlib
 import gc
 import hashlib
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -66,6 +66,13 @@ class Catalog:
                 continue
             for manifest in manifests:
                 self.remember_now(manifest)
+
+    def name_contents(self, content: Callable[[str, str], str]) -> None:
+        """Give the contents the names that ``content`` returns for a key and the recorded content."""
+        for manifest in self.everything():
+            name = content(manifest.delivery.key, manifest.content)
+            if name != manifest.content:
+                self._manifests[manifest.delivery.id][manifest.rules] = manifest.model_copy(update={"content": name})
 
     def get(self, delivery: str, rules: str = "") -> Manifest | None:
         """Return the manifest of the scan by these rules, or else of the last scan by any others."""

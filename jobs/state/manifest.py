@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from jobs.ports.store import ObjectVersion
 from marts.dialect import Dialect, LineFormat
 from marts.quality.findings import Measured
+from marts.quality.rule_types import WELL_FORMED
 from marts.quality.rules import Suite
 from marts.quality.verdicts import holds
 
@@ -104,6 +105,8 @@ class Manifest(_Value):
     months: dict[str, MonthLines] = {}
     files: tuple[LinesFile, ...] = ()
     """Clean rows of a dimension."""
+    foreign: int = 0
+    """Rows that are not UTF-8 but may be in another encoding, if no other character of the drop is in UTF-8."""
     quarantine: tuple[str, ...] = ()
     repaired: tuple[int, ...] = ()
     """Lines in those files that were repaired since and are clean rows now."""
@@ -169,7 +172,7 @@ class Manifest(_Value):
             shares = f"{self.quarantined:,} of {self.rows_read:,} rows are bad ({self.bad_ratio:.1%})"
             return f"{shares}, more than max_bad_ratio {max_bad_ratio:.1%}"
         rules = (rule for rule in suite.rules if rule.severity == "critical" and rule.level in ("row", "drop"))
-        rules = (rule for rule in rules if rule.level == "drop" or not few)
+        rules = (rule for rule in rules if not few or (rule.level == "drop" and rule.type != WELL_FORMED))
         broken = next((rule for rule in rules if not holds(rule, self.measured)), None)
         return f"a critical expectation is broken: {broken.words}" if broken else ""
 

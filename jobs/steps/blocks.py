@@ -19,7 +19,7 @@ from marts.rows.records import MAX_RECORD, last_whole
 LEAF = 8 << 20
 """Bytes per leaf. The hash of an object is the hash of its leaf hashes, so that splits can be hashed separately."""
 _TAIL = 64 << 10
-DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
 """What reading a damaged archive raises."""
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 
@@ -44,30 +44,18 @@ class Block:
     """Bytes of the oversized record; 0 for whole records."""
 
 
-def blocks(text: TextStream, size: int, most: int, dialect: Dialect) -> Iterator[Block]:
+def blocks(text: TextStream, size: int, dialect: Dialect) -> Iterator[Block]:
     """Cut a stream into blocks of whole records, with bounded memory for any input."""
-    rest, taken = b"", 0
-
-    def read() -> bytes:
-        nonlocal taken
-        data = text.read(size)
-        taken += len(data)
-        if taken > most:
-            raise DropRejected(f"it inflates to more than {most:,} bytes")
-        return data
-
-    while True:
-        data = read()
+    rest = b""
+    while data := text.read(size):
         rest += data
-        if not data:
-            break
         cut = last_whole(rest, dialect)
         if cut:
             yield Block(rest[:cut])
             rest = rest[cut:]
         elif len(rest) > MAX_RECORD:
             start, total = rest[:MAX_RECORD], len(rest)
-            while b"\n" not in (rest := read()) and rest:
+            while b"\n" not in (rest := text.read(size)) and rest:
                 total += len(rest)
             end = rest.find(b"\n") + 1
             yield Block(start, total + end)
@@ -105,17 +93,24 @@ class LeafHasher:
 
 
 class HashingReader(io.RawIOBase):
-    """Reader that hashes the bytes it returns."""
+    """Reader that hashes the bytes it returns. It raises DropRejected if an archive is damaged, or too large."""
 
-    def __init__(self, inner: io.BufferedIOBase, hasher: LeafHasher) -> None:
+    def __init__(self, inner: io.BufferedIOBase, hasher: LeafHasher, most: int) -> None:
         self._inner, self._hasher = inner, hasher
+        self._left = self._most = most
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        count = self._inner.readinto(buffer)
+        try:
+            count = self._inner.readinto(buffer)
+        except _DAMAGED as error:
+            raise DropRejected(f"the archive is truncated or damaged: {error}") from error
         self._hasher.update(memoryview(buffer)[:count])
+        self._left -= count
+        if self._left < 0:
+            raise DropRejected(f"it inflates to more than {self._most:,} bytes")
         return count
 
 
@@ -155,10 +150,11 @@ class Opened(NamedTuple):
     is_packed: bool
 
 
-def open_object(source: Store, version: ObjectVersion, hasher: LeafHasher, unzip: bool = True) -> Opened:
+def open_object(source: Store, version: ObjectVersion, hasher: LeafHasher, most: int, unzip: bool = True) -> Opened:
     """Open an object for reading from start to end. A delivery has the same hash with or without gzip or zip.
 
-    A small object is read in one request. Raise DropRejected for a zip archive that is not of one file.
+    A small object is read in one request. Raise DropRejected for a zip archive that is not of one file; reading does
+    so for an archive that inflates to more than ``most`` bytes.
     """
     raw: io.BufferedIOBase
     if version.size > LEAF:
@@ -175,7 +171,9 @@ def open_object(source: Store, version: ObjectVersion, hasher: LeafHasher, unzip
         inner = gzip.GzipFile(fileobj=raw)
     elif unzip and is_zip(start):
         inner = _only_member(raw, version.key)
-    return Opened(raw, io.BufferedReader(HashingReader(inner, hasher), 1 << 20), inner is not raw)
+    is_packed = inner is not raw
+    reader = HashingReader(inner, hasher, max(most, version.size) if is_packed else version.size)
+    return Opened(raw, io.BufferedReader(reader, 1 << 20), is_packed)
 
 
 def _only_member(raw: io.BufferedIOBase, key: str) -> io.BufferedIOBase:
@@ -200,13 +198,10 @@ def hash_object(source: Store, version: ObjectVersion, most: int, unzip: bool = 
     Return an empty string for a damaged gzip or one that inflates to more than ``most`` bytes: a scan rejects it.
     """
     hasher = LeafHasher()
-    taken = 0
     try:
-        text = open_object(source, version, hasher, unzip).inflated
-        while data := text.read(LEAF):
-            taken += len(data)
-            if taken > max(most, version.size):
-                return ""
-    except (*DAMAGED, DropRejected):
+        text = open_object(source, version, hasher, most, unzip).inflated
+        while text.read(LEAF):
+            pass
+    except DropRejected:
         return ""
     return content_hash(hasher.leaves())

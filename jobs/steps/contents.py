@@ -124,9 +124,8 @@ def read_contents(
 
 def _hash(source: Store, delivery: Delivery, settings: ScanSettings) -> str:
     try:
-        hashed = hash_object(
-            source, delivery.version, settings.max_inflated_bytes, settings.block(delivery.key).format == "csv"
-        )
+        unzip = settings.block(delivery.key).format in ("csv", "jsonl")
+        hashed = hash_object(source, delivery.version, settings.max_inflated_bytes, unzip)
         return settings.content(delivery.key, hashed)
     except (ObjectChanged, ObjectUnreadable):
         return ""  # the scan reports it

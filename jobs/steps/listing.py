@@ -1,6 +1,6 @@
 """List the objects of a source by kind of drop, and say which are drops."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -37,13 +37,16 @@ class Listing:
 
 def list_source(source: Store, blocks: Sequence[SourceBlock]) -> Listing:
     """List the objects of each kind: those of its folder, in any case of letters, and those that blocks name."""
-    folders = {name for name in _folders(source) if name.lower() in KINDS}
+    folders = _folders(source)
     named = {literal_folder(block.match) for block in blocks if block.kind and not block.ignore}
-    prefixes = sorted({*folders, *KINDS, *named})
-    # The objects below a listed folder are listed already.
-    prefixes = [name for name in prefixes if not any(_is_below(name, other) for other in prefixes)]
+    prefixes = {*KINDS, *(name for name in folders if name.lower() in KINDS), *named}
+    # A pattern fits keys in any case of letters, but stores list only the folder that they are asked for.
+    prefixes |= {name for name in folders for other in named if _is_other_spelling(name, other)}
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        listed = [version for versions in pool.map(source.versions, prefixes) for version in versions]
+        by_prefix = dict(zip(tops := _tops(prefixes), pool.map(source.versions, tops), strict=True))
+        empty = {name.partition("/")[0] for name in named if "/" in name and not by_prefix.get(name, True)}
+        by_prefix |= {name: source.versions(name) for name in empty & set(folders)}
+    listed = {version.key: version for versions in by_prefix.values() for version in versions}.values()
     drops: dict[str, list[ObjectVersion]] = {kind: [] for kind in KINDS}
     others: dict[str, list[ObjectVersion]] = {kind: [] for kind in KINDS}
     no_data = 0
@@ -67,6 +70,17 @@ def _folders(source: Store) -> list[str]:
         return source.folders()
     except ServiceError:
         return []  # the listing of the known folders reports what is wrong
+
+
+def _is_other_spelling(folder: str, named: str) -> bool:
+    """Return whether a folder at the top is that of a folder that a block names, in other letters."""
+    top = named.partition("/")[0]
+    return folder.lower() == top.lower() and folder != top
+
+
+def _tops(prefixes: Collection[str]) -> list[str]:
+    """Return the folders that are below no other of them, in order: listing those lists all."""
+    return sorted(name for name in prefixes if not any(_is_below(name, other) for other in prefixes))
 
 
 def _is_below(name: str, other: str) -> bool:

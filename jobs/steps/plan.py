@@ -22,6 +22,7 @@ from marts.compute.identity import Identity
 from marts.errors import DataError, DropRejected, ObjectChanged
 from marts.quality.rule_types import PRODUCT
 from marts.rows.diagnosis import advice, block_hint
+from marts.rows.layout import START
 from marts.schema import DIMENSIONS, KINDS, SALES
 
 _PEEK = 64 << 10
@@ -271,9 +272,18 @@ class _Look:
         """Return why a drop is held; empty if it is not or was released."""
         if manifest.rejected or manifest.delivery.id in self.accepted or manifest.content in self.accepted:
             return ""
+        if manifest.foreign:
+            return self._other_encoding(manifest)
         policy, suite = self.settings.policy, self.settings.suites[manifest.delivery.kind]
         why = manifest.held_because(suite, policy.max_bad_ratio, policy.max_bad_rows)
         return f"{why}{self._way_out(manifest)}" if why else ""
+
+    def _other_encoding(self, manifest: Manifest) -> str:
+        """Return that a drop without any character of UTF-8 has letters of another encoding, and the setting."""
+        rows = f"{manifest.foreign:,} rows are" if manifest.foreign > 1 else "1 row is"
+        key = manifest.delivery.key
+        hint = block_hint(key, self.settings.block(key), 'encoding = "cp1252"')
+        return f"{rows} not UTF-8 text, but may be in cp1252; {hint}"
 
     def _way_out(self, manifest: Manifest) -> str:
         """Return the settings with which the bad rows of a drop may be read; empty if none is known."""
@@ -381,7 +391,9 @@ def _peek(source: Store, drop: PlannedDrop, settings: ScanSettings) -> PlannedDr
         block = settings.block(version.key)
         if is_gzip(start) or is_zip(start) or block.format != "csv":
             return drop
-        read_format(settings, drop.delivery, TextStream(io.BytesIO(start), block))
+        # Of a longer object, the piece may end within a character.
+        ahead = len(start) if version.size > len(start) else START
+        read_format(settings, drop.delivery, TextStream(io.BytesIO(start), block, ahead))
         end = source.read(version, max(version.size - _PEEK, 0), version.size)
     except DropRejected as error:
         return _with(drop, rejected=rejection(version.key, error))

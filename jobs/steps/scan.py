@@ -18,7 +18,6 @@ from jobs.steps.uniqueness import KeyCheck, KeyFile, plan_checks, run_check
 from marts.quality.key_measures import add_up, with_keys
 from marts.quality.measures import merge as merge_measured
 from marts.quality.values import Measure
-from marts.rows.diagnosis import block_hint
 from marts.schema import KINDS
 
 _SMALL = 256
@@ -163,7 +162,7 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
     results = sorted(results, key=lambda result: result.split.number)
     delivery = results[0].split.delivery
     scan = scan_name(settings, delivery)
-    rejected = next((part.rejected for part in results if part.rejected), "") or _not_utf8(settings, results)
+    rejected = next((part.rejected for part in results if part.rejected), "")
     if rejected:
         limit = settings.max_inflated_bytes
         return Manifest(
@@ -192,6 +191,7 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
         quarantined=sum(result.quarantined for result in results),
         months=merge_months([result.months for result in results]),
         files=tuple(file for result in results for file in result.files),
+        foreign=0 if any(result.wide for result in results) else sum(result.foreign for result in results),
         quarantine=tuple(key for result in results for key in result.quarantine),
         split_lines=tuple(result.lines for result in results),
         reasons=_merge_reasons(reasons),
@@ -205,17 +205,6 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
         owner=results[0].form.owner,
         from_id=results[0].from_id,
     )
-
-
-def _not_utf8(settings: ScanSettings, results: Sequence[SplitResult]) -> str:
-    """Return why a drop without any character of UTF-8 but with letters of another encoding cannot be used."""
-    rows = sum(result.foreign for result in results)
-    if not rows or any(result.wide for result in results):
-        return ""
-    what = f"{rows:,} rows are not UTF-8 text" if rows > 1 else "1 row is not UTF-8 text"
-    key = results[0].split.delivery.key
-    hint = block_hint(key, settings.block(key), 'encoding = "cp1252"')
-    return f"{what}, but may be in cp1252; {hint}"
 
 
 def _aligned(results: Sequence[SplitResult]) -> bool:

@@ -1,11 +1,12 @@
 """Settings of a scan."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from jobs.adapters.store.open import StoreAddress
 from jobs.config.settings import Settings
 from jobs.config.suites import load_suites
+from jobs.ports.records import DropRecord
 from jobs.state.manifest import TABLES, name_of
 from marts.policy import Policy
 from marts.privacy.erasure import Erased
@@ -16,6 +17,7 @@ from marts.schema import SALES
 SCAN_VERSION = 4
 """Increase it when the clean rows of the same drop would change."""
 _NOBODY = Erased()
+_GIVEN = "~"
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,17 @@ class ScanSettings:
         return DEFAULT if key.startswith(TABLES) else block_of(key, self.blocks)
 
     def content(self, key: str, hashed: str) -> str:
-        """Return the name of the content of an object: its hash, and the values that its key or its block gives.
+        """Return the name of the content of an object: its hash, and one of the values that its key or block gives.
 
-        Equal bytes under store=1/ and store=2/ are two contents.
+        Equal bytes under store=1/ and store=2/ are two contents. ``hashed`` may be such a name, by an earlier block.
         """
-        given = self.block(key).given(key)
-        return name_of(hashed, sorted(given.items())) if hashed and given else hashed
+        hashed = hashed.partition(_GIVEN)[0]
+        given = self.block(key).given(key) if hashed else None
+        return f"{hashed}{_GIVEN}{name_of(sorted(given.items()))}" if given else hashed
+
+    def named(self, ledger: Iterable[DropRecord]) -> list[DropRecord]:
+        """Return records with the names that their contents have by the current blocks."""
+        return [replace(record, content=self.content(record.object_key, record.content)) for record in ledger]
 
     def rules(self, kind: str, key: str) -> str:
         """Return the name of the rules that read and check the rows of an object."""

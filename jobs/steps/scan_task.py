@@ -12,7 +12,6 @@ from jobs.ports.store import Store
 from jobs.runtime.logs import within
 from jobs.state.manifest import TABLES, name_of
 from jobs.steps.blocks import (
-    DAMAGED,
     LEAF,
     Block,
     LeafHasher,
@@ -38,8 +37,6 @@ from marts.rows.source_block import SourceBlock
 from marts.rows.text_rows import RowBlock, RowFormat
 from marts.schema import KINDS
 
-_WIDEST = 3
-"""Bytes of UTF-8 that one byte of another encoding may become."""
 _log = logging.getLogger("marts.scan")
 
 
@@ -89,19 +86,16 @@ def _scan_split(settings: ScanSettings, split: Split, bad: "BadRows") -> SplitRe
 
 def _scan_whole(settings: ScanSettings, split: Split, source: Store, state: Store, bad: BadRows) -> SplitResult:
     hasher, version = LeafHasher(), split.delivery.version
-    opened = open_object(source, version, hasher)
+    opened = open_object(source, version, hasher, settings.max_inflated_bytes)
     try:
         text = TextStream(opened.inflated, settings.block(version.key), START if opened.is_packed else LEAF)
         form, before = read_format(settings, split.delivery, text)
         sink = RowWriter(settings, split, form, state, bad)
         sink.skip_lines(before)
-        limit = settings.max_inflated_bytes if opened.is_packed else _WIDEST * version.size
-        for block in blocks(text, settings.split_bytes, limit, form.dialect):
+        for block in blocks(text, settings.split_bytes, form.dialect):
             sink.take(block)
         while opened.raw.read(LEAF):
             pass
-    except DAMAGED as error:
-        raise DropRejected(f"the gzip is truncated or damaged: {error}") from error
     except DropRejected as error:
         raise DropRejected(rejection(version.key, error, opened.is_packed)) from error
     return sink.result(hasher.leaves())
@@ -140,7 +134,7 @@ def _scan_table(settings: ScanSettings, split: Split, source: Store, state: Stor
     """Scan a drop that is no CSV, or the row groups of a Parquet file that begin in the split's range of bytes."""
     hasher, block = LeafHasher(), settings.block(split.delivery.key)
     sink = None
-    for part in _table_parts(split, source, block, hasher):
+    for part in _table_parts(split, source, settings, hasher):
         if sink is None:  # all parts have the same columns
             form = _format_of(split, part, block)
             sink = RowWriter(settings, split, form, state, bad)
@@ -150,9 +144,10 @@ def _scan_table(settings: ScanSettings, split: Split, source: Store, state: Stor
     return sink.result(hasher.leaves())
 
 
-def first_rows(split: Split, source: Store, block: SourceBlock) -> tuple[RowFormat, RowBlock, int]:
+def first_rows(settings: ScanSettings, split: Split, source: Store) -> tuple[RowFormat, RowBlock, int]:
     """Return how a table is read, its first rows, and the lines before them."""
-    parts = _table_parts(split, source, block, LeafHasher())
+    block = settings.block(split.delivery.key)
+    parts = _table_parts(split, source, settings, LeafHasher())
     first = next(parts)
     part = first if first.line_count else next((part for part in parts if part.line_count), first)
     form = _format_of(split, part, block)
@@ -169,13 +164,13 @@ def _lines_before(block: SourceBlock) -> int:
     return block.skip_lines + (1 if block.format == "xlsx" and not block.header else 0)
 
 
-def _table_parts(split: Split, source: Store, block: SourceBlock, hasher: LeafHasher) -> Iterator[TablePart]:
+def _table_parts(split: Split, source: Store, settings: ScanSettings, hasher: LeafHasher) -> Iterator[TablePart]:
     """Yield the parts of a table, and hash the bytes of the split."""
-    version = split.delivery.version
+    version, block, most = split.delivery.version, settings.block(split.delivery.key), settings.max_inflated_bytes
     if block.format == "jsonl":
-        first = open_object(source, version, LeafHasher())
+        first = open_object(source, version, LeafHasher(), most)
         names = json_names(TextStream(first.inflated, block))
-        opened = open_object(source, version, hasher)
+        opened = open_object(source, version, hasher, most)
         yield from json_parts(TextStream(opened.inflated, block), names, block)
         return
     stop = version.size if split.stop is None else split.stop

@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,18 +19,26 @@ from jobs.ports.store import ObjectVersion, Store
 from jobs.steps.text_stream import TextStream
 from marts.errors import DropRejected
 from marts.rows.diagnosis import block_hint
-from marts.rows.records import BadRow
+from marts.rows.header import MAX_COLUMNS
+from marts.rows.records import NOT_TEXT, BadRow
 from marts.rows.source_block import SourceBlock
-from marts.rows.table_text import as_text, table_of
+from marts.rows.table_text import as_text, line_of, not_utf8, table_of
 
 _BATCH = 100_000
 """Rows of Parquet per part."""
 _LINES = 8 << 20
 """Bytes of JSON lines per part."""
+_AS_CSV = "save it as CSV"
 _LARGEST = 1 << 30
 """Bytes of the largest workbook, inflated."""
 _LONGEST = 16 << 20
 """Bytes of the longest line of JSON."""
+_MOST_CELLS = 64_000_000
+"""Cells of the largest sheet, empty ones too: a million rows of 64 columns."""
+_CELL = re.compile(rb'<(?:\w+:)?c\s[^>]*?r="([A-Z]{1,3})([0-9]{1,7})"[^>]*(?<!/)>')
+"""A cell with a value, in the XML of a sheet."""
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What reading a damaged or encrypted zip archive raises."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +59,13 @@ def parquet_parts(
     reader = io.BufferedReader(VersionReader(source, version), 1 << 20)
     try:
         file = pq.ParquetFile(pa.PythonFile(reader, mode="r"))
-        groups = [n for n in range(file.num_row_groups) if start <= _begin(file, n) < (stop or version.size)]
+        numbers = range(file.num_row_groups if file.metadata.num_columns else 0)
+        groups = [n for n in numbers if start <= _begin(file, n) < (stop or version.size)]
         empty = file.schema_arrow.empty_table()
         yield _part_of(empty, block)  # a file without rows has columns, too
         for batch in file.iter_batches(_BATCH, row_groups=groups, use_threads=False) if groups else ():
             yield _part_of(pa.Table.from_batches([batch]), block)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         hint = block_hint(version.key, block, 'format = "csv", if it is text')
         raise DropRejected(f"it is not a readable Parquet file: {error}", version.key, hint) from error
 
@@ -67,8 +78,13 @@ def _begin(file: pq.ParquetFile, group: int) -> int:
 
 
 def _part_of(table: pa.Table, block: SourceBlock) -> TablePart:
-    text = pa.table([as_text(column, block.decimal) for column in table.columns], names=table.column_names)
-    return TablePart(text, np.arange(table.num_rows), table.num_rows)
+    text = pa.Table.from_arrays([as_text(column, block.decimal) for column in table.columns], table.column_names)
+    wrong = np.zeros(table.num_rows, bool)
+    for column in table.columns:
+        wrong |= not_utf8(column)
+    lines = np.arange(table.num_rows)
+    bad = [BadRow(int(row), line_of(text, int(row)), ((NOT_TEXT, ""),)) for row in np.flatnonzero(wrong)]
+    return TablePart(text.filter(pa.array(~wrong)) if bad else text, lines[~wrong], len(lines), bad)
 
 
 def workbook_parts(data: bytes, key: str, block: SourceBlock) -> Iterator[TablePart]:
@@ -87,17 +103,52 @@ def workbook_parts(data: bytes, key: str, block: SourceBlock) -> Iterator[TableP
     rows = rows[block.skip_lines :]
     names = list(block.header) or [str(value).strip() for value in (rows[0] if rows else [])]
     body = rows if block.header else rows[1:]
+    names += [""] * (max(map(len, body), default=0) - len(names))  # values beyond the names are not lost
     yield TablePart(table_of(body, names, block.decimal), np.arange(len(body)), len(body))
 
 
 def _check_size(data: bytes, key: str) -> None:
-    """Raise DropRejected for a workbook that does not fit in memory: it is a zip archive, which may be a bomb."""
+    """Raise DropRejected for a workbook that does not fit in memory: it is a zip archive, which may be a bomb.
+
+    A sheet is read as a rectangle: one cell at its far corner is enough to fill the memory.
+    """
     try:
-        size = sum(member.file_size for member in zipfile.ZipFile(io.BytesIO(data)).infolist())
-    except zipfile.BadZipFile:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        size = sum(member.file_size for member in archive.infolist())
+        if size > _LARGEST:
+            raise DropRejected(
+                f"the workbook inflates to {size:,} bytes, more than {_LARGEST:,}", key, "save it as CSV"
+            )
+        for name in archive.namelist():
+            if name.startswith("xl/worksheets/") and name.endswith(".xml"):
+                _check_extent(archive.read(name), key)
+    except _DAMAGED:
         return  # another format, or damaged: the reader says so
-    if size > _LARGEST:
-        raise DropRejected(f"the workbook inflates to {size:,} bytes, more than {_LARGEST:,}", key, "save it as CSV")
+
+
+def _check_extent(sheet: bytes, key: str) -> None:
+    """Raise DropRejected for a sheet whose cells with values span too large a rectangle."""
+    columns, rows = set[bytes](), set[bytes]()
+    for cell in _CELL.finditer(sheet):
+        columns.add(cell[1])
+        rows.add(cell[2])
+    if not rows:
+        return
+    last = max(columns, key=_column_number)
+    width, height = _column_number(last), max(map(int, rows))
+    if width * height > _MOST_CELLS:
+        what = (
+            f"a sheet has values as far as row {height:,} and column {last.decode()}: more than {_MOST_CELLS:,} cells"
+        )
+        raise DropRejected(what, key, "empty the cells beyond the table")
+
+
+def _column_number(letters: bytes) -> int:
+    """Return the number of a column, from 1: A is 1, AA is 27."""
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - ord("A") + 1
+    return number
 
 
 def json_names(text: TextStream) -> list[str]:
@@ -106,6 +157,8 @@ def json_names(text: TextStream) -> list[str]:
     for lines in _json_lines(text):
         for value in map(_object, lines):
             names |= dict.fromkeys(value or ())
+        if len(names) > MAX_COLUMNS:
+            raise DropRejected(f"its objects have more than {MAX_COLUMNS:,} different keys")
     return list(names)
 
 
@@ -145,9 +198,9 @@ def _json_lines(text: TextStream) -> Iterator[list[bytes]]:
 def _object(line: bytes) -> dict[str, Any] | None:
     """Return the object of a line, with exact numbers; None if it is none, or holds half of a character."""
     try:
-        value = json.loads(line, parse_float=Decimal)
+        value = json.loads(line.decode("utf-8"), parse_float=Decimal)
         if b"\\u" in line:
             json.dumps(value, ensure_ascii=False, default=str).encode()
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

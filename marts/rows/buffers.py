@@ -18,3 +18,13 @@ def stripped(texts: pa.Array) -> pa.Array:
     """Trim texts; null where nothing is left."""
     trimmed = pc.utf8_trim_whitespace(texts)
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
+def may_be_padded(text: pa.Array) -> np.ndarray:
+    """Return which texts are empty, or begin or end with a byte that may be white space."""
+    codes, edges = letters(text)
+    if not len(codes):
+        return np.ones(len(edges) - 1, bool)
+    ends = [codes[np.minimum(edges[:-1], len(codes) - 1)], codes[np.maximum(edges[1:] - 1, 0)]]
+    may_be_space = [(end <= ord(" ")) | (end >= 0x80) for end in ends]
+    return np.asarray((edges[:-1] == edges[1:]) | may_be_space[0] | may_be_space[1])

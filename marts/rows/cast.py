@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marts.policy import Policy
-from marts.rows.buffers import letters, stripped
+from marts.rows.buffers import letters, may_be_padded, stripped
 from marts.rows.columns import Column, Mask, last_digits
 from marts.rows.dates import exact_dates
 from marts.rows.header import Header
@@ -204,21 +204,11 @@ def _read_text(column: SourceColumn, text: pa.Array) -> Typed:
 
 def _trimmed(text: pa.Array) -> pa.Array:
     """Trim texts; null where nothing is left. Only texts that may have white space are processed."""
-    codes, edges = letters(text)
-    maybe = _may_be_padded(codes, edges) & _valid(text)
+    maybe = may_be_padded(text) & _valid(text)
     if not maybe.any():
         return text
     places = pa.array(maybe)
     return pc.replace_with_mask(text, places, stripped(text.filter(places)))
-
-
-def _may_be_padded(codes: np.ndarray, edges: np.ndarray) -> Mask:
-    """Return which texts are empty, or begin or end with a byte that may be white space."""
-    if not len(codes):
-        return np.ones(len(edges) - 1, bool)
-    ends = [codes[np.minimum(edges[:-1], len(codes) - 1)], codes[np.maximum(edges[1:] - 1, 0)]]
-    may_be_space = [(end <= ord(" ")) | (end >= 0x80) for end in ends]
-    return np.asarray((edges[:-1] == edges[1:]) | may_be_space[0] | may_be_space[1])
 
 
 def extra_as_json(names: tuple[str, ...], text: pa.Table) -> pa.Array:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Collection, Mapping
 
 import pyarrow as pa
 
-from marts.expressions import CLOSED, Expression
+from marts.errors import DropRejected
+from marts.expressions import CLOSED, Expression, first_line
 from marts.rows.numbers import plain_numbers
 from marts.rows.source_block import SourceBlock
 from marts.schema import plain_name
@@ -24,6 +25,8 @@ def compute(
 ) -> dict[str, pa.Array]:
     """Compute expressions on rows of text. Return, by target, decimals rounded half up to its digits, or texts.
 
+    Raise DropRejected if the expressions do not fit the columns.
+
     ``numbers`` are the columns that are numbers, ``digits`` those after the point of a target; None for texts. A value
     that cannot be computed is null.
     """
@@ -31,6 +34,10 @@ def compute(
 
     names = {plain_name(name): name for name in rows.column_names}
     used = sorted({names[plain_name(column)] for item in expressions.values() for column in item.columns})
+    for name in used:
+        if twins := [other for other in rows.column_names if plain_name(other) == plain_name(name) and other != name]:
+            both_names = ", ".join(map(repr, (name, *twins)))
+            raise DropRejected(f"compute names one of several columns: {both_names}", "", "rename one in `columns`")
     numeric = {name: plain_numbers(rows[name].combine_chunks(), block) for name in used}
     both = pa.table({**numeric, **{f"{_TEXT}{name}": rows[name] for name in used}})
     columns = []
@@ -46,5 +53,9 @@ def compute(
             columns.append(f"TRY(CAST(round(CAST({sql} AS {_EXACT}), {places}) AS DECIMAL(18, {places}))) AS c{number}")
     with duckdb.connect(":memory:", config=dict(CLOSED)) as database:
         database.register("rows", both)
-        result = database.sql(f"SELECT {', '.join(columns)} FROM rows").to_arrow_table()
+        try:
+            result = database.sql(f"SELECT {', '.join(columns)} FROM rows").to_arrow_table()
+        except duckdb.Error as error:
+            texts = ", ".join(repr(item.text) for item in expressions.values())
+            raise DropRejected(f"{texts} cannot be computed: {first_line(error)}") from error
     return {target: result.column(place).combine_chunks() for place, target in enumerate(expressions)}

@@ -14,6 +14,8 @@ _EXCEL_FROM, _EXCEL_TO = 61, 2_958_465
 """1900-03-01, before which spreadsheets disagree, and 9999-12-31."""
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAY_SECONDS = 86_400
+_SPACE = r"[\s\u00a0\u2009\u202f]+"
+"""White space of a format: in a file it may be a space that does not break, too."""
 _PARTS = {
     "d": r"(?P<d>0?[1-9]|[12][0-9]|3[01])",
     "m": r"(?P<m>0?[1-9]|1[0-2])",
@@ -67,7 +69,7 @@ class DateFormat:
             return day
         time = f"{hour:0>2}:{part.get('M') or '00'}:{part.get('S') or '00'}"
         fraction = f".{part['f']}" if part.get("f") else ""
-        return f"{day}T{time}{fraction}{part.get('z') or ''}"
+        return f"{day}T{time}{fraction}{(part.get('z') or '').upper()}"
 
 
 @lru_cache(maxsize=64)
@@ -88,14 +90,14 @@ def _compiled(text: str) -> DateFormat:
             # Beside other digits a part has all of its own: 2024111 is neither 11 January nor 1 November.
             pieces.append(_FIXED.get(name, _PARTS[name]) if any(b.startswith("%") for b in beside) else _PARTS[name])
         else:
-            pieces.append(r"\s+" if piece.isspace() else re.escape(piece))
+            pieces.append(_SPACE if piece.isspace() else re.escape(piece))
     if not ({"d"} <= set(named) and len({"m", "b"} & set(named)) == 1 and len({"Y", "y"} & set(named)) == 1):
         raise ValueError(f'{text!r} must name day, month and year, such as "%d.%m.%Y"')
     if ("I" in named) != ("p" in named):
         raise ValueError(f"%I and %p need each other in {text!r}")
     if {"M", "S", "f", "z"} & set(named) and not {"H", "I"} & set(named):
         raise ValueError(f"{text!r} has a time without an hour")
-    return DateFormat(re.compile("".join(pieces), re.IGNORECASE))
+    return DateFormat(re.compile("".join(pieces), re.IGNORECASE | re.ASCII))
 
 
 def _excel(text: str) -> str | None:
@@ -106,15 +108,22 @@ def _excel(text: str) -> str | None:
         return None
     if not number.is_finite() or not _EXCEL_FROM <= number < _EXCEL_TO + 1:
         return None
-    seconds = round(number % 1 * _DAY_SECONDS)
-    day = _EXCEL_EPOCH + timedelta(days=int(number) + seconds // _DAY_SECONDS)
-    seconds %= _DAY_SECONDS
+    days, seconds = divmod(round(number * _DAY_SECONDS), _DAY_SECONDS)
+    if days > _EXCEL_TO:
+        return None
+    day = _EXCEL_EPOCH + timedelta(days=days)
     if not seconds:
         return day.isoformat()
     return f"{day}T{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def iso_of(text: str, formats: Sequence[str]) -> str | None:
-    """Return the ISO form of a text by the first format that fits; None if none does."""
-    readers = (_excel if name == EXCEL else DateFormat.of(name).iso for name in formats)
-    return next((iso for read in readers if (iso := read(text)) is not None), None)
+def iso_of(text: str, formats: Sequence[str], decimal: str = ".") -> str | None:
+    """Return the ISO form of a text by the first format that fits; None if none does.
+
+    ``decimal`` is the mark before the fraction of a serial number.
+    """
+
+    def read(name: str) -> str | None:
+        return DateFormat.of(name).iso(text) if name != EXCEL else _excel(text.replace(decimal, "."))
+
+    return next((iso for name in formats if (iso := read(name)) is not None), None)

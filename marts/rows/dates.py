@@ -76,7 +76,7 @@ def _by_formats(text: str | None, block: SourceBlock) -> str | None:
     if text is None:
         return None
     typed = block.format != "csv" and (_DAY.fullmatch(text) or _TIME.fullmatch(text))
-    return text if typed else iso_of(text, block.dates) or f"?{text}"
+    return text if typed else iso_of(text, block.dates, block.decimal) or f"?{text}"
 
 
 def _day(text: str, zone: ZoneInfo, naive: ZoneInfo | None) -> date | None:

@@ -1,5 +1,6 @@
 """Explain why a file cannot be read: what its first bytes are, the nearest right names, the setting to write."""
 
+import codecs
 import csv
 import difflib
 import re
@@ -55,6 +56,8 @@ _MAGIC = (
     (b"<!DOCTYPE", "an HTML page, perhaps of an error or a login", _PAGE),
     (b"<html", "an HTML page, perhaps of an error or a login", _PAGE),
 )
+_WORDS = (b"ORC", b"PAR1")
+"""Those of files that are never text."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class Format:
 def looks_like(start: bytes) -> Format | None:
     """Return the format of a file by its first bytes; None if it may be CSV text in UTF-8."""
     for magic, what, hint in _MAGIC:
-        if start.startswith(magic):
+        # A header may begin with the letters of a format, too: ORC_ID,…
+        if start.startswith(magic) and not (magic in _WORDS and _is_text(start)):
             return Format(what, hint)
     if start.startswith(b"PK\x03\x04"):
         return _zip(start)
@@ -82,6 +86,12 @@ def looks_like(start: bytes) -> Format | None:
     return None
 
 
+def _is_text(start: bytes) -> bool:
+    """Return whether the first bytes of a file are UTF-8 text without control characters."""
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(start)
+    return "\ufffd" not in text and not re.search(r"[\x00-\x08\x0e-\x1f]", text)
+
+
 def _zip(start: bytes) -> Format:
     if b"xl/" in start or b"[Content_Types].xml" in start:
         return Format("an Excel workbook (.xlsx)", _SAVE)
@@ -90,7 +100,7 @@ def _zip(start: bytes) -> Format:
 
 def block_hint(key: str, block: SourceBlock, setting: str) -> str:
     """Return which setting to write, and where."""
-    if block.match != DEFAULT.match:
+    if block != DEFAULT:
         return f'set {setting} in the [[source]] block with match = "{block.match}"'
     folder = key.rpartition("/")[0]
     match = f"{folder}/**" if folder else "**"

@@ -82,18 +82,18 @@ def read_header(
     if given is None:
         raise DropRejected(f"its key does not fit from_path {block.from_path!r}", key, "correct from_path in the block")
     written = list(block.header) or split_names(_as_text(first_line, key, block), dialect)
-    if not block.header and (wrong := without_header(written, kind, key, block)):
-        raise DropRejected(*wrong)
     names = [_name(name, kind, block) for name in written]
     given = {_name(name, kind, block): value for name, value in given.items()}
-    _reject_repeats(names, written, given)
     computed = {_name(name, kind, block): text for name, text in block.compute.items()}
+    present = {*names, *given, *computed}
+    missing = [column.name for column in kind.columns if column.mandatory and column.name not in present]
+    if missing and not block.header and (wrong := without_header(written, kind, key, block)):
+        raise DropRejected(*wrong)
+    _reject_repeats(names, written, given)
     for text in computed.values():
         if absent := missing_column(parsed(text), [*names, *given]):
             others = nearest(absent, [name for name in (*names, *given) if name])
             raise DropRejected(f"compute names a column {absent!r} that the file does not have{others}", key, "")
-    present = {*names, *given, *computed}
-    missing = [column.name for column in kind.columns if column.mandatory and column.name not in present]
     if missing:
         line = "" if block.header else first_line.decode("utf-8", "replace").strip()
         raise DropRejected(*explain_missing(missing, written, line, kind, dialect, key, block))

@@ -36,13 +36,14 @@ def plain_numbers(text: pa.Array, block: SourceBlock) -> pa.Array:
 
 
 def without_prefix(text: pa.Array, prefix: str) -> pa.Array:
-    """Take a prefix off ids; an id without it is no number, so that it breaks its rule."""
+    """Take a prefix off ids; an id without it, or a prefix alone, is no number, so that it breaks its rule."""
     if not prefix:
         return text
     trimmed = pc.utf8_trim_whitespace(text)
-    bare = pc.utf8_slice_codeunits(trimmed, len(prefix))
-    empty = pc.equal(trimmed, "")
-    return pc.if_else(pc.or_(pc.starts_with(trimmed, prefix), empty), bare, pc.binary_join_element_wise("?", text, ""))
+    bare = pc.utf8_trim_whitespace(pc.utf8_slice_codeunits(trimmed, len(prefix)))
+    fits = pc.and_(pc.starts_with(trimmed, prefix), pc.not_equal(bare, ""))
+    kept = pc.if_else(fits, bare, pc.binary_join_element_wise("?", text, ""))
+    return pc.if_else(pc.equal(trimmed, ""), trimmed, kept)
 
 
 def _without_signs(text: pa.Array) -> pa.Array:

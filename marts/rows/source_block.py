@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import Any, Literal, Self
@@ -15,6 +15,8 @@ from marts.rows.date_formats import EXCEL, DateFormat
 from marts.schema import plain_name
 
 _LINE_ENDS = "\r\n\0"
+_NO_ENCODINGS = ("idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
+"""Codecs of Python that are for other things than the text of files."""
 
 
 class SourceBlock(BaseModel):
@@ -68,6 +70,8 @@ class SourceBlock(BaseModel):
             b"".decode(codec.name)  # not a codec from bytes to bytes
         except LookupError as error:
             raise ValueError(f"{name!r} is not an encoding; use a name such as cp1252 or utf-16") from error
+        if codec.name in _NO_ENCODINGS:
+            raise ValueError(f"{name!r} is no encoding of files")
         return codec.name
 
     @field_validator("timezone")
@@ -120,9 +124,12 @@ class SourceBlock(BaseModel):
             raise ValueError("delimiter and quote are the same character")
         if self.thousands == self.decimal:
             raise ValueError("thousands and decimal are the same character")
-        given = [*self.constants, *(re.compile(self.from_path).groupindex if self.from_path else ())]
-        if repeated := sorted({name for name in given if given.count(name) > 1}):
-            raise ValueError(f"constants and from_path both give {', '.join(repeated)}")
+        groups = re.compile(self.from_path).groupindex if self.from_path else ()
+        if repeated := _repeated([*self.constants, *groups, *self.compute]):
+            raise ValueError(f"constants, from_path and compute give a column twice: {repeated}")
+        for setting, names in (("columns", self.columns), ("id_prefix", self.id_prefix)):
+            if repeated := _repeated(names):
+                raise ValueError(f"{setting} names a column twice: {repeated}")
         return self
 
     def prefix(self, column: str) -> str:
@@ -143,6 +150,13 @@ class SourceBlock(BaseModel):
     def reading(self) -> str:
         """Return what decides how rows are read: blocks that read alike return the same."""
         return self.model_dump_json(exclude_defaults=True, exclude={"match", "kind", "ignore"})
+
+
+def _repeated(names: Iterable[str]) -> str:
+    """Return the names that are spelled in several ways, or given several times; empty if none is."""
+    spelled = sorted(names)
+    plain = [plain_name(name) for name in spelled]
+    return ", ".join(name for name in spelled if plain.count(plain_name(name)) > 1)
 
 
 DEFAULT = SourceBlock()

@@ -1,18 +1,25 @@
 """Write the values of typed tables as text, as a CSV file of the same block would have them."""
 
+import csv
+import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_AS_THEY_ARE = (pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean, pa.types.is_date32)
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+"""Tests of types of texts."""
+_AS_THEY_ARE = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_date32)
 """Tests of types whose values Arrow writes as text."""
 _WRITTEN_OUT = 40
 """Digits before or after the point up to which a number is written without an exponent."""
+_BEYOND = "(out of range)"
 _EXCEL_DIGITS = 15
 """Digits of a number that a spreadsheet keeps: 37.50000000000001 is 37.5."""
 
@@ -23,35 +30,87 @@ def as_text(column: pa.Array | pa.ChunkedArray, decimal: str = ".") -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
-    if pa.types.is_string(kind):
-        return column
-    if (
-        pa.types.is_large_string(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_date32(kind)
-    ):
+    if any(is_type(kind) for is_type in _TEXTS):
+        return _readable(column)
+    if any(is_type(kind) for is_type in _AS_THEY_ARE):
         return column.cast(pa.string())
     if pa.types.is_decimal(kind):
-        return _with_mark(column.cast(pa.string()), decimal)
+        return _decimals(column, decimal)
+    if pa.types.is_date64(kind):
+        return _moments(column.cast(pa.timestamp("ms")), "%Y-%m-%d")
     if pa.types.is_timestamp(kind):
-        return _moments(column)
+        return _moments(column, "%Y-%m-%dT%H:%M:%S")
     if pa.types.is_floating(kind):
         encoded = column.dictionary_encode()
-        values = [cell(value, decimal) for value in encoded.dictionary.to_pylist()]
-        return pa.array(values, pa.string()).take(encoded.indices)
-    return pa.array([cell(value, decimal) for value in column.to_pylist()], pa.string())
+        values = _shortest(encoded.dictionary)
+        return pa.array([cell(value, decimal) for value in values], pa.string()).take(encoded.indices)
+    return pa.array([cell(_value(scalar), decimal) for scalar in column], pa.string())
 
 
-def _moments(column: pa.Array) -> pa.Array:
+def not_utf8(column: pa.ChunkedArray) -> np.ndarray:
+    """Return which values of a column are texts that are not UTF-8."""
+    if not any(is_type(column.type) for is_type in _TEXTS) or _is_valid(column):
+        return np.zeros(len(column), bool)
+    return np.array([value is not None and not _is_text(value) for value in _bytes(column)])
+
+
+def _is_valid(column: pa.Array | pa.ChunkedArray) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _bytes(column: pa.Array | pa.ChunkedArray) -> list[bytes | None]:
+    return column.cast(pa.large_binary()).to_pylist()  # type: ignore[no-any-return]
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _readable(column: pa.Array) -> pa.Array:
+    """Return texts, in which bytes that are not UTF-8 are written out: they can be shown, and break their row."""
+    if _is_valid(column):
+        return column.cast(pa.string())
+    return pa.array([None if value is None else cell(value) for value in _bytes(column)], pa.string())
+
+
+def _decimals(column: pa.Array, decimal: str) -> pa.Array:
+    """Return decimals without exponents: Arrow writes 0E-18 for a zero of 18 digits."""
+    text = column.cast(pa.string())
+    if pc.any(pc.match_substring(text, "E")).as_py():
+        encoded = column.dictionary_encode()
+        values = [cell(value) for value in encoded.dictionary.to_pylist()]
+        text = pa.array(values, pa.string()).take(encoded.indices)
+    return text if decimal == "." else pc.replace_substring(text, ".", decimal)
+
+
+def _shortest(numbers: pa.Array) -> list[Any]:
+    """Return floats; those of less than 64 bits as the shortest decimals that they stand for: 19.99, not 19.9899998."""
+    if pa.types.is_float64(numbers.type):
+        return list(numbers.to_pylist())
+    return [None if math.isnan(value) else Decimal(str(value)) for value in numbers.to_numpy(zero_copy_only=False)]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    """Return a value of Python; a date that Python cannot hold as a text that is no date."""
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return _BEYOND
+
+
+def _moments(column: pa.Array, form: str) -> pa.Array:
     """Return timestamps in ISO form, with Z if they have a time zone: Arrow stores them in UTC."""
     zone = "Z" if column.type.tz else ""
     bare = column.cast(pa.timestamp(column.type.unit))
-    return pc.binary_join_element_wise(pc.strftime(bare, "%Y-%m-%dT%H:%M:%S"), zone, "")
-
-
-def _with_mark(text: pa.Array, decimal: str) -> pa.Array:
-    return text if decimal == "." else pc.replace_substring(text, ".", decimal)
+    return pc.binary_join_element_wise(pc.strftime(bare, form), zone, "")
 
 
 def cell(value: Any, decimal: str = ".") -> str | None:
@@ -91,3 +150,10 @@ def table_of(rows: Sequence[Sequence[Any]], names: Iterable[str], decimal: str =
     fields = list(names)
     columns = [[cell(row[at], decimal) if at < len(row) else None for row in rows] for at in range(len(fields))]
     return pa.Table.from_arrays([pa.array(column, pa.string()) for column in columns], names=fields)
+
+
+def line_of(table: pa.Table, row: int) -> str:
+    """Return a row as a line of CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([column[row].as_py() or "" for column in table.columns])
+    return text.getvalue()

@@ -1,7 +1,6 @@
 """Read the records of a block as columns of text: one row per record that is data."""
 
 import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,12 +13,12 @@ from marts.dialect import PLAIN, Dialect, LineFormat
 from marts.errors import Defect
 from marts.expressions import parsed
 from marts.privacy.erasure import PERSON_ID
-from marts.rows.buffers import letters
+from marts.rows.buffers import letters, may_be_padded, stripped
 from marts.rows.computed import compute
 from marts.rows.header import BOM, Header
 from marts.rows.records import MAX_RECORD, BadRow, Records
 from marts.rows.source_block import DEFAULT, SourceBlock
-from marts.rows.table_text import as_text
+from marts.rows.table_text import as_text, line_of
 
 _BOM = BOM.encode()
 _KEPT = 1000
@@ -56,16 +55,11 @@ class RowFormat:
     def read_table(self, table: pa.Table, lines: np.ndarray, line_count: int, bad: Sequence[BadRow] = ()) -> "RowBlock":
         """Read a table of texts, one column per field of the header; ``lines`` are those of its rows."""
         table = table.rename_columns(self.header.fields)
-        if self.block.null:
-            words = pa.array(self.block.null)
-            columns = [
-                pc.if_else(pc.is_in(column, words), pa.scalar(None, pa.string()), column) for column in table.columns
-            ]
-            table = pa.table(columns, names=table.column_names)
+        table = _without_words(table, self.block.null)
         wrong = _wrong_texts(table)
         kept = ~_no_rows(table, self.header)
         if self.block.footer:
-            matches = [_matches(_line_of(table, row), self.block.footer) for row in range(table.num_rows)]
+            matches = [_matches(line_of(table, row), self.block.footer) for row in range(table.num_rows)]
             kept &= ~np.array(matches, bool)
         bad = [
             *bad,
@@ -76,18 +70,18 @@ class RowFormat:
             table, lines = table.filter(pa.array(kept)), lines[kept]
         whole = table
         table, places, unnamed = _without_unnamed(table, np.arange(table.num_rows), self.header)
-        bad = [*bad, *(BadRow(int(lines[row]), _line_of(whole, row), ((_NO_NAME, ""),)) for row in unnamed)]
+        bad = [*bad, *(BadRow(int(lines[row]), line_of(whole, row), ((_NO_NAME, ""),)) for row in unnamed)]
         return RowBlock(
             self._with_given(table),
             lines[places],
-            lambda row: _line_of(whole, int(places[row])),
+            lambda row: line_of(whole, int(places[row])),
             tuple(bad),
             line_count,
         )
 
     def _with_given(self, table: pa.Table) -> pa.Table:
         for name, value in self.header.given.items():
-            given = None if value in ("", *self.block.null) else value
+            given = None if _is_empty(value, self.block.null) else value
             table = table.append_column(name, pa.chunked_array([pa.repeat(pa.scalar(given, pa.string()), len(table))]))
         return self._with_computed(table) if self.header.computed else table
 
@@ -143,7 +137,8 @@ def read_rows(
 
     ``null`` are words that mean an empty field. A record with more fields than the header has them empty.
     """
-    table, places, wrong = _read(records, header, dialect, null)
+    table, places, wrong = _read(records, header, dialect)
+    table = _without_words(table, null)
     bad: list[BadRow] = []
     repaired: list[tuple[int, list[str | None]]] = []
     for index, width in wrong:
@@ -152,7 +147,7 @@ def read_rows(
         if not any(field.strip() for field in fields) or (footer and _matches(raw, footer)):
             continue
         if fields[len(header.names) :] and not any(field.strip() for field in fields[len(header.names) :]):
-            repaired.append((index, [None if v in ("", *null) else v for v in fields[: len(header.names)]]))
+            repaired.append((index, [None if _is_empty(v, null) else v for v in fields[: len(header.names)]]))
         else:
             reason = f"the row does not have {len(header.names)} fields"
             bad.append(BadRow(int(records.lines[index]), raw, ((reason, str(width)),)))
@@ -166,6 +161,23 @@ def read_rows(
     table, places, unnamed = _without_unnamed(table, places, header)
     bad += [BadRow(int(records.lines[index]), records.raw(index), ((_NO_NAME, ""),)) for index in unnamed]
     return TextRows(table, places, bad)
+
+
+def _is_empty(value: str, null: Sequence[str]) -> bool:
+    return not value or value.strip() in null
+
+
+def _without_words(table: pa.Table, null: Sequence[str]) -> pa.Table:
+    """Empty the fields that are one of the words for nothing, with white space around it or not."""
+    if not null or not table.num_rows:
+        return table
+    words, nothing = pa.array(null), pa.scalar(None, pa.string())
+    columns = []
+    for chunked in table.columns:
+        column = chunked.combine_chunks()
+        trimmed = stripped(column) if may_be_padded(column).any() else column
+        columns.append(pc.if_else(pc.is_in(trimmed, words), nothing, column))
+    return pa.Table.from_arrays(columns, names=table.column_names)
 
 
 def _without_unnamed(table: pa.Table, places: np.ndarray, header: Header) -> tuple[pa.Table, np.ndarray, list[int]]:
@@ -196,20 +208,11 @@ def _wrong_texts(table: pa.Table) -> dict[int, str]:
 
 def _short_line(table: pa.Table, row: int) -> str:
     """Return a row as a line of CSV, cut where it is too long."""
-    text = _line_of(table, row)
+    text = line_of(table, row)
     return text if len(text) <= MAX_RECORD else f"{text[:_KEPT]}… ({len(text):,} characters)"
 
 
-def _line_of(table: pa.Table, row: int) -> str:
-    """Return a row as a line of CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow([column[row].as_py() or "" for column in table.columns])
-    return text.getvalue()
-
-
-def _read(
-    records: Records, header: Header, dialect: Dialect, null: Sequence[str]
-) -> tuple[pa.Table, np.ndarray, list[tuple[int, int]]]:
+def _read(records: Records, header: Header, dialect: Dialect) -> tuple[pa.Table, np.ndarray, list[tuple[int, int]]]:
     """Return the records that have as many fields as the header, their places, and place and width of the others."""
     names = header.fields
     if not len(records.starts):
@@ -234,7 +237,7 @@ def _read(
         ),
         pacsv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
-            null_values=["", *null],
+            null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=True,
         ),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from marts.errors import DropRejected
 from marts.expressions import missing_column, parsed
 from marts.rows.computed import compute
 from marts.rows.source_block import SourceBlock
@@ -57,6 +58,9 @@ def test_numbers_are_computed_and_rounded(text: str, values: list[str | None]) -
         ("concat(brand, kind)", ["AcmeS", "BR", "CS", "S"]),
         ("coalesce(brand, 'it''s')", ["Acme", "B", "C", "it's"]),
         ("substr(brand, 1, 2)", ["Ac", "B", "C", None]),
+        ("regexp_extract(brand, '(.)c', 1)", ["A", "", "", None]),
+        ("split_part(brand, 'c', 2)", ["me", "", "", None]),
+        ("left(brand, 2)", ["Ac", "B", "C", None]),
         ("quantity || ' pieces'", ["2 pieces", "3 pieces", "1 pieces", "1 pieces"]),
         ("CASE WHEN NOT brand IS NULL THEN 'yes' END", ["yes", "yes", "yes", None]),
     ],
@@ -127,6 +131,20 @@ def test_products_are_those_of_decimal(rows: list[tuple[Decimal, int, Decimal]])
 def test_what_is_no_expression_over_columns_is_refused(hostile: str) -> None:
     with pytest.raises(ValueError, match=r"not allowed|not an expression|not one expression|no column|longer|nested"):
         parsed(hostile)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["upper(brand, kind)", "round(price, quantity)", "price * quantity" + " * tax" * 5, "substr(brand)"],
+)
+def test_what_fits_no_columns_is_refused_before_any_file_is_read(text: str) -> None:
+    with pytest.raises(ValueError, match="cannot be computed: "):
+        parsed(text)
+
+
+def test_a_name_that_several_columns_of_a_file_have_rejects_it() -> None:
+    with pytest.raises(DropRejected, match="one of several columns: 'Net_Price', 'net price'"):
+        computed("net_price + 1", rows={"net price": ["1"], "Net_Price": ["2"]})
 
 
 def test_a_name_with_quotes_stays_a_name() -> None:

@@ -38,8 +38,8 @@ def _cell(value: Any) -> str:
             return f'<c t="inlineStr"><is><t xml:space="preserve">{escape(str(value))}</t></is></c>'
 
 
-def workbook(sheets: dict[str, Sequence[Sequence[Any]]]) -> bytes:
-    """Return a workbook with sheets of rows: texts, numbers, dates."""
+def workbook(sheets: dict[str, Sequence[Sequence[Any]]], corner: str = "") -> bytes:
+    """Return a workbook with sheets of rows: texts, numbers, dates; with one more value in a cell such as XFD9."""
     names = list(sheets)
     relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -63,7 +63,8 @@ def workbook(sheets: dict[str, Sequence[Sequence[Any]]]) -> bytes:
         package = "http://schemas.openxmlformats.org/package/2006/relationships"
         archive.writestr("xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}">{related}</Relationships>')
         for number, name in enumerate(names):
+            far = f'<row><c r="{corner}"><v>1</v></c></row>' if corner else ""
             rows = "".join(f"<row>{''.join(map(_cell, row))}</row>" for row in sheets[name])
-            text = f'<worksheet xmlns="{main}"><sheetData>{rows}</sheetData></worksheet>'
+            text = f'<worksheet xmlns="{main}"><sheetData>{rows}{far}</sheetData></worksheet>'
             archive.writestr(f"xl/worksheets/sheet{number}.xml", text)
     return sink.getvalue()

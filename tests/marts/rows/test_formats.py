@@ -43,11 +43,20 @@ from marts.rows.source_block import SourceBlock
         ("excel", "45322.999999", "2024-02-01"),
         ("excel", "60", None),  # 29 February 1900, which only spreadsheets know
         ("excel", "1e9", None),
+        ("excel", "2958465.999999999", None),  # the day after the last
+        ("%d. sep %Y %m", "1. ſep 2024 02", None),  # not the letter s
+        ("%d.%m.%Y %H:%M", "31.12.2024\u00a010:00", "2024-12-31T10:00:00"),
+        ("%Y/%m/%d %H:%M%z", "2024/12/31 23:30z", "2024-12-31T23:30:00Z"),
         ("excel", "x", None),
     ],
 )
 def test_a_date_is_read_by_its_format_or_not_at_all(text: str, written: str, iso: str | None) -> None:
     assert iso_of(written, (text,)) == iso
+
+
+def test_the_fraction_of_a_serial_number_has_the_decimal_mark_of_the_block() -> None:
+    assert iso_of("45322,75", ("excel",), ",") == "2024-01-31T18:00:00"
+    assert iso_of("45322,75", ("excel",)) is None
 
 
 @given(st.dates(date(1970, 1, 1), date(2068, 12, 31)), st.times())

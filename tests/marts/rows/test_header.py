@@ -23,6 +23,11 @@ def test_names_are_compared_without_case_blanks_and_underscores(join: str) -> No
     assert read(line).names == tuple(NAMES)
 
 
+def test_a_header_of_years_is_a_header() -> None:
+    """It has more values than names, and all columns that must be there."""
+    assert read(",".join([*NAMES, *map(str, range(2000, 2030))])).extra[:2] == ("2000", "2001")
+
+
 def test_columns_may_have_neither_name_nor_value() -> None:
     header = read(",".join(NAMES) + ",,\u00a0")
     assert header.names[len(NAMES) :] == ("", "")
@@ -71,6 +76,14 @@ def test_a_block_renames_gives_and_takes_from_the_key() -> None:
         (",".join(NAMES), {"constants": {"store_id": 1}}, "'store_id' is in the file and in constants", "remove it"),
         (",".join(NAMES), {"from_path": "dt=(?P<day>.*)/"}, "does not fit from_path", "from_path"),
         ("", {}, "missing columns: customer_id", "columns = {"),
+        (
+            "x",
+            {"match": "**", "decimal": ","},
+            "missing columns",
+            'set columns = {"NAME IN THE FILE" = "customer_id"} in',
+        ),
+        ("1,1,tea,2024-01-31,11,1,1,1", {}, "it has no header: the first line is '1', '1', 'tea'", "header = ["),
+        (",".join(NAMES[1:]), {"quote": "'"}, "missing column: customer_id", "set columns = {"),
     ],
 )
 def test_a_header_that_cannot_be_used_names_the_setting(
@@ -87,7 +100,10 @@ def test_a_header_that_cannot_be_used_names_the_setting(
     [
         (b"PK\x03\x04......xl/workbook.xml", "an Excel workbook (.xlsx)"),
         (b"PK\x03\x04......a.csv", "a zip archive"),
-        (b"PAR1....", "a Parquet file"),
+        (b"PAR1\0\1..", "a Parquet file"),
+        (b"ORC\x0a\0\x85..", "an ORC file"),
+        (b"ORC,PAR1\n1,2\n", ""),
+        ("ORC_Größe".encode()[:-2], ""),  # cut within a character
         (b"BZh9", "a bzip2 archive"),
         (b"\x28\xb5\x2f\xfd", "a zstd archive"),
         (b"%PDF-1.7", "a PDF document"),
