@@ -6,6 +6,7 @@
     ├── UsageError        exit 2    arguments or configuration; nothing was changed
     ├── DataError         exit 65   the data cannot be published; the live marts are untouched
     │   ├── DropRejected            one drop is unusable; the others are processed
+    │   ├── DuplicateKeys           rows of a dimension have the same key and differ
     │   ├── UnknownPeople           too many lines have no dimension row
     │   ├── TotalFell               the total of the past is lower than what was published
     │   └── QualityBroken           a critical expectation of a mart does not hold
@@ -26,7 +27,13 @@ Schedulers read only the exit codes. Errors cross process borders (Ray pickles t
 ``Exception.__init__``.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 EXIT_DATA = 65
+SHOWN_KEYS = 5
+"""Keys that an error names."""
+_NO_PLACES: Mapping[Any, str] = {}
 
 
 class MartsError(Exception):
@@ -58,6 +65,24 @@ class DataError(MartsError):
 
 class DropRejected(DataError):
     """A whole drop is unusable (missing column, not text, truncated, …)."""
+
+
+class DuplicateKeys(DataError):
+    """Rows of a dimension have the same key and differ."""
+
+    ids: Sequence[Any] = ()
+    """All such keys, sorted."""
+
+    @classmethod
+    def of(cls, kind: str, key: str, ids: Sequence[Any], places: Mapping[Any, str] = _NO_PLACES) -> "DuplicateKeys":
+        """Return the error for the keys of a dimension; ``places`` says, by key, where its rows are."""
+        named = [f"{item} ({places[item]})" if item in places else str(item) for item in ids[:SHOWN_KEYS]]
+        listed = ", ".join(named) + (f" and {len(ids) - SHOWN_KEYS} more" if len(ids) > SHOWN_KEYS else "")
+        block = f'write a [[source]] block with match = "{kind}/**" and duplicates = "last", if the last row is right'
+        hint = f"deliver {kind}/ again with each {key} once, or {block}; the live marts are untouched"
+        error = cls(f"duplicate {key}: {listed}", kind, hint)
+        error.ids = tuple(ids)
+        return error
 
 
 class UnknownPeople(DataError):

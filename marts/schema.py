@@ -290,3 +290,60 @@ SALES_TEAM_MART = Mart(
 )
 
 MARTS = {mart.name: mart for mart in (CUSTOMERS_MART, SALES_TEAM_MART)}
+
+SYNONYMS: Mapping[str, Mapping[str, str]] = {
+    SALES.name: {
+        "customer_id": "customer, customer no, customer number, client id, cust key, "
+        "buyer id, kunde, kundennummer, kunden nr, kunnr, account id",
+        "store_id": "store, store no, store key, location id, branch id, "
+        "shop id, filiale, werks, filialnummer, outlet id",
+        "product_name": "product, item, item name, lineitem name, article, "
+        "artikel, maktx, description, artikelbezeichnung, product description",
+        "sales_date": "date, order date, created at, transaction date, sold at, "
+        "datum, belegdatum, fkdat, posting date, invoice date",
+        "sales_person_id": "sales person, salesperson id, employee id, clerk id, seller id, "
+        "pernr, staff id, verkäufer, verkäufernummer, employee key",
+        "price": "unit price, lineitem price, price each, preis, einzelpreis, netpr, unit amount",
+        "quantity": "qty, lineitem quantity, units, menge, anzahl, fkimg, pieces",
+        "total_cost": "total, amount, line total, total amount, sum, "
+        "summe, gesamt, netwr, net amount, gesamtpreis, line amount",
+        "transaction_id": "order id, order no, invoice no, receipt no, receipt, "
+        "transaction, bon nr, vbeln, belegnummer, order name, order key",
+        "line_no": "line, line number, position, posnr, item no",
+        "payment_mode": "payment method, payment, tender, zahlungsart, zlsch",
+        "currency": "currency code, währung, waerk",
+    },
+    CUSTOMERS.name: {
+        "customer_id": "id, customer, customer no, customer number, client id, "
+        "cust key, kunde, kundennummer, kunden nr, kunnr, account id",
+        "first_name": "given name, forename, vorname, name2, fname",
+        "last_name": "surname, family name, nachname, name1, lname",
+        "address": "street, address 1, strasse, straße, stras",
+        "pincode": "zip, zip code, postal code, postcode, plz, pstlz",
+        "phone_number": "phone, telephone, mobile, telefon, telf1",
+        "customer_joining_date": "created at, since, customer since, kunde seit, erdat, joined on",
+    },
+    STORES.name: {
+        "id": "store id, store, store no, store key, location id, branch id, filiale, filialnummer, werks",
+        "address": "street, address 1, strasse, straße, stras",
+        "store_pincode": "zip, zip code, postal code, postcode, plz, pstlz",
+        "store_manager_name": "manager, manager name, leiter, filialleiter",
+        "store_opening_date": "opened on, opening date, eröffnet, eröffnung",
+    },
+    SALES_TEAM.name: {
+        "id": "salesperson id, employee id, employee key, clerk id, "
+        "staff id, pernr, verkäufer, verkäufernummer, personalnummer",
+        "first_name": "given name, forename, vorname, fname, vorna",
+        "last_name": "surname, family name, nachname, lname, nachn",
+        "manager_id": "manager, reports to, vorgesetzter",
+        "is_manager": "manager flag, leiter",
+        "address": "street, address 1, strasse, straße, stras",
+        "pincode": "zip, zip code, postal code, postcode, plz, pstlz",
+        "joining_date": "hired on, hire date, eintritt, begda, joined on",
+    },
+    PRODUCTS.name: {
+        "id": "product id, product key, article no, artikelnummer, matnr, sku",
+        "name": "product name, product, article, artikel, maktx, title, description",
+    },
+}
+"""Names that other systems have for the columns of a kind, most likely first: for proposals."""

@@ -65,25 +65,53 @@ def vacuum(
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder for marts.toml and policy.toml")] = Path(),
+    origin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URI", help="Folder or s3://bucket/prefix of drops to look at"),
+    ] = None,
 ) -> None:
-    """Write marts.toml and policy.toml, with a comment on every option."""
+    """Write marts.toml and policy.toml, with a comment on every option. With --from, propose how the files are read."""
     from jobs.operations.scaffold import write
 
-    for path in write(folder):
+    if origin is None:
+        for path in write(folder):
+            typer.echo(f"wrote {path}")
+        typer.echo("next: set source and target in marts.toml, then run `marts doctor` and `marts build`", err=True)
+        return
+    from jobs.cli.render_sources import proposals
+    from jobs.operations.propose import as_text, propose_blocks, rule_of
+    from marts.policy import Policy
+
+    origin = origin if "://" in origin else str(Path(origin).absolute())
+    blocks = propose_blocks(configured(None, source=origin), Policy(), origin)
+    for path in write(folder, origin, as_text(blocks), rule_of(blocks)):
         typer.echo(f"wrote {path}")
-    typer.echo("next: set source and target in marts.toml, then run `marts doctor` and `marts build`", err=True)
+    show(proposals(blocks))
+    typer.echo("next: read the blocks at the end of marts.toml, then run `marts build`", err=True)
 
 
 def generate(
     folder: Annotated[Path, typer.Argument(help="Folder for the drops")],
     lines: Annotated[int, typer.Option(min=1000, help="Sales lines")] = 500_000,
     seed: Annotated[int, typer.Option(help="Random seed; the same seed writes the same bytes")] = 7,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help="Files as another system writes them: german-excel, us-export, sap, shop-orders, warehouse-unload"
+        ),
+    ] = None,
 ) -> None:
     """Write realistic sample drops."""
+    from jobs.operations.companies import generate_like
     from jobs.operations.generate import generate as make
 
     if folder.exists() and any(folder.iterdir()):
         raise UsageError("is not empty", str(folder), "choose another folder or remove it first")
+    if like:
+        generate_like(folder, like, lines, seed)
+        typer.echo(f"wrote {lines:,} lines under {folder}, as {like} does")
+        typer.echo(f"next: marts init --from {folder}, then marts build", err=True)
+        return
     truth = make(folder, lines, seed)
     typer.echo(f"wrote {truth['lines']:,} sales lines under {folder}; {folder}/generated.json describes them")
 

@@ -1,15 +1,33 @@
 """Render the trial of a file."""
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from jobs.cli.render import table
 from jobs.cli.tables import safe
+from jobs.operations.propose import ProposedBlock, toml
 from jobs.operations.sources import Trial
 
 _MOST = 12
 """Columns of the table of rows."""
 _DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon"}
+
+
+def proposals(blocks: Sequence[ProposedBlock]) -> RenderableType:
+    """Render the proposed blocks, and what is left to decide."""
+    rows = []
+    for item in blocks:
+        names = ", ".join(dict.fromkeys(proposal.name for proposal in item.proposals if not proposal.choice))
+        rows.append((item.match, f"{item.files:,}", item.kind or "none", names or "(no block needed)", item.outcome))
+    parts: list[RenderableType] = [table("files", ("match", "files", "kind", "settings", "tried"), rows, (1,))]
+    choices = [(item.match, proposal) for item in blocks for proposal in item.proposals if proposal.choice]
+    for match, proposal in choices:
+        parts.append(safe(f"to decide in {match}: {proposal.name} = {toml(proposal.value)}: {proposal.reason}"))
+    rules = dict.fromkeys(item.rule for item in blocks if item.rule)
+    parts += [safe(f"policy.toml: total_cost_rule = {rule!r} fits the totals of the files") for rule in rules]
+    return Group(*parts)
 
 
 def trial(tried: Trial) -> RenderableType:

@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from marts.schema import KINDS
+
 FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2025, 12, 31)
 CUSTOMERS, STORES, PEOPLE = 20_000, 50, 400
 _FIRST_STORE = 101
@@ -153,6 +155,17 @@ def generate(
         csv.writer(file, lineterminator="\n").writerows([("drop", "line", "kind"), *bad])
     (folder / "generated.json").write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
     return truth
+
+
+def clean_tables(lines: int, seed: int) -> dict[str, dict[str, bytes]]:
+    """Return drops without bad or repeated rows as CSV: of sales by month, of each dimension one, by kind."""
+    random = np.random.default_rng(seed)
+    buyers = lines // 10 + 10
+    good = _make_lines(random, lines, buyers)
+    months = (np.datetime64(FIRST_DAY, "D") + good.day.astype("timedelta64[D]")).astype("datetime64[M]")
+    drops = {str(month): _as_csv(good.take(np.flatnonzero(months == month)), _PLAIN) for month in np.unique(months)}
+    tables = (_customers(np.arange(1, buyers + 1)), _stores(_places()), _people(np.arange(1, PEOPLE + 1)))
+    return dict(zip(KINDS, (drops, *({"": _text_of(rows)} for rows in tables)), strict=False))
 
 
 def _make_lines(random: np.random.Generator, count: int, customers: int) -> _Lines:
@@ -322,17 +335,20 @@ def _write_dimensions(folder: Path, random: np.random.Generator, count: int) -> 
     """Write the dimensions; some customers and the two newest sales people are still missing."""
     customers = np.flatnonzero(random.random(count) >= 0.002) + 1
     people = np.arange(1, PEOPLE - 1)
-    stores = np.arange(_FIRST_STORE, _FIRST_STORE + STORES)
     half = customers[: len(customers) // 2]
     _write_rows(folder / "customers" / "customers-2024-12.csv", _customers(half), date(2024, 12, 31))
     _write_rows(folder / "customers" / "customers-2025-12.csv", _customers(customers), LAST_DAY)
     _write_rows(folder / "sales_team" / "sales_team.csv", _people(people), LAST_DAY)
-    _write_rows(folder / "stores" / "stores.csv", _stores(stores), LAST_DAY)
+    _write_rows(folder / "stores" / "stores.csv", _stores(_places()), LAST_DAY)
     products = [
         [str(n + 1), name, "10.00", "9.50", "2023-12-01", "2025-01-01", ""] for n, name in enumerate(_products())
     ]
     header = "id,name,current_price,old_price,created_date,updated_date,expiry_date"
     _write_rows(folder / "products" / "products.csv", [header.split(","), *products], LAST_DAY)
+
+
+def _places() -> np.ndarray:
+    return np.arange(_FIRST_STORE, _FIRST_STORE + STORES)
 
 
 def _name(number: int, salt: int) -> tuple[str, str]:
@@ -385,7 +401,11 @@ def _stores(ids: np.ndarray) -> list[list[str]]:
 
 
 def _write_rows(path: Path, rows: list[list[str]], delivered: date) -> None:
-    _write(path, "".join(",".join(row) + "\n" for row in rows).encode(), delivered)
+    _write(path, _text_of(rows), delivered)
+
+
+def _text_of(rows: list[list[str]]) -> bytes:
+    return "".join(",".join(row) + "\n" for row in rows).encode()
 
 
 def _write(path: Path, text: bytes, delivered: date) -> None:

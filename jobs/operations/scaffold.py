@@ -1,5 +1,6 @@
 """Write initial marts.toml and policy.toml files: every option, commented out, with its default."""
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -9,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from jobs.config.settings import CONFIG_FILE, Settings
 from marts.errors import UsageError
-from marts.policy import Policy
+from marts.policy import DEFAULT_RULE, Policy
 from marts.rows.source_block import SourceBlock
 
 _HEAD = """\
@@ -26,6 +27,8 @@ _LOCATION = """\
 # folder or s3://bucket/prefix
 source = "./drops"
 """
+_EXAMPLE_SOURCE = 'source = "./drops"'
+_RULE = "total_cost_rule"
 _BLOCK = """\
 # How other files are read (docs/sources.md): as many blocks as needed, the first that matches an object holds.
 # [[source]]
@@ -37,9 +40,17 @@ _POLICY_HEAD = """\
 """
 
 
-def write(folder: Path) -> list[Path]:
-    """Write marts.toml and policy.toml. Raise UsageError if one exists."""
-    texts = {CONFIG_FILE: _HEAD + settings_text(), "policy.toml": _POLICY_HEAD + policy_text()}
+def write(folder: Path, source: str = "", blocks: str = "", rule: str = "") -> list[Path]:
+    """Write marts.toml and policy.toml. Raise UsageError if one exists.
+
+    ``source`` is the source, ``blocks`` the [[source]] blocks that read its files, ``rule`` the total_cost_rule.
+    """
+    settings, policy = _HEAD + settings_text(), _POLICY_HEAD + policy_text()
+    if source:
+        settings = settings.replace(_EXAMPLE_SOURCE, f"source = {json.dumps(source, ensure_ascii=False)}")
+    if rule:
+        policy = policy.replace(f"# {_RULE} = {_toml(DEFAULT_RULE)}", f"{_RULE} = {json.dumps(rule)}")
+    texts = {CONFIG_FILE: f"{settings}\n{blocks}" if blocks else settings, "policy.toml": policy}
     for name in texts:
         if (folder / name).exists():
             raise UsageError("already exists", str(folder / name), "remove it first or write to another folder")

@@ -9,21 +9,18 @@ from jobs.adapters.store.open import open_store
 from jobs.config.settings import Settings
 from jobs.ports.store import ObjectVersion, Store
 from jobs.state.manifest import Delivery
-from jobs.steps.blocks import LeafHasher, blocks, open_object
 from jobs.steps.row_checker import bad_rows
 from jobs.steps.scan_settings import ScanSettings
-from jobs.steps.scan_task import first_rows
-from jobs.steps.split import Split
-from jobs.steps.text_stream import TextStream, read_format
+from jobs.steps.scan_task import ReadRows, read_rows_of
 from marts.errors import DropRejected, UsageError
 from marts.policy import Policy, nearest
-from marts.quality.check import check_rows
+from marts.quality.changes import check_block
 from marts.rows.cast import clean_name
 from marts.rows.diagnosis import advice, block_hint
 from marts.rows.layout import Layout
-from marts.rows.records import BadRow, find_records
+from marts.rows.records import BadRow
 from marts.rows.source_block import number_of
-from marts.rows.text_rows import RowBlock, RowFormat
+from marts.rows.text_rows import RowFormat
 from marts.schema import DIGITS, KINDS, Kind
 
 _PIECE = 4 << 20
@@ -80,21 +77,18 @@ def try_file(settings: Settings, policy: Policy, where: str, kind: str | None, l
     if block.ignore:
         return replace(trial, rejected="its block has ignore = true: builds leave it out")
     try:
-        if block.format != "csv":
-            form, rows, before = first_rows(scan, Split(Delivery.of(kind, version), 0), store)
-            return _tried(trial, scan, form, rows, before, limit)
-        text = TextStream(open_object(store, version, LeafHasher(), scan.max_inflated_bytes).inflated, block)
-        form, before = read_format(scan, Delivery.of(kind, version), text)
-        data = next(iter(blocks(text, _PIECE, form.dialect)), None)
-        rows = form.read(find_records(data.text if data else b"", form.dialect))
-        return _tried(replace(trial, layout=text.layout), scan, form, rows, before, limit)
+        parts = read_rows_of(replace(scan, split_bytes=_PIECE), Delivery.of(kind, version), store)
+        first = next(parts)
+        # The first part of a table has columns only.
+        part = first if first.rows.line_count else next((part for part in parts if part.rows.line_count), first)
+        return _tried(replace(trial, layout=part.layout), scan, part, limit)
     except DropRejected as error:
         return replace(trial, rejected=error.what, hint=error.hint)
 
 
-def _tried(trial: Trial, scan: ScanSettings, form: RowFormat, read: RowBlock, before: int, limit: int) -> Trial:
-    kind = KINDS[trial.kind]
-    checked = check_rows(kind, form.header, read.table, scan.policy, scan.suites[kind.name], form.block)
+def _tried(trial: Trial, scan: ScanSettings, part: ReadRows, limit: int) -> Trial:
+    kind, form, read = KINDS[trial.kind], part.form, part.rows
+    checked = check_block(kind, form.header, read.table, scan.policy, scan.suites[kind.name], form.block)
     bad = [*read.bad, *bad_rows(read, checked)]
     bad.sort(key=lambda row: row.line)
     written = form.header.written or form.header.names
@@ -110,7 +104,7 @@ def _tried(trial: Trial, scan: ScanSettings, form: RowFormat, read: RowBlock, be
         columns=tuple(columns),
         rows=tuple(_as_read(row, kind) for row in checked.clean.slice(0, limit).to_pylist()),
         read=read.table.num_rows + len(read.bad),
-        misfits=tuple(_misfit(row, before, trial.key, form) for row in bad[:limit]),
+        misfits=tuple(_misfit(row, part.before, trial.key, form) for row in bad[:limit]),
         bad=len(bad),
     )
 

@@ -21,10 +21,11 @@ from jobs.run.scanning import known_state, scan, withdrawals
 from jobs.run.stages import Judged, Loaded, Stages
 from jobs.runtime.scrub import scrubbed
 from jobs.steps.fall import accepted_falls, check_fall
+from jobs.steps.key_lines import with_lines
 from jobs.steps.load import read_back
 from jobs.steps.reconcile import check_marts, require_key, require_lines
 from jobs.steps.resolve import resolve
-from marts.errors import DataError, Defect, MartsError, NotShown, OutcomeUnknown, StateDamaged, Stopped
+from marts.errors import DataError, Defect, DuplicateKeys, MartsError, NotShown, OutcomeUnknown, StateDamaged, Stopped
 
 _DAMAGED = 100
 """Maximum number of damaged files of the state; each one costs a rebuild of what depends on it."""
@@ -143,8 +144,10 @@ def _build(run: Run) -> RunReport:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
     try:
         marts = materialize(run, rolled_up, known.paths)
-    except DataError:  # for example a duplicate key: the pages show it too
+    except DataError as error:  # for example a duplicate key: the pages show it too
         _keep(stages, judge_drops(run, resolved, scanned, ()))
+        if isinstance(error, DuplicateKeys):
+            raise with_lines(error, run.scan_settings, run.source, resolved.dimensions) from error
         raise
     stages.marts = marts
     stages.ambiguous_ids = ambiguous_ids(run, resolved)

@@ -18,7 +18,7 @@ from jobs.steps.withdrawals import why_left
 from marts import __version__
 from marts.compute.highlights import Figures, of_both, unusual_months
 from marts.errors import EXIT_DATA, TryLater
-from marts.schema import MARTS
+from marts.schema import KINDS, MARTS
 
 
 def news_of(run: Run, report: RunReport) -> NoticeChanges:
@@ -89,9 +89,9 @@ def _drop_reports(run: Run) -> tuple[DropReport, ...]:
 
 def _is_reported(item: ResolvedDrop, changed: Container[str]) -> bool:
     """Return whether the report lists a drop: it changed, or it does not count as expected."""
-    if item.state == "older" or item.reason == REPLACED:
+    if item.reason == REPLACED or (item.state == "older" and KINDS[item.drop.delivery.kind].key):
         return False
-    return item.drop.delivery.id in changed or item.state not in ("live", "duplicate", "withdrawn")
+    return item.drop.delivery.id in changed or item.state not in ("live", "older", "duplicate", "withdrawn")
 
 
 def _warnings(stages: Stages) -> tuple[str, ...]:

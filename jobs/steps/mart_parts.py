@@ -81,6 +81,8 @@ class MartTask:
     policy: Policy
     as_of: date
     state: StoreAddress
+    last_counts: tuple[str, ...] = ()
+    """Dimensions of which the last row of a key counts."""
     previous: Previous | None = None
 
     @property

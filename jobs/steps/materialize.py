@@ -3,7 +3,7 @@
 Rows are Parquet files named by their inputs; the target loads them from there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -44,8 +44,10 @@ class Inputs:
     """Name of the calculation and the policy: rows of another version are recomputed, not patched."""
     facts: tuple[str, ...]
     dimensions: tuple[tuple[str, tuple[str, ...]], ...]
-    """Clean files of each dimension."""
+    """Clean files of each dimension, in order of delivery."""
     as_of: date
+    last_counts: tuple[str, ...] = ()
+    """Dimensions of which the last row of a key counts."""
 
     @property
     def name(self) -> str:
@@ -113,13 +115,23 @@ def mart_folder(mart: str, fingerprint: str) -> str:
 
 
 def inputs_of(
-    mart: Mart, rollups: Sequence[RollUp], dimensions: Sequence[Manifest], policy: Policy, as_of: date
+    mart: Mart,
+    rollups: Sequence[RollUp],
+    dimensions: Sequence[Manifest],
+    policy: Policy,
+    as_of: date,
+    last_counts: Collection[str] = (),
 ) -> Inputs:
-    """Return the inputs of a mart."""
-    rules = name_of(__version__, digest(mart.name, "money"), policy.digest())
+    """Return the inputs of a mart. ``last_counts`` are the dimensions of which the last row of a key counts."""
     used = {kind.name for kind in DIMENSIONS_OF[mart.name]}
-    files = [(m.delivery.kind, tuple(file.path for file in m.files)) for m in dimensions if m.delivery.kind in used]
-    return Inputs(rules, tuple(rollup.path(mart.name) for rollup in rollups), tuple(sorted(files)), as_of)
+    last = sorted(used & set(last_counts))
+    rules = name_of(__version__, digest(mart.name, "money"), policy.digest(), *([last] if last else []))
+    files: dict[str, list[str]] = {}
+    for manifest in dimensions:
+        if manifest.delivery.kind in used:
+            files.setdefault(manifest.delivery.kind, []).extend(file.path for file in manifest.files)
+    by_kind = tuple(sorted((kind, tuple(paths)) for kind, paths in files.items()))
+    return Inputs(rules, tuple(rollup.path(mart.name) for rollup in rollups), by_kind, as_of, tuple(last))
 
 
 def plan_tasks(
@@ -130,7 +142,8 @@ def plan_tasks(
     Ranges of an earlier build are kept, so that only differences are computed.
     """
     folder = mart_folder(mart.name, of.name)
-    whole = MartTask(mart.name, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, state)
+    last = of.last_counts
+    whole = MartTask(mart.name, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, state, last)
     if before:
         return list(_plan_patches(whole, before))
     borders = _borders(state.open(), of.facts, rows_per_task) if mart is CUSTOMERS_MART else []

@@ -5,6 +5,7 @@ Rows of an earlier build are not recomputed: differences become a patch over the
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,8 @@ from marts.compute.engine import differing, sales_team_mart, spill_to
 from marts.compute.highlights import figures_of
 from marts.compute.patch import KEY, Facts, Patched, Totals, changed, compute, overlay, patch, too_many, total_sales
 from marts.compute.patch import rows_of as rows_of_ids
-from marts.errors import DataError
+from marts.errors import DuplicateKeys
+from marts.rows.cast import DELETED
 from marts.schema import CUSTOMERS, CUSTOMERS_MART, MARTS, PRODUCTS, SALES_TEAM, STORES, Kind
 
 _BATCH = 1 << 16
@@ -48,12 +50,12 @@ def rows_of(store: Store, part: Part, patch: Patch | None) -> pa.Table:
 
 def _sales_team(store: Store, task: MartTask) -> MartPart:
     facts = pa.concat_tables([read_parquet(store, path) for path in task.facts])
-    team = _people(_unique(_read(store, task, SALES_TEAM), SALES_TEAM), SALES_TEAM)
-    stores = _unique(_read(store, task, STORES), STORES)
+    team = _people(_unique(_read(store, task, SALES_TEAM), SALES_TEAM, task), SALES_TEAM)
+    stores = _unique(_read(store, task, STORES), STORES, task)
     stores = pa.table({"id": pa.nulls(0, pa.int64())}) if stores is None else stores
     rows, person, store_lines = sales_team_mart(facts, team, stores, task.policy)
     missing = ((SALES_TEAM.name, person), (STORES.name, store_lines))
-    _unique(_read(store, task, PRODUCTS), PRODUCTS)
+    _unique(_read(store, task, PRODUCTS), PRODUCTS, task)
     write_parquet(store, task.part.path, rows)
     figures = figures_of(MARTS[task.mart], rows, None)
     return MartPart((task.part,), rows.num_rows, total_sales(rows), missing, figures)
@@ -137,30 +139,33 @@ def _in_range(store: Store, paths: Iterable[str], task: MartTask) -> pa.Table | 
         column = parquet.schema_arrow.get_field_index(KEY)
         bounds = [key_range(parquet.metadata, n, column) or (LOWEST, HIGHEST) for n in range(parquet.num_row_groups)]
         groups = [n for n, (low, high) in enumerate(bounds) if low < task.high and high >= task.low]
-        whole = [n for n in groups if bounds[n][0] >= task.low and bounds[n][1] < task.high]
-        rest = [n for n in groups if n not in whole]
-        tables = [parquet.read_row_groups(whole, use_threads=False)]
-        for batch in parquet.iter_batches(_BATCH, row_groups=rest, use_threads=False) if rest else ():
-            keys = batch.column(column)
-            inside = pc.and_(pc.greater_equal(keys, task.low), pc.less(keys, task.high))
-            tables.append(pa.Table.from_batches([batch.filter(inside)]))
+        whole = {n for n in groups if bounds[n][0] >= task.low and bounds[n][1] < task.high}
+        tables = [parquet.schema_arrow.empty_table()]
+        for is_whole, run in groupby(groups, key=whole.__contains__):  # in the order of the file
+            if is_whole:
+                tables.append(parquet.read_row_groups(list(run), use_threads=False))
+                continue
+            for batch in parquet.iter_batches(_BATCH, row_groups=list(run), use_threads=False):
+                keys = batch.column(column)
+                inside = pc.and_(pc.greater_equal(keys, task.low), pc.less(keys, task.high))
+                tables.append(pa.Table.from_batches([batch.filter(inside)]))
         return pa.concat_tables(tables)
 
     tables = [store.using(path, read) for path in paths]
-    return pa.concat_tables(tables) if tables else None
+    return pa.concat_tables(tables, promote_options="default") if tables else None
 
 
 def _names(store: Store, paths: Sequence[str], task: MartTask, ids: np.ndarray | None = None) -> pa.Table:
-    """Read the mart's columns of a task's customers, or of some. Raise DataError for a duplicate customer."""
+    """Read the mart's columns of a task's customers, or of some. Raise DuplicateKeys for a duplicate customer."""
     rows = _in_range(store, paths, task)
     if rows is not None and ids is not None:
         rows = rows_of_ids(rows, ids)
-    return _people(_unique(rows, CUSTOMERS), CUSTOMERS, ("address", "phone_number"))
+    return _people(_unique(rows, CUSTOMERS, task), CUSTOMERS, ("address", "phone_number"))
 
 
 def _read(store: Store, task: MartTask, kind: Kind) -> pa.Table | None:
     tables = [read_parquet(store, path) for path in task.files_of(kind)]
-    return pa.concat_tables(tables) if tables else None
+    return pa.concat_tables(tables, promote_options="default") if tables else None
 
 
 def _people(rows: pa.Table | None, kind: Kind, also: Sequence[str] = ()) -> pa.Table:
@@ -172,16 +177,31 @@ def _people(rows: pa.Table | None, kind: Kind, also: Sequence[str] = ()) -> pa.T
     return pa.table({key: rows[key], "full_name": names, **{name: rows[name] for name in also}})
 
 
-def _unique(rows: pa.Table | None, kind: Kind) -> pa.Table | None:
-    """Return the rows. Raise DataError for a duplicate key: which row is right cannot be decided."""
+def _unique(rows: pa.Table | None, kind: Kind, task: MartTask) -> pa.Table | None:
+    """Return one row per key. Raise DuplicateKeys for rows that differ: which one is right cannot be decided."""
     key = kind.key or ""
     if rows is None:
         return None
+    if kind.name in task.last_counts:
+        return _last_of_each(rows, key)
+    if _repeats(rows, key):
+        rows = rows.group_by(rows.column_names, use_threads=False).aggregate([])  # equal rows are one
+    if ids := _repeats(rows, key):
+        raise DuplicateKeys.of(kind.name, key, ids)
+    return rows
+
+
+def _repeats(rows: pa.Table, key: str) -> list[int]:
+    """Return the keys of several rows, sorted."""
     counts = rows[key].combine_chunks().value_counts()
-    repeats = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(repeats):
-        ids = sorted(repeats.field("values").to_pylist())
-        displayed = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-        hint = f"deliver {kind.name}/ again with each {key} once; the live marts are untouched"
-        raise DataError(f"duplicate {key}: {displayed}", kind.name, hint)
+    return sorted(counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist())
+
+
+def _last_of_each(rows: pa.Table, key: str) -> pa.Table:
+    """Return the last row of each key, unless it is deleted."""
+    backwards = np.asarray(rows[key])[::-1]
+    _, places = np.unique(backwards, return_index=True)
+    rows = rows.take(pa.array(np.sort(len(backwards) - 1 - places)))
+    if DELETED in rows.column_names:
+        rows = rows.filter(pc.invert(pc.fill_null(rows[DELETED], False))).drop_columns([DELETED])
     return rows

@@ -16,6 +16,7 @@ from jobs.steps.contents import ALIKE, Memory, Place, SameRows, find_same_rows, 
 from jobs.steps.listing import list_source, unread_format
 from jobs.steps.planned import DropChange, Gone, Plan, PlannedDrop
 from jobs.steps.scan_settings import ScanSettings
+from jobs.steps.series import in_series, newest_usable
 from jobs.steps.text_stream import TextStream, read_format
 from jobs.steps.withdrawals import counts_on
 from marts.compute.identity import Identity
@@ -69,11 +70,11 @@ def make_plan(
 
     removed = _vanished(live, deliveries, look)
     drops = _in_order([*map(planned, deliveries[SALES.name]), *(drop for drop in removed if _of(drop) == SALES.name)])
-    drops = _without_duplicates(drops, memory, look)
+    drops = in_series(_without_duplicates(drops, memory, look))
     drops += [_unread(version, known) for version in listing.others[SALES.name] if unread_format(version.key)]
     for kind in DIMENSIONS:
         own = _in_order([*map(planned, deliveries[kind.name]), *(drop for drop in removed if _of(drop) == kind.name)])
-        drops += _newest_usable(own)
+        drops += newest_usable(own)
     left = {drop.delivery.id for drop in drops}
     return Plan(
         drops=tuple(drops),
@@ -110,7 +111,7 @@ def _of(drop: PlannedDrop) -> str:
 
 
 def _in_order(drops: Iterable[PlannedDrop]) -> list[PlannedDrop]:
-    return sorted(drops, key=lambda drop: (drop.place, drop.delivery.order))
+    return sorted(drops, key=lambda drop: drop.rank)
 
 
 def _unread(version: ObjectVersion, known: Mapping[tuple[str, str], Sequence[str]]) -> PlannedDrop:
@@ -140,7 +141,12 @@ def _vanished(
         how: Gone = "replaced" if replaced else "vanished"
         months = tuple(manifest.months) if manifest else ()
         content = record.content or (manifest.content if manifest else "")
-        drops.append(PlannedDrop(delivery, "known", place, manifest, content, months=months, gone=how, record=record))
+        block = look.settings.block(delivery.key)
+        drops.append(
+            PlannedDrop(
+                delivery, "known", place, manifest, content, months=months, gone=how, record=record, block=block
+            )
+        )
     return drops
 
 
@@ -175,7 +181,7 @@ def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], memor
             continue
         # A place is set once: the time of another object does not change a place in the ledger.
         known = [drop.place for drop in same if memory.knows(drop.delivery, drop.content)] + earlier
-        first = min(same, key=lambda d: (bool(d.gone), d.delivery.id not in memory.live, d.place, d.delivery.order))
+        first = min(same, key=lambda d: (bool(d.gone), d.delivery.id not in memory.live, d.rank))
         place = min(known or [drop.place for drop in same])
         for drop in same:
             by_id[drop.delivery.id] = replace(drop, duplicate_of=first.delivery.key, twin=first.manifest, place=place)
@@ -222,7 +228,7 @@ def as_scanned(manifest: Manifest, catalog: Catalog) -> Manifest:
 def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> Plan:
     """Return a plan in which sales drops with the same rows but different bytes are one."""
     memory = Memory.of(ledger)
-    sales = _in_order(_marked([drop for drop in plan.drops if _of(drop) == SALES.name], same.groups, memory))
+    sales = in_series(_in_order(_marked([drop for drop in plan.drops if _of(drop) == SALES.name], same.groups, memory)))
     return replace(
         plan, drops=(*sales, *(drop for drop in plan.drops if _of(drop) != SALES.name)), small_alike=same.small
     )
@@ -298,28 +304,6 @@ class _Look:
         return ""
 
 
-def _newest_usable(drops: Sequence[PlannedDrop]) -> list[PlannedDrop]:
-    """Choose the drop of a dimension: the newest contains the whole table; an unusable one yields to the one before.
-
-    A drop whose object was removed counts if its new version is unusable, or if no other drop exists. Older drops are
-    only recorded.
-    """
-    usable = {drop.delivery.key for drop in drops if drop.manifest and not (drop.gone or drop.rejected or drop.held)}
-    waiting = {drop.delivery.key for drop in drops if drop.to_scan}
-    others = bool(usable | waiting)
-    taken: list[PlannedDrop] = []
-    older: list[PlannedDrop] = []
-    for drop in reversed(drops):
-        over = drop.gone == "replaced" and drop.delivery.key in usable | waiting
-        if over or (drop.gone == "vanished" and others):
-            continue
-        if taken and not (taken[-1].rejected or taken[-1].held):
-            older += [] if drop.gone else [replace(drop, manifest=None, rejected="", held="", superseded=True)]
-        else:
-            taken.append(drop)
-    return [*taken[::-1], *older]
-
-
 def _planned(
     delivery: Delivery,
     look: _Look,
@@ -344,6 +328,7 @@ def _planned(
         rejected=manifest.rejected if manifest else "",
         held=held,
         months=tuple(manifest.months) if manifest else (),
+        block=look.settings.block(delivery.key),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from jobs.ports.records import DropRecord
 from jobs.state.manifest import Delivery, Manifest
 from jobs.steps.contents import Place
+from marts.rows.source_block import DEFAULT, SourceBlock
 
 DropChange = Literal["new", "replaced", "put again", "known"]
 """Change compared with the ledger; "put again" means the same bytes under the same key."""
@@ -41,6 +42,13 @@ class PlannedDrop:
     """A newer drop of its dimension contains the whole table."""
     record: DropRecord | None = None
     """Ledger record of a live drop whose object was removed."""
+    block: SourceBlock = DEFAULT
+    """How it is read, ordered, and added to the others."""
+
+    @property
+    def rank(self) -> tuple[tuple[str, str], Place, tuple[str, str]]:
+        """Return the sort key of deliveries."""
+        return self.block.rank(self.place), self.place, self.delivery.order
 
     @property
     def taken_over(self) -> bool:

@@ -24,7 +24,7 @@ from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.split import Split, SplitResult
 from marts.errors import UsageError
 from marts.privacy.masking import mask_line
-from marts.quality.check import check_rows
+from marts.quality.changes import check_block
 from marts.quality.rules import Rule, Suite
 from marts.rows.header import read_header
 from marts.rows.records import find_records
@@ -94,7 +94,7 @@ def judge_lines(
         return [], wrong
     records = find_records(_joined(texts[line] for line in existing), form.dialect)
     read = form.read(records)
-    checked = check_rows(kind, form.header, read.table, settings.policy, suite, form.block)
+    checked = check_block(kind, form.header, read.table, settings.policy, suite, form.block)
     at = {int(start): line for start, line in zip(records.lines, existing, strict=True)}
     rows = {at[int(line)] for line in read.lines}
     wrong |= {line: ["is no row: it has no value, or is a header or a footer"] for line in existing if line not in rows}

@@ -159,11 +159,11 @@ class Resolved:
     def live_sales_drops(self) -> "list[ResolvedDrop]":
         """Return the sales drops that count, in order of delivery."""
         results = [v for v in self.all if v.state in COUNTS_ON and v.drop.delivery.kind == SALES.name]
-        return sorted(results, key=lambda v: (v.drop.place, v.drop.delivery.order))
+        return sorted(results, key=lambda v: v.drop.rank)
 
     @property
     def dimensions(self) -> list[Manifest]:
-        """Return the manifest of the live drop of each dimension."""
+        """Return the manifests of the live drops of each dimension, in order of delivery: one, and changes to it."""
         result = (v for v in self.all if v.state in COUNTS_ON and v.drop.delivery.kind != SALES.name)
         return _manifests(result)
 
@@ -262,11 +262,14 @@ def resolve(plan: Plan, withdrawals: Withdrawals) -> Resolved:
     return _with_withdrawals(resolved, withdrawals)
 
 
+_OLDER = "superseded by a newer drop that holds it all"
+
+
 def _resolve_drop(drop: PlannedDrop) -> ResolvedDrop:
+    if drop.superseded:
+        return ResolvedDrop(drop, "withdrawn" if drop.gone else "older", _OLDER)
     if drop.gone:
         return ResolvedDrop(drop, "withdrawn", _left(drop)) if drop.duplicate_of else ResolvedDrop(drop, "missing")
-    if drop.superseded:
-        return ResolvedDrop(drop, "older", "superseded by a newer snapshot of the whole table")
     if drop.duplicate_of:
         return ResolvedDrop(drop, "duplicate", f"same content as {drop.duplicate_of}")
     manifest = drop.manifest
@@ -304,19 +307,23 @@ def _with_what_they_replace(resolved: Resolved) -> Resolved:
     return Resolved(tuple(settled(item) for item in resolved.all))
 
 
+_LAST_TABLE = "all drops of the dimension are gone: its last table counts on"
+
+
 def _with_withdrawals(resolved: Resolved, withdrawals: Withdrawals) -> Resolved:
     """Decide about drops whose objects were removed."""
     vanished = [v for v in resolved.all if v.drop.gone == "vanished" and v.state == "missing"]
     records = [v.drop.record for v in vanished if v.drop.record]
     decided = withdrawals.decide([record for record in records if record.kind == SALES.name])
-    dimension = "all drops of the dimension are gone: its last table counts on"
 
     def settled(item: ResolvedDrop) -> ResolvedDrop:
         drop = item.drop
         if drop.gone != "vanished" or item.state != "missing":
             return item
         if drop.delivery.kind != SALES.name:
-            return replace(item, state="live", reason=dimension)
+            adds = drop.block.delivers == "changes"
+            reason = "its object is gone: its changes count on" if adds else _LAST_TABLE
+            return replace(item, state="live", reason=reason)
         state, reason = decided[drop.delivery.id]
         return replace(item, state=state, reason=reason)
 

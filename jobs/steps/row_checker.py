@@ -9,7 +9,8 @@ from jobs.steps.blocks import Block
 from jobs.steps.scan_settings import ScanSettings
 from marts.expressions import parsed
 from marts.privacy.erasure import ERASED, PERSON_ID
-from marts.quality.check import Checked, check_rows
+from marts.quality.changes import check_block
+from marts.quality.check import Checked
 from marts.quality.findings import Keys, Measured, without_samples
 from marts.rows.header import Header
 from marts.rows.numbers import plain_numbers, without_prefix
@@ -98,7 +99,7 @@ class RowChecker:
 
     def _checked(self, text: pa.Table) -> Checked:
         form = self._format
-        return check_rows(self._kind, form.header, text, self._settings.policy, self._suite, form.block)
+        return check_block(self._kind, form.header, text, self._settings.policy, self._suite, form.block)
 
     def _erased_numbers(self, text: pa.Table) -> np.ndarray | None:
         """Return the number of the erased person of each row, 0 for others; None if no row has an erased person."""

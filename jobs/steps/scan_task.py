@@ -6,11 +6,13 @@ A task reads one split of a large drop, or several small drops. It returns count
 import io
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 from jobs.adapters.store.reader import VersionReader
 from jobs.ports.store import Store
 from jobs.runtime.logs import within
-from jobs.state.manifest import TABLES, name_of
+from jobs.state.manifest import TABLES, Delivery, name_of
 from jobs.steps.blocks import (
     LEAF,
     Block,
@@ -31,13 +33,24 @@ from jobs.steps.text_stream import TextStream, read_format
 from marts.dialect import PLAIN
 from marts.errors import DropRejected, ObjectChanged, ObjectUnreadable
 from marts.rows.header import read_header
-from marts.rows.layout import START
-from marts.rows.records import has_odd_line
+from marts.rows.layout import START, Layout
+from marts.rows.records import find_records, has_odd_line
 from marts.rows.source_block import SourceBlock
 from marts.rows.text_rows import RowBlock, RowFormat
 from marts.schema import KINDS
 
 _log = logging.getLogger("marts.scan")
+_NO_LAYOUT = Layout()
+
+
+class ReadRows(NamedTuple):
+    """Rows of a part of a drop."""
+
+    form: RowFormat
+    rows: RowBlock
+    before: int
+    """Lines before the part."""
+    layout: Layout = _NO_LAYOUT
 
 
 def scan_pack(work: tuple[ScanSettings, tuple[Split, ...]]) -> list[SplitResult]:
@@ -134,9 +147,9 @@ def _scan_table(settings: ScanSettings, split: Split, source: Store, state: Stor
     """Scan a drop that is no CSV, or the row groups of a Parquet file that begin in the split's range of bytes."""
     hasher, block = LeafHasher(), settings.block(split.delivery.key)
     sink = None
-    for part in _table_parts(split, source, settings, hasher):
+    for part in table_parts(split, source, settings, hasher):
         if sink is None:  # all parts have the same columns
-            form = _format_of(split, part, block)
+            form = _format_of_table(split, part, block)
             sink = RowWriter(settings, split, form, state, bad)
             sink.skip_lines(_lines_before(block))
         sink.take_rows(form.read_table(part.table, part.lines, part.line_count, part.bad))
@@ -144,17 +157,27 @@ def _scan_table(settings: ScanSettings, split: Split, source: Store, state: Stor
     return sink.result(hasher.leaves())
 
 
-def first_rows(settings: ScanSettings, split: Split, source: Store) -> tuple[RowFormat, RowBlock, int]:
-    """Return how a table is read, its first rows, and the lines before them."""
-    block = settings.block(split.delivery.key)
-    parts = _table_parts(split, source, settings, LeafHasher())
-    first = next(parts)
-    part = first if first.line_count else next((part for part in parts if part.line_count), first)
-    form = _format_of(split, part, block)
-    return form, form.read_table(part.table, part.lines, part.line_count, part.bad), _lines_before(block)
+def read_rows_of(settings: ScanSettings, delivery: Delivery, source: Store) -> Iterator[ReadRows]:
+    """Read a whole drop, part by part, without writing anything."""
+    block = settings.block(delivery.key)
+    if block.format == "csv":
+        text = TextStream(
+            open_object(source, delivery.version, LeafHasher(), settings.max_inflated_bytes).inflated, block
+        )
+        form, before = read_format(settings, delivery, text)
+        for piece in chain(blocks(text, settings.split_bytes, form.dialect), [Block(b"")]):
+            rows = form.read(find_records(piece.text, form.dialect))
+            yield ReadRows(form, rows, before, text.layout)
+            before += 1 if piece.oversized else rows.line_count
+        return
+    split, before = Split(delivery, 0), _lines_before(block)
+    for part in table_parts(split, source, settings, LeafHasher()):
+        form = _format_of_table(split, part, block)
+        yield ReadRows(form, form.read_table(part.table, part.lines, part.line_count, part.bad), before)
+        before += part.line_count
 
 
-def _format_of(split: Split, part: TablePart, block: SourceBlock) -> RowFormat:
+def _format_of_table(split: Split, part: TablePart, block: SourceBlock) -> RowFormat:
     named = block.model_copy(update={"header": tuple(part.table.column_names)})
     header = read_header(b"", KINDS[split.delivery.kind], PLAIN, named, split.delivery.key)
     return RowFormat(header, PLAIN, block)
@@ -164,7 +187,7 @@ def _lines_before(block: SourceBlock) -> int:
     return block.skip_lines + (1 if block.format == "xlsx" and not block.header else 0)
 
 
-def _table_parts(split: Split, source: Store, settings: ScanSettings, hasher: LeafHasher) -> Iterator[TablePart]:
+def table_parts(split: Split, source: Store, settings: ScanSettings, hasher: LeafHasher) -> Iterator[TablePart]:
     """Yield the parts of a table, and hash the bytes of the split."""
     version, block, most = split.delivery.version, settings.block(split.delivery.key), settings.max_inflated_bytes
     if block.format == "jsonl":

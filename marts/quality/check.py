@@ -18,7 +18,7 @@ from marts.quality.findings import Findings
 from marts.quality.measures import measure
 from marts.quality.rule_types import PRODUCT
 from marts.quality.rules import Rule, Suite
-from marts.rows.cast import GUEST, TIME, clean_name, clean_schema, extra_as_json, read_column
+from marts.rows.cast import DELETED, GUEST, TIME, clean_name, clean_schema, extra_as_json, read_column
 from marts.rows.columns import Column, Frame, Mask, last_digits
 from marts.rows.computed import compute
 from marts.rows.dates import whole_times
@@ -52,7 +52,9 @@ def check_rows(
     if kind is SALES:
         typed[TIME] = whole_times(text["sales_date"].combine_chunks(), block)
         typed[EXTRA] = extra_as_json(header.extra, text)
-    schema = clean_schema(kind)
+    if block.delivers == "changes":
+        typed[DELETED] = pa.array(np.zeros(text.num_rows, bool))
+    schema = clean_schema(kind, DELETED in typed)
     broken = [(rule, mask) for rule, mask in findings.broken if rule.quarantines]
     if not broken:
         return Checked(pa.table(typed, schema=schema), np.arange(text.num_rows), findings)

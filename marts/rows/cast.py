@@ -22,6 +22,8 @@ TIME = "sales_time"
 """Full sales_date if it is a timestamp: lines with different timestamps are different lines."""
 _DIGITS = 18
 """Maximum digits of a whole number, and of a decimal in units of its last digit: fits DECIMAL(18,x) and 64 bits."""
+DELETED = "deleted"
+"""Column of clean rows of changes to a dimension: whether the row deletes its key."""
 GUEST = 0
 """customer_id of guests (lines without a customer) in clean rows."""
 _LONGEST = 24
@@ -47,9 +49,11 @@ def clean_name(column: SourceColumn) -> str:
     return f"total_{unit}" if column.name == "total_cost" else f"{column.name}_{unit}"
 
 
-def clean_schema(kind: Kind) -> pa.Schema:
-    """Return the Arrow schema of clean rows of a kind."""
+def clean_schema(kind: Kind, changes: bool = False) -> pa.Schema:
+    """Return the Arrow schema of clean rows of a kind, or of changes to a dimension."""
     fields = [(clean_name(column), _arrow_type(column)) for column in kind.columns]
+    if changes:
+        return pa.schema([*fields, (DELETED, pa.bool_())])
     return pa.schema([*fields, (TIME, pa.string()), (EXTRA, pa.string())] if kind is SALES else fields)
 
 

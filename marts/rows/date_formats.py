@@ -55,21 +55,29 @@ class DateFormat:
     def iso(self, text: str) -> str | None:
         """Return the ISO form of a text; None if the format does not fit."""
         match = self.pattern.fullmatch(text)
-        if match is None:
-            return None
-        part = match.groupdict()
-        month = part.get("m") or str(_MONTHS.index(part["b"].lower()) + 1)
-        # As POSIX does: 69 to 99 are of the 20th century.
-        year = part.get("Y") or ("19" if part["y"] >= "69" else "20") + part["y"]
-        day = f"{year}-{month:0>2}-{part['d']:0>2}"
-        hour = part.get("H")
-        if twelve := part.get("I"):
-            hour = str(int(twelve) % 12 + (12 if part["p"].lower() == "p" else 0))
-        if hour is None:
-            return day
-        time = f"{hour:0>2}:{part.get('M') or '00'}:{part.get('S') or '00'}"
-        fraction = f".{part['f']}" if part.get("f") else ""
-        return f"{day}T{time}{fraction}{(part.get('z') or '').upper()}"
+        return _iso(match) if match else None
+
+    def find_in(self, text: str) -> str | None:
+        """Return the ISO form of the first date within a text; None if there is none."""
+        match = self.pattern.search(text)
+        return _iso(match) if match else None
+
+
+def _iso(match: re.Match[str]) -> str:
+    """Return the ISO form of a match of a format."""
+    part = match.groupdict()
+    month = part.get("m") or str(_MONTHS.index(part["b"].lower()) + 1)
+    # As POSIX does: 69 to 99 are of the 20th century.
+    year = part.get("Y") or ("19" if part["y"] >= "69" else "20") + part["y"]
+    day = f"{year}-{month:0>2}-{part['d']:0>2}"
+    hour = part.get("H")
+    if twelve := part.get("I"):
+        hour = str(int(twelve) % 12 + (12 if part["p"].lower() == "p" else 0))
+    if hour is None:
+        return day
+    time = f"{hour:0>2}:{part.get('M') or '00'}:{part.get('S') or '00'}"
+    fraction = f".{part['f']}" if part.get("f") else ""
+    return f"{day}T{time}{fraction}{(part.get('z') or '').upper()}"
 
 
 @lru_cache(maxsize=64)

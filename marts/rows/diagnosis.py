@@ -14,27 +14,28 @@ from marts.schema import Kind, plain_name
 
 _NOT_WINDOWS = frozenset({0, 0x81, 0x8D, 0x8F, 0x90, 0x9D, 0xFE, 0xFF})
 """Bytes that cp1252 does not define, or that hardly any of its texts has."""
-_DELIMITERS = (",", ";", "\t", "|", "^", ":")
+DELIMITERS = (",", ";", "\t", "|", "^", ":")
 _SHOWN = 12
 """Names of columns in a message."""
 _LONGEST = 40
 """Characters of each."""
-_VALUE = re.compile(r"[+-]?[0-9][0-9.,:/ T-]*|NULL|\\N", re.IGNORECASE)
+VALUE = re.compile(r"[+-]?[0-9][0-9.,:/ T-]*|NULL|\\N", re.IGNORECASE)
 """A field that is a value, not a name: a number, a date, a word for nothing."""
-_NULL_WORDS = ("NULL", "N/A", "NA", "NONE", "NIL", "NAN", "#N/A", "-", "--")
-_DATE_FORMATS = (
+NULL_WORDS = ("NULL", "N/A", "NA", "NONE", "NIL", "NAN", "#N/A", "-", "--")
+DATE_FORMATS = (
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d"),
     *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y"),
     *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"),
     *("%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p"),
     *("%m/%d/%Y %I:%M %p", "%Y/%m/%d %H:%M:%S", "%Y%m%d%H%M%S"),
+    "%Y-%m-%d %H:%M:%S %z",
     EXCEL,
 )
 """Formats to suggest; nothing is read with them unless a block says so."""
-_MONEY = re.compile(r"[$€£¥₹₽₩¢()]|-$")
+MONEY = re.compile(r"[$€£¥₹₽₩¢()]|-$")
 _GROUP = 3
 """Digits between two marks of thousands: one comma before three digits may be either mark."""
-_PREFIXED = re.compile(r"([A-Za-z][A-Za-z_#/-]*)0*[0-9]+")
+PREFIXED = re.compile(r"([A-Za-z][A-Za-z_#/-]*)0*[0-9]+")
 _CSV, _SAVE, _GZIP = "deliver it as CSV", "save it as CSV", "deliver it as .csv or .csv.gz"
 _PAGE = "check how it is downloaded"
 _MAGIC = (
@@ -109,7 +110,7 @@ def block_hint(key: str, block: SourceBlock, setting: str) -> str:
 
 def without_header(written: Sequence[str], kind: Kind, key: str, block: SourceBlock) -> tuple[str, str, str] | None:
     """Return what is wrong with a file whose first line is data, the key and the hint; None if it may be a header."""
-    values = [name for name in written if _VALUE.fullmatch(name)]
+    values = [name for name in written if VALUE.fullmatch(name)]
     if len(values) < 2 or len(values) * 3 < len([name for name in written if name]):
         return None
     fields = ", ".join(_shortened(name) for name in written[:_SHOWN])
@@ -163,7 +164,7 @@ def _other_delimiter(line: str, kind: Kind, dialect: Dialect) -> str:
 
     if not line:
         return ""
-    others = [name for name in _DELIMITERS if name != dialect.delimiter]
+    others = [name for name in DELIMITERS if name != dialect.delimiter]
     best = max(others, key=matches)
     return best if matches(best) > max(matches(dialect.delimiter), 1) else _by_count(line, others, dialect)
 
@@ -198,10 +199,10 @@ def advice(rule: str, value: str) -> str:
     A date that may be of several formats is not decided: all of them are named.
     """
     value = value.strip()
-    if value.upper() in _NULL_WORDS or value == "\\N":
+    if value.upper() in NULL_WORDS or value == "\\N":
         return f"null = [{_quoted(value)}]"
     if "is not an ISO date" in rule:
-        formats = [text for text in _DATE_FORMATS if iso_of(value, (text,))]
+        formats = [text for text in DATE_FORMATS if iso_of(value, (text,))]
         return " or ".join(f'dates = ["{text}"]' for text in formats)
     if "is not a decimal number" in rule or "is not a whole number" in rule:
         return _number_advice(value, "whole" in rule)
@@ -209,9 +210,9 @@ def advice(rule: str, value: str) -> str:
 
 
 def _number_advice(value: str, whole: bool) -> str:
-    bare = _MONEY.sub("", value).strip()
+    bare = MONEY.sub("", value).strip()
     accounting = ["accounting = true"] if bare != value else []
-    if whole and (prefix := _PREFIXED.fullmatch(bare)):
+    if whole and (prefix := PREFIXED.fullmatch(bare)):
         return f'id_prefix = {{COLUMN = "{prefix[1]}"}}, if all ids have it (ids as texts are not supported yet)'
     marks = [mark for mark in bare if mark in ".,' \u00a0\u202f"]
     match marks:

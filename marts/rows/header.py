@@ -81,14 +81,16 @@ def read_header(
     given = block.given(key)
     if given is None:
         raise DropRejected(f"its key does not fit from_path {block.from_path!r}", key, "correct from_path in the block")
+    if wrong := block.misfit(kind.key is not None, key):
+        raise DropRejected(wrong, key, "correct the [[source]] block")
     written = list(block.header) or split_names(_as_text(first_line, key, block), dialect)
     names = [_name(name, kind, block) for name in written]
     given = {_name(name, kind, block): value for name, value in given.items()}
     computed = {_name(name, kind, block): text for name, text in block.compute.items()}
     present = {*names, *given, *computed}
     missing = [column.name for column in kind.columns if column.mandatory and column.name not in present]
-    if missing and not block.header and (wrong := without_header(written, kind, key, block)):
-        raise DropRejected(*wrong)
+    if missing and not block.header and (headless := without_header(written, kind, key, block)):
+        raise DropRejected(*headless)
     _reject_repeats(names, written, given)
     for text in computed.values():
         if absent := missing_column(parsed(text), [*names, *given]):

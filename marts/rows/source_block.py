@@ -15,6 +15,7 @@ from marts.rows.date_formats import EXCEL, DateFormat
 from marts.schema import plain_name
 
 _LINE_ENDS = "\r\n\0"
+_ORDERS = ("time", "name")
 _NO_ENCODINGS = ("idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
 """Codecs of Python that are for other things than the text of files."""
 
@@ -46,6 +47,16 @@ class SourceBlock(BaseModel):
     compute: dict[str, str] = Field({}, description="columns, and the SQL expressions over the file's columns they are")
     id_prefix: dict[str, str] = Field({}, description="letters before the number of an id, by column: taken off")
     from_path: str | None = Field(None, description="regular expression with groups named as columns, for the key")
+    delivers: Literal["days", "month-to-date", "everything", "changes"] = Field(
+        "days",
+        description="what a drop holds: lines to add, the month so far, all lines, or changed rows of a dimension",
+    )
+    duplicates: Literal["stop", "last"] = Field(
+        "stop", description="what a run does if a key is twice in a dimension: stop, or take the last row"
+    )
+    order: str = Field(
+        "time", description='order of deliveries: by "time", by "name", or by the date in the key, such as "_%Y%m%d"'
+    )
 
     @field_validator("constants", mode="before")
     @classmethod
@@ -86,6 +97,13 @@ class SourceBlock(BaseModel):
             if text != EXCEL:
                 DateFormat.of(text)
         return formats
+
+    @field_validator("order")
+    @classmethod
+    def _valid_order(cls, text: str) -> str:
+        if text not in _ORDERS:
+            DateFormat.of(text)
+        return text
 
     @field_validator("footer")
     @classmethod
@@ -149,7 +167,32 @@ class SourceBlock(BaseModel):
     @property
     def reading(self) -> str:
         """Return what decides how rows are read: blocks that read alike return the same."""
-        return self.model_dump_json(exclude_defaults=True, exclude={"match", "kind", "ignore"})
+        others = {"match", "kind", "ignore", "order", "duplicates"}
+        if self.delivers != "changes":  # its rows may have an operation
+            others.add("delivers")
+        return self.model_dump_json(exclude_defaults=True, exclude=others)
+
+    @property
+    def last_counts(self) -> bool:
+        """Return whether the last row of a key counts in a dimension."""
+        return self.duplicates == "last" or self.delivers == "changes"
+
+    def rank(self, place: tuple[str, str]) -> tuple[str, str]:
+        """Return the sort key of a delivery by its place: the time when it was first seen, and its name then."""
+        if self.order == "time":
+            return place
+        name = place[1]
+        return "" if self.order == "name" else DateFormat.of(self.order).find_in(name) or "", name
+
+    def misfit(self, is_dimension: bool, key: str) -> str:
+        """Return why the block cannot be that of a drop of a dimension, or of others; empty if it can."""
+        if self.order not in _ORDERS and DateFormat.of(self.order).find_in(key) is None:
+            return f"its key has no date as order {self.order!r} says"
+        if self.last_counts and not is_dimension:
+            return 'delivers = "changes" and duplicates = "last" are for dimensions'
+        if self.delivers == "month-to-date" and is_dimension:
+            return 'delivers = "month-to-date" is not for dimensions'
+        return ""
 
 
 def _repeated(names: Iterable[str]) -> str:

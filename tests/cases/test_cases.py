@@ -28,6 +28,8 @@ class Case:
     """What the text of the last build must name, in any case of letters."""
     policy: str = ""
     name: str = ""
+    blocks: str = ""
+    """The [[source]] block that the case needs."""
     duplicates: Sequence[int] = field(default=())
     """Rows that do not count, in all, after each step."""
 
@@ -72,6 +74,21 @@ CASES_THAT_COME = [
         name="without-day",
         duplicates=[0, 1],
     ),
+    Case(
+        "49-customers-as-changes",
+        ["1500.00", "1500.00"],
+        blocks="match = 'customers/**'\ndelivers = 'changes'",
+        name="changes",
+    ),
+    Case(
+        "50-month-to-date-drops",
+        ["1500.00"],
+        blocks="match = 'sales/**'\ndelivers = 'month-to-date'",
+        name="month-to-date",
+    ),
+    Case(
+        "50-month-to-date-drops", ["1500.00"], blocks="match = 'sales/**'\ndelivers = 'everything'", name="everything"
+    ),
     # total_amount is no column of ours: February is rejected by name, January counts.
     Case("53-columns-change", ["487.50"], [65], ["sales/2.csv", "total_amount", "total_cost"]),
     Case("55b-moved-control", ["12000.00", "12000.00"]),
@@ -90,6 +107,7 @@ CASES_THAT_COME = [
 def test_a_case_ends_as_its_users_expect(tmp_path: Path, case: Case) -> None:
     shop, steps = open_shop(tmp_path, case.folder)
     shop.policy_text = case.policy
+    shop.config_text = f"[[source]]\n{case.blocks}\n" if case.blocks else ""
     assert len(steps) == len(case.sums)
     for number, step in enumerate(steps):
         lay(shop, step)

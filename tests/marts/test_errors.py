@@ -26,6 +26,7 @@ def test_exit_codes_are_those_of_the_one_table() -> None:
         "DropRejected": 65,
         "UnknownPeople": 65,
         "TotalFell": 65,
+        "DuplicateKeys": 65,
         "QualityBroken": 65,
         "ServiceError": 69,
         "Transient": 69,

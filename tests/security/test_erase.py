@@ -289,7 +289,7 @@ def test_an_export_from_before_brings_nobody_back(fed: Place) -> None:
 
 
 def test_a_run_that_failed_because_of_the_person_does_not_name_them(fed: Place) -> None:
-    fed.put("customers/c4.csv", CUSTOMERS + PERSON + PERSON)
+    fed.put("customers/c4.csv", CUSTOMERS + PERSON + PERSON.replace("Canary Lane", "Canary Lane 2"))
     assert fed.build().error
     assert [hit for hit in traces(fed) if "marts_runs" in hit]
     erase(fed)

@@ -344,7 +344,7 @@ def test_a_dimension_with_a_key_twice_is_on_its_page(fed: Place) -> None:
     fed.put("customers/twice.csv", CUSTOMERS + "1,Asha,Rao,,,,\n")
     report = fed.build()
     assert report.error
-    assert (report.exit_code, report.error.what) == (65, "duplicate customer_id: 1")
+    assert (report.exit_code, report.error.what) == (65, "duplicate customer_id: 1 (lines 2, 8 of customers/twice.csv)")
     (broken,) = judged(report)["customers"].broken
     assert (broken.rule, broken.severity, broken.unexpected) == ("customer_id is unique", "critical", 2)
     assert "duplicate customer_id" in (fed.folder / "state/docs/index.html").read_text()
