@@ -6,18 +6,13 @@ import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.build import run_build
 from jobs.cli.options import (
-    Config,
     Json,
-    PolicyFile,
-    Source,
-    State,
-    Target,
     Who,
     configured,
     looking,
@@ -25,20 +20,21 @@ from jobs.cli.options import (
     run_id_of,
     show,
     stamp,
+    with_settings,
 )
 from jobs.cli.progress import voice, watching
 from jobs.runtime.escaping import visible
 from marts.errors import UsageError
 
+if TYPE_CHECKING:
+    from jobs.config.settings import Settings
+
 erase = typer.Typer(help="Erase a person permanently.", no_args_is_help=True)
 
 
+@with_settings
 def vacuum(
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
+    settings: "Settings",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed")] = False,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +42,6 @@ def vacuum(
     from jobs.cli import render
     from jobs.operations.vacuum import find_waste, remove
 
-    settings = configured(config, source=source, target=target, state=state, policy=policy)
     by = "" if dry_run else f"vacuum-{run_id_of(datetime.now(UTC))}"
     with looking(settings, datetime.now(UTC), read_only=False, locked=True, by=by) as (now, warehouse):
         waste, manifests = find_waste(now, warehouse, settings.limits.rollup_lines)
@@ -141,19 +136,15 @@ def demo(
     raise typer.Exit(report.exit_code)
 
 
+@with_settings
 def doctor(
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
+    settings: "Settings",
     as_json: Json = False,
 ) -> None:
     """Check versions, storage, database privileges and Ray, with a hint for each failure."""
     from jobs.cli import render
     from jobs.operations.doctor import examine
 
-    settings = configured(config, source=source, target=target, state=state, policy=policy)
     results = list(examine(settings))
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in results], indent=2))
@@ -163,14 +154,11 @@ def doctor(
 
 
 @erase.command("customer")
+@with_settings
 def erase_customer(
     customer: Annotated[int, typer.Argument(metavar="ID", min=1, help="The customer_id")],
     why: Annotated[str, typer.Option(help="Reason for the audit trail, such as a request number; no name")],
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
+    settings: "Settings",
     who: Who = None,
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation; this cannot be undone")] = False,
 ) -> None:
@@ -181,7 +169,6 @@ def erase_customer(
     from jobs.report.run_pages import write_again
     from jobs.report.run_records import adopt_waiting, recent_reports
 
-    settings = configured(config, source=source, target=target, state=state, policy=policy)
     if not yes:
         typer.confirm(f"Erase customer {customer} permanently?", abort=True, err=True)
     with looking(

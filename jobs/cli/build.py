@@ -25,6 +25,7 @@ from jobs.cli.options import (
     run_id_of,
     show,
     show_tracebacks,
+    with_settings,
 )
 from jobs.cli.progress import Debug, Quiet, Verbose, Voice, voice, watching
 from marts.errors import MartsError
@@ -78,12 +79,9 @@ def build(
     raise typer.Exit(report.exit_code)
 
 
+@with_settings
 def plan(
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
+    settings: "Settings",
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
@@ -94,7 +92,6 @@ def plan(
     from jobs.steps.resolve import is_vanished
     from marts.rows.source_block import number_of
 
-    settings = configured(config, source=source, target=target, state=state, policy=policy)
     settings.require("source", "target")
     with opened(settings, read_only=True, create=True) as warehouse:  # also plan a first build
         now = survey(settings, configured_policy(settings), warehouse, datetime.now(UTC))

@@ -23,11 +23,13 @@ from jobs.cli.options import (
     require_why,
     show,
     stamp,
+    with_settings,
 )
 from jobs.runtime.escaping import visible
 from marts.errors import UsageError
 
 if TYPE_CHECKING:
+    from jobs.config.settings import Settings
     from jobs.operations.survey import Survey
     from jobs.steps.resolve import ResolvedDrop
 
@@ -44,19 +46,15 @@ Why = Annotated[str, typer.Option(help="Reason for the audit trail")]
 
 
 @withdraw.command("list")
+@with_settings
 def withdraw_list(
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
+    settings: "Settings",
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
     """List the sales drops whose objects are missing and what the next build does with each."""
     from jobs.cli import render_drops
 
-    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
         removed = _vanished(now)
     if as_json:
@@ -189,12 +187,9 @@ def accept_fall(
 
 
 @check.command("ids")
+@with_settings
 def check_ids(
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
+    settings: "Settings",
     limit: Annotated[int, typer.Option(min=1, help="Number of ids to show")] = 20,
     as_json: Json = False,
     wide: Wide = False,
@@ -203,7 +198,6 @@ def check_ids(
     from jobs.cli import render_drops
     from jobs.steps.check_ids import check_ids as check_live
 
-    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
         count, rows = check_live(now.state, now.resolved.live_sales, now.identity, limit)
     if as_json:

@@ -1,9 +1,11 @@
 """Shared by all commands: common options, opening the target, printing, signals."""
 
+import functools
+import inspect
 import signal
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,6 +63,25 @@ def configured(config: str | None, **flags: Any) -> "Settings":
     from jobs.config.load import load
 
     return load(config, flags)
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where everything is, in place of its parameter ``settings``."""
+    options = {"source": Source, "target": Target, "state": State, "config": Config, "policy": PolicyFile}
+    parameters: list[inspect.Parameter] = []
+    for own in inspect.signature(command).parameters.values():
+        named = options.items() if own.name == "settings" else ()
+        given = [inspect.Parameter(name, own.kind, default=None, annotation=kind) for name, kind in named]
+        parameters += given or [own]
+
+    @functools.wraps(command)
+    def read(**values: Any) -> None:
+        flags = {name: values.pop(name) for name in options}
+        command(settings=configured(flags.pop("config"), **flags), **values)
+
+    read.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
+    read.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return read
 
 
 def configured_policy(settings: "Settings") -> "Policy":

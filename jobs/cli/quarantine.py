@@ -5,39 +5,34 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.options import (
-    Config,
     Json,
-    PolicyFile,
-    Source,
-    State,
-    Target,
     Who,
     Wide,
-    configured,
     looking,
     require_why,
     show,
     stamp,
+    with_settings,
 )
 from jobs.runtime.escaping import visible
 from marts.errors import DataError
+
+if TYPE_CHECKING:
+    from jobs.config.settings import Settings
 
 quarantine = typer.Typer(help="Rows that break a rule: list, repair and release them.", no_args_is_help=True)
 DropName = Annotated[str, typer.Argument(metavar="DROP", help="Key of the drop or the end of it")]
 
 
 @quarantine.command("list")
+@with_settings
 def quarantine_list(
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
+    settings: "Settings",
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
@@ -45,7 +40,6 @@ def quarantine_list(
     from jobs.cli import render_drops
     from jobs.operations.quarantine import remarks, with_rows
 
-    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
         drops = with_rows(now)
     for remark in remarks(now):
@@ -68,13 +62,10 @@ def quarantine_list(
 
 
 @quarantine.command("show")
+@with_settings
 def quarantine_show(
     drop: DropName,
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
+    settings: "Settings",
     limit: Annotated[int, typer.Option(min=1, help="Number of rows to show")] = 20,
     reveal: Annotated[bool, typer.Option("--reveal", help="Show personal data too")] = False,
     as_json: Json = False,
@@ -83,7 +74,6 @@ def quarantine_show(
     from jobs.cli import render_drops
     from jobs.operations.quarantine import find_published, masked_row, rows_of
 
-    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
         result = find_published(now, drop)
         rows = rows_of(now, result)
@@ -96,19 +86,15 @@ def quarantine_show(
 
 
 @quarantine.command("export")
+@with_settings
 def quarantine_export(
     drop: DropName,
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
+    settings: "Settings",
     to: Annotated[Path | None, typer.Option(help="File to write; stdout by default")] = None,
 ) -> None:
     """Export the rows of a drop that are in quarantine as CSV, unmasked, to repair and replay them."""
     from jobs.operations.quarantine import export, find_published
 
-    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC)) as (now, _):
         text = export(now, find_published(now, drop))
     if to is None:
@@ -119,16 +105,13 @@ def quarantine_export(
 
 
 @quarantine.command("replay")
+@with_settings
 def quarantine_replay(
     drop: DropName,
+    settings: "Settings",
     file: Annotated[
         Path | None, typer.Argument(help="Repaired export; by default the unchanged rows are judged again")
     ] = None,
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
     who: Who = None,
     why: Annotated[str, typer.Option(help="For the audit trail")] = "",
 ) -> None:
@@ -136,7 +119,6 @@ def quarantine_replay(
     from jobs.cli import render_drops
     from jobs.operations.quarantine import decide, find, replay
 
-    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
         result = find(now, drop)
         done, texts = replay(now, result, file.read_bytes() if file else None)
@@ -148,14 +130,11 @@ def quarantine_replay(
 
 
 @quarantine.command("accept")
+@with_settings
 def quarantine_accept(
     drop: DropName,
     why: Annotated[str, typer.Option(help="For the audit trail")],
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
+    settings: "Settings",
     who: Who = None,
 ) -> None:
     """Release a held drop: its clean rows count from the next build on, its bad rows stay in quarantine."""
@@ -163,7 +142,6 @@ def quarantine_accept(
     from jobs.steps.repair import HELD
 
     require_why(why)
-    settings = configured(config, source=source, target=target, state=state, policy=policy)
     with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
         result = find(now, drop)
         require_held(result)

@@ -291,9 +291,13 @@ def _left(drop: PlannedDrop) -> str:
 def _with_what_they_replace(resolved: Resolved) -> Resolved:
     """Withdraw earlier versions of drops, unless the new version cannot count: then the old one still counts."""
     now = {(v.drop.delivery.kind, v.drop.delivery.key): v for v in resolved.all if not v.drop.gone}
+    by_id = {v.drop.delivery.id: v for v in resolved.all}
 
     def settled(item: ResolvedDrop) -> ResolvedDrop:
         drop = item.drop
+        newer = by_id.get(drop.newer)
+        if newer and newer.state in ("held", "deferred") and drop.manifest:
+            return replace(item, state="live", reason=f"{newer.drop.delivery.key} is {newer.state}: this one counts on")
         if not drop.gone or (drop.gone == "vanished" and not drop.duplicate_of):
             return item
         new = now.get((drop.delivery.kind, drop.duplicate_of or drop.delivery.key))

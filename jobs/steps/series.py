@@ -44,7 +44,9 @@ def in_series(drops: Sequence[PlannedDrop]) -> list[PlannedDrop]:
         series = _series_of(drop)
         if not series or drop.duplicate_of or drop.rejected or drop.held:
             return drop
-        return replace(drop, superseded=newest.get(series, drop.delivery.id) != drop.delivery.id)
+        newer = newest.get(series, drop.delivery.id)
+        is_older = newer != drop.delivery.id
+        return replace(drop, superseded=is_older, newer=newer if is_older else "")
 
     return list(map(marked, drops))
 

@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest
 from support.shop import Shop
 
+from jobs.state.manifest import Delivery, Manifest
+from jobs.steps.planned import Plan, PlannedDrop
+from jobs.steps.resolve import resolve
+from jobs.steps.withdrawals import Withdrawals
+
 pytestmark = [pytest.mark.usefixtures("small_builds")]
 HEADER = "customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost\n"
 PEOPLE = "customer_id,first_name,last_name,address\n"
@@ -203,3 +208,17 @@ def test_a_setting_that_does_not_fit_the_drop_is_named(tmp_path: Path, block: st
     built = shop.built()
     assert built.code == 65
     assert words in built.drop(key)["reason"]
+
+
+@pytest.mark.parametrize(("held", "state"), [("its rows are bad", "held"), ("", "deferred")])
+def test_an_older_drop_of_a_series_counts_where_the_newest_cannot(held: str, state: str) -> None:
+    """The newest is held after its lines were compared, or changes each time it is read."""
+    old, new = (Delivery(kind="sales", key=f"sales/{day}.csv", etag="x", size=1, modified=day) for day in ("1", "2"))
+    scan = Manifest(delivery=old, scan="s", rules="r")
+    drops = (
+        PlannedDrop(old, "known", manifest=scan, superseded=True, newer=new.id),
+        PlannedDrop(new, "new", manifest=scan if held else None, held=held),
+    )
+    first, second = resolve(Plan(drops), Withdrawals()).all
+    assert (first.state, second.state) == ("live", state)
+    assert first.reason == f"sales/2.csv is {state}: this one counts on"
