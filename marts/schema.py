@@ -309,7 +309,7 @@ SYNONYMS: Mapping[str, Mapping[str, str]] = {
         "summe, gesamt, netwr, net amount, gesamtpreis, line amount",
         "transaction_id": "order id, order no, invoice no, receipt no, receipt, "
         "transaction, bon nr, vbeln, belegnummer, order name, order key",
-        "line_no": "line, line number, position, posnr, item no",
+        "line_no": "line, line number, position, posnr",
         "payment_mode": "payment method, payment, tender, zahlungsart, zlsch",
         "currency": "currency code, währung, waerk",
     },

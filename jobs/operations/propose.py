@@ -26,7 +26,7 @@ from marts.rows.computed import compute
 from marts.rows.diagnosis import looks_like
 from marts.rows.propose import coverage, propose
 from marts.rows.sniff import Look, Proposal, look_at_text
-from marts.rows.source_block import DEFAULT, SourceBlock
+from marts.rows.source_block import DEFAULT, SourceBlock, pattern_of
 from marts.schema import DIGITS, KINDS, Kind
 
 Scans = Callable[..., ScanSettings]
@@ -55,11 +55,13 @@ class ProposedBlock:
     outcome: str = ""
     rule: str = ""
     """What the total of a row equals, if it is not what the policy says."""
+    explicit: bool = False
+    """Whether it is written although it needs no settings."""
 
     @property
     def needed(self) -> bool:
         """Return whether the files cannot be read without the block."""
-        return bool(self.proposals)
+        return bool(self.proposals) or self.explicit
 
     def text(self) -> str:
         """Return the block as TOML; each setting has its reason as a comment, and choices are comments themselves."""
@@ -114,6 +116,7 @@ def _pattern_of(key: str) -> tuple[str, str]:
     folder = re.sub(r"=[^/]*", "=*", folder)
     parts = [part if "=" in part else re.sub("[0-9]+", "*", part) for part in folder.split("/")]
     name = re.sub("[0-9][0-9T_.-]*(?=[0-9])[0-9]|[0-9]", "*", name)
+    name = re.sub(r"[\[\]]", "?", name)  # they would be a set of characters
     return ("/".join(parts) + "/" if folder else ""), name
 
 
@@ -253,7 +256,18 @@ def _merged(proposed: Sequence[ProposedBlock]) -> list[ProposedBlock]:
         for folder, inner in _by(own, lambda item: item.match.rpartition("/")[0]):
             alike = folder and _are_alike(inner)
             results += [_joined(inner, f"{folder}/**")] if alike else inner
-    return sorted(results, key=lambda item: item.match)
+    return _ordered(results)
+
+
+def _ordered(blocks: Sequence[ProposedBlock]) -> list[ProposedBlock]:
+    """Order blocks by how much of a key their patterns spell out: the first that matches an object holds.
+
+    Files that need no settings get a block of their own if the pattern of another matches them.
+    """
+    patterns = [pattern_of(item.match) for item in blocks if item.needed]
+    caught = (item.kind and not item.needed and any(p.fullmatch(item.example) for p in patterns) for item in blocks)
+    explicit = [replace(item, explicit=True) if own else item for item, own in zip(blocks, caught, strict=True)]
+    return sorted(explicit, key=lambda item: (-len(item.match.replace("*", "")), item.match))
 
 
 def _by(

@@ -123,7 +123,7 @@ def materialize(run: Run, rolled_up: RolledUp, paths: AbstractSet[str]) -> tuple
     """Compute the rows of the marts in parallel, unless an earlier run has computed the same."""
     names = [run.settings.mart] if run.settings.mart else list(MARTS)
     dimensions = rolled_up.resolved.dimensions
-    last = {m.delivery.kind for m in dimensions if run.scan_settings.block(m.delivery.key).last_counts}
+    last = {m.delivery.kind for m in dimensions if run.scan_settings.block(m.delivery.key).duplicates == "last"}
     of_all = (rolled_up.months, dimensions, run.policy, run.as_of, last)
     inputs = {name: inputs_of(MARTS[name], *of_all) for name in names}
     saved = {name: saved_rows(run.state, name, inputs[name].name, paths) for name in names}

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from jobs.ports.store import ObjectVersion
 from marts.dialect import Dialect, LineFormat
 from marts.quality.findings import Measured
-from marts.quality.rule_types import WELL_FORMED
 from marts.quality.rules import Suite
 from marts.quality.verdicts import holds
 
@@ -172,7 +171,7 @@ class Manifest(_Value):
             shares = f"{self.quarantined:,} of {self.rows_read:,} rows are bad ({self.bad_ratio:.1%})"
             return f"{shares}, more than max_bad_ratio {max_bad_ratio:.1%}"
         rules = (rule for rule in suite.rules if rule.severity == "critical" and rule.level in ("row", "drop"))
-        rules = (rule for rule in rules if not few or (rule.level == "drop" and rule.type != WELL_FORMED))
+        rules = (rule for rule in rules if not (few and rule.costs_rows_only))
         broken = next((rule for rule in rules if not holds(rule, self.measured)), None)
         return f"a critical expectation is broken: {broken.words}" if broken else ""
 

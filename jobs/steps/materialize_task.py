@@ -182,6 +182,11 @@ def _unique(rows: pa.Table | None, kind: Kind, task: MartTask) -> pa.Table | Non
     key = kind.key or ""
     if rows is None:
         return None
+    if DELETED in rows.column_names:  # null in the rows of a whole table, which come first
+        is_change = rows[DELETED].is_valid()
+        whole = _unique(rows.filter(pc.invert(is_change)).drop_columns([DELETED]), kind, task)
+        both = pa.concat_tables([whole, rows.filter(is_change)], promote_options="default")
+        return _last_of_each(both, key)
     if kind.name in task.last_counts:
         return _last_of_each(rows, key)
     if _repeats(rows, key):

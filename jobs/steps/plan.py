@@ -16,11 +16,11 @@ from jobs.steps.contents import ALIKE, Memory, Place, SameRows, find_same_rows, 
 from jobs.steps.listing import list_source, unread_format
 from jobs.steps.planned import DropChange, Gone, Plan, PlannedDrop
 from jobs.steps.scan_settings import ScanSettings
-from jobs.steps.series import in_series, newest_usable
+from jobs.steps.series import newest_usable, without_unread
 from jobs.steps.text_stream import TextStream, read_format
 from jobs.steps.withdrawals import counts_on
 from marts.compute.identity import Identity
-from marts.errors import DataError, DropRejected, ObjectChanged
+from marts.errors import DataError, DropRejected, ObjectChanged, UsageError
 from marts.quality.rule_types import PRODUCT
 from marts.rows.diagnosis import advice, block_hint
 from marts.rows.layout import START
@@ -69,8 +69,9 @@ def make_plan(
         return _planned(delivery, look, change, rescan, places[delivery.id], content)
 
     removed = _vanished(live, deliveries, look)
+    _require_one_order(settings, deliveries)
     drops = _in_order([*map(planned, deliveries[SALES.name]), *(drop for drop in removed if _of(drop) == SALES.name)])
-    drops = in_series(_without_duplicates(drops, memory, look))
+    drops = without_unread(_without_duplicates(drops, memory, look), memory.live)
     drops += [_unread(version, known) for version in listing.others[SALES.name] if unread_format(version.key)]
     for kind in DIMENSIONS:
         own = _in_order([*map(planned, deliveries[kind.name]), *(drop for drop in removed if _of(drop) == kind.name)])
@@ -86,6 +87,16 @@ def make_plan(
         unremembered=0 if ledger else len(deliveries[SALES.name]),
         forgotten=0 if ledger else _forgotten(catalog, deliveries[SALES.name]),
     )
+
+
+def _require_one_order(settings: ScanSettings, deliveries: Mapping[str, Sequence[Delivery]]) -> None:
+    """Raise UsageError if drops of a kind are ordered by name, and others of it by time."""
+    for kind, own in deliveries.items():
+        orders = {settings.block(delivery.key).order for delivery in own}
+        if "name" in orders and len(orders) > 1:
+            listed = ", ".join(map(repr, sorted(orders)))
+            hint = "write blocks in which all drops of the kind have the same order"
+            raise UsageError(f"drops are ordered in ways that cannot be compared: {listed}", f"{kind}/", hint)
 
 
 def _forgotten(catalog: Catalog, deliveries: Iterable[Delivery]) -> int:
@@ -228,7 +239,7 @@ def as_scanned(manifest: Manifest, catalog: Catalog) -> Manifest:
 def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> Plan:
     """Return a plan in which sales drops with the same rows but different bytes are one."""
     memory = Memory.of(ledger)
-    sales = in_series(_in_order(_marked([drop for drop in plan.drops if _of(drop) == SALES.name], same.groups, memory)))
+    sales = _in_order(_marked([drop for drop in plan.drops if _of(drop) == SALES.name], same.groups, memory))
     return replace(
         plan, drops=(*sales, *(drop for drop in plan.drops if _of(drop) != SALES.name)), small_alike=same.small
     )

@@ -39,9 +39,7 @@ class PlannedDrop:
     gone: Gone = ""
     """How its object was removed, if the ledger has the drop as live."""
     superseded: bool = False
-    """A newer drop contains all of it: the whole table of its dimension, its month so far, or everything."""
-    newer: str = ""
-    """Delivery of that drop, if this one counts where that one cannot."""
+    """A newer drop contains all of it: the whole table of its dimension, or everything."""
     record: DropRecord | None = None
     """Ledger record of a live drop whose object was removed."""
     block: SourceBlock = DEFAULT

@@ -123,7 +123,7 @@ def judge_drops(
         words = f"{rows:,} rows of {f'{len(keys):,} drops' if len(keys) > 1 else keys[0]}"
         words += f", {held:,} held" if held else ""
         of = "well-formed rows" if batch.measured.malformed else "rows"
-        judged = judge(suite, rules, batch, pages.about(kind, words, of))
+        judged = judge(suite, rules, batch, pages.about(kind, words, of), counts=not held)
         pages.write(judged)
         reports.append(_report(judged, rows, len(resolved), pages))
     return reports

@@ -11,6 +11,7 @@ from jobs.report.run_report import DropReport, DropState, Totals
 from jobs.state.manifest import Manifest
 from jobs.steps.contents import ALIKE
 from jobs.steps.planned import Plan, PlannedDrop
+from jobs.steps.series import series_of
 from jobs.steps.withdrawals import KEPT_ON, Withdrawals
 from marts.schema import DIMENSIONS, KINDS, SALES
 
@@ -234,7 +235,7 @@ class Resolved:
         """Return the drops with some deliveries held, each for a reason: the versions they replace still count."""
         by_id = {item.drop.delivery.id: item for item in self.all}
         by_id |= {name: replace(by_id[name], state="held", reason=reason) for name, reason in reasons.items()}
-        return _with_what_they_replace(Resolved(tuple(by_id[item.drop.delivery.id] for item in self.all)))
+        return _with_series(_with_what_they_replace(Resolved(tuple(by_id[v.drop.delivery.id] for v in self.all))))
 
 
 def _names(delivery: str, key: str, content: str) -> list[str]:
@@ -259,7 +260,30 @@ def _origin(item: ResolvedDrop) -> str:
 def resolve(plan: Plan, withdrawals: Withdrawals) -> Resolved:
     """Resolve the state of each drop of a plan."""
     resolved = _with_what_they_replace(Resolved(tuple(_resolve_drop(drop) for drop in plan.drops)))
-    return _with_withdrawals(resolved, withdrawals)
+    # An older drop of a series is nobody's decision if it vanishes; that of the newest may bring back the one before.
+    return _with_series(_with_withdrawals(_with_series(resolved), withdrawals))
+
+
+def _with_series(resolved: Resolved) -> Resolved:
+    """Let of each series of drops, that hold the month so far or everything, the newest count that can."""
+    newest: dict[tuple[str, ...], ResolvedDrop] = {}
+    back = [replace(v, state="live", reason="") if _is_older(v) and not v.drop.gone else v for v in resolved.all]
+    for item in sorted(back, key=lambda v: v.drop.rank):
+        if item.state in COUNTS_ON and (series := series_of(item.drop)):
+            newest[series] = item
+
+    def settled(item: ResolvedDrop) -> ResolvedDrop:
+        series = series_of(item.drop)
+        if item.state not in COUNTS_ON or not series or newest[series] is item:
+            return item
+        return replace(item, state="withdrawn" if item.drop.gone else "older", reason=_OLDER)
+
+    return Resolved(tuple(map(settled, back)))
+
+
+def _is_older(item: ResolvedDrop) -> bool:
+    """Return whether a drop is the older one of a series, and could count."""
+    return item.state == "older" and not item.drop.superseded and item.drop.manifest is not None
 
 
 _OLDER = "superseded by a newer drop that holds it all"
@@ -291,13 +315,9 @@ def _left(drop: PlannedDrop) -> str:
 def _with_what_they_replace(resolved: Resolved) -> Resolved:
     """Withdraw earlier versions of drops, unless the new version cannot count: then the old one still counts."""
     now = {(v.drop.delivery.kind, v.drop.delivery.key): v for v in resolved.all if not v.drop.gone}
-    by_id = {v.drop.delivery.id: v for v in resolved.all}
 
     def settled(item: ResolvedDrop) -> ResolvedDrop:
         drop = item.drop
-        newer = by_id.get(drop.newer)
-        if newer and newer.state in ("held", "deferred") and drop.manifest:
-            return replace(item, state="live", reason=f"{newer.drop.delivery.key} is {newer.state}: this one counts on")
         if not drop.gone or (drop.gone == "vanished" and not drop.duplicate_of):
             return item
         new = now.get((drop.delivery.kind, drop.duplicate_of or drop.delivery.key))

@@ -1,7 +1,7 @@
 """Choose among drops that hold what others hold, too: whole tables, changes to them, months so far, everything."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from jobs.steps.planned import PlannedDrop
@@ -15,7 +15,8 @@ def newest_usable(drops: Sequence[PlannedDrop]) -> list[PlannedDrop]:
     """
     usable = {drop.delivery.key for drop in drops if drop.manifest and not (drop.gone or drop.rejected or drop.held)}
     waiting = {drop.delivery.key for drop in drops if drop.to_scan}
-    others = bool(usable | waiting)
+    whole_ones = (drop for drop in drops if drop.block.delivers != "changes" and not drop.gone)
+    others = any(drop.delivery.key in usable | waiting for drop in whole_ones)
     taken: list[PlannedDrop] = []
     older: list[PlannedDrop] = []
     whole = False
@@ -32,30 +33,28 @@ def newest_usable(drops: Sequence[PlannedDrop]) -> list[PlannedDrop]:
     return [*taken[::-1], *older]
 
 
-def in_series(drops: Sequence[PlannedDrop]) -> list[PlannedDrop]:
-    """Mark the sales drops that a newer one of their series holds: of a month so far, or of everything."""
+def without_unread(drops: Sequence[PlannedDrop], live: Container[str]) -> list[PlannedDrop]:
+    """Mark drops of everything that need not be read: a newer one of their block holds them.
+
+    Those that are live count if the newer one cannot.
+    """
     newest: dict[tuple[str, ...], str] = {}
     for drop in drops:
-        series = _series_of(drop)
-        if series and not (drop.gone or drop.duplicate_of or drop.rejected or drop.held):
-            newest[series] = drop.delivery.id
+        if drop.block.delivers == "everything" and not (drop.gone or drop.duplicate_of or drop.rejected or drop.held):
+            newest[series_of(drop)] = drop.delivery.id
 
     def marked(drop: PlannedDrop) -> PlannedDrop:
-        series = _series_of(drop)
-        if not series or drop.duplicate_of or drop.rejected or drop.held:
-            return drop
-        newer = newest.get(series, drop.delivery.id)
-        is_older = newer != drop.delivery.id
-        return replace(drop, superseded=is_older, newer=newer if is_older else "")
+        unread = drop.block.delivers == "everything" and drop.to_scan and drop.delivery.id not in live
+        return replace(drop, superseded=True) if unread and newest[series_of(drop)] != drop.delivery.id else drop
 
     return list(map(marked, drops))
 
 
-def _series_of(drop: PlannedDrop) -> tuple[str, ...]:
-    """Return the series of a scanned drop; empty if it is of none, or its months are not known yet.
+def series_of(drop: PlannedDrop) -> tuple[str, ...]:
+    """Return the series of a sales drop; empty if it is of none, or its months are not known yet.
 
-    Drops of the month so far are a series if their keys differ in digits only, and if most of their lines are of the
-    same month.
+    Drops of the month so far are a series if the names under which they were first seen differ in digits only, and if
+    most of their lines are of the same month.
     """
     rows = drop.manifest or drop.twin
     match drop.block.delivers:
@@ -63,6 +62,6 @@ def _series_of(drop: PlannedDrop) -> tuple[str, ...]:
             return (drop.block.match,)
         case "month-to-date" if rows and rows.months:
             month = max(rows.months, key=lambda name: (rows.months[name].rows, name))
-            return drop.block.match, re.sub("[0-9]+", "#", drop.delivery.key), month
+            return drop.block.match, re.sub("[0-9]+", "#", drop.place[1] or drop.delivery.key), month
         case _:
             return ()

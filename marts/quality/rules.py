@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from marts.quality.rule_types import RULE_TYPES, Level, columns_of, listed
+from marts.quality.rule_types import RULE_TYPES, WELL_FORMED, Level, columns_of, listed
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -64,6 +64,11 @@ class Rule:
     @property
     def quarantines(self) -> bool:
         return self.level == "row" and self.severity == "critical"
+
+    @property
+    def costs_rows_only(self) -> bool:
+        """Return whether a few rows that break it are left out, and the others of their drop count."""
+        return self.level == "row" or self.type == WELL_FORMED
 
     @property
     def words(self) -> str:

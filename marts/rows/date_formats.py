@@ -17,13 +17,13 @@ _DAY_SECONDS = 86_400
 _SPACE = r"[\s\u00a0\u2009\u202f]+"
 """White space of a format: in a file it may be a space that does not break, too."""
 _PARTS = {
-    "d": r"(?P<d>0?[1-9]|[12][0-9]|3[01])",
-    "m": r"(?P<m>0?[1-9]|1[0-2])",
+    "d": r"(?P<d>0[1-9]|[12][0-9]|3[01]|[1-9])",
+    "m": r"(?P<m>0[1-9]|1[0-2]|[1-9])",
     "Y": r"(?P<Y>[0-9]{4})",
     "y": r"(?P<y>[0-9]{2})",
     "b": rf"(?P<b>{'|'.join(_MONTHS)})[a-z]*\.?",
-    "H": r"(?P<H>[01]?[0-9]|2[0-3])",
-    "I": r"(?P<I>0?[1-9]|1[0-2])",
+    "H": r"(?P<H>[01][0-9]|2[0-3]|[0-9])",
+    "I": r"(?P<I>0[1-9]|1[0-2]|[1-9])",
     "M": r"(?P<M>[0-5][0-9])",
     "S": r"(?P<S>[0-5][0-9])",
     "f": r"(?P<f>[0-9]{1,9})",
@@ -58,8 +58,10 @@ class DateFormat:
         return _iso(match) if match else None
 
     def find_in(self, text: str) -> str | None:
-        """Return the ISO form of the first date within a text; None if there is none."""
-        match = self.pattern.search(text)
+        """Return the ISO form of the first date within a text, not within a longer number; None if there is none."""
+        pattern = self.pattern.pattern
+        before, after = "(?<![0-9])" * pattern.startswith("("), "(?![0-9])" * pattern.endswith(")")
+        match = re.search(f"{before}{pattern}{after}", text, self.pattern.flags)
         return _iso(match) if match else None
 
 

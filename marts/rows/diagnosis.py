@@ -24,7 +24,7 @@ VALUE = re.compile(r"[+-]?[0-9][0-9.,:/ T-]*|NULL|\\N", re.IGNORECASE)
 NULL_WORDS = ("NULL", "N/A", "NA", "NONE", "NIL", "NAN", "#N/A", "-", "--")
 DATE_FORMATS = (
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d"),
-    *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y"),
+    *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%y.%m.%d", "%y/%m/%d", "%m.%d.%y", "%d-%m-%y", "%y-%m-%d", "%m-%d-%y"),
     *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"),
     *("%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p"),
     *("%m/%d/%Y %I:%M %p", "%Y/%m/%d %H:%M:%S", "%Y%m%d%H%M%S"),

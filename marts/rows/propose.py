@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from marts.schema import DIGITS, SYNONYMS, Kind, SourceColumn, plain_name
 
 _SIMILAR = 0.8
 """Similarity of names from which a column is proposed."""
-_CLOSE = 0.05
+_CLOSE = 0.12
 """Difference of similarity within which two columns are a choice."""
 _NEARLY_ALL = 0.95
 """Share of values that must fit a format, a mark or a prefix: the others may be bad rows."""
@@ -76,7 +76,7 @@ def propose(look: Look, kind: Kind, key: str) -> list[Proposal]:
     """Return the settings of a block with which the columns of a file are read."""
     columns, choices = map_columns(look.names, kind)
     results = list(_names(look.names, columns, choices))
-    results += _missing({*columns.values(), *choices}, look, kind, key)
+    results += _missing(columns, {*columns.values(), *choices}, look, kind, key)
     values = {
         kind.column(column): [row[place].strip() for row in look.rows if row[place].strip()]
         for place, name in enumerate(look.names)
@@ -107,7 +107,7 @@ def _names(
             yield Proposal("columns", {name: column}, f"{column} may be any of {', '.join(map(repr, rivals))}", True)
 
 
-def _missing(present: set[str], look: Look, kind: Kind, key: str) -> Iterator[Proposal]:
+def _missing(mapped: Collection[str], present: set[str], look: Look, kind: Kind, key: str) -> Iterator[Proposal]:
     """Yield how mandatory columns that the file does not have may be given: by the key, the rule, a constant."""
     if not look.names:
         listed = ", ".join(look.rows[0]) if look.rows else ""
@@ -127,7 +127,9 @@ def _missing(present: set[str], look: Look, kind: Kind, key: str) -> Iterator[Pr
             continue
         if column.type == "amount" and set(parsed(DEFAULT_RULE).columns) <= present:
             reason = f"the file has no {column.name}; this is what it must equal (total_cost_rule)"
-            yield Proposal("compute", {column.name: DEFAULT_RULE}, reason)
+            others = [name for name in look.names if name and name not in mapped]
+            unsure = f"; or is it one of {', '.join(map(repr, others))}?" if others else ""
+            yield Proposal("compute", {column.name: DEFAULT_RULE}, reason + unsure, bool(others))
         else:
             yield Proposal("constants", {column.name: "?"}, f"the file has no {column.name}: write its value", True)
 
@@ -179,6 +181,13 @@ def _numbers(values: Sequence[str]) -> Iterator[Proposal]:
     unclear = [
         value for value in last if last[value] == "," and not _is_decimal(value, ",") and value not in groups.values()
     ]
+    if not decimal and "." in groups:  # two points are no decimal marks
+        decimal[","] = groups["."]
+    pointed = [v for v in last if last[v] == "." and not _is_decimal(v, ".") and v not in groups.values()]
+    if not decimal and pointed and "," not in groups:
+        reason = f"if {pointed[0]!r} is a large number; as it stands, it is read as a small one"
+        yield Proposal("decimal", ",", reason, True)
+        yield Proposal("thousands", ".", reason, True)
     if set(decimal) == {","}:
         yield Proposal("decimal", ",", f"such as {decimal[',']!r}")
     if len(decimal) < 2:

@@ -62,7 +62,9 @@ def look_at_text(start: bytes, end: bytes, whole: bool) -> Look:
         reason = f"{share:.0%} of the first {min(len(lines), _LINES)} lines have {width} fields with it"
         proposals.append(Proposal("delimiter", dialect.delimiter, reason))
     rows = [_fields(line, dialect) for line in lines]
-    first = next(place for place, row in enumerate(rows) if len(row) == width and any(map(str.strip, row)))
+    first = next((place for place, row in enumerate(rows) if len(row) == width and any(map(str.strip, row))), -1)
+    if first < 0:
+        return Look((), ())
     if first:
         reason = f"before the header, such as {lines[0][:40]!r}"
         proposals.append(Proposal("skip_lines", first + (1 if marked else 0), reason))

@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 from support.shop import Shop
 
-from jobs.state.manifest import Delivery, Manifest
-from jobs.steps.planned import Plan, PlannedDrop
-from jobs.steps.resolve import resolve
-from jobs.steps.withdrawals import Withdrawals
+from marts.rows.date_formats import DateFormat
 
 pytestmark = [pytest.mark.usefixtures("small_builds")]
 HEADER = "customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost\n"
@@ -210,15 +207,105 @@ def test_a_setting_that_does_not_fit_the_drop_is_named(tmp_path: Path, block: st
     assert words in built.drop(key)["reason"]
 
 
-@pytest.mark.parametrize(("held", "state"), [("its rows are bad", "held"), ("", "deferred")])
-def test_an_older_drop_of_a_series_counts_where_the_newest_cannot(held: str, state: str) -> None:
-    """The newest is held after its lines were compared, or changes each time it is read."""
-    old, new = (Delivery(kind="sales", key=f"sales/{day}.csv", etag="x", size=1, modified=day) for day in ("1", "2"))
-    scan = Manifest(delivery=old, scan="s", rules="r")
-    drops = (
-        PlannedDrop(old, "known", manifest=scan, superseded=True, newer=new.id),
-        PlannedDrop(new, "new", manifest=scan if held else None, held=held),
-    )
-    first, second = resolve(Plan(drops), Withdrawals()).all
-    assert (first.state, second.state) == ("live", state)
-    assert first.reason == f"sales/2.csv is {state}: this one counts on"
+MONTHS, ALL_OF_IT = "delivers = 'month-to-date'", "delivers = 'everything'"
+
+
+def both_ways(shop: Shop) -> tuple[int, Decimal]:
+    """Build, and build from nothing: the code of the first, and the total of both."""
+    built = shop.built()
+    first = total(shop)
+    shop.built("--rebuild")
+    assert total(shop) == first, built.text
+    return built.code, first
+
+
+@pytest.mark.parametrize("mode", [MONTHS, ALL_OF_IT])
+@pytest.mark.parametrize("version", [days(*["x"] * 9), "nothing\n", HEADER], ids=["held", "rejected", "empty"])
+def test_a_newest_whose_new_version_cannot_count_counts_on_alone(tmp_path: Path, mode: str, version: str) -> None:
+    shop = shop_with(tmp_path, f"match = 'sales/**'\n{mode}")
+    for number in (1, 2, 3):
+        shop.put(f"sales/01{number}0.csv", days(*(f"{day:02}" for day in range(1, number + 1))))
+        shop.built()
+    assert total(shop) == Decimal("30.00")
+    shop.put("sales/0130.csv", version)
+    assert both_ways(shop) == (65, Decimal("30.00"))
+
+
+@pytest.mark.parametrize("mode", [MONTHS, ALL_OF_IT])
+def test_of_a_series_whose_newest_is_held_for_its_lines_one_older_counts(tmp_path: Path, mode: str) -> None:
+    """The newest holds lines without ids that another live drop has, too."""
+    lines = days(*(f"{day:02}" for day in range(1, 31))).replace("tea", "rice")
+    shop = shop_with(tmp_path, f"match = 'sales/till/**'\n{mode}")
+    shop.put("sales/x.csv", lines)
+    for number in (3, 10):
+        shop.put(f"sales/till/{number:04}.csv", days(*(f"{day:02}" for day in range(1, number + 1))))
+        shop.built()
+    assert total(shop) == Decimal("400.00")
+    shop.put("sales/till/0031.csv", lines + days("31").removeprefix(HEADER))
+    assert both_ways(shop) == (65, Decimal("400.00"))
+
+
+@pytest.mark.parametrize("mode", [MONTHS, ALL_OF_IT])
+@pytest.mark.parametrize(("withdrawals", "code"), [("ask", 65), ("keep", 0)])
+def test_the_newest_of_a_series_that_vanishes_is_a_withdrawal(
+    tmp_path: Path, mode: str, withdrawals: str, code: int
+) -> None:
+    shop = shop_with(tmp_path, f"match = 'sales/**'\n{mode}")
+    shop.config_text = f"withdrawals = '{withdrawals}'\n{shop.config_text}"
+    for number in (2, 20):
+        shop.put(f"sales/{number:04}.csv", days(*(f"{day:02}" for day in range(1, number + 1))))
+        shop.built()
+    shop.remove("sales/0020.csv")
+    built = shop.built()
+    assert (built.code, total(shop)) == (code, Decimal("200.00")), built.text
+    shop.remove("sales/0002.csv")  # the older one is nobody's decision
+    shop.put("sales/0001.csv", days("01"))
+    assert (shop.built().code, total(shop)) == (0, Decimal("10.00")), "the newest that is delivered counts"
+
+
+def test_a_newest_that_moves_stays_the_newest_of_its_series(tmp_path: Path) -> None:
+    shop = shop_with(tmp_path, f"match = 'sales/**'\n{MONTHS}")
+    for number in (2, 4):
+        shop.put(f"sales/till {number:04}.csv", days(*(f"{day:02}" for day in range(1, number + 1))))
+    shop.built()
+    shop.move("sales/till 0004.csv", "sales/archive/till 0004 done.csv")
+    assert both_ways(shop) == (0, Decimal("40.00"))
+
+
+def test_a_whole_table_that_vanishes_counts_on_beside_its_changes(tmp_path: Path) -> None:
+    shop = shop_with(tmp_path, "match = 'customers/delta/**'\ndelivers = 'changes'")
+    shop.put("sales/a.csv", days("01") + days("02").replace("\n1,", "\n4,").removeprefix(HEADER))
+    shop.put("customers/delta/1.csv", PEOPLE + "4,Customer,Delta,\n")
+    shop.built()
+    shop.remove("customers/c.csv")
+    assert (shop.built().code, names(shop)) == (0, {1: "Customer No1", 4: "Customer Delta"})
+    shop.put("customers/c.csv", ALL + "4,Customer,Twice,\n")
+    shop.put("customers/delta/2.csv", PEOPLE + "1,Customer,Delta,\n")
+    built = shop.built()
+    assert built.code == 65, "changes do not decide which row of the whole table is right"
+    assert "duplicate customer_id: 4 (lines 5, 11 of customers/c.csv)" in built.report["error"]["what"]
+
+
+def test_orders_that_cannot_be_compared_stop_the_run(tmp_path: Path) -> None:
+    shop = shop_with(tmp_path, "match = 'sales/fix/**'\norder = 'name'")
+    shop.put("sales/a.csv", days("01"))
+    shop.put("sales/fix/a.csv", days("02"))
+    built = shop.built()
+    assert built.code == 2
+    assert "drops are ordered in ways that cannot be compared: 'name', 'time'" in built.text
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "day"),
+    [
+        ("%Y-%m-%d", "erp-2024-01-15.csv", "2024-01-15"),
+        ("%Y%m%d", "store-10120101-20240131.csv", "1012-01-01"),
+        ("-%Y%m%d.", "store-10120101-20240131.csv", "2024-01-31"),
+        ("%Y%m%d", "x-120240131.csv", None),
+        ("%Y%m%d_%H", "x-20240131_23.csv", "2024-01-31T23:00:00"),
+        ("%d-%Y-%m", "x-01-2024-12.csv", "2024-12-01"),
+        ("%d.%m.%Y", "x 1.2.2024.csv", "2024-02-01"),
+    ],
+)
+def test_the_date_in_a_key_is_read_whole(text: str, key: str, day: str | None) -> None:
+    assert DateFormat.of(text).find_in(key) == day

@@ -85,10 +85,10 @@ class SuiteResult:
     """As HTML."""
 
 
-def judge(suite: Suite, rules: Iterable[Rule], batch: Batch, run: About) -> SuiteResult:
-    """Validate measures with Great Expectations."""
+def judge(suite: Suite, rules: Iterable[Rule], batch: Batch, run: About, counts: bool = False) -> SuiteResult:
+    """Validate measures with Great Expectations. ``counts``: none of the drops is held, broken rules cost rows only."""
     rules = list(rules)
-    return _judged(suite.name, rules, official_result(suite.name, rules, batch, run), run)
+    return _judged(suite.name, rules, official_result(suite.name, rules, batch, run), run, counts)
 
 
 def official_result(name: str, rules: Iterable[Rule], batch: Batch, run: About) -> ExpectationSuiteValidationResult:
@@ -198,9 +198,15 @@ def _run(
     return result
 
 
-def _judged(name: str, rules: list[Rule], result: ExpectationSuiteValidationResult, run: About) -> SuiteResult:
+def _judged(
+    name: str, rules: list[Rule], result: ExpectationSuiteValidationResult, run: About, counts: bool = False
+) -> SuiteResult:
     results = tuple(_rule_result(rule, item, run.rows) for rule, item in zip(rules, result.results, strict=True))
-    broken = {item.rule.severity for item in results if not item.success}
+    broken = {
+        "warning" if counts and item.rule.costs_rows_only else item.rule.severity
+        for item in results
+        if not item.success
+    }
     outcome: SuiteOutcome = "failed" if "critical" in broken else "warned" if broken else "passed"
     bases = [(item.rows, item.basis, item.rule.limit) for item in results]
     escaped = {name: for_html(place) for name, place in run.places.items()}

@@ -117,6 +117,16 @@ def test_report_and_page_say_of_the_same_rows_how_many_break_a_rule(fed: Place) 
     assert "total rows" not in text
 
 
+@pytest.mark.parametrize(("most", "state", "outcome"), [(5, "live", "warned"), (0, "held", "failed")])
+def test_a_few_bad_rows_of_a_drop_that_counts_are_a_warning(fed: Place, most: int, state: str, outcome: str) -> None:
+    """One row of eleven: more than the share of bad rows, fewer than the number."""
+    fed.build()
+    fed.put("sales/b.csv", sales(*(line(f"B{n}") for n in range(10)), line("B10", total="1")))
+    report = fed.build(policy=Policy(max_bad_rows=most))
+    assert told(report, "sales/b.csv").state == state
+    assert judged(report)["sales"].outcome == outcome
+
+
 def test_a_drop_with_more_broken_rows_than_mostly_allows_is_held(fed: Place) -> None:
     own(fed, "sales", rule("expect_column_values_to_be_in_set", column="product_name", value_set=["tea"], mostly=0.995))
     fed.put("sales/b.csv", sales(*(line(f"B{n}") for n in range(99)), line("B99", product="rum")))
