@@ -7,7 +7,8 @@ from rich.text import Text
 
 from jobs.cli.render import table
 from jobs.cli.tables import safe
-from jobs.operations.propose import ProposedBlock, toml
+from jobs.operations.propose import ProposedBlock
+from jobs.operations.scaffold import toml
 from jobs.operations.sources import Trial
 
 _MOST = 12

@@ -1,9 +1,8 @@
 """Propose the [[source]] blocks of a source: look at some files of each folder, and read them with the proposal."""
 
-import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +10,13 @@ import pyarrow.compute as pc
 
 from jobs.adapters.store.open import open_store
 from jobs.config.settings import Settings
+from jobs.operations.scaffold import toml
 from jobs.ports.store import ObjectVersion, Store
 from jobs.state.manifest import Delivery
 from jobs.steps.blocks import LeafHasher, open_object
 from jobs.steps.listing import is_no_data
 from jobs.steps.scan_settings import ScanSettings
-from jobs.steps.scan_task import ReadRows, read_rows_of, table_parts
+from jobs.steps.scan_task import ReadRows, first_rows_of, table_parts
 from jobs.steps.split import Split
 from marts.errors import DropRejected, UsageError
 from marts.expressions import parsed
@@ -195,9 +195,7 @@ def _tried(proposed: ProposedBlock, store: Store, scan: Scans, version: ObjectVe
     """Read a file with the proposed block, without its choices; return it with what came out."""
     settings, rule = scan(proposed.block()), ""
     try:
-        parts = read_rows_of(settings, Delivery.of(kind.name, version), store)
-        first = next(parts)
-        part = first if first.rows.line_count else next((part for part in parts if part.rows.line_count), first)
+        part = first_rows_of(settings, Delivery.of(kind.name, version), store)
         if rule := _rule_of(part, kind):
             settings = scan(proposed.block(), rule)
         suite, form = settings.suites[kind.name], part.form
@@ -291,14 +289,3 @@ def _joined(proposed: Sequence[ProposedBlock], match: str) -> ProposedBlock:
 
 def _block(match: str, proposals: Iterable[Proposal]) -> SourceBlock:
     return SourceBlock.model_validate({"match": match, **{p.name: p.value for p in proposals if not p.choice}})
-
-
-def toml(value: Any) -> str:
-    """Return a value as TOML."""
-    match value:
-        case Mapping():
-            return "{" + ", ".join(f"{toml(name)} = {toml(item)}" for name, item in value.items()) + "}"
-        case list():
-            return f"[{', '.join(map(toml, value))}]"
-        case _:
-            return json.dumps(value, ensure_ascii=False)

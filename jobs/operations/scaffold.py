@@ -1,6 +1,7 @@
 """Write initial marts.toml and policy.toml files: every option, commented out, with its default."""
 
 import json
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -47,9 +48,9 @@ def write(folder: Path, source: str = "", blocks: str = "", rule: str = "") -> l
     """
     settings, policy = _HEAD + settings_text(), _POLICY_HEAD + policy_text()
     if source:
-        settings = settings.replace(_EXAMPLE_SOURCE, f"source = {json.dumps(source, ensure_ascii=False)}")
+        settings = settings.replace(_EXAMPLE_SOURCE, f"source = {toml(source)}")
     if rule:
-        policy = policy.replace(f"# {_RULE} = {_toml(DEFAULT_RULE)}", f"{_RULE} = {json.dumps(rule)}")
+        policy = policy.replace(f"# {_RULE} = {toml(DEFAULT_RULE)}", f"{_RULE} = {toml(rule)}")
     texts = {CONFIG_FILE: f"{settings}\n{blocks}" if blocks else settings, "policy.toml": policy}
     for name in texts:
         if (folder / name).exists():
@@ -83,7 +84,7 @@ def policy_text() -> str:
     lines.append("# A customer belongs to the first segment whose conditions all hold; the last has none.\n")
     for segment in Policy().segments:
         values = segment.model_dump(exclude_none=True)
-        lines.append("# [[segments]]\n" + "".join(f"# {key} = {_toml(value)}\n" for key, value in values.items()))
+        lines.append("# [[segments]]\n" + "".join(f"# {key} = {toml(value)}\n" for key, value in values.items()))
     return "\n".join(lines)
 
 
@@ -101,14 +102,21 @@ def _option(name: str, field: FieldInfo) -> str:
     value = _EXAMPLES[name] if field.default is None and name in _EXAMPLES else field.default
     if field.default is None:
         about += "; not set"
-    return f"# {about}\n# {name} = {_toml(value)}\n" if about else f"# {name} = {_toml(value)}\n"
+    return f"# {about}\n# {name} = {toml(value)}\n" if about else f"# {name} = {toml(value)}\n"
 
 
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, str):
-        return f"'{value}'" if '"' in value else f'"{value}"'
-    return '""' if value is None else str(value)
+def toml(value: Any) -> str:
+    """Return a value as TOML. A text with double quotes is written between single ones, as far as it can be."""
+    match value:
+        case None:
+            return '""'
+        case Mapping():
+            return "{" + ", ".join(f"{toml(name)} = {toml(item)}" for name, item in value.items()) + "}"
+        case list() | tuple():
+            return f"[{', '.join(map(toml, value))}]"
+        case str() if '"' in value and "'" not in value and value.isprintable():
+            return f"'{value}'"
+        case str() | bool():
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            return str(value)

@@ -11,7 +11,7 @@ from jobs.ports.store import ObjectVersion, Store
 from jobs.state.manifest import Delivery
 from jobs.steps.row_checker import bad_rows
 from jobs.steps.scan_settings import ScanSettings
-from jobs.steps.scan_task import ReadRows, read_rows_of
+from jobs.steps.scan_task import ReadRows, first_rows_of
 from marts.errors import DropRejected, UsageError
 from marts.policy import Policy, nearest
 from marts.quality.changes import check_block
@@ -77,10 +77,7 @@ def try_file(settings: Settings, policy: Policy, where: str, kind: str | None, l
     if block.ignore:
         return replace(trial, rejected="its block has ignore = true: builds leave it out")
     try:
-        parts = read_rows_of(replace(scan, split_bytes=_PIECE), Delivery.of(kind, version), store)
-        first = next(parts)
-        # The first part of a table has columns only.
-        part = first if first.rows.line_count else next((part for part in parts if part.rows.line_count), first)
+        part = first_rows_of(replace(scan, split_bytes=_PIECE), Delivery.of(kind, version), store)
         return _tried(replace(trial, layout=part.layout), scan, part, limit)
     except DropRejected as error:
         return replace(trial, rejected=error.what, hint=error.hint)

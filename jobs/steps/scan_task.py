@@ -157,6 +157,13 @@ def _scan_table(settings: ScanSettings, split: Split, source: Store, state: Stor
     return sink.result(hasher.leaves())
 
 
+def first_rows_of(settings: ScanSettings, delivery: Delivery, source: Store) -> ReadRows:
+    """Read the first part of a drop that has rows; the first one if none has: that of a table has columns only."""
+    parts = read_rows_of(settings, delivery, source)
+    first = next(parts)
+    return first if first.rows.line_count else next((part for part in parts if part.rows.line_count), first)
+
+
 def read_rows_of(settings: ScanSettings, delivery: Delivery, source: Store) -> Iterator[ReadRows]:
     """Read a whole drop, part by part, without writing anything."""
     block = settings.block(delivery.key)

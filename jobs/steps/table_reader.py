@@ -22,7 +22,7 @@ from marts.rows.diagnosis import block_hint
 from marts.rows.header import MAX_COLUMNS
 from marts.rows.records import NOT_TEXT, BadRow
 from marts.rows.source_block import SourceBlock
-from marts.rows.table_text import as_text, line_of, not_utf8, table_of
+from marts.rows.table_text import as_text, line_of, readable, table_of
 
 _BATCH = 100_000
 """Rows of Parquet per part."""
@@ -78,10 +78,12 @@ def _begin(file: pq.ParquetFile, group: int) -> int:
 
 
 def _part_of(table: pa.Table, block: SourceBlock) -> TablePart:
-    text = pa.Table.from_arrays([as_text(column, block.decimal) for column in table.columns], table.column_names)
-    wrong = np.zeros(table.num_rows, bool)
+    columns, wrong = [], np.zeros(table.num_rows, bool)
     for column in table.columns:
-        wrong |= not_utf8(column)
+        texts, unfit = readable(column)
+        columns.append(as_text(texts, block.decimal))
+        wrong |= unfit
+    text = pa.Table.from_arrays(columns, table.column_names)
     lines = np.arange(table.num_rows)
     bad = [BadRow(int(row), line_of(text, int(row)), ((NOT_TEXT, ""),)) for row in np.flatnonzero(wrong)]
     return TablePart(text.filter(pa.array(~wrong)) if bad else text, lines[~wrong], len(lines), bad)

@@ -177,7 +177,7 @@ def _numbers(values: Sequence[str]) -> Iterator[Proposal]:
         for mark in ".,"
         if any(last[value] == mark and _is_decimal(value, mark) for value in last)
     }
-    groups = {own[0]: value for value, own in marks.items() if own and (len(set(own)) > 1 or len(own) > 1)}
+    groups = {own[0]: value for value, own in marks.items() if len(own) > 1}
     unclear = [
         value for value in last if last[value] == "," and not _is_decimal(value, ",") and value not in groups.values()
     ]

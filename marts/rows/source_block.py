@@ -172,11 +172,6 @@ class SourceBlock(BaseModel):
             others.add("delivers")
         return self.model_dump_json(exclude_defaults=True, exclude=others)
 
-    @property
-    def last_counts(self) -> bool:
-        """Return whether the last row of a key counts in a dimension."""
-        return self.duplicates == "last" or self.delivers == "changes"
-
     def rank(self, place: tuple[str, str]) -> tuple[str, str]:
         """Return the sort key of a delivery by its place: the time when it was first seen, and its name then."""
         if self.order == "time":
@@ -188,7 +183,7 @@ class SourceBlock(BaseModel):
         """Return why the block cannot be that of a drop of a dimension, or of others; empty if it can."""
         if self.order not in _ORDERS and DateFormat.of(self.order).find_in(key) is None:
             return f"its key has no date as order {self.order!r} says"
-        if self.last_counts and not is_dimension:
+        if (self.duplicates == "last" or self.delivers == "changes") and not is_dimension:
             return 'delivers = "changes" and duplicates = "last" are for dimensions'
         if self.delivers == "month-to-date" and is_dimension:
             return 'delivers = "month-to-date" is not for dimensions'

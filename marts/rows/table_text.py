@@ -25,13 +25,13 @@ _EXCEL_DIGITS = 15
 
 
 def as_text(column: pa.Array | pa.ChunkedArray, decimal: str = ".") -> pa.Array:
-    """Return the values of a column as text; ``decimal`` is the decimal mark of the block."""
+    """Return the values of a column as text; ``decimal`` is the decimal mark of the block. Texts must be UTF-8."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+        column, _ = readable(column.cast(column.type.value_type))
     kind = column.type
     if any(is_type(kind) for is_type in _TEXTS):
-        return _readable(column)
+        return column.cast(pa.string())
     if any(is_type(kind) for is_type in _AS_THEY_ARE):
         return column.cast(pa.string())
     if pa.types.is_decimal(kind):
@@ -47,11 +47,13 @@ def as_text(column: pa.Array | pa.ChunkedArray, decimal: str = ".") -> pa.Array:
     return pa.array([cell(_value(scalar), decimal) for scalar in column], pa.string())
 
 
-def not_utf8(column: pa.ChunkedArray) -> np.ndarray:
-    """Return which values of a column are texts that are not UTF-8."""
+def readable(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array | pa.ChunkedArray, np.ndarray]:
+    """Return a column in which texts that are not UTF-8 are written out, so that they can be shown; and which are."""
     if not any(is_type(column.type) for is_type in _TEXTS) or _is_valid(column):
-        return np.zeros(len(column), bool)
-    return np.array([value is not None and not _is_text(value) for value in _bytes(column)])
+        return column, np.zeros(len(column), bool)
+    values = column.cast(pa.large_binary()).to_pylist()
+    wrong = np.array([value is not None and not _is_text(value) for value in values])
+    return pa.array([None if value is None else cell(value) for value in values], pa.string()), wrong
 
 
 def _is_valid(column: pa.Array | pa.ChunkedArray) -> bool:
@@ -62,23 +64,12 @@ def _is_valid(column: pa.Array | pa.ChunkedArray) -> bool:
     return True
 
 
-def _bytes(column: pa.Array | pa.ChunkedArray) -> list[bytes | None]:
-    return column.cast(pa.large_binary()).to_pylist()  # type: ignore[no-any-return]
-
-
 def _is_text(value: bytes) -> bool:
     try:
         value.decode()
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _readable(column: pa.Array) -> pa.Array:
-    """Return texts, in which bytes that are not UTF-8 are written out: they can be shown, and break their row."""
-    if _is_valid(column):
-        return column.cast(pa.string())
-    return pa.array([None if value is None else cell(value) for value in _bytes(column)], pa.string())
 
 
 def _decimals(column: pa.Array, decimal: str) -> pa.Array:
