@@ -6,7 +6,8 @@ from decimal import Decimal
 from jobs.state.manifest import TABLES
 from jobs.steps.materialize import MartRows
 from jobs.steps.planned import Plan
-from jobs.steps.resolve import COUNTS_ON, Resolved, may_be_withdrawn
+from jobs.steps.resolve import COUNTS_ON, Resolved, ResolvedDrop, may_be_withdrawn
+from jobs.steps.series import series_of
 from jobs.steps.withdrawals import TAKEN_BACK
 from marts.errors import DataError, Defect, UnknownPeople, UsageError
 from marts.policy import Policy, nearest
@@ -125,6 +126,7 @@ def warnings_of(plan: Plan, resolved: Resolved, marts: Sequence[MartRows]) -> tu
         *_of_identity(plan, resolved),
         *_of_gone(resolved),
         *_of_older_tables(plan, resolved),
+        *_of_shrunk_series(resolved),
         *_of_lost_repairs(resolved),
         *_after_as_of(resolved),
         *(
@@ -233,6 +235,31 @@ def _of_older_tables(plan: Plan, resolved: Resolved) -> list[str]:
         if (drop := live[record.kind]).place < (record.first_seen or record.modified, record.first_key)
         and not record.object_key.startswith(TABLES)  # a snapshot: its name is its content
     ]
+
+
+def _of_shrunk_series(resolved: Resolved) -> list[str]:
+    """Warn of the drop of a series that has fewer rows than the one before it: it may hold something else."""
+    results = []
+    series: dict[tuple[str, ...], list[ResolvedDrop]] = {}
+    for item in sorted(resolved.all, key=lambda item: item.drop.rank):
+        if series_of(item.drop) and item.drop.manifest and not item.drop.gone:
+            series.setdefault(series_of(item.drop), []).append(item)
+    for items in series.values():
+        older = [item for item in items if item.state == "older"]
+        for item in items:
+            if item.state not in COUNTS_ON or not older:
+                continue
+            rows, before = _clean(item), _clean(older[-1])
+            if rows < before:
+                results.append(
+                    f"{item.drop.delivery.key} has {rows:,} rows and supersedes {older[-1].drop.delivery.key} with "
+                    f"{before:,}; if they are of different sources, write a [[source]] block for each"
+                )
+    return results
+
+
+def _clean(item: ResolvedDrop) -> int:
+    return item.drop.manifest.clean if item.drop.manifest else 0
 
 
 def _of_lost_repairs(resolved: Resolved) -> list[str]:

@@ -139,6 +139,10 @@ def explain_missing(
     near = _nearest(missing, written, kind)
     named = ", ".join(f"{name} (is it {near[name]!r}?)" if name in near else name for name in missing)
     others = ", ".join(_shortened(name) for name in written[:_SHOWN]) + (", …" if len(written) > _SHOWN else "")
+    if reversed_ := _reversed(missing, written, block):
+        renames = ", ".join(f'"{name}" = "{column}"' for name, column in reversed_.items())
+        setting = f"columns = {{{renames}}}: the name in the file comes first,"
+        return f"{words}: {', '.join(missing)}", key, block_hint(key, block, setting)
     renames = ", ".join(f'"{near[name]}" = "{name}"' for name in missing if name in near)
     renames = renames or f'"NAME IN THE FILE" = "{missing[0]}"'
     return f"{words}: {named}; the file has {others}", key, block_hint(key, block, f"columns = {{{renames}}}")
@@ -175,6 +179,16 @@ def _by_count(line: str, others: Sequence[str], dialect: Dialect) -> str:
         return ""
     best = max(others, key=line.count)
     return best if line.count(best) > 1 else ""
+
+
+def _reversed(missing: Sequence[str], written: Sequence[str], block: SourceBlock) -> dict[str, str]:
+    """Return the renames of a block that name the column first, as they should be."""
+    inside = {plain_name(name): name for name in written if name}
+    return {
+        inside[plain_name(name)]: column
+        for column, name in block.columns.items()
+        if column in missing and plain_name(name) in inside
+    }
 
 
 def _nearest(missing: Sequence[str], written: Sequence[str], kind: Kind) -> dict[str, str]:

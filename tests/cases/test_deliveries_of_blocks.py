@@ -53,10 +53,13 @@ def test_of_a_month_so_far_the_newest_counts_and_older_ones_may_vanish(tmp_path:
     # Keys that differ in digits only are one series: the newer of the two tills would hold the other.
     assert (built.code, total(shop)) == (0, Decimal("20.00"))
     assert states(shop, built.report) == {"till-1-0110.csv": "older", "till-2-0110.csv": "live", "web-0110.csv": "live"}
+    fewer = "sales/till-2-0110.csv has 1 rows and supersedes sales/till-1-0110.csv with 2; if they are of different"
+    assert any(text.startswith(fewer) for text in built.report["warnings"]), built.text
     assert "superseded by a newer drop" in shop.command("history", "till-1-0110.csv").stdout
     shop.put("sales/till-2-0120.csv", days("01", "02", "03"))
     built = shop.built()
     assert (built.code, total(shop)) == (0, Decimal("40.00")), built.text
+    assert not any("supersedes" in text for text in built.report["warnings"])
     assert built.drop("sales/till-2-0110.csv")["reason"] == "superseded by a newer drop that holds it all"
     shop.put("sales/till-2-0210.csv", days("31", "02-01", "02-02"))  # most lines are of February
     assert (shop.built().code, total(shop)) == (0, Decimal("70.00"))

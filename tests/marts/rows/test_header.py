@@ -82,6 +82,12 @@ def test_a_block_renames_gives_and_takes_from_the_key() -> None:
             "missing columns",
             'set columns = {"NAME IN THE FILE" = "customer_id"} in',
         ),
+        (
+            ",".join(NAMES).replace("total_cost", "Betrag"),
+            {"match": "sales/**", "columns": {"total_cost": "betrag"}},
+            "missing column: total_cost",
+            'set columns = {"Betrag" = "total_cost"}: the name in the file comes first, in the [[source]] block',
+        ),
         ("1,1,tea,2024-01-31,11,1,1,1", {}, "it has no header: the first line is '1', '1', 'tea'", "header = ["),
         (",".join(NAMES[1:]), {"quote": "'"}, "missing column: customer_id", "set columns = {"),
     ],
