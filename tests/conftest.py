@@ -24,7 +24,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     """Tests see no MARTS_… variable and no marts.toml of whoever runs them."""
     for name in [name for name in os.environ if name.startswith(("MARTS_", "MARTWRIGHT_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("MARTS_LOG__FORMAT", "text")  # what people read; tests of JSON say so
+    monkeypatch.setenv("MARTS_LOG__FORMAT", "text")  # what people read; tests of JSON set json
     monkeypatch.setattr(scrub, "_known", set())
     scrub._pattern.cache_clear()
     monkeypatch.chdir(tmp_path)

@@ -40,7 +40,7 @@ CASES_THAT_COME = [
     # Names that begin with _ or . are no data.
     Case("21-spark-leftovers", ["1500.00"]),
     Case("22-mac-resource-forks", ["1500.00"]),
-    # Of eight, one is read; the seven others are days of sales that somebody must hear of.
+    # Of eight, one is read; the seven others are days of sales that must be reported.
     Case(
         "24-other-suffixes",
         ["1500.00"],
@@ -89,7 +89,7 @@ CASES_THAT_COME = [
     Case(
         "50-month-to-date-drops", ["1500.00"], blocks="match = 'sales/**'\ndelivers = 'everything'", name="everything"
     ),
-    # total_amount is no column of ours: February is rejected by name, January counts.
+    # total_amount is no column of the contract: February is rejected by name, January counts.
     Case("53-columns-change", ["487.50"], [65], ["sales/2.csv", "total_amount", "total_cost"]),
     Case("55b-moved-control", ["12000.00", "12000.00"]),
     # 30 lines of 750.00 and three scans of 12.50.
@@ -98,7 +98,7 @@ CASES_THAT_COME = [
     Case("60-guests", ["1125.00 / 1500.00"], says=["guest"]),
     # 60 times 1.459 * 10 = 14.59.
     Case("66-prices-of-three-digits", ["875.40"]),
-    # Two rows of customer 4 differ; the later counts where the block says so.
+    # Two rows of customer 4 differ; the later counts where the block sets that.
     Case("78-a-customer-twice", ["none"], [65], ["customers/c.csv", "customer_id", "line"]),
     Case(
         "78-a-customer-twice", ["1500.00"], blocks="match = 'customers/**'\nduplicates = 'last'", name="the-last-counts"
@@ -219,8 +219,8 @@ def test_history_lists_both_sides_of_what_was_replaced(tmp_path: Path) -> None:
     for step in steps[:2]:
         lay(shop, step)
         shop.built()
-    shown = shop.command("history", "--replaced", "sales/1.csv").output
-    assert all(text in shown for text in ("T0005", "37.50", "3.00", "sales/2.csv"))
+    output = shop.command("history", "--replaced", "sales/1.csv").output
+    assert all(text in output for text in ("T0005", "37.50", "3.00", "sales/2.csv"))
 
 
 def test_tables_of_other_people_are_never_touched(tmp_path: Path) -> None:
@@ -254,10 +254,10 @@ def test_an_old_drop_that_is_put_again_in_s3_changes_nothing(
     flags += ["--policy", str(tmp_path / "policy.toml")]
     case = CASES / "48-old-drop-put-again"
     s3_server.upload(CASES / "_dims", bucket, "q")
-    found = []
+    results = []
     for step in ("1", "2", "1"):
         s3_server.upload(case / step, bucket, "q")
         report = json.loads(marts("build", *flags, "--as-of", "2024-03-31", "--json").stdout)
-        found.append((report["totals"]["clean"], shop.sums()))
+        results.append((report["totals"]["clean"], shop.sums()))
     wanted = [(20, Decimal("487.50")), (20, Decimal("453.00")), (20, Decimal("453.00"))]
-    assert found == [(clean, (total, total)) for clean, total in wanted]
+    assert results == [(clean, (total, total)) for clean, total in wanted]

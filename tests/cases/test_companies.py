@@ -19,7 +19,7 @@ LINES = 1500
 @pytest.mark.parametrize("name", list(companies()))
 def test_the_files_of_a_company_become_marts_in_two_commands(tmp_path: Path, name: str) -> None:
     marts("generate", "drops", "--lines", str(LINES), "--like", name)
-    said = marts("init", "--from", "drops")
+    result = marts("init", "--from", "drops")
     truth = json.loads(Path("drops/_generated.json").read_text())
     built = json.loads(marts("build", "--as-of", truth["as_of"], "--json").stdout)
     totals = built["totals"]
@@ -31,7 +31,7 @@ def test_the_files_of_a_company_become_marts_in_two_commands(tmp_path: Path, nam
     )
     assert totals["counted_total"] == truth["total"]
     assert {row["total_sales"] for row in built["marts"]} == {truth["total"]}
-    assert "of 50 rows read from it, 50 fit" in said.stderr
+    assert "of 50 rows read from it, 50 fit" in result.stderr
     assert {kind: count for kind, count in built["unknown"].items() if count} == {}
 
 
@@ -53,7 +53,7 @@ def test_what_is_ambiguous_is_left_as_a_choice(tmp_path: Path) -> None:
     shop.put_dims()
     header = "customer_id,store_id,product_name,sales_date,sales_person_id,unit amount,price each,quantity,total_cost\n"
     shop.put("sales/a.csv", header + '1,1,tea,03/04/2024,11,"1,250","1,250",1,"1,250"\n' * 9)
-    said = marts("init", "here", "--from", str(shop.source)).stderr
+    output = marts("init", "here", "--from", str(shop.source)).stderr
     written = Path("here/marts.toml").read_text()
     (block,) = [block for block in tomllib.loads(written)["source"] if block["match"] == "sales/**"]
     assert set(block) == {"match"}
@@ -61,7 +61,7 @@ def test_what_is_ambiguous_is_left_as_a_choice(tmp_path: Path) -> None:
         assert line in written
     assert '# columns = {"unit amount" = "price"}' in written
     assert '# columns = {"price each" = "price"}' in written
-    assert said.count("to decide in sales/**") == 6
+    assert output.count("to decide in sales/**") == 6
     for line in ('# dates = ["%d/%m/%Y"]', '# thousands = ","', '# columns = {"unit amount"'):
         written = written.replace(line, line.removeprefix("# "))
     Path("here/marts.toml").write_text(written)

@@ -1,4 +1,4 @@
-"""What a drop holds, as its block says: lines to add, the month so far, everything, changes; and in which order."""
+"""What a drop holds, as its block declares: lines to add, the month so far, everything, changes; and in which order."""
 
 from contextlib import closing
 from decimal import Decimal
@@ -115,7 +115,7 @@ def test_changes_are_merged_by_key_in_order_and_delete(tmp_path: Path) -> None:
     built = shop.built()
     assert (built.code, names(shop)[4]) == (0, "UNKNOWN"), built.text
     shop.put("customers/4.csv", PEOPLE + "4,Customer,Back,\n")
-    shop.remove("customers/2.csv", "customers/1.csv")  # what they say counts on
+    shop.remove("customers/2.csv", "customers/1.csv")  # their rows count on
     built = shop.built()
     assert (built.code, names(shop)) == (0, {1: "Customer No1", 4: "Customer Back"}), built.text
     again = (shop.source / "customers/3.csv").read_text()

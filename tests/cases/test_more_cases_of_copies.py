@@ -15,7 +15,7 @@ APPLY = {"drops": {"withdrawals": "apply"}}
 
 
 def anonymous(*products: int) -> str:
-    """Lines of 10.00 without an id, told apart by their products."""
+    """Lines of 10.00 without an id, distinguished by their products."""
     rows = [line(product=f"p{n}").removeprefix("T1,") for n in products]
     return sales(*rows, header=SALES.removeprefix("transaction_id,"))
 
@@ -39,7 +39,7 @@ def test_a_copy_with_an_older_time_does_not_move_what_has_its_place(place: Place
 
 @pytest.mark.parametrize("meanwhile", ["vacuum", "rebuild", "lost state", ""])
 @pytest.mark.parametrize("again", ["excel", "gzip"])
-def test_rows_that_were_taken_back_have_their_place_whatever_became_of_the_state(
+def test_rows_that_were_taken_back_have_their_place_whatever_happens_to_the_state(
     place: Place, again: str, meanwhile: str
 ) -> None:
     place.settings = APPLY
@@ -172,7 +172,7 @@ def test_the_same_error_page_under_many_names_is_rejected_at_once(place: Place) 
     assert place.build().exit_code == 0
 
 
-def test_a_target_that_was_lost_while_drops_are_kept_is_said(place: Place) -> None:
+def test_a_target_that_was_lost_while_drops_are_kept_is_reported(place: Place) -> None:
     place.settings = KEEP
     place.put("sales/a.csv", sales(*numbered(10)))
     place.put("sales/b.csv", sales(*numbered(10, "B")))

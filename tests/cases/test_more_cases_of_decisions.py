@@ -64,9 +64,7 @@ def test_a_repaired_drop_and_its_twin_are_one(place: Place, twin: str) -> None:
 
 
 @pytest.mark.parametrize("again", ["excel", "gzip"])
-def test_repaired_rows_follow_their_drop_into_a_gzip_and_are_said_to_be_lost_elsewhere(
-    place: Place, again: str
-) -> None:
+def test_repaired_rows_follow_their_drop_into_a_gzip_and_are_reported_lost_elsewhere(place: Place, again: str) -> None:
     text = sales(*numbered(100), BROKEN)
     place.put("sales/a.csv", text)
     place.build()
@@ -114,7 +112,7 @@ def test_other_words_that_are_no_ids_apply_to_drops_that_were_compared_before(pl
     assert (place.marts(), total(place)) == (incremental, Decimal("30.00"))
 
 
-# Drops whose objects are gone, or say nothing any more
+# Drops whose objects are deleted, or have no rows any more
 
 
 @pytest.mark.parametrize("other", [False, True])
@@ -157,7 +155,7 @@ def test_an_empty_version_that_was_accepted_is_asked_about_again_after_another_o
     assert build() == (65, Decimal("1600.00"))
 
 
-def test_a_held_version_that_is_older_than_the_one_that_counts_is_found(place: Place) -> None:
+def test_a_held_version_that_is_older_than_the_one_that_counts_is_detected(place: Place) -> None:
     place.put("sales/a.csv", sales(*numbered(10)))
     place.build()
     before = place.stamp - timedelta(hours=3)
@@ -177,7 +175,7 @@ def test_a_fall_is_seen_with_an_earlier_as_of_too(place: Place) -> None:
     assert (place.build(as_of=date(2024, 3, 30)).exit_code, total(place)) == (65, Decimal("2000.00"))
 
 
-def test_drops_without_objects_that_changed_rules_do_not_reach_are_said(place: Place) -> None:
+def test_drops_without_objects_that_changed_rules_do_not_reach_are_reported(place: Place) -> None:
     place.settings = {"drops": {"withdrawals": "keep"}}
     place.put("sales/a.csv", sales(*numbered(10)))
     place.put("sales/b.csv", sales(*numbered(10, "B")))
@@ -189,7 +187,7 @@ def test_drops_without_objects_that_changed_rules_do_not_reach_are_said(place: P
     assert mentions(report, "1 drops whose objects were removed were judged by older row rules")
 
 
-def test_a_dimension_whose_newest_drop_leaves_says_that_an_older_one_counts(place: Place) -> None:
+def test_a_dimension_whose_newest_drop_leaves_reports_that_an_older_one_counts(place: Place) -> None:
     place.put("sales/1.csv", sales(*numbered(10)))
     place.put("customers/newest.csv", CUSTOMERS.replace("Asha", "Usha"))
     place.build()
@@ -200,7 +198,7 @@ def test_a_dimension_whose_newest_drop_leaves_says_that_an_older_one_counts(plac
     assert not mentions(place.build(), "an older table")
 
 
-def test_a_dimension_whose_newest_drop_gives_way_to_a_newer_one_is_nothing_to_tell(place: Place) -> None:
+def test_a_dimension_whose_newest_drop_gives_way_to_a_newer_one_is_not_reported(place: Place) -> None:
     place.put("sales/1.csv", sales(*numbered(10)))
     place.build()
     (place.source / "customers/customers.csv").unlink()

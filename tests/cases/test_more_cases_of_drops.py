@@ -1,6 +1,6 @@
 """Others of each kind of case, drop by drop: the same rows again, moved, withdrawn, replaced, held, and what falls.
 
-Each number is reckoned by hand; a line is 10.00 unless it says otherwise.
+Each number is computed by hand; a line is 10.00 unless stated otherwise.
 """
 
 import gzip
@@ -174,7 +174,7 @@ def test_an_old_drop_that_comes_again_changes_nothing(place: Place, change: Call
     assert (place.build(rebuild=True).exit_code, place.marts()) == (0, before)
 
 
-def test_a_plan_says_what_was_put_again_as_it_was(tmp_path: Path) -> None:
+def test_a_plan_reports_what_was_put_again_as_it_was(tmp_path: Path) -> None:
     """A chmod, a touch, a copy of the whole folder are no new data; another file of the same size is."""
     shop = Shop(tmp_path)
     shop.put_dimensions()
@@ -187,8 +187,8 @@ def test_a_plan_says_what_was_put_again_as_it_was(tmp_path: Path) -> None:
     planned = json.loads(shop.command("plan", "--json").output)
     changes = {drop["key"]: drop["change"] for drop in planned["drops"] if drop["key"].startswith("sales/")}
     assert changes == {"sales/a.csv": "put again", "sales/b.csv": "replaced"}
-    shown = shop.command("plan").output
-    assert "1 put again" in shown
+    output = shop.command("plan").output
+    assert "1 put again" in output
     report = shop.built().report
     assert [drop["change"] for drop in report["drops"] if drop["key"] == "sales/a.csv"] == ["put again"]
     assert "nothing new in the drops" in shop.command("plan").output
@@ -250,7 +250,7 @@ def too_bad() -> str:
 
 
 @pytest.mark.parametrize("version", [too_bad(), "customer_id,store_id\n1,121\n", ""], ids=["held", "rejected", "empty"])
-def test_a_new_version_that_is_no_good_replaces_nothing_and_that_is_said(place: Place, version: str) -> None:
+def test_a_new_version_that_is_no_good_replaces_nothing_and_is_reported(place: Place, version: str) -> None:
     place.put("sales/a.csv", sales(*rows(4)))
     place.build()
     before = place.marts()
@@ -284,7 +284,7 @@ def take(place: Place, *numbers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("drops", "gone", "code", "left"),
+    ("drops", "vanished", "code", "left"),
     [
         (40, 1, 0, 39),  # 2.5 %
         (100, 3, 0, 97),  # 3 %
@@ -292,26 +292,26 @@ def take(place: Place, *numbers: int) -> None:
         (20, 2, 65, 20),  # 10 % of the lines
     ],
 )
-def test_a_few_drops_are_taken_back_and_told_and_more_are_asked_for(
-    place: Place, drops: int, gone: int, code: int, left: int
+def test_a_few_drops_are_taken_back_and_reported_and_more_are_asked_for(
+    place: Place, drops: int, vanished: int, code: int, left: int
 ) -> None:
     many(place, drops)
-    take(place, *range(gone))
+    take(place, *range(vanished))
     report = place.build()
     assert (report.exit_code, total(place)) == (code, Decimal(10 * left))
-    assert mentions(report, *(f"sales/{n:03d}.csv" for n in range(gone)))
+    assert mentions(report, *(f"sales/{n:03d}.csv" for n in range(vanished)))
 
 
 def test_a_lifecycle_rule_that_takes_one_a_day_is_asked_about_on_the_fourth_day(place: Place) -> None:
     """100 drops of one line; what was taken back in the last 90 days is weighed together."""
     many(place, 100)
-    found = []
+    outcomes = []
     for n in range(5):
         take(place, n)
         report = place.build(clock=lambda n=n: NOW + timedelta(days=n + 1))
-        found.append((report.exit_code, total(place) / 10))
-    assert found[:4] == [(0, 99), (0, 98), (0, 97), (65, 97)]
-    assert found[4][1] == 97
+        outcomes.append((report.exit_code, total(place) / 10))
+    assert outcomes[:4] == [(0, 99), (0, 98), (0, 97), (65, 97)]
+    assert outcomes[4][1] == 97
 
 
 def test_small_withdrawals_are_weighed_together_by_lines_too(place: Place) -> None:
@@ -582,8 +582,8 @@ def test_check_ids_counts_lines_that_count(tmp_path: Path) -> None:
     shop.put("sales/a.csv", sales(line("T1"), line("T2"), line("T2", customer=2, price="3.00")))
     shop.put("sales/b.csv", sales(line("T1", day="2024-02-01", price="99.00"), line("T2")))
     shop.built()
-    found = json.loads(shop.command("check", "ids", "--json").output)
-    assert [(row["transaction_id"], row["lines"], row["total_cost"]) for row in found["shown"]] == [("T2", 2, "13.00")]
+    result = json.loads(shop.command("check", "ids", "--json").output)
+    assert [(row["transaction_id"], row["lines"], row["total_cost"]) for row in result["shown"]] == [("T2", 2, "13.00")]
 
 
 # Names that are no data
@@ -612,7 +612,7 @@ def test_a_name_of_no_data_is_not_read_and_ends_no_run(place: Place, key: str) -
 
 
 @pytest.mark.parametrize("key", ["sales/day.xlsx", "sales/day.jsonl", "sales/day.csv.xz", "sales/deep/er/day.TSV"])
-def test_days_of_sales_in_another_format_are_told_by_name_once(place: Place, key: str) -> None:
+def test_days_of_sales_in_another_format_are_reported_by_name_once(place: Place, key: str) -> None:
     place.put("sales/day.csv", sales(line()))
     place.put(key, b"something")
     report = place.build()
@@ -624,7 +624,7 @@ def test_days_of_sales_in_another_format_are_told_by_name_once(place: Place, key
 # The report
 
 
-def test_a_run_that_reads_nothing_and_changes_numbers_says_why(place: Place) -> None:
+def test_a_run_that_reads_nothing_and_changes_numbers_reports_why(place: Place) -> None:
     place.put("sales/a.csv", sales(line(), line()))
     place.build()
     report = place.build(policy=_policy({"equal_lines": "drop"}))

@@ -1,6 +1,6 @@
 """Others of each kind of case, line by line: transactions, what comes again, guests, digits.
 
-Each number is reckoned by hand; a line is 10.00 unless it says otherwise.
+Each number is computed by hand; a line is 10.00 unless stated otherwise.
 """
 
 import json
@@ -321,8 +321,11 @@ def test_the_row_by_row_calculation_agrees_with_the_numbers_reckoned_by_hand(cas
     assert sum(line.total for line in lines if line.customer) == Decimal(first)
     assert sum(line.total for line in lines) == Decimal(second or first)
     whole = sum(text.count("\n") - 1 for n, text in enumerate(case.drops) if str(n) not in {d.place[1] for d in live})
-    found = oracle.duplicates([drop.lines for drop in live], rules)
-    assert (whole + sum(n.repeated for n in found), sum(n.replaced for n in found)) == (case.repeated, case.replaced)
+    duplicates = oracle.duplicates([drop.lines for drop in live], rules)
+    assert (whole + sum(n.repeated for n in duplicates), sum(n.replaced for n in duplicates)) == (
+        case.repeated,
+        case.replaced,
+    )
 
 
 @dataclass(frozen=True)
@@ -351,7 +354,7 @@ ROWS = [
     Row("0.005", "1", "0.00", None),
     Row("0.005", "-1", "-0.01", "-0.01"),  # away from zero
     Row("0.005", "-1", "0.00", None),
-    Row("2.675", "1", "2.68", "2.68"),  # a binary float says 2.67
+    Row("2.675", "1", "2.68", "2.68"),  # a binary float gives 2.67
     Row("1.005", "1", "1.01", "1.01"),
     Row("1.459", "10.5", "15.32", "15.32"),  # 15.3195
     Row("1.459", "10.5", "15.31", None),
@@ -440,8 +443,8 @@ def test_what_replaced_a_line_is_shown_whole(place: Place) -> None:
     place.put("sales/a.csv", sales(TEA))
     place.put("sales/b.csv", sales(line(quantity=2), line(quantity=2)))
     place.build()
-    found = json.loads(marts("history", "--replaced", "b.csv", "--json", *place.flags).stdout)
-    assert sorted(one["fate"] for one in found) == ["counts", "counts", "replaced"]
+    entries = json.loads(marts("history", "--replaced", "b.csv", "--json", *place.flags).stdout)
+    assert sorted(entry["fate"] for entry in entries) == ["counts", "counts", "replaced"]
 
 
 @pytest.mark.parametrize("column", ["till", "stor_id", "total_costs"])

@@ -15,7 +15,7 @@ from jobs.operations.sources import try_file
 from marts.policy import Policy
 
 
-def told(line: Line) -> tuple[Any, ...]:
+def row_of(line: Line) -> tuple[Any, ...]:
     number = str(line.price.normalize()), str(line.total.normalize())
     return line.transaction, line.customer, line.store, line.product, line.day.isoformat(), line.person, *number
 
@@ -49,7 +49,7 @@ def test_no_row_is_read_wrongly_with_what_is_proposed(
     (folder / "sales").mkdir()
     (folder / key).write_bytes(written(lines, spelling))
     (block,) = propose_blocks(Settings(), Policy(), str(folder))
-    rows, wanted = plain(read(folder, key, block)), plain(Counter(map(told, lines)))
+    rows, wanted = plain(read(folder, key, block)), plain(Counter(map(row_of, lines)))
     assert rows <= wanted, block.text()
     event("all rows fit" if rows == wanted else "some fit" if rows else "none fits")
 
@@ -59,7 +59,7 @@ def test_no_row_is_read_wrongly_with_what_is_proposed(
 def test_a_long_file_of_a_known_dialect_is_read_whole(
     tmp_path_factory: pytest.TempPathFactory, many: list[list[Line]]
 ) -> None:
-    """Semicolons, decimal commas, German dates: some of hundreds of lines say what each mark is."""
+    """Semicolons, decimal commas, German dates: some of hundreds of lines decide what each mark is."""
     lines = [line for part in many for line in part]
     block = {"delimiter": ";", "quote": '"', "decimal": ",", "thousands": ".", "dates": ["%d.%m.%Y"]}
     spelling = Spelling(block, renames=OTHER_NAMES, encoding="cp1252", line_end="\r\n")
@@ -67,4 +67,4 @@ def test_a_long_file_of_a_known_dialect_is_read_whole(
     (folder / "sales").mkdir()
     (folder / "sales/a.csv").write_bytes(written(lines, spelling))
     (proposed,) = propose_blocks(Settings(), Policy(), str(folder))
-    assert plain(read(folder, "sales/a.csv", proposed)) == plain(Counter(map(told, lines))), proposed.text()
+    assert plain(read(folder, "sales/a.csv", proposed)) == plain(Counter(map(row_of, lines))), proposed.text()

@@ -1,4 +1,4 @@
-"""Files as people have them: what is read without asking, what a block says, and which setting a refusal names."""
+"""Files as people have them: what is read without asking, what a block sets, and which setting a refusal names."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.usefixtures("small_builds")]
 
 @dataclass(frozen=True)
 class File:
-    """A folder of cases: the total with its settings, and what a build says without them."""
+    """A folder of cases: the total with its settings, and what a build reports without them."""
 
     folder: str
     total: str
@@ -25,7 +25,7 @@ class File:
     """What a build without the blocks, or the only one, names."""
     policy: str = ""
     without_policy: str = ""
-    """What a build without the policy says, which publishes nothing."""
+    """What a build without the policy reports, which publishes nothing."""
 
 
 def block(**values: str) -> str:

@@ -1,4 +1,4 @@
-"""Builds under faults, one change of the drops after the other, and what came of it.
+"""Builds under faults, one change of the drops after the other, and their results.
 
 ``python tests/faults/campaign.py --seed 1 --faults 300`` is the long run; the same seed makes the same choices.
 """
@@ -38,7 +38,7 @@ _TRIES = 4
 
 @dataclass
 class Result:
-    """What came of a campaign."""
+    """The result of a campaign."""
 
     faults: Counter[str] = field(default_factory=Counter)
     builds: int = 0
@@ -79,7 +79,7 @@ class Campaign:
             "worker frozen": lambda _: self._freeze_worker(),
             "database frozen": lambda _: self._freeze(world.db_daemon.process.pid),
             "S3 server frozen": lambda _: self._freeze(world.s3_daemon.process.pid),
-            "driver told to stop": lambda build: build.process.terminate(),
+            "driver asked to stop": lambda build: build.process.terminate(),
             "state deleted": lambda _: self._delete_state(),
             "a second build": self._second_build,
         }
@@ -94,8 +94,8 @@ class Campaign:
         return self.last.process.returncode if self.last else None
 
     @property
-    def said(self) -> str:
-        """What the last build said."""
+    def output(self) -> str:
+        """The log of the last build."""
         return "".join(self.last.text) if self.last else ""
 
     def run(self, faults: int) -> Result:
@@ -221,7 +221,7 @@ class Campaign:
         pick = self._random
         return pick.choice(
             [
-                lambda: proxy.answered("S3 says 503", proxy.SLOW_DOWN, pick.randrange(20), pick.randrange(1, 6)),
+                lambda: proxy.answered("S3 answers 503", proxy.SLOW_DOWN, pick.randrange(20), pick.randrange(1, 6)),
                 lambda: proxy.body_cut(pick.randrange(60_000)),
                 lambda: proxy.stall(4, pick.randrange(60_000)),
                 lambda: proxy.cut_after(pick.randrange(100_000)),

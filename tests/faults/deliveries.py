@@ -35,7 +35,7 @@ class Deliveries(ABC):
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.drops: dict[str, Drop] = {}
-        self.gone: dict[str, Drop] = {}
+        self.deleted: dict[str, Drop] = {}
         """What was under keys that are gone, and may come back; nobody has decided about it."""
         self.before: dict[str, Drop] = {}
         """What a version without a row stands for."""
@@ -46,7 +46,7 @@ class Deliveries(ABC):
         self.ends = {0}
         """How a build may end that meets no fault: 65 where it is the first to ask about drops that are gone."""
         self.rows: Rows = {}
-        self.made = 0
+        self.created = 0
 
     @abstractmethod
     def upload(self, key: str, data: bytes) -> None:
@@ -65,16 +65,16 @@ class Deliveries(ABC):
         """Run a command as its user would, and return its output."""
 
     def put(self, key: str, drop: Drop) -> None:
-        """Deliver a drop; a second later than the one before, as far as S3 can tell."""
+        """Deliver a drop; a second later than the one before, as far as S3 can measure."""
         self.upload(key, drop.data)
         self.drops[key] = drop
-        self.gone.pop(key, None)
+        self.deleted.pop(key, None)
         self.before.pop(key, None)
 
     def remove(self, key: str) -> None:
         self.delete(key)
         drop = self.drops.pop(key)
-        self.gone[key] = self.before.pop(key, drop)
+        self.deleted[key] = self.before.pop(key, drop)
 
     def new_drop(self, fewest: int = 60, most: int = 240) -> Drop:
         """Make a drop, some of its lines broken."""
@@ -133,8 +133,8 @@ class Deliveries(ABC):
         """Let the day bring something, to one of the drops; return what it was."""
         pick = self.random
         what = what or pick.choice(self._choices())
-        self.made += 1
-        new = f"sales/2024/{self.made:04d}.csv"
+        self.created += 1
+        new = f"sales/2024/{self.created:04d}.csv"
         key = key or (pick.choice(sorted(self.drops)) if self.drops else new)
         happens: dict[str, Callable[[], None]] = {
             "new": lambda: self.put(new, self.new_drop()),
@@ -160,7 +160,7 @@ class Deliveries(ABC):
     def _choices(self) -> list[str]:
         """Return what may happen now; twice what happens often."""
         if not self.drops:
-            return ["put back"] if self.gone else ["new"]
+            return ["put back"] if self.deleted else ["new"]
         choices = ["new", "new", "small", "small", "replaced", "put again", "copied", "moved", "saved again", "no rows"]
         if len(self.drops) > 6:
             choices += ["withdrawn", "emptied", *(["expired"] * 2 if self._small() else [])]
@@ -177,15 +177,15 @@ class Deliveries(ABC):
             self.remove(key)
 
     def _put_back(self) -> None:
-        for key, drop in list(self.gone.items()):
+        for key, drop in list(self.deleted.items()):
             self.put(key, drop)
 
     def _move(self, key: str, new: str) -> None:
         drop = self.drops[key]
         self.put(new, drop)
         self.remove(key)
-        if self.gone[key] is drop:
-            del self.gone[key]
+        if self.deleted[key] is drop:
+            del self.deleted[key]
 
     def _put_again(self, key: str) -> None:
         stands_for = self.before.get(key)
@@ -204,7 +204,7 @@ class Deliveries(ABC):
     def asked(self) -> list[str]:
         """Return the keys of drops that are gone, count on, and wait for somebody to decide."""
         kept_back = {drop.content for drop in self.source.kept_back}
-        return sorted(key for key, drop in self.gone.items() if content_of(drop.clean.encode()) in kept_back)
+        return sorted(key for key, drop in self.deleted.items() if content_of(drop.clean.encode()) in kept_back)
 
     @property
     def only_copies(self) -> bool:
@@ -216,7 +216,7 @@ class Deliveries(ABC):
         keys = self.asked
         self.command("withdraw", how, "--why", "a campaign")
         decided = self.source.accepted if how == "accept" else self.source.refused
-        decided |= {content_of(self.gone.pop(key).clean.encode()) for key in keys}
+        decided |= {content_of(self.deleted.pop(key).clean.encode()) for key in keys}
 
     def expect(self) -> None:
         """Calculate, row by row, what the marts must be now; readers may see it from now on."""

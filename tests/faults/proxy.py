@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that breaks connections on purpose: it looks at what passes, and a fault says what to do."""
+"""A TCP proxy on loopback that breaks connections on purpose: it reads what passes, and a fault decides what to do."""
 
 import contextlib
 import re
@@ -54,7 +54,7 @@ class Fault:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_due(self, count: int) -> bool:
-        """Count what passes; tell whether to strike now."""
+        """Count what passes; return whether to strike now."""
         with self.lock:
             self.seen += count
             if self.seen <= self.after or self.struck >= self.times:
@@ -104,8 +104,8 @@ class Proxy:
         except (OSError, Cut):
             _close(client)
             return
-        for one in (client, server):
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for connection in (client, server):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls:
             self._serve_tls(client, server)
             return
@@ -126,8 +126,8 @@ class Proxy:
             server.sendall(asks)
             if len(asks) == _TLS_REQUEST:
                 self._pairs.discard(pair)
-                here, there = _contexts()
-                pair = (here.wrap_socket(client, server_side=True), there.wrap_socket(server))
+                here, client_context = _contexts()
+                pair = (here.wrap_socket(client, server_side=True), client_context.wrap_socket(server))
                 self._pairs.add(pair)
             while self._pass_on(*pair):
                 pass
@@ -138,7 +138,11 @@ class Proxy:
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> bool:
         """Pass on what comes from either side, in one thread: two cannot share a TLS connection. False: it ended."""
-        ready = [one for one in (client, server) if isinstance(one, ssl.SSLSocket) and one.pending()]
+        ready = [
+            connection
+            for connection in (client, server)
+            if isinstance(connection, ssl.SSLSocket) and connection.pending()
+        ]
         for source in ready or select.select([client, server], [], [])[0]:
             source.settimeout(0.1)
             try:
@@ -192,22 +196,22 @@ def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return the TLS of our end towards clients, and towards servers; nobody verifies anything."""
     import trustme
 
-    here, there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    here, client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     certificate = trustme.CA().issue_cert("localhost")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "certificate.pem"
         certificate.private_key_and_cert_chain_pem.write_to_path(path)
         here.load_cert_chain(path)
-    there.check_hostname, there.verify_mode = False, ssl.CERT_NONE
-    return here, there
+    client_context.check_hostname, client_context.verify_mode = False, ssl.CERT_NONE
+    return here, client_context
 
 
 def _close(*sockets: socket.socket) -> None:
-    for one in sockets:
+    for connection in sockets:
         with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
+            connection.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError):
-            one.close()
+            connection.close()
 
 
 def _connecting(fault: Fault) -> None:
@@ -263,7 +267,7 @@ def publish_not_answered(sent: bool) -> Fault:
 
 
 def cut_after(bytes_: int) -> Fault:
-    """Break a connection in the middle of what it says."""
+    """Break a connection in the middle of its data."""
 
     def look(fault: Fault, data: bytes) -> None:
         if fault.is_due(len(data)):

@@ -21,10 +21,10 @@ SEED = 4
 @pytest.fixture(scope="module")
 def campaign() -> Iterator[Campaign]:
     with tempfile.TemporaryDirectory(prefix="faults-", dir="/tmp") as folder, World(Path(folder), SEED) as world:
-        made = Campaign(world)
-        made.world.begin()
-        made.settle()
-        yield made
+        new_campaign = Campaign(world)
+        new_campaign.world.begin()
+        new_campaign.settle()
+        yield new_campaign
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def _readers(campaign: Campaign) -> Iterator[None]:
         [
             ("driver killed", "scan", -9),
             ("driver killed", "load", -9),
-            ("driver told to stop", "roll up", 75),
+            ("driver asked to stop", "roll up", 75),
             ("worker killed", "scan", 0),
             ("S3 server killed", "scan", None),
             ("raylet killed", "roll up", None),
@@ -64,7 +64,7 @@ def test_a_build_that_is_struck_loses_nothing(campaign: Campaign, strike: str, s
     campaign.attempt(None, None, strike, step)
     assert campaign.result.faults[strike] == before + 1
     if end is not None:
-        assert campaign.ended in (campaign.world.ends if end == 0 else {end}), campaign.said
+        assert campaign.ended in (campaign.world.ends if end == 0 else {end}), campaign.output
     campaign.settle()
 
 
@@ -74,7 +74,7 @@ def test_a_build_that_is_struck_loses_nothing(campaign: Campaign, strike: str, s
         [
             lambda: (proxy.publish_not_answered(True), None),
             lambda: (proxy.publish_not_answered(False), None),
-            lambda: (None, proxy.answered("S3 says 503", proxy.SLOW_DOWN, 5, 4)),
+            lambda: (None, proxy.answered("S3 answers 503", proxy.SLOW_DOWN, 5, 4)),
             lambda: (proxy.stall(6, 4000), proxy.body_cut(20_000)),
         ],
         4,
@@ -87,7 +87,7 @@ def test_a_connection_that_fails_for_a_while_fails_no_build(
     faults = make()
     campaign.attempt(*faults)
     assert all(fault.struck for fault in faults if fault)
-    assert campaign.ended in campaign.world.ends, campaign.said
+    assert campaign.ended in campaign.world.ends, campaign.output
     campaign.settle()
 
 
@@ -96,7 +96,7 @@ def test_a_drop_that_is_replaced_while_it_is_read_is_counted_once_in_its_new_ver
     fault = campaign.overwrite(new=True)
     campaign.attempt(None, fault)
     assert fault.struck
-    assert campaign.ended == 0, campaign.said
+    assert campaign.ended == 0, campaign.output
     lost_or_doubled = campaign.world.compare()
     assert lost_or_doubled == (0, 0)
 

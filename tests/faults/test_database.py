@@ -30,9 +30,9 @@ QUICK: dict[str, Any] = {"connect_timeout": 2, "read_timeout": 2, "deadline": 15
 
 @pytest.fixture
 def through(mariadb: MariaDB) -> Iterator[Proxy]:
-    made = Proxy(mariadb.port, tls=mariadb.kind == "mysql")
-    yield made
-    made.close()
+    fault_proxy = Proxy(mariadb.port, tls=mariadb.kind == "mysql")
+    yield fault_proxy
+    fault_proxy.close()
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_any_commit_may_be_lost_on_its_way_or_unanswered(
 def test_a_database_that_never_answers_the_commit_ends_without_a_guess(
     fed: Place, wanted: Any, through: Proxy, mariadb: MariaDB, sent: bool
 ) -> None:
-    """The server is gone from the COMMIT on: nobody can tell; the next run reads the ledger and goes on."""
+    """The server is gone from the COMMIT on: nobody knows; the next run reads the ledger and goes on."""
     inner = proxy.publish_not_answered(sent)
 
     def request(fault: Fault, data: bytes) -> None:

@@ -186,8 +186,8 @@ assert lab.scan("sales", bomb, 1 << 25, "csv.gz").rejected
 wide = b",".join(b"c%d" % n for n in range(100_000)) + b"\\n1\\n"
 assert lab.scan("sales", wide, 1 << 25).rejected
 long = b"transaction_id,customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost\\n"
-found = lab.scan("sales", long + b'"' + b"y" * (150 << 20), 1 << 25)
-assert found.quarantined == found.rows_read == 1, found
+manifest = lab.scan("sales", long + b'"' + b"y" * (150 << 20), 1 << 25)
+assert manifest.quarantined == manifest.rows_read == 1, manifest
 # Not ru_maxrss: a new process begins with that of the one that starts it.
 print(int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) << 10)
 """

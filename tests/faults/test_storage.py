@@ -31,9 +31,9 @@ BUSY = ["500 Internal Server Error", "503 Slow Down", "429 Too Many Requests"]
 
 @pytest.fixture
 def through(s3_server: S3Server) -> Iterator[Proxy]:
-    made = Proxy(int(s3_server.endpoint.rpartition(":")[2]))
-    yield made
-    made.close()
+    fault_proxy = Proxy(int(s3_server.endpoint.rpartition(":")[2]))
+    yield fault_proxy
+    fault_proxy.close()
 
 
 @pytest.fixture

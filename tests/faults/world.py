@@ -26,7 +26,7 @@ from marts.schema import MARTS
 
 BIN = Path(sys.executable).parent
 POLICY = "max_bad_ratio = 0.5\nmax_fall = 1\n"
-"""No fall of the total stops a round: the row-by-row calculation says what is right."""
+"""No fall of the total stops a round: the row-by-row calculation decides what is right."""
 STEPS = ("plan", "start Ray", "scan", "roll up", "materialize", "load", "publish")
 _DEADLINE = 150
 """Seconds after which a build hangs."""
@@ -88,13 +88,13 @@ class Reader:
                 cursor.execute(f"SELECT c.*, s.* FROM ({_CUSTOMERS}) c, ({_TEAM}) s")
                 return tuple(cursor.fetchall()[0])
             cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
-            found: list[Any] = []
+            values: list[Any] = []
             for half in (_CUSTOMERS, _TEAM):
                 cursor.execute(half)
-                found += cursor.fetchall()[0]
+                values += cursor.fetchall()[0]
                 time.sleep(0.005)
             cursor.execute("COMMIT")
-            return tuple(found)
+            return tuple(values)
 
     def _check(self, seen: State) -> None:
         self.checks += 1
@@ -220,9 +220,9 @@ class World(Deliveries):
         with connection.cursor() as cursor:
             wrong = "rows_read <> clean + quarantined + duplicates AND state = 'live'"
             cursor.execute(f"SELECT object_key FROM marts_drops WHERE {wrong}")
-            found = [key for (key,) in cursor.fetchall()]
+            keys = [key for (key,) in cursor.fetchall()]
         connection.close()
-        return found
+        return keys
 
 
 def _state(rows: Rows) -> State:
@@ -242,7 +242,7 @@ def _state(rows: Rows) -> State:
 
 
 class Build:
-    """One run of `marts build`; whoever watches is told when a step begins."""
+    """One run of `marts build`; watchers are notified when a step begins."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -260,16 +260,16 @@ class Build:
         assert self.process.stderr
         for text in self.process.stderr:
             self.text.append(text)
-            told = json.loads(text) if text.startswith("{") else {}
-            step = told["step"] if told.get("event") == "step" else ""
+            fields = json.loads(text) if text.startswith("{") else {}
+            step = fields["step"] if fields.get("event") == "step" else ""
             for watcher in list(self.watchers):
                 watcher(step)
 
     @property
     def run_id(self) -> str:
         """Return the id under which it is in the ledger. Raises StopIteration if it has not begun."""
-        told = (json.loads(text) for text in self.text if text.startswith("{"))
-        return next(str(one["run_id"]) for one in told if one.get("run_id"))
+        messages = (json.loads(text) for text in self.text if text.startswith("{"))
+        return next(str(message["run_id"]) for message in messages if message.get("run_id"))
 
     def wait(self, seconds: float = _DEADLINE) -> int:
         """Wait for the exit code. Raises TimeoutExpired for a build that hangs."""
@@ -321,13 +321,13 @@ class RayNodes:
 
     def workers(self) -> list[psutil.Process]:
         """Return the worker processes: those that run tasks, and those that wait for some."""
-        found = []
+        processes = []
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 name = " ".join(process.cmdline()[:1])
                 if name.startswith("ray::") and "Agent" not in name:
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     def stop(self) -> None:
         self._cluster.shutdown()

@@ -17,8 +17,8 @@ from support.charting import (
     VERSIONS,
     command,
     golden,
+    object_named,
     of_kind,
-    one,
     pod_of,
     rayjobs,
     rendered,
@@ -69,7 +69,7 @@ def test_the_chart_carries_the_version_of_the_program() -> None:
 def test_four_values_are_all_that_is_needed() -> None:
     four = ["image.repository=example/martwright", "source=s3://drops/retail"]
     four += ["target=mysql://marts@db:3306/marts", "existingSecret=martwright"]
-    text = helm.render(CHART, [], *(part for one in four for part in ("--set", one)))
+    text = helm.render(CHART, [], *(part for value in four for part in ("--set", value)))
     assert text == generate.golden(SETS["minimal"]).read_text()
     for left_out in four:
         kept = [each for each in four if each != left_out]
@@ -95,11 +95,13 @@ def refused_by_version(version: str) -> str:
 
 def test_a_wrong_field_would_be_seen() -> None:
     objects = golden("minimal")
-    rules = one(objects, "CronJob", "martwright-daily")["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    rules = object_named(objects, "CronJob", "martwright-daily")["spec"]["jobTemplate"]["spec"]["podFailurePolicy"][
+        "rules"
+    ]
     del rules[1]["onPodConditions"][0]["status"]
-    one(objects, "CronJob", "martwright-vacuum")["spec"]["jobTemplate"]["spec"]["retries"] = 1
-    found = charting.invalid(objects, "1.34")
-    assert [("'status' is a required" in each, "'retries' was unexpected" in each) for each in found] == [
+    object_named(objects, "CronJob", "martwright-vacuum")["spec"]["jobTemplate"]["spec"]["retries"] = 1
+    problems = charting.invalid(objects, "1.34")
+    assert [("'status' is a required" in each, "'retries' was unexpected" in each) for each in problems] == [
         (True, False),
         (False, True),
     ]
@@ -282,7 +284,7 @@ def test_a_quota_of_a_namespace_finds_a_limit_of_everything_it_counts(name: str)
             assert {*container["resources"]["requests"]} >= {"cpu", "memory"}, where
 
 
-def test_the_page_says_how_much_a_night_needs() -> None:
+def test_the_page_reports_how_much_a_night_needs() -> None:
     """Launcher, head, one worker and watchdog, as the values are."""
     units = {"": 1.0, "m": 0.001, "Mi": 1 / 1024, "Gi": 1.0}
     total = {(what, of): 0.0 for what in ("limits", "requests") for of in ("cpu", "memory")}
@@ -292,10 +294,10 @@ def test_the_page_says_how_much_a_night_needs() -> None:
             for what, of in total:
                 number, unit = re.fullmatch(r"([0-9.]+)(\w*)", container["resources"][what][of]).groups()  # type: ignore[union-attr]
                 total[what, of] += float(number) * units[unit]
-    said = " and ".join(
+    sentence = " and ".join(
         f"{what} of {total[what, 'cpu']:g} CPUs and {total[what, 'memory']:g} GiB" for what in ("limits", "requests")
     )
-    assert said in " ".join((CHART / "README.md").read_text().split())
+    assert sentence in " ".join((CHART / "README.md").read_text().split())
 
 
 def test_an_entrypoint_is_read_by_bash_as_it_was_written() -> None:
@@ -357,7 +359,7 @@ def test_a_watchdog_knows_who_it_is_and_a_vacuum_needs_not() -> None:
 
 
 def test_a_cronjob_is_made_for_bad_days() -> None:
-    cronjob = one(golden("minimal"), "CronJob", "martwright-daily")
+    cronjob = object_named(golden("minimal"), "CronJob", "martwright-daily")
     assert cronjob["metadata"]["labels"]["martwright.io/command"] == "build"
     assert cronjob["metadata"]["annotations"] == {"martwright.io/max-age-seconds": "93600"}
     spec = cronjob["spec"]
@@ -393,15 +395,15 @@ def test_a_cronjob_is_made_for_bad_days() -> None:
     assert pod["metadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
 
 
-def test_a_job_may_say_everything_itself() -> None:
-    said = yaml.safe_load(SETS["marts"].read_text())["jobs"][0]
-    cronjob = one(golden("marts"), "CronJob", "martwright-customers")["spec"]
+def test_a_job_may_set_everything_itself() -> None:
+    job_values = yaml.safe_load(SETS["marts"].read_text())["jobs"][0]
+    cronjob = object_named(golden("marts"), "CronJob", "martwright-customers")["spec"]
     job = cronjob["jobTemplate"]["spec"]
     kept = {"schedule", "timeZone", "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"}
-    assert {key: cronjob[key] for key in kept} == {key: said[key] for key in kept}
+    assert {key: cronjob[key] for key in kept} == {key: job_values[key] for key in kept}
     limits = {"activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"}
-    assert {key: job[key] for key in limits} == {key: said[key] for key in limits}
-    assert job["template"]["spec"]["containers"][0]["resources"] == said["resources"]
+    assert {key: job[key] for key in limits} == {key: job_values[key] for key in limits}
+    assert job["template"]["spec"]["containers"][0]["resources"] == job_values["resources"]
 
 
 def test_suspend_is_rendered_only_when_it_is_true() -> None:
@@ -412,8 +414,8 @@ def test_suspend_is_rendered_only_when_it_is_true() -> None:
 def test_a_job_begins_late_by_less_than_its_period() -> None:
     schedules = {"*/10 * * * *": 300, "5 * * * *": 1800, "0 */6 * * *": 3600, "0 5 * * 0": 3600, "1,2 3 1 * *": 3600}
     jobs = [{"name": f"j{n}", "command": "vacuum", "schedule": each} for n, each in enumerate(schedules)]
-    made = of_kind(rendered(f"jobs={json.dumps(jobs)}"), "CronJob").values()
-    assert {each["spec"]["schedule"]: each["spec"]["startingDeadlineSeconds"] for each in made} == schedules
+    cronjobs = of_kind(rendered(f"jobs={json.dumps(jobs)}"), "CronJob").values()
+    assert {each["spec"]["schedule"]: each["spec"]["startingDeadlineSeconds"] for each in cronjobs} == schedules
 
 
 def test_rights_are_what_is_needed_and_no_more() -> None:
@@ -432,7 +434,7 @@ def test_rights_are_what_is_needed_and_no_more() -> None:
             "/events": "list",
         },
     }
-    launcher = rights(one(golden("submit"), "Role", "martwright-launcher"))
+    launcher = rights(object_named(golden("submit"), "Role", "martwright-launcher"))
     assert launcher == {"/pods": "get"}
     assert set(of_kind(golden("local"), "Role")) == {"martwright-watchdog"}
     assert set(of_kind(golden("local"), "ServiceAccount")) == {"martwright-watchdog", "martwright-builder"}
@@ -484,7 +486,7 @@ def test_builds_know_how_far_their_cluster_may_grow() -> None:
     """Ray's autoscaler does nothing at all if it is asked for more."""
 
     def most(objects: list[dict[str, Any]]) -> Any:
-        config = one(objects, "ConfigMap", "martwright-config")["data"]["marts.toml"]
+        config = object_named(objects, "ConfigMap", "martwright-config")["data"]["marts.toml"]
         return tomllib.loads(config).get("ray", {}).get("most_cpus")
 
     assert most(golden("autoscaled")) == 8 * 2 + 20 * 4
@@ -494,22 +496,22 @@ def test_builds_know_how_far_their_cluster_may_grow() -> None:
 
 
 def test_the_cluster_may_give_user_and_groups_itself() -> None:
-    """OpenShift does: a user of ours would be refused."""
+    """OpenShift does: a user of the chart would be refused."""
     unset = [f"podSecurityContext.{name}=null" for name in ("runAsUser", "runAsGroup", "fsGroup")]
     for where, pod in charting.pods(rendered(*unset)):
         assert pod["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
         assert charting.not_restricted(pod) == [], where
 
 
-def test_labels_of_the_company_are_on_every_object_and_change_none_of_ours() -> None:
+def test_labels_of_the_company_are_on_every_object_and_change_none_of_the_chart() -> None:
     objects = [each for each in golden("everything-on") if each["metadata"]["name"] != "martwright-more"]
     assert len(objects) > 15
     for each in [*objects, *rayjobs(objects).values(), *(pod for _, pod in charting.pods(objects))]:
         labels = each["metadata"]["labels"]
         if "app.kubernetes.io/part-of" not in labels:  # a one-off Job is none of the watchdog's
             assert (labels["cost-center"], labels["app.kubernetes.io/name"]) == ("4711", "martwright"), each
-    selectors = [one(objects, "NetworkPolicy", "martwright")["spec"]["podSelector"]["matchLabels"]]
-    selectors.append(one(objects, "PodMonitor", "martwright")["spec"]["selector"]["matchLabels"])
+    selectors = [object_named(objects, "NetworkPolicy", "martwright")["spec"]["podSelector"]["matchLabels"]]
+    selectors.append(object_named(objects, "PodMonitor", "martwright")["spec"]["selector"]["matchLabels"])
     for selector in selectors:
         assert set(selector) == {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
 
@@ -518,12 +520,12 @@ def test_a_queue_and_a_scheduler_find_their_labels() -> None:
     rayjob = rayjobs(golden("everything-on"))["daily"]["metadata"]
     assert rayjob["labels"]["kueue.x-k8s.io/queue-name"] == "nightly"
     assert rayjob["annotations"] == {"example.com/owner": "data"}
-    cluster = one(golden("submit"), "RayCluster", "martwright")["metadata"]
+    cluster = object_named(golden("submit"), "RayCluster", "martwright")["metadata"]
     assert cluster["labels"]["ray.io/scheduler-name"] == "volcano"
     assert cluster["annotations"] == {"example.com/owner": "data"}
 
 
-def test_containers_beside_ours_do_not_keep_a_job_from_its_end() -> None:
+def test_sidecars_do_not_keep_a_job_from_its_end() -> None:
     for where, pod in charting.pods(golden("everything-on")):
         proxy, wait = pod["spec"]["initContainers"]
         assert (proxy["name"], proxy["restartPolicy"]) == ("proxy", "Always"), where
@@ -540,9 +542,9 @@ def test_a_part_may_run_elsewhere_than_the_rest() -> None:
 
 
 def test_the_head_of_a_cluster_that_stays_is_guarded_if_somebody_wants_it() -> None:
-    budget = one(golden("submit"), "PodDisruptionBudget", "martwright-head")["spec"]
+    budget = object_named(golden("submit"), "PodDisruptionBudget", "martwright-head")["spec"]
     assert budget["maxUnavailable"] == 0
-    cluster = one(golden("submit"), "RayCluster", "martwright")["spec"]
+    cluster = object_named(golden("submit"), "RayCluster", "martwright")["spec"]
     head, (worker,) = cluster["headGroupSpec"]["template"], cluster["workerGroupSpecs"]
     wanted = budget["selector"]["matchLabels"].items()
     assert wanted <= head["metadata"]["labels"].items()
@@ -587,7 +589,7 @@ def test_there_is_an_autoscaler_only_where_a_group_may_grow() -> None:
     cluster = rayjobs(golden("autoscaled"))["daily"]["spec"]["rayClusterSpec"]
     assert cluster["enableInTreeAutoscaling"] is True
     assert cluster["autoscalerOptions"]["idleTimeoutSeconds"] == 120
-    shrinks = one(rendered("mode=submit", "ray.worker.minReplicas=0"), "RayCluster", "martwright")["spec"]
+    shrinks = object_named(rendered("mode=submit", "ray.worker.minReplicas=0"), "RayCluster", "martwright")["spec"]
     assert shrinks["enableInTreeAutoscaling"] is True
 
 
@@ -605,18 +607,18 @@ def test_groups_of_workers_have_numbers_resources_and_nodes_of_their_own() -> No
 
 
 def test_what_pods_connect_to_is_restricted_only_by_who_knows_it() -> None:
-    policy = one(golden("everything-on"), "NetworkPolicy", "martwright")["spec"]
+    policy = object_named(golden("everything-on"), "NetworkPolicy", "martwright")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert policy["ingress"][-1] == {"from": [{"podSelector": {"matchLabels": {"app": "debug"}}}]}
-    ours, names, theirs = policy["egress"]
-    assert ours["to"] == [{"podSelector": policy["podSelector"]}]
+    own_pods, names, external = policy["egress"]
+    assert own_pods["to"] == [{"podSelector": policy["podSelector"]}]
     assert {(each["port"], each["protocol"]) for each in names["ports"]} == {(53, "UDP"), (53, "TCP")}
-    assert theirs["to"] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
-    assert "egress" not in one(golden("minimal"), "NetworkPolicy", "martwright")["spec"]
+    assert external["to"] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+    assert "egress" not in object_named(golden("minimal"), "NetworkPolicy", "martwright")["spec"]
 
 
 def test_objects_of_the_company_may_use_the_charts_names() -> None:
-    assert one(golden("everything-on"), "ConfigMap", "martwright-more")["data"] == {"port": "3306"}
+    assert object_named(golden("everything-on"), "ConfigMap", "martwright-more")["data"] == {"port": "3306"}
 
 
 def test_accounts_of_somebody_else_are_used_as_they_are() -> None:
@@ -626,7 +628,7 @@ def test_accounts_of_somebody_else_are_used_as_they_are() -> None:
     assert pod_of(objects, "retail-daily")["spec"]["serviceAccountName"] == "theirs-launcher"
     assert pod_of(objects, "retail-watchdog")["spec"]["serviceAccountName"] == "theirs-watchdog"
     role = "arn:aws:iam::123456789012:role/marts"
-    account = one(objects, "ServiceAccount", "retail-builder")
+    account = object_named(objects, "ServiceAccount", "retail-builder")
     assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": role}
 
 
@@ -666,19 +668,19 @@ def test_the_digest_of_an_image_wins_over_its_tag(given: tuple[str, ...], image:
 
 
 def test_only_our_own_pods_the_operator_and_prometheus_are_let_in() -> None:
-    policy = one(golden("minimal"), "NetworkPolicy", "martwright")["spec"]
-    ours = {"app.kubernetes.io/name": "martwright", "app.kubernetes.io/instance": "martwright"}
-    assert policy["podSelector"]["matchLabels"] == ours
+    policy = object_named(golden("minimal"), "NetworkPolicy", "martwright")["spec"]
+    own_labels = {"app.kubernetes.io/name": "martwright", "app.kubernetes.io/instance": "martwright"}
+    assert policy["podSelector"]["matchLabels"] == own_labels
     assert policy["policyTypes"] == ["Ingress"]
     own, operator, prometheus = policy["ingress"]
-    assert own == {"from": [{"podSelector": {"matchLabels": ours}}]}
+    assert own == {"from": [{"podSelector": {"matchLabels": own_labels}}]}
     assert [port["port"] for port in operator["ports"]] == [8265, 52365]
     assert operator["from"][0]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}}
     assert [port["port"] for port in prometheus["ports"]] == [8080]
     namespace = {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
     assert prometheus["from"][0]["namespaceSelector"] == namespace
     for _, pod in charting.pods(golden("minimal")):
-        assert ours.items() <= pod["metadata"]["labels"].items()
+        assert own_labels.items() <= pod["metadata"]["labels"].items()
 
 
 @pytest.mark.parametrize(
@@ -710,10 +712,10 @@ def test_nothing_of_a_monitoring_stack_is_needed_by_default() -> None:
 
 def test_rules_and_dashboard_are_those_that_the_tests_of_metrics_prove() -> None:
     objects = golden("everything-on")
-    rules = one(objects, "PrometheusRule", "martwright")
+    rules = object_named(objects, "PrometheusRule", "martwright")
     assert rules["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
     assert rules["metadata"]["labels"]["release"] == "prometheus"
-    dashboard = one(objects, "ConfigMap", "martwright-dashboard")
+    dashboard = object_named(objects, "ConfigMap", "martwright-dashboard")
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert dashboard["metadata"]["annotations"] == {"grafana_folder": "Marts"}
     text = (CHART / "files" / "dashboard.json").read_text()
@@ -721,7 +723,7 @@ def test_rules_and_dashboard_are_those_that_the_tests_of_metrics_prove() -> None
 
 
 def test_prometheus_reads_the_nodes_of_every_cluster() -> None:
-    spec = one(golden("everything-on"), "PodMonitor", "martwright")["spec"]
+    spec = object_named(golden("everything-on"), "PodMonitor", "martwright")["spec"]
     (endpoint,) = spec["podMetricsEndpoints"]
     assert (endpoint.pop("port"), endpoint.pop("interval")) == ("metrics", "15s")
     assert endpoint == {
@@ -729,18 +731,18 @@ def test_prometheus_reads_the_nodes_of_every_cluster() -> None:
         "metricRelabelings": [{"sourceLabels": ["__name__"], "regex": "ray_(grpc|gcs)_.*", "action": "drop"}],
     }
     [condition] = spec["selector"]["matchExpressions"]
-    found = {
+    ports = {
         pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod["spec"]["containers"][0].get("ports", [])
         for _, pod in charting.pods(golden("everything-on"))
     }
-    nodes = {component for component in found if component in condition["values"]}
+    nodes = {component for component in ports if component in condition["values"]}
     assert nodes == {"ray-head", "ray-worker"}
     for component in nodes:
-        assert {"name": "metrics", "containerPort": 8080} in found[component]
+        assert {"name": "metrics", "containerPort": 8080} in ports[component]
 
 
 def test_a_long_lived_cluster_is_made_in_mode_submit_only() -> None:
-    cluster = one(golden("submit"), "RayCluster", "martwright")["spec"]
+    cluster = object_named(golden("submit"), "RayCluster", "martwright")["spec"]
     assert cluster["upgradeStrategy"] == {"type": "None"}
     [workers] = cluster["workerGroupSpecs"]
     assert {workers[key] for key in ("replicas", "minReplicas", "maxReplicas")} == {3}
@@ -760,7 +762,7 @@ def test_a_long_lived_cluster_is_made_in_mode_submit_only() -> None:
 
 def test_suites_are_files_that_every_pod_finds() -> None:
     given = yaml.safe_load(SETS["everything-on"].read_text())["expectations"]
-    assert one(golden("everything-on"), "ConfigMap", "martwright-expectations")["data"] == given
+    assert object_named(golden("everything-on"), "ConfigMap", "martwright-expectations")["data"] == given
     for name in ("everything-on", "minimal"):
         for where, pod in charting.pods(golden(name)):
             assert ("expectations/stores.json" in charting.mounted(pod)) == (name == "everything-on"), where
@@ -768,7 +770,7 @@ def test_suites_are_files_that_every_pod_finds() -> None:
 
 
 def test_helm_test_runs_the_doctor_with_memory_for_ray() -> None:
-    pod = one(golden("minimal"), "Pod", "martwright-doctor")
+    pod = object_named(golden("minimal"), "Pod", "martwright-doctor")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     [container] = pod["spec"]["containers"]
     assert container["command"] + container["args"] == ["marts", "doctor"]
@@ -777,7 +779,7 @@ def test_helm_test_runs_the_doctor_with_memory_for_ray() -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_notes_tell_the_next_three_commands(name: str) -> None:
+def test_the_notes_list_the_next_three_commands(name: str) -> None:
     done = helm.run("install", "martwright", str(CHART), "-n", "x", "--dry-run=client", "--values", str(SETS[name]))
     notes = done.stdout.partition("NOTES:")[2]
     commands = [line.strip() for line in notes.splitlines() if line.startswith("   ")]
@@ -805,7 +807,7 @@ def test_names_follow_the_release() -> None:
     assert command(objects, "retail-martwright-watchdog")[-1].endswith("instance=retail")
 
 
-def test_plain_manifests_say_what_is_to_be_edited() -> None:
+def test_plain_manifests_mark_what_is_to_be_edited() -> None:
     text = generate.PLAIN.read_text()
     objects = charting.parsed(text)
     assert [charting.invalid(objects, version) for version in (VERSIONS[0], VERSIONS[-1])] == [[], []]

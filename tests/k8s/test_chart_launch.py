@@ -32,7 +32,7 @@ def understood(words: list[str]) -> str:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_every_container_says_what_the_command_line_understands(name: str) -> None:
+def test_every_container_runs_a_command_that_exists(name: str) -> None:
     objects = golden(name)
     for where, pod in pods(objects):
         container = pod["spec"]["containers"][0]
@@ -49,7 +49,7 @@ def test_a_wrong_argument_would_be_seen() -> None:
 
 
 class Silent:
-    """The jobs of a cluster that has nothing to say."""
+    """The jobs of a cluster without logs."""
 
     def __init__(self, address: str) -> None:
         pass
@@ -86,24 +86,24 @@ def test_a_rendered_template_becomes_a_build_and_kuberay_drops_nothing_of_it(
             with FakeOperator(api, [Ready(), Running(), Succeeded()], delay=0.02):
                 ended = RayJobLauncher(kube, ME, manifest, Silent, lambda _: None, Timeouts(every=0.02)).run()
             assert ended.error is None
-            (made,) = api.objects("RayJob")
-            assert _within(manifest["spec"], made["spec"]) == []
-            assert len(made["metadata"]["name"]) <= 47
+            (rayjob,) = api.objects("RayJob")
+            assert _within(manifest["spec"], rayjob["spec"]) == []
+            assert len(rayjob["metadata"]["name"]) <= 47
         used = {(request.verb, request.resource) for request in api.requests}
         assert used <= rights(name, "launcher")
 
 
-def _within(wanted: Any, found: Any, where: str = "spec") -> list[str]:
+def _within(wanted: Any, actual: Any, where: str = "spec") -> list[str]:
     """Return the names of the fields that were dropped or changed."""
     if isinstance(wanted, dict):
-        there = found if isinstance(found, dict) else {}
-        gone = [f"{where}.{key}" for key in wanted if key not in there]
-        kept = [key for key in wanted if key in there]
-        return gone + [more for key in kept for more in _within(wanted[key], there[key], f"{where}.{key}")]
+        fields = actual if isinstance(actual, dict) else {}
+        missing = [f"{where}.{key}" for key in wanted if key not in fields]
+        kept = [key for key in wanted if key in fields]
+        return missing + [more for key in kept for more in _within(wanted[key], fields[key], f"{where}.{key}")]
     if isinstance(wanted, list):
-        pairs = zip(wanted, found, strict=True)
-        return [more for n, (one, other) in enumerate(pairs) for more in _within(one, other, f"{where}[{n}]")]
-    return [] if wanted == found else [f"{where}: {wanted!r} became {found!r}"]
+        pairs = zip(wanted, actual, strict=True)
+        return [more for n, (expected, other) in enumerate(pairs) for more in _within(expected, other, f"{where}[{n}]")]
+    return [] if wanted == actual else [f"{where}: {wanted!r} became {actual!r}"]
 
 
 def test_a_launcher_needs_the_rights_of_its_role_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,16 +142,16 @@ def test_pods_find_the_files_that_their_variables_name() -> None:
         for where, pod in pods(golden(name)):
             if not pod["spec"]["containers"][0].get("env"):
                 continue
-            told = variables(pod["spec"]["containers"][0])
-            assert told.get("MARTS_SECRETS__KEY_FILE", "").endswith("/key.pem"), where
-            if told.get("RAY_AUTH_MODE"):
-                assert told["RAY_AUTH_TOKEN_PATH"].endswith("/auth_token"), where
+            environment = variables(pod["spec"]["containers"][0])
+            assert environment.get("MARTS_SECRETS__KEY_FILE", "").endswith("/key.pem"), where
+            if environment.get("RAY_AUTH_MODE"):
+                assert environment["RAY_AUTH_TOKEN_PATH"].endswith("/auth_token"), where
 
 
 def test_the_name_of_a_job_is_what_the_launcher_reads() -> None:
     (job,) = [each for each in of_kind(rendered(), "CronJob").values() if each["metadata"]["name"].endswith("daily")]
-    told = variables(job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0])
-    fields = {key: value["fieldRef"]["fieldPath"] for key, value in told.items() if isinstance(value, dict)}
+    environment = variables(job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0])
+    fields = {key: value["fieldRef"]["fieldPath"] for key, value in environment.items() if isinstance(value, dict)}
     assert fields == {
         "POD_NAME": "metadata.name",
         "POD_NAMESPACE": "metadata.namespace",

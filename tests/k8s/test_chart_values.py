@@ -1,4 +1,4 @@
-"""What the chart refuses, and how it says so: mistakes all at once by the template, typing errors by the schema."""
+"""What the chart refuses, and how it reports it: mistakes all at once by the template, typing errors by the schema."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def job(**more: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("image.repository=", "image.repository is missing: the repository that you pushed the image to"),
         ("source=", "source is missing: s3://bucket/prefix with sales/, customers/, …"),
@@ -92,44 +92,44 @@ def job(**more: Any) -> str:
         (job(args=["--as-of=2025-01-01"]), "a job's args have --as-of: the launcher sets it to the scheduled day"),
     ],
 )
-def test_a_mistake_is_told_with_what_to_do(given: str, said: str) -> None:
+def test_a_mistake_is_reported_with_what_to_do(given: str, message: str) -> None:
     [mistake] = mistakes(given)
-    assert mistake.startswith(said)
+    assert mistake.startswith(message)
 
 
-def test_the_same_name_twice_is_told() -> None:
-    twice = [{"name": "x", "command": "build", "schedule": "@daily"}] * 2
-    assert mistakes(f"jobs={json.dumps(twice)}") == ["job x is defined twice"]
+def test_a_duplicate_name_is_reported() -> None:
+    duplicates = [{"name": "x", "command": "build", "schedule": "@daily"}] * 2
+    assert mistakes(f"jobs={json.dumps(duplicates)}") == ["job x is defined twice"]
 
 
-def test_modes_that_nobody_knows_are_told_even_without_the_schema() -> None:
+def test_unknown_modes_are_reported_even_without_the_schema() -> None:
     assert mistakes("mode=cron", schema=False) == ['mode is "cron": it must be rayjob, submit or local']
 
 
 @pytest.mark.parametrize("release", ["2nd-martwright", "my.martwright"])
-def test_a_release_whose_name_kuberay_refuses_is_told(release: str) -> None:
-    said = helm.run("template", release, str(CHART), "--values", str(MINIMAL)).stderr
-    assert f"the name {release} must begin with a letter and contain no dot" in said
+def test_a_release_whose_name_kuberay_refuses_is_reported(release: str) -> None:
+    output = helm.run("template", release, str(CHART), "--values", str(MINIMAL)).stderr
+    assert f"the name {release} must begin with a letter and contain no dot" in output
     named = helm.run("template", release, str(CHART), "--values", str(MINIMAL), "--set", "fullnameOverride=marts")
     assert named.returncode == 0
 
 
 def test_mode_submit_needs_a_cluster() -> None:
-    said = mistakes("mode=submit", "rayCluster.create=false")
-    assert said == ["mode submit needs a cluster: rayCluster.create, or submit.address"]
+    problems = mistakes("mode=submit", "rayCluster.create=false")
+    assert problems == ["mode submit needs a cluster: rayCluster.create, or submit.address"]
 
 
 def test_metrics_are_scraped_before_their_cluster_is_gone() -> None:
     given = ("podMonitor.enabled=true", "podMonitor.interval=60s", 'settings={"metrics":{"ray":0}}')
-    said = mistakes(*given, "rayJob.ttlSecondsAfterFinished=60")
-    assert said == ["rayJob.ttlSecondsAfterFinished must be above podMonitor.interval"]
+    problems = mistakes(*given, "rayJob.ttlSecondsAfterFinished=60")
+    assert problems == ["rayJob.ttlSecondsAfterFinished must be above podMonitor.interval"]
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     jobs = [{"name": "x", "command": "vacuum", "schedule": "*/5 * * * *", "startingDeadlineSeconds": 400}] * 2
-    said = mistakes(f"jobs={json.dumps(jobs)}", "ray.head.resources.limits.memory=1Gi", values=None)
-    assert [each.split()[0] for each in said[:4]] == ["image.repository", "source", "target", "existingSecret"]
-    assert len(said) == 8
+    problems = mistakes(f"jobs={json.dumps(jobs)}", "ray.head.resources.limits.memory=1Gi", values=None)
+    assert [each.split()[0] for each in problems[:4]] == ["image.repository", "source", "target", "existingSecret"]
+    assert len(problems) == 8
     assert "The values have 8 mistake(s)" in refused(
         f"jobs={json.dumps(jobs)}", "ray.head.resources.limits.memory=1Gi", values=None
     )
@@ -163,7 +163,7 @@ def test_what_is_right_is_not_refused(given: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("imag.repository=x", "'imag' not allowed"),
         ("image.repo=x", "'repo' not allowed"),
@@ -190,8 +190,8 @@ def test_what_is_right_is_not_refused(given: str) -> None:
         ("ray.worker.replicas=0", "minimum: got 0, want 1"),
     ],
 )
-def test_a_typing_error_is_refused_by_the_schema(given: str, said: str) -> None:
-    assert said in refused(given)
+def test_a_typing_error_is_refused_by_the_schema(given: str, message: str) -> None:
+    assert message in refused(given)
 
 
 def test_the_schema_describes_every_value_and_knows_its_default() -> None:
@@ -212,7 +212,7 @@ def test_the_schema_allows_nothing_that_it_does_not_name() -> None:
 
 
 def values(path: str, about: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """Return each value below one: where it is, what the schema says of it, and whether it is needed."""
+    """Return each value below one: where it is, its schema, and whether it is needed."""
     for key, inner in about.get("properties", {}).items():
         where = f"{path}.{key}".lstrip(".")
         yield where, inner, key in about.get("required", ())
@@ -249,19 +249,19 @@ def test_bare_on_in_yaml_means_the_word() -> None:
     text = SETS["everything-on"].read_text()
     assert yaml.safe_load(text)["settings"]["notify"][True] == ["failed", "held", "recovered"]
     quoted = rendered('settings={"notify":{"on":["failed"]}}')
-    assert 'on = ["failed"]' in charting.one(quoted, "ConfigMap", "martwright-config")["data"]["marts.toml"]
+    assert 'on = ["failed"]' in charting.object_named(quoted, "ConfigMap", "martwright-config")["data"]["marts.toml"]
 
 
-def test_what_has_drifted_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    made = {generate.PLAIN: "another", generate.golden(MINIMAL): generate.golden(MINIMAL).read_text()}
-    monkeypatch.setattr(generate, "written", lambda: made)
+def test_what_has_drifted_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    goldens = {generate.PLAIN: "another", generate.golden(MINIMAL): generate.golden(MINIMAL).read_text()}
+    monkeypatch.setattr(generate, "written", lambda: goldens)
     monkeypatch.setattr("sys.argv", ["generate", "--check"])
     assert generate.main() == 1
-    said = capsys.readouterr().err.splitlines()
+    messages = capsys.readouterr().err.splitlines()
     # And goldens of sets that are gone.
-    assert "k8s/martwright.yaml is not up to date: run `make charts`" in said
-    assert "tests/golden/chart/local.yaml is not up to date: run `make charts`" in said
-    assert len(said) == len(SETS)
+    assert "k8s/martwright.yaml is not up to date: run `make charts`" in messages
+    assert "tests/golden/chart/local.yaml is not up to date: run `make charts`" in messages
+    assert len(messages) == len(SETS)
 
 
 def test_the_table_in_the_readme_has_every_value() -> None:

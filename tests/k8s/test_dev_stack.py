@@ -41,7 +41,7 @@ def test_kuberay_takes_the_cluster_of_the_stack() -> None:
 
 
 def test_the_namespace_is_restricted_and_every_pod_is_let_in() -> None:
-    namespace = charting.one(OBJECTS, "Namespace", "marts-dev")
+    namespace = charting.object_named(OBJECTS, "Namespace", "marts-dev")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert {
         where: charting.not_restricted(pod) for where, pod in charting.pods(OBJECTS) if charting.not_restricted(pod)
@@ -51,7 +51,7 @@ def test_the_namespace_is_restricted_and_every_pod_is_let_in() -> None:
 
 
 def test_the_parts_of_the_stack_find_each_other() -> None:
-    config = charting.one(OBJECTS, "ConfigMap", "martwright-config")["data"]["marts.toml"]
+    config = charting.object_named(OBJECTS, "ConfigMap", "martwright-config")["data"]["marts.toml"]
     ports = {name: each["spec"]["ports"][0]["port"] for name, each in charting.of_kind(OBJECTS, "Service").items()}
     assert ports == {"s3": 8333, "db": 3306}
     assert 'endpoint = "http://s3:8333"' in config
@@ -105,12 +105,12 @@ else:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    servers, ours = (yaml.safe_load((tmp_path / f"applied-{n}").read_text()) for n in (0, 1))
-    assert (servers["metadata"]["name"], ours["metadata"]["name"]) == ("dev-services", "martwright")
+    servers, builds = (yaml.safe_load((tmp_path / f"applied-{n}").read_text()) for n in (0, 1))
+    assert (servers["metadata"]["name"], builds["metadata"]["name"]) == ("dev-services", "martwright")
     assert set(servers["data"]) == SECRETS
     plain = {name: value.decode() for name, value in decoded(servers).items()}
     [keys] = json.loads(plain["s3.json"])["identities"][0]["credentials"]
-    assert unsealed(ours, tmp_path) == {
+    assert unsealed(builds, tmp_path) == {
         "s3.access_key": keys["accessKey"],
         "s3.secret_key": keys["secretKey"],
         "mysql.password": plain["password"],
@@ -135,7 +135,7 @@ def unsealed(manifest: dict[str, Any], folder: Path) -> dict[str, str]:
 
 
 def test_the_job_puts_drops_into_a_new_bucket_and_may_run_again(tmp_path: Path, s3_server: S3Server) -> None:
-    job = charting.one(OBJECTS, "Job", "drops")["spec"]["template"]["spec"]["containers"][0]
+    job = charting.object_named(OBJECTS, "Job", "drops")["spec"]["template"]["spec"]["containers"][0]
     keys = {"accessKey": s3_server.access_key, "secretKey": s3_server.secret_key}
     (tmp_path / "s3.json").write_text(json.dumps({"identities": [{"credentials": [keys]}]}))
     [script] = job["args"]
@@ -144,9 +144,9 @@ def test_the_job_puts_drops_into_a_new_bucket_and_may_run_again(tmp_path: Path, 
         "/etc/s3/s3.json": f"{tmp_path}/s3.json",
         "/tmp/drops": f"{tmp_path}/drops",
     }
-    for there, changed in {**here, "--lines 200000": "--lines 2000"}.items():
-        assert there in script
-        script = script.replace(there, changed)
+    for original, changed in {**here, "--lines 200000": "--lines 2000"}.items():
+        assert original in script
+        script = script.replace(original, changed)
     for _ in range(2):
         # Each pod has a /tmp of its own.
         shutil.rmtree(tmp_path / "drops", ignore_errors=True)

@@ -18,8 +18,8 @@ def test_both_programs_are_there_and_run() -> None:
 def test_programs_are_unpacked_once_by_whoever_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with ThreadPoolExecutor(3) as pool:
-        found = set(pool.map(lambda _: helm.program("helm"), range(3)))
-    [path] = found
+        paths = set(pool.map(lambda _: helm.program("helm"), range(3)))
+    [path] = paths
     assert sorted(each.name for each in Path(path).parent.iterdir()) == ["helm", "kubectl"]
     assert len(list(Path(path).parent.parent.iterdir())) == 1
     before = Path(path).stat().st_mtime_ns

@@ -22,13 +22,13 @@ BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[KubeApi]:
-    with kube_api(open_to_kubectl=True) as made:
+    with kube_api(open_to_kubectl=True) as server:
         objects = golden("minimal")
         one_off = of_kind(objects, "ConfigMap")["martwright-one-off"]
         for each in (*of_kind(objects, "CronJob").values(), one_off):
             each["metadata"]["namespace"] = "marts"
-            made.put(each)
-        yield made
+            server.put(each)
+        yield server
 
 
 def command(number: int) -> str:
@@ -60,9 +60,11 @@ def test_there_are_ten() -> None:
 def test_a_day_is_built_again_by_its_variable(api: KubeApi, tmp_path: Path) -> None:
     run(command(8), api, tmp_path)
     (job,) = api.objects("Job")
-    told = {one["name"]: one.get("value") for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    environment = {
+        variable["name"]: variable.get("value") for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
     assert job["metadata"]["name"].startswith("day-again-")
-    assert told["MARTS_AS_OF"] == "2025-11-20"
+    assert environment["MARTS_AS_OF"] == "2025-11-20"
     assert job["metadata"]["labels"]["martwright.io/command"] == "build", "the watchdog looks after it, too"
 
 
@@ -85,13 +87,13 @@ def test_the_job_of_any_command_is_written_for_kubectl_too(
 
 
 def test_each_command_of_the_page_is_one_that_a_job_runs() -> None:
-    told = [
+    commands = [
         shlex.split(text.partition("#")[0])[0] for text in re.findall(r"marts job (?:-n marts )?-- ([^`|\n]+)", PAGE)
     ]
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     groups = {group.name for group in app.registered_groups}
-    assert len(told) > 5
-    assert set(told) <= known | groups
+    assert len(commands) > 5
+    assert set(commands) <= known | groups
 
 
 def test_the_four_values_of_the_page_are_those_of_the_chart(tmp_path: Path) -> None:

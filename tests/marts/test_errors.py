@@ -1,4 +1,4 @@
-"""Errors say what, where and what to do; they survive the way between processes."""
+"""Errors state what, where and what to do; they survive the way between processes."""
 
 import pickle
 

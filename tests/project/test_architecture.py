@@ -22,13 +22,13 @@ def trees() -> list[tuple[str, ast.Module]]:
 
 @functools.cache
 def imports(tree: ast.AST) -> frozenset[str]:
-    found = set[str]()
+    modules = set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.partition(".")[0])
-    return frozenset(found)
+            modules.add(node.module.partition(".")[0])
+    return frozenset(modules)
 
 
 @pytest.mark.parametrize("sdk", HOMES)
@@ -55,8 +55,8 @@ def test_there_is_no_circle_of_imports() -> None:
 
 
 def test_the_meaning_of_the_numbers_touches_nothing_of_the_world() -> None:
-    found = {(name, used) for name, tree in trees() if name.startswith("marts/") for used in imports(tree)}
-    assert {(name, used) for name, used in found if used in WORLD} == set()
+    imported = {(name, used) for name, tree in trees() if name.startswith("marts/") for used in imports(tree)}
+    assert {(name, used) for name, used in imported if used in WORLD} == set()
 
 
 def test_the_clock_and_print_are_in_the_command_line_only() -> None:
@@ -85,7 +85,7 @@ def test_no_exception_is_swallowed_unnamed() -> None:
             if isinstance(node, ast.ExceptHandler):
                 caught = ast.unparse(node.type) if node.type else "everything"
                 reraises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
-                # A defect, told with its traceback; what comes after a run, and must not change how it ended.
+                # A defect, reported with its traceback; what follows a run, and must not change how it ended.
                 last_resort = name in ("jobs/cli/app.py", "jobs/run/lifecycle.py") and caught == "Exception"
                 assert caught not in ("everything", "Exception", "BaseException") or reraises or last_resort, name
 

@@ -42,15 +42,15 @@ def test_what_each_step_asks_of_a_storage_is_counted(tmp_path: Path) -> None:
     assert re.fullmatch(r"[0-9,]+ GET, [0-9,]+ PUT", steps["scan"])
 
 
-def test_an_engine_that_gives_something_else_is_told_and_has_no_time(tmp_path: Path) -> None:
+def test_an_engine_that_gives_something_else_is_reported_and_has_no_time(tmp_path: Path) -> None:
     """The check can fail."""
     from bench import equal
 
-    one, other = tmp_path / "one", tmp_path / "other"
-    for out, cents in ((one, "10.00"), (other, "10.01")):
+    first, other = tmp_path / "one", tmp_path / "other"
+    for out, cents in ((first, "10.00"), (other, "10.01")):
         _write(out, cents)
-    assert equal.written(one).differences(equal.written(one)) == []
-    assert any(text.startswith("sums") for text in equal.written(one).differences(equal.written(other)))
+    assert equal.written(first).differences(equal.written(first)) == []
+    assert any(text.startswith("sums") for text in equal.written(first).differences(equal.written(other)))
 
 
 def _write(out: Path, total: str) -> None:

@@ -14,19 +14,19 @@ SECRET = re.compile(r"passw|secret|token|credential|access_?key|private|api_?key
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Return each instruction with what it says, comments and line ends taken out."""
+    """Return each instruction with its arguments, comments and line ends taken out."""
     lines = [line for line in DOCKERFILE.splitlines() if not line.lstrip().startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
     return [(line.partition(" ")[0], line.partition(" ")[2].strip()) for line in joined.splitlines() if line.strip()]
 
 
-def said(name: str) -> list[str]:
+def arguments_of(name: str) -> list[str]:
     return [rest for instruction, rest in instructions() if instruction == name]
 
 
 def copied() -> set[str]:
     """Return what the Dockerfile takes from the folder."""
-    of_folder = [words for words in map(str.split, said("COPY")) if not words[0].startswith("--from=")]
+    of_folder = [words for words in map(str.split, arguments_of("COPY")) if not words[0].startswith("--from=")]
     return {source for words in of_folder for source in words[:-1]}
 
 
@@ -93,8 +93,8 @@ def test_nothing_secret_goes_to_the_builder() -> None:
 
 def test_all_that_is_copied_goes_to_the_builder_and_nothing_else_does() -> None:
     parts = copied()
-    ours = [path.relative_to(ROOT).as_posix() for part in parts for path in [ROOT / part, *(ROOT / part).rglob("*")]]
-    kept = [path for path in ours if "__pycache__" not in path]
+    paths = [path.relative_to(ROOT).as_posix() for part in parts for path in [ROOT / part, *(ROOT / part).rglob("*")]]
+    kept = [path for path in paths if "__pycache__" not in path]
     assert [path for path in kept if not goes_to_the_builder(path)] == []
     assert {path.name for path in ROOT.iterdir() if goes_to_the_builder(path.name)} == parts
 
@@ -107,21 +107,21 @@ def test_what_a_wheel_is_made_of_is_copied() -> None:
 
 
 def test_the_user_is_a_number_and_not_root() -> None:
-    assert said("USER") == ["1000:1000"]
+    assert arguments_of("USER") == ["1000:1000"]
     last = max(i for i, (name, _) in enumerate(instructions()) if name == "FROM")
     assert "USER" in [name for name, _ in instructions()[last:]]
 
 
 def test_the_base_can_be_named_by_its_digest_and_is_one_for_both_stages() -> None:
-    assert said("FROM") == ["${BASE} AS build", "${BASE}"]
-    tags = [rest for rest in said("ARG") if rest.startswith("BASE=")]
+    assert arguments_of("FROM") == ["${BASE} AS build", "${BASE}"]
+    tags = [rest for rest in arguments_of("ARG") if rest.startswith("BASE=")]
     assert len(tags) == 1
     assert ":latest" not in tags[0]
     assert re.search(r":3\.\d+-", tags[0])
 
 
 def test_packages_come_from_the_lock_with_hashes_as_wheels() -> None:
-    installs = [part for run in said("RUN") for part in run.split("&&") if " install " in part]
+    installs = [part for run in arguments_of("RUN") for part in run.split("&&") if " install " in part]
     (locked,) = (part for part in installs if "requirements.lock" in part)
     assert "--require-hashes" in locked
     assert "--only-binary :all:" in locked
@@ -131,23 +131,25 @@ def test_packages_come_from_the_lock_with_hashes_as_wheels() -> None:
 
 
 def test_nothing_is_fetched_but_packages() -> None:
-    assert said("ADD") == []
+    assert arguments_of("ADD") == []
     rest = [text for name, text in instructions() if name in ("COPY", "RUN", "ENV") and "://" in text]
     assert rest == []
-    assert not [run for run in said("RUN") if re.search(r"\b(curl|wget|apt-get|git)\b", run)]
+    assert not [run for run in arguments_of("RUN") if re.search(r"\b(curl|wget|apt-get|git)\b", run)]
 
 
 def test_no_credential_is_an_argument_or_a_variable_of_the_image() -> None:
-    assert [text for text in said("ARG") + said("ENV") + said("LABEL") if SECRET.search(text)] == []
+    assert [
+        text for text in arguments_of("ARG") + arguments_of("ENV") + arguments_of("LABEL") if SECRET.search(text)
+    ] == []
     # pip's settings may hold one: they are a secret mount, which no layer keeps.
-    assert [text for text in said("ENV") if re.search(r"PIP_\w*(INDEX|LINKS|CERT|HOST)", text)] == []
-    assert any("--mount=type=secret,id=pip" in run for run in said("RUN"))
+    assert [text for text in arguments_of("ENV") if re.search(r"PIP_\w*(INDEX|LINKS|CERT|HOST)", text)] == []
+    assert any("--mount=type=secret,id=pip" in run for run in arguments_of("RUN"))
 
 
-def test_docker_run_takes_a_command_of_ours_and_kubernetes_may_replace_it() -> None:
-    assert said("ENTRYPOINT") == ['["marts"]']
-    assert said("CMD") == ['["--help"]']
-    assert said("WORKDIR")[-1] == "/home/marts"
+def test_docker_run_takes_a_marts_command_and_kubernetes_may_replace_it() -> None:
+    assert arguments_of("ENTRYPOINT") == ['["marts"]']
+    assert arguments_of("CMD") == ['["--help"]']
+    assert arguments_of("WORKDIR")[-1] == "/home/marts"
 
 
 def test_the_script_that_builds_it_is_sound_and_names_no_host() -> None:

@@ -37,8 +37,8 @@ def run(script: str, cwd: Path, environment: dict[str, str] | None = None) -> st
 
 
 def block(word: str) -> str:
-    (found,) = (text for text in BLOCKS if word in text)
-    return found
+    (code_block,) = (text for text in BLOCKS if word in text)
+    return code_block
 
 
 @pytest.fixture
@@ -70,30 +70,30 @@ def test_the_make_commands_are_targets() -> None:
 
 
 def test_your_own_data(tmp_path: Path) -> None:
-    shown = run(block("marts doctor"), tmp_path)
-    assert "20,0" in shown
-    assert "published" in shown
-    assert (tmp_path / shown.strip().splitlines()[-1]).is_file()
+    output = run(block("marts doctor"), tmp_path)
+    assert "20,0" in output
+    assert "published" in output
+    assert (tmp_path / output.strip().splitlines()[-1]).is_file()
 
 
 def test_data_quality(tmp_path: Path) -> None:
-    shown = run(block("marts expectations"), tmp_path)
+    output = run(block("marts expectations"), tmp_path)
     assert "price is at most 140" in run("marts expectations list sales --expectations rules", tmp_path)
-    assert "ok sales: 35 rules" in shown
-    assert "rows in quarantine" in shown
+    assert "ok sales: 35 rules" in output
+    assert "rows in quarantine" in output
 
 
 def test_the_chart_takes_the_four_values_of_the_page() -> None:
     values = re.findall(r"--set (\S+)", block("helm install"))
-    text = helm.render(ROOT / "helm" / "martwright", [], *(part for one in values for part in ("--set", one)))
+    text = helm.render(ROOT / "helm" / "martwright", [], *(part for value in values for part in ("--set", value)))
     assert (len(values), "kind: CronJob" in text) == (4, True)
 
 
 def test_going_back_and_forgetting_a_person(tmp_path: Path) -> None:
-    shown = run(block("marts rollback"), tmp_path, UNJUDGED)
-    assert "rolled back: wrong prices" in shown
-    assert "sales/2024/01/sales-2024-01-01-30-days.csv" in shown
-    assert "files are needed" in shown
+    output = run(block("marts rollback"), tmp_path, UNJUDGED)
+    assert "rolled back: wrong prices" in output
+    assert "sales/2024/01/sales-2024-01-01-30-days.csv" in output
+    assert "files are needed" in output
     forgotten = run(block("marts erase"), tmp_path, UNJUDGED)
     assert "erased, as number 1" in forgotten
     assert "still in drops" in forgotten
@@ -116,18 +116,18 @@ def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_ser
     assert (report["outcome"], report["totals"]["clean"]) == ("published", 24)
 
 
-def test_who_hears_of_it(tmp_path: Path, hook: Hook) -> None:
+def test_notifications(tmp_path: Path, hook: Hook) -> None:
     outside = {**UNJUDGED, "HOME": str(tmp_path / "home"), "MAIL_ADDRESS": hook.address}
-    shown = run(block("marts notify"), tmp_path, outside)
-    assert "mail: sent" in shown
+    output = run(block("marts notify"), tmp_path, outside)
+    assert "mail: sent" in output
     assert [post["title"] for post in hook.posts] == ["Martwright: this is a test"]
 
 
 def test_credentials(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("MYSQL_PWD=plain\n")
-    shown = run(block("marts secrets list"), tmp_path, {"HOME": str(tmp_path / "home"), "EDITOR": "true"})
-    assert "\nx\n" in shown
-    assert "is intact" in shown
+    output = run(block("marts secrets list"), tmp_path, {"HOME": str(tmp_path / "home"), "EDITOR": "true"})
+    assert "\nx\n" in output
+    assert "is intact" in output
     assert "kind: Secret" in (tmp_path / "secret.yaml").read_text()
 
 
@@ -155,10 +155,10 @@ def test_as_a_ray_job(
         .replace("s3://drops/", f"s3://{bucket}/")
         .replace("mysql://marts@db:3306/marts", address)
     )
-    shown = run(script, ROOT, head.environment)
-    told = [json.loads(line) for line in shown.splitlines() if line.startswith("{")]
-    assert told[-1]["outcome"] == "published"
-    run_id = told[-1]["run_id"]
+    output = run(script, ROOT, head.environment)
+    messages = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert messages[-1]["outcome"] == "published"
+    run_id = messages[-1]["run_id"]
     # Whoever looks at the dashboard sees which run it is, and its workers' lines with step and drop.
     (job,) = head.ask("/api/jobs/")
     assert (job["metadata"]["run_id"], job["metadata"]["as_of"]) == (run_id, "2024-03-31")

@@ -1,4 +1,4 @@
-"""What CI counts of pip's output: versions per package, whatever pip says of them."""
+"""What CI counts of pip's output: versions per package, whatever pip prints about them."""
 
 import itertools
 import runpy

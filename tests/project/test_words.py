@@ -1,4 +1,4 @@
-"""Names are nouns and verbs of the trade: no name in jobs/ or marts/ is a word that says nothing."""
+"""Names are nouns and verbs of the trade: no name in jobs/, marts/ or tests/ is a word that says nothing."""
 
 import ast
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def names(tree: ast.AST) -> Iterator[str]:
 def test_names_say_something() -> None:
     wrong = [
         (module, name)
-        for path in sorted([*ROOT.glob("jobs/**/*.py"), *ROOT.glob("marts/**/*.py")])
+        for path in sorted([*ROOT.glob("jobs/**/*.py"), *ROOT.glob("marts/**/*.py"), *ROOT.glob("tests/**/*.py")])
         for name in names(ast.parse(path.read_text()))
         if name.strip("_") in EMPTY and (module := path.relative_to(ROOT).as_posix(), name) not in COLUMNS
     ]

@@ -1,4 +1,4 @@
-"""The workflows, ours and the example for users: pinned, with few rights, and of commands that exist."""
+"""The workflows, the project's and the example for users: pinned, with few rights, and of commands that exist."""
 
 import re
 from collections.abc import Iterator
@@ -41,22 +41,22 @@ def commands() -> dict[str, set[str]]:
     return {name: set(getattr(command, "commands", {})) for name, command in group.commands.items()}  # type: ignore[attr-defined]
 
 
-def test_there_are_ours_and_an_example() -> None:
+def test_the_workflows_are_the_projects_and_an_example() -> None:
     assert [path.name for path in FILES] == ["ci.yaml", "release.yaml", "github-actions.yaml"]
 
 
-def test_it_says_when_it_runs_and_each_job_where_and_how_long(workflow: dict[str, Any]) -> None:
+def test_it_declares_when_it_runs_and_each_job_where_and_how_long(workflow: dict[str, Any]) -> None:
     assert workflow["on"]
     for name, job in workflow["jobs"].items():
         assert job["timeout-minutes"] > 0, name
-        runners = [one["runner"] for one in job.get("strategy", {}).get("matrix", {}).get("include", [])]
+        runners = [entry["runner"] for entry in job.get("strategy", {}).get("matrix", {}).get("include", [])]
         for runner in runners or [job["runs-on"]]:
             assert re.fullmatch(r"ubuntu-\d\d\.04(-arm)?", runner), name
         needs = job.get("needs", [])
         assert set([needs] if isinstance(needs, str) else needs) <= set(workflow["jobs"]), name
 
 
-def test_it_reads_only_unless_a_job_says_more(workflow: dict[str, Any]) -> None:
+def test_it_reads_only_unless_a_job_declares_more(workflow: dict[str, Any]) -> None:
     assert workflow["permissions"] == {"contents": "read"}
     for name, job in workflow["jobs"].items():
         more = {right for right, level in job.get("permissions", {}).items() if level == "write"}
@@ -85,7 +85,7 @@ def test_a_checkout_leaves_no_token_behind(workflow: dict[str, Any]) -> None:
             assert step["with"]["persist-credentials"] is False
 
 
-def test_shells_hear_values_through_the_environment_and_print_no_secret(workflow: dict[str, Any]) -> None:
+def test_shells_take_values_from_the_environment_and_print_no_secret(workflow: dict[str, Any]) -> None:
     for step in steps(workflow):
         script = step.get("run", "")
         assert "${{" not in script, "whoever names a branch would write a part of the script"
@@ -117,7 +117,7 @@ def test_each_push_is_tested_and_its_image_tried_with_nothing_left_out() -> None
 @pytest.mark.parametrize("name", ["ci.yaml", "release.yaml"])
 def test_whoever_tests_on_mysql_can_verify_its_packages(name: str) -> None:
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())["jobs"]
-    run = {job: scripts({"jobs": {job: one}}) for job, one in jobs.items()}
+    run = {job: scripts({"jobs": {job: definition}}) for job, definition in jobs.items()}
     tests = [job for job, text in run.items() if re.search(r"make test|\.ci/run", text)]
     assert "test" in tests
     for job in tests:
@@ -127,13 +127,13 @@ def test_whoever_tests_on_mysql_can_verify_its_packages(name: str) -> None:
 
 def test_each_command_of_marts_exists() -> None:
     known = commands()
-    found = []
+    invocations = []
     for path in FILES:
         text = scripts(yaml.safe_load(path.read_text()))
         calls = re.findall(r'(?m)^\s*marts ([a-z-]+)(?: ([a-z-]+))?|"\$TRIAL" ([a-z-]+)', text)
-        found += [(first or image, second) for first, second, image in calls]
-    assert {first for first, _ in found} >= {"demo", "expectations", "secrets"}
-    for first, second in found:
+        invocations += [(first or image, second) for first, second, image in calls]
+    assert {first for first, _ in invocations} >= {"demo", "expectations", "secrets"}
+    for first, second in invocations:
         assert first in known, first
         assert not known[first] or second in known[first], (first, second)
 
@@ -148,7 +148,7 @@ def test_the_release_finds_the_base_in_the_dockerfile() -> None:
 def test_what_is_pushed_is_tried_before_and_signed_and_verified_after() -> None:
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text())["jobs"]
     build = jobs["build"]["steps"]
-    assert [one["arch"] for one in jobs["build"]["strategy"]["matrix"]["include"]] == ["amd64", "arm64"]
+    assert [entry["arch"] for entry in jobs["build"]["strategy"]["matrix"]["include"]] == ["amd64", "arm64"]
     pushed = next(step for step in build if step.get("id") == "push")["with"]
     assert (pushed["sbom"], pushed["provenance"]) == (True, "mode=max")
     # What is pushed has no tag yet; it is tried and scanned by its digest, and the same digest gets the tag.
@@ -195,5 +195,5 @@ def test_what_is_locked_and_what_is_pushed_is_looked_up_in_lists_of_vulnerabilit
 
 
 def test_dependabot_looks_after_actions_packages_and_the_base() -> None:
-    told = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())
-    assert {each["package-ecosystem"] for each in told["updates"]} == {"github-actions", "pip", "docker"}
+    configuration = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())
+    assert {each["package-ecosystem"] for each in configuration["updates"]} == {"github-actions", "pip", "docker"}

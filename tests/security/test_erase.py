@@ -1,4 +1,4 @@
-"""A person who is erased is nowhere any more, and stays out; the audit trail says that it was done, not to whom."""
+"""A person who is erased is nowhere any more, and stays out; the audit trail records that it was done, not to whom."""
 
 import gzip
 import io
@@ -17,11 +17,11 @@ from jobs.ports.audit import AuditEntry, AuditEvent, bound, broken
 
 WHO = 424242
 TRACES = ("Zoëcanary", "Canaryson", "Canary Lane", "+49 1234567", "canary@example.org", str(WHO))
-"""What tells who the person is."""
+"""What identifies the person."""
 PERSON = f'{WHO},Zoëcanary,Canaryson,"9, Canary Lane",99999,+49 1234567,2023-01-01\n'
 
 
-def theirs(transaction: str, **more: Any) -> str:
+def person_line(transaction: str, **more: Any) -> str:
     return line(transaction, customer=WHO, **more) + ",canary@example.org"
 
 
@@ -48,15 +48,19 @@ def publish(place: Place) -> Place:
     header = f"{SALES},mail"
     rows = [line(f"T{n}", customer=n % 3 + 1) + "," for n in range(6)]
     rows += [
-        theirs("A"),
-        theirs("B", day="2024-02-11", price="7.50", quantity=2),
-        theirs("B", day="2024-02-11", price="7.50", quantity=2),
+        person_line("A"),
+        person_line("B", day="2024-02-11", price="7.50", quantity=2),
+        person_line("B", day="2024-02-11", price="7.50", quantity=2),
     ]
-    rows += [theirs("C").replace("2024-01-10", "2024/01/10"), theirs("D") + ",one too many", f'"{theirs("E")}']
-    rows += [theirs("").removeprefix(",").removesuffix(",canary@example.org")]
+    rows += [
+        person_line("C").replace("2024-01-10", "2024/01/10"),
+        person_line("D") + ",one too many",
+        f'"{person_line("E")}',
+    ]
+    rows += [person_line("").removeprefix(",").removesuffix(",canary@example.org")]
     place.put("sales/a.csv", sales(*rows, header=header))
     place.build()
-    place.put("sales/b.csv", sales(theirs("F", price="3.00"), line("T9") + ",", header=header))
+    place.put("sales/b.csv", sales(person_line("F", price="3.00"), line("T9") + ",", header=header))
     place.build()
     return place
 
@@ -108,18 +112,18 @@ def rows_of(path: Path) -> str:
 
 def test_the_person_is_everywhere_before(fed: Place) -> None:
     """The search finds what it looks for."""
-    found = traces(fed)
-    assert {trace for trace in TRACES if any(hit.startswith(trace) for hit in found)} == set(TRACES)
+    hits = traces(fed)
+    assert {trace for trace in TRACES if any(hit.startswith(trace) for hit in hits)} == set(TRACES)
     kinds = {"lines/", "dimensions/", "quarantine/", "facts/", "marts/customers/"}
-    assert {kind for kind in kinds if any(kind in hit for hit in found)} == kinds
+    assert {kind for kind in kinds if any(kind in hit for hit in hits)} == kinds
 
 
 def test_an_erased_person_is_nowhere_and_stays_out(everywhere: Place, figure: Callable[[str], None]) -> None:
     fed = everywhere
     before = fed.marts()
-    said = erase(fed)
-    assert "erased, as number 1" in said
-    assert "sales/a.csv, sales/b.csv" in said
+    output = erase(fed)
+    assert "erased, as number 1" in output
+    assert "sales/a.csv, sales/b.csv" in output
     assert traces(fed) == []
     assert fed.mart("customers") == [row for row in before["customers"] if row[0] != WHO]
     looked = 0
@@ -159,9 +163,9 @@ def emptied(fed: Place) -> Place:
 
 def test_a_person_is_erased_from_lines_whose_drops_are_gone(emptied: Place) -> None:
     before, rows = emptied.marts(), emptied.build().totals
-    said = erase(emptied)
-    assert "rewritten in the state, the only copy: customers/c.csv, sales/a.csv, sales/b.csv" in said
-    assert "still in drops" not in said
+    output = erase(emptied)
+    assert "rewritten in the state, the only copy: customers/c.csv, sales/a.csv, sales/b.csv" in output
+    assert "still in drops" not in output
     assert traces(emptied) == []
     for options in ({}, {"rebuild": True}, {"rescan": True}):
         report = emptied.build(**options)
@@ -189,9 +193,11 @@ def test_two_people_are_erased_from_lines_whose_drops_are_gone(emptied: Place) -
 def test_lines_that_were_rewritten_are_the_same_as_those_of_a_drop_that_comes_again(emptied: Place) -> None:
     """Whole as a drop of other bytes, and one by one."""
     erase(emptied)
-    again = sales(line("T9") + ",", theirs("F", price="3.00"), line("T0", quantity=0) + ",", header=f"{SALES},mail")
+    again = sales(
+        line("T9") + ",", person_line("F", price="3.00"), line("T0", quantity=0) + ",", header=f"{SALES},mail"
+    )
     emptied.put("sales/again.csv", again)
-    emptied.put("sales/other.csv", sales(theirs("A"), line("T11") + ",", header=f"{SALES},mail"))
+    emptied.put("sales/other.csv", sales(person_line("A"), line("T11") + ",", header=f"{SALES},mail"))
     report = emptied.build()
     assert emptied.drops()["sales/b.csv"] == ("withdrawn", "now delivered as sales/again.csv")
     assert (report.totals.repeated, report.totals.replaced) == (1, 0)
@@ -201,7 +207,7 @@ def test_lines_that_were_rewritten_are_the_same_as_those_of_a_drop_that_comes_ag
 def test_a_person_who_is_delivered_again_stays_out(fed: Place) -> None:
     erase(fed)
     fed.put("customers/c2.csv", CUSTOMERS + PERSON)
-    fed.put("sales/c.csv", sales(theirs("G")[: -len(",canary@example.org")], line("T10")))
+    fed.put("sales/c.csv", sales(person_line("G")[: -len(",canary@example.org")], line("T10")))
     report = fed.build()
     assert report.totals.clean == 13
     assert traces(fed) == []
@@ -235,7 +241,7 @@ def test_a_person_of_whom_nothing_is_known_is_kept_out_of_what_comes(fed: Place)
     assert 777 not in {row[0] for row in fed.mart("customers")}
 
 
-def test_somebody_must_say_yes(fed: Place) -> None:
+def test_an_erasure_must_be_confirmed(fed: Place) -> None:
     assert "Aborted" in marts("erase", "customer", str(WHO), "--why", "x", *where(fed), code=1).output
     assert traces(fed)
 
@@ -411,18 +417,18 @@ def test_rows_of_a_drop_with_another_quote_are_repaired(fed: Place) -> None:
 # The audit trail
 
 
-def test_the_trail_says_what_was_done_and_not_to_whom(fed: Place) -> None:
+def test_the_trail_records_what_was_done_and_not_to_whom(fed: Place) -> None:
     erase(fed)
     marts("rollback", "--why", "try", "--target", where(fed)[3])
-    shown = marts("audit", "list", "--json", "--target", where(fed)[3]).output
-    entries = json.loads(shown)
-    assert [(one["number"], one["action"]) for one in entries] == [(1, "erase"), (2, "rollback")]
-    assert str(WHO) not in shown
+    output = marts("audit", "list", "--json", "--target", where(fed)[3]).output
+    entries = json.loads(output)
+    assert [(entry["number"], entry["action"]) for entry in entries] == [(1, "erase"), (2, "rollback")]
+    assert str(WHO) not in output
     assert entries[0]["why"] == "request 17"
     assert "2 entries, none was changed" in marts("audit", "verify", "--target", where(fed)[3]).output
 
 
-def test_an_entry_that_is_edited_or_cut_off_in_the_database_is_found(fed: Place) -> None:
+def test_an_entry_that_is_edited_or_cut_off_in_the_database_is_detected(fed: Place) -> None:
     erase(fed)
     marts("rollback", "--why", "try", "--target", where(fed)[3])
     fed.build()
@@ -452,7 +458,7 @@ def _trail() -> list[AuditEntry]:
     return entries
 
 
-def test_any_one_byte_edit_of_the_trail_is_found(figure: Callable[[str], None]) -> None:
+def test_any_one_byte_edit_of_the_trail_is_detected(figure: Callable[[str], None]) -> None:
     entries = _trail()
     assert broken(entries, [entries[-1].hash, entries[1].hash]) == ""
     tried = 0
@@ -481,9 +487,9 @@ def test_drops_that_share_a_file_of_quarantine_lose_nothing_and_are_not_named(fe
     report = fed.build()
     shared = [path for path in quarantined(fed) if "O2" in rows_of(path)]
     assert [str(WHO) in rows_of(path) for path in shared] == [True], "what one task has read is in one file"
-    said = erase(fed)
-    assert "sales/theirs.csv" in said
-    assert "others.csv" not in said
+    output = erase(fed)
+    assert "sales/theirs.csv" in output
+    assert "others.csv" not in output
     assert traces(fed) == []
     after = fed.build()
     assert after.totals == report.totals.model_copy(update={"scanned": after.totals.scanned})

@@ -124,10 +124,10 @@ def test_no_page_holds_anything_that_a_browser_would_run(hostile: Place, figure:
     figure(f"{len(HOSTILE)} hostile texts, {len(pages)} pages: nothing that runs, loads or turns the text around")
 
 
-def test_no_terminal_is_told_anything_but_text(hostile: Place, figure: Callable[[str], None]) -> None:
+def test_no_terminal_receives_anything_but_text(hostile: Place, figure: Callable[[str], None]) -> None:
     hostile.build()
     where = hostile.flags
-    shown = [
+    outputs = [
         marts("plan", *where).output,
         marts("status", "--target", where[3]).output,
         marts("history", "--target", where[3]).output,
@@ -137,10 +137,10 @@ def test_no_terminal_is_told_anything_but_text(hostile: Place, figure: Callable[
         marts("quarantine", "show", "hostile.csv", "--limit", "500", "--json", *where).output,
         str(marts("quarantine", "show", "\x1b[31mno", *where, code=2).output),
     ]
-    for text in shown:
+    for text in outputs:
         assert not [c for c in text if not c.isprintable() and c != "\n"]
-    assert "\\x1b[31m" in shown[5]
-    figure(f"{len(shown)} commands over {len(HOSTILE)} hostile texts: no character but visible ones")
+    assert "\\x1b[31m" in outputs[5]
+    figure(f"{len(outputs)} commands over {len(HOSTILE)} hostile texts: no character but visible ones")
 
 
 def test_an_export_runs_no_formula_and_is_read_back_as_it_was(hostile: Place, figure: Callable[[str], None]) -> None:
@@ -220,9 +220,9 @@ def test_names_of_objects_lead_nowhere(place: Place, figure: Callable[[str], Non
         place.put(name, sales(line(f"T{number}"), f"broken,{number}"))
     before = set(place.folder.parent.rglob("*"))
     report = place.build(policy=place.policy.model_copy(update={"max_bad_ratio": 1.0}))
-    made = {path for path in set(place.folder.parent.rglob("*")) - before if path.is_file()}
-    assert all(path.is_relative_to(place.folder) for path in made)
-    assert {path.relative_to(place.folder).parts[0] for path in made} == {"state", "marts.duckdb"}
+    created = {path for path in set(place.folder.parent.rglob("*")) - before if path.is_file()}
+    assert all(path.is_relative_to(place.folder) for path in created)
+    assert {path.relative_to(place.folder).parts[0] for path in created} == {"state", "marts.duckdb"}
     readable = [name for name in NAMES if name.isprintable() and "/." not in name]  # hidden ones are no data
     assert report.totals.clean == len(readable)
     for page in (place.folder / "state/docs").rglob("*.html"):
@@ -240,8 +240,8 @@ def test_names_of_objects_in_a_bucket_lead_nowhere(place: Place, s3_server: S3Se
         s3_server.client().put_object(Bucket=bucket, Key=f"in/{name}", Body=sales(line(f"T{number}")).encode())
     place.settings = {"source": f"s3://{bucket}/in", "s3": s3_server.settings}
     report = place.build(policy=place.policy.model_copy(update={"max_bad_ratio": 1.0}))
-    shown = [name for name in names if "/." not in name]
-    assert report.totals.clean >= len(shown) - 1  # a name with a mark that turns text is passed over
+    listed = [name for name in names if "/." not in name]
+    assert report.totals.clean >= len(listed) - 1  # a name with a mark that turns text is passed over
 
 
 # Sizes
@@ -265,11 +265,11 @@ print(json.dumps(dict(mib=(peak() - before) / 1024, state=drop.state, reason=dro
 
 
 def scanned(place: Place) -> dict[str, object]:
-    """Build in a process of its own; say what became of the drop, and the memory that it took."""
+    """Build in a process of its own; print the state of the drop, and the memory that it took."""
     script = _SCAN.format(tests=str(Path(__file__).parent.parent), folder=str(place.folder))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True)
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def compressed(place: Place, key: str, parts: Iterator[bytes]) -> None:
@@ -305,7 +305,7 @@ def many_columns_with_short_names() -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("parts", "said"),
+    ("parts", "message"),
     [
         (a_field_of_a_gibibyte, "longer than"),
         (a_line_of_zeros, "binary data"),
@@ -314,13 +314,13 @@ def many_columns_with_short_names() -> Iterator[bytes]:
     ],
 )
 def test_what_is_too_large_is_refused_in_little_memory(
-    fed: Place, parts: Callable[[], Iterator[bytes]], said: str, figure: Callable[[str], None]
+    fed: Place, parts: Callable[[], Iterator[bytes]], message: str, figure: Callable[[str], None]
 ) -> None:
     compressed(fed, "sales/x.csv.gz", parts())
-    found = scanned(fed)
-    assert said in f"{found['reason']} {found['rules']}"
-    assert found["mib"] < 700
-    figure(f"{parts.__name__.replace('_', ' ')}: {found['state']}, {found['mib']:.0f} MiB more memory")
+    result = scanned(fed)
+    assert message in f"{result['reason']} {result['rules']}"
+    assert result["mib"] < 700
+    figure(f"{parts.__name__.replace('_', ' ')}: {result['state']}, {result['mib']:.0f} MiB more memory")
 
 
 @pytest.fixture

@@ -67,13 +67,13 @@ class Search:
 
     def look(self, kind: str, where: str, data: bytes) -> None:
         self.looked[kind] = self.looked.get(kind, 0) + 1
-        found = {name for name, form in self._spelled if form in data}
-        self.hits += [f"{name} in {kind} {where}" for name in sorted(found)]
+        matches = {name for name, form in self._spelled if form in data}
+        self.hits += [f"{name} in {kind} {where}" for name in sorted(matches)]
 
 
 @dataclass(frozen=True)
 class Planted:
-    """Servers whose keys are canaries, and a cluster that is told only where the sealed file is."""
+    """Servers whose keys are canaries, and a cluster that knows only where the sealed file is."""
 
     s3: S3Server
     database: MariaDB
@@ -91,11 +91,11 @@ def planted(
 ) -> Iterator[Planted]:
     canaries = {name: f"Canary{secrets.token_hex(12)}" for name in ("s3.access_key", "s3.secret_key", "mail.password")}
     canaries["mysql.password"] = f"Canary/{secrets.token_hex(12)}+:@ü"
-    told = {name: f"Canary{secrets.token_hex(12)}" for name in ("notice password", "dead password", "ping token")}
+    tokens = {name: f"Canary{secrets.token_hex(12)}" for name in ("notice password", "dead password", "ping token")}
     addresses = {
-        "notify.to.hook": f"json://bot:{told['notice password']}@127.0.0.1:{hook.port}/x",
-        "notify.to.dead": f"json://bot:{told['dead password']}@127.0.0.1:1/x",
-        "notify.heartbeat": f"http://127.0.0.1:{hook.port}/ping/{told['ping token']}",
+        "notify.to.hook": f"json://bot:{tokens['notice password']}@127.0.0.1:{hook.port}/x",
+        "notify.to.dead": f"json://bot:{tokens['dead password']}@127.0.0.1:1/x",
+        "notify.heartbeat": f"http://127.0.0.1:{hook.port}/ping/{tokens['ping token']}",
     }
     sealed = seal(tmp_path, canaries | addresses)
     key = Path(sealed["MARTS_SECRETS__KEY_FILE"]).read_text().splitlines()[1]
@@ -108,7 +108,7 @@ def planted(
         name = f"leak_{secrets.token_hex(4)}"
         mariadb.make_database(name, canaries["mysql.password"])
         head = start_ray_head({**outside, "MARTS_AS_OF": "2024-03-31", "MARTS_NOTIFY__DEADLINE": "0.2"})
-        yield Planted(s3, mariadb, head, {**canaries, **told, "private key": key}, tmp_path, name, hook)
+        yield Planted(s3, mariadb, head, {**canaries, **tokens, "private key": key}, tmp_path, name, hook)
     finally:
         daemon.kill()
 
@@ -145,8 +145,8 @@ def test_a_canary_in_each_credential_is_found_nowhere(planted: Planted, figure: 
         no_policy = submit(planted.head, *build, "--source", "s3://drops")
     assert b"both marts are live" in good.stdout + good.stderr
     assert [run.returncode for run in (good, no_bucket, refused, no_policy)] == [0, 1, 1, 1]
-    for run, said in ((no_bucket, b"does not exist"), (refused, b"denies access"), (no_policy, b"policy.toml")):
-        assert said in run.stdout + run.stderr
+    for run, message in ((no_bucket, b"does not exist"), (refused, b"denies access"), (no_policy, b"policy.toml")):
+        assert message in run.stdout + run.stderr
     for run in (good, no_bucket, refused, no_policy):
         search.look("output of ray job submit", "", run.stdout + run.stderr)
     for post in planted.hook.posts:
@@ -200,9 +200,9 @@ class _watching:  # noqa: N801 - reads as a statement
     def _watch(self) -> None:
         while not self._ended.wait(0.05):
             for process in psutil.process_iter(["pid", "create_time", "cmdline"]):
-                one = (process.info["pid"], process.info["create_time"])
-                if one not in self._seen and process.pid != os.getpid():
-                    self._seen.add(one)
+                identity = (process.info["pid"], process.info["create_time"])
+                if identity not in self._seen and process.pid != os.getpid():
+                    self._seen.add(identity)
                     line = "\0".join(process.info["cmdline"] or []).encode("utf-8", "surrogateescape")
                     self._search.look("command lines", line[:60].decode(errors="replace"), line)
 

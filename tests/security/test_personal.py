@@ -35,30 +35,30 @@ def fed(place: Place) -> Place:
     return place
 
 
-def test_nobody_is_told_of_in_pages_reports_and_commands(place: Place, figure: Callable[[str], None]) -> None:
+def test_nobody_is_named_in_pages_reports_and_commands(place: Place, figure: Callable[[str], None]) -> None:
     report = fed(place).build()
     where = place.flags
-    shown = {path.name: path.read_text() for path in (place.folder / "state/docs").rglob("*") if path.is_file()}
-    assert len(shown) > 5
-    shown["report"] = report.model_dump_json()
+    outputs = {path.name: path.read_text() for path in (place.folder / "state/docs").rglob("*") if path.is_file()}
+    assert len(outputs) > 5
+    outputs["report"] = report.model_dump_json()
     for command in (["plan"], ["quarantine", "list"], ["quarantine", "list", "--json"]):
-        shown[" ".join(command)] = marts(*command, *where).output
+        outputs[" ".join(command)] = marts(*command, *where).output
     for drop in ("c.csv", "s.csv", "t.csv", "x.csv"):
-        shown[f"show {drop}"] = marts("quarantine", "show", drop, *where).output
-        shown[f"show {drop} as JSON"] = marts("quarantine", "show", drop, "--json", *where).output
+        outputs[f"show {drop}"] = marts("quarantine", "show", drop, *where).output
+        outputs[f"show {drop} as JSON"] = marts("quarantine", "show", drop, "--json", *where).output
     for command in (["status"], ["history"], ["status", "--json"]):
-        shown[" ".join(command)] = marts(*command, *where[2:4]).output
+        outputs[" ".join(command)] = marts(*command, *where[2:4]).output
     hidden = (*PEOPLE, MAIL, CARD, DASHED)
-    hits = [f"{value} in {name}" for name, text in shown.items() for value in hidden if value in text]
+    hits = [f"{value} in {name}" for name, text in outputs.items() for value in hidden if value in text]
     assert hits == []
-    assert "411111******1111" in shown["show x.csv"]
-    assert "5500-00**-****-0004" in shown["show x.csv"]
-    figure(f"{len(hidden)} personal values and cards searched in {len(shown)} pages, reports and commands: 0 found")
+    assert "411111******1111" in outputs["show x.csv"]
+    assert "5500-00**-****-0004" in outputs["show x.csv"]
+    figure(f"{len(hidden)} personal values and cards searched in {len(outputs)} pages, reports and commands: 0 found")
 
 
 def test_who_asks_for_it_sees_everything(place: Place) -> None:
     fed(place).build()
     where = place.flags
-    shown = marts("quarantine", "show", "c.csv", "--reveal", *where).output
-    assert PEOPLE[0] in shown
+    output = marts("quarantine", "show", "c.csv", "--reveal", *where).output
+    assert PEOPLE[0] in output
     assert CARD in marts("quarantine", "export", "x.csv", *where).output

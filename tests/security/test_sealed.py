@@ -73,8 +73,8 @@ def test_no_part_can_be_moved_removed_or_taken_from_an_older_file(figure: Callab
     )
     body, newer = json.loads(data), json.loads(later)
     tried = []
-    for one, two in combinations(body["values"], 2):
-        values = {**body["values"], one: body["values"][two], two: body["values"][one]}
+    for first, second in combinations(body["values"], 2):
+        values = {**body["values"], first: body["values"][second], second: body["values"][first]}
         tried.append({**body, "values": values})
     for name in body["values"]:
         tried.append({**body, "values": {key: value for key, value in body["values"].items() if key != name}})
@@ -118,7 +118,7 @@ def test_base64_that_is_not_spelled_as_we_do_is_refused() -> None:
         refused((json.dumps({**body, "seal": other}, indent=1, sort_keys=True) + "\n").encode())
 
 
-def test_a_wrong_key_is_told_which_keys_would_do() -> None:
+def test_the_error_of_a_wrong_key_names_the_right_ones() -> None:
     data = closed(VALUES, THEIRS, sealed.passphrase_recipient("team", "open sesame"))
     with pytest.raises(UsageError, match=r"the key x25519:.* cannot open it") as caught:
         sealed.unseal(data, "here", KEY)
@@ -144,13 +144,13 @@ def test_each_save_has_a_data_key_of_its_own_and_one_revision_more() -> None:
     held = sealed.unseal(first, "here", KEY)
     second = sealed.seal(held, "2026-01-01T00:00:00+00:00")
     assert (held.revision, sealed.look(second, "here").revision) == (1, 2)
-    one, two = json.loads(first), json.loads(second)
-    assert not set(one["values"].values()) & set(two["values"].values())
-    assert one["keys"]["ours"]["wrapped"] != two["keys"]["ours"]["wrapped"]
+    left, right = json.loads(first), json.loads(second)
+    assert not set(left["values"].values()) & set(right["values"].values())
+    assert left["keys"]["ours"]["wrapped"] != right["keys"]["ours"]["wrapped"]
     assert sealed.unseal(second, "here", KEY).fingerprint == held.fingerprint
 
 
-def test_the_length_of_a_value_says_little() -> None:
+def test_the_length_of_a_value_reveals_little() -> None:
     lengths = {len(json.loads(closed({"name": "x" * size}))["values"]["name"]) for size in range(1, 61)}
     assert len(lengths) == 1
 
@@ -159,9 +159,13 @@ def test_a_file_for_our_key_made_by_somebody_else_has_another_lineage() -> None:
     assert sealed.unseal(closed(), "", KEY).fingerprint != sealed.unseal(closed(), "", KEY).fingerprint
 
 
-def test_what_a_file_tells_without_a_key_is_names_only() -> None:
-    found = sealed.look(closed(), "here")
-    assert (found.names, found.revision, [one.name for one in found.recipients]) == (tuple(sorted(VALUES)), 1, ["ours"])
+def test_a_file_reveals_only_names_without_a_key() -> None:
+    summary = sealed.look(closed(), "here")
+    assert (summary.names, summary.revision, [recipient.name for recipient in summary.recipients]) == (
+        tuple(sorted(VALUES)),
+        1,
+        ["ours"],
+    )
     assert b'secret"' not in closed()
 
 

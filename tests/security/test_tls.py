@@ -32,9 +32,9 @@ class Authority:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "ca.pem")
         server, client = authority.issue_cert(*names), authority.issue_cert("marts@company")
-        for name, one in (("server", server), ("client", client)):
-            one.private_key_pem.write_to_path(folder / f"{name}-key.pem")
-            one.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+        for name, certificate in (("server", server), ("client", client)):
+            certificate.private_key_pem.write_to_path(folder / f"{name}-key.pem")
+            certificate.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
         (folder / "client-key.pem").chmod(0o600)
 
     @property
@@ -58,8 +58,8 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def encrypted(right: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MariaDB, str]]:
     """A MariaDB with a certificate of the company."""
-    with _server(tmp_path_factory.mktemp("encrypted"), right.options) as found:
-        yield found
+    with _server(tmp_path_factory.mktemp("encrypted"), right.options) as server:
+        yield server
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ def password() -> MySQL:
 
 
 def connected(uri: str, **options: Any) -> list[tuple[Any, ...]]:
-    """Connect, and say by which cipher."""
+    """Connect, and return the cipher."""
     warehouse = MySQLWarehouse(uri, password().model_copy(update=options))
     try:
         return warehouse.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
@@ -120,7 +120,7 @@ def test_a_server_that_asks_for_our_certificate_gets_it(encrypted: tuple[MariaDB
 
 
 @pytest.mark.skipif(SQL_SERVER != "mysql", reason="MariaDB asks for no password by caching_sha2_password")
-def test_a_mysql_without_tls_hears_no_password(tmp_path: Path, right: Authority) -> None:
+def test_a_mysql_without_tls_receives_no_password(tmp_path: Path, right: Authority) -> None:
     with _server(tmp_path / "plain", ["--tls-version="]) as (server, uri):
         assert server.run("SELECT plugin FROM mysql.user WHERE user = 'marts'") == [("caching_sha2_password",)]
         for options in ({}, {"ssl_ca": right.ca}):
@@ -141,17 +141,17 @@ def test_a_certificate_for_another_host_is_refused(encrypted: tuple[MariaDB, str
         connected(encrypted[1].replace("localhost", "127.0.0.1"), ssl_ca=right.ca)
 
 
-def test_a_server_without_tls_is_refused_before_it_hears_the_password(
+def test_a_server_without_tls_is_refused_before_it_receives_the_password(
     right: Authority, rogue: "Rogue", mariadb: MariaDB
 ) -> None:
     with pytest.raises(ServiceError, match=r"TLS|SSL"):
         connected(mariadb.make_database("plain"), ssl_ca=right.ca)
     with pytest.raises(ServiceError, match=r"TLS|SSL"):
         connected(rogue.uri, ssl_ca=right.ca)
-    assert rogue.heard == []
+    assert rogue.received == []
 
 
-def test_a_ca_file_that_is_not_there_is_said(encrypted: tuple[MariaDB, str]) -> None:
+def test_a_missing_ca_file_is_reported(encrypted: tuple[MariaDB, str]) -> None:
     with pytest.raises(MartsError, match="Invalid CA Certificate"):
         connected(encrypted[1], ssl_ca="/none.pem")
 
@@ -163,7 +163,7 @@ class Rogue:
 
     def __init__(self) -> None:
         self.wanted = b"/etc/passwd"
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         """Packets that came after the greeting."""
         self.got: list[bytes] = []
         """Packets that came after we asked for a file."""
@@ -186,7 +186,7 @@ class Rogue:
     def _talk(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError, EOFError):
             self._greet(client)
-            self.heard.append(self._packet(client)[1])
+            self.received.append(self._packet(client)[1])
             self._send(client, 2, b"\x00\x00\x00\x02\x00\x00\x00")
             while True:
                 _, command = self._packet(client)
@@ -279,10 +279,10 @@ class Greedy(Rogue):
 
     def _greet(self, client: socket.socket) -> None:
         super()._greet(client)
-        self.heard.append(self._packet(client)[1])
+        self.received.append(self._packet(client)[1])
         for number, asks in enumerate([b"\xfecaching_sha2_password\x00" + b"a" * 20 + b"\x00", b"\x01\x04"]):
             self._send(client, 2 + 2 * number, asks)
-            self.heard.append(self._packet(client)[1])
+            self.received.append(self._packet(client)[1])
 
 
 def test_a_server_without_tls_that_asks_for_the_password_itself_does_not_get_it() -> None:
@@ -292,8 +292,8 @@ def test_a_server_without_tls_that_asks_for_the_password_itself_does_not_get_it(
             connected(greedy.uri)
     finally:
         greedy.close()
-    assert len(greedy.heard) >= 2
-    assert PASSWORD.encode() not in b"".join(greedy.heard)
+    assert len(greedy.received) >= 2
+    assert PASSWORD.encode() not in b"".join(greedy.received)
     assert "mysql.ssl_ca" in caught.value.hint
 
 
@@ -312,5 +312,5 @@ def test_a_user_of_caching_sha2_password_is_let_in_by_tls_that_nobody_set(mariad
 def test_the_password_is_not_sent_in_clear(rogue: Rogue) -> None:
     with contextlib.suppress(MartsError):
         open_warehouse(rogue.uri, password()).close()
-    assert rogue.heard
-    assert PASSWORD.encode() not in b"".join(rogue.heard)
+    assert rogue.received
+    assert PASSWORD.encode() not in b"".join(rogue.received)

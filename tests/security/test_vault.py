@@ -39,25 +39,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @dataclass(frozen=True)
-class Said:
+class Output:
     stdout: str
     stderr: str
 
 
-def run(*arguments: str, given: str = "", code: int = 0) -> Said:
+def run(*arguments: str, given: str = "", code: int = 0) -> Output:
     """Run `marts secrets …`; nothing that an earlier one has opened is open."""
     secret._opened.cache_clear()
     done = CliRunner().invoke(app, ["secrets", *arguments], input=given)
     error = done.exception
     exit_code = error.exit_code if isinstance(error, MartsError) else done.exit_code
     assert exit_code == code, done.output
-    return Said(done.stdout, done.stderr + (f"{error} {error.hint}" if isinstance(error, MartsError) else ""))
+    return Output(done.stdout, done.stderr + (f"{error} {error.hint}" if isinstance(error, MartsError) else ""))
 
 
 def test_from_nothing_to_a_sealed_value_in_two_commands(home: Path) -> None:
     run("init")
-    shown = run("set", "mysql.password", given="hunter-two\n")
-    assert "hunter" not in shown.stdout + shown.stderr
+    result = run("set", "mysql.password", given="hunter-two\n")
+    assert "hunter" not in result.stdout + result.stderr
     assert "hunter" not in (home / "secrets/credentials.json").read_text()
     key = home / "home/.config/martwright/key.pem"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
@@ -125,7 +125,7 @@ def test_a_passphrase_opens_it_too(home: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "the passphrase 'team'" in run("show", "name", "--reveal", code=2).stderr
 
 
-def test_a_new_key_takes_the_place_of_ours(home: Path) -> None:
+def test_a_new_key_replaces_the_old_one(home: Path) -> None:
     run("init")
     run("set", "name", given="value")
     before = (home / "home/.config/martwright/key.pem").read_bytes()
@@ -164,12 +164,12 @@ def test_a_plain_file_is_sealed_under_the_names_that_settings_look_for(home: Pat
     )
     run("init")
     run("import-plain", ".env")
-    found = {
+    values = {
         name: run("show", name, "--reveal").stdout
         for name in ("s3.secret_key", "s3.access_key", "mysql.password", "mail")
     }
     assert run("show", "notify.to.ops", "--reveal").stdout == "json://host\n"
-    assert found == {"s3.secret_key": "a b\n", "s3.access_key": "id\n", "mysql.password": "p=1\n", "mail": "x\n"}
+    assert values == {"s3.secret_key": "a b\n", "s3.access_key": "id\n", "mysql.password": "p=1\n", "mail": "x\n"}
     Path(".env").write_text("canary")
     refused = run("import-plain", ".env", code=2).stderr
     assert "line 1" in refused
@@ -221,8 +221,8 @@ def test_values_that_two_people_set_at_once_are_all_there(tmp_path: Path) -> Non
 
 
 def _sealed(folder: Path, values: dict[str, str]) -> Vault:
-    made = seal(folder, values)
-    return Vault(made["MARTS_SECRETS__FILE"], made["MARTS_SECRETS__KEY_FILE"])
+    variables = seal(folder, values)
+    return Vault(variables["MARTS_SECRETS__FILE"], variables["MARTS_SECRETS__KEY_FILE"])
 
 
 # Where credentials come from
@@ -290,7 +290,7 @@ def test_a_password_in_an_address_stays_in_this_process(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "text", ['[s3]\nsecret_key = "canary"', '[mysql]\npassword = "canary"', '[secrets]\npassphrase = "canary"']
 )
-def test_a_credential_in_a_settings_file_is_refused_without_telling_it(tmp_path: Path, text: str) -> None:
+def test_a_credential_in_a_settings_file_is_refused_without_printing_it(tmp_path: Path, text: str) -> None:
     (tmp_path / "marts.toml").write_text(text)
     with pytest.raises(UsageError, match="a settings file must not contain") as caught:
         load(None, {})
@@ -316,7 +316,7 @@ def test_a_secret_is_its_place_wherever_it_goes(credentials: Vault) -> None:
 @pytest.mark.parametrize(
     "text", ["password=canary", "[client]\npassword", "[mysqld]\npassword=canary", "[client\ncanary"]
 )
-def test_an_option_file_without_a_password_is_said_without_its_text(tmp_path: Path, text: str) -> None:
+def test_an_option_file_without_a_password_is_reported_without_its_text(tmp_path: Path, text: str) -> None:
     (tmp_path / "my.cnf").write_text(text)
     password = load(None, {"mysql": {"option_file": str(tmp_path / "my.cnf")}}).mysql.password
     with pytest.raises(UsageError) as caught:
@@ -415,7 +415,7 @@ def test_a_file_that_somebody_else_made_for_our_key_is_refused(used: Place, cred
         check(used)
 
 
-def test_a_restored_file_is_trusted_when_somebody_says_so(used: Place, credentials: Vault) -> None:
+def test_a_restored_file_is_trusted_when_somebody_confirms_it(used: Place, credentials: Vault) -> None:
     old = Path(credentials.file).read_bytes()
     vault.change(credentials, "t", lambda held: held)
     check(used)
@@ -467,7 +467,9 @@ def test_log_records_and_their_tracebacks_are_clean(caplog: pytest.LogCaptureFix
     assert "ValueError: ***" in caplog.text
 
 
-def test_an_error_of_ours_tells_no_value(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_product_prints_no_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from jobs.cli import app as cli
 
     Secret(plain="canary-in-an-error").reveal()
@@ -482,9 +484,9 @@ def test_an_error_of_ours_tells_no_value(capsys: pytest.CaptureFixture[str], mon
         monkeypatch.setattr(cli, "app", fail)
         with pytest.raises(SystemExit):
             cli.main()
-        shown = capsys.readouterr().err
-        assert "***" in shown
-        assert "canary" not in shown
+        output = capsys.readouterr().err
+        assert "***" in output
+        assert "canary" not in output
 
 
 def _raise(error: Exception) -> Callable[..., None]:
@@ -494,7 +496,7 @@ def _raise(error: Exception) -> Callable[..., None]:
     return fail
 
 
-def test_what_a_task_raises_tells_no_value() -> None:
+def test_what_a_task_raises_prints_no_value() -> None:
     from jobs.adapters.ray.tasks import Task
 
     Secret(plain="canary-in-a-task").reveal()

@@ -75,6 +75,6 @@ def axe() -> str:
 def barriers(browser: Any) -> list[tuple[str, str]]:
     """Return the serious findings of axe on the page at hand: the rule, and the first element."""
     browser.execute_script(axe())
-    found = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
-    serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
-    return [(one["id"], one["nodes"][0]["html"][:200]) for one in serious]
+    result = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    serious = [violation for violation in result["violations"] if violation["impact"] in ("serious", "critical")]
+    return [(violation["id"], violation["nodes"][0]["html"][:200]) for violation in serious]

@@ -1,4 +1,4 @@
-"""What the chart renders, as objects; what Kubernetes and KubeRay would say of them; every pod in them."""
+"""What the chart renders, as objects; what Kubernetes and KubeRay would answer; every pod in them."""
 
 import copy
 import functools
@@ -44,7 +44,7 @@ def rendered(*settings: str, values: Path = MINIMAL) -> list[Object]:
 
 
 def refused(*settings: str, values: Path | None = MINIMAL, schema: bool = True) -> str:
-    """Return what helm says against the values."""
+    """Return the errors of helm against the values."""
     more = () if schema else ("--skip-schema-validation",)
     with pytest.raises(ValueError, match="Error") as error:
         helm.render(CHART, [values] if values else [], *_flags(settings), *more)
@@ -53,8 +53,8 @@ def refused(*settings: str, values: Path | None = MINIMAL, schema: bool = True) 
 
 def mistakes(*settings: str, values: Path | None = MINIMAL, schema: bool = True) -> list[str]:
     """Return the mistakes that the chart found in the values."""
-    said = refused(*settings, values=values, schema=schema)
-    return [line[4:] for line in said.splitlines() if line.startswith("  - ")]
+    output = refused(*settings, values=values, schema=schema)
+    return [line[4:] for line in output.splitlines() if line.startswith("  - ")]
 
 
 def _flags(settings: tuple[str, ...]) -> Iterator[str]:
@@ -68,7 +68,7 @@ def of_kind(objects: list[Object], kind: str) -> dict[str, Object]:
     return {each["metadata"]["name"]: each for each in objects if each["kind"] == kind}
 
 
-def one(objects: list[Object], kind: str, name: str) -> Object:
+def object_named(objects: list[Object], kind: str, name: str) -> Object:
     """Return an object."""
     return of_kind(objects, kind)[name]
 
@@ -82,8 +82,8 @@ def rayjobs(objects: list[Object]) -> dict[str, Object]:
 
 def one_off(objects: list[Object]) -> Object:
     """Return the template of one-off Jobs."""
-    (found,) = [each for name, each in of_kind(objects, "ConfigMap").items() if name.endswith("-one-off")]
-    template: Object = yaml.safe_load(found["data"]["job.yaml"])
+    (config_map,) = [each for name, each in of_kind(objects, "ConfigMap").items() if name.endswith("-one-off")]
+    template: Object = yaml.safe_load(config_map["data"]["job.yaml"])
     return template
 
 
@@ -123,7 +123,7 @@ def command(objects: list[Object], job: str) -> list[str]:
 
 def pod_of(objects: list[Object], job: str) -> Object:
     """Return the pod of a CronJob."""
-    pod: Object = one(objects, "CronJob", job)["spec"]["jobTemplate"]["spec"]["template"]
+    pod: Object = object_named(objects, "CronJob", job)["spec"]["jobTemplate"]["spec"]["template"]
     return pod
 
 
@@ -147,7 +147,7 @@ def invalid(objects: list[Object], version: str) -> list[str]:
     # It reads megabytes of schemas anew for each object.
     if not hasattr(utils.schema_contents, "cache_info"):
         utils.schema_contents = functools.cache(utils.schema_contents)
-    found = []
+    problems = []
     for each in objects:
         if each["kind"] in FOREIGN:
             continue
@@ -156,8 +156,8 @@ def invalid(objects: list[Object], version: str) -> list[str]:
         except kubernetes_validate.ValidationError as error:
             place = ".".join(str(part) for part in error.path)
             name = each["metadata"].get("name", "")
-            found.append(f"{each['kind']} {name} in {version}: {place}: {error.message}")
-    return found
+            problems.append(f"{each['kind']} {name} in {version}: {place}: {error.message}")
+    return problems
 
 
 def kuberay_refuses(custom: Object) -> list[str]:
@@ -194,16 +194,16 @@ def _closed(node: Any) -> Any:
         return [_closed(each) for each in node]
     if not isinstance(node, dict):
         return node
-    made = {key: _closed(value) for key, value in node.items()}
+    closed = {key: _closed(value) for key, value in node.items()}
     if isinstance(node.get("properties"), dict) and not node.get("x-kubernetes-preserve-unknown-fields"):
-        made.setdefault("additionalProperties", False)
-    return made
+        closed.setdefault("additionalProperties", False)
+    return closed
 
 
 def not_restricted(pod: Object) -> list[str]:
     """Describe what the `restricted` standard of Kubernetes, and a read-only root, have against a pod."""
     spec = pod["spec"]
-    mine = spec.get("securityContext", {})
+    pod_context = spec.get("securityContext", {})
     wrong = [key for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
     allowed = {
         "configMap",
@@ -218,7 +218,7 @@ def not_restricted(pod: Object) -> list[str]:
     wrong += [f"volume {each['name']}" for each in spec["volumes"] if not set(each) - {"name"} <= allowed]
     for container in [*spec["containers"], *spec.get("initContainers", ())]:
         own = container.get("securityContext", {})
-        both = {**mine, **own}
+        both = {**pod_context, **own}
         wrong += ["privileged"] if own.get("privileged") else []
         wrong += [] if own.get("allowPrivilegeEscalation") is False else ["allowPrivilegeEscalation"]
         wrong += [] if own.get("capabilities") == {"drop": ["ALL"]} else ["capabilities"]
@@ -232,6 +232,6 @@ def not_restricted(pod: Object) -> list[str]:
 
 def write_config(objects: list[Object], folder: Path, name: str = "martwright") -> Path:
     """Write the files that pods find in /etc/martwright into a folder."""
-    for key, text in one(objects, "ConfigMap", f"{name}-config")["data"].items():
+    for key, text in object_named(objects, "ConfigMap", f"{name}-config")["data"].items():
         (folder / key).write_text(textwrap.dedent(text))
     return folder / "marts.toml"

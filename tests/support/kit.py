@@ -159,7 +159,7 @@ class Place:
             warehouse.close()
 
     def run(self, **options: Any) -> RunReport:
-        """Run a build as `marts build` does: people hear of it."""
+        """Run a build as `marts build` does: it sends notices."""
         request = self._request(options)
 
         @contextmanager
@@ -235,7 +235,7 @@ def golden(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader((GOLDEN / f"golden_{name}.csv").open()))
 
 
-def shown(rows: list[tuple[Any, ...]], columns: list[str], wanted: list[str]) -> list[dict[str, str]]:
+def as_golden(rows: list[tuple[Any, ...]], columns: list[str], wanted: list[str]) -> list[dict[str, str]]:
     """Write rows as the golden files do."""
     text = [
         {

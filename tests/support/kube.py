@@ -1,6 +1,6 @@
 """A Kubernetes API server for tests, as far as a launcher and a watchdog speak with one: real HTTP, real wording.
 
-It keeps objects (kubestore.py), tells of their changes, refuses as the real one does, and collects what loses its
+It keeps objects (kubestore.py), publishes their changes, refuses as the real one does, and collects what loses its
 owner. No scheduler, no kubelet, no Job controller: a test plays them with `put`, `edit` and callbacks; KubeRay is
 played by kuberay.FakeOperator.
 """
@@ -104,9 +104,9 @@ class KubeApi:
     def configuration(self) -> Any:
         from kubernetes import client
 
-        made = client.Configuration(host=self.url, api_key={"BearerToken": f"Bearer {self.token}"})
-        made.retries = False
-        return made
+        configuration = client.Configuration(host=self.url, api_key={"BearerToken": f"Bearer {self.token}"})
+        configuration.retries = False
+        return configuration
 
     def client(self) -> Any:
         """Return a kubernetes.client.ApiClient; it tries nothing twice."""
@@ -138,23 +138,23 @@ class KubeApi:
     def get(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
         """Return an object, or None if there is none."""
         with self.store.lock:
-            found = self.store.objects.get((NAMES[kind].plural, namespace or self.namespace, name))
-            return copy.deepcopy(found)
+            stored = self.store.objects.get((NAMES[kind].plural, namespace or self.namespace, name))
+            return copy.deepcopy(stored)
 
-    def put(self, made: Object) -> Object:
+    def put(self, document: Object) -> Object:
         """Set an object with its status, whatever it was before; nothing is checked."""
-        resource, made = NAMES[made["kind"]], copy.deepcopy(made)
-        status, metadata = made.get("status"), made.setdefault("metadata", {})
+        resource, document = NAMES[document["kind"]], copy.deepcopy(document)
+        status, metadata = document.get("status"), document.setdefault("metadata", {})
         namespace = metadata.get("namespace", self.namespace)
         with self.store.lock:
             key = (resource.plural, namespace, metadata["name"])
             given = dict(metadata)
-            made = born(resource, namespace, {"apiVersion": resource.api_version} | made)
+            document = born(resource, namespace, {"apiVersion": resource.api_version} | document)
             was = self.store.objects.get(key, {"metadata": {}})["metadata"]
             metadata |= {name: was[name] for name in ("uid", "creationTimestamp", "generation") if name in was} | given
             if status is not None:
-                made["status"] = status
-            return copy.deepcopy(self.store.keep(key, made))
+                document["status"] = status
+            return copy.deepcopy(self.store.keep(key, document))
 
     def edit(self, kind: str, name: str, change: Callable[[Object], Any], namespace: str | None = None) -> Object:
         """Change an object by a function, its status as well; all at once, whatever others do."""
@@ -162,13 +162,13 @@ class KubeApi:
         key = (resource.plural, namespace or self.namespace, name)
         with self.store.lock:
             old = self.store.at(resource, key[1], name)
-            made = copy.deepcopy(old)
-            change(made)
-            if made == old:
-                return made
-            if "generation" in made["metadata"] and spec_of(made) != spec_of(old):
-                made["metadata"]["generation"] += 1
-            kept = self.store.keep(key, made)
+            changed = copy.deepcopy(old)
+            change(changed)
+            if changed == old:
+                return changed
+            if "generation" in changed["metadata"] and spec_of(changed) != spec_of(old):
+                changed["metadata"]["generation"] += 1
+            kept = self.store.keep(key, changed)
             self.store.end_if_free(key)
             return copy.deepcopy(kept)
 
@@ -177,14 +177,14 @@ class KubeApi:
             key = (NAMES[kind].plural, namespace or self.namespace, name)
             self.store.delete(NAMES[kind], key, {"propagationPolicy": policy})
 
-    def create(self, made: Object) -> Object:
+    def create(self, document: Object) -> Object:
         """Create an object as a controller does: with checks, without its status."""
         with self.store.lock:
-            namespace = made["metadata"].get("namespace", self.namespace)
-            return copy.deepcopy(self.store.create(NAMES[made["kind"]], namespace, made)[0])
+            namespace = document["metadata"].get("namespace", self.namespace)
+            return copy.deepcopy(self.store.create(NAMES[document["kind"]], namespace, document)[0])
 
     def log(self, pod: str, container: str, text: str, previous: bool = False, namespace: str | None = None) -> None:
-        """Append to what a container said."""
+        """Append to the log of a container."""
         with self.store.lock:
             key = (namespace or self.namespace, pod, container, previous)
             self.logs[key] = self.logs.get(key, "") + text
@@ -201,10 +201,19 @@ class KubeApi:
         metadata, moment = about["metadata"], now()
         involved = {"kind": about["kind"], "apiVersion": about["apiVersion"]}
         involved |= {name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion")}
-        made: Object = {"kind": "Event", "involvedObject": involved, "reason": reason, "message": message, "type": type}
-        made |= {"source": {"component": source}, "firstTimestamp": moment, "lastTimestamp": moment, "count": 1}
-        made["metadata"] = {"name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}", "namespace": metadata["namespace"]}
-        return self.put(made)
+        document: Object = {
+            "kind": "Event",
+            "involvedObject": involved,
+            "reason": reason,
+            "message": message,
+            "type": type,
+        }
+        document |= {"source": {"component": source}, "firstTimestamp": moment, "lastTimestamp": moment, "count": 1}
+        document["metadata"] = {
+            "name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}",
+            "namespace": metadata["namespace"],
+        }
+        return self.put(document)
 
     def on_created(self, kind: str, callback: Callable[[Object], None]) -> None:
         """Call back with each new object, from the controllers' thread, soon after it was created."""
@@ -274,7 +283,7 @@ class KubeApi:
         for call in calls:
             try:
                 call()
-            except Exception as error:  # noqa: BLE001 - told at the end of the test
+            except Exception as error:  # noqa: BLE001 - raised at the end of the test
                 self.errors.append(error)
 
     def fault(self, verb: str, resource: str) -> Fault | None:
@@ -425,7 +434,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"POST": "create", "DELETE": "deletecollection"}.get(self.command, "post")
 
     def _fail(self, fault: Fault) -> bool:
-        """Do what a fault asks for; tell whether the request ends there."""
+        """Do what a fault asks for; return whether the request ends there."""
         if fault.status == "lost":
             self._send = lambda *_, **__: self._reset()  # type: ignore[method-assign]
             return False
@@ -486,8 +495,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         for resource in RESOURCES:
             root = f"/apis/{resource.api_version}" if resource.group else "/api/v1"
-            found = [each for each in RESOURCES if each.api_version == resource.api_version]
-            served = [each for each in found if each.plural in self.api.installed]
+            resources = [each for each in RESOURCES if each.api_version == resource.api_version]
+            served = [each for each in resources if each.plural in self.api.installed]
             if path == root and served:
                 self._send_json(200, _resource_list(served))
                 return
@@ -497,14 +506,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def _get(self, call: Call) -> None:
         with self.api.store.lock:
-            found = self.api.store.at(call.resource, call.namespace, call.name)
-        self._send_json(200, found)
+            stored = self.api.store.at(call.resource, call.namespace, call.name)
+        self._send_json(200, stored)
 
     def _matching(self, call: Call) -> Callable[[Object], bool]:
         labels = label_selector(call.query.get("labelSelector", ""))
         fields = field_selector(call.resource, call.query.get("fieldSelector", ""))
-        return lambda found: (
-            call.namespace in ("", found["metadata"]["namespace"]) and bool(labels(found)) and bool(fields(found))
+        return lambda candidate: (
+            call.namespace in ("", candidate["metadata"]["namespace"])
+            and bool(labels(candidate))
+            and bool(fields(candidate))
         )
 
     def _list(self, call: Call) -> None:
@@ -513,25 +524,25 @@ class Handler(BaseHTTPRequestHandler):
         with store.lock:
             start = _after(call.query.get("continue", ""), store.oldest)
             keys = [key for key in sorted(store.objects) if key[0] == call.resource.plural and key[1:] > start]
-            found = [store.objects[key] for key in keys if matching(store.objects[key])]
+            matches = [store.objects[key] for key in keys if matching(store.objects[key])]
             metadata: Object = {"resourceVersion": str(store.version)}
-        if limit and len(found) > limit:
-            last = found[limit - 1]["metadata"]
+        if limit and len(matches) > limit:
+            last = matches[limit - 1]["metadata"]
             token = json.dumps([int(metadata["resourceVersion"]), last["namespace"], last["name"]])
             metadata |= {"continue": base64.urlsafe_b64encode(token.encode()).decode()}
             if not call.query.get("labelSelector") and not call.query.get("fieldSelector"):
-                metadata["remainingItemCount"] = len(found) - limit
-            found = found[:limit]
+                metadata["remainingItemCount"] = len(matches) - limit
+            matches = matches[:limit]
         hidden = () if call.resource.custom else ("kind", "apiVersion")
-        items = [{name: value for name, value in each.items() if name not in hidden} for each in found]
+        items = [{name: value for name, value in each.items() if name not in hidden} for each in matches]
         kinds = {"kind": f"{call.resource.kind}List", "apiVersion": call.resource.api_version}
         self._send_json(200, {**kinds, "metadata": metadata, "items": items})
 
     def _create(self, call: Call) -> None:
         strict = call.query.get("fieldValidation") == "Strict"
         with self.api.store.lock:
-            made, dropped = self.api.store.create(call.resource, call.namespace, _object(call.body), strict)
-        self._send_json(201, made, _unknown(dropped))
+            created, dropped = self.api.store.create(call.resource, call.namespace, _object(call.body), strict)
+        self._send_json(201, created, _unknown(dropped))
 
     def _update(self, call: Call) -> None:
         self._change(call, lambda _: _object(call.body))
@@ -540,8 +551,8 @@ class Handler(BaseHTTPRequestHandler):
         kind = self.headers.get("Content-Type", "").partition(";")[0]
         allowed = PATCHES[:2] if call.resource.custom else PATCHES
         if kind not in allowed:
-            told = "the body of the request was in an unknown format - accepted media types include: "
-            raise Refused(415, "UnsupportedMediaType", told + ", ".join((*allowed, "application/apply-patch+yaml")))
+            message = "the body of the request was in an unknown format - accepted media types include: "
+            raise Refused(415, "UnsupportedMediaType", message + ", ".join((*allowed, "application/apply-patch+yaml")))
         patch = json_patch if kind == PATCHES[0] else merge
         self._change(call, lambda old: patch(old, call.body))
 
@@ -549,20 +560,20 @@ class Handler(BaseHTTPRequestHandler):
         strict = call.query.get("fieldValidation") == "Strict"
         with self.api.store.lock:
             old = self.api.store.at(call.resource, call.namespace, call.name)
-            made, dropped = self.api.store.update(call.resource, call.key, change(old), call.part, strict)
-        self._send_json(200, made, _unknown(dropped))
+            updated, dropped = self.api.store.update(call.resource, call.key, change(old), call.part, strict)
+        self._send_json(200, updated, _unknown(dropped))
 
     def _delete(self, call: Call) -> None:
         names = ("propagationPolicy", "gracePeriodSeconds")
         options = {name: call.query[name] for name in names if name in call.query} | (call.body or {})
         with self.api.store.lock:
-            found, gone = self.api.store.delete(call.resource, call.key, options)
+            stored, removed = self.api.store.delete(call.resource, call.key, options)
         kept = call.resource.plural == "jobs" and "propagationPolicy" not in options
         warnings = [PRESERVED] if kept else []
-        if not gone or call.resource.plural == "pods":
-            self._send_json(200, found, warnings)
+        if not removed or call.resource.plural == "pods":
+            self._send_json(200, stored, warnings)
             return
-        resource, uid = call.resource, found["metadata"]["uid"]
+        resource, uid = call.resource, stored["metadata"]["uid"]
         details = {"name": call.name, "group": resource.group, "kind": resource.plural, "uid": uid}
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
         self._send_json(200, status, warnings)
@@ -573,13 +584,13 @@ class Handler(BaseHTTPRequestHandler):
         version = call.query.get("resourceVersion", "")
         with store.lock:
             position = int(version or 0)
-            first = [_told("ADDED", store.objects[key]) for key in sorted(store.objects)
+            first = [_watch_event("ADDED", store.objects[key]) for key in sorted(store.objects)
                      if key[0] == call.resource.plural and matching(store.objects[key])]  # fmt: skip
             if position == 0:
                 position = store.version
             elif position < store.oldest:
                 message = f"too old resource version: {position} ({store.oldest})"
-                first, end = [_told("ERROR", Refused(410, "Expired", message).status)], 0
+                first, end = [_watch_event("ERROR", Refused(410, "Expired", message).status)], 0
             else:
                 first = []
         self._start_stream("application/json")
@@ -603,12 +614,12 @@ class Handler(BaseHTTPRequestHandler):
                 check_started(pod, container, key[3])
         lines = text.splitlines(keepends=True)
         tail = call.query.get("tailLines")
-        shown = "".join(lines if tail is None else lines[len(lines) - min(int(tail), len(lines)) :])
+        output = "".join(lines if tail is None else lines[len(lines) - min(int(tail), len(lines)) :])
         if call.query.get("follow") in ("true", "True"):
-            self._follow(pod, key, shown, len(text))
+            self._follow(pod, key, output, len(text))
             return
         limit = call.query.get("limitBytes")
-        self._send(200, shown.encode()[: int(limit) if limit else None], "text/plain")
+        self._send(200, output.encode()[: int(limit) if limit else None], "text/plain")
 
     def _follow(self, pod: Object, key: tuple[str, str, str, bool], text: str, position: int) -> None:
         self._start_stream("text/plain")
@@ -618,9 +629,9 @@ class Handler(BaseHTTPRequestHandler):
             if ended and not text:
                 break
             with self.api.store.lock:
-                found = self.api.store.objects.get(("pods", *key[:2]))
-                same = found is not None and found["metadata"]["uid"] == pod["metadata"]["uid"]
-                ended = not same or has_ended(found or {}, key[2])
+                current = self.api.store.objects.get(("pods", *key[:2]))
+                same = current is not None and current["metadata"]["uid"] == pod["metadata"]["uid"]
+                ended = not same or has_ended(current or {}, key[2])
                 text = self.api.logs.get(key, "")[position:]
                 position += len(text)
                 if not text and not ended:
@@ -706,13 +717,13 @@ def _after(token: str, oldest: int) -> tuple[str, ...]:
         return ()
     version, *start = json.loads(base64.urlsafe_b64decode(token))
     if version < oldest:
-        told = "The provided continue parameter is too old to display a consistent list result. "
-        raise Refused(410, "Expired", told + "You can start a new list without the continue parameter.")
+        message = "The provided continue parameter is too old to display a consistent list result. "
+        raise Refused(410, "Expired", message + "You can start a new list without the continue parameter.")
     return tuple(start)
 
 
-def _told(kind: str, found: Object) -> str:
-    return json.dumps({"type": kind, "object": found}) + "\n"
+def _watch_event(kind: str, document: Object) -> str:
+    return json.dumps({"type": kind, "object": document}) + "\n"
 
 
 def _event(change: Change, matching: Callable[[Object], bool]) -> str:
@@ -721,7 +732,7 @@ def _event(change: Change, matching: Callable[[Object], bool]) -> str:
     is_ = change.after is not None and matching(change.after)
     if not was and not is_:
         return ""
-    return _told("MODIFIED" if was and is_ else "ADDED" if is_ else "DELETED", change.told)
+    return _watch_event("MODIFIED" if was and is_ else "ADDED" if is_ else "DELETED", change.snapshot)
 
 
 @contextlib.contextmanager

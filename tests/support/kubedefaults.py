@@ -31,15 +31,15 @@ CONTAINER = {"terminationMessagePath": "/dev/termination-log", "terminationMessa
 MODE = {"defaultMode": 420}
 
 
-def apply(made: Object) -> None:
+def apply(document: Object) -> None:
     """Write the defaults into a new object, in place."""
-    spec = made.get("spec") or {}
-    if made["kind"] == "Job" and "template" in spec:
-        _job(made)
-    elif made["kind"] == "CronJob" and "jobTemplate" in spec:
+    spec = document.get("spec") or {}
+    if document["kind"] == "Job" and "template" in spec:
+        _job(document)
+    elif document["kind"] == "CronJob" and "jobTemplate" in spec:
         _set(spec, CRONJOB)
         _pod_spec(((spec["jobTemplate"].get("spec") or {}).get("template") or {}).get("spec"))
-    elif made["kind"] == "Pod":
+    elif document["kind"] == "Pod":
         _pod_spec(spec)
 
 
@@ -57,8 +57,8 @@ def own(job: Object) -> None:
     job["spec"]["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": metadata["uid"]}}
 
 
-def _job(made: Object) -> None:
-    spec, metadata = made["spec"], made["metadata"]
+def _job(document: Object) -> None:
+    spec, metadata = document["spec"], document["metadata"]
     if not metadata.get("labels"):  # SetDefaults_Job: those of its pods
         metadata["labels"] = dict((spec["template"].get("metadata") or {}).get("labels") or {})
     _set(spec, JOB)

@@ -57,9 +57,9 @@ def _set(state: Object, last: Object | None = None, ready: bool = False, phase: 
 
 def _condition(kind: str, status: str, reason: str, message: str) -> State:
     def change(pod: Object) -> None:
-        made = {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now()}
+        condition = {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now()}
         kept = [each for each in pod.setdefault("status", {}).get("conditions", []) if each["type"] != kind]
-        pod["status"]["conditions"] = [*kept, made]
+        pod["status"]["conditions"] = [*kept, condition]
 
     return change
 
@@ -113,7 +113,7 @@ class Ready:
     def __call__(self, operator: "FakeOperator", name: str) -> None:
         cluster = operator.status(name)["rayClusterName"]
         operator.set_pods(name, running())
-        operator.api.edit("RayCluster", cluster, lambda found: found["status"].update(state="ready"))
+        operator.api.edit("RayCluster", cluster, lambda current: current["status"].update(state="ready"))
         operator.update(
             name,
             dashboardURL=self.dashboard_url,
@@ -177,7 +177,7 @@ class Fails:
 
 @dataclass(frozen=True)
 class Retrying:
-    """Only says what happens: the next attempt begins."""
+    """Only reports what happens: the next attempt begins."""
 
     def __call__(self, operator: "FakeOperator", name: str) -> None:
         """Begun before each step that finds Retrying."""
@@ -270,7 +270,7 @@ class FakeOperator:
     dashboard_url: str = "http://127.0.0.1:8265"
     """Of the cluster whose jobs are mirrored."""
     stopped: list[str] = field(default_factory=list)
-    """Job ids that were told to stop, for their RayJob was deleted."""
+    """Job ids that were stopped, for their RayJob was deleted."""
     real: dict[str, RealJob] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -307,8 +307,8 @@ class FakeOperator:
     def pods(self, name: str, node: str = "") -> list[Object]:
         """Return the pods of the present cluster of a RayJob."""
         cluster = self.status(name).get("rayClusterName")
-        found = [pod for pod in self.api.objects("Pod") if _label(pod, "cluster") == cluster]
-        return [pod for pod in found if node in ("", _label(pod, "node-type"))]
+        members = [pod for pod in self.api.objects("Pod") if _label(pod, "cluster") == cluster]
+        return [pod for pod in members if node in ("", _label(pod, "node-type"))]
 
     def expire(self, name: str) -> None:
         """Delete the cluster of a RayJob that has ended, as KubeRay does after ttlSecondsAfterFinished."""
@@ -318,15 +318,15 @@ class FakeOperator:
     # What steps call
 
     def status(self, name: str) -> Object:
-        found = self.api.get("RayJob", name)
-        return dict((found or {}).get("status") or {})
+        job = self.api.get("RayJob", name)
+        return dict((job or {}).get("status") or {})
 
     def update(self, name: str, **status: Any) -> None:
         """Set parts of the status; None removes one."""
 
-        def change(found: Object) -> None:
-            merged = {**(found.get("status") or {}), **status}
-            found["status"] = {name: value for name, value in merged.items() if value is not None}
+        def change(current: Object) -> None:
+            merged = {**(current.get("status") or {}), **status}
+            current["status"] = {name: value for name, value in merged.items() if value is not None}
 
         self.api.edit("RayJob", name, change)
 
@@ -404,12 +404,12 @@ class FakeOperator:
         metadata, spec = job["metadata"], job["spec"].get("rayClusterSpec") or {}
         name = job["status"]["rayClusterName"]
         labels = {"ray.io/originated-from-cr-name": metadata["name"], "ray.io/originated-from-crd": "RayJob"}
-        made: Object = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "spec": spec, "status": {}}
-        made["metadata"] = {"name": name, "namespace": metadata["namespace"], "ownerReferences": [_owner(job)]}
-        made["metadata"]["labels"] = {**(metadata.get("labels") or {}), **labels}
-        cluster = self.api.put(made)
-        told = f"Created RayCluster {metadata['namespace']}/{name}"
-        self.api.event(job, "CreatedRayCluster", told, "Normal", "rayjob-controller")
+        document: Object = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "spec": spec, "status": {}}
+        document["metadata"] = {"name": name, "namespace": metadata["namespace"], "ownerReferences": [_owner(job)]}
+        document["metadata"]["labels"] = {**(metadata.get("labels") or {}), **labels}
+        cluster = self.api.put(document)
+        message = f"Created RayCluster {metadata['namespace']}/{name}"
+        self.api.event(job, "CreatedRayCluster", message, "Normal", "rayjob-controller")
         self._make_pod(cluster, _with_autoscaler(spec), "head", "headgroup")
         for group in spec.get("workerGroupSpecs") or []:
             for _ in range(group.get("replicas", group.get("minReplicas", 0))):
@@ -441,7 +441,7 @@ class FakeOperator:
                 self._begin(name)
 
     def _let_go(self, job: Object) -> None:
-        """Stop the job of a RayJob that is being deleted, then let it go whatever came of that."""
+        """Stop the job of a RayJob that is being deleted, then let it go whatever the result."""
         if FINALIZER not in job["metadata"].get("finalizers", []):
             return
         name, status = job["metadata"]["name"], job.get("status") or {}
@@ -451,7 +451,7 @@ class FakeOperator:
                 _ignoring(real.stop)
         self._steps.pop(name, None)
         _ignoring(
-            lambda: self.api.edit("RayJob", name, lambda found: found["metadata"]["finalizers"].remove(FINALIZER))
+            lambda: self.api.edit("RayJob", name, lambda current: current["metadata"]["finalizers"].remove(FINALIZER))
         )
 
     def _delete_cluster(self, name: str) -> None:
@@ -460,7 +460,7 @@ class FakeOperator:
             self.api.delete("RayCluster", cluster)
 
     def _reset(self, name: str, deployment: str | None) -> None:
-        """Forget an attempt: its cluster and what the status says of it."""
+        """Forget an attempt: its cluster and its status."""
         self._delete_cluster(name)
         names = ("jobId", "dashboardURL", "message", "reason", "rayClusterName", "rayJobInfo", "rayClusterStatus")
         self.update(name, **dict.fromkeys(names), jobStatus=None, jobDeploymentStatus=deployment)
@@ -487,7 +487,7 @@ class FakeOperator:
             for name in list(self._steps):
                 try:
                     self._step(name)
-                except Exception as error:  # noqa: BLE001 - told at the end of the test
+                except Exception as error:  # noqa: BLE001 - raised at the end of the test
                     if self.api.get("RayJob", name):
                         self.api.errors.append(error)
 
@@ -522,9 +522,9 @@ def _with_autoscaler(spec: Object) -> Object:
     return head
 
 
-def _owner(found: Object) -> Object:
-    owner = {"apiVersion": found["apiVersion"], "kind": found["kind"], "name": found["metadata"]["name"]}
-    return {**owner, "uid": found["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True}
+def _owner(document: Object) -> Object:
+    owner = {"apiVersion": document["apiVersion"], "kind": document["kind"], "name": document["metadata"]["name"]}
+    return {**owner, "uid": document["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True}
 
 
 def _hold(job: Object) -> None:

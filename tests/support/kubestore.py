@@ -117,10 +117,10 @@ def bad_request(message: str) -> Refused:
 
 def invalid(resource: Resource, name: str, causes: list[tuple[str, str]]) -> Refused:
     """Refuse with causes: a field and what is wrong with it, each."""
-    told = [f"{where}: {what}" for where, what in causes]
-    listed = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
-    found = [{"reason": "FieldValueInvalid", "message": what, "field": where} for where, what in causes]
-    details = {"name": name, "group": resource.group, "kind": resource.kind, "causes": found}
+    messages = [f"{where}: {what}" for where, what in causes]
+    listed = messages[0] if len(messages) == 1 else f"[{', '.join(messages)}]"
+    cause_list = [{"reason": "FieldValueInvalid", "message": what, "field": where} for where, what in causes]
+    details = {"name": name, "group": resource.group, "kind": resource.kind, "causes": cause_list}
     return Refused(422, "Invalid", f'{resource.full_kind} "{name}" is invalid: {listed}', details)
 
 
@@ -139,7 +139,7 @@ def suffix() -> str:
 def label_selector(text: str) -> Callable[[Object], bool]:
     """Understand `a=b,c!=d,e in (f,g),h notin (i),j,!k`."""
     tests = [_requirement(part.strip()) for part in re.split(r",(?![^(]*\))", text) if part.strip()]
-    return lambda found: all(test(found["metadata"].get("labels") or {}) for test in tests)
+    return lambda candidate: all(test(candidate["metadata"].get("labels") or {}) for test in tests)
 
 
 def _requirement(text: str) -> Callable[[Object], bool]:
@@ -171,7 +171,7 @@ def field_selector(resource: Resource, text: str) -> Callable[[Object], bool]:
         if match[1] not in known:
             raise bad_request(_unknown_field(resource, match[1]))
         tests.append((match[1].split("."), match[3], match[2] != "!="))
-    return lambda found: all((_dig(found, path) == value) == wanted for path, value, wanted in tests)
+    return lambda candidate: all((_dig(candidate, path) == value) == wanted for path, value, wanted in tests)
 
 
 def _unknown_field(resource: Resource, name: str) -> str:
@@ -180,10 +180,10 @@ def _unknown_field(resource: Resource, name: str) -> str:
     return f"field label not supported: {name}"
 
 
-def _dig(found: Any, path: list[str]) -> str:
+def _dig(value: Any, path: list[str]) -> str:
     for name in path:
-        found = (found or {}).get(name, "")
-    return str(found or "")
+        value = (value or {}).get(name, "")
+    return str(value or "")
 
 
 # --- Patches
@@ -205,8 +205,8 @@ def merge(target: Any, patch: Any) -> Any:
 def json_patch(target: Object, steps: Any) -> Object:
     """Apply a JSON patch (RFC 6902)."""
     if not isinstance(steps, list):
-        told = "json: cannot unmarshal object into Go value of type jsonpatch.Patch"
-        raise bad_request(f"error decoding patch: {told}")
+        message = "json: cannot unmarshal object into Go value of type jsonpatch.Patch"
+        raise bad_request(f"error decoding patch: {message}")
     patched = copy.deepcopy(target)
     try:
         for step in steps:
@@ -291,7 +291,7 @@ def schema_causes(document: Object, schema: Object) -> list[tuple[str, str]]:
 
 def _cause(error: Any) -> tuple[str, str] | None:
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.path).lstrip(".")
-    told = json.dumps(error.instance) if not isinstance(error.instance, dict | list) else "{...}"
+    value = json.dumps(error.instance) if not isinstance(error.instance, dict | list) else "{...}"
     if error.instance is None and error.schema.get("nullable"):
         return None
     names = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
@@ -304,14 +304,14 @@ def _cause(error: Any) -> tuple[str, str] | None:
     if error.validator == "enum":
         return (
             where,
-            f"Unsupported value: {told}: supported values: {', '.join(map(json.dumps, error.validator_value))}",
+            f"Unsupported value: {value}: supported values: {', '.join(map(json.dumps, error.validator_value))}",
         )
     if error.validator == "minimum":
         text = f"{where} in body should be greater than or equal to {error.validator_value}"
-        return where, f"Invalid value: {told}: {text}"
+        return where, f"Invalid value: {value}: {text}"
     if error.validator == "pattern":
-        return where, f"Invalid value: {told}: {where} in body should match '{error.validator_value}'"
-    return where, f"Invalid value: {told}: {error.message}"
+        return where, f"Invalid value: {value}: {where} in body should match '{error.validator_value}'"
+    return where, f"Invalid value: {value}: {error.message}"
 
 
 # --- The objects
@@ -319,13 +319,13 @@ def _cause(error: Any) -> tuple[str, str] | None:
 
 @dataclass(frozen=True)
 class Change:
-    """Of one object: before is None when it is new, after is None when it is gone; `told` is its last state."""
+    """Of one object: before is None when it is new, after is None when it is deleted; `snapshot` is its last state."""
 
     version: int
     key: Key
     before: Object | None
     after: Object | None
-    told: Object
+    snapshot: Object
 
 
 class Store:
@@ -344,43 +344,43 @@ class Store:
         """When pods that are being deleted are gone, by uid."""
 
     def at(self, resource: Resource, namespace: str, name: str) -> Object:
-        found = self.objects.get((resource.plural, namespace, name))
-        if found is None:
+        stored = self.objects.get((resource.plural, namespace, name))
+        if stored is None:
             raise not_found(resource, name)
-        return found
+        return stored
 
-    def keep(self, key: Key, made: Object | None) -> Object:
-        """Set or remove an object as it is; tell everybody."""
+    def keep(self, key: Key, document: Object | None) -> Object:
+        """Set or remove an object as it is; notify everybody."""
         self.version += 1
         before = self.objects.get(key)
-        told = copy.deepcopy(made if made is not None else before) or {}
-        told["metadata"]["resourceVersion"] = str(self.version)
-        if made is None:
+        snapshot = copy.deepcopy(document if document is not None else before) or {}
+        snapshot["metadata"]["resourceVersion"] = str(self.version)
+        if document is None:
             self.objects.pop(key, None)
         else:
-            self.objects[key] = told
-        change = Change(self.version, key, before, None if made is None else told, told)
+            self.objects[key] = snapshot
+        change = Change(self.version, key, before, None if document is None else snapshot, snapshot)
         self.history.append(change)
         self.todo.append(change)
         self.lock.notify_all()
-        return told
+        return snapshot
 
-    def check(self, resource: Resource, made: Object, strict: bool) -> list[str]:
+    def check(self, resource: Resource, document: Object, strict: bool) -> list[str]:
         """Check a document that is to be kept; give what was dropped from it."""
-        metadata = made["metadata"]
+        metadata = document["metadata"]
         name, dropped = metadata["name"], list[str]()
         causes = _name_causes(resource, name)
         for value in (metadata.get("labels") or {}).values():
             if len(value) > 63:
                 causes.append(("metadata.labels", f'Invalid value: "{value}": must be no more than 63 bytes'))
         if resource.custom and self.crds and (schema := schema_of(self.crds, resource.plural)):
-            del made["metadata"]  # has a schema of its own, that CRDs do not repeat
-            prune(made, schema, "", dropped)
-            made["metadata"] = metadata
+            del document["metadata"]  # has a schema of its own, that CRDs do not repeat
+            prune(document, schema, "", dropped)
+            document["metadata"] = metadata
             if strict and dropped:
-                told = ", ".join(f'unknown field "{where}"' for where in dropped)
-                raise bad_request(f"strict decoding error: {told}")
-            causes += schema_causes(made, schema)
+                fields = ", ".join(f'unknown field "{where}"' for where in dropped)
+                raise bad_request(f"strict decoding error: {fields}")
+            causes += schema_causes(document, schema)
         if causes:
             raise invalid(resource, name, causes)
         return dropped
@@ -388,8 +388,8 @@ class Store:
     def create(
         self, resource: Resource, namespace: str, given: Object, strict: bool = False
     ) -> tuple[Object, list[str]]:
-        made = _typed(resource, given)
-        metadata = made.setdefault("metadata", {})
+        document = _typed(resource, given)
+        metadata = document.setdefault("metadata", {})
         if metadata.get("namespace", namespace) != namespace:
             raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
         if metadata.get("resourceVersion"):
@@ -399,17 +399,17 @@ class Store:
                 raise invalid(resource, "", [("metadata.name", "Required value: name or generateName is required")])
             metadata["name"] = metadata["generateName"][:58] + suffix()
         if resource.has_status:
-            made.pop("status", None)
-        kubedefaults.apply(made)
-        dropped = self.check(resource, made, strict)
+            document.pop("status", None)
+        kubedefaults.apply(document)
+        dropped = self.check(resource, document, strict)
         key = (resource.plural, namespace, metadata["name"])
         if key in self.objects:
             message = f'{resource.full} "{key[2]}" already exists'
             raise Refused(409, "AlreadyExists", message, _details(resource, key[2]))
-        made = born(resource, namespace, made)
+        document = born(resource, namespace, document)
         if resource.plural == "jobs":
-            kubedefaults.own(made)
-        return self.keep(key, made), dropped
+            kubedefaults.own(document)
+        return self.keep(key, document), dropped
 
     def update(
         self, resource: Resource, key: Key, given: Object, part: str, strict: bool = False
@@ -417,34 +417,34 @@ class Store:
         """Replace an object but its status, or only that where the part is "status"."""
         old = self.at(resource, key[1], key[2])
         self._check_version(resource, old, given)
-        made = copy.deepcopy(old)
+        document = copy.deepcopy(old)
         if part == "status":
-            made["status"] = copy.deepcopy(given.get("status") or {})
+            document["status"] = copy.deepcopy(given.get("status") or {})
         else:
-            made = _typed(resource, given)
-            _keep_system_fields(resource, old, made)
-        dropped = self.check(resource, made, strict)
-        metadata, was = made["metadata"], old["metadata"]
+            document = _typed(resource, given)
+            _keep_system_fields(resource, old, document)
+        dropped = self.check(resource, document, strict)
+        metadata, was = document["metadata"], old["metadata"]
         if was.get("deletionTimestamp") and (more := set(metadata.get("finalizers", [])) - set(was["finalizers"])):
             text = "no new finalizers can be added if the object is being deleted, found new finalizers "
-            told = ", ".join(f'"{name}"' for name in sorted(more))
-            raise invalid(resource, key[2], [("metadata.finalizers", f"Forbidden: {text}[]string{{{told}}}")])
-        if "generation" in was and spec_of(made) != spec_of(old):
+            names = ", ".join(f'"{name}"' for name in sorted(more))
+            raise invalid(resource, key[2], [("metadata.finalizers", f"Forbidden: {text}[]string{{{names}}}")])
+        if "generation" in was and spec_of(document) != spec_of(old):
             metadata["generation"] = was["generation"] + 1
-        if made == old:
+        if document == old:
             return old, dropped
-        kept = self.keep(key, made)
+        kept = self.keep(key, document)
         self.end_if_free(key)
         return kept, dropped
 
     def _check_version(self, resource: Resource, old: Object, given: Object) -> None:
         metadata, was = given.get("metadata") or {}, old["metadata"]
         if metadata.get("name", was["name"]) != was["name"]:
-            told = f"the name of the object ({metadata['name']}) does not match the name on the URL ({was['name']})"
-            raise bad_request(told)
+            message = f"the name of the object ({metadata['name']}) does not match the name on the URL ({was['name']})"
+            raise bad_request(message)
         if metadata.get("uid", was["uid"]) != was["uid"]:
-            told = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {was['uid']}"
-            raise conflict(resource, was["name"], told)
+            message = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {was['uid']}"
+            raise conflict(resource, was["name"], message)
         if metadata.get("resourceVersion", was["resourceVersion"]) != was["resourceVersion"]:
             raise conflict(resource, was["name"])
 
@@ -452,21 +452,21 @@ class Store:
         """Delete an object, or mark it where something holds it; give it and whether it is gone."""
         old = self.at(resource, key[1], key[2])
         _check_preconditions(resource, old, options.get("preconditions") or {})
-        made = copy.deepcopy(old)
-        metadata = made["metadata"]
+        document = copy.deepcopy(old)
+        metadata = document["metadata"]
         policy = options.get("propagationPolicy") or ("Orphan" if resource.plural == "jobs" else "Background")
         if not metadata.get("deletionTimestamp"):
             hold = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(policy)
             if hold and (hold == "foregroundDeletion" or self.dependents(metadata["uid"])):
                 metadata["finalizers"] = [*metadata.get("finalizers", []), hold]
-        grace = _grace(resource, made, options)
+        grace = _grace(resource, document, options)
         if not metadata.get("finalizers") and not grace:
             return self.keep(key, None), True
         if not metadata.get("deletionTimestamp"):
             metadata |= {"deletionTimestamp": now(), "deletionGracePeriodSeconds": grace}
             metadata["generation"] = metadata.get("generation", 1) + 1
         self.ends[metadata["uid"]] = time.monotonic() + min(grace, 0.05)
-        return self.keep(key, made), False
+        return self.keep(key, document), False
 
     def end_if_free(self, key: Key) -> bool:
         """Remove an object that was deleted, once nothing holds it."""
@@ -478,21 +478,21 @@ class Store:
         return False
 
     def dependents(self, uid: str) -> list[Key]:
-        return [key for key, found in self.objects.items() if uid in {ref["uid"] for ref in _owners(found)}]
+        return [key for key, dependent in self.objects.items() if uid in {ref["uid"] for ref in _owners(dependent)}]
 
     def collect(self) -> bool:
-        """Do one round of what the garbage collector and the kubelets do; tell whether there is more."""
+        """Do one round of what the garbage collector and the kubelets do; return whether there is more."""
         before = self.version
         for key in list(self.objects):
             if key in self.objects and not self.end_if_free(key):
                 self._collect_one(key)
-        waiting = any(found["metadata"]["uid"] in self.ends and not found["metadata"].get("finalizers")
-                      for found in self.objects.values())  # fmt: skip
+        waiting = any(stored["metadata"]["uid"] in self.ends and not stored["metadata"].get("finalizers")
+                      for stored in self.objects.values())  # fmt: skip
         return self.version != before or waiting
 
     def _collect_one(self, key: Key) -> None:
-        found = self.objects[key]
-        metadata, resource = found["metadata"], PLURALS[key[0]]
+        stored = self.objects[key]
+        metadata, resource = stored["metadata"], PLURALS[key[0]]
         holds = metadata.get("finalizers", []) if metadata.get("deletionTimestamp") else []
         if "orphan" in holds:
             for dependent in self.dependents(metadata["uid"]):
@@ -500,21 +500,21 @@ class Store:
             self._unhold(key, "orphan")
         elif "foregroundDeletion" in holds and not self._blockers(metadata["uid"]):
             self._unhold(key, "foregroundDeletion")
-        elif (owners := _owners(found)) and not metadata.get("deletionTimestamp"):
-            gone = {ref["uid"] for ref in owners if self._is_gone(key[1], ref)}
+        elif (owners := _owners(stored)) and not metadata.get("deletionTimestamp"):
+            missing = {ref["uid"] for ref in owners if self._is_gone(key[1], ref)}
             ending = {ref["uid"] for ref in owners if self._ends_in_front(key[1], ref)}
-            if len(gone) == len(owners) or (ending and len(gone | ending) == len(owners)):
+            if len(missing) == len(owners) or (ending and len(missing | ending) == len(owners)):
                 in_front = ending and self.dependents(metadata["uid"])
                 self.delete(resource, key, {"propagationPolicy": "Foreground" if in_front else "Background"})
-            elif gone:
-                self._disown(key, gone)
+            elif missing:
+                self._disown(key, missing)
 
     def _owner(self, namespace: str, ref: Object) -> Object | None:
-        found = self.objects.get((NAMES[ref["kind"]].plural, namespace, ref["name"]))
-        return found if found and found["metadata"]["uid"] == ref["uid"] else None
+        owner = self.objects.get((NAMES[ref["kind"]].plural, namespace, ref["name"]))
+        return owner if owner and owner["metadata"]["uid"] == ref["uid"] else None
 
     def _is_gone(self, namespace: str, ref: Object) -> bool:
-        """An owner of a kind that nobody knows is not gone: the real collector cannot tell either."""
+        """An owner of a kind that nobody knows is not gone: the real collector does not know it either."""
         return ref["kind"] in NAMES and self._owner(namespace, ref) is None
 
     def _ends_in_front(self, namespace: str, ref: Object) -> bool:
@@ -529,14 +529,14 @@ class Store:
         ]
 
     def _disown(self, key: Key, uids: set[str]) -> None:
-        made = copy.deepcopy(self.objects[key])
-        made["metadata"]["ownerReferences"] = [ref for ref in _owners(made) if ref["uid"] not in uids]
-        self.keep(key, made)
+        document = copy.deepcopy(self.objects[key])
+        document["metadata"]["ownerReferences"] = [ref for ref in _owners(document) if ref["uid"] not in uids]
+        self.keep(key, document)
 
     def _unhold(self, key: Key, finalizer: str) -> None:
-        made = copy.deepcopy(self.objects[key])
-        made["metadata"]["finalizers"].remove(finalizer)
-        self.keep(key, made)
+        document = copy.deepcopy(self.objects[key])
+        document["metadata"]["finalizers"].remove(finalizer)
+        self.keep(key, document)
         self.end_if_free(key)
 
 
@@ -551,30 +551,30 @@ def _name_causes(resource: Resource, name: str) -> list[tuple[str, str]]:
 
 
 def _typed(resource: Resource, given: Object) -> Object:
-    made = copy.deepcopy(given)
-    if made.setdefault("apiVersion", resource.api_version) != resource.api_version:
-        told = f"({made['apiVersion']}) does not match the expected API version ({resource.api_version})"
-        raise bad_request(f"the API version in the data {told}")
-    if made.setdefault("kind", resource.kind) != resource.kind:
-        told = f"({made['kind']}) does not match the expected kind ({resource.kind})"
-        raise bad_request(f"the kind in the data {told}")
-    return made
+    document = copy.deepcopy(given)
+    if document.setdefault("apiVersion", resource.api_version) != resource.api_version:
+        mismatch = f"({document['apiVersion']}) does not match the expected API version ({resource.api_version})"
+        raise bad_request(f"the API version in the data {mismatch}")
+    if document.setdefault("kind", resource.kind) != resource.kind:
+        mismatch = f"({document['kind']}) does not match the expected kind ({resource.kind})"
+        raise bad_request(f"the kind in the data {mismatch}")
+    return document
 
 
-def born(resource: Resource, namespace: str, made: Object) -> Object:
-    metadata = made["metadata"]
+def born(resource: Resource, namespace: str, document: Object) -> Object:
+    metadata = document["metadata"]
     for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
         metadata.pop(name, None)
     metadata |= {"namespace": namespace, "uid": str(uuid.uuid4()), "creationTimestamp": now()}
     if resource.has_status:
         metadata["generation"] = 1
     if resource.plural == "pods":
-        made["status"] = {"phase": "Pending", "qosClass": "BestEffort"}
-    return made
+        document["status"] = {"phase": "Pending", "qosClass": "BestEffort"}
+    return document
 
 
-def _keep_system_fields(resource: Resource, old: Object, made: Object) -> None:
-    metadata, was = made.setdefault("metadata", {}), old["metadata"]
+def _keep_system_fields(resource: Resource, old: Object, document: Object) -> None:
+    metadata, was = document.setdefault("metadata", {}), old["metadata"]
     if resource.custom and not metadata.get("resourceVersion"):
         cause = ("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")
         raise invalid(resource, was["name"], [cause])
@@ -584,36 +584,36 @@ def _keep_system_fields(resource: Resource, old: Object, made: Object) -> None:
         if name in was:
             metadata[name] = was[name]
     if resource.has_status:
-        made.pop("status", None)
+        document.pop("status", None)
         if "status" in old:
-            made["status"] = copy.deepcopy(old["status"])
+            document["status"] = copy.deepcopy(old["status"])
 
 
-def spec_of(found: Object) -> Object:
-    return {name: value for name, value in found.items() if name not in ("metadata", "status")}
+def spec_of(document: Object) -> Object:
+    return {name: value for name, value in document.items() if name not in ("metadata", "status")}
 
 
-def _owners(found: Object) -> list[Object]:
-    return found["metadata"].get("ownerReferences") or []
+def _owners(document: Object) -> list[Object]:
+    return document["metadata"].get("ownerReferences") or []
 
 
 def _check_preconditions(resource: Resource, old: Object, wanted: Object) -> None:
     for label, name in (("UID", "uid"), ("ResourceVersion", "resourceVersion")):
         is_ = old["metadata"][name]
         if wanted.get(name, is_) != is_:
-            told = f"the {label} in the precondition ({wanted[name]}) does not match the {label} in record ({is_})"
-            message = f'Operation cannot be fulfilled on {resource.full_kind} "{old["metadata"]["name"]}": {told}'
+            mismatch = f"the {label} in the precondition ({wanted[name]}) does not match the {label} in record ({is_})"
+            message = f'Operation cannot be fulfilled on {resource.full_kind} "{old["metadata"]["name"]}": {mismatch}'
             message += ". The object might have been deleted and then recreated"
             raise Refused(409, "Conflict", message, _details(resource, old["metadata"]["name"]))
 
 
-def _grace(resource: Resource, found: Object, options: Object) -> int:
+def _grace(resource: Resource, document: Object, options: Object) -> int:
     """Return the seconds that a pod has to end: none if it does not run on a node."""
-    ended = (found.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-    if resource.plural != "pods" or ended or not (found.get("spec") or {}).get("nodeName"):
+    ended = (document.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    if resource.plural != "pods" or ended or not (document.get("spec") or {}).get("nodeName"):
         return 0
     asked = options.get("gracePeriodSeconds")
-    return int(asked if asked is not None else found["spec"].get("terminationGracePeriodSeconds", 30))
+    return int(asked if asked is not None else document["spec"].get("terminationGracePeriodSeconds", 30))
 
 
 # --- Logs
@@ -627,15 +627,15 @@ def log_container(pod: Object, name: str) -> str:
         raise bad_request(f"container {name} is not valid for pod {pod_name}")
     if not name and len(names) != 1:
         more = f" or one of the init containers: [{' '.join(first)}]" if first else ""
-        told = f"choose one of: [{' '.join(names)}]{more}"
-        raise bad_request(f"a container name must be specified for pod {pod_name}, {told}")
+        choices = f"choose one of: [{' '.join(names)}]{more}"
+        raise bad_request(f"a container name must be specified for pod {pod_name}, {choices}")
     return name or names[0]
 
 
 def _state(pod: Object, container: str) -> Object | None:
     status = pod.get("status") or {}
-    found = [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]
-    return next((each for each in found if each["name"] == container), None)
+    statuses = [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]
+    return next((each for each in statuses if each["name"] == container), None)
 
 
 def check_started(pod: Object, container: str, previous: bool) -> None:

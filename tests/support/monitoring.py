@@ -91,21 +91,23 @@ class Asked:
         """Return the series of an expression now."""
         answer = requests.get(f"{self.url}/api/v1/query", {"query": expression}, timeout=10).json()
         assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
-        found: list[dict[str, Any]] = answer["data"]["result"]
-        return found
+        result: list[dict[str, Any]] = answer["data"]["result"]
+        return result
 
     def values(self, expression: str, *labels: str) -> dict[tuple[str, ...], float]:
         """Return the values of an expression by some labels."""
-        found = self.query(expression)
-        return {tuple(one["metric"].get(label, "") for label in labels): float(one["value"][1]) for one in found}
+        series = self.query(expression)
+        return {
+            tuple(sample["metric"].get(label, "") for label in labels): float(sample["value"][1]) for sample in series
+        }
 
     def wait(self, expression: str, wanted: Callable[[list[Any]], bool] = bool, seconds: float = 30) -> list[Any]:
         """Ask until the answer is as wanted."""
         end = time.monotonic() + seconds
-        while not wanted(found := self.query(expression)):
-            assert time.monotonic() < end, f"{expression} gives {found} after {seconds} s"
+        while not wanted(result := self.query(expression)):
+            assert time.monotonic() < end, f"{expression} gives {result} after {seconds} s"
             time.sleep(0.2)
-        return found
+        return result
 
 
 @contextmanager
@@ -159,12 +161,12 @@ def program(name: str) -> str:
     """Find a program of Prometheus, by Debian's name or its own."""
     places = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin"
     names = (f"prometheus-{name}", name, name.replace("-", "_"))
-    found = next((path for one in names if (path := shutil.which(one, path=places))), None)
-    return found or missing(name) or ""
+    executable = next((path for candidate in names if (path := shutil.which(candidate, path=places))), None)
+    return executable or missing(name) or ""
 
 
 def promtool(*arguments: str, text: str | None = None) -> str:
-    """Run promtool; returns what it says. It must be content."""
+    """Run promtool; return its output. It must succeed."""
     command = [program("promtool"), *arguments]
     done = subprocess.run(command, check=False, input=text, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr

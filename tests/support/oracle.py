@@ -16,7 +16,7 @@ NO_IDS = frozenset({"", "0", "-", "--", "n/a", "na", "null", "none", "nil", "nan
 
 @dataclass(frozen=True)
 class Rules:
-    """What a policy says about identity; the names and the defaults are its own."""
+    """What a policy sets about identity; the names and the defaults are its own."""
 
     transaction_key: tuple[str, ...] = ("store_id", "day")
     no_ids: Collection[str] = NO_IDS
@@ -33,7 +33,7 @@ class Line:
     """A clean row of sales."""
 
     transaction: tuple[Any, ...] | None
-    """What tells its transaction from all others; None where it has no id."""
+    """What identifies its transaction; None where it has no id."""
     line_no: int | None
     customer: int | None
     """None is a guest."""
@@ -110,9 +110,9 @@ def settle(drops: Sequence[Sequence[Line]], rules: Rules = DEFAULTS) -> list[tup
                 settled.append((number, line, "kept"))
             else:
                 transactions[line.transaction].append((number, line))
-    for found in transactions.values():
+    for members in transactions.values():
         # Of one drop, the lines of a later month come later, wherever they stand in the file.
-        delivered = sorted(found, key=lambda one: (one[0], one[1].month))
+        delivered = sorted(members, key=lambda entry: (entry[0], entry[1].month))
         for at, (number, line) in enumerate(delivered):
             instead = _instead(at, delivered, rules)
             equal = bool(instead) and _counts_equal(at, delivered, rules)
@@ -172,15 +172,15 @@ class Duplicates:
 
 def duplicates(drops: Sequence[Sequence[Line]], rules: Rules = DEFAULTS) -> list[Duplicates]:
     """Return what does not count of each drop; ``drops`` are in the order of their delivery."""
-    found = [Duplicates() for _ in drops]
+    counts = [Duplicates() for _ in drops]
     for number, line, fate in settle(drops, rules):
         if fate == "repeated":
-            found[number].repeated += 1
-            found[number].repeated_cents += line.cents
+            counts[number].repeated += 1
+            counts[number].repeated_cents += line.cents
         elif fate == "replaced":
-            found[number].replaced += 1
-            found[number].replaced_cents += line.cents
-    return found
+            counts[number].replaced += 1
+            counts[number].replaced_cents += line.cents
+    return counts
 
 
 def baskets(lines: Iterable[Line]) -> list[Decimal]:
@@ -216,11 +216,11 @@ def customers_mart(
         if line.day <= as_of and line.customer is not None:
             by_customer[line.customer].append(line)
     rows: list[tuple[object, ...]] = []
-    for customer, mine in sorted(by_customer.items()):
-        value = sum((line.total for line in mine), Decimal(0))
-        totals = baskets(mine)
-        days = sorted({line.day for line in mine if line.quantity > 0})
-        months = sorted({line.month for line in mine})
+    for customer, own_lines in sorted(by_customer.items()):
+        value = sum((line.total for line in own_lines), Decimal(0))
+        totals = baskets(own_lines)
+        days = sorted({line.day for line in own_lines if line.quantity > 0})
+        months = sorted({line.month for line in own_lines})
         frequency = len(totals)
         monetary = value / frequency if frequency else None
         gap = Decimal((days[-1] - days[0]).days) / (len(days) - 1) if len(days) > 1 else None
@@ -240,7 +240,7 @@ def customers_mart(
                     who.address,
                     who.phone,
                     month,
-                    cent(sum((line.total for line in mine if line.month == month), Decimal(0))),
+                    cent(sum((line.total for line in own_lines if line.month == month), Decimal(0))),
                     cent(value),
                     days[0].isoformat()[:7] if days else None,
                     days[-1].isoformat()[:7] if days else None,
@@ -267,9 +267,9 @@ def sales_team_mart(
     for line in lines:
         if line.day <= as_of:
             groups[line.store, line.person, line.month].append(line)
-    total = {key: sum((line.total for line in mine), Decimal(0)) for key, mine in groups.items()}
+    total = {key: sum((line.total for line in group), Decimal(0)) for key, group in groups.items()}
     rows: list[tuple[object, ...]] = []
-    for (store, person, month), mine in sorted(groups.items()):
+    for (store, person, month), group in sorted(groups.items()):
         now = total[store, person, month]
         here = sorted(key[2] for key in total if key[:2] == (store, person))
         everywhere = [(key[2], value) for key, value in total.items() if key[1] == person]
@@ -280,7 +280,7 @@ def sales_team_mart(
         leaders = rivals.count(now) if split else 1
         store_total = sum(rivals, Decimal(0))
         year = [total[store, person, name] for name in here if name[:4] == month[:4] and name <= month]
-        totals = baskets(mine)
+        totals = baskets(group)
         rows.append(
             (
                 store,

@@ -23,7 +23,7 @@ Objects = dict[str, tuple[Any, bytes]]
 
 @dataclass
 class Drop:
-    """One delivery: what it is, where it stands in the order, and what it says."""
+    """One delivery: what it is, where it stands in the order, and its lines."""
 
     content: Hashable
     place: tuple[Any, str]
@@ -60,14 +60,14 @@ class Source:
         self.live, _ = _hold(present, was_live)
         taken_over = {name for drop in self.live for name in drop.names}
         decided = [d for d in self.kept_back if self.withdrawals == "keep" or d.content in self.refused]
-        gone = [
+        absent = [
             (drop, old)
             for drop, old in zip(was_live, names, strict=True)
             if drop not in present and (drop in decided or not old & taken_over)
         ]  # what counts on by a decision has no name any more
         # Its new version is held: it counts on.
-        waiting = [drop for drop, old in gone if old & set(objects) and drop not in decided]
-        withdrawn = [drop for drop, _ in gone if drop not in waiting]
+        waiting = [drop for drop, old in absent if old & set(objects) and drop not in decided]
+        withdrawn = [drop for drop, _ in absent if drop not in waiting]
         stay = [drop for drop in was_live if drop not in withdrawn]
         self.kept_back = self._keep_back(withdrawn, stay, today)
         self.live, self.held = _hold([*present, *waiting, *self.kept_back], was_live)
@@ -99,29 +99,31 @@ class Source:
             drop.names -= self.emptied if not drop.lines else set()
         return [drop for drop in present if drop.names]
 
-    def _keep_back(self, gone: list[Drop], stay: list[Drop], today: date) -> list[Drop]:
+    def _keep_back(self, withdrawn: list[Drop], stay: list[Drop], today: date) -> list[Drop]:
         """Return the withdrawn drops that count on; those without a line take nothing back, and weigh nothing."""
-        gone = [drop for drop in gone if drop.lines]
+        withdrawn = [drop for drop in withdrawn if drop.lines]
         if self.withdrawals == "keep":
-            return gone
-        asked = [drop for drop in gone if drop.content not in self.accepted | self.refused]
-        accepted = {drop.content for drop in gone} & self.accepted
+            return withdrawn
+        asked = [drop for drop in withdrawn if drop.content not in self.accepted | self.refused]
+        accepted = {drop.content for drop in withdrawn} & self.accepted
         self.accepted -= accepted  # good for one withdrawal
-        self.taken = [(day, drop) for day, drop in self.taken if drop not in (*stay, *gone)]  # the others came back
+        self.taken = [
+            (day, drop) for day, drop in self.taken if drop not in (*stay, *withdrawn)
+        ]  # the others came back
         recent = [drop for day, drop in self.taken if today - day <= WINDOW]
         lines = sum(drop.clean for drop in (*asked, *recent))
-        of = sum(drop.clean for drop in (*gone, *recent, *stay))
+        of = sum(drop.clean for drop in (*withdrawn, *recent, *stay))
         undecided = [drop for drop in asked if drop in self.kept_back]  # somebody was asked, and decides
         if self.withdrawals == "ask" and (len(asked) + len(recent) > FEW_DROPS or lines > FEW_LINES * of):
-            return [drop for drop in gone if drop.content not in accepted]
+            return [drop for drop in withdrawn if drop.content not in accepted]
         if self.withdrawals == "apply":
             undecided = []
         self.taken += [(today, drop) for drop in asked if drop not in undecided]
-        return [drop for drop in gone if drop.content in self.refused or drop in undecided]
+        return [drop for drop in withdrawn if drop.content in self.refused or drop in undecided]
 
 
 def content_of(data: bytes, rules: Rules = DEFAULTS) -> Hashable:
-    """Return what a delivery is: its rows, where they are enough to tell it; else its bytes, gzip taken off."""
+    """Return what a delivery is: its rows, where they are enough to identify it; else its bytes, gzip taken off."""
     plain = _plain(data)
     lines = _read(data, rules)
     if len(lines) >= ENOUGH or all(line.transaction for line in lines):
@@ -149,5 +151,5 @@ def _hold(drops: Iterable[Drop], was_live: Sequence[Drop]) -> tuple[list[Drop], 
 
 def overlap(drop: Drop, other: Drop) -> bool:
     """Return whether at least half of a drop's lines without ids, of 20 or more, are in another one also."""
-    mine, theirs = (Counter(x.whole for x in d.lines if x.transaction is None) for d in (drop, other))
-    return mine.total() >= ENOUGH and 2 * (mine & theirs).total() >= mine.total()
+    own_lines, other_lines = (Counter(x.whole for x in d.lines if x.transaction is None) for d in (drop, other))
+    return own_lines.total() >= ENOUGH and 2 * (own_lines & other_lines).total() >= own_lines.total()

@@ -94,12 +94,12 @@ class MailServer:
     @property
     def texts(self) -> list[str]:
         """The plain text of each mail."""
-        found = []
+        texts = []
         for mail in self.mails:
             body = mail.get_body(("plain",)) or mail.get_body(("html",))
             assert body is not None
-            found.append(f"{mail['subject']}\n{body.get_content()}")
-        return found
+            texts.append(f"{mail['subject']}\n{body.get_content()}")
+        return texts
 
 
 @dataclass
@@ -168,14 +168,14 @@ class Hook:
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    made = Hook()
-    with made.up():
-        yield made
+    new_hook = Hook()
+    with new_hook.up():
+        yield new_hook
 
 
 @pytest.fixture
 def mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MailServer:
     """A mail server that is down until a test wants it; its authority is known to this process."""
-    made = MailServer(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", made.ca)
-    return made
+    server = MailServer(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", server.ca)
+    return server

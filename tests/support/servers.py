@@ -230,7 +230,7 @@ MariaDB = SqlServer
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[SqlServer]:
-    """A private database server: MariaDB, or MySQL where TEST_SERVER says so. Own data folder, socket and port."""
+    """A private database server: MariaDB, or MySQL where TEST_SERVER sets it. Own data folder, socket and port."""
     with tempfile.TemporaryDirectory(prefix="sql-", dir="/tmp") as folder:
         database, daemon = sql_server(Path(folder))
         daemon.start()
@@ -275,10 +275,10 @@ def sql_server(folder: Path, more: Sequence[str] = (), kind: str = SQL_SERVER) -
 def _new_data(server: str, kind: str, names: Sequence[str]) -> Path:
     """Return the data folder of a new server, to be copied: MySQL takes ten seconds to make one."""
     key = hashlib.sha256("\n".join([server, version_of(server), *names]).encode()).hexdigest()[:16]
-    made = _CACHE / "new-servers" / f"{kind}-{key}"
-    if not made.exists():
-        made.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
+    folder = _CACHE / "new-servers" / f"{kind}-{key}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             options = ["--no-defaults", f"--datadir={scratch}/data", *_AS_USER, *names]
             if kind == "mysql":
                 command = [server, *options, "--initialize-insecure"]
@@ -287,15 +287,15 @@ def _new_data(server: str, kind: str, names: Sequence[str]) -> Path:
                 command = [_program("mariadb-install-db"), *options, *more]
             subprocess.run(command, check=True, capture_output=True)
             with contextlib.suppress(OSError):  # another process was faster
-                Path(scratch, "data").rename(made)
-    return made
+                Path(scratch, "data").rename(folder)
+    return folder
 
 
 def _program(name: str) -> str:
-    found = shutil.which(name, path=_PLACES)
-    if not found:
+    executable = shutil.which(name, path=_PLACES)
+    if not executable:
         missing(name)
-    return str(found)
+    return str(executable)
 
 
 def mysqld() -> str:
@@ -394,7 +394,9 @@ class RayHead:
 
     def nodes(self) -> list[dict[str, Any]]:
         """Return the nodes that are alive."""
-        return [one for one in self.ask("/nodes?view=summary")["data"]["summary"] if one["raylet"]["state"] == "ALIVE"]
+        return [
+            node for node in self.ask("/nodes?view=summary")["data"]["summary"] if node["raylet"]["state"] == "ALIVE"
+        ]
 
     def ask(self, path: str) -> Any:
         """Ask the dashboard."""
@@ -406,7 +408,7 @@ class RayHead:
         return answer.json()
 
     def job(self, entrypoint: str, seconds: float = 120) -> str:
-        """Run a job as `ray job submit` does; return the last line that it said."""
+        """Run a job as `ray job submit` does; return the last line of its log."""
         import requests
 
         name, end = f"job-{secrets.token_hex(4)}", time.monotonic() + seconds

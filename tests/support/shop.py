@@ -29,7 +29,7 @@ class Built:
     """All that a user can read of it: the report, and what went to stderr."""
 
     def drop(self, key: str) -> dict[str, Any]:
-        """Return what the report says of a drop. Raises KeyError if it does not name it."""
+        """Return the report of a drop. Raises KeyError if it does not name it."""
         return {drop["key"]: drop for drop in self.report.get("drops", [])}[key]
 
 
@@ -70,8 +70,8 @@ class Shop(Place):
         return marts(*arguments, code=code)
 
     def sums(self) -> Sums:
-        found = self._sum("customers_data_mart"), self._sum("sales_team_data_mart")
-        return None if None in found else (found[0] or Decimal(0), found[1] or Decimal(0))
+        totals = self._sum("customers_data_mart"), self._sum("sales_team_data_mart")
+        return None if None in totals else (totals[0] or Decimal(0), totals[1] or Decimal(0))
 
     def _sum(self, table: str) -> Decimal | None:
         with closing(self.warehouse(read_only=True)) as warehouse:

@@ -22,8 +22,8 @@ def double(number: int) -> int:
 
 def meet(places: tuple[Path, Path]) -> bool:
     """Return whether the other task runs while this one does."""
-    mine, other = places
-    mine.touch()
+    own, other = places
+    own.touch()
     end = time.monotonic() + 30
     while not other.exists() and time.monotonic() < end:
         time.sleep(0.02)
@@ -82,7 +82,7 @@ def test_nothing_to_do_starts_nothing() -> None:
     assert list(Cluster(RaySettings(address="ray://nowhere:1")).run("Double", double, [])) == []
 
 
-def test_an_error_of_ours_comes_back_as_it_was_raised() -> None:
+def test_an_error_of_the_product_comes_back_as_it_was_raised() -> None:
     with pytest.raises(DataError, match="three is not allowed") as caught:
         list(Cluster(RaySettings()).run("Refuse", refuse, [1, 2, 3, 4]))
     assert (caught.value.where, caught.value.hint) == ("here", "take four")

@@ -48,8 +48,8 @@ GROUP = {"groupName": "small", "replicas": 2, "rayStartParams": {}, "template": 
 
 @pytest.fixture
 def api() -> Iterator[KubeApi]:
-    with kube_api() as made:
-        yield made
+    with kube_api() as server:
+        yield server
 
 
 @pytest.mark.parametrize("name", charting.SETS)
@@ -57,9 +57,9 @@ def test_defaults_are_written_into_what_is_created_as_the_real_server_does(name:
     """The strict schemas of Kubernetes check what comes out."""
     pods = [{"apiVersion": "v1", "kind": "Pod", **pod} for _, pod in charting.pods(charting.golden(name))]
     job = manifest_of(charting.one_off(charting.golden(name)), ["status"])
-    made = [*charting.of_kind(charting.golden(name), "CronJob").values(), job]
-    made += [pod | {"metadata": {**pod["metadata"], "name": f"pod-{n}"}} for n, pod in enumerate(pods)]
-    for each in made:
+    objects = [*charting.of_kind(charting.golden(name), "CronJob").values(), job]
+    objects += [pod | {"metadata": {**pod["metadata"], "name": f"pod-{n}"}} for n, pod in enumerate(pods)]
+    for each in objects:
         each["metadata"]["namespace"] = "marts"
         kept = api.create(each)
         assert charting.invalid([kept], "1.36") == []
@@ -90,8 +90,8 @@ def batch(api: KubeApi) -> Any:
 def rayjob(name: str = "nightly", **spec: Any) -> dict[str, Any]:
     containers = [{"name": "ray-worker", "image": "marts:1"}]
     cluster = {"workerGroupSpecs": [{**GROUP, "template": {"spec": {"containers": containers}}}]}
-    made = {"entrypoint": "marts build", "submissionMode": "HTTPMode", "rayClusterSpec": cluster, **spec}
-    return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": name}, "spec": made}
+    job_spec = {"entrypoint": "marts build", "submissionMode": "HTTPMode", "rayClusterSpec": cluster, **spec}
+    return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": name}, "spec": job_spec}
 
 
 def pod(name: str = "p", node: str = "node-1", **metadata: Any) -> dict[str, Any]:
@@ -116,16 +116,16 @@ def owned_by(owner: dict[str, Any], block: bool = True) -> list[dict[str, Any]]:
 
 def refusal(call: Callable[..., Any], *arguments: Any, **more: Any) -> tuple[int, str, str]:
     """Return code, reason and message of what a call is refused with."""
-    with pytest.raises(ApiException) as told:
+    with pytest.raises(ApiException) as caught:
         call(*arguments, **more)
-    status = json.loads(told.value.body)
+    status = json.loads(caught.value.body)
     assert status["kind"] == "Status"
-    assert status["code"] == told.value.status
+    assert status["code"] == caught.value.status
     return status["code"], status["reason"], status["message"]
 
 
-def names(found: Any) -> list[str]:
-    return [each.metadata.name for each in found.items]
+def names(listing: Any) -> list[str]:
+    return [each.metadata.name for each in listing.items]
 
 
 # Who may ask
@@ -139,25 +139,25 @@ def test_no_token_or_a_wrong_one_is_unauthorized(api: KubeApi) -> None:
 
 def test_a_kubeconfig_leads_to_the_server(api: KubeApi, tmp_path: Path) -> None:
     api.put(pod())
-    made = config.new_client_from_config(str(api.kubeconfig(tmp_path / "config")))
-    assert names(client.CoreV1Api(made).list_namespaced_pod("marts")) == ["p"]
+    api_client = config.new_client_from_config(str(api.kubeconfig(tmp_path / "config")))
+    assert names(client.CoreV1Api(api_client).list_namespaced_pod("marts")) == ["p"]
 
 
-def test_a_right_that_is_missing_is_told_as_the_real_server_tells_it(api: KubeApi, rays: Any, core: Any) -> None:
+def test_a_missing_right_is_reported_as_by_the_real_server(api: KubeApi, rays: Any, core: Any) -> None:
     api.deny("create", "rayjobs")
     api.deny("get", "pods/log")
     user = 'User "system:serviceaccount:marts:launcher" cannot'
-    told = (
+    message = (
         f'rayjobs.ray.io is forbidden: {user} create resource "rayjobs" in API group "ray.io" in the namespace "marts"'
     )
-    assert refusal(rays.create_namespaced_custom_object, *RAY, rayjob()) == (403, "Forbidden", told)
-    told = f'pods "p" is forbidden: {user} get resource "pods/log" in API group "" in the namespace "marts"'
-    assert refusal(core.read_namespaced_pod_log, "p", "marts") == (403, "Forbidden", told)
+    assert refusal(rays.create_namespaced_custom_object, *RAY, rayjob()) == (403, "Forbidden", message)
+    message = f'pods "p" is forbidden: {user} get resource "pods/log" in API group "" in the namespace "marts"'
+    assert refusal(core.read_namespaced_pod_log, "p", "marts") == (403, "Forbidden", message)
     api.allow("create", "rayjobs")
     rays.create_namespaced_custom_object(*RAY, rayjob())
 
 
-def test_a_right_in_all_namespaces_is_told_apart(api: KubeApi, batch: Any) -> None:
+def test_a_right_in_all_namespaces_is_a_right_of_its_own(api: KubeApi, batch: Any) -> None:
     api.deny("list", "jobs")
     assert refusal(batch.list_job_for_all_namespaces)[2].endswith('in API group "batch" at the cluster scope')
 
@@ -167,18 +167,18 @@ def test_a_right_in_all_namespaces_is_told_apart(api: KubeApi, batch: Any) -> No
 
 def test_a_cluster_without_the_crd_answers_in_plain_text(api: KubeApi, rays: Any) -> None:
     api.installed -= {"rayjobs", "rayclusters"}
-    with pytest.raises(ApiException) as told:
+    with pytest.raises(ApiException) as caught:
         rays.list_namespaced_custom_object(*RAY)
-    assert (told.value.status, told.value.body) == (404, "404 page not found\n")
-    assert told.value.headers["Content-Type"].startswith("text/plain")
+    assert (caught.value.status, caught.value.body) == (404, "404 page not found\n")
+    assert caught.value.headers["Content-Type"].startswith("text/plain")
 
 
 def test_an_unknown_resource_of_a_known_group_is_a_status(api: KubeApi) -> None:
-    found = refusal(client.CoreV1Api(api.client()).list_namespaced_service, "marts")
-    assert found == (404, "NotFound", "the server could not find the requested resource")
+    answer = refusal(client.CoreV1Api(api.client()).list_namespaced_service, "marts")
+    assert answer == (404, "NotFound", "the server could not find the requested resource")
 
 
-def test_the_server_tells_its_version_and_resources(api: KubeApi, rays: Any) -> None:
+def test_the_server_reports_its_version_and_resources(api: KubeApi, rays: Any) -> None:
     assert client.VersionApi(api.client()).get_code().major == "1"
     listed = rays.get_api_resources("ray.io", "v1")
     assert [each.name for each in listed.resources] == ["rayjobs", "rayclusters"]
@@ -197,25 +197,25 @@ def test_requests_are_kept_with_verb_path_and_agent(api: KubeApi, core: Any) -> 
 
 def test_a_new_object_has_what_the_server_gives(rays: Any) -> None:
     given = rayjob() | {"status": {"jobStatus": "SUCCEEDED"}}
-    made, code, _ = rays.create_namespaced_custom_object_with_http_info(*RAY, given)
+    created, code, _ = rays.create_namespaced_custom_object_with_http_info(*RAY, given)
     assert code == 201
-    metadata = made["metadata"]
+    metadata = created["metadata"]
     assert {"uid", "creationTimestamp", "resourceVersion"} <= set(metadata)
     assert (metadata["namespace"], metadata["generation"]) == ("marts", 1)
-    assert "status" not in made
+    assert "status" not in created
 
 
 def test_a_name_is_generated(core: Any) -> None:
-    made = core.create_namespaced_pod("marts", {**pod(), "metadata": {"generateName": "build-"}})
-    assert made.metadata.name.startswith("build-")
-    assert len(made.metadata.name) == len("build-") + 5
-    assert made.status.phase == "Pending"
+    created = core.create_namespaced_pod("marts", {**pod(), "metadata": {"generateName": "build-"}})
+    assert created.metadata.name.startswith("build-")
+    assert len(created.metadata.name) == len("build-") + 5
+    assert created.status.phase == "Pending"
 
 
 def test_a_second_one_already_exists(rays: Any) -> None:
     rays.create_namespaced_custom_object(*RAY, rayjob())
-    found = refusal(rays.create_namespaced_custom_object, *RAY, rayjob())
-    assert found == (409, "AlreadyExists", 'rayjobs.ray.io "nightly" already exists')
+    answer = refusal(rays.create_namespaced_custom_object, *RAY, rayjob())
+    assert answer == (409, "AlreadyExists", 'rayjobs.ray.io "nightly" already exists')
 
 
 def test_a_bad_name_is_invalid(rays: Any, batch: Any) -> None:
@@ -242,9 +242,9 @@ def test_a_document_of_another_version_or_namespace_is_a_bad_request(rays: Any) 
 @pytest.fixture
 def strict() -> Iterator[Any]:
     if not CRDS.is_dir():
-        pytest.skip(f"KubeRay's CRDs are not in {CRDS}; KUBERAY_CRDS tells where they are")
-    with kube_api(crds=CRDS) as made:
-        yield client.CustomObjectsApi(made.client())
+        pytest.skip(f"KubeRay's CRDs are not in {CRDS}; KUBERAY_CRDS names their folder")
+    with kube_api(crds=CRDS) as server:
+        yield client.CustomObjectsApi(server.client())
 
 
 def full_rayjob(**spec: Any) -> dict[str, Any]:
@@ -266,26 +266,28 @@ def test_a_document_that_breaks_the_crd_is_invalid(strict: Any) -> None:
 
 def test_unknown_fields_are_pruned_with_a_warning_and_defaults_are_set(strict: Any) -> None:
     given = full_rayjob(backofLimit=3)
-    made, _, headers = strict.create_namespaced_custom_object_with_http_info(*RAY, given)
-    assert "backofLimit" not in made["spec"]
-    assert made["spec"]["backoffLimit"] == 0
-    assert made["metadata"]["name"] == "nightly"
+    created, _, headers = strict.create_namespaced_custom_object_with_http_info(*RAY, given)
+    assert "backofLimit" not in created["spec"]
+    assert created["spec"]["backoffLimit"] == 0
+    assert created["metadata"]["name"] == "nightly"
     assert headers["Warning"] == r'299 - "unknown field \"spec.backofLimit\""'
-    head = made["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]
+    head = created["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]
     assert head["metadata"] == {"labels": {"app": "marts"}}
 
 
 def test_unknown_fields_are_refused_where_that_is_asked_for(strict: Any) -> None:
-    found = refusal(strict.create_namespaced_custom_object, *RAY, full_rayjob(backofLimit=3), field_validation="Strict")
-    assert found == (400, "BadRequest", 'strict decoding error: unknown field "spec.backofLimit"')
+    answer = refusal(
+        strict.create_namespaced_custom_object, *RAY, full_rayjob(backofLimit=3), field_validation="Strict"
+    )
+    assert answer == (400, "BadRequest", 'strict decoding error: unknown field "spec.backofLimit"')
 
 
 # Read
 
 
 def test_what_is_not_there_is_not_found(rays: Any, core: Any) -> None:
-    found = refusal(rays.get_namespaced_custom_object, *RAY, "none")
-    assert found == (404, "NotFound", 'rayjobs.ray.io "none" not found')
+    answer = refusal(rays.get_namespaced_custom_object, *RAY, "none")
+    assert answer == (404, "NotFound", 'rayjobs.ray.io "none" not found')
     assert refusal(core.read_namespaced_pod, "none", "marts") == (404, "NotFound", 'pods "none" not found')
 
 
@@ -315,15 +317,15 @@ def test_fields_select(api: KubeApi, core: Any) -> None:
     assert names(core.list_namespaced_pod("marts", field_selector="metadata.name=one")) == ["one"]
     assert names(core.list_namespaced_pod("marts", field_selector="status.phase!=Pending")) == ["two"]
     for selector in ("involvedObject.name=two", f"involvedObject.uid={second['metadata']['uid']}"):
-        found = core.list_namespaced_event("marts", field_selector=selector).items
-        assert [(each.reason, each.message, each.type) for each in found] == [("OOMKilling", "too much", "Warning")]
+        events = core.list_namespaced_event("marts", field_selector=selector).items
+        assert [(each.reason, each.message, each.type) for each in events] == [("OOMKilling", "too much", "Warning")]
 
 
 def test_a_field_that_cannot_select_is_a_bad_request(core: Any, rays: Any) -> None:
-    found = refusal(core.list_namespaced_pod, "marts", field_selector="spec.color=red")
-    assert found == (400, "BadRequest", "field label not supported: spec.color")
-    found = refusal(rays.list_namespaced_custom_object, *RAY, field_selector="status.jobStatus=FAILED")
-    assert found[2].startswith('"status.jobStatus" is not a known field selector')
+    answer = refusal(core.list_namespaced_pod, "marts", field_selector="spec.color=red")
+    assert answer == (400, "BadRequest", "field label not supported: spec.color")
+    answer = refusal(rays.list_namespaced_custom_object, *RAY, field_selector="status.jobStatus=FAILED")
+    assert answer[2].startswith('"status.jobStatus" is not a known field selector')
 
 
 def test_a_list_comes_in_pages_until_the_history_is_forgotten(api: KubeApi, core: Any) -> None:
@@ -337,8 +339,8 @@ def test_a_list_comes_in_pages_until_the_history_is_forgotten(api: KubeApi, core
     assert third.metadata._continue is None
     api.put(pod("later"))
     api.forget()
-    found = refusal(core.list_namespaced_pod, "marts", limit=2, _continue=second.metadata._continue)
-    assert found[:2] == (410, "Expired")
+    answer = refusal(core.list_namespaced_pod, "marts", limit=2, _continue=second.metadata._continue)
+    assert answer[:2] == (410, "Expired")
 
 
 def test_items_of_a_typed_list_have_no_kind_as_with_the_real_server(api: KubeApi, core: Any) -> None:
@@ -353,24 +355,24 @@ def test_a_stale_version_is_a_conflict(rays: Any) -> None:
     old = rays.create_namespaced_custom_object(*RAY, rayjob())
     new = json.loads(json.dumps(old))
     new["spec"]["entrypoint"] = "marts doctor"
-    made = rays.replace_namespaced_custom_object(*RAY, "nightly", new)
-    assert made["metadata"]["generation"] == 2
-    told = (
+    replaced = rays.replace_namespaced_custom_object(*RAY, "nightly", new)
+    assert replaced["metadata"]["generation"] == 2
+    message = (
         'Operation cannot be fulfilled on rayjobs.ray.io "nightly": the object has been modified; '
         "please apply your changes to the latest version and try again"
     )
-    assert refusal(rays.replace_namespaced_custom_object, *RAY, "nightly", old) == (409, "Conflict", told)
+    assert refusal(rays.replace_namespaced_custom_object, *RAY, "nightly", old) == (409, "Conflict", message)
     stale = {"metadata": {"resourceVersion": old["metadata"]["resourceVersion"], "labels": {"a": "b"}}}
-    assert refusal(rays.patch_namespaced_custom_object, *RAY, "nightly", stale) == (409, "Conflict", told)
+    assert refusal(rays.patch_namespaced_custom_object, *RAY, "nightly", stale) == (409, "Conflict", message)
     del new["metadata"]["resourceVersion"]
     assert "must be specified for an update" in refusal(rays.replace_namespaced_custom_object, *RAY, "nightly", new)[2]
 
 
 def test_a_patch_merges_and_changes_the_version_only_if_something_changes(batch: Any) -> None:
     batch.create_namespaced_job("marts", job(annotations={"kept": "yes", "dropped": "yes"}))
-    patch = {"metadata": {"annotations": {"told": "now", "dropped": None}}}
+    patch = {"metadata": {"annotations": {"added": "now", "dropped": None}}}
     first = batch.patch_namespaced_job("nightly-1", "marts", patch, _content_type=MERGE)
-    assert first.metadata.annotations == {"kept": "yes", "told": "now"}
+    assert first.metadata.annotations == {"kept": "yes", "added": "now"}
     assert first.metadata.generation == 1
     again = batch.patch_namespaced_job(
         "nightly-1", "marts", patch, _content_type="application/strategic-merge-patch+json"
@@ -388,38 +390,38 @@ def test_a_json_patch_tests_and_changes(batch: Any) -> None:
         {"op": "remove", "path": "/metadata/annotations/new"},
     ]
     kind = "application/json-patch+json"
-    made = batch.patch_namespaced_job("nightly-1", "marts", steps, _content_type=kind)
-    assert made.metadata.annotations == {"a/b": "2", "copied": "3"}
+    patched = batch.patch_namespaced_job("nightly-1", "marts", steps, _content_type=kind)
+    assert patched.metadata.annotations == {"a/b": "2", "copied": "3"}
     assert refusal(batch.patch_namespaced_job, "nightly-1", "marts", steps, _content_type=kind)[:2] == (422, "Invalid")
 
 
 def test_an_object_is_merged_where_no_type_is_given_but_is_no_json_patch(api: KubeApi, batch: Any) -> None:
     batch.create_namespaced_job("marts", job())
-    patch = {"metadata": {"annotations": {"told": "now"}}}
-    assert batch.patch_namespaced_job("nightly-1", "marts", patch).metadata.annotations == {"told": "now"}
+    patch = {"metadata": {"annotations": {"added": "now"}}}
+    assert batch.patch_namespaced_job("nightly-1", "marts", patch).metadata.annotations == {"added": "now"}
     headers = {"Authorization": f"Bearer {api.token}", "Content-Type": "application/json-patch+json"}
     address = f"{api.url}/apis/batch/v1/namespaces/marts/jobs/nightly-1"
-    found = requests.patch(address, json=patch, headers=headers, timeout=5)
-    assert found.status_code == 400
-    assert "cannot unmarshal object into Go value of type jsonpatch.Patch" in found.json()["message"]
+    response = requests.patch(address, json=patch, headers=headers, timeout=5)
+    assert response.status_code == 400
+    assert "cannot unmarshal object into Go value of type jsonpatch.Patch" in response.json()["message"]
 
 
 def test_another_type_of_patch_is_unsupported(rays: Any) -> None:
     rays.create_namespaced_custom_object(*RAY, rayjob())
     for kind in ("application/strategic-merge-patch+json", "application/json"):
-        found = refusal(rays.patch_namespaced_custom_object, *RAY, "nightly", {"spec": {}}, _content_type=kind)
-        assert found[:2] == (415, "UnsupportedMediaType")
+        answer = refusal(rays.patch_namespaced_custom_object, *RAY, "nightly", {"spec": {}}, _content_type=kind)
+        assert answer[:2] == (415, "UnsupportedMediaType")
 
 
 def test_the_status_changes_by_its_subresource_only(rays: Any, batch: Any) -> None:
     rays.create_namespaced_custom_object(*RAY, rayjob())
     both = {"status": {"jobStatus": "RUNNING"}, "spec": {"entrypoint": "other"}}
-    made = rays.patch_namespaced_custom_object_status(*RAY, "nightly", both)
-    assert (made["status"], made["spec"]["entrypoint"]) == ({"jobStatus": "RUNNING"}, "marts build")
-    made = rays.patch_namespaced_custom_object(*RAY, "nightly", {**both, "status": {"jobStatus": "FAILED"}})
-    assert (made["status"], made["spec"]["entrypoint"]) == ({"jobStatus": "RUNNING"}, "other")
-    made["status"] = {"jobStatus": "STOPPED"}
-    assert rays.replace_namespaced_custom_object_status(*RAY, "nightly", made)["status"] == {"jobStatus": "STOPPED"}
+    patched = rays.patch_namespaced_custom_object_status(*RAY, "nightly", both)
+    assert (patched["status"], patched["spec"]["entrypoint"]) == ({"jobStatus": "RUNNING"}, "marts build")
+    patched = rays.patch_namespaced_custom_object(*RAY, "nightly", {**both, "status": {"jobStatus": "FAILED"}})
+    assert (patched["status"], patched["spec"]["entrypoint"]) == ({"jobStatus": "RUNNING"}, "other")
+    patched["status"] = {"jobStatus": "STOPPED"}
+    assert rays.replace_namespaced_custom_object_status(*RAY, "nightly", patched)["status"] == {"jobStatus": "STOPPED"}
     batch.create_namespaced_job("marts", job())
     done = batch.patch_namespaced_job_status("nightly-1", "marts", {"status": {"failed": 1}}, _content_type=MERGE)
     assert done.status.failed == 1
@@ -491,7 +493,7 @@ def test_foreground_deletion_takes_dependents_before(api: KubeApi, batch: Any) -
     api.settle()
     assert api.objects("Job")[0]["metadata"]["finalizers"] == ["foregroundDeletion"]
     assert api.objects("Pod") == []
-    api.edit("RayJob", "nightly", lambda found: found["metadata"].update(finalizers=[]))
+    api.edit("RayJob", "nightly", lambda current: current["metadata"].update(finalizers=[]))
     api.settle()
     assert (api.objects("Job"), api.objects("RayJob")) == ([], [])
 
@@ -505,8 +507,8 @@ def test_a_job_leaves_its_dependents_by_default(api: KubeApi, batch: Any) -> Non
 
 
 def test_what_names_an_owner_that_is_not_there_is_collected(api: KubeApi, core: Any) -> None:
-    gone = owned_by({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "gone", "uid": "0-0"}})
-    core.create_namespaced_pod("marts", pod("orphan", ownerReferences=gone))
+    owners = owned_by({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "gone", "uid": "0-0"}})
+    core.create_namespaced_pod("marts", pod("orphan", ownerReferences=owners))
     unknown = owned_by({"apiVersion": "x/v1", "kind": "Other", "metadata": {"name": "x", "uid": "1-1"}})
     core.create_namespaced_pod("marts", pod("kept", ownerReferences=unknown))
     api.settle()
@@ -516,7 +518,7 @@ def test_what_names_an_owner_that_is_not_there_is_collected(api: KubeApi, core: 
 # Watch
 
 
-def test_a_watch_tells_what_happens_after_a_version(api: KubeApi, core: Any) -> None:
+def test_a_watch_reports_what_happens_after_a_version(api: KubeApi, core: Any) -> None:
     api.put(pod("before", labels={"app": "a"}))
     version = core.list_namespaced_pod("marts").metadata.resource_version
 
@@ -524,19 +526,19 @@ def test_a_watch_tells_what_happens_after_a_version(api: KubeApi, core: Any) -> 
         api.put(pod("one", labels={"app": "a"}))
         api.put(pod("other", labels={"app": "b"}))
         api.edit("Pod", "one", running())
-        api.edit("Pod", "one", lambda found: found["metadata"].update(labels={}))
+        api.edit("Pod", "one", lambda current: current["metadata"].update(labels={}))
 
     thread = threading.Timer(0.05, change)
     thread.start()
     stream = watch.Watch().stream(
         core.list_namespaced_pod, "marts", label_selector="app=a", resource_version=version, timeout_seconds=5
     )
-    found = [
+    events = [
         (event["type"], event["object"].metadata.name, event["object"].status.phase)
         for event in itertools.islice(stream, 3)
     ]
     thread.join()
-    assert found == [("ADDED", "one", "Pending"), ("MODIFIED", "one", "Running"), ("DELETED", "one", "Running")]
+    assert events == [("ADDED", "one", "Pending"), ("MODIFIED", "one", "Running"), ("DELETED", "one", "Running")]
 
 
 def test_a_watch_ends_after_the_time_it_asked_for(core: Any) -> None:
@@ -555,9 +557,9 @@ def test_a_watch_without_a_version_begins_with_what_there_is(api: KubeApi, rays:
 def test_a_watch_from_a_forgotten_version_is_gone(api: KubeApi, core: Any) -> None:
     api.put(pod())
     api.forget()
-    with pytest.raises(ApiException, match="too old resource version: 1") as told:
+    with pytest.raises(ApiException, match="too old resource version: 1") as caught:
         list(watch.Watch().stream(core.list_namespaced_pod, "marts", resource_version="1", timeout_seconds=1))
-    assert told.value.status == 410
+    assert caught.value.status == 410
 
 
 # Logs
@@ -583,18 +585,18 @@ def test_a_container_that_has_not_started_has_no_log(api: KubeApi, core: Any) ->
         "ErrImagePull": "image can't be pulled",
         "ImagePullBackOff": "trying and failing to pull image",
     }
-    for reason, told in words.items():
+    for reason, detail in words.items():
         api.edit("Pod", "p", waiting(reason))
-        message = f'container "main" in pod "p" is waiting to start: {told}'
+        message = f'container "main" in pod "p" is waiting to start: {detail}'
         assert refusal(core.read_namespaced_pod_log, "p", "marts") == (400, "BadRequest", message)
     message = 'previous terminated container "main" in pod "p" not found'
     assert refusal(core.read_namespaced_pod_log, "p", "marts", previous=True) == (400, "BadRequest", message)
 
 
 def test_a_container_has_to_be_named_where_there_are_two(api: KubeApi, core: Any) -> None:
-    made = pod()
-    made["spec"]["containers"].append({"name": "side", "image": "x"})
-    api.put(made)
+    new_pod = pod()
+    new_pod["spec"]["containers"].append({"name": "side", "image": "x"})
+    api.put(new_pod)
     message = "a container name must be specified for pod p, choose one of: [main side]"
     assert refusal(core.read_namespaced_pod_log, "p", "marts") == (400, "BadRequest", message)
     message = "container other is not valid for pod p"
@@ -640,11 +642,11 @@ def test_a_fault_meets_the_verb_and_resource_it_is_for(api: KubeApi, core: Any, 
     assert refusal(rays.create_namespaced_custom_object, *RAY, rayjob())[0] == 500
 
 
-def test_too_many_requests_say_when_to_come_back(api: KubeApi, core: Any) -> None:
+def test_too_many_requests_are_answered_with_a_time_to_retry(api: KubeApi, core: Any) -> None:
     api.fail(1, 429, seconds=3)
-    with pytest.raises(ApiException) as told:
+    with pytest.raises(ApiException) as caught:
         core.list_namespaced_pod("marts")
-    assert (told.value.status, told.value.headers["Retry-After"]) == (429, "3")
+    assert (caught.value.status, caught.value.headers["Retry-After"]) == (429, "3")
 
 
 def test_a_connection_is_reset_hangs_or_loses_its_answer(api: KubeApi, rays: Any) -> None:
@@ -670,7 +672,7 @@ def test_a_connection_is_reset_hangs_or_loses_its_answer(api: KubeApi, rays: Any
 def test_a_test_can_play_a_controller(api: KubeApi, rays: Any) -> None:
     changes: list[tuple[bool, bool]] = []
     api.on_created(
-        "RayJob", lambda made: api.edit("RayJob", made["metadata"]["name"], lambda o: o.update(status={"x": 1}))
+        "RayJob", lambda created: api.edit("RayJob", created["metadata"]["name"], lambda o: o.update(status={"x": 1}))
     )
     api.on_changed("RayJob", lambda before, after: changes.append((before is not None, after is not None)))
     rays.create_namespaced_custom_object(*RAY, rayjob())
@@ -704,8 +706,8 @@ def begin(api: KubeApi, **spec: Any) -> dict[str, Any]:
 
 
 def status(api: KubeApi) -> dict[str, Any]:
-    found = client.CustomObjectsApi(api.client()).get_namespaced_custom_object(*RAY, "nightly")
-    return found.get("status", {})
+    stored = client.CustomObjectsApi(api.client()).get_namespaced_custom_object(*RAY, "nightly")
+    return stored.get("status", {})
 
 
 def test_a_rayjob_goes_from_initializing_to_complete(api: KubeApi, core: Any) -> None:
@@ -776,8 +778,12 @@ def test_every_failure_but_the_deadline_is_retried(api: KubeApi, reason: str, ex
     with FakeOperator(api, [Fails(reason, "too late")]) as operator:
         begin(api, backoffLimit=1)
         operator.next()
-        found = status(api)
-        assert (found["jobDeploymentStatus"], found["reason"], found["message"]) == (expected, reason, "too late")
+        job_status = status(api)
+        assert (job_status["jobDeploymentStatus"], job_status["reason"], job_status["message"]) == (
+            expected,
+            reason,
+            "too late",
+        )
 
 
 def test_a_stopped_job_is_complete(api: KubeApi) -> None:
@@ -789,8 +795,8 @@ def test_a_stopped_job_is_complete(api: KubeApi) -> None:
 
 def test_a_rayjob_can_be_refused_by_script_or_for_its_long_name(api: KubeApi, rays: Any) -> None:
     with FakeOperator(api, [ValidationFailed("no cluster")]):
-        found = begin(api)
-        assert found == {
+        job_status = begin(api)
+        assert job_status == {
             "jobDeploymentStatus": "ValidationFailed",
             "reason": "ValidationFailed",
             "message": "no cluster",
@@ -899,7 +905,7 @@ def test_steps_can_go_by_themselves(api: KubeApi) -> None:
 
 
 class RealJobs:
-    """A cluster with jobs that end as they are told to."""
+    """A cluster with jobs that end as a test sets."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, str], str]] = []
@@ -948,5 +954,5 @@ def test_a_status_that_cannot_be_had_fails_the_rayjob(api: KubeApi) -> None:
         api.wait(lambda: status(api).get("jobStatus") == "RUNNING")
         jobs.answer = None
         api.wait(lambda: status(api).get("jobDeploymentStatus") == "Failed")
-        found = status(api)
-        assert (found["reason"], found["jobStatus"]) == ("JobStatusCheckTimeoutExceeded", "RUNNING")
+        job_status = status(api)
+        assert (job_status["reason"], job_status["jobStatus"]) == ("JobStatusCheckTimeoutExceeded", "RUNNING")

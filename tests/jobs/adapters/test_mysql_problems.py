@@ -1,4 +1,4 @@
-"""Errors of MySQL and MariaDB, each by its number: what is said, and what to do."""
+"""Errors of MySQL and MariaDB, each by its number: what is reported, and what to do."""
 
 import mysql.connector
 import pytest
@@ -44,14 +44,14 @@ def problem(number: int, message: str) -> ServiceError:
         (1064, "You have an error in your SQL syntax", "the database failed", "error 1064"),
     ],
 )
-def test_an_error_that_does_not_pass_is_said_with_a_hint_of_its_own(
+def test_an_error_that_does_not_pass_is_reported_with_a_hint_of_its_own(
     number: int, message: str, what: str, hint: str
 ) -> None:
-    found = problem(number, message)
-    assert what in found.what
-    assert hint in found.hint
-    assert ASKS not in found.hint
-    assert not isinstance(found, Transient)
+    error = problem(number, message)
+    assert what in error.what
+    assert hint in error.hint
+    assert ASKS not in error.hint
+    assert not isinstance(error, Transient)
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ def test_an_error_that_does_not_pass_is_said_with_a_hint_of_its_own(
     ],
 )
 def test_too_many_connections_are_tried_again_and_mysql_loaders_is_named(number: int, message: str) -> None:
-    found = problem(number, message)
-    assert isinstance(found, Transient)
-    assert "mysql.loaders + 2" in found.hint
-    assert ASKS not in found.hint
+    error = problem(number, message)
+    assert isinstance(error, Transient)
+    assert "mysql.loaders + 2" in error.hint
+    assert ASKS not in error.hint
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_too_many_connections_are_tried_again_and_mysql_loaders_is_named(number:
     ],
 )
 def test_a_server_that_is_read_only_is_no_server_that_is_down(number: int, message: str) -> None:
-    found = problem(number, message)
-    assert isinstance(found, ReadOnly)
-    assert "accepts writes" in found.hint
+    error = problem(number, message)
+    assert isinstance(error, ReadOnly)
+    assert "accepts writes" in error.hint
 
 
 def test_another_option_that_forbids_a_statement_is_no_read_only_server() -> None:
-    found = problem(1290, "The MySQL server is running with the --secure-file-priv option so it cannot execute this")
-    assert not isinstance(found, Transient)
+    error = problem(1290, "The MySQL server is running with the --secure-file-priv option so it cannot execute this")
+    assert not isinstance(error, Transient)
 
 
 @pytest.mark.parametrize("number", [1205, 1213, 1317])
@@ -96,14 +96,14 @@ def test_what_others_hold_is_busy(number: int) -> None:
 
 @pytest.mark.parametrize("number", [2002, 2003, 2005, 2006, 2013, 2055, 1053, 1927, 4031])
 def test_a_server_that_does_not_answer_may_come_back_and_the_hint_asks_whether_it_is_up(number: int) -> None:
-    found = problem_of(OperationalError(msg="gone", errno=number), "mysql://host/db")
-    assert type(found) is Transient
-    assert ASKS in found.hint
+    error = problem_of(OperationalError(msg="gone", errno=number), "mysql://host/db")
+    assert type(error) is Transient
+    assert ASKS in error.hint
 
 
-def test_each_error_of_the_driver_is_one_of_ours() -> None:
+def test_each_error_of_the_driver_is_translated() -> None:
     for name, number in vars(errorcode).items():
         if name.startswith(("ER_", "CR_")) and isinstance(number, int):
-            found = problem_of(mysql.connector.Error(msg=name, errno=number), "mysql://host/db")
-            assert found.what
-            assert found.hint, name
+            error = problem_of(mysql.connector.Error(msg=name, errno=number), "mysql://host/db")
+            assert error.what
+            assert error.hint, name

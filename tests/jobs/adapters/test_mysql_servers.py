@@ -1,4 +1,4 @@
-"""Servers that are set otherwise than ours, and what a build says of those it cannot use."""
+"""Servers with other settings, and what a build reports of those it cannot use."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -61,7 +61,7 @@ GOLDEN_SUMS = (
 
 @pytest.mark.mysql
 @pytest.mark.parametrize("allowed", [0, 1])
-def test_a_server_is_loaded_as_it_allows_and_doctor_says_how(fed: Place, mariadb: SqlServer, allowed: int) -> None:
+def test_a_server_is_loaded_as_it_allows_and_doctor_reports_how(fed: Place, mariadb: SqlServer, allowed: int) -> None:
     """MySQL comes with local_infile off, MariaDB with it on."""
     with set_globals(mariadb, local_infile=allowed):
         loaded = mariadb.run("SHOW GLOBAL STATUS LIKE 'Com_load'")[0][1]
@@ -136,7 +136,7 @@ def test_a_server_of_another_charset_mode_zone_and_patience_holds_texts_as_they_
 
 
 @pytest.mark.mysql
-def test_a_server_that_stays_read_only_is_said_to_be_and_not_waited_for_until_the_deadline(
+def test_a_server_that_stays_read_only_is_reported_and_not_waited_for_until_the_deadline(
     fed: Place, mariadb: SqlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_FAILOVER", 0.5)
@@ -175,7 +175,7 @@ def test_a_user_of_few_connections_is_loaded_by_fewer(
         assert opened.loaders == loaders
 
 
-def test_a_user_of_too_few_connections_is_said_to_be_before_anything_is_read(
+def test_a_user_of_too_few_connections_is_reported_before_anything_is_read(
     place: Place, mariadb: SqlServer, name: str
 ) -> None:
     place.target = mariadb.make_database(name, limits="WITH MAX_USER_CONNECTIONS 2")
@@ -216,7 +216,7 @@ def test_rows_are_sent_in_statements_that_the_server_takes(fed: Place, mariadb: 
             assert len(opened.drops()) > 300
 
 
-def test_a_statement_that_no_packet_holds_is_said_with_the_servers_setting(fed: Place, mariadb: SqlServer) -> None:
+def test_a_statement_that_no_packet_holds_is_reported_with_the_servers_setting(fed: Place, mariadb: SqlServer) -> None:
     with set_globals(mariadb, max_allowed_packet=1 << 20), closing(fed.warehouse()) as opened:
         with pytest.raises(ServiceError) as caught:
             opened.execute("SELECT LENGTH(%s)", ["x" * (3 << 20)])
@@ -254,7 +254,7 @@ def test_the_golden_input_is_what_the_sums_are_of() -> None:
     assert GOLDEN_SUMS[0] > 0
 
 
-def test_a_target_of_few_connections_says_so_in_doctor(place: Place, mariadb: SqlServer, name: str) -> None:
+def test_doctor_reports_a_target_of_few_connections(place: Place, mariadb: SqlServer, name: str) -> None:
     uri = mariadb.make_database(name, limits="WITH MAX_USER_CONNECTIONS 3")
     place.target = uri
     with closing(place.warehouse()) as opened:

@@ -1,4 +1,4 @@
-"""What we send to a database: no word that it reserves as a name of ours, no function that a newer one has dropped."""
+"""What we send to a database: no reserved word as a name, no function that a newer one has dropped."""
 
 import re
 from contextlib import closing
@@ -22,7 +22,7 @@ MD5 SHA1 SHA PASSWORD OLD_PASSWORD ENCRYPT DES_ENCRYPT DES_DECRYPT ENCODE DECODE
 WAIT_UNTIL_SQL_THREAD_AFTER_GTIDS GLENGTH AREA CONTAINS CROSSES DISJOINT EQUALS INTERSECTS OVERLAPS TOUCHES WITHIN
 ASTEXT ASBINARY GEOMFROMTEXT NUMPOINTS SQL_CALC_FOUND_ROWS FOUND_ROWS PROCEDURE_ANALYSE TX_ISOLATION TX_READ_ONLY
 """.split()
-"""Functions and variables that MySQL has dropped by 9, or has said it will."""
+"""Functions and variables that MySQL has dropped by 9, or has announced to drop."""
 RESERVED = """
 CUBE CUME_DIST DENSE_RANK EMPTY EXCEPT FIRST_VALUE FUNCTION GROUPING GROUPS INTERSECT JSON_TABLE LAG LAST_VALUE LATERAL
 LEAD LIBRARY MANUAL NTH_VALUE NTILE OF OVER PARALLEL PERCENT_RANK QUALIFY RANK RECURSIVE ROW_NUMBER SYSTEM TABLESAMPLE
@@ -97,7 +97,7 @@ def used(place: Place, mariadb: SqlServer, sent: list[str], monkeypatch: pytest.
     return [re.sub(r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"", "''", statement) for statement in sent]
 
 
-def names_of_ours() -> set[str]:
+def own_names() -> set[str]:
     """Tables, columns and aliases that we give."""
     names = {"marts_numbers", "number", "generation", "r", "l"}
     for table, (columns, _) in TABLES.items():
@@ -115,10 +115,10 @@ def test_no_statement_asks_for_a_function_that_is_dropped_or_uses_a_reserved_wor
     variables = {word.upper() for statement in used for word in re.findall(r"@@(?:\w+\.)?(\w+)", statement)}
     assert {"COUNT", "LAST_INSERT_ID"} <= calls
     # SQLAlchemy asks each server by the names that it has.
-    theirs = set() if mariadb.kind == "mysql" else {"TX_ISOLATION"}
-    assert (calls | variables) & set(GONE) - theirs == set()
+    server_names = set() if mariadb.kind == "mysql" else {"TX_ISOLATION"}
+    assert (calls | variables) & set(GONE) - server_names == set()
     aliases = {name for statement in used for name in re.findall(r"\bAS ([A-Za-z_]\w*)", statement)}
-    names = {name.upper() for name in names_of_ours() | aliases}
+    names = {name.upper() for name in own_names() | aliases}
     assert names & set(RESERVED) == set()
     if mariadb.kind == "mysql":
         reserved = {str(word) for (word,) in mariadb.run(f"SELECT word FROM {KEYWORDS} WHERE reserved = 1")}
@@ -131,4 +131,4 @@ KEYWORDS = "information_schema.keywords"
 
 
 def test_names_that_a_build_makes_are_reserved_by_no_server() -> None:
-    assert {name.upper() for name in names_of_ours()} & set(RESERVED) == set()
+    assert {name.upper() for name in own_names()} & set(RESERVED) == set()

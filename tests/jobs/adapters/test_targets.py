@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.kit import Place, golden, line, sales, shown
+from support.kit import Place, as_golden, golden, line, sales
 from support.servers import MariaDB, S3Server
 
 from jobs.adapters.great_expectations.engine import StagedEngine
@@ -64,7 +64,7 @@ def test_the_golden_marts_come_out_of_a_bucket_into_mariadb(in_s3: Place, name: 
     assert (report.outcome, report.exit_code) == ("published", 0)
     wanted = golden(name)
     columns = [column.name for column in MARTS[name].columns]
-    assert shown(in_s3.mart(name), columns, list(wanted[0])) == wanted
+    assert as_golden(in_s3.mart(name), columns, list(wanted[0])) == wanted
     assert in_s3.build().outcome == "unchanged"
 
 
@@ -198,7 +198,7 @@ def test_a_dimension_table_without_a_column_is_an_error_that_names_it(
     assert "cret" not in report.error.where
 
 
-def test_a_second_build_waits_for_the_lock_and_then_says_so(database: str, warehouse: MySQLWarehouse) -> None:
+def test_a_second_build_waits_for_the_lock_and_then_reports_it(database: str, warehouse: MySQLWarehouse) -> None:
     other = MySQLWarehouse(database, MySQL())
     with warehouse.lock(0), pytest.raises(TryLater, match="another build"), other.lock(0):
         pytest.fail("both hold the lock")
@@ -215,7 +215,9 @@ def test_a_second_build_waits_for_the_lock_and_then_says_so(database: str, wareh
         (lambda uri: "mysql://u@127.0.0.1:1/d", "does not answer"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_said_without_the_password(database: str, change: Any, message: str) -> None:
+def test_a_database_that_cannot_be_used_is_reported_without_the_password(
+    database: str, change: Any, message: str
+) -> None:
     with pytest.raises(ServiceError, match=message) as caught:
         MySQLWarehouse(change(database), MySQL(connect_timeout=3, deadline=0.1))
     assert caught.value.exit_code == 69
@@ -282,14 +284,14 @@ def test_an_object_of_any_size_is_read_by_parts_as_it_is(s3_server: S3Server, si
     edges = [0, 1, size // 3, max(size - (1 << 20) - 10, 0), max(size - (1 << 20), 0), size - 10, size]
 
     def parts(file: pa.NativeFile) -> list[bytes]:
-        found = []
+        chunks = []
         for edge in (*edges, *reversed(edges)):
             file.seek(edge)
-            found.append(file.read(100))
-        return [*found, file.size().to_bytes(8), *((file.seek(0), file.read())[1] for _ in "12")]
+            chunks.append(file.read(100))
+        return [*chunks, file.size().to_bytes(8), *((file.seek(0), file.read())[1] for _ in "12")]
 
-    shown = [data[edge : edge + 100] for edge in (*edges, *reversed(edges))]
-    assert store.using("object", parts) == [*shown, size.to_bytes(8), data, data]
+    slices = [data[edge : edge + 100] for edge in (*edges, *reversed(edges))]
+    assert store.using("object", parts) == [*slices, size.to_bytes(8), data, data]
 
 
 def test_what_is_in_a_large_parquet_file_is_read_from_its_end(s3_server: S3Server) -> None:
@@ -320,7 +322,7 @@ def test_what_is_in_a_large_parquet_file_is_read_from_its_end(s3_server: S3Serve
         ({"endpoint": "http://127.0.0.1:1", "deadline": 0.1}, "does not answer"),
     ],
 )
-def test_a_storage_that_cannot_be_used_is_said_with_what_to_do(
+def test_a_storage_that_cannot_be_used_is_reported_with_what_to_do(
     s3_server: S3Server, bucket: str, change: Any, message: str
 ) -> None:
     store = open_store(f"s3://{bucket}", S3(**{**s3_server.settings, **change}))
@@ -346,11 +348,11 @@ def own_mart_rule(place: Place, name: str, **entry: Any) -> None:
 
 def test_great_expectations_judges_the_staged_marts_by_sql(in_s3: Place) -> None:
     in_s3.judge = True
-    found = {one.name: one for one in in_s3.build().quality}
+    results = {result.name: result for result in in_s3.build().quality}
     names = ("sales", "customers", "stores", "sales_team", "customers_data_mart", "sales_team_data_mart")
     passed: tuple[str, tuple[Any, ...]] = ("passed", ())
-    assert {name: (one.outcome, one.broken) for name, one in found.items()} == dict.fromkeys(names, passed)
-    assert found["customers_data_mart"].rules == 11
+    assert {name: (result.outcome, result.broken) for name, result in results.items()} == dict.fromkeys(names, passed)
+    assert results["customers_data_mart"].rules == 11
 
 
 def test_great_expectations_asks_the_database_by_two_connections(in_s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,10 +402,10 @@ def test_pages_in_a_bucket_are_pages_for_a_browser(in_s3: Place, s3_server: S3Se
     in_s3.judge = True
     in_s3.settings["docs"] = f"s3://{bucket}/site"
     report = in_s3.build()
-    for key in ("index.html", "trends.html", *(one.page for one in report.quality)):
-        found = s3_server.client().get_object(Bucket=bucket, Key=f"site/{key}")
-        assert found["ContentType"] == "text/html"
-        assert b"<!DOCTYPE html>" in found["Body"].read()
+    for key in ("index.html", "trends.html", *(result.page for result in report.quality)):
+        response = s3_server.client().get_object(Bucket=bucket, Key=f"site/{key}")
+        assert response["ContentType"] == "text/html"
+        assert b"<!DOCTYPE html>" in response["Body"].read()
 
 
 def test_decisions_and_what_was_measured_are_kept_in_mariadb(in_s3: Place) -> None:
@@ -452,7 +454,7 @@ def test_rows_of_a_query_are_counted_by_another_only_if_they_are_many(
     assert in_s3.build().error is None
     settings = in_s3.configured()
     page = json.loads(open_store(settings.docs_uri, settings.s3).get("runs/run-1/customers_data_mart.json"))
-    kwargs = [one["expectation_config"]["kwargs"].get("unexpected_rows_query") for one in page["results"]]
+    kwargs = [validation["expectation_config"]["kwargs"].get("unexpected_rows_query") for validation in page["results"]]
     result = page["results"][kwargs.index(query)]
     assert (result["success"], result["result"]["observed_value"]) == (False, rows)
     assert any("COUNT(*) as unexpected_row_count" in text for text in queries) == asked

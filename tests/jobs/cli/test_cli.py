@@ -40,7 +40,7 @@ def flags(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_build_plan_and_status_tell_one_story(place: Place, flags: list[str]) -> None:
+def test_build_plan_and_status_agree(place: Place, flags: list[str]) -> None:
     planned = json.loads(marts("plan", *flags, "--json").stdout)
     assert {drop["key"]: (drop["change"], drop["months"]) for drop in planned["drops"]} == {
         "sales/golden.csv": ("new", ["2023-08", "2023-11", "2024-01", "2024-02", "2024-03"]),
@@ -75,7 +75,7 @@ def test_plan_names_what_is_replaced_duplicate_rejected_and_vanished(
     place.put("sales/twice.csv", (place.source / "sales/golden.csv").read_bytes())
     place.put("sales/bad.csv", "nonsense\n")
     place.put("sales/bad.csv.gz", b"no gzip\n")
-    shown = marts("plan", *flags).stdout
+    output = marts("plan", *flags).stdout
     for words in (
         "1 duplicate",
         "1 replaced",
@@ -87,7 +87,7 @@ def test_plan_names_what_is_replaced_duplicate_rejected_and_vanished(
         "its lines are removed from the marts",
         "months that change: 2022-05, 2023-08, 2023-11, 2024-01, 2024-02, 2024-03, 2024-05",
     ):
-        assert words in shown
+        assert words in output
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -97,13 +97,13 @@ def test_a_failed_build_is_an_object_with_its_cause_and_an_exit_code(place: Plac
     report = json.loads(result.stdout)
     assert report["outcome"] == "failed"
     assert "max_unknown_ratio" in report["error"]["what"]
-    shown = marts("build", *flags, "--as-of", "2024-03-31", code=65).stderr
-    assert "hint: deliver all of customers" in shown
+    output = marts("build", *flags, "--as-of", "2024-03-31", code=65).stderr
+    assert "hint: deliver all of customers" in output
     assert json.loads(marts("status", "--target", flags[3], "--json").stdout)["runs"][0]["exit_code"] == 65
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_doctor_says_what_is_fine_and_what_to_do(place: Place, flags: list[str]) -> None:
+def test_doctor_reports_what_is_fine_and_what_to_do(place: Place, flags: list[str]) -> None:
     fine = json.loads(marts("doctor", *flags, "--json").stdout)
     assert all(check["ok"] for check in fine)
     assert {check["what"] for check in fine} >= {
@@ -123,10 +123,10 @@ def test_doctor_says_what_is_fine_and_what_to_do(place: Place, flags: list[str])
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_demo_shows_what_came_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = marts("demo", "--lines", "20000").stdout
+    output = marts("demo", "--lines", "20000").stdout
     truth = json.loads((tmp_path / "marts-demo/drops/generated.json").read_text())
     for words in ("both marts are live", f"{truth['lines']:,}", "top customers", "leaders of 2025-12", "marts status"):
-        assert words in shown
+        assert words in output
     status = json.loads(marts("status", "--target", "duckdb://marts-demo/marts.duckdb", "--json").stdout)
     totals = status["runs"][0]["report"]["totals"]
     assert (totals["rows_read"], totals["quarantined"], totals["duplicates"]) == (
@@ -193,7 +193,7 @@ def test_generate_gives_the_same_bytes_for_the_same_seed() -> None:
         (["build", "--source", "s3://", "--target", "duckdb:///tmp/never/y", "--state", "s"], "contains no bucket"),
     ],
 )
-def test_wrong_arguments_end_with_2_and_say_what_is_wrong(arguments: list[str], words: str) -> None:
+def test_wrong_arguments_end_with_2_and_report_what_is_wrong(arguments: list[str], words: str) -> None:
     assert words in str(marts(*arguments, code=2).exception)
 
 
@@ -225,13 +225,13 @@ def test_a_mistyped_target_is_an_error_that_names_the_nearest_file(place: Place,
     assert not wrong.exists()
 
 
-def test_a_mistyped_target_with_no_file_anywhere_near_says_what_creates_one() -> None:
+def test_a_mistyped_target_with_no_file_anywhere_near_reports_what_creates_one() -> None:
     error = marts("status", "--target", "duckdb:///no/such/folder/x.duckdb", code=2).exception
     assert isinstance(error, UsageError)
     assert error.hint == "check --target; the first marts build creates the file"
 
 
-def test_a_target_without_a_run_says_so_and_a_plan_needs_none(place: Place, flags: list[str]) -> None:
+def test_a_target_without_a_run_is_reported_and_a_plan_needs_none(place: Place, flags: list[str]) -> None:
     place.put_golden()
     assert " new" in marts("plan", *flags).stdout.splitlines()[0]
     warehouse = place.warehouse()
@@ -258,7 +258,7 @@ def test_errors_are_plain_text_with_a_hint_and_no_traceback() -> None:
 
 
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, " start Ray"), (signal.SIGINT, " scan")])
-def test_a_build_that_is_told_to_stop_says_so_and_goes_on_the_next_time(
+def test_a_stopped_build_reports_the_stop_and_goes_on_the_next_time(
     tmp_path: Path, number: signal.Signals, step: str
 ) -> None:
     marts("generate", "drops", "--lines", "20000")
@@ -284,8 +284,8 @@ def test_no_module_is_imported_by_two_threads_at_once(tmp_path: Path) -> None:
     """Python may lose a package that two threads import at the same time (KeyError in one of them)."""
     judge = "import sys, jobs.cli.app, jobs.run.pipeline\nbefore = set(sys.modules)\n"
     judge += "import jobs.adapters.great_expectations.checkpoint\n"
-    told = "print(*sorted(set(sys.modules) - before))"
-    background = set(outside(sys.executable, "-c", judge + told, cwd=ROOT).stdout.split())
+    statement = "print(*sorted(set(sys.modules) - before))"
+    background = set(outside(sys.executable, "-c", judge + statement, cwd=ROOT).stdout.split())
     assert "great_expectations" in background
     marts("generate", "drops", "--lines", "2000")
     build = """if True:
@@ -326,7 +326,7 @@ def test_a_small_build_starts_no_ray_and_is_judged_all_the_same(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert "start Ray" not in report["seconds"]
-    assert {one["name"] for one in report["quality"]} >= {"sales", "customers_data_mart"}
+    assert {result["name"] for result in report["quality"]} >= {"sales", "customers_data_mart"}
 
 
 def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> N
     assert (tmp_path / "x.json").read_text() == '{"a": 1, "and": "more"}'
 
 
-def test_a_defect_is_told_with_its_traceback_and_ends_with_70(tmp_path: Path) -> None:
+def test_a_defect_is_reported_with_its_traceback_and_ends_with_70(tmp_path: Path) -> None:
     code = "import jobs.cli.app, jobs.cli.build\n"
     code += "jobs.cli.build.configured = lambda *_, **__: 1 // 0\njobs.cli.app.main('status')"
     done = outside(sys.executable, "-c", code, cwd=tmp_path)

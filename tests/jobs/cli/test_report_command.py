@@ -29,7 +29,7 @@ def built(place: Place) -> Place:
     return place
 
 
-def shown(page: Path) -> str:
+def page_text(page: Path) -> str:
     """Read a page as a browser does that has no network; it must not complain about anything."""
     with contextmanager(chromium)("--host-resolver-rules=MAP * ~NOTFOUND") as browser:
         requests(browser)
@@ -43,7 +43,7 @@ def shown(page: Path) -> str:
 
 
 def test_the_page_of_a_good_run_shows_what_a_business_looks_for(built: Place) -> None:
-    text = shown(built.folder / "state/reports/run-1.html")
+    text = page_text(built.folder / "state/reports/run-1.html")
     customers, team = golden("customers"), golden("sales_team")
     last = max(row["sales_month"] for row in team)
     months = {row["sales_month"] for row in team}
@@ -77,12 +77,12 @@ def test_the_index_the_page_and_the_report_show_the_same_duration(place: Place) 
 
 
 def test_the_page_of_a_failed_run_shows_why_and_what_to_do(built: Place) -> None:
-    text = shown(built.folder / "state/reports/run-2.html")
+    text = page_text(built.folder / "state/reports/run-2.html")
     assert "have no row in customers" in text
     assert "raise max_unknown_ratio" in text
     assert "The live marts are untouched" in text
     assert "Revenue by month" not in text
-    index = shown(built.folder / "state/reports/index.html")
+    index = page_text(built.folder / "state/reports/index.html")
     assert "run-1" in index
     assert "run-2" in index
 
@@ -91,8 +91,8 @@ def test_the_command_finds_the_last_run_or_the_one_that_is_named(built: Place) -
     reports = built.folder / "state/reports"
     assert marts("report", *built.flags).stdout.strip() == str(reports / "run-2.html")
     assert marts("report", "run-1", *built.flags).stdout.strip() == str(reports / "run-1.html")
-    told = json.loads(marts("report", "1", *built.flags, "--json").stdout)
-    assert (told["run_id"], told["figures"]["newest_purchase"]) == ("run-1", "2024-03-31")
+    summary = json.loads(marts("report", "1", *built.flags, "--json").stdout)
+    assert (summary["run_id"], summary["figures"]["newest_purchase"]) == ("run-1", "2024-03-31")
     with pytest.raises(UsageError, match="no report of this run"):
         raise marts("report", "run-7", *built.flags, code=2).exception or AssertionError
 
@@ -116,7 +116,7 @@ def test_pages_in_s3_are_there_too_and_a_browser_gets_a_copy(
     place.settings = {"reports": "s3://pages/reports", "s3": s3_server.settings}
     assert place.run().outcome == "published"
     kept = s3_server.client().list_objects_v2(Bucket="pages")["Contents"]
-    assert [one["Key"] for one in kept] == ["reports/index.html", "reports/run-1.html"]
+    assert [entry["Key"] for entry in kept] == ["reports/index.html", "reports/run-1.html"]
     for name, value in {**s3_server.environment, "MARTS_REPORTS": "s3://pages/reports"}.items():
         monkeypatch.setenv(name, value)
     opened: list[str] = []

@@ -19,12 +19,12 @@ def put(path: str, text: str) -> str:
 
 def test_rows_that_do_not_fit_are_listed_with_the_setting_that_reads_them() -> None:
     path = put("drops/sales/north/a.csv", f"{HEADER}\n{ROWS}")
-    said = marts("sources", "try", path, code=65).stdout
-    assert "sales/north/a.csv: sales; no [[source]] block matches" in said
-    assert "read as utf-8, delimiter comma" in said
-    assert "of 2 rows read, 1 fit and 1 do not" in said
-    assert "sales_date is not an ISO date: 31/01/2024" in said
-    assert 'write a [[source]] block with match = "sales/north/**" and dates = ["%d/%m/%Y"]' in " ".join(said.split())
+    output = marts("sources", "try", path, code=65).stdout
+    assert "sales/north/a.csv: sales; no [[source]] block matches" in output
+    assert "read as utf-8, delimiter comma" in output
+    assert "of 2 rows read, 1 fit and 1 do not" in output
+    assert "sales_date is not an ISO date: 31/01/2024" in output
+    assert 'write a [[source]] block with match = "sales/north/**" and dates = ["%d/%m/%Y"]' in " ".join(output.split())
 
 
 def test_the_block_that_holds_and_its_number_are_shown() -> None:
@@ -40,22 +40,22 @@ dates = ["%d/%m/%Y", "%Y-%m-%d"]
 """,
     )
     path = put("drops/sales/a.csv", f"{HEADER}\n{ROWS}")
-    shown = json.loads(marts("sources", "try", path, "--limit", "1", "--json").stdout)
-    assert (shown["block"], shown["match"], shown["kind"], shown["key"]) == (2, "sales/**", "sales", "sales/a.csv")
-    assert (shown["read"], shown["bad"], len(shown["rows"])) == (2, 0, 1)
-    assert {name: shown["rows"][0][name] for name in ("sales_date", "price", "total_cost")} == {
+    result = json.loads(marts("sources", "try", path, "--limit", "1", "--json").stdout)
+    assert (result["block"], result["match"], result["kind"], result["key"]) == (2, "sales/**", "sales", "sales/a.csv")
+    assert (result["read"], result["bad"], len(result["rows"])) == (2, 0, 1)
+    assert {name: result["rows"][0][name] for name in ("sales_date", "price", "total_cost")} == {
         "sales_date": "2024-01-31",
         "price": "12.5",
         "total_cost": "12.5",
     }
-    assert ["price", "price", "price"] in shown["columns"]
+    assert ["price", "price", "price"] in result["columns"]
 
 
-def test_a_file_that_cannot_be_read_says_why_and_what_to_write() -> None:
+def test_a_file_that_cannot_be_read_is_reported_with_why_and_what_to_write() -> None:
     path = put("drops/sales/a.csv", f"{HEADER}\n{ROWS}".replace(",", ";"))
-    said = " ".join(marts("sources", "try", path, code=65).stdout.split())
-    assert "error: its delimiter is a semicolon, not a comma" in said
-    assert 'hint: write a [[source]] block with match = "sales/**" and delimiter = ";"' in said
+    output = " ".join(marts("sources", "try", path, code=65).stdout.split())
+    assert "error: its delimiter is a semicolon, not a comma" in output
+    assert 'hint: write a [[source]] block with match = "sales/**" and delimiter = ";"' in output
 
 
 def test_a_file_anywhere_needs_its_kind() -> None:
@@ -75,6 +75,6 @@ def test_an_object_in_s3_is_tried_too(s3_server: S3Server, monkeypatch: pytest.M
     bucket = s3_server.make_bucket("tried")
     s3_server.client().put_object(Bucket=bucket, Key="retail/sales/a.csv", Body=f"{HEADER}\n{ROWS}".encode())
     address = f"s3://{bucket}/retail"
-    said = marts("sources", "try", f"{address}/sales/a.csv", "--source", address, code=65).stdout
-    assert "sales/a.csv: sales; no [[source]] block matches" in said
-    assert "of 2 rows read, 1 fit and 1 do not" in said
+    output = marts("sources", "try", f"{address}/sales/a.csv", "--source", address, code=65).stdout
+    assert "sales/a.csv: sales; no [[source]] block matches" in output
+    assert "of 2 rows read, 1 fit and 1 do not" in output

@@ -25,10 +25,10 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_the_best_customers_come_first(target: str) -> None:
-    shown = marts("customers", "top", "--target", target, "--limit", "3").output
-    assert "top customers" in shown
-    assert "90,000.00" in shown.splitlines()[2]
-    assert "\x1b" not in shown
+    output = marts("customers", "top", "--target", target, "--limit", "3").output
+    assert "top customers" in output
+    assert "90,000.00" in output.splitlines()[2]
+    assert "\x1b" not in output
     rows = json.loads(marts("customers", "top", "--target", target, "--json").output)
     values = [float(row["customer_lifetime_value"]) for row in rows]
     assert values == sorted(values, reverse=True)
@@ -37,11 +37,11 @@ def test_the_best_customers_come_first(target: str) -> None:
 
 
 def test_one_customer_is_shown_month_by_month(target: str) -> None:
-    shown = marts("customers", "show", "1", "--target", target).output
-    assert "customer 1" in shown
+    output = marts("customers", "show", "1", "--target", target).output
+    assert "customer 1" in output
     rows = json.loads(marts("customers", "show", "1", "--target", target, "--json").output)
     assert [row["sales_date_month"] for row in rows] == sorted(row["sales_date_month"] for row in rows)
-    assert all(row["sales_date_month"] in shown for row in rows)
+    assert all(row["sales_date_month"] in output for row in rows)
 
 
 def test_the_leader_of_each_store_has_the_incentive(target: str) -> None:
@@ -66,7 +66,7 @@ def test_csv_can_be_read_back_and_runs_nothing(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["customers", "show", "999"], "customer 999 has no rows"),
         (["sales", "show", "999"], "store 999 has no rows"),
@@ -75,11 +75,11 @@ def test_csv_can_be_read_back_and_runs_nothing(target: str) -> None:
         (["customers", "top", "--json", "--csv"], "exclude each other"),
     ],
 )
-def test_what_cannot_be_shown_is_said(target: str, arguments: list[str], said: str) -> None:
-    assert said in str(marts(*arguments, "--target", target, code=2).exception)
+def test_what_cannot_be_shown_is_reported(target: str, arguments: list[str], message: str) -> None:
+    assert message in str(marts(*arguments, "--target", target, code=2).exception)
 
 
-def test_a_target_without_marts_says_what_to_do(place: Place) -> None:
+def test_a_target_without_marts_is_reported_with_what_to_do(place: Place) -> None:
     place.warehouse().close()
     refused = marts("customers", "top", "--target", f"duckdb://{place.folder}/marts.duckdb", code=2)
     assert "nothing is published yet" in str(refused.exception)

@@ -137,7 +137,7 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "shown"),
+    ("uri", "masked_uri"),
     [
         ("mysql://me:pa%3Ass@host:3306/db", "mysql://me:***@host:3306/db"),
         ("mysql://me@host/db", "mysql://me@host/db"),
@@ -145,8 +145,8 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, ""),
     ],
 )
-def test_an_address_is_shown_without_its_password(uri: str | None, shown: str) -> None:
-    assert masked(uri) == shown
+def test_an_address_is_shown_without_its_password(uri: str | None, masked_uri: str) -> None:
+    assert masked(uri) == masked_uri
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_addresses_of_notices_are_sealed_or_in_the_environment(tmp_path: Path, m
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('[notify.to]\nops = "slack://a/b/c"', "may contain a credential"),
         ('[notify.to]\nops = "json://user:secret@host"', "may contain a credential"),
@@ -262,10 +262,10 @@ def test_addresses_of_notices_are_sealed_or_in_the_environment(tmp_path: Path, m
         ('[notify.to]\nops = "sealed:notify.to.ops"', "does not exist"),
     ],
 )
-def test_wrong_notify_settings_are_refused_without_the_credential(tmp_path: Path, text: str, said: str) -> None:
+def test_wrong_notify_settings_are_refused_without_the_credential(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "marts.toml").write_text(text)
     with pytest.raises(UsageError) as caught:
         load(None, {})
-    assert said in f"{caught.value} {caught.value.hint}"
+    assert message in f"{caught.value} {caught.value.hint}"
     assert "a/b/c" not in str(caught.value)
     assert "secret@" not in str(caught.value)

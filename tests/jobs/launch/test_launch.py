@@ -1,6 +1,6 @@
 """The launcher through every row of the table: a real client; an API server and a KubeRay that play their part.
 
-Here Ray's own part, what a driver says, is a script; test_launch_ray.py has a real cluster.
+Here Ray's own part, the log of a driver, is a script; test_launch_ray.py has a real cluster.
 """
 
 import json
@@ -77,10 +77,10 @@ TEMPLATE = {
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeApi]:
     """A cluster with a Job, and the launcher's own pod."""
-    with kube_api() as made:
-        monkeypatch.setenv("KUBECONFIG", str(made.kubeconfig(tmp_path / "kubeconfig")))
-        put_launcher(made)
-        yield made
+    with kube_api() as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
+        put_launcher(server)
+        yield server
 
 
 def closing(code: int, kind: str = "DataError") -> str:
@@ -122,11 +122,11 @@ class Logs:
         return False
 
 
-def launcher(logs: Logs | None = None, said: list[str] | None = None, **spec: Any) -> RayJobLauncher:
+def launcher(logs: Logs | None = None, messages: list[str] | None = None, **spec: Any) -> RayJobLauncher:
     kube = Kube("marts", deadline=0.5)
     template = {**TEMPLATE, "spec": {**TEMPLATE["spec"], **spec}}  # type: ignore[dict-item]
     manifest = manifest_of(template, ME, owner_uid(kube, ME), DAY)
-    return RayJobLauncher(kube, ME, manifest, logs or Logs(), (said if said is not None else []).append, QUICK)
+    return RayJobLauncher(kube, ME, manifest, logs or Logs(), (messages if messages is not None else []).append, QUICK)
 
 
 def run(
@@ -145,11 +145,11 @@ def reason(ended: BuildOutcome) -> tuple[int, str]:
 READY = Ready("http://head:8265")
 
 
-def test_a_good_build_ends_with_nothing_to_say_and_its_log_is_passed_on(api: KubeApi) -> None:
-    said: list[str] = []
+def test_a_good_build_ends_without_an_error_and_its_log_is_passed_on(api: KubeApi) -> None:
+    messages: list[str] = []
     with FakeOperator(api, [READY, Running(), Succeeded()], delay=0.05):
-        assert launcher(Logs({0: ["one", "two"]}), said).run().error is None
-    assert said == ["one", "two"]
+        assert launcher(Logs({0: ["one", "two"]}), messages).run().error is None
+    assert messages == ["one", "two"]
     (job,) = api.objects("RayJob")
     assert job["metadata"]["name"] == JOB
     assert [owner["kind"] for owner in job["metadata"]["ownerReferences"]] == ["Job"]
@@ -182,7 +182,7 @@ def test_what_another_attempt_may_mend_is_tried_again_by_kuberay(api: KubeApi, c
 def test_a_build_whose_log_is_lost_ends_with_the_exit_code_that_ray_knows(api: KubeApi) -> None:
     ended = run(api, [READY, Running(), AppFailed(exit_code=65)], Logs(down=True), backoffLimit=0)
     assert reason(ended)[0] == 65
-    assert not ended.announced, "nobody knows whether the build could say so"
+    assert not ended.announced, "nobody knows whether the build could report it"
 
 
 PULL = waiting("ImagePullBackOff", 'Back-off pulling image "marts:typo"')
@@ -273,7 +273,7 @@ ROWS: dict[str, tuple[list[Step], int, str]] = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_each_failure_is_told_for_what_it_is(api: KubeApi, row: str) -> None:
+def test_each_failure_is_reported_with_its_own_cause(api: KubeApi, row: str) -> None:
     script, code, text = ROWS[row]
     ended = run(api, script, backoffLimit=0)
     assert (reason(ended)[0], bool(re.search(text, reason(ended)[1]))) == (code, True), reason(ended)
@@ -290,7 +290,7 @@ def test_reasons_outlive_the_pods_that_had_them(api: KubeApi) -> None:
     assert "ImagePullBackOff" in reason(ended)[1]
 
 
-def test_what_a_head_said_before_it_died_is_told(api: KubeApi) -> None:
+def test_the_last_message_of_a_dead_head_is_reported(api: KubeApi) -> None:
     def crash(operator: FakeOperator, name: str) -> None:
         (head,) = operator.pods(name, "head")
         api.log(head["metadata"]["name"], "ray-head", "starting\nValueError: no such option: --nope\n")
@@ -308,8 +308,8 @@ def test_what_a_head_said_before_it_died_is_told(api: KubeApi) -> None:
 
 
 def test_a_quota_is_seen_where_no_pod_is(api: KubeApi) -> None:
-    def refuse(found: dict[str, Any]) -> None:
-        api.event(found, "FailedToCreateHeadPod", f"Failed to create head Pod marts/x-head, {QUOTA}")
+    def refuse(rayjob: dict[str, Any]) -> None:
+        api.event(rayjob, "FailedToCreateHeadPod", f"Failed to create head Pod marts/x-head, {QUOTA}")
 
     with FakeOperator(api, [], delay=0.05) as operator:
         operator._make_pod = lambda *_: None  # type: ignore[method-assign]
@@ -340,13 +340,13 @@ def test_an_operator_that_dies_is_not_waited_for(api: KubeApi) -> None:
 def test_a_cluster_that_waits_its_turn_is_waited_for(api: KubeApi) -> None:
     def resume() -> None:
         time.sleep(0.8)
-        api.edit("RayJob", JOB, lambda found: found["spec"].update(suspend=False))
+        api.edit("RayJob", JOB, lambda current: current["spec"].update(suspend=False))
 
     threading.Thread(target=resume).start()
     assert run(api, [READY, Running(), Succeeded()], suspend=True, preRunningDeadlineSeconds=0.3).error is None
 
 
-def test_a_cluster_without_kuberay_or_without_rights_is_told_at_once(api: KubeApi) -> None:
+def test_a_cluster_without_kuberay_or_without_rights_is_reported_at_once(api: KubeApi) -> None:
     api.deny("create", "rayjobs")
     with pytest.raises(UsageError, match='cannot create resource "rayjobs"') as caught:
         launcher().run()
@@ -361,27 +361,27 @@ def test_a_cluster_without_kuberay_or_without_rights_is_told_at_once(api: KubeAp
 @pytest.mark.parametrize("fault", [500, 503, 429, "reset"])
 def test_an_api_server_that_fails_for_a_while_is_asked_again(api: KubeApi, fault: int | str) -> None:
     with FakeOperator(api, [READY, Running(), Succeeded()], delay=0.05):
-        made = launcher()
-        made._kube._deadline = 10  # type: ignore[attr-defined]
+        rayjob_launcher = launcher()
+        rayjob_launcher._kube._deadline = 10  # type: ignore[attr-defined]
         api.fail(2, fault, resource="rayjobs")  # type: ignore[arg-type]
-        assert made.run().error is None
+        assert rayjob_launcher.run().error is None
     assert len(api.objects("RayJob")) == 1
 
 
 def test_an_api_server_that_is_down_is_given_up_after_its_deadline(api: KubeApi) -> None:
-    made = launcher()
+    rayjob_launcher = launcher()
     api.fail(1000, 503)
     with pytest.raises(ServiceError, match="the Kubernetes API fails") as caught:
-        made.run()
+        rayjob_launcher.run()
     assert caught.value.exit_code == 69
 
 
 def test_an_answer_that_got_lost_makes_no_second_rayjob(api: KubeApi) -> None:
     with FakeOperator(api, [READY, Running(), Succeeded()], delay=0.05):
-        made = launcher()
-        made._kube._deadline = 10  # type: ignore[attr-defined]
+        rayjob_launcher = launcher()
+        rayjob_launcher._kube._deadline = 10  # type: ignore[attr-defined]
         api.fail(1, "lost", verb="create", resource="rayjobs")
-        assert made.run().error is None
+        assert rayjob_launcher.run().error is None
     assert [request.verb for request in api.requests if request.resource == "rayjobs"].count("create") == 2
     assert len(api.objects("RayJob")) == 1
 
@@ -393,12 +393,12 @@ def test_a_launcher_that_comes_back_goes_on_with_the_rayjob_that_is_there(api: K
         uid = api.objects("RayJob")[0]["metadata"]["uid"]
         operator.next(times=2)
         threading.Timer(0.3, operator.next).start()
-        said: list[str] = []
-        assert launcher(Logs({0: ["from the beginning"]}), said).run().error is None
-    assert said == ["from the beginning"]
-    assert [one["metadata"]["uid"] for one in api.objects("RayJob")] == [uid]
+        messages: list[str] = []
+        assert launcher(Logs({0: ["from the beginning"]}), messages).run().error is None
+    assert messages == ["from the beginning"]
+    assert [rayjob["metadata"]["uid"] for rayjob in api.objects("RayJob")] == [uid]
     assert launcher().run().error is None, "it has succeeded while nobody looked"
-    assert [one["metadata"]["uid"] for one in api.objects("RayJob")] == [uid]
+    assert [rayjob["metadata"]["uid"] for rayjob in api.objects("RayJob")] == [uid]
 
 
 def test_a_rayjob_that_has_failed_for_good_makes_way_for_another(api: KubeApi) -> None:
@@ -413,8 +413,8 @@ def test_a_rayjob_of_another_job_makes_way(api: KubeApi) -> None:
     named = {"name": "another", "namespace": "marts"}
     other = api.put({"apiVersion": "batch/v1", "kind": "Job", "metadata": named, "spec": {}})["metadata"]
 
-    def give(found: dict[str, Any]) -> None:
-        found["metadata"]["ownerReferences"][0].update(name=other["name"], uid=other["uid"])
+    def give(current: dict[str, Any]) -> None:
+        current["metadata"]["ownerReferences"][0].update(name=other["name"], uid=other["uid"])
 
     with FakeOperator(api, [READY, Running(), Succeeded()], delay=0.05):
         launcher()._claim()
@@ -431,18 +431,18 @@ def test_a_rayjob_that_somebody_deletes_is_not_waited_for(api: KubeApi) -> None:
 
 def stopped_while_running(api: KubeApi, change: Callable[[], object]) -> FakeOperator:
     """Let a launcher see a SIGTERM while its build runs."""
-    made = launcher()
+    rayjob_launcher = launcher()
 
     def stop() -> None:
         change()
         raise Signalled("SIGTERM")
 
     with FakeOperator(api, [READY, Running()], delay=0.02) as operator:
-        kube, looks = made._kube, iter(range(1000))
-        there = kube.rayjob
-        made._kube.rayjob = lambda name: stop() if next(looks) == 20 else there(name)  # type: ignore[method-assign]
+        kube, looks = rayjob_launcher._kube, iter(range(1000))
+        read_rayjob = kube.rayjob
+        rayjob_launcher._kube.rayjob = lambda name: stop() if next(looks) == 20 else read_rayjob(name)  # type: ignore[method-assign]
         with pytest.raises(Signalled):
-            made.run()
+            rayjob_launcher.run()
         api.settle()
     return operator
 
@@ -466,7 +466,7 @@ def test_a_pod_that_is_taken_away_leaves_the_build_alone(api: KubeApi, why: str)
     assert len(api.objects("RayJob")) == 1
 
 
-def test_what_an_older_attempt_said_is_not_taken_for_the_word_of_the_last(api: KubeApi) -> None:
+def test_the_log_of_an_older_attempt_is_not_taken_for_that_of_the_last(api: KubeApi) -> None:
     failed = [READY, Running(), AppFailed(exit_code=75), Retrying(), Pod(PULL), Fails("PreRunningDeadlineExceeded")]
     ended = run(api, failed, Logs({0: [closing(75)]}))
     assert (reason(ended)[0], ended.announced, "ImagePullBackOff" in reason(ended)[1]) == (69, False, True)
@@ -485,7 +485,7 @@ def test_an_operator_that_is_gone_for_a_moment_in_mid_build_is_not_missed(api: K
 def test_a_queue_is_no_part_of_the_time_that_a_build_may_take(api: KubeApi) -> None:
     def resume() -> None:
         time.sleep(1.2)
-        api.edit("RayJob", JOB, lambda found: found["spec"].update(suspend=False))
+        api.edit("RayJob", JOB, lambda current: current["spec"].update(suspend=False))
 
     threading.Thread(target=resume).start()
     script = [READY, Running(), Succeeded()]
@@ -502,10 +502,10 @@ def test_a_right_that_is_lost_in_mid_build_is_left_to_the_next_pod(api: KubeApi)
 
 def test_a_token_that_is_renewed_is_waited_for(api: KubeApi) -> None:
     with FakeOperator(api, [READY, Running(), Succeeded()], delay=0.05):
-        made = launcher()
-        made._kube._deadline = 10  # type: ignore[attr-defined]
+        rayjob_launcher = launcher()
+        rayjob_launcher._kube._deadline = 10  # type: ignore[attr-defined]
         api.fail(2, 401, resource="rayjobs")
-        assert made.run().error is None
+        assert rayjob_launcher.run().error is None
 
 
 def test_a_list_that_expires_is_read_anew(api: KubeApi, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -528,7 +528,7 @@ def test_a_list_that_expires_is_read_anew(api: KubeApi, monkeypatch: pytest.Monk
     assert sorted(pod.name for pod in kube.pods("ray.io/cluster=c")) == [f"pod-{n}" for n in range(5)]
 
 
-def test_an_answer_that_is_none_of_kubernetes_is_told_as_that(
+def test_an_answer_that_is_none_of_kubernetes_is_reported_as_that(
     hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = {"clusters": [{"name": "x", "cluster": {"server": f"http://127.0.0.1:{hook.port}"}}]}
@@ -540,7 +540,7 @@ def test_an_answer_that_is_none_of_kubernetes_is_told_as_that(
     assert "proxy" in caught.value.hint
 
 
-def test_a_password_in_what_a_head_said_is_taken_out(api: KubeApi) -> None:
+def test_a_password_in_the_message_of_a_head_is_taken_out(api: KubeApi) -> None:
     def crash(operator: FakeOperator, name: str) -> None:
         (head,) = operator.pods(name, "head")
         api.log(head["metadata"]["name"], "ray-head", "cannot reach mysql://marts:opensesame@db:3306/marts\n")
@@ -570,8 +570,8 @@ def test_the_day_of_a_scheduled_run_is_that_for_which_it_was_meant() -> None:
 def test_a_day_that_somebody_chose_wins() -> None:
     for entrypoint in ("marts build --as-of 2025-01-02", "marts build --as-of=2025-01-02"):
         template = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "entrypoint": entrypoint}}  # type: ignore[dict-item]
-        made = manifest_of(template, ME, "uid", DAY)
-        assert (made["spec"]["entrypoint"], made["spec"]["metadata"]["as_of"]) == (entrypoint, "2025-01-02")
+        manifest = manifest_of(template, ME, "uid", DAY)
+        assert (manifest["spec"]["entrypoint"], manifest["spec"]["metadata"]["as_of"]) == (entrypoint, "2025-01-02")
 
 
 def test_a_long_name_is_shortened_as_kuberay_wants_it() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.kit import Place, golden, marts, shown
+from support.kit import Place, as_golden, golden, marts
 from support.kube import KubeApi, kube_api
 from support.kuberay import Absent, AppFailed, Fails, FakeOperator, Mirror, Pod, Ready, Running, terminated, waiting
 from support.launching import HEAD, JOB, ME, put_launcher
@@ -60,9 +60,9 @@ class Release:
         entrypoint = f"{sys.executable} -m jobs.build --config {self.config} {' '.join(self.arguments)}"
         cluster = {"rayVersion": "2.60.0", "headGroupSpec": HEAD, "workerGroupSpecs": []}
         spec = {"entrypoint": entrypoint, "submissionMode": "HTTPMode", "rayClusterSpec": cluster, **spec}
-        made = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": "daily"}, "spec": spec}
+        manifest = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": "daily"}, "spec": spec}
         path = self.place.folder / "rayjob.yaml"
-        path.write_text(yaml.safe_dump(made))
+        path.write_text(yaml.safe_dump(manifest))
         return str(path)
 
     def launch(self, code: int = 0, **spec: Any) -> str:
@@ -78,12 +78,12 @@ class Release:
 def release(place: Place, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Release]:
     with kube_api() as api:
         put_launcher(api)
-        made = Release(place, api, hook)
+        new_release = Release(place, api, hook)
         outside = {"POD_NAME": ME.pod, "POD_NAMESPACE": ME.namespace, "JOB_NAME": JOB, "MARTS_AS_OF": "2024-03-31"}
-        outside |= {"KUBECONFIG": str(api.kubeconfig(tmp_path / "kubeconfig")), "MARTS_CONFIG": str(made.config)}
+        outside |= {"KUBECONFIG": str(api.kubeconfig(tmp_path / "kubeconfig")), "MARTS_CONFIG": str(new_release.config)}
         for name, value in {**outside, "MARTS_LOG__FORMAT": "json"}.items():
             monkeypatch.setenv(name, value)
-        yield made
+        yield new_release
 
 
 def on(head: RayHead) -> Callable[..., Any]:
@@ -94,9 +94,9 @@ def on(head: RayHead) -> Callable[..., Any]:
         jobs.submit(entrypoint, name, metadata)
 
         def status() -> tuple[str, str]:
-            found = jobs.look(name)
-            assert found
-            return found.status, found.message
+            job_info = jobs.look(name)
+            assert job_info
+            return job_info.status, job_info.message
 
         return status, lambda: jobs.stop(name)
 
@@ -107,37 +107,39 @@ def operated(release: Release, head: RayHead) -> FakeOperator:
     return FakeOperator(release.api, submit=on(head), dashboard_url=head.dashboard, delay=0.1)
 
 
-def test_a_build_is_launched_on_a_cluster_of_its_own_and_told_once_if_it_fails(release: Release, head: RayHead) -> None:
+def test_a_build_is_launched_on_a_cluster_of_its_own_and_notified_once_if_it_fails(
+    release: Release, head: RayHead
+) -> None:
     with operated(release, head):
         strict = release.place.folder / "policy.toml"
         strict.write_text("max_unknown_ratio = 0.0")
-        said = release.launch(code=65)
-        assert '"outcome": "failed"' in said
-        assert "ended with exit code 65" in said
+        output = release.launch(code=65)
+        assert '"outcome": "failed"' in output
+        assert "ended with exit code 65" in output
         assert len(release.titles()) == 1, release.titles()
         assert release.titles()[0].startswith("The build stopped: too many people are unknown")
 
         strict.write_text("max_unknown_ratio = 0.2")
-        said = release.launch()
-        assert '"outcome": "published"' in said
+        output = release.launch()
+        assert '"outcome": "published"' in output
         assert release.titles()[1:] == ["Builds work again"]
     wanted = golden("customers")
     names = [column.name for column in CUSTOMERS_MART.columns]
-    assert shown(release.place.mart("customers"), names, list(wanted[0])) == wanted
+    assert as_golden(release.place.mart("customers"), names, list(wanted[0])) == wanted
     (job,) = release.api.objects("RayJob")
     with closing(release.place.warehouse(read_only=True)) as warehouse:
         run = warehouse.runs(1)[0]
-    (there,) = [one for one in head.ask("/api/jobs/") if one["submission_id"] == job["status"]["jobId"]]
-    assert there["metadata"] == {**there["metadata"], "run_id": run.run_id, "as_of": "2024-03-31", "job": JOB}
+    (ray_job,) = [entry for entry in head.ask("/api/jobs/") if entry["submission_id"] == job["status"]["jobId"]]
+    assert ray_job["metadata"] == {**ray_job["metadata"], "run_id": run.run_id, "as_of": "2024-03-31", "job": JOB}
     assert json.loads(run.report)["submission"] == job["status"]["jobId"]
 
 
-def test_a_cluster_that_never_starts_is_told_once_and_then_that_builds_work_again(release: Release) -> None:
+def test_a_cluster_that_never_starts_is_notified_once_and_then_the_recovery(release: Release) -> None:
     pull = waiting("ImagePullBackOff", 'Back-off pulling image "marts:typo"')
     for _ in range(2):
         with FakeOperator(release.api, [Pod(pull)], delay=0.05):
-            said = release.launch(code=69, preRunningDeadlineSeconds=1)
-        assert "did not start: the head waits: ImagePullBackOff" in said
+            output = release.launch(code=69, preRunningDeadlineSeconds=1)
+        assert "did not start: the head waits: ImagePullBackOff" in output
     (text,) = release.hook.texts
     for word in ("The build failed", "ImagePullBackOff", "Safe:", "Do:", JOB):
         assert word in text
@@ -149,7 +151,7 @@ def test_a_cluster_that_never_starts_is_told_once_and_then_that_builds_work_agai
         assert ("failed", JOB) in [(run.outcome, run.run_id) for run in warehouse.runs(5)]
 
 
-def test_no_operator_no_rights_and_no_template_are_told_too(release: Release) -> None:
+def test_no_operator_no_rights_and_no_template_are_notified_too(release: Release) -> None:
     with FakeOperator(release.api, [Absent()]):
         assert "no KubeRay operator" in release.launch(code=69)
     release.api.deny("create", "rayjobs")
@@ -159,7 +161,7 @@ def test_no_operator_no_rights_and_no_template_are_told_too(release: Release) ->
     assert len(release.titles()) == 3
 
 
-def test_one_cause_is_told_once_whatever_pods_are_called(release: Release) -> None:
+def test_one_cause_is_notified_once_whatever_the_names_of_pods(release: Release) -> None:
     crash = [Ready("http://127.0.0.1:9"), Running(), Pod(terminated("OOMKilled", 137))]
     for _ in range(3):
         with FakeOperator(release.api, [*crash, Fails("JobStatusCheckTimeoutExceeded")], delay=0.05):
@@ -171,7 +173,9 @@ def test_one_cause_is_told_once_whatever_pods_are_called(release: Release) -> No
     assert len(release.titles()) == 2
 
 
-def test_a_wrong_policy_and_a_defect_of_ours_are_told_too(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_policy_and_a_defect_of_the_product_are_notified_too(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (release.place.folder / "policy.toml").write_text("business_timezone = 'Mars/Olympus'")
     release.launch(code=2)
     assert "Mars/Olympus" in release.hook.texts[0]
@@ -182,7 +186,7 @@ def test_a_wrong_policy_and_a_defect_of_ours_are_told_too(release: Release, monk
     assert "KeyError: 'oops'" in release.hook.texts[1]
 
 
-def test_a_head_that_dies_while_the_build_runs_is_told_once(
+def test_a_head_that_dies_while_the_build_runs_is_notified_once(
     release: Release, start_ray_head: Callable[[dict[str, str]], RayHead]
 ) -> None:
     head = start_ray_head({"PYTHONPATH": str(ROOT)})
@@ -206,22 +210,22 @@ def test_a_head_that_dies_while_the_build_runs_is_told_once(
     killed: list[str] = []
     submit = on(head)
     with FakeOperator(release.api, [Ready(head.dashboard), both], submit=submit, delay=0.1):
-        said = release.launch(code=69)
+        output = release.launch(code=69)
     assert killed == [JOB]
-    assert "the head ran out of memory" in said
+    assert "the head ran out of memory" in output
     assert [title.partition(":")[0] for title in release.titles()] == ["The build failed"]
     assert "ray.head.resources" in release.hook.texts[0]
     assert time.monotonic() - started < 200
 
 
 def test_a_head_that_is_gone_before_its_log_was_read_changes_nothing(release: Release, head: RayHead) -> None:
-    """The build has failed and said so; its dashboard is gone before anybody could read that: the ledger knows."""
+    """The build has failed and reported it; its dashboard is gone before anybody could read that: the ledger knows."""
     (release.place.folder / "policy.toml").write_text("max_unknown_ratio = 0.0")
     out_of_reach = Ready("http://127.0.0.1:9")
     with FakeOperator(release.api, [out_of_reach, Mirror()], submit=on(head), delay=0.1):
-        said = release.launch(code=65)
-    assert "the log cannot be followed yet" in said
-    assert "ended with exit code 65" in said
+        output = release.launch(code=65)
+    assert "the log cannot be followed yet" in output
+    assert "ended with exit code 65" in output
     assert len(release.titles()) == 1
 
 
@@ -252,9 +256,9 @@ def test_a_job_that_is_deleted_stops_its_build_on_a_long_lived_cluster_too(
     command += ["--", "--config", str(release.config)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
     assert process.stderr
-    said = ""
-    while "start Ray" not in said:
-        said += process.stderr.readline()
+    output = ""
+    while "start Ray" not in output:
+        output += process.stderr.readline()
     release.api.delete("Pod", ME.pod)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 75
@@ -275,6 +279,6 @@ def test_a_small_build_needs_no_cluster(release: Release) -> None:
     assert json.loads(done.stdout)["as_of"] == datetime.fromtimestamp(minutes * 60, UTC).date().isoformat()
 
 
-def test_settings_that_are_wrong_are_told_by_the_exit_code(release: Release) -> None:
+def test_wrong_settings_are_reported_by_the_exit_code(release: Release) -> None:
     release.config.write_text("sorce = 1")
     assert "sorce" in str(marts("launch", "rayjob", "--template", "x.yaml", code=2).exception)

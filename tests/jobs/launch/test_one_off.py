@@ -27,22 +27,22 @@ QUICK = Timeouts(every=0.02, start=0.5)
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeApi]:
     """A namespace with a release."""
-    with kube_api() as made:
-        monkeypatch.setenv("KUBECONFIG", str(made.kubeconfig(tmp_path / "kubeconfig")))
-        made.create(template())
-        yield made
+    with kube_api() as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
+        server.create(template())
+        yield server
 
 
 def template(release: str = "martwright") -> dict[str, Any]:
-    made = of_kind(golden("minimal"), "ConfigMap")["martwright-one-off"]
-    made["metadata"]["namespace"] = "marts"
-    made["metadata"]["name"] = f"{release}-one-off"
-    made["metadata"]["labels"][INSTANCE] = release
-    return made
+    job_template = of_kind(golden("minimal"), "ConfigMap")["martwright-one-off"]
+    job_template["metadata"]["namespace"] = "marts"
+    job_template["metadata"]["name"] = f"{release}-one-off"
+    job_template["metadata"]["labels"][INSTANCE] = release
+    return job_template
 
 
 class Kubelet:
-    """Makes a pod for each Job, and does in it what a test says."""
+    """Makes a pod for each Job, and runs in it what a test sets."""
 
     def __init__(self, api: KubeApi, work: Callable[[str, list[str]], None]) -> None:
         self.api, self._work, self._threads = api, work, list[threading.Thread]()
@@ -52,8 +52,8 @@ class Kubelet:
         meta, pod = job["metadata"], job["spec"]["template"]
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"], "controller": True}
         named = {"generateName": f"{meta['name']}-", "namespace": "marts", "ownerReferences": [owner]}
-        made = self.api.create({**pod, "apiVersion": "v1", "kind": "Pod", "metadata": {**pod["metadata"], **named}})
-        words = (made["metadata"]["name"], pod["spec"]["containers"][0]["args"])
+        created = self.api.create({**pod, "apiVersion": "v1", "kind": "Pod", "metadata": {**pod["metadata"], **named}})
+        words = (created["metadata"]["name"], pod["spec"]["containers"][0]["args"])
         self._threads.append(threading.Thread(target=self._work, args=words))
         self._threads[-1].start()
 
@@ -97,12 +97,12 @@ def test_a_command_runs_in_the_cluster_and_ends_here_as_there(release: KubeApi) 
 
 
 def test_it_is_done_once_and_is_none_of_the_watchdogs_nor_of_the_vacuums_history(api: KubeApi) -> None:
-    made = Kube("marts").create_job(manifest_of(one_off(golden("minimal")), ["rollback", "--why", "it's wrong"]))
-    job = api.get("Job", made.name) or {}
+    created = Kube("marts").create_job(manifest_of(one_off(golden("minimal")), ["rollback", "--why", "it's wrong"]))
+    job = api.get("Job", created.name) or {}
     assert (job["spec"]["backoffLimit"], job["spec"]["template"]["spec"]["restartPolicy"]) == (0, "Never")
     assert "ownerReferences" not in job["metadata"], "the history limits of a CronJob count what belongs to it"
     assert Kube("marts").jobs(WATCHED) == ()
-    # A Job without labels would get those of its pod, and the watchdog would tell people of a typing error.
+    # A Job without labels would get those of its pod, and the watchdog would notify people of a typing error.
     bare = manifest_of(one_off(golden("minimal")), ["rollback"])
     del bare["metadata"]["labels"]
     assert api.create({**bare, "metadata": {**bare["metadata"], "namespace": "marts"}})["metadata"]["labels"]
@@ -112,17 +112,17 @@ def test_it_is_done_once_and_is_none_of_the_watchdogs_nor_of_the_vacuums_history
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["stauts"], "unknown command 'stauts'; did you mean 'status'?"),
         (["build"], "builds have their own Jobs: `kubectl create job --from=cronjob/NAME RUN`"),
         (["submit"], "run it locally"),
     ],
 )
-def test_what_cannot_run_creates_no_job(api: KubeApi, words: list[str], said: str) -> None:
+def test_what_cannot_run_creates_no_job(api: KubeApi, words: list[str], message: str) -> None:
     error = marts("job", "--", *words, code=2).exception
     assert isinstance(error, UsageError)
-    assert said in f"{error.what} {error.hint}"
+    assert message in f"{error.what} {error.hint}"
     assert api.objects("Job") == []
 
 
@@ -158,9 +158,9 @@ def job_of(api: KubeApi) -> str:
 
 
 def followed(name: str) -> tuple[bytes, list[str], int]:
-    parts, said = [], list[str]()
-    code = follow(Kube("marts"), name, parts.append, said.append, QUICK)
-    return b"".join(parts), said, code
+    parts, messages = [], list[str]()
+    code = follow(Kube("marts"), name, parts.append, messages.append, QUICK)
+    return b"".join(parts), messages, code
 
 
 def test_a_log_that_is_interrupted_goes_on_where_it_was(api: KubeApi) -> None:
@@ -173,32 +173,32 @@ def test_a_log_that_is_interrupted_goes_on_where_it_was(api: KubeApi) -> None:
 
     api.fail(1, "reset", resource="pods/log")
     kubelet = Kubelet(api, work)
-    text, said, code = followed(job_of(api))
+    text, messages, code = followed(job_of(api))
     kubelet.join()
     assert (text.decode(), code) == ("one\nzwei ü\n", 65)
-    assert len(said) == 1
+    assert len(messages) == 1
     (pod,) = api.objects("Pod")
     assert b"".join(Kube("marts").follow(pod["metadata"]["name"], "marts", 4)).decode() == "zwei ü\n"
 
 
-def test_what_it_waits_for_is_said_once_and_then_given_up(api: KubeApi) -> None:
+def test_what_it_waits_for_is_reported_once_and_then_given_up(api: KubeApi) -> None:
     kubelet = Kubelet(api, lambda pod, _: api.edit("Pod", pod, unschedulable()) and None)
-    said = list[str]()
+    messages = list[str]()
     with pytest.raises(ServiceError, match="did not start in 0 s: no node accepts its pod") as error:
-        follow(Kube("marts"), job_of(api), lambda _: None, said.append, QUICK)
+        follow(Kube("marts"), job_of(api), lambda _: None, messages.append, QUICK)
     kubelet.join()
-    assert said == ["no node accepts its pod: 0/3 nodes are available: 3 Insufficient memory."]
+    assert messages == ["no node accepts its pod: 0/3 nodes are available: 3 Insufficient memory."]
     assert "kubectl delete job martwright-status-" in error.value.hint
 
 
-def test_a_quota_that_refuses_its_pod_is_said(api: KubeApi) -> None:
+def test_a_quota_that_refuses_its_pod_is_reported(api: KubeApi) -> None:
     name = job_of(api)
     api.event(api.get("Job", name) or {}, "FailedCreate", "exceeded quota: small, requested: limits.cpu=2")
     with pytest.raises(ServiceError, match="exceeded quota: small"):
         followed(name)
 
 
-def test_a_pod_that_is_lost_and_a_job_that_is_deleted_are_told_and_tried_by_nobody(api: KubeApi) -> None:
+def test_a_lost_pod_and_a_deleted_job_are_reported_and_not_retried(api: KubeApi) -> None:
     def fail(job: dict[str, Any]) -> None:
         job["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
 
@@ -215,5 +215,5 @@ def test_a_pod_that_is_lost_and_a_job_that_is_deleted_are_told_and_tried_by_nobo
 
 @pytest.mark.parametrize("name", charting.SETS)
 def test_every_version_of_kubernetes_takes_the_job(name: str) -> None:
-    made = manifest_of(one_off(golden(name)), ["status"])
-    assert [wrong for version in charting.VERSIONS for wrong in charting.invalid([made], version)] == []
+    manifest = manifest_of(one_off(golden(name)), ["status"])
+    assert [wrong for version in charting.VERSIONS for wrong in charting.invalid([manifest], version)] == []

@@ -1,4 +1,4 @@
-"""`marts submit` to a real Ray cluster: attach, follow, exit codes, stop, and what it says when something is wrong.
+"""`marts submit` to a real Ray cluster: attach, follow, exit codes, stop, and the errors that it reports.
 
 The cluster's nodes have the wheel, as an image has; one test sends the checkout along instead.
 """
@@ -52,7 +52,7 @@ def head(
 
 @pytest.fixture
 def jobs(head: RayHead) -> RayJobs:
-    """The cluster's jobs, as a program of ours sees them."""
+    """The cluster's jobs, as the product sees them."""
     return RayJobs(head.dashboard)
 
 
@@ -82,22 +82,22 @@ def places(place: Place) -> list[str]:
 def test_a_build_is_submitted_followed_and_named(head: RayHead, place: Place, wheel: Path) -> None:
     place.put_golden()
     done = submit(head, *places(place), "--json")
-    told = json.loads(done.stdout)
-    assert (told["status"], told["outcome"], told["exit_code"]) == ("SUCCEEDED", "published", 0)
-    assert told["submission"].startswith("marts-2024-03-31-")
+    summary = json.loads(done.stdout)
+    assert (summary["status"], summary["outcome"], summary["exit_code"]) == ("SUCCEEDED", "published", 0)
+    assert summary["submission"].startswith("marts-2024-03-31-")
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     assert {"scan", "roll up", "publish"} <= {line.get("step") for line in lines}
-    (job,) = [one for one in head.ask("/api/jobs/") if one["submission_id"] == told["submission"]]
-    assert (job["metadata"]["run_id"], job["metadata"]["as_of"]) == (told["run_id"], "2024-03-31")
+    (job,) = [entry for entry in head.ask("/api/jobs/") if entry["submission_id"] == summary["submission"]]
+    assert (job["metadata"]["run_id"], job["metadata"]["as_of"]) == (summary["run_id"], "2024-03-31")
     tasks = {task["name"] for task in head.ask("/api/v0/tasks?detail=0&limit=10000")["data"]["result"]["result"]}
     assert {"ReadScanDrops", "ReadRollUp", "ReadFinishMarts"} <= tasks
     with closing(place.warehouse(read_only=True)) as warehouse:
         (run,) = warehouse.runs(5)
-    assert json.loads(run.report)["submission"] == told["submission"]
+    assert json.loads(run.report)["submission"] == summary["submission"]
     # The checkout may be sent along.
-    checkout = ["--working-dir", str(ROOT), "--id", told["submission"]]
+    checkout = ["--working-dir", str(ROOT), "--id", summary["submission"]]
     again = json.loads(submit(head, *places(place), *checkout, "--json").stdout)
-    assert (again["submission"], again["outcome"]) == (f"{told['submission']}-2", "unchanged")
+    assert (again["submission"], again["outcome"]) == (f"{summary['submission']}-2", "unchanged")
 
 
 def test_the_same_build_attaches_to_the_one_at_work_and_ends_as_it(head: RayHead, place: Place) -> None:
@@ -105,11 +105,11 @@ def test_the_same_build_attaches_to_the_one_at_work_and_ends_as_it(head: RayHead
     first = submit(head, *places(place), "--no-wait").stdout.strip()
     second = submit(head, *places(place), "--json")
     assert f"job {first} is already running: following it" in second.stderr
-    told = json.loads(second.stdout)
-    assert (told["submission"], told["outcome"]) == (first, "published")
+    summary = json.loads(second.stdout)
+    assert (summary["submission"], summary["outcome"]) == (first, "published")
 
 
-def test_it_ends_with_the_builds_exit_code_and_says_why(head: RayHead, place: Place) -> None:
+def test_it_ends_with_the_builds_exit_code_and_reports_why(head: RayHead, place: Place) -> None:
     place.put_golden()
     (place.folder / "strict.toml").write_text("max_unknown_ratio = 0.0")
     strict = submit(head, *places(place), "--policy", str(place.folder / "strict.toml"), "--json", code=65)
@@ -119,7 +119,7 @@ def test_it_ends_with_the_builds_exit_code_and_says_why(head: RayHead, place: Pl
     assert "products" in wrong.stderr
 
 
-def test_a_job_of_any_end_is_told_for_what_it_is(jobs: RayJobs) -> None:
+def test_each_end_of_a_job_is_reported_as_what_it_is(jobs: RayJobs) -> None:
     entrypoints = {
         "good": "echo fine",
         "missing-module": "python -m jobs.no_such",
@@ -156,14 +156,14 @@ def test_a_job_of_any_end_is_told_for_what_it_is(jobs: RayJobs) -> None:
 
 def test_a_log_of_many_lines_comes_whole_and_in_order(jobs: RayJobs) -> None:
     jobs.submit("""python -c 'for n in range(3000): print(f"{n} ü" * 9)'""", "many-lines", {})
-    said: list[str] = []
-    tail = Tail(jobs, "many-lines", said.append)
+    messages: list[str] = []
+    tail = Tail(jobs, "many-lines", messages.append)
     wait(jobs, "many-lines", 0.2, 10)
     tail.finish()
-    assert [line.split()[0] for line in said if line.endswith("ü")] == [str(n) for n in range(3000)]
+    assert [line.split()[0] for line in messages if line.endswith("ü")] == [str(n) for n in range(3000)]
 
 
-def test_a_submission_that_was_made_meanwhile_counts_as_ours(jobs: RayJobs) -> None:
+def test_a_submission_that_was_made_meanwhile_is_attached_to(jobs: RayJobs) -> None:
     class Late(RayJobs):
         """Sees nothing before it submits, as somebody who is as fast as another."""
 
@@ -183,19 +183,21 @@ def test_a_submission_that_was_made_meanwhile_counts_as_ours(jobs: RayJobs) -> N
 def test_a_log_with_a_line_that_cannot_be_followed_is_read_at_last(jobs: RayJobs) -> None:
     """Ray ends the connection at 4 MiB."""
     jobs.submit("""python -c 'print("x" * 6_000_000); print("after it")'""", "long-line", {})
-    said: list[str] = []
-    tail = Tail(jobs, "long-line", said.append)
+    messages: list[str] = []
+    tail = Tail(jobs, "long-line", messages.append)
     wait(jobs, "long-line", 0.2, 10)
     tail.finish(20)
-    assert "after it" in said
+    assert "after it" in messages
 
 
-def test_another_build_of_the_same_id_is_not_taken_for_ours(jobs: RayJobs) -> None:
-    mine, other = (Submission(("--mart", mart), date(2024, 1, 1), "nightly") for mart in ("customers", "sales_team"))
+def test_another_build_of_the_same_id_is_refused(jobs: RayJobs) -> None:
+    submission, other = (
+        Submission(("--mart", mart), date(2024, 1, 1), "nightly") for mart in ("customers", "sales_team")
+    )
     jobs.submit(f"sleep 8 # {other.entrypoint}", "nightly", {})
     with pytest.raises(MartsError, match="another build with this id is running"):
-        submitted(jobs, mine)
-    assert submitted(jobs, mine, rerun=False) == ("nightly-2", True), "a launcher takes the next"
+        submitted(jobs, submission)
+    assert submitted(jobs, submission, rerun=False) == ("nightly-2", True), "a launcher takes the next"
     jobs.stop("nightly")
 
 
@@ -206,38 +208,38 @@ def on_terminal(head: RayHead, jobs: RayJobs, arguments: list[str], answer: str)
         [MARTS, "submit", *arguments], env=shell(head), stdin=other, stdout=other, stderr=other, start_new_session=True
     )
     os.close(other)
-    said, pressed, answered = "", 0.0, False
+    output, pressed, answered = "", 0.0, False
     end = time.monotonic() + 90
     while time.monotonic() < end:
         try:
             if select.select([main], [], [], 0.1)[0]:
-                said += os.read(main, 10_000).decode(errors="replace")
+                output += os.read(main, 10_000).decode(errors="replace")
         except OSError:
             break
         # The log may come late: Ray knows earlier that the job runs.
-        asked = "Stop the job" in said
-        due = not asked and "is submitted" in said and time.monotonic() > pressed + 2  # as people do, until it asks
+        asked = "Stop the job" in output
+        due = not asked and "is submitted" in output and time.monotonic() > pressed + 2  # as people do, until it asks
         if due and (run := jobs.look(arguments[-1])) and run.status == "RUNNING":
             pressed = time.monotonic()
             process.send_signal(2)
         if asked and not answered:
             answered = True
             os.write(main, answer.encode())
-    return process.wait(30), said
+    return process.wait(30), output
 
 
 def test_ctrl_c_asks_whether_to_stop_the_job(head: RayHead, place: Place, jobs: RayJobs) -> None:
     place.put_golden()
-    code, said = on_terminal(head, jobs, [*places(place), "--id", "kept"], "n\n")
-    assert (code, "it keeps running" in said) == (75, True), said
-    code, said = on_terminal(head, jobs, [*places(place), "--rebuild", "--id", "ended"], "y\n")
-    assert (code, "stop requested" in said) == (75, True), said
+    code, output = on_terminal(head, jobs, [*places(place), "--id", "kept"], "n\n")
+    assert (code, "it keeps running" in output) == (75, True), output
+    code, output = on_terminal(head, jobs, [*places(place), "--rebuild", "--id", "ended"], "y\n")
+    assert (code, "stop requested" in output) == (75, True), output
     assert (run := jobs.look("ended")) is not None
     assert run.status == "STOPPED"
     assert wait(jobs, "kept", 0.2, 10).status == "SUCCEEDED"
 
 
-def test_what_cannot_work_is_said_at_once(head: RayHead, place: Place) -> None:
+def test_what_cannot_work_is_reported_at_once(head: RayHead, place: Place) -> None:
     password = submit(head, "--target", "mysql://marts:opensesame@db:3306/marts", code=2)
     assert "its password would be visible in Ray's dashboard" in password.stderr
     assert "opensesame" not in password.stderr
@@ -253,34 +255,34 @@ def test_what_cannot_work_is_said_at_once(head: RayHead, place: Place) -> None:
 
 
 def test_the_marts_are_the_same_on_one_raylet_and_on_two(head: RayHead, tmp_path: Path) -> None:
-    one, two = Place(tmp_path / "one"), Place(tmp_path / "two")
-    for there in (one, two):
-        there.put_golden()
-    one.policy = one.policy.model_copy(update={"max_unknown_ratio": 0.2})
-    assert one.build().outcome == "published", "without any raylet; the other tests have one"
+    in_process, on_cluster = Place(tmp_path / "one"), Place(tmp_path / "two")
+    for place in (in_process, on_cluster):
+        place.put_golden()
+    in_process.policy = in_process.policy.model_copy(update={"max_unknown_ratio": 0.2})
+    assert in_process.build().outcome == "published", "without any raylet; the other tests have one"
     policy = {"MARTS_POLICY": str(tmp_path / "policy.toml")}
     (tmp_path / "policy.toml").write_text("max_unknown_ratio = 0.2")
     with head.with_another_node(policy):
-        submit(head, *places(two))
+        submit(head, *places(on_cluster))
         tasks = head.ask("/api/v0/tasks?detail=0&limit=10000")["data"]["result"]["result"]
-    assert one.marts() == two.marts()
+    assert in_process.marts() == on_cluster.marts()
     job = max(task["job_id"] for task in tasks)
     assert len({task["node_id"] for task in tasks if task["job_id"] == job and task["node_id"]}) == 2
 
 
-def test_a_head_that_dies_is_told_and_not_waited_for(start_ray_head: Callable[[dict[str, str]], RayHead]) -> None:
+def test_a_head_that_dies_is_reported_and_not_waited_for(start_ray_head: Callable[[dict[str, str]], RayHead]) -> None:
     head = start_ray_head({})
     jobs = RayJobs(head.dashboard)
     jobs.submit("sh -c 'echo begun; sleep 60'", "orphan", {})
-    said: list[str] = []
-    tail = Tail(jobs, "orphan", said.append)
-    while "begun" not in said:
+    messages: list[str] = []
+    tail = Tail(jobs, "orphan", messages.append)
+    while "begun" not in messages:
         time.sleep(0.1)
     head.kill()
     with pytest.raises(ServiceError, match="lost contact with job orphan") as caught:
         wait(jobs, "orphan", 0.2, 1)
     assert "attaches to it again" in caught.value.hint
     tail.finish(0.1)
-    assert said.count("begun") == 1
+    assert messages.count("begun") == 1
     with pytest.raises(MartsError, match="no Ray dashboard answers"):
         RayJobs(head.dashboard)

@@ -1,4 +1,4 @@
-"""The watchdog: Jobs that failed without a word, Jobs that do not start, nights without a run. Each is told once."""
+"""The watchdog: Jobs that failed without a report or do not start, nights without a run. Each is notified once."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -40,9 +40,9 @@ class Cluster:
         self, name: str, failed: str = "", command: str = "build", minutes: float = 30, cron: str = "marts-daily"
     ) -> None:
         meta: dict[str, Any] = {"name": name, "labels": {**LABELS, "martwright.io/command": command}}
-        there = self.api.get("CronJob", cron)
-        if there:
-            owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": cron, "uid": there["metadata"]["uid"]}
+        cronjob = self.api.get("CronJob", cron)
+        if cronjob:
+            owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": cron, "uid": cronjob["metadata"]["uid"]}
             meta["ownerReferences"] = [{**owner, "controller": True}]
         condition = {"type": "Failed", "status": "True", "reason": failed, "message": "it failed"}
         status = {"conditions": [{**condition, "lastTransitionTime": ago(1)}]} if failed else {"active": 1}
@@ -60,20 +60,20 @@ class Cluster:
     def _put(self, version: str, kind: str, meta: Any, spec: Any, status: Any, minutes: float) -> None:
         self.api.put({"apiVersion": version, "kind": kind, "metadata": meta, "spec": spec, "status": status})
 
-        def age(found: Any) -> None:
-            found["metadata"]["creationTimestamp"] = ago(minutes)
+        def age(current: Any) -> None:
+            current["metadata"]["creationTimestamp"] = ago(minutes)
 
         self.api.edit(kind, meta["name"], age)
 
     def watch(self, code: int = 0) -> list[str]:
-        """Let the watchdog look. Returns what people have been told since the last look."""
+        """Let the watchdog look. Return the notices since the last look."""
         known = len(self.hook.texts)
         marts("watchdog", "--selector", SELECTOR, code=code)
         return self.hook.texts[known:]
 
-    def told_of(self, job: str) -> bool:
-        found = self.api.get("Job", job)
-        return bool(found and "martwright.io/told" in found["metadata"].get("annotations", {}))
+    def is_reported(self, job: str) -> bool:
+        current = self.api.get("Job", job)
+        return bool(current and "martwright.io/told" in current["metadata"].get("annotations", {}))
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def cluster(place: Place, hook: Hook, tmp_path: Path, monkeypatch: pytest.Monkey
         yield Cluster(api, place, hook)
 
 
-def test_a_launcher_that_was_killed_is_told_once(cluster: Cluster) -> None:
+def test_a_killed_launcher_is_notified_once(cluster: Cluster) -> None:
     cluster.cronjob()
     cluster.job("marts-daily-1", failed="BackoffLimitExceeded")
     cluster.pod("marts-daily-1", terminated("OOMKilled", 137))
@@ -99,7 +99,7 @@ def test_a_launcher_that_was_killed_is_told_once(cluster: Cluster) -> None:
         "launcher",
     ):
         assert word in text
-    assert cluster.told_of("marts-daily-1")
+    assert cluster.is_reported("marts-daily-1")
     assert cluster.watch() == []
     patched = [request for request in cluster.api.requests if request.verb == "patch"]
     assert [request.resource for request in patched] == ["jobs"]
@@ -115,11 +115,11 @@ def test_it_needs_the_rights_of_its_role_and_no_others(cluster: Cluster) -> None
 
 
 @pytest.mark.parametrize("code", [2, 65, 69, 70])
-def test_what_a_build_or_a_launcher_has_told_is_not_told_again(cluster: Cluster, code: int) -> None:
+def test_what_a_build_or_a_launcher_has_notified_is_not_notified_again(cluster: Cluster, code: int) -> None:
     cluster.job("marts-daily-1", failed="PodFailurePolicy")
     cluster.pod("marts-daily-1", terminated("Error", code))
     assert cluster.watch() == []
-    assert cluster.told_of("marts-daily-1")
+    assert cluster.is_reported("marts-daily-1")
 
 
 def test_a_kill_is_no_word_even_if_a_pod_before_it_had_one(cluster: Cluster) -> None:
@@ -131,23 +131,23 @@ def test_a_kill_is_no_word_even_if_a_pod_before_it_had_one(cluster: Cluster) -> 
     assert "memory" not in text.partition("Report:")[0].replace("ran out of memory", "memory")
 
 
-@pytest.mark.parametrize("gone", [True, False])
-def test_a_deadline_is_told_although_its_evidence_is_gone(cluster: Cluster, gone: bool) -> None:
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_deadline_is_notified_although_its_evidence_is_removed(cluster: Cluster, removed: bool) -> None:
     cluster.job("marts-daily-1", failed="DeadlineExceeded")
-    if not gone:
+    if not removed:
         cluster.pod("marts-daily-1", terminated("Error", 75))
     (text,) = cluster.watch()
     assert "it exceeded its deadline" in text
 
 
-def test_a_failed_vacuum_has_nobody_else_to_tell_of_it(cluster: Cluster) -> None:
+def test_a_failed_vacuum_is_notified_by_the_watchdog(cluster: Cluster) -> None:
     cluster.job("marts-vacuum-1", failed="BackoffLimitExceeded", command="vacuum", cron="marts-vacuum")
     cluster.pod("marts-vacuum-1", terminated("Error", 69))
     (text,) = cluster.watch()
     assert "Job marts-vacuum-1" in text
 
 
-def test_a_job_without_pods_says_what_its_events_say(cluster: Cluster) -> None:
+def test_a_job_without_pods_is_notified_with_its_events(cluster: Cluster) -> None:
     cluster.job("marts-daily-1", minutes=11)
     job = cluster.api.get("Job", "marts-daily-1")
     assert job
@@ -165,16 +165,16 @@ STUCK = {
 
 
 @pytest.mark.parametrize("why", STUCK)
-def test_a_pod_that_does_not_start_is_told_before_the_deadline_removes_it(cluster: Cluster, why: str) -> None:
-    state, said = STUCK[why]
+def test_a_pod_that_does_not_start_is_notified_before_the_deadline_removes_it(cluster: Cluster, why: str) -> None:
+    state, message = STUCK[why]
     cluster.job("marts-daily-1", minutes=15)
     cluster.pod("marts-daily-1", state, minutes=15)
     (text,) = cluster.watch()
-    assert said in text
+    assert message in text
     assert cluster.watch() == []
 
-    def fail(found: Any) -> None:
-        found["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]}
+    def fail(current: Any) -> None:
+        current["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]}
 
     cluster.api.edit("Job", "marts-daily-1", fail)
     assert cluster.watch() == [], "once per Job"
@@ -190,10 +190,10 @@ def test_what_starts_or_runs_is_left_alone(cluster: Cluster) -> None:
     cluster.pod("second-try", evicted(), minutes=300, name="evicted")
     cluster.pod("second-try", waiting(), minutes=2, name="new")
     assert cluster.watch() == []
-    assert [name for name in ("young", "at-work", "second-try") if cluster.told_of(name)] == []
+    assert [name for name in ("young", "at-work", "second-try") if cluster.is_reported(name)] == []
 
 
-def test_a_night_without_a_run_is_told_until_there_is_one(cluster: Cluster) -> None:
+def test_a_night_without_a_run_is_notified_until_there_is_one(cluster: Cluster) -> None:
     cluster.cronjob(success=27 * 60)
     (text,) = cluster.watch()
     assert (
@@ -207,8 +207,8 @@ def test_a_night_without_a_run_is_told_until_there_is_one(cluster: Cluster) -> N
     assert cluster.hook.texts[-1].startswith("Martwright: Builds work again")
     assert cluster.watch() == [], "somebody built by hand; the schedule is as late as it was"
 
-    def late_again(found: Any) -> None:
-        found["status"]["lastSuccessfulTime"] = ago(26.5 * 60)
+    def late_again(current: Any) -> None:
+        current["status"]["lastSuccessfulTime"] = ago(26.5 * 60)
 
     cluster.api.edit("CronJob", "marts-daily", late_again)
     assert len(cluster.watch()) == 1
@@ -221,12 +221,14 @@ def test_no_schedule_is_missed_by_who_is_suspended_young_or_has_tried(cluster: C
     cluster.cronjob("failing", success=27 * 60)
     cluster.job("failing-1", failed="PodFailurePolicy", minutes=60, cron="failing")
     cluster.pod("failing-1", terminated("Error", 65))
-    assert cluster.watch() == [], "the build has told of its failure itself"
+    assert cluster.watch() == [], "the build has notified of its failure itself"
     cluster.cronjob("never", success=None)
     assert len(cluster.watch()) == 1
 
 
-def test_it_is_told_once_even_if_no_place_can_remember_it(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_notified_once_even_if_no_place_can_remember_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MARTS_TARGET", "mysql://marts@127.0.0.1:1/marts")
     monkeypatch.setenv("MARTS_MYSQL__DEADLINE", "0.1")
     monkeypatch.setenv("MARTS_STATE", "/proc/nowhere")
@@ -239,7 +241,7 @@ def test_it_is_told_once_even_if_no_place_can_remember_it(cluster: Cluster, monk
 def test_jobs_of_others_and_of_a_cluster_that_refuses_are_not_touched(cluster: Cluster) -> None:
     cluster.job("marts-daily-1", failed="BackoffLimitExceeded")
     cluster.api.edit(
-        "Job", "marts-daily-1", lambda found: found["metadata"]["labels"].pop("app.kubernetes.io/instance")
+        "Job", "marts-daily-1", lambda current: current["metadata"]["labels"].pop("app.kubernetes.io/instance")
     )
     assert cluster.watch() == []
     cluster.api.deny("list", "jobs")
@@ -249,20 +251,20 @@ def test_jobs_of_others_and_of_a_cluster_that_refuses_are_not_touched(cluster: C
 LAST = '{"event": "ended", "exit_code": 75, "error": {"kind": "%s", "what": "%s", "where": "marts"}}'
 
 
-def said_at_last(api: KubeApi, pod: str, text: str) -> None:
+def last_message(api: KubeApi, pod: str, text: str) -> None:
     """Let a container end with a last word, as Kubernetes keeps it."""
 
-    def change(found: Any) -> None:
-        found["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = text
+    def change(current: Any) -> None:
+        current["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = text
 
     api.edit("Pod", pod, change)
 
 
-def test_a_build_that_is_put_off_until_no_try_is_left_is_told(cluster: Cluster) -> None:
-    """Each try alone is nothing to tell: another build holds the lock."""
+def test_a_build_that_is_put_off_until_no_try_is_left_is_notified(cluster: Cluster) -> None:
+    """Each try alone is nothing to notify: another build holds the lock."""
     cluster.job("marts-daily-1", failed="BackoffLimitExceeded")
     cluster.pod("marts-daily-1", terminated("Error", 75))
-    said_at_last(
+    last_message(
         cluster.api, "marts-daily-1-pod", f"cut in the mid\n{LAST % ('TryLater', 'another build holds the lock')}\n"
     )
     (text,) = cluster.watch()
@@ -270,18 +272,18 @@ def test_a_build_that_is_put_off_until_no_try_is_left_is_told(cluster: Cluster) 
     assert cluster.watch() == []
     cluster.job("marts-daily-2", failed="BackoffLimitExceeded")
     cluster.pod("marts-daily-2", terminated("Error", 75))
-    said_at_last(cluster.api, "marts-daily-2-pod", LAST % ("DeadlinePassed", "it exceeded its deadline"))
-    assert cluster.watch() == [], "a launcher tells of a deadline itself"
+    last_message(cluster.api, "marts-daily-2-pod", LAST % ("DeadlinePassed", "it exceeded its deadline"))
+    assert cluster.watch() == [], "a launcher notifies of a deadline itself"
 
 
-def test_what_runs_beside_marts_in_a_pod_says_nothing_of_it(cluster: Cluster) -> None:
+def test_the_ends_of_sidecars_are_ignored(cluster: Cluster) -> None:
     cluster.job("marts-daily-1", failed="BackoffLimitExceeded")
     cluster.pod("marts-daily-1", terminated("OOMKilled", 137))
 
-    def more(found: Any) -> None:
+    def more(current: Any) -> None:
         done = {"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}, "restartCount": 0}
-        found["status"]["initContainerStatuses"] = [{"name": "mesh", **done}]
-        found["status"]["containerStatuses"].insert(0, {"name": "proxy", **done})
+        current["status"]["initContainerStatuses"] = [{"name": "mesh", **done}]
+        current["status"]["containerStatuses"].insert(0, {"name": "proxy", **done})
 
     cluster.api.edit("Pod", "marts-daily-1-pod", more)
     (text,) = cluster.watch()
@@ -294,17 +296,17 @@ def test_a_job_between_two_tries_in_a_queue_or_just_done_is_not_stuck(cluster: C
     cluster.job("done", minutes=60)
     cluster.pod("done", terminated("Completed", 0), minutes=50)
     cluster.job("queued", minutes=60)
-    cluster.api.edit("Job", "queued", lambda found: found["spec"].update(suspend=True))
+    cluster.api.edit("Job", "queued", lambda current: current["spec"].update(suspend=True))
     assert cluster.watch() == []
 
 
-def test_a_job_that_starts_late_and_is_killed_then_is_told_as_both(cluster: Cluster) -> None:
+def test_a_job_that_starts_late_and_is_killed_then_is_notified_as_both(cluster: Cluster) -> None:
     cluster.job("marts-daily-1", minutes=15)
     cluster.pod("marts-daily-1", waiting("ImagePullBackOff"), minutes=15)
     assert len(cluster.watch()) == 1
 
-    def fail(found: Any) -> None:
-        found["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
+    def fail(current: Any) -> None:
+        current["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
 
     cluster.api.edit("Job", "marts-daily-1", fail)
     cluster.api.edit("Pod", "marts-daily-1-pod", terminated("OOMKilled", 137))
@@ -313,7 +315,7 @@ def test_a_job_that_starts_late_and_is_killed_then_is_told_as_both(cluster: Clus
     assert cluster.watch() == []
 
 
-def test_a_job_that_cannot_be_marked_keeps_nobody_from_hearing_of_the_others(cluster: Cluster) -> None:
+def test_a_job_that_cannot_be_marked_does_not_block_notices_of_the_others(cluster: Cluster) -> None:
     for number in range(3):
         cluster.job(f"marts-{'abc'[number]}", failed="BackoffLimitExceeded")
         cluster.pod(f"marts-{'abc'[number]}", terminated("OOMKilled", 137))

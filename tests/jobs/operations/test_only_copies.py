@@ -47,10 +47,10 @@ def test_lines_of_a_person_keep_their_order_and_lie_in_the_bucket_of_nobody(tmp_
     month = MonthLines(rows=rows, last_day="2024-01-02", files=(LinesFile(path=PATH, rows=rows),))
     delivery = Delivery(kind="sales", key="sales/a.csv", etag="e", size=1, modified="2024-01-02")
     manifest = Manifest(delivery=delivery, scan="x", rules="r", origin="o", months={"2024-01": month})
-    made = rewrite(store, manifest, person, lambda columns, raw: False)
-    (path,) = made.paths
+    rewritten = rewrite(store, manifest, person, lambda columns, raw: False)
+    (path,) = rewritten.paths
     after, file = pq.read_table(tmp_path / path), pq.ParquetFile(tmp_path / path)
-    assert (made.scan, made.origin) != ("x", "o")
+    assert (rewritten.scan, rewritten.origin) != ("x", "o")
     for customer, now in ((7, -1001), (8, 8)):
         was = before.filter(pc.equal(before["customer_id"], customer))
         assert after.filter(pc.equal(after["customer_id"], now))["product_name"] == was["product_name"]

@@ -36,9 +36,9 @@ def command(place: Place, *arguments: str, code: int = 0) -> str:
 
 def totals(report: RunReport) -> tuple[int, int, int]:
     """Check the arithmetic of a run; give rows read, clean and in quarantine."""
-    found = report.totals
-    assert found.rows_read == found.clean + found.quarantined + found.duplicates
-    return found.rows_read, found.clean, found.quarantined
+    counts = report.totals
+    assert counts.rows_read == counts.clean + counts.quarantined + counts.duplicates
+    return counts.rows_read, counts.clean, counts.quarantined
 
 
 def exported(place: Place) -> list[dict[str, str]]:
@@ -61,7 +61,7 @@ def repaired(place: Place) -> list[dict[str, str]]:
     return rows
 
 
-def test_nothing_in_quarantine_is_said_so(place: Place) -> None:
+def test_an_empty_quarantine_is_reported(place: Place) -> None:
     place.put_golden()
     place.build()
     assert "no row is in quarantine" in command(place, "list")
@@ -71,10 +71,10 @@ def test_rows_are_listed_and_shown_with_line_reasons_and_text(fed: Place) -> Non
     fed.build()
     (listed,) = json.loads(command(fed, "list", "--json"))
     assert (listed["drop"], listed["rows"], listed["quarantined"], listed["held"]) == ("sales/day.csv", 404, 4, "")
-    shown = json.loads(command(fed, "show", "day.csv", "--json"))
-    assert [row["line"] for row in shown] == [402, 403, 404, 405]
-    assert [row["raw"] for row in shown] == BROKEN
-    assert shown[0]["reasons"] == ["total_cost is not price * quantity: 1.00"]
+    rows = json.loads(command(fed, "show", "day.csv", "--json"))
+    assert [row["line"] for row in rows] == [402, 403, 404, 405]
+    assert [row["raw"] for row in rows] == BROKEN
+    assert rows[0]["reasons"] == ["total_cost is not price * quantity: 1.00"]
     assert "sales/day.csv: 4 rows in quarantine" in command(fed, "show", "sales/day.csv", "--limit", "1")
     assert "and 3 more" in command(fed, "show", "sales/day.csv", "--limit", "1")
 
@@ -100,7 +100,7 @@ def test_a_drop_that_is_held_stays_listed_though_its_file_is_touched_and_is_acce
     fed.put("sales/bad.csv", sales(line("N1"), line("N2", day="never")))
     fed.build()
     (fed.source / "sales/bad.csv").chmod(0o660)
-    assert {one["drop"]: bool(one["held"]) for one in json.loads(command(fed, "list", "--json"))} == {
+    assert {entry["drop"]: bool(entry["held"]) for entry in json.loads(command(fed, "list", "--json"))} == {
         "sales/day.csv": False,
         "sales/bad.csv": True,
     }
@@ -110,7 +110,7 @@ def test_a_drop_that_is_held_stays_listed_though_its_file_is_touched_and_is_acce
     command(fed, "accept", "bad.csv", "--why", "known")
 
 
-def test_a_list_before_the_first_publication_and_one_without_the_state_say_so(fed: Place) -> None:
+def test_a_list_before_the_first_publication_or_without_the_state_reports_it(fed: Place) -> None:
     warehouse = fed.warehouse()
     warehouse.prepare()
     warehouse.close()
@@ -243,7 +243,7 @@ def test_rows_that_changed_rules_accept_are_put_back_without_a_file(fed: Place) 
     assert totals(report) == (404, 401, 3)
 
 
-def test_a_replay_that_changes_nothing_says_so(fed: Place) -> None:
+def test_a_replay_that_changes_nothing_reports_it(fed: Place) -> None:
     fed.build()
     assert "nothing was changed" in command(fed, "replay", "day.csv", code=65)
 
@@ -256,19 +256,19 @@ def test_a_new_version_of_a_drop_forgets_its_repairs(fed: Place, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"quarantine_line": "2"}, "line 2 of the drop is not in quarantine"),
         ({"quarantine_line": "two"}, "not a line number"),
     ],
 )
 def test_a_repaired_file_that_does_not_fit_is_refused(
-    fed: Place, tmp_path: Path, change: dict[str, str], said: str
+    fed: Place, tmp_path: Path, change: dict[str, str], message: str
 ) -> None:
     fed.build()
     rows = [{**repaired(fed)[0], **change}]
     result = marts("quarantine", "replay", "day.csv", write(tmp_path / "r.csv", rows), *flags(fed), code=65)
-    assert said in str(result.exception)
+    assert message in str(result.exception)
 
 
 def test_a_repaired_file_needs_the_columns_of_the_drop(fed: Place, tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_repairs_stay_while_their_drop_is_judged_by_older_rules(fed: Place, tmp_
     assert totals(fed.build()) == (404, 402, 2)
 
 
-def test_a_repair_that_changed_rules_overrule_is_told(fed: Place, tmp_path: Path) -> None:
+def test_a_repair_that_changed_rules_overrule_is_reported(fed: Place, tmp_path: Path) -> None:
     from marts.policy import Policy
 
     fed.build()
@@ -419,13 +419,13 @@ def test_a_release_is_for_one_version_of_a_drop(held: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("drop", "why", "said"),
+    ("drop", "why", "message"),
     [("day.csv", "x", "is not held"), ("nothing.csv", "x", "no drop has this key"), ("held.csv", " ", "is empty")],
 )
-def test_only_a_held_drop_can_be_released_and_with_a_reason(held: Place, drop: str, why: str, said: str) -> None:
+def test_only_a_held_drop_can_be_released_and_with_a_reason(held: Place, drop: str, why: str, message: str) -> None:
     held.build()
     result: Any = marts("quarantine", "accept", drop, "--why", why, *flags(held), code=2)
-    assert said in str(result.exception)
+    assert message in str(result.exception)
 
 
 def test_a_repair_is_written_once_and_again_if_its_rows_are_gone(fed: Place, tmp_path: Path) -> None:

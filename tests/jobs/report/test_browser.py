@@ -37,7 +37,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_asks_for_nothing_runs_nothing_and_says_no_error(browser: Any, site: Path, page: str) -> None:
+def test_a_page_requests_nothing_runs_nothing_and_logs_no_error(browser: Any, site: Path, page: str) -> None:
     requests(browser)
     browser.get((site / page).as_uri())
     assert requests(browser) == [(site / page).as_uri()]

@@ -33,14 +33,14 @@ BAD = sales(*(line(f"T{n}", quantity=0, total="0.00") for n in range(5)), line("
 
 
 @pytest.fixture
-def told(place: Place, hook: Hook) -> Place:
-    """A place whose builds tell a hook."""
+def notified_place(place: Place, hook: Hook) -> Place:
+    """A place whose builds notify a hook."""
     place.put_golden()
     place.settings = {"notify": {"to": {"ops": hook.address}, "deadline": 0.3}}
     return place
 
 
-def tells_everything(text: str, *words: str) -> None:
+def reports_everything(text: str, *words: str) -> None:
     for word in (*words, "Safe:", "Do:", "Report:", "Run:"):
         assert word in text, text
 
@@ -60,7 +60,7 @@ def test_a_wrong_s3_key_gives_one_notice_and_then_that_builds_work_again(
     with mail.up():
         assert place.run().exit_code == 69
         (text,) = mail.texts
-        tells_everything(
+        reports_everything(
             text, "The build failed", "s3://wrong-key", "SignatureDoesNotMatch", "s3.secret_key", "report run-1"
         )
         assert place.run().exit_code == 69  # the re-run does not repeat it
@@ -90,33 +90,33 @@ def kept(place: Place) -> list[Notice]:
 
 
 def test_a_database_that_is_down_gives_one_notice_and_comes_to_its_ledger_later(
-    told: Place, hook: Hook, tmp_path: Path
+    notified_place: Place, hook: Hook, tmp_path: Path
 ) -> None:
     (tmp_path / "maria").mkdir()
     database, server = sql_server(tmp_path / "maria")
     server.start()
-    told.target = database.make_database("down")
-    told.settings["mysql"] = {"connect_timeout": 2, "deadline": 0.3}
+    notified_place.target = database.make_database("down")
+    notified_place.settings["mysql"] = {"connect_timeout": 2, "deadline": 0.3}
     with ExitStack() as stack:
         stack.callback(lambda: server.process.poll() is None and server.kill())
         server.kill()
-        assert told.run().exit_code == 69
+        assert notified_place.run().exit_code == 69
         (text,) = hook.texts
-        tells_everything(text, "The build failed", f"127.0.0.1:{database.port}", "marts doctor")
-        assert told.run().exit_code == 69
+        reports_everything(text, "The build failed", f"127.0.0.1:{database.port}", "marts doctor")
+        assert notified_place.run().exit_code == 69
         assert hook.texts == [text]
         assert len(list((tmp_path / "state/waiting/notices").iterdir())) == 1  # where it waits for the database
         server.start()
-        assert told.run().outcome == "published"
+        assert notified_place.run().outcome == "published"
         assert [text.splitlines()[0] for text in hook.texts[1:]] == ["Martwright: Builds work again"]
         assert list((tmp_path / "state/waiting").glob("*/*")) == []
-        assert [one.event for one in kept(told)] == ["recovered", "failed"]
-        runs = marts("status", "--target", told.address, "--json").stdout
+        assert [notice.event for notice in kept(notified_place)] == ["recovered", "failed"]
+        runs = marts("status", "--target", notified_place.address, "--json").stdout
         assert [run["outcome"] for run in json.loads(runs)["runs"]] == ["published", "failed", "failed"]
         assert len(list((tmp_path / "state/reports").glob("run-*.html"))) == 3
 
 
-def test_a_wrong_key_to_the_state_is_told_once_too(
+def test_a_wrong_key_to_the_state_is_notified_once_too(
     place: Place, s3_server: S3Server, hook: Hook, tmp_path: Path
 ) -> None:
     """The state is in the bucket: what waits there cannot be read either."""
@@ -130,22 +130,22 @@ def test_a_wrong_key_to_the_state_is_told_once_too(
     assert len(hook.posts) == 1
 
 
-def test_what_waits_damaged_stands_in_nobodys_way(told: Place, hook: Hook, tmp_path: Path) -> None:
+def test_a_damaged_pending_notice_does_not_block_others(notified_place: Place, hook: Hook, tmp_path: Path) -> None:
     for name in ("notices/a.json", "runs/b.json"):
         path = tmp_path / "state/waiting" / name
         path.parent.mkdir(parents=True)
         path.write_text("{half")
-    assert told.run().outcome == "published"
+    assert notified_place.run().outcome == "published"
     assert sorted(path.name for path in (tmp_path / "state/waiting").glob("*/*")) == ["a.json", "b.json"]
     assert len(list((tmp_path / "state/waiting/damaged").iterdir())) == 2
 
 
-def test_a_webhook_that_answers_late_gets_it_once(told: Place, hook: Hook) -> None:
+def test_a_webhook_that_answers_late_gets_it_once(notified_place: Place, hook: Hook) -> None:
     hook.delay = 5  # apprise's own patience is four seconds
-    told.settings["notify"]["deadline"] = 10
-    told.put("sales/bad.csv", BAD)
-    told.run()
-    told.run()
+    notified_place.settings["notify"]["deadline"] = 10
+    notified_place.put("sales/bad.csv", BAD)
+    notified_place.run()
+    notified_place.run()
     assert len(hook.posts) == 1
 
 
@@ -167,47 +167,49 @@ def drip(server: socket.socket) -> None:
 
 
 def test_of_two_recipients_of_an_address_one_that_is_refused_does_not_repeat_it_to_the_other(
-    told: Place, mail: MailServer
+    notified_place: Place, mail: MailServer
 ) -> None:
     mail.refused = "gone@localhost.test"
     address = mail.address.replace("to=ops%40localhost.test", "to=ops%40localhost.test&cc=gone%40localhost.test")
-    told.settings["notify"] = {"to": {"mail": address}, "deadline": 2}
-    told.put("sales/bad.csv", BAD)
+    notified_place.settings["notify"] = {"to": {"mail": address}, "deadline": 2}
+    notified_place.put("sales/bad.csv", BAD)
     with mail.up():
-        told.run()
-        told.run()
+        notified_place.run()
+        notified_place.run()
     assert len(mail.mails) == 1
 
 
-def test_a_policy_that_cannot_be_read_is_told_too(told: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_that_cannot_be_read_is_notified_too(
+    notified_place: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MARTS_NOTIFY__TO__OPS", hook.address)
-    (told.folder / "policy.toml").write_text("wrong = 1")
+    (notified_place.folder / "policy.toml").write_text("wrong = 1")
     for _ in range(2):
-        marts("build", *told.flags, "--policy", str(told.folder / "policy.toml"), code=2)
+        marts("build", *notified_place.flags, "--policy", str(notified_place.folder / "policy.toml"), code=2)
     (text,) = hook.texts
-    tells_everything(text, "unknown key 'wrong'", "policy.toml")
+    reports_everything(text, "unknown key 'wrong'", "policy.toml")
 
 
-def test_a_defect_is_told_too(told: Place, hook: Hook) -> None:
-    told.settings["notify"]["heartbeat"] = hook.heartbeat
+def test_a_defect_is_notified_too(notified_place: Place, hook: Hook) -> None:
+    notified_place.settings["notify"]["heartbeat"] = hook.heartbeat
 
     def break_down(*_: object) -> object:
         raise KeyError("oops")
 
-    runner, told.runner = told.runner, break_down
+    runner, notified_place.runner = notified_place.runner, break_down
     with pytest.raises(KeyError):
-        told.run()
-    tells_everything(hook.texts[0], "KeyError: 'oops'", "report it")
+        notified_place.run()
+    reports_everything(hook.texts[0], "KeyError: 'oops'", "report it")
     assert hook.pings[-1].endswith("/fail")
-    told.runner = runner
-    assert told.run().outcome == "published"
+    notified_place.runner = runner
+    assert notified_place.run().outcome == "published"
     assert [text.splitlines()[0] for text in hook.texts[1:]] == ["Martwright: Builds work again"]
 
 
-def test_a_lost_answer_to_the_end_of_a_failed_run_does_not_tell_it_twice(
-    told: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch
+def test_a_lost_answer_to_the_end_of_a_failed_run_does_not_notify_it_twice(
+    notified_place: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told.put("sales/strangers.csv", sales(*(line(f"S{n}", customer=900 + n) for n in range(9))))
+    notified_place.put("sales/strangers.csv", sales(*(line(f"S{n}", customer=900 + n) for n in range(9))))
     fail, notices, lost = DuckDBWarehouse.fail, DuckDBWarehouse.notices, []
 
     def end(self: DuckDBWarehouse, *arguments: Any) -> str:
@@ -223,159 +225,163 @@ def test_a_lost_answer_to_the_end_of_a_failed_run_does_not_tell_it_twice(
     with monkeypatch.context() as broken:
         broken.setattr(DuckDBWarehouse, "fail", end)
         broken.setattr(DuckDBWarehouse, "notices", look)
-        assert told.run().exit_code == 65
-    assert told.run().exit_code == 65
+        assert notified_place.run().exit_code == 65
+    assert notified_place.run().exit_code == 65
     assert len(hook.posts) == 1
 
 
-def test_a_failure_before_anybody_could_look_is_told_once(
-    told: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch
+def test_a_failure_before_anybody_could_look_is_notified_once(
+    notified_place: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told.run()
+    notified_place.run()
 
     def refuse(_: object) -> None:
         raise ServiceError("CREATE command denied", "mysql://h/db")
 
     monkeypatch.setattr(DuckDBWarehouse, "prepare", refuse)
     for _ in range(3):
-        assert told.run().exit_code == 69
+        assert notified_place.run().exit_code == 69
     assert len(hook.posts) == 1
 
 
-def test_a_database_that_is_down_is_told_once_although_reports_cannot_be_written(
-    told: Place, hook: Hook, tmp_path: Path
+def test_a_database_that_is_down_is_notified_once_although_reports_cannot_be_written(
+    notified_place: Place, hook: Hook, tmp_path: Path
 ) -> None:
-    told.target = "mysql://marts@127.0.0.1:1/none"
-    told.settings |= {"mysql": {"connect_timeout": 1, "deadline": 0.1}, "reports": str(tmp_path / "file/x")}
+    notified_place.target = "mysql://marts@127.0.0.1:1/none"
+    notified_place.settings |= {"mysql": {"connect_timeout": 1, "deadline": 0.1}, "reports": str(tmp_path / "file/x")}
     (tmp_path / "file").write_text("no folder")
     for _ in range(2):
-        assert told.run().exit_code == 69
+        assert notified_place.run().exit_code == 69
     assert len(hook.posts) == 1
 
 
-def test_what_cannot_be_told_does_not_change_how_a_run_ended(
-    told: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_notice_that_cannot_be_sent_does_not_change_how_a_run_ended(
+    notified_place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def break_down(*_: object) -> None:
         raise KeyError("oops")
 
     for name in ("write_reports", "publish_metrics", "deliver", "beat"):
         monkeypatch.setattr(f"jobs.run.lifecycle.{name}", break_down if name != "beat" else lambda *_: None)
-    assert (told.run().outcome, told.run().exit_code) == ("published", 0)
+    assert (notified_place.run().outcome, notified_place.run().exit_code) == ("published", 0)
     assert "publishing metrics failed: KeyError" in caplog.text
 
 
-def test_pages_of_others_in_the_folder_stay(told: Place, tmp_path: Path) -> None:
+def test_pages_of_others_in_the_folder_stay(notified_place: Place, tmp_path: Path) -> None:
     (tmp_path / "www").mkdir()
     (tmp_path / "www/about.html").write_text("mine")
-    told.settings["reports"] = str(tmp_path / "www")
-    told.run()
+    notified_place.settings["reports"] = str(tmp_path / "www")
+    notified_place.run()
     assert (tmp_path / "www/about.html").read_text() == "mine"
 
 
 def test_a_short_token_in_an_address_is_written_nowhere(
-    told: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    notified_place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     voice(Log(format="json"), debug=True)
-    told.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/hooks/s3cr3tTok"}
-    told.put("sales/bad.csv", BAD)
-    told.run()
+    notified_place.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/hooks/s3cr3tTok"}
+    notified_place.put("sales/bad.csv", BAD)
+    notified_place.run()
     written = capsys.readouterr().err
     assert "is not sent to ops yet" in written
-    assert "s3cr3tTok" not in written + kept(told)[0].as_json()
-    assert "refused" in kept(told)[0].deliveries["ops"].error
+    assert "s3cr3tTok" not in written + kept(notified_place)[0].as_json()
+    assert "refused" in kept(notified_place)[0].deliveries["ops"].error
 
 
-def test_notify_send_takes_what_waits_in_the_state(told: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
-    told.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/closed"}
-    address, told.target = told.address, "mysql://marts@127.0.0.1:1/none"
-    told.settings["mysql"] = {"connect_timeout": 1, "deadline": 0.1}
-    told.run()
+def test_notify_send_takes_what_waits_in_the_state(
+    notified_place: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notified_place.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/closed"}
+    address, notified_place.target = notified_place.address, "mysql://marts@127.0.0.1:1/none"
+    notified_place.settings["mysql"] = {"connect_timeout": 1, "deadline": 0.1}
+    notified_place.run()
     monkeypatch.setenv("MARTS_NOTIFY__TO__OPS", hook.address)
-    monkeypatch.setenv("MARTS_STATE", str(told.folder / "state"))
+    monkeypatch.setenv("MARTS_STATE", str(notified_place.folder / "state"))
     assert "1 sent, 0 pending" in marts("notify", "send", "--target", address).output
 
 
-def test_to_be_told_to_stop_while_telling_does_not_undo_what_was_published(
-    told: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_stop_during_delivery_does_not_undo_what_was_published(
+    notified_place: Place, hook: Hook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def stop(*_: object) -> None:
         raise Stopped("SIGTERM")
 
     monkeypatch.setattr("jobs.run.lifecycle.deliver", stop)
-    report = told.run()
+    report = notified_place.run()
     assert (report.outcome, report.exit_code) == ("published", 0)
     assert "the run had ended" in caplog.text
 
 
-def test_who_does_not_answer_keeps_nobody_else_from_hearing(told: Place, hook: Hook) -> None:
-    told.settings["notify"] = {"to": {"a": "json://127.0.0.1:1/closed", "b": hook.address}, "deadline": 0.1}
-    told.put("sales/bad.csv", BAD)
-    told.run()
+def test_a_silent_recipient_does_not_block_the_others(notified_place: Place, hook: Hook) -> None:
+    notified_place.settings["notify"] = {"to": {"a": "json://127.0.0.1:1/closed", "b": hook.address}, "deadline": 0.1}
+    notified_place.put("sales/bad.csv", BAD)
+    notified_place.run()
     assert len(hook.posts) == 1
 
 
-def test_a_server_that_answers_nothing_holds_no_build_up_for_long(told: Place) -> None:
+def test_a_server_that_answers_nothing_holds_no_build_up_for_long(notified_place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"json://127.0.0.1:{silent.getsockname()[1]}/"
-        told.settings["notify"] = {"to": {f"n{n}": address for n in range(40)}, "deadline": 1}
-        told.put("sales/bad.csv", BAD)
+        notified_place.settings["notify"] = {"to": {f"n{n}": address for n in range(40)}, "deadline": 1}
+        notified_place.put("sales/bad.csv", BAD)
         before = time.monotonic()
-        assert told.run().exit_code == 65
+        assert notified_place.run().exit_code == 65
         assert time.monotonic() - before < 90
-    assert all(one.state == "pending" for one in kept(told)[0].deliveries.values())
+    assert all(delivery.state == "pending" for delivery in kept(notified_place)[0].deliveries.values())
 
 
-def test_neither_database_nor_state_is_told_all_the_same(told: Place, hook: Hook, tmp_path: Path) -> None:
-    told.target = "mysql://marts@127.0.0.1:1/none"
-    told.settings["mysql"] = {"connect_timeout": 1, "deadline": 0.1}
+def test_without_database_and_state_a_failure_is_notified_all_the_same(
+    notified_place: Place, hook: Hook, tmp_path: Path
+) -> None:
+    notified_place.target = "mysql://marts@127.0.0.1:1/none"
+    notified_place.settings["mysql"] = {"connect_timeout": 1, "deadline": 0.1}
     (tmp_path / "state").write_text("no folder")
-    assert told.run().exit_code == 69
+    assert notified_place.run().exit_code == 69
     assert len(hook.posts) == 1
 
 
-def test_a_held_drop_gives_one_notice_however_often_builds_run(told: Place, hook: Hook) -> None:
-    told.run()
+def test_a_held_drop_gives_one_notice_however_often_builds_run(notified_place: Place, hook: Hook) -> None:
+    notified_place.run()
     assert hook.posts == []
-    told.put("sales/bad.csv", BAD)
-    assert told.run().exit_code == 65
+    notified_place.put("sales/bad.csv", BAD)
+    assert notified_place.run().exit_code == 65
     (text,) = hook.texts
-    tells_everything(text, "sales/bad.csv is held", "5 x quantity", "marts quarantine accept sales/bad.csv")
-    assert told.run().exit_code == 0
-    told.run(rebuild=True)
+    reports_everything(text, "sales/bad.csv is held", "5 x quantity", "marts quarantine accept sales/bad.csv")
+    assert notified_place.run().exit_code == 0
+    notified_place.run(rebuild=True)
     assert hook.texts == [text]
-    told.put("sales/bad.csv", BAD.replace("T9", "T8"))  # another version, as bad
-    told.run()
+    notified_place.put("sales/bad.csv", BAD.replace("T9", "T8"))  # another version, as bad
+    notified_place.run()
     assert len(hook.posts) == 2
-    told.put("sales/bad.csv", sales(line("T9")))
-    assert told.run().exit_code == 0
+    notified_place.put("sales/bad.csv", sales(line("T9")))
+    assert notified_place.run().exit_code == 0
     assert len(hook.posts) == 2
-    told.put("sales/bad.csv", BAD)  # and the first again: that is over, so it is news
-    told.run()
+    notified_place.put("sales/bad.csv", BAD)  # and the first again: that is over, so it is news
+    notified_place.run()
     assert len(hook.posts) == 3
 
 
-def test_drops_that_are_gone_give_one_notice_however_often_builds_run(told: Place, hook: Hook) -> None:
-    paths = [told.put(f"sales/{n}.csv", sales(line(f"X{n}"))) for n in range(5)]
-    told.run()
+def test_drops_that_are_gone_give_one_notice_however_often_builds_run(notified_place: Place, hook: Hook) -> None:
+    paths = [notified_place.put(f"sales/{n}.csv", sales(line(f"X{n}"))) for n in range(5)]
+    notified_place.run()
     for path in paths:
         path.unlink()
-    assert told.run().exit_code == 65
+    assert notified_place.run().exit_code == 65
     (text,) = hook.texts
-    tells_everything(text, "5 sales drops are", "sales/4.csv: 1 clean lines", "still count", "marts withdraw accept")
-    assert told.run().exit_code == 0
+    reports_everything(text, "5 sales drops are", "sales/4.csv: 1 clean lines", "still count", "marts withdraw accept")
+    assert notified_place.run().exit_code == 0
     assert hook.texts == [text]
 
 
-def test_a_total_that_falls_gives_one_notice(told: Place, hook: Hook) -> None:
-    told.policy = told.policy.model_copy(update={"max_fall_from": 0})
-    told.put("sales/new.csv", sales(line("X1", price="50000.00", total="50000.00")))
-    told.run()
-    told.put("sales/new.csv", sales(line("X1", price="1.00", total="1.00")))
-    assert told.run().exit_code == 65
+def test_a_total_that_falls_gives_one_notice(notified_place: Place, hook: Hook) -> None:
+    notified_place.policy = notified_place.policy.model_copy(update={"max_fall_from": 0})
+    notified_place.put("sales/new.csv", sales(line("X1", price="50000.00", total="50000.00")))
+    notified_place.run()
+    notified_place.put("sales/new.csv", sales(line("X1", price="1.00", total="1.00")))
+    assert notified_place.run().exit_code == 65
     (text,) = hook.texts
-    tells_everything(text, "The build stopped: the total", "max_fall", "marts accept-fall")
-    assert told.run().exit_code == 65
+    reports_everything(text, "The build stopped: the total", "max_fall", "marts accept-fall")
+    assert notified_place.run().exit_code == 65
     assert hook.texts == [text]
 
 
@@ -395,96 +401,101 @@ def test_a_worker_out_of_memory_gives_one_notice(place: Place, hook: Hook) -> No
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 69, done.stderr
     (text,) = hook.texts
-    tells_everything(text, "ran out of memory in ScanDrops", "give the workers more memory", "limits.split_bytes")
+    reports_everything(text, "ran out of memory in ScanDrops", "give the workers more memory", "limits.split_bytes")
     assert "Traceback" not in done.stderr
 
 
-def test_unknown_people_and_broken_quality_are_events_of_their_own(told: Place, hook: Hook) -> None:
-    told.put("sales/strangers.csv", sales(*(line(f"S{n}", customer=900 + n) for n in range(9))))
-    assert told.run().exit_code == 65
+def test_unknown_people_and_broken_quality_are_events_of_their_own(notified_place: Place, hook: Hook) -> None:
+    notified_place.put("sales/strangers.csv", sales(*(line(f"S{n}", customer=900 + n) for n in range(9))))
+    assert notified_place.run().exit_code == 65
     assert "too many people are unknown" in hook.texts[0]
-    tells_everything(hook.texts[0], "customers/", "max_unknown_ratio")
+    reports_everything(hook.texts[0], "customers/", "max_unknown_ratio")
 
 
-def test_each_event_can_be_switched_for_all_and_for_one(told: Place, hook: Hook) -> None:
-    told.settings["notify"] |= {"on": ["success"], "to": {"ops": hook.address, "boss": hook.address + "/boss"}}
-    told.settings["notify"]["only"] = {"boss": ["held"]}
-    told.put("sales/bad.csv", BAD)
-    told.run()
-    events = {notice.event: list(notice.deliveries) for notice in kept(told)}
+def test_each_event_can_be_switched_for_all_and_for_one(notified_place: Place, hook: Hook) -> None:
+    notified_place.settings["notify"] |= {
+        "on": ["success"],
+        "to": {"ops": hook.address, "boss": hook.address + "/boss"},
+    }
+    notified_place.settings["notify"]["only"] = {"boss": ["held"]}
+    notified_place.put("sales/bad.csv", BAD)
+    notified_place.run()
+    events = {notice.event: list(notice.deliveries) for notice in kept(notified_place)}
     assert events == {"success": ["ops"], "held": ["boss"]}
     assert sorted(post["type"] for post in hook.posts) == ["info", "warning"]
 
 
 def test_a_mail_server_that_is_down_at_first_gets_it_later_and_once(
-    told: Place, hook: Hook, mail: MailServer, monkeypatch: pytest.MonkeyPatch
+    notified_place: Place, hook: Hook, mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told.settings["notify"]["to"]["mail"] = mail.address
-    told.put("sales/bad.csv", BAD)
-    told.run()
-    (notice,) = kept(told)
+    notified_place.settings["notify"]["to"]["mail"] = mail.address
+    notified_place.put("sales/bad.csv", BAD)
+    notified_place.run()
+    (notice,) = kept(notified_place)
     assert notice.deliveries["ops"].state == "sent"
     assert notice.deliveries["mail"].state == "pending"
     assert "refused" in notice.deliveries["mail"].error
     with mail.up():
         monkeypatch.setenv("MARTS_NOTIFY__TO__OPS", hook.address)
         monkeypatch.setenv("MARTS_NOTIFY__TO__MAIL", mail.address)
-        assert "1 sent, 0 pending" in marts("notify", "send", "--target", told.address).output
-        assert "0 sent, 0 pending" in marts("notify", "send", "--target", told.address).output
-        told.run()
+        assert "1 sent, 0 pending" in marts("notify", "send", "--target", notified_place.address).output
+        assert "0 sent, 0 pending" in marts("notify", "send", "--target", notified_place.address).output
+        notified_place.run()
     assert [len(hook.posts), len(mail.mails)] == [1, 1]
-    assert "ops: sent; mail: sent" in " ".join(marts("notify", "list", "--target", told.address).output.split())
+    assert "ops: sent; mail: sent" in " ".join(
+        marts("notify", "list", "--target", notified_place.address).output.split()
+    )
 
 
-def test_a_wrong_mail_password_is_told_without_the_password(
-    told: Place, mail: MailServer, monkeypatch: pytest.MonkeyPatch
+def test_a_wrong_mail_password_is_reported_without_the_password(
+    notified_place: Place, mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = mail.address.replace("secret", "sesame")
     monkeypatch.setenv("MARTS_NOTIFY__TO__MAIL", wrong)
     monkeypatch.setenv("MARTS_NOTIFY__DEADLINE", "0.2")
     with mail.up():
-        shown = marts("notify", "test", "--to", "mail", code=69)
-    assert "mail: " in shown.output
-    assert "535" in shown.output
-    assert "sesame" not in shown.output + str(shown.exception)
+        result = marts("notify", "test", "--to", "mail", code=69)
+    assert "mail: " in result.output
+    assert "535" in result.output
+    assert "sesame" not in result.output + str(result.exception)
     assert mail.mails == []
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
         ("nonsense://x", "is not an address of apprise"),
         ("{hook} {hook}", "more than one"),
         ("mailtos://u:p@h/?from=a@b.test&to=c@d.test,e@f.test", "more than one"),
     ],
 )
-def test_an_address_that_is_not_one_is_told_as_such(
-    hook: Hook, monkeypatch: pytest.MonkeyPatch, address: str, said: str
+def test_an_invalid_address_is_reported_as_such(
+    hook: Hook, monkeypatch: pytest.MonkeyPatch, address: str, message: str
 ) -> None:
     monkeypatch.setenv("MARTS_NOTIFY__TO__OPS", address.format(hook=hook.address))
-    assert said in marts("notify", "test", code=69).output
+    assert message in marts("notify", "test", code=69).output
     assert hook.posts == []
 
 
-def test_a_webhook_that_refuses_is_tried_again_in_the_same_run(told: Place, hook: Hook) -> None:
+def test_a_webhook_that_refuses_is_tried_again_in_the_same_run(notified_place: Place, hook: Hook) -> None:
     hook.refusals = 2
-    told.settings["notify"]["deadline"] = 20
-    told.put("sales/bad.csv", BAD)
-    told.run()
+    notified_place.settings["notify"]["deadline"] = 20
+    notified_place.put("sales/bad.csv", BAD)
+    notified_place.run()
     assert len(hook.posts) == 1
-    assert kept(told)[0].deliveries["ops"].state == "sent"
+    assert kept(notified_place)[0].deliveries["ops"].state == "sent"
 
 
-def test_two_senders_at_once_send_it_once(told: Place, hook: Hook, mariadb: MariaDB) -> None:
-    told.target = mariadb.make_database("senders")
-    told.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/closed"}
-    told.put("sales/bad.csv", BAD)
-    told.run()
-    told.settings["notify"]["to"] = {"ops": hook.address}
-    settings, ready = told.configured(), threading.Barrier(4)
+def test_two_senders_at_once_send_it_once(notified_place: Place, hook: Hook, mariadb: MariaDB) -> None:
+    notified_place.target = mariadb.make_database("senders")
+    notified_place.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/closed"}
+    notified_place.put("sales/bad.csv", BAD)
+    notified_place.run()
+    notified_place.settings["notify"]["to"] = {"ops": hook.address}
+    settings, ready = notified_place.configured(), threading.Barrier(4)
 
     def send() -> None:
-        with closing(told.warehouse()) as warehouse:
+        with closing(notified_place.warehouse()) as warehouse:
             ready.wait()
             deliver(warehouse, settings.notify, lambda: datetime.now(UTC))
 
@@ -496,56 +507,58 @@ def test_two_senders_at_once_send_it_once(told: Place, hook: Hook, mariadb: Mari
     assert len(hook.posts) == 1
 
 
-def test_a_sender_that_was_killed_is_followed_by_another_after_a_while(told: Place, hook: Hook) -> None:
+def test_a_sender_that_was_killed_is_followed_by_another_after_a_while(notified_place: Place, hook: Hook) -> None:
     from functools import partial
 
     from jobs.ports.notices import claimed
 
-    told.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/closed"}
-    told.put("sales/bad.csv", BAD)
-    told.run()
+    notified_place.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/closed"}
+    notified_place.put("sales/bad.csv", BAD)
+    notified_place.run()
     now = datetime(2024, 4, 1, 1, tzinfo=UTC)
-    told.settings["notify"]["to"] = {"ops": hook.address}
-    with closing(told.warehouse()) as warehouse:
+    notified_place.settings["notify"]["to"] = {"ops": hook.address}
+    with closing(notified_place.warehouse()) as warehouse:
         (notice,) = warehouse.notices()
         warehouse.change_notice(notice.notice_id, partial(claimed, name="ops", now=now))  # and then: kill -9
-        notify = told.configured().notify
+        notify = notified_place.configured().notify
         assert deliver(warehouse, notify, lambda: now + LEASE - timedelta(seconds=1)) == (0, [])
         assert deliver(warehouse, notify, lambda: now + LEASE + timedelta(seconds=1)) == (1, [])
     assert len(hook.posts) == 1
 
 
-def test_a_notice_that_nobody_takes_is_given_up(told: Place) -> None:
-    told.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/closed"}
-    told.put("sales/bad.csv", BAD)
-    told.run()
+def test_a_notice_that_nobody_takes_is_given_up(notified_place: Place) -> None:
+    notified_place.settings["notify"]["to"] = {"ops": "json://127.0.0.1:1/closed"}
+    notified_place.put("sales/bad.csv", BAD)
+    notified_place.run()
     later = datetime(2024, 4, 5, tzinfo=UTC)
-    with closing(told.warehouse()) as warehouse:
-        deliver(warehouse, told.configured().notify, lambda: later)
-    assert kept(told)[0].deliveries["ops"].state == "given up"
+    with closing(notified_place.warehouse()) as warehouse:
+        deliver(warehouse, notified_place.configured().notify, lambda: later)
+    assert kept(notified_place)[0].deliveries["ops"].state == "given up"
 
 
-def test_a_heartbeat_is_pinged_at_start_success_and_failure(told: Place, hook: Hook) -> None:
-    told.settings["notify"]["heartbeat"] = hook.heartbeat
-    told.run()
-    told.target = "duckdb:///proc/none/x.duckdb"
-    told.run()
+def test_a_heartbeat_is_pinged_at_start_success_and_failure(notified_place: Place, hook: Hook) -> None:
+    notified_place.settings["notify"]["heartbeat"] = hook.heartbeat
+    notified_place.run()
+    notified_place.target = "duckdb:///proc/none/x.duckdb"
+    notified_place.run()
     assert hook.pings == ["/ping/7c4a/start", "/ping/7c4a", "/ping/7c4a/start", "/ping/7c4a/fail"]
     hook.pings.clear()
-    told.target = ""
-    told.settings["notify"]["heartbeat"] = f"http://127.0.0.1:{hook.port}/push?state={{moment}}"
-    told.run()
+    notified_place.target = ""
+    notified_place.settings["notify"]["heartbeat"] = f"http://127.0.0.1:{hook.port}/push?state={{moment}}"
+    notified_place.run()
     assert hook.pings == ["/push?state=start", "/push?state=success"]
 
 
-def test_a_heartbeat_that_is_not_heard_fails_nothing(told: Place, caplog: pytest.LogCaptureFixture) -> None:
-    told.settings["notify"]["heartbeat"] = "http://127.0.0.1:1/token-x1"
-    assert told.run().outcome == "published"
+def test_a_heartbeat_that_is_not_received_fails_nothing(
+    notified_place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    notified_place.settings["notify"]["heartbeat"] = "http://127.0.0.1:1/token-x1"
+    assert notified_place.run().outcome == "published"
     assert "the heartbeat ping failed" in caplog.text
     assert "token-x1" not in caplog.text
 
 
-def test_a_run_that_was_killed_is_told_with_the_next_good_one(told: Place, hook: Hook) -> None:
+def test_a_killed_run_is_notified_with_the_next_good_one(notified_place: Place, hook: Hook) -> None:
     class Killed(BaseException):
         pass
 
@@ -553,42 +566,44 @@ def test_a_run_that_was_killed_is_told_with_the_next_good_one(told: Place, hook:
         raise Killed
 
     with pytest.raises(Killed):
-        told.run(start=die)
-    assert told.run().outcome == "published"
+        notified_place.run(start=die)
+    assert notified_place.run().outcome == "published"
     (text,) = hook.texts
     assert "Builds work again" in text
     assert "Run run-1 ended without a report" in text
 
 
-def test_hostile_text_in_a_drop_stays_text_in_mails_and_chats(told: Place, hook: Hook, mail: MailServer) -> None:
-    told.settings["notify"]["to"]["mail"] = mail.address
+def test_hostile_text_in_a_drop_stays_text_in_mails_and_chats(
+    notified_place: Place, hook: Hook, mail: MailServer
+) -> None:
+    notified_place.settings["notify"]["to"]["mail"] = mail.address
     name = "sales/<!channel>@everyone [x](http:evil)<b>.csv"
-    told.put(name, BAD.replace("T9", "<script>alert(1)</script>"))
+    notified_place.put(name, BAD.replace("T9", "<script>alert(1)</script>"))
     with mail.up():
-        told.run()
+        notified_place.run()
     (post,), (text,) = hook.texts, mail.texts
-    for shown in (post, text):
-        assert "<!channel>" not in shown
-        assert "@everyone" not in shown
-        assert "](" not in shown
-        assert "<script>" not in shown
+    for message in (post, text):
+        assert "<!channel>" not in message
+        assert "@everyone" not in message
+        assert "](" not in message
+        assert "<script>" not in message
     assert not re.search(r"[\r\n]", mail.mails[0]["subject"])
 
 
-def test_personal_data_is_masked_in_notices(told: Place, hook: Hook) -> None:
+def test_personal_data_is_masked_in_notices(notified_place: Place, hook: Hook) -> None:
     rows = [line(f"T{n}", quantity=0, total="0.00", product="4111 1111 1111 1111 of ada@example.org") for n in range(5)]
-    told.put("sales/4111111111111111-ada@example.org.csv", sales(*rows))
-    told.run()
+    notified_place.put("sales/4111111111111111-ada@example.org.csv", sales(*rows))
+    notified_place.run()
     assert "is held" in hook.texts[0]
     assert "ada@example" not in hook.texts[0]
     assert "4111111111111111" not in hook.texts[0].replace(" ", "")
 
 
-def test_a_build_that_waits_for_another_is_no_news(told: Place, hook: Hook) -> None:
-    warehouse = told.warehouse()
-    assert told.configured().notify.to
+def test_a_build_that_waits_for_another_is_no_news(notified_place: Place, hook: Hook) -> None:
+    warehouse = notified_place.warehouse()
+    assert notified_place.configured().notify.to
     with closing(warehouse), warehouse.lock(0):
-        report = marts_build_elsewhere(told, hook)
+        report = marts_build_elsewhere(notified_place, hook)
     assert report == 75
     assert hook.posts == []
 

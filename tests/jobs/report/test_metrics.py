@@ -1,4 +1,4 @@
-"""What Prometheus is told of a run: each figure once, in base units, and nothing that the run does not know."""
+"""What Prometheus receives of a run: each figure once, in base units, and nothing that the run does not know."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -23,8 +23,10 @@ NOTICES = {"sent": 3, "pending": 1}
 
 def values(report: RunReport, last_success: datetime | None = None, **notices: int) -> dict[str, float]:
     """Return the name of each figure with its labels, as Prometheus does."""
-    found = samples(report, last_success, notices)
-    named = [(one.name + "".join(f" {value}" for value in one.labels.values()), one.value) for one in found]
+    collected = samples(report, last_success, notices)
+    named = [
+        (sample.name + "".join(f" {value}" for value in sample.labels.values()), sample.value) for sample in collected
+    ]
     assert len(named) == len(dict(named))
     return dict(named)
 
@@ -36,23 +38,24 @@ def failed(**more: Any) -> RunReport:
     return RunReport(**{name: getattr(full, name) for name in known}, outcome="failed", exit_code=69, **more)
 
 
-def test_a_run_tells_how_it_ended_and_how_long_it_took() -> None:
-    found = values(full_report())
-    assert found["martwright_run_success"] == 1
-    assert found["martwright_run_exit_code"] == 65
-    assert found["martwright_run_duration_seconds"] == 90.5
-    assert found["martwright_step_duration_seconds scan"] == 60.25
-    assert found["martwright_last_run_timestamp_seconds"] == full_report().ended_at.timestamp()
+def test_a_run_reports_how_it_ended_and_how_long_it_took() -> None:
+    metrics = values(full_report())
+    assert metrics["martwright_run_success"] == 1
+    assert metrics["martwright_run_exit_code"] == 65
+    assert metrics["martwright_run_duration_seconds"] == 90.5
+    assert metrics["martwright_step_duration_seconds scan"] == 60.25
+    assert metrics["martwright_last_run_timestamp_seconds"] == full_report().ended_at.timestamp()
 
 
 def test_lines_are_counted_once_and_those_read_add_up() -> None:
-    found = values(full_report())
-    lines = {name.split()[1]: value for name, value in found.items() if name.startswith("martwright_lines ")}
+    metrics = values(full_report())
+    lines = {name.split()[1]: value for name, value in metrics.items() if name.startswith("martwright_lines ")}
     assert lines == {"clean": 960, "quarantined": 30, "repeated": 7, "replaced": 3, "held": 50}
     assert (
-        found["martwright_read_lines"] == lines["clean"] + lines["quarantined"] + lines["repeated"] + lines["replaced"]
+        metrics["martwright_read_lines"]
+        == lines["clean"] + lines["quarantined"] + lines["repeated"] + lines["replaced"]
     )
-    assert found["martwright_quarantine_ratio"] == 0.03
+    assert metrics["martwright_quarantine_ratio"] == 0.03
 
 
 def test_the_ratio_of_new_lines_leaves_old_and_held_drops_and_dimensions_out() -> None:
@@ -61,20 +64,20 @@ def test_the_ratio_of_new_lines_leaves_old_and_held_drops_and_dimensions_out() -
 
 
 def test_each_state_of_drops_is_there_even_if_no_drop_is_in_it() -> None:
-    found = {name.split()[1]: value for name, value in values(full_report()).items() if "run_drops" in name}
-    assert found == {"live": 2, "duplicate": 0, "rejected": 1, "held": 1, "deferred": 0, "withdrawn": 0} | {
+    metrics = {name.split()[1]: value for name, value in values(full_report()).items() if "run_drops" in name}
+    assert metrics == {"live": 2, "duplicate": 0, "rejected": 1, "held": 1, "deferred": 0, "withdrawn": 0} | {
         "missing": 0,
         "older": 0,
     }
 
 
-def test_marts_unknown_people_the_newest_sale_and_notices_are_told() -> None:
-    found = values(full_report(), **NOTICES)
-    assert found["martwright_mart_rows customers"] == 400
-    assert (found["martwright_mart_changed customers"], found["martwright_mart_changed sales_team"]) == (1, 0)
-    assert found["martwright_unknown_lines stores"] == 4
-    assert found["martwright_newest_sale_timestamp_seconds"] == datetime(2024, 3, 30, tzinfo=UTC).timestamp()
-    assert (found["martwright_notices sent"], found["martwright_notices pending"]) == (3, 1)
+def test_marts_unknown_people_the_newest_sale_and_notices_are_reported() -> None:
+    metrics = values(full_report(), **NOTICES)
+    assert metrics["martwright_mart_rows customers"] == 400
+    assert (metrics["martwright_mart_changed customers"], metrics["martwright_mart_changed sales_team"]) == (1, 0)
+    assert metrics["martwright_unknown_lines stores"] == 4
+    assert metrics["martwright_newest_sale_timestamp_seconds"] == datetime(2024, 3, 30, tzinfo=UTC).timestamp()
+    assert (metrics["martwright_notices sent"], metrics["martwright_notices pending"]) == (3, 1)
 
 
 def test_the_last_success_is_this_run_or_an_earlier_one() -> None:
@@ -85,7 +88,7 @@ def test_the_last_success_is_this_run_or_an_earlier_one() -> None:
     assert LAST_SUCCESS not in values(failed())
 
 
-def test_a_run_that_failed_says_nothing_of_what_it_does_not_know() -> None:
+def test_a_failed_run_reports_nothing_of_what_it_does_not_know() -> None:
     names = {name.partition(" ")[0].removeprefix("martwright_") for name in values(failed())}
     assert names == {
         *("run_success", "run_exit_code", "run_duration_seconds", "step_duration_seconds"),
@@ -133,12 +136,12 @@ def test_a_label_may_hold_anything(tmp_path: Path) -> None:
 def test_a_textfile_that_cannot_be_written_is_a_warning_that_helps(tmp_path: Path) -> None:
     where = str(tmp_path / "nowhere" / "marts.prom")
     settings = Settings(metrics={"textfile": where, "pushgateway": "http://127.0.0.1:1"})
-    told = meter.publish_metrics(settings, samples(full_report(), None, {}), None)
-    assert len(told) == 2
-    assert where in told[0]
-    assert "No such file" in told[0]
-    assert "refused" in told[1]
-    assert "metrics.pushgateway" in told[1]
+    warnings = meter.publish_metrics(settings, samples(full_report(), None, {}), None)
+    assert len(warnings) == 2
+    assert where in warnings[0]
+    assert "No such file" in warnings[0]
+    assert "refused" in warnings[1]
+    assert "metrics.pushgateway" in warnings[1]
 
 
 def test_nothing_is_published_if_nothing_is_set() -> None:
@@ -149,7 +152,7 @@ def test_nothing_is_published_if_nothing_is_set() -> None:
 def test_the_cluster_of_a_run_is_asked_only_if_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, float]] = []
     monkeypatch.setattr(
-        Cluster, "report", lambda _, found, seconds: asked.append((found[0].labels["pipeline"], seconds))
+        Cluster, "report", lambda _, collected, seconds: asked.append((collected[0].labels["pipeline"], seconds))
     )
     for seconds in (0, 30):
         settings = Settings(metrics={"pipeline": "mine", "ray": seconds})
@@ -162,15 +165,15 @@ def test_a_cluster_that_is_lost_is_a_warning(monkeypatch: pytest.MonkeyPatch) ->
         raise ServiceError("Ray does not accept the metrics", "Ray", "metrics.ray = 0 turns it off")
 
     monkeypatch.setattr(Cluster, "report", lost)
-    (told,) = meter.publish_metrics(Settings(), samples(full_report(), None, {}), Cluster(RaySettings()))
-    assert told.startswith("the metrics of this run were not published: Ray: Ray does not accept")
+    (warning,) = meter.publish_metrics(Settings(), samples(full_report(), None, {}), Cluster(RaySettings()))
+    assert warning.startswith("the metrics of this run were not published: Ray: Ray does not accept")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"])
 def test_a_cluster_that_does_not_answer_is_not_waited_for(address: str) -> None:
     settings = Settings(ray={"address": address})
-    (told,) = meter.publish_metrics(settings, samples(full_report(), None, {}), Cluster(settings.ray))
-    assert "no Ray cluster answers" in told
+    (warning,) = meter.publish_metrics(settings, samples(full_report(), None, {}), Cluster(settings.ray))
+    assert "no Ray cluster answers" in warning
 
 
 @pytest.mark.parametrize(
@@ -206,7 +209,7 @@ def test_alerts_and_dashboard_read_what_the_rules_record() -> None:
 
 
 def test_labels_in_alerts_and_dashboard_are_those_of_the_run() -> None:
-    known = {(name, value) for one in samples(full_report(), None, NOTICES) for name, value in one.labels.items()}
+    known = {(name, value) for sample in samples(full_report(), None, NOTICES) for name, value in sample.labels.items()}
     texts = [*(rule["expr"] for rule in rules()), *expressions()]
     used = {
         (name, value)

@@ -1,4 +1,4 @@
-"""What people are told of a run: once, with everything they need, and nothing they must not see."""
+"""What people are notified of: once, with everything they need, and nothing they must not see."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,9 +19,9 @@ ALL = Addresses({"ops": ("failed", "held", "unknown", "quality", "recovered", "s
 
 
 def report(run: str = "run-9", **more: Any) -> RunReport:
-    told: dict[str, Any] = {"outcome": "published", "exit_code": 0, "as_of": "2024-03-31", "source": "s3://drops"}
-    told |= {"target": "mysql://marts@db/marts", "state": "s3://drops/_marts", "started_at": NOW, "ended_at": NOW}
-    return RunReport(run_id=run, **{**told, **more})
+    fields: dict[str, Any] = {"outcome": "published", "exit_code": 0, "as_of": "2024-03-31", "source": "s3://drops"}
+    fields |= {"target": "mysql://marts@db/marts", "state": "s3://drops/_marts", "started_at": NOW, "ended_at": NOW}
+    return RunReport(run_id=run, **{**fields, **more})
 
 
 def failed(
@@ -35,12 +35,12 @@ def record(run: str, outcome: str, at: str) -> RunRecord:
     return RunRecord(run, at, at, "2024-03-30", outcome, 0, "", "{}")
 
 
-def one(done: RunReport, was: RunHistory | None = None, known: list[Notice] | None = None) -> Notice:
+def single_notice(done: RunReport, was: RunHistory | None = None, known: list[Notice] | None = None) -> Notice:
     (notice,) = raised(done, was or RunHistory(), known or [], ALL)
     return notice
 
 
-def test_a_failure_tells_what_where_since_when_what_is_safe_and_what_to_do() -> None:
+def test_a_failure_reports_what_where_since_when_what_is_safe_and_what_to_do() -> None:
     was = before(
         [
             record("run-9", "running", "2024-04-01T03:00:00+00:00"),
@@ -50,7 +50,7 @@ def test_a_failure_tells_what_where_since_when_what_is_safe_and_what_to_do() -> 
         ],
         "run-9",
     )
-    notice = one(failed(), was)
+    notice = single_notice(failed(), was)
     assert notice.subject == "Martwright: The build failed: S3 refuses us"
     assert notice.level == "failure"
     for line in (
@@ -71,7 +71,7 @@ def test_a_failure_tells_what_where_since_when_what_is_safe_and_what_to_do() -> 
     [("ServiceError", "failed"), ("UnknownPeople", "unknown"), ("QualityBroken", "quality"), ("Defect", "failed")],
 )
 def test_each_failure_is_an_event(kind: str, event: str) -> None:
-    assert one(failed(kind=kind)).event == event
+    assert single_notice(failed(kind=kind)).event == event
 
 
 @pytest.mark.parametrize("kind", ["TryLater", "Fenced"])
@@ -79,88 +79,99 @@ def test_a_run_that_made_way_for_another_is_no_news(kind: str) -> None:
     assert raised(failed(kind=kind), RunHistory(), [], ALL) == []
 
 
-def test_the_same_cause_is_told_once_whatever_the_numbers_in_it() -> None:
+def test_the_same_cause_is_notified_once_whatever_the_numbers_in_it() -> None:
     data = {"kind": "DataError", "exit_code": 65}
-    first = one(failed("duplicate customer_id: 5, 7", **data))
+    first = single_notice(failed("duplicate customer_id: 5, 7", **data))
     assert raised(failed("duplicate customer_id: 8, 9", run="run-10", **data), RunHistory(), [first], ALL) == []
-    assert one(failed("no line is dated up to as_of 2024-01-01", run="run-10", **data), known=[first]).event == "failed"
+    assert (
+        single_notice(failed("no line is dated up to as_of 2024-01-01", run="run-10", **data), known=[first]).event
+        == "failed"
+    )
     over_now = closed(first, NOW.isoformat())
     assert over_now
-    assert one(failed("duplicate customer_id: 5, 7", run="run-11", **data), known=[over_now])
+    assert single_notice(failed("duplicate customer_id: 5, 7", run="run-11", **data), known=[over_now])
 
 
 def test_a_service_that_fails_in_many_ways_is_one_event() -> None:
-    first = one(failed("no answer"))
+    first = single_notice(failed("no answer"))
     assert raised(failed("S3 refuses us", run="run-10"), RunHistory(), [first], ALL) == []
-    lost, starved = (one(failed(what, error_where="Ray")) for what in ("lost 3 tasks", "a worker ran out of memory"))
+    lost, starved = (
+        single_notice(failed(what, error_where="Ray")) for what in ("lost 3 tasks", "a worker ran out of memory")
+    )
     assert lost.about != starved.about
-    paths = {one(failed("no space", error_where=f"/state/lines/{n}a1b.parquet")).about for n in range(3)}
+    paths = {single_notice(failed("no space", error_where=f"/state/lines/{n}a1b.parquet")).about for n in range(3)}
     assert len(paths) == 1
 
 
-def test_who_does_not_hear_of_recoveries_hears_of_the_success() -> None:
+def test_without_notices_of_recoveries_the_success_is_notified() -> None:
     wants = Addresses({"ops": ("failed", "recovered", "success"), "boss": ("success",)})
-    notices = raised(report(), RunHistory(), [one(failed())], wants)
+    notices = raised(report(), RunHistory(), [single_notice(failed())], wants)
     assert {notice.event: list(notice.deliveries) for notice in notices} == {"recovered": ["ops"], "success": ["boss"]}
 
 
-def test_an_unknown_outcome_says_that_the_marts_may_be_new() -> None:
-    body = one(failed(outcome="unknown")).body
+def test_an_unknown_outcome_reports_that_the_marts_may_be_new() -> None:
+    body = single_notice(failed(outcome="unknown")).body
     assert "the old ones or the new ones" in body
     assert "untouched" not in body
 
 
 def drop(key: str, state: str = "held", delivery: str = "d1") -> DropReport:
     reason = Reason(rule="quantity is 0", rows=5, line=7, raw="4111 1111 1111 1111", example="0")
-    told: dict[str, Any] = {"kind": "sales", "key": key, "change": "new", "state": state, "reason": "too many bad rows"}
-    return DropReport(**told, delivery=delivery, reasons=(reason,))
+    fields: dict[str, Any] = {
+        "kind": "sales",
+        "key": key,
+        "change": "new",
+        "state": state,
+        "reason": "too many bad rows",
+    }
+    return DropReport(**fields, delivery=delivery, reasons=(reason,))
 
 
-def test_held_drops_are_told_together_and_each_version_once() -> None:
+def test_held_drops_are_notified_together_and_each_version_once() -> None:
     held = (drop("sales/a.csv"), drop("sales/b.csv", "rejected", "d2"))
-    notice = one(report(exit_code=65, drops=held, outcome="unchanged"))
+    notice = single_notice(report(exit_code=65, drops=held, outcome="unchanged"))
     assert notice.subject == "Martwright: 2 drops are held or rejected"
     assert "Held:     sales/a.csv: too many bad rows" in notice.body
     assert "          5 x quantity is 0, as in line 7" in notice.body
     assert "4111" not in notice.body
     assert raised(report(drops=held), RunHistory(), [notice], ALL)[0].event == "success"
     third = (*held, drop("sales/c.csv", delivery="d3"))
-    assert one(report("run-10", drops=third, outcome="unchanged"), known=[notice]).about == ("drop:d3",)
+    assert single_notice(report("run-10", drops=third, outcome="unchanged"), known=[notice]).about == ("drop:d3",)
 
 
 def test_a_rejected_drop_cannot_be_accepted() -> None:
-    body = one(report(drops=(drop("sales/a.csv", "rejected"),), outcome="unchanged")).body
+    body = single_notice(report(drops=(drop("sales/a.csv", "rejected"),), outcome="unchanged")).body
     assert "Deliver a corrected file" in body
     assert "accept" not in body
 
 
 def test_a_hundred_held_drops_are_one_short_notice() -> None:
     held = tuple(drop(f"sales/{n}.csv", delivery=f"d{n}") for n in range(100))
-    notice = one(report(drops=held, outcome="unchanged"))
+    notice = single_notice(report(drops=held, outcome="unchanged"))
     assert "and 90 more" in notice.body
     assert len(notice.about) == 100
     assert len(notice.body) < 2500
 
 
-def test_a_failure_tells_of_held_drops_too_as_the_one_notice() -> None:
+def test_the_notice_of_a_failure_reports_held_drops_too() -> None:
     notice, held = raised(failed(drops=(drop("sales/a.csv"),)), RunHistory(), [], ALL)
     assert notice.event == "failed"
     assert "sales/a.csv" in notice.body
     assert held.deliveries == {}
     again = report("run-10", drops=(drop("sales/a.csv"),), outcome="unchanged")
-    assert [one.event for one in raised(again, RunHistory(), [notice, held], ALL)] == ["recovered"]
+    assert [raised_notice.event for raised_notice in raised(again, RunHistory(), [notice, held], ALL)] == ["recovered"]
 
 
-def test_who_hears_of_held_drops_only_hears_of_them_although_builds_fail() -> None:
+def test_notices_of_held_drops_only_are_sent_although_builds_fail() -> None:
     wants = Addresses({"ops": ("failed", "held"), "data": ("held",)})
     _, held = raised(failed(drops=(drop("sales/a.csv"),)), RunHistory(), [], wants)
     assert list(held.deliveries) == ["data"]
 
 
-def test_quality_that_holds_nothing_back_is_told() -> None:
+def test_quality_that_holds_nothing_back_is_notified() -> None:
     rule = BrokenRule(rule="prices are sane", severity="critical", rows=100, unexpected=3, observed="")
     quality = QualityReport(name="sales", outcome="failed", rows=100, rules=1, broken=(rule,), page="p.html")
-    notice = one(report(quality=(quality,), outcome="unchanged"))
+    notice = single_notice(report(quality=(quality,), outcome="unchanged"))
     assert notice.event == "quality"
     assert "sales: prices are sane (3 of 100 rows)" in notice.body
     again = report("run-10", quality=(quality,), outcome="unchanged")
@@ -171,9 +182,9 @@ def test_quality_that_holds_nothing_back_is_told() -> None:
     assert over(report("run-12", quality=(better,)), [notice]) == [notice.notice_id]
 
 
-def test_a_success_after_failures_says_so_once_and_closes_them() -> None:
-    failure = one(failed())
-    notice = one(report(), known=[failure])
+def test_a_success_after_failures_is_notified_once_and_closes_them() -> None:
+    failure = single_notice(failed())
+    notice = single_notice(report(), known=[failure])
     assert notice.event == "recovered"
     assert "Was:      The build failed: S3 refuses us" in notice.body
     assert over(report(), [failure]) == [failure.notice_id]
@@ -181,7 +192,7 @@ def test_a_success_after_failures_says_so_once_and_closes_them() -> None:
 
 
 def test_a_held_drop_is_over_when_it_is_left_out_no_more() -> None:
-    held = one(report(drops=(drop("sales/a.csv"),), outcome="unchanged"))
+    held = single_notice(report(drops=(drop("sales/a.csv"),), outcome="unchanged"))
     assert over(report(drops=(drop("sales/a.csv"),)), [held]) == []
     assert over(report(), [held]) == [held.notice_id]
 
@@ -189,25 +200,25 @@ def test_a_held_drop_is_over_when_it_is_left_out_no_more() -> None:
 def test_the_subject_names_the_pipeline_where_there_are_several() -> None:
     (notice,) = raised(failed(), RunHistory(), [], Addresses({"ops": ("failed",)}, pipeline="retail"))
     assert notice.subject == "Martwright (retail): The build failed: S3 refuses us"
-    assert "Was:      The build failed: S3 refuses us" in one(report(), known=[notice]).body
+    assert "Was:      The build failed: S3 refuses us" in single_notice(report(), known=[notice]).body
 
 
 def test_a_good_run_of_one_mart_does_not_end_the_failure_of_the_other() -> None:
     customers, team = (replace(ALL, scope=scope) for scope in ("customers", "sales_team"))
     (failure,) = raised(failed(), RunHistory(), [], customers)
-    assert [one.event for one in raised(report(outcome="unchanged"), RunHistory(), [failure], team)] == []
+    assert [notice.event for notice in raised(report(outcome="unchanged"), RunHistory(), [failure], team)] == []
     assert over(report(), [failure], "sales_team") == []
     assert over(report(), [failure], "customers") == [failure.notice_id]
 
 
-def test_nobody_is_told_what_they_did_not_ask_for() -> None:
+def test_only_events_that_were_asked_for_are_notified() -> None:
     assert raised(report(), RunHistory(), [], Addresses({"ops": ("failed",)})) == []
     assert raised(failed(), RunHistory(), [], Addresses({})) == []
 
 
 @given(text=st.text(max_size=80))
 def test_whatever_a_drop_is_called_the_subject_is_one_short_line(text: str) -> None:
-    notice = one(report(drops=(drop(f"sales/{text}@everyone<!here>.csv"),), outcome="unchanged"))
+    notice = single_notice(report(drops=(drop(f"sales/{text}@everyone<!here>.csv"),), outcome="unchanged"))
     assert notice.subject.isprintable()
     assert len(notice.subject) <= 160
     assert "<" not in notice.subject + notice.body
@@ -216,17 +227,17 @@ def test_whatever_a_drop_is_called_the_subject_is_one_short_line(text: str) -> N
 
 
 def test_of_two_copies_of_a_notice_the_one_that_went_further_counts() -> None:
-    notice = one(failed())
+    notice = single_notice(failed())
     sent = replace(notice, deliveries={"ops": NoticeDelivery("sent")})
-    for ours, theirs in ((notice, sent), (sent, notice)):
-        both = merged(ours, theirs)
+    for left, right in ((notice, sent), (sent, notice)):
+        both = merged(left, right)
         assert both
         assert both.deliveries["ops"].state == "sent"
     assert merged(None, notice) == notice
 
 
 def test_a_delivery_is_claimed_by_one_and_settled() -> None:
-    notice = replace(one(failed()), deliveries={"ops": NoticeDelivery()})
+    notice = replace(single_notice(failed()), deliveries={"ops": NoticeDelivery()})
     taken = claimed(notice, "ops", NOW)
     assert taken
     assert claimed(taken, "ops", NOW) is None

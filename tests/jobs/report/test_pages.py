@@ -173,9 +173,9 @@ def hostile(value: Any, name: str = "") -> Any:
         fields = {field: hostile(getattr(value, field), field) for field in type(value).model_fields}
         return value.model_copy(update=fields)
     if isinstance(value, tuple):
-        return tuple(hostile(one, name) for one in value)
+        return tuple(hostile(item, name) for item in value)
     if isinstance(value, dict):
-        return {f"{key} {ATTACK}": one for key, one in value.items()}
+        return {f"{key} {ATTACK}": item for key, item in value.items()}
     kept = ("outcome", "change", "state", "as_of", "month", "last_purchase_month", "months_rolled_up", "kind")
     return f"{name}: {ATTACK}" if isinstance(value, str) and name not in kept else value
 
@@ -185,7 +185,7 @@ def numbers(value: Any) -> set[str]:
     if isinstance(value, BaseModel):
         return set().union(*(numbers(getattr(value, field)) for field in type(value).model_fields))
     if isinstance(value, tuple | dict):
-        return set().union(*(numbers(one) for one in (value.values() if isinstance(value, dict) else value)), set())
+        return set().union(*(numbers(item) for item in (value.values() if isinstance(value, dict) else value)), set())
     if isinstance(value, Decimal):
         return {f"{abs(value):,.2f}"}
     return {f"{value:,}"} if isinstance(value, int) and not isinstance(value, bool) and value else set()
@@ -199,21 +199,23 @@ def test_the_same_report_gives_the_same_bytes() -> None:
 def test_all_numbers_of_the_report_are_on_the_page() -> None:
     read = text_of(report_page(REPORT))
     ids = {"50,121", "50,122", "50,123", "50,124", "50,125"}
-    wanted = numbers(REPORT.model_copy(update={"exit_code": 0})) - ids | {one.replace(",", "") for one in ids}
+    wanted = numbers(REPORT.model_copy(update={"exit_code": 0})) - ids | {number.replace(",", "") for number in ids}
     assert len(wanted) > 100
-    assert {one for one in wanted if not re.search(rf"(?<![\d,.]){re.escape(one)}(?!,?\d|\.\d)", read)} == set()
+    assert {
+        number for number in wanted if not re.search(rf"(?<![\d,.]){re.escape(number)}(?!,?\d|\.\d)", read)
+    } == set()
     assert "1,234.567" in read
     assert "0.001" in read
 
 
-def test_rows_read_are_the_sum_of_what_became_of_them() -> None:
-    said = "1,000,003 rows read = 998,001 clean + 2,001 in quarantine + 1 duplicates"
-    assert said in text_of(report_page(REPORT))
+def test_rows_read_are_the_sum_of_their_outcomes() -> None:
+    sentence = "1,000,003 rows read = 998,001 clean + 2,001 in quarantine + 1 duplicates"
+    assert sentence in text_of(report_page(REPORT))
     wrong = REPORT.model_copy(update={"totals": REPORT.totals.model_copy(update={"clean": 5})})
     assert "rows read ≠ 5 clean" in text_of(report_page(wrong))
 
 
-def test_growth_has_its_sign_and_people_without_a_name_are_told_apart() -> None:
+def test_growth_has_its_sign_and_people_without_a_name_are_distinguished() -> None:
     read = text_of(report_page(REPORT))
     assert "Zoë Quist id 50123, Loyal, last purchase in 2023-11 91,234.08 1,317" in read
     assert "(erased) Loyal 81,234.09" in read
@@ -231,8 +233,8 @@ def test_hostile_text_stays_text_wherever_it_stands() -> None:
         assert "\u202e" not in page
         assert "{{ 7*7 }}" in page
     read = text_of(report_page(attacked))
-    shown = ("rule", "key", "reason", "warnings", "full_name", "segment", "where", "hint", "raw", "name", "table")
-    assert [name for name in shown if f"{name}: {' '.join(SEEN.split())}" not in read] == []
+    fields = ("rule", "key", "reason", "warnings", "full_name", "segment", "where", "hint", "raw", "name", "table")
+    assert [name for name in fields if f"{name}: {' '.join(SEEN.split())}" not in read] == []
 
 
 @pytest.mark.parametrize("outcome", ["running", "published", "unchanged", "failed", "unknown"])
@@ -250,7 +252,7 @@ def test_every_outcome_renders_with_and_without_figures(outcome: str, full: bool
     assert outcome in text_of(index_page([report]))
 
 
-def test_a_failed_run_says_what_where_and_what_to_do_and_leaves_out_what_it_has_not() -> None:
+def test_a_failed_run_reports_what_where_and_what_to_do_and_leaves_out_what_it_has_not() -> None:
     error = Problem(what="the disk\nis full", where="/data", hint="make room")
     failed = REPORT.model_copy(
         update={"outcome": "failed", "error": error, "figures": Figures(), "marts": (), "unusual": ()}
@@ -263,7 +265,7 @@ def test_a_failed_run_says_what_where_and_what_to_do_and_leaves_out_what_it_has_
     assert "held sales/b.csv too many rows are bad" in read
 
 
-def test_marts_that_were_held_back_say_why() -> None:
+def test_marts_that_were_held_back_report_why() -> None:
     held = REPORT.model_copy(update={"outcome": "unchanged", "held_back": "somebody went back to 2023"})
     assert "New marts were built and held back somebody went back to 2023" in text_of(report_page(held))
 
@@ -280,11 +282,11 @@ def test_marts_that_were_held_back_say_why() -> None:
     ],
 )
 def test_a_link_is_one_that_a_browser_can_follow(docs: str, link: str) -> None:
-    found = [one for one in re.findall(r'href="([^"#]+)"', report_page(REPORT, docs)) if "sales" in one]
-    assert found == ([link] if link else [])
+    links = [address for address in re.findall(r'href="([^"#]+)"', report_page(REPORT, docs)) if "sales" in address]
+    assert links == ([link] if link else [])
 
 
-def test_a_month_that_is_not_over_and_one_that_is_unusual_are_told_by_word_and_shape() -> None:
+def test_a_month_that_is_not_over_and_one_that_is_unusual_are_marked_by_word_and_shape() -> None:
     page = report_page(REPORT)
     assert ">so far</text>" in page
     assert "2023-12, which is incomplete" in page
@@ -324,7 +326,7 @@ def test_the_numbers_of_years_never_run_into_each_other(first: int, years: list[
     assert ">2021</text>" in charts.revenue(months[:1], (), "", charts.NARROW) or first == 12
 
 
-def test_a_chart_of_many_months_shows_the_newest_and_the_page_says_so() -> None:
+def test_a_chart_of_many_months_shows_the_newest_and_the_page_reports_it() -> None:
     many = tuple(MonthFigures(month=a_month(n), total_sales=Decimal(n)) for n in range(60))
     report = REPORT.model_copy(update={"figures": FIGURES.model_copy(update={"months": many}), "unusual": ()})
     read = text_of(report_page(report))
@@ -357,7 +359,7 @@ def test_who_was_erased_from_the_reports_goes_from_their_pages(tmp_path: Path) -
     write_reports(store, REPORT, [REPORT])
     page = tmp_path / "run-1.html"
     assert "Zoë Quist" in page.read_text()
-    best = tuple(one.model_copy(update={"customer_id": 0, "full_name": "(erased)"}) for one in FIGURES.best)
+    best = tuple(customer.model_copy(update={"customer_id": 0, "full_name": "(erased)"}) for customer in FIGURES.best)
     changed = REPORT.model_copy(update={"figures": FIGURES.model_copy(update={"best": best})})
     write_again(store, [changed, REPORT.model_copy(update={"run_id": "without-a-page"})])
     assert "Zoë Quist" not in page.read_text()
@@ -416,7 +418,7 @@ def test_an_example_row_is_split_only_if_it_fits_the_header(
 
 
 @pytest.mark.parametrize(("outcome", "code", "states", "level", "words"), ENDS)
-def test_a_run_that_leaves_drops_out_says_so_everywhere_and_has_no_green_tick(
+def test_a_run_that_leaves_drops_out_reports_them_everywhere_and_has_no_green_tick(
     outcome: str, code: int, states: tuple[str, ...], level: str, words: str
 ) -> None:
     drops = [DROPS[1].model_dump() | {"state": state, "key": f"sales/{n}.csv"} for n, state in enumerate(states)]
@@ -436,16 +438,16 @@ def test_a_run_that_leaves_drops_out_says_so_everywhere_and_has_no_green_tick(
     console = Console(width=200, file=StringIO())
     console.print(render.report(run))
     console.print(render.status({}, [], {}, [run_record(run)], []))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    output = console.file.getvalue()  # type: ignore[attr-defined]
     if level != "failed":
         assert ("Nothing had to change" in report_page(run)) == (outcome == "unchanged" and not states)
         assert ("The live marts were already up to date" in report_page(run)) == (outcome == "unchanged" and not states)
     if states and not error:
-        assert f"! run {run.run_id} {words}: " in shown
-        assert f"! {words}" in shown.partition("last runs")[2]
-        assert all(f"{drop['key']} is {drop['state']}" in shown for drop in drops)
+        assert f"! run {run.run_id} {words}: " in output
+        assert f"! {words}" in output.partition("last runs")[2]
+        assert all(f"{drop['key']} is {drop['state']}" in output for drop in drops)
     else:
-        assert "!" not in shown
+        assert "!" not in output
 
 
 def test_status_shows_a_run_that_was_killed_as_such() -> None:
@@ -456,7 +458,7 @@ def test_status_shows_a_run_that_was_killed_as_such() -> None:
     assert "killed" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_a_share_says_of_how_many_of_which_rows_it_is() -> None:
+def test_a_share_reports_of_how_many_of_which_rows_it_is() -> None:
     rule = BrokenRule(
         rule="total_cost is right",
         severity="critical",
@@ -482,7 +484,9 @@ def test_a_share_says_of_how_many_of_which_rows_it_is() -> None:
         ((), "2022-03-31", "No month can be compared with the same month a year before yet."),
     ],
 )
-def test_the_page_says_what_a_month_is_compared_with(unusual: tuple[UnusualMonth, ...], as_of: str, words: str) -> None:
+def test_the_page_reports_what_a_month_is_compared_with(
+    unusual: tuple[UnusualMonth, ...], as_of: str, words: str
+) -> None:
     months = tuple(month for month in MONTHS if month.month <= as_of[:7])
     figures = FIGURES.model_copy(update={"months": months})
     page = report_page(REPORT.model_copy(update={"figures": figures, "unusual": unusual, "as_of": as_of}))

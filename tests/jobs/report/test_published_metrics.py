@@ -108,7 +108,7 @@ def test_what_a_run_writes_is_seen_by_node_exporter_for_each_pipeline(watched: W
         text = Path(settings.metrics.textfile or "").read_text()
         promtool("check", "metrics", text=text)
     query = 'pipeline:martwright_run_exit_code:last{pipeline=~"north|south"}'
-    watched.prometheus.wait(query, lambda found: len(found) == 2)
+    watched.prometheus.wait(query, lambda result: len(result) == 2)
     assert watched.prometheus.values(query, "pipeline") == {("north",): 0, ("south",): 1}
     rows = 'pipeline_mart:martwright_mart_rows:last{pipeline="north"}'
     assert watched.prometheus.values(rows, "mart") == {("customers",): 400, ("sales_team",): 20}
@@ -124,23 +124,23 @@ def test_each_expression_of_the_dashboard_gives_something(watched: Watched) -> N
         assert watched.prometheus.query(expression.replace('".*"', '"shown"')), expression
 
 
-def test_alerts_say_what_is_wrong_in_words(watched: Watched) -> None:
+def test_alerts_report_what_is_wrong(watched: Watched) -> None:
     settings = Settings(metrics={"pipeline": "alarming", "pushgateway": watched.gateway})
     publish_metrics(settings, samples(full_report(), datetime(2024, 1, 1, tzinfo=UTC), NOTICES), None)
-    watched.prometheus.wait('ALERTS{pipeline="alarming"}', lambda found: len(found) >= 5)
+    watched.prometheus.wait('ALERTS{pipeline="alarming"}', lambda result: len(result) >= 5)
     answer = requests.get(f"{watched.prometheus.url}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
-    said = {one["annotations"]["summary"] for one in answer if one["labels"].get("pipeline") == "alarming"}
-    assert "1 drops of alarming are held" in said
-    assert "2% of the lines of alarming are in quarantine" in said
-    assert "1 notices of alarming are not sent" in said
-    assert not any("{{" in text or "<no value>" in text or "error" in text for text in said)
+    summaries = {alert["annotations"]["summary"] for alert in answer if alert["labels"].get("pipeline") == "alarming"}
+    assert "1 drops of alarming are held" in summaries
+    assert "2% of the lines of alarming are in quarantine" in summaries
+    assert "1 notices of alarming are not sent" in summaries
+    assert not any("{{" in text or "<no value>" in text or "error" in text for text in summaries)
 
 
 def test_a_gateway_that_refuses_or_does_not_answer_is_an_error_that_helps(watched: Watched) -> None:
-    found = of_pipeline(samples(full_report(), None, {}), "refused")
+    collected = of_pipeline(samples(full_report(), None, {}), "refused")
     for wrong in (f"{watched.gateway}/nowhere", f"http://{watched.gateway.rpartition('/')[2]}.invalid:1"):
         with pytest.raises(ServiceError, match="does not accept the metrics") as caught:
-            push(wrong, "refused", found, 5)
+            push(wrong, "refused", collected, 5)
         assert "metrics.pushgateway" in caught.value.hint
 
 
@@ -160,13 +160,13 @@ with Cluster(settings.ray) as cluster:
 
 
 def test_a_job_on_a_cluster_is_seen_after_its_end(start_ray_head: Any, tmp_path: Path) -> None:
-    # Ray tells its exporter every second here instead of every ten, and so forgets a gauge after two instead of 20.
+    # Ray updates its exporter every second here instead of every ten, and so forgets a gauge after two instead of 20.
     head: RayHead = start_ray_head({"PYTHONPATH": str(ROOT), "RAY_metrics_report_interval_ms": "1000"})
     (tmp_path / "job.py").write_text(JOB)
     (tmp_path / "report.json").write_text(full_report().model_dump_json())
     nodes = {"files": [f"{head.folder}/prom_metrics_service_discovery.json"], "refresh_interval": "1s"}
-    found = {"job_name": "ray", "file_sd_configs": [nodes]}
-    with prometheus(tmp_path / "prometheus", [found]) as watching:
+    scrape_config = {"job_name": "ray", "file_sd_configs": [nodes]}
+    with prometheus(tmp_path / "prometheus", [scrape_config]) as watching:
         assert head.job(f"{sys.executable} {tmp_path}/job.py {tmp_path}/report.json") == "[]"
         ended = time.monotonic()
         ((raw),) = watching.wait("ray_martwright_run_exit_code")
@@ -179,12 +179,12 @@ def test_a_job_on_a_cluster_is_seen_after_its_end(start_ray_head: Any, tmp_path:
         assert last == {("on-ray",): full_report().ended_at.timestamp()}
         time.sleep(max(ended + 5 - time.monotonic(), 0))
         assert watching.query("ray_martwright_run_exit_code"), "longer than a gauge lives that nobody sets again"
-        watching.wait("ray_martwright_run_exit_code", lambda gone: not gone)
+        watching.wait("ray_martwright_run_exit_code", lambda result: not result)
         assert watching.values("pipeline:martwright_run_exit_code:last", "pipeline") == {("on-ray",): 65}
         actors = requests.get(
             f"{head.dashboard}/api/v0/actors", headers={"Authorization": f"Bearer {head.token}"}, timeout=10
         ).json()["data"]["result"]["result"]
-        assert {(one["class_name"], one["state"]) for one in actors if "Gauges" in one["class_name"]} == {
+        assert {(actor["class_name"], actor["state"]) for actor in actors if "Gauges" in actor["class_name"]} == {
             ("Gauges", "DEAD")
         }
 
@@ -244,7 +244,7 @@ CASES: list[tuple[str, dict[str, str], bool]] = [
 
 
 def try_rules(folder: Path, interval: str, tests: list[dict[str, Any]]) -> None:
-    """Let promtool try the rules. It evaluates groups in any order, unless it is told one."""
+    """Let promtool try the rules. It evaluates groups in any order, unless one is set."""
     order = ["martwright-last-run", "martwright-alerts"]
     head = {"rule_files": [str(RULES)], "group_eval_order": order, "evaluation_interval": interval}
     (folder / "tests.yaml").write_text(json.dumps({**head, "tests": tests}))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import oracle
-from support.kit import AS_OF, GOLDEN, SALES, Inline, Place, golden, line, sales, shown
+from support.kit import AS_OF, GOLDEN, SALES, Inline, Place, as_golden, golden, line, sales
 from support.oracle_drops import Source
 
 from marts.policy import Policy
@@ -54,7 +54,7 @@ def test_the_golden_marts_come_out_to_the_last_cent(place: Place, name: str) -> 
     place.put_golden()
     assert place.build().exit_code == 0
     wanted = golden(name)
-    assert shown(place.mart(name), [c.name for c in MARTS[name].columns], list(wanted[0])) == wanted
+    assert as_golden(place.mart(name), [c.name for c in MARTS[name].columns], list(wanted[0])) == wanted
 
 
 def test_every_row_carries_its_run_and_as_of(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""Steps of a few tasks run in this process; errors, and who is told what, are as on a cluster."""
+"""Steps of a few tasks run in this process; errors and messages are as on a cluster."""
 
 import threading
 import time
@@ -98,15 +98,15 @@ def test_the_first_error_ends_the_step_and_nothing_more_begins() -> None:
 
 
 def test_a_defect_in_a_task_names_the_step() -> None:
-    with pytest.raises(Defect, match="a task of Stumble failed: ZeroDivisionError: ") as told:
+    with pytest.raises(Defect, match="a task of Stumble failed: ZeroDivisionError: ") as caught:
         list(near().run("Stumble", lambda item: 1 // item, [0]))
-    assert isinstance(told.value.__cause__, ZeroDivisionError)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_a_task_says_whose_it_is() -> None:
+def test_a_task_reports_its_run_and_step() -> None:
     with within(run_id="r1", step="scan"):
-        ((_, said),) = near().run("Say", lambda _: dict(context()), [0])
-    assert said == {"run_id": "r1", "step": "scan", "task": "0"}
+        ((_, fields),) = near().run("Say", lambda _: dict(context()), [0])
+    assert fields == {"run_id": "r1", "step": "scan", "task": "0"}
 
 
 def test_who_stops_listening_waits_for_the_tasks_at_hand_and_begins_no_more() -> None:

@@ -91,20 +91,20 @@ def test_the_rows_of_the_live_publication_and_of_the_one_before_are_there(fed: P
         fed.build()
     opened = fed.warehouse()
     generations = opened.generations()
-    shown = {one.generation for publication in opened.publications(2) for one in publication}
-    assert len(shown) == 4
+    published = {mart.generation for publication in opened.publications(2) for mart in publication}
+    assert len(published) == 4
     assert len(generations) == 10
     if fed.target:
-        there = {n for (n,) in opened.execute("SELECT DISTINCT generation FROM customers_data_mart_rows")}
-        there |= {n for (n,) in opened.execute("SELECT DISTINCT generation FROM sales_team_data_mart_rows")}
+        stored = {n for (n,) in opened.execute("SELECT DISTINCT generation FROM customers_data_mart_rows")}
+        stored |= {n for (n,) in opened.execute("SELECT DISTINCT generation FROM sales_team_data_mart_rows")}
     else:
         names = opened.execute("SELECT table_name FROM duckdb_tables() WHERE table_name LIKE '%data_mart_g%'")
-        there = {int(name.rpartition("_g")[2]) for (name,) in names}
-    assert there == shown
+        stored = {int(name.rpartition("_g")[2]) for (name,) in names}
+    assert stored == published
     opened.close()
 
 
-def test_with_nothing_to_go_back_to_it_says_so(fed: Place, warehouse: Any) -> None:
+def test_a_rollback_without_an_older_publication_is_refused(fed: Place, warehouse: Any) -> None:
     before = fed.marts() if fed.target else None
     with pytest.raises(UsageError, match="no earlier publication"):
         warehouse.rollback(BY)
@@ -181,7 +181,7 @@ def test_after_going_back_a_mart_that_was_never_built_is_built(place: Place) -> 
     assert (report.outcome, [mart.name for mart in report.marts]) == ("published", ["sales_team"])
 
 
-def test_history_says_when_a_drop_came_and_what_became_of_each_version(fed: Place, warehouse: Any) -> None:
+def test_history_reports_when_a_drop_arrived_and_the_outcome_of_each_version(fed: Place, warehouse: Any) -> None:
     if not fed.target:
         warehouse.close()
     add_drop(fed, 1)
@@ -214,15 +214,15 @@ def test_a_run_remembers_what_it_was_made_with(fed: Place, warehouse: Any) -> No
     assert set(json.loads(run.report)["seconds"]) >= {"plan", "scan", "roll up", "materialize", "load"}
 
 
-def test_a_run_that_ended_without_a_word_is_told_by_the_next(fed: Place, warehouse: Any) -> None:
+def test_a_killed_run_is_reported_by_the_next(fed: Place, warehouse: Any) -> None:
     warehouse.begin(RUNNING)
     assert warehouse.runs(1)[0].outcome == "running"
     if not fed.target:
         warehouse.close()
     fed.build()
     opened = fed.warehouse()
-    found = {run.run_id: (run.outcome, run.error) for run in opened.runs(10)}
-    assert found["run-x"] == ("killed", "it ended unexpectedly")
+    endings = {run.run_id: (run.outcome, run.error) for run in opened.runs(10)}
+    assert endings["run-x"] == ("killed", "it ended unexpectedly")
     opened.close()
 
 
@@ -318,11 +318,11 @@ def test_a_ledger_of_an_older_version_gets_what_it_lacks(fed: Place, warehouse: 
     add_drop(fed, 1)
     assert fed.build().outcome == "published"
     opened = fed.warehouse()
-    assert {one.mart for one in opened.publications(1)[0]} == {"customers", "sales_team"}
+    assert {mart.mart for mart in opened.publications(1)[0]} == {"customers", "sales_team"}
     opened.close()
 
 
-def test_a_ledger_of_a_version_that_we_cannot_read_is_said_so(fed: Place, warehouse: Any) -> None:
+def test_a_ledger_of_an_unreadable_version_is_reported(fed: Place, warehouse: Any) -> None:
     warehouse.execute("ALTER TABLE marts_drops DROP COLUMN modified")
     with pytest.raises(UsageError, match="marts_drops is of another version"):
         warehouse.drops()
@@ -404,11 +404,11 @@ def test_a_damaged_note_of_the_state_is_made_again(place: Place, name: str, cont
     assert place.marts() == before
 
 
-def test_flipped_bits_in_rows_of_the_state_are_found(place: Place) -> None:
+def test_flipped_bits_in_rows_of_the_state_are_detected(place: Place) -> None:
     place.put_golden()
     place.build()
     pick = random.Random(1)
-    found = 0
+    differences = 0
     for path in sorted((place.folder / "state").rglob("*.parquet"))[:8]:
         key, whole = path.relative_to(place.folder / "state").as_posix(), path.read_bytes()
         store = open_store(str(place.folder / "state"), S3())
@@ -419,11 +419,11 @@ def test_flipped_bits_in_rows_of_the_state_are_found(place: Place) -> None:
             data[pick.randrange(rows_end)] ^= 1 << pick.randrange(8)
             path.write_bytes(data)
             try:
-                found += not read_parquet(store, key).equals(rows)
+                differences += not read_parquet(store, key).equals(rows)
             except StateDamaged:
                 continue
         path.write_bytes(whole)
-    assert found <= 2  # the headers of pages have no checksum
+    assert differences <= 2  # the headers of pages have no checksum
 
 
 def files(place: Place) -> set[str]:
@@ -449,10 +449,10 @@ def test_vacuum_leaves_what_a_build_from_scratch_would_make(fed: Place) -> None:
     (fed.folder / "state/lines/.part.77.tmp").write_bytes(b"x")
     (fed.folder / "state/notes.txt").write_text("not ours")
     before = files(fed)
-    said = json.loads(marts("vacuum", *flags_of(fed), "--dry-run", "--json").stdout)
+    preview = json.loads(marts("vacuum", *flags_of(fed), "--dry-run", "--json").stdout)
     assert files(fed) == before
     removed = json.loads(marts("vacuum", *flags_of(fed), "--json").stdout)
-    assert removed["removed"] == said["removed"]
+    assert removed["removed"] == preview["removed"]
     after = files(fed)
     assert {row["folder"] for row in removed["removed"]} >= {"lines", "facts", "keys", "marts"}
     assert not {key for key in after if "/keys/" in key or key.endswith(".tmp")}
@@ -479,14 +479,17 @@ def test_rollback_status_and_history_as_people_type_them(fed: Place) -> None:
     add_drop(fed, 1)
     fed.build()
     target = ["--target", fed.address]
-    made = json.loads(marts("rollback", *target, "--why", "wrong prices", "--who", "Zoë", "--json").stdout)
-    assert {(one["mart"], one["run_id"]) for one in made} == {("customers", "run-1"), ("sales_team", "run-1")}
+    rolled_back = json.loads(marts("rollback", *target, "--why", "wrong prices", "--who", "Zoë", "--json").stdout)
+    assert {(entry["mart"], entry["run_id"]) for entry in rolled_back} == {
+        ("customers", "run-1"),
+        ("sales_team", "run-1"),
+    }
     status = marts("status", *target).stdout
     assert "Zoë rolled back: wrong prices. marts rollback makes the previous publication live again" in status
     assert [text.split()[0] for text in status.splitlines()[2:6]] == ["live", "live", "previous", "previous"]
-    told = json.loads(marts("status", *target, "--json").stdout)
-    assert told["live"]["customers"]["run_id"] == "run-1"
-    assert len(told["publications"]) == 2
+    status_report = json.loads(marts("status", *target, "--json").stdout)
+    assert status_report["live"]["customers"]["run_id"] == "run-1"
+    assert len(status_report["publications"]) == 2
     assert "live again" in marts("rollback", *target).stdout
     assert "sales/1.csv" in marts("history", "1.csv", *target).stdout
     assert {event["object_key"] for event in json.loads(marts("history", *target, "--json").stdout)["drops"]} > {
@@ -497,7 +500,7 @@ def test_rollback_status_and_history_as_people_type_them(fed: Place) -> None:
 
 
 @pytest.mark.mysql
-def test_a_second_build_says_which_run_it_waited_for(in_mariadb: Place) -> None:
+def test_a_second_build_reports_which_run_it_waited_for(in_mariadb: Place) -> None:
     opened = in_mariadb.warehouse()
     in_mariadb.settings = {"lock_timeout": 0}
     with opened.lock(0):

@@ -59,9 +59,9 @@ def test_a_record_may_be_longer_than_a_block() -> None:
     import io
 
     text = b'1,a\n2,"' + b"x\n" * 5000 + b'"\n3,c\n'
-    found = list(blocks(TextStream(io.BytesIO(text), DEFAULT), 100, PLAIN))
-    assert b"".join(block.text for block in found) == text
-    assert all(block.text.count(b'"') % 2 == 0 for block in found)
+    text_blocks = list(blocks(TextStream(io.BytesIO(text), DEFAULT), 100, PLAIN))
+    assert b"".join(block.text for block in text_blocks) == text
+    assert all(block.text.count(b'"') % 2 == 0 for block in text_blocks)
 
 
 def test_a_scan_that_dies_with_other_splits_leaves_the_old_one_whole(fed: Place) -> None:
@@ -205,7 +205,7 @@ def test_one_object_that_cannot_be_read_is_rejected_and_tried_again(
     assert (fed.build().exit_code, fed.build().totals.clean) == (0, 2)
 
 
-def test_a_file_whose_name_is_no_text_is_told_and_stops_nothing(fed: Place) -> None:
+def test_a_file_whose_name_is_no_text_is_reported_and_stops_nothing(fed: Place) -> None:
     fed.put("sales/good.csv", sales(line("T1")))
     Path(os.fsdecode(os.fsencode(fed.source / "sales") + b"/\xff.csv")).write_text(sales(line("T2")))
     report = fed.build()
@@ -249,15 +249,15 @@ def test_an_address_that_is_wrong_does_not_show_its_password(uri: str) -> None:
     assert "pass" not in str(caught.value)
 
 
-def test_drops_with_duplicates_are_told_once_and_with_their_counts(place: Place) -> None:
+def test_drops_with_duplicates_are_reported_once_and_with_their_counts(place: Place) -> None:
     place.put_dimensions()
-    twice = "T1,1,1,121,tea,2024-01-10,1,10.00,1,10.00"
+    duplicate = "T1,1,1,121,tea,2024-01-10,1,10.00,1,10.00"
     header = (
         "transaction_id,line_no,customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost"
     )
-    place.put("sales/a.csv", f"{header}\n{twice}\n{twice}\n")
-    (told,) = (drop for drop in place.build().drops if drop.kind == "sales")
-    assert (told.rows_read, told.clean, told.duplicates) == (2, 1, 1)
+    place.put("sales/a.csv", f"{header}\n{duplicate}\n{duplicate}\n")
+    (drop_report,) = (drop for drop in place.build().drops if drop.kind == "sales")
+    assert (drop_report.rows_read, drop_report.clean, drop_report.duplicates) == (2, 1, 1)
     assert place.build().drops == ()
 
 
@@ -266,8 +266,8 @@ def test_vacuum_keeps_what_is_live_where_transactions_go_beyond_a_month(place: P
     place.put_golden()
     place.build()
     (place.folder / "policy.toml").write_text('transaction_key = ["store_id"]\n')
-    found = marts("vacuum", *place.flags, "--policy", str(place.folder / "policy.toml"), "--dry-run", "--json").stdout
-    assert json.loads(found)["removed"] == []
+    output = marts("vacuum", *place.flags, "--policy", str(place.folder / "policy.toml"), "--dry-run", "--json").stdout
+    assert json.loads(output)["removed"] == []
 
 
 def test_a_run_whose_commit_is_not_answered_asks_the_database_nothing_more(

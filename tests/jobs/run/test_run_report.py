@@ -141,17 +141,19 @@ def test_a_phone_sees_the_narrow_chart_and_a_screen_the_wide_one(browser: Any, r
         with seen_as(browser, width):
             browser.get((reports / "run-1.html").as_uri())
             charts = browser.find_elements(By.CSS_SELECTOR, ".wide .chart, .narrow .chart")
-            shown = [chart for chart in charts if chart.is_displayed()]
-            assert len(shown) == 1
-            assert shown[0].find_element(By.XPATH, "..").get_attribute("class") == seen
-            size = browser.execute_script("return arguments[0].querySelector('text').getBoundingClientRect()", shown[0])
+            visible = [chart for chart in charts if chart.is_displayed()]
+            assert len(visible) == 1
+            assert visible[0].find_element(By.XPATH, "..").get_attribute("class") == seen
+            size = browser.execute_script(
+                "return arguments[0].querySelector('text').getBoundingClientRect()", visible[0]
+            )
             assert size["height"] >= 11
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_link_leads_to_a_page_that_is_there(browser: Any, reports: Path, page: str) -> None:
     browser.get((reports / page).as_uri())
-    links = {one.get_attribute("href") for one in browser.find_elements(By.TAG_NAME, "a")}
+    links = {anchor.get_attribute("href") for anchor in browser.find_elements(By.TAG_NAME, "a")}
     files = {Path(unquote(urlsplit(link).path)) for link in links}
     assert len(files) >= 3
     assert [file for file in files if not file.is_file()] == []
@@ -168,7 +170,7 @@ def test_what_is_folded_up_is_on_paper(browser: Any, reports: Path, media: str) 
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 700
 
 
-def test_tables_and_charts_are_told_to_those_who_do_not_see_them(browser: Any, reports: Path) -> None:
+def test_tables_and_charts_are_described_to_screen_readers(browser: Any, reports: Path) -> None:
     browser.get((reports / "run-1.html").as_uri())
     assert len(browser.find_elements(By.TAG_NAME, "h1")) == 1
     tables = browser.find_elements(By.TAG_NAME, "table")

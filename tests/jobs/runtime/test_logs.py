@@ -1,4 +1,4 @@
-"""Log lines: text for people, JSON elsewhere; each says its run and step; one closing line says everything."""
+"""Log lines: text for people, JSON elsewhere; each names its run and step; one closing line holds everything."""
 
 import io
 import json
@@ -39,21 +39,21 @@ def build(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
 
 def lines(text: str) -> list[dict[str, Any]]:
     """Read log lines: every single one is JSON."""
-    return [json.loads(one) for one in text.splitlines()]
+    return [json.loads(text_line) for text_line in text.splitlines()]
 
 
 def test_elsewhere_than_on_a_terminal_every_line_is_json_with_run_and_step(build: Callable[..., Any]) -> None:
-    told = lines(build(form="auto")[1])
-    (run_id,) = {one["run_id"] for one in told}
+    messages = lines(build(form="auto")[1])
+    (run_id,) = {message["run_id"] for message in messages}
     assert re.fullmatch(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}", run_id)
-    steps = [one["step"] for one in told if one.get("event") == "step"]
+    steps = [message["step"] for message in messages if message.get("event") == "step"]
     assert {"plan", "scan", "roll up", "materialize", "load", "publish"} <= set(steps)
-    assert all(one["time"].endswith("+00:00") and one["level"] == "info" for one in told)
+    assert all(message["time"].endswith("+00:00") and message["level"] == "info" for message in messages)
 
 
 def test_one_closing_line_holds_what_is_needed_to_chart_runs(build: Callable[..., Any]) -> None:
     code, text = build()
-    (closing,) = [one for one in lines(text) if one.get("event") == "run"]
+    (closing,) = [message for message in lines(text) if message.get("event") == "run"]
     assert closing == lines(text)[-1]
     assert (closing["outcome"], closing["exit_code"], code) == ("published", 0, 0)
     assert (closing["lines"]["rows_read"], closing["lines"]["clean"]) == (25, 24)
@@ -72,12 +72,12 @@ def test_a_failure_closes_with_its_cause_in_red_letters_of_json(place: Place, bu
     assert "max_unknown_ratio" in closing["error"]["hint"]
 
 
-def test_quiet_says_nothing_unless_something_is_wrong(place: Place, build: Callable[..., Any]) -> None:
+def test_quiet_logs_nothing_unless_something_is_wrong(place: Place, build: Callable[..., Any]) -> None:
     for form in ("text", "json"):
         assert build("--quiet", form=form) == (0, "")
     place.put("sales/more.csv", sales(*(line(f"S{n}", customer=900 + n) for n in range(9))))
     assert "more than max_unknown_ratio" in build("--quiet", form="text")[1]
-    assert [one["event"] for one in lines(build("--quiet")[1])] == ["run"]
+    assert [message["event"] for message in lines(build("--quiet")[1])] == ["run"]
 
 
 def test_wrong_settings_are_json_where_lines_are_and_an_error_with_its_hint(place: Place) -> None:
@@ -92,8 +92,8 @@ def test_wrong_settings_are_json_where_lines_are_and_an_error_with_its_hint(plac
             check=False,
         )
         assert done.returncode == 2
-        told, words = done.stderr.partition("error: ")[::2]  # whoever typed it reads it at once, too
-        assert lines(told)[-1]["error"]["kind"] == "UsageError"
+        log_lines, words = done.stderr.partition("error: ")[::2]  # whoever typed it reads it at once, too
+        assert lines(log_lines)[-1]["error"]["kind"] == "UsageError"
         assert words
 
 
@@ -123,43 +123,45 @@ def command(*arguments: str) -> list[str]:
 
 def on_a_terminal(arguments: list[str], environment: dict[str, str]) -> tuple[int, str]:
     """Run a command whose stderr is a terminal; return its exit code and what was shown."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(arguments, stderr=theirs, stdout=subprocess.DEVNULL, env=environment)
-    os.close(theirs)
-    shown = b""
+    parent_end, child_end = pty.openpty()
+    process = subprocess.Popen(arguments, stderr=child_end, stdout=subprocess.DEVNULL, env=environment)
+    os.close(child_end)
+    output = b""
     while True:
         try:
-            part = os.read(ours, 65536)
+            part = os.read(parent_end, 65536)
         except OSError:  # the other end is closed
             break
         if not part:
             break
-        shown += part
-    os.close(ours)
-    return process.wait(60), shown.decode(errors="replace")
+        output += part
+    os.close(parent_end)
+    return process.wait(60), output.decode(errors="replace")
 
 
 def test_on_a_terminal_there_are_bars_with_rows_and_time_left_and_an_error_is_red(place: Place) -> None:
     marts("generate", str(place.source), "--lines", "20000")
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("MARTS_", "NO_COLOR"))}
     environment = {**plain, "TERM": "xterm-256color", "COLUMNS": "140", "MARTS_QUALITY__JUDGE": "false"}
-    code, shown = on_a_terminal(command("build", *place.flags, "--as-of", "2025-12-31"), environment)
-    assert code == 0, shown
-    frames = re.split(r"[\r\n]", shown)
-    scans = [one for one in frames if all(word in one for word in ("scan", "━", " drops, ", " rows, ", " rows/s"))]
-    assert any(re.search(r"\d:\d\d:\d\d (left|so far)", one) for one in scans)
-    assert "{" not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-    code, shown = on_a_terminal(command("status", "--target", "oracle://x"), environment)
-    assert "\x1b[31merror: " in shown
-    _, shown = on_a_terminal(command("status", "--target", "oracle://x"), {**environment, "NO_COLOR": "1"})
-    assert "\x1b[31m" not in shown
+    code, output = on_a_terminal(command("build", *place.flags, "--as-of", "2025-12-31"), environment)
+    assert code == 0, output
+    frames = re.split(r"[\r\n]", output)
+    scans = [
+        frame for frame in frames if all(word in frame for word in ("scan", "━", " drops, ", " rows, ", " rows/s"))
+    ]
+    assert any(re.search(r"\d:\d\d:\d\d (left|so far)", frame) for frame in scans)
+    assert "{" not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output)
+    code, output = on_a_terminal(command("status", "--target", "oracle://x"), environment)
+    assert "\x1b[31merror: " in output
+    _, output = on_a_terminal(command("status", "--target", "oracle://x"), {**environment, "NO_COLOR": "1"})
+    assert "\x1b[31m" not in output
 
 
 @pytest.mark.parametrize(
     ("seconds", "left", "words"),
     [(8.9, None, "0:00:08 so far"), (8.9, 75.0, "0:01:15 left"), (3700.0, 0.0, "0:00:00 left")],
 )
-def test_the_time_of_a_step_says_which_it_is(seconds: float, left: float | None, words: str) -> None:
+def test_the_time_of_a_step_is_labelled(seconds: float, left: float | None, words: str) -> None:
     assert cli_watch.time_of(seconds, left) == words
 
 
@@ -170,9 +172,9 @@ def test_a_step_of_unknown_length_shows_how_long_it_takes_and_nothing_left() -> 
     watch = cli_watch.Bars(console, lambda: None)
     watch.begin("start Ray", 0)
     console.print(watch.bars.get_renderable())
-    shown = console.export_text()
-    assert "0:00:00 so far" in shown
-    assert not re.search("left|[?]", shown)
+    output = console.export_text()
+    assert "0:00:00 so far" in output
+    assert not re.search("left|[?]", output)
 
 
 def test_elsewhere_progress_is_a_line_every_few_seconds(
@@ -185,8 +187,8 @@ def test_elsewhere_progress_is_a_line_every_few_seconds(
     for _ in range(4):
         time.sleep(0.01)
         watch.advance(1000, 1)
-    told = [getattr(record, "fields", {}) for record in caplog.records]
-    progress = [one for one in told if one.get("event") == "progress"]
+    messages = [getattr(record, "fields", {}) for record in caplog.records]
+    progress = [message for message in messages if message.get("event") == "progress"]
     assert 1 <= len(progress) < 4
     assert progress[0]["rows"] == 1000 * progress[0]["done"]
     assert progress[0]["rows_per_second"] > 1000
@@ -202,5 +204,5 @@ def test_credentials_and_escapes_are_taken_out_of_lines(capsys: pytest.CaptureFi
     remember("s3cr3t-value")
     voice(Log(format="json"))
     logging.getLogger("marts.test").warning("it was %s, and \x1b[2J", "s3cr3t-value")
-    (told,) = lines(capsys.readouterr().err)
-    assert told["message"] == "it was ***, and \\x1b[2J"
+    (entry,) = lines(capsys.readouterr().err)
+    assert entry["message"] == "it was ***, and \\x1b[2J"

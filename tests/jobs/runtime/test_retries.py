@@ -1,4 +1,4 @@
-"""Work that fails for a while is repeated; all else is told at once."""
+"""Work that fails for a while is repeated; all else is reported at once."""
 
 import logging
 
@@ -24,9 +24,9 @@ class Fails:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were waited, without waiting."""
-    found: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", found.append)
-    return found
+    waited: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", waited.append)
+    return waited
 
 
 def test_what_fails_for_a_while_is_repeated(waits: list[float]) -> None:
@@ -53,7 +53,7 @@ def test_waits_are_random_parts_of_a_bound_that_doubles(waits: list[float]) -> N
         assert bound * 3 / 4 < max(seen) <= bound
 
 
-def test_the_deadline_ends_it_and_the_error_says_how_often_it_was_tried() -> None:
+def test_the_deadline_ends_it_and_the_error_reports_how_often_it_was_tried() -> None:
     work = Fails(1000, Busy("held", "here", "wait"))
     with pytest.raises(Busy, match=r"here: held \(tried \d+ times in \d s\)") as caught:
         retried(work, 1)
@@ -74,7 +74,7 @@ def test_who_stood_still_past_the_deadline_tries_once_more(monkeypatch: pytest.M
     assert retried(sleeps, 60) == 2
 
 
-def test_each_wait_is_told(waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
+def test_each_wait_is_logged(waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         retried(Fails(2, Transient("it is slow", "s3://x")), 60)
     assert [record.message.partition("; ")[0] for record in caplog.records] == ["s3://x: it is slow"] * 2

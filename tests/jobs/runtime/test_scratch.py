@@ -60,7 +60,7 @@ def test_the_folder_of_a_living_process_stays_and_that_of_a_killed_one_is_remove
     assert list(temporary.iterdir()) == []
 
 
-def test_what_is_not_exactly_a_folder_of_ours_is_not_touched(temporary: Path) -> None:
+def test_what_is_not_exactly_a_scratch_folder_is_not_touched(temporary: Path) -> None:
     (temporary / "elsewhere").mkdir()
     (temporary / "elsewhere/rows").touch()
     (temporary / "marts-scratch-afile123").touch()

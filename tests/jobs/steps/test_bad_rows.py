@@ -44,16 +44,16 @@ MALFORMED = ("a quote is not closed", "a NUL byte", "not UTF-8", "a field is mis
 LINES = int(os.environ.get("BAD_ROWS_LINES", "100_000"))
 
 
-def said(reason: str) -> str:
+def known_reason(reason: str) -> str:
     """Leave out values that differ from row to row."""
     return next((known for known in (PRODUCT, WIDTH) if reason.startswith(known)), reason)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    made = Place(tmp_path_factory.mktemp("bad"), policy=Policy(), as_of=date(2025, 12, 31), judge=True)
-    generate(made.source, LINES, seed=11)
-    return made
+    new_place = Place(tmp_path_factory.mktemp("bad"), policy=Policy(), as_of=date(2025, 12, 31), judge=True)
+    generate(new_place.source, LINES, seed=11)
+    return new_place
 
 
 def test_each_bad_row_is_in_quarantine_for_the_right_reasons(place: Place) -> None:
@@ -66,13 +66,13 @@ def test_each_bad_row_is_in_quarantine_for_the_right_reasons(place: Place) -> No
     now = survey(place.configured(), place.policy, warehouse, report.ended_at)
     warehouse.close()
     state = open_store(str(place.folder / "state"), S3())
-    found = {
-        (drop.delivery.key, row.line): [said(reason) for reason in row.reasons]
+    actual = {
+        (drop.delivery.key, row.line): [known_reason(reason) for reason in row.reasons]
         for drop in now.plan.drops
         if drop.manifest and drop.manifest.quarantined and not drop.duplicate_of
         for row in rows_in_quarantine(state, drop.manifest)
     }
-    assert found == wanted
+    assert actual == wanted
     counted = Counter(reason for reasons in wanted.values() for reason in reasons)
     assert on_the_page(place, "critical: total_cost is price * quantity") == counted[PRODUCT]
     assert on_the_page(place, "critical: quantity is not 0") == counted["quantity is 0: 0"]
@@ -85,8 +85,8 @@ def test_each_bad_row_is_in_quarantine_for_the_right_reasons(place: Place) -> No
 def on_the_page(place: Place, words: str) -> int:
     """Read off the official result how many rows break a rule."""
     official = json.loads((place.folder / "state/docs/runs/run-1/sales.json").read_text())
-    (found,) = (r for r in official["results"] if r["expectation_config"]["description"].startswith(words))
-    return int(found["result"]["unexpected_count"])
+    (result,) = (r for r in official["results"] if r["expectation_config"]["description"].startswith(words))
+    return int(result["result"]["unexpected_count"])
 
 
 def test_generating_again_gives_the_same_list(place: Place, tmp_path: Path) -> None:

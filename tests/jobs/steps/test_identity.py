@@ -1,4 +1,4 @@
-"""Nothing twice, nothing lost: random deliveries settle as the row-by-row calculation says, drop by drop."""
+"""Nothing twice, nothing lost: random deliveries settle as in the row-by-row calculation, drop by drop."""
 
 from collections.abc import Callable
 from datetime import date
@@ -52,7 +52,7 @@ def _row(shared: tuple[Any, ...], own: tuple[Any, ...]) -> str:
 def drop_of(heads: list[tuple[Any, ...]]) -> st.SearchStrategy[str]:
     """Draw a drop whose lines are of a few receipts: they meet each other in it, and those of other drops."""
     rows = st.lists(st.builds(_row, st.sampled_from(heads), detail), min_size=6, max_size=24)
-    return rows.map(lambda found: sales(*found, header=HEADER))
+    return rows.map(lambda drawn: sales(*drawn, header=HEADER))
 
 
 receipts = st.lists(head, min_size=4, max_size=8)
@@ -118,10 +118,10 @@ def counted(place: Place) -> dict[str, Counts]:
 
 
 def wanted(source: Source) -> dict[str, Counts]:
-    found = oracle.duplicates([drop.lines for drop in source.live], source.rules)
+    duplicates = oracle.duplicates([drop.lines for drop in source.live], source.rules)
     return {
         min(drop.names): (n.repeated, n.replaced, n.repeated_cents, n.replaced_cents)
-        for drop, n in zip(source.live, found, strict=True)
+        for drop, n in zip(source.live, duplicates, strict=True)
     }
 
 

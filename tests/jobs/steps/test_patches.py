@@ -1,4 +1,4 @@
-"""A day on top of a history: only customers that differ are made again, and nothing tells it from a rebuild."""
+"""A day on top of a history: only customers that differ are computed again, and the result equals a rebuild."""
 
 import random
 from dataclasses import dataclass, field
@@ -71,9 +71,9 @@ class History:
             case 1:
                 self.put(self.random.choice(self.drops[3:] or self.drops[:1]), self.some(5, few))
             case 2 if len(self.drops) > 3:
-                gone = self.drops.pop()
+                removed = self.drops.pop()
                 for place in (self.days, self.anew):
-                    (place.source / gone).unlink()
+                    (place.source / removed).unlink()
             case 3:
                 self.as_of += timedelta(days=self.random.choice([1, 1, 7, -3]))
             case _:
@@ -81,17 +81,17 @@ class History:
         self.as_of += timedelta(days=1)
 
     def build(self) -> Any:
-        """Build both; give what the build of the day told."""
-        told = self.days.build(as_of=self.as_of)
+        """Build both; return the report of the build of the day."""
+        report = self.days.build(as_of=self.as_of)
         anew = self.anew.build(as_of=self.as_of, rebuild=True)
-        assert told.error is None, told.error
+        assert report.error is None, report.error
         assert self.days.marts() == self.anew.marts()
-        assert (told.figures, told.unknown) == (anew.figures, anew.unknown)
-        assert [(m.rows, m.total_sales) for m in told.marts] == [(m.rows, m.total_sales) for m in anew.marts]
-        return told
+        assert (report.figures, report.unknown) == (anew.figures, anew.unknown)
+        assert [(m.rows, m.total_sales) for m in report.marts] == [(m.rows, m.total_sales) for m in anew.marts]
+        return report
 
     def flags(self) -> list[str]:
-        """What `marts` is told, for the place of the days."""
+        """The arguments of `marts`, for the place of the days."""
         config, policy = self.folder / "marts.toml", self.folder / "policy.toml"
         limits = "".join(f"{name} = {value}\n" for name, value in SMALL.items())
         config.write_text(f'[drops]\nwithdrawals = "apply"\n[limits]\n{limits}')

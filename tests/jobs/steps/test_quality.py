@@ -1,4 +1,4 @@
-"""Great Expectations judges each run: what is wrong is held or told, pages say it, and a wrong mart is never seen."""
+"""Great Expectations judges each run: what is wrong is held or reported, pages show it, no wrong mart is published."""
 
 import html
 import json
@@ -37,26 +37,33 @@ def own(place: Place, name: str, *entries: dict[str, Any], keep: bool = True) ->
 
 
 def judged(report: RunReport) -> dict[str, QualityReport]:
-    return {found.name: found for found in report.quality}
+    return {quality.name: quality for quality in report.quality}
 
 
 def page(place: Place, name: str, run: int = 1) -> str:
     return (place.folder / f"state/docs/runs/run-{run}/{name}.html").read_text()
 
 
-def told(report: RunReport, key: str) -> Any:
+def drop_report(report: RunReport, key: str) -> Any:
     (drop,) = (drop for drop in report.drops if drop.key == key)
     return drop
 
 
 def test_each_kind_and_each_mart_is_judged_once_per_run(fed: Place) -> None:
-    found = judged(fed.build())
-    assert list(found) == ["sales", "customers", "stores", "sales_team", "customers_data_mart", "sales_team_data_mart"]
-    assert {one.outcome for one in found.values()} == {"passed"}
-    assert (found["sales"].drops, found["sales"].rows, found["customers_data_mart"].rows) == (1, 100, 4)
+    results = judged(fed.build())
+    assert list(results) == [
+        "sales",
+        "customers",
+        "stores",
+        "sales_team",
+        "customers_data_mart",
+        "sales_team_data_mart",
+    ]
+    assert {result.outcome for result in results.values()} == {"passed"}
+    assert (results["sales"].drops, results["sales"].rows, results["customers_data_mart"].rows) == (1, 100, 4)
     official = json.loads((fed.folder / "state/docs/runs/run-1/sales.json").read_text())
     assert official["success"] is True
-    assert official["statistics"]["evaluated_expectations"] == found["sales"].rules
+    assert official["statistics"]["evaluated_expectations"] == results["sales"].rules
     assert official["meta"]["run_id"]["run_name"] == "run-1"
 
 
@@ -75,7 +82,7 @@ def test_a_critical_rule_of_the_user_puts_rows_into_quarantine(fed: Place) -> No
     own(fed, "sales", rule("expect_column_values_to_be_between", column="price", max_value=10.5, mostly=0.9))
     fed.put("sales/b.csv", sales(*(line(f"B{n}") for n in range(99)), line("B99", price="10.51")))
     report = fed.build()
-    drop = told(report, "sales/b.csv")
+    drop = drop_report(report, "sales/b.csv")
     assert (drop.state, drop.clean, drop.quarantined) == ("live", 99, 1)
     (reason,) = drop.reasons
     assert (reason.rule, reason.example, reason.line) == ("price is greater than 10.5", "10.51", 101)
@@ -84,10 +91,10 @@ def test_a_critical_rule_of_the_user_puts_rows_into_quarantine(fed: Place) -> No
     assert "price is at most 10.5" in page(fed, "sales")
 
 
-def test_a_warning_keeps_the_rows_and_is_told(fed: Place) -> None:
+def test_a_warning_keeps_the_rows_and_is_reported(fed: Place) -> None:
     own(fed, "sales", rule("expect_column_values_to_be_between", "warning", column="price", max_value=9))
     report = fed.build()
-    assert (report.exit_code, told(report, "sales/a.csv").quarantined) == (0, 0)
+    assert (report.exit_code, drop_report(report, "sales/a.csv").quarantined) == (0, 0)
     assert judged(report)["sales"].outcome == "warned"
     assert "sales: price is at most 9 (100 of 100 rows)" in report.warnings
 
@@ -97,12 +104,12 @@ def test_a_rule_for_some_rows_looks_at_those_only(fed: Place) -> None:
     own(fed, "sales", rule("expect_column_values_to_be_between", column="price", max_value=9, row_condition=only))
     fed.put("sales/b.csv", sales(*(line(f"B{n}") for n in range(99)), line("B99", store=122)))
     report = fed.build(policy=Policy(max_bad_ratio=0.5, max_bad_rows=0))
-    assert told(report, "sales/b.csv").quarantined == 1
-    assert told(report, "sales/b.csv").state == "held"  # all rows that it looks at break it
-    assert told(report, "sales/a.csv").state == "live"
+    assert drop_report(report, "sales/b.csv").quarantined == 1
+    assert drop_report(report, "sales/b.csv").state == "held"  # all rows that it looks at break it
+    assert drop_report(report, "sales/a.csv").state == "live"
 
 
-def test_report_and_page_say_of_the_same_rows_how_many_break_a_rule(fed: Place) -> None:
+def test_report_and_page_count_the_same_rows_that_break_a_rule(fed: Place) -> None:
     """Of 102 rows 2 are no CSV, and 30 of the others have both columns; all those break the rule."""
     rows = [f"{line(f'B{n}')},{'cash' if n < 40 else ''},{'EUR' if n >= 10 else ''}" for n in range(100)]
     fed.put("sales/a.csv", sales(*rows, "no", "no", header=f"{SALES},payment_mode,currency"))
@@ -123,7 +130,7 @@ def test_a_few_bad_rows_of_a_drop_that_counts_are_a_warning(fed: Place, most: in
     fed.build()
     fed.put("sales/b.csv", sales(*(line(f"B{n}") for n in range(10)), line("B10", total="1")))
     report = fed.build(policy=Policy(max_bad_rows=most))
-    assert told(report, "sales/b.csv").state == state
+    assert drop_report(report, "sales/b.csv").state == state
     assert judged(report)["sales"].outcome == outcome
 
 
@@ -131,11 +138,11 @@ def test_a_drop_with_more_broken_rows_than_mostly_allows_is_held(fed: Place) -> 
     own(fed, "sales", rule("expect_column_values_to_be_in_set", column="product_name", value_set=["tea"], mostly=0.995))
     fed.put("sales/b.csv", sales(*(line(f"B{n}") for n in range(99)), line("B99", product="rum")))
     report = fed.build()
-    drop = told(report, "sales/b.csv")
+    drop = drop_report(report, "sales/b.csv")
     assert (report.exit_code, drop.state) == (65, "held")
     assert drop.reason == "a critical expectation is broken: product_name is one of tea, in at least 99.5%"
     assert "200 rows of 2 drops, 1 held." in page(fed, "sales")
-    assert told(report, "sales/a.csv").state == "live"
+    assert drop_report(report, "sales/a.csv").state == "live"
     assert report.totals.rows_read == 100
 
 
@@ -167,14 +174,14 @@ def test_a_rule_about_the_whole_drop_holds_that_drop_only(fed: Place) -> None:
     for name, rows in drops.items():
         fed.put(f"sales/{name}.csv", sales(*rows, header=f"{SALES},more" if name == "columns" else SALES))
     report = fed.build()
-    assert told(report, "sales/a.csv").state == "live"
+    assert drop_report(report, "sales/a.csv").state == "live"
     for name, (_, words) in limits.items():
         # Values are counted when the marts are: too late to hold a drop.
-        drop = told(report, f"sales/{name}.csv")
+        drop = drop_report(report, f"sales/{name}.csv")
         assert (name, drop.state) == (name, "live" if name == "values" else "held")
         assert name == "values" or words in drop.reason
-        (found,) = (one for one in judged(report)["sales"].broken if words in one.rule)
-        assert f"1 of 7 drops break it: sales/{name}.csv" in found.observed
+        (violation,) = (broken for broken in judged(report)["sales"].broken if words in broken.rule)
+        assert f"1 of 7 drops break it: sales/{name}.csv" in violation.observed
 
 
 def test_changed_rules_apply_to_new_drops_and_to_all_if_asked_for(fed: Place) -> None:
@@ -185,7 +192,7 @@ def test_changed_rules_apply_to_new_drops_and_to_all_if_asked_for(fed: Place) ->
     assert "1 drops were judged by older row rules; --rescan judges them again" in report.warnings
     assert (report.totals.quarantined, judged(report)["sales"].drops) == (0, 1)
     again = fed.build(rescan=True)
-    assert told(again, "sales/a.csv").state == "held"
+    assert drop_report(again, "sales/a.csv").state == "held"
     assert judged(again)["sales"].drops == 1
 
 
@@ -193,15 +200,15 @@ def test_mostly_may_change_without_reading_anything_again(fed: Place) -> None:
     strict = rule("expect_column_values_to_be_in_set", column="product_name", value_set=["tea"], mostly=0.999)
     own(fed, "sales", strict)
     fed.put("sales/b.csv", sales(*(line(f"B{n}") for n in range(99)), line("B99", product="rum")))
-    assert told(fed.build(), "sales/b.csv").state == "held"
+    assert drop_report(fed.build(), "sales/b.csv").state == "held"
     own(fed, "sales", {**strict, "kwargs": {**strict["kwargs"], "mostly": 0.9}})
     report = fed.build()
-    assert told(report, "sales/b.csv").state == "live"
+    assert drop_report(report, "sales/b.csv").state == "live"
     assert report.totals.scanned == 0
 
 
 @pytest.mark.parametrize("split_bytes", [1 << 10, 1 << 20])
-def test_keys_that_are_there_twice_are_found_across_the_parts_of_a_drop(fed: Place, split_bytes: int) -> None:
+def test_duplicate_keys_are_detected_across_the_parts_of_a_drop(fed: Place, split_bytes: int) -> None:
     fed.settings["limits"] = {"split_bytes": split_bytes}
     header = (
         "transaction_id,line_no,customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost"
@@ -213,10 +220,10 @@ def test_keys_that_are_there_twice_are_found_across_the_parts_of_a_drop(fed: Pla
         rule("expect_column_unique_value_count_to_be_between", "warning", column="transaction_id", max_value=9),
     )
     fed.put("sales/b.csv", "\n".join([header, *rows, ""]))
-    found = {one.rule: one for one in judged(fed.build())["sales"].broken}
+    violations = {broken.rule: broken for broken in judged(fed.build())["sales"].broken}
     key = "customer_id, store_id, sales_date, transaction_id, line_no"
-    assert found[f"({key}) is unique"].unexpected == 20
-    assert "sales/b.csv: 290" in found["transaction_id has at most 9 different values"].observed
+    assert violations[f"({key}) is unique"].unexpected == 20
+    assert "sales/b.csv: 290" in violations["transaction_id has at most 9 different values"].observed
     assert not list((fed.folder / "state/keys").rglob("*.parquet"))
 
 
@@ -235,7 +242,7 @@ def test_a_mart_that_breaks_a_critical_rule_is_never_seen(fed: Place) -> None:
     assert fed.build().outcome == "published"
 
 
-def test_a_query_says_what_no_row_rule_can(fed: Place) -> None:
+def test_a_query_checks_what_no_row_rule_can(fed: Place) -> None:
     query = "SELECT a.customer_id FROM {batch} AS a CROSS JOIN range(30) WHERE a.customer_id = 2"
     own(fed, "customers_data_mart", rule("unexpected_rows_expectation", "warning", unexpected_rows_query=query))
     report = fed.build()
@@ -313,7 +320,7 @@ def test_the_index_shows_a_failed_run_first_and_why(fed: Place) -> None:
     assert "a critical expectation is broken: the number of rows is 7" in index
 
 
-def test_what_is_measured_is_kept_and_a_rule_that_drifts_is_told(fed: Place) -> None:
+def test_what_is_measured_is_kept_and_a_rule_that_drifts_is_reported(fed: Place) -> None:
     def day(number: int, bad: int) -> str:
         rows = [line(f"D{number}-{n}", product="x" * 900) for n in range(400 - bad)]
         return sales(*rows, *(line(f"D{number}-b{n}", total="1") for n in range(bad)))
@@ -334,7 +341,7 @@ def test_what_is_measured_is_kept_and_a_rule_that_drifts_is_told(fed: Place) -> 
     assert "more than usual" in (fed.folder / "state/docs/trends.html").read_text()
 
 
-def test_a_drop_with_half_of_the_usual_rows_is_told(fed: Place) -> None:
+def test_a_drop_with_half_of_the_usual_rows_is_reported(fed: Place) -> None:
     for number in range(6):
         fed.put(f"sales/day-{number}.csv", sales(*(line(f"D{number}-{n}") for n in range(100))))
     fed.build()
@@ -360,7 +367,7 @@ def test_a_dimension_with_a_key_twice_is_on_its_page(fed: Place) -> None:
     assert "duplicate customer_id" in (fed.folder / "state/docs/index.html").read_text()
 
 
-def test_lines_after_as_of_are_told(fed: Place) -> None:
+def test_lines_after_as_of_are_reported(fed: Place) -> None:
     fed.put("sales/b.csv", sales(line("B1", day="2024-04-01"), line("B2", day="2024-06-30")))
     assert "2 lines are dated after as_of and left out" in fed.build().warnings
 
@@ -384,5 +391,5 @@ def test_a_number_of_the_policy_may_stand_anywhere_in_a_rule(fed: Place) -> None
         rule("expect_column_values_to_not_be_in_set", "warning", column="price", value_set=[tolerance, 10]),
         rule("expect_column_values_to_not_be_null", "warning", column="currency", row_condition=cheap),
     )
-    found = judged(fed.build(policy=Policy(total_cost_tolerance="0.01")))["sales"]  # type: ignore[arg-type]
-    assert [(broken.rows, broken.unexpected) for broken in found.broken] == [(100, 100), (100, 100)]
+    result = judged(fed.build(policy=Policy(total_cost_tolerance="0.01")))["sales"]  # type: ignore[arg-type]
+    assert [(broken.rows, broken.unexpected) for broken in result.broken] == [(100, 100), (100, 100)]

@@ -52,13 +52,13 @@ def rolled_up(
 
 
 def test_lines_without_a_number_are_compared_as_a_whole(tmp_path: Path) -> None:
-    """Columns that tell them apart are read although no sum needs them."""
+    """Columns that distinguish them are read although no sum needs them."""
     drop = lines({"product_name": "tea"}, {"product_name": "tea"}, {"product_name": "rice"}, {"payment_mode": "cash"})
     facts, dropped = rolled_up(tmp_path, drop, equal_lines="drop")
     assert (facts[0]["lines"], facts[0]["total_cents"], dropped) == (3, 300, 1)
 
 
-def test_numbered_lines_are_told_apart_by_their_number(tmp_path: Path) -> None:
+def test_numbered_lines_are_distinguished_by_their_number(tmp_path: Path) -> None:
     drop = lines({"line_no": 1, "product_name": "tea"}, {"line_no": 2, "product_name": "tea"}, {"line_no": 1})
     facts, dropped = rolled_up(tmp_path, drop)
     assert (facts[0]["lines"], dropped) == (2, 1)

@@ -50,6 +50,6 @@ def test_a_local_cluster_keeps_twice_as_many_workers_as_the_machine_has_cpus(cpu
 
 
 @pytest.mark.parametrize(("name", "size", "many", "full"), [("a.csv", 500, 45, 22.5), ("a.csv.gz", 500, 2, 6.0)])
-def test_the_work_of_small_drops_is_told_in_full_tasks(name: str, size: int, many: int, full: float) -> None:
+def test_the_work_of_small_drops_is_counted_in_full_tasks(name: str, size: int, many: int, full: float) -> None:
     drop = Delivery(kind="sales", key=name, etag="e", size=size, modified="2024-01-01")
     assert full_tasks([Split(drop, 0)] * many, 1000) == full

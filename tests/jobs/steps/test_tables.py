@@ -1,4 +1,4 @@
-"""Tables and views of other people, beside ours and in the place of ours: on both targets."""
+"""Tables and views of other people, beside the marts and in their place: on both targets."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -51,7 +51,7 @@ def is_duckdb(place: Place) -> bool:
 
 
 def names_the_statement(report: RunReport, place: Place, table: str, kind: str) -> bool:
-    """Whether a run stopped before it scanned anything, and said how a table or view is moved."""
+    """Whether a run stopped before it scanned anything, and reported how a table or view is moved."""
     assert report.error
     moved = f"ALTER {kind.upper()} {table} RENAME TO" if is_duckdb(place) else f"RENAME TABLE {table} TO {table}_old"
     assert moved in report.error.hint
@@ -158,7 +158,7 @@ def test_a_view_of_somebody_else_with_a_public_name_is_named_and_not_replaced(em
     assert execute(empty, "SELECT * FROM sales_team_data_mart") == [(5,)]
 
 
-def test_a_view_of_somebody_else_with_our_columns_is_not_taken_for_ours(fed: Place) -> None:
+def test_a_foreign_view_with_the_same_columns_is_not_taken_for_a_mart(fed: Place) -> None:
     execute(fed, "CREATE TABLE theirs AS SELECT * FROM customers_data_mart", "DROP VIEW customers_data_mart")
     execute(fed, "CREATE VIEW customers_data_mart AS SELECT * FROM theirs")
     add_drop(fed, 1)
@@ -175,12 +175,12 @@ def test_a_table_that_a_copy_left_where_our_view_belongs_is_named(fed: Place) ->
     assert fed.marts() == before
 
 
-@pytest.mark.parametrize("made", ["TABLE {} (generation INT, note TEXT)", "VIEW {} AS SELECT 1 AS generation"])
-def test_something_else_where_our_rows_belong_is_named(place: Place, mariadb: SqlServer, made: str) -> None:
-    place.target = mariadb.make_database(f"rows{len(made)}")
+@pytest.mark.parametrize("definition", ["TABLE {} (generation INT, note TEXT)", "VIEW {} AS SELECT 1 AS generation"])
+def test_something_else_where_our_rows_belong_is_named(place: Place, mariadb: SqlServer, definition: str) -> None:
+    place.target = mariadb.make_database(f"rows{len(definition)}")
     place.put_golden()
-    kind = made.partition(" ")[0].lower()
-    execute(place, f"CREATE {made.format('customers_data_mart_rows')}")
+    kind = definition.partition(" ")[0].lower()
+    execute(place, f"CREATE {definition.format('customers_data_mart_rows')}")
     assert names_the_statement(place.build(), place, "customers_data_mart_rows", kind)
 
 

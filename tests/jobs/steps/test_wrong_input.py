@@ -1,4 +1,4 @@
-"""Wrong input does what the table in the documentation says: each is named, nothing is lost, nothing crashes."""
+"""Wrong input does what the table in the documentation describes: each is named, nothing is lost, nothing crashes."""
 
 import gzip
 import random
@@ -24,13 +24,13 @@ def fed(place: Place) -> Place:
     return place
 
 
-def told(report: RunReport, key: str) -> DropReport:
+def drop_report(report: RunReport, key: str) -> DropReport:
     return next(drop for drop in report.drops if drop.key == key)
 
 
 def quarantine(place: Place) -> list[dict[str, Any]]:
-    found = sorted((place.folder / "state" / "quarantine").rglob("*.parquet"))
-    return [row for path in found for row in pq.ParquetFile(path).read().to_pylist()]
+    paths = sorted((place.folder / "state" / "quarantine").rglob("*.parquet"))
+    return [row for path in paths for row in pq.ParquetFile(path).read().to_pylist()]
 
 
 BIG = sales(*(line(f"B{n}", product=f"p{random.Random(n).random()}") for n in range(3000)))
@@ -57,13 +57,13 @@ def test_a_drop_that_cannot_be_used_is_rejected_and_the_others_go_on(
     fed.put(f"sales/{name}", content)
     report = fed.build()
     assert (report.outcome, report.exit_code) == ("published", 65)
-    drop = told(report, f"sales/{name}")
+    drop = drop_report(report, f"sales/{name}")
     assert drop.state == "rejected"
     assert reason in drop.reason
     assert report.totals.clean == 2
     again = fed.build()
     assert (again.outcome, again.exit_code) == ("unchanged", 0)
-    assert told(again, f"sales/{name}").state == "rejected"
+    assert drop_report(again, f"sales/{name}").state == "rejected"
     assert fed.runner.tasks["ScanDrops"] == 1
 
 
@@ -81,7 +81,7 @@ def test_a_gzip_cut_anywhere_is_never_half_counted(fed: Place, cut: int) -> None
     whole = gzip.compress(BIG.encode())
     fed.put("sales/x.csv.gz", whole[: len(whole) * cut // 60])
     report = fed.build()
-    assert told(report, "sales/x.csv.gz").state == "rejected"
+    assert drop_report(report, "sales/x.csv.gz").state == "rejected"
     assert report.totals.clean == 2
 
 
@@ -101,7 +101,7 @@ def test_a_broken_row_goes_to_quarantine_with_line_raw_text_and_reason(fed: Plac
     rows = [line(f"G{n}") for n in range(100)]
     fed.put("sales/x.csv", sales(*rows[:50], broken, *rows[50:]))
     report = fed.build()
-    drop = told(report, "sales/x.csv")
+    drop = drop_report(report, "sales/x.csv")
     assert (drop.state, drop.rows_read, drop.clean, drop.quarantined) == ("live", 101, 100, 1)
     (bad,) = quarantine(fed)
     assert (bad["line"], bad["reasons"]) == (52, [reason])
@@ -113,14 +113,14 @@ def test_a_row_that_is_not_utf8_costs_that_row(fed: Place, others: str, broken: 
     """In a drop that has other letters in UTF-8, or a byte that no encoding of Windows has."""
     rows = [line(f"G{n}", product=others).encode() for n in range(60)]
     fed.put("sales/x.csv", b"\n".join([SALES.encode(), *rows, line("T9").encode().replace(b"tea", broken), b""]))
-    assert told(fed.build(), "sales/x.csv").quarantined == 1
+    assert drop_report(fed.build(), "sales/x.csv").quarantined == 1
     assert quarantine(fed)[0]["raw"].count("caf\\x") == 1
 
 
 def test_a_drop_in_another_encoding_is_no_drop_with_some_bad_rows(fed: Place) -> None:
     rows = [line(f"G{n}").encode() for n in range(60)]
     fed.put("sales/x.csv", b"\n".join([SALES.encode(), *rows, line("T9").encode().replace(b"tea", b"caf\xe9"), b""]))
-    drop = told(fed.build(), "sales/x.csv")
+    drop = drop_report(fed.build(), "sales/x.csv")
     assert drop.state == "held"
     assert 'may be in cp1252; write a [[source]] block with match = "sales/**" and encoding = "cp1252"' in drop.reason
 
@@ -128,7 +128,7 @@ def test_a_drop_in_another_encoding_is_no_drop_with_some_bad_rows(fed: Place) ->
 def test_more_bad_rows_than_the_policy_allows_hold_the_drop(fed: Place) -> None:
     fed.put("sales/x.csv", sales(*(line(f"G{n}") for n in range(97)), *(line("T9", total="1") for _ in range(3))))
     report = fed.build()
-    drop = told(report, "sales/x.csv")
+    drop = drop_report(report, "sales/x.csv")
     assert (report.exit_code, drop.state, drop.rows_read, drop.quarantined) == (65, "held", 100, 3)
     assert drop.reason.startswith("3 of 100 rows are bad (3.0%), more than max_bad_ratio 2.0%; set total_cost_rule")
     assert [(r.rule, r.rows, r.line) for r in drop.reasons] == [("total_cost is not price * quantity", 3, 99)]
@@ -155,7 +155,7 @@ def test_unknown_columns_are_kept_and_warned_of_once(fed: Place) -> None:
 def test_a_bomb_is_rejected_before_it_fills_the_memory(fed: Place) -> None:
     fed.settings = {"limits": {"max_inflated_bytes": 50 << 20}}
     fed.put("sales/x.csv.gz", gzip.compress((SALES + "\n").encode() + b"7" * (200 << 20), 1))
-    assert "inflates to more than" in told(fed.build(), "sales/x.csv.gz").reason
+    assert "inflates to more than" in drop_report(fed.build(), "sales/x.csv.gz").reason
 
 
 def test_the_bound_of_a_bomb_is_not_one_of_a_plain_drop(fed: Place) -> None:
@@ -167,7 +167,7 @@ def test_the_bound_of_a_bomb_is_not_one_of_a_plain_drop(fed: Place) -> None:
 def test_a_field_without_an_end_is_one_bad_row(fed: Place) -> None:
     rows = [line(f"G{n}") for n in range(100)]
     fed.put("sales/x.csv.gz", gzip.compress(sales(*rows[:60], "9" * (70 << 20), *rows[60:]).encode(), 1))
-    drop = told(fed.build(), "sales/x.csv.gz")
+    drop = drop_report(fed.build(), "sales/x.csv.gz")
     assert (drop.rows_read, drop.clean, drop.quarantined) == (101, 100, 1)
     assert quarantine(fed)[0]["reasons"] == ["longer than 1,048,576 bytes"]
 
@@ -175,10 +175,10 @@ def test_a_field_without_an_end_is_one_bad_row(fed: Place) -> None:
 def test_a_header_without_rows_is_a_drop_without_rows(fed: Place) -> None:
     fed.put("sales/x.csv", SALES)
     report = fed.build()
-    assert (report.exit_code, told(report, "sales/x.csv").rows_read) == (0, 0)
+    assert (report.exit_code, drop_report(report, "sales/x.csv").rows_read) == (0, 0)
 
 
-def test_other_files_are_passed_over_and_told(fed: Place) -> None:
+def test_other_files_are_passed_over_and_reported(fed: Place) -> None:
     fed.put("sales/readme.md", "hello")
     assert "1 objects under sales/ are not .csv or .csv.gz" in fed.build().warnings
 
@@ -193,7 +193,7 @@ def test_a_large_drop_is_split_and_its_lines_keep_their_numbers(place: Place, qu
         rows[at] = line(f"G{at}", total="1", product="x")
     place.put("sales/x.csv", sales(*rows))
     report = place.build()
-    drop = told(report, "sales/x.csv")
+    drop = drop_report(report, "sales/x.csv")
     assert (drop.rows_read, drop.clean, drop.quarantined) == (1000, 997, 3)
     before = 100 * (2 if quoted_newlines else 1) + 2
     assert [(r.rule, r.rows, r.line) for r in drop.reasons] == [("total_cost is not price * quantity", 3, before)]
@@ -225,7 +225,11 @@ def test_an_object_that_never_stands_still_is_left_for_the_next_run(fed: Place) 
     fed.put("sales/restless.csv", sales(line("T7")))
     fed.runner = Restless()
     report = fed.build()
-    assert (report.exit_code, report.totals.clean, told(report, "sales/restless.csv").state) == (75, 2, "deferred")
+    assert (report.exit_code, report.totals.clean, drop_report(report, "sales/restless.csv").state) == (
+        75,
+        2,
+        "deferred",
+    )
     fed.runner = Inline()
     assert fed.build().exit_code == 0
 
@@ -274,7 +278,7 @@ def test_a_key_that_a_dimension_has_twice_fails_the_run(fed: Place, key: str, co
 def test_a_dimension_drop_that_cannot_be_used_gives_way_to_the_one_before(fed: Place) -> None:
     fed.put("customers/broken.csv", "customer_id,name\n1,x\n")
     report = fed.build()
-    assert (report.outcome, report.exit_code, told(report, "customers/broken.csv").state) == (
+    assert (report.outcome, report.exit_code, drop_report(report, "customers/broken.csv").state) == (
         "published",
         65,
         "rejected",
@@ -294,7 +298,7 @@ def test_too_many_unknown_people_stop_the_run_before_it_publishes(fed: Place) ->
     assert fed.build(policy=Policy(max_unknown_ratio=0.9)).exit_code == 0
 
 
-def test_no_drop_at_all_is_said_so(place: Place) -> None:
+def test_a_source_without_drops_is_reported(place: Place) -> None:
     report = place.build()
     assert report.error
     assert (report.exit_code, report.error.what) == (2, "the folder does not exist")
@@ -331,7 +335,7 @@ def test_changed_rules_apply_to_new_drops_and_to_old_ones_by_rescan(fed: Place) 
     assert not any("older row rules" in warning for warning in report.warnings)
 
 
-def test_a_disk_that_cannot_be_written_is_said_and_the_live_marts_stay(fed: Place, monkeypatch: Any) -> None:
+def test_a_disk_that_cannot_be_written_is_reported_and_the_live_marts_stay(fed: Place, monkeypatch: Any) -> None:
     fed.build()
     before = fed.marts()
     fed.put("sales/x.csv", sales(line("T5")))

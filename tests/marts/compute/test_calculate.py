@@ -57,9 +57,9 @@ def calculated(drops: list[str], as_of: date, policy: Policy | None = None) -> t
             continue
         here = lines.filter(pa.array([day.replace(day=1) == month for day in days]))
         named = identity.named(here.append_column("position", pa.array(range(here.num_rows), pa.int64())))
-        found = roll_up(named, named.filter(pa.array(suspects(named))), as_of, identity)
+        rollup = roll_up(named, named.filter(pa.array(suspects(named))), as_of, identity)
         for name, tables in facts.items():
-            table = getattr(found, name)
+            table = getattr(rollup, name)
             tables.append(table.append_column("month", pa.array([month] * table.num_rows, pa.date32())))
     customers = pa.table(
         {

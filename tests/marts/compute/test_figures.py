@@ -67,13 +67,13 @@ def test_figures_with_some_customers_exchanged_are_those_of_the_whole(
     are = [row for row in after if row["customer_id"] in ids]
     whole = figures([*(row for row in before if row["customer_id"] not in ids), *are])
     months = [(date.fromisoformat(f"{m.month}-01"), int(m.total_sales * 100)) for m in whole.months]
-    found = exchanged(figures(before), np.array(sorted(ids)), figures(were), figures(are), months, None)
-    if found is None:
-        best = {one.customer_id for one in figures(before).best}
+    result = exchanged(figures(before), np.array(sorted(ids)), figures(were), figures(are), months, None)
+    if result is None:
+        best = {customer.customer_id for customer in figures(before).best}
         assert len(best) == BEST
         assert best & ids
     else:
-        assert together([found]) == together([whole])
+        assert together([result]) == together([whole])
 
 
 @settings(deadline=None)
@@ -83,21 +83,21 @@ def test_parts_of_the_customers_mart_give_the_figures_of_the_whole(
 ) -> None:
     edges = [-1, *sorted(borders), 99]
     parts = [[r for r in rows if low < r["customer_id"] <= high] for low, high in pairwise(edges)]
-    found = together(figures_of(CUSTOMERS_MART, rows_of(CUSTOMERS_MART, part), None) for part in parts)
+    result = together(figures_of(CUSTOMERS_MART, rows_of(CUSTOMERS_MART, part), None) for part in parts)
 
     months: dict[str, Decimal] = defaultdict(Decimal)
     for row in rows:
         months[row["sales_date_month"]] += row["total_sales"]
     people = {row["customer_id"]: row for row in rows}.values()
     groups: dict[tuple[str, bool], list[Decimal]] = defaultdict(list)
-    for one in people:
-        groups[one["customer_segment"], one["inactive_status"]].append(one["customer_lifetime_value"])
-    best = sorted(people, key=lambda one: (-one["customer_lifetime_value"], one["customer_id"]))[:BEST]
-    assert [(m.month, m.total_sales) for m in found.months] == sorted(months.items())
-    assert {(g.segment, g.inactive): (g.customers, g.lifetime_value) for g in found.groups} == {
+    for person in people:
+        groups[person["customer_segment"], person["inactive_status"]].append(person["customer_lifetime_value"])
+    best = sorted(people, key=lambda person: (-person["customer_lifetime_value"], person["customer_id"]))[:BEST]
+    assert [(m.month, m.total_sales) for m in result.months] == sorted(months.items())
+    assert {(g.segment, g.inactive): (g.customers, g.lifetime_value) for g in result.groups} == {
         key: (len(values), sum(values)) for key, values in groups.items()
     }
-    assert [one.customer_id for one in found.best] == [one["customer_id"] for one in best]
+    assert [customer.customer_id for customer in result.best] == [person["customer_id"] for person in best]
 
 
 def test_the_newest_purchase_is_that_of_all_parts() -> None:
@@ -127,21 +127,21 @@ def test_leaders_are_those_of_the_last_month_with_ties_by_store() -> None:
         team(2, 7, "2024-01", "99.00", 1),
         team(3, 5, "2024-02", "20.00", 1),
     ]
-    found = figures_of(SALES_TEAM_MART, rows_of(SALES_TEAM_MART, rows), None)
-    assert [(one.store_id, one.sales_person_id) for one in found.leaders] == [(1, 7), (1, 8), (3, 5)]
-    assert found.months == (
+    result = figures_of(SALES_TEAM_MART, rows_of(SALES_TEAM_MART, rows), None)
+    assert [(leader.store_id, leader.sales_person_id) for leader in result.leaders] == [(1, 7), (1, 8), (3, 5)]
+    assert result.months == (
         MonthFigures(month="2024-01", total_sales=Decimal("99.00"), purchases=2),
         MonthFigures(month="2024-02", total_sales=Decimal("45.00"), purchases=8),
     )
-    assert found.last_month == "2024-02"
+    assert result.last_month == "2024-02"
 
 
 def test_of_many_stores_the_leaders_with_the_highest_sales_are_named() -> None:
     rows = [team(n, n, "2024-02", str(n), 1) for n in range(1, MOST_LEADERS + 4)]
-    found = figures_of(SALES_TEAM_MART, rows_of(SALES_TEAM_MART, rows), None)
-    assert len(found.leaders) == MOST_LEADERS
-    assert found.leaders_left_out == 3
-    assert found.leaders[0].store_id == 4
+    result = figures_of(SALES_TEAM_MART, rows_of(SALES_TEAM_MART, rows), None)
+    assert len(result.leaders) == MOST_LEADERS
+    assert result.leaders_left_out == 3
+    assert result.leaders[0].store_id == 4
 
 
 def test_both_marts_give_one_set_of_figures() -> None:
@@ -179,8 +179,8 @@ YEAR = [100, 90, 110, 100, 120, 100, 95, 100, 105, 130, 160, 300]
     ],
 )
 def test_a_month_far_from_the_same_month_a_year_before_is_unusual(second: list[int], wanted: list[str]) -> None:
-    found = unusual_months(in_row(*YEAR, *second), date(2025, 12, 31))
-    assert [one.month for one in found] == wanted
+    unusual = unusual_months(in_row(*YEAR, *second), date(2025, 12, 31))
+    assert [figure.month for figure in unusual] == wanted
 
 
 def test_a_month_without_a_year_before_is_not_judged() -> None:
@@ -199,8 +199,8 @@ def test_the_last_day_that_there_is_can_be_as_of() -> None:
 def test_a_month_that_goes_on_is_not_judged() -> None:
     months = in_row(*YEAR, *(2 * value for value in YEAR[:6]), 20)
     assert unusual_months(months, date(2025, 7, 30)) == ()
-    (found,) = unusual_months(months, date(2025, 7, 31))
-    assert (found.month, found.usual) == ("2025-07", Decimal("190.00"))
+    (unusual,) = unusual_months(months, date(2025, 7, 31))
+    assert (unusual.month, unusual.usual) == ("2025-07", Decimal("190.00"))
 
 
 def test_people_are_named_on_pages_and_not_in_what_is_written_down() -> None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 from support import oracle
-from support.kit import AS_OF, GOLDEN, SALES, golden, line, sales, shown
+from support.kit import AS_OF, GOLDEN, SALES, as_golden, golden, line, sales
 from support.oracle import Rules
 
 from marts.schema import MARTS
@@ -24,8 +24,8 @@ def counted(*drops: str, **rules: object) -> Decimal:
 def fates(*drops: str, **rules: object) -> list[tuple[int, int]]:
     """Return how many lines of each drop are repeated, and replaced."""
     chosen = Rules(**rules)  # type: ignore[arg-type]
-    found = oracle.duplicates([oracle.read_lines(text, chosen) for text in drops], chosen)
-    return [(drop.repeated, drop.replaced) for drop in found]
+    results = oracle.duplicates([oracle.read_lines(text, chosen) for text in drops], chosen)
+    return [(drop.repeated, drop.replaced) for drop in results]
 
 
 @pytest.mark.parametrize("name", ["customers", "sales_team"])
@@ -37,7 +37,7 @@ def test_the_golden_marts_come_out_exactly(name: str) -> None:
         "sales_team": oracle.sales_team_mart(lines, {n: oracle.Person(who) for n, who in TEAM.items()}, AS_OF),
     }[name]
     wanted = golden(name)
-    assert shown(rows, [column.name for column in MARTS[name].columns], list(wanted[0])) == wanted
+    assert as_golden(rows, [column.name for column in MARTS[name].columns], list(wanted[0])) == wanted
 
 
 def test_the_corrected_petrol_is_the_one_line_of_the_golden_case_that_is_replaced() -> None:
@@ -104,15 +104,15 @@ def test_one_of_three_deliveries_may_be_replaced_alone() -> None:
     assert (counted(*parts), fates(*parts)) == (30, [(0, 0), (0, 1), (0, 0)])
 
 
-def test_what_counts_in_the_end_tells_repeated_from_replaced() -> None:
+def test_what_counts_in_the_end_distinguishes_repeated_from_replaced() -> None:
     assert fates(sales(line()), sales(line(quantity=2)), sales(line())) == [(1, 0), (0, 1), (0, 0)]
 
 
 def test_redelivered_is_the_policy_s_choice() -> None:
     drops = [sales(line(), line(product="rice")), sales(line(product="salt"))]
-    found = {name: counted(*drops, redelivered=name) for name in ("line", "transaction", "add")}
-    assert found == {"line": 30, "transaction": 10, "add": 30}
-    assert {name: counted(drops[0], drops[0], redelivered=name) for name in found} == {
+    totals = {name: counted(*drops, redelivered=name) for name in ("line", "transaction", "add")}
+    assert totals == {"line": 30, "transaction": 10, "add": 30}
+    assert {name: counted(drops[0], drops[0], redelivered=name) for name in totals} == {
         "line": 20,
         "transaction": 20,
         "add": 40,

@@ -14,8 +14,8 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 def objects(**texts: str | bytes) -> Objects:
     """Return objects by name, each an hour after the one before."""
-    found = {name: text.encode() if isinstance(text, str) else text for name, text in texts.items()}
-    return {name: (START + timedelta(hours=n), data) for n, (name, data) in enumerate(found.items())}
+    encoded = {name: text.encode() if isinstance(text, str) else text for name, text in texts.items()}
+    return {name: (START + timedelta(hours=n), data) for n, (name, data) in enumerate(encoded.items())}
 
 
 def anonymous(count: int, first: int = 0) -> list[str]:
@@ -74,14 +74,14 @@ def test_new_content_under_a_name_stands_where_it_was_first_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("withdrawals", "gone", "left"),
+    ("withdrawals", "vanished", "left"),
     [("ask", 1, 39), ("ask", 3, 40), ("apply", 3, 37), ("keep", 1, 40)],
 )
-def test_what_vanishes_is_taken_back_as_the_setting_says(withdrawals: Withdrawals, gone: int, left: int) -> None:
+def test_what_vanishes_is_taken_back_as_the_setting_says(withdrawals: Withdrawals, vanished: int, left: int) -> None:
     texts = {f"d{n:02d}": sales(line(f"T{n}")) for n in range(40)}
     source = Source(withdrawals=withdrawals)
     source.run(objects(**texts))
-    stay = dict(list(objects(**texts).items())[gone:])
+    stay = dict(list(objects(**texts).items())[vanished:])
     assert len(source.run(stay)) == left  # 3 of 40 lines are more than 5 %
 
 

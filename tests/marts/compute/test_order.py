@@ -12,11 +12,11 @@ KEYS = st.lists(st.tuples(st.integers(-5, 5), st.sampled_from(["2024-01", "2024-
 @settings(deadline=None, max_examples=200)
 @given(KEYS)
 def test_rows_are_sorted_by_all_columns_of_the_key(keys: list[tuple[int, str]]) -> None:
-    rows = {"id": [one for one, _ in keys], "month": [month for _, month in keys], "at": list(range(len(keys)))}
+    rows = {"id": [number for number, _ in keys], "month": [month for _, month in keys], "at": list(range(len(keys)))}
     table = pa.table(rows, schema=pa.schema([("id", pa.int64()), ("month", pa.string()), ("at", pa.int64())]))
-    made = _sorted(table, ["id", "month"])
-    assert [(row["id"], row["month"]) for row in made.to_pylist()] == sorted(keys)
-    assert sorted(made["at"].to_pylist()) == list(range(len(keys)))
+    ordered = _sorted(table, ["id", "month"])
+    assert [(row["id"], row["month"]) for row in ordered.to_pylist()] == sorted(keys)
+    assert sorted(ordered["at"].to_pylist()) == list(range(len(keys)))
 
 
 def test_rows_that_are_in_order_are_given_as_they_are() -> None:

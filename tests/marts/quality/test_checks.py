@@ -37,7 +37,7 @@ def judge(
     header = Header(tuple(names), known, tuple(sorted(set(names) - set(known))))
     text = pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
     checked = check_rows(kind, header, text, policy or Policy(), load_suites(None, policy or Policy())[kind.name])
-    return checked.clean.to_pylist(), {row: [rule for rule, _ in found] for row, found in checked.reasons.items()}
+    return checked.clean.to_pylist(), {row: [rule for rule, _ in reasons] for row, reasons in checked.reasons.items()}
 
 
 def verdict(**values: Any) -> list[str]:
@@ -224,7 +224,7 @@ def test_the_verdict_on_a_row_is_the_same_alone_and_among_many_plain_ones(value:
 
 @settings(deadline=None)
 @given(names=st.lists(st.text(st.sampled_from(" \t\v\x1f\x85\xa0\u2003aé茶"), max_size=3), min_size=1))
-def test_white_space_around_a_name_says_nothing(names: list[str]) -> None:
+def test_white_space_around_a_name_is_ignored(names: list[str]) -> None:
     trimmed = pc.utf8_trim_whitespace(pa.array(names, pa.string())).to_pylist()
     clean, reasons = judge(*[{**GOOD, "product_name": name} for name in names])
     assert sorted(reasons) == [row for row, name in enumerate(trimmed) if not name]

@@ -78,8 +78,8 @@ def rules_of(rng: random.Random) -> list[Rule]:
 
     def bounds(a: Any, b: Any) -> dict[str, Any]:
         ends = rng.choice([("min",), ("max",), ("min", "max")])
-        made = {f"{end}_value": value for end, value in (("min", a), ("max", b)) if end in ends}
-        return made | ({f"strict_{end}": True for end in ends} if strict else {})
+        limits = {f"{end}_value": value for end, value in (("min", a), ("max", b)) if end in ends}
+        return limits | ({f"strict_{end}": True for end in ends} if strict else {})
 
     either = {"ignore_row_if": "either_value_is_missing"}
     many = {"ignore_row_if": rng.choice(["any_value_is_missing", "all_values_are_missing", "never"])}
@@ -92,7 +92,7 @@ def rules_of(rng: random.Random) -> list[Rule]:
     keys = [["n", "k"], ["s", "t"], ["d", "m"]]
     some, order = rng.choice([["n", "k"], list(COLUMNS)]), rng.choice([list(COLUMNS), list(COLUMNS[::-1])])
     two = {"column": "s", "regex_list": [regex, "^t"], "match_on": any_or_all}
-    made = [
+    rules = [
         Rule("expect_column_values_to_not_be_null", {"column": rng.choice(COLUMNS)}),
         Rule("expect_column_values_to_be_null", {"column": rng.choice(COLUMNS)}),
         Rule("expect_column_values_to_be_in_set", {"column": "n", "value_set": [0, 1, 2, -1]}),
@@ -161,7 +161,7 @@ def rules_of(rng: random.Random) -> list[Rule]:
             mostly=mostly if _is_of_rows(rule) else 1.0,
             condition=rng.choice(conditions) if _takes_condition(rule) else None,
         )
-        for rule in made
+        for rule in rules
     ]
 
 
@@ -198,12 +198,12 @@ def measured_in_blocks(rng: random.Random, rules: list[Rule], rows: list[Row]) -
     borders = [0, *sorted(rng.randint(0, len(rows)) for _ in range(rng.randint(0, 4))), len(rows)]
     parts, keys = [Measured(columns=COLUMNS)], {}
     for start, stop in pairwise(borders):
-        found = measure(rules, frame_of(rows[start:stop]))
-        parts.append(found.measured)
-        for key in found.keys:
+        result = measure(rules, frame_of(rows[start:stop]))
+        parts.append(result.measured)
+        for key in result.keys:
             keys.setdefault(key.rule.id, []).append(Keys(key.rule, key.rows + start, key.hashes, key.values))
-    shown = {name: (2 if name in MONEY else 0, False) for name in COLUMNS}
-    return with_keys(merge(parts), {rule: settle(found, shown) for rule, found in keys.items()})
+    formats = {name: (2 if name in MONEY else 0, False) for name in COLUMNS}
+    return with_keys(merge(parts), {rule: settle(pieces, formats) for rule, pieces in keys.items()})
 
 
 def pandas_of(rows: list[Row]) -> pd.DataFrame:
@@ -222,8 +222,8 @@ def by_great_expectations(rules: list[Rule], rows: list[Row]) -> list[Any]:
     expectations = [expectation_of(rule) for rule in rules]
     for number, expectation in enumerate(expectations):
         expectation.description = str(number)
-    found = batch.validate(gx.ExpectationSuite(name="s", expectations=expectations), result_format=FORMAT).results
-    return sorted(found, key=lambda one: int(one.expectation_config.description))
+    results = batch.validate(gx.ExpectationSuite(name="s", expectations=expectations), result_format=FORMAT).results
+    return sorted(results, key=lambda result: int(result.expectation_config.description))
 
 
 def plain(value: Any) -> Any:
@@ -256,7 +256,7 @@ def test_merged_results_equal_those_of_great_expectations_on_the_whole(seed: int
     rng = random.Random(seed)
     rows = values(rng, rng.choice([0, 1, 2, 7, 30, 80]))
     rules = list({rule.id: rule for rule in rules_of(rng)}.values())
-    theirs = by_great_expectations(rules, rows)
+    reference = by_great_expectations(rules, rows)
     measured = measured_in_blocks(rng, rules, rows)
     types = (
         dict.fromkeys(NUMBERS, "int")
@@ -265,13 +265,13 @@ def test_merged_results_equal_those_of_great_expectations_on_the_whole(seed: int
         | dict.fromkeys(TEXTS, "str")
     )
     batch = Batch(measured, types)
-    ours = official_result("s", rules, batch, ABOUT).results
-    for rule, one, other in zip(rules, ours, theirs, strict=True):
+    results = official_result("s", rules, batch, ABOUT).results
+    for rule, result, other in zip(rules, results, reference, strict=True):
         if raised(other):
             continue  # pandas cannot compare nothing with a value: Great Expectations itself has no answer
-        assert one.success == other.success, (rule, one.result, other.result)
-        assert one.success == holds(rule, measured), (rule, one.result)
-        left, right = plain(one.result), plain(other.result)
+        assert result.success == other.success, (rule, result.result, other.result)
+        assert result.success == holds(rule, measured), (rule, result.result)
+        left, right = plain(result.result), plain(other.result)
         for known in ("partial_unexpected_counts",):
             left.pop(known, None)
             right.pop(known, None)
@@ -282,8 +282,8 @@ def test_merged_results_equal_those_of_great_expectations_on_the_whole(seed: int
         assert left == right, (rule, rows)
 
 
-def raised(one: Any) -> bool:
-    info = one.exception_info
+def raised(result: Any) -> bool:
+    info = result.exception_info
     return (
         bool(info.get("raised_exception"))
         if "raised_exception" in info
@@ -292,20 +292,20 @@ def raised(one: Any) -> bool:
 
 
 def test_each_type_of_rule_takes_part() -> None:
-    made = {rule.type for rule in rules_of(random.Random(1))}
-    assert {name for name in TYPES if not any(part in name for part in ELSEWHERE)} == made
+    used = {rule.type for rule in rules_of(random.Random(1))}
+    assert {name for name in TYPES if not any(part in name for part in ELSEWHERE)} == used
 
 
 @pytest.mark.parametrize(("type_", "names"), TYPE_NAMES.items())
 def test_names_of_types_are_those_that_great_expectations_knows(type_: str, names: tuple[str, ...]) -> None:
     rules = [Rule("expect_column_values_to_be_of_type", {"column": "c", "type_": name}) for name in names]
     batch = Batch(Measured(1, columns=("c",)), {"c": type_})
-    found = official_result("s", rules, batch, ABOUT).results
-    assert [one.success for one in found] == [True] * len(names)
+    results = official_result("s", rules, batch, ABOUT).results
+    assert [result.success for result in results] == [True] * len(names)
 
 
 @pytest.mark.parametrize("name", TYPES)
 def test_arguments_are_those_that_great_expectations_takes(name: str) -> None:
-    theirs = set(get_expectation_impl(name).__fields__)
-    _, _, required, optional = next(found for found in type_words() if found[0] == name)
-    assert {*required, *optional} <= theirs
+    fields = set(get_expectation_impl(name).__fields__)
+    _, _, required, optional = next(entry for entry in type_words() if entry[0] == name)
+    assert {*required, *optional} <= fields

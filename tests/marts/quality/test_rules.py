@@ -37,7 +37,7 @@ def wrong(read: dict[str, Any], of: Kind | Mart = SALES) -> str:
 
 
 @pytest.mark.parametrize(
-    ("read", "said"),
+    ("read", "message"),
     [
         (entry("expect_column_values_to_be_betwen"), "did you mean 'expect_column_values_to_be_between'?"),
         (entry("expect_column_values_to_be_between", column="prize", min_value=1), "did you mean 'price'?"),
@@ -114,8 +114,8 @@ def wrong(read: dict[str, Any], of: Kind | Mart = SALES) -> str:
         ),
     ],
 )
-def test_what_cannot_run_is_said_at_once(read: Any, said: str) -> None:
-    assert said in wrong(read)
+def test_what_cannot_run_is_reported_at_once(read: Any, message: str) -> None:
+    assert message in wrong(read)
 
 
 def test_a_rule_of_a_mart_must_name_the_rows_it_is_about() -> None:
@@ -195,14 +195,14 @@ def test_a_parameter_is_replaced_at_any_depth() -> None:
         ),
     ],
 )
-def test_a_rule_is_said_in_words(read: dict[str, Any], words: str, broken: str) -> None:
+def test_a_rule_is_described_in_words(read: dict[str, Any], words: str, broken: str) -> None:
     rule = suite(read).rules[len([r for r in suite().rules if "schema" in r.type or "well_formed" in r.type])]
     assert (rule.words, rule.broken) == (words, broken)
 
 
 def test_every_type_of_rule_has_words() -> None:
-    for made in check_suites(None, Policy()).values():
-        for rule in made.rules:
+    for checks in check_suites(None, Policy()).values():
+        for rule in checks.rules:
             assert rule.words
             assert rule.broken
     assert len(TYPES) > 35
@@ -225,7 +225,7 @@ def test_the_user_s_file_wins_and_the_others_are_the_shipped(tmp_path: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("sale.json", "{}", "does not have the name of a suite"),
         ("sales.json", "{", "is not JSON"),
@@ -235,9 +235,9 @@ def test_the_user_s_file_wins_and_the_others_are_the_shipped(tmp_path: Any) -> N
         ("sales.json", '{"expectations": {}}', "is not a suite"),
     ],
 )
-def test_a_file_that_means_nothing_is_refused(tmp_path: Any, name: str, text: str, said: str) -> None:
+def test_a_file_that_means_nothing_is_refused(tmp_path: Any, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         check_suites(str(tmp_path), Policy())
 
 

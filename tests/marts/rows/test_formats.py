@@ -152,7 +152,7 @@ def test_numbers_with_marks_are_the_numbers_themselves(number: Decimal, marks: t
         (b"separator\na\n", {}, "utf-8", 0, ","),
     ],
 )
-def test_the_first_bytes_say_how_a_file_is_read(
+def test_the_first_bytes_decide_how_a_file_is_read(
     start: bytes, block: dict[str, object], encoding: str, skip: int, delimiter: str
 ) -> None:
     layout = find_layout(start, SourceBlock(**block))  # type: ignore[arg-type]

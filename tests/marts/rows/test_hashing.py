@@ -59,7 +59,7 @@ def test_no_rows_have_no_hashes() -> None:
     assert len(repeated(np.empty(0, np.uint64))) == 0
 
 
-def test_what_is_there_twice_is_found() -> None:
+def test_duplicates_are_detected() -> None:
     hashes = mix(np.zeros(6, np.uint64), np.array([5, 1, 5, 2, 1, 5]))
     assert sorted(repeated(hashes).tolist()) == sorted({hashes[0].item(), hashes[1].item()})
 
@@ -69,7 +69,7 @@ def test_what_is_there_twice_is_found() -> None:
 def test_hashes_are_found_among_others(hashes: list[int], known: list[int], data: st.DataObject) -> None:
     """Also where only the last bits are those of a known one."""
     some = data.draw(st.lists(st.sampled_from(known))) if known else []
-    near = [one ^ (1 << 40) for one in some]
+    near = [value ^ (1 << 40) for value in some]
     asked = [*hashes, *some, *near]
-    found = among(np.array(asked, np.uint64), np.array(known, np.uint64))
-    assert found.tolist() == [one in known for one in asked]
+    matches = among(np.array(asked, np.uint64), np.array(known, np.uint64))
+    assert matches.tolist() == [value in known for value in asked]

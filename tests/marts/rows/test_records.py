@@ -19,12 +19,12 @@ TWO = Header(("a", "b"), (), ())
 
 
 def rows(data: bytes) -> list[str]:
-    found = find_records(data)
-    return [found.raw(n) for n in range(len(found.starts))]
+    parsed = find_records(data)
+    return [parsed.raw(n) for n in range(len(parsed.starts))]
 
 
-def read(found: Records, header: Header = TWO) -> tuple[pa.Table, np.ndarray, list[records.BadRow]]:
-    result = read_rows(found, header)
+def read(parsed: Records, header: Header = TWO) -> tuple[pa.Table, np.ndarray, list[records.BadRow]]:
+    result = read_rows(parsed, header)
     return result.table, result.places, result.bad
 
 
@@ -63,12 +63,12 @@ def test_another_delimiter_is_possible() -> None:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_lines_blank_lines_and_quoted_newlines_are_told_apart(end: bytes) -> None:
+def test_lines_blank_lines_and_quoted_newlines_are_distinguished(end: bytes) -> None:
     data = end.join([b"1,a", b"", b'2,"b', b'c""d"', b"3,e", b"", b"4,f"])
-    found = find_records(data)
+    parsed = find_records(data)
     assert rows(data) == ["1,a", f'2,"b{end.decode()}c""d"', "3,e", "4,f"]
-    assert found.lines.tolist() == [0, 2, 4, 6]
-    assert found.line_count == 7
+    assert parsed.lines.tolist() == [0, 2, 4, 6]
+    assert parsed.line_count == 7
 
 
 @pytest.mark.parametrize(
@@ -159,17 +159,17 @@ def test_the_fast_way_and_the_careful_way_agree(data: bytes) -> None:
 @settings(max_examples=600, deadline=None)
 @given(st.lists(PIECES, max_size=40).map(b"".join))
 def test_every_record_is_read_or_named_bad_and_nothing_is_lost(data: bytes) -> None:
-    found = find_records(data)
-    table, index, wrong = read(found)
+    parsed = find_records(data)
+    table, index, wrong = read(parsed)
     assert table.num_rows == len(index)
-    taken_lines = {*found.lines[index].tolist(), *(row.line for row in wrong)}
-    left = [found.raw(n) for n in range(len(found.starts)) if found.lines[n] not in taken_lines]
+    taken_lines = {*parsed.lines[index].tolist(), *(row.line for row in wrong)}
+    left = [parsed.raw(n) for n in range(len(parsed.starts)) if parsed.lines[n] not in taken_lines]
     assert len(taken_lines) == table.num_rows + len(wrong)
     assert all(not set(raw) - set(' ,"\r\n') for raw in left)  # rows without any value
-    taken = np.concatenate([found.lines, [row.line for row in found.bad]])
+    taken = np.concatenate([parsed.lines, [row.line for row in parsed.bad]])
     assert len(set(taken.tolist())) == len(taken)
     kept = b"".join(data[: len(data)].split(b"\n"))
-    seen = "".join(found.raw(n) for n in range(len(found.starts))) + "".join(row.raw for row in found.bad)
+    seen = "".join(parsed.raw(n) for n in range(len(parsed.starts))) + "".join(row.raw for row in parsed.bad)
     for letter in "a1":
         assert seen.count(letter) == kept.decode("utf-8", "backslashreplace").count(letter)
 
