@@ -25,7 +25,7 @@ from bench import drops, loads
 from bench.engines import ours
 from bench.equal import first_difference, written
 from bench.measure import Failed, Measured, measured, median
-from marts.schema import MARTS
+from marts.packs import shipped
 
 WARM_LINES, DAY_LINES = 20_000, 100_000
 
@@ -104,7 +104,7 @@ def compare_days(bench: Bench, lines: int) -> None:
     shutil.rmtree(before, ignore_errors=True)
     before.mkdir(parents=True)
     bench.run("ours", source, before, drops.YESTERDAY)
-    for name in MARTS:  # the day writes other names
+    for name in shipped("retail").marts:  # the day writes other names
         (before / name).unlink()
     for name in ("lines", "quarantine"):
         (before / name).unlink()
@@ -210,7 +210,7 @@ def _check(bench: Bench, name: str, out: Path, first: tuple[str, Path] | None) -
     other, kept = first
     differences = written(out).differences(written(kept))
     if differences:
-        rows = [row for mart in MARTS.values() for row in first_difference(mart, out, kept)]
+        rows = [row for mart in shipped("retail").marts.values() for row in first_difference(mart, out, kept)]
         raise Failed(f"its results are not those of {other}: {'; '.join(differences)}\n{rows}")
     return first
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import duckdb
 
-from marts.schema import MARTS, Mart, MartColumn
+from marts.pack import Mart, MartColumn
+from marts.packs import shipped
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def written(out: Path) -> Written:
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as engine:
         clean, cents = _row(engine, f"SELECT count(*), {_cents(engine, out)} FROM '{out}/lines/**/*.parquet'")
         quarantined = _row(engine, f"SELECT count(*) FROM '{out}/quarantine/**/*.parquet'")[0]
-        marts = [_row(engine, _sum(mart, out)) for mart in MARTS.values()]
+        marts = [_row(engine, _sum(mart, out)) for mart in shipped("retail").marts.values()]
     return Written(clean, cents, quarantined, tuple(row[0] for row in marts), tuple(str(row[1]) for row in marts))
 
 

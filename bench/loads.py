@@ -38,7 +38,7 @@ from urllib.parse import unquote, urlsplit
 import psutil
 
 from bench.measure import measured
-from marts.schema import CUSTOMERS_MART
+from marts.packs import shipped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +52,8 @@ BATCH = 10_000
 CHUNK = 1000
 """Rows per INSERT of pandas. Between 500 and 5,000 it makes no difference: SQLAlchemy names every single value."""
 MONTHS = 10
+PACK = shipped("retail")
+CUSTOMERS_MART = PACK.marts["customers"]
 TABLE = f"{CUSTOMERS_MART.table}_rows"
 NAMES = [column.name for column in CUSTOMERS_MART.columns]
 SERVER = {
@@ -106,7 +108,7 @@ def ours(given: Given) -> Iterator[Job]:
     parts = tuple(Part(path.name, 0, 0) for path in given.parts)
     count = sum(pq.read_metadata(path).num_rows for path in given.parts)
     rows = MartRows(CUSTOMERS_MART.name, Inputs("", (), (), date.min), (MartPart(parts, count, 0, (), Figures()),))
-    warehouse = MySQLWarehouse(given.uri, settings.mysql)
+    warehouse = MySQLWarehouse(given.uri, settings.mysql, PACK)
     with closing(warehouse), Cluster(RaySettings(address="local")) as cluster:
         warm(cluster.run, warehouse, settings, given.parts[0])
         yield lambda: void(stage(warehouse, cluster.run, settings, state, [rows], void, "", ""))
@@ -130,7 +132,7 @@ def warm(run: Callable[..., Any], warehouse: "MySQLWarehouse", settings: Any, pa
         write_parquet(state.open(), part.name, pq.read_table(part).slice(0, 100))
         generation = warehouse.stage(CUSTOMERS_MART)
         few = Part(part.name, 0, 0)
-        load = Load(settings.target, settings.mysql, CUSTOMERS_MART.name, generation, few, None, state)
+        load = Load(settings.target, settings.mysql, PACK, CUSTOMERS_MART.name, generation, few, None, state)
         list(run("Warm", load_slowly, [load] * warehouse.loaders, warehouse.loaders))
     make_empty(warehouse)
 
@@ -356,7 +358,7 @@ def run_way(name: str, given: Given, server: int | None) -> dict[str, Any]:
     from jobs.adapters.warehouse.mysql import MySQLWarehouse
     from jobs.config.settings import MySQL
 
-    with closing(MySQLWarehouse(given.uri, MySQL())) as warehouse:
+    with closing(MySQLWarehouse(given.uri, MySQL(), PACK)) as warehouse:
         make_empty(warehouse)
         with WAYS[name](given) as job:
             took = timed(job, server)

@@ -68,7 +68,7 @@ def traffic(source: Path, cores: int) -> dict[str, Counter[str]]:
             os.environ.update(store.environment)  # the only way in which its credentials reach the workers
             places = {"source": "s3://bench/drops", "target": f"duckdb://{folder}/marts.duckdb"}
             settings = load(None, {**places, "state": "s3://bench/state", "quality": {"judge": False}})
-            warehouse = open_warehouse(settings.target or "", settings.mysql)
+            warehouse = open_warehouse(settings.target or "", settings.mysql, settings.domain)
             steps = Steps(lambda: counted(f"http://127.0.0.1:{port}/metrics"))
             with Cluster(RaySettings(address="local", cpus=cores)) as cluster:
                 request = Request(settings, Policy(), drops.TODAY, "bench", lambda: datetime.now(UTC))

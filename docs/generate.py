@@ -105,10 +105,10 @@ def sdks() -> str:
 
 def tables() -> dict[str, str]:
     """Return the columns of each mart, by its table."""
-    from marts.schema import MARTS
+    from marts.packs import shipped
 
     found = {}
-    for mart in MARTS.values():
+    for mart in shipped("retail").marts.values():
         rows = ["| column | meaning | type | NULL |", "|---|---|---|---|"]
         for column in mart.columns:
             name = f"**`{column.name}`**" if column.name in mart.key else f"`{column.name}`"

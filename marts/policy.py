@@ -4,7 +4,7 @@ import difflib
 import hashlib
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -75,8 +75,9 @@ class Policy(BaseModel):
         "stop", description="what a run does if live lines have several currencies: stop, or add them up as they are"
     )
     unknown_ids: tuple[int, ...] = Field((0, -1), description="customer_id values that mean a guest, like an empty one")
-    transaction_key: tuple[str, ...] = Field(
-        ("store_id", "day"), description="columns within which a transaction_id is unique, besides the customer"
+    transaction_key: tuple[str, ...] | None = Field(
+        None,
+        description='columns within which an id of a transaction is unique, besides the customer: ["store_id", "day"]',
     )
     no_ids: tuple[str, ...] = Field(NO_IDS, description="words that are not a transaction_id, in upper or lower case")
     redelivered: Literal["line", "transaction", "add"] = Field(
@@ -109,7 +110,9 @@ class Policy(BaseModel):
 
     @field_validator("transaction_key")
     @classmethod
-    def _names_columns(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _names_columns(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is None:
+            return None
         for name in names:
             if name in _NOT_IN_KEY:
                 raise ValueError(f"{name} cannot be part of it; name store_id, day, or another column of sales")
@@ -188,10 +191,13 @@ def _reason(detail: dict[str, Any]) -> str:
 
 def known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     """List the valid keys at a path inside a model."""
+    named = False
     for part in path:
-        if isinstance(part, int):
+        if isinstance(part, int) or named:  # the place in a list, or the name of an entry
+            named = False
             continue
         annotation = model.model_fields[part].annotation
+        named = get_origin(annotation) is dict
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
     return sorted(model.model_fields)

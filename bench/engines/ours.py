@@ -69,7 +69,7 @@ def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date) -> dict
     """Build until the marts are ready to load, continuing from the state in the folder. Return the seconds by step."""
     target = f"duckdb://{folder}/marts.duckdb"
     settings = Settings(source=str(drops), target=target, state=str(folder / "state"), quality=Quality(judge=False))
-    warehouse = open_warehouse(target, settings.mysql)
+    warehouse = open_warehouse(target, settings.mysql, settings.domain)
     near = LocalFirstRunner(cluster, cluster.settings)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     request = Request(settings, Policy(), as_of, run_id, lambda: datetime.now(UTC))

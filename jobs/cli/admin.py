@@ -170,6 +170,9 @@ def erase_customer(
     from jobs.report.run_pages import write_again
     from jobs.report.run_records import adopt_waiting, recent_reports
 
+    subject = settings.domain.subject
+    if subject is None:
+        raise UsageError("this pack has no people who could be erased", "pack", "set subject in its pack.toml")
     if not yes:
         typer.confirm(f"Erase customer {customer} permanently?", abort=True, err=True)
     with looking(
@@ -177,7 +180,7 @@ def erase_customer(
     ) as (now, warehouse):
         at = stamp()
         adopt_waiting(now.state, warehouse)
-        built, person = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex())
+        built, person = erasing.erasure_of(warehouse, customer, at, os.urandom(16).hex(), subject)
         traces = erasing.find_traces(now, customer)
         # The ledger records the erasure last: one that is killed earlier has not happened and is repeated as a whole.
         texts = erasing.clean_ledger(now, warehouse, customer)

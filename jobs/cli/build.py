@@ -128,7 +128,6 @@ def status(
 ) -> None:
     """Show the live marts and the last runs."""
     from jobs.cli import render
-    from marts.schema import MARTS
 
     settings = configured(config, target=target)
     settings.require("target")
@@ -143,7 +142,7 @@ def status(
         }
         typer.echo(json.dumps(displayed, indent=2))
     else:
-        show(render.status(live, publications, generations, last, list(MARTS)), stdout=True, wide=wide)
+        show(render.status(live, publications, generations, last, list(settings.domain.marts)), stdout=True, wide=wide)
 
 
 def _as_of(settings: "Settings", policy: "Policy") -> date:

@@ -32,7 +32,7 @@ def expectations_list(
         show(render.rule_types(type_words()), stdout=True, wide=wide)
         return
     settings = configured(config, policy=policy, expectations=folder)
-    suites = check_suites(settings.expectations, configured_policy(settings))
+    suites = check_suites(settings.domain, settings.expectations, configured_policy(settings))
     if name is not None and name not in suites:
         raise UsageError(f"unknown suite {name!r}", "expectations", f"the suites are {', '.join(suites)}")
     wanted = [suite for key, suite in suites.items() if name in (None, key)]
@@ -53,10 +53,10 @@ def expectations_check(config: Config = None, policy: PolicyFile = None, folder:
     from jobs.config.suites import check_suites
 
     settings = configured(config, policy=policy, expectations=folder)
-    suites = check_suites(settings.expectations, configured_policy(settings))
+    suites = check_suites(settings.domain, settings.expectations, configured_policy(settings))
     from jobs.steps.quality import plan_suites
 
-    for suite, metrics in plan_suites(suites.values()):
+    for suite, metrics in plan_suites(settings.domain, suites.values()):
         typer.echo(f"ok {suite.name}: {len(suite.rules)} rules, {metrics} metrics")
 
 
@@ -80,5 +80,5 @@ def expectations_add(
     entry: dict[str, Any] = {"type": type_, "kwargs": parse_arguments(arguments), "severity": severity}
     if description:
         entry["description"] = description
-    path = add(name, entry, settings.expectations, configured_policy(settings))
+    path = add(settings.domain, name, entry, settings.expectations, configured_policy(settings))
     typer.echo(f"added to {path}; changed rules apply to new drops, and to the others with marts build --rescan")

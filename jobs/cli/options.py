@@ -101,7 +101,7 @@ def opened(settings: "Settings", read_only: bool = False, create: bool = False) 
     from jobs.operations.seal import check_seal
 
     wait = 0 if read_only else settings.lock_timeout
-    warehouse = open_warehouse(settings.target or "", settings.mysql, read_only, wait, create)
+    warehouse = open_warehouse(settings.target or "", settings.mysql, settings.domain, read_only, wait, create)
     try:
         check_seal(settings, warehouse, stamp(), remember=not read_only)
         yield warehouse

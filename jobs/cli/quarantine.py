@@ -77,7 +77,7 @@ def quarantine_show(
     with looking(settings, datetime.now(UTC)) as (now, _):
         result = find_published(now, drop)
         rows = rows_of(now, result)
-    seen = [(row.line, list(row.reasons), row.raw if reveal else masked_row(result, row)) for row in rows[:limit]]
+    seen = [(row.line, list(row.reasons), row.raw if reveal else masked_row(now, result, row)) for row in rows[:limit]]
     if as_json:
         names = ("line", "reasons", "raw")
         typer.echo(json.dumps([dict(zip(names, row, strict=True)) for row in seen], indent=2))

@@ -188,7 +188,7 @@ def trust(
 
     settings = _settings(file, key, config, target)
     settings.require("target")
-    with closing(open_warehouse(settings.target or "", settings.mysql)) as warehouse:
+    with closing(open_warehouse(settings.target or "", settings.mysql, settings.domain)) as warehouse:
         seal = seals.trust(settings, warehouse, stamp(), getpass.getuser(), why)
     typer.echo(f"the target trusts {vault_of(settings).file} ({seal.file_id}) from revision {seal.revision} on")
 

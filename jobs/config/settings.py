@@ -5,14 +5,15 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from jobs.config.packs import load_pack
 from jobs.config.secret import Secret
 from marts.errors import UsageError
-from marts.policy import nearest
+from marts.pack import Pack
+from marts.policy import nearest, unknown_key
 from marts.rows.source_block import SourceBlock
-from marts.schema import KINDS
 
 CONFIG_FILE = "marts.toml"
 PREFIX = "MARTS_"
@@ -92,27 +93,6 @@ class Limits(_Part):
         2, ge=0, description="seconds; a build waits for a file in a folder that was written to more recently"
     )
     finish_rows: int = Field(300_000, ge=1, description="approximate mart rows that one task materializes")
-
-
-class Dimensions(_Part):
-    """Source of each dimension: "drops", or a table as mysql://user@host:port/database/table."""
-
-    customers: str = Field("drops", repr=False)
-    stores: str = Field("drops", repr=False)
-    sales_team: str = Field("drops", repr=False)
-    products: str = Field("drops", repr=False)
-
-    @property
-    def tables(self) -> dict[str, str]:
-        """Addresses of the dimensions that are tables, by name."""
-        return {name: where for name, where in self.model_dump().items() if where != "drops"}
-
-    @field_validator("*")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value != "drops" and not value.startswith("mysql://"):
-            raise ValueError('"drops", or mysql://user@host:port/database/table')
-        return value
 
 
 class Quality(_Part):
@@ -210,6 +190,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
+    pack: str = Field("retail", description="the domain: name of a shipped pack, or a folder with pack.toml")
     source: str | None = Field(None, description="folder or s3://bucket/prefix with sales/, customers/, …")
     target: str | None = Field(None, description="duckdb:///path/file.duckdb or mysql://user@host:port/database")
     state: str | None = Field(
@@ -225,7 +206,7 @@ class Settings(BaseSettings):
     as_of: date | None = Field(None, description="last day that counts; today by default")
     policy: str | None = Field(None, description="path of policy.toml")
     expectations: str | None = Field(None, description="folder of suites; its files override the shipped ones")
-    mart: Literal["customers", "sales_team"] | None = Field(None, description="build only this mart")
+    mart: str | None = Field(None, description="build only this mart")
     lock_timeout: int = Field(30, ge=0, description="seconds to wait for another build")
     sources: tuple[SourceBlock, ...] = Field(
         (), description="how files are read: the [[source]] blocks of marts.toml (docs/sources.md)"
@@ -236,19 +217,53 @@ class Settings(BaseSettings):
     drops: Drops = Drops()
     limits: Limits = Limits()
     quality: Quality = Quality()
-    dimensions: Dimensions = Dimensions()
+    dimensions: dict[str, str] = Field(
+        {},
+        repr=False,
+        description='source of a dimension: "drops", or a table as mysql://user@host:port/database/table',
+    )
     notify: Notify = Notify()
     log: Log = Log()
     ray: RaySettings = RaySettings()
     metrics: Metrics = Metrics()
 
+    @field_validator("mart")
+    @classmethod
+    def _known_mart(cls, name: str | None, info: ValidationInfo) -> str | None:
+        known = load_pack(info.data["pack"]).marts if "pack" in info.data else {}
+        if name is not None and name not in known:
+            raise ValueError(f"must be one of {', '.join(map(repr, known))}")
+        return name
+
     @field_validator("sources")
     @classmethod
-    def _known_kinds(cls, blocks: tuple[SourceBlock, ...]) -> tuple[SourceBlock, ...]:
+    def _known_kinds(cls, blocks: tuple[SourceBlock, ...], info: ValidationInfo) -> tuple[SourceBlock, ...]:
+        known = load_pack(info.data["pack"]).kinds if "pack" in info.data else {}
         for block in blocks:
-            if block.kind is not None and block.kind not in KINDS:
-                raise ValueError(f"unknown kind {block.kind!r}{nearest(block.kind, KINDS)}")
+            if block.kind is not None and block.kind not in known:
+                raise ValueError(f"unknown kind {block.kind!r}{nearest(block.kind, known)}")
         return blocks
+
+    @field_validator("dimensions")
+    @classmethod
+    def _known_dimensions(cls, tables: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        known = [kind.name for kind in load_pack(info.data["pack"]).dimensions] if "pack" in info.data else []
+        for name, where in tables.items():
+            if name not in known:
+                raise ValueError(unknown_key(name, name, known))
+            if where != "drops" and not where.startswith("mysql://"):
+                raise ValueError(f'{name}: "drops", or mysql://user@host:port/database/table')
+        return tables
+
+    @property
+    def domain(self) -> Pack:
+        """The pack, as it is read."""
+        return load_pack(self.pack)
+
+    @property
+    def dimension_tables(self) -> dict[str, str]:
+        """Addresses of the dimensions that are tables, by name."""
+        return {name: where for name, where in self.dimensions.items() if where != "drops"}
 
     @classmethod
     def settings_customise_sources(

@@ -7,46 +7,44 @@ from pathlib import Path
 from typing import Any
 
 from marts.errors import UsageError
+from marts.pack import Kind, Mart, Pack
 from marts.policy import Policy
 from marts.quality.rules import Suite
 from marts.quality.suite_reader import policy_parameters, read_suite
-from marts.schema import KINDS, MARTS, Kind, Mart
 
-OF_MARTS = {f"{name}_data_mart": mart for name, mart in MARTS.items()}
-"""The marts by the file names of their suites."""
 MART_PARAMETERS = ("counted_total_low", "counted_total_high", "row_count_floor")
 """Parameters of mart suites besides those of the policy; known once the rows are computed."""
 _HERE = Path(__file__).parent.parent
 
 
-def load_suites(folder: str | None, policy: Policy) -> dict[str, Suite]:
+def load_suites(pack: Pack, folder: str | None, policy: Policy) -> dict[str, Suite]:
     """Read the suite of each kind of drop. Raise UsageError with the file and the invalid entry."""
-    return {name: _of_drops(name, *_text_of(name, folder), policy) for name in KINDS}
+    return {name: _of_drops(kind, *_text_of(name, folder), policy) for name, kind in pack.kinds.items()}
 
 
 @lru_cache(64)
-def _of_drops(name: str, text: str, where: str, policy: Policy) -> Suite:
+def _of_drops(kind: Kind, text: str, where: str, policy: Policy) -> Suite:
     """Parse a suite. Cached by its text, because some commands need it more than once."""
-    return read_suite(_parsed(text, where), KINDS[name], where, policy_parameters(policy), policy)
+    return read_suite(_parsed(text, where), kind, where, policy_parameters(policy), policy)
 
 
 def load_mart_suite(mart: Mart, folder: str | None, policy: Policy, results: Mapping[str, Any]) -> Suite:
     """Read the suite of a mart; ``results`` contains the values of `MART_PARAMETERS`."""
-    name = next(name for name, known in OF_MARTS.items() if known is mart)
-    data, where = read_file(name, folder)
+    data, where = read_file(mart.table, folder)
     return read_suite(data, mart, where, {**policy_parameters(policy), **results})
 
 
-def check_suites(folder: str | None, policy: Policy) -> dict[str, Suite]:
+def check_suites(pack: Pack, folder: str | None, policy: Policy) -> dict[str, Suite]:
     """Read all suites. Raise UsageError for a file of no suite: a misspelt name must not be silently ignored."""
-    known: dict[str, Kind | Mart] = {**KINDS, **OF_MARTS}
+    of_marts = {mart.table: mart for mart in pack.marts.values()}
+    known: dict[str, Kind | Mart] = {**pack.kinds, **of_marts}
     for path in sorted(Path(folder).glob("*.json")) if folder else ():
         if path.stem not in known:
             hint = f"rename it to one of {', '.join(f'{name}.json' for name in known)}"
             raise UsageError("does not have the name of a suite", str(path), hint)
     unknown = dict.fromkeys(MART_PARAMETERS, 0)
-    marts = {name: load_mart_suite(mart, folder, policy, unknown) for name, mart in OF_MARTS.items()}
-    return {**load_suites(folder, policy), **marts}
+    marts = {name: load_mart_suite(mart, folder, policy, unknown) for name, mart in of_marts.items()}
+    return {**load_suites(pack, folder, policy), **marts}
 
 
 def read_file(name: str, folder: str | None) -> tuple[Any, str]:

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from jobs.operations.generate import LAST_DAY, clean_tables
 from marts.errors import UsageError
+from marts.pack import DIGITS, SourceColumn
+from marts.packs import shipped
 from marts.policy import nearest
-from marts.schema import DIGITS, KINDS, SourceColumn
 
 _DISCOUNT = "discount"
+_PACK = shipped("retail")
 _TENTH = 10
 """Each tenth line has a discount."""
 Row = dict[str, str]
@@ -61,7 +63,7 @@ def companies() -> dict[str, Company]:
     """Return the companies by name."""
     data = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     return {
-        name: Company(columns={kind: values.pop(kind) for kind in KINDS if kind in values}, **values)
+        name: Company(columns={kind: values.pop(kind) for kind in _PACK.kinds if kind in values}, **values)
         for name, values in data.items()
     }
 
@@ -75,7 +77,7 @@ def generate_like(folder: Path, name: str, lines: int, seed: int) -> dict[str, o
     for kind, tables in clean_tables(lines, seed).items():
         if kind not in company.columns:
             continue
-        amount = next((column.name for column in KINDS[kind].columns if column.type == "amount"), "")
+        amount = next((column.name for column in _PACK.kinds[kind].columns if column.type == "amount"), "")
         for day, rows in _files(tables, company.files[kind]):
             written = [_discounted(*item) for item in enumerate(rows)] if company.discount and amount else rows
             total += sum((Decimal(row[amount]) for row in written), Decimal(0)) if amount else 0
@@ -96,7 +98,7 @@ def _files(tables: Mapping[str, bytes], key: str) -> Iterator[tuple[str, list[Ro
             yield month, rows
             continue
         days: dict[str, list[Row]] = {}
-        date = next(column.name for column in KINDS[next(iter(KINDS))].columns if column.type == "date")
+        date = next(column.name for column in _PACK.fact.columns if column.type == "date")
         for row in rows:
             days.setdefault(row[date], []).append(row)
         yield from days.items()
@@ -104,7 +106,7 @@ def _files(tables: Mapping[str, bytes], key: str) -> Iterator[tuple[str, list[Ro
 
 def _discounted(number: int, row: Row) -> Row:
     """Return a line with a discount of a tenth, for some lines."""
-    columns = {column.type: column.name for column in KINDS[next(iter(KINDS))].columns}
+    columns = {column.type: column.name for column in _PACK.fact.columns}
     amount = Decimal(row[columns["amount"]])
     off = (amount / _TENTH).quantize(Decimal("0.01")) if number % _TENTH == 0 and amount > 0 else Decimal(0)
     return {**row, columns["amount"]: str(amount - off), _DISCOUNT: str(off) if off else ""}
@@ -117,7 +119,7 @@ def _encoded(company: Company, kind: str, rows: Iterable[Row]) -> bytes:
     options = {"quoting": csv.QUOTE_ALL} if company.quote_all else {}
     writer = csv.writer(sink, delimiter=company.delimiter, lineterminator=company.newline, **options)  # type: ignore[arg-type]
     writer.writerow(names)
-    columns = {column.name: column for column in KINDS[kind].columns}
+    columns = {column.name: column for column in _PACK.kinds[kind].columns}
     amount, total = next((c.name for c in columns.values() if c.type == "amount"), ""), Decimal(0)
     for number, row in enumerate(rows):
         total += Decimal(row[amount]) if amount else 0
@@ -150,7 +152,7 @@ def _value(company: Company, column: SourceColumn | None, text: str, number: int
 
 def _buyers() -> set[str]:
     """Return the names of the columns that say who bought."""
-    return {column.name for kind in KINDS.values() for column in kind.columns if column.guests}
+    return {column.name for kind in _PACK.kinds.values() for column in kind.columns if column.guests}
 
 
 def _number(company: Company, text: str) -> str:

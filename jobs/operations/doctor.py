@@ -92,12 +92,13 @@ def _credentials(settings: Settings) -> list[Check]:
 
 def _source(settings: Settings) -> list[Check]:
     store = open_store(settings.source or "", settings.s3)
-    results = list_source(store, settings.sources).drops
+    results = list_source(store, settings.domain, settings.sources).drops
+    fact = settings.domain.fact.name
     seen = ", ".join(f"{name} {len(versions):,}" for name, versions in results.items())
-    if not results["sales"]:
+    if not results[fact]:
         hint = "copy your files there, set --source to their folder, or run `marts generate`"
-        return [Check("source", False, f"no .csv or .csv.gz under {store.uri}/sales/: {hint}", UsageError.exit_code)]
-    newest = results["sales"][-1]
+        return [Check("source", False, f"no .csv or .csv.gz under {store.uri}/{fact}/: {hint}", UsageError.exit_code)]
+    newest = results[fact][-1]
     store.read(newest, 0, min(newest.size, 1000))
     return [Check("source", True, f"{store.uri}: {seen} drops; they can be read"), *_blocks(settings, results)]
 
@@ -126,7 +127,7 @@ def _state(settings: Settings) -> list[Check]:
 
 
 def _target(settings: Settings) -> list[Check]:
-    warehouse = open_warehouse(settings.target or "", settings.mysql)
+    warehouse = open_warehouse(settings.target or "", settings.mysql, settings.domain)
     try:
         return [Check(what, ok, text) for what, ok, text in warehouse.diagnose()]
     finally:

@@ -27,21 +27,46 @@ from jobs.state.manifest import TABLES, Manifest
 from jobs.state.parquet import read_parquet
 from marts.dialect import LineFormat
 from marts.errors import StateDamaged
+from marts.pack import Pack, Subject
 from marts.privacy.erasure import ERASED, TELLING, ids_in
 
 Formats = Mapping[str, set[LineFormat]]
 """How the rows of all deliveries of a drop are read, by the drop's key."""
 _log = logging.getLogger("marts.erase")
-_ROWS = ("lines", "dimensions/customers", "facts", "marts/customers")
-_QUARANTINE = ("quarantine/sales", "quarantine/customers")
-_MADE_AGAIN = ("repairs/", f"{TABLES}customers/", "keys/", "settled/")
-"""Files that are cheap to rebuild: removed without inspection."""
 _DONE = "/done.json"
 """File beside the rows of a mart. It names the best customers, whose rows may be in files of an earlier build."""
 _ANY = ""
 """Stands for every drop that owns the file."""
-_OTHERS = ("/sales_team.parquet", "/drops.parquet")
-"""Facts without customers."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders and files of the state that may name people, by their pack."""
+
+    rows: tuple[str, ...]
+    quarantine: tuple[str, ...]
+    cheap: tuple[str, ...]
+    """Files that are cheap to rebuild: removed without inspection."""
+    without: tuple[str, ...]
+    """Ends of the names of facts without people."""
+
+    @classmethod
+    def of(cls, pack: Pack) -> "Places":
+        """Return the places of a pack's people."""
+        kinds = [kind for kind in pack.kinds.values() if kind.person]
+        dimensions = [kind.name for kind in kinds if not kind.is_fact]
+        others = (name for name, table in pack.months.items() if kinds and kinds[0].person not in table.key)
+        return cls(
+            rows=(
+                "lines",
+                *(f"dimensions/{name}" for name in dimensions),
+                "facts",
+                *(f"marts/{mart.name}" for mart, _ in pack.marts_of_people),
+            ),
+            quarantine=tuple(f"quarantine/{kind.name}" for kind in kinds),
+            cheap=("repairs/", *(f"{TABLES}{name}/" for name in dimensions), "keys/", "settled/"),
+            without=tuple(f"/{name}.parquet" for name in (*others, "drops", "shared")),
+        )
 
 
 @dataclass(frozen=True)
@@ -58,35 +83,39 @@ class Traces:
     """Keys of drops that still contain the person; Martwright does not change drops."""
 
 
-def erasure_of(warehouse: Warehouse, customer: int, now: str, salt: str) -> tuple[list[Erasure], Person]:
+def erasure_of(
+    warehouse: Warehouse, customer: int, now: str, salt: str, subject: Subject
+) -> tuple[list[Erasure], Person]:
     """Return the ledger entries by which later builds recognize a customer, and the person.
 
     The entries are empty for a customer who was erased before: only the search is repeated.
     """
     existing = warehouse.erasures() or [Erasure(0, salt, now)]
-    erased = erased_people(existing)
+    erased = erased_people(existing, subject)
     before = erased.number_of(str(customer))
     if before:
         return [], Person(customer, before, erased)
     new = Erasure(len(existing), erased.digest(customer), now)
-    return [*existing[:1], new], Person(customer, new.number, erased_people([*existing, new]))
+    return [*existing[:1], new], Person(customer, new.number, erased_people([*existing, new], subject))
 
 
 def find_traces(now: Survey, customer: int) -> Traces:
     """Search all files of the state for a customer, including those left by a killed build."""
-    state, formats = now.state, _formats(now)
+    state, formats, column, places = now.state, _formats(now), _column(now), Places.of(now.settings.pack)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        listed = list(pool.map(state.versions, (*_ROWS, *_QUARANTINE, *_MADE_AGAIN)))
+        listed = list(pool.map(state.versions, (*places.rows, *places.quarantine, *places.cheap)))
         keys = [version.key for versions in listed for version in versions]
-        looked_at = (key for key in keys if not key.startswith(_MADE_AGAIN) and not key.endswith(_OTHERS))
+        looked_at = (key for key in keys if not key.startswith(places.cheap) and not key.endswith(places.without))
         tables = [key for key in looked_at if key.endswith(".parquet")]
         held = pool.map(partial(_drops_in, now, formats, customer), tables)
         others_part = {key: drops for key, drops in zip(tables, held, strict=True) if drops}
-    files = {*others_part, *(key for key in keys if key.startswith(_MADE_AGAIN))}
+    files = {*others_part, *(key for key in keys if key.startswith(places.cheap))}
     files |= {key for key in keys if key.endswith(_DONE) and mention(customer)(state.get(key).decode())}
     files |= {f"{key.rpartition('/')[0]}{_DONE}" for key in others_part if key.startswith("marts/")}
     scans = now.catalog.everything()
-    hold = {m.scan for m in scans if _shows(m, customer) or any(_is_of(m, others_part.get(p, ())) for p in m.paths)}
+    hold = {
+        m.scan for m in scans if _shows(column, m, customer) or any(_is_of(m, others_part.get(p, ())) for p in m.paths)
+    }
     matches = [m for m in scans if m.scan in hold or files & set(m.paths)]
     existing = {drop.delivery.id: drop.delivery.key for drop in now.plan.drops if not drop.gone}
     removed = {drop.delivery.id for drop in now.plan.drops if drop.gone and not drop.delivery.key.startswith(TABLES)}
@@ -94,6 +123,12 @@ def find_traces(now: Survey, customer: int) -> Traces:
     drops = sorted(held_by.union(*others_part.values()) & set(existing.values()))
     copies = tuple(manifest for manifest in matches if manifest.delivery.id in removed)
     return Traces(tuple(sorted(files)), tuple(matches), copies, tuple(drops))
+
+
+def _column(now: Survey) -> str:
+    """Return the column of the ids of people."""
+    subject = now.settings.pack.subject
+    return subject.key if subject else ""
 
 
 def _formats(now: Survey) -> Formats:
@@ -110,15 +145,15 @@ def _drops_in(now: Survey, formats: Formats, customer: int, path: str) -> set[st
     Return _ANY for a file outside quarantine, which does not name its drop, and for a damaged file, which may contain
     the customer.
     """
-    quarantined = path.startswith(_QUARANTINE)
+    quarantined = path.startswith(Places.of(now.settings.pack).quarantine)
     try:
-        rows = read_parquet(now.state, path, ["drop", "raw"] if quarantined else ["customer_id"])
+        rows = read_parquet(now.state, path, ["drop", "raw"] if quarantined else [_column(now)])
     except StateDamaged:
         return {_ANY}
     if quarantined:
         pairs = zip(rows["drop"].to_pylist(), rows["raw"].to_pylist(), strict=True)
-        return {drop for drop, raw in pairs if _may_name(customer, formats, drop, raw)}
-    return {_ANY} if pc.any(pc.equal(rows["customer_id"], customer)).as_py() else set()
+        return {drop for drop, raw in pairs if _may_name(_column(now), customer, formats, drop, raw)}
+    return {_ANY} if pc.any(pc.equal(rows[_column(now)], customer)).as_py() else set()
 
 
 def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
@@ -126,19 +161,19 @@ def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
     return _ANY in drops or manifest.delivery.key in drops
 
 
-def _names(customer: int, form: LineFormat, raw: str) -> bool:
+def _names(person: str, customer: int, form: LineFormat, raw: str) -> bool:
     """Return whether a line names the customer; without columns (a rejected drop), whether its text mentions them."""
-    return customer in ids_in(raw, form) if form.names else mention(customer)(raw)
+    return customer in ids_in(raw, form, person) if form.names else mention(customer)(raw)
 
 
-def _may_name(customer: int, formats: Formats, drop: str, raw: str) -> bool:
+def _may_name(person: str, customer: int, formats: Formats, drop: str, raw: str) -> bool:
     """Return whether a line names the customer, as any delivery with this key is read."""
-    return any(_names(customer, form, raw) for form in formats.get(drop, {LineFormat()}))
+    return any(_names(person, customer, form, raw) for form in formats.get(drop, {LineFormat()}))
 
 
-def _shows(manifest: Manifest, customer: int) -> bool:
+def _shows(person: str, manifest: Manifest, customer: int) -> bool:
     """Return whether an example in a manifest names the customer."""
-    return any(_names(customer, manifest.form, reason.raw) for reason in manifest.reasons)
+    return any(_names(person, customer, manifest.form, reason.raw) for reason in manifest.reasons)
 
 
 def remove(now: Survey, traces: Traces, docs: Store, person: Person) -> int:
@@ -146,7 +181,7 @@ def remove(now: Survey, traces: Traces, docs: Store, person: Person) -> int:
     customer = person.customer
     forgotten = {(manifest.delivery.id, manifest.rules) for manifest in traces.manifests}
     results = [version.key for version in docs.versions("runs") if version.key.endswith(".json")]
-    pages = [key for key in results if _is_on(docs.get(key), customer)]
+    pages = [key for key in results if _is_on(docs.get(key), _column(now), customer)]
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         rewritten = dict(pool.map(partial(_rewritten, now, person), traces.only_copies))
         known = {(manifest.delivery.id, manifest.rules): manifest for manifest in now.catalog.everything()}
@@ -162,18 +197,18 @@ def _rewritten(now: Survey, person: Person, manifest: Manifest) -> tuple[tuple[s
     """Rewrite a drop without the person; None if one of its files is damaged: the next build reports it."""
     name = (manifest.delivery.id, manifest.rules)
     try:
-        is_of = partial(_names, person.customer, manifest.form)
-        return name, rewrite(now.state, manifest, person, is_of)
+        is_of = partial(_names, _column(now), person.customer, manifest.form)
+        return name, rewrite(now.state, now.settings.pack, manifest, person, is_of)
     except StateDamaged as error:
         _log.warning("%s; it is the only copy of %s", error, manifest.delivery.key)
         return name, None
 
 
-def _is_on(page: bytes, customer: int) -> bool:
+def _is_on(page: bytes, column: str, customer: int) -> bool:
     """Return whether a page contains an example with the customer's id."""
     mentions = mention(customer)
     for result in json.loads(page).get("results", []):
-        if "customer_id" in json.dumps(result.get("expectation_config", {}).get("kwargs", {})):
+        if column in json.dumps(result.get("expectation_config", {}).get("kwargs", {})):
             displayed = [value for name, value in result.get("result", {}).items() if isinstance(value, list | dict)]
             if any(mentions(json.dumps(value)) for value in displayed):
                 return True
@@ -185,25 +220,25 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
 
     Return the number of changed records.
     """
-    formats, mentions = _formats(now), mention(customer)
+    formats, mentions, column = _formats(now), mention(customer), _column(now)
 
     def report(text: str) -> str:
         before = json.loads(text)
         announced: dict[str, Any] = json.loads(text)
         for drop in announced.get("drops", []):
             for reason in drop.get("reasons", []):
-                if _may_name(customer, formats, drop.get("key", ""), reason.get("raw", "")):
+                if _may_name(column, customer, formats, drop.get("key", ""), reason.get("raw", "")):
                     reason.update(raw=ERASED, example="")
         for best in announced.get("figures", {}).get("best", []):
             if best.get("customer_id") == customer:
                 best.update(customer_id=0, full_name=ERASED)
-        cleaned = _without(announced, mentions)
+        cleaned = _without(announced, mentions, column)
         return text if cleaned == before else json.dumps(cleaned)
 
     def notice(text: str) -> str:
         raised: dict[str, Any] = json.loads(text)
-        lines = [str(_without(line, mentions)) for line in raised["body"].split("\n")]
-        cleaned = {**raised, "subject": _without(raised["subject"], mentions), "body": "\n".join(lines)}
+        lines = [str(_without(line, mentions, column)) for line in raised["body"].split("\n")]
+        cleaned = {**raised, "subject": _without(raised["subject"], mentions, column), "body": "\n".join(lines)}
         return text if cleaned == raised else json.dumps(cleaned, ensure_ascii=False)
 
     changed = 0
@@ -212,13 +247,13 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
         key = decision.object_key
         # A repaired line is money: where the columns are unknown, a small number may be a quantity.
         known = any(form.names for form in formats.get(key, ())) or len(str(customer)) >= TELLING
-        left = {n: raw for n, raw in lines.items() if not (known and _may_name(customer, formats, key, raw))}
+        left = {n: raw for n, raw in lines.items() if not (known and _may_name(column, customer, formats, key, raw))}
         if len(left) < len(lines):
             warehouse.decide(replace(decision, detail=json.dumps(left, ensure_ascii=False)))
             changed += 1
     changed += warehouse.rewrite("marts_runs", "report", report)
     changed += warehouse.rewrite("marts_notices", "notice", notice)
-    return changed + warehouse.rewrite("marts_runs", "error", lambda text: str(_without(text, mentions)))
+    return changed + warehouse.rewrite("marts_runs", "error", lambda text: str(_without(text, mentions, column)))
 
 
 def event(number: int, at: str, who: str, why: str) -> AuditEvent:
@@ -232,14 +267,14 @@ def mention(customer: int) -> Callable[[str], bool]:
     return lambda text: bool(match.search(text))
 
 
-def _without(value: object, mentions: Callable[[str], bool]) -> object:
+def _without(value: object, mentions: Callable[[str], bool], column: str) -> object:
     """Copy a report without strings that name the customer: those that contain the column's name and the id."""
     if isinstance(value, dict):
-        return {name: _without(inner, mentions) for name, inner in value.items()}
+        return {name: _without(inner, mentions, column) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_without(inner, mentions) for inner in value]
-    named = isinstance(value, str) and "customer_id" in value and mentions(value)
-    return "customer_id …: (erased)" if named else value
+        return [_without(inner, mentions, column) for inner in value]
+    named = isinstance(value, str) and column in value and mentions(value)
+    return f"{column} …: (erased)" if named else value
 
 
 def drops_text(keys: Iterable[str]) -> str:

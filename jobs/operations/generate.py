@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from marts.schema import KINDS
+from marts.packs import shipped
 
 FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2025, 12, 31)
 CUSTOMERS, STORES, PEOPLE = 20_000, 50, 400
@@ -165,7 +165,7 @@ def clean_tables(lines: int, seed: int) -> dict[str, dict[str, bytes]]:
     months = (np.datetime64(FIRST_DAY, "D") + good.day.astype("timedelta64[D]")).astype("datetime64[M]")
     drops = {str(month): _as_csv(good.take(np.flatnonzero(months == month)), _PLAIN) for month in np.unique(months)}
     tables = (_customers(np.arange(1, buyers + 1)), _stores(_places()), _people(np.arange(1, PEOPLE + 1)))
-    return dict(zip(KINDS, (drops, *({"": _text_of(rows)} for rows in tables)), strict=False))
+    return dict(zip(shipped("retail").kinds, (drops, *({"": _text_of(rows)} for rows in tables)), strict=False))
 
 
 def _make_lines(random: np.random.Generator, count: int, customers: int) -> _Lines:

@@ -12,15 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.ports.store import Store
-from jobs.state.manifest import SUMMED, LinesFile, Manifest, MonthLines, Reason, name_of
+from jobs.state.manifest import LinesFile, Manifest, MonthLines, Reason, name_of
 from jobs.state.parquet import read_parquet, read_quarantine, write_parquet
-from jobs.steps.row_files import write_lines
+from jobs.steps.row_files import summed, write_lines
+from marts.pack import Kind, Pack
 from marts.privacy.erasure import ERASED, Erased
 from marts.quality.findings import without_samples
-from marts.schema import CUSTOMERS, SALES, Kind
-
-_CUSTOMER = 1 + SUMMED.index("customer_id")
-"""Index of the customer sum among the sums of a manifest."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +34,22 @@ IsOf = Callable[[str], bool]
 """Predicate: whether a raw row belongs to the person."""
 
 
-def rewrite(store: Store, manifest: Manifest, person: Person, is_of: IsOf) -> Manifest:
+def rewrite(store: Store, pack: Pack, manifest: Manifest, person: Person, is_of: IsOf) -> Manifest:
     """Write the files of a drop again without the person. Return its manifest, which has a new name.
 
     Nothing is removed. A repetition writes the same files. Raise StateDamaged if a file cannot be read.
     """
     name = name_of(manifest.scan, person.erased.name)
+    kind = pack.kinds[manifest.delivery.kind]
     months: dict[str, MonthLines] = {}
     others_part = 0
     for month, lines in manifest.months.items():
         folder = f"lines/month={month}/drop={name}"
-        written = [_rewrite_rows(store, SALES, file, folder, person, manifest.from_id) for file in lines.files]
+        written = [_rewrite_rows(store, kind, file, folder, person, manifest.from_id) for file in lines.files]
         months[month] = lines.model_copy(update={"files": tuple(file for file, _ in written)})
         others_part += sum(rows for _, rows in written)
     folder = f"dimensions/{manifest.delivery.kind}/drop={name}"
-    files = [_rewrite_rows(store, CUSTOMERS, file, folder, person, ())[0] for file in manifest.files]
+    files = [_rewrite_rows(store, kind, file, folder, person, ())[0] for file in manifest.files]
     reasons = (_without(reason, is_of(reason.raw)) for reason in manifest.reasons)
     return manifest.model_copy(
         update={
@@ -62,8 +60,8 @@ def rewrite(store: Store, manifest: Manifest, person: Person, is_of: IsOf) -> Ma
             "quarantine": _rewrite_quarantine(store, manifest, name, is_of),
             "reasons": tuple(reasons),
             "measured": without_samples(manifest.measured),
-            "sums": _with_customer(
-                manifest.sums, others_part * (person.erased.stand_in(person.number) - person.customer)
+            "sums": _with_person(
+                manifest.sums, kind, others_part * (person.erased.stand_in(person.number) - person.customer)
             ),
             "rows_hash": "",
         }
@@ -78,7 +76,7 @@ def _rewrite_rows(
     A file without rows of the person is kept. ``from_id`` are the columns that are computed from the id.
     """
     rows = read_parquet(store, file.path)
-    others_part = pc.equal(rows["customer_id"], person.customer)
+    others_part = pc.equal(rows[kind.person], person.customer)
     number = int(pc.sum(others_part).as_py() or 0)
     if not number:
         return file, 0
@@ -87,8 +85,8 @@ def _rewrite_rows(
     places = others_part.to_numpy()
     both = both.take(pa.array(np.argsort(np.concatenate([np.flatnonzero(~places), np.flatnonzero(places)]))))
     moved = LinesFile(path=f"{folder}/{file.path.rpartition('/')[2]}", rows=file.rows)
-    if kind is SALES:
-        write_lines(store, moved.path, both)
+    if kind.is_fact:
+        write_lines(store, kind, moved.path, both)
     else:
         write_parquet(store, moved.path, both)
     return moved, number
@@ -122,6 +120,7 @@ def _without(reason: Reason, others_part: bool) -> Reason:
     return reason.model_copy(update={"raw": ERASED, "example": ""}) if others_part else reason
 
 
-def _with_customer(sums: tuple[int, ...], change: int) -> tuple[int, ...]:
-    """Change the customer sum: drops with equal rows are found by their sums."""
-    return tuple((value + change * (place == _CUSTOMER)) % 2**64 for place, value in enumerate(sums))
+def _with_person(sums: tuple[int, ...], kind: Kind, change: int) -> tuple[int, ...]:
+    """Change the sum of people's ids: drops with equal rows are found by their sums."""
+    index = 1 + summed(kind).index(kind.person)
+    return tuple((value + change * (place == index)) % 2**64 for place, value in enumerate(sums))

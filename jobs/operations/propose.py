@@ -20,6 +20,7 @@ from jobs.steps.scan_task import ReadRows, first_rows_of, table_parts
 from jobs.steps.split import Split
 from marts.errors import DropRejected, UsageError
 from marts.expressions import parsed
+from marts.pack import DIGITS, Kind, Pack
 from marts.policy import DEFAULT_RULE, Policy
 from marts.quality.changes import check_block
 from marts.rows.computed import compute
@@ -27,7 +28,6 @@ from marts.rows.diagnosis import looks_like
 from marts.rows.propose import coverage, propose
 from marts.rows.sniff import Look, Proposal, look_at_text
 from marts.rows.source_block import DEFAULT, SourceBlock, pattern_of
-from marts.schema import DIGITS, KINDS, Kind
 
 Scans = Callable[..., ScanSettings]
 """Returns how files are scanned with a block, and with a rule of totals."""
@@ -133,7 +133,7 @@ def _look_at_group(store: Store, scan: Scans, versions: Sequence[ObjectVersion],
     last = looks[-1]
     rows = tuple(row for look in looks if look.names == last.names for row in look.rows)
     look = replace(last, rows=rows)
-    kind, reason = _kind_of(newest.key, look)
+    kind, reason = _kind_of(newest.key, look, scan(SourceBlock()).pack)
     if kind is None:
         return ProposedBlock(match, "", len(versions), newest.key, outcome="no kind of drop has these columns")
     proposals = [Proposal("kind", kind.name, reason)] if reason else []
@@ -178,17 +178,17 @@ def _look_at_table(store: Store, scan: ScanSettings, version: ObjectVersion, for
     return Look(names, tuple(zip(*rows, strict=True)), (Proposal("format", form, reason),))
 
 
-def _kind_of(key: str, look: Look) -> tuple[Kind | None, str]:
+def _kind_of(key: str, look: Look, pack: Pack) -> tuple[Kind | None, str]:
     """Return the kind of a file, and the reason unless its folder says so."""
     folder = key.partition("/")[0].lower() if "/" in key else ""
-    if folder in KINDS:
-        return KINDS[folder], ""
-    covered = {name: coverage(look.names, kind) for name, kind in KINDS.items()}
+    if folder in pack.kinds:
+        return pack.kinds[folder], ""
+    covered = {name: coverage(look.names, kind) for name, kind in pack.kinds.items()}
     counts = {name: count for name, (share, count) in covered.items() if share >= _COVERED}
     best = max(counts, key=lambda name: counts[name], default="")
     if not best or list(counts.values()).count(counts[best]) > 1:
         return None, ""
-    return KINDS[best], f"it has {counts[best]} columns of {best}"
+    return pack.kinds[best], f"it has {counts[best]} columns of {best}"
 
 
 def _tried(proposed: ProposedBlock, store: Store, scan: Scans, version: ObjectVersion, kind: Kind) -> ProposedBlock:

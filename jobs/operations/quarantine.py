@@ -17,7 +17,6 @@ from jobs.steps.planned import PlannedDrop
 from jobs.steps.repair import BadLine, format_of, judge_lines, rows_in_quarantine
 from marts.errors import DataError, UsageError
 from marts.privacy.masking import mask_line
-from marts.schema import KINDS
 
 LINE, REASONS, RAW = "quarantine_line", "quarantine_reasons", "quarantine_raw"
 """Columns of an export before those of the drop; a repaired file needs the first."""
@@ -96,10 +95,10 @@ def rows_of(now: Survey, drop: PlannedDrop) -> list[BadLine]:
     return rows_in_quarantine(now.state, _readable(drop))
 
 
-def masked_row(drop: PlannedDrop, row: BadLine) -> str:
+def masked_row(now: Survey, drop: PlannedDrop, row: BadLine) -> str:
     """Return the raw text of a row with personal data masked."""
     manifest = _readable(drop)
-    return mask_line(KINDS[manifest.delivery.kind], manifest.form, row.raw)
+    return mask_line(now.settings.pack.kinds[manifest.delivery.kind], manifest.form, row.raw)
 
 
 def export(now: Survey, drop: PlannedDrop) -> str:

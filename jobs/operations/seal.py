@@ -11,7 +11,7 @@ from marts.errors import UsageError
 
 def is_used(settings: Settings) -> bool:
     """Return whether any credential comes from the sealed file."""
-    tables = any(f":{SEALED}" in address for address in settings.dimensions.tables.values())
+    tables = any(f":{SEALED}" in address for address in settings.dimension_tables.values())
     return tables or any(item and item.name for item in _credentials(settings).values())
 
 

@@ -13,6 +13,7 @@ from jobs.steps.row_checker import bad_rows
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.scan_task import ReadRows, first_rows_of
 from marts.errors import DropRejected, UsageError
+from marts.pack import DIGITS, Kind, Pack
 from marts.policy import Policy, nearest
 from marts.quality.changes import check_block
 from marts.rows.cast import clean_name
@@ -21,7 +22,6 @@ from marts.rows.layout import Layout
 from marts.rows.records import BadRow
 from marts.rows.source_block import number_of
 from marts.rows.text_rows import RowFormat
-from marts.schema import DIGITS, KINDS, Kind
 
 _PIECE = 4 << 20
 """Bytes of the file that are read to try it."""
@@ -69,10 +69,10 @@ def try_file(settings: Settings, policy: Policy, where: str, kind: str | None, l
     scan = ScanSettings.of(settings.model_copy(update={"state": settings.state or "."}), policy)  # nothing is written
     block = scan.block(version.key)
     number = number_of(version.key, scan.blocks)
-    kind = kind or block.kind or _kind_of(version.key)
-    if kind not in KINDS:
-        what = f"unknown kind {kind!r}{nearest(kind, KINDS)}" if kind else "the kind of drop is not known"
-        raise UsageError(what, version.key, f"name it with --kind: {', '.join(KINDS)}")
+    kind = kind or block.kind or _kind_of(version.key, scan.pack)
+    if kind not in scan.pack.kinds:
+        what = f"unknown kind {kind!r}{nearest(kind, scan.pack.kinds)}" if kind else "the kind of drop is not known"
+        raise UsageError(what, version.key, f"name it with --kind: {', '.join(scan.pack.kinds)}")
     trial = Trial(version.key, kind, number, block.match if number else "")
     if block.ignore:
         return replace(trial, rejected="its block has ignore = true: builds leave it out")
@@ -84,7 +84,7 @@ def try_file(settings: Settings, policy: Policy, where: str, kind: str | None, l
 
 
 def _tried(trial: Trial, scan: ScanSettings, part: ReadRows, limit: int) -> Trial:
-    kind, form, read = KINDS[trial.kind], part.form, part.rows
+    kind, form, read = scan.pack.kinds[trial.kind], part.form, part.rows
     checked = check_block(kind, form.header, read.table, scan.policy, scan.suites[kind.name], form.block)
     bad = [*read.bad, *bad_rows(read, checked)]
     bad.sort(key=lambda row: row.line)
@@ -127,7 +127,7 @@ def _find(settings: Settings, where: str) -> tuple[Store, ObjectVersion]:
     """Return an object and its store: below the source if it is there, so that its key is that of a build."""
     source = settings.source.rstrip("/") if settings.source else None
     if "://" not in where:
-        root, name = _local_root(Path(where).absolute(), settings.source)
+        root, name = _local_root(Path(where).absolute(), settings.source, settings.domain)
     elif source and where.startswith(f"{source}/"):
         root, name = source, where.removeprefix(f"{source}/")
     else:
@@ -141,17 +141,17 @@ def _find(settings: Settings, where: str) -> tuple[Store, ObjectVersion]:
     return store, versions[name]
 
 
-def _local_root(path: Path, source: str | None) -> tuple[str, str]:
+def _local_root(path: Path, source: str | None, pack: Pack) -> tuple[str, str]:
     """Return the source and the key of a file below it; else the folder above that of a kind, or its own folder."""
     if source and "://" not in source and path.is_relative_to(Path(source).absolute()):
         root = Path(source).absolute()
     else:
-        above = [folder for folder in path.parents if folder.name.lower() in KINDS]
+        above = [folder for folder in path.parents if folder.name.lower() in pack.kinds]
         root = above[-1].parent if above else path.parent
     return str(root), path.relative_to(root).as_posix()
 
 
-def _kind_of(key: str) -> str:
+def _kind_of(key: str, pack: Pack) -> str:
     """Return the kind whose folder a key is in, as builds list it; empty if it is in none."""
     folder = key.partition("/")[0].lower()
-    return folder if folder in KINDS else ""
+    return folder if folder in pack.kinds else ""

@@ -6,10 +6,11 @@ from typing import Any
 
 from jobs.config.suites import check_suites, read_file
 from marts.errors import UsageError
+from marts.pack import Pack
 from marts.policy import Policy
 
 
-def add(name: str, entry: dict[str, Any], folder: str | None, policy: Policy) -> Path:
+def add(pack: Pack, name: str, entry: dict[str, Any], folder: str | None, policy: Policy) -> Path:
     """Add an expectation to a suite in the user's folder, which starts as a copy of the shipped one.
 
     Raise UsageError if it cannot run; the suite is unchanged then.
@@ -24,7 +25,7 @@ def add(name: str, entry: dict[str, Any], folder: str | None, policy: Policy) ->
     before = path.read_bytes() if path.exists() else None
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     try:
-        check_suites(folder, policy)
+        check_suites(pack, folder, policy)
     except UsageError:
         if before is None:
             path.unlink()

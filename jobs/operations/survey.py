@@ -19,8 +19,8 @@ from jobs.steps.resolve import Resolved, resolve
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.withdrawals import WEIGHED, Withdrawals, refused_by, since, withdrawals_of
 from marts.compute.identity import Identity
+from marts.pack import Pack
 from marts.policy import Policy
-from marts.schema import KINDS
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,24 @@ def survey(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetim
     """List the drops and compare them with the ledger and the state, as a build at ``at`` would."""
     source = open_store(settings.source or "", settings.s3)
     state = open_store(settings.state_uri, settings.s3)
-    catalog, scan = Catalog(state), ScanSettings.of(settings, policy, erased=erased_people(warehouse.erasures()))
+    erased = erased_people(warehouse.erasures(), settings.domain.subject)
+    catalog, scan = Catalog(state), ScanSettings.of(settings, policy, erased=erased)
     decisions = warehouse.decisions()
     catalog.name_contents(scan.content)
     ledger = scan.named(warehouse.drops())
     contents = Memory.of(ledger).contents
     repaired = repaired_drops(catalog, repairs_of(decisions, contents), scan, state)
-    tables = {name: _last_snapshot(name, ledger) for name in settings.dimensions.tables}
+    tables = {name: _last_snapshot(name, ledger) for name in settings.dimension_tables}
     accepted, refused = accepted_by(decisions, contents), refused_by(decisions)
     plan = make_plan(source, catalog, ledger, scan, tables, False, accepted, repaired, refused)
-    identity = Identity.of(policy)
+    identity = Identity.of(policy, scan.pack, scan.pack.fact)
     plan = with_same_rows(plan, same_rows_of(state, plan, catalog, (), identity), ledger)
     plan = with_emptied_held(plan, accepted_reasons(decisions))
     plan = with_recorded_holds(plan, ledger, accepted_by(decisions, contents, alike=True))
     past = since(at)
-    removed = withdrawals_of(settings.drops.withdrawals, decisions, warehouse.withdrawn(past, WEIGHED), ledger, past)
+    removed = withdrawals_of(
+        settings.drops.withdrawals, decisions, warehouse.withdrawn(past, WEIGHED), ledger, past, scan.pack
+    )
     known = _known(plan, ledger, catalog, scan, repaired)
     return Survey(plan, known, catalog, source, state, scan, identity, removed)
 
@@ -93,20 +96,27 @@ def _known(
     listed = {drop.delivery.id: drop for drop in plan.drops}
     known = []
     for record in ledger:
-        if record.state not in ("withdrawn", "older") and record.kind in KINDS:
+        if record.state not in ("withdrawn", "older") and record.kind in settings.pack.kinds:
             manifest = catalog.get(record.delivery_id, settings.rules(record.kind, record.object_key))
             manifest = repaired.get(manifest.scan, manifest) if manifest else None
             planned = listed.get(record.delivery_id)
             as_planned = planned and planned.manifest and not planned.taken_over
-            known.append(planned if planned and as_planned else _remembered(record, manifest))
+            known.append(planned if planned and as_planned else _remembered(record, manifest, settings.pack))
     return tuple(known)
 
 
-def _remembered(record: DropRecord, manifest: Manifest | None) -> PlannedDrop:
+def _remembered(record: DropRecord, manifest: Manifest | None, pack: Pack) -> PlannedDrop:
     version = ObjectVersion(record.object_key, record.size, record.etag, record.modified)
     why = record.reason or record.state
     duplicate_of, rejected, held = (why if record.state == state else "" for state in ("duplicate", "rejected", "held"))
     delivery = manifest.delivery if manifest else Delivery.of(record.kind, version)
     return PlannedDrop(
-        delivery, "known", manifest=manifest, duplicate_of=duplicate_of, rejected=rejected, held=held, record=record
+        delivery,
+        "known",
+        manifest=manifest,
+        duplicate_of=duplicate_of,
+        rejected=rejected,
+        held=held,
+        record=record,
+        of=pack.kinds.get(record.kind),
     )

@@ -69,7 +69,8 @@ def _facts(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
         kept = {path for task in tasks for path in task.paths}
         if kept <= {version.key for version in now.state.versions("settled")}:
             settled = read_settled(now.state, tasks, live)
-    rollups = plan_rollups(live, as_of, rollup_lines, now.identity, settled)
+    tables = tuple(now.settings.pack.months.values())
+    rollups = plan_rollups(live, as_of, rollup_lines, tables, now.identity, settled)
     return kept.union(*(rollup.paths for rollup in rollups))
 
 

@@ -11,8 +11,10 @@ from typing import Any
 from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import for_spreadsheet
 from marts.errors import UsageError
-from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart
+from marts.pack import Mart
+from marts.packs import shipped
 
+CUSTOMERS_MART, SALES_TEAM_MART = shipped("retail").marts.values()
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _OF_A_CUSTOMER = (
     "customer_id",

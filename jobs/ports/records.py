@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from jobs.ports.notices import Notice
+from marts.pack import Mart, Subject
 from marts.privacy.erasure import Erased
-from marts.schema import Mart
 
 KEPT, ASKED = "kept", "asked"
 """KEPT: it still counts by a decision or setting, without its name; ASKED: a decision is pending."""
@@ -249,8 +249,8 @@ class NoticeChanges:
 NO_NEWS = NoticeChanges()
 
 
-def erased_people(erasures: Sequence[Erasure]) -> Erased:
-    """Return the erased people in the form that tasks use."""
-    if not erasures:
+def erased_people(erasures: Sequence[Erasure], subject: Subject | None) -> Erased:
+    """Return the erased people of a pack in the form that tasks use."""
+    if not erasures or not subject:
         return Erased()
-    return Erased(erasures[0].digest, {item.digest: item.number for item in erasures[1:]})
+    return Erased(erasures[0].digest, {item.digest: item.number for item in erasures[1:]}, subject.key)

@@ -17,7 +17,7 @@ from jobs.ports.records import (
     RunRecord,
     Staged,
 )
-from marts.schema import Mart
+from marts.pack import Mart
 
 
 class MartStore(Protocol):

@@ -11,7 +11,6 @@ from typing import get_args
 
 from jobs.ports.metrics import PREFIX, Sample
 from jobs.report.run_report import DropReport, DropState, Outcome, RunReport, Totals
-from marts.schema import SALES
 
 SUCCESS: tuple[Outcome, ...] = ("published", "unchanged")
 """Outcomes after which the marts are up to date."""
@@ -73,7 +72,7 @@ def _drops(report: RunReport) -> Iterator[Sample]:
 
 
 def _is_new(drop: DropReport) -> bool:
-    return drop.kind == SALES.name and drop.state == "live" and drop.change in ("new", "replaced")
+    return drop.is_fact and drop.state == "live" and drop.change in ("new", "replaced")
 
 
 def _lines(report: RunReport) -> Iterator[Sample]:

@@ -29,6 +29,8 @@ class DropReport(_Part):
     """One drop that is new, has changed or is not live."""
 
     kind: str
+    is_fact: bool = False
+    """Whether it adds rows of days."""
     key: str
     change: Literal["new", "replaced", "put again", "known", "vanished"]
     state: DropState

@@ -19,14 +19,13 @@ from jobs.steps.check_ids import check_ids
 from jobs.steps.contents import Memory
 from jobs.steps.fall import DayTotals
 from jobs.steps.mart_parts import MartPart, MartTask
-from jobs.steps.materialize import MartRows, customers_before, inputs_of, plan_tasks, save_rows, saved_rows
+from jobs.steps.materialize import MartRows, inputs_of, plan_tasks, rows_before, save_rows, saved_rows
 from jobs.steps.materialize_task import run_mart_task
 from jobs.steps.repair import accepted_by
 from jobs.steps.resolve import DropCounts, Resolved
 from jobs.steps.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
 from jobs.steps.settle import Settled, plan_settling, read_settled, run_settle
 from marts.errors import DataError
-from marts.schema import CUSTOMERS_MART, MARTS
 
 _IDS = 3
 """Number of ids in a warning."""
@@ -78,7 +77,9 @@ def _facts(run: Run, rollups: Sequence[RollUp], name: str) -> list[pa.Table]:
 def _roll_up(run: Run, live: Sequence[Manifest], existing: set[str]) -> tuple[list[RollUp], list[RollUp]]:
     """Compute the missing facts. Return the tasks of all months, and those computed now."""
     marks = None if run.identity.within_month else _settle(run, live, existing)
-    rollups = plan_rollups(live, run.as_of, run.settings.limits.rollup_lines, run.identity, marks)
+    rollups = plan_rollups(
+        live, run.as_of, run.settings.limits.rollup_lines, tuple(run.pack.months.values()), run.identity, marks
+    )
     if not rollups:
         hint = "`marts plan` shows what is wrong with each drop; the live marts are untouched"
         raise DataError("no drop has a usable line", run.source.uri, hint)
@@ -121,18 +122,20 @@ def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> tuple[dict[str, DropCou
 
 def materialize(run: Run, rolled_up: RolledUp, paths: AbstractSet[str]) -> tuple[MartRows, ...]:
     """Compute the rows of the marts in parallel, unless an earlier run has computed the same."""
-    names = [run.settings.mart] if run.settings.mart else list(MARTS)
+    names = [run.settings.mart] if run.settings.mart else list(run.pack.marts)
     dimensions = rolled_up.resolved.dimensions
     last = {m.delivery.kind for m in dimensions if run.scan_settings.block(m.delivery.key).duplicates == "last"}
     of_all = (rolled_up.months, dimensions, run.policy, run.as_of, last)
-    inputs = {name: inputs_of(MARTS[name], *of_all) for name in names}
+    inputs = {name: inputs_of(run.pack.marts[name], *of_all) for name in names}
     saved = {name: saved_rows(run.state, name, inputs[name].name, paths) for name in names}
     tasks: list[MartTask] = []
     limit = run.settings.limits.finish_rows
     for name in (name for name in reversed(names) if not saved[name]):
-        before = customers_before(run.state, inputs[name], paths, limit) if name == CUSTOMERS_MART.name else None
-        what = (MARTS[name], inputs[name], before, run.policy, limit)
-        tasks += plan_tasks(run.scan_settings.state, *what)  # the one task of the sales team first: it is the longest
+        before = rows_before(run.state, name, inputs[name], paths, limit) if run.pack.marts[name].per == "key" else None
+        what = (run.pack.marts[name], inputs[name], before, run.policy, limit)
+        tasks += plan_tasks(
+            run.scan_settings.state, run.pack, *what
+        )  # the one task of the sales team first: it is the longest
     run.ready(tasks)
     parts: dict[int, MartPart] = {}
     if tasks:
@@ -140,8 +143,8 @@ def materialize(run: Run, rolled_up: RolledUp, paths: AbstractSet[str]) -> tuple
             for index, part in run.runner("FinishMarts", run_mart_task, tasks):
                 parts[index] = part
                 run.progress.advance(part.rows)
-            for name in dict.fromkeys(task.mart for task in tasks):
-                own = tuple(parts[index] for index, task in enumerate(tasks) if task.mart == name)
+            for name in dict.fromkeys(task.mart.name for task in tasks):
+                own = tuple(parts[index] for index, task in enumerate(tasks) if task.mart.name == name)
                 rows = saved[name] = MartRows(name, inputs[name], own)
                 save_rows(run.state, rows)
     return tuple(rows for rows in saved.values() if rows)

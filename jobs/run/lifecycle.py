@@ -165,14 +165,14 @@ def _write_pages(settings: Settings, warehouse: Warehouse, report: RunReport) ->
     """Write the report page and the index of reports. A failure is logged and does not fail the run."""
     try:
         store = open_store(settings.reports_uri, settings.s3)
-        write_reports(store, _without_erased(report, warehouse), recent_reports(warehouse), docs_of(settings))
+        write_reports(store, _without_erased(report, warehouse, settings), recent_reports(warehouse), docs_of(settings))
     except MartsError as error:
         _log.warning("cannot write the report page: %s; `marts report` shows the report", scrubbed(error))
 
 
-def _without_erased(report: RunReport, warehouse: Warehouse) -> RunReport:
+def _without_erased(report: RunReport, warehouse: Warehouse, settings: Settings) -> RunReport:
     """Leave out people who were erased since the run read the marts."""
-    erased = erased_people(warehouse.erasures())
+    erased = erased_people(warehouse.erasures(), settings.domain.subject)
     best = tuple(item for item in report.figures.best if not erased.number_of(str(item.customer_id)))
     return report.model_copy(update={"figures": report.figures.model_copy(update={"best": best})})
 

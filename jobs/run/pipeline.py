@@ -41,7 +41,9 @@ def build(run: Run) -> RunReport:
             _look_back(run)
             last = run.warehouse.audit_end()
             run.audit = last.hash if last else ""
-            run.scan_settings = replace(run.scan_settings, erased=erased_people(run.warehouse.erasures()))
+            run.scan_settings = replace(
+                run.scan_settings, erased=erased_people(run.warehouse.erasures(), run.pack.subject)
+            )
             report = _healed(run)
             late = _after(run, report)
             report = _ended(run, report, late)

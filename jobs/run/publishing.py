@@ -19,7 +19,6 @@ from jobs.steps.plan import as_scanned
 from jobs.steps.resolve import Resolved
 from jobs.steps.withdrawals import TAKEN_BACK
 from marts import __version__
-from marts.schema import SALES
 
 
 def live_marts(run: Run) -> Live:
@@ -67,7 +66,7 @@ def with_rows(run: Run, catalog: Catalog, resolved: Resolved, records: Sequence[
     taken = {
         v.drop.delivery.id: as_scanned(v.drop.manifest, catalog)
         for v in resolved.all
-        if v.drop.delivery.kind == SALES.name and v.state == "withdrawn" and not v.drop.duplicate_of
+        if v.drop.is_fact and v.state == "withdrawn" and not v.drop.duplicate_of
         if v.drop.manifest
     }
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:

@@ -18,7 +18,7 @@ from jobs.steps.withdrawals import why_left
 from marts import __version__
 from marts.compute.highlights import Figures, of_both, unusual_months
 from marts.errors import EXIT_DATA, TryLater
-from marts.schema import KINDS, MARTS
+from marts.pack import Mart
 
 
 def news_of(run: Run, report: RunReport) -> NoticeChanges:
@@ -89,7 +89,7 @@ def _drop_reports(run: Run) -> tuple[DropReport, ...]:
 
 def _is_reported(item: ResolvedDrop, changed: Container[str]) -> bool:
     """Return whether the report lists a drop: it changed, or it does not count as expected."""
-    if item.reason == REPLACED or (item.state == "older" and KINDS[item.drop.delivery.kind].key):
+    if item.reason == REPLACED or (item.state == "older" and not item.drop.is_fact):
         return False
     return item.drop.delivery.id in changed or item.state not in ("live", "older", "duplicate", "withdrawn")
 
@@ -122,10 +122,10 @@ def _notes(stages: Stages) -> tuple[str, ...]:
     return (*notes_of(stages.scanned.plan, stages.rolled_up.resolved), *stages.changes)
 
 
-def _mart_report(rows: MartRows, changed: bool) -> MartReport:
+def _mart_report(mart: Mart, rows: MartRows, changed: bool) -> MartReport:
     return MartReport(
         name=rows.mart,
-        table=MARTS[rows.mart].table,
+        table=mart.table,
         rows=rows.rows,
         total_sales=Decimal(rows.cents).scaleb(-2),
         changed=changed,
@@ -139,7 +139,7 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
     marts, rolled_up = (stages.marts or (), stages.rolled_up) if loaded else ((), None)
     # After a rollback, the computed marts are not the live ones.
     visible = {rows.mart: rows.figures for rows in marts} if loaded and not stages.held_back else {}
-    figures = of_both(*(visible.get(mart, Figures()) for mart in MARTS)) if visible else Figures()
+    figures = of_both(*(visible.get(mart, Figures()) for mart in run.pack.marts)) if visible else Figures()
     return RunReport(
         run_id=run.run_id,
         outcome=outcome,
@@ -157,7 +157,9 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         seconds=run.seconds,
         drops=_drop_reports(run),
         totals=stages.totals,
-        marts=tuple(_mart_report(rows, loaded is not None and rows in loaded.marts) for rows in marts),
+        marts=tuple(
+            _mart_report(run.pack.marts[rows.mart], rows, loaded is not None and rows in loaded.marts) for rows in marts
+        ),
         months_rolled_up=tuple(sorted({rollup.month for rollup in rolled_up.computed})) if rolled_up else (),
         months=len({rollup.month for rollup in rolled_up.months}) if rolled_up else 0,
         unknown=unknown(marts),

@@ -27,7 +27,7 @@ def withdrawals(run: Run, ledger: Sequence[DropRecord]) -> Withdrawals:
     """Return the decisions about drops whose objects were removed."""
     past = since(run.started_at)
     decisions, events = run.warehouse.decisions(), run.warehouse.withdrawn(past, WEIGHED)
-    return withdrawals_of(run.settings.drops.withdrawals, decisions, events, ledger, past)
+    return withdrawals_of(run.settings.drops.withdrawals, decisions, events, ledger, past, run.pack)
 
 
 def known_state(run: Run) -> Known:
@@ -47,7 +47,7 @@ def known_state(run: Run) -> Known:
 
 def _without_object(run: Run, ledger: Sequence[DropRecord]) -> set[str]:
     """Return the live deliveries whose object was removed: they cannot be scanned again."""
-    drops = list_source(run.source, run.scan_settings.blocks).drops
+    drops = list_source(run.source, run.pack, run.scan_settings.blocks).drops
     listed = {Delivery.of(kind, version).id for kind, versions in drops.items() for version in versions}
     return {record.delivery_id for record in ledger if record.state == "live"} - listed
 
@@ -97,7 +97,7 @@ def _wait_for_arrivals(run: Run) -> None:
     """
     settle = run.settings.limits.settle_seconds
     for _ in range(0 if run.source.whole else _ROUNDS):
-        drops = list_source(run.source, run.scan_settings.blocks).drops
+        drops = list_source(run.source, run.pack, run.scan_settings.blocks).drops
         changed = [version.modified for versions in drops.values() for version in versions]
         age = (run.clock() - datetime.fromisoformat(max(changed))).total_seconds() if changed else settle
         if not 0 <= age < settle:

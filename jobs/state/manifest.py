@@ -15,8 +15,6 @@ from marts.quality.verdicts import holds
 
 BUCKETS = 16
 """Number of buckets, by a hash of the customer, so that a large month can be rolled up in parts."""
-SUMMED = ("customer_id", "store_id", "sales_person_id", "price_millionths", "quantity_ten_thousandths", "total_cents")
-"""Columns of clean lines whose sums a manifest contains."""
 
 
 class _Value(BaseModel):
@@ -144,12 +142,6 @@ class Manifest(_Value):
         """Return all files that the scan wrote."""
         lines = [file.path for month in self.months.values() for file in month.files]
         return [*lines, *(file.path for file in self.files), *self.quarantine]
-
-    @property
-    def total_cents(self) -> int:
-        """Return the sum of total_cost over its clean lines."""
-        total = self.sums[SUMMED.index("total_cents") + 1] if self.sums else 0
-        return total - 2**64 if total >= 2**63 else total
 
     @property
     def clean(self) -> int:

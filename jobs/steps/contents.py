@@ -22,9 +22,7 @@ from jobs.steps.blocks import hash_object
 from jobs.steps.scan_settings import ScanSettings
 from marts.compute.identity import Identity
 from marts.errors import ObjectChanged, ObjectUnreadable
-from marts.rows.cast import clean_schema
 from marts.rows.hashing import hash_rows, mix
-from marts.schema import SALES
 
 Place = tuple[str, str]
 """Time when a content was first seen and the name of its object then, compared by code points."""
@@ -111,7 +109,7 @@ def read_contents(
         known = {delivery.id: memory.content(delivery, catalog) for delivery in result}
         contents.update(known)
         unknown = [delivery for delivery in result if not known[delivery.id] and delivery.size]
-        if kind == SALES.name:
+        if settings.pack.is_fact(kind):
             sizes = Counter(delivery.size for delivery in result)
             suspects += [d for d in unknown if sizes[d.size] > 1 or memory.last_of(d)]
         else:
@@ -205,8 +203,8 @@ def _with_rows_hash(state: Store, manifest: Manifest, identity: Identity) -> Man
     totals, all_have_ids = np.zeros(2, np.uint64), True
     for month in manifest.months.values():
         for file in month.files:
-            lines = read_parquet(state, file.path, clean_schema(SALES).names)
-            all_have_ids &= not identity.named(lines)["transaction_id"].null_count
+            lines = read_parquet(state, file.path, identity.schema.names)
+            all_have_ids &= not identity.named(lines)["t_id"].null_count
             for start in range(0, lines.num_rows, 1 << 18):
                 hashes = hash_rows(pa.table(lines.slice(start, 1 << 18)).combine_chunks())
                 totals += np.array([hashes.sum(), mix(hashes, np.full(len(hashes), _SEED)).sum()], np.uint64)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from jobs.ports.store import Store
 from jobs.steps.uniqueness import KeyFile, shown_columns, write_keys
+from marts.pack import Kind
 from marts.quality.findings import Keys
 from marts.quality.key_measures import settle
 from marts.quality.values import Measure
-from marts.schema import Kind
 
 _KEYS_IN_MEMORY = 4_000_000
 """Rows of a drop whose keys one task keeps; later keys are written and compared by other tasks."""

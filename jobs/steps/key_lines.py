@@ -11,7 +11,6 @@ from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.scan_task import read_rows_of
 from marts.errors import SHOWN_KEYS, DuplicateKeys, MartsError
 from marts.rows.cast import read_column
-from marts.schema import KINDS
 
 _LINES = 3
 """Lines of a key that are named."""
@@ -21,7 +20,7 @@ def with_lines(
     error: DuplicateKeys, settings: ScanSettings, source: Store, dimensions: Iterable[Manifest]
 ) -> DuplicateKeys:
     """Return the error with the lines of its keys; as it is if the drop cannot be read any more."""
-    kind = KINDS[error.where]
+    kind = settings.pack.kinds[error.where]
     places: dict[int, str] = {}
     for manifest in dimensions:
         if manifest.delivery.kind == kind.name:
@@ -34,7 +33,7 @@ def with_lines(
 
 def _places(settings: ScanSettings, source: Store, manifest: Manifest, ids: Sequence[int]) -> dict[int, str]:
     """Return where the rows of each key are in a drop."""
-    kind, lines = KINDS[manifest.delivery.kind], dict[int, list[int]]()
+    kind, lines = settings.pack.kinds[manifest.delivery.kind], dict[int, list[int]]()
     column = kind.column(kind.key or "")
     for part in read_rows_of(settings, manifest.delivery, source):
         keys = read_column(column, part.form.header, part.rows.table, settings.policy, part.form.block).values

@@ -10,22 +10,9 @@ import pyarrow.parquet as pq
 from jobs.ports.store import Store
 from jobs.state.manifest import BUCKETS, Manifest
 from jobs.state.parquet import key_range
-from marts.compute.engine import marked
 from marts.compute.identity import NAMES, Identity, suspects
-from marts.rows.cast import clean_schema
-from marts.schema import SALES
+from marts.compute.months import marked
 
-COLUMNS = (
-    "transaction_id",
-    "line_no",
-    "customer_id",
-    "store_id",
-    "sales_person_id",
-    "sales_date",
-    "quantity_ten_thousandths",
-    "total_cents",
-)
-"""Columns needed for sums; the others are read only for lines that may equal other lines."""
 _PART_LINES = 1_000_000
 
 
@@ -80,8 +67,8 @@ class MarkedLines:
 def read_marked(store: Store, files: Sequence[File], part: int, parts: int, identity: Identity) -> MarkedLines:
     """Read lines with bucket % parts == part and settle their transactions; ignore lines without an id."""
     lines, rows = read_lines(store, files, part, parts, identity)
-    places = np.flatnonzero(suspects(lines) & lines["transaction_id"].is_valid().to_numpy())
-    whole = read_suspects(store, files, lines, rows, places)
+    places = np.flatnonzero(suspects(lines, identity) & lines["t_id"].is_valid().to_numpy())
+    whole = read_suspects(store, files, lines, rows, places, identity)
     return MarkedLines(lines, rows, whole, marked(whole, identity))
 
 
@@ -103,8 +90,8 @@ def read_lines(
 
     Also return the row numbers of these lines in each file.
     """
-    names = list(dict.fromkeys((*COLUMNS, *identity.columns)))
-    empty = pa.schema([(name, clean_schema(SALES).field(name).type) for name in names]).empty_table()
+    names = list(identity.columns)
+    empty = pa.schema([(name, identity.schema.field(name).type) for name in names]).empty_table()
     tables, rows = [empty.append_column("delivery", pa.array([], pa.int64()))], []
     for file in files:
         table, own = _of_file(store, file, part, parts, names)
@@ -116,19 +103,25 @@ def read_lines(
 
 
 def read_suspects(
-    store: Store, files: Sequence[File], lines: pa.Table, rows: Sequence[np.ndarray], places: np.ndarray
+    store: Store,
+    files: Sequence[File],
+    lines: pa.Table,
+    rows: Sequence[np.ndarray],
+    places: np.ndarray,
+    identity: Identity,
 ) -> pa.Table:
     """Return the lines at ``places``, with all columns."""
-    names = clean_schema(SALES).names
+    names = identity.schema.names
     starts = np.cumsum([0, *(len(own) for own in rows)])
-    wide = [clean_schema(SALES).empty_table()]
+    wide = [identity.schema.empty_table()]
     for file, own, start, stop in zip(files, rows, starts[:-1], starts[1:], strict=True):
         wanted = places[np.searchsorted(places, start) : np.searchsorted(places, stop)] - start
         if len(wanted):
             whole = store.using(file.path, lambda opened: pq.read_table(opened, columns=names, use_threads=False))
             wide.append(whole.select(names).take(pa.array(own[wanted])))
-    known = lines.select(["transaction_id", *NAMES, "delivery", "position"]).take(pa.array(places))
-    result = pa.concat_tables(wide).drop_columns("transaction_id")
+    ids = [identity.fact.id] if identity.fact.id else []  # without the words that are no ids
+    known = lines.select([*ids, *NAMES, "delivery", "position"]).take(pa.array(places))
+    result = pa.concat_tables(wide).drop_columns(ids)
     for name in known.column_names:
         result = result.append_column(name, known[name])
     return result

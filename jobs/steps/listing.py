@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 
 from jobs.ports.store import REQUESTS_AT_ONCE, ObjectVersion, Store
 from marts.errors import ServiceError
+from marts.pack import Pack
 from marts.rows.source_block import DEFAULT, SourceBlock, block_of, literal_folder
-from marts.schema import KINDS
 
 _FORMATS = (
     *(".tsv", ".txt", ".psv", ".dat", ".json", ".jsonl", ".ndjson", ".xml", ".xls", ".xlsx", ".xlsb", ".ods"),
@@ -35,11 +35,11 @@ class Listing:
         return bool(self.drops[kind] or self.others[kind])
 
 
-def list_source(source: Store, blocks: Sequence[SourceBlock]) -> Listing:
+def list_source(source: Store, pack: Pack, blocks: Sequence[SourceBlock]) -> Listing:
     """List the objects of each kind: those of its folder, in any case of letters, and those that blocks name."""
     folders = _folders(source)
     named = {literal_folder(block.match) for block in blocks if block.kind and not block.ignore}
-    prefixes = {*KINDS, *(name for name in folders if name.lower() in KINDS), *named}
+    prefixes = {*pack.kinds, *(name for name in folders if name.lower() in pack.kinds), *named}
     # A pattern fits keys in any case of letters, but stores list only the folder that they are asked for.
     prefixes |= {name for name in folders for other in named if _is_other_spelling(name, other)}
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
@@ -47,13 +47,13 @@ def list_source(source: Store, blocks: Sequence[SourceBlock]) -> Listing:
         empty = {name.partition("/")[0] for name in named if "/" in name and not by_prefix.get(name, True)}
         by_prefix |= {name: source.versions(name) for name in empty & set(folders)}
     listed = {version.key: version for versions in by_prefix.values() for version in versions}.values()
-    drops: dict[str, list[ObjectVersion]] = {kind: [] for kind in KINDS}
-    others: dict[str, list[ObjectVersion]] = {kind: [] for kind in KINDS}
+    drops: dict[str, list[ObjectVersion]] = {kind: [] for kind in pack.kinds}
+    others: dict[str, list[ObjectVersion]] = {kind: [] for kind in pack.kinds}
     no_data = 0
     for version in listed:
         block = block_of(version.key, blocks)
         kind = block.kind or version.key.partition("/")[0].lower()
-        if kind not in KINDS:
+        if kind not in pack.kinds:
             continue
         if block.ignore or is_no_data(version):
             no_data += 1

@@ -14,7 +14,7 @@ from jobs.steps.mart_parts import Part, Patch
 from jobs.steps.materialize import MartRows
 from jobs.steps.materialize_task import rows_of
 from marts.errors import Defect, NotShown, ServiceError, Transient
-from marts.schema import MARTS
+from marts.pack import Mart, Pack
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Load:
 
     target: str
     mysql: MySQL
+    pack: Pack
     mart: str
     generation: int
     part: Part
@@ -32,11 +33,11 @@ class Load:
 
 def run_load(work: Load) -> int:
     """Load one part in a worker. Return its number of rows."""
-    warehouse = open_warehouse(work.target, work.mysql)
+    warehouse = open_warehouse(work.target, work.mysql, work.pack)
     try:
-        rows = rows_of(work.state.open(), work.part, work.patch)
+        rows = rows_of(work.state.open(), work.pack.marts[work.mart], work.part, work.patch)
         if rows:
-            warehouse.load(MARTS[work.mart], work.generation, rows)
+            warehouse.load(work.pack.marts[work.mart], work.generation, rows)
         return int(rows.num_rows)
     finally:
         warehouse.close()
@@ -57,8 +58,9 @@ def stage(
     Parts are loaded in parallel, those of a mart in key order. Raise Fenced if another run has begun meanwhile: that
     run removes the staged rows.
     """
+    pack = settings.domain
     staged = [
-        Staged(MARTS[rows.mart], warehouse.stage(MARTS[rows.mart]), rows.fingerprint, rows.rows, inputs)
+        Staged(pack.marts[rows.mart], warehouse.stage(pack.marts[rows.mart]), rows.fingerprint, rows.rows, inputs)
         for rows in marts
     ]
     parts = [
@@ -66,14 +68,14 @@ def stage(
     ]
     if warehouse.loaders:
         work = [
-            Load(settings.target or "", settings.mysql, mart.name, generation, part, patch, state)
+            Load(settings.target or "", settings.mysql, pack, mart.name, generation, part, patch, state)
             for mart, generation, part, patch in parts
         ]
         for _, count in runner("LoadMarts", run_load, work, warehouse.loaders):
             progress(count)
     else:
         for mart, generation, part, patch in parts:
-            built = rows_of(state.open(), part, patch)
+            built = rows_of(state.open(), mart, part, patch)
             if built:
                 warehouse.load(mart, generation, built)
             progress(built.num_rows)
@@ -97,7 +99,7 @@ def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[Ma
     for item, rows in zip(staged, marts, strict=True):
         if item.mart.name not in live or live[item.mart.name].generation != item.generation:
             continue
-        query = f"SELECT COUNT(*), COALESCE(SUM(total_sales), 0), MIN(run_id), MAX(run_id) FROM {item.mart.table}"
+        query = f"SELECT COUNT(*), {_sum(item.mart)}, MIN(run_id), MAX(run_id) FROM {item.mart.table}"
         try:
             ((count, total, first, last),) = warehouse.execute(query)
         except Transient:
@@ -110,6 +112,10 @@ def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[Ma
             runs = " and ".join(sorted(visible))
             seen = f"readers see {int(count):,} rows of {Decimal(total):,.2f} in all, of run {runs}"
             raise _not_shown(item, f"{seen}; {item.rows:,} rows of {wanted:,.2f} were staged by run {run_id}")
+
+
+def _sum(mart: Mart) -> str:
+    return f"COALESCE(SUM({mart.control}), 0)" if mart.control else "0"
 
 
 def _not_shown(item: Staged, seen: str) -> NotShown:

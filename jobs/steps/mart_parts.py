@@ -6,8 +6,9 @@ from datetime import date
 
 from jobs.adapters.store.open import StoreAddress
 from marts.compute.highlights import Figures, together
+from marts.compute.patch import Calculation
+from marts.pack import Mart, Pack
 from marts.policy import Policy
-from marts.schema import Kind
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
@@ -61,7 +62,7 @@ class Previous:
 
     parts: tuple[MartPart, ...]
     facts: tuple[str, ...]
-    customers: tuple[str, ...]
+    dimensions: tuple[tuple[str, tuple[str, ...]], ...]
     as_of: date
 
 
@@ -69,7 +70,8 @@ class Previous:
 class MartTask:
     """A task: the rows of a mart whose first key is from low (included) to high (excluded)."""
 
-    mart: str
+    pack: Pack
+    mart: Mart
     number: int
     """Number of its first part."""
     low: int
@@ -94,8 +96,12 @@ class MartTask:
         name = f"{self.number:05d}.parquet"
         return Patch(f"{self.folder}/patch-{name}", f"{self.folder}/instead-{name}")
 
-    def files_of(self, kind: Kind) -> tuple[str, ...]:
-        return dict(self.dimensions).get(kind.name, ())
+    @property
+    def calculation(self) -> Calculation:
+        """Return how its rows are computed."""
+        subject = self.pack.subject
+        person = subject.key if subject and subject.key in self.mart.key else ""
+        return Calculation(self.mart, self.pack.months[self.mart.reads].control, person, self.policy)
 
 
 def added(parts: Sequence[MartPart]) -> MartPart:

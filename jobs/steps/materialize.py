@@ -25,15 +25,13 @@ from marts import __version__
 from marts.compute.engine import digest
 from marts.compute.highlights import Figures, together
 from marts.errors import StateDamaged
+from marts.pack import Mart, Pack
 from marts.policy import Policy
-from marts.schema import CUSTOMERS, CUSTOMERS_MART, PRODUCTS, SALES_TEAM, SALES_TEAM_MART, STORES, Mart
 
 _TOGETHER = 8
 """Maximum number of parts that one task patches, if none of them is patched yet."""
 _GROWN = 1.5
 """A mart whose parts have grown by this factor is split again."""
-DIMENSIONS_OF = {CUSTOMERS_MART.name: (CUSTOMERS,), SALES_TEAM_MART.name: (SALES_TEAM, STORES, PRODUCTS)}
-"""The dimensions that each mart reads."""
 
 
 @dataclass(frozen=True)
@@ -123,19 +121,21 @@ def inputs_of(
     last_counts: Collection[str] = (),
 ) -> Inputs:
     """Return the inputs of a mart. ``last_counts`` are the dimensions of which the last row of a key counts."""
-    used = {kind.name for kind in DIMENSIONS_OF[mart.name]}
+    used = {item.kind for item in mart.lookups}
     last = sorted(used & set(last_counts))
-    rules = name_of(__version__, digest(mart.name, "money"), policy.digest(), *([last] if last else []))
+    rules = name_of(
+        __version__, name_of(mart.sql, mart.stale, digest("money")), policy.digest(), *([last] if last else [])
+    )
     files: dict[str, list[str]] = {}
     for manifest in dimensions:
         if manifest.delivery.kind in used:
             files.setdefault(manifest.delivery.kind, []).extend(file.path for file in manifest.files)
     by_kind = tuple(sorted((kind, tuple(paths)) for kind, paths in files.items()))
-    return Inputs(rules, tuple(rollup.path(mart.name) for rollup in rollups), by_kind, as_of, tuple(last))
+    return Inputs(rules, tuple(rollup.path(mart.reads) for rollup in rollups), by_kind, as_of, tuple(last))
 
 
 def plan_tasks(
-    state: StoreAddress, mart: Mart, of: Inputs, before: MartRows | None, policy: Policy, rows_per_task: int
+    state: StoreAddress, pack: Pack, mart: Mart, of: Inputs, before: MartRows | None, policy: Policy, rows_per_task: int
 ) -> list[MartTask]:
     """Divide a mart's rows into tasks: customers by ranges of about equal size, the (small) sales team as one task.
 
@@ -143,10 +143,10 @@ def plan_tasks(
     """
     folder = mart_folder(mart.name, of.name)
     last = of.last_counts
-    whole = MartTask(mart.name, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, state, last)
+    whole = MartTask(pack, mart, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, state, last)
     if before:
         return list(_plan_patches(whole, before))
-    borders = _borders(state.open(), of.facts, rows_per_task) if mart is CUSTOMERS_MART else []
+    borders = _borders(state.open(), mart.key[0], of.facts, rows_per_task) if mart.per == "key" else []
     edges = [LOWEST, *borders, HIGHEST]
     return [replace(whole, number=n, low=low, high=high) for n, (low, high) in enumerate(pairwise(edges))]
 
@@ -154,20 +154,19 @@ def plan_tasks(
 def _plan_patches(whole: MartTask, before: MartRows) -> Iterator[MartTask]:
     """Group some parts that are not patched yet: computing a few rows of each is cheap."""
     was, number = before.inputs, 0
-    customers = dict(was.dimensions).get(CUSTOMERS.name, ())
     alone = [len(item.parts) > 1 or item.patch is not None for item in before.finished]
     for _, same in groupby(range(len(alone)), key=lambda n: n if alone[n] else -1 - n // _TOGETHER):
         finished = tuple(before.finished[n] for n in same)
         parts = [part for item in finished for part in item.parts]
-        built = Previous(finished, was.facts, customers, was.as_of)
+        built = Previous(finished, was.facts, was.dimensions, was.as_of)
         yield replace(whole, number=number, low=parts[0].low, high=parts[-1].high, previous=built)
         number += len(parts)
 
 
-def _borders(store: Store, facts: Sequence[str], rows_per_task: int) -> list[int]:
-    """Choose borders between customers from the row group statistics of the facts."""
+def _borders(store: Store, key: str, facts: Sequence[str], rows_per_task: int) -> list[int]:
+    """Choose borders between keys from the row group statistics of the facts."""
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        groups = [group for result in pool.map(lambda path: _groups(store, path), facts) for group in result]
+        groups = [group for result in pool.map(lambda path: _groups(store, key, path), facts) for group in result]
     total = sum(rows for _, rows in groups)
     tasks = max(1, round(total / rows_per_task))
     if tasks == 1:
@@ -178,10 +177,10 @@ def _borders(store: Store, facts: Sequence[str], rows_per_task: int) -> list[int
     return sorted({int(highest[min(place, len(highest) - 1)]) + 1 for place in places})
 
 
-def _groups(store: Store, path: str) -> list[tuple[int, float]]:
-    """Return the highest customer and the number of rows of each quarter of each row group."""
+def _groups(store: Store, key: str, path: str) -> list[tuple[int, float]]:
+    """Return the highest key and the number of rows of each quarter of each row group."""
     metadata = store.using(path, lambda file: pq.ParquetFile(file).metadata)
-    column = metadata.schema.names.index("customer_id")
+    column = metadata.schema.names.index(key)
     results = []
     for number in range(metadata.num_row_groups):
         rows, keys = metadata.row_group(number).num_rows, key_range(metadata, number, column)
@@ -211,9 +210,9 @@ def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -
     return rows if rows.paths <= existing else None
 
 
-def customers_before(store: Store, of: Inputs, existing: AbstractSet[str], rows_per_task: int) -> MartRows | None:
-    """Return the newest customer rows computed by the same rules, if their inputs exist and no split is due."""
-    mart, end = CUSTOMERS_MART.name, "/done.json"
+def rows_before(store: Store, mart: str, of: Inputs, existing: AbstractSet[str], rows_per_task: int) -> MartRows | None:
+    """Return the newest rows of a mart computed by the same rules, if their inputs exist and no split is due."""
+    end = "/done.json"
     known = [v for v in store.versions(f"marts/{mart}") if v.key in existing and v.key.endswith(end)]
     for version in sorted(known, key=lambda item: (item.modified, item.key), reverse=True):
         result = saved_rows(store, mart, version.key.removesuffix(end).rpartition("/")[2], existing)

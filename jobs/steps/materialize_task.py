@@ -1,9 +1,9 @@
-"""A task of step 4: compute the rows of a mart, or of a range of its customers, from the facts of all months.
+"""A task of step 4: compute the rows of a mart, or of a range of its keys, from the facts of all months.
 
 Rows of an earlier build are not recomputed: differences become a patch over the existing rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -16,13 +16,13 @@ from jobs.ports.store import Store
 from jobs.runtime import scratch
 from jobs.state.parquet import key_range, read_parquet, write_parquet
 from jobs.steps.mart_parts import HIGHEST, LOWEST, MartPart, MartTask, Part, Patch, Previous, added
-from marts.compute.engine import differing, sales_team_mart, spill_to
-from marts.compute.highlights import figures_of
-from marts.compute.patch import KEY, Facts, Patched, Totals, changed, compute, overlay, patch, too_many, total_sales
+from marts.compute.engine import differing, spill_to
+from marts.compute.patch import Facts, Patched, Totals, overlay, patch, too_many
 from marts.compute.patch import rows_of as rows_of_ids
+from marts.compute.tables import columns_used, empty_dimension
 from marts.errors import DuplicateKeys
+from marts.pack import Kind, Lookup, Mart
 from marts.rows.cast import DELETED
-from marts.schema import CUSTOMERS, CUSTOMERS_MART, MARTS, PRODUCTS, SALES_TEAM, STORES, Kind
 
 _BATCH = 1 << 16
 
@@ -31,40 +31,26 @@ def run_mart_task(task: MartTask) -> MartPart:
     """Compute and write the mart rows of one key range."""
     store = task.state.open()
     spill_to(str(scratch.folder()))
-    if task.mart != CUSTOMERS_MART.name:
-        return _sales_team(store, task)
     if task.previous is None:
-        return _customers(store, task)
+        return _whole(store, task)
     return _patched(store, task, task.previous) or _anew(store, task, task.previous)
 
 
-def rows_of(store: Store, part: Part, patch: Patch | None) -> pa.Table:
+def rows_of(store: Store, mart: Mart, part: Part, patch: Patch | None) -> pa.Table:
     """Read the rows of a part in key order; rows of its patch replace those in its file."""
     rows = read_parquet(store, part.path)
     if not patch:
         return rows
+    key = mart.key[0]
     patched = read_parquet(store, patch.rows)
-    inside = pc.and_(pc.greater_equal(patched[KEY], part.low), pc.less(patched[KEY], part.high))
-    return overlay(rows, patched.filter(inside), _ids(store, patch))
+    inside = pc.and_(pc.greater_equal(patched[key], part.low), pc.less(patched[key], part.high))
+    return overlay(key, rows, patched.filter(inside), _ids(store, mart, patch))
 
 
-def _sales_team(store: Store, task: MartTask) -> MartPart:
-    facts = pa.concat_tables([read_parquet(store, path) for path in task.facts])
-    team = _people(_unique(_read(store, task, SALES_TEAM), SALES_TEAM, task), SALES_TEAM)
-    stores = _unique(_read(store, task, STORES), STORES, task)
-    stores = pa.table({"id": pa.nulls(0, pa.int64())}) if stores is None else stores
-    rows, person, store_lines = sales_team_mart(facts, team, stores, task.policy)
-    missing = ((SALES_TEAM.name, person), (STORES.name, store_lines))
-    _unique(_read(store, task, PRODUCTS), PRODUCTS, task)
-    write_parquet(store, task.part.path, rows)
-    figures = figures_of(MARTS[task.mart], rows, None)
-    return MartPart((task.part,), rows.num_rows, total_sales(rows), missing, figures)
-
-
-def _customers(store: Store, task: MartTask) -> MartPart:
-    facts = _in_range(store, task.facts, task)
+def _whole(store: Store, task: MartTask) -> MartPart:
+    facts = _in_range(store, task.facts, task.mart.key[0], task)
     assert facts is not None
-    computed = compute(facts, _names(store, task.files_of(CUSTOMERS), task), task.policy, task.as_of)
+    computed = task.calculation.compute(facts, _dimensions(store, task, task.dimensions), task.as_of)
     write_parquet(store, task.part.path, computed.rows)
     return _part((task.part,), computed.totals)
 
@@ -73,70 +59,101 @@ def _anew(store: Store, task: MartTask, previous: Previous) -> MartPart:
     """Compute all rows of a task again, part by part."""
     parts = [part for item in previous.parts for part in item.parts]
     tasks = [replace(task, number=task.number + n, low=part.low, high=part.high) for n, part in enumerate(parts)]
-    return added([_customers(store, item) for item in tasks])
+    return added([_whole(store, item) for item in tasks])
 
 
 def _patched(store: Store, task: MartTask, previous: Previous) -> MartPart | None:
-    """Compute only the customers that differ from an earlier build. Return None if too many differ."""
+    """Compute only the keys that differ from an earlier build. Return None if too many differ."""
+    by, key = task.calculation, task.mart.key[0]
     before = added(previous.parts) if len(previous.parts) > 1 else previous.parts[0]
     facts = _facts(store, task, previous)
-    ids = changed(facts, task.policy.inactive_after_days, previous.as_of, task.as_of)
-    customers = task.files_of(CUSTOMERS)
-    names = [_names(store, paths, task) for paths in (previous.customers, customers) if previous.customers != customers]
-    if names:
-        ids = np.union1d(ids, differing(names[0], names[1], KEY))
+    ids = by.changed(facts, previous.as_of, task.as_of)
+    if ids is None:
+        return None
+    old_dimensions = new_dimensions = {}
+    if previous.dimensions != task.dimensions:
+        old_dimensions, new_dimensions = (
+            _dimensions(store, task, files) for files in (previous.dimensions, task.dimensions)
+        )
+        for item in task.mart.lookups:
+            changed = _differing(task, item, old_dimensions[item.kind], new_dimensions[item.kind])
+            if changed is None:
+                return None
+            ids = np.union1d(ids, changed)
     if not len(ids):
         return before
-    own = facts.of(ids)
+    own = facts.of(key, ids)
     if too_many(facts, own):
         return None
-    old_names, new_names = [rows_of_ids(item, ids) for item in names] or [_names(store, customers, task, ids)] * 2
-    below = _read_patch(store, before.patch, before) if before.patch else None
+    if new_dimensions:
+        old_dimensions, new_dimensions = (_of(task, some, ids) for some in (old_dimensions, new_dimensions))
+    else:
+        old_dimensions = new_dimensions = _dimensions(store, task, task.dimensions, ids)
+    below = _read_patch(store, task.mart, before.patch, before) if before.patch else None
     patched = patch(
-        *(_totals(before), below, facts, own, ids),
-        lambda lines: compute(lines, old_names, task.policy, previous.as_of),
-        lambda lines: compute(lines, new_names, task.policy, task.as_of),
+        *(by, _totals(before), below, facts, own, ids),
+        lambda rows: by.compute(rows, old_dimensions, previous.as_of),
+        lambda rows: by.compute(rows, new_dimensions, task.as_of),
     )
     if patched is None:
         return None
     write_parquet(store, task.patch.rows, patched.rows)
-    write_parquet(store, task.patch.instead_of, pa.table({KEY: patched.ids}))
+    write_parquet(store, task.patch.instead_of, pa.table({key: patched.ids}))
     return _part(before.parts, patched.totals, task.patch)
 
 
+def _differing(task: MartTask, item: Lookup, before: pa.Table, now: pa.Table) -> np.ndarray | None:
+    """Return the keys of the mart whose rows in a dimension differ; None if that cannot be told from the key."""
+    key = task.pack.kinds[item.kind].key or ""
+    changed = differing(before, now, key)
+    return changed if item.on == task.mart.key[0] or not len(changed) else None
+
+
+def _of(task: MartTask, dimensions: Mapping[str, pa.Table], ids: np.ndarray) -> dict[str, pa.Table]:
+    """Return the rows of the mart's own keys in dimensions that are looked up by them; others whole."""
+    own = {item.kind for item in task.mart.lookups if item.on == task.mart.key[0]}
+    return {
+        name: rows_of_ids(rows, task.pack.kinds[name].key or "", ids) if name in own else rows
+        for name, rows in dimensions.items()
+    }
+
+
 def _facts(store: Store, task: MartTask, previous: Previous) -> Facts:
-    """Read the facts of a task's customers: only in the earlier build, in both, only in this build."""
+    """Read the facts of a task's keys: only in the earlier build, in both, only in this build."""
     was, now = set(previous.facts), set(task.facts)
-    read = [_in_range(store, sorted(paths), task) for paths in (was - now, was & now, now - was)]
+    key = task.mart.key[0]
+    read = [_in_range(store, sorted(paths), key, task) for paths in (was - now, was & now, now - was)]
     nothing = next(table for table in read if table is not None).slice(0, 0)
     return Facts(*(nothing if table is None else table for table in read))
 
 
 def _part(parts: tuple[Part, ...], totals: Totals, patch: Patch | None = None) -> MartPart:
-    unknown = ((CUSTOMERS.name, totals.unmatched),)
     left_out = (totals.erased_cents, totals.guest_cents)
+    unknown = tuple(totals.unmatched.items())
     return MartPart(parts, totals.rows, totals.cents, unknown, totals.figures, *left_out, patch)
 
 
 def _totals(part: MartPart) -> Totals:
-    unmatched = dict(part.unknown)[CUSTOMERS.name]
-    return Totals(part.rows, part.cents, unmatched, part.erased_cents, part.guest_cents, part.figures)
+    return Totals(part.rows, part.cents, dict(part.unknown), part.erased_cents, part.guest_cents, part.figures)
 
 
-def _read_patch(store: Store, patch: Patch, part: MartPart) -> Patched:
-    return Patched(read_parquet(store, patch.rows), _ids(store, patch), _totals(part))
+def _read_patch(store: Store, mart: Mart, patch: Patch, part: MartPart) -> Patched:
+    return Patched(read_parquet(store, patch.rows), _ids(store, mart, patch), _totals(part))
 
 
-def _ids(store: Store, patch: Patch) -> np.ndarray:
-    return np.asarray(read_parquet(store, patch.instead_of)[KEY])
+def _ids(store: Store, mart: Mart, patch: Patch) -> np.ndarray:
+    return np.asarray(read_parquet(store, patch.instead_of)[mart.key[0]])
 
 
-def _in_range(store: Store, paths: Iterable[str], task: MartTask) -> pa.Table | None:
-    """Read the rows of a task's customers, skipping row groups without any. Return None if there is no file."""
+def _in_range(store: Store, paths: Iterable[str], name: str, task: MartTask) -> pa.Table | None:
+    """Read the rows of a task's keys, in the column ``name``, skipping row groups without any. None: no file."""
+    if task.mart.per == "all":
+        tables = [read_parquet(store, path) for path in paths]
+        return pa.concat_tables(tables, promote_options="default") if tables else None
 
     def read(file: pa.NativeFile) -> pa.Table:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        column = parquet.schema_arrow.get_field_index(KEY)
+        column = parquet.schema_arrow.get_field_index(name)
         bounds = [key_range(parquet.metadata, n, column) or (LOWEST, HIGHEST) for n in range(parquet.num_row_groups)]
         groups = [n for n, (low, high) in enumerate(bounds) if low < task.high and high >= task.low]
         whole = {n for n in groups if bounds[n][0] >= task.low and bounds[n][1] < task.high}
@@ -155,26 +172,28 @@ def _in_range(store: Store, paths: Iterable[str], task: MartTask) -> pa.Table | 
     return pa.concat_tables(tables, promote_options="default") if tables else None
 
 
-def _names(store: Store, paths: Sequence[str], task: MartTask, ids: np.ndarray | None = None) -> pa.Table:
-    """Read the mart's columns of a task's customers, or of some. Raise DuplicateKeys for a duplicate customer."""
-    rows = _in_range(store, paths, task)
-    if rows is not None and ids is not None:
-        rows = rows_of_ids(rows, ids)
-    return _people(_unique(rows, CUSTOMERS, task), CUSTOMERS, ("address", "phone_number"))
-
-
-def _read(store: Store, task: MartTask, kind: Kind) -> pa.Table | None:
-    tables = [read_parquet(store, path) for path in task.files_of(kind)]
-    return pa.concat_tables(tables, promote_options="default") if tables else None
-
-
-def _people(rows: pa.Table | None, kind: Kind, also: Sequence[str] = ()) -> pa.Table:
-    """Return key, full_name and further columns of a dimension of people."""
-    key = kind.key or ""
-    if rows is None:
-        return pa.table({key: pa.nulls(0, pa.int64()), **{n: pa.nulls(0, pa.string()) for n in ("full_name", *also)}})
-    names = pc.binary_join_element_wise(rows["first_name"], rows["last_name"], " ", null_handling="skip")
-    return pa.table({key: rows[key], "full_name": names, **{name: rows[name] for name in also}})
+def _dimensions(
+    store: Store,
+    task: MartTask,
+    files: Sequence[tuple[str, Sequence[str]]],
+    ids: np.ndarray | None = None,
+) -> dict[str, pa.Table]:
+    """Read the dimensions of a mart, of its own keys only those of the task, or some. Raise DuplicateKeys."""
+    paths, own = dict(files), task.mart.key[0]
+    results = {}
+    for item in task.mart.lookups:
+        kind = task.pack.kinds[item.kind]
+        key, is_own = kind.key or "", item.on == own and task.mart.per == "key"
+        if is_own:
+            rows = _in_range(store, paths.get(kind.name, ()), key, task)
+            rows = rows_of_ids(rows, key, ids) if rows is not None and ids is not None else rows
+        else:
+            tables = [read_parquet(store, path) for path in paths.get(kind.name, ())]
+            rows = pa.concat_tables(tables, promote_options="default") if tables else None
+        rows = _unique(rows, kind, task)
+        names = columns_used(kind, task.mart)
+        results[kind.name] = empty_dimension(kind, task.mart) if rows is None else rows.select(names)
+    return results
 
 
 def _unique(rows: pa.Table | None, kind: Kind, task: MartTask) -> pa.Table | None:

@@ -21,10 +21,10 @@ from jobs.steps.text_stream import TextStream, read_format
 from jobs.steps.withdrawals import counts_on
 from marts.compute.identity import Identity
 from marts.errors import DataError, DropRejected, ObjectChanged, UsageError
+from marts.pack import Kind, Pack
 from marts.quality.rule_types import PRODUCT
 from marts.rows.diagnosis import advice, block_hint
 from marts.rows.layout import START
-from marts.schema import DIMENSIONS, KINDS, SALES
 
 _PEEK = 64 << 10
 _MONTH = re.compile(rb"\b((?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2]))-[0-3][0-9]\b")
@@ -48,11 +48,13 @@ def make_plan(
     manifests of repaired drops by scan, ``refused`` the deliveries that still count without their objects.
     """
     memory = Memory.of(ledger)
-    listing = list_source(source, settings.blocks)
-    live = [record for record in ledger if record.state == "live" and record.kind in KINDS]
-    if not listing.has(SALES.name) and not any(record.kind == SALES.name for record in live):
+    pack = settings.pack
+    fact = pack.fact.name
+    listing = list_source(source, pack, settings.blocks)
+    live = [record for record in ledger if record.state == "live" and record.kind in pack.kinds]
+    if not listing.has(fact) and not any(record.kind == fact for record in live):
         source.require()
-        raise DataError("no drop under sales/", source.uri, "check --source, and whether the drops have arrived")
+        raise DataError(f"no drop under {fact}/", source.uri, "check --source, and whether the drops have arrived")
     deliveries = {
         name: sorted((Delivery.of(name, version) for version in versions), key=lambda d: d.order)
         for name, versions in ({**listing.drops, **(tables or {})}).items()
@@ -70,22 +72,25 @@ def make_plan(
 
     removed = _vanished(live, deliveries, look)
     _require_one_order(settings, deliveries)
-    drops = _in_order([*map(planned, deliveries[SALES.name]), *(drop for drop in removed if _of(drop) == SALES.name)])
+    drops = _in_order([*map(planned, deliveries[fact]), *(drop for drop in removed if drop.is_fact)])
     drops = without_unread(_without_duplicates(drops, memory, look), memory.live)
-    drops += [_unread(version, known) for version in listing.others[SALES.name] if unread_format(version.key)]
-    for kind in DIMENSIONS:
+    drops += [_unread(version, pack.fact, known) for version in listing.others[fact] if unread_format(version.key)]
+    for kind in pack.dimensions:
         own = _in_order([*map(planned, deliveries[kind.name]), *(drop for drop in removed if _of(drop) == kind.name)])
         drops += newest_usable(own)
     left = {drop.delivery.id for drop in drops}
     return Plan(
         drops=tuple(drops),
-        withdrawn=tuple(r for r in ledger if r.kind in KINDS and r.state != "withdrawn" and r.delivery_id not in left),
+        pack=pack,
+        withdrawn=tuple(
+            r for r in ledger if r.kind in pack.kinds and r.state != "withdrawn" and r.delivery_id not in left
+        ),
         older_rules=sum(_is_older(drop, look) and not drop.gone for drop in drops),
         older_gone=sum(_is_older(drop, look) and drop.gone == "vanished" for drop in drops),
-        passed_over=Counter({name: _passed_over(name, versions) for name, versions in listing.others.items()}),
+        passed_over=Counter({name: _passed_over(pack, name, versions) for name, versions in listing.others.items()}),
         no_data=listing.no_data,
-        unremembered=0 if ledger else len(deliveries[SALES.name]),
-        forgotten=0 if ledger else _forgotten(catalog, deliveries[SALES.name]),
+        unremembered=0 if ledger else len(deliveries[fact]),
+        forgotten=0 if ledger else _forgotten(catalog, pack, deliveries[fact]),
     )
 
 
@@ -99,10 +104,10 @@ def _require_one_order(settings: ScanSettings, deliveries: Mapping[str, Sequence
             raise UsageError(f"drops are ordered in ways that cannot be compared: {listed}", f"{kind}/", hint)
 
 
-def _forgotten(catalog: Catalog, deliveries: Iterable[Delivery]) -> int:
+def _forgotten(catalog: Catalog, pack: Pack, deliveries: Iterable[Delivery]) -> int:
     """Count the contents of sales drops in the state of which the source has no version."""
     keys = {delivery.key for delivery in deliveries}
-    scans = [scan for scan in catalog.everything() if scan.delivery.kind == SALES.name and scan.clean]
+    scans = [scan for scan in catalog.everything() if pack.is_fact(scan.delivery.kind) and scan.clean]
     listed = {scan.content or scan.delivery.id for scan in scans if scan.delivery.key in keys}
     return len({scan.content or scan.delivery.id for scan in scans} - listed)
 
@@ -112,9 +117,9 @@ def _is_older(drop: PlannedDrop, look: "_Look") -> bool:
     return bool(drop.manifest and drop.manifest.rules != look.rules(drop.delivery))
 
 
-def _passed_over(kind: str, versions: Iterable[ObjectVersion]) -> int:
+def _passed_over(pack: Pack, kind: str, versions: Iterable[ObjectVersion]) -> int:
     """Count objects that are not drops, except those that are reported by name."""
-    return sum(not (kind == SALES.name and unread_format(v.key)) for v in versions)
+    return sum(not (pack.is_fact(kind) and unread_format(v.key)) for v in versions)
 
 
 def _of(drop: PlannedDrop) -> str:
@@ -125,12 +130,12 @@ def _in_order(drops: Iterable[PlannedDrop]) -> list[PlannedDrop]:
     return sorted(drops, key=lambda drop: drop.rank)
 
 
-def _unread(version: ObjectVersion, known: Mapping[tuple[str, str], Sequence[str]]) -> PlannedDrop:
+def _unread(version: ObjectVersion, fact: Kind, known: Mapping[tuple[str, str], Sequence[str]]) -> PlannedDrop:
     """Return an object of an unsupported format as a rejected drop, so that it is reported once."""
-    delivery = Delivery.of(SALES.name, version)
+    delivery = Delivery.of(fact.name, version)
     ways = "deliver it as .csv or .csv.gz, match it in a [[source]] block if it is text, or rename it to begin with _"
     why = f"{unread_format(version.key)}; {ways}"
-    return PlannedDrop(delivery, _change(delivery, known), delivery.order, rejected=why)
+    return PlannedDrop(delivery, _change(delivery, known), delivery.order, rejected=why, of=fact)
 
 
 def _vanished(
@@ -155,7 +160,16 @@ def _vanished(
         block = look.settings.block(delivery.key)
         drops.append(
             PlannedDrop(
-                delivery, "known", place, manifest, content, months=months, gone=how, record=record, block=block
+                delivery,
+                "known",
+                place,
+                manifest,
+                content,
+                months=months,
+                gone=how,
+                record=record,
+                block=block,
+                of=look.settings.pack.kinds[record.kind],
             )
         )
     return drops
@@ -187,8 +201,10 @@ def _marked(drops: Sequence[PlannedDrop], groups: Iterable[Sequence[str]], memor
     by_id = {drop.delivery.id: drop for drop in drops}
     for ids in groups:
         same = [by_id[name] for name in ids if name in by_id and not by_id[name].duplicate_of]
-        earlier = [memory.places[SALES.name, name] for name in ids if name not in by_id]
-        if not same or len(same) + len(earlier) < 2:
+        if not same:
+            continue
+        earlier = [memory.places[same[0].delivery.kind, name] for name in ids if name not in by_id]
+        if len(same) + len(earlier) < 2:
             continue
         # A place is set once: the time of another object does not change a place in the ledger.
         known = [drop.place for drop in same if memory.knows(drop.delivery, drop.content)] + earlier
@@ -221,7 +237,7 @@ def same_rows_of(
 
     Rows of withdrawn drops are compared too, as recorded in the ledger: they give rows a place.
     """
-    drops = (drop for drop in plan.drops if _of(drop) == SALES.name and not (drop.duplicate_of or drop.rejected))
+    drops = (drop for drop in plan.drops if drop.is_fact and not (drop.duplicate_of or drop.rejected))
     manifests = [as_scanned(drop.manifest, catalog) for drop in drops if drop.manifest and not drop.held]
     planned = {drop.delivery.id for drop in plan.drops}
     left = [
@@ -239,10 +255,8 @@ def as_scanned(manifest: Manifest, catalog: Catalog) -> Manifest:
 def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> Plan:
     """Return a plan in which sales drops with the same rows but different bytes are one."""
     memory = Memory.of(ledger)
-    sales = _in_order(_marked([drop for drop in plan.drops if _of(drop) == SALES.name], same.groups, memory))
-    return replace(
-        plan, drops=(*sales, *(drop for drop in plan.drops if _of(drop) != SALES.name)), small_alike=same.small
-    )
+    sales = _in_order(_marked([drop for drop in plan.drops if drop.is_fact], same.groups, memory))
+    return replace(plan, drops=(*sales, *(drop for drop in plan.drops if not drop.is_fact)), small_alike=same.small)
 
 
 def with_emptied_held(plan: Plan, accepted: Container[tuple[str, str]]) -> Plan:
@@ -250,11 +264,11 @@ def with_emptied_held(plan: Plan, accepted: Container[tuple[str, str]]) -> Plan:
 
     Most often its writer failed. ``accepted`` contains released deliveries, each with the reason of the hold.
     """
-    replaced = (d for d in plan.gone("replaced") if _of(d) == SALES.name and not d.duplicate_of)
+    replaced = (d for d in plan.gone("replaced") if d.is_fact and not d.duplicate_of)
     before = {drop.delivery.key: drop.record for drop in replaced if drop.record and drop.record.clean}
 
     def held(drop: PlannedDrop) -> PlannedDrop:
-        old = before.get(drop.delivery.key) if _of(drop) == SALES.name and not drop.gone else None
+        old = before.get(drop.delivery.key) if drop.is_fact and not drop.gone else None
         rows = drop.manifest or drop.twin
         if old is None or rows is None or rows.rows_read or drop.rejected:
             return drop
@@ -339,6 +353,7 @@ def _planned(
         rejected=manifest.rejected if manifest else "",
         held=held,
         months=tuple(manifest.months) if manifest else (),
+        of=look.settings.pack.kinds[delivery.kind],
         block=look.settings.block(delivery.key),
     )
 
@@ -395,7 +410,7 @@ def _peek(source: Store, drop: PlannedDrop, settings: ScanSettings) -> PlannedDr
         return _with(drop, rejected=rejection(version.key, error))
     except ObjectChanged:
         return drop
-    months = {result.decode() for result in _MONTH.findall(start + end)} if drop.delivery.kind == SALES.name else set()
+    months = {result.decode() for result in _MONTH.findall(start + end)} if drop.is_fact else set()
     return _with(drop, months=tuple(sorted(months)))
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from jobs.ports.records import DropRecord
 from jobs.state.manifest import Delivery, Manifest
 from jobs.steps.contents import Place
+from marts.pack import Kind, Pack
 from marts.rows.source_block import DEFAULT, SourceBlock
 
 DropChange = Literal["new", "replaced", "put again", "known"]
@@ -42,6 +43,8 @@ class PlannedDrop:
     """A newer drop contains all of it: the whole table of its dimension, or everything."""
     record: DropRecord | None = None
     """Ledger record of a live drop whose object was removed."""
+    of: Kind | None = None
+    """Its kind of drop; None for one that the pack does not know."""
     block: SourceBlock = DEFAULT
     """How it is read, ordered, and added to the others."""
 
@@ -49,6 +52,11 @@ class PlannedDrop:
     def rank(self) -> tuple[tuple[str, str], Place, tuple[str, str]]:
         """Return the sort key of deliveries."""
         return self.block.rank(self.place), self.place, self.delivery.order
+
+    @property
+    def is_fact(self) -> bool:
+        """Return whether it adds rows of days; else it is the table of a dimension."""
+        return self.of is not None and self.of.is_fact
 
     @property
     def taken_over(self) -> bool:
@@ -66,6 +74,7 @@ class Plan:
 
     drops: tuple[PlannedDrop, ...]
     """Sales drops in order of delivery, then dimensions with older drops last; includes live drops without object."""
+    pack: Pack
     withdrawn: tuple[DropRecord, ...] = ()
     """Records of drops that are no longer among ``drops``."""
     older_rules: int = 0

@@ -23,6 +23,7 @@ from jobs.report.run_report import BrokenRule, QualityReport
 from jobs.steps.materialize import MartRows
 from jobs.steps.resolve import Resolved, ResolvedDrop
 from jobs.steps.scan_settings import ScanSettings
+from marts.pack import DIGITS, Kind, Mart, Pack
 from marts.policy import Policy
 from marts.privacy.masking import mask_always, mask_shape
 from marts.quality.drift import HISTORY, drifts, feed_of, is_short
@@ -36,7 +37,6 @@ from marts.quality.values import Measure
 from marts.quality.verdicts import holds, observed
 from marts.rows.columns import Column, Frame, last_digits
 from marts.rows.hashing import among, repeated
-from marts.schema import DIGITS, KINDS, MARTS, Kind, Mart
 
 _FLOOR = Decimal("0.9")
 """Share of the live generation's rows below which a mart raises a warning."""
@@ -84,12 +84,12 @@ class Pages:
         return About(self.run_id, self.at, name, title, rows, places(below(self.reports), "../.."))
 
 
-def plan_suites(suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:
+def plan_suites(pack: Pack, suites: Iterable[Suite]) -> Iterator[tuple[Suite, int]]:
     """Let Great Expectations plan which metrics each suite needs. Raise Defect for one that is not measured."""
     from jobs.adapters.great_expectations.checkpoint import plan
 
     for suite in suites:
-        of = KINDS.get(suite.name) or next(mart for mart in MARTS.values() if mart.table == suite.name)
+        of = pack.kinds.get(suite.name) or next(mart for mart in pack.marts.values() if mart.table == suite.name)
         yield suite, plan(suite, {column.name: type_name(column.type) for column in of.columns})
 
 
@@ -116,7 +116,7 @@ def judge_drops(
     for kind, resolved in drops.items():
         suite = settings.suites[kind]
         rules = [rule for rule in suite.rules if rule.type != KNOWN or rule.kwargs["dimension"] in known]
-        batch = _batch(KINDS[kind], rules, resolved, known)
+        batch = _batch(settings.pack.kinds[kind], rules, resolved, known)
         rows = batch.measured.rows + batch.measured.malformed
         keys = [item.drop.delivery.key for item in resolved]
         held = sum(item.state == "held" for item in resolved)

@@ -13,7 +13,6 @@ from jobs.steps.split import Split
 from marts.privacy.masking import mask_line
 from marts.rows.records import BadRow
 from marts.rows.text_rows import RowFormat
-from marts.schema import KINDS
 
 _BAD_IN_MEMORY = 8 << 20
 """Bytes of bad rows that a task buffers before it writes them."""
@@ -62,6 +61,7 @@ class Tally:
 
     def __init__(self, settings: ScanSettings, split: Split, form: RowFormat, bad: BadRows) -> None:
         self._settings, self._split, self._format, self._bad = settings, split, form, bad
+        self._kind = settings.pack.kinds[split.delivery.kind]
         self._files: dict[str, None] = {}
         self._reasons: Counter[str] = Counter()
         self._examples: dict[str, tuple[str, int, str]] = {}
@@ -93,7 +93,7 @@ class Tally:
                 ),
             }
         )
-        kind = KINDS[self._split.delivery.kind]
+        kind = self._kind
         self._files[self._bad.take(kind.name, table)] = None
         self.rows += len(rows)
         for row in rows:

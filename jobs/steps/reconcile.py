@@ -11,7 +11,6 @@ from jobs.steps.series import series_of
 from jobs.steps.withdrawals import TAKEN_BACK
 from marts.errors import DataError, Defect, UnknownPeople, UsageError
 from marts.policy import Policy, nearest
-from marts.schema import CUSTOMERS, SALES, SALES_TEAM, STORES
 
 
 def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -> None:
@@ -29,7 +28,7 @@ def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -
     for kind, lines in unknown(marts).items():
         known = known_lines(resolved, kind)
         ratio = lines / known if known else 0.0
-        if kind in resolved.absent and kind == STORES.name:
+        if kind in resolved.absent and resolved.pack.may_be_absent(kind):
             continue
         if ratio > policy.max_unknown_ratio and policy.unknown_people == "stop":
             because = "".join(f"; {text}" for text in _about_dimension(resolved, kind))
@@ -57,7 +56,7 @@ def currencies_of(resolved: Resolved) -> list[str]:
 def known_lines(resolved: Resolved, kind: str) -> int:
     """Return the number of lines to look up in a dimension: guests have no customer."""
     counts = resolved.counts
-    return counts.counted - counts.guests if kind == CUSTOMERS.name else counts.counted
+    return counts.counted - counts.guests if resolved.pack.kinds[kind].is_subject else counts.counted
 
 
 def _about_dimension(resolved: Resolved, kind: str) -> list[str]:
@@ -219,7 +218,7 @@ def _of_gone(resolved: Resolved) -> list[str]:
     results += [
         f"{v.drop.delivery.key}: {v.reason}"
         for v in resolved.all
-        if v.drop.gone and v.state == "live" and (v.drop.gone == "replaced" or v.drop.delivery.kind != SALES.name)
+        if v.drop.gone and v.state == "live" and (v.drop.gone == "replaced" or not v.drop.is_fact)
     ]
     return results
 
@@ -274,7 +273,7 @@ def _of_lost_repairs(resolved: Resolved) -> list[str]:
 
 
 def _absent(resolved: Resolved) -> list[str]:
-    names = [name for name in resolved.absent if name in (CUSTOMERS.name, SALES_TEAM.name, STORES.name)]
+    names = [name for name in resolved.absent if name in resolved.pack.looked_up]
     return [f"no {name}/ drop to look up" for name in names]
 
 

@@ -29,7 +29,6 @@ from marts.quality.rules import Rule, Suite
 from marts.rows.header import read_header
 from marts.rows.records import find_records
 from marts.rows.text_rows import RowFormat
-from marts.schema import KINDS
 
 HELD = "held"
 """Key, in the detail of a decision that accepts a drop, of the reason for which it was held."""
@@ -69,7 +68,7 @@ def format_of(settings: ScanSettings, manifest: Manifest) -> RowFormat:
     key = manifest.delivery.key
     block = settings.block(key)
     named = block.model_copy(update={"header": manifest.fields, "columns": {}})
-    header = read_header(b"", KINDS[manifest.delivery.kind], manifest.form.dialect, named, key)
+    header = read_header(b"", settings.pack.kinds[manifest.delivery.kind], manifest.form.dialect, named, key)
     return RowFormat(header, manifest.form.dialect, block)
 
 
@@ -80,7 +79,7 @@ def judge_lines(
 
     ``manifest`` is that of the scan, without repairs. A key that the dimension already contains is wrong.
     """
-    kind, form = KINDS[manifest.delivery.kind], format_of(settings, manifest)
+    kind, form = settings.pack.kinds[manifest.delivery.kind], format_of(settings, manifest)
     suite = settings.suites[kind.name]
     wrong: dict[int, list[str]] = {}
     existing: list[int] = []
@@ -255,7 +254,7 @@ def _says(reason: str, words: str) -> bool:
 
 def _reasons(rows: Sequence[BadLine], manifest: Manifest, settings: ScanSettings) -> tuple[Reason, ...]:
     """Count the broken rules of rows again, most frequent first."""
-    kind = KINDS[manifest.delivery.kind]
+    kind = settings.pack.kinds[manifest.delivery.kind]
     messages = [rule.broken for rule in settings.suites[kind.name].rules if rule.quarantines]
     counted: Counter[str] = Counter()
     first: dict[str, tuple[str, BadLine]] = {}

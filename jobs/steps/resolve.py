@@ -11,9 +11,10 @@ from jobs.report.run_report import DropReport, DropState, Totals
 from jobs.state.manifest import Manifest
 from jobs.steps.contents import ALIKE
 from jobs.steps.planned import Plan, PlannedDrop
+from jobs.steps.row_files import control_of
 from jobs.steps.series import series_of
 from jobs.steps.withdrawals import KEPT_ON, Withdrawals
-from marts.schema import DIMENSIONS, KINDS, SALES
+from marts.pack import Pack
 
 _REASONS = 3
 REPLACED = "a new version replaced it"
@@ -74,8 +75,9 @@ class ResolvedDrop:
         quarantined = manifest.quarantined if manifest and rows else 0
         repeated, repeated_cents = counts.repeated, counts.repeated_cents
         if manifest and self.state == "duplicate":
-            quarantined, repeated, repeated_cents = 0, rows, manifest.total_cents
+            quarantined, repeated, repeated_cents = 0, rows, control_of(self.drop.of, manifest)
         return DropReport(
+            is_fact=self.drop.is_fact,
             kind=self.drop.delivery.kind,
             key=self.drop.delivery.key,
             change="vanished" if self.drop.gone == "vanished" else self.drop.change,
@@ -150,6 +152,7 @@ class Resolved:
     """All drops of a run."""
 
     all: tuple[ResolvedDrop, ...]
+    pack: Pack
 
     @property
     def live_sales(self) -> list[Manifest]:
@@ -159,20 +162,20 @@ class Resolved:
     @property
     def live_sales_drops(self) -> "list[ResolvedDrop]":
         """Return the sales drops that count, in order of delivery."""
-        results = [v for v in self.all if v.state in COUNTS_ON and v.drop.delivery.kind == SALES.name]
+        results = [v for v in self.all if v.state in COUNTS_ON and v.drop.is_fact]
         return sorted(results, key=lambda v: v.drop.rank)
 
     @property
     def dimensions(self) -> list[Manifest]:
         """Return the manifests of the live drops of each dimension, in order of delivery: one, and changes to it."""
-        result = (v for v in self.all if v.state in COUNTS_ON and v.drop.delivery.kind != SALES.name)
-        return _manifests(result)
+        result = (v for v in self.all if v.state in COUNTS_ON and not v.drop.is_fact)
+        return _manifests(result, self.pack)
 
     @property
     def absent(self) -> list[str]:
         """Return the dimensions without a live drop."""
         existing = {manifest.delivery.kind for manifest in self.dimensions}
-        return [kind.name for kind in DIMENSIONS if kind.name not in existing]
+        return [kind.name for kind in self.pack.dimensions if kind.name not in existing]
 
     @cached_property
     def counts(self) -> DropCounts:
@@ -184,7 +187,7 @@ class Resolved:
 
     def totals(self, scanned: Container[str]) -> Totals:
         """Sum up the sales drops; ``scanned`` contains the deliveries that this run read."""
-        sales = [item for item in self.all if item.drop.delivery.kind == SALES.name]
+        sales = [item for item in self.all if item.drop.is_fact]
         reports = [item.report for item in sales if item.state in (*COUNTS_ON, "duplicate")]
         counts = self.counts
         return Totals(
@@ -235,7 +238,8 @@ class Resolved:
         """Return the drops with some deliveries held, each for a reason: the versions they replace still count."""
         by_id = {item.drop.delivery.id: item for item in self.all}
         by_id |= {name: replace(by_id[name], state="held", reason=reason) for name, reason in reasons.items()}
-        return _with_series(_with_what_they_replace(Resolved(tuple(by_id[v.drop.delivery.id] for v in self.all))))
+        items = tuple(by_id[v.drop.delivery.id] for v in self.all)
+        return _with_series(_with_what_they_replace(replace(self, all=items)))
 
 
 def _names(delivery: str, key: str, content: str) -> list[str]:
@@ -250,7 +254,7 @@ def is_vanished(item: ResolvedDrop) -> bool:
 
 def may_be_withdrawn(item: ResolvedDrop) -> bool:
     """Return whether people decide about a withdrawal: a dimension keeps its last table automatically."""
-    return is_vanished(item) and item.drop.delivery.kind == SALES.name
+    return is_vanished(item) and item.drop.is_fact
 
 
 def _origin(item: ResolvedDrop) -> str:
@@ -259,7 +263,7 @@ def _origin(item: ResolvedDrop) -> str:
 
 def resolve(plan: Plan, withdrawals: Withdrawals) -> Resolved:
     """Resolve the state of each drop of a plan."""
-    resolved = _with_what_they_replace(Resolved(tuple(_resolve_drop(drop) for drop in plan.drops)))
+    resolved = _with_what_they_replace(Resolved(tuple(_resolve_drop(drop) for drop in plan.drops), plan.pack))
     # An older drop of a series is nobody's decision if it vanishes; that of the newest may bring back the one before.
     return _with_series(_with_withdrawals(_with_series(resolved), withdrawals))
 
@@ -278,7 +282,7 @@ def _with_series(resolved: Resolved) -> Resolved:
             return item
         return replace(item, state="withdrawn" if item.drop.gone else "older", reason=_OLDER)
 
-    return Resolved(tuple(map(settled, back)))
+    return replace(resolved, all=tuple(map(settled, back)))
 
 
 def _is_older(item: ResolvedDrop) -> bool:
@@ -328,7 +332,7 @@ def _with_what_they_replace(resolved: Resolved) -> Resolved:
         like = f" like {counts.drop.delivery.key}" if counts is not new else ""
         return replace(item, state="live", reason=f"{what} is {counts.state}{like}: this one counts on")
 
-    return Resolved(tuple(settled(item) for item in resolved.all))
+    return replace(resolved, all=tuple(settled(item) for item in resolved.all))
 
 
 _LAST_TABLE = "all drops of the dimension are gone: its last table counts on"
@@ -338,22 +342,22 @@ def _with_withdrawals(resolved: Resolved, withdrawals: Withdrawals) -> Resolved:
     """Decide about drops whose objects were removed."""
     vanished = [v for v in resolved.all if v.drop.gone == "vanished" and v.state == "missing"]
     records = [v.drop.record for v in vanished if v.drop.record]
-    decided = withdrawals.decide([record for record in records if record.kind == SALES.name])
+    decided = withdrawals.decide([record for record in records if resolved.pack.is_fact(record.kind)])
 
     def settled(item: ResolvedDrop) -> ResolvedDrop:
         drop = item.drop
         if drop.gone != "vanished" or item.state != "missing":
             return item
-        if drop.delivery.kind != SALES.name:
+        if not drop.is_fact:
             adds = drop.block.delivers == "changes"
             reason = "its object is gone: its changes count on" if adds else _LAST_TABLE
             return replace(item, state="live", reason=reason)
         state, reason = decided[drop.delivery.id]
         return replace(item, state=state, reason=reason)
 
-    return Resolved(tuple(settled(item) for item in resolved.all))
+    return replace(resolved, all=tuple(settled(item) for item in resolved.all))
 
 
-def _manifests(resolved: Iterable[ResolvedDrop]) -> list[Manifest]:
+def _manifests(resolved: Iterable[ResolvedDrop], pack: Pack) -> list[Manifest]:
     results = [item.drop.manifest for item in resolved if item.drop.manifest]
-    return sorted(results, key=lambda manifest: list(KINDS).index(manifest.delivery.kind))
+    return sorted(results, key=lambda manifest: list(pack.kinds).index(manifest.delivery.kind))

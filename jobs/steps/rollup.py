@@ -5,7 +5,7 @@ Facts are named by their inputs. A month whose drops did not change is not recom
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -19,10 +19,13 @@ from jobs.state.manifest import Manifest, name_of
 from jobs.state.parquet import read_parquet, write_parquet
 from jobs.steps.lines import File, parts_for, read_lines, read_suspects
 from jobs.steps.settle import Settled
-from marts.compute.engine import Beyond, digest, roll_up, spill_to
+from marts.compute.engine import spill_to
 from marts.compute.identity import Identity, suspects
+from marts.compute.months import Beyond, FactRows, code_of, roll_up
+from marts.pack import MonthTable
 
-FACTS = ("customers", "sales_team", "drops", "shared")
+COUNTS = ("drops", "shared")
+"""Files beside the tables of a month: what each drop brings, and the rows that drops share."""
 _GROUP_ROWS = 6_000
 """Facts per row group: the unit that a materialize task skips or reads."""
 
@@ -47,6 +50,7 @@ class RollUp:
     """Last day included; later lines are left out."""
     shares: tuple[DropFiles, ...]
     """Files by drop, in order of delivery."""
+    tables: tuple[MonthTable, ...]
     identity: Identity
     name: str
     settled: Settled | None = None
@@ -67,7 +71,7 @@ class RollUp:
 
     @property
     def paths(self) -> set[str]:
-        return {self.path(table) for table in FACTS}
+        return {self.path(name) for name in (*(table.name for table in self.tables), *COUNTS)}
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,12 @@ class RollUpWork:
 
 
 def plan_rollups(
-    manifests: Sequence[Manifest], as_of: date, lines_per_task: int, identity: Identity, settled: Settled | None = None
+    manifests: Sequence[Manifest],
+    as_of: date,
+    lines_per_task: int,
+    tables: Sequence[MonthTable],
+    identity: Identity,
+    settled: Settled | None = None,
 ) -> list[RollUp]:
     """Return the roll-up tasks of the live drops, month by month. ``manifests`` are in order of delivery."""
     digests = settled.digests if settled else {}
@@ -90,12 +99,17 @@ def plan_rollups(
     return [
         replace(rollup, name=name_of(rollup.name, digests[month]), settled=settled) if month in digests else rollup
         for month in sorted(by_month)
-        for rollup in _plan_month(month, by_month[month], as_of, lines_per_task, identity)
+        for rollup in _plan_month(month, by_month[month], as_of, lines_per_task, tuple(tables), identity)
     ]
 
 
 def _plan_month(
-    month: str, manifests: Sequence[Manifest], as_of: date, lines_per_task: int, identity: Identity
+    month: str,
+    manifests: Sequence[Manifest],
+    as_of: date,
+    lines_per_task: int,
+    tables: tuple[MonthTable, ...],
+    identity: Identity,
 ) -> Iterable[RollUp]:
     rows = sum(manifest.months[month].rows for manifest in manifests)
     parts = parts_for(rows, lines_per_task * 3 // 2)
@@ -107,7 +121,7 @@ def _plan_month(
     )
     # A moved drop has other paths but the same content.
     made_from = [(share.origin, [path.rpartition("/")[2] for path in share.paths]) for share in shares]
-    code = digest("identity", "rollup", "money")
+    code = code_of(tables, (identity.fact,))
     for part in range(parts):
         yield RollUp(
             month,
@@ -115,8 +129,9 @@ def _plan_month(
             parts,
             cut,
             shares,
+            tables,
             identity,
-            name_of(code, month, cut, part, parts, made_from, astuple(identity)),
+            name_of(code, month, cut, part, parts, made_from, identity.name),
             rows=rows // parts,
         )
 
@@ -126,18 +141,19 @@ def run_rollup(work: RollUpWork) -> int:
     task, store = work.task, work.state.open()
     files = [File(n, share.origin, task.month, path) for n, share in enumerate(task.shares) for path in share.paths]
     lines, rows = read_lines(store, files, task.part, task.parts, task.identity)
-    wanted = suspects(lines)
+    wanted = suspects(lines, task.identity)
     beyond = _read_beyond(store, task, files, rows) if task.settled else None
     if beyond:
-        wanted &= lines["transaction_id"].is_null().to_numpy()
-    suspicious = read_suspects(store, files, lines, rows, np.flatnonzero(wanted))
+        wanted &= lines["t_id"].is_null().to_numpy()
+    suspicious = read_suspects(store, files, lines, rows, np.flatnonzero(wanted), task.identity)
     spill_to(str(scratch.folder()))
-    facts = roll_up(lines, suspicious, task.last_day, task.identity, beyond)
+    fact = FactRows(lines, suspicious, task.identity, beyond)
+    facts = roll_up(task.tables, {task.identity.fact.name: fact}, task.last_day)
     month = date.fromisoformat(f"{task.month}-01")
-    for mart, table in (("customers", facts.customers), ("sales_team", facts.sales_team)):
+    for name, table in facts.tables.items():
         stamped = table.append_column("month", pa.array([month] * table.num_rows, pa.date32()))
         groups = [(a, min(a + _GROUP_ROWS, table.num_rows)) for a in range(0, table.num_rows, _GROUP_ROWS)]
-        write_parquet(store, task.path(mart), stamped, groups or None)
+        write_parquet(store, task.path(name), stamped, groups or None)
     write_parquet(store, task.path("drops"), _with_origins(facts.drops, task, "delivery"))
     write_parquet(store, task.path("shared"), _with_origins(facts.shared, task, "delivery", "other"))
     return int(lines.num_rows)

@@ -8,7 +8,8 @@ import pyarrow as pa
 from jobs.steps.blocks import Block
 from jobs.steps.scan_settings import ScanSettings
 from marts.expressions import parsed
-from marts.privacy.erasure import ERASED, PERSON_ID
+from marts.pack import plain_name
+from marts.privacy.erasure import ERASED
 from marts.quality.changes import check_block
 from marts.quality.check import Checked
 from marts.quality.findings import Keys, Measured, without_samples
@@ -16,7 +17,6 @@ from marts.rows.header import Header
 from marts.rows.numbers import plain_numbers, without_prefix
 from marts.rows.records import MAX_RECORD, BadRow
 from marts.rows.text_rows import RowBlock, RowFormat
-from marts.schema import KINDS, plain_name
 
 
 def bad_rows(block: RowBlock, checked: Checked, places: np.ndarray | None = None) -> list[BadRow]:
@@ -30,7 +30,7 @@ def bad_rows(block: RowBlock, checked: Checked, places: np.ndarray | None = None
 
 def from_id(header: Header) -> tuple[str, ...]:
     """Return the columns that are computed from the id of a person."""
-    person = plain_name(PERSON_ID)
+    person = plain_name(header.person)
     return tuple(n for n, text in header.computed.items() if person in map(plain_name, parsed(text).columns))
 
 
@@ -62,7 +62,7 @@ class RowChecker:
     """Check the rows of the blocks of one drop."""
 
     def __init__(self, settings: ScanSettings, kind: str, form: RowFormat) -> None:
-        self._settings, self._kind, self._format = settings, KINDS[kind], form
+        self._settings, self._kind, self._format = settings, settings.pack.kinds[kind], form
         self._suite = settings.suites[kind]
 
     def oversized(self, block: Block) -> CheckedBlock:
@@ -104,10 +104,11 @@ class RowChecker:
     def _erased_numbers(self, text: pa.Table) -> np.ndarray | None:
         """Return the number of the erased person of each row, 0 for others; None if no row has an erased person."""
         erased = self._settings.erased
-        if not erased.numbers or PERSON_ID not in self._format.header.known:
+        person = self._kind.person
+        if not erased.numbers or person not in self._format.header.known:
             return None
         block = self._format.block
-        ids = without_prefix(text[PERSON_ID].combine_chunks(), block.prefix(PERSON_ID))
+        ids = without_prefix(text[person].combine_chunks(), block.prefix(person))
         return erased.numbers_of(plain_numbers(ids, block))
 
     def _without_erased(self, row: BadRow) -> BadRow:

@@ -9,18 +9,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.ports.store import Store
-from jobs.state.manifest import BUCKETS, SUMMED, LinesFile, MonthLines
+from jobs.state.manifest import BUCKETS, LinesFile, Manifest, MonthLines
 from jobs.state.parquet import write_parquet
-from marts.rows.cast import GUEST
+from marts.pack import DIGITS, Kind
+from marts.rows.cast import GUEST, clean_name
 from marts.rows.hashing import hash_rows
 
 _GROUP_ROWS = 1 << 16
 _HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
 
 
-def write_lines(state: Store, key: str, lines: pa.Table) -> None:
-    """Write clean lines of one month whose customers may have changed; sort many lines by bucket."""
-    buckets = buckets_of(lines)
+def write_lines(state: Store, kind: Kind, key: str, lines: pa.Table) -> None:
+    """Write clean rows of one month whose shards may have changed; sort many rows by bucket."""
+    buckets = buckets_of(kind, lines)
     table = lines.set_column(lines.schema.get_field_index("bucket"), "bucket", pa.array(buckets, pa.uint8()))
     if lines.num_rows <= _GROUP_ROWS:
         write_parquet(state, key, table)
@@ -31,22 +32,44 @@ def write_lines(state: Store, key: str, lines: pa.Table) -> None:
     write_parquet(state, key, table.take(pa.array(order)), groups)
 
 
-def buckets_of(lines: pa.Table) -> np.ndarray:
-    """Return the bucket of each line, by customer; guests share one customer, so theirs is by transaction id."""
-    keys = lines["customer_id"].to_numpy().astype(np.uint64)
+def buckets_of(kind: Kind, lines: pa.Table) -> np.ndarray:
+    """Return the bucket of each row, by its shard; guests share one, so theirs is by transaction or another id."""
+    if not kind.shard:
+        return np.zeros(lines.num_rows, np.int64)
+    shards = lines[kind.shard]
+    keys = hash_rows(lines.select([kind.shard])) if pa.types.is_string(shards.type) else shards.to_numpy()
+    keys = keys.astype(np.uint64)
     guests = keys == GUEST
-    if guests.any():
-        others_part = lines.select(["transaction_id"]).filter(pa.array(guests))
-        stores = lines["store_id"].to_numpy()[guests].astype(np.uint64)
-        without = others_part["transaction_id"].is_null().to_numpy()
-        keys[guests] = np.where(without, stores, hash_rows(others_part))
+    other = next((column.name for column in kind.columns if column.type == "id" and column.name != kind.shard), "")
+    if kind.column(kind.shard).guests and guests.any():
+        others_part = lines.select([kind.id]).filter(pa.array(guests)) if kind.id else None
+        stores = lines[other].to_numpy()[guests].astype(np.uint64) if other else np.zeros(guests.sum(), np.uint64)
+        keys[guests] = (
+            stores
+            if others_part is None
+            else np.where(others_part[kind.id].is_null().to_numpy(), stores, hash_rows(others_part))
+        )
     return np.asarray(((keys * _HASH_SALT) >> np.uint64(60)).astype(np.int64))
 
 
-def sums_of(lines: pa.Table) -> tuple[int, ...]:
-    """Return the number of rows of a block, and the sum of each numeric column, modulo 2**64."""
-    numbers = [lines[name].to_numpy().astype(np.int64, copy=False) for name in SUMMED]
-    days = lines["sales_date"].cast(pa.int32()).to_numpy()
+def summed(kind: Kind) -> list[str]:
+    """Return the columns of clean rows of a fact whose sums a manifest contains."""
+    numbers = (c for c in kind.columns if (c.type in ("id", "integer") or c.type in DIGITS))
+    return [clean_name(column) for column in numbers if not column.nullable or column.guests]
+
+
+def control_of(kind: Kind | None, manifest: Manifest) -> int:
+    """Return the sum of the control column over the clean rows of a drop, in cents."""
+    if kind is None or not kind.control or not manifest.sums:
+        return 0
+    total = manifest.sums[1 + summed(kind).index(kind.control)]
+    return total - 2**64 if total >= 2**63 else total
+
+
+def sums_of(kind: Kind, lines: pa.Table) -> tuple[int, ...]:
+    """Return the number of rows of a block, and the sum of each numeric column and of the days, modulo 2**64."""
+    numbers = [lines[name].to_numpy().astype(np.int64, copy=False) for name in summed(kind)]
+    days = lines[kind.at].cast(pa.int32()).to_numpy()
     return (lines.num_rows, *(int(values.sum()) for values in (*numbers, days)))
 
 
@@ -58,7 +81,7 @@ def added(sums: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
 class RowFiles:
     """Write the clean rows of one split; ``scan`` is its name in folder names."""
 
-    def __init__(self, state: Store, kind: str, scan: str) -> None:
+    def __init__(self, state: Store, kind: Kind, scan: str) -> None:
         self._state, self._kind, self._scan = state, kind, scan
         self._months: dict[str, list[tuple[LinesFile, date]]] = {}
         self._currencies: set[str] = set()
@@ -82,18 +105,19 @@ class RowFiles:
 
     def write_dimension(self, rows: pa.Table, name: str) -> None:
         """Write the rows of a dimension."""
-        key = f"dimensions/{self._kind}/drop={self._scan}/{name}"
+        key = f"dimensions/{self._kind.name}/drop={self._scan}/{name}"
         write_parquet(self._state, key, rows)
         self.files.append(LinesFile(path=key, rows=rows.num_rows))
 
     def write_lines(self, lines: pa.Table, name: str) -> None:
         """Write lines by month, and within a month by bucket."""
-        if lines["currency"].null_count < lines.num_rows:
-            self._currencies.update(value for value in pc.unique(lines["currency"]).to_pylist() if value)
-        self.sums = added((self.sums, sums_of(lines)))
-        days = lines["sales_date"].to_numpy()
+        currency = self._kind.currency
+        if currency and lines[currency].null_count < lines.num_rows:
+            self._currencies.update(value for value in pc.unique(lines[currency]).to_pylist() if value)
+        self.sums = added((self.sums, sums_of(self._kind, lines)))
+        days = lines[self._kind.at].to_numpy()
         months = days.astype("datetime64[M]").astype(np.int64)
-        buckets = buckets_of(lines)
+        buckets = buckets_of(self._kind, lines)
         distinct = np.unique(months)
         table = lines.append_column("bucket", pa.array(buckets, pa.uint8()))
         if len(distinct) == 1 and lines.num_rows <= _GROUP_ROWS:

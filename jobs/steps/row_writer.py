@@ -16,7 +16,6 @@ from marts.quality.key_measures import with_keys
 from marts.quality.measures import merge
 from marts.rows.records import find_records
 from marts.rows.text_rows import RowBlock, RowFormat
-from marts.schema import KINDS, SALES
 
 
 class RowWriter:
@@ -36,10 +35,10 @@ class RowWriter:
         scan: str = "",
     ) -> None:
         self._settings, self._split, self._format, self._part = settings, split, form, name
-        self._kind = KINDS[split.delivery.kind]
+        self._kind = settings.pack.kinds[split.delivery.kind]
         folder = scan or scan_name(settings, split.delivery)
         self._checker = RowChecker(settings, self._kind.name, form)
-        self._files = RowFiles(state, self._kind.name, folder)
+        self._files = RowFiles(state, self._kind, folder)
         self._tally = Tally(settings, split, form, bad)
         self._keys = KeyCollector(state, self._kind, f"keys/{self._kind.name}/drop={folder}", split.stop is None)
         self._measured: list[Measured] = []
@@ -71,7 +70,7 @@ class RowWriter:
         if block.bad:
             self._tally.take(block.bad, self._lines)
         if block.clean is not None and block.clean.num_rows:
-            write = self._files.write_lines if self._kind is SALES else self._files.write_dimension
+            write = self._files.write_lines if self._kind.is_fact else self._files.write_dimension
             write(block.clean, self._name())
         self._well_formed += block.well_formed
         self._malformed += block.malformed
@@ -101,7 +100,7 @@ class RowWriter:
             reasons=self._tally.reasons,
             measured=with_keys(replace(measured, malformed=self._malformed), keys),
             keys=tuple(self._keys.files),
-            extra_columns=self._format.header.extra if self._kind is SALES else (),
+            extra_columns=self._format.header.extra if self._kind.is_fact else (),
             currencies=self._files.currencies,
             sums=self._files.sums,
             form=self._format.lines,

@@ -18,7 +18,6 @@ from jobs.steps.uniqueness import KeyCheck, KeyFile, plan_checks, run_check
 from marts.quality.key_measures import add_up, with_keys
 from marts.quality.measures import merge as merge_measured
 from marts.quality.values import Measure
-from marts.schema import KINDS
 
 _SMALL = 256
 """Maximum number of drops per task."""
@@ -104,7 +103,7 @@ def _check_keys(runner: Runner, settings: ScanSettings, keyed: Sequence[Keyed]) 
     """Find the duplicate keys of drops that several tasks have read."""
     tasks: list[tuple[int, KeyCheck]] = []
     for number, (manifest, files) in enumerate(keyed):
-        kind = KINDS[manifest.delivery.kind]
+        kind = settings.pack.kinds[manifest.delivery.kind]
         for rule in settings.suites[kind.name].rules:
             own = [(file, before) for file, before in files if file.rule == rule.id]
             checks = plan_checks(rule, kind, own, settings.state) if own else []

@@ -8,11 +8,11 @@ from jobs.config.settings import Settings
 from jobs.config.suites import load_suites
 from jobs.ports.records import DropRecord
 from jobs.state.manifest import TABLES, name_of
+from marts.pack import Pack
 from marts.policy import Policy
 from marts.privacy.erasure import Erased
 from marts.quality.rules import Suite
 from marts.rows.source_block import DEFAULT, SourceBlock, block_of
-from marts.schema import SALES
 
 SCAN_VERSION = 4
 """Increase it when the clean rows of the same drop would change."""
@@ -26,6 +26,7 @@ class ScanSettings:
 
     source: StoreAddress
     state: StoreAddress
+    pack: Pack
     policy: Policy
     suites: Mapping[str, Suite]
     """The rules of each kind of drop."""
@@ -44,8 +45,9 @@ class ScanSettings:
         return cls(
             source=StoreAddress.of(settings.source or "", settings.s3),
             state=StoreAddress.of(settings.state_uri, settings.s3),
+            pack=settings.domain,
             policy=policy,
-            suites=load_suites(settings.expectations, policy),
+            suites=load_suites(settings.domain, settings.expectations, policy),
             blocks=settings.sources,
             split_bytes=settings.limits.split_bytes,
             max_inflated_bytes=settings.limits.max_inflated_bytes,
@@ -72,6 +74,6 @@ class ScanSettings:
 
     def rules(self, kind: str, key: str) -> str:
         """Return the name of the rules that read and check the rows of an object."""
-        unknown = self.policy.unknown_ids if kind == SALES.name else ()
+        unknown = self.policy.unknown_ids if self.pack.is_fact(kind) else ()
         reading = self.block(key).reading
         return name_of(SCAN_VERSION, reading, self.policy.business_timezone, unknown, self.suites[kind].digest)

@@ -32,12 +32,12 @@ from jobs.steps.table_reader import TablePart, json_names, json_parts, parquet_p
 from jobs.steps.text_stream import TextStream, read_format
 from marts.dialect import PLAIN
 from marts.errors import DropRejected, ObjectChanged, ObjectUnreadable
+from marts.pack import Kind
 from marts.rows.header import read_header
 from marts.rows.layout import START, Layout
 from marts.rows.records import find_records, has_odd_line
 from marts.rows.source_block import SourceBlock
 from marts.rows.text_rows import RowBlock, RowFormat
-from marts.schema import KINDS
 
 _log = logging.getLogger("marts.scan")
 _NO_LAYOUT = Layout()
@@ -149,7 +149,7 @@ def _scan_table(settings: ScanSettings, split: Split, source: Store, state: Stor
     sink = None
     for part in table_parts(split, source, settings, hasher):
         if sink is None:  # all parts have the same columns
-            form = _format_of_table(split, part, block)
+            form = _format_of_table(settings.pack.kinds[split.delivery.kind], split, part, block)
             sink = RowWriter(settings, split, form, state, bad)
             sink.skip_lines(_lines_before(block))
         sink.take_rows(form.read_table(part.table, part.lines, part.line_count, part.bad))
@@ -179,14 +179,14 @@ def read_rows_of(settings: ScanSettings, delivery: Delivery, source: Store) -> I
         return
     split, before = Split(delivery, 0), _lines_before(block)
     for part in table_parts(split, source, settings, LeafHasher()):
-        form = _format_of_table(split, part, block)
+        form = _format_of_table(settings.pack.kinds[split.delivery.kind], split, part, block)
         yield ReadRows(form, form.read_table(part.table, part.lines, part.line_count, part.bad), before)
         before += part.line_count
 
 
-def _format_of_table(split: Split, part: TablePart, block: SourceBlock) -> RowFormat:
+def _format_of_table(kind: Kind, split: Split, part: TablePart, block: SourceBlock) -> RowFormat:
     named = block.model_copy(update={"header": tuple(part.table.column_names)})
-    header = read_header(b"", KINDS[split.delivery.kind], PLAIN, named, split.delivery.key)
+    header = read_header(b"", kind, PLAIN, named, split.delivery.key)
     return RowFormat(header, PLAIN, block)
 
 

@@ -5,7 +5,7 @@ results are named by their inputs, so that a run without new drops does nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -17,8 +17,9 @@ from jobs.runtime import scratch
 from jobs.state.manifest import Manifest, name_of
 from jobs.state.parquet import read_parquet, write_parquet
 from jobs.steps.lines import File, files_of, parts_for, read_marked
-from marts.compute.engine import cross_months, digest, spill_to
+from marts.compute.engine import spill_to
 from marts.compute.identity import Identity, in_several_months
+from marts.compute.months import code_of, cross_months
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def plan_settling(
     parts = parts_for(rows, lines_per_task * 3 // 2)
     files = files_of(manifests, {month for manifest in manifests for month in manifest.months})
     made_from = [(file.month, file.name) for file in files]
-    name = name_of(digest("identity", "crossing"), astuple(identity), as_of, parts, made_from)
+    name = name_of(code_of((), (identity.fact,)), identity.name, as_of, parts, made_from)
     return [Settle(tuple(files), part, parts, identity, as_of, f"settled/{name}", state) for part in range(parts)]
 
 
@@ -87,8 +88,10 @@ def run_settle(task: Settle) -> int:
         }
     )
     write_parquet(store, task.marks, table)
-    beyond = lines.filter(pa.array(in_several_months(lines)))
-    write_parquet(store, task.crossing, cross_months(beyond, result.select(["position", "mark"]), task.as_of))
+    beyond = lines.filter(pa.array(in_several_months(lines, task.identity.fact.at)))
+    write_parquet(
+        store, task.crossing, cross_months(beyond, result.select(["position", "mark"]), task.as_of, task.identity)
+    )
     return int(lines.num_rows)
 
 

@@ -13,8 +13,8 @@ from jobs.config.settings import Settings, masked
 from jobs.ports.store import ObjectVersion, Store
 from jobs.state.manifest import TABLES
 from marts.errors import DataError, UsageError
+from marts.pack import Kind
 from marts.privacy.erasure import Erased
-from marts.schema import KINDS, Kind
 
 
 def snapshot_tables(settings: Settings, state: Store, erased: Erased) -> Mapping[str, Sequence[ObjectVersion]]:
@@ -22,8 +22,10 @@ def snapshot_tables(settings: Settings, state: Store, erased: Erased) -> Mapping
 
     Rows of erased people are left out.
     """
-    tables = settings.dimensions.tables
-    return {name: [_snapshot(KINDS[name], where, settings, state, erased)] for name, where in tables.items()}
+    tables = settings.dimension_tables
+    return {
+        name: [_snapshot(settings.domain.kinds[name], where, settings, state, erased)] for name, where in tables.items()
+    }
 
 
 def _snapshot(kind: Kind, address: str, settings: Settings, state: Store, erased: Erased) -> ObjectVersion:
@@ -36,7 +38,7 @@ def _snapshot(kind: Kind, address: str, settings: Settings, state: Store, erased
     mysql = settings.mysql
     if mysql.password and mysql.password.place == f"env:{TARGET_PASSWORD}" and database != settings.target:
         mysql = mysql.model_copy(update={"password": None})  # that password is for the target
-    warehouse = MySQLWarehouse(*reach(database, mysql, vault_of(settings)))
+    warehouse = MySQLWarehouse(*reach(database, mysql, vault_of(settings)), settings.domain)
     try:
         rows = warehouse.read_table(table, [column.name for column in kind.columns])
     finally:
@@ -44,7 +46,8 @@ def _snapshot(kind: Kind, address: str, settings: Settings, state: Store, erased
     missing = [column.name for column in kind.columns if column.mandatory and column.name not in rows.schema.names]
     if missing:
         raise DataError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", masked(address))
-    numbers = erased.numbers_of(rows["customer_id"].combine_chunks()) if "customer_id" in rows.schema.names else None
+    own = rows[kind.person].combine_chunks() if kind.person in rows.schema.names else None
+    numbers = None if own is None else erased.numbers_of(own)
     rows = rows if numbers is None else rows.filter(pa.array(numbers == 0))
     data = _csv(rows)
     folder = f"{TABLES}{kind.name}"

@@ -10,7 +10,6 @@ from marts.rows.header import read_header
 from marts.rows.layout import START, Decoder, find_layout
 from marts.rows.source_block import SourceBlock
 from marts.rows.text_rows import RowFormat
-from marts.schema import KINDS
 
 MAX_HEADER = 1 << 20
 """Maximum bytes of the header line."""
@@ -74,7 +73,7 @@ def read_format(settings: ScanSettings, delivery: Delivery, text: TextStream) ->
     for _ in range(layout.skip):
         text.readline(MAX_HEADER)
     first = b"" if block.header else text.readline(MAX_HEADER)
-    header = read_header(first, KINDS[delivery.kind], layout.dialect, block, delivery.key)
+    header = read_header(first, settings.pack.kinds[delivery.kind], layout.dialect, block, delivery.key)
     return RowFormat(header, layout.dialect, block), layout.skip + (0 if block.header else 1)
 
 

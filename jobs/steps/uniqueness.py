@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import Store
 from jobs.state.parquet import key_range, write_parquet
+from marts.pack import DIGITS, Kind
 from marts.quality.findings import Keys
 from marts.quality.key_measures import settle
 from marts.quality.rules import Rule
 from marts.quality.values import Measure
-from marts.schema import DIGITS, Kind
 
 _GROUP_ROWS = 1 << 16
 _ROWS_PER_TASK = 4_000_000

@@ -11,7 +11,7 @@ from typing import Literal
 
 from jobs.ports.records import Decision, DropEvent, DropRecord
 from jobs.report.run_report import DropState
-from marts.schema import SALES
+from marts.pack import Pack
 
 Mode = Literal["ask", "apply", "keep"]
 ACCEPT, REFUSE = "accept withdrawal", "refuse withdrawal"
@@ -70,7 +70,12 @@ class Withdrawals:
 
 
 def withdrawals_of(
-    mode: Mode, decisions: Iterable[Decision], events: Iterable[DropEvent], ledger: Iterable[DropRecord], past: str
+    mode: Mode,
+    decisions: Iterable[Decision],
+    events: Iterable[DropEvent],
+    ledger: Iterable[DropRecord],
+    past: str,
+    pack: Pack,
 ) -> Withdrawals:
     """Read the decisions, and the withdrawals since ``past``, a timestamp in the format of the ledger.
 
@@ -84,7 +89,7 @@ def withdrawals_of(
     last_event = {
         event.content or event.delivery_id: event
         for event in events
-        if event.kind == SALES.name and event.state in _IN_THE_MARTS_OR_NOT and event.reason != LEFT
+        if pack.is_fact(event.kind) and event.state in _IN_THE_MARTS_OR_NOT and event.reason != LEFT
     }
     unasked = [event for event in last_event.values() if event.reason == VANISHED]
     return Withdrawals(
@@ -96,7 +101,7 @@ def withdrawals_of(
         ),
         frozenset(name for name, item in last_word.items() if item.action == REFUSE),
         (len(unasked), sum(event.clean for event in unasked)),
-        sum(record.clean for record in ledger if record.state == "live" and record.kind == SALES.name),
+        sum(record.clean for record in ledger if record.state == "live" and pack.is_fact(record.kind)),
     )
 
 

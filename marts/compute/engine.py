@@ -5,9 +5,6 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,10 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.compute.identity import Identity
 from marts.errors import DataError
-from marts.policy import Policy
-from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart, MartColumn
+from marts.pack import Mart, MartColumn
 
 MEMORY = "700MB"
 """Memory limit of one calculation. Beyond it DuckDB spills to a folder, see ``spill_to``."""
@@ -30,69 +25,10 @@ _of_thread = threading.local()
 _spill_to = tempfile.gettempdir()
 
 
-@dataclass(frozen=True)
-class Facts:
-    """Facts of one month, per mart."""
-
-    customers: pa.Table
-    """One row per customer: lines, cents, purchases, largest purchase, first and last date, dates."""
-    sales_team: pa.Table
-    """One row per store and sales person."""
-    drops: pa.Table
-    """One row per delivery and day: lines, redelivered lines, lines and cents counted up to as_of."""
-    shared: pa.Table
-    """Equal lines without an id that two deliveries share."""
-
-
 def spill_to(folder: str) -> None:
     """Set the folder that the calculations of this process spill to. DuckDB creates files in it only when it spills."""
     global _spill_to
     _spill_to = folder
-
-
-CROSSING = pa.schema(
-    [
-        ("customer_id", pa.int64()),
-        ("transaction_id", pa.string()),
-        ("store_key", pa.int64()),
-        ("day_key", pa.date32()),
-        ("more_key", pa.string()),
-        ("month", pa.string()),
-        ("bought_cents", pa.int64()),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Beyond:
-    """Marks of a month's lines whose transactions also have lines in other months."""
-
-    marks: pa.Table
-    """position, mark: replace those of identity.sql."""
-    crossing: pa.Table
-    """Purchases with lines in several months, from crossing.sql."""
-
-
-def roll_up(
-    lines: pa.Table, suspects: pa.Table, last_day: date, identity: Identity, beyond: Beyond | None = None
-) -> Facts:
-    """Compute a month's facts.
-
-    ``lines``: clean lines with ``delivery``, ``position`` and names of their transactions; ``suspects``: those of them
-    that may have been delivered twice, with all columns. ``beyond`` is what is known of transactions that go beyond the
-    month.
-    """
-    variables = {"last_day": last_day, "redelivered": identity.redelivered, "equal_lines": identity.equal_lines}
-    crossing = beyond.crossing if beyond else CROSSING.empty_table()
-    with _engine({"lines": lines, "suspects": suspects, "crossing": crossing}, variables) as engine:
-        engine.execute(sql("identity"))
-        if beyond:
-            engine.register("settled_before", beyond.marks)
-            engine.execute("CREATE OR REPLACE TEMP TABLE marks AS SELECT position, mark FROM settled_before")
-        engine.execute(sql("rollup"))
-        return Facts(
-            *(_table(engine, name) for name in ("customer_facts", "sales_facts", "drop_facts", "shared_lines"))
-        )
 
 
 def shared_ids(blocks: Iterable[pa.Table], limit: int) -> tuple[int, pa.Table]:
@@ -100,7 +36,7 @@ def shared_ids(blocks: Iterable[pa.Table], limit: int) -> tuple[int, pa.Table]:
 
     ``blocks``: transaction_id, customer_id, store_id, month, total_cents of lines.
     """
-    with _engine({}, {}) as engine:
+    with running({}, {}) as engine:
         engine.execute(
             "CREATE TEMP TABLE seen (transaction_id VARCHAR, customer_id BIGINT, store_id BIGINT, month VARCHAR, "
             "lines BIGINT, total_cents HUGEINT)"
@@ -115,56 +51,6 @@ def shared_ids(blocks: Iterable[pa.Table], limit: int) -> tuple[int, pa.Table]:
         engine.execute(sql("ids"))
         (count,) = _row(engine, "SELECT count(*) FROM shared_ids")
         return count, engine.sql(f"FROM shared_ids LIMIT {limit:d}").to_arrow_table()
-
-
-def cross_months(lines: pa.Table, marks: pa.Table, last_day: date) -> pa.Table:
-    """Return the purchases with lines in several months. ``lines`` include the names of their transactions."""
-    with _engine({"lines": lines, "marks": marks}, {"last_day": last_day}) as engine:
-        engine.execute(sql("crossing"))
-        return _table(engine, "crossing").cast(CROSSING)
-
-
-def marked(suspects: pa.Table, identity: Identity) -> pa.Table:
-    """Return position, delivery, basket and mark of lines that may have been delivered twice."""
-    variables = {"redelivered": identity.redelivered, "equal_lines": identity.equal_lines}
-    with _engine({"suspects": suspects}, variables) as engine:
-        engine.execute(sql("identity"))
-        query = "SELECT position, delivery, basket, mark FROM candidates LEFT JOIN marks USING (position) ORDER BY ALL"
-        return engine.sql(query).to_arrow_table()
-
-
-def customers_mart(facts: pa.Table, customers: pa.Table, policy: Policy, as_of: date) -> tuple[pa.Table, int]:
-    """Compute the customers mart of a key range, and count the lines with an unknown customer."""
-    segments = pa.table(
-        {
-            "place": pa.array(range(len(policy.segments)), pa.int64()),
-            "name": [rule.name for rule in policy.segments],
-            "min_purchase_frequency": pa.array([rule.min_purchase_frequency for rule in policy.segments], pa.int64()),
-            "min_monetary_cents": pa.array([_cents(rule.min_monetary_value) for rule in policy.segments], pa.int64()),
-            "inactive": pa.array([rule.inactive for rule in policy.segments], pa.bool_()),
-        }
-    )
-    tables = {"facts": _sorted(facts, ["customer_id", "month"]), "customers": customers, "segments": segments}
-    variables = {"as_of": as_of, "inactive_after_days": policy.inactive_after_days}
-    with _engine(tables, variables) as engine:
-        engine.execute(sql("customers"))
-        unknown = _row(engine, "SELECT lines FROM customers_unknown")
-        return _mart(engine, CUSTOMERS_MART), unknown[0]
-
-
-def sales_team_mart(
-    facts: pa.Table, sales_team: pa.Table, stores: pa.Table, policy: Policy
-) -> tuple[pa.Table, int, int]:
-    """Compute the sales team mart, and count the lines with an unknown person and with an unknown store."""
-    tables = {"facts": facts, "sales_team": sales_team, "stores": stores}
-    variables = {
-        "incentive_millionths": int(policy.incentive_rate * 1_000_000),
-        "split_ties": policy.incentive_ties == "split",
-    }
-    with _engine(tables, variables) as engine:
-        engine.execute(sql("sales_team"))
-        person, store = _row(engine, "SELECT person_lines, store_lines FROM sales_team_unknown")
-        return _mart(engine, SALES_TEAM_MART), person, store
 
 
 def differing(before: pa.Table, now: pa.Table, key: str) -> np.ndarray:
@@ -247,13 +133,7 @@ def _arrow_type(column: MartColumn) -> pa.DataType:
             return pa.bool_()
 
 
-def _mart(engine: duckdb.DuckDBPyConnection, mart: Mart) -> pa.Table:
-    columns = ", ".join(column.name for column in mart.columns)
-    rows = engine.sql(f"SELECT {columns} FROM {mart.name}_mart").to_arrow_table().cast(mart_schema(mart))
-    return _sorted(rows, mart.key)
-
-
-def _sorted(rows: pa.Table, key: Sequence[str]) -> pa.Table:
+def ordered(rows: pa.Table, key: Sequence[str]) -> pa.Table:
     """Return rows sorted by a unique key of two or more columns; most often they already are.
 
     Sorting wide rows costs the engine more than computing them. It keeps the order of its input, without a guarantee.
@@ -278,12 +158,8 @@ def _row(engine: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
     return tuple(int(value) for value in row)
 
 
-def _cents(amount: Decimal | None) -> int | None:
-    return None if amount is None else int(amount * 100)
-
-
 @contextmanager
-def _engine(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
+def running(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an engine with one thread and a memory limit. Raise DataError for numbers that overflow."""
     with _instance().cursor() as engine:
         for name, table in tables.items():

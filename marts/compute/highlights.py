@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, FieldSerializationInfo, field_serializer
 
+from marts.pack import Mart
 from marts.privacy.masking import mask_shape
-from marts.schema import CUSTOMERS_MART, Mart
 
 BEST = 10
 """Number of customers listed."""
@@ -115,7 +115,7 @@ class UnusualMonth(_Part):
 
 def figures_of(mart: Mart, rows: pa.Table, newest: date | None) -> Figures:
     """Compute the figures of some rows of a mart; the rows are sorted by its key."""
-    return _of_customers(rows, newest) if mart is CUSTOMERS_MART else _of_sales_team(rows)
+    return _of_customers(rows, newest) if mart.name == "customers" else _of_sales_team(rows)
 
 
 def together(parts: Iterable[Figures]) -> Figures:

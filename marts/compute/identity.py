@@ -1,9 +1,10 @@
-"""Line identity: the key of a transaction, and the lines that may have been delivered twice.
+"""Identity of the rows of a fact: the key of a transaction, and the rows that may have been delivered twice.
 
 Candidates are found here by hash. identity.sql compares them and decides, so false candidates do no harm.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,60 +12,132 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marts.pack import EXTRA, Kind, Pack
 from marts.policy import Policy
+from marts.rows.cast import clean_name, clean_schema
 from marts.rows.hashing import among, hash_rows, mix, repeated
-from marts.schema import EXTRA, SALES
 
-NAMES = ("store_key", "day_key", "more_key")
-"""Columns of the transaction key besides customer_id and transaction_id; null where the policy leaves them out."""
-_COLUMNS = {column.name for column in SALES.columns}
+NAMES = ("t_shard", "t_id", "t_line", "id_key", "day_key", "more_key")
+"""Columns that name a transaction: what its rows share, its id, the number of a row, and the key of the policy."""
+_KEY = ("t_shard", "id_key", "day_key", "t_id")
+"""Those that are hashed; the rest is compared later."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The policy's settings about transactions."""
+    """The settings of policy and pack about the transactions of a fact."""
 
     key: tuple[str, ...]
     no_ids: tuple[str, ...]
     redelivered: str
     equal_lines: str
+    fact: Kind
+    used: tuple[str, ...] = ()
+    """Columns of clean rows that the pack's SQL of months names."""
 
     @classmethod
-    def of(cls, policy: Policy) -> "Identity":
-        return cls(policy.transaction_key, policy.no_ids, policy.redelivered, policy.equal_lines)
+    def of(cls, policy: Policy, pack: Pack, fact: Kind) -> "Identity":
+        tables = [table for table in pack.months.values() if fact.name in table.reads]
+        texts = [fact.across, *(text for table in tables for text in (table.sql, *table.prepare))]
+        words = {word for text in texts for word in re.findall(r"\w+", text.lower())}
+        used = tuple(name for name in clean_schema(fact).names if name in words)
+        if fact.once_per_id:
+            return cls(fact.transaction_key, policy.no_ids, "line", policy.equal_lines, fact, used)
+        key = fact.transaction_key if policy.transaction_key is None else policy.transaction_key
+        return cls(key, policy.no_ids, policy.redelivered, policy.equal_lines, fact, used)
+
+    @property
+    def name(self) -> tuple[object, ...]:
+        """Return what distinguishes its settings from others."""
+        fact = self.fact
+        of_pack = (fact.name, fact.at, fact.shard, fact.id, fact.number, fact.item, fact.sign, fact.across)
+        return self.key, self.no_ids, self.redelivered, self.equal_lines, of_pack
+
+    @property
+    def known(self) -> set[str]:
+        """Return the columns of the fact; others are among the additional ones."""
+        return {column.name for column in self.fact.columns}
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return the schema of the clean rows of the fact."""
+        return clean_schema(self.fact)
+
+    def clean(self, name: str) -> str:
+        """Return the name of a column of the fact in clean rows."""
+        return clean_name(self.fact.column(name))
+
+    @property
+    def signs(self) -> list[str]:
+        """Return the columns whose sign says whether a row adds or takes back."""
+        return [self.clean(name) for name in self.fact.sign]
 
     @property
     def within_month(self) -> bool:
-        """Return whether all lines of a transaction are in one month."""
-        return "day" in self.key
+        """Return whether all rows of a transaction are in one month."""
+        return "day" in self.key or "month" in self.key or not self.fact.id
 
     @property
     def more(self) -> tuple[str, ...]:
-        """Return the key columns other than store and day."""
-        return tuple(name for name in self.key if name not in ("store_id", "day"))
+        """Return the key columns other than the first id, the day and the month."""
+        return tuple(name for name in self.key if name not in (self._first_id, "day", "month"))
+
+    @property
+    def _first_id(self) -> str:
+        return next((name for name in self.key if name in self.known and self.fact.column(name).type == "id"), "")
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the columns of clean lines that contain the values of ``more``."""
-        return tuple(dict.fromkeys(name if name in _COLUMNS else EXTRA for name in self.more))
+        """Return the columns of clean rows that identify them, or that the pack's SQL reads."""
+        fact = self.fact
+        needed = (fact.id, fact.number, fact.shard, self._first_id, fact.at, fact.control, *self.used)
+        more = (self.clean(name) if name in self.known else EXTRA for name in self.more)
+        return tuple(dict.fromkeys(name for name in (*needed, *more) if name))
 
-    def named(self, lines: pa.Table) -> pa.Table:
-        """Add the columns of the transaction key to lines; transaction ids listed in ``no_ids`` become null."""
-        ids = _without_words(lines["transaction_id"], self.no_ids)
-        lines = lines.set_column(lines.schema.get_field_index("transaction_id"), "transaction_id", ids)
-        stores = lines["store_id"] if "store_id" in self.key else pa.nulls(lines.num_rows, pa.int64())
-        days = lines["sales_date"] if "day" in self.key else pa.nulls(lines.num_rows, pa.date32())
-        for name, values in zip(NAMES, (stores, days, self._more_of(lines)), strict=True):
-            lines = lines.append_column(name, values)
-        return lines
+    def empty(self) -> pa.Table:
+        """Return no rows, as `named` names them."""
+        rows = self.schema.empty_table()
+        for name in ("delivery", "position"):
+            rows = rows.append_column(name, pa.array([], pa.int64()))
+        return self.named(rows)
+
+    def named(self, rows: pa.Table) -> pa.Table:
+        """Add the columns of `NAMES` to rows; ids listed in ``no_ids`` become null."""
+        fact, count = self.fact, rows.num_rows
+        ids = pa.nulls(count, pa.string())
+        if fact.id:
+            ids = rows[fact.id]
+            if pa.types.is_string(ids.type):
+                ids = _without_words(ids, self.no_ids)
+                rows = rows.set_column(rows.schema.get_field_index(fact.id), fact.id, ids)
+        numbers = rows[fact.number] if fact.number else pa.nulls(count, pa.int64())
+        if fact.once_per_id:
+            numbers = pa.array(np.zeros(count, np.int64))
+        values = {
+            "t_shard": rows[fact.shard] if fact.shard else pa.array(np.zeros(count, np.int64)),
+            "t_id": ids,
+            "t_line": numbers,
+            "id_key": rows[self._first_id] if self._first_id else pa.nulls(count, pa.int64()),
+            "day_key": rows[fact.at] if "day" in self.key else pa.nulls(count, pa.date32()),
+            "more_key": self._more_of(rows),
+        }
+        for name, column in values.items():
+            rows = rows.append_column(name, column)
+        return rows
 
     def _more_of(self, lines: pa.Table) -> pa.Array:
         """Join the values of the columns ``more`` to one text per line."""
         if not self.more:
             return pa.nulls(lines.num_rows, pa.string())
-        values = [lines[name] if name in _COLUMNS else _of_extra(lines[EXTRA], name) for name in self.more]
+        values = [lines[self.clean(n)] if n in self.known else _of_extra(lines[EXTRA], n) for n in self.more]
         texts = [pc.utf8_trim_whitespace(pc.fill_null(pc.cast(value, pa.string()), "")) for value in values]
         return pc.binary_join_element_wise(*texts, "\x1f")
+
+    def compared(self, rows: pa.Table) -> list[str]:
+        """Return the columns of rows, read in part, that equal rows have in common: numbers and dates."""
+        others = {*NAMES, "delivery", "position", self.fact.shard, self.fact.number}
+        fields = (field for field in rows.schema if field.name not in others)
+        return [field.name for field in fields if pa.types.is_integer(field.type) or pa.types.is_date(field.type)]
 
 
 def _without_words(ids: pa.ChunkedArray, words: Sequence[str]) -> pa.ChunkedArray:
@@ -84,7 +157,7 @@ def _of_extra(extra: pa.ChunkedArray, name: str) -> pa.Array:
     return pa.array(values, pa.string()).take(encoded.indices)
 
 
-def suspects(lines: pa.Table) -> np.ndarray:
+def suspects(lines: pa.Table, identity: Identity) -> np.ndarray:
     """Return a mask of the lines that may not count, or that may count beside an equal line.
 
     These are lines of transactions in several deliveries, lines that look alike within one delivery, and lines without
@@ -92,28 +165,26 @@ def suspects(lines: pa.Table) -> np.ndarray:
     not needed for sums may be missing.
     """
     delivery = lines["delivery"].to_numpy()
-    has_id = lines["transaction_id"].is_valid().to_numpy()
-    baskets = hash_rows(lines.select(["customer_id", *NAMES[:2], "transaction_id"]))
+    has_id = lines["t_id"].is_valid().to_numpy()
+    baskets = hash_rows(lines.select(list(_KEY)))
     result = among(baskets, _in_several(baskets[has_id], delivery[has_id]))
     result &= has_id
-    unnumbered = lines["line_no"].is_null().to_numpy()
-    keys = mix(mix(baskets, delivery), hash_rows(lines.select(["line_no"])))
-    alike = hash_rows(
-        lines.select(["store_id", "sales_person_id", "sales_date", "quantity_ten_thousandths", "total_cents"])
-    )
+    unnumbered = lines["t_line"].is_null().to_numpy()
+    keys = mix(mix(baskets, delivery), hash_rows(lines.select(["t_line"])))
+    alike = hash_rows(lines.select(identity.compared(lines)))
     keys[unnumbered] = mix(keys[unnumbered], alike[unnumbered])
     repeats = among(keys, repeated(keys[has_id])) & has_id
     if not has_id.all():
-        loose = mix(alike, lines["customer_id"].to_numpy())
+        loose = mix(alike, hash_rows(lines.select(["t_shard"])))
         result |= among(loose, _in_several(loose[~has_id], delivery[~has_id])) & ~has_id
     return np.asarray(result | repeats)
 
 
-def in_several_months(lines: pa.Table) -> np.ndarray:
+def in_several_months(lines: pa.Table, at: str) -> np.ndarray:
     """Return a mask of the lines that may belong to transactions in several months."""
-    has_id = lines["transaction_id"].is_valid().to_numpy()
-    baskets = hash_rows(lines.select(["customer_id", *NAMES[:2], "transaction_id"]))
-    months = lines["sales_date"].to_numpy().astype("datetime64[M]").astype(np.int64)
+    has_id = lines["t_id"].is_valid().to_numpy()
+    baskets = hash_rows(lines.select(list(_KEY)))
+    months = lines[at].to_numpy().astype("datetime64[M]").astype(np.int64)
     return np.asarray(among(baskets, _in_several(baskets[has_id], months[has_id])) & has_id)
 
 

@@ -2,7 +2,8 @@
 --
 -- In:  suspects   lines that may be delivered twice, with all their columns; delivery = place of the drop in the order
 --                 of deliveries, position = place of the line in that order. A line is part of a transaction if it has
---                 a transaction_id: (customer_id, store_key, day_key, more_key, transaction_id) names it.
+--                 an id: (t_shard, id_key, day_key, more_key, t_id) names it, t_line is its number.
+--      $bought, $item, $columns: expressions over the columns of the fact, from its pack
 --      redelivered  (variable) 'line', 'transaction' or 'add'
 --      equal_lines  (variable) 'keep' or 'drop'
 -- Out: marks      what is to know of a line: position, and some of
@@ -13,19 +14,16 @@
 --                   overlapping  it begins a part of a transaction that counts beside a part of an earlier delivery
 --      shared_lines  delivery, other (a later one), lines: equal lines without an id, each as often as both have it
 
-CREATE TEMP TABLE candidates AS
+CREATE OR REPLACE TEMP TABLE candidates AS
 SELECT
-    position, delivery, line_no, transaction_id IS NOT NULL AS has_id,
-    -- Money goes back where quantity or price is negative.
-    CASE WHEN total_cents = 0 THEN quantity_ten_thousandths > 0 ELSE total_cents > 0 END AS bought,
-    product_name || CASE WHEN bought THEN '+' ELSE '-' END                          AS item,
-    dense_rank() OVER (ORDER BY customer_id, store_key, day_key, more_key, transaction_id) AS basket,
-    dense_rank() OVER (ORDER BY customer_id, transaction_id, store_id, sales_person_id, sales_date, line_no,
-        quantity_ten_thousandths, price_millionths, total_cents, product_name, payment_mode, currency, sales_time,
-        additional_columns)                                                         AS content
+    position, delivery, t_line AS line_no, t_id IS NOT NULL AS has_id,
+    $bought AS bought,
+    $item || CASE WHEN bought THEN '+' ELSE '-' END                                 AS item,
+    dense_rank() OVER (ORDER BY t_shard, id_key, day_key, more_key, t_id)           AS basket,
+    dense_rank() OVER (ORDER BY $columns)                                           AS content
 FROM suspects;
 
-CREATE TEMP TABLE basket_lines AS
+CREATE OR REPLACE TEMP TABLE basket_lines AS
 SELECT *,
     row_number() OVER (PARTITION BY delivery, basket, content ORDER BY position)    AS nth,
     max(delivery) OVER (PARTITION BY basket)                                        AS last_delivery,
@@ -35,18 +33,18 @@ SELECT *,
 FROM candidates WHERE has_id;
 
 -- Without line_no: the lines that a delivery has of a transaction, as a set of (product, sold or returned).
-CREATE TEMP TABLE parts AS
+CREATE OR REPLACE TEMP TABLE parts AS
 SELECT basket, delivery, list_sort(list(DISTINCT item)) AS items, bool_or(bought) AS sells
 FROM candidates WHERE has_id AND line_no IS NULL GROUP BY basket, delivery;
 
 -- A part corrects an earlier one if it has all of its items, and is no mere return. Of equal parts, the last is enough.
-CREATE TEMP TABLE corrected AS
+CREATE OR REPLACE TEMP TABLE corrected AS
 WITH latest AS (SELECT basket, items, sells, max(delivery) AS delivery FROM parts GROUP BY basket, items, sells)
 SELECT DISTINCT parts.basket, parts.delivery
 FROM parts JOIN latest ON latest.basket = parts.basket AND latest.delivery > parts.delivery
 WHERE latest.sells AND list_has_all(latest.items, parts.items);
 
-CREATE TEMP TABLE dropped AS
+CREATE OR REPLACE TEMP TABLE dropped AS
 SELECT basket_lines.* FROM basket_lines LEFT JOIN corrected USING (basket, delivery)
 WHERE numbered_again
    OR (line_no IS NULL AND nth > 1 AND getvariable('equal_lines') = 'drop')
@@ -54,18 +52,18 @@ WHERE numbered_again
    OR (line_no IS NULL AND corrected.delivery IS NOT NULL AND getvariable('redelivered') = 'line')
    OR (delivery < last_delivery AND getvariable('redelivered') = 'transaction');
 
-CREATE TEMP TABLE counting AS SELECT * FROM basket_lines ANTI JOIN dropped USING (position);
+CREATE OR REPLACE TEMP TABLE counting AS SELECT * FROM basket_lines ANTI JOIN dropped USING (position);
 
 -- Repeated is what equals a line that counts, each as often as it is there; with a line_no, or where equal lines are
 -- one, once is enough.
-CREATE TEMP TABLE settled AS
+CREATE OR REPLACE TEMP TABLE settled AS
 WITH kept AS (SELECT basket, content, count(*) AS lines FROM counting GROUP BY basket, content)
 SELECT position, numbered_again,
     kept.lines IS NOT NULL AND (line_no IS NOT NULL OR getvariable('equal_lines') = 'drop' OR nth <= kept.lines)
         AS equal_counts
 FROM dropped LEFT JOIN kept USING (basket, content);
 
-CREATE TEMP TABLE marks AS
+CREATE OR REPLACE TEMP TABLE marks AS
 WITH begun AS (
     -- Lines with and without line_no settle apart: a part with numbers may hold the lines of one without.
     SELECT basket, delivery, coalesce(min(position) FILTER (line_no IS NULL), min(position)) AS position,
@@ -80,7 +78,7 @@ UNION ALL SELECT position, 'overlapping' FROM begun
     WHERE delivery > (CASE WHEN unnumbered THEN first_delivery ELSE first_unnumbered END)
       AND getvariable('redelivered') = 'line';
 
-CREATE TEMP TABLE shared_lines AS
+CREATE OR REPLACE TEMP TABLE shared_lines AS
 WITH often AS (SELECT content, delivery, count(*) AS lines FROM candidates WHERE NOT has_id GROUP BY content, delivery)
 SELECT a.delivery, b.delivery AS other, sum(least(a.lines, b.lines))::BIGINT AS lines
 FROM often a JOIN often b ON a.content = b.content AND a.delivery < b.delivery

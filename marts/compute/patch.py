@@ -1,11 +1,10 @@
-"""Compute the rows of the customers mart, in full or as a patch over the rows of an earlier build.
+"""Compute the rows of a mart of keys, in full or as a patch over the rows of an earlier build.
 
-A customer's rows depend on their facts in all months, their dimension row, and whether as_of makes them inactive.
-The totals of a range of customers are sums over customers: new total = old total - old rows + new rows of the customers
-that differ.
+The rows of a key depend on its facts in all months, its dimension rows, and perhaps on as_of. The totals of a range of
+keys are sums over keys: new total = old total - old rows + new rows of the keys that differ.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,37 +12,38 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.compute.engine import customers_mart, differing
+from marts.compute.engine import differing
 from marts.compute.highlights import Figures, exchanged, figures_of
+from marts.compute.tables import compute_rows, stale_keys
+from marts.pack import Mart
 from marts.policy import Policy
 from marts.privacy.erasure import people
 from marts.rows.cast import GUEST
-from marts.schema import CUSTOMERS_MART
 
-KEY = "customer_id"
+Dimensions = Mapping[str, pa.Table]
 LARGEST = 4
 """A patch has at most 1 / LARGEST of the rows below it."""
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the rows of some customers."""
+    """Sums over the rows of some keys."""
 
     rows: int
     cents: int
-    """Sum of total_sales."""
-    unmatched: int
-    """Lines whose customer has no dimension row."""
+    """Sum of the control column."""
+    unmatched: Mapping[str, int]
+    """Lines without a row in a dimension, by dimension."""
     erased_cents: int
-    """Cents left out of the rows because the customers were erased."""
+    """Cents left out of the rows because the people were erased."""
     guest_cents: int
-    """Cents left out of the rows because the lines have no customer (guests)."""
+    """Cents left out of the rows because the lines are nobody's (guests)."""
     figures: Figures
 
 
 @dataclass(frozen=True)
 class Computed:
-    """Rows of some customers, and their totals."""
+    """Rows of some keys, and their totals."""
 
     rows: pa.Table
     totals: Totals
@@ -51,7 +51,7 @@ class Computed:
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of a range of customers: only in an earlier build, in both builds, only in this build."""
+    """Facts of a range of keys: only in an earlier build, in both builds, only in this build."""
 
     removed: pa.Table
     kept: pa.Table
@@ -61,42 +61,76 @@ class Facts:
     def current(self) -> pa.Table:
         return pa.concat_tables([self.kept, self.added])
 
-    def of(self, ids: np.ndarray) -> "Facts":
-        """Return the facts of some customers; ``ids`` are sorted."""
-        return Facts(*(rows_of(table, ids) for table in (self.removed, self.kept, self.added)))
+    def of(self, key: str, ids: np.ndarray) -> "Facts":
+        """Return the facts of some keys; ``ids`` are sorted."""
+        return Facts(*(rows_of(table, key, ids) for table in (self.removed, self.kept, self.added)))
 
 
 @dataclass(frozen=True)
 class Patched:
-    """Rows of the customers that differ from the rows below, their ids, and the totals of the whole range."""
+    """Rows of the keys that differ from the rows below, their ids, and the totals of the whole range."""
 
     rows: pa.Table
     ids: np.ndarray
     totals: Totals
 
 
-def compute(facts: pa.Table, names: pa.Table, policy: Policy, as_of: date) -> Computed:
-    """Compute the rows of all customers that have facts."""
-    known = people(facts)
-    rows, unmatched = customers_mart(known, names, policy, as_of)
-    figures = figures_of(CUSTOMERS_MART, rows, _newest(facts))
-    guests = _cents(facts.filter(pc.equal(facts[KEY], GUEST)))
-    erased = _cents(facts) - _cents(known) - guests
-    return Computed(rows, Totals(rows.num_rows, total_sales(rows), unmatched, erased, guests, figures))
+@dataclass(frozen=True)
+class Calculation:
+    """How the rows of a mart are computed."""
 
+    mart: Mart
+    control: str
+    """Column of its facts whose sum the control column of its rows must equal."""
+    person: str
+    """Column of people among its key; empty if its rows are not of people."""
+    policy: Policy
 
-def changed(facts: Facts, after_days: int, before: date, as_of: date) -> np.ndarray:
-    """Return the customers whose facts differ, or that are inactive on exactly one of two days."""
-    differ = differing(facts.removed, facts.added, KEY)
-    return np.unique(np.concatenate([differ, _turned(facts.current, after_days, before, as_of)]))
+    @property
+    def key(self) -> str:
+        """Return the column by which it is computed in parts."""
+        return self.mart.key[0]
+
+    def compute(self, facts: pa.Table, dimensions: Dimensions, as_of: date) -> Computed:
+        """Compute the rows of all keys that have facts."""
+        known = people(facts, self.person) if self.person else facts
+        computed = compute_rows(self.mart, known, dimensions, self.policy, as_of)
+        rows = computed.rows
+        figures = figures_of(self.mart, rows, newest(facts))
+        guests = self._cents(facts.filter(pc.equal(facts[self.person], GUEST))) if self.person else 0
+        erased = self._cents(facts) - self._cents(known) - guests
+        totals = Totals(rows.num_rows, self.total(rows), computed.unmatched, erased, guests, figures)
+        return Computed(rows, totals)
+
+    def changed(self, facts: Facts, before: date, as_of: date) -> np.ndarray | None:
+        """Return the keys whose facts differ, or whose rows another as_of may change; None if that may be all."""
+        stale = stale_keys(self.mart, facts.current, self.policy, before, as_of)
+        return None if stale is None else np.union1d(differing(facts.removed, facts.added, self.key), stale)
+
+    def total(self, rows: pa.Table) -> int:
+        """Return the sum of the control column of rows, in cents."""
+        return int((pc.sum(rows[self.mart.control]).as_py() or 0) * 100) if self.mart.control else 0
+
+    def _cents(self, facts: pa.Table) -> int:
+        return int(pc.sum(facts[self.control]).as_py() or 0) if self.control else 0
+
+    def by_month(self, facts: pa.Table) -> list[tuple[date, int]]:
+        """Return the cents of each month, without guests and erased people."""
+        if not self.control:
+            return []
+        own = facts.select([self.key, "month", self.control])
+        sums = (people(own, self.person) if self.person else own).group_by("month", use_threads=False)
+        sums = sums.aggregate([(self.control, "sum")])
+        return sorted(zip(sums["month"].to_pylist(), sums[f"{self.control}_sum"].to_pylist(), strict=True))
 
 
 def too_many(facts: Facts, own: Facts) -> bool:
-    """Return whether a patch of the customers with the facts ``own`` would be too large."""
+    """Return whether a patch of the keys with the facts ``own`` would be too large."""
     return len(own.current) * LARGEST > len(facts.current)
 
 
 def patch(
+    by: Calculation,
     previous: Totals,
     below: "Patched | None",
     facts: Facts,
@@ -105,22 +139,22 @@ def patch(
     were: Callable[[pa.Table], Computed],
     are: Callable[[pa.Table], Computed],
 ) -> Patched | None:
-    """Compute the rows of the customers that differ, and merge them into those of an earlier patch.
+    """Compute the rows of the keys that differ, and merge them into those of an earlier patch.
 
-    ``own`` are the facts of these customers. ``were`` computes rows like the earlier build, ``are`` like this one.
+    ``own`` are the facts of these keys. ``were`` computes rows like the earlier build, ``are`` like this one.
     Return None if the patch grows too large, or if `exchanged` cannot derive the figures: all rows must be computed
     again.
     """
     current = facts.current
     old, new = were(pa.concat_tables([own.kept, own.removed])), are(own.current)
     figures = exchanged(
-        previous.figures, ids, old.totals.figures, new.totals.figures, _sales_by_month(current), _newest(current)
+        previous.figures, ids, old.totals.figures, new.totals.figures, by.by_month(current), newest(current)
     )
     if figures is None:
         return None
     rows, replaced = new.rows, ids
     if below:
-        rows, replaced = overlay(below.rows, new.rows, ids), np.union1d(below.ids, ids)
+        rows, replaced = overlay(by.key, below.rows, new.rows, ids), np.union1d(below.ids, ids)
     totals = _exchanged(previous, old.totals, new.totals, figures)
     return None if len(rows) * LARGEST > totals.rows else Patched(rows, replaced, totals)
 
@@ -129,56 +163,37 @@ def _exchanged(previous: Totals, old: Totals, new: Totals, figures: Figures) -> 
     return Totals(
         rows=previous.rows - old.rows + new.rows,
         cents=previous.cents - old.cents + new.cents,
-        unmatched=previous.unmatched - old.unmatched + new.unmatched,
+        unmatched={
+            name: previous.unmatched[name] - old.unmatched[name] + new.unmatched[name] for name in new.unmatched
+        },
         erased_cents=previous.erased_cents - old.erased_cents + new.erased_cents,
         guest_cents=previous.guest_cents - old.guest_cents + new.guest_cents,
         figures=figures,
     )
 
 
-def rows_of(rows: pa.Table, ids: np.ndarray) -> pa.Table:
-    """Return the rows of some customers; ``ids`` are sorted."""
-    return rows.filter(pa.array(_among(np.asarray(rows[KEY]), ids)))
+def rows_of(rows: pa.Table, key: str, ids: np.ndarray) -> pa.Table:
+    """Return the rows of some keys; ``ids`` are sorted."""
+    return rows.filter(pa.array(_among(np.asarray(rows[key]), ids)))
 
 
-def overlay(rows: pa.Table, others: pa.Table, ids: np.ndarray) -> pa.Table:
-    """Replace the rows of some customers with others; both are sorted by the mart's key."""
-    left = rows.filter(pa.array(~_among(np.asarray(rows[KEY]), ids)))
+def overlay(key: str, rows: pa.Table, others: pa.Table, ids: np.ndarray) -> pa.Table:
+    """Replace the rows of some keys with others; both are sorted by the mart's key."""
+    left = rows.filter(pa.array(~_among(np.asarray(rows[key]), ids)))
     joined = pa.concat_tables([left, others])
-    # No customer is in both tables, so a stable sort keeps each customer's rows in order.
-    return joined.take(pa.array(np.argsort(joined[KEY].to_numpy(), kind="stable")))
+    # No key is in both tables, so a stable sort keeps each key's rows in order.
+    return joined.take(pa.array(np.argsort(joined[key].to_numpy(), kind="stable")))
 
 
-def total_sales(rows: pa.Table) -> int:
-    """Return the sum of total_sales, in cents."""
-    return int((pc.sum(rows["total_sales"]).as_py() or 0) * 100)
+def newest(facts: pa.Table) -> date | None:
+    """Return the newest day of the facts."""
+    if "last_bought" not in facts.column_names:
+        return None
+    result = pc.max(facts["last_bought"]).as_py()
+    assert result is None or isinstance(result, date)
+    return result
 
 
 def _among(keys: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Return which keys are among ``ids``, which are sorted and not empty."""
     return np.asarray(ids[np.minimum(np.searchsorted(ids, keys), len(ids) - 1)] == keys)
-
-
-def _turned(facts: pa.Table, after_days: int, before: date, as_of: date) -> np.ndarray:
-    """Return the customers that may be inactive on exactly one of two days."""
-    bought = facts.select([KEY, "last_bought"]).filter(facts["last_bought"].is_valid())
-    last = np.asarray(bought["last_bought"])
-    inactive = [(np.datetime64(day, "D") - last).astype(np.int64) > after_days for day in (before, as_of)]
-    return np.asarray(bought.filter(pa.array(inactive[0] != inactive[1]))[KEY])
-
-
-def _newest(facts: pa.Table) -> date | None:
-    newest = pc.max(facts["last_bought"]).as_py()
-    assert newest is None or isinstance(newest, date)
-    return newest
-
-
-def _sales_by_month(facts: pa.Table) -> list[tuple[date, int]]:
-    """Return the cents of each month with sales, without guests and erased people."""
-    sums = people(facts.select([KEY, "month", "total_cents"])).group_by("month", use_threads=False)
-    sums = sums.aggregate([("total_cents", "sum")])
-    return sorted(zip(sums["month"].to_pylist(), sums["total_cents_sum"].to_pylist(), strict=True))
-
-
-def _cents(facts: pa.Table) -> int:
-    return int(pc.sum(facts["total_cents"]).as_py() or 0)

@@ -11,11 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marts.dialect import LineFormat
-from marts.schema import CUSTOMERS, SALES, Kind
+from marts.pack import Kind
 
 ERASED = "(erased)"
-PERSON_ID = "customer_id"
-"""Column that says whose a row is."""
 _EXTRA = "additional_columns"
 _LONGEST = 60
 """Maximum characters of an id, including quotes, zeros and white space."""
@@ -37,24 +35,24 @@ def id_of(written: str, prefix: str = "") -> int | None:
     return int(result[1]) if result else None
 
 
-def ids_in(raw: str, form: LineFormat) -> set[int]:
-    """Return the customers that a row may belong to.
+def ids_in(raw: str, form: LineFormat, person: str) -> set[int]:
+    """Return the people that a row may belong to; ``person`` is the column of their ids.
 
     In a row that is not valid CSV, the field at the position of the id counts, and any number of at least ``TELLING``
     characters: shorter ones may be quantities or stores. In JSON that cannot be read, every number counts.
     """
     if form.owner:
         texts = [form.owner]
-    elif PERSON_ID not in form.names:
+    elif person not in form.names:
         return set()
     elif raw.lstrip().startswith("{"):
         bare = raw.replace(form.id_prefix, " ") if form.id_prefix else raw
         spelled = {text for written in (raw, bare) for text in _spellings(written)}
         return {int(run[1]) for text in spelled for run in _RUN.finditer(text)}
     elif fields := form.values(raw):
-        texts = [fields[form.names.index(PERSON_ID)]]
+        texts = [fields[form.names.index(person)]]
     else:  # a quote is in the wrong place, or a field is missing
-        place, parts = form.names.index(PERSON_ID), raw.split(form.dialect.delimiter)
+        place, parts = form.names.index(person), raw.split(form.dialect.delimiter)
         texts = [*parts[place : place + 1], *(part for part in parts if len(part.strip()) >= TELLING)]
     ids = (id_of(spelled, form.id_prefix) for text in texts for spelled in _spellings(text))
     return {number for number in ids if number is not None}
@@ -74,6 +72,8 @@ class Erased:
 
     salt: str = ""
     numbers: Mapping[str, int] = field(default_factory=dict)
+    person: str = ""
+    """Column of the ids of people."""
 
     def digest(self, customer: int) -> str:
         """Return a digest that identifies a customer without revealing the id: BLAKE2b keyed with the salt."""
@@ -107,7 +107,7 @@ class Erased:
 
     def is_in(self, raw: str, form: LineFormat) -> bool:
         """Return whether a row, which may be malformed, is of an erased person."""
-        return bool(self.numbers) and any(self.digest(item) in self.numbers for item in ids_in(raw, form))
+        return bool(self.numbers) and any(self.digest(item) in self.numbers for item in ids_in(raw, form, self.person))
 
     def without(self, kind: Kind, rows: pa.Table, numbers: Sequence[int], from_id: Collection[str] = ()) -> pa.Table:
         """Remove the personal data of erased people from clean rows.
@@ -117,14 +117,14 @@ class Erased:
         the columns that are computed from the id.
         """
         nobody = pa.array([self.stand_in(number) for number in numbers], pa.int64())
-        rows = rows.set_column(rows.schema.get_field_index(PERSON_ID), PERSON_ID, nobody)
-        if kind is CUSTOMERS:
+        rows = rows.set_column(rows.schema.get_field_index(kind.person), kind.person, nobody)
+        if kind.is_subject:
             for column in kind.columns:
-                if column.name != PERSON_ID:
+                if column.name != kind.person:
                     place = rows.schema.get_field_index(column.name)
                     blank = [None if column.nullable else ERASED] * rows.num_rows
                     rows = rows.set_column(place, column.name, pa.array(blank, rows.schema.field(place).type))
-        if kind is SALES:
+        if kind.is_fact:
             messages = [self._hidden(text) for text in rows[_EXTRA].to_pylist()]
             rows = rows.set_column(rows.schema.get_field_index(_EXTRA), _EXTRA, pa.array(messages, pa.string()))
             for name in {column.name for column in kind.columns if column.type == "text"} & set(from_id):
@@ -143,6 +143,6 @@ class Erased:
         return hashlib.blake2b(text.encode(), digest_size=16, key=bytes.fromhex(self.salt)).hexdigest()
 
 
-def people(rows: pa.Table) -> pa.Table:
-    """Exclude the rows of guests and of erased people, which have no row in the customers mart."""
-    return rows.filter(pc.greater(rows[PERSON_ID], 0))
+def people(rows: pa.Table, person: str) -> pa.Table:
+    """Exclude the rows of guests and of erased people, which have no row in a mart of people."""
+    return rows.filter(pc.greater(rows[person], 0))

@@ -7,7 +7,7 @@ A masked value keeps its shape, so that a broken value can still be recognised: 
 import re
 
 from marts.dialect import LineFormat
-from marts.schema import Kind
+from marts.pack import Kind
 
 _LETTER = re.compile(r"[^\W\d_]")
 _DIGIT = re.compile(r"\d")

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marts.errors import DropRejected
+from marts.pack import Kind
 from marts.policy import Policy
 from marts.quality.check import Checked, check_rows
 from marts.quality.rules import Suite
@@ -14,7 +15,6 @@ from marts.rows.buffers import stripped
 from marts.rows.cast import DELETED, clean_schema, read_column
 from marts.rows.header import Header
 from marts.rows.source_block import SourceBlock
-from marts.schema import Kind
 
 OPERATION = "op"
 """Column that says what a row does."""

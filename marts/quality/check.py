@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from marts.errors import DropRejected
 from marts.expressions import missing_column, parsed
+from marts.pack import EXTRA, Kind, SourceColumn
 from marts.policy import Policy, nearest
 from marts.quality.findings import Findings
 from marts.quality.measures import measure
@@ -24,7 +25,6 @@ from marts.rows.computed import compute
 from marts.rows.dates import whole_times
 from marts.rows.header import Header
 from marts.rows.source_block import DEFAULT, SourceBlock
-from marts.schema import EXTRA, SALES, Kind, SourceColumn
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def check_rows(
     columns |= _expected(suite, header, text, block, columns)
     findings = measure(suite.rules, Frame(text.num_rows, columns, header.all))
     typed = {clean_name(column): _clean(column, columns[column.name].values) for column in kind.columns}
-    if kind is SALES:
-        typed[TIME] = whole_times(text["sales_date"].combine_chunks(), block)
+    if kind.is_fact:
+        typed[TIME] = whole_times(text[kind.at].combine_chunks(), block)
         typed[EXTRA] = extra_as_json(header.extra, text)
     if block.delivers == "changes":
         typed[DELETED] = pa.array(np.zeros(text.num_rows, bool))

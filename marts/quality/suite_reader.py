@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from marts.errors import UsageError
+from marts.pack import DIGITS, Kind, Mart, MartType, SourceColumn, SourceType
 from marts.policy import DEFAULT_RULE, Policy
 from marts.quality.rule_types import (
     BETWEEN,
@@ -25,11 +26,8 @@ from marts.quality.rule_types import (
     columns_of,
 )
 from marts.quality.rules import Rule, Severity, Suite
-from marts.schema import DIGITS, SALES, Kind, Mart, MartType, SourceColumn, SourceType
 
 PARAMETER = "$PARAMETER"
-KNOWN_BY = {"customer_id": "customers", "sales_person_id": "sales_team", "store_id": "stores"}
-"""The dimension in which the values of a sales column are looked up."""
 _SEVERITIES = ("critical", "warning", "info")
 _ENTRY = ("type", "kwargs", "severity", "description", "meta", "id", "notes", "rendered_content")
 _OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "IN", "NOT_IN")
@@ -99,8 +97,8 @@ def contract(kind: Kind, policy: Policy) -> list[Rule]:
         if column.type == "quantity":
             kwargs = {"column": column.name, "value_set": [0]}
             rules.append(Rule("expect_column_values_to_not_be_in_set", kwargs, contract=True))
-    if kind is SALES:
-        names = ["price", "quantity", "total_cost"]
+    if kind.total:
+        names = list(kind.total)
         if policy.total_cost_rule == DEFAULT_RULE:
             kwargs = {"column_list": names, "ignore_row_if": "any_value_is_missing"}
         else:  # a row of which it cannot be computed breaks it
@@ -108,7 +106,7 @@ def contract(kind: Kind, policy: Policy) -> list[Rule]:
         kwargs["tolerance"] = policy.total_cost_tolerance
         if policy.total_cost_rule != "off":
             rules.append(Rule(PRODUCT, kwargs, contract=True))
-        for name in () if policy.allow_returns else ("price", "quantity"):
+        for name in () if policy.allow_returns else kind.total[:-1]:
             kwargs = {"column": name, "min_value": 0}
             reason = f"{name} is negative, and returns are not allowed"
             rules.append(Rule(BETWEEN, kwargs, reason=reason, contract=True))
@@ -171,6 +169,10 @@ class _Reader:
         self.families = {column.name: _FAMILY[column.type] for column in self.of.columns}
         self.types = {column.name: type_name(column.type) for column in self.of.columns}
 
+    @property
+    def _lookups(self) -> Mapping[str, str]:
+        return self.of.lookups if isinstance(self.of, Kind) else {}
+
     def read(self, entry: Any) -> Rule:
         if not isinstance(entry, dict):
             raise _Wrong("is not a JSON object")
@@ -217,8 +219,8 @@ class _Reader:
                 raise _Wrong("it needs all rows in one place and cannot be measured block by block", hint)
             raise _Wrong(f"unknown type{_near(name, TYPES)}", "`marts expectations list --types` lists all types")
         level = RULE_TYPES[name].level
-        if level == "run" and self.of is not SALES:
-            raise _Wrong("only the suite of sales may contain it: dimensions are looked up for its lines")
+        if level == "run" and not self._lookups:
+            raise _Wrong("only the suite of a fact may contain it: dimensions are looked up for its lines")
         if isinstance(self.of, Mart) and name in (FITS, WELL_FORMED):
             raise _Wrong("it applies to drops, not to marts")
         if isinstance(self.of, Kind) and level == "mart":
@@ -286,8 +288,8 @@ class _Reader:
                 raise _Wrong(f"{key} is {kwargs[key]!r}, not a number")
 
     def _check_choices(self, kwargs: Mapping[str, Any]) -> None:
-        if "dimension" in kwargs and KNOWN_BY.get(kwargs["column"]) != kwargs["dimension"]:
-            pairs = ", ".join(f"{column} in {dimension}" for column, dimension in KNOWN_BY.items())
+        if "dimension" in kwargs and self._lookups.get(kwargs["column"]) != kwargs["dimension"]:
+            pairs = ", ".join(f"{column} in {dimension}" for column, dimension in self._lookups.items())
             raise _Wrong(f"{kwargs['column']} is not looked up in {kwargs['dimension']}; possible are {pairs}")
         if "{batch}" not in kwargs.get("unexpected_rows_query", "{batch}"):
             raise _Wrong("the query does not contain {batch}, the placeholder for the rows")

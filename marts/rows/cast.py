@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marts.pack import DIGITS, EXTRA, UNITS, Kind, SourceColumn
 from marts.policy import Policy
 from marts.rows.buffers import letters, may_be_padded, stripped
 from marts.rows.columns import Column, Mask, last_digits
@@ -16,7 +17,6 @@ from marts.rows.dates import exact_dates
 from marts.rows.header import Header
 from marts.rows.numbers import plain_numbers, without_prefix
 from marts.rows.source_block import DEFAULT, SourceBlock
-from marts.schema import DIGITS, EXTRA, SALES, UNITS, Kind, SourceColumn
 
 TIME = "sales_time"
 """Full sales_date if it is a timestamp: lines with different timestamps are different lines."""
@@ -43,10 +43,9 @@ _WHOLE = r"^-?0*[0-9]{1,18}([.]0*)?$"
 
 def clean_name(column: SourceColumn) -> str:
     """Return the name of a column of clean rows; a column of decimals stored as whole numbers names its unit."""
-    if column.type not in DIGITS:
-        return column.name
-    unit = UNITS[DIGITS[column.type]]
-    return f"total_{unit}" if column.name == "total_cost" else f"{column.name}_{unit}"
+    if column.stored_as:
+        return column.stored_as
+    return f"{column.name}_{UNITS[DIGITS[column.type]]}" if column.type in DIGITS else column.name
 
 
 def clean_schema(kind: Kind, changes: bool = False) -> pa.Schema:
@@ -54,7 +53,7 @@ def clean_schema(kind: Kind, changes: bool = False) -> pa.Schema:
     fields = [(clean_name(column), _arrow_type(column)) for column in kind.columns]
     if changes:
         return pa.schema([*fields, (DELETED, pa.bool_())])
-    return pa.schema([*fields, (TIME, pa.string()), (EXTRA, pa.string())] if kind is SALES else fields)
+    return pa.schema([*fields, (TIME, pa.string()), (EXTRA, pa.string())] if kind.is_fact else fields)
 
 
 def _arrow_type(column: SourceColumn) -> pa.DataType:

@@ -6,9 +6,9 @@ import pyarrow as pa
 
 from marts.errors import DropRejected
 from marts.expressions import CLOSED, Expression, first_line
+from marts.pack import plain_name
 from marts.rows.numbers import plain_numbers
 from marts.rows.source_block import SourceBlock
-from marts.schema import plain_name
 
 _EXACT = "DECIMAL(38, 10)"
 """Type in which a result is rounded: a product of a price and a quantity has ten digits."""

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from marts.dialect import Dialect
+from marts.pack import Kind, plain_name
 from marts.rows.date_formats import EXCEL, iso_of
 from marts.rows.source_block import DEFAULT, SourceBlock
-from marts.schema import Kind, plain_name
 
 _NOT_WINDOWS = frozenset({0, 0x81, 0x8D, 0x8F, 0x90, 0x9D, 0xFE, 0xFF})
 """Bytes that cp1252 does not define, or that hardly any of its texts has."""

@@ -8,10 +8,10 @@ from functools import lru_cache
 from marts.dialect import PLAIN, Dialect
 from marts.errors import DropRejected
 from marts.expressions import missing_column, parsed
+from marts.pack import DIGITS, Kind, plain_name
 from marts.policy import nearest
 from marts.rows.diagnosis import block_hint, explain_missing, without_header
 from marts.rows.source_block import DEFAULT, SourceBlock
-from marts.schema import DIGITS, Kind, plain_name
 
 MAX_COLUMNS = 2000
 BOM = "\ufeff"
@@ -36,6 +36,8 @@ class Header:
     """Values of columns that are not in the file."""
     computed: Mapping[str, str] = field(default_factory=dict)
     """Expressions by the column that they give."""
+    person: str = ""
+    """Column of the person that a row is of."""
     digits: Mapping[str, int] = field(default_factory=dict)
     """Digits after the point of the columns that are numbers."""
 
@@ -107,6 +109,7 @@ def read_header(
         () if block.header else tuple(written),
         given,
         computed,
+        kind.person,
         {column.name: DIGITS.get(column.type, 0) for column in kind.columns if column.type in _NUMBERS},
     )
 

@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from marts.expressions import parsed
+from marts.pack import DIGITS, Kind, SourceColumn, plain_name
 from marts.policy import DEFAULT_RULE
 from marts.rows.date_formats import iso_of
 from marts.rows.dates import exact_dates
 from marts.rows.diagnosis import DATE_FORMATS, MONEY, NULL_WORDS, PREFIXED
 from marts.rows.sniff import Look, Proposal
 from marts.rows.source_block import DEFAULT
-from marts.schema import DIGITS, SYNONYMS, Kind, SourceColumn, plain_name
 
 _SIMILAR = 0.8
 """Similarity of names from which a column is proposed."""
@@ -61,7 +61,7 @@ def _similarity(name: str, column: SourceColumn, kind: Kind) -> float:
 
 def _synonyms(kind: Kind, column: str) -> list[str]:
     """Return the plain names that other systems have for a column, most likely first."""
-    return [plain_name(name) for name in SYNONYMS.get(kind.name, {}).get(column, "").split(", ") if name]
+    return [plain_name(name) for name in kind.synonyms.get(column, "").split(", ") if name]
 
 
 def coverage(names: Sequence[str], kind: Kind) -> tuple[float, int]:

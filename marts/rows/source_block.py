@@ -10,9 +10,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from marts.expressions import parsed
+from marts.pack import plain_name
 from marts.policy import known_zone
 from marts.rows.date_formats import EXCEL, DateFormat
-from marts.schema import plain_name
 
 _LINE_ENDS = "\r\n\0"
 _ORDERS = ("time", "name")

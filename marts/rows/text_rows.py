@@ -12,7 +12,6 @@ import pyarrow.csv as pacsv
 from marts.dialect import PLAIN, Dialect, LineFormat
 from marts.errors import Defect
 from marts.expressions import parsed
-from marts.privacy.erasure import PERSON_ID
 from marts.rows.buffers import letters, may_be_padded, stripped
 from marts.rows.computed import compute
 from marts.rows.header import BOM, Header
@@ -37,8 +36,9 @@ class RowFormat:
     @property
     def lines(self) -> LineFormat:
         """Return how a single raw row is read."""
-        given = self.header.given.get(PERSON_ID, "")
-        return LineFormat(self.header.names, self.dialect, self.block.prefix(PERSON_ID), given)
+        person = self.header.person
+        given = self.header.given.get(person, "")
+        return LineFormat(self.header.names, self.dialect, self.block.prefix(person), given)
 
     def read(self, records: Records) -> "RowBlock":
         """Read records as columns of text, with the columns that the file does not have."""

@@ -12,6 +12,7 @@ from typing import Any
 import mysql.connector
 import pytest
 from support.kit import Place, line, sales
+from support.retail import CUSTOMERS_MART, RETAIL
 from support.servers import PASSWORD, MariaDB
 
 from faults import proxy
@@ -22,7 +23,6 @@ from jobs.adapters.warehouse.mysql_session import Session
 from jobs.config.settings import MySQL
 from jobs.ports.records import Rollback, RunRecord, Staged
 from marts.errors import Fenced, OutcomeUnknown, ServiceError, Transient
-from marts.schema import CUSTOMERS_MART
 
 RUNNING = RunRecord("run-x", "2024-05-01T00:00:00", "2024-05-01T00:00:00", "2024-03-31", "running", 0, "", "{}")
 QUICK: dict[str, Any] = {"connect_timeout": 2, "read_timeout": 2, "deadline": 15}
@@ -202,7 +202,7 @@ def test_a_publish_that_stands_still_at_any_statement_is_fenced_off(
 
 @pytest.mark.mysql
 def test_a_lock_is_never_held_by_another_connection_than_it_was_taken_by(fed: Place) -> None:
-    frozen = MySQLWarehouse(fed.target, MySQL(lease=3))
+    frozen = MySQLWarehouse(fed.target, MySQL(lease=3), RETAIL)
     with frozen.lock(0):
         name = frozen.lock_name
         for _ in range(5):
@@ -229,7 +229,7 @@ def test_a_refused_user_is_tried_once(mariadb: MariaDB, through: Proxy) -> None:
     through.fault = Fault("look", request=lambda _, data: seen.append(data))
     mariadb.make_database("refused")
     with pytest.raises(ServiceError, match="denies access") as caught:
-        MySQLWarehouse(f"mysql://refused:wrong@127.0.0.1:{through.port}/refused", MySQL(**QUICK))
+        MySQLWarehouse(f"mysql://refused:wrong@127.0.0.1:{through.port}/refused", MySQL(**QUICK), RETAIL)
     assert not isinstance(caught.value, Transient)
     assert len([data for data in seen if b"refused" in data]) == 1
 

@@ -18,11 +18,11 @@ from typing import Any, Self
 
 import psutil
 from support.kit import seal
+from support.retail import MARTS
 from support.servers import ACCESS_KEY, PASSWORD, SECRET_KEY, SQL_SERVER, seaweed, sql_server
 
 from faults.deliveries import AS_OF, Deliveries, Rows
 from faults.proxy import Proxy
-from marts.schema import MARTS
 
 BIN = Path(sys.executable).parent
 POLICY = "max_bad_ratio = 0.5\nmax_fall = 1\n"

@@ -56,8 +56,7 @@ def test_an_engine_that_gives_something_else_is_reported_and_has_no_time(tmp_pat
 def _write(out: Path, total: str) -> None:
     """Write what an engine writes: a line, a bad row, and a row of each mart."""
     import duckdb
-
-    from marts.schema import MARTS
+    from support.retail import MARTS
 
     values = {"id": "1::BIGINT", "count": "1::BIGINT", "money": f"{total}::DECIMAL(18,2)", "rate": "1::DECIMAL(14,2)"}
     values |= {"text": "'x'", "month": "'2024-01'", "flag": "true"}

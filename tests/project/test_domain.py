@@ -1,4 +1,4 @@
-"""The engine knows no domain: drops, marts and columns are named in marts/schema.py, and in fewer places each time.
+"""The engine knows no domain: drops, marts and columns are named in its pack, and elsewhere less and less.
 
 `domain_lines.json` has the lines of each module that still name one. It may only shrink: a pack is to hold them all.
 """
@@ -10,12 +10,12 @@ import re
 import tokenize
 from pathlib import Path
 
-from marts.schema import KINDS, MARTS
+from support.retail import KINDS, MARTS
 
 ROOT = Path(__file__).parents[2]
 ALLOWED = Path(__file__).with_name("domain_lines.json")
-GENERIC = {"id", "name", "state", "address"}
-"""Columns whose names are words of the engine, too."""
+GENERIC = {"id", "name", "state", "address", "price", "quantity", "currency"}
+"""Columns whose names are words of the engine, too: the last three are types, and a setting of a fact."""
 WORDS = {
     *KINDS,
     *MARTS,
@@ -42,7 +42,7 @@ def lines_with_words(path: Path) -> int:
 def test_the_engine_names_the_domain_in_no_more_places_than_before() -> None:
     modules = [path for folder in ("jobs", "marts") for path in sorted((ROOT / folder).rglob("*.py"))]
     counted = {path.relative_to(ROOT).as_posix(): lines_with_words(path) for path in modules}
-    counts = {name: count for name, count in counted.items() if count and name != "marts/schema.py"}
+    counts = {name: count for name, count in counted.items() if count}
     allowed = json.loads(ALLOWED.read_text())
     assert {name: count for name, count in counts.items() if count > allowed.get(name, 0)} == {}
     assert counts == allowed, "fewer places: write the new counts into domain_lines.json"

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 import trustme
 from support.kit import Place
+from support.retail import CUSTOMERS_MART, RETAIL
 from support.servers import PASSWORD, SQL_SERVER, MariaDB, sql_server
 
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.settings import MySQL
 from marts.errors import MartsError, ServiceError
-from marts.schema import CUSTOMERS_MART
 
 QUICK = {"connect_timeout": 5, "read_timeout": 2, "deadline": 0.2}
 
@@ -79,7 +79,7 @@ def password() -> MySQL:
 
 def connected(uri: str, **options: Any) -> list[tuple[Any, ...]]:
     """Connect, and return the cipher."""
-    warehouse = MySQLWarehouse(uri, password().model_copy(update=options))
+    warehouse = MySQLWarehouse(uri, password().model_copy(update=options), RETAIL)
     try:
         return warehouse.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
     finally:
@@ -245,7 +245,7 @@ def rogue() -> Iterator[Rogue]:
 )
 def test_a_rogue_server_gets_no_local_file(rogue: Rogue, wanted: bytes, figure: Callable[[str], None]) -> None:
     rogue.wanted = wanted
-    warehouse = MySQLWarehouse(rogue.uri, password().model_copy(update={"read_timeout": 1}))
+    warehouse = MySQLWarehouse(rogue.uri, password().model_copy(update={"read_timeout": 1}), RETAIL)
     inside = Path(warehouse._spool.name)
     rows = pa.table({column.name: pa.array([], pa.string()) for column in CUSTOMERS_MART.columns})
     for attempt in (lambda: warehouse.execute("SELECT 1"), lambda: warehouse.load(CUSTOMERS_MART, 1, rows)):
@@ -259,7 +259,7 @@ def test_a_rogue_server_gets_no_local_file(rogue: Rogue, wanted: bytes, figure: 
 
 def test_a_rogue_server_gets_at_most_the_rows_that_were_for_it(rogue: Rogue) -> None:
     """It may ask for our spool folder by name only if it knew it, and there is nothing else in it."""
-    warehouse = MySQLWarehouse(rogue.uri, password().model_copy(update={"read_timeout": 1}))
+    warehouse = MySQLWarehouse(rogue.uri, password().model_copy(update={"read_timeout": 1}), RETAIL)
     secret = Path(warehouse._spool.name).parent / "outside.txt"
     secret.write_text("canary")
     (Path(warehouse._spool.name) / "link").symlink_to(secret)
@@ -311,6 +311,6 @@ def test_a_user_of_caching_sha2_password_is_let_in_by_tls_that_nobody_set(mariad
 
 def test_the_password_is_not_sent_in_clear(rogue: Rogue) -> None:
     with contextlib.suppress(MartsError):
-        open_warehouse(rogue.uri, password()).close()
+        open_warehouse(rogue.uri, password(), RETAIL).close()
     assert rogue.received
     assert PASSWORD.encode() not in b"".join(rogue.received)

@@ -389,7 +389,7 @@ def used(request: pytest.FixtureRequest, place: Place, credentials: Vault) -> Pl
 
 def check(place: Place, remember: bool = True) -> None:
     settings = place.configured()
-    warehouse = open_warehouse(settings.target or "", settings.mysql)
+    warehouse = open_warehouse(settings.target or "", settings.mysql, settings.domain)
     try:
         check_seal(settings, warehouse, "2026-01-01T00:00:00", remember)
     finally:

@@ -26,7 +26,7 @@ from jobs.run.lifecycle import run
 from jobs.run.pipeline import build
 from marts.errors import MartsError
 from marts.policy import Policy
-from marts.schema import MARTS
+from support.retail import MARTS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 AS_OF = date(2024, 3, 31)
@@ -147,7 +147,7 @@ class Place:
 
     def warehouse(self, read_only: bool = False, settings: Settings | None = None) -> Warehouse:
         settings = settings or self.configured()
-        return open_warehouse(settings.target or "", settings.mysql, read_only)
+        return open_warehouse(settings.target or "", settings.mysql, settings.domain, read_only)
 
     def build(self, **options: Any) -> RunReport:
         """Run a build; the clock stands still."""

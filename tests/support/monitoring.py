@@ -27,9 +27,15 @@ DOCS = ROOT / "docs" / "operations.md"
 def full_report(**changed: Any) -> RunReport:
     """Return the report of a run that met everything."""
     drops = (
-        DropReport(kind="sales", key="sales/new.csv", change="new", state="live", rows_read=100, quarantined=2),
-        DropReport(kind="sales", key="sales/old.csv", change="known", state="live", rows_read=900, quarantined=28),
-        DropReport(kind="sales", key="sales/held.csv", change="new", state="held", rows_read=50, quarantined=40),
+        DropReport(
+            kind="sales", is_fact=True, key="sales/new.csv", change="new", state="live", rows_read=100, quarantined=2
+        ),
+        DropReport(
+            kind="sales", is_fact=True, key="sales/old.csv", change="known", state="live", rows_read=900, quarantined=28
+        ),
+        DropReport(
+            kind="sales", is_fact=True, key="sales/held.csv", change="new", state="held", rows_read=50, quarantined=40
+        ),
         DropReport(kind="stores", key="stores/a.csv", change="new", state="rejected", rows_read=10, quarantined=9),
     )
     report = RunReport(

@@ -21,7 +21,7 @@ import pyarrow as pa
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.config.settings import duckdb_path
 from marts.errors import Defect, ServiceError, Stopped, TryLater, UsageError
-from marts.schema import CUSTOMERS_MART, MARTS, Mart, MartColumn
+from marts.pack import Mart, MartColumn, Pack
 
 Result = TypeVar("Result")
 
@@ -57,11 +57,12 @@ class DuckDBWarehouse(SqlLedger):
     loaders = 0
     judged_by_sql = False
 
-    def __init__(self, uri: str, read_only: bool = False, wait: float = 0, create: bool = True) -> None:
+    def __init__(self, uri: str, pack: Pack, read_only: bool = False, wait: float = 0, create: bool = True) -> None:
         """Open the file; wait up to ``wait`` seconds for another process that has it open.
 
         Create a missing file, or treat it as empty if read only. Raises UsageError for it without ``create``.
         """
+        self.pack = pack
         self.path = Path(duckdb_path(uri))
         if not create and not self.path.exists():
             raise UsageError("does not exist", str(self.path), _nearest(self.path))
@@ -191,7 +192,7 @@ class DuckDBWarehouse(SqlLedger):
             self.execute("CREATE TABLE marts_numbers (number BIGINT NOT NULL PRIMARY KEY, mart VARCHAR NOT NULL)")
             for table in ("marts_generations", "marts_publications"):
                 for number, name in self.execute(f"SELECT DISTINCT generation, mart FROM {table}"):
-                    if name in MARTS and self._is_rows_of(MARTS[name], number):
+                    if name in self.pack.marts and self._is_rows_of(self.pack.marts[name], number):
                         self.execute("INSERT OR REPLACE INTO marts_numbers VALUES (?, ?)", [number, name])
 
     def _is_rows_of(self, mart: Mart, number: int) -> bool:
@@ -205,7 +206,7 @@ class DuckDBWarehouse(SqlLedger):
 
     def _check_places(self) -> None:
         """Raise UsageError if a table or view not created by Martwright has the name of a mart."""
-        for mart in MARTS.values():
+        for mart in self.pack.marts.values():
             self._check_view(mart)
 
     def _check_view(self, mart: Mart) -> None:
@@ -277,9 +278,12 @@ class DuckDBWarehouse(SqlLedger):
             f"FROM {_table(mart, generation)} r, marts_live l WHERE l.mart = '{mart.name}'"
         )
 
-    def remove_customer(self, customer: int) -> int:
-        tables = [_table(CUSTOMERS_MART, number) for number in self._generations_of(CUSTOMERS_MART)]
-        return sum(int(self.execute(f"DELETE FROM {name} WHERE customer_id = ?", [customer])[0][0]) for name in tables)
+    def remove_person(self, person: int) -> int:
+        removed = 0
+        for mart, key in self.pack.marts_of_people:
+            for number in self._generations_of(mart):
+                removed += int(self.execute(f"DELETE FROM {_table(mart, number)} WHERE {key} = ?", [person])[0][0])
+        return removed
 
     def _generations_of(self, mart: Mart) -> list[int]:
         """Return the recorded generations of a mart whose tables exist, in order."""
@@ -291,7 +295,7 @@ class DuckDBWarehouse(SqlLedger):
     def clean_up(self, run_id: str) -> None:
         """Drop the tables of old generations and of runs that never published."""
         kept = self.kept_generations()
-        for mart in MARTS.values():
+        for mart in self.pack.marts.values():
             for number in self._generations_of(mart):
                 if number not in kept:
                     self.atomically(partial(self._drop, mart, number))

@@ -25,7 +25,7 @@ from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.config.settings import MySQL
 from jobs.runtime import scratch
 from marts.errors import Busy, Defect, ServiceError, UsageError
-from marts.schema import CUSTOMERS_MART, MARTS, Mart, MartColumn
+from marts.pack import Mart, MartColumn, Pack
 
 Result = TypeVar("Result")
 
@@ -63,7 +63,8 @@ class MySQLWarehouse(SqlLedger):
     }
     table_options = "ENGINE=InnoDB"
 
-    def __init__(self, uri: str, settings: MySQL) -> None:
+    def __init__(self, uri: str, settings: MySQL, pack: Pack) -> None:
+        self.pack = pack
         self._settings = settings
         self.loaders = settings.loaders
         self._spool = tempfile.TemporaryDirectory(prefix="load-", dir=scratch.folder())
@@ -117,7 +118,7 @@ class MySQLWarehouse(SqlLedger):
         self.create_ledger()
         name = self.text_types["name"]
         self._make("marts_numbers", f"number BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, mart {name} NOT NULL")
-        for mart in MARTS.values():
+        for mart in self.pack.marts.values():
             columns = ", ".join(f"{c.name} {_type(c)} {'NULL' if c.nullable else 'NOT NULL'}" for c in mart.columns)
             self._make(
                 _rows(mart),
@@ -156,7 +157,7 @@ class MySQLWarehouse(SqlLedger):
 
     def _check_places(self) -> None:
         """Raise UsageError if a table or view not created by Martwright has a reserved name."""
-        for mart in MARTS.values():
+        for mart in self.pack.marts.values():
             self._check_rows(mart)
             self._check_view(mart)
 
@@ -299,16 +300,18 @@ class MySQLWarehouse(SqlLedger):
 
         return self._session.with_cursor(delete)
 
-    def remove_customer(self, customer: int) -> int:
-        where = "WHERE generation = %s AND customer_id = %s"
-        existing = sorted(self._generations(CUSTOMERS_MART) & self._numbered(CUSTOMERS_MART))
-        return sum(self._delete(CUSTOMERS_MART, where, [number, customer]) for number in existing)
+    def remove_person(self, person: int) -> int:
+        removed = 0
+        for mart, key in self.pack.marts_of_people:
+            for number in sorted(self._generations(mart) & self._numbered(mart)):
+                removed += self._delete(mart, f"WHERE generation = %s AND {key} = %s", [number, person])
+        return removed
 
     def clean_up(self, run_id: str) -> None:
         """Delete in small batches. Rows locked by a frozen or killed build are left for a later build."""
         self.execute("SET SESSION innodb_lock_wait_timeout = 2")
         try:
-            for mart in MARTS.values():
+            for mart in self.pack.marts.values():
                 for number in (self._generations(mart) & self._numbered(mart)) - self.kept_generations():
                     while self._delete_some(mart, number, run_id) == _DELETE_BATCH:
                         pass

@@ -16,11 +16,13 @@ from jobs.ports.records import (
     Staged,
 )
 from marts.errors import UsageError
-from marts.schema import MARTS, Mart
+from marts.pack import Mart, Pack
 
 
 class SqlLedger(SqlRuns):
     """Publications: which generation of a mart readers see, since when, and the ones before."""
+
+    pack: Pack
 
     def show(self, mart: Mart, generation: int) -> None:
         """Make a generation visible to readers, inside the transaction of the caller, after the pointer is set."""
@@ -117,7 +119,7 @@ class SqlLedger(SqlRuns):
             pointer = (item.mart, item.generation, item.run_id, item.as_of_date)
             marks = ", ".join([self.mark] * 4)
             self.execute(f"{self.upsert} marts_live (mart, generation, run_id, as_of_date) VALUES ({marks})", pointer)
-            self.show(MARTS[item.mart], item.generation)
+            self.show(self.pack.marts[item.mart], item.generation)
 
     def _add_publication(self, generations: Mapping[str, int], by: Rollback, action: str) -> None:
         ((last,),) = self.execute("SELECT COALESCE(MAX(number), 0) FROM marts_publications")

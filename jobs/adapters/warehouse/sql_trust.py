@@ -47,11 +47,11 @@ class SqlTrust(SqlTables):
         def work() -> int:
             self.write("marts_erased", erasures)
             self.append_audit(event)
-            return self.remove_customer(customer)
+            return self.remove_person(customer)
 
         return self.atomically(work)
 
-    def remove_customer(self, customer: int) -> int:
+    def remove_person(self, person: int) -> int:
         """Remove the rows of a customer in every generation, inside the transaction of the caller."""
         raise NotImplementedError
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from mysql.connector.cursor import MySQLCursor
 from support.kit import Place, line, marts, sales
+from support.retail import MARTS
 from support.servers import SqlServer
 
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
@@ -14,7 +15,6 @@ from jobs.adapters.warehouse.sql_tables import TABLES
 from jobs.ports.audit import AuditEvent
 from jobs.ports.records import Erasure
 from marts.policy import Policy
-from marts.schema import MARTS
 
 EVENT = AuditEvent("erase-1", "2024-05-01T00:00:00", "Zoë", "erase", "customer 1", "asked to")
 GONE = """

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.kit import Place, as_golden, golden, line, sales
+from support.retail import CUSTOMERS_MART, MARTS, RETAIL
 from support.servers import MariaDB, S3Server
 
 from jobs.adapters.great_expectations.engine import StagedEngine
@@ -26,7 +27,6 @@ from jobs.ports.records import Decision
 from jobs.state.parquet import read_parquet, write_parquet
 from marts.errors import ObjectChanged, ServiceError, TryLater, UsageError
 from marts.policy import Policy
-from marts.schema import CUSTOMERS_MART, MARTS
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def in_s3(place: Place, s3_server: S3Server, bucket: str, database: str) -> Plac
 
 @pytest.fixture
 def warehouse(database: str) -> Iterator[MySQLWarehouse]:
-    opened = MySQLWarehouse(database, MySQL())
+    opened = MySQLWarehouse(database, MySQL(), RETAIL)
     opened.prepare()
     yield opened
     opened.close()
@@ -199,7 +199,7 @@ def test_a_dimension_table_without_a_column_is_an_error_that_names_it(
 
 
 def test_a_second_build_waits_for_the_lock_and_then_reports_it(database: str, warehouse: MySQLWarehouse) -> None:
-    other = MySQLWarehouse(database, MySQL())
+    other = MySQLWarehouse(database, MySQL(), RETAIL)
     with warehouse.lock(0), pytest.raises(TryLater, match="another build"), other.lock(0):
         pytest.fail("both hold the lock")
     with other.lock(0):
@@ -219,7 +219,7 @@ def test_a_database_that_cannot_be_used_is_reported_without_the_password(
     database: str, change: Any, message: str
 ) -> None:
     with pytest.raises(ServiceError, match=message) as caught:
-        MySQLWarehouse(change(database), MySQL(connect_timeout=3, deadline=0.1))
+        MySQLWarehouse(change(database), MySQL(connect_timeout=3, deadline=0.1), RETAIL)
     assert caught.value.exit_code == 69
     assert caught.value.hint
     assert "cret" not in str(caught.value) + caught.value.hint
@@ -236,14 +236,14 @@ def test_a_refused_login_names_the_place_of_the_password(database: str, monkeypa
         (bare, MySQL(), "no password is set"),
     ):
         with pytest.raises(ServiceError, match="denies access") as caught:
-            MySQLWarehouse(uri, settings)
+            MySQLWarehouse(uri, settings, RETAIL)
         assert place in caught.value.hint
 
 
 @pytest.mark.parametrize("uri", ["mysql://user@host:3306", "mysql://host:3306/a/b", "mysql:///d"])
 def test_an_address_without_a_database_is_a_usage_error(uri: str) -> None:
     with pytest.raises(UsageError, match="contains no database"):
-        MySQLWarehouse(uri, MySQL())
+        MySQLWarehouse(uri, MySQL(), RETAIL)
 
 
 def test_an_object_is_read_in_the_version_that_was_listed_or_not_at_all(s3_server: S3Server, bucket: str) -> None:

@@ -69,7 +69,7 @@ def test_a_file_can_be_named_by_flag_and_by_environment(monkeypatch: pytest.Monk
         ('[[source]]\nthousands = "."', "thousands and decimal are the same character"),
         ('source = "x"\n[[source]]\n', "is not TOML"),
         ('source = "x"\n[drops]\nsource = "y"', "source and drops.source are both set"),
-        ('[dimensions]\ncustomers = "postgres://x"', "dimensions.customers"),
+        ('[dimensions]\ncustomers = "postgres://x"', "dimensions: customers"),
         ("source = ", "is not TOML"),
     ],
 )

@@ -20,10 +20,10 @@ from support.kube import KubeApi, kube_api
 from support.kuberay import Absent, AppFailed, Fails, FakeOperator, Mirror, Pod, Ready, Running, terminated, waiting
 from support.launching import HEAD, JOB, ME, put_launcher
 from support.post import Hook
+from support.retail import CUSTOMERS_MART
 from support.servers import RayHead
 
 from jobs.adapters.ray.jobs import RayJobs
-from marts.schema import CUSTOMERS_MART
 
 ROOT = Path(__file__).parents[3]
 QUICK = ["--every", "0.1", "--operator", "1", "--grace", "1"]

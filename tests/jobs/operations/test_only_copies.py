@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from support.retail import RETAIL, SALES
 
 from jobs.adapters.store.open import open_store
 from jobs.config.settings import S3
@@ -15,7 +16,6 @@ from jobs.state.manifest import Delivery, LinesFile, Manifest, MonthLines
 from jobs.steps.row_files import buckets_of, write_lines
 from marts.privacy.erasure import Erased
 from marts.rows.cast import clean_schema
-from marts.schema import SALES
 
 PATH = "lines/month=2024-01/drop=x/all.parquet"
 
@@ -40,14 +40,14 @@ def lines(rows: int) -> pa.Table:
 @pytest.mark.parametrize("rows", [1_000, 100_000])
 def test_lines_of_a_person_keep_their_order_and_lie_in_the_bucket_of_nobody(tmp_path: Path, rows: int) -> None:
     store = open_store(str(tmp_path), S3())
-    write_lines(store, PATH, lines(rows))
+    write_lines(store, SALES, PATH, lines(rows))
     before = pq.read_table(tmp_path / PATH)
-    erased = Erased("00" * 16)
-    person = Person(7, 1, Erased(erased.salt, {erased.digest(7): 1}))
+    erased = Erased("00" * 16, {}, "customer_id")
+    person = Person(7, 1, Erased(erased.salt, {erased.digest(7): 1}, "customer_id"))
     month = MonthLines(rows=rows, last_day="2024-01-02", files=(LinesFile(path=PATH, rows=rows),))
     delivery = Delivery(kind="sales", key="sales/a.csv", etag="e", size=1, modified="2024-01-02")
     manifest = Manifest(delivery=delivery, scan="x", rules="r", origin="o", months={"2024-01": month})
-    rewritten = rewrite(store, manifest, person, lambda columns, raw: False)
+    rewritten = rewrite(store, RETAIL, manifest, person, lambda columns, raw: False)
     (path,) = rewritten.paths
     after, file = pq.read_table(tmp_path / path), pq.ParquetFile(tmp_path / path)
     assert (rewritten.scan, rewritten.origin) != ("x", "o")
@@ -56,7 +56,7 @@ def test_lines_of_a_person_keep_their_order_and_lie_in_the_bucket_of_nobody(tmp_
         assert after.filter(pc.equal(after["customer_id"], now))["product_name"] == was["product_name"]
     assert after.num_rows == rows
     assert 7 not in after["customer_id"].to_pylist()
-    assert after["bucket"].to_pylist() == buckets_of(after).tolist()
+    assert after["bucket"].to_pylist() == buckets_of(SALES, after).tolist()
     if rows > 65_536:
         groups = [file.read_row_group(n)["bucket"].unique().to_pylist() for n in range(file.num_row_groups)]
         assert groups == [[bucket] for bucket in sorted(set(after["bucket"].to_pylist()))]

@@ -127,7 +127,7 @@ def test_each_expression_of_the_dashboard_gives_something(watched: Watched) -> N
 def test_alerts_report_what_is_wrong(watched: Watched) -> None:
     settings = Settings(metrics={"pipeline": "alarming", "pushgateway": watched.gateway})
     publish_metrics(settings, samples(full_report(), datetime(2024, 1, 1, tzinfo=UTC), NOTICES), None)
-    watched.prometheus.wait('ALERTS{pipeline="alarming"}', lambda result: len(result) >= 5)
+    watched.prometheus.wait('ALERTS{pipeline="alarming"}', lambda result: len(result) >= 6)
     answer = requests.get(f"{watched.prometheus.url}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
     summaries = {alert["annotations"]["summary"] for alert in answer if alert["labels"].get("pipeline") == "alarming"}
     assert "1 drops of alarming are held" in summaries

@@ -49,7 +49,7 @@ def marts_of(lines: list[oracle.Line], as_of: date = AS_OF) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["customers", "sales_team"])
 def test_the_golden_marts_come_out_to_the_last_cent(place: Place, name: str) -> None:
-    from marts.schema import MARTS
+    from support.retail import MARTS
 
     place.put_golden()
     assert place.build().exit_code == 0

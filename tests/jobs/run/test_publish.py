@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.kit import Place, line, marts, sales
+from support.retail import MARTS, RETAIL
 from support.servers import MariaDB
 
 from jobs.adapters.store.open import open_store
@@ -19,7 +20,6 @@ from jobs.config.settings import S3, MySQL
 from jobs.ports.records import Decision, Rollback, RunRecord
 from jobs.state.parquet import read_parquet
 from marts.errors import Fenced, ServiceError, StateDamaged, Stopped, UsageError
-from marts.schema import MARTS
 
 BY = Rollback("rollback-1", "2024-05-01T00:00:00", "Zoë", "wrong prices")
 RUNNING = RunRecord("run-x", "2024-05-01T00:00:00", "2024-05-01T00:00:00", "2024-03-31", "running", 0, "", "{}")
@@ -519,9 +519,9 @@ def test_a_frozen_build_loses_its_lock_after_its_lease(in_mariadb: Place, monkey
     from jobs.adapters.warehouse.mysql import MySQLWarehouse
     from jobs.adapters.warehouse.mysql_session import Session
 
-    frozen = MySQLWarehouse(in_mariadb.target, MySQL(lease=3))
+    frozen = MySQLWarehouse(in_mariadb.target, MySQL(lease=3), RETAIL)
     monkeypatch.setattr(Session, "_beat", lambda *_: None)  # as if the process stood still
-    other = MySQLWarehouse(in_mariadb.target, MySQL())
+    other = MySQLWarehouse(in_mariadb.target, MySQL(), RETAIL)
     with frozen.lock(0), other.lock(20):
         other.begin(replace(RUNNING, run_id="run-y"))
         with pytest.raises(Fenced):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.kit import SALES, Inline, Place, line, marts, sales
+from support.retail import RETAIL
 
 from jobs.adapters.store.folder import Folder
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
@@ -244,7 +245,7 @@ def test_an_address_that_is_wrong_does_not_show_its_password(uri: str) -> None:
     from marts.errors import UsageError
 
     with pytest.raises(UsageError) as caught:
-        MySQLWarehouse(uri, MySQL())
+        MySQLWarehouse(uri, MySQL(), RETAIL)
     assert "ss@" not in str(caught.value)
     assert "pass" not in str(caught.value)
 

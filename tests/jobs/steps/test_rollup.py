@@ -6,16 +6,15 @@ from typing import Literal
 
 import pyarrow as pa
 import pytest
+from support.retail import RETAIL, SALES
 
 from jobs.adapters.store.open import StoreAddress, open_store
 from jobs.config.settings import S3
 from jobs.state.parquet import read_parquet, write_parquet
-from jobs.steps.lines import COLUMNS
 from jobs.steps.rollup import DropFiles, RollUp, RollUpWork, run_rollup
 from marts.compute.identity import Identity
 from marts.policy import Policy
 from marts.rows.cast import clean_schema
-from marts.schema import SALES
 
 LAST_DAY = date(2024, 1, 31)
 
@@ -42,10 +41,17 @@ def rolled_up(
     dropped = 0
     for part in range(parts):
         task = RollUp(
-            "2024-01", part, parts, LAST_DAY, shares, Identity.of(Policy(equal_lines=equal_lines)), f"facts-{part}"
+            "2024-01",
+            part,
+            parts,
+            LAST_DAY,
+            shares,
+            tuple(RETAIL.months.values()),
+            Identity.of(Policy(equal_lines=equal_lines), RETAIL, SALES),
+            f"facts-{part}",
         )
         run_rollup(RollUpWork(task, StoreAddress(store.uri, S3())))
-        facts += read_parquet(store, task.path("customers")).to_pylist()
+        facts += read_parquet(store, task.path("customer_months")).to_pylist()
         table = read_parquet(store, task.path("drops"))
         dropped += sum(sum(table[name].to_pylist()) for name in ("repeated", "replaced"))
     return sorted(facts, key=lambda row: str(row["customer_id"])), dropped
@@ -93,5 +99,8 @@ def test_a_file_without_statistics_is_read_in_full(tmp_path: Path, monkeypatch: 
     assert rolled_up(tmp_path, drop)[1] == 1
 
 
-def test_the_columns_are_those_of_the_schema() -> None:
-    assert set(COLUMNS) < set(clean_schema(SALES).names)
+def test_a_roll_up_reads_the_columns_that_its_sql_names_and_those_that_identify_a_line() -> None:
+    assert set(Identity.of(Policy(), RETAIL, SALES).columns) == {
+        *("transaction_id", "line_no", "customer_id", "store_id", "sales_person_id", "sales_date"),
+        *("quantity_ten_thousandths", "total_cents"),
+    }

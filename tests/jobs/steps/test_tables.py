@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.kit import Place, line, sales
+from support.retail import CUSTOMERS_MART
 from support.servers import SqlServer
 
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
@@ -14,7 +15,6 @@ from jobs.ports.audit import AuditEvent
 from jobs.ports.records import Erasure
 from jobs.report.run_report import RunReport
 from marts.errors import UsageError
-from marts.schema import CUSTOMERS_MART
 
 EVENT = AuditEvent("erase-1", "2024-05-01T00:00:00", "Zoë", "erase", "customer 1", "asked to")
 

@@ -1,6 +1,7 @@
 """What was decided about vanished drops, and for how long it is good."""
 
 import pytest
+from support.retail import RETAIL
 
 from jobs.ports.records import ASKED, KEPT, Decision, DropEvent, DropRecord
 from jobs.steps.resolve import REPLACED
@@ -30,7 +31,7 @@ def withdrawn(at: str, reason: str, delivery: str = "d1", content: str = "c1") -
 
 def states(decisions: list[Decision], events: list[DropEvent], missing: DropRecord) -> str:
     live = [missing, *(record(f"other-{n}", content=f"other-{n}") for n in range(3))]
-    withdrawals = withdrawals_of("ask", decisions, events, live, SINCE)
+    withdrawals = withdrawals_of("ask", decisions, events, live, SINCE, RETAIL)
     return withdrawals.decide([missing])[missing.delivery_id][0]
 
 
@@ -75,7 +76,7 @@ def came_back(at: str, state: str = "live", delivery: str = "d9", content: str =
 
 def test_one_content_that_vanished_under_two_names_is_one_withdrawal() -> None:
     events = [withdrawn(day(2), VANISHED, "d7", "c7"), withdrawn(day(3), VANISHED, "d8", "c7")]
-    assert withdrawals_of("ask", [], events, [], SINCE).recent == (1, 10)
+    assert withdrawals_of("ask", [], events, [], SINCE, RETAIL).recent == (1, 10)
 
 
 @pytest.mark.parametrize(
@@ -89,12 +90,12 @@ def test_one_content_that_vanished_under_two_names_is_one_withdrawal() -> None:
 )
 def test_what_vanished_and_came_back_is_no_withdrawal_whatever_its_outcome(later: list[DropEvent]) -> None:
     vanished = withdrawn(day(2), VANISHED, "d7", "c7")
-    assert withdrawals_of("ask", [], [vanished, *later], [], SINCE).recent == (0, 0)
+    assert withdrawals_of("ask", [], [vanished, *later], [], SINCE, RETAIL).recent == (0, 0)
     again = withdrawn(day(5), VANISHED, "d9", "c7")
-    assert withdrawals_of("ask", [], [vanished, *later, again], [], SINCE).recent == (1, 10)
+    assert withdrawals_of("ask", [], [vanished, *later, again], [], SINCE, RETAIL).recent == (1, 10)
 
 
 def test_what_comes_back_and_is_held_and_a_copy_that_did_not_count_change_nothing() -> None:
     vanished = withdrawn(day(2), VANISHED, "d7", "c7")
     for later in (came_back(day(3), "held"), withdrawn(day(2), LEFT, "d8", "c7")):
-        assert withdrawals_of("ask", [], [vanished, later], [], SINCE).recent == (1, 10)
+        assert withdrawals_of("ask", [], [vanished, later], [], SINCE, RETAIL).recent == (1, 10)

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import oracle
+from support.retail import CUSTOMERS_MART, RETAIL, SALES, SALES_TEAM_MART
 
 from jobs.config.suites import load_suites
-from marts.compute.engine import customers_mart, differing, roll_up, sales_team_mart
+from marts.compute.engine import differing
 from marts.compute.identity import Identity, suspects
+from marts.compute.months import FactRows, roll_up
+from marts.compute.tables import compute_rows
 from marts.errors import DataError
 from marts.policy import Policy
 from marts.privacy.erasure import people
@@ -20,7 +23,6 @@ from marts.quality.check import check_rows
 from marts.rows.header import read_header
 from marts.rows.records import find_records
 from marts.rows.text_rows import read_rows
-from marts.schema import SALES
 
 HEADER = (
     "transaction_id,line_no,customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost,note"
@@ -34,7 +36,7 @@ def typed(text: str, policy: Policy | None = None) -> pa.Table:
     names = read_header(header, SALES)
     read = read_rows(find_records(rows), names)
     checked = check_rows(
-        SALES, names, read.table, policy or Policy(), load_suites(None, policy or Policy())[SALES.name]
+        SALES, names, read.table, policy or Policy(), load_suites(RETAIL, None, policy or Policy())[SALES.name]
     )
     assert not read.bad
     assert not checked.reasons
@@ -44,7 +46,7 @@ def typed(text: str, policy: Policy | None = None) -> pa.Table:
 def calculated(drops: list[str], as_of: date, policy: Policy | None = None) -> tuple[list[Any], list[Any]]:
     """Run the calculations as the build does: facts by month, then the marts."""
     policy = policy or Policy()
-    identity = Identity.of(policy)
+    identity = Identity.of(policy, RETAIL, SALES)
     tables = [
         typed(text).append_column("delivery", pa.array([number] * (text.count("\n") - 1), pa.int64()))
         for number, text in enumerate(drops)
@@ -57,22 +59,27 @@ def calculated(drops: list[str], as_of: date, policy: Policy | None = None) -> t
             continue
         here = lines.filter(pa.array([day.replace(day=1) == month for day in days]))
         named = identity.named(here.append_column("position", pa.array(range(here.num_rows), pa.int64())))
-        rollup = roll_up(named, named.filter(pa.array(suspects(named))), as_of, identity)
+        rows = FactRows(named, named.filter(pa.array(suspects(named, identity))), identity)
+        rollup = roll_up(list(RETAIL.months.values()), {SALES.name: rows}, as_of)
         for name, tables in facts.items():
-            table = getattr(rollup, name)
+            table = rollup.tables[{"customers": "customer_months"}.get(name, "sales_team_months")]
             tables.append(table.append_column("month", pa.array([month] * table.num_rows, pa.date32())))
     customers = pa.table(
         {
             "customer_id": pa.array(PEOPLE, pa.int64()),
-            "full_name": [p.name for p in PEOPLE.values()],
+            "first_name": [p.name for p in PEOPLE.values()],
+            "last_name": pa.nulls(len(PEOPLE), pa.string()),
             "address": [p.address for p in PEOPLE.values()],
             "phone_number": [p.phone for p in PEOPLE.values()],
         }
     )
-    team = pa.table({"id": pa.array(TEAM, pa.int64()), "full_name": [p.name for p in TEAM.values()]})
-    stores = pa.table({"id": pa.array([1, 2], pa.int64())})
-    first, _ = customers_mart(people(pa.concat_tables(facts["customers"])), customers, policy, as_of)
-    second, _, _ = sales_team_mart(pa.concat_tables(facts["sales_team"]), team, stores, policy)
+    team = pa.table({"id": pa.array(TEAM, pa.int64()), "first_name": [p.name for p in TEAM.values()]})
+    team = team.append_column("last_name", pa.nulls(len(TEAM), pa.string()))
+    ids = {"id": pa.array([1, 2], pa.int64())}
+    known = people(pa.concat_tables(facts["customers"]), "customer_id")
+    first = compute_rows(CUSTOMERS_MART, known, {"customers": customers}, policy, as_of).rows
+    dimensions = {"sales_team": team, "stores": pa.table(ids), "products": pa.table(ids)}
+    second = compute_rows(SALES_TEAM_MART, pa.concat_tables(facts["sales_team"]), dimensions, policy, as_of).rows
     return [tuple(row.values()) for row in first.to_pylist()], [tuple(row.values()) for row in second.to_pylist()]
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.retail import CUSTOMERS_MART, SALES_TEAM_MART
 
 from marts.compute.engine import mart_schema
 from marts.compute.highlights import (
@@ -25,7 +26,7 @@ from marts.compute.highlights import (
     together,
     unusual_months,
 )
-from marts.schema import CUSTOMERS_MART, SALES_TEAM_MART, Mart
+from marts.pack import Mart
 
 MONTHS = ["2024-01", "2024-02", "2024-12", "2025-01"]
 

@@ -6,8 +6,7 @@ import pytest
 from support import oracle
 from support.kit import AS_OF, GOLDEN, SALES, as_golden, golden, line, sales
 from support.oracle import Rules
-
-from marts.schema import MARTS
+from support.retail import MARTS
 
 PEOPLE = {1: "Asha Rao", 2: "Ben Iyer", 3: "Chitra Das", 4: "Dev Nair", 5: "Eva Roy", 6: "Farid Khan"}
 TEAM = {1: "Rahul Verma", 2: "Priya Singh", 3: "Amit Sharma", 4: "Mina Paul"}

@@ -3,10 +3,10 @@
 import time
 
 import pytest
+from support.retail import CUSTOMERS, SALES
 
 from marts.dialect import LineFormat
 from marts.privacy.masking import mask_always, mask_line, mask_shape, mask_value
-from marts.schema import CUSTOMERS, SALES
 
 NAMES = ("customer_id", "first_name", "last_name", "address", "pincode", "phone_number", "customer_joining_date")
 

@@ -8,13 +8,14 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.retail import CUSTOMERS, KINDS, PRODUCTS, RETAIL, SALES, SALES_TEAM
 
 from jobs.config.suites import load_suites
+from marts.pack import Kind
 from marts.policy import Policy
 from marts.quality.check import check_rows
 from marts.rows.cast import clean_schema
 from marts.rows.header import Header
-from marts.schema import CUSTOMERS, KINDS, PRODUCTS, SALES, SALES_TEAM, Kind
 
 GOOD = {
     "customer_id": "1",
@@ -36,7 +37,8 @@ def judge(
     known = tuple(column.name for column in kind.columns if column.name in names)
     header = Header(tuple(names), known, tuple(sorted(set(names) - set(known))))
     text = pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
-    checked = check_rows(kind, header, text, policy or Policy(), load_suites(None, policy or Policy())[kind.name])
+    suites = load_suites(RETAIL, None, policy or Policy())
+    checked = check_rows(kind, header, text, policy or Policy(), suites[kind.name])
     return checked.clean.to_pylist(), {row: [rule for rule, _ in reasons] for row, reasons in checked.reasons.items()}
 
 
@@ -238,7 +240,7 @@ def test_clean_rows_always_have_the_schema_of_their_kind(kind: Kind) -> None:
     )
     text = pa.table({name: pa.array([], pa.string()) for name in header.names})
     assert check_rows(
-        kind, header, text, Policy(), load_suites(None, Policy())[kind.name]
+        kind, header, text, Policy(), load_suites(RETAIL, None, Policy())[kind.name]
     ).clean.schema == clean_schema(kind)
 
 

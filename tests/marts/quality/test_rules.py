@@ -4,13 +4,14 @@ import json
 from typing import Any
 
 import pytest
+from support.retail import CUSTOMERS_MART, KINDS, RETAIL, SALES
 
 from jobs.config.suites import check_suites, load_suites, read_file
 from marts.errors import UsageError
+from marts.pack import Kind, Mart
 from marts.policy import Policy
 from marts.quality.rule_types import KNOWN, TYPES
 from marts.quality.suite_reader import contract, policy_parameters, read_suite
-from marts.schema import CUSTOMERS_MART, KINDS, SALES, Kind, Mart
 
 PARAMETERS = policy_parameters(Policy())
 NOTHING: dict[str, Any] = {"expectations": []}
@@ -121,7 +122,7 @@ def test_what_cannot_run_is_reported_at_once(read: Any, message: str) -> None:
 def test_a_rule_of_a_mart_must_name_the_rows_it_is_about() -> None:
     read = entry("unexpected_rows_expectation", unexpected_rows_query="SELECT 1 FROM customers_data_mart")
     assert "{batch}" in wrong(read, CUSTOMERS_MART)
-    assert "suite of sales" in wrong(entry(KNOWN, column="customer_id", dimension="customers"), CUSTOMERS_MART)
+    assert "suite of a fact" in wrong(entry(KNOWN, column="customer_id", dimension="customers"), CUSTOMERS_MART)
 
 
 def test_the_same_rule_twice_is_refused() -> None:
@@ -133,7 +134,7 @@ def test_the_same_rule_twice_is_refused() -> None:
 def test_the_contract_holds_whatever_a_suite_says(kind: Kind) -> None:
     bare = read_suite(NOTHING, kind, "x.json", PARAMETERS, Policy())
     assert {rule.id for rule in bare.rules} == {rule.id for rule in contract(kind, Policy())}
-    shipped = load_suites(None, Policy())[kind.name]
+    shipped = load_suites(RETAIL, None, Policy())[kind.name]
     assert {rule.id for rule in contract(kind, Policy())} <= {rule.id for rule in shipped.rules}
 
 
@@ -201,7 +202,7 @@ def test_a_rule_is_described_in_words(read: dict[str, Any], words: str, broken: 
 
 
 def test_every_type_of_rule_has_words() -> None:
-    for checks in check_suites(None, Policy()).values():
+    for checks in check_suites(RETAIL, None, Policy()).values():
         for rule in checks.rules:
             assert rule.words
             assert rule.broken
@@ -219,9 +220,9 @@ def test_what_decides_about_rows_names_the_rules_and_mostly_does_not() -> None:
 
 def test_the_user_s_file_wins_and_the_others_are_the_shipped(tmp_path: Any) -> None:
     (tmp_path / "sales.json").write_text(json.dumps(NOTHING))
-    suites = load_suites(str(tmp_path), Policy())
-    assert len(suites["sales"].rules) < len(load_suites(None, Policy())["sales"].rules)
-    assert suites["customers"] == load_suites(None, Policy())["customers"]
+    suites = load_suites(RETAIL, str(tmp_path), Policy())
+    assert len(suites["sales"].rules) < len(load_suites(RETAIL, None, Policy())["sales"].rules)
+    assert suites["customers"] == load_suites(RETAIL, None, Policy())["customers"]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ def test_the_user_s_file_wins_and_the_others_are_the_shipped(tmp_path: Any) -> N
 def test_a_file_that_means_nothing_is_refused(tmp_path: Any, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=message):
-        check_suites(str(tmp_path), Policy())
+        check_suites(RETAIL, str(tmp_path), Policy())
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Any) -> None:

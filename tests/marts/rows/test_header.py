@@ -1,13 +1,13 @@
 """A header in any spelling is read; one that cannot be used names what is wrong and the setting that mends it."""
 
 import pytest
+from support.retail import SALES
 
 from marts.dialect import Dialect
 from marts.errors import DropRejected
 from marts.rows.diagnosis import advice, looks_like
 from marts.rows.header import Header, read_header
 from marts.rows.source_block import SourceBlock, block_of, literal_folder
-from marts.schema import SALES
 
 NAMES = ["customer_id", "store_id", "product_name", "sales_date", "sales_person_id", "price", "quantity", "total_cost"]
 KEY = "sales/north/2024-01.csv"

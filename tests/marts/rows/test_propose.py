@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from support.retail import CUSTOMERS, KINDS, SALES
 
+from marts.pack import plain_name
 from marts.rows.propose import coverage, map_columns, propose
 from marts.rows.sniff import Look, look_at_text
-from marts.schema import CUSTOMERS, KINDS, SALES, SYNONYMS, plain_name
 
 NAMES = tuple(column.name for column in SALES.columns if column.mandatory)
 ROW = ("1", "1", "tea", "2024-01-31", "11", "1", "2", "2")
@@ -119,7 +120,7 @@ def test_what_a_file_lacks_comes_from_its_key_the_rule_or_a_person() -> None:
 
 
 def test_synonyms_are_names_of_columns_and_each_stands_once_per_kind() -> None:
-    for kind, columns in SYNONYMS.items():
-        assert set(columns) <= {column.name for column in KINDS[kind].columns}
+    for kind in KINDS.values():
+        columns = kind.synonyms
         names = [plain_name(name) for text in columns.values() for name in text.split(", ")]
         assert sorted({name for name in names if names.count(name) > 1}) == []

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.retail import CUSTOMERS, SALES
 
 from marts.dialect import PLAIN, Dialect
 from marts.errors import DropRejected
@@ -12,7 +13,6 @@ from marts.rows import records
 from marts.rows.header import Header, read_header
 from marts.rows.records import Records, find_records, has_odd_line
 from marts.rows.text_rows import read_rows
-from marts.schema import CUSTOMERS, SALES
 
 GOOD = b"customer_id,store_id,product_name,sales_date,sales_person_id,price,quantity,total_cost"
 TWO = Header(("a", "b"), (), ())

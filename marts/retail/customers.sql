@@ -1,12 +1,12 @@
 -- The customers data mart: one row per customer and month with any line.
 --
--- In:  facts      month (first day), customer_id, lines, total_cents, purchases, largest_cents, first_bought,
---                 last_bought (dates), bought_days (how many): all months of the customers of one key range,
---                 ordered by customer and month
---      customers  customer_id, full_name, address, phone_number
---      segments   place, name, min_purchase_frequency, min_monetary_cents, inactive: the policy's rules in order
+-- In:  customer_months  month (first day), customer_id, lines, total_cents, purchases, largest_cents, first_bought,
+--                       last_bought (dates), bought_days (how many): all months of the customers of one key range,
+--                       ordered by customer and month
+--      customers        the dimension
+--      segments         place, name, min_purchase_frequency, min_monetary_value_cents, inactive: the policy's rules
 --      as_of, inactive_after_days (variables)
--- Out: customers_mart (in any order), customers_unknown (lines whose customer has no dimension row)
+-- Out: the last SELECT, in any order
 
 CREATE TEMP TABLE lifetimes AS
 WITH sums AS (
@@ -19,7 +19,7 @@ WITH sums AS (
         min(first_bought)                           AS first_bought,
         max(last_bought)                            AS last_bought,
         sum(bought_days)::BIGINT         AS bought_days
-    FROM facts GROUP BY customer_id
+    FROM customer_months GROUP BY customer_id
 )
 SELECT *, coalesce(getvariable('as_of') - last_bought > getvariable('inactive_after_days'), true) AS inactive FROM sums;
 
@@ -27,15 +27,16 @@ CREATE TEMP TABLE segmented AS
 SELECT customer_id, arg_min(segments.name, segments.place) AS segment
 FROM lifetimes JOIN segments ON
         (min_purchase_frequency IS NULL OR purchases >= min_purchase_frequency)
-    AND (min_monetary_cents IS NULL OR (purchases > 0 AND value_cents >= min_monetary_cents::HUGEINT * purchases))
+    AND (min_monetary_value_cents IS NULL OR (purchases > 0 AND value_cents >= min_monetary_value_cents::HUGEINT * purchases))
     AND (segments.inactive IS NULL OR segments.inactive = lifetimes.inactive)
 GROUP BY customer_id;
 
 -- What repeats on each of a customer's rows is calculated once.
 CREATE TEMP TABLE repeated AS
 SELECT
-    customer_id,
-    coalesce(full_name, 'UNKNOWN')                                              AS full_name,
+    lifetimes.customer_id,
+    CASE WHEN customers.customer_id IS NULL THEN 'UNKNOWN'
+         ELSE concat_ws(' ', first_name, last_name) END                         AS full_name,
     address,
     phone_number,
     money(value_cents)                                                          AS customer_lifetime_value,
@@ -52,16 +53,12 @@ SELECT
     segment                                                                     AS customer_segment
 FROM lifetimes
 JOIN segmented USING (customer_id)
-LEFT JOIN customers USING (customer_id);
+LEFT JOIN customers ON customers.customer_id = lifetimes.customer_id;
 
 CREATE TEMP TABLE month_names AS
-SELECT month, month_name(month) AS sales_date_month FROM (SELECT DISTINCT month FROM facts);
+SELECT month, month_name(month) AS sales_date_month FROM (SELECT DISTINCT month FROM customer_months);
 
-CREATE TEMP VIEW customers_mart AS
-SELECT *, money(total_cents) AS total_sales
-FROM (SELECT customer_id, month, total_cents FROM facts)
+SELECT * EXCLUDE (month, total_cents), money(total_cents) AS total_sales
+FROM (SELECT customer_id, month, total_cents FROM customer_months)
 JOIN month_names USING (month)
 JOIN repeated USING (customer_id);
-
-CREATE TEMP TABLE customers_unknown AS
-SELECT coalesce(sum(lines), 0)::BIGINT AS lines FROM facts ANTI JOIN customers USING (customer_id);

@@ -1,11 +1,10 @@
 -- The sales team data mart: one row per store, sales person and month with any line.
 --
--- In:  facts       month (first day), store_id, sales_person_id, lines, total_cents, purchases, largest_cents;
---                  the parts of a month are added here
---      sales_team  id, full_name
---      stores      id
---      incentive_millionths (of total_sales), split_ties (variables)
--- Out: sales_team_mart, sales_team_unknown (lines whose person or store has no dimension row)
+-- In:  sales_team_months  month (first day), store_id, sales_person_id, lines, total_cents, purchases, largest_cents;
+--                         the parts of a month are added here
+--      sales_team         the dimension
+--      incentive_rate_millionths (of total_sales), incentive_ties (variables)
+-- Out: the last SELECT
 
 CREATE TEMP TABLE months AS
 SELECT
@@ -14,7 +13,7 @@ SELECT
     sum(total_cents)::HUGEINT   AS total_cents,
     sum(purchases)::BIGINT      AS purchases,
     max(largest_cents)          AS largest_cents
-FROM facts GROUP BY store_id, sales_person_id, month;
+FROM sales_team_months GROUP BY store_id, sales_person_id, month;
 
 CREATE TEMP TABLE people AS
 SELECT
@@ -39,18 +38,17 @@ SELECT *,
 FROM months
 WINDOW person AS (PARTITION BY store_id, sales_person_id ORDER BY month);
 
-CREATE TEMP TABLE sales_team_mart AS
 SELECT
     store_id,
     sales_person_id,
-    coalesce(full_name, 'UNKNOWN')                                                      AS full_name,
+    CASE WHEN sales_team.id IS NULL THEN 'UNKNOWN' ELSE concat_ws(' ', first_name, last_name) END AS full_name,
     month_name(month)                                                                   AS sales_month,
     money(total_cents)                                                                  AS total_sales,
     money(div_half_up(all_cents, all_months))                                           AS avg_sales_per_month,
     place                                                                               AS top_performance_rank,
     CASE WHEN place = 1 AND total_cents > 0
-         THEN money(div_half_up(total_cents * getvariable('incentive_millionths'),
-                                1000000 * CASE WHEN getvariable('split_ties') THEN tied ELSE 1 END))
+         THEN money(div_half_up(total_cents * getvariable('incentive_rate_millionths'),
+                                1000000 * CASE WHEN getvariable('incentive_ties') = 'split' THEN tied ELSE 1 END))
          ELSE money(0) END                                                              AS incentive,
     money(total_cents - before_cents)                                                   AS month_over_month_variance,
     CASE WHEN before_cents > 0
@@ -67,9 +65,3 @@ FROM ranked
 JOIN people USING (sales_person_id)
 LEFT JOIN sales_team ON sales_team.id = sales_person_id
 ORDER BY store_id, sales_person_id, month;
-
-CREATE TEMP TABLE sales_team_unknown AS
-SELECT
-    coalesce(sum(lines) FILTER (sales_person_id NOT IN (SELECT id FROM sales_team)), 0)::BIGINT AS person_lines,
-    coalesce(sum(lines) FILTER (store_id NOT IN (SELECT id FROM stores)), 0)::BIGINT            AS store_lines
-FROM months;

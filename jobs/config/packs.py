@@ -1,0 +1,36 @@
+"""Read a pack by name, or from a folder of the user."""
+
+from functools import cache
+from pathlib import Path
+
+from marts.errors import UsageError
+from marts.pack import Pack
+from marts.packs import SHIPPED, read_pack, shipped
+from marts.policy import nearest
+
+FILE = "pack.toml"
+
+
+def load_pack(name: str) -> Pack:
+    """Return a shipped pack, or that of a folder. Raise UsageError for another name, or with the invalid entry."""
+    if name in SHIPPED:
+        return shipped(name)
+    if "/" not in name and not Path(name, FILE).is_file():
+        hint = f"known: {', '.join(SHIPPED)}; or name a folder with {FILE}"
+        raise UsageError(f"unknown pack {name!r}{nearest(name, SHIPPED)}", "pack", hint)
+    return _of_folder(Path(name).absolute())
+
+
+@cache
+def _of_folder(folder: Path) -> Pack:
+    path = folder / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+        sql = {item.name: item.read_text(encoding="utf-8") for item in sorted(folder.glob("*.sql"))}
+    except OSError as error:
+        raise UsageError(
+            f"cannot be read: {error.strerror}", error.filename or str(path), f"name a folder with {FILE}"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"is not UTF-8: {error}", str(path)) from error
+    return read_pack(text, sql, str(path))

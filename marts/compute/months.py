@@ -1,0 +1,157 @@
+"""Compute the month tables of a pack from the clean rows of its facts: which rows count, and what they add up to."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from string import Template
+
+import duckdb
+import pyarrow as pa
+
+from marts.compute.engine import running, sql
+from marts.compute.identity import Identity
+from marts.pack import Kind, MonthTable
+from marts.rows.cast import GUEST, clean_name
+
+CROSSING = "crossing"
+"""Suffix of the table with what the SQL of a fact's ``across`` computes."""
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """Marks of a month's rows whose transactions also have rows in other months."""
+
+    marks: pa.Table
+    """position, mark: replace those of identity.sql."""
+    crossing: pa.Table
+    """Rows of the fact's ``across`` in this month."""
+
+
+@dataclass(frozen=True)
+class FactRows:
+    """Clean rows of a fact in one month, or in some of its buckets."""
+
+    rows: pa.Table
+    """With ``delivery``, ``position`` and the columns of `Identity.named`."""
+    suspects: pa.Table
+    """Those that may have been delivered twice, with all columns."""
+    identity: Identity
+    beyond: Beyond | None = None
+
+
+@dataclass(frozen=True)
+class MonthRows:
+    """Rows of the month tables, and what each drop brings."""
+
+    tables: Mapping[str, pa.Table]
+    drops: pa.Table
+    """One row per delivery and day: rows, redelivered rows, rows and cents counted up to as_of."""
+    shared: pa.Table
+    """Equal rows without an id that two deliveries share."""
+
+
+def roll_up(tables: Sequence[MonthTable], facts: Mapping[str, FactRows], last_day: date) -> MonthRows:
+    """Compute the tables of one month. ``facts`` are by name; rows after ``last_day`` are left out."""
+    drops, shared = [], []
+    with running({}, {"last_day": last_day}) as engine:
+        for name, fact in facts.items():
+            identity = fact.identity
+            engine.register("lines", fact.rows)
+            engine.register("suspects", fact.suspects)
+            engine.execute("SET VARIABLE redelivered = ?", [identity.redelivered])
+            engine.execute("SET VARIABLE equal_lines = ?", [identity.equal_lines])
+            engine.execute(of_fact("identity", identity))
+            if fact.beyond:
+                engine.register("settled_before", fact.beyond.marks)
+                engine.execute("CREATE OR REPLACE TEMP TABLE marks AS SELECT position, mark FROM settled_before")
+            engine.execute(of_fact("drops", identity))
+            drops.append(engine.sql("FROM drop_facts").to_arrow_table())
+            shared.append(engine.sql("FROM shared_lines").to_arrow_table())
+            engine.execute(f"CREATE TEMP TABLE {name}_left_out AS FROM left_out_lines")
+            _counting(engine, name, fact.rows, identity)
+            across = crossing_schema(identity).empty_table() if fact.beyond is None else fact.beyond.crossing
+            engine.register(f"{name}_{CROSSING}", across)
+        done: set[str] = set()
+        results = {}
+        for table in tables:
+            for text in table.prepare:
+                if text not in done:
+                    engine.execute(text)
+                    done.add(text)
+            results[table.name] = engine.sql(table.sql).to_arrow_table()
+        return MonthRows(results, pa.concat_tables(drops), pa.concat_tables(shared))
+
+
+def marked(suspects: pa.Table, identity: Identity) -> pa.Table:
+    """Return position, delivery, basket and mark of rows that may have been delivered twice."""
+    variables = {"redelivered": identity.redelivered, "equal_lines": identity.equal_lines}
+    with running({"suspects": suspects}, variables) as engine:
+        engine.execute(of_fact("identity", identity))
+        query = "SELECT position, delivery, basket, mark FROM candidates LEFT JOIN marks USING (position) ORDER BY ALL"
+        return engine.sql(query).to_arrow_table()
+
+
+def cross_months(rows: pa.Table, marks: pa.Table, last_day: date, identity: Identity) -> pa.Table:
+    """Return what ``across`` of a fact computes from the rows of transactions that are in several months."""
+    fact = identity.fact
+    if not fact.across:
+        return crossing_schema(identity).empty_table()
+    left_out = "SELECT DISTINCT position FROM marks WHERE mark IN ('repeated', 'replaced')"
+    with running({"marks": marks}, {"last_day": last_day}) as engine:
+        engine.execute(f"CREATE TEMP TABLE {fact.name}_left_out AS {left_out}")
+        _counting(engine, fact.name, rows, identity)
+        return engine.sql(fact.across).to_arrow_table()
+
+
+def crossing_schema(identity: Identity) -> pa.Schema:
+    """Return the schema of what ``across`` of a fact computes."""
+    fact = identity.fact
+    if not fact.across:
+        return pa.schema([("month", pa.string())])
+    with running({}, {"last_day": date.max}) as engine:
+        engine.execute(f"CREATE TEMP TABLE {fact.name}_left_out (position BIGINT)")
+        _counting(engine, fact.name, identity.empty(), identity)
+        return engine.sql(fact.across).to_arrow_table().schema
+
+
+def code_of(tables: Sequence[MonthTable], facts: Sequence[Kind]) -> str:
+    """Return a name of the SQL of month tables: rows of other SQL have other names."""
+    texts = [text for table in tables for text in (table.name, *table.reads, table.sql, *table.prepare)]
+    own = [text for fact in facts for text in (fact.name, fact.across)]
+    engine = [sql(name) for name in ("identity", "drops", "money")]
+    return hashlib.sha256("\0".join([*texts, *own, *engine]).encode()).hexdigest()[:16]
+
+
+def _counting(engine: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, identity: Identity) -> None:
+    """Create the view of the rows of a fact that count, under its name."""
+    engine.register(f"{name}_rows", rows)
+    engine.execute(
+        f"CREATE TEMP VIEW {name} AS SELECT * FROM {name}_rows ANTI JOIN {name}_left_out USING (position) "
+        f"WHERE {identity.fact.at} <= getvariable('last_day')"
+    )
+
+
+def of_fact(name: str, identity: Identity) -> str:
+    """Return the SQL of a calculation about any fact, for one."""
+    fact = identity.fact
+    guests = next((column.name for column in fact.columns if column.guests), "")
+    own = {clean_name(column) for column in fact.columns}
+    others = [column for column in identity.schema.names if column not in own]
+    columns = dict.fromkeys(("t_shard", *sorted(own), *others))
+    return Template(sql(name)).substitute(
+        at=fact.at,
+        control=fact.control or "0",
+        guest=f"{guests} = {GUEST}" if guests else "FALSE",
+        bought=_sign(identity.signs),
+        item=identity.clean(fact.item) if fact.item else "''",
+        columns=", ".join(columns),
+    )
+
+
+def _sign(columns: Sequence[str]) -> str:
+    """Return the expression of whether a row adds: the sign of the first column that is not 0."""
+    if not columns:
+        return "TRUE"
+    first, *rest = columns
+    return f"CASE WHEN {first} = 0 THEN {_sign(rest)} ELSE {first} > 0 END" if rest else f"{first} > 0"

@@ -1,0 +1,94 @@
+"""Compute the rows of a mart from a table of months and dimensions, by the SQL of its pack."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+
+from marts.compute.engine import mart_schema, ordered, running
+from marts.pack import Kind, Mart
+from marts.policy import Policy
+from marts.rows.cast import clean_name, clean_schema
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Computed rows of a mart, in key order."""
+
+    rows: pa.Table
+    unmatched: Mapping[str, int]
+    """Rows of the facts without an entry in a dimension, by dimension."""
+
+
+def compute_rows(
+    mart: Mart, facts: pa.Table, dimensions: Mapping[str, pa.Table], policy: Policy, as_of: date
+) -> TableRows:
+    """Compute the rows of a mart. ``dimensions`` have the columns of `columns_used`, one row per key."""
+    tables = {mart.reads: _by_month(mart, facts), **dimensions, **_tables_of(policy)}
+    with running(tables, {"as_of": as_of, **_variables_of(policy)}) as engine:
+        rows = engine.sql(mart.sql).to_arrow_table()
+        columns = [column.name for column in mart.columns]
+        ordered_rows = ordered(rows.select(columns).cast(mart_schema(mart)), mart.key)
+        unmatched = {}
+        for item in (item for item in mart.lookups if item.on):
+            key = dimensions[item.kind].column_names[0]
+            query = f"SELECT coalesce(sum(lines), 0)::BIGINT FROM {mart.reads} m WHERE m.{item.on} NOT IN"
+            ((count,),) = engine.execute(f"{query} (SELECT {key} FROM {item.kind})").fetchall()
+            unmatched[item.kind] = int(count)
+    return TableRows(ordered_rows, unmatched)
+
+
+def stale_keys(mart: Mart, facts: pa.Table, policy: Policy, before: date, as_of: date) -> np.ndarray | None:
+    """Return the keys whose rows another as_of changes, at least; None if these can be all."""
+    if before == as_of:
+        return np.array([], np.int64)
+    if not mart.stale:
+        return None if re.search(r"\bas_of\b", mart.sql) else np.array([], np.int64)
+    variables = {"as_of": as_of, "previous_as_of": before, **_variables_of(policy)}
+    with running({mart.reads: facts}, variables) as engine:
+        return np.asarray(engine.sql(mart.stale).to_arrow_table().column(0), np.int64)
+
+
+def columns_used(kind: Kind, mart: Mart) -> list[str]:
+    """Return the clean columns of a dimension that the SQL of a mart names, its key first."""
+    words = set(re.findall(r"\w+", mart.sql.lower()))
+    names = [clean_name(column) for column in kind.columns]
+    return [kind.key or "", *(name for name in names if name in words and name != kind.key)]
+
+
+def empty_dimension(kind: Kind, mart: Mart) -> pa.Table:
+    """Return a dimension without rows, as `compute_rows` expects it."""
+    return clean_schema(kind).empty_table().select(columns_used(kind, mart))
+
+
+def _by_month(mart: Mart, facts: pa.Table) -> pa.Table:
+    """Return the rows of a mart of keys in the order of key and month: most often they are."""
+    return ordered(facts, [mart.key[0], "month"]) if mart.per == "key" else facts
+
+
+def _variables_of(policy: Policy) -> dict[str, int | str]:
+    return {
+        "inactive_after_days": policy.inactive_after_days,
+        "incentive_rate_millionths": int(policy.incentive_rate * 1_000_000),
+        "incentive_ties": policy.incentive_ties,
+    }
+
+
+def _tables_of(policy: Policy) -> dict[str, pa.Table]:
+    rules = policy.segments
+    columns = {
+        "place": pa.array(range(len(rules)), pa.int64()),
+        "name": [rule.name for rule in rules],
+        "min_purchase_frequency": pa.array([rule.min_purchase_frequency for rule in rules], pa.int64()),
+        "min_monetary_value_cents": pa.array([_cents(rule.min_monetary_value) for rule in rules], pa.int64()),
+        "inactive": pa.array([rule.inactive for rule in rules], pa.bool_()),
+    }
+    return {"segments": pa.table(columns)}
+
+
+def _cents(amount: Decimal | None) -> int | None:
+    return None if amount is None else int(amount * 100)

@@ -1,0 +1,225 @@
+"""A pack: the drops and the tables of one domain, with every column of each.
+
+CSV types, checks, table definitions, documentation and tests are derived from these values.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+SourceType = Literal["id", "integer", "quantity", "price", "money", "amount", "date", "text", "yes_no"]
+"""How a CSV value is parsed.
+
+id: whole number > 0 · integer: whole number · quantity: decimal, not 0, at most 4 digits after the point ·
+price: decimal, at most 6 digits after the point · money: decimal >= 0, at most 2 digits · amount: the same, may be
+negative · trailing zeros do not count as digits ·
+date: ISO date or timestamp · text: 1 to ``max_length`` characters · yes_no: Y or N
+"""
+
+MartType = Literal["id", "text", "month", "money", "rate", "count", "flag"]
+
+DIGITS: Mapping[str, int] = {"price": 6, "quantity": 4, "money": 2, "amount": 2, "rate": 2}
+"""Digits after the point by type; values are stored as whole numbers of the last digit."""
+_IGNORED = re.compile(r"[\s_\ufeff]+")
+UNITS = {2: "cents", 4: "ten_thousandths", 6: "millionths"}
+"""Name of the unit by number of digits."""
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a column without case, blanks and underscores: names are compared so."""
+    return _IGNORED.sub("", name).lower()
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """One column of a drop."""
+
+    name: str
+    type: SourceType
+    help: str
+    mandatory: bool = True
+    """Whether the header must contain it."""
+    nullable: bool = False
+    """Whether a value may be empty."""
+    max_length: int = 255
+    """Maximum characters of a text."""
+    personal: bool = False
+    """Whether it is personal data: masked wherever values are shown."""
+    guests: bool = False
+    """Whether an empty value, or one of the policy's unknown_ids, means a guest."""
+    stored_as: str = ""
+    """Name in clean rows, which SQL reads; by default its own, with the unit of a decimal."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of drop: a folder under the source."""
+
+    name: str
+    columns: tuple[SourceColumn, ...]
+    key: str | None = None
+    """The unique key of a dimension; a fact has none."""
+    at: str = ""
+    """Column of the day on which a row of a fact happened; empty for a dimension."""
+    shard: str = ""
+    """Column whose equal values meet in one task."""
+    control: str = ""
+    """Column of money whose sum the marts must have, as it is named in clean rows."""
+    currency: str = ""
+    """Column of the currency of its amounts."""
+    id: str = ""
+    """Column of the id of a transaction, of which several rows may be."""
+    number: str = ""
+    """Column of the number of a row in its transaction."""
+    item: str = ""
+    """Column of what a row is about: two rows of a transaction about the same correct each other."""
+    sign: tuple[str, ...] = ()
+    """Columns whose sign says whether a row adds or takes back: the first that is not 0."""
+    transaction_key: tuple[str, ...] = ()
+    """Columns, day or month within which an id is unique, besides the shard, unless the policy names others."""
+    once_per_id: bool = False
+    """Whether a later row of an id replaces the earlier one."""
+    across: str = ""
+    """SQL of what is to know, in each month, of transactions that are in several."""
+    total: tuple[str, ...] = ()
+    """Columns of which the last is the product of the others, exactly."""
+    person: str = ""
+    """Column of the person that a row is of; empty if it is of nobody."""
+    is_subject: bool = False
+    """Whether it is the dimension of the people who can be erased."""
+    lookups: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Dimensions by the column of a fact whose values are looked up in them."""
+    synonyms: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Names that other systems have for a column, separated by commas, most likely first: for proposals."""
+
+    @property
+    def is_fact(self) -> bool:
+        """Return whether every drop counts, by days; of a dimension, the newest drop is the whole table."""
+        return bool(self.at)
+
+    def column(self, name: str) -> SourceColumn:
+        return next(column for column in self.columns if column.name == name)
+
+
+@dataclass(frozen=True)
+class MartColumn:
+    """One column of a mart."""
+
+    name: str
+    type: MartType
+    help: str
+    null_when: str = ""
+    """Condition under which a value is NULL; never NULL if empty."""
+    max_length: int = 255
+    personal: bool = False
+
+    @property
+    def nullable(self) -> bool:
+        return bool(self.null_when)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A dimension that a table reads, and the column of its rows that names an entry."""
+
+    kind: str
+    on: str
+    """Column of the fact; empty if the dimension is only read along."""
+    may_be_absent: bool = False
+
+
+@dataclass(frozen=True)
+class Mart:
+    """One data mart: a table in the target."""
+
+    name: str
+    table: str
+    columns: tuple[MartColumn, ...]
+    key: tuple[str, ...]
+    lookups: tuple[Lookup, ...] = ()
+    """The dimensions that it reads."""
+    per: Literal["key", "all"] = "all"
+    """How far its rows depend: all rows of one value of its first key column can be computed alone, or not."""
+    reads: str = ""
+    """The month table that it reads."""
+    sql: str = ""
+    """Computes its rows; the last statement selects them."""
+    stale: str = ""
+    """Selects the first key of rows that another as_of changes; if empty, all may change."""
+    control: str = ""
+    """Column whose sum equals that of the counted rows of its facts."""
+
+
+EXTRA = "additional_columns"
+"""Column of clean rows with the columns that are not in the schema, as JSON."""
+
+
+@dataclass(frozen=True)
+class MonthTable:
+    """Rows of one month, computed from the counted rows of the facts."""
+
+    name: str
+    key: tuple[str, ...]
+    reads: tuple[str, ...]
+    """Facts."""
+    sql: str
+    """The last statement selects its rows, in the order of the key."""
+    prepare: tuple[str, ...] = ()
+    """SQL that runs before, once for all tables of a month that need it."""
+    control: str = ""
+    """Column whose sum equals that of the counted rows."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose data can be erased: the people of a dimension, and the column that names them everywhere."""
+
+    kind: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A domain: its drops and its tables."""
+
+    name: str
+    about: str
+    kinds: Mapping[str, Kind]
+    """By name, in the order of the file."""
+    marts: Mapping[str, Mart]
+    months: Mapping[str, MonthTable]
+    """The tables of one month, by name."""
+    subject: Subject | None = None
+
+    @property
+    def facts(self) -> tuple[Kind, ...]:
+        return tuple(kind for kind in self.kinds.values() if kind.is_fact)
+
+    @property
+    def fact(self) -> Kind:
+        """Return the first fact."""
+        return self.facts[0]
+
+    @property
+    def dimensions(self) -> tuple[Kind, ...]:
+        return tuple(kind for kind in self.kinds.values() if not kind.is_fact)
+
+    @property
+    def marts_of_people(self) -> tuple[tuple[Mart, str], ...]:
+        """Return the marts with rows of the people who can be erased, each with the column of their ids."""
+        key = self.subject.key if self.subject else ""
+        return tuple((mart, key) for mart in self.marts.values() if key in {column.name for column in mart.columns})
+
+    @property
+    def looked_up(self) -> frozenset[str]:
+        """Return the dimensions in which values of facts are looked up."""
+        return frozenset(item.kind for mart in self.marts.values() for item in mart.lookups if item.on)
+
+    def may_be_absent(self, kind: str) -> bool:
+        """Return whether a run goes on without a dimension."""
+        return any(item.kind == kind and item.may_be_absent for mart in self.marts.values() for item in mart.lookups)
+
+    def is_fact(self, kind: str) -> bool:
+        """Return whether drops of a kind are facts; a kind of another pack is none."""
+        return kind in self.kinds and self.kinds[kind].is_fact

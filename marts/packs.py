@@ -1,0 +1,315 @@
+"""Read a pack from its TOML file."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any, Literal, Self, cast, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from marts.errors import UsageError
+from marts.pack import Kind, Lookup, Mart, MartColumn, MartType, MonthTable, Pack, SourceColumn, SourceType, Subject
+from marts.policy import explain, nearest
+from marts.rows.cast import clean_name
+
+_NAME = r"[a-z][a-z0-9_]{0,63}"
+_TYPE = re.compile(r"(?P<type>[a-z_]+)(\((?P<length>[0-9]{1,5})\))?(?P<nullable>\?)?")
+_NULL_IF, _STORED = "null if ", "stored as "
+SHIPPED = ("retail",)
+"""Packs that are part of this package."""
+Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
+
+
+class _Column(BaseModel):
+    """``[name, type, help, flag…]``: a type may have a length, ``text(1000)``, and ``?`` if a value may be empty."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    type: str
+    length: int = Field(255, ge=1, le=16_000)
+    nullable: bool = False
+    help: str
+    flags: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_list(cls, values: Any) -> Any:
+        if not isinstance(values, list) or len(values) < 3 or not all(isinstance(item, str) for item in values):
+            raise ValueError('a column is [name, type, meaning], such as ["title", "text(200)?", "name of the book"]')
+        name, written, about, *flags = values
+        parts = _TYPE.fullmatch(written)
+        if not parts:
+            raise ValueError(f"{name}: {written!r} is not a type, such as id, text(1000) or money?")
+        length = {"length": int(parts["length"])} if parts["length"] else {}
+        fields = {"name": name, "type": parts["type"], "nullable": bool(parts["nullable"])}
+        return {**fields, **length, "help": about, "flags": tuple(flags)}
+
+    def of_type(self, known: Sequence[str]) -> str:
+        """Return the type. Raise ValueError if it is not known."""
+        if self.type not in known:
+            raise ValueError(f"{self.name}: {self.type!r} is not a type{nearest(self.type, known)}")
+        return self.type
+
+    def other_flags(self, known: Sequence[str]) -> set[str]:
+        """Return the flags. Raise ValueError for one that is not known."""
+        for flag in self.flags:
+            if flag not in known and not flag.startswith((_NULL_IF, _STORED)):
+                raise ValueError(f"{self.name}: unknown flag {flag!r}{nearest(flag, known)}; known: {', '.join(known)}")
+        return set(self.flags)
+
+    def source(self) -> SourceColumn:
+        flags = self.other_flags(("optional", "personal", "guests"))
+        stored = next((flag.removeprefix(_STORED) for flag in self.flags if flag.startswith(_STORED)), "")
+        return SourceColumn(
+            name=self.name,
+            type=cast(SourceType, self.of_type(get_args(SourceType))),
+            help=self.help,
+            mandatory="optional" not in flags,
+            nullable=self.nullable,
+            max_length=self.length,
+            personal="personal" in flags,
+            guests="guests" in flags,
+            stored_as=stored,
+        )
+
+    def mart(self) -> MartColumn:
+        flags = self.other_flags(("personal",))
+        reason = next((flag.removeprefix(_NULL_IF) for flag in self.flags if flag.startswith(_NULL_IF)), "")
+        if self.nullable != bool(reason):
+            raise ValueError(f'{self.name}: a column with ? says when it is NULL: "null if …"')
+        type_ = cast(MartType, self.of_type(get_args(MartType)))
+        return MartColumn(self.name, type_, self.help, reason, self.length, "personal" in flags)
+
+
+def _unique(columns: tuple[_Column, ...]) -> tuple[_Column, ...]:
+    names = [column.name for column in columns]
+    if repeats := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"it names a column twice: {', '.join(repeats)}")
+    return columns
+
+
+Columns = Annotated[tuple[_Column, ...], Field(min_length=1), AfterValidator(_unique)]
+
+
+class _Identity(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    within: tuple[str, ...] = ()
+    number: str = ""
+    item: str = ""
+    sign: tuple[str, ...] = ()
+    repeats: Literal["add", "replace"] = "add"
+
+
+class _Drop(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str | None = None
+    at: str = ""
+    shard: str = ""
+    total: tuple[str, ...] = ()
+    control: str = ""
+    currency: str = ""
+    identity: _Identity | None = None
+    across: str = ""
+    columns: Columns
+    synonyms: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_columns(self) -> Self:
+        if bool(self.key) == bool(self.at):
+            raise ValueError("it has either key (a dimension) or at (a fact: the column of its day)")
+        names = [column.name for column in self.columns]
+        used = [("key", self.key), ("at", self.at), ("shard", self.shard), ("control", self.control)]
+        used += [("currency", self.currency)]
+        used += [("total", name) for name in self.total]
+        if item := self.identity:
+            within = (name for name in item.within if name not in ("day", "month"))
+            used += [("identity", name) for name in (item.id, item.number, item.item, *item.sign, *within)]
+        for setting, name in used:
+            if name and name not in names:
+                raise ValueError(f"{setting} names {name!r}, which is no column of it{nearest(name, names)}")
+        for name in self.synonyms:
+            if name not in names:
+                raise ValueError(f"synonyms names {name!r}, which is no column of it{nearest(name, names)}")
+        return self
+
+    def kind(self, name: str, subject: "_Subject | None", lookups: Mapping[str, str], sql: Mapping[str, str]) -> Kind:
+        columns = tuple(column.source() for column in self.columns)
+        names = {column.name: clean_name(column) for column in columns}
+        own = self.identity or _Identity(id="")
+        return Kind(
+            name=name,
+            columns=columns,
+            key=self.key,
+            at=self.at,
+            shard=self.shard,
+            control=names.get(self.control, ""),
+            currency=self.currency,
+            id=own.id,
+            number=own.number,
+            item=own.item,
+            sign=own.sign,
+            transaction_key=own.within,
+            once_per_id=own.repeats == "replace",
+            across=_text_of(self.across, sql) if self.across else "",
+            synonyms=self.synonyms,
+            total=self.total,
+            person=subject.key if subject and subject.key in names else "",
+            is_subject=bool(subject and subject.drop == name),
+            lookups={on: kind for on, kind in lookups.items() if on in names} if self.at else {},
+        )
+
+
+class _Lookup(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    on: str = ""
+    may_be_absent: bool = False
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per: Literal["month", "key", "all"]
+    key: tuple[str, ...] = Field(min_length=1)
+    control: str = ""
+    reads: tuple[str, ...] = ()
+    prepare: tuple[str, ...] = ()
+    sql: str = ""
+    stale: str = ""
+    publish: Name | None = None
+    lookups: dict[str, _Lookup] = Field(default_factory=dict)
+    columns: tuple[_Column, ...] = ()
+
+    @field_validator("columns")
+    @classmethod
+    def _each_once(cls, columns: tuple[_Column, ...]) -> tuple[_Column, ...]:
+        return _unique(columns)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        for setting, value in (("reads", self.reads), ("sql", self.sql)):
+            if not value:
+                raise ValueError(f"{setting} is missing")
+        if self.per == "month":
+            return self
+        if not self.publish:
+            raise ValueError("publish is missing: the name of its table in the database")
+        if len(self.reads) > 1:
+            raise ValueError("it reads one table of months")
+        names = [column.name for column in self.columns]
+        for setting, name in (*(("key", name) for name in self.key), ("control", self.control)):
+            if name and name not in names:
+                raise ValueError(f"{setting} names {name!r}, which is no column of it{nearest(name, names)}")
+        return self
+
+    def mart(self, name: str, sql: Mapping[str, str]) -> Mart:
+        return Mart(
+            name=name,
+            table=self.publish or "",
+            columns=tuple(column.mart() for column in self.columns),
+            key=self.key,
+            lookups=tuple(Lookup(kind, item.on, item.may_be_absent) for kind, item in self.lookups.items()),
+            per="key" if self.per == "key" else "all",
+            reads=self.reads[0],
+            sql=_text_of(self.sql, sql),
+            stale=_text_of(self.stale, sql) if self.stale else "",
+            control=self.control,
+        )
+
+
+def _text_of(name: str, sql: Mapping[str, str]) -> str:
+    if name not in sql:
+        raise ValueError(f"there is no file {name!r} beside it{nearest(name, sql)}")
+    return sql[name]
+
+
+class _Subject(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    drop: str
+    key: str
+
+
+class _Pack(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    about: str
+    subject: _Subject | None = None
+    drops: dict[Name, _Drop] = Field(min_length=1)
+    tables: dict[Name, _Table] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _tables_read_what_exists(self) -> Self:
+        facts = [name for name, drop in self.drops.items() if drop.at]
+        months = [name for name, table in self.tables.items() if table.per == "month"]
+        for name, table in self.tables.items():
+            known, what = (facts, "fact") if table.per == "month" else (months, "table of months")
+            for other in table.reads:
+                if other not in known:
+                    raise ValueError(f"tables.{name}.reads: {other!r} is no {what}{nearest(other, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _lookups_are_dimensions(self) -> Self:
+        dimensions = [name for name, drop in self.drops.items() if drop.key]
+        for name, table in self.tables.items():
+            for kind in table.lookups:
+                if kind not in dimensions:
+                    raise ValueError(f"tables.{name}.lookups: {kind!r} is no dimension{nearest(kind, dimensions)}")
+        return self
+
+    @model_validator(mode="after")
+    def _subject_is_a_dimension(self) -> Self:
+        if self.subject and (self.subject.drop not in self.drops or self.drops[self.subject.drop].key is None):
+            raise ValueError(f"subject: {self.subject.drop!r} is no dimension{nearest(self.subject.drop, self.drops)}")
+        return self
+
+
+def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
+    """Read pack.toml; ``sql`` are the texts beside it, by file name.
+
+    Raise UsageError that names the wrong key and the nearest valid one.
+    """
+    try:
+        values = _Pack.model_validate(tomllib.loads(text))
+        lookups = {item.on: kind for table in values.tables.values() for kind, item in table.lookups.items() if item.on}
+        kinds = {name: drop.kind(name, values.subject, lookups, sql) for name, drop in values.drops.items()}
+        marts = {name: table.mart(name, sql) for name, table in values.tables.items() if table.per != "month"}
+        months = {
+            name: MonthTable(
+                name,
+                table.key,
+                table.reads,
+                _text_of(table.sql, sql),
+                tuple(_text_of(item, sql) for item in table.prepare),
+                table.control,
+            )
+            for name, table in values.tables.items()
+            if table.per == "month"
+        }
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"is not TOML: {error}", where) from error
+    except ValidationError as error:
+        raise UsageError(*explain(error, _Pack), where) from error
+    except ValueError as error:
+        raise UsageError(str(error), where) from error
+    subject = Subject(values.subject.drop, values.subject.key) if values.subject else None
+    return Pack(values.name, values.about, kinds, marts, months, subject)
+
+
+@cache
+def shipped(name: str) -> Pack:
+    """Read a pack that is part of this package. Raise UsageError for another name."""
+    if name not in SHIPPED:
+        raise UsageError(f"unknown pack {name!r}{nearest(name, SHIPPED)}", "pack", f"known: {', '.join(SHIPPED)}")
+    folder = files("marts").joinpath(name)
+    texts = {item.name: item.read_text(encoding="utf-8") for item in folder.iterdir() if item.name.endswith(".sql")}
+    file = folder.joinpath("pack.toml")
+    return read_pack(file.read_text(encoding="utf-8"), texts, str(file))
