@@ -23,6 +23,7 @@ from jobs.run.pipeline import build
 from jobs.run.runner import LocalFirstRunner
 from jobs.steps.materialize import saved_rows
 from jobs.steps.materialize_task import rows_of
+from marts.packs import shipped
 from marts.policy import Policy
 
 WARM = "BENCH_WARM"
@@ -86,13 +87,14 @@ def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date) -> dict
 def lay_out(out: Path) -> None:
     """Write the rows as loading would read them, for comparison: rows of a day are a patch over other rows."""
     store, customers = open_store(str(out / "state"), S3()), out / "customers"
+    mart = shipped("retail").marts[customers.name]
     there = {version.key for version in store.versions("marts")}
     rows = saved_rows(store, customers.name, customers.resolve().name, there)
     assert rows
     customers.unlink()
     customers.mkdir()
     for number, part in enumerate(rows.parts):
-        pq.write_table(rows_of(store, *part), customers / f"part-{number:05d}.parquet")
+        pq.write_table(rows_of(store, mart, *part), customers / f"part-{number:05d}.parquet")
 
 
 if __name__ == "__main__":
