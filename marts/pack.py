@@ -17,7 +17,7 @@ negative · trailing zeros do not count as digits ·
 date: ISO date or timestamp · text: 1 to ``max_length`` characters · yes_no: Y or N
 """
 
-MartType = Literal["id", "text", "month", "money", "rate", "count", "flag"]
+MartType = Literal["id", "text", "month", "money", "rate", "count", "flag", "date"]
 
 DIGITS: Mapping[str, int] = {"price": 6, "quantity": 4, "money": 2, "amount": 2, "rate": 2}
 """Digits after the point by type; values are stored as whole numbers of the last digit."""
@@ -191,6 +191,8 @@ class Pack:
     months: Mapping[str, MonthTable]
     """The tables of one month, by name."""
     subject: Subject | None = None
+    folder: str = ""
+    """Folder of a pack that is given by its path; empty for a shipped one."""
 
     @property
     def facts(self) -> tuple[Kind, ...]:

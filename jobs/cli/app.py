@@ -20,6 +20,7 @@ from jobs.cli.history import audit, history, rollback
 from jobs.cli.job import job
 from jobs.cli.notify import app as notify
 from jobs.cli.options import show_tracebacks, tracebacks_shown
+from jobs.cli.pack import pack
 from jobs.cli.pages import docs, report
 from jobs.cli.progress import Debug
 from jobs.cli.quarantine import quarantine
@@ -50,6 +51,7 @@ for command in _COMMANDS:
 app.command("accept-fall")(accept_fall)
 for name, group in {
     "sources": sources,
+    "pack": pack,
     "customers": customers,
     "sales": sales,
     "quarantine": quarantine,

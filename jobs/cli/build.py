@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from marts.policy import Policy
 
 AsOf = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Last day that counts; today by default")]
-MartName = Annotated[str | None, typer.Option(help="Build only this mart: customers or sales_team")]
+MartName = Annotated[str | None, typer.Option(help="Build only this mart, such as customers")]
+PackName = Annotated[str | None, typer.Option(help="The domain: name of a shipped pack, or a folder with pack.toml")]
 
 
 def build(
@@ -49,6 +50,7 @@ def build(
     policy: PolicyFile = None,
     folder: Folder = None,
     mart: MartName = None,
+    pack: PackName = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -56,10 +58,18 @@ def build(
     rescan: Annotated[bool, typer.Option(help="Scan drops again that were judged by older row rules")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring both marts up to date with the drops and publish them."""
+    """Bring the marts up to date with the drops and publish them."""
     from jobs.cli import render
 
-    flags = {"source": source, "target": target, "state": state, "as_of": as_of, "policy": policy, "mart": mart}
+    flags = {
+        "source": source,
+        "target": target,
+        "state": state,
+        "as_of": as_of,
+        "policy": policy,
+        "mart": mart,
+        "pack": pack,
+    }
     settings = configured(config, **flags, expectations=folder)
     settings.require("source", "target")
     show_tracebacks(debug)

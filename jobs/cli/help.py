@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 from marts.errors import UsageError
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Start": ("demo", "init", "doctor", "generate"),
+    "Start": ("demo", "init", "doctor", "generate", "sources", "pack"),
     "Every day": ("plan", "build", "status", "report", "docs"),
     "Query the marts": (),
     "Data": ("history", "quarantine", "withdraw", "accept-fall", "check", "expectations"),

@@ -1,5 +1,6 @@
 """Read a pack by name, or from a folder of the user."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -33,4 +34,4 @@ def _of_folder(folder: Path) -> Pack:
         ) from error
     except ValueError as error:
         raise UsageError(f"is not UTF-8: {error}", str(path)) from error
-    return read_pack(text, sql, str(path))
+    return replace(read_pack(text, sql, str(path)), folder=str(folder))

@@ -14,12 +14,14 @@ from marts.quality.suite_reader import policy_parameters, read_suite
 
 MART_PARAMETERS = ("counted_total_low", "counted_total_high", "row_count_floor")
 """Parameters of mart suites besides those of the policy; known once the rows are computed."""
+_NO_RULES = '{"expectations": []}'
+"""Suite of a drop or mart for which a pack of a folder has none: the rules of its columns hold in any case."""
 _HERE = Path(__file__).parent.parent
 
 
 def load_suites(pack: Pack, folder: str | None, policy: Policy) -> dict[str, Suite]:
     """Read the suite of each kind of drop. Raise UsageError with the file and the invalid entry."""
-    return {name: _of_drops(kind, *_text_of(name, folder), policy) for name, kind in pack.kinds.items()}
+    return {name: _of_drops(kind, *_text_of(name, pack, folder), policy) for name, kind in pack.kinds.items()}
 
 
 @lru_cache(64)
@@ -28,9 +30,9 @@ def _of_drops(kind: Kind, text: str, where: str, policy: Policy) -> Suite:
     return read_suite(_parsed(text, where), kind, where, policy_parameters(policy), policy)
 
 
-def load_mart_suite(mart: Mart, folder: str | None, policy: Policy, results: Mapping[str, Any]) -> Suite:
+def load_mart_suite(pack: Pack, mart: Mart, folder: str | None, policy: Policy, results: Mapping[str, Any]) -> Suite:
     """Read the suite of a mart; ``results`` contains the values of `MART_PARAMETERS`."""
-    data, where = read_file(mart.table, folder)
+    data, where = read_file(mart.table, pack, folder)
     return read_suite(data, mart, where, {**policy_parameters(policy), **results})
 
 
@@ -43,18 +45,20 @@ def check_suites(pack: Pack, folder: str | None, policy: Policy) -> dict[str, Su
             hint = f"rename it to one of {', '.join(f'{name}.json' for name in known)}"
             raise UsageError("does not have the name of a suite", str(path), hint)
     unknown = dict.fromkeys(MART_PARAMETERS, 0)
-    marts = {name: load_mart_suite(mart, folder, policy, unknown) for name, mart in of_marts.items()}
+    marts = {name: load_mart_suite(pack, mart, folder, policy, unknown) for name, mart in of_marts.items()}
     return {**load_suites(pack, folder, policy), **marts}
 
 
-def read_file(name: str, folder: str | None) -> tuple[Any, str]:
+def read_file(name: str, pack: Pack, folder: str | None) -> tuple[Any, str]:
     """Return the JSON of a suite and the path of its file."""
-    text, where = _text_of(name, folder)
+    text, where = _text_of(name, pack, folder)
     return _parsed(text, where), where
 
 
-def _text_of(name: str, folder: str | None) -> tuple[str, str]:
-    path = suite_path(name, folder)
+def _text_of(name: str, pack: Pack, folder: str | None) -> tuple[str, str]:
+    path = suite_path(name, pack, folder)
+    if pack.folder and not path.is_file():
+        return _NO_RULES, str(path)
     try:
         return path.read_text(encoding="utf-8"), str(path)
     except OSError as error:
@@ -70,12 +74,13 @@ def _parsed(text: str, where: str) -> Any:
         raise UsageError(f"is not JSON: {error}", where) from error
 
 
-def suite_path(name: str, folder: str | None) -> Path:
-    """Return the user's file of a suite if it exists, else the shipped one."""
+def suite_path(name: str, pack: Pack, folder: str | None) -> Path:
+    """Return the user's file of a suite if it exists, else that of the pack."""
     if folder and not Path(folder).is_dir():
         raise UsageError("is not a folder", folder, "--expectations names a folder of suites, such as sales.json")
     own = Path(folder) / f"{name}.json" if folder else None
-    return own if own and own.is_file() else shipped() / f"{name}.json"
+    of_pack = Path(pack.folder) / "expectations" if pack.folder else shipped()
+    return own if own and own.is_file() else of_pack / f"{name}.json"
 
 
 def shipped() -> Path:

@@ -19,7 +19,7 @@ def add(pack: Pack, name: str, entry: dict[str, Any], folder: str | None, policy
         hint = "set --expectations to your own folder; marts build needs it too, best as `expectations` in marts.toml"
         raise UsageError("the shipped suites cannot be changed", "--expectations", hint)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    data, _ = read_file(name, folder)
+    data, _ = read_file(name, pack, folder)
     data["expectations"].append(entry)
     path = Path(folder) / f"{name}.json"
     before = path.read_bytes() if path.exists() else None

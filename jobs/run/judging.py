@@ -44,7 +44,7 @@ def judge_marts(run: Run, loaded: Loaded, live: Mapping[str, Generation]) -> Jud
     for item, rows in zip(loaded.staged, loaded.marts, strict=True) if run.settings.quality.judge else ():
         before = live[rows.mart].row_count if rows.mart in live else 0
         with run.step("judge"):
-            what = (run.warehouse, item, rows, before, run.settings.expectations, run.policy, _pages(run))
+            what = (run.warehouse, run.pack, item, rows, before, run.settings.expectations, run.policy, _pages(run))
             reports.append(retried(partial(quality.judge_mart, *what), run.settings.mysql.deadline))
     return Judged(tuple(reports))
 

@@ -153,6 +153,7 @@ def _batch(
 
 def judge_mart(
     warehouse: Warehouse,
+    pack: Pack,
     staged: Staged,
     rows: MartRows,
     live_rows: int,
@@ -170,7 +171,7 @@ def judge_mart(
         "counted_total_high": total + _HALF_A_CENT,
         "row_count_floor": int(live_rows * _FLOOR),
     }
-    suite = load_mart_suite(mart, folder, policy, results)
+    suite = load_mart_suite(pack, mart, folder, policy, results)
     about = pages.about(mart.table, f"{rows.rows:,} rows, before publication")
     with warehouse.staged(mart, staged.generation) as table:
         if warehouse.judged_by_sql:
@@ -192,7 +193,7 @@ def _measure_mart(warehouse: Warehouse, table: str, mart: Mart, suite: Suite) ->
     names = sorted(needed_columns(suite.rules))
     parts: list[Measured] = []
     hashes: dict[str, list[np.ndarray]] = {}
-    for block in warehouse.batches(table, names):
+    for block in warehouse.batches(table, names or list(mart.key)):  # rows are counted in any case
         result = measure(suite.rules, _frame(mart, block))
         parts.append(result.measured)
         for keys in result.keys:

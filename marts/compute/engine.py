@@ -129,6 +129,8 @@ def _arrow_type(column: MartColumn) -> pa.DataType:
             return pa.decimal128(18, 2)
         case "rate":
             return pa.decimal128(14, 2)
+        case "date":
+            return pa.date32()
         case "flag":
             return pa.bool_()
 

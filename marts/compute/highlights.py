@@ -104,6 +104,9 @@ class Figures(_Part):
         return self.months[-1].month if self.months else ""
 
 
+_NOTHING = Figures()
+
+
 class UnusualMonth(_Part):
     """A month whose revenue deviates from the usual revenue."""
 
@@ -114,8 +117,14 @@ class UnusualMonth(_Part):
 
 
 def figures_of(mart: Mart, rows: pa.Table, newest: date | None) -> Figures:
-    """Compute the figures of some rows of a mart; the rows are sorted by its key."""
-    return _of_customers(rows, newest) if mart.name == "customers" else _of_sales_team(rows)
+    """Compute the figures of some rows of a mart; the rows are sorted by its key. Others marts have none yet."""
+    match mart.table:
+        case "customers_data_mart":
+            return _of_customers(rows, newest)
+        case "sales_team_data_mart":
+            return _of_sales_team(rows)
+        case _:
+            return Figures(newest_purchase=newest)
 
 
 def together(parts: Iterable[Figures]) -> Figures:
@@ -188,7 +197,7 @@ def _place(item: BestCustomer) -> tuple[Decimal, int]:
     return -item.lifetime_value, item.customer_id
 
 
-def of_both(customers: Figures, sales_team: Figures) -> Figures:
+def of_both(customers: Figures, sales_team: Figures = _NOTHING, *_: Figures) -> Figures:
     """Merge the figures of both marts. The sales team's months contain purchases and the sales to erased people."""
     return customers.model_copy(
         update={

@@ -1,7 +1,7 @@
 """Compute the rows of a mart from a table of months and dimensions, by the SQL of its pack."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -25,12 +25,21 @@ class TableRows:
 
 
 def compute_rows(
-    mart: Mart, facts: pa.Table, dimensions: Mapping[str, pa.Table], policy: Policy, as_of: date
+    mart: Mart,
+    facts: pa.Table,
+    dimensions: Mapping[str, pa.Table],
+    policy: Policy,
+    as_of: date,
+    check: Callable[[pa.Table], None] = lambda _: None,
 ) -> TableRows:
-    """Compute the rows of a mart. ``dimensions`` have the columns of `columns_used`, one row per key."""
+    """Compute the rows of a mart. ``dimensions`` have the columns of `columns_used`, one row per key.
+
+    ``check`` gets the rows as its SQL gives them.
+    """
     tables = {mart.reads: _by_month(mart, facts), **dimensions, **_tables_of(policy)}
     with running(tables, {"as_of": as_of, **_variables_of(policy)}) as engine:
         rows = engine.sql(mart.sql).to_arrow_table()
+        check(rows)
         columns = [column.name for column in mart.columns]
         ordered_rows = ordered(rows.select(columns).cast(mart_schema(mart)), mart.key)
         unmatched = {}

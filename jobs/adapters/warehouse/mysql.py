@@ -444,5 +444,7 @@ def _type(column: MartColumn) -> str:
             return "DECIMAL(18,2)"
         case "rate":
             return "DECIMAL(14,2)"
+        case "date":
+            return "DATE"
         case "flag":
             return "BOOLEAN"

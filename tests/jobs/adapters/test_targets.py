@@ -340,7 +340,7 @@ def test_a_missing_bucket_is_named(s3_server: S3Server) -> None:
 def own_mart_rule(place: Place, name: str, **entry: Any) -> None:
     folder = place.folder / "suites"
     folder.mkdir(exist_ok=True)
-    data, _ = read_file(name, None)
+    data, _ = read_file(name, RETAIL, None)
     data["expectations"].append(entry)
     (folder / f"{name}.json").write_text(json.dumps(data))
     place.settings["expectations"] = str(folder)

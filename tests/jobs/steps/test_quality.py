@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.kit import CUSTOMERS, SALES, Place, line, sales
+from support.retail import RETAIL
 
 from jobs.config.suites import read_file
 from jobs.ports.records import ROWS
@@ -31,7 +32,7 @@ def rule(type_: str, severity: str = "critical", **kwargs: Any) -> dict[str, Any
 
 def own(place: Place, name: str, *entries: dict[str, Any], keep: bool = True) -> None:
     """Write a suite of the user's: the shipped one and more, or these rules alone."""
-    data, _ = read_file(name, None)
+    data, _ = read_file(name, RETAIL, None)
     data["expectations"] = [*(data["expectations"] if keep else []), *entries]
     (place.folder / "suites" / f"{name}.json").write_text(json.dumps(data))
 

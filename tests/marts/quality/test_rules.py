@@ -244,4 +244,4 @@ def test_a_file_that_means_nothing_is_refused(tmp_path: Any, name: str, text: st
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Any) -> None:
     with pytest.raises(UsageError, match="is not a folder"):
-        read_file("sales", str(tmp_path / "nowhere"))
+        read_file("sales", RETAIL, str(tmp_path / "nowhere"))

@@ -1,0 +1,56 @@
+"""`marts pack …`: the domains that are known, and whether one fits together."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from jobs.cli.options import Config, Json, PolicyFile, Wide, configured, configured_policy, show
+
+pack = typer.Typer(help="Packs: the drops and tables of a domain, as one folder.", no_args_is_help=True)
+
+
+@pack.command("list")
+def pack_list(as_json: Json = False, wide: Wide = False) -> None:
+    """List the shipped packs."""
+    from jobs.cli import render
+    from marts.packs import SHIPPED, shipped
+
+    packs = [shipped(name) for name in SHIPPED]
+    if as_json:
+        rows = [{"name": item.name, "about": item.about, "drops": list(item.kinds)} for item in packs]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    names = ("pack", "drops", "marts", "about")
+    tables = [
+        (item.name, ", ".join(item.kinds), ", ".join(mart.table for mart in item.marts.values()), item.about)
+        for item in packs
+    ]
+    show(render.table("packs", names, tables, optional=(3,)), stdout=True, wide=wide)
+
+
+@pack.command("check")
+def pack_check(
+    name: Annotated[str | None, typer.Argument(metavar="NAME|FOLDER", help="By default the pack of marts.toml")] = None,
+    config: Config = None,
+    policy: PolicyFile = None,
+    as_json: Json = False,
+    wide: Wide = False,
+) -> None:
+    """Check a pack: its SQL against empty tables, names and types of columns, suites. Names what does not fit."""
+    from jobs.cli import render
+    from jobs.config.suites import check_suites
+    from marts.compute.check import check_pack
+
+    settings = configured(config, pack=name, policy=policy)
+    numbers = configured_policy(settings)
+    tables = list(check_pack(settings.domain, numbers))
+    suites = check_suites(settings.domain, settings.expectations, numbers)
+    if as_json:
+        rows = [asdict(table) for table in tables]
+        typer.echo(json.dumps({"pack": settings.domain.name, "tables": rows, "suites": list(suites)}, indent=2))
+        return
+    rows_ = [(table.name, table.per, table.publishes, len(table.columns)) for table in tables]
+    title = f"pack {settings.domain.name}: all fits"
+    show(render.table(title, ("table", "per", "publishes", "columns"), rows_, right=(3,)), stdout=True, wide=wide)

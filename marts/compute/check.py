@@ -1,0 +1,89 @@
+"""Check a pack: bind the SQL of each table against empty inputs, and compare its columns with those declared."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from marts.compute.engine import mart_schema
+from marts.compute.identity import Identity
+from marts.compute.months import FactRows, roll_up
+from marts.compute.tables import compute_rows, empty_dimension, stale_keys
+from marts.errors import UsageError
+from marts.pack import Mart, MonthTable, Pack
+from marts.policy import Policy, nearest
+
+_DAY = date(2024, 1, 31)
+
+
+@dataclass(frozen=True)
+class CheckedTable:
+    """A table whose SQL fits."""
+
+    name: str
+    per: str
+    publishes: str
+    columns: tuple[str, ...]
+
+
+def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
+    """Yield each table that fits. Raise UsageError that names the table, and what its SQL or columns lack."""
+    facts = {}
+    for fact in pack.facts:
+        identity = Identity.of(policy, pack, fact)
+        rows = identity.empty().select([*identity.columns, "delivery", "position"])
+        facts[fact.name] = FactRows(identity.named(rows), identity.empty(), identity)
+    months: dict[str, pa.Table] = {}
+    for table in pack.months.values():
+        own = {name: facts[name] for name in table.reads}
+        try:
+            rows = roll_up([table], own, _DAY).tables[table.name]
+        except duckdb.Error as error:
+            raise _wrong(table.name, error) from error
+        _require(table, rows)
+        months[table.name] = rows.append_column("month", pa.array([], pa.date32()))
+        yield CheckedTable(table.name, "month", "", tuple(rows.column_names))
+    for mart in pack.marts.values():
+        _check_mart(pack, mart, months[mart.reads], policy)
+        yield CheckedTable(mart.name, mart.per, mart.table, tuple(column.name for column in mart.columns))
+
+
+def _check_mart(pack: Pack, mart: Mart, facts: pa.Table, policy: Policy) -> None:
+    dimensions = {item.kind: empty_dimension(pack.kinds[item.kind], mart) for item in mart.lookups}
+    try:
+        compute_rows(mart, facts, dimensions, policy, _DAY, check=lambda rows: _compare(mart, rows))
+        keys = stale_keys(mart, facts, policy, date(2024, 1, 1), _DAY)
+    except duckdb.Error as error:
+        raise _wrong(mart.name, error) from error
+    if keys is not None and not np.issubdtype(keys.dtype, np.integer):
+        raise UsageError("its stale SQL gives keys that are no whole numbers", f"tables.{mart.name}")
+
+
+def _compare(mart: Mart, rows: pa.Table) -> None:
+    for field in mart_schema(mart):
+        if field.name not in rows.column_names:
+            what = f"its SQL gives no column {field.name!r}{nearest(field.name, rows.column_names)}"
+            raise UsageError(what, f"tables.{mart.name}", f"it gives {', '.join(rows.column_names)}")
+        given = rows.schema.field(field.name).type
+        if not _fits(given, field.type):
+            what = f"{field.name} is declared as {field.type}, but its SQL gives {given}"
+            raise UsageError(what, f"tables.{mart.name}", "cast it in the SQL, or declare another type")
+
+
+def _fits(given: pa.DataType, declared: pa.DataType) -> bool:
+    """Return whether values are cast without loss: whole numbers to whole numbers, the rest as it is."""
+    return bool(given == declared or (pa.types.is_integer(given) and pa.types.is_integer(declared)))
+
+
+def _require(table: MonthTable, rows: pa.Table) -> None:
+    for name in (*table.key, *([table.control] if table.control else [])):
+        if name not in rows.column_names:
+            what = f"its SQL gives no column {name!r}{nearest(name, rows.column_names)}"
+            raise UsageError(what, f"tables.{table.name}", "key and control name columns of the last SELECT")
+
+
+def _wrong(name: str, error: duckdb.Error) -> UsageError:
+    return UsageError(f"its SQL does not fit: {str(error).splitlines()[0]}", f"tables.{name}", "correct the .sql file")

@@ -1,0 +1,3 @@
+-- Loans of one month by branch.
+SELECT branch_id, count(*) AS lines, count(returned_on) AS returned, sum(fee_cents)::BIGINT AS fee_cents
+FROM loans GROUP BY branch_id ORDER BY branch_id;

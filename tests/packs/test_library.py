@@ -1,0 +1,170 @@
+"""A domain that the engine has never seen, as one folder: loans of books, given by its path."""
+
+import os
+import random
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from support.kit import marts
+
+pytestmark = [pytest.mark.usefixtures("small_builds")]
+PACK = Path(__file__).parent / "library"
+HEADER = "loan_id,reader_id,branch_id,loaned_on,returned_on,fee\n"
+Loan = tuple[str, int, int, date, date | None, Decimal]
+"""Id, reader, branch, day, day of return, fee."""
+
+
+class Library:
+    """A library whose drops arrive day by day."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder / name
+        self.flags = ["--config", str(self.folder / "marts.toml")]
+        self._stamp = datetime(2024, 1, 1, tzinfo=UTC)
+        (self.folder / "drops").mkdir(parents=True)
+        places = {"source": self.folder / "drops", "target": f"duckdb://{self.folder}/m.duckdb", "pack": PACK}
+        text = "".join(f'{setting} = "{value}"\n' for setting, value in places.items())
+        (self.folder / "marts.toml").write_text(text)
+        self.put("readers/r.csv", "reader_id,name\n1,Ada\n2,Bo\n3,Cy\n")
+
+    def put(self, key: str, text: str) -> None:
+        path = self.folder / "drops" / key
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        self._stamp += timedelta(hours=1)
+        os.utime(path, (self._stamp.timestamp(),) * 2)
+
+    def deliver(self, name: str, loans: Iterable[Loan]) -> None:
+        rows = (",".join("" if value is None else str(value) for value in loan) for loan in loans)
+        self.put(f"loans/{name}.csv", HEADER + "".join(f"{row}\n" for row in rows))
+
+    def build(self, *more: str, as_of: str = "2024-12-31") -> None:
+        marts("build", *self.flags, "--as-of", as_of, *more)
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.folder / "m.duckdb"), read_only=True) as database:
+            return database.execute(f"SELECT * EXCLUDE (run_id, as_of_date) FROM {table} ORDER BY 1, 2").fetchall()
+
+
+def expected(deliveries: Iterable[list[Loan]], names: dict[int, str]) -> tuple[list[Any], list[Any]]:
+    """Compute both tables row by row: the last row of a loan in a month counts."""
+    last: dict[tuple[int, str, str], Loan] = {}
+    for loans in deliveries:
+        for loan in loans:
+            last[loan[1], f"{loan[3]:%Y-%m}", loan[0]] = loan
+    by_reader: dict[tuple[int, str], list[Loan]] = defaultdict(list)
+    by_branch: dict[tuple[int, str], list[Loan]] = defaultdict(list)
+    for (reader, month, _), loan in last.items():
+        by_reader[reader, month].append(loan)
+        by_branch[loan[2], month].append(loan)
+    of = {reader: [loan for loan in last.values() if loan[1] == reader] for reader, _ in by_reader}
+    readers = [
+        (
+            reader,
+            month,
+            names.get(reader),
+            len(own),
+            sum(x[5] for x in own),
+            len(of[reader]),
+            max(x[3] for x in of[reader]),
+        )
+        for (reader, month), own in sorted(by_reader.items())
+    ]
+    branches = [
+        (branch, month, len(own), sum(x[5] for x in own), share(sum(x[4] is not None for x in own), len(own)))
+        for (branch, month), own in sorted(by_branch.items())
+    ]
+    return readers, branches
+
+
+def share(part: int, whole: int) -> Decimal:
+    """Return a share in percent, rounded half up."""
+    return Decimal((2 * part * 10_000 + whole) // (2 * whole)).scaleb(-2)
+
+
+def loans_of(chance: random.Random, day: date) -> list[Loan]:
+    """Return new loans of a day, and later rows of loans that may be known."""
+    loans = []
+    for _ in range(chance.randint(1, 6)):
+        loaned = day - timedelta(days=chance.randint(0, 40))
+        returned = day if chance.random() < 0.5 else None
+        fee = Decimal(chance.randint(0, 500)).scaleb(-2)
+        loans.append((f"L{chance.randint(1, 9)}", chance.randint(1, 3), chance.randint(1, 2), loaned, returned, fee))
+    return loans
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_days_one_by_one_equal_a_rebuild_and_a_calculation_row_by_row(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    library, deliveries = Library(tmp_path, "days"), []
+    for number in range(5):
+        loans = loans_of(chance, date(2024, 3, 1) + timedelta(days=number))
+        deliveries.append(loans)
+        library.deliver(f"day-{number}", loans)
+        library.build()
+        readers, branches = expected(deliveries, {1: "Ada", 2: "Bo", 3: "Cy"})
+        assert library.rows("reader_loans") == readers
+        assert library.rows("branch_loans") == branches
+    library.build("--rebuild")
+    assert library.rows("reader_loans") == readers
+
+
+def test_a_changed_name_and_a_rollback_reach_the_tables(tmp_path: Path) -> None:
+    library = Library(tmp_path, "names")
+    library.deliver("a", [("L1", 1, 1, date(2024, 1, 2), None, Decimal("1.50"))])
+    library.build()
+    library.put("readers/s.csv", "reader_id,name\n1,Ada Lovelace\n")
+    library.build()
+    assert [row[2] for row in library.rows("reader_loans")] == ["Ada Lovelace"]
+    marts("rollback", *library.flags, "--why", "a wrong name")
+    assert [row[2] for row in library.rows("reader_loans")] == ["Ada"]
+
+
+def test_bad_rows_are_quarantined_by_the_types_of_the_columns(tmp_path: Path) -> None:
+    library = Library(tmp_path, "bad")
+    library.put("loans/a.csv", HEADER + "L1,1,1,2024-01-02,,1.50\nL2,x,1,2024-01-02,,1.00\nL3,1,1,2024-01-32,,1.00\n")
+    library.build()
+    assert [row[4] for row in library.rows("reader_loans")] == [Decimal("1.50")]
+    listed = marts("quarantine", "show", "loans/a.csv", *library.flags).stdout
+    assert "reader_id is not a whole number" in listed
+    assert "loaned_on is not an ISO date" in listed
+
+
+def test_a_pack_is_checked_before_a_build(tmp_path: Path) -> None:
+    checked = marts("pack", "check", str(PACK)).stdout
+    assert "reader_months" in checked
+    assert "reader_loans" in checked
+    assert "retail" in marts("pack", "list").stdout
+    assert marts("pack", "check", "retail").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        ("readers.sql", "lines AS loans", "lines AS number", "its SQL gives no column 'loans'"),
+        ("readers.sql", "lines AS loans", "nowhere AS loans", "nowhere"),
+        ("readers.sql", "reader_id, month_name", "reader_id::VARCHAR AS reader_id, month_name", "reader_id"),
+        ("reader_months.sql", "AS fee_cents", "AS fees", "fee_cents"),
+        ("reader_months.sql", "FROM loans", "FROM loan", "loan"),
+        ("pack.toml", 'at = "loaned_on"', 'at = "loaned"', "at names 'loaned'"),
+        ("pack.toml", '"money", "Fees of the month."', '"mony", "Fees of the month."', "did you mean 'money'"),
+        ("pack.toml", 'sql = "readers.sql"', 'sql = "reader.sql"', "there is no file 'reader.sql'"),
+        ("pack.toml", "lookups = { readers", "lookups = { reader", "is no dimension; did you mean 'readers'"),
+        ("pack.toml", "publish =", "publishes =", "unknown key"),
+    ],
+)
+def test_what_is_wrong_with_a_pack_is_named(tmp_path: Path, file: str, old: str, new: str, says: str) -> None:
+    for path in PACK.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    text = (tmp_path / file).read_text()
+    assert old in text
+    (tmp_path / file).write_text(text.replace(old, new, 1))
+    result = marts("pack", "check", str(tmp_path), code=2)
+    assert says in str(result.exception)
