@@ -185,6 +185,8 @@ def _instance() -> duckdb.DuckDBPyConnection:
         config: dict[str, Any] = {"threads": 1, "memory_limit": MEMORY, "temp_directory": spill, **_OFFLINE}
         instance = duckdb.connect(":memory:", config=config)
         instance.execute(sql("money"))
+        # The SQL of a pack computes; it reads no files and loads nothing.
+        instance.execute("SET enable_external_access = false; SET lock_configuration = true")
         _of_thread.instance, _of_thread.spill_to = instance, _spill_to
     current: duckdb.DuckDBPyConnection = _of_thread.instance
     return current

@@ -118,12 +118,12 @@ def test_a_temporary_folder_that_takes_nothing_is_named_with_what_to_do(
 def test_a_calculation_creates_a_folder_only_when_it_spills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calculate, "MEMORY", "50MB")
     calculate.spill_to(str(tmp_path))
-    with calculate._engine({}, {}) as engine:
+    with calculate.running({}, {}) as engine:
         assert engine.execute("SELECT 1").fetchall() == [(1,)]
         assert list(tmp_path.iterdir()) == []
         engine.execute("CREATE TABLE t AS SELECT repeat('x', 100) || range AS s FROM range(1_000_000) ORDER BY s")
         assert [path.name.startswith("marts-spill-") for path in tmp_path.iterdir()] == [True]
         engine.execute("DROP TABLE t")
-    with pytest.raises(duckdb.Error), calculate._engine({}, {}) as engine:  # the engine is not used again
+    with pytest.raises(duckdb.Error), calculate.running({}, {}) as engine:  # the engine is not used again
         engine.execute("SELECT wrong")
     assert list(tmp_path.iterdir()) == []
