@@ -49,6 +49,7 @@ def make_plan(
     """
     memory = Memory.of(ledger)
     pack = settings.pack
+    _require_own(pack, ledger)
     fact = pack.fact.name
     listing = list_source(source, pack, settings.blocks)
     live = [record for record in ledger if record.state == "live" and record.kind in pack.kinds]
@@ -92,6 +93,16 @@ def make_plan(
         unremembered=0 if ledger else len(deliveries[fact]),
         forgotten=0 if ledger else _forgotten(catalog, pack, deliveries[fact]),
     )
+
+
+def _require_own(pack: Pack, ledger: Iterable[DropRecord]) -> None:
+    """Raise UsageError if drops of another pack are live in the target: its totals and rollbacks are of one pack."""
+    if others := sorted({record.kind for record in ledger if record.state == "live"} - set(pack.kinds)):
+        raise UsageError(
+            f"the target holds drops of {', '.join(others)}, which the pack {pack.name!r} does not have",
+            "pack",
+            "set pack as the builds before did, or give this pack a target and a state of its own",
+        )
 
 
 def _require_one_order(settings: ScanSettings, deliveries: Mapping[str, Sequence[Delivery]]) -> None:

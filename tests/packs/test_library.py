@@ -126,6 +126,15 @@ def test_a_changed_name_and_a_rollback_reach_the_tables(tmp_path: Path) -> None:
     assert [row[2] for row in library.rows("reader_loans")] == ["Ada"]
 
 
+def test_a_target_is_of_one_pack(tmp_path: Path) -> None:
+    library = Library(tmp_path, "one")
+    library.deliver("a", [("L1", 1, 1, date(2024, 1, 2), None, Decimal("1.50"))])
+    library.build()
+    result = marts("build", "--as-of", "2024-12-31", "--pack", "retail", *library.flags, code=2)
+    assert "holds drops of loans, readers, which the pack 'retail' does not have" in result.output + result.stderr
+    assert [row[4] for row in library.rows("reader_loans")] == [Decimal("1.50")]
+
+
 def test_bad_rows_are_quarantined_by_the_types_of_the_columns(tmp_path: Path) -> None:
     library = Library(tmp_path, "bad")
     library.put("loans/a.csv", HEADER + "L1,1,1,2024-01-02,,1.50\nL2,x,1,2024-01-02,,1.00\nL3,1,1,2024-01-32,,1.00\n")
