@@ -168,7 +168,7 @@ def _of_identity(plan: Plan, resolved: Resolved) -> list[str]:
             'replaced by later deliveries of their transactions; if the source splits baskets, set redelivered = "add" '
             "in the policy (`marts history --replaced DROP` lists them)"
         )
-    if counts.replaced > counts.replaced_unnumbered:
+    if counts.replaced > counts.replaced_unnumbered and not resolved.pack.fact.once_per_id:
         cents = counts.replaced_cents - counts.replaced_unnumbered_cents
         lines = counts.replaced - counts.replaced_unnumbered
         result.append(f"{lines:,} numbered lines ({_money(cents)}) were replaced by later lines of the same number")

@@ -1,5 +1,6 @@
 """A domain that the engine has never seen, as one folder: loans of books, given by its path."""
 
+import json
 import os
 import random
 from collections import defaultdict
@@ -113,6 +114,10 @@ def test_days_one_by_one_equal_a_rebuild_and_a_calculation_row_by_row(tmp_path: 
         assert library.rows("branch_loans") == branches
     library.build("--rebuild")
     assert library.rows("reader_loans") == readers
+    runs = json.loads(marts("status", *library.flags, "--json").stdout)["runs"]
+    assert not any("replaced" in text for run in runs for text in run["report"]["warnings"]), (
+        "a correction is no surprise"
+    )
 
 
 def test_a_changed_name_and_a_rollback_reach_the_tables(tmp_path: Path) -> None:
