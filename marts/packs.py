@@ -2,12 +2,12 @@
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marts.errors import UsageError
 from marts.pack import Kind, Lookup, Mart, MartColumn, MartType, MonthTable, Pack, SourceColumn, SourceType, Subject
@@ -91,7 +91,15 @@ def _unique(columns: tuple[_Column, ...]) -> tuple[_Column, ...]:
     return columns
 
 
-Columns = Annotated[tuple[_Column, ...], Field(min_length=1), AfterValidator(_unique)]
+Columns = Annotated[tuple[_Column, ...], AfterValidator(_unique)]
+
+
+def _require_columns(columns: Sequence[_Column], used: Iterable[tuple[str, str | None]]) -> None:
+    """Raise ValueError for a setting, with the name that it has, if that is no column; empty names are not set."""
+    names = [column.name for column in columns]
+    for setting, name in used:
+        if name and name not in names:
+            raise ValueError(f"{setting} names {name!r}, which is no column of it{nearest(name, names)}")
 
 
 class _Identity(BaseModel):
@@ -116,26 +124,19 @@ class _Drop(BaseModel):
     currency: str = ""
     identity: _Identity | None = None
     across: str = ""
-    columns: Columns
+    columns: Columns = Field(min_length=1)
     synonyms: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_columns(self) -> Self:
         if bool(self.key) == bool(self.at):
             raise ValueError("it has either key (a dimension) or at (a fact: the column of its day)")
-        names = [column.name for column in self.columns]
         used = [("key", self.key), ("at", self.at), ("shard", self.shard), ("control", self.control)]
-        used += [("currency", self.currency)]
-        used += [("total", name) for name in self.total]
+        used += [("currency", self.currency), *(("total", name) for name in self.total)]
         if item := self.identity:
             within = (name for name in item.within if name not in ("day", "month"))
             used += [("identity", name) for name in (item.id, item.number, item.item, *item.sign, *within)]
-        for setting, name in used:
-            if name and name not in names:
-                raise ValueError(f"{setting} names {name!r}, which is no column of it{nearest(name, names)}")
-        for name in self.synonyms:
-            if name not in names:
-                raise ValueError(f"synonyms names {name!r}, which is no column of it{nearest(name, names)}")
+        _require_columns(self.columns, [*used, *(("synonyms", name) for name in self.synonyms)])
         return self
 
     def kind(self, name: str, subject: "_Subject | None", lookups: Mapping[str, str], sql: Mapping[str, str]) -> Kind:
@@ -184,12 +185,7 @@ class _Table(BaseModel):
     stale: str = ""
     publish: Name | None = None
     lookups: dict[str, _Lookup] = Field(default_factory=dict)
-    columns: tuple[_Column, ...] = ()
-
-    @field_validator("columns")
-    @classmethod
-    def _each_once(cls, columns: tuple[_Column, ...]) -> tuple[_Column, ...]:
-        return _unique(columns)
+    columns: Columns = ()
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -202,10 +198,7 @@ class _Table(BaseModel):
             raise ValueError("publish is missing: the name of its table in the database")
         if len(self.reads) > 1:
             raise ValueError("it reads one table of months")
-        names = [column.name for column in self.columns]
-        for setting, name in (*(("key", name) for name in self.key), ("control", self.control)):
-            if name and name not in names:
-                raise ValueError(f"{setting} names {name!r}, which is no column of it{nearest(name, names)}")
+        _require_columns(self.columns, [*(("key", name) for name in self.key), ("control", self.control)])
         return self
 
     def mart(self, name: str, sql: Mapping[str, str]) -> Mart:
@@ -306,9 +299,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
 
 @cache
 def shipped(name: str) -> Pack:
-    """Read a pack that is part of this package. Raise UsageError for another name."""
-    if name not in SHIPPED:
-        raise UsageError(f"unknown pack {name!r}{nearest(name, SHIPPED)}", "pack", f"known: {', '.join(SHIPPED)}")
+    """Read a pack that is part of this package, one of `SHIPPED`."""
     folder = files("marts").joinpath(name)
     texts = {item.name: item.read_text(encoding="utf-8") for item in folder.iterdir() if item.name.endswith(".sql")}
     file = folder.joinpath("pack.toml")

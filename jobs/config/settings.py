@@ -183,6 +183,11 @@ class Metrics(_Part):
         return value
 
 
+def _pack_of(info: ValidationInfo) -> Pack | None:
+    """Return the pack that the settings name; None if that name is not valid, which is an error of its own."""
+    return load_pack(info.data["pack"]) if "pack" in info.data else None
+
+
 class Settings(BaseSettings):
     """All settings of a run."""
 
@@ -230,24 +235,25 @@ class Settings(BaseSettings):
     @field_validator("mart")
     @classmethod
     def _known_mart(cls, name: str | None, info: ValidationInfo) -> str | None:
-        known = load_pack(info.data["pack"]).marts if "pack" in info.data else {}
-        if name is not None and name not in known:
-            raise ValueError(f"must be one of {', '.join(map(repr, known))}")
+        pack = _pack_of(info)
+        if pack and name is not None and name not in pack.marts:
+            raise ValueError(f"must be one of {', '.join(map(repr, pack.marts))}")
         return name
 
     @field_validator("sources")
     @classmethod
     def _known_kinds(cls, blocks: tuple[SourceBlock, ...], info: ValidationInfo) -> tuple[SourceBlock, ...]:
-        known = load_pack(info.data["pack"]).kinds if "pack" in info.data else {}
+        pack = _pack_of(info)
         for block in blocks:
-            if block.kind is not None and block.kind not in known:
-                raise ValueError(f"unknown kind {block.kind!r}{nearest(block.kind, known)}")
+            if pack and block.kind is not None and block.kind not in pack.kinds:
+                raise ValueError(f"unknown kind {block.kind!r}{nearest(block.kind, pack.kinds)}")
         return blocks
 
     @field_validator("dimensions")
     @classmethod
     def _known_dimensions(cls, tables: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        known = [kind.name for kind in load_pack(info.data["pack"]).dimensions] if "pack" in info.data else []
+        pack = _pack_of(info)
+        known = [kind.name for kind in pack.dimensions] if pack else []
         for name, where in tables.items():
             if name not in known:
                 raise ValueError(unknown_key(name, name, known))

@@ -148,8 +148,7 @@ def _ids(store: Store, mart: Mart, patch: Patch) -> np.ndarray:
 def _in_range(store: Store, paths: Iterable[str], name: str, task: MartTask) -> pa.Table | None:
     """Read the rows of a task's keys, in the column ``name``, skipping row groups without any. None: no file."""
     if task.mart.per == "all":
-        tables = [read_parquet(store, path) for path in paths]
-        return pa.concat_tables(tables, promote_options="default") if tables else None
+        return _read_whole(store, paths)
 
     def read(file: pa.NativeFile) -> pa.Table:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
@@ -172,6 +171,11 @@ def _in_range(store: Store, paths: Iterable[str], name: str, task: MartTask) -> 
     return pa.concat_tables(tables, promote_options="default") if tables else None
 
 
+def _read_whole(store: Store, paths: Iterable[str]) -> pa.Table | None:
+    tables = [read_parquet(store, path) for path in paths]
+    return pa.concat_tables(tables, promote_options="default") if tables else None
+
+
 def _dimensions(
     store: Store,
     task: MartTask,
@@ -188,8 +192,7 @@ def _dimensions(
             rows = _in_range(store, paths.get(kind.name, ()), key, task)
             rows = rows_of_ids(rows, key, ids) if rows is not None and ids is not None else rows
         else:
-            tables = [read_parquet(store, path) for path in paths.get(kind.name, ())]
-            rows = pa.concat_tables(tables, promote_options="default") if tables else None
+            rows = _read_whole(store, paths.get(kind.name, ()))
         rows = _unique(rows, kind, task)
         names = columns_used(kind, task.mart)
         results[kind.name] = empty_dimension(kind, task.mart) if rows is None else rows.select(names)

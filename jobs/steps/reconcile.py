@@ -1,5 +1,6 @@
 """Check what must hold before a publication, and collect the warnings and notes of a run that passes."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -239,10 +240,10 @@ def _of_older_tables(plan: Plan, resolved: Resolved) -> list[str]:
 def _of_shrunk_series(resolved: Resolved) -> list[str]:
     """Warn of the drop of a series that has fewer rows than the one before it: it may hold something else."""
     results = []
-    series: dict[tuple[str, ...], list[ResolvedDrop]] = {}
+    series: dict[tuple[str, ...], list[ResolvedDrop]] = defaultdict(list)
     for item in sorted(resolved.all, key=lambda item: item.drop.rank):
-        if series_of(item.drop) and item.drop.manifest and not item.drop.gone:
-            series.setdefault(series_of(item.drop), []).append(item)
+        if (name := series_of(item.drop)) and item.drop.manifest and not item.drop.gone:
+            series[name].append(item)
     for items in series.values():
         older = [item for item in items if item.state == "older"]
         for item in items:

@@ -39,17 +39,18 @@ def buckets_of(kind: Kind, lines: pa.Table) -> np.ndarray:
     shards = lines[kind.shard]
     keys = hash_rows(lines.select([kind.shard])) if pa.types.is_string(shards.type) else shards.to_numpy()
     keys = keys.astype(np.uint64)
-    guests = keys == GUEST
-    other = next((column.name for column in kind.columns if column.type == "id" and column.name != kind.shard), "")
-    if kind.column(kind.shard).guests and guests.any():
-        others_part = lines.select([kind.id]).filter(pa.array(guests)) if kind.id else None
-        stores = lines[other].to_numpy()[guests].astype(np.uint64) if other else np.zeros(guests.sum(), np.uint64)
-        keys[guests] = (
-            stores
-            if others_part is None
-            else np.where(others_part[kind.id].is_null().to_numpy(), stores, hash_rows(others_part))
-        )
+    if kind.column(kind.shard).guests and (guests := keys == GUEST).any():
+        keys[guests] = _keys_of_guests(kind, lines.filter(pa.array(guests)))
     return np.asarray(((keys * _HASH_SALT) >> np.uint64(60)).astype(np.int64))
+
+
+def _keys_of_guests(kind: Kind, lines: pa.Table) -> np.ndarray:
+    """Return a number per row: a hash of its transaction, or without one the first id that is not the shard."""
+    other = next((column.name for column in kind.columns if column.type == "id" and column.name != kind.shard), "")
+    places = lines[other].to_numpy().astype(np.uint64) if other else np.zeros(lines.num_rows, np.uint64)
+    if not kind.id:
+        return places
+    return np.where(lines[kind.id].is_null().to_numpy(), places, hash_rows(lines.select([kind.id])))
 
 
 def summed(kind: Kind) -> list[str]:

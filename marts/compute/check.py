@@ -13,7 +13,7 @@ from marts.compute.identity import Identity
 from marts.compute.months import FactRows, roll_up
 from marts.compute.tables import compute_rows, empty_dimension, stale_keys
 from marts.errors import UsageError
-from marts.pack import Mart, MonthTable, Pack
+from marts.pack import Mart, Pack
 from marts.policy import Policy, nearest
 
 _DAY = date(2024, 1, 31)
@@ -43,7 +43,8 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
             rows = roll_up([table], own, _DAY).tables[table.name]
         except duckdb.Error as error:
             raise _wrong(table.name, error) from error
-        _require(table, rows)
+        for name in filter(None, (*table.key, table.control)):
+            _require_column(table.name, name, rows, "key and control name columns of the last SELECT")
         months[table.name] = rows.append_column("month", pa.array([], pa.date32()))
         yield CheckedTable(table.name, "month", "", tuple(rows.column_names))
     for mart in pack.marts.values():
@@ -64,9 +65,7 @@ def _check_mart(pack: Pack, mart: Mart, facts: pa.Table, policy: Policy) -> None
 
 def _compare(mart: Mart, rows: pa.Table) -> None:
     for field in mart_schema(mart):
-        if field.name not in rows.column_names:
-            what = f"its SQL gives no column {field.name!r}{nearest(field.name, rows.column_names)}"
-            raise UsageError(what, f"tables.{mart.name}", f"it gives {', '.join(rows.column_names)}")
+        _require_column(mart.name, field.name, rows, f"it gives {', '.join(rows.column_names)}")
         given = rows.schema.field(field.name).type
         if not _fits(given, field.type):
             what = f"{field.name} is declared as {field.type}, but its SQL gives {given}"
@@ -78,11 +77,10 @@ def _fits(given: pa.DataType, declared: pa.DataType) -> bool:
     return bool(given == declared or (pa.types.is_integer(given) and pa.types.is_integer(declared)))
 
 
-def _require(table: MonthTable, rows: pa.Table) -> None:
-    for name in (*table.key, *([table.control] if table.control else [])):
-        if name not in rows.column_names:
-            what = f"its SQL gives no column {name!r}{nearest(name, rows.column_names)}"
-            raise UsageError(what, f"tables.{table.name}", "key and control name columns of the last SELECT")
+def _require_column(table: str, name: str, rows: pa.Table, hint: str) -> None:
+    if name not in rows.column_names:
+        what = f"its SQL gives no column {name!r}{nearest(name, rows.column_names)}"
+        raise UsageError(what, f"tables.{table}", hint)
 
 
 def _wrong(name: str, error: duckdb.Error) -> UsageError:

@@ -5,7 +5,7 @@
 --      marks      of identity.sql: what is to know of some lines
 --      last_day   (variable) lines after it are left out (as_of)
 --      $at, $control, $guest: expressions over the columns of the fact, from its pack
--- Out: drop_facts, left_out (positions)
+-- Out: drop_facts, left_out_lines (positions)
 
 CREATE OR REPLACE TEMP TABLE line_marks AS
 SELECT position, first(mark) FILTER (mark IN ('repeated', 'replaced')) AS left_out,

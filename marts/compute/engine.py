@@ -1,6 +1,7 @@
 """Run the .sql files beside this module in DuckDB, over Arrow tables in memory."""
 
 import hashlib
+import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -112,6 +113,12 @@ def sql(name: str) -> str:
 def digest(*names: str) -> str:
     """Return a digest of the SQL of some calculations. It is part of the names of facts: new SQL, new names."""
     return hashlib.sha256("\0".join(sql(name) for name in names).encode()).hexdigest()[:16]
+
+
+def named_in(names: Iterable[str], *texts: str) -> list[str]:
+    """Return the names of columns that SQL texts contain as words, in any case of letters."""
+    words = {word for text in texts for word in re.findall(r"\w+", text.lower())}
+    return [name for name in names if name in words]
 
 
 def mart_schema(mart: Mart) -> pa.Schema:

@@ -117,7 +117,7 @@ class UnusualMonth(_Part):
 
 
 def figures_of(mart: Mart, rows: pa.Table, newest: date | None) -> Figures:
-    """Compute the figures of some rows of a mart; the rows are sorted by its key. Others marts have none yet."""
+    """Compute the figures of some rows of a mart; the rows are sorted by its key. Other marts have none yet."""
     match mart.table:
         case "customers_data_mart":
             return _of_customers(rows, newest)

@@ -4,7 +4,6 @@ Candidates are found here by hash. identity.sql compares them and decides, so fa
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marts.compute.engine import named_in
 from marts.pack import EXTRA, Kind, Pack
 from marts.policy import Policy
 from marts.rows.cast import clean_name, clean_schema
@@ -39,8 +39,7 @@ class Identity:
     def of(cls, policy: Policy, pack: Pack, fact: Kind) -> "Identity":
         tables = [table for table in pack.months.values() if fact.name in table.reads]
         texts = [fact.across, *(text for table in tables for text in (table.sql, *table.prepare))]
-        words = {word for text in texts for word in re.findall(r"\w+", text.lower())}
-        used = tuple(name for name in clean_schema(fact).names if name in words)
+        used = tuple(named_in(clean_schema(fact).names, *texts))
         if fact.once_per_id:
             return cls(fact.transaction_key, policy.no_ids, "line", policy.equal_lines, fact, used)
         key = fact.transaction_key if policy.transaction_key is None else policy.transaction_key

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from string import Template
 
 import duckdb
@@ -12,10 +13,9 @@ import pyarrow as pa
 from marts.compute.engine import running, sql
 from marts.compute.identity import Identity
 from marts.pack import Kind, MonthTable
-from marts.rows.cast import GUEST, clean_name
+from marts.rows.cast import GUEST
 
-CROSSING = "crossing"
-"""Suffix of the table with what the SQL of a fact's ``across`` computes."""
+_NO_MARKS = pa.schema([("position", pa.int64()), ("mark", pa.string())]).empty_table()
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def roll_up(tables: Sequence[MonthTable], facts: Mapping[str, FactRows], last_da
             shared.append(engine.sql("FROM shared_lines").to_arrow_table())
             engine.execute(f"CREATE TEMP TABLE {name}_left_out AS FROM left_out_lines")
             _counting(engine, name, fact.rows, identity)
-            across = crossing_schema(identity).empty_table() if fact.beyond is None else fact.beyond.crossing
-            engine.register(f"{name}_{CROSSING}", across)
+            across = fact.beyond.crossing if fact.beyond else _no_crossing(identity)
+            engine.register(f"{name}_crossing", across)
         done: set[str] = set()
         results = {}
         for table in tables:
@@ -96,7 +96,7 @@ def cross_months(rows: pa.Table, marks: pa.Table, last_day: date, identity: Iden
     """Return what ``across`` of a fact computes from the rows of transactions that are in several months."""
     fact = identity.fact
     if not fact.across:
-        return crossing_schema(identity).empty_table()
+        return pa.schema([("month", pa.string())]).empty_table()
     left_out = "SELECT DISTINCT position FROM marks WHERE mark IN ('repeated', 'replaced')"
     with running({"marks": marks}, {"last_day": last_day}) as engine:
         engine.execute(f"CREATE TEMP TABLE {fact.name}_left_out AS {left_out}")
@@ -104,15 +104,10 @@ def cross_months(rows: pa.Table, marks: pa.Table, last_day: date, identity: Iden
         return engine.sql(fact.across).to_arrow_table()
 
 
-def crossing_schema(identity: Identity) -> pa.Schema:
-    """Return the schema of what ``across`` of a fact computes."""
-    fact = identity.fact
-    if not fact.across:
-        return pa.schema([("month", pa.string())])
-    with running({}, {"last_day": date.max}) as engine:
-        engine.execute(f"CREATE TEMP TABLE {fact.name}_left_out (position BIGINT)")
-        _counting(engine, fact.name, identity.empty(), identity)
-        return engine.sql(fact.across).to_arrow_table().schema
+@lru_cache(maxsize=16)
+def _no_crossing(identity: Identity) -> pa.Table:
+    """Return what ``across`` of a fact computes where no transaction is in several months; every task asks for it."""
+    return cross_months(identity.empty(), _NO_MARKS, date.max, identity)
 
 
 def code_of(tables: Sequence[MonthTable], facts: Sequence[Kind]) -> str:
@@ -136,16 +131,13 @@ def of_fact(name: str, identity: Identity) -> str:
     """Return the SQL of a calculation about any fact, for one."""
     fact = identity.fact
     guests = next((column.name for column in fact.columns if column.guests), "")
-    own = {clean_name(column) for column in fact.columns}
-    others = [column for column in identity.schema.names if column not in own]
-    columns = dict.fromkeys(("t_shard", *sorted(own), *others))
     return Template(sql(name)).substitute(
         at=fact.at,
         control=fact.control or "0",
         guest=f"{guests} = {GUEST}" if guests else "FALSE",
         bought=_sign(identity.signs),
         item=identity.clean(fact.item) if fact.item else "''",
-        columns=", ".join(columns),
+        columns=", ".join(identity.schema.names),
     )
 
 

@@ -1,6 +1,5 @@
 """Compute the rows of a mart from a table of months and dimensions, by the SQL of its pack."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -9,7 +8,7 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 
-from marts.compute.engine import mart_schema, ordered, running
+from marts.compute.engine import mart_schema, named_in, ordered, running
 from marts.pack import Kind, Mart
 from marts.policy import Policy
 from marts.rows.cast import clean_name, clean_schema
@@ -56,7 +55,7 @@ def stale_keys(mart: Mart, facts: pa.Table, policy: Policy, before: date, as_of:
     if before == as_of:
         return np.array([], np.int64)
     if not mart.stale:
-        return None if re.search(r"\bas_of\b", mart.sql) else np.array([], np.int64)
+        return None if named_in(["as_of"], mart.sql) else np.array([], np.int64)
     variables = {"as_of": as_of, "previous_as_of": before, **_variables_of(policy)}
     with running({mart.reads: facts}, variables) as engine:
         return np.asarray(engine.sql(mart.stale).to_arrow_table().column(0), np.int64)
@@ -64,9 +63,8 @@ def stale_keys(mart: Mart, facts: pa.Table, policy: Policy, before: date, as_of:
 
 def columns_used(kind: Kind, mart: Mart) -> list[str]:
     """Return the clean columns of a dimension that the SQL of a mart names, its key first."""
-    words = set(re.findall(r"\w+", mart.sql.lower()))
-    names = [clean_name(column) for column in kind.columns]
-    return [kind.key or "", *(name for name in names if name in words and name != kind.key)]
+    others = (clean_name(column) for column in kind.columns if column.name != kind.key)
+    return [kind.key or "", *named_in(others, mart.sql)]
 
 
 def empty_dimension(kind: Kind, mart: Mart) -> pa.Table:

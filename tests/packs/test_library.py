@@ -53,6 +53,13 @@ class Library:
             return database.execute(f"SELECT * EXCLUDE (run_id, as_of_date) FROM {table} ORDER BY 1, 2").fetchall()
 
 
+def with_one_loan(folder: Path) -> Library:
+    library = Library(folder, "one")
+    library.deliver("a", [("L1", 1, 1, date(2024, 1, 2), None, Decimal("1.50"))])
+    library.build()
+    return library
+
+
 def expected(deliveries: Iterable[list[Loan]], names: dict[int, str]) -> tuple[list[Any], list[Any]]:
     """Compute both tables row by row: the last row of a loan in a month counts."""
     last: dict[tuple[int, str, str], Loan] = {}
@@ -121,9 +128,7 @@ def test_days_one_by_one_equal_a_rebuild_and_a_calculation_row_by_row(tmp_path: 
 
 
 def test_a_changed_name_and_a_rollback_reach_the_tables(tmp_path: Path) -> None:
-    library = Library(tmp_path, "names")
-    library.deliver("a", [("L1", 1, 1, date(2024, 1, 2), None, Decimal("1.50"))])
-    library.build()
+    library = with_one_loan(tmp_path)
     library.put("readers/s.csv", "reader_id,name\n1,Ada Lovelace\n")
     library.build()
     assert [row[2] for row in library.rows("reader_loans")] == ["Ada Lovelace"]
@@ -132,9 +137,7 @@ def test_a_changed_name_and_a_rollback_reach_the_tables(tmp_path: Path) -> None:
 
 
 def test_a_target_is_of_one_pack(tmp_path: Path) -> None:
-    library = Library(tmp_path, "one")
-    library.deliver("a", [("L1", 1, 1, date(2024, 1, 2), None, Decimal("1.50"))])
-    library.build()
+    library = with_one_loan(tmp_path)
     result = marts("build", "--as-of", "2024-12-31", "--pack", "retail", *library.flags, code=2)
     assert "holds drops of loans, readers, which the pack 'retail' does not have" in result.output + result.stderr
     assert [row[4] for row in library.rows("reader_loans")] == [Decimal("1.50")]
