@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from jobs.config.settings import Settings
-from marts.policy import Policy
+from marts.packs import shipped
+from marts.policy import policy_model
 
 Schema = dict[str, Any]
 
@@ -285,6 +286,7 @@ def _settings() -> Schema:
     return made
 
 
+_RETAIL = shipped("retail")
 SHAPES: dict[str, Schema] = {
     "mode": {"type": "string", "enum": ["rayjob", "submit", "local"]},
     "fullnameOverride": {"type": "string", "pattern": "^([a-z]([a-z0-9-]*[a-z0-9])?)?$"},
@@ -295,7 +297,7 @@ SHAPES: dict[str, Schema] = {
     "imagePullSecrets": _list(_closed({"name": _text("Name of the Secret.")}, ("name",))),
     "reportsUrl": {"type": "string", "pattern": "^(https?://.+)?$"},
     "settings": _settings(),
-    "policy": of_model(Policy),
+    "policy": of_model(policy_model(_RETAIL.numbers, _RETAIL.number_tables)),
     "expectations": {
         "type": "object",
         "additionalProperties": False,

@@ -6,6 +6,7 @@ CSV types, checks, table definitions, documentation and tests are derived from t
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal
 
 SourceType = Literal["id", "integer", "quantity", "price", "money", "amount", "date", "text", "yes_no"]
@@ -172,6 +173,53 @@ class MonthTable:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A business number that a policy may set; the SQL of the pack reads it as a variable."""
+
+    name: str
+    default: int | Decimal | str | bool
+    help: str
+    digits: int = 0
+    """Digits after the point, of a decimal."""
+    least: Decimal | None = None
+    most: Decimal | None = None
+    choices: tuple[str, ...] = ()
+    """Values of a text."""
+
+    @property
+    def variable(self) -> str:
+        """Return its name in SQL, where a decimal is a whole number of its last digit."""
+        return f"{self.name}_{UNITS[self.digits]}" if self.digits else self.name
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """A column of a table of business numbers; without a value it is NULL in SQL."""
+
+    name: str
+    type: Literal["text", "count", "money", "flag"]
+    help: str
+    nullable: bool = False
+    max_length: int = 255
+
+    @property
+    def stored_as(self) -> str:
+        return f"{self.name}_{UNITS[2]}" if self.type == "money" else self.name
+
+
+@dataclass(frozen=True)
+class NumberTable:
+    """Rows of business numbers that a policy may set; SQL reads them as a table of this name, with ``place``."""
+
+    name: str
+    help: str
+    columns: tuple[NumberColumn, ...]
+    default: tuple[tuple[str | int | Decimal | bool | None, ...], ...]
+    last_has_no_condition: bool = False
+    """Whether the last row must leave every column empty that may be: it is that of all others."""
+
+
+@dataclass(frozen=True)
 class Subject:
     """Whose data can be erased: the people of a dimension, and the column that names them everywhere."""
 
@@ -191,6 +239,9 @@ class Pack:
     months: Mapping[str, MonthTable]
     """The tables of one month, by name."""
     subject: Subject | None = None
+    numbers: tuple[Number, ...] = ()
+    """Business numbers of the policy, besides those of the engine."""
+    number_tables: tuple[NumberTable, ...] = ()
     folder: str = ""
     """Folder of a pack that is given by its path; empty for a shipped one."""
 

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self, cast, get_args
@@ -10,8 +11,22 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marts.errors import UsageError
-from marts.pack import Kind, Lookup, Mart, MartColumn, MartType, MonthTable, Pack, SourceColumn, SourceType, Subject
-from marts.policy import explain, nearest
+from marts.pack import (
+    Kind,
+    Lookup,
+    Mart,
+    MartColumn,
+    MartType,
+    MonthTable,
+    Number,
+    NumberColumn,
+    NumberTable,
+    Pack,
+    SourceColumn,
+    SourceType,
+    Subject,
+)
+from marts.policy import EnginePolicy, explain, nearest, policy_model
 from marts.rows.cast import clean_name
 
 _NAME = r"[a-z][a-z0-9_]{0,63}"
@@ -82,6 +97,12 @@ class _Column(BaseModel):
             raise ValueError(f'{self.name}: a column with ? says when it is NULL: "null if …"')
         type_ = cast(MartType, self.of_type(get_args(MartType)))
         return MartColumn(self.name, type_, self.help, reason, self.length, "personal" in flags)
+
+    def number(self) -> NumberColumn:
+        self.other_flags(())
+        known = ("text", "count", "money", "flag")
+        type_ = cast(Literal["text", "count", "money", "flag"], self.of_type(known))
+        return NumberColumn(self.name, type_, self.help, self.nullable, self.length)
 
 
 def _unique(columns: tuple[_Column, ...]) -> tuple[_Column, ...]:
@@ -222,6 +243,54 @@ def _text_of(name: str, sql: Mapping[str, str]) -> str:
     return sql[name]
 
 
+class _Number(BaseModel):
+    """A business number: its type is that of its default, a text that is no choice is a decimal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: bool | int | str
+    help: str
+    digits: Literal[0, 2, 4, 6] = 0
+    least: Decimal | None = None
+    most: Decimal | None = None
+    choices: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if isinstance(self.default, str) and not (self.choices or self.digits):
+            raise ValueError('a text has choices, and a decimal such as "0.01" has digits')
+        if self.choices and self.default not in self.choices:
+            raise ValueError(f"the default {self.default!r} is not among the choices")
+        return self
+
+    def number(self, name: str) -> Number:
+        default = Decimal(str(self.default)) if self.digits else self.default
+        return Number(name, default, self.help, self.digits, self.least, self.most, self.choices)
+
+
+class _NumberTable(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    help: str
+    columns: Columns = Field(min_length=1)
+    default: tuple[dict[str, str | bool | int], ...] = ()
+    last_has_no_condition: bool = False
+
+    @model_validator(mode="after")
+    def _rows_name_columns(self) -> Self:
+        _require_columns(self.columns, (("default", name) for row in self.default for name in row))
+        return self
+
+    def table(self, name: str) -> NumberTable:
+        columns = tuple(column.number() for column in self.columns)
+        rows = tuple(tuple(_typed(column, row.get(column.name)) for column in columns) for row in self.default)
+        return NumberTable(name, self.help, columns, rows, self.last_has_no_condition)
+
+
+def _typed(column: NumberColumn, value: Any) -> Any:
+    return Decimal(str(value)) if column.type == "money" and value is not None else value
+
+
 class _Subject(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -237,6 +306,8 @@ class _Pack(BaseModel):
     subject: _Subject | None = None
     drops: dict[Name, _Drop] = Field(min_length=1)
     tables: dict[Name, _Table] = Field(min_length=1)
+    policy: dict[Name, _Number] = Field(default_factory=dict)
+    policy_tables: dict[Name, _NumberTable] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _tables_read_what_exists(self) -> Self:
@@ -264,6 +335,15 @@ class _Pack(BaseModel):
             raise ValueError(f"subject: {self.subject.drop!r} is no dimension{nearest(self.subject.drop, self.drops)}")
         return self
 
+    @model_validator(mode="after")
+    def _numbers_have_names_of_their_own(self) -> Self:
+        for name in (*self.policy, *self.policy_tables):
+            if name in EnginePolicy.model_fields:
+                raise ValueError(f"policy: {name!r} is a number of the engine, which every pack has")
+        if both := sorted({*self.policy_tables} & {*self.policy, *self.tables, *self.drops}):
+            raise ValueError(f"policy_tables: another table, drop or number has the name {both[0]!r}")
+        return self
+
 
 def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
     """Read pack.toml; ``sql`` are the texts beside it, by file name.
@@ -275,6 +355,9 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         lookups = {item.on: kind for table in values.tables.values() for kind, item in table.lookups.items() if item.on}
         kinds = {name: drop.kind(name, values.subject, lookups, sql) for name, drop in values.drops.items()}
         marts = {name: table.mart(name, sql) for name, table in values.tables.items() if table.per != "month"}
+        numbers = tuple(item.number(name) for name, item in values.policy.items())
+        number_tables = tuple(item.table(name) for name, item in values.policy_tables.items())
+        policy_model(numbers, number_tables)()  # the defaults must be valid themselves
         months = {
             name: MonthTable(
                 name,
@@ -294,7 +377,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
     except ValueError as error:
         raise UsageError(str(error), where) from error
     subject = Subject(values.subject.drop, values.subject.key) if values.subject else None
-    return Pack(values.name, values.about, kinds, marts, months, subject)
+    return Pack(values.name, values.about, kinds, marts, months, subject, numbers, number_tables)
 
 
 @cache

@@ -4,13 +4,15 @@ import difflib
 import hashlib
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self, get_origin
+from functools import lru_cache
+from typing import Annotated, Any, Literal, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from marts.errors import UsageError
 from marts.expressions import parsed
+from marts.pack import Number, NumberColumn, NumberTable, Pack
 
 DEFAULT_RULE = "price * quantity"
 """What the total of a line is by default."""
@@ -31,34 +33,12 @@ def known_zone(name: str) -> str:
     return name
 
 
-class Segment(BaseModel):
-    """One customer segment. A customer belongs to the first segment whose conditions all hold."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(min_length=1, max_length=64)
-    min_purchase_frequency: int | None = Field(None, ge=0, description="purchases up to as_of, at least")
-    min_monetary_value: Money | None = Field(None, description="lifetime value per purchase, at least")
-    inactive: bool | None = Field(None, description="inactive_status equals this")
-
-    @property
-    def is_default(self) -> bool:
-        return self.min_purchase_frequency is None and self.min_monetary_value is None and self.inactive is None
-
-
-class Policy(BaseModel):
-    """Every number that a business may change. The defaults are those of the documentation."""
+class EnginePolicy(BaseModel):
+    """Every number that a business may change, whatever its pack. The defaults are those of the documentation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     business_timezone: str = Field("UTC", description="a timestamp with an offset is first converted to this zone")
-    inactive_after_days: int = Field(180, ge=0, description="days without a purchase until a customer is inactive")
-    incentive_rate: Decimal = Field(
-        Decimal("0.01"), ge=0, le=1, decimal_places=6, description="the monthly leader's share of total_sales"
-    )
-    incentive_ties: Literal["each", "split"] = Field(
-        "each", description="tied leaders each get the incentive, or split it"
-    )
     allow_returns: bool = Field(True, description="accept lines with a negative quantity or price")
     total_cost_rule: str = Field(
         DEFAULT_RULE,
@@ -89,12 +69,6 @@ class Policy(BaseModel):
     )
     max_fall: Ratio = Field(0.05, description="if the total falls by a larger share, nothing is published")
     max_fall_from: int = Field(1000, ge=0, description="marts with fewer lines are not guarded against a fall")
-    segments: tuple[Segment, ...] = (
-        Segment(name="Loyal Customer", min_purchase_frequency=10),
-        Segment(name="High-Value Customer", min_monetary_value=Decimal(50000)),
-        Segment(name="At-Risk Customer", inactive=True),
-        Segment(name="Occasional Customer"),
-    )
 
     @field_validator("business_timezone")
     @classmethod
@@ -132,23 +106,101 @@ class Policy(BaseModel):
     def _lower(cls, words: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(word.strip().lower() for word in words)
 
-    @model_validator(mode="after")
-    def _segments_cover_everybody(self) -> Self:
-        if not self.segments or not self.segments[-1].is_default:
-            raise ValueError("the last segment must have no condition, so that every customer belongs to one")
-        return self
+
+Value = bool | int | Decimal | str
+
+
+class Policy(EnginePolicy):
+    """The business numbers of a company: those of the engine, and what it sets of those of its pack."""
+
+    own: tuple[tuple[str, Value | tuple[tuple[Value | None, ...], ...]], ...] = ()
+    """Numbers and tables of the pack that differ from its defaults, by name."""
 
     def digest(self) -> str:
         """Return a hash of the policy: equal policies have equal digests."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
-def read_policy(values: dict[str, Any], where: str) -> Policy:
+@lru_cache(maxsize=16)
+def policy_model(numbers: tuple[Number, ...], tables: tuple[NumberTable, ...]) -> type[EnginePolicy]:
+    """Return the model of a policy file: the numbers of the engine and those of a pack."""
+    fields: dict[str, Any] = {number.name: _field(number) for number in numbers}
+    for table in tables:
+        entry = _entry(table)
+        rule = AfterValidator(_covers_all(table))
+        default = tuple(entry.model_validate(_by_name(table, row)) for row in table.default)
+        rows = Annotated[tuple[entry, ...], rule]  # type: ignore[valid-type]
+        fields[table.name] = (rows, Field(default, description=table.help, validate_default=True))
+    return create_model("PolicyFile", __base__=EnginePolicy, __doc__=EnginePolicy.__doc__, **fields)
+
+
+def _field(number: Number) -> tuple[Any, Any]:
+    limits = {"ge": _plain(number.least), "le": _plain(number.most), "decimal_places": number.digits or None}
+    given: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
+    type_: Any = Literal[number.choices] if number.choices else type(number.default)
+    return type_, Field(number.default, description=number.help, validate_default=True, **given)
+
+
+def _plain(limit: Decimal | None) -> Decimal | int | None:
+    """Return a limit as a whole number where it is one: a schema has no decimals."""
+    return int(limit) if limit is not None and limit == limit.to_integral_value() else limit
+
+
+_NUMBER_TYPES: dict[str, Any] = {"count": int, "money": Money, "flag": bool}
+
+
+def _entry(table: NumberTable) -> type[BaseModel]:
+    """Return the model of a row of a table of numbers."""
+    fields = {column.name: _column(column) for column in table.columns}
+    config = ConfigDict(frozen=True, extra="forbid")
+    return create_model(f"{table.name}_entry", __config__=config, __doc__=table.help, **fields)
+
+
+def _column(column: NumberColumn) -> Any:
+    type_ = _NUMBER_TYPES.get(column.type, str)
+    limits: dict[str, Any] = {"count": {"ge": 0}, "text": {"min_length": 1, "max_length": column.max_length}}
+    about = Field(None if column.nullable else ..., description=column.help, **limits.get(column.type, {}))
+    return (type_ | None if column.nullable else type_), about
+
+
+def _covers_all(table: NumberTable) -> Any:
+    conditions = [column.name for column in table.columns if column.nullable]
+
+    def check(rows: tuple[BaseModel, ...]) -> tuple[BaseModel, ...]:
+        last = rows[-1] if rows else None
+        if table.last_has_no_condition and (last is None or any(getattr(last, n) is not None for n in conditions)):
+            raise ValueError("the last one must have no condition, so that it holds for all others")
+        return rows
+
+    return check
+
+
+def _by_name(table: NumberTable, row: Iterable[Any]) -> dict[str, Any]:
+    return {column.name: value for column, value in zip(table.columns, row, strict=True)}
+
+
+def read_policy(values: dict[str, Any], where: str, pack: Pack) -> Policy:
     """Validate the values of a policy file. Raise UsageError that names the wrong key and the nearest valid one."""
+    model = policy_model(pack.numbers, pack.number_tables)
     try:
-        return Policy.model_validate(values)
+        file = model.model_validate(values)
     except ValidationError as error:
-        raise UsageError(*explain(error, Policy), where) from error
+        raise UsageError(*explain(error, model), where) from error
+    given = {name: getattr(file, name) for name in EnginePolicy.model_fields}
+    numbers = ((item.name, getattr(file, item.name), item.default) for item in pack.numbers)
+    rows = ((item.name, _rows(item, getattr(file, item.name)), item.default) for item in pack.number_tables)
+    own = tuple((name, value) for name, value, default in (*numbers, *rows) if value != default)
+    return Policy(**given, own=own)
+
+
+def _rows(table: NumberTable, entries: tuple[BaseModel, ...]) -> tuple[tuple[Any, ...], ...]:
+    return tuple(tuple(getattr(entry, column.name) for column in table.columns) for entry in entries)
+
+
+def numbers_of(pack: Pack, policy: Policy) -> dict[str, Any]:
+    """Return the numbers and tables of a pack by name, as a policy sets them; decimals are Decimal, rows tuples."""
+    numbers: dict[str, Any] = {number.name: number.default for number in pack.numbers}
+    return {**numbers, **{table.name: table.default for table in pack.number_tables}, **dict(policy.own)}
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str]:

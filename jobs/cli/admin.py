@@ -13,6 +13,7 @@ import typer
 from jobs.cli.build import run_build
 from jobs.cli.options import (
     Json,
+    PackName,
     Who,
     configured,
     looking,
@@ -64,12 +65,16 @@ def init(
         str | None,
         typer.Option("--from", metavar="URI", help="Folder or s3://bucket/prefix of drops to look at"),
     ] = None,
+    pack: PackName = None,
 ) -> None:
     """Write marts.toml and policy.toml, with a comment on every option. With --from, propose how the files are read."""
+    from jobs.config.packs import load_pack
+    from jobs.config.settings import Settings
     from jobs.operations.scaffold import write
 
+    domain = load_pack(pack or Settings.model_fields["pack"].default)
     if origin is None:
-        for path in write(folder):
+        for path in write(folder, domain, pack or ""):
             typer.echo(f"wrote {path}")
         typer.echo("next: set source and target in marts.toml, then run `marts doctor` and `marts build`", err=True)
         return
@@ -78,8 +83,8 @@ def init(
     from marts.policy import Policy
 
     origin = origin if "://" in origin else str(Path(origin).absolute())
-    blocks = propose_blocks(configured(None, source=origin), Policy(), origin)
-    for path in write(folder, origin, as_text(blocks), rule_of(blocks)):
+    blocks = propose_blocks(configured(None, source=origin, pack=pack), Policy(), origin)
+    for path in write(folder, domain, pack or "", origin, as_text(blocks), rule_of(blocks)):
         typer.echo(f"wrote {path}")
     show(proposals(blocks))
     typer.echo("next: read the blocks at the end of marts.toml, then run `marts build`", err=True)

@@ -13,6 +13,7 @@ from jobs.cli.options import (
     Config,
     Folder,
     Json,
+    PackName,
     PolicyFile,
     Source,
     State,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 AsOf = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Last day that counts; today by default")]
 MartName = Annotated[str | None, typer.Option(help="Build only this mart, such as customers")]
-PackName = Annotated[str | None, typer.Option(help="The domain: name of a shipped pack, or a folder with pack.toml")]
 
 
 def build(

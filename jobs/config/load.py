@@ -84,7 +84,8 @@ def _merged(*sources: Mapping[str, Any]) -> dict[str, Any]:
 
 def load_policy(settings: Settings) -> Policy:
     """Read the policy file, or return the defaults."""
-    return read_policy(read_toml(settings.policy), settings.policy) if settings.policy else Policy()
+    values = read_toml(settings.policy) if settings.policy else {}
+    return read_policy(values, settings.policy or "policy", settings.domain)
 
 
 def read_toml(path: str) -> dict[str, Any]:

@@ -21,19 +21,21 @@ _HERE = Path(__file__).parent.parent
 
 def load_suites(pack: Pack, folder: str | None, policy: Policy) -> dict[str, Suite]:
     """Read the suite of each kind of drop. Raise UsageError with the file and the invalid entry."""
-    return {name: _of_drops(kind, *_text_of(name, pack, folder), policy) for name, kind in pack.kinds.items()}
+    parameters = tuple(policy_parameters(pack, policy).items())
+    texts = {name: _text_of(name, pack, folder) for name in pack.kinds}
+    return {name: _of_drops(kind, *texts[name], parameters, policy) for name, kind in pack.kinds.items()}
 
 
 @lru_cache(64)
-def _of_drops(kind: Kind, text: str, where: str, policy: Policy) -> Suite:
+def _of_drops(kind: Kind, text: str, where: str, parameters: tuple[tuple[str, Any], ...], policy: Policy) -> Suite:
     """Parse a suite. Cached by its text, because some commands need it more than once."""
-    return read_suite(_parsed(text, where), kind, where, policy_parameters(policy), policy)
+    return read_suite(_parsed(text, where), kind, where, dict(parameters), policy)
 
 
 def load_mart_suite(pack: Pack, mart: Mart, folder: str | None, policy: Policy, results: Mapping[str, Any]) -> Suite:
     """Read the suite of a mart; ``results`` contains the values of `MART_PARAMETERS`."""
     data, where = read_file(mart.table, pack, folder)
-    return read_suite(data, mart, where, {**policy_parameters(policy), **results})
+    return read_suite(data, mart, where, {**policy_parameters(pack, policy), **results})
 
 
 def check_suites(pack: Pack, folder: str | None, policy: Policy) -> dict[str, Suite]:

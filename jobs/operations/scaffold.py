@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 
 from jobs.config.settings import CONFIG_FILE, Settings
 from marts.errors import UsageError
-from marts.policy import DEFAULT_RULE, Policy
+from marts.pack import Pack
+from marts.policy import DEFAULT_RULE, policy_model
 from marts.rows.source_block import SourceBlock
 
 _HEAD = """\
@@ -41,12 +42,15 @@ _POLICY_HEAD = """\
 """
 
 
-def write(folder: Path, source: str = "", blocks: str = "", rule: str = "") -> list[Path]:
+def write(folder: Path, pack: Pack, name: str = "", source: str = "", blocks: str = "", rule: str = "") -> list[Path]:
     """Write marts.toml and policy.toml. Raise UsageError if one exists.
 
-    ``source`` is the source, ``blocks`` the [[source]] blocks that read its files, ``rule`` the total_cost_rule.
+    ``name`` is the setting of the pack unless that is the default, ``source`` the source,
+    ``blocks`` the [[source]] blocks that read its files, ``rule`` the total_cost_rule.
     """
-    settings, policy = _HEAD + settings_text(), _POLICY_HEAD + policy_text()
+    settings, policy = _HEAD + settings_text(), _POLICY_HEAD + policy_text(pack)
+    if name:
+        settings = settings.replace(f"# pack = {toml(Settings.model_fields['pack'].default)}", f"pack = {toml(name)}")
     if source:
         settings = settings.replace(_EXAMPLE_SOURCE, f"source = {toml(source)}")
     if rule:
@@ -77,14 +81,17 @@ def settings_text() -> str:
     return "\n".join(lines)
 
 
-def policy_text() -> str:
-    """Return the policy's defaults as comments."""
-    fields = {name: field for name, field in Policy.model_fields.items() if name != "segments"}
-    lines = [_option(name, field) for name, field in fields.items()]
-    lines.append("# A customer belongs to the first segment whose conditions all hold; the last has none.\n")
-    for segment in Policy().segments:
-        values = segment.model_dump(exclude_none=True)
-        lines.append("# [[segments]]\n" + "".join(f"# {key} = {toml(value)}\n" for key, value in values.items()))
+def policy_text(pack: Pack) -> str:
+    """Return the defaults of the policy of a pack as comments."""
+    fields = policy_model(pack.numbers, pack.number_tables).model_fields
+    tables = {table.name for table in pack.number_tables}
+    lines = [_option(name, field) for name, field in fields.items() if name not in tables]
+    for table in pack.number_tables:
+        lines.append(f"# {table.help}\n")
+        for row in fields[table.name].default:
+            values = row.model_dump(exclude_none=True)
+            entries = "".join(f"# {key} = {toml(value)}\n" for key, value in values.items())
+            lines.append(f"# [[{table.name}]]\n{entries}")
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from jobs.steps.materialize import mart_folder, saved_rows
 from jobs.steps.repair import repair_key, repairs_in, repairs_of
 from jobs.steps.rollup import plan_rollups
 from jobs.steps.settle import plan_settling, read_settled
+from marts.compute.numbers import Numbers
 
 FOLDERS = ("lines", "dimensions", "quarantine", "repairs", "settled", "facts", "marts", "keys", TABLES.rstrip("/"))
 """Folders with only Martwright's files; those of the catalog are rewritten, the data quality pages stay."""
@@ -69,8 +70,9 @@ def _facts(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
         kept = {path for task in tasks for path in task.paths}
         if kept <= {version.key for version in now.state.versions("settled")}:
             settled = read_settled(now.state, tasks, live)
-    tables = tuple(now.settings.pack.months.values())
-    rollups = plan_rollups(live, as_of, rollup_lines, tables, now.identity, settled)
+    pack = now.settings.pack
+    numbers = Numbers.of(pack, now.settings.policy)
+    rollups = plan_rollups(live, as_of, rollup_lines, tuple(pack.months.values()), now.identity, numbers, settled)
     return kept.union(*(rollup.paths for rollup in rollups))
 
 

@@ -25,6 +25,7 @@ from jobs.steps.repair import accepted_by
 from jobs.steps.resolve import DropCounts, Resolved
 from jobs.steps.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
 from jobs.steps.settle import Settled, plan_settling, read_settled, run_settle
+from marts.compute.numbers import Numbers
 from marts.errors import DataError
 
 _IDS = 3
@@ -78,7 +79,13 @@ def _roll_up(run: Run, live: Sequence[Manifest], existing: set[str]) -> tuple[li
     """Compute the missing facts. Return the tasks of all months, and those computed now."""
     marks = None if run.identity.within_month else _settle(run, live, existing)
     rollups = plan_rollups(
-        live, run.as_of, run.settings.limits.rollup_lines, tuple(run.pack.months.values()), run.identity, marks
+        live,
+        run.as_of,
+        run.settings.limits.rollup_lines,
+        tuple(run.pack.months.values()),
+        run.identity,
+        Numbers.of(run.pack, run.policy),
+        marks,
     )
     if not rollups:
         hint = "`marts plan` shows what is wrong with each drop; the live marts are untouched"
@@ -126,7 +133,7 @@ def materialize(run: Run, rolled_up: RolledUp, paths: AbstractSet[str]) -> tuple
     dimensions = rolled_up.resolved.dimensions
     last = {m.delivery.kind for m in dimensions if run.scan_settings.block(m.delivery.key).duplicates == "last"}
     of_all = (rolled_up.months, dimensions, run.policy, run.as_of, last)
-    inputs = {name: inputs_of(run.pack.marts[name], *of_all) for name in names}
+    inputs = {name: inputs_of(run.pack, run.pack.marts[name], *of_all) for name in names}
     saved = {name: saved_rows(run.state, name, inputs[name].name, paths) for name in names}
     tasks: list[MartTask] = []
     limit = run.settings.limits.finish_rows

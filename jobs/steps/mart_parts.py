@@ -6,6 +6,7 @@ from datetime import date
 
 from jobs.adapters.store.open import StoreAddress
 from marts.compute.highlights import Figures, together
+from marts.compute.numbers import Numbers
 from marts.compute.patch import Calculation
 from marts.pack import Mart, Pack
 from marts.policy import Policy
@@ -101,7 +102,8 @@ class MartTask:
         """Return how its rows are computed."""
         subject = self.pack.subject
         person = subject.key if subject and subject.key in self.mart.key else ""
-        return Calculation(self.mart, self.pack.months[self.mart.reads].control, person, self.policy)
+        control = self.pack.months[self.mart.reads].control
+        return Calculation(self.mart, control, person, Numbers.of(self.pack, self.policy))
 
 
 def added(parts: Sequence[MartPart]) -> MartPart:

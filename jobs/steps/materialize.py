@@ -26,7 +26,7 @@ from marts.compute.engine import digest
 from marts.compute.highlights import Figures, together
 from marts.errors import StateDamaged
 from marts.pack import Mart, Pack
-from marts.policy import Policy
+from marts.policy import Policy, numbers_of
 
 _TOGETHER = 8
 """Maximum number of parts that one task patches, if none of them is patched yet."""
@@ -113,6 +113,7 @@ def mart_folder(mart: str, fingerprint: str) -> str:
 
 
 def inputs_of(
+    pack: Pack,
     mart: Mart,
     rollups: Sequence[RollUp],
     dimensions: Sequence[Manifest],
@@ -124,7 +125,11 @@ def inputs_of(
     used = {item.kind for item in mart.lookups}
     last = sorted(used & set(last_counts))
     rules = name_of(
-        __version__, name_of(mart.sql, mart.stale, digest("money")), policy.digest(), *([last] if last else [])
+        __version__,
+        name_of(mart.sql, mart.stale, digest("money")),
+        policy.digest(),
+        numbers_of(pack, policy),
+        *([last] if last else []),
     )
     files: dict[str, list[str]] = {}
     for manifest in dimensions:

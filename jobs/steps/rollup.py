@@ -22,6 +22,7 @@ from jobs.steps.settle import Settled
 from marts.compute.engine import spill_to
 from marts.compute.identity import Identity, suspects
 from marts.compute.months import Beyond, FactRows, code_of, roll_up
+from marts.compute.numbers import Numbers
 from marts.pack import MonthTable
 
 COUNTS = ("drops", "shared")
@@ -52,6 +53,7 @@ class RollUp:
     """Files by drop, in order of delivery."""
     tables: tuple[MonthTable, ...]
     identity: Identity
+    numbers: Numbers
     name: str
     settled: Settled | None = None
     """Which lines count, if transactions span months."""
@@ -88,6 +90,7 @@ def plan_rollups(
     lines_per_task: int,
     tables: Sequence[MonthTable],
     identity: Identity,
+    numbers: Numbers,
     settled: Settled | None = None,
 ) -> list[RollUp]:
     """Return the roll-up tasks of the live drops, month by month. ``manifests`` are in order of delivery."""
@@ -99,7 +102,7 @@ def plan_rollups(
     return [
         replace(rollup, name=name_of(rollup.name, digests[month]), settled=settled) if month in digests else rollup
         for month in sorted(by_month)
-        for rollup in _plan_month(month, by_month[month], as_of, lines_per_task, tuple(tables), identity)
+        for rollup in _plan_month(month, by_month[month], as_of, lines_per_task, tuple(tables), identity, numbers)
     ]
 
 
@@ -110,6 +113,7 @@ def _plan_month(
     lines_per_task: int,
     tables: tuple[MonthTable, ...],
     identity: Identity,
+    numbers: Numbers,
 ) -> Iterable[RollUp]:
     rows = sum(manifest.months[month].rows for manifest in manifests)
     parts = parts_for(rows, lines_per_task * 3 // 2)
@@ -121,7 +125,7 @@ def _plan_month(
     )
     # A moved drop has other paths but the same content.
     made_from = [(share.origin, [path.rpartition("/")[2] for path in share.paths]) for share in shares]
-    code = code_of(tables, (identity.fact,))
+    code = code_of(tables, (identity.fact,), numbers)
     for part in range(parts):
         yield RollUp(
             month,
@@ -131,6 +135,7 @@ def _plan_month(
             shares,
             tables,
             identity,
+            numbers,
             name_of(code, month, cut, part, parts, made_from, identity.name),
             rows=rows // parts,
         )
@@ -148,7 +153,7 @@ def run_rollup(work: RollUpWork) -> int:
     suspicious = read_suspects(store, files, lines, rows, np.flatnonzero(wanted), task.identity)
     spill_to(str(scratch.folder()))
     fact = FactRows(lines, suspicious, task.identity, beyond)
-    facts = roll_up(task.tables, {task.identity.fact.name: fact}, task.last_day)
+    facts = roll_up(task.tables, {task.identity.fact.name: fact}, task.last_day, task.numbers)
     month = date.fromisoformat(f"{task.month}-01")
     for name, table in facts.tables.items():
         stamped = table.append_column("month", pa.array([month] * table.num_rows, pa.date32()))

@@ -20,6 +20,7 @@ from jobs.steps.lines import File, files_of, parts_for, read_marked
 from marts.compute.engine import spill_to
 from marts.compute.identity import Identity, in_several_months
 from marts.compute.months import code_of, cross_months
+from marts.compute.numbers import NO_NUMBERS
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def plan_settling(
     parts = parts_for(rows, lines_per_task * 3 // 2)
     files = files_of(manifests, {month for manifest in manifests for month in manifest.months})
     made_from = [(file.month, file.name) for file in files]
-    name = name_of(code_of((), (identity.fact,)), identity.name, as_of, parts, made_from)
+    name = name_of(code_of((), (identity.fact,), NO_NUMBERS), identity.name, as_of, parts, made_from)
     return [Settle(tuple(files), part, parts, identity, as_of, f"settled/{name}", state) for part in range(parts)]
 
 

@@ -1,6 +1,6 @@
 """Check a pack: bind the SQL of each table against empty inputs, and compare its columns with those declared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -11,12 +11,15 @@ import pyarrow as pa
 from marts.compute.engine import mart_schema
 from marts.compute.identity import Identity
 from marts.compute.months import FactRows, roll_up
+from marts.compute.numbers import Numbers, variables_in
 from marts.compute.tables import compute_rows, empty_dimension, stale_keys
 from marts.errors import UsageError
 from marts.pack import Mart, Pack
 from marts.policy import Policy, nearest
 
 _DAY = date(2024, 1, 31)
+OF_MONTHS, OF_TABLES = ("last_day",), ("as_of", "previous_as_of")
+"""Variables that the engine sets."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class CheckedTable:
 
 def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
     """Yield each table that fits. Raise UsageError that names the table, and what its SQL or columns lack."""
-    facts = {}
+    facts, numbers = {}, Numbers.of(pack, policy)
     for fact in pack.facts:
         identity = Identity.of(policy, pack, fact)
         rows = identity.empty().select([*identity.columns, "delivery", "position"])
@@ -39,8 +42,9 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
     months: dict[str, pa.Table] = {}
     for table in pack.months.values():
         own = {name: facts[name] for name in table.reads}
+        _require_variables(table.name, (table.sql, *table.prepare), numbers, OF_MONTHS)
         try:
-            rows = roll_up([table], own, _DAY).tables[table.name]
+            rows = roll_up([table], own, _DAY, numbers).tables[table.name]
         except duckdb.Error as error:
             raise _wrong(table.name, error) from error
         for name in filter(None, (*table.key, table.control)):
@@ -48,19 +52,29 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
         months[table.name] = rows.append_column("month", pa.array([], pa.date32()))
         yield CheckedTable(table.name, "month", "", tuple(rows.column_names))
     for mart in pack.marts.values():
-        _check_mart(pack, mart, months[mart.reads], policy)
+        _check_mart(pack, mart, months[mart.reads], numbers)
         yield CheckedTable(mart.name, mart.per, mart.table, tuple(column.name for column in mart.columns))
 
 
-def _check_mart(pack: Pack, mart: Mart, facts: pa.Table, policy: Policy) -> None:
+def _check_mart(pack: Pack, mart: Mart, facts: pa.Table, numbers: Numbers) -> None:
+    _require_variables(mart.name, (mart.sql, mart.stale), numbers, OF_TABLES)
     dimensions = {item.kind: empty_dimension(pack.kinds[item.kind], mart) for item in mart.lookups}
     try:
-        compute_rows(mart, facts, dimensions, policy, _DAY, check=lambda rows: _compare(mart, rows))
-        keys = stale_keys(mart, facts, policy, date(2024, 1, 1), _DAY)
+        compute_rows(mart, facts, dimensions, numbers, _DAY, check=lambda rows: _compare(mart, rows))
+        keys = stale_keys(mart, facts, numbers, date(2024, 1, 1), _DAY)
     except duckdb.Error as error:
         raise _wrong(mart.name, error) from error
     if keys is not None and not np.issubdtype(keys.dtype, np.integer):
         raise UsageError("its stale SQL gives keys that are no whole numbers", f"tables.{mart.name}")
+
+
+def _require_variables(table: str, texts: Sequence[str], numbers: Numbers, of_engine: Sequence[str]) -> None:
+    known = sorted((*numbers.variables, *of_engine))
+    for name in variables_in(*texts):
+        if name in known:
+            continue
+        what = f"its SQL reads the variable {name!r}, which is no number of the policy{nearest(name, known)}"
+        raise UsageError(what, f"tables.{table}", f"known: {', '.join(known)}")
 
 
 def _compare(mart: Mart, rows: pa.Table) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from marts.compute.engine import running, sql
 from marts.compute.identity import Identity
+from marts.compute.numbers import Numbers
 from marts.pack import Kind, MonthTable
 from marts.rows.cast import GUEST
 
@@ -51,10 +52,10 @@ class MonthRows:
     """Equal rows without an id that two deliveries share."""
 
 
-def roll_up(tables: Sequence[MonthTable], facts: Mapping[str, FactRows], last_day: date) -> MonthRows:
+def roll_up(tables: Sequence[MonthTable], facts: Mapping[str, FactRows], last_day: date, numbers: Numbers) -> MonthRows:
     """Compute the tables of one month. ``facts`` are by name; rows after ``last_day`` are left out."""
     drops, shared = [], []
-    with running({}, {"last_day": last_day}) as engine:
+    with running(numbers.tables, {"last_day": last_day, **numbers.variables}) as engine:
         for name, fact in facts.items():
             identity = fact.identity
             engine.register("lines", fact.rows)
@@ -110,9 +111,10 @@ def _no_crossing(identity: Identity) -> pa.Table:
     return cross_months(identity.empty(), _NO_MARKS, date.max, identity)
 
 
-def code_of(tables: Sequence[MonthTable], facts: Sequence[Kind]) -> str:
-    """Return a name of the SQL of month tables: rows of other SQL have other names."""
+def code_of(tables: Sequence[MonthTable], facts: Sequence[Kind], numbers: Numbers) -> str:
+    """Return a name of the SQL of month tables and of the numbers in it: rows of others have other names."""
     texts = [text for table in tables for text in (table.name, *table.reads, table.sql, *table.prepare)]
+    texts.append(numbers.used_by(*texts).written)
     own = [text for fact in facts for text in (fact.name, fact.across)]
     engine = [sql(name) for name in ("identity", "drops", "money")]
     return hashlib.sha256("\0".join([*texts, *own, *engine]).encode()).hexdigest()[:16]

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from marts.compute.engine import differing
 from marts.compute.highlights import Figures, exchanged, figures_of
+from marts.compute.numbers import Numbers
 from marts.compute.tables import compute_rows, stale_keys
 from marts.pack import Mart
-from marts.policy import Policy
 from marts.privacy.erasure import people
 from marts.rows.cast import GUEST
 
@@ -84,7 +84,7 @@ class Calculation:
     """Column of its facts whose sum the control column of its rows must equal."""
     person: str
     """Column of people among its key; empty if its rows are not of people."""
-    policy: Policy
+    numbers: Numbers
 
     @property
     def key(self) -> str:
@@ -94,7 +94,7 @@ class Calculation:
     def compute(self, facts: pa.Table, dimensions: Dimensions, as_of: date) -> Computed:
         """Compute the rows of all keys that have facts."""
         known = people(facts, self.person) if self.person else facts
-        computed = compute_rows(self.mart, known, dimensions, self.policy, as_of)
+        computed = compute_rows(self.mart, known, dimensions, self.numbers, as_of)
         rows = computed.rows
         figures = figures_of(self.mart, rows, newest(facts))
         guests = self._cents(facts.filter(pc.equal(facts[self.person], GUEST))) if self.person else 0
@@ -104,7 +104,7 @@ class Calculation:
 
     def changed(self, facts: Facts, before: date, as_of: date) -> np.ndarray | None:
         """Return the keys whose facts differ, or whose rows another as_of may change; None if that may be all."""
-        stale = stale_keys(self.mart, facts.current, self.policy, before, as_of)
+        stale = stale_keys(self.mart, facts.current, self.numbers, before, as_of)
         return None if stale is None else np.union1d(differing(facts.removed, facts.added, self.key), stale)
 
     def total(self, rows: pa.Table) -> int:

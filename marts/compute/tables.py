@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
 
 from marts.compute.engine import mart_schema, named_in, ordered, running
+from marts.compute.numbers import Numbers
 from marts.pack import Kind, Mart
-from marts.policy import Policy
 from marts.rows.cast import clean_name, clean_schema
 
 
@@ -27,7 +26,7 @@ def compute_rows(
     mart: Mart,
     facts: pa.Table,
     dimensions: Mapping[str, pa.Table],
-    policy: Policy,
+    numbers: Numbers,
     as_of: date,
     check: Callable[[pa.Table], None] = lambda _: None,
 ) -> TableRows:
@@ -35,8 +34,8 @@ def compute_rows(
 
     ``check`` gets the rows as its SQL gives them.
     """
-    tables = {mart.reads: _by_month(mart, facts), **dimensions, **_tables_of(policy)}
-    with running(tables, {"as_of": as_of, **_variables_of(policy)}) as engine:
+    tables = {mart.reads: _by_month(mart, facts), **dimensions, **numbers.tables}
+    with running(tables, {"as_of": as_of, **numbers.variables}) as engine:
         rows = engine.sql(mart.sql).to_arrow_table()
         check(rows)
         columns = [column.name for column in mart.columns]
@@ -50,13 +49,13 @@ def compute_rows(
     return TableRows(ordered_rows, unmatched)
 
 
-def stale_keys(mart: Mart, facts: pa.Table, policy: Policy, before: date, as_of: date) -> np.ndarray | None:
+def stale_keys(mart: Mart, facts: pa.Table, numbers: Numbers, before: date, as_of: date) -> np.ndarray | None:
     """Return the keys whose rows another as_of changes, at least; None if these can be all."""
     if before == as_of:
         return np.array([], np.int64)
     if not mart.stale:
         return None if named_in(["as_of"], mart.sql) else np.array([], np.int64)
-    variables = {"as_of": as_of, "previous_as_of": before, **_variables_of(policy)}
+    variables = {"as_of": as_of, "previous_as_of": before, **numbers.variables}
     with running({mart.reads: facts}, variables) as engine:
         return np.asarray(engine.sql(mart.stale).to_arrow_table().column(0), np.int64)
 
@@ -75,27 +74,3 @@ def empty_dimension(kind: Kind, mart: Mart) -> pa.Table:
 def _by_month(mart: Mart, facts: pa.Table) -> pa.Table:
     """Return the rows of a mart of keys in the order of key and month: most often they are."""
     return ordered(facts, [mart.key[0], "month"]) if mart.per == "key" else facts
-
-
-def _variables_of(policy: Policy) -> dict[str, int | str]:
-    return {
-        "inactive_after_days": policy.inactive_after_days,
-        "incentive_rate_millionths": int(policy.incentive_rate * 1_000_000),
-        "incentive_ties": policy.incentive_ties,
-    }
-
-
-def _tables_of(policy: Policy) -> dict[str, pa.Table]:
-    rules = policy.segments
-    columns = {
-        "place": pa.array(range(len(rules)), pa.int64()),
-        "name": [rule.name for rule in rules],
-        "min_purchase_frequency": pa.array([rule.min_purchase_frequency for rule in rules], pa.int64()),
-        "min_monetary_value_cents": pa.array([_cents(rule.min_monetary_value) for rule in rules], pa.int64()),
-        "inactive": pa.array([rule.inactive for rule in rules], pa.bool_()),
-    }
-    return {"segments": pa.table(columns)}
-
-
-def _cents(amount: Decimal | None) -> int | None:
-    return None if amount is None else int(amount * 100)

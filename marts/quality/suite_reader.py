@@ -9,8 +9,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from marts.errors import UsageError
-from marts.pack import DIGITS, Kind, Mart, MartType, SourceColumn, SourceType
-from marts.policy import DEFAULT_RULE, Policy
+from marts.pack import DIGITS, Kind, Mart, MartType, Pack, SourceColumn, SourceType
+from marts.policy import DEFAULT_RULE, Policy, numbers_of
 from marts.quality.rule_types import (
     BETWEEN,
     FITS,
@@ -70,11 +70,11 @@ def read_suite(
     return Suite(of.table if isinstance(of, Mart) else of.name, tuple(rules))
 
 
-def policy_parameters(policy: Policy) -> dict[str, Any]:
+def policy_parameters(pack: Pack, policy: Policy) -> dict[str, Any]:
     """Return the parameters of a suite of drops: the numbers of the policy, ``good_ratio`` and ``known_ratio``."""
     numbers = {
         name: value
-        for name, value in policy.model_dump().items()
+        for name, value in {**policy.model_dump(exclude={"own"}), **numbers_of(pack, policy)}.items()
         if isinstance(value, int | float | Decimal | str) and not isinstance(value, bool)
     }
     good, known = 1 - Decimal(str(policy.max_bad_ratio)), 1 - Decimal(str(policy.max_unknown_ratio))

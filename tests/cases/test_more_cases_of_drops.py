@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.kit import CUSTOMERS, SALES, Place, line, marts, mentions, sales, total
+from support.retail import RETAIL
 from support.shop import Shop
 
 from jobs.report.run_report import RunReport
@@ -662,7 +663,7 @@ def test_the_ledger_keeps_repeated_and_replaced_with_their_money(place: Place) -
 def _policy(values: dict[str, Any]) -> Any:
     from marts.policy import read_policy
 
-    return read_policy(values, "policy.toml")
+    return read_policy(values, "policy.toml", RETAIL)
 
 
 # What people decided holds for the content, and for what they saw

@@ -16,6 +16,7 @@ from support import oracle
 from support.kit import SALES, Place, line, marts, sales
 from support.oracle import Rules
 from support.oracle_drops import Source
+from support.retail import RETAIL
 
 from marts.errors import UsageError
 from marts.policy import read_policy
@@ -296,7 +297,7 @@ def test_lines_are_counted_once_each(place: Place, case: Case) -> None:
     place.put_dimensions()
     for number, text in enumerate(case.drops):
         place.put(f"sales/{number}.csv", text)
-    report = place.build(policy=read_policy(tomllib.loads(case.policy), "policy.toml"))
+    report = place.build(policy=read_policy(tomllib.loads(case.policy), "policy.toml", RETAIL))
     assert report.error is None
     first, _, second = case.total.partition(" / ")
     customers, team = place.mart("customers"), place.mart("sales_team")
@@ -373,7 +374,7 @@ ROWS = [
 def test_digits_count_as_the_contract_says(place: Place, row: Row) -> None:
     place.put_dimensions()
     place.put("sales/a.csv", sales(line("T0"), line(price=row.price, quantity=row.quantity, total=row.total)))
-    report = place.build(policy=read_policy({"max_bad_ratio": 1, **tomllib.loads(row.policy)}, "policy.toml"))
+    report = place.build(policy=read_policy({"max_bad_ratio": 1, **tomllib.loads(row.policy)}, "policy.toml", RETAIL))
     assert report.error is None
     assert report.totals.quarantined == (row.adds is None)
     assert place.mart("customers")[0][5] == Decimal("10.00") + Decimal(row.adds or 0)
@@ -391,10 +392,10 @@ def test_identity_is_settled_before_as_of_leaves_lines_out(place: Place, key: st
     place.put_dimensions()
     place.put("sales/1.csv", sales(line("T0"), line(day="2024-03-30")))
     place.put("sales/2.csv", sales(line(day=day, quantity=5)))
-    report = place.build(policy=read_policy({"transaction_key": json_list(key)}, "policy.toml"))
+    report = place.build(policy=read_policy({"transaction_key": json_list(key)}, "policy.toml", RETAIL))
     assert report.error is None
     assert sum(row[5] for row in place.mart("customers")) == Decimal(total)
-    place.build(as_of=date(2024, 4, 1), policy=read_policy({"transaction_key": json_list(key)}, "policy.toml"))
+    place.build(as_of=date(2024, 4, 1), policy=read_policy({"transaction_key": json_list(key)}, "policy.toml", RETAIL))
     later = {"10.00": "60.00", "20.00": "70.00", "60.00": "60.00"}[total]
     assert sum(row[5] for row in place.mart("customers")) == Decimal(later)
 
@@ -425,7 +426,7 @@ def test_what_may_be_a_mistake_is_warned_of(place: Place, drops: list[str], word
 @pytest.mark.parametrize("column", ["price", "quantity", "total_cost"])
 def test_a_transaction_key_is_none_of_the_amounts(column: str) -> None:
     with pytest.raises(UsageError, match=f"{column} cannot be part of it"):
-        read_policy({"transaction_key": ["store_id", column]}, "policy.toml")
+        read_policy({"transaction_key": ["store_id", column]}, "policy.toml", RETAIL)
 
 
 @pytest.mark.parametrize("second", ["2024-01-10 10:00:00", " 2024-01-10T10:00 ", "2024-01-10T10:00:00.00"])
@@ -452,5 +453,5 @@ def test_a_transaction_key_that_no_drop_has_is_named(place: Place, column: str) 
     """A misspelt key would make one transaction of many without a word."""
     place.put_dimensions()
     place.put("sales/a.csv", sales(TEA))
-    report = place.build(policy=read_policy({"transaction_key": [column]}, "policy.toml"))
+    report = place.build(policy=read_policy({"transaction_key": [column]}, "policy.toml", RETAIL))
     assert column in f"{report.error} {report.warnings}"

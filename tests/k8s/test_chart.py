@@ -4,6 +4,7 @@ import json
 import re
 import tarfile
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -190,10 +191,12 @@ def test_the_program_reads_the_rendered_configuration(
         assert (read.limits.max_inflated_bytes, read.limits.settle_seconds) == (68719476736, 2.5)
         assert read.notify.on == ("failed", "held", "recovered")
         assert str(read.s3.secret_key) == "Secret(sealed:s3.other)"
-        assert (str(policy.incentive_rate), policy.inactive_after_days) == ("0.015", 90)
-        assert policy.segments[0].min_purchase_frequency == 1_000_000
-        assert str(policy.segments[0].min_monetary_value) == "50000.25"
-        assert policy.segments[1].name == 'Others, and "the rest"'
+        own = dict(policy.own)
+        assert (str(own["incentive_rate"]), own["inactive_after_days"]) == ("0.015", 90)
+        assert own["segments"] == (
+            ("Best", 1_000_000, Decimal("50000.25"), None),
+            ('Others, and "the rest"', None, None, None),
+        )
 
 
 def test_every_number_of_settings_and_policy_survives(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Library:
         self._stamp = datetime(2024, 1, 1, tzinfo=UTC)
         (self.folder / "drops").mkdir(parents=True)
         places = {"source": self.folder / "drops", "target": f"duckdb://{self.folder}/m.duckdb", "pack": PACK}
+        places["policy"] = self.folder / "policy.toml"
+        places["policy"].touch()
         text = "".join(f'{setting} = "{value}"\n' for setting, value in places.items())
         (self.folder / "marts.toml").write_text(text)
         self.put("readers/r.csv", "reader_id,name\n1,Ada\n2,Bo\n3,Cy\n")
@@ -44,6 +46,9 @@ class Library:
     def deliver(self, name: str, loans: Iterable[Loan]) -> None:
         rows = (",".join("" if value is None else str(value) for value in loan) for loan in loans)
         self.put(f"loans/{name}.csv", HEADER + "".join(f"{row}\n" for row in rows))
+
+    def policy(self, *lines: str) -> None:
+        (self.folder / "policy.toml").write_text("\n".join(lines))
 
     def build(self, *more: str, as_of: str = "2024-12-31") -> None:
         marts("build", *self.flags, "--as-of", as_of, *more)
@@ -60,7 +65,9 @@ def with_one_loan(folder: Path) -> Library:
     return library
 
 
-def expected(deliveries: Iterable[list[Loan]], names: dict[int, str]) -> tuple[list[Any], list[Any]]:
+def expected(
+    deliveries: Iterable[list[Loan]], names: dict[int, str], late_after: int = 21, often: int = 4, surcharge: int = 0
+) -> tuple[list[Any], list[Any]]:
     """Compute both tables row by row: the last row of a loan in a month counts."""
     last: dict[tuple[int, str, str], Loan] = {}
     for loans in deliveries:
@@ -81,11 +88,20 @@ def expected(deliveries: Iterable[list[Loan]], names: dict[int, str]) -> tuple[l
             sum(x[5] for x in own),
             len(of[reader]),
             max(x[3] for x in of[reader]),
+            "often" if len(of[reader]) >= often else "seldom",
         )
         for (reader, month), own in sorted(by_reader.items())
     ]
     branches = [
-        (branch, month, len(own), sum(x[5] for x in own), share(sum(x[4] is not None for x in own), len(own)))
+        (
+            branch,
+            month,
+            len(own),
+            fees := sum((x[5] for x in own), Decimal(0)),
+            share(sum(x[4] is not None for x in own), len(own)),
+            sum(x[4] is not None and (x[4] - x[3]).days > late_after for x in own),
+            (fees * surcharge / 100).quantize(Decimal("0.01"), ROUND_HALF_UP),
+        )
         for (branch, month), own in sorted(by_branch.items())
     ]
     return readers, branches
@@ -121,6 +137,12 @@ def test_days_one_by_one_equal_a_rebuild_and_a_calculation_row_by_row(tmp_path: 
         assert library.rows("branch_loans") == branches
     library.build("--rebuild")
     assert library.rows("reader_loans") == readers
+    library.policy(
+        "late_after_days = 3", "surcharge = 0.05", "levels = [{name = 'often', min_loans = 2}, {name = 'seldom'}]"
+    )
+    library.build()
+    readers, branches = expected(deliveries, {1: "Ada", 2: "Bo", 3: "Cy"}, late_after=3, often=2, surcharge=5)
+    assert (library.rows("reader_loans"), library.rows("branch_loans")) == (readers, branches)
     runs = json.loads(marts("status", *library.flags, "--json").stdout)["runs"]
     assert not any("replaced" in text for run in runs for text in run["report"]["warnings"]), (
         "a correction is no surprise"
@@ -175,6 +197,12 @@ def test_a_pack_is_checked_before_a_build(tmp_path: Path) -> None:
             "LEFT JOIN read_csv('/etc/passwd') f ON true",
             "disabled",
         ),
+        ("branches.sql", "surcharge_ten", "surchage_ten", "did you mean 'surcharge_ten_thousandths'"),
+        ("branch_months.sql", "'late_after_days'", "'as_of'", "reads the variable 'as_of'"),
+        ("pack.toml", "late_after_days =", "max_fall =", "'max_fall' is a number of the engine"),
+        ("pack.toml", "default = 21", "default = -1", "late_after_days"),
+        ("pack.toml", '{ name = "seldom" }]', '{ name = "seldom", min_loans = 1 }]', "the last one"),
+        ("pack.toml", "policy_tables.levels", "policy_tables.readers", "another table"),
         ("readers.sql", "WITH totals", "ATTACH '/tmp/x.duckdb' AS x; WITH totals", "disabled"),
         ("readers.sql", "WITH totals", "SET enable_external_access = true; WITH totals", "configuration"),
         ("pack.toml", 'at = "loaned_on"', 'at = "loaned"', "at names 'loaned'"),

@@ -386,7 +386,7 @@ def test_a_staged_mart_that_breaks_a_critical_rule_stops_the_publish(
     in_s3.build()
     before = in_s3.marts()
     own_mart_rule(in_s3, "customers_data_mart", **entry)
-    in_s3.policy = in_s3.policy.model_copy(update={"inactive_after_days": 1})
+    in_s3.policy = in_s3.policy.model_copy(update={"own": (("inactive_after_days", 1),)})
     report = in_s3.build()
     assert report.error
     assert (report.exit_code, report.error.where) == (65, "customers_data_mart")

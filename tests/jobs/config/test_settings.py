@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from support.kit import seal
+from support.retail import RETAIL
 
 from jobs.config.load import load, load_policy
 from jobs.config.settings import Settings, duckdb_path, masked
 from jobs.operations import scaffold as initial
 from marts.errors import UsageError
-from marts.policy import Policy, read_policy
+from marts.policy import EnginePolicy, Policy, numbers_of, read_policy
 
 
 def write(name: str, text: str) -> str:
@@ -185,8 +186,8 @@ def test_a_state_without_a_natural_place_must_be_set() -> None:
     [
         ({"incentive_rte": 1}, "did you mean 'incentive_rate'?"),
         ({"segments": [{"name": "a", "inactiv": True}]}, "did you mean 'inactive'?"),
-        ({"segments": [{"name": "a", "inactive": True}]}, "the last segment must have no condition"),
-        ({"segments": []}, "the last segment"),
+        ({"segments": [{"name": "a", "inactive": True}]}, "segments: the last one must have no condition"),
+        ({"segments": []}, "the last one"),
         ({"business_timezone": "Mars/Base"}, "is not a time zone"),
         ({"incentive_rate": 1.5}, "incentive_rate"),
         ({"max_bad_ratio": -1}, "max_bad_ratio"),
@@ -194,42 +195,50 @@ def test_a_state_without_a_natural_place_must_be_set() -> None:
 )
 def test_a_wrong_policy_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read_policy(values, "policy.toml")
+        read_policy(values, "policy.toml", RETAIL)
     assert message in str(caught.value)
 
 
 def test_equal_policies_have_equal_names() -> None:
-    assert Policy().digest() == read_policy({}, "x").digest()
-    assert Policy().digest() != read_policy({"inactive_after_days": 90}, "x").digest()
+    assert Policy().digest() == read_policy({}, "x", RETAIL).digest()
+    assert Policy().digest() != read_policy({"inactive_after_days": 90}, "x", RETAIL).digest()
 
 
 def test_init_writes_files_that_name_every_option_and_change_nothing() -> None:
-    settings_file, policy_file = initial.write(Path())
+    settings_file, policy_file = initial.write(Path(), RETAIL)
     fresh = load(str(settings_file), {})
     assert fresh.policy == "policy.toml"
     assert (fresh.source, fresh.target) == ("./drops", "duckdb://marts.duckdb")
     assert load_policy(load(None, {"policy": str(policy_file)})) == Policy()
     text = settings_file.read_text() + policy_file.read_text()
-    for name in (*Settings.model_fields, *Policy.model_fields, "endpoint", "password", "delimiter", "loaders"):
+    for name in (
+        *Settings.model_fields,
+        *EnginePolicy.model_fields,
+        *numbers_of(RETAIL, Policy()),
+        "endpoint",
+        "password",
+        "delimiter",
+        "loaders",
+    ):
         assert name in text
 
 
 def test_the_options_that_init_writes_are_right_when_uncommented() -> None:
-    for path in initial.write(Path()):
+    for path in initial.write(Path(), RETAIL):
         lines = [line.removeprefix("# ") for line in path.read_text().splitlines()]
         options = [line for line in lines if line.startswith("[") or (" = " in line and not line.endswith(' = ""'))]
         values = tomllib.loads("\n".join(line for line in options if not line.startswith("Every")))
         if path.name == "policy.toml":
-            assert read_policy(values, path.name) == Policy()
+            assert read_policy(values, path.name, RETAIL) == Policy()
         else:
             Path("all.toml").write_text("\n".join(options))
             assert load("all.toml", {}).limits.split_bytes == 32 << 20
 
 
 def test_init_never_overwrites() -> None:
-    initial.write(Path())
+    initial.write(Path(), RETAIL)
     with pytest.raises(UsageError, match="already exists"):
-        initial.write(Path())
+        initial.write(Path(), RETAIL)
 
 
 def test_addresses_of_notices_are_sealed_or_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def test_after_going_back_another_policy_or_a_rebuild_publishes(fed: Place) -> N
     assert fed.marts() == second
     go_back(fed, replace(BY, run_id="rollback-2"))
     assert fed.build().outcome == "unchanged"
-    fed.policy = fed.policy.model_copy(update={"inactive_after_days": 1})
+    fed.policy = fed.policy.model_copy(update={"own": (("inactive_after_days", 1),)})
     assert fed.build().outcome == "published"
 
 
@@ -376,10 +376,10 @@ def test_a_damaged_file_of_the_state_is_made_again(place: Place, folder: str, co
         else:
             path.write_bytes(content)
     add_drop(place, 1)
-    place.policy = place.policy.model_copy(update={"inactive_after_days": 1})
+    place.policy = place.policy.model_copy(update={"own": (("inactive_after_days", 1),)})
     assert place.build().error is None
     (place.source / "sales/1.csv").unlink()
-    place.policy = place.policy.model_copy(update={"inactive_after_days": 90})
+    place.policy = place.policy.model_copy(update={"own": (("inactive_after_days", 90),)})
     assert place.build().error is None
     assert place.marts() == before
 

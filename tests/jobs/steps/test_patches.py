@@ -14,7 +14,7 @@ from marts.policy import Policy
 
 FIRST = date(2024, 12, 1)
 PEOPLE = range(1, 121)
-FINE = Policy(max_unknown_ratio=1, inactive_after_days=60)
+FINE = Policy(max_unknown_ratio=1, own=(("inactive_after_days", 60),))
 HEADER = "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date"
 
 SMALL = {"finish_rows": 120, "rollup_lines": 150}
@@ -164,7 +164,7 @@ def test_another_policy_makes_everything_anew(history: History) -> None:
     history.build()
     parts = history.files("*/part-*")
     for place in (history.days, history.anew):
-        place.policy = FINE.model_copy(update={"inactive_after_days": 30})
+        place.policy = FINE.model_copy(update={"own": (("inactive_after_days", 30),)})
     history.build()
     assert len(history.files("*/part-*")) == 2 * len(parts)
     assert not history.files("*/patch-*")

@@ -15,9 +15,10 @@ from jobs.config.suites import load_suites
 from marts.compute.engine import differing
 from marts.compute.identity import Identity, suspects
 from marts.compute.months import FactRows, roll_up
+from marts.compute.numbers import Numbers
 from marts.compute.tables import compute_rows
 from marts.errors import DataError
-from marts.policy import Policy
+from marts.policy import Policy, read_policy
 from marts.privacy.erasure import people
 from marts.quality.check import check_rows
 from marts.rows.header import read_header
@@ -46,7 +47,7 @@ def typed(text: str, policy: Policy | None = None) -> pa.Table:
 def calculated(drops: list[str], as_of: date, policy: Policy | None = None) -> tuple[list[Any], list[Any]]:
     """Run the calculations as the build does: facts by month, then the marts."""
     policy = policy or Policy()
-    identity = Identity.of(policy, RETAIL, SALES)
+    identity, numbers = Identity.of(policy, RETAIL, SALES), Numbers.of(RETAIL, policy)
     tables = [
         typed(text).append_column("delivery", pa.array([number] * (text.count("\n") - 1), pa.int64()))
         for number, text in enumerate(drops)
@@ -60,7 +61,7 @@ def calculated(drops: list[str], as_of: date, policy: Policy | None = None) -> t
         here = lines.filter(pa.array([day.replace(day=1) == month for day in days]))
         named = identity.named(here.append_column("position", pa.array(range(here.num_rows), pa.int64())))
         rows = FactRows(named, named.filter(pa.array(suspects(named, identity))), identity)
-        rollup = roll_up(list(RETAIL.months.values()), {SALES.name: rows}, as_of)
+        rollup = roll_up(list(RETAIL.months.values()), {SALES.name: rows}, as_of, numbers)
         for name, tables in facts.items():
             table = rollup.tables[{"customers": "customer_months"}.get(name, "sales_team_months")]
             tables.append(table.append_column("month", pa.array([month] * table.num_rows, pa.date32())))
@@ -77,9 +78,9 @@ def calculated(drops: list[str], as_of: date, policy: Policy | None = None) -> t
     team = team.append_column("last_name", pa.nulls(len(TEAM), pa.string()))
     ids = {"id": pa.array([1, 2], pa.int64())}
     known = people(pa.concat_tables(facts["customers"]), "customer_id")
-    first = compute_rows(CUSTOMERS_MART, known, {"customers": customers}, policy, as_of).rows
+    first = compute_rows(CUSTOMERS_MART, known, {"customers": customers}, numbers, as_of).rows
     dimensions = {"sales_team": team, "stores": pa.table(ids), "products": pa.table(ids)}
-    second = compute_rows(SALES_TEAM_MART, pa.concat_tables(facts["sales_team"]), dimensions, policy, as_of).rows
+    second = compute_rows(SALES_TEAM_MART, pa.concat_tables(facts["sales_team"]), dimensions, numbers, as_of).rows
     return [tuple(row.values()) for row in first.to_pylist()], [tuple(row.values()) for row in second.to_pylist()]
 
 
@@ -134,7 +135,7 @@ def test_both_marts_equal_a_row_by_row_calculation(drops: list[Any], as_of: date
     )
     if not expected[0]:
         return
-    assert calculated(texts, as_of, Policy(incentive_ties=ties)) == expected
+    assert calculated(texts, as_of, read_policy({"incentive_ties": ties}, "policy", RETAIL)) == expected
 
 
 def test_an_amount_that_does_not_fit_is_an_error_and_no_null() -> None:
@@ -152,7 +153,9 @@ def test_rounding_goes_away_from_zero_at_a_tie() -> None:
 
 
 def test_segments_names_and_thresholds_are_the_policy_s() -> None:
-    policy = Policy.model_validate({"segments": [{"name": "Big", "min_monetary_value": "10.00"}, {"name": "Small"}]})
+    policy = read_policy(
+        {"segments": [{"name": "Big", "min_monetary_value": "10.00"}, {"name": "Small"}]}, "policy", RETAIL
+    )
     text = HEADER + "\nA,,1,1,x,2024-01-01,1,10.00,1,10.00,\nB,,2,1,x,2024-01-02,1,9.99,1,9.99,\n"
     rows, _ = calculated([text], date(2024, 3, 31), policy)
     assert [row[-1] for row in rows] == ["Big", "Small"]

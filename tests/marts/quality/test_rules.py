@@ -13,13 +13,13 @@ from marts.policy import Policy
 from marts.quality.rule_types import KNOWN, TYPES
 from marts.quality.suite_reader import contract, policy_parameters, read_suite
 
-PARAMETERS = policy_parameters(Policy())
+PARAMETERS = policy_parameters(RETAIL, Policy())
 NOTHING: dict[str, Any] = {"expectations": []}
 
 
 def suite(*entries: Any, of: Kind | Mart = SALES, policy: Policy | None = None) -> Any:
     policy = policy or Policy()
-    return read_suite({"expectations": list(entries)}, of, "sales.json", policy_parameters(policy), policy)
+    return read_suite({"expectations": list(entries)}, of, "sales.json", policy_parameters(RETAIL, policy), policy)
 
 
 def entry(named: str, **kwargs: Any) -> dict[str, Any]:
