@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+from marts.highlights import Highlight
+
 SourceType = Literal["id", "integer", "quantity", "price", "money", "amount", "date", "text", "yes_no"]
 """How a CSV value is parsed.
 
@@ -242,6 +244,7 @@ class Pack:
     numbers: tuple[Number, ...] = ()
     """Business numbers of the policy, besides those of the engine."""
     number_tables: tuple[NumberTable, ...] = ()
+    highlights: tuple[Highlight, ...] = ()
     folder: str = ""
     """Folder of a pack that is given by its path; empty for a shipped one."""
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marts.errors import UsageError
+from marts.highlights import Highlight, TopHighlight
 from marts.pack import (
     Kind,
     Lookup,
@@ -220,6 +221,8 @@ class _Table(BaseModel):
         if len(self.reads) > 1:
             raise ValueError("it reads one table of months")
         _require_columns(self.columns, [*(("key", name) for name in self.key), ("control", self.control)])
+        for column in self.columns:
+            column.mart()
         return self
 
     def mart(self, name: str, sql: Mapping[str, str]) -> Mart:
@@ -306,6 +309,7 @@ class _Pack(BaseModel):
     subject: _Subject | None = None
     drops: dict[Name, _Drop] = Field(min_length=1)
     tables: dict[Name, _Table] = Field(min_length=1)
+    highlights: dict[Name, Highlight] = Field(default_factory=dict)
     policy: dict[Name, _Number] = Field(default_factory=dict)
     policy_tables: dict[Name, _NumberTable] = Field(default_factory=dict)
 
@@ -333,6 +337,27 @@ class _Pack(BaseModel):
     def _subject_is_a_dimension(self) -> Self:
         if self.subject and (self.subject.drop not in self.drops or self.drops[self.subject.drop].key is None):
             raise ValueError(f"subject: {self.subject.drop!r} is no dimension{nearest(self.subject.drop, self.drops)}")
+        return self
+
+    @model_validator(mode="after")
+    def _highlights_name_columns(self) -> Self:
+        marts = [name for name, table in self.tables.items() if table.publish]
+        for name, item in self.highlights.items():
+            where = f"highlights.{name}"
+            if item.table not in marts:
+                raise ValueError(f"{where}.table: {item.table!r} is no mart{nearest(item.table, marts)}")
+            table = self.tables[item.table]
+            types = {column.name: "" if column.nullable else column.type for column in table.columns}
+            for column, allowed in item.columns_used.items():
+                if column not in types:
+                    what = f"{where} names {column!r}, which is no column of {item.table}"
+                    raise ValueError(what + nearest(column, types))
+                if allowed and types[column] not in allowed:
+                    raise ValueError(f"{where}: {column} must be of type {' or '.join(allowed)}, and never NULL")
+            if item.once_per not in ("", table.key[0]):
+                raise ValueError(f"{where}.once_per must be {table.key[0]!r}, the first column of its key")
+            if isinstance(item, TopHighlight) and item.last and table.per == "key":
+                raise ValueError(f'{where}.last is for tables with per = "all"')
         return self
 
     @model_validator(mode="after")
@@ -377,7 +402,14 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
     except ValueError as error:
         raise UsageError(str(error), where) from error
     subject = Subject(values.subject.drop, values.subject.key) if values.subject else None
-    return Pack(values.name, values.about, kinds, marts, months, subject, numbers, number_tables)
+    highlights = tuple(_highlight(name, item, marts[item.table], subject) for name, item in values.highlights.items())
+    return Pack(values.name, values.about, kinds, marts, months, subject, numbers, number_tables, highlights)
+
+
+def _highlight(name: str, item: Highlight, mart: Mart, subject: Subject | None) -> Highlight:
+    people = subject is not None and any(column.name == subject.key for column in mart.columns)
+    own = {"people": (subject.key,)} if subject and people and isinstance(item, TopHighlight) else {}
+    return item.model_copy(update={"name": name, **own})
 
 
 @cache

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
@@ -226,9 +226,10 @@ _QUOTED = 60
 
 def _explain(detail: dict[str, Any], model: type[BaseModel]) -> str:
     location = detail["loc"]
-    name = ".".join(str(part) for part in location)
+    inner, parts = _below(model, location[:-1])
+    name = ".".join(str(part) for part in (*parts, *location[-1:]))
     if detail["type"] == "extra_forbidden":
-        return unknown_key(name, str(location[-1]), known_keys(model, location[:-1]))
+        return unknown_key(name, str(location[-1]), sorted(inner.model_fields) if inner else [])
     return f"{name}: {_reason(detail)}" if name else _reason(detail)
 
 
@@ -243,16 +244,34 @@ def _reason(detail: dict[str, Any]) -> str:
 
 def known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     """List the valid keys at a path inside a model."""
-    named = False
+    inner, _ = _below(model, path)
+    return sorted(inner.model_fields) if inner else []
+
+
+def _below(model: type[BaseModel], path: tuple[Any, ...]) -> tuple[type[BaseModel] | None, list[Any]]:
+    """Return the model at a path inside a model, if it is one, and the path as the user writes it."""
+    named, models, parts = False, [model], list[Any]()
     for part in path:
+        if len(models) > 1 and not named and not isinstance(part, int):  # the kind of an entry, which pydantic adds
+            models = [item for item in models if part in get_args(item.model_fields["kind"].annotation)]
+            continue
+        parts.append(part)
         if isinstance(part, int) or named:  # the place in a list, or the name of an entry
             named = False
-            continue
-        annotation = model.model_fields[part].annotation
-        named = get_origin(annotation) is dict
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return sorted(model.model_fields)
+        elif models and part in models[0].model_fields:
+            annotation = models[0].model_fields[part].annotation
+            named = get_origin(annotation) is dict
+            models = _models_in(annotation)
+        else:
+            models = []
+    return (models[0] if models else None), parts
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models in a type: of a list or dict of them, of one or another."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from jobs.runtime.escaping import visible
-from marts.compute.highlights import CustomerGroup, MonthFigures, UnusualMonth
+from marts.compute.unusual import MonthTotal, UnusualMonth
 
 INK, DIM, LINE, BAR, PAPER = (f"var(--{name})" for name in ("ink", "dim", "line", "bar", "paper"))
 WIDE, NARROW = 880, 360
@@ -27,7 +27,8 @@ _MOST = {WIDE: 48, NARROW: 24}
 _NAMES = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _LONGEST = 44
 """Characters of a name that fit above its bars."""
-_SEGMENTS = 12
+_GROUPS = 12
+"""Maximum number of groups."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,15 @@ class _Bar:
     hollow: bool = False
 
 
-def revenue(months: Sequence[MonthFigures], unusual: Sequence[UnusualMonth], goes_on: str, width: int) -> str:
-    """Draw the sales of the latest months as bars.
+def months(
+    totals: Sequence[MonthTotal], unusual: Sequence[UnusualMonth], goes_on: str, width: int, heading: str
+) -> str:
+    """Draw the totals of the latest months as bars; ``heading`` says what they are.
 
     An unusual month has a triangle that points up or down, and a line at the usual value. ``goes_on``, the current
     month, is hollow.
     """
-    displayed = months[-_MOST[width] :]
+    displayed = totals[-_MOST[width] :]
     usual = {month.month: float(month.usual) for month in unusual}
     roomy = (width - _LEFT) / len(displayed) >= 27
     years = {month.month for month in displayed if month.month.endswith("-01")}
@@ -54,25 +57,28 @@ def revenue(months: Sequence[MonthFigures], unusual: Sequence[UnusualMonth], goe
         years.add(displayed[0].month)
     rows = [_month(month, usual, goes_on, roomy, month.month in years) for month in displayed]
     period = f"{displayed[0].month} to {displayed[-1].month}"
-    message = f"Bars: sales of {len(displayed)} months, {period}. The table has the numbers."
+    message = f"Bars: {visible(heading).lower()} of {len(displayed)} months, {period}. The table has the numbers."
     return _svg(_month_layers(rows, width), width, _HEIGHT + _TOP + 36, message)
 
 
-def shown_months(months: Sequence[MonthFigures], width: int) -> int:
-    """Return how many of the months `revenue` shows."""
-    return min(len(months), _MOST[width])
+def displayed_months(count: int, width: int) -> int:
+    """Return how many of the months `months` shows."""
+    return min(count, _MOST[width])
 
 
-def segments(groups: Sequence[CustomerGroup]) -> str:
-    """Draw the customers of the largest segments: active ones as solid bars, inactive ones as hollow bars."""
-    names = list(dict.fromkeys(group.segment for group in groups))[:_SEGMENTS]
+def groups(counts: Sequence[tuple[str, bool | None, int]], flags: Sequence[str], title: str) -> str:
+    """Draw the counts of the largest groups, each with its name and flag: solid bars, hollow where the flag holds."""
+    names = list(dict.fromkeys(name for name, _, _ in counts))[:_GROUPS]
     bars = []
     for name in names:
+        own = sorted((bool(flag), count) for other, flag, count in counts if other == name)
+        if not flags:
+            bars += [_Bar(_short(name, 16), count, f"{count:,}") for _, count in own]
+            continue
         bars.append(_Bar(_short(name)))
-        for group in sorted((item for item in groups if item.segment == name), key=lambda item: item.inactive):
-            message = "inactive" if group.inactive else "active"
-            bars.append(_Bar(message, group.customers, f"{group.customers:,}", group.inactive))
-    return _bars(bars, f"Bars: customers of {len(names)} segments, active and inactive. The table has the numbers.")
+        bars += [_Bar(_short(flags[flag], 16), count, f"{count:,}", flag) for flag, count in own]
+    divided = f", {visible(flags[0])} and {visible(flags[1])}" if flags else ""
+    return _bars(bars, f"Bars: {visible(title).lower()}, {len(names)} of them{divided}. The table has the numbers.")
 
 
 def steps(seconds: Mapping[str, float]) -> str:
@@ -87,23 +93,23 @@ def _short(name: str, longest: int = _LONGEST) -> str:
 
 
 def _month(
-    month: MonthFigures, usual: Mapping[str, float], goes_on: str, roomy: bool, year: bool
+    month: MonthTotal, usual: Mapping[str, float], goes_on: str, roomy: bool, year: bool
 ) -> dict[str, str | float]:
     """Return the position and style of a month."""
     number = month.month[-2:]
     named = roomy or number in ("01", "04", "07", "10")
-    sales = float(month.total_sales)
-    seen = usual.get(month.month, sales)
-    mark = "" if seen == sales else "triangle-up" if sales > seen else "triangle-down"
+    total = float(month.total)
+    seen = usual.get(month.month, total)
+    mark = "" if seen == total else "triangle-up" if total > seen else "triangle-down"
     return {
         "month": month.month,
-        "sales": sales,
+        "total": total,
         "name": _NAMES[int(number) - 1] if named else "",
         "year": month.month[:4] if year else "",
         "usual": seen,
-        "top": max(sales, seen, 0),
+        "top": max(total, seen, 0),
         "mark": mark,
-        "label": _brief(sales) if mark and roomy else "",
+        "label": _brief(total) if mark and roomy else "",
         "open": "so far" if month.month == goes_on else "",
     }
 
@@ -119,7 +125,7 @@ def _month_layers(rows: Sequence[Mapping[str, Any]], width: int) -> Any:
     import altair as alt
 
     inner = min(width - _LEFT - 14, _WIDEST * len(rows))
-    low, high = min(0, *(row["sales"] for row in rows)), max(1, *(row["top"] for row in rows))
+    low, high = min(0, *(row["total"] for row in rows)), max(1, *(row["top"] for row in rows))
     across = alt.Scale(domain=[row["month"] for row in rows], paddingInner=0.28, paddingOuter=0.14)
     up = alt.Scale(domain=[low * 1.05, high * 1.04], nice=False)
     axis = alt.Axis(title=None, tickCount=4, labelExpr="replace(format(datum.value, '~s'), 'G', 'bn')")
@@ -134,10 +140,10 @@ def _month_layers(rows: Sequence[Mapping[str, Any]], width: int) -> Any:
     every = alt.Chart(alt.Data(values=list(rows)))
     marked = subset("mark", "triangle-up", "triangle-down")
     layers = [
-        subset("open", "").mark_bar(fill=BAR).encode(x=x, y=y("sales")),
+        subset("open", "").mark_bar(fill=BAR).encode(x=x, y=y("total")),
         subset("open", "so far")
         .mark_bar(fill=PAPER, stroke=BAR, strokeWidth=1.5, strokeDash=[3, 2])
-        .encode(x=x, y=y("sales")),
+        .encode(x=x, y=y("total")),
         subset("open", "so far").mark_text(dy=-8, fill=DIM).encode(x=x, y=y("top"), text="open:N"),
         marked.mark_tick(orient="horizontal", size=0.9 * inner / len(rows), thickness=2, color=INK, opacity=1).encode(
             x=x, y=y("usual")
@@ -209,4 +215,4 @@ def _svg(chart: Any, width: int, height: int, message: str, left: int = _LEFT, t
     # Forbid data downloads: the chart contains all its data.
     drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
     start = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(message)}">'
-    return re.sub(r"^<svg[^>]*>", start, drawn, count=1)
+    return re.sub(r"^<svg[^>]*>", lambda _: start, drawn, count=1)

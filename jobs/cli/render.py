@@ -95,10 +95,10 @@ def _totals(done: RunReport) -> Fitted:
 
 def _marts(done: RunReport) -> Fitted:
     rows = [
-        (m.table, m.rows, m.total_sales, "loaded" if m.changed else "kept" if done.held_back else "up to date")
+        (m.table, m.rows, m.total, "loaded" if m.changed else "kept" if done.held_back else "up to date")
         for m in done.marts
     ]
-    return table("marts", ("table", "rows", "total_sales", ""), rows, (1, 2))
+    return table("marts", ("table", "rows", "total", ""), rows, (1, 2))
 
 
 def _quality(done: RunReport) -> list[RenderableType]:

@@ -117,10 +117,7 @@ def _check_environment() -> None:
         for depth, part in enumerate(path):
             if path[:depth] in _FREE_KEYS:
                 break
-            try:
-                known = known_keys(Settings, tuple(path[:depth]))
-            except (KeyError, StopIteration):
-                known = []
+            known = known_keys(Settings, tuple(path[:depth]))
             if part not in known:
                 raise UsageError(*_unknown_variable(path, depth, known))
 

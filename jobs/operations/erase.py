@@ -221,6 +221,7 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
     Return the number of changed records.
     """
     formats, mentions, column = _formats(now), mention(customer), _column(now)
+    personal = {item.name for mart in now.settings.pack.marts.values() for item in mart.columns if item.personal}
 
     def report(text: str) -> str:
         before = json.loads(text)
@@ -229,9 +230,7 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
             for reason in drop.get("reasons", []):
                 if _may_name(column, customer, formats, drop.get("key", ""), reason.get("raw", "")):
                     reason.update(raw=ERASED, example="")
-        for best in announced.get("figures", {}).get("best", []):
-            if best.get("customer_id") == customer:
-                best.update(customer_id=0, full_name=ERASED)
+        _erase_listed([announced.get("highlights"), announced.get("figures")], column, customer, personal)
         cleaned = _without(announced, mentions, column)
         return text if cleaned == before else json.dumps(cleaned)
 
@@ -254,6 +253,18 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
     changed += warehouse.rewrite("marts_runs", "report", report)
     changed += warehouse.rewrite("marts_notices", "notice", notice)
     return changed + warehouse.rewrite("marts_runs", "error", lambda text: str(_without(text, mentions, column)))
+
+
+def _erase_listed(value: Any, column: str, customer: int, personal: Container[str]) -> None:
+    """Remove the person from the rows that a report lists, of this version or an earlier one."""
+    if isinstance(value, list):
+        for item in value:
+            _erase_listed(item, column, customer, personal)
+    if isinstance(value, dict):
+        if value.get(column) == customer:
+            value.update({column: 0, **{name: ERASED for name in value if name in personal}})
+        for item in value.values():
+            _erase_listed(item, column, customer, personal)
 
 
 def event(number: int, at: str, who: str, why: str) -> AuditEvent:

@@ -99,10 +99,10 @@ def _marts(report: RunReport) -> Iterator[Sample]:
         )
     for kind, count in report.unknown.items():
         yield _sample("unknown_lines", "Lines whose customer, store or sales person is unknown.", count, kind=kind)
-    newest = report.figures.newest_purchase
-    if newest:
+    for fact, newest in report.newest.items():
         moment = datetime.combine(newest, time(), UTC).timestamp()
-        yield _sample("newest_sale_timestamp_seconds", "Day of the newest purchase in the marts, at 0:00 UTC.", moment)
+        about = "Newest day of the rows that count, at 0:00 UTC."
+        yield _sample("newest_row_timestamp_seconds", about, moment, drop=fact)
 
 
 def _sample(name: str, about: str, value: float, **labels: str) -> Sample:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from jobs.config.settings import NoticeEvent
 from jobs.ports.notices import Notice, NoticeDelivery, announced_topics
 from jobs.ports.records import RunRecord
-from jobs.report.run_report import BrokenRule, DropReport, Problem, RunReport
+from jobs.report.run_report import BrokenRule, DropReport, MartReport, Problem, RunReport
 from jobs.runtime.escaping import for_chat
 from marts.errors import Fenced, QualityBroken, ServiceError, TotalFell, TryLater, UnknownPeople
 from marts.privacy.masking import mask_always
@@ -263,7 +263,7 @@ def _success(report: RunReport) -> Notice | None:
 
 def _result(report: RunReport) -> str:
     totals = report.totals
-    marts = "; ".join(f"{mart.table} {mart.rows:,} rows, total_sales {mart.total_sales:,}" for mart in report.marts)
+    marts = "; ".join(f"{mart.table} {mart.rows:,} rows{_total(mart)}" for mart in report.marts)
     return (
         f"{report.outcome} as of {report.as_of}: {totals.rows_read:,} rows read = {totals.clean:,} clean + "
         f"{totals.quarantined:,} in quarantine + {totals.duplicates:,} duplicates ({totals.repeated:,} repeated, "
@@ -348,3 +348,7 @@ def _safe(text: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _total(mart: MartReport) -> str:
+    return "" if mart.total is None else f", total {mart.total:,}"

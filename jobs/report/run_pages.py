@@ -8,16 +8,18 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from jobs.adapters import charts
 from jobs.ports.store import Store
+from jobs.report.highlights import ReportedGroups, ReportedMonths
 from jobs.report.places import DOCS, address, places
 from jobs.report.run_report import LEFT_OUT, DropReport, RunReport
 from jobs.report.templates import rendered
 from jobs.state.manifest import Reason
-from marts.compute.highlights import Figures, goes_on, judged_months
+from marts.compute.unusual import goes_on, judged_months
 
 _LOOK = LEFT_OUT
 """States of drops that need attention."""
@@ -86,8 +88,8 @@ def report_page(report: RunReport, docs: str = DOCS) -> str:
         headline=_headline(report),
         more=[] if report.error else [_left_out(why, count) for why, count in report.left_out.items()],
         drops=_drops(report.drops),
-        figures=report.figures,
-        business=_business(report),
+        highlights=report.highlights,
+        charts_of=partial(_charts_of, date.fromisoformat(report.as_of)),
         fields_of=fields_of,
         steps=charts.steps(report.seconds) if report.seconds else "",
     )
@@ -129,7 +131,7 @@ def _drops(drops: Sequence[DropReport]) -> dict[str, Any]:
     """Split the drops into those that need attention and the others, with reasons for quarantine of live ones."""
     look = [drop for drop in drops if drop.state in _LOOK]
     others = [drop for drop in drops if drop.state not in _LOOK]
-    others.sort(key=lambda drop: (-drop.quarantined, drop.kind != "sales", drop.kind, drop.key))
+    others.sort(key=lambda drop: (-drop.quarantined, not drop.is_fact, drop.kind, drop.key))
     named = Counter(drop.change if drop.state == "live" else drop.state for drop in others)
     return {
         "look": look[:_SHOWN],
@@ -172,34 +174,33 @@ def _rules(drops: Sequence[DropReport]) -> list[dict[str, Any]]:
     ]
 
 
-def _business(report: RunReport) -> dict[str, Any]:
-    """Return sums and charts of the figures; empty values for a run without figures."""
-    figures = report.figures
-    inactive = sum(group.customers for group in figures.groups if group.inactive)
-    results: dict[str, Any] = {
-        "customers": sum(group.customers for group in figures.groups),
-        "inactive": inactive,
-        "segments": charts.segments(figures.groups) if figures.groups else "",
-        "unusual": {month.month: month for month in report.unusual},
-        "revenue": [],
+def _charts_of(as_of: date, item: ReportedMonths | ReportedGroups) -> dict[str, Any]:
+    """Return sums and charts of a highlight."""
+    return _of_groups(item) if isinstance(item, ReportedGroups) else _of_months(item, as_of)
+
+
+def _of_groups(item: ReportedGroups) -> dict[str, Any]:
+    counts = [(group.name, group.flag, group.count) for group in item.groups]
+    return {
+        "count": sum(group.count for group in item.groups),
+        "flagged": sum(group.count for group in item.groups if group.flag),
+        "svg": charts.groups(counts, item.flags, item.title),
     }
-    if figures.months:
-        results |= _revenue(report, figures)
-    return results
 
 
-def _revenue(report: RunReport, figures: Figures) -> dict[str, Any]:
-    last = figures.last_month
-    open_month = last if goes_on(last, date.fromisoformat(report.as_of)) else ""
+def _of_months(item: ReportedMonths, as_of: date) -> dict[str, Any]:
+    last = item.months[-1].month
+    open_month = last if goes_on(last, as_of) else ""
     return {
         "open": open_month,
-        "judged": len(judged_months(figures.months, date.fromisoformat(report.as_of))),
-        "total": sum(month.total_sales for month in figures.months),
-        "revenue": [
+        "judged": len(judged_months(item.months, as_of)),
+        "total": sum(month.total for month in item.months),
+        "unusual": {month.month for month in item.unusual},
+        "charts": [
             {
                 "name": name,
-                "svg": charts.revenue(figures.months, report.unusual, open_month, width),
-                "months": charts.shown_months(figures.months, width),
+                "svg": charts.months(item.months, item.unusual, open_month, width, item.total_heading),
+                "months": charts.displayed_months(len(item.months), width),
             }
             for name, width in (("wide", charts.WIDE), ("narrow", charts.NARROW))
         ],

@@ -1,14 +1,14 @@
 """The RunReport: the one object that the ledger, --json, the log and the terminal all render."""
 
 from collections import Counter
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from jobs.report.highlights import ReportedHighlight
 from jobs.state.manifest import Reason
-from marts.compute.highlights import Figures, UnusualMonth
 from marts.errors import MartsError
 
 Outcome = Literal["running", "published", "unchanged", "failed", "unknown"]
@@ -61,7 +61,8 @@ class MartReport(_Part):
     name: str
     table: str
     rows: int
-    total_sales: Decimal
+    total: Decimal | None = Field(None, validation_alias=AliasChoices("total", "total_sales"))
+    """Sum of its control column, if it has one; older reports name it total_sales."""
     changed: bool
     """False if the live rows were already up to date."""
 
@@ -181,9 +182,10 @@ class RunReport(_Part):
     """Submission id of the Ray job of the run, if it was submitted."""
     audit: str = ""
     """Hash of the last entry of the audit trail when the run began."""
-    figures: Figures = Figures()
-    """Figures of the marts that this run published or found up to date; stored without the names of people."""
-    unusual: tuple[UnusualMonth, ...] = ()
+    highlights: tuple[ReportedHighlight, ...] = ()
+    """Of the marts that this run published or found up to date; stored without the names of people."""
+    newest: dict[str, date] = {}
+    """Newest day of the counted rows of each fact."""
     held_back: str = ""
     """Why new marts were not published although they differ from the live ones: a rollback."""
     seconds: dict[str, float] = {}

@@ -28,9 +28,14 @@ def counted(value: int, thing: str) -> str:
     return f"{number(value)} {thing}{'' if value == 1 else 's'}"
 
 
-def money(value: Decimal) -> str:
+def decimal(value: str | None) -> Decimal | None:
+    """Read an exact number of a report; no value stays none."""
+    return None if value is None else Decimal(value)
+
+
+def money(value: Decimal | None) -> str:
     """Write an amount with two decimals."""
-    return f"{value:,.2f}".replace("-", _MINUS)
+    return "" if value is None else f"{value:,.2f}".replace("-", _MINUS)
 
 
 def percent(value: Decimal | None) -> str:
@@ -57,7 +62,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         finalize=_seen,
     )
-    built.filters |= {item.__name__: item for item in (number, counted, money, percent, growth, when)}
+    built.filters |= {item.__name__: item for item in (number, counted, decimal, money, percent, growth, when)}
     built.globals |= {"marks": _MARKS}
     return built
 

@@ -12,6 +12,7 @@ from jobs.ports.notices import Notice, Outbox, announced_topics
 from jobs.ports.records import erased_people
 from jobs.ports.warehouse import Warehouse
 from jobs.report.delivery import NoOutbox, StateOutbox, addresses_of, beat, deliver, keep
+from jobs.report.highlights import without
 from jobs.report.metrics import samples
 from jobs.report.notices import RunHistory, before, is_news, raised
 from jobs.report.places import docs_of
@@ -144,7 +145,7 @@ def closing(report: RunReport) -> dict[str, Any]:
         "steps": report.seconds,
         "lines": totals.model_dump(),
         "drops": {state: states.count(state) for state in sorted(set(states))},
-        "marts": {m.name: {"rows": m.rows, "total_sales": m.total_sales, "changed": m.changed} for m in report.marts},
+        "marts": {m.name: {"rows": m.rows, "total": m.total, "changed": m.changed} for m in report.marts},
         "quality": {item.name: item.outcome for item in report.quality},
         "unknown": report.unknown,
         "warnings": len(report.warnings),
@@ -173,8 +174,9 @@ def _write_pages(settings: Settings, warehouse: Warehouse, report: RunReport) ->
 def _without_erased(report: RunReport, warehouse: Warehouse, settings: Settings) -> RunReport:
     """Leave out people who were erased since the run read the marts."""
     erased = erased_people(warehouse.erasures(), settings.domain.subject)
-    best = tuple(item for item in report.figures.best if not erased.number_of(str(item.customer_id)))
-    return report.model_copy(update={"figures": report.figures.model_copy(update={"best": best})})
+    key = settings.domain.subject.key if settings.domain.subject else ""
+    left = without(report.highlights, key, lambda value: bool(erased.number_of(str(value))))
+    return report.model_copy(update={"highlights": left})
 
 
 def _keep(settings: Settings, report: RunReport) -> bool:

@@ -2,11 +2,13 @@
 
 from collections.abc import Container, Sequence
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 
 from jobs.config.settings import masked
 from jobs.ports.records import DropRecord, NoticeChanges
 from jobs.report.delivery import addresses_of
+from jobs.report.highlights import highlights_of
 from jobs.report.notices import over, raised
 from jobs.report.run_report import BrokenRule, DropReport, MartReport, Outcome, Problem, RunReport
 from jobs.run.context import Run
@@ -16,7 +18,6 @@ from jobs.steps.reconcile import notes_of, unknown, warnings_of
 from jobs.steps.resolve import REPLACED, Resolved, ResolvedDrop
 from jobs.steps.withdrawals import why_left
 from marts import __version__
-from marts.compute.highlights import Figures, of_both, unusual_months
 from marts.errors import EXIT_DATA, TryLater
 from marts.pack import Mart
 
@@ -127,9 +128,15 @@ def _mart_report(mart: Mart, rows: MartRows, changed: bool) -> MartReport:
         name=rows.mart,
         table=mart.table,
         rows=rows.rows,
-        total_sales=Decimal(rows.cents).scaleb(-2),
+        total=Decimal(rows.cents).scaleb(-2) if mart.control else None,
         changed=changed,
     )
+
+
+def _newest(run: Run) -> dict[str, date]:
+    rolled_up = run.stages.rolled_up
+    day = rolled_up.days.newest(run.as_of) if rolled_up else None
+    return {run.pack.fact.name: day} if day else {}
 
 
 def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None = None) -> RunReport:
@@ -139,7 +146,6 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
     marts, rolled_up = (stages.marts or (), stages.rolled_up) if loaded else ((), None)
     # After a rollback, the computed marts are not the live ones.
     visible = {rows.mart: rows.figures for rows in marts} if loaded and not stages.held_back else {}
-    figures = of_both(*(visible.get(mart, Figures()) for mart in run.pack.marts)) if visible else Figures()
     return RunReport(
         run_id=run.run_id,
         outcome=outcome,
@@ -169,7 +175,7 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         docs=run.settings.docs_uri if run.settings.quality.judge and stages.judged else "",
         fall=stages.fall.report if stages.fall else None,
         held_back=stages.held_back,
-        figures=figures,
-        unusual=unusual_months(figures.months, run.as_of) if visible else (),
+        highlights=highlights_of(run.pack, visible, run.as_of),
+        newest=_newest(run) if rolled_up and visible else {},
         error=error,
     )

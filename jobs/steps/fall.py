@@ -25,6 +25,10 @@ class DayTotals:
         own = [total for day, total in self.days.items() if day <= last]
         return sum(lines for lines, _ in own), sum(cents for _, cents in own)
 
+    def newest(self, last: date) -> date | None:
+        """Return the newest day with counted lines, up to and including a day."""
+        return max((day for day, (lines, _) in self.days.items() if lines and day <= last), default=None)
+
 
 @dataclass(frozen=True)
 class PreviousTotal:

@@ -41,14 +41,14 @@ class MartPart:
     """In key order, without gaps."""
     rows: int
     cents: int
-    """Sum of total_sales."""
+    """Sum of the control column."""
     unknown: tuple[tuple[str, int], ...]
     """Lines without a dimension row, by kind."""
     figures: Figures
     erased_cents: int = 0
-    """Sum of sales left out because their customers were erased."""
+    """Sum left out because the people were erased."""
     guest_cents: int = 0
-    """Sum of sales left out because they belong to guests."""
+    """Sum left out because the rows belong to guests."""
     patch: Patch | None = None
 
     @property
@@ -103,7 +103,7 @@ class MartTask:
         subject = self.pack.subject
         person = subject.key if subject and subject.key in self.mart.key else ""
         control = self.pack.months[self.mart.reads].control
-        return Calculation(self.mart, control, person, Numbers.of(self.pack, self.policy))
+        return Calculation(self.mart, control, person, Numbers.of(self.pack, self.policy), self.pack.highlights)
 
 
 def added(parts: Sequence[MartPart]) -> MartPart:

@@ -91,7 +91,7 @@ def _patched(store: Store, task: MartTask, previous: Previous) -> MartPart | Non
         old_dimensions = new_dimensions = _dimensions(store, task, task.dimensions, ids)
     below = _read_patch(store, task.mart, before.patch, before) if before.patch else None
     patched = patch(
-        *(by, _totals(before), below, facts, own, ids),
+        *(by, _totals(before), below, own, ids),
         lambda rows: by.compute(rows, old_dimensions, previous.as_of),
         lambda rows: by.compute(rows, new_dimensions, task.as_of),
     )

@@ -1,329 +1,182 @@
-"""Headline figures from the rows of the marts: revenue, segments, the best customers, the leaders.
+"""Compute the figures of a pack's highlights from the rows of a mart.
 
 Figures are computed per part of a mart. Parts are merged in any order, without the rows.
 """
 
-from calendar import monthrange
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
-from statistics import median
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, FieldSerializationInfo, field_serializer
+from pydantic import BaseModel, ConfigDict
 
-from marts.pack import Mart
-from marts.privacy.masking import mask_shape
+from marts.highlights import GroupsHighlight, Highlight, MonthsHighlight, TopHighlight
+from marts.pack import DIGITS, Mart
 
-BEST = 10
-"""Number of customers listed."""
-MOST_LEADERS = 200
-"""Maximum number of leaders listed: those with the highest sales."""
-_BEFORE = 12
-"""Number of preceding months whose year-to-year change defines the usual revenue."""
-_ENOUGH = 3
-"""Minimum number of preceding months with a year-to-year change; with fewer, a month is not judged."""
-_SIGMAS = 3
-_MAD = Decimal("1.4826")
-"""Median absolute deviation to standard deviation of a normal distribution (Rousseeuw and Croux, 1993)."""
-_LEAST = Decimal("0.2")
-"""Minimum deviation of an unusual month, as a share of the usual revenue, however steady the other months were."""
+Value = bool | int | str | None
+"""A value of a row: decimals as whole numbers of their last digit, days as text."""
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class _Person(_Part):
-    """A person, named on the page of a run and where the marts' rows are stored; masked in reports."""
+class Sums(_Part):
+    """Sums over the rows of one month or group."""
 
-    full_name: str
-
-    @field_serializer("full_name")
-    def _hidden(self, name: str, info: FieldSerializationInfo) -> str:
-        return name if (info.context or {}).get("names") else mask_shape(name)
-
-
-class MonthFigures(_Part):
-    """Sales of one month, net of returns. ``purchases`` counts a basket once per sales person."""
-
-    month: str
-    total_sales: Decimal
-    purchases: int = 0
+    of: tuple[Value, ...]
+    rows: int
+    cents: int
+    count: int = 0
 
 
-class CustomerGroup(_Part):
-    """Customers of a segment, active or not."""
+class Item(_Part):
+    """A row with one of the highest values."""
 
-    segment: str
-    inactive: bool
-    customers: int
-    lifetime_value: Decimal
-
-
-class BestCustomer(_Person):
-    """One of the customers with the highest lifetime value."""
-
-    customer_id: int
-    lifetime_value: Decimal
-    purchases: int
-    last_purchase_month: str | None
-    segment: str
+    key: tuple[Value, ...]
+    order: int
+    values: tuple[Value, ...]
 
 
-class Leader(_Person):
-    """The sales person with the highest sales of a store in the last month; in a tie, one entry each."""
+class Top(_Part):
+    """The rows with the highest values of a part."""
 
-    store_id: int
-    sales_person_id: int
-    total_sales: Decimal
-    incentive: Decimal
-    growth: Decimal | None
-    """Percent change against the previous calendar month."""
-    contribution: Decimal | None
-    """Percent of the store's sales of the month."""
+    items: tuple[Item, ...]
+    rows: int
+    """Rows among which they were chosen."""
+    limit: int
 
 
 class Figures(_Part):
-    """Headline figures of a mart, or of a part of it. Money is exact."""
+    """Figures of a mart, or of a part of it, by highlight. Money is exact."""
 
-    months: tuple[MonthFigures, ...] = ()
-    """In chronological order."""
-    groups: tuple[CustomerGroup, ...] = ()
-    best: tuple[BestCustomer, ...] = ()
-    leaders: tuple[Leader, ...] = ()
-    """Leaders of the last month, by store."""
-    leaders_left_out: int = 0
-    newest_purchase: date | None = None
-
-    @property
-    def last_month(self) -> str:
-        return self.months[-1].month if self.months else ""
+    sums: dict[str, tuple[Sums, ...]] = {}
+    tops: dict[str, Top] = {}
 
 
-_NOTHING = Figures()
-
-
-class UnusualMonth(_Part):
-    """A month whose revenue deviates from the usual revenue."""
-
-    month: str
-    total_sales: Decimal
-    usual: Decimal
-    """Revenue a year before, times the median year-to-year change of the preceding months."""
-
-
-def figures_of(mart: Mart, rows: pa.Table, newest: date | None) -> Figures:
-    """Compute the figures of some rows of a mart; the rows are sorted by its key. Other marts have none yet."""
-    match mart.table:
-        case "customers_data_mart":
-            return _of_customers(rows, newest)
-        case "sales_team_data_mart":
-            return _of_sales_team(rows)
-        case _:
-            return Figures(newest_purchase=newest)
+def figures_of(highlights: Sequence[Highlight], mart: Mart, rows: pa.Table) -> Figures:
+    """Compute the figures of some rows of a mart; the rows are sorted by its key."""
+    own = [item for item in highlights if item.table == mart.name]
+    once = {name: _once(rows, name) for name in {item.once_per for item in own}}
+    sums = {item.name: _sums(item, once[item.once_per]) for item in own if not isinstance(item, TopHighlight)}
+    tops = {item.name: _top(item, mart, once[item.once_per]) for item in own if isinstance(item, TopHighlight)}
+    return Figures(sums=sums, tops=tops)
 
 
 def together(parts: Iterable[Figures]) -> Figures:
-    """Merge the figures of several parts of one mart. The sales team mart has one part."""
-    known = list(parts)
-    months: dict[str, Decimal] = defaultdict(Decimal)
-    purchases: Counter[str] = Counter()
-    customers: Counter[tuple[str, bool]] = Counter()
-    values: dict[tuple[str, bool], Decimal] = defaultdict(Decimal)
-    for part in known:
-        for month in part.months:
-            months[month.month] += month.total_sales
-            purchases[month.month] += month.purchases
-        for group in part.groups:
-            key = (group.segment, group.inactive)
-            customers[key] += group.customers
-            values[key] += group.lifetime_value
-    best = sorted((item for part in known for item in part.best), key=_place)
-    newest = [part.newest_purchase for part in known if part.newest_purchase]
+    """Merge the figures of several parts of one mart."""
+    every = list(parts)
+    names = sorted({name for part in every for name in part.sums})
+    tops = sorted({name for part in every for name in part.tops})
     return Figures(
-        months=tuple(MonthFigures(month=m, total_sales=months[m], purchases=purchases[m]) for m in sorted(months)),
-        groups=tuple(
-            CustomerGroup(segment=s, inactive=i, customers=customers[s, i], lifetime_value=values[s, i])
-            for s, i in sorted(customers, key=lambda key: (-customers[key], key))
-        ),
-        best=tuple(best[:BEST]),
-        leaders=tuple(leader for part in known for leader in part.leaders),
-        leaders_left_out=sum(part.leaders_left_out for part in known),
-        newest_purchase=max(newest) if newest else None,
+        sums={name: _added([(1, part.sums.get(name, ())) for part in every]) for name in names},
+        tops={name: _merged([part.tops[name] for part in every if name in part.tops]) for name in tops},
     )
 
 
-def exchanged(
-    before: Figures,
-    ids: np.ndarray,
-    were: Figures,
-    are: Figures,
-    months: Sequence[tuple[date, int]],
-    newest: date | None,
-) -> Figures | None:
-    """Update the figures of all customers after some of them (``ids``) changed.
+def exchanged(before: Figures, ids: np.ndarray, were: Figures, are: Figures) -> Figures | None:
+    """Update the figures of all rows of a mart after those of some keys (``ids``, of the first key column) changed.
 
-    ``were`` and ``are`` are the old and new figures of the changed customers, ``months`` the cents per month of all
-    customers. Return None if the best customers cannot be derived: a changed customer dropped out of the list, and the
-    one that moves up is not in ``before``.
+    ``were`` and ``are`` are the old and new figures of these keys. Return None if the highest rows cannot be derived:
+    one of them dropped out of the list, and the one that moves up is not in ``before``.
     """
-    groups = {(group.segment, group.inactive): (group.customers, group.lifetime_value) for group in before.groups}
-    for sign, part in ((-1, were), (1, are)):
-        for group in part.groups:
-            key = (group.segment, group.inactive)
-            customers, value = groups.get(key, (0, Decimal(0)))
-            groups[key] = (customers + sign * group.customers, value + sign * group.lifetime_value)
-    left = [item for item in before.best if item.customer_id not in ids]
-    best = sorted([*left, *are.best], key=_place)[:BEST]
-    if len(before.best) == BEST and (len(best) < BEST or _place(best[-1]) > _place(before.best[-1])):
-        return None
-    return Figures(
-        months=tuple(MonthFigures(month=f"{m:%Y-%m}", total_sales=Decimal(cents).scaleb(-2)) for m, cents in months),
-        groups=tuple(
-            CustomerGroup(segment=segment, inactive=inactive, customers=customers, lifetime_value=value)
-            for (segment, inactive), (customers, value) in groups.items()
-            if customers
-        ),
-        best=tuple(best),
-        newest_purchase=newest,
-    )
+    sums = {
+        name: _added([(1, known), (-1, were.sums.get(name, ())), (1, are.sums.get(name, ()))])
+        for name, known in before.sums.items()
+    }
+    changed, tops = set(ids.tolist()), {}
+    for name, top in before.tops.items():
+        left = [item for item in top.items if item.key[0] not in changed]
+        items = sorted([*left, *are.tops[name].items], key=_place)[: top.limit]
+        is_cut = top.rows > len(top.items)
+        if is_cut and (len(items) < top.limit or _place(items[-1]) > _place(top.items[-1])):
+            return None
+        rows = top.rows - were.tops[name].rows + are.tops[name].rows
+        tops[name] = Top(items=tuple(items), rows=rows, limit=top.limit)
+    return Figures(sums=sums, tops=tops)
 
 
-def _place(item: BestCustomer) -> tuple[Decimal, int]:
-    return -item.lifetime_value, item.customer_id
+def _added(parts: Iterable[tuple[int, tuple[Sums, ...]]]) -> tuple[Sums, ...]:
+    """Add up sums, each with its sign, in the order of what they are of; those without rows are left out."""
+    totals: dict[tuple[Value, ...], list[int]] = {}
+    for sign, sums in parts:
+        for item in sums:
+            total = totals.setdefault(item.of, [0, 0, 0])
+            for place, value in enumerate((item.rows, item.cents, item.count)):
+                total[place] += sign * value
+    ordered = sorted(totals.items(), key=lambda pair: _order(pair[0]))
+    return tuple(Sums(of=of, rows=rows, cents=cents, count=count) for of, (rows, cents, count) in ordered if rows)
 
 
-def of_both(customers: Figures, sales_team: Figures = _NOTHING, *_: Figures) -> Figures:
-    """Merge the figures of both marts. The sales team's months contain purchases and the sales to erased people."""
-    return customers.model_copy(
-        update={
-            "months": sales_team.months or customers.months,
-            "leaders": sales_team.leaders,
-            "leaders_left_out": sales_team.leaders_left_out,
-        }
-    )
+def _merged(tops: Sequence[Top]) -> Top:
+    items = sorted((item for top in tops for item in top.items), key=_place)[: tops[0].limit]
+    return Top(items=tuple(items), rows=sum(top.rows for top in tops), limit=tops[0].limit)
 
 
-def unusual_months(months: Sequence[MonthFigures], as_of: date) -> tuple[UnusualMonth, ...]:
-    """Return the months whose revenue is unusual for their season.
-
-    The usual revenue is that of the same month a year before, times the median year-to-year change of up to 12
-    preceding months. A month is unusual if it deviates by more than 3 robust sigma of these changes (1.4826 times their
-    median absolute deviation) and by more than a fifth of the usual revenue. A month is not judged if it continues
-    after as_of, has no month a year before with a revenue above 0, or has fewer than 3 changes to compare with.
-    """
-    results = []
-    for month, year_before, changes in _judged(months, as_of):
-        change = median(changes)
-        sigma = _MAD * median([abs(value - change) for value in changes])
-        usual = year_before * change
-        if abs(month.total_sales - usual) > max(_SIGMAS * sigma * year_before, abs(usual) * _LEAST):
-            results.append(UnusualMonth(month=month.month, total_sales=month.total_sales, usual=_cents(usual)))
-    return tuple(results)
+def _place(item: Item) -> tuple[Any, ...]:
+    return -item.order, _order(item.key)
 
 
-def judged_months(months: Sequence[MonthFigures], as_of: date) -> list[str]:
-    """Return the months with enough history for ``unusual_months``."""
-    return [month.month for month, _, _ in _judged(months, as_of)]
+def _order(values: tuple[Value, ...]) -> tuple[tuple[bool, Any], ...]:
+    return tuple((value is None, value or 0 if not isinstance(value, str) else value) for value in values)
 
 
-def _judged(months: Sequence[MonthFigures], as_of: date) -> Iterator[tuple[MonthFigures, Decimal, list[Decimal]]]:
-    """Yield each month that can be judged, the revenue a year before, and the changes of the preceding months."""
-    revenue = {month.month: month.total_sales for month in months}
-    changes: list[Decimal] = []
-    for month in months:
-        year_before = revenue.get(f"{int(month.month[:4]) - 1:04d}{month.month[4:]}", Decimal(0))
-        if year_before <= 0 or goes_on(month.month, as_of):
-            continue
-        if len(changes) >= _ENOUGH:
-            yield month, year_before, changes[-_BEFORE:]
-        changes.append(month.total_sales / year_before)
+def _once(rows: pa.Table, name: str) -> pa.Table:
+    """Return the first row of each key; without a column, all rows."""
+    if not name or len(rows) < 2:
+        return rows
+    keys = rows[name].combine_chunks()
+    differs = pc.not_equal(keys.slice(1), keys.slice(0, len(keys) - 1))
+    return rows.filter(pa.concat_arrays([pa.array([True]), differs]))
 
 
-def goes_on(month: str, as_of: date) -> bool:
-    """Return whether a month continues after a day."""
-    now = as_of.isoformat()[:7]
-    return month > now or (month == now and as_of.day < monthrange(as_of.year, as_of.month)[1])
-
-
-def _cents(amount: Decimal) -> Decimal:
-    return amount.quantize(Decimal("0.01"))
-
-
-def _of_customers(rows: pa.Table, newest: date | None) -> Figures:
-    ids = rows["customer_id"].combine_chunks()
-    first = pa.array([True] * min(len(ids), 1), pa.bool_())
-    if len(ids) > 1:
-        first = pa.concat_arrays([first, pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))])
-    people = rows.filter(first)
-    groups = people.group_by(["customer_segment", "inactive_status"], use_threads=False).aggregate(
-        [("customer_id", "count"), ("customer_lifetime_value", "sum")]
-    )
-    order = [("customer_lifetime_value", "descending"), ("customer_id", "ascending")]
-    best = people.take(pc.sort_indices(people, order)[:BEST])
-    return Figures(
-        months=_months(rows, "sales_date_month"),
-        groups=tuple(
-            CustomerGroup(
-                segment=row["customer_segment"],
-                inactive=row["inactive_status"],
-                customers=row["customer_id_count"],
-                lifetime_value=row["customer_lifetime_value_sum"],
-            )
-            for row in groups.to_pylist()
-        ),
-        best=tuple(
-            BestCustomer(
-                customer_id=row["customer_id"],
-                full_name=row["full_name"],
-                lifetime_value=row["customer_lifetime_value"],
-                purchases=row["purchase_frequency"],
-                last_purchase_month=row["last_purchase_month"],
-                segment=row["customer_segment"],
-            )
-            for row in best.to_pylist()
-        ),
-        newest_purchase=newest,
-    )
-
-
-def _of_sales_team(rows: pa.Table) -> Figures:
-    months = _months(rows, "sales_month", "total_transactions")
-    last = months[-1].month if months else ""
-    chosen = pc.and_(pc.equal(rows["sales_month"], last), pc.equal(rows["top_performance_rank"], 1))
-    leaders = [
-        Leader(
-            store_id=row["store_id"],
-            sales_person_id=row["sales_person_id"],
-            full_name=row["full_name"],
-            total_sales=row["total_sales"],
-            incentive=row["incentive"],
-            growth=row["sales_growth_rate"],
-            contribution=row["sales_contribution_percentage"],
+def _sums(item: MonthsHighlight | GroupsHighlight, rows: pa.Table) -> tuple[Sums, ...]:
+    names = [item.by, *([item.flag] if isinstance(item, GroupsHighlight) and item.flag else [])]
+    count = item.count if isinstance(item, MonthsHighlight) else ""
+    wanted: list[tuple[Any, str]] = [([], "count_all"), (item.sum, "sum"), *([(count, "sum")] if count else [])]
+    sums = [
+        Sums(
+            of=tuple(row[name] for name in names),
+            rows=row["count_all"],
+            cents=_whole(row[f"{item.sum}_sum"]),
+            count=row[f"{count}_sum"] if count else 0,
         )
-        for row in rows.filter(chosen).to_pylist()
+        for row in rows.group_by(names, use_threads=False).aggregate(wanted).to_pylist()
     ]
-    named = sorted(leaders, key=lambda item: (-item.total_sales, item.store_id, item.sales_person_id))[:MOST_LEADERS]
-    return Figures(
-        months=months,
-        leaders=tuple(sorted(named, key=lambda item: (item.store_id, item.sales_person_id))),
-        leaders_left_out=len(leaders) - len(named),
-    )
+    return tuple(sorted(sums, key=lambda entry: _order(entry.of)))
 
 
-def _months(rows: pa.Table, name: str, purchases: str = "") -> tuple[MonthFigures, ...]:
-    wanted = [("total_sales", "sum"), *([(purchases, "sum")] if purchases else [])]
-    sums = rows.group_by(name, use_threads=False).aggregate(wanted)
-    results = [
-        MonthFigures(
-            month=row[name],
-            total_sales=row["total_sales_sum"],
-            purchases=row[f"{purchases}_sum"] if purchases else 0,
+def _top(item: TopHighlight, mart: Mart, rows: pa.Table) -> Top:
+    if item.last:
+        rows = rows.filter(pc.equal(rows[item.last], pc.max(rows[item.last])))
+    for name, value in item.where.items():
+        rows = rows.filter(pc.equal(rows[name], value))
+    order = [(item.order, "descending"), *((name, "ascending") for name in mart.key)]
+    chosen = rows.take(pc.sort_indices(rows, order)[: item.limit])
+    items = tuple(
+        Item(
+            key=tuple(_plain(row[name]) for name in mart.key),
+            order=_whole(row[item.order]),
+            values=tuple(_plain(row[name]) for name in item.stored),
         )
-        for row in sums.to_pylist()
-    ]
-    return tuple(sorted(results, key=lambda item: item.month))
+        for row in chosen.to_pylist()
+    )
+    return Top(items=items, rows=len(rows), limit=item.limit)
+
+
+def _plain(value: Any) -> Value:
+    match value:
+        case Decimal():
+            return _whole(value)
+        case date():
+            return value.isoformat()
+    result: Value = value
+    return result
+
+
+def _whole(value: Decimal | int | None) -> int:
+    """Return a number, a decimal as a whole number of its last digit; no value is 0."""
+    return int(value.scaleb(DIGITS["money"])) if isinstance(value, Decimal) else int(value or 0)

@@ -16,6 +16,7 @@ from marts.compute.engine import differing
 from marts.compute.highlights import Figures, exchanged, figures_of
 from marts.compute.numbers import Numbers
 from marts.compute.tables import compute_rows, stale_keys
+from marts.highlights import Highlight
 from marts.pack import Mart
 from marts.privacy.erasure import people
 from marts.rows.cast import GUEST
@@ -85,6 +86,7 @@ class Calculation:
     person: str
     """Column of people among its key; empty if its rows are not of people."""
     numbers: Numbers
+    highlights: tuple[Highlight, ...] = ()
 
     @property
     def key(self) -> str:
@@ -96,7 +98,7 @@ class Calculation:
         known = people(facts, self.person) if self.person else facts
         computed = compute_rows(self.mart, known, dimensions, self.numbers, as_of)
         rows = computed.rows
-        figures = figures_of(self.mart, rows, newest(facts))
+        figures = figures_of(self.highlights, self.mart, rows)
         guests = self._cents(facts.filter(pc.equal(facts[self.person], GUEST))) if self.person else 0
         erased = self._cents(facts) - self._cents(known) - guests
         totals = Totals(rows.num_rows, self.total(rows), computed.unmatched, erased, guests, figures)
@@ -114,15 +116,6 @@ class Calculation:
     def _cents(self, facts: pa.Table) -> int:
         return int(pc.sum(facts[self.control]).as_py() or 0) if self.control else 0
 
-    def by_month(self, facts: pa.Table) -> list[tuple[date, int]]:
-        """Return the cents of each month, without guests and erased people."""
-        if not self.control:
-            return []
-        own = facts.select([self.key, "month", self.control])
-        sums = (people(own, self.person) if self.person else own).group_by("month", use_threads=False)
-        sums = sums.aggregate([(self.control, "sum")])
-        return sorted(zip(sums["month"].to_pylist(), sums[f"{self.control}_sum"].to_pylist(), strict=True))
-
 
 def too_many(facts: Facts, own: Facts) -> bool:
     """Return whether a patch of the keys with the facts ``own`` would be too large."""
@@ -133,7 +126,6 @@ def patch(
     by: Calculation,
     previous: Totals,
     below: "Patched | None",
-    facts: Facts,
     own: Facts,
     ids: np.ndarray,
     were: Callable[[pa.Table], Computed],
@@ -145,11 +137,8 @@ def patch(
     Return None if the patch grows too large, or if `exchanged` cannot derive the figures: all rows must be computed
     again.
     """
-    current = facts.current
     old, new = were(pa.concat_tables([own.kept, own.removed])), are(own.current)
-    figures = exchanged(
-        previous.figures, ids, old.totals.figures, new.totals.figures, by.by_month(current), newest(current)
-    )
+    figures = exchanged(previous.figures, ids, old.totals.figures, new.totals.figures)
     if figures is None:
         return None
     rows, replaced = new.rows, ids
@@ -183,15 +172,6 @@ def overlay(key: str, rows: pa.Table, others: pa.Table, ids: np.ndarray) -> pa.T
     joined = pa.concat_tables([left, others])
     # No key is in both tables, so a stable sort keeps each key's rows in order.
     return joined.take(pa.array(np.argsort(joined[key].to_numpy(), kind="stable")))
-
-
-def newest(facts: pa.Table) -> date | None:
-    """Return the newest day of the facts."""
-    if "last_bought" not in facts.column_names:
-        return None
-    result = pc.max(facts["last_bought"]).as_py()
-    assert result is None or isinstance(result, date)
-    return result
 
 
 def _among(keys: np.ndarray, ids: np.ndarray) -> np.ndarray:

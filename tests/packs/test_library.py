@@ -53,6 +53,16 @@ class Library:
     def build(self, *more: str, as_of: str = "2024-12-31") -> None:
         marts("build", *self.flags, "--as-of", as_of, *more)
 
+    def highlights(self) -> list[Any]:
+        """Return the highlights of the last run: fees by month, readers by level, the rows with the highest fees."""
+        (report,) = json.loads(marts("status", *self.flags, "--json").stdout)["runs"][:1]
+        fees, levels, best = report["report"]["highlights"]
+        return [
+            [(month["month"], month["total"], month["count"]) for month in fees["months"]],
+            [(group["name"], group["count"], group["total"]) for group in levels["groups"]],
+            [tuple(row[name] for name in ("reader_id", "month", "fees", "last_loan")) for row in best["rows"]],
+        ]
+
     def rows(self, table: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.folder / "m.duckdb"), read_only=True) as database:
             return database.execute(f"SELECT * EXCLUDE (run_id, as_of_date) FROM {table} ORDER BY 1, 2").fetchall()
@@ -88,6 +98,7 @@ def expected(
             sum(x[5] for x in own),
             len(of[reader]),
             max(x[3] for x in of[reader]),
+            sum((x[5] for x in of[reader]), Decimal(0)),
             "often" if len(of[reader]) >= often else "seldom",
         )
         for (reader, month), own in sorted(by_reader.items())
@@ -105,6 +116,24 @@ def expected(
         for (branch, month), own in sorted(by_branch.items())
     ]
     return readers, branches
+
+
+def expected_highlights(readers: list[Any], branches: list[Any]) -> list[Any]:
+    """Compute the highlights from the rows of both tables."""
+    months = sorted({row[1] for row in branches})
+    fees = [
+        (month, str(sum(r[3] for r in branches if r[1] == month)), sum(r[2] for r in branches if r[1] == month))
+        for month in months
+    ]
+    people = {row[0]: row for row in readers}.values()
+    levels = [
+        (level, len(own), str(sum(row[7] for row in own)))
+        for level in ("often", "seldom")
+        if (own := [row for row in people if row[8] == level])
+    ]
+    most = sorted(readers, key=lambda row: (-row[4], row[0], row[1]))[:3]
+    best = [(row[0], row[1], str(row[4]), str(row[6])) for row in most]
+    return [fees, sorted(levels, key=lambda level: (-level[1], level[0])), best]
 
 
 def share(part: int, whole: int) -> Decimal:
@@ -135,6 +164,7 @@ def test_days_one_by_one_equal_a_rebuild_and_a_calculation_row_by_row(tmp_path: 
         readers, branches = expected(deliveries, {1: "Ada", 2: "Bo", 3: "Cy"})
         assert library.rows("reader_loans") == readers
         assert library.rows("branch_loans") == branches
+        assert library.highlights() == expected_highlights(readers, branches)
     library.build("--rebuild")
     assert library.rows("reader_loans") == readers
     library.policy(
@@ -199,6 +229,16 @@ def test_a_pack_is_checked_before_a_build(tmp_path: Path) -> None:
         ),
         ("branches.sql", "surcharge_ten", "surchage_ten", "did you mean 'surcharge_ten_thousandths'"),
         ("branch_months.sql", "'late_after_days'", "'as_of'", "reads the variable 'as_of'"),
+        ("pack.toml", 'order = "fees"', 'order = "fee"', "did you mean 'fees'"),
+        ("pack.toml", 'order = "fees"', 'order = "name"', "must be of type count or money"),
+        ("pack.toml", 'once_per = "reader_id"', 'once_per = "month"', "once_per must be 'reader_id'"),
+        (
+            "pack.toml",
+            'noun = "reader"',
+            'nown = "reader"',
+            "'highlights.readers.nown', did you mean 'noun'",
+        ),
+        ("pack.toml", 'kind = "months"', 'kind = "month"', "highlights.fees"),
         ("pack.toml", "late_after_days =", "max_fall =", "'max_fall' is a number of the engine"),
         ("pack.toml", "default = 21", "default = -1", "late_after_days"),
         ("pack.toml", '{ name = "seldom" }]', '{ name = "seldom", min_loans = 1 }]', "the last one"),

@@ -15,7 +15,6 @@ import requests
 import yaml
 
 from jobs.report.run_report import DropReport, MartReport, RunReport, Totals
-from marts.compute.highlights import Figures
 from support.servers import Daemon, free_port, missing
 
 ROOT = Path(__file__).parents[2]
@@ -61,11 +60,11 @@ def full_report(**changed: Any) -> RunReport:
         ),
         drops=drops,
         marts=(
-            MartReport(name="customers", table="customers_data_mart", rows=400, total_sales="1.00", changed=True),
-            MartReport(name="sales_team", table="sales_team_data_mart", rows=20, total_sales="1.00", changed=False),
+            MartReport(name="customers", table="customers_data_mart", rows=400, total="1.00", changed=True),
+            MartReport(name="sales_team", table="sales_team_data_mart", rows=20, total="1.00", changed=False),
         ),
         unknown={"customers": 0, "sales_team": 0, "stores": 4},
-        figures=Figures(newest_purchase=date(2024, 3, 30)),
+        newest={"sales": date(2024, 3, 30)},
         seconds={"plan": 1.5, "scan": 60.25, "roll up": 10.0},
     )
     return report.model_copy(update=changed)

@@ -92,7 +92,7 @@ def test_the_command_finds_the_last_run_or_the_one_that_is_named(built: Place) -
     assert marts("report", *built.flags).stdout.strip() == str(reports / "run-2.html")
     assert marts("report", "run-1", *built.flags).stdout.strip() == str(reports / "run-1.html")
     summary = json.loads(marts("report", "1", *built.flags, "--json").stdout)
-    assert (summary["run_id"], summary["figures"]["newest_purchase"]) == ("run-1", "2024-03-31")
+    assert (summary["run_id"], summary["newest"]["sales"]) == ("run-1", "2024-03-31")
     with pytest.raises(UsageError, match="no report of this run"):
         raise marts("report", "run-7", *built.flags, code=2).exception or AssertionError
 

@@ -71,12 +71,12 @@ def test_each_state_of_drops_is_there_even_if_no_drop_is_in_it() -> None:
     }
 
 
-def test_marts_unknown_people_the_newest_sale_and_notices_are_reported() -> None:
+def test_marts_unknown_people_the_newest_day_and_notices_are_reported() -> None:
     metrics = values(full_report(), **NOTICES)
     assert metrics["martwright_mart_rows customers"] == 400
     assert (metrics["martwright_mart_changed customers"], metrics["martwright_mart_changed sales_team"]) == (1, 0)
     assert metrics["martwright_unknown_lines stores"] == 4
-    assert metrics["martwright_newest_sale_timestamp_seconds"] == datetime(2024, 3, 30, tzinfo=UTC).timestamp()
+    assert metrics["martwright_newest_row_timestamp_seconds sales"] == datetime(2024, 3, 30, tzinfo=UTC).timestamp()
     assert (metrics["martwright_notices sent"], metrics["martwright_notices pending"]) == (3, 1)
 
 
@@ -105,7 +105,7 @@ def test_a_textfile_keeps_what_the_new_samples_do_not_know_of_the_same_pipeline(
     later = failed().model_copy(update={"ended_at": full_report().ended_at + timedelta(days=1)})
     write_textfile(str(file), of_pipeline(samples(later, None, {}), "marts"))
     text = file.read_text()
-    for name in (LAST_SUCCESS, "martwright_newest_sale_timestamp_seconds", "martwright_mart_rows"):
+    for name in (LAST_SUCCESS, "martwright_newest_row_timestamp_seconds", "martwright_mart_rows"):
         assert lines_of(name, text) == lines_of(name, whole) != []
     assert lines_of("martwright_run_success", text) == ['martwright_run_success{pipeline="marts"} 0.0']
     write_textfile(str(file), of_pipeline(samples(later, None, {}), "another"))

@@ -1,6 +1,7 @@
 """The run report and the index as text: nothing but the report is on them, all of it, and it stays text."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,17 +13,20 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from rich.console import Console
+from support.highlights import groups, highlights, months, top
+from support.retail import MARTS
 
 from jobs.adapters import charts
 from jobs.adapters.store.folder import Folder
 from jobs.cli import render
+from jobs.report.highlights import Column, ReportedHighlight, without
 from jobs.report.places import places
 from jobs.report.run_pages import fields_of, index_page, report_page, write_again, write_reports
 from jobs.report.run_records import run_record
 from jobs.report.run_report import BrokenRule, DropReport, MartReport, Problem, QualityReport, RunReport, Totals
 from jobs.report.templates import rendered
 from jobs.state.manifest import Reason
-from marts.compute.highlights import BestCustomer, CustomerGroup, Figures, Leader, MonthFigures, UnusualMonth
+from marts.compute.unusual import MonthTotal, UnusualMonth
 
 ATTACK = "</title></svg><script>alert(1)</script><img src=x onerror='alert(\"2\")'>\x1b[31m\u202e{{ 7*7 }}"
 SEEN = ATTACK.replace("\x1b", r"\x1b").replace("\u202e", r"\u202e")
@@ -33,57 +37,67 @@ def a_month(number: int) -> str:
 
 
 MONTHS = tuple(
-    MonthFigures(month=a_month(n), total_sales=Decimal(f"{61000 + 137 * n}.{n:02}"), purchases=7100 + n)
-    for n in range(36)
+    MonthTotal(month=a_month(n), total=Decimal(f"{61000 + 137 * n}.{n:02}"), count=7100 + n) for n in range(36)
 )
-FIGURES = Figures(
-    months=MONTHS,
-    groups=(
-        CustomerGroup(segment="Occasional", inactive=False, customers=41234, lifetime_value=Decimal("51234.05")),
-        CustomerGroup(segment="Loyal", inactive=False, customers=31234, lifetime_value=Decimal("61234.06")),
-        CustomerGroup(segment="Loyal", inactive=True, customers=21234, lifetime_value=Decimal("-71234.07")),
-    ),
-    best=(
-        BestCustomer(
-            customer_id=50123,
-            full_name="Zoë Quist",
-            lifetime_value=Decimal("91234.08"),
-            purchases=1317,
-            last_purchase_month="2023-11",
-            segment="Loyal",
-        ),
-        BestCustomer(
-            customer_id=0,
-            full_name="Was Here",
-            lifetime_value=Decimal("81234.09"),
-            purchases=1318,
-            last_purchase_month=None,
-            segment="Loyal",
-        ),
-    ),
-    leaders=(
-        Leader(
-            store_id=50121,
-            sales_person_id=50122,
-            full_name="Ann Lee",
-            total_sales=Decimal("17168.11"),
-            incentive=Decimal("171.68"),
-            growth=Decimal("1165.63"),
-            contribution=Decimal("21.27"),
-        ),
-        Leader(
-            store_id=50124,
-            sales_person_id=50125,
-            full_name=" ",
-            total_sales=Decimal("17169.12"),
-            incentive=Decimal("171.69"),
-            growth=Decimal("-12.34"),
-            contribution=None,
-        ),
-    ),
-    leaders_left_out=1729,
-    newest_purchase=date(2023, 12, 13),
+GROUPS = (
+    ("Occasional", False, 41234, "51234.05"),
+    ("Loyal", False, 31234, "61234.06"),
+    ("Loyal", True, 21234, "-71234.07"),
 )
+BEST = (
+    {
+        "customer_id": 50123,
+        "full_name": "Zoë Quist",
+        "customer_lifetime_value": Decimal("91234.08"),
+        "purchase_frequency": 1317,
+        "last_purchase_month": "2023-11",
+        "customer_segment": "Loyal",
+    },
+    {
+        "customer_id": 0,
+        "full_name": "(erased)",
+        "customer_lifetime_value": Decimal("81234.09"),
+        "purchase_frequency": 1318,
+        "customer_segment": "Loyal",
+    },
+)
+LEADERS = (
+    {
+        "store_id": 50121,
+        "sales_person_id": 50122,
+        "sales_month": "2023-12",
+        "full_name": "Ann Lee",
+        "total_sales": Decimal("17168.11"),
+        "incentive": Decimal("171.68"),
+        "sales_growth_rate": Decimal("1165.63"),
+        "sales_contribution_percentage": Decimal("21.27"),
+    },
+    {
+        "store_id": 50124,
+        "sales_person_id": 50125,
+        "sales_month": "2023-12",
+        "full_name": " ",
+        "total_sales": Decimal("17169.12"),
+        "incentive": Decimal("171.69"),
+        "sales_growth_rate": Decimal("-12.34"),
+    },
+)
+
+
+def of_months(totals: Sequence[MonthTotal], unusual: tuple[UnusualMonth, ...] = ()) -> tuple[ReportedHighlight, ...]:
+    """Return all highlights, with these months; which of them are unusual is given."""
+    revenue, *others = highlights(
+        months((item.month, str(item.total), item.count) for item in totals),
+        groups(GROUPS),
+        top("top_customers", BEST),
+        top("leaders", LEADERS, left_out=1729),
+    )
+    return (revenue.model_copy(update={"unusual": unusual}), *others)
+
+
+DECIMALS = {item.name for mart in MARTS.values() for item in mart.columns if item.type in ("money", "rate")}
+UNUSUAL = UnusualMonth(month="2023-10", total=MONTHS[33].total, usual=Decimal("44123.44"))
+HIGHLIGHTS = of_months(MONTHS, (UNUSUAL,))
 DROPS = (
     DropReport(
         kind="sales",
@@ -136,9 +150,7 @@ REPORT = RunReport(
     ),
     drops=DROPS,
     marts=(
-        MartReport(
-            name="customers", table="customers_mart", rows=34497, total_sales=Decimal("12601596.70"), changed=True
-        ),
+        MartReport(name="customers", table="customers_mart", rows=34497, total=Decimal("12601596.70"), changed=True),
     ),
     quality=(
         QualityReport(
@@ -155,8 +167,8 @@ REPORT = RunReport(
     months=36,
     unknown={"customers": 3513, "stores": 0},
     warnings=("something is odd",),
-    figures=FIGURES,
-    unusual=(UnusualMonth(month="2023-10", total_sales=MONTHS[33].total_sales, usual=Decimal("44123.44")),),
+    highlights=HIGHLIGHTS,
+    newest={"sales": date(2023, 12, 13)},
     seconds={"scan": 1234.567, "load": 0.001},
 )
 
@@ -169,14 +181,18 @@ def text_of(page: str) -> str:
 
 def hostile(value: Any, name: str = "") -> Any:
     """Copy a report with the attack in each field that is free text."""
-    if isinstance(value, BaseModel):
+    if isinstance(value, BaseModel) and not isinstance(value, Column):
         fields = {field: hostile(getattr(value, field), field) for field in type(value).model_fields}
         return value.model_copy(update=fields)
+    if isinstance(value, Column):
+        return value.model_copy(update={"heading": f"heading: {ATTACK}"})
     if isinstance(value, tuple):
         return tuple(hostile(item, name) for item in value)
     if isinstance(value, dict):
-        return {f"{key} {ATTACK}": item for key, item in value.items()}
+        known = name in ("rows", "details")  # values by columns, which the page looks up
+        return {key if known else f"{key} {ATTACK}": hostile(item, key) for key, item in value.items()}
     kept = ("outcome", "change", "state", "as_of", "month", "last_purchase_month", "months_rolled_up", "kind")
+    kept += ("personal", "below", *DECIMALS)
     return f"{name}: {ATTACK}" if isinstance(value, str) and name not in kept else value
 
 
@@ -255,7 +271,7 @@ def test_every_outcome_renders_with_and_without_figures(outcome: str, full: bool
 def test_a_failed_run_reports_what_where_and_what_to_do_and_leaves_out_what_it_has_not() -> None:
     error = Problem(what="the disk\nis full", where="/data", hint="make room")
     failed = REPORT.model_copy(
-        update={"outcome": "failed", "error": error, "figures": Figures(), "marts": (), "unusual": ()}
+        update={"outcome": "failed", "error": error, "highlights": (), "newest": {}, "marts": ()}
     )
     page = report_page(failed)
     assert re.search(r"<h1[^>]*>the disk is full</h1>", page)
@@ -292,14 +308,15 @@ def test_a_month_that_is_not_over_and_one_that_is_unusual_are_marked_by_word_and
     assert "2023-12, which is incomplete" in page
     assert page.count(">so far</text>") == 2
     assert "▲ 2023-10 : 65,521.33, usual 44,123.44 (+48.50 %)" in text_of(page)
-    over = REPORT.model_copy(update={"as_of": "2023-12-31", "unusual": ()})
+    over = REPORT.model_copy(update={"as_of": "2023-12-31"})
     assert ">so far</text>" not in report_page(over)
 
 
 def test_charts_are_of_the_page_s_own_colours_and_lead_nowhere() -> None:
     for svg in (
-        charts.revenue(MONTHS, REPORT.unusual, "2023-12", charts.WIDE),
-        charts.segments(FIGURES.groups),
+        charts.months(MONTHS, (UNUSUAL,), "2023-12", charts.WIDE, "Sales"),
+        charts.groups([row[:3] for row in GROUPS], ("active", "inactive"), "Customers"),
+        charts.groups([("a", None, 3), ("b", None, 2)], (), "Loans"),
         charts.steps(REPORT.seconds),
     ):
         assert set(re.findall(r'(?:fill|stroke)="([^"]*)"', svg)) <= {
@@ -312,23 +329,23 @@ def test_charts_are_of_the_page_s_own_colours_and_lead_nowhere() -> None:
 
 @pytest.mark.parametrize("sales", [["0"], ["-5.00", "3.00"], ["0", "0"], ["99999999999999.99", "1.00"]])
 def test_odd_amounts_have_a_chart_too(sales: list[str]) -> None:
-    months = tuple(MonthFigures(month=a_month(n), total_sales=Decimal(amount)) for n, amount in enumerate(sales))
-    drawn = charts.revenue(months, (), "", charts.NARROW)
+    totals = tuple(MonthTotal(month=a_month(n), total=Decimal(amount)) for n, amount in enumerate(sales))
+    drawn = charts.months(totals, (), "", charts.NARROW, "Sales")
     assert drawn.count('fill="var(--bar)"') == len(sales)
     assert not re.search(r"NaN|Infinity|undefined|null", drawn)
 
 
 @pytest.mark.parametrize(("first", "years"), [(9, ["2021", "2022"]), (10, ["2022"]), (11, ["2022"]), (12, ["2022"])])
 def test_the_numbers_of_years_never_run_into_each_other(first: int, years: list[str]) -> None:
-    months = tuple(MonthFigures(month=a_month(n), total_sales=Decimal(n)) for n in range(first, first + 12))
-    drawn = charts.revenue(months, (), "", charts.NARROW)
+    totals = tuple(MonthTotal(month=a_month(n), total=Decimal(n)) for n in range(first, first + 12))
+    drawn = charts.months(totals, (), "", charts.NARROW, "Sales")
     assert re.findall(r'font-weight="600"[^>]*>(\d{4})<', drawn) == years
-    assert ">2021</text>" in charts.revenue(months[:1], (), "", charts.NARROW) or first == 12
+    assert ">2021</text>" in charts.months(totals[:1], (), "", charts.NARROW, "Sales") or first == 12
 
 
 def test_a_chart_of_many_months_shows_the_newest_and_the_page_reports_it() -> None:
-    many = tuple(MonthFigures(month=a_month(n), total_sales=Decimal(n)) for n in range(60))
-    report = REPORT.model_copy(update={"figures": FIGURES.model_copy(update={"months": many}), "unusual": ()})
+    many = tuple(MonthTotal(month=a_month(n), total=Decimal(n)) for n in range(60))
+    report = REPORT.model_copy(update={"highlights": of_months(many)})
     read = text_of(report_page(report))
     assert "The last 48 of 60 months." in read
     assert "The last 24 of 60 months." in read
@@ -336,7 +353,7 @@ def test_a_chart_of_many_months_shows_the_newest_and_the_page_reports_it() -> No
 
 def test_pages_of_runs_that_are_not_listed_go_and_those_that_are_missing_come(tmp_path: Path) -> None:
     def run(name: str, outcome: str = "failed") -> RunReport:
-        bare = {"figures": Figures(), "unusual": (), "seconds": {}}
+        bare = {"highlights": (), "seconds": {}}
         return REPORT.model_copy(update={"run_id": name, "outcome": outcome, **bare})
 
     store = Folder(str(tmp_path))
@@ -359,15 +376,14 @@ def test_who_was_erased_from_the_reports_goes_from_their_pages(tmp_path: Path) -
     write_reports(store, REPORT, [REPORT])
     page = tmp_path / "run-1.html"
     assert "Zoë Quist" in page.read_text()
-    best = tuple(customer.model_copy(update={"customer_id": 0, "full_name": "(erased)"}) for customer in FIGURES.best)
-    changed = REPORT.model_copy(update={"figures": FIGURES.model_copy(update={"best": best})})
+    changed = REPORT.model_copy(update={"highlights": without(HIGHLIGHTS, "customer_id", lambda value: value == 50123)})
     write_again(store, [changed, REPORT.model_copy(update={"run_id": "without-a-page"})])
     assert "Zoë Quist" not in page.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "run-1.html"]
 
 
 def test_a_run_id_never_leaves_its_folder(tmp_path: Path) -> None:
-    evil = REPORT.model_copy(update={"run_id": "../../up", "figures": Figures(), "unusual": ()})
+    evil = REPORT.model_copy(update={"run_id": "../../up", "highlights": ()})
     write_reports(Folder(str(tmp_path / "reports")), evil, [evil])
     assert [path.name for path in tmp_path.iterdir()] == ["reports"]
     index = (tmp_path / "reports/index.html").read_text()
@@ -487,7 +503,6 @@ def test_a_share_reports_of_how_many_of_which_rows_it_is() -> None:
 def test_the_page_reports_what_a_month_is_compared_with(
     unusual: tuple[UnusualMonth, ...], as_of: str, words: str
 ) -> None:
-    months = tuple(month for month in MONTHS if month.month <= as_of[:7])
-    figures = FIGURES.model_copy(update={"months": months})
-    page = report_page(REPORT.model_copy(update={"figures": figures, "unusual": unusual, "as_of": as_of}))
+    totals = tuple(month for month in MONTHS if month.month <= as_of[:7])
+    page = report_page(REPORT.model_copy(update={"highlights": of_months(totals, unusual), "as_of": as_of}))
     assert words in " ".join(page.split())

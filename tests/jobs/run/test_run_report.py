@@ -1,7 +1,6 @@
 """The run report in a real browser: from a file, without network or script, on a phone, at night and on paper."""
 
 from collections.abc import Iterator
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,15 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from selenium.webdriver.common.by import By
 from support.browsing import barriers, chromium, contrast, requests, seen_as
+from support.highlights import groups, highlights, top
+from support.highlights import months as of_months
 from support.kit import Place, line, sales
 
 from jobs.adapters.store.folder import Folder
+from jobs.report.highlights import ReportedHighlight
 from jobs.report.run_pages import write_reports
 from jobs.report.run_report import Problem, RunReport
-from marts.compute.highlights import BestCustomer, CustomerGroup, Figures, Leader, MonthFigures, UnusualMonth
+from marts.compute.unusual import UnusualMonth
 
 ATTACK = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
 LONG = "Wolfeschlegelsteinhausenbergerdorff" * 2
@@ -28,44 +30,42 @@ TEXTS = """
 """
 
 
-def figures() -> Figures:
-    """Return figures of a business with 30 months, 40 stores, and names that are long or hostile."""
+def all_highlights() -> tuple[ReportedHighlight, ...]:
+    """Return highlights of a business with 30 months, 40 stores, and names that are long or hostile."""
     months = [f"{2022 + n // 12}-{n % 12 + 1:02}" for n in range(30)]
     people = [ATTACK, LONG, "Zoë Quist", "Ann Lee"]
-    return Figures(
-        months=tuple(
-            MonthFigures(month=m, total_sales=Decimal(4 * 10**6 + n), purchases=9) for n, m in enumerate(months)
-        ),
-        groups=tuple(
-            CustomerGroup(segment=name, inactive=away, customers=12345, lifetime_value=Decimal("12345678.90"))
-            for name in (ATTACK, LONG[:64], "Loyal Customer")
-            for away in (False, True)
-        ),
-        best=tuple(
-            BestCustomer(
-                customer_id=n,
-                full_name=name,
-                lifetime_value=Decimal("12345678.90"),
-                purchases=10,
-                last_purchase_month="2024-06",
-                segment=LONG[:64],
-            )
-            for n, name in enumerate(people)
-        ),
-        leaders=tuple(
-            Leader(
-                store_id=100 + n,
-                sales_person_id=n,
-                full_name=people[n % 4],
-                total_sales=Decimal("12345.67"),
-                incentive=Decimal("123.45"),
-                growth=Decimal("-12.34"),
-                contribution=Decimal("99.99"),
-            )
-            for n in range(40)
-        ),
-        newest_purchase=date(2024, 6, 15),
+    revenue, *others = highlights(
+        of_months((month, f"{4 * 10**6 + n}", 9) for n, month in enumerate(months)),
+        groups((name, away, 12345, "12345678.90") for name in (ATTACK, LONG[:64], "Loyal") for away in (False, True)),
+        top("top_customers", [best(n, name) for n, name in enumerate(people)]),
+        top("leaders", [leader(n, people[n % 4]) for n in range(40)]),
     )
+    odd = UnusualMonth(month="2023-11", total=Decimal(4000022), usual=Decimal("1234.56"))
+    return (revenue.model_copy(update={"unusual": (odd,)}), *others)
+
+
+def best(number: int, name: str) -> dict[str, Any]:
+    return {
+        "customer_id": number,
+        "full_name": name,
+        "customer_lifetime_value": Decimal("12345678.90"),
+        "purchase_frequency": 10,
+        "last_purchase_month": "2024-06",
+        "customer_segment": LONG[:64],
+    }
+
+
+def leader(number: int, name: str) -> dict[str, Any]:
+    return {
+        "store_id": 100 + number,
+        "sales_person_id": number,
+        "sales_month": "2024-06",
+        "full_name": name,
+        "total_sales": Decimal("12345.67"),
+        "incentive": Decimal("123.45"),
+        "sales_growth_rate": Decimal("-12.34"),
+        "sales_contribution_percentage": Decimal("99.99"),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +75,10 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place.put("sales/<b>a.csv", sales(*(line(f"A{n}") for n in range(99)), line("A99", total=ATTACK)))
     place.put("sales/held.csv", sales(line("H1"), line("H2", total=ATTACK)))
     built = place.build()
-    odd = UnusualMonth(month="2023-11", total_sales=Decimal(4000022), usual=Decimal("1234.56"))
-    many = {"figures": figures(), "unusual": (odd,), "as_of": "2024-06-15", "warnings": (LONG, ATTACK)}
+    many = {"highlights": all_highlights(), "as_of": "2024-06-15", "warnings": (LONG, ATTACK)}
     done = RunReport.model_validate(built.model_copy(update=many).model_dump(context={"names": True}))
     error = Problem(what=f"{LONG} is not there", where=f"/srv/{LONG}", hint="put it there")
-    failed = {"run_id": "run-2", "outcome": "failed", "error": error, "marts": (), "figures": Figures(), "unusual": ()}
+    failed = {"run_id": "run-2", "outcome": "failed", "error": error, "marts": (), "highlights": ()}
     store = Folder(str(place.folder / "state/reports"))
     write_reports(store, done, [done])
     last = done.model_copy(update=failed)
@@ -197,7 +196,6 @@ def test_hostile_names_are_read_as_they_are_written(browser: Any, reports: Path)
     read = browser.find_element(By.TAG_NAME, "main").text
     assert read.count(ATTACK) >= 12
     assert "held sales/held.csv\n1 of 2 rows are bad" in read
-    assert "(erased)" in read
 
 
 def luminance_of(colour: str) -> float:

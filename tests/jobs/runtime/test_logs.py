@@ -57,7 +57,7 @@ def test_one_closing_line_holds_what_is_needed_to_chart_runs(build: Callable[...
     assert closing == lines(text)[-1]
     assert (closing["outcome"], closing["exit_code"], code) == ("published", 0, 0)
     assert (closing["lines"]["rows_read"], closing["lines"]["clean"]) == (25, 24)
-    assert closing["marts"]["customers"] == {"rows": 12, "total_sales": "61999.46", "changed": True}
+    assert closing["marts"]["customers"] == {"rows": 12, "total": "61999.46", "changed": True}
     assert closing["drops"] == {"live": 5}
     assert closing["seconds"] > 0
     assert set(closing["steps"]) >= {"plan", "scan", "publish"}

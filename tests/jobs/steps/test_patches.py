@@ -86,8 +86,8 @@ class History:
         anew = self.anew.build(as_of=self.as_of, rebuild=True)
         assert report.error is None, report.error
         assert self.days.marts() == self.anew.marts()
-        assert (report.figures, report.unknown) == (anew.figures, anew.unknown)
-        assert [(m.rows, m.total_sales) for m in report.marts] == [(m.rows, m.total_sales) for m in anew.marts]
+        assert (report.highlights, report.newest, report.unknown) == (anew.highlights, anew.newest, anew.unknown)
+        assert [(m.rows, m.total) for m in report.marts] == [(m.rows, m.total) for m in anew.marts]
         return report
 
     def flags(self) -> list[str]:

@@ -11,24 +11,22 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.retail import CUSTOMERS_MART, SALES_TEAM_MART
+from support.highlights import highlights, top
+from support.retail import CUSTOMERS_MART, RETAIL, SALES_TEAM_MART
 
+from jobs.report.highlights import ReportedTop
 from marts.compute.engine import mart_schema
-from marts.compute.highlights import (
-    BEST,
-    MOST_LEADERS,
-    Figures,
-    MonthFigures,
-    exchanged,
-    figures_of,
-    judged_months,
-    of_both,
-    together,
-    unusual_months,
-)
+from marts.compute.highlights import Figures, Sums, exchanged, figures_of, together
+from marts.compute.unusual import MonthTotal, judged_months, unusual_months
+from marts.highlights import MonthsHighlight
 from marts.pack import Mart
 
 MONTHS = ["2024-01", "2024-02", "2024-12", "2025-01"]
+BY_MONTH = MonthsHighlight(
+    name="by_month", kind="months", table="customers", title="", by="sales_date_month", sum="total_sales"
+)
+HIGHLIGHTS = (*RETAIL.highlights, BY_MONTH)
+BEST = 10
 
 
 def rows_of(mart: Mart, rows: list[dict[str, Any]]) -> pa.Table:
@@ -56,25 +54,36 @@ def customers(draw: st.DrawFn) -> list[dict[str, Any]]:
     return rows
 
 
+def figures(mart: Mart, rows: list[dict[str, Any]]) -> Figures:
+    return figures_of(HIGHLIGHTS, mart, rows_of(mart, rows))
+
+
 @settings(deadline=None)
 @given(before=customers(), after=customers(), ids=st.sets(st.integers(0, 25)))
 def test_figures_with_some_customers_exchanged_are_those_of_the_whole(
     before: list[dict[str, Any]], after: list[dict[str, Any]], ids: set[int]
 ) -> None:
-    def figures(rows: list[dict[str, Any]]) -> Figures:
-        return figures_of(CUSTOMERS_MART, rows_of(CUSTOMERS_MART, rows), None)
-
-    were = [row for row in before if row["customer_id"] in ids]
-    are = [row for row in after if row["customer_id"] in ids]
-    whole = figures([*(row for row in before if row["customer_id"] not in ids), *are])
-    months = [(date.fromisoformat(f"{m.month}-01"), int(m.total_sales * 100)) for m in whole.months]
-    result = exchanged(figures(before), np.array(sorted(ids)), figures(were), figures(are), months, None)
+    of = [
+        figures(CUSTOMERS_MART, rows)
+        for rows in (
+            before,
+            [row for row in before if row["customer_id"] in ids],
+            [row for row in after if row["customer_id"] in ids],
+        )
+    ]
+    left = [row for row in before if row["customer_id"] not in ids]
+    whole = figures(CUSTOMERS_MART, sorted([*left, *(r for r in after if r["customer_id"] in ids)], key=by_key))
+    result = exchanged(of[0], np.array(sorted(ids), np.int64), of[1], of[2])
     if result is None:
-        best = {customer.customer_id for customer in figures(before).best}
+        best = {item.key[0] for item in of[0].tops["top_customers"].items}
         assert len(best) == BEST
         assert best & ids
     else:
-        assert together([result]) == together([whole])
+        assert result == together([whole])
+
+
+def by_key(row: dict[str, Any]) -> tuple[int, str]:
+    return row["customer_id"], row["sales_date_month"]
 
 
 @settings(deadline=None)
@@ -84,28 +93,22 @@ def test_parts_of_the_customers_mart_give_the_figures_of_the_whole(
 ) -> None:
     edges = [-1, *sorted(borders), 99]
     parts = [[r for r in rows if low < r["customer_id"] <= high] for low, high in pairwise(edges)]
-    result = together(figures_of(CUSTOMERS_MART, rows_of(CUSTOMERS_MART, part), None) for part in parts)
+    result = together(figures(CUSTOMERS_MART, part) for part in parts)
 
-    months: dict[str, Decimal] = defaultdict(Decimal)
+    months: dict[str, int] = defaultdict(int)
     for row in rows:
-        months[row["sales_date_month"]] += row["total_sales"]
+        months[row["sales_date_month"]] += int(row["total_sales"] * 100)
     people = {row["customer_id"]: row for row in rows}.values()
     groups: dict[tuple[str, bool], list[Decimal]] = defaultdict(list)
     for person in people:
         groups[person["customer_segment"], person["inactive_status"]].append(person["customer_lifetime_value"])
     best = sorted(people, key=lambda person: (-person["customer_lifetime_value"], person["customer_id"]))[:BEST]
-    assert [(m.month, m.total_sales) for m in result.months] == sorted(months.items())
-    assert {(g.segment, g.inactive): (g.customers, g.lifetime_value) for g in result.groups} == {
-        key: (len(values), sum(values)) for key, values in groups.items()
+    assert [(entry.of, entry.cents) for entry in result.sums["by_month"]] == [((m,), months[m]) for m in sorted(months)]
+    assert {entry.of: (entry.rows, entry.cents) for entry in result.sums["customers"]} == {
+        key: (len(values), int(sum(values) * 100)) for key, values in groups.items()
     }
-    assert [customer.customer_id for customer in result.best] == [person["customer_id"] for person in best]
-
-
-def test_the_newest_purchase_is_that_of_all_parts() -> None:
-    none = rows_of(CUSTOMERS_MART, [])
-    parts = [figures_of(CUSTOMERS_MART, none, day) for day in (date(2024, 1, 5), None, date(2024, 2, 1))]
-    assert together(parts).newest_purchase == date(2024, 2, 1)
-    assert together([]) == Figures()
+    assert [item.key[0] for item in result.tops["top_customers"].items] == [row["customer_id"] for row in best]
+    assert result.tops["top_customers"].rows == len(people)
 
 
 def team(store: int, person: int, month: str, total: str, rank: int) -> dict[str, Any]:
@@ -128,37 +131,33 @@ def test_leaders_are_those_of_the_last_month_with_ties_by_store() -> None:
         team(2, 7, "2024-01", "99.00", 1),
         team(3, 5, "2024-02", "20.00", 1),
     ]
-    result = figures_of(SALES_TEAM_MART, rows_of(SALES_TEAM_MART, rows), None)
-    assert [(leader.store_id, leader.sales_person_id) for leader in result.leaders] == [(1, 7), (1, 8), (3, 5)]
-    assert result.months == (
-        MonthFigures(month="2024-01", total_sales=Decimal("99.00"), purchases=2),
-        MonthFigures(month="2024-02", total_sales=Decimal("45.00"), purchases=8),
+    result = figures(SALES_TEAM_MART, rows)
+    (leaders,) = (item for item in highlights(result) if isinstance(item, ReportedTop) and item.name == "leaders")
+    assert [(row["store_id"], row["sales_person_id"]) for row in leaders.rows] == [(1, 7), (1, 8), (3, 5)]
+    assert (leaders.month, leaders.left_out) == ("2024-02", 0)
+    assert result.sums["revenue"] == (
+        Sums(of=("2024-01",), rows=1, cents=9900, count=2),
+        Sums(of=("2024-02",), rows=4, cents=4500, count=8),
     )
-    assert result.last_month == "2024-02"
 
 
 def test_of_many_stores_the_leaders_with_the_highest_sales_are_named() -> None:
-    rows = [team(n, n, "2024-02", str(n), 1) for n in range(1, MOST_LEADERS + 4)]
-    result = figures_of(SALES_TEAM_MART, rows_of(SALES_TEAM_MART, rows), None)
-    assert len(result.leaders) == MOST_LEADERS
-    assert result.leaders_left_out == 3
-    assert result.leaders[0].store_id == 4
+    rows = [team(n, n, "2024-02", str(n), 1) for n in range(1, 204)]
+    result = figures(SALES_TEAM_MART, rows)
+    (leaders,) = (item for item in highlights(result) if isinstance(item, ReportedTop) and item.name == "leaders")
+    assert (len(leaders.rows), leaders.left_out, leaders.rows[0]["store_id"]) == (200, 3, 4)
 
 
-def test_both_marts_give_one_set_of_figures() -> None:
-    months = (MonthFigures(month="2024-02", total_sales=Decimal(1), purchases=3),)
-    customers = Figures(
-        months=(MonthFigures(month="2024-02", total_sales=Decimal(1)),), newest_purchase=date(2024, 2, 3)
-    )
-    both = of_both(customers, Figures(months=months))
-    assert (both.months, both.newest_purchase) == (months, date(2024, 2, 3))
-    assert of_both(customers, Figures()) == customers
+def test_a_mart_without_rows_has_figures_and_no_highlight_shows_them() -> None:
+    nothing = figures(SALES_TEAM_MART, [])
+    assert all(item.is_empty for item in highlights(nothing, figures(CUSTOMERS_MART, [])))
+    assert together([]) == Figures()
 
 
-def in_row(*totals: int) -> list[MonthFigures]:
+def in_row(*totals: int) -> list[MonthTotal]:
     """Return months from 2024-01 on."""
     names = [f"{year}-{month:02d}" for year in (2024, 2025, 2026) for month in range(1, 13)]
-    return [MonthFigures(month=name, total_sales=Decimal(t)) for name, t in zip(names, totals, strict=False)]
+    return [MonthTotal(month=name, total=Decimal(t)) for name, t in zip(names, totals, strict=False)]
 
 
 YEAR = [100, 90, 110, 100, 120, 100, 95, 100, 105, 130, 160, 300]
@@ -205,9 +204,8 @@ def test_a_month_that_goes_on_is_not_judged() -> None:
 
 
 def test_people_are_named_on_pages_and_not_in_what_is_written_down() -> None:
-    best = {"customer_id": 1, "full_name": "Ada Lovelace", "lifetime_value": "1.00", "purchases": 1, "segment": "x"}
-    figures = Figures.model_validate({"best": [best | {"last_purchase_month": None}]})
-    assert figures.best[0].full_name == "Ada Lovelace"
-    assert "xxx xxxxxxxx" in figures.model_dump_json()
-    assert "Ada" not in figures.model_dump_json()
-    assert "Ada Lovelace" in figures.model_dump_json(context={"names": True})
+    best = {"customer_id": 1, "full_name": "Ada Lovelace", "customer_lifetime_value": Decimal(1)}
+    (item,) = (item for item in highlights(top("top_customers", [best])) if not item.is_empty)
+    assert "xxx xxxxxxxx" in item.model_dump_json()
+    assert "Ada" not in item.model_dump_json()
+    assert "Ada Lovelace" in item.model_dump_json(context={"names": True})

@@ -10,5 +10,5 @@ leveled AS (
     GROUP BY reader_id
 )
 SELECT reader_id, month_name(month) AS month, readers.name, lines AS loans, money(fee_cents) AS fees, all_loans,
-       totals.last_loan, level
+       totals.last_loan, money(all_cents) AS all_fees, level
 FROM reader_months JOIN totals USING (reader_id) JOIN leveled USING (reader_id) LEFT JOIN readers USING (reader_id);
