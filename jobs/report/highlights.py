@@ -106,14 +106,13 @@ class ReportedTop(_Reported):
         ]
 
 
-ReportedHighlight = Annotated[ReportedMonths | ReportedGroups | ReportedTop, Field(discriminator="kind")]
+AnyKind = ReportedMonths | ReportedGroups | ReportedTop
+ReportedHighlight = Annotated[AnyKind, Field(discriminator="kind")]
 
 
-def highlights_of(
-    pack: Pack, figures: Mapping[str, Figures], as_of: date
-) -> tuple[ReportedMonths | ReportedGroups | ReportedTop, ...]:
+def highlights_of(pack: Pack, figures: Mapping[str, Figures], as_of: date) -> tuple[AnyKind, ...]:
     """Return the highlights of a pack, in its order; those of marts without ``figures`` are left out."""
-    results: list[ReportedMonths | ReportedGroups | ReportedTop] = []
+    results: list[AnyKind] = []
     for item in pack.highlights:
         own = figures.get(item.table)
         if own is None:
@@ -128,9 +127,7 @@ def highlights_of(
     return tuple(results)
 
 
-def without(
-    items: Sequence[ReportedMonths | ReportedGroups | ReportedTop], column: str, is_erased: Callable[[Value], bool]
-) -> tuple[ReportedMonths | ReportedGroups | ReportedTop, ...]:
+def without(items: Sequence[AnyKind], column: str, is_erased: Callable[[Value], bool]) -> tuple[AnyKind, ...]:
     """Leave out listed rows of people who were erased; ``column`` has their ids."""
     return tuple(
         item.model_copy(update={"rows": tuple(row for row in item.rows if not is_erased(row.get(column)))})
