@@ -151,7 +151,8 @@ def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         yield path, command
         return
-    for name, inner in command.commands.items():
+    for name in command.list_commands(None):
+        inner = command.get_command(None, name)
         if not inner.hidden:
             yield from _commands(inner, f"{path} {name}")
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Literal
 
 from marts.highlights import Highlight
+from marts.views import View
 
 SourceType = Literal["id", "integer", "quantity", "price", "money", "amount", "date", "text", "yes_no"]
 """How a CSV value is parsed.
@@ -53,6 +54,13 @@ class SourceColumn:
     """Whether an empty value, or one of the policy's unknown_ids, means a guest."""
     stored_as: str = ""
     """Name in clean rows, which SQL reads; by default its own, with the unit of a decimal."""
+
+    @property
+    def clean_name(self) -> str:
+        """Return its name in clean rows; a decimal stored as a whole number names its unit."""
+        if self.stored_as:
+            return self.stored_as
+        return f"{self.name}_{UNITS[DIGITS[self.type]]}" if self.type in DIGITS else self.name
 
 
 @dataclass(frozen=True)
@@ -245,6 +253,7 @@ class Pack:
     """Business numbers of the policy, besides those of the engine."""
     number_tables: tuple[NumberTable, ...] = ()
     highlights: tuple[Highlight, ...] = ()
+    views: tuple[View, ...] = ()
     folder: str = ""
     """Folder of a pack that is given by its path; empty for a shipped one."""
 

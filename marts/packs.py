@@ -28,7 +28,7 @@ from marts.pack import (
     Subject,
 )
 from marts.policy import EnginePolicy, explain, nearest, policy_model
-from marts.rows.cast import clean_name
+from marts.views import Types, View
 
 _NAME = r"[a-z][a-z0-9_]{0,63}"
 _TYPE = re.compile(r"(?P<type>[a-z_]+)(\((?P<length>[0-9]{1,5})\))?(?P<nullable>\?)?")
@@ -163,7 +163,7 @@ class _Drop(BaseModel):
 
     def kind(self, name: str, subject: "_Subject | None", lookups: Mapping[str, str], sql: Mapping[str, str]) -> Kind:
         columns = tuple(column.source() for column in self.columns)
-        names = {column.name: clean_name(column) for column in columns}
+        names = {column.name: column.clean_name for column in columns}
         own = self.identity or _Identity(id="")
         return Kind(
             name=name,
@@ -224,6 +224,16 @@ class _Table(BaseModel):
         for column in self.columns:
             column.mart()
         return self
+
+    def require_types(self, where: str, used: Types) -> None:
+        """Raise ValueError for a column that it does not have, or whose type is none of those allowed."""
+        types = {column.name: column.type for column in self.columns}
+        nullable = {column.name for column in self.columns if column.nullable}
+        for name, allowed in used.items():
+            if name not in types:
+                raise ValueError(f"{where} names {name!r}, which is no column of its table{nearest(name, types)}")
+            if allowed and (types[name] not in allowed or name in nullable):
+                raise ValueError(f"{where}: {name} must be of type {' or '.join(allowed)}, and never NULL")
 
     def mart(self, name: str, sql: Mapping[str, str]) -> Mart:
         return Mart(
@@ -310,6 +320,7 @@ class _Pack(BaseModel):
     drops: dict[Name, _Drop] = Field(min_length=1)
     tables: dict[Name, _Table] = Field(min_length=1)
     highlights: dict[Name, Highlight] = Field(default_factory=dict)
+    views: dict[Name, View] = Field(default_factory=dict)
     policy: dict[Name, _Number] = Field(default_factory=dict)
     policy_tables: dict[Name, _NumberTable] = Field(default_factory=dict)
 
@@ -340,25 +351,24 @@ class _Pack(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _highlights_name_columns(self) -> Self:
-        marts = [name for name, table in self.tables.items() if table.publish]
+    def _highlights_and_views_name_columns(self) -> Self:
         for name, item in self.highlights.items():
             where = f"highlights.{name}"
-            if item.table not in marts:
-                raise ValueError(f"{where}.table: {item.table!r} is no mart{nearest(item.table, marts)}")
-            table = self.tables[item.table]
-            types = {column.name: "" if column.nullable else column.type for column in table.columns}
-            for column, allowed in item.columns_used.items():
-                if column not in types:
-                    what = f"{where} names {column!r}, which is no column of {item.table}"
-                    raise ValueError(what + nearest(column, types))
-                if allowed and types[column] not in allowed:
-                    raise ValueError(f"{where}: {column} must be of type {' or '.join(allowed)}, and never NULL")
+            table = self._mart_of(where, item.table)
+            table.require_types(where, item.columns_used)
             if item.once_per not in ("", table.key[0]):
                 raise ValueError(f"{where}.once_per must be {table.key[0]!r}, the first column of its key")
             if isinstance(item, TopHighlight) and item.last and table.per == "key":
                 raise ValueError(f'{where}.last is for tables with per = "all"')
+        for name, view in self.views.items():
+            self._mart_of(f"views.{name}", view.table).require_types(f"views.{name}", view.columns_used)
         return self
+
+    def _mart_of(self, where: str, name: str) -> _Table:
+        marts = [name for name, table in self.tables.items() if table.publish]
+        if name not in marts:
+            raise ValueError(f"{where}.table: {name!r} is no mart{nearest(name, marts)}")
+        return self.tables[name]
 
     @model_validator(mode="after")
     def _numbers_have_names_of_their_own(self) -> Self:
@@ -402,8 +412,9 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
     except ValueError as error:
         raise UsageError(str(error), where) from error
     subject = Subject(values.subject.drop, values.subject.key) if values.subject else None
+    views = tuple(view.model_copy(update={"name": name}) for name, view in values.views.items())
     highlights = tuple(_highlight(name, item, marts[item.table], subject) for name, item in values.highlights.items())
-    return Pack(values.name, values.about, kinds, marts, months, subject, numbers, number_tables, highlights)
+    return Pack(values.name, values.about, kinds, marts, months, subject, numbers, number_tables, highlights, views)
 
 
 def _highlight(name: str, item: Highlight, mart: Mart, subject: Subject | None) -> Highlight:

@@ -138,7 +138,7 @@ def demo(
         show(render.report(report), stdout=True)
     else:
         with opened(settings, read_only=True) as warehouse:
-            show(showing.outcome(folder, report, warehouse), stdout=True)
+            show(showing.outcome(folder, report, warehouse, settings.domain), stdout=True)
     raise typer.Exit(report.exit_code)
 
 

@@ -26,7 +26,6 @@ from jobs.cli.progress import Debug
 from jobs.cli.quarantine import quarantine
 from jobs.cli.secrets import app as secrets
 from jobs.cli.sources import sources
-from jobs.cli.views import customers, sales
 from jobs.runtime import logs
 from jobs.runtime.scrub import scrub, scrub_logs, scrubbed
 from marts import __version__
@@ -34,7 +33,7 @@ from marts.errors import Defect, MartsError, Stopped, UsageError
 
 app = typer.Typer(
     name="marts",
-    help="Build the Customers and the Sales Team data marts from CSV drops.",
+    help="Build data marts from drops of files: the retail marts, or those of a pack of your own.",
     cls=Grouped,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -52,8 +51,6 @@ app.command("accept-fall")(accept_fall)
 for name, group in {
     "sources": sources,
     "pack": pack,
-    "customers": customers,
-    "sales": sales,
     "quarantine": quarantine,
     "withdraw": withdraw,
     "check": check,

@@ -12,10 +12,11 @@ from rich.text import Text
 from jobs.cli import render
 from jobs.config.settings import CONFIG_FILE
 from jobs.operations.generate import generate
-from jobs.operations.views import leaders, top_customers
+from jobs.operations.views import top
 from jobs.ports.warehouse import Warehouse
 from jobs.report.run_report import RunReport
 from marts.errors import UsageError
+from marts.pack import Pack
 
 _SETTINGS = """\
 # Settings of the demo, for commands in this folder. `marts init` writes a file with every option.
@@ -62,15 +63,16 @@ def _read(mark: Path) -> object:
     return result
 
 
-def outcome(folder: Path, report: RunReport, warehouse: Warehouse) -> RenderableType:
+def outcome(folder: Path, report: RunReport, warehouse: Warehouse, pack: Pack) -> RenderableType:
     """Render the result of the demo for a terminal."""
     return Group(
         render.report(report),
         Text(""),
-        render.rows(top_customers(warehouse, _TOP)),
-        Text(""),
-        render.rows(leaders(warehouse, None, _TOP)),
-        Text(""),
+        *(
+            part
+            for view in pack.views
+            for part in (render.rows(top(warehouse, view, pack.marts[view.table], None, _TOP)), Text(""))
+        ),
         _next(folder),
     )
 

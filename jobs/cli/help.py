@@ -1,5 +1,6 @@
 """Help: commands in groups, and `marts help COMMAND`."""
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -22,23 +23,41 @@ GROUPS: dict[str, tuple[str, ...]] = {
 class Grouped(TyperGroup):
     """List commands in groups, each with its full first sentence."""
 
+    def every(self, arguments: Sequence[str] = ()) -> dict[str, Any]:
+        """Return all commands, by name: also those of the views of the pack, which ``arguments`` may name."""
+        from jobs.cli.views import view_commands
+
+        return {**view_commands(arguments), **self.commands}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command of the arguments."""
+        ctx.meta[_ARGUMENTS] = args
+        return super().resolve_command(ctx, args)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command. The pack is read only where its views may be meant."""
+        known = self.commands.get(cmd_name)
+        return known or self.every(ctx.meta.get(_ARGUMENTS, ()) if ctx else ()).get(cmd_name)
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order of the groups."""
-        return [name for names in self._groups().values() for name in names]
+        return [name for names in self._groups(self.every()).values() for name in names]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one section per group."""
-        for title, names in self._groups().items():
+        every = self.every()
+        for title, names in self._groups(every).items():
             with formatter.section(title):
-                formatter.write_dl([(name, self.commands[name].get_short_help_str(_ALL)) for name in names])
+                formatter.write_dl([(name, every[name].get_short_help_str(_ALL)) for name in names])
 
-    def _groups(self) -> dict[str, tuple[str, ...]]:
+    def _groups(self, every: Iterable[str]) -> dict[str, tuple[str, ...]]:
         named = {name for names in GROUPS.values() for name in names}
-        others = tuple(name for name in self.commands if name not in named)
+        others = tuple(name for name in every if name not in named)
         return {title: names or others for title, names in GROUPS.items()}
 
 
 _ALL = 1000
+_ARGUMENTS = "jobs.cli.arguments"
 
 
 def help_(
@@ -53,7 +72,7 @@ def help_(
     parent: Any = ctx.parent
     current, path = parent.command, parent
     for name in command or ():
-        commands = getattr(current, "commands", {})
+        commands = current.every() if isinstance(current, Grouped) else getattr(current, "commands", {})
         inner = commands.get(name)
         if inner is None:
             raise UsageError(

@@ -243,28 +243,12 @@ def checks(results: Iterable[tuple[str, bool, str]]) -> Fitted:
 
 _ALWAYS = 2
 """Index of the last column of a mart that is always shown."""
-_SHORT = {
-    "customer_id": "customer",
-    "full_name": "name",
-    "customer_lifetime_value": "lifetime value",
-    "purchase_frequency": "purchases",
-    "monetary_value": "per purchase",
-    "last_purchase_month": "last",
-    "inactive_status": "inactive",
-    "customer_segment": "segment",
-    "store_id": "store",
-    "sales_person_id": "person",
-    "sales_month": "month",
-    "total_sales": "sales",
-    "sales_growth_rate": "growth %",
-    "sales_contribution_percentage": "% of store",
-}
 
 
 def rows(result: Rows) -> RenderableType:
     """Render rows of a mart under short column names; the last columns are hidden first."""
-    names, cells = [_heading(name) for name in result.names], [_row(result, row) for row in result.rows]
-    return table(result.title, names, cells, result.numbers, range(len(names) - 1, _ALWAYS, -1))
+    cells = [_row(result, row) for row in result.rows]
+    return table(result.title, result.headings, cells, result.numbers, range(len(result.names) - 1, _ALWAYS, -1))
 
 
 def upright(result: Rows) -> RenderableType:
@@ -275,25 +259,21 @@ def upright(result: Rows) -> RenderableType:
     cells = [_row(result, row) for row in result.rows]
     parts: list[RenderableType] = [Text(result.title, style="bold")]
     if equal:
-        parts += [table("", ("", ""), [(_heading(result.names[at]), cells[0][at]) for at in equal]), Text("")]
+        parts += [table("", ("", ""), [(result.headings[at], cells[0][at]) for at in equal]), Text("")]
     right = [place for place, at in enumerate(rest) if at in result.numbers]
-    names = [_heading(result.names[at]) for at in rest]
+    names = [result.headings[at] for at in rest]
     parts.append(
         table("", names, [[row[at] for at in rest] for row in cells], right, range(len(rest) - 1, _ALWAYS - 1, -1))
     )
     return Group(*parts)
 
 
-def _heading(column: str) -> str:
-    return _SHORT.get(column, column.replace("_", " "))
-
-
 def _row(result: Rows, row: Sequence[object]) -> list[object]:
     """Format a row: ids without separators, flags as words, NULL as a dash."""
     words: dict[object, str] = {None: "-", True: "yes", False: "no"}
     return [
-        str(value) if name.endswith("_id") else words[value] if value is None or isinstance(value, bool) else value
-        for name, value in zip(result.names, row, strict=True)
+        words[value] if value is None or isinstance(value, bool) else str(value) if type_ in ("id", "date") else value
+        for type_, value in zip(result.types, row, strict=True)
     ]
 
 

@@ -1,95 +1,108 @@
-"""`marts customers …` and `marts sales …`: query the live marts without SQL."""
+"""Commands of the views of a pack, such as `marts customers top`: query the live marts without SQL."""
 
+import inspect
 import json
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.cli.options import Config, Json, Target, Wide, configured, opened, show
-from marts.errors import UsageError
+from jobs.cli.options import Config, Json, PackName, Target, Wide, configured, opened, show
+from marts.errors import MartsError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from jobs.operations.views import Rows
     from jobs.ports.warehouse import Warehouse
-
-customers = typer.Typer(help="Query the Customers data mart.", no_args_is_help=True)
-sales = typer.Typer(help="Query the Sales Team data mart.", no_args_is_help=True)
+    from marts.pack import Mart, Pack
+    from marts.views import View
 
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout, safe to open in a spreadsheet")]
 Limit = Annotated[int, typer.Option(min=1, help="Number of rows to show")]
-Month = Annotated[str | None, typer.Option(metavar="YYYY-MM", help="The last month with sales by default")]
+Month = Annotated[str | None, typer.Option(metavar="YYYY-MM", help="The last month with rows by default")]
 
 
-@customers.command("top")
-def customers_top(
-    limit: Limit = 10,
-    target: Target = None,
-    config: Config = None,
-    as_json: Json = False,
-    as_csv: Csv = False,
-    wide: Wide = False,
-) -> None:
-    """List the customers with the highest lifetime value."""
-    from jobs.operations.views import top_customers
+def view_commands(arguments: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the group of commands of each view of the pack that the settings name, or ``arguments`` do."""
+    from jobs.config.packs import load_pack
+    from jobs.config.settings import Settings
 
-    _show_rows(lambda warehouse: top_customers(warehouse, limit), target, config, as_json, as_csv, wide)
+    try:
+        pack = configured(_value_of("--config", arguments), pack=_value_of("--pack", arguments)).domain
+    except MartsError:  # the command that runs reports it
+        pack = load_pack(Settings.model_fields["pack"].default)
+    return {view.name: typer.main.get_command(_group(view, pack)) for view in pack.views}
 
 
-@customers.command("show")
-def customers_show(
-    customer: Annotated[int, typer.Argument(metavar="ID", help="The customer_id")],
-    target: Target = None,
-    config: Config = None,
-    as_json: Json = False,
-    as_csv: Csv = False,
-    wide: Wide = False,
-) -> None:
-    """Show one customer, month by month."""
-    from jobs.operations.views import one_customer
-
-    _show_rows(lambda warehouse: one_customer(warehouse, customer), target, config, as_json, as_csv, wide, upright=True)
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """Return the value of an option: the commands are needed before their options are parsed."""
+    values = [after for word, after in pairwise(arguments) if word == option]
+    values += [word.removeprefix(f"{option}=") for word in arguments if word.startswith(f"{option}=")]
+    return values[-1] if values else None
 
 
-@sales.command("top")
-def sales_top(
-    month: Month = None,
-    limit: Limit = 10,
-    target: Target = None,
-    config: Config = None,
-    as_json: Json = False,
-    as_csv: Csv = False,
-    wide: Wide = False,
-) -> None:
-    """List the leader of each store in a month, with the incentive."""
-    from jobs.operations.views import leaders
-
-    _show_rows(lambda warehouse: leaders(warehouse, month, limit), target, config, as_json, as_csv, wide)
+def _group(view: "View", pack: "Pack") -> typer.Typer:
+    mart = pack.marts[view.table]
+    group = typer.Typer(name=view.name, help=view.help, no_args_is_help=True, rich_markup_mode=None)
+    group.command("top", help=view.top.help)(_shaped(_top(view, mart), view))
+    group.command("show", help=view.show.help)(_shaped(_show(view, mart), view))
+    return group
 
 
-@sales.command("show")
-def sales_show(
-    store: Annotated[int, typer.Argument(metavar="STORE", help="The store_id")],
-    month: Month = None,
-    target: Target = None,
-    config: Config = None,
-    as_json: Json = False,
-    as_csv: Csv = False,
-    wide: Wide = False,
-) -> None:
-    """Show the sales team of one store in a month, by rank."""
-    from jobs.operations.views import one_store
+def _shaped(command: Callable[..., None], view: "View") -> Callable[..., None]:
+    """Leave out the option of the month where a view has none."""
+    parameters = [item for item in inspect.signature(command).parameters.values() if view.month or item.name != "month"]
+    command.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
 
-    _show_rows(
-        lambda warehouse: one_store(warehouse, store, month), target, config, as_json, as_csv, wide, upright=True
-    )
+
+def _top(view: "View", mart: "Mart") -> Callable[..., None]:
+    def command(
+        month: Month = None,
+        limit: Limit = 10,
+        target: Target = None,
+        config: Config = None,
+        pack: PackName = None,
+        as_json: Json = False,
+        as_csv: Csv = False,
+        wide: Wide = False,
+    ) -> None:
+        from jobs.operations.views import top
+
+        settings = (config, target, pack)
+        _show_rows(lambda warehouse: top(warehouse, view, mart, month, limit), settings, as_json, as_csv, wide)
+
+    return command
+
+
+def _show(view: "View", mart: "Mart") -> Callable[..., None]:
+    (column,) = (column for column in mart.columns if column.name == view.show.by)
+    about = typer.Argument(metavar=view.show.noun.upper(), help=f"The {view.show.by}")
+    kind: Any = int if column.type == "id" else str
+
+    def command(
+        value: Annotated[kind, about],
+        month: Month = None,
+        target: Target = None,
+        config: Config = None,
+        pack: PackName = None,
+        as_json: Json = False,
+        as_csv: Csv = False,
+        wide: Wide = False,
+    ) -> None:
+        from jobs.operations.views import show as rows_of
+
+        settings = (config, target, pack)
+        query = lambda warehouse: rows_of(warehouse, view, mart, value, month)  # noqa: E731
+        _show_rows(query, settings, as_json, as_csv, wide, upright=True)
+
+    return command
 
 
 def _show_rows(
     query: "Callable[[Warehouse], Rows]",
-    target: str | None,
-    config: str | None,
+    places: tuple[str | None, str | None, str | None],
     as_json: bool,
     as_csv: bool,
     wide: bool,
@@ -99,12 +112,13 @@ def _show_rows(
 
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other", "arguments", "choose one")
-    settings = configured(config, target=target)
+    config, target, pack = places
+    settings = configured(config, target=target, pack=pack)
     settings.require("target")
     with opened(settings, read_only=True) as warehouse:
         rows = query(warehouse)
     if as_json:
-        typer.echo(json.dumps(rows.as_objects(), indent=2))
+        typer.echo(json.dumps(rows.as_objects(), indent=2, default=str))
     elif as_csv:
         typer.echo(rows.as_csv(), nl=False)
     else:

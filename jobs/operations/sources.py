@@ -16,7 +16,6 @@ from marts.errors import DropRejected, UsageError
 from marts.pack import DIGITS, Kind, Pack
 from marts.policy import Policy, nearest
 from marts.quality.changes import check_block
-from marts.rows.cast import clean_name
 from marts.rows.diagnosis import advice, block_hint
 from marts.rows.layout import Layout
 from marts.rows.records import BadRow
@@ -111,7 +110,7 @@ def _as_read(row: dict[str, Any], kind: Kind) -> dict[str, Any]:
     results = dict(row)
     for column in kind.columns:
         if digits := DIGITS.get(column.type):
-            value = results.pop(clean_name(column))
+            value = results.pop(column.clean_name)
             results[column.name] = None if value is None else f"{Decimal(value).scaleb(-digits).normalize():f}"
     return {column.name: results.pop(column.name) for column in kind.columns} | results
 

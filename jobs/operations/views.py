@@ -1,4 +1,4 @@
-"""Queries of the live marts: the top customers, the leaders of the stores, one customer, one store."""
+"""Queries of the live marts, as the views of a pack declare them."""
 
 import csv
 import io
@@ -12,30 +12,12 @@ from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import for_spreadsheet
 from marts.errors import UsageError
 from marts.pack import Mart
-from marts.packs import shipped
+from marts.views import View
 
-CUSTOMERS_MART, SALES_TEAM_MART = shipped("retail").marts.values()
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
-_OF_A_CUSTOMER = (
-    "customer_id",
-    "full_name",
-    "customer_lifetime_value",
-    "purchase_frequency",
-    "monetary_value",
-    "last_purchase_month",
-    "inactive_status",
-    "customer_segment",
-)
-_OF_A_LEADER = (
-    "store_id",
-    "sales_person_id",
-    "full_name",
-    "sales_month",
-    "total_sales",
-    "incentive",
-    "sales_growth_rate",
-    "sales_contribution_percentage",
-)
+_NUMBERS = ("id", "count", "money", "rate")
+_TEXT = re.compile(r"[^'\\\x00]*")
+"""Texts that are the same literal in every database."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +26,15 @@ class Rows:
 
     title: str
     names: tuple[str, ...]
+    types: tuple[str, ...]
+    headings: tuple[str, ...]
+    """Short names of the columns."""
     rows: tuple[tuple[Any, ...], ...]
 
     @property
     def numbers(self) -> tuple[int, ...]:
         """Indices of the columns to right-align."""
-        types = {column.name: column.type for mart in (CUSTOMERS_MART, SALES_TEAM_MART) for column in mart.columns}
-        return tuple(at for at, name in enumerate(self.names) if types[name] in ("id", "count", "money", "rate"))
+        return tuple(at for at, type_ in enumerate(self.types) if type_ in _NUMBERS)
 
     def as_objects(self) -> list[dict[str, Any]]:
         """Return the rows for JSON; money stays exact, as text."""
@@ -65,69 +49,76 @@ class Rows:
         return text.getvalue()
 
 
-def top_customers(warehouse: Warehouse, limit: int) -> Rows:
-    """Return the customers with the highest lifetime value."""
-    # One row per customer: the row of the month of the last purchase always exists.
-    rest = (
-        f"WHERE sales_date_month = last_purchase_month ORDER BY {_OF_A_CUSTOMER[2]} DESC, customer_id LIMIT {limit:d}"
-    )
-    return Rows("top customers", _OF_A_CUSTOMER, _read(warehouse, CUSTOMERS_MART, _OF_A_CUSTOMER, rest))
+def top(warehouse: Warehouse, view: View, mart: Mart, month: str | None, limit: int) -> Rows:
+    """Return the rows with the highest values; of a view by month, those of the last month by default."""
+    month = _month(warehouse, view, mart, month, "")
+    conditions = [f"{name} = {_literal(value)}" for name, value in view.top.where.items()]
+    conditions += [f"{view.month} = '{month}'"] if view.month else []
+    conditions += [f"{view.top.equal[0]} = {view.top.equal[1]}"] if view.top.equal else []
+    order = f"{view.top.order} DESC, {', '.join(mart.key)} LIMIT {limit:d}"
+    return _read(warehouse, view, mart, view.top.columns, view.top.title.format(month=month), conditions, order)
 
 
-def one_customer(warehouse: Warehouse, customer: int) -> Rows:
-    """Return all months of a customer. Raise UsageError if the customer has no rows."""
-    names = tuple(column.name for column in CUSTOMERS_MART.columns)
-    rows = _read(warehouse, CUSTOMERS_MART, names, f"WHERE customer_id = {customer:d} ORDER BY sales_date_month")
-    return _require_rows(Rows(f"customer {customer}", names, rows), "customer", customer)
+def show(warehouse: Warehouse, view: View, mart: Mart, value: int | str, month: str | None) -> Rows:
+    """Return all rows with a value, of a view by month in one. Raise UsageError if there is none."""
+    own = f"{view.show.by} = {_literal(value)}"
+    month = _month(warehouse, view, mart, month, f"WHERE {own}")
+    conditions = [own, *([f"{view.month} = '{month}'"] if view.month else [])]
+    names, title = [column.name for column in mart.columns], view.show.title.format(value, month=month)
+    rows = _read(warehouse, view, mart, names, title, conditions, ", ".join(view.show.order))
+    if not rows.rows:
+        hint = f"list some with: marts {view.name} top"
+        raise UsageError(f"{view.show.noun} {value} has no rows", "marts", hint)
+    return rows
 
 
-def leaders(warehouse: Warehouse, month: str | None, limit: int) -> Rows:
-    """Return the leader of each store in a month, highest sales first; of the last month by default."""
-    month = month or _last_month(warehouse, "")
-    rest = f"WHERE sales_month = '{_checked(month)}' AND top_performance_rank = 1"
-    rest += f" ORDER BY total_sales DESC, store_id, sales_person_id LIMIT {limit:d}"
-    return Rows(f"leaders of {month}", _OF_A_LEADER, _read(warehouse, SALES_TEAM_MART, _OF_A_LEADER, rest))
-
-
-def one_store(warehouse: Warehouse, store: int, month: str | None) -> Rows:
-    """Return the sales team of a store in a month, by rank. Raise UsageError if the store has no sales then."""
-    month = month or _last_month(warehouse, f"WHERE store_id = {store:d}")
-    names = tuple(column.name for column in SALES_TEAM_MART.columns)
-    rest = f"WHERE store_id = {store:d} AND sales_month = '{_checked(month)}'"
-    rows = _read(warehouse, SALES_TEAM_MART, names, f"{rest} ORDER BY top_performance_rank, sales_person_id")
-    return _require_rows(Rows(f"store {store} in {month}", names, rows), "store", store)
-
-
-def _last_month(warehouse: Warehouse, rest: str) -> str:
-    ((month,),) = _ask(warehouse, SALES_TEAM_MART, f"SELECT MAX(sales_month) FROM {SALES_TEAM_MART.table} {rest}")
-    return str(month or "0001-01")
-
-
-def _checked(month: str) -> str:
+def _month(warehouse: Warehouse, view: View, mart: Mart, month: str | None, rest: str) -> str:
+    if not view.month:
+        return ""
+    if month is None:
+        ((last,),) = _ask(warehouse, mart, f"SELECT MAX({view.month}) FROM {mart.table} {rest}")
+        month = str(last or "0001-01")
     if not _MONTH.fullmatch(month):
         raise UsageError(f"{month!r} is not a month", "--month", "write YYYY-MM")
     return month
 
 
-def _read(warehouse: Warehouse, mart: Mart, names: Sequence[str], rest: str) -> tuple[tuple[Any, ...], ...]:
-    flags = {column.name for column in mart.columns if column.type == "flag"}
-    rows = _ask(warehouse, mart, f"SELECT {', '.join(names)} FROM {mart.table} {rest}")
-    return tuple(tuple(bool(v) if n in flags else v for n, v in zip(names, row, strict=True)) for row in rows)
+def _literal(value: bool | int | str) -> str:
+    """Return a value in SQL. Raise UsageError for a text that databases read differently."""
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int):
+        return str(value)
+    if not _TEXT.fullmatch(value):
+        raise UsageError(f"{value!r} has a quote or a backslash", "arguments", "query the table with SQL")
+    return f"'{value}'"
+
+
+def _read(
+    warehouse: Warehouse,
+    view: View,
+    mart: Mart,
+    names: Sequence[str],
+    title: str,
+    conditions: Sequence[str],
+    order: str,
+) -> Rows:
+    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+    rows = _ask(warehouse, mart, f"SELECT {', '.join(names)} FROM {mart.table} {where}ORDER BY {order}")
+    by_name = {column.name: column.type for column in mart.columns}
+    types = tuple(by_name[name] for name in names)
+    cells = (
+        tuple(bool(value) if type_ == "flag" else value for type_, value in zip(types, row, strict=True))
+        for row in rows
+    )
+    headings = tuple(view.headings.get(name, name.replace("_", " ")) for name in names)
+    return Rows(title, tuple(names), types, headings, tuple(cells))
 
 
 def _ask(warehouse: Warehouse, mart: Mart, query: str) -> list[tuple[Any, ...]]:
     if mart.name not in warehouse.live():
         raise UsageError("nothing is published yet", mart.table, "run marts build first")
     return warehouse.execute(query)
-
-
-def _require_rows(rows: Rows, what: str, number: int) -> Rows:
-    if not rows.rows:
-        raise UsageError(f"{what} {number} has no rows", "marts", f"list some with: marts {_GROUPS[what]} top")
-    return rows
-
-
-_GROUPS = {"customer": "customers", "store": "sales"}
 
 
 def _exact(value: Any) -> Any:

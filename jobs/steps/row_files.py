@@ -12,7 +12,7 @@ from jobs.ports.store import Store
 from jobs.state.manifest import BUCKETS, LinesFile, Manifest, MonthLines
 from jobs.state.parquet import write_parquet
 from marts.pack import DIGITS, Kind
-from marts.rows.cast import GUEST, clean_name
+from marts.rows.cast import GUEST
 from marts.rows.hashing import hash_rows
 
 _GROUP_ROWS = 1 << 16
@@ -56,7 +56,7 @@ def _keys_of_guests(kind: Kind, lines: pa.Table) -> np.ndarray:
 def summed(kind: Kind) -> list[str]:
     """Return the columns of clean rows of a fact whose sums a manifest contains."""
     numbers = (c for c in kind.columns if (c.type in ("id", "integer") or c.type in DIGITS))
-    return [clean_name(column) for column in numbers if not column.nullable or column.guests]
+    return [column.clean_name for column in numbers if not column.nullable or column.guests]
 
 
 def control_of(kind: Kind | None, manifest: Manifest) -> int:

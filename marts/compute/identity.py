@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from marts.compute.engine import named_in
 from marts.pack import EXTRA, Kind, Pack
 from marts.policy import Policy
-from marts.rows.cast import clean_name, clean_schema
+from marts.rows.cast import clean_schema
 from marts.rows.hashing import among, hash_rows, mix, repeated
 
 NAMES = ("t_shard", "t_id", "t_line", "id_key", "day_key", "more_key")
@@ -64,7 +64,7 @@ class Identity:
 
     def clean(self, name: str) -> str:
         """Return the name of a column of the fact in clean rows."""
-        return clean_name(self.fact.column(name))
+        return self.fact.column(name).clean_name
 
     @property
     def signs(self) -> list[str]:

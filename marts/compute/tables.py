@@ -10,7 +10,7 @@ import pyarrow as pa
 from marts.compute.engine import mart_schema, named_in, ordered, running
 from marts.compute.numbers import Numbers
 from marts.pack import Kind, Mart
-from marts.rows.cast import clean_name, clean_schema
+from marts.rows.cast import clean_schema
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def stale_keys(mart: Mart, facts: pa.Table, numbers: Numbers, before: date, as_o
 
 def columns_used(kind: Kind, mart: Mart) -> list[str]:
     """Return the clean columns of a dimension that the SQL of a mart names, its key first."""
-    others = (clean_name(column) for column in kind.columns if column.name != kind.key)
+    others = (column.clean_name for column in kind.columns if column.name != kind.key)
     return [kind.key or "", *named_in(others, mart.sql)]
 
 

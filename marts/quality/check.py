@@ -19,7 +19,7 @@ from marts.quality.findings import Findings
 from marts.quality.measures import measure
 from marts.quality.rule_types import PRODUCT
 from marts.quality.rules import Rule, Suite
-from marts.rows.cast import DELETED, GUEST, TIME, clean_name, clean_schema, extra_as_json, read_column
+from marts.rows.cast import DELETED, GUEST, TIME, clean_schema, extra_as_json, read_column
 from marts.rows.columns import Column, Frame, Mask, last_digits
 from marts.rows.computed import compute
 from marts.rows.dates import whole_times
@@ -48,7 +48,7 @@ def check_rows(
     columns = {column.name: read_column(column, header, text, policy, block) for column in kind.columns}
     columns |= _expected(suite, header, text, block, columns)
     findings = measure(suite.rules, Frame(text.num_rows, columns, header.all))
-    typed = {clean_name(column): _clean(column, columns[column.name].values) for column in kind.columns}
+    typed = {column.clean_name: _clean(column, columns[column.name].values) for column in kind.columns}
     if kind.is_fact:
         typed[TIME] = whole_times(text[kind.at].combine_chunks(), block)
         typed[EXTRA] = extra_as_json(header.extra, text)

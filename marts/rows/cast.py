@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.pack import DIGITS, EXTRA, UNITS, Kind, SourceColumn
+from marts.pack import DIGITS, EXTRA, Kind, SourceColumn
 from marts.policy import Policy
 from marts.rows.buffers import letters, may_be_padded, stripped
 from marts.rows.columns import Column, Mask, last_digits
@@ -41,16 +41,9 @@ _WHOLE = r"^-?0*[0-9]{1,18}([.]0*)?$"
 """A whole number; spreadsheets and pandas write 17850.0 for one."""
 
 
-def clean_name(column: SourceColumn) -> str:
-    """Return the name of a column of clean rows; a column of decimals stored as whole numbers names its unit."""
-    if column.stored_as:
-        return column.stored_as
-    return f"{column.name}_{UNITS[DIGITS[column.type]]}" if column.type in DIGITS else column.name
-
-
 def clean_schema(kind: Kind, changes: bool = False) -> pa.Schema:
     """Return the Arrow schema of clean rows of a kind, or of changes to a dimension."""
-    fields = [(clean_name(column), _arrow_type(column)) for column in kind.columns]
+    fields = [(column.clean_name, _arrow_type(column)) for column in kind.columns]
     if changes:
         return pa.schema([*fields, (DELETED, pa.bool_())])
     return pa.schema([*fields, (TIME, pa.string()), (EXTRA, pa.string())] if kind.is_fact else fields)

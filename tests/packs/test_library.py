@@ -179,6 +179,23 @@ def test_days_one_by_one_equal_a_rebuild_and_a_calculation_row_by_row(tmp_path: 
     )
 
 
+def test_the_views_of_a_pack_are_commands(tmp_path: Path) -> None:
+    library = with_one_loan(tmp_path)
+    library.deliver("b", [("L2", 2, 1, date(2024, 2, 2), None, Decimal("0.50"))])
+    library.build()
+    best = json.loads(marts("readers", "top", *library.flags, "--json").stdout)
+    assert best == [{"reader_id": 2, "name": "Bo", "month": "2024-02", "fees": "0.50", "last_loan": "2024-02-02"}]
+    best = json.loads(marts("readers", "top", *library.flags, "--month", "2024-01", "--json").stdout)
+    assert [row["name"] for row in best] == ["Ada"]
+    assert "loans of reader 1 in 2024-01" in marts("readers", "show", "1", *library.flags).stdout
+    rows = json.loads(marts("branches", "show", "1", *library.flags, "--json").stdout)
+    assert [row["month"] for row in rows] == ["2024-01", "2024-02"]
+    assert "branch 7 has no rows" in str(marts("branches", "show", "7", *library.flags, code=2).exception)
+    refused = marts("branches", "top", "--month", "2024-01", *library.flags, code=2)
+    assert "No such option" in refused.stderr
+    assert "No such command 'readers'" in marts("readers", "top", code=2).stderr
+
+
 def test_a_changed_name_and_a_rollback_reach_the_tables(tmp_path: Path) -> None:
     library = with_one_loan(tmp_path)
     library.put("readers/s.csv", "reader_id,name\n1,Ada Lovelace\n")
