@@ -160,15 +160,16 @@ def doctor(
 
 
 @erase.command("customer")
+@erase.command("person")
 @with_settings
-def erase_customer(
-    customer: Annotated[int, typer.Argument(metavar="ID", min=1, help="The customer_id")],
+def erase_person(
+    customer: Annotated[int, typer.Argument(metavar="ID", min=1, help="The id in the column that the pack names")],
     why: Annotated[str, typer.Option(help="Reason for the audit trail, such as a request number; no name")],
     settings: "Settings",
     who: Who = None,
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation; this cannot be undone")] = False,
 ) -> None:
-    """Erase a customer from lines, quarantine, marts, kept generations, pages, reports and later builds."""
+    """Erase a person from lines, quarantine, marts, kept generations, pages, reports and later builds."""
     from jobs.adapters.store.open import open_store
     from jobs.operations import erase as erasing
     from jobs.report.places import docs_of
@@ -179,7 +180,7 @@ def erase_customer(
     if subject is None:
         raise UsageError("this pack has no people who could be erased", "pack", "set subject in its pack.toml")
     if not yes:
-        typer.confirm(f"Erase customer {customer} permanently?", abort=True, err=True)
+        typer.confirm(f"Erase {subject.key} {customer} permanently?", abort=True, err=True)
     with looking(
         settings, datetime.now(UTC), read_only=False, locked=True, by=f"erase-{run_id_of(datetime.now(UTC))}"
     ) as (now, warehouse):
@@ -200,4 +201,4 @@ def erase_customer(
         typer.echo(visible(f"rewritten in the state, the only copy: {vanished}"))
     if traces.drops:
         message = f"still in drops, correct or remove them: {erasing.drops_text(traces.drops)}"
-        typer.echo(visible(f"{message}\nthe next marts build rebuilds the files without the customer", keep="\n"))
+        typer.echo(visible(f"{message}\nthe next marts build rebuilds the files without the person", keep="\n"))

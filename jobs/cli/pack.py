@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,17 @@ def pack_list(as_json: Json = False, wide: Wide = False) -> None:
         for item in packs
     ]
     show(render.table("packs", names, tables, optional=(3,)), stdout=True, wide=wide)
+
+
+@pack.command("new")
+def pack_new(folder: Annotated[Path, typer.Argument(help="Folder of the pack; its name is that of the pack")]) -> None:
+    """Write a pack that builds, with example drops: a folder to begin with."""
+    from jobs.operations.new_pack import write
+
+    for path in write(folder):
+        typer.echo(f"wrote {path}")
+    options = f"--pack {folder} --source {folder}/example --target duckdb://{folder}.duckdb"
+    typer.echo(f"next: marts pack check {folder}, then marts build {options}", err=True)
 
 
 @pack.command("check")

@@ -81,11 +81,11 @@ def suite_path(name: str, pack: Pack, folder: str | None) -> Path:
     if folder and not Path(folder).is_dir():
         raise UsageError("is not a folder", folder, "--expectations names a folder of suites, such as sales.json")
     own = Path(folder) / f"{name}.json" if folder else None
-    of_pack = Path(pack.folder) / "expectations" if pack.folder else shipped()
+    of_pack = Path(pack.folder) / "expectations" if pack.folder else shipped() / pack.name
     return own if own and own.is_file() else of_pack / f"{name}.json"
 
 
 def shipped() -> Path:
-    """Return the folder of the shipped suites: beside the packages in a checkout, inside them in a wheel."""
+    """Return the folder of the shipped suites, by pack: beside the packages in a checkout, inside them in a wheel."""
     inside = _HERE / "expectations"
     return inside if inside.is_dir() else _HERE.parent / "expectations"

@@ -3,19 +3,26 @@
 import json
 import os
 import random
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from support.kit import marts
+from support.servers import S3Server, SqlServer
+
+from jobs.adapters.warehouse.open import open_warehouse
+from jobs.config.load import load
+from jobs.config.settings import Settings
 
 pytestmark = [pytest.mark.usefixtures("small_builds")]
 PACK = Path(__file__).parent / "library"
+READERS = "reader_id,name\n1,Ada\n2,Bo\n3,Cy\n"
 HEADER = "loan_id,reader_id,branch_id,loaned_on,returned_on,fee\n"
 Loan = tuple[str, int, int, date, date | None, Decimal]
 """Id, reader, branch, day, day of return, fee."""
@@ -34,7 +41,11 @@ class Library:
         places["policy"].touch()
         text = "".join(f'{setting} = "{value}"\n' for setting, value in places.items())
         (self.folder / "marts.toml").write_text(text)
-        self.put("readers/r.csv", "reader_id,name\n1,Ada\n2,Bo\n3,Cy\n")
+        self.put("readers/r.csv", READERS)
+
+    @property
+    def settings(self) -> Settings:
+        return load(str(self.folder / "marts.toml"), {})
 
     def put(self, key: str, text: str) -> None:
         path = self.folder / "drops" / key
@@ -64,8 +75,45 @@ class Library:
         ]
 
     def rows(self, table: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.folder / "m.duckdb"), read_only=True) as database:
-            return database.execute(f"SELECT * EXCLUDE (run_id, as_of_date) FROM {table} ORDER BY 1, 2").fetchall()
+        (mart,) = (mart for mart in self.settings.domain.marts.values() if mart.table == table)
+        names = ", ".join(column.name for column in mart.columns)
+        settings = self.settings
+        with closing(
+            open_warehouse(settings.target or "", settings.mysql, settings.domain, read_only=True)
+        ) as warehouse:
+            return [tuple(row) for row in warehouse.execute(f"SELECT {names} FROM {table} ORDER BY 1, 2")]
+
+
+class InS3(Library):
+    """A library whose drops and state are in a bucket, and whose tables are in a database server."""
+
+    def __init__(self, folder: Path, name: str, s3: S3Server, bucket: str) -> None:
+        self.folder, self.s3, self.bucket = folder / name, s3, bucket
+        self.flags = ["--config", str(self.folder / "marts.toml")]
+        self.folder.mkdir()
+        (self.folder / "policy.toml").touch()
+        where = {"source": f"s3://{bucket}/in", "state": f"s3://{bucket}/state", "pack": PACK}
+        where["policy"] = self.folder / "policy.toml"
+        text = "".join(f'{setting} = "{value}"\n' for setting, value in where.items())
+        (self.folder / "marts.toml").write_text(text)
+        self.put("readers/r.csv", READERS)
+
+    def put(self, key: str, text: str) -> None:
+        self.s3.client().put_object(Bucket=self.bucket, Key=f"in/{key}", Body=text.encode())
+
+
+@pytest.fixture(params=["folder and DuckDB", pytest.param("S3 and a database server", marks=pytest.mark.database)])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """An empty library, in a folder or in a bucket."""
+    if request.param == "folder and DuckDB":
+        return Library(tmp_path, "here")
+    s3: S3Server = request.getfixturevalue("s3_server")
+    database: SqlServer = request.getfixturevalue("mariadb")
+    for variable, value in s3.environment.items():
+        monkeypatch.setenv(variable, value)
+    name = f"library-{tmp_path.name}".replace("_", "-").lower()[:40].rstrip("-")
+    monkeypatch.setenv("MARTS_TARGET", database.make_database(name.replace("-", "_")))
+    return InS3(tmp_path, "remote", s3, s3.make_bucket(name))
 
 
 def with_one_loan(folder: Path) -> Library:
@@ -196,6 +244,28 @@ def test_the_views_of_a_pack_are_commands(tmp_path: Path) -> None:
     assert "No such command 'readers'" in marts("readers", "top", code=2).stderr
 
 
+def test_days_in_any_place_equal_a_calculation_and_an_erased_reader_is_in_no_table(anywhere: Library) -> None:
+    chance, deliveries = random.Random(7), []
+    for number in range(3):
+        deliveries.append(loans_of(chance, date(2024, 3, 1) + timedelta(days=number)))
+        anywhere.deliver(f"day-{number}", deliveries[-1])
+        anywhere.build()
+    names = {1: "Ada", 2: "Bo", 3: "Cy"}
+    readers, branches = expected(deliveries, names)
+    assert (anywhere.rows("reader_loans"), anywhere.rows("branch_loans")) == (readers, branches)
+    assert {row[0] for row in readers} == {1, 2, 3}
+    erased = marts("erase", "person", "1", *anywhere.flags, "--why", "request 7", "--yes").stdout
+    assert "erased, as number 1" in erased
+    left = [row for row in readers if row[0] != 1]
+    assert anywhere.rows("reader_loans") == left
+    anywhere.build("--rebuild")
+    assert (anywhere.rows("reader_loans"), anywhere.rows("branch_loans")) == (left, branches)
+    report = json.loads(marts("status", *anywhere.flags, "--json").stdout)["runs"][0]["report"]
+    assert not any(row["reader_id"] == 1 for item in report["highlights"] for row in item.get("rows", ()))
+    marts("rollback", *anywhere.flags, "--why", "try")
+    assert anywhere.rows("branch_loans") == branches
+
+
 def test_a_changed_name_and_a_rollback_reach_the_tables(tmp_path: Path) -> None:
     library = with_one_loan(tmp_path)
     library.put("readers/s.csv", "reader_id,name\n1,Ada Lovelace\n")
@@ -278,3 +348,49 @@ def test_what_is_wrong_with_a_pack_is_named(tmp_path: Path, file: str, old: str,
     (tmp_path / file).write_text(text.replace(old, new, 1))
     result = marts("pack", "check", str(tmp_path), code=2)
     assert says in str(result.exception)
+
+
+MART = """
+[tables.busy]
+publish = "busy_months"
+per = "all"
+reads = ["branch_months"]
+sql = "busy.sql"
+key = ["month"]
+control = "fees"
+columns = [["month", "month", "The month."], ["branches", "count", "Branches with loans."], ["fees", "money", "Fees."]]
+"""
+SQL = """
+SELECT month_name(month) AS month, count(DISTINCT branch_id) AS branches, money(sum(fee_cents)) AS fees
+FROM branch_months GROUP BY month
+"""
+SUITE = {
+    "expectations": [
+        {
+            "type": "expect_column_values_to_be_between",
+            "kwargs": {"column": "branches", "min_value": 1, "max_value": 2},
+            "severity": "critical",
+        }
+    ]
+}
+
+
+def test_a_mart_is_one_sql_file_its_toml_and_its_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = tmp_path / "pack"
+    shutil.copytree(PACK, pack)
+    with (pack / "pack.toml").open("a") as file:
+        file.write(MART)
+    (pack / "busy.sql").write_text(SQL)
+    (pack / "expectations").mkdir(exist_ok=True)
+    (pack / "expectations/busy_months.json").write_text(json.dumps(SUITE))
+    assert "busy_months" in marts("pack", "check", str(pack)).stdout
+    library = Library(tmp_path, "own")
+    library.deliver("a", [(f"L{n}", 1, n % 2 + 1, date(2024, n % 2 + 1, 3), None, Decimal(n)) for n in range(6)])
+    monkeypatch.setenv("MARTS_PACK", str(pack))
+    library.build()
+    assert library.rows("busy_months") == [("2024-01", 1, Decimal("6.00")), ("2024-02", 1, Decimal("9.00"))]
+    library.deliver("b", [(f"M{n}", 1, n, date(2024, 3, 3), None, Decimal(1)) for n in (1, 2, 3)])
+    monkeypatch.setenv("MARTS_QUALITY__JUDGE", "true")
+    refused = marts("build", *library.flags, "--as-of", "2024-12-31", code=65)
+    assert "busy_months" in refused.output + refused.stderr
+    assert len(library.rows("busy_months")) == 2

@@ -263,7 +263,7 @@ def marts(*arguments: str, code: int | None = 0) -> Result:
         result.exit_code = result.exception.exit_code
     elif result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
-    assert code is None or result.exit_code == code, result.output
+    assert code is None or result.exit_code == code, f"{result.exception}\n{result.output}"
     return result
 
 
