@@ -2,7 +2,6 @@
 
 import getpass
 import json
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -194,7 +193,7 @@ def check_ids(
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
-    """List transaction ids that are live under several customers, stores or months."""
+    """List transaction ids that are live in several transactions: under several owners, or in several months."""
     from jobs.cli import render_drops
     from jobs.steps.check_ids import check_ids as check_live
 
@@ -219,6 +218,8 @@ def show_replaced(
         key = find(now, drop).delivery.key
         lines = replaced_lines(now.state, now.resolved.live_sales, key, now.identity)
     if as_json:
-        typer.echo(json.dumps([asdict(line) for line in lines], indent=2, default=str))
+        typer.echo(
+            json.dumps([{**line.values, "drop": line.drop, "fate": line.fate} for line in lines], indent=2, default=str)
+        )
     else:
         show(render_drops.replaced(key, lines[:limit], len(lines)), stdout=True, wide=wide)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -93,23 +94,23 @@ def gone_drops(removed: Sequence[ResolvedDrop]) -> RenderableType:
 def shared_ids(count: int, rows: Sequence[Mapping[str, object]]) -> RenderableType:
     """Render transaction ids that stand for several transactions."""
     if not count:
-        return Text("each transaction_id is live under one customer, one store and one month")
-    names = ("transaction_id", "customers", "stores", "months", "first_month", "last_month", "lines", "total_cost")
-    displayed = [tuple(row[name] for name in names) for row in rows]
-    heads = ("transaction_id", "customers", "stores", "months", "first", "last", "lines", "total")
+        return Text("each transaction id is live in one transaction and one month")
+    names = [name.replace("_", " ") for name in rows[0]]
     more = f", highest totals first; {count - len(rows):,} more" if count > len(rows) else ""
-    title = f"{count:,} ids are live under several customers, stores or months{more}"
-    return Group(Text(title), table("", heads, displayed, (1, 2, 3, 6, 7), (5, 4)))
+    title = f"{count:,} ids are live in several transactions{more}"
+    right, optional = range(1, len(names)), [names.index("last month"), names.index("first month")]
+    return Group(Text(title), table("", names, [tuple(row.values()) for row in rows], right, optional))
 
 
 def replaced(key: str, lines: Sequence[ReplacedLine], count: int) -> RenderableType:
     """Render replaced lines next to their replacements."""
     if not lines:
         return safe(f"no line of {key} was replaced or replaced another")
-    names = ("transaction", "day", "product", "quantity", "total", "", "drop")
-    rows = [(x.transaction_id, x.sales_date, x.product_name, x.quantity, x.total_cost, x.fate, x.drop) for x in lines]
+    columns = [name.replace("_", " ") for name in lines[0].values]
+    rows = [(*("" if value is None else value for value in x.values.values()), x.fate, x.drop) for x in lines]
     more = [Text(f"… and {count - len(lines):,} more lines; --limit shows them")] if count > len(lines) else []
-    return Group(table("", names, rows, (3, 4), (6, 2)), *more)
+    right = [at for at, value in enumerate(lines[0].values.values()) if isinstance(value, Decimal)]
+    return Group(table("", [*columns, "", "drop"], rows, right, (len(columns) + 1, 2, 1)), *more)
 
 
 def quarantine(drops: Sequence[PlannedDrop]) -> RenderableType:

@@ -56,8 +56,11 @@ def ambiguous_ids(run: Run, resolved: Resolved) -> tuple[str, ...]:
         return ()
     with run.step("check ids"):
         count, rows = check_ids(run.state, resolved.live_sales, run.identity, _IDS)
-    displayed = ", ".join(str(row["transaction_id"]) for row in rows)
-    words = f"{count:,} transaction ids are live under several customers, stores or months, such as {displayed}"
+    displayed = ", ".join(str(row[run.identity.fact.id]) for row in rows)
+    owners = ", ".join(run.identity.owners)
+    words = (
+        f"{count:,} transaction ids are live under several values of {owners} or in several months, such as {displayed}"
+    )
     return (f"{words}: `marts check ids` lists them",) if count else ()
 
 

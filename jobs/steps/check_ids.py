@@ -1,4 +1,4 @@
-"""Find transaction ids that several transactions share: one id with several customers, stores or months."""
+"""Find transaction ids that several transactions share: one id with several owners or months."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,8 +12,6 @@ from jobs.steps.lines import read_all_marked
 from marts.compute.engine import shared_ids
 from marts.compute.identity import Identity
 
-_COLUMNS = ["transaction_id", "customer_id", "store_id", "total_cents"]
-
 
 def check_ids(
     state: Store, manifests: Sequence[Manifest], identity: Identity, limit: int
@@ -22,8 +20,10 @@ def check_ids(
 
     ``manifests``: those of the live drops, in order of delivery.
     """
-    count, rows = shared_ids(_blocks(state, manifests, identity), limit)
-    return count, rows.to_pylist()
+    if not identity.fact.id or not identity.owners:
+        return 0, []
+    count, rows = shared_ids(_blocks(state, manifests, identity), identity.owners, limit)
+    return count, [{identity.fact.id: row.pop("t_id"), **row} for row in rows]
 
 
 def _blocks(state: Store, manifests: Sequence[Manifest], identity: Identity) -> Iterator[pa.Table]:
@@ -34,5 +34,9 @@ def _blocks(state: Store, manifests: Sequence[Manifest], identity: Identity) -> 
         for read in read_all_marked(state, manifests, some, identity):
             dropped = read.marks.filter(pc.is_in(read.marks["mark"], pa.array(["repeated", "replaced"])))["position"]
             counts = pc.invert(pc.is_in(read.lines["position"], dropped))
-            lines = read.lines.filter(pc.and_(read.lines["transaction_id"].is_valid(), counts))
-            yield lines.select(_COLUMNS).append_column("month", pc.strftime(lines["sales_date"], "%Y-%m"))
+            lines = read.lines.filter(pc.and_(read.lines["t_id"].is_valid(), counts))
+            own = lines.select(["t_id", *identity.owners])
+            control = identity.fact.control
+            cents = lines[control] if control else pa.array([0] * len(lines), pa.int64())
+            months = pc.strftime(lines[identity.fact.at], "%Y-%m")
+            yield own.append_column("month", months).append_column("cents", cents)

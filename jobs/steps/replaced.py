@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -13,20 +14,15 @@ from jobs.state.manifest import Manifest
 from jobs.steps.lines import MarkedLines, read_all_marked
 from marts.compute.identity import Identity
 from marts.errors import UsageError
+from marts.pack import DIGITS, Kind, SourceColumn
 
 
 @dataclass(frozen=True)
 class ReplacedLine:
     """A line of a transaction that was delivered again."""
 
-    transaction_id: str
-    customer_id: int
-    store_id: int
-    sales_date: str
-    product_name: str
-    quantity: Decimal
-    total_cost: Decimal
-    line_no: int | None
+    values: dict[str, Any]
+    """Values of the columns that identify it, and of those that say what it is worth, by column."""
     drop: str
     fate: str
     """replaced, repeated, or counts."""
@@ -39,15 +35,15 @@ def replaced_lines(state: Store, manifests: Sequence[Manifest], key: str, identi
     """
     own = [number for number, manifest in enumerate(manifests) if manifest.delivery.key == key]
     if not own:
-        raise UsageError("not a live sales drop", key, "`marts history` lists the drops that runs have read")
+        raise UsageError("not a live drop of a fact", key, "`marts history` lists the drops that runs have read")
     wanted = {month for number in own for month in manifests[number].months}
     months = {month for manifest in manifests for month in manifest.months}
     if identity.within_month:
         months &= wanted
     results = [item for read in read_all_marked(state, manifests, months, identity) for item in _concerning(read, own)]
     keys = [manifest.delivery.key for manifest in manifests]
-    order = sorted(results, key=lambda row: (row["transaction_id"], row["basket"], row["delivery"], row["position"]))
-    return [_line(row, keys) for row in order]
+    order = sorted(results, key=lambda row: (row["t_id"], row["basket"], row["delivery"], row["position"]))
+    return [_line(row, keys, identity) for row in order]
 
 
 def _concerning(read: MarkedLines, own: Sequence[int]) -> list[dict[str, Any]]:
@@ -64,16 +60,30 @@ def _concerning(read: MarkedLines, own: Sequence[int]) -> list[dict[str, Any]]:
     return [{**row, "basket": fates[row["position"]][0], "fate": fates[row["position"]][1]} for row in result]
 
 
-def _line(row: dict[str, Any], keys: Sequence[str]) -> ReplacedLine:
-    return ReplacedLine(
-        transaction_id=row["transaction_id"],
-        customer_id=row["customer_id"],
-        store_id=row["store_id"],
-        sales_date=row["sales_date"].isoformat(),
-        product_name=row["product_name"],
-        quantity=(Decimal(row["quantity_ten_thousandths"]) / 10_000).normalize(),
-        total_cost=Decimal(row["total_cents"]).scaleb(-2),
-        line_no=row["line_no"],
-        drop=keys[row["delivery"]],
-        fate=row["fate"],
+def _line(row: dict[str, Any], keys: Sequence[str], identity: Identity) -> ReplacedLine:
+    fact = identity.fact
+    names = (
+        fact.id,
+        fact.at,
+        *identity.owners,
+        fact.item,
+        fact.number,
+        *reversed(fact.sign),
+        *_named(fact.control, fact),
     )
+    columns = [fact.column(name) for name in dict.fromkeys(names) if name]
+    values = {column.name: _value(column, row[column.clean_name]) for column in columns}
+    return ReplacedLine(values, keys[row["delivery"]], row["fate"])
+
+
+def _named(clean_name: str, fact: Kind) -> list[str]:
+    return [column.name for column in fact.columns if column.clean_name == clean_name]
+
+
+def _value(column: SourceColumn, value: Any) -> Any:
+    if isinstance(value, date):
+        return value.isoformat()
+    if value is None or column.type not in DIGITS:
+        return value
+    exact = Decimal(value).scaleb(-DIGITS[column.type])
+    return exact if DIGITS[column.type] == DIGITS["money"] else exact.normalize()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
+from string import Template
 from typing import Any
 from uuid import uuid4
 
@@ -32,26 +33,29 @@ def spill_to(folder: str) -> None:
     _spill_to = folder
 
 
-def shared_ids(blocks: Iterable[pa.Table], limit: int) -> tuple[int, pa.Table]:
-    """Return the number of live transaction ids with several customers, stores or months, and the largest by money.
+def shared_ids(blocks: Iterable[pa.Table], owners: Sequence[str], limit: int) -> tuple[int, list[dict[str, Any]]]:
+    """Return the number of live transaction ids with several owners or months, and the largest by money.
 
-    ``blocks``: transaction_id, customer_id, store_id, month, total_cents of lines.
+    ``blocks``: t_id, the columns ``owners``, month and cents of rows with an id. A row of the result has ``NAMEs``, the
+    number of different values, of each of the owners.
     """
     with running({}, {}) as engine:
-        engine.execute(
-            "CREATE TEMP TABLE seen (transaction_id VARCHAR, customer_id BIGINT, store_id BIGINT, month VARCHAR, "
-            "lines BIGINT, total_cents HUGEINT)"
-        )
+        columns = ", ".join(("t_id", *owners, "month"))
+        query = f"SELECT {columns}, count(*) AS lines, sum(cents)::HUGEINT AS cents FROM block GROUP BY ALL"
+        into = "CREATE TEMP TABLE seen AS"
         for block in blocks:
             engine.register("block", block)
-            engine.execute(
-                "INSERT INTO seen SELECT transaction_id, customer_id, store_id, month, count(*), sum(total_cents) "
-                "FROM block WHERE transaction_id IS NOT NULL GROUP BY ALL"
-            )
+            engine.execute(f"{into} {query}")
             engine.unregister("block")
-        engine.execute(sql("ids"))
+            into = "INSERT INTO seen"
+        if into.startswith("CREATE"):
+            return 0, []
+        counted = [f"count(DISTINCT {name})" for name in owners]
+        counts = ", ".join(f"{count} AS {name}s" for count, name in zip(counted, owners, strict=True))
+        texts = {"owners": ", ".join(owners), "counts": counts, "counted": ", ".join(counted)}
+        engine.execute(Template(sql("ids")).substitute(texts))
         (count,) = _row(engine, "SELECT count(*) FROM shared_ids")
-        return count, engine.sql(f"FROM shared_ids LIMIT {limit:d}").to_arrow_table()
+        return count, engine.sql(f"FROM shared_ids LIMIT {limit:d}").to_arrow_table().to_pylist()
 
 
 def differing(before: pa.Table, now: pa.Table, key: str) -> np.ndarray:

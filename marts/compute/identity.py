@@ -82,6 +82,11 @@ class Identity:
         return tuple(name for name in self.key if name not in (self._first_id, "day", "month"))
 
     @property
+    def owners(self) -> tuple[str, ...]:
+        """Return the columns of ids that a transaction has one value of: the shard, and the first id of its key."""
+        return tuple(dict.fromkeys(name for name in (self.fact.shard, self._first_id) if name))
+
+    @property
     def _first_id(self) -> str:
         return next((name for name in self.key if name in self.known and self.fact.column(name).type == "id"), "")
 

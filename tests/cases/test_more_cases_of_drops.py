@@ -584,7 +584,7 @@ def test_check_ids_counts_lines_that_count(tmp_path: Path) -> None:
     shop.put("sales/b.csv", sales(line("T1", day="2024-02-01", price="99.00"), line("T2")))
     shop.built()
     result = json.loads(shop.command("check", "ids", "--json").output)
-    assert [(row["transaction_id"], row["lines"], row["total_cost"]) for row in result["shown"]] == [("T2", 2, "13.00")]
+    assert [(row["transaction_id"], row["lines"], row["total"]) for row in result["shown"]] == [("T2", 2, "13.00")]
 
 
 # Names that are no data

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from support.kit import marts
@@ -111,7 +112,7 @@ def anywhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     database: SqlServer = request.getfixturevalue("mariadb")
     for variable, value in s3.environment.items():
         monkeypatch.setenv(variable, value)
-    name = f"library-{tmp_path.name}".replace("_", "-").lower()[:40].rstrip("-")
+    name = f"library-{uuid4().hex[:12]}"
     monkeypatch.setenv("MARTS_TARGET", database.make_database(name.replace("-", "_")))
     return InS3(tmp_path, "remote", s3, s3.make_bucket(name))
 
@@ -273,6 +274,22 @@ def test_a_changed_name_and_a_rollback_reach_the_tables(tmp_path: Path) -> None:
     assert [row[2] for row in library.rows("reader_loans")] == ["Ada Lovelace"]
     marts("rollback", *library.flags, "--why", "a wrong name")
     assert [row[2] for row in library.rows("reader_loans")] == ["Ada"]
+
+
+def test_both_sides_of_a_replaced_loan_and_ids_of_several_readers_are_listed(tmp_path: Path) -> None:
+    library = with_one_loan(tmp_path)
+    library.deliver("b", [("L1", 1, 2, date(2024, 1, 2), date(2024, 1, 9), Decimal(2))])
+    library.deliver("c", [("L1", 2, 2, date(2024, 1, 2), None, Decimal(5))])
+    library.build()
+    sides = json.loads(marts("history", "--replaced", "b.csv", "--json", *library.flags).stdout)
+    assert [(row["loan_id"], row["fee"], row["drop"], row["fate"]) for row in sides] == [
+        ("L1", "1.50", "loans/a.csv", "replaced"),
+        ("L1", "2.00", "loans/b.csv", "counts"),
+    ]
+    assert "loans/b.csv" in marts("history", "--replaced", "b.csv", *library.flags).stdout
+    (shared,) = json.loads(marts("check", "ids", "--json", *library.flags).stdout)["shown"]
+    assert (shared["loan_id"], shared["reader_ids"], shared["lines"], shared["total"]) == ("L1", 2, 2, "7.00")
+    assert "1 ids are live in several transactions" in marts("check", "ids", *library.flags).stdout
 
 
 def test_a_target_is_of_one_pack(tmp_path: Path) -> None:

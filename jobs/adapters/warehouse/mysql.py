@@ -412,9 +412,9 @@ def _literals(rows: pa.Table, generation: int) -> pa.Array:
 
 
 def _literal(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Format the values of a column as SQL literals: plain numbers, quoted texts, NULL."""
+    """Format the values of a column as SQL literals: plain numbers and flags, quoted texts and days, NULL."""
     text = pc.cast(column, pa.string())
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if not any(plain(column.type) for plain in (pa.types.is_integer, pa.types.is_decimal, pa.types.is_boolean)):
         for item, two in _ESCAPES:
             text = pc.replace_substring(text, item, two)
         text = pc.binary_join_element_wise("'", text, "'", "")
