@@ -88,7 +88,7 @@ def _rewrite_rows(
     if kind.is_fact:
         write_lines(store, kind, moved.path, both)
     else:
-        write_parquet(store, moved.path, both)
+        write_parquet(store, moved.path, both, by=kind.key or "")
     return moved, number
 
 

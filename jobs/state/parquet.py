@@ -1,6 +1,6 @@
 """Parquet files of the state."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,9 +10,9 @@ from jobs.ports.store import Store
 from jobs.state.manifest import Manifest
 
 READ_ATTEMPTS = 3
-_DISTINCT = {"transaction_id", "customer_id", "price_millionths", "total_cents", "raw", "#hash", "#row"}
-"""Columns with few repeated values: a dictionary would only cost time."""
-_PRUNED = {"customer_id", "bucket", "#hash", "line_no"}
+_DISTINCT, _AMOUNTS = ("raw", "#hash", "#row"), ("_cents", "_millionths")
+"""Columns with few repeated values, and the ends of names of such: a dictionary would only cost time."""
+_PRUNED = ("bucket", "#hash")
 """Columns by which readers skip row groups."""
 
 
@@ -22,15 +22,26 @@ def read_quarantine(store: Store, manifest: "Manifest", path: str, columns: list
     return rows.filter(pc.equal(rows["drop"], manifest.delivery.key))
 
 
-def write_parquet(store: Store, key: str, table: pa.Table, groups: Iterable[tuple[int, int]] | None = None) -> None:
-    """Write a table as one Parquet object, one row group per (start, stop) if given."""
+def write_parquet(
+    store: Store,
+    key: str,
+    table: pa.Table,
+    groups: Iterable[tuple[int, int]] | None = None,
+    by: str = "",
+    distinct: Sequence[str] = (),
+) -> None:
+    """Write a table as one Parquet object, one row group per (start, stop) if given.
+
+    ``by`` is a column by which readers skip row groups; of ``distinct``, values hardly repeat.
+    """
     sink = pa.BufferOutputStream()
+    few = {*_DISTINCT, *distinct, by}
     with pq.ParquetWriter(
         sink,
         table.schema,
         compression="zstd",
-        use_dictionary=[name for name in table.schema.names if name not in _DISTINCT],
-        write_statistics=[name for name in table.schema.names if name in _PRUNED],
+        use_dictionary=[name for name in table.schema.names if name not in few and not name.endswith(_AMOUNTS)],
+        write_statistics=[name for name in table.schema.names if name in (*_PRUNED, by)],
         store_decimal_as_integer=True,
         write_page_checksum=True,
     ) as writer:

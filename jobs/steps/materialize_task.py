@@ -51,7 +51,7 @@ def _whole(store: Store, task: MartTask) -> MartPart:
     facts = _in_range(store, task.facts, task.mart.key[0], task)
     assert facts is not None
     computed = task.calculation.compute(facts, _dimensions(store, task, task.dimensions), task.as_of)
-    write_parquet(store, task.part.path, computed.rows)
+    write_parquet(store, task.part.path, computed.rows, by=task.mart.key[0])
     return _part((task.part,), computed.totals)
 
 
@@ -97,8 +97,8 @@ def _patched(store: Store, task: MartTask, previous: Previous) -> MartPart | Non
     )
     if patched is None:
         return None
-    write_parquet(store, task.patch.rows, patched.rows)
-    write_parquet(store, task.patch.instead_of, pa.table({key: patched.ids}))
+    write_parquet(store, task.patch.rows, patched.rows, by=key)
+    write_parquet(store, task.patch.instead_of, pa.table({key: patched.ids}), by=key)
     return _part(before.parts, patched.totals, task.patch)
 
 

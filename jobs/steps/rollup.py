@@ -155,10 +155,11 @@ def run_rollup(work: RollUpWork) -> int:
     fact = FactRows(lines, suspicious, task.identity, beyond)
     facts = roll_up(task.tables, {task.identity.fact.name: fact}, task.last_day, task.numbers)
     month = date.fromisoformat(f"{task.month}-01")
+    keys = {table.name: table.key[0] for table in task.tables}
     for name, table in facts.tables.items():
         stamped = table.append_column("month", pa.array([month] * table.num_rows, pa.date32()))
         groups = [(a, min(a + _GROUP_ROWS, table.num_rows)) for a in range(0, table.num_rows, _GROUP_ROWS)]
-        write_parquet(store, task.path(name), stamped, groups or None)
+        write_parquet(store, task.path(name), stamped, groups or None, by=keys[name])
     write_parquet(store, task.path("drops"), _with_origins(facts.drops, task, "delivery"))
     write_parquet(store, task.path("shared"), _with_origins(facts.shared, task, "delivery", "other"))
     return int(lines.num_rows)

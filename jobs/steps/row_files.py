@@ -23,13 +23,14 @@ def write_lines(state: Store, kind: Kind, key: str, lines: pa.Table) -> None:
     """Write clean rows of one month whose shards may have changed; sort many rows by bucket."""
     buckets = buckets_of(kind, lines)
     table = lines.set_column(lines.schema.get_field_index("bucket"), "bucket", pa.array(buckets, pa.uint8()))
+    distinct = (kind.id, kind.shard)
     if lines.num_rows <= _GROUP_ROWS:
-        write_parquet(state, key, table)
+        write_parquet(state, key, table, distinct=distinct)
         return
     order = np.argsort(buckets, kind="stable")
     borders = np.searchsorted(buckets[order], np.arange(BUCKETS + 1))
     groups = [(int(a), int(b)) for a, b in pairwise(borders) if b > a]
-    write_parquet(state, key, table.take(pa.array(order)), groups)
+    write_parquet(state, key, table.take(pa.array(order)), groups, distinct=distinct)
 
 
 def buckets_of(kind: Kind, lines: pa.Table) -> np.ndarray:
@@ -107,7 +108,7 @@ class RowFiles:
     def write_dimension(self, rows: pa.Table, name: str) -> None:
         """Write the rows of a dimension."""
         key = f"dimensions/{self._kind.name}/drop={self._scan}/{name}"
-        write_parquet(self._state, key, rows)
+        write_parquet(self._state, key, rows, by=self._kind.key or "")
         self.files.append(LinesFile(path=key, rows=rows.num_rows))
 
     def write_lines(self, lines: pa.Table, name: str) -> None:
@@ -140,5 +141,7 @@ class RowFiles:
         rows = stop - start
         groups = [(int(a) - start, int(b) - start) for a, b in pairwise(borders) if b > a]
         key = f"lines/month={month}/drop={self._scan}/{name}"
-        write_parquet(self._state, key, table.slice(start, rows), groups if rows > _GROUP_ROWS else None)
+        parts = groups if rows > _GROUP_ROWS else None
+        distinct = (self._kind.id, self._kind.shard)
+        write_parquet(self._state, key, table.slice(start, rows), parts, distinct=distinct)
         self._months.setdefault(month, []).append((LinesFile(path=key, rows=rows), last_day))

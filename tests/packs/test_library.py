@@ -276,6 +276,24 @@ def test_a_changed_name_and_a_rollback_reach_the_tables(tmp_path: Path) -> None:
     assert [row[2] for row in library.rows("reader_loans")] == ["Ada"]
 
 
+def test_a_table_by_key_is_computed_in_parts_and_a_day_patches_one_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARTS_LIMITS__FINISH_ROWS", "100")
+    library, names = Library(tmp_path, "parts"), {number: f"reader {number}" for number in range(1, 401)}
+    library.put("readers/s.csv", "reader_id,name\n" + "".join(f"{number},{name}\n" for number, name in names.items()))
+    loans = [(f"L{n}", n + 1, 1, date(2024, 1, 2), None, Decimal(n)) for n in range(400)]
+    library.deliver("a", loans)
+    library.build()
+    written = {path.name for path in (tmp_path / "parts").rglob("readers_mart/*/part-*.parquet")}
+    assert written == {f"part-{number:05d}.parquet" for number in range(4)}
+    more = [("M1", 7, 2, date(2024, 2, 2), None, Decimal(3))]
+    library.deliver("b", more)
+    library.build()
+    assert len(list((tmp_path / "parts").rglob("readers_mart/*/patch-*.parquet"))) == 1
+    assert library.rows("reader_loans") == expected([loans, more], names)[0]
+
+
 def test_both_sides_of_a_replaced_loan_and_ids_of_several_readers_are_listed(tmp_path: Path) -> None:
     library = with_one_loan(tmp_path)
     library.deliver("b", [("L1", 1, 2, date(2024, 1, 2), date(2024, 1, 9), Decimal(2))])
