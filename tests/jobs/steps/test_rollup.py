@@ -13,6 +13,7 @@ from jobs.config.settings import S3
 from jobs.state.parquet import read_parquet, write_parquet
 from jobs.steps.rollup import DropFiles, RollUp, RollUpWork, run_rollup
 from marts.compute.identity import Identity
+from marts.compute.numbers import NO_NUMBERS
 from marts.policy import Policy
 from marts.rows.cast import clean_schema
 
@@ -48,6 +49,7 @@ def rolled_up(
             shares,
             tuple(RETAIL.months.values()),
             Identity.of(Policy(equal_lines=equal_lines), RETAIL, SALES),
+            NO_NUMBERS,
             f"facts-{part}",
         )
         run_rollup(RollUpWork(task, StoreAddress(store.uri, S3())))
