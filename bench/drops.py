@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from os import utime
 from pathlib import Path
 
-from jobs.operations.generate import LAST_DAY, generate
+from marts.retail.generate import LAST_DAY, generate
 
 SEED = 7
 LINES_PER_CUSTOMER = 20

@@ -261,7 +261,7 @@ class _Number(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    default: bool | int | str
+    default: bool | int | float | str
     help: str
     digits: Literal[0, 2, 4, 6] = 0
     least: Decimal | None = None
@@ -270,14 +270,14 @@ class _Number(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if isinstance(self.default, str) and not (self.choices or self.digits):
-            raise ValueError('a text has choices, and a decimal such as "0.01" has digits')
+        if isinstance(self.default, str | float) and not (self.choices or self.digits):
+            raise ValueError("a text has choices, and a decimal has digits: digits = 2")
         if self.choices and self.default not in self.choices:
             raise ValueError(f"the default {self.default!r} is not among the choices")
         return self
 
     def number(self, name: str) -> Number:
-        default = Decimal(str(self.default)) if self.digits else self.default
+        default = Decimal(str(self.default)) if self.digits or isinstance(self.default, float) else self.default
         return Number(name, default, self.help, self.digits, self.least, self.most, self.choices)
 
 
@@ -286,7 +286,7 @@ class _NumberTable(BaseModel):
 
     help: str
     columns: Columns = Field(min_length=1)
-    default: tuple[dict[str, str | bool | int], ...] = ()
+    default: tuple[dict[str, str | bool | int | float], ...] = ()
     last_has_no_condition: bool = False
 
     @model_validator(mode="after")

@@ -17,7 +17,6 @@ from jobs.adapters.ray.cluster import Cluster
 from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.settings import S3, Quality, RaySettings, Settings
-from jobs.operations.generate import LAST_DAY
 from jobs.run.context import Request, Run
 from jobs.run.pipeline import build
 from jobs.run.runner import LocalFirstRunner
@@ -25,6 +24,7 @@ from jobs.steps.materialize import saved_rows
 from jobs.steps.materialize_task import rows_of
 from marts.packs import shipped
 from marts.policy import Policy
+from marts.retail.generate import LAST_DAY
 
 WARM = "BENCH_WARM"
 """Variable with a folder of drops to build first, as a warm-up that is not timed."""

@@ -105,13 +105,13 @@ def generate(
     if folder.exists() and any(folder.iterdir()):
         raise UsageError("is not empty", str(folder), "choose another folder or remove it first")
     if like:
-        from jobs.operations.companies import generate_like
+        from marts.retail.companies import generate_like
 
         generate_like(folder, like, lines, seed)
         typer.echo(f"wrote {lines:,} lines under {folder}, as {like} does")
         typer.echo(f"next: marts init --from {folder}, then marts build", err=True)
         return
-    from jobs.operations.generate import generate as make
+    from marts.retail.generate import generate as make
 
     truth = make(folder, lines, seed)
     typer.echo(f"wrote {truth['lines']:,} sales lines under {folder}; {folder}/generated.json describes them")

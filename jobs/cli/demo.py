@@ -11,12 +11,12 @@ from rich.text import Text
 
 from jobs.cli import render
 from jobs.config.settings import CONFIG_FILE
-from jobs.operations.generate import generate
 from jobs.operations.views import top
 from jobs.ports.warehouse import Warehouse
 from jobs.report.run_report import RunReport
 from marts.errors import UsageError
 from marts.pack import Pack
+from marts.retail.generate import generate
 
 _SETTINGS = """\
 # Settings of the demo, for commands in this folder. `marts init` writes a file with every option.

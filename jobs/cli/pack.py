@@ -3,11 +3,16 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs.cli.help import GROUPS
 from jobs.cli.options import Config, Json, PolicyFile, Wide, configured, configured_policy, show
+from marts.errors import UsageError
+
+if TYPE_CHECKING:
+    from marts.pack import Pack
 
 pack = typer.Typer(help="Packs: the drops and tables of a domain, as one folder.", no_args_is_help=True)
 
@@ -59,6 +64,7 @@ def pack_check(
     numbers = configured_policy(settings)
     tables = list(check_pack(settings.domain, numbers))
     suites = check_suites(settings.domain, settings.expectations, numbers)
+    _require_free_names(settings.domain)
     if as_json:
         rows = [asdict(table) for table in tables]
         typer.echo(json.dumps({"pack": settings.domain.name, "tables": rows, "suites": list(suites)}, indent=2))
@@ -66,3 +72,11 @@ def pack_check(
     rows_ = [(table.name, table.per, table.publishes, len(table.columns)) for table in tables]
     title = f"pack {settings.domain.name}: all fits"
     show(render.table(title, ("table", "per", "publishes", "columns"), rows_, right=(3,)), stdout=True, wide=wide)
+
+
+def _require_free_names(pack: "Pack") -> None:
+    """Raise UsageError for a view with the name of another command: that one would run."""
+    commands = {name for names in GROUPS.values() for name in names}
+    for view in pack.views:
+        if view.name in commands:
+            raise UsageError(f"`marts {view.name}` is another command", f"views.{view.name}", "choose another name")

@@ -56,7 +56,7 @@ def top(warehouse: Warehouse, view: View, mart: Mart, month: str | None, limit: 
     conditions += [f"{view.month} = '{month}'"] if view.month else []
     conditions += [f"{view.top.equal[0]} = {view.top.equal[1]}"] if view.top.equal else []
     order = f"{view.top.order} DESC, {', '.join(mart.key)} LIMIT {limit:d}"
-    return _read(warehouse, view, mart, view.top.columns, view.top.title.format(month=month), conditions, order)
+    return _read(warehouse, view, mart, view.top.columns, view.top.title.replace("{month}", month), conditions, order)
 
 
 def show(warehouse: Warehouse, view: View, mart: Mart, value: int | str, month: str | None) -> Rows:
@@ -64,7 +64,10 @@ def show(warehouse: Warehouse, view: View, mart: Mart, value: int | str, month: 
     own = f"{view.show.by} = {_literal(value)}"
     month = _month(warehouse, view, mart, month, f"WHERE {own}")
     conditions = [own, *([f"{view.month} = '{month}'"] if view.month else [])]
-    names, title = [column.name for column in mart.columns], view.show.title.format(value, month=month)
+    names, title = (
+        [column.name for column in mart.columns],
+        view.show.title.replace("{}", str(value)).replace("{month}", month),
+    )
     rows = _read(warehouse, view, mart, names, title, conditions, ", ".join(view.show.order))
     if not rows.rows:
         hint = f"list some with: marts {view.name} top"

@@ -10,7 +10,7 @@ from support.kit import marts
 from support.servers import S3Server
 from support.shop import Shop
 
-from jobs.operations.companies import companies
+from marts.retail.companies import companies
 
 pytestmark = [pytest.mark.usefixtures("small_builds")]
 LINES = 1500

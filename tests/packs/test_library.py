@@ -363,6 +363,8 @@ def test_a_pack_is_checked_before_a_build(tmp_path: Path) -> None:
         ("pack.toml", 'kind = "months"', 'kind = "month"', "highlights.fees"),
         ("pack.toml", "late_after_days =", "max_fall =", "'max_fall' is a number of the engine"),
         ("pack.toml", "default = 21", "default = -1", "late_after_days"),
+        ("pack.toml", "views.branches", "views.status", "`marts status` is another command"),
+        ("pack.toml", "default = 21", "default = 2.5", "a decimal has digits"),
         ("pack.toml", '{ name = "seldom" }]', '{ name = "seldom", min_loans = 1 }]', "the last one"),
         ("pack.toml", "policy_tables.levels", "policy_tables.readers", "another table"),
         ("readers.sql", "WITH totals", "ATTACH '/tmp/x.duckdb' AS x; WITH totals", "disabled"),
@@ -380,7 +382,7 @@ def test_what_is_wrong_with_a_pack_is_named(tmp_path: Path, file: str, old: str,
             (tmp_path / path.name).write_bytes(path.read_bytes())
     text = (tmp_path / file).read_text()
     assert old in text
-    (tmp_path / file).write_text(text.replace(old, new, 1))
+    (tmp_path / file).write_text(text.replace(old, new) if old.startswith("views") else text.replace(old, new, 1))
     result = marts("pack", "check", str(tmp_path), code=2)
     assert says in str(result.exception)
 

@@ -22,11 +22,11 @@ from jobs.adapters.warehouse.mysql import MySQLWarehouse
 from jobs.config.secret import Secret
 from jobs.config.settings import S3, MySQL
 from jobs.config.suites import read_file
-from jobs.operations.generate import generate
 from jobs.ports.records import Decision
 from jobs.state.parquet import read_parquet, write_parquet
 from marts.errors import ObjectChanged, ServiceError, TryLater, UsageError
 from marts.policy import Policy
+from marts.retail.generate import generate
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from support.kit import Place
 
 from jobs.adapters.store.open import open_store
 from jobs.config.settings import S3
-from jobs.operations.generate import generate
 from jobs.operations.survey import survey
 from jobs.steps.repair import rows_in_quarantine
 from marts.policy import Policy
+from marts.retail.generate import generate
 
 PRODUCT = "total_cost is not price * quantity"
 WIDTH = "the row does not have"

@@ -12,11 +12,11 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
-from jobs.operations.generate import LAST_DAY, clean_tables
 from marts.errors import UsageError
 from marts.pack import DIGITS, SourceColumn
 from marts.packs import shipped
 from marts.policy import nearest
+from marts.retail.generate import LAST_DAY, clean_tables
 
 _DISCOUNT = "discount"
 _PACK = shipped("retail")

@@ -1,0 +1,1 @@
+"""The retail pack: its drops, tables and SQL, and generators of realistic drops."""
