@@ -30,6 +30,11 @@ UNITS = {2: "cents", 4: "ten_thousandths", 6: "millionths"}
 """Name of the unit by number of digits."""
 
 
+def amount_of(cents: int) -> Decimal:
+    """Return an amount of money, exactly."""
+    return Decimal(cents).scaleb(-DIGITS["money"])
+
+
 def plain_name(name: str) -> str:
     """Return the name of a column without case, blanks and underscores: names are compared so."""
     return _IGNORED.sub("", name).lower()

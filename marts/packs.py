@@ -418,9 +418,10 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
 
 
 def _highlight(name: str, item: Highlight, mart: Mart, subject: Subject | None) -> Highlight:
-    people = subject is not None and any(column.name == subject.key for column in mart.columns)
-    own = {"people": (subject.key,)} if subject and people and isinstance(item, TopHighlight) else {}
-    return item.model_copy(update={"name": name, **own})
+    own: dict[str, Any] = {"name": name}
+    if isinstance(item, TopHighlight):
+        own["people"] = tuple(column.name for column in mart.columns if subject and column.name == subject.key)
+    return item.model_copy(update=own)
 
 
 @cache

@@ -5,7 +5,7 @@ import inspect
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,9 +80,14 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         flags = {name: values.pop(name) for name in options}
         command(settings=configured(flags.pop("config"), **flags), **values)
 
-    read.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
-    read.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return read
+    return with_parameters(read, parameters)
+
+
+def with_parameters(command: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
+    """Give a command the parameters that the command line shows; it is called with them by name."""
+    command.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
 
 
 def configured_policy(settings: "Settings") -> "Policy":

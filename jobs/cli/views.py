@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.cli.options import Config, Json, PackName, Target, Wide, configured, opened, show
+from jobs.cli.options import Config, Json, PackName, Target, Wide, configured, opened, show, with_parameters
 from marts.errors import MartsError, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout, safe to open in a spreadsheet")]
 Limit = Annotated[int, typer.Option(min=1, help="Number of rows to show")]
 Month = Annotated[str | None, typer.Option(metavar="YYYY-MM", help="The last month with rows by default")]
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "target": (Target, None),
+    "config": (Config, None),
+    "pack": (PackName, None),
+    "as_json": (Json, False),
+    "as_csv": (Csv, False),
+    "wide": (Wide, False),
+}
+"""Options of each view, with their defaults."""
 
 
 def view_commands(arguments: Sequence[str] = ()) -> dict[str, Any]:
@@ -44,36 +53,18 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 def _group(view: "View", pack: "Pack") -> typer.Typer:
     mart = pack.marts[view.table]
     group = typer.Typer(name=view.name, help=view.help, no_args_is_help=True, rich_markup_mode=None)
-    group.command("top", help=view.top.help)(_shaped(_top(view, mart), view))
-    group.command("show", help=view.show.help)(_shaped(_show(view, mart), view))
+    group.command("top", help=view.top.help)(_top(view, mart))
+    group.command("show", help=view.show.help)(_show(view, mart))
     return group
 
 
-def _shaped(command: Callable[..., None], view: "View") -> Callable[..., None]:
-    """Leave out the option of the month where a view has none."""
-    parameters = [item for item in inspect.signature(command).parameters.values() if view.month or item.name != "month"]
-    command.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
-
-
 def _top(view: "View", mart: "Mart") -> Callable[..., None]:
-    def command(
-        month: Month = None,
-        limit: Limit = 10,
-        target: Target = None,
-        config: Config = None,
-        pack: PackName = None,
-        as_json: Json = False,
-        as_csv: Csv = False,
-        wide: Wide = False,
-    ) -> None:
+    def query(warehouse: "Warehouse", limit: int, month: str | None = None) -> "Rows":
         from jobs.operations.views import top
 
-        settings = (config, target, pack)
-        _show_rows(lambda warehouse: top(warehouse, view, mart, month, limit), settings, as_json, as_csv, wide)
+        return top(warehouse, view, mart, month, limit)
 
-    return command
+    return _command(query, {**_month_of(view), "limit": (Limit, 10)})
 
 
 def _show(view: "View", mart: "Mart") -> Callable[..., None]:
@@ -81,45 +72,44 @@ def _show(view: "View", mart: "Mart") -> Callable[..., None]:
     about = typer.Argument(metavar=view.show.noun.upper(), help=f"The {view.show.by}")
     kind: Any = int if column.type == "id" else str
 
-    def command(
-        value: Annotated[kind, about],
-        month: Month = None,
-        target: Target = None,
-        config: Config = None,
-        pack: PackName = None,
-        as_json: Json = False,
-        as_csv: Csv = False,
-        wide: Wide = False,
-    ) -> None:
+    def query(warehouse: "Warehouse", value: int | str, month: str | None = None) -> "Rows":
         from jobs.operations.views import show as rows_of
 
-        settings = (config, target, pack)
-        query = lambda warehouse: rows_of(warehouse, view, mart, value, month)  # noqa: E731
-        _show_rows(query, settings, as_json, as_csv, wide, upright=True)
+        return rows_of(warehouse, view, mart, value, month)
 
-    return command
+    value = (Annotated[kind, about], inspect.Parameter.empty)
+    return _command(query, {"value": value, **_month_of(view)}, upright=True)
 
 
-def _show_rows(
-    query: "Callable[[Warehouse], Rows]",
-    places: tuple[str | None, str | None, str | None],
-    as_json: bool,
-    as_csv: bool,
-    wide: bool,
-    upright: bool = False,
-) -> None:
-    from jobs.cli import render
+def _month_of(view: "View") -> dict[str, tuple[Any, Any]]:
+    return {"month": (Month, None)} if view.month else {}
 
-    if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other", "arguments", "choose one")
-    config, target, pack = places
-    settings = configured(config, target=target, pack=pack)
-    settings.require("target")
-    with opened(settings, read_only=True) as warehouse:
-        rows = query(warehouse)
-    if as_json:
-        typer.echo(json.dumps(rows.as_objects(), indent=2, default=str))
-    elif as_csv:
-        typer.echo(rows.as_csv(), nl=False)
-    else:
-        show(render.upright(rows) if upright else render.rows(rows), stdout=True, wide=wide)
+
+def _command(
+    query: "Callable[..., Rows]", own: dict[str, tuple[Any, Any]], upright: bool = False
+) -> Callable[..., None]:
+    """Return a command that shows the rows of a query; ``own`` are the options of the query, with their defaults."""
+
+    def command(
+        target: str | None, config: str | None, pack: str | None, as_json: bool, as_csv: bool, wide: bool, **values: Any
+    ) -> None:
+        from jobs.cli import render
+
+        if as_json and as_csv:
+            raise UsageError("--json and --csv exclude each other", "arguments", "choose one")
+        settings = configured(config, target=target, pack=pack)
+        settings.require("target")
+        with opened(settings, read_only=True) as warehouse:
+            rows = query(warehouse, **values)
+        if as_json:
+            typer.echo(json.dumps(rows.as_objects(), indent=2, default=str))
+        elif as_csv:
+            typer.echo(rows.as_csv(), nl=False)
+        else:
+            show(render.upright(rows) if upright else render.rows(rows), stdout=True, wide=wide)
+
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    options = {**own, **_OPTIONS}.items()
+    return with_parameters(
+        command, [inspect.Parameter(name, by_name, default=value, annotation=kind) for name, (kind, value) in options]
+    )

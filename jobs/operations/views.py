@@ -64,10 +64,8 @@ def show(warehouse: Warehouse, view: View, mart: Mart, value: int | str, month: 
     own = f"{view.show.by} = {_literal(value)}"
     month = _month(warehouse, view, mart, month, f"WHERE {own}")
     conditions = [own, *([f"{view.month} = '{month}'"] if view.month else [])]
-    names, title = (
-        [column.name for column in mart.columns],
-        view.show.title.replace("{}", str(value)).replace("{month}", month),
-    )
+    names = [column.name for column in mart.columns]
+    title = view.show.title.replace("{}", str(value)).replace("{month}", month)
     rows = _read(warehouse, view, mart, names, title, conditions, ", ".join(view.show.order))
     if not rows.rows:
         hint = f"list some with: marts {view.name} top"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from jobs.ports.notices import Notice
-from marts.pack import Mart, Subject
+from marts.pack import Mart, Subject, amount_of
 from marts.privacy.erasure import Erased
 
 KEPT, ASKED = "kept", "asked"
@@ -63,7 +63,7 @@ class DropRecord:
 
     @property
     def counted_total(self) -> Decimal:
-        return Decimal(self.counted_cents).scaleb(-2)
+        return amount_of(self.counted_cents)
 
 
 @dataclass(frozen=True)

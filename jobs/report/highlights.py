@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, FieldSerializationInfo, field
 from marts.compute.highlights import Figures, Item, Sums, Top, Value
 from marts.compute.unusual import MonthTotal, UnusualMonth, unusual_months
 from marts.highlights import GroupsHighlight, MonthsHighlight, TopHighlight
-from marts.pack import DIGITS, Mart, Pack
+from marts.pack import DIGITS, Mart, Pack, amount_of
 from marts.privacy.masking import mask_shape
 
 
@@ -138,7 +138,9 @@ def without(items: Sequence[AnyKind], column: str, is_erased: Callable[[Value], 
 
 
 def _months(item: MonthsHighlight, sums: Sequence[Sums], as_of: date) -> ReportedMonths:
-    months = tuple(MonthTotal(month=str(entry.of[0]), total=_money(entry.cents), count=entry.count) for entry in sums)
+    months = tuple(
+        MonthTotal(month=str(entry.of[0]), total=amount_of(entry.cents), count=entry.count) for entry in sums
+    )
     return ReportedMonths(
         name=item.name,
         title=item.title,
@@ -157,7 +159,7 @@ def _groups(item: GroupsHighlight, sums: Sequence[Sums]) -> ReportedGroups:
             name=str(entry.of[0]),
             flag=bool(entry.of[1]) if item.flag else None,
             count=entry.rows,
-            total=_money(entry.cents),
+            total=amount_of(entry.cents),
         )
         for entry in ordered
     )
@@ -205,7 +207,3 @@ def _top(item: TopHighlight, mart: Mart, top: Top) -> ReportedTop:
 
 def _value(type_: str, value: Value) -> Value:
     return str(Decimal(value).scaleb(-DIGITS[type_])) if type_ in DIGITS and isinstance(value, int) else value
-
-
-def _money(cents: int) -> Decimal:
-    return Decimal(cents).scaleb(-DIGITS["money"])

@@ -89,7 +89,8 @@ def report_page(report: RunReport, docs: str = DOCS) -> str:
         more=[] if report.error else [_left_out(why, count) for why, count in report.left_out.items()],
         drops=_drops(report.drops),
         highlights=report.highlights,
-        charts_of=partial(_charts_of, date.fromisoformat(report.as_of)),
+        sums_of_months=partial(_of_months, as_of=date.fromisoformat(report.as_of)),
+        sums_of_groups=_of_groups,
         fields_of=fields_of,
         steps=charts.steps(report.seconds) if report.seconds else "",
     )
@@ -174,12 +175,8 @@ def _rules(drops: Sequence[DropReport]) -> list[dict[str, Any]]:
     ]
 
 
-def _charts_of(as_of: date, item: ReportedMonths | ReportedGroups) -> dict[str, Any]:
-    """Return sums and charts of a highlight."""
-    return _of_groups(item) if isinstance(item, ReportedGroups) else _of_months(item, as_of)
-
-
 def _of_groups(item: ReportedGroups) -> dict[str, Any]:
+    """Return the sums and the chart of groups."""
     counts = [(group.name, group.flag, group.count) for group in item.groups]
     return {
         "count": sum(group.count for group in item.groups),
@@ -189,6 +186,7 @@ def _of_groups(item: ReportedGroups) -> dict[str, Any]:
 
 
 def _of_months(item: ReportedMonths, as_of: date) -> dict[str, Any]:
+    """Return the sums and the charts of months."""
     last = item.months[-1].month
     open_month = last if goes_on(last, as_of) else ""
     return {

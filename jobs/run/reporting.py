@@ -3,7 +3,6 @@
 from collections.abc import Container, Sequence
 from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 
 from jobs.config.settings import masked
 from jobs.ports.records import DropRecord, NoticeChanges
@@ -13,13 +12,14 @@ from jobs.report.notices import over, raised
 from jobs.report.run_report import BrokenRule, DropReport, MartReport, Outcome, Problem, RunReport
 from jobs.run.context import Run
 from jobs.run.stages import Stages
+from jobs.steps.fall import DayTotals
 from jobs.steps.materialize import MartRows
 from jobs.steps.reconcile import notes_of, unknown, warnings_of
 from jobs.steps.resolve import REPLACED, Resolved, ResolvedDrop
 from jobs.steps.withdrawals import why_left
 from marts import __version__
 from marts.errors import EXIT_DATA, TryLater
-from marts.pack import Mart
+from marts.pack import Mart, amount_of
 
 
 def news_of(run: Run, report: RunReport) -> NoticeChanges:
@@ -128,14 +128,13 @@ def _mart_report(mart: Mart, rows: MartRows, changed: bool) -> MartReport:
         name=rows.mart,
         table=mart.table,
         rows=rows.rows,
-        total=Decimal(rows.cents).scaleb(-2) if mart.control else None,
+        total=amount_of(rows.cents) if mart.control else None,
         changed=changed,
     )
 
 
-def _newest(run: Run) -> dict[str, date]:
-    rolled_up = run.stages.rolled_up
-    day = rolled_up.days.newest(run.as_of) if rolled_up else None
+def _newest(run: Run, days: DayTotals) -> dict[str, date]:
+    day = days.newest(run.as_of)
     return {run.pack.fact.name: day} if day else {}
 
 
@@ -176,6 +175,6 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         fall=stages.fall.report if stages.fall else None,
         held_back=stages.held_back,
         highlights=highlights_of(run.pack, visible, run.as_of),
-        newest=_newest(run) if rolled_up and visible else {},
+        newest=_newest(run, rolled_up.days) if rolled_up and visible else {},
         error=error,
     )

@@ -8,6 +8,7 @@ from decimal import Decimal
 from jobs.ports.records import Decision, Generation
 from jobs.report.run_report import FallReport, RunReport
 from marts.errors import TotalFell
+from marts.pack import amount_of
 from marts.policy import Policy
 
 ACCEPT = "accept fall"
@@ -60,9 +61,9 @@ class Fall:
         return FallReport(
             since=self.before.run_id,
             as_of=self.before.as_of.isoformat(),
-            before=_money(self.before.cents),
-            now=_money(self.now),
-            taken_back=_money(self.taken_back),
+            before=amount_of(self.before.cents),
+            now=amount_of(self.now),
+            taken_back=amount_of(self.taken_back),
         )
 
 
@@ -81,7 +82,7 @@ def check_fall(fall: Fall, policy: Policy, accepted: Mapping[str, Decimal]) -> N
     if fall.before.lines < policy.max_fall_from or fall.share <= Decimal(str(policy.max_fall)):
         return
     floor = accepted.get(fall.before.run_id)
-    if floor is not None and _money(fall.now) >= floor:
+    if floor is not None and amount_of(fall.now) >= floor:
         return
     report = fall.report
     taken = f", of which {report.taken_back:,} were withdrawn" if fall.taken_back else ""
@@ -102,7 +103,3 @@ def accepted_falls(decisions: Iterable[Decision]) -> dict[str, Decimal]:
             report = FallReport.model_validate_json(decision.detail)
             floors[report.since] = min(floors.get(report.since, report.now), report.now)
     return floors
-
-
-def _money(cents: int) -> Decimal:
-    return Decimal(cents).scaleb(-2)

@@ -23,7 +23,7 @@ from jobs.report.run_report import BrokenRule, QualityReport
 from jobs.steps.materialize import MartRows
 from jobs.steps.resolve import Resolved, ResolvedDrop
 from jobs.steps.scan_settings import ScanSettings
-from marts.pack import DIGITS, Kind, Mart, Pack
+from marts.pack import DIGITS, Kind, Mart, Pack, amount_of
 from marts.policy import Policy
 from marts.privacy.masking import mask_always, mask_shape
 from marts.quality.drift import HISTORY, drifts, feed_of, is_short
@@ -165,7 +165,7 @@ def judge_mart(
     from jobs.adapters.great_expectations.checkpoint import judge, judge_sql
     from jobs.adapters.great_expectations.engine import Batch
 
-    mart, total = staged.mart, Decimal(rows.cents).scaleb(-2)
+    mart, total = staged.mart, amount_of(rows.cents)
     results = {
         "counted_total_low": total - _HALF_A_CENT,
         "counted_total_high": total + _HALF_A_CENT,

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from decimal import Decimal
 
 from jobs.state.manifest import TABLES
 from jobs.steps.materialize import MartRows
@@ -11,6 +10,7 @@ from jobs.steps.resolve import COUNTS_ON, Resolved, ResolvedDrop, may_be_withdra
 from jobs.steps.series import series_of
 from jobs.steps.withdrawals import TAKEN_BACK
 from marts.errors import DataError, Defect, UnknownPeople, UsageError
+from marts.pack import amount_of
 from marts.policy import Policy, nearest
 
 
@@ -329,4 +329,4 @@ def _after_as_of(resolved: Resolved) -> list[str]:
 
 
 def _money(cents: int) -> str:
-    return f"{Decimal(cents).scaleb(-2):,}"
+    return f"{amount_of(cents):,}"

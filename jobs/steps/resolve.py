@@ -14,7 +14,7 @@ from jobs.steps.planned import Plan, PlannedDrop
 from jobs.steps.row_files import control_of
 from jobs.steps.series import series_of
 from jobs.steps.withdrawals import KEPT_ON, Withdrawals
-from marts.pack import Pack
+from marts.pack import Pack, amount_of
 
 _REASONS = 3
 REPLACED = "a new version replaced it"
@@ -90,8 +90,8 @@ class ResolvedDrop:
             duplicates=repeated + counts.replaced,
             repeated=repeated,
             replaced=counts.replaced,
-            repeated_total=_money(repeated_cents),
-            replaced_total=_money(counts.replaced_cents),
+            repeated_total=amount_of(repeated_cents),
+            replaced_total=amount_of(counts.replaced_cents),
             reasons=manifest.reasons[:_REASONS] if manifest else (),
             columns=manifest.fields if manifest and manifest.reasons else (),
         )
@@ -141,10 +141,6 @@ class ResolvedDrop:
             counted_cents=self.counts.counted_cents,
             gone=self.gone,
         )
-
-
-def _money(cents: int) -> Decimal:
-    return Decimal(cents).scaleb(-2)
 
 
 @dataclass(frozen=True)
@@ -203,9 +199,9 @@ class Resolved:
             repeated_total=sum((report.repeated_total for report in reports), Decimal(0)),
             replaced_total=sum((report.replaced_total for report in reports), Decimal(0)),
             counted=counts.counted,
-            counted_total=_money(counts.counted_cents),
+            counted_total=amount_of(counts.counted_cents),
             guests=counts.guests,
-            guests_total=_money(counts.guest_cents),
+            guests_total=amount_of(counts.guest_cents),
         )
 
     def changed(self, ledger: Sequence[DropRecord], run_id: str) -> list[DropRecord]:

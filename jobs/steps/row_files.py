@@ -1,6 +1,6 @@
 """Clean rows in files of the state: lines by month and bucket, dimensions in delivered order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from itertools import pairwise
 
@@ -23,14 +23,19 @@ def write_lines(state: Store, kind: Kind, key: str, lines: pa.Table) -> None:
     """Write clean rows of one month whose shards may have changed; sort many rows by bucket."""
     buckets = buckets_of(kind, lines)
     table = lines.set_column(lines.schema.get_field_index("bucket"), "bucket", pa.array(buckets, pa.uint8()))
-    distinct = (kind.id, kind.shard)
     if lines.num_rows <= _GROUP_ROWS:
-        write_parquet(state, key, table, distinct=distinct)
+        _write(state, kind, key, table)
         return
     order = np.argsort(buckets, kind="stable")
     borders = np.searchsorted(buckets[order], np.arange(BUCKETS + 1))
     groups = [(int(a), int(b)) for a, b in pairwise(borders) if b > a]
-    write_parquet(state, key, table.take(pa.array(order)), groups, distinct=distinct)
+    _write(state, kind, key, table.take(pa.array(order)), groups)
+
+
+def _write(
+    state: Store, kind: Kind, key: str, table: pa.Table, groups: Sequence[tuple[int, int]] | None = None
+) -> None:
+    write_parquet(state, key, table, groups, distinct=(kind.id, kind.shard))
 
 
 def buckets_of(kind: Kind, lines: pa.Table) -> np.ndarray:
@@ -141,7 +146,5 @@ class RowFiles:
         rows = stop - start
         groups = [(int(a) - start, int(b) - start) for a, b in pairwise(borders) if b > a]
         key = f"lines/month={month}/drop={self._scan}/{name}"
-        parts = groups if rows > _GROUP_ROWS else None
-        distinct = (self._kind.id, self._kind.shard)
-        write_parquet(self._state, key, table.slice(start, rows), parts, distinct=distinct)
+        _write(self._state, self._kind, key, table.slice(start, rows), groups if rows > _GROUP_ROWS else None)
         self._months.setdefault(month, []).append((LinesFile(path=key, rows=rows), last_day))
