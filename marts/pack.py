@@ -158,7 +158,7 @@ class Mart:
     per: Literal["key", "all"] = "all"
     """How far its rows depend: all rows of one value of its first key column can be computed alone, or not."""
     reads: str = ""
-    """The month table that it reads."""
+    """The month table that it reads; empty if it reads dimensions only."""
     sql: str = ""
     """Computes its rows; the last statement selects them."""
     stale: str = ""
@@ -185,6 +185,14 @@ class MonthTable:
     """SQL that runs before, once for all tables of a month that need it."""
     control: str = ""
     """Column whose sum equals that of the counted rows."""
+
+
+@dataclass(frozen=True)
+class MonthGroup:
+    """Facts whose rows of a month are read together, and the tables computed from them."""
+
+    facts: tuple[Kind, ...]
+    tables: tuple[MonthTable, ...]
 
 
 @dataclass(frozen=True)
@@ -267,9 +275,24 @@ class Pack:
         return tuple(kind for kind in self.kinds.values() if kind.is_fact)
 
     @property
-    def fact(self) -> Kind:
-        """Return the first fact."""
-        return self.facts[0]
+    def fact_names(self) -> str:
+        """Return the names of the facts, as a message writes them."""
+        return " and ".join(fact.name for fact in self.facts)
+
+    @property
+    def month_groups(self) -> tuple[MonthGroup, ...]:
+        """Return the facts in groups, each with the tables of months that read them; no table reads two groups."""
+        groups = [MonthGroup((fact,), ()) for fact in self.facts]
+        for table in self.months.values():
+            read = [group for group in groups if {fact.name for fact in group.facts} & set(table.reads)]
+            facts = tuple(fact for group in read for fact in group.facts)
+            tables = tuple(item for group in read for item in group.tables)
+            groups = [group for group in groups if group not in read] + [MonthGroup(facts, (*tables, table))]
+        return tuple(groups)
+
+    def facts_of(self, mart: Mart) -> tuple[str, ...]:
+        """Return the names of the facts that a mart is computed from."""
+        return self.months[mart.reads].reads if mart.reads else ()
 
     @property
     def dimensions(self) -> tuple[Kind, ...]:

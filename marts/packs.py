@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -218,8 +218,6 @@ class _Table(BaseModel):
             return self
         if not self.publish:
             raise ValueError("publish is missing: the name of its table in the database")
-        if len(self.reads) > 1:
-            raise ValueError("it reads one table of months")
         _require_columns(self.columns, [*(("key", name) for name in self.key), ("control", self.control)])
         for column in self.columns:
             column.mart()
@@ -235,15 +233,22 @@ class _Table(BaseModel):
             if allowed and (types[name] not in allowed or name in nullable):
                 raise ValueError(f"{where}: {name} must be of type {' or '.join(allowed)}, and never NULL")
 
-    def mart(self, name: str, sql: Mapping[str, str]) -> Mart:
+    def mart(self, name: str, sql: Mapping[str, str], dimensions: Container[str]) -> Mart:
+        """Return the mart; dimensions that it reads are looked up in none of its columns."""
+        months = [other for other in self.reads if other not in dimensions]
+        if len(months) > 1:
+            raise ValueError(f"tables.{name}.reads: {' and '.join(months)}: it reads one table of months")
+        if self.per == "key" and not months:
+            raise ValueError(f'tables.{name}: per = "key" is for tables that read a table of months; set per = "all"')
+        lookups = {other: _Lookup() for other in self.reads if other in dimensions} | self.lookups
         return Mart(
             name=name,
             table=self.publish or "",
             columns=tuple(column.mart() for column in self.columns),
             key=self.key,
-            lookups=tuple(Lookup(kind, item.on, item.may_be_absent) for kind, item in self.lookups.items()),
+            lookups=tuple(Lookup(kind, item.on, item.may_be_absent) for kind, item in lookups.items()),
             per="key" if self.per == "key" else "all",
-            reads=self.reads[0],
+            reads=months[0] if months else "",
             sql=_text_of(self.sql, sql),
             stale=_text_of(self.stale, sql) if self.stale else "",
             control=self.control,
@@ -328,8 +333,11 @@ class _Pack(BaseModel):
     def _tables_read_what_exists(self) -> Self:
         facts = [name for name, drop in self.drops.items() if drop.at]
         months = [name for name, table in self.tables.items() if table.per == "month"]
+        dimensions = [name for name, drop in self.drops.items() if drop.key]
         for name, table in self.tables.items():
-            known, what = (facts, "fact") if table.per == "month" else (months, "table of months")
+            known, what = (
+                (facts, "fact") if table.per == "month" else ([*months, *dimensions], "table of months or dimension")
+            )
             for other in table.reads:
                 if other not in known:
                     raise ValueError(f"tables.{name}.reads: {other!r} is no {what}{nearest(other, known)}")
@@ -389,7 +397,10 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         values = _Pack.model_validate(tomllib.loads(text))
         lookups = {item.on: kind for table in values.tables.values() for kind, item in table.lookups.items() if item.on}
         kinds = {name: drop.kind(name, values.subject, lookups, sql) for name, drop in values.drops.items()}
-        marts = {name: table.mart(name, sql) for name, table in values.tables.items() if table.per != "month"}
+        dimensions = {name for name, kind in kinds.items() if not kind.is_fact}
+        marts = {
+            name: table.mart(name, sql, dimensions) for name, table in values.tables.items() if table.per != "month"
+        }
         numbers = tuple(item.number(name) for name, item in values.policy.items())
         number_tables = tuple(item.table(name) for name, item in values.policy_tables.items())
         policy_model(numbers, number_tables)()  # the defaults must be valid themselves

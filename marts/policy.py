@@ -12,15 +12,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from marts.errors import UsageError
 from marts.expressions import parsed
-from marts.pack import Number, NumberColumn, NumberTable, Pack
+from marts.pack import DIGITS, Kind, Number, NumberColumn, NumberTable, Pack
 
 DEFAULT_RULE = "price * quantity"
 """What the total of a line is by default."""
 Ratio = Annotated[float, Field(ge=0, le=1)]
 NO_IDS = ("0", "-", "--", "n/a", "na", "null", "none", "nil", "nan", "unknown")
-_NOT_IN_KEY = ("customer_id", "transaction_id", "line_no", "sales_date", "price", "quantity", "total_cost")
-"""Columns that transaction_key cannot contain: the customer is always part of it, the day is named ``day``, and
-corrections change what a line costs."""
 Money = Annotated[Decimal, Field(max_digits=18, decimal_places=2)]
 
 
@@ -54,18 +51,20 @@ class EnginePolicy(BaseModel):
     mixed_currencies: Literal["stop", "add"] = Field(
         "stop", description="what a run does if live lines have several currencies: stop, or add them up as they are"
     )
-    unknown_ids: tuple[int, ...] = Field((0, -1), description="customer_id values that mean a guest, like an empty one")
+    unknown_ids: tuple[int, ...] = Field((0, -1), description="ids that mean a guest, like an empty one")
     transaction_key: tuple[str, ...] | None = Field(
         None,
-        description='columns within which an id of a transaction is unique, besides the customer: ["store_id", "day"]',
+        description='columns within which an id is unique, besides the shard, such as ["day"]; by default the pack\'s',
     )
-    no_ids: tuple[str, ...] = Field(NO_IDS, description="words that are not a transaction_id, in upper or lower case")
+    no_ids: tuple[str, ...] = Field(
+        NO_IDS, description="words that are not an id of a transaction, in upper or lower case"
+    )
     redelivered: Literal["line", "transaction", "add"] = Field(
         "line", description="what happens to a transaction that is delivered again: docs/data.md"
     )
     equal_lines: Literal["keep", "drop"] = Field("keep", description="equal lines of a transaction in one drop")
     transaction_ids: Literal["any", "unique"] = Field(
-        "any", description='"unique": each run warns about ids that are live under several customers, stores or months'
+        "any", description='"unique": each run warns about ids that are live under several owners or in several months'
     )
     max_fall: Ratio = Field(0.05, description="if the total falls by a larger share, nothing is published")
     max_fall_from: int = Field(1000, ge=0, description="marts with fewer lines are not guarded against a fall")
@@ -85,12 +84,7 @@ class EnginePolicy(BaseModel):
     @field_validator("transaction_key")
     @classmethod
     def _names_columns(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is None:
-            return None
-        for name in names:
-            if name in _NOT_IN_KEY:
-                raise ValueError(f"{name} cannot be part of it; name store_id, day, or another column of sales")
-        if len(set(names)) < len(names):
+        if names is not None and len(set(names)) < len(names):
             raise ValueError("it names a column twice")
         return names
 
@@ -186,11 +180,26 @@ def read_policy(values: dict[str, Any], where: str, pack: Pack) -> Policy:
         file = model.model_validate(values)
     except ValidationError as error:
         raise UsageError(*explain(error, model), where) from error
+    for fact in pack.facts:
+        _require_key(fact, file.transaction_key or (), where)
     given = {name: getattr(file, name) for name in EnginePolicy.model_fields}
     numbers = ((item.name, getattr(file, item.name), item.default) for item in pack.numbers)
     rows = ((item.name, _rows(item, getattr(file, item.name)), item.default) for item in pack.number_tables)
     own = tuple((name, value) for name, value, default in (*numbers, *rows) if value != default)
     return Policy(**given, own=own)
+
+
+def _require_key(fact: Kind, names: Iterable[str], where: str) -> None:
+    """Raise UsageError for a column of a fact that a key of transactions cannot contain.
+
+    The shard is always part of it, the day is named ``day``, and corrections change what a line costs.
+    """
+    not_in_key = {fact.shard, fact.id, fact.number, fact.at, *(c.name for c in fact.columns if c.type in DIGITS)}
+    others = [column.name for column in fact.columns if column.name not in not_in_key]
+    for name in names:
+        if name in not_in_key:
+            hint = f"name day, or another column of {fact.name}, such as {others[0]}" if others else "name day"
+            raise UsageError(f"transaction_key: {name} cannot be part of it", where, hint)
 
 
 def _rows(table: NumberTable, entries: tuple[BaseModel, ...]) -> tuple[tuple[Any, ...], ...]:

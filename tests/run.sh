@@ -15,8 +15,9 @@ trap '[ -z "$other" ] || kill "$other" 2>/dev/null; rm -f "$log"' EXIT
     TEST_SERVER=mysql "$python" -m pytest -m "mysql and database" && exit "$code"
 } >"$log" 2>&1 &
 other=$!
-# The tests of a file share servers and builds: they stay in one process.
-"$python" -m pytest --numprocesses "$processes" --dist loadfile tests --ignore=tests/faults
+# The tests of a file share servers and builds: they stay in one process. A process that dies ends the run and is
+# reported with its test: with another process in its place, pytest-xdist may wait for ever for the tests left over.
+"$python" -m pytest --numprocesses "$processes" --dist loadfile --max-worker-restart 0 tests --ignore=tests/faults
 code=$?
 wait "$other"
 other_code=$?

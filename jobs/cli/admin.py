@@ -92,7 +92,7 @@ def init(
 
 def generate(
     folder: Annotated[Path, typer.Argument(help="Folder for the drops")],
-    lines: Annotated[int, typer.Option(min=1000, help="Sales lines")] = 500_000,
+    lines: Annotated[int, typer.Option(min=1000, help="Lines")] = 500_000,
     seed: Annotated[int, typer.Option(help="Random seed; the same seed writes the same bytes")] = 7,
     like: Annotated[
         str | None,
@@ -114,11 +114,11 @@ def generate(
     from marts.retail.generate import generate as make
 
     truth = make(folder, lines, seed)
-    typer.echo(f"wrote {truth['lines']:,} sales lines under {folder}; {folder}/generated.json describes them")
+    typer.echo(f"wrote {truth['lines']:,} lines under {folder}; {folder}/generated.json describes them")
 
 
 def demo(
-    lines: Annotated[int, typer.Option(min=1000, help="Sales lines")] = 500_000,
+    lines: Annotated[int, typer.Option(min=1000, help="Lines")] = 500_000,
     seed: Annotated[int, typer.Option(help="Random seed; the same seed builds the same marts")] = 7,
     folder: Annotated[Path, typer.Option(help="Folder for drops, state and database")] = Path("marts-demo"),
 ) -> None:

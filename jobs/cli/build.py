@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from marts.policy import Policy
 
 AsOf = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Last day that counts; today by default")]
-MartName = Annotated[str | None, typer.Option(help="Build only this mart, such as customers")]
+MartName = Annotated[str | None, typer.Option(help="Build only this mart; `marts pack check` names them")]
 
 
 def build(
@@ -98,7 +98,7 @@ def plan(
     """List which drops are new, replaced, duplicate or rejected, and which months change. Changes nothing."""
     from jobs.cli import render_drops
     from jobs.operations.survey import survey
-    from jobs.steps.plan import months_that_change, peek
+    from jobs.steps.peek import months_that_change, peek
     from jobs.steps.resolve import is_vanished
     from marts.rows.source_block import number_of
 

@@ -60,7 +60,7 @@ def submit(
     ] = None,
     config: Annotated[str | None, typer.Option(help="Settings file, as a path on the cluster")] = None,
     policy: Annotated[str | None, typer.Option(help="Policy file (TOML), as a path on the cluster")] = None,
-    mart: Annotated[str | None, typer.Option(help="Build only this mart: customers or sales_team")] = None,
+    mart: Annotated[str | None, typer.Option(help="Build only this mart; `marts pack check` names them")] = None,
     expectations: Annotated[str | None, typer.Option(help="Folder of suites, as a path on the cluster")] = None,
     rebuild: Annotated[bool, typer.Option(help="Rebuild everything from the drops")] = False,
     rescan: Annotated[bool, typer.Option(help="Scan drops again that were judged by older row rules")] = False,

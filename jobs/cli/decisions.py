@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from jobs.operations.survey import Survey
     from jobs.steps.resolve import ResolvedDrop
 
-withdraw = typer.Typer(
-    help="Sales drops whose objects are missing: remove their rows or keep them.", no_args_is_help=True
-)
+withdraw = typer.Typer(help="Drops whose objects are missing: remove their rows or keep them.", no_args_is_help=True)
 check = typer.Typer(help="Check the live data for suspicious values.", no_args_is_help=True)
 
 Drops = Annotated[
@@ -151,8 +149,8 @@ def _find(removed: "list[ResolvedDrop]", name: str) -> "list[ResolvedDrop]":
         v for v in removed if v.drop.delivery.key.endswith(f"/{name}")
     ]
     if len({item.drop.delivery.key for item in result}) != 1:
-        what = "matches several drops" if result else "is not a live sales drop whose object is missing"
-        hint = f"choose from {', '.join(keys[:5])}" if keys else "no object of a live sales drop is missing"
+        what = "matches several drops" if result else "is not a live drop whose object is missing"
+        hint = f"choose from {', '.join(keys[:5])}" if keys else "no object of a live drop is missing"
         raise UsageError(what, name, hint)
     return result
 
@@ -198,11 +196,13 @@ def check_ids(
     from jobs.steps.check_ids import check_ids as check_live
 
     with looking(settings, datetime.now(UTC)) as (now, _):
-        count, rows = check_live(now.state, now.resolved.live_sales, now.identity, limit)
+        shared = check_live(now.state, now.resolved.live_facts, now.identities, limit)
     if as_json:
-        typer.echo(json.dumps({"ids": count, "shown": rows}, indent=2, default=str))
-    else:
-        show(render_drops.shared_ids(count, rows), stdout=True, wide=wide)
+        rows = [row for item in shared for row in item.largest]
+        typer.echo(json.dumps({"ids": sum(item.count for item in shared), "shown": rows}, indent=2, default=str))
+        return
+    for item in shared:
+        show(render_drops.shared_ids(item.count, item.largest), stdout=True, wide=wide)
 
 
 def show_replaced(
@@ -215,8 +215,11 @@ def show_replaced(
 
     settings = configured(config, **places)
     with looking(settings, datetime.now(UTC)) as (now, _):
-        key = find(now, drop).delivery.key
-        lines = replaced_lines(now.state, now.resolved.live_sales, key, now.identity)
+        delivery = find(now, drop).delivery
+        if delivery.kind not in now.identities:
+            raise UsageError(f"is a drop of the dimension {delivery.kind}", delivery.key, "name a drop of a fact")
+        key, identity = delivery.key, now.identities[delivery.kind]
+        lines = replaced_lines(now.state, now.resolved.live_facts, key, identity)
     if as_json:
         typer.echo(
             json.dumps([{**line.values, "drop": line.drop, "fate": line.fate} for line in lines], indent=2, default=str)

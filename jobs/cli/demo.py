@@ -82,7 +82,7 @@ def _next(folder: Path) -> Text:
         f"next steps, after: cd {folder}\n"
         "  live marts and last runs     marts status\n"
         "  rows in quarantine           marts quarantine list\n"
-        "  change or remove a drop      ls drops/sales; marts plan; marts build\n"
+        "  change or remove a drop      ls drops/*; marts plan; marts build\n"
         "  report of each run           _marts/reports/index.html\n"
         "  data quality                 _marts/docs/index.html\n"
         "  your own data                marts init, in another folder"

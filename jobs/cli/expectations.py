@@ -13,9 +13,7 @@ expectations = typer.Typer(help="List, check and add data quality rules.", no_ar
 
 @expectations.command("list")
 def expectations_list(
-    name: Annotated[
-        str | None, typer.Argument(help="sales, customers, …, customers_data_mart, …; all by default")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="A drop or a published table; all by default")] = None,
     config: Config = None,
     policy: PolicyFile = None,
     folder: Folder = None,
@@ -62,7 +60,7 @@ def expectations_check(config: Config = None, policy: PolicyFile = None, folder:
 
 @expectations.command("add")
 def expectations_add(
-    name: Annotated[str, typer.Argument(help="sales, customers, stores, sales_team, products, or …_data_mart")],
+    name: Annotated[str, typer.Argument(help="A drop or a published table, of one of the suites")],
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as expect_column_values_to_be_between")],
     arguments: Annotated[
         list[str], typer.Option("--set", metavar="NAME=VALUE", help="One argument; VALUE is JSON or text")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from marts.policy import Policy
 
 Who = Annotated[str | None, typer.Option(help="Name for the audit trail; the current user by default")]
-Source = Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix with sales/, customers/, stores/, …")]
+Source = Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix with a folder per kind of drop")]
 Target = Annotated[str | None, typer.Option(help="duckdb:///path/file.duckdb or mysql://user@host:port/database")]
 State = Annotated[
     str | None, typer.Option(help="Folder or s3://bucket/prefix for Parquet; by default beside the target")

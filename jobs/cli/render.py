@@ -90,7 +90,7 @@ def _totals(done: RunReport) -> Fitted:
         done.months,
         len(done.months_rolled_up),
     )
-    return table("sales", names, [values], range(len(names)), (8, 7))
+    return table("lines", names, [values], range(len(names)), (8, 7))
 
 
 def _marts(done: RunReport) -> Fitted:

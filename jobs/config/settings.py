@@ -74,7 +74,7 @@ class Drops(_Part):
 
     withdrawals: Literal["ask", "apply", "keep"] = Field(
         "ask",
-        description="if the object of a sales drop is missing: ask above a few, withdraw the drop, or keep it",
+        description="if the object of a drop is missing: ask above a few, withdraw the drop, or keep it",
     )
     source: str | None = Field(
         None, description="the setting `source`, in a settings file that has [[source]] blocks: the name is taken"
@@ -196,7 +196,7 @@ class Settings(BaseSettings):
     )
 
     pack: str = Field("retail", description="the domain: name of a shipped pack, or a folder with pack.toml")
-    source: str | None = Field(None, description="folder or s3://bucket/prefix with sales/, customers/, …")
+    source: str | None = Field(None, description="folder or s3://bucket/prefix with a folder per kind of drop")
     target: str | None = Field(None, description="duckdb:///path/file.duckdb or mysql://user@host:port/database")
     state: str | None = Field(
         None, description="folder or s3://bucket/prefix for Parquet; beside the target by default"

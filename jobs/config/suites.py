@@ -79,7 +79,7 @@ def _parsed(text: str, where: str) -> Any:
 def suite_path(name: str, pack: Pack, folder: str | None) -> Path:
     """Return the user's file of a suite if it exists, else that of the pack."""
     if folder and not Path(folder).is_dir():
-        raise UsageError("is not a folder", folder, "--expectations names a folder of suites, such as sales.json")
+        raise UsageError("is not a folder", folder, "--expectations names a folder of suites, NAME.json")
     own = Path(folder) / f"{name}.json" if folder else None
     of_pack = Path(pack.folder) / "expectations" if pack.folder else shipped() / pack.name
     return own if own and own.is_file() else of_pack / f"{name}.json"

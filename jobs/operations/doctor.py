@@ -93,12 +93,13 @@ def _credentials(settings: Settings) -> list[Check]:
 def _source(settings: Settings) -> list[Check]:
     store = open_store(settings.source or "", settings.s3)
     results = list_source(store, settings.domain, settings.sources).drops
-    fact = settings.domain.fact.name
+    needed = [kind.name for kind in settings.domain.facts or settings.domain.dimensions]
     seen = ", ".join(f"{name} {len(versions):,}" for name, versions in results.items())
-    if not results[fact]:
+    newest = next((results[name][-1] for name in needed if results[name]), None)
+    if newest is None:
+        what = f"no drop under {store.uri}/{' or '.join(needed)}/"
         hint = "copy your files there, set --source to their folder, or run `marts generate`"
-        return [Check("source", False, f"no .csv or .csv.gz under {store.uri}/{fact}/: {hint}", UsageError.exit_code)]
-    newest = results[fact][-1]
+        return [Check("source", False, f"{what}: {hint}", UsageError.exit_code)]
     store.read(newest, 0, min(newest.size, 1000))
     return [Check("source", True, f"{store.uri}: {seen} drops; they can be read"), *_blocks(settings, results)]
 

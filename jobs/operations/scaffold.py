@@ -97,7 +97,7 @@ def policy_text(pack: Pack) -> str:
 
 _OWN = ("source", "target", "policy", "sources")
 """Settings that the head or the end of the file has."""
-_EXAMPLES = {"state": "./state", "as_of": date(2025, 12, 31), "mart": "customers", "cpus": 2}
+_EXAMPLES = {"state": "./state", "as_of": date(2025, 12, 31), "mart": "NAME", "cpus": 2}
 """Example values of options that are unset by default."""
 
 

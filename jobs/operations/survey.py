@@ -18,7 +18,7 @@ from jobs.steps.repair import accepted_by, accepted_reasons, repaired_drops, rep
 from jobs.steps.resolve import Resolved, resolve
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.withdrawals import WEIGHED, Withdrawals, refused_by, since, withdrawals_of
-from marts.compute.identity import Identity
+from marts.compute.identity import Identities, Identity
 from marts.pack import Pack
 from marts.policy import Policy
 
@@ -35,7 +35,7 @@ class Survey:
     source: Store
     state: Store
     settings: ScanSettings
-    identity: Identity
+    identities: Identities
     withdrawals: Withdrawals
 
     @property
@@ -64,8 +64,8 @@ def survey(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetim
     tables = {name: _last_snapshot(name, ledger) for name in settings.dimension_tables}
     accepted, refused = accepted_by(decisions, contents), refused_by(decisions)
     plan = make_plan(source, catalog, ledger, scan, tables, False, accepted, repaired, refused)
-    identity = Identity.of(policy, scan.pack, scan.pack.fact)
-    plan = with_same_rows(plan, same_rows_of(state, plan, catalog, (), identity), ledger)
+    identities = Identity.of_all(policy, scan.pack)
+    plan = with_same_rows(plan, same_rows_of(state, plan, catalog, (), identities), ledger)
     plan = with_emptied_held(plan, accepted_reasons(decisions))
     plan = with_recorded_holds(plan, ledger, accepted_by(decisions, contents, alike=True))
     past = since(at)
@@ -73,7 +73,7 @@ def survey(settings: Settings, policy: Policy, warehouse: Warehouse, at: datetim
         settings.drops.withdrawals, decisions, warehouse.withdrawn(past, WEIGHED), ledger, past, scan.pack
     )
     known = _known(plan, ledger, catalog, scan, repaired)
-    return Survey(plan, known, catalog, source, state, scan, identity, removed)
+    return Survey(plan, known, catalog, source, state, scan, identities, removed)
 
 
 def _last_snapshot(kind: str, ledger: Sequence[DropRecord]) -> list[ObjectVersion]:

@@ -14,9 +14,8 @@ from jobs.state.manifest import TABLES, Manifest
 from jobs.steps.contents import Memory
 from jobs.steps.materialize import mart_folder, saved_rows
 from jobs.steps.repair import repair_key, repairs_in, repairs_of
-from jobs.steps.rollup import plan_rollups
-from jobs.steps.settle import plan_settling, read_settled
-from marts.compute.numbers import Numbers
+from jobs.steps.rollup import Calculations, plan_rollups
+from jobs.steps.settle import Settled, plan_settling, read_settled
 
 FOLDERS = ("lines", "dimensions", "quarantine", "repairs", "settled", "facts", "marts", "keys", TABLES.rstrip("/"))
 """Folders with only Martwright's files; those of the catalog are rewritten, the data quality pages stay."""
@@ -64,15 +63,18 @@ def find_waste(now: Survey, warehouse: Warehouse, rollup_lines: int) -> tuple[Wa
 
 def _facts(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
     """Return the files that the live drops were rolled up into and those that record which of their lines count."""
-    live, settled, kept = now.resolved.live_sales, None, set[str]()
-    if not now.identity.within_month:
-        tasks = plan_settling(live, rollup_lines, now.identity, as_of, now.settings.state)
-        kept = {path for task in tasks for path in task.paths}
-        if kept <= {version.key for version in now.state.versions("settled")}:
-            settled = read_settled(now.state, tasks, live)
-    pack = now.settings.pack
-    numbers = Numbers.of(pack, now.settings.policy)
-    rollups = plan_rollups(live, as_of, rollup_lines, tuple(pack.months.values()), now.identity, numbers, settled)
+    live, settled, kept = now.resolved.live_facts, dict[str, Settled](), set[str]()
+    calculations = Calculations.of(now.settings.pack, now.settings.policy)
+    existing = {version.key for version in now.state.versions("settled")}
+    for name, identity in calculations.identities.items():
+        if identity.within_month:
+            continue
+        tasks = plan_settling(live, rollup_lines, identity, as_of, now.settings.state)
+        paths = {path for task in tasks for path in task.paths}
+        kept |= paths
+        if paths <= existing:
+            settled[name] = read_settled(now.state, tasks, live)
+    rollups = plan_rollups(live, as_of, rollup_lines, calculations, settled)
     return kept.union(*(rollup.paths for rollup in rollups))
 
 

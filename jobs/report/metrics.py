@@ -67,7 +67,7 @@ def _drops(report: RunReport) -> Iterator[Sample]:
         yield _sample("run_drops", about, states[state], state=state)
     new = [drop for drop in report.drops if _is_new(drop)]
     read, bad = sum(drop.rows_read for drop in new), sum(drop.quarantined for drop in new)
-    about = "Share of lines in quarantine, of live sales drops that the last run found new or replaced."
+    about = "Share of lines in quarantine, of live drops of facts that the last run found new or replaced."
     yield _sample("new_quarantine_ratio", about, bad / read if read else 0)
 
 
@@ -76,17 +76,17 @@ def _is_new(drop: DropReport) -> bool:
 
 
 def _lines(report: RunReport) -> Iterator[Sample]:
-    """Count the lines of all existing sales drops; those read are clean, in quarantine, repeated or replaced."""
+    """Count the lines of all existing drops of facts; those read are clean, in quarantine, repeated or replaced."""
     totals = report.totals
     outcomes = {"clean": totals.clean, "quarantined": totals.quarantined}
     outcomes |= {"repeated": totals.repeated, "replaced": totals.replaced}
     for outcome, count in {**outcomes, "held": totals.held_rows}.items():
-        yield _sample("lines", "Lines of sales drops, by outcome.", count, outcome=outcome)
+        yield _sample("lines", "Lines of drops of facts, by outcome.", count, outcome=outcome)
     ratio = totals.quarantined / totals.rows_read if totals.rows_read else 0
-    yield _sample("read_lines", "Lines of live sales drops: clean, quarantined and duplicate.", totals.rows_read)
-    yield _sample("quarantine_ratio", "Share of the lines of live sales drops that are in quarantine.", ratio)
-    yield _sample("sales_drops", "Existing sales drops, live or not.", totals.drops)
-    yield _sample("scanned_drops", "Sales drops that the last run read.", totals.scanned)
+    yield _sample("read_lines", "Lines of live drops of facts: clean, quarantined and duplicate.", totals.rows_read)
+    yield _sample("quarantine_ratio", "Share of the lines of live drops of facts that are in quarantine.", ratio)
+    yield _sample("fact_drops", "Existing drops of facts, live or not.", totals.drops)
+    yield _sample("scanned_drops", "Drops of facts that the last run read.", totals.scanned)
 
 
 def _marts(report: RunReport) -> Iterator[Sample]:
@@ -98,7 +98,7 @@ def _marts(report: RunReport) -> Iterator[Sample]:
             "mart_changed", "Whether the last run computed rows other than the live ones.", mart.changed, mart=mart.name
         )
     for kind, count in report.unknown.items():
-        yield _sample("unknown_lines", "Lines whose customer, store or sales person is unknown.", count, kind=kind)
+        yield _sample("unknown_lines", "Lines without a row in a dimension.", count, kind=kind)
     for fact, newest in report.newest.items():
         moment = datetime.combine(newest, time(), UTC).timestamp()
         about = "Newest day of the rows that count, at 0:00 UTC."

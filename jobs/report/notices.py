@@ -201,12 +201,12 @@ def _held(report: RunReport, heard: set[str]) -> Notice | None:
 
 
 def _missing(report: RunReport, heard: set[str]) -> Notice | None:
-    """Ask what to do with sales drops whose objects are missing."""
+    """Ask what to do with drops whose objects are missing."""
     new = [drop for drop in _vanished(report) if _of_drop(drop) not in heard]
     if not new:
         return None
     lines = sum(drop.clean for drop in new)
-    what = f"{len(new):,} sales drops are" if len(new) > 1 else f"{new[0].key} is"
+    what = f"{len(new):,} drops are" if len(new) > 1 else f"{new[0].key} is"
     head = f"{what} missing from the source"
     body = [
         *[("Missing", f"{drop.key}: {drop.clean:,} clean lines") for drop in new[:_SHOWN]],

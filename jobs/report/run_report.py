@@ -3,9 +3,9 @@
 from collections import Counter
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from jobs.report.highlights import ReportedHighlight
 from jobs.state.manifest import Reason
@@ -61,21 +61,36 @@ class MartReport(_Part):
     name: str
     table: str
     rows: int
-    total: Decimal | None = Field(None, validation_alias=AliasChoices("total", "total_sales"))
-    """Sum of its control column, if it has one; older reports name it total_sales."""
+    total: Decimal | None = None
+    """Sum of its control column, if it has one."""
     changed: bool
     """False if the live rows were already up to date."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _total_by_another_name(cls, values: Any) -> Any:
+        """Reports of earlier versions name the total after its column."""
+        if not isinstance(values, dict):
+            return values
+        return {"total" if name.startswith("total_") else name: value for name, value in values.items()}
+
+
+class FactTotal(_Part):
+    """Clean lines of a fact up to as_of, and their control sum."""
+
+    counted: int
+    counted_total: Decimal
+
 
 class Totals(_Part):
-    """Sums over the live sales drops: rows read = clean + quarantined + duplicates."""
+    """Sums over the live drops of facts: rows read = clean + quarantined + duplicates."""
 
     drops: int = 0
-    """Existing sales drops, live or not."""
+    """Existing drops of facts, live or not."""
     held_rows: int = 0
     """Rows of held drops; none of them counts."""
     scanned: int = 0
-    """Sales drops that this run read."""
+    """Drops of facts that this run read."""
     rows_read: int = 0
     clean: int = 0
     quarantined: int = 0
@@ -89,8 +104,10 @@ class Totals(_Part):
     """Clean lines up to as_of: the marts are built from these."""
     counted_total: Decimal = Decimal(0)
     guests: int = 0
-    """Counted lines of guests, which belong to no customer."""
+    """Counted lines of guests, which belong to nobody."""
     guests_total: Decimal = Decimal(0)
+    facts: dict[str, FactTotal] = {}
+    """Of each fact, if there are several."""
 
 
 class BrokenRule(_Part):
@@ -132,6 +149,8 @@ class FallReport(_Part):
     now: Decimal
     taken_back: Decimal = Decimal(0)
     """Money of drops whose withdrawal this run applies."""
+    fact: str = ""
+    """Empty in reports of earlier versions."""
 
 
 class Problem(_Part):

@@ -23,9 +23,9 @@ from jobs.steps.materialize import MartRows, inputs_of, plan_tasks, rows_before,
 from jobs.steps.materialize_task import run_mart_task
 from jobs.steps.repair import accepted_by
 from jobs.steps.resolve import DropCounts, Resolved
-from jobs.steps.rollup import RollUp, RollUpWork, plan_rollups, run_rollup
+from jobs.steps.rollup import Calculations, RollUp, RollUpWork, plan_rollups, run_rollup
 from jobs.steps.settle import Settled, plan_settling, read_settled, run_settle
-from marts.compute.numbers import Numbers
+from marts.compute.identity import Identity
 from marts.errors import DataError
 
 _IDS = 3
@@ -38,10 +38,10 @@ def settle_and_roll_up(run: Run, resolved: Resolved, known: Known) -> RolledUp:
     accepted = accepted_by(run.warehouse.decisions(), memory.contents, alike=True)
     paths, computed = set(known.paths), list[RollUp]()
     while True:
-        rollups, missing = _roll_up(run, resolved.live_sales, paths)
+        rollups, missing = _roll_up(run, resolved.live_facts, paths)
         computed += missing
         paths |= {path for rollup in missing for path in rollup.paths}
-        counts, days = _drop_counts(run, rollups)
+        counts, days = _drop_counts(run, rollups, resolved.live_facts)
         resolved = resolved.with_counts(counts)
         held = look_alike(resolved, _shared(run, rollups), memory.live, accepted)
         if not held:
@@ -55,13 +55,14 @@ def ambiguous_ids(run: Run, resolved: Resolved) -> tuple[str, ...]:
     if run.policy.transaction_ids != "unique":
         return ()
     with run.step("check ids"):
-        count, rows = check_ids(run.state, resolved.live_sales, run.identity, _IDS)
-    displayed = ", ".join(str(row[run.identity.fact.id]) for row in rows)
-    owners = ", ".join(run.identity.owners)
-    words = (
-        f"{count:,} transaction ids are live under several values of {owners} or in several months, such as {displayed}"
+        shared = check_ids(run.state, resolved.live_facts, run.identities, _IDS)
+    return tuple(
+        f"{item.count:,} ids of {item.identity.fact.name} are live under several values of "
+        f"{', '.join(item.identity.owners)} or in several months, such as "
+        f"{', '.join(str(row[item.identity.fact.id]) for row in item.largest)}: `marts check ids` lists them"
+        for item in shared
+        if item.count
     )
-    return (f"{words}: `marts check ids` lists them",) if count else ()
 
 
 def _shared(run: Run, rollups: Sequence[RollUp]) -> Shared:
@@ -80,17 +81,11 @@ def _facts(run: Run, rollups: Sequence[RollUp], name: str) -> list[pa.Table]:
 
 def _roll_up(run: Run, live: Sequence[Manifest], existing: set[str]) -> tuple[list[RollUp], list[RollUp]]:
     """Compute the missing facts. Return the tasks of all months, and those computed now."""
-    marks = None if run.identity.within_month else _settle(run, live, existing)
-    rollups = plan_rollups(
-        live,
-        run.as_of,
-        run.settings.limits.rollup_lines,
-        tuple(run.pack.months.values()),
-        run.identity,
-        Numbers.of(run.pack, run.policy),
-        marks,
-    )
-    if not rollups:
+    spanning = {name: item for name, item in run.identities.items() if not item.within_month}
+    marks = {name: _settle(run, live, item, existing) for name, item in spanning.items()}
+    calculations = Calculations.of(run.pack, run.policy)
+    rollups = plan_rollups(live, run.as_of, run.settings.limits.rollup_lines, calculations, marks)
+    if run.pack.facts and not rollups:
         hint = "`marts plan` shows what is wrong with each drop; the live marts are untouched"
         raise DataError("no drop has a usable line", run.source.uri, hint)
     missing = [rollup for rollup in rollups if not rollup.paths <= existing]
@@ -103,9 +98,9 @@ def _roll_up(run: Run, live: Sequence[Manifest], existing: set[str]) -> tuple[li
     return rollups, missing
 
 
-def _settle(run: Run, live: Sequence[Manifest], existing: set[str]) -> Settled:
-    """Return which lines count, for transactions that span months."""
-    tasks = plan_settling(live, run.settings.limits.rollup_lines, run.identity, run.as_of, run.scan_settings.state)
+def _settle(run: Run, live: Sequence[Manifest], identity: Identity, existing: set[str]) -> Settled:
+    """Return which lines of a fact count, for transactions that span months."""
+    tasks = plan_settling(live, run.settings.limits.rollup_lines, identity, run.as_of, run.scan_settings.state)
     missing = [task for task in tasks if not task.paths <= existing]
     run.ready(missing)
     with run.step("settle", len(missing)):
@@ -114,20 +109,24 @@ def _settle(run: Run, live: Sequence[Manifest], existing: set[str]) -> Settled:
     return read_settled(run.state, tasks, live)
 
 
-def _drop_counts(run: Run, rollups: Sequence[RollUp]) -> tuple[dict[str, DropCounts], DayTotals]:
-    """Add up the counts of the months: per origin of a drop, and per day."""
+def _drop_counts(
+    run: Run, rollups: Sequence[RollUp], live: Sequence[Manifest]
+) -> tuple[dict[str, DropCounts], dict[str, DayTotals]]:
+    """Add up the counts of the months: per origin of a drop, and per fact and day."""
     counts: dict[str, DropCounts] = defaultdict(DropCounts)
-    days: dict[date, tuple[int, int]] = {}
+    totals: dict[str, dict[date, tuple[int, int]]] = {name: {} for name in run.identities}
+    facts = {manifest.origin: manifest.delivery.kind for manifest in live}
     for table in _facts(run, rollups, "drops"):
         for row in table.to_pylist():
             origin, day = row.pop("delivery"), row.pop("day")
             result = DropCounts(**{name: int(value) for name, value in row.items()})
+            days = totals[facts[origin]]
             lines, cents = days.get(day, (0, 0))
             days[day] = (lines + result.counted, cents + result.counted_cents)
             if day > run.as_of:
                 result = replace(result, counted=0, counted_cents=0, guests=0, guest_cents=0)
             counts[origin] += result
-    return dict(counts), DayTotals(days)
+    return dict(counts), {fact: DayTotals(days) for fact, days in totals.items()}
 
 
 def materialize(run: Run, rolled_up: RolledUp, paths: AbstractSet[str]) -> tuple[MartRows, ...]:

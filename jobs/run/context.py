@@ -82,7 +82,7 @@ class Run:
         self.settings, self.policy = self.request.settings, self.request.policy
         self.as_of, self.run_id, self.clock = self.request.as_of, self.request.run_id, self.request.clock
         self.pack = self.settings.domain
-        self.identity = Identity.of(self.policy, self.pack, self.pack.fact)
+        self.identities = Identity.of_all(self.policy, self.pack)
         self.settings.require("source", "target")
         self.started_at = self.clock()
         self.source = open_store(self.settings.source or "", self.settings.s3)

@@ -11,7 +11,7 @@ from jobs.run.stages import Judged, Loaded, Scanned
 from jobs.runtime.retries import retried
 from jobs.steps import quality
 from jobs.steps.materialize import MartRows
-from jobs.steps.reconcile import known_lines, unknown
+from jobs.steps.reconcile import looked_up
 from jobs.steps.resolve import Resolved
 from marts.errors import QualityBroken
 
@@ -29,8 +29,7 @@ def judge_drops(run: Run, resolved: Resolved, scanned: Scanned, marts: Sequence[
     drops = quality.brought(resolved, scanned.deliveries) if run.settings.quality.judge else {}
     if not drops:
         return None
-    looked_up = {kind: known_lines(resolved, kind) for kind in unknown(marts) if kind not in resolved.absent}
-    known = {kind: (lines, unknown(marts)[kind]) for kind, lines in looked_up.items()}
+    known = {kind: counts for kind, counts in looked_up(marts, resolved).items() if kind not in resolved.absent}
     with run.step("judge", len(drops)):
         reports = quality.judge_drops(drops, run.scan_settings, known, _pages(run))
         records = quality.records(drops, run.scan_settings, run.run_id)

@@ -15,7 +15,7 @@ from jobs.report.run_report import Outcome, Problem, RunReport
 from jobs.run.computing import ambiguous_ids, materialize, settle_and_roll_up
 from jobs.run.context import Run
 from jobs.run.judging import EARLIER, judge_drops, judge_marts, require_quality
-from jobs.run.publishing import live_marts, load, total_change, with_rows
+from jobs.run.publishing import live_marts, load, total_changes, with_rows
 from jobs.run.reporting import exit_code_of, news_of, report_of, why_changed, withdrawn_record
 from jobs.run.scanning import known_state, scan, withdrawals
 from jobs.run.stages import Judged, Loaded, Stages
@@ -139,7 +139,7 @@ def _build(run: Run) -> RunReport:
     scanned = stages.scanned = scan(run, known)
     stages.resolved = resolve(scanned.plan, withdrawals(run, known.ledger))
     require_lines(stages.resolved)
-    require_key(stages.resolved, run.identity.more)
+    require_key(stages.resolved, {name: item.more for name, item in run.identities.items()})
     rolled_up = stages.rolled_up = settle_and_roll_up(run, stages.resolved, known)
     resolved = rolled_up.resolved
     if not resolved.counts.counted:
@@ -157,9 +157,11 @@ def _build(run: Run) -> RunReport:
     _keep(stages, judged)
     check_marts(marts, resolved, run.policy)
     live = stages.live = live_marts(run)
-    stages.fall = total_change(run, live, rolled_up)
-    if stages.fall:
-        check_fall(stages.fall, run.policy, accepted_falls(run.warehouse.decisions()))
+    falls = total_changes(run, live, rolled_up)
+    accepted = accepted_falls(run.warehouse.decisions(), run.pack) if falls else {}
+    for fall in falls:  # the report describes the one that stops the run, or else the largest
+        stages.fall = fall
+        check_fall(fall, run.policy, accepted)
     changed = with_rows(run, known.catalog, resolved, resolved.changed(known.ledger, run.run_id))
     withdrawn = [withdrawn_record(record, resolved, run.run_id) for record in scanned.plan.withdrawn]
     loaded = stages.loaded = load(run, marts, resolved, live)

@@ -1,8 +1,10 @@
 """Stage load, and the comparison with the live marts before a publication."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from jobs.ports.records import DropRecord, Generation
 from jobs.ports.store import REQUESTS_AT_ONCE
@@ -12,7 +14,7 @@ from jobs.run.stages import Live, Loaded, RolledUp
 from jobs.state.catalog import Catalog
 from jobs.state.manifest import Manifest, name_of
 from jobs.steps.contents import remembered_rows
-from jobs.steps.fall import Fall, total_before
+from jobs.steps.fall import Fall, totals_before
 from jobs.steps.load import stage
 from jobs.steps.materialize import MartRows
 from jobs.steps.plan import as_scanned
@@ -28,19 +30,25 @@ def live_marts(run: Run) -> Live:
     return Live(generations, {record.run_id: RunReport.model_validate_json(record.report) for record in records})
 
 
-def total_change(run: Run, live: Live, rolled_up: RolledUp) -> Fall | None:
-    """Return the change of the total up to the last publication; None if nothing was published before."""
-    before = total_before(live.generations, live.reports.values())
-    if before is None:
-        return None
-    _, now = rolled_up.days.up_to(before.as_of)
+def total_changes(run: Run, live: Live, rolled_up: RolledUp) -> list[Fall]:
+    """Return the changes of the totals of facts up to the last publication, the largest fall last.
+
+    A fact of which nothing was published before has none.
+    """
     # After a rollback, the live marts may not contain the drops that are withdrawn now.
     visible = live.generations
     went_back = any(
         visible[item.mart].generation != item.generation for item in run.warehouse.built() if item.mart in visible
     )
-    taken = [v.drop.record for v in rolled_up.resolved.all if v.drop.record and v.reason in TAKEN_BACK]
-    return Fall(before, now, 0 if went_back else sum(record.counted_cents for record in taken))
+    taken: Counter[str] = Counter()
+    for item in rolled_up.resolved.all if not went_back else ():
+        if item.drop.record and item.reason in TAKEN_BACK:
+            taken[item.drop.delivery.kind] += item.drop.record.counted_cents
+    totals = totals_before(live.generations, live.reports.values(), list(rolled_up.days))
+    falls = [
+        Fall(fact, before, rolled_up.days[fact].up_to(before.as_of)[1], taken[fact]) for fact, before in totals.items()
+    ]
+    return sorted(falls, key=lambda fall: fall.share)
 
 
 def load(run: Run, marts: Sequence[MartRows], resolved: Resolved, live: Live) -> Loaded:
@@ -62,7 +70,7 @@ def load(run: Run, marts: Sequence[MartRows], resolved: Resolved, live: Live) ->
 
 
 def with_rows(run: Run, catalog: Catalog, resolved: Resolved, records: Sequence[DropRecord]) -> list[DropRecord]:
-    """Return the records, in which sales drops that leave the marts describe their rows as delivered."""
+    """Return the records, in which drops of facts that leave the marts describe their rows as delivered."""
     taken = {
         v.drop.delivery.id: as_scanned(v.drop.manifest, catalog)
         for v in resolved.all
@@ -70,14 +78,15 @@ def with_rows(run: Run, catalog: Catalog, resolved: Resolved, records: Sequence[
         if v.drop.manifest
     }
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        read = pool.map(lambda manifest: remembered_rows(run.state, manifest, run.identity), taken.values())
+        identities = [run.identities[manifest.delivery.kind] for manifest in taken.values()]
+        read = pool.map(partial(remembered_rows, run.state), taken.values(), identities)
         rows = dict(zip(taken, read, strict=True))
     return [replace(record, delivered_rows=rows.get(record.delivery_id, record.delivered_rows)) for record in records]
 
 
 def inputs_of(run: Run, resolved: Resolved) -> str:
     """Return a name for the inputs of the marts without as_of: the drops that count, the policy, the version."""
-    made_of = [(m.origin, _names(m)) for m in (*resolved.live_sales, *resolved.dimensions)]
+    made_of = [(m.origin, _names(m)) for m in (*resolved.live_facts, *resolved.dimensions)]
     return name_of(__version__, run.policy.digest(), made_of)
 
 

@@ -1,6 +1,6 @@
 """The report of a run, from the results of its stages."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -14,7 +14,7 @@ from jobs.run.context import Run
 from jobs.run.stages import Stages
 from jobs.steps.fall import DayTotals
 from jobs.steps.materialize import MartRows
-from jobs.steps.reconcile import notes_of, unknown, warnings_of
+from jobs.steps.reconcile import looked_up, notes_of, warnings_of
 from jobs.steps.resolve import REPLACED, Resolved, ResolvedDrop
 from jobs.steps.withdrawals import why_left
 from marts import __version__
@@ -133,9 +133,8 @@ def _mart_report(mart: Mart, rows: MartRows, changed: bool) -> MartReport:
     )
 
 
-def _newest(run: Run, days: DayTotals) -> dict[str, date]:
-    day = days.newest(run.as_of)
-    return {run.pack.fact.name: day} if day else {}
+def _newest(run: Run, days: Mapping[str, DayTotals]) -> dict[str, date]:
+    return {fact: day for fact, own in days.items() if (day := own.newest(run.as_of))}
 
 
 def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None = None) -> RunReport:
@@ -167,7 +166,7 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         ),
         months_rolled_up=tuple(sorted({rollup.month for rollup in rolled_up.computed})) if rolled_up else (),
         months=len({rollup.month for rollup in rolled_up.months}) if rolled_up else 0,
-        unknown=unknown(marts),
+        unknown={kind: lines for kind, (_, lines) in looked_up(marts, rolled_up.resolved).items()} if rolled_up else {},
         warnings=_warnings(stages),
         notes=_notes(stages),
         quality=tuple(report for judged in stages.judged for report in judged.reports),

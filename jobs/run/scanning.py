@@ -74,7 +74,7 @@ def scan(run: Run, known: Known) -> Scanned:
             # Skip a drop that changes each time it is read. Rounds are unlimited: a dimension may have many bad drops.
             waiting = [drop for drop in plan.to_scan if tried[drop.delivery.key] < _ROUNDS]
             if not waiting:
-                same = same_rows_of(run.state, plan, catalog, ledger, run.identity)
+                same = same_rows_of(run.state, plan, catalog, ledger, run.identities)
                 catalog.add(same.hashed)
                 plan = with_emptied_held(with_same_rows(plan, same, ledger), accepted_reasons(decisions))
                 break

@@ -40,7 +40,8 @@ class RolledUp:
     """Roll-ups up to as_of."""
     computed: tuple[RollUp, ...]
     """Roll-ups that this run has computed."""
-    days: DayTotals
+    days: Mapping[str, DayTotals]
+    """By fact."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def look_alike(resolved: Resolved, shared: Shared, live: Container[str], accepte
     """
     if not shared.lines:
         return {}
-    drops = sorted(resolved.live_sales_drops, key=lambda item: not _is_among(item, live))
+    drops = sorted(resolved.live_fact_drops, key=lambda item: not _is_among(item, live))
     kept: list[ResolvedDrop] = []
     held: dict[str, str] = {}
     for drop in drops:

@@ -1,6 +1,7 @@
 """Find transaction ids that several transactions share: one id with several owners or months."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -8,22 +9,33 @@ import pyarrow.compute as pc
 
 from jobs.ports.store import Store
 from jobs.state.manifest import Manifest
-from jobs.steps.lines import read_all_marked
+from jobs.steps.lines import of_fact, read_all_marked
 from marts.compute.engine import shared_ids
-from marts.compute.identity import Identity
+from marts.compute.identity import Identities, Identity
 
 
-def check_ids(
-    state: Store, manifests: Sequence[Manifest], identity: Identity, limit: int
-) -> tuple[int, list[dict[str, Any]]]:
-    """Return the number of counted ids that several transactions share, and the ``limit`` largest by amount.
+@dataclass(frozen=True)
+class SharedIds:
+    """Ids of a fact that several transactions share."""
 
-    ``manifests``: those of the live drops, in order of delivery.
+    identity: Identity
+    count: int
+    largest: list[dict[str, Any]]
+    """Some of them, the largest by amount first, with the values that they are live under."""
+
+
+def check_ids(state: Store, manifests: Sequence[Manifest], identities: Identities, limit: int) -> list[SharedIds]:
+    """Return the counted ids that several transactions share, and the ``limit`` largest by amount, of each fact.
+
+    ``manifests``: those of the live drops, in order of delivery. A fact without ids or owners is left out.
     """
-    if not identity.fact.id or not identity.owners:
-        return 0, []
-    count, rows = shared_ids(_blocks(state, manifests, identity), identity.owners, limit)
-    return count, [{identity.fact.id: row.pop("t_id"), **row} for row in rows]
+    results = []
+    for identity in identities.values():
+        if identity.fact.id and identity.owners:
+            blocks = _blocks(state, of_fact(manifests, identity), identity)
+            count, rows = shared_ids(blocks, identity.owners, limit)
+            results.append(SharedIds(identity, count, [{identity.fact.id: row.pop("t_id"), **row} for row in rows]))
+    return results
 
 
 def _blocks(state: Store, manifests: Sequence[Manifest], identity: Identity) -> Iterator[pa.Table]:

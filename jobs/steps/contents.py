@@ -20,7 +20,7 @@ from jobs.state.manifest import Delivery, Manifest, name_of
 from jobs.state.parquet import read_parquet, read_quarantine
 from jobs.steps.blocks import hash_object
 from jobs.steps.scan_settings import ScanSettings
-from marts.compute.identity import Identity
+from marts.compute.identity import Identities, Identity
 from marts.errors import ObjectChanged, ObjectUnreadable
 from marts.rows.hashing import hash_rows, mix
 
@@ -99,7 +99,7 @@ def read_contents(
 ) -> dict[str, str]:
     """Return the hash of the inflated bytes of each delivery, as far as known or needed; empty for the others.
 
-    Sales drops of equal size, objects that may have been put again unchanged, and all but the newest drop of a
+    Drops of a fact of equal size, objects that may have been put again unchanged, and all but the newest drop of a
     dimension may have known contents: they are hashed, unless a scan has hashed or will hash them. A gzip that
     inflates to more than ``max_inflated_bytes`` is not hashed.
     """
@@ -142,14 +142,19 @@ class SameRows:
 
 
 def find_same_rows(
-    state: Store, manifests: Iterable[Manifest], identity: Identity, left: Iterable[str] = ()
+    state: Store, manifests: Iterable[Manifest], identities: Identities, left: Iterable[str] = ()
 ) -> SameRows:
     """Compare the rows of drops with equal sums: clean rows as lines, bad rows as text.
 
     ``manifests`` are scans without repairs; ``left`` is what the ledger has of the rows of withdrawn drops, as JSON.
     """
     recalled = map(Manifest.model_validate_json, left)
-    remembered = [manifest for manifest in recalled if manifest.rows_hash.startswith(_made_with(identity))]
+    remembered = [
+        manifest
+        for manifest in recalled
+        if (identity := identities.get(manifest.delivery.kind))
+        if manifest.rows_hash.startswith(_made_with(identity))
+    ]
     removed = {manifest.delivery.id for manifest in remembered}
     groups: list[list[Manifest]] = []
     small: list[list[Manifest]] = []
@@ -157,7 +162,7 @@ def find_same_rows(
     for suspects in _with_equal_sums((*manifests, *remembered)):
         by_rows: dict[str, list[Manifest]] = defaultdict(list)
         for manifest in suspects:
-            known = _with_rows_hash(state, manifest, identity)
+            known = _with_rows_hash(state, manifest, identities[manifest.delivery.kind])
             if known is not manifest:
                 hashed.append(known)
             by_rows[known.rows_hash].append(known)
@@ -181,11 +186,11 @@ def remembered_rows(state: Store, manifest: Manifest, identity: Identity) -> str
 
 
 def _with_equal_sums(manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
-    """Yield groups of drops that may have the same rows and are not known to have the same bytes."""
-    by_sums: dict[tuple[int, ...], list[Manifest]] = defaultdict(list)
+    """Yield groups of drops of a fact that may have the same rows and are not known to have the same bytes."""
+    by_sums: dict[tuple[str, tuple[int, ...]], list[Manifest]] = defaultdict(list)
     for manifest in manifests:
         if manifest.sums:
-            by_sums[manifest.sums].append(manifest)
+            by_sums[manifest.delivery.kind, manifest.sums].append(manifest)
     for suspects in by_sums.values():
         if len({manifest.content or manifest.delivery.id for manifest in suspects}) > 1:
             yield suspects

@@ -33,6 +33,11 @@ class File:
         return f"{self.origin}/{self.path.rpartition('/')[2]}"
 
 
+def of_fact(manifests: Sequence[Manifest], identity: Identity) -> list[Manifest]:
+    """Return the manifests of the drops of one fact."""
+    return [manifest for manifest in manifests if manifest.delivery.kind == identity.fact.name]
+
+
 def files_of(manifests: Sequence[Manifest], months: Container[str]) -> list[File]:
     """Return the files of some months, ordered by drop first: positions follow the order of deliveries."""
     return [

@@ -101,8 +101,9 @@ class MartTask:
     def calculation(self) -> Calculation:
         """Return how its rows are computed."""
         subject = self.pack.subject
-        person = subject.key if subject and subject.key in self.mart.key else ""
-        control = self.pack.months[self.mart.reads].control
+        months = self.pack.months.get(self.mart.reads)
+        person = subject.key if subject and months and subject.key in self.mart.key else ""
+        control = months.control if months else ""
         return Calculation(self.mart, control, person, Numbers.of(self.pack, self.policy), self.pack.highlights)
 
 

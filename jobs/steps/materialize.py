@@ -136,7 +136,8 @@ def inputs_of(
         if manifest.delivery.kind in used:
             files.setdefault(manifest.delivery.kind, []).extend(file.path for file in manifest.files)
     by_kind = tuple(sorted((kind, tuple(paths)) for kind, paths in files.items()))
-    return Inputs(rules, tuple(rollup.path(mart.reads) for rollup in rollups), by_kind, as_of, tuple(last))
+    facts = tuple(rollup.path(mart.reads) for rollup in rollups if mart.reads in rollup.names)
+    return Inputs(rules, facts, by_kind, as_of, tuple(last))
 
 
 def plan_tasks(

@@ -17,9 +17,10 @@ from jobs.runtime import scratch
 from jobs.state.parquet import key_range, read_parquet, write_parquet
 from jobs.steps.mart_parts import HIGHEST, LOWEST, MartPart, MartTask, Part, Patch, Previous, added
 from marts.compute.engine import differing, spill_to
+from marts.compute.months import empty_rows
 from marts.compute.patch import Facts, Patched, Totals, overlay, patch, too_many
 from marts.compute.patch import rows_of as rows_of_ids
-from marts.compute.tables import columns_used, empty_dimension
+from marts.compute.tables import NO_FACTS, columns_used, empty_dimension
 from marts.errors import DuplicateKeys
 from marts.pack import Kind, Lookup, Mart
 from marts.rows.cast import DELETED
@@ -49,7 +50,9 @@ def rows_of(store: Store, mart: Mart, part: Part, patch: Patch | None) -> pa.Tab
 
 def _whole(store: Store, task: MartTask) -> MartPart:
     facts = _in_range(store, task.facts, task.mart.key[0], task)
-    assert facts is not None
+    if facts is None:
+        months = task.pack.months.get(task.mart.reads)
+        facts = empty_rows(months, task.pack, task.policy) if months else NO_FACTS
     computed = task.calculation.compute(facts, _dimensions(store, task, task.dimensions), task.as_of)
     write_parquet(store, task.part.path, computed.rows, by=task.mart.key[0])
     return _part((task.part,), computed.totals)

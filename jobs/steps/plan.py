@@ -1,7 +1,5 @@
 """Step 1, plan: list the drops, compare them with the ledger and the state, and decide what to scan."""
 
-import io
-import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,23 +9,17 @@ from jobs.ports.records import DropRecord
 from jobs.ports.store import REQUESTS_AT_ONCE, ObjectVersion, Store
 from jobs.state.catalog import Catalog
 from jobs.state.manifest import Delivery, Manifest
-from jobs.steps.blocks import is_gzip, is_zip, rejection
 from jobs.steps.contents import ALIKE, Memory, Place, SameRows, find_same_rows, read_contents
 from jobs.steps.listing import list_source, unread_format
 from jobs.steps.planned import DropChange, Gone, Plan, PlannedDrop
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.series import newest_usable, without_unread
-from jobs.steps.text_stream import TextStream, read_format
 from jobs.steps.withdrawals import counts_on
-from marts.compute.identity import Identity
-from marts.errors import DataError, DropRejected, ObjectChanged, UsageError
+from marts.compute.identity import Identities
+from marts.errors import DataError, UsageError
 from marts.pack import Kind, Pack
 from marts.quality.rule_types import PRODUCT
 from marts.rows.diagnosis import advice, block_hint
-from marts.rows.layout import START
-
-_PEEK = 64 << 10
-_MONTH = re.compile(rb"\b((?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2]))-[0-3][0-9]\b")
 
 
 def make_plan(
@@ -50,12 +42,13 @@ def make_plan(
     memory = Memory.of(ledger)
     pack = settings.pack
     _require_own(pack, ledger)
-    fact = pack.fact.name
     listing = list_source(source, pack, settings.blocks)
     live = [record for record in ledger if record.state == "live" and record.kind in pack.kinds]
-    if not listing.has(fact) and not any(record.kind == fact for record in live):
+    needed = pack.facts or pack.dimensions
+    if not any(listing.has(kind.name) for kind in needed) and not any(r.kind in map(_name, needed) for r in live):
         source.require()
-        raise DataError(f"no drop under {fact}/", source.uri, "check --source, and whether the drops have arrived")
+        names = " or ".join(f"{kind.name}/" for kind in needed)
+        raise DataError(f"no drop under {names}", source.uri, "check --source, and whether the drops have arrived")
     deliveries = {
         name: sorted((Delivery.of(name, version) for version in versions), key=lambda d: d.order)
         for name, versions in ({**listing.drops, **(tables or {})}).items()
@@ -73,13 +66,16 @@ def make_plan(
 
     removed = _vanished(live, deliveries, look)
     _require_one_order(settings, deliveries)
-    drops = _in_order([*map(planned, deliveries[fact]), *(drop for drop in removed if drop.is_fact)])
-    drops = without_unread(_without_duplicates(drops, memory, look), memory.live)
-    drops += [_unread(version, pack.fact, known) for version in listing.others[fact] if unread_format(version.key)]
-    for kind in pack.dimensions:
+    drops: list[PlannedDrop] = []
+    for kind in (*pack.facts, *pack.dimensions):
         own = _in_order([*map(planned, deliveries[kind.name]), *(drop for drop in removed if _of(drop) == kind.name)])
-        drops += newest_usable(own)
+        if not kind.is_fact:
+            drops += newest_usable(own)
+            continue
+        drops += without_unread(_without_duplicates(own, memory, look), memory.live)
+        drops += [_unread(version, kind, known) for version in listing.others[kind.name] if unread_format(version.key)]
     left = {drop.delivery.id for drop in drops}
+    of_facts = [delivery for fact in pack.facts for delivery in deliveries[fact.name]]
     return Plan(
         drops=tuple(drops),
         pack=pack,
@@ -90,8 +86,8 @@ def make_plan(
         older_gone=sum(_is_older(drop, look) and drop.gone == "vanished" for drop in drops),
         passed_over=Counter({name: _passed_over(pack, name, versions) for name, versions in listing.others.items()}),
         no_data=listing.no_data,
-        unremembered=0 if ledger else len(deliveries[fact]),
-        forgotten=0 if ledger else _forgotten(catalog, pack, deliveries[fact]),
+        unremembered=0 if ledger else len(of_facts),
+        forgotten=0 if ledger else _forgotten(catalog, pack, of_facts),
     )
 
 
@@ -116,7 +112,7 @@ def _require_one_order(settings: ScanSettings, deliveries: Mapping[str, Sequence
 
 
 def _forgotten(catalog: Catalog, pack: Pack, deliveries: Iterable[Delivery]) -> int:
-    """Count the contents of sales drops in the state of which the source has no version."""
+    """Count the contents of drops of facts in the state of which the source has no version."""
     keys = {delivery.key for delivery in deliveries}
     scans = [scan for scan in catalog.everything() if pack.is_fact(scan.delivery.kind) and scan.clean]
     listed = {scan.content or scan.delivery.id for scan in scans if scan.delivery.key in keys}
@@ -135,6 +131,10 @@ def _passed_over(pack: Pack, kind: str, versions: Iterable[ObjectVersion]) -> in
 
 def _of(drop: PlannedDrop) -> str:
     return drop.delivery.kind
+
+
+def _name(kind: Kind) -> str:
+    return kind.name
 
 
 def _in_order(drops: Iterable[PlannedDrop]) -> list[PlannedDrop]:
@@ -242,9 +242,9 @@ def with_recorded_holds(plan: Plan, ledger: Iterable[DropRecord], accepted: Cont
 
 
 def same_rows_of(
-    state: Store, plan: Plan, catalog: Catalog, ledger: Iterable[DropRecord], identity: Identity
+    state: Store, plan: Plan, catalog: Catalog, ledger: Iterable[DropRecord], identities: Identities
 ) -> SameRows:
-    """Compare the rows of a plan's sales drops that may count, as delivered, without repairs.
+    """Compare the rows of a plan's drops of facts that may count, as delivered, without repairs.
 
     Rows of withdrawn drops are compared too, as recorded in the ledger: they give rows a place.
     """
@@ -254,7 +254,7 @@ def same_rows_of(
     left = [
         r.delivered_rows for r in ledger if r.state == "withdrawn" and r.delivered_rows and r.delivery_id not in planned
     ]
-    return find_same_rows(state, manifests, identity, left)
+    return find_same_rows(state, manifests, identities, left)
 
 
 def as_scanned(manifest: Manifest, catalog: Catalog) -> Manifest:
@@ -264,14 +264,14 @@ def as_scanned(manifest: Manifest, catalog: Catalog) -> Manifest:
 
 
 def with_same_rows(plan: Plan, same: SameRows, ledger: Iterable[DropRecord]) -> Plan:
-    """Return a plan in which sales drops with the same rows but different bytes are one."""
+    """Return a plan in which drops of a fact with the same rows but different bytes are one."""
     memory = Memory.of(ledger)
-    sales = _in_order(_marked([drop for drop in plan.drops if drop.is_fact], same.groups, memory))
-    return replace(plan, drops=(*sales, *(drop for drop in plan.drops if not drop.is_fact)), small_alike=same.small)
+    marked = _in_order(_marked([drop for drop in plan.drops if drop.is_fact], same.groups, memory))
+    return replace(plan, drops=(*marked, *(drop for drop in plan.drops if not drop.is_fact)), small_alike=same.small)
 
 
 def with_emptied_held(plan: Plan, accepted: Container[tuple[str, str]]) -> Plan:
-    """Return a plan that holds a new version of a sales drop without rows if the version before has clean ones.
+    """Return a plan that holds a new version of a drop of a fact without rows if the version before has clean ones.
 
     Most often its writer failed. ``accepted`` contains released deliveries, each with the reason of the hold.
     """
@@ -395,49 +395,3 @@ def _change(delivery: Delivery, known: Mapping[tuple[str, str], Sequence[str]], 
     if delivery.id in before:
         return "known"
     return "put again" if before and again else "replaced" if before else "new"
-
-
-def peek(source: Store, plan: Plan, settings: ScanSettings) -> Plan:
-    """Read the start and end of drops that were not scanned yet: their months, and whether they are readable."""
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        drops = pool.map(lambda drop: _peek(source, drop, settings) if drop.to_scan else drop, plan.drops)
-        return replace(plan, drops=tuple(drops))
-
-
-def _peek(source: Store, drop: PlannedDrop, settings: ScanSettings) -> PlannedDrop:
-    version = drop.delivery.version
-    if not version.size:
-        return _with(drop, rejected="the object is empty")
-    try:
-        start = source.read(version, 0, min(_PEEK, version.size))
-        block = settings.block(version.key)
-        if is_gzip(start) or is_zip(start) or block.format != "csv":
-            return drop
-        # Of a longer object, the piece may end within a character.
-        ahead = len(start) if version.size > len(start) else START
-        read_format(settings, drop.delivery, TextStream(io.BytesIO(start), block, ahead))
-        end = source.read(version, max(version.size - _PEEK, 0), version.size)
-    except DropRejected as error:
-        return _with(drop, rejected=rejection(version.key, error))
-    except ObjectChanged:
-        return drop
-    months = {result.decode() for result in _MONTH.findall(start + end)} if drop.is_fact else set()
-    return _with(drop, months=tuple(sorted(months)))
-
-
-def _with(drop: PlannedDrop, rejected: str = "", months: tuple[str, ...] = ()) -> PlannedDrop:
-    return replace(drop, rejected=rejected, months=months)
-
-
-def months_that_change(plan: Plan) -> list[str]:
-    """Return the months that a build would roll up again, as far as known."""
-    counted = {(_of(drop), drop.delivery.key) for drop in plan.gone("replaced")}
-    months = {
-        month
-        for drop in plan.drops
-        if drop.change != "known" and not drop.rejected
-        if not (drop.change == "put again" and (_of(drop), drop.delivery.key) in counted)
-        for month in drop.months
-    }
-    months.update(month for drop in plan.drops if drop.gone and not drop.duplicate_of for month in drop.months)
-    return sorted(months)

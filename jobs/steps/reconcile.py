@@ -1,7 +1,7 @@
 """Check what must hold before a publication, and collect the warnings and notes of a run that passes."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jobs.state.manifest import TABLES
 from jobs.steps.materialize import MartRows
@@ -16,18 +16,20 @@ from marts.policy import Policy, nearest
 
 def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -> None:
     """Check the marts against the lines. Raise UnknownPeople or Defect if nothing may be published."""
-    counts = resolved.counts
     _check_rows(resolved)
     for rows in marts:
+        mart = resolved.pack.marts[rows.mart]
+        if not mart.control:
+            continue
+        counts = resolved.counts_of(resolved.pack.facts_of(mart))
         without = rows.erased_cents + rows.guest_cents
         if rows.cents + without != counts.counted_cents or rows.guest_cents not in (0, counts.guest_cents):
             left_out = f" ({_money(rows.guest_cents)} of guests)" if rows.guest_cents else ""
             sums = f"{_money(rows.cents)}{left_out}, but its lines sum to {_money(counts.counted_cents)}"
             raise Defect(
-                f"total_sales of the mart sums to {sums}", rows.mart, "run `marts build --rebuild`, and report it"
+                f"{mart.control} of the mart sums to {sums}", rows.mart, "run `marts build --rebuild`, and report it"
             )
-    for kind, lines in unknown(marts).items():
-        known = known_lines(resolved, kind)
+    for kind, (known, lines) in looked_up(marts, resolved).items():
         ratio = lines / known if known else 0.0
         if kind in resolved.absent and resolved.pack.may_be_absent(kind):
             continue
@@ -51,13 +53,21 @@ def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -
 
 def currencies_of(resolved: Resolved) -> list[str]:
     """Return the currencies of the live lines, in upper case."""
-    return sorted({name.upper() for manifest in resolved.live_sales for name in manifest.currencies})
+    return sorted({name.upper() for manifest in resolved.live_facts for name in manifest.currencies})
 
 
-def known_lines(resolved: Resolved, kind: str) -> int:
-    """Return the number of lines to look up in a dimension: guests have no customer."""
-    counts = resolved.counts
-    return counts.counted - counts.guests if resolved.pack.kinds[kind].is_subject else counts.counted
+def looked_up(marts: Sequence[MartRows], resolved: Resolved) -> dict[str, tuple[int, int]]:
+    """Return by dimension the lines to look up in it, and those without a row in it, of the mart with most of these.
+
+    Lines of guests are not looked up among the people.
+    """
+    results: dict[str, tuple[int, int]] = {}
+    for rows in marts:
+        counts = resolved.counts_of(resolved.pack.facts_of(resolved.pack.marts[rows.mart]))
+        for kind, lines in rows.unknown.items():
+            known = counts.counted - counts.guests if resolved.pack.kinds[kind].is_subject else counts.counted
+            results[kind] = max(results.get(kind, (known, 0)), (known, lines), key=lambda item: item[1])
+    return results
 
 
 def _about_dimension(resolved: Resolved, kind: str) -> list[str]:
@@ -89,17 +99,19 @@ def require_lines(resolved: Resolved) -> None:
         )
 
 
-def require_key(resolved: Resolved, key: Sequence[str]) -> None:
+def require_key(resolved: Resolved, keys: Mapping[str, Sequence[str]]) -> None:
     """Raise UsageError for a column of transaction_key that no live drop has: transactions would be merged."""
-    known = {"store_id", "day"}
-    for manifest in resolved.live_sales:
-        known |= {*manifest.measured.columns, *manifest.extra_columns}
-    for name in key:
-        if name not in known:
-            raise UsageError(
-                *(f"transaction_key names {name!r}, which no sales drop has{nearest(name, known)}", "policy"),
-                "name store_id, day, or a column of the sales drops; the live marts are untouched",
-            )
+    for fact, key in keys.items():
+        known = {"day", *(column.name for column in resolved.pack.kinds[fact].columns if column.mandatory)}
+        own = [manifest for manifest in resolved.live_facts if manifest.delivery.kind == fact]
+        for manifest in own:
+            known |= {*manifest.measured.columns, *manifest.extra_columns}
+        for name in key if own else ():
+            if name not in known:
+                raise UsageError(
+                    *(f"transaction_key names {name!r}, which no drop of {fact} has{nearest(name, known)}", "policy"),
+                    f"name day, or a column of the drops of {fact}; the live marts are untouched",
+                )
 
 
 def _check_rows(resolved: Resolved) -> None:
@@ -111,17 +123,16 @@ def _check_rows(resolved: Resolved) -> None:
             raise Defect(seen, manifest.delivery.key, "run `marts build --rebuild`, and report it")
 
 
-def unknown(marts: Sequence[MartRows]) -> dict[str, int]:
-    """Return the lines without a dimension row, by kind."""
-    return {kind: lines for rows in marts for kind, lines in rows.unknown.items()}
-
-
 def warnings_of(plan: Plan, resolved: Resolved, marts: Sequence[MartRows]) -> tuple[str, ...]:
     """Return warnings about what does not stop the run."""
     return (
         *_absent(resolved),
         *_bad_dimension_rows(resolved),
-        *(f"{lines:,} lines have no row in {kind}/" for kind, lines in unknown(marts).items() if lines),
+        *(
+            f"{lines:,} lines have no row in {kind}/"
+            for kind, (_, lines) in looked_up(marts, resolved).items()
+            if lines
+        ),
         *_of_drops(plan, resolved),
         *_of_identity(plan, resolved),
         *_of_gone(resolved),
@@ -143,14 +154,15 @@ def notes_of(plan: Plan, resolved: Resolved) -> tuple[str, ...]:
     notes = []
     if plan.unremembered > 1:
         notes.append(
-            f"{plan.unremembered:,} sales drops are ordered by the times and names of their objects: "
+            f"{plan.unremembered:,} {plan.pack.fact_names} drops are ordered by the times and names of their objects: "
             "the ledger of this target is empty"
         )
     if counts.guests:
-        notes.append(
-            f"{counts.guests:,} lines of guests ({_money(counts.guest_cents)}) count in the sales team mart, "
-            "not in the customers mart"
-        )
+        people = [mart.table for mart, _ in resolved.pack.marts_of_people]
+        others = [mart.table for mart in resolved.pack.marts.values() if mart.table not in people]
+        counts_in = f"count in {', '.join(others)}, not in" if others else "do not count in"
+        words = f"{counts_in} {', '.join(people)}"
+        notes.append(f"{counts.guests:,} lines of guests ({_money(counts.guest_cents)}) {words}")
     if counts.repeated:
         notes.append(
             f"{counts.repeated:,} lines ({_money(counts.repeated_cents)}) repeat equal lines: one of each counts"
@@ -163,15 +175,17 @@ def notes_of(plan: Plan, resolved: Resolved) -> tuple[str, ...]:
 def _of_identity(plan: Plan, resolved: Resolved) -> list[str]:
     """Warn of lines that may count twice or not at all if the policy does not fit the source."""
     counts, result = resolved.counts, []
+    numbers = " or ".join(dict.fromkeys(fact.number for fact in resolved.pack.facts if fact.number))
     if counts.replaced_unnumbered:
         result.append(
-            f"{counts.replaced_unnumbered:,} lines without line_no ({_money(counts.replaced_unnumbered_cents)}) were "
+            f"{counts.replaced_unnumbered:,} lines without {numbers} ({_money(counts.replaced_unnumbered_cents)}) were "
             'replaced by later deliveries of their transactions; if the source splits baskets, set redelivered = "add" '
             "in the policy (`marts history --replaced DROP` lists them)"
         )
-    if counts.replaced > counts.replaced_unnumbered and not resolved.pack.fact.once_per_id:
-        cents = counts.replaced_cents - counts.replaced_unnumbered_cents
-        lines = counts.replaced - counts.replaced_unnumbered
+    numbered = resolved.counts_of({fact.name for fact in resolved.pack.facts if not fact.once_per_id})
+    if numbered.replaced > numbered.replaced_unnumbered:
+        cents = numbered.replaced_cents - numbered.replaced_unnumbered_cents
+        lines = numbered.replaced - numbered.replaced_unnumbered
         result.append(f"{lines:,} numbered lines ({_money(cents)}) were replaced by later lines of the same number")
     if counts.conflicting:
         result.append(
@@ -179,7 +193,7 @@ def _of_identity(plan: Plan, resolved: Resolved) -> list[str]:
         )
     if counts.overlapping:
         result.append(
-            f"{counts.overlapping:,} transactions were delivered several times with other products or returns, and all "
+            f"{counts.overlapping:,} transactions were delivered several times with other items, and all "
             'lines count; if a later delivery is the whole transaction, set redelivered = "transaction" in the policy'
         )
     if counts.equal:
@@ -201,15 +215,17 @@ def _of_gone(resolved: Resolved) -> list[str]:
     if missing:
         clean = sum(v.report.clean for v in missing)
         results.append(
-            f"{len(missing):,} sales drops with {clean:,} clean lines were removed from the source and still count: "
-            "`marts withdraw list` lists them, `marts withdraw accept` withdraws them, `refuse` keeps them"
+            f"{len(missing):,} {resolved.pack.fact_names} drops with {clean:,} clean lines were removed from the "
+            "source and still count: `marts withdraw list` lists them, `marts withdraw accept` withdraws them, "
+            "`refuse` keeps them"
         )
     taken = [v for v in resolved.all if v.state == "withdrawn" and v.reason in TAKEN_BACK]
     if taken:
         names = ", ".join(v.drop.delivery.key for v in taken[:5]) + (" …" if len(taken) > 5 else "")
         lines = sum(v.drop.record.clean for v in taken if v.drop.record)
         results.append(
-            f"{len(taken):,} sales drops ({lines:,} lines) were removed from the source and withdrawn: {names}"
+            f"{len(taken):,} {resolved.pack.fact_names} drops ({lines:,} lines) were removed from the source and "
+            f"withdrawn: {names}"
         )
     results += [
         f"{v.drop.delivery.key} was removed and waited for a decision; a new version of it counts instead"
@@ -289,19 +305,18 @@ def _bad_dimension_rows(resolved: Resolved) -> list[str]:
 
 
 def _of_drops(plan: Plan, resolved: Resolved) -> list[str]:
-    live = resolved.live_sales
+    live = resolved.live_facts
     extra = sorted({name for manifest in live for name in manifest.extra_columns})
     currencies = currencies_of(resolved)
     without = resolved.counts.without_transaction
+    ids = " or ".join(dict.fromkeys(fact.id for fact in resolved.pack.facts if fact.id))
     results = []
     if extra:
         results.append(f"unknown columns are kept in additional_columns: {', '.join(extra)}")
     if len(currencies) > 1:
         results.append(f"amounts in {', '.join(currencies)} are summed without conversion")
     if without:
-        results.append(
-            f"{without:,} lines have no transaction_id: each is a separate purchase, equal ones are all kept"
-        )
+        results.append(f"{without:,} lines have no {ids}: each is a transaction of its own, equal ones are all kept")
     overruled = [manifest for manifest in (*live, *resolved.dimensions) if manifest.overruled]
     results += [
         f"{m.delivery.key}: {len(m.overruled):,} repaired rows count as delivered because changed rules accept them"
@@ -314,7 +329,8 @@ def _of_drops(plan: Plan, resolved: Resolved) -> list[str]:
         )
     if plan.forgotten:
         results.append(
-            f"the state has {plan.forgotten:,} sales drops whose objects were removed, and the ledger is empty: "
+            f"the state has {plan.forgotten:,} {plan.pack.fact_names} drops whose objects were removed, and the ledger "
+            "is empty: "
             'they do not count; with withdrawals = "keep", restore the database or the objects'
         )
     if plan.older_rules:

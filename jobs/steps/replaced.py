@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from jobs.ports.store import Store
 from jobs.state.manifest import Manifest
-from jobs.steps.lines import MarkedLines, read_all_marked
+from jobs.steps.lines import MarkedLines, of_fact, read_all_marked
 from marts.compute.identity import Identity
 from marts.errors import UsageError
 from marts.pack import DIGITS, Kind, SourceColumn
@@ -29,10 +29,11 @@ class ReplacedLine:
 
 
 def replaced_lines(state: Store, manifests: Sequence[Manifest], key: str, identity: Identity) -> list[ReplacedLine]:
-    """Return the lines of each transaction in which a drop replaced lines, or had lines replaced.
+    """Return the lines of each transaction in which a drop of a fact replaced lines, or had lines replaced.
 
     ``manifests``: those of the live drops, in order of delivery. Raise UsageError for a drop that is not live.
     """
+    manifests = of_fact(manifests, identity)
     own = [number for number, manifest in enumerate(manifests) if manifest.delivery.key == key]
     if not own:
         raise UsageError("not a live drop of a fact", key, "`marts history` lists the drops that runs have read")

@@ -7,7 +7,7 @@ from functools import cached_property
 from operator import add
 
 from jobs.ports.records import ASKED, KEPT, DropRecord
-from jobs.report.run_report import DropReport, DropState, Totals
+from jobs.report.run_report import DropReport, DropState, FactTotal, Totals
 from jobs.state.manifest import Manifest
 from jobs.steps.contents import ALIKE
 from jobs.steps.planned import Plan, PlannedDrop
@@ -151,13 +151,13 @@ class Resolved:
     pack: Pack
 
     @property
-    def live_sales(self) -> list[Manifest]:
-        """Return the manifests of the live sales drops, in order of delivery."""
-        return [v.drop.manifest for v in self.live_sales_drops if v.drop.manifest]
+    def live_facts(self) -> list[Manifest]:
+        """Return the manifests of the live drops of facts, in order of delivery."""
+        return [v.drop.manifest for v in self.live_fact_drops if v.drop.manifest]
 
     @property
-    def live_sales_drops(self) -> "list[ResolvedDrop]":
-        """Return the sales drops that count, in order of delivery."""
+    def live_fact_drops(self) -> "list[ResolvedDrop]":
+        """Return the drops of facts that count, in order of delivery."""
         results = [v for v in self.all if v.state in COUNTS_ON and v.drop.is_fact]
         return sorted(results, key=lambda v: v.drop.rank)
 
@@ -177,19 +177,23 @@ class Resolved:
     def counts(self) -> DropCounts:
         return sum((item.counts for item in self.all), DropCounts())
 
+    def counts_of(self, facts: Container[str]) -> DropCounts:
+        """Return the counts of the drops of some facts."""
+        return sum((item.counts for item in self.all if item.drop.delivery.kind in facts), DropCounts())
+
     def with_counts(self, counts: Mapping[str, DropCounts]) -> "Resolved":
         """Set the counts of the roll-up, by the origin of each drop."""
         return replace(self, all=tuple(replace(v, counts=counts.get(_origin(v), v.counts)) for v in self.all))
 
     def totals(self, scanned: Container[str]) -> Totals:
-        """Sum up the sales drops; ``scanned`` contains the deliveries that this run read."""
-        sales = [item for item in self.all if item.drop.is_fact]
-        reports = [item.report for item in sales if item.state in (*COUNTS_ON, "duplicate")]
+        """Sum up the drops of facts; ``scanned`` contains the deliveries that this run read."""
+        facts = [item for item in self.all if item.drop.is_fact]
+        reports = [item.report for item in facts if item.state in (*COUNTS_ON, "duplicate")]
         counts = self.counts
         return Totals(
-            drops=sum(not item.drop.gone for item in sales),
-            held_rows=sum(item.report.rows_read for item in sales if item.state == "held"),
-            scanned=sum(item.drop.delivery.id in scanned for item in sales),
+            drops=sum(not item.drop.gone for item in facts),
+            held_rows=sum(item.report.rows_read for item in facts if item.state == "held"),
+            scanned=sum(item.drop.delivery.id in scanned for item in facts),
             rows_read=sum(report.rows_read for report in reports),
             clean=sum(report.clean for report in reports),
             quarantined=sum(report.quarantined for report in reports),
@@ -202,7 +206,15 @@ class Resolved:
             counted_total=amount_of(counts.counted_cents),
             guests=counts.guests,
             guests_total=amount_of(counts.guest_cents),
+            facts=self._fact_totals() if len(self.pack.facts) > 1 else {},
         )
+
+    def _fact_totals(self) -> dict[str, FactTotal]:
+        by_fact = {fact.name: self.counts_of({fact.name}) for fact in self.pack.facts}
+        return {
+            name: FactTotal(counted=counts.counted, counted_total=amount_of(counts.counted_cents))
+            for name, counts in by_fact.items()
+        }
 
     def changed(self, ledger: Sequence[DropRecord], run_id: str) -> list[DropRecord]:
         """Return the records that differ from those in the ledger."""

@@ -4,8 +4,8 @@ Facts are named by their inputs. A month whose drops did not change is not recom
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -20,10 +20,11 @@ from jobs.state.parquet import read_parquet, write_parquet
 from jobs.steps.lines import File, parts_for, read_lines, read_suspects
 from jobs.steps.settle import Settled
 from marts.compute.engine import spill_to
-from marts.compute.identity import Identity, suspects
+from marts.compute.identity import Identities, Identity, suspects
 from marts.compute.months import Beyond, FactRows, code_of, roll_up
 from marts.compute.numbers import Numbers
-from marts.pack import MonthTable
+from marts.pack import MonthGroup, MonthTable, Pack
+from marts.policy import Policy
 
 COUNTS = ("drops", "shared")
 """Files beside the tables of a month: what each drop brings, and the rows that drops share."""
@@ -41,6 +42,19 @@ class DropFiles:
 
 
 @dataclass(frozen=True)
+class FactFiles:
+    """The drops of a fact in one month, in order of delivery."""
+
+    identity: Identity
+    drops: tuple[DropFiles, ...]
+    settled: Settled | None = None
+    """Which lines count, if transactions span months."""
+
+    def files(self, month: str) -> list[File]:
+        return [File(n, drop.origin, month, path) for n, drop in enumerate(self.drops) for path in drop.paths]
+
+
+@dataclass(frozen=True)
 class RollUp:
     """A task: a month, or the part of it with bucket % parts == part."""
 
@@ -49,14 +63,10 @@ class RollUp:
     parts: int
     last_day: date
     """Last day included; later lines are left out."""
-    shares: tuple[DropFiles, ...]
-    """Files by drop, in order of delivery."""
+    facts: tuple[FactFiles, ...]
     tables: tuple[MonthTable, ...]
-    identity: Identity
     numbers: Numbers
     name: str
-    settled: Settled | None = None
-    """Which lines count, if transactions span months."""
     rows: int = 0
     """Approximate number of clean lines."""
 
@@ -73,7 +83,12 @@ class RollUp:
 
     @property
     def paths(self) -> set[str]:
-        return {self.path(name) for name in (*(table.name for table in self.tables), *COUNTS)}
+        return {self.path(name) for name in (*self.names, *COUNTS)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of its tables."""
+        return tuple(table.name for table in self.tables)
 
 
 @dataclass(frozen=True)
@@ -84,76 +99,93 @@ class RollUpWork:
     state: StoreAddress
 
 
+@dataclass(frozen=True)
+class Calculations:
+    """What roll-ups compute, and how."""
+
+    groups: tuple[MonthGroup, ...]
+    identities: Identities
+    numbers: Numbers
+
+    @classmethod
+    def of(cls, pack: Pack, policy: Policy) -> "Calculations":
+        return cls(pack.month_groups, Identity.of_all(policy, pack), Numbers.of(pack, policy))
+
+
 def plan_rollups(
     manifests: Sequence[Manifest],
     as_of: date,
     lines_per_task: int,
-    tables: Sequence[MonthTable],
-    identity: Identity,
-    numbers: Numbers,
-    settled: Settled | None = None,
+    calculations: Calculations,
+    settled: Mapping[str, Settled],
 ) -> list[RollUp]:
-    """Return the roll-up tasks of the live drops, month by month. ``manifests`` are in order of delivery."""
-    digests = settled.digests if settled else {}
+    """Return the roll-up tasks of the live drops, month by month. ``manifests`` are in order of delivery.
+
+    ``settled`` has the result of `Settle` by fact, for those whose transactions span months.
+    """
     by_month: dict[str, list[Manifest]] = defaultdict(list)
     for manifest in manifests:
         for month in manifest.months:
             by_month[month].append(manifest)
     return [
-        replace(rollup, name=name_of(rollup.name, digests[month]), settled=settled) if month in digests else rollup
+        rollup
         for month in sorted(by_month)
-        for rollup in _plan_month(month, by_month[month], as_of, lines_per_task, tuple(tables), identity, numbers)
+        for group in calculations.groups
+        for rollup in _plan_month(month, group, by_month[month], as_of, lines_per_task, calculations, settled)
     ]
 
 
 def _plan_month(
     month: str,
-    manifests: Sequence[Manifest],
+    group: MonthGroup,
+    drops: Sequence[Manifest],
     as_of: date,
     lines_per_task: int,
-    tables: tuple[MonthTable, ...],
-    identity: Identity,
-    numbers: Numbers,
+    calculations: Calculations,
+    settled: Mapping[str, Settled],
 ) -> Iterable[RollUp]:
+    names = [fact.name for fact in group.facts]
+    manifests = [manifest for manifest in drops if manifest.delivery.kind in names]
+    if not manifests:
+        return
     rows = sum(manifest.months[month].rows for manifest in manifests)
     parts = parts_for(rows, lines_per_task * 3 // 2)
     last_day = max(date.fromisoformat(manifest.months[month].last_day) for manifest in manifests)
     # as_of changes a month's facts only if the month has lines after it.
     cut = as_of if last_day > as_of >= date.fromisoformat(f"{month}-01") else last_day
-    shares = tuple(
-        DropFiles(manifest.origin, tuple(file.path for file in manifest.months[month].files)) for manifest in manifests
-    )
-    # A moved drop has other paths but the same content.
-    made_from = [(share.origin, [path.rpartition("/")[2] for path in share.paths]) for share in shares]
-    code = code_of(tables, (identity.fact,), numbers)
-    for part in range(parts):
-        yield RollUp(
-            month,
-            part,
-            parts,
-            cut,
-            shares,
-            tables,
-            identity,
-            numbers,
-            name_of(code, month, cut, part, parts, made_from, identity.name),
-            rows=rows // parts,
+    facts = tuple(
+        FactFiles(
+            calculations.identities[name],
+            tuple(
+                DropFiles(manifest.origin, tuple(file.path for file in manifest.months[month].files))
+                for manifest in manifests
+                if manifest.delivery.kind == name
+            ),
+            settled.get(name),
         )
+        for name in names
+    )
+    code = code_of(group.tables, group.facts, calculations.numbers)
+    made_from = [part for fact in facts for part in _made_from(fact)]
+    digests = [fact.settled.digests[month] for fact in facts if fact.settled and month in fact.settled.digests]
+    for part in range(parts):
+        name = name_of(code, month, cut, part, parts, *made_from)
+        name = name_of(name, *digests) if digests else name
+        yield RollUp(month, part, parts, cut, facts, group.tables, calculations.numbers, name, rows // parts)
+
+
+def _made_from(fact: FactFiles) -> tuple[object, object]:
+    """Return what distinguishes the rows of a fact in a month. A moved drop has other paths but the same content."""
+    files = [(drop.origin, [path.rpartition("/")[2] for path in drop.paths]) for drop in fact.drops]
+    return files, fact.identity.name
 
 
 def run_rollup(work: RollUpWork) -> int:
     """Read the clean lines of a task, compute and write the facts. Return the number of lines."""
     task, store = work.task, work.state.open()
-    files = [File(n, share.origin, task.month, path) for n, share in enumerate(task.shares) for path in share.paths]
-    lines, rows = read_lines(store, files, task.part, task.parts, task.identity)
-    wanted = suspects(lines, task.identity)
-    beyond = _read_beyond(store, task, files, rows) if task.settled else None
-    if beyond:
-        wanted &= lines["t_id"].is_null().to_numpy()
-    suspicious = read_suspects(store, files, lines, rows, np.flatnonzero(wanted), task.identity)
     spill_to(str(scratch.folder()))
-    fact = FactRows(lines, suspicious, task.identity, beyond)
-    facts = roll_up(task.tables, {task.identity.fact.name: fact}, task.last_day, task.numbers)
+    read = {fact.identity.fact.name: _read_fact(store, task, fact) for fact in task.facts}
+    facts = roll_up(task.tables, read, task.last_day, task.numbers)
     month = date.fromisoformat(f"{task.month}-01")
     keys = {table.name: table.key[0] for table in task.tables}
     for name, table in facts.tables.items():
@@ -162,15 +194,28 @@ def run_rollup(work: RollUpWork) -> int:
         write_parquet(store, task.path(name), stamped, groups or None, by=keys[name])
     write_parquet(store, task.path("drops"), _with_origins(facts.drops, task, "delivery"))
     write_parquet(store, task.path("shared"), _with_origins(facts.shared, task, "delivery", "other"))
-    return int(lines.num_rows)
+    return sum(fact.rows.num_rows for fact in read.values())
 
 
-def _read_beyond(store: Store, task: RollUp, files: Sequence[File], rows: Sequence[np.ndarray]) -> Beyond:
-    """Return the settled marks of a task's lines, by position, and the purchases that span months."""
-    assert task.settled
-    crossing = pa.concat_tables([read_parquet(store, path) for path in task.settled.crossing])
-    crossing = crossing.filter(pc.equal(crossing["month"], task.month))
-    return Beyond(_read_marks(store, task.settled.marks, task.month, files, rows), crossing)
+def _read_fact(store: Store, task: RollUp, fact: FactFiles) -> FactRows:
+    """Read the clean rows of a fact, and all columns of those that may have been delivered twice."""
+    files, identity = fact.files(task.month), fact.identity
+    lines, rows = read_lines(store, files, task.part, task.parts, identity)
+    wanted = suspects(lines, identity)
+    beyond = _read_beyond(store, task.month, fact.settled, files, rows) if fact.settled else None
+    if beyond:
+        wanted &= lines["t_id"].is_null().to_numpy()
+    suspicious = read_suspects(store, files, lines, rows, np.flatnonzero(wanted), identity)
+    return FactRows(lines, suspicious, identity, beyond)
+
+
+def _read_beyond(
+    store: Store, month: str, settled: Settled, files: Sequence[File], rows: Sequence[np.ndarray]
+) -> Beyond:
+    """Return the settled marks of a month's lines, by position, and the purchases that span months."""
+    crossing = pa.concat_tables([read_parquet(store, path) for path in settled.crossing])
+    crossing = crossing.filter(pc.equal(crossing["month"], month))
+    return Beyond(_read_marks(store, settled.marks, month, files, rows), crossing)
 
 
 def _read_marks(
@@ -190,9 +235,13 @@ def _read_marks(
     return pa.table({"position": np.concatenate(positions), "mark": pa.concat_arrays(kept)})
 
 
-def _with_origins(table: pa.Table, task: RollUp, *names: str) -> pa.Table:
-    """Return a table that names drops by content instead of position."""
-    for name in names:
-        origins = pa.array([task.shares[number].origin for number in table[name].to_pylist()], pa.string())
-        table = table.set_column(table.schema.get_field_index(name), name, origins)
-    return table
+def _with_origins(tables: Mapping[str, pa.Table], task: RollUp, *names: str) -> pa.Table:
+    """Return the rows of all facts, in which drops are named by content instead of position."""
+    results = []
+    for fact in task.facts:
+        table = tables[fact.identity.fact.name]
+        for name in names:
+            origins = pa.array([fact.drops[number].origin for number in table[name].to_pylist()], pa.string())
+            table = table.set_column(table.schema.get_field_index(name), name, origins)
+        results.append(table)
+    return pa.concat_tables(results)

@@ -16,7 +16,7 @@ from jobs.ports.store import Store
 from jobs.runtime import scratch
 from jobs.state.manifest import Manifest, name_of
 from jobs.state.parquet import read_parquet, write_parquet
-from jobs.steps.lines import File, files_of, parts_for, read_marked
+from jobs.steps.lines import File, files_of, of_fact, parts_for, read_marked
 from marts.compute.engine import spill_to
 from marts.compute.identity import Identity, in_several_months
 from marts.compute.months import code_of, cross_months
@@ -62,7 +62,8 @@ class Settle:
 def plan_settling(
     manifests: Sequence[Manifest], lines_per_task: int, identity: Identity, as_of: date, state: StoreAddress
 ) -> list[Settle]:
-    """Divide the lines of all months into tasks by bucket. ``manifests`` are in order of delivery."""
+    """Divide the lines of all months of a fact into tasks by bucket. ``manifests`` are in order of delivery."""
+    manifests = of_fact(manifests, identity)
     rows = sum(month.rows for manifest in manifests for month in manifest.months.values())
     parts = parts_for(rows, lines_per_task * 3 // 2)
     files = files_of(manifests, {month for manifest in manifests for month in manifest.months})
@@ -99,7 +100,8 @@ def run_settle(task: Settle) -> int:
 def read_settled(store: Store, tasks: Sequence[Settle], manifests: Sequence[Manifest]) -> Settled:
     """Return the settled files, and the name of the result of each month."""
     marks, crossing = (tuple(paths) for paths in zip(*((task.marks, task.crossing) for task in tasks), strict=True))
-    by_month: dict[str, list[str]] = {month: [] for manifest in manifests for month in manifest.months}
+    own = of_fact(manifests, tasks[0].identity)
+    by_month: dict[str, list[str]] = {month: [] for manifest in own for month in manifest.months}
     for path in (*marks, *crossing):
         for row in read_parquet(store, path).to_pylist():
             by_month[row["month"]].append(repr(sorted(row.items())))

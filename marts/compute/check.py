@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from marts.compute.engine import mart_schema
-from marts.compute.identity import Identity
-from marts.compute.months import FactRows, roll_up
+from marts.compute.months import empty_rows
 from marts.compute.numbers import Numbers, variables_in
-from marts.compute.tables import compute_rows, empty_dimension, stale_keys
+from marts.compute.tables import NO_FACTS, compute_rows, empty_dimension, stale_keys
 from marts.errors import UsageError
 from marts.pack import Mart, Pack
 from marts.policy import Policy, nearest
@@ -34,25 +33,20 @@ class CheckedTable:
 
 def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
     """Yield each table that fits. Raise UsageError that names the table, and what its SQL or columns lack."""
-    facts, numbers = {}, Numbers.of(pack, policy)
-    for fact in pack.facts:
-        identity = Identity.of(policy, pack, fact)
-        rows = identity.empty().select([*identity.columns, "delivery", "position"])
-        facts[fact.name] = FactRows(identity.named(rows), identity.empty(), identity)
+    numbers = Numbers.of(pack, policy)
     months: dict[str, pa.Table] = {}
     for table in pack.months.values():
-        own = {name: facts[name] for name in table.reads}
         _require_variables(table.name, (table.sql, *table.prepare), numbers, OF_MONTHS)
         try:
-            rows = roll_up([table], own, _DAY, numbers).tables[table.name]
+            rows = empty_rows(table, pack, policy)
         except duckdb.Error as error:
             raise _wrong(table.name, error) from error
         for name in filter(None, (*table.key, table.control)):
             _require_column(table.name, name, rows, "key and control name columns of the last SELECT")
-        months[table.name] = rows.append_column("month", pa.array([], pa.date32()))
-        yield CheckedTable(table.name, "month", "", tuple(rows.column_names))
+        months[table.name] = rows
+        yield CheckedTable(table.name, "month", "", tuple(rows.drop_columns(["month"]).column_names))
     for mart in pack.marts.values():
-        _check_mart(pack, mart, months[mart.reads], numbers)
+        _check_mart(pack, mart, months.get(mart.reads, NO_FACTS), numbers)
         yield CheckedTable(mart.name, mart.per, mart.table, tuple(column.name for column in mart.columns))
 
 

@@ -4,7 +4,7 @@ Candidates are found here by hash. identity.sql compares them and decides, so fa
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,11 @@ class Identity:
             return cls(fact.transaction_key, policy.no_ids, "line", policy.equal_lines, fact, used)
         key = fact.transaction_key if policy.transaction_key is None else policy.transaction_key
         return cls(key, policy.no_ids, policy.redelivered, policy.equal_lines, fact, used)
+
+    @classmethod
+    def of_all(cls, policy: Policy, pack: Pack) -> "Identities":
+        """Return the identity of the rows of each fact, by its name."""
+        return {fact.name: cls.of(policy, pack, fact) for fact in pack.facts}
 
     @property
     def name(self) -> tuple[object, ...]:
@@ -142,6 +147,10 @@ class Identity:
         others = {*NAMES, "delivery", "position", self.fact.shard, self.fact.number}
         fields = (field for field in rows.schema if field.name not in others)
         return [field.name for field in fields if pa.types.is_integer(field.type) or pa.types.is_date(field.type)]
+
+
+Identities = Mapping[str, Identity]
+"""By the name of the fact."""
 
 
 def _without_words(ids: pa.ChunkedArray, words: Sequence[str]) -> pa.ChunkedArray:

@@ -13,7 +13,8 @@ import pyarrow as pa
 from marts.compute.engine import running, sql
 from marts.compute.identity import Identity
 from marts.compute.numbers import Numbers
-from marts.pack import Kind, MonthTable
+from marts.pack import Kind, MonthTable, Pack
+from marts.policy import Policy
 from marts.rows.cast import GUEST
 
 _NO_MARKS = pa.schema([("position", pa.int64()), ("mark", pa.string())]).empty_table()
@@ -46,15 +47,15 @@ class MonthRows:
     """Rows of the month tables, and what each drop brings."""
 
     tables: Mapping[str, pa.Table]
-    drops: pa.Table
-    """One row per delivery and day: rows, redelivered rows, rows and cents counted up to as_of."""
-    shared: pa.Table
-    """Equal rows without an id that two deliveries share."""
+    drops: Mapping[str, pa.Table]
+    """By fact, one row per delivery and day: rows, redelivered rows, rows and cents counted up to as_of."""
+    shared: Mapping[str, pa.Table]
+    """By fact, equal rows without an id that two deliveries share."""
 
 
 def roll_up(tables: Sequence[MonthTable], facts: Mapping[str, FactRows], last_day: date, numbers: Numbers) -> MonthRows:
     """Compute the tables of one month. ``facts`` are by name; rows after ``last_day`` are left out."""
-    drops, shared = [], []
+    drops, shared = {}, {}
     with running(numbers.tables, {"last_day": last_day, **numbers.variables}) as engine:
         for name, fact in facts.items():
             identity = fact.identity
@@ -67,8 +68,8 @@ def roll_up(tables: Sequence[MonthTable], facts: Mapping[str, FactRows], last_da
                 engine.register("settled_before", fact.beyond.marks)
                 engine.execute("CREATE OR REPLACE TEMP TABLE marks AS SELECT position, mark FROM settled_before")
             engine.execute(of_fact("drops", identity))
-            drops.append(engine.sql("FROM drop_facts").to_arrow_table())
-            shared.append(engine.sql("FROM shared_lines").to_arrow_table())
+            drops[name] = engine.sql("FROM drop_facts").to_arrow_table()
+            shared[name] = engine.sql("FROM shared_lines").to_arrow_table()
             engine.execute(f"CREATE TEMP TABLE {name}_left_out AS FROM left_out_lines")
             _counting(engine, name, fact.rows, identity)
             across = fact.beyond.crossing if fact.beyond else _no_crossing(identity)
@@ -81,7 +82,18 @@ def roll_up(tables: Sequence[MonthTable], facts: Mapping[str, FactRows], last_da
                     engine.execute(text)
                     done.add(text)
             results[table.name] = engine.sql(table.sql).to_arrow_table()
-        return MonthRows(results, pa.concat_tables(drops), pa.concat_tables(shared))
+        return MonthRows(results, drops, shared)
+
+
+def empty_rows(table: MonthTable, pack: Pack, policy: Policy) -> pa.Table:
+    """Return a table of months without rows, with the columns that its SQL gives. Raise duckdb.Error if it fails."""
+    facts = {}
+    for name in table.reads:
+        identity = Identity.of(policy, pack, pack.kinds[name])
+        rows = identity.empty().select([*identity.columns, "delivery", "position"])
+        facts[name] = FactRows(identity.named(rows), identity.empty(), identity)
+    rows = roll_up([table], facts, date.max, Numbers.of(pack, policy)).tables[table.name]
+    return rows.append_column("month", pa.array([], pa.date32()))
 
 
 def marked(suspects: pa.Table, identity: Identity) -> pa.Table:

@@ -12,6 +12,9 @@ from marts.compute.numbers import Numbers
 from marts.pack import Kind, Mart
 from marts.rows.cast import clean_schema
 
+NO_FACTS = pa.table({})
+"""Facts of a mart that reads dimensions only."""
+
 
 @dataclass(frozen=True)
 class TableRows:
@@ -32,9 +35,12 @@ def compute_rows(
 ) -> TableRows:
     """Compute the rows of a mart. ``dimensions`` have the columns of `columns_used`, one row per key.
 
+    ``facts`` are the rows of the table of months that it reads, if it reads one.
+
     ``check`` gets the rows as its SQL gives them.
     """
-    tables = {mart.reads: _by_month(mart, facts), **dimensions, **numbers.tables}
+    months = {mart.reads: _by_month(mart, facts)} if mart.reads else {}
+    tables = {**months, **dimensions, **numbers.tables}
     with running(tables, {"as_of": as_of, **numbers.variables}) as engine:
         rows = engine.sql(mart.sql).to_arrow_table()
         check(rows)

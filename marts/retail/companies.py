@@ -98,7 +98,7 @@ def _files(tables: Mapping[str, bytes], key: str) -> Iterator[tuple[str, list[Ro
             yield month, rows
             continue
         days: dict[str, list[Row]] = {}
-        date = next(column.name for column in _PACK.fact.columns if column.type == "date")
+        date = next(column.name for column in _PACK.facts[0].columns if column.type == "date")
         for row in rows:
             days.setdefault(row[date], []).append(row)
         yield from days.items()
@@ -106,7 +106,7 @@ def _files(tables: Mapping[str, bytes], key: str) -> Iterator[tuple[str, list[Ro
 
 def _discounted(number: int, row: Row) -> Row:
     """Return a line with a discount of a tenth, for some lines."""
-    columns = {column.type: column.name for column in _PACK.fact.columns}
+    columns = {column.type: column.name for column in _PACK.facts[0].columns}
     amount = Decimal(row[columns["amount"]])
     off = (amount / _TENTH).quantize(Decimal("0.01")) if number % _TENTH == 0 and amount > 0 else Decimal(0)
     return {**row, columns["amount"]: str(amount - off), _DISCOUNT: str(off) if off else ""}

@@ -192,7 +192,7 @@ def test_a_column_of_the_key_that_no_drop_has_is_refused(place: Place) -> None:
     place.put("sales/a.csv", sales(line()))
     report = place.build()
     assert report.exit_code == 2
-    assert mentions(report, "transaction_key names 'payment_mode', which no sales drop has")
+    assert mentions(report, "transaction_key names 'payment_mode', which no drop of sales has")
 
 
 def test_an_unknown_id_of_more_than_64_bits_is_refused() -> None:

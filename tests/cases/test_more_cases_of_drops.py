@@ -780,4 +780,4 @@ def test_a_dimension_is_none_of_the_drops_that_withdraw_decides_about(place: Pla
     place.build()
     (place.source / "customers/customers.csv").unlink()
     refused = marts("withdraw", "accept", "customers.csv", *place.flags, code=2).exception
-    assert "is not a live sales drop whose object is missing" in str(refused)
+    assert "is not a live drop whose object is missing" in str(refused)

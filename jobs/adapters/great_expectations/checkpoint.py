@@ -261,8 +261,8 @@ def _exceptions(info: dict[str, Any]) -> Iterable[str]:
 
 def new_context() -> Any:
     """Return a context that neither reads from nor writes to disk."""
-    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
-    config = DataContextConfig(store_backend_defaults=stores, progress_bars=ProgressBarsConfig(globally=False))
+    backend = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    config = DataContextConfig(store_backend_defaults=backend, progress_bars=ProgressBarsConfig(globally=False))
     return gx.get_context(mode="ephemeral", project_config=config)
 
 

@@ -11,7 +11,7 @@ from support.retail import RETAIL, SALES
 from jobs.adapters.store.open import StoreAddress, open_store
 from jobs.config.settings import S3
 from jobs.state.parquet import read_parquet, write_parquet
-from jobs.steps.rollup import DropFiles, RollUp, RollUpWork, run_rollup
+from jobs.steps.rollup import DropFiles, FactFiles, RollUp, RollUpWork, run_rollup
 from marts.compute.identity import Identity
 from marts.compute.numbers import NO_NUMBERS
 from marts.policy import Policy
@@ -46,9 +46,8 @@ def rolled_up(
             part,
             parts,
             LAST_DAY,
-            shares,
+            (FactFiles(Identity.of(Policy(equal_lines=equal_lines), RETAIL, SALES), shares),),
             tuple(RETAIL.months.values()),
-            Identity.of(Policy(equal_lines=equal_lines), RETAIL, SALES),
             NO_NUMBERS,
             f"facts-{part}",
         )
