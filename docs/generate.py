@@ -21,6 +21,7 @@ _TYPES = {
     "month": "text, `YYYY-MM`",
     "money": "DECIMAL(18,2)",
     "rate": "DECIMAL(14,2)",
+    "version": "DECIMAL(38,0)",
     "flag": "TRUE or FALSE",
 }
 

@@ -21,8 +21,10 @@ negative · trailing zeros do not count as digits ·
 date: ISO date or timestamp · text: 1 to ``max_length`` characters · yes_no: Y or N
 """
 
-MartType = Literal["id", "text", "month", "money", "rate", "count", "flag", "date"]
+MartType = Literal["id", "text", "month", "money", "rate", "count", "flag", "date", "version"]
 
+DECIMALS: Mapping[str, tuple[int, int]] = {"money": (18, 2), "rate": (14, 2), "version": (38, 0)}
+"""Digits of the decimals of marts, and those after the point."""
 DIGITS: Mapping[str, int] = {"price": 6, "quantity": 4, "money": 2, "amount": 2, "rate": 2}
 """Digits after the point by type; values are stored as whole numbers of the last digit."""
 _IGNORED = re.compile(r"[\s_\ufeff]+")
@@ -100,6 +102,16 @@ class Kind:
     """SQL of what is to know, in each month, of transactions that are in several."""
     total: tuple[str, ...] = ()
     """Columns of which the last is the product of the others, exactly."""
+    versions: bool = False
+    """Whether all snapshots of a dimension count, each by the date in its name: it has one row per version."""
+    carried: tuple[str, ...] = ()
+    """Columns whose change starts no version."""
+    updated: str = ""
+    """Column of the day since when a row is as it is; a carried one."""
+    members: tuple[tuple[int, str], ...] = ()
+    """Keys of rows that stand for no entity, such as -1, and the word for each."""
+    worded: tuple[str, ...] = ()
+    """Columns that have this word in such rows; the others are empty."""
     person: str = ""
     """Column of the person that a row is of; empty if it is of nobody."""
     is_subject: bool = False
@@ -113,6 +125,11 @@ class Kind:
     def is_fact(self) -> bool:
         """Return whether every drop counts, by days; of a dimension, the newest drop is the whole table."""
         return bool(self.at)
+
+    @property
+    def accumulates(self) -> bool:
+        """Return whether every drop counts: of a fact, and of a dimension with versions."""
+        return self.is_fact or self.versions
 
     def column(self, name: str) -> SourceColumn:
         return next(column for column in self.columns if column.name == name)
@@ -275,9 +292,9 @@ class Pack:
         return tuple(kind for kind in self.kinds.values() if kind.is_fact)
 
     @property
-    def fact_names(self) -> str:
-        """Return the names of the facts, as a message writes them."""
-        return " and ".join(fact.name for fact in self.facts)
+    def counting(self) -> str:
+        """Return the names of the kinds of which every drop counts, as a message writes them."""
+        return " and ".join(kind.name for kind in self.kinds.values() if kind.accumulates)
 
     @property
     def month_groups(self) -> tuple[MonthGroup, ...]:
@@ -316,3 +333,7 @@ class Pack:
     def is_fact(self, kind: str) -> bool:
         """Return whether drops of a kind are facts; a kind of another pack is none."""
         return kind in self.kinds and self.kinds[kind].is_fact
+
+    def accumulates(self, kind: str) -> bool:
+        """Return whether every drop of a kind counts."""
+        return kind in self.kinds and self.kinds[kind].accumulates

@@ -1,14 +1,13 @@
 """Read a pack from its TOML file."""
 
-import re
 import tomllib
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Any, Literal, Self, cast, get_args
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marts.errors import UsageError
 from marts.highlights import Highlight, TopHighlight
@@ -16,112 +15,19 @@ from marts.pack import (
     Kind,
     Lookup,
     Mart,
-    MartColumn,
-    MartType,
     MonthTable,
     Number,
     NumberColumn,
     NumberTable,
     Pack,
-    SourceColumn,
-    SourceType,
     Subject,
 )
+from marts.pack_columns import Columns, Name, require_columns
 from marts.policy import EnginePolicy, explain, nearest, policy_model
 from marts.views import Types, View
 
-_NAME = r"[a-z][a-z0-9_]{0,63}"
-_TYPE = re.compile(r"(?P<type>[a-z_]+)(\((?P<length>[0-9]{1,5})\))?(?P<nullable>\?)?")
-_NULL_IF, _STORED = "null if ", "stored as "
 SHIPPED = ("retail",)
 """Packs that are part of this package."""
-Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
-
-
-class _Column(BaseModel):
-    """``[name, type, help, flag…]``: a type may have a length, ``text(1000)``, and ``?`` if a value may be empty."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Name
-    type: str
-    length: int = Field(255, ge=1, le=16_000)
-    nullable: bool = False
-    help: str
-    flags: tuple[str, ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_list(cls, values: Any) -> Any:
-        if not isinstance(values, list) or len(values) < 3 or not all(isinstance(item, str) for item in values):
-            raise ValueError('a column is [name, type, meaning], such as ["title", "text(200)?", "name of the book"]')
-        name, written, about, *flags = values
-        parts = _TYPE.fullmatch(written)
-        if not parts:
-            raise ValueError(f"{name}: {written!r} is not a type, such as id, text(1000) or money?")
-        length = {"length": int(parts["length"])} if parts["length"] else {}
-        fields = {"name": name, "type": parts["type"], "nullable": bool(parts["nullable"])}
-        return {**fields, **length, "help": about, "flags": tuple(flags)}
-
-    def of_type(self, known: Sequence[str]) -> str:
-        """Return the type. Raise ValueError if it is not known."""
-        if self.type not in known:
-            raise ValueError(f"{self.name}: {self.type!r} is not a type{nearest(self.type, known)}")
-        return self.type
-
-    def other_flags(self, known: Sequence[str]) -> set[str]:
-        """Return the flags. Raise ValueError for one that is not known."""
-        for flag in self.flags:
-            if flag not in known and not flag.startswith((_NULL_IF, _STORED)):
-                raise ValueError(f"{self.name}: unknown flag {flag!r}{nearest(flag, known)}; known: {', '.join(known)}")
-        return set(self.flags)
-
-    def source(self) -> SourceColumn:
-        flags = self.other_flags(("optional", "personal", "guests"))
-        stored = next((flag.removeprefix(_STORED) for flag in self.flags if flag.startswith(_STORED)), "")
-        return SourceColumn(
-            name=self.name,
-            type=cast(SourceType, self.of_type(get_args(SourceType))),
-            help=self.help,
-            mandatory="optional" not in flags,
-            nullable=self.nullable,
-            max_length=self.length,
-            personal="personal" in flags,
-            guests="guests" in flags,
-            stored_as=stored,
-        )
-
-    def mart(self) -> MartColumn:
-        flags = self.other_flags(("personal",))
-        reason = next((flag.removeprefix(_NULL_IF) for flag in self.flags if flag.startswith(_NULL_IF)), "")
-        if self.nullable != bool(reason):
-            raise ValueError(f'{self.name}: a column with ? says when it is NULL: "null if …"')
-        type_ = cast(MartType, self.of_type(get_args(MartType)))
-        return MartColumn(self.name, type_, self.help, reason, self.length, "personal" in flags)
-
-    def number(self) -> NumberColumn:
-        self.other_flags(())
-        known = ("text", "count", "money", "flag")
-        type_ = cast(Literal["text", "count", "money", "flag"], self.of_type(known))
-        return NumberColumn(self.name, type_, self.help, self.nullable, self.length)
-
-
-def _unique(columns: tuple[_Column, ...]) -> tuple[_Column, ...]:
-    names = [column.name for column in columns]
-    if repeats := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"it names a column twice: {', '.join(repeats)}")
-    return columns
-
-
-Columns = Annotated[tuple[_Column, ...], AfterValidator(_unique)]
-
-
-def _require_columns(columns: Sequence[_Column], used: Iterable[tuple[str, str | None]]) -> None:
-    """Raise ValueError for a setting, with the name that it has, if that is no column; empty names are not set."""
-    names = [column.name for column in columns]
-    for setting, name in used:
-        if name and name not in names:
-            raise ValueError(f"{setting} names {name!r}, which is no column of it{nearest(name, names)}")
 
 
 class _Identity(BaseModel):
@@ -146,6 +52,11 @@ class _Drop(BaseModel):
     currency: str = ""
     identity: _Identity | None = None
     across: str = ""
+    versions: bool = False
+    carried: tuple[str, ...] = ()
+    updated: str = ""
+    members: dict[int, str] = Field(default_factory=dict)
+    worded: tuple[str, ...] = ()
     columns: Columns = Field(min_length=1)
     synonyms: dict[str, str] = Field(default_factory=dict)
 
@@ -158,7 +69,19 @@ class _Drop(BaseModel):
         if item := self.identity:
             within = (name for name in item.within if name not in ("day", "month"))
             used += [("identity", name) for name in (item.id, item.number, item.item, *item.sign, *within)]
-        _require_columns(self.columns, [*used, *(("synonyms", name) for name in self.synonyms)])
+        used += [("updated", self.updated), *(("carried", name) for name in self.carried)]
+        used += [("worded", name) for name in self.worded]
+        require_columns(self.columns, [*used, *(("synonyms", name) for name in self.synonyms)])
+        for setting in ("carried", "updated", "members", "worded"):
+            if getattr(self, setting) and not (self.versions and self.key):
+                raise ValueError(f"{setting} is for a dimension with versions = true")
+        if self.versions and not self.key:
+            raise ValueError("versions = true is for a dimension: of a fact, every drop counts")
+        types = {column.name: column.type for column in self.columns}
+        if self.updated and types[self.updated] != "date":
+            raise ValueError(f"updated: {self.updated} must be of type date")
+        if wrong := next((name for name in self.worded if types[name] != "text"), ""):
+            raise ValueError(f"worded: {wrong} must be of type text")
         return self
 
     def kind(self, name: str, subject: "_Subject | None", lookups: Mapping[str, str], sql: Mapping[str, str]) -> Kind:
@@ -182,6 +105,11 @@ class _Drop(BaseModel):
             across=_text_of(self.across, sql) if self.across else "",
             synonyms=self.synonyms,
             total=self.total,
+            versions=self.versions,
+            carried=tuple(dict.fromkeys((*self.carried, *filter(None, (self.updated,))))),
+            updated=self.updated,
+            members=tuple(sorted(self.members.items(), reverse=True)),
+            worded=self.worded,
             person=subject.key if subject and subject.key in names else "",
             is_subject=bool(subject and subject.drop == name),
             lookups={on: kind for on, kind in lookups.items() if on in names} if self.at else {},
@@ -218,7 +146,7 @@ class _Table(BaseModel):
             return self
         if not self.publish:
             raise ValueError("publish is missing: the name of its table in the database")
-        _require_columns(self.columns, [*(("key", name) for name in self.key), ("control", self.control)])
+        require_columns(self.columns, [*(("key", name) for name in self.key), ("control", self.control)])
         for column in self.columns:
             column.mart()
         return self
@@ -296,7 +224,7 @@ class _NumberTable(BaseModel):
 
     @model_validator(mode="after")
     def _rows_name_columns(self) -> Self:
-        _require_columns(self.columns, (("default", name) for row in self.default for name in row))
+        require_columns(self.columns, (("default", name) for row in self.default for name in row))
         return self
 
     def table(self, name: str) -> NumberTable:

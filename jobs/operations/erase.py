@@ -64,7 +64,7 @@ class Places:
                 *(f"marts/{mart.name}" for mart, _ in pack.marts_of_people),
             ),
             quarantine=tuple(f"quarantine/{kind.name}" for kind in kinds),
-            cheap=("repairs/", *(f"{TABLES}{name}/" for name in dimensions), "keys/", "settled/"),
+            cheap=("repairs/", *(f"{TABLES}{name}/" for name in dimensions), "keys/", "settled/", "versions/"),
             without=tuple(f"/{name}.parquet" for name in (*others, "drops", "shared")),
         )
 

@@ -48,7 +48,7 @@ def write(folder: Path, pack: Pack, name: str = "", source: str = "", blocks: st
     ``name`` is the setting of the pack unless that is the default, ``source`` the source,
     ``blocks`` the [[source]] blocks that read its files, ``rule`` the total_cost_rule.
     """
-    settings, policy = _HEAD + settings_text(), _POLICY_HEAD + policy_text(pack)
+    settings, policy = _HEAD + settings_text(pack), _POLICY_HEAD + policy_text(pack)
     if name:
         settings = settings.replace(f"# pack = {toml(Settings.model_fields['pack'].default)}", f"pack = {toml(name)}")
     if source:
@@ -65,11 +65,11 @@ def write(folder: Path, pack: Pack, name: str = "", source: str = "", blocks: st
     return [folder / name for name in texts]
 
 
-def settings_text() -> str:
+def settings_text(pack: Pack) -> str:
     """Return the settings that the head of the file does not set, as comments."""
-    fields = Settings.model_fields
+    fields, examples = Settings.model_fields, {**_EXAMPLES, "mart": next(iter(pack.marts))}
     plain = {name: field for name, field in fields.items() if not isinstance(field.default, BaseModel)}
-    lines = [_option(name, field) for name, field in plain.items() if name not in _OWN]
+    lines = [_option(name, field, examples) for name, field in plain.items() if name not in _OWN]
     for name, field in fields.items():
         if isinstance(field.default, BaseModel):
             about = (type(field.default).__doc__ or "").splitlines()[0]
@@ -97,16 +97,16 @@ def policy_text(pack: Pack) -> str:
 
 _OWN = ("source", "target", "policy", "sources")
 """Settings that the head or the end of the file has."""
-_EXAMPLES = {"state": "./state", "as_of": date(2025, 12, 31), "mart": "NAME", "cpus": 2}
+_EXAMPLES = {"state": "./state", "as_of": date(2025, 12, 31), "cpus": 2}
 """Example values of options that are unset by default."""
 
 
-def _option(name: str, field: FieldInfo) -> str:
+def _option(name: str, field: FieldInfo, examples: Mapping[str, Any] = _EXAMPLES) -> str:
     about = field.description or ""
     choices = [value for value in get_args(field.annotation) if isinstance(value, str)]
     if choices:
         about += f" ({', '.join(choices)})"
-    value = _EXAMPLES[name] if field.default is None and name in _EXAMPLES else field.default
+    value = examples[name] if field.default is None and name in examples else field.default
     if field.default is None:
         about += "; not set"
     return f"# {about}\n# {name} = {toml(value)}\n" if about else f"# {name} = {toml(value)}\n"

@@ -12,12 +12,24 @@ from jobs.ports.store import REQUESTS_AT_ONCE
 from jobs.ports.warehouse import Warehouse
 from jobs.state.manifest import TABLES, Manifest
 from jobs.steps.contents import Memory
+from jobs.steps.histories import plan_histories
 from jobs.steps.materialize import mart_folder, saved_rows
 from jobs.steps.repair import repair_key, repairs_in, repairs_of
 from jobs.steps.rollup import Calculations, plan_rollups
 from jobs.steps.settle import Settled, plan_settling, read_settled
 
-FOLDERS = ("lines", "dimensions", "quarantine", "repairs", "settled", "facts", "marts", "keys", TABLES.rstrip("/"))
+FOLDERS = (
+    "lines",
+    "dimensions",
+    "quarantine",
+    "repairs",
+    "settled",
+    "facts",
+    "versions",
+    "marts",
+    "keys",
+    TABLES.rstrip("/"),
+)
 """Folders with only Martwright's files; those of the catalog are rewritten, the data quality pages stay."""
 
 
@@ -52,6 +64,7 @@ def find_waste(now: Survey, warehouse: Warehouse, rollup_lines: int) -> tuple[Wa
     live, generations = warehouse.live(), warehouse.generations()
     for as_of in {date.fromisoformat(generation.as_of_date) for generation in live.values()}:
         exact |= _facts(now, as_of, rollup_lines)
+        exact |= _histories(now, as_of)
     kept = [generations[number] for number in warehouse.kept_generations() if number in generations]
     folders = tuple(f"{mart_folder(item.mart, item.fingerprint)}/" for item in kept)
     exact |= _rows_below(now, kept)
@@ -76,6 +89,12 @@ def _facts(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
             settled[name] = read_settled(now.state, tasks, live)
     rollups = plan_rollups(live, as_of, rollup_lines, calculations, settled)
     return kept.union(*(rollup.paths for rollup in rollups))
+
+
+def _histories(now: Survey, as_of: date) -> set[str]:
+    """Return the histories of dimensions up to a day: the next build continues them."""
+    histories = plan_histories(now.resolved.dimensions, now.settings.pack, as_of, now.settings, set())
+    return {history.path for history in histories}
 
 
 def _rows_below(now: Survey, kept: Iterable[Generation]) -> set[str]:

@@ -18,6 +18,7 @@ from jobs.steps.alike import Shared, look_alike
 from jobs.steps.check_ids import check_ids
 from jobs.steps.contents import Memory
 from jobs.steps.fall import DayTotals
+from jobs.steps.histories import plan_histories, run_history
 from jobs.steps.mart_parts import MartPart, MartTask
 from jobs.steps.materialize import MartRows, inputs_of, plan_tasks, rows_before, save_rows, saved_rows
 from jobs.steps.materialize_task import run_mart_task
@@ -38,7 +39,7 @@ def settle_and_roll_up(run: Run, resolved: Resolved, known: Known) -> RolledUp:
     accepted = accepted_by(run.warehouse.decisions(), memory.contents, alike=True)
     paths, computed = set(known.paths), list[RollUp]()
     while True:
-        rollups, missing = _roll_up(run, resolved.live_facts, paths)
+        rollups, missing = _roll_up(run, resolved, paths)
         computed += missing
         paths |= {path for rollup in missing for path in rollup.paths}
         counts, days = _drop_counts(run, rollups, resolved.live_facts)
@@ -79,13 +80,14 @@ def _facts(run: Run, rollups: Sequence[RollUp], name: str) -> list[pa.Table]:
         return list(pool.map(lambda rollup: read_parquet(run.state, rollup.path(name)), rollups))
 
 
-def _roll_up(run: Run, live: Sequence[Manifest], existing: set[str]) -> tuple[list[RollUp], list[RollUp]]:
+def _roll_up(run: Run, resolved: Resolved, existing: set[str]) -> tuple[list[RollUp], list[RollUp]]:
     """Compute the missing facts. Return the tasks of all months, and those computed now."""
+    live = resolved.live_facts
     spanning = {name: item for name, item in run.identities.items() if not item.within_month}
     marks = {name: _settle(run, live, item, existing) for name, item in spanning.items()}
     calculations = Calculations.of(run.pack, run.policy)
     rollups = plan_rollups(live, run.as_of, run.settings.limits.rollup_lines, calculations, marks)
-    if run.pack.facts and not rollups:
+    if not (rollups if run.pack.facts else resolved.dimensions):
         hint = "`marts plan` shows what is wrong with each drop; the live marts are untouched"
         raise DataError("no drop has a usable line", run.source.uri, hint)
     missing = [rollup for rollup in rollups if not rollup.paths <= existing]
@@ -129,12 +131,28 @@ def _drop_counts(
     return dict(counts), {fact: DayTotals(days) for fact, days in totals.items()}
 
 
+def _dimension_files(run: Run, live: Sequence[Manifest], paths: AbstractSet[str]) -> dict[str, list[str]]:
+    """Return the files of each dimension, in order of delivery; of one with versions, its history."""
+    files: dict[str, list[str]] = {}
+    for manifest in live:
+        if not run.pack.kinds[manifest.delivery.kind].versions:
+            files.setdefault(manifest.delivery.kind, []).extend(file.path for file in manifest.files)
+    histories = plan_histories(live, run.pack, run.as_of, run.scan_settings, paths)
+    missing = [history for history in histories if history.days]
+    run.ready(missing)
+    if missing:
+        with run.step("fold versions", len(missing)):
+            for _, rows in run.runner("FoldVersions", run_history, missing):
+                run.progress.advance(rows)
+    return {**files, **{history.kind.name: [history.path] for history in histories}}
+
+
 def materialize(run: Run, rolled_up: RolledUp, paths: AbstractSet[str]) -> tuple[MartRows, ...]:
     """Compute the rows of the marts in parallel, unless an earlier run has computed the same."""
     names = [run.settings.mart] if run.settings.mart else list(run.pack.marts)
     dimensions = rolled_up.resolved.dimensions
     last = {m.delivery.kind for m in dimensions if run.scan_settings.block(m.delivery.key).duplicates == "last"}
-    of_all = (rolled_up.months, dimensions, run.policy, run.as_of, last)
+    of_all = (rolled_up.months, _dimension_files(run, dimensions, paths), run.policy, run.as_of, last)
     inputs = {name: inputs_of(run.pack, run.pack.marts[name], *of_all) for name in names}
     saved = {name: saved_rows(run.state, name, inputs[name].name, paths) for name in names}
     tasks: list[MartTask] = []

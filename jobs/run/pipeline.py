@@ -142,7 +142,7 @@ def _build(run: Run) -> RunReport:
     require_key(stages.resolved, {name: item.more for name, item in run.identities.items()})
     rolled_up = stages.rolled_up = settle_and_roll_up(run, stages.resolved, known)
     resolved = rolled_up.resolved
-    if not resolved.counts.counted:
+    if run.pack.facts and not resolved.counts.counted:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
     try:
         marts = materialize(run, rolled_up, known.paths)

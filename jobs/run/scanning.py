@@ -39,7 +39,7 @@ def known_state(run: Run) -> Known:
         if run.request.rebuild:
             catalog.forget_all(but=_without_object(run, ledger))
             return Known(ledger, catalog, frozenset())
-        folders = ("lines", "dimensions", "quarantine", "settled", "facts", "marts")
+        folders = ("lines", "dimensions", "quarantine", "settled", "facts", "versions", "marts")
         paths = {version.key for folder in folders for version in run.state.versions(folder)}
         catalog.forget_incomplete(paths)
         return Known(ledger, catalog, frozenset(paths))

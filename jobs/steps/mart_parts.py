@@ -104,7 +104,10 @@ class MartTask:
         months = self.pack.months.get(self.mart.reads)
         person = subject.key if subject and months and subject.key in self.mart.key else ""
         control = months.control if months else ""
-        return Calculation(self.mart, control, person, Numbers.of(self.pack, self.policy), self.pack.highlights)
+        kinds = {item.kind: self.pack.kinds[item.kind] for item in self.mart.lookups}
+        versioned = {name: kind for name, kind in kinds.items() if kind.versions}
+        numbers = Numbers.of(self.pack, self.policy)
+        return Calculation(self.mart, control, person, numbers, self.pack.highlights, versioned)
 
 
 def added(parts: Sequence[MartPart]) -> MartPart:

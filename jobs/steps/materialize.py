@@ -3,7 +3,7 @@
 Rows are Parquet files named by their inputs; the target loads them from there.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import REQUESTS_AT_ONCE, Store
-from jobs.state.manifest import Manifest, name_of
+from jobs.state.manifest import name_of
 from jobs.state.parquet import key_range
 from jobs.steps.mart_parts import HIGHEST, LOWEST, MartPart, MartTask, Part, Patch, Previous
 from jobs.steps.rollup import RollUp
@@ -116,12 +116,16 @@ def inputs_of(
     pack: Pack,
     mart: Mart,
     rollups: Sequence[RollUp],
-    dimensions: Sequence[Manifest],
+    dimensions: Mapping[str, Sequence[str]],
     policy: Policy,
     as_of: date,
     last_counts: Collection[str] = (),
 ) -> Inputs:
-    """Return the inputs of a mart. ``last_counts`` are the dimensions of which the last row of a key counts."""
+    """Return the inputs of a mart.
+
+    ``dimensions`` are the files of each, in order of delivery, ``last_counts`` those of which the last row of a key
+    counts.
+    """
     used = {item.kind for item in mart.lookups}
     last = sorted(used & set(last_counts))
     rules = name_of(
@@ -131,11 +135,7 @@ def inputs_of(
         numbers_of(pack, policy),
         *([last] if last else []),
     )
-    files: dict[str, list[str]] = {}
-    for manifest in dimensions:
-        if manifest.delivery.kind in used:
-            files.setdefault(manifest.delivery.kind, []).extend(file.path for file in manifest.files)
-    by_kind = tuple(sorted((kind, tuple(paths)) for kind, paths in files.items()))
+    by_kind = tuple(sorted((kind, tuple(paths)) for kind, paths in dimensions.items() if kind in used))
     facts = tuple(rollup.path(mart.reads) for rollup in rollups if mart.reads in rollup.names)
     return Inputs(rules, facts, by_kind, as_of, tuple(last))
 

@@ -203,10 +203,13 @@ def _dimensions(
 
 
 def _unique(rows: pa.Table | None, kind: Kind, task: MartTask) -> pa.Table | None:
-    """Return one row per key. Raise DuplicateKeys for rows that differ: which one is right cannot be decided."""
+    """Return one row per key, or per version.
+
+    Raise DuplicateKeys for rows that differ: which one is right cannot be decided.
+    """
     key = kind.key or ""
-    if rows is None:
-        return None
+    if rows is None or kind.versions:
+        return rows
     if DELETED in rows.column_names:  # null in the rows of a whole table, which come first
         is_change = rows[DELETED].is_valid()
         whole = _unique(rows.filter(pc.invert(is_change)).drop_columns([DELETED]), kind, task)

@@ -10,6 +10,7 @@ from jobs.ports.store import REQUESTS_AT_ONCE, ObjectVersion, Store
 from jobs.state.catalog import Catalog
 from jobs.state.manifest import Delivery, Manifest
 from jobs.steps.contents import ALIKE, Memory, Place, SameRows, find_same_rows, read_contents
+from jobs.steps.histories import DATE, day_of
 from jobs.steps.listing import list_source, unread_format
 from jobs.steps.planned import DropChange, Gone, Plan, PlannedDrop
 from jobs.steps.scan_settings import ScanSettings
@@ -18,8 +19,10 @@ from jobs.steps.withdrawals import counts_on
 from marts.compute.identity import Identities
 from marts.errors import DataError, UsageError
 from marts.pack import Kind, Pack
-from marts.quality.rule_types import PRODUCT
+from marts.quality.changes import is_log
+from marts.quality.rule_types import PRODUCT, UNIQUE
 from marts.rows.diagnosis import advice, block_hint
+from marts.rows.source_block import SourceBlock
 
 
 def make_plan(
@@ -70,7 +73,7 @@ def make_plan(
     for kind in (*pack.facts, *pack.dimensions):
         own = _in_order([*map(planned, deliveries[kind.name]), *(drop for drop in removed if _of(drop) == kind.name)])
         if not kind.is_fact:
-            drops += newest_usable(own)
+            drops += own if kind.versions else newest_usable(own)
             continue
         drops += without_unread(_without_duplicates(own, memory, look), memory.live)
         drops += [_unread(version, kind, known) for version in listing.others[kind.name] if unread_format(version.key)]
@@ -316,6 +319,9 @@ class _Look:
             return ""
         if manifest.foreign:
             return self._other_encoding(manifest)
+        kind, block = self.settings.pack.kinds[manifest.delivery.kind], self.settings.block(manifest.delivery.key)
+        if kind.versions and not manifest.rows_read and not is_log(manifest.measured.columns, block):
+            return "it has no rows: all entities would end"
         policy, suite = self.settings.policy, self.settings.suites[manifest.delivery.kind]
         why = manifest.held_because(suite, policy.max_bad_ratio, policy.max_bad_rows)
         return f"{why}{self._way_out(manifest)}" if why else ""
@@ -348,6 +354,9 @@ def _planned(
     place: Place,
     content: str,
 ) -> PlannedDrop:
+    kind, block = look.settings.pack.kinds[delivery.kind], look.settings.block(delivery.key)
+    if kind.versions and day_of(delivery.key, block) is None:
+        return PlannedDrop(delivery, change, place, None, content, rejected=_NO_DAY, of=kind, block=block)
     manifest = look.manifest(delivery)
     held = look.held(manifest) if manifest else ""
     if manifest and _judge_again(manifest, look, bool(held), rescan or change != "known"):
@@ -361,12 +370,28 @@ def _planned(
         place,
         manifest,
         content,
-        rejected=manifest.rejected if manifest else "",
+        rejected=(manifest.rejected or _repeats(kind, manifest, look, block)) if manifest else "",
         held=held,
         months=tuple(manifest.months) if manifest else (),
-        of=look.settings.pack.kinds[delivery.kind],
-        block=look.settings.block(delivery.key),
+        of=kind,
+        block=block,
     )
+
+
+_NO_DAY = (
+    "its name has no date, YYYY-MM-DD or YYYY/MM/DD: which day does it describe? rename it, or write from_path with a "
+    f"group {DATE} in a [[source]] block"
+)
+
+
+def _repeats(kind: Kind, manifest: Manifest, look: "_Look", block: SourceBlock) -> str:
+    """Return why a snapshot with several rows of a key cannot be used; empty if it has none."""
+    if not kind.versions or is_log(manifest.measured.columns, block):
+        return ""
+    suite = look.settings.suites[kind.name]
+    rules = (rule for rule in suite.rules if rule.type == UNIQUE and rule.kwargs["column"] == kind.key)
+    repeated = max((manifest.measured.of(rule).unexpected for rule in rules), default=0)
+    return f"{kind.key} is not unique: {repeated:,} rows have the key of another row" if repeated else ""
 
 
 def _judge_again(manifest: Manifest, look: _Look, held: bool, changed_rules_apply: bool) -> bool:

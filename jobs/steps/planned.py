@@ -59,6 +59,11 @@ class PlannedDrop:
         return self.of is not None and self.of.is_fact
 
     @property
+    def accumulates(self) -> bool:
+        """Return whether it counts beside the other drops of its kind."""
+        return self.of is not None and self.of.accumulates
+
+    @property
     def taken_over(self) -> bool:
         """Return whether its object was removed and another object has its content: it was moved or put again."""
         return bool(self.gone and self.duplicate_of)
@@ -73,7 +78,7 @@ class Plan:
     """Drops of a build, and what is known about them before the scan."""
 
     drops: tuple[PlannedDrop, ...]
-    """Sales drops in order of delivery, then dimensions with older drops last; includes live drops without object."""
+    """Drops of facts in order of delivery, then dimensions, older drops last; includes live drops without object."""
     pack: Pack
     withdrawn: tuple[DropRecord, ...] = ()
     """Records of drops that are no longer among ``drops``."""
@@ -86,11 +91,11 @@ class Plan:
     no_data: int = 0
     """Objects that are ignored because of their names."""
     unremembered: int = 0
-    """Sales drops ordered by the times of their objects, because the ledger is empty."""
+    """Drops of facts ordered by the times of their objects, because the ledger is empty."""
     forgotten: int = 0
-    """Sales drops in the state that are neither in the source nor in the ledger, which is empty."""
+    """Drops of facts in the state that are neither in the source nor in the ledger, which is empty."""
     small_alike: tuple[tuple[str, ...], ...] = ()
-    """Sales deliveries with the same rows, too few to treat them as one drop."""
+    """Deliveries of facts with the same rows, too few to treat them as one drop."""
 
     @property
     def to_scan(self) -> list[PlannedDrop]:

@@ -52,6 +52,10 @@ class BadRows:
         return f"quarantine/{kind}/pack={self._name}/{self._written[kind]:05d}.parquet"
 
 
+KEY = "key"
+"""Column of the keys of bad rows of a dimension with versions; empty if a row has no readable one."""
+
+
 def _words(rule: str, value: str) -> str:
     return f"{rule}: {value}" if value else rule
 
@@ -94,6 +98,8 @@ class Tally:
             }
         )
         kind = self._kind
+        if kind.versions:
+            table = table.append_column(KEY, pa.array([row.key for row in rows], pa.string()))
         self._files[self._bad.take(kind.name, table)] = None
         self.rows += len(rows)
         for row in rows:

@@ -154,7 +154,7 @@ def notes_of(plan: Plan, resolved: Resolved) -> tuple[str, ...]:
     notes = []
     if plan.unremembered > 1:
         notes.append(
-            f"{plan.unremembered:,} {plan.pack.fact_names} drops are ordered by the times and names of their objects: "
+            f"{plan.unremembered:,} {plan.pack.counting} drops are ordered by the times and names of their objects: "
             "the ledger of this target is empty"
         )
     if counts.guests:
@@ -215,7 +215,7 @@ def _of_gone(resolved: Resolved) -> list[str]:
     if missing:
         clean = sum(v.report.clean for v in missing)
         results.append(
-            f"{len(missing):,} {resolved.pack.fact_names} drops with {clean:,} clean lines were removed from the "
+            f"{len(missing):,} {resolved.pack.counting} drops with {clean:,} clean lines were removed from the "
             "source and still count: `marts withdraw list` lists them, `marts withdraw accept` withdraws them, "
             "`refuse` keeps them"
         )
@@ -224,7 +224,7 @@ def _of_gone(resolved: Resolved) -> list[str]:
         names = ", ".join(v.drop.delivery.key for v in taken[:5]) + (" …" if len(taken) > 5 else "")
         lines = sum(v.drop.record.clean for v in taken if v.drop.record)
         results.append(
-            f"{len(taken):,} {resolved.pack.fact_names} drops ({lines:,} lines) were removed from the source and "
+            f"{len(taken):,} {resolved.pack.counting} drops ({lines:,} lines) were removed from the source and "
             f"withdrawn: {names}"
         )
     results += [
@@ -329,7 +329,7 @@ def _of_drops(plan: Plan, resolved: Resolved) -> list[str]:
         )
     if plan.forgotten:
         results.append(
-            f"the state has {plan.forgotten:,} {plan.pack.fact_names} drops whose objects were removed, and the ledger "
+            f"the state has {plan.forgotten:,} {plan.pack.counting} drops whose objects were removed, and the ledger "
             "is empty: "
             'they do not count; with withdrawals = "keep", restore the database or the objects'
         )

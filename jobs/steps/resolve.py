@@ -262,7 +262,7 @@ def is_vanished(item: ResolvedDrop) -> bool:
 
 def may_be_withdrawn(item: ResolvedDrop) -> bool:
     """Return whether people decide about a withdrawal: a dimension keeps its last table automatically."""
-    return is_vanished(item) and item.drop.is_fact
+    return is_vanished(item) and item.drop.accumulates
 
 
 def _origin(item: ResolvedDrop) -> str:
@@ -350,13 +350,13 @@ def _with_withdrawals(resolved: Resolved, withdrawals: Withdrawals) -> Resolved:
     """Decide about drops whose objects were removed."""
     vanished = [v for v in resolved.all if v.drop.gone == "vanished" and v.state == "missing"]
     records = [v.drop.record for v in vanished if v.drop.record]
-    decided = withdrawals.decide([record for record in records if resolved.pack.is_fact(record.kind)])
+    decided = withdrawals.decide([record for record in records if resolved.pack.accumulates(record.kind)])
 
     def settled(item: ResolvedDrop) -> ResolvedDrop:
         drop = item.drop
         if drop.gone != "vanished" or item.state != "missing":
             return item
-        if not drop.is_fact:
+        if not drop.accumulates:
             adds = drop.block.delivers == "changes"
             reason = "its object is gone: its changes count on" if adds else _LAST_TABLE
             return replace(item, state="live", reason=reason)

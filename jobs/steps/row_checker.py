@@ -13,18 +13,27 @@ from marts.privacy.erasure import ERASED
 from marts.quality.changes import check_block
 from marts.quality.check import Checked
 from marts.quality.findings import Keys, Measured, without_samples
+from marts.rows.cast import read_column
 from marts.rows.header import Header
 from marts.rows.numbers import plain_numbers, without_prefix
 from marts.rows.records import MAX_RECORD, BadRow
 from marts.rows.text_rows import RowBlock, RowFormat
 
 
-def bad_rows(block: RowBlock, checked: Checked, places: np.ndarray | None = None) -> list[BadRow]:
-    """Return the rows of a block that break a rule; ``places`` are those that were checked, by default all."""
+def bad_rows(
+    block: RowBlock, checked: Checked, places: np.ndarray | None = None, keys: pa.Array | None = None
+) -> list[BadRow]:
+    """Return the rows of a block that break a rule; ``places`` are those that were checked, by default all.
+
+    ``keys`` are those of all rows of the block, null where they cannot be read.
+    """
     results = []
     for row, reasons in checked.reasons.items():
         place = row if places is None else int(places[row])
-        results.append(BadRow(int(block.lines[place]), block.raw(place), tuple(reasons)))
+        key = keys[place].as_py() if keys is not None else None
+        results.append(
+            BadRow(int(block.lines[place]), block.raw(place), tuple(reasons), "" if key is None else str(key))
+        )
     return results
 
 
@@ -34,9 +43,9 @@ def from_id(header: Header) -> tuple[str, ...]:
     return tuple(n for n, text in header.computed.items() if person in map(plain_name, parsed(text).columns))
 
 
-def _blank(row: BadRow) -> BadRow:
-    """Return a bad row without values: its line and the rules it breaks."""
-    return BadRow(row.line, ERASED, tuple((rule, "") for rule, _ in row.reasons))
+def _blank(row: BadRow, key: str = "") -> BadRow:
+    """Return a bad row without values: its line, the rules it breaks, and the key that replaces its own."""
+    return BadRow(row.line, ERASED, tuple((rule, "") for rule, _ in row.reasons), key)
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class RowChecker:
         numbers = self._erased_numbers(text)
         if numbers is None:
             checked = self._checked(text)
-            bad = [*malformed, *bad_rows(block, checked)]
+            bad = [*malformed, *bad_rows(block, checked, keys=self._keys(text))]
             measured: tuple[Measured, ...] = (checked.findings.measured,)
             keys, clean = checked.findings.keys, checked.clean
         else:
@@ -86,12 +95,25 @@ class RowChecker:
             erased, checked = self._checked(text.filter(pa.array(~known))), self._checked(text.filter(pa.array(known)))
             nobody = self._without(erased.clean, numbers[~known][erased.kept])
             clean, places = pa.concat_tables([checked.clean, nobody]), np.flatnonzero(known)
-            bad = [*malformed, *bad_rows(block, checked, places)]
-            bad += [_blank(row) for row in bad_rows(block, erased, np.flatnonzero(~known))]
+            bad = [*malformed, *bad_rows(block, checked, places, self._keys(text))]
+            bad += map(self._anonymous, bad_rows(block, erased, np.flatnonzero(~known), self._keys(text)))
             keys = tuple(replace(keys, rows=places[keys.rows]) for keys in checked.findings.keys)
             measured = (without_samples(erased.findings.measured), checked.findings.measured)
         by_line = tuple(sorted(bad, key=lambda row: row.line))
         return CheckedBlock(clean, by_line, measured, keys, text.num_rows, len(malformed), block.line_count)
+
+    def _keys(self, text: pa.Table) -> pa.Array | None:
+        """Return the keys of the rows of a dimension with versions: a bad row says that its entity is still there."""
+        if not self._kind.versions:
+            return None
+        form = self._format
+        key = self._kind.column(self._kind.key or "")
+        return read_column(key, form.header, text, self._settings.policy, form.block).values
+
+    def _anonymous(self, row: BadRow) -> BadRow:
+        """Return a bad row of an erased person without values, with the id that replaces theirs."""
+        erased = self._settings.erased
+        return _blank(row, str(erased.stand_in(erased.number_of(row.key))) if row.key else "")
 
     def _without(self, rows: pa.Table, numbers: np.ndarray) -> pa.Table:
         """Remove the personal data of erased people from clean rows."""

@@ -44,10 +44,10 @@ class Withdrawals:
     recent: tuple[int, int] = (0, 0)
     """Drops withdrawn without a decision in the last DAYS days, and their clean lines."""
     live: int = 0
-    """Clean lines of the sales drops that were live before this run."""
+    """Clean lines of the drops that were live before this run, of kinds of which every drop counts."""
 
     def decide(self, removed: Sequence[DropRecord]) -> dict[str, tuple[DropState, str]]:
-        """Return state and reason of each sales drop whose object was removed."""
+        """Return state and reason of each drop whose object was removed."""
         with_rows = [record for record in removed if _has_rows(record)]
         asked = [record for record in with_rows if record.delivery_id not in self.accepted | self.refused]
         drops = self.recent[0] + len(asked)
@@ -89,7 +89,7 @@ def withdrawals_of(
     last_event = {
         event.content or event.delivery_id: event
         for event in events
-        if pack.is_fact(event.kind) and event.state in _IN_THE_MARTS_OR_NOT and event.reason != LEFT
+        if pack.accumulates(event.kind) and event.state in _IN_THE_MARTS_OR_NOT and event.reason != LEFT
     }
     unasked = [event for event in last_event.values() if event.reason == VANISHED]
     return Withdrawals(
@@ -101,7 +101,7 @@ def withdrawals_of(
         ),
         frozenset(name for name, item in last_word.items() if item.action == REFUSE),
         (len(unasked), sum(event.clean for event in unasked)),
-        sum(record.clean for record in ledger if record.state == "live" and pack.is_fact(record.kind)),
+        sum(record.clean for record in ledger if record.state == "live" and pack.accumulates(record.kind)),
     )
 
 

@@ -54,7 +54,8 @@ def _check_mart(pack: Pack, mart: Mart, facts: pa.Table, numbers: Numbers) -> No
     _require_variables(mart.name, (mart.sql, mart.stale), numbers, OF_TABLES)
     dimensions = {item.kind: empty_dimension(pack.kinds[item.kind], mart) for item in mart.lookups}
     try:
-        compute_rows(mart, facts, dimensions, numbers, _DAY, check=lambda rows: _compare(mart, rows))
+        versioned = {name: pack.kinds[name] for name in dimensions if pack.kinds[name].versions}
+        compute_rows(mart, facts, dimensions, numbers, _DAY, lambda rows: _compare(mart, rows), versioned)
         keys = stale_keys(mart, facts, numbers, date(2024, 1, 1), _DAY)
     except duckdb.Error as error:
         raise _wrong(mart.name, error) from error

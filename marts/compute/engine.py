@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marts.errors import DataError
-from marts.pack import Mart, MartColumn
+from marts.pack import DECIMALS, Mart, MartColumn
 
 MEMORY = "700MB"
 """Memory limit of one calculation. Beyond it DuckDB spills to a folder, see ``spill_to``."""
@@ -136,10 +136,8 @@ def _arrow_type(column: MartColumn) -> pa.DataType:
             return pa.int64()
         case "text" | "month":
             return pa.string()
-        case "money":
-            return pa.decimal128(18, 2)
-        case "rate":
-            return pa.decimal128(14, 2)
+        case "money" | "rate" | "version":
+            return pa.decimal128(*DECIMALS[column.type])
         case "date":
             return pa.date32()
         case "flag":

@@ -5,7 +5,7 @@ keys are sums over keys: new total = old total - old rows + new rows of the keys
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
@@ -17,7 +17,7 @@ from marts.compute.highlights import Figures, exchanged, figures_of
 from marts.compute.numbers import Numbers
 from marts.compute.tables import compute_rows, stale_keys
 from marts.highlights import Highlight
-from marts.pack import Mart
+from marts.pack import Kind, Mart
 from marts.privacy.erasure import people
 from marts.rows.cast import GUEST
 
@@ -87,6 +87,8 @@ class Calculation:
     """Column of people among its key; empty if its rows are not of people."""
     numbers: Numbers
     highlights: tuple[Highlight, ...] = ()
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    """Dimensions with versions that it reads."""
 
     @property
     def key(self) -> str:
@@ -96,7 +98,7 @@ class Calculation:
     def compute(self, facts: pa.Table, dimensions: Dimensions, as_of: date) -> Computed:
         """Compute the rows of all keys that have facts."""
         known = people(facts, self.person) if self.person else facts
-        computed = compute_rows(self.mart, known, dimensions, self.numbers, as_of)
+        computed = compute_rows(self.mart, known, dimensions, self.numbers, as_of, kinds=self.kinds)
         rows = computed.rows
         figures = figures_of(self.highlights, self.mart, rows)
         guests = self._cents(facts.filter(pc.equal(facts[self.person], GUEST))) if self.person else 0

@@ -9,9 +9,11 @@ import pyarrow as pa
 
 from marts.compute.engine import mart_schema, named_in, ordered, running
 from marts.compute.numbers import Numbers
-from marts.pack import Kind, Mart
+from marts.compute.versions import INFERRED, history_schema, with_members
+from marts.pack import Kind, Lookup, Mart
 from marts.rows.cast import clean_schema
 
+NO_KINDS: Mapping[str, Kind] = {}
 NO_FACTS = pa.table({})
 """Facts of a mart that reads dimensions only."""
 
@@ -32,15 +34,18 @@ def compute_rows(
     numbers: Numbers,
     as_of: date,
     check: Callable[[pa.Table], None] = lambda _: None,
+    kinds: Mapping[str, Kind] = NO_KINDS,
 ) -> TableRows:
     """Compute the rows of a mart. ``dimensions`` have the columns of `columns_used`, one row per key.
 
-    ``facts`` are the rows of the table of months that it reads, if it reads one.
+    ``facts`` are the rows of the table of months that it reads, if it reads one; ``kinds`` the dimensions with
+    versions: they get rows for the entities that only facts name, and for the members.
 
     ``check`` gets the rows as its SQL gives them.
     """
     months = {mart.reads: _by_month(mart, facts)} if mart.reads else {}
-    tables = {**months, **dimensions, **numbers.tables}
+    standing = {item.kind: _named(mart, item, dimensions, facts, kinds) for item in mart.lookups if item.kind in kinds}
+    tables = {**months, **dimensions, **standing, **numbers.tables}
     with running(tables, {"as_of": as_of, **numbers.variables}) as engine:
         rows = engine.sql(mart.sql).to_arrow_table()
         check(rows)
@@ -49,10 +54,23 @@ def compute_rows(
         unmatched = {}
         for item in (item for item in mart.lookups if item.on):
             key = dimensions[item.kind].column_names[0]
-            query = f"SELECT coalesce(sum(lines), 0)::BIGINT FROM {mart.reads} m WHERE m.{item.on} NOT IN"
-            ((count,),) = engine.execute(f"{query} (SELECT {key} FROM {item.kind})").fetchall()
+            known = f"(SELECT {key} FROM {item.kind}{f' WHERE NOT {INFERRED}' if item.kind in kinds else ''})"
+            query = f"SELECT coalesce(sum(lines), 0)::BIGINT FROM {mart.reads} m WHERE m.{item.on} NOT IN {known}"
+            ((count,),) = engine.execute(query).fetchall()
             unmatched[item.kind] = int(count)
     return TableRows(ordered_rows, unmatched)
+
+
+def _named(
+    mart: Mart, item: Lookup, dimensions: Mapping[str, pa.Table], facts: pa.Table, kinds: Mapping[str, Kind]
+) -> pa.Table:
+    """Return a dimension with versions, with rows for what its snapshots do not have.
+
+    Of a mart that is computed in parts, the members are in none: they are not entities of a range of keys.
+    """
+    rows = dimensions[item.kind]
+    named = facts[item.on].combine_chunks() if item.on else pa.array([], rows.schema[0].type)
+    return with_members(kinds[item.kind], rows, named, mart.per == "all")
 
 
 def stale_keys(mart: Mart, facts: pa.Table, numbers: Numbers, before: date, as_of: date) -> np.ndarray | None:
@@ -68,13 +86,18 @@ def stale_keys(mart: Mart, facts: pa.Table, numbers: Numbers, before: date, as_o
 
 def columns_used(kind: Kind, mart: Mart) -> list[str]:
     """Return the clean columns of a dimension that the SQL of a mart names, its key first."""
-    others = (column.clean_name for column in kind.columns if column.name != kind.key)
+    others = (name for name in dimension_schema(kind).names if name != kind.key)
     return [kind.key or "", *named_in(others, mart.sql)]
+
+
+def dimension_schema(kind: Kind) -> pa.Schema:
+    """Return the schema of a dimension as its files have it: of one with versions, that of its history."""
+    return history_schema(kind) if kind.versions else clean_schema(kind)
 
 
 def empty_dimension(kind: Kind, mart: Mart) -> pa.Table:
     """Return a dimension without rows, as `compute_rows` expects it."""
-    return clean_schema(kind).empty_table().select(columns_used(kind, mart))
+    return dimension_schema(kind).empty_table().select(columns_used(kind, mart))
 
 
 def _by_month(mart: Mart, facts: pa.Table) -> pa.Table:

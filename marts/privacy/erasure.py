@@ -114,16 +114,19 @@ class Erased:
 
         Values that distinguish sales lines are kept, so that repeated lines are still detected. Each additional column
         becomes a digest of its own, because it may be part of the transaction key; so does each text in ``from_id``,
-        the columns that are computed from the id.
+        the columns that are computed from the id. Of a dimension with versions, columns without personal data are kept:
+        tables count who worked where.
         """
         nobody = pa.array([self.stand_in(number) for number in numbers], pa.int64())
         rows = rows.set_column(rows.schema.get_field_index(kind.person), kind.person, nobody)
         if kind.is_subject:
             for column in kind.columns:
-                if column.name != kind.person:
-                    place = rows.schema.get_field_index(column.name)
-                    blank = [None if column.nullable else ERASED] * rows.num_rows
-                    rows = rows.set_column(place, column.name, pa.array(blank, rows.schema.field(place).type))
+                if column.name == kind.person or (kind.versions and not column.personal):
+                    continue
+                place = rows.schema.get_field_index(column.clean_name)
+                word = ERASED if column.type == "text" and not column.nullable else None
+                blank = pa.array([word] * rows.num_rows, rows.schema.field(place).type)
+                rows = rows.set_column(place, column.clean_name, blank)
         if kind.is_fact:
             messages = [self._hidden(text) for text in rows[_EXTRA].to_pylist()]
             rows = rows.set_column(rows.schema.get_field_index(_EXTRA), _EXTRA, pa.array(messages, pa.string()))

@@ -1,5 +1,6 @@
 """Check changes to a dimension: rows to add or replace, and rows that delete a key."""
 
+from collections.abc import Container
 from dataclasses import replace
 
 import numpy as np
@@ -29,8 +30,12 @@ def check_block(
 ) -> Checked:
     """Check the rows of a block, in their order. Of a row of changes that deletes, only the key counts.
 
+    Drops of a dimension with versions are changes if they have a column ``op``.
+
     Raise DropRejected for an unknown operation.
     """
+    if kind.versions and is_log(header.all, block):
+        block = block.model_copy(update={"delivers": "changes"})
     deletes = _deletes(header, text) if block.delivers == "changes" else np.zeros(text.num_rows, bool)
     if not deletes.any():
         return check_rows(kind, header, text, policy, suite, block)
@@ -45,6 +50,11 @@ def check_block(
     reasons |= {row: [(NO_KEY, keys.written_at(at) or "")] for at, row in enumerate(own.tolist()) if not valid[at]}
     moved = tuple(replace(item, rows=places[item.rows]) for item in others.findings.keys)
     return Checked(clean.take(pa.array(order)), kept[order], replace(others.findings, keys=moved), reasons)
+
+
+def is_log(columns: Container[str], block: SourceBlock) -> bool:
+    """Return whether a drop of a dimension holds changes; ``columns`` are all that it has."""
+    return block.delivers == "changes" or OPERATION in columns
 
 
 def _deletions(kind: Kind, keys: pa.Array) -> pa.Table:

@@ -20,6 +20,7 @@ from marts.quality.rule_types import (
     RULE_TYPES,
     TYPE_NAMES,
     TYPES,
+    UNIQUE,
     WELL_FORMED,
     Family,
     RuleType,
@@ -97,10 +98,20 @@ def contract(kind: Kind, policy: Policy) -> list[Rule]:
         if column.type == "quantity":
             kwargs = {"column": column.name, "value_set": [0]}
             rules.append(Rule("expect_column_values_to_not_be_in_set", kwargs, contract=True))
+    return [*rules, *_of_key(kind), *_of_total(kind, policy)]
+
+
+def _of_key(kind: Kind) -> list[Rule]:
+    """Return the rule that keys of a snapshot are unique; those of a log of changes may not be."""
+    return [Rule(UNIQUE, {"column": kind.key}, "info", contract=True)] if kind.versions else []
+
+
+def _of_total(kind: Kind, policy: Policy) -> list[Rule]:
+    rules: list[Rule] = []
     if kind.total:
         names = list(kind.total)
         if policy.total_cost_rule == DEFAULT_RULE:
-            kwargs = {"column_list": names, "ignore_row_if": "any_value_is_missing"}
+            kwargs: dict[str, Any] = {"column_list": names, "ignore_row_if": "any_value_is_missing"}
         else:  # a row of which it cannot be computed breaks it
             kwargs = {"column_list": [policy.total_cost_rule, names[-1]], "ignore_row_if": "never"}
         kwargs["tolerance"] = policy.total_cost_tolerance
@@ -361,6 +372,7 @@ _FAMILY: dict[SourceType | MartType, Family] = {
     "amount": "number",
     "count": "number",
     "rate": "number",
+    "version": "number",
     "date": "date",
     "text": "text",
     "month": "text",

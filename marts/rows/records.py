@@ -32,6 +32,8 @@ class BadRow:
     """The record as in the file."""
     reasons: tuple[tuple[str, str], ...]
     """Each broken rule in words, and the value that breaks it."""
+    key: str = ""
+    """Its key, if it can be read; only rows of a dimension with versions have one."""
 
 
 @dataclass(frozen=True)

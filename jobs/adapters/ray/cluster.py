@@ -29,6 +29,8 @@ _LOCAL_ENVIRONMENT = {
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
     # A task that runs out of memory does so again; Ray would retry it forever.
     "RAY_task_oom_retries": "3",
+    # A stalled machine looks like a dead node: after 60 s without an answer Ray would end its only one, and the run.
+    "RAY_health_check_failure_threshold": "100",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # glibc would return large arrays to the kernel and allocate them again: some 7 % of a scan's CPU seconds.

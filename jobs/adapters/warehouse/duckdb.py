@@ -21,7 +21,7 @@ import pyarrow as pa
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.config.settings import duckdb_path
 from marts.errors import Defect, ServiceError, Stopped, TryLater, UsageError
-from marts.pack import Mart, MartColumn, Pack
+from marts.pack import DECIMALS, Mart, MartColumn, Pack
 
 Result = TypeVar("Result")
 
@@ -334,10 +334,8 @@ def _type(column: MartColumn) -> str:
             return "BIGINT"
         case "text" | "month":
             return "VARCHAR"
-        case "money":
-            return "DECIMAL(18,2)"
-        case "rate":
-            return "DECIMAL(14,2)"
+        case "money" | "rate" | "version":
+            return "DECIMAL({},{})".format(*DECIMALS[column.type])
         case "date":
             return "DATE"
         case "flag":

@@ -25,7 +25,7 @@ from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.config.settings import MySQL
 from jobs.runtime import scratch
 from marts.errors import Busy, Defect, ServiceError, UsageError
-from marts.pack import Mart, MartColumn, Pack
+from marts.pack import DECIMALS, Mart, MartColumn, Pack
 
 Result = TypeVar("Result")
 
@@ -440,10 +440,8 @@ def _type(column: MartColumn) -> str:
             return f"VARCHAR({column.max_length})"
         case "month":
             return "CHAR(7) CHARACTER SET ascii COLLATE ascii_bin"
-        case "money":
-            return "DECIMAL(18,2)"
-        case "rate":
-            return "DECIMAL(14,2)"
+        case "money" | "rate" | "version":
+            return "DECIMAL({},{})".format(*DECIMALS[column.type])
         case "date":
             return "DATE"
         case "flag":

@@ -117,7 +117,7 @@ def test_doctor_reports_what_is_fine_and_what_to_do(place: Place, flags: list[st
         "DuckDB",
     }
     wrong = marts("doctor", "--source", ".", "--target", "mysql://u@127.0.0.1:1/d", "--state", "s", code=2).stdout
-    assert "no .csv or .csv.gz under" in wrong
+    assert "no drop under" in wrong
     assert "check that the server is up and reachable" in wrong
 
 

@@ -368,7 +368,7 @@ def test_drops_that_are_gone_give_one_notice_however_often_builds_run(notified_p
         path.unlink()
     assert notified_place.run().exit_code == 65
     (text,) = hook.texts
-    reports_everything(text, "5 sales drops are", "sales/4.csv: 1 clean lines", "still count", "marts withdraw accept")
+    reports_everything(text, "5 drops are", "sales/4.csv: 1 clean lines", "still count", "marts withdraw accept")
     assert notified_place.run().exit_code == 0
     assert hook.texts == [text]
 

@@ -1,0 +1,194 @@
+"""Fold the snapshots of a dimension into the versions of its entities: what held on each day.
+
+A full table replaces the state before it, a log of changes changes the rows that it names. An entity whose row is in
+quarantine keeps its state. The versions depend on the set of snapshots only, not on when each arrived.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marts.compute.engine import running
+from marts.errors import DuplicateKeys
+from marts.pack import Kind
+from marts.rows.cast import DELETED, clean_schema
+
+FIRST, LAST = date(1900, 1, 1), date(9999, 12, 31)
+"""First day of an entity's first version, and the end of one that has not ended."""
+VERSION_COLUMNS = pa.schema(
+    [
+        ("version_key", pa.decimal128(38, 0)),
+        ("valid_from", pa.date32()),
+        ("valid_to", pa.date32()),
+        ("is_current", pa.bool_()),
+        ("end_reason", pa.string()),
+        ("covers_from", pa.date32()),
+        ("covers_to", pa.date32()),
+        ("last_seen", pa.date32()),
+    ]
+)
+"""Columns of a history, after those of the dimension.
+
+version_key: key * 10^8 + valid_from as yyyymmdd · valid_from, valid_to: first day, and first day after · end_reason:
+CHANGED, DELETED or null · covers_from, covers_to: the same without gaps, so that each day is in one version ·
+last_seen: day of the last snapshot in which it held
+"""
+INFERRED = "is_inferred"
+"""Column of whether facts name an entity that no snapshot has."""
+UNKNOWN = "UNKNOWN"
+"""Word of an inferred entity."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Rows of one drop of a dimension."""
+
+    rows: pa.Table
+    """Clean rows, with `DELETED` if it is a log."""
+    is_log: bool = False
+    """Whether it names changed rows only."""
+    kept: pa.Array | None = None
+    """Keys of its rows in quarantine; None if one of these has no readable key: then nobody is missing in it."""
+
+
+def history_schema(kind: Kind) -> pa.Schema:
+    """Return the schema of the versions of a dimension."""
+    return pa.schema([*clean_schema(kind), *VERSION_COLUMNS])
+
+
+def fold(
+    kind: Kind, days: Iterable[tuple[date, Sequence[Snapshot]]], before: pa.Table | None = None, last: date = FIRST
+) -> pa.Table:
+    """Return the versions of a dimension, by key and day, from its snapshots in the order of days and delivery.
+
+    ``before`` are the versions of the snapshots up to the day ``last``, which this continues. Raise DuplicateKeys for a
+    full table with two rows of a key.
+    """
+    before = history_schema(kind).empty_table() if before is None else before
+    with running({"before": before}, {}) as engine:
+        names = ", ".join(column.clean_name for column in kind.columns)
+        engine.execute(
+            f"CREATE TEMP TABLE state AS SELECT {names}, valid_from, last_seen FROM before WHERE end_reason IS NULL;"
+            f"CREATE TEMP TABLE closed AS SELECT {names}, valid_from, last_seen, valid_to, end_reason FROM before "
+            "WHERE end_reason IS NOT NULL"
+        )
+        for day, snapshots in days:
+            engine.execute(f"CREATE OR REPLACE TEMP TABLE now AS SELECT {names} FROM state")
+            for snapshot in snapshots:
+                _apply(engine, kind, snapshot)
+            _close(engine, kind, day, last)
+            last = day
+        return _history(engine, kind)
+
+
+def _apply(engine: duckdb.DuckDBPyConnection, kind: Kind, snapshot: Snapshot) -> None:
+    """Apply a snapshot to the table ``now``."""
+    key, rows = kind.key or "", snapshot.rows
+    names = ", ".join(column.clean_name for column in kind.columns)
+    engine.register("given", rows.append_column("place", pa.array(np.arange(rows.num_rows))))
+    if snapshot.is_log:
+        engine.execute(
+            "CREATE OR REPLACE TEMP TABLE changes AS SELECT * FROM given "
+            f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY place DESC) = 1;"
+            f"CREATE OR REPLACE TEMP TABLE now AS SELECT {names} FROM now ANTI JOIN changes USING ({key}) "
+            f"UNION ALL SELECT {names} FROM changes WHERE NOT {DELETED}"
+        )
+        return
+    query = f"SELECT {key} FROM given GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL"
+    if repeated := [row[0] for row in engine.execute(query).fetchall()]:
+        raise DuplicateKeys.of(kind.name, key, repeated)
+    engine.register("bad", pa.table({key: rows[key].slice(0, 0) if snapshot.kept is None else snapshot.kept}))
+    bad = "" if snapshot.kept is None else f"SEMI JOIN bad USING ({key}) "
+    engine.execute(
+        f"CREATE OR REPLACE TEMP TABLE now AS SELECT {names} FROM now {bad}ANTI JOIN given USING ({key}) "
+        f"UNION ALL SELECT {names} FROM given"
+    )
+
+
+def _close(engine: duckdb.DuckDBPyConnection, kind: Kind, day: date, last: date) -> None:
+    """End the versions that ``now`` changes, and begin new ones; ``last`` is the day of the snapshot before."""
+    key = kind.key or ""
+    clean = [column.clean_name for column in kind.columns]
+    followed = [column.clean_name for column in kind.columns if column.name not in (*kind.carried, key)]
+    same = " AND ".join([f"s.{key} = n.{key}", *(f"s.{name} IS NOT DISTINCT FROM n.{name}" for name in followed)])
+    since = f"n.{kind.updated}" if kind.updated else "NULL::DATE"
+    engine.execute("SET VARIABLE day = ?", [day])
+    engine.execute("SET VARIABLE last_day = ?", [last])
+    engine.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE step AS
+        SELECT coalesce(s.{key}, n.{key}) AS {key}, s.{key} IS NOT NULL AS was, n.{key} IS NOT NULL AS lives,
+            coalesce({same}, FALSE) AS same, s.valid_from,
+            CASE WHEN was AND {since} > getvariable('last_day') AND {since} <= getvariable('day')
+                THEN {since} ELSE getvariable('day') END AS start
+        FROM state s FULL JOIN now n ON s.{key} = n.{key};
+        INSERT INTO closed
+        SELECT {", ".join(f"s.{name}" for name in clean)}, s.valid_from, s.last_seen, start,
+            CASE WHEN lives THEN 'CHANGED' ELSE 'DELETED' END
+        FROM state s JOIN step USING ({key}) WHERE NOT same;
+        CREATE OR REPLACE TEMP TABLE state AS
+        SELECT {", ".join(f"n.{name}" for name in clean)},
+            CASE WHEN same THEN step.valid_from ELSE start END AS valid_from, getvariable('day')::DATE AS last_seen
+        FROM now n JOIN step USING ({key})
+        """
+    )
+
+
+def _history(engine: duckdb.DuckDBPyConnection, kind: Kind) -> pa.Table:
+    """Return all versions, with the columns of `history_schema`."""
+    key = kind.key or ""
+    number = f"{key}::HUGEINT * 100000000 + strftime(valid_from, '%Y%m%d')::HUGEINT"
+    rows = engine.sql(
+        f"""
+        WITH versions AS (
+            FROM closed UNION ALL BY NAME SELECT *, ?::DATE AS valid_to, NULL AS end_reason FROM state
+        )
+        SELECT *, ({number})::DECIMAL(38, 0) AS version_key, end_reason IS NULL AS is_current,
+            CASE WHEN row_number() OVER w = 1 THEN ?::DATE ELSE valid_from END AS covers_from,
+            coalesce(lead(valid_from) OVER w, ?::DATE) AS covers_to
+        FROM versions WINDOW w AS (PARTITION BY {key} ORDER BY valid_from) ORDER BY {key}, valid_from
+        """,
+        params=[LAST, FIRST, LAST],
+    ).to_arrow_table()
+    schema = history_schema(kind)
+    return rows.select(schema.names).cast(schema)
+
+
+def with_members(kind: Kind, versions: pa.Table, named: pa.Array, members: bool = True) -> pa.Table:
+    """Add an inferred row for each key that facts name and no snapshot has, and the members that are no entity.
+
+    ``versions`` may have some of the columns of `history_schema`; ``named`` are the keys. The result is in the order of
+    the keys, with `INFERRED`.
+    """
+    key = kind.key or ""
+    known = pa.concat_arrays([versions[key].combine_chunks(), pa.array([item for item, _ in kind.members], pa.int64())])
+    missing = pc.unique(named).drop_null()
+    missing = missing.filter(pc.invert(pc.is_in(missing, known)))
+    inferred = _standing(kind, versions.schema, missing, [UNKNOWN] * len(missing), True)
+    tables = [versions.append_column(INFERRED, pa.array(np.zeros(len(versions), bool))), inferred]
+    if members and kind.members:
+        keys, words = zip(*kind.members, strict=True)
+        tables.append(_standing(kind, versions.schema, pa.array(keys, pa.int64()), words, False))
+    joined = pa.concat_tables(tables)
+    return joined.take(pc.array_sort_indices(joined[key])) if len(joined) > len(versions) else joined
+
+
+def _standing(kind: Kind, schema: pa.Schema, keys: pa.Array, words: Sequence[str], inferred: bool) -> pa.Table:
+    """Return rows that are valid on every day, with a word in some columns and nothing in the others."""
+    count = len(keys)
+    numbers = [key * 10**8 + 19000101 if inferred else key for key in keys.to_pylist()]
+    fixed = {
+        kind.key: keys,
+        "version_key": pa.array(numbers, pa.decimal128(38, 0)),
+        "is_current": pa.array(np.ones(count, bool)),
+        **dict.fromkeys(("valid_from", "covers_from"), pa.array([FIRST] * count, pa.date32())),
+        **dict.fromkeys(("valid_to", "covers_to"), pa.array([LAST] * count, pa.date32())),
+        **dict.fromkeys(kind.worded, pa.array(words, pa.string())),
+    }
+    columns = [fixed.get(field.name, pa.nulls(count, field.type)) for field in schema]
+    return pa.table(columns, schema=schema).append_column(INFERRED, pa.array([inferred] * count, pa.bool_()))

@@ -1,0 +1,84 @@
+"""Versions of the entities of a dimension."""
+
+from datetime import date
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marts.compute.versions import FIRST, INFERRED, LAST, Snapshot, fold, with_members
+from marts.errors import DuplicateKeys
+from marts.pack import Kind, SourceColumn
+from marts.rows.cast import DELETED, clean_schema
+
+KIND = Kind(
+    name="shops",
+    columns=(
+        SourceColumn("id", "id", "key"),
+        SourceColumn("name", "text", "name"),
+        SourceColumn("size", "integer", "size", nullable=True),
+    ),
+    key="id",
+    versions=True,
+    carried=("size",),
+    members=((-1, "UNKNOWN"), (-2, "NOT APPLICABLE")),
+    worded=("name",),
+)
+rows = st.lists(
+    st.tuples(st.integers(1, 4), st.sampled_from("ab"), st.sampled_from([None, 1]), st.booleans()),
+    unique_by=lambda row: row[0],
+    max_size=4,
+)
+snapshots = st.lists(st.tuples(st.integers(0, 9), st.booleans(), rows, st.booleans()), max_size=8)
+
+
+def snapshot(is_log: bool, values: list[tuple[int, str, int | None, bool]], unreadable: bool = False) -> Snapshot:
+    schema = clean_schema(KIND, is_log)
+    columns = list(zip(*values, strict=True)) or [()] * 4
+    table = pa.table(
+        [pa.array(column, item.type) for column, item in zip(columns, schema, strict=False)], schema=schema
+    )
+    return Snapshot(table, is_log, None if unreadable else pa.array([], pa.int64()))
+
+
+@given(snapshots)
+def test_a_history_that_is_continued_day_by_day_is_that_of_all_days(drops: list[tuple[int, bool, list, bool]]) -> None:
+    days: dict[date, list[Snapshot]] = {}
+    for day, is_log, values, unreadable in sorted(drops, key=lambda drop: drop[0]):
+        days.setdefault(date(2024, 1, 1 + day), []).append(snapshot(is_log, values, unreadable))
+    whole = fold(KIND, days.items())
+    steps, last = None, FIRST
+    for day, same in days.items():
+        steps, last = fold(KIND, [(day, same)], steps, last), day
+    assert steps is None or steps.equals(whole)
+    covered: dict[int, date] = {}
+    for row in whole.to_pylist():
+        assert row["covers_from"] == covered.get(row["id"], FIRST)  # each begins where the one before ends
+        assert row["valid_from"] < row["valid_to"]
+        assert row["is_current"] == (row["end_reason"] is None) == (row["valid_to"] == LAST)
+        covered[row["id"]] = row["covers_to"]
+    assert set(covered.values()) <= {LAST}
+
+
+def test_entities_that_only_facts_name_are_inferred_and_members_stand_for_none() -> None:
+    history = fold(KIND, [(date(2024, 1, 1), [snapshot(False, [(1, "a", 5, False)])])])
+    listed = with_members(KIND, history, pa.array([1, 7, -1, None, 7], pa.int64())).to_pylist()
+    assert [(row["id"], row["name"], row["size"], row[INFERRED], int(row["version_key"])) for row in listed] == [
+        (-2, "NOT APPLICABLE", None, False, -2),
+        (-1, "UNKNOWN", None, False, -1),
+        (1, "a", 5, False, 120240101),
+        (7, "UNKNOWN", None, True, 719000101),
+    ]
+    assert {(row["covers_from"], row["covers_to"]) for row in listed} == {(FIRST, LAST)}
+    some = with_members(KIND, history.select(["id", "name"]), pa.array([], pa.int64()), members=False)
+    assert some.to_pylist() == [{"id": 1, "name": "a", INFERRED: False}]
+
+
+def test_the_last_change_of_a_log_counts_and_a_key_twice_in_a_table_is_refused() -> None:
+    day = date(2024, 1, 1)
+    log = snapshot(True, [(1, "a", None, False), (2, "a", None, False), (1, "b", None, False), (2, "a", None, True)])
+    assert log.rows[DELETED].to_pylist() == [False, False, False, True]
+    assert fold(KIND, [(day, [log])])["name"].to_pylist() == ["b"]
+    with pytest.raises(DuplicateKeys, match="shops"):
+        fold(KIND, [(day, [snapshot(False, [(1, "a", None, False), (1, "b", None, False)])])])
