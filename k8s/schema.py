@@ -272,6 +272,8 @@ def _one_of(choices: list[Schema]) -> Schema:
     if {choice.get("type") for choice in given} == {"number", "string"}:
         number = next(choice for choice in given if choice["type"] == "number")
         return {**number, "type": ["number", "string"]}
+    if {choice.get("type") for choice in given} == {"integer", "string"}:
+        return {"type": ["integer", "string"]}
     assert len(given) == 1, choices
     return given[0]
 

@@ -5,28 +5,38 @@ CSV types, checks, table definitions, documentation and tests are derived from t
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
 from marts.highlights import Highlight
 from marts.views import View
 
-SourceType = Literal["id", "integer", "quantity", "price", "money", "amount", "date", "text", "yes_no"]
+SourceType = Literal["id", "text_id", "integer", "quantity", "price", "money", "amount", "date", "text", "yes_no"]
 """How a CSV value is parsed.
 
-id: whole number > 0 · integer: whole number · quantity: decimal, not 0, at most 4 digits after the point ·
+id: whole number > 0 · text_id: the same column with the setting ``ids = "text"`` · integer: whole number ·
+quantity: decimal, not 0, at most 4 digits after the point ·
 price: decimal, at most 6 digits after the point · money: decimal >= 0, at most 2 digits · amount: the same, may be
 negative · trailing zeros do not count as digits ·
 date: ISO date or timestamp · text: 1 to ``max_length`` characters · yes_no: Y or N
 """
 
-MartType = Literal["id", "text", "month", "money", "rate", "count", "flag", "date", "version"]
+MartType = Literal["id", "text_id", "text", "month", "money", "rate", "count", "flag", "date", "version"]
 
 DECIMALS: Mapping[str, tuple[int, int]] = {"money": (18, 2), "rate": (14, 2), "version": (38, 0)}
 """Digits of the decimals of marts, and those after the point."""
 DIGITS: Mapping[str, int] = {"price": 6, "quantity": 4, "money": 2, "amount": 2, "rate": 2}
 """Digits after the point by type; values are stored as whole numbers of the last digit."""
+IDS: tuple[str, ...] = ("id", "text_id")
+"""Types of ids; those of all columns of a pack are one of them."""
+ID_LENGTH = 64
+"""Maximum characters of an id that is a text."""
+PersonId = int | str
+"""An id of a person: a whole number, or a text with the setting ``ids = "text"``."""
+GUEST, TEXT_GUEST = 0, ""
+"""Ids of guests (rows of nobody) in clean rows."""
+_VERSION_LENGTH = ID_LENGTH + 9
 _IGNORED = re.compile(r"[\s_\ufeff]+")
 UNITS = {2: "cents", 4: "ten_thousandths", 6: "millionths"}
 """Name of the unit by number of digits."""
@@ -125,6 +135,11 @@ class Kind:
     def is_fact(self) -> bool:
         """Return whether every drop counts, by days; of a dimension, the newest drop is the whole table."""
         return bool(self.at)
+
+    @property
+    def has_text_key(self) -> bool:
+        """Return whether the keys of a dimension are texts."""
+        return bool(self.key) and self.column(self.key or "").type not in ("id", "integer")
 
     @property
     def accumulates(self) -> bool:
@@ -265,6 +280,7 @@ class Subject:
 
     kind: str
     key: str
+    has_text_ids: bool = False
 
 
 @dataclass(frozen=True)
@@ -286,6 +302,17 @@ class Pack:
     views: tuple[View, ...] = ()
     folder: str = ""
     """Folder of a pack that is given by its path; empty for a shipped one."""
+
+    @property
+    def has_text_ids(self) -> bool:
+        return any(column.type == "text_id" for kind in self.kinds.values() for column in kind.columns)
+
+    def with_text_ids(self) -> "Pack":
+        """Return the pack with ids that are texts, as they stand, instead of whole numbers."""
+        kinds = {name: replace(kind, columns=tuple(map(_of_texts, kind.columns))) for name, kind in self.kinds.items()}
+        marts = {name: replace(mart, columns=tuple(map(_of_text, mart.columns))) for name, mart in self.marts.items()}
+        subject = replace(self.subject, has_text_ids=True) if self.subject else None
+        return replace(self, kinds=kinds, marts=marts, subject=subject)
 
     @property
     def facts(self) -> tuple[Kind, ...]:
@@ -337,3 +364,17 @@ class Pack:
     def accumulates(self, kind: str) -> bool:
         """Return whether every drop of a kind counts."""
         return kind in self.kinds and self.kinds[kind].accumulates
+
+
+def _of_texts(column: SourceColumn) -> SourceColumn:
+    return replace(column, type="text_id", max_length=ID_LENGTH) if column.type == "id" else column
+
+
+def _of_text(column: MartColumn) -> MartColumn:
+    match column.type:
+        case "id":
+            return replace(column, type="text_id", max_length=ID_LENGTH)
+        case "version":
+            return replace(column, type="text", max_length=_VERSION_LENGTH)
+        case _:
+            return column

@@ -58,7 +58,7 @@ class PackColumn(BaseModel):
         stored = next((flag.removeprefix(_STORED) for flag in self.flags if flag.startswith(_STORED)), "")
         return SourceColumn(
             name=self.name,
-            type=cast(SourceType, self.of_type(get_args(SourceType))),
+            type=cast(SourceType, self.of_type(_written(SourceType))),
             help=self.help,
             mandatory="optional" not in flags,
             nullable=self.nullable,
@@ -73,7 +73,7 @@ class PackColumn(BaseModel):
         reason = next((flag.removeprefix(_NULL_IF) for flag in self.flags if flag.startswith(_NULL_IF)), "")
         if self.nullable != bool(reason):
             raise ValueError(f'{self.name}: a column with ? says when it is NULL: "null if …"')
-        type_ = cast(MartType, self.of_type(get_args(MartType)))
+        type_ = cast(MartType, self.of_type(_written(MartType)))
         return MartColumn(self.name, type_, self.help, reason, self.length, "personal" in flags)
 
     def number(self) -> NumberColumn:
@@ -81,6 +81,11 @@ class PackColumn(BaseModel):
         known = ("text", "count", "money", "flag")
         type_ = cast(Literal["text", "count", "money", "flag"], self.of_type(known))
         return NumberColumn(self.name, type_, self.help, self.nullable, self.length)
+
+
+def _written(types: Any) -> tuple[str, ...]:
+    """Return the types that a pack may name; of ids, a setting decides."""
+    return tuple(name for name in get_args(types) if name != "text_id")
 
 
 def _unique(columns: tuple[PackColumn, ...]) -> tuple[PackColumn, ...]:

@@ -51,7 +51,7 @@ class EnginePolicy(BaseModel):
     mixed_currencies: Literal["stop", "add"] = Field(
         "stop", description="what a run does if live lines have several currencies: stop, or add them up as they are"
     )
-    unknown_ids: tuple[int, ...] = Field((0, -1), description="ids that mean a guest, like an empty one")
+    unknown_ids: tuple[int | str, ...] = Field((0, -1), description="ids that mean a guest, like an empty one")
     transaction_key: tuple[str, ...] | None = Field(
         None,
         description='columns within which an id is unique, besides the shard, such as ["day"]; by default the pack\'s',
@@ -90,8 +90,8 @@ class EnginePolicy(BaseModel):
 
     @field_validator("unknown_ids")
     @classmethod
-    def _of_64_bits(cls, ids: tuple[int, ...]) -> tuple[int, ...]:
-        if any(not -(2**63) <= item < 2**63 for item in ids):
+    def _of_64_bits(cls, ids: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        if any(isinstance(item, int) and not -(2**63) <= item < 2**63 for item in ids):
             raise ValueError("an id has at most 64 bits")
         return ids
 
@@ -182,6 +182,9 @@ def read_policy(values: dict[str, Any], where: str, pack: Pack) -> Policy:
         raise UsageError(*explain(error, model), where) from error
     for fact in pack.facts:
         _require_key(fact, file.transaction_key or (), where)
+    texts = [item for item in file.unknown_ids if isinstance(item, str)]
+    if texts and not pack.has_text_ids:
+        raise UsageError(f"unknown_ids: {texts[0]!r} is not a whole number", where, 'set ids = "text" in marts.toml')
     given = {name: getattr(file, name) for name in EnginePolicy.model_fields}
     numbers = ((item.name, getattr(file, item.name), item.default) for item in pack.numbers)
     rows = ((item.name, _rows(item, getattr(file, item.name)), item.default) for item in pack.number_tables)

@@ -29,6 +29,7 @@ from marts.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.config.settings import Settings
+    from marts.pack import PersonId, Subject
 
 erase = typer.Typer(help="Erase a person permanently.", no_args_is_help=True)
 
@@ -159,11 +160,23 @@ def doctor(
     raise typer.Exit(next((check.exit_code or 69 for check in results if not check.ok), 0))
 
 
+def _person_id(written: str, subject: "Subject") -> "PersonId":
+    """Return the id of a person as clean rows have it. Raise UsageError for one that cannot be."""
+    bare = written.strip()
+    if subject.has_text_ids:
+        if bare:
+            return bare
+    elif bare.isascii() and bare.isdigit() and int(bare):
+        return int(bare)
+    what = "an id has at least one character" if subject.has_text_ids else f"{written!r} is not a whole number above 0"
+    raise UsageError(what, subject.key, 'with ids = "text" in marts.toml, ids are texts')
+
+
 @erase.command("customer")
 @erase.command("person")
 @with_settings
 def erase_person(
-    customer: Annotated[int, typer.Argument(metavar="ID", min=1, help="The id in the column that the pack names")],
+    written: Annotated[str, typer.Argument(metavar="ID", help="The id in the column that the pack names")],
     why: Annotated[str, typer.Option(help="Reason for the audit trail, such as a request number; no name")],
     settings: "Settings",
     who: Who = None,
@@ -179,6 +192,7 @@ def erase_person(
     subject = settings.domain.subject
     if subject is None:
         raise UsageError("this pack has no people who could be erased", "pack", "set subject in its pack.toml")
+    customer = _person_id(written, subject)
     if not yes:
         typer.confirm(f"Erase {subject.key} {customer} permanently?", abort=True, err=True)
     with looking(

@@ -196,6 +196,9 @@ class Settings(BaseSettings):
     )
 
     pack: str = Field("retail", description="the domain: name of a shipped pack, or a folder with pack.toml")
+    ids: Literal["number", "text"] = Field(
+        "number", description="ids are whole numbers, or texts of at most 64 characters as they stand"
+    )
     source: str | None = Field(None, description="folder or s3://bucket/prefix with a folder per kind of drop")
     target: str | None = Field(None, description="duckdb:///path/file.duckdb or mysql://user@host:port/database")
     state: str | None = Field(
@@ -264,7 +267,8 @@ class Settings(BaseSettings):
     @property
     def domain(self) -> Pack:
         """The pack, as it is read."""
-        return load_pack(self.pack)
+        pack = load_pack(self.pack)
+        return pack.with_text_ids() if self.ids == "text" else pack
 
     @property
     def dimension_tables(self) -> dict[str, str]:

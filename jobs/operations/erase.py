@@ -27,7 +27,7 @@ from jobs.state.manifest import TABLES, Manifest
 from jobs.state.parquet import read_parquet
 from marts.dialect import LineFormat
 from marts.errors import StateDamaged
-from marts.pack import Pack, Subject
+from marts.pack import GUEST, TEXT_GUEST, Pack, PersonId, Subject
 from marts.privacy.erasure import ERASED, TELLING, ids_in
 
 Formats = Mapping[str, set[LineFormat]]
@@ -84,7 +84,7 @@ class Traces:
 
 
 def erasure_of(
-    warehouse: Warehouse, customer: int, now: str, salt: str, subject: Subject
+    warehouse: Warehouse, customer: PersonId, now: str, salt: str, subject: Subject
 ) -> tuple[list[Erasure], Person]:
     """Return the ledger entries by which later builds recognize a customer, and the person.
 
@@ -99,7 +99,7 @@ def erasure_of(
     return [*existing[:1], new], Person(customer, new.number, erased_people([*existing, new], subject))
 
 
-def find_traces(now: Survey, customer: int) -> Traces:
+def find_traces(now: Survey, customer: PersonId) -> Traces:
     """Search all files of the state for a customer, including those left by a killed build."""
     state, formats, column, places = now.state, _formats(now), _column(now), Places.of(now.settings.pack)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
@@ -139,7 +139,7 @@ def _formats(now: Survey) -> Formats:
     return matches
 
 
-def _drops_in(now: Survey, formats: Formats, customer: int, path: str) -> set[str]:
+def _drops_in(now: Survey, formats: Formats, customer: PersonId, path: str) -> set[str]:
     """Return the keys of the drops whose rows in a file of the state belong to the customer; empty if none do.
 
     Return _ANY for a file outside quarantine, which does not name its drop, and for a damaged file, which may contain
@@ -161,17 +161,17 @@ def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
     return _ANY in drops or manifest.delivery.key in drops
 
 
-def _names(person: str, customer: int, form: LineFormat, raw: str) -> bool:
+def _names(person: str, customer: PersonId, form: LineFormat, raw: str) -> bool:
     """Return whether a line names the customer; without columns (a rejected drop), whether its text mentions them."""
-    return customer in ids_in(raw, form, person) if form.names else mention(customer)(raw)
+    return customer in ids_in(raw, form, person, isinstance(customer, str)) if form.names else mention(customer)(raw)
 
 
-def _may_name(person: str, customer: int, formats: Formats, drop: str, raw: str) -> bool:
+def _may_name(person: str, customer: PersonId, formats: Formats, drop: str, raw: str) -> bool:
     """Return whether a line names the customer, as any delivery with this key is read."""
     return any(_names(person, customer, form, raw) for form in formats.get(drop, {LineFormat()}))
 
 
-def _shows(person: str, manifest: Manifest, customer: int) -> bool:
+def _shows(person: str, manifest: Manifest, customer: PersonId) -> bool:
     """Return whether an example in a manifest names the customer."""
     return any(_names(person, customer, manifest.form, reason.raw) for reason in manifest.reasons)
 
@@ -204,7 +204,7 @@ def _rewritten(now: Survey, person: Person, manifest: Manifest) -> tuple[tuple[s
         return name, None
 
 
-def _is_on(page: bytes, column: str, customer: int) -> bool:
+def _is_on(page: bytes, column: str, customer: PersonId) -> bool:
     """Return whether a page contains an example with the customer's id."""
     mentions = mention(customer)
     for result in json.loads(page).get("results", []):
@@ -215,7 +215,7 @@ def _is_on(page: bytes, column: str, customer: int) -> bool:
     return False
 
 
-def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
+def clean_ledger(now: Survey, warehouse: Warehouse, customer: PersonId) -> int:
     """Remove examples of the person's lines from reports and notices, and their repaired lines from decisions.
 
     Return the number of changed records.
@@ -255,14 +255,15 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: int) -> int:
     return changed + warehouse.rewrite("marts_runs", "error", lambda text: str(_without(text, mentions, column)))
 
 
-def _erase_listed(value: Any, column: str, customer: int, personal: Container[str]) -> None:
+def _erase_listed(value: Any, column: str, customer: PersonId, personal: Container[str]) -> None:
     """Remove the person from the rows that a report lists, of this version or an earlier one."""
     if isinstance(value, list):
         for item in value:
             _erase_listed(item, column, customer, personal)
     if isinstance(value, dict):
+        nobody = TEXT_GUEST if isinstance(customer, str) else GUEST
         if value.get(column) == customer:
-            value.update({column: 0, **{name: ERASED for name in value if name in personal}})
+            value.update({column: nobody, **{name: ERASED for name in value if name in personal}})
         for item in value.values():
             _erase_listed(item, column, customer, personal)
 
@@ -272,8 +273,11 @@ def event(number: int, at: str, who: str, why: str) -> AuditEvent:
     return AuditEvent(f"erase-{number}", at, who, "erase", f"customer, erased as number {number}", why)
 
 
-def mention(customer: int) -> Callable[[str], bool]:
-    """Return a predicate: whether a text contains the customer's id as a separate number."""
+def mention(customer: PersonId) -> Callable[[str], bool]:
+    """Return a predicate: whether a text contains the customer's id as a separate number or word."""
+    if isinstance(customer, str):
+        word = re.compile(rf"(?<!\w){re.escape(customer)}(?!\w)")
+        return lambda text: bool(word.search(text))
     match = re.compile(rf"(?<![0-9.])0*{customer}(?![0-9]|\.[0-9])")
     return lambda text: bool(match.search(text))
 

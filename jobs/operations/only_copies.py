@@ -15,7 +15,7 @@ from jobs.ports.store import Store
 from jobs.state.manifest import LinesFile, Manifest, MonthLines, Reason, name_of
 from jobs.state.parquet import read_parquet, read_quarantine, write_parquet
 from jobs.steps.row_files import summed, write_lines
-from marts.pack import Kind, Pack
+from marts.pack import Kind, Pack, PersonId
 from marts.privacy.erasure import ERASED, Erased
 from marts.quality.findings import without_samples
 
@@ -24,7 +24,7 @@ from marts.quality.findings import without_samples
 class Person:
     """A person to erase."""
 
-    customer: int
+    customer: PersonId
     number: int
     erased: Erased
     """All erased people, including this one."""
@@ -60,9 +60,7 @@ def rewrite(store: Store, pack: Pack, manifest: Manifest, person: Person, is_of:
             "quarantine": _rewrite_quarantine(store, manifest, name, is_of),
             "reasons": tuple(reasons),
             "measured": without_samples(manifest.measured),
-            "sums": _with_person(
-                manifest.sums, kind, others_part * (person.erased.stand_in(person.number) - person.customer)
-            ),
+            "sums": _with_person(manifest.sums, kind, others_part, person),
             "rows_hash": "",
         }
     )
@@ -120,7 +118,10 @@ def _without(reason: Reason, others_part: bool) -> Reason:
     return reason.model_copy(update={"raw": ERASED, "example": ""}) if others_part else reason
 
 
-def _with_person(sums: tuple[int, ...], kind: Kind, change: int) -> tuple[int, ...]:
-    """Change the sum of people's ids: drops with equal rows are found by their sums."""
+def _with_person(sums: tuple[int, ...], kind: Kind, rows: int, person: Person) -> tuple[int, ...]:
+    """Change the sum of people's ids, if they are numbers: drops with equal rows are found by their sums."""
+    if isinstance(person.customer, str):
+        return sums
+    change = rows * (int(person.erased.stand_in(person.number)) - person.customer)
     index = 1 + summed(kind).index(kind.person)
     return tuple((value + change * (place == index)) % 2**64 for place, value in enumerate(sums))

@@ -19,6 +19,7 @@ from jobs.ports.records import (
     RunRecord,
     Seal,
 )
+from marts.pack import PersonId
 
 
 class Ledger(Protocol):
@@ -106,7 +107,7 @@ class Trust(Protocol):
     def erasures(self) -> list[Erasure]:
         """Return the erased people; the first entry is the salt of their digests."""
 
-    def erase(self, erasures: Sequence[Erasure], customer: int, event: AuditEvent) -> int:
+    def erase(self, erasures: Sequence[Erasure], customer: PersonId, event: AuditEvent) -> int:
         """Record that a customer is erased and remove their rows from every generation. Return the number of rows."""
 
     def rewrite(self, table: str, column: str, change: Callable[[str], str]) -> int:

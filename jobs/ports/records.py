@@ -253,4 +253,5 @@ def erased_people(erasures: Sequence[Erasure], subject: Subject | None) -> Erase
     """Return the erased people of a pack in the form that tasks use."""
     if not erasures or not subject:
         return Erased()
-    return Erased(erasures[0].digest, {item.digest: item.number for item in erasures[1:]}, subject.key)
+    numbers = {item.digest: item.number for item in erasures[1:]}
+    return Erased(erasures[0].digest, numbers, subject.key, subject.has_text_ids)

@@ -176,6 +176,8 @@ class RunReport(_Part):
     as_of: str
     policy: str = ""
     """Digest of the policy."""
+    ids: Literal["number", "text"] = "number"
+    """Type of all ids."""
     version: str = ""
     """Version of Martwright."""
     source: str

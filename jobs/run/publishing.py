@@ -21,6 +21,7 @@ from jobs.steps.plan import as_scanned
 from jobs.steps.resolve import Resolved
 from jobs.steps.withdrawals import TAKEN_BACK
 from marts import __version__
+from marts.errors import UsageError
 
 
 def live_marts(run: Run) -> Live:
@@ -28,6 +29,17 @@ def live_marts(run: Run) -> Live:
     generations = run.warehouse.live()
     records = run.warehouse.runs_named({item.run_id for item in generations.values()})
     return Live(generations, {record.run_id: RunReport.model_validate_json(record.report) for record in records})
+
+
+def require_ids(run: Run) -> None:
+    """Raise UsageError if the live marts have ids of the other type: their rows could not be compared with new ones."""
+    types = {report.ids for report in live_marts(run).reports.values()} - {run.settings.ids}
+    if types:
+        raise UsageError(
+            f'the target was built with ids = "{types.pop()}"',
+            "ids",
+            "set ids as the builds before did, or give these ids a target and a state of their own",
+        )
 
 
 def total_changes(run: Run, live: Live, rolled_up: RolledUp) -> list[Fall]:

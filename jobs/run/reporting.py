@@ -150,6 +150,7 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         exit_code=exit_code,
         as_of=run.as_of.isoformat(),
         policy=run.policy.digest(),
+        ids=run.settings.ids,
         version=__version__,
         source=run.source.uri,
         target=masked(run.settings.target),

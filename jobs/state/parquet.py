@@ -1,6 +1,7 @@
 """Parquet files of the state."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -50,7 +51,7 @@ def write_parquet(
     store.put(key, sink.getvalue())
 
 
-def key_range(metadata: pq.FileMetaData, group: int, column: int) -> tuple[int, int] | None:
+def key_range(metadata: pq.FileMetaData, group: int, column: int) -> tuple[Any, Any] | None:
     """Return the lowest and highest key of a row group; None without statistics."""
     statistics = metadata.row_group(group).column(column).statistics
     if statistics is None or not statistics.has_min_max:

@@ -8,19 +8,28 @@ from jobs.adapters.store.open import StoreAddress
 from marts.compute.highlights import Figures, together
 from marts.compute.numbers import Numbers
 from marts.compute.patch import Calculation
-from marts.pack import Mart, Pack
+from marts.pack import ID_LENGTH, Mart, Pack
 from marts.policy import Policy
 
-LOWEST, HIGHEST = -(2**63), 2**63 - 1
+Key = int | str
+"""First column of a mart's key: a whole number, or a text."""
+_ALL_NUMBERS: tuple[Key, Key] = (-(2**63), 2**63 - 1)
+_ALL_TEXTS: tuple[Key, Key] = ("", chr(0x10FFFF) * (ID_LENGTH + 1))
+
+
+def all_keys(mart: Mart) -> tuple[Key, Key]:
+    """Return the range of all keys of a mart, from low (included) to high (excluded)."""
+    first = next(column for column in mart.columns if column.name == mart.key[0])
+    return _ALL_TEXTS if first.type == "text_id" else _ALL_NUMBERS
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file of rows: customers from low (included) to high (excluded), or all rows of a mart."""
+    """A file of rows: keys from low (included) to high (excluded), or all rows of a mart."""
 
     path: str
-    low: int
-    high: int
+    low: Key
+    high: Key
 
 
 @dataclass(frozen=True)
@@ -75,8 +84,8 @@ class MartTask:
     mart: Mart
     number: int
     """Number of its first part."""
-    low: int
-    high: int
+    low: Key
+    high: Key
     folder: str
     facts: tuple[str, ...]
     dimensions: tuple[tuple[str, tuple[str, ...]], ...]

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import groupby, pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +19,7 @@ from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import REQUESTS_AT_ONCE, Store
 from jobs.state.manifest import name_of
 from jobs.state.parquet import key_range
-from jobs.steps.mart_parts import HIGHEST, LOWEST, MartPart, MartTask, Part, Patch, Previous
+from jobs.steps.mart_parts import Key, MartPart, MartTask, Part, Patch, Previous, all_keys
 from jobs.steps.rollup import RollUp
 from marts import __version__
 from marts.compute.engine import digest
@@ -149,11 +149,12 @@ def plan_tasks(
     """
     folder = mart_folder(mart.name, of.name)
     last = of.last_counts
-    whole = MartTask(pack, mart, 0, LOWEST, HIGHEST, folder, of.facts, of.dimensions, policy, of.as_of, state, last)
+    lowest, highest = all_keys(mart)
+    whole = MartTask(pack, mart, 0, lowest, highest, folder, of.facts, of.dimensions, policy, of.as_of, state, last)
     if before:
         return list(_plan_patches(whole, before))
     borders = _borders(state.open(), mart.key[0], of.facts, rows_per_task) if mart.per == "key" else []
-    edges = [LOWEST, *borders, HIGHEST]
+    edges = [lowest, *borders, highest]
     return [replace(whole, number=n, low=low, high=high) for n, (low, high) in enumerate(pairwise(edges))]
 
 
@@ -169,7 +170,7 @@ def _plan_patches(whole: MartTask, before: MartRows) -> Iterator[MartTask]:
         number += len(parts)
 
 
-def _borders(store: Store, key: str, facts: Sequence[str], rows_per_task: int) -> list[int]:
+def _borders(store: Store, key: str, facts: Sequence[str], rows_per_task: int) -> list[Key]:
     """Choose borders between keys from the row group statistics of the facts."""
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         groups = [group for result in pool.map(lambda path: _groups(store, key, path), facts) for group in result]
@@ -177,20 +178,27 @@ def _borders(store: Store, key: str, facts: Sequence[str], rows_per_task: int) -
     tasks = max(1, round(total / rows_per_task))
     if tasks == 1:
         return []
-    highest, rows = (np.array(column) for column in zip(*sorted(groups), strict=True))
+    highest, rows = zip(*sorted(groups), strict=True)
     reached = np.cumsum(rows)
     places = np.searchsorted(reached, np.arange(1, tasks) * total / tasks)
-    return sorted({int(highest[min(place, len(highest) - 1)]) + 1 for place in places})
+    return sorted({_after(highest[min(int(place), len(highest) - 1)]) for place in places})
 
 
-def _groups(store: Store, key: str, path: str) -> list[tuple[int, float]]:
-    """Return the highest key and the number of rows of each quarter of each row group."""
+def _after(key: Key) -> Key:
+    """Return the first key after one."""
+    return f"{key}\0" if isinstance(key, str) else key + 1
+
+
+def _groups(store: Store, key: str, path: str) -> list[tuple[Any, float]]:
+    """Return the highest key and the number of rows of each row group; of whole numbers, of each quarter of it."""
     metadata = store.using(path, lambda file: pq.ParquetFile(file).metadata)
     column = metadata.schema.names.index(key)
     results = []
     for number in range(metadata.num_row_groups):
         rows, keys = metadata.row_group(number).num_rows, key_range(metadata, number, column)
-        if rows and keys:
+        if rows and keys and isinstance(keys[0], str):
+            results.append((keys[1], rows))
+        elif rows and keys:
             low, high = keys
             results += [(low + (high - low) * quarter // 4, rows / 4) for quarter in range(1, 5)]
     return results

@@ -6,6 +6,7 @@ Rows of an earlier build are not recomputed: differences become a patch over the
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from jobs.ports.store import Store
 from jobs.runtime import scratch
 from jobs.state.parquet import key_range, read_parquet, write_parquet
-from jobs.steps.mart_parts import HIGHEST, LOWEST, MartPart, MartTask, Part, Patch, Previous, added
+from jobs.steps.mart_parts import MartPart, MartTask, Part, Patch, Previous, added, all_keys
 from marts.compute.engine import differing, spill_to
 from marts.compute.months import empty_rows
 from marts.compute.patch import Facts, Patched, Totals, overlay, patch, too_many
@@ -153,12 +154,16 @@ def _in_range(store: Store, paths: Iterable[str], name: str, task: MartTask) -> 
     if task.mart.per == "all":
         return _read_whole(store, paths)
 
+    below: Any = task.low
+    above: Any = task.high
+
     def read(file: pa.NativeFile) -> pa.Table:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
         column = parquet.schema_arrow.get_field_index(name)
-        bounds = [key_range(parquet.metadata, n, column) or (LOWEST, HIGHEST) for n in range(parquet.num_row_groups)]
-        groups = [n for n, (low, high) in enumerate(bounds) if low < task.high and high >= task.low]
-        whole = {n for n in groups if bounds[n][0] >= task.low and bounds[n][1] < task.high}
+        everything: tuple[Any, Any] = all_keys(task.mart)
+        bounds = [key_range(parquet.metadata, n, column) or everything for n in range(parquet.num_row_groups)]
+        groups = [n for n, (low, high) in enumerate(bounds) if low < above and high >= below]
+        whole = {n for n in groups if bounds[n][0] >= below and bounds[n][1] < above}
         tables = [parquet.schema_arrow.empty_table()]
         for is_whole, run in groupby(groups, key=whole.__contains__):  # in the order of the file
             if is_whole:

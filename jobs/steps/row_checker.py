@@ -13,7 +13,7 @@ from marts.privacy.erasure import ERASED
 from marts.quality.changes import check_block
 from marts.quality.check import Checked
 from marts.quality.findings import Keys, Measured, without_samples
-from marts.rows.cast import read_column
+from marts.rows.cast import prefixed, read_column
 from marts.rows.header import Header
 from marts.rows.numbers import plain_numbers, without_prefix
 from marts.rows.records import MAX_RECORD, BadRow
@@ -130,8 +130,10 @@ class RowChecker:
         if not erased.numbers or person not in self._format.header.known:
             return None
         block = self._format.block
-        ids = without_prefix(text[person].combine_chunks(), block.prefix(person))
-        return erased.numbers_of(plain_numbers(ids, block))
+        ids, prefix = text[person].combine_chunks(), block.prefix(person)
+        if erased.has_text_ids:
+            return erased.numbers_of(prefixed(ids, prefix))
+        return erased.numbers_of(plain_numbers(without_prefix(ids, prefix), block))
 
     def _without_erased(self, row: BadRow) -> BadRow:
         """Return a malformed row, without its text if it names an erased person."""

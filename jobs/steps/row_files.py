@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from jobs.ports.store import Store
 from jobs.state.manifest import BUCKETS, LinesFile, Manifest, MonthLines
 from jobs.state.parquet import write_parquet
-from marts.pack import DIGITS, Kind
-from marts.rows.cast import GUEST
+from marts.pack import DIGITS, IDS, Kind
+from marts.privacy.erasure import is_guest
 from marts.rows.hashing import hash_rows
 
 _GROUP_ROWS = 1 << 16
@@ -45,15 +45,18 @@ def buckets_of(kind: Kind, lines: pa.Table) -> np.ndarray:
     shards = lines[kind.shard]
     keys = hash_rows(lines.select([kind.shard])) if pa.types.is_string(shards.type) else shards.to_numpy()
     keys = keys.astype(np.uint64)
-    if kind.column(kind.shard).guests and (guests := keys == GUEST).any():
+    if kind.column(kind.shard).guests and (guests := np.asarray(is_guest(lines, kind.shard))).any():
         keys[guests] = _keys_of_guests(kind, lines.filter(pa.array(guests)))
     return np.asarray(((keys * _HASH_SALT) >> np.uint64(60)).astype(np.int64))
 
 
 def _keys_of_guests(kind: Kind, lines: pa.Table) -> np.ndarray:
     """Return a number per row: a hash of its transaction, or without one the first id that is not the shard."""
-    other = next((column.name for column in kind.columns if column.type == "id" and column.name != kind.shard), "")
-    places = lines[other].to_numpy().astype(np.uint64) if other else np.zeros(lines.num_rows, np.uint64)
+    other = next((column for column in kind.columns if column.type in IDS and column.name != kind.shard), None)
+    places = np.zeros(lines.num_rows, np.uint64)
+    if other:
+        is_text = other.type == "text_id"
+        places = hash_rows(lines.select([other.name])) if is_text else lines[other.name].to_numpy().astype(np.uint64)
     if not kind.id:
         return places
     return np.where(lines[kind.id].is_null().to_numpy(), places, hash_rows(lines.select([kind.id])))

@@ -59,8 +59,9 @@ def _check_mart(pack: Pack, mart: Mart, facts: pa.Table, numbers: Numbers) -> No
         keys = stale_keys(mart, facts, numbers, date(2024, 1, 1), _DAY)
     except duckdb.Error as error:
         raise _wrong(mart.name, error) from error
-    if keys is not None and not np.issubdtype(keys.dtype, np.integer):
-        raise UsageError("its stale SQL gives keys that are no whole numbers", f"tables.{mart.name}")
+    is_text = mart_schema(mart).field(mart.key[0]).type == pa.string()
+    if keys is not None and not (np.issubdtype(keys.dtype, np.integer) or (is_text and keys.dtype == object)):
+        raise UsageError(f"its stale SQL gives no values of {mart.key[0]}", f"tables.{mart.name}")
 
 
 def _require_variables(table: str, texts: Sequence[str], numbers: Numbers, of_engine: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ def shared_ids(blocks: Iterable[pa.Table], owners: Sequence[str], limit: int) ->
 def differing(before: pa.Table, now: pa.Table, key: str) -> np.ndarray:
     """Return the keys, in order, whose rows differ between two tables in content or order.
 
-    The tables have the same columns; keys are whole numbers.
+    The tables have the same columns.
     """
     sides = [_by_key(table, key) for table in (before, now)]
     (ids, counts), (ids_now, counts_now) = [_counted(np.asarray(side[key])) for side in sides]
@@ -97,7 +97,9 @@ def _unequal(rows: pa.Table, others: pa.Table) -> np.ndarray:
 
 def _counted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct keys, in order, with the number of rows of each."""
-    starts = np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))
+    begins = np.ones(len(keys), bool)
+    begins[1:] = keys[1:] != keys[:-1]
+    starts = np.flatnonzero(begins)
     return keys[starts], np.diff(starts, append=len(keys))
 
 
@@ -134,7 +136,7 @@ def _arrow_type(column: MartColumn) -> pa.DataType:
     match column.type:
         case "id" | "count":
             return pa.int64()
-        case "text" | "month":
+        case "text_id" | "text" | "month":
             return pa.string()
         case "money" | "rate" | "version":
             return pa.decimal128(*DECIMALS[column.type])

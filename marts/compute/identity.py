@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marts.compute.engine import named_in
-from marts.pack import EXTRA, Kind, Pack
+from marts.pack import EXTRA, IDS, Kind, Pack
 from marts.policy import Policy
 from marts.rows.cast import clean_schema
 from marts.rows.hashing import among, hash_rows, mix, repeated
@@ -93,7 +93,7 @@ class Identity:
 
     @property
     def _first_id(self) -> str:
-        return next((name for name in self.key if name in self.known and self.fact.column(name).type == "id"), "")
+        return next((name for name in self.key if name in self.known and self.fact.column(name).type in IDS), "")
 
     @property
     def columns(self) -> tuple[str, ...]:

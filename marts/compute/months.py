@@ -13,9 +13,8 @@ import pyarrow as pa
 from marts.compute.engine import running, sql
 from marts.compute.identity import Identity
 from marts.compute.numbers import Numbers
-from marts.pack import Kind, MonthTable, Pack
+from marts.pack import GUEST, TEXT_GUEST, Kind, MonthTable, Pack
 from marts.policy import Policy
-from marts.rows.cast import GUEST
 
 _NO_MARKS = pa.schema([("position", pa.int64()), ("mark", pa.string())]).empty_table()
 
@@ -144,11 +143,12 @@ def _counting(engine: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, iden
 def of_fact(name: str, identity: Identity) -> str:
     """Return the SQL of a calculation about any fact, for one."""
     fact = identity.fact
-    guests = next((column.name for column in fact.columns if column.guests), "")
+    guests = next((column for column in fact.columns if column.guests), None)
+    nobody = f"'{TEXT_GUEST}'" if guests and guests.type == "text_id" else GUEST
     return Template(sql(name)).substitute(
         at=fact.at,
         control=fact.control or "0",
-        guest=f"{guests} = {GUEST}" if guests else "FALSE",
+        guest=f"{guests.name} = {nobody}" if guests else "FALSE",
         bought=_sign(identity.signs),
         item=identity.clean(fact.item) if fact.item else "''",
         columns=", ".join(identity.schema.names),

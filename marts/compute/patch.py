@@ -18,8 +18,7 @@ from marts.compute.numbers import Numbers
 from marts.compute.tables import compute_rows, stale_keys
 from marts.highlights import Highlight
 from marts.pack import Kind, Mart
-from marts.privacy.erasure import people
-from marts.rows.cast import GUEST
+from marts.privacy.erasure import is_guest, people
 
 Dimensions = Mapping[str, pa.Table]
 LARGEST = 4
@@ -101,7 +100,7 @@ class Calculation:
         computed = compute_rows(self.mart, known, dimensions, self.numbers, as_of, kinds=self.kinds)
         rows = computed.rows
         figures = figures_of(self.highlights, self.mart, rows)
-        guests = self._cents(facts.filter(pc.equal(facts[self.person], GUEST))) if self.person else 0
+        guests = self._cents(facts.filter(is_guest(facts, self.person))) if self.person else 0
         erased = self._cents(facts) - self._cents(known) - guests
         totals = Totals(rows.num_rows, self.total(rows), computed.unmatched, erased, guests, figures)
         return Computed(rows, totals)

@@ -81,7 +81,7 @@ def stale_keys(mart: Mart, facts: pa.Table, numbers: Numbers, before: date, as_o
         return None if named_in(["as_of"], mart.sql) else np.array([], np.int64)
     variables = {"as_of": as_of, "previous_as_of": before, **numbers.variables}
     with running({mart.reads: facts}, variables) as engine:
-        return np.asarray(engine.sql(mart.stale).to_arrow_table().column(0), np.int64)
+        return np.asarray(engine.sql(mart.stale).to_arrow_table().column(0))
 
 
 def columns_used(kind: Kind, mart: Mart) -> list[str]:

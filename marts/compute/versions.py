@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from marts.compute.engine import running
 from marts.errors import DuplicateKeys
-from marts.pack import Kind
+from marts.pack import Kind, PersonId
 from marts.rows.cast import DELETED, clean_schema
 
 FIRST, LAST = date(1900, 1, 1), date(9999, 12, 31)
@@ -34,9 +34,9 @@ VERSION_COLUMNS = pa.schema(
 )
 """Columns of a history, after those of the dimension.
 
-version_key: key * 10^8 + valid_from as yyyymmdd · valid_from, valid_to: first day, and first day after · end_reason:
-CHANGED, DELETED or null · covers_from, covers_to: the same without gaps, so that each day is in one version ·
-last_seen: day of the last snapshot in which it held
+version_key: key * 10^8 + valid_from as yyyymmdd, or key@yyyymmdd of a text · valid_from, valid_to: first day, and first
+day after · end_reason: CHANGED, DELETED or null · covers_from, covers_to: the same without gaps, so that each day is in
+one version · last_seen: day of the last snapshot in which it held
 """
 INFERRED = "is_inferred"
 """Column of whether facts name an entity that no snapshot has."""
@@ -58,7 +58,8 @@ class Snapshot:
 
 def history_schema(kind: Kind) -> pa.Schema:
     """Return the schema of the versions of a dimension."""
-    return pa.schema([*clean_schema(kind), *VERSION_COLUMNS])
+    own = VERSION_COLUMNS.set(0, pa.field("version_key", pa.string())) if kind.has_text_key else VERSION_COLUMNS
+    return pa.schema([*clean_schema(kind), *own])
 
 
 def fold(
@@ -142,13 +143,15 @@ def _close(engine: duckdb.DuckDBPyConnection, kind: Kind, day: date, last: date)
 def _history(engine: duckdb.DuckDBPyConnection, kind: Kind) -> pa.Table:
     """Return all versions, with the columns of `history_schema`."""
     key = kind.key or ""
-    number = f"{key}::HUGEINT * 100000000 + strftime(valid_from, '%Y%m%d')::HUGEINT"
+    day = "strftime(valid_from, '%Y%m%d')"
+    number = f"({key}::HUGEINT * 100000000 + {day}::HUGEINT)::DECIMAL(38, 0)"
+    version_key = f"{key} || '@' || {day}" if kind.has_text_key else number
     rows = engine.sql(
         f"""
         WITH versions AS (
             FROM closed UNION ALL BY NAME SELECT *, ?::DATE AS valid_to, NULL AS end_reason FROM state
         )
-        SELECT *, ({number})::DECIMAL(38, 0) AS version_key, end_reason IS NULL AS is_current,
+        SELECT *, {version_key} AS version_key, end_reason IS NULL AS is_current,
             CASE WHEN row_number() OVER w = 1 THEN ?::DATE ELSE valid_from END AS covers_from,
             coalesce(lead(valid_from) OVER w, ?::DATE) AS covers_to
         FROM versions WINDOW w AS (PARTITION BY {key} ORDER BY valid_from) ORDER BY {key}, valid_from
@@ -166,25 +169,31 @@ def with_members(kind: Kind, versions: pa.Table, named: pa.Array, members: bool 
     the keys, with `INFERRED`.
     """
     key = kind.key or ""
-    known = pa.concat_arrays([versions[key].combine_chunks(), pa.array([item for item, _ in kind.members], pa.int64())])
+    standing = pa.array([_typed(kind, item) for item, _ in kind.members], versions.schema.field(key).type)
+    known = pa.concat_arrays([versions[key].combine_chunks(), standing])
     missing = pc.unique(named).drop_null()
     missing = missing.filter(pc.invert(pc.is_in(missing, known)))
     inferred = _standing(kind, versions.schema, missing, [UNKNOWN] * len(missing), True)
     tables = [versions.append_column(INFERRED, pa.array(np.zeros(len(versions), bool))), inferred]
     if members and kind.members:
-        keys, words = zip(*kind.members, strict=True)
-        tables.append(_standing(kind, versions.schema, pa.array(keys, pa.int64()), words, False))
+        tables.append(_standing(kind, versions.schema, standing, [word for _, word in kind.members], False))
     joined = pa.concat_tables(tables)
     return joined.take(pc.array_sort_indices(joined[key])) if len(joined) > len(versions) else joined
+
+
+def _typed(kind: Kind, member: int) -> PersonId:
+    return str(member) if kind.has_text_key else member
 
 
 def _standing(kind: Kind, schema: pa.Schema, keys: pa.Array, words: Sequence[str], inferred: bool) -> pa.Table:
     """Return rows that are valid on every day, with a word in some columns and nothing in the others."""
     count = len(keys)
-    numbers = [key * 10**8 + 19000101 if inferred else key for key in keys.to_pylist()]
+    named = keys.to_pylist()
+    if inferred:
+        named = [f"{key}@19000101" if kind.has_text_key else key * 10**8 + 19000101 for key in named]
     fixed = {
         kind.key: keys,
-        "version_key": pa.array(numbers, pa.decimal128(38, 0)),
+        "version_key": pa.array(named, history_schema(kind).field("version_key").type),
         "is_current": pa.array(np.ones(count, bool)),
         **dict.fromkeys(("valid_from", "covers_from"), pa.array([FIRST] * count, pa.date32())),
         **dict.fromkeys(("valid_to", "covers_to"), pa.array([LAST] * count, pa.date32())),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marts.dialect import LineFormat
-from marts.pack import Kind
+from marts.pack import GUEST, ID_LENGTH, TEXT_GUEST, Kind, PersonId
 
 ERASED = "(erased)"
 _EXTRA = "additional_columns"
@@ -21,6 +21,9 @@ TELLING = 4
 """Minimum characters of a number that counts as an id at any position of a malformed line."""
 _OFFSET = -1000
 """The id of an erased person is this value minus their number; no ``unknown_ids`` of guests is this low."""
+_TEXT_STAND_IN = "erased-"
+"""Begin of the id of an erased person where ids are texts."""
+_JSON_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^\s,:{}\[\]"]+)')
 _ID = re.compile(r"(?:[^\s0-9.+-][^0-9.]{0,20})?0*([0-9]{1,18})(\.0*)?")
 """A number, perhaps with a prefix without digits, which a block may take off (id_prefix)."""
 _GROUPS = re.compile(r"(?<![0-9])[0-9]{1,3}(?:[.,' _\u00a0\u2009\u202f\u2019][0-9]{3})+(?![0-9])")
@@ -35,12 +38,20 @@ def id_of(written: str, prefix: str = "") -> int | None:
     return int(result[1]) if result else None
 
 
-def ids_in(raw: str, form: LineFormat, person: str) -> set[int]:
+def text_id_of(written: str, prefix: str = "") -> str | None:
+    """Parse an id that is a text: without quotes, surrounding white space and a prefix."""
+    bare = written.strip().strip("\"'").strip().removeprefix(prefix)
+    return bare if 0 < len(bare) <= ID_LENGTH else None
+
+
+def ids_in(raw: str, form: LineFormat, person: str, text: bool = False) -> set[PersonId]:
     """Return the people that a row may belong to; ``person`` is the column of their ids.
 
     In a row that is not valid CSV, the field at the position of the id counts, and any number of at least ``TELLING``
     characters: shorter ones may be quantities or stores. In JSON that cannot be read, every number counts.
     """
+    if text:
+        return set(filter(None, (text_id_of(item, form.id_prefix) for item in _texts_in(raw, form, person))))
     if form.owner:
         texts = [form.owner]
     elif person not in form.names:
@@ -56,6 +67,19 @@ def ids_in(raw: str, form: LineFormat, person: str) -> set[int]:
         texts = [*parts[place : place + 1], *(part for part in parts if len(part.strip()) >= TELLING)]
     ids = (id_of(spelled, form.id_prefix) for text in texts for spelled in _spellings(text))
     return {number for number in ids if number is not None}
+
+
+def _texts_in(raw: str, form: LineFormat, person: str) -> list[str]:
+    """Return the texts of a row that may be the id of its person, where ids are texts."""
+    if form.owner:
+        return [form.owner]
+    if person not in form.names:
+        return []
+    if raw.lstrip().startswith("{"):
+        return ["".join(groups) for groups in _JSON_TEXT.findall(raw)]
+    if fields := form.values(raw):
+        return [fields[form.names.index(person)]]
+    return raw.split(form.dialect.delimiter)
 
 
 def _spellings(text: str) -> Iterator[str]:
@@ -74,8 +98,9 @@ class Erased:
     numbers: Mapping[str, int] = field(default_factory=dict)
     person: str = ""
     """Column of the ids of people."""
+    has_text_ids: bool = False
 
-    def digest(self, customer: int) -> str:
+    def digest(self, customer: PersonId) -> str:
         """Return a digest that identifies a customer without revealing the id: BLAKE2b keyed with the salt."""
         return self._named(str(customer))
 
@@ -84,14 +109,13 @@ class Erased:
         """Return one digest of all erased people; empty if there are none."""
         return self._named(" ".join(sorted(self.numbers))) if self.numbers else ""
 
-    @staticmethod
-    def stand_in(number: int) -> int:
+    def stand_in(self, number: int) -> PersonId:
         """Return the id that replaces that of the person with this number."""
-        return _OFFSET - number
+        return f"{_TEXT_STAND_IN}{number}" if self.has_text_ids else _OFFSET - number
 
     def number_of(self, written: str) -> int:
         """Return the number of the person with an id as written; 0 if they are not erased."""
-        customer = id_of(written)
+        customer = text_id_of(written) if self.has_text_ids else id_of(written)
         return 0 if customer is None else self.numbers.get(self.digest(customer), 0)
 
     def numbers_of(self, written: pa.Array) -> np.ndarray | None:
@@ -107,7 +131,9 @@ class Erased:
 
     def is_in(self, raw: str, form: LineFormat) -> bool:
         """Return whether a row, which may be malformed, is of an erased person."""
-        return bool(self.numbers) and any(self.digest(item) in self.numbers for item in ids_in(raw, form, self.person))
+        return bool(self.numbers) and any(
+            self.digest(item) in self.numbers for item in ids_in(raw, form, self.person, self.has_text_ids)
+        )
 
     def without(self, kind: Kind, rows: pa.Table, numbers: Sequence[int], from_id: Collection[str] = ()) -> pa.Table:
         """Remove the personal data of erased people from clean rows.
@@ -117,7 +143,8 @@ class Erased:
         the columns that are computed from the id. Of a dimension with versions, columns without personal data are kept:
         tables count who worked where.
         """
-        nobody = pa.array([self.stand_in(number) for number in numbers], pa.int64())
+        type_ = rows.schema.field(kind.person).type
+        nobody = pa.array([self.stand_in(number) for number in numbers], type_)
         rows = rows.set_column(rows.schema.get_field_index(kind.person), kind.person, nobody)
         if kind.is_subject:
             for column in kind.columns:
@@ -146,6 +173,14 @@ class Erased:
         return hashlib.blake2b(text.encode(), digest_size=16, key=bytes.fromhex(self.salt)).hexdigest()
 
 
+def is_guest(rows: pa.Table, person: str) -> pa.ChunkedArray:
+    """Return a mask of the rows of guests."""
+    return pc.equal(rows[person], TEXT_GUEST if pa.types.is_string(rows[person].type) else GUEST)
+
+
 def people(rows: pa.Table, person: str) -> pa.Table:
     """Exclude the rows of guests and of erased people, which have no row in a mart of people."""
+    if pa.types.is_string(rows[person].type):
+        nobody = pc.or_(is_guest(rows, person), pc.match_substring_regex(rows[person], f"^{_TEXT_STAND_IN}[0-9]+$"))
+        return rows.filter(pc.invert(nobody))
     return rows.filter(pc.greater(rows[person], 0))

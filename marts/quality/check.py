@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from marts.errors import DropRejected
 from marts.expressions import missing_column, parsed
-from marts.pack import EXTRA, Kind, SourceColumn
+from marts.pack import EXTRA, GUEST, TEXT_GUEST, Kind, SourceColumn
 from marts.policy import Policy, nearest
 from marts.quality.findings import Findings
 from marts.quality.measures import measure
 from marts.quality.rule_types import PRODUCT
 from marts.quality.rules import Rule, Suite
-from marts.rows.cast import DELETED, GUEST, TIME, clean_schema, extra_as_json, read_column
+from marts.rows.cast import DELETED, TIME, clean_schema, extra_as_json, read_column
 from marts.rows.columns import Column, Frame, Mask, last_digits
 from marts.rows.computed import compute
 from marts.rows.dates import whole_times
@@ -86,7 +86,9 @@ def _expected(
 
 def _clean(column: SourceColumn, values: pa.Array) -> pa.Array:
     """Return the values of a clean column; all guests get the same number, so that their lines group together."""
-    return values.fill_null(GUEST) if column.guests and values.null_count else values
+    if not column.guests or not values.null_count:
+        return values
+    return values.fill_null(TEXT_GUEST if column.type == "text_id" else GUEST)
 
 
 def _reasons(broken: Sequence[tuple[Rule, Mask]], columns: Mapping[str, Column]) -> dict[int, list[tuple[str, str]]]:

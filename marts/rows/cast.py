@@ -1,6 +1,7 @@
 """Convert texts of a file to typed columns, exactly; values that do not fit become null and are marked."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -24,8 +25,6 @@ _DIGITS = 18
 """Maximum digits of a whole number, and of a decimal in units of its last digit: fits DECIMAL(18,x) and 64 bits."""
 DELETED = "deleted"
 """Column of clean rows of changes to a dimension: whether the row deletes its key."""
-GUEST = 0
-"""customer_id of guests (lines without a customer) in clean rows."""
 _LONGEST = 24
 """Maximum characters of a number or a date without a time, zeros included."""
 _FIRST_DAY = -719_162
@@ -71,13 +70,16 @@ def read_column(
     unfit = unfit if unfit is not None and unfit.any() else None
     if column.guests:
         values = _without(values, policy.unknown_ids)
-    if column.type == "text":
+    if column.type in ("text", "text_id"):
         written = values  # surrounding white space has no meaning
     return Column(values, digits, written, unfit, column.personal)
 
 
-def _without(values: pa.Array, unknown: Sequence[int]) -> pa.Array:
+def _without(values: pa.Array, unknown: Sequence[int | str]) -> pa.Array:
     """Replace the ids that stand for guests with null."""
+    if pa.types.is_string(values.type):
+        nobody = pc.is_in(values, pa.array(map(str, unknown), pa.string()))
+        return pc.if_else(nobody, pa.scalar(None, pa.string()), values)
     numbers = _int64(values)
     nobody = np.isin(numbers, np.array(unknown, np.int64))
     return pc.if_else(pa.array(nobody), pa.scalar(None, pa.int64()), values) if nobody.any() else values
@@ -98,6 +100,8 @@ def _typed(column: SourceColumn, text: pa.Array, policy: Policy, block: SourceBl
             trimmed = stripped(text)
             values = pa.array(list(_YES_NO.values()), pa.string()).take(pc.index_in(pc.utf8_upper(trimmed), words))
             return values, _numpy(trimmed.is_valid()) & ~_numpy(values.is_valid())
+        case "text_id":
+            return _read_text(column, prefixed(text, block.prefix(column.name)))
         case "text":
             return _read_text(column, text)
 
@@ -196,6 +200,11 @@ def _read_text(column: SourceColumn, text: pa.Array) -> Typed:
     if not len(text) or int(np.diff(edges).max()) <= column.max_length:
         return values, None  # a text never has more characters than bytes
     return values, _numpy(pc.greater(pc.fill_null(pc.utf8_length(values), 0), column.max_length))
+
+
+def prefixed(text: pa.Array, prefix: str) -> pa.Array:
+    """Take the prefix of a block off ids that have it."""
+    return pc.replace_substring_regex(text, rf"^\s*{re.escape(prefix)}", "") if prefix else text
 
 
 def _trimmed(text: pa.Array) -> pa.Array:

@@ -30,6 +30,8 @@ class Case:
     name: str = ""
     blocks: str = ""
     """The [[source]] block that the case needs."""
+    settings: str = ""
+    """Other lines of marts.toml that it needs."""
     duplicates: Sequence[int] = field(default=())
     """Rows that do not count, in all, after each step."""
 
@@ -96,6 +98,8 @@ CASES_THAT_COME = [
     Case("56-scanned-three-times", ["787.50"], says=["warning"], duplicates=[0]),
     # 15 of 60 lines are guests'; each 25.00 on average: 375.00 in all.
     Case("60-guests", ["1125.00 / 1500.00"], says=["guest"]),
+    # C-00001, S1, EMP11: ids are names. The lists of stores and sales people beside the case are by number.
+    Case("62-ids-with-letters", ["1500.00"], policy="max_unknown_ratio = 1.0", settings='ids = "text"'),
     # 60 times 1.459 * 10 = 14.59.
     Case("66-prices-of-three-digits", ["875.40"]),
     # Two rows of customer 4 differ; the later counts where the block sets that.
@@ -112,7 +116,7 @@ CASES_THAT_COME = [
 def test_a_case_ends_as_its_users_expect(tmp_path: Path, case: Case) -> None:
     shop, steps = open_shop(tmp_path, case.folder)
     shop.policy_text = case.policy
-    shop.config_text = f"[[source]]\n{case.blocks}\n" if case.blocks else ""
+    shop.config_text = f"[[source]]\n{case.blocks}\n" if case.blocks else case.settings
     assert len(steps) == len(case.sums)
     for number, step in enumerate(steps):
         lay(shop, step)

@@ -21,7 +21,7 @@ import pyarrow as pa
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.config.settings import duckdb_path
 from marts.errors import Defect, ServiceError, Stopped, TryLater, UsageError
-from marts.pack import DECIMALS, Mart, MartColumn, Pack
+from marts.pack import DECIMALS, Mart, MartColumn, Pack, PersonId
 
 Result = TypeVar("Result")
 
@@ -278,7 +278,7 @@ class DuckDBWarehouse(SqlLedger):
             f"FROM {_table(mart, generation)} r, marts_live l WHERE l.mart = '{mart.name}'"
         )
 
-    def remove_person(self, person: int) -> int:
+    def remove_person(self, person: PersonId) -> int:
         removed = 0
         for mart, key in self.pack.marts_of_people:
             for number in self._generations_of(mart):
@@ -332,7 +332,7 @@ def _type(column: MartColumn) -> str:
     match column.type:
         case "id" | "count":
             return "BIGINT"
-        case "text" | "month":
+        case "text_id" | "text" | "month":
             return "VARCHAR"
         case "money" | "rate" | "version":
             return "DECIMAL({},{})".format(*DECIMALS[column.type])

@@ -25,7 +25,7 @@ from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.config.settings import MySQL
 from jobs.runtime import scratch
 from marts.errors import Busy, Defect, ServiceError, UsageError
-from marts.pack import DECIMALS, Mart, MartColumn, Pack
+from marts.pack import DECIMALS, Mart, MartColumn, Pack, PersonId
 
 Result = TypeVar("Result")
 
@@ -300,7 +300,7 @@ class MySQLWarehouse(SqlLedger):
 
         return self._session.with_cursor(delete)
 
-    def remove_person(self, person: int) -> int:
+    def remove_person(self, person: PersonId) -> int:
         removed = 0
         for mart, key in self.pack.marts_of_people:
             for number in sorted(self._generations(mart) & self._numbered(mart)):
@@ -436,6 +436,8 @@ def _type(column: MartColumn) -> str:
     match column.type:
         case "id" | "count":
             return "BIGINT"
+        case "text_id":
+            return f"VARCHAR({column.max_length}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
         case "text":
             return f"VARCHAR({column.max_length})"
         case "month":

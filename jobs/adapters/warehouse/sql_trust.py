@@ -8,6 +8,7 @@ from jobs.ports.records import (
     Erasure,
     Seal,
 )
+from marts.pack import PersonId
 
 
 class SqlTrust(SqlTables):
@@ -43,7 +44,7 @@ class SqlTrust(SqlTables):
     def erasures(self) -> list[Erasure]:
         return self.select(Erasure, "marts_erased", "ORDER BY number")
 
-    def erase(self, erasures: Sequence[Erasure], customer: int, event: AuditEvent) -> int:
+    def erase(self, erasures: Sequence[Erasure], customer: PersonId, event: AuditEvent) -> int:
         def work() -> int:
             self.write("marts_erased", erasures)
             self.append_audit(event)
@@ -51,7 +52,7 @@ class SqlTrust(SqlTables):
 
         return self.atomically(work)
 
-    def remove_person(self, person: int) -> int:
+    def remove_person(self, person: PersonId) -> int:
         """Remove the rows of a customer in every generation, inside the transaction of the caller."""
         raise NotImplementedError
 

@@ -4,7 +4,7 @@ from datetime import date
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marts.compute.versions import FIRST, INFERRED, LAST, Snapshot, fold, with_members
@@ -42,6 +42,7 @@ def snapshot(is_log: bool, values: list[tuple[int, str, int | None, bool]], unre
     return Snapshot(table, is_log, None if unreadable else pa.array([], pa.int64()))
 
 
+@settings(max_examples=40)
 @given(snapshots)
 def test_a_history_that_is_continued_day_by_day_is_that_of_all_days(drops: list[tuple[int, bool, list, bool]]) -> None:
     days: dict[date, list[Snapshot]] = {}
