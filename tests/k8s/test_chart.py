@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support import charting
+from support import charting, kit
 from support.charting import (
     CHART,
     MINIMAL,
@@ -140,7 +140,8 @@ def test_every_pod_is_restricted_and_finds_its_files(name: str, where: str, pod:
     secrets = {"secrets/credentials.json", "secrets/key.pem", "secrets/auth_token"}
     assert secrets <= charting.mounted(pod)
     assert given["MARTS_SECRETS__FILE"] == "/etc/martwright/secrets/credentials.json"
-    assert ("MARTS_EXPECTATIONS" in given) == (name == "everything-on")
+    assert ("MARTS_EXPECTATIONS" in given) == (name in ("everything-on", "own-pack"))
+    assert ("MARTS_PACK" in given) == (name == "own-pack")
     assert pod["spec"]["automountServiceAccountToken"] == (where.startswith("CronJob") and asks_the_api(name, where))
     assert pod["spec"]["enableServiceLinks"] is False
     labels = pod["metadata"]["labels"]
@@ -202,7 +203,8 @@ def test_the_program_reads_the_rendered_configuration(
 def test_every_number_of_settings_and_policy_survives(tmp_path: Path) -> None:
     # Helm reads all numbers as floats, and would write 30 as 30.0 and a million as 1e+06.
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
-    whole = {key: defaults(schema[key]) for key in ("settings", "policy")}
+    policy = json.loads((CHART / "values.schema.json").read_text())["then"]["properties"]["policy"]
+    whole = {"settings": defaults(schema["settings"]), "policy": defaults(policy)}
     objects = rendered(*(f"{key}={json.dumps(value)}" for key, value in whole.items()))
     config = charting.write_config(objects, tmp_path)
     read = load(str(config), {"policy": str(tmp_path / "policy.toml")}, places=False)
@@ -760,7 +762,23 @@ def test_a_long_lived_cluster_is_made_in_mode_submit_only() -> None:
         "everything-on",
         "marts",
         "minimal",
+        "own-pack",
     ]
+
+
+def test_a_pack_of_ones_own_is_a_folder_that_every_pod_finds(tmp_path: Path) -> None:
+    given = yaml.safe_load(SETS["own-pack"].read_text())["pack"]
+    objects = golden("own-pack")
+    assert object_named(objects, "ConfigMap", "martwright-pack")["data"] == given
+    for where, pod in charting.pods(objects):
+        assert {f"pack/{name}" for name in given} <= set(charting.mounted(pod)), where
+        assert variables(pod["spec"]["containers"][0])["MARTS_PACK"] == "/etc/martwright/pack"
+    config = charting.write_config(objects, tmp_path)
+    places = {"policy": str(tmp_path / "policy.toml"), "pack": str(tmp_path / "pack")}
+    policy = load_policy(load(str(config), places, places=False))
+    assert (dict(policy.own), policy.max_bad_rows) == ({"busy_from": 20}, 3)
+    assert kit.marts("pack", "check", str(tmp_path / "pack")).exit_code == 0
+    assert "martwright-pack" not in of_kind(golden("minimal"), "ConfigMap")
 
 
 def test_suites_are_files_that_every_pod_finds() -> None:

@@ -171,6 +171,8 @@ def test_what_is_right_is_not_refused(given: str) -> None:
         ("settings.s3.endpiont=x", "'endpiont' not allowed"),
         ("policy.incentive=1", "'incentive' not allowed"),
         ("settings.source=s3://x", "'source' not allowed"),
+        ('pack={"sites.sql": "SELECT 1"}', "pack.toml"),
+        ('pack={"pack.toml": "", "a/b.sql": ""}', "'a/b.sql' not allowed"),
         (job(cron="x"), "'cron' not allowed"),
         ("mode=RayJob", "'rayjob', 'submit', 'local'"),
         (job(command="builds"), "'build', 'vacuum', 'watchdog'"),
@@ -207,7 +209,9 @@ def test_the_schema_allows_nothing_that_it_does_not_name() -> None:
     # What Kubernetes defines, and what a parent chart hands down.
     kubernetes = {"affinity", "extraEnv[].valueFrom", "podSecurityContext", "securityContext"}
     kubernetes |= {f"{part}.placement.affinity" for part in (*PARTS, "ray.head", "ray.worker")}
-    assert free == {"global", "ray.workerGroups[].placement.affinity", *kubernetes}
+    # The numbers of another pack are those that it declares; of the shipped one, no other is allowed.
+    assert free == {"global", "policy", "ray.workerGroups[].placement.affinity", *kubernetes}
+    assert SCHEMA["then"]["properties"]["policy"]["additionalProperties"] is False
     assert SCHEMA["additionalProperties"] is False
 
 

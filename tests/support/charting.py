@@ -234,4 +234,9 @@ def write_config(objects: list[Object], folder: Path, name: str = "martwright") 
     """Write the files that pods find in /etc/martwright into a folder."""
     for key, text in object_named(objects, "ConfigMap", f"{name}-config")["data"].items():
         (folder / key).write_text(textwrap.dedent(text))
+    for each in objects:
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"] == f"{name}-pack":
+            (folder / "pack").mkdir()
+            for key, text in each["data"].items():
+                (folder / "pack" / key).write_text(text)
     return folder / "marts.toml"

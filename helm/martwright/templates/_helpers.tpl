@@ -145,6 +145,10 @@ marts build
   value: /etc/martwright/secrets/credentials.json
 - name: MARTS_SECRETS__KEY_FILE
   value: /etc/martwright/secrets/key.pem
+{{- if .Values.pack }}
+- name: MARTS_PACK
+  value: /etc/martwright/pack
+{{- end }}
 {{- if .Values.expectations }}
 - name: MARTS_EXPECTATIONS
   value: /etc/martwright/expectations
@@ -239,6 +243,15 @@ marts build
           items:
             - key: {{ .rayjobs }}
               path: rayjobs/{{ .rayjobs }}
+      {{- end }}
+      {{- if .root.Values.pack }}
+      - configMap:
+          name: {{ $fullname }}-pack
+          items:
+            {{- range $name, $_ := .root.Values.pack }}
+            - key: {{ $name }}
+              path: pack/{{ $name }}
+            {{- end }}
       {{- end }}
       {{- if .root.Values.expectations }}
       - configMap:
