@@ -21,6 +21,9 @@ _TYPES = {
     "month": "text, `YYYY-MM`",
     "money": "DECIMAL(18,2)",
     "rate": "DECIMAL(14,2)",
+    "percent": "DECIMAL(5,2)",
+    "decimal4": "DECIMAL(18,4)",
+    "decimal6": "DECIMAL(18,6)",
     "version": "DECIMAL(38,0)",
     "flag": "TRUE or FALSE",
 }

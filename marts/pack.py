@@ -12,21 +12,66 @@ from typing import Literal
 from marts.highlights import Highlight
 from marts.views import View
 
-SourceType = Literal["id", "text_id", "integer", "quantity", "price", "money", "amount", "date", "text", "yes_no"]
+SourceType = Literal[
+    "id",
+    "text_id",
+    "integer",
+    "quantity",
+    "price",
+    "money",
+    "amount",
+    "percent",
+    "decimal4",
+    "decimal6",
+    "date",
+    "text",
+    "yes_no",
+]
 """How a CSV value is parsed.
 
 id: whole number > 0 · text_id: the same column with the setting ``ids = "text"`` · integer: whole number ·
 quantity: decimal, not 0, at most 4 digits after the point ·
 price: decimal, at most 6 digits after the point · money: decimal >= 0, at most 2 digits · amount: the same, may be
-negative · trailing zeros do not count as digits ·
+negative · percent: decimal from 0 to 100, at most 2 digits · decimal4, decimal6: any decimal, at most 4 or 6 digits ·
+trailing zeros do not count as digits ·
 date: ISO date or timestamp · text: 1 to ``max_length`` characters · yes_no: Y or N
 """
 
-MartType = Literal["id", "text_id", "text", "month", "money", "rate", "count", "flag", "date", "version"]
+MartType = Literal[
+    "id",
+    "text_id",
+    "text",
+    "month",
+    "money",
+    "rate",
+    "percent",
+    "decimal4",
+    "decimal6",
+    "count",
+    "flag",
+    "date",
+    "version",
+]
 
-DECIMALS: Mapping[str, tuple[int, int]] = {"money": (18, 2), "rate": (14, 2), "version": (38, 0)}
+DECIMALS: Mapping[str, tuple[int, int]] = {
+    "money": (18, 2),
+    "rate": (14, 2),
+    "percent": (5, 2),
+    "decimal4": (18, 4),
+    "decimal6": (18, 6),
+    "version": (38, 0),
+}
 """Digits of the decimals of marts, and those after the point."""
-DIGITS: Mapping[str, int] = {"price": 6, "quantity": 4, "money": 2, "amount": 2, "rate": 2}
+DIGITS: Mapping[str, int] = {
+    "price": 6,
+    "quantity": 4,
+    "money": 2,
+    "amount": 2,
+    "rate": 2,
+    "percent": 2,
+    "decimal4": 4,
+    "decimal6": 6,
+}
 """Digits after the point by type; values are stored as whole numbers of the last digit."""
 IDS: tuple[str, ...] = ("id", "text_id")
 """Types of ids; those of all columns of a pack are one of them."""
@@ -67,6 +112,8 @@ class SourceColumn:
     """Maximum characters of a text."""
     personal: bool = False
     """Whether it is personal data: masked wherever values are shown."""
+    values: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Words that a text may be, each with others that mean it, in any case of letters; any text if there are none."""
     guests: bool = False
     """Whether an empty value, or one of the policy's unknown_ids, means a guest."""
     stored_as: str = ""
@@ -77,7 +124,14 @@ class SourceColumn:
         """Return its name in clean rows; a decimal stored as a whole number names its unit."""
         if self.stored_as:
             return self.stored_as
-        return f"{self.name}_{UNITS[DIGITS[self.type]]}" if self.type in DIGITS else self.name
+        if self.type not in DIGITS:
+            return self.name
+        return f"{self.name}_{'hundredths' if self.type == 'percent' else UNITS[DIGITS[self.type]]}"
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Return the value of each word that it may be, by the word in upper case."""
+        return {word.upper(): value for value, others in self.values for word in (value, *others)}
 
 
 @dataclass(frozen=True)

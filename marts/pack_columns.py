@@ -11,6 +11,8 @@ from marts.policy import nearest
 
 _NAME = r"[a-z][a-z0-9_]{0,63}"
 _TYPE = re.compile(r"(?P<type>[a-z_]+)(\((?P<length>[0-9]{1,5})\))?(?P<nullable>\?)?")
+_DECIMALS = {4: "decimal4", 6: "decimal6"}
+"""Types of decimals by the digits after the point."""
 _NULL_IF, _STORED = "null if ", "stored as "
 Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
 
@@ -46,6 +48,14 @@ class PackColumn(BaseModel):
             raise ValueError(f"{self.name}: {self.type!r} is not a type{nearest(self.type, known)}")
         return self.type
 
+    def _typed(self, types: Any) -> str:
+        """Return the type, of a drop or a mart. Raise ValueError if it is not known."""
+        if self.of_type(_written(types)) != "decimal":
+            return self.type
+        if self.length not in _DECIMALS:
+            raise ValueError(f"{self.name}: a decimal has 4 or 6 digits after the point: decimal(4)")
+        return _DECIMALS[self.length]
+
     def other_flags(self, known: Sequence[str]) -> set[str]:
         """Return the flags. Raise ValueError for one that is not known."""
         for flag in self.flags:
@@ -58,7 +68,7 @@ class PackColumn(BaseModel):
         stored = next((flag.removeprefix(_STORED) for flag in self.flags if flag.startswith(_STORED)), "")
         return SourceColumn(
             name=self.name,
-            type=cast(SourceType, self.of_type(_written(SourceType))),
+            type=cast(SourceType, self._typed(SourceType)),
             help=self.help,
             mandatory="optional" not in flags,
             nullable=self.nullable,
@@ -73,7 +83,7 @@ class PackColumn(BaseModel):
         reason = next((flag.removeprefix(_NULL_IF) for flag in self.flags if flag.startswith(_NULL_IF)), "")
         if self.nullable != bool(reason):
             raise ValueError(f'{self.name}: a column with ? says when it is NULL: "null if …"')
-        type_ = cast(MartType, self.of_type(_written(MartType)))
+        type_ = cast(MartType, self._typed(MartType))
         return MartColumn(self.name, type_, self.help, reason, self.length, "personal" in flags)
 
     def number(self) -> NumberColumn:
@@ -84,8 +94,8 @@ class PackColumn(BaseModel):
 
 
 def _written(types: Any) -> tuple[str, ...]:
-    """Return the types that a pack may name; of ids, a setting decides."""
-    return tuple(name for name in get_args(types) if name != "text_id")
+    """Return the types that a pack may name; of ids, a setting decides, and a decimal has its digits behind it."""
+    return (*(name for name in get_args(types) if name not in ("text_id", *_DECIMALS.values())), "decimal")
 
 
 def _unique(columns: tuple[PackColumn, ...]) -> tuple[PackColumn, ...]:

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Container, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -20,9 +21,10 @@ from marts.pack import (
     NumberColumn,
     NumberTable,
     Pack,
+    SourceColumn,
     Subject,
 )
-from marts.pack_columns import Columns, Name, require_columns
+from marts.pack_columns import Columns, Name, PackColumn, require_columns
 from marts.policy import EnginePolicy, explain, nearest, policy_model
 from marts.views import Types, View
 
@@ -58,6 +60,7 @@ class _Drop(BaseModel):
     members: dict[int, str] = Field(default_factory=dict)
     worded: tuple[str, ...] = ()
     columns: Columns = Field(min_length=1)
+    values: dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]] = Field(default_factory=dict)
     synonyms: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -70,7 +73,7 @@ class _Drop(BaseModel):
             within = (name for name in item.within if name not in ("day", "month"))
             used += [("identity", name) for name in (item.id, item.number, item.item, *item.sign, *within)]
         used += [("updated", self.updated), *(("carried", name) for name in self.carried)]
-        used += [("worded", name) for name in self.worded]
+        used += [*(("worded", name) for name in self.worded), *(("values", name) for name in self.values)]
         require_columns(self.columns, [*used, *(("synonyms", name) for name in self.synonyms)])
         for setting in ("carried", "updated", "members", "worded"):
             if getattr(self, setting) and not (self.versions and self.key):
@@ -80,12 +83,18 @@ class _Drop(BaseModel):
         types = {column.name: column.type for column in self.columns}
         if self.updated and types[self.updated] != "date":
             raise ValueError(f"updated: {self.updated} must be of type date")
+        if wrong := next((name for name in self.values if types.get(name, "text") != "text"), ""):
+            raise ValueError(f"values: {wrong} must be of type text")
         if wrong := next((name for name in self.worded if types[name] != "text"), ""):
             raise ValueError(f"worded: {wrong} must be of type text")
         return self
 
+    def _source(self, column: PackColumn) -> SourceColumn:
+        given = self.values.get(column.name)
+        return replace(column.source(), values=_words(column.name, given)) if given else column.source()
+
     def kind(self, name: str, subject: "_Subject | None", lookups: Mapping[str, str], sql: Mapping[str, str]) -> Kind:
-        columns = tuple(column.source() for column in self.columns)
+        columns = tuple(map(self._source, self.columns))
         names = {column.name: column.clean_name for column in columns}
         own = self.identity or _Identity(id="")
         return Kind(
@@ -114,6 +123,15 @@ class _Drop(BaseModel):
             is_subject=bool(subject and subject.drop == name),
             lookups={on: kind for on, kind in lookups.items() if on in names} if self.at else {},
         )
+
+
+def _words(column: str, given: tuple[str, ...] | dict[str, tuple[str, ...]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the words of a column, each with others that mean it. Raise ValueError for one that means two."""
+    words = tuple(given.items()) if isinstance(given, dict) else tuple((word, ()) for word in given)
+    every = [word.upper() for value, others in words for word in (value, *others)]
+    if repeats := sorted({word for word in every if every.count(word) > 1}):
+        raise ValueError(f"values: {column} has the word {repeats[0]!r} twice")
+    return words
 
 
 class _Lookup(BaseModel):

@@ -11,11 +11,11 @@ from typing import Any
 from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import for_spreadsheet
 from marts.errors import UsageError
-from marts.pack import Mart
+from marts.pack import DECIMALS, Mart
 from marts.views import View
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
-_NUMBERS = ("id", "count", "money", "rate")
+_NUMBERS = ("id", "count", *DECIMALS)
 _TEXT = re.compile(r"[^'\\\x00]*")
 """Texts that are the same literal in every database."""
 

@@ -138,7 +138,7 @@ def _arrow_type(column: MartColumn) -> pa.DataType:
             return pa.int64()
         case "text_id" | "text" | "month":
             return pa.string()
-        case "money" | "rate" | "version":
+        case "money" | "rate" | "percent" | "decimal4" | "decimal6" | "version":
             return pa.decimal128(*DECIMALS[column.type])
         case "date":
             return pa.date32()
@@ -196,6 +196,7 @@ def _instance() -> duckdb.DuckDBPyConnection:
         config: dict[str, Any] = {"threads": 1, "memory_limit": MEMORY, "temp_directory": spill, **_OFFLINE}
         instance = duckdb.connect(":memory:", config=config)
         instance.execute(sql("money"))
+        instance.execute(sql("decimals"))
         # The SQL of a pack computes; it reads no files and loads nothing.
         instance.execute("SET enable_external_access = false; SET lock_configuration = true")
         _of_thread.instance, _of_thread.spill_to = instance, _spill_to

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -50,12 +50,12 @@ def clean_schema(kind: Kind, changes: bool = False) -> pa.Schema:
 
 def _arrow_type(column: SourceColumn) -> pa.DataType:
     match column.type:
-        case "id" | "integer" | "quantity" | "price" | "money" | "amount":
-            return pa.int64()
         case "date":
             return pa.date32()
-        case _:
+        case "text" | "text_id" | "yes_no":
             return pa.string()
+        case _:
+            return pa.int64()
 
 
 def read_column(
@@ -91,19 +91,16 @@ def _typed(column: SourceColumn, text: pa.Array, policy: Policy, block: SourceBl
             return _read_whole(plain_numbers(without_prefix(text, block.prefix(column.name)), block))
         case "quantity":
             return _read_whole(plain_numbers(text, block), DIGITS["quantity"])
-        case "price" | "money" | "amount":
+        case "price" | "money" | "amount" | "percent" | "decimal4" | "decimal6":
             return _read_decimal(plain_numbers(text, block), DIGITS[column.type])
         case "date":
             return _read_dates(text, policy, block)
         case "yes_no":
-            words = pa.array(list(_YES_NO), pa.string())
-            trimmed = stripped(text)
-            values = pa.array(list(_YES_NO.values()), pa.string()).take(pc.index_in(pc.utf8_upper(trimmed), words))
-            return values, _numpy(trimmed.is_valid()) & ~_numpy(values.is_valid())
+            return _read_words(stripped(text), _YES_NO)
         case "text_id":
             return _read_text(column, prefixed(text, block.prefix(column.name)))
         case "text":
-            return _read_text(column, text)
+            return _read_words(_trimmed(text), column.words) if column.values else _read_text(column, text)
 
 
 def _read_whole(text: pa.Array, digits: int = 0) -> Typed:
@@ -200,6 +197,13 @@ def _read_text(column: SourceColumn, text: pa.Array) -> Typed:
     if not len(text) or int(np.diff(edges).max()) <= column.max_length:
         return values, None  # a text never has more characters than bytes
     return values, _numpy(pc.greater(pc.fill_null(pc.utf8_length(values), 0), column.max_length))
+
+
+def _read_words(trimmed: pa.Array, known: Mapping[str, str]) -> Typed:
+    """Read words in any case of letters; ``known`` has their values by their upper case."""
+    words = pa.array(list(known), pa.string())
+    values = pa.array(list(known.values()), pa.string()).take(pc.index_in(pc.utf8_upper(trimmed), words))
+    return values, _numpy(trimmed.is_valid()) & ~_numpy(values.is_valid())
 
 
 def prefixed(text: pa.Array, prefix: str) -> pa.Array:

@@ -334,7 +334,7 @@ def _type(column: MartColumn) -> str:
             return "BIGINT"
         case "text_id" | "text" | "month":
             return "VARCHAR"
-        case "money" | "rate" | "version":
+        case "money" | "rate" | "percent" | "decimal4" | "decimal6" | "version":
             return "DECIMAL({},{})".format(*DECIMALS[column.type])
         case "date":
             return "DATE"

@@ -442,7 +442,7 @@ def _type(column: MartColumn) -> str:
             return f"VARCHAR({column.max_length})"
         case "month":
             return "CHAR(7) CHARACTER SET ascii COLLATE ascii_bin"
-        case "money" | "rate" | "version":
+        case "money" | "rate" | "percent" | "decimal4" | "decimal6" | "version":
             return "DECIMAL({},{})".format(*DECIMALS[column.type])
         case "date":
             return "DATE"

@@ -10,8 +10,9 @@ from jobs.config.suites import check_suites, load_suites, read_file
 from marts.errors import UsageError
 from marts.pack import Kind, Mart
 from marts.policy import Policy
+from marts.quality.contract import contract
 from marts.quality.rule_types import KNOWN, TYPES
-from marts.quality.suite_reader import contract, policy_parameters, read_suite
+from marts.quality.suite_reader import policy_parameters, read_suite
 
 PARAMETERS = policy_parameters(RETAIL, Policy())
 NOTHING: dict[str, Any] = {"expectations": []}
