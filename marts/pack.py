@@ -1,10 +1,7 @@
-"""A pack: the drops and the tables of one domain, with every column of each.
-
-CSV types, checks, table definitions, documentation and tests are derived from these values.
-"""
+"""A pack: the drops and the tables of one domain. Checks, table definitions and documentation are derived from it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
@@ -244,7 +241,9 @@ class Mart:
     per: Literal["key", "all"] = "all"
     """How far its rows depend: all rows of one value of its first key column can be computed alone, or not."""
     reads: str = ""
-    """The month table that it reads; empty if it reads dimensions only."""
+    """The month table that it reads; empty if it reads none."""
+    also: tuple[str, ...] = ()
+    """Other month tables and marts that it reads, each as a whole."""
     sql: str = ""
     """Computes its rows; the last statement selects them."""
     stale: str = ""
@@ -264,13 +263,15 @@ class MonthTable:
     name: str
     key: tuple[str, ...]
     reads: tuple[str, ...]
-    """Facts."""
+    """Facts, those that the tables of ``also`` read included."""
     sql: str
     """The last statement selects its rows, in the order of the key."""
     prepare: tuple[str, ...] = ()
     """SQL that runs before, once for all tables of a month that need it."""
     control: str = ""
     """Column whose sum equals that of the counted rows."""
+    also: tuple[str, ...] = ()
+    """Other tables of the same month that it reads: they stand before it in a pack."""
 
 
 @dataclass(frozen=True)
@@ -389,8 +390,23 @@ class Pack:
         return tuple(groups)
 
     def facts_of(self, mart: Mart) -> tuple[str, ...]:
-        """Return the names of the facts that a mart is computed from."""
-        return self.months[mart.reads].reads if mart.reads else ()
+        """Return the names of the facts that the month tables of a mart read."""
+        months = [name for name in (mart.reads, *mart.also) if name in self.months]
+        return tuple(dict.fromkeys(fact for name in months for fact in self.months[name].reads))
+
+    def levels(self, names: Iterable[str]) -> list[list[str]]:
+        """Return marts and those that they read, in levels: each reads only marts of the levels before it."""
+        wanted, levels = list(dict.fromkeys(names)), list[list[str]]()
+        for name in wanted:  # it grows
+            wanted += [other for other in self.marts[name].also if other in self.marts and other not in wanted]
+        left = [name for name in self.marts if name in wanted]
+        while left:
+            level = [name for name in left if not set(self.marts[name].also) & set(left)]
+            if not level:
+                raise ValueError(f"tables that read each other: {', '.join(left)}")
+            levels.append(level)
+            left = [name for name in left if name not in level]
+        return levels
 
     @property
     def dimensions(self) -> tuple[Kind, ...]:

@@ -179,13 +179,12 @@ class _Table(BaseModel):
             if allowed and (types[name] not in allowed or name in nullable):
                 raise ValueError(f"{where}: {name} must be of type {' or '.join(allowed)}, and never NULL")
 
-    def mart(self, name: str, sql: Mapping[str, str], dimensions: Container[str]) -> Mart:
+    def mart(self, name: str, sql: Mapping[str, str], dimensions: Container[str], of_months: Container[str]) -> Mart:
         """Return the mart; dimensions that it reads are looked up in none of its columns."""
-        months = [other for other in self.reads if other not in dimensions]
-        if len(months) > 1:
-            raise ValueError(f"tables.{name}.reads: {' and '.join(months)}: it reads one table of months")
-        if self.per == "key" and not months:
-            raise ValueError(f'tables.{name}: per = "key" is for tables that read a table of months; set per = "all"')
+        months = [other for other in self.reads if other in of_months]
+        also = [other for other in self.reads if other not in dimensions and other not in months[:1]]
+        if self.per == "key" and (also or not months):
+            raise ValueError(f'tables.{name}: with per = "key" it reads one table of months; set per = "all"')
         lookups = {other: _Lookup() for other in self.reads if other in dimensions} | self.lookups
         return Mart(
             name=name,
@@ -195,9 +194,24 @@ class _Table(BaseModel):
             lookups=tuple(Lookup(kind, item.on, item.may_be_absent) for kind, item in lookups.items()),
             per="key" if self.per == "key" else "all",
             reads=months[0] if months else "",
+            also=tuple(also),
             sql=_text_of(self.sql, sql),
             stale=_text_of(self.stale, sql) if self.stale else "",
             control=self.control,
+        )
+
+    def of_month(self, name: str, sql: Mapping[str, str], before: Mapping[str, MonthTable]) -> MonthTable:
+        """Return a table of months; ``before`` are those that it may read."""
+        also = tuple(other for other in self.reads if other in before)
+        facts = [other for other in self.reads if other not in before]
+        return MonthTable(
+            name=name,
+            key=self.key,
+            reads=tuple(dict.fromkeys([*facts, *(fact for other in also for fact in before[other].reads)])),
+            sql=_text_of(self.sql, sql),
+            prepare=tuple(_text_of(item, sql) for item in self.prepare),
+            control=self.control,
+            also=also,
         )
 
 
@@ -278,12 +292,15 @@ class _Pack(BaseModel):
     @model_validator(mode="after")
     def _tables_read_what_exists(self) -> Self:
         facts = [name for name, drop in self.drops.items() if drop.at]
-        months = [name for name, table in self.tables.items() if table.per == "month"]
         dimensions = [name for name, drop in self.drops.items() if drop.key]
         for name, table in self.tables.items():
-            known, what = (
-                (facts, "fact") if table.per == "month" else ([*months, *dimensions], "table of months or dimension")
-            )
+            others = [other for other in self.tables if other != name]
+            of_months = [other for other in others if self.tables[other].per == "month"]
+            known, what = [*others, *dimensions], "table or dimension"
+            if table.per == "month":
+                known, what = [*facts, *of_months], "fact or table of months"
+                if name in self.drops:
+                    raise ValueError(f"tables.{name}: a drop has this name")
             for other in table.reads:
                 if other not in known:
                     raise ValueError(f"tables.{name}.reads: {other!r} is no {what}{nearest(other, known)}")
@@ -344,24 +361,22 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         lookups = {item.on: kind for table in values.tables.values() for kind, item in table.lookups.items() if item.on}
         kinds = {name: drop.kind(name, values.subject, lookups, sql) for name, drop in values.drops.items()}
         dimensions = {name for name, kind in kinds.items() if not kind.is_fact}
+        of_months = {name for name, table in values.tables.items() if table.per == "month"}
         marts = {
-            name: table.mart(name, sql, dimensions) for name, table in values.tables.items() if table.per != "month"
+            name: table.mart(name, sql, dimensions, of_months)
+            for name, table in values.tables.items()
+            if name not in of_months
         }
         numbers = tuple(item.number(name) for name, item in values.policy.items())
         number_tables = tuple(item.table(name) for name, item in values.policy_tables.items())
         policy_model(numbers, number_tables)()  # the defaults must be valid themselves
-        months = {
-            name: MonthTable(
-                name,
-                table.key,
-                table.reads,
-                _text_of(table.sql, sql),
-                tuple(_text_of(item, sql) for item in table.prepare),
-                table.control,
-            )
-            for name, table in values.tables.items()
-            if table.per == "month"
-        }
+        months: dict[str, MonthTable] = {}
+        left = {name: table for name, table in values.tables.items() if name in of_months}
+        while left:
+            ready = next((name for name, table in left.items() if not set(table.reads) & set(left)), "")
+            if not ready:
+                raise ValueError(f"tables that read each other: {', '.join(left)}")
+            months[ready] = left.pop(ready).of_month(ready, sql, months)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"is not TOML: {error}", where) from error
     except ValidationError as error:
@@ -371,7 +386,12 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
     subject = Subject(values.subject.drop, values.subject.key) if values.subject else None
     views = tuple(view.model_copy(update={"name": name}) for name, view in values.views.items())
     highlights = tuple(_highlight(name, item, marts[item.table], subject) for name, item in values.highlights.items())
-    return Pack(values.name, values.about, kinds, marts, months, subject, numbers, number_tables, highlights, views)
+    pack = Pack(values.name, values.about, kinds, marts, months, subject, numbers, number_tables, highlights, views)
+    try:
+        pack.levels(pack.marts)
+    except ValueError as error:
+        raise UsageError(str(error), where, "let one of them read only tables of months") from error
+    return pack
 
 
 def _highlight(name: str, item: Highlight, mart: Mart, subject: Subject | None) -> Highlight:

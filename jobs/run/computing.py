@@ -1,7 +1,7 @@
 """Stages settle, roll up and materialize: compute the rows of the marts from clean rows."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -148,21 +148,41 @@ def _dimension_files(run: Run, live: Sequence[Manifest], paths: AbstractSet[str]
 
 
 def materialize(run: Run, rolled_up: RolledUp, paths: AbstractSet[str]) -> tuple[MartRows, ...]:
-    """Compute the rows of the marts in parallel, unless an earlier run has computed the same."""
-    names = [run.settings.mart] if run.settings.mart else list(run.pack.marts)
+    """Compute the rows of the marts in parallel, unless an earlier run has computed the same.
+
+    A mart that reads others is computed after these.
+    """
     dimensions = rolled_up.resolved.dimensions
+    files = _dimension_files(run, dimensions, paths)
     last = {m.delivery.kind for m in dimensions if run.scan_settings.block(m.delivery.key).duplicates == "last"}
-    of_all = (rolled_up.months, _dimension_files(run, dimensions, paths), run.policy, run.as_of, last)
-    inputs = {name: inputs_of(run.pack, run.pack.marts[name], *of_all) for name in names}
+    rows: dict[str, MartRows] = {}
+    for level in run.pack.levels([run.settings.mart] if run.settings.mart else run.pack.marts):
+        rows |= _materialize(run, level, rolled_up, files, last, rows, paths)
+    return tuple(rows[name] for name in run.pack.marts if name in rows)
+
+
+def _materialize(
+    run: Run,
+    names: Sequence[str],
+    rolled_up: RolledUp,
+    dimensions: Mapping[str, Sequence[str]],
+    last: AbstractSet[str],
+    read: Mapping[str, MartRows],
+    paths: AbstractSet[str],
+) -> dict[str, MartRows]:
+    """Compute the rows of marts that read none of each other; ``read`` are those that they may read."""
+    marts = [run.pack.marts[name] for name in names]
+    of_all = (rolled_up.months, dimensions, run.policy, run.as_of, last, read)
+    inputs = {mart.name: inputs_of(run.pack, mart, *of_all) for mart in marts}
     saved = {name: saved_rows(run.state, name, inputs[name].name, paths) for name in names}
+    results = {name: rows for name, rows in saved.items() if rows}
     tasks: list[MartTask] = []
-    limit = run.settings.limits.finish_rows
-    for name in (name for name in reversed(names) if not saved[name]):
-        before = rows_before(run.state, name, inputs[name], paths, limit) if run.pack.marts[name].per == "key" else None
-        what = (run.pack.marts[name], inputs[name], before, run.policy, limit)
-        tasks += plan_tasks(
-            run.scan_settings.state, run.pack, *what
-        )  # the one task of the sales team first: it is the longest
+    limit, state = run.settings.limits.finish_rows, run.scan_settings.state
+    # The last marts of a pack first: those in one task take the longest.
+    for mart in (mart for mart in reversed(marts) if mart.name not in results):
+        own = inputs[mart.name]
+        before = rows_before(run.state, mart.name, own, paths, limit) if mart.per == "key" else None
+        tasks += plan_tasks(state, run.pack, mart, own, before, run.policy, limit, read)
     run.ready(tasks)
     parts: dict[int, MartPart] = {}
     if tasks:
@@ -171,7 +191,7 @@ def materialize(run: Run, rolled_up: RolledUp, paths: AbstractSet[str]) -> tuple
                 parts[index] = part
                 run.progress.advance(part.rows)
             for name in dict.fromkeys(task.mart.name for task in tasks):
-                own = tuple(parts[index] for index, task in enumerate(tasks) if task.mart.name == name)
-                rows = saved[name] = MartRows(name, inputs[name], own)
-                save_rows(run.state, rows)
-    return tuple(rows for rows in saved.values() if rows)
+                finished = tuple(parts[index] for index, task in enumerate(tasks) if task.mart.name == name)
+                results[name] = MartRows(name, inputs[name], finished)
+                save_rows(run.state, results[name])
+    return results

@@ -8,19 +8,19 @@ from jobs.adapters.store.open import StoreAddress
 from marts.compute.highlights import Figures, together
 from marts.compute.numbers import Numbers
 from marts.compute.patch import Calculation
-from marts.pack import ID_LENGTH, Mart, Pack
+from marts.pack import Mart, Pack
 from marts.policy import Policy
 
 Key = int | str
 """First column of a mart's key: a whole number, or a text."""
 _ALL_NUMBERS: tuple[Key, Key] = (-(2**63), 2**63 - 1)
-_ALL_TEXTS: tuple[Key, Key] = ("", chr(0x10FFFF) * (ID_LENGTH + 1))
 
 
 def all_keys(mart: Mart) -> tuple[Key, Key]:
     """Return the range of all keys of a mart, from low (included) to high (excluded)."""
     first = next(column for column in mart.columns if column.name == mart.key[0])
-    return _ALL_TEXTS if first.type == "text_id" else _ALL_NUMBERS
+    is_text = first.type in ("text_id", "text", "month")
+    return ("", chr(0x10FFFF) * (first.max_length + 1)) if is_text else _ALL_NUMBERS
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,10 @@ class MartTask:
     last_counts: tuple[str, ...] = ()
     """Dimensions of which the last row of a key counts."""
     previous: Previous | None = None
+    months: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Files of the other month tables that it reads."""
+    marts: tuple[tuple[str, tuple[tuple[Part, Patch | None], ...]], ...] = ()
+    """Files of the marts that it reads, with the patches over them."""
 
     @property
     def part(self) -> Part:

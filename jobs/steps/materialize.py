@@ -46,10 +46,12 @@ class Inputs:
     as_of: date
     last_counts: tuple[str, ...] = ()
     """Dimensions of which the last row of a key counts."""
+    also: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Files of the other month tables, and the name of the inputs of each mart that it reads."""
 
     @property
     def name(self) -> str:
-        return name_of(self.rules, self.facts, self.dimensions, self.as_of)
+        return name_of(self.rules, self.facts, self.dimensions, self.as_of, *([self.also] if self.also else []))
 
     @property
     def files(self) -> set[str]:
@@ -119,9 +121,10 @@ def inputs_of(
     dimensions: Mapping[str, Sequence[str]],
     policy: Policy,
     as_of: date,
-    last_counts: Collection[str] = (),
+    last_counts: Collection[str],
+    marts: Mapping[str, MartRows],
 ) -> Inputs:
-    """Return the inputs of a mart.
+    """Return the inputs of a mart; ``marts`` are those of earlier levels.
 
     ``dimensions`` are the files of each, in order of delivery, ``last_counts`` those of which the last row of a key
     counts.
@@ -136,12 +139,26 @@ def inputs_of(
         *([last] if last else []),
     )
     by_kind = tuple(sorted((kind, tuple(paths)) for kind, paths in dimensions.items() if kind in used))
-    facts = tuple(rollup.path(mart.reads) for rollup in rollups if mart.reads in rollup.names)
-    return Inputs(rules, facts, by_kind, as_of, tuple(last))
+    also = tuple(
+        (name, (marts[name].fingerprint,) if name in pack.marts else _files_of(name, rollups)) for name in mart.also
+    )
+    return Inputs(rules, _files_of(mart.reads, rollups), by_kind, as_of, tuple(last), also)
+
+
+def _files_of(table: str, rollups: Sequence[RollUp]) -> tuple[str, ...]:
+    """Return the files of a month table."""
+    return tuple(rollup.path(table) for rollup in rollups if table in rollup.names)
 
 
 def plan_tasks(
-    state: StoreAddress, pack: Pack, mart: Mart, of: Inputs, before: MartRows | None, policy: Policy, rows_per_task: int
+    state: StoreAddress,
+    pack: Pack,
+    mart: Mart,
+    of: Inputs,
+    before: MartRows | None,
+    policy: Policy,
+    rows_per_task: int,
+    marts: Mapping[str, MartRows],
 ) -> list[MartTask]:
     """Divide a mart's rows into tasks: customers by ranges of about equal size, the (small) sales team as one task.
 
@@ -151,6 +168,11 @@ def plan_tasks(
     last = of.last_counts
     lowest, highest = all_keys(mart)
     whole = MartTask(pack, mart, 0, lowest, highest, folder, of.facts, of.dimensions, policy, of.as_of, state, last)
+    whole = replace(
+        whole,
+        months=tuple((name, paths) for name, paths in of.also if name in pack.months),
+        marts=tuple((name, tuple(marts[name].parts)) for name in mart.also if name in pack.marts),
+    )
     if before:
         return list(_plan_patches(whole, before))
     borders = _borders(state.open(), mart.key[0], of.facts, rows_per_task) if mart.per == "key" else []

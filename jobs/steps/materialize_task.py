@@ -17,7 +17,7 @@ from jobs.ports.store import Store
 from jobs.runtime import scratch
 from jobs.state.parquet import key_range, read_parquet, write_parquet
 from jobs.steps.mart_parts import MartPart, MartTask, Part, Patch, Previous, added, all_keys
-from marts.compute.engine import differing, spill_to
+from marts.compute.engine import differing, empty_mart, spill_to
 from marts.compute.months import empty_rows
 from marts.compute.patch import Facts, Patched, Totals, overlay, patch, too_many
 from marts.compute.patch import rows_of as rows_of_ids
@@ -52,11 +52,28 @@ def rows_of(store: Store, mart: Mart, part: Part, patch: Patch | None) -> pa.Tab
 def _whole(store: Store, task: MartTask) -> MartPart:
     facts = _in_range(store, task.facts, task.mart.key[0], task)
     if facts is None:
-        months = task.pack.months.get(task.mart.reads)
-        facts = empty_rows(months, task.pack, task.policy) if months else NO_FACTS
-    computed = task.calculation.compute(facts, _dimensions(store, task, task.dimensions), task.as_of)
+        facts = _no_rows(task, task.mart.reads) if task.mart.reads else NO_FACTS
+    dimensions = _dimensions(store, task, task.dimensions)
+    computed = task.calculation.compute(facts, dimensions, task.as_of, _others(store, task))
     write_parquet(store, task.part.path, computed.rows, by=task.mart.key[0])
     return _part((task.part,), computed.totals)
+
+
+def _no_rows(task: MartTask, table: str) -> pa.Table:
+    """Return a month table without rows: no drop of its facts has arrived."""
+    return empty_rows(task.pack.months[table], task.pack, task.policy)
+
+
+def _others(store: Store, task: MartTask) -> dict[str, pa.Table]:
+    """Read the other month tables and the marts that a mart reads."""
+    results = {}
+    for name, paths in task.months:
+        rows = _read_whole(store, paths)
+        results[name] = _no_rows(task, name) if rows is None else rows
+    for name, files in task.marts:
+        mart = task.pack.marts[name]
+        results[name] = pa.concat_tables([empty_mart(mart), *(rows_of(store, mart, *file) for file in files)])
+    return results
 
 
 def _anew(store: Store, task: MartTask, previous: Previous) -> MartPart:

@@ -10,7 +10,7 @@ from jobs.steps.resolve import COUNTS_ON, Resolved, ResolvedDrop, may_be_withdra
 from jobs.steps.series import series_of
 from jobs.steps.withdrawals import TAKEN_BACK
 from marts.errors import DataError, Defect, UnknownPeople, UsageError
-from marts.pack import amount_of
+from marts.pack import Pack, amount_of
 from marts.policy import Policy, nearest
 
 
@@ -19,7 +19,7 @@ def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -
     _check_rows(resolved)
     for rows in marts:
         mart = resolved.pack.marts[rows.mart]
-        if not mart.control:
+        if not mart.control or not mart.reads:
             continue
         counts = resolved.counts_of(resolved.pack.facts_of(mart))
         without = rows.erased_cents + rows.guest_cents
@@ -29,6 +29,7 @@ def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -
             raise Defect(
                 f"{mart.control} of the mart sums to {sums}", rows.mart, "run `marts build --rebuild`, and report it"
             )
+    _check_totals(marts, resolved.pack)
     for kind, (known, lines) in looked_up(marts, resolved).items():
         ratio = lines / known if known else 0.0
         if kind in resolved.absent and resolved.pack.may_be_absent(kind):
@@ -49,6 +50,17 @@ def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -
             "drops",
             'deliver one currency, or set mixed_currencies = "add" in the policy; the live marts are untouched',
         )
+
+
+def _check_totals(marts: Sequence[MartRows], pack: Pack) -> None:
+    """Check that a mart computed from other marts sums to the first of them that has a control."""
+    cents = {rows.mart: rows.cents for rows in marts}
+    for name, own in cents.items():
+        mart = pack.marts[name]
+        read = next((other for other in mart.also if other in cents and pack.marts[other].control), "")
+        if mart.control and not mart.reads and read and cents[read] != own:
+            sums = f"{mart.control} of the mart sums to {_money(own)}, but {read} to {_money(cents[read])}"
+            raise Defect(sums, name, "correct its SQL, or run `marts build --rebuild`, and report it")
 
 
 def currencies_of(resolved: Resolved) -> list[str]:

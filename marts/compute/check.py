@@ -1,6 +1,6 @@
 """Check a pack: bind the SQL of each table against empty inputs, and compare its columns with those declared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from marts.compute.engine import mart_schema
+from marts.compute.engine import empty_mart, mart_schema
 from marts.compute.months import empty_rows
 from marts.compute.numbers import Numbers, variables_in
 from marts.compute.tables import NO_FACTS, compute_rows, empty_dimension, stale_keys
@@ -46,16 +46,18 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
         months[table.name] = rows
         yield CheckedTable(table.name, "month", "", tuple(rows.drop_columns(["month"]).column_names))
     for mart in pack.marts.values():
-        _check_mart(pack, mart, months.get(mart.reads, NO_FACTS), numbers)
+        _check_mart(pack, mart, months, numbers)
         yield CheckedTable(mart.name, mart.per, mart.table, tuple(column.name for column in mart.columns))
 
 
-def _check_mart(pack: Pack, mart: Mart, facts: pa.Table, numbers: Numbers) -> None:
+def _check_mart(pack: Pack, mart: Mart, months: Mapping[str, pa.Table], numbers: Numbers) -> None:
+    facts = months.get(mart.reads, NO_FACTS)
+    others = {name: months[name] if name in months else empty_mart(pack.marts[name]) for name in mart.also}
     _require_variables(mart.name, (mart.sql, mart.stale), numbers, OF_TABLES)
     dimensions = {item.kind: empty_dimension(pack.kinds[item.kind], mart) for item in mart.lookups}
     try:
         versioned = {name: pack.kinds[name] for name in dimensions if pack.kinds[name].versions}
-        compute_rows(mart, facts, dimensions, numbers, _DAY, lambda rows: _compare(mart, rows), versioned)
+        compute_rows(mart, facts, dimensions, numbers, _DAY, lambda rows: _compare(mart, rows), versioned, others)
         keys = stale_keys(mart, facts, numbers, date(2024, 1, 1), _DAY)
     except duckdb.Error as error:
         raise _wrong(mart.name, error) from error

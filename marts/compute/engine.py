@@ -132,6 +132,11 @@ def mart_schema(mart: Mart) -> pa.Schema:
     return pa.schema([pa.field(column.name, _arrow_type(column), column.nullable) for column in mart.columns])
 
 
+def empty_mart(mart: Mart) -> pa.Table:
+    """Return a mart without rows."""
+    return mart_schema(mart).empty_table()
+
+
 def _arrow_type(column: MartColumn) -> pa.DataType:
     match column.type:
         case "id" | "count":

@@ -81,6 +81,7 @@ def roll_up(tables: Sequence[MonthTable], facts: Mapping[str, FactRows], last_da
                     engine.execute(text)
                     done.add(text)
             results[table.name] = engine.sql(table.sql).to_arrow_table()
+            engine.register(table.name, results[table.name])
         return MonthRows(results, drops, shared)
 
 
@@ -91,8 +92,14 @@ def empty_rows(table: MonthTable, pack: Pack, policy: Policy) -> pa.Table:
         identity = Identity.of(policy, pack, pack.kinds[name])
         rows = identity.empty().select([*identity.columns, "delivery", "position"])
         facts[name] = FactRows(identity.named(rows), identity.empty(), identity)
-    rows = roll_up([table], facts, date.max, Numbers.of(pack, policy)).tables[table.name]
+    needed = [other for other in pack.months.values() if other.name == table.name or _is_read(other, table, pack)]
+    rows = roll_up(needed, facts, date.max, Numbers.of(pack, policy)).tables[table.name]
     return rows.append_column("month", pa.array([], pa.date32()))
+
+
+def _is_read(other: MonthTable, table: MonthTable, pack: Pack) -> bool:
+    """Return whether a table of months reads another, perhaps by way of others."""
+    return any(name == other.name or _is_read(other, pack.months[name], pack) for name in table.also)
 
 
 def marked(suspects: pa.Table, identity: Identity) -> pa.Table:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from marts.compute.engine import differing
 from marts.compute.highlights import Figures, exchanged, figures_of
 from marts.compute.numbers import Numbers
-from marts.compute.tables import compute_rows, stale_keys
+from marts.compute.tables import NO_TABLES, compute_rows, stale_keys
 from marts.highlights import Highlight
 from marts.pack import Kind, Mart
 from marts.privacy.erasure import is_guest, people
@@ -94,10 +94,12 @@ class Calculation:
         """Return the column by which it is computed in parts."""
         return self.mart.key[0]
 
-    def compute(self, facts: pa.Table, dimensions: Dimensions, as_of: date) -> Computed:
-        """Compute the rows of all keys that have facts."""
+    def compute(
+        self, facts: pa.Table, dimensions: Dimensions, as_of: date, others: Mapping[str, pa.Table] = NO_TABLES
+    ) -> Computed:
+        """Compute the rows of all keys that have facts; ``others`` are the tables that it reads as a whole."""
         known = people(facts, self.person) if self.person else facts
-        computed = compute_rows(self.mart, known, dimensions, self.numbers, as_of, kinds=self.kinds)
+        computed = compute_rows(self.mart, known, dimensions, self.numbers, as_of, kinds=self.kinds, others=others)
         rows = computed.rows
         figures = figures_of(self.highlights, self.mart, rows)
         guests = self._cents(facts.filter(is_guest(facts, self.person))) if self.person else 0

@@ -14,6 +14,7 @@ from marts.pack import Kind, Lookup, Mart
 from marts.rows.cast import clean_schema
 
 NO_KINDS: Mapping[str, Kind] = {}
+NO_TABLES: Mapping[str, pa.Table] = {}
 NO_FACTS = pa.table({})
 """Facts of a mart that reads dimensions only."""
 
@@ -35,17 +36,19 @@ def compute_rows(
     as_of: date,
     check: Callable[[pa.Table], None] = lambda _: None,
     kinds: Mapping[str, Kind] = NO_KINDS,
+    others: Mapping[str, pa.Table] = NO_TABLES,
 ) -> TableRows:
     """Compute the rows of a mart. ``dimensions`` have the columns of `columns_used`, one row per key.
 
     ``facts`` are the rows of the table of months that it reads, if it reads one; ``kinds`` the dimensions with
-    versions: they get rows for the entities that only facts name, and for the members.
+    versions: they get rows for the entities that only facts name, and for the members; ``others`` the tables that it
+    reads as a whole.
 
     ``check`` gets the rows as its SQL gives them.
     """
     months = {mart.reads: _by_month(mart, facts)} if mart.reads else {}
     standing = {item.kind: _named(mart, item, dimensions, facts, kinds) for item in mart.lookups if item.kind in kinds}
-    tables = {**months, **dimensions, **standing, **numbers.tables}
+    tables = {**months, **others, **dimensions, **standing, **numbers.tables}
     with running(tables, {"as_of": as_of, **numbers.variables}) as engine:
         rows = engine.sql(mart.sql).to_arrow_table()
         check(rows)

@@ -80,6 +80,15 @@ SQL = {
 }
 
 
+OF_TABLES = BOTH.replace('["loans", "fines"]', '["reader_months", "fine_months"]').replace(
+    'sql = "paid_months.sql"', 'sql = "paid_of_tables.sql"'
+)
+SQL["paid_of_tables.sql"] = (
+    "SELECT reader_id, sum(cents)::BIGINT AS cents FROM (SELECT reader_id, fee_cents AS cents FROM reader_months "
+    "UNION ALL SELECT reader_id, cents FROM fine_months) GROUP BY reader_id ORDER BY reader_id"
+)
+
+
 class WithFines(Library):
     """A library that fines its readers."""
 
@@ -118,7 +127,7 @@ def rows_of(sums: dict[tuple[int, str], Decimal]) -> list[Any]:
     return sorted((reader, month, amount) for (reader, month), amount in sums.items())
 
 
-@pytest.mark.parametrize("more", ["", BOTH], ids=["apart", "together"])
+@pytest.mark.parametrize("more", ["", BOTH, OF_TABLES], ids=["apart", "together", "of tables"])
 def test_days_of_two_facts_give_what_a_rebuild_and_a_calculation_give(tmp_path: Path, more: str) -> None:
     chance, library = random.Random(5), WithFines(tmp_path, "two", more)
     loans, fines = list[list[Loan]](), list[list[Fine]]()
@@ -152,8 +161,8 @@ def test_days_of_two_facts_give_what_a_rebuild_and_a_calculation_give(tmp_path: 
 
 def test_a_month_of_one_fact_is_computed_alone_where_no_table_reads_both(tmp_path: Path) -> None:
     """A drop of fines does not compute the months of loans again; with a table of both, it does."""
-    for more, folders in (("", 1), (BOTH, 2)):
-        library = WithFines(tmp_path, f"months-{folders}", more)
+    for number, (more, folders) in enumerate((("", 1), (BOTH, 2), (OF_TABLES, 2))):
+        library = WithFines(tmp_path, f"months-{number}", more)
         library.deliver("a", [("L1", 1, 1, date(2024, 1, 2), None, Decimal("1.50"))])
         library.build()
         library.fine("a", [("F1", 1, date(2024, 1, 3), Decimal(2))])
@@ -197,3 +206,11 @@ def test_equal_rows_of_two_facts_are_no_copies_and_ids_are_checked_in_each(tmp_p
     ]
     wrong = marts("history", "--replaced", "readers/r.csv", *library.flags, code=2)
     assert "is a drop of the dimension readers" in str(wrong.exception)
+
+
+def test_tables_of_months_that_read_each_other_are_refused(tmp_path: Path) -> None:
+    library = WithFines(tmp_path, "circle", OF_TABLES)
+    file = library.folder / "pack" / "pack.toml"
+    file.write_text(file.read_text().replace('reads = ["fines"]', 'reads = ["fines", "paid_months"]'))
+    result = marts("pack", "check", str(library.folder / "pack"), code=2)
+    assert "tables that read each other: fine_months, paid_months" in str(result.exception)

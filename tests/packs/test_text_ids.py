@@ -81,6 +81,16 @@ def test_days_of_a_library_with_lettered_ids(anywhere: Library) -> None:
     assert anywhere.rows("branch_loans") == branches_of(branches)
 
 
+def test_ids_that_differ_in_case_only_are_two(anywhere: Library) -> None:
+    anywhere.put("readers/r.csv", "reader_id,name\na,Ada\nA,Al\n")
+    rows = [f"L{n},{reader},b,2024-01-02,,{n}.00\n" for n, reader in enumerate(["a", "A", "á"], 1)]
+    anywhere.put("loans/a.csv", HEADER + "".join(rows))
+    anywhere.policy("max_unknown_ratio = 1.0")
+    anywhere.build()
+    rows_now = sorted((row[0], row[2], row[4]) for row in anywhere.rows("reader_loans"))
+    assert rows_now == [("A", "Al", Decimal(2)), ("a", "Ada", Decimal(1)), ("á", None, Decimal(3))]
+
+
 def test_keys_that_are_texts_are_computed_in_parts_and_patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARTS_LIMITS__FINISH_ROWS", "100")
     library = with_texts(Library(tmp_path, "parts"), 400)

@@ -140,3 +140,38 @@ def test_what_is_wrong_with_such_columns_is_named(tmp_path: Path, old: str, new:
     for name, text in (("pack.toml", PACK.replace(old, new, 1)), ("months.sql", MONTHS), ("accounts.sql", ACCOUNTS)):
         (tmp_path / name).write_text(text)
     assert says in str(marts("pack", "check", str(tmp_path), code=2).exception)
+
+
+def test_a_table_by_a_text_is_computed_in_parts_and_patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARTS_LIMITS__FINISH_ROWS", "4")
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    changed = PACK.replace('["account_id", "status"]', '["status", "account_id"]').replace('per = "all"', 'per = "key"')
+    changed = changed.replace('values.status = { COMPLETED = ["Success", "APPROVED"], FAILED = ["declined"] }\n', "")
+    months = MONTHS.replace("ORDER BY account_id, status", "ORDER BY status, account_id")
+    for name, text in (("pack.toml", changed), ("months.sql", months), ("accounts.sql", ACCOUNTS)):
+        (pack / name).write_text(text)
+    source = tmp_path / "drops" / "payments"
+    source.mkdir(parents=True)
+    words = ["a", "A", "ab", "b", "é", "z", "日本", "\U0001f600"]
+    for number, word in enumerate(words):
+        lines = [f"{account},2024-{number + 1:02d}-02,{word},FEE,1,,1\n" for account in (1, 2)]
+        (source / f"{number}.csv").write_text(HEADER + "".join(lines))
+    flags = ["--source", str(tmp_path / "drops"), "--target", f"duckdb://{tmp_path}/m.duckdb", "--pack", str(pack)]
+
+    def rows() -> list[tuple[str, int, Decimal]]:
+        settings = load(None, {"target": f"duckdb://{tmp_path}/m.duckdb", "pack": str(pack)})
+        with closing(open_warehouse(settings.target or "", settings.mysql, settings.domain, read_only=True)) as opened:
+            listed = opened.execute(
+                "SELECT status, account_id, weight FROM account_payments ORDER BY status, account_id"
+            )
+        return [(str(status), int(account), weight) for status, account, weight in listed]
+
+    marts("build", *flags, "--as-of", "2024-12-31")
+    expected = {(word, account): Decimal(1) for word in words for account in (1, 2)}
+    assert rows() == sorted((*key, weight) for key, weight in expected.items())
+    assert len(list(tmp_path.rglob("accounts/*/part-*.parquet"))) > 1
+    (source / "more.csv").write_text(f"{HEADER}1,2024-12-02,é,FEE,1,,5\n3,2024-12-02,\U0001f601,FEE,1,,7\n")
+    marts("build", *flags, "--as-of", "2024-12-31")
+    expected |= {("é", 1): Decimal(6), ("\U0001f601", 3): Decimal(7)}
+    assert rows() == sorted((*key, weight) for key, weight in expected.items())

@@ -20,12 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from jobs.adapters.warehouse.mysql_columns import column_of
 from jobs.adapters.warehouse.mysql_session import CHARSET, COLLATION, Session
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.config.settings import MySQL
 from jobs.runtime import scratch
 from marts.errors import Busy, Defect, ServiceError, UsageError
-from marts.pack import DECIMALS, Mart, MartColumn, Pack, PersonId
+from marts.pack import Mart, Pack, PersonId
 
 Result = TypeVar("Result")
 
@@ -119,7 +120,7 @@ class MySQLWarehouse(SqlLedger):
         name = self.text_types["name"]
         self._make("marts_numbers", f"number BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, mart {name} NOT NULL")
         for mart in self.pack.marts.values():
-            columns = ", ".join(f"{c.name} {_type(c)} {'NULL' if c.nullable else 'NOT NULL'}" for c in mart.columns)
+            columns = ", ".join(column_of(mart, column) for column in mart.columns)
             self._make(
                 _rows(mart),
                 f"generation BIGINT NOT NULL, {columns}, PRIMARY KEY (generation, {', '.join(mart.key)})",
@@ -430,21 +431,3 @@ def _cut(rows: pa.ChunkedArray, most: int) -> Iterator[list[str]]:
         stop = max(start + 1, int(np.searchsorted(ends, before + most, "right")))
         yield [f"{row})" for row in rows.slice(start, stop - start).to_pylist()]
         start = stop
-
-
-def _type(column: MartColumn) -> str:
-    match column.type:
-        case "id" | "count":
-            return "BIGINT"
-        case "text_id":
-            return f"VARCHAR({column.max_length}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
-        case "text":
-            return f"VARCHAR({column.max_length})"
-        case "month":
-            return "CHAR(7) CHARACTER SET ascii COLLATE ascii_bin"
-        case "money" | "rate" | "percent" | "decimal4" | "decimal6" | "version":
-            return "DECIMAL({},{})".format(*DECIMALS[column.type])
-        case "date":
-            return "DATE"
-        case "flag":
-            return "BOOLEAN"
