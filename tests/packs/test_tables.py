@@ -113,8 +113,8 @@ def test_only_one_mart_is_built_with_those_that_it_reads(tmp_path: Path) -> None
     library.build("--mart", "levels_of_readers")
     assert library.rows("reader_levels") == [(1, "seldom")]
     assert [row[0] for row in library.rows("reader_loans")] == [1]
-    shown = marts("status", *library.flags).stdout
-    assert "library_years" not in shown
+    listed = marts("status", *library.flags).stdout
+    assert "library_years" not in listed
 
 
 @pytest.mark.parametrize(
