@@ -268,13 +268,11 @@ def _given(default: Any) -> Any:
 
 
 def _one_of(choices: list[Schema]) -> Schema:
-    """Return the only choice besides null. A decimal may also be a string: pydantic counts its digits."""
+    """Return the only choice besides null, of which a text may be another: pydantic counts the digits of a decimal."""
     given = [choice for choice in choices if choice.get("type") != "null"]
-    if {choice.get("type") for choice in given} == {"number", "string"}:
-        number = next(choice for choice in given if choice["type"] == "number")
-        return {**number, "type": ["number", "string"]}
-    if {choice.get("type") for choice in given} == {"integer", "string"}:
-        return {"type": ["integer", "string"]}
+    if {choice.get("type") for choice in given} in ({"number", "string"}, {"integer", "string"}):
+        number = next(choice for choice in given if choice["type"] != "string")
+        return {**number, "type": [number["type"], "string"]}
     assert len(given) == 1, choices
     return given[0]
 

@@ -78,14 +78,13 @@ def _facts(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
     """Return the files that the live drops were rolled up into and those that record which of their lines count."""
     live, settled, kept = now.resolved.live_facts, dict[str, Settled](), set[str]()
     calculations = Calculations.of(now.settings.pack, now.settings.policy)
-    existing = {version.key for version in now.state.versions("settled")}
     for name, identity in calculations.identities.items():
         if identity.within_month:
             continue
         tasks = plan_settling(live, rollup_lines, identity, as_of, now.settings.state)
         paths = {path for task in tasks for path in task.paths}
         kept |= paths
-        if paths <= existing:
+        if paths <= {version.key for version in now.state.versions("settled")}:
             settled[name] = read_settled(now.state, tasks, live)
     rollups = plan_rollups(live, as_of, rollup_lines, calculations, settled)
     return kept.union(*(rollup.paths for rollup in rollups))

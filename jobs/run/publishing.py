@@ -47,6 +47,9 @@ def total_changes(run: Run, live: Live, rolled_up: RolledUp) -> list[Fall]:
 
     A fact of which nothing was published before has none.
     """
+    totals = totals_before(live.generations, live.reports.values(), list(rolled_up.days))
+    if not totals:
+        return []
     # After a rollback, the live marts may not contain the drops that are withdrawn now.
     visible = live.generations
     went_back = any(
@@ -56,7 +59,6 @@ def total_changes(run: Run, live: Live, rolled_up: RolledUp) -> list[Fall]:
     for item in rolled_up.resolved.all if not went_back else ():
         if item.drop.record and item.reason in TAKEN_BACK:
             taken[item.drop.delivery.kind] += item.drop.record.counted_cents
-    totals = totals_before(live.generations, live.reports.values(), list(rolled_up.days))
     falls = [
         Fall(fact, before, rolled_up.days[fact].up_to(before.as_of)[1], taken[fact]) for fact, before in totals.items()
     ]

@@ -1,5 +1,6 @@
 """Resolve the state of each drop: live, duplicate, rejected, held or deferred to the next run."""
 
+from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -175,11 +176,19 @@ class Resolved:
 
     @cached_property
     def counts(self) -> DropCounts:
-        return sum((item.counts for item in self.all), DropCounts())
+        return sum(self._counts.values(), DropCounts())
 
     def counts_of(self, facts: Container[str]) -> DropCounts:
         """Return the counts of the drops of some facts."""
-        return sum((item.counts for item in self.all if item.drop.delivery.kind in facts), DropCounts())
+        return sum((counts for kind, counts in self._counts.items() if kind in facts), DropCounts())
+
+    @cached_property
+    def _counts(self) -> dict[str, DropCounts]:
+        """Return the counts of the drops of each kind."""
+        results: dict[str, DropCounts] = defaultdict(DropCounts)
+        for item in self.all:
+            results[item.drop.delivery.kind] += item.counts
+        return results
 
     def with_counts(self, counts: Mapping[str, DropCounts]) -> "Resolved":
         """Set the counts of the roll-up, by the origin of each drop."""

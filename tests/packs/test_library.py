@@ -11,11 +11,11 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
+from packs.conftest import Bucket
 from support.kit import marts
-from support.servers import S3Server, SqlServer
+from support.servers import S3Server
 
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.load import load
@@ -103,18 +103,10 @@ class InS3(Library):
         self.s3.client().put_object(Bucket=self.bucket, Key=f"in/{key}", Body=text.encode())
 
 
-@pytest.fixture(params=["folder and DuckDB", pytest.param("S3 and a database server", marks=pytest.mark.database)])
-def anywhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+@pytest.fixture
+def anywhere(bucket: Bucket | None, tmp_path: Path) -> Library:
     """An empty library, in a folder or in a bucket."""
-    if request.param == "folder and DuckDB":
-        return Library(tmp_path, "here")
-    s3: S3Server = request.getfixturevalue("s3_server")
-    database: SqlServer = request.getfixturevalue("mariadb")
-    for variable, value in s3.environment.items():
-        monkeypatch.setenv(variable, value)
-    name = f"library-{uuid4().hex[:12]}"
-    monkeypatch.setenv("MARTS_TARGET", database.make_database(name.replace("-", "_")))
-    return InS3(tmp_path, "remote", s3, s3.make_bucket(name))
+    return InS3(tmp_path, "remote", bucket.s3, bucket.name) if bucket else Library(tmp_path, "here")
 
 
 def with_one_loan(folder: Path) -> Library:

@@ -9,12 +9,11 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
+from packs.conftest import Bucket
 from packs.test_library import HEADER, InS3, Library, Loan, expected, loans_of
 from support.kit import marts
-from support.servers import S3Server, SqlServer
 
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.load import load
@@ -42,17 +41,9 @@ def with_texts(library: Library, readers: int = 3) -> Library:
     return library
 
 
-@pytest.fixture(params=["folder and DuckDB", pytest.param("S3 and a database server", marks=pytest.mark.database)])
-def anywhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
-    if request.param == "folder and DuckDB":
-        return with_texts(Library(tmp_path, "here"))
-    s3: S3Server = request.getfixturevalue("s3_server")
-    database: SqlServer = request.getfixturevalue("mariadb")
-    for variable, value in s3.environment.items():
-        monkeypatch.setenv(variable, value)
-    name = f"texts-{uuid4().hex[:12]}"
-    monkeypatch.setenv("MARTS_TARGET", database.make_database(name.replace("-", "_")))
-    return with_texts(InS3(tmp_path, "remote", s3, s3.make_bucket(name)))
+@pytest.fixture
+def anywhere(bucket: Bucket | None, tmp_path: Path) -> Library:
+    return with_texts(InS3(tmp_path, "remote", bucket.s3, bucket.name) if bucket else Library(tmp_path, "here"))
 
 
 def branches_of(rows: list[Any]) -> list[Any]:
