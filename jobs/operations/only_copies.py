@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from jobs.ports.store import Store
 from jobs.state.manifest import LinesFile, Manifest, MonthLines, Reason, name_of
 from jobs.state.parquet import read_parquet, read_quarantine, write_parquet
+from jobs.steps.quarantine_files import KEY
 from jobs.steps.row_files import summed, write_lines
 from marts.pack import Kind, Pack, PersonId
 from marts.privacy.erasure import ERASED, Erased
@@ -57,7 +58,7 @@ def rewrite(store: Store, pack: Pack, manifest: Manifest, person: Person, is_of:
             "origin": name_of(manifest.origin, person.erased.name),
             "months": months,
             "files": tuple(files),
-            "quarantine": _rewrite_quarantine(store, manifest, name, is_of),
+            "quarantine": _rewrite_quarantine(store, manifest, name, person, is_of),
             "reasons": tuple(reasons),
             "measured": without_samples(manifest.measured),
             "sums": _with_person(manifest.sums, kind, others_part, person),
@@ -90,14 +91,15 @@ def _rewrite_rows(
     return moved, number
 
 
-def _rewrite_quarantine(store: Store, manifest: Manifest, name: str, is_of: IsOf) -> tuple[str, ...]:
+def _rewrite_quarantine(store: Store, manifest: Manifest, name: str, person: Person, is_of: IsOf) -> tuple[str, ...]:
     """Write the drop's rows in quarantine to its own files: drops that were read together share files."""
     rules = [reason.rule for reason in manifest.reasons]
     written = []
     for number, path in enumerate(manifest.quarantine):
         own = read_quarantine(store, manifest, path)
+        named = {KEY: str(person.erased.stand_in(person.number))} if KEY in own.column_names else {}
         bare = [
-            {**row, "raw": ERASED, "reasons": [_rule(message, rules) for message in row["reasons"]]}
+            {**row, **named, "raw": ERASED, "reasons": [_rule(message, rules) for message in row["reasons"]]}
             if is_of(row["raw"])
             else row
             for row in own.to_pylist()

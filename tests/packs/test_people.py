@@ -9,11 +9,12 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+import pyarrow.parquet as pq
 import pytest
+from packs.conftest import Bucket
 from support.kit import marts
-from support.servers import S3Server, SqlServer
+from support.servers import S3Server
 
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.load import load
@@ -110,17 +111,9 @@ class InS3(People):
         self.s3.client().put_object(Bucket=self.bucket, Key=f"in/{drop.key}", Body=drop.text.encode())
 
 
-@pytest.fixture(params=["folder and DuckDB", pytest.param("S3 and a database server", marks=pytest.mark.database)])
-def anywhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> People:
-    if request.param == "folder and DuckDB":
-        return People(tmp_path, "here")
-    s3: S3Server = request.getfixturevalue("s3_server")
-    database: SqlServer = request.getfixturevalue("mariadb")
-    for variable, value in s3.environment.items():
-        monkeypatch.setenv(variable, value)
-    name = f"people-{uuid4().hex[:12]}"
-    monkeypatch.setenv("MARTS_TARGET", database.make_database(name.replace("-", "_")))
-    return InS3(tmp_path, "remote", s3, s3.make_bucket(name))
+@pytest.fixture
+def anywhere(bucket: Bucket | None, tmp_path: Path) -> People:
+    return InS3(tmp_path, "remote", bucket.s3, bucket.name) if bucket else People(tmp_path, "here")
 
 
 @dataclass(frozen=True)
@@ -257,6 +250,23 @@ def test_drops_in_any_order_give_the_history_that_all_at_once_give(anywhere: Peo
     assert anywhere.tables == expected([_without(drop, someone) for drop in drops])
     marts("rollback", *anywhere.flags, "--why", "try")
     assert anywhere.tables == without
+
+
+def test_the_only_copy_of_a_drop_forgets_an_erased_person_in_quarantine(tmp_path: Path) -> None:
+    """The bad row keeps its entity in the history, under the id that replaces theirs."""
+    people = People(tmp_path, "here")
+    drops = [_snapshot("2024-01-01", "Ada", "Bo"), _snapshot("2024-02-01", "Ada", bad=frozenset({2}))]
+    for drop in drops:
+        people.put(drop)
+    people.build()
+    (people.folder / "drops" / drops[1].key).unlink()
+    people.build(code=65)
+    marts("erase", "person", "2", *people.flags, "--why", "request 2", "--yes")
+    files = people.folder.rglob("quarantine/**/*.parquet")
+    keys = [key for path in files for key in pq.ParquetFile(path).read()["key"].to_pylist()]
+    assert keys == ["-1001"]
+    people.build(code=None)
+    assert people.tables == expected([_without(drop, 2) for drop in drops])
 
 
 def _without(drop: Drop, someone: int) -> Drop:
