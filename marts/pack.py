@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Literal
 
 from marts.highlights import Highlight
+from marts.pack_numbers import UNITS, Number, NumberTable
 from marts.views import View
 
 SourceType = Literal[
@@ -80,8 +81,6 @@ GUEST, TEXT_GUEST = 0, ""
 """Ids of guests (rows of nobody) in clean rows."""
 _VERSION_LENGTH = ID_LENGTH + 9
 _IGNORED = re.compile(r"[\s_\ufeff]+")
-UNITS = {2: "cents", 4: "ten_thousandths", 6: "millionths"}
-"""Name of the unit by number of digits."""
 
 
 def amount_of(cents: int) -> Decimal:
@@ -280,53 +279,6 @@ class MonthGroup:
 
     facts: tuple[Kind, ...]
     tables: tuple[MonthTable, ...]
-
-
-@dataclass(frozen=True)
-class Number:
-    """A business number that a policy may set; the SQL of the pack reads it as a variable."""
-
-    name: str
-    default: int | Decimal | str | bool
-    help: str
-    digits: int = 0
-    """Digits after the point, of a decimal."""
-    least: Decimal | None = None
-    most: Decimal | None = None
-    choices: tuple[str, ...] = ()
-    """Values of a text."""
-
-    @property
-    def variable(self) -> str:
-        """Return its name in SQL, where a decimal is a whole number of its last digit."""
-        return f"{self.name}_{UNITS[self.digits]}" if self.digits else self.name
-
-
-@dataclass(frozen=True)
-class NumberColumn:
-    """A column of a table of business numbers; without a value it is NULL in SQL."""
-
-    name: str
-    type: Literal["text", "count", "money", "flag"]
-    help: str
-    nullable: bool = False
-    max_length: int = 255
-
-    @property
-    def stored_as(self) -> str:
-        return f"{self.name}_{UNITS[2]}" if self.type == "money" else self.name
-
-
-@dataclass(frozen=True)
-class NumberTable:
-    """Rows of business numbers that a policy may set; SQL reads them as a table of this name, with ``place``."""
-
-    name: str
-    help: str
-    columns: tuple[NumberColumn, ...]
-    default: tuple[tuple[str | int | Decimal | bool | None, ...], ...]
-    last_has_no_condition: bool = False
-    """Whether the last row must leave every column empty that may be: it is that of all others."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from marts.pack import MartColumn, MartType, NumberColumn, SourceColumn, SourceType
+from marts.pack import MartColumn, MartType, SourceColumn, SourceType
+from marts.pack_numbers import NumberColumn
 from marts.policy import nearest
 
 _NAME = r"[a-z][a-z0-9_]{0,63}"

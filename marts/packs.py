@@ -17,14 +17,12 @@ from marts.pack import (
     Lookup,
     Mart,
     MonthTable,
-    Number,
-    NumberColumn,
-    NumberTable,
     Pack,
     SourceColumn,
     Subject,
 )
 from marts.pack_columns import Columns, Name, PackColumn, require_columns
+from marts.pack_numbers import Number, NumberColumn, NumberTable
 from marts.policy import EnginePolicy, explain, nearest, policy_model
 from marts.views import Types, View
 

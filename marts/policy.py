@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from marts.errors import UsageError
 from marts.expressions import parsed
-from marts.pack import DIGITS, Kind, Number, NumberColumn, NumberTable, Pack
+from marts.pack import DIGITS, Kind, Pack
+from marts.pack_numbers import Number, NumberColumn, NumberTable
 
 DEFAULT_RULE = "price * quantity"
 """What the total of a line is by default."""

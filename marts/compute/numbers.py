@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from marts.compute.engine import named_in
-from marts.pack import DIGITS, NumberColumn, NumberTable, Pack
+from marts.pack import DIGITS, Pack
+from marts.pack_numbers import NumberColumn, NumberTable
 from marts.policy import Policy, numbers_of
 
 _VARIABLE = re.compile(r"getvariable\(\s*'([^']*)'\s*\)", re.IGNORECASE)
