@@ -237,8 +237,10 @@ class Mart:
     key: tuple[str, ...]
     lookups: tuple[Lookup, ...] = ()
     """The dimensions that it reads."""
-    per: Literal["key", "all"] = "all"
-    """How far its rows depend: all rows of one value of its first key column can be computed alone, or not."""
+    per: Literal["month", "key", "all"] = "all"
+    """How far its rows depend: those of a month, or of one value of its first key column, can be computed alone."""
+    partition: Literal["", "day", "month"] = ""
+    """Of a published table of months: the unit in which its rows differ from those of another build."""
     reads: str = ""
     """The month table that it reads; empty if it reads none."""
     also: tuple[str, ...] = ()
@@ -262,15 +264,22 @@ class MonthTable:
     name: str
     key: tuple[str, ...]
     reads: tuple[str, ...]
-    """Facts, those that the tables of ``also`` read included."""
+    """Facts, those that the tables that it reads read included."""
     sql: str
     """The last statement selects its rows, in the order of the key."""
     prepare: tuple[str, ...] = ()
     """SQL that runs before, once for all tables of a month that need it."""
     control: str = ""
     """Column whose sum equals that of the counted rows."""
+    facts: tuple[str, ...] = ()
+    """Facts that its SQL reads itself."""
     also: tuple[str, ...] = ()
     """Other tables of the same month that it reads: they stand before it in a pack."""
+    lookback: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Tables of months whose rows of months before it reads, each with the number of months."""
+    dimensions: tuple[str, ...] = ()
+    level: int = 0
+    """Tables of a level read other months, and dimensions by way of other tables, of lower levels only."""
 
 
 @dataclass(frozen=True)
@@ -279,6 +288,15 @@ class MonthGroup:
 
     facts: tuple[Kind, ...]
     tables: tuple[MonthTable, ...]
+
+    @property
+    def levels(self) -> int:
+        """Return the number of levels of its tables."""
+        return 1 + max((table.level for table in self.tables), default=0)
+
+    def at(self, level: int) -> tuple[MonthTable, ...]:
+        """Return its tables of a level, each after those that it reads."""
+        return tuple(table for table in self.tables if table.level == level)
 
 
 @dataclass(frozen=True)
@@ -346,14 +364,18 @@ class Pack:
         months = [name for name in (mart.reads, *mart.also) if name in self.months]
         return tuple(dict.fromkeys(fact for name in months for fact in self.months[name].reads))
 
+    def marts_read(self, name: str) -> tuple[str, ...]:
+        """Return the marts that a mart reads. A published table of months is read as a table of months."""
+        return tuple(other for other in self.marts[name].also if other not in self.months)
+
     def levels(self, names: Iterable[str]) -> list[list[str]]:
         """Return marts and those that they read, in levels: each reads only marts of the levels before it."""
         wanted, levels = list(dict.fromkeys(names)), list[list[str]]()
         for name in wanted:  # it grows
-            wanted += [other for other in self.marts[name].also if other in self.marts and other not in wanted]
+            wanted += [other for other in self.marts_read(name) if other not in wanted]
         left = [name for name in self.marts if name in wanted]
         while left:
-            level = [name for name in left if not set(self.marts[name].also) & set(left)]
+            level = [name for name in left if not {*self.marts_read(name)} & {*left}]
             if not level:
                 raise ValueError(f"tables that read each other: {', '.join(left)}")
             levels.append(level)

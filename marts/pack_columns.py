@@ -1,7 +1,7 @@
 """The columns of a pack's drops, tables and tables of numbers, as pack.toml writes them."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -115,3 +115,9 @@ def require_columns(columns: Sequence[PackColumn], used: Iterable[tuple[str, str
     for setting, name in used:
         if name and name not in names:
             raise ValueError(f"{setting} names {name!r}, which is no column of it{nearest(name, names)}")
+
+
+def require_names(names: Iterable[str], reserved: Container[str]) -> None:
+    """Raise ValueError for a name that SQL reserves."""
+    if name := next((name for name in names if name in reserved), ""):
+        raise ValueError(f"columns: {name!r} is a reserved word: choose another name")

@@ -1,7 +1,7 @@
 """Read a pack from its TOML file."""
 
 import tomllib
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
@@ -14,17 +14,18 @@ from marts.errors import UsageError
 from marts.highlights import Highlight, TopHighlight
 from marts.pack import (
     Kind,
-    Lookup,
     Mart,
     MonthTable,
     Pack,
     SourceColumn,
     Subject,
 )
-from marts.pack_columns import Columns, Name, PackColumn, require_columns
+from marts.pack_columns import Columns, Name, PackColumn, require_columns, require_names
 from marts.pack_numbers import Number, NumberColumn, NumberTable
+from marts.pack_tables import PackTable, text_of
 from marts.policy import EnginePolicy, explain, nearest, policy_model
-from marts.views import Types, View
+from marts.reserved_words import DUCKDB
+from marts.views import View
 
 SHIPPED = ("retail",)
 """Packs that are part of this package."""
@@ -73,6 +74,7 @@ class _Drop(BaseModel):
         used += [("updated", self.updated), *(("carried", name) for name in self.carried)]
         used += [*(("worded", name) for name in self.worded), *(("values", name) for name in self.values)]
         require_columns(self.columns, [*used, *(("synonyms", name) for name in self.synonyms)])
+        require_names([column.name for column in self.columns], DUCKDB)
         for setting in ("carried", "updated", "members", "worded"):
             if getattr(self, setting) and not (self.versions and self.key):
                 raise ValueError(f"{setting} is for a dimension with versions = true")
@@ -109,7 +111,7 @@ class _Drop(BaseModel):
             sign=own.sign,
             transaction_key=own.within,
             once_per_id=own.repeats == "replace",
-            across=_text_of(self.across, sql) if self.across else "",
+            across=text_of(self.across, sql) if self.across else "",
             synonyms=self.synonyms,
             total=self.total,
             versions=self.versions,
@@ -130,93 +132,6 @@ def _words(column: str, given: tuple[str, ...] | dict[str, tuple[str, ...]]) -> 
     if repeats := sorted({word for word in every if every.count(word) > 1}):
         raise ValueError(f"values: {column} has the word {repeats[0]!r} twice")
     return words
-
-
-class _Lookup(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    on: str = ""
-    may_be_absent: bool = False
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    per: Literal["month", "key", "all"]
-    key: tuple[str, ...] = Field(min_length=1)
-    control: str = ""
-    reads: tuple[str, ...] = ()
-    prepare: tuple[str, ...] = ()
-    sql: str = ""
-    stale: str = ""
-    publish: Name | None = None
-    lookups: dict[str, _Lookup] = Field(default_factory=dict)
-    columns: Columns = ()
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        for setting, value in (("reads", self.reads), ("sql", self.sql)):
-            if not value:
-                raise ValueError(f"{setting} is missing")
-        if self.per == "month":
-            return self
-        if not self.publish:
-            raise ValueError("publish is missing: the name of its table in the database")
-        require_columns(self.columns, [*(("key", name) for name in self.key), ("control", self.control)])
-        for column in self.columns:
-            column.mart()
-        return self
-
-    def require_types(self, where: str, used: Types) -> None:
-        """Raise ValueError for a column that it does not have, or whose type is none of those allowed."""
-        types = {column.name: column.type for column in self.columns}
-        nullable = {column.name for column in self.columns if column.nullable}
-        for name, allowed in used.items():
-            if name not in types:
-                raise ValueError(f"{where} names {name!r}, which is no column of its table{nearest(name, types)}")
-            if allowed and (types[name] not in allowed or name in nullable):
-                raise ValueError(f"{where}: {name} must be of type {' or '.join(allowed)}, and never NULL")
-
-    def mart(self, name: str, sql: Mapping[str, str], dimensions: Container[str], of_months: Container[str]) -> Mart:
-        """Return the mart; dimensions that it reads are looked up in none of its columns."""
-        months = [other for other in self.reads if other in of_months]
-        also = [other for other in self.reads if other not in dimensions and other not in months[:1]]
-        if self.per == "key" and (also or not months):
-            raise ValueError(f'tables.{name}: with per = "key" it reads one table of months; set per = "all"')
-        lookups = {other: _Lookup() for other in self.reads if other in dimensions} | self.lookups
-        return Mart(
-            name=name,
-            table=self.publish or "",
-            columns=tuple(column.mart() for column in self.columns),
-            key=self.key,
-            lookups=tuple(Lookup(kind, item.on, item.may_be_absent) for kind, item in lookups.items()),
-            per="key" if self.per == "key" else "all",
-            reads=months[0] if months else "",
-            also=tuple(also),
-            sql=_text_of(self.sql, sql),
-            stale=_text_of(self.stale, sql) if self.stale else "",
-            control=self.control,
-        )
-
-    def of_month(self, name: str, sql: Mapping[str, str], before: Mapping[str, MonthTable]) -> MonthTable:
-        """Return a table of months; ``before`` are those that it may read."""
-        also = tuple(other for other in self.reads if other in before)
-        facts = [other for other in self.reads if other not in before]
-        return MonthTable(
-            name=name,
-            key=self.key,
-            reads=tuple(dict.fromkeys([*facts, *(fact for other in also for fact in before[other].reads)])),
-            sql=_text_of(self.sql, sql),
-            prepare=tuple(_text_of(item, sql) for item in self.prepare),
-            control=self.control,
-            also=also,
-        )
-
-
-def _text_of(name: str, sql: Mapping[str, str]) -> str:
-    if name not in sql:
-        raise ValueError(f"there is no file {name!r} beside it{nearest(name, sql)}")
-    return sql[name]
 
 
 class _Number(BaseModel):
@@ -281,7 +196,7 @@ class _Pack(BaseModel):
     about: str
     subject: _Subject | None = None
     drops: dict[Name, _Drop] = Field(min_length=1)
-    tables: dict[Name, _Table] = Field(min_length=1)
+    tables: dict[Name, PackTable] = Field(min_length=1)
     highlights: dict[Name, Highlight] = Field(default_factory=dict)
     views: dict[Name, View] = Field(default_factory=dict)
     policy: dict[Name, _Number] = Field(default_factory=dict)
@@ -296,12 +211,19 @@ class _Pack(BaseModel):
             of_months = [other for other in others if self.tables[other].per == "month"]
             known, what = [*others, *dimensions], "table or dimension"
             if table.per == "month":
-                known, what = [*facts, *of_months], "fact or table of months"
+                known, what = [*facts, *of_months, *dimensions], "fact, table of months or dimension"
                 if name in self.drops:
                     raise ValueError(f"tables.{name}: a drop has this name")
+                if not {*facts, *of_months} & {*table.reads, *table.lookback}:
+                    raise ValueError(f"tables.{name}.reads: a table of months reads a fact, or another such table")
             for other in table.reads:
                 if other not in known:
                     raise ValueError(f"tables.{name}.reads: {other!r} is no {what}{nearest(other, known)}")
+            for other in table.lookback:
+                if other not in of_months:
+                    raise ValueError(
+                        f"tables.{name}.lookback: {other!r} is no other table of months{nearest(other, of_months)}"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -325,6 +247,8 @@ class _Pack(BaseModel):
             where = f"highlights.{name}"
             table = self._mart_of(where, item.table)
             table.require_types(where, item.columns_used)
+            if item.once_per and table.per == "month":
+                raise ValueError(f"{where}.once_per is not for tables of months: a key may be in several")
             if item.once_per not in ("", table.key[0]):
                 raise ValueError(f"{where}.once_per must be {table.key[0]!r}, the first column of its key")
             if isinstance(item, TopHighlight) and item.last and table.per == "key":
@@ -333,7 +257,7 @@ class _Pack(BaseModel):
             self._mart_of(f"views.{name}", view.table).require_types(f"views.{name}", view.columns_used)
         return self
 
-    def _mart_of(self, where: str, name: str) -> _Table:
+    def _mart_of(self, where: str, name: str) -> PackTable:
         marts = [name for name, table in self.tables.items() if table.publish]
         if name not in marts:
             raise ValueError(f"{where}.table: {name!r} is no mart{nearest(name, marts)}")
@@ -363,7 +287,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         marts = {
             name: table.mart(name, sql, dimensions, of_months)
             for name, table in values.tables.items()
-            if name not in of_months
+            if name not in of_months or table.publish
         }
         numbers = tuple(item.number(name) for name, item in values.policy.items())
         number_tables = tuple(item.table(name) for name, item in values.policy_tables.items())
@@ -371,10 +295,11 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         months: dict[str, MonthTable] = {}
         left = {name: table for name, table in values.tables.items() if name in of_months}
         while left:
-            ready = next((name for name, table in left.items() if not set(table.reads) & set(left)), "")
+            ready = next((name for name, table in left.items() if not {*table.reads, *table.lookback} & {*left}), "")
             if not ready:
                 raise ValueError(f"tables that read each other: {', '.join(left)}")
-            months[ready] = left.pop(ready).of_month(ready, sql, months)
+            months[ready] = left.pop(ready).of_month(ready, sql, months, dimensions)
+        _require_shards(months.values(), months, kinds)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"is not TOML: {error}", where) from error
     except ValidationError as error:
@@ -390,6 +315,16 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
     except ValueError as error:
         raise UsageError(str(error), where, "let one of them read only tables of months") from error
     return pack
+
+
+def _require_shards(tables: Iterable[MonthTable], months: Mapping[str, MonthTable], kinds: Mapping[str, Kind]) -> None:
+    """Raise ValueError for a table whose earlier months cannot be divided among tasks as its facts are."""
+    for table in tables:
+        for other in table.lookback:
+            shards = [kinds[fact].shard for fact in months[other].reads if kinds[fact].shard]
+            if shards and not {*shards} & {*months[other].key}:
+                what = f"the key of {other} must contain {shards[0]}, by which the rows of its facts are divided"
+                raise ValueError(f"tables.{table.name}.lookback: {what}")
 
 
 def _highlight(name: str, item: Highlight, mart: Mart, subject: Subject | None) -> Highlight:

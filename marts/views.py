@@ -1,6 +1,8 @@
 """Views of a pack: queries of its marts on the command line, without SQL."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Types = dict[str, tuple[str, ...]]
 """Types that a column may have, by column; any if empty."""
@@ -39,7 +41,7 @@ class ShowView(_Part):
 
 
 class View(_Part):
-    """Commands about one mart: ``marts NAME top`` and ``marts NAME show VALUE``."""
+    """Commands about one mart: ``marts NAME top`` and ``marts NAME show VALUE``, or one of them."""
 
     name: str = ""
     """Its key in pack.toml."""
@@ -50,13 +52,25 @@ class View(_Part):
     """Column of the month, if rows of one month are listed: by default of the last one."""
     headings: dict[str, str] = Field(default_factory=dict)
     """Short names of columns, for tables."""
-    top: TopView
-    show: ShowView
+    top: TopView | None = None
+    show: ShowView | None = None
+
+    @model_validator(mode="after")
+    def _shows_something(self) -> Self:
+        if not self.top and not self.show:
+            raise ValueError("a view has a top, a show or both")
+        return self
 
     @property
     def columns_used(self) -> Types:
         """Return the types that each column may have."""
-        top, show = self.top, self.show
-        named = dict.fromkeys((*top.columns, *top.where, *(top.equal or ()), *self.headings, *show.order), ())
-        typed: Types = {top.order: ("count", "money"), show.by: ("id", "text")}
-        return {**named, **typed, **({self.month: ("month",)} if self.month else {})}
+        used: Types = dict.fromkeys(self.headings, ())
+        if top := self.top:
+            used |= dict.fromkeys((*top.columns, *top.where, *(top.equal or ())), ())
+        if show := self.show:
+            used |= dict.fromkeys(show.order, ())
+        if self.top:
+            used[self.top.order] = ("count", "money", "rate", "percent", "decimal", "date")
+        if self.show:
+            used[self.show.by] = ("id", "text")
+        return {**used, **({self.month: ("month",)} if self.month else {})}

@@ -71,7 +71,8 @@ def outcome(folder: Path, report: RunReport, warehouse: Warehouse, pack: Pack) -
         *(
             part
             for view in pack.views
-            for part in (render.rows(top(warehouse, view, pack.marts[view.table], None, _TOP)), Text(""))
+            if view.top
+            for part in (render.rows(top(warehouse, view, view.top, pack.marts[view.table], None, _TOP)), Text(""))
         ),
         _next(folder),
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jobs.operations.views import Rows
     from jobs.ports.warehouse import Warehouse
     from marts.pack import Mart, Pack
-    from marts.views import View
+    from marts.views import ShowView, TopView, View
 
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout, safe to open in a spreadsheet")]
 Limit = Annotated[int, typer.Option(min=1, help="Number of rows to show")]
@@ -53,29 +53,32 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 def _group(view: "View", pack: "Pack") -> typer.Typer:
     mart = pack.marts[view.table]
     group = typer.Typer(name=view.name, help=view.help, no_args_is_help=True, rich_markup_mode=None)
-    group.command("top", help=view.top.help)(_top(view, mart))
-    group.command("show", help=view.show.help)(_show(view, mart))
+    group.callback()(lambda: None)  # a group of one command would be that command
+    if view.top:
+        group.command("top", help=view.top.help)(_top(view, view.top, mart))
+    if view.show:
+        group.command("show", help=view.show.help)(_show(view, view.show, mart))
     return group
 
 
-def _top(view: "View", mart: "Mart") -> Callable[..., None]:
+def _top(view: "View", listed: "TopView", mart: "Mart") -> Callable[..., None]:
     def query(warehouse: "Warehouse", limit: int, month: str | None = None) -> "Rows":
         from jobs.operations.views import top
 
-        return top(warehouse, view, mart, month, limit)
+        return top(warehouse, view, listed, mart, month, limit)
 
     return _command(query, {**_month_of(view), "limit": (Limit, 10)})
 
 
-def _show(view: "View", mart: "Mart") -> Callable[..., None]:
-    (column,) = (column for column in mart.columns if column.name == view.show.by)
-    about = typer.Argument(metavar=view.show.noun.upper(), help=f"The {view.show.by}")
+def _show(view: "View", of: "ShowView", mart: "Mart") -> Callable[..., None]:
+    (column,) = (column for column in mart.columns if column.name == of.by)
+    about = typer.Argument(metavar=of.noun.upper(), help=f"The {of.by}")
     kind: Any = int if column.type == "id" else str
 
     def query(warehouse: "Warehouse", value: int | str, month: str | None = None) -> "Rows":
         from jobs.operations.views import show as rows_of
 
-        return rows_of(warehouse, view, mart, value, month)
+        return rows_of(warehouse, view, of, mart, value, month)
 
     value = (Annotated[kind, about], inspect.Parameter.empty)
     return _command(query, {"value": value, **_month_of(view)}, upright=True)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from jobs.operations.only_copies import Person, rewrite
 from jobs.operations.survey import Survey
@@ -25,6 +26,7 @@ from jobs.ports.store import REQUESTS_AT_ONCE, Store
 from jobs.ports.warehouse import Warehouse
 from jobs.state.manifest import TABLES, Manifest
 from jobs.state.parquet import read_parquet
+from jobs.steps.rollup import COUNTS
 from marts.dialect import LineFormat
 from marts.errors import StateDamaged
 from marts.pack import GUEST, TEXT_GUEST, Pack, PersonId, Subject
@@ -48,14 +50,13 @@ class Places:
     cheap: tuple[str, ...]
     """Files that are cheap to rebuild: removed without inspection."""
     without: tuple[str, ...]
-    """Ends of the names of facts without people."""
+    """Ends of the names of files of months without people."""
 
     @classmethod
     def of(cls, pack: Pack) -> "Places":
         """Return the places of a pack's people."""
         kinds = [kind for kind in pack.kinds.values() if kind.person]
         dimensions = [kind.name for kind in kinds if not kind.is_fact]
-        others = (name for name, table in pack.months.items() if kinds and kinds[0].person not in table.key)
         return cls(
             rows=(
                 "lines",
@@ -65,7 +66,7 @@ class Places:
             ),
             quarantine=tuple(f"quarantine/{kind.name}" for kind in kinds),
             cheap=("repairs/", *(f"{TABLES}{name}/" for name in dimensions), "keys/", "settled/", "versions/"),
-            without=tuple(f"/{name}.parquet" for name in (*others, "drops", "shared")),
+            without=tuple(f"/{name}.parquet" for name in COUNTS),
         )
 
 
@@ -147,6 +148,8 @@ def _drops_in(now: Survey, formats: Formats, customer: PersonId, path: str) -> s
     """
     quarantined = path.startswith(Places.of(now.settings.pack).quarantine)
     try:
+        if not quarantined and _column(now) not in now.state.using(path, pq.read_schema).names:
+            return set()
         rows = read_parquet(now.state, path, ["drop", "raw"] if quarantined else [_column(now)])
     except StateDamaged:
         return {_ANY}

@@ -1,7 +1,7 @@
 """Remove files of the state that no live drop needs: they can be rebuilt from the drops."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -12,10 +12,11 @@ from jobs.ports.store import REQUESTS_AT_ONCE
 from jobs.ports.warehouse import Warehouse
 from jobs.state.manifest import TABLES, Manifest
 from jobs.steps.contents import Memory
-from jobs.steps.histories import plan_histories
+from jobs.steps.derive import levels_of, plan_level, read_digests
+from jobs.steps.histories import Dimensions
 from jobs.steps.materialize import mart_folder, saved_rows
 from jobs.steps.repair import repair_key, repairs_in, repairs_of
-from jobs.steps.rollup import Calculations, plan_rollups
+from jobs.steps.rollup import Calculations, RollUp, plan_rollups
 from jobs.steps.settle import Settled, plan_settling, read_settled
 
 FOLDERS = (
@@ -63,8 +64,7 @@ def find_waste(now: Survey, warehouse: Warehouse, rollup_lines: int) -> tuple[Wa
     exact |= {repair_key(m, texts) for m in manifests if (texts := repairs_in(m, repairs))}
     live, generations = warehouse.live(), warehouse.generations()
     for as_of in {date.fromisoformat(generation.as_of_date) for generation in live.values()}:
-        exact |= _facts(now, as_of, rollup_lines)
-        exact |= _histories(now, as_of)
+        exact |= _months(now, as_of, rollup_lines)
     kept = [generations[number] for number in warehouse.kept_generations() if number in generations]
     folders = tuple(f"{mart_folder(item.mart, item.fingerprint)}/" for item in kept)
     exact |= _rows_below(now, kept)
@@ -74,8 +74,8 @@ def find_waste(now: Survey, warehouse: Warehouse, rollup_lines: int) -> tuple[Wa
     return Waste(waste, len(existing) - len(waste)), manifests
 
 
-def _facts(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
-    """Return the files that the live drops were rolled up into and those that record which of their lines count."""
+def _months(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
+    """Return the tables of months of the live drops, the histories that they read, and which of their lines count."""
     live, settled, kept = now.resolved.live_facts, dict[str, Settled](), set[str]()
     calculations = Calculations.of(now.settings.pack, now.settings.policy)
     for name, identity in calculations.identities.items():
@@ -87,13 +87,26 @@ def _facts(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
         if paths <= {version.key for version in now.state.versions("settled")}:
             settled[name] = read_settled(now.state, tasks, live)
     rollups = plan_rollups(live, as_of, rollup_lines, calculations, settled)
-    return kept.union(*(rollup.paths for rollup in rollups))
+    kept = kept.union(*(rollup.paths for rollup in rollups))
+    dimensions = Dimensions.of(now.resolved.dimensions, now.settings, as_of)
+    kept |= {history.path for history in dimensions.histories}  # the next build continues them
+    used = [rollup for rollup in rollups if rollup.starts <= as_of]
+    return kept.union(*(task.paths for task in _derived(now, used, calculations, dimensions)))
 
 
-def _histories(now: Survey, as_of: date) -> set[str]:
-    """Return the histories of dimensions up to a day: the next build continues them."""
-    histories = plan_histories(now.resolved.dimensions, now.settings.pack, as_of, now.settings, set())
-    return {history.path for history in histories}
+def _derived(
+    now: Survey, rollups: Sequence[RollUp], calculations: Calculations, dimensions: Dimensions
+) -> list[RollUp]:
+    """Return the tasks whose tables of months read other months or dimensions, as far as they were computed."""
+    existing = {version.key for version in now.state.versions("facts")} if levels_of(now.settings.pack) > 1 else set()
+    every, digests = list(rollups), dict[str, str]()
+    for level in range(1, levels_of(now.settings.pack)):
+        last = [rollup for rollup in every if rollup.level == level - 1]
+        if not {rollup.digests for rollup in last if rollup.is_read} <= existing:
+            break
+        digests |= read_digests(now.state, last)
+        every += plan_level(level, every, now.settings.pack, calculations, dimensions, digests)
+    return every[len(rollups) :]
 
 
 def _rows_below(now: Survey, kept: Iterable[Generation]) -> set[str]:

@@ -12,7 +12,7 @@ from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import for_spreadsheet
 from marts.errors import UsageError
 from marts.pack import DECIMALS, Mart
-from marts.views import View
+from marts.views import ShowView, TopView, View
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _NUMBERS = ("id", "count", *DECIMALS)
@@ -49,27 +49,27 @@ class Rows:
         return text.getvalue()
 
 
-def top(warehouse: Warehouse, view: View, mart: Mart, month: str | None, limit: int) -> Rows:
+def top(warehouse: Warehouse, view: View, listed: TopView, mart: Mart, month: str | None, limit: int) -> Rows:
     """Return the rows with the highest values; of a view by month, those of the last month by default."""
     month = _month(warehouse, view, mart, month, "")
-    conditions = [f"{name} = {_literal(value)}" for name, value in view.top.where.items()]
+    conditions = [f"{name} = {_literal(value)}" for name, value in listed.where.items()]
     conditions += [f"{view.month} = '{month}'"] if view.month else []
-    conditions += [f"{view.top.equal[0]} = {view.top.equal[1]}"] if view.top.equal else []
-    order = f"{view.top.order} DESC, {', '.join(mart.key)} LIMIT {limit:d}"
-    return _read(warehouse, view, mart, view.top.columns, view.top.title.replace("{month}", month), conditions, order)
+    conditions += [f"{listed.equal[0]} = {listed.equal[1]}"] if listed.equal else []
+    order = f"{listed.order} DESC, {', '.join(mart.key)} LIMIT {limit:d}"
+    return _read(warehouse, view, mart, listed.columns, listed.title.replace("{month}", month), conditions, order)
 
 
-def show(warehouse: Warehouse, view: View, mart: Mart, value: int | str, month: str | None) -> Rows:
+def show(warehouse: Warehouse, view: View, of: ShowView, mart: Mart, value: int | str, month: str | None) -> Rows:
     """Return all rows with a value, of a view by month in one. Raise UsageError if there is none."""
-    own = f"{view.show.by} = {_literal(value)}"
+    own = f"{of.by} = {_literal(value)}"
     month = _month(warehouse, view, mart, month, f"WHERE {own}")
     conditions = [own, *([f"{view.month} = '{month}'"] if view.month else [])]
     names = [column.name for column in mart.columns]
-    title = view.show.title.replace("{}", str(value)).replace("{month}", month)
-    rows = _read(warehouse, view, mart, names, title, conditions, ", ".join(view.show.order))
+    title = of.title.replace("{}", str(value)).replace("{month}", month)
+    rows = _read(warehouse, view, mart, names, title, conditions, ", ".join(of.order))
     if not rows.rows:
-        hint = f"list some with: marts {view.name} top"
-        raise UsageError(f"{view.show.noun} {value} has no rows", "marts", hint)
+        hint = f"list some with: marts {view.name} top" if view.top else "check the value, and --month if it is given"
+        raise UsageError(f"{of.noun} {value} has no rows", "marts", hint)
     return rows
 
 

@@ -17,8 +17,9 @@ from jobs.state.parquet import read_parquet
 from jobs.steps.alike import Shared, look_alike
 from jobs.steps.check_ids import check_ids
 from jobs.steps.contents import Memory
+from jobs.steps.derive import levels_of, plan_level, read_digests
 from jobs.steps.fall import DayTotals
-from jobs.steps.histories import plan_histories, run_history
+from jobs.steps.histories import Dimensions, run_history
 from jobs.steps.mart_parts import MartPart, MartTask
 from jobs.steps.materialize import MartRows, inputs_of, plan_tasks, rows_before, save_rows, saved_rows
 from jobs.steps.materialize_task import run_mart_task
@@ -91,12 +92,7 @@ def _roll_up(run: Run, resolved: Resolved, existing: set[str]) -> tuple[list[Rol
         hint = "`marts plan` shows what is wrong with each drop; the live marts are untouched"
         raise DataError("no drop has a usable line", run.source.uri, hint)
     missing = [rollup for rollup in rollups if not rollup.paths <= existing]
-    run.ready(missing, sum(rollup.rows for rollup in missing) / run.settings.limits.rollup_lines)
-    with run.step("roll up", len(missing)):
-        # Newest months first: they are usually the largest, and small tasks at the end let all workers end together.
-        work = [RollUpWork(rollup, run.scan_settings.state) for rollup in reversed(missing)]
-        for _, lines in run.runner("RollUp", run_rollup, work):
-            run.progress.advance(lines)
+    _compute(run, missing)
     return rollups, missing
 
 
@@ -109,6 +105,30 @@ def _settle(run: Run, live: Sequence[Manifest], identity: Identity, existing: se
         for _, lines in run.runner("SettleTransactions", run_settle, missing):
             run.progress.advance(lines)
     return read_settled(run.state, tasks, live)
+
+
+def derive(run: Run, rolled_up: RolledUp, dimensions: Dimensions, paths: AbstractSet[str]) -> RolledUp:
+    """Compute the tables of months that read other months or dimensions, level by level."""
+    months, computed, digests = list(rolled_up.months), list[RollUp](), dict[str, str]()
+    calculations = Calculations.of(run.pack, run.policy)
+    for level in range(1, levels_of(run.pack)):
+        digests |= read_digests(run.state, (rollup for rollup in months if rollup.level == level - 1))
+        tasks = plan_level(level, months, run.pack, calculations, dimensions, digests)
+        missing = [task for task in tasks if not task.paths <= paths]
+        _compute(run, missing)
+        months += tasks
+        computed += missing
+    return replace(rolled_up, months=tuple(months), computed=(*rolled_up.computed, *computed))
+
+
+def _compute(run: Run, tasks: Sequence[RollUp]) -> None:
+    """Run tasks that compute tables of months."""
+    run.ready(tasks, sum(task.rows for task in tasks) / run.settings.limits.rollup_lines)
+    with run.step("roll up", len(tasks)):
+        # Newest months first: they are usually the largest, and small tasks at the end let all workers end together.
+        work = [RollUpWork(task, run.scan_settings.state) for task in reversed(tasks)]
+        for _, lines in run.runner("RollUp", run_rollup, work):
+            run.progress.advance(lines)
 
 
 def _drop_counts(
@@ -131,33 +151,26 @@ def _drop_counts(
     return dict(counts), {fact: DayTotals(days) for fact, days in totals.items()}
 
 
-def _dimension_files(run: Run, live: Sequence[Manifest], paths: AbstractSet[str]) -> dict[str, list[str]]:
-    """Return the files of each dimension, in order of delivery; of one with versions, its history."""
-    files: dict[str, list[str]] = {}
-    for manifest in live:
-        if not run.pack.kinds[manifest.delivery.kind].versions:
-            files.setdefault(manifest.delivery.kind, []).extend(file.path for file in manifest.files)
-    histories = plan_histories(live, run.pack, run.as_of, run.scan_settings, paths)
-    missing = [history for history in histories if history.days]
+def fold_versions(run: Run, live: Sequence[Manifest], paths: AbstractSet[str]) -> Dimensions:
+    """Return the dimensions of live drops; compute the missing histories."""
+    dimensions = Dimensions.of(live, run.scan_settings, run.as_of, paths)
+    missing = [history for history in dimensions.histories if history.days]
     run.ready(missing)
     if missing:
         with run.step("fold versions", len(missing)):
             for _, rows in run.runner("FoldVersions", run_history, missing):
                 run.progress.advance(rows)
-    return {**files, **{history.kind.name: [history.path] for history in histories}}
+    return dimensions
 
 
-def materialize(run: Run, rolled_up: RolledUp, paths: AbstractSet[str]) -> tuple[MartRows, ...]:
+def materialize(run: Run, rolled_up: RolledUp, dimensions: Dimensions, paths: AbstractSet[str]) -> tuple[MartRows, ...]:
     """Compute the rows of the marts in parallel, unless an earlier run has computed the same.
 
     A mart that reads others is computed after these.
     """
-    dimensions = rolled_up.resolved.dimensions
-    files = _dimension_files(run, dimensions, paths)
-    last = {m.delivery.kind for m in dimensions if run.scan_settings.block(m.delivery.key).duplicates == "last"}
     rows: dict[str, MartRows] = {}
     for level in run.pack.levels([run.settings.mart] if run.settings.mart else run.pack.marts):
-        rows |= _materialize(run, level, rolled_up, files, last, rows, paths)
+        rows |= _materialize(run, level, rolled_up, dimensions, rows, paths)
     return tuple(rows[name] for name in run.pack.marts if name in rows)
 
 
@@ -165,33 +178,33 @@ def _materialize(
     run: Run,
     names: Sequence[str],
     rolled_up: RolledUp,
-    dimensions: Mapping[str, Sequence[str]],
-    last: AbstractSet[str],
+    dimensions: Dimensions,
     read: Mapping[str, MartRows],
     paths: AbstractSet[str],
 ) -> dict[str, MartRows]:
     """Compute the rows of marts that read none of each other; ``read`` are those that they may read."""
     marts = [run.pack.marts[name] for name in names]
-    of_all = (rolled_up.months, dimensions, run.policy, run.as_of, last, read)
+    of_all = (rolled_up.months, dimensions.files, run.policy, run.as_of, dimensions.last_counts, read)
     inputs = {mart.name: inputs_of(run.pack, mart, *of_all) for mart in marts}
     saved = {name: saved_rows(run.state, name, inputs[name].name, paths) for name in names}
     results = {name: rows for name, rows in saved.items() if rows}
-    tasks: list[MartTask] = []
+    planned: dict[str, list[MartTask | MartPart]] = {}
     limit, state = run.settings.limits.finish_rows, run.scan_settings.state
     # The last marts of a pack first: those in one task take the longest.
     for mart in (mart for mart in reversed(marts) if mart.name not in results):
         own = inputs[mart.name]
-        before = rows_before(run.state, mart.name, own, paths, limit) if mart.per == "key" else None
-        tasks += plan_tasks(state, run.pack, mart, own, before, run.policy, limit, read)
+        before = rows_before(run.state, mart, own, paths, limit)
+        planned[mart.name] = plan_tasks(state, run.pack, mart, own, before, run.policy, limit, read)
+    tasks = [item for items in planned.values() for item in items if isinstance(item, MartTask)]
     run.ready(tasks)
-    parts: dict[int, MartPart] = {}
-    if tasks:
+    parts: dict[tuple[str, int], MartPart] = {}
+    if planned:
         with run.step("materialize", len(tasks)):
             for index, part in run.runner("FinishMarts", run_mart_task, tasks):
-                parts[index] = part
+                parts[tasks[index].place] = part
                 run.progress.advance(part.rows)
-            for name in dict.fromkeys(task.mart.name for task in tasks):
-                finished = tuple(parts[index] for index, task in enumerate(tasks) if task.mart.name == name)
+            for name, items in planned.items():
+                finished = tuple(item if isinstance(item, MartPart) else parts[item.place] for item in items)
                 results[name] = MartRows(name, inputs[name], finished)
                 save_rows(run.state, results[name])
     return results

@@ -12,7 +12,7 @@ from jobs.report.places import reports_of
 from jobs.report.quality_pages import write_site
 from jobs.report.run_records import RUNS_BEFORE, adopt_waiting, recent_reports, run_record
 from jobs.report.run_report import Outcome, Problem, RunReport
-from jobs.run.computing import ambiguous_ids, materialize, settle_and_roll_up
+from jobs.run.computing import ambiguous_ids, derive, fold_versions, materialize, settle_and_roll_up
 from jobs.run.context import Run
 from jobs.run.judging import EARLIER, judge_drops, judge_marts, require_quality
 from jobs.run.publishing import live_marts, load, require_ids, total_changes, with_rows
@@ -146,7 +146,9 @@ def _build(run: Run) -> RunReport:
     if run.pack.facts and not resolved.counts.counted:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
     try:
-        marts = materialize(run, rolled_up, known.paths)
+        dimensions = fold_versions(run, resolved.dimensions, known.paths)
+        rolled_up = stages.rolled_up = derive(run, rolled_up, dimensions, known.paths)
+        marts = materialize(run, rolled_up, dimensions, known.paths)
     except DataError as error:  # for example a duplicate key: the pages show it too
         _keep(stages, judge_drops(run, resolved, scanned, ()))
         if isinstance(error, DuplicateKeys):

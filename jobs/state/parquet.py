@@ -31,7 +31,14 @@ def write_parquet(
     by: str = "",
     distinct: Sequence[str] = (),
 ) -> None:
-    """Write a table as one Parquet object, one row group per (start, stop) if given.
+    """Write a table as one Parquet object."""
+    store.put(key, parquet_bytes(table, groups, by, distinct))
+
+
+def parquet_bytes(
+    table: pa.Table, groups: Iterable[tuple[int, int]] | None = None, by: str = "", distinct: Sequence[str] = ()
+) -> pa.Buffer:
+    """Return a table as a Parquet file, one row group per (start, stop) if given: equal rows give equal bytes.
 
     ``by`` is a column by which readers skip row groups; of ``distinct``, values hardly repeat.
     """
@@ -48,7 +55,7 @@ def write_parquet(
     ) as writer:
         for start, stop in groups or [(0, table.num_rows)]:
             writer.write_table(table.slice(start, stop - start), row_group_size=max(stop - start, 1))
-    store.put(key, sink.getvalue())
+    return sink.getvalue()
 
 
 def key_range(metadata: pq.FileMetaData, group: int, column: int) -> tuple[Any, Any] | None:

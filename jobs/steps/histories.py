@@ -5,7 +5,7 @@ the last run wrote. A late or corrected one begins a new history on its day's pr
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
@@ -77,6 +77,32 @@ class History:
     """File of the history that it continues; empty if it begins anew."""
     last: date = FIRST
     """Last day of that history."""
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """The files of dimensions, as tables read them."""
+
+    files: Mapping[str, Sequence[str]]
+    """Of each dimension, in order of delivery; of one with versions, its history."""
+    last_counts: frozenset[str]
+    """Those of which the last row of a key counts."""
+    histories: tuple[History, ...]
+    """Tasks of the histories."""
+
+    @classmethod
+    def of(
+        cls, live: Sequence[Manifest], settings: ScanSettings, as_of: date, existing: AbstractSet[str] = frozenset()
+    ) -> "Dimensions":
+        """Return those of the live drops; ``live`` are in order of delivery."""
+        files: dict[str, list[str]] = {}
+        for manifest in live:
+            if not settings.pack.kinds[manifest.delivery.kind].versions:
+                files.setdefault(manifest.delivery.kind, []).extend(file.path for file in manifest.files)
+        histories = plan_histories(live, settings.pack, as_of, settings, existing)
+        files |= {history.kind.name: [history.path] for history in histories}
+        last = {m.delivery.kind for m in live if settings.block(m.delivery.key).duplicates == "last"}
+        return cls(files, frozenset(last), tuple(histories))
 
 
 def plan_histories(

@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from jobs.adapters.store.open import StoreAddress
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.settings import MySQL, Settings
@@ -13,7 +16,7 @@ from jobs.ports.warehouse import Warehouse
 from jobs.steps.mart_parts import Part, Patch
 from jobs.steps.materialize import MartRows
 from jobs.steps.materialize_task import rows_of
-from marts.errors import Defect, NotShown, ServiceError, Transient
+from marts.errors import DataError, Defect, NotShown, ServiceError, Transient
 from marts.pack import Mart, Pack
 
 
@@ -79,14 +82,30 @@ def stage(
             if built:
                 warehouse.load(mart, generation, built)
             progress(built.num_rows)
-    for item in staged:
+    for item, rows in zip(staged, marts, strict=True):
         arrived = warehouse.count(item.mart, item.generation)
         if arrived != item.rows:
             warehouse.check_fence(run_id)
+            _require_keys(state, item.mart, rows)
             raise Defect(
                 f"{arrived:,} of {item.rows:,} rows arrived in {item.mart.table}", "target", "run `marts build` again"
             )
     return staged
+
+
+def _require_keys(state: StoreAddress, mart: Mart, rows: MartRows) -> None:
+    """Raise DataError if several rows of a mart have one key: the last of them replaced the others."""
+    store, key = state.open(), list(mart.key)
+    keys = pa.concat_tables([rows_of(store, mart, part, patch).select(key) for part, patch in rows.parts])
+    counts = keys.group_by(key).aggregate([([], "count_all")])
+    repeated = counts.filter(pc.greater(counts["count_all"], 1)).sort_by([(name, "ascending") for name in key])
+    if repeated.num_rows:
+        first = ", ".join(f"{name} {value}" for name, value in repeated.select(key).slice(0, 1).to_pylist()[0].items())
+        raise DataError(
+            f"{repeated.num_rows:,} keys of {mart.table} have several rows, such as {first}",
+            f"tables.{mart.name}",
+            "its key must distinguish its rows: correct key or SQL in the pack; the live marts are untouched",
+        )
 
 
 def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[MartRows], run_id: str) -> None:

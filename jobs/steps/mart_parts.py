@@ -102,6 +102,11 @@ class MartTask:
     """Files of the marts that it reads, with the patches over them."""
 
     @property
+    def place(self) -> tuple[str, int]:
+        """Return what distinguishes it from the other tasks of a build."""
+        return self.mart.name, self.number
+
+    @property
     def part(self) -> Part:
         return Part(f"{self.folder}/part-{self.number:05d}.parquet", self.low, self.high)
 
@@ -114,7 +119,7 @@ class MartTask:
     def calculation(self) -> Calculation:
         """Return how its rows are computed."""
         subject = self.pack.subject
-        months = self.pack.months.get(self.mart.reads)
+        months = self.pack.months.get(self.mart.reads) if self.mart.per != "month" else None
         person = subject.key if subject and months and subject.key in self.mart.key else ""
         control = months.control if months else ""
         kinds = {item.kind: self.pack.kinds[item.kind] for item in self.mart.lookups}

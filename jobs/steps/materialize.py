@@ -140,7 +140,7 @@ def inputs_of(
     )
     by_kind = tuple(sorted((kind, tuple(paths)) for kind, paths in dimensions.items() if kind in used))
     also = tuple(
-        (name, (marts[name].fingerprint,) if name in pack.marts else _files_of(name, rollups)) for name in mart.also
+        (name, _files_of(name, rollups) if name in pack.months else (marts[name].fingerprint,)) for name in mart.also
     )
     return Inputs(rules, _files_of(mart.reads, rollups), by_kind, as_of, tuple(last), also)
 
@@ -159,10 +159,11 @@ def plan_tasks(
     policy: Policy,
     rows_per_task: int,
     marts: Mapping[str, MartRows],
-) -> list[MartTask]:
-    """Divide a mart's rows into tasks: customers by ranges of about equal size, the (small) sales team as one task.
+) -> list[MartTask | MartPart]:
+    """Divide a mart's rows into tasks: by ranges of keys of about equal size, by files of months, or all in one task.
 
-    Ranges of an earlier build are kept, so that only differences are computed.
+    Ranges of an earlier build are kept, so that only differences are computed; its parts of months are kept as they
+    are.
     """
     folder = mart_folder(mart.name, of.name)
     last = of.last_counts
@@ -171,13 +172,22 @@ def plan_tasks(
     whole = replace(
         whole,
         months=tuple((name, paths) for name, paths in of.also if name in pack.months),
-        marts=tuple((name, tuple(marts[name].parts)) for name in mart.also if name in pack.marts),
+        marts=tuple((name, tuple(marts[name].parts)) for name in pack.marts_read(mart.name)),
     )
+    if mart.per == "month":
+        return list(_plan_months(whole, before))
     if before:
         return list(_plan_patches(whole, before))
     borders = _borders(state.open(), mart.key[0], of.facts, rows_per_task) if mart.per == "key" else []
     edges = [lowest, *borders, highest]
     return [replace(whole, number=n, low=low, high=high) for n, (low, high) in enumerate(pairwise(edges))]
+
+
+def _plan_months(whole: MartTask, before: MartRows | None) -> Iterator[MartTask | MartPart]:
+    """Yield, for each file of a table of months, the part of an earlier build, or the task that computes it."""
+    known = dict(zip(before.inputs.facts, before.finished, strict=True)) if before else {}
+    for number, path in enumerate(whole.facts):
+        yield known.get(path) or replace(whole, number=number, facts=(path,))
 
 
 def _plan_patches(whole: MartTask, before: MartRows) -> Iterator[MartTask]:
@@ -246,12 +256,23 @@ def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -
     return rows if rows.paths <= existing else None
 
 
-def rows_before(store: Store, mart: str, of: Inputs, existing: AbstractSet[str], rows_per_task: int) -> MartRows | None:
-    """Return the newest rows of a mart computed by the same rules, if their inputs exist and no split is due."""
+def rows_before(
+    store: Store, mart: Mart, of: Inputs, existing: AbstractSet[str], rows_per_task: int
+) -> MartRows | None:
+    """Return the newest rows of a mart computed by the same rules; None for one that is computed in one task.
+
+    A mart of keys is patched: its earlier inputs must exist, and no split may be due.
+    """
+    if mart.per == "all":
+        return None
     end = "/done.json"
-    known = [v for v in store.versions(f"marts/{mart}") if v.key in existing and v.key.endswith(end)]
+    known = [v for v in store.versions(f"marts/{mart.name}") if v.key in existing and v.key.endswith(end)]
     for version in sorted(known, key=lambda item: (item.modified, item.key), reverse=True):
-        result = saved_rows(store, mart, version.key.removesuffix(end).rpartition("/")[2], existing)
-        if result and result.inputs.rules == of.rules and result.inputs.files <= existing:
+        result = saved_rows(store, mart.name, version.key.removesuffix(end).rpartition("/")[2], existing)
+        if not result or result.inputs.rules != of.rules:
+            continue
+        if mart.per == "month":
+            return result
+        if result.inputs.files <= existing:
             return result if result.rows <= len(result.parts) * rows_per_task * _GROWN else None
     return None

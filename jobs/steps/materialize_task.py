@@ -16,15 +16,14 @@ import pyarrow.parquet as pq
 from jobs.ports.store import Store
 from jobs.runtime import scratch
 from jobs.state.parquet import key_range, read_parquet, write_parquet
+from jobs.steps.dimensions import read_whole, unique
 from jobs.steps.mart_parts import MartPart, MartTask, Part, Patch, Previous, added, all_keys
 from marts.compute.engine import differing, empty_mart, spill_to
 from marts.compute.months import empty_rows
 from marts.compute.patch import Facts, Patched, Totals, overlay, patch, too_many
 from marts.compute.patch import rows_of as rows_of_ids
 from marts.compute.tables import NO_FACTS, columns_used, empty_dimension
-from marts.errors import DuplicateKeys
-from marts.pack import Kind, Lookup, Mart
-from marts.rows.cast import DELETED
+from marts.pack import Lookup, Mart
 
 _BATCH = 1 << 16
 
@@ -68,7 +67,7 @@ def _others(store: Store, task: MartTask) -> dict[str, pa.Table]:
     """Read the other month tables and the marts that a mart reads."""
     results = {}
     for name, paths in task.months:
-        rows = _read_whole(store, paths)
+        rows = read_whole(store, paths)
         results[name] = _no_rows(task, name) if rows is None else rows
     for name, files in task.marts:
         mart = task.pack.marts[name]
@@ -168,8 +167,8 @@ def _ids(store: Store, mart: Mart, patch: Patch) -> np.ndarray:
 
 def _in_range(store: Store, paths: Iterable[str], name: str, task: MartTask) -> pa.Table | None:
     """Read the rows of a task's keys, in the column ``name``, skipping row groups without any. None: no file."""
-    if task.mart.per == "all":
-        return _read_whole(store, paths)
+    if task.mart.per != "key":
+        return read_whole(store, paths)
 
     below: Any = task.low
     above: Any = task.high
@@ -196,11 +195,6 @@ def _in_range(store: Store, paths: Iterable[str], name: str, task: MartTask) -> 
     return pa.concat_tables(tables, promote_options="default") if tables else None
 
 
-def _read_whole(store: Store, paths: Iterable[str]) -> pa.Table | None:
-    tables = [read_parquet(store, path) for path in paths]
-    return pa.concat_tables(tables, promote_options="default") if tables else None
-
-
 def _dimensions(
     store: Store,
     task: MartTask,
@@ -217,46 +211,8 @@ def _dimensions(
             rows = _in_range(store, paths.get(kind.name, ()), key, task)
             rows = rows_of_ids(rows, key, ids) if rows is not None and ids is not None else rows
         else:
-            rows = _read_whole(store, paths.get(kind.name, ()))
-        rows = _unique(rows, kind, task)
+            rows = read_whole(store, paths.get(kind.name, ()))
+        rows = unique(rows, kind, kind.name in task.last_counts)
         names = columns_used(kind, task.mart)
         results[kind.name] = empty_dimension(kind, task.mart) if rows is None else rows.select(names)
     return results
-
-
-def _unique(rows: pa.Table | None, kind: Kind, task: MartTask) -> pa.Table | None:
-    """Return one row per key, or per version.
-
-    Raise DuplicateKeys for rows that differ: which one is right cannot be decided.
-    """
-    key = kind.key or ""
-    if rows is None or kind.versions:
-        return rows
-    if DELETED in rows.column_names:  # null in the rows of a whole table, which come first
-        is_change = rows[DELETED].is_valid()
-        whole = _unique(rows.filter(pc.invert(is_change)).drop_columns([DELETED]), kind, task)
-        both = pa.concat_tables([whole, rows.filter(is_change)], promote_options="default")
-        return _last_of_each(both, key)
-    if kind.name in task.last_counts:
-        return _last_of_each(rows, key)
-    if _repeats(rows, key):
-        rows = rows.group_by(rows.column_names, use_threads=False).aggregate([])  # equal rows are one
-    if ids := _repeats(rows, key):
-        raise DuplicateKeys.of(kind.name, key, ids)
-    return rows
-
-
-def _repeats(rows: pa.Table, key: str) -> list[int]:
-    """Return the keys of several rows, sorted."""
-    counts = rows[key].combine_chunks().value_counts()
-    return sorted(counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist())
-
-
-def _last_of_each(rows: pa.Table, key: str) -> pa.Table:
-    """Return the last row of each key, unless it is deleted."""
-    backwards = np.asarray(rows[key])[::-1]
-    _, places = np.unique(backwards, return_index=True)
-    rows = rows.take(pa.array(np.sort(len(backwards) - 1 - places)))
-    if DELETED in rows.column_names:
-        rows = rows.filter(pc.invert(pc.fill_null(rows[DELETED], False))).drop_columns([DELETED])
-    return rows

@@ -1,8 +1,11 @@
 """Step 3, roll up: one task per month (and part of its buckets) computes the month's facts from clean lines.
 
-Facts are named by their inputs. A month whose drops did not change is not recomputed.
+Facts are named by their inputs. A month whose drops did not change is not recomputed. Tables that read other months or
+dimensions are computed afterwards, level by level, by tasks of the same kind, see derive.
 """
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,20 +14,34 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import Store
 from jobs.runtime import scratch
 from jobs.state.manifest import Manifest, name_of
-from jobs.state.parquet import read_parquet, write_parquet
+from jobs.state.parquet import parquet_bytes, read_parquet, write_parquet
+from jobs.steps.dimensions import unique
 from jobs.steps.lines import File, parts_for, read_lines, read_suspects
+from jobs.steps.row_files import buckets_of
 from jobs.steps.settle import Settled
 from marts.compute.engine import spill_to
 from marts.compute.identity import Identities, Identity, suspects
-from marts.compute.months import Beyond, FactRows, code_of, roll_up
+from marts.compute.months import (
+    Beyond,
+    FactRows,
+    TablesRead,
+    code_of,
+    dimension_columns,
+    dimension_rows,
+    empty_dimension,
+    roll_up,
+    with_month,
+)
 from marts.compute.numbers import Numbers
-from marts.pack import MonthGroup, MonthTable, Pack
+from marts.pack import Kind, MonthGroup, MonthTable, Pack
 from marts.policy import Policy
+from marts.privacy.erasure import is_guest
 
 COUNTS = ("drops", "shared")
 """Files beside the tables of a month: what each drop brings, and the rows that drops share."""
@@ -55,6 +72,35 @@ class FactFiles:
 
 
 @dataclass(frozen=True)
+class TableFile:
+    """The file of a table of months that a task reads."""
+
+    table: str
+    month: str
+    part: int
+    parts: int
+    path: str
+    digest: str
+    """Name of its content."""
+    shard: Kind | None = None
+    """The fact whose shard its rows are divided by."""
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        return self.table, self.month, self.part, self.parts, self.digest
+
+
+@dataclass(frozen=True)
+class DimensionFiles:
+    """The files of a dimension that a task reads, in order of delivery."""
+
+    kind: Kind
+    paths: tuple[str, ...]
+    last_counts: bool
+    """Whether the last row of a key counts."""
+
+
+@dataclass(frozen=True)
 class RollUp:
     """A task: a month, or the part of it with bucket % parts == part."""
 
@@ -69,6 +115,17 @@ class RollUp:
     name: str
     rows: int = 0
     """Approximate number of clean lines."""
+    level: int = 0
+    """Level of its tables; the counts of drops are of the first."""
+    is_read: bool = False
+    """Whether tasks of other levels may read its tables: they are named by the content of what they read."""
+    same: tuple[TableFile, ...] = ()
+    """Tables of its month of lower levels."""
+    before: tuple[TableFile, ...] = ()
+    """Tables of months before, which may have rows of other buckets."""
+    like: tuple[TableFile, ...] = ()
+    """Tables of its month with the columns of ``before``: there may be no month before."""
+    dimensions: tuple[DimensionFiles, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -82,8 +139,14 @@ class RollUp:
         return f"{self.folder}/{table}.parquet"
 
     @property
+    def digests(self) -> str:
+        """Return the path of the names of its tables' contents."""
+        return f"{self.folder}/digests.json"
+
+    @property
     def paths(self) -> set[str]:
-        return {self.path(name) for name in (*self.names, *COUNTS)}
+        names = self.names if self.level else (*self.names, *COUNTS)
+        return {*(self.path(name) for name in names), *([self.digests] if self.is_read else [])}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,19 +228,27 @@ def _plan_month(
         )
         for name in names
     )
-    code = code_of(group.tables, group.facts, calculations.numbers)
-    made_from = [part for fact in facts for part in _made_from(fact)]
-    digests = [fact.settled.digests[month] for fact in facts if fact.settled and month in fact.settled.digests]
+    tables = group.at(0)
+    code = code_of(tables, group.facts, calculations.numbers)
     for part in range(parts):
-        name = name_of(code, month, cut, part, parts, *made_from)
-        name = name_of(name, *digests) if digests else name
-        yield RollUp(month, part, parts, cut, facts, group.tables, calculations.numbers, name, rows // parts)
+        name = rows_name(name_of(code, month, cut, part, parts, *made_from(facts)), month, facts)
+        is_read = group.levels > 1
+        yield RollUp(month, part, parts, cut, facts, tables, calculations.numbers, name, rows // parts, 0, is_read)
 
 
-def _made_from(fact: FactFiles) -> tuple[object, object]:
-    """Return what distinguishes the rows of a fact in a month. A moved drop has other paths but the same content."""
-    files = [(drop.origin, [path.rpartition("/")[2] for path in drop.paths]) for drop in fact.drops]
-    return files, fact.identity.name
+def made_from(facts: Iterable[FactFiles]) -> list[object]:
+    """Return what distinguishes the rows of facts in a month. A moved drop has other paths but the same content."""
+    parts: list[object] = []
+    for fact in facts:
+        files = [(drop.origin, [path.rpartition("/")[2] for path in drop.paths]) for drop in fact.drops]
+        parts += [files, fact.identity.name]
+    return parts
+
+
+def rows_name(name: str, month: str, facts: Iterable[FactFiles]) -> str:
+    """Return a name with which lines count, if transactions span months."""
+    digests = [fact.settled.digests[month] for fact in facts if fact.settled and month in fact.settled.digests]
+    return name_of(name, *digests) if digests else name
 
 
 def run_rollup(work: RollUpWork) -> int:
@@ -185,16 +256,58 @@ def run_rollup(work: RollUpWork) -> int:
     task, store = work.task, work.state.open()
     spill_to(str(scratch.folder()))
     read = {fact.identity.fact.name: _read_fact(store, task, fact) for fact in task.facts}
-    facts = roll_up(task.tables, read, task.last_day, task.numbers)
-    month = date.fromisoformat(f"{task.month}-01")
+    facts = roll_up(task.tables, read, task.last_day, task.numbers, _tables_read(store, task))
     keys = {table.name: table.key[0] for table in task.tables}
+    digests = {}
     for name, table in facts.tables.items():
-        stamped = table.append_column("month", pa.array([month] * table.num_rows, pa.date32()))
         groups = [(a, min(a + _GROUP_ROWS, table.num_rows)) for a in range(0, table.num_rows, _GROUP_ROWS)]
-        write_parquet(store, task.path(name), stamped, groups or None, by=keys[name])
-    write_parquet(store, task.path("drops"), _with_origins(facts.drops, task, "delivery"))
-    write_parquet(store, task.path("shared"), _with_origins(facts.shared, task, "delivery", "other"))
+        written = parquet_bytes(with_month(table, task.starts), groups or None, by=keys[name])
+        store.put(task.path(name), written)
+        digests[name] = hashlib.sha256(written).hexdigest() if task.is_read else ""
+    if task.level == 0:
+        write_parquet(store, task.path("drops"), _with_origins(facts.drops, task, "delivery"))
+        write_parquet(store, task.path("shared"), _with_origins(facts.shared, task, "delivery", "other"))
+    if task.is_read:
+        store.put(task.digests, json.dumps(digests).encode())
     return sum(fact.rows.num_rows for fact in read.values())
+
+
+def _tables_read(store: Store, task: RollUp) -> TablesRead:
+    """Read the tables and the dimensions that the tables of a task read."""
+    before = {file.table: [_schema(store, file.path).empty_table()] for file in task.like}
+    for file in task.before:
+        before[file.table].append(_own_rows(store, task, file))
+    return TablesRead(
+        {file.table: read_parquet(store, file.path).drop_columns(["month"]) for file in task.same},
+        {name: pa.concat_tables(tables) for name, tables in before.items()},
+        {item.kind.name: _dimension(store, task, item) for item in task.dimensions},
+    )
+
+
+def _schema(store: Store, path: str) -> pa.Schema:
+    return store.using(path, pq.read_schema)
+
+
+def _own_rows(store: Store, task: RollUp, file: TableFile) -> pa.Table:
+    """Read the rows of a table of another month that are in the buckets of a task; guests have no earlier months."""
+    rows = read_parquet(store, file.path)
+    kind = file.shard
+    if kind and kind.column(kind.shard).guests:
+        rows = rows.filter(pc.invert(is_guest(rows, kind.shard)))
+    if file.parts % task.parts:
+        buckets = buckets_of(kind, rows) if kind else np.zeros(rows.num_rows, np.int64)
+        rows = rows.filter(pa.array(buckets % task.parts == task.part))
+    return rows
+
+
+def _dimension(store: Store, task: RollUp, item: DimensionFiles) -> pa.Table:
+    """Read the columns of a dimension that the tables of a task read."""
+    names = dimension_columns(item.kind, task.tables)
+    whole = [read_parquet(store, path, names if item.kind.versions else None) for path in item.paths]
+    rows = unique(pa.concat_tables(whole, promote_options="default"), item.kind, item.last_counts) if whole else None
+    if rows is None:
+        return empty_dimension(item.kind, task.tables)
+    return dimension_rows(item.kind, rows.select(names), task.starts)
 
 
 def _read_fact(store: Store, task: RollUp, fact: FactFiles) -> FactRows:

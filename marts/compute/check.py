@@ -17,7 +17,7 @@ from marts.pack import Mart, Pack
 from marts.policy import Policy, nearest
 
 _DAY = date(2024, 1, 31)
-OF_MONTHS, OF_TABLES = ("last_day",), ("as_of", "previous_as_of")
+OF_MONTHS, OF_TABLES = ("last_day", "month"), ("as_of", "previous_as_of")
 """Variables that the engine sets."""
 
 
@@ -43,8 +43,12 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
             raise _wrong(table.name, error) from error
         for name in filter(None, (*table.key, table.control)):
             _require_column(table.name, name, rows, "key and control name columns of the last SELECT")
+        if rows.column_names.count("month") > 1:
+            what = "its SQL gives a column 'month', which the engine adds"
+            raise UsageError(what, f"tables.{table.name}", "leave it out, or give it another name")
         months[table.name] = rows
-        yield CheckedTable(table.name, "month", "", tuple(rows.drop_columns(["month"]).column_names))
+        if table.name not in pack.marts:
+            yield CheckedTable(table.name, "month", "", tuple(rows.drop_columns(["month"]).column_names))
     for mart in pack.marts.values():
         _check_mart(pack, mart, months, numbers)
         yield CheckedTable(mart.name, mart.per, mart.table, tuple(column.name for column in mart.columns))

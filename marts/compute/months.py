@@ -2,20 +2,25 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from string import Template
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from marts.compute.engine import running, sql
+from marts.compute.engine import named_in, running, sql
 from marts.compute.identity import Identity
 from marts.compute.numbers import Numbers
+from marts.compute.versions import OF_MONTHS, history_schema, month_after, of_month
 from marts.pack import GUEST, TEXT_GUEST, Kind, MonthTable, Pack
 from marts.policy import Policy
+from marts.rows.cast import clean_schema
 
+BEFORE = "_before"
+"""End of the name under which SQL reads the months before of a table."""
 _NO_MARKS = pa.schema([("position", pa.int64()), ("mark", pa.string())]).empty_table()
 
 
@@ -42,6 +47,21 @@ class FactRows:
 
 
 @dataclass(frozen=True)
+class TablesRead:
+    """Tables, besides facts, that tables of a month read."""
+
+    same: Mapping[str, pa.Table] = field(default_factory=dict)
+    """Tables of the same month."""
+    before: Mapping[str, pa.Table] = field(default_factory=dict)
+    """Rows of the months before, with ``month``."""
+    dimensions: Mapping[str, pa.Table] = field(default_factory=dict)
+    """With the columns of `dimension_columns`."""
+
+
+NO_TABLES = TablesRead()
+
+
+@dataclass(frozen=True)
 class MonthRows:
     """Rows of the month tables, and what each drop brings."""
 
@@ -52,10 +72,18 @@ class MonthRows:
     """By fact, equal rows without an id that two deliveries share."""
 
 
-def roll_up(tables: Sequence[MonthTable], facts: Mapping[str, FactRows], last_day: date, numbers: Numbers) -> MonthRows:
+def roll_up(
+    tables: Sequence[MonthTable],
+    facts: Mapping[str, FactRows],
+    last_day: date,
+    numbers: Numbers,
+    read: TablesRead = NO_TABLES,
+) -> MonthRows:
     """Compute the tables of one month. ``facts`` are by name; rows after ``last_day`` are left out."""
     drops, shared = {}, {}
-    with running(numbers.tables, {"last_day": last_day, **numbers.variables}) as engine:
+    month = last_day.replace(day=1)
+    variables = {"last_day": last_day, "month": month, **numbers.variables}
+    with running({**numbers.tables, **read.same, **read.dimensions}, variables) as engine:
         for name, fact in facts.items():
             identity = fact.identity
             engine.register("lines", fact.rows)
@@ -76,6 +104,10 @@ def roll_up(tables: Sequence[MonthTable], facts: Mapping[str, FactRows], last_da
         done: set[str] = set()
         results = {}
         for table in tables:
+            for name, count in table.lookback.items():
+                rows = read.before[name]
+                recent = pc.greater_equal(rows["month"], month_after(month, -count))
+                engine.register(f"{name}{BEFORE}", rows.filter(recent))
             for text in table.prepare:
                 if text not in done:
                     engine.execute(text)
@@ -85,21 +117,46 @@ def roll_up(tables: Sequence[MonthTable], facts: Mapping[str, FactRows], last_da
         return MonthRows(results, drops, shared)
 
 
+def dimension_columns(kind: Kind, tables: Sequence[MonthTable]) -> list[str]:
+    """Return the columns of a dimension that tables of months read: its key, and those that their SQL names."""
+    clean = [name for name in clean_schema(kind).names if name != kind.key]
+    texts = [text for table in tables if kind.name in table.dimensions for text in (table.sql, *table.prepare)]
+    return [kind.key or "", *named_in(clean, *texts), *(OF_MONTHS if kind.versions else ())]
+
+
+def dimension_rows(kind: Kind, rows: pa.Table, month: date) -> pa.Table:
+    """Return the rows of a dimension that tables of a month read, in the order of its key."""
+    rows = of_month(rows, month) if kind.versions else rows
+    order = [(name, "ascending") for name in (kind.key or "", *(["covers_from"] if kind.versions else []))]
+    return rows.sort_by(order)
+
+
 def empty_rows(table: MonthTable, pack: Pack, policy: Policy) -> pa.Table:
     """Return a table of months without rows, with the columns that its SQL gives. Raise duckdb.Error if it fails."""
     facts = {}
-    for name in table.reads:
+    for name in table.facts:
         identity = Identity.of(policy, pack, pack.kinds[name])
         rows = identity.empty().select([*identity.columns, "delivery", "position"])
         facts[name] = FactRows(identity.named(rows), identity.empty(), identity)
-    needed = [other for other in pack.months.values() if other.name == table.name or _is_read(other, table, pack)]
-    rows = roll_up(needed, facts, date.max, Numbers.of(pack, policy)).tables[table.name]
-    return rows.append_column("month", pa.array([], pa.date32()))
+    months = {name: empty_rows(pack.months[name], pack, policy) for name in {*table.also, *table.lookback}}
+    read = TablesRead(
+        {name: months[name].drop_columns(["month"]) for name in table.also},
+        {name: months[name] for name in table.lookback},
+        {name: empty_dimension(pack.kinds[name], [table]) for name in table.dimensions},
+    )
+    rows = roll_up([table], facts, date.max, Numbers.of(pack, policy), read).tables[table.name]
+    return with_month(rows, date.max)
 
 
-def _is_read(other: MonthTable, table: MonthTable, pack: Pack) -> bool:
-    """Return whether a table of months reads another, perhaps by way of others."""
-    return any(name == other.name or _is_read(other, pack.months[name], pack) for name in table.also)
+def empty_dimension(kind: Kind, tables: Sequence[MonthTable]) -> pa.Table:
+    """Return a dimension without rows, as tables of months read it."""
+    schema = history_schema(kind) if kind.versions else clean_schema(kind)
+    return schema.empty_table().select(dimension_columns(kind, tables))
+
+
+def with_month(rows: pa.Table, month: date) -> pa.Table:
+    """Return the rows of a table of months with the first day of their month."""
+    return rows.append_column("month", pa.array([month] * rows.num_rows, pa.date32()))
 
 
 def marked(suspects: pa.Table, identity: Identity) -> pa.Table:
@@ -132,6 +189,7 @@ def _no_crossing(identity: Identity) -> pa.Table:
 def code_of(tables: Sequence[MonthTable], facts: Sequence[Kind], numbers: Numbers) -> str:
     """Return a name of the SQL of month tables and of the numbers in it: rows of others have other names."""
     texts = [text for table in tables for text in (table.name, *table.reads, table.sql, *table.prepare)]
+    texts += [f"{name}: {count}" for table in tables for name, count in table.lookback.items()]
     texts.append(numbers.used_by(*texts).written)
     own = [text for fact in facts for text in (fact.name, fact.across)]
     engine = [sql(name) for name in ("identity", "drops", "money")]

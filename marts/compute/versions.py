@@ -40,6 +40,8 @@ one version · last_seen: day of the last snapshot in which it held
 """
 INFERRED = "is_inferred"
 """Column of whether facts name an entity that no snapshot has."""
+OF_MONTHS = ("version_key", "covers_from", "covers_to")
+"""Those that tables of months read: the others change with later snapshots."""
 UNKNOWN = "UNKNOWN"
 """Word of an inferred entity."""
 
@@ -160,6 +162,28 @@ def _history(engine: duckdb.DuckDBPyConnection, kind: Kind) -> pa.Table:
     ).to_arrow_table()
     schema = history_schema(kind)
     return rows.select(schema.names).cast(schema)
+
+
+def of_month(versions: pa.Table, month: date) -> pa.Table:
+    """Return the versions that cover a day of a month, with covers_from and covers_to cut to it.
+
+    ``month`` is its first day. A later snapshot that changes nothing in the month does not change these rows.
+    """
+    following = month_after(month)
+    own = pc.and_(pc.less(versions["covers_from"], following), pc.greater(versions["covers_to"], month))
+    rows = versions.filter(own)
+    for name, bound, cut in (
+        ("covers_from", month, pc.max_element_wise),
+        ("covers_to", following, pc.min_element_wise),
+    ):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, cut(rows[name], pa.scalar(bound, pa.date32())))
+    return rows
+
+
+def month_after(month: date, count: int = 1) -> date:
+    """Return the first day of a month some months after another, or before it."""
+    number = month.year * 12 + month.month - 1 + count
+    return date(number // 12, number % 12 + 1, 1)
 
 
 def with_members(kind: Kind, versions: pa.Table, named: pa.Array, members: bool = True) -> pa.Table:

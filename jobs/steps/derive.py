@@ -1,0 +1,138 @@
+"""Tables of months that read other months or dimensions, computed level by level after the roll-up.
+
+A task is named by the content of the tables that it reads, and by the clean lines of its month if it reads facts: a
+late row, or a new snapshot, computes again only what differs.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import gcd
+
+from jobs.ports.store import REQUESTS_AT_ONCE, Store
+from jobs.state.manifest import name_of
+from jobs.steps.histories import Dimensions
+from jobs.steps.rollup import Calculations, DimensionFiles, RollUp, TableFile, made_from, rows_name
+from marts.compute.months import code_of
+from marts.compute.versions import month_after
+from marts.pack import Kind, MonthGroup, MonthTable, Pack
+
+
+def levels_of(pack: Pack) -> int:
+    """Return the number of levels of the tables of months: one is rolled up."""
+    return max((group.levels for group in pack.month_groups), default=1)
+
+
+def read_digests(store: Store, rollups: Iterable[RollUp]) -> dict[str, str]:
+    """Return the names of the contents of the tables that other levels read, by path."""
+    read = [rollup for rollup in rollups if rollup.is_read]
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        contents = pool.map(lambda rollup: json.loads(store.get(rollup.digests)), read)
+        return {
+            rollup.path(table): digest
+            for rollup, digests in zip(read, contents, strict=True)
+            for table, digest in digests.items()
+        }
+
+
+def plan_level(
+    level: int,
+    rollups: Sequence[RollUp],
+    pack: Pack,
+    calculations: Calculations,
+    dimensions: Dimensions,
+    digests: Mapping[str, str],
+) -> list[RollUp]:
+    """Return the tasks of a level; ``rollups`` and ``digests`` are those of all lower levels."""
+    files = _files(rollups, pack, digests)
+    read = {
+        kind.name: DimensionFiles(kind, tuple(dimensions.files.get(kind.name, ())), kind.name in dimensions.last_counts)
+        for kind in pack.dimensions
+    }
+    return [
+        task
+        for group in calculations.groups
+        for rollup in rollups
+        if rollup.level == 0 and rollup.facts[0].identity.fact in group.facts
+        for task in _plan(level, rollup, group, calculations, files, read)
+    ]
+
+
+def _files(rollups: Iterable[RollUp], pack: Pack, digests: Mapping[str, str]) -> dict[tuple[str, str], list[TableFile]]:
+    """Return the files of each table and month."""
+    files: dict[tuple[str, str], list[TableFile]] = defaultdict(list)
+    for rollup in rollups:
+        for table in rollup.tables if rollup.is_read else ():
+            path = rollup.path(table.name)
+            shard = _shard(table, pack.kinds)
+            file = TableFile(table.name, rollup.month, rollup.part, rollup.parts, path, digests[path], shard)
+            files[table.name, rollup.month].append(file)
+    return files
+
+
+def _shard(table: MonthTable, kinds: Mapping[str, Kind]) -> Kind | None:
+    """Return the fact whose shard is in the key of a table."""
+    return next((kinds[fact] for fact in table.reads if kinds[fact].shard in table.key), None)
+
+
+def _plan(
+    level: int,
+    rollup: RollUp,
+    group: MonthGroup,
+    calculations: Calculations,
+    files: Mapping[tuple[str, str], Sequence[TableFile]],
+    dimensions: Mapping[str, DimensionFiles],
+) -> Iterator[RollUp]:
+    """Yield the task of a level for the month and the buckets of a roll-up, if the level has tables."""
+    tables = group.at(level)
+    if not tables:
+        return
+    names = {name for table in tables for name in table.facts}
+    facts = tuple(fact for fact in rollup.facts if fact.identity.fact.name in names)
+    lower = sorted({name for table in tables for name in table.also} - {table.name for table in tables})
+    own = {
+        file.table: file
+        for table in group.tables
+        for file in files.get((table.name, rollup.month), ())
+        if file.part == rollup.part
+    }
+    same = tuple(own[name] for name in lower)
+    before = tuple(file for month, name in _months_before(tables, rollup) for file in files.get((name, month), ()))
+    before = tuple(file for file in before if not (file.part - rollup.part) % gcd(file.parts, rollup.parts))
+    read = tuple(dimensions[name] for name in sorted({name for table in tables for name in table.dimensions}))
+    name = name_of(
+        code_of(tables, [fact.identity.fact for fact in facts], calculations.numbers),
+        *(rollup.month, rollup.last_day, rollup.part, rollup.parts),
+        made_from(facts),
+        [file.content for file in (*same, *before)],
+        [(item.kind.name, item.paths, item.last_counts) for item in read],
+    )
+    yield RollUp(
+        month=rollup.month,
+        part=rollup.part,
+        parts=rollup.parts,
+        last_day=rollup.last_day,
+        facts=facts,
+        tables=tables,
+        numbers=calculations.numbers,
+        name=rows_name(name, rollup.month, facts),
+        rows=rollup.rows if facts else 0,
+        level=level,
+        is_read=group.levels > level + 1,
+        same=same,
+        before=before,
+        like=tuple(own[name] for name in sorted({name for table in tables for name in table.lookback})),
+        dimensions=read,
+    )
+
+
+def _months_before(tables: Iterable[MonthTable], rollup: RollUp) -> list[tuple[str, str]]:
+    """Return the months before, each with a table, that tables read."""
+    pairs = {
+        (f"{month_after(rollup.starts, -count):%Y-%m}", name)
+        for table in tables
+        for name, most in table.lookback.items()
+        for count in range(1, most + 1)
+    }
+    return sorted(pairs)

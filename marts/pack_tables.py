@@ -1,0 +1,148 @@
+"""The tables of a pack, as pack.toml writes them."""
+
+from collections.abc import Container, Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from marts.pack import Lookup, Mart, MonthTable
+from marts.pack_columns import Columns, Name, require_columns, require_names
+from marts.policy import nearest
+from marts.reserved_words import DATABASES, ENGINE
+from marts.views import Types
+
+
+class _Lookup(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    on: str = ""
+    may_be_absent: bool = False
+
+
+class PackTable(BaseModel):
+    """A table of a pack: of months, or a mart."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per: Literal["month", "key", "all"]
+    key: tuple[str, ...] = Field(min_length=1)
+    control: str = ""
+    reads: tuple[str, ...] = ()
+    lookback: dict[str, Annotated[int, Field(ge=1, le=120)]] = Field(default_factory=dict)
+    prepare: tuple[str, ...] = ()
+    sql: str = ""
+    stale: str = ""
+    publish: Name | None = None
+    partition: Literal["day", "month"] | None = None
+    lookups: dict[str, _Lookup] = Field(default_factory=dict)
+    columns: Columns = ()
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        of_months = self.per == "month"
+        for setting, value in (("reads", self.reads or self.lookback), ("sql", self.sql)):
+            if not value:
+                raise ValueError(f"{setting} is missing")
+        for setting in ("lookups", "stale") if of_months else ("lookback", "partition", "prepare"):
+            if getattr(self, setting):
+                raise ValueError(f"{setting} is for tables {'of keys, or all rows' if of_months else 'of months'}")
+        if of_months and bool(self.publish) != bool(self.partition):
+            raise ValueError("a table of months that is published has publish and partition, others neither")
+        if not self.publish and not of_months:
+            raise ValueError("publish is missing: the name of its table in the database")
+        if self.columns and not self.publish:
+            raise ValueError("columns is for tables that are published: publish is missing")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> Self:
+        if not self.publish:
+            return self
+        require_columns(self.columns, [*(("key", name) for name in self.key), ("control", self.control)])
+        marts = [column.mart() for column in self.columns]
+        require_names([column.name for column in self.columns], DATABASES | ENGINE)
+        if self.per == "month" and any(column.name == "month" and column.type != "month" for column in marts):
+            raise ValueError("month is the month of its rows, which the engine adds: its type is month")
+        if self.partition == "day" and not any(column.type == "date" and not column.nullable for column in marts):
+            raise ValueError('partition = "day" needs a column of type date that is never NULL: its day')
+        return self
+
+    def require_types(self, where: str, used: Types) -> None:
+        """Raise ValueError for a column that it does not have, or whose type is none of those allowed."""
+        types = {column.name: column.type for column in self.columns}
+        nullable = {column.name for column in self.columns if column.nullable}
+        for name, allowed in used.items():
+            if name not in types:
+                raise ValueError(f"{where} names {name!r}, which is no column of its table{nearest(name, types)}")
+            if allowed and (types[name] not in allowed or name in nullable):
+                raise ValueError(f"{where}: {name} must be of type {' or '.join(allowed)}, and never NULL")
+
+    def mart(self, name: str, sql: Mapping[str, str], dimensions: Container[str], of_months: Container[str]) -> Mart:
+        """Return the mart; dimensions that it reads are looked up in none of its columns."""
+        if self.per == "month":
+            return self._mart_of_months(name)
+        months = [other for other in self.reads if other in of_months]
+        also = [other for other in self.reads if other not in dimensions and other not in months[:1]]
+        if self.per == "key" and (also or not months):
+            raise ValueError(f'tables.{name}: with per = "key" it reads one table of months; set per = "all"')
+        lookups = {other: _Lookup() for other in self.reads if other in dimensions} | self.lookups
+        return Mart(
+            name=name,
+            table=self.publish or "",
+            columns=tuple(column.mart() for column in self.columns),
+            key=self.key,
+            lookups=tuple(Lookup(kind, item.on, item.may_be_absent) for kind, item in lookups.items()),
+            per=self.per,
+            reads=months[0] if months else "",
+            also=tuple(also),
+            sql=text_of(self.sql, sql),
+            stale=text_of(self.stale, sql) if self.stale else "",
+            control=self.control,
+        )
+
+    def _mart_of_months(self, name: str) -> Mart:
+        """Return the mart of a published table of months: its rows."""
+        marts = tuple(column.mart() for column in self.columns)
+        names = ("month_name(month) AS month" if column.name == "month" else column.name for column in marts)
+        return Mart(
+            name=name,
+            table=self.publish or "",
+            columns=marts,
+            key=self.key,
+            per="month",
+            partition=self.partition or "",
+            reads=name,
+            sql=f"SELECT {', '.join(names)} FROM {name}",
+            control=self.control,
+        )
+
+    def of_month(
+        self, name: str, sql: Mapping[str, str], before: Mapping[str, MonthTable], dimensions: Container[str]
+    ) -> MonthTable:
+        """Return a table of months; ``before`` are those that it may read."""
+        also = tuple(other for other in self.reads if other in before)
+        facts = tuple(other for other in self.reads if other not in before and other not in dimensions)
+        read = [before[other] for other in (*also, *self.lookback)]
+        own = tuple(other for other in self.reads if other in dimensions)
+        levels = [before[other].level + (1 if before[other].dimensions else 0) for other in also]
+        levels += [before[other].level + 1 for other in self.lookback]
+        return MonthTable(
+            name=name,
+            key=self.key,
+            reads=tuple(dict.fromkeys([*facts, *(fact for table in read for fact in table.reads)])),
+            facts=facts,
+            lookback=self.lookback,
+            dimensions=own,
+            level=max([*levels, 1 if own else 0]),
+            sql=text_of(self.sql, sql),
+            prepare=tuple(text_of(item, sql) for item in self.prepare),
+            control=self.control,
+            also=also,
+        )
+
+
+def text_of(name: str, sql: Mapping[str, str]) -> str:
+    """Return the text of a .sql file of a pack. Raise ValueError if there is none of this name."""
+    if name not in sql:
+        raise ValueError(f"there is no file {name!r} beside it{nearest(name, sql)}")
+    return sql[name]
