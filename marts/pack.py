@@ -22,6 +22,7 @@ SourceType = Literal[
     "decimal4",
     "decimal6",
     "date",
+    "time",
     "text",
     "yes_no",
 ]
@@ -32,7 +33,8 @@ quantity: decimal, not 0, at most 4 digits after the point ·
 price: decimal, at most 6 digits after the point · money: decimal >= 0, at most 2 digits · amount: the same, may be
 negative · percent: decimal from 0 to 100, at most 2 digits · decimal4, decimal6: any decimal, at most 4 or 6 digits ·
 trailing zeros do not count as digits ·
-date: ISO date or timestamp · text: 1 to ``max_length`` characters · yes_no: Y or N
+date: ISO date or timestamp, of which the day counts · time: the same, and its time counts, too ·
+text: 1 to ``max_length`` characters · yes_no: Y or N
 """
 
 MartType = Literal[
@@ -48,6 +50,7 @@ MartType = Literal[
     "count",
     "flag",
     "date",
+    "time",
     "version",
 ]
 
@@ -117,9 +120,14 @@ class SourceColumn:
 
     @property
     def clean_name(self) -> str:
-        """Return its name in clean rows; a decimal stored as a whole number names its unit."""
+        """Return its name in clean rows; a decimal stored as a whole number names its unit.
+
+        Of a time, it is the name of its day; the time has the column's own name.
+        """
         if self.stored_as:
             return self.stored_as
+        if self.type == "time":
+            return f"{self.name}_day"
         if self.type not in DIGITS:
             return self.name
         return f"{self.name}_{'hundredths' if self.type == 'percent' else UNITS[DIGITS[self.type]]}"
@@ -139,7 +147,7 @@ class Kind:
     key: str | None = None
     """The unique key of a dimension; a fact has none."""
     at: str = ""
-    """Column of the day on which a row of a fact happened; empty for a dimension."""
+    """Column of clean rows with the day on which a row of a fact happened; empty for a dimension."""
     shard: str = ""
     """Column whose equal values meet in one task."""
     control: str = ""
@@ -185,6 +193,11 @@ class Kind:
     def is_fact(self) -> bool:
         """Return whether every drop counts, by days; of a dimension, the newest drop is the whole table."""
         return bool(self.at)
+
+    @property
+    def dated_by(self) -> SourceColumn:
+        """Return the column of a fact with its day."""
+        return next(column for column in self.columns if column.clean_name == self.at)
 
     @property
     def has_text_key(self) -> bool:

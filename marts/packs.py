@@ -69,20 +69,38 @@ class _Drop(BaseModel):
         used = [("key", self.key), ("at", self.at), ("shard", self.shard), ("control", self.control)]
         used += [("currency", self.currency), *(("total", name) for name in self.total)]
         if item := self.identity:
-            within = (name for name in item.within if name not in ("day", "month"))
+            within = [name for name in item.within if name not in ("day", "month")]
             used += [("identity", name) for name in (item.id, item.number, item.item, *item.sign, *within)]
         used += [("updated", self.updated), *(("carried", name) for name in self.carried)]
         used += [*(("worded", name) for name in self.worded), *(("values", name) for name in self.values)]
         require_columns(self.columns, [*used, *(("synonyms", name) for name in self.synonyms)])
         require_names([column.name for column in self.columns], DUCKDB)
+        return self
+
+    @model_validator(mode="after")
+    def _versions_are_of_a_dimension(self) -> Self:
         for setting in ("carried", "updated", "members", "worded"):
             if getattr(self, setting) and not (self.versions and self.key):
                 raise ValueError(f"{setting} is for a dimension with versions = true")
         if self.versions and not self.key:
             raise ValueError("versions = true is for a dimension: of a fact, every drop counts")
+        return self
+
+    @model_validator(mode="after")
+    def _types_fit(self) -> Self:
         types = {column.name: column.type for column in self.columns}
+        clean = [self._source(column).clean_name for column in self.columns]
+        clean += [name for name, type_ in types.items() if type_ == "time"]
+        if repeated := next((name for name in clean if clean.count(name) > 1), ""):
+            raise ValueError(f"{repeated}: two columns are stored under this name")
+        if self.at and types[self.at] not in ("date", "time"):
+            raise ValueError(f"at: {self.at} must be of type date or time")
+        if self.key and (wrong := next((name for name, type_ in types.items() if type_ == "time"), "")):
+            raise ValueError(f"{wrong}: time is a type of facts; a dimension has dates")
         if self.updated and types[self.updated] != "date":
             raise ValueError(f"updated: {self.updated} must be of type date")
+        if self.identity and (wrong := next((name for name in self.identity.within if types.get(name) == "time"), "")):
+            raise ValueError(f"identity.within: {wrong} is a time: name day or month")
         if wrong := next((name for name in self.values if types.get(name, "text") != "text"), ""):
             raise ValueError(f"values: {wrong} must be of type text")
         if wrong := next((name for name in self.worded if types[name] != "text"), ""):
@@ -101,7 +119,7 @@ class _Drop(BaseModel):
             name=name,
             columns=columns,
             key=self.key,
-            at=self.at,
+            at=names.get(self.at, ""),
             shard=self.shard,
             control=names.get(self.control, ""),
             currency=self.currency,

@@ -198,7 +198,8 @@ def _require_key(fact: Kind, names: Iterable[str], where: str) -> None:
 
     The shard is always part of it, the day is named ``day``, and corrections change what a line costs.
     """
-    not_in_key = {fact.shard, fact.id, fact.number, fact.at, *(c.name for c in fact.columns if c.type in DIGITS)}
+    amounts = (column.name for column in fact.columns if column.type in DIGITS)
+    not_in_key = {fact.shard, fact.id, fact.number, fact.dated_by.name, *amounts}
     others = [column.name for column in fact.columns if column.name not in not_in_key]
     for name in names:
         if name in not_in_key:

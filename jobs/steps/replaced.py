@@ -65,7 +65,7 @@ def _line(row: dict[str, Any], keys: Sequence[str], identity: Identity) -> Repla
     fact = identity.fact
     names = (
         fact.id,
-        fact.at,
+        fact.dated_by.name,
         *identity.owners,
         fact.item,
         fact.number,

@@ -147,6 +147,8 @@ def _arrow_type(column: MartColumn) -> pa.DataType:
             return pa.decimal128(*DECIMALS[column.type])
         case "date":
             return pa.date32()
+        case "time":
+            return pa.timestamp("us")
         case "flag":
             return pa.bool_()
 

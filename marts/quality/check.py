@@ -6,10 +6,11 @@ entirely clean, and an exact one that finds the bad values.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from marts.errors import DropRejected
 from marts.expressions import missing_column, parsed
@@ -22,7 +23,7 @@ from marts.quality.rules import Rule, Suite
 from marts.rows.cast import DELETED, TIME, clean_schema, extra_as_json, read_column
 from marts.rows.columns import Column, Frame, Mask, last_digits
 from marts.rows.computed import compute
-from marts.rows.dates import whole_times
+from marts.rows.dates import TIMES, local_times, whole_times
 from marts.rows.header import Header
 from marts.rows.source_block import DEFAULT, SourceBlock
 
@@ -46,11 +47,15 @@ def check_rows(
 ) -> Checked:
     """Validate the rows of a block of text against a suite, and type the good rows."""
     columns = {column.name: read_column(column, header, text, policy, block) for column in kind.columns}
+    typed = {column.clean_name: _clean(column, columns[column.name].values) for column in kind.columns}
+    times = _times(kind, text, columns, policy, block)
+    columns |= {name: replace(columns[name], values=_at_any_time(columns[name].values, times[name])) for name in times}
     columns |= _expected(suite, header, text, block, columns)
     findings = measure(suite.rules, Frame(text.num_rows, columns, header.all))
-    typed = {column.clean_name: _clean(column, columns[column.name].values) for column in kind.columns}
+    typed |= times
     if kind.is_fact:
-        typed[TIME] = whole_times(text[kind.at].combine_chunks(), block)
+        if kind.dated_by.type == "date":  # as text: rows of other times are other rows
+            typed[TIME] = whole_times(text[kind.dated_by.name].combine_chunks(), block)
         typed[EXTRA] = extra_as_json(header.extra, text)
     if block.delivers == "changes":
         typed[DELETED] = pa.array(np.zeros(text.num_rows, bool))
@@ -82,6 +87,23 @@ def _expected(
         values = compute({target: item}, text, header.digits, block, {target: scale}.get)[target]
         results[expression] = Column(last_digits(values), scale)
     return results
+
+
+def _times(
+    kind: Kind, text: pa.Table, columns: Mapping[str, Column], policy: Policy, block: SourceBlock
+) -> dict[str, pa.Array]:
+    """Return the times of a fact's rows by column; null where only a day is known."""
+    times = {}
+    for name in (column.name for column in kind.columns if column.type == "time"):
+        days, zone = columns[name].values, policy.business_timezone
+        written = text[name].combine_chunks() if name in text.column_names else None
+        times[name] = pa.nulls(len(days), TIMES) if written is None else local_times(written, days, zone, block)
+    return times
+
+
+def _at_any_time(days: pa.Array, times: pa.Array) -> pa.Array:
+    """Return the times, for rules; a day of which no time is known begins at midnight."""
+    return pc.coalesce(times, days.cast(TIMES))
 
 
 def _clean(column: SourceColumn, values: pa.Array) -> pa.Array:

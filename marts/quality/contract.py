@@ -67,6 +67,7 @@ _UNFIT: dict[SourceType, str] = {
     "decimal4": "is not a decimal number with at most 4 digits after the point",
     "decimal6": "is not a decimal number with at most 6 digits after the point",
     "date": "is not an ISO date",
+    "time": "is not an ISO date or timestamp",
     "text": "has more than {length:,} characters",
     "yes_no": "is not Y, N, yes, no, true, false, 1 or 0",
 }

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from marts.quality.findings import Findings, Keys, Measured
 from marts.quality.key_measures import measure_keys
-from marts.quality.row_measures import EPOCH, fulfils
-from marts.quality.rule_types import RULE_TYPES
+from marts.quality.row_measures import EPOCH, MIDNIGHT, fulfils
+from marts.quality.rule_types import OF_TYPE, RULE_TYPES
 from marts.quality.rules import Rule, condition_columns
 from marts.quality.values import SAMPLES, Measure, Sample
 from marts.rows.columns import Frame, Mask, Value
@@ -106,7 +106,7 @@ def _samples(rule: Rule, frame: Frame, places: Sequence[int]) -> tuple[Sample, .
 def _measure_whole(rule: Rule, frame: Frame, within: Mask | None) -> Measure:
     """Measure a rule about the whole drop."""
     rows = None if within is None else int(within.sum())
-    if "column" not in rule.kwargs or rule.type in ("expect_column_to_exist", "expect_column_values_to_be_of_type"):
+    if "column" not in rule.kwargs or rule.type in ("expect_column_to_exist", OF_TYPE):
         return Measure(rows)
     column = frame.columns[rule.kwargs["column"]]
     null = column.missing if rule.type.endswith("non_null_values_to_be_between") else column.null
@@ -124,6 +124,9 @@ def _measure_whole(rule: Rule, frame: Frame, within: Mask | None) -> Measure:
     if pa.types.is_date32(column.values.type):
         days = [str(EPOCH + timedelta(days=number)) for number in (low, high)]
         return replace(built, low=days[0], high=days[1])
+    if pa.types.is_timestamp(column.values.type):
+        times = [str(MIDNIGHT + timedelta(microseconds=number)) for number in (low, high)]
+        return replace(built, low=times[0], high=times[1])
     return replace(built, low=low, high=high, total=total, scale=column.scale)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import reduce
 from typing import Any
@@ -16,6 +16,7 @@ from marts.rows.columns import Column, Frame, Mask, mask_of
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 EPOCH = date(1970, 1, 1)
+MIDNIGHT = datetime(1970, 1, 1)  # noqa: DTZ001 - times have no zone
 Masks = tuple[Mask | None, Mask | None]
 """Rows that a rule skips, and rows that break it; each may be None for no row."""
 
@@ -79,7 +80,9 @@ def _text_outside(values: pa.Array, k: Mapping[str, Any]) -> Mask | None:
 
 
 def _unit(column: Column) -> Callable[[Any], Decimal]:
-    """Return a function that converts a bound to the unit of a column: its last digit, or days since 1970."""
+    """Return a function that converts a bound to the unit of a column: its last digit, or time since 1970."""
+    if pa.types.is_timestamp(column.values.type):
+        return lambda value: Decimal((datetime.fromisoformat(value) - MIDNIGHT) // timedelta(microseconds=1))
     if pa.types.is_date32(column.values.type):
         return lambda value: Decimal((date.fromisoformat(value) - EPOCH).days)
     return lambda value: Decimal(str(value)).scaleb(column.scale)
@@ -176,7 +179,7 @@ def length_equal(k: Mapping[str, Any], frame: Frame) -> Masks:
 def parseable(k: Mapping[str, Any], frame: Frame) -> Masks:
     """Return the rows whose text cannot be parsed as a date."""
     column = frame.columns[k["column"]]
-    if pa.types.is_date32(column.values.type) and column.unfit is None:
+    if pa.types.is_temporal(column.values.type) and column.unfit is None:
         return column.missing, None
     return column.missing, ~_per_value(column.written, _reads_as_date)
 

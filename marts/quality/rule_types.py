@@ -11,6 +11,7 @@ from marts.quality.row_measures import Masks
 from marts.rows.columns import Frame
 
 Level = Literal["row", "key", "drop", "run", "mart"]
+OF_TYPE = "expect_column_values_to_be_of_type"
 FITS = "expect_column_values_to_fit_schema"
 WELL_FORMED = "expect_rows_to_be_well_formed"
 PRODUCT = "expect_column_to_equal_product_of_columns"
@@ -280,7 +281,7 @@ RULE_TYPES: dict[str, RuleType] = {
         _BOUNDS,
         value=drop_values.filled_share,
     ),
-    "expect_column_values_to_be_of_type": RuleType(
+    OF_TYPE: RuleType(
         "drop",
         lambda k: f"{k['column']} is of type {k['type_']}",
         ("column", "type_"),
@@ -388,6 +389,7 @@ TYPE_NAMES: dict[str, tuple[str, ...]] = {
     "int": ("int", "long"),
     "Decimal": ("Decimal",),
     "date": ("date",),
+    "datetime": ("datetime",),
     "str": ("str",),
     "bool": ("bool",),
 }

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -15,6 +15,7 @@ from marts.quality.contract import contract
 from marts.quality.rule_types import (
     BETWEEN,
     FITS,
+    OF_TYPE,
     PRODUCT,
     QUERY,
     RULE_TYPES,
@@ -140,7 +141,7 @@ class _Reader:
         if kwargs.pop("condition_parser", "great_expectations") not in ("great_expectations", None):
             raise _Wrong("the only supported condition_parser is great_expectations")
         self._check_names(type_, kwargs, mostly, condition)
-        kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        kwargs = {name: self._exact(kwargs, value) for name, value in kwargs.items() if value is not None}
         _check_types(kwargs)
         self._check_columns(RULE_TYPES[type_], kwargs)
         self._check_values(type_, kwargs)
@@ -179,7 +180,7 @@ class _Reader:
         level = RULE_TYPES[name].level
         if level == "run" and not self._lookups:
             raise _Wrong("only the suite of a fact may contain it: dimensions are looked up for its lines")
-        if isinstance(self.of, Mart) and name in (FITS, WELL_FORMED):
+        if isinstance(self.of, Mart) and name in (FITS, WELL_FORMED, OF_TYPE):
             raise _Wrong("it applies to drops, not to marts")
         if isinstance(self.of, Kind) and level == "mart":
             raise _Wrong("it needs SQL: only the suites of the marts may contain it")
@@ -224,6 +225,13 @@ class _Reader:
                 raise _Wrong(f"{name} is a {self.families[name]}; it needs a {' or '.join(type_.families)}")
         if type_.together and len(families) > 1:
             raise _Wrong(f"{' and '.join(names)} have different types and cannot be compared")
+
+    def _exact(self, kwargs: Mapping[str, Any], value: Any) -> Any:
+        """Return a bound of a column of times as a time; a day begins at midnight."""
+        if isinstance(value, list):
+            return [self._exact(kwargs, item) for item in value]
+        is_time = self.types.get(str(kwargs.get("column"))) == "datetime"
+        return str(datetime.fromisoformat(value)) if is_time and _is_time(value) else value
 
     def _family(self, name: Any) -> Family:
         if not isinstance(name, str) or name not in self.families:
@@ -274,6 +282,10 @@ class _Reader:
 
     def _check_value(self, column: str, value: Any) -> None:
         family = self.families[column]
+        if self.types[column] == "datetime":
+            if not _is_time(value):
+                raise _Wrong(f"{column} needs a time (YYYY-MM-DD, or YYYY-MM-DD HH:MM:SS), not {value!r}")
+            return
         fits = {
             "number": _is_number(value),
             "date": isinstance(value, str) and _is_date(value),
@@ -323,6 +335,7 @@ _FAMILY: dict[SourceType | MartType, Family] = {
     "rate": "number",
     "version": "number",
     "date": "date",
+    "time": "date",
     "text": "text",
     "month": "text",
     "yes_no": "text",
@@ -334,6 +347,8 @@ def type_name(type_: SourceType | MartType) -> str:
     """Return the name of the Python type of a column's values."""
     if type_ in DIGITS:
         return "Decimal"
+    if type_ == "time":
+        return "datetime"
     return {"number": "int", "date": "date", "text": "str", "flag": "bool"}[_FAMILY[type_]]
 
 
@@ -361,6 +376,13 @@ def _is_number(value: Any) -> bool:
 def _is_date(text: str) -> bool:
     try:
         return bool(re.fullmatch(r"\d{4}-\d{2}-\d{2}", text)) and bool(date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is None
     except ValueError:
         return False
 

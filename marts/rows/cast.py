@@ -43,14 +43,18 @@ _WHOLE = r"^-?0*[0-9]{1,18}([.]0*)?$"
 def clean_schema(kind: Kind, changes: bool = False) -> pa.Schema:
     """Return the Arrow schema of clean rows of a kind, or of changes to a dimension."""
     fields = [(column.clean_name, _arrow_type(column)) for column in kind.columns]
+    fields += [(column.name, pa.timestamp("us")) for column in kind.columns if column.type == "time"]
     if changes:
         return pa.schema([*fields, (DELETED, pa.bool_())])
-    return pa.schema([*fields, (TIME, pa.string()), (EXTRA, pa.string())] if kind.is_fact else fields)
+    if not kind.is_fact:
+        return pa.schema(fields)
+    times = [] if kind.dated_by.type == "time" else [(TIME, pa.string())]
+    return pa.schema([*fields, *times, (EXTRA, pa.string())])
 
 
 def _arrow_type(column: SourceColumn) -> pa.DataType:
     match column.type:
-        case "date":
+        case "date" | "time":
             return pa.date32()
         case "text" | "text_id" | "yes_no":
             return pa.string()
@@ -93,7 +97,7 @@ def _typed(column: SourceColumn, text: pa.Array, policy: Policy, block: SourceBl
             return _read_whole(plain_numbers(text, block), DIGITS["quantity"])
         case "price" | "money" | "amount" | "percent" | "decimal4" | "decimal6":
             return _read_decimal(plain_numbers(text, block), DIGITS[column.type])
-        case "date":
+        case "date" | "time":
             return _read_dates(text, policy, block)
         case "yes_no":
             return _read_words(stripped(text), _YES_NO)

@@ -24,7 +24,8 @@ class Column:
     """One column of a block."""
 
     values: pa.Array
-    """Typed values: int64 (in units of the last digit if ``scale``), date32, string or bool. Null if empty or unfit."""
+    """Typed values, null if empty or unfit: int64 (in units of the last digit if ``scale``), date32, timestamp, string
+    or bool."""
     scale: int = 0
     """Digits after the point."""
     text: pa.Array | None = None
@@ -44,7 +45,7 @@ class Column:
 
     @cached_property
     def numbers(self) -> np.ndarray:
-        """Numbers, or days since 1970; 0 where null."""
+        """Numbers, or days or microseconds since 1970; 0 where null."""
         values = self.values.cast(pa.int32()) if pa.types.is_date32(self.values.type) else self.values
         filled = values.cast(pa.int64()).fill_null(0) if values.null_count else values.cast(pa.int64())
         return np.asarray(filled.to_numpy(zero_copy_only=False))

@@ -36,6 +36,8 @@ _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:[.][0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
 _TO_THE_MINUTE = len("YYYY-MM-DDTHH:MM")
+TIMES = pa.timestamp("us")
+"""Type of times: on the clock of the business time zone."""
 
 
 def exact_dates(text: pa.Array, zone: ZoneInfo, block: SourceBlock) -> tuple[pa.Array, Mask]:
@@ -105,3 +107,22 @@ def whole_times(text: pa.Array, block: SourceBlock) -> pa.Array:
     for pattern, instead in _ONE_WAY:
         times = pc.replace_substring_regex(times, pattern, instead)
     return times.take(encoded.indices)
+
+
+def local_times(text: pa.Array, days: pa.Array, zone: str, block: SourceBlock) -> pa.Array:
+    """Return the time of each text on the clock of the business time zone; null where it has none, or ``days`` is null.
+
+    A time without an offset is in the block's time zone, by default the business's; digits beyond microseconds are cut.
+    """
+    times = whole_times(text, block)
+    times = pc.if_else(days.is_valid(), times, pa.scalar(None, pa.string()))
+    times = pc.replace_substring_regex(times, r"([.][0-9]{6})[0-9]+", r"\1")
+    zoned = pc.match_substring_regex(times, r"[+-][0-9]{2}:[0-9]{2}$")
+    plain = pc.if_else(zoned, pa.scalar(None, pa.string()), times).cast(TIMES)
+    if block.timezone:
+        known = pc.assume_timezone(plain, block.timezone, ambiguous="earliest", nonexistent="earliest")
+        plain = pc.local_timestamp(known.cast(pa.timestamp("us", zone)))
+    if not pc.any(zoned).as_py():
+        return plain
+    instants = pc.if_else(zoned, times, pa.scalar(None, pa.string())).cast(pa.timestamp("us", zone))
+    return pc.coalesce(plain, pc.local_timestamp(instants))

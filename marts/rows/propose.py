@@ -86,7 +86,7 @@ def propose(look: Look, kind: Kind, key: str) -> list[Proposal]:
     if words:
         results.append(words)
         values = {column: [v for v in own if v not in words.value] for column, own in values.items()}
-    results += _dates([value for column, own in values.items() if column.type == "date" for value in own])
+    results += _dates([value for column, own in values.items() if column.type in ("date", "time") for value in own])
     results += _numbers([value for column, own in values.items() if column.type in DIGITS for value in own])
     results += _prefixes({column.name: own for column, own in values.items() if column.type == "id"})
     return results

@@ -40,6 +40,7 @@ _TYPES = {
     "int": pd.ArrowDtype(pa.int64()),
     "Decimal": pd.ArrowDtype(pa.decimal128(18, 2)),
     "date": pd.ArrowDtype(pa.date32()),
+    "datetime": pd.ArrowDtype(pa.timestamp("us")),
     "str": pd.ArrowDtype(pa.string()),
     "bool": pd.ArrowDtype(pa.bool_()),
 }
@@ -228,8 +229,9 @@ _OF_ROWS: dict[str, Callable[[Rule, Batch], Any]] = {
 
 
 def _typed(value: Any, type_: str) -> Any:
-    """Return a value of a date column as a date: Great Expectations compares it with dates."""
-    return date.fromisoformat(value) if type_ == "date" and isinstance(value, str) else value
+    """Return a value of a column of dates or times as such: Great Expectations compares it with dates."""
+    types = {"date": date, "datetime": datetime}
+    return types[type_].fromisoformat(value) if type_ in types and isinstance(value, str) else value
 
 
 def _sample(rule: Rule, values: tuple[Any, ...]) -> Any:

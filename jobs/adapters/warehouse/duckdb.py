@@ -334,5 +334,7 @@ def _type(column: MartColumn) -> str:
             return "DECIMAL({},{})".format(*DECIMALS[column.type])
         case "date":
             return "DATE"
+        case "time":
+            return "TIMESTAMP"
         case "flag":
             return "BOOLEAN"

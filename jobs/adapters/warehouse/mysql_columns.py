@@ -23,5 +23,7 @@ def _type(column: MartColumn) -> str:
             return "DECIMAL({},{})".format(*DECIMALS[column.type])
         case "date":
             return "DATE"
+        case "time":
+            return "DATETIME(6)"
         case "flag":
             return "BOOLEAN"
