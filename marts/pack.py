@@ -242,10 +242,11 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Mart:
-    """One data mart: a table in the target."""
+    """A table computed from those of months, dimensions and others; a mart, if it is published."""
 
     name: str
     table: str
+    """Its name in the target; empty if it is not published."""
     columns: tuple[MartColumn, ...]
     key: tuple[str, ...]
     lookups: tuple[Lookup, ...] = ()
@@ -329,7 +330,8 @@ class Pack:
     about: str
     kinds: Mapping[str, Kind]
     """By name, in the order of the file."""
-    marts: Mapping[str, Mart]
+    tables: Mapping[str, Mart]
+    """The tables that are computed from those of months, dimensions and each other, by name."""
     months: Mapping[str, MonthTable]
     """The tables of one month, by name."""
     subject: Subject | None = None
@@ -348,9 +350,14 @@ class Pack:
     def with_text_ids(self) -> "Pack":
         """Return the pack with ids that are texts, as they stand, instead of whole numbers."""
         kinds = {name: replace(kind, columns=tuple(map(_of_texts, kind.columns))) for name, kind in self.kinds.items()}
-        marts = {name: replace(mart, columns=tuple(map(_of_text, mart.columns))) for name, mart in self.marts.items()}
+        tables = {name: replace(mart, columns=tuple(map(_of_text, mart.columns))) for name, mart in self.tables.items()}
         subject = replace(self.subject, has_text_ids=True) if self.subject else None
-        return replace(self, kinds=kinds, marts=marts, subject=subject)
+        return replace(self, kinds=kinds, tables=tables, subject=subject)
+
+    @property
+    def marts(self) -> dict[str, Mart]:
+        """Return the tables that are published, by name."""
+        return {name: mart for name, mart in self.tables.items() if mart.table}
 
     @property
     def facts(self) -> tuple[Kind, ...]:
@@ -377,18 +384,18 @@ class Pack:
         months = [name for name in (mart.reads, *mart.also) if name in self.months]
         return tuple(dict.fromkeys(fact for name in months for fact in self.months[name].reads))
 
-    def marts_read(self, name: str) -> tuple[str, ...]:
-        """Return the marts that a mart reads. A published table of months is read as a table of months."""
-        return tuple(other for other in self.marts[name].also if other not in self.months)
+    def tables_read(self, name: str) -> tuple[str, ...]:
+        """Return the tables that a table reads, besides those of months."""
+        return tuple(other for other in self.tables[name].also if other not in self.months)
 
     def levels(self, names: Iterable[str]) -> list[list[str]]:
-        """Return marts and those that they read, in levels: each reads only marts of the levels before it."""
+        """Return tables and those that they read, in levels: each reads only tables of the levels before it."""
         wanted, levels = list(dict.fromkeys(names)), list[list[str]]()
         for name in wanted:  # it grows
-            wanted += [other for other in self.marts_read(name) if other not in wanted]
-        left = [name for name in self.marts if name in wanted]
+            wanted += [other for other in self.tables_read(name) if other not in wanted]
+        left = [name for name in self.tables if name in wanted]
         while left:
-            level = [name for name in left if not {*self.marts_read(name)} & {*left}]
+            level = [name for name in left if not {*self.tables_read(name)} & {*left}]
             if not level:
                 raise ValueError(f"tables that read each other: {', '.join(left)}")
             levels.append(level)
@@ -400,19 +407,24 @@ class Pack:
         return tuple(kind for kind in self.kinds.values() if not kind.is_fact)
 
     @property
-    def marts_of_people(self) -> tuple[tuple[Mart, str], ...]:
-        """Return the marts with rows of the people who can be erased, each with the column of their ids."""
+    def tables_of_people(self) -> tuple[tuple[Mart, str], ...]:
+        """Return the tables with rows of the people who can be erased, each with the column of their ids."""
         key = self.subject.key if self.subject else ""
-        return tuple((mart, key) for mart in self.marts.values() if key in {column.name for column in mart.columns})
+        return tuple((mart, key) for mart in self.tables.values() if key in {column.name for column in mart.columns})
+
+    @property
+    def marts_of_people(self) -> tuple[tuple[Mart, str], ...]:
+        """Return those of them that are published."""
+        return tuple((mart, key) for mart, key in self.tables_of_people if mart.table)
 
     @property
     def looked_up(self) -> frozenset[str]:
         """Return the dimensions in which values of facts are looked up."""
-        return frozenset(item.kind for mart in self.marts.values() for item in mart.lookups if item.on)
+        return frozenset(item.kind for mart in self.tables.values() for item in mart.lookups if item.on)
 
     def may_be_absent(self, kind: str) -> bool:
         """Return whether a run goes on without a dimension."""
-        return any(item.kind == kind and item.may_be_absent for mart in self.marts.values() for item in mart.lookups)
+        return any(item.kind == kind and item.may_be_absent for mart in self.tables.values() for item in mart.lookups)
 
     def is_fact(self, kind: str) -> bool:
         """Return whether drops of a kind are facts; a kind of another pack is none."""

@@ -48,15 +48,13 @@ class PackTable(BaseModel):
                 raise ValueError(f"{setting} is for tables {'of keys, or all rows' if of_months else 'of months'}")
         if of_months and bool(self.publish) != bool(self.partition):
             raise ValueError("a table of months that is published has publish and partition, others neither")
-        if not self.publish and not of_months:
-            raise ValueError("publish is missing: the name of its table in the database")
-        if self.columns and not self.publish:
+        if of_months and self.columns and not self.publish:
             raise ValueError("columns is for tables that are published: publish is missing")
         return self
 
     @model_validator(mode="after")
     def _columns_fit(self) -> Self:
-        if not self.publish:
+        if self.per == "month" and not self.publish:
             return self
         require_columns(self.columns, [*(("key", name) for name in self.key), ("control", self.control)])
         marts = [column.mart() for column in self.columns]

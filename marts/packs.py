@@ -302,7 +302,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         kinds = {name: drop.kind(name, values.subject, lookups, sql) for name, drop in values.drops.items()}
         dimensions = {name for name, kind in kinds.items() if not kind.is_fact}
         of_months = {name for name, table in values.tables.items() if table.per == "month"}
-        marts = {
+        tables = {
             name: table.mart(name, sql, dimensions, of_months)
             for name, table in values.tables.items()
             if name not in of_months or table.publish
@@ -326,10 +326,10 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         raise UsageError(str(error), where) from error
     subject = Subject(values.subject.drop, values.subject.key) if values.subject else None
     views = tuple(view.model_copy(update={"name": name}) for name, view in values.views.items())
-    highlights = tuple(_highlight(name, item, marts[item.table], subject) for name, item in values.highlights.items())
-    pack = Pack(values.name, values.about, kinds, marts, months, subject, numbers, number_tables, highlights, views)
+    highlights = tuple(_highlight(name, item, tables[item.table], subject) for name, item in values.highlights.items())
+    pack = Pack(values.name, values.about, kinds, tables, months, subject, numbers, number_tables, highlights, views)
     try:
-        pack.levels(pack.marts)
+        pack.levels(pack.tables)
     except ValueError as error:
         raise UsageError(str(error), where, "let one of them read only tables of months") from error
     return pack

@@ -62,7 +62,7 @@ class Places:
                 "lines",
                 *(f"dimensions/{name}" for name in dimensions),
                 "facts",
-                *(f"marts/{mart.name}" for mart, _ in pack.marts_of_people),
+                *(f"marts/{mart.name}" for mart, _ in pack.tables_of_people),
             ),
             quarantine=tuple(f"quarantine/{kind.name}" for kind in kinds),
             cheap=("repairs/", *(f"{TABLES}{name}/" for name in dimensions), "keys/", "settled/", "versions/"),
@@ -224,7 +224,7 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: PersonId) -> int:
     Return the number of changed records.
     """
     formats, mentions, column = _formats(now), mention(customer), _column(now)
-    personal = {item.name for mart in now.settings.pack.marts.values() for item in mart.columns if item.personal}
+    personal = {item.name for mart in now.settings.pack.tables.values() for item in mart.columns if item.personal}
 
     def report(text: str) -> str:
         before = json.loads(text)

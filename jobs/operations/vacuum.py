@@ -14,7 +14,7 @@ from jobs.state.manifest import TABLES, Manifest
 from jobs.steps.contents import Memory
 from jobs.steps.derive import levels_of, plan_level, read_digests
 from jobs.steps.histories import Dimensions
-from jobs.steps.materialize import mart_folder, saved_rows
+from jobs.steps.materialize import MartRows, mart_folder, saved_rows
 from jobs.steps.repair import repair_key, repairs_in, repairs_of
 from jobs.steps.rollup import Calculations, RollUp, plan_rollups
 from jobs.steps.settle import Settled, plan_settling, read_settled
@@ -66,8 +66,10 @@ def find_waste(now: Survey, warehouse: Warehouse, rollup_lines: int) -> tuple[Wa
     for as_of in {date.fromisoformat(generation.as_of_date) for generation in live.values()}:
         exact |= _months(now, as_of, rollup_lines)
     kept = [generations[number] for number in warehouse.kept_generations() if number in generations]
-    folders = tuple(f"{mart_folder(item.mart, item.fingerprint)}/" for item in kept)
-    exact |= _rows_below(now, kept)
+    rows = _tables(now, kept)
+    exact |= {path for item in rows for path in item.paths}
+    names = {*((item.mart, item.fingerprint) for item in kept), *((item.mart, item.fingerprint) for item in rows)}
+    folders = tuple(f"{mart_folder(*name)}/" for name in names)
     with ThreadPoolExecutor(len(FOLDERS)) as pool:
         existing = [version for result in pool.map(now.state.versions, FOLDERS) for version in result]
     waste = {v.key: v.size for v in existing if v.key not in exact and not v.key.startswith(folders)}
@@ -109,11 +111,23 @@ def _derived(
     return every[len(rollups) :]
 
 
-def _rows_below(now: Survey, kept: Iterable[Generation]) -> set[str]:
-    """Return the files of older generations on which the patches of kept generations are based."""
+def _tables(now: Survey, kept: Iterable[Generation]) -> list[MartRows]:
+    """Return the rows of kept generations, and those of the tables that they are computed from.
+
+    Their files may be of older generations: patches are based on these.
+    """
     existing = {version.key for version in now.state.versions("marts")}
-    saved = [saved_rows(now.state, item.mart, item.fingerprint, existing) for item in kept]
-    return {path for rows in saved if rows for path in rows.paths}
+    pack, results = now.settings.pack, dict[tuple[str, str], MartRows]()
+    names = [(item.mart, item.fingerprint) for item in kept]
+    while names:
+        name = names.pop()
+        rows = saved_rows(now.state, *name, existing) if name not in results else None
+        if rows:
+            results[name] = rows
+            read = dict(rows.inputs.also)
+            others = pack.tables_read(rows.mart) if rows.mart in pack.tables else ()
+            names += [(other, read[other][0]) for other in others if other in read]
+    return list(results.values())
 
 
 def remove(now: Survey, waste: Waste, manifests: Iterable[Manifest]) -> None:

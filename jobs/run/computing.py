@@ -166,12 +166,12 @@ def fold_versions(run: Run, live: Sequence[Manifest], paths: AbstractSet[str]) -
 def materialize(run: Run, rolled_up: RolledUp, dimensions: Dimensions, paths: AbstractSet[str]) -> tuple[MartRows, ...]:
     """Compute the rows of the marts in parallel, unless an earlier run has computed the same.
 
-    A mart that reads others is computed after these.
+    A table that reads others is computed after these, which may be no marts.
     """
     rows: dict[str, MartRows] = {}
     for level in run.pack.levels([run.settings.mart] if run.settings.mart else run.pack.marts):
         rows |= _materialize(run, level, rolled_up, dimensions, rows, paths)
-    return tuple(rows[name] for name in run.pack.marts if name in rows)
+    return tuple(rows[name] for name in run.pack.tables if name in rows)
 
 
 def _materialize(
@@ -183,7 +183,7 @@ def _materialize(
     paths: AbstractSet[str],
 ) -> dict[str, MartRows]:
     """Compute the rows of marts that read none of each other; ``read`` are those that they may read."""
-    marts = [run.pack.marts[name] for name in names]
+    marts = [run.pack.tables[name] for name in names]
     of_all = (rolled_up.months, dimensions.files, run.policy, run.as_of, dimensions.last_counts, read)
     inputs = {mart.name: inputs_of(run.pack, mart, *of_all) for mart in marts}
     saved = {name: saved_rows(run.state, name, inputs[name].name, paths) for name in names}

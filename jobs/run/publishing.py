@@ -68,7 +68,10 @@ def total_changes(run: Run, live: Live, rolled_up: RolledUp) -> list[Fall]:
 def load(run: Run, marts: Sequence[MartRows], resolved: Resolved, live: Live) -> Loaded:
     """Load the marts that differ from the live ones, unless a rollback left a generation of the same inputs."""
     visible = live.generations
-    changed = [rows for rows in marts if rows.mart not in visible or visible[rows.mart].fingerprint != rows.fingerprint]
+    published = [rows for rows in marts if rows.mart in run.pack.marts]
+    changed = [
+        rows for rows in published if rows.mart not in visible or visible[rows.mart].fingerprint != rows.fingerprint
+    ]
     inputs = inputs_of(run, resolved)
     left = rolled_back_marts(run, inputs, visible) if changed else set()
     if any(rows.mart in left for rows in changed):

@@ -163,7 +163,9 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         drops=_drop_reports(run),
         totals=stages.totals,
         marts=tuple(
-            _mart_report(run.pack.marts[rows.mart], rows, loaded is not None and rows in loaded.marts) for rows in marts
+            _mart_report(run.pack.marts[rows.mart], rows, loaded is not None and rows in loaded.marts)
+            for rows in marts
+            if rows.mart in run.pack.marts
         ),
         months_rolled_up=tuple(sorted({rollup.month for rollup in rolled_up.computed})) if rolled_up else (),
         months=len({rollup.month for rollup in rolled_up.months}) if rolled_up else 0,

@@ -172,7 +172,7 @@ def plan_tasks(
     whole = replace(
         whole,
         months=tuple((name, paths) for name, paths in of.also if name in pack.months),
-        marts=tuple((name, tuple(marts[name].parts)) for name in pack.marts_read(mart.name)),
+        marts=tuple((name, tuple(marts[name].parts)) for name in pack.tables_read(mart.name)),
     )
     if mart.per == "month":
         return list(_plan_months(whole, before))

@@ -70,7 +70,7 @@ def _others(store: Store, task: MartTask) -> dict[str, pa.Table]:
         rows = read_whole(store, paths)
         results[name] = _no_rows(task, name) if rows is None else rows
     for name, files in task.marts:
-        mart = task.pack.marts[name]
+        mart = task.pack.tables[name]
         results[name] = pa.concat_tables([empty_mart(mart), *(rows_of(store, mart, *file) for file in files)])
     return results
 

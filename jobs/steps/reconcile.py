@@ -18,7 +18,7 @@ def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -
     """Check the marts against the lines. Raise UnknownPeople or Defect if nothing may be published."""
     _check_rows(resolved)
     for rows in marts:
-        mart = resolved.pack.marts[rows.mart]
+        mart = resolved.pack.tables[rows.mart]
         if not mart.control or not mart.reads:
             continue
         counts = resolved.counts_of(resolved.pack.facts_of(mart))
@@ -56,8 +56,8 @@ def _check_totals(marts: Sequence[MartRows], pack: Pack) -> None:
     """Check that a mart computed from other marts sums to the first of them that has a control."""
     cents = {rows.mart: rows.cents for rows in marts}
     for name, own in cents.items():
-        mart = pack.marts[name]
-        read = next((other for other in mart.also if other in cents and pack.marts[other].control), "")
+        mart = pack.tables[name]
+        read = next((other for other in mart.also if other in cents and pack.tables[other].control), "")
         if mart.control and not mart.reads and read and cents[read] != own:
             sums = f"{mart.control} of the mart sums to {_money(own)}, but {read} to {_money(cents[read])}"
             raise Defect(sums, name, "correct its SQL, or run `marts build --rebuild`, and report it")
@@ -75,7 +75,7 @@ def looked_up(marts: Sequence[MartRows], resolved: Resolved) -> dict[str, tuple[
     """
     results: dict[str, tuple[int, int]] = {}
     for rows in marts:
-        counts = resolved.counts_of(resolved.pack.facts_of(resolved.pack.marts[rows.mart]))
+        counts = resolved.counts_of(resolved.pack.facts_of(resolved.pack.tables[rows.mart]))
         for kind, lines in rows.unknown.items():
             known = counts.counted - counts.guests if resolved.pack.kinds[kind].is_subject else counts.counted
             results[kind] = max(results.get(kind, (known, 0)), (known, lines), key=lambda item: item[1])

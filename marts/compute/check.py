@@ -47,16 +47,16 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
             what = "its SQL gives a column 'month', which the engine adds"
             raise UsageError(what, f"tables.{table.name}", "leave it out, or give it another name")
         months[table.name] = rows
-        if table.name not in pack.marts:
+        if table.name not in pack.tables:
             yield CheckedTable(table.name, "month", "", tuple(rows.drop_columns(["month"]).column_names))
-    for mart in pack.marts.values():
+    for mart in pack.tables.values():
         _check_mart(pack, mart, months, numbers)
         yield CheckedTable(mart.name, mart.per, mart.table, tuple(column.name for column in mart.columns))
 
 
 def _check_mart(pack: Pack, mart: Mart, months: Mapping[str, pa.Table], numbers: Numbers) -> None:
     facts = months.get(mart.reads, NO_FACTS)
-    others = {name: months[name] if name in months else empty_mart(pack.marts[name]) for name in mart.also}
+    others = {name: months[name] if name in months else empty_mart(pack.tables[name]) for name in mart.also}
     _require_variables(mart.name, (mart.sql, mart.stale), numbers, OF_TABLES)
     dimensions = {item.kind: empty_dimension(pack.kinds[item.kind], mart) for item in mart.lookups}
     try:

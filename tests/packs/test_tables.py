@@ -97,6 +97,29 @@ def test_tables_that_read_tables_follow_each_day(tmp_path: Path, monkeypatch: py
     assert len(list(library.folder.rglob("marts/years/*/done.json"))) > 1
 
 
+def test_a_table_that_is_not_published_is_computed_for_those_that_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARTS_LIMITS__FINISH_ROWS", "2")
+    chance, library = random.Random(4), WithChain(tmp_path, "hidden")
+    config = library.folder / "pack" / "pack.toml"
+    config.write_text(config.read_text().replace('publish = "reader_levels"\n', ""))
+    loans = list[list[Loan]]()
+    for number in range(4):
+        loans.append(loans_of(chance, date(2024, 3, 1) + timedelta(days=number)))
+        library.deliver(f"day-{number}", loans[-1])
+        library.build()
+        assert library.rows("library_years") == summed(loans, [])[0]
+        marts("vacuum", *library.flags)
+    listed = marts("status", *library.flags).stdout
+    assert "years" in listed
+    assert "levels_of_readers" not in listed
+    before = {*library.folder.rglob("marts/levels_of_readers/*/done.json")}
+    assert before  # vacuum keeps what a mart was computed from
+    library.build(as_of="2024-12-30")
+    assert library.rows("library_years") == summed(loans, [])[0]
+
+
 def test_a_new_drop_of_another_fact_computes_no_table_that_does_not_depend_on_it(tmp_path: Path) -> None:
     library = WithChain(tmp_path, "apart")
     library.deliver("a", [("L1", 1, 1, date(2024, 1, 2), None, Decimal("1.50"))])
