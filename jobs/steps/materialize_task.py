@@ -143,7 +143,8 @@ def _facts(store: Store, task: MartTask, previous: Previous) -> Facts:
     was, now = set(previous.facts), set(task.facts)
     key = task.mart.key[0]
     read = [_in_range(store, sorted(paths), key, task) for paths in (was - now, was & now, now - was)]
-    nothing = next(table for table in read if table is not None).slice(0, 0)
+    known = [table for table in read if table is not None]
+    nothing = known[0].slice(0, 0) if known else _no_rows(task, task.mart.reads)
     return Facts(*(nothing if table is None else table for table in read))
 
 
