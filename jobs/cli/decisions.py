@@ -49,7 +49,7 @@ def withdraw_list(
     as_json: Json = False,
     wide: Wide = False,
 ) -> None:
-    """List the sales drops whose objects are missing and what the next build does with each."""
+    """List the drops whose objects are missing and what the next build does with each."""
     from jobs.cli import render_drops
 
     with looking(settings, datetime.now(UTC)) as (now, _):
@@ -136,7 +136,7 @@ def _decide(
 
 
 def _vanished(now: "Survey") -> "list[ResolvedDrop]":
-    """Return the live sales drops whose object is missing while no other has its name or its content."""
+    """Return the live drops of facts whose object is missing while no other has its name or its content."""
     from jobs.steps.resolve import may_be_withdrawn
 
     return [item for item in now.resolved.all if may_be_withdrawn(item)]

@@ -68,7 +68,14 @@ def configured(config: str | None, **flags: Any) -> "Settings":
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say where everything is, in place of its parameter ``settings``."""
-    options = {"source": Source, "target": Target, "state": State, "config": Config, "policy": PolicyFile}
+    options = {
+        "source": Source,
+        "target": Target,
+        "state": State,
+        "config": Config,
+        "policy": PolicyFile,
+        "pack": PackName,
+    }
     parameters: list[inspect.Parameter] = []
     for own in inspect.signature(command).parameters.values():
         named = options.items() if own.name == "settings" else ()

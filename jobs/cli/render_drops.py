@@ -29,17 +29,19 @@ def plan(
     look = [drop for drop in existing if _state(drop) != "known"]
     rows = [(_state(drop), drop.delivery.key, drop.delivery.size, _note(drop)) for drop in look[:SHOWN]]
     rows += [("vanished", v.drop.delivery.key, v.drop.delivery.size, _fate(v)) for v in removed[:SHOWN]]
+    notes = "months or reason" if resolved.pack.facts else "reason"
     if rows and blocks:
         named = [(*row[:3], number_of(str(row[1]), blocks) or "", row[3]) for row in rows]
-        parts += [Text(""), table("", ("state", "drop", "bytes", "block", "months or reason"), named, (2, 3))]
+        parts += [Text(""), table("", ("state", "drop", "bytes", "block", notes), named, (2, 3))]
     elif rows:
-        parts += [Text(""), table("", ("state", "drop", "bytes", "months or reason"), rows, (2,))]
+        parts += [Text(""), table("", ("state", "drop", "bytes", notes), rows, (2,))]
     if len(look) > SHOWN:
         parts.append(Text(f"… and {len(look) - SHOWN:,} more"))
     leaving = any(item.state == "withdrawn" for item in resolved.all)
     work = leaving or bool(planned.to_scan) or any(drop.change != "known" for drop in existing)
     changes = ", ".join(months) if months else "known after the drops are read" if planned.to_scan else "none"
-    parts += [Text(""), Text(f"months that change: {changes}")]
+    if resolved.pack.facts:
+        parts += [Text(""), Text(f"months that change: {changes}")]
     if planned.no_data:
         parts.append(Text(f"{planned.no_data:,} objects are ignored: their names are not names of data files"))
     if planned.older_rules:

@@ -47,7 +47,7 @@ class DropRecord:
     counted_cents: int = 0
     """Sum of its counted lines up to as_of of the run."""
     delivered_rows: str = ""
-    """JSON about the rows of a sales drop that left the marts: they may be delivered again as other bytes."""
+    """JSON about the rows of a drop that left the marts: they may be delivered again as other bytes."""
     gone: str = ""
     """Status of a live drop whose object was removed, independent of its reason: KEPT, ASKED, or both."""
 

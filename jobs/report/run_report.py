@@ -83,14 +83,19 @@ class FactTotal(_Part):
 
 
 class Totals(_Part):
-    """Sums over the live drops of facts: rows read = clean + quarantined + duplicates."""
+    """Sums over the live drops of facts, or of all kinds of a pack without facts.
 
+    Rows read = clean + quarantined + duplicates.
+    """
+
+    kinds: tuple[str, ...] = ()
+    """Kinds of these drops; empty in reports of older versions."""
     drops: int = 0
-    """Existing drops of facts, live or not."""
+    """Existing drops of them, live or not."""
     held_rows: int = 0
     """Rows of held drops; none of them counts."""
     scanned: int = 0
-    """Drops of facts that this run read."""
+    """Those that this run read."""
     rows_read: int = 0
     clean: int = 0
     quarantined: int = 0

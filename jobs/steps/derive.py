@@ -4,7 +4,6 @@ A task is named by the content of the tables that it reads, and by the clean lin
 late row, or a new snapshot, computes again only what differs.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from math import gcd
 
 from jobs.ports.store import REQUESTS_AT_ONCE, Store
 from jobs.state.manifest import name_of
+from jobs.state.parquet import read_parquet
 from jobs.steps.histories import Dimensions
 from jobs.steps.rollup import Calculations, DimensionFiles, RollUp, TableFile, made_from, rows_name
 from marts.compute.months import code_of
@@ -28,11 +28,11 @@ def read_digests(store: Store, rollups: Iterable[RollUp]) -> dict[str, str]:
     """Return the names of the contents of the tables that other levels read, by path."""
     read = [rollup for rollup in rollups if rollup.is_read]
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        contents = pool.map(lambda rollup: json.loads(store.get(rollup.digests)), read)
+        contents = pool.map(lambda rollup: read_parquet(store, rollup.digests).to_pylist(), read)
         return {
-            rollup.path(table): digest
-            for rollup, digests in zip(read, contents, strict=True)
-            for table, digest in digests.items()
+            rollup.path(row["table"]): row["digest"]
+            for rollup, rows in zip(read, contents, strict=True)
+            for row in rows
         }
 
 

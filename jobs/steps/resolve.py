@@ -195,14 +195,19 @@ class Resolved:
         return replace(self, all=tuple(replace(v, counts=counts.get(_origin(v), v.counts)) for v in self.all))
 
     def totals(self, scanned: Container[str]) -> Totals:
-        """Sum up the drops of facts; ``scanned`` contains the deliveries that this run read."""
-        facts = [item for item in self.all if item.drop.is_fact]
-        reports = [item.report for item in facts if item.state in (*COUNTS_ON, "duplicate")]
+        """Sum up the drops of facts, or of all kinds of a pack without facts.
+
+        ``scanned`` contains the deliveries that this run read.
+        """
+        kinds = [kind.name for kind in self.pack.facts or self.pack.kinds.values()]
+        own = [item for item in self.all if item.drop.delivery.kind in kinds]
+        reports = [item.report for item in own if item.state in (*COUNTS_ON, "duplicate")]
         counts = self.counts
         return Totals(
-            drops=sum(not item.drop.gone for item in facts),
-            held_rows=sum(item.report.rows_read for item in facts if item.state == "held"),
-            scanned=sum(item.drop.delivery.id in scanned for item in facts),
+            kinds=tuple(kinds),
+            drops=sum(not item.drop.gone for item in own),
+            held_rows=sum(item.report.rows_read for item in own if item.state == "held"),
+            scanned=sum(item.drop.delivery.id in scanned for item in own),
             rows_read=sum(report.rows_read for report in reports),
             clean=sum(report.clean for report in reports),
             quarantined=sum(report.quarantined for report in reports),
@@ -211,7 +216,7 @@ class Resolved:
             replaced=sum(report.replaced for report in reports),
             repeated_total=sum((report.repeated_total for report in reports), Decimal(0)),
             replaced_total=sum((report.replaced_total for report in reports), Decimal(0)),
-            counted=counts.counted,
+            counted=counts.counted if self.pack.facts else sum(report.clean for report in reports),
             counted_total=amount_of(counts.counted_cents),
             guests=counts.guests,
             guests_total=amount_of(counts.guest_cents),

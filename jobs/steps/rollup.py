@@ -5,7 +5,6 @@ dimensions are computed afterwards, level by level, by tasks of the same kind, s
 """
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,7 +140,7 @@ class RollUp:
     @property
     def digests(self) -> str:
         """Return the path of the names of its tables' contents."""
-        return f"{self.folder}/digests.json"
+        return self.path("digests")
 
     @property
     def paths(self) -> set[str]:
@@ -263,12 +262,12 @@ def run_rollup(work: RollUpWork) -> int:
         groups = [(a, min(a + _GROUP_ROWS, table.num_rows)) for a in range(0, table.num_rows, _GROUP_ROWS)]
         written = parquet_bytes(with_month(table, task.starts), groups or None, by=keys[name])
         store.put(task.path(name), written)
-        digests[name] = hashlib.sha256(written).hexdigest() if task.is_read else ""
+        digests[name] = hashlib.sha256(written).hexdigest()[:16] if task.is_read else ""
     if task.level == 0:
         write_parquet(store, task.path("drops"), _with_origins(facts.drops, task, "delivery"))
         write_parquet(store, task.path("shared"), _with_origins(facts.shared, task, "delivery", "other"))
     if task.is_read:
-        store.put(task.digests, json.dumps(digests).encode())
+        write_parquet(store, task.digests, pa.table({"table": list(digests), "digest": list(digests.values())}))
     return sum(fact.rows.num_rows for fact in read.values())
 
 

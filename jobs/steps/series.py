@@ -51,7 +51,7 @@ def without_unread(drops: Sequence[PlannedDrop], live: Container[str]) -> list[P
 
 
 def series_of(drop: PlannedDrop) -> tuple[str, ...]:
-    """Return the series of a sales drop; empty if it is of none, or its months are not known yet.
+    """Return the series of a drop; empty if it is of none, or its months are not known yet.
 
     Drops of the month so far are a series if the names under which they were first seen differ in digits only, and if
     most of their lines are of the same month.

@@ -270,7 +270,7 @@ def test_a_snapshot_computes_again_the_months_whose_rows_it_changes(library: Lib
     snapshot(library, date(2024, 3, 9), later[date(2024, 3, 5)])
     with computed(library) as months:
         library.build()
-    assert set(months) == {"shares"}  # a snapshot that changes nothing costs the small table
+    assert set(months) == {"shares", "digests"}  # a snapshot that changes nothing costs the small table
 
 
 def test_only_the_parts_of_months_that_differ_are_written(library: Library) -> None:
@@ -305,6 +305,24 @@ def test_the_month_that_goes_on_ends_with_as_of(library: Library) -> None:
     library.deliver("a", days)
     library.build(as_of="2024-02-10")
     assert tables(library) == expected([days[:2]], branches)
+
+
+@pytest.mark.parametrize("name", ["digests", "reader_months", "shares", "scored"])
+@pytest.mark.parametrize("damage", ["cut", "removed"])
+def test_a_damaged_file_is_rebuilt(library: Library, name: str, damage: str) -> None:
+    snapshot(library, date(2024, 1, 1), [(1, "A", "2")])
+    days = [loan(n, date(2024, n, 5)) for n in range(1, 4)]
+    library.deliver("a", days)
+    library.build()
+    for path in library.folder.rglob(f"month=2024-02/*/{name}.parquet"):
+        if damage == "cut":
+            path.write_bytes(path.read_bytes()[:-9])
+        else:
+            path.unlink()
+    late = [loan(9, date(2024, 3, 7), "5.00")]
+    library.deliver("late", late)
+    library.build()
+    assert tables(library) == expected([days, late], {date(2024, 1, 1): [(1, "A", "2")]})
 
 
 def test_vacuum_keeps_what_the_next_build_reads(library: Library) -> None:

@@ -320,6 +320,22 @@ def test_a_new_snapshot_continues_the_history_and_a_late_one_begins_at_its_day(t
     assert people.build().outcome == "unchanged"
 
 
+def test_the_report_and_the_plan_of_a_pack_without_facts_name_its_drops(tmp_path: Path) -> None:
+    people = People(tmp_path, "here")
+    people.put(_snapshot("2024-01-01", "Ada", "Bo"))
+    file = tmp_path / "here" / "drops" / "employees" / "2024-02-01.csv"
+    file.write_text(f"{HEADER}1,Ada,Sales,,,\n2,,Sales,,,\n")
+    totals = people.build().totals
+    assert totals.kinds == ("employees",)
+    assert (totals.drops, totals.rows_read, totals.clean, totals.quarantined, totals.counted) == (2, 4, 3, 1, 3)
+    pages = [path.read_text() for path in (tmp_path / "here").rglob("reports/*.html")]
+    assert any("2 drops of employees, 2 read in this run" in page for page in pages)
+    (tmp_path / "here" / "drops" / "employees" / "2024-03-01.csv").write_text(f"{HEADER}1,Ada,Sales,,,\n")
+    planned = marts("plan", *people.flags).stdout
+    assert "employees/2024-03-01.csv" in planned
+    assert "months" not in planned
+
+
 def test_a_snapshot_that_cannot_be_right_does_not_count(tmp_path: Path) -> None:
     people = People(tmp_path, "here")
     good = _snapshot("2024-01-01", "Ada", "Bo")

@@ -41,3 +41,10 @@ def test_the_engine_names_no_drop_mart_or_column_of_a_pack() -> None:
     modules = [path for path in every if path.parent.name not in SHIPPED]
     named = {path.relative_to(ROOT).as_posix(): lines_with_words(path) for path in modules}
     assert {name: lines for name, lines in named.items() if lines} == {}
+
+
+def test_the_pages_name_no_drop_mart_or_column_of_a_pack() -> None:
+    templates = sorted((ROOT / "jobs").rglob("*.j2"))
+    words = {path.name: WORDS & set(re.findall("[a-z_]+", path.read_text().lower())) for path in templates}
+    assert templates
+    assert {name: named for name, named in words.items() if named} == {}
