@@ -202,16 +202,17 @@ def tables(library: Library) -> list[list[Any]]:
     return [sorted(ordered, key=lambda row: (row[0], row[1], row[2])), of_months, cities]
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("lines", ["1500000", "4"], ids=["one part", "several parts"])
+@pytest.mark.parametrize(
+    ("lines", "seed"), [("1500000", 0), ("1500000", 1), ("4", 2), ("4", 3)], ids=["one", "one", "several", "several"]
+)
 def test_days_one_by_one_equal_a_rebuild_and_a_calculation(
-    library: Library, monkeypatch: pytest.MonkeyPatch, seed: int, lines: str
+    library: Library, monkeypatch: pytest.MonkeyPatch, lines: str, seed: int
 ) -> None:
     monkeypatch.setenv("MARTS_LIMITS__ROLLUP_LINES", lines)
     chance = random.Random(seed)
     deliveries, snapshots = list[list[Loan]](), dict[date, list[Branch]]()
-    for number in range(7):
-        day = date(2024, 1, 10) + timedelta(days=16 * number)
+    for number in range(5):
+        day = date(2024, 1, 10) + timedelta(days=24 * number)
         if not snapshots or chance.random() < 0.6:
             when = day - timedelta(days=chance.randrange(40))  # it may be late
             snapshots[when] = [(n, chance.choice("AB"), chance.choice(["1.25", "2", "3.5"])) for n in (1, 2)]
