@@ -87,7 +87,7 @@ _IGNORED = re.compile(r"[\s_\ufeff]+")
 
 
 def amount_of(cents: int) -> Decimal:
-    """Return an amount of money, exactly."""
+    """Return an amount of money."""
     return Decimal(cents).scaleb(-DIGITS["money"])
 
 
@@ -120,10 +120,7 @@ class SourceColumn:
 
     @property
     def clean_name(self) -> str:
-        """Return its name in clean rows; a decimal stored as a whole number names its unit.
-
-        Of a time, it is the name of its day; the time has the column's own name.
-        """
+        """Return its name in clean rows: of a time that of its day, of a decimal one that names its unit."""
         if self.stored_as:
             return self.stored_as
         if self.type == "time":
@@ -294,6 +291,8 @@ class MonthTable:
     dimensions: tuple[str, ...] = ()
     level: int = 0
     """Tables of a level read other months, and dimensions by way of other tables, of lower levels only."""
+    is_whole: bool = False
+    """Whether one task computes its rows of a month; else several do, each for some shards of the facts."""
 
 
 @dataclass(frozen=True)
@@ -308,9 +307,9 @@ class MonthGroup:
         """Return the number of levels of its tables."""
         return 1 + max((table.level for table in self.tables), default=0)
 
-    def at(self, level: int) -> tuple[MonthTable, ...]:
-        """Return its tables of a level, each after those that it reads."""
-        return tuple(table for table in self.tables if table.level == level)
+    def at(self, level: int, whole: bool = False) -> tuple[MonthTable, ...]:
+        """Return its tables of a level, whole or not, each after those that it reads."""
+        return tuple(table for table in self.tables if table.level == level and table.is_whole == whole)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from marts.pack import Lookup, Mart, MonthTable
+from marts.pack import Kind, Lookup, Mart, MonthTable
 from marts.pack_columns import Columns, Name, require_columns, require_names
 from marts.policy import nearest
 from marts.reserved_words import DATABASES, ENGINE
@@ -34,6 +34,7 @@ class PackTable(BaseModel):
     stale: str = ""
     publish: Name | None = None
     partition: Literal["day", "month"] | None = None
+    whole: bool | None = None
     lookups: dict[str, _Lookup] = Field(default_factory=dict)
     columns: Columns = ()
 
@@ -43,7 +44,7 @@ class PackTable(BaseModel):
         for setting, value in (("reads", self.reads or self.lookback), ("sql", self.sql)):
             if not value:
                 raise ValueError(f"{setting} is missing")
-        for setting in ("lookups", "stale") if of_months else ("lookback", "partition", "prepare"):
+        for setting in ("lookups", "stale") if of_months else ("lookback", "partition", "whole", "prepare"):
             if getattr(self, setting):
                 raise ValueError(f"{setting} is for tables {'of keys, or all rows' if of_months else 'of months'}")
         if of_months and bool(self.publish) != bool(self.partition):
@@ -115,27 +116,43 @@ class PackTable(BaseModel):
         )
 
     def of_month(
-        self, name: str, sql: Mapping[str, str], before: Mapping[str, MonthTable], dimensions: Container[str]
+        self, name: str, sql: Mapping[str, str], before: Mapping[str, MonthTable], kinds: Mapping[str, Kind]
     ) -> MonthTable:
         """Return a table of months; ``before`` are those that it may read."""
-        also = tuple(other for other in self.reads if other in before)
-        facts = tuple(other for other in self.reads if other not in before and other not in dimensions)
-        read = [before[other] for other in (*also, *self.lookback)]
-        own = tuple(other for other in self.reads if other in dimensions)
-        levels = [before[other].level + (1 if before[other].dimensions else 0) for other in also]
-        levels += [before[other].level + 1 for other in self.lookback]
+        also = [before[other] for other in self.reads if other in before]
+        earlier = [before[other] for other in self.lookback]
+        facts = tuple(other for other in self.reads if other in kinds and kinds[other].is_fact)
+        own = tuple(other for other in self.reads if other in kinds and not kinds[other].is_fact)
+        reads = tuple(dict.fromkeys([*facts, *(fact for table in (*also, *earlier) for fact in table.reads)]))
+        shards = [kinds[fact].shard for fact in reads if kinds[fact].shard]
+        if self.publish and self.whole is None and shards and not {*shards} & {*self.key}:
+            raise ValueError(
+                f"tables.{name}: the rows of a month are divided among tasks by {shards[0]}, which is not in its key: "
+                f"set whole = true if it adds up rows of several {shards[0]}, or whole = false if each row is of one"
+            )
+        whole = bool(self.whole) or any(table.is_whole for table in (*also, *earlier))
+        if whole and (facts or self.whole is False):
+            what = f"fact {facts[0]}" if facts else "table with whole = true"
+            raise ValueError(f"tables.{name}: one task computes it from all rows of a month, so it cannot read {what}")
+        for table in earlier if shards and not whole else ():
+            if not {*shards} & {*table.key}:
+                what = f"the key of {table.name} must contain {shards[0]}, by which the rows of its facts are divided"
+                raise ValueError(f"tables.{name}.lookback: {what}")
+        levels = [table.level + (1 if table.dimensions or table.is_whole != whole else 0) for table in also]
+        levels += [table.level + 1 for table in earlier]
         return MonthTable(
             name=name,
             key=self.key,
-            reads=tuple(dict.fromkeys([*facts, *(fact for table in read for fact in table.reads)])),
+            reads=reads,
             facts=facts,
+            is_whole=whole,
             lookback=self.lookback,
             dimensions=own,
             level=max([*levels, 1 if own else 0]),
             sql=text_of(self.sql, sql),
             prepare=tuple(text_of(item, sql) for item in self.prepare),
             control=self.control,
-            also=also,
+            also=tuple(table.name for table in also),
         )
 
 

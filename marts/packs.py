@@ -1,7 +1,7 @@
 """Read a pack from its TOML file."""
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
@@ -316,8 +316,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
             ready = next((name for name, table in left.items() if not {*table.reads, *table.lookback} & {*left}), "")
             if not ready:
                 raise ValueError(f"tables that read each other: {', '.join(left)}")
-            months[ready] = left.pop(ready).of_month(ready, sql, months, dimensions)
-        _require_shards(months.values(), months, kinds)
+            months[ready] = left.pop(ready).of_month(ready, sql, months, kinds)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"is not TOML: {error}", where) from error
     except ValidationError as error:
@@ -333,16 +332,6 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
     except ValueError as error:
         raise UsageError(str(error), where, "let one of them read only tables of months") from error
     return pack
-
-
-def _require_shards(tables: Iterable[MonthTable], months: Mapping[str, MonthTable], kinds: Mapping[str, Kind]) -> None:
-    """Raise ValueError for a table whose earlier months cannot be divided among tasks as its facts are."""
-    for table in tables:
-        for other in table.lookback:
-            shards = [kinds[fact].shard for fact in months[other].reads if kinds[fact].shard]
-            if shards and not {*shards} & {*months[other].key}:
-                what = f"the key of {other} must contain {shards[0]}, by which the rows of its facts are divided"
-                raise ValueError(f"tables.{table.name}.lookback: {what}")
 
 
 def _highlight(name: str, item: Highlight, mart: Mart, subject: Subject | None) -> Highlight:

@@ -5,8 +5,9 @@ late row, or a new snapshot, computes again only what differs.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from math import gcd
 
 from jobs.ports.store import REQUESTS_AT_ONCE, Store
@@ -50,13 +51,14 @@ def plan_level(
         kind.name: DimensionFiles(kind, tuple(dimensions.files.get(kind.name, ())), kind.name in dimensions.last_counts)
         for kind in pack.dimensions
     }
-    return [
-        task
-        for group in calculations.groups
-        for rollup in rollups
-        if rollup.level == 0 and rollup.facts[0].identity.fact in group.facts
-        for task in _plan(level, rollup, group, calculations, files, read)
-    ]
+    tasks = list[RollUp]()
+    for group in calculations.groups:
+        own = [item for item in rollups if item.level == 0 and item.facts[0].identity.fact in group.facts]
+        of_months = {item.month: replace(item, part=0, parts=1, rows=0) for item in own}.values()
+        divided, whole = group.at(level), group.at(level, whole=True)
+        tasks += [_plan(level, item, group, divided, calculations, files, read) for item in own if divided]
+        tasks += [_plan(level, item, group, whole, calculations, files, read) for item in of_months if whole]
+    return tasks
 
 
 def _files(rollups: Iterable[RollUp], pack: Pack, digests: Mapping[str, str]) -> dict[tuple[str, str], list[TableFile]]:
@@ -80,26 +82,20 @@ def _plan(
     level: int,
     rollup: RollUp,
     group: MonthGroup,
+    tables: Sequence[MonthTable],
     calculations: Calculations,
     files: Mapping[tuple[str, str], Sequence[TableFile]],
     dimensions: Mapping[str, DimensionFiles],
-) -> Iterator[RollUp]:
-    """Yield the task of a level for the month and the buckets of a roll-up, if the level has tables."""
-    tables = group.at(level)
-    if not tables:
-        return
+) -> RollUp:
+    """Return the task that computes tables of a level for the month and the buckets of a roll-up."""
     names = {name for table in tables for name in table.facts}
     facts = tuple(fact for fact in rollup.facts if fact.identity.fact.name in names)
     lower = sorted({name for table in tables for name in table.also} - {table.name for table in tables})
-    own = {
-        file.table: file
-        for table in group.tables
-        for file in files.get((table.name, rollup.month), ())
-        if file.part == rollup.part
-    }
-    same = tuple(own[name] for name in lower)
-    before = tuple(file for month, name in _months_before(tables, rollup) for file in files.get((name, month), ()))
-    before = tuple(file for file in before if not (file.part - rollup.part) % gcd(file.parts, rollup.parts))
+    earlier = sorted({name for table in tables for name in table.lookback})
+    same = [file for name in lower for file in _of(rollup, files[name, rollup.month])]
+    before = [
+        file for month, name in _months_before(tables, rollup) for file in _of(rollup, files.get((name, month), ()))
+    ]
     read = tuple(dimensions[name] for name in sorted({name for table in tables for name in table.dimensions}))
     name = name_of(
         code_of(tables, [fact.identity.fact for fact in facts], calculations.numbers),
@@ -108,23 +104,28 @@ def _plan(
         [file.content for file in (*same, *before)],
         [(item.kind.name, item.paths, item.last_counts) for item in read],
     )
-    yield RollUp(
+    return RollUp(
         month=rollup.month,
         part=rollup.part,
         parts=rollup.parts,
         last_day=rollup.last_day,
         facts=facts,
-        tables=tables,
+        tables=tuple(tables),
         numbers=calculations.numbers,
         name=rows_name(name, rollup.month, facts),
         rows=rollup.rows if facts else 0,
         level=level,
         is_read=group.levels > level + 1,
-        same=same,
-        before=before,
-        like=tuple(own[name] for name in sorted({name for table in tables for name in table.lookback})),
+        same=tuple(same),
+        before=tuple(before),
+        like=tuple(files[name, rollup.month][0] for name in earlier),
         dimensions=read,
     )
+
+
+def _of(rollup: RollUp, files: Iterable[TableFile]) -> list[TableFile]:
+    """Return the files that may have rows in the buckets of a roll-up."""
+    return [file for file in files if not (file.part - rollup.part) % gcd(file.parts, rollup.parts)]
 
 
 def _months_before(tables: Iterable[MonthTable], rollup: RollUp) -> list[tuple[str, str]]:

@@ -119,7 +119,7 @@ class RollUp:
     is_read: bool = False
     """Whether tasks of other levels may read its tables: they are named by the content of what they read."""
     same: tuple[TableFile, ...] = ()
-    """Tables of its month of lower levels."""
+    """Tables of its month of lower levels: those of its buckets."""
     before: tuple[TableFile, ...] = ()
     """Tables of months before, which may have rows of other buckets."""
     like: tuple[TableFile, ...] = ()
@@ -211,7 +211,7 @@ def _plan_month(
     if not manifests:
         return
     rows = sum(manifest.months[month].rows for manifest in manifests)
-    parts = parts_for(rows, lines_per_task * 3 // 2)
+    parts = parts_for(rows, lines_per_task * 3 // 2) if any(fact.shard for fact in group.facts) else 1
     last_day = max(date.fromisoformat(manifest.months[month].last_day) for manifest in manifests)
     # as_of changes a month's facts only if the month has lines after it.
     cut = as_of if last_day > as_of >= date.fromisoformat(f"{month}-01") else last_day
@@ -273,11 +273,14 @@ def run_rollup(work: RollUpWork) -> int:
 
 def _tables_read(store: Store, task: RollUp) -> TablesRead:
     """Read the tables and the dimensions that the tables of a task read."""
+    same: dict[str, list[pa.Table]] = defaultdict(list)
+    for file in task.same:
+        same[file.table].append(read_parquet(store, file.path).drop_columns(["month"]))
     before = {file.table: [_schema(store, file.path).empty_table()] for file in task.like}
     for file in task.before:
         before[file.table].append(_own_rows(store, task, file))
     return TablesRead(
-        {file.table: read_parquet(store, file.path).drop_columns(["month"]) for file in task.same},
+        {name: pa.concat_tables(tables) for name, tables in same.items()},
         {name: pa.concat_tables(tables) for name, tables in before.items()},
         {item.kind.name: _dimension(store, task, item) for item in task.dimensions},
     )

@@ -60,6 +60,7 @@ columns = [
 publish = "city_months"
 per = "month"
 partition = "month"
+whole = true
 reads = ["scored"]
 sql = "city_months.sql"
 key = ["month", "city"]
@@ -102,6 +103,21 @@ title = "dearest loans"
 help = "List the loans with the highest fees."
 order = "fee"
 columns = ["loan_id", "reader_id", "fee"]
+"""
+LAPSED = """
+[tables.lapsed]
+publish = "lapsed_readers"
+per = "month"
+partition = "month"
+reads = ["reader_months"]
+lookback = { reader_months = 2 }
+sql = "lapsed.sql"
+key = ["reader_id", "month"]
+columns = [
+    ["reader_id", "id", "A reader without a loan in the month."],
+    ["month", "month", "The month."],
+    ["loans", "count", "Loans in the two months before."],
+]
 """
 SQL = {
     "shares.sql": "SELECT branch_id, covers_from, covers_to, city, share_hundredths FROM branch_months "
@@ -236,6 +252,34 @@ def computed(library: Library) -> Iterator[dict[str, list[str]]]:
     yield result
     for path in sorted({*library.folder.rglob("month=*/*/*.parquet")} - before):
         result.setdefault(path.stem, []).append(path.parts[-3].removeprefix("month="))
+
+
+def test_rows_do_not_depend_on_the_parts_of_months(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARTS_LIMITS__ROLLUP_LINES", "4")
+    with (library.folder / "pack" / "pack.toml").open("a") as file:
+        file.write(LAPSED)
+    (library.folder / "pack" / "lapsed.sql").write_text(
+        "SELECT reader_id, sum(lines)::BIGINT AS loans FROM reader_months_before "
+        "WHERE reader_id NOT IN (SELECT reader_id FROM reader_months) GROUP BY reader_id ORDER BY reader_id"
+    )
+    library.put("readers/r.csv", "reader_id,name\n" + "".join(f"{n},R{n}\n" for n in range(1, 41)))
+    branches = {date(2024, 1, 1): [(1, "A", "2")]}
+    snapshot(library, date(2024, 1, 1), branches[date(2024, 1, 1)])
+    chance, loans = random.Random(1), list[Loan]()
+    for month, count in ((1, 60), (2, 5), (3, 25), (4, 1), (5, 40)):  # 16, 1, 8, 1 and 8 parts
+        loans += [loan(100 * month + n, date(2024, month, 5), "1.00", chance.randint(1, 40)) for n in range(count)]
+    library.deliver("a", loans)
+    library.build()
+    assert tables(library) == expected([loans], branches)
+    readers = {month: [x[1] for x in loans if x[3].month == month] for month in range(-1, 6)}
+    assert library.rows("lapsed_readers") == sorted(
+        (reader, f"2024-{month:02}", before.count(reader))
+        for month in range(1, 6)
+        for before in [readers[month - 2] + readers[month - 1]]
+        for reader in set(before) - set(readers[month])
+    )
+    assert len(list(library.folder.rglob("month=2024-01/*/scored.parquet"))) == 16
+    assert len(list(library.folder.rglob("month=2024-02/*/scored.parquet"))) == 1
 
 
 def test_a_late_row_computes_again_the_months_that_look_back_to_it(library: Library) -> None:
@@ -392,6 +436,11 @@ def test_a_key_that_several_months_have_is_named(bucket: Bucket | None, tmp_path
         (LOOKBACK, 'lookback = { branch_months = 2 }', "key of branch_months must contain reader_id"),
         (LOOKBACK, 'lookback = { city_months = 2 }', "read each other: scored, city_months"),
         ('reads = ["branch_months", "branches"]', 'reads = ["branches"]', "a table of months reads a fact"),
+        ("whole = true\n", "", "divided among tasks by reader_id, which is not in its key"),
+        ("whole = true\n", "whole = true\nlookback = { fine = 1 }\n", "lookback: 'fine' is no other table of months"),
+        ('reads = ["scored"]', 'reads = ["scored", "loans"]', "so it cannot read fact loans"),
+        ('partition = "day"\n', 'partition = "day"\nwhole = true\n', "so it cannot read fact loans"),
+        ('reads = ["scored", "city_months"]', 'whole = true\nreads = ["scored"]', "whole is for tables of months"),
         ('partition = "day"\n', "", "publish and partition"),
         ('    ["loaned_on", "date", "When."],\n', "", 'partition = "day" needs a column of type date'),
         ('per = "all"\nreads', 'per = "all"\npartition = "day"\nreads', "partition is for tables of months"),

@@ -35,6 +35,7 @@ columns = [
 publish = "account_payments"
 per = "month"
 partition = "day"
+whole = false
 reads = ["payments"]
 sql = "payments.sql"
 key = ["payment_id", "paid_on"]
