@@ -229,15 +229,29 @@ MariaDB = SqlServer
 
 
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[SqlServer]:
-    """A private database server: MariaDB, or MySQL where TEST_SERVER sets it. Own data folder, socket and port."""
+def _sql_daemon() -> Iterator[tuple[SqlServer, Daemon]]:
     with tempfile.TemporaryDirectory(prefix="sql-", dir="/tmp") as folder:
         database, daemon = sql_server(Path(folder))
         daemon.start()
         try:
-            yield database
+            yield database, daemon
         finally:
             daemon.kill()
+
+
+@pytest.fixture(scope="session")
+def mariadb(_sql_daemon: tuple[SqlServer, Daemon]) -> SqlServer:
+    """A private database server: MariaDB, or MySQL where TEST_SERVER sets it. Own data folder, socket and port."""
+    return _sql_daemon[0]
+
+
+@pytest.fixture(autouse=True)
+def _server_runs(request: pytest.FixtureRequest) -> None:
+    """Start a server again that has ended by itself: MariaDB 10.11.19 did (signal 11) while connections were killed."""
+    if "mariadb" in request.fixturenames:
+        daemon: Daemon = request.getfixturevalue("_sql_daemon")[1]
+        if daemon.process.poll() is not None:
+            daemon.start()
 
 
 @pytest.fixture
