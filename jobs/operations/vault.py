@@ -222,13 +222,14 @@ def _write_new(path: str, data: bytes, mode: int = 0o600) -> None:
 
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[None]:
-    """Lock a file against concurrent changes. Each save replaces the file, so the inode is checked after locking."""
-    while True:
-        with _to_write(path), Path(path).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if os.fstat(file.fileno()).st_ino == Path(path).stat().st_ino:
-                yield
-                return
+    """Lock a file and those beside it against concurrent changes, by their folder: each save replaces the file."""
+    with _to_write(path):
+        folder = os.open(Path(path).resolve(strict=True).parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
 
 @contextlib.contextmanager

@@ -543,13 +543,20 @@ def test_a_rotation_that_was_killed_is_finished_by_the_next(
 
 
 def test_rotations_at_once_leave_a_key_that_opens_the_file(tmp_path: Path) -> None:
-    where = _sealed(tmp_path, {"name": "value"})
-    threads = [threading.Thread(target=vault.rotate, args=(where, "t")) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert open_vault(where).values == {"name": "value"}
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # a change between any two steps
+    try:
+        for number in range(5):
+            (tmp_path / str(number)).mkdir()
+            where = _sealed(tmp_path / str(number), {"name": "value"})
+            threads = [threading.Thread(target=vault.rotate, args=(where, "t")) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert open_vault(where).values == {"name": "value"}
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_a_file_that_would_be_too_large_is_not_saved(tmp_path: Path) -> None:
