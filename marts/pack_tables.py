@@ -125,17 +125,21 @@ class PackTable(BaseModel):
         own = tuple(other for other in self.reads if other in kinds and not kinds[other].is_fact)
         reads = tuple(dict.fromkeys([*facts, *(fact for table in (*also, *earlier) for fact in table.reads)]))
         shards = [kinds[fact].shard for fact in reads if kinds[fact].shard]
-        if self.publish and self.whole is None and shards and not {*shards} & {*self.key}:
+        divided = bool(facts) or not all(table.is_whole for table in (*also, *earlier))
+        whole = not divided if self.whole is None else self.whole
+        if whole and facts:
+            what = f"one task computes it from all rows of a month, so it cannot read fact {facts[0]}"
+            raise ValueError(f"tables.{name}: {what}: let it read a table of months that reads {facts[0]}")
+        if not whole and not divided:
+            raise ValueError(f"tables.{name}: it reads only tables with whole = true, so it is one itself")
+        if self.whole is None and divided and shards and not {*shards} & {*self.key}:
+            rule = "if each row is of one" if self.publish else "if each row is of one, or its readers add up its rows"
             raise ValueError(
                 f"tables.{name}: the rows of a month are divided among tasks by {shards[0]}, which is not in its key: "
-                f"set whole = true if it adds up rows of several {shards[0]}, or whole = false if each row is of one"
+                f"set whole = true if a row stands for several {shards[0]}, or whole = false {rule}"
             )
-        whole = bool(self.whole) or any(table.is_whole for table in (*also, *earlier))
-        if whole and (facts or self.whole is False):
-            what = f"fact {facts[0]}" if facts else "table with whole = true"
-            raise ValueError(f"tables.{name}: one task computes it from all rows of a month, so it cannot read {what}")
         for table in earlier if shards and not whole else ():
-            if not {*shards} & {*table.key}:
+            if not table.is_whole and not {*shards} & {*table.key}:
                 what = f"the key of {table.name} must contain {shards[0]}, by which the rows of its facts are divided"
                 raise ValueError(f"tables.{name}.lookback: {what}")
         levels = [table.level + (1 if table.dimensions or table.is_whole != whole else 0) for table in also]

@@ -275,7 +275,7 @@ def _tables_read(store: Store, task: RollUp) -> TablesRead:
     """Read the tables and the dimensions that the tables of a task read."""
     same: dict[str, list[pa.Table]] = defaultdict(list)
     for file in task.same:
-        same[file.table].append(read_parquet(store, file.path).drop_columns(["month"]))
+        same[file.table].append(_own_rows(store, task, file).drop_columns(["month"]))
     before = {file.table: [_schema(store, file.path).empty_table()] for file in task.like}
     for file in task.before:
         before[file.table].append(_own_rows(store, task, file))
@@ -291,15 +291,17 @@ def _schema(store: Store, path: str) -> pa.Schema:
 
 
 def _own_rows(store: Store, task: RollUp, file: TableFile) -> pa.Table:
-    """Read the rows of a table of another month that are in the buckets of a task; guests have no earlier months."""
+    """Read the rows of a table that are in the buckets of a task; all, if its key does not contain the shard.
+
+    Guests have no shard: they are only in files of the task's own month that are divided as the task is.
+    """
     rows = read_parquet(store, file.path)
-    kind = file.shard
-    if kind and kind.column(kind.shard).guests:
+    kind, is_inside = file.shard, file.parts % task.parts == 0
+    if kind is None or (is_inside and file.month == task.month):
+        return rows
+    if kind.column(kind.shard).guests:
         rows = rows.filter(pc.invert(is_guest(rows, kind.shard)))
-    if file.parts % task.parts:
-        buckets = buckets_of(kind, rows) if kind else np.zeros(rows.num_rows, np.int64)
-        rows = rows.filter(pa.array(buckets % task.parts == task.part))
-    return rows
+    return rows if is_inside else rows.filter(pa.array(buckets_of(kind, rows) % task.parts == task.part))
 
 
 def _dimension(store: Store, task: RollUp, item: DimensionFiles) -> pa.Table:

@@ -80,26 +80,13 @@ def roll_up(
     read: TablesRead = NO_TABLES,
 ) -> MonthRows:
     """Compute the tables of one month. ``facts`` are by name; rows after ``last_day`` are left out."""
-    drops, shared = {}, {}
+    settled = {name: _settled(fact, last_day) for name, fact in facts.items()}
     month = last_day.replace(day=1)
     variables = {"last_day": last_day, "month": month, **numbers.variables}
     with running({**numbers.tables, **read.same, **read.dimensions}, variables) as engine:
         for name, fact in facts.items():
-            identity = fact.identity
-            engine.register("lines", fact.rows)
-            engine.register("suspects", fact.suspects)
-            engine.execute("SET VARIABLE redelivered = ?", [identity.redelivered])
-            engine.execute("SET VARIABLE equal_lines = ?", [identity.equal_lines])
-            engine.execute(of_fact("identity", identity))
-            if fact.beyond:
-                engine.register("settled_before", fact.beyond.marks)
-                engine.execute("CREATE OR REPLACE TEMP TABLE marks AS SELECT position, mark FROM settled_before")
-            engine.execute(of_fact("drops", identity))
-            drops[name] = engine.sql("FROM drop_facts").to_arrow_table()
-            shared[name] = engine.sql("FROM shared_lines").to_arrow_table()
-            engine.execute(f"CREATE TEMP TABLE {name}_left_out AS FROM left_out_lines")
-            _counting(engine, name, fact.rows, identity)
-            across = fact.beyond.crossing if fact.beyond else _no_crossing(identity)
+            _counting(engine, fact.rows, settled[name].left_out, fact.identity)
+            across = fact.beyond.crossing if fact.beyond else _no_crossing(fact.identity)
             engine.register(f"{name}_crossing", across)
         done: set[str] = set()
         results = {}
@@ -114,7 +101,36 @@ def roll_up(
                     done.add(text)
             results[table.name] = engine.sql(table.sql).to_arrow_table()
             engine.register(table.name, results[table.name])
-        return MonthRows(results, drops, shared)
+    drops = {name: item.drops for name, item in settled.items()}
+    return MonthRows(results, drops, {name: item.shared for name, item in settled.items()})
+
+
+@dataclass(frozen=True)
+class _SettledFact:
+    """What identity.sql and drops.sql say of the rows of a fact."""
+
+    drops: pa.Table
+    shared: pa.Table
+    left_out: pa.Table
+    """Positions of the rows that do not count."""
+
+
+def _settled(fact: FactRows, last_day: date) -> _SettledFact:
+    """Settle which rows of a fact count, apart from the SQL of the pack, whose names may be the same."""
+    variables = {"last_day": last_day, **_rules(fact.identity)}
+    with running({"lines": fact.rows, "suspects": fact.suspects}, variables) as engine:
+        engine.execute(of_fact("identity", fact.identity))
+        if fact.beyond:
+            engine.register("settled_before", fact.beyond.marks)
+            engine.execute("CREATE OR REPLACE TEMP TABLE marks AS SELECT position, mark FROM settled_before")
+        engine.execute(of_fact("drops", fact.identity))
+        names = ("drop_facts", "shared_lines", "left_out_lines")
+        return _SettledFact(*(engine.sql(f"FROM {name}").to_arrow_table() for name in names))
+
+
+def _rules(identity: Identity) -> dict[str, str]:
+    """Return the variables of identity.sql."""
+    return {"redelivered": identity.redelivered, "equal_lines": identity.equal_lines}
 
 
 def dimension_columns(kind: Kind, tables: Sequence[MonthTable]) -> list[str]:
@@ -161,8 +177,7 @@ def with_month(rows: pa.Table, month: date) -> pa.Table:
 
 def marked(suspects: pa.Table, identity: Identity) -> pa.Table:
     """Return position, delivery, basket and mark of rows that may have been delivered twice."""
-    variables = {"redelivered": identity.redelivered, "equal_lines": identity.equal_lines}
-    with running({"suspects": suspects}, variables) as engine:
+    with running({"suspects": suspects}, _rules(identity)) as engine:
         engine.execute(of_fact("identity", identity))
         query = "SELECT position, delivery, basket, mark FROM candidates LEFT JOIN marks USING (position) ORDER BY ALL"
         return engine.sql(query).to_arrow_table()
@@ -173,10 +188,9 @@ def cross_months(rows: pa.Table, marks: pa.Table, last_day: date, identity: Iden
     fact = identity.fact
     if not fact.across:
         return pa.schema([("month", pa.string())]).empty_table()
-    left_out = "SELECT DISTINCT position FROM marks WHERE mark IN ('repeated', 'replaced')"
-    with running({"marks": marks}, {"last_day": last_day}) as engine:
-        engine.execute(f"CREATE TEMP TABLE {fact.name}_left_out AS {left_out}")
-        _counting(engine, fact.name, rows, identity)
+    left_out = marks.filter(pc.is_in(marks["mark"], pa.array(("repeated", "replaced")))).select(["position"])
+    with running({}, {"last_day": last_day}) as engine:
+        _counting(engine, rows, left_out, identity)
         return engine.sql(fact.across).to_arrow_table()
 
 
@@ -196,9 +210,11 @@ def code_of(tables: Sequence[MonthTable], facts: Sequence[Kind], numbers: Number
     return hashlib.sha256("\0".join([*texts, *own, *engine]).encode()).hexdigest()[:16]
 
 
-def _counting(engine: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, identity: Identity) -> None:
+def _counting(engine: duckdb.DuckDBPyConnection, rows: pa.Table, left_out: pa.Table, identity: Identity) -> None:
     """Create the view of the rows of a fact that count, under its name."""
+    name = identity.fact.name
     engine.register(f"{name}_rows", rows)
+    engine.register(f"{name}_left_out", left_out)
     engine.execute(
         f"CREATE TEMP VIEW {name} AS SELECT * FROM {name}_rows ANTI JOIN {name}_left_out USING (position) "
         f"WHERE {identity.fact.at} <= getvariable('last_day')"

@@ -19,6 +19,7 @@ from support.kit import marts
 
 pytestmark = [pytest.mark.usefixtures("small_builds")]
 LOOKBACK = "lookback = { reader_months = 2 }"
+WHOLE = 'partition = "month"\nwhole = true\n'
 TABLES = """
 [drops.branches]
 key = "branch_id"
@@ -31,15 +32,23 @@ columns = [
 
 [tables.shares]
 per = "month"
+whole = true
 reads = ["branch_months", "branches"]
 sql = "shares.sql"
 key = ["branch_id", "covers_from"]
+
+[tables.ranks]
+per = "month"
+whole = true
+reads = ["reader_months"]
+sql = "ranks.sql"
+key = ["reader_id"]
 
 [tables.scored]
 publish = "scored_loans"
 per = "month"
 partition = "day"
-reads = ["loans", "shares"]
+reads = ["loans", "shares", "ranks"]
 lookback = { reader_months = 2 }
 sql = "scored.sql"
 key = ["reader_id", "loan_id", "month"]
@@ -54,6 +63,7 @@ columns = [
     ["kept", "money?", "Share of the branch on that day.", "null if no snapshot has the branch"],
     ["loans_before", "count", "Loans of the reader in the two months before."],
     ["is_high", "flag", "Whether it costs more than twice their mean; not for readers without any."],
+    ["place", "count", "Place of the reader among those of the month, by fees."],
 ]
 
 [tables.city_months]
@@ -104,6 +114,39 @@ help = "List the loans with the highest fees."
 order = "fee"
 columns = ["loan_id", "reader_id", "fee"]
 """
+OF_SEVERAL = """
+[tables.held]
+publish = "held_shares"
+per = "all"
+reads = ["shares"]
+sql = "held.sql"
+key = ["city"]
+columns = [["city", "text", "The city."], ["months", "count", "Months in which a branch was there."]]
+
+[tables.sums]
+per = "month"
+whole = true
+reads = ["reader_months"]
+sql = "sums.sql"
+key = ["one_row"]
+
+[tables.parts]
+publish = "reader_parts"
+per = "month"
+partition = "month"
+reads = ["reader_months", "sums", "ranks"]
+lookback = { sums = 1 }
+sql = "parts.sql"
+key = ["reader_id", "month"]
+columns = [
+    ["reader_id", "id", "A reader."],
+    ["month", "month", "The month."],
+    ["loans", "count", "Loans in it."],
+    ["of_all", "count", "Loans of all readers."],
+    ["of_before", "count", "Those of the month before."],
+    ["ranked", "count", "Readers with a place, of those of the same shards."],
+]
+"""
 LAPSED = """
 [tables.lapsed]
 publish = "lapsed_readers"
@@ -120,8 +163,10 @@ columns = [
 ]
 """
 SQL = {
-    "shares.sql": "SELECT branch_id, covers_from, covers_to, city, share_hundredths FROM branch_months "
-    "JOIN branches USING (branch_id) ORDER BY branch_id, covers_from",
+    "shares.sql": "SELECT branch_id, covers_from, covers_to, city, share_hundredths FROM branches "
+    "SEMI JOIN branch_months USING (branch_id) ORDER BY branch_id, covers_from",
+    "ranks.sql": "SELECT reader_id, rank() OVER (ORDER BY fee_cents DESC) AS place FROM reader_months "
+    "ORDER BY reader_id",
     "scored.sql": """
         WITH habits AS (
             SELECT reader_id, sum(lines)::BIGINT AS loans_before, sum(fee_cents)::BIGINT AS cents
@@ -129,8 +174,8 @@ SQL = {
         )
         SELECT loan_id, reader_id, loaned_on, money(fee_cents) AS fee, city,
             money(div_half_up(fee_cents * share_hundredths, 10000)) AS kept, coalesce(loans_before, 0) AS loans_before,
-            coalesce(fee_cents * loans_before > 2 * cents, FALSE) AS is_high
-        FROM loans LEFT JOIN habits USING (reader_id)
+            coalesce(fee_cents * loans_before > 2 * cents, FALSE) AS is_high, place
+        FROM loans LEFT JOIN habits USING (reader_id) JOIN ranks USING (reader_id)
         LEFT JOIN shares ON shares.branch_id = loans.branch_id AND loaned_on >= covers_from AND loaned_on < covers_to
         ORDER BY reader_id, loan_id
     """,
@@ -183,7 +228,11 @@ def expected(deliveries: Iterable[list[Loan]], snapshots: dict[date, list[Branch
         city, share = branch_on(branch, day, snapshots)
         kept = None if share is None else (fee * share / 100).quantize(Decimal("0.01"), ROUND_HALF_UP)
         high = bool(earlier) and fee * len(earlier) > 2 * sum(x[5] for x in earlier)
-        scored.append((loan_id, reader, f"{day:%Y-%m}", day, fee, city, kept, len(earlier), high))
+        fees = defaultdict[int, Decimal](Decimal)
+        for other in last.values():
+            fees[other[1]] += other[5] if f"{other[3]:%Y-%m}" == f"{day:%Y-%m}" else 0
+        place = 1 + sum(fees[other] > fees[reader] for other in fees)
+        scored.append((loan_id, reader, f"{day:%Y-%m}", day, fee, city, kept, len(earlier), high, place))
     groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for row in scored:
         groups[row[2], row[5] or "-"].append(row)
@@ -214,7 +263,7 @@ def branch_on(branch: int, day: date, snapshots: dict[date, list[Branch]]) -> tu
 
 def tables(library: Library) -> list[list[Any]]:
     scored, of_months, cities = (library.rows(table) for table in MARTS)
-    ordered = sorted((*row[:8], bool(row[8])) for row in scored) if scored else []
+    ordered = sorted((*row[:8], bool(row[8]), row[9]) for row in scored) if scored else []
     return [sorted(ordered, key=lambda row: (row[0], row[1], row[2])), of_months, cities]
 
 
@@ -257,7 +306,15 @@ def computed(library: Library) -> Iterator[dict[str, list[str]]]:
 def test_rows_do_not_depend_on_the_parts_of_months(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARTS_LIMITS__ROLLUP_LINES", "4")
     with (library.folder / "pack" / "pack.toml").open("a") as file:
-        file.write(LAPSED)
+        file.write(LAPSED + OF_SEVERAL)
+    for name, text in {
+        "held.sql": "SELECT city, count(*) AS months FROM shares GROUP BY city",
+        "sums.sql": "SELECT 1 AS one_row, sum(lines)::BIGINT AS lines FROM reader_months",
+        "parts.sql": "SELECT r.reader_id, r.lines AS loans, (SELECT sum(lines)::BIGINT FROM sums) AS of_all, "
+        "coalesce((SELECT sum(lines)::BIGINT FROM sums_before), 0) AS of_before, "
+        "(SELECT count(*) FROM ranks) AS ranked FROM reader_months r ORDER BY reader_id",
+    }.items():
+        (library.folder / "pack" / name).write_text(text)
     (library.folder / "pack" / "lapsed.sql").write_text(
         "SELECT reader_id, sum(lines)::BIGINT AS loans FROM reader_months_before "
         "WHERE reader_id NOT IN (SELECT reader_id FROM reader_months) GROUP BY reader_id ORDER BY reader_id"
@@ -278,6 +335,14 @@ def test_rows_do_not_depend_on_the_parts_of_months(library: Library, monkeypatch
         for before in [readers[month - 2] + readers[month - 1]]
         for reader in set(before) - set(readers[month])
     )
+    assert library.rows("held_shares") == [("A", 5)]
+    parts = library.rows("reader_parts")
+    assert [row[:5] for row in parts] == sorted(
+        (reader, f"2024-{month:02}", readers[month].count(reader), len(readers[month]), len(readers[month - 1]))
+        for month in range(1, 6)
+        for reader in set(readers[month])
+    )
+    assert {row[5] for row in parts if row[1] == "2024-01"} != {len({*readers[1]})}  # their own rows only
     assert len(list(library.folder.rglob("month=2024-01/*/scored.parquet"))) == 16
     assert len(list(library.folder.rglob("month=2024-02/*/scored.parquet"))) == 1
 
@@ -315,7 +380,7 @@ def test_a_snapshot_computes_again_the_months_whose_rows_it_changes(library: Lib
     snapshot(library, date(2024, 3, 9), later[date(2024, 3, 5)])
     with computed(library) as months:
         library.build()
-    assert set(months) == {"shares", "digests"}  # a snapshot that changes nothing costs the small table
+    assert set(months) == {"shares", "ranks", "digests"}  # it costs the small tables only
 
 
 def test_only_the_parts_of_months_that_differ_are_written(library: Library) -> None:
@@ -437,7 +502,9 @@ def test_a_key_that_several_months_have_is_named(bucket: Bucket | None, tmp_path
         (LOOKBACK, 'lookback = { city_months = 2 }', "read each other: scored, city_months"),
         ('reads = ["branch_months", "branches"]', 'reads = ["branches"]', "a table of months reads a fact"),
         ("whole = true\n", "", "divided among tasks by reader_id, which is not in its key"),
-        ("whole = true\n", "whole = true\nlookback = { fine = 1 }\n", "lookback: 'fine' is no other table of months"),
+        (WHOLE, 'partition = "month"\n', "divided among tasks by reader_id, which is not in its key"),
+        ('true\nreads = ["reader_months"]', 'false\nreads = ["shares"]', "reads only tables with whole = true"),
+        (WHOLE, WHOLE + "lookback = { fine = 1 }\n", "lookback: 'fine' is no other table of months"),
         ('reads = ["scored"]', 'reads = ["scored", "loans"]', "so it cannot read fact loans"),
         ('partition = "day"\n', 'partition = "day"\nwhole = true\n', "so it cannot read fact loans"),
         ('reads = ["scored", "city_months"]', 'whole = true\nreads = ["scored"]', "whole is for tables of months"),
