@@ -6,6 +6,7 @@
     ├── UsageError        exit 2    arguments or configuration; nothing was changed
     ├── DataError         exit 65   the data cannot be published; the live marts are untouched
     │   ├── DropRejected            one drop is unusable; the others are processed
+    │   ├── SqlFailed               the SQL of a pack fails on the rows that it reads, or gives what is not declared
     │   ├── DuplicateKeys           rows of a dimension have the same key and differ
     │   ├── UnknownPeople           too many lines have no dimension row
     │   ├── TotalFell               the total of the past is lower than what was published
@@ -65,6 +66,10 @@ class DataError(MartsError):
 
 class DropRejected(DataError):
     """A whole drop is unusable (missing column, not text, truncated, …)."""
+
+
+class SqlFailed(DataError):
+    """The SQL of a pack fails on the rows that it reads, or gives what its table does not declare."""
 
 
 class DuplicateKeys(DataError):

@@ -57,16 +57,20 @@ class PackColumn(BaseModel):
             raise ValueError(f"{self.name}: a decimal has 4 or 6 digits after the point: decimal(4)")
         return _DECIMALS[self.length]
 
-    def other_flags(self, known: Sequence[str]) -> set[str]:
+    def other_flags(self, known: Sequence[str], begins: str = "") -> set[str]:
         """Return the flags. Raise ValueError for one that is not known."""
         for flag in self.flags:
-            if flag not in known and not flag.startswith((_NULL_IF, _STORED)):
+            if flag not in known and not (begins and flag.startswith(begins)):
                 raise ValueError(f"{self.name}: unknown flag {flag!r}{nearest(flag, known)}; known: {', '.join(known)}")
         return set(self.flags)
 
     def source(self) -> SourceColumn:
-        flags = self.other_flags(("optional", "personal", "guests"))
+        flags = self.other_flags(("optional", "personal", "guests"), _STORED)
         stored = next((flag.removeprefix(_STORED) for flag in self.flags if flag.startswith(_STORED)), "")
+        if stored and not re.fullmatch(_NAME, stored):
+            raise ValueError(f"{self.name}: {stored!r} is not a name: letters a to z, digits and _")
+        if "guests" in flags and self.type != "id":
+            raise ValueError(f"{self.name}: guests is a flag of ids")
         return SourceColumn(
             name=self.name,
             type=cast(SourceType, self._typed(SourceType)),
@@ -80,7 +84,7 @@ class PackColumn(BaseModel):
         )
 
     def mart(self) -> MartColumn:
-        flags = self.other_flags(("personal",))
+        flags = self.other_flags(("personal",), _NULL_IF)
         reason = next((flag.removeprefix(_NULL_IF) for flag in self.flags if flag.startswith(_NULL_IF)), "")
         if self.nullable != bool(reason):
             raise ValueError(f'{self.name}: a column with ? says when it is NULL: "null if …"')
@@ -117,7 +121,7 @@ def require_columns(columns: Sequence[PackColumn], used: Iterable[tuple[str, str
             raise ValueError(f"{setting} names {name!r}, which is no column of it{nearest(name, names)}")
 
 
-def require_names(names: Iterable[str], reserved: Container[str]) -> None:
-    """Raise ValueError for a name that SQL reserves."""
+def require_names(names: Iterable[str], reserved: Container[str], hint: str = "choose another name") -> None:
+    """Raise ValueError for a name that SQL or the engine reserves."""
     if name := next((name for name in names if name in reserved), ""):
-        raise ValueError(f"columns: {name!r} is a reserved word: choose another name")
+        raise ValueError(f"columns: {name!r} is reserved by SQL or the engine: {hint}")

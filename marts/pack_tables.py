@@ -59,6 +59,10 @@ class PackTable(BaseModel):
             return self
         require_columns(self.columns, [*(("key", name) for name in self.key), ("control", self.control)])
         marts = [column.mart() for column in self.columns]
+        if (control := next((column for column in marts if column.name == self.control), None)) and (
+            control.type != "money" or control.nullable
+        ):
+            raise ValueError(f"control: {control.name} must be of type money, and never NULL")
         require_names([column.name for column in self.columns], DATABASES | ENGINE)
         if self.per == "month" and any(column.name == "month" and column.type != "month" for column in marts):
             raise ValueError("month is the month of its rows, which the engine adds: its type is month")

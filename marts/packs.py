@@ -1,8 +1,8 @@
 """Read a pack from its TOML file."""
 
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -13,143 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from marts.errors import UsageError
 from marts.highlights import Highlight, TopHighlight
 from marts.pack import (
-    Kind,
     Mart,
     MonthTable,
     Pack,
-    SourceColumn,
     Subject,
 )
-from marts.pack_columns import Columns, Name, PackColumn, require_columns, require_names
+from marts.pack_columns import Columns, Name, require_columns
+from marts.pack_drops import PackDrop
 from marts.pack_numbers import Number, NumberColumn, NumberTable
-from marts.pack_tables import PackTable, text_of
+from marts.pack_tables import PackTable
 from marts.policy import EnginePolicy, explain, nearest, policy_model
-from marts.reserved_words import DUCKDB
+from marts.reserved_words import BEFORE, BESIDE_FACTS, DATABASES, DUCKDB, TABLES, VARIABLES
 from marts.views import View
 
 SHIPPED = ("retail",)
 """Packs that are part of this package."""
-
-
-class _Identity(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    within: tuple[str, ...] = ()
-    number: str = ""
-    item: str = ""
-    sign: tuple[str, ...] = ()
-    repeats: Literal["add", "replace"] = "add"
-
-
-class _Drop(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str | None = None
-    at: str = ""
-    shard: str = ""
-    total: tuple[str, ...] = ()
-    control: str = ""
-    currency: str = ""
-    identity: _Identity | None = None
-    across: str = ""
-    versions: bool = False
-    carried: tuple[str, ...] = ()
-    updated: str = ""
-    members: dict[int, str] = Field(default_factory=dict)
-    worded: tuple[str, ...] = ()
-    columns: Columns = Field(min_length=1)
-    values: dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]] = Field(default_factory=dict)
-    synonyms: dict[str, str] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _names_columns(self) -> Self:
-        if bool(self.key) == bool(self.at):
-            raise ValueError("it has either key (a dimension) or at (a fact: the column of its day)")
-        used = [("key", self.key), ("at", self.at), ("shard", self.shard), ("control", self.control)]
-        used += [("currency", self.currency), *(("total", name) for name in self.total)]
-        if item := self.identity:
-            within = [name for name in item.within if name not in ("day", "month")]
-            used += [("identity", name) for name in (item.id, item.number, item.item, *item.sign, *within)]
-        used += [("updated", self.updated), *(("carried", name) for name in self.carried)]
-        used += [*(("worded", name) for name in self.worded), *(("values", name) for name in self.values)]
-        require_columns(self.columns, [*used, *(("synonyms", name) for name in self.synonyms)])
-        require_names([column.name for column in self.columns], DUCKDB)
-        return self
-
-    @model_validator(mode="after")
-    def _versions_are_of_a_dimension(self) -> Self:
-        for setting in ("carried", "updated", "members", "worded"):
-            if getattr(self, setting) and not (self.versions and self.key):
-                raise ValueError(f"{setting} is for a dimension with versions = true")
-        if self.versions and not self.key:
-            raise ValueError("versions = true is for a dimension: of a fact, every drop counts")
-        return self
-
-    @model_validator(mode="after")
-    def _types_fit(self) -> Self:
-        types = {column.name: column.type for column in self.columns}
-        clean = [self._source(column).clean_name for column in self.columns]
-        clean += [name for name, type_ in types.items() if type_ == "time"]
-        if repeated := next((name for name in clean if clean.count(name) > 1), ""):
-            raise ValueError(f"{repeated}: two columns are stored under this name")
-        if self.at and types[self.at] not in ("date", "time"):
-            raise ValueError(f"at: {self.at} must be of type date or time")
-        if self.key and (wrong := next((name for name, type_ in types.items() if type_ == "time"), "")):
-            raise ValueError(f"{wrong}: time is a type of facts; a dimension has dates")
-        if self.updated and types[self.updated] != "date":
-            raise ValueError(f"updated: {self.updated} must be of type date")
-        if self.identity and (wrong := next((name for name in self.identity.within if types.get(name) == "time"), "")):
-            raise ValueError(f"identity.within: {wrong} is a time: name day or month")
-        if wrong := next((name for name in self.values if types.get(name, "text") != "text"), ""):
-            raise ValueError(f"values: {wrong} must be of type text")
-        if wrong := next((name for name in self.worded if types[name] != "text"), ""):
-            raise ValueError(f"worded: {wrong} must be of type text")
-        return self
-
-    def _source(self, column: PackColumn) -> SourceColumn:
-        given = self.values.get(column.name)
-        return replace(column.source(), values=_words(column.name, given)) if given else column.source()
-
-    def kind(self, name: str, subject: "_Subject | None", lookups: Mapping[str, str], sql: Mapping[str, str]) -> Kind:
-        columns = tuple(map(self._source, self.columns))
-        names = {column.name: column.clean_name for column in columns}
-        own = self.identity or _Identity(id="")
-        return Kind(
-            name=name,
-            columns=columns,
-            key=self.key,
-            at=names.get(self.at, ""),
-            shard=self.shard,
-            control=names.get(self.control, ""),
-            currency=self.currency,
-            id=own.id,
-            number=own.number,
-            item=own.item,
-            sign=own.sign,
-            transaction_key=own.within,
-            once_per_id=own.repeats == "replace",
-            across=text_of(self.across, sql) if self.across else "",
-            synonyms=self.synonyms,
-            total=self.total,
-            versions=self.versions,
-            carried=tuple(dict.fromkeys((*self.carried, *filter(None, (self.updated,))))),
-            updated=self.updated,
-            members=tuple(sorted(self.members.items(), reverse=True)),
-            worded=self.worded,
-            person=subject.key if subject and subject.key in names else "",
-            is_subject=bool(subject and subject.drop == name),
-            lookups={on: kind for on, kind in lookups.items() if on in names} if self.at else {},
-        )
-
-
-def _words(column: str, given: tuple[str, ...] | dict[str, tuple[str, ...]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return the words of a column, each with others that mean it. Raise ValueError for one that means two."""
-    words = tuple(given.items()) if isinstance(given, dict) else tuple((word, ()) for word in given)
-    every = [word.upper() for value, others in words for word in (value, *others)]
-    if repeats := sorted({word for word in every if every.count(word) > 1}):
-        raise ValueError(f"values: {column} has the word {repeats[0]!r} twice")
-    return words
 
 
 class _Number(BaseModel):
@@ -213,7 +91,7 @@ class _Pack(BaseModel):
     name: Name
     about: str
     subject: _Subject | None = None
-    drops: dict[Name, _Drop] = Field(min_length=1)
+    drops: dict[Name, PackDrop] = Field(min_length=1)
     tables: dict[Name, PackTable] = Field(min_length=1)
     highlights: dict[Name, Highlight] = Field(default_factory=dict)
     views: dict[Name, View] = Field(default_factory=dict)
@@ -255,8 +133,40 @@ class _Pack(BaseModel):
 
     @model_validator(mode="after")
     def _subject_is_a_dimension(self) -> Self:
-        if self.subject and (self.subject.drop not in self.drops or self.drops[self.subject.drop].key is None):
-            raise ValueError(f"subject: {self.subject.drop!r} is no dimension{nearest(self.subject.drop, self.drops)}")
+        if self.subject is None:
+            return self
+        drop, key = self.subject.drop, self.subject.key
+        dimensions = [name for name, item in self.drops.items() if item.key]
+        if drop not in dimensions:
+            raise ValueError(f"subject.drop: {drop!r} is no dimension{nearest(drop, dimensions)}")
+        if key != (own := self.drops[drop].key):
+            raise ValueError(f"subject.key: {key!r} is not the key of {drop}, {own!r}")
+        of_all = [("drops", name, item.columns) for name, item in self.drops.items()]
+        of_all += [("tables", name, item.columns) for name, item in self.tables.items()]
+        for what, name, columns in of_all:
+            for column in columns:
+                if column.name == key and (column.type != "id" or column.flags[:1] == ("optional",)):
+                    raise ValueError(f"{what}.{name}: {key} names a person who can be erased: its type is id")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        read = {
+            *self.drops,
+            *(name for name, table in self.tables.items() if table.per == "month"),
+            *self.policy_tables,
+        }
+        own = {f"{name}{BEFORE}" for name in self.tables}
+        own |= {f"{name}{end}" for name, drop in self.drops.items() if drop.at for end in BESIDE_FACTS}
+        for name in (*self.drops, *self.tables, *self.policy_tables):
+            if name in DUCKDB or name in own & {*read, *self.tables}:
+                raise ValueError(f"{name!r} is reserved by SQL or the engine: choose another name")
+        published = [table.publish for table in self.tables.values() if table.publish]
+        for name in published:
+            if name in DATABASES or name.startswith(TABLES):
+                raise ValueError(f"publish: {name!r} is reserved by databases or the engine: choose another name")
+            if published.count(name) > 1:
+                raise ValueError(f"publish: two tables have the name {name!r}")
         return self
 
     @model_validator(mode="after")
@@ -269,10 +179,19 @@ class _Pack(BaseModel):
                 raise ValueError(f"{where}.once_per is not for tables of months: a key may be in several")
             if item.once_per not in ("", table.key[0]):
                 raise ValueError(f"{where}.once_per must be {table.key[0]!r}, the first column of its key")
-            if isinstance(item, TopHighlight) and item.last and table.per == "key":
-                raise ValueError(f'{where}.last is for tables with per = "all"')
+            if isinstance(item, TopHighlight):
+                if item.last and table.per == "key":
+                    raise ValueError(f'{where}.last is for tables with per = "all"')
+                for column, text in item.details.items():
+                    _require_fields(f"{where}.details.{column}", text, "{}")
+            _require_fields(f"{where}.title", item.title, *(["{month}"] if getattr(item, "last", "") else []))
         for name, view in self.views.items():
             self._mart_of(f"views.{name}", view.table).require_types(f"views.{name}", view.columns_used)
+            month = ["{month}"] if view.month else []
+            if view.top:
+                _require_fields(f"views.{name}.top.title", view.top.title, *month)
+            if view.show:
+                _require_fields(f"views.{name}.show.title", view.show.title, "{}", *month)
         return self
 
     def _mart_of(self, where: str, name: str) -> PackTable:
@@ -284,11 +203,19 @@ class _Pack(BaseModel):
     @model_validator(mode="after")
     def _numbers_have_names_of_their_own(self) -> Self:
         for name in (*self.policy, *self.policy_tables):
-            if name in EnginePolicy.model_fields:
+            if name in EnginePolicy.model_fields or name in VARIABLES:
                 raise ValueError(f"policy: {name!r} is a number of the engine, which every pack has")
         if both := sorted({*self.policy_tables} & {*self.policy, *self.tables, *self.drops}):
             raise ValueError(f"policy_tables: another table, drop or number has the name {both[0]!r}")
         return self
+
+
+def _require_fields(where: str, text: str, *known: str) -> None:
+    """Raise ValueError for braces in a text that stand for nothing."""
+    for field in re.findall(r"\{[^{}]*\}?|\}", text):
+        if field not in known:
+            listed = f"known: {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"{where} has {field!r}, which stands for nothing; {listed}")
 
 
 def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
@@ -298,8 +225,9 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
     """
     try:
         values = _Pack.model_validate(tomllib.loads(text))
+        subject = Subject(values.subject.drop, values.subject.key) if values.subject else None
         lookups = {item.on: kind for table in values.tables.values() for kind, item in table.lookups.items() if item.on}
-        kinds = {name: drop.kind(name, values.subject, lookups, sql) for name, drop in values.drops.items()}
+        kinds = {name: drop.kind(name, subject, lookups, sql) for name, drop in values.drops.items()}
         dimensions = {name for name, kind in kinds.items() if not kind.is_fact}
         of_months = {name for name, table in values.tables.items() if table.per == "month"}
         tables = {
@@ -323,7 +251,6 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         raise UsageError(*explain(error, _Pack), where) from error
     except ValueError as error:
         raise UsageError(str(error), where) from error
-    subject = Subject(values.subject.drop, values.subject.key) if values.subject else None
     views = tuple(view.model_copy(update={"name": name}) for name, view in values.views.items())
     highlights = tuple(_highlight(name, item, tables[item.table], subject) for name, item in values.highlights.items())
     pack = Pack(values.name, values.about, kinds, tables, months, subject, numbers, number_tables, highlights, views)

@@ -35,5 +35,29 @@ DATABASES = DUCKDB | frozenset(
     """.split()
 )
 """Those and the words that MySQL 9.7 or MariaDB 10.11 refuse as the name of a column."""
-ENGINE = frozenset(("generation", "run_id"))
+ENGINE = frozenset(("generation", "run_id", "as_of_date"))
 """Columns that the engine adds to marts."""
+OF_FACTS = frozenset(
+    """
+    additional_columns bucket day_key delivery id_key more_key position sales_time t_bought t_id t_line t_shard
+    """.split()
+)
+"""Columns that the engine adds to clean rows of facts."""
+OP = "op"
+"""Column of a drop of a dimension whose rows are changes."""
+OF_DIMENSIONS = frozenset(("deleted", "t_place"))
+"""Columns that the engine adds to clean rows of dimensions."""
+OF_VERSIONS = OF_DIMENSIONS | frozenset(
+    """
+    covers_from covers_to end_reason is_current is_inferred last_seen valid_from valid_to version_key
+    """.split()
+)
+"""Those of dimensions with versions."""
+VARIABLES = frozenset(("as_of", "last_day", "month", "previous_as_of"))
+"""Variables that the engine sets."""
+TABLES = "marts_"
+"""What the names of the engine's tables in a database begin with."""
+BEFORE = "_before"
+"""End of the name under which SQL reads the months before of a table."""
+BESIDE_FACTS = ("_crossing", "_left_out", "_rows")
+"""Ends of the names of the tables that the engine has beside that of a fact."""

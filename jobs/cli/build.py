@@ -27,6 +27,7 @@ from jobs.cli.options import (
     show,
     show_tracebacks,
     with_settings,
+    with_target,
 )
 from jobs.cli.progress import Debug, Quiet, Verbose, Voice, voice, watching
 from marts.errors import MartsError
@@ -129,9 +130,9 @@ def plan(
         show(render_drops.plan(built, now.resolved, months, settings.sources), stdout=True, wide=wide)
 
 
+@with_target
 def status(
-    target: Target = None,
-    config: Config = None,
+    settings: "Settings",
     runs: Annotated[int, typer.Option(min=1, help="Number of runs to show")] = 10,
     as_json: Json = False,
     wide: Wide = False,
@@ -139,7 +140,6 @@ def status(
     """Show the live marts and the last runs."""
     from jobs.cli import render
 
-    settings = configured(config, target=target)
     settings.require("target")
     with opened(settings, read_only=True) as warehouse:
         live, last = warehouse.live(), warehouse.runs(runs)

@@ -60,6 +60,7 @@ def submit(
     ] = None,
     config: Annotated[str | None, typer.Option(help="Settings file, as a path on the cluster")] = None,
     policy: Annotated[str | None, typer.Option(help="Policy file (TOML), as a path on the cluster")] = None,
+    pack: Annotated[str | None, typer.Option(help="Shipped pack, or a folder as a path on the cluster")] = None,
     mart: Annotated[str | None, typer.Option(help="Build only this mart; `marts pack check` names them")] = None,
     expectations: Annotated[str | None, typer.Option(help="Folder of suites, as a path on the cluster")] = None,
     rebuild: Annotated[bool, typer.Option(help="Rebuild everything from the drops")] = False,
@@ -82,7 +83,7 @@ def submit(
     from jobs.launch.submit import Submission, submitted
 
     given = {"source": source, "target": target, "state": state, "config": config, "policy": policy, "mart": mart}
-    given |= {"expectations": expectations, "as-of": as_of}
+    given |= {"pack": pack, "expectations": expectations, "as-of": as_of}
     flags = [f for key, value in given.items() if value for f in (f"--{key}", value)]
     flags += [flag for flag, wanted in (("--rebuild", rebuild), ("--rescan", rescan)) if wanted]
     build = Submission(tuple(flags), datetime.now(UTC).date(), name, working_dir)

@@ -8,21 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.options import (
-    Config,
     Json,
-    PolicyFile,
-    Source,
-    State,
-    Target,
     Who,
     Wide,
-    configured,
     looking,
     opened,
     require_why,
     show,
     stamp,
     with_settings,
+    with_target,
 )
 from jobs.runtime.escaping import visible
 from marts.errors import UsageError
@@ -72,55 +67,38 @@ def withdraw_list(
 
 
 @withdraw.command("accept")
+@with_settings
 def withdraw_accept(
+    settings: "Settings",
     drops: Drops = None,
     why: Why = "",
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
     who: Who = None,
 ) -> None:
     """Withdraw drops whose objects are missing: the next build removes their lines."""
     from jobs.steps.withdrawals import ACCEPT
 
-    places = {"source": source, "target": target, "state": state, "policy": policy}
-    _decide(ACCEPT, drops, why, who, config, places, "the next marts build removes their lines")
+    _decide(settings, ACCEPT, drops, why, who, "the next marts build removes their lines")
 
 
 @withdraw.command("refuse")
+@with_settings
 def withdraw_refuse(
+    settings: "Settings",
     drops: Drops = None,
     why: Why = "",
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
     who: Who = None,
 ) -> None:
     """Keep drops whose objects are missing: their lines stay in the marts."""
     from jobs.steps.withdrawals import REFUSE
 
-    places = {"source": source, "target": target, "state": state, "policy": policy}
     after = "their lines still count; the state is now their only copy: keep it"
-    _decide(REFUSE, drops, why, who, config, places, after)
+    _decide(settings, REFUSE, drops, why, who, after)
 
 
-def _decide(
-    action: str,
-    drops: list[str] | None,
-    why: str,
-    who: str | None,
-    config: str | None,
-    places: dict[str, str | None],
-    after: str,
-) -> None:
+def _decide(settings: "Settings", action: str, drops: list[str] | None, why: str, who: str | None, after: str) -> None:
     """Record a decision about drops whose objects are missing."""
     from jobs.operations.quarantine import decide
 
-    settings = configured(config, **places)
     with looking(settings, datetime.now(UTC), read_only=False) as (now, warehouse):
         removed = _vanished(now)
         waiting = [item for item in removed if item.state == "missing"]
@@ -155,11 +133,11 @@ def _find(removed: "list[ResolvedDrop]", name: str) -> "list[ResolvedDrop]":
     return result
 
 
+@with_target
 def accept_fall(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run that did not publish")],
     why: Why,
-    target: Target = None,
-    config: Config = None,
+    settings: "Settings",
     who: Who = None,
 ) -> None:
     """Accept a fall of the total that stopped a run: the next build publishes."""
@@ -168,7 +146,6 @@ def accept_fall(
     from jobs.steps.fall import ACCEPT
 
     require_why(why)
-    settings = configured(config, target=target)
     settings.require("target")
     with opened(settings) as warehouse:
         records = warehouse.runs_named([run])
@@ -205,15 +182,12 @@ def check_ids(
         show(render_drops.shared_ids(item.count, item.largest), stdout=True, wide=wide)
 
 
-def show_replaced(
-    drop: str, config: str | None, places: dict[str, str | None], limit: int, as_json: bool, wide: bool
-) -> None:
+def show_replaced(settings: "Settings", drop: str, limit: int, as_json: bool, wide: bool) -> None:
     """Show the lines that a drop replaced or that were replaced in it, next to those that count."""
     from jobs.cli import render_drops
     from jobs.operations.quarantine import find
     from jobs.steps.replaced import replaced_lines
 
-    settings = configured(config, **places)
     with looking(settings, datetime.now(UTC)) as (now, _):
         delivery = find(now, drop).delivery
         if delivery.kind not in now.identities:

@@ -1,22 +1,24 @@
 """`marts expectations …`: list, check and add data quality rules."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.cli.options import Config, Folder, Json, PolicyFile, Wide, configured, configured_policy, show
+from jobs.cli.options import Json, Wide, configured_policy, show, with_suites
 from marts.errors import UsageError
+
+if TYPE_CHECKING:
+    from jobs.config.settings import Settings
 
 expectations = typer.Typer(help="List, check and add data quality rules.", no_args_is_help=True)
 
 
 @expectations.command("list")
+@with_suites
 def expectations_list(
+    settings: "Settings",
     name: Annotated[str | None, typer.Argument(help="A drop or a published table; all by default")] = None,
-    config: Config = None,
-    policy: PolicyFile = None,
-    folder: Folder = None,
     types: Annotated[bool, typer.Option("--types", help="List the types of rules and their arguments instead")] = False,
     as_json: Json = False,
     wide: Wide = False,
@@ -29,7 +31,6 @@ def expectations_list(
     if types:
         show(render.rule_types(type_words()), stdout=True, wide=wide)
         return
-    settings = configured(config, policy=policy, expectations=folder)
     suites = check_suites(settings.domain, settings.expectations, configured_policy(settings))
     if name is not None and name not in suites:
         raise UsageError(f"unknown suite {name!r}", "expectations", f"the suites are {', '.join(suites)}")
@@ -46,11 +47,11 @@ def expectations_list(
 
 
 @expectations.command("check")
-def expectations_check(config: Config = None, policy: PolicyFile = None, folder: Folder = None) -> None:
+@with_suites
+def expectations_check(settings: "Settings") -> None:
     """Check every suite against the columns and plan it with Great Expectations. Names rules that cannot run."""
     from jobs.config.suites import check_suites
 
-    settings = configured(config, policy=policy, expectations=folder)
     suites = check_suites(settings.domain, settings.expectations, configured_policy(settings))
     from jobs.steps.quality import plan_suites
 
@@ -59,22 +60,20 @@ def expectations_check(config: Config = None, policy: PolicyFile = None, folder:
 
 
 @expectations.command("add")
+@with_suites
 def expectations_add(
     name: Annotated[str, typer.Argument(help="A drop or a published table, of one of the suites")],
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as expect_column_values_to_be_between")],
     arguments: Annotated[
         list[str], typer.Option("--set", metavar="NAME=VALUE", help="One argument; VALUE is JSON or text")
     ],
+    settings: "Settings",
     severity: Annotated[str, typer.Option(help="critical, warning or info")] = "warning",
     description: Annotated[str | None, typer.Option(help="Text to show instead of the generated words")] = None,
-    config: Config = None,
-    policy: PolicyFile = None,
-    folder: Folder = None,
 ) -> None:
     """Add one rule to a suite in your folder. A rule that cannot run is not added."""
     from jobs.operations.suites import add, parse_arguments
 
-    settings = configured(config, policy=policy, expectations=folder)
     entry: dict[str, Any] = {"type": type_, "kwargs": parse_arguments(arguments), "severity": severity}
     if description:
         entry["description"] = description

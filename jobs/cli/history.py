@@ -5,43 +5,39 @@ import getpass
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.decisions import show_replaced
 from jobs.cli.options import (
-    Config,
     Json,
-    PolicyFile,
-    Source,
-    State,
-    Target,
     Who,
     Wide,
-    configured,
     opened,
     run_id_of,
     show,
     stamp,
+    with_settings,
+    with_target,
 )
 from marts.errors import DataError, OutcomeUnknown, UsageError
+
+if TYPE_CHECKING:
+    from jobs.config.settings import Settings
 
 audit = typer.Typer(help="The audit trail: who decided what, when and why.", no_args_is_help=True)
 _RUNS = _RECENT = 1000
 """Number of last runs whose recorded audit hash is checked."""
 
 
+@with_settings
 def history(
+    settings: "Settings",
     drop: Annotated[str, typer.Argument(metavar="[DROP]", help="Key of a drop or the end of it; all by default")] = "",
     replaced: Annotated[
         str | None, typer.Option(metavar="DROP", help="Show replaced lines of this drop, with their replacements")
     ] = None,
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
-    policy: PolicyFile = None,
     limit: Annotated[int, typer.Option(min=1, help="Number of events to show")] = 50,
     as_json: Json = False,
     wide: Wide = False,
@@ -50,10 +46,8 @@ def history(
     from jobs.cli import render_drops
 
     if replaced:
-        places = {"source": source, "target": target, "state": state, "policy": policy}
-        show_replaced(replaced, config, places, limit, as_json, wide)
+        show_replaced(settings, replaced, limit, as_json, wide)
         return
-    settings = configured(config, target=target)
     settings.require("target")
     with opened(settings, read_only=True) as warehouse:
         events = warehouse.history(drop, limit)
@@ -70,18 +64,17 @@ def history(
         show(render_drops.history(events, decisions), stdout=True, wide=wide)
 
 
+@with_target
 def rollback(
+    settings: "Settings",
     why: Annotated[str, typer.Option(help="For the audit trail")] = "",
     who: Who = None,
-    target: Target = None,
-    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Roll back to the previous publication. Run it again to undo."""
     from jobs.cli import render
     from jobs.ports.records import Rollback
 
-    settings = configured(config, target=target)
     settings.require("target")
     with opened(settings) as warehouse:
         warehouse.prepare()
@@ -98,11 +91,11 @@ def rollback(
 
 
 @audit.command("list")
-def audit_list(target: Target = None, config: Config = None, as_json: Json = False, wide: Wide = False) -> None:
+@with_target
+def audit_list(settings: "Settings", as_json: Json = False, wide: Wide = False) -> None:
     """List decisions, oldest first."""
     from jobs.cli import render
 
-    settings = configured(config, target=target)
     settings.require("target")
     with opened(settings, read_only=True) as warehouse:
         entries = warehouse.audit()
@@ -113,15 +106,14 @@ def audit_list(target: Target = None, config: Config = None, as_json: Json = Fal
 
 
 @audit.command("verify")
+@with_target
 def audit_verify(
-    target: Target = None,
-    config: Config = None,
+    settings: "Settings",
     head: Annotated[str, typer.Option(help="Hash of an entry that you stored elsewhere")] = "",
 ) -> None:
     """Check that no entry was changed, removed or cut off since it was written."""
     from jobs.ports.audit import BEGIN, broken
 
-    settings = configured(config, target=target)
     settings.require("target")
     with opened(settings, read_only=True) as warehouse:
         entries = warehouse.audit()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.options import Config, Json, Target, Wide, configured, opened, show
+from jobs.cli.options import Config, Json, Wide, configured, opened, show, with_target
 from jobs.runtime.escaping import visible
 from jobs.runtime.scrub import scrubbed
 from marts.errors import MartsError, ServiceError, UsageError
@@ -56,9 +56,9 @@ def try_it(
 
 
 @app.command(name="list")
+@with_target
 def list_(
-    target: Target = None,
-    config: Config = None,
+    settings: "Settings",
     limit: Annotated[int, typer.Option(min=1, help="Number of notices to show")] = 20,
     as_json: Json = False,
     wide: Wide = False,
@@ -66,7 +66,6 @@ def list_(
     """List the last notices with the state of each delivery."""
     from jobs.cli import render
 
-    settings = configured(config, target=target)
     settings.require("target")
     with opened(settings, read_only=True) as warehouse:
         notices = warehouse.last_notices(limit)
@@ -77,13 +76,13 @@ def list_(
 
 
 @app.command()
-def send(target: Target = None, config: Config = None) -> None:
+@with_target
+def send(settings: "Settings") -> None:
     """Send pending notices without a build, for example when a mail server is back."""
     from jobs.adapters.store.open import open_store
     from jobs.report.delivery import deliver
     from jobs.report.run_records import adopt_waiting
 
-    settings = configured(config, target=target)
     settings.require("target")
     _names(settings, None)
     with opened(settings, create=True) as warehouse:  # notices may be pending for a target that was never reached

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jobs.config.settings import Settings
     from jobs.operations.survey import Survey
     from jobs.ports.warehouse import Warehouse
+    from marts.pack import Pack
     from marts.policy import Policy
 
 Who = Annotated[str | None, typer.Option(help="Name for the audit trail; the current user by default")]
@@ -66,28 +67,46 @@ def configured(config: str | None, **flags: Any) -> "Settings":
     return load(config, flags)
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say where everything is, in place of its parameter ``settings``."""
-    options = {
-        "source": Source,
-        "target": Target,
-        "state": State,
-        "config": Config,
-        "policy": PolicyFile,
-        "pack": PackName,
-    }
-    parameters: list[inspect.Parameter] = []
-    for own in inspect.signature(command).parameters.values():
-        named = options.items() if own.name == "settings" else ()
-        given = [inspect.Parameter(name, own.kind, default=None, annotation=kind) for name, kind in named]
-        parameters += given or [own]
+_OPTIONS = {
+    "source": Source,
+    "target": Target,
+    "state": State,
+    "config": Config,
+    "policy": PolicyFile,
+    "pack": PackName,
+    "expectations": Folder,
+}
+"""Options that override settings, by the name of the setting."""
 
-    @functools.wraps(command)
-    def read(**values: Any) -> None:
-        flags = {name: values.pop(name) for name in options}
-        command(settings=configured(flags.pop("config"), **flags), **values)
 
-    return with_parameters(read, parameters)
+def _with_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that gives a command some options in place of its parameter ``settings``."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters: list[inspect.Parameter] = []
+        for own in inspect.signature(command).parameters.values():
+            replaced = names if own.name == "settings" else ()
+            given = [inspect.Parameter(n, own.kind, default=None, annotation=_OPTIONS[n]) for n in replaced]
+            parameters += given or [own]
+
+        @functools.wraps(command)
+        def read(**values: Any) -> None:
+            flags = {name: values.pop(name) for name in names}
+            command(settings=configured(flags.pop("config"), **flags), **values)
+
+        return with_parameters(read, parameters)
+
+    return decorate
+
+
+with_settings = _with_options("source", "target", "state", "config", "policy", "pack")
+"""For commands that look at the drops: where everything is."""
+with_target = _with_options("target", "config", "pack")
+"""For commands that look at the target only."""
+with_places = _with_options("source", "target", "state", "config", "pack")
+"""For commands that read what builds have written."""
+with_suites = _with_options("config", "policy", "pack", "expectations")
+"""For commands about suites."""
 
 
 def with_parameters(command: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
@@ -108,7 +127,8 @@ def configured_policy(settings: "Settings") -> "Policy":
 def opened(settings: "Settings", read_only: bool = False, create: bool = False) -> Iterator["Warehouse"]:
     """Open the target and check the sealed file against the revision that it recorded.
 
-    Raise UsageError for a file that does not exist, unless ``create``: a mistyped path is not an empty target.
+    Raise UsageError for a file that does not exist, unless ``create``: a mistyped path is not an empty target; and for
+    a target of another pack.
     """
     from jobs.adapters.warehouse.open import open_warehouse
     from jobs.operations.seal import check_seal
@@ -117,9 +137,21 @@ def opened(settings: "Settings", read_only: bool = False, create: bool = False) 
     warehouse = open_warehouse(settings.target or "", settings.mysql, settings.domain, read_only, wait, create)
     try:
         check_seal(settings, warehouse, stamp(), remember=not read_only)
+        _require_own(settings.domain, warehouse)
         yield warehouse
     finally:
         warehouse.close()
+
+
+def _require_own(pack: "Pack", warehouse: "Warehouse") -> None:
+    """Raise UsageError if all marts of the target are those of another pack."""
+    live = sorted(warehouse.live())
+    if live and not {*live} & {*pack.marts}:
+        raise UsageError(
+            f"the target has the marts {', '.join(live)}, of which the pack {pack.name!r} has none",
+            "pack",
+            "name the pack of the target: --pack, pack in marts.toml, or MARTS_PACK",
+        )
 
 
 @contextmanager

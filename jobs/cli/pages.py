@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.options import Config, Json, Source, State, Target, configured, opened
+from jobs.cli.options import Json, opened, with_places
 from marts.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     from jobs.report.run_report import RunReport
 
 
+@with_places
 def report(
+    settings: "Settings",
     run: Annotated[str, typer.Argument(metavar="[RUN]", help="Run id or the end of it; the last run by default")] = "",
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
     to: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained copy of the page")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser")] = False,
     as_json: Json = False,
@@ -29,7 +27,6 @@ def report(
     from jobs.adapters.store.open import open_store
     from jobs.report.run_pages import page_of, report_page
 
-    settings = configured(config, source=source, target=target, state=state)
     settings.require("target")
     announced = _report(settings, run)
     if as_json:
@@ -63,15 +60,12 @@ def _report(settings: "Settings", run: str) -> "RunReport":
     return results[0]
 
 
+@with_places
 def docs(
-    source: Source = None,
-    target: Target = None,
-    state: State = None,
-    config: Config = None,
+    settings: "Settings",
     open_: Annotated[bool, typer.Option("--open", help="Open the index in a browser")] = False,
 ) -> None:
     """Print the location of the data quality pages or open them."""
-    settings = configured(config, source=source, target=target, state=state)
     index = f"{settings.docs_uri.rstrip('/')}/index.html"
     local = Path(index.removeprefix("file://"))
     if "s3://" not in index and not local.is_file():

@@ -8,7 +8,7 @@ from typing import Any
 
 from marts.errors import UsageError
 from marts.pack import Kind, Mart, Pack
-from marts.policy import Policy
+from marts.policy import Policy, nearest
 from marts.quality.rules import Suite
 from marts.quality.suite_reader import policy_parameters, read_suite
 
@@ -39,16 +39,23 @@ def load_mart_suite(pack: Pack, mart: Mart, folder: str | None, policy: Policy, 
 
 
 def check_suites(pack: Pack, folder: str | None, policy: Policy) -> dict[str, Suite]:
-    """Read all suites. Raise UsageError for a file of no suite: a misspelt name must not be silently ignored."""
+    """Read all suites. Raise UsageError for an invalid one, or a file of none."""
+    require_suites(pack, folder)
     of_marts = {mart.table: mart for mart in pack.marts.values()}
-    known: dict[str, Kind | Mart] = {**pack.kinds, **of_marts}
-    for path in sorted(Path(folder).glob("*.json")) if folder else ():
-        if path.stem not in known:
-            hint = f"rename it to one of {', '.join(f'{name}.json' for name in known)}"
-            raise UsageError("does not have the name of a suite", str(path), hint)
     unknown = dict.fromkeys(MART_PARAMETERS, 0)
     marts = {name: load_mart_suite(pack, mart, folder, policy, unknown) for name, mart in of_marts.items()}
     return {**load_suites(pack, folder, policy), **marts}
+
+
+def require_suites(pack: Pack, folder: str | None) -> None:
+    """Raise UsageError for a file of no suite: a misspelt name must not be silently ignored."""
+    known = [*pack.kinds, *(mart.table for mart in pack.marts.values())]
+    folders = [Path(folder)] if folder else []
+    folders += [Path(pack.folder) / "expectations"] if pack.folder else []
+    for path in (path for place in folders for path in sorted(place.glob("*.json"))):
+        if path.stem not in known:
+            hint = f"rename it: suites have the names of drops, and of tables in the database: {', '.join(known)}"
+            raise UsageError(f"does not have the name of a suite{nearest(path.stem, known)}", str(path), hint)
 
 
 def read_file(name: str, pack: Pack, folder: str | None) -> tuple[Any, str]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from jobs.adapters.store.open import open_store
+from jobs.config.suites import require_suites
 from jobs.ports.records import DropRecord, erased_people
 from jobs.report.notices import before
 from jobs.report.places import reports_of
@@ -25,6 +26,7 @@ from jobs.steps.key_lines import with_lines
 from jobs.steps.load import read_back
 from jobs.steps.reconcile import check_marts, require_key, require_lines
 from jobs.steps.resolve import resolve
+from marts.compute.check import check_pack
 from marts.errors import DataError, Defect, DuplicateKeys, MartsError, NotShown, OutcomeUnknown, StateDamaged, Stopped
 
 _DAMAGED = 100
@@ -39,6 +41,7 @@ def build(run: Run) -> RunReport:
             run.warehouse.prepare()
             run.warehouse.begin(run_record(report_of(run, "running", 0)))
             require_ids(run)
+            _require_pack(run)
             _look_back(run)
             last = run.warehouse.audit_end()
             run.audit = last.hash if last else ""
@@ -54,6 +57,13 @@ def build(run: Run) -> RunReport:
         run.failed = _failed(run, Defect(f"{type(problem).__name__}: {problem}", "marts", "please report it"))
         raise
     return report
+
+
+def _require_pack(run: Run) -> None:
+    """Raise UsageError if the pack of a folder does not fit together, or a suite belongs to nothing."""
+    require_suites(run.pack, run.settings.expectations)
+    for _ in check_pack(run.pack, run.policy) if run.pack.folder else ():
+        pass
 
 
 def _look_back(run: Run) -> None:

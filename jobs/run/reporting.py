@@ -101,6 +101,12 @@ def _warnings(stages: Stages) -> tuple[str, ...]:
     if stages.marts is not None and stages.scanned and stages.rolled_up:
         warnings += warnings_of(stages.scanned.plan, stages.rolled_up.resolved, stages.marts)
         warnings += stages.ambiguous_ids
+        warnings += [
+            f"{name} is live, but not in the pack: it stays as of {item.as_of_date}, and erasures do not reach it: "
+            "drop it, or restore it in the pack"
+            for name, item in (stages.live.generations if stages.live else {}).items()
+            if name not in stages.scanned.plan.pack.marts
+        ]
     for judged in stages.judged:
         warnings += [
             f"{report.name}: {rule.rule} ({_share(rule)})"

@@ -131,9 +131,10 @@ def inputs_of(
     """
     used = {item.kind for item in mart.lookups}
     last = sorted(used & set(last_counts))
+    columns = [(column.name, column.type, column.nullable, column.max_length) for column in mart.columns]
     rules = name_of(
         __version__,
-        name_of(mart.sql, mart.stale, digest("money")),
+        name_of(mart.sql, mart.stale, digest("money"), mart.key, columns),
         policy.digest(),
         numbers_of(pack, policy),
         *([last] if last else []),

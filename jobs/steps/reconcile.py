@@ -9,13 +9,13 @@ from jobs.steps.planned import Plan
 from jobs.steps.resolve import COUNTS_ON, Resolved, ResolvedDrop, may_be_withdrawn
 from jobs.steps.series import series_of
 from jobs.steps.withdrawals import TAKEN_BACK
-from marts.errors import DataError, Defect, UnknownPeople, UsageError
+from marts.errors import DataError, Defect, MartsError, SqlFailed, UnknownPeople, UsageError
 from marts.pack import Pack, amount_of
 from marts.policy import Policy, nearest
 
 
 def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -> None:
-    """Check the marts against the lines. Raise UnknownPeople or Defect if nothing may be published."""
+    """Check the marts against the lines. Raise UnknownPeople, SqlFailed or Defect if nothing may be published."""
     _check_rows(resolved)
     for rows in marts:
         mart = resolved.pack.tables[rows.mart]
@@ -26,9 +26,7 @@ def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -
         if rows.cents + without != counts.counted_cents or rows.guest_cents not in (0, counts.guest_cents):
             left_out = f" ({_money(rows.guest_cents)} of guests)" if rows.guest_cents else ""
             sums = f"{_money(rows.cents)}{left_out}, but its lines sum to {_money(counts.counted_cents)}"
-            raise Defect(
-                f"{mart.control} of the mart sums to {sums}", rows.mart, "run `marts build --rebuild`, and report it"
-            )
+            raise _lost(f"{mart.control} of the mart sums to {sums}", rows.mart, resolved.pack)
     _check_totals(marts, resolved.pack)
     for kind, (known, lines) in looked_up(marts, resolved).items():
         ratio = lines / known if known else 0.0
@@ -60,7 +58,16 @@ def _check_totals(marts: Sequence[MartRows], pack: Pack) -> None:
         read = next((other for other in mart.also if other in cents and pack.tables[other].control), "")
         if mart.control and not mart.reads and read and cents[read] != own:
             sums = f"{mart.control} of the mart sums to {_money(own)}, but {read} to {_money(cents[read])}"
-            raise Defect(sums, name, "correct its SQL, or run `marts build --rebuild`, and report it")
+            raise _lost(sums, name, pack)
+
+
+def _lost(what: str, table: str, pack: Pack) -> MartsError:
+    """Return the error for a mart that has lost or repeated rows: by the SQL of a user's pack, or by a defect."""
+    if not pack.folder:
+        return Defect(what, table, "run `marts build --rebuild`, and report it")
+    tables = {table, pack.tables[table].reads, *pack.tables[table].also} - {""}
+    hint = f"correct the SQL of {' or '.join(sorted(tables))}: a JOIN, WHERE or GROUP BY of it loses or repeats rows"
+    return SqlFailed(what, f"tables.{table}", f"{hint}; the live marts are untouched")
 
 
 def currencies_of(resolved: Resolved) -> list[str]:
@@ -170,10 +177,10 @@ def notes_of(plan: Plan, resolved: Resolved) -> tuple[str, ...]:
             "the ledger of this target is empty"
         )
     if counts.guests:
-        people = [mart.table for mart, _ in resolved.pack.marts_of_people]
+        people = [mart.table for mart, _ in resolved.pack.marts_of_people if mart.per != "month"]
         others = [mart.table for mart in resolved.pack.marts.values() if mart.table not in people]
         counts_in = f"count in {', '.join(others)}, not in" if others else "do not count in"
-        words = f"{counts_in} {', '.join(people)}"
+        words = f"{counts_in} {', '.join(people)}" if people else "count in all marts"
         notes.append(f"{counts.guests:,} lines of guests ({_money(counts.guest_cents)}) {words}")
     if counts.repeated:
         notes.append(

@@ -1,10 +1,10 @@
 """Check a pack: bind the SQL of each table against empty inputs, and compare its columns with those declared."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -12,12 +12,12 @@ from marts.compute.engine import empty_mart, mart_schema
 from marts.compute.months import empty_rows
 from marts.compute.numbers import Numbers, variables_in
 from marts.compute.tables import NO_FACTS, compute_rows, empty_dimension, stale_keys
-from marts.errors import UsageError
+from marts.errors import SqlFailed, UsageError
 from marts.pack import Mart, Pack
 from marts.policy import Policy, nearest
 
 _DAY = date(2024, 1, 31)
-OF_MONTHS, OF_TABLES = ("last_day", "month"), ("as_of", "previous_as_of")
+_OF_MONTHS, _OF_TABLES = ("last_day", "month"), ("as_of", "previous_as_of")
 """Variables that the engine sets."""
 
 
@@ -36,13 +36,15 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
     numbers = Numbers.of(pack, policy)
     months: dict[str, pa.Table] = {}
     for table in pack.months.values():
-        _require_variables(table.name, (table.sql, *table.prepare), numbers, OF_MONTHS)
-        try:
+        _require_variables(table.name, (table.sql, *table.prepare), numbers, _OF_MONTHS)
+        with _definition():
             rows = empty_rows(table, pack, policy)
-        except duckdb.Error as error:
-            raise _wrong(table.name, error) from error
         for name in filter(None, (*table.key, table.control)):
             _require_column(table.name, name, rows, "key and control name columns of the last SELECT")
+        control = rows.schema.field(table.control).type if table.control else pa.int64()
+        if table.name not in pack.tables and not _is_whole(control):
+            what = f"its control {table.control} is {control}, no whole number of cents"
+            raise UsageError(what, f"tables.{table.name}", "cast the sum in the SQL: sum(…_cents)::BIGINT")
         if rows.column_names.count("month") > 1:
             what = "its SQL gives a column 'month', which the engine adds"
             raise UsageError(what, f"tables.{table.name}", "leave it out, or give it another name")
@@ -57,14 +59,19 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
 def _check_mart(pack: Pack, mart: Mart, months: Mapping[str, pa.Table], numbers: Numbers) -> None:
     facts = months.get(mart.reads, NO_FACTS)
     others = {name: months[name] if name in months else empty_mart(pack.tables[name]) for name in mart.also}
-    _require_variables(mart.name, (mart.sql, mart.stale), numbers, OF_TABLES)
+    _require_variables(mart.name, (mart.sql, mart.stale), numbers, _OF_TABLES)
+    if mart.per == "key":
+        _require_key(mart, facts)
+    for item in (item for item in mart.lookups if item.on):
+        if "lines" not in facts.column_names or item.on not in facts.column_names:
+            what = f"lookups.{item.kind} looks up {item.on!r} of {mart.reads or 'a table of months'}"
+            known = f"it has {', '.join(facts.column_names)}" if mart.reads else "it reads none"
+            raise UsageError(f"{what}, with its lines: {known}", f"tables.{mart.name}", "name them in its SQL")
     dimensions = {item.kind: empty_dimension(pack.kinds[item.kind], mart) for item in mart.lookups}
-    try:
+    with _definition():
         versioned = {name: pack.kinds[name] for name in dimensions if pack.kinds[name].versions}
         compute_rows(mart, facts, dimensions, numbers, _DAY, lambda rows: _compare(mart, rows), versioned, others)
         keys = stale_keys(mart, facts, numbers, date(2024, 1, 1), _DAY)
-    except duckdb.Error as error:
-        raise _wrong(mart.name, error) from error
     is_text = mart_schema(mart).field(mart.key[0]).type == pa.string()
     if keys is not None and not (np.issubdtype(keys.dtype, np.integer) or (is_text and keys.dtype == object)):
         raise UsageError(f"its stale SQL gives no values of {mart.key[0]}", f"tables.{mart.name}")
@@ -93,11 +100,33 @@ def _fits(given: pa.DataType, declared: pa.DataType) -> bool:
     return bool(given == declared or (pa.types.is_integer(given) and pa.types.is_integer(declared)))
 
 
+def _is_whole(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(type_) or (pa.types.is_decimal(type_) and type_.scale == 0))
+
+
 def _require_column(table: str, name: str, rows: pa.Table, hint: str) -> None:
     if name not in rows.column_names:
         what = f"its SQL gives no column {name!r}{nearest(name, rows.column_names)}"
         raise UsageError(what, f"tables.{table}", hint)
 
 
-def _wrong(name: str, error: duckdb.Error) -> UsageError:
-    return UsageError(f"its SQL does not fit: {str(error).splitlines()[0]}", f"tables.{name}", "correct the .sql file")
+def _require_key(mart: Mart, facts: pa.Table) -> None:
+    """Raise UsageError if a mart of keys has no key that the table that it reads has: its rows are read by it."""
+    name, where = mart.key[0], f"tables.{mart.name}"
+    if name == "month" or name not in facts.column_names:
+        own = ", ".join(other for other in facts.column_names if other != "month")
+        what = f"its key begins with {name!r}, but it is computed by values of a column of {mart.reads}: {own}"
+        raise UsageError(what, where, 'begin the key with one of them, or set per = "all"')
+    given, declared = facts.schema.field(name).type, mart_schema(mart).field(name).type
+    if not _fits(given, declared) or not (pa.types.is_integer(declared) or pa.types.is_string(declared)):
+        what = f"its key {name} is {given} in {mart.reads}, and declared as {declared}"
+        raise UsageError(what, where, 'let it be a whole number or a text in both, or set per = "all"')
+
+
+@contextmanager
+def _definition() -> Iterator[None]:
+    """Raise UsageError for SQL that fails without rows: it is wrong in itself."""
+    try:
+        yield
+    except SqlFailed as error:
+        raise UsageError(error.what, error.where, "correct the .sql file") from error

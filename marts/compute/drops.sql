@@ -16,9 +16,9 @@ FROM marks GROUP BY position;
 -- What each drop brings on each day.
 CREATE OR REPLACE TEMP TABLE drop_facts AS
 WITH known AS (
-    SELECT delivery, $at AS day, $guest AS is_guest, t_id, t_line, $control AS cents, left_out, equal, conflicting, overlapping,
-           left_out IS NULL AND $at <= getvariable('last_day') AS counts
-    FROM lines LEFT JOIN line_marks USING (position)
+    SELECT delivery, $at AS day, $guest AS is_guest, t_id, t_line, $control AS cents, m.left_out, m.equal,
+           m.conflicting, m.overlapping, m.left_out IS NULL AND $at <= getvariable('last_day') AS counts
+    FROM lines LEFT JOIN line_marks m USING (position)
 )
 SELECT
     delivery,

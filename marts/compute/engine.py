@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.errors import DataError
+from marts.errors import DataError, SqlFailed
 from marts.pack import DECIMALS, Mart, MartColumn
 
 MEMORY = "700MB"
 """Memory limit of one calculation. Beyond it DuckDB spills to a folder, see ``spill_to``."""
 _OFFLINE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+_CORRECT = "correct its .sql file; the live marts are untouched"
 _of_thread = threading.local()
 _spill_to = tempfile.gettempdir()
 
@@ -189,11 +190,57 @@ def running(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Ite
         try:
             yield engine
         except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
-            hint = "look for lines with absurd prices or quantities, and correct or withdraw their drop"
-            raise DataError(f"an amount does not fit DECIMAL(18,2): {error}", hint=hint) from error
-        except duckdb.Error:
+            raise DataError(*_too_large(error)) from error
+        except (duckdb.Error, SqlFailed):
             vars(_of_thread).clear()  # what is wrong with it, or its folder, must not meet the next calculation
             raise
+
+
+def _too_large(error: duckdb.Error, where: str = "") -> tuple[str, str, str]:
+    """Return the words for a number that overflows."""
+    hint = "look for lines with absurd prices or quantities, and correct or withdraw their drop"
+    return f"an amount does not fit DECIMAL(18,2): {_words_of(error)}", where, hint
+
+
+def selected(engine: duckdb.DuckDBPyConnection, text: str, table: str) -> pa.Table:
+    """Return the rows that the SQL of a table of a pack selects. Raise SqlFailed."""
+    with _of_pack(table):
+        result = engine.sql(text)
+        if result is None:
+            raise SqlFailed("the last statement of its SQL selects no rows", f"tables.{table}", _CORRECT)
+        names = result.columns
+        if repeated := next((name for name in names if names.count(name) > 1), ""):
+            raise SqlFailed(f"its SQL selects the column {repeated!r} twice", f"tables.{table}", _CORRECT)
+        return result.to_arrow_table()
+
+
+def prepare(engine: duckdb.DuckDBPyConnection, text: str, table: str) -> None:
+    """Execute SQL that a table of a pack needs before its own. Raise SqlFailed."""
+    with _of_pack(table):
+        engine.execute(text)
+
+
+@contextmanager
+def _of_pack(table: str) -> Iterator[None]:
+    """Raise SqlFailed for SQL that does not fit or fails on its rows; failures of the machine pass."""
+    try:
+        yield
+    except (duckdb.OperationalError, duckdb.InternalError):
+        raise
+    except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
+        if "DECIMAL(18," in str(error) or isinstance(error, duckdb.OutOfRangeException):
+            raise SqlFailed(*_too_large(error, f"tables.{table}")) from error
+        raise SqlFailed(f"its SQL fails: {_words_of(error)}", f"tables.{table}", _CORRECT) from error
+    except duckdb.Error as error:
+        raise SqlFailed(f"its SQL fails: {_words_of(error)}", f"tables.{table}", _CORRECT) from error
+
+
+def _words_of(error: duckdb.Error) -> str:
+    """Return the message of an error on one line, with the line of SQL that it points to."""
+    message, _, line = str(error).partition("\nLINE ")
+    number, _, text = line.partition("\n")[0].partition(": ")
+    words = " ".join(message.split())
+    return f"{words} (line {number}: {text.strip()})" if line else words
 
 
 def _instance() -> duckdb.DuckDBPyConnection:

@@ -17,8 +17,8 @@
 CREATE OR REPLACE TEMP TABLE candidates AS
 SELECT
     position, delivery, t_line AS line_no, t_id IS NOT NULL AS has_id,
-    $bought AS bought,
-    $item || CASE WHEN bought THEN '+' ELSE '-' END                                 AS item,
+    $bought AS t_bought,
+    $item || CASE WHEN t_bought THEN '+' ELSE '-' END                               AS item,
     dense_rank() OVER (ORDER BY t_shard, id_key, day_key, more_key, t_id)           AS basket,
     dense_rank() OVER (ORDER BY $columns)                                           AS content
 FROM suspects;
@@ -34,7 +34,7 @@ FROM candidates WHERE has_id;
 
 -- Without line_no: the lines that a delivery has of a transaction, as a set of (product, sold or returned).
 CREATE OR REPLACE TEMP TABLE parts AS
-SELECT basket, delivery, list_sort(list(DISTINCT item)) AS items, bool_or(bought) AS sells
+SELECT basket, delivery, list_sort(list(DISTINCT item)) AS items, bool_or(t_bought) AS sells
 FROM candidates WHERE has_id AND line_no IS NULL GROUP BY basket, delivery;
 
 -- A part corrects an earlier one if it has all of its items, and is no mere return. Of equal parts, the last is enough.

@@ -11,16 +11,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.compute.engine import named_in, running, sql
+from marts.compute.engine import named_in, prepare, running, selected, sql
 from marts.compute.identity import Identity
 from marts.compute.numbers import Numbers
 from marts.compute.versions import OF_MONTHS, history_schema, month_after, of_month
 from marts.pack import GUEST, TEXT_GUEST, Kind, MonthTable, Pack
 from marts.policy import Policy
+from marts.reserved_words import BEFORE
 from marts.rows.cast import clean_schema
 
-BEFORE = "_before"
-"""End of the name under which SQL reads the months before of a table."""
 _NO_MARKS = pa.schema([("position", pa.int64()), ("mark", pa.string())]).empty_table()
 
 
@@ -97,9 +96,9 @@ def roll_up(
                 engine.register(f"{name}{BEFORE}", rows.filter(recent))
             for text in table.prepare:
                 if text not in done:
-                    engine.execute(text)
+                    prepare(engine, text, table.name)
                     done.add(text)
-            results[table.name] = engine.sql(table.sql).to_arrow_table()
+            results[table.name] = selected(engine, table.sql, table.name)
             engine.register(table.name, results[table.name])
     drops = {name: item.drops for name, item in settled.items()}
     return MonthRows(results, drops, {name: item.shared for name, item in settled.items()})
@@ -148,7 +147,7 @@ def dimension_rows(kind: Kind, rows: pa.Table, month: date) -> pa.Table:
 
 
 def empty_rows(table: MonthTable, pack: Pack, policy: Policy) -> pa.Table:
-    """Return a table of months without rows, with the columns that its SQL gives. Raise duckdb.Error if it fails."""
+    """Return a table of months without rows, with the columns that its SQL gives. Raise SqlFailed."""
     facts = {}
     for name in table.facts:
         identity = Identity.of(policy, pack, pack.kinds[name])

@@ -6,10 +6,12 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from marts.compute.engine import mart_schema, named_in, ordered, running
+from marts.compute.engine import mart_schema, named_in, ordered, running, selected
 from marts.compute.numbers import Numbers
 from marts.compute.versions import INFERRED, history_schema, with_members
+from marts.errors import SqlFailed
 from marts.pack import Kind, Lookup, Mart
 from marts.rows.cast import clean_schema
 
@@ -50,10 +52,9 @@ def compute_rows(
     standing = {item.kind: _named(mart, item, dimensions, facts, kinds) for item in mart.lookups if item.kind in kinds}
     tables = {**months, **others, **dimensions, **standing, **numbers.tables}
     with running(tables, {"as_of": as_of, **numbers.variables}) as engine:
-        rows = engine.sql(mart.sql).to_arrow_table()
+        rows = selected(engine, mart.sql, mart.name)
         check(rows)
-        columns = [column.name for column in mart.columns]
-        ordered_rows = ordered(rows.select(columns).cast(mart_schema(mart)), mart.key)
+        ordered_rows = ordered(_as_declared(rows, mart), mart.key)
         unmatched = {}
         for item in (item for item in mart.lookups if item.on):
             key = dimensions[item.kind].column_names[0]
@@ -62,6 +63,27 @@ def compute_rows(
             ((count,),) = engine.execute(query).fetchall()
             unmatched[item.kind] = int(count)
     return TableRows(ordered_rows, unmatched)
+
+
+def _as_declared(rows: pa.Table, mart: Mart) -> pa.Table:
+    """Return the columns that a mart declares. Raise SqlFailed for values that do not fit the declaration."""
+    where = f"tables.{mart.name}"
+    for column in mart.columns:
+        values = rows[column.name]
+        if values.null_count and not column.nullable:
+            key = {name: rows[name].filter(values.is_null())[0].as_py() for name in mart.key if name != column.name}
+            of = ", ".join(f"{name} {value}" for name, value in key.items())
+            what = f"{column.name} is NULL in {values.null_count:,} rows{f', such as {of}' if of else ''}"
+            hint = 'declare its type with ? and "null if …", or correct the SQL; the live marts are untouched'
+            raise SqlFailed(what, where, hint)
+        if column.type == "text" and (pc.max(pc.utf8_length(values)).as_py() or 0) > column.max_length:
+            longest = pc.max(pc.utf8_length(values)).as_py()
+            what = f"{column.name} has a text of {longest:,} characters, more than text({column.max_length})"
+            raise SqlFailed(what, where, "declare a longer text, or cut it in the SQL; the live marts are untouched")
+    try:
+        return rows.select([column.name for column in mart.columns]).cast(mart_schema(mart))
+    except pa.ArrowInvalid as error:
+        raise SqlFailed(f"a number is too large: {error}", where, "cast it in the SQL, or leave it out") from error
 
 
 def _named(
@@ -84,7 +106,7 @@ def stale_keys(mart: Mart, facts: pa.Table, numbers: Numbers, before: date, as_o
         return None if named_in(["as_of"], mart.sql) else np.array([], np.int64)
     variables = {"as_of": as_of, "previous_as_of": before, **numbers.variables}
     with running({mart.reads: facts}, variables) as engine:
-        return np.asarray(engine.sql(mart.stale).to_arrow_table().column(0))
+        return np.asarray(selected(engine, mart.stale, mart.name).column(0))
 
 
 def columns_used(kind: Kind, mart: Mart) -> list[str]:

@@ -93,11 +93,11 @@ def _apply(engine: duckdb.DuckDBPyConnection, kind: Kind, snapshot: Snapshot) ->
     """Apply a snapshot to the table ``now``."""
     key, rows = kind.key or "", snapshot.rows
     names = ", ".join(column.clean_name for column in kind.columns)
-    engine.register("given", rows.append_column("place", pa.array(np.arange(rows.num_rows))))
+    engine.register("given", rows.append_column("t_place", pa.array(np.arange(rows.num_rows))))
     if snapshot.is_log:
         engine.execute(
             "CREATE OR REPLACE TEMP TABLE changes AS SELECT * FROM given "
-            f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY place DESC) = 1;"
+            f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY t_place DESC) = 1;"
             f"CREATE OR REPLACE TEMP TABLE now AS SELECT {names} FROM now ANTI JOIN changes USING ({key}) "
             f"UNION ALL SELECT {names} FROM changes WHERE NOT {DELETED}"
         )
@@ -125,18 +125,19 @@ def _close(engine: duckdb.DuckDBPyConnection, kind: Kind, day: date, last: date)
     engine.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE step AS
-        SELECT coalesce(s.{key}, n.{key}) AS {key}, s.{key} IS NOT NULL AS was, n.{key} IS NOT NULL AS lives,
+        SELECT coalesce(s.{key}, n.{key}) AS {key}, n.{key} IS NOT NULL AS lives,
             coalesce({same}, FALSE) AS same, s.valid_from,
-            CASE WHEN was AND {since} > getvariable('last_day') AND {since} <= getvariable('day')
+            CASE WHEN s.{key} IS NOT NULL AND {since} > getvariable('last_day') AND {since} <= getvariable('day')
                 THEN {since} ELSE getvariable('day') END AS start
         FROM state s FULL JOIN now n ON s.{key} = n.{key};
         INSERT INTO closed
-        SELECT {", ".join(f"s.{name}" for name in clean)}, s.valid_from, s.last_seen, start,
-            CASE WHEN lives THEN 'CHANGED' ELSE 'DELETED' END
-        FROM state s JOIN step USING ({key}) WHERE NOT same;
+        SELECT {", ".join(f"s.{name}" for name in clean)}, s.valid_from, s.last_seen, step.start,
+            CASE WHEN step.lives THEN 'CHANGED' ELSE 'DELETED' END
+        FROM state s JOIN step USING ({key}) WHERE NOT step.same;
         CREATE OR REPLACE TEMP TABLE state AS
         SELECT {", ".join(f"n.{name}" for name in clean)},
-            CASE WHEN same THEN step.valid_from ELSE start END AS valid_from, getvariable('day')::DATE AS last_seen
+            CASE WHEN step.same THEN step.valid_from ELSE step.start END AS valid_from,
+            getvariable('day')::DATE AS last_seen
         FROM now n JOIN step USING ({key})
         """
     )

@@ -24,6 +24,7 @@ def test_exit_codes_are_those_of_the_one_table() -> None:
         "UsageError": 2,
         "DataError": 65,
         "DropRejected": 65,
+        "SqlFailed": 65,
         "UnknownPeople": 65,
         "TotalFell": 65,
         "DuplicateKeys": 65,

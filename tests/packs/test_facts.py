@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packs.test_library import PACK, Library, Loan, expected, loans_of
+from packs.test_library import Library, Loan, expected, loans_of
 from support.kit import marts
 
 pytestmark = [pytest.mark.usefixtures("small_builds")]
@@ -94,14 +93,7 @@ class WithFines(Library):
 
     def __init__(self, folder: Path, name: str, more: str = "") -> None:
         super().__init__(folder, name)
-        pack = self.folder / "pack"
-        shutil.copytree(PACK, pack)
-        with (pack / "pack.toml").open("a") as file:
-            file.write(FINES + more)
-        for file_name, text in SQL.items():
-            (pack / file_name).write_text(text)
-        config = self.folder / "marts.toml"
-        config.write_text(config.read_text().replace(str(PACK), str(pack)))
+        self.with_pack(FINES + more, SQL)
 
     def fine(self, name: str, fines: Iterable[Fine]) -> None:
         rows = (",".join(map(str, fine)) for fine in fines)
@@ -210,7 +202,6 @@ def test_equal_rows_of_two_facts_are_no_copies_and_ids_are_checked_in_each(tmp_p
 
 def test_tables_of_months_that_read_each_other_are_refused(tmp_path: Path) -> None:
     library = WithFines(tmp_path, "circle", OF_TABLES)
-    file = library.folder / "pack" / "pack.toml"
-    file.write_text(file.read_text().replace('reads = ["fines"]', 'reads = ["fines", "paid_months"]'))
+    library.edit("pack.toml", 'reads = ["fines"]', 'reads = ["fines", "paid_months"]')
     result = marts("pack", "check", str(library.folder / "pack"), code=2)
     assert "tables that read each other: fine_months, paid_months" in str(result.exception)

@@ -5,12 +5,12 @@ import os
 import random
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from packs.conftest import Bucket
@@ -19,6 +19,7 @@ from support.servers import S3Server
 
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.load import load
+from jobs.config.packs import _of_folder
 from jobs.config.settings import Settings
 
 pytestmark = [pytest.mark.usefixtures("small_builds")]
@@ -27,6 +28,17 @@ READERS = "reader_id,name\n1,Ada\n2,Bo\n3,Cy\n"
 HEADER = "loan_id,reader_id,branch_id,loaned_on,returned_on,fee\n"
 Loan = tuple[str, int, int, date, date | None, Decimal]
 """Id, reader, branch, day, day of return, fee."""
+
+
+def write_pack(folder: Path, more: str = "", sql: Mapping[str, str] | None = None) -> Path:
+    """Write the pack into a folder, with more tables; return its folder."""
+    pack = folder / "pack"
+    shutil.copytree(PACK, pack)
+    with (pack / "pack.toml").open("a") as file:
+        file.write(more)
+    for name, text in (sql or {}).items():
+        (pack / name).write_text(text)
+    return pack
 
 
 class Library:
@@ -43,6 +55,21 @@ class Library:
         text = "".join(f'{setting} = "{value}"\n' for setting, value in places.items())
         (self.folder / "marts.toml").write_text(text)
         self.put("readers/r.csv", READERS)
+
+    def with_pack(self, more: str, sql: Mapping[str, str]) -> Self:
+        """Give it a pack of its own, with more tables."""
+        pack = write_pack(self.folder, more, sql)
+        config = self.folder / "marts.toml"
+        config.write_text(config.read_text().replace(str(PACK), str(pack)))
+        return self
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace a text in a file of its own pack."""
+        path = self.folder / "pack" / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        _of_folder.cache_clear()  # a command of a shell reads it anew
 
     @property
     def settings(self) -> Settings:
@@ -304,8 +331,10 @@ def test_both_sides_of_a_replaced_loan_and_ids_of_several_readers_are_listed(tmp
 
 def test_a_target_is_of_one_pack(tmp_path: Path) -> None:
     library = with_one_loan(tmp_path)
-    result = marts("build", "--as-of", "2024-12-31", "--pack", "retail", *library.flags, code=2)
-    assert "holds drops of loans, readers, which the pack 'retail' does not have" in result.output + result.stderr
+    for command in (["build", "--as-of", "2024-12-31"], ["status"], ["rollback"], ["withdraw", "accept"], ["report"]):
+        result = marts(*command, "--pack", "retail", *library.flags, code=2)
+        assert "the target has the marts branches_mart, readers_mart, of which" in str(result.exception)
+    marts("status", "--pack", str(PACK), *library.flags)
     assert [row[4] for row in library.rows("reader_loans")] == [Decimal("1.50")]
 
 
@@ -369,13 +398,11 @@ def test_a_pack_is_checked_before_a_build(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_pack_is_named(tmp_path: Path, file: str, old: str, new: str, says: str) -> None:
-    for path in PACK.iterdir():
-        if path.is_file():
-            (tmp_path / path.name).write_bytes(path.read_bytes())
-    text = (tmp_path / file).read_text()
+    pack = write_pack(tmp_path)
+    text = (pack / file).read_text()
     assert old in text
-    (tmp_path / file).write_text(text.replace(old, new) if old.startswith("views") else text.replace(old, new, 1))
-    result = marts("pack", "check", str(tmp_path), code=2)
+    (pack / file).write_text(text.replace(old, new) if old.startswith("views") else text.replace(old, new, 1))
+    result = marts("pack", "check", str(pack), code=2)
     assert says in str(result.exception)
 
 
@@ -405,11 +432,7 @@ SUITE = {
 
 
 def test_a_mart_is_one_sql_file_its_toml_and_its_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pack = tmp_path / "pack"
-    shutil.copytree(PACK, pack)
-    with (pack / "pack.toml").open("a") as file:
-        file.write(MART)
-    (pack / "busy.sql").write_text(SQL)
+    pack = write_pack(tmp_path, MART, {"busy.sql": SQL})
     (pack / "expectations").mkdir(exist_ok=True)
     (pack / "expectations/busy_months.json").write_text(json.dumps(SUITE))
     assert "busy_months" in marts("pack", "check", str(pack)).stdout

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from packs.conftest import Bucket
-from packs.test_library import PACK, InS3, Library, Loan, loans_of
+from packs.test_library import InS3, Library, Loan, loans_of, write_pack
 from support.kit import marts
 
 pytestmark = [pytest.mark.usefixtures("small_builds")]
@@ -192,15 +191,7 @@ Branch = tuple[int, str, str]
 
 def with_tables(library: Library) -> Library:
     """Return a library with a pack of its own that has these tables."""
-    pack = library.folder / "pack"
-    shutil.copytree(PACK, pack)
-    with (pack / "pack.toml").open("a") as file:
-        file.write(TABLES)
-    for name, text in SQL.items():
-        (pack / name).write_text(text)
-    config = library.folder / "marts.toml"
-    config.write_text(config.read_text().replace(str(PACK), str(pack)))
-    return library
+    return library.with_pack(TABLES, SQL)
 
 
 def anywhere(bucket: Bucket | None, folder: Path) -> Library:
@@ -483,9 +474,7 @@ def test_tables_in_any_place_are_erased_rolled_back_and_shown(bucket: Bucket | N
 
 def test_a_key_that_several_months_have_is_named(bucket: Bucket | None, tmp_path: Path) -> None:
     library = anywhere(bucket, tmp_path)
-    config = library.folder / "pack" / "pack.toml"
-    text = config.read_text()
-    config.write_text(text.replace('key = ["reader_id", "loan_id", "month"]', 'key = ["reader_id", "loan_id"]'))
+    library.edit("pack.toml", 'key = ["reader_id", "loan_id", "month"]', 'key = ["reader_id", "loan_id"]')
     snapshot(library, date(2024, 1, 1), [(1, "A", "2")])
     library.deliver("a", [loan(1, date(2024, 1, 5)), loan(1, date(2024, 2, 5)), loan(2, date(2024, 2, 6))])
     printed = marts("build", *library.flags, "--as-of", "2024-12-31", code=65).stderr
@@ -520,13 +509,9 @@ def test_a_key_that_several_months_have_is_named(bucket: Bucket | None, tmp_path
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_such_tables_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:
-    pack = tmp_path / "pack"
-    shutil.copytree(PACK, pack)
     assert old in TABLES + "".join(SQL.values())
-    with (pack / "pack.toml").open("a") as file:
-        file.write(TABLES.replace(old, new, 1))
-    for name, text in SQL.items():
-        (pack / name).write_text(text.replace(old, new, 1))
+    sql = {name: text.replace(old, new, 1) for name, text in SQL.items()}
+    pack = write_pack(tmp_path, TABLES.replace(old, new, 1), sql)
     assert says in str(marts("pack", "check", str(pack), code=2).exception)
 
 

@@ -96,7 +96,12 @@ class SqlLedger(SqlRuns):
             generations = self.generations()
             target = {item.mart: item.generation for item in last[1]}
             live = [generations[number] for number in target.values()]
-            self._point(live)
+            was = {item.mart: item.generation for item in last[0]}
+            changed = [item for item in live if was.get(item.mart) != item.generation]
+            if others := [item.mart for item in changed if item.mart not in self.pack.marts]:
+                what = f"the publication before has {others[0]}, which the pack {self.pack.name!r} does not have"
+                raise UsageError(what, "pack", "name the pack that built it: --pack, pack in marts.toml, or MARTS_PACK")
+            self._point(changed)
             removed = {item.mart for item in last[0]} - set(target)
             for name in removed:
                 self.execute(f"DELETE FROM marts_live WHERE mart = {self.mark}", [name])

@@ -336,8 +336,8 @@ def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> N
 
 
 def test_a_defect_is_reported_with_its_traceback_and_ends_with_70(tmp_path: Path) -> None:
-    code = "import jobs.cli.app, jobs.cli.build\n"
-    code += "jobs.cli.build.configured = lambda *_, **__: 1 // 0\njobs.cli.app.main('status')"
+    code = "import jobs.cli.app, jobs.cli.options\n"
+    code += "jobs.cli.options.configured = lambda *_, **__: 1 // 0\njobs.cli.app.main('status')"
     done = outside(sys.executable, "-c", code, cwd=tmp_path)
     assert done.returncode == 70
     assert "Traceback" in done.stderr
