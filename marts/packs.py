@@ -113,6 +113,8 @@ class _Pack(BaseModel):
                 if not {*facts, *of_months} & {*table.reads, *table.lookback}:
                     raise ValueError(f"tables.{name}.reads: a table of months reads a fact, or another such table")
             for other in table.reads:
+                if other in facts and other not in known:
+                    raise ValueError(f"tables.{name}.reads: {other!r} is a fact: only tables of months read it")
                 if other not in known:
                     raise ValueError(f"tables.{name}.reads: {other!r} is no {what}{nearest(other, known)}")
             for other in table.lookback:

@@ -253,7 +253,11 @@ def _reason(detail: dict[str, Any]) -> str:
     if expected and isinstance(detail["input"], str | int | float):
         return f"{repr(detail['input'])[:_QUOTED]} is not {expected}"
     message = str(detail["msg"]).removeprefix("Value error, ")
-    return message.replace("Input should be", "must be", 1).replace("must be a valid", "must be a", 1)
+    return (
+        message.replace("Input should be", "must be", 1)
+        .replace("must be a valid", "must be a", 1)
+        .replace("be a tuple", "be a list", 1)
+    )
 
 
 def known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

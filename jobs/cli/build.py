@@ -1,6 +1,8 @@
 """`marts build`, `marts plan` and `marts status`."""
 
 import json
+import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -85,7 +87,7 @@ def build(
     report = run_build(settings, policy_, as_of_, speaks, rebuild, rescan)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
-    elif speaks.shows_report or (report.error and speaks.format == "text"):
+    elif speaks.shows_report or (report.exit_code and speaks.format == "text"):
         show(render.report(report))
     raise typer.Exit(report.exit_code)
 
@@ -215,4 +217,5 @@ def run_build(
         request = Request(
             *(settings, policy, as_of, run_id, lambda: datetime.now(UTC)), own_submission(), rebuild, rescan, cluster
         )
-        return run(request, lambda: opened(settings, create=True), make)
+        with redirect_stdout(sys.stderr):  # Ray prints errors of its tasks on stdout, which is for --json
+            return run(request, lambda: opened(settings, create=True), make)

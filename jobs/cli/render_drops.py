@@ -37,9 +37,11 @@ def plan(
         parts += [Text(""), table("", ("state", "drop", "bytes", notes), rows, (2,))]
     if len(look) > SHOWN:
         parts.append(Text(f"… and {len(look) - SHOWN:,} more"))
+    nothing = "nothing new in the drops: a build computes what as_of, the policy or the pack change"
     leaving = any(item.state == "withdrawn" for item in resolved.all)
     work = leaving or bool(planned.to_scan) or any(drop.change != "known" for drop in existing)
-    changes = ", ".join(months) if months else "known after the drops are read" if planned.to_scan else "none"
+    unknown = "known after the drops are read" if planned.to_scan else "known after a build" if work else "none"
+    changes = ", ".join(months) or unknown
     if resolved.pack.facts:
         parts += [Text(""), Text(f"months that change: {changes}")]
     if planned.no_data:
@@ -50,9 +52,7 @@ def plan(
                 f"{planned.older_rules:,} drops were judged by older row rules: marts build --rescan judges them again"
             )
         )
-    parts.append(
-        Text("`marts build` with the same options applies this" if work else "nothing new in the drops", style="dim")
-    )
+    parts.append(Text("`marts build` with the same options applies this" if work else nothing, style="dim"))
     return Group(*parts)
 
 

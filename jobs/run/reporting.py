@@ -48,7 +48,7 @@ def why_changed(run: Run) -> tuple[str, ...]:
         f"Martwright changed from {last.version} to {__version__}" if __version__ != last.version else "",
         f"{removed:,} drops were withdrawn" if removed else "",
         f"{returned:,} drops that were read before came back" if returned else "",
-        "a customer was erased" if erased else "",
+        "a person was erased" if erased else "",
         "drops were held or released" if _changed_fate(resolved, last) else "",
         "everything was rebuilt (--rebuild)" if run.request.rebuild else "",
     ]

@@ -101,10 +101,11 @@ def _require_keys(state: StoreAddress, mart: Mart, rows: MartRows) -> None:
     repeated = counts.filter(pc.greater(counts["count_all"], 1)).sort_by([(name, "ascending") for name in key])
     if repeated.num_rows:
         first = ", ".join(f"{name} {value}" for name, value in repeated.select(key).slice(0, 1).to_pylist()[0].items())
+        over = " of all months: a column month may be in it" if mart.per == "month" else ""
         raise DataError(
             f"{repeated.num_rows:,} keys of {mart.table} have several rows, such as {first}",
             f"tables.{mart.name}",
-            "its key must distinguish its rows: correct key or SQL in the pack; the live marts are untouched",
+            f"its key must distinguish its rows{over}: correct key or SQL in the pack; the live marts are untouched",
         )
 
 

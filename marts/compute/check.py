@@ -1,5 +1,6 @@
 """Check a pack: bind the SQL of each table against empty inputs, and compare its columns with those declared."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,16 @@ _DAY = date(2024, 1, 31)
 _OF_MONTHS, _OF_TABLES = ("last_day", "month"), ("as_of", "previous_as_of")
 """Variables that the engine sets."""
 
+_SQL_TYPES: Mapping[pa.DataType, str] = {
+    pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER",
+    pa.float64(): "DOUBLE",
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+    pa.date32(): "DATE",
+    pa.timestamp("us"): "TIMESTAMP",
+}
+
 
 @dataclass(frozen=True)
 class CheckedTable:
@@ -37,13 +48,13 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
     months: dict[str, pa.Table] = {}
     for table in pack.months.values():
         _require_variables(table.name, (table.sql, *table.prepare), numbers, _OF_MONTHS)
-        with _definition():
+        with _definition(pack):
             rows = empty_rows(table, pack, policy)
         for name in filter(None, (*table.key, table.control)):
             _require_column(table.name, name, rows, "key and control name columns of the last SELECT")
         control = rows.schema.field(table.control).type if table.control else pa.int64()
         if table.name not in pack.tables and not _is_whole(control):
-            what = f"its control {table.control} is {control}, no whole number of cents"
+            what = f"its control {table.control} is {_in_sql(control)}, no whole number of cents"
             raise UsageError(what, f"tables.{table.name}", "cast the sum in the SQL: sum(…_cents)::BIGINT")
         if rows.column_names.count("month") > 1:
             what = "its SQL gives a column 'month', which the engine adds"
@@ -68,7 +79,7 @@ def _check_mart(pack: Pack, mart: Mart, months: Mapping[str, pa.Table], numbers:
             known = f"it has {', '.join(facts.column_names)}" if mart.reads else "it reads none"
             raise UsageError(f"{what}, with its lines: {known}", f"tables.{mart.name}", "name them in its SQL")
     dimensions = {item.kind: empty_dimension(pack.kinds[item.kind], mart) for item in mart.lookups}
-    with _definition():
+    with _definition(pack):
         versioned = {name: pack.kinds[name] for name in dimensions if pack.kinds[name].versions}
         compute_rows(mart, facts, dimensions, numbers, _DAY, lambda rows: _compare(mart, rows), versioned, others)
         keys = stale_keys(mart, facts, numbers, date(2024, 1, 1), _DAY)
@@ -91,7 +102,8 @@ def _compare(mart: Mart, rows: pa.Table) -> None:
         _require_column(mart.name, field.name, rows, f"it gives {', '.join(rows.column_names)}")
         given = rows.schema.field(field.name).type
         if not _fits(given, field.type):
-            what = f"{field.name} is declared as {field.type}, but its SQL gives {given}"
+            declared = next(column.type for column in mart.columns if column.name == field.name)
+            what = f"{field.name} is declared as {declared}, {_in_sql(field.type)}, but its SQL gives {_in_sql(given)}"
             raise UsageError(what, f"tables.{mart.name}", "cast it in the SQL, or declare another type")
 
 
@@ -119,14 +131,24 @@ def _require_key(mart: Mart, facts: pa.Table) -> None:
         raise UsageError(what, where, 'begin the key with one of them, or set per = "all"')
     given, declared = facts.schema.field(name).type, mart_schema(mart).field(name).type
     if not _fits(given, declared) or not (pa.types.is_integer(declared) or pa.types.is_string(declared)):
-        what = f"its key {name} is {given} in {mart.reads}, and declared as {declared}"
+        what = f"its key {name} is {_in_sql(given)} in {mart.reads}, and declared as {_in_sql(declared)}"
         raise UsageError(what, where, 'let it be a whole number or a text in both, or set per = "all"')
 
 
 @contextmanager
-def _definition() -> Iterator[None]:
+def _definition(pack: Pack) -> Iterator[None]:
     """Raise UsageError for SQL that fails without rows: it is wrong in itself."""
     try:
         yield
     except SqlFailed as error:
-        raise UsageError(error.what, error.where, "correct the .sql file") from error
+        missing = re.search(r"Table with name (\w+) does not exist", error.what)
+        known = missing and missing[1] in {*pack.kinds, *pack.tables, *pack.months}
+        hint = f"add {missing[1]!r} to its reads" if missing and known else "correct the .sql file"
+        raise UsageError(error.what, error.where, hint) from error
+
+
+def _in_sql(type_: pa.DataType) -> str:
+    """Return the name of a type in SQL."""
+    if pa.types.is_decimal(type_):
+        return f"DECIMAL({type_.precision},{type_.scale})"
+    return _SQL_TYPES.get(type_, str(type_))

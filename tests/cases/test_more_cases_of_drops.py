@@ -644,7 +644,7 @@ def test_an_erasure_is_no_reason_of_later_changes(place: Place) -> None:
     assert build(date(2024, 3, 1)).totals.scanned == 1
     report = build(date(2024, 3, 31))
     assert mentions(report, "as_of changed from 2024-03-01 to 2024-03-31")
-    assert not mentions(report, "a customer was erased")
+    assert not mentions(report, "a person was erased")
 
 
 def test_the_ledger_keeps_repeated_and_replaced_with_their_money(place: Place) -> None:

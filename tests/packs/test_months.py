@@ -502,7 +502,7 @@ def test_a_key_that_several_months_have_is_named(bucket: Bucket | None, tmp_path
         ('per = "all"\nreads', 'per = "all"\npartition = "day"\nreads', "partition is for tables of months"),
         ('["month", "month", "Its month."]', '["month", "date", "Its month."]', "its type is month"),
         ('by = "month"\nsum = "fee"', 'by = "month"\nsum = "fee"\nonce_per = "reader_id"', "a key may be in several"),
-        ("money(fee_cents) AS fee", "fee_cents AS fee", "fee is declared as decimal128(18, 2)"),
+        ("money(fee_cents) AS fee", "fee_cents AS fee", "fee is declared as money, DECIMAL(18,2)"),
         ("FROM reader_months_before", "FROM reader_month_before", "reader_month_before does not exist"),
         ("covers_to, city", "valid_to, city", "valid_to"),
         ("count(*) AS loans", "'2024-01' AS month, count(*) AS loans", "a column 'month', which the engine adds"),

@@ -148,7 +148,7 @@ def test_only_one_mart_is_built_with_those_that_it_reads(tmp_path: Path) -> None
             'per = "key"\nreads = ["branch_months",',
             "reads one table of months",
         ),
-        ("sum(fees)::DECIMAL(18,2)", "sum(fees)", "fees is declared as decimal128(18, 2)"),
+        ("sum(fees)::DECIMAL(18,2)", "sum(fees)", "fees is declared as money, DECIMAL(18,2)"),
     ],
 )
 def test_what_is_wrong_with_such_tables_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:

@@ -11,6 +11,7 @@ from support.kit import marts
 
 from marts.compute.identity import NAMES
 from marts.compute.versions import INFERRED, VERSION_COLUMNS
+from marts.errors import UsageError
 from marts.pack import EXTRA
 from marts.reserved_words import OF_DIMENSIONS, OF_FACTS, OF_VERSIONS
 from marts.rows.cast import DELETED, TIME
@@ -63,6 +64,10 @@ SWAPPED = ('"branch_id", "month"', '"month", "branch_id"')
         ("pack.toml", 'readers = { on = "reader_id" }', 'readers = { on = "reader" }', "looks up 'reader' of"),
         # Keys of marts of keys.
         ("pack.toml", OF_BRANCHES, OF_BRANCHES.replace('"all"', '"key"').replace(*SWAPPED), "begins with 'month'"),
+        # What tables read.
+        ("pack.toml", OF_BRANCHES, OF_BRANCHES.replace("branch_months", "loans"), "'loans' is a fact: only tables of"),
+        ("pack.toml", 'reads = ["branch_months"]', 'reads = "branch_months"', "must be a list"),
+        ("branches.sql", "FROM branch_months", "FROM reader_months", "add 'reader_months' to its reads"),
         # SQL.
         ("readers.sql", "*", "", "selects no rows"),
         ("reader_months.sql", "*", "-- later", "selects no rows"),
@@ -82,7 +87,9 @@ def test_a_mistake_is_named(tmp_path: Path, file: str, old: str, new: str, says:
     (pack / file).write_text(new if old == "*" else text.replace(old, new, 1))
     result = marts("pack", "check", str(pack), code=2 if says else 0)
     if says:
-        assert says in str(result.exception)
+        error = result.exception
+        assert isinstance(error, UsageError)
+        assert says in f"{error} {error.hint}"
 
 
 def test_the_names_of_the_engine_are_reserved() -> None:

@@ -99,6 +99,7 @@ def test_a_failed_build_is_an_object_with_its_cause_and_an_exit_code(place: Plac
     assert "max_unknown_ratio" in report["error"]["what"]
     output = marts("build", *flags, "--as-of", "2024-03-31", code=65).stderr
     assert "hint: deliver all of customers" in output
+    assert "hint: deliver all of customers" in marts("build", *flags, "--as-of", "2024-03-31", "-q", code=65).stderr
     assert json.loads(marts("status", "--target", flags[3], "--json").stdout)["runs"][0]["exit_code"] == 65
 
 
@@ -302,7 +303,7 @@ def test_no_module_is_imported_by_two_threads_at_once(tmp_path: Path) -> None:
             before = set(sys.modules)
         def scan(*given):
             again(*given)
-            print(*sorted(set(sys.modules) - before), flush=True)
+            print(*sorted(set(sys.modules) - before), flush=True, file=sys.__stdout__)
             sys.modules["ray"].shutdown()
             os._exit(0)
         begin, quality.preload = quality.preload, preload
@@ -327,6 +328,26 @@ def test_a_small_build_starts_no_ray_and_is_judged_all_the_same(tmp_path: Path) 
     report = json.loads(done.stdout)
     assert "start Ray" not in report["seconds"]
     assert {result["name"] for result in report["quality"]} >= {"sales", "customers_data_mart"}
+
+
+def test_what_libraries_print_during_a_build_is_not_on_stdout(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.put_golden()
+    code = "import jobs.run.lifecycle as lifecycle\nfrom jobs.cli.app import main\nown = lifecycle.run\n"
+    code += "lifecycle.run = lambda *given: (print('(raylet) a task failed'), own(*given))[1]\nmain()"
+    arguments = ["-c", code, "build", *place.flags, "--as-of", "2024-03-31", "--json"]
+    done = outside(sys.executable, *arguments, cwd=tmp_path)
+    assert json.loads(done.stdout)["exit_code"] == done.returncode
+    assert "(raylet) a task failed" in done.stderr
+
+
+def test_a_build_with_a_missing_drop_is_not_silent(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.put_golden()
+    marts("build", *place.flags, "--as-of", "2024-03-31")
+    (tmp_path / "drops/sales/empty.csv").write_text("")
+    printed = marts("build", *place.flags, "--as-of", "2024-03-31", "-q", code=65).stderr
+    assert "sales/empty.csv" in printed
 
 
 def test_a_file_of_another_kind_is_never_taken_for_a_target(tmp_path: Path) -> None:
