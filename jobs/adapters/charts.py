@@ -189,6 +189,13 @@ def _bars(bars: Sequence[_Bar], message: str) -> str:
     return _svg(chart, NARROW, height, message, left=_LABEL, top=0)
 
 
+def prepare() -> None:
+    """Import Altair and start its renderer: the first chart takes half a second."""
+    import altair as alt
+
+    _svg(alt.layer(alt.Chart(alt.Data(values=[])).mark_bar()), NARROW, _HEIGHT, "")
+
+
 def _svg(chart: Any, width: int, height: int, message: str, left: int = _LEFT, top: int = _TOP) -> str:
     """Render a chart as a page element that scales with its container."""
     import vl_convert

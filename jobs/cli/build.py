@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from jobs.adapters.great_expectations.process import judge
 from jobs.cli.options import (
     Config,
     Folder,
@@ -78,6 +79,8 @@ def build(
     show_tracebacks(debug)
     speaks = voice(settings.log, verbose, quiet, debug)
     _check_first_build(settings)
+    if settings.quality.judge:
+        judge().begin()  # its imports take longer than a small build
     try:
         policy_ = configured_policy(settings)
         as_of_ = _as_of(settings, policy_)

@@ -1,6 +1,6 @@
 """Interface of a target: the marts, the ledger, the notices and the audit trail."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -52,8 +52,11 @@ class MartStore(Protocol):
     def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Read some columns of a table by parts."""
 
-    def connect(self) -> Any:
-        """Open another connection, for a library that speaks SQL to the target."""
+    def connector(self) -> Callable[[], Any]:
+        """Return a function that opens another connection, for a library that speaks SQL, in any process.
+
+        Close the idle one of this process: a user may be limited to few.
+        """
 
     def publish(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from jobs.adapters import charts
 from jobs.adapters.store.open import open_store
 from jobs.ports.records import Generation
 from jobs.report.places import reports_of
@@ -29,6 +30,7 @@ def judge_drops(run: Run, resolved: Resolved, scanned: Scanned, marts: Sequence[
     drops = quality.brought(resolved, scanned.deliveries) if run.settings.quality.judge else {}
     if not drops:
         return None
+    charts.prepare()  # for the pages; meanwhile the process that judges ends its imports
     known = {kind: counts for kind, counts in looked_up(marts, resolved).items() if kind not in resolved.absent}
     with run.step("judge", len(drops)):
         reports = quality.judge_drops(drops, run.scan_settings, known, _pages(run))

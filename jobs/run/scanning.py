@@ -10,7 +10,6 @@ from jobs.run.context import Run
 from jobs.run.stages import Known, Scanned
 from jobs.state.catalog import Catalog
 from jobs.state.manifest import Delivery
-from jobs.steps import quality
 from jobs.steps.contents import Memory
 from jobs.steps.listing import list_source
 from jobs.steps.plan import make_plan, same_rows_of, with_emptied_held, with_same_rows
@@ -83,8 +82,6 @@ def scan(run: Run, known: Known) -> Scanned:
         splits = plan_splits(waiting, run.scan_settings)
         parts = [part for parts in splits.values() for part in parts]
         run.ready(parts, full_tasks(parts, run.scan_settings.split_bytes))
-        if run.settings.quality.judge and "start Ray" in run.seconds:  # not while tasks in this process import too
-            quality.preload()
         with run.step("scan", len(parts)):
             scan_drops(run.runner, run.scan_settings, splits, catalog, run.progress.advance)
     return Scanned(plan, frozenset(scanned))

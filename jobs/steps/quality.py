@@ -1,10 +1,9 @@
 """Data quality of a run: Great Expectations judges the workers' measurements and the rows of the staged marts.
 
-It is slow to import, so it is imported once, in the background while drops are scanned, and only if there is something
+It is slow to import: it runs in a process of its own, which is started while drops are scanned, if there is something
 to judge.
 """
 
-import threading
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from jobs.adapters.great_expectations.process import judge
+from jobs.adapters.great_expectations.results import About, Batch, SuiteResult, is_about_whole
 from jobs.config.suites import load_mart_suite
 from jobs.ports.records import ROWS, QualityRecord, Staged
 from jobs.ports.store import Store
@@ -45,19 +46,6 @@ _FOUND = 20
 """Maximum number of rows fetched from a query; the page shows a part of them."""
 
 
-def preload() -> None:
-    """Start importing Great Expectations in the background."""
-    # Ray and Arrow import these later in other threads. Python's import system may lose a package that two threads
-    # import at the same time (KeyError: 'pydantic.v1'). No other package is first imported by several threads.
-    import pandas as pd  # noqa: F401
-    import pydantic.v1.fields  # noqa: F401
-
-    def load() -> None:
-        import jobs.adapters.great_expectations.checkpoint  # noqa: F401
-
-    threading.Thread(target=load, name="import great_expectations", daemon=True).start()
-
-
 @dataclass(frozen=True)
 class Pages:
     """Location and naming of the quality pages of a run."""
@@ -71,15 +59,13 @@ class Pages:
     def path(self, name: str) -> str:
         return f"runs/{self.run_id}/{name}.html"
 
-    def write(self, judged: Any) -> None:
+    def write(self, judged: SuiteResult) -> None:
         """Write the page of a suite and the official result."""
         page = self.path(judged.name)
         self.store.put(page, judged.page.encode())
         self.store.put(page.replace(".html", ".json"), judged.result.encode())
 
-    def about(self, name: str, words: str, rows: str = "rows") -> Any:
-        from jobs.adapters.great_expectations.checkpoint import About
-
+    def about(self, name: str, words: str, rows: str = "rows") -> About:
         title = f"{words}. Run {self.run_id}, {self.at:%Y-%m-%d %H:%M} UTC."
         return About(self.run_id, self.at, name, title, rows, places(below(self.reports), "../.."))
 
@@ -110,8 +96,6 @@ def judge_drops(
     pages: Pages,
 ) -> list[QualityReport]:
     """Judge the drops of each kind: one official result each. ``known``: lines and unknown lines by dimension."""
-    from jobs.adapters.great_expectations.checkpoint import judge
-
     reports = []
     for kind, resolved in drops.items():
         suite = settings.suites[kind]
@@ -123,7 +107,7 @@ def judge_drops(
         words = f"{rows:,} rows of {f'{len(keys):,} drops' if len(keys) > 1 else keys[0]}"
         words += f", {held:,} held" if held else ""
         of = "well-formed rows" if batch.measured.malformed else "rows"
-        judged = judge(suite, rules, batch, pages.about(kind, words, of), counts=not held)
+        judged = judge().call("judge", suite, rules, batch, pages.about(kind, words, of), counts=not held)
         pages.write(judged)
         reports.append(_report(judged, rows, len(resolved), pages))
     return reports
@@ -131,9 +115,7 @@ def judge_drops(
 
 def _batch(
     kind: Kind, rules: Sequence[Rule], resolved: Sequence[ResolvedDrop], known: Mapping[str, tuple[int, int]]
-) -> Any:
-    from jobs.adapters.great_expectations.engine import Batch, is_about_whole
-
+) -> Batch:
     measured = {v.drop.delivery.key: v.drop.manifest.measured for v in resolved if v.drop.manifest}
     whole = [rule for rule in rules if is_about_whole(rule)] if len(measured) > 1 else []
     broken = {
@@ -162,9 +144,6 @@ def judge_mart(
     pages: Pages,
 ) -> QualityReport:
     """Judge the rows of a staged mart in the target."""
-    from jobs.adapters.great_expectations.checkpoint import judge, judge_sql
-    from jobs.adapters.great_expectations.engine import Batch
-
     mart, total = staged.mart, amount_of(rows.cents)
     results = {
         "counted_total_low": total - _HALF_A_CENT,
@@ -176,14 +155,14 @@ def judge_mart(
     with warehouse.staged(mart, staged.generation) as table:
         if warehouse.judged_by_sql:
             personal = {column.name for column in mart.columns if column.personal}
-            judged = judge_sql(suite, table, warehouse.connect, personal, about)
+            judged = judge().call("judge_sql", suite, table, warehouse.connector(), personal, about)
         else:
             batch = Batch(
                 measured=_measure_mart(warehouse, table, mart, suite),
                 types={column.name: type_name(column.type) for column in mart.columns},
                 query_rows={rule.id: _query(warehouse, table, rule) for rule in suite.rules if rule.level == "mart"},
             )
-            judged = judge(suite, suite.rules, batch, about)
+            judged = judge().call("judge", suite, suite.rules, batch, about)
     pages.write(judged)
     return _report(judged, rows.rows, 0, pages)
 
@@ -248,7 +227,7 @@ def _query(warehouse: Warehouse, table: str, rule: Rule) -> tuple[int, list[dict
     return count, [{f"column {n}": mask_shape(str(value)) for n, value in enumerate(row, 1)} for row in rows]
 
 
-def _report(judged: Any, rows: int, drops: int, pages: Pages) -> QualityReport:
+def _report(judged: SuiteResult, rows: int, drops: int, pages: Pages) -> QualityReport:
     broken = [result for result in judged.results if not result.success]
     return QualityReport(
         name=judged.name,

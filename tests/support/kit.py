@@ -3,6 +3,8 @@
 import csv
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -282,3 +284,20 @@ def total(place: Place) -> Decimal:
 def mentions(report: RunReport, *words: str) -> bool:
     """Return whether a report has some words, wherever."""
     return all(word in report.model_dump_json() for word in words)
+
+
+BIN = Path(sys.executable).parent
+"""Where the commands of this installation are."""
+
+
+def outside(*arguments: str, environment: dict[str, str] | None = None, cwd: Path | None = None) -> Any:
+    """Run a command as a process of its own."""
+    return subprocess.run(
+        [*arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **(environment or {})},
+    )

@@ -6,10 +6,8 @@ import re
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
@@ -26,63 +24,19 @@ from sqlalchemy.pool import NullPool
 from jobs.adapters.great_expectations.engine import (
     ANSWERS,
     FORMAT,
-    Batch,
     MergedDatasource,
     StagedDatasource,
     expectation_of,
     frame_of,
 )
 from jobs.adapters.great_expectations.pages import as_json, page_of
+from jobs.adapters.great_expectations.results import About, Batch, RuleResult, SuiteOutcome, SuiteResult
 from jobs.runtime.escaping import for_html
 from marts.errors import Defect, MartsError, Transient, UsageError
 from marts.privacy.masking import mask_value
 from marts.quality.findings import Measured
 from marts.quality.rule_types import KNOWN
 from marts.quality.rules import Rule, Suite
-
-SuiteOutcome = Literal["passed", "warned", "failed"]
-
-
-@dataclass(frozen=True)
-class About:
-    """What is validated: for the result and its page."""
-
-    run_id: str
-    at: datetime
-    title: str
-    words: str
-    rows: str = "rows"
-    """Describes the rows that each rule is about."""
-    places: Mapping[str, str] = field(default_factory=lambda: {"runs": "", "quality": "", "trends": ""})
-    """Addresses of the other pages."""
-
-
-@dataclass(frozen=True)
-class RuleResult:
-    """Result of Great Expectations for one rule."""
-
-    rule: Rule
-    success: bool
-    rows: int
-    """Rows that were checked; 0 for a rule that is not about rows."""
-    basis: str
-    """Describes these rows."""
-    unexpected: int
-    observed: str
-
-
-@dataclass(frozen=True)
-class SuiteResult:
-    """The validation result of a suite."""
-
-    name: str
-    outcome: SuiteOutcome
-    """Failed if a critical expectation does not hold, warned if only others do not."""
-    results: tuple[RuleResult, ...]
-    result: str
-    """As JSON of Great Expectations."""
-    page: str
-    """As HTML."""
 
 
 def judge(suite: Suite, rules: Iterable[Rule], batch: Batch, run: About, counts: bool = False) -> SuiteResult:

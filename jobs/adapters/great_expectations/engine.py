@@ -5,9 +5,8 @@ measure of its rule. A metric without a measure is a Defect: nothing is silently
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -25,9 +24,9 @@ from great_expectations.expectations.metrics.query_metric_provider import QueryM
 from great_expectations.expectations.registry import get_expectation_impl
 
 from jobs.adapters.great_expectations import library
+from jobs.adapters.great_expectations.results import Batch, is_about_whole
 from marts.errors import Defect
-from marts.quality.findings import Measured
-from marts.quality.rule_types import NOT_NULL, UNIQUE, UNIQUE_TOGETHER, WELL_FORMED
+from marts.quality.rule_types import NOT_NULL
 from marts.quality.rules import Rule
 from marts.quality.values import SAMPLES, Measure
 from marts.quality.verdicts import observed
@@ -46,22 +45,6 @@ _TYPES = {
 }
 Answers = dict[str, Any]
 assert library  # the import registers its expectations
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Input of one checkpoint: a drop, or all new drops of a kind in a run."""
-
-    measured: Measured
-    types: Mapping[str, str]
-    """The Python type of each column of the schema."""
-    known: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Number of lines, and of lines without a row, by dimension."""
-    query_rows: Mapping[str, tuple[int, list[dict[str, Any]]]] = field(default_factory=dict)
-    """Number of rows that the query of a rule returns, and samples of them, by the rule's id."""
-    drops: int = 1
-    broken: Mapping[str, Sequence[tuple[str, Any]]] = field(default_factory=dict)
-    """Drops that break a rule about whole drops, with the observed value, by the rule's id."""
 
 
 class MergedEngine(PandasExecutionEngine):
@@ -143,12 +126,6 @@ def expectation_of(rule: Rule, drops: int = 1) -> Expectation:
         return library.ExpectEachDrop(rule=rule.id, **messages)
     kwargs = {name: _plain(value) for name, value in rule.entry()["kwargs"].items()}
     return get_expectation_impl(rule.type)(**kwargs, **messages)
-
-
-def is_about_whole(rule: Rule) -> bool:
-    """Return whether a rule has one value per drop that cannot be added up over drops."""
-    adds_up = (UNIQUE, UNIQUE_TOGETHER, WELL_FORMED)
-    return rule.level in ("key", "drop") and rule.type not in adds_up
 
 
 def frame_of(rules: Iterable[Rule], batch: Batch) -> pd.DataFrame:

@@ -237,7 +237,7 @@ class DuckDBWarehouse(SqlLedger):
             for batch in cursor.sql(f"SELECT {', '.join(columns)} FROM {table}").to_arrow_reader(_BATCH):
                 yield pa.Table.from_batches([batch])
 
-    def connect(self) -> Any:
+    def connector(self) -> Callable[[], Any]:
         raise Defect("one process has one connection to DuckDB")
 
     def stage(self, mart: Mart) -> int:

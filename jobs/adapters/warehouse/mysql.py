@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -66,16 +67,15 @@ class MySQLWarehouse(SqlLedger):
 
     def __init__(self, uri: str, settings: MySQL, pack: Pack) -> None:
         self.pack = pack
-        self._settings = settings
+        self._uri, self._settings = uri, settings
         self.loaders = settings.loaders
         self._spool = tempfile.TemporaryDirectory(prefix="load-", dir=scratch.folder())
         self._session = Session(uri, settings, self._spool.name)
         self.where = self._session.where
 
-    def connect(self) -> Any:
-        """Open another connection. Close the idle one of the session: a user may be limited to few."""
+    def connector(self) -> Callable[[], Any]:
         self._session.close()
-        return self._session.connect()
+        return partial(_connect, self._uri, self._settings)
 
     def close(self) -> None:
         self._session.close()
@@ -388,6 +388,11 @@ class MySQLWarehouse(SqlLedger):
     def _connections(self) -> str:
         allowed = self._session.limits.max_user_connections
         return f"{allowed or 'unlimited'} for this user; parallel loaders (mysql.loaders): {self._affordable_loaders()}"
+
+
+def _connect(uri: str, settings: MySQL) -> Any:
+    """Open a connection that sends no files."""
+    return Session(uri, settings, "").connect()
 
 
 class _LocalInfileOff(Exception):

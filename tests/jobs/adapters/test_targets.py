@@ -16,14 +16,17 @@ from support.kit import Place, as_golden, golden, line, sales
 from support.retail import CUSTOMERS_MART, MARTS, RETAIL
 from support.servers import MariaDB, S3Server
 
+from jobs.adapters.great_expectations import checkpoint
 from jobs.adapters.great_expectations.engine import StagedEngine
 from jobs.adapters.store.open import open_store
+from jobs.adapters.warehouse import mysql
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
 from jobs.config.secret import Secret
 from jobs.config.settings import S3, MySQL
 from jobs.config.suites import read_file
 from jobs.ports.records import Decision
 from jobs.state.parquet import read_parquet, write_parquet
+from jobs.steps import quality
 from marts.errors import ObjectChanged, ServiceError, TryLater, UsageError
 from marts.policy import Policy
 from marts.retail.generate import generate
@@ -355,15 +358,28 @@ def test_great_expectations_judges_the_staged_marts_by_sql(in_s3: Place) -> None
     assert results["customers_data_mart"].rules == 11
 
 
+class JudgeHere:
+    """Calls Great Expectations in the process of the test, which watches what it does."""
+
+    def call(self, function: str, *given: Any, **named: Any) -> Any:
+        return getattr(checkpoint, function)(*given, **named)
+
+
+@pytest.fixture
+def judge_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "judge", JudgeHere)
+
+
+@pytest.mark.usefixtures("judge_here")
 def test_great_expectations_asks_the_database_by_two_connections(in_s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     in_s3.judge = True
-    connect, connections = MySQLWarehouse.connect, []
+    connect, connections = mysql._connect, []
 
-    def counted(warehouse: MySQLWarehouse) -> Any:
+    def counted(*given: Any) -> Any:
         connections.append(threading.current_thread().name)
-        return connect(warehouse)
+        return connect(*given)
 
-    monkeypatch.setattr(MySQLWarehouse, "connect", counted)
+    monkeypatch.setattr(mysql, "_connect", counted)
     assert in_s3.build().error is None
     assert sum(name.startswith("ThreadPool") for name in connections) > 1
 
@@ -431,6 +447,7 @@ def test_a_query_that_the_server_refuses_is_the_user_s_error(in_s3: Place) -> No
     assert (report.exit_code, report.error.where) == (2, query)
 
 
+@pytest.mark.usefixtures("judge_here")
 @pytest.mark.parametrize(("rows", "asked"), [(3, False), (200, True), (250, True)])
 def test_rows_of_a_query_are_counted_by_another_only_if_they_are_many(
     in_s3: Place, monkeypatch: pytest.MonkeyPatch, rows: int, asked: bool

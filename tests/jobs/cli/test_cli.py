@@ -6,29 +6,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.kit import GOLDEN, UNJUDGED, Place, line, marts, sales
+from support.kit import BIN, GOLDEN, UNJUDGED, Place, line, marts, outside, sales
 
 from jobs.cli.app import app
 from marts.errors import UsageError
 
 ROOT = Path(__file__).parents[3]
-BIN = Path(sys.executable).parent
-
-
-def outside(*arguments: str, environment: dict[str, str] | None = None, cwd: Path | None = None) -> Any:
-    """Run a command as a process of its own."""
-    return subprocess.run(
-        [*arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=300,
-        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **(environment or {})},
-    )
 
 
 @pytest.fixture
@@ -281,44 +266,7 @@ def test_a_stopped_build_reports_the_stop_and_goes_on_the_next_time(
         assert outside(str(BIN / "marts"), *command, cwd=tmp_path, environment=UNJUDGED).returncode == 0
 
 
-def test_no_module_is_imported_by_two_threads_at_once(tmp_path: Path) -> None:
-    """Python may lose a package that two threads import at the same time (KeyError in one of them)."""
-    judge = "import sys, jobs.cli.app, jobs.run.pipeline\nbefore = set(sys.modules)\n"
-    judge += "import jobs.adapters.great_expectations.checkpoint\n"
-    statement = "print(*sorted(set(sys.modules) - before))"
-    background = set(outside(sys.executable, "-c", judge + statement, cwd=ROOT).stdout.split())
-    assert "great_expectations" in background
-    marts("generate", "drops", "--lines", "2000")
-    build = """if True:
-        import os, sys
-        from types import SimpleNamespace
-        from jobs.run import scanning
-        from jobs.cli import app as cli
-        from jobs.steps import quality
-        def preload():
-            global before
-            thread = lambda **_: SimpleNamespace(start=lambda: None)
-            quality.threading = SimpleNamespace(Thread=thread)
-            begin()
-            before = set(sys.modules)
-        def scan(*given):
-            again(*given)
-            print(*sorted(set(sys.modules) - before), flush=True, file=sys.__stdout__)
-            sys.modules["ray"].shutdown()
-            os._exit(0)
-        begin, quality.preload = quality.preload, preload
-        again, scanning.scan_drops = scanning.scan_drops, scan
-        sys.argv = "marts build --source drops --target duckdb://m.duckdb --as-of 2025-12-31".split()
-        cli.main()"""
-    done = outside(sys.executable, "-c", build, cwd=tmp_path, environment={"MARTS_RAY__FEW_TASKS": "0"})
-    assert done.returncode == 0, done.stderr
-    here = set(done.stdout.splitlines()[0].split())
-    assert "ray.data._internal.execution.streaming_executor" in here
-    assert not here & background, sorted(here & background)
-
-
 def test_a_small_build_starts_no_ray_and_is_judged_all_the_same(tmp_path: Path) -> None:
-    """Nothing is imported in the background while tasks run in the same process."""
     place = Place(tmp_path)
     place.put_golden()
     (tmp_path / "policy.toml").write_text("max_unknown_ratio = 0.2\n")
