@@ -79,8 +79,6 @@ def build(
     show_tracebacks(debug)
     speaks = voice(settings.log, verbose, quiet, debug)
     _check_first_build(settings)
-    if settings.quality.judge:
-        judge().begin()  # its imports take longer than a small build
     try:
         policy_ = configured_policy(settings)
         as_of_ = _as_of(settings, policy_)
@@ -199,6 +197,8 @@ def run_build(
     rescan: bool = False,
 ) -> "RunReport":
     """Build once in this process and return the report."""
+    if settings.quality.judge:
+        judge().begin()  # its imports take longer than a small build
     from jobs.adapters.ray.cluster import Cluster, own_submission
     from jobs.run.context import Request, Run
     from jobs.run.lifecycle import run

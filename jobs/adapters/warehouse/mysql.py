@@ -392,7 +392,7 @@ class MySQLWarehouse(SqlLedger):
 
 def _connect(uri: str, settings: MySQL) -> Any:
     """Open a connection that sends no files."""
-    return Session(uri, settings, "").connect()
+    return Session(uri, settings, "").hand_over()
 
 
 class _LocalInfileOff(Exception):
