@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from multiprocessing.connection import Connection
+from typing import Any
 
 import pytest
 from support.kit import Place, outside
@@ -39,6 +40,13 @@ def test_a_process_that_is_killed_again_and_again_is_an_error_of_the_machine() -
     assert "memory" in raised.value.hint
 
 
+def test_a_call_has_the_environment_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Judge()
+    judge.begin()
+    monkeypatch.setenv("MARTWRIGHT_LATER", "7")
+    assert judge.call("_masked", Looked("MARTWRIGHT_LATER"), True) == {"value": 7}
+
+
 def test_an_unexpected_error_has_its_traceback() -> None:
     with pytest.raises(Defect, match="TypeError") as raised:
         Judge().call("_masked")
@@ -60,6 +68,17 @@ def test_the_process_ends_with_that_of_the_build(place: Place) -> None:
     assert done.returncode == 0
     with pytest.raises(ProcessLookupError):
         os.kill(int(done.stdout), 0)
+
+
+class Looked(dict[str, Any]):
+    """A variable of the environment, when its items are read."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def items(self) -> Any:
+        return [("value", int(os.environ[self.name]))]
 
 
 def process_of(judge: Judge) -> int:
