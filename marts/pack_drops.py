@@ -86,7 +86,7 @@ class PackDrop(BaseModel):
         require_names(clean, DUCKDB | own, 'store it under another one, with the flag "stored as …"')
         if self.key and any(column.name == OP for column in columns):
             raise ValueError(f"columns: {OP!r} is reserved: in a drop of a dimension it says what happens to a row")
-        identity = self.identity or _Identity(id="")
+        identity = self._identity
         used = {self.key, self.shard, self.currency, self.updated, *self.worded, identity.id, identity.number}
         if wrong := next((column.name for column in columns if column.stored_as and column.name in used), ""):
             raise ValueError(f"{wrong}: the engine reads it, so it is stored under its own name")
@@ -104,7 +104,7 @@ class PackDrop(BaseModel):
     @model_validator(mode="after")
     def _types_fit(self) -> Self:
         columns = {column.name: self._source(column) for column in self.columns}
-        identity = self.identity or _Identity(id="")
+        identity = self._identity
         named = [("key", self.key), ("at", self.at), ("shard", self.shard), ("control", self.control)]
         named += [("currency", self.currency), ("updated", self.updated), ("identity.number", identity.number)]
         named += [*(("values", name) for name in self.values), *(("worded", name) for name in self.worded)]
@@ -121,6 +121,11 @@ class PackDrop(BaseModel):
                 raise ValueError(f"{setting}: {name} is in every row, so its column has neither ? nor optional")
         return self
 
+    @property
+    def _identity(self) -> _Identity:
+        """Return the identity; one without names if there is none."""
+        return self.identity or _Identity(id="")
+
     def _source(self, column: PackColumn) -> SourceColumn:
         given = self.values.get(column.name)
         return replace(column.source(), values=_words(column.name, given)) if given else column.source()
@@ -128,7 +133,7 @@ class PackDrop(BaseModel):
     def kind(self, name: str, subject: Subject | None, lookups: Mapping[str, str], sql: Mapping[str, str]) -> Kind:
         columns = tuple(map(self._source, self.columns))
         names = {column.name: column.clean_name for column in columns}
-        own = self.identity or _Identity(id="")
+        own = self._identity
         return Kind(
             name=name,
             columns=columns,

@@ -153,15 +153,10 @@ class _Pack(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:
-        read = {
-            *self.drops,
-            *(name for name, table in self.tables.items() if table.per == "month"),
-            *self.policy_tables,
-        }
         own = {f"{name}{BEFORE}" for name in self.tables}
         own |= {f"{name}{end}" for name, drop in self.drops.items() if drop.at for end in BESIDE_FACTS}
         for name in (*self.drops, *self.tables, *self.policy_tables):
-            if name in DUCKDB or name in own & {*read, *self.tables}:
+            if name in DUCKDB or name in own:
                 raise ValueError(f"{name!r} is reserved by SQL or the engine: choose another name")
         published = [table.publish for table in self.tables.values() if table.publish]
         for name in published:

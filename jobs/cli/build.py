@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from jobs.adapters.great_expectations.process import judge
 from jobs.cli.options import (
     Config,
     Folder,
@@ -198,6 +197,8 @@ def run_build(
 ) -> "RunReport":
     """Build once in this process and return the report."""
     if settings.quality.judge:
+        from jobs.adapters.great_expectations.process import judge
+
         judge().begin()  # its imports take longer than a small build
     from jobs.adapters.ray.cluster import Cluster, own_submission
     from jobs.run.context import Request, Run

@@ -1,7 +1,6 @@
 """Data quality of a run: Great Expectations judges the workers' measurements and the rows of the staged marts.
 
-It is slow to import: it runs in a process of its own, which is started while drops are scanned, if there is something
-to judge.
+It is slow to import: it runs in a process of its own, which a judged build starts first.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence

@@ -227,11 +227,10 @@ def _of_pack(table: str) -> Iterator[None]:
         yield
     except (duckdb.OperationalError, duckdb.InternalError):
         raise
-    except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
-        if "DECIMAL(18," in str(error) or isinstance(error, duckdb.OutOfRangeException):
-            raise SqlFailed(*_too_large(error, f"tables.{table}")) from error
-        raise SqlFailed(f"its SQL fails: {_words_of(error)}", f"tables.{table}", _CORRECT) from error
     except duckdb.Error as error:
+        of_amount = isinstance(error, duckdb.ConversionException) and "DECIMAL(18," in str(error)
+        if of_amount or isinstance(error, duckdb.OutOfRangeException):
+            raise SqlFailed(*_too_large(error, f"tables.{table}")) from error
         raise SqlFailed(f"its SQL fails: {_words_of(error)}", f"tables.{table}", _CORRECT) from error
 
 

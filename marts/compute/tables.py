@@ -76,8 +76,8 @@ def _as_declared(rows: pa.Table, mart: Mart) -> pa.Table:
             what = f"{column.name} is NULL in {values.null_count:,} rows{f', such as {of}' if of else ''}"
             hint = 'declare its type with ? and "null if …", or correct the SQL; the live marts are untouched'
             raise SqlFailed(what, where, hint)
-        if column.type == "text" and (pc.max(pc.utf8_length(values)).as_py() or 0) > column.max_length:
-            longest = pc.max(pc.utf8_length(values)).as_py()
+        longest = pc.max(pc.utf8_length(values)).as_py() or 0 if column.type == "text" else 0
+        if longest > column.max_length:
             what = f"{column.name} has a text of {longest:,} characters, more than text({column.max_length})"
             raise SqlFailed(what, where, "declare a longer text, or cut it in the SQL; the live marts are untouched")
     try:

@@ -54,16 +54,17 @@ class Judge:
     def _running(self) -> Connection:
         if self._pipe is None:
             context = multiprocessing.get_context("spawn")
-            self._pipe, other = context.Pipe()
-            self._process = context.Process(target=serve, args=(other,), name="judge", daemon=True)
+            pipe, other = context.Pipe()
+            process = context.Process(target=serve, args=(other,), name="judge", daemon=True)
             # Ctrl-C is for this process, which ends the other one. Starting the tracker would unblock it.
             resource_tracker.ensure_running()
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                self._process.start()
+                process.start()
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             other.close()
+            self._pipe, self._process = pipe, process  # once it runs: an answer of none would be awaited for ever
         return self._pipe
 
     def _end(self) -> int | None:
