@@ -295,8 +295,10 @@ class Session:
             finally:
                 ended.set()
                 beat.join(self._settings.connect_timeout)
+                if not beat.is_alive():
+                    guard._release(name)
         finally:
-            guard.close()  # releases the lock
+            guard.close()
 
     def _wait_for(self, name: str, seconds: int, holder: Callable[[], str]) -> None:
         end = time.monotonic() + seconds
@@ -311,6 +313,11 @@ class Session:
             if not waiting:
                 _log.warning("%s: another build holds the lock%s; waiting up to %d s", self.where, holder(), seconds)
             waiting = True
+
+    def _release(self, name: str) -> None:
+        """Release a lock and await the answer: the server ends a closed connection, and with it its locks, later."""
+        with suppress(ServiceError), self._translated(), self._database.cursor() as cursor:  # lost: it has ended
+            cursor.execute("DO RELEASE_LOCK(%s)", [name])
 
     def _beat(self, ended: threading.Event) -> None:
         while not ended.wait(self._settings.lease / 3):
