@@ -92,6 +92,7 @@ def ours_by_insert(given: Given) -> AbstractContextManager[Job]:
 @contextmanager
 def ours(given: Given) -> Iterator[Job]:
     """Load the parts with a build's own `stage`, on a cluster whose workers have loaded before."""
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     from jobs.adapters.ray.cluster import Cluster
@@ -107,7 +108,9 @@ def ours(given: Given) -> Iterator[Job]:
     state = StoreAddress.of(str(given.parts[0].parent), settings.s3)
     parts = tuple(Part(path.name, 0, 0) for path in given.parts)
     count = sum(pq.read_metadata(path).num_rows for path in given.parts)
-    rows = MartRows(CUSTOMERS_MART.name, Inputs("", (), (), date.min), (MartPart(parts, count, 0, (), Figures()),))
+    control = [CUSTOMERS_MART.control]
+    cents = sum(int(pc.sum(pq.read_table(path, columns=control)[0]).as_py() * 100) for path in given.parts)
+    rows = MartRows(CUSTOMERS_MART.name, Inputs("", (), (), date.min), (MartPart(parts, count, cents, (), Figures()),))
     warehouse = MySQLWarehouse(given.uri, settings.mysql, PACK)
     with closing(warehouse), Cluster(RaySettings(address="local")) as cluster:
         warm(cluster.run, warehouse, settings, given.parts[0])

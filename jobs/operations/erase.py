@@ -26,6 +26,7 @@ from jobs.ports.store import REQUESTS_AT_ONCE, Store
 from jobs.ports.warehouse import Warehouse
 from jobs.state.manifest import TABLES, Manifest
 from jobs.state.parquet import read_parquet
+from jobs.steps.measure_marts import MEASURED
 from jobs.steps.rollup import COUNTS
 from marts.dialect import LineFormat
 from marts.errors import StateDamaged
@@ -110,7 +111,7 @@ def find_traces(now: Survey, customer: PersonId) -> Traces:
         tables = [key for key in looked_at if key.endswith(".parquet")]
         held = pool.map(partial(_drops_in, now, formats, customer), tables)
         others_part = {key: drops for key, drops in zip(tables, held, strict=True) if drops}
-    files = {*others_part, *(key for key in keys if key.startswith(places.cheap))}
+    files = {*others_part, *(key for key in keys if key.startswith(places.cheap) or f"/{MEASURED}" in key)}
     files |= {key for key in keys if key.endswith(_DONE) and mention(customer)(state.get(key).decode())}
     files |= {f"{key.rpartition('/')[0]}{_DONE}" for key in others_part if key.startswith("marts/")}
     scans = now.catalog.everything()

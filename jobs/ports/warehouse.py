@@ -1,7 +1,8 @@
 """Interface of a target: the marts, the ledger, the notices and the audit trail."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from decimal import Decimal
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -25,8 +26,6 @@ class MartStore(Protocol):
 
     loaders: int
     """Number of processes that may load at the same time; 0 if only this one may."""
-    judged_by_sql: bool
-    """Whether Great Expectations supports its SQL; if not, rows are measured like those of drops."""
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; return its rows."""
@@ -40,23 +39,14 @@ class MartStore(Protocol):
     def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
         """Add rows to a staged generation; adding them again does no harm."""
 
-    def count(self, mart: Mart, generation: int) -> int:
-        """Count the rows of a generation, and check that its keys are unique."""
+    def count(self, mart: Mart, generation: int) -> tuple[int, Decimal]:
+        """Count the different keys of a generation, and add up its control column: 0 if the mart has none."""
 
     def staged(self, mart: Mart, generation: int) -> AbstractContextManager[str]:
         """Return a table name for SQL to read a generation that no reader sees yet, with the mart's columns."""
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
         """Run a query of the user. Raise UsageError if it is wrong."""
-
-    def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Read some columns of a table by parts."""
-
-    def connector(self) -> Callable[[], Any]:
-        """Return a function that opens another connection, for a library that speaks SQL, in any process.
-
-        Close the idle one of this process: a user may be limited to few.
-        """
 
     def publish(
         self,

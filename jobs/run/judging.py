@@ -1,6 +1,6 @@
 """Let Great Expectations judge the drops of a run, and the marts before they are published."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from jobs.adapters import charts
@@ -11,10 +11,14 @@ from jobs.run.context import Run
 from jobs.run.stages import Judged, Loaded, Scanned
 from jobs.runtime.retries import retried
 from jobs.steps import quality
-from jobs.steps.materialize import MartRows
+from jobs.steps.materialize import MartRows, saved_rows
+from jobs.steps.measure_marts import MeasureTask, PartMeasured, measure_mart, run_measure
 from jobs.steps.reconcile import looked_up
 from jobs.steps.resolve import Resolved
 from marts.errors import QualityBroken
+from marts.pack import Mart
+from marts.quality.findings import Measured
+from marts.quality.rules import Rule
 
 EARLIER = 20_000
 """Maximum number of records of earlier drops to compare new ones with."""
@@ -44,10 +48,24 @@ def judge_marts(run: Run, loaded: Loaded, live: Mapping[str, Generation]) -> Jud
     reports = []
     for item, rows in zip(loaded.staged, loaded.marts, strict=True) if run.settings.quality.judge else ():
         before = live[rows.mart].row_count if rows.mart in live else 0
+        suite = quality.suite_of(run.pack, item.mart, rows, before, run.settings.expectations, run.policy)
         with run.step("judge"):
-            what = (run.warehouse, run.pack, item, rows, before, run.settings.expectations, run.policy, _pages(run))
+            measured = _measured(run, item.mart, rows, live.get(rows.mart), suite.rules)
+            what = (run.warehouse, item.mart, item.generation, rows.rows, suite, measured, _pages(run))
             reports.append(retried(partial(quality.judge_mart, *what), run.settings.mysql.deadline))
     return Judged(tuple(reports))
+
+
+def _measured(run: Run, mart: Mart, rows: MartRows, live: Generation | None, rules: Sequence[Rule]) -> Measured:
+    """Measure the rows of a mart; those that the live generation has, too, are not measured again."""
+    existing = {version.key for version in run.state.versions(f"marts/{mart.name}")}
+    before = saved_rows(run.state, mart.name, live.fingerprint, existing) if live else None
+
+    def measure(tasks: Sequence[MeasureTask]) -> Iterable[tuple[int, PartMeasured]]:
+        run.ready(tasks)
+        return run.runner("MeasureMarts", run_measure, tasks)
+
+    return measure_mart(run.scan_settings.state, mart, rows, before, rules, existing, measure)
 
 
 def require_quality(run: Run, judged: Judged) -> None:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from jobs.adapters.store.open import StoreAddress
 from jobs.adapters.warehouse.open import open_warehouse
+from jobs.adapters.warehouse.sql_tables import total_of
 from jobs.config.settings import MySQL, Settings
 from jobs.ports.records import Staged
 from jobs.ports.runner import Runner
@@ -83,13 +84,13 @@ def stage(
                 warehouse.load(mart, generation, built)
             progress(built.num_rows)
     for item, rows in zip(staged, marts, strict=True):
-        arrived = warehouse.count(item.mart, item.generation)
-        if arrived != item.rows:
+        arrived, total = warehouse.count(item.mart, item.generation)
+        if (arrived, total) != (item.rows, _total(item.mart, rows)):
             warehouse.check_fence(run_id)
             _require_keys(state, item.mart, rows)
-            raise Defect(
-                f"{arrived:,} of {item.rows:,} rows arrived in {item.mart.table}", "target", "run `marts build` again"
-            )
+            what = f"{arrived:,} rows of {total:,.2f} in all arrived in {item.mart.table}"
+            sent = f"{item.rows:,} rows of {_total(item.mart, rows):,.2f} were sent"
+            raise Defect(f"{what}; {sent}", "target", "run `marts build` again")
     return staged
 
 
@@ -119,7 +120,7 @@ def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[Ma
     for item, rows in zip(staged, marts, strict=True):
         if item.mart.name not in live or live[item.mart.name].generation != item.generation:
             continue
-        query = f"SELECT COUNT(*), {_sum(item.mart)}, MIN(run_id), MAX(run_id) FROM {item.mart.table}"
+        query = f"SELECT COUNT(*), {total_of(item.mart)}, MIN(run_id), MAX(run_id) FROM {item.mart.table}"
         try:
             ((count, total, first, last),) = warehouse.execute(query)
         except Transient:
@@ -127,15 +128,16 @@ def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[Ma
         except ServiceError as error:
             raise _not_shown(item, f"readers cannot read it: {error.what}") from error
         visible = {run_id} if not item.rows else {str(first), str(last)}
-        wanted = Decimal(rows.cents) / 100
+        wanted = _total(item.mart, rows)
         if (int(count), Decimal(total), visible) != (item.rows, wanted, {run_id}):
             runs = " and ".join(sorted(visible))
             seen = f"readers see {int(count):,} rows of {Decimal(total):,.2f} in all, of run {runs}"
             raise _not_shown(item, f"{seen}; {item.rows:,} rows of {wanted:,.2f} were staged by run {run_id}")
 
 
-def _sum(mart: Mart) -> str:
-    return f"COALESCE(SUM({mart.control}), 0)" if mart.control else "0"
+def _total(mart: Mart, rows: MartRows) -> Decimal:
+    """Return the sum of a mart's control column; 0 if it has none."""
+    return Decimal(rows.cents) / 100 if mart.control else Decimal(0)
 
 
 def _not_shown(item: Staged, seen: str) -> NotShown:

@@ -37,13 +37,14 @@ def run_mart_task(task: MartTask) -> MartPart:
     return _patched(store, task, task.previous) or _anew(store, task, task.previous)
 
 
-def rows_of(store: Store, mart: Mart, part: Part, patch: Patch | None) -> pa.Table:
-    """Read the rows of a part in key order; rows of its patch replace those in its file."""
-    rows = read_parquet(store, part.path)
+def rows_of(store: Store, mart: Mart, part: Part, patch: Patch | None, columns: Sequence[str] = ()) -> pa.Table:
+    """Read the rows of a part in key order, or some columns; rows of its patch replace those in its file."""
+    key = mart.key[0]
+    names = list(dict.fromkeys((key, *columns))) if columns else None
+    rows = read_parquet(store, part.path, names)
     if not patch:
         return rows
-    key = mart.key[0]
-    patched = read_parquet(store, patch.rows)
+    patched = read_parquet(store, patch.rows, names)
     inside = pc.and_(pc.greater_equal(patched[key], part.low), pc.less(patched[key], part.high))
     return overlay(key, rows, patched.filter(inside), _ids(store, mart, patch))
 

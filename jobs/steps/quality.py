@@ -1,4 +1,4 @@
-"""Data quality of a run: Great Expectations judges the workers' measurements and the rows of the staged marts.
+"""Data quality of a run: Great Expectations judges the workers' measurements, and queries to the staged marts.
 
 It is slow to import: it runs in a process of its own, which a judged build starts first.
 """
@@ -9,13 +9,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from jobs.adapters.great_expectations.process import judge
 from jobs.adapters.great_expectations.results import About, Batch, SuiteResult, is_about_whole
 from jobs.config.suites import load_mart_suite
-from jobs.ports.records import ROWS, QualityRecord, Staged
+from jobs.ports.records import ROWS, QualityRecord
 from jobs.ports.store import Store
 from jobs.ports.warehouse import Warehouse
 from jobs.report.places import REPORTS, below, places
@@ -23,20 +20,17 @@ from jobs.report.run_report import BrokenRule, QualityReport
 from jobs.steps.materialize import MartRows
 from jobs.steps.resolve import Resolved, ResolvedDrop
 from jobs.steps.scan_settings import ScanSettings
-from marts.pack import DIGITS, Kind, Mart, Pack, amount_of
+from marts.errors import UsageError
+from marts.pack import Kind, Mart, Pack, amount_of
 from marts.policy import Policy
 from marts.privacy.masking import mask_always, mask_shape
 from marts.quality.drift import HISTORY, drifts, feed_of, is_short
-from marts.quality.findings import Keys, Measured
-from marts.quality.key_measures import settle, with_keys
-from marts.quality.measures import measure, merge, needed_columns
+from marts.quality.findings import Measured
+from marts.quality.measures import merge
 from marts.quality.rule_types import FITS, KNOWN
 from marts.quality.rules import Rule, Suite
 from marts.quality.suite_reader import type_name
-from marts.quality.values import Measure
 from marts.quality.verdicts import holds, observed
-from marts.rows.columns import Column, Frame, last_digits
-from marts.rows.hashing import among, repeated
 
 _FLOOR = Decimal("0.9")
 """Share of the live generation's rows below which a mart raises a warning."""
@@ -134,95 +128,46 @@ def _batch(
 
 def judge_mart(
     warehouse: Warehouse,
-    pack: Pack,
-    staged: Staged,
-    rows: MartRows,
-    live_rows: int,
-    folder: str | None,
-    policy: Policy,
+    mart: Mart,
+    generation: int,
+    rows: int,
+    suite: Suite,
+    measured: Measured,
     pages: Pages,
 ) -> QualityReport:
-    """Judge the rows of a staged mart in the target."""
-    mart, total = staged.mart, amount_of(rows.cents)
+    """Judge a mart by the measures of its rows, and by queries to the target, where they are staged."""
+    queries = [rule for rule in suite.rules if rule.level == "mart"]
+    rows_of = {}
+    if queries:
+        with warehouse.staged(mart, generation) as table:
+            rows_of = {rule.id: _query(warehouse, table, rule) for rule in queries}
+    batch = Batch(measured, {column.name: type_name(column.type) for column in mart.columns}, query_rows=rows_of)
+    about = pages.about(mart.table, f"{rows:,} rows, before publication")
+    judged = judge().call("judge", suite, suite.rules, batch, about)
+    pages.write(judged)
+    return _report(judged, rows, 0, pages)
+
+
+def suite_of(pack: Pack, mart: Mart, rows: MartRows, live_rows: int, folder: str | None, policy: Policy) -> Suite:
+    """Read the suite of a mart, with limits for these rows: the total of the counted lines, and the live rows."""
+    total = amount_of(rows.cents)
     results = {
         "counted_total_low": total - _HALF_A_CENT,
         "counted_total_high": total + _HALF_A_CENT,
         "row_count_floor": int(live_rows * _FLOOR),
     }
-    suite = load_mart_suite(pack, mart, folder, policy, results)
-    about = pages.about(mart.table, f"{rows.rows:,} rows, before publication")
-    with warehouse.staged(mart, staged.generation) as table:
-        if warehouse.judged_by_sql:
-            personal = {column.name for column in mart.columns if column.personal}
-            judged = judge().call("judge_sql", suite, table, warehouse.connector(), personal, about)
-        else:
-            batch = Batch(
-                measured=_measure_mart(warehouse, table, mart, suite),
-                types={column.name: type_name(column.type) for column in mart.columns},
-                query_rows={rule.id: _query(warehouse, table, rule) for rule in suite.rules if rule.level == "mart"},
-            )
-            judged = judge().call("judge", suite, suite.rules, batch, about)
-    pages.write(judged)
-    return _report(judged, rows.rows, 0, pages)
-
-
-def _measure_mart(warehouse: Warehouse, table: str, mart: Mart, suite: Suite) -> Measured:
-    """Measure a mart by parts. Hash the keys first; read values again only for keys that occur twice."""
-    names = sorted(needed_columns(suite.rules))
-    parts: list[Measured] = []
-    hashes: dict[str, list[np.ndarray]] = {}
-    for block in warehouse.batches(table, names or list(mart.key)):  # rows are counted in any case
-        result = measure(suite.rules, _frame(mart, block))
-        parts.append(result.measured)
-        for keys in result.keys:
-            hashes.setdefault(keys.rule.id, []).append(keys.hashes)
-    measured = merge([Measured(columns=tuple(column.name for column in mart.columns)), *parts])
-    settled = {}
-    for rule, found_hashes in hashes.items():
-        together = np.concatenate(found_hashes)
-        repeats = repeated(together)
-        settled[rule] = Measure(distinct=len(together))
-        if len(repeats):
-            settled[rule] = _settle_twice(warehouse, table, mart, suite, rule, repeats, len(together))
-    return with_keys(measured, settled)
-
-
-def _settle_twice(
-    warehouse: Warehouse, table: str, mart: Mart, suite: Suite, rule: str, repeats: np.ndarray, rows: int
-) -> Measure:
-    rules = [item for item in suite.rules if item.id == rule]
-    before, parts = 0, []
-    for block in warehouse.batches(table, sorted(needed_columns(suite.rules))):
-        (keys,) = measure(rules, _frame(mart, block)).keys
-        own = among(keys.hashes, repeats)
-        parts.append(Keys(keys.rule, keys.rows[own] + before, keys.hashes[own], keys.values.filter(pa.array(own))))
-        before += block.num_rows
-    displayed = {column.name: (DIGITS.get(column.type, 0), column.personal) for column in mart.columns}
-    looked_at = sum(len(part.hashes) for part in parts)
-    built = settle(parts, displayed)
-    return Measure(unexpected=built.unexpected, samples=built.samples, distinct=rows - looked_at + built.distinct)
-
-
-def _frame(mart: Mart, block: pa.Table) -> Frame:
-    """Convert mart rows to what rules expect: decimals become integers in units of their last digit."""
-    columns = {}
-    for column in mart.columns:
-        if column.name not in block.column_names:
-            continue
-        values, scale = block[column.name].combine_chunks(), DIGITS.get(column.type, 0)
-        if scale:
-            values = last_digits(values)
-        elif pa.types.is_integer(values.type):
-            values = values.cast(pa.int64())
-        columns[column.name] = Column(values, scale, personal=column.personal)
-    return Frame(block.num_rows, columns, tuple(column.name for column in mart.columns))
+    return load_mart_suite(pack, mart, folder, policy, results)
 
 
 def _query(warehouse: Warehouse, table: str, rule: Rule) -> tuple[int, list[dict[str, Any]]]:
     """Count the rows that the query of a rule returns; return up to _FOUND of them, masked."""
-    query = rule.kwargs["unexpected_rows_query"].rstrip("; \n").replace("{batch}", table)
-    ((count,),) = warehouse.ask(f"SELECT COUNT(*) FROM ({query}\n) AS found")
-    rows = warehouse.ask(f"SELECT * FROM ({query}\n) AS found LIMIT {_FOUND}") if count else []
+    written = rule.kwargs["unexpected_rows_query"]
+    query = written.rstrip("; \n").replace("{batch}", table)
+    try:
+        ((count,),) = warehouse.ask(f"SELECT COUNT(*) FROM ({query}\n) AS found")
+        rows = warehouse.ask(f"SELECT * FROM ({query}\n) AS found LIMIT {_FOUND}") if count else []
+    except UsageError as error:
+        raise UsageError(error.what, written, "correct the query in its suite") from error
     return count, [{f"column {n}": mask_shape(str(value)) for n, value in enumerate(row, 1)} for row in rows]
 
 

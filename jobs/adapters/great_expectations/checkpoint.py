@@ -2,11 +2,9 @@
 
 import logging
 import os
-import re
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -19,21 +17,18 @@ from great_expectations.data_context.types.base import (
     InMemoryStoreBackendDefaults,
     ProgressBarsConfig,
 )
-from sqlalchemy.pool import NullPool
 
 from jobs.adapters.great_expectations.engine import (
     ANSWERS,
     FORMAT,
     MergedDatasource,
-    StagedDatasource,
     expectation_of,
     frame_of,
 )
 from jobs.adapters.great_expectations.pages import as_json, page_of
 from jobs.adapters.great_expectations.results import About, Batch, RuleResult, SuiteOutcome, SuiteResult
 from jobs.runtime.escaping import for_html
-from marts.errors import Defect, MartsError, Transient, UsageError
-from marts.privacy.masking import mask_value
+from marts.errors import Defect
 from marts.quality.findings import Measured
 from marts.quality.rule_types import KNOWN
 from marts.quality.rules import Rule, Suite
@@ -65,69 +60,6 @@ def plan(suite: Suite, types: Mapping[str, str]) -> int:
     with _quiet():
         frame = frame_of(suite.rules, Batch(Measured(), types, known, nothing))
     return len(frame.attrs[ANSWERS])
-
-
-def judge_sql(
-    suite: Suite, table: str, connect: Callable[[], Any], personal: Container[str], run: About
-) -> SuiteResult:
-    """Validate the rows of a MySQL table or view with Great Expectations, by its own SQL.
-
-    Great Expectations selects sample values itself: those of ``personal`` columns are masked.
-    """
-    with _quiet(), _told_if_lost(), _reused(connect) as creator:
-        context = new_context()
-        expectations = [expectation_of(rule) for rule in suite.rules]
-        target = StagedDatasource(
-            name="target",
-            connection_string="mysql+mysqlconnector://",
-            kwargs={"creator": creator, "poolclass": NullPool},
-        )
-        source = context._add_fluent_datasource(datasource=target)  # noqa: SLF001 - the hook
-        batches = source.add_table_asset(suite.name, table_name=table).add_batch_definition_whole_table("all")
-        result = _run(context, suite.name, batches, expectations, {}, run)
-    for rule, item in zip(suite.rules, result.results, strict=True):
-        hide = rule.level == "mart" or any(name in personal for name in rule.columns)
-        item.result = {name: _masked(value, hide) if name in _VALUES else value for name, value in item.result.items()}
-    return _judged(suite.name, list(suite.rules), result, run)
-
-
-@contextmanager
-def _reused(connect: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
-    """Yield a function that returns a connection; a closed one is reused by the next call.
-
-    Great Expectations has several engines with separate pools and never empties them, but a user may be limited to few
-    connections. All are closed at the end.
-    """
-    idle: list[Any] = []
-    ends: list[Callable[[], None]] = []
-
-    def opened() -> Any:
-        with suppress(IndexError):
-            return idle.pop()
-        connection = connect()
-        ends.append(connection.close)
-        connection.close = partial(idle.append, connection)
-        return connection
-
-    try:
-        yield opened
-    finally:
-        for end in ends:
-            with suppress(Exception):  # the connection may be lost
-                end()
-
-
-_VALUES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details", "unexpected_rows")
-
-
-def _masked(value: Any, personal: bool) -> Any:
-    if isinstance(value, str):
-        return mask_value(value, personal)
-    if isinstance(value, dict):
-        return {key: _masked(inner, personal) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_masked(inner, personal) for inner in value)
-    return value
 
 
 def _run(
@@ -170,11 +102,6 @@ def _judged(
 
 def _rule_result(rule: Rule, item: Any, of: str) -> RuleResult:
     raised = next((text for text in _exceptions(item.exception_info)), "")
-    if _LOST.search(raised):
-        raise Transient(f"the database does not answer: {raised.splitlines()[0]}", rule.words, _UNTOUCHED)
-    if raised and rule.level == "mart":
-        query = rule.kwargs["unexpected_rows_query"]
-        raise UsageError(f"the query fails: {raised.splitlines()[0]}", query, "correct the query in its suite")
     if raised:
         raise Defect(f"Great Expectations cannot validate {rule.type}: {raised}", rule.words, "please report it")
     match = item.result
@@ -183,24 +110,6 @@ def _rule_result(rule: Rule, item: Any, of: str) -> RuleResult:
     observed = match.get("observed_value", match.get("unexpected_percent"))
     unexpected = match.get("unexpected_count") or 0
     return RuleResult(rule, bool(item.success), rows, rule.basis(missing, of), unexpected, str(observed))
-
-
-_LOST = re.compile(r"OperationalError|InterfaceError|TimeoutError")
-"""Error classes of the connector for a failed connection, as opposed to a failed statement."""
-_UNTOUCHED = "the live marts are untouched; check that the server is up and reachable: `marts doctor`"
-
-
-@contextmanager
-def _told_if_lost() -> Iterator[None]:
-    """Raise Transient for a lost connection, not for a bug: Great Expectations wraps both in its own classes."""
-    try:
-        yield
-    except MartsError:
-        raise
-    except Exception as error:
-        if _LOST.search(repr(error)) or _LOST.search(repr(error.__cause__)):
-            raise Transient(f"the database does not answer: {error}", "Great Expectations", _UNTOUCHED) from error
-        raise
 
 
 def _exceptions(info: dict[str, Any]) -> Iterable[str]:

@@ -1,12 +1,11 @@
-"""Execution engines of Great Expectations: one that returns the workers' measures, one for databases.
+"""The execution engine of Great Expectations that returns the workers' measures.
 
-The first computes nothing. Great Expectations lists the metrics that each expectation needs; each is taken from the
+It computes nothing. Great Expectations lists the metrics that each expectation needs; each is taken from the
 measure of its rule. A metric without a measure is a Defect: nothing is silently skipped.
 """
 
 import json
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -14,10 +13,8 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow as pa
 from great_expectations.compatibility.pydantic import BaseModel
-from great_expectations.constants import MAX_RESULT_RECORDS
 from great_expectations.datasource.fluent.pandas_datasource import DataFrameAsset, PandasDatasource
-from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
-from great_expectations.execution_engine import PandasExecutionEngine, SqlAlchemyExecutionEngine
+from great_expectations.execution_engine import PandasExecutionEngine
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.query_metric_provider import QueryMetricProvider
@@ -33,8 +30,6 @@ from marts.quality.verdicts import observed
 
 FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}
 ANSWERS = "marts_answers"
-_AT_ONCE = 2
-"""Concurrent queries to a database: each reads a whole mart and uses one core of the server."""
 _TYPES = {
     "int": pd.ArrowDtype(pa.int64()),
     "Decimal": pd.ArrowDtype(pa.decimal128(18, 2)),
@@ -82,41 +77,6 @@ class MergedDatasource(PandasDatasource):
     type: Literal["merged"] = "merged"  # type: ignore[assignment]
     execution_engine_override = MergedEngine
     asset_types = [DataFrameAsset]  # noqa: RUF012 - as the parent has it
-
-
-class StagedEngine(SqlAlchemyExecutionEngine):
-    """Compute several metrics at the same time, each on its own connection.
-
-    Great Expectations runs a rule's query twice: for sample rows and for their number. If the sample has fewer rows
-    than its limit, it holds all rows, and the second query is skipped.
-    """
-
-    def _process_direct_and_bundled_metric_computation_configurations(
-        self, metric_fn_direct_configurations: list[Any], metric_fn_bundle_configurations: list[Any]
-    ) -> dict[Any, Any]:
-        process = super()._process_direct_and_bundled_metric_computation_configurations
-        direct = metric_fn_direct_configurations
-        counts = [item for item in direct if item.metric_configuration.metric_name == RowsCounted.metric_name]
-        # Bundled metrics share one query.
-        parts = [([], metric_fn_bundle_configurations), *(([item], []) for item in direct if item not in counts)]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            answers = pool.map(lambda part: process(*part), parts)
-            results = {metric: value for answer in answers for metric, value in answer.items()}
-        for item in counts:
-            metric = item.metric_configuration.id
-            rows = results.get((RowsFound.metric_name, *metric[1:]))
-            if rows is not None and len(rows) < MAX_RESULT_RECORDS:
-                results[metric] = len(rows)
-            else:
-                results |= process([item], [])
-        return results
-
-
-class StagedDatasource(SQLDatasource):
-    """The database that holds the staged marts."""
-
-    type: Literal["staged"] = "staged"
-    execution_engine_override = StagedEngine
 
 
 def expectation_of(rule: Rule, drops: int = 1) -> Expectation:

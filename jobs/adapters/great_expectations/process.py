@@ -4,7 +4,6 @@ It takes seconds to import, and threads of one interpreter wait for each other.
 """
 
 import multiprocessing
-import os
 import signal
 import traceback
 from collections.abc import Callable
@@ -37,7 +36,7 @@ class Judge:
         for _ in range(_TRIES):
             pipe = self._running()
             try:
-                pipe.send((dict(os.environ), function, given, named))
+                pipe.send((function, given, named))
                 result = pipe.recv()
             except (EOFError, OSError):
                 code = self._end()
@@ -93,10 +92,9 @@ def serve(pipe: Connection) -> None:
 
     while True:
         try:
-            environment, function, given, named = pipe.recv()
+            function, given, named = pipe.recv()
         except EOFError:
             return
-        os.environ.update(environment)  # it may have changed since the start: settings store passwords there
         try:
             result = _called(getattr(checkpoint, function), given, named)
         except MartsError as error:

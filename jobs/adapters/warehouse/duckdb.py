@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,13 +20,13 @@ import duckdb
 import pyarrow as pa
 
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
+from jobs.adapters.warehouse.sql_tables import total_of
 from jobs.config.settings import duckdb_path
-from marts.errors import Defect, ServiceError, Stopped, TryLater, UsageError
+from marts.errors import ServiceError, Stopped, TryLater, UsageError
 from marts.pack import DECIMALS, Mart, MartColumn, Pack, PersonId
 
 Result = TypeVar("Result")
 
-_BATCH = 500_000
 _POLL = 0.5
 """Seconds between two attempts to open a file that another process has open."""
 _OURS = "schema_name = 'main' AND database_name = current_database()"
@@ -55,7 +56,6 @@ class DuckDBWarehouse(SqlLedger):
     """A target in one DuckDB file."""
 
     loaders = 0
-    judged_by_sql = False
 
     def __init__(self, uri: str, pack: Pack, read_only: bool = False, wait: float = 0, create: bool = True) -> None:
         """Open the file; wait up to ``wait`` seconds for another process that has it open.
@@ -227,18 +227,7 @@ class DuckDBWarehouse(SqlLedger):
         try:
             return self._rows(query)
         except duckdb.Error as error:
-            raise UsageError(
-                f"the query fails: {str(error).splitlines()[0]}", query, "correct the query in its suite"
-            ) from error
-
-    def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-        assert self._database
-        with self._database.cursor() as cursor:
-            for batch in cursor.sql(f"SELECT {', '.join(columns)} FROM {table}").to_arrow_reader(_BATCH):
-                yield pa.Table.from_batches([batch])
-
-    def connector(self) -> Callable[[], Any]:
-        raise Defect("one process has one connection to DuckDB")
+            raise UsageError(f"the query fails: {str(error).splitlines()[0]}", str(self.path)) from error
 
     def stage(self, mart: Mart) -> int:
         """Create the table of a new generation and record its number: only recorded tables are ever dropped."""
@@ -261,10 +250,11 @@ class DuckDBWarehouse(SqlLedger):
         self.execute(f"INSERT INTO {_table(mart, generation)} SELECT * FROM part")
         self._database.unregister("part")
 
-    def count(self, mart: Mart, generation: int) -> int:
-        keys = f"SELECT DISTINCT {', '.join(mart.key)} FROM {_table(mart, generation)}"
-        ((rows,),) = self.execute(f"SELECT count(*) FROM ({keys})")
-        return int(rows)
+    def count(self, mart: Mart, generation: int) -> tuple[int, Decimal]:
+        table = _table(mart, generation)
+        ((rows,),) = self.execute(f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(mart.key)} FROM {table})")
+        ((total,),) = self.execute(f"SELECT {total_of(mart)} FROM {table}")
+        return int(rows), Decimal(total)
 
     def show(self, mart: Mart, generation: int) -> None:
         self._check_view(mart)

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -24,9 +24,10 @@ import pyarrow.csv as pacsv
 from jobs.adapters.warehouse.mysql_columns import column_of
 from jobs.adapters.warehouse.mysql_session import CHARSET, COLLATION, Session
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
+from jobs.adapters.warehouse.sql_tables import total_of
 from jobs.config.settings import MySQL
 from jobs.runtime import scratch
-from marts.errors import Busy, Defect, ServiceError, UsageError
+from marts.errors import Busy, Defect, ServiceError, Transient, UsageError
 from marts.pack import Mart, Pack, PersonId
 
 Result = TypeVar("Result")
@@ -38,8 +39,7 @@ _PACKET_HEAD = 1 << 10
 """Bytes of a packet reserved for the statement around the rows."""
 _CONNECTIONS = 2
 """Connections of a build besides its loaders: those of the lock and of the ledger."""
-_FEWEST = 3
-"""Minimum number of connections of a build: two of Great Expectations and that of the lock."""
+_FEWEST = _CONNECTIONS + 1
 _LOCK = "martwright"
 _STAGED = "_staged_"
 """Infix of the name of the view of a staged generation, before its number."""
@@ -53,7 +53,6 @@ _log = logging.getLogger("marts.mysql")
 class MySQLWarehouse(SqlLedger):
     """A target in a MySQL or MariaDB database."""
 
-    judged_by_sql = True
     mark = "%s"
     upsert = "REPLACE INTO"
     for_update = "FOR UPDATE"
@@ -72,10 +71,6 @@ class MySQLWarehouse(SqlLedger):
         self._spool = tempfile.TemporaryDirectory(prefix="load-", dir=scratch.folder())
         self._session = Session(uri, settings, self._spool.name)
         self.where = self._session.where
-
-    def connector(self) -> Callable[[], Any]:
-        self._session.close()
-        return partial(_connect, self._uri, self._settings)
 
     def close(self) -> None:
         self._session.close()
@@ -208,10 +203,12 @@ class MySQLWarehouse(SqlLedger):
             self.execute(f"DROP VIEW IF EXISTS {name}")
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
-        raise Defect("queries of suites are run by Great Expectations", self.where)
-
-    def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-        raise Defect("rows of MySQL are validated by SQL", self.where)
+        try:
+            return self.execute(query)
+        except Transient:
+            raise
+        except ServiceError as error:
+            raise UsageError(f"the query fails: {error.what}", self.where) from error
 
     def stage(self, mart: Mart) -> int:
         def number() -> int:
@@ -284,9 +281,10 @@ class MySQLWarehouse(SqlLedger):
             for part in _cut(_literals(_plain_flags(mart, pa.Table.from_batches([batch])), generation), most):
                 self.execute(head + ",".join(part))
 
-    def count(self, mart: Mart, generation: int) -> int:
-        ((rows,),) = self.execute(f"SELECT COUNT(*) FROM {_rows(mart)} WHERE generation = %s", [generation])
-        return int(rows)
+    def count(self, mart: Mart, generation: int) -> tuple[int, Decimal]:
+        query = f"SELECT COUNT(*), {total_of(mart)} FROM {_rows(mart)} WHERE generation = %s"
+        ((rows, total),) = self.execute(query, [generation])
+        return int(rows), Decimal(total)
 
     def _generations(self, mart: Mart) -> set[int]:
         """Return the generations that have rows. The primary key begins with it: the server reads one row of each."""
@@ -388,11 +386,6 @@ class MySQLWarehouse(SqlLedger):
     def _connections(self) -> str:
         allowed = self._session.limits.max_user_connections
         return f"{allowed or 'unlimited'} for this user; parallel loaders (mysql.loaders): {self._affordable_loaders()}"
-
-
-def _connect(uri: str, settings: MySQL) -> Any:
-    """Open a connection that sends no files."""
-    return Session(uri, settings, "").hand_over()
 
 
 class _LocalInfileOff(Exception):

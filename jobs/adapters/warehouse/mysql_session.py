@@ -166,11 +166,6 @@ class Session:
     def close(self) -> None:
         self._drop()
 
-    def hand_over(self) -> Any:
-        """Return the open connection, which the caller closes."""
-        database, self._database = self._database, None
-        return database
-
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement that may be repeated; return its rows."""
         if self._in_transaction:
