@@ -114,7 +114,7 @@ def ours(given: Given) -> Iterator[Job]:
     warehouse = MySQLWarehouse(given.uri, settings.mysql, PACK)
     with closing(warehouse), Cluster(RaySettings(address="local")) as cluster:
         warm(cluster.run, warehouse, settings, given.parts[0])
-        yield lambda: void(stage(warehouse, cluster.run, settings, state, [rows], void, "", ""))
+        yield lambda: void(stage(warehouse, cluster.run, settings, state, [rows], void, "", "", {}))
 
 
 def void(_: object) -> None:
@@ -134,8 +134,8 @@ def warm(run: Callable[..., Any], warehouse: "MySQLWarehouse", settings: Any, pa
         state = StoreAddress.of(folder, settings.s3)
         write_parquet(state.open(), part.name, pq.read_table(part).slice(0, 100))
         generation = warehouse.stage(CUSTOMERS_MART)
-        few = Part(part.name, 0, 0)
-        load = Load(settings.target, settings.mysql, PACK, CUSTOMERS_MART.name, generation, few, None, state)
+        few = (Part(part.name, 0, 0), None)
+        load = Load(settings.target, settings.mysql, PACK, CUSTOMERS_MART.name, generation, few, state)
         list(run("Warm", load_slowly, [load] * warehouse.loaders, warehouse.loaders))
     make_empty(warehouse)
 

@@ -86,15 +86,16 @@ def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date) -> dict
 
 def lay_out(out: Path) -> None:
     """Write the rows as loading would read them, for comparison: rows of a day are a patch over other rows."""
-    store, customers = open_store(str(out / "state"), S3()), out / "customers"
-    mart = shipped("retail").marts[customers.name]
+    store = open_store(str(out / "state"), S3())
     there = {version.key for version in store.versions("marts")}
-    rows = saved_rows(store, customers.name, customers.resolve().name, there)
-    assert rows
-    customers.unlink()
-    customers.mkdir()
-    for number, part in enumerate(rows.parts):
-        pq.write_table(rows_of(store, mart, *part), customers / f"part-{number:05d}.parquet")
+    for mart in shipped("retail").marts.values():
+        folder = out / mart.name
+        rows = saved_rows(store, mart.name, folder.resolve().name, there)
+        assert rows
+        folder.unlink()
+        folder.mkdir()
+        for number, part in enumerate(rows.parts):
+            pq.write_table(rows_of(store, mart, *part), folder / f"part-{number:05d}.parquet")
 
 
 if __name__ == "__main__":

@@ -151,6 +151,15 @@ class Generation:
     published_at: str
     inputs: str = ""
     """Name of the drops, the policy and the version that it was built with, without as_of."""
+    base: int = 0
+    """Generation as which its rows were loaded; later ones exchange some of them. 0 if it is this one."""
+    earlier: int = 0
+    """Generation with the same base that it was before some rows were exchanged; 0 if all rows were loaded."""
+
+    @property
+    def rows_of(self) -> int:
+        """Return the number that its rows have in the target."""
+        return self.base or self.generation
 
 
 @dataclass(frozen=True)
@@ -187,6 +196,13 @@ class Staged:
     fingerprint: str
     rows: int
     inputs: str
+    over: Generation | None = None
+    """The live generation, if only the rows that differ from it are loaded."""
+
+    @property
+    def rows_of(self) -> int:
+        """Return the number that its rows have in the target."""
+        return self.over.rows_of if self.over else self.generation
 
 
 @dataclass(frozen=True)

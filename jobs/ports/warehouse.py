@@ -36,14 +36,29 @@ class MartStore(Protocol):
     def stage(self, mart: Mart) -> int:
         """Create an empty generation that no reader sees; return its number."""
 
+    def stage_patch(self, mart: Mart) -> int:
+        """Return the number of a new generation that exchanges rows of the live one when it is published."""
+
     def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
         """Add rows to a staged generation; adding them again does no harm."""
 
-    def count(self, mart: Mart, generation: int) -> tuple[int, Decimal]:
-        """Count the different keys of a generation, and add up its control column: 0 if the mart has none."""
+    def load_patch(self, mart: Mart, generation: int, removed: pa.Table, added: pa.Table) -> None:
+        """Add rows that a generation takes out of the live one, and rows that it adds; again does no harm."""
 
-    def staged(self, mart: Mart, generation: int) -> AbstractContextManager[str]:
+    def count(self, staged: Staged) -> tuple[int, Decimal]:
+        """Count the different keys that were loaded, and add up the control column: 0 if the mart has none.
+
+        Of a patch, those of the added rows.
+        """
+
+    def fits(self, staged: Staged) -> bool:
+        """Return whether the live rows are those that a patch takes out, and none has the key of an added row."""
+
+    def staged(self, staged: Staged) -> AbstractContextManager[str]:
         """Return a table name for SQL to read a generation that no reader sees yet, with the mart's columns."""
+
+    def visible(self, staged: Staged) -> tuple[int, Decimal, set[str]]:
+        """Return what readers see of the rows that were loaded: their number, their control total, their runs."""
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
         """Run a query of the user. Raise UsageError if it is wrong."""

@@ -9,6 +9,7 @@ from datetime import date
 
 import pyarrow as pa
 
+from jobs.ports.records import Generation
 from jobs.ports.store import REQUESTS_AT_ONCE
 from jobs.run.context import Run
 from jobs.run.stages import Known, RolledUp
@@ -20,7 +21,7 @@ from jobs.steps.contents import Memory
 from jobs.steps.derive import levels_of, plan_level, read_digests
 from jobs.steps.fall import DayTotals
 from jobs.steps.histories import Dimensions, run_history
-from jobs.steps.mart_parts import MartPart, MartTask
+from jobs.steps.mart_parts import Finished, MartPart, MartTask
 from jobs.steps.materialize import MartRows, inputs_of, plan_tasks, rows_before, save_rows, saved_rows
 from jobs.steps.materialize_task import run_mart_task
 from jobs.steps.repair import accepted_by
@@ -163,14 +164,17 @@ def fold_versions(run: Run, live: Sequence[Manifest], paths: AbstractSet[str]) -
     return dimensions
 
 
-def materialize(run: Run, rolled_up: RolledUp, dimensions: Dimensions, paths: AbstractSet[str]) -> tuple[MartRows, ...]:
+def materialize(
+    run: Run, rolled_up: RolledUp, dimensions: Dimensions, paths: AbstractSet[str], live: Mapping[str, Generation]
+) -> tuple[MartRows, ...]:
     """Compute the rows of the marts in parallel, unless an earlier run has computed the same.
 
     A table that reads others is computed after these, which may be no marts.
     """
     rows: dict[str, MartRows] = {}
+    fingerprints = {name: generation.fingerprint for name, generation in live.items()}
     for level in run.pack.levels([run.settings.mart] if run.settings.mart else run.pack.marts):
-        rows |= _materialize(run, level, rolled_up, dimensions, rows, paths)
+        rows |= _materialize(run, level, rolled_up, dimensions, rows, paths, fingerprints)
     return tuple(rows[name] for name in run.pack.tables if name in rows)
 
 
@@ -181,30 +185,39 @@ def _materialize(
     dimensions: Dimensions,
     read: Mapping[str, MartRows],
     paths: AbstractSet[str],
+    live: Mapping[str, str],
 ) -> dict[str, MartRows]:
-    """Compute the rows of marts that read none of each other; ``read`` are those that they may read."""
+    """Compute the rows of marts that read none of each other; ``read`` are those that they may read.
+
+    ``live`` are the fingerprints of the live rows, which new ones are compared with.
+    """
     marts = [run.pack.tables[name] for name in names]
     of_all = (rolled_up.months, dimensions.files, run.policy, run.as_of, dimensions.last_counts, read)
     inputs = {mart.name: inputs_of(run.pack, mart, *of_all) for mart in marts}
     saved = {name: saved_rows(run.state, name, inputs[name].name, paths) for name in names}
     results = {name: rows for name, rows in saved.items() if rows}
+    before: dict[str, MartRows | None] = {}
     planned: dict[str, list[MartTask | MartPart]] = {}
     limit, state = run.settings.limits.finish_rows, run.scan_settings.state
     # The last marts of a pack first: those in one task take the longest.
     for mart in (mart for mart in reversed(marts) if mart.name not in results):
         own = inputs[mart.name]
-        before = rows_before(run.state, mart, own, paths, limit)
-        planned[mart.name] = plan_tasks(state, run.pack, mart, own, before, run.policy, limit, read)
+        before[mart.name] = rows_before(run.state, mart, own, paths, limit, live.get(mart.name, ""))
+        planned[mart.name] = plan_tasks(state, run.pack, mart, own, before[mart.name], run.policy, limit, read)
     tasks = [item for items in planned.values() for item in items if isinstance(item, MartTask)]
     run.ready(tasks)
-    parts: dict[tuple[str, int], MartPart] = {}
+    ended: dict[tuple[str, int], Finished] = {}
     if planned:
         with run.step("materialize", len(tasks)):
-            for index, part in run.runner("FinishMarts", run_mart_task, tasks):
-                parts[tasks[index].place] = part
-                run.progress.advance(part.rows)
+            for index, result in run.runner("FinishMarts", run_mart_task, tasks):
+                ended[tasks[index].place] = result
+                run.progress.advance(result.part.rows)
             for name, items in planned.items():
-                finished = tuple(item if isinstance(item, MartPart) else parts[item.place] for item in items)
-                results[name] = MartRows(name, inputs[name], finished)
-                save_rows(run.state, results[name])
+                finished = [Finished(item) if isinstance(item, MartPart) else ended[item.place] for item in items]
+                rows = MartRows(name, inputs[name], tuple(item.part for item in finished))
+                if earlier := before[name]:
+                    by_months = run.pack.tables[name].per == "month"
+                    rows = rows.after(earlier, by_months, [change for item in finished for change in item.changes])
+                results[name] = rows
+                save_rows(run.state, rows)
     return results

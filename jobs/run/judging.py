@@ -51,7 +51,7 @@ def judge_marts(run: Run, loaded: Loaded, live: Mapping[str, Generation]) -> Jud
         suite = quality.suite_of(run.pack, item.mart, rows, before, run.settings.expectations, run.policy)
         with run.step("judge"):
             measured = _measured(run, item.mart, rows, live.get(rows.mart), suite.rules)
-            what = (run.warehouse, item.mart, item.generation, rows.rows, suite, measured, _pages(run))
+            what = (run.warehouse, item, suite, measured, _pages(run))
             reports.append(retried(partial(quality.judge_mart, *what), run.settings.mysql.deadline))
     return Judged(tuple(reports))
 

@@ -155,10 +155,11 @@ def _build(run: Run) -> RunReport:
     resolved = rolled_up.resolved
     if run.pack.facts and not resolved.counts.counted:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
+    live = stages.live = live_marts(run)
     try:
         dimensions = fold_versions(run, resolved.dimensions, known.paths)
         rolled_up = stages.rolled_up = derive(run, rolled_up, dimensions, known.paths)
-        marts = materialize(run, rolled_up, dimensions, known.paths)
+        marts = materialize(run, rolled_up, dimensions, known.paths, live.generations)
     except DataError as error:  # for example a duplicate key: the pages show it too
         _keep(stages, judge_drops(run, resolved, scanned, ()))
         if isinstance(error, DuplicateKeys):
@@ -169,7 +170,6 @@ def _build(run: Run) -> RunReport:
     judged = judge_drops(run, resolved, scanned, marts)
     _keep(stages, judged)
     check_marts(marts, resolved, run.policy)
-    live = stages.live = live_marts(run)
     falls = total_changes(run, live, rolled_up)
     accepted = accepted_falls(run.warehouse.decisions(), run.pack) if falls else {}
     for fall in falls:  # the report describes the one that stops the run, or else the largest

@@ -82,7 +82,7 @@ def load(run: Run, marts: Sequence[MartRows], resolved: Resolved, live: Live) ->
             return Loaded((), ())
         run.warehouse.clean_up(run.run_id)
         where = (run.warehouse, run.runner, run.settings, run.scan_settings.state)
-        staged = stage(*where, changed, run.progress.advance, run.run_id, inputs)
+        staged = stage(*where, changed, run.progress.advance, run.run_id, inputs, visible)
         return Loaded(tuple(changed), tuple(staged))
 
 

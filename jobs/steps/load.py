@@ -1,6 +1,7 @@
-"""Last step, publish: load both marts where no reader sees them, check them, make them live in one transaction."""
+"""Last step, publish: load marts, or the rows that differ, where no reader sees them, and check that they arrived."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -9,40 +10,62 @@ import pyarrow.compute as pc
 
 from jobs.adapters.store.open import StoreAddress
 from jobs.adapters.warehouse.open import open_warehouse
-from jobs.adapters.warehouse.sql_tables import total_of
 from jobs.config.settings import MySQL, Settings
-from jobs.ports.records import Staged
+from jobs.ports.records import Generation, Staged
 from jobs.ports.runner import Runner
 from jobs.ports.warehouse import Warehouse
-from jobs.steps.mart_parts import Part, Patch
+from jobs.state.parquet import read_parquet
+from jobs.steps.mart_parts import Change, Part, Patch
 from jobs.steps.materialize import MartRows
 from jobs.steps.materialize_task import rows_of
+from marts.compute.engine import empty_mart
+from marts.compute.patch import LARGEST
 from marts.errors import DataError, Defect, NotShown, ServiceError, Transient
 from marts.pack import Mart, Pack
+
+_log = logging.getLogger("marts.load")
+
+
+_TOGETHER = 100_000
+"""Rows of a patch that one task loads; a single change may have more."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """A task: load one part of a mart."""
+    """A task: load some rows of a mart."""
 
     target: str
     mysql: MySQL
     pack: Pack
     mart: str
     generation: int
-    part: Part
-    patch: Patch | None
+    files: tuple[Part, Patch | None] | tuple[Change, ...]
+    """A part of the mart, or differences from the live rows."""
     state: StoreAddress
+
+    def into(self, warehouse: Warehouse) -> int:
+        """Load the rows. Return their number."""
+        store, mart = self.state.open(), self.pack.marts[self.mart]
+        if isinstance(self.files[0], Part):
+            part, patch = self.files
+            rows = rows_of(store, mart, part, patch)
+            if rows:
+                warehouse.load(mart, self.generation, rows)
+            return int(rows.num_rows)
+        changes = self.files
+        removed, added = (
+            pa.concat_tables([empty_mart(mart), *(read_parquet(store, path) for path in paths if path)])
+            for paths in ([item.removed for item in changes], [item.added for item in changes])
+        )
+        warehouse.load_patch(mart, self.generation, removed, added)
+        return int(removed.num_rows + added.num_rows)
 
 
 def run_load(work: Load) -> int:
-    """Load one part in a worker. Return its number of rows."""
+    """Load rows in a worker. Return their number."""
     warehouse = open_warehouse(work.target, work.mysql, work.pack)
     try:
-        rows = rows_of(work.state.open(), work.pack.marts[work.mart], work.part, work.patch)
-        if rows:
-            warehouse.load(work.pack.marts[work.mart], work.generation, rows)
-        return int(rows.num_rows)
+        return work.into(warehouse)
     finally:
         warehouse.close()
 
@@ -56,42 +79,97 @@ def stage(
     progress: Callable[[int], None],
     run_id: str,
     inputs: str,
+    live: Mapping[str, Generation],
 ) -> list[Staged]:
-    """Load marts as generations that no reader sees, and check that every row arrived once.
+    """Load marts where no reader sees them, and check that every row arrived once.
 
-    Parts are loaded in parallel, those of a mart in key order. Raise Fenced if another run has begun meanwhile: that
-    run removes the staged rows.
+    Of a mart of which few rows differ from the ``live`` ones, only these are loaded. Parts are loaded in parallel,
+    those of a mart in key order. Raise Fenced if another run has begun meanwhile: that run removes the staged rows.
     """
-    pack = settings.domain
-    staged = [
-        Staged(pack.marts[rows.mart], warehouse.stage(pack.marts[rows.mart]), rows.fingerprint, rows.rows, inputs)
-        for rows in marts
-    ]
-    parts = [
-        (item.mart, item.generation, *part) for item, rows in zip(staged, marts, strict=True) for part in rows.parts
-    ]
-    if warehouse.loaders:
-        work = [
-            Load(settings.target or "", settings.mysql, pack, mart.name, generation, part, patch, state)
-            for mart, generation, part, patch in parts
-        ]
-        for _, count in runner("LoadMarts", run_load, work, warehouse.loaders):
-            progress(count)
-    else:
-        for mart, generation, part, patch in parts:
-            built = rows_of(state.open(), mart, part, patch)
-            if built:
-                warehouse.load(mart, generation, built)
-            progress(built.num_rows)
+    where = (warehouse, runner, settings, state)
+    staged = [_staged(warehouse, settings.domain, rows, _over(state, rows, live), inputs) for rows in marts]
+    _load(*where, staged, marts, progress)
+    checked = []
     for item, rows in zip(staged, marts, strict=True):
-        arrived, total = warehouse.count(item.mart, item.generation)
-        if (arrived, total) != (item.rows, _total(item.mart, rows)):
+        if not item.over or (warehouse.fits(item) and warehouse.count(item) == _sent(item, rows)):
+            checked.append(item)
+            continue
+        warehouse.check_fence(run_id)
+        # Somebody changed the rows in the target: they are replaced.
+        _log.warning("%s: its rows are not those that were published; all are loaded", item.mart.table)
+        checked.append(_staged(warehouse, settings.domain, rows, None, inputs))
+        _load(*where, checked[-1:], [rows], progress)
+    for item, rows in zip(checked, marts, strict=True):
+        arrived = warehouse.count(item)
+        if arrived != _sent(item, rows):
             warehouse.check_fence(run_id)
             _require_keys(state, item.mart, rows)
-            what = f"{arrived:,} rows of {total:,.2f} in all arrived in {item.mart.table}"
-            sent = f"{item.rows:,} rows of {_total(item.mart, rows):,.2f} were sent"
-            raise Defect(f"{what}; {sent}", "target", "run `marts build` again")
-    return staged
+            what, sent = (f"{n:,} rows of {total:,.2f} in all" for n, total in (arrived, _sent(item, rows)))
+            hint = "run `marts build` again"
+            raise Defect(f"{what} arrived in {item.mart.table}, {sent} were sent", "target", hint)
+    return checked
+
+
+def _over(state: StoreAddress, rows: MartRows, live: Mapping[str, Generation]) -> Generation | None:
+    """Return the live generation of a mart if so few rows differ from it that only these need to be loaded."""
+    generation = live.get(rows.mart)
+    if not generation or not rows.follows or generation.fingerprint != rows.follows:
+        return None
+    differ = max(sum(item.added_rows for item in rows.changes), sum(item.removed_rows for item in rows.changes))
+    if differ * LARGEST > rows.rows:
+        return None
+    paths = {path for item in rows.changes for path in item.paths}
+    existing = {version.key for version in state.open().versions(f"marts/{rows.mart}")} if paths else set()
+    return generation if paths <= existing else None
+
+
+def _staged(warehouse: Warehouse, pack: Pack, rows: MartRows, over: Generation | None, inputs: str) -> Staged:
+    mart = pack.marts[rows.mart]
+    number = warehouse.stage_patch(mart) if over else warehouse.stage(mart)
+    return Staged(mart, number, rows.fingerprint, rows.rows, inputs, over)
+
+
+def _load(
+    warehouse: Warehouse,
+    runner: Runner,
+    settings: Settings,
+    state: StoreAddress,
+    staged: Sequence[Staged],
+    marts: Sequence[MartRows],
+    progress: Callable[[int], None],
+) -> None:
+    """Load rows, in parallel if the target allows it."""
+    work = [
+        Load(settings.target or "", settings.mysql, settings.domain, item.mart.name, item.generation, files, state)
+        for item, rows in zip(staged, marts, strict=True)
+        for files in (_groups(rows.changes) if item.over else rows.parts)
+    ]
+    if warehouse.loaders:
+        for _, count in runner("LoadMarts", run_load, work, warehouse.loaders) if work else ():
+            progress(count)
+    else:
+        for task in work:
+            progress(task.into(warehouse))
+
+
+def _groups(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
+    """Group changes of few rows: a task opens a connection."""
+    group: list[Change] = []
+    rows = 0
+    for item in changes:
+        rows += item.added_rows + item.removed_rows
+        if group and rows > _TOGETHER:
+            yield tuple(group)
+            group, rows = [], item.added_rows + item.removed_rows
+        group.append(item)
+    if group:
+        yield tuple(group)
+
+
+def _sent(item: Staged, rows: MartRows) -> tuple[int, Decimal]:
+    """Return the number of rows that were sent to the target, and their total; of a patch, those that it adds."""
+    sent = sum(change.added_rows for change in rows.changes) if item.over else rows.rows
+    return sent, _total(item, rows)
 
 
 def _require_keys(state: StoreAddress, mart: Mart, rows: MartRows) -> None:
@@ -111,7 +189,7 @@ def _require_keys(state: StoreAddress, mart: Mart, rows: MartRows) -> None:
 
 
 def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[MartRows], run_id: str) -> None:
-    """Read the published marts through their public names: rows, sum of total_sales and run id.
+    """Read the rows that were loaded through the public names of their marts: number, control total and run id.
 
     One query per mart. Skip a mart that was rolled back meanwhile. Raise NotShown if readers see anything other than
     what was staged.
@@ -120,24 +198,23 @@ def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[Ma
     for item, rows in zip(staged, marts, strict=True):
         if item.mart.name not in live or live[item.mart.name].generation != item.generation:
             continue
-        query = f"SELECT COUNT(*), {total_of(item.mart)}, MIN(run_id), MAX(run_id) FROM {item.mart.table}"
         try:
-            ((count, total, first, last),) = warehouse.execute(query)
+            count, total, runs = warehouse.visible(item)
         except Transient:
             raise
         except ServiceError as error:
             raise _not_shown(item, f"readers cannot read it: {error.what}") from error
-        visible = {run_id} if not item.rows else {str(first), str(last)}
-        wanted = _total(item.mart, rows)
-        if (int(count), Decimal(total), visible) != (item.rows, wanted, {run_id}):
-            runs = " and ".join(sorted(visible))
-            seen = f"readers see {int(count):,} rows of {Decimal(total):,.2f} in all, of run {runs}"
-            raise _not_shown(item, f"{seen}; {item.rows:,} rows of {wanted:,.2f} were staged by run {run_id}")
+        sent, wanted = _sent(item, rows)
+        if (count, total) != (sent, wanted) or runs - {run_id}:
+            names = f", of run {' and '.join(sorted(runs))}" if runs else ""
+            seen = f"readers see {count:,} rows of {total:,.2f} in all{names}"
+            raise _not_shown(item, f"{seen}; {sent:,} rows of {wanted:,.2f} were staged by run {run_id}")
 
 
-def _total(mart: Mart, rows: MartRows) -> Decimal:
-    """Return the sum of a mart's control column; 0 if it has none."""
-    return Decimal(rows.cents) / 100 if mart.control else Decimal(0)
+def _total(item: Staged, rows: MartRows) -> Decimal:
+    """Return the sum of the control column of the rows that were sent; 0 if the mart has none."""
+    cents = sum(change.added_cents for change in rows.changes) if item.over else rows.cents
+    return Decimal(cents) / 100 if item.mart.control else Decimal(0)
 
 
 def _not_shown(item: Staged, seen: str) -> NotShown:

@@ -43,6 +43,24 @@ class Patch:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Rows that differ from those of an earlier build. A row that changed is in both files."""
+
+    removed: str
+    """File of rows that only the earlier build has; empty if there are none."""
+    added: str
+    """File of rows that only this build has; empty if there are none."""
+    removed_rows: int
+    added_rows: int
+    added_cents: int
+    """Sum of the control column of the added rows."""
+
+    @property
+    def paths(self) -> set[str]:
+        return {self.removed, self.added} - {""}
+
+
+@dataclass(frozen=True)
 class MartPart:
     """Rows that one task computed or patched, and their statistics."""
 
@@ -64,6 +82,14 @@ class MartPart:
     def paths(self) -> set[str]:
         files = (self.patch.rows, self.patch.instead_of) if self.patch else ()
         return {*(part.path for part in self.parts), *files}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Result of a task: its rows, and the difference from an earlier build if there was one."""
+
+    part: MartPart
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +122,8 @@ class MartTask:
     last_counts: tuple[str, ...] = ()
     """Dimensions of which the last row of a key counts."""
     previous: Previous | None = None
+    earlier: tuple[tuple[Part, Patch | None], ...] | None = None
+    """Files of the rows of an earlier build, to compare those that are computed as a whole with."""
     months: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Files of the other month tables that it reads."""
     marts: tuple[tuple[str, tuple[tuple[Part, Patch | None], ...]], ...] = ()
@@ -114,6 +142,10 @@ class MartTask:
     def patch(self) -> Patch:
         name = f"{self.number:05d}.parquet"
         return Patch(f"{self.folder}/patch-{name}", f"{self.folder}/instead-{name}")
+
+    def change_path(self, side: str) -> str:
+        """Return where the rows that differ from an earlier build are written."""
+        return f"{self.folder}/{side}-{self.number:05d}.parquet"
 
     @property
     def calculation(self) -> Calculation:

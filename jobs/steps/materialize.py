@@ -19,7 +19,7 @@ from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import REQUESTS_AT_ONCE, Store
 from jobs.state.manifest import name_of
 from jobs.state.parquet import key_range
-from jobs.steps.mart_parts import Key, MartPart, MartTask, Part, Patch, Previous, all_keys
+from jobs.steps.mart_parts import Change, Key, MartPart, MartTask, Part, Patch, Previous, all_keys
 from jobs.steps.rollup import RollUp
 from marts import __version__
 from marts.compute.engine import digest
@@ -66,6 +66,10 @@ class MartRows:
     inputs: Annotated[Inputs, Field(alias="made_from")]
     """The alias is the name in existing files."""
     finished: tuple[MartPart, ...]
+    follows: str = ""
+    """Fingerprint of the rows of an earlier build that it was compared with; empty if there were none."""
+    changes: tuple[Change, ...] = ()
+    """Differences from them."""
 
     @property
     def fingerprint(self) -> str:
@@ -105,6 +109,14 @@ class MartRows:
     @property
     def paths(self) -> set[str]:
         return {path for item in self.finished for path in item.paths}
+
+    def after(self, before: "MartRows", by_months: bool, changes: Sequence[Change]) -> "MartRows":
+        """Return the rows with their differences from an earlier build: of months, the files that were exchanged."""
+        if by_months:
+            old, new = ({item.parts[0].path: item for item in rows.finished} for rows in (before, self))
+            removed = [Change(path, "", item.rows, 0, 0) for path, item in old.items() if path not in new]
+            changes = [*removed, *(Change("", path, 0, v.rows, v.cents) for path, v in new.items() if path not in old)]
+        return replace(self, follows=before.fingerprint, changes=tuple(changes))
 
 
 _SAVED = TypeAdapter(MartRows)
@@ -177,6 +189,8 @@ def plan_tasks(
     )
     if mart.per == "month":
         return list(_plan_months(whole, before))
+    if before and mart.per == "all":
+        return [replace(whole, earlier=tuple(before.parts))]
     if before:
         return list(_plan_patches(whole, before))
     borders = _borders(state.open(), mart.key[0], of.facts, rows_per_task) if mart.per == "key" else []
@@ -258,21 +272,21 @@ def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -
 
 
 def rows_before(
-    store: Store, mart: Mart, of: Inputs, existing: AbstractSet[str], rows_per_task: int
+    store: Store, mart: Mart, of: Inputs, existing: AbstractSet[str], rows_per_task: int, live: str
 ) -> MartRows | None:
-    """Return the newest rows of a mart computed by the same rules; None for one that is computed in one task.
+    """Return rows of a mart computed by the same rules: those with the fingerprint ``live``, or else the newest.
 
     A mart of keys is patched: its earlier inputs must exist, and no split may be due.
     """
-    if mart.per == "all":
-        return None
     end = "/done.json"
     known = [v for v in store.versions(f"marts/{mart.name}") if v.key in existing and v.key.endswith(end)]
-    for version in sorted(known, key=lambda item: (item.modified, item.key), reverse=True):
-        result = saved_rows(store, mart.name, version.key.removesuffix(end).rpartition("/")[2], existing)
+    known.sort(key=lambda v: (v.modified, v.key), reverse=True)
+    names = [version.key.removesuffix(end).rpartition("/")[2] for version in known]
+    for name in sorted(names, key=lambda name: name != live):  # a stable sort
+        result = saved_rows(store, mart.name, name, existing)
         if not result or result.inputs.rules != of.rules:
             continue
-        if mart.per == "month":
+        if mart.per != "key":
             return result
         if result.inputs.files <= existing:
             return result if result.rows <= len(result.parts) * rows_per_task * _GROWN else None

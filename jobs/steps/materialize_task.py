@@ -17,10 +17,10 @@ from jobs.ports.store import Store
 from jobs.runtime import scratch
 from jobs.state.parquet import key_range, read_parquet, write_parquet
 from jobs.steps.dimensions import read_whole, unique
-from jobs.steps.mart_parts import MartPart, MartTask, Part, Patch, Previous, added, all_keys
+from jobs.steps.mart_parts import Change, Finished, MartPart, MartTask, Part, Patch, Previous, added, all_keys
 from marts.compute.engine import differing, empty_mart, spill_to
 from marts.compute.months import empty_rows
-from marts.compute.patch import Facts, Patched, Totals, overlay, patch, too_many
+from marts.compute.patch import Difference, Facts, Patched, Totals, difference, overlay, patch, too_many
 from marts.compute.patch import rows_of as rows_of_ids
 from marts.compute.tables import NO_FACTS, columns_used, empty_dimension
 from marts.pack import Lookup, Mart
@@ -28,8 +28,8 @@ from marts.pack import Lookup, Mart
 _BATCH = 1 << 16
 
 
-def run_mart_task(task: MartTask) -> MartPart:
-    """Compute and write the mart rows of one key range."""
+def run_mart_task(task: MartTask) -> Finished:
+    """Compute and write the mart rows of one key range, and the rows that differ from an earlier build."""
     store = task.state.open()
     spill_to(str(scratch.folder()))
     if task.previous is None:
@@ -49,14 +49,31 @@ def rows_of(store: Store, mart: Mart, part: Part, patch: Patch | None, columns: 
     return overlay(key, rows, patched.filter(inside), _ids(store, mart, patch))
 
 
-def _whole(store: Store, task: MartTask) -> MartPart:
+def _whole(store: Store, task: MartTask) -> Finished:
     facts = _in_range(store, task.facts, task.mart.key[0], task)
     if facts is None:
         facts = _no_rows(task, task.mart.reads) if task.mart.reads else NO_FACTS
     dimensions = _dimensions(store, task, task.dimensions)
     computed = task.calculation.compute(facts, dimensions, task.as_of, _others(store, task))
     write_parquet(store, task.part.path, computed.rows, by=task.mart.key[0])
-    return _part((task.part,), computed.totals)
+    part = _part((task.part,), computed.totals)
+    if task.earlier is None:
+        return Finished(part)
+    before = pa.concat_tables([empty_mart(task.mart), *(rows_of(store, task.mart, *file) for file in task.earlier)])
+    return Finished(part, _changes(store, task, difference(task.mart, before, computed.rows)))
+
+
+def _changes(store: Store, task: MartTask, differs: Difference) -> tuple[Change, ...]:
+    """Write the rows that differ from an earlier build."""
+    paths = []
+    for side, rows in (("removed", differs.removed), ("added", differs.added)):
+        paths.append(task.change_path(side) if rows.num_rows else "")
+        if rows.num_rows:
+            write_parquet(store, paths[-1], rows, by=task.mart.key[0])
+    if not any(paths):
+        return ()
+    counts = (differs.removed.num_rows, differs.added.num_rows)
+    return (Change(paths[0], paths[1], *counts, task.calculation.total(differs.added)),)
 
 
 def _no_rows(task: MartTask, table: str) -> pa.Table:
@@ -76,14 +93,18 @@ def _others(store: Store, task: MartTask) -> dict[str, pa.Table]:
     return results
 
 
-def _anew(store: Store, task: MartTask, previous: Previous) -> MartPart:
+def _anew(store: Store, task: MartTask, previous: Previous) -> Finished:
     """Compute all rows of a task again, part by part."""
-    parts = [part for item in previous.parts for part in item.parts]
-    tasks = [replace(task, number=task.number + n, low=part.low, high=part.high) for n, part in enumerate(parts)]
-    return added([_whole(store, item) for item in tasks])
+    parts = [(part, item.patch) for item in previous.parts for part in item.parts]
+    tasks = [
+        replace(task, number=task.number + n, low=part.low, high=part.high, earlier=((part, patch),))
+        for n, (part, patch) in enumerate(parts)
+    ]
+    finished = [_whole(store, item) for item in tasks]
+    return Finished(added([item.part for item in finished]), tuple(c for item in finished for c in item.changes))
 
 
-def _patched(store: Store, task: MartTask, previous: Previous) -> MartPart | None:
+def _patched(store: Store, task: MartTask, previous: Previous) -> Finished | None:
     """Compute only the keys that differ from an earlier build. Return None if too many differ."""
     by, key = task.calculation, task.mart.key[0]
     before = added(previous.parts) if len(previous.parts) > 1 else previous.parts[0]
@@ -102,7 +123,7 @@ def _patched(store: Store, task: MartTask, previous: Previous) -> MartPart | Non
                 return None
             ids = np.union1d(ids, changed)
     if not len(ids):
-        return before
+        return Finished(before)
     own = facts.of(key, ids)
     if too_many(facts, own):
         return None
@@ -111,16 +132,17 @@ def _patched(store: Store, task: MartTask, previous: Previous) -> MartPart | Non
     else:
         old_dimensions = new_dimensions = _dimensions(store, task, task.dimensions, ids)
     below = _read_patch(store, task.mart, before.patch, before) if before.patch else None
-    patched = patch(
+    result = patch(
         *(by, _totals(before), below, own, ids),
         lambda rows: by.compute(rows, old_dimensions, previous.as_of),
         lambda rows: by.compute(rows, new_dimensions, task.as_of),
     )
-    if patched is None:
+    if result is None:
         return None
+    patched, differs = result
     write_parquet(store, task.patch.rows, patched.rows, by=key)
     write_parquet(store, task.patch.instead_of, pa.table({key: patched.ids}), by=key)
-    return _part(before.parts, patched.totals, task.patch)
+    return Finished(_part(before.parts, patched.totals, task.patch), _changes(store, task, differs))
 
 
 def _differing(task: MartTask, item: Lookup, before: pa.Table, now: pa.Table) -> np.ndarray | None:

@@ -12,7 +12,7 @@ from typing import Any
 from jobs.adapters.great_expectations.process import judge
 from jobs.adapters.great_expectations.results import About, Batch, SuiteResult, is_about_whole
 from jobs.config.suites import load_mart_suite
-from jobs.ports.records import ROWS, QualityRecord
+from jobs.ports.records import ROWS, QualityRecord, Staged
 from jobs.ports.store import Store
 from jobs.ports.warehouse import Warehouse
 from jobs.report.places import REPORTS, below, places
@@ -128,24 +128,23 @@ def _batch(
 
 def judge_mart(
     warehouse: Warehouse,
-    mart: Mart,
-    generation: int,
-    rows: int,
+    staged: Staged,
     suite: Suite,
     measured: Measured,
     pages: Pages,
 ) -> QualityReport:
     """Judge a mart by the measures of its rows, and by queries to the target, where they are staged."""
+    mart = staged.mart
     queries = [rule for rule in suite.rules if rule.level == "mart"]
     rows_of = {}
     if queries:
-        with warehouse.staged(mart, generation) as table:
+        with warehouse.staged(staged) as table:
             rows_of = {rule.id: _query(warehouse, table, rule) for rule in queries}
     batch = Batch(measured, {column.name: type_name(column.type) for column in mart.columns}, query_rows=rows_of)
-    about = pages.about(mart.table, f"{rows:,} rows, before publication")
+    about = pages.about(mart.table, f"{staged.rows:,} rows, before publication")
     judged = judge().call("judge", suite, suite.rules, batch, about)
     pages.write(judged)
-    return _report(judged, rows, 0, pages)
+    return _report(judged, staged.rows, 0, pages)
 
 
 def suite_of(pack: Pack, mart: Mart, rows: MartRows, live_rows: int, folder: str | None, policy: Policy) -> Suite:

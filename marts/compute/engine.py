@@ -80,6 +80,13 @@ def differing(before: pa.Table, now: pa.Table, key: str) -> np.ndarray:
     return np.sort(np.concatenate([ids[differ], ids_now[new]]))
 
 
+def only_in(rows: pa.Table, others: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Return the rows of one table that the other does not have, in key order; empty values equal each other."""
+    with running({"rows_of": rows, "others": others}, {}) as engine:
+        query = f"SELECT * FROM rows_of EXCEPT SELECT * FROM others ORDER BY {', '.join(key)}"
+        return engine.sql(query).to_arrow_table().cast(rows.schema)
+
+
 def _rows_of(rows: pa.Table, counts: np.ndarray, places: np.ndarray) -> pa.Table:
     """Return the rows of some keys, by their places among all; ``counts`` has the rows of each."""
     kept = np.zeros(len(counts), bool)

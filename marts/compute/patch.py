@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.compute.engine import differing
+from marts.compute.engine import differing, only_in
 from marts.compute.highlights import Figures, exchanged, figures_of
 from marts.compute.numbers import Numbers
 from marts.compute.tables import NO_TABLES, compute_rows, stale_keys
@@ -76,6 +76,14 @@ class Patched:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Rows that an earlier build has and this one does not, and the reverse. A row that changed is among both."""
+
+    removed: pa.Table
+    added: pa.Table
+
+
+@dataclass(frozen=True)
 class Calculation:
     """How the rows of a mart are computed."""
 
@@ -133,12 +141,12 @@ def patch(
     ids: np.ndarray,
     were: Callable[[pa.Table], Computed],
     are: Callable[[pa.Table], Computed],
-) -> Patched | None:
+) -> tuple[Patched, Difference] | None:
     """Compute the rows of the keys that differ, and merge them into those of an earlier patch.
 
     ``own`` are the facts of these keys. ``were`` computes rows like the earlier build, ``are`` like this one.
-    Return None if the patch grows too large, or if `exchanged` cannot derive the figures: all rows must be computed
-    again.
+    Return also the difference from the earlier build; None if the patch grows too large, or if `exchanged` cannot
+    derive the figures: all rows must be computed again.
     """
     old, new = were(pa.concat_tables([own.kept, own.removed])), are(own.current)
     figures = exchanged(previous.figures, ids, old.totals.figures, new.totals.figures)
@@ -148,7 +156,14 @@ def patch(
     if below:
         rows, replaced = overlay(by.key, below.rows, new.rows, ids), np.union1d(below.ids, ids)
     totals = _exchanged(previous, old.totals, new.totals, figures)
-    return None if len(rows) * LARGEST > totals.rows else Patched(rows, replaced, totals)
+    if len(rows) * LARGEST > totals.rows:
+        return None
+    return Patched(rows, replaced, totals), difference(by.mart, old.rows, new.rows)
+
+
+def difference(mart: Mart, before: pa.Table, now: pa.Table) -> Difference:
+    """Return the rows of a mart that differ between two builds, in key order."""
+    return Difference(only_in(before, now, mart.key), only_in(now, before, mart.key))
 
 
 def _exchanged(previous: Totals, old: Totals, new: Totals, figures: Figures) -> Totals:

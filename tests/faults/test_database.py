@@ -217,7 +217,8 @@ def test_views_that_a_killed_build_has_left_are_removed(fed: Place) -> None:
     opened = fed.warehouse()
     opened.begin(RUNNING)
     generation = opened.stage(CUSTOMERS_MART)
-    with contextlib.suppress(ServiceError), opened.staged(CUSTOMERS_MART, generation) as name:
+    staged = Staged(CUSTOMERS_MART, generation, "", 0, "")
+    with contextlib.suppress(ServiceError), opened.staged(staged) as name:
         assert opened.execute(f"SELECT COUNT(*) FROM {name}") == [(0,)]
         opened.clean_up("run-x")
         assert not opened.execute("SHOW TABLES LIKE '%staged%'")

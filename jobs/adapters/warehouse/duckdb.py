@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,8 +19,9 @@ import duckdb
 import pyarrow as pa
 
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
-from jobs.adapters.warehouse.sql_tables import total_of
+from jobs.adapters.warehouse.sql_patches import ADDED, REMOVED, patches
 from jobs.config.settings import duckdb_path
+from jobs.ports.records import Staged
 from marts.errors import ServiceError, Stopped, TryLater, UsageError
 from marts.pack import DECIMALS, Mart, MartColumn, Pack, PersonId
 
@@ -64,6 +64,7 @@ class DuckDBWarehouse(SqlLedger):
         """
         self.pack = pack
         self.path = Path(duckdb_path(uri))
+        self.where = str(self.path)
         if not create and not self.path.exists():
             raise UsageError("does not exist", str(self.path), _nearest(self.path))
         self._read_only = read_only
@@ -207,6 +208,9 @@ class DuckDBWarehouse(SqlLedger):
     def _check_places(self) -> None:
         """Raise UsageError if a table or view not created by Martwright has the name of a mart."""
         for mart in self.pack.marts.values():
+            kind = self.kind_of(patches(mart))
+            if kind == "view" or (kind and not {"number", "side"} <= self.columns_of(patches(mart))):
+                raise self.foreign(kind, patches(mart), f"the rows of {mart.table}")
             self._check_view(mart)
 
     def _check_view(self, mart: Mart) -> None:
@@ -220,8 +224,13 @@ class DuckDBWarehouse(SqlLedger):
         return "marts_live" in text and re.search(rf"\b{mart.table}_g[0-9]+\b", text) is not None
 
     @contextmanager
-    def staged(self, mart: Mart, generation: int) -> Iterator[str]:
-        yield _table(mart, generation)
+    def staged(self, staged: Staged) -> Iterator[str]:
+        name = f"{staged.mart.table}_staged"
+        self.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {self.staged_rows(staged)}")
+        try:
+            yield f"temp.{name}"
+        finally:
+            self.execute(f"DROP VIEW temp.{name}")
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
         try:
@@ -231,18 +240,30 @@ class DuckDBWarehouse(SqlLedger):
 
     def stage(self, mart: Mart) -> int:
         """Create the table of a new generation and record its number: only recorded tables are ever dropped."""
-        columns = ", ".join(f"{c.name} {_type(c)}{'' if c.nullable else ' NOT NULL'}" for c in mart.columns)
 
         def make() -> int:
-            while True:
-                ((number,),) = self.execute("SELECT nextval('marts_generation')")
-                if not self.kind_of(_table(mart, number)):  # a table of another owner may have this name
-                    break
+            number = self._number(mart)
             self.execute("INSERT INTO marts_numbers VALUES (?, ?)", [number, mart.name])
-            self.execute(f"CREATE TABLE {_table(mart, number)} ({columns})")
-            return int(number)
+            self.execute(f"CREATE TABLE {_table(mart, number)} ({_columns(mart)})")
+            return number
 
         return self.atomically(make)
+
+    def stage_patch(self, mart: Mart) -> int:
+        def make() -> int:
+            if self.columns_of(patches(mart)) != {"number", "side", *(column.name for column in mart.columns)}:
+                # Those of other columns are older than the live rows, which were loaded as a whole.
+                self.execute(f"DROP TABLE IF EXISTS {patches(mart)}")
+                self.execute(f"CREATE TABLE {patches(mart)} (number BIGINT, side TINYINT, {_columns(mart)})")
+            return self._number(mart)
+
+        return self.atomically(make)
+
+    def _number(self, mart: Mart) -> int:
+        while True:
+            ((number,),) = self.execute("SELECT nextval('marts_generation')")
+            if not self.kind_of(_table(mart, number)):  # a table of another owner may have this name
+                return int(number)
 
     def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
         assert self._database
@@ -250,11 +271,24 @@ class DuckDBWarehouse(SqlLedger):
         self.execute(f"INSERT INTO {_table(mart, generation)} SELECT * FROM part")
         self._database.unregister("part")
 
-    def count(self, mart: Mart, generation: int) -> tuple[int, Decimal]:
-        table = _table(mart, generation)
-        ((rows,),) = self.execute(f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(mart.key)} FROM {table})")
-        ((total,),) = self.execute(f"SELECT {total_of(mart)} FROM {table}")
-        return int(rows), Decimal(total)
+    def load_patch(self, mart: Mart, generation: int, removed: pa.Table, added: pa.Table) -> None:
+        assert self._database
+        for side, rows in ((REMOVED, removed), (ADDED, added)):
+            self._database.register("part", rows)
+            self.execute(f"INSERT INTO {patches(mart)} SELECT {generation:d}, {side}, * FROM part")
+            self._database.unregister("part")
+
+    def place(self, mart: Mart, base: int) -> tuple[str, dict[str, int]]:
+        return _table(mart, base), {}
+
+    def keys_counted(self, mart: Mart) -> str:
+        return f"COUNT(DISTINCT ({', '.join(f'r.{name}' for name in mart.key)}))"
+
+    def delete_joined(self, table: str, joined: str, on: str) -> str:
+        return f"DELETE FROM {table} r USING {joined} p WHERE {on}"
+
+    def changed(self, statement: str, values: Sequence[Any] = ()) -> int:
+        return int(self.execute(statement, values)[0][0])
 
     def show(self, mart: Mart, generation: int) -> None:
         self._check_view(mart)
@@ -267,8 +301,9 @@ class DuckDBWarehouse(SqlLedger):
     def remove_person(self, person: PersonId) -> int:
         removed = 0
         for mart, key in self.pack.marts_of_people:
-            for number in self._generations_of(mart):
-                removed += int(self.execute(f"DELETE FROM {_table(mart, number)} WHERE {key} = ?", [person])[0][0])
+            tables = [_table(mart, number) for number in self._generations_of(mart)]
+            for table in [*tables, *([patches(mart)] if self.kind_of(patches(mart)) else [])]:
+                removed += self.changed(f"DELETE FROM {table} WHERE {key} = ?", [person])
         return removed
 
     def _generations_of(self, mart: Mart) -> list[int]:
@@ -280,11 +315,14 @@ class DuckDBWarehouse(SqlLedger):
 
     def clean_up(self, run_id: str) -> None:
         """Drop the tables of old generations and of runs that never published."""
-        kept = self.kept_generations()
         for mart in self.pack.marts.values():
+            bases, between = self.kept(mart)
             for number in self._generations_of(mart):
-                if number not in kept:
+                if number not in bases:
                     self.atomically(partial(self._drop, mart, number))
+            if self.kind_of(patches(mart)):
+                numbers = ", ".join(map(str, sorted(between))) or "NULL"
+                self.execute(f"DELETE FROM {patches(mart)} WHERE (number IN ({numbers})) IS NOT TRUE")
 
     def _drop(self, mart: Mart, number: int) -> None:
         """Drop a generation and its recorded number: a later table of that name is not Martwright's."""
@@ -312,6 +350,10 @@ def _nearest(path: Path) -> str:
 
 def _table(mart: Mart, generation: int | str) -> str:
     return f"{mart.table}_g{generation}"
+
+
+def _columns(mart: Mart) -> str:
+    return ", ".join(f"{c.name} {_type(c)}{'' if c.nullable else ' NOT NULL'}" for c in mart.columns)
 
 
 def _type(column: MartColumn) -> str:

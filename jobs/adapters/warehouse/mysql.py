@@ -1,52 +1,41 @@
 """The MySQL or MariaDB target.
 
 Rows are loaded into an invisible generation, the first column of the primary key. The public names are views that join
-a pointer with one row per mart, so that one small transaction publishes everything.
+a pointer with one row per mart, so that one small transaction publishes everything. Of a mart of which few rows differ,
+only these are loaded, into a table of patches, and the transaction that publishes exchanges them.
 """
 
 import hashlib
 import logging
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import mysql.connector
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 
 from jobs.adapters.warehouse.mysql_columns import column_of
+from jobs.adapters.warehouse.mysql_loader import Loader, LocalInfileOff
 from jobs.adapters.warehouse.mysql_session import CHARSET, COLLATION, Session
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
-from jobs.adapters.warehouse.sql_tables import total_of
+from jobs.adapters.warehouse.sql_patches import ADDED, REMOVED, patches
 from jobs.config.settings import MySQL
+from jobs.ports.records import Staged
 from jobs.runtime import scratch
-from marts.errors import Busy, Defect, ServiceError, Transient, UsageError
+from marts.errors import Busy, ServiceError, Transient, UsageError
 from marts.pack import Mart, Pack, PersonId
 
 Result = TypeVar("Result")
 
 _DELETE_BATCH = 20_000
-_INSERT_ROWS, _INSERT_BYTES = 10_000, 1 << 20
-"""Maximum rows and bytes of one INSERT; the limit of the server also applies."""
-_PACKET_HEAD = 1 << 10
-"""Bytes of a packet reserved for the statement around the rows."""
 _CONNECTIONS = 2
 """Connections of a build besides its loaders: those of the lock and of the ledger."""
 _FEWEST = _CONNECTIONS + 1
 _LOCK = "martwright"
 _STAGED = "_staged_"
 """Infix of the name of the view of a staged generation, before its number."""
-_LOCAL_INFILE_OFF = {-1, 1148, 2068, 3948, 4166}
-"""Errors of servers that no longer allow LOAD DATA LOCAL, although they did; the driver's own has no number."""
-_ESCAPES = (("\\", "\\\\"), ("'", "''"), ("\0", "\\0"))
-"""Escapes of a quoted text, for the charset and sql_mode of a session."""
 _log = logging.getLogger("marts.mysql")
 
 
@@ -56,6 +45,7 @@ class MySQLWarehouse(SqlLedger):
     mark = "%s"
     upsert = "REPLACE INTO"
     for_update = "FOR UPDATE"
+    join = "STRAIGHT_JOIN"
     text_types: ClassVar = {
         "name": "VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin",
         "text": f"LONGTEXT CHARACTER SET {CHARSET} COLLATE utf8mb4_bin",
@@ -121,6 +111,12 @@ class MySQLWarehouse(SqlLedger):
                 f"generation BIGINT NOT NULL, {columns}, PRIMARY KEY (generation, {', '.join(mart.key)})",
                 f"DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}",
             )
+            self._make(
+                patches(mart),
+                f"number BIGINT NOT NULL, side TINYINT NOT NULL, {columns}, "
+                f"PRIMARY KEY (number, side, {', '.join(mart.key)})",
+                f"DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}",
+            )
             if self.columns_of(mart.table) != {*(column.name for column in mart.columns), "run_id", "as_of_date"}:
                 displayed = ", ".join(f"r.{column.name} AS {column.name}" for column in mart.columns)
                 self.execute(
@@ -154,14 +150,14 @@ class MySQLWarehouse(SqlLedger):
     def _check_places(self) -> None:
         """Raise UsageError if a table or view not created by Martwright has a reserved name."""
         for mart in self.pack.marts.values():
-            self._check_rows(mart)
+            self._check_rows(mart, _rows(mart), "generation")
+            self._check_rows(mart, patches(mart), "number", "side")
             self._check_view(mart)
 
-    def _check_rows(self, mart: Mart) -> None:
-        """Raise UsageError if the table of a mart's rows is not one that Martwright creates."""
-        table = _rows(mart)
+    def _check_rows(self, mart: Mart, table: str, *more: str) -> None:
+        """Raise UsageError if a table of a mart's rows is not one that Martwright creates."""
         kind, columns = self.kind_of(table), self.columns_of(table)
-        if kind == "view" or (kind and not {"generation", *(column.name for column in mart.columns)} <= columns):
+        if kind == "view" or (kind and not {*more, *(column.name for column in mart.columns)} <= columns):
             raise self.foreign(kind, table, f"the rows of {mart.table}")
 
     def _check_view(self, mart: Mart) -> None:
@@ -190,13 +186,9 @@ class MySQLWarehouse(SqlLedger):
             self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) ENGINE=InnoDB {options}")
 
     @contextmanager
-    def staged(self, mart: Mart, generation: int) -> Iterator[str]:
-        name = f"{mart.table}{_STAGED}{generation:d}"
-        displayed = ", ".join(column.name for column in mart.columns)
-        self.execute(
-            f"CREATE OR REPLACE ALGORITHM=MERGE VIEW {name} AS "
-            f"SELECT {displayed} FROM {_rows(mart)} WHERE generation = {generation:d}"
-        )
+    def staged(self, staged: Staged) -> Iterator[str]:
+        name = f"{staged.mart.table}{_STAGED}{staged.generation:d}"
+        self.execute(f"CREATE OR REPLACE VIEW {name} AS {self.staged_rows(staged)}")
         try:
             yield name
         finally:
@@ -220,9 +212,12 @@ class MySQLWarehouse(SqlLedger):
             pass
         return new
 
+    stage_patch = stage
+
     def _is_taken(self, mart: Mart, number: int) -> bool:
         """Return whether a newly numbered generation already has rows or a view, from another ledger."""
         rows = self.execute(f"SELECT 1 FROM {_rows(mart)} WHERE generation = %s LIMIT 1", [number])
+        rows += self.execute(f"SELECT 1 FROM {patches(mart)} WHERE number = %s LIMIT 1", [number])
         return bool(rows or self.kind_of(f"{mart.table}{_STAGED}{number:d}"))
 
     def _numbered(self, mart: Mart) -> set[int]:
@@ -233,77 +228,51 @@ class MySQLWarehouse(SqlLedger):
         return results
 
     def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
+        self._load(_rows(mart), {"generation": generation}, mart, rows)
+
+    def load_patch(self, mart: Mart, generation: int, removed: pa.Table, added: pa.Table) -> None:
+        for side, rows in ((REMOVED, removed), (ADDED, added)):
+            if rows:
+                self._load(patches(mart), {"number": generation, "side": side}, mart, rows)
+
+    def _load(self, table: str, numbers: Mapping[str, int], mart: Mart, rows: pa.Table) -> None:
         """Load rows in one transaction. REPLACE makes a repeated task idempotent; `count` detects missing rows."""
-        by_file = self._settings.load_data and self._session.limits.local_infile
-        loader = self._load_file if by_file else self._load_inserts
-        try:
-            self.atomically(lambda: loader(mart, generation, rows))
-        except _LocalInfileOff:
-            self.atomically(lambda: self._load_inserts(mart, generation, rows))
+        loader = Loader(self._session, table, numbers, [column.name for column in mart.columns])
+        if self._settings.load_data and self._session.limits.local_infile:
+            with suppress(LocalInfileOff):
+                self.atomically(lambda: loader.load_file(rows, Path(self._spool.name)))
+                return
+        self.atomically(lambda: loader.load_inserts(rows))
 
-    def _load_file(self, mart: Mart, generation: int, rows: pa.Table) -> None:
-        """Spool the rows to a private file for LOAD DATA: several times faster than INSERT."""
-        path = Path(self._spool.name) / f"{mart.name}-{generation}-{os.getpid()}-{time.monotonic_ns()}.csv"
-        try:
-            # All texts are quoted, so that an unquoted NULL is never a name.
-            options = pacsv.WriteOptions(include_header=False, quoting_style="needed", null_string="NULL")
-            pacsv.write_csv(_plain_flags(mart, rows), path, options)
-        except OSError as error:
-            hint = "the live marts are untouched; free some space, then run again"
-            raise ServiceError(f"cannot spool rows: {error}", str(path), hint) from error
-        fields = ", ".join(column.name for column in mart.columns)
+    def place(self, mart: Mart, base: int) -> tuple[str, dict[str, int]]:
+        return _rows(mart), {"generation": base}
 
-        def load(cursor: Any) -> None:
-            try:
-                cursor.execute(
-                    f"LOAD DATA LOCAL INFILE '{path}' REPLACE INTO TABLE {_rows(mart)} CHARACTER SET {CHARSET} "
-                    "FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' ESCAPED BY '' LINES TERMINATED BY '\\n' "
-                    f"({fields}) SET generation = {generation:d}"
-                )
-            except mysql.connector.Error as error:
-                if error.errno in _LOCAL_INFILE_OFF:
-                    raise _LocalInfileOff from error
-                raise
-            if cursor.warning_count:
-                cursor.execute("SHOW WARNINGS LIMIT 3")
-                raise Defect(f"the database changed values while loading: {cursor.fetchall()}", self.where)
+    def keys_counted(self, mart: Mart) -> str:
+        return "COUNT(*)"  # the primary key ends with the key of the mart
 
-        try:
-            self._session.with_cursor(load)
-        finally:
-            path.unlink(missing_ok=True)
+    def delete_joined(self, table: str, joined: str, on: str) -> str:
+        return f"DELETE r FROM {joined} p STRAIGHT_JOIN {table} r ON {on}"
 
-    def _load_inserts(self, mart: Mart, generation: int, rows: pa.Table) -> None:
-        names = ", ".join(["generation", *(column.name for column in mart.columns)])
-        head = f"REPLACE INTO {_rows(mart)} ({names}) VALUES "
-        most = min(_INSERT_BYTES, self._session.limits.max_allowed_packet - _PACKET_HEAD - len(head))
-        for batch in rows.to_batches(max_chunksize=_INSERT_ROWS):
-            for part in _cut(_literals(_plain_flags(mart, pa.Table.from_batches([batch])), generation), most):
-                self.execute(head + ",".join(part))
-
-    def count(self, mart: Mart, generation: int) -> tuple[int, Decimal]:
-        query = f"SELECT COUNT(*), {total_of(mart)} FROM {_rows(mart)} WHERE generation = %s"
-        ((rows, total),) = self.execute(query, [generation])
-        return int(rows), Decimal(total)
-
-    def _generations(self, mart: Mart) -> set[int]:
+    def _generations(self, mart: Mart, of_patches: bool = False) -> set[int]:
         """Return the generations that have rows. The primary key begins with it: the server reads one row of each."""
-        return {int(number) for (number,) in self.execute(f"SELECT DISTINCT generation FROM {_rows(mart)}")}
+        of = f"number FROM {patches(mart)}" if of_patches else f"generation FROM {_rows(mart)}"
+        return {int(number) for (number,) in self.execute(f"SELECT DISTINCT {of}")}
 
-    def _delete(self, mart: Mart, rest: str, values: Sequence[Any]) -> int:
-        """Delete rows inside the transaction of the caller. Return their number."""
-
-        def delete(cursor: Any) -> int:
-            cursor.execute(f"DELETE FROM {_rows(mart)} {rest}", tuple(values))
+    def changed(self, statement: str, values: Sequence[Any] = ()) -> int:
+        def run(cursor: Any) -> int:
+            cursor.execute(statement, tuple(values))
             return int(cursor.rowcount)
 
-        return self._session.with_cursor(delete)
+        return self._session.with_cursor(run)
 
     def remove_person(self, person: PersonId) -> int:
         removed = 0
         for mart, key in self.pack.marts_of_people:
             for number in sorted(self._generations(mart) & self._numbered(mart)):
-                removed += self._delete(mart, f"WHERE generation = %s AND {key} = %s", [number, person])
+                where = f"WHERE generation = %s AND {key} = %s"
+                removed += self.changed(f"DELETE FROM {_rows(mart)} {where}", [number, person])
+            if self.columns_of(patches(mart)):  # missing if the last build was of an older version
+                removed += self.changed(f"DELETE FROM {patches(mart)} WHERE {key} = %s", [person])
         return removed
 
     def clean_up(self, run_id: str) -> None:
@@ -311,8 +280,13 @@ class MySQLWarehouse(SqlLedger):
         self.execute("SET SESSION innodb_lock_wait_timeout = 2")
         try:
             for mart in self.pack.marts.values():
-                for number in (self._generations(mart) & self._numbered(mart)) - self.kept_generations():
+                bases, between = self.kept(mart)
+                own = self._numbered(mart)
+                for number in (self._generations(mart) & own) - bases:
                     while self._delete_some(mart, number, run_id) == _DELETE_BATCH:
+                        pass
+                for number in (self._generations(mart, of_patches=True) & own) - between:
+                    while self._delete_some(mart, number, run_id, of_patches=True) == _DELETE_BATCH:
                         pass
                 self._drop_staged_views(mart)
         except Busy as error:
@@ -323,20 +297,21 @@ class MySQLWarehouse(SqlLedger):
     def _drop_staged_views(self, mart: Mart) -> None:
         """Drop the views left by a killed build: those without rows of their generation."""
         query = "SELECT table_name FROM information_schema.views WHERE table_schema = DATABASE()"
-        removed = self._numbered(mart) - self._generations(mart)
+        removed = self._numbered(mart) - self._generations(mart) - self._generations(mart, of_patches=True)
         for (name,) in self.execute(query):
             head, _, number = str(name).rpartition(_STAGED)
             if head == mart.table and number.isdigit() and int(number) in removed:
                 self.execute(f"DROP VIEW IF EXISTS {name}")
 
-    def _delete_some(self, mart: Mart, generation: int, run_id: str) -> int:
+    def _delete_some(self, mart: Mart, number: int, run_id: str, of_patches: bool = False) -> int:
         """Delete some rows of a generation, if still unused: this process may have been frozen since the last check."""
 
         def work() -> int:
             self.hold_epoch(run_id)
-            if generation in self.kept_generations():
+            if number in self.kept(mart)[of_patches]:
                 return 0
-            return self._delete(mart, f"WHERE generation = %s LIMIT {_DELETE_BATCH}", [generation])
+            of = f"{patches(mart)} WHERE number" if of_patches else f"{_rows(mart)} WHERE generation"
+            return self.changed(f"DELETE FROM {of} = %s LIMIT {_DELETE_BATCH}", [number])
 
         return self.atomically(work)
 
@@ -388,44 +363,9 @@ class MySQLWarehouse(SqlLedger):
         return f"{allowed or 'unlimited'} for this user; parallel loaders (mysql.loaders): {self._affordable_loaders()}"
 
 
-class _LocalInfileOff(Exception):
-    """The server does not allow LOAD DATA LOCAL."""
-
-
 def _rows(mart: Mart) -> str:
     return f"{mart.table}_rows"
 
 
-def _plain_flags(mart: Mart, rows: pa.Table) -> pa.Table:
-    """Convert flags to 0 and 1."""
-    for index, column in enumerate(mart.columns):
-        if column.type == "flag":
-            rows = rows.set_column(index, column.name, rows[column.name].cast(pa.int8()))
-    return rows
-
-
-def _literals(rows: pa.Table, generation: int) -> pa.Array:
-    """Format each row as a SQL tuple after its generation, with the closing parenthesis missing."""
-    columns = [_literal(column) for column in rows.columns]
-    return pc.binary_join_element_wise(f"({generation:d}", *columns, ",")
-
-
-def _literal(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Format the values of a column as SQL literals: plain numbers and flags, quoted texts and days, NULL."""
-    text = pc.cast(column, pa.string())
-    if not any(plain(column.type) for plain in (pa.types.is_integer, pa.types.is_decimal, pa.types.is_boolean)):
-        for item, two in _ESCAPES:
-            text = pc.replace_substring(text, item, two)
-        text = pc.binary_join_element_wise("'", text, "'", "")
-    return pc.fill_null(text, "NULL")
-
-
-def _cut(rows: pa.ChunkedArray, most: int) -> Iterator[list[str]]:
-    """Split rows into parts of at most ``most`` bytes, at least one row each, and close their parentheses."""
-    ends = np.cumsum(pc.binary_length(rows).to_numpy() + len("),"))
-    start = 0
-    while start < len(rows):
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + most, "right")))
-        yield [f"{row})" for row in rows.slice(start, stop - start).to_pylist()]
-        start = stop
+def _patches(mart: Mart) -> str:
+    return f"{mart.table}_patches"

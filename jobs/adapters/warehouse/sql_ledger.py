@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from jobs.adapters.warehouse.sql_patches import SqlPatches
 from jobs.adapters.warehouse.sql_runs import SqlRuns
 from jobs.ports.audit import AuditEvent
 from jobs.ports.records import (
@@ -19,17 +20,20 @@ from marts.errors import UsageError
 from marts.pack import Mart, Pack
 
 
-class SqlLedger(SqlRuns):
+class SqlLedger(SqlRuns, SqlPatches):
     """Publications: which generation of a mart readers see, since when, and the ones before."""
 
     pack: Pack
 
     def show(self, mart: Mart, generation: int) -> None:
-        """Make a generation visible to readers, inside the transaction of the caller, after the pointer is set."""
+        """Make rows visible to readers, inside the transaction of the caller, after the pointer is set."""
 
     def live(self) -> dict[str, Generation]:
-        where = "WHERE generation IN (SELECT generation FROM marts_live) ORDER BY mart"
-        return {live.mart: live for live in self.select(Generation, "marts_generations", where)}
+        numbers = {item.generation for publication in self.publications(1) for item in publication}
+        if not numbers and self.columns_of("marts_live"):  # of a version that did not record publications
+            numbers = {int(number) for (number,) in self.execute("SELECT generation FROM marts_live")}
+        generations = self.generations() if numbers else {}
+        return {item.mart: item for number, item in generations.items() if number in numbers}
 
     def generations(self) -> dict[int, Generation]:
         return {item.generation: item for item in self.select(Generation, "marts_generations", "ORDER BY generation")}
@@ -45,9 +49,14 @@ class SqlLedger(SqlRuns):
         return self.select(Publication, "marts_publications", f"WHERE number = {newest} ORDER BY mart")
 
     def kept_generations(self) -> set[int]:
-        """Return the numbers of the live generations and those of the last two publications."""
-        live = {number for (number,) in self.execute("SELECT generation FROM marts_live")}
-        return live | {item.generation for publication in self.publications(2) for item in publication}
+        """Return the numbers of the generations of the last two publications."""
+        return {item.generation for publication in self.publications(2) for item in publication}
+
+    def kept(self, mart: Mart) -> tuple[set[int], set[int]]:
+        """Return the bases that hold rows of the last two publications of a mart, and the patches between them."""
+        numbers = self.kept_generations()
+        items = [item for item in self.generations().values() if item.generation in numbers and item.mart == mart.name]
+        return {item.rows_of for item in items}, {item.generation for item in items if item.earlier in numbers}
 
     def publish(
         self,
@@ -64,15 +73,25 @@ class SqlLedger(SqlRuns):
             self.hold_epoch(run.run_id)
             built = [
                 Generation(
-                    s.mart.name, s.generation, run.run_id, run.as_of_date, s.fingerprint, s.rows, run.ended_at, s.inputs
+                    mart=item.mart.name,
+                    generation=item.generation,
+                    run_id=run.run_id,
+                    as_of_date=run.as_of_date,
+                    fingerprint=item.fingerprint,
+                    row_count=item.rows,
+                    published_at=run.ended_at,
+                    inputs=item.inputs,
+                    base=item.over.rows_of if item.over else item.generation,
+                    earlier=item.over.generation if item.over else 0,
                 )
-                for s in staged
+                for item in staged
             ]
-            self.write("marts_generations", built)
             if staged:
-                before = dict(self.execute("SELECT mart, generation FROM marts_live"))
-                now = before | {item.mart: item.generation for item in built}
-                self._point(built)
+                before = self.live()
+                now = {name: item.generation for name, item in before.items()}
+                now |= {item.mart: item.generation for item in built}
+                self.write("marts_generations", built)
+                self._point(built, before)
                 self._add_publication(now, Rollback(run.run_id, run.ended_at, "", ""), "build")
             self._write_ledger(records, run, quality)
             self.write_notices(news)
@@ -101,7 +120,7 @@ class SqlLedger(SqlRuns):
             if others := [item.mart for item in changed if item.mart not in self.pack.marts]:
                 what = f"the publication before has {others[0]}, which the pack {self.pack.name!r} does not have"
                 raise UsageError(what, "pack", "name the pack that built it: --pack, pack in marts.toml, or MARTS_PACK")
-            self._point(changed)
+            self._point(changed, {item.mart: generations[item.generation] for item in last[0]})
             removed = {item.mart for item in last[0]} - set(target)
             for name in removed:
                 self.execute(f"DELETE FROM marts_live WHERE mart = {self.mark}", [name])
@@ -118,13 +137,18 @@ class SqlLedger(SqlRuns):
 
         return self.atomically(work, happened)
 
-    def _point(self, generations: Iterable[Generation]) -> None:
-        """Point readers at generations."""
+    def _point(self, generations: Iterable[Generation], before: Mapping[str, Generation]) -> None:
+        """Point readers from the generations before at others, and exchange the rows in which they differ."""
         for item in generations:
-            pointer = (item.mart, item.generation, item.run_id, item.as_of_date)
+            mart, was = self.pack.marts[item.mart], before.get(item.mart)
+            if was and item.earlier == was.generation:
+                self.exchange(mart, item.rows_of, item.generation)
+            elif was and was.earlier == item.generation:
+                self.exchange(mart, item.rows_of, was.generation, back=True)
+            pointer = (item.mart, item.rows_of, item.run_id, item.as_of_date)
             marks = ", ".join([self.mark] * 4)
             self.execute(f"{self.upsert} marts_live (mart, generation, run_id, as_of_date) VALUES ({marks})", pointer)
-            self.show(self.pack.marts[item.mart], item.generation)
+            self.show(mart, item.rows_of)
 
     def _add_publication(self, generations: Mapping[str, int], by: Rollback, action: str) -> None:
         ((last,),) = self.execute("SELECT COALESCE(MAX(number), 0) FROM marts_publications")

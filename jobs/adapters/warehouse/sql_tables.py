@@ -19,7 +19,6 @@ from jobs.ports.records import (
     Seal,
 )
 from marts.errors import UsageError
-from marts.pack import Mart
 
 _STATEMENT_ROWS, _STATEMENT_LETTERS = 500, 200_000
 """Maximum rows and characters of one statement: servers limit its bytes, and a character has up to four."""
@@ -168,11 +167,6 @@ TABLES: dict[str, tuple[dict[str, str], str]] = {
     "marts_epoch": ({"name": "name", "number": "number", "run_id": "name"}, "name"),
 }
 """The ledger: the columns of each table, each with the kind of its type, and its key."""
-
-
-def total_of(mart: Mart) -> str:
-    """Return the SQL of the sum of a mart's control column; 0 if it has none."""
-    return f"COALESCE(SUM({mart.control or 0}), 0)"
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ from jobs.adapters.warehouse.mysql import MySQLWarehouse
 from jobs.config.secret import Secret
 from jobs.config.settings import S3, MySQL
 from jobs.config.suites import read_file
-from jobs.ports.records import Decision
+from jobs.ports.records import Decision, Staged
 from jobs.state.parquet import read_parquet, write_parquet
 from marts.errors import ObjectChanged, ServiceError, TryLater, UsageError
 from marts.policy import Policy
@@ -146,7 +146,8 @@ def test_loading_the_same_rows_twice_changes_nothing(tmp_path: Path, warehouse: 
     generation = warehouse.stage(CUSTOMERS_MART)
     warehouse.load(CUSTOMERS_MART, generation, rows)
     warehouse.load(CUSTOMERS_MART, generation, rows)
-    assert warehouse.count(CUSTOMERS_MART, generation)[0] == rows.num_rows
+    staged = Staged(CUSTOMERS_MART, generation, "", rows.num_rows, "")
+    assert warehouse.count(staged)[0] == rows.num_rows
     assert warehouse.execute("SELECT COUNT(*) FROM customers_data_mart") == [(0,)]
 
 

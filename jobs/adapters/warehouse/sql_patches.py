@@ -1,0 +1,133 @@
+"""Patches: the rows in which a generation differs from the live one, and the exchange of these rows.
+
+They are loaded into a table of their own, where no reader looks. The transaction that publishes takes the rows of one
+side out of the live rows and inserts those of the other; a rollback does the reverse. Readers see one or the other:
+their reads are consistent and take no locks.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from jobs.adapters.warehouse.sql_tables import SqlTables
+from jobs.ports.records import Staged
+from marts.errors import Defect
+from marts.pack import Mart
+
+REMOVED, ADDED = 0, 1
+"""Sides of a patch: rows that it takes out of the live generation, and rows that it adds to it."""
+
+
+class SqlPatches(SqlTables):
+    """Patches of marts in a SQL database."""
+
+    where: str
+    join = "JOIN"
+    """Join that reads the patch first: it has few rows."""
+
+    def place(self, mart: Mart, base: int) -> tuple[str, dict[str, int]]:
+        """Return the table that holds the rows of a base, and the columns that distinguish them from other rows."""
+        raise NotImplementedError
+
+    def delete_joined(self, table: str, joined: str, on: str) -> str:
+        """Return the statement that deletes rows ``r`` of a table which match rows of another."""
+        raise NotImplementedError
+
+    def keys_counted(self, mart: Mart) -> str:
+        """Return the SQL that counts the different keys of rows ``r``."""
+        raise NotImplementedError
+
+    def changed(self, statement: str, values: Sequence[Any] = ()) -> int:
+        """Run a statement inside the transaction of the caller. Return the number of rows that it changed."""
+        raise NotImplementedError
+
+    def fits(self, staged: Staged) -> bool:
+        mart = staged.mart
+        table, own = self.place(mart, staged.rows_of)
+        removed, added = (_of(staged.generation, side, "p") for side in (REMOVED, ADDED))
+        live = f"{self.join} {table} r ON {_same_key(mart)}{_and(own, 'r')}"
+        both = f"{self.join} {patches(mart)} r ON {_same_key(mart)} AND {_of(staged.generation, REMOVED, 'r')}"
+        counts = [
+            self.execute(f"SELECT COUNT(*) FROM {patches(mart)} p {rest}")
+            for rest in (
+                f"WHERE {removed}",
+                f"{live} WHERE {removed}",
+                f"{both} WHERE {added}",
+                f"{live} WHERE {added}",
+            )
+        ]
+        return counts[0] == counts[1] and counts[2] == counts[3]
+
+    def exchange(self, mart: Mart, base: int, patch: int, back: bool = False) -> None:
+        """Exchange the rows of a base that a patch names, or undo it, inside the transaction of the caller.
+
+        Raise Defect if the rows to take out are missing.
+        """
+        away, instead = (ADDED, REMOVED) if back else (REMOVED, ADDED)
+        table, own = self.place(mart, base)
+        columns = ", ".join(column.name for column in mart.columns)
+        ((named,),) = self.execute(f"SELECT COUNT(*) FROM {patches(mart)} p WHERE {_of(patch, away, 'p')}")
+        on = f"{_of(patch, away, 'p')} AND {_same_key(mart)}{_and(own, 'r')}"
+        taken = self.changed(self.delete_joined(table, patches(mart), on))
+        if taken != named:
+            hint = "run `marts build --rebuild`, which loads all rows; the live marts are untouched"
+            raise Defect(f"{taken:,} of {named:,} rows to exchange are in {mart.table}", self.where, hint)
+        names, values = "".join(f"{name}, " for name in own), "".join(f"{value:d}, " for value in own.values())
+        self.execute(
+            f"INSERT INTO {table} ({names}{columns}) SELECT {values}{columns} FROM {patches(mart)} p "
+            f"WHERE {_of(patch, instead, 'p')}"
+        )
+
+    def count(self, staged: Staged) -> tuple[int, Decimal]:
+        mart = staged.mart
+        table, own = self.place(mart, staged.generation)
+        if staged.over:
+            table, own = patches(mart), {"number": staged.generation, "side": ADDED}
+        query = f"SELECT {self.keys_counted(mart)}, {_total(mart)} FROM {table} r WHERE 1 = 1{_and(own, 'r')}"
+        ((rows, total),) = self.execute(query)
+        return int(rows), Decimal(total)
+
+    def staged_rows(self, staged: Staged) -> str:
+        """Return the SQL of the rows that readers will see: the live ones without those taken out, and the added."""
+        mart = staged.mart
+        table, own = self.place(mart, staged.rows_of)
+        columns = ", ".join(f"r.{column.name}" for column in mart.columns)
+        rows = f"SELECT {columns} FROM {table} r WHERE 1 = 1{_and(own, 'r')}"
+        if not staged.over:
+            return rows
+        removed = f"SELECT 1 FROM {patches(mart)} p WHERE {_of(staged.generation, REMOVED, 'p')} AND {_same_key(mart)}"
+        added = f"SELECT {columns} FROM {patches(mart)} r WHERE {_of(staged.generation, ADDED, 'r')}"
+        return f"{rows} AND NOT EXISTS ({removed}) UNION ALL {added}"
+
+    def visible(self, staged: Staged) -> tuple[int, Decimal, set[str]]:
+        mart = staged.mart
+        table = f"{mart.table} r"
+        if staged.over:
+            on = f"{_same_key(mart)} AND {_of(staged.generation, ADDED, 'p')}"
+            table = f"{patches(mart)} p {self.join} {table} ON {on}"
+        ((rows, total, *runs),) = self.execute(
+            f"SELECT COUNT(*), {_total(mart)}, MIN(r.run_id), MAX(r.run_id) FROM {table}"
+        )
+        return int(rows), Decimal(total), {str(run) for run in runs if run is not None}
+
+
+def patches(mart: Mart) -> str:
+    """Return the table of a mart's patches."""
+    return f"{mart.table}_patches"
+
+
+def _of(number: int, side: int, alias: str) -> str:
+    return f"{alias}.number = {number:d} AND {alias}.side = {side:d}"
+
+
+def _and(own: dict[str, int], alias: str) -> str:
+    return "".join(f" AND {alias}.{name} = {value:d}" for name, value in own.items())
+
+
+def _same_key(mart: Mart) -> str:
+    return " AND ".join(f"r.{name} = p.{name}" for name in mart.key)
+
+
+def _total(mart: Mart) -> str:
+    """Return the SQL of the sum of a mart's control column; 0 if it has none."""
+    return f"COALESCE(SUM(r.{mart.control}), 0)" if mart.control else "COALESCE(SUM(0), 0)"
