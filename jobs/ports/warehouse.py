@@ -54,8 +54,11 @@ class MartStore(Protocol):
     def fits(self, staged: Staged) -> bool:
         """Return whether the live rows are those that a patch takes out, and none has the key of an added row."""
 
-    def staged(self, staged: Staged) -> AbstractContextManager[str]:
-        """Return a table name for SQL to read a generation that no reader sees yet, with the mart's columns."""
+    def staged(self, staged: Staged, changed: bool = False) -> AbstractContextManager[str]:
+        """Return a table name for SQL to read a generation that no reader sees yet, with the mart's columns.
+
+        With ``changed``, of a patch only the rows that equal one of its rows in the first column of the key.
+        """
 
     def visible(self, staged: Staged) -> tuple[int, Decimal, set[str]]:
         """Return what readers see of the rows that were loaded: their number, their control total, their runs."""

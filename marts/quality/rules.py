@@ -45,6 +45,8 @@ class Rule:
     reason: str = ""
     """Reason shown for a row that breaks the rule; generated from the rule if empty."""
     contract: bool = False
+    per_key: bool = False
+    """Of a query: whether it evaluates the rows of each value of the first column of the key by themselves."""
 
     @property
     def level(self) -> Level:

@@ -150,6 +150,9 @@ class _Reader:
         meta = entry.get("meta") or {}
         if not isinstance(meta, dict):
             raise _Wrong("meta is not a JSON object")
+        per_key = meta.get("per_key", False)
+        if not isinstance(per_key, bool) or (per_key and type_ != QUERY):
+            raise _Wrong("meta.per_key is true or false, for a query")
         severity: Any = entry.get("severity") or "critical"
         if severity not in _SEVERITIES:
             raise _Wrong(f"severity {severity!r} is not one of {', '.join(_SEVERITIES)}")
@@ -161,6 +164,7 @@ class _Reader:
             condition,
             str(entry.get("description") or ""),
             str(meta.get("reason") or ""),
+            per_key=per_key,
         )
 
     def bounds_a_text_id(self, entry: Any) -> bool:

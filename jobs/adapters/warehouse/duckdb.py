@@ -224,9 +224,9 @@ class DuckDBWarehouse(SqlLedger):
         return "marts_live" in text and re.search(rf"\b{mart.table}_g[0-9]+\b", text) is not None
 
     @contextmanager
-    def staged(self, staged: Staged) -> Iterator[str]:
+    def staged(self, staged: Staged, changed: bool = False) -> Iterator[str]:
         name = f"{staged.mart.table}_staged"
-        self.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {self.staged_rows(staged)}")
+        self.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {self.staged_rows(staged, changed)}")
         try:
             yield f"temp.{name}"
         finally:

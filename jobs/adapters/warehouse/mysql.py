@@ -186,9 +186,9 @@ class MySQLWarehouse(SqlLedger):
             self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) ENGINE=InnoDB {options}")
 
     @contextmanager
-    def staged(self, staged: Staged) -> Iterator[str]:
+    def staged(self, staged: Staged, changed: bool = False) -> Iterator[str]:
         name = f"{staged.mart.table}{_STAGED}{staged.generation:d}"
-        self.execute(f"CREATE OR REPLACE VIEW {name} AS {self.staged_rows(staged)}")
+        self.execute(f"CREATE OR REPLACE VIEW {name} AS {self.staged_rows(staged, changed)}")
         try:
             yield name
         finally:

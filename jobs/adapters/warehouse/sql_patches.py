@@ -87,12 +87,18 @@ class SqlPatches(SqlTables):
         ((rows, total),) = self.execute(query)
         return int(rows), Decimal(total)
 
-    def staged_rows(self, staged: Staged) -> str:
-        """Return the SQL of the rows that readers will see: the live ones without those taken out, and the added."""
+    def staged_rows(self, staged: Staged, changed: bool) -> str:
+        """Return the SQL of the rows that readers will see: the live ones without those taken out, and the added.
+
+        With ``changed``, of a patch only the rows that equal one of its rows in the first column of the key.
+        """
         mart = staged.mart
         table, own = self.place(mart, staged.rows_of)
         columns = ", ".join(f"r.{column.name}" for column in mart.columns)
-        rows = f"SELECT {columns} FROM {table} r WHERE 1 = 1{_and(own, 'r')}"
+        key = mart.key[0]
+        keys = f"(SELECT DISTINCT {key} FROM {patches(mart)} WHERE number = {staged.generation:d}) c {self.join} "
+        read = f"{keys}{table} r ON r.{key} = c.{key}" if changed and staged.over else f"{table} r"
+        rows = f"SELECT {columns} FROM {read} WHERE 1 = 1{_and(own, 'r')}"
         if not staged.over:
             return rows
         removed = f"SELECT 1 FROM {patches(mart)} p WHERE {_of(staged.generation, REMOVED, 'p')} AND {_same_key(mart)}"

@@ -195,7 +195,8 @@ def test_patches_are_kept_as_long_as_one_can_go_back(shop: Place) -> None:
     assert [bool(patch_rows(shop, number)[1]) for number in numbers] == [False, False, True]
 
 
-def test_a_query_of_a_suite_sees_the_rows_as_they_will_be(shop: Place) -> None:
+@pytest.mark.parametrize("per_key", [True, False])
+def test_a_query_of_a_suite_sees_the_rows_as_they_will_be(shop: Place, per_key: bool) -> None:
     shop.judge = True
     folder = shop.folder / "suites"
     folder.mkdir()
@@ -203,10 +204,11 @@ def test_a_query_of_a_suite_sees_the_rows_as_they_will_be(shop: Place) -> None:
     rows = "SELECT COUNT(*) FROM {batch} HAVING COUNT(*) <> COUNT(DISTINCT customer_id, sales_date_month)"
     if not shop.target:
         rows = rows.replace("DISTINCT customer_id, sales_date_month", "DISTINCT (customer_id, sales_date_month)")
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"type": "unexpected_rows_expectation", "kwargs": {"unexpected_rows_query": text}, "severity": "critical"}
         for text in (query, rows)
     ]
+    rules[0]["meta"] = {"per_key": per_key}
     (folder / "customers_data_mart.json").write_text(json.dumps({"name": "customers_data_mart", "expectations": rules}))
     shop.settings["expectations"] = str(folder)
     one_day(shop, "a", 7)
@@ -218,6 +220,25 @@ def test_a_query_of_a_suite_sees_the_rows_as_they_will_be(shop: Place) -> None:
     assert report.error
     assert (report.exit_code, report.error.where) == (65, "customers_data_mart")
     assert visible(shop) == before
+
+
+def test_a_query_per_key_reads_the_rows_of_keys_that_differ(shop: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = type(shop.warehouse())
+    ask, answers = kind.ask, []
+
+    def asked(self: Any, query: str) -> Any:
+        table = (
+            query.partition("FROM (SELECT customer_id, SUM(total_sales) AS months")[2].partition(" FROM ")[2].split()
+        )
+        if table:
+            answers.append(self.execute(f"SELECT DISTINCT customer_id FROM {table[0]} ORDER BY 1"))
+        return ask(self, query)
+
+    monkeypatch.setattr(kind, "ask", asked)
+    shop.judge = True
+    one_day(shop, "a", 7, 8)
+    assert shop.build().error is None
+    assert answers == [[(7,), (8,)]]
 
 
 def test_an_erased_person_is_in_no_patch(shop: Place, opened: Any) -> None:
