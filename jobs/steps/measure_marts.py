@@ -1,6 +1,6 @@
 """Measure the rows of a mart for Great Expectations: in parallel, from the files that are loaded.
 
-The measures of each file are stored beside the rows: a file that did not change is not read again.
+Measures are stored beside the rows: of the next ones, only those that differ are measured.
 """
 
 import hashlib
@@ -15,13 +15,14 @@ from pydantic import TypeAdapter
 
 from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import Store
-from jobs.steps.mart_parts import MartPart, Part, Patch
+from jobs.state.parquet import read_parquet
+from jobs.steps.mart_parts import Part, Patch
 from jobs.steps.materialize import MartRows, mart_folder
 from jobs.steps.materialize_task import rows_of
 from marts.pack import DIGITS, Mart
 from marts.quality.findings import Keys, Measured
 from marts.quality.key_measures import settle, with_keys
-from marts.quality.measures import measure, merge, needed_columns
+from marts.quality.measures import exchanged, measure, merge, needed_columns
 from marts.quality.rules import Rule
 from marts.quality.values import Measure
 from marts.rows.columns import Column, Frame, last_digits
@@ -33,19 +34,22 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """A task: measure the rows of one part of a mart."""
+    """A task: measure rows of a mart."""
 
     state: StoreAddress
     mart: Mart
     rules: tuple[Rule, ...]
-    part: MartPart
+    files: tuple[Part | str, ...]
+    """Parts of the mart, or files of rows that differ from an earlier build."""
+    patch: Patch | None = None
+    """Patch over the parts."""
     repeats: np.ndarray | None = None
     """Hashes of keys: only rows with one of them are returned, with their values; all hashes without values if None."""
 
 
 @dataclass(frozen=True)
 class PartMeasured:
-    """Measures of a part, and the keys of the rules whose columns may have equal values in several parts."""
+    """Measures of some rows, and the keys of the rules whose columns may have equal values in several parts."""
 
     measured: Measured
     keys: Mapping[str, Sequence[Keys]]
@@ -53,10 +57,11 @@ class PartMeasured:
 
 
 Run = Callable[[Sequence[MeasureTask]], Iterable[tuple[int, PartMeasured]]]
-_Files = tuple[tuple[Part, ...], Patch | None]
 MEASURED = "measured-"
 """Start of the names of files with measures, beside the rows."""
-_STORED = TypeAdapter(tuple[Measured, ...])
+_STORED = TypeAdapter(Measured)
+_TOGETHER = 50
+"""Maximum number of files of differing rows that one task measures."""
 
 
 def measure_mart(
@@ -70,26 +75,22 @@ def measure_mart(
 ) -> Measured:
     """Return the measures of all rows of a mart, by the ids of the rules.
 
-    Measures of parts are stored: those of ``rows`` or of ``before``, rows of an earlier build, may be among the
-    ``existing`` files. ``run`` runs tasks and yields each result with its index.
+    Measures are stored: those of ``rows`` or of ``before``, rows of an earlier build, may be among the ``existing``
+    files. If the rows were compared with ``before``, only those that differ are measured. ``run`` runs tasks and yields
+    each result with its index.
     """
     bare = {rule.id: _bare(rule) for rule in rules}
     of_parts, of_all = ({r.id: r for r in bare.values() if _is_across(r, mart) == across} for across in (False, True))
-    store = state.open()
-    known: dict[_Files, Measured] = {}
-    for earlier in (before, rows):
-        known |= _stored(store, earlier, of_parts, existing) if earlier else {}
-    parts = [item for item in rows.finished if _files(item) not in known]
-    tasks = [MeasureTask(state, mart, tuple(of_parts.values()), item) for item in parts]
-    for index, result in run(tasks) if tasks else ():
-        known[_files(parts[index])] = result.measured
-    measured = tuple(known[_files(item)] for item in rows.finished)
-    if tasks:
-        store.put(_path(rows, of_parts), _STORED.dump_json(measured))
-    merged = merge([Measured(columns=tuple(column.name for column in mart.columns)), *measured])
+    store, own = state.open(), tuple(of_parts.values())
+    measured = _stored(store, rows, own, existing)
+    if not measured:
+        earlier = _stored(store, before, own, existing) if before and rows.follows == before.fingerprint else None
+        measured = _continued(state, mart, rows, earlier, own, run) if earlier else None
+        measured = measured or _of_parts(state, mart, rows, own, run)
+        store.put(_path(rows, own), _STORED.dump_json(measured))
     if of_all:
-        merged = _with_all(merged, state, mart, rows, tuple(of_all.values()), run)
-    return replace(merged, rules={name: merged.rules[r.id] for name, r in bare.items() if r.id in merged.rules})
+        measured = _with_all(measured, state, mart, rows, tuple(of_all.values()), run)
+    return replace(measured, rules={name: measured.rules[r.id] for name, r in bare.items() if r.id in measured.rules})
 
 
 def _bare(rule: Rule) -> Rule:
@@ -104,25 +105,45 @@ def _is_across(rule: Rule, mart: Mart) -> bool:
     return rule.level == "key" and not set(mart.key) <= set(rule.columns)
 
 
-def _files(part: MartPart) -> _Files:
-    return part.parts, part.patch
-
-
-def _path(rows: MartRows, rules: Iterable[str]) -> str:
-    """Return where the measures of a mart's rows are stored, by the ids of the rules."""
-    name = hashlib.sha256(" ".join(rules).encode()).hexdigest()[:16]
+def _path(rows: MartRows, rules: Sequence[Rule]) -> str:
+    """Return where the measures of a mart's rows are stored."""
+    name = hashlib.sha256(" ".join(rule.id for rule in rules).encode()).hexdigest()[:16]
     return f"{mart_folder(rows.mart, rows.fingerprint)}/{MEASURED}{name}.json"
 
 
-def _stored(store: Store, rows: MartRows, rules: Iterable[str], existing: AbstractSet[str]) -> dict[_Files, Measured]:
-    """Return the stored measures of a mart's parts; none if an older version wrote them."""
+def _stored(store: Store, rows: MartRows, rules: Sequence[Rule], existing: AbstractSet[str]) -> Measured | None:
+    """Return the stored measures of a mart's rows; None if there are none or an older version wrote them."""
     path = _path(rows, rules)
     if path not in existing:
-        return {}
+        return None
     try:
-        return dict(zip(map(_files, rows.finished), _STORED.validate_json(store.get(path)), strict=True))
+        return _STORED.validate_json(store.get(path))
     except ValueError:
-        return {}
+        return None
+
+
+def _of_parts(state: StoreAddress, mart: Mart, rows: MartRows, rules: tuple[Rule, ...], run: Run) -> Measured:
+    """Measure all rows of a mart."""
+    tasks = [MeasureTask(state, mart, rules, item.parts, item.patch) for item in rows.finished]
+    parts = dict(run(tasks)) if tasks else {}
+    header = Measured(columns=tuple(column.name for column in mart.columns))
+    return merge([header, *(parts[number].measured for number in range(len(tasks)))])
+
+
+def _continued(
+    state: StoreAddress, mart: Mart, rows: MartRows, earlier: Measured, rules: tuple[Rule, ...], run: Run
+) -> Measured | None:
+    """Derive the measures of rows from those of an earlier build and of the rows that differ; None if impossible."""
+    paths = (
+        [item.removed for item in rows.changes if item.removed],
+        [item.added for item in rows.changes if item.added],
+    )
+    groups = [[tuple(side[start : start + _TOGETHER]) for start in range(0, len(side), _TOGETHER)] for side in paths]
+    tasks = [MeasureTask(state, mart, rules, group) for side in groups for group in side]
+    results = dict(run(tasks)) if tasks else {}
+    measured = [results[number].measured for number in range(len(tasks))]
+    removed, added = measured[: len(groups[0])], measured[len(groups[0]) :]
+    return exchanged(earlier, merge([Measured(), *removed]), merge([Measured(), *added]), rules)
 
 
 def run_measure(task: MeasureTask) -> PartMeasured:
@@ -133,8 +154,12 @@ def run_measure(task: MeasureTask) -> PartMeasured:
     blocks: list[Measured] = []
     keys: dict[str, list[Keys]] = {}
     before = 0
-    for part in task.part.parts:
-        rows = rows_of(store, task.mart, part, task.part.patch, names)
+    for file in task.files:
+        rows = (
+            read_parquet(store, file, names)
+            if isinstance(file, str)
+            else rows_of(store, task.mart, file, task.patch, names)
+        )
         for start in range(0, rows.num_rows, _BLOCK):
             block = _frame(task.mart, rows.slice(start, _BLOCK))
             result = measure(task.rules, block)
@@ -168,7 +193,7 @@ def _with_all(
 
     The keys are hashed first; values are read again only for hashes that occur twice.
     """
-    tasks = [MeasureTask(state, mart, tuple(rules), item) for item in rows.finished]
+    tasks = [MeasureTask(state, mart, tuple(rules), item.parts, item.patch) for item in rows.finished]
     first = [result for _, result in sorted(run(tasks), key=itemgetter(0))]
     counted = merge([Measured(), *(result.measured for result in first)])
     measured = replace(measured, rules={**measured.rules, **counted.rules})
@@ -178,7 +203,8 @@ def _with_all(
     repeats = {name: repeated(items) for name, items in together.items()}
     again = [rule for rule in rules if len(repeats[rule.id])]
     for rule in again:
-        tasks = [MeasureTask(state, mart, (rule,), item, repeats[rule.id]) for item in rows.finished]
+        again_by = replace(tasks[0], rules=(rule,), repeats=repeats[rule.id])
+        tasks = [replace(again_by, files=item.parts, patch=item.patch) for item in rows.finished]
         keys: list[Keys] = []
         before = 0
         for _, result in sorted(run(tasks), key=itemgetter(0)):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from marts.quality.findings import Findings, Keys, Measured
 from marts.quality.key_measures import measure_keys
 from marts.quality.row_measures import EPOCH, MIDNIGHT, fulfils
-from marts.quality.rule_types import OF_TYPE, RULE_TYPES
+from marts.quality.rule_types import EXTREMES, OF_TYPE, RULE_TYPES
 from marts.quality.rules import Rule, condition_columns
 from marts.quality.values import SAMPLES, Measure, Sample
 from marts.rows.columns import Frame, Mask, Value
@@ -52,6 +52,37 @@ def merge(parts: Sequence[Measured]) -> Measured:
     rules = {name: _merge([(part.rules.get(name, Measure()), part.rows) for part in parts]) for name in names}
     columns = next((part.columns for part in parts if part.columns), ())
     return Measured(sum(p.rows for p in parts), sum(p.malformed for p in parts), columns, rules)
+
+
+def exchanged(before: Measured, removed: Measured, added: Measured, rules: Sequence[Rule]) -> Measured | None:
+    """Return the measures of rows from those before, without some of them and with others.
+
+    None if that cannot be derived: a row breaks a rule about rows, so that samples are needed, or a removed row has the
+    least or greatest value of a rule about these.
+    """
+    results = {}
+    for rule in rules:
+        was, less, more = (side.rules.get(rule.id, Measure()) for side in (before, removed, added))
+        if was.unexpected or more.unexpected:
+            return None
+        least = _fold([was.low, more.low], least=True)
+        greatest = _fold([was.high, more.high], least=False)
+        lost = (less.low == was.low and more.low != least) or (less.high == was.high and more.high != greatest)
+        if rule.type in EXTREMES and less.low is not None and lost:
+            return None
+        conditional = any(side.rows is not None for side in (was, less, more))
+        built = Measure(
+            rows=(was.rows or 0) - (less.rows or 0) + (more.rows or 0) if conditional else None,
+            missing=was.missing - less.missing + more.missing,
+            low=least,
+            high=greatest,
+            total=was.total - less.total + more.total,
+            scale=was.scale or more.scale,
+            distinct=was.distinct - less.distinct + more.distinct,
+        )
+        if built != Measure():
+            results[rule.id] = built
+    return Measured(before.rows - removed.rows + added.rows, 0, before.columns, results)
 
 
 def _merge(parts: Sequence[tuple[Measure, int]]) -> Measure:

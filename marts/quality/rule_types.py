@@ -21,6 +21,7 @@ NOT_NULL = "expect_column_values_to_not_be_null"
 UNIQUE = "expect_column_values_to_be_unique"
 UNIQUE_TOGETHER = "expect_compound_columns_to_be_unique"
 BETWEEN = "expect_column_values_to_be_between"
+EXTREMES = ("expect_column_min_to_be_between", "expect_column_max_to_be_between")
 Family = Literal["number", "date", "text", "flag"]
 
 

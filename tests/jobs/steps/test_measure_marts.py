@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -78,10 +79,13 @@ class Watched:
         return measure_mart(self.state, CUSTOMERS_MART, rows, before, rules, self.existing, self.run)
 
     def at_once(self, rows: MartRows) -> Measured:
+        return self.at_once_by(rows, RULES)
+
+    def at_once_by(self, rows: MartRows, rules: Sequence[Rule]) -> Measured:
         """Measure all rows as one block."""
         store = self.state.open()
         table = pa.concat_tables([rows_of(store, CUSTOMERS_MART, *item) for item in rows.parts]).combine_chunks()
-        measured = measure(RULES, measure_marts._frame(CUSTOMERS_MART, table))
+        measured = measure(rules, measure_marts._frame(CUSTOMERS_MART, table))
         displayed = measure_marts._displayed(CUSTOMERS_MART)
         return with_keys(measured.measured, {keys.rule.id: settle([keys], displayed) for keys in measured.keys})
 
@@ -89,6 +93,23 @@ class Watched:
 @pytest.fixture
 def watched(place: Place) -> Watched:
     return Watched(place)
+
+
+def without_extremes(measured: Measured) -> Measured:
+    """The measures without extremes where no rule is about them."""
+    extremes = {rule.id for rule in RULES if "max" in rule.type}
+    bare = {n: m if n in extremes else replace(m, low=None, high=None) for n, m in measured.rules.items()}
+    return replace(measured, rules=bare)
+
+
+def alone(rules: Sequence[Rule]) -> list[Rule]:
+    """The rules whose measures are stored."""
+    return [rule for rule in rules if not measure_marts._is_across(rule, CUSTOMERS_MART)]
+
+
+def holding(rules: Sequence[Rule]) -> list[Rule]:
+    """Those that no row breaks."""
+    return [rule for rule in alone(rules) if rule.kwargs.get("min_value") != 100]
 
 
 def test_the_measures_of_parts_are_those_of_all_rows(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,31 +127,68 @@ def test_the_measures_of_parts_are_those_of_all_rows(watched: Watched, monkeypat
     assert by_type["expect_column_values_to_be_between", ("total_sales",)].samples
 
 
-def test_only_files_that_changed_are_measured_again(watched: Watched) -> None:
+def test_only_rows_that_differ_are_measured(watched: Watched) -> None:
+    rules = holding(RULES)
     rows = watched.build()
-    alone = [rule for rule in RULES if not measure_marts._is_across(rule, CUSTOMERS_MART)]
-    first = watched.measured(rows, rules=alone)
+    assert watched.measured(rows, rules=rules).rows == rows.rows
     assert watched.tasks == len(rows.finished)
+    for name, people in (("second", [7]), ("third", [3, 190, 500]), ("fourth", [7, 8])):
+        watched.deliver(name, 6, people)
+        again = watched.build()
+        assert again.follows == rows.fingerprint
+        continued = watched.measured(again, rows, rules)
+        assert watched.tasks == 2
+        at_once = watched.at_once(again)
+        ids = {rule.id for rule in rules}
+        wanted = replace(at_once, rules={name: item for name, item in at_once.rules.items() if name in ids})
+        assert without_extremes(continued) == without_extremes(wanted)
+        rows = again
+
+
+def test_other_limits_need_no_measures_and_other_rules_do(watched: Watched) -> None:
+    rules = holding(RULES)
+    rows = watched.build()
+    first = watched.measured(rows, rules=rules)
     limits = {"column": "total_sales", "min_value": 5, "max_value": 6}
-    other_limits = [Rule(rule.type, limits) if "sum" in rule.type else rule for rule in alone]
+    other_limits = [Rule(rule.type, limits) if "sum" in rule.type else rule for rule in rules]
     assert watched.measured(rows, rules=other_limits).rows == first.rows
     assert watched.tasks == 0
+    more = [*rules, Rule("expect_column_values_to_not_be_null", {"column": "customer_segment"})]
+    watched.measured(rows, rules=more)
+    assert watched.tasks == len(rows.finished)
+
+
+def test_all_rows_are_measured_if_one_breaks_a_rule(watched: Watched) -> None:
+    rows = watched.build()
+    rules = alone(RULES)
+    watched.measured(rows, rules=rules)
     watched.deliver("second", 3, [7])
     again = watched.build()
-    watched.measured(again, rows, alone)
-    assert watched.tasks == 1
-    more = [*alone, Rule("expect_column_values_to_not_be_null", {"column": "customer_segment"})]
-    watched.measured(again, rows, more)
-    assert watched.tasks == len(again.finished)
+    assert watched.measured(again, rows, rules).rows == again.rows
+    assert watched.tasks == 2 + len(again.finished)
+
+
+def test_the_greatest_value_of_a_removed_row_is_looked_for_among_all(watched: Watched) -> None:
+    rule = Rule("expect_column_max_to_be_between", {"column": "total_sales", "max_value": 9})
+    watched.place.put("sales/most.csv", sales(line("most", 7, day="2024-01-07", price="9000.00")))
+    rows = watched.build()
+    assert watched.measured(rows, rules=[rule]).of(rule).high >= 900_000
+    watched.place.put("sales/most.csv", sales(line("most", 7, day="2024-01-07", price="10.00")))
+    again = watched.build()
+    (high,) = {
+        item.of(rule).high for item in (watched.measured(again, rows, [rule]), watched.at_once_by(again, [rule]))
+    }
+    assert isinstance(high, int)
+    assert high < 900_000
 
 
 def test_measures_that_cannot_be_read_are_measured_again(watched: Watched) -> None:
     rows = watched.build()
-    alone = [rule for rule in RULES if not measure_marts._is_across(rule, CUSTOMERS_MART)]
-    first = watched.measured(rows, rules=alone)
+    rules = alone(RULES)
+    first = watched.measured(rows, rules=rules)
     (path,) = (key for key in watched.existing if measure_marts.MEASURED in key)
     watched.state.open().put(path, b"[]")
-    assert watched.measured(rows, rules=alone) == first
+    assert watched.measured(rows, rules=rules) == first
     assert watched.tasks == len(rows.finished)
 
 
