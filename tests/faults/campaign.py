@@ -47,6 +47,8 @@ class Result:
     checks: int = 0
     torn: list[str] = field(default_factory=list)
     older: list[str] = field(default_factory=list)
+    generations: int = 0
+    patches: int = 0
     lost: int = 0
     doubled: int = 0
     unclean: list[str] = field(default_factory=list)
@@ -196,6 +198,7 @@ class Campaign:
                 break
             if attempt == _TRIES - 1:
                 self.result.unclean.append(f"no build succeeds any more: {''.join(build.text)[-1500:]}")
+        self.result.generations, self.result.patches = world.generations()
         lost, doubled = world.compare()
         self.result.lost += lost
         self.result.doubled += doubled
@@ -316,6 +319,8 @@ def report(result: Result, seed: int) -> str:
         ("faults injected", result.injected),
         ("builds", result.builds),
         ("changes of the drops, each compared with the row-by-row calculation", result.rounds),
+        ("generations of marts", result.generations),
+        ("of these, published by exchanging rows", result.patches),
         ("reader checks", result.checks),
         ("rows lost", result.lost),
         ("rows duplicated or wrong", result.doubled),

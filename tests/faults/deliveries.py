@@ -41,6 +41,8 @@ class Deliveries(ABC):
         """What a version without a row stands for."""
         self.source = Source()
         """What counts, drop by drop."""
+        self.circle: tuple[list[int], int, int] | None = None
+        """People, store and day of the lines of a drop; any if None."""
         self.baskets: list[Basket] = []
         """Lines that were sold, for files that cut their baskets, and refunds that name them."""
         self.ends = {0}
@@ -76,9 +78,12 @@ class Deliveries(ABC):
         drop = self.drops.pop(key)
         self.deleted[key] = self.before.pop(key, drop)
 
-    def new_drop(self, fewest: int = 60, most: int = 240) -> Drop:
-        """Make a drop, some of its lines broken."""
+    def new_drop(self, fewest: int = 60, most: int = 240, any_people: bool = False) -> Drop:
+        """Make a drop, some of its lines broken; most are of few people, one store and one month."""
         pick = self.random
+        self.circle = (pick.sample(sorted(CUSTOMERS), 4), pick.randrange(121, 124), pick.randrange(180))
+        if any_people or pick.random() < 0.3:
+            self.circle = None
         rows = [self._row() for _ in range(pick.randrange(fewest, most))]
         broken = [row.replace("2024-", "2024/", 1) for row in (self._row() for _ in range(pick.randrange(3)))]
         mixed = [*rows, *broken]
@@ -89,7 +94,7 @@ class Deliveries(ABC):
     def _row(self) -> str:
         """Make a line: of a basket of its own, or of one that an earlier file has cut, or a refund that names one."""
         pick = self.random
-        of_earlier = bool(self.baskets) and pick.random() < 0.15
+        of_earlier = bool(self.baskets) and not self.circle and pick.random() < 0.15
         basket = pick.choice(self.baskets[-2000:]) if of_earlier else self._basket()
         self.baskets.append(basket)
         transaction, customer, store, day, person = basket
@@ -109,9 +114,10 @@ class Deliveries(ABC):
         pick = self.random
         guest, nameless = pick.random() < 0.05, pick.random() < 0.05
         transaction = pick.choice(["", "0", "n/a", "Unknown"]) if nameless else f"T{pick.randrange(3000)}"
-        customer = pick.choice(["", 0, -1]) if guest else pick.randrange(1, 61)
-        day = (date(2024, 1, 1) + timedelta(days=pick.randrange(180))).isoformat()
-        return transaction, customer, pick.randrange(121, 124), day, pick.randrange(1, 6)
+        people, store, first = self.circle or (sorted(CUSTOMERS), pick.randrange(121, 124), pick.randrange(180))
+        customer = pick.choice(["", 0, -1]) if guest else pick.choice(people)
+        day = (date(2024, 1, 1) + timedelta(days=first)).isoformat()
+        return transaction, customer, store, day, pick.randrange(1, 6)
 
     def put_dimensions(self) -> None:
         people = "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n"
@@ -126,7 +132,9 @@ class Deliveries(ABC):
     def begin(self) -> None:
         """Deliver what there is on the first day: some drops of many lines, and some of a few."""
         for number in range(9):
-            self.put(f"sales/2023/{number:04d}.csv", self.new_drop(3, 9) if number % 2 else self.new_drop())
+            self.put(
+                f"sales/2023/{number:04d}.csv", self.new_drop(3, 9) if number % 2 else self.new_drop(any_people=True)
+            )
         self.expect()
 
     def change(self, what: str = "", key: str = "") -> str:

@@ -214,6 +214,15 @@ class World(Deliveries):
         connection.close()
         return lost, doubled
 
+    def generations(self) -> tuple[int, int]:
+        """Return the number of published generations of marts, and of those that exchanged rows of others."""
+        connection = self.database.connect("marts")
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT COUNT(*), COALESCE(SUM(earlier > 0), 0) FROM marts_generations")
+            ((every, patches),) = cursor.fetchall()
+        connection.close()
+        return int(every), int(patches)
+
     def miscounted(self) -> list[str]:
         """Return the names of the drops of the ledger whose rows do not add up."""
         connection = self.database.connect("marts")

@@ -80,6 +80,10 @@ def wrong(read: dict[str, Any], of: Kind | Mart = SALES) -> str:
         ),
         (entry(KNOWN, column="store_id", dimension="nonsense"), "store_id is not looked up in nonsense"),
         ({**entry("expect_column_values_to_be_null", column="price"), "meta": [1]}, "meta is not a JSON object"),
+        (
+            {**entry("expect_column_values_to_be_null", column="price"), "meta": {"per_key": True}},
+            "meta.per_key is true or false, for a query",
+        ),
         (condition({"type": "comparison", "column": "price", "operator": "==", "parameter": 1}), 'written as {"name"'),
         (condition({"type": "comparison", "column": {"name": ["a"]}, "operator": "==", "parameter": 1}), "no column"),
         (
@@ -123,6 +127,8 @@ def test_what_cannot_run_is_reported_at_once(read: Any, message: str) -> None:
 def test_a_rule_of_a_mart_must_name_the_rows_it_is_about() -> None:
     read = entry("unexpected_rows_expectation", unexpected_rows_query="SELECT 1 FROM customers_data_mart")
     assert "{batch}" in wrong(read, CUSTOMERS_MART)
+    read = entry("unexpected_rows_expectation", unexpected_rows_query="SELECT 1 FROM {batch}")
+    assert "meta.per_key is true or false" in wrong({**read, "meta": {"per_key": "yes"}}, CUSTOMERS_MART)
     assert "suite of a fact" in wrong(entry(KNOWN, column="customer_id", dimension="customers"), CUSTOMERS_MART)
 
 
