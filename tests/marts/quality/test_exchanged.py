@@ -59,10 +59,10 @@ def test_the_measures_are_those_of_all_rows_or_none(before: Rows, now: Rows) -> 
         return
     assert not broken
     for rule in RULES:
-        mine, theirs = built.of(rule), whole.of(rule)
-        parts = [(m.rows, m.missing, m.unexpected, m.total, m.distinct) for m in (mine, theirs)]
+        derived, wanted = built.of(rule), whole.of(rule)
+        parts = [(m.rows, m.missing, m.unexpected, m.total, m.distinct) for m in (derived, wanted)]
         assert parts[0] == parts[1], rule.type
         if "_min_" in rule.type:
-            assert mine.low == theirs.low
+            assert derived.low == wanted.low
         if "_max_" in rule.type:
-            assert mine.high == theirs.high
+            assert derived.high == wanted.high
