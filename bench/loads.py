@@ -99,7 +99,6 @@ def ours(given: Given) -> Iterator[Job]:
     from jobs.adapters.store.open import StoreAddress
     from jobs.adapters.warehouse.mysql import MySQLWarehouse
     from jobs.config.settings import S3, MySQL, RaySettings, Settings
-    from jobs.steps.load import stage
     from jobs.steps.mart_parts import MartPart, Part
     from jobs.steps.materialize import Inputs, MartRows
     from marts.compute.highlights import Figures
@@ -114,7 +113,15 @@ def ours(given: Given) -> Iterator[Job]:
     warehouse = MySQLWarehouse(given.uri, settings.mysql, PACK)
     with closing(warehouse), Cluster(RaySettings(address="local")) as cluster:
         warm(cluster.run, warehouse, settings, given.parts[0])
-        yield lambda: void(stage(warehouse, cluster.run, settings, state, [rows], void, "", "", {}))
+        yield lambda: load_all(warehouse, cluster.run, settings, state, rows)
+
+
+def load_all(warehouse: "MySQLWarehouse", run: Callable[..., Any], settings: Any, state: Any, rows: Any) -> None:
+    """Load all rows of a mart as a build does."""
+    from jobs.steps.load import load, stage
+
+    staged = stage(warehouse, PACK, state, [rows], "", {})
+    load(warehouse, run, settings, state, staged, [rows], void, "")
 
 
 def void(_: object) -> None:

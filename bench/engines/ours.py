@@ -40,7 +40,7 @@ class UntilReady:
     """Progress observer that stops a run before it loads."""
 
     def begin(self, step: str, total: int) -> None:
-        if step == "load":
+        if step == "clean up":  # it comes before the load
             raise Ready
 
     def advance(self, rows: int = 0, drops: int = 0) -> None: ...

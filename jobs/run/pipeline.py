@@ -113,7 +113,8 @@ def _after(run: Run, report: RunReport) -> list[str]:
     """Do what is left after the marts are live. A failure becomes a warning and does not fail the run."""
     late = []
     try:
-        run.warehouse.clean_up(run.run_id)
+        with run.step("clean up"):
+            run.warehouse.clean_up(run.run_id)
     except MartsError as error:
         late.append(f"old rows are left for the next build: {error}")
     try:

@@ -15,7 +15,8 @@ from jobs.state.catalog import Catalog
 from jobs.state.manifest import Manifest, name_of
 from jobs.steps.contents import remembered_rows
 from jobs.steps.fall import Fall, totals_before
-from jobs.steps.load import stage
+from jobs.steps.load import files_of, stage
+from jobs.steps.load import load as load_staged
 from jobs.steps.materialize import MartRows
 from jobs.steps.plan import as_scanned
 from jobs.steps.resolve import Resolved
@@ -77,13 +78,16 @@ def load(run: Run, marts: Sequence[MartRows], resolved: Resolved, live: Live) ->
     if any(rows.mart in left for rows in changed):
         changed = [rows for rows in changed if rows.mart not in left]
         run.stages.held_back = held_back(run)
-    with run.step("load", sum(len(rows.parts) for rows in changed)):
-        if not changed:
-            return Loaded((), ())
+    if not changed:
+        return Loaded((), ())
+    state = run.scan_settings.state
+    with run.step("clean up"):
         run.warehouse.clean_up(run.run_id)
-        where = (run.warehouse, run.runner, run.settings, run.scan_settings.state)
-        staged = stage(*where, changed, run.progress.advance, run.run_id, inputs, visible)
-        return Loaded(tuple(changed), tuple(staged))
+        staged = stage(run.warehouse, run.pack, state, changed, inputs, visible)
+    with run.step("load", sum(len(files_of(*item)) for item in zip(staged, changed, strict=True))):
+        where = (run.warehouse, run.runner, run.settings, state)
+        staged = load_staged(*where, staged, changed, run.progress.advance, run.run_id)
+    return Loaded(tuple(changed), tuple(staged))
 
 
 def with_rows(run: Run, catalog: Catalog, resolved: Resolved, records: Sequence[DropRecord]) -> list[DropRecord]:

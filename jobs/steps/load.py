@@ -72,22 +72,32 @@ def run_load(work: Load) -> int:
 
 def stage(
     warehouse: Warehouse,
-    runner: Runner,
-    settings: Settings,
+    pack: Pack,
     state: StoreAddress,
     marts: Sequence[MartRows],
-    progress: Callable[[int], None],
-    run_id: str,
     inputs: str,
     live: Mapping[str, Generation],
 ) -> list[Staged]:
-    """Load marts where no reader sees them, and check that every row arrived once.
+    """Number new generations of marts: if few rows differ from the ``live`` ones, a patch over these."""
+    return [_staged(warehouse, pack, rows, _over(state, rows, live), inputs) for rows in marts]
 
-    Of a mart of which few rows differ from the ``live`` ones, only these are loaded. Parts are loaded in parallel,
-    those of a mart in key order. Raise Fenced if another run has begun meanwhile: that run removes the staged rows.
+
+def load(
+    warehouse: Warehouse,
+    runner: Runner,
+    settings: Settings,
+    state: StoreAddress,
+    staged: Sequence[Staged],
+    marts: Sequence[MartRows],
+    progress: Callable[[int], None],
+    run_id: str,
+) -> list[Staged]:
+    """Load marts, or the rows that differ, where no reader sees them, and check that every row arrived once.
+
+    Parts are loaded in parallel, those of a mart in key order. A patch that does not fit to the live rows is replaced
+    by a load of all rows. Raise Fenced if another run has begun meanwhile: that run removes the staged rows.
     """
     where = (warehouse, runner, settings, state)
-    staged = [_staged(warehouse, settings.domain, rows, _over(state, rows, live), inputs) for rows in marts]
     _load(*where, staged, marts, progress)
     checked = []
     for item, rows in zip(staged, marts, strict=True):
@@ -97,7 +107,7 @@ def stage(
         warehouse.check_fence(run_id)
         # Somebody changed the rows in the target: they are replaced.
         _log.warning("%s: its rows are not those that were published; all are loaded", item.mart.table)
-        checked.append(_staged(warehouse, settings.domain, rows, None, inputs))
+        checked.append(_staged(warehouse, settings.domain, rows, None, item.inputs))
         _load(*where, checked[-1:], [rows], progress)
     for item, rows in zip(checked, marts, strict=True):
         arrived = warehouse.count(item)
@@ -142,7 +152,7 @@ def _load(
     work = [
         Load(settings.target or "", settings.mysql, settings.domain, item.mart.name, item.generation, files, state)
         for item, rows in zip(staged, marts, strict=True)
-        for files in (_groups(rows.changes) if item.over else rows.parts)
+        for files in files_of(item, rows)
     ]
     if warehouse.loaders:
         for _, count in runner("LoadMarts", run_load, work, warehouse.loaders) if work else ():
@@ -150,6 +160,11 @@ def _load(
     else:
         for task in work:
             progress(task.into(warehouse))
+
+
+def files_of(item: Staged, rows: MartRows) -> Sequence[tuple[Part, Patch | None] | tuple[Change, ...]]:
+    """Return the files of a mart to load, by tasks."""
+    return list(_groups(rows.changes)) if item.over else rows.parts
 
 
 def _groups(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
