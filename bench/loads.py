@@ -120,7 +120,7 @@ def load_all(warehouse: "MySQLWarehouse", run: Callable[..., Any], settings: Any
     """Load all rows of a mart as a build does."""
     from jobs.steps.load import load, stage
 
-    staged = stage(warehouse, PACK, state, [rows], "", {})
+    staged = stage(warehouse, PACK, [rows], "", {})
     load(warehouse, run, settings, state, staged, [rows], void, "")
 
 

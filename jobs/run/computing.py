@@ -22,7 +22,7 @@ from jobs.steps.derive import levels_of, plan_level, read_digests
 from jobs.steps.fall import DayTotals
 from jobs.steps.histories import Dimensions, run_history
 from jobs.steps.mart_parts import Finished, MartPart, MartTask
-from jobs.steps.materialize import MartRows, inputs_of, plan_tasks, rows_before, save_rows, saved_rows
+from jobs.steps.materialize import MartRows, files_exchanged, inputs_of, plan_tasks, rows_before, save_rows, saved_rows
 from jobs.steps.materialize_task import run_mart_task
 from jobs.steps.repair import accepted_by
 from jobs.steps.resolve import DropCounts, Resolved
@@ -217,7 +217,9 @@ def _materialize(
                 rows = MartRows(name, inputs[name], tuple(item.part for item in finished))
                 if earlier := before[name]:
                     by_months = run.pack.tables[name].per == "month"
-                    rows = rows.after(earlier, by_months, [change for item in finished for change in item.changes])
+                    changes = [change for item in finished for change in item.changes]
+                    changes = files_exchanged(earlier, rows) if by_months else changes
+                    rows = replace(rows, follows=earlier.fingerprint, changes=tuple(changes))
                 results[name] = rows
                 save_rows(run.state, rows)
     return results

@@ -1,6 +1,7 @@
 """Let Great Expectations judge the drops of a run, and the marts before they are published."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 
 from jobs.adapters import charts
@@ -43,29 +44,30 @@ def judge_drops(run: Run, resolved: Resolved, scanned: Scanned, marts: Sequence[
     return Judged(tuple(reports), tuple(quality.unusual(records, earlier)), tuple(records))
 
 
-def judge_marts(run: Run, loaded: Loaded, live: Mapping[str, Generation]) -> Judged:
-    """Let Great Expectations judge the loaded marts."""
+def judge_marts(run: Run, loaded: Loaded, live: Mapping[str, Generation], paths: AbstractSet[str]) -> Judged:
+    """Let Great Expectations judge the loaded marts; ``paths`` are the files of the state before this run."""
     reports = []
     for item, rows in zip(loaded.staged, loaded.marts, strict=True) if run.settings.quality.judge else ():
         before = live[rows.mart].row_count if rows.mart in live else 0
         suite = quality.suite_of(run.pack, item.mart, rows, before, run.settings.expectations, run.policy)
         with run.step("judge"):
-            measured = _measured(run, item.mart, rows, live.get(rows.mart), suite.rules)
+            measured = _measured(run, item.mart, rows, live.get(rows.mart), suite.rules, paths)
             what = (run.warehouse, item, suite, measured, _pages(run))
             reports.append(retried(partial(quality.judge_mart, *what), run.settings.mysql.deadline))
     return Judged(tuple(reports))
 
 
-def _measured(run: Run, mart: Mart, rows: MartRows, live: Generation | None, rules: Sequence[Rule]) -> Measured:
+def _measured(
+    run: Run, mart: Mart, rows: MartRows, live: Generation | None, rules: Sequence[Rule], paths: AbstractSet[str]
+) -> Measured:
     """Measure the rows of a mart; those that the live generation has, too, are not measured again."""
-    existing = {version.key for version in run.state.versions(f"marts/{mart.name}")}
-    before = saved_rows(run.state, mart.name, live.fingerprint, existing) if live else None
+    before = saved_rows(run.state, mart.name, live.fingerprint, paths) if live else None
 
     def measure(tasks: Sequence[MeasureTask]) -> Iterable[tuple[int, PartMeasured]]:
         run.ready(tasks)
         return run.runner("MeasureMarts", run_measure, tasks)
 
-    return measure_mart(run.scan_settings.state, mart, rows, before, rules, existing, measure)
+    return measure_mart(run.scan_settings.state, mart, rows, before, rules, paths, measure)
 
 
 def require_quality(run: Run, judged: Judged) -> None:

@@ -179,7 +179,7 @@ def _build(run: Run) -> RunReport:
     changed = with_rows(run, known.catalog, resolved, resolved.changed(known.ledger, run.run_id))
     withdrawn = [withdrawn_record(record, resolved, run.run_id) for record in scanned.plan.withdrawn]
     loaded = stages.loaded = load(run, marts, resolved, live)
-    of_marts = judge_marts(run, loaded, live.generations)
+    of_marts = judge_marts(run, loaded, live.generations, known.paths)
     _keep(stages, of_marts)
     require_quality(run, of_marts)
     stages.changes = why_changed(run)

@@ -15,8 +15,8 @@ from jobs.state.catalog import Catalog
 from jobs.state.manifest import Manifest, name_of
 from jobs.steps.contents import remembered_rows
 from jobs.steps.fall import Fall, totals_before
-from jobs.steps.load import files_of, stage
 from jobs.steps.load import load as load_staged
+from jobs.steps.load import stage, tasks_of
 from jobs.steps.materialize import MartRows
 from jobs.steps.plan import as_scanned
 from jobs.steps.resolve import Resolved
@@ -83,8 +83,8 @@ def load(run: Run, marts: Sequence[MartRows], resolved: Resolved, live: Live) ->
     state = run.scan_settings.state
     with run.step("clean up"):
         run.warehouse.clean_up(run.run_id)
-        staged = stage(run.warehouse, run.pack, state, changed, inputs, visible)
-    with run.step("load", sum(len(files_of(*item)) for item in zip(staged, changed, strict=True))):
+        staged = stage(run.warehouse, run.pack, changed, inputs, visible)
+    with run.step("load", len(tasks_of(run.settings, state, staged, changed))):
         where = (run.warehouse, run.runner, run.settings, state)
         staged = load_staged(*where, staged, changed, run.progress.advance, run.run_id)
     return Loaded(tuple(changed), tuple(staged))

@@ -17,15 +17,13 @@ from jobs.ports.warehouse import Warehouse
 from jobs.state.parquet import read_parquet
 from jobs.steps.mart_parts import Change, Part, Patch
 from jobs.steps.materialize import MartRows
-from jobs.steps.materialize_task import rows_of
+from jobs.steps.materialize_task import rows_in, rows_of
 from marts.compute.engine import empty_mart
 from marts.compute.patch import LARGEST
 from marts.errors import DataError, Defect, NotShown, ServiceError, Transient
 from marts.pack import Mart, Pack
 
 _log = logging.getLogger("marts.load")
-
-
 _TOGETHER = 100_000
 """Rows of a patch that one task loads; a single change may have more."""
 
@@ -71,15 +69,21 @@ def run_load(work: Load) -> int:
 
 
 def stage(
-    warehouse: Warehouse,
-    pack: Pack,
-    state: StoreAddress,
-    marts: Sequence[MartRows],
-    inputs: str,
-    live: Mapping[str, Generation],
+    warehouse: Warehouse, pack: Pack, marts: Sequence[MartRows], inputs: str, live: Mapping[str, Generation]
 ) -> list[Staged]:
     """Number new generations of marts: if few rows differ from the ``live`` ones, a patch over these."""
-    return [_staged(warehouse, pack, rows, _over(state, rows, live), inputs) for rows in marts]
+    return [_staged(warehouse, pack, rows, _over(rows, live), inputs) for rows in marts]
+
+
+def tasks_of(
+    settings: Settings, state: StoreAddress, staged: Sequence[Staged], marts: Sequence[MartRows]
+) -> list[Load]:
+    """Return the tasks that load marts, or the rows that differ; those of a mart in key order."""
+    return [
+        Load(settings.target or "", settings.mysql, settings.domain, item.mart.name, item.generation, files, state)
+        for item, rows in zip(staged, marts, strict=True)
+        for files in (_groups(rows.changes) if item.over else rows.parts)
+    ]
 
 
 def load(
@@ -94,66 +98,32 @@ def load(
 ) -> list[Staged]:
     """Load marts, or the rows that differ, where no reader sees them, and check that every row arrived once.
 
-    Parts are loaded in parallel, those of a mart in key order. A patch that does not fit to the live rows is replaced
-    by a load of all rows. Raise Fenced if another run has begun meanwhile: that run removes the staged rows.
+    A patch that does not fit to the live rows is replaced by a load of all rows. Raise Fenced if another run has begun
+    meanwhile: that run removes the staged rows.
     """
-    where = (warehouse, runner, settings, state)
-    _load(*where, staged, marts, progress)
-    checked = []
+    _run(warehouse, runner, tasks_of(settings, state, staged, marts), progress)
+    results = []
     for item, rows in zip(staged, marts, strict=True):
-        if not item.over or (warehouse.fits(item) and warehouse.count(item) == _sent(item, rows)):
-            checked.append(item)
-            continue
-        warehouse.check_fence(run_id)
-        # Somebody changed the rows in the target: they are replaced.
-        _log.warning("%s: its rows are not those that were published; all are loaded", item.mart.table)
-        checked.append(_staged(warehouse, settings.domain, rows, None, item.inputs))
-        _load(*where, checked[-1:], [rows], progress)
-    for item, rows in zip(checked, marts, strict=True):
-        arrived = warehouse.count(item)
-        if arrived != _sent(item, rows):
+        loaded, arrived = item, warehouse.count(item)
+        if item.over and (arrived != _sent(item, rows) or not warehouse.fits(item)):
+            warehouse.check_fence(run_id)
+            # Somebody changed the rows in the target: they are replaced.
+            _log.warning("%s: its rows are not those that were published; all are loaded", item.mart.table)
+            loaded = _staged(warehouse, settings.domain, rows, None, item.inputs)
+            _run(warehouse, runner, tasks_of(settings, state, [loaded], [rows]), progress)
+            arrived = warehouse.count(loaded)
+        if arrived != _sent(loaded, rows):
             warehouse.check_fence(run_id)
             _require_keys(state, item.mart, rows)
-            what, sent = (f"{n:,} rows of {total:,.2f} in all" for n, total in (arrived, _sent(item, rows)))
+            what, sent = (f"{n:,} rows of {total:,.2f} in all" for n, total in (arrived, _sent(loaded, rows)))
             hint = "run `marts build` again"
             raise Defect(f"{what} arrived in {item.mart.table}, {sent} were sent", "target", hint)
-    return checked
+        results.append(loaded)
+    return results
 
 
-def _over(state: StoreAddress, rows: MartRows, live: Mapping[str, Generation]) -> Generation | None:
-    """Return the live generation of a mart if so few rows differ from it that only these need to be loaded."""
-    generation = live.get(rows.mart)
-    if not generation or not rows.follows or generation.fingerprint != rows.follows:
-        return None
-    differ = max(sum(item.added_rows for item in rows.changes), sum(item.removed_rows for item in rows.changes))
-    if differ * LARGEST > rows.rows:
-        return None
-    paths = {path for item in rows.changes for path in item.paths}
-    existing = {version.key for version in state.open().versions(f"marts/{rows.mart}")} if paths else set()
-    return generation if paths <= existing else None
-
-
-def _staged(warehouse: Warehouse, pack: Pack, rows: MartRows, over: Generation | None, inputs: str) -> Staged:
-    mart = pack.marts[rows.mart]
-    number = warehouse.stage_patch(mart) if over else warehouse.stage(mart)
-    return Staged(mart, number, rows.fingerprint, rows.rows, inputs, over)
-
-
-def _load(
-    warehouse: Warehouse,
-    runner: Runner,
-    settings: Settings,
-    state: StoreAddress,
-    staged: Sequence[Staged],
-    marts: Sequence[MartRows],
-    progress: Callable[[int], None],
-) -> None:
+def _run(warehouse: Warehouse, runner: Runner, work: Sequence[Load], progress: Callable[[int], None]) -> None:
     """Load rows, in parallel if the target allows it."""
-    work = [
-        Load(settings.target or "", settings.mysql, settings.domain, item.mart.name, item.generation, files, state)
-        for item, rows in zip(staged, marts, strict=True)
-        for files in files_of(item, rows)
-    ]
     if warehouse.loaders:
         for _, count in runner("LoadMarts", run_load, work, warehouse.loaders) if work else ():
             progress(count)
@@ -162,9 +132,19 @@ def _load(
             progress(task.into(warehouse))
 
 
-def files_of(item: Staged, rows: MartRows) -> Sequence[tuple[Part, Patch | None] | tuple[Change, ...]]:
-    """Return the files of a mart to load, by tasks."""
-    return list(_groups(rows.changes)) if item.over else rows.parts
+def _over(rows: MartRows, live: Mapping[str, Generation]) -> Generation | None:
+    """Return the live generation of a mart if so few rows differ from it that only these need to be loaded."""
+    generation = live.get(rows.mart)
+    if not generation or not rows.follows or generation.fingerprint != rows.follows:
+        return None
+    differ = max(sum(item.added_rows for item in rows.changes), sum(item.removed_rows for item in rows.changes))
+    return generation if differ * LARGEST <= rows.rows else None
+
+
+def _staged(warehouse: Warehouse, pack: Pack, rows: MartRows, over: Generation | None, inputs: str) -> Staged:
+    mart = pack.marts[rows.mart]
+    number = warehouse.stage_patch(mart) if over else warehouse.stage(mart)
+    return Staged(mart, number, rows.fingerprint, rows.rows, inputs, over)
 
 
 def _groups(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
@@ -182,15 +162,19 @@ def _groups(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
 
 
 def _sent(item: Staged, rows: MartRows) -> tuple[int, Decimal]:
-    """Return the number of rows that were sent to the target, and their total; of a patch, those that it adds."""
-    sent = sum(change.added_rows for change in rows.changes) if item.over else rows.rows
-    return sent, _total(item, rows)
+    """Return the number of rows that were sent to the target, and the sum of their control column, 0 if it has none.
+
+    Of a patch, those that it adds.
+    """
+    count = sum(change.added_rows for change in rows.changes) if item.over else rows.rows
+    cents = sum(change.added_cents for change in rows.changes) if item.over else rows.cents
+    return count, Decimal(cents) / 100 if item.mart.control else Decimal(0)
 
 
 def _require_keys(state: StoreAddress, mart: Mart, rows: MartRows) -> None:
     """Raise DataError if several rows of a mart have one key: the last of them replaced the others."""
     store, key = state.open(), list(mart.key)
-    keys = pa.concat_tables([rows_of(store, mart, part, patch).select(key) for part, patch in rows.parts])
+    keys = rows_in(store, mart, rows.parts, key)
     counts = keys.group_by(key).aggregate([([], "count_all")])
     repeated = counts.filter(pc.greater(counts["count_all"], 1)).sort_by([(name, "ascending") for name in key])
     if repeated.num_rows:
@@ -224,12 +208,6 @@ def read_back(warehouse: Warehouse, staged: Sequence[Staged], marts: Sequence[Ma
             names = f", of run {' and '.join(sorted(runs))}" if runs else ""
             seen = f"readers see {count:,} rows of {total:,.2f} in all{names}"
             raise _not_shown(item, f"{seen}; {sent:,} rows of {wanted:,.2f} were staged by run {run_id}")
-
-
-def _total(item: Staged, rows: MartRows) -> Decimal:
-    """Return the sum of the control column of the rows that were sent; 0 if the mart has none."""
-    cents = sum(change.added_cents for change in rows.changes) if item.over else rows.cents
-    return Decimal(cents) / 100 if item.mart.control else Decimal(0)
 
 
 def _not_shown(item: Staged, seen: str) -> NotShown:

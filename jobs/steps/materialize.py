@@ -110,14 +110,6 @@ class MartRows:
     def paths(self) -> set[str]:
         return {path for item in self.finished for path in item.paths}
 
-    def after(self, before: "MartRows", by_months: bool, changes: Sequence[Change]) -> "MartRows":
-        """Return the rows with their differences from an earlier build: of months, the files that were exchanged."""
-        if by_months:
-            old, new = ({item.parts[0].path: item for item in rows.finished} for rows in (before, self))
-            removed = [Change(path, "", item.rows, 0, 0) for path, item in old.items() if path not in new]
-            changes = [*removed, *(Change("", path, 0, v.rows, v.cents) for path, v in new.items() if path not in old)]
-        return replace(self, follows=before.fingerprint, changes=tuple(changes))
-
 
 _SAVED = TypeAdapter(MartRows)
 
@@ -251,6 +243,13 @@ def _groups(store: Store, key: str, path: str) -> list[tuple[Any, float]]:
     return results
 
 
+def files_exchanged(before: MartRows, now: MartRows) -> list[Change]:
+    """Return the differences between two builds of a mart of months: the files that only one of them has."""
+    old, new = ({item.parts[0].path: item for item in rows.finished} for rows in (before, now))
+    removed = [Change(path, "", item.rows, 0, 0) for path, item in old.items() if path not in new]
+    return removed + [Change("", path, 0, item.rows, item.cents) for path, item in new.items() if path not in old]
+
+
 def save_rows(store: Store, rows: MartRows) -> None:
     """Record that all parts of a mart are written."""
     saved = _SAVED.dump_json(rows, context={"names": True}, by_alias=True)
@@ -258,7 +257,10 @@ def save_rows(store: Store, rows: MartRows) -> None:
 
 
 def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -> MartRows | None:
-    """Return the complete rows of a mart from an earlier run; None if there are none or an older version wrote them."""
+    """Return the complete rows of a mart from an earlier run; None if there are none or an older version wrote them.
+
+    They are compared with no other rows if a file of the differences is missing.
+    """
     key = f"{mart_folder(mart, name)}/done.json"
     if key not in existing:
         return None
@@ -268,7 +270,10 @@ def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -
         if {detail["type"] for detail in error.errors()} == {"missing"}:
             return None
         raise StateDamaged(f"is damaged: {error}", key, "the next build rebuilds it") from error
-    return rows if rows.paths <= existing else None
+    if not rows.paths <= existing:
+        return None
+    differences = {path for item in rows.changes for path in item.paths}
+    return rows if differences <= existing else replace(rows, follows="", changes=())
 
 
 def rows_before(

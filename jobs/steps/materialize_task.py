@@ -49,6 +49,16 @@ def rows_of(store: Store, mart: Mart, part: Part, patch: Patch | None, columns: 
     return overlay(key, rows, patched.filter(inside), _ids(store, mart, patch))
 
 
+def rows_in(
+    store: Store, mart: Mart, files: Iterable[tuple[Part, Patch | None]], columns: Sequence[str] = ()
+) -> pa.Table:
+    """Read the rows of some parts of a mart, or some columns; they may be none."""
+    empty = empty_mart(mart).select(columns) if columns else empty_mart(mart)
+    return pa.concat_tables(
+        [empty, *(rows_of(store, mart, *file, columns).select(empty.column_names) for file in files)]
+    )
+
+
 def _whole(store: Store, task: MartTask) -> Finished:
     facts = _in_range(store, task.facts, task.mart.key[0], task)
     if facts is None:
@@ -59,7 +69,7 @@ def _whole(store: Store, task: MartTask) -> Finished:
     part = _part((task.part,), computed.totals)
     if task.earlier is None:
         return Finished(part)
-    before = pa.concat_tables([empty_mart(task.mart), *(rows_of(store, task.mart, *file) for file in task.earlier)])
+    before = rows_in(store, task.mart, task.earlier)
     return Finished(part, _changes(store, task, difference(task.mart, before, computed.rows)))
 
 
@@ -88,8 +98,7 @@ def _others(store: Store, task: MartTask) -> dict[str, pa.Table]:
         rows = read_whole(store, paths)
         results[name] = _no_rows(task, name) if rows is None else rows
     for name, files in task.marts:
-        mart = task.pack.tables[name]
-        results[name] = pa.concat_tables([empty_mart(mart), *(rows_of(store, mart, *file) for file in files)])
+        results[name] = rows_in(store, task.pack.tables[name], files)
     return results
 
 

@@ -201,13 +201,11 @@ def _with_all(
     together = {name: np.concatenate([np.empty(0, np.uint64), *items]) for name, items in hashes.items()}
     results = {name: Measure(distinct=len(items)) for name, items in together.items()}
     repeats = {name: repeated(items) for name, items in together.items()}
-    again = [rule for rule in rules if len(repeats[rule.id])]
-    for rule in again:
-        again_by = replace(tasks[0], rules=(rule,), repeats=repeats[rule.id])
-        tasks = [replace(again_by, files=item.parts, patch=item.patch) for item in rows.finished]
+    for rule in (rule for rule in rules if len(repeats[rule.id])):
+        again = [replace(task, rules=(rule,), repeats=repeats[rule.id]) for task in tasks]
         keys: list[Keys] = []
         before = 0
-        for _, result in sorted(run(tasks), key=itemgetter(0)):
+        for _, result in sorted(run(again), key=itemgetter(0)):
             keys += [replace(item, rows=item.rows + before) for item in result.keys.get(rule.id, ())]
             before += result.measured.rows
         settled = settle(keys, _displayed(mart))

@@ -4,7 +4,6 @@ It is slow to import: it runs in a process of its own, which a judged build star
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -139,8 +138,9 @@ def judge_mart(
     rows_of: dict[str, tuple[int, list[dict[str, Any]]]] = {}
     for per_key in (True, False):
         queries = [rule for rule in suite.rules if rule.level == "mart" and rule.per_key == per_key]
-        with warehouse.staged(staged, per_key) if queries else nullcontext("") as table:
-            rows_of |= {rule.id: _query(warehouse, table, rule) for rule in queries}
+        if queries:
+            with warehouse.staged(staged, per_key) as table:
+                rows_of |= {rule.id: _query(warehouse, table, rule) for rule in queries}
     batch = Batch(measured, {column.name: type_name(column.type) for column in mart.columns}, query_rows=rows_of)
     about = pages.about(mart.table, f"{staged.rows:,} rows, before publication")
     judged = judge().call("judge", suite, suite.rules, batch, about)

@@ -365,7 +365,3 @@ class MySQLWarehouse(SqlLedger):
 
 def _rows(mart: Mart) -> str:
     return f"{mart.table}_rows"
-
-
-def _patches(mart: Mart) -> str:
-    return f"{mart.table}_patches"

@@ -1,6 +1,6 @@
 """Publications: which generation of a mart readers see, since when, and the ones before."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from jobs.adapters.warehouse.sql_patches import SqlPatches
 from jobs.adapters.warehouse.sql_runs import SqlRuns
@@ -32,11 +32,14 @@ class SqlLedger(SqlRuns, SqlPatches):
         numbers = {item.generation for publication in self.publications(1) for item in publication}
         if not numbers and self.columns_of("marts_live"):  # of a version that did not record publications
             numbers = {int(number) for (number,) in self.execute("SELECT generation FROM marts_live")}
-        generations = self.generations() if numbers else {}
-        return {item.mart: item for number, item in generations.items() if number in numbers}
+        return {item.mart: item for item in self._numbered_generations(numbers)}
 
     def generations(self) -> dict[int, Generation]:
         return {item.generation: item for item in self.select(Generation, "marts_generations", "ORDER BY generation")}
+
+    def _numbered_generations(self, numbers: Collection[int]) -> list[Generation]:
+        where = f"WHERE generation IN ({', '.join(map(str, sorted(numbers)))}) ORDER BY mart, generation"
+        return self.select(Generation, "marts_generations", where) if numbers else []
 
     def publications(self, limit: int) -> list[list[Publication]]:
         newest = f"(SELECT COALESCE(MAX(number), 0) - {limit:d} FROM marts_publications)"
@@ -55,7 +58,7 @@ class SqlLedger(SqlRuns, SqlPatches):
     def kept(self, mart: Mart) -> tuple[set[int], set[int]]:
         """Return the bases that hold rows of the last two publications of a mart, and the patches between them."""
         numbers = self.kept_generations()
-        items = [item for item in self.generations().values() if item.generation in numbers and item.mart == mart.name]
+        items = [item for item in self._numbered_generations(numbers) if item.mart == mart.name]
         return {item.rows_of for item in items}, {item.generation for item in items if item.earlier in numbers}
 
     def publish(
