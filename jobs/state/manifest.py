@@ -14,7 +14,9 @@ from marts.quality.rules import Suite
 from marts.quality.verdicts import holds
 
 BUCKETS = 16
-"""Number of buckets, by a hash of the customer, so that a large month can be rolled up in parts."""
+"""Number of buckets in files of clean lines, by a hash of the shard: a task may read the row groups of one."""
+NARROWEST = 4096
+"""Number of buckets that the hash gives, so that a month of any size can be rolled up in parts."""
 
 
 class _Value(BaseModel):

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.ports.store import Store
-from jobs.state.manifest import BUCKETS, Manifest
+from jobs.state.manifest import BUCKETS, NARROWEST, Manifest
 from jobs.state.parquet import key_range
+from jobs.steps.row_files import bucket_columns, buckets_of
 from marts.compute.identity import NAMES, Identity, suspects
 from marts.compute.months import marked
 
@@ -51,7 +52,7 @@ def files_of(manifests: Sequence[Manifest], months: Container[str]) -> list[File
 def parts_for(rows: int, most: int) -> int:
     """Return the number of parts to split lines into by bucket, so that none has many more than ``most`` rows."""
     parts = 1
-    while parts < BUCKETS and rows > parts * most:
+    while parts < NARROWEST and rows > parts * most:
         parts *= 2
     return parts
 
@@ -99,7 +100,7 @@ def read_lines(
     empty = pa.schema([(name, identity.schema.field(name).type) for name in names]).empty_table()
     tables, rows = [empty.append_column("delivery", pa.array([], pa.int64()))], []
     for file in files:
-        table, own = _of_file(store, file, part, parts, names)
+        table, own = _of_file(store, file, part, parts, identity)
         tables.append(table)
         rows.append(own)
     lines = pa.concat_tables(tables)
@@ -132,29 +133,33 @@ def read_suspects(
     return result
 
 
-def _of_file(store: Store, file: File, part: int, parts: int, names: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
+def _of_file(store: Store, file: File, part: int, parts: int, identity: Identity) -> tuple[pa.Table, np.ndarray]:
     """Read columns of a file's lines; for some buckets, read only the row groups that contain them."""
+    names, fact = list(identity.columns), identity.fact
 
     def read(opened: pa.NativeFile) -> tuple[pa.Table, np.ndarray]:
         parquet = pq.ParquetFile(opened, page_checksum_verification=True)
         groups = list(range(parquet.num_row_groups))
         if parts == 1:
-            lines = parquet.read_row_groups(groups, columns=list(names), use_threads=False)
+            lines = parquet.read_row_groups(groups, columns=names, use_threads=False)
             return lines, np.arange(lines.num_rows)
         sizes = [parquet.metadata.row_group(number).num_rows for number in groups]
         starts = np.cumsum([0, *sizes])
         groups = [number for number in groups if _has_bucket(parquet, number, part, parts)]
-        lines = parquet.read_row_groups(groups, columns=[*names, "bucket"], use_threads=False)
+        by = bucket_columns(fact) if parts > BUCKETS else ["bucket"]
+        lines = parquet.read_row_groups(groups, columns=list(dict.fromkeys([*names, *by])), use_threads=False)
+        buckets = buckets_of(fact, lines) if parts > BUCKETS else lines["bucket"].to_numpy()
         rows = np.concatenate([np.arange(0), *(np.arange(starts[n], starts[n + 1]) for n in groups)])
-        own = lines["bucket"].to_numpy() % parts == part
-        return lines.filter(pa.array(own)).drop_columns("bucket"), rows[own]
+        own = buckets % parts == part
+        return lines.select(names).filter(pa.array(own)), rows[own]
 
     lines, rows = store.using(file.path, read)
-    lines = lines.select(list(names))
+    lines = lines.select(names)
     return lines.append_column("delivery", pa.array(np.full(lines.num_rows, file.delivery), pa.int64())), rows
 
 
 def _has_bucket(parquet: pq.ParquetFile, group: int, part: int, parts: int) -> bool:
     column = parquet.schema_arrow.get_field_index("bucket")
-    low, high = key_range(parquet.metadata, group, column) or (0, parts - 1)
-    return any(bucket % parts == part for bucket in range(low, high + 1))
+    low, high = key_range(parquet.metadata, group, column) or (0, BUCKETS - 1)
+    of_files = min(parts, BUCKETS)
+    return any(bucket % of_files == part % of_files for bucket in range(low, high + 1))

@@ -9,19 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.ports.store import Store
-from jobs.state.manifest import BUCKETS, LinesFile, Manifest, MonthLines
+from jobs.state.manifest import BUCKETS, NARROWEST, LinesFile, Manifest, MonthLines
 from jobs.state.parquet import write_parquet
-from marts.pack import DIGITS, IDS, Kind
+from marts.pack import DIGITS, IDS, Kind, SourceColumn
 from marts.privacy.erasure import is_guest
 from marts.rows.hashing import hash_rows
 
 _GROUP_ROWS = 1 << 16
 _HASH_SALT = np.uint64(0x9E3779B97F4A7C15)
+_OF_FILES, _NARROWER = np.uint64(60), np.uint64(52)
+"""Bits to shift a hash: its first 4 bits are the bucket in files, the 8 bits behind divide it further."""
 
 
 def write_lines(state: Store, kind: Kind, key: str, lines: pa.Table) -> None:
     """Write clean rows of one month whose shards may have changed; sort many rows by bucket."""
-    buckets = buckets_of(kind, lines)
+    buckets = buckets_of(kind, lines) % BUCKETS
     table = lines.set_column(lines.schema.get_field_index("bucket"), "bucket", pa.array(buckets, pa.uint8()))
     if lines.num_rows <= _GROUP_ROWS:
         _write(state, kind, key, table)
@@ -39,7 +41,11 @@ def _write(
 
 
 def buckets_of(kind: Kind, lines: pa.Table) -> np.ndarray:
-    """Return the bucket of each row, by its shard; guests share one, so theirs is by transaction or another id."""
+    """Return the bucket of each row, by its shard; guests share one, so theirs is by transaction or another id.
+
+    Rows with bucket % parts == part are divided into equal parts for each power of two up to NARROWEST; bucket %
+    BUCKETS is the one in files of clean lines.
+    """
     if not kind.shard:
         return np.zeros(lines.num_rows, np.int64)
     shards = lines[kind.shard]
@@ -47,12 +53,22 @@ def buckets_of(kind: Kind, lines: pa.Table) -> np.ndarray:
     keys = keys.astype(np.uint64)
     if kind.column(kind.shard).guests and (guests := np.asarray(is_guest(lines, kind.shard))).any():
         keys[guests] = _keys_of_guests(kind, lines.filter(pa.array(guests)))
-    return np.asarray(((keys * _HASH_SALT) >> np.uint64(60)).astype(np.int64))
+    hashes = keys * _HASH_SALT
+    narrower = (hashes >> _NARROWER) % np.uint64(NARROWEST // BUCKETS)
+    return np.asarray((hashes >> _OF_FILES | narrower * np.uint64(BUCKETS)).astype(np.int64))
+
+
+def bucket_columns(kind: Kind) -> list[str]:
+    """Return the columns of clean rows that `buckets_of` reads."""
+    if not kind.shard:
+        return []
+    other = _other_id(kind) if kind.column(kind.shard).guests else None
+    return [name for name in (kind.shard, kind.id, other.name if other else "") if name]
 
 
 def _keys_of_guests(kind: Kind, lines: pa.Table) -> np.ndarray:
     """Return a number per row: a hash of its transaction, or without one the first id that is not the shard."""
-    other = next((column for column in kind.columns if column.type in IDS and column.name != kind.shard), None)
+    other = _other_id(kind)
     places = np.zeros(lines.num_rows, np.uint64)
     if other:
         is_text = other.type == "text_id"
@@ -60,6 +76,11 @@ def _keys_of_guests(kind: Kind, lines: pa.Table) -> np.ndarray:
     if not kind.id:
         return places
     return np.where(lines[kind.id].is_null().to_numpy(), places, hash_rows(lines.select([kind.id])))
+
+
+def _other_id(kind: Kind) -> SourceColumn | None:
+    """Return the first id that is not the shard."""
+    return next((column for column in kind.columns if column.type in IDS and column.name != kind.shard), None)
 
 
 def summed(kind: Kind) -> list[str]:
@@ -127,7 +148,7 @@ class RowFiles:
         self.sums = added((self.sums, sums_of(self._kind, lines)))
         days = lines[self._kind.at].to_numpy()
         months = days.astype("datetime64[M]").astype(np.int64)
-        buckets = buckets_of(self._kind, lines)
+        buckets = buckets_of(self._kind, lines) % BUCKETS
         distinct = np.unique(months)
         table = lines.append_column("bucket", pa.array(buckets, pa.uint8()))
         if len(distinct) == 1 and lines.num_rows <= _GROUP_ROWS:

@@ -4,14 +4,17 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from support.retail import RETAIL, SALES
 
 from jobs.adapters.store.open import StoreAddress, open_store
 from jobs.config.settings import S3
+from jobs.state.manifest import BUCKETS, NARROWEST
 from jobs.state.parquet import read_parquet, write_parquet
 from jobs.steps.rollup import DropFiles, FactFiles, RollUp, RollUpWork, run_rollup
+from jobs.steps.row_files import bucket_columns, buckets_of
 from marts.compute.identity import Identity
 from marts.compute.numbers import NO_NUMBERS
 from marts.policy import Policy
@@ -26,8 +29,7 @@ def lines(*rows: dict[str, object]) -> pa.Table:
     usual |= {"quantity_ten_thousandths": 10_000, "price_millionths": 1_000_000, "total_cents": 100}
     usual |= {"transaction_id": "T1", "product_name": "tea"}
     table = pa.Table.from_pylist([usual | row for row in rows], clean_schema(SALES))
-    buckets = [number % 16 for number in table["customer_id"].to_pylist()]
-    return table.append_column("bucket", pa.array(buckets, pa.uint8()))
+    return table.append_column("bucket", pa.array(buckets_of(SALES, table) % BUCKETS, pa.uint8()))
 
 
 def rolled_up(
@@ -85,12 +87,27 @@ def test_lines_without_a_transaction_are_all_kept(tmp_path: Path) -> None:
     assert (facts[0]["purchases"], dropped) == (3, 0)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("parts", [1, 2, 4, 64])
 def test_parts_of_a_month_give_what_the_month_gives(tmp_path: Path, parts: int) -> None:
+    """More parts than buckets in files, too: a task then divides a bucket."""
     drop = lines(*[{"customer_id": 1 + n % 7, "transaction_id": f"T{n % 7}", "line_no": n % 9} for n in range(100)])
     whole, dropped = rolled_up(tmp_path / "whole", drop)
     assert rolled_up(tmp_path / "parts", drop, parts=parts) == (whole, dropped)
     assert dropped == 100 - 7 * 9
+
+
+def test_buckets_divide_rows_evenly_however_narrow_they_are() -> None:
+    """Guests, whom their transactions divide, too."""
+    drop = lines(*[{"customer_id": n * (n % 3 > 0), "transaction_id": f"T{n}"} for n in range(60_000)])
+    buckets = buckets_of(SALES, drop)
+    assert buckets.min() >= 0
+    assert buckets.max() < NARROWEST
+    for parts in (2, 16, 64, 256):
+        sizes = np.bincount(buckets % parts, minlength=parts)
+        assert sizes.min() > 0.6 * len(buckets) / parts
+        assert sizes.max() < 1.4 * len(buckets) / parts
+    assert drop["bucket"].to_numpy().tolist() == (buckets % BUCKETS).tolist()
+    assert buckets_of(SALES, drop.select(bucket_columns(SALES))).tolist() == buckets.tolist()
 
 
 def test_a_file_without_statistics_is_read_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
