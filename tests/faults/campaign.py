@@ -228,14 +228,17 @@ class Campaign:
                 lambda: proxy.body_cut(pick.randrange(60_000)),
                 lambda: proxy.stall(4, pick.randrange(60_000)),
                 lambda: proxy.cut_after(pick.randrange(100_000)),
-                *([self.overwrite] if self.world.drops else []),
+                *([self.overwrite] if {*self.world.drops} - self.world.elsewhere else []),
             ]
         )()
 
     def overwrite(self, new: bool = False) -> Fault:
-        """Replace a drop while it is read; a ``new`` one is sure to be read."""
+        """Replace a drop while it is read; a ``new`` one is sure to be read.
+
+        Not one that was moved or put back a moment ago: a build that has not seen it there sees a withdrawal.
+        """
         world = self.world
-        key = max(world.drops) if new else self._random.choice(sorted(world.drops))
+        key = max(world.drops) if new else self._random.choice(sorted({*world.drops} - world.elsewhere))
         drop = world.new_drop()
 
         def replace() -> None:

@@ -45,6 +45,8 @@ class Deliveries(ABC):
         """People, store and day of the lines of a drop; any if None."""
         self.baskets: list[Basket] = []
         """Lines that were sold, for files that cut their baskets, and refunds that name them."""
+        self.elsewhere: set[str] = set()
+        """Keys that hold, since the last change, rows of another key, or of one that was deleted."""
         self.ends = {0}
         """How a build may end that meets no fault: 65 where it is the first to ask about drops that are gone."""
         self.rows: Rows = {}
@@ -160,7 +162,7 @@ class Deliveries(ABC):
             "withdrawal accepted": lambda: self._decide("accept"),
             "withdrawal refused": lambda: self._decide("refuse"),
         }
-        self.ends = {0}
+        self.ends, self.elsewhere = {0}, set()
         happens[what]()
         self.expect()
         return what
@@ -185,11 +187,13 @@ class Deliveries(ABC):
             self.remove(key)
 
     def _put_back(self) -> None:
+        self.elsewhere = set(self.deleted)
         for key, drop in list(self.deleted.items()):
             self.put(key, drop)
 
     def _move(self, key: str, new: str) -> None:
         drop = self.drops[key]
+        self.elsewhere = {new}
         self.put(new, drop)
         self.remove(key)
         if self.deleted[key] is drop:
