@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -123,8 +124,7 @@ def read_suspects(
     for file, own, start, stop in zip(files, rows, starts[:-1], starts[1:], strict=True):
         wanted = places[np.searchsorted(places, start) : np.searchsorted(places, stop)] - start
         if len(wanted):
-            whole = store.using(file.path, lambda opened: pq.read_table(opened, columns=names, use_threads=False))
-            wide.append(whole.select(names).take(pa.array(own[wanted])))
+            wide.append(store.using(file.path, partial(_take, rows=own[wanted], names=names)))
     ids = [identity.fact.id] if identity.fact.id else []  # without the words that are no ids
     known = lines.select([*ids, *NAMES, "delivery", "position"]).take(pa.array(places))
     result = pa.concat_tables(wide).drop_columns(ids)
@@ -156,6 +156,18 @@ def _of_file(store: Store, file: File, part: int, parts: int, identity: Identity
     lines, rows = store.using(file.path, read)
     lines = lines.select(names)
     return lines.append_column("delivery", pa.array(np.full(lines.num_rows, file.delivery), pa.int64())), rows
+
+
+def _take(opened: pa.NativeFile, rows: np.ndarray, names: list[str]) -> pa.Table:
+    """Read rows of a file by their numbers, which rise: only the row groups that contain them."""
+    parquet = pq.ParquetFile(opened, page_checksum_verification=True)
+    sizes = [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
+    starts = np.cumsum([0, *sizes])
+    group_of = np.searchsorted(starts, rows, side="right") - 1
+    groups = np.unique(group_of)
+    read = parquet.read_row_groups(groups.tolist(), columns=names, use_threads=False).select(names)
+    before = np.cumsum([0, *(sizes[group] for group in groups)])  # rows of groups read before each
+    return read.take(pa.array(rows - starts[group_of] + before[np.searchsorted(groups, group_of)]))
 
 
 def _has_bucket(parquet: pq.ParquetFile, group: int, part: int, parts: int) -> bool:

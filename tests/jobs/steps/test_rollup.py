@@ -38,7 +38,8 @@ def rolled_up(
     """Return the customers' facts of a month, and how many lines were dropped."""
     store = open_store(str(folder), S3())
     for number, drop in enumerate(drops):
-        write_parquet(store, f"lines/{number}.parquet", drop)
+        groups = [(start, min(start + 7, drop.num_rows)) for start in range(0, drop.num_rows, 7)]
+        write_parquet(store, f"lines/{number}.parquet", drop, groups)
     shares = tuple(DropFiles(f"drop-{number}", (f"lines/{number}.parquet",)) for number in range(len(drops)))
     facts: list[dict[str, object]] = []
     dropped = 0
