@@ -293,6 +293,8 @@ class MonthTable:
     """Tables of a level read other months, and dimensions by way of other tables, of lower levels only."""
     is_whole: bool = False
     """Whether one task computes its rows of a month; else several do, each for some shards of the facts."""
+    merge: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """By column, the aggregate that gives rows of a month from those of its days; empty if only its lines give them."""
 
 
 @dataclass(frozen=True)
@@ -439,10 +441,6 @@ def _of_texts(column: SourceColumn) -> SourceColumn:
 
 
 def _of_text(column: MartColumn) -> MartColumn:
-    match column.type:
-        case "id":
-            return replace(column, type="text_id", max_length=ID_LENGTH)
-        case "version":
-            return replace(column, type="text", max_length=_VERSION_LENGTH)
-        case _:
-            return column
+    if column.type == "id":
+        return replace(column, type="text_id", max_length=ID_LENGTH)
+    return replace(column, type="text", max_length=_VERSION_LENGTH) if column.type == "version" else column

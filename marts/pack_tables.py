@@ -1,5 +1,6 @@
 """The tables of a pack, as pack.toml writes them."""
 
+import re
 from collections.abc import Container, Mapping
 from typing import Annotated, Literal, Self
 
@@ -35,6 +36,7 @@ class PackTable(BaseModel):
     publish: Name | None = None
     partition: Literal["day", "month"] | None = None
     whole: bool | None = None
+    merge: dict[str, Literal["sum", "min", "max"]] = Field(default_factory=dict)
     lookups: dict[str, _Lookup] = Field(default_factory=dict)
     columns: Columns = ()
 
@@ -44,7 +46,7 @@ class PackTable(BaseModel):
         for setting, value in (("reads", self.reads or self.lookback), ("sql", self.sql)):
             if not value:
                 raise ValueError(f"{setting} is missing")
-        for setting in ("lookups", "stale") if of_months else ("lookback", "partition", "whole", "prepare"):
+        for setting in ("lookups", "stale") if of_months else ("lookback", "partition", "whole", "prepare", "merge"):
             if getattr(self, setting):
                 raise ValueError(f"{setting} is for tables {'of keys, or all rows' if of_months else 'of months'}")
         if of_months and bool(self.publish) != bool(self.partition):
@@ -148,6 +150,9 @@ class PackTable(BaseModel):
                 raise ValueError(f"tables.{name}.lookback: {what}")
         levels = [table.level + (1 if table.dimensions or table.is_whole != whole else 0) for table in also]
         levels += [table.level + 1 for table in earlier]
+        level = max([*levels, 1 if own else 0])
+        if self.merge:
+            self._require_days(name, level, sql)
         return MonthTable(
             name=name,
             key=self.key,
@@ -156,12 +161,23 @@ class PackTable(BaseModel):
             is_whole=whole,
             lookback=self.lookback,
             dimensions=own,
-            level=max([*levels, 1 if own else 0]),
+            level=level,
             sql=text_of(self.sql, sql),
             prepare=tuple(text_of(item, sql) for item in self.prepare),
             control=self.control,
             also=tuple(table.name for table in also),
+            merge=self.merge,
         )
+
+    def _require_days(self, name: str, level: int, sql: Mapping[str, str]) -> None:
+        """Raise ValueError if rows of days cannot be merged: they depend on more than the lines of their day."""
+        where = f"tables.{name}.merge"
+        if level:
+            raise ValueError(f"{where}: it must read facts only, without dimensions and lookback")
+        if any(re.search(r"\blast_day\b", text_of(item, sql)) for item in (self.sql, *self.prepare)):
+            raise ValueError(f"{where}: its SQL reads last_day, the last day of the month's lines: leave out merge")
+        if both := sorted({*self.merge} & {*self.key}):
+            raise ValueError(f"{where} names {both[0]!r}, which is in its key: rows of an equal key are merged")
 
 
 def text_of(name: str, sql: Mapping[str, str]) -> str:

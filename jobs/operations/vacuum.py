@@ -89,7 +89,7 @@ def _months(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
         if paths <= {version.key for version in now.state.versions("settled")}:
             settled[name] = read_settled(now.state, tasks, live)
     rollups = plan_rollups(live, as_of, rollup_lines, calculations, settled)
-    kept = kept.union(*(rollup.paths for rollup in rollups))
+    kept = kept.union(*(rollup.paths | rollup.day_paths for rollup in rollups))
     dimensions = Dimensions.of(now.resolved.dimensions, now.settings, as_of)
     kept |= {history.path for history in dimensions.histories}  # the next build continues them
     used = [rollup for rollup in rollups if rollup.starts <= as_of]

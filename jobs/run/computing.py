@@ -1,7 +1,7 @@
 """Stages settle, roll up and materialize: compute the rows of the marts from clean rows."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,7 +26,8 @@ from jobs.steps.materialize import MartRows, files_exchanged, inputs_of, plan_ta
 from jobs.steps.materialize_task import run_mart_task
 from jobs.steps.repair import accepted_by
 from jobs.steps.resolve import DropCounts, Resolved
-from jobs.steps.rollup import Calculations, RollUp, RollUpWork, plan_rollups, run_rollup
+from jobs.steps.rollup import Calculations, Day, RollUp, RollUpWork, plan_rollups
+from jobs.steps.rollup_task import run_rollup
 from jobs.steps.settle import Settled, plan_settling, read_settled, run_settle
 from marts.compute.identity import Identity
 from marts.errors import DataError
@@ -41,7 +42,7 @@ def settle_and_roll_up(run: Run, resolved: Resolved, known: Known) -> RolledUp:
     accepted = accepted_by(run.warehouse.decisions(), memory.contents, alike=True)
     paths, computed = set(known.paths), list[RollUp]()
     while True:
-        rollups, missing = _roll_up(run, resolved, paths)
+        rollups, missing = _roll_up(run, resolved, paths, known.paths)
         computed += missing
         paths |= {path for rollup in missing for path in rollup.paths}
         counts, days = _drop_counts(run, rollups, resolved.live_facts)
@@ -82,7 +83,9 @@ def _facts(run: Run, rollups: Sequence[RollUp], name: str) -> list[pa.Table]:
         return list(pool.map(lambda rollup: read_parquet(run.state, rollup.path(name)), rollups))
 
 
-def _roll_up(run: Run, resolved: Resolved, existing: set[str]) -> tuple[list[RollUp], list[RollUp]]:
+def _roll_up(
+    run: Run, resolved: Resolved, existing: set[str], of_earlier_runs: AbstractSet[str]
+) -> tuple[list[RollUp], list[RollUp]]:
     """Compute the missing facts. Return the tasks of all months, and those computed now."""
     live = resolved.live_facts
     spanning = {name: item for name, item in run.identities.items() if not item.within_month}
@@ -93,7 +96,7 @@ def _roll_up(run: Run, resolved: Resolved, existing: set[str]) -> tuple[list[Rol
         hint = "`marts plan` shows what is wrong with each drop; the live marts are untouched"
         raise DataError("no drop has a usable line", run.source.uri, hint)
     missing = [rollup for rollup in rollups if not rollup.paths <= existing]
-    _compute(run, missing)
+    _compute(run, missing, of_earlier_runs)
     return rollups, missing
 
 
@@ -122,14 +125,28 @@ def derive(run: Run, rolled_up: RolledUp, dimensions: Dimensions, paths: Abstrac
     return replace(rolled_up, months=tuple(months), computed=(*rolled_up.computed, *computed))
 
 
-def _compute(run: Run, tasks: Sequence[RollUp]) -> None:
-    """Run tasks that compute tables of months."""
+def _compute(run: Run, tasks: Sequence[RollUp], of_earlier_runs: AbstractSet[str] = frozenset()) -> None:
+    """Run tasks that compute tables of months.
+
+    The facts of days are kept when a month that an earlier run computed is computed again: most months never are.
+    """
+    computed = {path.split("/")[1] for path in of_earlier_runs if path.startswith("facts/")}
     run.ready(tasks, sum(task.rows for task in tasks) / run.settings.limits.rollup_lines)
     with run.step("roll up", len(tasks)):
         # Newest months first: they are usually the largest, and small tasks at the end let all workers end together.
-        work = [RollUpWork(task, run.scan_settings.state) for task in reversed(tasks)]
+        work = [
+            RollUpWork(task, run.scan_settings.state, _days_kept(task, of_earlier_runs, computed))
+            for task in reversed(tasks)
+        ]
         for _, lines in run.runner("RollUp", run_rollup, work):
             run.progress.advance(lines)
+
+
+def _days_kept(task: RollUp, existing: AbstractSet[str], computed: Container[str]) -> tuple[Day, ...] | None:
+    """Return the days of a task whose facts are kept; None if its month is computed whole."""
+    if not task.days or f"month={task.month}" not in computed:
+        return None
+    return tuple(day for day in task.days if task.paths_of(day) <= existing)
 
 
 def _drop_counts(

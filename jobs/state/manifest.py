@@ -63,6 +63,8 @@ class MonthLines(_Value):
 
     rows: int
     last_day: str
+    days: int = 0
+    """The days of the month that have lines, a bit each, that of the first is 2; 0 if an earlier version wrote it."""
     files: tuple[LinesFile, ...]
 
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.ports.store import Store
@@ -91,17 +92,21 @@ def read_all_marked(
 
 
 def read_lines(
-    store: Store, files: Sequence[File], part: int, parts: int, identity: Identity
+    store: Store, files: Sequence[File], part: int, parts: int, identity: Identity, days: int = -1
 ) -> tuple[pa.Table, list[np.ndarray]]:
     """Return the lines with bucket % parts == part, with ``delivery``, ``position`` and names of transactions.
 
-    Also return the row numbers of these lines in each file.
+    ``days`` has a bit for each day of the month whose lines are returned, that of the first is 2; -1 has all. Also
+    return the row numbers of these lines in each file.
     """
     names = list(identity.columns)
     empty = pa.schema([(name, identity.schema.field(name).type) for name in names]).empty_table()
     tables, rows = [empty.append_column("delivery", pa.array([], pa.int64()))], []
     for file in files:
         table, own = _of_file(store, file, part, parts, identity)
+        if days != -1:
+            is_wanted = _is_on(table[identity.fact.at], days)
+            table, own = table.filter(pa.array(is_wanted)), own[is_wanted]
         tables.append(table)
         rows.append(own)
     lines = pa.concat_tables(tables)
@@ -156,6 +161,12 @@ def _of_file(store: Store, file: File, part: int, parts: int, identity: Identity
     lines, rows = store.using(file.path, read)
     lines = lines.select(names)
     return lines.append_column("delivery", pa.array(np.full(lines.num_rows, file.delivery), pa.int64())), rows
+
+
+def _is_on(dates: pa.ChunkedArray, days: int) -> np.ndarray:
+    """Return which dates are on some days of the month, a bit each."""
+    wanted = np.array([bool(days >> number & 1) for number in range(32)])
+    return np.asarray(wanted[pc.day(dates).to_numpy()])
 
 
 def _take(opened: pa.NativeFile, rows: np.ndarray, names: list[str]) -> pa.Table:

@@ -1,51 +1,31 @@
 """Step 3, roll up: one task per month (and part of its buckets) computes the month's facts from clean lines.
 
-Facts are named by their inputs. A month whose drops did not change is not recomputed. Tables that read other months or
-dimensions are computed afterwards, level by level, by tasks of the same kind, see derive.
+Facts are named by their inputs. A month whose drops did not change is not recomputed. Of a month that goes on, the
+facts of each day are kept as well: a new drop computes those of its days, and all are merged. Tables that read other
+months or dimensions are computed afterwards, level by level, by tasks of the same kind, see derive.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 
 from jobs.adapters.store.open import StoreAddress
-from jobs.ports.store import Store
-from jobs.runtime import scratch
 from jobs.state.manifest import Manifest, name_of
-from jobs.state.parquet import parquet_bytes, read_parquet, write_parquet
-from jobs.steps.dimensions import unique
-from jobs.steps.lines import File, parts_for, read_lines, read_suspects
-from jobs.steps.row_files import buckets_of
+from jobs.steps.lines import File, parts_for
 from jobs.steps.settle import Settled
-from marts.compute.engine import spill_to
-from marts.compute.identity import Identities, Identity, suspects
-from marts.compute.months import (
-    Beyond,
-    FactRows,
-    TablesRead,
-    code_of,
-    dimension_columns,
-    dimension_rows,
-    empty_dimension,
-    roll_up,
-    with_month,
-)
+from marts.compute.identity import Identities, Identity
+from marts.compute.months import code_of
 from marts.compute.numbers import Numbers
 from marts.pack import Kind, MonthGroup, MonthTable, Pack
 from marts.policy import Policy
-from marts.privacy.erasure import is_guest
 
 COUNTS = ("drops", "shared")
 """Files beside the tables of a month: what each drop brings, and the rows that drops share."""
-_GROUP_ROWS = 6_000
-"""Facts per row group: the unit that a materialize task skips or reads."""
+_GOES_ON = timedelta(days=7)
+"""A month goes on until so many days after its end: late lines come."""
+_BY_DAY = 4
+"""A task of fewer lines than 1/_BY_DAY of ``rollup_lines`` is computed as a whole: that is as fast."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +35,12 @@ class DropFiles:
     origin: str
     """Name of the drop's content."""
     paths: tuple[str, ...]
+    days: int = 0
+    """The days of the month that have lines, a bit each; 0 if they are not known."""
+
+    def is_on(self, days: int) -> bool:
+        """Return whether it may have lines of some days."""
+        return not self.days or bool(self.days & days)
 
 
 @dataclass(frozen=True)
@@ -66,8 +52,14 @@ class FactFiles:
     settled: Settled | None = None
     """Which lines count, if transactions span months."""
 
-    def files(self, month: str) -> list[File]:
-        return [File(n, drop.origin, month, path) for n, drop in enumerate(self.drops) for path in drop.paths]
+    def files(self, month: str, days: int) -> list[File]:
+        """Return the files of the lines of some days; each has the place of its drop among all."""
+        drops = [(place, drop) for place, drop in enumerate(self.drops) if drop.is_on(days)]
+        return [File(place, drop.origin, month, path) for place, drop in drops for path in drop.paths]
+
+    def on(self, days: int) -> "FactFiles":
+        """Return only the drops that may have lines of some days."""
+        return replace(self, drops=tuple(drop for drop in self.drops if drop.is_on(days)))
 
 
 @dataclass(frozen=True)
@@ -100,6 +92,22 @@ class DimensionFiles:
 
 
 @dataclass(frozen=True)
+class Day:
+    """The facts of one day, in files of their own."""
+
+    day: date
+    folder: str
+
+    @property
+    def bit(self) -> int:
+        """Return its bit among the days of a month."""
+        return 1 << self.day.day
+
+    def path(self, table: str) -> str:
+        return f"{self.folder}/{table}.parquet"
+
+
+@dataclass(frozen=True)
 class RollUp:
     """A task: a month, or the part of it with bucket % parts == part."""
 
@@ -125,6 +133,8 @@ class RollUp:
     like: tuple[TableFile, ...] = ()
     """Tables of its month with the columns of ``before``: there may be no month before."""
     dimensions: tuple[DimensionFiles, ...] = ()
+    days: tuple[Day, ...] = ()
+    """The days of a month that goes on, if its tables can be merged from theirs."""
 
     @property
     def folder(self) -> str:
@@ -152,6 +162,15 @@ class RollUp:
         """Return the names of its tables."""
         return tuple(table.name for table in self.tables)
 
+    @property
+    def day_paths(self) -> set[str]:
+        """Return the paths of the facts of its days: not all of them need to be there."""
+        return {path for day in self.days for path in self.paths_of(day)}
+
+    def paths_of(self, day: Day) -> set[str]:
+        """Return the paths of the facts of a day."""
+        return {day.path(name) for name in (*self.names, *COUNTS)}
+
 
 @dataclass(frozen=True)
 class RollUpWork:
@@ -159,6 +178,8 @@ class RollUpWork:
 
     task: RollUp
     state: StoreAddress
+    days: tuple[Day, ...] | None = None
+    """The days whose facts are kept, to merge them with those of its other days; None to compute the whole month."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +210,13 @@ def plan_rollups(
     for manifest in manifests:
         for month in manifest.months:
             by_month[month].append(manifest)
+    last_day = max((lines.last_day for manifest in manifests for lines in manifest.months.values()), default="")
+    goes_on = f"{date.fromisoformat(min(last_day, as_of.isoformat())) - _GOES_ON:%Y-%m}" if last_day else ""
     return [
         rollup
         for month in sorted(by_month)
         for group in calculations.groups
-        for rollup in _plan_month(month, group, by_month[month], as_of, lines_per_task, calculations, settled)
+        for rollup in _plan_month(month, group, by_month[month], as_of, lines_per_task, calculations, settled, goes_on)
     ]
 
 
@@ -205,7 +228,9 @@ def _plan_month(
     lines_per_task: int,
     calculations: Calculations,
     settled: Mapping[str, Settled],
+    goes_on: str,
 ) -> Iterable[RollUp]:
+    """Yield the tasks of a month; ``goes_on`` is the first of the months that go on."""
     names = [fact.name for fact in group.facts]
     manifests = [manifest for manifest in drops if manifest.delivery.kind in names]
     if not manifests:
@@ -219,7 +244,11 @@ def _plan_month(
         FactFiles(
             calculations.identities[name],
             tuple(
-                DropFiles(manifest.origin, tuple(file.path for file in manifest.months[month].files))
+                DropFiles(
+                    manifest.origin,
+                    tuple(file.path for file in manifest.months[month].files),
+                    manifest.months[month].days,
+                )
                 for manifest in manifests
                 if manifest.delivery.kind == name
             ),
@@ -229,10 +258,37 @@ def _plan_month(
     )
     tables = group.at(0)
     code = code_of(tables, group.facts, calculations.numbers)
+    by_day = month >= goes_on and rows // parts * _BY_DAY >= lines_per_task and all(table.merge for table in tables)
+    days = _days(last_day, facts) if by_day and all(fact.identity.within_day for fact in facts) else []
     for part in range(parts):
         name = rows_name(name_of(code, month, cut, part, parts, *made_from(facts)), month, facts)
-        is_read = group.levels > 1
-        yield RollUp(month, part, parts, cut, facts, tables, calculations.numbers, name, rows // parts, 0, is_read)
+        own = tuple(
+            Day(day, f"facts/month={month}/day-{day:%d}-{name_of(code, day, min(day, cut), part, parts, *rows_of)}")
+            for day, rows_of in days
+        )
+        yield RollUp(
+            month=month,
+            part=part,
+            parts=parts,
+            last_day=cut,
+            facts=facts,
+            tables=tables,
+            numbers=calculations.numbers,
+            name=name,
+            rows=rows // parts,
+            is_read=group.levels > 1,
+            days=own,
+        )
+
+
+def _days(last_day: date, facts: Sequence[FactFiles]) -> list[tuple[date, list[object]]]:
+    """Return the days of a month that may have lines, each with what distinguishes its rows."""
+    days = []
+    for day in (last_day.replace(day=number) for number in range(1, last_day.day + 1)):
+        of_day = [fact.on(1 << day.day) for fact in facts]
+        if any(fact.drops for fact in of_day):
+            days.append((day, made_from(of_day)))
+    return days
 
 
 def made_from(facts: Iterable[FactFiles]) -> list[object]:
@@ -248,117 +304,3 @@ def rows_name(name: str, month: str, facts: Iterable[FactFiles]) -> str:
     """Return a name with which lines count, if transactions span months."""
     digests = [fact.settled.digests[month] for fact in facts if fact.settled and month in fact.settled.digests]
     return name_of(name, *digests) if digests else name
-
-
-def run_rollup(work: RollUpWork) -> int:
-    """Read the clean lines of a task, compute and write the facts. Return the number of lines."""
-    task, store = work.task, work.state.open()
-    spill_to(str(scratch.folder()))
-    read = {fact.identity.fact.name: _read_fact(store, task, fact) for fact in task.facts}
-    facts = roll_up(task.tables, read, task.last_day, task.numbers, _tables_read(store, task))
-    keys = {table.name: table.key[0] for table in task.tables}
-    digests = {}
-    for name, table in facts.tables.items():
-        groups = [(a, min(a + _GROUP_ROWS, table.num_rows)) for a in range(0, table.num_rows, _GROUP_ROWS)]
-        written = parquet_bytes(with_month(table, task.starts), groups or None, by=keys[name])
-        store.put(task.path(name), written)
-        digests[name] = hashlib.sha256(written).hexdigest()[:16] if task.is_read else ""
-    if task.level == 0:
-        write_parquet(store, task.path("drops"), _with_origins(facts.drops, task, "delivery"))
-        write_parquet(store, task.path("shared"), _with_origins(facts.shared, task, "delivery", "other"))
-    if task.is_read:
-        write_parquet(store, task.digests, pa.table({"table": list(digests), "digest": list(digests.values())}))
-    return sum(fact.rows.num_rows for fact in read.values())
-
-
-def _tables_read(store: Store, task: RollUp) -> TablesRead:
-    """Read the tables and the dimensions that the tables of a task read."""
-    same: dict[str, list[pa.Table]] = defaultdict(list)
-    for file in task.same:
-        same[file.table].append(_own_rows(store, task, file).drop_columns(["month"]))
-    before = {file.table: [_schema(store, file.path).empty_table()] for file in task.like}
-    for file in task.before:
-        before[file.table].append(_own_rows(store, task, file))
-    return TablesRead(
-        {name: pa.concat_tables(tables) for name, tables in same.items()},
-        {name: pa.concat_tables(tables) for name, tables in before.items()},
-        {item.kind.name: _dimension(store, task, item) for item in task.dimensions},
-    )
-
-
-def _schema(store: Store, path: str) -> pa.Schema:
-    return store.using(path, pq.read_schema)
-
-
-def _own_rows(store: Store, task: RollUp, file: TableFile) -> pa.Table:
-    """Read the rows of a table that are in the buckets of a task; all, if its key does not contain the shard.
-
-    Guests have no shard: they are only in files of the task's own month that are divided as the task is.
-    """
-    rows = read_parquet(store, file.path)
-    kind, is_inside = file.shard, file.parts % task.parts == 0
-    if kind is None or (is_inside and file.month == task.month):
-        return rows
-    if kind.column(kind.shard).guests:
-        rows = rows.filter(pc.invert(is_guest(rows, kind.shard)))
-    return rows if is_inside else rows.filter(pa.array(buckets_of(kind, rows) % task.parts == task.part))
-
-
-def _dimension(store: Store, task: RollUp, item: DimensionFiles) -> pa.Table:
-    """Read the columns of a dimension that the tables of a task read."""
-    names = dimension_columns(item.kind, task.tables)
-    whole = [read_parquet(store, path, names if item.kind.versions else None) for path in item.paths]
-    rows = unique(pa.concat_tables(whole, promote_options="default"), item.kind, item.last_counts) if whole else None
-    if rows is None:
-        return empty_dimension(item.kind, task.tables)
-    return dimension_rows(item.kind, rows.select(names), task.starts)
-
-
-def _read_fact(store: Store, task: RollUp, fact: FactFiles) -> FactRows:
-    """Read the clean rows of a fact, and all columns of those that may have been delivered twice."""
-    files, identity = fact.files(task.month), fact.identity
-    lines, rows = read_lines(store, files, task.part, task.parts, identity)
-    wanted = suspects(lines, identity)
-    beyond = _read_beyond(store, task.month, fact.settled, files, rows) if fact.settled else None
-    if beyond:
-        wanted &= lines["t_id"].is_null().to_numpy()
-    suspicious = read_suspects(store, files, lines, rows, np.flatnonzero(wanted), identity)
-    return FactRows(lines, suspicious, identity, beyond)
-
-
-def _read_beyond(
-    store: Store, month: str, settled: Settled, files: Sequence[File], rows: Sequence[np.ndarray]
-) -> Beyond:
-    """Return the settled marks of a month's lines, by position, and the purchases that span months."""
-    crossing = pa.concat_tables([read_parquet(store, path) for path in settled.crossing])
-    crossing = crossing.filter(pc.equal(crossing["month"], month))
-    return Beyond(_read_marks(store, settled.marks, month, files, rows), crossing)
-
-
-def _read_marks(
-    store: Store, paths: Sequence[str], month: str, files: Sequence[File], rows: Sequence[np.ndarray]
-) -> pa.Table:
-    result = pa.concat_tables([read_parquet(store, path) for path in paths])
-    result = result.filter(pc.equal(result["month"], month))
-    positions, kept = [], []
-    start = 0
-    for file, own in zip(files, rows, strict=True):
-        of_file = result.filter(pc.equal(result["file"], file.name))
-        places = np.searchsorted(own, of_file["row"].to_numpy())
-        inside = np.flatnonzero(np.isin(of_file["row"].to_numpy(), own))
-        positions.append(start + places[inside])
-        kept.append(of_file["mark"].take(pa.array(inside)).combine_chunks())
-        start += len(own)
-    return pa.table({"position": np.concatenate(positions), "mark": pa.concat_arrays(kept)})
-
-
-def _with_origins(tables: Mapping[str, pa.Table], task: RollUp, *names: str) -> pa.Table:
-    """Return the rows of all facts, in which drops are named by content instead of position."""
-    results = []
-    for fact in task.facts:
-        table = tables[fact.identity.fact.name]
-        for name in names:
-            origins = pa.array([fact.drops[number].origin for number in table[name].to_pylist()], pa.string())
-            table = table.set_column(table.schema.get_field_index(name), name, origins)
-        results.append(table)
-    return pa.concat_tables(results)

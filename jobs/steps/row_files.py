@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 
 import numpy as np
 import pyarrow as pa
@@ -114,7 +116,7 @@ class RowFiles:
 
     def __init__(self, state: Store, kind: Kind, scan: str) -> None:
         self._state, self._kind, self._scan = state, kind, scan
-        self._months: dict[str, list[tuple[LinesFile, date]]] = {}
+        self._months: dict[str, list[tuple[LinesFile, date, int]]] = {}
         self._currencies: set[str] = set()
         self.files: list[LinesFile] = []
         self.sums: tuple[int, ...] = ()
@@ -123,9 +125,10 @@ class RowFiles:
     def months(self) -> dict[str, MonthLines]:
         return {
             month: MonthLines(
-                rows=sum(file.rows for file, _ in files),
-                last_day=max(last for _, last in files).isoformat(),
-                files=tuple(file for file, _ in files),
+                rows=sum(file.rows for file, _, _ in files),
+                last_day=max(last for _, last, _ in files).isoformat(),
+                days=reduce(or_, (days for _, _, days in files)),
+                files=tuple(file for file, _, _ in files),
             )
             for month, files in sorted(self._months.items())
         }
@@ -154,21 +157,27 @@ class RowFiles:
         if len(distinct) == 1 and lines.num_rows <= _GROUP_ROWS:
             # They become one row group: its order does not matter, so no sort is needed.
             month = str(np.datetime64(int(distinct[0]), "M"))
-            self._write_month(table, month, days.max().item(), np.array([0, lines.num_rows]), name)
+            self._write_month(table, month, days, np.array([0, lines.num_rows]), name)
             return
         places = np.searchsorted(distinct, months) * BUCKETS + buckets
         order = np.argsort(places.astype(np.uint16) if len(distinct) < 4096 else places, kind="stable")
         table = table.take(pa.array(order))
         borders = np.searchsorted(places[order], np.arange(len(distinct) * BUCKETS + 1))
         for place, number in enumerate(distinct):
-            month, last_day = str(np.datetime64(int(number), "M")), days[months == number].max().item()
-            self._write_month(table, month, last_day, borders[place * BUCKETS :][: BUCKETS + 1], name)
+            month = str(np.datetime64(int(number), "M"))
+            self._write_month(table, month, days[months == number], borders[place * BUCKETS :][: BUCKETS + 1], name)
 
-    def _write_month(self, table: pa.Table, month: str, last_day: date, borders: np.ndarray, name: str) -> None:
-        """Write the lines of one month; the borders of its buckets become those of the row groups."""
+    def _write_month(self, table: pa.Table, month: str, days: np.ndarray, borders: np.ndarray, name: str) -> None:
+        """Write the lines of one month, on these days; the borders of its buckets become those of the row groups."""
         start, stop = int(borders[0]), int(borders[-1])
         rows = stop - start
         groups = [(int(a) - start, int(b) - start) for a, b in pairwise(borders) if b > a]
         key = f"lines/month={month}/drop={self._scan}/{name}"
         _write(self._state, self._kind, key, table.slice(start, rows), groups if rows > _GROUP_ROWS else None)
-        self._months.setdefault(month, []).append((LinesFile(path=key, rows=rows), last_day))
+        self._months.setdefault(month, []).append((LinesFile(path=key, rows=rows), days.max().item(), _bits(days)))
+
+
+def _bits(days: np.ndarray) -> int:
+    """Return the days of a month with a bit each, that of the first is 2."""
+    of_month = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
+    return sum(1 << int(day) for day in np.flatnonzero(np.bincount(of_month)))

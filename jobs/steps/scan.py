@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 
 import numpy as np
 
@@ -218,11 +220,17 @@ def merge_months(results: Sequence[Mapping[str, MonthLines]]) -> dict[str, Month
         month: MonthLines(
             rows=sum(part.rows for part in parts),
             last_day=max(part.last_day for part in parts),
+            days=_either([part.days for part in parts]),
             files=tuple(file for part in parts for file in part.files),
         )
         for month in months
         for parts in [[result[month] for result in results if month in result]]
     }
+
+
+def _either(days: Sequence[int]) -> int:
+    """Return the days that any part of a drop has; 0 if those of one are not known."""
+    return reduce(or_, days) if all(days) else 0
 
 
 def _merge_reasons(reasons: Sequence[Reason]) -> tuple[Reason, ...]:

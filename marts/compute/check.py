@@ -14,7 +14,7 @@ from marts.compute.months import empty_rows
 from marts.compute.numbers import Numbers, variables_in
 from marts.compute.tables import NO_FACTS, compute_rows, empty_dimension, stale_keys
 from marts.errors import SqlFailed, UsageError
-from marts.pack import Mart, Pack
+from marts.pack import Mart, MonthTable, Pack
 from marts.policy import Policy, nearest
 
 _DAY = date(2024, 1, 31)
@@ -56,6 +56,8 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
         if table.name not in pack.tables and not _is_whole(control):
             what = f"its control {table.control} is {_in_sql(control)}, no whole number of cents"
             raise UsageError(what, f"tables.{table.name}", "cast the sum in the SQL: sum(…_cents)::BIGINT")
+        if table.merge:
+            _require_merge(table, rows.drop_columns(["month"]).schema)
         if rows.column_names.count("month") > 1:
             what = "its SQL gives a column 'month', which the engine adds"
             raise UsageError(what, f"tables.{table.name}", "leave it out, or give it another name")
@@ -120,6 +122,20 @@ def _require_column(table: str, name: str, rows: pa.Table, hint: str) -> None:
     if name not in rows.column_names:
         what = f"its SQL gives no column {name!r}{nearest(name, rows.column_names)}"
         raise UsageError(what, f"tables.{table}", hint)
+
+
+def _require_merge(table: MonthTable, schema: pa.Schema) -> None:
+    """Raise UsageError if the columns that rows of days are merged by are not those of the table."""
+    where, values = f"tables.{table.name}.merge", [name for name in schema.names if name not in table.key]
+    if missing := [name for name in values if name not in table.merge]:
+        raise UsageError(f"it lacks {', '.join(missing)}", where, "name each column besides the key: sum, min or max")
+    if floats := [
+        name for name in values if table.merge[name] == "sum" and pa.types.is_floating(schema.field(name).type)
+    ]:
+        what = f"sums of {floats[0]}, a floating-point number, depend on the order of the days"
+        raise UsageError(what, where, "cast it to DECIMAL in the SQL")
+    if unknown := next((name for name in table.merge if name not in values), ""):
+        raise UsageError(f"its SQL gives no column {unknown!r}{nearest(unknown, values)}", where)
 
 
 def _require_key(mart: Mart, facts: pa.Table) -> None:

@@ -82,6 +82,11 @@ class Identity:
         return "day" in self.key or "month" in self.key or not self.fact.id
 
     @property
+    def within_day(self) -> bool:
+        """Return whether all rows of a transaction are of one day."""
+        return "day" in self.key or not self.fact.id
+
+    @property
     def more(self) -> tuple[str, ...]:
         """Return the key columns other than the first id, the day and the month."""
         return tuple(name for name in self.key if name not in (self._first_id, "day", "month"))

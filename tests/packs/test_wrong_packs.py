@@ -23,6 +23,10 @@ SUBJECT = 'key = "reader_id" }'
 HISTORY = 'versions = true\nkey = "reader_id"\ncolumns = ['
 OF_READERS = 'key = "reader_id"\ncolumns = ['
 OF_BRANCHES = 'per = "all"\nreads = ["branch_months"]\nsql = "branches.sql"\nkey = ["branch_id", "month"]'
+READER_MONTHS = 'sql = "reader_months.sql"\n'
+BRANCH_MONTHS = 'sql = "branch_months.sql"\n'
+MERGE = 'merge = { lines = "sum", fee_cents = "sum", last_loan = "max" }\n'
+LOOKS_BACK = "lookback = { reader_months = 1 }\n"
 SWAPPED = ('"branch_id", "month"', '"month", "branch_id"')
 
 
@@ -62,6 +66,14 @@ SWAPPED = ('"branch_id", "month"', '"month", "branch_id"')
         ("pack.toml", 'control = "fees"\nlookups', 'control = "loans"\nlookups', "control: loans must be"),
         ("pack.toml", 'control = "fee_cents"', 'control = "last_loan"', "no whole number of cents"),
         ("pack.toml", 'readers = { on = "reader_id" }', 'readers = { on = "reader" }', "looks up 'reader' of"),
+        # Months by day.
+        ("pack.toml", READER_MONTHS, READER_MONTHS + 'merge = { lines = "sum" }\n', "it lacks fee_cents, last_loan"),
+        ("pack.toml", READER_MONTHS, READER_MONTHS + MERGE.replace("}", ', fees = "sum" }'), "gives no column 'fees'"),
+        ("pack.toml", READER_MONTHS, READER_MONTHS + MERGE.replace("{", '{ reader_id = "max",'), "is in its key"),
+        ("pack.toml", READER_MONTHS, READER_MONTHS + MERGE.replace('"max"', '"avg"'), "'sum', 'min' or 'max'"),
+        ("pack.toml", BRANCH_MONTHS, BRANCH_MONTHS + MERGE + LOOKS_BACK, "without dimensions and lookback"),
+        ("pack.toml", OF_BRANCHES, OF_BRANCHES + '\nmerge = { loans = "sum" }', "merge is for tables of months"),
+        ("pack.toml", READER_MONTHS, READER_MONTHS + MERGE, None),
         # Keys of marts of keys.
         ("pack.toml", OF_BRANCHES, OF_BRANCHES.replace('"all"', '"key"').replace(*SWAPPED), "begins with 'month'"),
         # What tables read.
@@ -90,6 +102,24 @@ def test_a_mistake_is_named(tmp_path: Path, file: str, old: str, new: str, says:
         error = result.exception
         assert isinstance(error, UsageError)
         assert says in f"{error} {error.hint}"
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("max(loaned_on) AS last_loan", ""),
+        ("max(getvariable('last_day')) AS last_loan", "its SQL reads last_day"),
+        ("sum(fee_cents / 3) AS last_loan", "sums of last_loan, a floating-point number"),
+    ],
+)
+def test_sql_whose_days_cannot_be_merged_is_named(tmp_path: Path, sql: str, says: str) -> None:
+    pack = write_pack(tmp_path)
+    of_months, text = pack / "reader_months.sql", (pack / "pack.toml").read_text()
+    of_months.write_text(of_months.read_text().replace("max(loaned_on) AS last_loan", sql))
+    merge = MERGE.replace('"max"', '"sum"') if "floating" in says else MERGE
+    (pack / "pack.toml").write_text(text.replace(READER_MONTHS, READER_MONTHS + merge))
+    result = marts("pack", "check", str(pack), code=2 if says else 0)
+    assert says in f"{result.exception}"
 
 
 def test_the_names_of_the_engine_are_reserved() -> None:

@@ -1,0 +1,255 @@
+"""A month that goes on is merged from its days: each file of its facts has the bytes that the whole month gives."""
+
+import random
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.kit import Inline, Place, line, marts, sales
+from support.retail import RETAIL
+
+from marts.compute.days import merged, require_equal
+from marts.errors import SqlFailed
+from marts.policy import Policy
+
+POLICY = Policy(max_unknown_ratio=1, equal_lines="drop")
+LINES, AS_OF = 60, date(2024, 3, 31)
+CUSTOMER_MONTHS = RETAIL.months["customer_months"]
+
+
+def place_of(folder: Path, policy: Policy = POLICY, rollup_lines: int = 60) -> Place:
+    place = Place(folder, policy=policy, as_of=AS_OF)
+    place.settings = {"limits": {"rollup_lines": rollup_lines}, "drops": {"withdrawals": "apply"}}
+    place.put_dimensions()
+    return place
+
+
+def day_of(day: int, month: int = 3, rows: int = LINES, late: int = 0, seed: int = 0) -> str:
+    """Write a drop of a day: baskets of a few people, guests, lines without an id, some lines of an earlier day."""
+    pick = random.Random(100 * month + day + seed)
+    lines = []
+    for number in range(rows):
+        when = date(2024, month, late if late and number % 10 == 0 else day)
+        basket = pick.choice([f"T{pick.randrange(rows // 3)}", f"T{pick.randrange(rows // 3)}", ""])
+        person, customer = pick.randrange(1, 4), pick.choice(["", *range(1, 20)])
+        price, quantity = f"{pick.randrange(1, 30)}.50", pick.choice([1, 1, 2, -1])
+        lines.append(line(basket, customer, person=person, day=when.isoformat(), price=price, quantity=quantity))
+    return sales(*lines)
+
+
+def facts_of(place: Place, month: str = "2024-03") -> dict[str, bytes]:
+    """Return the newest facts of each task of a month, by path."""
+    folders = [path for path in (place.folder / f"state/facts/month={month}").iterdir() if "day-" not in path.name]
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for folder in folders for path in folder.iterdir()}
+
+
+def days_of(place: Place, month: str = "2024-03") -> dict[str, int]:
+    """Return the folders of days of a month, and when each was written."""
+    files = (place.folder / f"state/facts/month={month}").glob("day-*/drops.parquet")
+    return {file.parent.name: file.stat().st_mtime_ns for file in files}
+
+
+def delivered(folder: Path, drops: dict[str, str], together: bool, policy: Policy = POLICY, lines: int = 60) -> Place:
+    """Build after each drop, or once after all."""
+    place = place_of(folder, policy, lines)
+    for number, (key, text) in enumerate(drops.items()):
+        place.put(key, text)
+        if not together or number == len(drops) - 1:
+            report = place.build()
+            assert report.error is None, report.error
+    return place
+
+
+def require_same_facts(by_day: Place, whole: Place) -> None:
+    kept, wanted = facts_of(by_day), facts_of(whole)
+    assert wanted
+    assert wanted == {path: kept.get(path, b"") for path in wanted}
+    assert by_day.marts() == whole.marts()
+
+
+DROPS = {
+    "sales/01.csv": day_of(1),
+    "sales/05.csv": day_of(5),
+    "sales/06.csv": day_of(6, late=1),
+    "sales/07.csv": day_of(7, late=5, seed=1),
+    "sales/06 again.csv": day_of(6, late=1).replace(",1,", ",2,", 3),  # a correction
+    "sales/01 again.csv": day_of(1, rows=40),  # lines delivered twice
+}
+
+
+@pytest.mark.parametrize("lines", [60, 240], ids=["several tasks", "one task"])
+def test_days_give_the_bytes_that_the_month_gives(tmp_path: Path, lines: int) -> None:
+    by_day = delivered(tmp_path / "by day", DROPS, together=False, lines=lines)
+    whole = delivered(tmp_path / "whole", DROPS, together=True, lines=lines)
+    assert days_of(by_day)
+    assert not days_of(whole)  # a month is computed whole the first time
+    require_same_facts(by_day, whole)
+
+
+@pytest.mark.parametrize("cut", [5, 6])
+def test_days_after_as_of_count_nothing(tmp_path: Path, cut: int) -> None:
+    places = [place_of(tmp_path / name, rollup_lines=240) for name in ("by day", "whole")]
+    for place in places:
+        place.as_of = date(2024, 3, cut)
+    for number, (key, text) in enumerate(DROPS.items()):
+        for place in places:
+            place.put(key, text)
+        for place in places if number == len(DROPS) - 1 else places[:1]:
+            assert place.build().error is None
+    assert days_of(places[0])
+    require_same_facts(*places)
+
+
+def test_a_drop_computes_the_facts_of_its_days_only(tmp_path: Path) -> None:
+    place = delivered(tmp_path, dict(list(DROPS.items())[:4]), together=False, lines=240)
+    before = days_of(place)
+    place.put("sales/08.csv", day_of(8, late=5, seed=2))
+    assert place.build().error is None
+    written = days_of(place).items() - before.items()
+    assert {name[:6] for name, _ in written} == {"day-05", "day-08"}
+    (place.source / "sales/08.csv").unlink()
+    after = days_of(place)
+    assert place.build().error is None
+    assert days_of(place) == after  # the facts without it are still there
+
+
+def test_a_drop_that_is_withdrawn_is_in_no_day(tmp_path: Path) -> None:
+    place = delivered(tmp_path / "by day", DROPS, together=False, lines=240)
+    place.put("sales/08.csv", day_of(8))
+    (place.source / "sales/05.csv").unlink()
+    assert place.build().error is None
+    drops = {**DROPS, "sales/08.csv": day_of(8)}
+    del drops["sales/05.csv"]
+    require_same_facts(place, delivered(tmp_path / "whole", drops, together=True, lines=240))
+
+
+def test_drops_whose_days_an_earlier_version_did_not_note_are_in_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = dict(list(DROPS.items())[:3]), dict(list(DROPS.items())[3:])
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.steps.row_files._bits", lambda _: 0)
+        place = delivered(tmp_path / "by day", first, together=True, lines=240)
+    for key, text in last.items():
+        place.put(key, text)
+        assert place.build().error is None
+    assert {name[:6] for name in days_of(place)} == {f"day-{day:02d}" for day in range(1, 8)}
+    whole = delivered(tmp_path / "whole", DROPS, together=True, lines=240)
+    kept = {path: data for path, data in facts_of(place).items() if path in facts_of(whole)}
+    assert kept == facts_of(whole)
+
+
+@pytest.mark.parametrize("damage", [None, b"junk"], ids=["missing", "damaged"])
+def test_days_that_are_lost_or_damaged_are_computed_again(tmp_path: Path, damage: bytes | None) -> None:
+    place = delivered(tmp_path / "by day", dict(list(DROPS.items())[:4]), together=False, lines=240)
+    lost, *_ = sorted((place.folder / "state/facts/month=2024-03").glob("day-*/customer_months.parquet"))
+    lost.unlink()
+    if damage:
+        lost.write_bytes(damage)
+    for key in list(DROPS)[4:]:
+        place.put(key, DROPS[key])
+        assert place.build().error is None
+    require_same_facts(place, delivered(tmp_path / "whole", DROPS, together=True, lines=240))
+
+
+@pytest.mark.parametrize(
+    ("policy", "rollup_lines"),
+    [(POLICY.model_copy(update={"transaction_key": ("transaction_id", "month")}), 240), (POLICY, 10_000)],
+    ids=["transactions of several days", "few lines"],
+)
+def test_a_month_is_the_unit_where_days_are_not_exact_or_not_faster(
+    tmp_path: Path, policy: Policy, rollup_lines: int
+) -> None:
+    place = delivered(tmp_path, DROPS, together=False, policy=policy, lines=rollup_lines)
+    assert not days_of(place)
+
+
+def test_days_are_waste_when_the_month_has_ended(tmp_path: Path) -> None:
+    place = delivered(tmp_path, DROPS, together=False, lines=240)
+    flags = [*place.flags, "--config", str(tmp_path / "marts.toml")]
+    (tmp_path / "marts.toml").write_text('[drops]\nwithdrawals = "apply"\n[limits]\nrollup_lines = 240\n')
+    (tmp_path / "policy.toml").write_text('max_unknown_ratio = 1\nequal_lines = "drop"\n')
+    flags += ["--policy", str(tmp_path / "policy.toml")]
+    kept = days_of(place)
+    marts("vacuum", *flags)
+    assert {name[:6] for name in days_of(place)} == {f"day-{day:02d}" for day in (1, 5, 6, 7)}
+    assert days_of(place).items() < kept.items()  # those of earlier builds are gone
+    place.as_of = date(2024, 4, 30)
+    place.put("sales/april.csv", day_of(9, month=4))
+    assert place.build().error is None
+    marts("vacuum", *flags)
+    assert not days_of(place)
+
+
+def test_only_days_that_lack_facts_are_read(tmp_path: Path) -> None:
+    place = delivered(tmp_path, dict(list(DROPS.items())[:4]), together=False, lines=240)
+    read: list[int] = []
+
+    class Counting(Inline):
+        def __call__(self, step, function, items, at_once=None):  # type: ignore[no-untyped-def]
+            for index, result in super().__call__(step, function, items, at_once):
+                read.extend([result] if step == "RollUp" else [])
+                yield index, result
+
+    place.runner = Counting()
+    place.put("sales/08.csv", day_of(8, rows=30))
+    assert place.build().error is None
+    assert sum(read) == 30
+
+
+def rows_of(*rows: tuple[int, int, int | None]) -> pa.Table:
+    names = ("customer_id", "lines", "total_cents", "purchases", "largest_cents", "bought_days")
+    values = [dict(zip(names, (who, lines, lines * 100, 1, largest, 1), strict=True)) for who, lines, largest in rows]
+    days = pa.nulls(len(rows), pa.date32())
+    table = pa.Table.from_pylist(values, pa.schema([(name, pa.int64()) for name in names]))
+    return table.append_column("first_bought", days).append_column("last_bought", days)
+
+
+def test_rows_of_a_key_are_merged_and_nothing_else() -> None:
+    rows = merged(CUSTOMER_MONTHS, [rows_of((1, 2, 50), (7, 1, None)), rows_of((1, 3, 70)), rows_of((5, 1, None))])
+    assert rows.select(["customer_id", "lines", "total_cents", "largest_cents"]).to_pylist() == [
+        {"customer_id": 1, "lines": 5, "total_cents": 500, "largest_cents": 70},
+        {"customer_id": 5, "lines": 1, "total_cents": 100, "largest_cents": None},
+        {"customer_id": 7, "lines": 1, "total_cents": 100, "largest_cents": None},
+    ]
+    assert rows.schema == rows_of().schema
+
+
+def test_a_sum_that_overflows_is_named() -> None:
+    with pytest.raises(SqlFailed, match="too large") as failure:
+        merged(CUSTOMER_MONTHS, [rows_of((1, 2**56, 1))] * 1000)
+    assert failure.value.where == "tables.customer_months.merge"
+
+
+def test_a_merge_that_is_wrong_is_found_on_the_first_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack that adds up what must not be added up."""
+    wrong = {**CUSTOMER_MONTHS.merge, "largest_cents": "sum"}
+    with pytest.raises(SqlFailed, match="largest_cents"):
+        require_equal(replace(CUSTOMER_MONTHS, merge=wrong), rows_of((1, 2, 50)), rows_of((1, 2, 60)))
+    monkeypatch.setitem(vars(CUSTOMER_MONTHS), "merge", wrong)
+    place = place_of(tmp_path, rollup_lines=240)
+    place.put("sales/01.csv", day_of(1))
+    assert place.build().error is None
+    live = place.marts()
+    place.put("sales/02.csv", day_of(2))
+    error = place.build().error
+    assert error is not None
+    assert "the days of a month, merged, differ from the month as a whole in largest_cents" in error.what
+    assert 'merge.largest_cents = "sum" is not how its values add up' in error.what
+    assert error.where == "tables.customer_months.merge"
+    assert place.marts() == live
+
+
+def test_the_files_of_a_drop_note_its_days(tmp_path: Path) -> None:
+    place = place_of(tmp_path)
+    days = ("2024-02-29", "2024-03-01", "2024-03-31")
+    place.put("sales/x.csv", sales(*(line(f"T{day}", day=day) for day in days)))
+    place.build()
+    (month,) = (tmp_path / "state/lines").glob("month=2024-03/*/*.parquet")
+    assert pq.read_table(month)["sales_date"].to_pylist() == [date(2024, 3, 1), date(2024, 3, 31)]
+    text = next((tmp_path / "state/catalog").iterdir()).read_text()
+    assert f'"days":{1 << 29}' in text
+    assert f'"days":{1 << 1 | 1 << 31}' in text
