@@ -220,8 +220,11 @@ class Deliveries(ABC):
 
     @property
     def only_copies(self) -> bool:
-        """Return whether drops count whose objects are gone: a state that is lost then cannot be made again."""
-        return bool(self.source.kept_back)
+        """Return whether drops count whose objects are gone, or hold another version that does not count.
+
+        A state that is lost then cannot be made again.
+        """
+        return bool(self.source.kept_back or self.source.waiting or self.source.emptied)
 
     def _decide(self, how: str) -> None:
         """Decide about all drops that wait for it."""

@@ -46,6 +46,8 @@ class Source:
     held: list[Drop] = field(default_factory=list)
     kept_back: list[Drop] = field(default_factory=list)
     """Withdrawn, and counted on: too much to be taken back unasked."""
+    waiting: list[Drop] = field(default_factory=list)
+    """Drops that count on because the new version under their name is held."""
     accepted: set[Hashable] = field(default_factory=set)
     refused: set[Hashable] = field(default_factory=set)
     """Contents of withdrawn drops about which somebody has decided."""
@@ -66,11 +68,11 @@ class Source:
             if drop not in present and (drop in decided or not old & taken_over)
         ]  # what counts on by a decision has no name any more
         # Its new version is held: it counts on.
-        waiting = [drop for drop, old in absent if old & set(objects) and drop not in decided]
-        withdrawn = [drop for drop, _ in absent if drop not in waiting]
+        self.waiting = [drop for drop, old in absent if old & set(objects) and drop not in decided]
+        withdrawn = [drop for drop, _ in absent if drop not in self.waiting]
         stay = [drop for drop in was_live if drop not in withdrawn]
         self.kept_back = self._keep_back(withdrawn, stay, today)
-        self.live, self.held = _hold([*present, *waiting, *self.kept_back], was_live)
+        self.live, self.held = _hold([*present, *self.waiting, *self.kept_back], was_live)
         for drop, again in zip(self.live, oracle.duplicates([d.lines for d in self.live], self.rules), strict=True):
             drop.clean = len(drop.lines) - again.repeated - again.replaced
         return self.live
