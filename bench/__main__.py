@@ -21,7 +21,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench import drops, loads
+from bench import days_live, drops, loads
 from bench.engines import ours
 from bench.equal import first_difference, written
 from bench.measure import Failed, Measured, measured, median
@@ -52,7 +52,7 @@ ENGINES = {
 }
 PRODUCT = {"PYTHONPATH": ""}
 """Environment of Martwright, without the other engines' packages: Great Expectations looks for some of them."""
-TABLES = ("engines", "live", "load", "day", "scale")
+TABLES = ("engines", "live", "load", "day", "day live", "scale")
 
 
 @dataclass(frozen=True)
@@ -295,6 +295,12 @@ def main() -> None:
                 compare_live(bench, lines)
             if "day" in arguments.tables:
                 compare_days(bench, lines)
+            if "day live" in arguments.tables:
+                _title("A day, from S3 until both marts are live in MariaDB")
+                others = {
+                    f"{ENGINES[n].title}, all again": ENGINES[n].module for n in ("duckdb", "polars") if n in engines
+                }
+                days_live.compare(bench.folder, lines, min(DAY_LINES, lines), bench.runs, others, bench.cores)
             if "scale" in arguments.tables:
                 compare_scale(bench, lines)
         if "load" in arguments.tables:

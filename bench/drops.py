@@ -9,6 +9,7 @@ from marts.retail.generate import LAST_DAY, generate
 
 SEED = 7
 LINES_PER_CUSTOMER = 20
+_EVENING = "evening"
 YESTERDAY, TODAY = LAST_DAY - timedelta(days=1), LAST_DAY
 
 
@@ -23,19 +24,31 @@ def history(folder: Path, lines: int) -> Path:
 def with_more(folder: Path, drops: Path, lines: int) -> Path:
     """Return the same drops plus one of the last day, in the largest month, with lines like those of earlier days."""
     grown = folder / f"{drops.name}-and-{lines}"
-    newest = grown / "sales" / f"{TODAY:%Y/%m}" / f"sales-{TODAY}-evening.csv"
-    if not newest.exists():
-        for path in (path for path in drops.rglob("*") if path.is_file()):
-            link = grown / path.relative_to(drops)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.hardlink_to(path)
-        newest.write_text(_more(sorted((drops / "sales" / "2025").rglob("*.csv")), lines), encoding="utf-8")
-        delivered = datetime(TODAY.year, TODAY.month, TODAY.day, 23, tzinfo=UTC).timestamp()
-        utime(newest, (delivered, delivered))
+    if not grown.exists():
+        add(linked(drops, grown), lines)
     return grown
 
 
-def _more(paths: Sequence[Path], lines: int) -> str:
+def linked(drops: Path, folder: Path) -> Path:
+    """Return a folder with the same drops, of the same file system."""
+    for path in (path for path in drops.rglob("*") if path.is_file()):
+        link = folder / path.relative_to(drops)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.hardlink_to(path)
+    return folder
+
+
+def add(drops: Path, lines: int, number: int = 0) -> Path:
+    """Write one more drop of the last day, with lines like those of earlier days; return its path."""
+    earlier = [path for path in sorted((drops / "sales" / "2025").rglob("*.csv")) if _EVENING not in path.name]
+    newest = drops / "sales" / f"{TODAY:%Y/%m}" / f"sales-{TODAY}-{_EVENING}-{number}.csv"
+    newest.write_text(_more(earlier, lines, f"N{number}-"), encoding="utf-8")
+    delivered = datetime(TODAY.year, TODAY.month, TODAY.day, 23, number, tzinfo=UTC).timestamp()
+    utime(newest, (delivered, delivered))
+    return newest
+
+
+def _more(paths: Sequence[Path], lines: int, before: str) -> str:
     """Copy the last lines of some drops, with new transaction ids and the new date."""
     header = paths[-1].read_text(encoding="utf-8").partition("\n")[0]
     column = header.split(",").index("sales_date")
@@ -43,7 +56,7 @@ def _more(paths: Sequence[Path], lines: int) -> str:
     for number, path in enumerate(reversed(paths)):
         for line in path.read_text(encoding="utf-8").splitlines()[1:]:
             values = line.split(",")
-            values[0], values[column] = f"N{number}{values[0]}", TODAY.isoformat()
+            values[0], values[column] = f"{before}{number}-{values[0]}", TODAY.isoformat()
             taken.append(",".join(values))
         if len(taken) >= lines:
             break

@@ -1,0 +1,187 @@
+"""A day, from the drop in S3 until both marts are live in MariaDB: seconds, rows written, and bytes of redo.
+
+A history is built once; then days of new lines come. Martwright loads the rows that differ on one day, and all rows on
+the next. The others read all drops again, from a local folder, write both marts, and load them by LOAD DATA into new
+tables, which they exchange with those of the day before. Rows and redo are the server's own counts.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import drops, loads
+from bench.measure import measured
+from marts.pack import Mart
+from marts.packs import shipped
+
+PACK = shipped("retail")
+OURS = "Martwright, rows that differ"
+WHOLE = "Martwright, all rows loaded"
+_STATUS, _REDO = "SHOW GLOBAL STATUS WHERE Variable_name", "Innodb_os_log_written"
+_ROWS = ("Handler_write", "Handler_update", "Handler_delete")
+"""Rows of tables that are not temporary."""
+_LOAD_ALL = "import marts.compute.patch; marts.compute.patch.LARGEST = 10**12; from jobs.cli.app import main; main()"
+"""A build for which even one row that differs is too large a part of a mart to be loaded alone."""
+_BUILD = "from jobs.cli.app import main; main()"
+
+
+@dataclass(frozen=True)
+class Day:
+    """What a day cost."""
+
+    seconds: float
+    rows: int
+    """Rows that the server inserted, updated or deleted."""
+    redo: int
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Drops in S3 and in a folder, and a database."""
+
+    store: Any
+    database: Any
+    bucket: str
+    local: Path
+    target: str
+    environment: Mapping[str, str]
+
+    def deliver(self, number: int, lines: int) -> None:
+        """Put the drop of a day into the bucket and the folder."""
+        path = drops.add(self.local, lines, number)
+        key = f"drops/{path.relative_to(self.local).as_posix()}"
+        self.store.client().upload_file(str(path), self.bucket, key)
+
+    def build(self, code: str = _BUILD) -> None:
+        """Build with a new process."""
+        places = ["--source", f"s3://{self.bucket}/drops", "--state", f"s3://{self.bucket}/state"]
+        arguments = [*places, "--target", self.target, "--as-of", drops.TODAY.isoformat()]
+        measured([sys.executable, "-c", code, "build", *arguments], self.environment)
+
+    def figures(self, database: str) -> list[tuple[Any, ...]]:
+        """Return figures of both marts, equal for equal rows."""
+        figures = list[tuple[Any, ...]]()
+        for mart in PACK.marts.values():
+            row = f"CONCAT_WS('|', {', '.join((*mart.key, mart.control))})"
+            of_rows = f"COUNT(*), SUM({mart.control}), SUM(CRC32({row}))"
+            figures += self.database.run(f"SELECT {of_rows} FROM {database}.{mart.table}")
+        return figures
+
+    def timed(self, job: Callable[[], None]) -> Day:
+        """Run a job; return its seconds, and what it wrote."""
+        rows, redo, began = *self._written(), time.perf_counter()
+        job()
+        seconds = time.perf_counter() - began
+        after = self._written()
+        return Day(seconds, after[0] - rows, after[1] - redo)
+
+    def _written(self) -> tuple[int, int]:
+        status = {name: int(value) for name, value in self.database.run(f"{_STATUS} IN {(*_ROWS, _REDO)}")}
+        return sum(status[name] for name in _ROWS), status[_REDO]
+
+
+def compare(folder: Path, lines: int, new: int, runs: int, engines: Mapping[str, str], cores: int) -> None:
+    """Print a line for each way; ``engines`` are the modules of others, by title."""
+    source = drops.history(folder, lines)
+    taken: dict[str, list[Day]] = {name: [] for name in (OURS, WHOLE, *engines)}
+    with _place(folder, source, cores) as place:
+        place.build()
+        make_tables(place.database)
+        for turn in range(runs):
+            for number, (name, code) in enumerate(((OURS, _BUILD), (WHOLE, _LOAD_ALL))):
+                place.deliver(2 * turn + number, new)
+                taken[name].append(_said(name, place.timed(lambda code=code: place.build(code))))
+            wanted = place.figures("ours")
+            for title, module in engines.items():
+                taken[title].append(_said(title, place.timed(lambda m=module: again(place, m, cores))))
+                if place.figures("others") != wanted:
+                    sys.exit(f"{title}: its marts are not those of Martwright")
+        rows = sum(count for count, *_ in wanted)
+    print(f"{lines:,} lines, {rows:,} rows of both marts, and a day of {new:,} lines\n")
+    print("| | seconds | rows written | redo MB |")
+    print("|---|---:|---:|---:|")
+    for name, days in taken.items():
+        seconds, written, redo = (median(values) for values in zip(*(vars(day).values() for day in days), strict=True))
+        print(f"| {name} | {seconds:.1f} | {written:,.0f} | {redo / 1e6:,.0f} |", flush=True)
+
+
+def again(place: Place, module: str, cores: int) -> None:
+    """Compute both marts from all drops, load them into new tables, and exchange these with the live ones."""
+    with tempfile.TemporaryDirectory(prefix="bench-again-", dir=place.local.parent) as out:
+        command = [sys.executable, "-m", f"bench.engines.{module}", str(place.local), out, drops.TODAY.isoformat()]
+        measured([*command, "--cores", str(cores)])
+        with closing(loads.connect(place.target.replace("ours", "others"))) as connection:
+            for mart in PACK.marts.values():
+                _load(connection, mart, Path(out))
+
+
+def _load(connection: Any, mart: Mart, out: Path) -> None:
+    """Load the rows that an engine wrote, in the fastest way there is by hand."""
+    import pyarrow as pa
+    import pyarrow.csv as pacsv
+    import pyarrow.dataset as ds
+
+    from marts.compute.engine import mart_schema
+
+    declared, path = mart_schema(mart), out / f"{mart.name}.csv"
+    schema = pa.schema([pa.field(f.name, pa.int8() if f.type == pa.bool_() else f.type) for f in declared])
+    options = pacsv.WriteOptions(include_header=False, quoting_style="needed", null_string="\\N")
+    with pacsv.CSVWriter(path, schema, write_options=options) as writer:
+        for batch in ds.dataset(sorted(map(str, (out / mart.name).glob("*.parquet")))).to_batches(
+            columns=declared.names
+        ):
+            writer.write_table(pa.Table.from_batches([batch]).cast(declared).cast(schema))
+    live, new, old = mart.table, f"{mart.table}_new", f"{mart.table}_old"
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {old}")
+        cursor.execute(f"CREATE TABLE {new} LIKE {live}")
+        cursor.execute(
+            f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {new} CHARACTER SET utf8mb4 "
+            f"FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' ({', '.join(schema.names)})"
+        )
+        connection.commit()
+        cursor.execute(f"RENAME TABLE {live} TO {old}, {new} TO {live}")
+
+
+@contextmanager
+def _place(folder: Path, source: Path, cores: int) -> Iterator[Place]:
+    """Start S3 with the drops, and a database with empty marts of both."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-s3-") as of_store,
+        tempfile.TemporaryDirectory(prefix="bench-drops-", dir=folder) as of_drops,
+        loads.server("mariadb", [*loads.SERVER["mariadb"], loads.LOAD_DATA]) as (database, _),
+    ):
+        store, daemon = loads.servers().seaweed(Path(of_store))
+        daemon.start()
+        try:
+            bucket = store.make_bucket("bench")
+            store.upload(source, bucket, "drops")
+            target = database.make_database("ours")
+            database.make_database("others")
+            local = drops.linked(source, Path(of_drops) / "drops")
+            environment = {"PYTHONPATH": "", **store.environment, "MARTS_RAY__CPUS": str(cores)}
+            yield Place(store, database, bucket, local, target, environment)
+        finally:
+            daemon.kill()
+
+
+def make_tables(database: Any) -> None:
+    """Create the tables of the others after the first build: the columns and the key of each mart."""
+    for mart in PACK.marts.values():
+        names = ", ".join(column.name for column in mart.columns)
+        database.run(
+            f"CREATE TABLE others.{mart.table} AS SELECT {names} FROM ours.{mart.table} LIMIT 0",
+            f"ALTER TABLE others.{mart.table} ADD PRIMARY KEY ({', '.join(mart.key)})",
+        )
+
+
+def _said(name: str, day: Day) -> Day:
+    print(f"  {name}: {day.seconds:.1f} s, {day.rows:,} rows, {day.redo / 1e6:,.0f} MB", file=sys.stderr, flush=True)
+    return day
