@@ -262,6 +262,8 @@ class Mart:
     """Selects the first key of rows that another as_of changes; if empty, all may change."""
     control: str = ""
     """Column whose sum equals that of the counted rows of its facts."""
+    indexes: tuple[tuple[str, ...], ...] = ()
+    """Columns of each secondary index of its table in a database that has such."""
 
 
 EXTRA = "additional_columns"

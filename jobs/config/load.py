@@ -133,7 +133,7 @@ def _unknown_variable(path: list[str], depth: int, known: list[str]) -> tuple[st
     return "unknown environment variable", variable_of(*path), hint
 
 
-_FREE_KEYS = (["notify", "to"], ["notify", "only"])
+_FREE_KEYS = (["notify", "to"], ["notify", "only"], ["marts"])
 """Settings below which users choose the names."""
 CREDENTIALS = (("s3", "access_key"), ("s3", "secret_key"), ("s3", "session_token"), ("mysql", "password"))
 """Settings that are credentials. Their names in a sealed file: ``s3.secret_key``."""

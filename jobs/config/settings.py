@@ -1,6 +1,7 @@
 """One class for all settings: flags, then environment (MARTS_…), then marts.toml, then defaults."""
 
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Literal, Self
@@ -93,6 +94,14 @@ class Limits(_Part):
         2, ge=0, description="seconds; a build waits for a file in a folder that was written to more recently"
     )
     finish_rows: int = Field(300_000, ge=1, description="approximate mart rows that one task materializes")
+
+
+class MartSettings(_Part):
+    """Settings of one mart in the target."""
+
+    indexes: tuple[tuple[str, ...], ...] = Field(
+        (), description="secondary indexes of its table in MySQL or MariaDB, each a list of columns"
+    )
 
 
 class Quality(_Part):
@@ -224,6 +233,7 @@ class Settings(BaseSettings):
     secrets: Secrets = Secrets()
     drops: Drops = Drops()
     limits: Limits = Limits()
+    marts: dict[str, MartSettings] = Field({}, description="settings of marts, by name")
     quality: Quality = Quality()
     dimensions: dict[str, str] = Field(
         {},
@@ -264,11 +274,28 @@ class Settings(BaseSettings):
                 raise ValueError(f'{name}: "drops", or mysql://user@host:port/database/table')
         return tables
 
+    @field_validator("marts")
+    @classmethod
+    def _known_columns(cls, marts: dict[str, MartSettings], info: ValidationInfo) -> dict[str, MartSettings]:
+        known = pack.marts if (pack := _pack_of(info)) else {}
+        for name, columns in ((name, columns) for name, of_mart in marts.items() for columns in of_mart.indexes):
+            if name not in known:
+                raise ValueError(unknown_key(name, name, list(known)))
+            names = [column.name for column in known[name].columns]
+            if unknown := next((column for column in columns if column not in names), ""):
+                raise ValueError(f"{name}.indexes: unknown column {unknown!r}{nearest(unknown, names)}")
+            if not columns or len({*columns}) < len(columns):
+                raise ValueError(f"{name}.indexes: an index has one column or more, each once")
+        return marts
+
     @property
     def domain(self) -> Pack:
-        """The pack, as it is read."""
+        """The pack, as it is read, with the indexes of its marts."""
         pack = load_pack(self.pack)
-        return pack.with_text_ids() if self.ids == "text" else pack
+        pack = pack.with_text_ids() if self.ids == "text" else pack
+        indexes = {name: item.indexes for name, item in self.marts.items() if item.indexes}
+        tables = {n: replace(mart, indexes=indexes[n]) if n in indexes else mart for n, mart in pack.tables.items()}
+        return replace(pack, tables=tables) if indexes else pack
 
     @property
     def dimension_tables(self) -> dict[str, str]:

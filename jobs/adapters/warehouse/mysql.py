@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 
-from jobs.adapters.warehouse.mysql_columns import column_of
+from jobs.adapters.warehouse.mysql_columns import INDEX, column_of, indexes_of
 from jobs.adapters.warehouse.mysql_loader import Loader, LocalInfileOff
 from jobs.adapters.warehouse.mysql_session import CHARSET, COLLATION, Session
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
@@ -111,6 +111,7 @@ class MySQLWarehouse(SqlLedger):
                 f"generation BIGINT NOT NULL, {columns}, PRIMARY KEY (generation, {', '.join(mart.key)})",
                 f"DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}",
             )
+            self._index(mart)
             self._make(
                 patches(mart),
                 f"number BIGINT NOT NULL, side TINYINT NOT NULL, {columns}, "
@@ -184,6 +185,25 @@ class MySQLWarehouse(SqlLedger):
         """Create a table if it is missing."""
         if not self.columns_of(table):
             self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) ENGINE=InnoDB {options}")
+
+    def _index(self, mart: Mart) -> None:
+        """Create the secondary indexes of a mart's rows, and drop those that are no longer set.
+
+        Readers go on. If one of them has the table open for long, it is left for the next build.
+        """
+        wanted = indexes_of(mart)
+        query = (
+            "SELECT DISTINCT index_name FROM information_schema.statistics "
+            "WHERE table_schema = DATABASE() AND table_name = %s"
+        )
+        existing = {str(name) for (name,) in self.execute(query, [_rows(mart)]) if str(name).startswith(INDEX)}
+        changes = [f"DROP INDEX {name}" for name in sorted(existing - {*wanted})]
+        changes += [f"ADD INDEX {name} ({columns})" for name, columns in wanted.items() if name not in existing]
+        if changes:
+            try:
+                self.execute(f"ALTER TABLE {_rows(mart)} {', '.join(changes)}, LOCK=NONE")
+            except Busy as error:
+                _log.warning("the indexes of %s are left for the next build: %s", mart.table, error)
 
     @contextmanager
     def staged(self, staged: Staged, changed: bool = False) -> Iterator[str]:

@@ -1,7 +1,27 @@
-"""Columns of marts in MySQL."""
+"""Columns and secondary indexes of marts in MySQL."""
+
+import hashlib
 
 from jobs.adapters.warehouse.mysql_session import CHARSET
 from marts.pack import DECIMALS, Mart, MartColumn
+
+INDEX = "marts_by_"
+"""Beginning of the names of secondary indexes."""
+_LONGEST_NAME, _LONGEST_TEXT = 64, 191
+"""Characters of a name, and of a text in an index: of longer texts the index has the beginning."""
+
+
+def indexes_of(mart: Mart) -> dict[str, str]:
+    """Return the secondary indexes of a mart: the columns by name. Readers see one generation, so it comes first."""
+    lengths = {c.name: c.max_length for c in mart.columns if c.type in ("text", "text_id")}
+    indexes = {}
+    for columns in mart.indexes:
+        parts = [f"{n}({_LONGEST_TEXT})" if lengths.get(n, 0) > _LONGEST_TEXT else n for n in columns]
+        name = f"{INDEX}{'_'.join(columns)}"
+        if len(name) > _LONGEST_NAME:
+            name = f"{INDEX}{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        indexes[name] = ", ".join(["generation", *parts])
+    return indexes
 
 
 def column_of(mart: Mart, column: MartColumn) -> str:

@@ -17,6 +17,7 @@ from support.servers import MariaDB, S3Server
 
 from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.mysql import MySQLWarehouse
+from jobs.config.load import load
 from jobs.config.secret import Secret
 from jobs.config.settings import S3, MySQL
 from jobs.config.suites import read_file
@@ -130,6 +131,50 @@ def test_readers_look_up_a_customer_by_an_index(tmp_path: Path, database: str, m
         cursor.execute("EXPLAIN FORMAT=TRADITIONAL SELECT * FROM customers_data_mart WHERE customer_id = 1")
         explained = [(row["type"], row["key"], int(row["rows"])) for row in cursor.fetchall()]
     assert explained == [("const", "PRIMARY", 1), ("ref", "PRIMARY", 4)]
+
+
+def test_indexes_are_created_used_kept_up_and_dropped(tmp_path: Path, database: str, mariadb: MariaDB) -> None:
+    place = Place(tmp_path, target=database)
+    name = database.rpartition("/")[2]
+    query = "EXPLAIN FORMAT=TRADITIONAL SELECT COUNT(*) FROM customers_data_mart WHERE customer_segment = 'x'"
+
+    def built(*indexes: list[str]) -> tuple[list[str], str]:
+        """Build with these indexes; return those of the table, and the one that a reader uses."""
+        place.settings = {"marts": {"customers": {"indexes": indexes}}}
+        assert place.build().error is None
+        with closing(mariadb.connect(name)) as connection, connection.cursor(dictionary=True) as cursor:
+            cursor.execute("SHOW INDEX FROM customers_data_mart_rows")
+            names = {row["Key_name"]: None for row in cursor.fetchall()}
+            cursor.execute(query)
+            return list(names), [str(row["key"]) for row in cursor.fetchall()][-1]
+
+    place.put_golden()
+    assert built(["customer_segment"]) == (["PRIMARY", "marts_by_customer_segment"], "marts_by_customer_segment")
+    wide = ["customer_segment", "full_name", "first_purchase_month", "last_purchase_month"]
+    names, used = built(["address"], wide)  # a long text, and a long name
+    assert names[0] == "PRIMARY"
+    assert names[1] == "marts_by_address"
+    assert len(names) == 3
+    assert used == names[2]
+    rows = place.mart("customers")
+    assert built() == (["PRIMARY"], "PRIMARY")
+    assert place.mart("customers") == rows
+
+
+@pytest.mark.parametrize(
+    ("marts", "says"),
+    [
+        ({"customer": {"indexes": [["full_name"]]}}, "did you mean 'customers'"),
+        ({"customers": {"indexes": [["segment"]]}}, "customers.indexes: unknown column 'segment'"),
+        ({"customers": {"indexes": [[]]}}, "an index has one column or more"),
+        ({"customers": {"indexes": [["full_name", "full_name"]]}}, "an index has one column or more, each once"),
+        ({"customers": {"index": []}}, "index"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused(marts: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        load(None, {"marts": marts})
+    assert says in f"{refused.value} {refused.value.hint}"
 
 
 def test_loading_the_same_rows_twice_changes_nothing(tmp_path: Path, warehouse: MySQLWarehouse) -> None:
