@@ -210,8 +210,9 @@ def plan_rollups(
     for manifest in manifests:
         for month in manifest.months:
             by_month[month].append(manifest)
-    last_day = max((lines.last_day for manifest in manifests for lines in manifest.months.values()), default="")
-    goes_on = f"{date.fromisoformat(min(last_day, as_of.isoformat())) - _GOES_ON:%Y-%m}" if last_day else ""
+    last_days = [date.fromisoformat(of_month.last_day) for item in manifests for of_month in item.months.values()]
+    newest = min(as_of, max(last_days, default=as_of))
+    goes_on = (max(newest, date.min + _GOES_ON) - _GOES_ON).isoformat()[:7]
     return [
         rollup
         for month in sorted(by_month)
