@@ -19,7 +19,7 @@ class Folder(Deliveries):
     def __init__(self, folder: Path, seed: int) -> None:
         super().__init__(seed)
         self.place = Place(folder, policy=Policy(max_bad_ratio=0.5, max_fall=1), as_of=AS_OF)
-        self.place.settings = {"limits": {"split_bytes": 8192, "finish_rows": 120}}
+        self.place.settings = {"limits": {"split_bytes": 8192, "finish_rows": 120, "rollup_lines": 300}}
         self.put_dimensions()
 
     def upload(self, key: str, data: bytes) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,28 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from faults.effort import LONG
-from support.kit import Place
-report = Place(Path(sys.argv[2]), runs=int(sys.argv[3])).build()
+from faults.test_killed import by_day
+report = by_day(Path(sys.argv[2]), int(sys.argv[3])).build()
 sys.exit(report.exit_code)
 """
 TESTS = Path(__file__).parent.parent
+
+
+def by_day(folder: Path, runs: int = 0) -> Place:
+    """Return a place whose current month is rolled up by day."""
+    return Place(folder, runs=runs, as_of=date(2024, 2, 29), settings={"limits": {"rollup_lines": 100}})
 
 
 @pytest.mark.parametrize("seed", range(20 if LONG else 2))
 def test_a_build_into_a_file_that_is_killed_loses_nothing(tmp_path: Path, seed: int) -> None:
     """Kill -9 at ten moments between the start and the end, one build after the other, then let one end."""
     pick = random.Random(seed)
-    place = Place(tmp_path / "place")
+    place = by_day(tmp_path / "place")
     place.put_golden()
     killed = 0
     for number in range(5):
-        place.put(f"sales/{number}.csv", sales(*(line(f"K{number}-{n}", day="2024-02-03") for n in range(200))))
+        rows = (line(f"K{number}-{n}", day=f"2024-02-0{3 + number - n % 2}") for n in range(200))
+        place.put(f"sales/{number}.csv", sales(*rows))
         runs = str(number * 10 + pick.randrange(10))
         process = subprocess.Popen(
             [sys.executable, "-c", CODE, str(TESTS), str(place.folder), runs], stderr=subprocess.DEVNULL
@@ -51,10 +58,13 @@ def test_a_build_into_a_file_that_is_killed_loses_nothing(tmp_path: Path, seed: 
     assert killed
     place.runs = 1000
     assert place.build().error is None
-    other = Place(place.folder, target=f"duckdb://{tmp_path / 'other.duckdb'}")
+    place.put("sales/last.csv", sales(line("last", day="2024-02-08")))
+    assert place.build().error is None
+    other = Place(place.folder, target=f"duckdb://{tmp_path / 'other.duckdb'}", as_of=place.as_of)
     other.settings = {"state": str(tmp_path / "other")}
     assert other.build().error is None
     assert place.marts() == other.marts()
+    assert list((place.folder / "state/facts").glob("month=2024-02/day-*"))
     assert place.build().outcome == "unchanged"
     opened = place.warehouse()
     outcomes = {run.outcome for run in opened.runs(100)}

@@ -196,6 +196,7 @@ class World(Deliveries):
             "LOCK_TIMEOUT": "20",
             "LIMITS__SPLIT_BYTES": "8192",
             "LIMITS__FINISH_ROWS": "120",
+            "LIMITS__ROLLUP_LINES": "300",
         }
         return {f"MARTS_{name}": value for name, value in settings.items()} | self.sealed
 
