@@ -62,6 +62,7 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Bring the marts up to date with the drops and publish them."""
+    _begin_to_judge()
     from jobs.cli import render
 
     flags = {
@@ -187,6 +188,16 @@ def _refused(settings: "Settings", error: MartsError) -> None:
     refused(Request(settings, Policy(), now.date(), run_id_of(now), lambda: datetime.now(UTC), own_submission()), error)
 
 
+def _begin_to_judge(wanted: bool = True) -> None:
+    """Start the process that judges, before the settings are read: its imports take longer than a small build."""
+    from jobs.adapters.great_expectations.process import judge
+
+    if wanted:
+        judge().begin()
+    else:
+        judge().end()
+
+
 def run_build(
     settings: "Settings",
     policy: "Policy",
@@ -196,10 +207,7 @@ def run_build(
     rescan: bool = False,
 ) -> "RunReport":
     """Build once in this process and return the report."""
-    if settings.quality.judge:
-        from jobs.adapters.great_expectations.process import judge
-
-        judge().begin()  # its imports take longer than a small build
+    _begin_to_judge(settings.quality.judge)
     from jobs.adapters.ray.cluster import Cluster, own_submission
     from jobs.run.context import Request, Run
     from jobs.run.lifecycle import run

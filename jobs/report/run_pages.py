@@ -17,7 +17,7 @@ from jobs.ports.store import Store
 from jobs.report.highlights import ReportedGroups, ReportedMonths
 from jobs.report.places import DOCS, address, places
 from jobs.report.run_report import LEFT_OUT, DropReport, RunReport
-from jobs.report.templates import rendered
+from jobs.report.templates import compile_templates, rendered
 from jobs.state.manifest import Reason
 from marts.compute.unusual import goes_on, judged_months
 
@@ -46,6 +46,12 @@ _LEFT_OUT = {
     "missing": "its object is missing from the source, and it counts until a decision: marts withdraw list",
 }
 """Consequences of each state of a drop that is left out."""
+
+
+def prepare() -> None:
+    """Compile the templates and start the renderer of charts: this takes longer than to write the pages."""
+    compile_templates()
+    charts.prepare()
 
 
 def write_reports(store: Store, report: RunReport, listed: Sequence[RunReport], docs: str = DOCS) -> None:

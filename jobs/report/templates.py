@@ -18,6 +18,12 @@ def rendered(template: str, **values: Any) -> str:
     return _templates().get_template(template).render(**values)
 
 
+def compile_templates() -> None:
+    """Compile the templates of reports; those of Great Expectations are for its own process."""
+    for name in _templates().list_templates(filter_func=lambda name: name.endswith(".j2") and "/" not in name):
+        _templates().get_template(name)
+
+
 def number(value: int) -> str:
     """Write a count with thousands separators."""
     return f"{value:,}".replace("-", _MINUS)

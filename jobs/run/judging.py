@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
+from threading import Thread
 
-from jobs.adapters import charts
 from jobs.adapters.store.open import open_store
 from jobs.ports.records import Generation
 from jobs.report.places import reports_of
+from jobs.report.run_pages import prepare
 from jobs.run.context import Run
 from jobs.run.stages import Judged, Loaded, Scanned
 from jobs.runtime.retries import retried
@@ -35,7 +36,7 @@ def judge_drops(run: Run, resolved: Resolved, scanned: Scanned, marts: Sequence[
     drops = quality.brought(resolved, scanned.deliveries) if run.settings.quality.judge else {}
     if not drops:
         return None
-    charts.prepare()  # for the pages; meanwhile the process that judges ends its imports
+    Thread(target=prepare, name="prepare pages").start()  # while this one waits for the process that judges
     known = {kind: counts for kind, counts in looked_up(marts, resolved).items() if kind not in resolved.absent}
     with run.step("judge", len(drops)):
         reports = quality.judge_drops(drops, run.scan_settings, known, _pages(run))

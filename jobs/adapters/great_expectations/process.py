@@ -39,10 +39,10 @@ class Judge:
                 pipe.send((function, given, named))
                 result = pipe.recv()
             except (EOFError, OSError):
-                code = self._end()
+                code = self.end()
                 continue
             except BaseException:  # the answer of this call must not be taken for that of the next
-                self._end()
+                self.end()
                 raise
             if isinstance(result, MartsError):
                 raise result
@@ -66,8 +66,8 @@ class Judge:
             self._pipe, self._process = pipe, process  # once it runs: an answer of none would be awaited for ever
         return self._pipe
 
-    def _end(self) -> int | None:
-        """End the process. Return its exit code."""
+    def end(self) -> int | None:
+        """End the process, if it runs. Return its exit code."""
         pipe, process, self._pipe, self._process = self._pipe, self._process, None, None
         if pipe:
             pipe.close()
