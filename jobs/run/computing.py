@@ -131,13 +131,13 @@ def _compute(run: Run, tasks: Sequence[RollUp], of_earlier_runs: AbstractSet[str
     The facts of days are kept when a month that an earlier run computed is computed again: most months never are.
     """
     computed = {path.split("/")[1] for path in of_earlier_runs if path.startswith("facts/")}
-    run.ready(tasks, sum(task.rows for task in tasks) / run.settings.limits.rollup_lines)
+    # Newest months first: they are usually the largest, and small tasks at the end let all workers end together.
+    work = [
+        RollUpWork(task, run.scan_settings.state, _days_kept(task, of_earlier_runs, computed))
+        for task in reversed(tasks)
+    ]
+    run.ready(tasks, sum(item.lines for item in work) / run.settings.limits.rollup_lines)
     with run.step("roll up", len(tasks)):
-        # Newest months first: they are usually the largest, and small tasks at the end let all workers end together.
-        work = [
-            RollUpWork(task, run.scan_settings.state, _days_kept(task, of_earlier_runs, computed))
-            for task in reversed(tasks)
-        ]
         for _, lines in run.runner("RollUp", run_rollup, work):
             run.progress.advance(lines)
 

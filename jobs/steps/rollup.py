@@ -24,6 +24,8 @@ COUNTS = ("drops", "shared")
 """Files beside the tables of a month: what each drop brings, and the rows that drops share."""
 _GOES_ON = timedelta(days=7)
 """A month goes on until so many days after its end: late lines come."""
+_MERGE = 1 / 4
+"""Share of the time of a whole month that it takes to merge its days."""
 _BY_DAY = 4
 """A task of fewer lines than 1/_BY_DAY of ``rollup_lines`` is computed as a whole: that is as fast."""
 
@@ -180,6 +182,14 @@ class RollUpWork:
     state: StoreAddress
     days: tuple[Day, ...] | None = None
     """The days whose facts are kept, to merge them with those of its other days; None to compute the whole month."""
+
+    @property
+    def lines(self) -> float:
+        """Return the approximate number of lines whose whole computation takes as long."""
+        if not self.days:
+            return self.task.rows
+        missing = 1 - len(self.days) / len(self.task.days)
+        return self.task.rows * max(missing, _MERGE)
 
 
 @dataclass(frozen=True)
