@@ -1,5 +1,6 @@
 """`marts …`: parse, call, render. Data goes to stdout, everything else to stderr."""
 
+import gc
 import os
 import signal
 import sys
@@ -64,8 +65,13 @@ for name, group in {
     app.add_typer(group, name=name)
 
 
+_ALLOCATIONS = 50_000
+"""Objects after which new ones are looked through for garbage: by default 700, mostly in vain while modules load."""
+
+
 def main(*arguments: str) -> None:
     """Run the command line and exit with its exit code; ``arguments`` precede those of the process."""
+    gc.set_threshold(_ALLOCATIONS)
     scrub_logs()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
