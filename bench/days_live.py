@@ -5,6 +5,7 @@ the next. The others read all drops again, from a local folder, write both marts
 tables, which they exchange with those of the day before. Rows and redo are the server's own counts.
 """
 
+import json
 import sys
 import tempfile
 import time
@@ -26,7 +27,7 @@ WHOLE = "Martwright, all rows loaded"
 _STATUS, _REDO = "SHOW GLOBAL STATUS WHERE Variable_name", "Innodb_os_log_written"
 _ROWS = ("Handler_write", "Handler_update", "Handler_delete")
 """Rows of tables that are not temporary."""
-_LOAD_ALL = "import marts.compute.patch; marts.compute.patch.LARGEST = 10**12; from jobs.cli.app import main; main()"
+_LOAD_ALL = "import jobs.steps.load; jobs.steps.load.LARGEST = 10**12; from jobs.cli.app import main; main()"
 """A build for which even one row that differs is too large a part of a mart to be loaded alone."""
 _BUILD = "from jobs.cli.app import main; main()"
 
@@ -74,6 +75,11 @@ class Place:
             figures += self.database.run(f"SELECT {of_rows} FROM {database}.{mart.table}")
         return figures
 
+    def steps(self) -> str:
+        """Return the seconds of each step of the last build, as its report has them."""
+        ((report,),) = self.database.run("SELECT report FROM ours.marts_runs ORDER BY started_at DESC LIMIT 1")
+        return ", ".join(f"{step} {took:.1f}" for step, took in json.loads(report)["seconds"].items())
+
     def timed(self, job: Callable[[], None]) -> Day:
         """Run a job; return its seconds, and what it wrote."""
         rows, redo, began = *self._written(), time.perf_counter()
@@ -94,15 +100,17 @@ def compare(folder: Path, lines: int, new: int, runs: int, engines: Mapping[str,
     with _place(folder, source, cores) as place:
         place.build()
         make_tables(place.database)
-        for turn in range(runs):
-            for number, (name, code) in enumerate(((OURS, _BUILD), (WHOLE, _LOAD_ALL))):
-                place.deliver(2 * turn + number, new)
-                taken[name].append(_said(name, place.timed(lambda code=code: place.build(code))))
-            wanted = place.figures("ours")
-            for title, module in engines.items():
-                taken[title].append(_said(title, place.timed(lambda m=module: again(place, m, cores))))
-                if place.figures("others") != wanted:
-                    sys.exit(f"{title}: its marts are not those of Martwright")
+        number = 0
+        for name, code in ((OURS, _BUILD), (WHOLE, _LOAD_ALL)):
+            for _ in range(runs):  # a day after one of the same way: it deletes the rows that those left
+                place.deliver(number, new)
+                taken[name].append(_said(name, place.timed(lambda code=code: place.build(code)), place.steps()))
+                number += 1
+        wanted = place.figures("ours")
+        for title, module in (item for _ in range(runs) for item in engines.items()):
+            taken[title].append(_said(title, place.timed(lambda m=module: again(place, m, cores))))
+            if place.figures("others") != wanted:
+                sys.exit(f"{title}: its marts are not those of Martwright")
         rows = sum(count for count, *_ in wanted)
     print(f"{lines:,} lines, {rows:,} rows of both marts, and a day of {new:,} lines\n")
     print("| | seconds | rows written | redo MB |")
@@ -182,6 +190,7 @@ def make_tables(database: Any) -> None:
         )
 
 
-def _said(name: str, day: Day) -> Day:
-    print(f"  {name}: {day.seconds:.1f} s, {day.rows:,} rows, {day.redo / 1e6:,.0f} MB", file=sys.stderr, flush=True)
+def _said(name: str, day: Day, steps: str = "") -> Day:
+    figures = f"{day.seconds:.1f} s, {day.rows:,} rows, {day.redo / 1e6:,.0f} MB; {steps}"
+    print(f"  {name}: {figures}", file=sys.stderr, flush=True)
     return day

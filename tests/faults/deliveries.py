@@ -41,8 +41,8 @@ class Deliveries(ABC):
         """What a version without a row stands for."""
         self.source = Source()
         """What counts, drop by drop."""
-        self.circle: tuple[list[int], int, int] | None = None
-        """People, store and day of the lines of a drop; any if None."""
+        self.circle: tuple[list[int], int, int, list[int]] | None = None
+        """People, store, day and sales people of the lines of a drop; any if None."""
         self.baskets: list[Basket] = []
         """Lines that were sold, for files that cut their baskets, and refunds that name them."""
         self.elsewhere: set[str] = set()
@@ -81,9 +81,10 @@ class Deliveries(ABC):
         self.deleted[key] = self.before.pop(key, drop)
 
     def new_drop(self, fewest: int = 60, most: int = 240, any_people: bool = False) -> Drop:
-        """Make a drop, some of its lines broken; most are of few people, one store and one month."""
+        """Make a drop, some of its lines broken; most are of few people, one store, day and sales person."""
         pick = self.random
-        self.circle = (pick.sample(sorted(CUSTOMERS), 4), pick.randrange(121, 124), pick.randrange(180))
+        people, team = pick.sample(sorted(CUSTOMERS), 4), [pick.choice(sorted(TEAM))]
+        self.circle = (people, pick.randrange(121, 124), pick.randrange(180), team)
         if any_people or pick.random() < 0.3:
             self.circle = None
         rows = [self._row() for _ in range(pick.randrange(fewest, most))]
@@ -116,10 +117,11 @@ class Deliveries(ABC):
         pick = self.random
         guest, nameless = pick.random() < 0.05, pick.random() < 0.05
         transaction = pick.choice(["", "0", "n/a", "Unknown"]) if nameless else f"T{pick.randrange(3000)}"
-        people, store, first = self.circle or (sorted(CUSTOMERS), pick.randrange(121, 124), pick.randrange(180))
+        anybody = (sorted(CUSTOMERS), pick.randrange(121, 124), pick.randrange(180), sorted(TEAM))
+        people, store, first, team = self.circle or anybody
         customer = pick.choice(["", 0, -1]) if guest else pick.choice(people)
         day = (date(2024, 1, 1) + timedelta(days=first)).isoformat()
-        return transaction, customer, store, day, pick.randrange(1, 6)
+        return transaction, customer, store, day, pick.choice(team)
 
     def put_dimensions(self) -> None:
         people = "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date\n"
