@@ -277,15 +277,17 @@ class Settings(BaseSettings):
     @field_validator("marts")
     @classmethod
     def _known_columns(cls, marts: dict[str, MartSettings], info: ValidationInfo) -> dict[str, MartSettings]:
-        known = pack.marts if (pack := _pack_of(info)) else {}
-        for name, columns in ((name, columns) for name, of_mart in marts.items() for columns in of_mart.indexes):
-            if name not in known:
-                raise ValueError(unknown_key(name, name, list(known)))
-            names = [column.name for column in known[name].columns]
-            if unknown := next((column for column in columns if column not in names), ""):
-                raise ValueError(f"{name}.indexes: unknown column {unknown!r}{nearest(unknown, names)}")
-            if not columns or len({*columns}) < len(columns):
-                raise ValueError(f"{name}.indexes: an index has one column or more, each once")
+        if not (pack := _pack_of(info)):
+            return marts
+        for name, of_mart in marts.items():
+            if name not in pack.marts:
+                raise ValueError(unknown_key(name, name, list(pack.marts)))
+            names = [column.name for column in pack.marts[name].columns]
+            for columns in of_mart.indexes:
+                if unknown := next((column for column in columns if column not in names), ""):
+                    raise ValueError(f"{name}.indexes: unknown column {unknown!r}{nearest(unknown, names)}")
+                if not columns or len({*columns}) < len(columns):
+                    raise ValueError(f"{name}.indexes: an index has one column or more, each once")
         return marts
 
     @property

@@ -165,6 +165,7 @@ def test_indexes_are_created_used_kept_up_and_dropped(tmp_path: Path, database: 
     ("marts", "says"),
     [
         ({"customer": {"indexes": [["full_name"]]}}, "did you mean 'customers'"),
+        ({"customer": {}}, "did you mean 'customers'"),
         ({"customers": {"indexes": [["segment"]]}}, "customers.indexes: unknown column 'segment'"),
         ({"customers": {"indexes": [[]]}}, "an index has one column or more"),
         ({"customers": {"indexes": [["full_name", "full_name"]]}}, "an index has one column or more, each once"),
