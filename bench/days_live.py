@@ -1,8 +1,8 @@
 """A day, from the drop in S3 until both marts are live in MariaDB: seconds, rows written, and bytes of redo.
 
-A history is built once; then days of new lines come. Martwright loads the rows that differ on one day, and all rows on
-the next. The others read all drops again, from a local folder, write both marts, and load them by LOAD DATA into new
-tables, which they exchange with those of the day before. Rows and redo are the server's own counts.
+A history is built once; then days of new lines come. Martwright loads the rows that differ on some days, and then all
+rows on as many. The others read all drops again, from a local folder, write both marts, and load them by LOAD DATA
+into new tables, which they exchange with those of the day before. Rows and redo are the server's own counts.
 """
 
 import json
@@ -99,7 +99,7 @@ def compare(folder: Path, lines: int, new: int, runs: int, engines: Mapping[str,
     taken: dict[str, list[Day]] = {name: [] for name in (OURS, WHOLE, *engines)}
     with _place(folder, source, cores) as place:
         place.build()
-        make_tables(place.database)
+        _make_tables(place.database)
         number = 0
         for name, code in ((OURS, _BUILD), (WHOLE, _LOAD_ALL)):
             for _ in range(runs):  # a day after one of the same way: it deletes the rows that those left
@@ -133,27 +133,17 @@ def again(place: Place, module: str, cores: int) -> None:
 def _load(connection: Any, mart: Mart, out: Path) -> None:
     """Load the rows that an engine wrote, in the fastest way there is by hand."""
     import pyarrow as pa
-    import pyarrow.csv as pacsv
     import pyarrow.dataset as ds
 
-    from marts.compute.engine import mart_schema
-
-    declared, path = mart_schema(mart), out / f"{mart.name}.csv"
-    schema = pa.schema([pa.field(f.name, pa.int8() if f.type == pa.bool_() else f.type) for f in declared])
-    options = pacsv.WriteOptions(include_header=False, quoting_style="needed", null_string="\\N")
-    with pacsv.CSVWriter(path, schema, write_options=options) as writer:
-        for batch in ds.dataset(sorted(map(str, (out / mart.name).glob("*.parquet")))).to_batches(
-            columns=declared.names
-        ):
-            writer.write_table(pa.Table.from_batches([batch]).cast(declared).cast(schema))
+    names, path = [column.name for column in mart.columns], out / f"{mart.name}.csv"
+    parts = ds.dataset(sorted(map(str, (out / mart.name).glob("*.parquet"))))
+    batches = parts.to_batches(columns=names)
+    loads.write_csv(path, mart, (pa.Table.from_batches([batch]) for batch in batches))
     live, new, old = mart.table, f"{mart.table}_new", f"{mart.table}_old"
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {old}")
         cursor.execute(f"CREATE TABLE {new} LIKE {live}")
-        cursor.execute(
-            f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {new} CHARACTER SET utf8mb4 "
-            f"FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' ({', '.join(schema.names)})"
-        )
+        cursor.execute(loads.load_statement(path, new, names))
         connection.commit()
         cursor.execute(f"RENAME TABLE {live} TO {old}, {new} TO {live}")
 
@@ -180,7 +170,7 @@ def _place(folder: Path, source: Path, cores: int) -> Iterator[Place]:
             daemon.kill()
 
 
-def make_tables(database: Any) -> None:
+def _make_tables(database: Any) -> None:
     """Create the tables of the others after the first build: the columns and the key of each mart."""
     for mart in PACK.marts.values():
         names = ", ".join(column.name for column in mart.columns)

@@ -27,7 +27,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -38,6 +38,7 @@ from urllib.parse import unquote, urlsplit
 import psutil
 
 from bench.measure import measured
+from marts.pack import Mart
 from marts.packs import shipped
 
 if TYPE_CHECKING:
@@ -162,10 +163,7 @@ def load_data_by_hand(given: Given) -> Iterator[Job]:
     The file exists on disk already. The time to create it is not counted.
     """
     path = given.parts[0].parent / CSV
-    statement = (
-        f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {TABLE} CHARACTER SET utf8mb4 "
-        f"FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' ({', '.join(NAMES)})"
-    )
+    statement = load_statement(path, TABLE, NAMES)
     with closing(connect(given.uri)) as connection:
 
         def job() -> None:
@@ -284,24 +282,43 @@ def make_parts(folder: Path, rows: int) -> list[Path]:
 
 
 def write_parts(paths: Sequence[Path], rows: int) -> None:
-    """Write parts as a build does, and a CSV file for LOAD DATA: a NULL is \\N, a flag is 0 or 1."""
-    import pyarrow as pa
-    import pyarrow.csv as pacsv
-
+    """Write parts as a build does, and a CSV file for LOAD DATA."""
     from jobs.adapters.store.open import open_store
     from jobs.config.settings import S3
     from jobs.state.parquet import write_parquet
-    from marts.compute.engine import mart_schema
 
-    flag = NAMES.index("inactive_status")
-    schema = mart_schema(CUSTOMERS_MART).set(flag, pa.field(NAMES[flag], pa.int8()))
-    options = pacsv.WriteOptions(include_header=False, quoting_style="needed", null_string="\\N")
     store = open_store(str(paths[0].parent), S3())
-    with pacsv.CSVWriter(paths[0].parent / CSV, schema, write_options=options) as csv:
+
+    def written() -> "Iterator[pa.Table]":
         for number, path in enumerate(paths):
             table = some_rows(number * PART, min(PART, rows - number * PART))
             write_parquet(store, path.name, table)
-            csv.write_table(table.cast(schema))
+            yield table
+
+    write_csv(paths[0].parent / CSV, CUSTOMERS_MART, written())
+
+
+def write_csv(path: Path, mart: Mart, tables: "Iterable[pa.Table]") -> None:
+    """Write rows of a mart as a CSV file for LOAD DATA: a NULL is \\N, a flag is 0 or 1."""
+    import pyarrow as pa
+    import pyarrow.csv as pacsv
+
+    from marts.compute.engine import mart_schema
+
+    declared = mart_schema(mart)
+    schema = pa.schema([pa.field(f.name, pa.int8() if f.type == pa.bool_() else f.type) for f in declared])
+    options = pacsv.WriteOptions(include_header=False, quoting_style="needed", null_string="\\N")
+    with pacsv.CSVWriter(path, schema, write_options=options) as csv:
+        for table in tables:
+            csv.write_table(table.cast(declared).cast(schema))
+
+
+def load_statement(path: Path, table: str, names: Sequence[str]) -> str:
+    """Return the statement that loads such a file."""
+    return (
+        f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {table} CHARACTER SET utf8mb4 "
+        f"FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' ({', '.join(names)})"
+    )
 
 
 def some_rows(first: int, count: int) -> "pa.Table":

@@ -130,11 +130,11 @@ def _compute(run: Run, tasks: Sequence[RollUp], of_earlier_runs: AbstractSet[str
 
     The facts of days are kept when a month that an earlier run computed is computed again: most months never are.
     """
-    computed = {path.split("/")[1] for path in of_earlier_runs if path.startswith("facts/")}
+    by_day = {task.month for task in tasks if task.days}
+    again = {month for month in by_day if any(path.startswith(f"facts/month={month}/") for path in of_earlier_runs)}
     # Newest months first: they are usually the largest, and small tasks at the end let all workers end together.
     work = [
-        RollUpWork(task, run.scan_settings.state, _days_kept(task, of_earlier_runs, computed))
-        for task in reversed(tasks)
+        RollUpWork(task, run.scan_settings.state, _days_kept(task, of_earlier_runs, again)) for task in reversed(tasks)
     ]
     run.ready(tasks, sum(item.lines for item in work) / run.settings.limits.rollup_lines)
     with run.step("roll up", len(tasks)):
@@ -142,9 +142,9 @@ def _compute(run: Run, tasks: Sequence[RollUp], of_earlier_runs: AbstractSet[str
             run.progress.advance(lines)
 
 
-def _days_kept(task: RollUp, existing: AbstractSet[str], computed: Container[str]) -> tuple[Day, ...] | None:
+def _days_kept(task: RollUp, existing: AbstractSet[str], again: Container[str]) -> tuple[Day, ...] | None:
     """Return the days of a task whose facts are kept; None if its month is computed whole."""
-    if not task.days or f"month={task.month}" not in computed:
+    if not task.days or task.month not in again:
         return None
     return tuple(day for day in task.days if task.paths_of(day) <= existing)
 

@@ -16,6 +16,8 @@ from jobs.steps.row_files import bucket_columns, buckets_of
 from marts.compute.identity import NAMES, Identity, suspects
 from marts.compute.months import marked
 
+ALL_DAYS = -1
+"""All days of a month, as bits."""
 _PART_LINES = 1_000_000
 
 
@@ -92,11 +94,11 @@ def read_all_marked(
 
 
 def read_lines(
-    store: Store, files: Sequence[File], part: int, parts: int, identity: Identity, days: int = -1
+    store: Store, files: Sequence[File], part: int, parts: int, identity: Identity, days: int = ALL_DAYS
 ) -> tuple[pa.Table, list[np.ndarray]]:
     """Return the lines with bucket % parts == part, with ``delivery``, ``position`` and names of transactions.
 
-    ``days`` has a bit for each day of the month whose lines are returned, that of the first is 2; -1 has all. Also
+    ``days`` has a bit for each day of the month whose lines are returned, that of the first is 2. Also
     return the row numbers of these lines in each file.
     """
     names = list(identity.columns)
@@ -104,7 +106,7 @@ def read_lines(
     tables, rows = [empty.append_column("delivery", pa.array([], pa.int64()))], []
     for file in files:
         table, own = _of_file(store, file, part, parts, identity)
-        if days != -1:
+        if days != ALL_DAYS:
             is_wanted = _is_on(table[identity.fact.at], days)
             table, own = table.filter(pa.array(is_wanted)), own[is_wanted]
         tables.append(table)
@@ -148,8 +150,7 @@ def _of_file(store: Store, file: File, part: int, parts: int, identity: Identity
         if parts == 1:
             lines = parquet.read_row_groups(groups, columns=names, use_threads=False)
             return lines, np.arange(lines.num_rows)
-        sizes = [parquet.metadata.row_group(number).num_rows for number in groups]
-        starts = np.cumsum([0, *sizes])
+        starts = _starts(parquet)
         groups = [number for number in groups if _has_bucket(parquet, number, part, parts)]
         by = bucket_columns(fact) if parts > BUCKETS else ["bucket"]
         lines = parquet.read_row_groups(groups, columns=list(dict.fromkeys([*names, *by])), use_threads=False)
@@ -172,13 +173,17 @@ def _is_on(dates: pa.ChunkedArray, days: int) -> np.ndarray:
 def _take(opened: pa.NativeFile, rows: np.ndarray, names: list[str]) -> pa.Table:
     """Read rows of a file by their numbers, which rise: only the row groups that contain them."""
     parquet = pq.ParquetFile(opened, page_checksum_verification=True)
-    sizes = [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
-    starts = np.cumsum([0, *sizes])
+    starts = _starts(parquet)
     group_of = np.searchsorted(starts, rows, side="right") - 1
     groups = np.unique(group_of)
     read = parquet.read_row_groups(groups.tolist(), columns=names, use_threads=False).select(names)
-    before = np.cumsum([0, *(sizes[group] for group in groups)])  # rows of groups read before each
+    before = np.cumsum([0, *np.diff(starts)[groups]])  # rows of groups read before each
     return read.take(pa.array(rows - starts[group_of] + before[np.searchsorted(groups, group_of)]))
+
+
+def _starts(parquet: pq.ParquetFile) -> np.ndarray:
+    """Return the number of the first row of each row group, and that of all rows."""
+    return np.cumsum([0, *(parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups))])
 
 
 def _has_bucket(parquet: pq.ParquetFile, group: int, part: int, parts: int) -> bool:

@@ -220,8 +220,8 @@ def plan_rollups(
     for manifest in manifests:
         for month in manifest.months:
             by_month[month].append(manifest)
-    last_days = [date.fromisoformat(of_month.last_day) for item in manifests for of_month in item.months.values()]
-    newest = min(as_of, max(last_days, default=as_of))
+    last_day = max((lines.last_day for item in manifests for lines in item.months.values()), default=as_of.isoformat())
+    newest = min(as_of, date.fromisoformat(last_day))
     goes_on = (max(newest, date.min + _GOES_ON) - _GOES_ON).isoformat()[:7]
     return [
         rollup
@@ -255,13 +255,9 @@ def _plan_month(
         FactFiles(
             calculations.identities[name],
             tuple(
-                DropFiles(
-                    manifest.origin,
-                    tuple(file.path for file in manifest.months[month].files),
-                    manifest.months[month].days,
-                )
-                for manifest in manifests
-                if manifest.delivery.kind == name
+                DropFiles(item.origin, tuple(file.path for file in lines.files), lines.days)
+                for item, lines in ((manifest, manifest.months[month]) for manifest in manifests)
+                if item.delivery.kind == name
             ),
             settled.get(name),
         )

@@ -15,7 +15,7 @@ from jobs.ports.store import REQUESTS_AT_ONCE, Store
 from jobs.runtime import scratch
 from jobs.state.parquet import parquet_bytes, read_parquet, write_parquet
 from jobs.steps.dimensions import unique
-from jobs.steps.lines import File, read_lines, read_suspects
+from jobs.steps.lines import ALL_DAYS, File, read_lines, read_suspects
 from jobs.steps.rollup import COUNTS, Day, DimensionFiles, FactFiles, RollUp, RollUpWork, TableFile
 from jobs.steps.row_files import buckets_of
 from jobs.steps.settle import Settled
@@ -36,8 +36,6 @@ from marts.privacy.erasure import is_guest
 
 _GROUP_ROWS = 6_000
 """Facts per row group: the unit that a materialize task skips or reads."""
-_ALL_DAYS = -1
-"""All days, as bits."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def _by_day(store: Store, task: RollUp, kept: Sequence[Day]) -> tuple[dict[str, 
     pack states how rows of days are merged.
     """
     missing = [day for day in task.days if day not in kept]
-    rows = _read_facts(store, task, sum(day.bit for day in missing) if kept else _ALL_DAYS)
+    rows = _read_facts(store, task, sum(day.bit for day in missing) if kept else ALL_DAYS)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         read = {day: pool.submit(_read_day, store, task, day) for day in kept}
         written, of_day = [], {}
@@ -190,7 +188,7 @@ def _dimension(store: Store, task: RollUp, item: DimensionFiles) -> pa.Table:
     return dimension_rows(item.kind, rows.select(names), task.starts)
 
 
-def _read_facts(store: Store, task: RollUp, days: int = _ALL_DAYS) -> dict[str, FactRows]:
+def _read_facts(store: Store, task: RollUp, days: int = ALL_DAYS) -> dict[str, FactRows]:
     """Read the clean rows of the facts of some days, a bit each."""
     return {fact.identity.fact.name: _read_fact(store, task, fact, days) for fact in task.facts}
 

@@ -1,4 +1,4 @@
-"""Defer the import of packages that only rules and stores need which are never used: they take a second."""
+"""Defer the import of packages that only unused rules and stores need: they take a second."""
 
 import importlib
 import sys
