@@ -20,7 +20,7 @@ from jobs.steps.materialize import MartRows
 from jobs.steps.materialize_task import rows_in, rows_of
 from marts.compute.engine import empty_mart
 from marts.compute.patch import LARGEST
-from marts.errors import DataError, Defect, NotShown, ServiceError, Transient
+from marts.errors import DataError, Defect, MartsError, NotShown, ServiceError, Transient
 from marts.pack import Mart, Pack
 
 _log = logging.getLogger("marts.load")
@@ -101,7 +101,11 @@ def load(
     A patch that does not fit to the live rows is replaced by a load of all rows. Raise Fenced if another run has begun
     meanwhile: that run removes the staged rows.
     """
-    _run(warehouse, runner, tasks_of(settings, state, staged, marts), progress)
+    try:
+        _run(warehouse, runner, tasks_of(settings, state, staged, marts), progress)
+    except MartsError:
+        warehouse.check_fence(run_id)  # another run has removed the tables
+        raise
     results = []
     for item, rows in zip(staged, marts, strict=True):
         loaded, arrived = item, warehouse.count(item)

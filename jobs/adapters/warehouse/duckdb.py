@@ -1,7 +1,7 @@
 """The embedded target: one DuckDB file, for a laptop and for evaluation.
 
-Each generation is a separate table; the public name is a view of the live one. DuckDB lets one process at a time open
-the file for writing: that is the lock.
+Each generation, and each patch, is a separate table; the public name is a view of the live one. DuckDB lets one
+process at a time open the file for writing: that is the lock.
 """
 
 import difflib
@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
-from jobs.adapters.warehouse.sql_patches import ADDED, REMOVED, patches
+from jobs.adapters.warehouse.sql_patches import ADDED, REMOVED, patch_of
 from jobs.config.settings import duckdb_path
 from jobs.ports.records import Staged
 from marts.errors import ServiceError, Stopped, TryLater, UsageError
@@ -208,9 +208,6 @@ class DuckDBWarehouse(SqlLedger):
     def _check_places(self) -> None:
         """Raise UsageError if a table or view not created by Martwright has the name of a mart."""
         for mart in self.pack.marts.values():
-            kind = self.kind_of(patches(mart))
-            if kind == "view" or (kind and not {"number", "side"} <= self.columns_of(patches(mart))):
-                raise self.foreign(kind, patches(mart), f"the rows of {mart.table}")
             self._check_view(mart)
 
     def _check_view(self, mart: Mart) -> None:
@@ -239,31 +236,23 @@ class DuckDBWarehouse(SqlLedger):
             raise UsageError(f"the query fails: {str(error).splitlines()[0]}", str(self.path)) from error
 
     def stage(self, mart: Mart) -> int:
-        """Create the table of a new generation and record its number: only recorded tables are ever dropped."""
-
-        def make() -> int:
-            number = self._number(mart)
-            self.execute("INSERT INTO marts_numbers VALUES (?, ?)", [number, mart.name])
-            self.execute(f"CREATE TABLE {_table(mart, number)} ({_columns(mart)})")
-            return number
-
-        return self.atomically(make)
+        return self._create(mart, _table, _columns(mart))
 
     def stage_patch(self, mart: Mart) -> int:
+        return self._create(mart, patch_of, f"side TINYINT, {_columns(mart)}")
+
+    def _create(self, mart: Mart, name: Callable[[Mart, int], str], columns: str) -> int:
+        """Create a table for a new number, and record the number: only recorded tables are ever dropped."""
+
         def make() -> int:
-            if self.columns_of(patches(mart)) != {"number", "side", *(column.name for column in mart.columns)}:
-                # Those of other columns are older than the live rows, which were loaded as a whole.
-                self.execute(f"DROP TABLE IF EXISTS {patches(mart)}")
-                self.execute(f"CREATE TABLE {patches(mart)} (number BIGINT, side TINYINT, {_columns(mart)})")
-            return self._number(mart)
+            number = 0
+            while not number or self.kind_of(name(mart, number)):  # a table of another owner may have this name
+                ((number,),) = self.execute("SELECT nextval('marts_generation')")
+            self.execute("INSERT INTO marts_numbers VALUES (?, ?)", [number, mart.name])
+            self.execute(f"CREATE TABLE {name(mart, number)} ({columns})")
+            return int(number)
 
         return self.atomically(make)
-
-    def _number(self, mart: Mart) -> int:
-        while True:
-            ((number,),) = self.execute("SELECT nextval('marts_generation')")
-            if not self.kind_of(_table(mart, number)):  # a table of another owner may have this name
-                return int(number)
 
     def load(self, mart: Mart, generation: int, rows: pa.Table) -> None:
         assert self._database
@@ -275,7 +264,7 @@ class DuckDBWarehouse(SqlLedger):
         assert self._database
         for side, rows in ((REMOVED, removed), (ADDED, added)):
             self._database.register("part", rows)
-            self.execute(f"INSERT INTO {patches(mart)} SELECT {generation:d}, {side}, * FROM part")
+            self.execute(f"INSERT INTO {patch_of(mart, generation)} SELECT {side}, * FROM part")
             self._database.unregister("part")
 
     def place(self, mart: Mart, base: int) -> tuple[str, dict[str, int]]:
@@ -301,32 +290,29 @@ class DuckDBWarehouse(SqlLedger):
     def remove_person(self, person: PersonId) -> int:
         removed = 0
         for mart, key in self.pack.marts_of_people:
-            tables = [_table(mart, number) for number in self._generations_of(mart)]
-            for table in [*tables, *([patches(mart)] if self.kind_of(patches(mart)) else [])]:
+            for table in self._tables_of(mart).values():
                 removed += self.changed(f"DELETE FROM {table} WHERE {key} = ?", [person])
         return removed
 
-    def _generations_of(self, mart: Mart) -> list[int]:
-        """Return the recorded generations of a mart whose tables exist, in order."""
+    def _tables_of(self, mart: Mart) -> dict[int, str]:
+        """Return the existing tables of the recorded generations and patches of a mart, by number."""
         if not self.columns_of("marts_numbers"):  # the last build was of an older version
             self._create_numbers()
         rows = self.execute("SELECT number FROM marts_numbers WHERE mart = ? ORDER BY number", [mart.name])
-        return [int(number) for (number,) in rows if self.kind_of(_table(mart, number)) == "table"]
+        names = [(int(number), name(mart, number)) for (number,) in rows for name in (_table, patch_of)]
+        return {number: table for number, table in names if self.kind_of(table) == "table"}
 
     def clean_up(self, run_id: str) -> None:
         """Drop the tables of old generations and of runs that never published."""
         for mart in self.pack.marts.values():
             bases, between = self.kept(mart)
-            for number in self._generations_of(mart):
-                if number not in bases:
-                    self.atomically(partial(self._drop, mart, number))
-            if self.kind_of(patches(mart)):
-                numbers = ", ".join(map(str, sorted(between))) or "NULL"
-                self.execute(f"DELETE FROM {patches(mart)} WHERE (number IN ({numbers})) IS NOT TRUE")
+            for number, table in self._tables_of(mart).items():
+                if number not in bases | between:
+                    self.atomically(partial(self._drop, number, table))
 
-    def _drop(self, mart: Mart, number: int) -> None:
-        """Drop a generation and its recorded number: a later table of that name is not Martwright's."""
-        self.execute(f"DROP TABLE {_table(mart, number)}")
+    def _drop(self, number: int, table: str) -> None:
+        """Drop a table and its recorded number: a later table of that name is not Martwright's."""
+        self.execute(f"DROP TABLE {table}")
         self.execute("DELETE FROM marts_numbers WHERE number = ?", [number])
 
     def diagnose(self) -> list[tuple[str, bool, str]]:

@@ -2,7 +2,7 @@
 
 Rows are loaded into an invisible generation, the first column of the primary key. The public names are views that join
 a pointer with one row per mart, so that one small transaction publishes everything. Of a mart of which few rows differ,
-only these are loaded, into a table of patches, and the transaction that publishes exchanges them.
+only these are loaded, into a table of their own, and the transaction that publishes exchanges them.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from jobs.adapters.warehouse.mysql_columns import INDEX, column_of, indexes_of
 from jobs.adapters.warehouse.mysql_loader import Loader, LocalInfileOff
 from jobs.adapters.warehouse.mysql_session import CHARSET, COLLATION, Session
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
-from jobs.adapters.warehouse.sql_patches import ADDED, REMOVED, patches
+from jobs.adapters.warehouse.sql_patches import ADDED, PATCH, REMOVED, patch_of
 from jobs.config.settings import MySQL
 from jobs.ports.records import Staged
 from jobs.runtime import scratch
@@ -112,12 +112,6 @@ class MySQLWarehouse(SqlLedger):
                 f"DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}",
             )
             self._index(mart)
-            self._make(
-                patches(mart),
-                f"number BIGINT NOT NULL, side TINYINT NOT NULL, {columns}, "
-                f"PRIMARY KEY (number, side, {', '.join(mart.key)})",
-                f"DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}",
-            )
             if self.columns_of(mart.table) != {*(column.name for column in mart.columns), "run_id", "as_of_date"}:
                 displayed = ", ".join(f"r.{column.name} AS {column.name}" for column in mart.columns)
                 self.execute(
@@ -151,15 +145,10 @@ class MySQLWarehouse(SqlLedger):
     def _check_places(self) -> None:
         """Raise UsageError if a table or view not created by Martwright has a reserved name."""
         for mart in self.pack.marts.values():
-            self._check_rows(mart, _rows(mart), "generation")
-            self._check_rows(mart, patches(mart), "number", "side")
+            kind, columns = self.kind_of(_rows(mart)), self.columns_of(_rows(mart))
+            if kind == "view" or (kind and not {"generation", *(column.name for column in mart.columns)} <= columns):
+                raise self.foreign(kind, _rows(mart), f"the rows of {mart.table}")
             self._check_view(mart)
-
-    def _check_rows(self, mart: Mart, table: str, *more: str) -> None:
-        """Raise UsageError if a table of a mart's rows is not one that Martwright creates."""
-        kind, columns = self.kind_of(table), self.columns_of(table)
-        if kind == "view" or (kind and not {*more, *(column.name for column in mart.columns)} <= columns):
-            raise self.foreign(kind, table, f"the rows of {mart.table}")
 
     def _check_view(self, mart: Mart) -> None:
         """Raise UsageError if a mart's public name is not a view of Martwright, recognised by its pointer."""
@@ -223,22 +212,32 @@ class MySQLWarehouse(SqlLedger):
             raise UsageError(f"the query fails: {error.what}", self.where) from error
 
     def stage(self, mart: Mart) -> int:
-        def number() -> int:
+        def take() -> int:
             self.execute("INSERT INTO marts_numbers (mart) VALUES (%s)", [mart.name])
             ((number,),) = self.execute("SELECT LAST_INSERT_ID()")
+            if self._is_taken(mart, int(number)):
+                self.execute("DELETE FROM marts_numbers WHERE number = %s", [number])
+                return 0
             return int(number)
 
-        while self._is_taken(mart, new := self.atomically(number)):
+        while not (number := self.atomically(take)):
             pass
-        return new
+        return number
 
-    stage_patch = stage
+    def stage_patch(self, mart: Mart) -> int:
+        number = self.stage(mart)
+        columns = ", ".join(column_of(mart, column) for column in mart.columns)
+        self._make(
+            patch_of(mart, number),
+            f"side TINYINT NOT NULL, {columns}, PRIMARY KEY (side, {', '.join(mart.key)})",
+            f"DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}",
+        )
+        return number
 
     def _is_taken(self, mart: Mart, number: int) -> bool:
-        """Return whether a newly numbered generation already has rows or a view, from another ledger."""
+        """Return whether a newly numbered generation already has rows, a table or a view, from another ledger."""
         rows = self.execute(f"SELECT 1 FROM {_rows(mart)} WHERE generation = %s LIMIT 1", [number])
-        rows += self.execute(f"SELECT 1 FROM {patches(mart)} WHERE number = %s LIMIT 1", [number])
-        return bool(rows or self.kind_of(f"{mart.table}{_STAGED}{number:d}"))
+        return bool(rows or self.kind_of(patch_of(mart, number)) or self.kind_of(f"{mart.table}{_STAGED}{number:d}"))
 
     def _numbered(self, mart: Mart) -> set[int]:
         """Return the generations of a mart numbered by this ledger: only these are ever removed."""
@@ -253,7 +252,7 @@ class MySQLWarehouse(SqlLedger):
     def load_patch(self, mart: Mart, generation: int, removed: pa.Table, added: pa.Table) -> None:
         for side, rows in ((REMOVED, removed), (ADDED, added)):
             if rows:
-                self._load(patches(mart), {"number": generation, "side": side}, mart, rows)
+                self._load(patch_of(mart, generation), {"side": side}, mart, rows)
 
     def _load(self, table: str, numbers: Mapping[str, int], mart: Mart, rows: pa.Table) -> None:
         """Load rows in one transaction. REPLACE makes a repeated task idempotent; `count` detects missing rows."""
@@ -273,10 +272,20 @@ class MySQLWarehouse(SqlLedger):
     def delete_joined(self, table: str, joined: str, on: str) -> str:
         return f"DELETE r FROM {joined} p STRAIGHT_JOIN {table} r ON {on}"
 
-    def _generations(self, mart: Mart, of_patches: bool = False) -> set[int]:
+    def _generations(self, mart: Mart) -> set[int]:
         """Return the generations that have rows. The primary key begins with it: the server reads one row of each."""
-        of = f"number FROM {patches(mart)}" if of_patches else f"generation FROM {_rows(mart)}"
-        return {int(number) for (number,) in self.execute(f"SELECT DISTINCT {of}")}
+        return {int(number) for (number,) in self.execute(f"SELECT DISTINCT generation FROM {_rows(mart)}")}
+
+    def _own_patches(self, mart: Mart) -> set[int]:
+        """Return the patches that have a table and were numbered by this ledger."""
+        return self._suffixes("BASE TABLE", f"{mart.table}{PATCH}") & self._numbered(mart)
+
+    def _suffixes(self, kind: str, start: str) -> set[int]:
+        """Return the numbers at the end of the names of tables or views that begin with ``start``."""
+        query = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = %s"
+        names = [str(name) for (name,) in self.execute(query, [kind])]
+        ends = [name.removeprefix(start) for name in names if name.startswith(start)]
+        return {int(end) for end in ends if end.isdigit()}
 
     def changed(self, statement: str, values: Sequence[Any] = ()) -> int:
         def run(cursor: Any) -> int:
@@ -291,8 +300,8 @@ class MySQLWarehouse(SqlLedger):
             for number in sorted(self._generations(mart) & self._numbered(mart)):
                 where = f"WHERE generation = %s AND {key} = %s"
                 removed += self.changed(f"DELETE FROM {_rows(mart)} {where}", [number, person])
-            if self.columns_of(patches(mart)):  # missing if the last build was of an older version
-                removed += self.changed(f"DELETE FROM {patches(mart)} WHERE {key} = %s", [person])
+            for number in sorted(self._own_patches(mart)):
+                removed += self.changed(f"DELETE FROM {patch_of(mart, number)} WHERE {key} = %s", [person])
         return removed
 
     def clean_up(self, run_id: str) -> None:
@@ -300,14 +309,12 @@ class MySQLWarehouse(SqlLedger):
         self.execute("SET SESSION innodb_lock_wait_timeout = 2")
         try:
             for mart in self.pack.marts.values():
-                bases, between = self.kept(mart)
-                own = self._numbered(mart)
-                for number in (self._generations(mart) & own) - bases:
+                bases, _ = self.kept(mart)
+                for number in (self._generations(mart) & self._numbered(mart)) - bases:
                     while self._delete_some(mart, number, run_id) == _DELETE_BATCH:
                         pass
-                for number in (self._generations(mart, of_patches=True) & own) - between:
-                    while self._delete_some(mart, number, run_id, of_patches=True) == _DELETE_BATCH:
-                        pass
+                for number in self._unused_patches(mart, run_id):
+                    self.execute(f"DROP TABLE IF EXISTS {patch_of(mart, number)}")
                 self._drop_staged_views(mart)
         except Busy as error:
             _log.warning("old rows are left for the next build: %s", error)
@@ -316,22 +323,30 @@ class MySQLWarehouse(SqlLedger):
 
     def _drop_staged_views(self, mart: Mart) -> None:
         """Drop the views left by a killed build: those without rows of their generation."""
-        query = "SELECT table_name FROM information_schema.views WHERE table_schema = DATABASE()"
-        removed = self._numbered(mart) - self._generations(mart) - self._generations(mart, of_patches=True)
-        for (name,) in self.execute(query):
-            head, _, number = str(name).rpartition(_STAGED)
-            if head == mart.table and number.isdigit() and int(number) in removed:
-                self.execute(f"DROP VIEW IF EXISTS {name}")
+        removed = self._numbered(mart) - self._generations(mart) - self._own_patches(mart)
+        for number in self._suffixes("VIEW", f"{mart.table}{_STAGED}") & removed:
+            self.execute(f"DROP VIEW IF EXISTS {mart.table}{_STAGED}{number:d}")
 
-    def _delete_some(self, mart: Mart, number: int, run_id: str, of_patches: bool = False) -> int:
+    def _unused_patches(self, mart: Mart, run_id: str) -> set[int]:
+        """Return the patches that no rollback needs, if this run may still publish.
+
+        Later builds use new numbers: these patches stay unused, even if this process is frozen before it drops them.
+        """
+
+        def work() -> set[int]:
+            self.hold_epoch(run_id)
+            return self._own_patches(mart) - self.kept(mart)[1]
+
+        return self.atomically(work)
+
+    def _delete_some(self, mart: Mart, number: int, run_id: str) -> int:
         """Delete some rows of a generation, if still unused: this process may have been frozen since the last check."""
 
         def work() -> int:
             self.hold_epoch(run_id)
-            if number in self.kept(mart)[of_patches]:
+            if number in self.kept(mart)[0]:
                 return 0
-            of = f"{patches(mart)} WHERE number" if of_patches else f"{_rows(mart)} WHERE generation"
-            return self.changed(f"DELETE FROM {of} = %s LIMIT {_DELETE_BATCH}", [number])
+            return self.changed(f"DELETE FROM {_rows(mart)} WHERE generation = %s LIMIT {_DELETE_BATCH}", [number])
 
         return self.atomically(work)
 

@@ -1,8 +1,8 @@
 """Patches: the rows in which a generation differs from the live one, and the exchange of these rows.
 
-They are loaded into a table of their own, where no reader looks. The transaction that publishes takes the rows of one
-side out of the live rows and inserts those of the other; a rollback does the reverse. Readers see one or the other:
-their reads are consistent and take no locks.
+Each patch is a table of its own, where no reader looks. The transaction that publishes takes the rows of one side out
+of the live rows and inserts those of the other; a rollback does the reverse. Readers see one or the other: their reads
+are consistent and take no locks.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,8 @@ from marts.pack import Mart
 
 REMOVED, ADDED = 0, 1
 """Sides of a patch: rows that it takes out of the live generation, and rows that it adds to it."""
+PATCH = "_patch_"
+"""Infix of the name of the table of a patch, before its number."""
 
 
 class SqlPatches(SqlTables):
@@ -44,11 +46,12 @@ class SqlPatches(SqlTables):
     def fits(self, staged: Staged) -> bool:
         mart = staged.mart
         table, own = self.place(mart, staged.rows_of)
-        removed, added = (_of(staged.generation, side, "p") for side in (REMOVED, ADDED))
+        patch = patch_of(mart, staged.generation)
+        removed, added = f"p.side = {REMOVED}", f"p.side = {ADDED}"
         live = f"{self.join} {table} r ON {_same_key(mart)}{_and(own, 'r')}"
-        both = f"{self.join} {patches(mart)} r ON {_same_key(mart)} AND {_of(staged.generation, REMOVED, 'r')}"
+        both = f"{self.join} {patch} r ON {_same_key(mart)} AND r.side = {REMOVED}"
         counts = [
-            self.execute(f"SELECT COUNT(*) FROM {patches(mart)} p {rest}")
+            self.execute(f"SELECT COUNT(*) FROM {patch} p {rest}")
             for rest in (
                 f"WHERE {removed}",
                 f"{live} WHERE {removed}",
@@ -64,25 +67,24 @@ class SqlPatches(SqlTables):
         Raise Defect if the rows to take out are missing.
         """
         away, instead = (ADDED, REMOVED) if back else (REMOVED, ADDED)
-        table, own = self.place(mart, base)
+        (table, own), rows = self.place(mart, base), patch_of(mart, patch)
         columns = ", ".join(column.name for column in mart.columns)
-        ((named,),) = self.execute(f"SELECT COUNT(*) FROM {patches(mart)} p WHERE {_of(patch, away, 'p')}")
-        on = f"{_of(patch, away, 'p')} AND {_same_key(mart)}{_and(own, 'r')}"
-        taken = self.changed(self.delete_joined(table, patches(mart), on))
+        ((named,),) = self.execute(f"SELECT COUNT(*) FROM {rows} p WHERE p.side = {away}")
+        on = f"p.side = {away} AND {_same_key(mart)}{_and(own, 'r')}"
+        taken = self.changed(self.delete_joined(table, rows, on))
         if taken != named:
             hint = "run `marts build --rebuild`, which loads all rows; the live marts are untouched"
             raise Defect(f"{taken:,} of {named:,} rows to exchange are in {mart.table}", self.where, hint)
         names, values = "".join(f"{name}, " for name in own), "".join(f"{value:d}, " for value in own.values())
         self.execute(
-            f"INSERT INTO {table} ({names}{columns}) SELECT {values}{columns} FROM {patches(mart)} p "
-            f"WHERE {_of(patch, instead, 'p')}"
+            f"INSERT INTO {table} ({names}{columns}) SELECT {values}{columns} FROM {rows} p WHERE p.side = {instead}"
         )
 
     def count(self, staged: Staged) -> tuple[int, Decimal]:
         mart = staged.mart
         table, own = self.place(mart, staged.generation)
         if staged.over:
-            table, own = patches(mart), {"number": staged.generation, "side": ADDED}
+            table, own = patch_of(mart, staged.generation), {"side": ADDED}
         query = f"SELECT {self.keys_counted(mart)}, {_total(mart)} FROM {table} r WHERE 1 = 1{_and(own, 'r')}"
         ((rows, total),) = self.execute(query)
         return int(rows), Decimal(total)
@@ -93,37 +95,33 @@ class SqlPatches(SqlTables):
         With ``changed``, of a patch only the rows that equal one of its rows in the first column of the key.
         """
         mart = staged.mart
-        table, own = self.place(mart, staged.rows_of)
+        (table, own), patch = self.place(mart, staged.rows_of), patch_of(mart, staged.generation)
         columns = ", ".join(f"r.{column.name}" for column in mart.columns)
         key = mart.key[0]
-        keys = f"(SELECT DISTINCT {key} FROM {patches(mart)} WHERE number = {staged.generation:d}) c {self.join} "
+        keys = f"(SELECT DISTINCT {key} FROM {patch}) c {self.join} "
         read = f"{keys}{table} r ON r.{key} = c.{key}" if changed and staged.over else f"{table} r"
         rows = f"SELECT {columns} FROM {read} WHERE 1 = 1{_and(own, 'r')}"
         if not staged.over:
             return rows
-        removed = f"SELECT 1 FROM {patches(mart)} p WHERE {_of(staged.generation, REMOVED, 'p')} AND {_same_key(mart)}"
-        added = f"SELECT {columns} FROM {patches(mart)} r WHERE {_of(staged.generation, ADDED, 'r')}"
+        removed = f"SELECT 1 FROM {patch} p WHERE p.side = {REMOVED} AND {_same_key(mart)}"
+        added = f"SELECT {columns} FROM {patch} r WHERE r.side = {ADDED}"
         return f"{rows} AND NOT EXISTS ({removed}) UNION ALL {added}"
 
     def visible(self, staged: Staged) -> tuple[int, Decimal, set[str]]:
         mart = staged.mart
         table = f"{mart.table} r"
         if staged.over:
-            on = f"{_same_key(mart)} AND {_of(staged.generation, ADDED, 'p')}"
-            table = f"{patches(mart)} p {self.join} {table} ON {on}"
+            on = f"{_same_key(mart)} AND p.side = {ADDED}"
+            table = f"{patch_of(mart, staged.generation)} p {self.join} {table} ON {on}"
         ((rows, total, *runs),) = self.execute(
             f"SELECT COUNT(*), {_total(mart)}, MIN(r.run_id), MAX(r.run_id) FROM {table}"
         )
         return int(rows), Decimal(total), {str(run) for run in runs if run is not None}
 
 
-def patches(mart: Mart) -> str:
-    """Return the table of a mart's patches."""
-    return f"{mart.table}_patches"
-
-
-def _of(number: int, side: int, alias: str) -> str:
-    return f"{alias}.number = {number:d} AND {alias}.side = {side:d}"
+def patch_of(mart: Mart, number: int) -> str:
+    """Return the table of a patch."""
+    return f"{mart.table}{PATCH}{number:d}"
 
 
 def _and(own: dict[str, int], alias: str) -> str:

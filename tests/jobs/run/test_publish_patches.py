@@ -14,6 +14,7 @@ from support.servers import SqlServer
 
 from jobs.adapters.store.open import open_store
 from jobs.ports.records import Generation, Rollback
+from jobs.steps import load
 from jobs.steps.materialize import saved_rows
 from jobs.steps.materialize_task import rows_of
 from marts.policy import Policy
@@ -63,10 +64,10 @@ def patch_rows(place: Place, number: int) -> dict[int, list[tuple[Any, ...]]]:
     """The rows that the patch of a generation removes (0) and adds (1)."""
     columns = ", ".join(column.name for column in CUSTOMERS_MART.columns)
     with closing(place.warehouse()) as warehouse:
-        table = "customers_data_mart_patches"
+        table = f"customers_data_mart_patch_{number}"
         if not warehouse.columns_of(table):
             return {0: [], 1: []}
-        query = f"SELECT {columns} FROM {table} WHERE number = {number} AND side = {{}} ORDER BY 1, 2"
+        query = f"SELECT {columns} FROM {table} WHERE side = {{}} ORDER BY 1, 2"
         return {side: warehouse.execute(query.format(side)) for side in (0, 1)}
 
 
@@ -171,11 +172,8 @@ def test_rows_of_a_build_that_was_killed_are_removed_and_never_seen(shop: Place,
     shop.build()
     second = live(shop)
     dead = opened.stage_patch(CUSTOMERS_MART)
-    columns = ", ".join(column.name for column in CUSTOMERS_MART.columns)
-    opened.execute(
-        f"INSERT INTO customers_data_mart_patches SELECT {dead}, 1, {columns} FROM customers_data_mart_patches"
-        f" WHERE number = {second.generation} AND side = 1"
-    )
+    tables = [f"customers_data_mart_patch_{number}" for number in (dead, second.generation)]
+    opened.execute(f"INSERT INTO {tables[0]} SELECT * FROM {tables[1]} WHERE side = 1")
     opened.close()
     before = visible(shop)
     assert patch_rows(shop, dead)[1]
@@ -193,6 +191,44 @@ def test_patches_are_kept_as_long_as_one_can_go_back(shop: Place) -> None:
         shop.build()
         numbers.append(live(shop).generation)
     assert [bool(patch_rows(shop, number)[1]) for number in numbers] == [False, False, True]
+
+
+def test_a_table_of_somebody_else_with_the_name_of_a_patch_is_left_alone(shop: Place, opened: Any) -> None:
+    other = live(shop).generation + 1
+    names = [f"customers_data_mart_patch_{number}" for number in range(other, other + 4)]
+    for name in names:
+        opened.execute(f"CREATE TABLE {name} (customer_id BIGINT)")
+        opened.execute(f"INSERT INTO {name} VALUES (7)")
+    opened.close()
+    for name in "ab":
+        one_day(shop, name, 7)
+        assert shop.build().error is None
+    assert live(shop).earlier
+    assert visible(shop) == computed(shop)
+    with closing(shop.warehouse()) as warehouse:
+        assert [warehouse.execute(f"SELECT * FROM {name}") for name in names] == [[(7,)]] * 4
+        own = warehouse.atomically(lambda: warehouse.remove_person(7))
+        assert own
+        assert [warehouse.execute(f"SELECT * FROM {name}") for name in names] == [[(7,)]] * 4
+
+
+@pytest.mark.parametrize("shop", ["mariadb"], indirect=True)
+@pytest.mark.database
+def test_a_build_whose_patch_was_removed_by_another_run_says_so(shop: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, run = visible(shop), load._run
+
+    def overtaken(*arguments: Any) -> None:
+        with closing(shop.warehouse()) as other:
+            other.begin(replace(other.runs(1)[0], run_id="run-y"))
+            other.clean_up("run-y")
+        run(*arguments)
+
+    monkeypatch.setattr(load, "_run", overtaken)
+    one_day(shop, "a", 7)
+    report = shop.build()
+    assert report.error
+    assert report.error.what == "run-y has taken over since this run began"
+    assert visible(shop) == before
 
 
 @pytest.mark.parametrize("per_key", [True, False])
