@@ -25,6 +25,8 @@ _TYPES = {
     "decimal4": "DECIMAL(18,4)",
     "decimal6": "DECIMAL(18,6)",
     "version": "DECIMAL(38,0)",
+    "date": "date",
+    "time": "timestamp",
     "flag": "TRUE or FALSE",
 }
 
@@ -45,15 +47,13 @@ def main(arguments: list[str]) -> int:
 
 def pages() -> dict[Path, str]:
     """Return each page as it should be."""
-    architecture, marts = DOCS / "architecture.md", DOCS / "marts.md"
-    text = marts.read_text(encoding="utf-8")
-    for name, table in tables().items():
-        text = _filled(text, name, table)
+    architecture = DOCS / "architecture.md"
     return {
         architecture: _filled(
             _filled(architecture.read_text(encoding="utf-8"), "packages", packages()), "sdks", sdks()
         ),
-        marts: text,
+        DOCS / "marts.md": _of_pack("marts.md", "retail", "the day up to which sales count"),
+        DOCS / "banking.md": _of_pack("banking.md", "banking", "the day up to which transactions count"),
         DOCS / "cli.md": cli(),
     }
 
@@ -107,12 +107,20 @@ def sdks() -> str:
     )
 
 
-def tables() -> dict[str, str]:
-    """Return the columns of each mart, by its table."""
+def _of_pack(page: str, pack: str, as_of: str) -> str:
+    """Return the page of a pack with the columns of each of its marts."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for name, table in tables(pack, as_of).items():
+        text = _filled(text, name, table)
+    return text
+
+
+def tables(pack: str, as_of: str) -> dict[str, str]:
+    """Return the columns of each mart of a pack, by its table; ``as_of`` is the meaning of as_of_date."""
     from marts.packs import shipped
 
     found = {}
-    for mart in shipped("retail").marts.values():
+    for mart in shipped(pack).marts.values():
         rows = ["| column | meaning | type | NULL |", "|---|---|---|---|"]
         for column in mart.columns:
             name = f"**`{column.name}`**" if column.name in mart.key else f"`{column.name}`"
@@ -120,7 +128,7 @@ def tables() -> dict[str, str]:
             rows.append(f"| {name} | {column.help} | {type_} | {column.null_when or 'never'} |")
         rows += [
             "| `run_id` | the run that published the row | text | never |",
-            "| `as_of_date` | the day up to which sales count | date | never |",
+            f"| `as_of_date` | {as_of} | date | never |",
         ]
         found[mart.table] = "\n".join(rows)
     return found

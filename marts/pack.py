@@ -8,6 +8,7 @@ from typing import Literal
 
 from marts.highlights import Highlight
 from marts.pack_numbers import UNITS, Number, NumberTable
+from marts.subject import Subject
 from marts.views import View
 
 SourceType = Literal[
@@ -173,6 +174,8 @@ class Kind:
     """Columns whose change starts no version."""
     updated: str = ""
     """Column of the day since when a row is as it is; a carried one."""
+    reports: tuple[str, ...] = ()
+    """Columns whose values in the last snapshot of each month, and in the first, a history keeps."""
     members: tuple[tuple[int, str], ...] = ()
     """Keys of rows that stand for no entity, such as -1, and the word for each."""
     worded: tuple[str, ...] = ()
@@ -317,15 +320,6 @@ class MonthGroup:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Whose data can be erased: the people of a dimension, and the column that names them everywhere."""
-
-    kind: str
-    key: str
-    has_text_ids: bool = False
-
-
-@dataclass(frozen=True)
 class Pack:
     """A domain: its drops and its tables."""
 
@@ -412,8 +406,9 @@ class Pack:
     @property
     def tables_of_people(self) -> tuple[tuple[Mart, str], ...]:
         """Return the tables with rows of the people who can be erased, each with the column of their ids."""
-        key = self.subject.key if self.subject else ""
-        return tuple((mart, key) for mart in self.tables.values() if key in {column.name for column in mart.columns})
+        subject = self.subject or Subject("", "")
+        named = [(m, subject.column_in({column.name for column in m.columns})) for m in self.tables.values()]
+        return tuple((mart, column) for mart, column in named if column)
 
     @property
     def marts_of_people(self) -> tuple[tuple[Mart, str], ...]:

@@ -6,10 +6,11 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from marts.pack import DIGITS, Kind, SourceColumn, Subject
+from marts.pack import DIGITS, Kind, SourceColumn
 from marts.pack_columns import Columns, PackColumn, require_columns, require_names
 from marts.pack_tables import text_of
 from marts.reserved_words import DUCKDB, OF_DIMENSIONS, OF_FACTS, OF_VERSIONS, OP
+from marts.subject import Subject
 
 _NUMBERS = ("integer", *DIGITS)
 _TYPES: Mapping[str, tuple[str, ...]] = {
@@ -55,6 +56,7 @@ class PackDrop(BaseModel):
     versions: bool = False
     carried: tuple[str, ...] = ()
     updated: str = ""
+    reports: tuple[str, ...] = ()
     members: dict[int, str] = Field(default_factory=dict)
     worded: tuple[str, ...] = ()
     columns: Columns = Field(min_length=1)
@@ -72,6 +74,7 @@ class PackDrop(BaseModel):
             used += [("identity", name) for name in (item.id, item.number, item.item, *item.sign, *within)]
         used += [("updated", self.updated), *(("carried", name) for name in self.carried)]
         used += [*(("worded", name) for name in self.worded), *(("values", name) for name in self.values)]
+        used += [("reports", name) for name in self.reports]
         require_columns(self.columns, [*used, *(("synonyms", name) for name in self.synonyms)])
         return self
 
@@ -94,7 +97,7 @@ class PackDrop(BaseModel):
 
     @model_validator(mode="after")
     def _versions_are_of_a_dimension(self) -> Self:
-        for setting in ("carried", "updated", "members", "worded"):
+        for setting in ("carried", "updated", "reports", "members", "worded"):
             if getattr(self, setting) and not (self.versions and self.key):
                 raise ValueError(f"{setting} is for a dimension with versions = true")
         if self.versions and not self.key:
@@ -154,6 +157,7 @@ class PackDrop(BaseModel):
             versions=self.versions,
             carried=tuple(dict.fromkeys((*self.carried, *filter(None, (self.updated,))))),
             updated=self.updated,
+            reports=self.reports,
             members=tuple(sorted(self.members.items(), reverse=True)),
             worded=self.worded,
             person=subject.key if subject and subject.key in names else "",

@@ -16,7 +16,6 @@ from marts.pack import (
     Mart,
     MonthTable,
     Pack,
-    Subject,
 )
 from marts.pack_columns import Columns, Name, require_columns
 from marts.pack_drops import PackDrop
@@ -24,9 +23,10 @@ from marts.pack_numbers import Number, NumberColumn, NumberTable
 from marts.pack_tables import PackTable
 from marts.policy import EnginePolicy, explain, nearest, policy_model
 from marts.reserved_words import BEFORE, BESIDE_FACTS, DATABASES, DUCKDB, TABLES, VARIABLES
+from marts.subject import Subject
 from marts.views import View
 
-SHIPPED = ("retail",)
+SHIPPED = ("retail", "banking")
 """Packs that are part of this package."""
 
 
@@ -83,6 +83,7 @@ class _Subject(BaseModel):
 
     drop: str
     key: str
+    also: tuple[Name, ...] = ()
 
 
 class _Pack(BaseModel):
@@ -147,8 +148,13 @@ class _Pack(BaseModel):
         of_all += [("tables", name, item.columns) for name, item in self.tables.items()]
         for what, name, columns in of_all:
             for column in columns:
-                if column.name == key and (column.type != "id" or column.flags[:1] == ("optional",)):
-                    raise ValueError(f"{what}.{name}: {key} names a person who can be erased: its type is id")
+                if column.name in (key, *self.subject.also) and (
+                    column.type != "id" or column.flags[:1] == ("optional",)
+                ):
+                    raise ValueError(f"{what}.{name}: {column.name} names a person who can be erased: its type is id")
+        for other in self.subject.also:
+            if not any(column.name == other for _, _, columns in of_all for column in columns):
+                raise ValueError(f"subject.also: no table has a column {other!r}")
         return self
 
     @model_validator(mode="after")
@@ -222,7 +228,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
     """
     try:
         values = _Pack.model_validate(tomllib.loads(text))
-        subject = Subject(values.subject.drop, values.subject.key) if values.subject else None
+        subject = Subject(values.subject.drop, values.subject.key, values.subject.also) if values.subject else None
         lookups = {item.on: kind for table in values.tables.values() for kind, item in table.lookups.items() if item.on}
         kinds = {name: drop.kind(name, subject, lookups, sql) for name, drop in values.drops.items()}
         dimensions = {name for name, kind in kinds.items() if not kind.is_fact}
@@ -261,7 +267,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
 def _highlight(name: str, item: Highlight, mart: Mart, subject: Subject | None) -> Highlight:
     own: dict[str, Any] = {"name": name}
     if isinstance(item, TopHighlight):
-        own["people"] = tuple(column.name for column in mart.columns if subject and column.name == subject.key)
+        own["people"] = tuple(column.name for column in mart.columns if subject and column.name in subject.columns)
     return item.model_copy(update=own)
 
 

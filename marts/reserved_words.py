@@ -49,7 +49,7 @@ OF_DIMENSIONS = frozenset(("deleted", "t_place"))
 """Columns that the engine adds to clean rows of dimensions."""
 OF_VERSIONS = OF_DIMENSIONS | frozenset(
     """
-    covers_from covers_to end_reason is_current is_inferred last_seen valid_from valid_to version_key
+    covers_from covers_to end_reason is_current is_inferred last_seen reports valid_from valid_to version_key
     """.split()
 )
 """Those of dimensions with versions."""

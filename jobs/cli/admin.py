@@ -29,7 +29,8 @@ from marts.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.config.settings import Settings
-    from marts.pack import PersonId, Subject
+    from marts.pack import PersonId
+    from marts.subject import Subject
 
 erase = typer.Typer(help="Erase a person permanently.", no_args_is_help=True)
 

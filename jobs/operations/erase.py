@@ -9,7 +9,7 @@ import json
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,8 +30,9 @@ from jobs.steps.measure_marts import MEASURED
 from jobs.steps.rollup import COUNTS
 from marts.dialect import LineFormat
 from marts.errors import StateDamaged
-from marts.pack import GUEST, TEXT_GUEST, Pack, PersonId, Subject
+from marts.pack import GUEST, TEXT_GUEST, Pack, PersonId
 from marts.privacy.erasure import ERASED, TELLING, ids_in
+from marts.subject import Subject
 
 Formats = Mapping[str, set[LineFormat]]
 """How the rows of all deliveries of a drop are read, by the drop's key."""
@@ -128,9 +129,14 @@ def find_traces(now: Survey, customer: PersonId) -> Traces:
 
 
 def _column(now: Survey) -> str:
-    """Return the column of the ids of people."""
+    """Return the column of the ids of people in drops."""
+    return next(iter(_columns(now)), "")
+
+
+def _columns(now: Survey) -> tuple[str, ...]:
+    """Return the columns of the ids of people in drops and tables."""
     subject = now.settings.pack.subject
-    return subject.key if subject else ""
+    return subject.columns if subject else ()
 
 
 def _formats(now: Survey) -> Formats:
@@ -149,15 +155,19 @@ def _drops_in(now: Survey, formats: Formats, customer: PersonId, path: str) -> s
     """
     quarantined = path.startswith(Places.of(now.settings.pack).quarantine)
     try:
-        if not quarantined and _column(now) not in now.state.using(path, pq.read_schema).names:
+        names = ["drop", "raw"]
+        if not quarantined:
+            existing = now.state.using(path, pq.read_schema).names
+            names = [name for name in _columns(now) if name in existing]
+        if not names:
             return set()
-        rows = read_parquet(now.state, path, ["drop", "raw"] if quarantined else [_column(now)])
+        rows = read_parquet(now.state, path, names)
     except StateDamaged:
         return {_ANY}
     if quarantined:
         pairs = zip(rows["drop"].to_pylist(), rows["raw"].to_pylist(), strict=True)
         return {drop for drop, raw in pairs if _may_name(_column(now), customer, formats, drop, raw)}
-    return {_ANY} if pc.any(pc.equal(rows[_column(now)], customer)).as_py() else set()
+    return {_ANY} if any(pc.any(pc.equal(column, customer)).as_py() for column in rows.columns) else set()
 
 
 def _is_of(manifest: Manifest, drops: Container[str]) -> bool:
@@ -185,7 +195,7 @@ def remove(now: Survey, traces: Traces, docs: Store, person: Person) -> int:
     customer = person.customer
     forgotten = {(manifest.delivery.id, manifest.rules) for manifest in traces.manifests}
     results = [version.key for version in docs.versions("runs") if version.key.endswith(".json")]
-    pages = [key for key in results if _is_on(docs.get(key), _column(now), customer)]
+    pages = [key for key in results if _is_on(docs.get(key), _columns(now), customer)]
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         rewritten = dict(pool.map(partial(_rewritten, now, person), traces.only_copies))
         known = {(manifest.delivery.id, manifest.rules): manifest for manifest in now.catalog.everything()}
@@ -208,11 +218,12 @@ def _rewritten(now: Survey, person: Person, manifest: Manifest) -> tuple[tuple[s
         return name, None
 
 
-def _is_on(page: bytes, column: str, customer: PersonId) -> bool:
+def _is_on(page: bytes, columns: Sequence[str], customer: PersonId) -> bool:
     """Return whether a page contains an example with the customer's id."""
     mentions = mention(customer)
     for result in json.loads(page).get("results", []):
-        if column in json.dumps(result.get("expectation_config", {}).get("kwargs", {})):
+        kwargs = json.dumps(result.get("expectation_config", {}).get("kwargs", {}))
+        if any(column in kwargs for column in columns):
             displayed = [value for name, value in result.get("result", {}).items() if isinstance(value, list | dict)]
             if any(mentions(json.dumps(value)) for value in displayed):
                 return True
@@ -224,7 +235,7 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: PersonId) -> int:
 
     Return the number of changed records.
     """
-    formats, mentions, column = _formats(now), mention(customer), _column(now)
+    formats, mentions, column, columns = _formats(now), mention(customer), _column(now), _columns(now)
     personal = {item.name for mart in now.settings.pack.tables.values() for item in mart.columns if item.personal}
 
     def report(text: str) -> str:
@@ -234,14 +245,14 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: PersonId) -> int:
             for reason in drop.get("reasons", []):
                 if _may_name(column, customer, formats, drop.get("key", ""), reason.get("raw", "")):
                     reason.update(raw=ERASED, example="")
-        _erase_listed([announced.get("highlights"), announced.get("figures")], column, customer, personal)
-        cleaned = _without(announced, mentions, column)
+        _erase_listed([announced.get("highlights"), announced.get("figures")], columns, customer, personal)
+        cleaned = _without(announced, mentions, columns)
         return text if cleaned == before else json.dumps(cleaned)
 
     def notice(text: str) -> str:
         raised: dict[str, Any] = json.loads(text)
-        lines = [str(_without(line, mentions, column)) for line in raised["body"].split("\n")]
-        cleaned = {**raised, "subject": _without(raised["subject"], mentions, column), "body": "\n".join(lines)}
+        lines = [str(_without(line, mentions, columns)) for line in raised["body"].split("\n")]
+        cleaned = {**raised, "subject": _without(raised["subject"], mentions, columns), "body": "\n".join(lines)}
         return text if cleaned == raised else json.dumps(cleaned, ensure_ascii=False)
 
     changed = 0
@@ -256,20 +267,20 @@ def clean_ledger(now: Survey, warehouse: Warehouse, customer: PersonId) -> int:
             changed += 1
     changed += warehouse.rewrite("marts_runs", "report", report)
     changed += warehouse.rewrite("marts_notices", "notice", notice)
-    return changed + warehouse.rewrite("marts_runs", "error", lambda text: str(_without(text, mentions, column)))
+    return changed + warehouse.rewrite("marts_runs", "error", lambda text: str(_without(text, mentions, columns)))
 
 
-def _erase_listed(value: Any, column: str, customer: PersonId, personal: Container[str]) -> None:
+def _erase_listed(value: Any, columns: Sequence[str], customer: PersonId, personal: Container[str]) -> None:
     """Remove the person from the rows that a report lists, of this version or an earlier one."""
     if isinstance(value, list):
         for item in value:
-            _erase_listed(item, column, customer, personal)
+            _erase_listed(item, columns, customer, personal)
     if isinstance(value, dict):
         nobody = TEXT_GUEST if isinstance(customer, str) else GUEST
-        if value.get(column) == customer:
-            value.update({column: nobody, **{name: ERASED for name in value if name in personal}})
+        if named := [column for column in columns if value.get(column) == customer]:
+            value.update({**dict.fromkeys(named, nobody), **{name: ERASED for name in value if name in personal}})
         for item in value.values():
-            _erase_listed(item, column, customer, personal)
+            _erase_listed(item, columns, customer, personal)
 
 
 def event(number: int, at: str, who: str, why: str) -> AuditEvent:
@@ -286,14 +297,15 @@ def mention(customer: PersonId) -> Callable[[str], bool]:
     return lambda text: bool(match.search(text))
 
 
-def _without(value: object, mentions: Callable[[str], bool], column: str) -> object:
-    """Copy a report without strings that name the customer: those that contain the column's name and the id."""
+def _without(value: object, mentions: Callable[[str], bool], columns: Sequence[str]) -> object:
+    """Copy a report without strings that name the customer: those that contain a column's name and the id."""
     if isinstance(value, dict):
-        return {name: _without(inner, mentions, column) for name, inner in value.items()}
+        return {name: _without(inner, mentions, columns) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_without(inner, mentions, column) for inner in value]
-    named = isinstance(value, str) and column in value and mentions(value)
-    return f"{column} …: (erased)" if named else value
+        return [_without(inner, mentions, columns) for inner in value]
+    if isinstance(value, str) and mentions(value):
+        return next((f"{column} …: (erased)" for column in columns if column in value), value)
+    return value
 
 
 def drops_text(keys: Iterable[str]) -> str:

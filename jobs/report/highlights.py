@@ -127,10 +127,16 @@ def highlights_of(pack: Pack, figures: Mapping[str, Figures], as_of: date) -> tu
     return tuple(results)
 
 
-def without(items: Sequence[AnyKind], column: str, is_erased: Callable[[Value], bool]) -> tuple[AnyKind, ...]:
-    """Leave out listed rows of people who were erased; ``column`` has their ids."""
+def without(
+    items: Sequence[AnyKind], columns: Sequence[str], is_erased: Callable[[Value], bool]
+) -> tuple[AnyKind, ...]:
+    """Leave out listed rows of people who were erased; ``columns`` have their ids."""
+
+    def names_none(row: Mapping[str, Value]) -> bool:
+        return not any(is_erased(row.get(column)) for column in columns)
+
     return tuple(
-        item.model_copy(update={"rows": tuple(row for row in item.rows if not is_erased(row.get(column)))})
+        item.model_copy(update={"rows": tuple(filter(names_none, item.rows))})
         if isinstance(item, ReportedTop)
         else item
         for item in items

@@ -174,8 +174,8 @@ def _write_pages(settings: Settings, warehouse: Warehouse, report: RunReport) ->
 def _without_erased(report: RunReport, warehouse: Warehouse, settings: Settings) -> RunReport:
     """Leave out people who were erased since the run read the marts."""
     erased = erased_people(warehouse.erasures(), settings.domain.subject)
-    key = settings.domain.subject.key if settings.domain.subject else ""
-    left = without(report.highlights, key, lambda value: bool(erased.number_of(str(value))))
+    columns = settings.domain.subject.columns if settings.domain.subject else ()
+    left = without(report.highlights, columns, lambda value: bool(erased.number_of(str(value))))
     return report.model_copy(update={"highlights": left})
 
 

@@ -142,7 +142,9 @@ def _plan(
         Day(day, tuple((manifest, log) for _, manifest, log in same))
         for day, same in groupby(own, lambda item: item[0])
     ]
-    name = name_of(_VERSION, kind.name, [str(column) for column in kind.columns], kind.carried, kind.updated)
+    name = name_of(
+        _VERSION, kind.name, [str(column) for column in kind.columns], kind.carried, kind.updated, *kind.reports
+    )
     paths = []
     for item in days:
         name = name_of(name, item.name)

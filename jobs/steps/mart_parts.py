@@ -152,7 +152,8 @@ class MartTask:
         """Return how its rows are computed."""
         subject = self.pack.subject
         months = self.pack.months.get(self.mart.reads) if self.mart.per != "month" else None
-        person = subject.key if subject and months and subject.key in self.mart.key else ""
+        of_people = self.mart.per == "key" or self.mart.control  # others may have rows of nobody
+        person = subject.column_in(self.mart.key) if subject and months and of_people else ""
         control = months.control if months else ""
         kinds = {item.kind: self.pack.kinds[item.kind] for item in self.mart.lookups}
         versioned = {name: kind for name, kind in kinds.items() if kind.versions}

@@ -98,9 +98,18 @@ def _unequal(rows: pa.Table, others: pa.Table) -> np.ndarray:
     """Return which rows of two tables of the same size are not equal; null equals null."""
     unequal = np.zeros(len(rows), bool)
     for item, other in zip(rows.columns, others.columns, strict=True):
+        if pa.types.is_nested(item.type):  # Arrow compares none
+            unequal |= _unequal_lists(item, other)
+            continue
         both_null = pc.and_(item.is_null(), other.is_null())
         unequal |= ~np.asarray(pc.or_(pc.fill_null(pc.equal(item, other), False), both_null))
     return unequal
+
+
+def _unequal_lists(item: pa.ChunkedArray, other: pa.ChunkedArray) -> np.ndarray:
+    with running({"item": pa.table({"list": item}), "other": pa.table({"list": other})}, {}) as engine:
+        query = "SELECT item.list IS DISTINCT FROM other.list AS differs FROM item POSITIONAL JOIN other"
+        return np.asarray(engine.sql(query).to_arrow_table()["differs"])
 
 
 def _counted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

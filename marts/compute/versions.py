@@ -38,6 +38,8 @@ version_key: key * 10^8 + valid_from as yyyymmdd, or key@yyyymmdd of a text · v
 day after · end_reason: CHANGED, DELETED or null · covers_from, covers_to: the same without gaps, so that each day is in
 one version · last_seen: day of the last snapshot in which it held
 """
+REPORTS = "reports"
+"""Column of the values that an entity had in the last snapshot of each month, and in its first: a list with the day."""
 INFERRED = "is_inferred"
 """Column of whether facts name an entity that no snapshot has."""
 OF_MONTHS = ("version_key", "covers_from", "covers_to")
@@ -61,7 +63,15 @@ class Snapshot:
 def history_schema(kind: Kind) -> pa.Schema:
     """Return the schema of the versions of a dimension."""
     own = VERSION_COLUMNS.set(0, pa.field("version_key", pa.string())) if kind.has_text_key else VERSION_COLUMNS
-    return pa.schema([*clean_schema(kind), *own])
+    fields = [*clean_schema(kind), *own]
+    return pa.schema([*fields, pa.field(REPORTS, pa.list_(_report(kind)))] if kind.reports else fields)
+
+
+def _report(kind: Kind) -> pa.DataType:
+    """Return the type of a report: its day, and the values of some columns."""
+    clean = clean_schema(kind)
+    names = [kind.column(name).clean_name for name in kind.reports]
+    return pa.struct([("day", pa.date32()), *((name, clean.field(name).type) for name in names)])
 
 
 def fold(
@@ -80,13 +90,65 @@ def fold(
             f"CREATE TEMP TABLE closed AS SELECT {names}, valid_from, last_seen, valid_to, end_reason FROM before "
             "WHERE end_reason IS NOT NULL"
         )
+        reports = _Reports(engine, kind, last) if kind.reports else None
         for day, snapshots in days:
             engine.execute(f"CREATE OR REPLACE TEMP TABLE now AS SELECT {names} FROM state")
             for snapshot in snapshots:
                 _apply(engine, kind, snapshot)
+                if reports:
+                    reports.read(snapshot)
             _close(engine, kind, day, last)
+            if reports:
+                reports.end(day)
             last = day
         return _history(engine, kind)
+
+
+class _Reports:
+    """The reports of a dimension: tables ``reports`` of past months, ``latest`` of the current one, and ``first``."""
+
+    def __init__(self, engine: duckdb.DuckDBPyConnection, kind: Kind, last: date) -> None:
+        """Continue those of the table ``before``, of snapshots up to the day ``last``."""
+        self._engine, self._key, self._month = engine, kind.key or "", last.replace(day=1)
+        self._names = ", ".join((self._key, *(kind.column(name).clean_name for name in kind.reports)))
+        engine.execute(
+            f"CREATE TEMP TABLE every AS SELECT {self._key}, unnest({REPORTS}, recursive := TRUE) FROM before"
+        )
+        of_month = (
+            f"day >= DATE '{self._month}' QUALIFY row_number() OVER (PARTITION BY {self._key} ORDER BY day DESC) = 1"
+        )
+        engine.execute(
+            f"CREATE TEMP TABLE latest AS FROM every WHERE {of_month};"
+            f"CREATE TEMP TABLE reports AS FROM every ANTI JOIN latest USING ({self._key}, day);"
+            f"CREATE TEMP TABLE first AS FROM every "
+            f"QUALIFY row_number() OVER (PARTITION BY {self._key} ORDER BY day) = 1"
+        )
+        self._clear()
+
+    def _clear(self) -> None:
+        self._engine.execute("CREATE OR REPLACE TEMP TABLE today AS FROM latest LIMIT 0")
+
+    def read(self, snapshot: Snapshot) -> None:
+        """Read the snapshot that was applied last: of a day, the last one that names an entity counts."""
+        rows = f"(SELECT * FROM changes WHERE NOT {DELETED})" if snapshot.is_log else "given"
+        self._engine.execute(
+            f"CREATE OR REPLACE TEMP TABLE today AS FROM today ANTI JOIN {rows} g USING ({self._key}) "
+            f"UNION ALL BY NAME SELECT {self._names} FROM {rows}"
+        )
+
+    def end(self, day: date) -> None:
+        """Add the reports of a day, of the entities that exist at its end."""
+        if self._month != day.replace(day=1):
+            self._month = day.replace(day=1)
+            self._engine.execute("INSERT INTO reports BY NAME FROM latest; TRUNCATE latest")
+        self._engine.execute(
+            f"CREATE OR REPLACE TEMP TABLE today AS SELECT * REPLACE (DATE '{day}' AS day) FROM today "
+            f"SEMI JOIN now USING ({self._key});"
+            f"CREATE OR REPLACE TEMP TABLE latest AS FROM latest ANTI JOIN today USING ({self._key}) "
+            f"UNION ALL BY NAME FROM today;"
+            f"INSERT INTO first BY NAME FROM today ANTI JOIN first USING ({self._key})"
+        )
+        self._clear()
 
 
 def _apply(engine: duckdb.DuckDBPyConnection, kind: Kind, snapshot: Snapshot) -> None:
@@ -153,16 +215,32 @@ def _history(engine: duckdb.DuckDBPyConnection, kind: Kind) -> pa.Table:
         f"""
         WITH versions AS (
             FROM closed UNION ALL BY NAME SELECT *, ?::DATE AS valid_to, NULL AS end_reason FROM state
-        )
+        ){_reported(kind)}
         SELECT *, {version_key} AS version_key, end_reason IS NULL AS is_current,
             CASE WHEN row_number() OVER w = 1 THEN ?::DATE ELSE valid_from END AS covers_from,
             coalesce(lead(valid_from) OVER w, ?::DATE) AS covers_to
-        FROM versions WINDOW w AS (PARTITION BY {key} ORDER BY valid_from) ORDER BY {key}, valid_from
+        FROM versions {f"LEFT JOIN reported USING ({key}, valid_from)" if kind.reports else ""}
+        WINDOW w AS (PARTITION BY {key} ORDER BY valid_from) ORDER BY {key}, valid_from
         """,
         params=[LAST, FIRST, LAST],
     ).to_arrow_table()
     schema = history_schema(kind)
     return rows.select(schema.names).cast(schema)
+
+
+def _reported(kind: Kind) -> str:
+    """Return the SQL of the reports of each version, as another table of a WITH."""
+    if not kind.reports:
+        return ""
+    fields = ", ".join(f"'{name}': r.{name}" for name in ("day", *(kind.column(n).clean_name for n in kind.reports)))
+    return f""",
+        every AS (FROM reports UNION BY NAME FROM latest UNION BY NAME FROM first),
+        reported AS (
+            SELECT v.{kind.key}, v.valid_from, list({{{fields}}} ORDER BY r.day) AS {REPORTS}
+            FROM versions v
+            JOIN every r ON r.{kind.key} = v.{kind.key} AND r.day >= v.valid_from AND r.day < v.valid_to
+            GROUP BY ALL
+        )"""
 
 
 def of_month(versions: pa.Table, month: date) -> pa.Table:

@@ -38,6 +38,10 @@ SWAPPED = ('"branch_id", "month"', '"month", "branch_id"')
         ("pack.toml", 'drop = "readers"', 'drop = "loans"', "subject.drop: 'loans' is no dimension"),
         ("pack.toml", PERSON, '["reader_id", "integer", "who"]', "drops.loans: reader_id names a person"),
         ("pack.toml", '["reader_id", "id", "The reader."]', '["reader_id", "count", "x"]', "tables.readers_mart"),
+        ("pack.toml", SUBJECT, 'key = "reader_id", also = ["who"] }', "subject.also: no table has a column 'who'"),
+        ("pack.toml", SUBJECT, 'key = "reader_id", also = ["level"] }', "tables.readers_mart: level names a person"),
+        ("pack.toml", OF_READERS, 'reports = ["name"]\n' + OF_READERS, "reports is for a dimension with versions"),
+        ("pack.toml", OF_READERS, 'reports = ["size"]\n' + HISTORY, "reports names 'size', which is no column"),
         # Names that the engine has.
         ("pack.toml", '"branch_id", "id", "where"', '"bucket", "id", "where"', "'bucket' is reserved"),
         ("pack.toml", '["fee", "amount", "what was paid"]', '["fee", "amount", "x", "stored as bucket"]', "'bucket'"),

@@ -30,6 +30,7 @@ def test_names_say_something() -> None:
     wrong = [
         (module, name)
         for path in sorted([*ROOT.glob("jobs/**/*.py"), *ROOT.glob("marts/**/*.py"), *ROOT.glob("tests/**/*.py")])
+        if "golden" not in path.parts  # the oracle was given, and stays as it is
         for name in names(ast.parse(path.read_text()))
         if name.strip("_") in EMPTY and (module := path.relative_to(ROOT).as_posix(), name) not in COLUMNS
     ]

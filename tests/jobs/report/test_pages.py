@@ -376,7 +376,9 @@ def test_who_was_erased_from_the_reports_goes_from_their_pages(tmp_path: Path) -
     write_reports(store, REPORT, [REPORT])
     page = tmp_path / "run-1.html"
     assert "Zoë Quist" in page.read_text()
-    changed = REPORT.model_copy(update={"highlights": without(HIGHLIGHTS, "customer_id", lambda value: value == 50123)})
+    changed = REPORT.model_copy(
+        update={"highlights": without(HIGHLIGHTS, ("customer_id",), lambda value: value == 50123)}
+    )
     write_again(store, [changed, REPORT.model_copy(update={"run_id": "without-a-page"})])
     assert "Zoë Quist" not in page.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "run-1.html"]

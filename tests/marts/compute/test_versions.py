@@ -1,6 +1,6 @@
 """Versions of the entities of a dimension."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import pyarrow as pa
 import pytest
@@ -22,6 +22,7 @@ KIND = Kind(
     key="id",
     versions=True,
     carried=("size",),
+    reports=("size",),
     members=((-1, "UNKNOWN"), (-2, "NOT APPLICABLE")),
     worded=("name",),
 )
@@ -30,7 +31,9 @@ rows = st.lists(
     unique_by=lambda row: row[0],
     max_size=4,
 )
-snapshots = st.lists(st.tuples(st.integers(0, 9), st.booleans(), rows, st.booleans()), max_size=8)
+snapshots = st.lists(
+    st.tuples(st.sampled_from([0, 1, 2, 29, 30, 31, 58, 61, 89, 91]), st.booleans(), rows, st.booleans()), max_size=8
+)
 
 
 def snapshot(is_log: bool, values: list[tuple[int, str, int | None, bool]], unreadable: bool = False) -> Snapshot:
@@ -42,12 +45,12 @@ def snapshot(is_log: bool, values: list[tuple[int, str, int | None, bool]], unre
     return Snapshot(table, is_log, None if unreadable else pa.array([], pa.int64()))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(snapshots)
 def test_a_history_that_is_continued_day_by_day_is_that_of_all_days(drops: list[tuple[int, bool, list, bool]]) -> None:
     days: dict[date, list[Snapshot]] = {}
     for day, is_log, values, unreadable in sorted(drops, key=lambda drop: drop[0]):
-        days.setdefault(date(2024, 1, 1 + day), []).append(snapshot(is_log, values, unreadable))
+        days.setdefault(date(2024, 1, 1) + timedelta(day), []).append(snapshot(is_log, values, unreadable))
     whole = fold(KIND, days.items())
     steps, last = None, FIRST
     for day, same in days.items():
@@ -57,6 +60,8 @@ def test_a_history_that_is_continued_day_by_day_is_that_of_all_days(drops: list[
     for row in whole.to_pylist():
         assert row["covers_from"] == covered.get(row["id"], FIRST)  # each begins where the one before ends
         assert row["valid_from"] < row["valid_to"]
+        for report in row["reports"] or ():
+            assert row["valid_from"] <= report["day"] < row["valid_to"]
         assert row["is_current"] == (row["end_reason"] is None) == (row["valid_to"] == LAST)
         covered[row["id"]] = row["covers_to"]
     assert set(covered.values()) <= {LAST}
@@ -83,3 +88,20 @@ def test_the_last_change_of_a_log_counts_and_a_key_twice_in_a_table_is_refused()
     assert fold(KIND, [(day, [log])])["name"].to_pylist() == ["b"]
     with pytest.raises(DuplicateKeys, match="shops"):
         fold(KIND, [(day, [snapshot(False, [(1, "a", None, False), (1, "b", None, False)])])])
+
+
+def test_the_reports_of_an_entity_are_its_first_and_the_last_of_each_month() -> None:
+    days = [(1, 5), (1, 9), (1, 31), (2, 10), (2, 12), (3, 1)]
+    sizes = {day: number * 10 for number, day in enumerate(days)}
+    snapshots = {day: [snapshot(False, [(1, "a", size, False)])] for day, size in sizes.items()}
+    snapshots[(2, 12)] = [snapshot(False, [(2, "b", 7, False)]), snapshot(False, [(3, "c", 8, False)])]
+    rows = fold(KIND, [(date(2024, *day), items) for day, items in snapshots.items()]).to_pylist()
+    reports = {
+        (row["id"], row["valid_from"]): [(item["day"].isoformat(), item["size"]) for item in row["reports"] or []]
+        for row in rows
+    }
+    assert reports == {
+        (1, date(2024, 1, 5)): [("2024-01-05", 0), ("2024-01-31", 20), ("2024-02-10", 30)],
+        (1, date(2024, 3, 1)): [("2024-03-01", 50)],
+        (3, date(2024, 2, 12)): [("2024-02-12", 8)],
+    }

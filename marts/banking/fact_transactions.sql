@@ -1,0 +1,150 @@
+-- The transactions of one month, scored. Every rule looks back: at earlier rows of the customer, never at later ones,
+-- at other customers, or at another row's score.
+--
+-- In:  booked                                       transactions of the month (booked.sql)
+--      customer_habits_before, customer_places_before  what was spent in the `history_months` months before
+--      customer_tails_before                        rows of the last minutes of the month before
+--      channel_fees, merchant_categories            of the day: covers_from <= day < covers_to
+-- Out: a row per transaction
+
+CREATE OR REPLACE TEMP TABLE habits AS
+SELECT customer_id, sum(spent_rows)::HUGEINT AS n, sum(spent_cents)::HUGEINT AS s, sum(spent_squares)::HUGEINT AS q
+FROM customer_habits_before
+GROUP BY customer_id HAVING n >= getvariable('min_history');
+
+-- isqrt(sigmas^2 * (n q - s^2)): the root of doubles, one step of Newton, and the nearest whole number below.
+CREATE OR REPLACE TEMP TABLE limits AS
+WITH squares AS (
+    SELECT *, (getvariable('usual_sigmas_cents')::HUGEINT * getvariable('usual_sigmas_cents') * (n * q - s * s)) // 10000
+        AS square
+    FROM habits
+),
+guesses AS (SELECT *, greatest(1, floor(sqrt(square::DOUBLE))::HUGEINT) AS guess FROM squares),
+steps AS (SELECT *, (guess + square // guess) // 2 AS root FROM guesses),
+roots AS (
+    SELECT customer_id, n, s,
+        root - (root * root > square)::INT + ((root + 1) * (root + 1) <= square)::INT AS deviation
+    FROM steps
+)
+SELECT customer_id,
+    greatest((s + deviation) // n, s * getvariable('usual_factor_cents') // (n * 100))::BIGINT AS limit_cents
+FROM roots;
+
+-- Rows of known time, with those of the last minutes of the month before.
+CREATE OR REPLACE TEMP TABLE windows AS
+WITH timed AS (
+    SELECT customer_id, transaction_id, epoch_us(transaction_time) AS micros, status = 'FAILED' AS is_failed, TRUE AS is_own
+    FROM booked WHERE transaction_time IS NOT NULL
+    UNION ALL
+    SELECT customer_id, transaction_id, epoch_us(transaction_time), is_failed, FALSE FROM customer_tails_before
+),
+counted AS (
+    SELECT customer_id, transaction_id, is_own,
+        count(*) OVER recent - count(*) OVER later AS velocity_count,
+        count(*) FILTER (is_failed) OVER within - count(*) FILTER (is_failed) OVER later - is_failed::INT AS failed_before
+    FROM timed
+    WINDOW recent AS (PARTITION BY customer_id ORDER BY micros
+            RANGE BETWEEN getvariable('velocity_minutes')::BIGINT * 60000000 - 1 PRECEDING AND CURRENT ROW),
+        within AS (PARTITION BY customer_id ORDER BY micros
+            RANGE BETWEEN getvariable('failed_minutes')::BIGINT * 60000000 - 1 PRECEDING AND CURRENT ROW),
+        later AS (PARTITION BY customer_id, micros ORDER BY transaction_id
+            ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)
+)
+SELECT customer_id, transaction_id, velocity_count, failed_before FROM counted WHERE is_own;
+
+CREATE OR REPLACE TEMP TABLE known AS
+SELECT DISTINCT customer_id, place, place_id FROM customer_places_before;
+
+CREATE OR REPLACE TEMP TABLE described AS
+SELECT b.*,
+    coalesce(w.velocity_count, 0) AS velocity_count, coalesce(w.failed_before, 0) AS failed_before, l.limit_cents,
+    f.fee_percent_hundredths AS fee,
+    CASE WHEN b.is_done AND f.fee_percent_hundredths IS NOT NULL
+        THEN div_half_up(b.amount_cents * f.fee_percent_hundredths::HUGEINT, 10000) ELSE 0 END::BIGINT AS revenue_cents,
+    coalesce(b.category, m.category, 'UNKNOWN') AS its_category,
+    m.mcc IN (SELECT mcc FROM risky_mccs) AS has_risky_mcc,
+    hour(b.transaction_time) AS its_hour,
+    CASE WHEN b.transaction_time IS NULL THEN 'UNKNOWN' WHEN its_hour BETWEEN 6 AND 11 THEN 'MORNING'
+        WHEN its_hour BETWEEN 12 AND 17 THEN 'AFTERNOON' WHEN its_hour BETWEEN 18 AND 21 THEN 'EVENING'
+        ELSE 'NIGHT' END AS its_time_of_day,
+    count(*) OVER day AS day_rows,
+    row_number() OVER sequence AS day_place,
+    coalesce(sum(b.amount_cents) FILTER (b.is_done) OVER running, 0)::HUGEINT AS day_cents,
+    c.place_id IS NOT NULL OR count(*) FILTER (b.is_spent) OVER in_city > 0 AS knows_city,
+    p.place_id IS NOT NULL OR count(*) FILTER (b.is_spent) OVER at_merchant > 0 AS knows_merchant
+FROM booked b
+LEFT JOIN windows w ON w.customer_id = b.customer_id AND w.transaction_id = b.transaction_id
+LEFT JOIN limits l ON l.customer_id = b.customer_id
+LEFT JOIN channel_fees f ON f.channel_id = b.channel_id AND b.transaction_time_day >= f.covers_from
+    AND b.transaction_time_day < f.covers_to
+LEFT JOIN merchant_categories m ON m.merchant_id = b.merchant_id AND b.transaction_time_day >= m.covers_from
+    AND b.transaction_time_day < m.covers_to
+LEFT JOIN known c ON c.customer_id = b.customer_id AND c.place = 'city' AND c.place_id = b.city_id
+LEFT JOIN known p ON p.customer_id = b.customer_id AND p.place = 'merchant' AND p.place_id = b.merchant_id
+WINDOW day AS (PARTITION BY b.customer_id, b.transaction_time_day),
+    sequence AS (PARTITION BY b.customer_id, b.transaction_time_day ORDER BY b.moment, b.transaction_id),
+    running AS (PARTITION BY b.customer_id, b.transaction_time_day ORDER BY b.moment, b.transaction_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW),
+    in_city AS (PARTITION BY b.customer_id, b.city_id ORDER BY b.moment, b.transaction_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+    at_merchant AS (PARTITION BY b.customer_id, b.merchant_id ORDER BY b.moment, b.transaction_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING);
+
+CREATE OR REPLACE TEMP TABLE scored AS
+WITH held AS (
+    SELECT *, side = 'DEBIT' AS is_debit, list_filter([
+        {'code': 'CONFIRMED', 'holds': is_fraudulent = 'Y', 'weight': getvariable('weight_confirmed_cents')},
+        {'code': 'AMOUNT_UNUSUAL', 'holds': is_debit AND amount_cents > limit_cents,
+            'weight': getvariable('weight_amount_unusual_cents')},
+        {'code': 'VELOCITY', 'holds': velocity_count >= getvariable('velocity_rows'),
+            'weight': getvariable('weight_velocity_cents')},
+        {'code': 'AMOUNT_HIGH', 'holds': is_debit AND amount_cents > getvariable('high_amount_cents'),
+            'weight': getvariable('weight_amount_high_cents')},
+        {'code': 'FAILED_THEN_SUCCESS', 'holds': is_done AND failed_before >= getvariable('failed_rows'),
+            'weight': getvariable('weight_failed_then_success_cents')},
+        {'code': 'DAILY_COUNT', 'holds': day_place > getvariable('daily_rows'),
+            'weight': getvariable('weight_daily_count_cents')},
+        {'code': 'NEW_CITY', 'holds': is_debit AND limit_cents IS NOT NULL AND city_id IS NOT NULL AND NOT knows_city,
+            'weight': getvariable('weight_new_city_cents')},
+        {'code': 'HIGH_RISK_CATEGORY',
+            'holds': its_category IN (SELECT category FROM risky_categories) OR has_risky_mcc,
+            'weight': getvariable('weight_high_risk_category_cents')},
+        {'code': 'BALANCE_DRAINED', 'holds': is_debit AND is_done
+            AND amount_cents >= getvariable('drained_amount_cents')
+            AND balance_after_cents * 100::HUGEINT <=
+                getvariable('drained_percent') * (balance_after_cents + amount_cents::HUGEINT),
+            'weight': getvariable('weight_balance_drained_cents')},
+        {'code': 'NEW_MERCHANT',
+            'holds': is_debit AND limit_cents IS NOT NULL AND merchant_id IS NOT NULL AND NOT knows_merchant,
+            'weight': getvariable('weight_new_merchant_cents')},
+        {'code': 'NIGHT', 'holds': its_time_of_day = 'NIGHT', 'weight': getvariable('weight_night_cents')},
+        {'code': 'ROUND_AMOUNT', 'holds': is_debit AND amount_cents >= getvariable('round_amount_cents')
+            AND amount_cents % 10000 = 0, 'weight': getvariable('weight_round_amount_cents')}
+    ], lambda rule: rule.holds AND rule.weight > 0) AS reasons
+    FROM described
+)
+SELECT *, least(100, coalesce(list_sum(list_transform(reasons, lambda rule: rule.weight)), 0))::BIGINT AS score FROM held;
+
+SELECT transaction_id, transaction_time_day AS transaction_date, strftime(transaction_date, '%Y%m%d')::BIGINT AS date_key,
+    coalesce(strftime(posted_date, '%Y%m%d')::BIGINT, -1) AS posted_date_key, transaction_time,
+    customer_id AS customer_key, coalesce(account_id, -1) AS account_key,
+    coalesce(related_account_id, CASE WHEN transaction_type = 'TRANSFER' THEN -1 ELSE -2 END) AS related_account_key,
+    coalesce(merchant_id, CASE WHEN transaction_type IN (SELECT type FROM merchant_types) THEN -1 ELSE -2 END)
+        AS merchant_key,
+    coalesce(channel_id, -1) AS channel_key, coalesce(city_id, -1) AS city_key,
+    transaction_type, side AS direction, status, upper(currency) AS currency, upper(card_type) AS card_type,
+    money(amount_cents) AS amount,
+    money(CASE WHEN NOT is_done THEN 0 WHEN is_debit THEN -amount_cents ELSE amount_cents END) AS signed_amount,
+    percent(fee) AS fee_percent, money(revenue_cents) AS revenue, processing_ms,
+    CASE WHEN processing_ms IS NULL THEN 'unknown' WHEN processing_ms < 1000 THEN 'fast'
+        WHEN processing_ms < 3000 THEN 'medium' ELSE 'slow' END AS processing_delay_bucket,
+    its_hour AS hour,
+    CASE WHEN amount_cents < 1000 THEN 'MICRO' WHEN amount_cents < 10000 THEN 'SMALL' WHEN amount_cents < 100000
+        THEN 'MEDIUM' WHEN amount_cents < 1000000 THEN 'LARGE' ELSE 'VERY_LARGE' END AS amount_category,
+    its_time_of_day AS time_of_day, its_category AS category, day_rows AS daily_transaction_count,
+    day_place AS daily_sequence, money(day_cents) AS daily_cumulative_amount, velocity_count, failed_before,
+    money(limit_cents) AS usual_limit, rate(score)::DECIMAL(5,2) AS risk_score,
+    score > getvariable('fraud_threshold_cents') AS is_high_risk,
+    nullif(array_to_string(list_transform(reasons, lambda rule: rule.code), ';'), '') AS risk_reasons,
+    is_fraudulent = 'Y' AS is_fraudulent
+FROM scored ORDER BY transaction_id;

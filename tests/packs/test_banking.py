@@ -1,0 +1,105 @@
+"""The banking pack gives the golden tables, and on random histories those of an independent oracle."""
+
+import csv
+import json
+from collections import defaultdict
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from packs.banking_histories import CASE, MARTS, counts, given, run_history, wanted
+from support.kit import Place, marts
+from support.servers import SqlServer
+
+from marts.policy import Policy
+
+EXPECTED = CASE / "expected"
+
+
+def deliveries() -> list[str]:
+    """Return the keys of the drops in order of delivery."""
+    with (CASE / "input/deliveries.csv").open() as file:
+        return [row["key"] for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def bank(place: Place) -> Place:
+    place.policy, place.settings = Policy(max_bad_ratio=1), {"pack": "banking"}
+    return place
+
+
+@pytest.mark.database
+def test_the_golden_case_comes_out_one_drop_after_the_other(bank: Place, mariadb: SqlServer) -> None:
+    bank.target = mariadb.make_database("golden_bank")
+    for key in deliveries():
+        bank.put(key, (CASE / "input" / key).read_bytes())
+        report = bank.build()
+        lacks_lines = report.error is not None and report.error.what.startswith("no drop under transactions/")
+        assert report.error is None or lacks_lines, report.error
+    for name in MARTS:
+        assert given(bank, name, wanted(name, EXPECTED)) == wanted(name, EXPECTED), name
+    assert counts(bank) == wanted("drops", EXPECTED)
+
+
+def test_the_golden_case_comes_out_at_once_and_names_each_wrong_value(bank: Place) -> None:
+    for key in deliveries():
+        bank.put(key, (CASE / "input" / key).read_bytes())
+    assert bank.build().error is None
+    for name in MARTS:
+        assert given(bank, name, wanted(name, EXPECTED)) == wanted(name, EXPECTED), name
+    for key in ("transactions/2024-03-dirty.csv", "customers/date=2024-02-15/customers.csv"):
+        listed = json.loads(marts("quarantine", "show", key, "--json", "--pack", "banking", *bank.flags).stdout)
+        expected = {
+            int(row["line"]): set(row["columns"].split()) for row in wanted("quarantine", EXPECTED) if row["key"] == key
+        }
+        assert {row["line"]: {reason.split()[0] for reason in row["reasons"]} for row in listed} == expected
+
+
+def test_an_erased_customer_is_nobody_and_the_sums_and_the_ledger_stay(bank: Place) -> None:
+    for key in deliveries():
+        bank.put(key, (CASE / "input" / key).read_bytes())
+    assert bank.build().error is None
+    before = {name: given(bank, name, wanted(name, EXPECTED)) for name in MARTS}
+    person = next(row for row in before["dim_customer"] if row["customer_key"] == "1")
+    marts("erase", "customer", "1", "--why", "asked to", "--yes", "--pack", "banking", *bank.flags)
+    for name in MARTS:
+        written = json.dumps(given(bank, name, []))
+        assert person["full_name"] not in written, name
+        assert person["email"] not in written, name
+    assert bank.build(rebuild=True).error is None
+    after = {name: given(bank, name, wanted(name, EXPECTED)) for name in MARTS}
+    changed = {name for name in MARTS if after[name] != before[name]}
+    assert changed == {
+        "customer_metrics",
+        "daily_customer_summary",
+        "dim_account",
+        "dim_customer",
+        "fact_transactions",
+    }
+    of_people = {name: {row["customer_key"] for row in after[name]} for name in changed - {"dim_account"}}
+    assert not any("1" in keys for keys in of_people.values())
+    assert {name for name, keys in of_people.items() if "-1001" in keys} == {*of_people} - {"customer_metrics"}
+    assert {row["customer_id"] for row in after["dim_account"] if row["account_key"] == "101"} == {"-1001"}
+    texts = [path.read_bytes() for path in (bank.folder / "state").rglob("*") if path.is_file()]
+    assert not any(person["full_name"].encode() in text for text in texts)
+
+
+def test_the_figures_of_segments_add_up_to_those_without_them() -> None:
+    sums: dict[tuple[str, ...], list[Decimal]] = defaultdict(list)
+    key = ("transaction_date", "channel_key", "city_key")
+    added = ("transaction_count", "completed_count", "failed_count", "volume", "revenue", "processing_ms_total")
+    for row in wanted("channel_city_kpis", EXPECTED):
+        values = [Decimal(row[name]) for name in added]
+        before = sums[tuple(row[name] for name in key)] or [Decimal(0)] * len(added)
+        sums[tuple(row[name] for name in key)] = [a + b for a, b in zip(before, values, strict=True)]
+    whole = wanted("channel_city_kpis_without_segment", CASE)
+    assert sums == {tuple(row[name] for name in key): [Decimal(row[name]) for name in added] for row in whole}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_random_history_gives_what_an_independent_oracle_computes(place: Place, tmp_path: Path, seed: int) -> None:
+    folder = tmp_path / "oracle"
+    folder.mkdir()
+    builds, wrong = run_history(place, seed, folder, deliveries=10)
+    assert wrong == []
+    assert builds > 2
