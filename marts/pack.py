@@ -363,7 +363,8 @@ class Pack:
     @property
     def counting(self) -> str:
         """Return the names of the kinds of which every drop counts, as a message writes them."""
-        return " and ".join(kind.name for kind in self.kinds.values() if kind.accumulates)
+        names = [kind.name for kind in self.kinds.values() if kind.accumulates]
+        return " and ".join(filter(None, (", ".join(names[:-1]), names[-1] if names else "")))
 
     @property
     def month_groups(self) -> tuple[MonthGroup, ...]:

@@ -12,6 +12,7 @@ import typer
 
 from jobs.cli.build import run_build
 from jobs.cli.options import (
+    Generated,
     Json,
     PackName,
     Who,
@@ -102,20 +103,24 @@ def generate(
             help="Files as another system writes them: german-excel, us-export, sap, shop-orders, warehouse-unload"
         ),
     ] = None,
+    pack: Generated = "retail",
+    days: Annotated[int | None, typer.Option(min=1, help="Days that the lines are spread over, of banking")] = None,
 ) -> None:
     """Write realistic sample drops."""
     if folder.exists() and any(folder.iterdir()):
         raise UsageError("is not empty", str(folder), "choose another folder or remove it first")
     if like:
+        if pack != "retail":
+            raise UsageError("is of the retail pack", "--like", "leave out --like or --pack")
         from marts.retail.companies import generate_like
 
         generate_like(folder, like, lines, seed)
         typer.echo(f"wrote {lines:,} lines under {folder}, as {like} does")
         typer.echo(f"next: marts init --from {folder}, then marts build", err=True)
         return
-    from marts.retail.generate import generate as make
+    from jobs.cli.demo import generator
 
-    truth = make(folder, lines, seed)
+    truth = generator(pack, days)(folder, lines, seed, lambda: None)
     typer.echo(f"wrote {truth['lines']:,} lines under {folder}; {folder}/generated.json describes them")
 
 
@@ -123,8 +128,9 @@ def demo(
     lines: Annotated[int, typer.Option(min=1000, help="Lines")] = 500_000,
     seed: Annotated[int, typer.Option(help="Random seed; the same seed builds the same marts")] = 7,
     folder: Annotated[Path, typer.Option(help="Folder for drops, state and database")] = Path("marts-demo"),
+    pack: Generated = "retail",
 ) -> None:
-    """Generate drops, build both marts into an embedded database, and print the result."""
+    """Generate drops, build the marts of a shipped pack into an embedded database, and print the result."""
     from jobs.cli import demo as showing
     from jobs.cli import render
     from jobs.config.settings import Log
@@ -133,7 +139,7 @@ def demo(
     speaks = voice(Log(format="text"))
     with watching(speaks.bars) as watch:
         watch.begin("generate drops", 0)
-        flags, as_of = showing.prepare(folder, lines, seed, watch.advance)
+        flags, as_of = showing.prepare(folder, lines, seed, watch.advance, pack)
     settings = configured(None, **flags)
     report = run_build(settings, Policy(), as_of, speaks)
     if report.error:

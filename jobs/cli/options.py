@@ -30,6 +30,7 @@ State = Annotated[
 ]
 Config = Annotated[str | None, typer.Option(help="Settings file; marts.toml by default, if it exists")]
 PackName = Annotated[str | None, typer.Option(help="The domain: name of a shipped pack, or a folder with pack.toml")]
+Generated = Annotated[str, typer.Option("--pack", help="The shipped pack: retail or banking")]
 PolicyFile = Annotated[str | None, typer.Option("--policy", help="Policy file (TOML) with the business numbers")]
 Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, regardless of the terminal's width")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout")]

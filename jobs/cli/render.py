@@ -63,7 +63,7 @@ def report(done: RunReport) -> RenderableType:
 
 def _headline(done: RunReport) -> str:
     meaning = {
-        "published": f"{done.words}: {'both marts are live' if len(done.marts) > 1 else 'the mart is live'}",
+        "published": f"{done.words}: {_live(len(done.marts))}",
         "unchanged": f"{done.words}: {done.held_back or 'the live marts were already up to date'}",
         "failed": "failed: nothing was published, the live marts are untouched",
         "unknown": "ended without a reply from the database: marts status shows what is live",
@@ -74,6 +74,10 @@ def _headline(done: RunReport) -> str:
     again = "; run again, a drop changed while it was read" if "deferred" in done.left_out else ""
     without = ", without the drops left out" if set(done.left_out) - {"missing"} else "; see the warnings"
     return f"! run {done.run_id} {meaning}{without}{again}"
+
+
+def _live(count: int) -> str:
+    return "the mart is live" if count == 1 else "both marts are live" if count == 2 else f"all {count} marts are live"
 
 
 def _totals(done: RunReport) -> Fitted:
@@ -94,8 +98,14 @@ def _totals(done: RunReport) -> Fitted:
 
 
 def _marts(done: RunReport) -> Fitted:
+    unchanged = "kept" if done.held_back else "up to date"
     rows = [
-        (m.table, m.rows, m.total, "loaded" if m.changed else "kept" if done.held_back else "up to date")
+        (
+            m.table,
+            m.rows,
+            "" if m.total is None else m.total,
+            "loaded" if m.changed else "kept" if done.held_back else "up to date",
+        )
         for m in done.marts
     ]
     return table("marts", ("table", "rows", "total", ""), rows, (1, 2))

@@ -255,12 +255,14 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 def first_drops(bank: Bank) -> Iterator[Drop]:
-    """Return one drop of each kind; the entry is of the first day, so that the ledger is always judged."""
+    """Return one drop of each kind; a transaction and an entry are of the first day, before each as_of."""
     for kind in KEYS:
         bank.number += 1
         yield bank.snapshot(kind)
     bank.number += 1
-    yield bank._file(f"transactions/{bank.number}.csv", bank._transactions())
+    first = {**bank._new(), "transaction_time": f"{FIRST}T09:00:00", "status": "COMPLETED"}
+    bank.sent.append(first)
+    yield bank._file(f"transactions/{bank.number}.csv", [first, *bank._transactions()])
     entry = {"entry_id": "E0", "transaction_id": "X0", "account_id": 900, "entry_type": "DEBIT", "amount": "1.00"}
     yield bank._file("ledger_entries/0.csv", [{**entry, "entry_time": f"{FIRST}T10:00:00"}])
 

@@ -1,0 +1,78 @@
+"""Generated drops of a bank: the same bytes for a seed, and a build finds what was put into them."""
+
+import json
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+
+import pytest
+from packs.banking_histories import counts
+from support.kit import Place, marts
+
+from marts.banking.generate import generate
+from marts.policy import Policy
+
+LINES = 12_000
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_same_seed_writes_the_same_bytes_and_another_others(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / name).mkdir()
+        generate(tmp_path / name, 3000, seed, days=40)
+    assert content(tmp_path / "a") == content(tmp_path / "b") != content(tmp_path / "c")
+
+
+def test_a_build_finds_each_flaw_and_fraud(place: Place) -> None:
+    place.settings = {"pack": "banking"}
+    place.policy = Policy()
+    place.source.mkdir()
+    truth = generate(place.source, LINES, 7, days=91)
+    (place.source / "generated.json").unlink()
+    report = place.build(as_of=date.fromisoformat(str(truth["as_of"])))
+    assert report.error is None, report.error
+    rows = [row for row in counts(place) if row["key"].startswith("transactions/")]
+    sums = {name: sum(int(row[name]) for row in rows) for name in ("rows_read", "clean", "quarantined", "duplicates")}
+    assert sums == {
+        "rows_read": truth["lines"],
+        "clean": truth["transactions"],
+        "quarantined": truth["flaws"],
+        "duplicates": truth["corrections"],
+    }
+    with closing(place.warehouse(read_only=True)) as warehouse:
+        wrong = warehouse.execute("SELECT transaction_id, problems FROM ledger_checks ORDER BY transaction_id")
+        assert [transaction for transaction, _ in wrong] == truth["wrong_in_ledger"]
+        problems = [problem for _, problem in wrong]
+        assert problems.count("UNBALANCED") == truth["unbalanced"]
+        assert problems.count("ONE_SIDED") == truth["one_sided"]
+        touched = warehouse.execute(
+            "SELECT DISTINCT account_key FROM account_balances WHERE NOT is_reconciled ORDER BY account_key"
+        )
+        assert 0 < len(touched) <= len(wrong) + 1  # the other account of each wrong entry
+        counted = "COUNT(*), COUNT(*) FILTER (is_high_risk), COUNT(*) FILTER (is_fraudulent)"
+        ((every, risky, labelled),) = warehouse.execute(f"SELECT {counted} FROM fact_transactions")
+        assert (every, labelled) == (truth["transactions"], truth["labelled"])
+        assert labelled <= risky < every / 20
+
+
+def test_each_shipped_pack_has_a_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = marts("demo", "--pack", "banking", "--lines", "3000", "--folder", "bank").stdout
+    assert "high-risk transactions" in shown
+    monkeypatch.chdir(tmp_path / "bank")
+    listed = json.loads(marts("risks", "top", "--json", "--limit", "2").stdout)
+    assert len(listed["rows"] if isinstance(listed, dict) else listed) == 2
+    marts("accounts", "show", "1000000000")
+    marts("figures", "show", "kpi")
+
+
+def test_a_generator_refuses_what_it_does_not_do(tmp_path: Path) -> None:
+    for flags, says in (
+        (("--pack", "bankng"), "unknown pack 'bankng'"),
+        (("--days", "3"), "the drops of retail are of two years"),
+        (("--pack", "banking", "--like", "sap"), "is of the retail pack"),
+    ):
+        assert says in str(marts("generate", str(tmp_path / "x"), *flags, code=2).exception)
