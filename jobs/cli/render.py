@@ -100,13 +100,7 @@ def _totals(done: RunReport) -> Fitted:
 def _marts(done: RunReport) -> Fitted:
     unchanged = "kept" if done.held_back else "up to date"
     rows = [
-        (
-            m.table,
-            m.rows,
-            "" if m.total is None else m.total,
-            "loaded" if m.changed else "kept" if done.held_back else "up to date",
-        )
-        for m in done.marts
+        (m.table, m.rows, "" if m.total is None else m.total, "loaded" if m.changed else unchanged) for m in done.marts
     ]
     return table("marts", ("table", "rows", "total", ""), rows, (1, 2))
 

@@ -60,8 +60,8 @@ def test_a_build_finds_each_flaw_and_fraud(place: Place) -> None:
 
 def test_each_shipped_pack_has_a_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = marts("demo", "--pack", "banking", "--lines", "3000", "--folder", "bank").stdout
-    assert "high-risk transactions" in shown
+    printed = marts("demo", "--pack", "banking", "--lines", "3000", "--folder", "bank").stdout
+    assert "high-risk transactions" in printed
     monkeypatch.chdir(tmp_path / "bank")
     listed = json.loads(marts("risks", "top", "--json", "--limit", "2").stdout)
     assert len(listed["rows"] if isinstance(listed, dict) else listed) == 2
