@@ -83,7 +83,6 @@ PersonId = int | str
 """An id of a person: a whole number, or a text with the setting ``ids = "text"``."""
 GUEST, TEXT_GUEST = 0, ""
 """Ids of guests (rows of nobody) in clean rows."""
-_VERSION_LENGTH = ID_LENGTH + 9
 _IGNORED = re.compile(r"[\s_\ufeff]+")
 
 
@@ -265,6 +264,8 @@ class Mart:
     """Selects the first key of rows that another as_of changes; if empty, all may change."""
     control: str = ""
     """Column whose sum equals that of the counted rows of its facts."""
+    stops: tuple[str, str] = ("", "")
+    """What its rows say, and what to do: a build stops if it has any. Empty for other tables."""
     indexes: tuple[tuple[str, ...], ...] = ()
     """Columns of each secondary index of its table in a database that has such."""
 
@@ -363,8 +364,8 @@ class Pack:
     @property
     def counting(self) -> str:
         """Return the names of the kinds of which every drop counts, as a message writes them."""
-        names = [kind.name for kind in self.kinds.values() if kind.accumulates]
-        return " and ".join(filter(None, (", ".join(names[:-1]), names[-1] if names else "")))
+        *names, last = [kind.name for kind in self.kinds.values() if kind.accumulates] or [""]
+        return " and ".join(filter(None, (", ".join(names), last)))
 
     @property
     def month_groups(self) -> tuple[MonthGroup, ...]:
@@ -376,6 +377,11 @@ class Pack:
             tables = tuple(item for group in read for item in group.tables)
             groups = [group for group in groups if group not in read] + [MonthGroup(facts, (*tables, table))]
         return tuple(groups)
+
+    @property
+    def computed(self) -> list[str]:
+        """Return the names of the tables that each build needs: marts, and those whose rows stop it."""
+        return [name for name, table in self.tables.items() if table.table or table.stops[0]]
 
     def facts_of(self, mart: Mart) -> tuple[str, ...]:
         """Return the names of the facts that the month tables of a mart read."""
@@ -441,4 +447,4 @@ def _of_texts(column: SourceColumn) -> SourceColumn:
 def _of_text(column: MartColumn) -> MartColumn:
     if column.type == "id":
         return replace(column, type="text_id", max_length=ID_LENGTH)
-    return replace(column, type="text", max_length=_VERSION_LENGTH) if column.type == "version" else column
+    return replace(column, type="text", max_length=ID_LENGTH + 9) if column.type == "version" else column

@@ -20,6 +20,13 @@ class _Lookup(BaseModel):
     may_be_absent: bool = False
 
 
+class _Stops(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    says: str
+    hint: str
+
+
 class PackTable(BaseModel):
     """A table of a pack: of months, or a mart."""
 
@@ -38,6 +45,7 @@ class PackTable(BaseModel):
     whole: bool | None = None
     merge: dict[str, Literal["sum", "min", "max"]] = Field(default_factory=dict)
     lookups: dict[str, _Lookup] = Field(default_factory=dict)
+    stops: _Stops | None = None
     columns: Columns = ()
 
     @model_validator(mode="after")
@@ -46,11 +54,15 @@ class PackTable(BaseModel):
         for setting, value in (("reads", self.reads or self.lookback), ("sql", self.sql)):
             if not value:
                 raise ValueError(f"{setting} is missing")
-        for setting in ("lookups", "stale") if of_months else ("lookback", "partition", "whole", "prepare", "merge"):
+        for setting in (
+            ("lookups", "stale", "stops") if of_months else ("lookback", "partition", "whole", "prepare", "merge")
+        ):
             if getattr(self, setting):
                 raise ValueError(f"{setting} is for tables {'of keys, or all rows' if of_months else 'of months'}")
         if of_months and bool(self.publish) != bool(self.partition):
             raise ValueError("a table of months that is published has publish and partition, others neither")
+        if self.stops and self.publish:
+            raise ValueError("stops is for tables that are not published: leave out publish")
         if of_months and self.columns and not self.publish:
             raise ValueError("columns is for tables that are published: publish is missing")
         return self
@@ -103,6 +115,7 @@ class PackTable(BaseModel):
             sql=text_of(self.sql, sql),
             stale=text_of(self.stale, sql) if self.stale else "",
             control=self.control,
+            stops=(self.stops.says, self.stops.hint) if self.stops else ("", ""),
         )
 
     def _mart_of_months(self, name: str) -> Mart:

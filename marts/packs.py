@@ -126,6 +126,14 @@ class _Pack(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _stops_name_columns(self) -> Self:
+        for name, table in self.tables.items():
+            if table.stops:
+                known = [f"{{{column.name}}}" for column in table.columns]
+                _require_fields(f"tables.{name}.stops.says", table.stops.says, *known)
+        return self
+
+    @model_validator(mode="after")
     def _lookups_are_dimensions(self) -> Self:
         dimensions = [name for name, drop in self.drops.items() if drop.key]
         for name, table in self.tables.items():

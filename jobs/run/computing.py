@@ -190,7 +190,7 @@ def materialize(
     """
     rows: dict[str, MartRows] = {}
     fingerprints = {name: generation.fingerprint for name, generation in live.items()}
-    for level in run.pack.levels([run.settings.mart] if run.settings.mart else run.pack.marts):
+    for level in run.pack.levels([run.settings.mart] if run.settings.mart else run.pack.computed):
         rows |= _materialize(run, level, rolled_up, dimensions, rows, paths, fingerprints)
     return tuple(rows[name] for name in run.pack.tables if name in rows)
 

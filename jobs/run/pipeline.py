@@ -24,7 +24,7 @@ from jobs.runtime.scrub import scrubbed
 from jobs.steps.fall import accepted_falls, check_fall
 from jobs.steps.key_lines import with_lines
 from jobs.steps.load import read_back
-from jobs.steps.reconcile import check_marts, require_key, require_lines
+from jobs.steps.reconcile import check_marts, require_key, require_lines, require_no_stops
 from jobs.steps.resolve import resolve
 from marts.compute.check import check_pack
 from marts.errors import DataError, Defect, DuplicateKeys, MartsError, NotShown, OutcomeUnknown, StateDamaged, Stopped
@@ -171,6 +171,7 @@ def _build(run: Run) -> RunReport:
     judged = judge_drops(run, resolved, scanned, marts)
     _keep(stages, judged)
     check_marts(marts, resolved, run.policy)
+    require_no_stops(run.state, marts, run.pack)
     falls = total_changes(run, live, rolled_up)
     accepted = accepted_falls(run.warehouse.decisions(), run.pack) if falls else {}
     for fall in falls:  # the report describes the one that stops the run, or else the largest

@@ -2,9 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
+from jobs.ports.store import Store
 from jobs.state.manifest import TABLES
 from jobs.steps.materialize import MartRows
+from jobs.steps.materialize_task import rows_in
 from jobs.steps.planned import Plan
 from jobs.steps.resolve import COUNTS_ON, Resolved, ResolvedDrop, may_be_withdrawn
 from jobs.steps.series import series_of
@@ -48,6 +51,22 @@ def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -
             "drops",
             'deliver one currency, or set mixed_currencies = "add" in the policy; the live marts are untouched',
         )
+
+
+def require_no_stops(store: Store, marts: Sequence[MartRows], pack: Pack) -> None:
+    """Raise DataError for the first row of a table whose rows stop a build."""
+    for rows in marts:
+        mart = pack.tables[rows.mart]
+        says, hint = mart.stops
+        if says and rows.rows:
+            first = rows_in(store, mart, rows.parts).slice(0, 1).to_pylist()[0]
+            more = f" ({rows.rows - 1:,} more)" if rows.rows > 1 else ""
+            what = says.format(**{name: _written(value) for name, value in first.items()})
+            raise DataError(f"{what}{more}", rows.mart, f"{hint}; the live marts are untouched")
+
+
+def _written(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int | Decimal) and not isinstance(value, bool) else str(value)
 
 
 def _check_totals(marts: Sequence[MartRows], pack: Pack) -> None:

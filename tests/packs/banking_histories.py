@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from marts.policy import Policy
 PACK = shipped("banking")
 CASE = GOLDEN / "banking"
 MARTS = {mart.table: mart for mart in PACK.marts.values()}
-POLICY = Policy(max_bad_ratio=1, max_unknown_ratio=1, max_fall=1)
+OWN = (("max_unbalanced_ratio", Decimal(1)),)
+POLICY = Policy(max_bad_ratio=1, max_unknown_ratio=1, max_fall=1, own=OWN)
 FIRST, DAYS = date(2023, 11, 1), 152
 AMOUNTS = ("0.01", "9.99", "10.00", "45.50", "60.25", "99.99", "100.00", "250", "999.99", "1000.00", "2000", "5000.00")
 AMOUNTS += ("5000.01", "6000.00", "9999.99", "10000", "250000.00")

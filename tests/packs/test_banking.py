@@ -2,15 +2,17 @@
 
 import csv
 import json
+import shutil
 from collections import defaultdict
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from packs.banking_histories import CASE, MARTS, counts, given, run_history, wanted
+from packs.banking_histories import CASE, MARTS, OWN, counts, given, run_history, wanted
 from support.kit import Place, marts
 from support.servers import SqlServer
 
+from marts import banking
 from marts.policy import Policy
 
 EXPECTED = CASE / "expected"
@@ -24,7 +26,7 @@ def deliveries() -> list[str]:
 
 @pytest.fixture
 def bank(place: Place) -> Place:
-    place.policy, place.settings = Policy(max_bad_ratio=1), {"pack": "banking"}
+    place.policy, place.settings = Policy(max_bad_ratio=1, own=OWN), {"pack": "banking"}
     return place
 
 
@@ -82,6 +84,47 @@ def test_an_erased_customer_is_nobody_and_the_sums_and_the_ledger_stay(bank: Pla
     assert {row["customer_id"] for row in after["dim_account"] if row["account_key"] == "101"} == {"-1001"}
     texts = [path.read_bytes() for path in (bank.folder / "state").rglob("*") if path.is_file()]
     assert not any(person["full_name"].encode() in text for text in texts)
+
+
+def test_a_ledger_with_many_mistakes_stops_the_run(bank: Place) -> None:
+    bank.policy = Policy(max_bad_ratio=1)
+    for key in deliveries():
+        bank.put(key, (CASE / "input" / key).read_bytes())
+    report = bank.build()
+    assert report.error
+    assert report.error.what == "7 of 30 transactions have wrong entries, more than max_unbalanced_ratio"
+    assert report.error.hint.startswith("deliver the missing transactions or entries, or raise max_unbalanced_ratio")
+    assert (report.exit_code, report.outcome) == (65, "failed")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        (
+            "kpi_days",
+            "count(*) AS transaction_count",
+            "count(*) + 1 AS transaction_count",
+            "channel_city_kpis of 2024-0",
+        ),
+        ("pattern_parts", "AS volume", "+ 1 AS volume", "spending_patterns of 2024-0"),
+        ("daily_customer_summary", "sum(revenue)", "2 * sum(revenue)", "daily_customer_summary of 2024-0"),
+        ("dim_merchant", "FROM merchants;", "FROM merchants WHERE merchant_id <> 501;", "dim_merchant has no row"),
+        ("dim_customer", "covers_from,", "covers_from + 1 AS covers_from,", "dim_customer has no row, or two"),
+    ],
+)
+def test_a_mistake_in_the_sql_of_the_pack_stops_the_run(bank: Place, file: str, old: str, new: str, says: str) -> None:
+    folder = bank.folder / "changed"
+    shutil.copytree(Path(banking.__file__).parent, folder)
+    shutil.copytree(Path(banking.__file__).parents[2] / "expectations/banking", folder / "expectations")
+    path = folder / f"{file}.sql"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    bank.settings = {"pack": str(folder)}
+    for key in deliveries():
+        bank.put(key, (CASE / "input" / key).read_bytes())
+    report = bank.build()
+    assert report.error
+    assert report.error.what.startswith(says)
 
 
 def test_the_figures_of_segments_add_up_to_those_without_them() -> None:
