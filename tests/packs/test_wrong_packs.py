@@ -52,7 +52,7 @@ SWAPPED = ('"branch_id", "month"', '"month", "branch_id"')
         ("pack.toml", OF_READERS, 'reports = ["name"]\n' + OF_READERS, "reports is for a dimension with versions"),
         ("pack.toml", OF_READERS, 'reports = ["size"]\n' + HISTORY, "reports names 'size', which is no column"),
         # Tables that stop a build.
-        ("pack.toml", OF_BRANCHES, 'stops = { says = "x", hint = "y" }\n' + OF_BRANCHES, "stops is for tables that are"),
+        ("pack.toml", OF_BRANCHES, 'stops = { says = "x", hint = "y" }\n' + OF_BRANCHES, "stops is for tables"),
         ("pack.toml", "[tables.branches_mart]", STOPS + "[tables.branches_mart]", "stops.says has '{none}'"),
         # Names that the engine has.
         ("pack.toml", '"branch_id", "id", "where"', '"bucket", "id", "where"', "'bucket' is reserved"),
