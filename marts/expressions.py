@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from marts.pack import plain_name
+from marts.names import plain_name
 
 Kind = Literal["number", "text"]
 Node = Mapping[str, Any]

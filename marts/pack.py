@@ -1,6 +1,5 @@
 """A pack: the drops and the tables of one domain. Checks, table definitions and documentation are derived from it."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -9,7 +8,7 @@ from typing import Literal
 from marts.highlights import Highlight
 from marts.pack_numbers import UNITS, Number, NumberTable
 from marts.subject import Subject
-from marts.views import View
+from marts.views import DatabaseView, View
 
 SourceType = Literal[
     "id",
@@ -83,17 +82,11 @@ PersonId = int | str
 """An id of a person: a whole number, or a text with the setting ``ids = "text"``."""
 GUEST, TEXT_GUEST = 0, ""
 """Ids of guests (rows of nobody) in clean rows."""
-_IGNORED = re.compile(r"[\s_\ufeff]+")
 
 
 def amount_of(cents: int) -> Decimal:
     """Return an amount of money."""
     return Decimal(cents).scaleb(-DIGITS["money"])
-
-
-def plain_name(name: str) -> str:
-    """Return the name of a column without case, blanks and underscores: names are compared so."""
-    return _IGNORED.sub("", name).lower()
 
 
 @dataclass(frozen=True)
@@ -338,6 +331,7 @@ class Pack:
     number_tables: tuple[NumberTable, ...] = ()
     highlights: tuple[Highlight, ...] = ()
     views: tuple[View, ...] = ()
+    database_views: tuple[DatabaseView, ...] = ()
     folder: str = ""
     """Folder of a pack that is given by its path; empty for a shipped one."""
 

@@ -20,11 +20,11 @@ from marts.pack import (
 from marts.pack_columns import Columns, Name, require_columns
 from marts.pack_drops import PackDrop
 from marts.pack_numbers import Number, NumberColumn, NumberTable
-from marts.pack_tables import PackTable
+from marts.pack_tables import PackTable, text_of
 from marts.policy import EnginePolicy, explain, nearest, policy_model
 from marts.reserved_words import BEFORE, BESIDE_FACTS, DATABASES, DUCKDB, TABLES, VARIABLES
 from marts.subject import Subject
-from marts.views import View
+from marts.views import DatabaseView, View
 
 SHIPPED = ("retail", "banking")
 """Packs that are part of this package."""
@@ -86,6 +86,16 @@ class _Subject(BaseModel):
     also: tuple[Name, ...] = ()
 
 
+class _DatabaseView(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reads: tuple[Name, ...] = Field(min_length=1)
+    sql: str
+
+    def view(self, name: str, sql: Mapping[str, str]) -> DatabaseView:
+        return DatabaseView(name, self.reads, text_of(self.sql, sql).strip().removesuffix(";"))
+
+
 class _Pack(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -96,6 +106,7 @@ class _Pack(BaseModel):
     tables: dict[Name, PackTable] = Field(min_length=1)
     highlights: dict[Name, Highlight] = Field(default_factory=dict)
     views: dict[Name, View] = Field(default_factory=dict)
+    database_views: dict[Name, _DatabaseView] = Field(default_factory=dict)
     policy: dict[Name, _Number] = Field(default_factory=dict)
     policy_tables: dict[Name, _NumberTable] = Field(default_factory=dict)
 
@@ -123,6 +134,19 @@ class _Pack(BaseModel):
                     raise ValueError(
                         f"tables.{name}.lookback: {other!r} is no other table of months{nearest(other, of_months)}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _database_views_read_marts(self) -> Self:
+        known = [name for name, table in self.tables.items() if table.publish]
+        published = [self.tables[name].publish for name in known]
+        for name, view in self.database_views.items():
+            if name in DATABASES or name.startswith(TABLES) or name in published:
+                raise ValueError(f"database_views: {name!r} is the name of a mart, or reserved: choose another name")
+            for other in view.reads:
+                if other not in known:
+                    raise ValueError(f"database_views.{name}.reads: {other!r} is no mart{nearest(other, known)}")
+            known.append(name)
         return self
 
     @model_validator(mode="after")
@@ -256,6 +280,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
             if not ready:
                 raise ValueError(f"tables that read each other: {', '.join(left)}")
             months[ready] = left.pop(ready).of_month(ready, sql, months, kinds)
+        in_database = tuple(view.view(name, sql) for name, view in values.database_views.items())
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"is not TOML: {error}", where) from error
     except ValidationError as error:
@@ -264,7 +289,8 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         raise UsageError(str(error), where) from error
     views = tuple(view.model_copy(update={"name": name}) for name, view in values.views.items())
     highlights = tuple(_highlight(name, item, tables[item.table], subject) for name, item in values.highlights.items())
-    pack = Pack(values.name, values.about, kinds, tables, months, subject, numbers, number_tables, highlights, views)
+    of_policy = (numbers, number_tables)
+    pack = Pack(values.name, values.about, kinds, tables, months, subject, *of_policy, highlights, views, in_database)
     try:
         pack.levels(pack.tables)
     except ValueError as error:

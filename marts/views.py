@@ -1,5 +1,6 @@
-"""Views of a pack: queries of its marts on the command line, without SQL."""
+"""Views of a pack: queries of its marts on the command line, without SQL, and views in the database."""
 
+from dataclasses import dataclass
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -74,3 +75,14 @@ class View(_Part):
         if self.show:
             used[self.show.by] = ("id", "text")
         return {**used, **({self.month: ("month",)} if self.month else {})}
+
+
+@dataclass(frozen=True)
+class DatabaseView:
+    """A view of marts in the target."""
+
+    name: str
+    reads: tuple[str, ...]
+    """Marts, by name, and views before it."""
+    sql: str
+    """One SELECT that DuckDB, MySQL and MariaDB understand; it names the marts as the database does."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 from jobs.steps.blocks import Block
 from jobs.steps.scan_settings import ScanSettings
 from marts.expressions import parsed
-from marts.pack import plain_name
+from marts.names import plain_name
 from marts.privacy.erasure import ERASED
 from marts.quality.changes import check_block
 from marts.quality.check import Checked

@@ -9,7 +9,7 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from marts.compute.engine import empty_mart, mart_schema
+from marts.compute.engine import empty_mart, mart_schema, running, selected
 from marts.compute.months import empty_rows
 from marts.compute.numbers import Numbers, variables_in
 from marts.compute.tables import NO_FACTS, compute_rows, empty_dimension, stale_keys
@@ -67,6 +67,20 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
     for mart in pack.tables.values():
         _check_mart(pack, mart, months, numbers)
         yield CheckedTable(mart.name, mart.per, mart.table, tuple(column.name for column in mart.columns))
+    yield from _check_views(pack)
+
+
+def _check_views(pack: Pack) -> Iterator[CheckedTable]:
+    """Yield each view in the database that fits."""
+    run = pa.table({"run_id": pa.array([], pa.string()), "as_of_date": pa.array([], pa.date32())})
+    known = {}
+    for mart in pack.marts.values():
+        rows = empty_mart(mart)
+        known[mart.table] = pa.table([*rows.columns, *run.columns], [*rows.column_names, *run.column_names])
+    for view in pack.database_views:
+        with _definition(pack), running(known, {}) as engine:
+            known[view.name] = selected(engine, view.sql, view.name)
+        yield CheckedTable(view.name, "view", view.name, tuple(known[view.name].column_names))
 
 
 def _check_mart(pack: Pack, mart: Mart, months: Mapping[str, pa.Table], numbers: Numbers) -> None:

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from marts.errors import DropRejected
 from marts.expressions import CLOSED, Expression, first_line
-from marts.pack import plain_name
+from marts.names import plain_name
 from marts.rows.numbers import plain_numbers
 from marts.rows.source_block import SourceBlock
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from marts.dialect import Dialect
-from marts.pack import Kind, plain_name
+from marts.names import plain_name
+from marts.pack import Kind
 from marts.rows.date_formats import EXCEL, iso_of
 from marts.rows.source_block import DEFAULT, SourceBlock
 

@@ -8,7 +8,8 @@ from functools import lru_cache
 from marts.dialect import PLAIN, Dialect
 from marts.errors import DropRejected
 from marts.expressions import missing_column, parsed
-from marts.pack import DIGITS, Kind, plain_name
+from marts.names import plain_name
+from marts.pack import DIGITS, Kind
 from marts.policy import nearest
 from marts.rows.diagnosis import block_hint, explain_missing, without_header
 from marts.rows.source_block import DEFAULT, SourceBlock

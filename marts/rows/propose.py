@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from marts.expressions import parsed
-from marts.pack import DIGITS, Kind, SourceColumn, plain_name
+from marts.names import plain_name
+from marts.pack import DIGITS, Kind, SourceColumn
 from marts.policy import DEFAULT_RULE
 from marts.rows.date_formats import iso_of
 from marts.rows.dates import exact_dates

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from marts.expressions import parsed
-from marts.pack import plain_name
+from marts.names import plain_name
 from marts.policy import known_zone
 from marts.rows.date_formats import EXCEL, DateFormat
 

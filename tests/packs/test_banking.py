@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections import defaultdict
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from packs.banking_histories import CASE, MARTS, OWN, counts, given, run_history
 from support.kit import Place, marts
 from support.servers import SqlServer
 
+from jobs.config import packs
 from marts import banking
 from marts.policy import Policy
 
@@ -41,6 +43,51 @@ def test_the_golden_case_comes_out_one_drop_after_the_other(bank: Place, mariadb
     for name in MARTS:
         assert given(bank, name, wanted(name, EXPECTED)) == wanted(name, EXPECTED), name
     assert counts(bank) == wanted("drops", EXPECTED)
+    require_views(bank)
+
+
+def require_views(bank: Place) -> None:
+    """Compare the views in the database with the tables that they are views of."""
+    with closing(bank.warehouse(read_only=True)) as warehouse:
+        rows = warehouse.execute(
+            "SELECT transaction_id, customer_name, customer_segment, channel_name, merchant_name, amount "
+            "FROM processed_transactions ORDER BY transaction_id"
+        )
+        assert [row[0] for row in rows] == [row["transaction_id"] for row in wanted("fact_transactions", EXPECTED)]
+        assert rows[0][1:] == ("Amina Odhiambo", "Retail", "Debit Card", "Green Grocer", Decimal("50.00"))
+        risky = [row["transaction_id"] for row in wanted("fact_transactions", EXPECTED) if row["is_high_risk"] == "1"]
+        query = "SELECT transaction_id FROM fraud_investigations ORDER BY transaction_id"
+        assert [row[0] for row in warehouse.execute(query)] == risky
+        for name in ("dim_customer", "dim_account", "dim_merchant", "dim_channel", "dim_city"):
+            current = sum(row["is_current"] == "1" for row in wanted(name, EXPECTED))
+            assert warehouse.execute(f"SELECT COUNT(*) FROM {name}_current") == [(current,)]
+
+
+def test_a_view_of_somebody_else_is_left_alone_and_one_of_an_older_pack_is_replaced(bank: Place) -> None:
+    folder = bank.folder / "changed"
+    shutil.copytree(Path(banking.__file__).parent, folder)
+    bank.settings = {"pack": str(folder)}
+    for key in deliveries():
+        bank.put(key, (CASE / "input" / key).read_bytes())
+    with closing(bank.warehouse()) as warehouse:
+        warehouse.execute("CREATE VIEW dim_city_current AS SELECT 1 AS mine")
+    report = bank.build()
+    assert report.error
+    assert "dim_city_current was not created by Martwright" in report.error.what
+    with closing(bank.warehouse()) as warehouse:
+        assert warehouse.execute("SELECT * FROM dim_city_current") == [(1,)]
+        warehouse.execute("DROP VIEW dim_city_current")
+    assert bank.build().error is None
+    (folder / "dim_city_current.sql").write_text("SELECT city_key FROM dim_city WHERE is_current")
+    text = (folder / "pack.toml").read_text()
+    (folder / "pack.toml").write_text(text.replace("[database_views.dim_channel_current]", "[database_views.channels]"))
+    packs._of_folder.cache_clear()  # another process reads it anew
+    bank.put("cities/date=2024-02-01/cities.csv", "city_id,city_name\n1,Nairobi\n")
+    assert bank.build().error is None
+    with closing(bank.warehouse(read_only=True)) as warehouse:
+        assert warehouse.execute("SELECT * FROM dim_city_current ORDER BY 1") == [(-1,), (1,), (9,)]
+        assert warehouse.kind_of("dim_channel_current") == ""  # type: ignore[attr-defined]
+        assert warehouse.kind_of("channels") == "view"  # type: ignore[attr-defined]
 
 
 def test_the_golden_case_comes_out_at_once_and_names_each_wrong_value(bank: Place) -> None:
@@ -49,6 +96,7 @@ def test_the_golden_case_comes_out_at_once_and_names_each_wrong_value(bank: Plac
     assert bank.build().error is None
     for name in MARTS:
         assert given(bank, name, wanted(name, EXPECTED)) == wanted(name, EXPECTED), name
+    require_views(bank)
     for key in ("transactions/2024-03-dirty.csv", "customers/date=2024-02-15/customers.csv"):
         listed = json.loads(marts("quarantine", "show", key, "--json", "--pack", "banking", *bank.flags).stdout)
         expected = {

@@ -8,7 +8,7 @@ import difflib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ import pyarrow as pa
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.adapters.warehouse.sql_patches import ADDED, REMOVED, patch_of
 from jobs.config.settings import duckdb_path
-from jobs.ports.records import Staged
+from jobs.ports.records import Generation, Staged
 from marts.errors import ServiceError, Stopped, TryLater, UsageError
 from marts.pack import DECIMALS, Mart, MartColumn, Pack, PersonId
 
@@ -209,6 +209,7 @@ class DuckDBWarehouse(SqlLedger):
         """Raise UsageError if a table or view not created by Martwright has the name of a mart."""
         for mart in self.pack.marts.values():
             self._check_view(mart)
+        self.check_views()
 
     def _check_view(self, mart: Mart) -> None:
         """Raise UsageError if a mart's public name is not a view of Martwright, recognised by its pointer."""
@@ -286,6 +287,10 @@ class DuckDBWarehouse(SqlLedger):
             f"CREATE OR REPLACE VIEW {mart.table} AS SELECT {columns}, l.run_id, l.as_of_date "
             f"FROM {_table(mart, generation)} r, marts_live l WHERE l.mart = '{mart.name}'"
         )
+
+    def _point(self, generations: Iterable[Generation], before: Mapping[str, Generation]) -> None:
+        super()._point(generations, before)
+        self.create_views()
 
     def remove_person(self, person: PersonId) -> int:
         removed = 0

@@ -119,6 +119,7 @@ class MySQLWarehouse(SqlLedger):
                     f"l.as_of_date AS as_of_date FROM marts_live l JOIN {_rows(mart)} r ON r.generation = l.generation "
                     f"WHERE l.mart = '{mart.name}'"
                 )
+        self.create_views()
 
     def _affordable_loaders(self) -> int:
         """Return the number of parallel loaders: mysql.loaders, or what the user's connections allow."""
@@ -149,6 +150,7 @@ class MySQLWarehouse(SqlLedger):
             if kind == "view" or (kind and not {"generation", *(column.name for column in mart.columns)} <= columns):
                 raise self.foreign(kind, _rows(mart), f"the rows of {mart.table}")
             self._check_view(mart)
+        self.check_views()
 
     def _check_view(self, mart: Mart) -> None:
         """Raise UsageError if a mart's public name is not a view of Martwright, recognised by its pointer."""

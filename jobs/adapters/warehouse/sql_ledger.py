@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from jobs.adapters.warehouse.sql_patches import SqlPatches
 from jobs.adapters.warehouse.sql_runs import SqlRuns
+from jobs.adapters.warehouse.sql_views import SqlViews
 from jobs.ports.audit import AuditEvent
 from jobs.ports.records import (
     NO_NEWS,
@@ -20,7 +21,7 @@ from marts.errors import UsageError
 from marts.pack import Mart, Pack
 
 
-class SqlLedger(SqlRuns, SqlPatches):
+class SqlLedger(SqlRuns, SqlPatches, SqlViews):
     """Publications: which generation of a mart readers see, since when, and the ones before."""
 
     pack: Pack

@@ -164,6 +164,7 @@ TABLES: dict[str, tuple[dict[str, str], str]] = {
     "marts_audit": _of(AuditEntry, "number"),
     "marts_notices": _of(NoticeRecord, "notice_id"),
     "marts_erased": _of(Erasure, "number"),
+    "marts_views": ({"name": "name", "digest": "name"}, "name"),
     "marts_epoch": ({"name": "name", "number": "number", "run_id": "name"}, "name"),
 }
 """The ledger: the columns of each table, each with the kind of its type, and its key."""

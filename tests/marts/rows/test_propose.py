@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from support.retail import CUSTOMERS, KINDS, SALES
 
-from marts.pack import plain_name
+from marts.names import plain_name
 from marts.rows.propose import coverage, map_columns, propose
 from marts.rows.sniff import Look, look_at_text
 

@@ -1,0 +1,1 @@
+SELECT * FROM dim_account WHERE is_current;

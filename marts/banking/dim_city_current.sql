@@ -1,0 +1,1 @@
+SELECT * FROM dim_city WHERE is_current;

@@ -1,0 +1,1 @@
+SELECT * FROM dim_customer WHERE is_current;

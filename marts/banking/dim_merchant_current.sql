@@ -1,0 +1,1 @@
+SELECT * FROM dim_merchant WHERE is_current;
