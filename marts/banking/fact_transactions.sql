@@ -55,6 +55,18 @@ SELECT customer_id, transaction_id, velocity_count, failed_before FROM counted W
 CREATE OR REPLACE TEMP TABLE known AS
 SELECT DISTINCT customer_id, place, place_id FROM customer_places_before;
 
+-- Where customers with a habit spent first in the month: a later row of the customer knows the place.
+CREATE OR REPLACE TEMP TABLE firsts AS
+SELECT customer_id, place, place_id, min((moment, transaction_id)) AS first
+FROM (
+    SELECT customer_id, 'city' AS place, city_id AS place_id, moment, transaction_id FROM booked WHERE is_spent
+    UNION ALL
+    SELECT customer_id, 'merchant', merchant_id, moment, transaction_id FROM booked WHERE is_spent
+)
+SEMI JOIN limits USING (customer_id)
+WHERE place_id IS NOT NULL
+GROUP BY ALL;
+
 CREATE OR REPLACE TEMP TABLE described AS
 SELECT b.*,
     coalesce(w.velocity_count, 0) AS velocity_count, coalesce(w.failed_before, 0) AS failed_before, l.limit_cents,
@@ -62,7 +74,7 @@ SELECT b.*,
     CASE WHEN b.is_done AND f.fee_percent_hundredths IS NOT NULL
         THEN div_half_up(b.amount_cents * f.fee_percent_hundredths::HUGEINT, 10000) ELSE 0 END::BIGINT AS revenue_cents,
     coalesce(b.category, m.category, 'UNKNOWN') AS its_category,
-    m.mcc IN (SELECT mcc FROM risky_mccs) AS has_risky_mcc,
+    its_category IN (SELECT category FROM risky_categories) OR m.mcc IN (SELECT mcc FROM risky_mccs) AS is_risky,
     hour(b.transaction_time) AS its_hour,
     CASE WHEN b.transaction_time IS NULL THEN 'UNKNOWN' WHEN its_hour BETWEEN 6 AND 11 THEN 'MORNING'
         WHEN its_hour BETWEEN 12 AND 17 THEN 'AFTERNOON' WHEN its_hour BETWEEN 18 AND 21 THEN 'EVENING'
@@ -70,8 +82,8 @@ SELECT b.*,
     count(*) OVER day AS day_rows,
     row_number() OVER sequence AS day_place,
     coalesce(sum(b.amount_cents) FILTER (b.is_done) OVER running, 0)::HUGEINT AS day_cents,
-    c.place_id IS NOT NULL OR count(*) FILTER (b.is_spent) OVER in_city > 0 AS knows_city,
-    p.place_id IS NOT NULL OR count(*) FILTER (b.is_spent) OVER at_merchant > 0 AS knows_merchant
+    c.place_id IS NOT NULL OR coalesce(fc.first < (b.moment, b.transaction_id), FALSE) AS knows_city,
+    p.place_id IS NOT NULL OR coalesce(fm.first < (b.moment, b.transaction_id), FALSE) AS knows_merchant
 FROM booked b
 LEFT JOIN windows w ON w.customer_id = b.customer_id AND w.transaction_id = b.transaction_id
 LEFT JOIN limits l ON l.customer_id = b.customer_id
@@ -81,49 +93,76 @@ LEFT JOIN merchant_categories m ON m.merchant_id = b.merchant_id AND b.transacti
     AND b.transaction_time_day < m.covers_to
 LEFT JOIN known c ON c.customer_id = b.customer_id AND c.place = 'city' AND c.place_id = b.city_id
 LEFT JOIN known p ON p.customer_id = b.customer_id AND p.place = 'merchant' AND p.place_id = b.merchant_id
-WINDOW day AS (PARTITION BY b.customer_id, b.transaction_time_day),
+LEFT JOIN firsts fc ON fc.customer_id = b.customer_id AND fc.place = 'city' AND fc.place_id = b.city_id
+LEFT JOIN firsts fm ON fm.customer_id = b.customer_id AND fm.place = 'merchant' AND fm.place_id = b.merchant_id
+WINDOW day AS (PARTITION BY b.customer_id, b.transaction_time_day ORDER BY b.moment, b.transaction_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING),
     sequence AS (PARTITION BY b.customer_id, b.transaction_time_day ORDER BY b.moment, b.transaction_id),
     running AS (PARTITION BY b.customer_id, b.transaction_time_day ORDER BY b.moment, b.transaction_id
-        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW),
-    in_city AS (PARTITION BY b.customer_id, b.city_id ORDER BY b.moment, b.transaction_id
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
-    at_merchant AS (PARTITION BY b.customer_id, b.merchant_id ORDER BY b.moment, b.transaction_id
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING);
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);
 
+-- Which rules hold; a rule of weight 0 is off. A rule that cannot be judged (NULL) does not hold.
 CREATE OR REPLACE TEMP TABLE scored AS
 WITH held AS (
-    SELECT *, side = 'DEBIT' AS is_debit, list_filter([
-        {'code': 'CONFIRMED', 'holds': is_fraudulent = 'Y', 'weight': getvariable('weight_confirmed_cents')},
-        {'code': 'AMOUNT_UNUSUAL', 'holds': is_debit AND amount_cents > limit_cents,
-            'weight': getvariable('weight_amount_unusual_cents')},
-        {'code': 'VELOCITY', 'holds': velocity_count >= getvariable('velocity_rows'),
-            'weight': getvariable('weight_velocity_cents')},
-        {'code': 'AMOUNT_HIGH', 'holds': is_debit AND amount_cents > getvariable('high_amount_cents'),
-            'weight': getvariable('weight_amount_high_cents')},
-        {'code': 'FAILED_THEN_SUCCESS', 'holds': is_done AND failed_before >= getvariable('failed_rows'),
-            'weight': getvariable('weight_failed_then_success_cents')},
-        {'code': 'DAILY_COUNT', 'holds': day_place > getvariable('daily_rows'),
-            'weight': getvariable('weight_daily_count_cents')},
-        {'code': 'NEW_CITY', 'holds': is_debit AND limit_cents IS NOT NULL AND city_id IS NOT NULL AND NOT knows_city,
-            'weight': getvariable('weight_new_city_cents')},
-        {'code': 'HIGH_RISK_CATEGORY',
-            'holds': its_category IN (SELECT category FROM risky_categories) OR has_risky_mcc,
-            'weight': getvariable('weight_high_risk_category_cents')},
-        {'code': 'BALANCE_DRAINED', 'holds': is_debit AND is_done
-            AND amount_cents >= getvariable('drained_amount_cents')
-            AND balance_after_cents * 100::HUGEINT <=
-                getvariable('drained_percent') * (balance_after_cents + amount_cents::HUGEINT),
-            'weight': getvariable('weight_balance_drained_cents')},
-        {'code': 'NEW_MERCHANT',
-            'holds': is_debit AND limit_cents IS NOT NULL AND merchant_id IS NOT NULL AND NOT knows_merchant,
-            'weight': getvariable('weight_new_merchant_cents')},
-        {'code': 'NIGHT', 'holds': its_time_of_day = 'NIGHT', 'weight': getvariable('weight_night_cents')},
-        {'code': 'ROUND_AMOUNT', 'holds': is_debit AND amount_cents >= getvariable('round_amount_cents')
-            AND amount_cents % 10000 = 0, 'weight': getvariable('weight_round_amount_cents')}
-    ], lambda rule: rule.holds AND rule.weight > 0) AS reasons
-    FROM described
+    SELECT *,
+        getvariable('weight_confirmed_cents') > 0 AND (is_fraudulent = 'Y')
+            AS confirmed,
+        getvariable('weight_amount_unusual_cents') > 0 AND (is_debit AND amount_cents > limit_cents)
+            AS amount_unusual,
+        getvariable('weight_velocity_cents') > 0 AND (velocity_count >= getvariable('velocity_rows'))
+            AS velocity,
+        getvariable('weight_amount_high_cents') > 0 AND (is_debit AND amount_cents > getvariable('high_amount_cents'))
+            AS amount_high,
+        getvariable('weight_failed_then_success_cents') > 0 AND (is_done AND failed_before >= getvariable('failed_rows'))
+            AS failed_then_success,
+        getvariable('weight_daily_count_cents') > 0 AND (day_place > getvariable('daily_rows'))
+            AS daily_count,
+        getvariable('weight_new_city_cents') > 0 AND (is_debit AND limit_cents IS NOT NULL AND city_id IS NOT NULL AND NOT knows_city)
+            AS new_city,
+        getvariable('weight_high_risk_category_cents') > 0 AND (coalesce(is_risky, FALSE))
+            AS high_risk_category,
+        getvariable('weight_balance_drained_cents') > 0 AND (is_debit AND is_done AND amount_cents >= getvariable('drained_amount_cents')
+            AND balance_after_cents * 100::HUGEINT
+                <= getvariable('drained_percent') * (balance_after_cents + amount_cents::HUGEINT))
+            AS balance_drained,
+        getvariable('weight_new_merchant_cents') > 0 AND (is_debit AND limit_cents IS NOT NULL AND merchant_id IS NOT NULL AND NOT knows_merchant)
+            AS new_merchant,
+        getvariable('weight_night_cents') > 0 AND (its_time_of_day = 'NIGHT')
+            AS night,
+        getvariable('weight_round_amount_cents') > 0 AND (is_debit AND amount_cents >= getvariable('round_amount_cents') AND amount_cents % 10000 = 0)
+            AS round_amount
+    FROM (SELECT *, side = 'DEBIT' AS is_debit FROM described)
 )
-SELECT *, least(100, coalesce(list_sum(list_transform(reasons, lambda rule: rule.weight)), 0))::BIGINT AS score FROM held;
+SELECT *,
+    least(100,
+        if(confirmed, getvariable('weight_confirmed_cents'), 0)
+        + if(amount_unusual, getvariable('weight_amount_unusual_cents'), 0)
+        + if(velocity, getvariable('weight_velocity_cents'), 0)
+        + if(amount_high, getvariable('weight_amount_high_cents'), 0)
+        + if(failed_then_success, getvariable('weight_failed_then_success_cents'), 0)
+        + if(daily_count, getvariable('weight_daily_count_cents'), 0)
+        + if(new_city, getvariable('weight_new_city_cents'), 0)
+        + if(high_risk_category, getvariable('weight_high_risk_category_cents'), 0)
+        + if(balance_drained, getvariable('weight_balance_drained_cents'), 0)
+        + if(new_merchant, getvariable('weight_new_merchant_cents'), 0)
+        + if(night, getvariable('weight_night_cents'), 0)
+        + if(round_amount, getvariable('weight_round_amount_cents'), 0)
+    )::BIGINT AS score,
+    nullif(concat_ws(';',
+        if(confirmed, 'CONFIRMED', NULL),
+        if(amount_unusual, 'AMOUNT_UNUSUAL', NULL),
+        if(velocity, 'VELOCITY', NULL),
+        if(amount_high, 'AMOUNT_HIGH', NULL),
+        if(failed_then_success, 'FAILED_THEN_SUCCESS', NULL),
+        if(daily_count, 'DAILY_COUNT', NULL),
+        if(new_city, 'NEW_CITY', NULL),
+        if(high_risk_category, 'HIGH_RISK_CATEGORY', NULL),
+        if(balance_drained, 'BALANCE_DRAINED', NULL),
+        if(new_merchant, 'NEW_MERCHANT', NULL),
+        if(night, 'NIGHT', NULL),
+        if(round_amount, 'ROUND_AMOUNT', NULL)
+    ), '') AS reasons
+FROM held;
 
 SELECT transaction_id, transaction_time_day AS transaction_date, strftime(transaction_date, '%Y%m%d')::BIGINT AS date_key,
     coalesce(strftime(posted_date, '%Y%m%d')::BIGINT, -1) AS posted_date_key, transaction_time,
@@ -145,6 +184,6 @@ SELECT transaction_id, transaction_time_day AS transaction_date, strftime(transa
     day_place AS daily_sequence, money(day_cents) AS daily_cumulative_amount, velocity_count, failed_before,
     money(limit_cents) AS usual_limit, rate(score)::DECIMAL(5,2) AS risk_score,
     score > getvariable('fraud_threshold_cents') AS is_high_risk,
-    nullif(array_to_string(list_transform(reasons, lambda rule: rule.code), ';'), '') AS risk_reasons,
+    reasons AS risk_reasons,
     is_fraudulent = 'Y' AS is_fraudulent
 FROM scored ORDER BY transaction_id;
