@@ -227,7 +227,7 @@ def _of_identity(plan: Plan, resolved: Resolved) -> list[str]:
         result.append(f"{lines:,} numbered lines ({_money(cents)}) were replaced by later lines of the same number")
     if counts.conflicting:
         result.append(
-            f"{counts.conflicting:,} of them have the number of another line of the same drop: the last one counts"
+            f"{counts.conflicting:,} lines have the number or id of another line of the same drop: the last one counts"
         )
     if counts.overlapping:
         result.append(

@@ -384,6 +384,13 @@ def test_who_was_erased_from_the_reports_goes_from_their_pages(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "run-1.html"]
 
 
+def test_many_marts_are_counted_first_and_listed_below() -> None:
+    marts = [REPORT.marts[0].model_copy(update={"table": f"table_{n}", "rows": 1000 + n}) for n in range(5)]
+    page = report_page(REPORT.model_copy(update={"marts": marts}), "")
+    assert "<summary>5 marts have 5,010 rows</summary>" in page
+    assert "<li><strong>table_4</strong> has 1,004 rows" in page
+
+
 def test_a_run_id_never_leaves_its_folder(tmp_path: Path) -> None:
     evil = REPORT.model_copy(update={"run_id": "../../up", "highlights": ()})
     write_reports(Folder(str(tmp_path / "reports")), evil, [evil])
