@@ -222,7 +222,8 @@ def _materialize(
         before[mart.name] = rows_before(run.state, mart, own, paths, limit, live.get(mart.name, ""))
         planned[mart.name] = plan_tasks(state, run.pack, mart, own, before[mart.name], run.policy, limit, read)
     tasks = [item for items in planned.values() for item in items if isinstance(item, MartTask)]
-    run.ready(tasks)
+    lines = {path: rollup.rows for rollup in rolled_up.months for path in rollup.paths}
+    run.ready(tasks, sum(min(1.0, task.size(lines) / run.settings.limits.rollup_lines) for task in tasks))
     ended: dict[tuple[str, int], Finished] = {}
     if planned:
         with run.step("materialize", len(tasks)):

@@ -1,6 +1,6 @@
 """Parts of a mart: files of rows, patches over them, and the tasks that compute them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,6 +13,8 @@ from marts.policy import Policy
 
 Key = int | str
 """First column of a mart's key: a whole number, or a text."""
+_FEWEST = 50_000
+"""Lines that a task of a mart counts for at least: it reads, writes and reports files."""
 _ALL_NUMBERS: tuple[Key, Key] = (-(2**63), 2**63 - 1)
 
 
@@ -142,6 +144,11 @@ class MartTask:
     def patch(self) -> Patch:
         name = f"{self.number:05d}.parquet"
         return Patch(f"{self.folder}/patch-{name}", f"{self.folder}/instead-{name}")
+
+    def size(self, lines: Mapping[str, int]) -> int:
+        """Return about how many lines it reads the facts of; ``lines`` are by file."""
+        paths = (*self.facts, *(path for _, files in self.months for path in files))
+        return max(sum(lines.get(path, 0) for path in paths), _FEWEST)
 
     def change_path(self, side: str) -> str:
         """Return where the rows that differ from an earlier build are written."""
