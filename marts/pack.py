@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
+from marts.alerts import Alert
 from marts.highlights import Highlight
 from marts.pack_numbers import UNITS, Number, NumberTable
 from marts.subject import Subject
@@ -332,6 +333,7 @@ class Pack:
     highlights: tuple[Highlight, ...] = ()
     views: tuple[View, ...] = ()
     database_views: tuple[DatabaseView, ...] = ()
+    alerts: tuple[Alert, ...] = ()
     folder: str = ""
     """Folder of a pack that is given by its path; empty for a shipped one."""
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from marts.alerts import Alert
 from marts.errors import UsageError
 from marts.highlights import Highlight, TopHighlight
 from marts.pack import (
@@ -107,6 +108,7 @@ class _Pack(BaseModel):
     highlights: dict[Name, Highlight] = Field(default_factory=dict)
     views: dict[Name, View] = Field(default_factory=dict)
     database_views: dict[Name, _DatabaseView] = Field(default_factory=dict)
+    alerts: dict[Name, Alert] = Field(default_factory=dict)
     policy: dict[Name, _Number] = Field(default_factory=dict)
     policy_tables: dict[Name, _NumberTable] = Field(default_factory=dict)
 
@@ -229,6 +231,16 @@ class _Pack(BaseModel):
                 _require_fields(f"views.{name}.show.title", view.show.title, "{}", *month)
         return self
 
+    @model_validator(mode="after")
+    def _alerts_name_columns(self) -> Self:
+        for name, alert in self.alerts.items():
+            self._mart_of(f"alerts.{name}", alert.table).require_types(f"alerts.{name}", alert.columns_used)
+            _require_fields(f"alerts.{name}.title", alert.title, "{count}")
+            people = (self.subject.key, *self.subject.also) if self.subject else ()
+            if named := [column.name for column in alert.columns if column.name in people]:
+                raise ValueError(f"alerts.{name}.columns: {named[0]} names a person: a notice that is sent stays")
+        return self
+
     def _mart_of(self, where: str, name: str) -> PackTable:
         marts = [name for name, table in self.tables.items() if table.publish]
         if name not in marts:
@@ -289,8 +301,21 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         raise UsageError(str(error), where) from error
     views = tuple(view.model_copy(update={"name": name}) for name, view in values.views.items())
     highlights = tuple(_highlight(name, item, tables[item.table], subject) for name, item in values.highlights.items())
-    of_policy = (numbers, number_tables)
-    pack = Pack(values.name, values.about, kinds, tables, months, subject, *of_policy, highlights, views, in_database)
+    alerts = tuple(alert.model_copy(update={"name": name}) for name, alert in values.alerts.items())
+    pack = Pack(
+        values.name,
+        values.about,
+        kinds,
+        tables,
+        months,
+        subject,
+        numbers,
+        number_tables,
+        highlights,
+        views,
+        in_database,
+        alerts,
+    )
     try:
         pack.levels(pack.tables)
     except ValueError as error:

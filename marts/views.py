@@ -1,10 +1,15 @@
 """Views of a pack: queries of its marts on the command line, without SQL, and views in the database."""
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from marts.errors import UsageError
+
+_TEXT = re.compile(r"[^'\\\x00]*")
+"""Texts that are the same literal in every database."""
 Types = dict[str, tuple[str, ...]]
 """Types that a column may have, by column; any if empty."""
 
@@ -86,3 +91,14 @@ class DatabaseView:
     """Marts, by name, and views before it."""
     sql: str
     """One SELECT that DuckDB, MySQL and MariaDB understand; it names the marts as the database does."""
+
+
+def literal(value: bool | int | str) -> str:
+    """Return a value in SQL. Raise UsageError for a text that databases read differently."""
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int):
+        return str(value)
+    if not _TEXT.fullmatch(value):
+        raise UsageError(f"{value!r} has a quote or a backslash", "arguments", "query the table with SQL")
+    return f"'{value}'"

@@ -110,7 +110,7 @@ class Quality(_Part):
     judge: bool = Field(True, description="judge drops and staged marts with it and write its pages")
 
 
-NoticeEvent = Literal["failed", "held", "withdrawn", "fall", "unknown", "quality", "recovered", "success"]
+NoticeEvent = Literal["failed", "held", "withdrawn", "fall", "unknown", "quality", "alert", "recovered", "success"]
 
 
 class Notify(_Part):
@@ -120,7 +120,7 @@ class Notify(_Part):
         {}, description="addresses by name, as sealed:NAME; those sealed as notify.to.NAME need no line here"
     )
     on: tuple[NoticeEvent, ...] = Field(
-        ("failed", "held", "withdrawn", "fall", "unknown", "quality", "recovered"),
+        ("failed", "held", "withdrawn", "fall", "unknown", "quality", "alert", "recovered"),
         description='events that are sent; "success" is off by default',
     )
     only: dict[str, tuple[NoticeEvent, ...]] = Field(

@@ -12,12 +12,10 @@ from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import for_spreadsheet
 from marts.errors import UsageError
 from marts.pack import DECIMALS, Mart
-from marts.views import ShowView, TopView, View
+from marts.views import ShowView, TopView, View, literal
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _NUMBERS = ("id", "count", *DECIMALS)
-_TEXT = re.compile(r"[^'\\\x00]*")
-"""Texts that are the same literal in every database."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Rows:
 def top(warehouse: Warehouse, view: View, listed: TopView, mart: Mart, month: str | None, limit: int) -> Rows:
     """Return the rows with the highest values; of a view by month, those of the last month by default."""
     month = _month(warehouse, view, mart, month, "")
-    conditions = [f"{name} = {_literal(value)}" for name, value in listed.where.items()]
+    conditions = [f"{name} = {literal(value)}" for name, value in listed.where.items()]
     conditions += [f"{view.month} = '{month}'"] if view.month else []
     conditions += [f"{listed.equal[0]} = {listed.equal[1]}"] if listed.equal else []
     order = f"{listed.order} DESC, {', '.join(mart.key)} LIMIT {limit:d}"
@@ -61,7 +59,7 @@ def top(warehouse: Warehouse, view: View, listed: TopView, mart: Mart, month: st
 
 def show(warehouse: Warehouse, view: View, of: ShowView, mart: Mart, value: int | str, month: str | None) -> Rows:
     """Return all rows with a value, of a view by month in one. Raise UsageError if there is none."""
-    own = f"{of.by} = {_literal(value)}"
+    own = f"{of.by} = {literal(value)}"
     month = _month(warehouse, view, mart, month, f"WHERE {own}")
     conditions = [own, *([f"{view.month} = '{month}'"] if view.month else [])]
     names = [column.name for column in mart.columns]
@@ -82,17 +80,6 @@ def _month(warehouse: Warehouse, view: View, mart: Mart, month: str | None, rest
     if not _MONTH.fullmatch(month):
         raise UsageError(f"{month!r} is not a month", "--month", "write YYYY-MM")
     return month
-
-
-def _literal(value: bool | int | str) -> str:
-    """Return a value in SQL. Raise UsageError for a text that databases read differently."""
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, int):
-        return str(value)
-    if not _TEXT.fullmatch(value):
-        raise UsageError(f"{value!r} has a quote or a backslash", "arguments", "query the table with SQL")
-    return f"'{value}'"
 
 
 def _read(

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from jobs.config.settings import NoticeEvent
 from jobs.ports.notices import Notice, NoticeDelivery, announced_topics
 from jobs.ports.records import RunRecord
-from jobs.report.run_report import BrokenRule, DropReport, MartReport, Problem, RunReport
+from jobs.report.run_report import AlertReport, BrokenRule, DropReport, MartReport, Problem, RunReport
 from jobs.runtime.escaping import for_chat
 from marts.errors import Fenced, QualityBroken, ServiceError, TotalFell, TryLater, UnknownPeople
 from marts.privacy.masking import mask_always
@@ -86,6 +86,7 @@ def raised(report: RunReport, was: RunHistory, known: Sequence[Notice], addresse
             _held(report, heard),
             _missing(report, heard),
             _quality(report),
+            *(_alert(report, alert) for alert in report.alerts),
             _success(report),
         ]
     built = []
@@ -238,6 +239,22 @@ def _quality(report: RunReport) -> Notice | None:
         ("Do", "See the report, then correct the source or the rule (marts expectations list)."),
     ]
     return _notice(report, "quality", "warning", head, f"{head}.", lines, [_of_rule(*rule) for rule in rules])
+
+
+def _alert(report: RunReport, alert: AlertReport) -> Notice:
+    """Return a notice about new rows of a mart, some of them listed."""
+    lines = [("New", _listed(alert, row)) for row in alert.rows]
+    lines += [("", f"and {alert.count - len(alert.rows):,} more")] if alert.count > len(alert.rows) else []
+    lines += [("Do", alert.hint)]
+    return _notice(
+        report, "alert", "warning", alert.title, f"{alert.title}.", lines, [f"alert:{alert.name}:{report.run_id}"]
+    )
+
+
+def _listed(alert: AlertReport, row: Mapping[str, str]) -> str:
+    """Return a row in one line: the first value, and the others with their headings."""
+    first, *others = [(alert.headings[name], value) for name, value in row.items()]
+    return f"{first[1]}: {', '.join(f'{heading.lower()} {value}' for heading, value in others)}" if others else first[1]
 
 
 def _recovery(report: RunReport, was: RunHistory, known: Iterable[Notice]) -> Notice | None:

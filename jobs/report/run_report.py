@@ -172,6 +172,19 @@ class Problem(_Part):
         return cls(what=error.what, where=error.where, hint=error.hint, kind=type(error).__name__)
 
 
+class AlertReport(_Part):
+    """New rows of a mart that a pack has an alert for."""
+
+    name: str
+    title: str
+    hint: str
+    count: int
+    headings: dict[str, str]
+    """By column."""
+    rows: tuple[dict[str, str], ...]
+    """Some of them, without personal data."""
+
+
 class RunReport(_Part):
     """Report of a run."""
 
@@ -210,6 +223,8 @@ class RunReport(_Part):
     """Hash of the last entry of the audit trail when the run began."""
     highlights: tuple[ReportedHighlight, ...] = ()
     """Of the marts that this run published or found up to date; stored without the names of people."""
+    alerts: tuple[AlertReport, ...] = ()
+    """New rows of the marts that this run published."""
     newest: dict[str, date] = {}
     """Newest day of the counted rows of each fact."""
     held_back: str = ""

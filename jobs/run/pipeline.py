@@ -17,7 +17,7 @@ from jobs.run.computing import ambiguous_ids, derive, fold_versions, materialize
 from jobs.run.context import Run
 from jobs.run.judging import EARLIER, judge_drops, judge_marts, require_quality
 from jobs.run.publishing import live_marts, load, require_ids, total_changes, with_rows
-from jobs.run.reporting import exit_code_of, news_of, report_of, why_changed, withdrawn_record
+from jobs.run.reporting import alerts_of, exit_code_of, news_of, report_of, why_changed, withdrawn_record
 from jobs.run.scanning import known_state, scan, withdrawals
 from jobs.run.stages import Judged, Loaded, Stages
 from jobs.runtime.scrub import scrubbed
@@ -183,6 +183,7 @@ def _build(run: Run) -> RunReport:
     of_marts = judge_marts(run, loaded, live.generations, known.paths)
     _keep(stages, of_marts)
     require_quality(run, of_marts)
+    stages.alerts = alerts_of(run, loaded, live)
     stages.changes = why_changed(run)
     return _publish(run, loaded, [*withdrawn, *changed], judged, exit_code_of(resolved, known.ledger))
 

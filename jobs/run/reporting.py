@@ -3,23 +3,26 @@
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 
 from jobs.config.settings import masked
 from jobs.ports.records import DropRecord, NoticeChanges
 from jobs.report.delivery import addresses_of
 from jobs.report.highlights import highlights_of
 from jobs.report.notices import over, raised
-from jobs.report.run_report import BrokenRule, DropReport, MartReport, Outcome, Problem, RunReport
+from jobs.report.run_report import AlertReport, BrokenRule, DropReport, MartReport, Outcome, Problem, RunReport
 from jobs.run.context import Run
-from jobs.run.stages import Stages
+from jobs.run.stages import Live, Loaded, Stages
 from jobs.steps.fall import DayTotals
 from jobs.steps.materialize import MartRows
+from jobs.steps.new_rows import new_rows
 from jobs.steps.reconcile import looked_up, notes_of, warnings_of
 from jobs.steps.resolve import REPLACED, Resolved, ResolvedDrop
 from jobs.steps.withdrawals import why_left
 from marts import __version__
 from marts.errors import EXIT_DATA, TryLater
 from marts.pack import Mart, amount_of
+from marts.privacy.masking import mask_value
 
 
 def news_of(run: Run, report: RunReport) -> NoticeChanges:
@@ -28,6 +31,37 @@ def news_of(run: Run, report: RunReport) -> NoticeChanges:
     at = report.ended_at.isoformat()
     new = raised(report, run.before, run.notices, addresses)
     return NoticeChanges(tuple(new), tuple(over(report, run.notices, addresses.scope)), at)
+
+
+def alerts_of(run: Run, loaded: Loaded, live: Live) -> tuple[AlertReport, ...]:
+    """Return the alerts of the pack that have new rows in the loaded marts."""
+    results = []
+    marts = {rows.mart: rows for rows in loaded.marts}
+    for alert in (alert for alert in run.pack.alerts if alert.table in marts):
+        mart, generation = run.pack.marts[alert.table], live.generations.get(alert.table)
+        fingerprint = generation.fingerprint if generation else ""
+        rows = new_rows(run.state, mart, alert, marts[alert.table], fingerprint, run.warehouse.ask)
+        if rows.num_rows:
+            personal = {column.name for column in mart.columns if column.personal}
+            listed = rows.slice(0, alert.limit).to_pylist()
+            results.append(
+                AlertReport(
+                    name=alert.name,
+                    title=alert.title.replace("{count}", f"{rows.num_rows:,}"),
+                    hint=alert.hint,
+                    count=rows.num_rows,
+                    headings={column.name: column.heading for column in alert.columns},
+                    rows=tuple(
+                        {c.name: mask_value(_written(row[c.name]), c.name in personal) for c in alert.columns}
+                        for row in listed
+                    ),
+                )
+            )
+    return tuple(results)
+
+
+def _written(value: object) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, Decimal) else str(value)
 
 
 def why_changed(run: Run) -> tuple[str, ...]:
@@ -182,6 +216,7 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         docs=run.settings.docs_uri if run.settings.quality.judge and stages.judged else "",
         fall=stages.fall.report if stages.fall else None,
         held_back=stages.held_back,
+        alerts=stages.alerts if loaded else (),
         highlights=highlights_of(run.pack, visible, run.as_of),
         newest=_newest(run, rolled_up.days) if rolled_up and visible else {},
         error=error,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jobs.ports.records import DropRecord, Generation, QualityRecord, Staged
-from jobs.report.run_report import QualityReport, RunReport, Totals
+from jobs.report.run_report import AlertReport, QualityReport, RunReport, Totals
 from jobs.state.catalog import Catalog
 from jobs.steps.fall import DayTotals, Fall
 from jobs.steps.materialize import MartRows
@@ -87,6 +87,8 @@ class Stages:
     loaded: Loaded | None = None
     held_back: str = ""
     """Why nothing is published although marts differ: a rollback."""
+    alerts: tuple[AlertReport, ...] = ()
+    """New rows of the loaded marts."""
     changes: tuple[str, ...] = ()
     """Why the marts change although no drop was read."""
 

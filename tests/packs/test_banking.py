@@ -134,6 +134,30 @@ def test_an_erased_customer_is_nobody_and_the_sums_and_the_ledger_stay(bank: Pla
     assert not any(person["full_name"].encode() in text for text in texts)
 
 
+def test_new_high_risk_transactions_are_told_once(bank: Place) -> None:
+    for key in deliveries():
+        bank.put(key, (CASE / "input" / key).read_bytes())
+    first = {alert.name: alert for alert in bank.build().alerts}
+    risky = [row["transaction_id"] for row in wanted("fact_transactions", EXPECTED) if row["is_high_risk"] == "1"]
+    assert {row["transaction_id"] for row in first["fraud"].rows} == {*risky}
+    assert first["fraud"].title == f"{len(risky)} new high-risk transactions"
+    assert first["ledger"].count == len(wanted("ledger_checks", EXPECTED))
+    header = "transaction_id,transaction_time,customer_id,transaction_type,amount,status,is_fraudulent,currency\n"
+    row = "N1,2024-03-31T12:00:00,2,PAYMENT,{},COMPLETED,{},USD\n"
+    bank.put("transactions/a.csv", header + row.format("5.00", "true"))
+    (alert,) = [alert for alert in bank.build().alerts if alert.name == "fraud"]
+    assert (alert.count, alert.title) == (1, "1 new high-risk transactions")
+    assert alert.rows[0]["transaction_id"] == "N1"
+    assert alert.rows[0]["risk_reasons"].startswith("CONFIRMED")
+    bank.put("transactions/b.csv", header + row.format("6.00", "true"))  # it is still one
+    assert [alert.name for alert in bank.build().alerts] == []
+    assert bank.build(rebuild=True).alerts == ()
+    bank.put("transactions/c.csv", header + row.format("6.00", "false"))
+    assert bank.build().alerts == ()
+    bank.put("transactions/d.csv", header + row.format("7.00", "1"))
+    assert [alert.count for alert in bank.build().alerts] == [1]
+
+
 def test_a_ledger_with_many_mistakes_stops_the_run(bank: Place) -> None:
     bank.policy = Policy(max_bad_ratio=1)
     for key in deliveries():

@@ -25,6 +25,15 @@ OF_READERS = 'key = "reader_id"\ncolumns = ['
 OF_BRANCHES = 'per = "all"\nreads = ["branch_months"]\nsql = "branches.sql"\nkey = ["branch_id", "month"]'
 READER_MONTHS = 'sql = "reader_months.sql"\n'
 BRANCH_MONTHS = 'sql = "branch_months.sql"\n'
+BRANCHES = "[tables.branches_mart]"
+ALERT = """[alerts.late]
+table = "readers_mart"
+title = "{count} new"
+order = "fees"
+columns = [["reader_id", "Reader"]]
+hint = "x"
+
+"""
 STOPS = """[tables.stopping]
 per = "all"
 reads = ["branch_months"]
@@ -51,9 +60,13 @@ SWAPPED = ('"branch_id", "month"', '"month", "branch_id"')
         ("pack.toml", SUBJECT, 'key = "reader_id", also = ["level"] }', "tables.readers_mart: level names a person"),
         ("pack.toml", OF_READERS, 'reports = ["name"]\n' + OF_READERS, "reports is for a dimension with versions"),
         ("pack.toml", OF_READERS, 'reports = ["size"]\n' + HISTORY, "reports names 'size', which is no column"),
+        # Alerts.
+        ("pack.toml", BRANCHES, ALERT + BRANCHES, "alerts.late.columns: reader_id names"),
+        ("pack.toml", BRANCHES, ALERT.replace("reader_id", "who") + BRANCHES, "'who'"),
+        ("pack.toml", BRANCHES, ALERT.replace("readers_mart", "x") + BRANCHES, "no mart"),
         # Tables that stop a build.
         ("pack.toml", OF_BRANCHES, 'stops = { says = "x", hint = "y" }\n' + OF_BRANCHES, "stops is for tables"),
-        ("pack.toml", "[tables.branches_mart]", STOPS + "[tables.branches_mart]", "stops.says has '{none}'"),
+        ("pack.toml", BRANCHES, STOPS + BRANCHES, "stops.says has '{none}'"),
         # Names that the engine has.
         ("pack.toml", '"branch_id", "id", "where"', '"bucket", "id", "where"', "'bucket' is reserved"),
         ("pack.toml", '["fee", "amount", "what was paid"]', '["fee", "amount", "x", "stored as bucket"]', "'bucket'"),

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from jobs.ports.notices import Notice, NoticeDelivery, announced_topics, claimed, closed, merged, settled
 from jobs.ports.records import RunRecord
 from jobs.report.notices import Addresses, RunHistory, before, over, raised
-from jobs.report.run_report import BrokenRule, DropReport, Problem, QualityReport, RunReport
+from jobs.report.run_report import AlertReport, BrokenRule, DropReport, Problem, QualityReport, RunReport
 from jobs.state.manifest import Reason
 
 NOW = datetime(2024, 4, 1, 3, tzinfo=UTC)
-ALL = Addresses({"ops": ("failed", "held", "unknown", "quality", "recovered", "success")}, "https://reports.test/marts")
+ALL = Addresses(
+    {"ops": ("failed", "held", "unknown", "quality", "alert", "recovered", "success")}, "https://reports.test/marts"
+)
 
 
 def report(run: str = "run-9", **more: Any) -> RunReport:
@@ -77,6 +79,29 @@ def test_each_failure_is_an_event(kind: str, event: str) -> None:
 @pytest.mark.parametrize("kind", ["TryLater", "Fenced"])
 def test_a_run_that_made_way_for_another_is_no_news(kind: str) -> None:
     assert raised(failed(kind=kind), RunHistory(), [], ALL) == []
+
+
+def test_new_rows_of_a_mart_are_one_notice_with_some_of_them() -> None:
+    row = {"id": "T7", "amount": "6,000.00", "reasons": "CONFIRMED;NIGHT"}
+    alert = AlertReport(
+        name="fraud",
+        title="12 new high-risk transactions",
+        hint="marts risks top lists them",
+        count=12,
+        headings={"id": "Transaction", "amount": "Amount", "reasons": "Reasons"},
+        rows=(row,),
+    )
+    notices = raised(report(alerts=(alert,)), RunHistory(), [], ALL)
+    (notice,) = [item for item in notices if item.event == "alert"]
+    assert notice.subject == "Martwright: 12 new high-risk transactions"
+    for line in (
+        "New:      T7: amount 6,000.00, reasons CONFIRMED;NIGHT",
+        "          and 11 more",
+        "Do:       marts risks top lists them",
+    ):
+        assert line in notice.body.splitlines()
+    again = raised(report("run-10"), RunHistory(), [notice], ALL)
+    assert [item.event for item in again] == ["success"]
 
 
 def test_the_same_cause_is_notified_once_whatever_the_numbers_in_it() -> None:

@@ -1,0 +1,62 @@
+"""Find the new rows of marts that a pack has alerts for."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.ports.store import Store
+from jobs.state.parquet import read_parquet
+from jobs.steps.materialize import MartRows
+from jobs.steps.materialize_task import rows_in
+from marts.alerts import Alert
+from marts.compute.engine import empty_mart
+from marts.pack import Mart
+from marts.views import literal
+
+Keys = Callable[[str], Sequence[tuple[object, ...]]]
+"""Returns the rows of a query of the target."""
+
+
+def new_rows(store: Store, mart: Mart, alert: Alert, rows: MartRows, live: str, ask: Keys) -> pa.Table:
+    """Return the rows of a mart that fulfil an alert, and whose keys did not before: highest first, then by key.
+
+    ``live`` is the fingerprint of the live rows, empty if there are none. If the rows were not compared with them,
+    ``ask`` gives the keys that the live mart has.
+    """
+    key = list(mart.key)
+    if live and rows.follows == live:
+        sides = ([item.added for item in rows.changes], [item.removed for item in rows.changes])
+        added, removed = (_matching(_files(store, paths), alert, mart) for paths in sides)
+        before = removed.select(key)
+    else:
+        added = _matching((rows_in(store, mart, [part]) for part in rows.parts), alert, mart)
+        known = ask(_query(mart, alert)) if live and added.num_rows else ()
+        columns = list(zip(*known, strict=True)) or [()] * len(key)
+        schema = added.select(key).schema
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+        before = pa.table(arrays, schema=schema)
+    new = added.join(before, key, join_type="left anti") if before.num_rows else added
+    order = [(alert.order, "descending"), *((name, "ascending") for name in key)]
+    return new.sort_by(order)
+
+
+def _files(store: Store, paths: Iterable[str]) -> Iterable[pa.Table]:
+    return (read_parquet(store, path) for path in paths if path)
+
+
+def _matching(tables: Iterable[pa.Table], alert: Alert, mart: Mart) -> pa.Table:
+    """Return the rows that fulfil an alert, table by table: they are few of many."""
+    names = list(dict.fromkeys([*mart.key, alert.order, *alert.where, *(column.name for column in alert.columns)]))
+    results = [empty_mart(mart).select(names)]
+    for table in tables:
+        rows = table.select(names)
+        for name, value in alert.where.items():
+            rows = rows.filter(pc.equal(rows[name], pa.scalar(value, rows[name].type)))
+        results.append(rows.cast(results[0].schema))
+    return pa.concat_tables(results).combine_chunks()
+
+
+def _query(mart: Mart, alert: Alert) -> str:
+    conditions = " AND ".join(f"{name} = {literal(value)}" for name, value in alert.where.items())
+    return f"SELECT {', '.join(mart.key)} FROM {mart.table}{f' WHERE {conditions}' if conditions else ''}"

@@ -1,0 +1,34 @@
+"""Alerts of a pack: rows of a mart that somebody is told about when they are new."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from marts.highlights import ListedColumn
+from marts.views import Types
+
+
+class Alert(BaseModel):
+    """New rows of a mart, in one notice per publication."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = ""
+    """Its key in pack.toml."""
+    table: str
+    """The mart."""
+    title: str
+    """Subject of the notice; ``{count}`` is the number of new rows."""
+    where: dict[str, int | str | bool] = Field(default_factory=dict)
+    """Values that columns of such a row have."""
+    order: str
+    """Column by which rows are listed, highest first; then by their key."""
+    columns: tuple[ListedColumn, ...] = Field(min_length=1)
+    limit: int = Field(20, ge=1, le=100)
+    """Rows that are listed."""
+    hint: str
+    """What to do."""
+
+    @property
+    def columns_used(self) -> Types:
+        """Return the types that each column may have."""
+        used: Types = dict.fromkeys([*self.where, *(column.name for column in self.columns)], ())
+        return {**used, self.order: ("count", "money", "rate", "percent", "decimal", "date")}
