@@ -23,7 +23,16 @@ from jobs.report.highlights import Column, ReportedHighlight, without
 from jobs.report.places import places
 from jobs.report.run_pages import fields_of, index_page, report_page, write_again, write_reports
 from jobs.report.run_records import run_record
-from jobs.report.run_report import BrokenRule, DropReport, MartReport, Problem, QualityReport, RunReport, Totals
+from jobs.report.run_report import (
+    AlertReport,
+    BrokenRule,
+    DropReport,
+    MartReport,
+    Problem,
+    QualityReport,
+    RunReport,
+    Totals,
+)
 from jobs.report.templates import rendered
 from jobs.state.manifest import Reason
 from marts.compute.unusual import MonthTotal, UnusualMonth
@@ -389,6 +398,16 @@ def test_many_marts_are_counted_first_and_listed_below() -> None:
     page = report_page(REPORT.model_copy(update={"marts": marts}), "")
     assert "<summary>5 marts have 5,010 rows</summary>" in page
     assert "<li><strong>table_4</strong> has 1,004 rows" in page
+
+
+def test_an_alert_is_a_table_with_what_to_do() -> None:
+    row = {"id": "T<7>", "reasons": "CONFIRMED;NIGHT"}
+    headings = {"id": "Transaction", "reasons": "Reasons"}
+    alert = AlertReport(name="fraud", title="12 new ones", hint="look", count=12, headings=headings, rows=(row,))
+    page = report_page(REPORT.model_copy(update={"alerts": (alert,)}), "")
+    assert '<a href="#alert-fraud">Fraud</a>' in page
+    assert "<caption>1 of 12</caption>" in page
+    assert '<th scope="row">T&lt;7&gt;</th><td>CONFIRMED; NIGHT</td>' in page
 
 
 def test_a_run_id_never_leaves_its_folder(tmp_path: Path) -> None:
