@@ -168,7 +168,7 @@ class Kind:
     updated: str = ""
     """Column of the day since when a row is as it is; a carried one."""
     reports: tuple[str, ...] = ()
-    """Columns whose values in the last snapshot of each month, and in the first, a history keeps."""
+    """Columns, as they are named in clean rows, whose values in the last snapshot of each month a history keeps."""
     members: tuple[tuple[int, str], ...] = ()
     """Keys of rows that stand for no entity, such as -1, and the word for each."""
     worded: tuple[str, ...] = ()

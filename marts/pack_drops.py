@@ -157,7 +157,7 @@ class PackDrop(BaseModel):
             versions=self.versions,
             carried=tuple(dict.fromkeys((*self.carried, *filter(None, (self.updated,))))),
             updated=self.updated,
-            reports=self.reports,
+            reports=tuple(names[name] for name in self.reports),
             members=tuple(sorted(self.members.items(), reverse=True)),
             worded=self.worded,
             person=subject.key if subject and subject.key in names else "",

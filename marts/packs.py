@@ -86,6 +86,10 @@ class _Subject(BaseModel):
     key: str
     also: tuple[Name, ...] = ()
 
+    @property
+    def subject(self) -> Subject:
+        return Subject(self.drop, self.key, self.also)
+
 
 class _DatabaseView(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -182,7 +186,7 @@ class _Pack(BaseModel):
         of_all += [("tables", name, item.columns) for name, item in self.tables.items()]
         for what, name, columns in of_all:
             for column in columns:
-                if column.name in (key, *self.subject.also) and (
+                if column.name in self.subject.subject.columns and (
                     column.type != "id" or column.flags[:1] == ("optional",)
                 ):
                     raise ValueError(f"{what}.{name}: {column.name} names a person who can be erased: its type is id")
@@ -236,7 +240,7 @@ class _Pack(BaseModel):
         for name, alert in self.alerts.items():
             self._mart_of(f"alerts.{name}", alert.table).require_types(f"alerts.{name}", alert.columns_used)
             _require_fields(f"alerts.{name}.title", alert.title, "{count}")
-            people = (self.subject.key, *self.subject.also) if self.subject else ()
+            people = self.subject.subject.columns if self.subject else ()
             if named := [column.name for column in alert.columns if column.name in people]:
                 raise ValueError(f"alerts.{name}.columns: {named[0]} names a person: a notice that is sent stays")
         return self
@@ -272,7 +276,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
     """
     try:
         values = _Pack.model_validate(tomllib.loads(text))
-        subject = Subject(values.subject.drop, values.subject.key, values.subject.also) if values.subject else None
+        subject = values.subject.subject if values.subject else None
         lookups = {item.on: kind for table in values.tables.values() for kind, item in table.lookups.items() if item.on}
         kinds = {name: drop.kind(name, subject, lookups, sql) for name, drop in values.drops.items()}
         dimensions = {name for name, kind in kinds.items() if not kind.is_fact}

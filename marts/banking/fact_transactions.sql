@@ -2,7 +2,7 @@
 -- at other customers, or at another row's score.
 --
 -- In:  booked                                       transactions of the month (booked.sql)
---      customer_habits_before, customer_places_before  what was spent in the `history_months` months before
+--      customer_habits_before, customer_places_before  what was spent in the 3 months before
 --      customer_tails_before                        rows of the last minutes of the month before
 --      channel_fees, merchant_categories            of the day: covers_from <= day < covers_to
 -- Out: a row per transaction

@@ -1,50 +1,23 @@
 -- Keys that transactions name and a dimension lacks, and those with two versions of a day, or a day without one.
-SELECT 'dim_customer' AS name, id
-FROM (
-    SELECT DISTINCT customer_id AS id FROM customer_months ANTI JOIN dim_customer ON customer_key = customer_id
-    UNION
-    SELECT customer_key
-    FROM (SELECT customer_key, covers_from, lag(covers_to, 1, DATE '1900-01-01') OVER w AS ended FROM dim_customer
-        WINDOW w AS (PARTITION BY customer_key ORDER BY covers_from))
-    WHERE covers_from <> ended
+WITH named AS (
+    SELECT 'dim_customer' AS name, customer_id AS id FROM customer_months UNION ALL
+    SELECT 'dim_account' AS name, account_id AS id FROM used_accounts UNION ALL
+    SELECT 'dim_merchant' AS name, merchant_id AS id FROM used_merchants UNION ALL
+    SELECT 'dim_channel' AS name, channel_id AS id FROM used_channels UNION ALL
+    SELECT 'dim_city' AS name, city_id AS id FROM used_cities
+),
+versions AS (
+    SELECT 'dim_customer' AS name, customer_key AS id, covers_from, covers_to FROM dim_customer UNION ALL
+    SELECT 'dim_account' AS name, account_key AS id, covers_from, covers_to FROM dim_account UNION ALL
+    SELECT 'dim_merchant' AS name, merchant_key AS id, covers_from, covers_to FROM dim_merchant UNION ALL
+    SELECT 'dim_channel' AS name, channel_key AS id, covers_from, covers_to FROM dim_channel UNION ALL
+    SELECT 'dim_city' AS name, city_key AS id, covers_from, covers_to FROM dim_city
+),
+following AS (
+    SELECT name, id, covers_from,
+        lag(covers_to, 1, DATE '1900-01-01') OVER (PARTITION BY name, id ORDER BY covers_from) AS ended
+    FROM versions
 )
-UNION ALL
-SELECT 'dim_account' AS name, id
-FROM (
-    SELECT DISTINCT account_id AS id FROM used_accounts ANTI JOIN dim_account ON account_key = account_id
-    UNION
-    SELECT account_key
-    FROM (SELECT account_key, covers_from, lag(covers_to, 1, DATE '1900-01-01') OVER w AS ended FROM dim_account
-        WINDOW w AS (PARTITION BY account_key ORDER BY covers_from))
-    WHERE covers_from <> ended
-)
-UNION ALL
-SELECT 'dim_merchant' AS name, id
-FROM (
-    SELECT DISTINCT merchant_id AS id FROM used_merchants ANTI JOIN dim_merchant ON merchant_key = merchant_id
-    UNION
-    SELECT merchant_key
-    FROM (SELECT merchant_key, covers_from, lag(covers_to, 1, DATE '1900-01-01') OVER w AS ended FROM dim_merchant
-        WINDOW w AS (PARTITION BY merchant_key ORDER BY covers_from))
-    WHERE covers_from <> ended
-)
-UNION ALL
-SELECT 'dim_channel' AS name, id
-FROM (
-    SELECT DISTINCT channel_id AS id FROM used_channels ANTI JOIN dim_channel ON channel_key = channel_id
-    UNION
-    SELECT channel_key
-    FROM (SELECT channel_key, covers_from, lag(covers_to, 1, DATE '1900-01-01') OVER w AS ended FROM dim_channel
-        WINDOW w AS (PARTITION BY channel_key ORDER BY covers_from))
-    WHERE covers_from <> ended
-)
-UNION ALL
-SELECT 'dim_city' AS name, id
-FROM (
-    SELECT DISTINCT city_id AS id FROM used_cities ANTI JOIN dim_city ON city_key = city_id
-    UNION
-    SELECT city_key
-    FROM (SELECT city_key, covers_from, lag(covers_to, 1, DATE '1900-01-01') OVER w AS ended FROM dim_city
-        WINDOW w AS (PARTITION BY city_key ORDER BY covers_from))
-    WHERE covers_from <> ended
-);
+SELECT name, id FROM named ANTI JOIN versions USING (name, id)
+UNION
+SELECT name, id FROM following WHERE covers_from <> ended;

@@ -70,8 +70,7 @@ def history_schema(kind: Kind) -> pa.Schema:
 def _report(kind: Kind) -> pa.DataType:
     """Return the type of a report: its day, and the values of some columns."""
     clean = clean_schema(kind)
-    names = [kind.column(name).clean_name for name in kind.reports]
-    return pa.struct([("day", pa.date32()), *((name, clean.field(name).type) for name in names)])
+    return pa.struct([("day", pa.date32()), *((name, clean.field(name).type) for name in kind.reports)])
 
 
 def fold(
@@ -110,7 +109,7 @@ class _Reports:
     def __init__(self, engine: duckdb.DuckDBPyConnection, kind: Kind, last: date) -> None:
         """Continue those of the table ``before``, of snapshots up to the day ``last``."""
         self._engine, self._key, self._month = engine, kind.key or "", last.replace(day=1)
-        self._names = ", ".join((self._key, *(kind.column(name).clean_name for name in kind.reports)))
+        self._names = ", ".join((self._key, *kind.reports))
         engine.execute(
             f"CREATE TEMP TABLE every AS SELECT {self._key}, unnest({REPORTS}, recursive := TRUE) FROM before"
         )
@@ -232,7 +231,7 @@ def _reported(kind: Kind) -> str:
     """Return the SQL of the reports of each version, as another table of a WITH."""
     if not kind.reports:
         return ""
-    fields = ", ".join(f"'{name}': r.{name}" for name in ("day", *(kind.column(n).clean_name for n in kind.reports)))
+    fields = ", ".join(f"'{name}': r.{name}" for name in ("day", *kind.reports))
     return f""",
         every AS (FROM reports UNION BY NAME FROM latest UNION BY NAME FROM first),
         reported AS (

@@ -26,6 +26,12 @@ def deliveries() -> list[str]:
         return [row["key"] for row in csv.DictReader(file)]
 
 
+def deliver(bank: Place) -> None:
+    """Deliver all drops of the golden case."""
+    for key in deliveries():
+        bank.put(key, (CASE / "input" / key).read_bytes())
+
+
 @pytest.fixture
 def bank(place: Place) -> Place:
     place.policy, place.settings = Policy(max_bad_ratio=1, own=OWN), {"pack": "banking"}
@@ -67,8 +73,7 @@ def test_a_view_of_somebody_else_is_left_alone_and_one_of_an_older_pack_is_repla
     folder = bank.folder / "changed"
     shutil.copytree(Path(banking.__file__).parent, folder)
     bank.settings = {"pack": str(folder)}
-    for key in deliveries():
-        bank.put(key, (CASE / "input" / key).read_bytes())
+    deliver(bank)
     with closing(bank.warehouse()) as warehouse:
         warehouse.execute("CREATE VIEW dim_city_current AS SELECT 1 AS mine")
     report = bank.build()
@@ -91,8 +96,7 @@ def test_a_view_of_somebody_else_is_left_alone_and_one_of_an_older_pack_is_repla
 
 
 def test_the_golden_case_comes_out_at_once_and_names_each_wrong_value(bank: Place) -> None:
-    for key in deliveries():
-        bank.put(key, (CASE / "input" / key).read_bytes())
+    deliver(bank)
     assert bank.build().error is None
     for name in MARTS:
         assert given(bank, name, wanted(name, EXPECTED)) == wanted(name, EXPECTED), name
@@ -106,8 +110,7 @@ def test_the_golden_case_comes_out_at_once_and_names_each_wrong_value(bank: Plac
 
 
 def test_an_erased_customer_is_nobody_and_the_sums_and_the_ledger_stay(bank: Place) -> None:
-    for key in deliveries():
-        bank.put(key, (CASE / "input" / key).read_bytes())
+    deliver(bank)
     assert bank.build().error is None
     before = {name: given(bank, name, wanted(name, EXPECTED)) for name in MARTS}
     person = next(row for row in before["dim_customer"] if row["customer_key"] == "1")
@@ -135,8 +138,7 @@ def test_an_erased_customer_is_nobody_and_the_sums_and_the_ledger_stay(bank: Pla
 
 
 def test_new_high_risk_transactions_are_told_once(bank: Place) -> None:
-    for key in deliveries():
-        bank.put(key, (CASE / "input" / key).read_bytes())
+    deliver(bank)
     first = {alert.name: alert for alert in bank.build().alerts}
     risky = [row["transaction_id"] for row in wanted("fact_transactions", EXPECTED) if row["is_high_risk"] == "1"]
     assert {row["transaction_id"] for row in first["fraud"].rows} == {*risky}
@@ -160,8 +162,7 @@ def test_new_high_risk_transactions_are_told_once(bank: Place) -> None:
 
 def test_a_ledger_with_many_mistakes_stops_the_run(bank: Place) -> None:
     bank.policy = Policy(max_bad_ratio=1)
-    for key in deliveries():
-        bank.put(key, (CASE / "input" / key).read_bytes())
+    deliver(bank)
     report = bank.build()
     assert report.error
     assert report.error.what == "7 of 30 transactions have wrong entries, more than max_unbalanced_ratio"
@@ -192,8 +193,7 @@ def test_a_mistake_in_the_sql_of_the_pack_stops_the_run(bank: Place, file: str, 
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     bank.settings = {"pack": str(folder)}
-    for key in deliveries():
-        bank.put(key, (CASE / "input" / key).read_bytes())
+    deliver(bank)
     report = bank.build()
     assert report.error
     assert report.error.what.startswith(says)

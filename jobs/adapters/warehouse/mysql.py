@@ -105,12 +105,7 @@ class MySQLWarehouse(SqlLedger):
         name = self.text_types["name"]
         self._make("marts_numbers", f"number BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, mart {name} NOT NULL")
         for mart in self.pack.marts.values():
-            columns = ", ".join(column_of(mart, column) for column in mart.columns)
-            self._make(
-                _rows(mart),
-                f"generation BIGINT NOT NULL, {columns}, PRIMARY KEY (generation, {', '.join(mart.key)})",
-                f"DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}",
-            )
+            self._make_rows(mart, _rows(mart), "generation", "BIGINT")
             self._index(mart)
             if self.columns_of(mart.table) != {*(column.name for column in mart.columns), "run_id", "as_of_date"}:
                 displayed = ", ".join(f"r.{column.name} AS {column.name}" for column in mart.columns)
@@ -177,6 +172,16 @@ class MySQLWarehouse(SqlLedger):
         if not self.columns_of(table):
             self.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) ENGINE=InnoDB {options}")
 
+    def _make_rows(self, mart: Mart, table: str, first: str, type_: str) -> None:
+        """Create a table of rows of a mart if it is missing; a first column distinguishes several rows of a key."""
+        columns = ", ".join(column_of(mart, column) for column in mart.columns)
+        key = ", ".join((first, *mart.key))
+        self._make(
+            table,
+            f"{first} {type_} NOT NULL, {columns}, PRIMARY KEY ({key})",
+            f"DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}",
+        )
+
     def _index(self, mart: Mart) -> None:
         """Create the secondary indexes of a mart's rows, and drop those that are no longer set.
 
@@ -228,12 +233,7 @@ class MySQLWarehouse(SqlLedger):
 
     def stage_patch(self, mart: Mart) -> int:
         number = self.stage(mart)
-        columns = ", ".join(column_of(mart, column) for column in mart.columns)
-        self._make(
-            patch_of(mart, number),
-            f"side TINYINT NOT NULL, {columns}, PRIMARY KEY (side, {', '.join(mart.key)})",
-            f"DEFAULT CHARACTER SET {CHARSET} COLLATE {COLLATION}",
-        )
+        self._make_rows(mart, patch_of(mart, number), "side", "TINYINT")
         return number
 
     def _is_taken(self, mart: Mart, number: int) -> bool:
