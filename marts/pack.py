@@ -251,7 +251,7 @@ class Mart:
     reads: str = ""
     """The month table that it reads; empty if it reads none."""
     also: tuple[str, ...] = ()
-    """Other month tables and marts that it reads, each as a whole."""
+    """Other month tables and marts that it reads: as a whole, but those of months by its keys, if it is per key."""
     sql: str = ""
     """Computes its rows; the last statement selects them."""
     stale: str = ""

@@ -100,8 +100,8 @@ class PackTable(BaseModel):
             return self._mart_of_months(name)
         months = [other for other in self.reads if other in of_months]
         also = [other for other in self.reads if other not in dimensions and other not in months[:1]]
-        if self.per == "key" and (also or not months):
-            raise ValueError(f'tables.{name}: with per = "key" it reads one table of months; set per = "all"')
+        if self.per == "key" and not months:
+            raise ValueError(f'tables.{name}: with per = "key" it reads a table of months; set per = "all"')
         lookups = {other: _Lookup() for other in self.reads if other in dimensions} | self.lookups
         return Mart(
             name=name,

@@ -219,7 +219,7 @@ def _materialize(
     # The last marts of a pack first: those in one task take the longest.
     for mart in (mart for mart in reversed(marts) if mart.name not in results):
         own = inputs[mart.name]
-        before[mart.name] = rows_before(run.state, mart, own, paths, limit, live.get(mart.name, ""))
+        before[mart.name] = rows_before(run.state, run.pack, mart, own, paths, limit, live.get(mart.name, ""))
         planned[mart.name] = plan_tasks(state, run.pack, mart, own, before[mart.name], run.policy, limit, read)
     tasks = [item for items in planned.values() for item in items if isinstance(item, MartTask)]
     lines = {path: rollup.rows for rollup in rolled_up.months for path in rollup.paths}

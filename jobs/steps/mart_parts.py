@@ -102,6 +102,10 @@ class Previous:
     facts: tuple[str, ...]
     dimensions: tuple[tuple[str, tuple[str, ...]], ...]
     as_of: date
+    months: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Files of the other month tables."""
+    is_comparable: bool = True
+    """Whether only its keys can differ: the tables that the mart reads as a whole are the same."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class MartTask:
     earlier: tuple[tuple[Part, Patch | None], ...] | None = None
     """Files of the rows of an earlier build, to compare those that are computed as a whole with."""
     months: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Files of the other month tables that it reads."""
+    """Files of the other month tables that it reads: rows of its keys, if the mart is per key."""
     marts: tuple[tuple[str, tuple[tuple[Part, Patch | None], ...]], ...] = ()
     """Files of the marts that it reads, with the patches over them."""
 
@@ -145,9 +149,14 @@ class MartTask:
         name = f"{self.number:05d}.parquet"
         return Patch(f"{self.folder}/patch-{name}", f"{self.folder}/instead-{name}")
 
+    @property
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """Return the files of the month tables that it reads, by table."""
+        return {**({self.mart.reads: self.facts} if self.mart.reads else {}), **dict(self.months)}
+
     def size(self, lines: Mapping[str, int]) -> int:
         """Return about how many lines it reads the facts of; ``lines`` are by file."""
-        paths = (*self.facts, *(path for _, files in self.months for path in files))
+        paths = [path for files in self.files.values() for path in files]
         return max(sum(lines.get(path, 0) for path in paths), _FEWEST)
 
     def change_path(self, side: str) -> str:

@@ -53,9 +53,14 @@ class Inputs:
     def name(self) -> str:
         return name_of(self.rules, self.facts, self.dimensions, self.as_of, *([self.also] if self.also else []))
 
-    @property
-    def files(self) -> set[str]:
-        return {*self.facts, *(path for _, paths in self.dimensions for path in paths)}
+    def files(self, pack: Pack) -> set[str]:
+        """Return the files of month tables and dimensions."""
+        others = (*self.dimensions, *self.months(pack))
+        return {*self.facts, *(path for _, paths in others for path in paths)}
+
+    def months(self, pack: Pack) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Return the files of the other month tables."""
+        return tuple((name, paths) for name, paths in self.also if name in pack.months)
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,7 @@ def plan_tasks(
     whole = MartTask(pack, mart, 0, lowest, highest, folder, of.facts, of.dimensions, policy, of.as_of, state, last)
     whole = replace(
         whole,
-        months=tuple((name, paths) for name, paths in of.also if name in pack.months),
+        months=of.months(pack),
         marts=tuple((name, tuple(marts[name].parts)) for name in pack.tables_read(mart.name)),
     )
     if mart.per == "month":
@@ -184,8 +189,9 @@ def plan_tasks(
     if before and mart.per == "all":
         return [replace(whole, earlier=tuple(before.parts))]
     if before:
-        return list(_plan_patches(whole, before))
-    borders = _borders(state.open(), mart.key[0], of.facts, rows_per_task) if mart.per == "key" else []
+        return list(_plan_patches(whole, before, marts))
+    files = [path for paths in whole.files.values() for path in paths]
+    borders = _borders(state.open(), mart.key[0], files, rows_per_task) if mart.per == "key" else []
     edges = [lowest, *borders, highest]
     return [replace(whole, number=n, low=low, high=high) for n, (low, high) in enumerate(pairwise(edges))]
 
@@ -197,20 +203,27 @@ def _plan_months(whole: MartTask, before: MartRows | None) -> Iterator[MartTask 
         yield known.get(path) or replace(whole, number=number, facts=(path,))
 
 
-def _plan_patches(whole: MartTask, before: MartRows) -> Iterator[MartTask]:
+def _plan_patches(whole: MartTask, before: MartRows, marts: Mapping[str, MartRows]) -> Iterator[MartTask]:
     """Group some parts that are not patched yet: computing a few rows of each is cheap."""
     was, number = before.inputs, 0
+    comparable = all(_has_rows_of(marts[name], dict(was.also)[name][0]) for name, _ in whole.marts)
     alone = [len(item.parts) > 1 or item.patch is not None for item in before.finished]
     for _, same in groupby(range(len(alone)), key=lambda n: n if alone[n] else -1 - n // _TOGETHER):
         finished = tuple(before.finished[n] for n in same)
         parts = [part for item in finished for part in item.parts]
-        built = Previous(finished, was.facts, was.dimensions, was.as_of)
+        months = was.months(whole.pack)
+        built = Previous(finished, was.facts, was.dimensions, was.as_of, months, comparable)
         yield replace(whole, number=number, low=parts[0].low, high=parts[-1].high, previous=built)
         number += len(parts)
 
 
+def _has_rows_of(rows: MartRows, fingerprint: str) -> bool:
+    """Return whether a table has the rows of an earlier build; False if they were not compared."""
+    return rows.fingerprint == fingerprint or (rows.follows == fingerprint and not rows.changes)
+
+
 def _borders(store: Store, key: str, facts: Sequence[str], rows_per_task: int) -> list[Key]:
-    """Choose borders between keys from the row group statistics of the facts."""
+    """Choose borders between keys from the row group statistics of files of facts."""
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         groups = [group for result in pool.map(lambda path: _groups(store, key, path), facts) for group in result]
     total = sum(rows for _, rows in groups)
@@ -277,7 +290,7 @@ def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -
 
 
 def rows_before(
-    store: Store, mart: Mart, of: Inputs, existing: AbstractSet[str], rows_per_task: int, live: str
+    store: Store, pack: Pack, mart: Mart, of: Inputs, existing: AbstractSet[str], rows_per_task: int, live: str
 ) -> MartRows | None:
     """Return rows of a mart computed by the same rules: those with the fingerprint ``live``, or else the newest.
 
@@ -293,6 +306,6 @@ def rows_before(
             continue
         if mart.per != "key":
             return result
-        if result.inputs.files <= existing:
+        if result.inputs.files(pack) <= existing:
             return result if result.rows <= len(result.parts) * rows_per_task * _GROWN else None
     return None

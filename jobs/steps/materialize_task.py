@@ -22,7 +22,7 @@ from marts.compute.engine import differing, empty_mart, spill_to
 from marts.compute.months import empty_rows
 from marts.compute.patch import Difference, Facts, Patched, Totals, difference, overlay, patch, too_many
 from marts.compute.patch import rows_of as rows_of_ids
-from marts.compute.tables import NO_FACTS, columns_used, empty_dimension
+from marts.compute.tables import columns_used, empty_dimension
 from marts.pack import Lookup, Mart
 
 _BATCH = 1 << 16
@@ -60,11 +60,9 @@ def rows_in(
 
 
 def _whole(store: Store, task: MartTask) -> Finished:
-    facts = _in_range(store, task.facts, task.mart.key[0], task)
-    if facts is None:
-        facts = _no_rows(task, task.mart.reads) if task.mart.reads else NO_FACTS
+    months = {name: _month_rows(store, task, name, paths) for name, paths in task.files.items()}
     dimensions = _dimensions(store, task, task.dimensions)
-    computed = task.calculation.compute(facts, dimensions, task.as_of, _others(store, task))
+    computed = task.calculation.compute(months, dimensions, task.as_of, _marts(store, task))
     write_parquet(store, task.part.path, computed.rows, by=task.mart.key[0])
     part = _part((task.part,), computed.totals)
     if task.earlier is None:
@@ -91,15 +89,15 @@ def _no_rows(task: MartTask, table: str) -> pa.Table:
     return empty_rows(task.pack.months[table], task.pack, task.policy)
 
 
-def _others(store: Store, task: MartTask) -> dict[str, pa.Table]:
-    """Read the other month tables and the marts that a mart reads."""
-    results = {}
-    for name, paths in task.months:
-        rows = read_whole(store, paths)
-        results[name] = _no_rows(task, name) if rows is None else rows
-    for name, files in task.marts:
-        results[name] = rows_in(store, task.pack.tables[name], files)
-    return results
+def _month_rows(store: Store, task: MartTask, name: str, paths: Sequence[str]) -> pa.Table:
+    """Read a month table: the rows of a task's keys, if it has a range of them."""
+    rows = _in_range(store, paths, task.mart.key[0], task)
+    return _no_rows(task, name) if rows is None else rows
+
+
+def _marts(store: Store, task: MartTask) -> dict[str, pa.Table]:
+    """Read the marts that a mart reads."""
+    return {name: rows_in(store, task.pack.tables[name], files) for name, files in task.marts}
 
 
 def _anew(store: Store, task: MartTask, previous: Previous) -> Finished:
@@ -115,6 +113,8 @@ def _anew(store: Store, task: MartTask, previous: Previous) -> Finished:
 
 def _patched(store: Store, task: MartTask, previous: Previous) -> Finished | None:
     """Compute only the keys that differ from an earlier build. Return None if too many differ."""
+    if not previous.is_comparable:
+        return None
     by, key = task.calculation, task.mart.key[0]
     before = added(previous.parts) if len(previous.parts) > 1 else previous.parts[0]
     facts = _facts(store, task, previous)
@@ -133,18 +133,19 @@ def _patched(store: Store, task: MartTask, previous: Previous) -> Finished | Non
             ids = np.union1d(ids, changed)
     if not len(ids):
         return Finished(before)
-    own = facts.of(key, ids)
-    if too_many(facts, own):
+    own = {name: item.of(key, ids) for name, item in facts.items()}
+    if too_many(facts.values(), own.values()):
         return None
     if new_dimensions:
         old_dimensions, new_dimensions = (_of(task, some, ids) for some in (old_dimensions, new_dimensions))
     else:
         old_dimensions = new_dimensions = _dimensions(store, task, task.dimensions, ids)
     below = _read_patch(store, task.mart, before.patch, before) if before.patch else None
+    marts = _marts(store, task)
     result = patch(
         *(by, _totals(before), below, own, ids),
-        lambda rows: by.compute(rows, old_dimensions, previous.as_of),
-        lambda rows: by.compute(rows, new_dimensions, task.as_of),
+        lambda rows: by.compute(rows, old_dimensions, previous.as_of, marts),
+        lambda rows: by.compute(rows, new_dimensions, task.as_of, marts),
     )
     if result is None:
         return None
@@ -170,13 +171,19 @@ def _of(task: MartTask, dimensions: Mapping[str, pa.Table], ids: np.ndarray) -> 
     }
 
 
-def _facts(store: Store, task: MartTask, previous: Previous) -> Facts:
+def _facts(store: Store, task: MartTask, previous: Previous) -> dict[str, Facts]:
+    """Read the facts of a task's keys, by month table."""
+    before = {task.mart.reads: previous.facts, **dict(previous.months)}
+    return {name: _facts_of(store, task, name, before.get(name, ()), paths) for name, paths in task.files.items()}
+
+
+def _facts_of(store: Store, task: MartTask, name: str, before: Sequence[str], paths: Sequence[str]) -> Facts:
     """Read the facts of a task's keys: only in the earlier build, in both, only in this build."""
-    was, now = set(previous.facts), set(task.facts)
+    was, now = set(before), set(paths)
     key = task.mart.key[0]
     read = [_in_range(store, sorted(paths), key, task) for paths in (was - now, was & now, now - was)]
     known = [table for table in read if table is not None]
-    nothing = known[0].slice(0, 0) if known else _no_rows(task, task.mart.reads)
+    nothing = known[0].slice(0, 0) if known else _no_rows(task, name)
     return Facts(*(nothing if table is None else table for table in read))
 
 

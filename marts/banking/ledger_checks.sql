@@ -18,7 +18,7 @@ judged AS (
                 THEN CASE WHEN e.debits = 0 OR e.credits = 0 THEN 'ONE_SIDED' ELSE 'UNBALANCED' END END,
             CASE WHEN t.transaction_id IS NULL THEN 'NO_TRANSACTION' END,
             CASE WHEN t.is_done AND t.account_id <> 0 AND e.transaction_id IS NULL
-                AND EXISTS (FROM ledger_sums) THEN 'NO_ENTRIES' END,
+                AND EXISTS (FROM ledger_is_kept) THEN 'NO_ENTRIES' END,
             CASE WHEN t.is_done AND e.transaction_id IS NOT NULL AND coalesce(n.net, 0) <> t.moved_cents
                 THEN 'AMOUNT_DIFFERS' END,
             CASE WHEN NOT t.is_done AND m.transaction_id IS NOT NULL THEN 'NOT_COMPLETED' END

@@ -87,8 +87,9 @@ def _check_mart(pack: Pack, mart: Mart, months: Mapping[str, pa.Table], numbers:
     facts = months.get(mart.reads, NO_FACTS)
     others = {name: months[name] if name in months else empty_mart(pack.tables[name]) for name in mart.also}
     _require_variables(mart.name, (mart.sql, mart.stale), numbers, _OF_TABLES)
-    if mart.per == "key":
-        _require_key(mart, facts)
+    for name in (mart.reads, *mart.also) if mart.per == "key" else ():
+        if name in months:
+            _require_key(mart, name, months[name])
     for item in (item for item in mart.lookups if item.on):
         if "lines" not in facts.column_names or item.on not in facts.column_names:
             what = f"lookups.{item.kind} looks up {item.on!r} of {mart.reads or 'a table of months'}"
@@ -152,16 +153,16 @@ def _require_merge(table: MonthTable, schema: pa.Schema) -> None:
         raise UsageError(f"its SQL gives no column {unknown!r}{nearest(unknown, values)}", where)
 
 
-def _require_key(mart: Mart, facts: pa.Table) -> None:
-    """Raise UsageError if a mart of keys has no key that the table that it reads has: its rows are read by it."""
+def _require_key(mart: Mart, table: str, facts: pa.Table) -> None:
+    """Raise UsageError if a mart of keys has no key that a month table that it reads has: its rows are read by it."""
     name, where = mart.key[0], f"tables.{mart.name}"
     if name == "month" or name not in facts.column_names:
         own = ", ".join(other for other in facts.column_names if other != "month")
-        what = f"its key begins with {name!r}, but it is computed by values of a column of {mart.reads}: {own}"
+        what = f"its key begins with {name!r}, but it is computed by values of a column of {table}: {own}"
         raise UsageError(what, where, 'begin the key with one of them, or set per = "all"')
     given, declared = facts.schema.field(name).type, mart_schema(mart).field(name).type
     if not _fits(given, declared) or not (pa.types.is_integer(declared) or pa.types.is_string(declared)):
-        what = f"its key {name} is {_in_sql(given)} in {mart.reads}, and declared as {_in_sql(declared)}"
+        what = f"its key {name} is {_in_sql(given)} in {table}, and declared as {_in_sql(declared)}"
         raise UsageError(what, where, 'let it be a whole number or a text in both, or set per = "all"')
 
 

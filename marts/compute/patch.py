@@ -4,9 +4,10 @@ The rows of a key depend on its facts in all months, its dimension rows, and per
 keys are sums over keys: new total = old total - old rows + new rows of the keys that differ.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +16,14 @@ import pyarrow.compute as pc
 from marts.compute.engine import differing, only_in
 from marts.compute.highlights import Figures, exchanged, figures_of
 from marts.compute.numbers import Numbers
-from marts.compute.tables import NO_TABLES, compute_rows, stale_keys
+from marts.compute.tables import NO_FACTS, NO_TABLES, compute_rows, stale_keys
 from marts.highlights import Highlight
 from marts.pack import Kind, Mart
 from marts.privacy.erasure import is_guest, people
 
 Dimensions = Mapping[str, pa.Table]
+Months = Mapping[str, pa.Table]
+"""Rows of the month tables that a mart reads, by name."""
 LARGEST = 4
 """A patch has at most 1 / LARGEST of the rows below it."""
 
@@ -58,8 +61,17 @@ class Facts:
     added: pa.Table
 
     @property
+    def previous(self) -> pa.Table:
+        return pa.concat_tables([self.kept, self.removed])
+
+    @property
     def current(self) -> pa.Table:
         return pa.concat_tables([self.kept, self.added])
+
+    @property
+    def rows(self) -> int:
+        """Return the number of current rows."""
+        return len(self.kept) + len(self.added)
 
     def of(self, key: str, ids: np.ndarray) -> "Facts":
         """Return the facts of some keys; ``ids`` are sorted."""
@@ -103,10 +115,12 @@ class Calculation:
         return self.mart.key[0]
 
     def compute(
-        self, facts: pa.Table, dimensions: Dimensions, as_of: date, others: Mapping[str, pa.Table] = NO_TABLES
+        self, months: Months, dimensions: Dimensions, as_of: date, marts: Mapping[str, pa.Table] = NO_TABLES
     ) -> Computed:
-        """Compute the rows of all keys that have facts; ``others`` are the tables that it reads as a whole."""
+        """Compute the rows of all keys that have facts; ``marts`` are those that it reads."""
+        facts = months.get(self.mart.reads, NO_FACTS)
         known = people(facts, self.person) if self.person else facts
+        others = {name: rows for name, rows in (*months.items(), *marts.items()) if name != self.mart.reads}
         computed = compute_rows(self.mart, known, dimensions, self.numbers, as_of, kinds=self.kinds, others=others)
         rows = computed.rows
         figures = figures_of(self.highlights, self.mart, rows)
@@ -115,10 +129,15 @@ class Calculation:
         totals = Totals(rows.num_rows, self.total(rows), computed.unmatched, erased, guests, figures)
         return Computed(rows, totals)
 
-    def changed(self, facts: Facts, before: date, as_of: date) -> np.ndarray | None:
-        """Return the keys whose facts differ, or whose rows another as_of may change; None if that may be all."""
-        stale = stale_keys(self.mart, facts.current, self.numbers, before, as_of)
-        return None if stale is None else np.union1d(differing(facts.removed, facts.added, self.key), stale)
+    def changed(self, facts: Mapping[str, Facts], before: date, as_of: date) -> np.ndarray | None:
+        """Return the keys whose facts differ, or whose rows another as_of may change; None if that may be all.
+
+        ``facts`` are by month table.
+        """
+        stale = stale_keys(self.mart, facts[self.mart.reads].current, self.numbers, before, as_of)
+        if stale is None:
+            return None
+        return reduce(np.union1d, (differing(item.removed, item.added, self.key) for item in facts.values()), stale)
 
     def total(self, rows: pa.Table) -> int:
         """Return the sum of the control column of rows, in cents."""
@@ -128,27 +147,29 @@ class Calculation:
         return int(pc.sum(facts[self.control]).as_py() or 0) if self.control else 0
 
 
-def too_many(facts: Facts, own: Facts) -> bool:
-    """Return whether a patch of the keys with the facts ``own`` would be too large."""
-    return len(own.current) * LARGEST > len(facts.current)
+def too_many(facts: Iterable[Facts], own: Iterable[Facts]) -> bool:
+    """Return whether a patch of the keys with the facts ``own`` would be too large; both are by month table."""
+    rows, of_keys = (sum(item.rows for item in tables) for tables in (facts, own))
+    return of_keys * LARGEST > rows
 
 
 def patch(
     by: Calculation,
     previous: Totals,
     below: "Patched | None",
-    own: Facts,
+    own: Mapping[str, Facts],
     ids: np.ndarray,
-    were: Callable[[pa.Table], Computed],
-    are: Callable[[pa.Table], Computed],
+    were: Callable[[Months], Computed],
+    are: Callable[[Months], Computed],
 ) -> tuple[Patched, Difference] | None:
     """Compute the rows of the keys that differ, and merge them into those of an earlier patch.
 
-    ``own`` are the facts of these keys. ``were`` computes rows like the earlier build, ``are`` like this one.
-    Return also the difference from the earlier build; None if the patch grows too large, or if `exchanged` cannot
-    derive the figures: all rows must be computed again.
+    ``own`` are the facts of these keys, by month table. ``were`` computes rows like the earlier build, ``are`` like
+    this one. Return also the difference from the earlier build; None if the patch grows too large, or if `exchanged`
+    cannot derive the figures: all rows must be computed again.
     """
-    old, new = were(pa.concat_tables([own.kept, own.removed])), are(own.current)
+    old = were({name: facts.previous for name, facts in own.items()})
+    new = are({name: facts.current for name, facts in own.items()})
     figures = exchanged(previous.figures, ids, old.totals.figures, new.totals.figures)
     if figures is None:
         return None

@@ -82,6 +82,12 @@ SQL = {
 OF_TABLES = BOTH.replace('["loans", "fines"]', '["reader_months", "fine_months"]').replace(
     'sql = "paid_months.sql"', 'sql = "paid_of_tables.sql"'
 )
+SQL["fined.sql"] = "SELECT money(max(cents)) AS largest FROM fine_months HAVING count(*) > 0"
+SQL["balance.sql"] = (
+    "SELECT reader_id, month_name(month) AS month, money(sum(cents)::BIGINT) AS paid, (SELECT largest FROM fined) AS "
+    "largest FROM (SELECT reader_id, month, fee_cents AS cents FROM reader_months UNION ALL SELECT reader_id, month, "
+    "cents FROM fine_months) GROUP BY reader_id, month"
+)
 SQL["paid_of_tables.sql"] = (
     "SELECT reader_id, sum(cents)::BIGINT AS cents FROM (SELECT reader_id, fee_cents AS cents FROM reader_months "
     "UNION ALL SELECT reader_id, cents FROM fine_months) GROUP BY reader_id ORDER BY reader_id"
@@ -205,3 +211,60 @@ def test_tables_of_months_that_read_each_other_are_refused(tmp_path: Path) -> No
     library.edit("pack.toml", 'reads = ["fines"]', 'reads = ["fines", "paid_months"]')
     result = marts("pack", "check", str(library.folder / "pack"), code=2)
     assert "tables that read each other: fine_months, paid_months" in str(result.exception)
+
+
+BY_KEYS = """
+[tables.fined]
+per = "all"
+reads = ["fine_months"]
+sql = "fined.sql"
+key = ["largest"]
+columns = [["largest", "money", "The largest amount that a reader was fined in a month."]]
+
+[tables.balance]
+publish = "reader_balance"
+per = "key"
+reads = ["reader_months", "fine_months", "fined"]
+sql = "balance.sql"
+key = ["reader_id", "month"]
+columns = [
+    ["reader_id", "id", "The reader."],
+    ["month", "month", "The month."],
+    ["paid", "money", "Fees and fines of the month."],
+    ["largest", "money?", "The largest fines of a reader in a month.", "null if there are no fines"],
+]
+"""
+
+
+def test_a_mart_of_keys_reads_the_rows_of_its_keys_in_several_tables_of_months(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARTS_LIMITS__FINISH_ROWS", "30")  # two ranges of keys, and a patch over the first
+    chance, library = random.Random(6), WithFines(tmp_path, "keys", BY_KEYS)
+    library.policy('unknown_people = "warn"')
+    loans, fines = list[list[Loan]](), list[list[Fine]]()
+    for number in range(7):
+        day = date(2024, 3, 1) + timedelta(days=number)
+        if number != 2:
+            readers = (1, 2, 3) if number < 5 else (1,)  # later days change few keys: a patch
+            others = [(f"X{n}", n, 1, day, None, Decimal(1)) for n in range(4, 40)] if number == 0 else []
+            loans.append([*others, *(loan for loan in loans_of(chance, day) if loan[1] in readers)])
+            library.deliver(f"day-{number}", loans[-1])
+        if number in (1, 2, 3):
+            largest = Decimal(1) if number == 2 else Decimal(50)  # of an id of its own: the largest may stay
+            fines.append([*fines_of(chance, day), (f"G{number}", 2, day, largest)])
+            library.fine(f"day-{number}", fines[-1])
+        library.build()
+        assert library.rows("reader_balance") == _balance(loans, fines)
+    library.build("--rebuild")
+    assert library.rows("reader_balance") == _balance(loans, fines)
+    assert list(library.folder.rglob("marts/balance/*/patch-*.parquet"))
+
+
+def _balance(loans: Iterable[list[Loan]], fines: Iterable[list[Fine]]) -> list[Any]:
+    of_fines = monthly(fines)
+    paid = defaultdict(Decimal, of_fines)
+    for row in expected(list(loans), {1: "Ada", 2: "Bo", 3: "Cy"})[0]:
+        paid[row[0], row[1]] += row[4]
+    largest = max(of_fines.values(), default=None)
+    return [(*row, largest) for row in rows_of(paid)]

@@ -146,7 +146,7 @@ def test_only_one_mart_is_built_with_those_that_it_reads(tmp_path: Path) -> None
         (
             'per = "all"\nreads = ["branch_months",',
             'per = "key"\nreads = ["branch_months",',
-            "reads one table of months",
+            "begins with 'month'",
         ),
         ("sum(fees)::DECIMAL(18,2)", "sum(fees)", "fees is declared as money, DECIMAL(18,2)"),
     ],
