@@ -235,8 +235,8 @@ def _materialize(
                 rows = MartRows(name, inputs[name], tuple(item.part for item in finished))
                 if earlier := before[name]:
                     by_months = run.pack.tables[name].per == "month"
-                    changes = [change for item in finished for change in item.changes]
-                    changes = files_exchanged(earlier, rows) if by_months else changes
+                    changes = files_exchanged(earlier, rows) if by_months else []
+                    changes += [change for item in finished for change in item.changes]
                     rows = replace(rows, follows=earlier.fingerprint, changes=tuple(changes))
                 results[name] = rows
                 save_rows(run.state, rows)

@@ -129,7 +129,7 @@ class MartTask:
     """Dimensions of which the last row of a key counts."""
     previous: Previous | None = None
     earlier: tuple[tuple[Part, Patch | None], ...] | None = None
-    """Files of the rows of an earlier build, to compare those that are computed as a whole with."""
+    """Files of the rows of an earlier build, to compare those that are computed with."""
     months: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Files of the other month tables that it reads: rows of its keys, if the mart is per key."""
     marts: tuple[tuple[str, tuple[tuple[Part, Patch | None], ...]], ...] = ()

@@ -3,7 +3,7 @@
 Rows are Parquet files named by their inputs; the target loads them from there.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -199,8 +199,10 @@ def plan_tasks(
 def _plan_months(whole: MartTask, before: MartRows | None) -> Iterator[MartTask | MartPart]:
     """Yield, for each file of a table of months, the part of an earlier build, or the task that computes it."""
     known = dict(zip(before.inputs.facts, before.finished, strict=True)) if before else {}
+    same = replaced_files(before, whole.facts) if before else {}
     for number, path in enumerate(whole.facts):
-        yield known.get(path) or replace(whole, number=number, facts=(path,))
+        earlier = tuple((part, None) for part in known[same[path]].parts) if path in same else None
+        yield known.get(path) or replace(whole, number=number, facts=(path,), earlier=earlier)
 
 
 def _plan_patches(whole: MartTask, before: MartRows, marts: Mapping[str, MartRows]) -> Iterator[MartTask]:
@@ -256,11 +258,29 @@ def _groups(store: Store, key: str, path: str) -> list[tuple[Any, float]]:
     return results
 
 
+def replaced_files(before: MartRows, facts: Sequence[str]) -> dict[str, str]:
+    """Return the files of a table of months that replace one of an earlier build: those of equally divided months."""
+    was, now = (_by_month(files) for files in (before.inputs.facts, facts))
+    pairs = ((month, files, was.get(month, ())) for month, files in now.items())
+    same = (zip(files, old, strict=True) for _, files, old in pairs if len(files) == len(old))
+    return {path: old for files in same for path, old in files if path != old}
+
+
+def _by_month(facts: Iterable[str]) -> dict[str, list[str]]:
+    """Return the files of each month, by its folder, in the order of their parts."""
+    return {month: list(files) for month, files in groupby(facts, key=lambda path: path.split("/")[1])}
+
+
 def files_exchanged(before: MartRows, now: MartRows) -> list[Change]:
-    """Return the differences between two builds of a mart of months: the files that only one of them has."""
-    old, new = ({item.parts[0].path: item for item in rows.finished} for rows in (before, now))
-    removed = [Change(path, "", item.rows, 0, 0) for path, item in old.items() if path not in new]
-    return removed + [Change("", path, 0, item.rows, item.cents) for path, item in new.items() if path not in old]
+    """Return the differences between two builds of a mart of months in files that replace none: whole files."""
+    old, new = (dict(zip(rows.inputs.facts, rows.finished, strict=True)) for rows in (before, now))
+    same = replaced_files(before, now.inputs.facts)
+    kept = {*same.values(), *same, *(path for path in old if path in new)}
+    removed = [item for path, item in old.items() if path not in kept]
+    added = [item for path, item in new.items() if path not in kept]
+    return [Change(item.parts[0].path, "", item.rows, 0, 0) for item in removed] + [
+        Change("", item.parts[0].path, 0, item.rows, item.cents) for item in added
+    ]
 
 
 def save_rows(store: Store, rows: MartRows) -> None:

@@ -87,6 +87,16 @@ def only_in(rows: pa.Table, others: pa.Table, key: Sequence[str]) -> pa.Table:
         return engine.sql(query).to_arrow_table().cast(rows.schema)
 
 
+def differing_days(before: pa.Table, now: pa.Table, day: str) -> pa.Array:
+    """Return the days, in the column ``day``, whose rows differ between two tables, by a hash of 128 bits."""
+    columns = ", ".join(f'"{name}"' for name in before.column_names)
+    hashes = f"bit_xor(hash({columns})) AS x, sum(hash({columns}))::HUGEINT AS s, count(*) AS n"
+    with running({"old": before, "new": now}, {}) as engine:
+        sides = [f'SELECT "{day}" AS day, {hashes} FROM {table} GROUP BY "{day}"' for table in ("old", "new")]
+        query = f"SELECT DISTINCT day FROM (({sides[0]} EXCEPT {sides[1]}) UNION ALL ({sides[1]} EXCEPT {sides[0]}))"
+        return engine.sql(f"{query} ORDER BY day").to_arrow_table()["day"].combine_chunks()
+
+
 def _rows_of(rows: pa.Table, counts: np.ndarray, places: np.ndarray) -> pa.Table:
     """Return the rows of some keys, by their places among all; ``counts`` has the rows of each."""
     kept = np.zeros(len(counts), bool)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.compute.engine import differing, only_in
+from marts.compute.engine import differing, differing_days, only_in
 from marts.compute.highlights import Figures, exchanged, figures_of
 from marts.compute.numbers import Numbers
 from marts.compute.tables import NO_FACTS, NO_TABLES, compute_rows, stale_keys
@@ -184,6 +184,10 @@ def patch(
 
 def difference(mart: Mart, before: pa.Table, now: pa.Table) -> Difference:
     """Return the rows of a mart that differ between two builds, in key order."""
+    if mart.partition == "day" and before.num_rows and now.num_rows:
+        day = next(column.name for column in mart.columns if column.type == "date" and not column.nullable)
+        days = differing_days(before, now, day)
+        before, now = (rows.filter(pc.is_in(rows[day], days)) for rows in (before, now))
     return Difference(only_in(before, now, mart.key), only_in(now, before, mart.key))
 
 

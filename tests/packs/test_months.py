@@ -281,6 +281,18 @@ def test_days_one_by_one_equal_a_rebuild_and_a_calculation(
     assert tables(library) == expected(deliveries, snapshots)
 
 
+def test_a_new_day_of_a_month_loads_its_rows_only(library: Library) -> None:
+    snapshot(library, date(2024, 1, 1), [(1, "A", "2")])
+    library.deliver("a", [loan(n, date(2024, 1, 5 + n % 3), "5.00", reader=2) for n in range(20)])
+    library.build()
+    library.deliver("b", [loan(99, date(2024, 1, 9))])
+    library.build()
+    saved = [json.loads(path.read_text()) for path in library.folder.rglob("marts/scored/*/done.json")]
+    (changes,) = [item["changes"] for item in saved if item["changes"]]
+    assert [(item["removed_rows"], item["added_rows"]) for item in changes] == [(0, 1)]
+    assert len(library.rows("scored_loans")) == 21
+
+
 def loan(number: int, day: date, fee: str = "1.00", reader: int = 1, branch: int = 1) -> Loan:
     return (f"L{number}", reader, branch, day, None, Decimal(fee))
 
