@@ -111,6 +111,8 @@ class SourceColumn:
     """Whether an empty value, or one of the policy's unknown_ids, means a guest."""
     stored_as: str = ""
     """Name in clean rows, which SQL reads; by default its own, with the unit of a decimal."""
+    free_text: bool = False
+    """Whether people type it: card numbers in it are masked when it is read."""
 
     @property
     def clean_name(self) -> str:

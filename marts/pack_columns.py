@@ -65,12 +65,14 @@ class PackColumn(BaseModel):
         return set(self.flags)
 
     def source(self) -> SourceColumn:
-        flags = self.other_flags(("optional", "personal", "guests"), _STORED)
+        flags = self.other_flags(("optional", "personal", "guests", "free text"), _STORED)
         stored = next((flag.removeprefix(_STORED) for flag in self.flags if flag.startswith(_STORED)), "")
         if stored and not re.fullmatch(_NAME, stored):
             raise ValueError(f"{self.name}: {stored!r} is not a name: letters a to z, digits and _")
         if "guests" in flags and self.type != "id":
             raise ValueError(f"{self.name}: guests is a flag of ids")
+        if "free text" in flags and self.type != "text":
+            raise ValueError(f"{self.name}: free text is a flag of texts")
         return SourceColumn(
             name=self.name,
             type=cast(SourceType, self._typed(SourceType)),
@@ -81,6 +83,7 @@ class PackColumn(BaseModel):
             personal="personal" in flags,
             guests="guests" in flags,
             stored_as=stored,
+            free_text="free text" in flags,
         )
 
     def mart(self) -> MartColumn:

@@ -11,6 +11,7 @@ from jobs.state.manifest import TABLES, name_of
 from marts.pack import Pack
 from marts.policy import Policy
 from marts.privacy.erasure import Erased
+from marts.privacy.masking import free_texts
 from marts.quality.rules import Suite
 from marts.rows.source_block import DEFAULT, SourceBlock, block_of
 
@@ -75,5 +76,6 @@ class ScanSettings:
     def rules(self, kind: str, key: str) -> str:
         """Return the name of the rules that read and check the rows of an object."""
         unknown = self.policy.unknown_ids if self.pack.is_fact(kind) else ()
-        reading = self.block(key).reading
-        return name_of(SCAN_VERSION, reading, self.policy.business_timezone, unknown, self.suites[kind].digest)
+        reading, masked = self.block(key).reading, free_texts(self.pack.kinds[kind])
+        named = (SCAN_VERSION, reading, self.policy.business_timezone, unknown, self.suites[kind].digest)
+        return name_of(*named, *([masked] if masked else []))

@@ -6,12 +6,17 @@ A masked value keeps its shape, so that a broken value can still be recognised: 
 
 import re
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from marts.dialect import LineFormat
-from marts.pack import Kind
+from marts.pack import EXTRA, Kind
 
 _LETTER = re.compile(r"[^\W\d_]")
 _DIGIT = re.compile(r"\d")
 _DIGITS = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,}(?!\d)")
+_MANY_DIGITS = r"\pN(?:[ -]?\pN){12}"
+"""What each text with a card number matches, as RE2 writes it."""
 _CARD_DIGITS = range(13, 20)
 _LONGEST_CARD = 19 + 18
 """Maximum characters of a card number, with a separator between any two digits."""
@@ -25,8 +30,27 @@ def mask_shape(text: str) -> str:
 
 def mask_always(text: str) -> str:
     """Mask what is personal in any column: card numbers (by their Luhn digit) and mail addresses."""
-    text = _DIGITS.sub(lambda result: _mask_cards(result[0]), text)
-    return _MAIL.sub(lambda result: mask_shape(result[0]), text)
+    return _MAIL.sub(lambda result: mask_shape(result[0]), mask_cards(text))
+
+
+def mask_cards(text: str) -> str:
+    """Mask the card numbers in a text."""
+    return _DIGITS.sub(lambda result: _mask_cards(result[0]), text)
+
+
+def free_texts(kind: Kind) -> tuple[str, ...]:
+    """Return the columns, as they are named in clean rows, that may have card numbers."""
+    names = tuple(column.clean_name for column in kind.columns if column.free_text)
+    return (*names, EXTRA) if names and kind.is_fact else names
+
+
+def without_cards(texts: pa.Array) -> pa.Array:
+    """Return texts in which card numbers are masked."""
+    many = pc.fill_null(pc.match_substring_regex(texts, _MANY_DIGITS), False)
+    if not pc.any(many).as_py():
+        return texts
+    masked = [mask_cards(text) for text in texts.filter(many).to_pylist()]
+    return pc.replace_with_mask(texts, many, pa.array(masked, texts.type))
 
 
 def mask_value(text: str, personal: bool) -> str:
@@ -47,7 +71,7 @@ def mask_line(kind: Kind, form: LineFormat, raw: str) -> str:
 
 
 def _mask_cards(text: str) -> str:
-    """Mask card numbers among groups of digits; other digits may precede or follow them."""
+    """Mask card numbers in groups of digits; other digits may precede or follow them."""
     groups = [(result.start(), result.end()) for result in re.finditer(r"\d+", text)]
     displayed, done, first = [], 0, 0
     while first < len(groups):

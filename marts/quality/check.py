@@ -16,6 +16,7 @@ from marts.errors import DropRejected
 from marts.expressions import missing_column, parsed
 from marts.pack import EXTRA, GUEST, TEXT_GUEST, Kind, SourceColumn
 from marts.policy import Policy, nearest
+from marts.privacy.masking import free_texts, without_cards
 from marts.quality.findings import Findings
 from marts.quality.measures import measure
 from marts.quality.rule_types import PRODUCT
@@ -57,6 +58,7 @@ def check_rows(
         if kind.dated_by.type == "date":  # as text: rows of other times are other rows
             typed[TIME] = whole_times(text[kind.dated_by.name].combine_chunks(), block)
         typed[EXTRA] = extra_as_json(header.extra, text)
+    typed |= {name: without_cards(typed[name]) for name in free_texts(kind)}
     if block.delivers == "changes":
         typed[DELETED] = pa.array(np.zeros(text.num_rows, bool))
     schema = clean_schema(kind, DELETED in typed)

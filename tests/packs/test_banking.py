@@ -8,6 +8,7 @@ from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from packs.banking_histories import CASE, MARTS, OWN, counts, given, run_history, wanted
 from support.kit import Place, marts
@@ -135,6 +136,21 @@ def test_an_erased_customer_is_nobody_and_the_sums_and_the_ledger_stay(bank: Pla
     assert {row["customer_id"] for row in after["dim_account"] if row["account_key"] == "101"} == {"-1001"}
     texts = [path.read_bytes() for path in (bank.folder / "state").rglob("*") if path.is_file()]
     assert not any(person["full_name"].encode() in text for text in texts)
+
+
+def test_card_numbers_in_free_text_are_not_kept(bank: Place) -> None:
+    header = "transaction_id,transaction_time,customer_id,transaction_type,amount,status,description,terminal\n"
+    row = "4111111111111111,2024-03-31,2,PAYMENT,{},COMPLETED,{},{}\n"
+    bank.put("transactions/a.csv", header + row.format("5.00", "card 4111 1111 1111 1111 declined", "5500000000000004"))
+    bank.put("transactions/b.csv", header + row.format("6.00", "order 2024-000-17", "T1"))
+    deliver(bank)
+    assert bank.build().error is None
+    lines = [pq.read_table(path) for path in (bank.folder / "state/lines").rglob("*.parquet")]
+    rows = [row for table in lines for row in table.to_pylist() if row.get("description")]
+    assert {(row["description"], json.loads(row["additional_columns"])["terminal"]) for row in rows} == {
+        ("card 4111 11** **** 1111 declined", "550000******0004"),
+        ("order 2024-000-17", "T1"),
+    }
 
 
 def test_new_high_risk_transactions_are_told_once(bank: Place) -> None:

@@ -2,13 +2,28 @@
 
 import time
 
+import pyarrow as pa
 import pytest
 from support.retail import CUSTOMERS, SALES
 
 from marts.dialect import LineFormat
-from marts.privacy.masking import mask_always, mask_line, mask_shape, mask_value
+from marts.privacy.masking import mask_always, mask_line, mask_shape, mask_value, without_cards
 
 NAMES = ("customer_id", "first_name", "last_name", "address", "pincode", "phone_number", "customer_joining_date")
+
+
+def test_only_texts_with_card_numbers_change() -> None:
+    texts = [
+        "paid with 4111111111111111",
+        None,
+        "",
+        "invoice 4111111111111112",
+        "jo@example.com",
+        "5500-0000-0000-0004",
+    ]
+    masked = ["paid with 411111******1111", *texts[1:5], "5500-00**-****-0004"]
+    assert without_cards(pa.array(texts)).to_pylist() == masked
+    assert without_cards(pa.array(texts[1:3], pa.string())).to_pylist() == texts[1:3]
 
 
 def test_the_shape_stays() -> None:
