@@ -3,7 +3,6 @@
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 
 from jobs.config.settings import masked
 from jobs.ports.records import DropRecord, NoticeChanges
@@ -20,6 +19,7 @@ from jobs.steps.reconcile import looked_up, notes_of, warnings_of
 from jobs.steps.resolve import REPLACED, Resolved, ResolvedDrop
 from jobs.steps.withdrawals import why_left
 from marts import __version__
+from marts.displayed import displayed
 from marts.errors import EXIT_DATA, TryLater
 from marts.pack import Mart, amount_of
 from marts.privacy.masking import mask_value
@@ -52,16 +52,12 @@ def alerts_of(run: Run, loaded: Loaded, live: Live) -> tuple[AlertReport, ...]:
                     count=rows.num_rows,
                     headings={column.name: column.heading for column in alert.columns},
                     rows=tuple(
-                        {c.name: mask_value(_written(row[c.name]), c.name in personal) for c in alert.columns}
-                        for row in listed
+                        {c.name: mask_value(row[c.name], c.name in personal) for c in alert.columns}
+                        for row in (displayed(mart, values) for values in listed)
                     ),
                 )
             )
     return tuple(results)
-
-
-def _written(value: object) -> str:
-    return "" if value is None else f"{value:,}" if isinstance(value, Decimal) else str(value)
 
 
 def why_changed(run: Run) -> tuple[str, ...]:

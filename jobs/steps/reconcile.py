@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 
 from jobs.ports.store import Store
 from jobs.state.manifest import TABLES
@@ -12,6 +11,7 @@ from jobs.steps.planned import Plan
 from jobs.steps.resolve import COUNTS_ON, Resolved, ResolvedDrop, may_be_withdrawn
 from jobs.steps.series import series_of
 from jobs.steps.withdrawals import TAKEN_BACK
+from marts.displayed import displayed
 from marts.errors import DataError, Defect, MartsError, SqlFailed, UnknownPeople, UsageError
 from marts.pack import Pack, amount_of
 from marts.policy import Policy, nearest
@@ -61,12 +61,8 @@ def require_no_stops(store: Store, marts: Sequence[MartRows], pack: Pack) -> Non
         if says and rows.rows:
             first = rows_in(store, mart, rows.parts).slice(0, 1).to_pylist()[0]
             more = f" ({rows.rows - 1:,} more)" if rows.rows > 1 else ""
-            what = says.format(**{name: _written(value) for name, value in first.items()})
+            what = says.format(**displayed(mart, first))
             raise DataError(f"{what}{more}", rows.mart, f"{hint}; the live marts are untouched")
-
-
-def _written(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int | Decimal) and not isinstance(value, bool) else str(value)
 
 
 def _check_totals(marts: Sequence[MartRows], pack: Pack) -> None:
