@@ -1,7 +1,7 @@
 """Compare Martwright with alternatives: the same drops, the same work, the same results.
 
 `make bench` runs everything at 10 million lines, which takes most of an hour.
-`make bench ARGS="--lines 40M --engines ours,duckdb"` runs a part.
+`make bench ARGS="--lines 40M --engines ours,duckdb"` runs a part. `--pack banking` compares all tables of a bank.
 Each run is a process of its own. The engines take turns, so that a temporary slowdown of the machine affects all of
 them. Figures are medians. An engine whose results differ gets no time.
 """
@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -36,20 +36,30 @@ class Engine:
 
     title: str
     module: str
+    """Under ``bench``."""
     package: str = ""
     """Package that must be installed; empty for a dependency of Martwright."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    left_out: Collection[str] = ()
+    """Marts that it does not compute."""
 
 
 ENGINES = {
-    "ours": Engine("Martwright, fresh process", "ours"),
-    "warm": Engine("Martwright, warm cluster", "ours", environment={"BENCH_WARM": "{warm}"}),
-    "duckdb": Engine("DuckDB, SQL", "duckdb_sql"),
-    "polars": Engine("Polars, streaming", "polars_streaming", "polars"),
-    "pandas": Engine("pandas", "pandas_frames"),
-    "spark": Engine("PySpark, local", "pyspark_local", "pyspark"),
-    "ray": Engine("Ray Data, as documented", "ray_documented"),
+    "ours": Engine("Martwright, fresh process", "engines.ours"),
+    "warm": Engine("Martwright, warm cluster", "engines.ours", environment={"BENCH_WARM": "{warm}"}),
+    "duckdb": Engine("DuckDB, SQL", "engines.duckdb_sql"),
+    "polars": Engine("Polars, streaming", "engines.polars_streaming", "polars"),
+    "pandas": Engine("pandas", "engines.pandas_frames"),
+    "spark": Engine("PySpark, local", "engines.pyspark_local", "pyspark"),
+    "ray": Engine("Ray Data, as documented", "engines.ray_documented"),
 }
+BANKING = {
+    "ours": Engine("Martwright, fresh process", "engines.ours"),
+    "duckdb": Engine("DuckDB, SQL", "banking.duckdb_sql"),
+    "polars": Engine("Polars", "banking.polars_frames", "polars"),
+}
+PACKS = {"retail": ENGINES, "banking": BANKING}
+"""Engines by the pack whose marts they compute."""
 PRODUCT = {"PYTHONPATH": ""}
 """Environment of Martwright, without the other engines' packages: Great Expectations looks for some of them."""
 TABLES = ("engines", "live", "load", "day", "day live", "scale")
@@ -63,15 +73,16 @@ class Bench:
     engines: Sequence[str]
     runs: int
     cores: int
+    pack: str = "retail"
 
     def run(self, name: str, source: Path, out: Path, as_of: date = drops.TODAY) -> Measured:
         """Run one engine once."""
-        engine = ENGINES[name]
-        warm = str(drops.history(self.folder, WARM_LINES))
+        engine = PACKS[self.pack][name]
+        warm = str(drops.history(self.folder, WARM_LINES)) if engine.environment else ""
         environment = {key: value.format(warm=warm) for key, value in engine.environment.items()}
         environment |= {} if engine.package else PRODUCT
-        command = [sys.executable, "-m", f"bench.engines.{engine.module}", str(source), str(out)]
-        command += [as_of.isoformat(), "--cores", str(self.cores)]
+        command = [sys.executable, "-m", f"bench.{engine.module}", str(source), str(out)]
+        command += [as_of.isoformat(), "--cores", str(self.cores), "--pack", self.pack]
         return measured(command, environment)
 
     @contextmanager
@@ -92,6 +103,18 @@ def compare_engines(bench: Bench, lines: int) -> None:
     size = sum(path.stat().st_size for path in source.rglob("*.csv"))
     _title(f"{lines:,} lines in {len(list(source.rglob('*.csv'))):,} CSV files of {size / 1e6:,.0f} MB, to both marts")
     _rows(_take_turns(bench, bench.engines, lambda name, out: bench.run(name, source, out)), lines)
+
+
+def compare_banks(bench: Bench, lines: int) -> None:
+    """Print the table of the other pack: from CSV to all tables of a bank as Parquet, ready to load."""
+    source = drops.bank(bench.folder, lines)
+    files = list(source.rglob("*.csv"))
+    size = sum(path.stat().st_size for path in files)
+    tables = len(shipped("banking").marts)
+    days = f"of {drops.BANK_DAYS} days in {len(files):,} CSV files of {size / 1e6:,.0f} MB"
+    _title(f"{lines:,} transactions and their ledger, {days}, to {tables} tables")
+    runs = _take_turns(bench, bench.engines, lambda name, out: bench.run(name, source, out, drops.BANK_TODAY))
+    _rows(runs, lines, BANKING)
 
 
 def compare_days(bench: Bench, lines: int) -> None:
@@ -208,20 +231,22 @@ def _check(bench: Bench, name: str, out: Path, first: tuple[str, Path] | None) -
         shutil.copytree(out, kept, ignore=shutil.ignore_patterns("state", "spill", "warm"))
         return name, kept
     other, kept = first
-    differences = written(out).differences(written(kept))
+    left_out = PACKS[bench.pack][name.rpartition(" ")[2]].left_out if bench.pack != "retail" else ()
+    differences = written(out, bench.pack, left_out).differences(written(kept, bench.pack, left_out))
     if differences:
-        rows = [row for mart in shipped("retail").marts.values() for row in first_difference(mart, out, kept)]
+        marts = [mart for mart in shipped(bench.pack).marts.values() if mart.name not in left_out]
+        rows = [row for mart in marts for row in first_difference(mart, out, kept)]
         raise Failed(f"its results are not those of {other}: {'; '.join(differences)}\n{rows}")
     return first
 
 
-def _rows(runs: Mapping[str, Sequence[Measured]], lines: int) -> None:
+def _rows(runs: Mapping[str, Sequence[Measured]], lines: int, engines: Mapping[str, Engine] = ENGINES) -> None:
     print("| | job s | process s | CPU s | peak GiB | lines/s |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, mine in runs.items():
         if mine:
             found = median(mine)
-            title = ENGINES[name].title if name in ENGINES else name
+            title = engines[name].title if name in engines else name
             print(
                 f"| {title} | {found.job:.1f} | {found.seconds:.1f} | {found.cpu:.1f} | {found.peak / 2**30:.2f} |"
                 f" {lines / found.seconds:,.0f} |",
@@ -258,18 +283,11 @@ def _number(text: str) -> int:
     return int(text.rstrip("kM").replace("_", "").replace(",", "")) * factor
 
 
-def _engines(text: str) -> list[str]:
-    names = list(ENGINES) if text == "all" else text.split(",")
-    unknown = [name for name in names if name not in ENGINES]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no engine {', '.join(unknown)}; there are {', '.join(ENGINES)}")
-    return names
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument("--lines", type=lambda text: [_number(part) for part in text.split(",")], default=[10_000_000])
-    parser.add_argument("--engines", type=_engines, default="all", help=f"some of {','.join(ENGINES)}")
+    parser.add_argument("--pack", choices=tuple(PACKS), default="retail", help="banking: only the table of engines")
+    parser.add_argument("--engines", default="all", help=f"some of {','.join(ENGINES)}")
     parser.add_argument(
         "--tables", type=lambda text: text.split(","), default=TABLES, help=f"some of {','.join(TABLES)}"
     )
@@ -281,31 +299,42 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="keeps the drops for the next time; else a temporary one")
     arguments = parser.parse_args()
+    known = PACKS[arguments.pack]
+    names = list(known) if arguments.engines == "all" else arguments.engines.split(",")
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"no engine {', '.join(unknown)} of {arguments.pack}; there are {', '.join(known)}")
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
-        missing = [n for n in arguments.engines if ENGINES[n].package and not _is_there(ENGINES[n].package)]
-        engines = [name for name in arguments.engines if name not in missing]
-        bench = Bench(arguments.folder or Path(temporary), engines, arguments.runs, arguments.cores)
+        missing = [name for name in names if known[name].package and not _is_there(known[name].package)]
+        engines = [name for name in names if name not in missing]
+        bench = Bench(arguments.folder or Path(temporary), engines, arguments.runs, arguments.cores, arguments.pack)
         print(_about(bench))
         if missing:
             print(f"not installed, left out: {', '.join(missing)}")
         for lines in arguments.lines:
-            if "engines" in arguments.tables:
-                compare_engines(bench, lines)
-            if "live" in arguments.tables:
-                compare_live(bench, lines)
-            if "day" in arguments.tables:
-                compare_days(bench, lines)
-            if "day live" in arguments.tables:
-                _title("A day, from S3 until both marts are live in MariaDB")
-                others = {
-                    f"{ENGINES[n].title}, all again": ENGINES[n].module for n in ("duckdb", "polars") if n in engines
-                }
-                days_live.compare(bench.folder, lines, min(DAY_LINES, lines), bench.runs, others, bench.cores)
-            if "scale" in arguments.tables:
-                compare_scale(bench, lines)
-        if "load" in arguments.tables:
+            if bench.pack == "banking":
+                compare_banks(bench, lines)
+            else:
+                _compare(bench, lines, arguments.tables)
+        if "load" in arguments.tables and bench.pack == "retail":
             _title("rows of the customers mart, loaded into a database")
             loads.compare_servers(arguments.rows, arguments.servers)
+
+
+def _compare(bench: Bench, lines: int, tables: Sequence[str]) -> None:
+    """Print the tables of the retail pack that depend on the number of lines."""
+    if "engines" in tables:
+        compare_engines(bench, lines)
+    if "live" in tables:
+        compare_live(bench, lines)
+    if "day" in tables:
+        compare_days(bench, lines)
+    if "day live" in tables:
+        _title("A day, from S3 until both marts are live in MariaDB")
+        names = [name for name in ("duckdb", "polars") if name in bench.engines]
+        others = {f"{ENGINES[name].title}, all again": ENGINES[name].module for name in names}
+        days_live.compare(bench.folder, lines, min(DAY_LINES, lines), bench.runs, others, bench.cores)
+    if "scale" in tables:
+        compare_scale(bench, lines)
 
 
 def _is_there(package: str) -> bool:

@@ -123,7 +123,7 @@ def compare(folder: Path, lines: int, new: int, runs: int, engines: Mapping[str,
 def again(place: Place, module: str, cores: int) -> None:
     """Compute both marts from all drops, load them into new tables, and exchange these with the live ones."""
     with tempfile.TemporaryDirectory(prefix="bench-again-", dir=place.local.parent) as out:
-        command = [sys.executable, "-m", f"bench.engines.{module}", str(place.local), out, drops.TODAY.isoformat()]
+        command = [sys.executable, "-m", f"bench.{module}", str(place.local), out, drops.TODAY.isoformat()]
         measured([*command, "--cores", str(cores)])
         with closing(loads.connect(place.target.replace("ours", "others"))) as connection:
             for mart in PACK.marts.values():

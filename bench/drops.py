@@ -5,12 +5,15 @@ from datetime import UTC, datetime, timedelta
 from os import utime
 from pathlib import Path
 
+from marts.banking import generate as banking
 from marts.retail.generate import LAST_DAY, generate
 
 SEED = 7
 LINES_PER_CUSTOMER = 20
 _EVENING = "evening"
 YESTERDAY, TODAY = LAST_DAY - timedelta(days=1), LAST_DAY
+BANK_DAYS = 31
+BANK_TODAY = banking.FIRST_DAY + timedelta(days=BANK_DAYS - 1)
 
 
 def history(folder: Path, lines: int) -> Path:
@@ -18,6 +21,14 @@ def history(folder: Path, lines: int) -> Path:
     drops = folder / f"drops-{lines}"
     if not (drops / "generated.json").exists():
         generate(drops, lines, SEED, customers=max(lines // LINES_PER_CUSTOMER, 100), plain=True)
+    return drops
+
+
+def bank(folder: Path, lines: int) -> Path:
+    """Return a month of daily drops of a bank with ``lines`` transactions."""
+    drops = folder / f"bank-{lines}"
+    if not (drops / "generated.json").exists():
+        banking.generate(drops, lines, SEED, days=BANK_DAYS)
     return drops
 
 

@@ -1,4 +1,4 @@
-"""Interface of every engine: a process of its own that reads drops and writes four outputs.
+"""Interface of every engine: a process of its own that reads drops and writes its outputs.
 
 `python -m bench.engines.NAME DROPS OUT AS_OF` reads ``DROPS/{sales,customers,sales_team,stores}/**.csv`` and writes
 
@@ -9,12 +9,16 @@ OUT/customers/*.parquet   the customers mart, every column, money exact
 OUT/sales_team/*.parquet  the sales team mart
 ========================  =================================================================================
 
+An engine of the banking pack (`python -m bench.banking.NAME`) reads the seven kinds of drops of a bank, and writes
+OUT/quarantine and a folder for each of the pack's marts.
+
 The last line printed is JSON: ``job`` is the seconds from when the engine was ready to read until the end; ``cpu`` and
 ``peak`` are CPU seconds and bytes of this process alone, which for Martwright and Ray is the driver.
 """
 
 import argparse
 import json
+import re
 import resource
 import time
 from collections.abc import Callable
@@ -39,6 +43,8 @@ class Order:
     out: Path
     as_of: date
     cores: int
+    pack: str = "retail"
+    """Name of the shipped pack that the drops are of."""
 
     def sales(self) -> str:
         """Return the glob of all sales drops."""
@@ -48,11 +54,30 @@ class Order:
         """Return the newest drop of a dimension: it contains the full table."""
         return max((self.drops / kind).glob("*.csv"), key=lambda path: (path.stat().st_mtime, path.name))
 
+    def delivered(self, kind: str) -> list[Path]:
+        """List the drops of a kind in order of delivery."""
+        return sorted((self.drops / kind).rglob("*.csv"), key=_delivery)
+
+    def snapshots(self, kind: str) -> list[tuple[date, Path]]:
+        """List the snapshots of a kind up to as_of, by their day and then in order of delivery."""
+        dated = [(_day_of(str(path.relative_to(self.drops))), path) for path in self.delivered(kind)]
+        return sorted(((day, path) for day, path in dated if day <= self.as_of), key=lambda item: item[0])
+
     def folder(self, name: str) -> Path:
         """Create and return an output folder."""
         made = self.out / name
         made.mkdir(parents=True, exist_ok=True)
         return made
+
+
+def _delivery(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, str(path)
+
+
+def _day_of(key: str) -> date:
+    """Parse the first date in a key: YYYY-MM-DD or YYYY/MM/DD."""
+    year, month, day = re.findall(r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})", key)[0]
+    return date(int(year), int(month), int(day))
 
 
 def main(
@@ -65,6 +90,7 @@ def main(
     parser.add_argument("out", type=Path)
     parser.add_argument("as_of", type=date.fromisoformat)
     parser.add_argument("--cores", type=int, default=CORES)
+    parser.add_argument("--pack", default="retail")
     order = Order(**vars(parser.parse_args()))
     with ready(order) as engine:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Martwright, from the drops until both marts are ready to load, in a fresh process or on a warm cluster.
+"""Martwright, from the drops until all marts are ready to load, in a fresh process or on a warm cluster.
 
 The build stops before loading, because the other engines have no database either. Great Expectations is off, because
 the other engines do not use it either.
@@ -56,20 +56,22 @@ def ready(order: Order) -> Iterator[Cluster]:
 
 
 def job(order: Order, cluster: Cluster) -> None:
-    steps = made_ready(cluster, order.drops, order.out, order.as_of)
+    steps = made_ready(cluster, order.drops, order.out, order.as_of, order.pack)
     print("seconds:", " · ".join(f"{name} {seconds:.1f}" for name, seconds in steps.items()))
     state = order.out / "state"
-    for name, made in (("lines", "lines"), ("quarantine", "quarantine/sales")):
-        (order.out / name).symlink_to(state / made)
-    for name in ("customers", "sales_team"):
+    for name in ("lines", "quarantine"):
+        (order.out / name).symlink_to(state / name)
+    for name in shipped(order.pack).marts:
         newest = max((state / "marts" / name).iterdir(), key=lambda path: path.stat().st_mtime)
         (order.out / name).symlink_to(newest)
 
 
-def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date) -> dict[str, float]:
+def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date, pack: str = "retail") -> dict[str, float]:
     """Build until the marts are ready to load, continuing from the state in the folder. Return the seconds by step."""
     target = f"duckdb://{folder}/marts.duckdb"
-    settings = Settings(source=str(drops), target=target, state=str(folder / "state"), quality=Quality(judge=False))
+    settings = Settings(
+        pack=pack, source=str(drops), target=target, state=str(folder / "state"), quality=Quality(judge=False)
+    )
     warehouse = open_warehouse(target, settings.mysql, settings.domain)
     near = LocalFirstRunner(cluster, cluster.settings)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
