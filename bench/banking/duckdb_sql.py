@@ -4,8 +4,10 @@ Types are what TRY_CAST accepts. Drops that break the rules of a whole drop (a k
 a source (other headers, seconds instead of milliseconds), are not handled.
 """
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import duckdb
@@ -15,7 +17,6 @@ from bench.engines.contract import Order, main
 from marts.packs import shipped
 
 SCRIPTS = Path(__file__).parent / "sql"
-LINES = ("transactions", "ledger_entries")
 
 
 @contextmanager
@@ -29,18 +30,38 @@ def ready(order: Order) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def job(order: Order, engine: duckdb.DuckDBPyConnection) -> None:
     engine.execute("SET VARIABLE as_of = ?", [order.as_of.isoformat()])
-    for kind in LINES:
-        engine.execute(f"SET VARIABLE {kind} = ?", [[str(path) for path in order.delivered(kind)]])
-    run(engine, "lines", {"quarantine": str(order.folder("quarantine"))})
+    lines = {kind: rows_of(order.delivered(kind)) for kind in ("transactions", "ledger_entries")}
+    run(engine, "lines", {"quarantine": str(order.folder("quarantine")), **lines})
     folders = {name: str(order.folder(name)) for name in shipped("banking").marts}
     for dimension in DIMENSIONS:
         snapshots = order.snapshots(dimension.kind)
-        engine.execute(f"SET VARIABLE {dimension.kind} = ?", [[str(path) for _, path in snapshots]])
+        paths = [path for _, path in snapshots]
+        engine.execute(f"SET VARIABLE {dimension.kind} = ?", [list(map(str, paths))])
         engine.execute(f"SET VARIABLE {dimension.kind}_days = ?", [[day.isoformat() for day, _ in snapshots]])
-        run(engine, "history", dimension.placeholders())
-        run(engine, "dimensions", {**dimension.placeholders(), "folder": folders[dimension.table]})
+        run(engine, "history", {"drops": rows_of(paths), **dimension.placeholders()})
+        run(engine, "dimensions", {"folder": folders[dimension.table], **dimension.placeholders()})
     for script in ("facts", "summaries", "ledger", "report"):
         run(engine, script, folders)
+
+
+def rows_of(paths: Sequence[Path]) -> str:
+    """Return the SQL of the rows of drops in this order, as text.
+
+    Drops that follow each other with the same header are read together. DuckDB would spend seconds to detect the format
+    of hundreds of files.
+    """
+    options = "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', filename = 'drop_name'"
+    reads = []
+    for header, group in groupby(paths, _header):
+        names = ", ".join(f"'{path}'" for path in group)
+        columns = ", ".join(f"'{name}': 'VARCHAR'" for name in header)
+        reads.append(f"FROM read_csv([{names}], columns = {{{columns}}}, {options})")
+    return " UNION ALL BY NAME ".join(reads)
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader(file))
 
 
 def run(engine: duckdb.DuckDBPyConnection, script: str, values: dict[str, str]) -> None:

@@ -26,29 +26,34 @@ WITH months AS (
 SELECT customer_id, month_number, greatest((s + deviation) // n, 2 * s // n)::BIGINT AS limit_cents FROM roots;
 
 -- The place of each row among those of its customer, and how many rows of known time lie before its last minutes.
+CREATE TEMP TABLE ordered AS
+SELECT line, customer_id, day, epoch_us(moment) AS micros, is_timed, is_timed AND status = 'FAILED' AS is_failed,
+    row_number() OVER so_far AS place,
+    count(*) FILTER (is_timed) OVER so_far AS timed,
+    count(*) FILTER (is_timed AND status = 'FAILED') OVER so_far AS failed,
+    coalesce(sum(cents) FILTER (is_done) OVER so_far, 0)::BIGINT AS done_cents,
+    CASE WHEN is_done THEN cents ELSE 0 END AS own_cents
+FROM booked
+WINDOW so_far AS (PARTITION BY customer_id ORDER BY moment, transaction_id
+    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);
+
 CREATE TEMP TABLE sequences AS
-WITH ordered AS (
-    SELECT line, customer_id, day, epoch_us(moment) AS micros, is_timed, is_timed AND status = 'FAILED' AS is_failed,
-        row_number() OVER so_far AS place,
-        count(*) FILTER (is_timed) OVER so_far AS timed,
-        count(*) FILTER (is_failed) OVER so_far AS failed,
-        coalesce(sum(cents) FILTER (is_done) OVER so_far, 0)::BIGINT AS done_cents,
-        CASE WHEN is_done THEN cents ELSE 0 END AS own_cents
-    FROM booked
-    WINDOW so_far AS (PARTITION BY customer_id ORDER BY moment, transaction_id
-        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+WITH days AS (
+    SELECT customer_id, day, count(*) AS day_rows, min(place) AS first_place, min(done_cents - own_cents) AS cents_before
+    FROM ordered GROUP BY customer_id, day
+), recent AS (
+    SELECT *,
+        CASE WHEN is_timed THEN timed - min(timed - is_timed::INT) OVER ten_minutes ELSE 0 END AS velocity_count,
+        CASE WHEN is_timed THEN failed - is_failed::INT - min(failed - is_failed::INT) OVER an_hour ELSE 0 END
+            AS failed_before
+    FROM ordered
+    WINDOW ten_minutes AS (PARTITION BY customer_id ORDER BY micros RANGE BETWEEN 599999999 PRECEDING AND CURRENT ROW),
+        an_hour AS (PARTITION BY customer_id ORDER BY micros RANGE BETWEEN 3599999999 PRECEDING AND CURRENT ROW)
 )
-SELECT line, place,
-    count(*) OVER day AS day_rows,
-    place - min(place) OVER day + 1 AS day_place,
-    done_cents - min(done_cents - own_cents) OVER day AS day_cents,
-    CASE WHEN is_timed THEN timed - min(timed - is_timed::INT) OVER ten_minutes ELSE 0 END AS velocity_count,
-    CASE WHEN is_timed THEN failed - is_failed::INT - min(failed - is_failed::INT) OVER an_hour ELSE 0 END
-        AS failed_before
-FROM ordered
-WINDOW day AS (PARTITION BY customer_id, day),
-    ten_minutes AS (PARTITION BY customer_id ORDER BY micros RANGE BETWEEN 599999999 PRECEDING AND CURRENT ROW),
-    an_hour AS (PARTITION BY customer_id ORDER BY micros RANGE BETWEEN 3599999999 PRECEDING AND CURRENT ROW);
+SELECT line, place, day_rows, place - first_place + 1 AS day_place, done_cents - cents_before AS day_cents,
+    velocity_count, failed_before
+FROM recent JOIN days USING (customer_id, day);
+DROP TABLE ordered;
 
 -- Where customers with a habit spent first in a month.
 CREATE TEMP TABLE places AS

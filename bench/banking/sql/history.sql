@@ -1,13 +1,12 @@
 -- The versions of one dimension from its snapshots: {kind}, key {key}.
 --
--- In:  {kind}          variable: drops in order of day and delivery, up to as_of · {kind}_days: the day of each drop
+-- In:  {kind}, {kind}_days   variables: drops in order of day and delivery, up to as_of, and the day of each
 --      {expressions}   typed columns · {bad}: whether a row breaks a rule · {compared}: columns that start a version
 -- Out: {kind}_reports  good rows: the last of each entity and day · {kind}: versions
 
 CREATE TEMP TABLE {kind}_rows AS
 WITH raw AS (
-    SELECT * FROM read_csv(getvariable('{kind}'), all_varchar = true, header = true, delim = ',', quote = '"',
-        escape = '"', union_by_name = true, filename = 'drop_name')
+    FROM ({drops})
     UNION ALL BY NAME
     SELECT {optional}, NULL::VARCHAR AS op, NULL::VARCHAR AS updated_at WHERE false
 ), typed AS (

@@ -1,6 +1,6 @@
 -- Transactions and ledger entries from CSV drops: rows that break a rule are left out, the last delivery of a row counts.
 --
--- In:  transactions, ledger_entries   variables: lists of drops in order of delivery, which is the order of the rows
+-- In:  transactions, ledger_entries   SQL of their rows, drop by drop in order of delivery
 -- Out: booked, entries                rows up to as_of · {quarantine}: the others, with the first broken rule
 
 CREATE MACRO div_half_up(a, b) AS
@@ -25,8 +25,7 @@ CREATE MACRO wrong_money(value) AS
 -- Lists of values are types: a long IN would be a join, which does not keep the order of the rows.
 CREATE TEMP TABLE judged AS
 WITH raw AS (
-    FROM read_csv(getvariable('transactions'), all_varchar = true, header = true, delim = ',', quote = '"', escape = '"',
-        union_by_name = true, filename = 'drop_name')
+    FROM ({transactions})
     UNION ALL BY NAME
     SELECT NULL::VARCHAR AS account_id, NULL::VARCHAR AS related_account_id, NULL::VARCHAR AS direction,
         NULL::VARCHAR AS currency, NULL::VARCHAR AS merchant_id, NULL::VARCHAR AS category, NULL::VARCHAR AS channel_id,
@@ -118,8 +117,7 @@ CREATE TEMP TABLE judged_entries AS
 WITH typed AS (
     SELECT *, word(entry_type) AS side, TRY_CAST(amount AS DECIMAL(18,4)) AS given_amount,
         moment_of(entry_time)::DATE AS day
-    FROM read_csv(getvariable('ledger_entries'), all_varchar = true, header = true, delim = ',', quote = '"', escape = '"',
-        union_by_name = true, filename = 'drop_name')
+    FROM ({ledger_entries})
 ), ruled AS (
     SELECT *, CASE
         WHEN entry_id IS NULL OR trim(entry_id) = '' OR length(entry_id) > 64 THEN 'entry_id'
