@@ -4,15 +4,14 @@ Types are what TRY_CAST accepts. Drops that break the rules of a whole drop (a k
 a source (other headers, seconds instead of milliseconds), are not handled.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 
 import duckdb
 
 from bench.banking.dimensions import DIMENSIONS
+from bench.banking.drops import runs_of_one_header
 from bench.engines.contract import Order, main
 from marts.packs import shipped
 
@@ -52,16 +51,11 @@ def rows_of(paths: Sequence[Path]) -> str:
     """
     options = "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', filename = 'drop_name'"
     reads = []
-    for header, group in groupby(paths, _header):
+    for header, group in runs_of_one_header(paths):
         names = ", ".join(f"'{path}'" for path in group)
         columns = ", ".join(f"'{name}': 'VARCHAR'" for name in header)
         reads.append(f"FROM read_csv([{names}], columns = {{{columns}}}, {options})")
     return " UNION ALL BY NAME ".join(reads)
-
-
-def _header(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return next(csv.reader(file))
 
 
 def run(engine: duckdb.DuckDBPyConnection, script: str, values: dict[str, str]) -> None:

@@ -42,11 +42,13 @@ def test_engines_do_the_same_and_rows_are_loaded_in_all_ways(tmp_path: Path) -> 
     assert "equal rows in all" in printed
 
 
-def test_an_engine_in_sql_gives_the_golden_tables_of_a_bank(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("module", "package"), [("duckdb_sql", "duckdb"), ("polars_frames", "polars")])
+def test_another_engine_gives_the_golden_tables_of_a_bank(tmp_path: Path, module: str, package: str) -> None:
     """What a data engineer would write by hand, with all that generated drops lack."""
+    pytest.importorskip(package)
     drops, out = tmp_path / "drops", tmp_path / "out"
     deliver(drops)
-    command = [sys.executable, "-m", "bench.banking.duckdb_sql", str(drops), str(out), AS_OF.isoformat()]
+    command = [sys.executable, "-m", f"bench.banking.{module}", str(drops), str(out), AS_OF.isoformat()]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == 0, ended.stderr
     for name in shipped("banking").marts:
