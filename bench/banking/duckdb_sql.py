@@ -35,8 +35,10 @@ def job(order: Order, engine: duckdb.DuckDBPyConnection) -> None:
     for dimension in DIMENSIONS:
         snapshots = order.snapshots(dimension.kind)
         paths = [path for _, path in snapshots]
-        engine.execute(f"SET VARIABLE {dimension.kind} = ?", [list(map(str, paths))])
-        engine.execute(f"SET VARIABLE {dimension.kind}_days = ?", [[day.isoformat() for day, _ in snapshots]])
+        engine.execute(f"SET VARIABLE {dimension.kind} = ?::VARCHAR[]", [list(map(str, paths))])
+        engine.execute(
+            f"SET VARIABLE {dimension.kind}_days = ?::VARCHAR[]", [[day.isoformat() for day, _ in snapshots]]
+        )
         run(engine, "history", {"drops": rows_of(paths), **dimension.placeholders()})
         run(engine, "dimensions", {"folder": folders[dimension.table], **dimension.placeholders()})
     for script in ("facts", "summaries", "ledger", "report"):
@@ -55,7 +57,7 @@ def rows_of(paths: Sequence[Path]) -> str:
         names = ", ".join(f"'{path}'" for path in group)
         columns = ", ".join(f"'{name}': 'VARCHAR'" for name in header)
         reads.append(f"FROM read_csv([{names}], columns = {{{columns}}}, {options})")
-    return " UNION ALL BY NAME ".join(reads)
+    return " UNION ALL BY NAME ".join(reads) or "SELECT NULL::VARCHAR AS drop_name WHERE false"
 
 
 def run(engine: duckdb.DuckDBPyConnection, script: str, values: dict[str, str]) -> None:

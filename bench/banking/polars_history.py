@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
-from pathlib import Path
 
 import polars as pl
 
@@ -127,17 +126,21 @@ KINDS = (
 
 def history(order: Order, kind: Kind) -> History:
     """Fold the snapshots of a kind up to as_of."""
-    snapshots = [read(kind, on, path) for on, path in order.snapshots(kind.name)]
+    optional = [*kind.columns, "op", "updated_at"]
+    snapshots = [snapshot(kind, on, scan([path], optional)) for on, path in order.snapshots(kind.name)]
+    none = pl.LazyFrame(schema=dict.fromkeys([kind.key, *optional], pl.String))
+    snapshots = [snapshot(kind, EVER, none), *snapshots]
     columns = [kind.key, *kind.columns]
-    reports = pl.concat([item.good.select(*columns, pl.lit(item.day).alias("day")) for item in snapshots])
+    rows = [item.good.filter(pl.col("op").ne_missing("d")).with_columns(day=item.day) for item in snapshots]
+    reports = pl.concat(rows).select(*columns, "day")
     return History(
         with_covers(kind, versions(kind, snapshots), order.as_of),
         reports.unique([kind.key, "day"], keep="last", maintain_order=True),
     )
 
 
-def read(kind: Kind, on: date, path: Path) -> Snapshot:
-    raw = scan([path], [*kind.columns, "op", "updated_at"])
+def snapshot(kind: Kind, on: date, raw: pl.LazyFrame) -> Snapshot:
+    """Type the rows of a drop, and split off those that break a rule."""
     rows = raw.select(
         *(pl.col(name).alias(f"text_{name}") for name in kind.columns),
         whole(kind.key),

@@ -8,7 +8,7 @@ CREATE TEMP TABLE {kind}_rows AS
 WITH raw AS (
     FROM ({drops})
     UNION ALL BY NAME
-    SELECT {optional}, NULL::VARCHAR AS op, NULL::VARCHAR AS updated_at WHERE false
+    SELECT NULL::VARCHAR AS {key}, {optional}, NULL::VARCHAR AS op, NULL::VARCHAR AS updated_at WHERE false
 ), typed AS (
     SELECT list_position(getvariable('{kind}'), drop_name) AS place, lower(op) AS op,
         TRY_CAST(updated_at AS DATE) AS updated, TRY_CAST({key} AS BIGINT) AS {key}, {expressions}, {bad} AS is_bad
@@ -17,7 +17,8 @@ WITH raw AS (
 SELECT *, getvariable('{kind}_days')[place]::DATE AS day FROM typed;
 
 CREATE TEMP TABLE {kind}_reports AS
-FROM {kind}_rows WHERE NOT is_bad QUALIFY row_number() OVER (PARTITION BY {key}, day ORDER BY place DESC) = 1;
+FROM {kind}_rows WHERE NOT is_bad AND op IS DISTINCT FROM 'd'
+QUALIFY row_number() OVER (PARTITION BY {key}, day ORDER BY place DESC) = 1;
 
 -- What happens to an entity: a row of it, or a full table that lacks it (unless a bad row may be its row).
 CREATE TEMP TABLE {kind}_events AS
@@ -44,12 +45,13 @@ WITH days AS (
     SELECT day, lag(day, 1, DATE '1900-01-01') OVER (ORDER BY day) AS day_before
     FROM (SELECT DISTINCT unnest(getvariable('{kind}_days'))::DATE AS day)
 ), compared AS (
-    SELECT *, ({compared}) AS state, lag(state) OVER entity AS state_before, lag(is_present) OVER entity AS was_present
+    SELECT *, ({compared}) AS followed, lag(followed) OVER entity AS followed_before,
+         lag(is_present) OVER entity AS was_present
     FROM {kind}_events WINDOW entity AS (PARTITION BY {key} ORDER BY day)
 ), marked AS (
     SELECT c.*, d.day_before, CASE WHEN is_present AND was_present AND updated > d.day_before AND updated <= c.day
             THEN updated ELSE c.day END AS since,
-        is_present IS DISTINCT FROM coalesce(was_present, false) OR (is_present AND state <> state_before) AS is_new
+        is_present IS DISTINCT FROM coalesce(was_present, false) OR (is_present AND followed IS DISTINCT FROM followed_before) AS is_new
     FROM compared c JOIN days d USING (day)
 ), numbered AS (
     SELECT *, count(*) FILTER (is_new) OVER (PARTITION BY {key} ORDER BY day) AS version FROM marked
@@ -57,7 +59,7 @@ WITH days AS (
     SELECT {key}, version, min(since) AS valid_from, bool_or(is_present) AS is_present, min(day) AS began_on,
         min(day_before) AS last_day_before, {last}
     FROM numbered WHERE version > 0 GROUP BY {key}, version
-), followed AS (
+), ending AS (
     SELECT *, lead(valid_from) OVER entity AS next_from, lead(is_present) OVER entity AS next_present,
         lead(last_day_before) OVER entity AS next_day_before
     FROM versions WINDOW entity AS (PARTITION BY {key} ORDER BY version)
@@ -66,7 +68,7 @@ WITH days AS (
         coalesce(next_from, DATE '9999-12-31') AS valid_to,
         CASE WHEN next_from IS NULL THEN NULL WHEN next_present THEN 'CHANGED' ELSE 'DELETED' END AS end_reason,
         coalesce(next_day_before, (SELECT max(day) FROM days)) AS last_seen
-    FROM followed WHERE is_present
+    FROM ending WHERE is_present
 )
 SELECT ({key}::HUGEINT * 100000000 + key_of(valid_from))::DECIMAL(38,0) AS version_key, *,
     valid_from <= getvariable('as_of')::DATE AND valid_to > getvariable('as_of')::DATE AS is_current,
