@@ -336,6 +336,8 @@ class Pack:
     views: tuple[View, ...] = ()
     database_views: tuple[DatabaseView, ...] = ()
     alerts: tuple[Alert, ...] = ()
+    command: str = ""
+    """Command that has its views as commands; if empty, each view is a command."""
     folder: str = ""
     """Folder of a pack that is given by its path; empty for a shipped one."""
 

@@ -84,6 +84,10 @@ class PackTable(BaseModel):
             raise ValueError('partition = "day" needs a column of type date that is never NULL: its day')
         return self
 
+    def type_of(self, name: str) -> str:
+        """Return the type of a column."""
+        return next(column.type for column in self.columns if column.name == name)
+
     def require_types(self, where: str, used: Types) -> None:
         """Raise ValueError for a column that it does not have, or whose type is none of those allowed."""
         types = {column.name: column.type for column in self.columns}

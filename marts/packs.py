@@ -25,7 +25,7 @@ from marts.pack_tables import PackTable, text_of
 from marts.policy import EnginePolicy, explain, nearest, policy_model
 from marts.reserved_words import BEFORE, BESIDE_FACTS, DATABASES, DUCKDB, TABLES, VARIABLES
 from marts.subject import Subject
-from marts.views import DatabaseView, View
+from marts.views import DatabaseView, ShowView, View
 
 SHIPPED = ("retail", "banking")
 """Packs that are part of this package."""
@@ -106,6 +106,7 @@ class _Pack(BaseModel):
 
     name: Name
     about: str
+    command: Name | None = None
     subject: _Subject | None = None
     drops: dict[Name, PackDrop] = Field(min_length=1)
     tables: dict[Name, PackTable] = Field(min_length=1)
@@ -233,7 +234,22 @@ class _Pack(BaseModel):
                 _require_fields(f"views.{name}.top.title", view.top.title, *month)
             if view.show:
                 _require_fields(f"views.{name}.show.title", view.show.title, "{}", *month)
+                _require_fields(f"views.{name}.show.every", view.show.every, *month)
+                self._require_sections(f"views.{name}.show", view, view.show)
         return self
+
+    def _require_sections(self, where: str, view: View, of: ShowView) -> None:
+        """Raise ValueError for a section whose columns its mart does not have, or whose value is of another type."""
+        wanted = self.tables[view.table].type_of(of.by)
+        for number, section in enumerate(of.also):
+            at = f"{where}.also.{number}"
+            table = self._mart_of(at, section.table)
+            table.require_types(at, section.columns_used)
+            _require_fields(f"{at}.title", section.title, "{}")
+            if (type_ := table.type_of(section.by)) != wanted:
+                raise ValueError(f"{at}.by: {section.by} is of type {type_}, but {of.by} of type {wanted}")
+            if section.table in (view.table, *(other.table for other in of.also[:number])):
+                raise ValueError(f"{at}.table: the rows of {section.table!r} are there already: name another mart")
 
     @model_validator(mode="after")
     def _alerts_name_columns(self) -> Self:
@@ -303,7 +319,11 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         raise UsageError(*explain(error, _Pack), where) from error
     except ValueError as error:
         raise UsageError(str(error), where) from error
-    views = tuple(view.model_copy(update={"name": name}) for name, view in values.views.items())
+    command = values.command or ""
+    views = tuple(
+        view.model_copy(update={"name": name, "command": f"{command} {name}".strip()})
+        for name, view in values.views.items()
+    )
     highlights = tuple(_highlight(name, item, tables[item.table], subject) for name, item in values.highlights.items())
     alerts = tuple(alert.model_copy(update={"name": name}) for name, alert in values.alerts.items())
     pack = Pack(
@@ -319,6 +339,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         views,
         in_database,
         alerts,
+        command,
     )
     try:
         pack.levels(pack.tables)

@@ -33,6 +33,27 @@ class TopView(_Part):
     """Two columns that are equal in a listed row: of a key, one row is listed."""
 
 
+class Section(_Part):
+    """The rows of another mart with the value, below those of a view."""
+
+    table: str
+    """The mart."""
+    title: str
+    """Above the rows; ``{}`` is the value."""
+    by: str
+    """Column of the value, of the type that it has in the view."""
+    order: tuple[str, ...] = Field(min_length=1)
+    columns: tuple[str, ...] = ()
+    """All if empty."""
+    headings: dict[str, str] = Field(default_factory=dict)
+    """Short names of columns, for tables."""
+
+    @property
+    def columns_used(self) -> Types:
+        """Return the types that each column may have."""
+        return {**dict.fromkeys((*self.columns, *self.headings, *self.order), ()), self.by: ("id", "text")}
+
+
 class ShowView(_Part):
     """All rows with one value."""
 
@@ -44,6 +65,11 @@ class ShowView(_Part):
     noun: str
     """What the value names, in the singular: customer."""
     order: tuple[str, ...]
+    first: tuple[str, ...] = ()
+    """Columns that come before the others: a narrow terminal shows these."""
+    every: str = ""
+    """Title of the rows of every value, which a command without a value shows; it asks for a value if empty."""
+    also: tuple[Section, ...] = ()
 
 
 class View(_Part):
@@ -51,6 +77,8 @@ class View(_Part):
 
     name: str = ""
     """Its key in pack.toml."""
+    command: str = ""
+    """Words of its commands after ``marts``: its name, and before it the command of the pack, if it has one."""
     table: str
     """The mart."""
     help: str
@@ -65,6 +93,8 @@ class View(_Part):
     def _shows_something(self) -> Self:
         if not self.top and not self.show:
             raise ValueError("a view has a top, a show or both")
+        if self.show and self.show.every and (self.show.also or not self.month):
+            raise ValueError("show.every is for a view with month, and without show.also")
         return self
 
     @property
@@ -74,7 +104,7 @@ class View(_Part):
         if top := self.top:
             used |= dict.fromkeys((*top.columns, *top.where, *(top.equal or ())), ())
         if show := self.show:
-            used |= dict.fromkeys(show.order, ())
+            used |= dict.fromkeys((*show.order, *show.first), ())
         if self.top:
             used[self.top.order] = ("count", "money", "rate", "percent", "decimal", "date")
         if self.show:

@@ -35,9 +35,17 @@ class Grouped(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command. The pack is read only where its views may be meant."""
-        known = self.commands.get(cmd_name)
-        return known or self.every(ctx.meta.get(_ARGUMENTS, ()) if ctx else ()).get(cmd_name)
+        """Return a command. The pack is read only where its views may be meant.
+
+        Raise MartsError for an unknown command if the pack cannot be read: it may be one of its views.
+        """
+        arguments = ctx.meta.get(_ARGUMENTS, ()) if ctx else ()
+        known = self.commands.get(cmd_name) or self.every(arguments).get(cmd_name)
+        if known is None and ctx and not ctx.resilient_parsing:
+            from jobs.cli.views import configured_pack
+
+            configured_pack(arguments)
+        return known
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order of the groups."""

@@ -75,8 +75,9 @@ def pack_check(
 
 
 def _require_free_names(pack: "Pack") -> None:
-    """Raise UsageError for a view with the name of another command: that one would run."""
+    """Raise UsageError for a view, or a command of the views, with the name of another command: that one would run."""
     commands = {name for names in GROUPS.values() for name in names}
-    for view in pack.views:
-        if view.name in commands:
-            raise UsageError(f"`marts {view.name}` is another command", f"views.{view.name}", "choose another name")
+    own = {pack.command: "command"} if pack.command else {view.name: f"views.{view.name}" for view in pack.views}
+    for name, where in own.items():
+        if name in commands:
+            raise UsageError(f"`marts {name}` is another command", where, "choose another name")

@@ -259,6 +259,8 @@ def rows(result: Rows) -> RenderableType:
 
 def upright(result: Rows) -> RenderableType:
     """Render rows of a wide mart: first the columns that are equal in all rows, then a table of the others."""
+    if not result.rows:
+        return Group(Text(result.title, style="bold"), Text("no rows"))
     places = range(len(result.names))
     equal = [at for at in places if len(result.rows) > 1 and len({row[at] for row in result.rows}) == 1]
     rest = [at for at in places if at not in equal]

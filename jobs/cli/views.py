@@ -1,4 +1,7 @@
-"""Commands of the views of a pack, such as `marts customers top`: query the live marts without SQL."""
+"""Commands of the views of a pack, such as `marts customers top`: query the live marts without SQL.
+
+A pack may have a command of its own, which has those of its views: `marts PACK VIEW top`.
+"""
 
 import inspect
 import json
@@ -29,18 +32,35 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "wide": (Wide, False),
 }
 """Options of each view, with their defaults."""
+_GROUP: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "add_completion": False}
 
 
 def view_commands(arguments: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the group of commands of each view of the pack that the settings name, or ``arguments`` do."""
+    """Return the commands of the pack that the settings name, or ``arguments`` do: a group per view, or one of all."""
     from jobs.config.packs import load_pack
     from jobs.config.settings import Settings
 
     try:
-        pack = configured(_value_of("--config", arguments), pack=_value_of("--pack", arguments)).domain
+        pack = configured_pack(arguments)
     except MartsError:  # the command that runs reports it
         pack = load_pack(Settings.model_fields["pack"].default)
-    return {view.name: typer.main.get_command(_group(view, pack)) for view in pack.views}
+    groups = {view.name: _group(view, pack) for view in pack.views}
+    if pack.command:
+        groups = {pack.command: _group_of_all(pack, groups)}
+    return {name: typer.main.get_command(group) for name, group in groups.items()}
+
+
+def configured_pack(arguments: Sequence[str]) -> "Pack":
+    """Return the pack that the settings name, or ``arguments`` do."""
+    return configured(_value_of("--config", arguments), pack=_value_of("--pack", arguments)).domain
+
+
+def _group_of_all(pack: "Pack", groups: dict[str, typer.Typer]) -> typer.Typer:
+    """Return the group of all views of a pack."""
+    every = typer.Typer(name=pack.command, help=f"Query the {pack.name} marts.", **_GROUP)
+    for name, group in groups.items():
+        every.add_typer(group, name=name)
+    return every
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:
@@ -52,35 +72,35 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 
 def _group(view: "View", pack: "Pack") -> typer.Typer:
     mart = pack.marts[view.table]
-    group = typer.Typer(name=view.name, help=view.help, no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(name=view.name, help=view.help, **_GROUP)
     group.callback()(lambda: None)  # a group of one command would be that command
     if view.top:
         group.command("top", help=view.top.help)(_top(view, view.top, mart))
     if view.show:
-        group.command("show", help=view.show.help)(_show(view, view.show, mart))
+        group.command("show", help=view.show.help)(_show(view, view.show, pack))
     return group
 
 
 def _top(view: "View", listed: "TopView", mart: "Mart") -> Callable[..., None]:
-    def query(warehouse: "Warehouse", limit: int, month: str | None = None) -> "Rows":
+    def query(warehouse: "Warehouse", limit: int, month: str | None = None) -> "tuple[Rows, ...]":
         from jobs.operations.views import top
 
-        return top(warehouse, view, listed, mart, month, limit)
+        return (top(warehouse, view, listed, mart, month, limit),)
 
     return _command(query, {**_month_of(view), "limit": (Limit, 10)})
 
 
-def _show(view: "View", of: "ShowView", mart: "Mart") -> Callable[..., None]:
-    (column,) = (column for column in mart.columns if column.name == of.by)
-    about = typer.Argument(metavar=of.noun.upper(), help=f"The {of.by}")
+def _show(view: "View", of: "ShowView", pack: "Pack") -> Callable[..., None]:
+    (column,) = (column for column in pack.marts[view.table].columns if column.name == of.by)
+    about = typer.Argument(metavar=of.noun.upper(), help=f"The {of.by}{'; all by default' if of.every else ''}")
     kind: Any = int if column.type == "id" else str
 
-    def query(warehouse: "Warehouse", value: int | str, month: str | None = None) -> "Rows":
+    def query(warehouse: "Warehouse", value: int | str | None, month: str | None = None) -> "tuple[Rows, ...]":
         from jobs.operations.views import show as rows_of
 
-        return rows_of(warehouse, view, of, mart, value, month)
+        return rows_of(warehouse, view, of, pack.marts, value, month)
 
-    value = (Annotated[kind, about], inspect.Parameter.empty)
+    value = (Annotated[kind | None, about], None) if of.every else (Annotated[kind, about], inspect.Parameter.empty)
     return _command(query, {"value": value, **_month_of(view)}, upright=True)
 
 
@@ -89,30 +109,47 @@ def _month_of(view: "View") -> dict[str, tuple[Any, Any]]:
 
 
 def _command(
-    query: "Callable[..., Rows]", own: dict[str, tuple[Any, Any]], upright: bool = False
+    query: "Callable[..., tuple[Rows, ...]]", own: dict[str, tuple[Any, Any]], upright: bool = False
 ) -> Callable[..., None]:
-    """Return a command that shows the rows of a query; ``own`` are the options of the query, with their defaults."""
+    """Return a command that shows the rows of a query; ``own`` are the options of the query, with their defaults.
+
+    Rows of several marts are one JSON object, by mart; CSV has those of the first.
+    """
 
     def command(
         target: str | None, config: str | None, pack: str | None, as_json: bool, as_csv: bool, wide: bool, **values: Any
     ) -> None:
-        from jobs.cli import render
-
         if as_json and as_csv:
             raise UsageError("--json and --csv exclude each other", "arguments", "choose one")
         settings = configured(config, target=target, pack=pack)
         settings.require("target")
         with opened(settings, read_only=True) as warehouse:
-            rows = query(warehouse, **values)
+            parts = query(warehouse, **values)
         if as_json:
-            typer.echo(json.dumps(rows.as_objects(), indent=2, default=str))
+            typer.echo(_as_json(parts))
         elif as_csv:
-            typer.echo(rows.as_csv(), nl=False)
+            typer.echo(parts[0].as_csv(), nl=False)
+            if parts[1:]:
+                typer.echo(f"--csv has the rows of {parts[0].table} only; --json has all", err=True)
         else:
-            show(render.upright(rows) if upright else render.rows(rows), stdout=True, wide=wide)
+            show(_rendered(parts, upright), stdout=True, wide=wide)
 
     by_name = inspect.Parameter.KEYWORD_ONLY
     options = {**own, **_OPTIONS}.items()
     return with_parameters(
         command, [inspect.Parameter(name, by_name, default=value, annotation=kind) for name, (kind, value) in options]
     )
+
+
+def _as_json(parts: "Sequence[Rows]") -> str:
+    own = parts[0].as_objects() if len(parts) == 1 else {rows.table: rows.as_objects() for rows in parts}
+    return json.dumps(own, indent=2, default=str)
+
+
+def _rendered(parts: "Sequence[Rows]", upright: bool) -> Any:
+    from rich.console import Group
+
+    from jobs.cli import render
+
+    first, *others = [render.upright(rows) if upright else render.rows(rows) for rows in parts]
+    return Group(first, *(part for table in others for part in ("", table)))

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,7 @@ from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import for_spreadsheet
 from marts.errors import UsageError
 from marts.pack import DECIMALS, Mart
-from marts.views import ShowView, TopView, View, literal
+from marts.views import Section, ShowView, TopView, View, literal
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _NUMBERS = ("id", "count", *DECIMALS)
@@ -22,6 +22,8 @@ _NUMBERS = ("id", "count", *DECIMALS)
 class Rows:
     """Rows of a live mart to display."""
 
+    table: str
+    """The mart."""
     title: str
     names: tuple[str, ...]
     types: tuple[str, ...]
@@ -57,18 +59,46 @@ def top(warehouse: Warehouse, view: View, listed: TopView, mart: Mart, month: st
     return _read(warehouse, view, mart, listed.columns, listed.title.replace("{month}", month), conditions, order)
 
 
-def show(warehouse: Warehouse, view: View, of: ShowView, mart: Mart, value: int | str, month: str | None) -> Rows:
-    """Return all rows with a value, of a view by month in one. Raise UsageError if there is none."""
-    own = f"{of.by} = {literal(value)}"
-    month = _month(warehouse, view, mart, month, f"WHERE {own}")
-    conditions = [own, *([f"{view.month} = '{month}'"] if view.month else [])]
-    names = [column.name for column in mart.columns]
-    title = of.title.replace("{}", str(value)).replace("{month}", month)
-    rows = _read(warehouse, view, mart, names, title, conditions, ", ".join(of.order))
-    if not rows.rows:
-        hint = f"list some with: marts {view.name} top" if view.top else "check the value, and --month if it is given"
-        raise UsageError(f"{of.noun} {value} has no rows", "marts", hint)
-    return rows
+def show(
+    warehouse: Warehouse,
+    view: View,
+    of: ShowView,
+    marts: Mapping[str, Mart],
+    value: int | str | None,
+    month: str | None,
+) -> tuple[Rows, ...]:
+    """Return all rows with a value, of a view by month in one, and those of each section.
+
+    Without a value, return the rows of all. Raise UsageError if there is none.
+    """
+    parts = (
+        _own_rows(warehouse, view, of, marts[view.table], value, month),
+        *(_section(warehouse, section, marts[section.table], value) for section in of.also if value is not None),
+    )
+    if not any(rows.rows for rows in parts):
+        check = "check the value, and --month if it is given" if view.month else "check the value"
+        hint = f"list some with: marts {view.command} top" if view.top else check
+        what = "there are" if value is None else f"{of.noun} {value} has"
+        raise UsageError(f"{what} no rows", "marts", hint)
+    return parts
+
+
+def _own_rows(
+    warehouse: Warehouse, view: View, of: ShowView, mart: Mart, value: int | str | None, month: str | None
+) -> Rows:
+    own = [] if value is None else [f"{of.by} = {literal(value)}"]
+    month = _month(warehouse, view, mart, month, "".join(f"WHERE {condition}" for condition in own))
+    conditions = [*own, *([f"{view.month} = '{month}'"] if view.month else [])]
+    names = [*of.first, *(column.name for column in mart.columns if column.name not in of.first)]
+    title = of.every if value is None else of.title.replace("{}", str(value))
+    order = of.order if own else (of.by, *of.order)
+    return _read(warehouse, view, mart, names, title.replace("{month}", month), conditions, ", ".join(order))
+
+
+def _section(warehouse: Warehouse, of: Section, mart: Mart, value: int | str) -> Rows:
+    names = of.columns or [column.name for column in mart.columns]
+    title = of.title.replace("{}", str(value))
+    return _read(warehouse, of, mart, names, title, [f"{of.by} = {literal(value)}"], ", ".join(of.order))
 
 
 def _month(warehouse: Warehouse, view: View, mart: Mart, month: str | None, rest: str) -> str:
@@ -84,7 +114,7 @@ def _month(warehouse: Warehouse, view: View, mart: Mart, month: str | None, rest
 
 def _read(
     warehouse: Warehouse,
-    view: View,
+    of: View | Section,
     mart: Mart,
     names: Sequence[str],
     title: str,
@@ -99,8 +129,8 @@ def _read(
         tuple(bool(value) if type_ == "flag" else value for type_, value in zip(types, row, strict=True))
         for row in rows
     )
-    headings = tuple(view.headings.get(name, name.replace("_", " ")) for name in names)
-    return Rows(title, tuple(names), types, headings, tuple(cells))
+    headings = tuple(of.headings.get(name, name.replace("_", " ")) for name in names)
+    return Rows(mart.table, title, tuple(names), types, headings, tuple(cells))
 
 
 def _ask(warehouse: Warehouse, mart: Mart, query: str) -> list[tuple[Any, ...]]:

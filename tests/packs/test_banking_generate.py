@@ -66,10 +66,24 @@ def test_each_shipped_pack_has_a_demo(tmp_path: Path, monkeypatch: pytest.Monkey
     printed = marts("demo", "--pack", "banking", "--lines", "3000", "--folder", "bank").stdout
     assert "high-risk transactions" in printed
     monkeypatch.chdir(tmp_path / "bank")
-    listed = json.loads(marts("risks", "top", "--json", "--limit", "2").stdout)
-    assert len(listed["rows"] if isinstance(listed, dict) else listed) == 2
-    marts("accounts", "show", "1000000000")
-    marts("figures", "show", "kpi")
+    listed = json.loads(marts("banking", "risks", "top", "--json", "--limit", "2").stdout)
+    assert len(listed) == 2
+    own = json.loads(marts("banking", "risks", "show", str(listed[0]["customer_key"]), "--json").stdout)
+    assert listed[0]["transaction_id"] in {row["transaction_id"] for row in own}
+    marts("banking", "merchants", "top")
+    account = json.loads(marts("banking", "accounts", "show", "1000000000", "--json").stdout)
+    assert {row["status"] for row in account["dim_account"]} == {"ACTIVE"}
+    assert [row["month"] for row in account["account_balances"]][:2] == ["2024-01", "2024-02"]
+    printed = marts("banking", "accounts", "show", "1000000000").stdout
+    assert "versions of account 1000000000" in printed
+    assert "balances of account 1000000000" in printed
+    figures = json.loads(marts("banking", "figures", "show", "--month", "2024-03", "--json").stdout)
+    assert {row["section"] for row in figures} == {"kpi", "revenue", "profitability", "portfolio"}
+    assert {row["month"] for row in figures} == {"2024-03"}
+    assert [row for row in figures if row["section"] == "kpi"] == json.loads(
+        marts("banking", "figures", "show", "kpi", "--month", "2024-03", "--json").stdout
+    )
+    assert "No such command 'risks'" in marts("risks", "top", code=2).stderr
 
 
 def test_a_generator_refuses_what_it_does_not_do(tmp_path: Path) -> None:

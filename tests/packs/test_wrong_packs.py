@@ -34,6 +34,15 @@ columns = [["reader_id", "Reader"]]
 hint = "x"
 
 """
+ALSO = """[[views.branches.show.also]]
+table = "readers_mart"
+title = "readers of {}"
+by = "reader_id"
+order = ["month"]
+columns = ["month", "loans"]
+
+"""
+ALSO_OWN = ALSO.replace("readers_mart", "branches_mart").replace("reader_id", "branch_id")
 STOPS = """[tables.stopping]
 per = "all"
 reads = ["branch_months"]
@@ -118,6 +127,19 @@ SWAPPED = ('"branch_id", "month"', '"month", "branch_id"')
         # Views and highlights.
         ("pack.toml", 'title = "readers of {month}"', 'title = "readers of {year}"', "title has '{year}'"),
         ("pack.toml", 'title = "branch {}"', 'title = "branch {"', "title has '{'"),
+        ("pack.toml", 'about = "Who', 'command = "status"\nabout = "Who', "command: `marts status` is another command"),
+        ("pack.toml", 'about = "Who', 'command = "Books"\nabout = "Who', "command"),
+        ("pack.toml", 'noun = "branch"', 'noun = "branch"\nfirst = ["fee"]', "names 'fee', which is no column"),
+        ("pack.toml", 'noun = "branch"', 'noun = "branch"\nevery = "branches"', "every is for a view with month"),
+        ("pack.toml", 'noun = "reader"\norder', 'noun = "reader"\nevery = "of {year}"\norder', "every has '{year}'"),
+        ("pack.toml", BRANCHES, ALSO.replace("readers_mart", "reader_months") + BRANCHES, "is no mart"),
+        ("pack.toml", BRANCHES, ALSO_OWN + BRANCHES, "are there already"),
+        ("pack.toml", BRANCHES, ALSO + ALSO + BRANCHES, "are there already"),
+        ("pack.toml", BRANCHES, ALSO.replace('"loans"', '"loan"') + BRANCHES, "did you mean 'loans'"),
+        ("pack.toml", BRANCHES, ALSO.replace('"reader_id"', '"level"') + BRANCHES, "level is of type text"),
+        ("pack.toml", BRANCHES, ALSO.replace('"reader_id"', '"loans"') + BRANCHES, "must be of type id or text"),
+        ("pack.toml", BRANCHES, ALSO.replace("{}", "{month}") + BRANCHES, "title has '{month}'"),
+        ("pack.toml", BRANCHES, ALSO + BRANCHES, None),
         ("pack.toml", 'details = { month = "in {}" }', 'details = { month = "in {x}" }', "month has '{x}'"),
     ],
 )  # fmt: skip

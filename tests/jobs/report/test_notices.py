@@ -86,7 +86,7 @@ def test_new_rows_of_a_mart_are_one_notice_with_some_of_them() -> None:
     alert = AlertReport(
         name="fraud",
         title="12 new high-risk transactions",
-        hint="marts risks top lists them",
+        hint="marts banking risks top lists them",
         count=12,
         headings={"id": "Transaction", "amount": "Amount", "reasons": "Reasons"},
         rows=(row,),
@@ -97,7 +97,7 @@ def test_new_rows_of_a_mart_are_one_notice_with_some_of_them() -> None:
     for line in (
         "New:      T7: amount 6,000.00, reasons CONFIRMED;NIGHT",
         "          and 11 more",
-        "Do:       marts risks top lists them",
+        "Do:       marts banking risks top lists them",
     ):
         assert line in notice.body.splitlines()
     again = raised(report("run-10"), RunHistory(), [notice], ALL)
