@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from jobs.config.settings import Settings
+from marts.alerts import EVENTS
 from marts.packs import shipped
 from marts.policy import EnginePolicy, policy_model
 
@@ -32,7 +33,7 @@ def build(values: Path) -> Schema:
     # Helm passes the globals of a parent chart to every subchart.
     top["properties"]["global"] = {"type": "object", "description": "Globals of a parent chart; unused.", "default": {}}
     head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Martwright", "description": about}
-    return {**head, **top, "if": _SHIPPED, "then": {"properties": {"policy": _POLICY}}}
+    return {**head, **top, "if": _SHIPPED, "then": {"properties": {"policy": _POLICY, "settings": _EVENTS}}}
 
 
 def _has(values: Any, path: list[str]) -> bool:
@@ -277,10 +278,16 @@ def _one_of(choices: list[Schema]) -> Schema:
     return given[0]
 
 
+_EVENT = {"pattern": "^[a-z][a-z0-9_]{0,63}$"}
+"""An event of notices: also the name of an alert of the pack."""
+
+
 def _settings() -> Schema:
     made = of_model(Settings, frozenset(_ELSEWHERE))
     notify = made["properties"]["notify"]["properties"]
     # YAML reads a bare `on`, as docs/operations.md writes it for TOML, as the key true.
+    notify["on"]["items"] |= _EVENT
+    notify["only"]["additionalProperties"]["items"] |= _EVENT
     notify["true"] = {**notify["on"], "description": "`on` without quotes: YAML reads it as true."}
     open_forms = "^(sealed:[A-Za-z0-9._-]+|(json|xml|form|mailto)s?://([^@:/?]*@)?[^@?]*|syslog://[^@?]*)$"
     notify["to"]["additionalProperties"]["pattern"] = open_forms
@@ -297,6 +304,13 @@ _SHIPPED: Schema = {
     }
 }
 """Condition that the pack is the shipped one."""
+_KNOWN = {"items": {"enum": [*EVENTS, *(alert.name for alert in _RETAIL.alerts)]}}
+_EVENTS: Schema = {
+    "properties": {
+        "notify": {"properties": {"on": _KNOWN, "true": _KNOWN, "only": {"additionalProperties": _KNOWN}}},
+    }
+}
+"""Events of its notices; those of another pack are checked by its pack.toml."""
 SHAPES: dict[str, Schema] = {
     "mode": {"type": "string", "enum": ["rayjob", "submit", "local"]},
     "fullnameOverride": {"type": "string", "pattern": "^([a-z]([a-z0-9-]*[a-z0-9])?)?$"},

@@ -5,6 +5,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from marts.highlights import ListedColumn
 from marts.views import Types
 
+EVERY_ALERT = "alert"
+"""Event that stands for all alerts of a pack."""
+EVENTS = ("failed", "held", "withdrawn", "fall", "unknown", "quality", EVERY_ALERT, "recovered", "success")
+"""Events of notices that runs of every pack may have. Each alert of a pack is one more, by its name."""
+_RESERVED = (*EVENTS, "test")
+
 
 class Alert(BaseModel):
     """New rows of a mart, in one notice per publication."""
@@ -12,7 +18,7 @@ class Alert(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = ""
-    """Its key in pack.toml."""
+    """Its key in pack.toml, and the event of its notices."""
     table: str
     """The mart."""
     title: str
@@ -32,3 +38,9 @@ class Alert(BaseModel):
         """Return the types that each column may have."""
         used: Types = dict.fromkeys([*self.where, *(column.name for column in self.columns)], ())
         return {**used, self.order: ("count", "money", "rate", "percent", "decimal", "date")}
+
+
+def require_free(name: str) -> None:
+    """Raise ValueError for an alert with the name of an event."""
+    if name in _RESERVED:
+        raise ValueError(f"alerts: {name!r} is an event of every run: choose another name")

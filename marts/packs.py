@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from marts.alerts import Alert
+from marts.alerts import Alert, require_free
 from marts.errors import UsageError
 from marts.highlights import Highlight, TopHighlight
 from marts.pack import (
@@ -254,6 +254,7 @@ class _Pack(BaseModel):
     @model_validator(mode="after")
     def _alerts_name_columns(self) -> Self:
         for name, alert in self.alerts.items():
+            require_free(name)
             self._mart_of(f"alerts.{name}", alert.table).require_types(f"alerts.{name}", alert.columns_used)
             _require_fields(f"alerts.{name}.title", alert.title, "{count}")
             people = self.subject.subject.columns if self.subject else ()

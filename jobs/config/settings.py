@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from jobs.config.packs import load_pack
 from jobs.config.secret import Secret
+from marts.alerts import EVENTS
 from marts.errors import UsageError
 from marts.pack import Pack
 from marts.policy import nearest, unknown_key
@@ -110,20 +111,17 @@ class Quality(_Part):
     judge: bool = Field(True, description="judge drops and staged marts with it and write its pages")
 
 
-NoticeEvent = Literal["failed", "held", "withdrawn", "fall", "unknown", "quality", "alert", "recovered", "success"]
-
-
 class Notify(_Part):
     """Recipients of notices: apprise addresses of mail, Slack, Teams, PagerDuty, SMS, webhooks (docs/operations.md)."""
 
     to: dict[str, Secret] = Field(
         {}, description="addresses by name, as sealed:NAME; those sealed as notify.to.NAME need no line here"
     )
-    on: tuple[NoticeEvent, ...] = Field(
-        ("failed", "held", "withdrawn", "fall", "unknown", "quality", "alert", "recovered"),
-        description='events that are sent; "success" is off by default',
+    on: tuple[str, ...] = Field(
+        tuple(event for event in EVENTS if event != "success"),
+        description='events that are sent: also names of alerts of the pack; "success" is off by default',
     )
-    only: dict[str, tuple[NoticeEvent, ...]] = Field(
+    only: dict[str, tuple[str, ...]] = Field(
         {}, description="events by name of an address, for addresses that get other events"
     )
     heartbeat: Secret | None = Field(
@@ -289,6 +287,17 @@ class Settings(BaseSettings):
                 if not columns or len({*columns}) < len(columns):
                     raise ValueError(f"{name}.indexes: an index has one column or more, each once")
         return marts
+
+    @field_validator("notify")
+    @classmethod
+    def _known_events(cls, notify: Notify, info: ValidationInfo) -> Notify:
+        pack = _pack_of(info)
+        known = [*EVENTS, *(alert.name for alert in pack.alerts)] if pack else []
+        for where, events in {"on": notify.on, **{f"only.{name}": own for name, own in notify.only.items()}}.items():
+            if pack and (unknown := [event for event in events if event not in known]):
+                hint = nearest(unknown[0], known) or f"; known: {', '.join(known)}"
+                raise ValueError(f"{where}: {unknown[0]!r} is no event, and no alert of the pack {pack.name}{hint}")
+        return notify
 
     @property
     def domain(self) -> Pack:

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
-from jobs.config.settings import NoticeEvent
 from jobs.ports.notices import Notice, NoticeDelivery, announced_topics
 from jobs.ports.records import RunRecord
 from jobs.report.run_report import AlertReport, BrokenRule, DropReport, MartReport, Problem, RunReport
 from jobs.runtime.escaping import for_chat
+from marts.alerts import EVENTS, EVERY_ALERT
 from marts.errors import Fenced, QualityBroken, ServiceError, TotalFell, TryLater, UnknownPeople
 from marts.privacy.masking import mask_always
 
 _LEFT_ALONE = (TryLater.__name__, Fenced.__name__)
 """Errors of runs that another run excluded or that were stopped on purpose: no notice."""
-_EVENT_OF: dict[str, NoticeEvent] = {
+_EVENT_OF = {
     UnknownPeople.__name__: "unknown",
     QualityBroken.__name__: "quality",
     TotalFell.__name__: "fall",
@@ -59,7 +59,9 @@ class Addresses:
     """The mart, if only one is built."""
 
     def deliveries(self, event: str) -> dict[str, NoticeDelivery]:
-        return {name: NoticeDelivery() for name, events in self.wants.items() if event in events}
+        """Return a delivery for each address that wants an event; an alert of a pack has two names."""
+        names = {event} if event in EVENTS else {event, EVERY_ALERT}
+        return {name: NoticeDelivery() for name, events in self.wants.items() if names & {*events}}
 
 
 def before(runs: Iterable[RunRecord], run_id: str) -> RunHistory:
@@ -166,7 +168,7 @@ def _again(error: Problem, exit_code: int) -> str:
     return f"{tried}: kubectl create job --from=cronjob/{cron} {cron}-$(($(date +%s) / 60))"
 
 
-def _cause(event: NoticeEvent, error: Problem, exit_code: int) -> str:
+def _cause(event: str, error: Problem, exit_code: int) -> str:
     """Return the name of a cause: equal causes have equal names, regardless of the numbers in their messages.
 
     A failing service reports changing messages, so it is named by its address.
@@ -242,12 +244,12 @@ def _quality(report: RunReport) -> Notice | None:
 
 
 def _alert(report: RunReport, alert: AlertReport) -> Notice:
-    """Return a notice about new rows of a mart, some of them listed."""
+    """Return a notice about new rows of a mart, some of them listed; its event is the name of the alert."""
     lines = [("New", _listed(alert, row)) for row in alert.rows]
     lines += [("", f"and {alert.count - len(alert.rows):,} more")] if alert.count > len(alert.rows) else []
     lines += [("Do", alert.hint)]
     return _notice(
-        report, "alert", "warning", alert.title, f"{alert.title}.", lines, [f"alert:{alert.name}:{report.run_id}"]
+        report, alert.name, "warning", alert.title, f"{alert.title}.", lines, [f"alert:{alert.name}:{report.run_id}"]
     )
 
 
@@ -318,7 +320,7 @@ def _drop_lines(drops: Sequence[DropReport]) -> list[tuple[str, str]]:
 
 def _notice(
     report: RunReport,
-    event: NoticeEvent,
+    event: str,
     level: Literal["failure", "warning", "success", "info"],
     subject: str,
     head: str,

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from packs.banking_histories import CASE, MARTS, OWN, counts, given, run_history, wanted
 from support.kit import Place, marts
+from support.post import MailServer
 from support.servers import SqlServer
 
 from jobs.config import packs
@@ -174,6 +175,29 @@ def test_new_high_risk_transactions_are_told_once(bank: Place) -> None:
     assert bank.build().alerts == ()
     bank.put("transactions/d.csv", header + row.format("7.00", "1"))
     assert [alert.count for alert in bank.build().alerts] == [1]
+
+
+def test_the_fraud_desk_gets_its_mail_with_reasons_and_without_personal_data(bank: Place, mail: MailServer) -> None:
+    bank.settings["notify"] = {"to": {"desk": mail.address}, "only": {"desk": ["failed", "fraud"]}}
+    deliver(bank)
+    with mail.up():
+        report = bank.run()
+    (fraud,) = (alert for alert in report.alerts if alert.name == "fraud")
+    (text,) = mail.texts
+    assert text.startswith(f"Martwright: {fraud.count} new high-risk transactions")
+    lines = {line.split()[1].rstrip(":"): line for line in text.splitlines() if line.startswith("New:")}
+    for row in wanted("fact_transactions", EXPECTED):
+        if row["is_high_risk"] == "1":
+            assert row["risk_reasons"] in lines.pop(row["transaction_id"])
+    assert lines == {}
+    assert "marts banking risks top" in text
+    people = [row for path in CASE.glob("input/customers/**/*.csv") for row in csv.DictReader(path.open())]
+    private = {row[name] for row in people for name in ("full_name", "email", "phone") if row.get(name)}
+    assert len(private) > 3
+    assert [value for value in private if value in text] == []
+    with closing(bank.warehouse(read_only=True)) as warehouse:
+        events = {notice.event for notice in warehouse.last_notices(9)}
+    assert events == {"fraud"}  # nobody wants to hear of the ledger
 
 
 def test_a_ledger_with_many_mistakes_stops_the_run(bank: Place) -> None:

@@ -73,6 +73,8 @@ SWAPPED = ('"branch_id", "month"', '"month", "branch_id"')
         ("pack.toml", BRANCHES, ALERT + BRANCHES, "alerts.late.columns: reader_id names"),
         ("pack.toml", BRANCHES, ALERT.replace("reader_id", "who") + BRANCHES, "'who'"),
         ("pack.toml", BRANCHES, ALERT.replace("readers_mart", "x") + BRANCHES, "no mart"),
+        ("pack.toml", BRANCHES, ALERT.replace("late]", "failed]") + BRANCHES, "'failed' is an event of every run"),
+        ("pack.toml", BRANCHES, ALERT.replace("late]", "alert]") + BRANCHES, "'alert' is an event of every run"),
         # Tables that stop a build.
         ("pack.toml", OF_BRANCHES, 'stops = { says = "x", hint = "y" }\n' + OF_BRANCHES, "stops is for tables"),
         ("pack.toml", BRANCHES, STOPS + BRANCHES, "stops.says has '{none}'"),

@@ -260,6 +260,11 @@ def test_addresses_of_notices_are_sealed_or_in_the_environment(tmp_path: Path, m
     assert "slack" not in repr(notify)
 
 
+def test_alerts_of_the_pack_are_events(tmp_path: Path) -> None:
+    (tmp_path / "marts.toml").write_text('pack = "banking"\n[notify]\non = ["failed", "fraud", "alert"]\n')
+    assert load(None, {}).notify.on == ("failed", "fraud", "alert")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -267,7 +272,11 @@ def test_addresses_of_notices_are_sealed_or_in_the_environment(tmp_path: Path, m
         ('[notify.to]\nops = "json://user:secret@host"', "may contain a credential"),
         ('[notify]\nheartbeat = "https://hc.test/abc"', "must not contain a credential"),
         ('[notify]\nonly = { nobody = ["failed"] }', "an unknown address"),
-        ('[notify]\non = ["failure"]', "notify.on"),
+        ('[notify]\non = ["failures"]', "on: 'failures' is no event, and no alert of the pack retail; did you mean"),
+        ('[notify]\non = ["fraud"]', "on: 'fraud' is no event, and no alert of the pack retail"),
+        ('pack = "banking"\n[notify]\non = ["fruad"]', "alert of the pack banking; did you mean 'fraud'?"),
+        ('pack = "banking"\n[notify]\nonly = { a = ["x"] }', "notify: only.a: 'x' is no event"),
+        ('pack = "banking"\n[notify]\nonly = { a = ["x"] }', "alert, recovered, success, fraud, ledger"),
         ('[notify.to]\nops = "sealed:notify.to.ops"', "does not exist"),
     ],
 )

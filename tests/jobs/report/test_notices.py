@@ -92,7 +92,7 @@ def test_new_rows_of_a_mart_are_one_notice_with_some_of_them() -> None:
         rows=(row,),
     )
     notices = raised(report(alerts=(alert,)), RunHistory(), [], ALL)
-    (notice,) = [item for item in notices if item.event == "alert"]
+    (notice,) = [item for item in notices if item.event == "fraud"]
     assert notice.subject == "Martwright: 12 new high-risk transactions"
     for line in (
         "New:      T7: amount 6,000.00, reasons CONFIRMED;NIGHT",
@@ -102,6 +102,21 @@ def test_new_rows_of_a_mart_are_one_notice_with_some_of_them() -> None:
         assert line in notice.body.splitlines()
     again = raised(report("run-10"), RunHistory(), [notice], ALL)
     assert [item.event for item in again] == ["success"]
+
+
+def test_an_alert_goes_to_who_wants_it_by_its_name_or_all_alerts() -> None:
+    alerts = tuple(
+        AlertReport(name=name, title=name, hint="look", count=1, headings={"id": "Id"}, rows=({"id": "T7"},))
+        for name in ("fraud", "ledger")
+    )
+    wants = {"desk": ("failed", "fraud"), "books": ("ledger",), "ops": ("failed", "alert"), "boss": ("failed",)}
+    notices = raised(report(alerts=alerts), RunHistory(), [], Addresses(wants))
+    assert {notice.event: sorted(notice.deliveries) for notice in notices} == {
+        "fraud": ["desk", "ops"],
+        "ledger": ["books", "ops"],
+    }
+    (failure,) = raised(failed(), RunHistory(), [], Addresses({**wants, "all": ("alert",)}))
+    assert sorted(failure.deliveries) == ["boss", "desk", "ops"]
 
 
 def test_the_same_cause_is_notified_once_whatever_the_numbers_in_it() -> None:
