@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from jobs.config.days import DAY_WORDS
 from jobs.config.settings import Settings
 from marts.alerts import EVENTS
 from marts.packs import shipped
@@ -169,6 +170,11 @@ _JOB = _closed(
         "schedule": _text("Cron schedule.", pattern=_CRON),
         "timeZone": _text("Time zone of the schedule.", "Etc/UTC", minLength=1),
         "mart": _text("Build only this mart of the pack; all by default.", pattern="^([a-z][a-z0-9_]*)?$"),
+        "asOf": _text(
+            "Last day that counts: a date, `today`, `yesterday`, `monday` (the last, or today) or `month-end` (of the "
+            "month before). A word counts from the scheduled day, which is the default.",
+            pattern=f"^({'|'.join(DAY_WORDS)}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})?$",
+        ),
         "args": {
             **_list({"type": "string"}),
             "description": "Extra arguments of the command, such as `--rescan`.",
@@ -230,10 +236,9 @@ class _Sealed(GenerateJsonSchema):
 def of_model(model: type[BaseModel], without: frozenset[str] = frozenset()) -> Schema:
     """Return the schema of a pydantic model, without references. Unknown properties are not allowed."""
     whole = model.model_json_schema(schema_generator=_Sealed)
-    made = _plain(whole, whole.get("$defs", {}), "")
     for name in without:
-        del made["properties"][name]
-    return made
+        del whole["properties"][name]
+    return _plain(whole, whole.get("$defs", {}), "")
 
 
 def _plain(node: Schema, defs: dict[str, Schema], about: str) -> Schema:

@@ -15,6 +15,7 @@ from jobs.cli.options import (
     Config,
     Folder,
     Json,
+    LastDay,
     PackName,
     PolicyFile,
     Source,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from jobs.report.run_report import RunReport
     from marts.policy import Policy
 
-AsOf = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Last day that counts; today by default")]
 MartName = Annotated[str | None, typer.Option(help="Build only this mart; `marts pack check` names them")]
 
 
@@ -48,7 +48,7 @@ def build(
     source: Source = None,
     target: Target = None,
     state: State = None,
-    as_of: AsOf = None,
+    as_of: LastDay = None,
     config: Config = None,
     policy: PolicyFile = None,
     folder: Folder = None,
@@ -159,7 +159,9 @@ def status(
 
 
 def _as_of(settings: "Settings", policy: "Policy") -> date:
-    return settings.as_of or datetime.now(ZoneInfo(policy.business_timezone)).date()
+    from jobs.config.days import resolved
+
+    return resolved(settings.as_of, datetime.now(ZoneInfo(policy.business_timezone)).date())
 
 
 def _check_first_build(settings: "Settings") -> None:

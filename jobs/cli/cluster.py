@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
@@ -17,6 +17,7 @@ import typer
 from jobs.cli.options import (
     Config,
     Json,
+    LastDay,
     PolicyFile,
     Source,
     State,
@@ -55,9 +56,7 @@ def submit(
     source: Source = None,
     target: Target = None,
     state: State = None,
-    as_of: Annotated[
-        str | None, typer.Option(metavar="YYYY-MM-DD", help="Last day that counts; today by default")
-    ] = None,
+    as_of: LastDay = None,
     config: Annotated[str | None, typer.Option(help="Settings file, as a path on the cluster")] = None,
     policy: Annotated[str | None, typer.Option(help="Policy file (TOML), as a path on the cluster")] = None,
     pack: Annotated[str | None, typer.Option(help="Shipped pack, or a folder as a path on the cluster")] = None,
@@ -175,10 +174,11 @@ def launch_rayjob(
 
     stop = Stop()
     stop.listen()  # first: PID 1 of a container ignores signals that it does not handle
-    own, request = LauncherPod(pod, namespace, job), _request(config, policy, job)
-    with _telling(request) as end:
+    own, (request, today) = LauncherPod(pod, namespace, job), _scheduled(config, policy, job)
+    with _telling(request):
         kube = Kube(namespace)
-        manifest = manifest_of(read_manifest(template), own, owner_uid(kube, own), request.as_of)
+        manifest = manifest_of(read_manifest(template), own, owner_uid(kube, own), request.as_of, today)
+    with _telling(replace(request, as_of=date.fromisoformat(manifest["spec"]["metadata"]["as_of"]))) as end:
         timeouts = Timeouts(every, operator, grace)
         end(RayJobLauncher(kube, own, manifest, RayJobs, _say, timeouts, stop.check).run())
 
@@ -197,15 +197,16 @@ def launch_submit(
     from jobs.adapters.kubernetes import Kube
     from jobs.adapters.ray.jobs import RayJobs
     from jobs.launch.launcher import LauncherPod, launch_on, taken_away
-    from jobs.launch.submit import Submission, with_day
+    from jobs.launch.submit import Submission, day_of, with_day
     from jobs.runtime.retries import retried
 
     stop = Stop()
     stop.listen()
-    own, request = LauncherPod(pod, namespace, job), _request(config, policy, job)
-    with _telling(request) as end:
-        build = Submission(with_day(arguments or (), request.as_of), request.as_of, job)
+    own, (request, today) = LauncherPod(pod, namespace, job), _scheduled(config, policy, job)
+    with _telling(request):
+        build = Submission(with_day(arguments or (), request.as_of, today), request.as_of, job)
         build.check()
+    with _telling(replace(request, as_of=date.fromisoformat(day_of(build.arguments)))) as end:
         stop.check()
         jobs = retried(lambda: RayJobs(address), _PATIENCE)
         end(launch_on(jobs, build, _say, lambda: taken_away(Kube(namespace), own), _EVERY, _PATIENCE))
@@ -216,8 +217,8 @@ def launch_local(job: JobName, arguments: Arguments = None, config: Config = Non
     """Build in this pod on a local Ray cluster. The build replaces this process."""
     from jobs.launch.submit import with_day
 
-    request = _request(config, policy, job)
-    words = [sys.executable, "-m", "jobs.build", *with_day(arguments or (), request.as_of)]
+    request, today = _scheduled(config, policy, job)
+    words = [sys.executable, "-m", "jobs.build", *with_day(arguments or (), request.as_of, today)]
     sys.stderr.flush()
     os.execv(sys.executable, words)  # noqa: S606 - our own interpreter, our own module
 
@@ -233,7 +234,7 @@ def watchdog(
     from jobs.launch.watchdog import FAILED, failed_runs
     from jobs.run.lifecycle import refused
 
-    request = _request(config, policy, "watchdog", of_a_build=False)
+    request = _request(config, policy, "watchdog")
     now, kube = datetime.now(UTC), Kube(namespace)
     jobs, cronjobs = kube.jobs(selector), kube.cronjobs(selector)
     wanted = [item for item in jobs if item.announced != FAILED and (item.failed or item.active)]
@@ -256,14 +257,9 @@ def watchdog(
         raise failed
 
 
-def _request(config: str | None, policy: str | None, job: str, of_a_build: bool = True) -> "Request":
-    """Read the settings as the build will. The day is the one that the Job was scheduled for.
-
-    An invalid policy is reported here, because no build starts.
-    """
-    from jobs.launch.launcher import scheduled_day
+def _request(config: str | None, policy: str | None, job: str) -> "Request":
+    """Read the settings as the build will."""
     from jobs.run.context import Request
-    from jobs.run.lifecycle import refused
     from marts.policy import Policy
 
     settings = configured(config, policy=policy)
@@ -271,16 +267,27 @@ def _request(config: str | None, policy: str | None, job: str, of_a_build: bool 
     voice(settings.log)
     _know_credentials(settings)
     now = datetime.now(UTC)
-    request = Request(settings, Policy(), now.date(), job, lambda: datetime.now(UTC))
-    if not of_a_build:
-        return request
+    return Request(settings, Policy(), now.date(), job, lambda: datetime.now(UTC))
+
+
+def _scheduled(config: str | None, policy: str | None, job: str) -> "tuple[Request, date]":
+    """Read the settings and the policy as the build will. Return also the day that the Job was scheduled for.
+
+    An invalid policy is reported here, because no build starts.
+    """
+    from jobs.config.days import resolved
+    from jobs.launch.launcher import scheduled_day
+    from jobs.run.lifecycle import refused
+
+    request = _request(config, policy, job)
+    settings = request.settings
     try:
         policy_ = configured_policy(settings)
-        day = settings.as_of or scheduled_day(job, now, ZoneInfo(policy_.business_timezone))
+        today = scheduled_day(job, datetime.now(UTC), ZoneInfo(policy_.business_timezone))
     except MartsError as error:
         refused(request, error, lambda: opened(settings))
         raise
-    return replace(request, policy=policy_, as_of=day)
+    return replace(request, policy=policy_, as_of=resolved(settings.as_of, today)), today
 
 
 def _know_credentials(settings: "Settings") -> None:

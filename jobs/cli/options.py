@@ -28,6 +28,15 @@ Target = Annotated[str | None, typer.Option(help="duckdb:///path/file.duckdb or 
 State = Annotated[
     str | None, typer.Option(help="Folder or s3://bucket/prefix for Parquet; by default beside the target")
 ]
+LastDay = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="DAY",
+        help="Last day that counts: YYYY-MM-DD, yesterday, monday (the last, or today), month-end (of the month "
+        "before); today by default",
+    ),
+]
 Config = Annotated[str | None, typer.Option(help="Settings file; marts.toml by default, if it exists")]
 PackName = Annotated[str | None, typer.Option(help="The domain: name of a shipped pack, or a folder with pack.toml")]
 Generated = Annotated[str, typer.Option("--pack", help="The shipped pack: retail or banking")]

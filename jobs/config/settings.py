@@ -4,11 +4,12 @@ import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from jobs.config.days import DayWord, read_day
 from jobs.config.packs import load_pack
 from jobs.config.secret import Secret
 from marts.alerts import EVENTS
@@ -218,7 +219,9 @@ class Settings(BaseSettings):
         None, description="folder or s3://bucket/prefix for the reports of runs; in the state by default"
     )
     reports_url: str | None = Field(None, description="https:// address of that folder, for links in notices")
-    as_of: date | None = Field(None, description="last day that counts; today by default")
+    as_of: date | DayWord | None = Field(
+        None, description="last day that counts: a date, today, yesterday, monday or month-end; today by default"
+    )
     policy: str | None = Field(None, description="path of policy.toml")
     expectations: str | None = Field(None, description="folder of suites; its files override the shipped ones")
     mart: str | None = Field(None, description="build only this mart")
@@ -242,6 +245,11 @@ class Settings(BaseSettings):
     log: Log = Log()
     ray: RaySettings = RaySettings()
     metrics: Metrics = Metrics()
+
+    @field_validator("as_of", mode="before")
+    @classmethod
+    def _day(cls, value: Any) -> Any:
+        return read_day(value if isinstance(value, str) else str(value)) if value is not None else None
 
     @field_validator("mart")
     @classmethod

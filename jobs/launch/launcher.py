@@ -100,8 +100,13 @@ def scheduled_day(job: str, now: datetime, zone: Any) -> date:
     return now.astimezone(zone).date()
 
 
-def manifest_of(template: Mapping[str, Any], own: LauncherPod, owner_uid: str, as_of: date) -> dict[str, Any]:
-    """Return the RayJob of this Job, from the chart's template. The Job owns it: it is deleted with the Job."""
+def manifest_of(
+    template: Mapping[str, Any], own: LauncherPod, owner_uid: str, as_of: date, today: date | None = None
+) -> dict[str, Any]:
+    """Return the RayJob of this Job, from the chart's template. The Job owns it: it is deleted with the Job.
+
+    ``as_of`` is the day of the build unless the template names one; a word in it counts from ``today``.
+    """
     try:
         built = copy.deepcopy(dict(template))
         meta, spec = built["metadata"], built["spec"]
@@ -113,7 +118,7 @@ def manifest_of(template: Mapping[str, Any], own: LauncherPod, owner_uid: str, a
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": own.job, "uid": owner_uid}
     meta["ownerReferences"] = [{**owner, "controller": False, "blockOwnerDeletion": False}]
     refuse_passwords(words)
-    words = with_day(words, as_of)
+    words = with_day(words, as_of, today)
     spec["entrypoint"] = shlex.join(words)
     spec["metadata"] = {**(spec.get("metadata") or {}), "as_of": day_of(words), "job": own.job}
     return built

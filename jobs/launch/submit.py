@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
+from jobs.config.days import DayWord, read_day, resolved
 from jobs.ports.kubernetes import RayJobRun
 from jobs.runtime.retries import retried
 from marts.errors import DataError, Defect, MartsError, ServiceError, Transient, TryLater, UsageError
@@ -59,22 +60,35 @@ class Jobs(Protocol):
 
 
 def day_of(arguments: Sequence[str]) -> str:
-    """Return the day in a build's arguments, or "" if they contain none. Raises UsageError if it is not a date."""
-    for index, argument in enumerate(arguments):
-        name, _, text = argument.partition("=")
-        if name != _AS_OF:
-            continue
-        text = text or "".join(arguments[index + 1 : index + 2])
-        try:
-            return date.fromisoformat(text).isoformat()
-        except ValueError as error:
-            raise UsageError(f"{text!r} is not a date", _AS_OF, "write YYYY-MM-DD") from error
-    return ""
+    """Return the date in a build's arguments, or "" if they contain none, or a word: the build resolves it.
+
+    Raises UsageError if it is neither a date nor a word.
+    """
+    _, day = _split(arguments)
+    return day.isoformat() if isinstance(day, date) else ""
 
 
-def with_day(arguments: Sequence[str], as_of: date) -> tuple[str, ...]:
-    """Add the day to a build's arguments, unless they contain one."""
-    return tuple(arguments) if day_of(arguments) else (*arguments, _AS_OF, as_of.isoformat())
+def _split(arguments: Sequence[str]) -> tuple[tuple[str, ...], date | DayWord | None]:
+    """Return the arguments of a build without its day, and the day. Raises UsageError if that is not valid."""
+    rest, days, words = list[str](), list[str](), iter(arguments)
+    for word in words:
+        name, equals, text = word.partition("=")
+        if name == _AS_OF:
+            days.append(text if equals else next(words, ""))
+        else:
+            rest.append(word)
+    try:
+        return tuple(rest), read_day(days[-1]) if days else None
+    except ValueError as error:
+        raise UsageError(str(error), _AS_OF) from error
+
+
+def with_day(arguments: Sequence[str], as_of: date, today: date | None = None) -> tuple[str, ...]:
+    """Return a build's arguments with a date: their own, that of a word, which counts from ``today``, or ``as_of``."""
+    rest, day = _split(arguments)
+    if isinstance(day, date):
+        return tuple(arguments)
+    return (*rest, _AS_OF, (resolved(day, today or as_of) if day else as_of).isoformat())
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,8 @@ def job(**more: Any) -> str:
         (job(startingDeadlineSeconds=86400), "job x: startingDeadlineSeconds (86400) must be below its period (86400)"),
         (job(maxAge=86400), "job x: maxAge (86400) must be above its period (86400)"),
         (job(command="vacuum", mart="customers"), "job x: mart needs the command build"),
-        (job(args=["--as-of=2025-01-01"]), "a job's args have --as-of: the launcher sets it to the scheduled day"),
+        (job(args=["--as-of=2025-01-01"]), "a job's args have --as-of: set its asOf; by default it is the"),
+        (job(command="vacuum", asOf="monday"), "job x: asOf needs the command build"),
     ],
 )
 def test_a_mistake_is_reported_with_what_to_do(given: str, message: str) -> None:
@@ -151,6 +152,8 @@ def test_all_mistakes_are_reported_at_once() -> None:
         'extraEnv=[{"name":"DB_PASSWORD","valueFrom":{"secretKeyRef":{"name":"a","key":"b"}}}]',
         job(schedule="0 3 * * 1-5", startingDeadlineSeconds=90000),
         job(name="x" * 25),
+        job(asOf="2025-12-31"),
+        job(asOf=""),
         job(activeDeadlineSeconds=21601),
         'settings={"notify":{"to":{"mail":"sealed:notify.to.mail","hook":"jsons://hooks.example.com/x"}}}',
         'settings={"s3":{"secret_key":"sealed:s3.secret_key"}}',
@@ -181,6 +184,8 @@ def test_what_is_right_is_not_refused(given: str) -> None:
         (job(schedule="CRON_TZ=UTC 0 3 * * *"), "does not match pattern"),
         (job(name="Daily"), "does not match pattern"),
         (job(args=[1]), "got number, want string"),
+        (job(asOf="friday"), "does not match pattern"),
+        (job(asOf="31.12.2025"), "does not match pattern"),
         ("image.digest=sha256:abc", "does not match pattern"),
         ("settings.lock_timeout=soon", "got string, want integer"),
         ("settings.mysql.loaders=17", "maximum: got 17, want 16"),

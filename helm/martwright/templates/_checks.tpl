@@ -155,9 +155,12 @@
 {{- if and .mart (ne .command "build") -}}
 {{- $m = append $m (printf "job %s: mart needs the command build" .name) -}}
 {{- end -}}
+{{- if and .asOf (ne .command "build") -}}
+{{- $m = append $m (printf "job %s: asOf needs the command build" .name) -}}
+{{- end -}}
 {{- range .args -}}
 {{- if regexMatch "^--as-of(=|$)" . -}}
-{{- $m = append $m "a job's args have --as-of: the launcher sets it to the scheduled day" -}}
+{{- $m = append $m "a job's args have --as-of: set its asOf; by default it is the scheduled day" -}}
 {{- end -}}
 {{- end -}}
 {{- $period := include "martwright.period" .schedule | int -}}

@@ -93,7 +93,7 @@ martwright.io/command: {{ . }}
 {{- $jobs := list -}}
 {{- range .Values.jobs -}}
 {{- $period := include "martwright.period" (.schedule | default "") | int -}}
-{{- $given := dict "timeZone" "Etc/UTC" "args" list "mart" "" "suspend" false "maxAge" 0 "backoffLimit" 2 -}}
+{{- $given := dict "timeZone" "Etc/UTC" "args" list "mart" "" "asOf" "" "suspend" false "maxAge" 0 "backoffLimit" 2 -}}
 {{- $_ := merge $given (dict "ttlSecondsAfterFinished" 259200 "successfulJobsHistoryLimit" 3 "failedJobsHistoryLimit" 3) -}}
 {{/* Late by half a period at most, so that it never overlaps the next run. */}}
 {{- $_ := set $given "startingDeadlineSeconds" (ternary (min 3600 (div $period 2)) 3600 (gt $period 0)) -}}
@@ -126,6 +126,10 @@ martwright.io/command: {{ . }}
 {{- $args := list -}}
 {{- with .mart -}}
 {{- $args = list "--mart" . -}}
+{{- end -}}
+{{/* A word is resolved by the launcher: it counts from the scheduled day. */}}
+{{- with .asOf -}}
+{{- $args = concat $args (list "--as-of" .) -}}
 {{- end -}}
 {{- dict "args" (concat $args (.args | default list)) | toJson -}}
 {{- end }}

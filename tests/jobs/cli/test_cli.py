@@ -172,7 +172,7 @@ def test_generate_gives_the_same_bytes_for_the_same_seed() -> None:
         (["build", "--source", "x", "--target", "oracle://x"], "is not a supported target"),
         (["build", "--source", "ftp://x", "--target", "duckdb:///tmp/never/x", "--state", "s"], "neither a folder nor"),
         (["build", "--source", "x", "--target", "duckdb:///x/y", "--mart", "stores"], "settings: mart"),
-        (["build", "--source", "x", "--target", "duckdb:///x/y", "--as-of", "yesterday"], "as_of"),
+        (["build", "--source", "x", "--target", "duckdb:///x/y", "--as-of", "tomorrow"], "as_of"),
         (["build", "--config", "nowhere.toml"], "cannot be read"),
         (["status"], "target is not set"),
         (["status", "--target", "duckdb:///tmp"], "is a folder"),

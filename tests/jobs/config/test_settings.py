@@ -30,6 +30,9 @@ def test_flags_win_over_environment_over_file_over_defaults(monkeypatch: pytest.
     assert (settings.source, settings.target, settings.state) == ("file", "env", "flag")
     assert (settings.s3.region, settings.s3.endpoint, settings.s3.path_style) == ("env", "file", True)
     assert settings.as_of == date(2024, 3, 31)
+    write("marts.toml", "as_of = 2024-03-30")
+    assert load(None, {}).as_of == date(2024, 3, 30)
+    assert load(None, {"as_of": "month-end"}).as_of == "month-end"
 
 
 def test_a_file_can_be_named_by_flag_and_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,10 +104,14 @@ def test_an_unknown_variable_is_an_error_too(monkeypatch: pytest.MonkeyPatch, va
     assert caught.value.where == variable
 
 
+NO_DAY = "is not a date, such as 2025-12-31, nor today, yesterday, monday or month-end"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('as_of = "31.12.2025"', "as_of: '31.12.2025' is not a date, such as 2025-12-31"),
+        ('as_of = "31.12.2025"', f"as_of: '31.12.2025' {NO_DAY}"),
+        ("as_of = 5", f"as_of: '5' {NO_DAY}"),
         ('[limits]\nfinish_rows = "many"', "limits.finish_rows: 'many' is not a whole number"),
         ("[limits]\nfinish_rows = 0", "limits.finish_rows: must be greater than or equal to 1"),
         ('[quality]\njudge = "perhaps"', "quality.judge: 'perhaps' is not true or false"),

@@ -574,6 +574,15 @@ def test_a_day_that_somebody_chose_wins() -> None:
         assert (manifest["spec"]["entrypoint"], manifest["spec"]["metadata"]["as_of"]) == (entrypoint, "2025-01-02")
 
 
+def test_a_word_of_the_template_counts_from_the_scheduled_day() -> None:
+    """Whatever day the settings name: that is the default of builds without one."""
+    for words, day in (("--as-of month-end", "2025-10-31"), ("--as-of=monday", "2025-11-10"), ("", "2024-01-01")):
+        template = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "entrypoint": f"marts build {words} --rescan"}}  # type: ignore[dict-item]
+        spec = manifest_of(template, ME, "uid", date(2024, 1, 1), date(2025, 11, 13))["spec"]
+        assert spec["entrypoint"] == f"marts build --rescan --as-of {day}"
+        assert spec["metadata"]["as_of"] == day
+
+
 def test_a_long_name_is_shortened_as_kuberay_wants_it() -> None:
     long = "marts-" + "x" * 57
     assert short_name(JOB) == JOB

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +276,11 @@ def test_a_small_build_needs_no_cluster(release: Release) -> None:
     del outside["MARTS_AS_OF"]
     done = subprocess.run([*command, "--json"], env=outside, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["as_of"] == datetime.fromtimestamp(minutes * 60, UTC).date().isoformat()
+    scheduled = datetime.fromtimestamp(minutes * 60, UTC).date()
+    assert json.loads(done.stdout)["as_of"] == scheduled.isoformat()
+    words = [*command, "--as-of", "yesterday", "--json"]
+    done = subprocess.run(words, env=outside, capture_output=True, text=True, timeout=120, check=False)
+    assert json.loads(done.stdout)["as_of"] == (scheduled - timedelta(days=1)).isoformat()
 
 
 def test_wrong_settings_are_reported_by_the_exit_code(release: Release) -> None:
