@@ -32,7 +32,7 @@ from marts.rows.source_block import SourceBlock
 FOLDER = "versions"
 DATE = "snapshot_date"
 """Group of ``from_path`` that names the date of a snapshot."""
-_VERSION = 1
+_VERSION = 2
 """Version of the calculation: histories of another one are computed again."""
 _DAY = re.compile(r"(?<!\d)(\d{4})[-/](\d{2})[-/](\d{2})(?!\d)")
 

@@ -110,9 +110,10 @@ def stale_keys(mart: Mart, facts: pa.Table, numbers: Numbers, before: date, as_o
 
 
 def columns_used(kind: Kind, mart: Mart) -> list[str]:
-    """Return the clean columns of a dimension that the SQL of a mart names, its key first."""
+    """Return the clean columns of a dimension that a mart reads: its key first, then those that its SQL names."""
     others = (name for name in dimension_schema(kind).names if name != kind.key)
-    return [kind.key or "", *named_in(others, mart.sql)]
+    known_by = "version_key" if kind.reports else ""  # null in the row of an entity without a version
+    return [kind.key or "", *named_in(others, mart.sql, known_by)]
 
 
 def dimension_schema(kind: Kind) -> pa.Schema:

@@ -37,6 +37,8 @@ VERSION_COLUMNS = pa.schema(
 version_key: key * 10^8 + valid_from as yyyymmdd, or key@yyyymmdd of a text · valid_from, valid_to: first day, and first
 day after · end_reason: CHANGED, DELETED or null · covers_from, covers_to: the same without gaps, so that each day is in
 one version · last_seen: day of the last snapshot in which it held
+
+All are null in the one row of an entity that has reports, but exists at the end of no day.
 """
 REPORTS = "reports"
 """Column of the values that an entity had in the last snapshot of each month, and in its first: a list with the day."""
@@ -85,7 +87,8 @@ def fold(
     with running({"before": before}, {}) as engine:
         names = ", ".join(column.clean_name for column in kind.columns)
         engine.execute(
-            f"CREATE TEMP TABLE state AS SELECT {names}, valid_from, last_seen FROM before WHERE end_reason IS NULL;"
+            f"CREATE TEMP TABLE state AS SELECT {names}, valid_from, last_seen FROM before "
+            "WHERE end_reason IS NULL AND valid_from IS NOT NULL;"
             f"CREATE TEMP TABLE closed AS SELECT {names}, valid_from, last_seen, valid_to, end_reason FROM before "
             "WHERE end_reason IS NOT NULL"
         )
@@ -128,21 +131,21 @@ class _Reports:
         self._engine.execute("CREATE OR REPLACE TEMP TABLE today AS FROM latest LIMIT 0")
 
     def read(self, snapshot: Snapshot) -> None:
-        """Read the snapshot that was applied last: of a day, the last one that names an entity counts."""
-        rows = f"(SELECT * FROM changes WHERE NOT {DELETED})" if snapshot.is_log else "given"
+        """Read the snapshot that was applied last: of a day, the last row of an entity counts, unless it deletes it."""
+        last = f"QUALIFY row_number() OVER (PARTITION BY {self._key} ORDER BY t_place DESC) = 1"
+        rows = f"(FROM given WHERE NOT {DELETED} {last})" if snapshot.is_log else "given"
         self._engine.execute(
             f"CREATE OR REPLACE TEMP TABLE today AS FROM today ANTI JOIN {rows} g USING ({self._key}) "
             f"UNION ALL BY NAME SELECT {self._names} FROM {rows}"
         )
 
     def end(self, day: date) -> None:
-        """Add the reports of a day, of the entities that exist at its end."""
+        """Add the reports of a day, also of an entity that a later snapshot of the day deletes."""
         if self._month != day.replace(day=1):
             self._month = day.replace(day=1)
             self._engine.execute("INSERT INTO reports BY NAME FROM latest; TRUNCATE latest")
         self._engine.execute(
-            f"CREATE OR REPLACE TEMP TABLE today AS SELECT * REPLACE (DATE '{day}' AS day) FROM today "
-            f"SEMI JOIN now USING ({self._key});"
+            f"CREATE OR REPLACE TEMP TABLE today AS SELECT * REPLACE (DATE '{day}' AS day) FROM today;"
             f"CREATE OR REPLACE TEMP TABLE latest AS FROM latest ANTI JOIN today USING ({self._key}) "
             f"UNION ALL BY NAME FROM today;"
             f"INSERT INTO first BY NAME FROM today ANTI JOIN first USING ({self._key})"
@@ -214,12 +217,15 @@ def _history(engine: duckdb.DuckDBPyConnection, kind: Kind) -> pa.Table:
         f"""
         WITH versions AS (
             FROM closed UNION ALL BY NAME SELECT *, ?::DATE AS valid_to, NULL AS end_reason FROM state
+        ),
+        covered AS (
+            SELECT *, {version_key} AS version_key, end_reason IS NULL AS is_current,
+                CASE WHEN row_number() OVER w = 1 THEN ?::DATE ELSE valid_from END AS covers_from,
+                coalesce(lead(valid_from) OVER w, ?::DATE) AS covers_to
+            FROM versions WINDOW w AS (PARTITION BY {key} ORDER BY valid_from)
         ){_reported(kind)}
-        SELECT *, {version_key} AS version_key, end_reason IS NULL AS is_current,
-            CASE WHEN row_number() OVER w = 1 THEN ?::DATE ELSE valid_from END AS covers_from,
-            coalesce(lead(valid_from) OVER w, ?::DATE) AS covers_to
-        FROM versions {f"LEFT JOIN reported USING ({key}, valid_from)" if kind.reports else ""}
-        WINDOW w AS (PARTITION BY {key} ORDER BY valid_from) ORDER BY {key}, valid_from
+        FROM covered {f"FULL JOIN reported USING ({key}, valid_from)" if kind.reports else ""}
+        ORDER BY {key}, valid_from
         """,
         params=[LAST, FIRST, LAST],
     ).to_arrow_table()
@@ -228,16 +234,16 @@ def _history(engine: duckdb.DuckDBPyConnection, kind: Kind) -> pa.Table:
 
 
 def _reported(kind: Kind) -> str:
-    """Return the SQL of the reports of each version, as another table of a WITH."""
+    """Return the SQL of the reports of each version, and of entities without one, as another table of a WITH."""
     if not kind.reports:
         return ""
     fields = ", ".join(f"'{name}': r.{name}" for name in ("day", *kind.reports))
     return f""",
         every AS (FROM reports UNION BY NAME FROM latest UNION BY NAME FROM first),
         reported AS (
-            SELECT v.{kind.key}, v.valid_from, list({{{fields}}} ORDER BY r.day) AS {REPORTS}
-            FROM versions v
-            JOIN every r ON r.{kind.key} = v.{kind.key} AND r.day >= v.valid_from AND r.day < v.valid_to
+            SELECT r.{kind.key}, v.valid_from, list({{{fields}}} ORDER BY r.day) AS {REPORTS}
+            FROM every r
+            LEFT JOIN covered v ON r.{kind.key} = v.{kind.key} AND r.day >= v.covers_from AND r.day < v.covers_to
             GROUP BY ALL
         )"""
 
@@ -267,16 +273,23 @@ def month_after(month: date, count: int = 1) -> date:
 def with_members(kind: Kind, versions: pa.Table, named: pa.Array, members: bool = True) -> pa.Table:
     """Add an inferred row for each key that facts name and no snapshot has, and the members that are no entity.
 
-    ``versions`` may have some of the columns of `history_schema`; ``named`` are the keys. The result is in the order of
-    the keys, with `INFERRED`.
+    ``versions`` may have some of the columns of `history_schema`; ``named`` are the keys. An entity that exists at the
+    end of no day is inferred, with its reports if they are read. The result is in the order of the keys, with
+    `INFERRED`.
     """
-    key = kind.key or ""
+    key, reported = kind.key or "", []
+    if kind.reports:
+        never = versions["version_key"].is_null()
+        versions, others = versions.filter(pc.invert(never)), versions.filter(never)
+        if REPORTS in versions.column_names:
+            rows = _standing(kind, versions.schema, others[key].combine_chunks(), [UNKNOWN] * len(others), True)
+            reported.append(rows.set_column(rows.column_names.index(REPORTS), REPORTS, others[REPORTS]))
     standing = pa.array([_typed(kind, item) for item, _ in kind.members], versions.schema.field(key).type)
-    known = pa.concat_arrays([versions[key].combine_chunks(), standing])
+    known = pa.concat_arrays([standing, *(rows[key].combine_chunks() for rows in (versions, *reported))])
     missing = pc.unique(named).drop_null()
     missing = missing.filter(pc.invert(pc.is_in(missing, known)))
     inferred = _standing(kind, versions.schema, missing, [UNKNOWN] * len(missing), True)
-    tables = [versions.append_column(INFERRED, pa.array(np.zeros(len(versions), bool))), inferred]
+    tables = [versions.append_column(INFERRED, pa.array(np.zeros(len(versions), bool))), *reported, inferred]
     if members and kind.members:
         tables.append(_standing(kind, versions.schema, standing, [word for _, word in kind.members], False))
     joined = pa.concat_tables(tables)

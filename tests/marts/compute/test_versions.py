@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marts.compute.versions import FIRST, INFERRED, LAST, Snapshot, fold, with_members
+from marts.compute.versions import FIRST, INFERRED, LAST, Snapshot, fold, of_month, with_members
 from marts.errors import DuplicateKeys
 from marts.pack import Kind, SourceColumn
 from marts.rows.cast import DELETED, clean_schema
@@ -57,14 +57,20 @@ def test_a_history_that_is_continued_day_by_day_is_that_of_all_days(drops: list[
         steps, last = fold(KIND, [(day, same)], steps, last), day
     assert steps is None or steps.equals(whole)
     covered: dict[int, date] = {}
-    for row in whole.to_pylist():
+    rows = whole.to_pylist()
+    for row in (row for row in rows if row["valid_from"]):
         assert row["covers_from"] == covered.get(row["id"], FIRST)  # each begins where the one before ends
         assert row["valid_from"] < row["valid_to"]
         for report in row["reports"] or ():
-            assert row["valid_from"] <= report["day"] < row["valid_to"]
+            assert row["covers_from"] <= report["day"] < row["covers_to"]
         assert row["is_current"] == (row["end_reason"] is None) == (row["valid_to"] == LAST)
         covered[row["id"]] = row["covers_to"]
     assert set(covered.values()) <= {LAST}
+    never = [row["id"] for row in rows if not row["valid_from"]]
+    assert not covered.keys() & set(never)
+    assert len(set(never)) == len(never)
+    reported = {row[0] for _, is_log, values, _ in drops for row in values if not (is_log and row[3])}
+    assert {row["id"] for row in rows if row["reports"]} == reported == covered.keys() | set(never)
 
 
 def test_entities_that_only_facts_name_are_inferred_and_members_stand_for_none() -> None:
@@ -77,15 +83,16 @@ def test_entities_that_only_facts_name_are_inferred_and_members_stand_for_none()
         (7, "UNKNOWN", None, True, 719000101),
     ]
     assert {(row["covers_from"], row["covers_to"]) for row in listed} == {(FIRST, LAST)}
-    some = with_members(KIND, history.select(["id", "name"]), pa.array([], pa.int64()), members=False)
-    assert some.to_pylist() == [{"id": 1, "name": "a", INFERRED: False}]
+    some = with_members(KIND, history.select(["id", "version_key", "name"]), pa.array([], pa.int64()), members=False)
+    assert some.to_pylist() == [{"id": 1, "version_key": 120240101, "name": "a", INFERRED: False}]
 
 
 def test_the_last_change_of_a_log_counts_and_a_key_twice_in_a_table_is_refused() -> None:
     day = date(2024, 1, 1)
     log = snapshot(True, [(1, "a", None, False), (2, "a", None, False), (1, "b", None, False), (2, "a", None, True)])
     assert log.rows[DELETED].to_pylist() == [False, False, False, True]
-    assert fold(KIND, [(day, [log])])["name"].to_pylist() == ["b"]
+    rows = fold(KIND, [(day, [log])]).to_pylist()
+    assert [(row["id"], row["name"], row["valid_from"]) for row in rows] == [(1, "b", day), (2, None, None)]
     with pytest.raises(DuplicateKeys, match="shops"):
         fold(KIND, [(day, [snapshot(False, [(1, "a", None, False), (1, "b", None, False)])])])
 
@@ -104,4 +111,23 @@ def test_the_reports_of_an_entity_are_its_first_and_the_last_of_each_month() -> 
         (1, date(2024, 1, 5)): [("2024-01-05", 0), ("2024-01-31", 20), ("2024-02-10", 30)],
         (1, date(2024, 3, 1)): [("2024-03-01", 50)],
         (3, date(2024, 2, 12)): [("2024-02-12", 8)],
+        (2, None): [("2024-02-12", 7)],
     }
+
+
+def test_a_report_counts_although_a_later_snapshot_of_its_day_lacks_the_entity() -> None:
+    with_it, without = snapshot(False, [(1, "a", 5, False), (2, "b", 6, False)]), snapshot(False, [(2, "b", 7, False)])
+    steps = [(date(2024, 1, 9), [with_it, without])]
+    never = fold(KIND, steps)
+    listed = with_members(KIND, never, pa.array([1], pa.int64()), members=False).to_pylist()
+    assert [(row["id"], row["name"], row[INFERRED], row["reports"]) for row in listed] == [
+        (1, "UNKNOWN", True, [{"day": date(2024, 1, 9), "size": 5}]),
+        (2, "b", False, [{"day": date(2024, 1, 9), "size": 7}]),
+    ]
+    unread = with_members(KIND, never.select(["id", "version_key"]), pa.array([], pa.int64()), members=False)
+    assert unread["id"].to_pylist() == [2]
+    assert of_month(never, date(2024, 1, 1))["id"].to_pylist() == [2]
+    steps += [(date(2024, 2, 1), [with_it]), (date(2024, 3, 1), [with_it, without])]
+    row = fold(KIND, steps[1:], never, steps[0][0]).to_pylist()[0]
+    assert (row["id"], row["valid_from"], row["valid_to"]) == (1, date(2024, 2, 1), date(2024, 3, 1))
+    assert [item["day"] for item in row["reports"]] == [day for day, _ in steps]
