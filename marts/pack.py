@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Literal
 
 from marts.alerts import Alert
@@ -83,11 +82,6 @@ PersonId = int | str
 """An id of a person: a whole number, or a text with the setting ``ids = "text"``."""
 GUEST, TEXT_GUEST = 0, ""
 """Ids of guests (rows of nobody) in clean rows."""
-
-
-def amount_of(cents: int) -> Decimal:
-    """Return an amount of money."""
-    return Decimal(cents).scaleb(-DIGITS["money"])
 
 
 @dataclass(frozen=True)
@@ -296,7 +290,11 @@ class MonthTable:
     is_whole: bool = False
     """Whether one task computes its rows of a month; else several do, each for some shards of the facts."""
     merge: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """By column, the aggregate that gives rows of a month from those of its days; empty if only its lines give them."""
+    """By column, the aggregate that gives rows of a month from those of its days."""
+    by_day: Literal["", "rows", "merged"] = ""
+    """How its rows of days give those of a month: as they are, or one per key by ``merge``; empty if they do not."""
+    so_far: tuple[str, ...] = ()
+    """Tables of ``lookback`` of which a day reads the days before it in its month, too."""
 
 
 @dataclass(frozen=True)

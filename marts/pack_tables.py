@@ -1,7 +1,7 @@
 """The tables of a pack, as pack.toml writes them."""
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -43,7 +43,8 @@ class PackTable(BaseModel):
     publish: Name | None = None
     partition: Literal["day", "month"] | None = None
     whole: bool | None = None
-    merge: dict[str, Literal["sum", "min", "max"]] = Field(default_factory=dict)
+    merge: dict[str, Literal["sum", "min", "max"]] | Literal["rows", "keys"] = Field(default_factory=dict)
+    so_far: tuple[str, ...] = ()
     lookups: dict[str, _Lookup] = Field(default_factory=dict)
     stops: _Stops | None = None
     columns: Columns = ()
@@ -55,7 +56,9 @@ class PackTable(BaseModel):
             if not value:
                 raise ValueError(f"{setting} is missing")
         for setting in (
-            ("lookups", "stale", "stops") if of_months else ("lookback", "partition", "whole", "prepare", "merge")
+            ("lookups", "stale", "stops")
+            if of_months
+            else ("lookback", "so_far", "partition", "whole", "prepare", "merge")
         ):
             if getattr(self, setting):
                 raise ValueError(f"{setting} is for tables {'of keys, or all rows' if of_months else 'of months'}")
@@ -169,7 +172,9 @@ class PackTable(BaseModel):
         levels += [table.level + 1 for table in earlier]
         level = max([*levels, 1 if own else 0])
         if self.merge:
-            self._require_days(name, level, sql)
+            self._require_days(name, [*also, *(before[other] for other in self.so_far if other in before)], sql)
+        if others := [other for other in self.so_far if other not in self.lookback or not self.merge]:
+            raise ValueError(f"tables.{name}.so_far: {others[0]} is not in lookback, or merge is missing")
         return MonthTable(
             name=name,
             key=self.key,
@@ -183,17 +188,19 @@ class PackTable(BaseModel):
             prepare=tuple(text_of(item, sql) for item in self.prepare),
             control=self.control,
             also=tuple(table.name for table in also),
-            merge=self.merge,
+            merge=self.merge if isinstance(self.merge, dict) else {},
+            by_day="rows" if self.merge == "rows" else "merged" if self.merge else "",
+            so_far=self.so_far,
         )
 
-    def _require_days(self, name: str, level: int, sql: Mapping[str, str]) -> None:
+    def _require_days(self, name: str, read: Sequence[MonthTable], sql: Mapping[str, str]) -> None:
         """Raise ValueError if rows of days cannot be merged: they depend on more than the lines of their day."""
         where = f"tables.{name}.merge"
-        if level:
-            raise ValueError(f"{where}: it must read facts only, without dimensions and lookback")
+        if other := next((table.name for table in read if not table.by_day), ""):
+            raise ValueError(f"{where}: its rows are of days, but {other} has no merge")
         if any(re.search(r"\blast_day\b", text_of(item, sql)) for item in (self.sql, *self.prepare)):
             raise ValueError(f"{where}: its SQL reads last_day, the last day of the month's lines: leave out merge")
-        if both := sorted({*self.merge} & {*self.key}):
+        if isinstance(self.merge, dict) and (both := sorted({*self.merge} & {*self.key})):
             raise ValueError(f"{where} names {both[0]!r}, which is in its key: rows of an equal key are merged")
 
 

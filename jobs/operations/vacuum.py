@@ -1,7 +1,7 @@
 """Remove files of the state that no live drop needs: they can be rebuilt from the drops."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -18,6 +18,7 @@ from jobs.steps.materialize import MartRows, mart_folder, saved_rows
 from jobs.steps.repair import repair_key, repairs_in, repairs_of
 from jobs.steps.rollup import Calculations, RollUp, plan_rollups
 from jobs.steps.settle import Settled, plan_settling, read_settled
+from marts.compute.identity import Identity
 
 FOLDERS = (
     "lines",
@@ -78,22 +79,22 @@ def find_waste(now: Survey, warehouse: Warehouse, rollup_lines: int) -> tuple[Wa
 
 def _months(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
     """Return the tables of months of the live drops, the histories that they read, and which of their lines count."""
-    live, settled, kept = now.resolved.live_facts, dict[str, Settled](), set[str]()
+    live, kept = now.resolved.live_facts, set[str]()
     calculations = Calculations.of(now.settings.pack, now.settings.policy)
-    for name, identity in calculations.identities.items():
-        if identity.within_month:
-            continue
-        tasks = plan_settling(live, rollup_lines, identity, as_of, now.settings.state)
+    existing = {version.key for folder in ("settled", "facts") for version in now.state.versions(folder)}
+
+    def settle(identity: Identity, months: Collection[str]) -> Settled | None:
+        tasks = plan_settling(live, rollup_lines, identity, as_of, now.settings.state, months)
         paths = {path for task in tasks for path in task.paths}
-        kept |= paths
-        if paths <= {version.key for version in now.state.versions("settled")}:
-            settled[name] = read_settled(now.state, tasks, live)
-    rollups = plan_rollups(live, as_of, rollup_lines, calculations, settled)
+        kept.update(paths)
+        return read_settled(now.state, tasks, live) if paths <= existing else None
+
+    rollups = plan_rollups(live, as_of, rollup_lines, calculations, settle, existing)
     kept = kept.union(*(rollup.paths | rollup.day_paths for rollup in rollups))
     dimensions = Dimensions.of(now.resolved.dimensions, now.settings, as_of)
     kept |= {history.path for history in dimensions.histories}  # the next build continues them
     used = [rollup for rollup in rollups if rollup.starts <= as_of]
-    return kept.union(*(task.paths for task in _derived(now, used, calculations, dimensions)))
+    return kept.union(*(task.paths | task.day_paths for task in _derived(now, used, calculations, dimensions)))
 
 
 def _derived(

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from jobs.ports.notices import Notice
-from marts.pack import Mart, amount_of
+from marts.pack import Mart
 from marts.privacy.erasure import Erased
 from marts.subject import Subject
+from marts.values import amount_of
 
 KEPT, ASKED = "kept", "asked"
 """KEPT: it still counts by a decision or setting, without its name; ASKED: a decision is pending."""

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, FieldSerializationInfo, field
 from marts.compute.highlights import Figures, Item, Sums, Top, Value
 from marts.compute.unusual import MonthTotal, UnusualMonth, unusual_months
 from marts.highlights import GroupsHighlight, MonthsHighlight, TopHighlight
-from marts.pack import DIGITS, Mart, Pack, amount_of
+from marts.pack import DIGITS, Mart, Pack
 from marts.privacy.masking import mask_shape
+from marts.values import amount_of
 
 
 class _Reported(BaseModel):

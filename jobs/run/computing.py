@@ -1,7 +1,7 @@
 """Stages settle, roll up and materialize: compute the rows of the marts from clean rows."""
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,7 +26,7 @@ from jobs.steps.materialize import MartRows, files_exchanged, inputs_of, plan_ta
 from jobs.steps.materialize_task import run_mart_task
 from jobs.steps.repair import accepted_by
 from jobs.steps.resolve import DropCounts, Resolved
-from jobs.steps.rollup import Calculations, Day, RollUp, RollUpWork, plan_rollups
+from jobs.steps.rollup import Calculations, RollUp, RollUpWork, plan_rollups
 from jobs.steps.rollup_task import run_rollup
 from jobs.steps.settle import Settled, plan_settling, read_settled, run_settle
 from marts.compute.identity import Identity
@@ -88,10 +88,13 @@ def _roll_up(
 ) -> tuple[list[RollUp], list[RollUp]]:
     """Compute the missing facts. Return the tasks of all months, and those computed now."""
     live = resolved.live_facts
-    spanning = {name: item for name, item in run.identities.items() if not item.within_month}
-    marks = {name: _settle(run, live, item, existing) for name, item in spanning.items()}
     calculations = Calculations.of(run.pack, run.policy)
-    rollups = plan_rollups(live, run.as_of, run.settings.limits.rollup_lines, calculations, marks)
+
+    def settle(identity: Identity, months: Collection[str]) -> Settled:
+        return _settle(run, live, identity, existing, months)
+
+    limit = run.settings.limits.rollup_lines
+    rollups = plan_rollups(live, run.as_of, limit, calculations, settle, of_earlier_runs)
     if not (rollups if run.pack.facts else resolved.dimensions):
         hint = "`marts plan` shows what is wrong with each drop; the live marts are untouched"
         raise DataError("no drop has a usable line", run.source.uri, hint)
@@ -100,9 +103,12 @@ def _roll_up(
     return rollups, missing
 
 
-def _settle(run: Run, live: Sequence[Manifest], identity: Identity, existing: set[str]) -> Settled:
-    """Return which lines of a fact count, for transactions that span months."""
-    tasks = plan_settling(live, run.settings.limits.rollup_lines, identity, run.as_of, run.scan_settings.state)
+def _settle(
+    run: Run, live: Sequence[Manifest], identity: Identity, existing: set[str], months: Collection[str]
+) -> Settled:
+    """Return which lines of a fact count in some months, for transactions that span months or days."""
+    limit, state = run.settings.limits.rollup_lines, run.scan_settings.state
+    tasks = plan_settling(live, limit, identity, run.as_of, state, months)
     missing = [task for task in tasks if not task.paths <= existing]
     run.ready(missing)
     with run.step("settle", len(missing)):
@@ -119,34 +125,25 @@ def derive(run: Run, rolled_up: RolledUp, dimensions: Dimensions, paths: Abstrac
         digests |= read_digests(run.state, (rollup for rollup in months if rollup.level == level - 1))
         tasks = plan_level(level, months, run.pack, calculations, dimensions, digests)
         missing = [task for task in tasks if not task.paths <= paths]
-        _compute(run, missing)
+        _compute(run, missing, paths)
         months += tasks
         computed += missing
     return replace(rolled_up, months=tuple(months), computed=(*rolled_up.computed, *computed))
 
 
 def _compute(run: Run, tasks: Sequence[RollUp], of_earlier_runs: AbstractSet[str] = frozenset()) -> None:
-    """Run tasks that compute tables of months.
-
-    The facts of days are kept when a month that an earlier run computed is computed again: most months never are.
-    """
-    by_day = {task.month for task in tasks if task.days}
-    again = {month for month in by_day if any(path.startswith(f"facts/month={month}/") for path in of_earlier_runs)}
+    """Run tasks that compute tables of months; days of them that an earlier run computed are kept."""
     # Newest months first: they are usually the largest, and small tasks at the end let all workers end together.
     work = [
-        RollUpWork(task, run.scan_settings.state, _days_kept(task, of_earlier_runs, again)) for task in reversed(tasks)
+        RollUpWork(
+            task, run.scan_settings.state, tuple(day for day in task.days if task.paths_of(day) <= of_earlier_runs)
+        )
+        for task in reversed(tasks)
     ]
     run.ready(tasks, sum(item.lines for item in work) / run.settings.limits.rollup_lines)
     with run.step("roll up", len(tasks)):
         for _, lines in run.runner("RollUp", run_rollup, work):
             run.progress.advance(lines)
-
-
-def _days_kept(task: RollUp, existing: AbstractSet[str], again: Container[str]) -> tuple[Day, ...] | None:
-    """Return the days of a task whose facts are kept; None if its month is computed whole."""
-    if not task.days or task.month not in again:
-        return None
-    return tuple(day for day in task.days if task.paths_of(day) <= existing)
 
 
 def _drop_counts(

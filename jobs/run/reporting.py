@@ -19,10 +19,10 @@ from jobs.steps.reconcile import looked_up, notes_of, warnings_of
 from jobs.steps.resolve import REPLACED, Resolved, ResolvedDrop
 from jobs.steps.withdrawals import why_left
 from marts import __version__
-from marts.displayed import displayed
 from marts.errors import EXIT_DATA, TryLater
-from marts.pack import Mart, amount_of
+from marts.pack import Mart
 from marts.privacy.masking import mask_value
+from marts.values import amount_of, displayed
 
 
 def news_of(run: Run, report: RunReport) -> NoticeChanges:

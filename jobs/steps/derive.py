@@ -7,14 +7,25 @@ late row, or a new snapshot, computes again only what differs.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date
 from math import gcd
 
 from jobs.ports.store import REQUESTS_AT_ONCE, Store
 from jobs.state.manifest import name_of
 from jobs.state.parquet import read_parquet
 from jobs.steps.histories import Dimensions
-from jobs.steps.rollup import Calculations, DimensionFiles, RollUp, TableFile, made_from, rows_name
+from jobs.steps.rollup import (
+    Calculations,
+    Day,
+    DimensionFiles,
+    RollUp,
+    TableFile,
+    day_folder,
+    lines_of,
+    made_from,
+    rows_name,
+)
 from marts.compute.months import code_of
 from marts.compute.versions import month_after
 from marts.pack import Kind, MonthGroup, MonthTable, Pack
@@ -30,11 +41,7 @@ def read_digests(store: Store, rollups: Iterable[RollUp]) -> dict[str, str]:
     read = [rollup for rollup in rollups if rollup.is_read]
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         contents = pool.map(lambda rollup: read_parquet(store, rollup.digests).to_pylist(), read)
-        return {
-            rollup.path(row["table"]): row["digest"]
-            for rollup, rows in zip(read, contents, strict=True)
-            for row in rows
-        }
+        return {row["path"]: row["digest"] for rows in contents for row in rows}
 
 
 def plan_level(
@@ -61,16 +68,32 @@ def plan_level(
     return tasks
 
 
-def _files(rollups: Iterable[RollUp], pack: Pack, digests: Mapping[str, str]) -> dict[tuple[str, str], list[TableFile]]:
+@dataclass(frozen=True)
+class _Files:
+    """The files of tables of months, by table and month."""
+
+    of_months: Mapping[tuple[str, str], Sequence[TableFile]]
+    """Those of their rows: of a table whose rows are those of days, the files of days."""
+    of_days: Mapping[tuple[str, str], Sequence[TableFile]]
+    """Those of days, of months that are computed by days."""
+
+
+def _files(rollups: Iterable[RollUp], pack: Pack, digests: Mapping[str, str]) -> _Files:
     """Return the files of each table and month."""
-    files: dict[tuple[str, str], list[TableFile]] = defaultdict(list)
+    of_months: dict[tuple[str, str], list[TableFile]] = defaultdict(list)
+    of_days: dict[tuple[str, str], list[TableFile]] = defaultdict(list)
     for rollup in rollups:
         for table in rollup.tables if rollup.is_read else ():
-            path = rollup.path(table.name)
-            shard = _shard(table, pack.kinds)
-            file = TableFile(table.name, rollup.month, rollup.part, rollup.parts, path, digests[path], shard)
-            files[table.name, rollup.month].append(file)
-    return files
+            own, shard = (table.name, rollup.month), _shard(table, pack.kinds)
+            paths = [(day.day, day.path(table.name)) for day in rollup.days if table.by_day]
+            days = [TableFile(*own, rollup.part, rollup.parts, path, digests[path], shard, day) for day, path in paths]
+            of_days[own] += days
+            if days and table.by_day == "rows":
+                of_months[own] += days
+            else:
+                path = rollup.path(table.name)
+                of_months[own].append(TableFile(*own, rollup.part, rollup.parts, path, digests[path], shard))
+    return _Files(of_months, of_days)
 
 
 def _shard(table: MonthTable, kinds: Mapping[str, Kind]) -> Kind | None:
@@ -84,25 +107,48 @@ def _plan(
     group: MonthGroup,
     tables: Sequence[MonthTable],
     calculations: Calculations,
-    files: Mapping[tuple[str, str], Sequence[TableFile]],
+    files: _Files,
     dimensions: Mapping[str, DimensionFiles],
 ) -> RollUp:
     """Return the task that computes tables of a level for the month and the buckets of a roll-up."""
     names = {name for table in tables for name in table.facts}
     facts = tuple(fact for fact in rollup.facts if fact.identity.fact.name in names)
-    lower = sorted({name for table in tables for name in table.also} - {table.name for table in tables})
+    of_days = [table for table in tables if rollup.days and table.by_day]
+    of_month = [table for table in tables if table not in of_days]
     earlier = sorted({name for table in tables for name in table.lookback})
-    same = [file for name in lower for file in _of(rollup, files[name, rollup.month])]
+    month, daily = (
+        [
+            file
+            for name in sorted({name for table in some for name in table.also} - {table.name for table in tables})
+            for file in _of(rollup, known.get((name, rollup.month), ()))
+        ]
+        for some, known in ((of_month, files.of_months), (of_days, files.of_days))
+    )
+    so_far = [
+        file
+        for name in sorted({name for table in of_days for name in table.so_far})
+        for file in _of(rollup, files.of_days[name, rollup.month])
+    ]
     before = [
-        file for month, name in _months_before(tables, rollup) for file in _of(rollup, files.get((name, month), ()))
+        file
+        for month_before, name in _months_before(tables, rollup)
+        for file in _of(rollup, files.of_months.get((name, month_before), ()))
     ]
     read = tuple(dimensions[name] for name in sorted({name for table in tables for name in table.dimensions}))
+    code = code_of(tables, [fact.identity.fact for fact in facts], calculations.numbers)
+    histories = [(item.kind.name, item.paths, item.last_counts) for item in read]
+    place = (rollup.part, rollup.parts)
+
+    def day_name(day: date) -> str:
+        """Return the name of what the rows of a day are computed from."""
+        used = [file.content for file in (*(file for file in daily if file.day == day), *before)]
+        used += [file.content for file in so_far if file.day and file.day < day]
+        return name_of(code, day, min(day, rollup.last_day), *place, lines_of(facts, day), used, histories)
+
     name = name_of(
-        code_of(tables, [fact.identity.fact for fact in facts], calculations.numbers),
-        *(rollup.month, rollup.last_day, rollup.part, rollup.parts),
-        made_from(facts),
-        [file.content for file in (*same, *before)],
-        [(item.kind.name, item.paths, item.last_counts) for item in read],
+        *(code, rollup.month, rollup.last_day, *place, made_from(facts)),
+        [file.content for file in (*month, *daily, *so_far, *before)],
+        histories,
     )
     return RollUp(
         month=rollup.month,
@@ -116,10 +162,13 @@ def _plan(
         rows=rollup.rows if facts else 0,
         level=level,
         is_read=group.levels > level + 1,
-        same=tuple(same),
+        same=tuple(dict.fromkeys((*month, *daily))),
         before=tuple(before),
-        like=tuple(files[name, rollup.month][0] for name in earlier),
+        like=tuple(files.of_months[name, rollup.month][0] for name in earlier),
+        so_far=tuple(so_far),
         dimensions=read,
+        goes_on=rollup.goes_on,
+        days=tuple(Day(day.day, day_folder(day.day, day_name(day.day))) for day in rollup.days) if of_days else (),
     )
 
 

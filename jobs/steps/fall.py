@@ -8,8 +8,9 @@ from decimal import Decimal
 from jobs.ports.records import Decision, Generation
 from jobs.report.run_report import FactTotal, FallReport, RunReport
 from marts.errors import TotalFell
-from marts.pack import Pack, amount_of
+from marts.pack import Pack
 from marts.policy import Policy
+from marts.values import amount_of
 
 ACCEPT = "accept fall"
 """Action of a decision; the decision names the run that detected the fall."""

@@ -3,6 +3,7 @@
 Rows are Parquet files named by their inputs; the target loads them from there.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
@@ -157,7 +158,8 @@ def inputs_of(
 
 def _files_of(table: str, rollups: Sequence[RollUp]) -> tuple[str, ...]:
     """Return the files of a month table."""
-    return tuple(rollup.path(table) for rollup in rollups if table in rollup.names)
+    tables = ((rollup, own) for rollup in rollups for own in rollup.tables if own.name == table)
+    return tuple(path for rollup, own in tables for path in rollup.files(own))
 
 
 def plan_tasks(
@@ -259,7 +261,7 @@ def _groups(store: Store, key: str, path: str) -> list[tuple[Any, float]]:
 
 
 def replaced_files(before: MartRows, facts: Sequence[str]) -> dict[str, str]:
-    """Return the files of a table of months that replace one of an earlier build: those of equally divided months."""
+    """Return the files of a table of months that replace one of an earlier build: of equally divided months or days."""
     was, now = (_by_month(files) for files in (before.inputs.facts, facts))
     pairs = ((month, files, was.get(month, ())) for month, files in now.items())
     same = (zip(files, old, strict=True) for _, files, old in pairs if len(files) == len(old))
@@ -267,8 +269,12 @@ def replaced_files(before: MartRows, facts: Sequence[str]) -> dict[str, str]:
 
 
 def _by_month(facts: Iterable[str]) -> dict[str, list[str]]:
-    """Return the files of each month, by its folder, in the order of their parts."""
-    return {month: list(files) for month, files in groupby(facts, key=lambda path: path.split("/")[1])}
+    """Return the files of each month, or each of its days, in the order of their parts."""
+    results: dict[str, list[str]] = defaultdict(list)
+    for path in facts:
+        _, month, folder, _ = path.split("/")
+        results[f"{month}/{folder[:6] if folder.startswith('day-') else ''}"].append(path)
+    return results
 
 
 def files_exchanged(before: MartRows, now: MartRows) -> list[Change]:

@@ -5,27 +5,23 @@ Rows of an earlier build are not recomputed: differences become a patch over the
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from jobs.ports.store import Store
 from jobs.runtime import scratch
-from jobs.state.parquet import key_range, read_parquet, write_parquet
+from jobs.state.parquet import read_parquet, write_parquet
 from jobs.steps.dimensions import read_whole, unique
-from jobs.steps.mart_parts import Change, Finished, MartPart, MartTask, Part, Patch, Previous, added, all_keys
+from jobs.steps.mart_facts import rows_in_range, rows_of_keys
+from jobs.steps.mart_parts import Change, Finished, MartPart, MartTask, Part, Patch, Previous, added
 from marts.compute.engine import differing, empty_mart, spill_to
 from marts.compute.months import empty_rows
 from marts.compute.patch import Difference, Facts, Patched, Totals, difference, overlay, patch, too_many
 from marts.compute.patch import rows_of as rows_of_ids
 from marts.compute.tables import columns_used, empty_dimension
 from marts.pack import Lookup, Mart
-
-_BATCH = 1 << 16
 
 
 def run_mart_task(task: MartTask) -> Finished:
@@ -91,7 +87,7 @@ def _no_rows(task: MartTask, table: str) -> pa.Table:
 
 def _month_rows(store: Store, task: MartTask, name: str, paths: Sequence[str]) -> pa.Table:
     """Read a month table: the rows of a task's keys, if it has a range of them."""
-    rows = _in_range(store, paths, task.mart.key[0], task)
+    rows = rows_in_range(store, paths, task.mart.key[0], task)
     return _no_rows(task, name) if rows is None else rows
 
 
@@ -117,7 +113,8 @@ def _patched(store: Store, task: MartTask, previous: Previous) -> Finished | Non
         return None
     by, key = task.calculation, task.mart.key[0]
     before = added(previous.parts) if len(previous.parts) > 1 else previous.parts[0]
-    facts = _facts(store, task, previous)
+    all_may_change = bool(task.mart.stale) and previous.as_of != task.as_of
+    facts = _facts(store, task, previous, all_may_change)
     ids = by.changed(facts, previous.as_of, task.as_of)
     if ids is None:
         return None
@@ -133,8 +130,8 @@ def _patched(store: Store, task: MartTask, previous: Previous) -> Finished | Non
             ids = np.union1d(ids, changed)
     if not len(ids):
         return Finished(before)
-    own = {name: item.of(key, ids) for name, item in facts.items()}
-    if too_many(facts.values(), own.values()):
+    own = _of_keys(store, task, previous, facts, ids, all_may_change)
+    if own is None:
         return None
     if new_dimensions:
         old_dimensions, new_dimensions = (_of(task, some, ids) for some in (old_dimensions, new_dimensions))
@@ -171,20 +168,33 @@ def _of(task: MartTask, dimensions: Mapping[str, pa.Table], ids: np.ndarray) -> 
     }
 
 
-def _facts(store: Store, task: MartTask, previous: Previous) -> dict[str, Facts]:
-    """Read the facts of a task's keys, by month table."""
+def _facts(store: Store, task: MartTask, previous: Previous, with_kept: bool) -> dict[str, Facts]:
+    """Read the facts of a task's keys that differ from those of the earlier build, by month table; or all."""
     before = {task.mart.reads: previous.facts, **dict(previous.months)}
-    return {name: _facts_of(store, task, name, before.get(name, ()), paths) for name, paths in task.files.items()}
+    results = {}
+    for name, paths in task.files.items():
+        was, now, key = set(before.get(name, ())), set(paths), task.mart.key[0]
+        sides = (was - now, was & now if with_kept else (), now - was)
+        read = [rows_in_range(store, sorted(side), key, task) for side in sides]
+        known = [table for table in read if table is not None]
+        nothing = known[0].slice(0, 0) if known else _no_rows(task, name)
+        results[name] = Facts(*(nothing if table is None else table for table in read))
+    return results
 
 
-def _facts_of(store: Store, task: MartTask, name: str, before: Sequence[str], paths: Sequence[str]) -> Facts:
-    """Read the facts of a task's keys: only in the earlier build, in both, only in this build."""
-    was, now = set(before), set(paths)
-    key = task.mart.key[0]
-    read = [_in_range(store, sorted(paths), key, task) for paths in (was - now, was & now, now - was)]
-    known = [table for table in read if table is not None]
-    nothing = known[0].slice(0, 0) if known else _no_rows(task, name)
-    return Facts(*(nothing if table is None else table for table in read))
+def _of_keys(
+    store: Store, task: MartTask, previous: Previous, facts: Mapping[str, Facts], ids: np.ndarray, with_kept: bool
+) -> dict[str, Facts] | None:
+    """Return the facts of some keys, ``with_kept`` if ``facts`` have those of both builds; None if too many."""
+    before, key = {task.mart.reads: previous.facts, **dict(previous.months)}, task.mart.key[0]
+    own = {name: item.of(key, ids) for name, item in facts.items()}
+    count = sum(item.rows for item in facts.values())
+    for name, paths in task.files.items() if not with_kept else ():
+        both = sorted(set(before.get(name, ())) & set(paths))
+        kept, rows = rows_of_keys(store, both, key, task, ids)
+        own[name] = own[name] if kept is None else replace(own[name], kept=kept)
+        count += rows
+    return None if too_many(own.values(), count) else own
 
 
 def _part(parts: tuple[Part, ...], totals: Totals, patch: Patch | None = None) -> MartPart:
@@ -205,36 +215,6 @@ def _ids(store: Store, mart: Mart, patch: Patch) -> np.ndarray:
     return np.asarray(read_parquet(store, patch.instead_of)[mart.key[0]])
 
 
-def _in_range(store: Store, paths: Iterable[str], name: str, task: MartTask) -> pa.Table | None:
-    """Read the rows of a task's keys, in the column ``name``, skipping row groups without any. None: no file."""
-    if task.mart.per != "key":
-        return read_whole(store, paths)
-
-    below: Any = task.low
-    above: Any = task.high
-
-    def read(file: pa.NativeFile) -> pa.Table:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        column = parquet.schema_arrow.get_field_index(name)
-        everything: tuple[Any, Any] = all_keys(task.mart)
-        bounds = [key_range(parquet.metadata, n, column) or everything for n in range(parquet.num_row_groups)]
-        groups = [n for n, (low, high) in enumerate(bounds) if low < above and high >= below]
-        whole = {n for n in groups if bounds[n][0] >= below and bounds[n][1] < above}
-        tables = [parquet.schema_arrow.empty_table()]
-        for is_whole, run in groupby(groups, key=whole.__contains__):  # in the order of the file
-            if is_whole:
-                tables.append(parquet.read_row_groups(list(run), use_threads=False))
-                continue
-            for batch in parquet.iter_batches(_BATCH, row_groups=list(run), use_threads=False):
-                keys = batch.column(column)
-                inside = pc.and_(pc.greater_equal(keys, task.low), pc.less(keys, task.high))
-                tables.append(pa.Table.from_batches([batch.filter(inside)]))
-        return pa.concat_tables(tables)
-
-    tables = [store.using(path, read) for path in paths]
-    return pa.concat_tables(tables, promote_options="default") if tables else None
-
-
 def _dimensions(
     store: Store,
     task: MartTask,
@@ -248,7 +228,7 @@ def _dimensions(
         kind = task.pack.kinds[item.kind]
         key, is_own = kind.key or "", item.on == own and task.mart.per == "key"
         if is_own:
-            rows = _in_range(store, paths.get(kind.name, ()), key, task)
+            rows = rows_in_range(store, paths.get(kind.name, ()), key, task)
             rows = rows_of_ids(rows, key, ids) if rows is not None and ids is not None else rows
         else:
             rows = read_whole(store, paths.get(kind.name, ()))

@@ -21,7 +21,7 @@ from jobs.steps.materialize import MartRows
 from jobs.steps.resolve import Resolved, ResolvedDrop
 from jobs.steps.scan_settings import ScanSettings
 from marts.errors import UsageError
-from marts.pack import Kind, Mart, Pack, amount_of
+from marts.pack import Kind, Mart, Pack
 from marts.policy import Policy
 from marts.privacy.masking import mask_always, mask_shape
 from marts.quality.drift import HISTORY, drifts, feed_of, is_short
@@ -31,6 +31,7 @@ from marts.quality.rule_types import FITS, KNOWN
 from marts.quality.rules import Rule, Suite
 from marts.quality.suite_reader import type_name
 from marts.quality.verdicts import holds, observed
+from marts.values import amount_of
 
 _FLOOR = Decimal("0.9")
 """Share of the live generation's rows below which a mart raises a warning."""

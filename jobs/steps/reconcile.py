@@ -11,10 +11,10 @@ from jobs.steps.planned import Plan
 from jobs.steps.resolve import COUNTS_ON, Resolved, ResolvedDrop, may_be_withdrawn
 from jobs.steps.series import series_of
 from jobs.steps.withdrawals import TAKEN_BACK
-from marts.displayed import displayed
 from marts.errors import DataError, Defect, MartsError, SqlFailed, UnknownPeople, UsageError
-from marts.pack import Pack, amount_of
+from marts.pack import Pack
 from marts.policy import Policy, nearest
+from marts.values import amount_of, displayed
 
 
 def check_marts(marts: Sequence[MartRows], resolved: Resolved, policy: Policy) -> None:

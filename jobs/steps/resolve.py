@@ -15,7 +15,8 @@ from jobs.steps.planned import Plan, PlannedDrop
 from jobs.steps.row_files import control_of
 from jobs.steps.series import series_of
 from jobs.steps.withdrawals import KEPT_ON, Withdrawals
-from marts.pack import Pack, amount_of
+from marts.pack import Pack
+from marts.values import amount_of
 
 _REASONS = 3
 REPLACED = "a new version replaced it"

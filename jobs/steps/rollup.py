@@ -6,7 +6,8 @@ months or dimensions are computed afterwards, level by level, by tasks of the sa
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -26,6 +27,10 @@ _GOES_ON = timedelta(days=7)
 """A month goes on until so many days after its end: late lines come."""
 _MERGE = 1 / 4
 """Share of the time of a whole month that it takes to merge its days."""
+_DAYS = 31
+"""Days of a month: one that is computed by days is divided as if all had as many lines as its largest drop."""
+_DAY_VERSION = 2
+"""Version of the files of days."""
 _BY_DAY = 4
 """A task of fewer lines than 1/_BY_DAY of ``rollup_lines`` is computed as a whole: that is as fast."""
 
@@ -77,10 +82,13 @@ class TableFile:
     """Name of its content."""
     shard: Kind | None = None
     """The fact whose shard its rows are divided by."""
+    day: date | None = None
+    """The day of its rows; None if it has all of its month."""
 
     @property
     def content(self) -> tuple[object, ...]:
-        return self.table, self.month, self.part, self.parts, self.digest
+        days = [self.day] if self.day else []
+        return self.table, self.month, self.part, self.parts, self.digest, *days
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,11 @@ class Day:
     def path(self, table: str) -> str:
         return f"{self.folder}/{table}.parquet"
 
+    @property
+    def digests(self) -> str:
+        """Return the path of the names of its tables' contents."""
+        return self.path("digests")
+
 
 @dataclass(frozen=True)
 class RollUp:
@@ -129,14 +142,18 @@ class RollUp:
     is_read: bool = False
     """Whether tasks of other levels may read its tables: they are named by the content of what they read."""
     same: tuple[TableFile, ...] = ()
-    """Tables of its month of lower levels: those of its buckets."""
+    """Tables of its month of lower levels: those of its buckets, of its month and of its days."""
     before: tuple[TableFile, ...] = ()
     """Tables of months before, which may have rows of other buckets."""
     like: tuple[TableFile, ...] = ()
     """Tables of its month with the columns of ``before``: there may be no month before."""
     dimensions: tuple[DimensionFiles, ...] = ()
+    so_far: tuple[TableFile, ...] = ()
+    """Tables of days of its month, of which a day reads those of the days before it."""
     days: tuple[Day, ...] = ()
-    """The days of a month that goes on, if its tables can be merged from theirs."""
+    """The days of a month that is computed by days; empty if it is computed whole."""
+    goes_on: bool = False
+    """Whether the facts of its days are kept: drops of it may still come."""
 
     @property
     def folder(self) -> str:
@@ -155,9 +172,19 @@ class RollUp:
         return self.path("digests")
 
     @property
+    def counts(self) -> tuple[str, ...]:
+        """Return the names of the files beside its tables."""
+        return () if self.level else COUNTS
+
+    @property
     def paths(self) -> set[str]:
-        names = self.names if self.level else (*self.names, *COUNTS)
-        return {*(self.path(name) for name in names), *([self.digests] if self.is_read else [])}
+        tables = (path for table in self.tables for path in self.files(table))
+        return {*tables, *map(self.path, self.counts), *([self.digests] if self.is_read else [])}
+
+    def files(self, table: MonthTable) -> tuple[str, ...]:
+        """Return the files of the rows of a table in the month."""
+        by_day = self.days and table.by_day == "rows"
+        return tuple(day.path(table.name) for day in self.days) if by_day else (self.path(table.name),)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -166,12 +193,13 @@ class RollUp:
 
     @property
     def day_paths(self) -> set[str]:
-        """Return the paths of the facts of its days: not all of them need to be there."""
-        return {path for day in self.days for path in self.paths_of(day)}
+        """Return the paths of the facts of its days that are kept: not all of them need to be there."""
+        return {path for day in self.days for path in self.paths_of(day)} if self.goes_on else set()
 
     def paths_of(self, day: Day) -> set[str]:
         """Return the paths of the facts of a day."""
-        return {day.path(name) for name in (*self.names, *COUNTS)}
+        tables = (day.path(table.name) for table in self.tables if table.by_day)
+        return {*tables, *map(day.path, self.counts), day.digests}
 
 
 @dataclass(frozen=True)
@@ -180,8 +208,8 @@ class RollUpWork:
 
     task: RollUp
     state: StoreAddress
-    days: tuple[Day, ...] | None = None
-    """The days whose facts are kept, to merge them with those of its other days; None to compute the whole month."""
+    days: tuple[Day, ...] = ()
+    """The days whose facts are kept, to merge them with those of its other days."""
 
     @property
     def lines(self) -> float:
@@ -205,17 +233,41 @@ class Calculations:
         return cls(pack.month_groups, Identity.of_all(policy, pack), Numbers.of(pack, policy))
 
 
-def plan_rollups(
-    manifests: Sequence[Manifest],
-    as_of: date,
-    lines_per_task: int,
-    calculations: Calculations,
-    settled: Mapping[str, Settled],
-) -> list[RollUp]:
-    """Return the roll-up tasks of the live drops, month by month. ``manifests`` are in order of delivery.
+@dataclass(frozen=True)
+class MonthPlan:
+    """A month of a group of facts: its drops, and how it is divided."""
 
-    ``settled`` has the result of `Settle` by fact, for those whose transactions span months.
-    """
+    month: str
+    group: MonthGroup
+    manifests: tuple[Manifest, ...]
+    """In order of delivery."""
+    parts: int
+    goes_on: bool
+    """Whether it is large, and drops of it may still come."""
+
+    @property
+    def rows(self) -> int:
+        return sum(manifest.months[self.month].rows for manifest in self.manifests)
+
+    @property
+    def last_day(self) -> date:
+        return max(date.fromisoformat(manifest.months[self.month].last_day) for manifest in self.manifests)
+
+    @property
+    def is_by_day(self) -> bool:
+        """Return whether days can give the rows of its tables: facts are read for these only."""
+        return all(table.by_day or not table.facts for table in self.group.tables)
+
+    def divided_by_day(self, lines_per_task: int) -> "MonthPlan":
+        """Return it as its days are divided: this changes little while it grows, so that days are kept."""
+        largest = max(manifest.months[self.month].rows for manifest in self.manifests)
+        return replace(self, parts=parts_for(largest * _DAYS, lines_per_task * 3 // 2))
+
+
+def plan_months(
+    manifests: Sequence[Manifest], as_of: date, lines_per_task: int, groups: Sequence[MonthGroup]
+) -> list[MonthPlan]:
+    """Return the months of the live drops. ``manifests`` are in order of delivery."""
     by_month: dict[str, list[Manifest]] = defaultdict(list)
     for manifest in manifests:
         for month in manifest.months:
@@ -223,57 +275,97 @@ def plan_rollups(
     last_day = max((lines.last_day for item in manifests for lines in item.months.values()), default=as_of.isoformat())
     newest = min(as_of, date.fromisoformat(last_day))
     goes_on = (max(newest, date.min + _GOES_ON) - _GOES_ON).isoformat()[:7]
-    return [
-        rollup
-        for month in sorted(by_month)
-        for group in calculations.groups
-        for rollup in _plan_month(month, group, by_month[month], as_of, lines_per_task, calculations, settled, goes_on)
-    ]
+    plans = []
+    for month in sorted(by_month):
+        for group in groups:
+            names = [fact.name for fact in group.facts]
+            own = tuple(manifest for manifest in by_month[month] if manifest.delivery.kind in names)
+            if own:
+                rows = sum(manifest.months[month].rows for manifest in own)
+                parts = parts_for(rows, lines_per_task * 3 // 2) if any(fact.shard for fact in group.facts) else 1
+                is_large = rows // parts * _BY_DAY >= lines_per_task
+                plans.append(MonthPlan(month, group, own, parts, month >= goes_on and is_large))
+    return plans
 
 
-def _plan_month(
-    month: str,
-    group: MonthGroup,
-    drops: Sequence[Manifest],
+Settling = Callable[[Identity, Collection[str]], Settled | None]
+"""Settles the lines of a fact in some months; None if that was not done."""
+
+
+def plan_rollups(
+    manifests: Sequence[Manifest],
     as_of: date,
     lines_per_task: int,
     calculations: Calculations,
-    settled: Mapping[str, Settled],
-    goes_on: str,
-) -> Iterable[RollUp]:
-    """Yield the tasks of a month; ``goes_on`` is the first of the months that go on."""
-    names = [fact.name for fact in group.facts]
-    manifests = [manifest for manifest in drops if manifest.delivery.kind in names]
-    if not manifests:
-        return
-    rows = sum(manifest.months[month].rows for manifest in manifests)
-    parts = parts_for(rows, lines_per_task * 3 // 2) if any(fact.shard for fact in group.facts) else 1
-    last_day = max(date.fromisoformat(manifest.months[month].last_day) for manifest in manifests)
+    settle: Settling,
+    existing: AbstractSet[str],
+) -> list[RollUp]:
+    """Return the roll-up tasks of the live drops, month by month. ``manifests`` are in order of delivery.
+
+    A large month that goes on is computed whole the first time, and by days from the next time on. ``existing`` are
+    the files of earlier runs.
+    """
+    months = {month for manifest in manifests for month in manifest.months}
+    spanning = {name: item for name, item in calculations.identities.items() if not item.within_month}
+    settled = {name: result for name, item in spanning.items() if (result := settle(item, months))}
+    folders = {path.split("/")[1] for path in existing if path.startswith("facts/")}
+
+    def was_by_day(plan: MonthPlan) -> bool:
+        """Return whether a month was computed by days that are not kept, since it has ended."""
+        if any(table.by_day == "rows" for table in plan.group.tables):
+            return False
+        days = plan_month(plan.divided_by_day(lines_per_task), as_of, calculations, {}, by_day=True)
+        return any(task.paths <= existing for task in days)
+
+    tasks = list[RollUp]()
+    for plan in plan_months(manifests, as_of, lines_per_task, calculations.groups):
+        whole = plan_month(plan, as_of, calculations, settled)
+        has_days = any(path.startswith(f"facts/month={plan.month}/day-") for path in existing)
+        is_new = f"month={plan.month}" not in folders or (not has_days and any(t.paths <= existing for t in whole))
+        if is_new or not plan.is_by_day or not (plan.goes_on or has_days or was_by_day(plan)):
+            tasks += whole
+            continue
+        crossing = [item for fact in plan.group.facts if not (item := calculations.identities[fact.name]).within_day]
+        of_days = {item.fact.name: settled.get(item.fact.name) or settle(item, {plan.month}) for item in crossing}
+        known = {**settled, **{name: result for name, result in of_days.items() if result}}
+        tasks += plan_month(plan.divided_by_day(lines_per_task), as_of, calculations, known, by_day=True)
+    return tasks
+
+
+def plan_month(
+    plan: MonthPlan, as_of: date, calculations: Calculations, settled: Mapping[str, Settled], by_day: bool = False
+) -> list[RollUp]:
+    """Return the tasks of a month.
+
+    ``settled`` has the result of `Settle` by fact: for facts whose transactions span months, or days if it is computed
+    by days.
+    """
+    month, group, last_day, parts = plan.month, plan.group, plan.last_day, plan.parts
     # as_of changes a month's facts only if the month has lines after it.
     cut = as_of if last_day > as_of >= date.fromisoformat(f"{month}-01") else last_day
     facts = tuple(
         FactFiles(
-            calculations.identities[name],
+            calculations.identities[fact.name],
             tuple(
                 DropFiles(item.origin, tuple(file.path for file in lines.files), lines.days)
-                for item, lines in ((manifest, manifest.months[month]) for manifest in manifests)
-                if item.delivery.kind == name
+                for item, lines in ((manifest, manifest.months[month]) for manifest in plan.manifests)
+                if item.delivery.kind == fact.name
             ),
-            settled.get(name),
+            settled.get(fact.name),
         )
-        for name in names
+        for fact in group.facts
     )
     tables = group.at(0)
     code = code_of(tables, group.facts, calculations.numbers)
-    by_day = month >= goes_on and rows // parts * _BY_DAY >= lines_per_task and all(table.merge for table in tables)
-    days = _days(last_day, facts) if by_day and all(fact.identity.within_day for fact in facts) else []
+    days = _days(last_day, facts) if by_day else []
+    tasks = []
     for part in range(parts):
         name = rows_name(name_of(code, month, cut, part, parts, *made_from(facts)), month, facts)
         own = tuple(
-            Day(day, f"facts/month={month}/day-{day:%d}-{name_of(code, day, min(day, cut), part, parts, *rows_of)}")
+            Day(day, day_folder(day, name_of(_DAY_VERSION, code, day, min(day, cut), part, parts, *rows_of)))
             for day, rows_of in days
         )
-        yield RollUp(
+        task = RollUp(
             month=month,
             part=part,
             parts=parts,
@@ -281,21 +373,34 @@ def _plan_month(
             facts=facts,
             tables=tables,
             numbers=calculations.numbers,
-            name=name,
-            rows=rows // parts,
+            name=name_of(name, *(day.folder for day in own)) if own and group.levels > 1 else name,
+            rows=plan.rows // parts,
             is_read=group.levels > 1,
             days=own,
+            goes_on=plan.goes_on,
         )
+        tasks.append(task)
+    return tasks
+
+
+def day_folder(day: date, name: str) -> str:
+    """Return the folder of the facts of a day."""
+    return f"facts/month={day:%Y-%m}/day-{day:%d}-{name}"
 
 
 def _days(last_day: date, facts: Sequence[FactFiles]) -> list[tuple[date, list[object]]]:
     """Return the days of a month that may have lines, each with what distinguishes its rows."""
     days = []
     for day in (last_day.replace(day=number) for number in range(1, last_day.day + 1)):
-        of_day = [fact.on(1 << day.day) for fact in facts]
-        if any(fact.drops for fact in of_day):
-            days.append((day, made_from(of_day)))
+        if any(fact.on(1 << day.day).drops for fact in facts):
+            days.append((day, lines_of(facts, day)))
     return days
+
+
+def lines_of(facts: Sequence[FactFiles], day: date) -> list[object]:
+    """Return what distinguishes the rows of facts on a day."""
+    settled = [fact.settled.days[day] for fact in facts if fact.settled and day in fact.settled.days]
+    return [*made_from(fact.on(1 << day.day) for fact in facts), *settled]
 
 
 def made_from(facts: Iterable[FactFiles]) -> list[object]:
@@ -309,5 +414,6 @@ def made_from(facts: Iterable[FactFiles]) -> list[object]:
 
 def rows_name(name: str, month: str, facts: Iterable[FactFiles]) -> str:
     """Return a name with which lines count, if transactions span months."""
-    digests = [fact.settled.digests[month] for fact in facts if fact.settled and month in fact.settled.digests]
+    spanning = [fact.settled for fact in facts if fact.settled and not fact.identity.within_month]
+    digests = [settled.digests[month] for settled in spanning if month in settled.digests]
     return name_of(name, *digests) if digests else name

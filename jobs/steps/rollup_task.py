@@ -1,10 +1,11 @@
 """Compute the facts of a month, or of some buckets of it: from all of its lines, or from the facts of its days."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from jobs.steps.lines import ALL_DAYS, File, read_lines, read_suspects
 from jobs.steps.rollup import COUNTS, Day, DimensionFiles, FactFiles, RollUp, RollUpWork, TableFile
 from jobs.steps.row_files import buckets_of
 from jobs.steps.settle import Settled
-from marts.compute.days import merged, require_equal
+from marts.compute.days import differs, hash_of_rows, merged, require_equal
 from marts.compute.engine import spill_to
 from marts.compute.identity import suspects
 from marts.compute.months import (
@@ -32,8 +33,12 @@ from marts.compute.months import (
     roll_up,
     with_month,
 )
+from marts.compute.versions import month_after
+from marts.pack import MonthTable
 from marts.privacy.erasure import is_guest
 
+_COMPARED = 2
+"""Days that are compared with what they give together, of tables that read others: all could be too many at once."""
 _GROUP_ROWS = 6_000
 """Facts per row group: the unit that a materialize task skips or reads."""
 
@@ -51,91 +56,180 @@ def run_rollup(work: RollUpWork) -> int:
     """Read the clean lines of a task, compute and write the facts. Return the number of lines that were read."""
     task, store = work.task, work.state.open()
     spill_to(str(scratch.folder()))
-    if work.days is None:
-        rows = _read_facts(store, task)
-        facts = _compute(task, rows, _tables_read(store, task))
-    else:
-        rows, facts = _by_day(store, task, work.days)
-    _write(store, task, facts)
+    if task.days:
+        return _Days(store, task, work.days).run()
+    rows, read = _read_facts(store, task), _Read(store, task)
+    _write(store, task, _compute(task, task.tables, rows, read.of_month()), {})
+    return _count(rows)
+
+
+def _count(rows: Mapping[str, FactRows]) -> int:
     return sum(fact.rows.num_rows for fact in rows.values())
 
 
-def _write(store: Store, task: RollUp, facts: _Facts) -> None:
-    """Write the facts of a month."""
-    keys = {table.name: table.key[0] for table in task.tables}
-    digests = {}
-    for name, table in facts.tables.items():
-        groups = [(a, min(a + _GROUP_ROWS, table.num_rows)) for a in range(0, table.num_rows, _GROUP_ROWS)]
-        written = parquet_bytes(with_month(table, task.starts), groups or None, by=keys[name])
-        store.put(task.path(name), written)
-        digests[name] = hashlib.sha256(written).hexdigest()[:16] if task.is_read else ""
+def _write(store: Store, task: RollUp, facts: _Facts, of_days: Mapping[str, str]) -> None:
+    """Write the facts of a month; ``of_days`` are the names of contents of its days, by path."""
+    names = {table.name for table in task.tables if task.path(table.name) in task.paths}
+    digests = {**of_days}
+    for name in names:
+        digests |= _write_table(store, task, name, facts.tables[name], task.path(name))
     for name, table in facts.counts.items():
         write_parquet(store, task.path(name), table)
     if task.is_read:
-        write_parquet(store, task.digests, pa.table({"table": list(digests), "digest": list(digests.values())}))
+        _write_digests(store, task.digests, digests)
 
 
-def _compute(task: RollUp, rows: Mapping[str, FactRows], read: TablesRead, day: Day | None = None) -> _Facts:
-    """Compute the facts of a month, or of one of its days, from the rows of its facts."""
+def _write_table(store: Store, task: RollUp, name: str, rows: pa.Table, path: str) -> dict[str, str]:
+    """Write the rows of a table; return the name of their content, by path."""
+    key = next(table.key[0] for table in task.tables if table.name == name)
+    groups = [(a, min(a + _GROUP_ROWS, rows.num_rows)) for a in range(0, rows.num_rows, _GROUP_ROWS)]
+    written = parquet_bytes(with_month(rows, task.starts), groups or None, by=key)
+    store.put(path, written)
+    return {path: hashlib.sha256(written).hexdigest()[:16]}
+
+
+def _write_digests(store: Store, path: str, digests: Mapping[str, str]) -> None:
+    write_parquet(store, path, pa.table({"path": list(digests), "digest": list(digests.values())}))
+
+
+def _compute(
+    task: RollUp,
+    tables: Sequence[MonthTable],
+    rows: Mapping[str, FactRows],
+    read: TablesRead,
+    day: Day | None = None,
+) -> _Facts:
+    """Compute tables of a month, or of one of its days, from the rows of its facts."""
     last_day = min(day.day, task.last_day) if day else task.last_day
-    facts = roll_up(task.tables, rows, last_day, task.numbers, read)
+    facts = roll_up(tables, rows, last_day, task.numbers, read)
     if task.level:
         return _Facts(facts.tables, {})
     drops, shared = _with_origins(facts.drops, task, "delivery"), _with_origins(facts.shared, task, "delivery", "other")
     return _Facts(facts.tables, dict(zip(COUNTS, (drops, shared), strict=True)))
 
 
-def _by_day(store: Store, task: RollUp, kept: Sequence[Day]) -> tuple[dict[str, FactRows], _Facts]:
-    """Compute and keep the facts of the days that lack them, and merge those of all days.
+class _Days:
+    """The computation of a month by days: those that lack their facts are computed, and all are merged."""
 
-    Also return the rows that were read. If these are all of the month, compare with what they give as a whole: the
-    pack states how rows of days are merged.
-    """
-    missing = [day for day in task.days if day not in kept]
-    rows = _read_facts(store, task, sum(day.bit for day in missing) if kept else ALL_DAYS)
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        read = {day: pool.submit(_read_day, store, task, day) for day in kept}
-        written, of_day = [], {}
-        for day in missing:
-            own = {name: _of_day(fact, day) for name, fact in rows.items()}
-            of_day[day] = _compute(task, own, TablesRead(), day)
-            written.append(pool.submit(_write_day, store, day, of_day[day]))
-        of_day |= {day: facts.result() for day, facts in read.items()}
-        for result in written:
+    def __init__(self, store: Store, task: RollUp, kept: Sequence[Day]) -> None:
+        self._store, self._task, self._kept = store, task, kept
+        self._daily = [table for table in task.tables if table.by_day]
+        self._of_month = [table for table in task.tables if not table.by_day]
+        self._read = _Read(store, task)
+
+    def run(self) -> int:
+        """Compute, keep and merge the facts. Return the number of lines that were read.
+
+        If all days are computed, compare with what their rows give together: the pack states how rows of days are
+        merged.
+        """
+        task = self._task
+        missing = [day for day in task.days if day not in self._kept]
+        rows = _read_facts(self._store, task, sum(day.bit for day in missing) if self._kept else ALL_DAYS)
+        compared = () if self._kept else task.days[:_COMPARED] if task.level else task.days
+        of_day, digests, hashes = dict[Day, _Facts](), dict[str, str](), Counter[str]()
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            read = {day: pool.submit(self._read_day, day) for day in self._kept}
+            for day in missing:
+                own = {name: _of_days(fact, [day]) for name, fact in rows.items()}
+                facts = _compute(task, self._daily, own, self._read.of_day(day.day), day)
+                digests |= self._write_day(pool, day, facts)
+                hashes.update(self._hashes(facts) if day in compared else {})
+                of_day[day] = self._needed(facts)
+            for day, result in read.items():
+                of_day[day], names = result.result()
+                digests |= names
+        merged_facts = self._merge([of_day[day] for day in task.days])
+        if compared:
+            own = {name: _of_days(fact, compared) for name, fact in rows.items()}
+            together = _compute(task, self._daily, own, self._read.of_days(compared), compared[-1])
+            self._require_equal(together, self._merge([of_day[day] for day in compared]), hashes)
+        _write(self._store, task, self._with_month(merged_facts), digests)
+        return _count(rows)
+
+    def _hashes(self, facts: _Facts) -> dict[str, int]:
+        """Return a hash of the rows of each table whose rows of days are those of the month."""
+        return {table.name: hash_of_rows(facts.tables[table.name]) for table in self._daily if table.by_day == "rows"}
+
+    def _require_equal(self, together: _Facts, merged_facts: _Facts, hashes: Mapping[str, int]) -> None:
+        """Raise SqlFailed if rows of days differ from what the days give together.
+
+        Dimensions are cut to the day or the month, so the rows of tables that read them differ without a mistake.
+        """
+        of_whole = self._hashes(together)
+        for table in (table for table in self._daily if not table.dimensions):
+            if table.by_day == "merged":
+                require_equal(table, merged_facts.tables[table.name], together.tables[table.name])
+            elif of_whole[table.name] != hashes[table.name]:
+                raise differs(table)
+
+    def _with_month(self, facts: _Facts) -> _Facts:
+        """Add the tables that only the rows of the month give."""
+        if not self._of_month:
+            return facts
+        read = self._read.of_month()
+        read = replace(read, same={**read.same, **facts.tables})
+        own = roll_up(self._of_month, {}, self._task.last_day, self._task.numbers, read)
+        return replace(facts, tables={**facts.tables, **own.tables})
+
+    def _write_day(self, pool: ThreadPoolExecutor, day: Day, facts: _Facts) -> dict[str, str]:
+        """Write the facts of a day; return the names of the contents of its tables, by path."""
+        tables = [
+            pool.submit(_write_table, self._store, self._task, name, rows, day.path(name))
+            for name, rows in facts.tables.items()
+        ]
+        counts = [pool.submit(write_parquet, self._store, day.path(name), rows) for name, rows in facts.counts.items()]
+        digests = {path: digest for result in tables for path, digest in result.result().items()}
+        for result in counts:
             result.result()
-    facts = _merge(task, [of_day[day] for day in task.days])
-    if not kept:
-        whole = _compute(task, rows, TablesRead())
-        for table in task.tables:
-            require_equal(table, facts.tables[table.name], whole.tables[table.name])
-    return rows, facts
+        _write_digests(self._store, day.digests, digests)
+        return digests
+
+    def _needed(self, facts: _Facts) -> _Facts:
+        """Return the facts of a day without the rows that are only in its files."""
+        names = [table.name for table in self._daily if self._is_needed(table)]
+        return replace(facts, tables={name: facts.tables[name] for name in names})
+
+    def _read_day(self, day: Day) -> tuple[_Facts, dict[str, str]]:
+        """Read the facts of a day, if they are merged or read, and the names of the contents of all."""
+        names = [table.name for table in self._daily if self._is_needed(table)]
+        tables = {name: read_parquet(self._store, day.path(name)).drop_columns(["month"]) for name in names}
+        counts = {name: read_parquet(self._store, day.path(name)) for name in self._task.counts}
+        digests = read_parquet(self._store, day.digests).to_pylist()
+        return _Facts(tables, counts), {row["path"]: row["digest"] for row in digests}
+
+    def _is_needed(self, table: MonthTable) -> bool:
+        """Return whether the rows of all days of a table are needed."""
+        return table.by_day == "merged" or any(table.name in other.also for other in self._of_month)
+
+    def _merge(self, days: Sequence[_Facts]) -> _Facts:
+        """Merge the facts of the days of a month."""
+        tables = {
+            table.name: merged(table, [facts.tables[table.name] for facts in days])
+            for table in self._daily
+            if self._is_needed(table)
+        }
+        if self._task.level:
+            return _Facts(tables, {})
+        drops, shared = (pa.concat_tables(facts.counts[name] for facts in days) for name in COUNTS)
+        pairs = shared.group_by(["delivery", "other"]).aggregate([("lines", "sum")])
+        shared = pairs.rename_columns(shared.column_names)
+        task = self._task
+        counts = (_in_order(drops, task, "delivery"), _in_order(shared, task, "delivery", "other"))
+        return _Facts(tables, dict(zip(COUNTS, counts, strict=True)))
 
 
-def _of_day(fact: FactRows, day: Day) -> FactRows:
-    """Return the rows of a day."""
-    at = fact.identity.fact.at
-    rows, suspicious = (table.filter(pc.equal(table[at], pa.scalar(day.day))) for table in (fact.rows, fact.suspects))
-    return FactRows(rows, suspicious, fact.identity)
-
-
-def _write_day(store: Store, day: Day, facts: _Facts) -> None:
-    for name, table in {**facts.tables, **facts.counts}.items():
-        write_parquet(store, day.path(name), table)
-
-
-def _read_day(store: Store, task: RollUp, day: Day) -> _Facts:
-    tables, counts = ({name: read_parquet(store, day.path(name)) for name in names} for names in (task.names, COUNTS))
-    return _Facts(tables, counts)
-
-
-def _merge(task: RollUp, days: Sequence[_Facts]) -> _Facts:
-    """Merge the facts of the days of a month."""
-    tables = {table.name: merged(table, [facts.tables[table.name] for facts in days]) for table in task.tables}
-    drops, shared = (pa.concat_tables(facts.counts[name] for facts in days) for name in COUNTS)
-    pairs = shared.group_by(["delivery", "other"]).aggregate([("lines", "sum")])
-    shared = pairs.rename_columns(shared.column_names)
-    counts = (_in_order(drops, task, "delivery"), _in_order(shared, task, "delivery", "other"))
-    return _Facts(tables, dict(zip(COUNTS, counts, strict=True)))
+def _of_days(fact: FactRows, days: Sequence[Day]) -> FactRows:
+    """Return the rows of some days."""
+    at, wanted = fact.identity.fact.at, pa.array([day.day for day in days], pa.date32())
+    is_own = pc.is_in(fact.rows[at], wanted)
+    suspicious = fact.suspects.filter(pc.is_in(fact.suspects[at], wanted))
+    beyond = fact.beyond
+    if beyond:
+        own = fact.rows["position"].filter(is_own)
+        marks = beyond.marks.filter(pc.is_in(beyond.marks["position"], own.combine_chunks()))
+        beyond = replace(beyond, marks=marks)
+    return FactRows(fact.rows.filter(is_own), suspicious, fact.identity, beyond)
 
 
 def _in_order(rows: pa.Table, task: RollUp, *names: str) -> pa.Table:
@@ -145,19 +239,61 @@ def _in_order(rows: pa.Table, task: RollUp, *names: str) -> pa.Table:
     return rows.take(pa.array(np.lexsort(places)))
 
 
-def _tables_read(store: Store, task: RollUp) -> TablesRead:
-    """Read the tables and the dimensions that the tables of a task read."""
-    same: dict[str, list[pa.Table]] = defaultdict(list)
-    for file in task.same:
-        same[file.table].append(_own_rows(store, task, file).drop_columns(["month"]))
-    before = {file.table: [_schema(store, file.path).empty_table()] for file in task.like}
-    for file in task.before:
-        before[file.table].append(_own_rows(store, task, file))
-    return TablesRead(
-        {name: pa.concat_tables(tables) for name, tables in same.items()},
-        {name: pa.concat_tables(tables) for name, tables in before.items()},
-        {item.kind.name: _dimension(store, task, item) for item in task.dimensions},
-    )
+class _Read:
+    """The tables and the dimensions that the tables of a task read."""
+
+    def __init__(self, store: Store, task: RollUp) -> None:
+        self._store, self._task = store, task
+        self._before: dict[str, list[pa.Table]] | None = None
+        self._so_far: dict[date, list[tuple[str, pa.Table]]] = {}
+        self._dimensions = {item.kind.name: _dimension(store, task, item) for item in task.dimensions}
+
+    def of_month(self) -> TablesRead:
+        """Read what tables of the month read."""
+        names = {name for table in self._task.tables if not (self._task.days and table.by_day) for name in table.also}
+        return self._tables([file for file in self._task.same if file.table in names and self._is_of_month(file)])
+
+    def of_days(self, days: Sequence[Day]) -> TablesRead:
+        """Read what tables of days read for the first days together."""
+        wanted = {day.day for day in days}
+        return self._tables([file for file in self._task.same if file.day in wanted])
+
+    def of_day(self, day: date) -> TablesRead:
+        """Read what tables of a day read."""
+        read = self._tables([file for file in self._task.same if file.day == day], day)
+        so_far = defaultdict(list)
+        for file in (file for file in self._task.so_far if file.day and file.day < day):
+            so_far[file.table].append(self._rows_so_far(file))
+        before = {name: pa.concat_tables([rows, *so_far[name]]) for name, rows in read.before.items()}
+        return replace(read, before=before)
+
+    def _is_of_month(self, file: TableFile) -> bool:
+        """Return whether a file has rows of the month: of a table with rows of days, all files have."""
+        return file.day is None or not any(o.table == file.table and not o.day for o in self._task.same)
+
+    def _rows_so_far(self, file: TableFile) -> pa.Table:
+        known = dict(self._so_far.setdefault(file.day or date.min, []))
+        if file.path not in known:
+            known[file.path] = _own_rows(self._store, self._task, file)
+            self._so_far[file.day or date.min].append((file.path, known[file.path]))
+        return known[file.path]
+
+    def _tables(self, files: Sequence[TableFile], day: date | None = None) -> TablesRead:
+        """Read files of the month, all of the months before, and the dimensions."""
+        same: dict[str, list[pa.Table]] = defaultdict(list)
+        for file in files:
+            same[file.table].append(_own_rows(self._store, self._task, file).drop_columns(["month"]))
+        if self._before is None:
+            self._before = {file.table: [_schema(self._store, file.path).empty_table()] for file in self._task.like}
+            for file in self._task.before:
+                self._before[file.table].append(_own_rows(self._store, self._task, file))
+        starts, after = (day, day + timedelta(days=1)) if day else (self._task.starts, month_after(self._task.starts))
+        kinds = {item.kind.name: item.kind for item in self._task.dimensions}
+        return TablesRead(
+            {name: pa.concat_tables(tables) for name, tables in same.items()},
+            {name: pa.concat_tables(tables) for name, tables in self._before.items()},
+            {name: dimension_rows(kinds[name], rows, starts, after) for name, rows in self._dimensions.items()},
+        )
 
 
 def _schema(store: Store, path: str) -> pa.Schema:
@@ -183,9 +319,7 @@ def _dimension(store: Store, task: RollUp, item: DimensionFiles) -> pa.Table:
     names = dimension_columns(item.kind, task.tables)
     whole = [read_parquet(store, path, names if item.kind.versions else None) for path in item.paths]
     rows = unique(pa.concat_tables(whole, promote_options="default"), item.kind, item.last_counts) if whole else None
-    if rows is None:
-        return empty_dimension(item.kind, task.tables)
-    return dimension_rows(item.kind, rows.select(names), task.starts)
+    return empty_dimension(item.kind, task.tables) if rows is None else rows.select(names)
 
 
 def _read_facts(store: Store, task: RollUp, days: int = ALL_DAYS) -> dict[str, FactRows]:
@@ -219,7 +353,7 @@ def _read_marks(
 ) -> pa.Table:
     result = pa.concat_tables([read_parquet(store, path) for path in paths])
     result = result.filter(pc.equal(result["month"], month))
-    positions, kept = [], []
+    positions, kept = [np.arange(0)], [pa.array([], pa.string())]
     start = 0
     for file, own in zip(files, rows, strict=True):
         of_file = result.filter(pc.equal(result["file"], file.name))

@@ -1,10 +1,11 @@
-"""Settle transactions that span months, if the policy leaves the day out of their key.
+"""Settle transactions that span months, or the days of a month that is computed by days.
 
-One task per share of the buckets reads the identifying columns of the lines of all months and decides which count. The
+One task per share of the buckets reads the identifying columns of the lines of some months and decides which count. The
 results are named by their inputs, so that a run without new drops does nothing.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -22,21 +23,26 @@ from marts.compute.identity import Identity, in_several_months
 from marts.compute.months import code_of, cross_months
 from marts.compute.numbers import NO_NUMBERS
 
+_VERSION = 2
+"""Version of the files."""
+
 
 @dataclass(frozen=True)
 class Settled:
-    """Which lines of all months count, in files of the state."""
+    """Which lines of some months count, in files of the state."""
 
     marks: tuple[str, ...]
     crossing: tuple[str, ...]
     """Purchases that span months."""
-    digests: dict[str, str]
+    digests: Mapping[str, str]
     """Name of the settled result by month: facts of a month with the same result are kept."""
+    days: Mapping[date, str]
+    """The same by day, of days with lines that were settled."""
 
 
 @dataclass(frozen=True)
 class Settle:
-    """A task: the lines of all months with bucket % parts == part."""
+    """A task: the lines of some months with bucket % parts == part."""
 
     files: tuple[File, ...]
     part: int
@@ -60,15 +66,20 @@ class Settle:
 
 
 def plan_settling(
-    manifests: Sequence[Manifest], lines_per_task: int, identity: Identity, as_of: date, state: StoreAddress
+    manifests: Sequence[Manifest],
+    lines_per_task: int,
+    identity: Identity,
+    as_of: date,
+    state: StoreAddress,
+    months: Collection[str],
 ) -> list[Settle]:
-    """Divide the lines of all months of a fact into tasks by bucket. ``manifests`` are in order of delivery."""
+    """Divide the lines of a fact in some months into tasks by bucket. ``manifests`` are in order of delivery."""
     manifests = of_fact(manifests, identity)
-    rows = sum(month.rows for manifest in manifests for month in manifest.months.values())
+    rows = sum(lines.rows for manifest in manifests for month, lines in manifest.months.items() if month in months)
     parts = parts_for(rows, lines_per_task * 3 // 2)
-    files = files_of(manifests, {month for manifest in manifests for month in manifest.months})
+    files = files_of(manifests, months)
     made_from = [(file.month, file.name) for file in files]
-    name = name_of(code_of((), (identity.fact,), NO_NUMBERS), identity.name, as_of, parts, made_from)
+    name = name_of(_VERSION, code_of((), (identity.fact,), NO_NUMBERS), identity.name, as_of, parts, made_from)
     return [Settle(tuple(files), part, parts, identity, as_of, f"settled/{name}", state) for part in range(parts)]
 
 
@@ -86,6 +97,7 @@ def run_settle(task: Settle) -> int:
             "month": pa.array([task.files[number].month for number in of_file], pa.string()),
             "file": pa.array([task.files[number].name for number in of_file], pa.string()),
             "row": pa.array([rows[n][p - starts[n]] for n, p in zip(of_file, positions, strict=True)], pa.int64()),
+            "day": lines[task.identity.fact.at].take(pa.array(positions)),
             "mark": result["mark"],
         }
     )
@@ -102,7 +114,11 @@ def read_settled(store: Store, tasks: Sequence[Settle], manifests: Sequence[Mani
     marks, crossing = (tuple(paths) for paths in zip(*((task.marks, task.crossing) for task in tasks), strict=True))
     own = of_fact(manifests, tasks[0].identity)
     by_month: dict[str, list[str]] = {month: [] for manifest in own for month in manifest.months}
+    by_day: dict[date, list[str]] = defaultdict(list)
     for path in (*marks, *crossing):
         for row in read_parquet(store, path).to_pylist():
             by_month[row["month"]].append(repr(sorted(row.items())))
-    return Settled(marks, crossing, {month: name_of(sorted(result)) for month, result in by_month.items()})
+            if "day" in row:
+                by_day[row["day"]].append(by_month[row["month"]][-1])
+    digests = {month: name_of(sorted(result)) for month, result in by_month.items()}
+    return Settled(marks, crossing, digests, {day: name_of(sorted(result)) for day, result in by_day.items()})

@@ -3,7 +3,8 @@
 --
 -- In:  booked                                       transactions of the month (booked.sql)
 --      customer_habits_before, customer_places_before  what was spent in the 3 months before
---      customer_tails_before                        rows of the last minutes of the month before
+--      customer_tails_before                        rows of the last minutes of each day of the month before
+--      If it is computed by days, booked is of a day, and rows of the days before it are in places and tails, too.
 --      channel_fees, merchant_categories            of the day: covers_from <= day < covers_to
 -- Out: a row per transaction
 
@@ -30,13 +31,15 @@ SELECT customer_id,
     greatest((s + deviation) // n, s * getvariable('usual_factor_cents') // (n * 100))::BIGINT AS limit_cents
 FROM roots;
 
--- Rows of known time, with those of the last minutes of the month before.
+-- Rows of known time, with those of the minutes before the first.
 CREATE OR REPLACE TEMP TABLE windows AS
 WITH timed AS (
     SELECT customer_id, transaction_id, epoch_us(transaction_time) AS micros, status = 'FAILED' AS is_failed, TRUE AS is_own
     FROM booked WHERE transaction_time IS NOT NULL
     UNION ALL
     SELECT customer_id, transaction_id, epoch_us(transaction_time), is_failed, FALSE FROM customer_tails_before
+    WHERE transaction_time > (SELECT min(moment) FROM booked)
+        - to_minutes(greatest(getvariable('velocity_minutes'), getvariable('failed_minutes')))
 ),
 counted AS (
     SELECT customer_id, transaction_id, is_own,

@@ -1,6 +1,6 @@
 -- Transactions whose entries are wrong: the good case is none.
 WITH entries AS (
-    SELECT transaction_id, sum(entries)::BIGINT AS entries, min(first_date) AS first_date, sum(debit_cents) AS debits,
+    SELECT transaction_id, sum(entries)::BIGINT AS entries, min(day) AS first_date, sum(debit_cents) AS debits,
         sum(credit_cents) AS credits
     FROM ledger_sums GROUP BY transaction_id
 ),

@@ -56,7 +56,7 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
         if table.name not in pack.tables and not _is_whole(control):
             what = f"its control {table.control} is {_in_sql(control)}, no whole number of cents"
             raise UsageError(what, f"tables.{table.name}", "cast the sum in the SQL: sum(…_cents)::BIGINT")
-        if table.merge:
+        if table.by_day == "merged":
             _require_merge(table, rows.drop_columns(["month"]).schema)
         if rows.column_names.count("month") > 1:
             what = "its SQL gives a column 'month', which the engine adds"

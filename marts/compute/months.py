@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from marts.compute.engine import named_in, prepare, running, selected, sql
 from marts.compute.identity import Identity
 from marts.compute.numbers import Numbers
-from marts.compute.versions import OF_MONTHS, history_schema, month_after, of_month
+from marts.compute.versions import OF_MONTHS, history_schema, month_after, of_days
 from marts.pack import GUEST, TEXT_GUEST, Kind, MonthTable, Pack
 from marts.policy import Policy
 from marts.reserved_words import BEFORE
@@ -139,9 +139,9 @@ def dimension_columns(kind: Kind, tables: Sequence[MonthTable]) -> list[str]:
     return [kind.key or "", *named_in(clean, *texts), *(OF_MONTHS if kind.versions else ())]
 
 
-def dimension_rows(kind: Kind, rows: pa.Table, month: date) -> pa.Table:
-    """Return the rows of a dimension that tables of a month read, in the order of its key."""
-    rows = of_month(rows, month) if kind.versions else rows
+def dimension_rows(kind: Kind, rows: pa.Table, first: date, after: date) -> pa.Table:
+    """Return the rows of a dimension that tables of some days read, in the order of its key."""
+    rows = of_days(rows, first, after) if kind.versions else rows
     order = [(name, "ascending") for name in (kind.key or "", *(["covers_from"] if kind.versions else []))]
     return rows.sort_by(order)
 

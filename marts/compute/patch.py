@@ -147,10 +147,9 @@ class Calculation:
         return int(pc.sum(facts[self.control]).as_py() or 0) if self.control else 0
 
 
-def too_many(facts: Iterable[Facts], own: Iterable[Facts]) -> bool:
-    """Return whether a patch of the keys with the facts ``own`` would be too large; both are by month table."""
-    rows, of_keys = (sum(item.rows for item in tables) for tables in (facts, own))
-    return of_keys * LARGEST > rows
+def too_many(own: Iterable[Facts], rows: int) -> bool:
+    """Return whether a patch of the keys with the facts ``own`` would be too large; those of all keys are ``rows``."""
+    return sum(item.rows for item in own) * LARGEST > rows
 
 
 def patch(

@@ -248,17 +248,17 @@ def _reported(kind: Kind) -> str:
         )"""
 
 
-def of_month(versions: pa.Table, month: date) -> pa.Table:
-    """Return the versions that cover a day of a month, with covers_from and covers_to cut to it.
+def of_days(versions: pa.Table, first: date, after: date) -> pa.Table:
+    """Return the versions that cover some days, with covers_from and covers_to cut to these.
 
-    ``month`` is its first day. A later snapshot that changes nothing in the month does not change these rows.
+    ``first`` is the first day, ``after`` the one after the last. A later snapshot that changes nothing on these days
+    does not change the rows.
     """
-    following = month_after(month)
-    own = pc.and_(pc.less(versions["covers_from"], following), pc.greater(versions["covers_to"], month))
+    own = pc.and_(pc.less(versions["covers_from"], after), pc.greater(versions["covers_to"], first))
     rows = versions.filter(own)
     for name, bound, cut in (
-        ("covers_from", month, pc.max_element_wise),
-        ("covers_to", following, pc.min_element_wise),
+        ("covers_from", first, pc.max_element_wise),
+        ("covers_to", after, pc.min_element_wise),
     ):
         rows = rows.set_column(rows.schema.get_field_index(name), name, cut(rows[name], pa.scalar(bound, pa.date32())))
     return rows

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import defaultdict
 from contextlib import closing
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -198,6 +199,60 @@ def test_the_fraud_desk_gets_its_mail_with_reasons_and_without_personal_data(ban
     with closing(bank.warehouse(read_only=True)) as warehouse:
         events = {notice.event for notice in warehouse.last_notices(9)}
     assert events == {"fraud"}  # nobody wants to hear of the ledger
+
+
+def test_a_new_day_computes_its_day_only(bank: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.steps.rollup._GOES_ON", timedelta(days=1000))
+    monkeypatch.setattr("jobs.steps.rollup._DAYS", 2)
+    bank.settings = {**bank.settings, "limits": {"rollup_lines": 20}}
+    deliver(bank)
+    header = "transaction_id,transaction_time,customer_id,transaction_type,amount,status,merchant_id\n"
+    entry = "entry_id,transaction_id,account_id,entry_type,amount,entry_time\n"
+    bank.build()
+    bank.put("transactions/a.csv", header + "N1,2024-03-29T12:00:00,2,FEE,5.00,FAILED,\n")
+    assert bank.build().error is None
+    days = days_of(bank, "fact_transactions")
+    assert {"29", "28"} <= days.keys()  # all days of a month that was computed whole
+
+    bank.put("transactions/b.csv", header + "N2,2024-03-31T12:00:00,2,PAYMENT,5.00,COMPLETED,501\n")
+    bank.put("ledger_entries/b.csv", entry + "E1,N2,101,DEBIT,5.00,2024-03-31\nE2,N2,900,CREDIT,5.00,2024-03-31\n")
+    assert bank.build().error is None
+    after = days_of(bank, "fact_transactions")
+    assert {day for day in after if after[day] != days.get(day)} == {"31"}
+    assert new_rows_of(bank, "fact_transactions") == {("", "N2")}
+
+    bank.put("transactions/c.csv", header + "N3,2024-03-29T13:00:00,2,PAYMENT,5.00,COMPLETED,504\n")  # a new merchant
+    assert bank.build().error is None
+    late = days_of(bank, "fact_transactions")
+    assert {day for day in late if late[day] != after[day]} == {"29", "31"}
+
+    marts("erase", "customer", "2", "--why", "asked to", "--yes", "--pack", "banking", *bank.flags)
+    assert bank.build().error is None
+    by_days = {name: given(bank, name, []) for name in MARTS}
+    assert any("-1001" in row.values() for row in by_days["fact_transactions"])
+    assert not any(row["customer_key"] == "2" for row in by_days["fact_transactions"])
+    assert bank.build(rebuild=True).error is None
+    assert by_days == {name: given(bank, name, []) for name in MARTS}
+
+
+def days_of(bank: Place, table: str) -> dict[str, set[str]]:
+    """Return the folders of each day of March that have rows of a table."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for path in (bank.folder / "state/facts/month=2024-03").glob(f"day-*/{table}.parquet"):
+        folders[path.parent.name[4:6]].add(path.parent.name)
+    return folders
+
+
+def new_rows_of(bank: Place, table: str) -> set[tuple[str, str]]:
+    """Return the removed and added transactions of the last build of a mart."""
+    newest = max((bank.folder / f"state/marts/{table}").glob("*/done.json"), key=lambda path: path.stat().st_mtime_ns)
+    rows = set()
+    for change in json.loads(newest.read_text())["changes"]:
+        for side in ("removed", "added"):
+            if change[side]:
+                ids = pq.read_table(bank.folder / "state" / change[side])["transaction_id"].to_pylist()
+                rows |= {(name, "") if side == "removed" else ("", name) for name in ids}
+    return rows
 
 
 def test_a_ledger_with_many_mistakes_stops_the_run(bank: Place) -> None:

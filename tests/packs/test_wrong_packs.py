@@ -52,6 +52,7 @@ stops = { says = "{branch_id} and {none}", hint = "y" }
 columns = [["branch_id", "id", "The branch."]]
 
 """
+SO_FAR = 'so_far = ["reader_months"]\n'
 MERGE = 'merge = { lines = "sum", fee_cents = "sum", last_loan = "max" }\n'
 LOOKS_BACK = "lookback = { reader_months = 1 }\n"
 SWAPPED = ('"branch_id", "month"', '"month", "branch_id"')
@@ -111,7 +112,8 @@ SWAPPED = ('"branch_id", "month"', '"month", "branch_id"')
         ("pack.toml", READER_MONTHS, READER_MONTHS + MERGE.replace("}", ', fees = "sum" }'), "gives no column 'fees'"),
         ("pack.toml", READER_MONTHS, READER_MONTHS + MERGE.replace("{", '{ reader_id = "max",'), "is in its key"),
         ("pack.toml", READER_MONTHS, READER_MONTHS + MERGE.replace('"max"', '"avg"'), "'sum', 'min' or 'max'"),
-        ("pack.toml", BRANCH_MONTHS, BRANCH_MONTHS + MERGE + LOOKS_BACK, "without dimensions and lookback"),
+        ("pack.toml", BRANCH_MONTHS, BRANCH_MONTHS + MERGE + LOOKS_BACK + SO_FAR, "but reader_months has no merge"),
+        ("pack.toml", BRANCH_MONTHS, BRANCH_MONTHS + LOOKS_BACK + SO_FAR, "is not in lookback, or merge is missing"),
         ("pack.toml", OF_BRANCHES, OF_BRANCHES + '\nmerge = { loans = "sum" }', "merge is for tables of months"),
         ("pack.toml", READER_MONTHS, READER_MONTHS + MERGE, None),
         # Keys of marts of keys.

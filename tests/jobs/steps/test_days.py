@@ -20,6 +20,11 @@ LINES, AS_OF = 60, date(2024, 3, 31)
 CUSTOMER_MONTHS = RETAIL.months["customer_months"]
 
 
+@pytest.fixture(autouse=True)
+def _as_many_parts_by_day_as_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.steps.rollup._DAYS", 5)
+
+
 def place_of(folder: Path, policy: Policy = POLICY, rollup_lines: int = 60) -> Place:
     place = Place(folder, policy=policy, as_of=AS_OF)
     place.settings = {"limits": {"rollup_lines": rollup_lines}, "drops": {"withdrawals": "apply"}}
@@ -80,10 +85,15 @@ DROPS = {
 }
 
 
-@pytest.mark.parametrize("lines", [60, 240], ids=["several tasks", "one task"])
-def test_days_give_the_bytes_that_the_month_gives(tmp_path: Path, lines: int) -> None:
-    by_day = delivered(tmp_path / "by day", DROPS, together=False, lines=lines)
-    whole = delivered(tmp_path / "whole", DROPS, together=True, lines=lines)
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [(60, None), (240, None), (60, ("transaction_id", "month")), (240, ("transaction_id",))],
+    ids=["several tasks", "one task", "transactions of several days", "transactions of several months"],
+)
+def test_days_give_the_bytes_that_the_month_gives(tmp_path: Path, lines: int, key: tuple[str, ...] | None) -> None:
+    policy = POLICY.model_copy(update={"transaction_key": key})
+    by_day = delivered(tmp_path / "by day", DROPS, together=False, policy=policy, lines=lines)
+    whole = delivered(tmp_path / "whole", DROPS, together=True, policy=policy, lines=lines)
     assert days_of(by_day)
     assert not days_of(whole)  # a month is computed whole the first time
     require_same_facts(by_day, whole)
@@ -155,16 +165,8 @@ def test_days_that_are_lost_or_damaged_are_computed_again(tmp_path: Path, damage
     require_same_facts(place, delivered(tmp_path / "whole", DROPS, together=True, lines=240))
 
 
-@pytest.mark.parametrize(
-    ("policy", "rollup_lines"),
-    [(POLICY.model_copy(update={"transaction_key": ("transaction_id", "month")}), 240), (POLICY, 10_000)],
-    ids=["transactions of several days", "few lines"],
-)
-def test_a_month_is_the_unit_where_days_are_not_exact_or_not_faster(
-    tmp_path: Path, policy: Policy, rollup_lines: int
-) -> None:
-    place = delivered(tmp_path, DROPS, together=False, policy=policy, lines=rollup_lines)
-    assert not days_of(place)
+def test_a_month_of_few_lines_is_the_unit(tmp_path: Path) -> None:
+    assert not days_of(delivered(tmp_path, DROPS, together=False, lines=10_000))
 
 
 def test_days_are_waste_when_the_month_has_ended(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from datetime import date
 from decimal import Decimal
 
-from marts.displayed import displayed
 from marts.packs import shipped
+from marts.values import displayed
 
 
 def test_numbers_have_separators_but_ids_have_none() -> None:

@@ -1,9 +1,14 @@
-"""Values of marts as messages write them."""
+"""Amounts, and values of marts as messages write them."""
 
 from decimal import Decimal
 from typing import Any
 
-from marts.pack import Mart
+from marts.pack import DIGITS, Mart
+
+
+def amount_of(cents: int) -> Decimal:
+    """Return an amount of money."""
+    return Decimal(cents).scaleb(-DIGITS["money"])
 
 
 def displayed(mart: Mart, row: dict[str, Any]) -> dict[str, str]:
