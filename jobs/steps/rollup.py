@@ -261,7 +261,12 @@ class MonthPlan:
     def divided_by_day(self, lines_per_task: int) -> "MonthPlan":
         """Return it as its days are divided: this changes little while it grows, so that days are kept."""
         largest = max(manifest.months[self.month].rows for manifest in self.manifests)
-        return replace(self, parts=parts_for(largest * _DAYS, lines_per_task * 3 // 2))
+        return replace(self, parts=_parts(self.group, largest * _DAYS, lines_per_task))
+
+
+def _parts(group: MonthGroup, rows: int, lines_per_task: int) -> int:
+    """Return the number of tasks for some rows; facts without a shard are not divided."""
+    return parts_for(rows, lines_per_task * 3 // 2) if any(fact.shard for fact in group.facts) else 1
 
 
 def plan_months(
@@ -282,7 +287,7 @@ def plan_months(
             own = tuple(manifest for manifest in by_month[month] if manifest.delivery.kind in names)
             if own:
                 rows = sum(manifest.months[month].rows for manifest in own)
-                parts = parts_for(rows, lines_per_task * 3 // 2) if any(fact.shard for fact in group.facts) else 1
+                parts = _parts(group, rows, lines_per_task)
                 is_large = rows // parts * _BY_DAY >= lines_per_task
                 plans.append(MonthPlan(month, group, own, parts, month >= goes_on and is_large))
     return plans
@@ -308,7 +313,9 @@ def plan_rollups(
     months = {month for manifest in manifests for month in manifest.months}
     spanning = {name: item for name, item in calculations.identities.items() if not item.within_month}
     settled = {name: result for name, item in spanning.items() if (result := settle(item, months))}
-    folders = {path.split("/")[1] for path in existing if path.startswith("facts/")}
+    folders = {tuple(path.split("/")[1:3]) for path in existing if path.startswith("facts/")}
+    known_months = {month.removeprefix("month=") for month, _ in folders}
+    with_days = {month.removeprefix("month=") for month, folder in folders if folder.startswith("day-")}
 
     def was_by_day(plan: MonthPlan) -> bool:
         """Return whether a month was computed by days that are not kept, since it has ended."""
@@ -320,8 +327,8 @@ def plan_rollups(
     tasks = list[RollUp]()
     for plan in plan_months(manifests, as_of, lines_per_task, calculations.groups):
         whole = plan_month(plan, as_of, calculations, settled)
-        has_days = any(path.startswith(f"facts/month={plan.month}/day-") for path in existing)
-        is_new = f"month={plan.month}" not in folders or (not has_days and any(t.paths <= existing for t in whole))
+        has_days = plan.month in with_days
+        is_new = plan.month not in known_months or (not has_days and any(task.paths <= existing for task in whole))
         if is_new or not plan.is_by_day or not (plan.goes_on or has_days or was_by_day(plan)):
             tasks += whole
             continue

@@ -11,6 +11,8 @@ import pytest
 from support.kit import Inline, Place, line, marts, sales
 from support.retail import RETAIL
 
+from jobs.state.manifest import Manifest, MonthLines
+from jobs.steps.rollup import MonthPlan
 from marts.compute.days import merged, require_equal
 from marts.errors import SqlFailed
 from marts.policy import Policy
@@ -97,6 +99,18 @@ def test_days_give_the_bytes_that_the_month_gives(tmp_path: Path, lines: int, ke
     assert days_of(by_day)
     assert not days_of(whole)  # a month is computed whole the first time
     require_same_facts(by_day, whole)
+
+
+def test_facts_without_a_shard_are_not_divided_by_day_either() -> None:
+    (group,) = RETAIL.month_groups
+    lines = MonthLines(rows=10**6, last_day="2024-03-31", files=())
+    manifest = Manifest.model_construct(months={"2024-03": lines})
+    parts = {}
+    for shard in (group.facts[0].shard, ""):
+        own = replace(group, facts=(replace(group.facts[0], shard=shard),))
+        parts[shard] = MonthPlan("2024-03", own, (manifest,), 1, True).divided_by_day(10_000).parts
+    assert parts["customer_id"] > 1
+    assert parts[""] == 1
 
 
 @pytest.mark.parametrize("cut", [5, 6])
