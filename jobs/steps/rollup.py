@@ -28,7 +28,7 @@ _GOES_ON = timedelta(days=7)
 _MERGE = 1 / 4
 """Share of the time of a whole month that it takes to merge its days."""
 _DAYS = 31
-"""Days of a month: one that is computed by days is divided as if all had as many lines as its largest drop."""
+"""Days of a month: one that is computed by days is divided as if all had as many lines as one of its drops."""
 _DAY_VERSION = 2
 """Version of the files of days."""
 _BY_DAY = 4
@@ -260,7 +260,8 @@ class MonthPlan:
 
     def divided_by_day(self, lines_per_task: int) -> "MonthPlan":
         """Return it as its days are divided: this changes little while it grows, so that days are kept."""
-        largest = max(manifest.months[self.month].rows for manifest in self.manifests)
+        months = [manifest.months[self.month] for manifest in self.manifests]
+        largest = max(lines.rows // max(lines.days.bit_count(), 1) for lines in months)
         return replace(self, parts=_parts(self.group, largest * _DAYS, lines_per_task))
 
 

@@ -307,7 +307,7 @@ def test_the_figures_of_segments_add_up_to_those_without_them() -> None:
 
 
 # in 5016, an account is in the first of two snapshots of a day, and in no other
-@pytest.mark.parametrize("seed", [1, 2, 5016])
+@pytest.mark.parametrize("seed", [1, 5016])
 def test_a_random_history_gives_what_an_independent_oracle_computes(place: Place, tmp_path: Path, seed: int) -> None:
     folder = tmp_path / "oracle"
     folder.mkdir()

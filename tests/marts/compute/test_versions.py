@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marts.compute.versions import FIRST, INFERRED, LAST, Snapshot, fold, of_month, with_members
+from marts.compute.versions import FIRST, INFERRED, LAST, Snapshot, fold, of_days, with_members
 from marts.errors import DuplicateKeys
 from marts.pack import Kind, SourceColumn
 from marts.rows.cast import DELETED, clean_schema
@@ -126,7 +126,7 @@ def test_a_report_counts_although_a_later_snapshot_of_its_day_lacks_the_entity()
     ]
     unread = with_members(KIND, never.select(["id", "version_key"]), pa.array([], pa.int64()), members=False)
     assert unread["id"].to_pylist() == [2]
-    assert of_month(never, date(2024, 1, 1))["id"].to_pylist() == [2]
+    assert of_days(never, date(2024, 1, 1), date(2024, 2, 1))["id"].to_pylist() == [2]
     steps += [(date(2024, 2, 1), [with_it]), (date(2024, 3, 1), [with_it, without])]
     row = fold(KIND, steps[1:], never, steps[0][0]).to_pylist()[0]
     assert (row["id"], row["valid_from"], row["valid_to"]) == (1, date(2024, 2, 1), date(2024, 3, 1))
