@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -94,14 +95,18 @@ def _months(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
     dimensions = Dimensions.of(now.resolved.dimensions, now.settings, as_of)
     kept |= {history.path for history in dimensions.histories}  # the next build continues them
     used = [rollup for rollup in rollups if rollup.starts <= as_of]
-    return kept.union(*(task.paths | task.day_paths for task in _derived(now, used, calculations, dimensions)))
+    derived = _derived(now, used, calculations, dimensions, existing)
+    return kept.union(*(task.paths | task.day_paths for task in derived))
 
 
 def _derived(
-    now: Survey, rollups: Sequence[RollUp], calculations: Calculations, dimensions: Dimensions
+    now: Survey,
+    rollups: Sequence[RollUp],
+    calculations: Calculations,
+    dimensions: Dimensions,
+    existing: AbstractSet[str],
 ) -> list[RollUp]:
     """Return the tasks whose tables of months read other months or dimensions, as far as they were computed."""
-    existing = {version.key for version in now.state.versions("facts")} if levels_of(now.settings.pack) > 1 else set()
     every, digests = list(rollups), dict[str, str]()
     for level in range(1, levels_of(now.settings.pack)):
         last = [rollup for rollup in every if rollup.level == level - 1]

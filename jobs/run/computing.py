@@ -131,7 +131,7 @@ def derive(run: Run, rolled_up: RolledUp, dimensions: Dimensions, paths: Abstrac
     return replace(rolled_up, months=tuple(months), computed=(*rolled_up.computed, *computed))
 
 
-def _compute(run: Run, tasks: Sequence[RollUp], of_earlier_runs: AbstractSet[str] = frozenset()) -> None:
+def _compute(run: Run, tasks: Sequence[RollUp], of_earlier_runs: AbstractSet[str]) -> None:
     """Run tasks that compute tables of months; days of them that an earlier run computed are kept."""
     # Newest months first: they are usually the largest, and small tasks at the end let all workers end together.
     work = [

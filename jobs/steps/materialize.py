@@ -263,8 +263,7 @@ def _groups(store: Store, key: str, path: str) -> list[tuple[Any, float]]:
 def replaced_files(before: MartRows, facts: Sequence[str]) -> dict[str, str]:
     """Return the files of a table of months that replace one of an earlier build: of equally divided months or days."""
     was, now = (_by_month(files) for files in (before.inputs.facts, facts))
-    pairs = ((month, files, was.get(month, ())) for month, files in now.items())
-    same = (zip(files, old, strict=True) for _, files, old in pairs if len(files) == len(old))
+    same = (zip(files, was[part], strict=True) for part, files in now.items() if len(files) == len(was.get(part, ())))
     return {path: old for files in same for path, old in files if path != old}
 
 
@@ -281,7 +280,7 @@ def files_exchanged(before: MartRows, now: MartRows) -> list[Change]:
     """Return the differences between two builds of a mart of months in files that replace none: whole files."""
     old, new = (dict(zip(rows.inputs.facts, rows.finished, strict=True)) for rows in (before, now))
     same = replaced_files(before, now.inputs.facts)
-    kept = {*same.values(), *same, *(path for path in old if path in new)}
+    kept = {*same.values(), *same, *(old.keys() & new.keys())}
     removed = [item for path, item in old.items() if path not in kept]
     added = [item for path, item in new.items() if path not in kept]
     return [Change(item.parts[0].path, "", item.rows, 0, 0) for item in removed] + [

@@ -69,21 +69,21 @@ def _count(rows: Mapping[str, FactRows]) -> int:
 
 def _write(store: Store, task: RollUp, facts: _Facts, of_days: Mapping[str, str]) -> None:
     """Write the facts of a month; ``of_days`` are the names of contents of its days, by path."""
-    names = {table.name for table in task.tables if task.path(table.name) in task.paths}
     digests = {**of_days}
-    for name in names:
-        digests |= _write_table(store, task, name, facts.tables[name], task.path(name))
-    for name, table in facts.counts.items():
-        write_parquet(store, task.path(name), table)
+    for table in task.tables:
+        path = task.path(table.name)
+        if path in task.files(table):
+            digests |= _write_table(store, task, table, facts.tables[table.name], path)
+    for name, rows in facts.counts.items():
+        write_parquet(store, task.path(name), rows)
     if task.is_read:
         _write_digests(store, task.digests, digests)
 
 
-def _write_table(store: Store, task: RollUp, name: str, rows: pa.Table, path: str) -> dict[str, str]:
+def _write_table(store: Store, task: RollUp, table: MonthTable, rows: pa.Table, path: str) -> dict[str, str]:
     """Write the rows of a table; return the name of their content, by path."""
-    key = next(table.key[0] for table in task.tables if table.name == name)
     groups = [(a, min(a + _GROUP_ROWS, rows.num_rows)) for a in range(0, rows.num_rows, _GROUP_ROWS)]
-    written = parquet_bytes(with_month(rows, task.starts), groups or None, by=key)
+    written = parquet_bytes(with_month(rows, task.starts), groups or None, by=table.key[0])
     store.put(path, written)
     return {path: hashlib.sha256(written).hexdigest()[:16]}
 
@@ -143,7 +143,8 @@ class _Days:
         if compared:
             own = {name: _of_days(fact, compared) for name, fact in rows.items()}
             together = _compute(task, self._daily, own, self._read.of_days(compared), compared[-1])
-            self._require_equal(together, self._merge([of_day[day] for day in compared]), hashes)
+            of_compared = merged_facts if compared == task.days else self._merge([of_day[day] for day in compared])
+            self._require_equal(together, of_compared, hashes)
         _write(self._store, task, self._with_month(merged_facts), digests)
         return _count(rows)
 
@@ -175,8 +176,8 @@ class _Days:
     def _write_day(self, pool: ThreadPoolExecutor, day: Day, facts: _Facts) -> dict[str, str]:
         """Write the facts of a day; return the names of the contents of its tables, by path."""
         tables = [
-            pool.submit(_write_table, self._store, self._task, name, rows, day.path(name))
-            for name, rows in facts.tables.items()
+            pool.submit(_write_table, self._store, self._task, table, facts.tables[table.name], day.path(table.name))
+            for table in self._daily
         ]
         counts = [pool.submit(write_parquet, self._store, day.path(name), rows) for name, rows in facts.counts.items()]
         digests = {path: digest for result in tables for path, digest in result.result().items()}
@@ -245,7 +246,7 @@ class _Read:
     def __init__(self, store: Store, task: RollUp) -> None:
         self._store, self._task = store, task
         self._before: dict[str, list[pa.Table]] | None = None
-        self._so_far: dict[date, list[tuple[str, pa.Table]]] = {}
+        self._so_far: dict[str, pa.Table] = {}
         self._dimensions = {item.kind.name: _dimension(store, task, item) for item in task.dimensions}
 
     def of_month(self) -> TablesRead:
@@ -272,11 +273,9 @@ class _Read:
         return file.day is None or not any(o.table == file.table and not o.day for o in self._task.same)
 
     def _rows_so_far(self, file: TableFile) -> pa.Table:
-        known = dict(self._so_far.setdefault(file.day or date.min, []))
-        if file.path not in known:
-            known[file.path] = _own_rows(self._store, self._task, file)
-            self._so_far[file.day or date.min].append((file.path, known[file.path]))
-        return known[file.path]
+        if file.path not in self._so_far:
+            self._so_far[file.path] = _own_rows(self._store, self._task, file)
+        return self._so_far[file.path]
 
     def _tables(self, files: Sequence[TableFile], day: date | None = None) -> TablesRead:
         """Read files of the month, all of the months before, and the dimensions."""
