@@ -187,11 +187,6 @@ class RollUp:
         return tuple(day.path(table.name) for day in self.days) if by_day else (self.path(table.name),)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Return the names of its tables."""
-        return tuple(table.name for table in self.tables)
-
-    @property
     def day_paths(self) -> set[str]:
         """Return the paths of the facts of its days that are kept: not all of them need to be there."""
         return {path for day in self.days for path in self.paths_of(day)} if self.goes_on else set()
