@@ -79,9 +79,7 @@ def follow(
     seen, message, began = 0, set[str](), time.monotonic()
     last: Pod | None = None
     while True:
-        pod = max(
-            kube.pods(f"batch.kubernetes.io/job-name={name}"), key=lambda item: str(item.created_at), default=None
-        )
+        pod = _newest(kube, name)
         last = pod or last
         container = _container(pod)
         if pod and container and container.state in ("running", "terminated"):
@@ -94,7 +92,7 @@ def follow(
                 say(f"the log is interrupted: {error}")
             if container.state == "terminated" and container.exit_code is not None:
                 return container.exit_code
-        elif problem := _lost(kube, name, pod, last):
+        elif problem := _lost(kube, name, last):
             raise problem
         else:
             reasons = diagnose.waiting([pod]) if pod else [*diagnose.warnings(kube.events([name]))]
@@ -109,7 +107,13 @@ def follow(
         time.sleep(timeouts.every)
 
 
-def _lost(kube: Kube, name: str, pod: Pod | None, last: Pod | None) -> MartsError | None:
+def _newest(kube: Kube, name: str) -> Pod | None:
+    """Return the last created pod of a Job; None if it has none."""
+    pods = kube.pods(f"batch.kubernetes.io/job-name={name}")
+    return max(pods, key=lambda item: str(item.created_at), default=None)
+
+
+def _lost(kube: Kube, name: str, last: Pod | None) -> MartsError | None:
     """Return why the pod of a Job will never run; None if it still may."""
     job = kube.job(name)
     hint = "check what it has done: `marts job -- status`"
@@ -117,6 +121,8 @@ def _lost(kube: Kube, name: str, pod: Pod | None, last: Pod | None) -> MartsErro
         return ServiceError("it was deleted", f"Job {name}", hint)
     if not job.failed:
         return None
+    # Read the pod again: it may have ended between the reads of pod and Job.
+    pod = _newest(kube, name)
     how = diagnose.ended(pod) if pod else job.message or (diagnose.ended(last) if last else "")
     return ServiceError(f"its pod was lost: {job.failed}{f': {how}' if how else ''}", f"Job {name}", hint)
 

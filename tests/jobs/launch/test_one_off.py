@@ -204,10 +204,10 @@ def test_a_lost_pod_and_a_deleted_job_are_reported_and_not_retried(api: KubeApi)
 
     kubelet = Kubelet(api, lambda pod, _: api.edit("Pod", pod, evicted()) and None)
     name = job_of(api)
+    kubelet.join()
     api.edit("Job", name, fail)
     with pytest.raises(ServiceError, match=r"its pod was lost: BackoffLimitExceeded: .*low on resource: memory"):
         followed(name)
-    kubelet.join()
     api.delete("Job", name)
     with pytest.raises(ServiceError, match="it was deleted"):
         followed(name)
