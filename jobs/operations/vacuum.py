@@ -18,7 +18,7 @@ from jobs.steps.histories import Dimensions
 from jobs.steps.materialize import MartRows, mart_folder, saved_rows
 from jobs.steps.repair import repair_key, repairs_in, repairs_of
 from jobs.steps.rollup import Calculations, RollUp, plan_rollups
-from jobs.steps.settle import Settled, plan_settling, read_settled
+from jobs.steps.settle import Settled, chained, plan_settling, read_settled
 from marts.compute.identity import Identity
 
 FOLDERS = (
@@ -85,10 +85,12 @@ def _months(now: Survey, as_of: date, rollup_lines: int) -> set[str]:
     existing = {version.key for folder in ("settled", "facts") for version in now.state.versions(folder)}
 
     def settle(identity: Identity, months: Collection[str]) -> Settled | None:
-        tasks = plan_settling(live, rollup_lines, identity, as_of, now.settings.state, months)
+        tasks = plan_settling(live, rollup_lines, identity, as_of, now.settings.state, months, existing)
         paths = {path for task in tasks for path in task.paths}
-        kept.update(paths)
-        return read_settled(now.state, tasks, live) if paths <= existing else None
+        if not paths <= existing:
+            return None
+        kept.update(paths, chained(now.state, tasks))
+        return read_settled(now.state, tasks, live)
 
     rollups = plan_rollups(live, as_of, rollup_lines, calculations, settle, existing)
     kept = kept.union(*(rollup.paths | rollup.day_paths for rollup in rollups))

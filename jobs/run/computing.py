@@ -22,7 +22,17 @@ from jobs.steps.derive import levels_of, plan_level, read_digests
 from jobs.steps.fall import DayTotals
 from jobs.steps.histories import Dimensions, run_history
 from jobs.steps.mart_parts import Finished, MartPart, MartTask
-from jobs.steps.materialize import MartRows, files_exchanged, inputs_of, plan_tasks, rows_before, save_rows, saved_rows
+from jobs.steps.materialize import (
+    MartRows,
+    count_facts,
+    files_exchanged,
+    has_outgrown,
+    inputs_of,
+    plan_tasks,
+    rows_before,
+    save_rows,
+    saved_rows,
+)
 from jobs.steps.materialize_task import run_mart_task
 from jobs.steps.repair import accepted_by
 from jobs.steps.resolve import DropCounts, Resolved
@@ -108,7 +118,7 @@ def _settle(
 ) -> Settled:
     """Return which lines of a fact count in some months, for transactions that span months or days."""
     limit, state = run.settings.limits.rollup_lines, run.scan_settings.state
-    tasks = plan_settling(live, limit, identity, run.as_of, state, months)
+    tasks = plan_settling(live, limit, identity, run.as_of, state, months, existing)
     missing = [task for task in tasks if not task.paths <= existing]
     run.ready(missing)
     with run.step("settle", len(missing)):
@@ -211,13 +221,18 @@ def _materialize(
     saved = {name: saved_rows(run.state, name, inputs[name].name, paths) for name in names}
     results = {name: rows for name, rows in saved.items() if rows}
     before: dict[str, MartRows | None] = {}
+    facts: dict[str, int] = {}
     planned: dict[str, list[MartTask | MartPart]] = {}
     limit, state = run.settings.limits.finish_rows, run.scan_settings.state
     # The last marts of a pack first: those in one task take the longest.
     for mart in (mart for mart in reversed(marts) if mart.name not in results):
         own = inputs[mart.name]
-        before[mart.name] = rows_before(run.state, run.pack, mart, own, paths, limit, live.get(mart.name, ""))
-        planned[mart.name] = plan_tasks(state, run.pack, mart, own, before[mart.name], run.policy, limit, read)
+        earlier = rows_before(run.state, run.pack, mart, own, paths, live.get(mart.name, ""))
+        facts[mart.name] = count_facts(run.state, run.pack, own, earlier) if mart.per == "key" else 0
+        if earlier and mart.per == "key" and has_outgrown(earlier, facts[mart.name], limit):
+            earlier = None
+        before[mart.name] = earlier
+        planned[mart.name] = plan_tasks(state, run.pack, mart, own, earlier, run.policy, limit, read)
     tasks = [item for items in planned.values() for item in items if isinstance(item, MartTask)]
     lines = {path: rollup.rows for rollup in rolled_up.months for path in rollup.paths}
     run.ready(tasks, sum(min(1.0, task.size(lines) / run.settings.limits.rollup_lines) for task in tasks))
@@ -229,7 +244,7 @@ def _materialize(
                 run.progress.advance(result.part.rows)
             for name, items in planned.items():
                 finished = [Finished(item) if isinstance(item, MartPart) else ended[item.place] for item in items]
-                rows = MartRows(name, inputs[name], tuple(item.part for item in finished))
+                rows = MartRows(name, inputs[name], tuple(item.part for item in finished), fact_rows=facts[name])
                 if earlier := before[name]:
                     by_months = run.pack.tables[name].per == "month"
                     changes = files_exchanged(earlier, rows) if by_months else []

@@ -1,8 +1,9 @@
 """Read clean lines of drops from the state, with the names of their transactions."""
 
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -74,9 +75,19 @@ class MarkedLines:
     """Result of ``marked``."""
 
 
-def read_marked(store: Store, files: Sequence[File], part: int, parts: int, identity: Identity) -> MarkedLines:
-    """Read lines with bucket % parts == part and settle their transactions; ignore lines without an id."""
-    lines, rows = read_lines(store, files, part, parts, identity)
+def read_marked(
+    store: Store,
+    files: Sequence[File],
+    part: int,
+    parts: int,
+    identity: Identity,
+    only: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> MarkedLines:
+    """Read lines with bucket % parts == part and settle their transactions; ignore lines without an id.
+
+    ``only`` has the row numbers of the lines to read of some files, by their names.
+    """
+    lines, rows = read_lines(store, files, part, parts, identity, only=only)
     places = np.flatnonzero(suspects(lines, identity) & lines["t_id"].is_valid().to_numpy())
     whole = read_suspects(store, files, lines, rows, places, identity)
     return MarkedLines(lines, rows, whole, marked(whole, identity))
@@ -94,18 +105,30 @@ def read_all_marked(
 
 
 def read_lines(
-    store: Store, files: Sequence[File], part: int, parts: int, identity: Identity, days: int = ALL_DAYS
+    store: Store,
+    files: Sequence[File],
+    part: int,
+    parts: int,
+    identity: Identity,
+    days: int = ALL_DAYS,
+    only: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> tuple[pa.Table, list[np.ndarray]]:
     """Return the lines with bucket % parts == part, with ``delivery``, ``position`` and names of transactions.
 
-    ``days`` has a bit for each day of the month whose lines are returned, that of the first is 2. Also
-    return the row numbers of these lines in each file.
+    ``days`` has a bit for each day of the month whose lines are returned, that of the first is 2. ``only`` has the row
+    numbers of the lines to return of some files. Also return the row numbers of these lines in each file.
     """
     names = list(identity.columns)
     empty = pa.schema([(name, identity.schema.field(name).type) for name in names]).empty_table()
     tables, rows = [empty.append_column("delivery", pa.array([], pa.int64()))], []
     for file in files:
-        table, own = _of_file(store, file, part, parts, identity)
+        own = only.get(file.name)
+        if own is None:
+            table, own = _of_file(store, file, part, parts, identity)
+        elif len(own):
+            table = _with_delivery(store.using(file.path, partial(_take, rows=own, names=names)), file)
+        else:
+            table = tables[0].slice(0, 0)
         if days != ALL_DAYS:
             is_wanted = _is_on(table[identity.fact.at], days)
             table, own = table.filter(pa.array(is_wanted)), own[is_wanted]
@@ -160,8 +183,11 @@ def _of_file(store: Store, file: File, part: int, parts: int, identity: Identity
         return lines.select(names).filter(pa.array(own)), rows[own]
 
     lines, rows = store.using(file.path, read)
-    lines = lines.select(names)
-    return lines.append_column("delivery", pa.array(np.full(lines.num_rows, file.delivery), pa.int64())), rows
+    return _with_delivery(lines.select(names), file), rows
+
+
+def _with_delivery(lines: pa.Table, file: File) -> pa.Table:
+    return lines.append_column("delivery", pa.array(np.full(lines.num_rows, file.delivery), pa.int64()))
 
 
 def _is_on(dates: pa.ChunkedArray, days: int) -> np.ndarray:

@@ -53,10 +53,11 @@ def rows_of_keys(
     def read(file: pa.NativeFile) -> tuple[pa.Table, int]:
         parquet, bounds = _opened(file, name, task)
         inside = [n for n, (low, high) in enumerate(bounds) if low < task.high and high >= task.low]
-        groups = [n for n in inside if _has_any(ids, *bounds[n])]
         rows = sum(parquet.metadata.row_group(n).num_rows for n in inside)
         tables = [parquet.schema_arrow.empty_table()]
-        tables += (rows_of_ids(parquet.read_row_group(n, use_threads=False), name, ids) for n in groups)
+        for number in inside:
+            if len(own := _within(ids, *bounds[number])):
+                tables.append(rows_of_ids(parquet.read_row_group(number, use_threads=False), name, own))
         return pa.concat_tables(tables), rows
 
     results = [store.using(path, read) for path in paths]
@@ -72,7 +73,6 @@ def _opened(file: pa.NativeFile, name: str, task: MartTask) -> tuple[pq.ParquetF
     return parquet, [key_range(parquet.metadata, n, column) or everything for n in range(parquet.num_row_groups)]
 
 
-def _has_any(ids: np.ndarray, low: Any, high: Any) -> bool:
-    """Return whether any of some sorted keys is from low to high."""
-    place = int(np.searchsorted(ids, low))
-    return place < len(ids) and bool(ids[place] <= high)
+def _within(ids: np.ndarray, low: Any, high: Any) -> np.ndarray:
+    """Return those of some sorted keys that are from low to high."""
+    return ids[np.searchsorted(ids, low) : np.searchsorted(ids, high, side="right")]

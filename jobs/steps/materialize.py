@@ -76,6 +76,8 @@ class MartRows:
     """Fingerprint of the rows of an earlier build that it was compared with; empty if there were none."""
     changes: tuple[Change, ...] = ()
     """Differences from them."""
+    fact_rows: int = 0
+    """Rows of the month tables that a mart of keys reads; 0 if they were not counted."""
 
     @property
     def fingerprint(self) -> str:
@@ -314,12 +316,34 @@ def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -
     return rows if differences <= existing else replace(rows, follows="", changes=())
 
 
+def count_facts(store: Store, pack: Pack, of: Inputs, before: MartRows | None) -> int:
+    """Return the number of rows of the month tables that a mart reads; only the files that differ are read."""
+    counted = before if before and before.fact_rows else None
+    now, was = (
+        {*item.facts, *(path for _, paths in item.months(pack) for path in paths)} if item else set[str]()
+        for item in (of, counted.inputs if counted else None)
+    )
+
+    def rows(path: str) -> int:
+        return int(store.using(path, lambda file: pq.ParquetFile(file).metadata.num_rows))
+
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        added, removed = (sum(pool.map(rows, files)) for files in (now - was, was - now))
+    return (counted.fact_rows if counted else 0) + added - removed
+
+
+def has_outgrown(before: MartRows, fact_rows: int, rows_per_task: int) -> bool:
+    """Return whether the parts of an earlier build would become too large with so many facts: a split is due."""
+    expected = before.rows * fact_rows / (before.fact_rows or fact_rows or 1)
+    return max(expected, before.rows) > len(before.parts) * rows_per_task * _GROWN
+
+
 def rows_before(
-    store: Store, pack: Pack, mart: Mart, of: Inputs, existing: AbstractSet[str], rows_per_task: int, live: str
+    store: Store, pack: Pack, mart: Mart, of: Inputs, existing: AbstractSet[str], live: str
 ) -> MartRows | None:
     """Return rows of a mart computed by the same rules: those with the fingerprint ``live``, or else the newest.
 
-    A mart of keys is patched: its earlier inputs must exist, and no split may be due.
+    A mart of keys is patched: its earlier inputs must exist.
     """
     end = "/done.json"
     known = [v for v in store.versions(f"marts/{mart.name}") if v.key in existing and v.key.endswith(end)]
@@ -329,8 +353,6 @@ def rows_before(
         result = saved_rows(store, mart.name, name, existing)
         if not result or result.inputs.rules != of.rules:
             continue
-        if mart.per != "key":
+        if mart.per != "key" or result.inputs.files(pack) <= existing:
             return result
-        if result.inputs.files(pack) <= existing:
-            return result if result.rows <= len(result.parts) * rows_per_task * _GROWN else None
     return None

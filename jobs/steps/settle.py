@@ -1,29 +1,34 @@
 """Settle transactions that span months, or the days of a month that is computed by days.
 
 One task per share of the buckets reads the identifying columns of the lines of some months and decides which count. The
-results are named by their inputs, so that a run without new drops does nothing.
+results are named by their inputs, so that a run without new drops does nothing. If files were only added since an
+earlier run, only the transactions in these are settled again: hashes of the others are kept.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import Store
 from jobs.runtime import scratch
 from jobs.state.manifest import Manifest, name_of
 from jobs.state.parquet import read_parquet, write_parquet
-from jobs.steps.lines import File, files_of, of_fact, parts_for, read_marked
+from jobs.steps.lines import File, files_of, of_fact, parts_for, read_lines, read_marked
 from marts.compute.engine import spill_to
-from marts.compute.identity import Identity, in_several_months
+from marts.compute.identity import Identity, hash_of_key, in_several_months
 from marts.compute.months import code_of, cross_months
 from marts.compute.numbers import NO_NUMBERS
+from marts.errors import StateDamaged
+from marts.rows.hashing import among
 
-_VERSION = 2
+_VERSION = 3
 """Version of the files."""
 
 
@@ -41,6 +46,19 @@ class Settled:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """What the hashes of the lines of a part are, in files of this and of earlier runs."""
+
+    files: tuple[str, ...]
+    """Names of the files of lines, in order."""
+    hashes: tuple[str, ...]
+    """Paths of the hashes of their lines."""
+
+
+_CHAIN = TypeAdapter(Chain)
+
+
+@dataclass(frozen=True)
 class Settle:
     """A task: the lines of some months with bucket % parts == part."""
 
@@ -51,6 +69,8 @@ class Settle:
     as_of: date
     folder: str
     state: StoreAddress
+    earlier: str = ""
+    """Folder of an earlier run; empty if there is none."""
 
     @property
     def marks(self) -> str:
@@ -61,8 +81,17 @@ class Settle:
         return f"{self.folder}/crossing-{self.part:02d}.parquet"
 
     @property
+    def hashes(self) -> str:
+        """Return the path of the hashes of the lines that this run read."""
+        return f"{self.folder}/hashes-{self.part:02d}.parquet"
+
+    @property
+    def chain(self) -> str:
+        return f"{self.folder}/chain-{self.part:02d}.json"
+
+    @property
     def paths(self) -> set[str]:
-        return {self.marks, self.crossing}
+        return {self.marks, self.crossing, self.hashes, self.chain}
 
 
 def plan_settling(
@@ -72,22 +101,51 @@ def plan_settling(
     as_of: date,
     state: StoreAddress,
     months: Collection[str],
+    existing: AbstractSet[str],
 ) -> list[Settle]:
-    """Divide the lines of a fact in some months into tasks by bucket. ``manifests`` are in order of delivery."""
+    """Divide the lines of a fact in some months into tasks by bucket. ``manifests`` are in order of delivery.
+
+    ``existing`` are the files of earlier runs.
+    """
     manifests = of_fact(manifests, identity)
     rows = sum(lines.rows for manifest in manifests for month, lines in manifest.months.items() if month in months)
     parts = parts_for(rows, lines_per_task * 3 // 2)
     files = files_of(manifests, months)
     made_from = [(file.month, file.name) for file in files]
-    name = name_of(_VERSION, code_of((), (identity.fact,), NO_NUMBERS), identity.name, as_of, parts, made_from)
-    return [Settle(tuple(files), part, parts, identity, as_of, f"settled/{name}", state) for part in range(parts)]
+    rules = name_of(_VERSION, code_of((), (identity.fact,), NO_NUMBERS), identity.name, parts, sorted(months))
+    folder = f"settled/{rules}/{name_of(as_of, made_from)}"
+    # Lines of other months depend on as_of, and all of a transaction's: they are settled as a whole.
+    earlier = _newest(state, f"settled/{rules}", existing) if identity.within_month else ""
+    return [Settle(tuple(files), part, parts, identity, as_of, folder, state, earlier) for part in range(parts)]
+
+
+def _newest(state: StoreAddress, folder: str, existing: AbstractSet[str]) -> str:
+    """Return the folder of the newest run below one; empty if there is none."""
+    if not any(path.startswith(f"{folder}/") for path in existing):
+        return ""
+    chains = [item for item in state.open().versions(folder) if "/chain-" in item.key and item.key in existing]
+    newest = max(chains, key=lambda item: (item.modified, item.key), default=None)
+    return newest.key.rpartition("/")[0] if newest else ""
 
 
 def run_settle(task: Settle) -> int:
     """Decide which lines of a task count, and write the result. Return the number of lines read."""
     store = task.state.open()
     spill_to(str(scratch.folder()))
-    read = read_marked(store, task.files, task.part, task.parts, task.identity)
+    try:
+        before = _read_before(store, task)
+    except StateDamaged:  # all is settled again
+        before = None
+    identity, place, again = task.identity.narrow, (task.part, task.parts), dict[str, np.ndarray]()
+    if before:
+        new = [file for file in task.files if file.name not in before.chain.files]
+        hashes = _hashes(new, *read_lines(store, new, *place, identity), identity)
+        again = before.rows_of(hashes["hash"].to_numpy())
+        read = read_marked(store, task.files, *place, identity, again)
+    else:
+        read = read_marked(store, task.files, *place, identity)
+        hashes = _hashes(task.files, read.lines, read.rows, identity)
+    write_parquet(store, task.hashes, hashes)
     lines, rows, result = read.lines, read.rows, read.marks.filter(read.marks["mark"].is_valid())
     positions = result["position"].to_numpy()
     starts = np.cumsum([0, *(len(own) for own in rows)])
@@ -101,12 +159,84 @@ def run_settle(task: Settle) -> int:
             "mark": result["mark"],
         }
     )
-    write_parquet(store, task.marks, table)
-    beyond = lines.filter(pa.array(in_several_months(lines, task.identity.fact.at)))
+    write_parquet(store, task.marks, before.with_marks(table, again, task.files) if before else table)
+    if task.identity.within_month:
+        beyond = lines.slice(0, 0)
+    else:
+        beyond = lines.filter(pa.array(in_several_months(lines, task.identity)))
     write_parquet(
         store, task.crossing, cross_months(beyond, result.select(["position", "mark"]), task.as_of, task.identity)
     )
+    chain = Chain(tuple(file.name for file in task.files), (*(before.chain.hashes if before else ()), task.hashes))
+    store.put(task.chain, _CHAIN.dump_json(chain))
     return int(lines.num_rows)
+
+
+def _hashes(files: Sequence[File], lines: pa.Table, rows: Sequence[np.ndarray], identity: Identity) -> pa.Table:
+    """Return file, row and hash of the lines with an id in some files."""
+    places = np.repeat(np.arange(len(rows)), [len(own) for own in rows])
+    names = pa.array([file.name for file in files], pa.string())
+    table = pa.table(
+        {
+            "file": pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), names),
+            "row": pa.array(np.concatenate([np.arange(0), *rows]), pa.int64()),
+            "hash": pa.array(hash_of_key(lines, identity), pa.uint64()),
+        }
+    )
+    return table.filter(lines["t_id"].is_valid())
+
+
+@dataclass(frozen=True)
+class _Before:
+    """The result of an earlier run, of which all files are still there, in the same order."""
+
+    chain: Chain
+    hashes: Sequence[pa.Table]
+    marks: pa.Table
+
+    def rows_of(self, hashes: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the numbers of the rows whose transactions may have some hashes, by the name of each file."""
+        results = {name: [np.arange(0)] for name in self.chain.files}
+        for table in self.hashes:
+            own = table.filter(pa.array(among(table["hash"].to_numpy(), hashes)))
+            names = own["file"].combine_chunks()
+            rows, codes = own["row"].to_numpy(), np.asarray(names.indices)
+            for code in np.unique(codes):
+                results[names.dictionary[int(code)].as_py()].append(rows[codes == code])
+        return {name: np.sort(np.concatenate(rows)) for name, rows in results.items()}
+
+    def with_marks(self, marks: pa.Table, settled: Mapping[str, np.ndarray], files: Sequence[File]) -> pa.Table:
+        """Replace the marks of rows that were settled again, and add those of other files."""
+        place = {file.name: number for number, file in enumerate(files)}
+        again = np.concatenate([_places(place, [name], rows) for name, rows in settled.items()])
+        was = _places(place, self.marks["file"].to_pylist(), self.marks["row"].to_numpy())
+        joined = pa.concat_tables([self.marks.filter(pa.array(~np.isin(was, again))), marks])
+        order = _places(place, joined["file"].to_pylist(), joined["row"].to_numpy())
+        return joined.take(pa.array(np.argsort(order)))
+
+
+def _places(place: Mapping[str, int], names: Sequence[str], rows: np.ndarray) -> np.ndarray:
+    """Return the places of rows of some files, or of one, in the order of the files."""
+    starts = np.array([place[name] for name in names], np.int64) * 2**32
+    return np.asarray(starts + rows)
+
+
+def _read_before(store: Store, task: Settle) -> _Before | None:
+    """Read what an earlier run settled. Return None if files were removed since, or are in another order."""
+    if not task.earlier:
+        return None
+    own = replace(task, folder=task.earlier)
+    chain = _CHAIN.validate_json(store.get(own.chain))
+    known = set(chain.files)
+    if tuple(file.name for file in task.files if file.name in known) != chain.files:
+        return None
+    hashes = [read_parquet(store, path) for path in chain.hashes]
+    return _Before(chain, hashes, read_parquet(store, own.marks))
+
+
+def chained(store: Store, tasks: Iterable[Settle]) -> set[str]:
+    """Return the paths of the hashes that later runs need."""
+    return {path for task in tasks for path in _CHAIN.validate_json(store.get(task.chain)).hashes}
 
 
 def read_settled(store: Store, tasks: Sequence[Settle], manifests: Sequence[Manifest]) -> Settled:

@@ -3,6 +3,8 @@
 -- In:  account_days    entries by account and day
 --      accounts        their history; reports: day and balance_cents of its last snapshot of each month, and of its first
 -- Out: a row per account and month, from the first snapshot or entry on
+--
+-- Entries are added up by month; those of single days are only needed up to the day of a snapshot.
 
 WITH reported AS (
     SELECT account_id AS account_key, unnest(reports, recursive := TRUE) FROM accounts
@@ -12,22 +14,35 @@ latest AS (
         CASE WHEN end_reason = 'DELETED' THEN valid_to - 1 END AS last_day
     FROM accounts WHERE covers_to = DATE '9999-12-31'
 ),
-moved AS (
-    SELECT account_key, day, CASE WHEN is_debit THEN debit_cents - credit_cents ELSE credit_cents - debit_cents END AS cents
-    FROM account_days LEFT JOIN latest USING (account_key)
+sums AS MATERIALIZED (
+    SELECT account_key, year(day) * 12 + month(day) AS number, min(day) AS since, max(day) AS until,
+        sum(debit_cents) AS debits, sum(credit_cents) AS credits
+    FROM account_days GROUP BY ALL
 ),
-running AS (SELECT account_key, day, sum(cents) OVER (PARTITION BY account_key ORDER BY day) AS cents FROM moved),
-anchors AS (
-    SELECT f.account_key, f.balance_cents - coalesce(r.cents, 0) AS cents
-    FROM (SELECT account_key, min(day) AS day, arg_min(balance_cents, day) AS balance_cents FROM reported GROUP BY ALL) f
-    ASOF LEFT JOIN running r ON r.account_key = f.account_key AND f.day >= r.day
+running AS MATERIALIZED (
+    SELECT account_key, number, debits, credits, CASE WHEN is_debit THEN debits - credits ELSE credits - debits END AS moved,
+        sum(moved) OVER (PARTITION BY account_key ORDER BY number) AS cents
+    FROM sums LEFT JOIN latest USING (account_key)
 ),
+-- Entries of the month of a snapshot up to its day, without sign.
+begun AS (
+    SELECT r.account_key, r.day, sum(d.credit_cents) - sum(d.debit_cents) AS cents
+    FROM (SELECT DISTINCT account_key, day FROM reported) r
+    JOIN account_days d ON d.account_key = r.account_key AND d.day <= r.day AND d.day >= date_trunc('month', r.day)::DATE
+    GROUP BY ALL
+),
+reports AS MATERIALIZED (
+    SELECT r.account_key, r.day, r.balance_cents,
+        coalesce(m.cents, 0) + coalesce(CASE WHEN l.is_debit THEN -b.cents ELSE b.cents END, 0) AS cents
+    FROM reported r
+    ASOF LEFT JOIN running m ON m.account_key = r.account_key AND year(r.day) * 12 + month(r.day) > m.number
+    LEFT JOIN begun b ON b.account_key = r.account_key AND b.day = r.day
+    LEFT JOIN latest l ON l.account_key = r.account_key
+),
+anchors AS (SELECT account_key, arg_min(balance_cents - cents, day) AS cents FROM reports GROUP BY account_key),
 spans AS (
-    SELECT account_key, min(day) AS first_day, max(day) FILTER (is_entry) AS last_entry
-    FROM (
-        SELECT account_key, day, TRUE AS is_entry FROM account_days
-        UNION ALL SELECT account_key, day, FALSE FROM reported
-    )
+    SELECT account_key, min(since) AS first_day, max(until) AS last_entry
+    FROM (SELECT account_key, since, until FROM sums UNION ALL SELECT account_key, day, NULL FROM reported)
     GROUP BY account_key
 ),
 months AS (
@@ -38,32 +53,20 @@ months AS (
     ))::DATE AS first_day
     FROM spans LEFT JOIN latest USING (account_key)
 ),
-ends AS (SELECT account_key, first_day, least(last_day(first_day), getvariable('as_of')) AS day FROM months),
-sums AS (
-    SELECT account_key, date_trunc('month', day)::DATE AS first_day, sum(debit_cents) AS debits, sum(credit_cents) AS credits
-    FROM account_days GROUP BY ALL
-),
-told AS (
-    SELECT e.account_key, e.first_day, r.day AS reported_on, r.balance_cents
-    FROM ends e ASOF JOIN reported r ON r.account_key = e.account_key AND e.day >= r.day
-),
-known AS (
-    SELECT t.*, coalesce(r.cents, 0) AS cents
-    FROM told t ASOF LEFT JOIN running r ON r.account_key = t.account_key AND t.reported_on >= r.day
-),
-closed AS (
-    SELECT e.*, coalesce(r.cents, 0) AS cents
-    FROM ends e ASOF LEFT JOIN running r ON r.account_key = e.account_key AND e.day >= r.day
+ends AS (
+    SELECT account_key, first_day, year(first_day) * 12 + month(first_day) AS number,
+        least(last_day(first_day), getvariable('as_of')) AS day
+    FROM months
 ),
 reckoned AS (
-    SELECT c.account_key, c.first_day, coalesce(a.cents, 0) + c.cents AS closing, s.debits, s.credits,
-        coalesce(CASE WHEN l.is_debit THEN s.debits - s.credits ELSE s.credits - s.debits END, 0) AS moved_cents,
-        k.reported_on, k.balance_cents, k.balance_cents - (coalesce(a.cents, 0) + k.cents) AS difference
-    FROM closed c
-    LEFT JOIN anchors a USING (account_key)
-    LEFT JOIN latest l USING (account_key)
-    LEFT JOIN sums s ON s.account_key = c.account_key AND s.first_day = c.first_day
-    LEFT JOIN known k ON k.account_key = c.account_key AND k.first_day = c.first_day
+    SELECT e.account_key, e.first_day, coalesce(a.cents, 0) + coalesce(c.cents, 0) AS closing, s.debits, s.credits,
+        coalesce(s.moved, 0) AS moved_cents,
+        k.day AS reported_on, k.balance_cents, k.balance_cents - (coalesce(a.cents, 0) + k.cents) AS difference
+    FROM ends e
+    ASOF LEFT JOIN running c ON c.account_key = e.account_key AND e.number >= c.number
+    ASOF LEFT JOIN reports k ON k.account_key = e.account_key AND e.day >= k.day
+    LEFT JOIN running s ON s.account_key = e.account_key AND s.number = e.number
+    LEFT JOIN anchors a ON a.account_key = e.account_key
 )
 SELECT account_key, month_name(first_day) AS month, money(closing - moved_cents) AS opening_balance,
     money(coalesce(debits, 0)) AS debits, money(coalesce(credits, 0)) AS credits, money(closing) AS closing_balance,

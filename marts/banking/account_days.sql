@@ -1,5 +1,4 @@
 -- Entries of one month by account and day.
-SELECT account_id AS account_key, entry_time_day AS day, count(*) AS lines,
-    coalesce(sum(amount_cents) FILTER (entry_type = 'DEBIT'), 0)::BIGINT AS debit_cents,
-    coalesce(sum(amount_cents) FILTER (entry_type = 'CREDIT'), 0)::BIGINT AS credit_cents
-FROM ledger_entries GROUP BY account_id, entry_time_day ORDER BY account_id, entry_time_day;
+SELECT account_key, day, sum(lines)::BIGINT AS lines, sum(debit_cents)::BIGINT AS debit_cents,
+    sum(credit_cents)::BIGINT AS credit_cents
+FROM account_entries GROUP BY account_key, day ORDER BY account_key, day;

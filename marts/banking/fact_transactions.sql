@@ -34,15 +34,15 @@ FROM roots;
 -- Rows of known time, with those of the minutes before the first.
 CREATE OR REPLACE TEMP TABLE windows AS
 WITH timed AS (
-    SELECT customer_id, transaction_id, epoch_us(transaction_time) AS micros, status = 'FAILED' AS is_failed, TRUE AS is_own
+    SELECT position, customer_id, transaction_id, epoch_us(transaction_time) AS micros, status = 'FAILED' AS is_failed
     FROM booked WHERE transaction_time IS NOT NULL
     UNION ALL
-    SELECT customer_id, transaction_id, epoch_us(transaction_time), is_failed, FALSE FROM customer_tails_before
+    SELECT NULL, customer_id, transaction_id, epoch_us(transaction_time), is_failed FROM customer_tails_before
     WHERE transaction_time > (SELECT min(moment) FROM booked)
         - to_minutes(greatest(getvariable('velocity_minutes'), getvariable('failed_minutes')))
 ),
 counted AS (
-    SELECT customer_id, transaction_id, is_own,
+    SELECT position,
         count(*) OVER recent - count(*) OVER later AS velocity_count,
         count(*) FILTER (is_failed) OVER within - count(*) FILTER (is_failed) OVER later - is_failed::INT AS failed_before
     FROM timed
@@ -53,7 +53,17 @@ counted AS (
         later AS (PARTITION BY customer_id, micros ORDER BY transaction_id
             ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)
 )
-SELECT customer_id, transaction_id, velocity_count, failed_before FROM counted WHERE is_own;
+SELECT position, velocity_count, failed_before FROM counted WHERE position IS NOT NULL;
+
+-- The place of each row among those of its customer and day.
+CREATE OR REPLACE TEMP TABLE day_places AS
+SELECT position, count(*) OVER day AS day_rows, row_number() OVER day AS day_place,
+    coalesce(sum(amount_cents) FILTER (is_done) OVER running, 0)::HUGEINT AS day_cents
+FROM booked
+WINDOW day AS (PARTITION BY customer_id, transaction_time_day ORDER BY moment, transaction_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING),
+    running AS (PARTITION BY customer_id, transaction_time_day ORDER BY moment, transaction_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);
 
 CREATE OR REPLACE TEMP TABLE known AS
 SELECT DISTINCT customer_id, place, place_id FROM customer_places_before;
@@ -70,7 +80,7 @@ SEMI JOIN limits USING (customer_id)
 WHERE place_id IS NOT NULL
 GROUP BY ALL;
 
-CREATE OR REPLACE TEMP TABLE described AS
+CREATE OR REPLACE TEMP VIEW described AS
 SELECT b.*,
     coalesce(w.velocity_count, 0) AS velocity_count, coalesce(w.failed_before, 0) AS failed_before, l.limit_cents,
     f.fee_percent_hundredths AS fee,
@@ -82,13 +92,12 @@ SELECT b.*,
     CASE WHEN b.transaction_time IS NULL THEN 'UNKNOWN' WHEN its_hour BETWEEN 6 AND 11 THEN 'MORNING'
         WHEN its_hour BETWEEN 12 AND 17 THEN 'AFTERNOON' WHEN its_hour BETWEEN 18 AND 21 THEN 'EVENING'
         ELSE 'NIGHT' END AS its_time_of_day,
-    count(*) OVER day AS day_rows,
-    row_number() OVER sequence AS day_place,
-    coalesce(sum(b.amount_cents) FILTER (b.is_done) OVER running, 0)::HUGEINT AS day_cents,
+    d.day_rows, d.day_place, d.day_cents,
     c.place_id IS NOT NULL OR coalesce(fc.first < (b.moment, b.transaction_id), FALSE) AS knows_city,
     p.place_id IS NOT NULL OR coalesce(fm.first < (b.moment, b.transaction_id), FALSE) AS knows_merchant
 FROM booked b
-LEFT JOIN windows w ON w.customer_id = b.customer_id AND w.transaction_id = b.transaction_id
+JOIN day_places d ON d.position = b.position
+LEFT JOIN windows w ON w.position = b.position
 LEFT JOIN limits l ON l.customer_id = b.customer_id
 LEFT JOIN channel_fees f ON f.channel_id = b.channel_id AND b.transaction_time_day >= f.covers_from
     AND b.transaction_time_day < f.covers_to
@@ -97,15 +106,10 @@ LEFT JOIN merchant_categories m ON m.merchant_id = b.merchant_id AND b.transacti
 LEFT JOIN known c ON c.customer_id = b.customer_id AND c.place = 'city' AND c.place_id = b.city_id
 LEFT JOIN known p ON p.customer_id = b.customer_id AND p.place = 'merchant' AND p.place_id = b.merchant_id
 LEFT JOIN firsts fc ON fc.customer_id = b.customer_id AND fc.place = 'city' AND fc.place_id = b.city_id
-LEFT JOIN firsts fm ON fm.customer_id = b.customer_id AND fm.place = 'merchant' AND fm.place_id = b.merchant_id
-WINDOW day AS (PARTITION BY b.customer_id, b.transaction_time_day ORDER BY b.moment, b.transaction_id
-        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING),
-    sequence AS (PARTITION BY b.customer_id, b.transaction_time_day ORDER BY b.moment, b.transaction_id),
-    running AS (PARTITION BY b.customer_id, b.transaction_time_day ORDER BY b.moment, b.transaction_id
-        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);
+LEFT JOIN firsts fm ON fm.customer_id = b.customer_id AND fm.place = 'merchant' AND fm.place_id = b.merchant_id;
 
 -- Which rules hold; a rule of weight 0 is off. A rule that cannot be judged (NULL) does not hold.
-CREATE OR REPLACE TEMP TABLE scored AS
+CREATE OR REPLACE TEMP VIEW scored AS
 WITH held AS (
     SELECT *,
         getvariable('weight_confirmed_cents') > 0 AND (is_fraudulent = 'Y')

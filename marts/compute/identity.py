@@ -5,7 +5,7 @@ Candidates are found here by hash. identity.sql compares them and decides, so fa
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,6 @@ from marts.rows.hashing import among, hash_rows, mix, repeated
 
 NAMES = ("t_shard", "t_id", "t_line", "id_key", "day_key", "more_key")
 """Columns that name a transaction: what its rows share, its id, the number of a row, and the key of the policy."""
-_KEY = ("t_shard", "id_key", "day_key", "t_id")
-"""Those that are hashed; the rest is compared later."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,18 @@ class Identity:
     def clean(self, name: str) -> str:
         """Return the name of a column of the fact in clean rows."""
         return self.fact.column(name).clean_name
+
+    @property
+    def hashed(self) -> list[str]:
+        """Return the columns of `NAMES` that are hashed to find candidates: those with values, each once."""
+        by_id = bool(self._first_id) and self._first_id != self.fact.shard
+        used = {"t_shard": bool(self.fact.shard), "id_key": by_id, "day_key": "day" in self.key, "t_id": True}
+        return [name for name, is_used in used.items() if is_used]
+
+    @property
+    def narrow(self) -> "Identity":
+        """Return it without the columns that the pack's SQL reads, if the others settle which rows count."""
+        return replace(self, used=()) if self.fact.once_per_id and not self.fact.across else self
 
     @property
     def signs(self) -> list[str]:
@@ -184,25 +194,34 @@ def suspects(lines: pa.Table, identity: Identity) -> np.ndarray:
     """
     delivery = lines["delivery"].to_numpy()
     has_id = lines["t_id"].is_valid().to_numpy()
-    baskets = hash_rows(lines.select(list(_KEY)))
-    result = among(baskets, _in_several(baskets[has_id], delivery[has_id]))
-    result &= has_id
-    unnumbered = lines["t_line"].is_null().to_numpy()
-    keys = mix(mix(baskets, delivery), hash_rows(lines.select(["t_line"])))
-    alike = hash_rows(lines.select(identity.compared(lines)))
-    keys[unnumbered] = mix(keys[unnumbered], alike[unnumbered])
-    repeats = among(keys, repeated(keys[has_id])) & has_id
+    baskets = hash_of_key(lines, identity)
+    if identity.fact.once_per_id:
+        result = among(baskets, repeated(baskets[has_id])) & has_id
+    else:
+        result = among(baskets, _in_several(baskets[has_id], delivery[has_id])) & has_id
+        unnumbered = lines["t_line"].is_null().to_numpy()
+        keys = mix(mix(baskets, delivery), hash_rows(lines.select(["t_line"])))
+        if unnumbered.any():
+            alike = hash_rows(lines.filter(pa.array(unnumbered)).select(identity.compared(lines)))
+            keys[unnumbered] = mix(keys[unnumbered], alike)
+        result |= among(keys, repeated(keys[has_id])) & has_id
     if not has_id.all():
-        loose = mix(alike, hash_rows(lines.select(["t_shard"])))
-        result |= among(loose, _in_several(loose[~has_id], delivery[~has_id])) & ~has_id
-    return np.asarray(result | repeats)
+        of_nobody = lines.filter(pa.array(~has_id))
+        loose = mix(hash_rows(of_nobody.select(identity.compared(lines))), hash_rows(of_nobody.select(["t_shard"])))
+        result[~has_id] = among(loose, _in_several(loose, delivery[~has_id]))
+    return np.asarray(result)
 
 
-def in_several_months(lines: pa.Table, at: str) -> np.ndarray:
+def hash_of_key(lines: pa.Table, identity: Identity) -> np.ndarray:
+    """Hash the key of the transaction of each line, without the columns that are compared later."""
+    return hash_rows(lines.select(identity.hashed))
+
+
+def in_several_months(lines: pa.Table, identity: Identity) -> np.ndarray:
     """Return a mask of the lines that may belong to transactions in several months."""
     has_id = lines["t_id"].is_valid().to_numpy()
-    baskets = hash_rows(lines.select(list(_KEY)))
-    months = lines[at].to_numpy().astype("datetime64[M]").astype(np.int64)
+    baskets = hash_of_key(lines, identity)
+    months = lines[identity.fact.at].to_numpy().astype("datetime64[M]").astype(np.int64)
     return np.asarray(among(baskets, _in_several(baskets[has_id], months[has_id])) & has_id)
 
 

@@ -205,17 +205,20 @@ def _exchanged(previous: Totals, old: Totals, new: Totals, figures: Figures) -> 
 
 def rows_of(rows: pa.Table, key: str, ids: np.ndarray) -> pa.Table:
     """Return the rows of some keys; ``ids`` are sorted."""
-    return rows.filter(pa.array(_among(np.asarray(rows[key]), ids)))
+    return rows.filter(_among(rows[key], ids))
 
 
 def overlay(key: str, rows: pa.Table, others: pa.Table, ids: np.ndarray) -> pa.Table:
     """Replace the rows of some keys with others; both are sorted by the mart's key."""
-    left = rows.filter(pa.array(~_among(np.asarray(rows[key]), ids)))
+    left = rows.filter(pc.invert(_among(rows[key], ids)))
     joined = pa.concat_tables([left, others])
     # No key is in both tables, so a stable sort keeps each key's rows in order.
     return joined.take(pa.array(np.argsort(joined[key].to_numpy(), kind="stable")))
 
 
-def _among(keys: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def _among(keys: pa.ChunkedArray, ids: np.ndarray) -> pa.ChunkedArray | pa.Array:
     """Return which keys are among ``ids``, which are sorted and not empty."""
-    return np.asarray(ids[np.minimum(np.searchsorted(ids, keys), len(ids) - 1)] == keys)
+    if pa.types.is_string(keys.type) and len(ids) <= len(keys):  # numpy would compare each text in Python
+        return pc.is_in(keys, pa.array(ids, pa.string()))
+    values = np.asarray(keys)
+    return pa.array(ids[np.minimum(np.searchsorted(ids, values), len(ids) - 1)] == values)

@@ -11,7 +11,8 @@ from marts.rows.buffers import letters
 _ODD, _ODD2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _HALF, _LESS = np.uint64(32), np.uint64(29)
 _NOTHING = np.uint64(0x27D4EB2F165667C5)
-_LAST = 0xFFFF
+_FEWEST, _MOST = 16, 22
+"""Bits of a hash that rule out others: as many as keep the table in the cache of a processor."""
 _ROWS = 1 << 16
 """Rows of text hashed at a time: each byte of text needs eight bytes or more of memory."""
 
@@ -40,10 +41,11 @@ def repeated(hashes: np.ndarray) -> np.ndarray:
 
 
 def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return which hashes are among the known ones. The last 16 bits rule out nearly all others quickly."""
-    last = np.zeros(_LAST + 1, bool)
-    last[(known & np.uint64(_LAST)).astype(np.int64)] = True
-    result = last[(hashes & np.uint64(_LAST)).astype(np.int64)]
+    """Return which hashes are among the known ones. The last bits rule out nearly all others quickly."""
+    bits = min(max(len(known).bit_length() + 5, _FEWEST), _MOST)
+    last, mask = np.zeros(1 << bits, bool), np.uint64((1 << bits) - 1)
+    last[(known & mask).astype(np.int64)] = True
+    result = last[(hashes & mask).astype(np.int64)]
     result[result] = np.isin(hashes[result], known)
     return np.asarray(result)
 

@@ -151,6 +151,14 @@ def test_a_patch_that_grows_becomes_a_part_of_its_own(history: History) -> None:
     assert history.files("*/part-*") > before
 
 
+def test_a_mart_that_grows_at_once_is_divided_by_its_new_rows(history: History) -> None:
+    history.build()
+    before = history.files("*/part-*")
+    history.deliver(3000, range(1, 1000))
+    history.build()
+    assert len(history.files("*/part-*") - before) > 2 * len(before)
+
+
 def test_a_customer_who_leaves_has_no_rows(history: History) -> None:
     history.deliver(4, [5000])
     history.build()
