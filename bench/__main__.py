@@ -117,6 +117,28 @@ def compare_banks(bench: Bench, lines: int) -> None:
     _rows(runs, lines, BANKING)
 
 
+def compare_bank_days(bench: Bench, lines: int) -> None:
+    """Print what the last day of a bank's month costs, on top of the days before it: live in MariaDB, judged."""
+    source, last = drops.bank(bench.folder, lines), drops.BANK_DAYS
+    _title(
+        f"The last day of a month with {lines:,} transactions, from S3 until {len(shipped('banking').marts)} tables are live in MariaDB"
+    )
+    with tempfile.TemporaryDirectory(prefix="bench-bank-", dir=bench.folder) as folder:
+        history = Path(folder) / "drops"
+        drops.bank_until(source, history, 1)
+        with days_live.started(Path(folder), history, bench.cores) as place:
+            print("| | seconds | CPU s | peak GiB | rows written | redo MB | steps |")
+            print("|---|---:|---:|---:|---:|---:|---|")
+            # A large month is computed by days if it was computed before: so is one that grows day by day.
+            for title, until in (("the first day", 1), (f"{last - 2} days more", last - 1), ("the last day", last)):
+                for path in drops.bank_until(source, place.local, until):
+                    place.upload(path)
+                as_of, builds = drops.BANK_TODAY.replace(day=until), list[Measured]()
+                day = place.timed(lambda as_of=as_of: builds.append(place.build(as_of=as_of, pack="banking")))
+                figures = f"{builds[0].cpu:.1f} | {builds[0].peak / 2**30:.2f} | {day.rows:,} | {day.redo / 1e6:,.0f}"
+                print(f"| {title} | {day.seconds:.1f} | {figures} | {place.steps()} |", flush=True)
+
+
 def compare_days(bench: Bench, lines: int) -> None:
     """Print the third table: a day of new lines on top of a history, until the marts are ready to load."""
     source = drops.history(bench.folder, lines)
@@ -286,7 +308,9 @@ def _number(text: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument("--lines", type=lambda text: [_number(part) for part in text.split(",")], default=[10_000_000])
-    parser.add_argument("--pack", choices=tuple(PACKS), default="retail", help="banking: only the table of engines")
+    parser.add_argument(
+        "--pack", choices=tuple(PACKS), default="retail", help="banking: only the tables engines and day live"
+    )
     parser.add_argument("--engines", default="all", help=f"some of {','.join(ENGINES)}")
     parser.add_argument(
         "--tables", type=lambda text: text.split(","), default=TABLES, help=f"some of {','.join(TABLES)}"
@@ -312,7 +336,7 @@ def main() -> None:
             print(f"not installed, left out: {', '.join(missing)}")
         for lines in arguments.lines:
             if bench.pack == "banking":
-                compare_banks(bench, lines)
+                _compare_banks(bench, lines, arguments.tables)
             else:
                 _compare(bench, lines, arguments.tables)
         if "load" in arguments.tables and bench.pack == "retail":
@@ -335,6 +359,14 @@ def _compare(bench: Bench, lines: int, tables: Sequence[str]) -> None:
         days_live.compare(bench.folder, lines, min(DAY_LINES, lines), bench.runs, others, bench.cores)
     if "scale" in tables:
         compare_scale(bench, lines)
+
+
+def _compare_banks(bench: Bench, lines: int, tables: Sequence[str]) -> None:
+    """Print the tables of the banking pack."""
+    if "engines" in tables:
+        compare_banks(bench, lines)
+    if "day live" in tables:
+        compare_bank_days(bench, lines)
 
 
 def _is_there(package: str) -> bool:

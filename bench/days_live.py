@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench import drops, loads
-from bench.measure import measured
+from bench.measure import Measured, measured
 from marts.pack import Mart
 from marts.packs import shipped
 
@@ -56,15 +57,18 @@ class Place:
 
     def deliver(self, number: int, lines: int) -> None:
         """Put the drop of a day into the bucket and the folder."""
-        path = drops.add(self.local, lines, number)
+        self.upload(drops.add(self.local, lines, number))
+
+    def upload(self, path: Path) -> None:
+        """Put a drop of the folder into the bucket."""
         key = f"drops/{path.relative_to(self.local).as_posix()}"
         self.store.client().upload_file(str(path), self.bucket, key)
 
-    def build(self, code: str = _BUILD) -> None:
+    def build(self, code: str = _BUILD, as_of: date = drops.TODAY, pack: str = PACK.name) -> Measured:
         """Build with a new process."""
         places = ["--source", f"s3://{self.bucket}/drops", "--state", f"s3://{self.bucket}/state"]
-        arguments = [*places, "--target", self.target, "--as-of", drops.TODAY.isoformat()]
-        measured([sys.executable, "-c", code, "build", *arguments], self.environment)
+        arguments = [*places, "--target", self.target, "--as-of", as_of.isoformat(), "--pack", pack]
+        return measured([sys.executable, "-c", code, "build", *arguments], self.environment)
 
     def figures(self, database: str) -> list[tuple[Any, ...]]:
         """Return figures of both marts, equal for equal rows."""
@@ -80,7 +84,7 @@ class Place:
         ((report,),) = self.database.run("SELECT report FROM ours.marts_runs ORDER BY started_at DESC LIMIT 1")
         return ", ".join(f"{step} {took:.1f}" for step, took in json.loads(report)["seconds"].items())
 
-    def timed(self, job: Callable[[], None]) -> Day:
+    def timed(self, job: Callable[[], object]) -> Day:
         """Run a job; return its seconds, and what it wrote."""
         rows, redo, began = *self._written(), time.perf_counter()
         job()
@@ -97,7 +101,7 @@ def compare(folder: Path, lines: int, new: int, runs: int, engines: Mapping[str,
     """Print a line for each way; ``engines`` are the modules of others, by title."""
     source = drops.history(folder, lines)
     taken: dict[str, list[Day]] = {name: [] for name in (OURS, WHOLE, *engines)}
-    with _place(folder, source, cores) as place:
+    with started(folder, source, cores) as place:
         place.build()
         _make_tables(place.database)
         number = 0
@@ -149,7 +153,7 @@ def _load(connection: Any, mart: Mart, out: Path) -> None:
 
 
 @contextmanager
-def _place(folder: Path, source: Path, cores: int) -> Iterator[Place]:
+def started(folder: Path, source: Path, cores: int) -> Iterator[Place]:
     """Start S3 with the drops, and a database with empty marts of both."""
     with (
         tempfile.TemporaryDirectory(prefix="bench-s3-") as of_store,

@@ -40,6 +40,25 @@ def with_more(folder: Path, drops: Path, lines: int) -> Path:
     return grown
 
 
+def bank_until(bank: Path, folder: Path, day: int) -> list[Path]:
+    """Link the drops of a bank until a day of the month into a folder; return those that were not there.
+
+    The generator writes one snapshot of customers and accounts, on the last day; here they arrive on the first.
+    """
+    last, first = (f"date={some}" for some in (BANK_TODAY, banking.FIRST_DAY))
+    new = []
+    for path in sorted(bank.rglob("*.csv")):
+        of_day = path.stem.rpartition("-")[2]
+        if of_day.isdigit() and int(of_day) > day:
+            continue
+        link = folder / path.relative_to(bank).as_posix().replace(last, first)
+        if not link.exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.hardlink_to(path)
+            new.append(link)
+    return new
+
+
 def linked(drops: Path, folder: Path) -> Path:
     """Return a folder with the same drops, of the same file system."""
     for path in (path for path in drops.rglob("*") if path.is_file()):

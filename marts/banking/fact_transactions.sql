@@ -65,8 +65,10 @@ WINDOW day AS (PARTITION BY customer_id, transaction_time_day ORDER BY moment, t
     running AS (PARTITION BY customer_id, transaction_time_day ORDER BY moment, transaction_id
         ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);
 
+-- Where customers with a habit spent before; of others no place is new.
 CREATE OR REPLACE TEMP TABLE known AS
-SELECT DISTINCT customer_id, place, place_id FROM customer_places_before;
+SELECT DISTINCT customer_id, place, place_id
+FROM customer_places_before SEMI JOIN (FROM booked SEMI JOIN limits USING (customer_id)) USING (customer_id);
 
 -- Where customers with a habit spent first in the month: a later row of the customer knows the place.
 CREATE OR REPLACE TEMP TABLE firsts AS
