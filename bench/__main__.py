@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -120,9 +121,8 @@ def compare_banks(bench: Bench, lines: int) -> None:
 def compare_bank_days(bench: Bench, lines: int) -> None:
     """Print what the last day of a bank's month costs, on top of the days before it: live in MariaDB, judged."""
     source, last = drops.bank(bench.folder, lines), drops.BANK_DAYS
-    _title(
-        f"The last day of a month with {lines:,} transactions, from S3 until {len(shipped('banking').marts)} tables are live in MariaDB"
-    )
+    tables = len(shipped("banking").marts)
+    _title(f"The last day of a month with {lines:,} transactions, from S3 until {tables} tables are live in MariaDB")
     with tempfile.TemporaryDirectory(prefix="bench-bank-", dir=bench.folder) as folder:
         history = Path(folder) / "drops"
         drops.bank_until(source, history, 1)
@@ -133,9 +133,9 @@ def compare_bank_days(bench: Bench, lines: int) -> None:
             for title, until in (("the first day", 1), (f"{last - 2} days more", last - 1), ("the last day", last)):
                 for path in drops.bank_until(source, place.local, until):
                     place.upload(path)
-                as_of, builds = drops.BANK_TODAY.replace(day=until), list[Measured]()
-                day = place.timed(lambda as_of=as_of: builds.append(place.build(as_of=as_of, pack="banking")))
-                figures = f"{builds[0].cpu:.1f} | {builds[0].peak / 2**30:.2f} | {day.rows:,} | {day.redo / 1e6:,.0f}"
+                as_of = drops.BANK_TODAY.replace(day=until)
+                day, build = place.timed(partial(place.build, as_of=as_of, pack="banking"))
+                figures = f"{build.cpu:.1f} | {build.peak / 2**30:.2f} | {day.rows:,} | {day.redo / 1e6:,.0f}"
                 print(f"| {title} | {day.seconds:.1f} | {figures} | {place.steps()} |", flush=True)
 
 

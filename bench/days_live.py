@@ -84,13 +84,13 @@ class Place:
         ((report,),) = self.database.run("SELECT report FROM ours.marts_runs ORDER BY started_at DESC LIMIT 1")
         return ", ".join(f"{step} {took:.1f}" for step, took in json.loads(report)["seconds"].items())
 
-    def timed(self, job: Callable[[], object]) -> Day:
-        """Run a job; return its seconds, and what it wrote."""
+    def timed(self, job: Callable[[], Any]) -> tuple[Day, Any]:
+        """Run a job; return its seconds and what it wrote, and its result."""
         rows, redo, began = *self._written(), time.perf_counter()
-        job()
+        result = job()
         seconds = time.perf_counter() - began
         after = self._written()
-        return Day(seconds, after[0] - rows, after[1] - redo)
+        return Day(seconds, after[0] - rows, after[1] - redo), result
 
     def _written(self) -> tuple[int, int]:
         status = {name: int(value) for name, value in self.database.run(f"{_STATUS} IN {(*_ROWS, _REDO)}")}
@@ -108,11 +108,13 @@ def compare(folder: Path, lines: int, new: int, runs: int, engines: Mapping[str,
         for name, code in ((OURS, _BUILD), (WHOLE, _LOAD_ALL)):
             for _ in range(runs):  # a day after one of the same way: it deletes the rows that those left
                 place.deliver(number, new)
-                taken[name].append(_said(name, place.timed(lambda code=code: place.build(code)), place.steps()))
+                day, _ = place.timed(lambda code=code: place.build(code))
+                taken[name].append(_said(name, day, place.steps()))
                 number += 1
         wanted = place.figures("ours")
         for title, module in (item for _ in range(runs) for item in engines.items()):
-            taken[title].append(_said(title, place.timed(lambda m=module: again(place, m, cores))))
+            day, _ = place.timed(lambda m=module: again(place, m, cores))
+            taken[title].append(_said(title, day))
             if place.figures("others") != wanted:
                 sys.exit(f"{title}: its marts are not those of Martwright")
         rows = sum(count for count, *_ in wanted)

@@ -1,4 +1,4 @@
--- The transactions of one month, scored. Every rule looks back: at earlier rows of the customer, never at later ones,
+-- The transactions of one month, scored. Every rule row_counts back: at earlier rows of the customer, never at later ones,
 -- at other customers, or at another row's score.
 --
 -- In:  booked                                       transactions of the month (booked.sql)
@@ -32,7 +32,7 @@ SELECT customer_id,
 FROM roots;
 
 -- Rows of known time, with those of the minutes before the first.
-CREATE OR REPLACE TEMP TABLE windows AS
+CREATE OR REPLACE TEMP VIEW windows AS
 WITH timed AS (
     SELECT position, customer_id, transaction_id, epoch_us(transaction_time) AS micros, status = 'FAILED' AS is_failed
     FROM booked WHERE transaction_time IS NOT NULL
@@ -56,7 +56,7 @@ counted AS (
 SELECT position, velocity_count, failed_before FROM counted WHERE position IS NOT NULL;
 
 -- The place of each row among those of its customer and day.
-CREATE OR REPLACE TEMP TABLE day_places AS
+CREATE OR REPLACE TEMP VIEW day_places AS
 SELECT position, count(*) OVER day AS day_rows, row_number() OVER day AS day_place,
     coalesce(sum(amount_cents) FILTER (is_done) OVER running, 0)::HUGEINT AS day_cents
 FROM booked
@@ -64,6 +64,12 @@ WINDOW day AS (PARTITION BY customer_id, transaction_time_day ORDER BY moment, t
         ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING),
     running AS (PARTITION BY customer_id, transaction_time_day ORDER BY moment, transaction_id
         ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);
+
+-- Both in one table of numbers: a join with it needs little memory.
+CREATE OR REPLACE TEMP TABLE row_counts AS
+SELECT d.position, d.day_rows::INTEGER AS day_rows, d.day_place::INTEGER AS day_place, d.day_cents::BIGINT AS day_cents,
+    coalesce(w.velocity_count, 0)::INTEGER AS velocity_count, coalesce(w.failed_before, 0)::INTEGER AS failed_before
+FROM day_places d LEFT JOIN windows w ON w.position = d.position;
 
 -- Where customers with a habit spent before; of others no place is new.
 CREATE OR REPLACE TEMP TABLE known AS
@@ -84,7 +90,7 @@ GROUP BY ALL;
 
 CREATE OR REPLACE TEMP VIEW described AS
 SELECT b.*,
-    coalesce(w.velocity_count, 0) AS velocity_count, coalesce(w.failed_before, 0) AS failed_before, l.limit_cents,
+    d.velocity_count::BIGINT AS velocity_count, d.failed_before::BIGINT AS failed_before, l.limit_cents,
     f.fee_percent_hundredths AS fee,
     CASE WHEN b.is_done AND f.fee_percent_hundredths IS NOT NULL
         THEN div_half_up(b.amount_cents * f.fee_percent_hundredths::HUGEINT, 10000) ELSE 0 END::BIGINT AS revenue_cents,
@@ -94,12 +100,11 @@ SELECT b.*,
     CASE WHEN b.transaction_time IS NULL THEN 'UNKNOWN' WHEN its_hour BETWEEN 6 AND 11 THEN 'MORNING'
         WHEN its_hour BETWEEN 12 AND 17 THEN 'AFTERNOON' WHEN its_hour BETWEEN 18 AND 21 THEN 'EVENING'
         ELSE 'NIGHT' END AS its_time_of_day,
-    d.day_rows, d.day_place, d.day_cents,
+    d.day_rows::BIGINT AS day_rows, d.day_place::BIGINT AS day_place, d.day_cents,
     c.place_id IS NOT NULL OR coalesce(fc.first < (b.moment, b.transaction_id), FALSE) AS knows_city,
     p.place_id IS NOT NULL OR coalesce(fm.first < (b.moment, b.transaction_id), FALSE) AS knows_merchant
 FROM booked b
-JOIN day_places d ON d.position = b.position
-LEFT JOIN windows w ON w.position = b.position
+JOIN row_counts d ON d.position = b.position
 LEFT JOIN limits l ON l.customer_id = b.customer_id
 LEFT JOIN channel_fees f ON f.channel_id = b.channel_id AND b.transaction_time_day >= f.covers_from
     AND b.transaction_time_day < f.covers_to
@@ -173,6 +178,8 @@ SELECT *,
     ), '') AS reasons
 FROM held;
 
+-- The only table of whole rows: each one more is written to disk and read again.
+CREATE OR REPLACE TEMP TABLE finished AS
 SELECT transaction_id, transaction_time_day AS transaction_date, strftime(transaction_date, '%Y%m%d')::BIGINT AS date_key,
     coalesce(strftime(posted_date, '%Y%m%d')::BIGINT, -1) AS posted_date_key, transaction_time,
     customer_id AS customer_key, coalesce(account_id, -1) AS account_key,
@@ -195,4 +202,6 @@ SELECT transaction_id, transaction_time_day AS transaction_date, strftime(transa
     score > getvariable('fraud_threshold_cents') AS is_high_risk,
     reasons AS risk_reasons,
     is_fraudulent = 'Y' AS is_fraudulent
-FROM scored ORDER BY transaction_id;
+FROM scored;
+
+FROM finished ORDER BY transaction_id;

@@ -1,6 +1,5 @@
 """A month that goes on is merged from its days: each file of its facts has the bytes that the whole month gives."""
 
-import random
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -9,42 +8,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.kit import Inline, Place, line, marts, sales
+from support.months import DROPS, POLICY, day_of, delivered, place_of
 from support.retail import RETAIL
 
 from jobs.state.manifest import Manifest, MonthLines
 from jobs.steps.rollup import MonthPlan
 from marts.compute.days import merged, require_equal
 from marts.errors import SqlFailed
-from marts.policy import Policy
 
-POLICY = Policy(max_unknown_ratio=1, equal_lines="drop")
-LINES, AS_OF = 60, date(2024, 3, 31)
 CUSTOMER_MONTHS = RETAIL.months["customer_months"]
 
 
 @pytest.fixture(autouse=True)
 def _as_many_parts_by_day_as_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.steps.rollup._DAYS", 5)
-
-
-def place_of(folder: Path, policy: Policy = POLICY, rollup_lines: int = 60) -> Place:
-    place = Place(folder, policy=policy, as_of=AS_OF)
-    place.settings = {"limits": {"rollup_lines": rollup_lines}, "drops": {"withdrawals": "apply"}}
-    place.put_dimensions()
-    return place
-
-
-def day_of(day: int, month: int = 3, rows: int = LINES, late: int = 0, seed: int = 0) -> str:
-    """Write a drop of a day: baskets of a few people, guests, lines without an id, some lines of an earlier day."""
-    pick = random.Random(100 * month + day + seed)
-    lines = []
-    for number in range(rows):
-        when = date(2024, month, late if late and number % 10 == 0 else day)
-        basket = pick.choice([f"T{pick.randrange(rows // 3)}", f"T{pick.randrange(rows // 3)}", ""])
-        person, customer = pick.randrange(1, 4), pick.choice(["", *range(1, 20)])
-        price, quantity = f"{pick.randrange(1, 30)}.50", pick.choice([1, 1, 2, -1])
-        lines.append(line(basket, customer, person=person, day=when.isoformat(), price=price, quantity=quantity))
-    return sales(*lines)
 
 
 def facts_of(place: Place, month: str = "2024-03") -> dict[str, bytes]:
@@ -59,32 +36,11 @@ def days_of(place: Place, month: str = "2024-03") -> dict[str, int]:
     return {file.parent.name: file.stat().st_mtime_ns for file in files}
 
 
-def delivered(folder: Path, drops: dict[str, str], together: bool, policy: Policy = POLICY, lines: int = 60) -> Place:
-    """Build after each drop, or once after all."""
-    place = place_of(folder, policy, lines)
-    for number, (key, text) in enumerate(drops.items()):
-        place.put(key, text)
-        if not together or number == len(drops) - 1:
-            report = place.build()
-            assert report.error is None, report.error
-    return place
-
-
 def require_same_facts(by_day: Place, whole: Place) -> None:
     kept, wanted = facts_of(by_day), facts_of(whole)
     assert wanted
     assert wanted == {path: kept.get(path, b"") for path in wanted}
     assert by_day.marts() == whole.marts()
-
-
-DROPS = {
-    "sales/01.csv": day_of(1),
-    "sales/05.csv": day_of(5),
-    "sales/06.csv": day_of(6, late=1),
-    "sales/07.csv": day_of(7, late=5, seed=1),
-    "sales/06 again.csv": day_of(6, late=1).replace(",1,", ",2,", 3),  # a correction
-    "sales/01 again.csv": day_of(1, rows=40),  # lines delivered twice
-}
 
 
 @pytest.mark.parametrize(
