@@ -28,7 +28,7 @@ def lines_read(place: Place) -> int:
 @pytest.mark.parametrize("lines", [60, 240], ids=["several tasks", "one task"])
 def test_a_drop_settles_what_it_touches_as_all_lines_would(tmp_path: Path, lines: int) -> None:
     place = delivered(tmp_path, DROPS, together=False, policy=BY_MONTH, lines=lines)
-    for number, more in enumerate([day_of(8, late=1), DROPS["sales/07.csv"].replace(",1,", ",2,", 3)]):
+    for number, more in enumerate([day_of(8, late=1), day_of(9, late=5, seed=3)]):
         place.put(f"sales/more {number}.csv", more)
         assert place.build().error is None
         settled, wanted = newest(place).name, marks(place)
