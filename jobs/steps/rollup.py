@@ -27,8 +27,9 @@ _GOES_ON = timedelta(days=7)
 """A month goes on until so many days after its end: late lines come."""
 _MERGE = 1 / 4
 """Share of the time of a whole month that it takes to merge its days."""
-_DAYS = 31
-"""Days of a month: one that is computed by days is divided as if all had as many lines as one of its drops."""
+_DAYS = 8
+"""A month that is computed by days is divided as if it had so many, each with as many lines as the largest: not all
+days are read at once, and tasks read files of all days."""
 _DAY_VERSION = 2
 """Version of the files of days."""
 _BY_DAY = 4

@@ -39,6 +39,8 @@ from marts.privacy.erasure import is_guest
 
 _COMPARED = 2
 """Days that are compared with what they give together, of tables that read others: all could be too many at once."""
+_ROWS_AT_ONCE = 1_500_000
+"""Rows of days that are read together."""
 _GROUP_ROWS = 6_000
 """Facts per row group: the unit that a materialize task skips or reads."""
 
@@ -120,33 +122,41 @@ class _Days:
     def run(self) -> int:
         """Compute, keep and merge the facts. Return the number of lines that were read.
 
-        If all days are computed, compare with what their rows give together: the pack states how rows of days are
-        merged.
+        If all days are computed, compare the first with what their rows give together: the pack states how rows of
+        days are merged.
         """
-        task = self._task
-        missing = [day for day in task.days if day not in self._kept]
-        rows = _read_facts(self._store, task, sum(day.bit for day in missing) if self._kept else ALL_DAYS)
-        compared = () if self._kept else task.days[:_COMPARED] if task.level else task.days
-        of_day, digests, hashes = dict[Day, _Facts](), dict[str, str](), Counter[str]()
+        task, count = self._task, 0
+        groups = _at_once([day for day in task.days if day not in self._kept], task.rows // len(task.days))
+        of_day, digests = dict[Day, _Facts](), dict[str, str]()
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             read = {day: pool.submit(self._read_day, day) for day in self._kept}
-            for day in missing:
-                own = {name: _of_days(fact, [day]) for name, fact in rows.items()}
-                facts = _compute(task, self._daily, own, self._read.of_day(day.day), day)
-                digests |= self._write_day(pool, day, facts)
-                hashes.update(self._hashes(facts) if day in compared else {})
-                of_day[day] = self._needed(facts)
+            for group in groups:
+                every = len(group) == len(task.days)
+                rows = _read_facts(self._store, task, ALL_DAYS if every else sum(day.bit for day in group))
+                compared = () if self._kept or of_day else group[:_COMPARED] if task.level else group
+                hashes = Counter[str]()
+                for day in group:
+                    own = {name: _of_days(fact, [day]) for name, fact in rows.items()}
+                    facts = _compute(task, self._daily, own, self._read.of_day(day.day), day)
+                    digests |= self._write_day(pool, day, facts)
+                    hashes.update(self._hashes(facts) if day in compared else {})
+                    of_day[day] = self._needed(facts)
+                if compared:
+                    self._compare(rows, compared, self._merge([of_day[day] for day in compared]), hashes)
+                count += _count(rows)
             for day, result in read.items():
                 of_day[day], names = result.result()
                 digests |= names
-        merged_facts = self._merge([of_day[day] for day in task.days])
-        if compared:
-            own = {name: _of_days(fact, compared) for name, fact in rows.items()}
-            together = _compute(task, self._daily, own, self._read.of_days(compared), compared[-1])
-            of_compared = merged_facts if compared == task.days else self._merge([of_day[day] for day in compared])
-            self._require_equal(together, of_compared, hashes)
-        _write(self._store, task, self._with_month(merged_facts), digests)
-        return _count(rows)
+        _write(self._store, task, self._with_month(self._merge([of_day[day] for day in task.days])), digests)
+        return count
+
+    def _compare(
+        self, rows: Mapping[str, FactRows], days: Sequence[Day], merged_facts: _Facts, hashes: Mapping[str, int]
+    ) -> None:
+        """Compare some days with what their rows give together. Raise SqlFailed."""
+        own = {name: _of_days(fact, days) for name, fact in rows.items()}
+        together = _compute(self._task, self._daily, own, self._read.of_days(days), days[-1])
+        self._require_equal(together, merged_facts, hashes)
 
     def _hashes(self, facts: _Facts) -> dict[str, int]:
         """Return a hash of the rows of each table whose rows of days are those of the month."""
@@ -218,6 +228,12 @@ class _Days:
         task = self._task
         counts = (_in_order(drops, task, "delivery"), _in_order(shared, task, "delivery", "other"))
         return _Facts(tables, dict(zip(COUNTS, counts, strict=True)))
+
+
+def _at_once(days: Sequence[Day], rows: int) -> list[Sequence[Day]]:
+    """Divide days, of so many rows each, into groups that are read together."""
+    size = max(_ROWS_AT_ONCE // max(rows, 1), 1)
+    return [days[start : start + size] for start in range(0, len(days), size)]
 
 
 def _of_days(fact: FactRows, days: Sequence[Day]) -> FactRows:

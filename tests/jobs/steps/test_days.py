@@ -44,11 +44,14 @@ def require_same_facts(by_day: Place, whole: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "key"),
-    [(60, None), (240, None), (60, ("transaction_id", "month")), (240, ("transaction_id",))],
+    ("lines", "key", "at_once"),
+    [(60, None, 130), (240, None, 10**6), (60, ("transaction_id", "month"), 130), (240, ("transaction_id",), 10**6)],
     ids=["several tasks", "one task", "transactions of several days", "transactions of several months"],
 )
-def test_days_give_the_bytes_that_the_month_gives(tmp_path: Path, lines: int, key: tuple[str, ...] | None) -> None:
+def test_days_give_the_bytes_that_the_month_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int, key: tuple[str, ...] | None, at_once: int
+) -> None:
+    monkeypatch.setattr("jobs.steps.rollup_task._ROWS_AT_ONCE", at_once)
     policy = POLICY.model_copy(update={"transaction_key": key})
     by_day = delivered(tmp_path / "by day", DROPS, together=False, policy=policy, lines=lines)
     whole = delivered(tmp_path / "whole", DROPS, together=True, policy=policy, lines=lines)

@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 from support.kit import Place, marts
 from support.months import DROPS, POLICY, day_of, delivered
 
@@ -27,9 +26,8 @@ def lines_read(place: Place) -> int:
     return sum(pq.read_metadata(path).num_rows for path in newest(place).glob("hashes-*"))
 
 
-@pytest.mark.parametrize("lines", [60, 240], ids=["several tasks", "one task"])
-def test_a_drop_settles_what_it_touches_as_all_lines_would(tmp_path: Path, lines: int) -> None:
-    place = delivered(tmp_path, ACCEPTED, together=False, policy=BY_MONTH, lines=lines)
+def test_a_drop_settles_what_it_touches_as_all_lines_would(tmp_path: Path) -> None:
+    place = delivered(tmp_path, ACCEPTED, together=False, policy=BY_MONTH)
     for number, more in enumerate([day_of(8, late=1), day_of(9, late=5, seed=3)]):
         place.put(f"sales/more {number}.csv", more)
         assert place.build().error is None
