@@ -16,8 +16,9 @@ from typing import Any
 
 import psutil
 
-_STEP = 0.2
-"""Seconds between two polls. Usage of a process after its last poll is not counted."""
+_STEP, _SHARE = 0.2, 1 / 200
+"""Seconds between two polls, and the least share of the time that has passed: a poll of large processes takes long.
+Usage of a process after its last poll is not counted."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class _Watch:
         self._thread.join()
 
     def _look_on(self) -> None:
-        while not self._over.wait(_STEP):
+        began = time.perf_counter()
+        while not self._over.wait(max(_STEP, (time.perf_counter() - began) * _SHARE)):
             self._look()
             if time.perf_counter() > self._until and not self.late:
                 self.late = True
