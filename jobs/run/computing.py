@@ -36,8 +36,9 @@ from jobs.steps.materialize import (
 from jobs.steps.materialize_task import run_mart_task
 from jobs.steps.repair import accepted_by
 from jobs.steps.resolve import DropCounts, Resolved
-from jobs.steps.rollup import Calculations, RollUp, RollUpWork, plan_rollups
+from jobs.steps.rollup import Calculations, RollUp, plan_rollups
 from jobs.steps.rollup_task import run_rollup
+from jobs.steps.rollup_work import RollUpWork
 from jobs.steps.settle import Settled, plan_settling, read_settled, run_settle
 from marts.compute.identity import Identity
 from marts.errors import DataError
@@ -144,12 +145,7 @@ def derive(run: Run, rolled_up: RolledUp, dimensions: Dimensions, paths: Abstrac
 def _compute(run: Run, tasks: Sequence[RollUp], of_earlier_runs: AbstractSet[str]) -> None:
     """Run tasks that compute tables of months; days of them that an earlier run computed are kept."""
     # Newest months first: they are usually the largest, and small tasks at the end let all workers end together.
-    work = [
-        RollUpWork(
-            task, run.scan_settings.state, tuple(day for day in task.days if task.paths_of(day) <= of_earlier_runs)
-        )
-        for task in reversed(tasks)
-    ]
+    work = [RollUpWork.of(task, run.scan_settings.state, of_earlier_runs) for task in reversed(tasks)]
     run.ready(tasks, sum(item.lines for item in work) / run.settings.limits.rollup_lines)
     with run.step("roll up", len(tasks)):
         for _, lines in run.runner("RollUp", run_rollup, work):

@@ -11,7 +11,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-from jobs.adapters.store.open import StoreAddress
 from jobs.state.manifest import Manifest, name_of
 from jobs.steps.lines import File, parts_for
 from jobs.steps.settle import Settled
@@ -25,8 +24,8 @@ COUNTS = ("drops", "shared")
 """Files beside the tables of a month: what each drop brings, and the rows that drops share."""
 _GOES_ON = timedelta(days=7)
 """A month goes on until so many days after its end: late lines come."""
-_MERGE = 1 / 4
-"""Share of the time of a whole month that it takes to merge its days."""
+_LAST = 3
+"""Days of a month that are not merged with those before: most late lines are of them."""
 _DAYS = 8
 """A month that is computed by days is divided as if it had so many, each with as many lines as the largest: not all
 days are read at once, and tasks read files of all days."""
@@ -190,30 +189,37 @@ class RollUp:
     @property
     def day_paths(self) -> set[str]:
         """Return the paths of the facts of its days that are kept: not all of them need to be there."""
-        return {path for day in self.days for path in self.paths_of(day)} if self.goes_on else set()
+        days = {path for day in self.days for path in self.paths_of(day)}
+        return days | self.merged_paths(self.merged_days) if self.goes_on else set()
+
+    @property
+    def merged_days(self) -> int:
+        """Return the number of the first days whose facts are kept merged."""
+        return max(len(self.days) - _LAST, 0) if self.goes_on else 0
+
+    @property
+    def needed_tables(self) -> tuple[MonthTable, ...]:
+        """Return the tables of days whose rows of all days are needed: those merged, or read by tables of the month."""
+        read = {name for table in self.tables if not table.by_day for name in table.also}
+        daily = (table for table in self.tables if table.by_day)
+        return tuple(table for table in daily if table.by_day == "merged" or table.name in read)
+
+    def first(self, count: int) -> Day:
+        """Return where the merged facts of the first days are."""
+        own = self.days[:count]
+        return Day(own[-1].day, f"facts/month={self.month}/days-{name_of(*(day.folder for day in own))}")
+
+    def merged_paths(self, count: int) -> set[str]:
+        """Return the paths of the merged facts of the first days."""
+        if not count:
+            return set()
+        day = self.first(count)
+        return {*(day.path(table.name) for table in self.needed_tables), *map(day.path, self.counts), day.digests}
 
     def paths_of(self, day: Day) -> set[str]:
         """Return the paths of the facts of a day."""
         tables = (day.path(table.name) for table in self.tables if table.by_day)
         return {*tables, *map(day.path, self.counts), day.digests}
-
-
-@dataclass(frozen=True)
-class RollUpWork:
-    """A task, and the state that it reads and writes."""
-
-    task: RollUp
-    state: StoreAddress
-    days: tuple[Day, ...] = ()
-    """The days whose facts are kept, to merge them with those of its other days."""
-
-    @property
-    def lines(self) -> float:
-        """Return the approximate number of lines whose whole computation takes as long."""
-        if not self.days:
-            return self.task.rows
-        missing = 1 - len(self.days) / len(self.task.days)
-        return self.task.rows * max(missing, _MERGE)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from jobs.runtime import scratch
 from jobs.state.parquet import parquet_bytes, read_parquet, write_parquet
 from jobs.steps.dimensions import unique
 from jobs.steps.lines import ALL_DAYS, File, read_lines, read_suspects
-from jobs.steps.rollup import COUNTS, Day, DimensionFiles, FactFiles, RollUp, RollUpWork, TableFile
+from jobs.steps.rollup import COUNTS, Day, DimensionFiles, FactFiles, RollUp, TableFile
+from jobs.steps.rollup_work import RollUpWork
 from jobs.steps.row_files import buckets_of
 from jobs.steps.settle import Settled
 from marts.compute.days import differs, hash_of_rows, merged, require_equal
@@ -59,7 +60,7 @@ def run_rollup(work: RollUpWork) -> int:
     task, store = work.task, work.state.open()
     spill_to(str(scratch.folder()))
     if task.days:
-        return _Days(store, task, work.days).run()
+        return _Days(store, work).run()
     rows, read = _read_facts(store, task), _Read(store, task)
     _write(store, task, _compute(task, task.tables, rows, read.of_month()), {})
     return _count(rows)
@@ -113,8 +114,9 @@ def _compute(
 class _Days:
     """The computation of a month by days: those that lack their facts are computed, and all are merged."""
 
-    def __init__(self, store: Store, task: RollUp, kept: Sequence[Day]) -> None:
-        self._store, self._task, self._kept = store, task, kept
+    def __init__(self, store: Store, work: RollUpWork) -> None:
+        self._store, self._task, self._kept, self._first = store, work.task, work.days, work.first
+        task = self._task
         self._daily = [table for table in task.tables if table.by_day]
         self._of_month = [table for table in task.tables if not table.by_day]
         self._read = _Read(store, task)
@@ -127,9 +129,11 @@ class _Days:
         """
         task, count = self._task, 0
         groups = _at_once([day for day in task.days if day not in self._kept], task.rows // len(task.days))
-        of_day, digests = dict[Day, _Facts](), dict[str, str]()
+        of_day, digests = dict[Day, _Facts](), dict[Day, dict[str, str]]()
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-            read = {day: pool.submit(self._read_day, day) for day in self._kept}
+            merged_before = [task.first(self._first)] if self._first else []
+            others = [day for day in task.days[self._first :] if day in self._kept]
+            read = {day: pool.submit(self._read_day, day) for day in (*merged_before, *others)}
             for group in groups:
                 every = len(group) == len(task.days)
                 rows = _read_facts(self._store, task, ALL_DAYS if every else sum(day.bit for day in group))
@@ -138,17 +142,37 @@ class _Days:
                 for day in group:
                     own = {name: _of_days(fact, [day]) for name, fact in rows.items()}
                     facts = _compute(task, self._daily, own, self._read.of_day(day.day), day)
-                    digests |= self._write_day(pool, day, facts)
+                    digests[day] = self._write_day(pool, day, facts)
                     hashes.update(self._hashes(facts) if day in compared else {})
                     of_day[day] = self._needed(facts)
                 if compared:
                     self._compare(rows, compared, self._merge([of_day[day] for day in compared]), hashes)
                 count += _count(rows)
             for day, result in read.items():
-                of_day[day], names = result.result()
-                digests |= names
-        _write(self._store, task, self._with_month(self._merge([of_day[day] for day in task.days])), digests)
+                of_day[day], digests[day] = result.result()
+        self._finish([*merged_before, *task.days[self._first :]], of_day, digests)
         return count
+
+    def _finish(
+        self, days: Sequence[Day], facts: Mapping[Day, _Facts], digests: Mapping[Day, Mapping[str, str]]
+    ) -> None:
+        """Merge and write the facts of the month, and those of its first days; the first of ``days`` may be merged."""
+        task, left = self._task, [facts[day] for day in days]
+        own = len(days) - (len(task.days) - task.merged_days)  # of the first days
+        if task.merged_days > self._first:
+            left = [self._merge(left[:own]), *left[own:]]
+            self._write_first(left[0], {path: name for day in days[:own] for path, name in digests[day].items()})
+        names = {path: name for day in days for path, name in digests[day].items()}
+        _write(self._store, task, self._with_month(self._merge(left)), names)
+
+    def _write_first(self, facts: _Facts, digests: Mapping[str, str]) -> None:
+        """Write the merged facts of the first days; ``digests`` are the names of contents of the days, by path."""
+        day = self._task.first(self._task.merged_days)
+        for table in self._task.needed_tables:
+            _write_table(self._store, self._task, table, facts.tables[table.name], day.path(table.name))
+        for name, rows in facts.counts.items():
+            write_parquet(self._store, day.path(name), rows)
+        _write_digests(self._store, day.digests, digests)
 
     def _compare(
         self, rows: Mapping[str, FactRows], days: Sequence[Day], merged_facts: _Facts, hashes: Mapping[str, int]
@@ -198,27 +222,21 @@ class _Days:
 
     def _needed(self, facts: _Facts) -> _Facts:
         """Return the facts of a day without the rows that are only in its files."""
-        names = [table.name for table in self._daily if self._is_needed(table)]
-        return replace(facts, tables={name: facts.tables[name] for name in names})
+        return replace(facts, tables={table.name: facts.tables[table.name] for table in self._task.needed_tables})
 
     def _read_day(self, day: Day) -> tuple[_Facts, dict[str, str]]:
         """Read the facts of a day, if they are merged or read, and the names of the contents of all."""
-        names = [table.name for table in self._daily if self._is_needed(table)]
+        names = [table.name for table in self._task.needed_tables]
         tables = {name: read_parquet(self._store, day.path(name)).drop_columns(["month"]) for name in names}
         counts = {name: read_parquet(self._store, day.path(name)) for name in self._task.counts}
         digests = read_parquet(self._store, day.digests).to_pylist()
         return _Facts(tables, counts), {row["path"]: row["digest"] for row in digests}
 
-    def _is_needed(self, table: MonthTable) -> bool:
-        """Return whether the rows of all days of a table are needed."""
-        return table.by_day == "merged" or any(table.name in other.also for other in self._of_month)
-
     def _merge(self, days: Sequence[_Facts]) -> _Facts:
         """Merge the facts of the days of a month."""
         tables = {
             table.name: merged(table, [facts.tables[table.name] for facts in days])
-            for table in self._daily
-            if self._is_needed(table)
+            for table in self._task.needed_tables
         }
         if self._task.level:
             return _Facts(tables, {})

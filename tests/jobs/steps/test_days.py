@@ -142,6 +142,25 @@ def test_a_month_of_few_lines_is_the_unit(tmp_path: Path) -> None:
     assert not days_of(delivered(tmp_path, DROPS, together=False, lines=10_000))
 
 
+def test_the_first_days_are_read_merged(tmp_path: Path) -> None:
+    """Files of days that are merged are not read again; those of the last days are."""
+    place = delivered(tmp_path, {f"sales/{day:02d}.csv": day_of(day) for day in range(1, 8)}, together=False, lines=240)
+    month = place.folder / "state/facts/month=2024-03"
+    assert list(month.glob("days-*/customer_months.parquet"))
+    for day in (1, 2, 3):  # the first four of seven are merged
+        for path in month.glob(f"day-{day:02d}-*/customer_months.parquet"):
+            path.write_bytes(b"junk")
+    place.put("sales/08.csv", day_of(8))
+    assert place.build().error is None
+    whole = delivered(tmp_path / "whole", {f"sales/{day:02d}.csv": day_of(day) for day in range(1, 9)}, together=True)
+    assert place.marts() == whole.marts()
+    for path in month.glob("days-*/drops.parquet"):
+        path.unlink()
+    place.put("sales/09.csv", day_of(9))
+    report = place.build()  # damaged days are computed again
+    assert report.error is None, report.error
+
+
 def test_days_are_waste_when_the_month_has_ended(tmp_path: Path) -> None:
     place = delivered(tmp_path, DROPS, together=False, lines=240)
     flags = [*place.flags, "--config", str(tmp_path / "marts.toml")]

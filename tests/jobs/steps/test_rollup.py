@@ -13,8 +13,9 @@ from jobs.adapters.store.open import StoreAddress, open_store
 from jobs.config.settings import S3
 from jobs.state.manifest import BUCKETS, NARROWEST
 from jobs.state.parquet import read_parquet, write_parquet
-from jobs.steps.rollup import DropFiles, FactFiles, RollUp, RollUpWork
+from jobs.steps.rollup import DropFiles, FactFiles, RollUp
 from jobs.steps.rollup_task import run_rollup
+from jobs.steps.rollup_work import RollUpWork
 from jobs.steps.row_files import bucket_columns, buckets_of
 from marts.compute.identity import Identity
 from marts.compute.numbers import NO_NUMBERS
