@@ -54,8 +54,9 @@ class Kubelet:
         named = {"generateName": f"{meta['name']}-", "namespace": "marts", "ownerReferences": [owner]}
         created = self.api.create({**pod, "apiVersion": "v1", "kind": "Pod", "metadata": {**pod["metadata"], **named}})
         words = (created["metadata"]["name"], pod["spec"]["containers"][0]["args"])
-        self._threads.append(threading.Thread(target=self._work, args=words))
-        self._threads[-1].start()
+        thread = threading.Thread(target=self._work, args=words)
+        thread.start()
+        self._threads.append(thread)
 
     def join(self) -> None:
         for thread in self._threads:
@@ -202,12 +203,16 @@ def test_a_lost_pod_and_a_deleted_job_are_reported_and_not_retried(api: KubeApi)
     def fail(job: dict[str, Any]) -> None:
         job["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
 
-    kubelet = Kubelet(api, lambda pod, _: api.edit("Pod", pod, evicted()) and None)
+    def lose(pod: str, _: list[str]) -> None:
+        api.edit("Pod", pod, evicted())
+        (job,) = api.objects("Job")
+        api.edit("Job", job["metadata"]["name"], fail)
+
+    kubelet = Kubelet(api, lose)
     name = job_of(api)
-    kubelet.join()
-    api.edit("Job", name, fail)
     with pytest.raises(ServiceError, match=r"its pod was lost: BackoffLimitExceeded: .*low on resource: memory"):
         followed(name)
+    kubelet.join()
     api.delete("Job", name)
     with pytest.raises(ServiceError, match="it was deleted"):
         followed(name)
