@@ -13,7 +13,6 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
-from pydantic import TypeAdapter
 
 from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import Store
@@ -46,16 +45,24 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """What the hashes of the lines of a part are, in files of this and of earlier runs."""
+class _Chain:
+    """Where the hashes of the lines of a part are, in files of this and of earlier runs."""
 
     files: tuple[str, ...]
     """Names of the files of lines, in order."""
     hashes: tuple[str, ...]
-    """Paths of the hashes of their lines."""
+    """Paths of the hashes of their lines; each is named by the files of its lines."""
 
+    def write(self, store: Store, path: str) -> None:
+        names, is_hashes = [*self.files, *self.hashes], [False] * len(self.files) + [True] * len(self.hashes)
+        write_parquet(store, path, pa.table({"name": pa.array(names, pa.string()), "is_hashes": is_hashes}))
 
-_CHAIN = TypeAdapter(Chain)
+    @classmethod
+    def read(cls, store: Store, path: str) -> "_Chain":
+        """Read a chain. Raise StateDamaged."""
+        rows = read_parquet(store, path).to_pylist()
+        files, hashes = (tuple(row["name"] for row in rows if row["is_hashes"] == side) for side in (False, True))
+        return cls(files, hashes)
 
 
 @dataclass(frozen=True)
@@ -81,17 +88,17 @@ class Settle:
         return f"{self.folder}/crossing-{self.part:02d}.parquet"
 
     @property
-    def hashes(self) -> str:
-        """Return the path of the hashes of the lines that this run read."""
-        return f"{self.folder}/hashes-{self.part:02d}.parquet"
-
-    @property
     def chain(self) -> str:
-        return f"{self.folder}/chain-{self.part:02d}.json"
+        return f"{self.folder}/chain-{self.part:02d}.parquet"
 
     @property
     def paths(self) -> set[str]:
-        return {self.marks, self.crossing, self.hashes, self.chain}
+        return {self.marks, self.crossing, self.chain}
+
+    def hashes(self, files: Iterable[File]) -> str:
+        """Return the path of the hashes of the lines in some files."""
+        name = name_of([file.name for file in files])
+        return f"{self.folder.rpartition('/')[0]}/hashes-{name}/part-{self.part:02d}.parquet"
 
 
 def plan_settling(
@@ -115,16 +122,17 @@ def plan_settling(
     rules = name_of(_VERSION, code_of((), (identity.fact,), NO_NUMBERS), identity.name, parts, sorted(months))
     folder = f"settled/{rules}/{name_of(as_of, made_from)}"
     # Lines of other months depend on as_of, and all of a transaction's: they are settled as a whole.
-    earlier = _newest(state, f"settled/{rules}", existing) if identity.within_month else ""
+    earlier = _newest(state, f"settled/{rules}", existing, folder) if identity.within_month else ""
     return [Settle(tuple(files), part, parts, identity, as_of, folder, state, earlier) for part in range(parts)]
 
 
-def _newest(state: StoreAddress, folder: str, existing: AbstractSet[str]) -> str:
-    """Return the folder of the newest run below one; empty if there is none."""
+def _newest(state: StoreAddress, folder: str, existing: AbstractSet[str], own: str) -> str:
+    """Return the folder of the newest other run below one; empty if there is none."""
     if not any(path.startswith(f"{folder}/") for path in existing):
         return ""
     chains = [item for item in state.open().versions(folder) if "/chain-" in item.key and item.key in existing]
-    newest = max(chains, key=lambda item: (item.modified, item.key), default=None)
+    others = (item for item in chains if not item.key.startswith(f"{own}/"))
+    newest = max(others, key=lambda item: (item.modified, item.key), default=None)
     return newest.key.rpartition("/")[0] if newest else ""
 
 
@@ -137,6 +145,7 @@ def run_settle(task: Settle) -> int:
     except StateDamaged:  # all is settled again
         before = None
     identity, place, again = task.identity.narrow, (task.part, task.parts), dict[str, np.ndarray]()
+    new: Sequence[File] = task.files
     if before:
         new = [file for file in task.files if file.name not in before.chain.files]
         hashes = _hashes(new, *read_lines(store, new, *place, identity), identity)
@@ -144,8 +153,8 @@ def run_settle(task: Settle) -> int:
         read = read_marked(store, task.files, *place, identity, again)
     else:
         read = read_marked(store, task.files, *place, identity)
-        hashes = _hashes(task.files, read.lines, read.rows, identity)
-    write_parquet(store, task.hashes, hashes)
+        hashes = _hashes(new, read.lines, read.rows, identity)
+    write_parquet(store, task.hashes(new), hashes)
     lines, rows, result = read.lines, read.rows, read.marks.filter(read.marks["mark"].is_valid())
     positions = result["position"].to_numpy()
     starts = np.cumsum([0, *(len(own) for own in rows)])
@@ -167,8 +176,8 @@ def run_settle(task: Settle) -> int:
     write_parquet(
         store, task.crossing, cross_months(beyond, result.select(["position", "mark"]), task.as_of, task.identity)
     )
-    chain = Chain(tuple(file.name for file in task.files), (*(before.chain.hashes if before else ()), task.hashes))
-    store.put(task.chain, _CHAIN.dump_json(chain))
+    known = before.chain.hashes if before else ()
+    _Chain(tuple(file.name for file in task.files), (*known, task.hashes(new))).write(store, task.chain)
     return int(lines.num_rows)
 
 
@@ -190,7 +199,7 @@ def _hashes(files: Sequence[File], lines: pa.Table, rows: Sequence[np.ndarray], 
 class _Before:
     """The result of an earlier run, of which all files are still there, in the same order."""
 
-    chain: Chain
+    chain: _Chain
     hashes: Sequence[pa.Table]
     marks: pa.Table
 
@@ -203,7 +212,7 @@ class _Before:
             rows, codes = own["row"].to_numpy(), np.asarray(names.indices)
             for code in np.unique(codes):
                 results[names.dictionary[int(code)].as_py()].append(rows[codes == code])
-        return {name: np.sort(np.concatenate(rows)) for name, rows in results.items()}
+        return {name: np.unique(np.concatenate(rows)) for name, rows in results.items()}
 
     def with_marks(self, marks: pa.Table, settled: Mapping[str, np.ndarray], files: Sequence[File]) -> pa.Table:
         """Replace the marks of rows that were settled again, and add those of other files."""
@@ -226,7 +235,7 @@ def _read_before(store: Store, task: Settle) -> _Before | None:
     if not task.earlier:
         return None
     own = replace(task, folder=task.earlier)
-    chain = _CHAIN.validate_json(store.get(own.chain))
+    chain = _Chain.read(store, own.chain)
     known = set(chain.files)
     if tuple(file.name for file in task.files if file.name in known) != chain.files:
         return None
@@ -236,7 +245,7 @@ def _read_before(store: Store, task: Settle) -> _Before | None:
 
 def chained(store: Store, tasks: Iterable[Settle]) -> set[str]:
     """Return the paths of the hashes that later runs need."""
-    return {path for task in tasks for path in _CHAIN.validate_json(store.get(task.chain)).hashes}
+    return {path for task in tasks for path in _Chain.read(store, task.chain).hashes}
 
 
 def read_settled(store: Store, tasks: Sequence[Settle], manifests: Sequence[Manifest]) -> Settled:
