@@ -121,7 +121,7 @@ def plan_settling(
     made_from = [(file.month, file.name) for file in files]
     rules = name_of(_VERSION, code_of((), (identity.fact,), NO_NUMBERS), identity.name, parts, sorted(months))
     folder = f"settled/{rules}/{name_of(as_of, made_from)}"
-    # Lines of other months depend on as_of, and all of a transaction's: they are settled as a whole.
+    # What transactions in several months add up to depends on as_of: all of them are settled again.
     earlier = _newest(state, f"settled/{rules}", existing, folder) if identity.within_month else ""
     return [Settle(tuple(files), part, parts, identity, as_of, folder, state, earlier) for part in range(parts)]
 
