@@ -53,8 +53,7 @@ def bank_until(bank: Path, folder: Path, day: int) -> list[Path]:
             continue
         link = folder / path.relative_to(bank).as_posix().replace(last, first)
         if not link.exists():
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.hardlink_to(path)
+            _link(path, link)
             new.append(link)
     return new
 
@@ -62,10 +61,13 @@ def bank_until(bank: Path, folder: Path, day: int) -> list[Path]:
 def linked(drops: Path, folder: Path) -> Path:
     """Return a folder with the same drops, of the same file system."""
     for path in (path for path in drops.rglob("*") if path.is_file()):
-        link = folder / path.relative_to(drops)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.hardlink_to(path)
+        _link(path, folder / path.relative_to(drops))
     return folder
+
+
+def _link(path: Path, link: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.hardlink_to(path)
 
 
 def add(drops: Path, lines: int, number: int = 0) -> Path:

@@ -224,9 +224,9 @@ def _materialize(
     for mart in (mart for mart in reversed(marts) if mart.name not in results):
         own = inputs[mart.name]
         earlier = rows_before(run.state, run.pack, mart, own, paths, live.get(mart.name, ""))
-        facts[mart.name] = count_facts(run.state, run.pack, own, earlier) if mart.per == "key" else 0
-        if earlier and mart.per == "key" and has_outgrown(earlier, facts[mart.name], limit):
-            earlier = None
+        if mart.per == "key":
+            facts[mart.name] = count_facts(run.state, run.pack, own, earlier)
+            earlier = None if earlier and has_outgrown(earlier, facts[mart.name], limit) else earlier
         before[mart.name] = earlier
         planned[mart.name] = plan_tasks(state, run.pack, mart, own, earlier, run.policy, limit, read)
     tasks = [item for items in planned.values() for item in items if isinstance(item, MartTask)]
@@ -240,7 +240,7 @@ def _materialize(
                 run.progress.advance(result.part.rows)
             for name, items in planned.items():
                 finished = [Finished(item) if isinstance(item, MartPart) else ended[item.place] for item in items]
-                rows = MartRows(name, inputs[name], tuple(item.part for item in finished), fact_rows=facts[name])
+                rows = MartRows(name, inputs[name], tuple(item.part for item in finished), fact_rows=facts.get(name, 0))
                 if earlier := before[name]:
                     by_months = run.pack.tables[name].per == "month"
                     changes = files_exchanged(earlier, rows) if by_months else []

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -81,7 +80,7 @@ def read_marked(
     part: int,
     parts: int,
     identity: Identity,
-    only: Mapping[str, np.ndarray] = MappingProxyType({}),
+    only: Mapping[str, np.ndarray] | None = None,
 ) -> MarkedLines:
     """Read lines with bucket % parts == part and settle their transactions; ignore lines without an id.
 
@@ -111,7 +110,7 @@ def read_lines(
     parts: int,
     identity: Identity,
     days: int = ALL_DAYS,
-    only: Mapping[str, np.ndarray] = MappingProxyType({}),
+    only: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[pa.Table, list[np.ndarray]]:
     """Return the lines with bucket % parts == part, with ``delivery``, ``position`` and names of transactions.
 
@@ -122,7 +121,7 @@ def read_lines(
     empty = pa.schema([(name, identity.schema.field(name).type) for name in names]).empty_table()
     tables, rows = [empty.append_column("delivery", pa.array([], pa.int64()))], []
     for file in files:
-        own = only.get(file.name)
+        own = only.get(file.name) if only else None
         if own is None:
             table, own = _of_file(store, file, part, parts, identity)
         elif len(own):

@@ -56,8 +56,11 @@ class Inputs:
 
     def files(self, pack: Pack) -> set[str]:
         """Return the files of month tables and dimensions."""
-        others = (*self.dimensions, *self.months(pack))
-        return {*self.facts, *(path for _, paths in others for path in paths)}
+        return self.month_files(pack) | {path for _, paths in self.dimensions for path in paths}
+
+    def month_files(self, pack: Pack) -> set[str]:
+        """Return the files of month tables."""
+        return {*self.facts, *(path for _, paths in self.months(pack) for path in paths)}
 
     def months(self, pack: Pack) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Return the files of the other month tables."""
@@ -319,10 +322,7 @@ def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -
 def count_facts(store: Store, pack: Pack, of: Inputs, before: MartRows | None) -> int:
     """Return the number of rows of the month tables that a mart reads; only the files that differ are read."""
     counted = before if before and before.fact_rows else None
-    now, was = (
-        {*item.facts, *(path for _, paths in item.months(pack) for path in paths)} if item else set[str]()
-        for item in (of, counted.inputs if counted else None)
-    )
+    now, was = of.month_files(pack), counted.inputs.month_files(pack) if counted else set[str]()
 
     def rows(path: str) -> int:
         return int(store.using(path, lambda file: pq.ParquetFile(file).metadata.num_rows))

@@ -150,29 +150,27 @@ class _Days:
                 count += _count(rows)
             for day, result in read.items():
                 of_day[day], digests[day] = result.result()
-        self._finish([*merged_before, *task.days[self._first :]], of_day, digests)
+            self._finish(pool, [*merged_before, *task.days[self._first :]], of_day, digests)
         return count
 
     def _finish(
-        self, days: Sequence[Day], facts: Mapping[Day, _Facts], digests: Mapping[Day, Mapping[str, str]]
+        self,
+        pool: ThreadPoolExecutor,
+        days: Sequence[Day],
+        facts: Mapping[Day, _Facts],
+        digests: Mapping[Day, Mapping[str, str]],
     ) -> None:
         """Merge and write the facts of the month, and those of its first days; the first of ``days`` may be merged."""
         task, left = self._task, [facts[day] for day in days]
         own = len(days) - (len(task.days) - task.merged_days)  # of the first days
         if task.merged_days > self._first:
             left = [self._merge(left[:own]), *left[own:]]
-            self._write_first(left[0], {path: name for day in days[:own] for path, name in digests[day].items()})
+            first = task.first(task.merged_days)
+            self._write_files(pool, first, task.needed_tables, left[0])
+            of_days = {path: name for day in days[:own] for path, name in digests[day].items()}
+            _write_digests(self._store, first.digests, of_days)
         names = {path: name for day in days for path, name in digests[day].items()}
         _write(self._store, task, self._with_month(self._merge(left)), names)
-
-    def _write_first(self, facts: _Facts, digests: Mapping[str, str]) -> None:
-        """Write the merged facts of the first days; ``digests`` are the names of contents of the days, by path."""
-        day = self._task.first(self._task.merged_days)
-        for table in self._task.needed_tables:
-            _write_table(self._store, self._task, table, facts.tables[table.name], day.path(table.name))
-        for name, rows in facts.counts.items():
-            write_parquet(self._store, day.path(name), rows)
-        _write_digests(self._store, day.digests, digests)
 
     def _compare(
         self, rows: Mapping[str, FactRows], days: Sequence[Day], merged_facts: _Facts, hashes: Mapping[str, int]
@@ -209,15 +207,22 @@ class _Days:
 
     def _write_day(self, pool: ThreadPoolExecutor, day: Day, facts: _Facts) -> dict[str, str]:
         """Write the facts of a day; return the names of the contents of its tables, by path."""
+        digests = self._write_files(pool, day, self._daily, facts)
+        _write_digests(self._store, day.digests, digests)
+        return digests
+
+    def _write_files(
+        self, pool: ThreadPoolExecutor, day: Day, tables_of_day: Sequence[MonthTable], facts: _Facts
+    ) -> dict[str, str]:
+        """Write tables and counts of a day, or of the first days; return the names of the tables' contents, by path."""
         tables = [
             pool.submit(_write_table, self._store, self._task, table, facts.tables[table.name], day.path(table.name))
-            for table in self._daily
+            for table in tables_of_day
         ]
         counts = [pool.submit(write_parquet, self._store, day.path(name), rows) for name, rows in facts.counts.items()]
         digests = {path: digest for result in tables for path, digest in result.result().items()}
         for result in counts:
             result.result()
-        _write_digests(self._store, day.digests, digests)
         return digests
 
     def _needed(self, facts: _Facts) -> _Facts:

@@ -93,7 +93,7 @@ class Settle:
 
     @property
     def paths(self) -> set[str]:
-        return {self.marks, self.crossing, self.chain}
+        return {self.marks, self.crossing, *([self.chain] if self.identity.within_month else [])}
 
     def hashes(self, files: Iterable[File]) -> str:
         """Return the path of the hashes of the lines in some files."""
@@ -121,9 +121,12 @@ def plan_settling(
     made_from = [(file.month, file.name) for file in files]
     rules = name_of(_VERSION, code_of((), (identity.fact,), NO_NUMBERS), identity.name, parts, sorted(months))
     folder = f"settled/{rules}/{name_of(as_of, made_from)}"
+    tasks = [Settle(tuple(files), part, parts, identity, as_of, folder, state) for part in range(parts)]
     # What transactions in several months add up to depends on as_of: all of them are settled again.
-    earlier = _newest(state, f"settled/{rules}", existing, folder) if identity.within_month else ""
-    return [Settle(tuple(files), part, parts, identity, as_of, folder, state, earlier) for part in range(parts)]
+    if not identity.within_month or all(task.paths <= existing for task in tasks):
+        return tasks
+    earlier = _newest(state, f"settled/{rules}", existing, folder)
+    return [replace(task, earlier=earlier) for task in tasks]
 
 
 def _newest(state: StoreAddress, folder: str, existing: AbstractSet[str], own: str) -> str:
@@ -140,21 +143,13 @@ def run_settle(task: Settle) -> int:
     """Decide which lines of a task count, and write the result. Return the number of lines read."""
     store = task.state.open()
     spill_to(str(scratch.folder()))
-    try:
-        before = _read_before(store, task)
-    except StateDamaged:  # all is settled again
-        before = None
     identity, place, again = task.identity.narrow, (task.part, task.parts), dict[str, np.ndarray]()
-    new: Sequence[File] = task.files
+    before, new, hashes = _read_before(store, task), list(task.files), None
     if before:
         new = [file for file in task.files if file.name not in before.chain.files]
         hashes = _hashes(new, *read_lines(store, new, *place, identity), identity)
         again = before.rows_of(hashes["hash"].to_numpy())
-        read = read_marked(store, task.files, *place, identity, again)
-    else:
-        read = read_marked(store, task.files, *place, identity)
-        hashes = _hashes(new, read.lines, read.rows, identity)
-    write_parquet(store, task.hashes(new), hashes)
+    read = read_marked(store, task.files, *place, identity, again)
     lines, rows, result = read.lines, read.rows, read.marks.filter(read.marks["mark"].is_valid())
     positions = result["position"].to_numpy()
     starts = np.cumsum([0, *(len(own) for own in rows)])
@@ -176,9 +171,16 @@ def run_settle(task: Settle) -> int:
     write_parquet(
         store, task.crossing, cross_months(beyond, result.select(["position", "mark"]), task.as_of, task.identity)
     )
-    known = before.chain.hashes if before else ()
-    _Chain(tuple(file.name for file in task.files), (*known, task.hashes(new))).write(store, task.chain)
+    if identity.within_month:  # last: an earlier run with a chain is complete
+        own = _hashes(new, lines, rows, identity) if hashes is None else hashes
+        _write_chain(store, task, new, own, before.chain.hashes if before else ())
     return int(lines.num_rows)
+
+
+def _write_chain(store: Store, task: Settle, files: Sequence[File], hashes: pa.Table, known: tuple[str, ...]) -> None:
+    """Write the hashes of the lines in some files; ``known`` are the paths of those of the others."""
+    write_parquet(store, task.hashes(files), hashes)
+    _Chain(tuple(file.name for file in task.files), (*known, task.hashes(files))).write(store, task.chain)
 
 
 def _hashes(files: Sequence[File], lines: pa.Table, rows: Sequence[np.ndarray], identity: Identity) -> pa.Table:
@@ -231,21 +233,25 @@ def _places(place: Mapping[str, int], names: Sequence[str], rows: np.ndarray) ->
 
 
 def _read_before(store: Store, task: Settle) -> _Before | None:
-    """Read what an earlier run settled. Return None if files were removed since, or are in another order."""
+    """Read what an earlier run settled. Return None if files were removed or damaged since, or are in another order."""
     if not task.earlier:
         return None
     own = replace(task, folder=task.earlier)
-    chain = _Chain.read(store, own.chain)
-    known = set(chain.files)
-    if tuple(file.name for file in task.files if file.name in known) != chain.files:
+    try:
+        chain = _Chain.read(store, own.chain)
+        known = set(chain.files)
+        if tuple(file.name for file in task.files if file.name in known) != chain.files:
+            return None
+        hashes = [read_parquet(store, path) for path in chain.hashes]
+        return _Before(chain, hashes, read_parquet(store, own.marks))
+    except StateDamaged:  # all is settled again
         return None
-    hashes = [read_parquet(store, path) for path in chain.hashes]
-    return _Before(chain, hashes, read_parquet(store, own.marks))
 
 
 def chained(store: Store, tasks: Iterable[Settle]) -> set[str]:
     """Return the paths of the hashes that later runs need."""
-    return {path for task in tasks for path in _Chain.read(store, task.chain).hashes}
+    within = (task for task in tasks if task.identity.within_month)
+    return {path for task in within for path in _Chain.read(store, task.chain).hashes}
 
 
 def read_settled(store: Store, tasks: Sequence[Settle], manifests: Sequence[Manifest]) -> Settled:

@@ -58,7 +58,7 @@ SELECT position, velocity_count, failed_before FROM counted WHERE position IS NO
 -- The place of each row among those of its customer and day.
 CREATE OR REPLACE TEMP VIEW day_places AS
 SELECT position, count(*) OVER day AS day_rows, row_number() OVER day AS day_place,
-    coalesce(sum(amount_cents) FILTER (is_done) OVER running, 0)::HUGEINT AS day_cents
+    coalesce(sum(amount_cents) FILTER (is_done) OVER running, 0) AS day_cents
 FROM booked
 WINDOW day AS (PARTITION BY customer_id, transaction_time_day ORDER BY moment, transaction_id
         ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING),
