@@ -8,6 +8,7 @@ into new tables, which they exchange with those of the day before. Rows and redo
 import json
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -28,6 +29,8 @@ WHOLE = "Martwright, all rows loaded"
 _STATUS, _REDO = "SHOW GLOBAL STATUS WHERE Variable_name", "Innodb_os_log_written"
 _ROWS = ("Handler_write", "Handler_update", "Handler_delete")
 """Rows of tables that are not temporary."""
+_POLL = 0.25
+"""Seconds between two looks for a publication."""
 _LOAD_ALL = "import jobs.steps.load; jobs.steps.load.LARGEST = 10**12; from jobs.cli.app import main; main()"
 """A build for which even one row that differs is too large a part of a mart to be loaded alone."""
 _BUILD = "from jobs.cli.app import main; main()"
@@ -83,6 +86,33 @@ class Place:
         """Return the seconds of each step of the last build, as its report has them."""
         ((report,),) = self.database.run("SELECT report FROM ours.marts_runs ORDER BY started_at DESC LIMIT 1")
         return ", ".join(f"{step} {took:.1f}" for step, took in json.loads(report)["seconds"].items())
+
+    @contextmanager
+    def watched(self) -> Iterator[list[float]]:
+        """Yield a list of the times at which readers saw new rows; they are added while it is in use."""
+        times, over = list[float](), threading.Event()
+
+        def watch() -> None:
+            newest = self._publications()
+            while not over.wait(_POLL):
+                before, newest = newest, self._publications()
+                if newest != before:
+                    times.append(time.perf_counter())
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield times
+        finally:
+            over.set()
+            thread.join()
+
+    def _publications(self) -> int:
+        """Return the number of publications; none before the first build creates their table."""
+        table = "information_schema.tables WHERE table_schema = 'ours' AND table_name = 'marts_publications'"
+        if not self.database.run(f"SELECT 1 FROM {table}"):
+            return 0
+        return int(self.database.run("SELECT COUNT(DISTINCT number) FROM ours.marts_publications")[0][0])
 
     def timed(self, job: Callable[[], Any]) -> tuple[Day, Any]:
         """Run a job; return its seconds and what it wrote, and its result."""

@@ -10,7 +10,6 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,7 +21,7 @@ from jobs.operations.only_copies import Person, rewrite
 from jobs.operations.survey import Survey
 from jobs.ports.audit import AuditEvent
 from jobs.ports.records import Erasure, erased_people
-from jobs.ports.store import REQUESTS_AT_ONCE, Store
+from jobs.ports.store import Store, at_once
 from jobs.ports.warehouse import Warehouse
 from jobs.state.manifest import TABLES, Manifest
 from jobs.state.parquet import read_parquet
@@ -105,13 +104,12 @@ def erasure_of(
 def find_traces(now: Survey, customer: PersonId) -> Traces:
     """Search all files of the state for a customer, including those left by a killed build."""
     state, formats, column, places = now.state, _formats(now), _column(now), Places.of(now.settings.pack)
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        listed = list(pool.map(state.versions, (*places.rows, *places.quarantine, *places.cheap)))
-        keys = [version.key for versions in listed for version in versions]
-        looked_at = (key for key in keys if not key.startswith(places.cheap) and not key.endswith(places.without))
-        tables = [key for key in looked_at if key.endswith(".parquet")]
-        held = pool.map(partial(_drops_in, now, formats, customer), tables)
-        others_part = {key: drops for key, drops in zip(tables, held, strict=True) if drops}
+    listed = at_once(state.versions, (*places.rows, *places.quarantine, *places.cheap))
+    keys = [version.key for versions in listed for version in versions]
+    looked_at = (key for key in keys if not key.startswith(places.cheap) and not key.endswith(places.without))
+    tables = [key for key in looked_at if key.endswith(".parquet")]
+    held = at_once(partial(_drops_in, now, formats, customer), tables)
+    others_part = {key: drops for key, drops in zip(tables, held, strict=True) if drops}
     files = {*others_part, *(key for key in keys if key.startswith(places.cheap) or f"/{MEASURED}" in key)}
     files |= {key for key in keys if key.endswith(_DONE) and mention(customer)(state.get(key).decode())}
     files |= {f"{key.rpartition('/')[0]}{_DONE}" for key in others_part if key.startswith("marts/")}
@@ -196,13 +194,12 @@ def remove(now: Survey, traces: Traces, docs: Store, person: Person) -> int:
     forgotten = {(manifest.delivery.id, manifest.rules) for manifest in traces.manifests}
     results = [version.key for version in docs.versions("runs") if version.key.endswith(".json")]
     pages = [key for key in results if _is_on(docs.get(key), _columns(now), customer)]
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        rewritten = dict(pool.map(partial(_rewritten, now, person), traces.only_copies))
-        known = {(manifest.delivery.id, manifest.rules): manifest for manifest in now.catalog.everything()}
-        kept = [rewritten.get(name) if name in forgotten else manifest for name, manifest in known.items()]
-        now.catalog.keep(manifest for manifest in kept if manifest)
-        list(pool.map(now.state.delete, traces.files))
-        list(pool.map(docs.delete, [*pages, *(key.removesuffix("json") + "html" for key in pages)]))
+    rewritten = dict(at_once(partial(_rewritten, now, person), traces.only_copies))
+    known = {(manifest.delivery.id, manifest.rules): manifest for manifest in now.catalog.everything()}
+    kept = [rewritten.get(name) if name in forgotten else manifest for name, manifest in known.items()]
+    now.catalog.keep(manifest for manifest in kept if manifest)
+    at_once(now.state.delete, traces.files)
+    at_once(docs.delete, [*pages, *(key.removesuffix("json") + "html" for key in pages)])
     docs.delete("index.html")  # it quotes errors of runs; the next build writes it
     return len(traces.files) + 2 * len(pages)
 

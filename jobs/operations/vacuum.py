@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 
 from jobs.operations.survey import Survey
 from jobs.ports.records import Generation
-from jobs.ports.store import REQUESTS_AT_ONCE
+from jobs.ports.store import at_once
 from jobs.ports.warehouse import Warehouse
 from jobs.state.manifest import TABLES, Manifest
 from jobs.steps.contents import Memory
@@ -72,8 +71,7 @@ def find_waste(now: Survey, warehouse: Warehouse, rollup_lines: int) -> tuple[Wa
     exact |= {path for item in rows for path in item.paths}
     names = {*((item.mart, item.fingerprint) for item in kept), *((item.mart, item.fingerprint) for item in rows)}
     folders = tuple(f"{mart_folder(*name)}/" for name in names)
-    with ThreadPoolExecutor(len(FOLDERS)) as pool:
-        existing = [version for result in pool.map(now.state.versions, FOLDERS) for version in result]
+    existing = [version for result in at_once(now.state.versions, FOLDERS) for version in result]
     waste = {v.key: v.size for v in existing if v.key not in exact and not v.key.startswith(folders)}
     return Waste(waste, len(existing) - len(waste)), manifests
 
@@ -141,9 +139,7 @@ def _tables(now: Survey, kept: Iterable[Generation]) -> list[MartRows]:
 def remove(now: Survey, waste: Waste, manifests: Iterable[Manifest]) -> None:
     """Remove files, and keep only ``manifests`` in the catalog."""
     now.catalog.keep(manifests)
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        for _ in pool.map(now.state.delete, waste.files):
-            pass
+    at_once(now.state.delete, waste.files)
 
 
 def _manifests(now: Survey, warehouse: Warehouse) -> list[Manifest]:

@@ -1,14 +1,30 @@
 """Object store: drops are only read, the state is read and written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 REQUESTS_AT_ONCE = 16
 """Requests that one process sends to a store at the same time."""
+READS_AT_ONCE = 4
+"""Files of many rows that one task reads at the same time: each takes memory until its own rows are chosen."""
+
+
+def at_once(function: Callable[[Item], Result], items: Iterable[Item], most: int = REQUESTS_AT_ONCE) -> list[Result]:
+    """Call a function that sends a request for each item, up to ``most`` at the same time. Return the results in order.
+
+    Raise the first exception, in the order of the items, when the calls that run have ended.
+    """
+    items = list(items)
+    if len(items) < 2:
+        return list(map(function, items))
+    with ThreadPoolExecutor(min(most, len(items))) as pool:
+        return list(pool.map(function, items))
 
 
 @dataclass(frozen=True)

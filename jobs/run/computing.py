@@ -3,14 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 
 import pyarrow as pa
 
 from jobs.ports.records import Generation
-from jobs.ports.store import REQUESTS_AT_ONCE
+from jobs.ports.store import at_once
 from jobs.run.context import Run
 from jobs.run.stages import Known, RolledUp
 from jobs.state.manifest import Manifest
@@ -32,6 +31,7 @@ from jobs.steps.materialize import (
     rows_before,
     save_rows,
     saved_rows,
+    unchanged,
 )
 from jobs.steps.materialize_task import run_mart_task
 from jobs.steps.repair import accepted_by
@@ -90,8 +90,7 @@ def _shared(run: Run, rollups: Sequence[RollUp]) -> Shared:
 
 
 def _facts(run: Run, rollups: Sequence[RollUp], name: str) -> list[pa.Table]:
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        return list(pool.map(lambda rollup: read_parquet(run.state, rollup.path(name)), rollups))
+    return at_once(lambda rollup: read_parquet(run.state, rollup.path(name)), rollups)
 
 
 def _roll_up(
@@ -224,6 +223,10 @@ def _materialize(
     for mart in (mart for mart in reversed(marts) if mart.name not in results):
         own = inputs[mart.name]
         earlier = rows_before(run.state, run.pack, mart, own, paths, live.get(mart.name, ""))
+        if earlier and (same := unchanged(mart, own, earlier, read)):
+            results[mart.name] = same
+            save_rows(run.state, same)
+            continue
         if mart.per == "key":
             facts[mart.name] = count_facts(run.state, run.pack, own, earlier)
             earlier = None if earlier and has_outgrown(earlier, facts[mart.name], limit) else earlier

@@ -2,12 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 
 from jobs.ports.records import DropRecord, Generation
-from jobs.ports.store import REQUESTS_AT_ONCE
+from jobs.ports.store import at_once
 from jobs.report.run_report import RunReport
 from jobs.run.context import Run
 from jobs.run.stages import Live, Loaded, RolledUp
@@ -98,10 +96,11 @@ def with_rows(run: Run, catalog: Catalog, resolved: Resolved, records: Sequence[
         if v.drop.is_fact and v.state == "withdrawn" and not v.drop.duplicate_of
         if v.drop.manifest
     }
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        identities = [run.identities[manifest.delivery.kind] for manifest in taken.values()]
-        read = pool.map(partial(remembered_rows, run.state), taken.values(), identities)
-        rows = dict(zip(taken, read, strict=True))
+
+    def read(manifest: Manifest) -> str:
+        return remembered_rows(run.state, manifest, run.identities[manifest.delivery.kind])
+
+    rows = dict(zip(taken, at_once(read, taken.values()), strict=True))
     return [replace(record, delivered_rows=rows.get(record.delivery_id, record.delivered_rows)) for record in records]
 
 

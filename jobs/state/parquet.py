@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.ports.store import Store
+from jobs.ports.store import READS_AT_ONCE, Store, at_once
 from jobs.state.manifest import Manifest
 
 READ_ATTEMPTS = 3
@@ -71,3 +71,8 @@ def read_parquet(store: Store, key: str, columns: list[str] | None = None) -> pa
     return store.using(
         key, lambda file: pq.read_table(file, columns=columns, use_threads=False, page_checksum_verification=True)
     )
+
+
+def read_tables(store: Store, keys: Iterable[str], columns: list[str] | None = None) -> list[pa.Table]:
+    """Read some columns of several Parquet objects."""
+    return at_once(lambda key: read_parquet(store, key, columns), keys, READS_AT_ONCE)

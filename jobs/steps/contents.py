@@ -7,14 +7,13 @@ that is put again or moved changes nothing.
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from jobs.ports.records import DropRecord
-from jobs.ports.store import Store
+from jobs.ports.store import Store, at_once
 from jobs.state.catalog import Catalog
 from jobs.state.manifest import Delivery, Manifest, name_of
 from jobs.state.parquet import read_parquet, read_quarantine
@@ -94,7 +93,6 @@ def read_contents(
     catalog: Catalog,
     memory: Memory,
     deliveries: Mapping[str, Sequence[Delivery]],
-    pool: ThreadPoolExecutor,
     settings: ScanSettings,
 ) -> dict[str, str]:
     """Return the hash of the inflated bytes of each delivery, as far as known or needed; empty for the others.
@@ -114,10 +112,8 @@ def read_contents(
             suspects += [d for d in unknown if sizes[d.size] > 1 or memory.last_of(d)]
         else:
             suspects += [d for d in unknown if d is not result[-1] or memory.last_of(d)]  # the newest is scanned
-    contents.update(
-        zip([d.id for d in suspects], pool.map(lambda d: _hash(source, d, settings), suspects), strict=True)
-    )
-    return contents
+    hashes = at_once(lambda delivery: _hash(source, delivery, settings), suspects)
+    return contents | dict(zip((delivery.id for delivery in suspects), hashes, strict=True))
 
 
 def _hash(source: Store, delivery: Delivery, settings: ScanSettings) -> str:

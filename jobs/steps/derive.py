@@ -6,12 +6,11 @@ late row, or a new snapshot, computes again only what differs.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from math import gcd
 
-from jobs.ports.store import REQUESTS_AT_ONCE, Store
+from jobs.ports.store import Store, at_once
 from jobs.state.manifest import name_of
 from jobs.state.parquet import read_parquet
 from jobs.steps.histories import Dimensions
@@ -38,10 +37,9 @@ def levels_of(pack: Pack) -> int:
 
 def read_digests(store: Store, rollups: Iterable[RollUp]) -> dict[str, str]:
     """Return the names of the contents of the tables that other levels read, by path."""
-    read = [rollup for rollup in rollups if rollup.is_read]
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        contents = pool.map(lambda rollup: read_parquet(store, rollup.digests).to_pylist(), read)
-        return {row["path"]: row["digest"] for rows in contents for row in rows}
+    paths = [rollup.digests for rollup in rollups if rollup.is_read]
+    contents = at_once(lambda path: read_parquet(store, path).to_pylist(), paths)
+    return {row["path"]: row["digest"] for rows in contents for row in rows}
 
 
 def plan_level(

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.ports.store import Store
-from jobs.state.parquet import read_parquet
+from jobs.state.parquet import read_tables
 from marts.errors import DuplicateKeys
 from marts.pack import Kind
 from marts.rows.cast import DELETED
@@ -15,7 +15,7 @@ from marts.rows.cast import DELETED
 
 def read_whole(store: Store, paths: Iterable[str]) -> pa.Table | None:
     """Read the rows of several files, in their order. None: no file."""
-    tables = [read_parquet(store, path) for path in paths]
+    tables = read_tables(store, paths)
     return pa.concat_tables(tables, promote_options="default") if tables else None
 
 

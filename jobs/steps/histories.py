@@ -19,7 +19,7 @@ from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import Store
 from jobs.runtime import scratch
 from jobs.state.manifest import Manifest, name_of
-from jobs.state.parquet import read_parquet, read_quarantine, write_parquet
+from jobs.state.parquet import read_parquet, read_quarantine, read_tables, write_parquet
 from jobs.steps.quarantine_files import KEY
 from jobs.steps.scan_settings import ScanSettings
 from marts.compute.engine import spill_to
@@ -172,9 +172,8 @@ def run_history(task: History) -> int:
 
 
 def _snapshot(store: Store, task: History, manifest: Manifest, log: bool) -> Snapshot:
-    tables = [clean_schema(task.kind, log).empty_table()]
-    tables += [read_parquet(store, file.path) for file in manifest.files]
-    rows = pa.concat_tables(tables)
+    tables = read_tables(store, (file.path for file in manifest.files))
+    rows = pa.concat_tables([clean_schema(task.kind, log).empty_table(), *tables])
     return Snapshot(rows, log, None if log else _kept(store, manifest, rows.schema.field(task.kind.key).type))
 
 

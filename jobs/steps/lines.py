@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.ports.store import Store
+from jobs.ports.store import READS_AT_ONCE, Store, at_once
 from jobs.state.manifest import BUCKETS, NARROWEST, Manifest
 from jobs.state.parquet import key_range
 from jobs.steps.row_files import bucket_columns, buckets_of
@@ -119,23 +119,25 @@ def read_lines(
     """
     names = list(identity.columns)
     empty = pa.schema([(name, identity.schema.field(name).type) for name in names]).empty_table()
-    tables, rows = [empty.append_column("delivery", pa.array([], pa.int64()))], []
-    for file in files:
+    nothing = empty.append_column("delivery", pa.array([], pa.int64()))
+
+    def read(file: File) -> tuple[pa.Table, np.ndarray]:
         own = only.get(file.name) if only else None
         if own is None:
             table, own = _of_file(store, file, part, parts, identity)
         elif len(own):
             table = _with_delivery(store.using(file.path, partial(_take, rows=own, names=names)), file)
         else:
-            table = tables[0].slice(0, 0)
-        if days != ALL_DAYS:
-            is_wanted = _is_on(table[identity.fact.at], days)
-            table, own = table.filter(pa.array(is_wanted)), own[is_wanted]
-        tables.append(table)
-        rows.append(own)
-    lines = pa.concat_tables(tables)
+            table = nothing
+        if days == ALL_DAYS:
+            return table, own
+        is_wanted = _is_on(table[identity.fact.at], days)
+        return table.filter(pa.array(is_wanted)), own[is_wanted]
+
+    results = at_once(read, files, READS_AT_ONCE)
+    lines = pa.concat_tables([nothing, *(table for table, _ in results)])
     lines = lines.append_column("position", pa.array(np.arange(lines.num_rows), pa.int64()))
-    return identity.named(lines), rows
+    return identity.named(lines), [own for _, own in results]
 
 
 def read_suspects(
@@ -149,14 +151,19 @@ def read_suspects(
     """Return the lines at ``places``, with all columns."""
     names = identity.schema.names
     starts = np.cumsum([0, *(len(own) for own in rows)])
-    wide = [identity.schema.empty_table()]
-    for file, own, start, stop in zip(files, rows, starts[:-1], starts[1:], strict=True):
-        wanted = places[np.searchsorted(places, start) : np.searchsorted(places, stop)] - start
-        if len(wanted):
-            wide.append(store.using(file.path, partial(_take, rows=own[wanted], names=names)))
+    wanted = [
+        (file.path, own[places[np.searchsorted(places, start) : np.searchsorted(places, stop)] - start])
+        for file, own, start, stop in zip(files, rows, starts[:-1], starts[1:], strict=True)
+    ]
+
+    def read(some: tuple[str, np.ndarray]) -> pa.Table:
+        path, own = some
+        return store.using(path, partial(_take, rows=own, names=names))
+
+    wide = at_once(read, ((path, own) for path, own in wanted if len(own)), READS_AT_ONCE)
     ids = [identity.fact.id] if identity.fact.id else []  # without the words that are no ids
     known = lines.select([*ids, *NAMES, "delivery", "position"]).take(pa.array(places))
-    result = pa.concat_tables(wide).drop_columns(ids)
+    result = pa.concat_tables([identity.schema.empty_table(), *wide]).drop_columns(ids)
     for name in known.column_names:
         result = result.append_column(name, known[name])
     return result

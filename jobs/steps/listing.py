@@ -1,11 +1,10 @@
 """List the objects of a source by kind of drop, and say which are drops."""
 
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from jobs.ports.store import REQUESTS_AT_ONCE, ObjectVersion, Store
+from jobs.ports.store import ObjectVersion, Store, at_once
 from marts.errors import ServiceError
 from marts.pack import Pack
 from marts.rows.source_block import DEFAULT, SourceBlock, block_of, literal_folder
@@ -42,10 +41,9 @@ def list_source(source: Store, pack: Pack, blocks: Sequence[SourceBlock]) -> Lis
     prefixes = {*pack.kinds, *(name for name in folders if name.lower() in pack.kinds), *named}
     # A pattern fits keys in any case of letters, but stores list only the folder that they are asked for.
     prefixes |= {name for name in folders for other in named if _is_other_spelling(name, other)}
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        by_prefix = dict(zip(tops := _tops(prefixes), pool.map(source.versions, tops), strict=True))
-        empty = {name.partition("/")[0] for name in named if "/" in name and not by_prefix.get(name, True)}
-        by_prefix |= {name: source.versions(name) for name in empty & set(folders)}
+    by_prefix = dict(zip(tops := _tops(prefixes), at_once(source.versions, tops), strict=True))
+    empty = {name.partition("/")[0] for name in named if "/" in name and not by_prefix.get(name, True)}
+    by_prefix |= {name: source.versions(name) for name in empty & set(folders)}
     listed = {version.key: version for versions in by_prefix.values() for version in versions}.values()
     drops: dict[str, list[ObjectVersion]] = {kind: [] for kind in pack.kinds}
     others: dict[str, list[ObjectVersion]] = {kind: [] for kind in pack.kinds}

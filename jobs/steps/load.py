@@ -14,7 +14,7 @@ from jobs.config.settings import MySQL, Settings
 from jobs.ports.records import Generation, Staged
 from jobs.ports.runner import Runner
 from jobs.ports.warehouse import Warehouse
-from jobs.state.parquet import read_parquet
+from jobs.state.parquet import read_tables
 from jobs.steps.mart_parts import Change, Part, Patch
 from jobs.steps.materialize import MartRows
 from jobs.steps.materialize_task import rows_in, rows_of
@@ -52,7 +52,7 @@ class Load:
             return int(rows.num_rows)
         changes = self.files
         removed, added = (
-            pa.concat_tables([empty_mart(mart), *(read_parquet(store, path) for path in paths if path)])
+            pa.concat_tables([empty_mart(mart), *read_tables(store, filter(None, paths))])
             for paths in ([item.removed for item in changes], [item.added for item in changes])
         )
         warehouse.load_patch(mart, self.generation, removed, added)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.ports.store import Store
+from jobs.ports.store import READS_AT_ONCE, Store, at_once
 from jobs.state.parquet import key_range
 from jobs.steps.dimensions import read_whole
 from jobs.steps.mart_parts import MartTask, all_keys
@@ -41,7 +41,7 @@ def rows_in_range(store: Store, paths: Iterable[str], name: str, task: MartTask)
                 tables.append(pa.Table.from_batches([batch.filter(inside)]))
         return pa.concat_tables(tables)
 
-    tables = [store.using(path, read) for path in paths]
+    tables = at_once(lambda path: store.using(path, read), paths, READS_AT_ONCE)
     return pa.concat_tables(tables, promote_options="default") if tables else None
 
 
@@ -60,7 +60,7 @@ def rows_of_keys(
                 tables.append(rows_of_ids(parquet.read_row_group(number, use_threads=False), name, own))
         return pa.concat_tables(tables), rows
 
-    results = [store.using(path, read) for path in paths]
+    results = at_once(lambda path: store.using(path, read), paths, READS_AT_ONCE)
     tables = [table for table, _ in results]
     return pa.concat_tables(tables, promote_options="default") if tables else None, sum(rows for _, rows in results)
 

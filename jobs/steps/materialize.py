@@ -6,7 +6,6 @@ Rows are Parquet files named by their inputs; the target loads them from there.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import groupby, pairwise
@@ -17,13 +16,13 @@ import pyarrow.parquet as pq
 from pydantic import Field, TypeAdapter, ValidationError
 
 from jobs.adapters.store.open import StoreAddress
-from jobs.ports.store import REQUESTS_AT_ONCE, Store
+from jobs.ports.store import Store, at_once
 from jobs.state.manifest import name_of
 from jobs.state.parquet import key_range
 from jobs.steps.mart_parts import Change, Key, MartPart, MartTask, Part, Patch, Previous, all_keys
 from jobs.steps.rollup import RollUp
 from marts import __version__
-from marts.compute.engine import digest
+from marts.compute.engine import digest, named_in
 from marts.compute.highlights import Figures, together
 from marts.errors import StateDamaged
 from marts.pack import Mart, Pack
@@ -226,6 +225,22 @@ def _plan_patches(whole: MartTask, before: MartRows, marts: Mapping[str, MartRow
         number += len(parts)
 
 
+def unchanged(mart: Mart, of: Inputs, before: MartRows, marts: Mapping[str, MartRows]) -> MartRows | None:
+    """Return the rows of an earlier build if all that they are computed from is the same; None if something differs.
+
+    Another as_of changes only rows whose SQL reads it. ``marts`` are those of earlier levels.
+    """
+    was, others = before.inputs, dict(before.inputs.also)
+    if replace(was, as_of=of.as_of, also=of.also) != of or others.keys() != dict(of.also).keys():
+        return None
+    if was.as_of != of.as_of and named_in(["as_of"], mart.sql):
+        return None
+    for name, paths in of.also:
+        if paths != others[name] and not (name in marts and _has_rows_of(marts[name], others[name][0])):
+            return None
+    return MartRows(mart.name, of, before.finished, follows=before.fingerprint, fact_rows=before.fact_rows)
+
+
 def _has_rows_of(rows: MartRows, fingerprint: str) -> bool:
     """Return whether a table has the rows of an earlier build; False if they were not compared."""
     return rows.fingerprint == fingerprint or (rows.follows == fingerprint and not rows.changes)
@@ -233,8 +248,7 @@ def _has_rows_of(rows: MartRows, fingerprint: str) -> bool:
 
 def _borders(store: Store, key: str, facts: Sequence[str], rows_per_task: int) -> list[Key]:
     """Choose borders between keys from the row group statistics of files of facts."""
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        groups = [group for result in pool.map(lambda path: _groups(store, key, path), facts) for group in result]
+    groups = [group for result in at_once(lambda path: _groups(store, key, path), facts) for group in result]
     total = sum(rows for _, rows in groups)
     tasks = max(1, round(total / rows_per_task))
     if tasks == 1:
@@ -327,8 +341,7 @@ def count_facts(store: Store, pack: Pack, of: Inputs, before: MartRows | None) -
     def rows(path: str) -> int:
         return int(store.using(path, lambda file: pq.ParquetFile(file).metadata.num_rows))
 
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        added, removed = (sum(pool.map(rows, files)) for files in (now - was, was - now))
+    added, removed = (sum(at_once(rows, files)) for files in (now - was, was - now))
     return (counted.fact_rows if counted else 0) + added - removed
 
 

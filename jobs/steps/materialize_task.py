@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.ports.store import Store
+from jobs.ports.store import READS_AT_ONCE, Store, at_once
 from jobs.runtime import scratch
 from jobs.state.parquet import read_parquet, write_parquet
 from jobs.steps.dimensions import read_whole, unique
@@ -50,9 +50,11 @@ def rows_in(
 ) -> pa.Table:
     """Read the rows of some parts of a mart, or some columns; they may be none."""
     empty = empty_mart(mart).select(columns) if columns else empty_mart(mart)
-    return pa.concat_tables(
-        [empty, *(rows_of(store, mart, *file, columns).select(empty.column_names) for file in files)]
-    )
+
+    def read(file: tuple[Part, Patch | None]) -> pa.Table:
+        return rows_of(store, mart, *file, columns).select(empty.column_names)
+
+    return pa.concat_tables([empty, *at_once(read, files, READS_AT_ONCE)])
 
 
 def _whole(store: Store, task: MartTask) -> Finished:

@@ -2,10 +2,9 @@
 
 import io
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from jobs.ports.store import REQUESTS_AT_ONCE, Store
+from jobs.ports.store import Store, at_once
 from jobs.steps.blocks import is_gzip, is_zip, rejection
 from jobs.steps.planned import Plan, PlannedDrop
 from jobs.steps.scan_settings import ScanSettings
@@ -19,9 +18,8 @@ _MONTH = re.compile(rb"\b((?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2]))-[0-3][0-9]\b")
 
 def peek(source: Store, plan: Plan, settings: ScanSettings) -> Plan:
     """Read the start and end of drops that were not scanned yet: their months, and whether they are readable."""
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        drops = pool.map(lambda drop: _peek(source, drop, settings) if drop.to_scan else drop, plan.drops)
-        return replace(plan, drops=tuple(drops))
+    drops = at_once(lambda drop: _peek(source, drop, settings) if drop.to_scan else drop, plan.drops)
+    return replace(plan, drops=tuple(drops))
 
 
 def _peek(source: Store, drop: PlannedDrop, settings: ScanSettings) -> PlannedDrop:

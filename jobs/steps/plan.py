@@ -2,11 +2,10 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from jobs.ports.records import DropRecord
-from jobs.ports.store import REQUESTS_AT_ONCE, ObjectVersion, Store
+from jobs.ports.store import ObjectVersion, Store
 from jobs.state.catalog import Catalog
 from jobs.state.manifest import Delivery, Manifest
 from jobs.steps.contents import ALIKE, Memory, Place, SameRows, find_same_rows, read_contents
@@ -56,8 +55,7 @@ def make_plan(
         name: sorted((Delivery.of(name, version) for version in versions), key=lambda d: d.order)
         for name, versions in ({**listing.drops, **(tables or {})}).items()
     }
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        contents = read_contents(source, catalog, memory, deliveries, pool, settings)
+    contents = read_contents(source, catalog, memory, deliveries, settings)
     places = memory.places_of([delivery for result in deliveries.values() for delivery in result], contents)
     known = _by_key(ledger, refused)
     look = _Look(catalog, settings, accepted, repaired or {}, refused)

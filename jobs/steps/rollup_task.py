@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.ports.store import REQUESTS_AT_ONCE, Store
+from jobs.ports.store import READS_AT_ONCE, REQUESTS_AT_ONCE, Store, at_once
 from jobs.runtime import scratch
-from jobs.state.parquet import parquet_bytes, read_parquet, write_parquet
+from jobs.state.parquet import parquet_bytes, read_parquet, read_tables, write_parquet
 from jobs.steps.dimensions import unique
 from jobs.steps.lines import ALL_DAYS, File, read_lines, read_suspects
 from jobs.steps.rollup import COUNTS, Day, DimensionFiles, FactFiles, RollUp, TableFile
@@ -301,9 +301,12 @@ class _Read:
     def of_day(self, day: date) -> TablesRead:
         """Read what tables of a day read."""
         read = self._tables([file for file in self._task.same if file.day == day], day)
+        files = [file for file in self._task.so_far if file.day and file.day < day]
+        missing = [file for file in files if file.path not in self._so_far]
+        self._so_far |= dict(zip((file.path for file in missing), self._own_rows(missing), strict=True))
         so_far = defaultdict(list)
-        for file in (file for file in self._task.so_far if file.day and file.day < day):
-            so_far[file.table].append(self._rows_so_far(file))
+        for file in files:
+            so_far[file.table].append(self._so_far[file.path])
         before = {name: pa.concat_tables([rows, *so_far[name]]) for name, rows in read.before.items()}
         return replace(read, before=before)
 
@@ -311,20 +314,18 @@ class _Read:
         """Return whether a file has rows of the month: of a table with rows of days, all files have."""
         return file.day is None or not any(o.table == file.table and not o.day for o in self._task.same)
 
-    def _rows_so_far(self, file: TableFile) -> pa.Table:
-        if file.path not in self._so_far:
-            self._so_far[file.path] = _own_rows(self._store, self._task, file)
-        return self._so_far[file.path]
+    def _own_rows(self, files: Sequence[TableFile]) -> list[pa.Table]:
+        return at_once(lambda file: _own_rows(self._store, self._task, file), files, READS_AT_ONCE)
 
     def _tables(self, files: Sequence[TableFile], day: date | None = None) -> TablesRead:
         """Read files of the month, all of the months before, and the dimensions."""
         same: dict[str, list[pa.Table]] = defaultdict(list)
-        for file in files:
-            same[file.table].append(_own_rows(self._store, self._task, file).drop_columns(["month"]))
+        for file, rows in zip(files, self._own_rows(files), strict=True):
+            same[file.table].append(rows.drop_columns(["month"]))
         if self._before is None:
             self._before = {file.table: [_schema(self._store, file.path).empty_table()] for file in self._task.like}
-            for file in self._task.before:
-                self._before[file.table].append(_own_rows(self._store, self._task, file))
+            for file, rows in zip(self._task.before, self._own_rows(self._task.before), strict=True):
+                self._before[file.table].append(rows)
         starts, after = (day, day + timedelta(days=1)) if day else (self._task.starts, month_after(self._task.starts))
         kinds = {item.kind.name: item.kind for item in self._task.dimensions}
         return TablesRead(
@@ -355,7 +356,7 @@ def _own_rows(store: Store, task: RollUp, file: TableFile) -> pa.Table:
 def _dimension(store: Store, task: RollUp, item: DimensionFiles) -> pa.Table:
     """Read the columns of a dimension that the tables of a task read."""
     names = dimension_columns(item.kind, task.tables)
-    whole = [read_parquet(store, path, names if item.kind.versions else None) for path in item.paths]
+    whole = read_tables(store, item.paths, names if item.kind.versions else None)
     rows = unique(pa.concat_tables(whole, promote_options="default"), item.kind, item.last_counts) if whole else None
     return empty_dimension(item.kind, task.tables) if rows is None else rows.select(names)
 
@@ -381,7 +382,7 @@ def _read_beyond(
     store: Store, month: str, settled: Settled, files: Sequence[File], rows: Sequence[np.ndarray]
 ) -> Beyond:
     """Return the settled marks of a month's lines, by position, and the purchases that span months."""
-    crossing = pa.concat_tables([read_parquet(store, path) for path in settled.crossing])
+    crossing = pa.concat_tables(read_tables(store, settled.crossing))
     crossing = crossing.filter(pc.equal(crossing["month"], month))
     return Beyond(_read_marks(store, settled.marks, month, files, rows), crossing)
 
@@ -389,7 +390,7 @@ def _read_beyond(
 def _read_marks(
     store: Store, paths: Sequence[str], month: str, files: Sequence[File], rows: Sequence[np.ndarray]
 ) -> pa.Table:
-    result = pa.concat_tables([read_parquet(store, path) for path in paths])
+    result = pa.concat_tables(read_tables(store, paths))
     result = result.filter(pc.equal(result["month"], month))
     positions, kept = [np.arange(0)], [pa.array([], pa.string())]
     start = 0

@@ -18,7 +18,7 @@ from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import Store
 from jobs.runtime import scratch
 from jobs.state.manifest import Manifest, name_of
-from jobs.state.parquet import read_parquet, write_parquet
+from jobs.state.parquet import read_parquet, read_tables, write_parquet
 from jobs.steps.lines import File, files_of, of_fact, parts_for, read_lines, read_marked
 from marts.compute.engine import spill_to
 from marts.compute.identity import Identity, hash_of_key, in_several_months
@@ -242,8 +242,7 @@ def _read_before(store: Store, task: Settle) -> _Before | None:
         known = set(chain.files)
         if tuple(file.name for file in task.files if file.name in known) != chain.files:
             return None
-        hashes = [read_parquet(store, path) for path in chain.hashes]
-        return _Before(chain, hashes, read_parquet(store, own.marks))
+        return _Before(chain, read_tables(store, chain.hashes), read_parquet(store, own.marks))
     except StateDamaged:  # all is settled again
         return None
 
@@ -260,8 +259,8 @@ def read_settled(store: Store, tasks: Sequence[Settle], manifests: Sequence[Mani
     own = of_fact(manifests, tasks[0].identity)
     by_month: dict[str, list[str]] = {month: [] for manifest in own for month in manifest.months}
     by_day: dict[date, list[str]] = defaultdict(list)
-    for path in (*marks, *crossing):
-        for row in read_parquet(store, path).to_pylist():
+    for table in read_tables(store, (*marks, *crossing)):
+        for row in table.to_pylist():
             by_month[row["month"]].append(repr(sorted(row.items())))
             if "day" in row:
                 by_day[row["day"]].append(by_month[row["month"]][-1])

@@ -17,12 +17,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marts.errors import DataError, SqlFailed
+from marts.errors import DataError, ServiceError, SqlFailed
 from marts.pack import DECIMALS, Mart, MartColumn
 
 MEMORY = "700MB"
 """Memory limit of one calculation. Beyond it DuckDB spills to a folder, see ``spill_to``."""
 _OFFLINE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+_SMALLER = (
+    "make its tasks smaller: halve limits.rollup_lines if months are rolled up, or else limits.finish_rows, then run "
+    "again; the live marts are untouched"
+)
 _CORRECT = "correct its .sql file; the live marts are untouched"
 _of_thread = threading.local()
 _spill_to = tempfile.gettempdir()
@@ -207,7 +211,10 @@ def _row(engine: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
 
 @contextmanager
 def running(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an engine with one thread and a memory limit. Raise DataError for numbers that overflow."""
+    """Open an engine with one thread and a memory limit.
+
+    Raise DataError for numbers that overflow, ServiceError if it needs more memory.
+    """
     with _instance().cursor() as engine:
         for name, table in tables.items():
             engine.register(name, table)
@@ -217,8 +224,11 @@ def running(tables: Mapping[str, pa.Table], variables: Mapping[str, Any]) -> Ite
             yield engine
         except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
             raise DataError(*_too_large(error)) from error
-        except (duckdb.Error, SqlFailed):
+        except (duckdb.Error, SqlFailed) as error:
             vars(_of_thread).clear()  # what is wrong with it, or its folder, must not meet the next calculation
+            if isinstance(error, duckdb.OutOfMemoryException):
+                what = f"a calculation needs more memory than its limit of {MEMORY}: {_words_of(error)}"
+                raise ServiceError(what, "", _SMALLER) from error
             raise
 
 

@@ -127,3 +127,16 @@ def test_a_calculation_creates_a_folder_only_when_it_spills(tmp_path: Path, monk
     with pytest.raises(duckdb.Error), calculate.running({}, {}) as engine:  # the engine is not used again
         engine.execute("SELECT wrong")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_calculation_that_does_not_fit_into_its_memory_names_the_settings_of_its_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calculate, "MEMORY", "20MB")
+    calculate.spill_to(str(tmp_path))
+    with pytest.raises(ServiceError, match="needs more memory than its limit of 20MB") as caught:
+        with calculate.running({}, {}) as engine:
+            engine.execute("SELECT list(range::VARCHAR) FROM range(10_000_000)")
+    assert "limits.rollup_lines" in caught.value.hint
+    assert "limits.finish_rows" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
