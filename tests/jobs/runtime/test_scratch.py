@@ -134,9 +134,9 @@ def test_a_calculation_that_does_not_fit_into_its_memory_names_the_settings_of_i
 ) -> None:
     monkeypatch.setattr(calculate, "MEMORY", "20MB")
     calculate.spill_to(str(tmp_path))
-    with pytest.raises(ServiceError, match="needs more memory than its limit of 20MB") as caught:
-        with calculate.running({}, {}) as engine:
-            engine.execute("SELECT list(range::VARCHAR) FROM range(10_000_000)")
+    needed = pytest.raises(ServiceError, match="needs more memory than its limit of 20MB")
+    with needed as caught, calculate.running({}, {}) as engine:
+        engine.execute("SELECT list(range::VARCHAR) FROM range(10_000_000)")
     assert "limits.rollup_lines" in caught.value.hint
     assert "limits.finish_rows" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
