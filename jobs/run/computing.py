@@ -23,7 +23,7 @@ from jobs.steps.histories import Dimensions, run_history
 from jobs.steps.mart_parts import Finished, MartPart, MartTask
 from jobs.steps.materialize import (
     MartRows,
-    count_facts,
+    Size,
     files_exchanged,
     has_outgrown,
     inputs_of,
@@ -31,6 +31,7 @@ from jobs.steps.materialize import (
     rows_before,
     save_rows,
     saved_rows,
+    size_of,
     unchanged,
 )
 from jobs.steps.materialize_task import run_mart_task
@@ -216,7 +217,7 @@ def _materialize(
     saved = {name: saved_rows(run.state, name, inputs[name].name, paths) for name in names}
     results = {name: rows for name, rows in saved.items() if rows}
     before: dict[str, MartRows | None] = {}
-    facts: dict[str, int] = {}
+    sizes: dict[str, Size] = {}
     planned: dict[str, list[MartTask | MartPart]] = {}
     limit, state = run.settings.limits.finish_rows, run.scan_settings.state
     # The last marts of a pack first: those in one task take the longest.
@@ -227,11 +228,12 @@ def _materialize(
             results[mart.name] = same
             save_rows(run.state, same)
             continue
+        size = Size(limit)
         if mart.per == "key":
-            facts[mart.name] = count_facts(run.state, run.pack, own, earlier)
-            earlier = None if earlier and has_outgrown(earlier, facts[mart.name], limit) else earlier
-        before[mart.name] = earlier
-        planned[mart.name] = plan_tasks(state, run.pack, mart, own, earlier, run.policy, limit, read)
+            size = size_of(run.state, run.pack, own, earlier, limit)
+            earlier = None if earlier and has_outgrown(earlier, size) else earlier
+        before[mart.name], sizes[mart.name] = earlier, size
+        planned[mart.name] = plan_tasks(state, run.pack, mart, own, earlier, run.policy, size, read)
     tasks = [item for items in planned.values() for item in items if isinstance(item, MartTask)]
     lines = {path: rollup.rows for rollup in rolled_up.months for path in rollup.paths}
     run.ready(tasks, sum(min(1.0, task.size(lines) / run.settings.limits.rollup_lines) for task in tasks))
@@ -243,12 +245,14 @@ def _materialize(
                 run.progress.advance(result.part.rows)
             for name, items in planned.items():
                 finished = [Finished(item) if isinstance(item, MartPart) else ended[item.place] for item in items]
-                rows = MartRows(name, inputs[name], tuple(item.part for item in finished), fact_rows=facts.get(name, 0))
+                parts, facts = tuple(item.part for item in finished), sizes[name].facts
+                rows = MartRows(name, inputs[name], parts, fact_rows=facts, split_rows=facts)
                 if earlier := before[name]:
                     by_months = run.pack.tables[name].per == "month"
                     changes = files_exchanged(earlier, rows) if by_months else []
                     changes += [change for item in finished for change in item.changes]
-                    rows = replace(rows, follows=earlier.fingerprint, changes=tuple(changes))
+                    split = earlier.split_rows or facts
+                    rows = replace(rows, follows=earlier.fingerprint, changes=tuple(changes), split_rows=split)
                 results[name] = rows
                 save_rows(run.state, rows)
     return results

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import groupby, pairwise
+from math import ceil
 from typing import Annotated, Any
 
 import numpy as np
@@ -29,9 +30,23 @@ from marts.pack import Mart, Pack
 from marts.policy import Policy, numbers_of
 
 _TOGETHER = 8
-"""Maximum number of parts that one task patches, if none of them is patched yet."""
+"""Number of parts that one task patches, if none of them is patched yet; more if few rows differ."""
+_PATCHED = 4
+"""A task may patch rows that differ in so many times the rows of a task that computes all."""
 _GROWN = 1.5
 """A mart whose parts have grown by this factor is split again."""
+_MORE_FACTS = 4
+"""A mart of keys that reads so many times the rows that it was split for is split again: it may have few rows itself."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many rows of month tables a mart of keys reads, and about how many a task should."""
+
+    per_task: int
+    facts: int = 0
+    changed: int = 0
+    """Rows of files that an earlier build did not read, or that are not read any more."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,8 @@ class MartRows:
     """Differences from them."""
     fact_rows: int = 0
     """Rows of the month tables that a mart of keys reads; 0 if they were not counted."""
+    split_rows: int = 0
+    """The same when its keys were divided into parts; 0 if they were not counted."""
 
     @property
     def fingerprint(self) -> str:
@@ -173,7 +190,7 @@ def plan_tasks(
     of: Inputs,
     before: MartRows | None,
     policy: Policy,
-    rows_per_task: int,
+    size: Size,
     marts: Mapping[str, MartRows],
 ) -> list[MartTask | MartPart]:
     """Divide a mart's rows into tasks: by ranges of keys of about equal size, by files of months, or all in one task.
@@ -195,9 +212,9 @@ def plan_tasks(
     if before and mart.per == "all":
         return [replace(whole, earlier=tuple(before.parts))]
     if before:
-        return list(_plan_patches(whole, before, marts))
+        return list(_plan_patches(whole, before, marts, size))
     files = [path for paths in whole.files.values() for path in paths]
-    borders = _borders(state.open(), mart.key[0], files, rows_per_task) if mart.per == "key" else []
+    borders = _borders(state.open(), mart.key[0], files, size.per_task) if mart.per == "key" else []
     edges = [lowest, *borders, highest]
     return [replace(whole, number=n, low=low, high=high) for n, (low, high) in enumerate(pairwise(edges))]
 
@@ -211,12 +228,17 @@ def _plan_months(whole: MartTask, before: MartRows | None) -> Iterator[MartTask 
         yield known.get(path) or replace(whole, number=number, facts=(path,), earlier=earlier)
 
 
-def _plan_patches(whole: MartTask, before: MartRows, marts: Mapping[str, MartRows]) -> Iterator[MartTask]:
-    """Group some parts that are not patched yet: computing a few rows of each is cheap."""
+def _plan_patches(whole: MartTask, before: MartRows, marts: Mapping[str, MartRows], size: Size) -> Iterator[MartTask]:
+    """Group some parts that are not patched yet: computing a few rows of each is cheap.
+
+    Each task opens all files of facts, so there are no more tasks than the rows that differ need.
+    """
     was, number = before.inputs, 0
     comparable = all(_has_rows_of(marts[name], dict(was.also)[name][0]) for name, _ in whole.marts)
     alone = [len(item.parts) > 1 or item.patch is not None for item in before.finished]
-    for _, same in groupby(range(len(alone)), key=lambda n: n if alone[n] else -1 - n // _TOGETHER):
+    tasks = max(2, round(size.changed / (size.per_task * _PATCHED)))
+    together = max(_TOGETHER, ceil(len(alone) / tasks))
+    for _, same in groupby(range(len(alone)), key=lambda n: n if alone[n] else -1 - n // together):
         finished = tuple(before.finished[n] for n in same)
         parts = [part for item in finished for part in item.parts]
         months = was.months(whole.pack)
@@ -238,7 +260,7 @@ def unchanged(mart: Mart, of: Inputs, before: MartRows, marts: Mapping[str, Mart
     for name, paths in of.also:
         if paths != others[name] and not (name in marts and _has_rows_of(marts[name], others[name][0])):
             return None
-    return MartRows(mart.name, of, before.finished, follows=before.fingerprint, fact_rows=before.fact_rows)
+    return replace(before, inputs=of, follows=before.fingerprint, changes=())
 
 
 def _has_rows_of(rows: MartRows, fingerprint: str) -> bool:
@@ -333,8 +355,8 @@ def saved_rows(store: Store, mart: str, name: str, existing: AbstractSet[str]) -
     return rows if differences <= existing else replace(rows, follows="", changes=())
 
 
-def count_facts(store: Store, pack: Pack, of: Inputs, before: MartRows | None) -> int:
-    """Return the number of rows of the month tables that a mart reads; only the files that differ are read."""
+def size_of(store: Store, pack: Pack, of: Inputs, before: MartRows | None, rows_per_task: int) -> Size:
+    """Count the rows of the month tables that a mart reads; only the files that differ are read."""
     counted = before if before and before.fact_rows else None
     now, was = of.month_files(pack), counted.inputs.month_files(pack) if counted else set[str]()
 
@@ -342,13 +364,14 @@ def count_facts(store: Store, pack: Pack, of: Inputs, before: MartRows | None) -
         return int(store.using(path, lambda file: pq.ParquetFile(file).metadata.num_rows))
 
     added, removed = (sum(at_once(rows, files)) for files in (now - was, was - now))
-    return (counted.fact_rows if counted else 0) + added - removed
+    return Size(rows_per_task, (counted.fact_rows if counted else 0) + added - removed, added + removed)
 
 
-def has_outgrown(before: MartRows, fact_rows: int, rows_per_task: int) -> bool:
+def has_outgrown(before: MartRows, size: Size) -> bool:
     """Return whether the parts of an earlier build would become too large with so many facts: a split is due."""
-    expected = before.rows * fact_rows / (before.fact_rows or fact_rows or 1)
-    return max(expected, before.rows) > len(before.parts) * rows_per_task * _GROWN
+    fits, was = len(before.parts) * size.per_task * _GROWN, before.fact_rows or size.facts or 1
+    has_more = size.facts > max(fits, (before.split_rows or was) * _MORE_FACTS)
+    return has_more or max(before.rows * size.facts / was, before.rows) > fits
 
 
 def rows_before(
