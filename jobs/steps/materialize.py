@@ -36,7 +36,7 @@ _PATCHED = 4
 _GROWN = 1.5
 """A mart whose parts have grown by this factor is split again."""
 _MORE_FACTS = 4
-"""A mart of keys that reads so many times the rows that it was split for is split again: it may have few rows itself."""
+"""A mart of keys that reads so many times the rows that it was split for is split again: its own may be few."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from support.kit import Place, line, marts, sales
 from jobs.adapters.store.open import StoreAddress
 from jobs.config.settings import S3
 from jobs.steps.mart_parts import MartPart, Part
-from jobs.steps.materialize import Inputs, MartRows, Size, plan_tasks
+from jobs.steps.materialize import Inputs, MartRows, Size, has_outgrown, plan_tasks
 from marts.compute.highlights import Figures
 from marts.packs import shipped
 from marts.policy import Policy
@@ -165,29 +165,40 @@ def test_a_mart_that_grows_at_once_is_divided_by_its_new_rows(history: History) 
     assert len(history.files("*/part-*") - before) > 2 * len(before)
 
 
-def test_a_mart_whose_rows_stay_few_is_divided_by_the_months_that_it_reads(history: History) -> None:
-    history.build()
-    before = history.files("*/part-*")
-    months = ["2022-12", *(f"2023-{month:02d}" for month in range(1, 13))]
-    history.put("sales/more.csv", sales(*(line(f"M{m}-{n}", n, day=f"{m}-15") for m in months for n in PEOPLE)))
-    history.build()
-    assert len(history.files("*/part-*") - before) > len(before)
+@pytest.mark.parametrize(
+    ("parts", "split", "facts", "outgrown"),
+    [
+        (3, 900_000, 3_500_000, False),
+        (3, 900_000, 3_700_000, True),
+        (3, 3_700_000, 9_000_000, False),  # there are no more keys to divide
+        (40, 900_000, 9_000_000, False),  # each part still reads few
+        (3, 0, 3_500_000, False),  # by an older version, which did not record it
+        (3, 0, 3_700_000, True),
+    ],
+)
+def test_a_mart_whose_own_rows_stay_few_is_divided_by_the_rows_that_it_reads(
+    parts: int, split: int, facts: int, outgrown: bool
+) -> None:
+    before = replace(rows_in_parts(parts), fact_rows=900_000, split_rows=split)
+    assert has_outgrown(before, Size(300_000, facts)) == outgrown
+
+
+def rows_in_parts(count: int) -> MartRows:
+    """Return a mart of one row per part."""
+    parts = [MartPart((Part(f"p{n}", n, n + 1),), 1, 0, (), Figures()) for n in range(count)]
+    return MartRows("customers", Inputs("rules", (), (), date(2024, 1, 1)), tuple(parts))
 
 
 @pytest.mark.parametrize(("changed", "tasks"), [(0, 2), (300_000, 2), (12_000_000, 10), (10**9, 13)])
 def test_many_parts_are_patched_by_as_many_tasks_as_the_rows_that_differ_need(changed: int, tasks: int) -> None:
     """Each task opens all files of facts."""
     pack = shipped("retail")
-    inputs = Inputs("rules", (), (), date(2024, 1, 1))
-    parts = [MartPart((Part(f"p{n}", n, n + 1),), 1, 0, (), Figures()) for n in range(100)]
-    before = MartRows("customers", inputs, tuple(parts))
-    place = StoreAddress("state", S3())
-    size, of = Size(300_000, 10**9, changed), replace(inputs, as_of=date(2024, 1, 2))
-    planned = plan_tasks(place, pack, pack.marts["customers"], of, before, Policy(), size, {})
+    before, size = rows_in_parts(100), Size(300_000, 10**9, changed)
+    of = replace(before.inputs, as_of=date(2024, 1, 2))
+    state = StoreAddress("state", S3())
+    planned = plan_tasks(state, pack, pack.marts["customers"], of, before, Policy(), size, {})
     assert len(planned) == tasks
-    assert [part for task in planned for item in task.previous.parts for part in item.parts] == [
-        part for item in parts for part in item.parts
-    ]
+    assert tuple(item for task in planned for item in task.previous.parts) == before.finished
 
 
 def test_a_customer_who_leaves_has_no_rows(history: History) -> None:
