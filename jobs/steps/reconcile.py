@@ -96,10 +96,11 @@ def looked_up(marts: Sequence[MartRows], resolved: Resolved) -> dict[str, tuple[
     Lines of guests are not looked up among the people.
     """
     results: dict[str, tuple[int, int]] = {}
+    pack = resolved.pack
     for rows in marts:
-        counts = resolved.counts_of(resolved.pack.facts_of(resolved.pack.tables[rows.mart]))
         for kind, lines in rows.unknown.items():
-            known = counts.counted - counts.guests if resolved.pack.kinds[kind].is_subject else counts.counted
+            counts = resolved.counts_of(pack.months[pack.tables[rows.mart].reads].reads)
+            known = counts.counted - counts.guests if pack.kinds[kind].is_subject else counts.counted
             results[kind] = max(results.get(kind, (known, 0)), (known, lines), key=lambda item: item[1])
     return results
 

@@ -1,9 +1,9 @@
--- Transactions of one month by account, once for each of their accounts.
-SELECT account_id, count(*) AS lines
+-- Accounts of the transactions of one month, and of how many it is their own, not the other side.
+SELECT account_id, count(*) FILTER (is_own) AS lines
 FROM (
-    SELECT account_id FROM transactions
+    SELECT account_id, TRUE AS is_own FROM transactions
     UNION ALL
-    SELECT related_account_id FROM transactions WHERE related_account_id IS DISTINCT FROM account_id
+    SELECT related_account_id, FALSE FROM transactions
 )
 WHERE account_id IS NOT NULL
 GROUP BY account_id ORDER BY account_id;

@@ -98,6 +98,25 @@ def test_a_view_of_somebody_else_is_left_alone_and_one_of_an_older_pack_is_repla
         assert warehouse.kind_of("channels") == "view"  # type: ignore[attr-defined]
 
 
+def test_a_transfer_between_two_unknown_accounts_counts_once_among_transactions(bank: Place) -> None:
+    """Entries are not looked up, and the other side may be at another bank."""
+    header = "transaction_id,transaction_time,customer_id,account_id,related_account_id,transaction_type,amount,status"
+    bank.policy = Policy(max_unknown_ratio=Decimal("0.6"), own=OWN)
+    for key in ("customers/date=2024-01-31/customers.csv", "accounts/date=2024-01-31/accounts.csv"):
+        bank.put(key, (CASE / "input" / key).read_bytes())
+    bank.put("ledger_entries/2024-01.csv", (CASE / "input/ledger_entries/2024-01.csv").read_bytes())
+    row = "{},2024-01-03T09:00:00,1,{},{},TRANSFER,5.00,COMPLETED".format
+    transfers = [row("A", 801, 802), row("B", 101, 803)]
+    bank.put("transactions/a.csv", "\n".join([header, *transfers, ""]))
+    report = bank.build()
+    assert report.error is None, report.error
+    assert report.unknown["accounts"] == 1
+    bank.put("transactions/b.csv", "\n".join([header, row("C", 804, 805), ""]))
+    report = bank.build()
+    assert report.error
+    assert report.error.what.startswith("2 of 3 lines (66.7%) have no row in accounts")
+
+
 def test_the_golden_case_comes_out_at_once_and_names_each_wrong_value(bank: Place) -> None:
     deliver(bank)
     assert bank.build().error is None
