@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from marts.highlights import ListedColumn
-from marts.views import Types
+from marts.views import ORDERED, Types
 
 EVERY_ALERT = "alert"
 """Event that stands for all alerts of a pack."""
@@ -26,7 +26,9 @@ class Alert(BaseModel):
     where: dict[str, int | str | bool] = Field(default_factory=dict)
     """Values that columns of such a row have."""
     order: str
-    """Column by which rows are listed, highest first; then by their key."""
+    """Column by which rows are listed, largest first, whatever the sign; then by ``then`` and their key."""
+    then: str = ""
+    """Column by which rows of equal order are listed, largest first."""
     columns: tuple[ListedColumn, ...] = Field(min_length=1)
     limit: int = Field(20, ge=1, le=100)
     """Rows that are listed."""
@@ -37,7 +39,7 @@ class Alert(BaseModel):
     def columns_used(self) -> Types:
         """Return the types that each column may have."""
         used: Types = dict.fromkeys([*self.where, *(column.name for column in self.columns)], ())
-        return {**used, self.order: ("count", "money", "rate", "percent", "decimal", "date")}
+        return {**used, **dict.fromkeys(filter(None, (self.order, self.then)), ORDERED)}
 
 
 def require_free(name: str) -> None:

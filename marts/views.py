@@ -12,6 +12,8 @@ _TEXT = re.compile(r"[^'\\\x00]*")
 """Texts that are the same literal in every database."""
 Types = dict[str, tuple[str, ...]]
 """Types that a column may have, by column; any if empty."""
+ORDERED = ("count", "money", "rate", "percent", "decimal", "date")
+"""Types of columns by which the highest rows are listed."""
 
 
 class _Part(BaseModel):
@@ -25,7 +27,9 @@ class TopView(_Part):
     """Above the rows; ``{month}`` is the month that they are of."""
     help: str
     order: str
-    """Column by which rows are listed, highest first; then by their key."""
+    """Column by which rows are listed, highest first; then by ``then`` and their key."""
+    then: str = ""
+    """Column by which rows of equal order are listed, highest first."""
     columns: tuple[str, ...] = Field(min_length=1)
     where: dict[str, int | str | bool] = Field(default_factory=dict)
     """Values that columns of a listed row have."""
@@ -106,7 +110,7 @@ class View(_Part):
         if show := self.show:
             used |= dict.fromkeys((*show.order, *show.first), ())
         if self.top:
-            used[self.top.order] = ("count", "money", "rate", "percent", "decimal", "date")
+            used |= dict.fromkeys(filter(None, (self.top.order, self.top.then)), ORDERED)
         if self.show:
             used[self.show.by] = ("id", "text")
         return {**used, **({self.month: ("month",)} if self.month else {})}

@@ -122,6 +122,9 @@ def generate(
 
     truth = generator(pack, days)(folder, lines, seed, lambda: None)
     typer.echo(f"wrote {truth['lines']:,} lines under {folder}; {folder}/generated.json describes them")
+    named = f" --pack {pack}" if pack != "retail" else ""
+    places = f"--source {folder} --target duckdb://marts.duckdb --as-of {truth['as_of']}"
+    typer.echo(f"next: marts build{named} {places}", err=True)
 
 
 def demo(

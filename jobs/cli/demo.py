@@ -101,11 +101,12 @@ def outcome(folder: Path, report: RunReport, warehouse: Warehouse, pack: Pack) -
             if view.top
             for part in (render.rows(top(warehouse, view, view.top, pack.marts[view.table], None, _TOP)), Text(""))
         ),
-        _next(folder),
+        _next(folder, pack.name),
     )
 
 
-def _next(folder: Path) -> Text:
+def _next(folder: Path, pack: str) -> Text:
+    own = "marts init" if pack == "retail" else f"marts init --pack {pack}"
     return Text(
         f"next steps, after: cd {folder}\n"
         "  live marts and last runs     marts status\n"
@@ -113,5 +114,5 @@ def _next(folder: Path) -> Text:
         "  change or remove a drop      ls drops/*; marts plan; marts build\n"
         "  report of each run           _marts/reports/index.html\n"
         "  data quality                 _marts/docs/index.html\n"
-        "  your own data                marts init, in another folder"
+        f"  your own data                {own}, in another folder"
     )

@@ -43,8 +43,12 @@ class Grouped(TyperGroup):
         known = self.commands.get(cmd_name) or self.every(arguments).get(cmd_name)
         if known is None and ctx and not ctx.resilient_parsing:
             from jobs.cli.views import configured_pack
+            from marts.packs import SHIPPED
 
             configured_pack(arguments)
+            if cmd_name in SHIPPED:
+                hint = f'set pack = "{cmd_name}" in marts.toml, or add --pack {cmd_name}'
+                raise UsageError(f"the commands of the pack {cmd_name} need it", "pack", hint)
         return known
 
     def list_commands(self, ctx: Any) -> list[str]:

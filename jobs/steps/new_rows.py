@@ -37,8 +37,16 @@ def new_rows(store: Store, mart: Mart, alert: Alert, rows: MartRows, live: str, 
         arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
         before = pa.table(arrays, schema=schema)
     new = added.join(before, key, join_type="left anti") if before.num_rows else added
-    order = [(alert.order, "descending"), *((name, "ascending") for name in key)]
-    return new.sort_by(order)
+    return _largest_first(new, [alert.order, *filter(None, [alert.then])], key)
+
+
+def _largest_first(rows: pa.Table, columns: Sequence[str], key: Sequence[str]) -> pa.Table:
+    """Return rows by the absolute values of some columns, largest first; then by their key."""
+    values = [rows[name] if pa.types.is_date(rows[name].type) else pc.abs(rows[name]) for name in columns]
+    sizes = {f"#{number}": column for number, column in enumerate(values)}
+    table = pa.table({**sizes, **{name: rows[name] for name in key}})
+    order = [*((name, "descending") for name in sizes), *((name, "ascending") for name in key)]
+    return rows.take(pc.sort_indices(table, order))
 
 
 def _files(store: Store, paths: Iterable[str]) -> Iterable[pa.Table]:
@@ -47,7 +55,8 @@ def _files(store: Store, paths: Iterable[str]) -> Iterable[pa.Table]:
 
 def _matching(tables: Iterable[pa.Table], alert: Alert, mart: Mart) -> pa.Table:
     """Return the rows that fulfil an alert, table by table: they are few of many."""
-    names = list(dict.fromkeys([*mart.key, alert.order, *alert.where, *(column.name for column in alert.columns)]))
+    ordered = filter(None, (alert.order, alert.then))
+    names = list(dict.fromkeys([*mart.key, *ordered, *alert.where, *(column.name for column in alert.columns)]))
     results = [empty_mart(mart).select(names)]
     for table in tables:
         rows = table.select(names)

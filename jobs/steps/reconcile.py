@@ -188,10 +188,9 @@ def notes_of(plan: Plan, resolved: Resolved) -> tuple[str, ...]:
     counts = resolved.counts
     notes = []
     if plan.unremembered > 1:
-        notes.append(
-            f"{plan.unremembered:,} {plan.pack.counting} drops are ordered by the times and names of their objects: "
-            "the ledger of this target is empty"
-        )
+        facts = " and ".join(kind.name for kind in plan.pack.facts)
+        words = f"{plan.unremembered:,} drops of {facts} were ordered by the times and names of their objects"
+        notes.append(f"this target has no history of drops yet: {words}")
     if counts.guests:
         people = [mart.table for mart, _ in resolved.pack.marts_of_people if mart.per != "month"]
         others = [mart.table for mart in resolved.pack.marts.values() if mart.table not in people]
@@ -223,9 +222,8 @@ def _of_identity(plan: Plan, resolved: Resolved) -> list[str]:
         lines = numbered.replaced - numbered.replaced_unnumbered
         result.append(f"{lines:,} numbered lines ({_money(cents)}) were replaced by later lines of the same number")
     if counts.conflicting:
-        result.append(
-            f"{counts.conflicting:,} lines have the number or id of another line of the same drop: the last one counts"
-        )
+        have = "1 line has" if counts.conflicting == 1 else f"{counts.conflicting:,} lines have"
+        result.append(f"{have} the number or id of another line of the same drop: the last one counts")
     if counts.overlapping:
         result.append(
             f"{counts.overlapping:,} transactions were delivered several times with other items, and all "

@@ -232,7 +232,7 @@ def _settle(bank: Bank, rows: dict[str, np.ndarray]) -> np.ndarray:
             break
         rows["status"] = np.where(failed, _FAILED, rows["status"])
     np.add.at(balance, account, cents)
-    bank.clearing -= int(own.sum()) + int(rows["cents"][moved].sum())
+    bank.clearing += int(own.sum()) + int(rows["cents"][moved].sum())  # INTERNAL: debits minus credits
     return after
 
 

@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from packs.banking_histories import counts
 from support.kit import Place, marts
 
 from marts.banking.generate import generate
+from marts.errors import UsageError
 from marts.policy import Policy
 
 LINES = 12_000
@@ -55,6 +57,9 @@ def test_a_build_finds_each_flaw_and_fraud(place: Place) -> None:
             "SELECT DISTINCT account_key FROM account_balances WHERE NOT is_reconciled ORDER BY account_key"
         )
         assert 0 < len(touched) <= len(wrong) + 1  # the other account of each wrong entry
+        ((differs,),) = warehouse.execute("SELECT MAX(ABS(difference)) FROM account_balances WHERE account_key = 900")
+        ((errors,),) = warehouse.execute("SELECT SUM(ABS(difference)) FROM ledger_checks")
+        assert differs <= errors  # the bank's own account has no other differences
         counted = "COUNT(*), COUNT(*) FILTER (is_high_risk), COUNT(*) FILTER (is_fraudulent)"
         ((every, risky, labelled),) = warehouse.execute(f"SELECT {counted} FROM fact_transactions")
         assert (every, labelled) == (truth["transactions"], truth["labelled"])
@@ -63,11 +68,18 @@ def test_a_build_finds_each_flaw_and_fraud(place: Place) -> None:
 
 def test_each_shipped_pack_has_a_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    unknown = marts("banking", "risks", "top", code=2).exception
+    assert isinstance(unknown, UsageError)
+    assert 'set pack = "banking" in marts.toml' in unknown.hint
     printed = marts("demo", "--pack", "banking", "--lines", "3000", "--folder", "bank").stdout
     assert "high-risk transactions" in printed
+    assert "marts init --pack banking" in printed
     monkeypatch.chdir(tmp_path / "bank")
     listed = json.loads(marts("banking", "risks", "top", "--json", "--limit", "2").stdout)
     assert len(listed) == 2
+    every = json.loads(marts("banking", "risks", "top", "--json", "--limit", "50").stdout)
+    scores = [(Decimal(row["risk_score"]), Decimal(row["amount"])) for row in every]
+    assert scores == sorted(scores, reverse=True)
     own = json.loads(marts("banking", "risks", "show", str(listed[0]["customer_key"]), "--json").stdout)
     assert listed[0]["transaction_id"] in {row["transaction_id"] for row in own}
     marts("banking", "merchants", "top")
