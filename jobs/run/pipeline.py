@@ -16,7 +16,7 @@ from jobs.report.run_report import Outcome, Problem, RunReport
 from jobs.run.computing import ambiguous_ids, derive, fold_versions, materialize, settle_and_roll_up
 from jobs.run.context import Run
 from jobs.run.judging import EARLIER, judge_drops, judge_marts, require_quality
-from jobs.run.publishing import live_marts, load, require_ids, total_changes, with_rows
+from jobs.run.publishing import live_marts, load, require_ids, require_one_day, total_changes, with_rows
 from jobs.run.reporting import alerts_of, exit_code_of, news_of, report_of, why_changed, withdrawn_record
 from jobs.run.scanning import known_state, scan, withdrawals
 from jobs.run.stages import Judged, Loaded, Stages
@@ -41,6 +41,7 @@ def build(run: Run) -> RunReport:
             run.warehouse.prepare()
             run.warehouse.begin(run_record(report_of(run, "running", 0)))
             require_ids(run)
+            require_one_day(run)
             _require_pack(run)
             _look_back(run)
             last = run.warehouse.audit_end()

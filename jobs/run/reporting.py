@@ -37,10 +37,11 @@ def alerts_of(run: Run, loaded: Loaded, live: Live) -> tuple[AlertReport, ...]:
     """Return the alerts of the pack that have new rows in the loaded marts."""
     results = []
     marts = {rows.mart: rows for rows in loaded.marts}
+    people = run.pack.subject.columns if run.pack.subject else ()
     for alert in (alert for alert in run.pack.alerts if alert.table in marts):
         mart, generation = run.pack.marts[alert.table], live.generations.get(alert.table)
         fingerprint = generation.fingerprint if generation else ""
-        rows = new_rows(run.state, mart, alert, marts[alert.table], fingerprint, run.warehouse.ask)
+        rows = new_rows(run.state, mart, alert, marts[alert.table], fingerprint, run.warehouse.ask, people)
         if rows.num_rows:
             personal = {column.name for column in mart.columns if column.personal}
             listed = rows.slice(0, alert.limit).to_pylist()

@@ -1,6 +1,6 @@
 """Find the new rows of marts that a pack has alerts for."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,14 +12,20 @@ from jobs.steps.materialize_task import rows_in
 from marts.alerts import Alert
 from marts.compute.engine import empty_mart
 from marts.pack import Mart
+from marts.privacy.erasure import is_erased
 from marts.views import literal
 
 Keys = Callable[[str], Sequence[tuple[object, ...]]]
 """Returns the rows of a query of the target."""
 
 
-def new_rows(store: Store, mart: Mart, alert: Alert, rows: MartRows, live: str, ask: Keys) -> pa.Table:
-    """Return the rows of a mart that fulfil an alert, and whose keys did not before: highest first, then by key.
+def new_rows(
+    store: Store, mart: Mart, alert: Alert, rows: MartRows, live: str, ask: Keys, people: Collection[str] = ()
+) -> pa.Table:
+    """Return the rows of a mart that fulfil an alert, and whose keys did not before: largest first, then by key.
+
+    Rows of erased people are left out: an erasure removes them from the live mart, and the next build brings them back
+    as those of nobody. ``people`` are the columns of their ids.
 
     ``live`` is the fingerprint of the live rows, empty if there are none. If the rows were not compared with them,
     ``ask`` gives the keys that the live mart has.
@@ -27,10 +33,10 @@ def new_rows(store: Store, mart: Mart, alert: Alert, rows: MartRows, live: str, 
     key = list(mart.key)
     if live and rows.follows == live:
         sides = ([item.added for item in rows.changes], [item.removed for item in rows.changes])
-        added, removed = (_matching(_files(store, paths), alert, mart) for paths in sides)
+        added, removed = (_matching(_files(store, paths), alert, mart, people) for paths in sides)
         before = removed.select(key)
     else:
-        added = _matching((rows_in(store, mart, [part]) for part in rows.parts), alert, mart)
+        added = _matching((rows_in(store, mart, [part]) for part in rows.parts), alert, mart, people)
         known = ask(_query(mart, alert)) if live and added.num_rows else ()
         columns = list(zip(*known, strict=True)) or [()] * len(key)
         schema = added.select(key).schema
@@ -53,16 +59,18 @@ def _files(store: Store, paths: Iterable[str]) -> Iterable[pa.Table]:
     return (read_parquet(store, path) for path in paths if path)
 
 
-def _matching(tables: Iterable[pa.Table], alert: Alert, mart: Mart) -> pa.Table:
+def _matching(tables: Iterable[pa.Table], alert: Alert, mart: Mart, people: Collection[str]) -> pa.Table:
     """Return the rows that fulfil an alert, table by table: they are few of many."""
     ordered = filter(None, (alert.order, alert.then))
     names = list(dict.fromkeys([*mart.key, *ordered, *alert.where, *(column.name for column in alert.columns)]))
     results = [empty_mart(mart).select(names)]
     for table in tables:
-        rows = table.select(names)
+        rows = table
         for name, value in alert.where.items():
             rows = rows.filter(pc.equal(rows[name], pa.scalar(value, rows[name].type)))
-        results.append(rows.cast(results[0].schema))
+        for name in (name for name in rows.column_names if name in people):
+            rows = rows.filter(pc.invert(is_erased(rows, name)))
+        results.append(rows.select(names).cast(results[0].schema))
     return pa.concat_tables(results).combine_chunks()
 
 

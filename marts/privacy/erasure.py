@@ -178,9 +178,15 @@ def is_guest(rows: pa.Table, person: str) -> pa.ChunkedArray:
     return pc.equal(rows[person], TEXT_GUEST if pa.types.is_string(rows[person].type) else GUEST)
 
 
+def is_erased(rows: pa.Table, person: str) -> pa.ChunkedArray:
+    """Return a mask of the rows of erased people."""
+    if pa.types.is_string(rows[person].type):
+        return pc.match_substring_regex(rows[person], f"^{_TEXT_STAND_IN}[0-9]+$")
+    return pc.less(rows[person], _OFFSET)
+
+
 def people(rows: pa.Table, person: str) -> pa.Table:
     """Exclude the rows of guests and of erased people, which have no row in a mart of people."""
     if pa.types.is_string(rows[person].type):
-        nobody = pc.or_(is_guest(rows, person), pc.match_substring_regex(rows[person], f"^{_TEXT_STAND_IN}[0-9]+$"))
-        return rows.filter(pc.invert(nobody))
+        return rows.filter(pc.invert(pc.or_(is_guest(rows, person), is_erased(rows, person))))
     return rows.filter(pc.greater(rows[person], 0))

@@ -136,6 +136,10 @@ def test_only_one_mart_is_built_with_those_that_it_reads(tmp_path: Path) -> None
     assert [row[0] for row in library.rows("reader_loans")] == [1]
     listed = marts("status", *library.flags).stdout
     assert "library_years" not in listed
+    library.build()
+    wrong = marts("build", *library.flags, "--as-of", "2024-12-30", "--mart", "levels_of_readers", code=2)
+    assert "as_of is 2024-12-30, and the other marts of this target are as of 2024-12-31" in wrong.output
+    library.build("--mart", "levels_of_readers")
 
 
 @pytest.mark.parametrize(
