@@ -118,6 +118,12 @@ def test_the_person_is_everywhere_before(fed: Place) -> None:
     assert {kind for kind in kinds if any(kind in hit for hit in hits)} == kinds
 
 
+def test_an_id_that_nobody_has_is_named_and_erased_for_later(fed: Place) -> None:
+    result = marts("erase", "customer", "99999999", "--yes", "--why", "asked to", *fed.flags)
+    assert "99999999 is in no drop and no mart: check the id" in result.stderr
+    assert "check the id" not in erase(fed)
+
+
 def test_an_erased_person_is_nowhere_and_stays_out(everywhere: Place, figure: Callable[[str], None]) -> None:
     fed = everywhere
     before = fed.marts()
