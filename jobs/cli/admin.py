@@ -221,7 +221,8 @@ def erase_person(
     counted = f"{rows} rows of the marts, {files} files of the state, {texts} reports"
     typer.echo(f"erased, as number {person.number}: {counted}")
     if built and not (rows or traces.drops or traces.manifests):
-        typer.echo(f"note: {customer} is in no drop and no mart: check the id; later drops with it are masked", err=True)
+        note = f"{customer} is in no drop and no mart: check the id; later drops with it are masked"
+        typer.echo(f"note: {note}", err=True)
     if traces.only_copies:
         vanished = erasing.drops_text(sorted({manifest.delivery.key for manifest in traces.only_copies}))
         typer.echo(visible(f"rewritten in the state, the only copy: {vanished}"))
