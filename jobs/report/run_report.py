@@ -184,6 +184,11 @@ class AlertReport(_Part):
     rows: tuple[dict[str, str], ...]
     """Some of them, without personal data."""
 
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """Return the columns whose values are lists: a narrow page shows them below the row."""
+        return tuple(name for name in self.headings if any(";" in row[name] for row in self.rows))
+
 
 class RunReport(_Part):
     """Report of a run."""

@@ -407,7 +407,8 @@ def test_an_alert_is_a_table_with_what_to_do() -> None:
     page = report_page(REPORT.model_copy(update={"alerts": (alert,)}), "")
     assert '<a href="#alert-fraud">Fraud</a>' in page
     assert "<caption>1 of 12</caption>" in page
-    assert '<th scope="row">T&lt;7&gt;</th><td>CONFIRMED; NIGHT</td>' in page
+    assert '<th scope="row">T&lt;7&gt;</th><td class="wide">CONFIRMED; NIGHT</td>' in page
+    assert '<tr class="narrow"><td colspan=' in page  # below the row
 
 
 def test_a_run_id_never_leaves_its_folder(tmp_path: Path) -> None:
