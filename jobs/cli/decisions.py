@@ -179,7 +179,7 @@ def check_ids(
         typer.echo(json.dumps({"ids": sum(item.count for item in shared), "shown": rows}, indent=2, default=str))
         return
     for item in shared:
-        show(render_drops.shared_ids(item.count, item.largest), stdout=True, wide=wide)
+        show(render_drops.shared_ids(item.identity.fact.name, item.count, item.largest), stdout=True, wide=wide)
 
 
 def show_replaced(settings: "Settings", drop: str, limit: int, as_json: bool, wide: bool) -> None:

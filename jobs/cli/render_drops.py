@@ -93,13 +93,13 @@ def gone_drops(removed: Sequence[ResolvedDrop]) -> RenderableType:
     return Group(*parts)
 
 
-def shared_ids(count: int, rows: Sequence[Mapping[str, object]]) -> RenderableType:
-    """Render transaction ids that stand for several transactions."""
+def shared_ids(fact: str, count: int, rows: Sequence[Mapping[str, object]]) -> RenderableType:
+    """Render ids of a fact that stand for several transactions."""
     if not count:
-        return Text("each transaction id is live in one transaction and one month")
+        return Text(f"each id of {fact} is live once, in one month")
     names = [name.replace("_", " ") for name in rows[0]]
     more = f", highest totals first; {count - len(rows):,} more" if count > len(rows) else ""
-    title = f"{count:,} ids are live in several transactions{more}"
+    title = f"{count:,} ids of {fact} are live in several transactions{more}"
     right, optional = range(1, len(names)), [names.index("last month"), names.index("first month")]
     return Group(Text(title), table("", names, [tuple(row.values()) for row in rows], right, optional))
 

@@ -232,7 +232,8 @@ def _notify_places(notify: Notify, vault: Vault, names: tuple[str, ...]) -> dict
         to[name] = _in_vault(vault, names, wanted, given) or given or Secret()
     unknown = sorted(set(notify.only) - set(to))
     if unknown:
-        known = f"configured: {', '.join(to)}" if to else "no address is configured"
+        known = f"configured: {', '.join(to)}; " if to else ""
+        known += f"`marts secrets set {ADDRESSES}{unknown[0]}` adds it, after `marts secrets init`"
         raise UsageError(f"notify.only names an unknown address: {unknown[0]}", "settings", known)
     given = notify.heartbeat
     wanted = given.name if given and given.name else HEARTBEAT

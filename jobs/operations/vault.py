@@ -239,7 +239,8 @@ def _to_write(path: str) -> Iterator[None]:
     except FileExistsError as error:
         raise UsageError("already exists", path, "choose another or remove it first") from error
     except OSError as error:
-        hint = "check the folder and its permissions"
+        is_missing = isinstance(error, FileNotFoundError)
+        hint = "run `marts secrets init` first" if is_missing else "check the folder and its permissions"
         raise UsageError(f"cannot be written: {error.strerror}", path, hint) from error
 
 

@@ -326,7 +326,7 @@ def test_both_sides_of_a_replaced_loan_and_ids_of_several_readers_are_listed(tmp
     assert "loans/b.csv" in marts("history", "--replaced", "b.csv", *library.flags).stdout
     (shared,) = json.loads(marts("check", "ids", "--json", *library.flags).stdout)["shown"]
     assert (shared["loan_id"], shared["reader_ids"], shared["lines"], shared["total"]) == ("L1", 2, 2, "7.00")
-    assert "1 ids are live in several transactions" in marts("check", "ids", *library.flags).stdout
+    assert "1 ids of loans are live in several transactions" in marts("check", "ids", *library.flags).stdout
 
 
 def test_a_target_is_of_one_pack(tmp_path: Path) -> None:
