@@ -23,7 +23,7 @@ def marts_of(folder: Path, data: bytes, blocks: list[dict[str, Any]], key: str) 
     return place.marts(), report.totals.rows_read
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LINES, spellings())
 def test_marts_are_equal_in_any_dialect(
     tmp_path_factory: pytest.TempPathFactory, lines: list[Line], spelling: Spelling

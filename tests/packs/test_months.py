@@ -258,9 +258,7 @@ def tables(library: Library) -> list[list[Any]]:
     return [sorted(ordered, key=lambda row: (row[0], row[1], row[2])), of_months, cities]
 
 
-@pytest.mark.parametrize(
-    ("lines", "seed"), [("1500000", 0), ("1500000", 1), ("4", 2), ("4", 3)], ids=["one", "one", "several", "several"]
-)
+@pytest.mark.parametrize(("lines", "seed"), [("1500000", 0), ("4", 2)], ids=["one", "several"])
 def test_days_one_by_one_equal_a_rebuild_and_a_calculation(
     library: Library, monkeypatch: pytest.MonkeyPatch, lines: str, seed: int
 ) -> None:
