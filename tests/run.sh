@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Run the tests in a process more than there are CPUs, and one more for those with a Ray cluster of their own, which needs
-# a process without another one, and for publishing on MySQL: most of each is waiting. TEST_PROCESSES sets another number.
-# With arguments: pytest with these.
+# Run the tests in one process per CPU, and one more for those with a Ray cluster of their own, which needs a process
+# without another one, and for publishing on MySQL: most of each is waiting. TEST_PROCESSES sets another number. With
+# arguments: pytest with these.
 set -u
 python="${BIN:-.venv/bin}/python"
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
-processes="${TEST_PROCESSES:-$("$python" -c 'import os; print(min((os.cpu_count() or 1) + 1, 8))')}"
+processes="${TEST_PROCESSES:-$("$python" -c 'import os; print(min(os.cpu_count() or 1, 8))')}"
 log=$(mktemp)
 other=""
 trap '[ -z "$other" ] || kill "$other" 2>/dev/null; rm -f "$log"' EXIT
