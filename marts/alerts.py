@@ -36,10 +36,15 @@ class Alert(BaseModel):
     """What to do."""
 
     @property
+    def ordered_by(self) -> tuple[str, ...]:
+        """Return the columns by which rows are listed."""
+        return tuple(filter(None, (self.order, self.then)))
+
+    @property
     def columns_used(self) -> Types:
         """Return the types that each column may have."""
         used: Types = dict.fromkeys([*self.where, *(column.name for column in self.columns)], ())
-        return {**used, **dict.fromkeys(filter(None, (self.order, self.then)), ORDERED)}
+        return {**used, **dict.fromkeys(self.ordered_by, ORDERED)}
 
 
 def require_free(name: str) -> None:

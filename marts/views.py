@@ -36,6 +36,11 @@ class TopView(_Part):
     equal: tuple[str, str] | None = None
     """Two columns that are equal in a listed row: of a key, one row is listed."""
 
+    @property
+    def ordered_by(self) -> tuple[str, ...]:
+        """Return the columns by which rows are listed."""
+        return tuple(filter(None, (self.order, self.then)))
+
 
 class Section(_Part):
     """The rows of another mart with the value, below those of a view."""
@@ -110,7 +115,7 @@ class View(_Part):
         if show := self.show:
             used |= dict.fromkeys((*show.order, *show.first), ())
         if self.top:
-            used |= dict.fromkeys(filter(None, (self.top.order, self.top.then)), ORDERED)
+            used |= dict.fromkeys(self.top.ordered_by, ORDERED)
         if self.show:
             used[self.show.by] = ("id", "text")
         return {**used, **({self.month: ("month",)} if self.month else {})}

@@ -55,7 +55,7 @@ def top(warehouse: Warehouse, view: View, listed: TopView, mart: Mart, month: st
     conditions = [f"{name} = {literal(value)}" for name, value in listed.where.items()]
     conditions += [f"{view.month} = '{month}'"] if view.month else []
     conditions += [f"{listed.equal[0]} = {listed.equal[1]}"] if listed.equal else []
-    highest = ", ".join(f"{name} DESC" for name in (listed.order, listed.then) if name)
+    highest = ", ".join(f"{name} DESC" for name in listed.ordered_by)
     order = f"{highest}, {', '.join(mart.key)} LIMIT {limit:d}"
     return _read(warehouse, view, mart, listed.columns, listed.title.replace("{month}", month), conditions, order)
 

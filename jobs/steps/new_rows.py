@@ -20,7 +20,7 @@ Keys = Callable[[str], Sequence[tuple[object, ...]]]
 
 
 def new_rows(
-    store: Store, mart: Mart, alert: Alert, rows: MartRows, live: str, ask: Keys, people: Collection[str] = ()
+    store: Store, mart: Mart, alert: Alert, rows: MartRows, live: str, ask: Keys, people: Collection[str]
 ) -> pa.Table:
     """Return the rows of a mart that fulfil an alert, and whose keys did not before: largest first, then by key.
 
@@ -43,7 +43,7 @@ def new_rows(
         arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
         before = pa.table(arrays, schema=schema)
     new = added.join(before, key, join_type="left anti") if before.num_rows else added
-    return _largest_first(new, [alert.order, *filter(None, [alert.then])], key)
+    return _largest_first(new, alert.ordered_by, key)
 
 
 def _largest_first(rows: pa.Table, columns: Sequence[str], key: Sequence[str]) -> pa.Table:
@@ -61,14 +61,16 @@ def _files(store: Store, paths: Iterable[str]) -> Iterable[pa.Table]:
 
 def _matching(tables: Iterable[pa.Table], alert: Alert, mart: Mart, people: Collection[str]) -> pa.Table:
     """Return the rows that fulfil an alert, table by table: they are few of many."""
-    ordered = filter(None, (alert.order, alert.then))
-    names = list(dict.fromkeys([*mart.key, *ordered, *alert.where, *(column.name for column in alert.columns)]))
+    names = list(
+        dict.fromkeys([*mart.key, *alert.ordered_by, *alert.where, *(column.name for column in alert.columns)])
+    )
     results = [empty_mart(mart).select(names)]
     for table in tables:
-        rows = table
+        owners = [name for name in table.column_names if name in people]
+        rows = table.select(list(dict.fromkeys([*names, *owners])))  # before it is filtered: a mart may be wide
         for name, value in alert.where.items():
             rows = rows.filter(pc.equal(rows[name], pa.scalar(value, rows[name].type)))
-        for name in (name for name in rows.column_names if name in people):
+        for name in owners:
             rows = rows.filter(pc.invert(is_erased(rows, name)))
         results.append(rows.select(names).cast(results[0].schema))
     return pa.concat_tables(results).combine_chunks()
