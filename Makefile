@@ -22,8 +22,7 @@ demo: $(VENV)/ready
 	@$(BIN)/marts demo $(ARGS)
 
 test: $(VENV)/ready-dev
-	@bash tests/setup.sh
-	$(MAKE) --no-print-directory lint
+	@bash tests/setup.sh & setup=$$!; $(MAKE) --no-print-directory lint; code=$$?; wait $$setup && exit $$code
 	@BIN=$(BIN) bash tests/run.sh $(ARGS)
 
 # What needs neither a server nor a cluster.

@@ -1,23 +1,29 @@
 #!/usr/bin/env bash
-# Run the tests in one process per CPU, and one more for those with a Ray cluster of their own, which needs a process
-# without another one, and for publishing on MySQL: most of each is waiting. TEST_PROCESSES sets another number. With
-# arguments: pytest with these.
+# Run the tests in one process per CPU, and one more for those that wait most: with a Ray cluster of their own, the
+# README's commands, the bench, and publishing on MySQL. TEST_PROCESSES sets another number. With arguments: pytest
+# with these.
 set -u
 python="${BIN:-.venv/bin}/python"
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
 processes="${TEST_PROCESSES:-$("$python" -c 'import os; print(min(os.cpu_count() or 1, 8))')}"
+apart=(tests/faults tests/jobs/launch tests/project)
+folders=(tests/packs tests/security tests/cases tests/jobs) # the longest files begin
+for folder in tests/*/; do
+    case " ${apart[*]} ${folders[*]} " in *" ${folder%/} "*) ;; *) folders+=("${folder%/}") ;; esac
+done
 log=$(mktemp)
 other=""
 trap '[ -z "$other" ] || kill "$other" 2>/dev/null; rm -f "$log"' EXIT
 {
-    "$python" -m pytest tests/faults
+    "$python" -m pytest "${apart[@]}"
     code=$?
     TEST_SERVER=mysql "$python" -m pytest -m "mysql and database" && exit "$code"
 } >"$log" 2>&1 &
 other=$!
 # The tests of a file share servers and builds: they stay in one process. A process that dies ends the run and is
 # reported with its test: with another process in its place, pytest-xdist may wait for ever for the tests left over.
-"$python" -m pytest --numprocesses "$processes" --dist loadfile --max-worker-restart 0 tests --ignore=tests/faults
+"$python" -m pytest --numprocesses "$processes" --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
+    "${folders[@]}" "${apart[@]/#/--ignore=}"
 code=$?
 wait "$other"
 other_code=$?

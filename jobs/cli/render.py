@@ -111,10 +111,10 @@ def _quality(done: RunReport) -> list[RenderableType]:
     """Render the Great Expectations results, one row per suite."""
     if not done.quality:
         return []
-    rows = [(q.outcome, q.name, q.drops or "", q.rows, q.rules, _broken(q)) for q in done.quality]
-    names = ("", "suite", "drops", "rows", "rules", "broken")
+    rows = [(q.outcome, q.name, q.drops or "", q.rows, q.quarantined or "", q.rules, _broken(q)) for q in done.quality]
+    names = ("", "suite", "drops", "rows", "bad", "rules", "broken rules")
     docs = safe(f"pages: {done.docs}/index.html")
-    return [Text(""), table("data quality", names, rows, (2, 3, 4)), docs]
+    return [Text(""), table("data quality", names, rows, (2, 3, 4, 5)), docs]
 
 
 def _broken(result: QualityReport) -> str:
@@ -277,12 +277,17 @@ def upright(result: Rows) -> RenderableType:
 
 
 def _row(result: Rows, row: Sequence[object]) -> list[object]:
-    """Format a row: ids without separators, flags as words, NULL as a dash."""
+    """Format a row: ids without separators, flags as words, NULL as a dash, a blank after each entry of a list."""
     words: dict[object, str] = {None: "-", True: "yes", False: "no"}
-    return [
-        words[value] if value is None or isinstance(value, bool) else str(value) if type_ in ("id", "date") else value
-        for type_, value in zip(result.types, row, strict=True)
-    ]
+
+    def cell(type_: str, value: object) -> object:
+        if value is None or isinstance(value, bool):
+            return words[value]
+        if isinstance(value, str) and " " not in value:
+            return value.replace(";", "; ")  # a narrow column breaks it between entries
+        return str(value) if type_ in ("id", "date") else value
+
+    return [cell(type_, value) for type_, value in zip(result.types, row, strict=True)]
 
 
 def audit(entries: Sequence[AuditEntry]) -> RenderableType:

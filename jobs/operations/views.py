@@ -78,6 +78,7 @@ def show(
     )
     if not any(rows.rows for rows in parts):
         check = "check the value, and --month if it is given" if view.month else "check the value"
+        check += f"; without one, marts {view.command} show lists all" if of.every and value is not None else ""
         hint = f"list some with: marts {view.command} top" if view.top else check
         what = "there are" if value is None else f"{of.noun} {value} has"
         raise UsageError(f"{what} no rows", "marts", hint)

@@ -180,6 +180,17 @@ class Publication:
 
 
 @dataclass(frozen=True)
+class Pointer:
+    """Which rows of a mart readers see."""
+
+    mart: str
+    generation: int
+    """Number under which the rows are stored."""
+    run_id: str
+    as_of_date: str
+
+
+@dataclass(frozen=True)
 class Rollback:
     """A rollback to the publication before: who and why."""
 

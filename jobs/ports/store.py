@@ -1,7 +1,8 @@
 """Object store: drops are only read, the state is read and written."""
 
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -13,6 +14,7 @@ REQUESTS_AT_ONCE = 16
 """Requests that one process sends to a store at the same time."""
 READS_AT_ONCE = 4
 """Files of many rows that one task reads at the same time: each takes memory until its own rows are chosen."""
+_of_thread = threading.local()
 
 
 def at_once(function: Callable[[Item], Result], items: Iterable[Item], most: int = REQUESTS_AT_ONCE) -> list[Result]:
@@ -23,8 +25,24 @@ def at_once(function: Callable[[Item], Result], items: Iterable[Item], most: int
     items = list(items)
     if len(items) < 2:
         return list(map(function, items))
-    with ThreadPoolExecutor(min(most, len(items))) as pool:
-        return list(pool.map(function, items))
+    calls = [_pool(most).submit(function, item) for item in items]
+    try:
+        return [call.result() for call in calls]
+    finally:
+        for call in calls:
+            call.cancel()
+        wait(calls)
+
+
+def _pool(most: int) -> ThreadPoolExecutor:
+    """Return the pool of the calling thread: to start threads for each call takes as long as to read a small file.
+
+    A call within a call has another pool, and never waits for one that waits for it.
+    """
+    pools: dict[int, ThreadPoolExecutor] = vars(_of_thread).setdefault("pools", {})
+    if most not in pools:
+        pools[most] = ThreadPoolExecutor(most)
+    return pools[most]
 
 
 @dataclass(frozen=True)

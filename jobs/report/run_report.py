@@ -138,6 +138,8 @@ class QualityReport(_Part):
     drops: int = 0
     """0 for a mart."""
     rows: int
+    quarantined: int = 0
+    """Those of the drops that are in quarantine."""
     rules: int
     broken: tuple[BrokenRule, ...] = ()
     page: str

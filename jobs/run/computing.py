@@ -51,7 +51,7 @@ _IDS = 3
 def settle_and_roll_up(run: Run, resolved: Resolved, known: Known) -> RolledUp:
     """Roll up and hold drops that look like the same days again, until no drop does."""
     memory = Memory.of(known.ledger)
-    accepted = accepted_by(run.warehouse.decisions(), memory.contents, alike=True)
+    accepted = accepted_by(known.decisions, memory.contents, alike=True)
     paths, computed = set(known.paths), list[RollUp]()
     while True:
         rollups, missing = _roll_up(run, resolved, paths, known.paths)

@@ -15,7 +15,7 @@ from jobs.ports.runner import Runner
 from jobs.ports.warehouse import Warehouse
 from jobs.report.notices import RunHistory
 from jobs.report.run_report import RunReport
-from jobs.run.stages import Stages
+from jobs.run.stages import Live, Stages
 from jobs.runtime.logs import within
 from jobs.steps.scan_settings import ScanSettings
 from marts.compute.identity import Identity
@@ -63,6 +63,8 @@ class Run:
     """Returns whether a step with the work of this number of full tasks needs the start."""
     seconds: dict[str, float] = field(default_factory=dict)
     stages: Stages = field(default_factory=Stages)
+    live: Live = field(default_factory=lambda: Live({}, {}))
+    """The live marts at the beginning: only a run that fences this one off can change them."""
     audit: str = ""
     """Hash of the last entry of the audit trail."""
     published: RunReport | None = None

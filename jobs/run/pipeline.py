@@ -40,6 +40,7 @@ def build(run: Run) -> RunReport:
         with run.warehouse.lock(run.settings.lock_timeout):
             run.warehouse.prepare()
             run.warehouse.begin(run_record(report_of(run, "running", 0)))
+            run.live = live_marts(run)
             require_ids(run)
             require_one_day(run)
             _require_pack(run)
@@ -150,14 +151,14 @@ def _build(run: Run) -> RunReport:
     stages = run.stages = Stages()
     known = stages.known = known_state(run)
     scanned = stages.scanned = scan(run, known)
-    stages.resolved = resolve(scanned.plan, withdrawals(run, known.ledger))
+    stages.resolved = resolve(scanned.plan, withdrawals(run, known))
     require_lines(stages.resolved)
     require_key(stages.resolved, {name: item.more for name, item in run.identities.items()})
     rolled_up = stages.rolled_up = settle_and_roll_up(run, stages.resolved, known)
     resolved = rolled_up.resolved
     if run.pack.facts and not resolved.counts.counted:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
-    live = stages.live = live_marts(run)
+    live = stages.live = run.live
     try:
         dimensions = fold_versions(run, resolved.dimensions, known.paths)
         rolled_up = stages.rolled_up = derive(run, rolled_up, dimensions, known.paths)
@@ -174,7 +175,7 @@ def _build(run: Run) -> RunReport:
     check_marts(marts, resolved, run.policy)
     require_no_stops(run.state, marts, run.pack)
     falls = total_changes(run, live, rolled_up)
-    accepted = accepted_falls(run.warehouse.decisions(), run.pack) if falls else {}
+    accepted = accepted_falls(known.decisions, run.pack) if falls else {}
     for fall in falls:  # the report describes the one that stops the run, or else the largest
         stages.fall = fall
         check_fall(fall, run.policy, accepted)

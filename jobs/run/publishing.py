@@ -32,7 +32,7 @@ def live_marts(run: Run) -> Live:
 
 def require_ids(run: Run) -> None:
     """Raise UsageError if the live marts have ids of the other type: their rows could not be compared with new ones."""
-    types = {report.ids for report in live_marts(run).reports.values()} - {run.settings.ids}
+    types = {report.ids for report in run.live.reports.values()} - {run.settings.ids}
     if types:
         raise UsageError(
             f'the target was built with ids = "{types.pop()}"',
@@ -46,7 +46,7 @@ def require_one_day(run: Run) -> None:
     name = run.settings.mart
     if not name:
         return
-    others = {item.as_of_date for mart, item in run.warehouse.live().items() if mart in run.pack.marts and mart != name}
+    others = {item.as_of_date for mart, item in run.live.generations.items() if mart in run.pack.marts and mart != name}
     days = sorted(others - {run.as_of.isoformat()})
     if days:
         raise UsageError(

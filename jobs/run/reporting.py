@@ -140,7 +140,7 @@ def _warnings(stages: Stages) -> tuple[str, ...]:
         ]
     for judged in stages.judged:
         warnings += [
-            f"{report.name}: {rule.rule} ({_share(rule)})"
+            f"{report.name}: broken rule: {rule.rule} ({_share(rule)})"
             for report in judged.reports
             for rule in report.broken
             if rule.severity != "critical"

@@ -22,26 +22,26 @@ _ROUNDS = 3
 """Maximum number of times that a drop is read, or waited for, while it changes."""
 
 
-def withdrawals(run: Run, ledger: Sequence[DropRecord]) -> Withdrawals:
+def withdrawals(run: Run, known: Known) -> Withdrawals:
     """Return the decisions about drops whose objects were removed."""
     past = since(run.started_at)
-    decisions, events = run.warehouse.decisions(), run.warehouse.withdrawn(past, WEIGHED)
-    return withdrawals_of(run.settings.drops.withdrawals, decisions, events, ledger, past, run.pack)
+    events = run.warehouse.withdrawn(past, WEIGHED)
+    return withdrawals_of(run.settings.drops.withdrawals, known.decisions, events, known.ledger, past, run.pack)
 
 
 def known_state(run: Run) -> Known:
     """Read the results of earlier runs, and forget incomplete ones."""
-    ledger = tuple(run.scan_settings.named(run.warehouse.drops()))
+    ledger, decisions = tuple(run.scan_settings.named(run.warehouse.drops())), tuple(run.warehouse.decisions())
     with run.step("plan"):
         catalog = Catalog(run.state)
         catalog.name_contents(run.scan_settings.content)
         if run.request.rebuild:
             catalog.forget_all(but=_without_object(run, ledger))
-            return Known(ledger, catalog, frozenset())
+            return Known(ledger, decisions, catalog, frozenset())
         folders = ("lines", "dimensions", "quarantine", "settled", "facts", "versions", "marts")
         paths = {version.key for folder in folders for version in run.state.versions(folder)}
         catalog.forget_incomplete(paths)
-        return Known(ledger, catalog, frozenset(paths))
+        return Known(ledger, decisions, catalog, frozenset(paths))
 
 
 def _without_object(run: Run, ledger: Sequence[DropRecord]) -> set[str]:
@@ -53,9 +53,8 @@ def _without_object(run: Run, ledger: Sequence[DropRecord]) -> set[str]:
 
 def scan(run: Run, known: Known) -> Scanned:
     """Plan and scan until nothing is left to scan; plan a drop again if it changes meanwhile."""
-    ledger, catalog = known.ledger, known.catalog
+    ledger, decisions, catalog = known.ledger, known.decisions, known.catalog
     scanned: set[str] = set()
-    decisions = run.warehouse.decisions()
     contents = Memory.of(ledger).contents
     accepted, repairs = accepted_by(decisions, contents), repairs_of(decisions, contents)
     refused = refused_by(decisions)

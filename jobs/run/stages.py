@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobs.ports.records import DropRecord, Generation, QualityRecord, Staged
+from jobs.ports.records import Decision, DropRecord, Generation, QualityRecord, Staged
 from jobs.report.run_report import AlertReport, QualityReport, RunReport, Totals
 from jobs.state.catalog import Catalog
 from jobs.steps.fall import DayTotals, Fall
@@ -15,9 +15,10 @@ from jobs.steps.rollup import RollUp
 
 @dataclass(frozen=True)
 class Known:
-    """Results of earlier runs: the ledger, the catalog of manifests, and the files of the state."""
+    """Results of earlier runs: the ledger, the decisions, the catalog of manifests, and the files of the state."""
 
     ledger: tuple[DropRecord, ...]
+    decisions: tuple[Decision, ...]
     catalog: Catalog
     paths: frozenset[str]
 

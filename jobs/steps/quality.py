@@ -103,7 +103,8 @@ def judge_drops(
         of = "well-formed rows" if batch.measured.malformed else "rows"
         judged = judge().call("judge", suite, rules, batch, pages.about(kind, words, of), counts=not held)
         pages.write(judged)
-        reports.append(_report(judged, rows, len(resolved), pages))
+        quarantined = sum(item.drop.manifest.quarantined for item in resolved if item.drop.manifest)
+        reports.append(_report(judged, rows, len(resolved), pages, quarantined))
     return reports
 
 
@@ -172,13 +173,14 @@ def _query(warehouse: Warehouse, table: str, rule: Rule) -> tuple[int, list[dict
     return count, [{f"column {n}": mask_shape(str(value)) for n, value in enumerate(row, 1)} for row in rows]
 
 
-def _report(judged: SuiteResult, rows: int, drops: int, pages: Pages) -> QualityReport:
+def _report(judged: SuiteResult, rows: int, drops: int, pages: Pages, quarantined: int = 0) -> QualityReport:
     broken = [result for result in judged.results if not result.success]
     return QualityReport(
         name=judged.name,
         outcome=judged.outcome,
         drops=drops,
         rows=rows,
+        quarantined=quarantined,
         rules=len(judged.results),
         broken=tuple(
             BrokenRule(

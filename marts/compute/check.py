@@ -49,7 +49,7 @@ def check_pack(pack: Pack, policy: Policy) -> Iterator[CheckedTable]:
     for table in pack.months.values():
         _require_variables(table.name, (table.sql, *table.prepare), numbers, _OF_MONTHS)
         with _definition(pack):
-            rows = empty_rows(table, pack, policy)
+            rows = empty_rows(table, pack, policy, months)
         for name in filter(None, (*table.key, table.control)):
             _require_column(table.name, name, rows, "key and control name columns of the last SELECT")
         control = rows.schema.field(table.control).type if table.control else pa.int64()

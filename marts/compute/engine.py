@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -154,8 +154,13 @@ def digest(*names: str) -> str:
 
 def named_in(names: Iterable[str], *texts: str) -> list[str]:
     """Return the names of columns that SQL texts contain as words, in any case of letters."""
-    words = {word for text in texts for word in re.findall(r"\w+", text.lower())}
-    return [name for name in names if name in words]
+    return [name for name in names if any(name in _words(text) for text in texts)]
+
+
+@lru_cache(maxsize=256)
+def _words(text: str) -> frozenset[str]:
+    """Return the words of a SQL text in lower case; each task asks for those of the same texts."""
+    return frozenset(re.findall(r"\w+", text.lower()))
 
 
 def mart_schema(mart: Mart) -> pa.Schema:

@@ -81,6 +81,7 @@ def roll_up(
     """Compute the tables of one month. ``facts`` are by name; rows after ``last_day`` are left out."""
     settled = {name: _settled(fact, last_day) for name, fact in facts.items()}
     month = last_day.replace(day=1)
+    numbers = numbers.used_by(*(text for table in tables for text in (table.sql, *table.prepare)))
     variables = {"last_day": last_day, "month": month, **numbers.variables}
     with running({**numbers.tables, **read.same, **read.dimensions}, variables) as engine:
         for name, fact in facts.items():
@@ -118,13 +119,27 @@ def _settled(fact: FactRows, last_day: date) -> _SettledFact:
     """Settle which rows of a fact count, apart from the SQL of the pack, whose names may be the same."""
     variables = {"last_day": last_day, **_rules(fact.identity)}
     with running({"lines": fact.rows, "suspects": fact.suspects}, variables) as engine:
-        engine.execute(of_fact("identity", fact.identity))
+        known: dict[str, pa.Table] = {}
+        if fact.suspects.num_rows:
+            engine.execute(of_fact("identity", fact.identity))
+        else:
+            known |= _of_no_suspects(fact.identity)
         if fact.beyond:
-            engine.register("settled_before", fact.beyond.marks)
-            engine.execute("CREATE OR REPLACE TEMP TABLE marks AS SELECT position, mark FROM settled_before")
+            engine.execute("DROP TABLE IF EXISTS marks")
+            known["marks"] = fact.beyond.marks
+        for name, table in known.items():
+            engine.register(name, table)
         engine.execute(of_fact("drops", fact.identity))
         names = ("drop_facts", "shared_lines", "left_out_lines")
         return _SettledFact(*(engine.sql(f"FROM {name}").to_arrow_table() for name in names))
+
+
+@lru_cache(maxsize=16)
+def _of_no_suspects(identity: Identity) -> dict[str, pa.Table]:
+    """Return what identity.sql computes from no rows: most months have no line that may have been delivered twice."""
+    with running({"suspects": identity.empty()}, _rules(identity)) as engine:
+        engine.execute(of_fact("identity", identity))
+        return {name: engine.sql(f"FROM {name}").to_arrow_table() for name in ("marks", "shared_lines")}
 
 
 def _rules(identity: Identity) -> dict[str, str]:
@@ -146,14 +161,20 @@ def dimension_rows(kind: Kind, rows: pa.Table, first: date, after: date) -> pa.T
     return rows.sort_by(order)
 
 
-def empty_rows(table: MonthTable, pack: Pack, policy: Policy) -> pa.Table:
-    """Return a table of months without rows, with the columns that its SQL gives. Raise SqlFailed."""
+def empty_rows(table: MonthTable, pack: Pack, policy: Policy, known: Mapping[str, pa.Table] | None = None) -> pa.Table:
+    """Return a table of months without rows, with the columns that its SQL gives. Raise SqlFailed.
+
+    ``known``: other tables of months without rows; those that it reads and that are not known are computed first.
+    """
     facts = {}
     for name in table.facts:
         identity = Identity.of(policy, pack, pack.kinds[name])
         rows = identity.empty().select([*identity.columns, "delivery", "position"])
         facts[name] = FactRows(identity.named(rows), identity.empty(), identity)
-    months = {name: empty_rows(pack.months[name], pack, policy) for name in {*table.also, *table.lookback}}
+    months = dict(known or {})
+    for name in (*table.also, *table.lookback):
+        if name not in months:
+            months[name] = empty_rows(pack.months[name], pack, policy, months)
     read = TablesRead(
         {name: months[name].drop_columns(["month"]) for name in table.also},
         {name: months[name] for name in table.lookback},

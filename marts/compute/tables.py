@@ -48,6 +48,7 @@ def compute_rows(
 
     ``check`` gets the rows as its SQL gives them.
     """
+    numbers = numbers.used_by(mart.sql)
     months = {mart.reads: _by_month(mart, facts)} if mart.reads else {}
     standing = {item.kind: _named(mart, item, dimensions, facts, kinds) for item in mart.lookups if item.kind in kinds}
     tables = {**months, **others, **dimensions, **standing, **numbers.tables}
@@ -104,7 +105,7 @@ def stale_keys(mart: Mart, facts: pa.Table, numbers: Numbers, before: date, as_o
         return np.array([], np.int64)
     if not mart.stale:
         return None if named_in(["as_of"], mart.sql) else np.array([], np.int64)
-    variables = {"as_of": as_of, "previous_as_of": before, **numbers.variables}
+    variables = {"as_of": as_of, "previous_as_of": before, **numbers.used_by(mart.stale).variables}
     with running({mart.reads: facts}, variables) as engine:
         return np.asarray(selected(engine, mart.stale, mart.name).column(0))
 

@@ -73,7 +73,9 @@ _DATED = ("after", "not before", "before", "not after")
 
 
 def _number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int | Decimal) else str(value)
+    if isinstance(value, Decimal):
+        return f"{value.normalize():,f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _outside(k: Mapping[str, Any]) -> str:

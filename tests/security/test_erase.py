@@ -269,13 +269,15 @@ def test_others_keep_their_money_and_their_reports_although_the_id_is_a_small_nu
     assert fed.mart("sales_team") == before
 
 
-@pytest.mark.parametrize("written", ["0424242", "424242.0", " 424242 ", '"424242"'])
-def test_an_id_in_another_spelling_is_the_same_person(fed: Place, written: str) -> None:
+def test_an_id_in_another_spelling_is_the_same_person(fed: Place) -> None:
     first, *rest = PERSON.split(",")
-    fed.put("customers/c3.csv", CUSTOMERS + ",".join([written, *rest]).replace("2023-01-01", "never"))
-    fed.put("sales/e.csv", sales(line("H", customer=WHO, quantity=0).replace(first, written)))
+    spellings = ("0424242", "424242.0", " 424242 ", '"424242"')
+    for n, written in enumerate(spellings):
+        fed.put(f"customers/c{n}.csv", CUSTOMERS + ",".join([written, *rest]).replace("2023-01-01", "never"))
+        fed.put(f"sales/e{n}.csv", sales(line(f"H{n}", customer=WHO, quantity=0).replace(first, written)))
     fed.build()
-    assert traces(fed)
+    raw = "".join(map(rows_of, (fed.folder / "state/quarantine").rglob("*.parquet")))
+    assert all(written in raw for written in spellings), "each drop of sales has a row in quarantine"
     erase(fed)
     assert traces(fed) == []
     fed.build()
@@ -352,7 +354,7 @@ def assert_erased(place: Place) -> None:
         assert place.mart("sales_team") == team
 
 
-@pytest.mark.parametrize("prefix", ["C2-", "#", "Kü", "CUST ", "2024/"])
+@pytest.mark.parametrize("prefix", ["C2-", "#Kü 2024/"])
 def test_an_id_with_a_prefix_is_the_same_person(fed: Place, prefix: str) -> None:
     with_block(fed, f'id_prefix = {{customer_id = "{prefix}"}}')
     who = f"{prefix}{WHO}"

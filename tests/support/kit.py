@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,11 @@ class Place:
 
     def configured(self) -> Settings:
         places = {"source": str(self.source), "target": self.address, "state": str(self.folder / "state")}
-        return load(None, {**places, "quality": {"judge": self.judge}, **self.settings})
+        given = {**places, "quality": {"judge": self.judge}, **self.settings}
+        variables = sorted((name, value) for name, value in os.environ.items() if name.startswith("MARTS_"))
+        if Path("marts.toml").exists() or any("SECRETS" in name for name, _ in variables):  # these files may change
+            return load(None, given)
+        return _loaded(pickle.dumps(given), tuple(variables))
 
     def warehouse(self, read_only: bool = False, settings: Settings | None = None) -> Warehouse:
         settings = settings or self.configured()
@@ -204,6 +209,12 @@ class Place:
             return {record.object_key: (record.state, record.reason) for record in warehouse.drops()}
         finally:
             warehouse.close()
+
+
+@cache
+def _loaded(given: bytes, variables: tuple[tuple[str, str], ...]) -> Settings:
+    """Read settings once for all builds with the same settings and variables."""
+    return load(None, pickle.loads(given))
 
 
 def line(

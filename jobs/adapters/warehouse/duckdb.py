@@ -31,10 +31,8 @@ _POLL = 0.5
 """Seconds between two attempts to open a file that another process has open."""
 _OURS = "schema_name = 'main' AND database_name = current_database()"
 """Condition for tables and views of the target, as opposed to those of attached files and other schemas."""
-_DEFINES = re.compile(
-    r"(?:CREATE(?: OR REPLACE)?|DROP) (?:TABLE|VIEW) (?:IF (?:NOT )?EXISTS )?(\w+)(?= *(?:\(|AS\b|$))"
-)
-"""A statement that creates, replaces or drops one table or view, and its name."""
+_DEFINES = re.compile(r"(CREATE|DROP)(?: OR REPLACE)? (TABLE|VIEW) (?:IF (?:NOT )?EXISTS )?(\w+)(?= *(?:\(|AS\b|$))")
+"""A statement that creates, replaces or drops one table or view: the verb, the kind, its name."""
 _CHANGES_CATALOG = re.compile(r"\s*(CREATE(?!\s+SEQUENCE)|ALTER|DROP|ROLLBACK)\b", re.IGNORECASE)
 _HOLDER = re.compile(r"\(PID (\d+)\)")
 """The process that has the file open, in an error of DuckDB."""
@@ -72,7 +70,7 @@ class DuckDBWarehouse(SqlLedger):
         self._catalog: _Catalog | None = None
         """Cached catalog: a build needs it 50 times, at 15 ms each."""
         self._changed: set[str] = set()
-        """Tables and views created, replaced or dropped since then: a query for one reads the catalog again."""
+        """Tables and views whose columns or statement have changed since then: these are read again."""
         end = time.monotonic() + wait
         while self._database is None and (not read_only or self.path.exists()):
             try:
@@ -124,9 +122,8 @@ class DuckDBWarehouse(SqlLedger):
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         assert self._database
-        if defines := _DEFINES.match(statement):
-            self._changed.add(defines[1].lower())
-        elif _CHANGES_CATALOG.match(statement):
+        defines = _DEFINES.match(statement)
+        if not defines and _CHANGES_CATALOG.match(statement):
             self._catalog = None
         try:
             rows: list[tuple[Any, ...]] = self._database.execute(statement, list(values)).fetchall()
@@ -134,7 +131,15 @@ class DuckDBWarehouse(SqlLedger):
             if "interrupted" in str(error).lower():  # DuckDB's translation of an exception raised by a signal
                 raise Stopped("a signal") from error
             raise
+        if defines:
+            self._note(*defines.groups())
         return rows
+
+    def _note(self, verb: str, kind: str, name: str) -> None:
+        """Update the cached catalog after a statement that creates, replaces or drops one table or view."""
+        if self._catalog:
+            self._catalog.kinds[name.lower()] = "" if verb == "DROP" else kind.lower()
+            self._changed.add(name.lower())
 
     def atomically(
         self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, once: bool = False
@@ -153,8 +158,11 @@ class DuckDBWarehouse(SqlLedger):
     def columns_of(self, table: str) -> set[str]:
         return self._read_catalog(table).columns.get(table.lower(), set())
 
-    def _read_catalog(self, table: str) -> _Catalog:
-        """Return the catalog, current for a table; an empty one if the file does not exist."""
+    def _read_catalog(self, table: str = "") -> _Catalog:
+        """Return the catalog: all kinds, and the columns and the statement of ``table``.
+
+        It is empty if the file does not exist.
+        """
         if not self._database:
             return _Catalog({}, {}, {})
         if self._catalog is None or table.lower() in self._changed:
@@ -200,7 +208,7 @@ class DuckDBWarehouse(SqlLedger):
         return self.columns_of(_table(mart, number)) == {column.name for column in mart.columns}
 
     def kind_of(self, table: str) -> str:
-        return self._read_catalog(table).kinds.get(table.lower(), "")
+        return self._read_catalog().kinds.get(table.lower(), "")
 
     def move_away(self, kind: str, table: str) -> str:
         return f"ALTER {kind.upper()} {table} RENAME TO {table}_old"
@@ -295,25 +303,26 @@ class DuckDBWarehouse(SqlLedger):
     def remove_person(self, person: PersonId) -> int:
         removed = 0
         for mart, key in self.pack.marts_of_people:
-            for table in self._tables_of(mart).values():
+            for table in self._tables_of([mart]).values():
                 removed += self.changed(f"DELETE FROM {table} WHERE {key} = ?", [person])
         return removed
 
-    def _tables_of(self, mart: Mart) -> dict[int, str]:
-        """Return the existing tables of the recorded generations and patches of a mart, by number."""
+    def _tables_of(self, marts: Iterable[Mart]) -> dict[int, str]:
+        """Return the existing tables of the recorded generations and patches of some marts, by number."""
         if not self.columns_of("marts_numbers"):  # the last build was of an older version
             self._create_numbers()
-        rows = self.execute("SELECT number FROM marts_numbers WHERE mart = ? ORDER BY number", [mart.name])
-        names = [(int(number), name(mart, number)) for (number,) in rows for name in (_table, patch_of)]
+        by_name = {mart.name: mart for mart in marts}
+        rows = self.execute("SELECT number, mart FROM marts_numbers ORDER BY number")
+        of_these = [(int(number), by_name[name]) for number, name in rows if name in by_name]
+        names = [(number, name(mart, number)) for number, mart in of_these for name in (_table, patch_of)]
         return {number: table for number, table in names if self.kind_of(table) == "table"}
 
     def clean_up(self, run_id: str) -> None:
         """Drop the tables of old generations and of runs that never published."""
-        for mart in self.pack.marts.values():
-            bases, between = self.kept(mart)
-            for number, table in self._tables_of(mart).items():
-                if number not in bases | between:
-                    self.atomically(partial(self._drop, number, table))
+        bases, between = self.kept()
+        for number, table in self._tables_of(self.pack.marts.values()).items():
+            if number not in bases | between:
+                self.atomically(partial(self._drop, number, table))
 
     def _drop(self, number: int, table: str) -> None:
         """Drop a table and its recorded number: a later table of that name is not Martwright's."""

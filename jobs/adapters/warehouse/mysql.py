@@ -310,8 +310,8 @@ class MySQLWarehouse(SqlLedger):
         """Delete in small batches. Rows locked by a frozen or killed build are left for a later build."""
         self.execute("SET SESSION innodb_lock_wait_timeout = 2")
         try:
+            bases, _ = self.kept()
             for mart in self.pack.marts.values():
-                bases, _ = self.kept(mart)
                 for number in (self._generations(mart) & self._numbered(mart)) - bases:
                     while self._delete_some(mart, number, run_id) == _DELETE_BATCH:
                         pass
@@ -337,7 +337,7 @@ class MySQLWarehouse(SqlLedger):
 
         def work() -> set[int]:
             self.hold_epoch(run_id)
-            return self._own_patches(mart) - self.kept(mart)[1]
+            return self._own_patches(mart) - self.kept()[1]
 
         return self.atomically(work)
 
@@ -346,7 +346,7 @@ class MySQLWarehouse(SqlLedger):
 
         def work() -> int:
             self.hold_epoch(run_id)
-            if number in self.kept(mart)[0]:
+            if number in self.kept()[0]:
                 return 0
             return self.changed(f"DELETE FROM {_rows(mart)} WHERE generation = %s LIMIT {_DELETE_BATCH}", [number])
 

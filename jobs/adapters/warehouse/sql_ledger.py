@@ -11,6 +11,7 @@ from jobs.ports.records import (
     DropRecord,
     Generation,
     NoticeChanges,
+    Pointer,
     Publication,
     QualityRecord,
     Rollback,
@@ -56,10 +57,10 @@ class SqlLedger(SqlRuns, SqlPatches, SqlViews):
         """Return the numbers of the generations of the last two publications."""
         return {item.generation for publication in self.publications(2) for item in publication}
 
-    def kept(self, mart: Mart) -> tuple[set[int], set[int]]:
-        """Return the bases that hold rows of the last two publications of a mart, and the patches between them."""
+    def kept(self) -> tuple[set[int], set[int]]:
+        """Return the bases that hold rows of the last two publications, and the patches between them."""
         numbers = self.kept_generations()
-        items = [item for item in self._numbered_generations(numbers) if item.mart == mart.name]
+        items = self._numbered_generations(numbers)
         return {item.rows_of for item in items}, {item.generation for item in items if item.earlier in numbers}
 
     def publish(
@@ -143,16 +144,16 @@ class SqlLedger(SqlRuns, SqlPatches, SqlViews):
 
     def _point(self, generations: Iterable[Generation], before: Mapping[str, Generation]) -> None:
         """Point readers from the generations before at others, and exchange the rows in which they differ."""
+        generations = list(generations)
         for item in generations:
             mart, was = self.pack.marts[item.mart], before.get(item.mart)
             if was and item.earlier == was.generation:
                 self.exchange(mart, item.rows_of, item.generation)
             elif was and was.earlier == item.generation:
                 self.exchange(mart, item.rows_of, was.generation, back=True)
-            pointer = (item.mart, item.rows_of, item.run_id, item.as_of_date)
-            marks = ", ".join([self.mark] * 4)
-            self.execute(f"{self.upsert} marts_live (mart, generation, run_id, as_of_date) VALUES ({marks})", pointer)
-            self.show(mart, item.rows_of)
+        self.write("marts_live", [Pointer(g.mart, g.rows_of, g.run_id, g.as_of_date) for g in generations])
+        for item in generations:
+            self.show(self.pack.marts[item.mart], item.rows_of)
 
     def _add_publication(self, generations: Mapping[str, int], by: Rollback, action: str) -> None:
         ((last,),) = self.execute("SELECT COALESCE(MAX(number), 0) FROM marts_publications")
