@@ -135,16 +135,23 @@ def tables(pack: str, as_of: str) -> dict[str, str]:
 
 
 def cli() -> str:
-    """Return every command with its options."""
+    """Return every command with its options, at the end those of the packs that are not the default."""
     from jobs.cli.app import app
+    from jobs.cli.views import view_commands
+    from marts.packs import SHIPPED
 
     lines = [
         "# Command line",
         "",
-        "Generated from `--help` of each command. [Exit codes](configuration.md#exit-codes).",
+        "Generated from `--help` of each command, at the end those of the [banking pack](banking.md).",
+        "[Exit codes](configuration.md#exit-codes).",
         "",
     ]
-    for path, command in _commands(typer.main.get_command(app), "marts"):
+    commands = dict(_commands(typer.main.get_command(app), "marts"))
+    for pack in SHIPPED:
+        for name, group in view_commands(("--pack", pack)).items():
+            commands |= dict(_commands(group, f"marts {name}"))
+    for path, command in commands.items():
         context = command.context_class(command, info_name=path)
         lines += [f"## {path}", "", " ".join((command.help or "").split()), ""]
         lines += [f"    {path} {' '.join(command.collect_usage_pieces(context))}".rstrip(), ""]

@@ -54,7 +54,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def small_builds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands build at once, without a cluster, unjudged."""
     monkeypatch.setenv("MARTS_LIMITS__SETTLE_SECONDS", "0")
-    monkeypatch.setenv("MARTS_RAY__FEW_TASKS", "60")
+    monkeypatch.setenv("MARTS_RAY__FEW_TASKS", "1000")
     monkeypatch.setenv("MARTS_QUALITY__JUDGE", "false")
 
 

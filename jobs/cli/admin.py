@@ -227,5 +227,5 @@ def erase_person(
         vanished = erasing.drops_text(sorted({manifest.delivery.key for manifest in traces.only_copies}))
         typer.echo(visible(f"rewritten in the state, the only copy: {vanished}"))
     if traces.drops:
-        message = f"still in drops, correct or remove them: {erasing.drops_text(traces.drops)}"
-        typer.echo(visible(f"{message}\nthe next marts build rebuilds the files without the person", keep="\n"))
+        message = "\n  ".join(["still in drops, correct or remove them:", *map(visible, traces.drops)])
+        typer.echo(f"{message}\nthe next marts build rebuilds the files without the person")

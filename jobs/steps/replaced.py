@@ -22,7 +22,7 @@ class ReplacedLine:
     """A line of a transaction that was delivered again."""
 
     values: dict[str, Any]
-    """Values of the columns that identify it, and of those that say what it is worth, by column."""
+    """Values, by column: those that identify it, what it is worth, and what a replacement changes."""
     drop: str
     fate: str
     """replaced, repeated, or counts."""
@@ -41,10 +41,21 @@ def replaced_lines(state: Store, manifests: Sequence[Manifest], key: str, identi
     months = {month for manifest in manifests for month in manifest.months}
     if identity.within_month:
         months &= wanted
-    results = [item for read in read_all_marked(state, manifests, months, identity) for item in _concerning(read, own)]
+    parts = [_concerning(read, own) for read in read_all_marked(state, manifests, months, identity)]
+    differing = [column for column in identity.fact.columns if any(_differs(column, rows, identity) for rows in parts)]
     keys = [manifest.delivery.key for manifest in manifests]
+    results = [row for rows in parts for row in rows]
     order = sorted(results, key=lambda row: (row["t_id"], row["basket"], row["delivery"], row["position"]))
-    return [_line(row, keys, identity) for row in order]
+    return [_line(row, keys, identity, differing) for row in order]
+
+
+def _differs(column: SourceColumn, rows: Sequence[dict[str, Any]], identity: Identity) -> bool:
+    """Return whether a line that replaces another has another value of a column, which is no personal data."""
+    item = identity.clean(identity.fact.item) if identity.fact.item else "t_line"
+    values: dict[tuple[Any, ...], set[Any]] = {}
+    for row in rows if not column.personal else ():
+        values.setdefault((row["basket"], row["t_line"], row[item]), set()).add(row[column.clean_name])
+    return any(len(several) > 1 for several in values.values())
 
 
 def _concerning(read: MarkedLines, own: Sequence[int]) -> list[dict[str, Any]]:
@@ -61,7 +72,9 @@ def _concerning(read: MarkedLines, own: Sequence[int]) -> list[dict[str, Any]]:
     return [{**row, "basket": fates[row["position"]][0], "fate": fates[row["position"]][1]} for row in result]
 
 
-def _line(row: dict[str, Any], keys: Sequence[str], identity: Identity) -> ReplacedLine:
+def _line(
+    row: dict[str, Any], keys: Sequence[str], identity: Identity, differing: Sequence[SourceColumn]
+) -> ReplacedLine:
     fact = identity.fact
     names = (
         fact.id,
@@ -72,7 +85,7 @@ def _line(row: dict[str, Any], keys: Sequence[str], identity: Identity) -> Repla
         *reversed(fact.sign),
         *_named(fact.control, fact),
     )
-    columns = [fact.column(name) for name in dict.fromkeys(names) if name]
+    columns = dict.fromkeys([*(fact.column(name) for name in dict.fromkeys(names) if name), *differing])
     values = {column.name: _value(column, row[column.clean_name]) for column in columns}
     return ReplacedLine(values, keys[row["delivery"]], row["fate"])
 

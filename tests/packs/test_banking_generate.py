@@ -64,6 +64,14 @@ def test_a_build_finds_each_flaw_and_fraud(place: Place) -> None:
         ((every, risky, labelled),) = warehouse.execute(f"SELECT {counted} FROM fact_transactions")
         assert (every, labelled) == (truth["transactions"], truth["labelled"])
         assert labelled <= risky < every / 20
+        counted = warehouse.execute(
+            "SELECT month, COUNT(*) FILTER (NOT is_reconciled) FROM account_balances GROUP BY 1"
+        )
+    month, differ = max(counted, key=lambda row: row[1])
+    flags = ["--month", month, "--limit", "500", "--json", "--pack", "banking", "--target", place.address]
+    listed = json.loads(marts("banking", "unreconciled", "top", *flags).stdout)
+    assert len(listed) == differ > 0
+    assert all(Decimal(row["difference"]) for row in listed)
 
 
 def test_each_shipped_pack_has_a_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +97,9 @@ def test_each_shipped_pack_has_a_demo(tmp_path: Path, monkeypatch: pytest.Monkey
     printed = marts("banking", "accounts", "show", "1000000000").stdout
     assert "versions of account 1000000000" in printed
     assert "balances of account 1000000000" in printed
+    unknown = marts("banking", "figures", "show", "x", code=2).exception
+    assert isinstance(unknown, UsageError)
+    assert "marts banking figures show lists all" in unknown.hint
     figures = json.loads(marts("banking", "figures", "show", "--month", "2024-03", "--json").stdout)
     assert {row["section"] for row in figures} == {"kpi", "revenue", "profitability", "portfolio"}
     assert {row["month"] for row in figures} == {"2024-03"}

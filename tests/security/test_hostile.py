@@ -174,15 +174,16 @@ def test_what_is_shown_is_visible_and_cannot_leave_its_tag(text: str) -> None:
 # Ids that look like others
 
 
-@pytest.mark.parametrize(
-    "number", ["１２", "١٢", "1２", "Ⅻ", "1\u200b2", "12\u200b", "0x12", "1e1", "1_2", "+12", "12.5", "−12"]
-)
-def test_a_number_in_other_digits_is_no_id(fed: Place, number: str) -> None:
-    fed.put("sales/x.csv", sales(line("T9").replace("T9,1,", f"T9,{number},")))
+def test_a_number_in_other_digits_is_no_id(fed: Place) -> None:
+    numbers = ("１２", "١٢", "1２", "Ⅻ", "1\u200b2", "12\u200b", "0x12", "1e1", "1_2", "+12", "12.5", "−12")
+    for n, number in enumerate(numbers):
+        fed.put(f"sales/x{n}.csv", sales(line("T9").replace("T9,1,", f"T9,{number},")))
     report = fed.build(policy=fed.policy.model_copy(update={"max_bad_ratio": 1.0}))
-    drop = next(drop for drop in report.drops if drop.key == "sales/x.csv")
-    assert (drop.rows_read, drop.quarantined) == (1, 1)
-    assert "customer_id" in drop.reasons[0].rule
+    drops = [drop for drop in report.drops if drop.key.startswith("sales/x")]
+    assert len(drops) == len(numbers)
+    for drop in drops:
+        assert (drop.rows_read, drop.quarantined) == (1, 1)
+        assert "customer_id" in drop.reasons[0].rule
 
 
 def test_baskets_with_look_alike_ids_are_two(place: Place) -> None:

@@ -87,10 +87,12 @@ class History:
         self.as_of += timedelta(days=1)
 
     def build(self) -> Any:
-        """Build both; return the report of the build of the day."""
+        """Build, after the first time compare with a rebuild; return the report of the build of the day."""
         report = self.days.build(as_of=self.as_of)
-        anew = self.anew.build(as_of=self.as_of, rebuild=True)
         assert report.error is None, report.error
+        if self.days.runs == 1:
+            return report
+        anew = self.anew.build(as_of=self.as_of, rebuild=True)
         assert self.days.marts() == self.anew.marts()
         assert (report.highlights, report.newest, report.unknown) == (anew.highlights, anew.newest, anew.unknown)
         assert [(m.rows, m.total) for m in report.marts] == [(m.rows, m.total) for m in anew.marts]
@@ -220,15 +222,18 @@ def test_another_policy_makes_everything_anew(history: History) -> None:
     assert not history.files("*/patch-*")
 
 
-@pytest.mark.parametrize(("what", "junk"), [("part-*", b"junk"), ("patch-*", b"junk"), ("instead-*", None)])
-def test_rows_that_are_lost_or_damaged_are_made_again(history: History, what: str, junk: bytes | None) -> None:
+def test_rows_that_are_lost_or_damaged_are_made_again(history: History) -> None:
     history.build()
     history.deliver(3, [7])
-    history.build()
-    for path in history.files(f"*/{what}"):
-        path.unlink() if junk is None else path.write_bytes(junk)
-    history.deliver(3, [8])
-    history.build()
+    history.days.build(as_of=history.as_of)
+    damages: tuple[tuple[str, bytes | None], ...] = (("instead-*", None), ("patch-*", b"junk"), ("part-*", b"junk"))
+    for customer, (what, junk) in enumerate(damages, 8):
+        paths = history.files(f"*/{what}")
+        assert paths
+        for path in paths:
+            path.unlink() if junk is None else path.write_bytes(junk)
+        history.deliver(3, [customer])
+        history.build()
 
 
 def test_rows_below_a_patch_are_no_waste(history: History) -> None:

@@ -97,7 +97,7 @@ def test_a_warning_keeps_the_rows_and_is_reported(fed: Place) -> None:
     report = fed.build()
     assert (report.exit_code, drop_report(report, "sales/a.csv").quarantined) == (0, 0)
     assert judged(report)["sales"].outcome == "warned"
-    assert "sales: price is at most 9 (100 of 100 rows)" in report.warnings
+    assert "sales: broken rule: price is at most 9 (100 of 100 rows)" in report.warnings
 
 
 def test_a_rule_for_some_rows_looks_at_those_only(fed: Place) -> None:
@@ -119,7 +119,8 @@ def test_report_and_page_count_the_same_rows_that_break_a_rule(fed: Place) -> No
     report = fed.build(policy=Policy(max_bad_ratio=0.5))
     (broken,) = judged(report)["sales"].broken
     assert (broken.unexpected, broken.rows, broken.basis) == (30, 30, "well-formed rows with both columns")
-    assert any("(30 of 30 well-formed rows with both columns)" in warning for warning in report.warnings)
+    wanted = f"sales: broken rule: {broken.rule} (30 of 30 well-formed rows with both columns)"
+    assert wanted in report.warnings
     text = " ".join(page(fed, "sales").split())
     assert "30 of 30 well-formed rows with both columns break it (100%)" in text
     assert "total rows" not in text
@@ -132,7 +133,9 @@ def test_a_few_bad_rows_of_a_drop_that_counts_are_a_warning(fed: Place, most: in
     fed.put("sales/b.csv", sales(*(line(f"B{n}") for n in range(10)), line("B10", total="1")))
     report = fed.build(policy=Policy(max_bad_rows=most))
     assert drop_report(report, "sales/b.csv").state == state
-    assert judged(report)["sales"].outcome == outcome
+    result = judged(report)["sales"]
+    assert (result.outcome, result.quarantined) == (outcome, 1)
+    assert "1 row in quarantine" in (fed.folder / "state/docs/index.html").read_text()
 
 
 def test_a_drop_with_more_broken_rows_than_mostly_allows_is_held(fed: Place) -> None:
@@ -339,7 +342,10 @@ def test_what_is_measured_is_kept_and_a_rule_that_drifts_is_reported(fed: Place)
     warehouse.close()
     assert (kept[ROWS].row_count, kept[ROWS].unexpected) == (400, 7)
     assert [record.unexpected for record in kept.values() if record.unexpected] == [7, 7]
-    assert "more than usual" in (fed.folder / "state/docs/trends.html").read_text()
+    trends = (fed.folder / "state/docs/trends.html").read_text()
+    assert "more than usual" in trends
+    assert "<td>broken: total_cost is price * quantity" in trends
+    assert "<td>rows in quarantine" in trends
 
 
 def test_a_drop_with_half_of_the_usual_rows_is_reported(fed: Place) -> None:

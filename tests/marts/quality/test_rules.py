@@ -1,6 +1,7 @@
 """Suites are read strictly: what cannot run is named at once, and the contract cannot be taken away."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from marts.quality.rule_types import KNOWN, TYPES
 from marts.quality.suite_reader import policy_parameters, read_suite
 
 PARAMETERS = policy_parameters(RETAIL, Policy())
+BILLION = Decimal("1000000000.0")
 NOTHING: dict[str, Any] = {"expectations": []}
 
 
@@ -176,6 +178,11 @@ def test_a_parameter_is_replaced_at_any_depth() -> None:
             entry("expect_column_values_to_be_between", column="price", min_value=0, max_value=10000, strict_min=True),
             "price is more than 0 and at most 10,000",
             "price is not between 0 and 10,000",
+        ),
+        (
+            entry("expect_column_values_to_be_between", column="price", min_value=0.01, max_value=BILLION),
+            "price is at least 0.01 and at most 1,000,000,000",
+            "price is not between 0.01 and 1,000,000,000",
         ),
         (
             entry("expect_column_values_to_be_between", column="sales_date", min_value="2000-01-01"),
