@@ -253,6 +253,8 @@ _ALWAYS = 2
 
 def rows(result: Rows) -> RenderableType:
     """Render rows of a mart under short column names; the last columns are hidden first."""
+    if not result.rows:
+        return Group(Text(result.title, style="bold"), Text("no rows"))
     cells = [_row(result, row) for row in result.rows]
     return table(result.title, result.headings, cells, result.numbers, range(len(result.names) - 1, _ALWAYS, -1))
 
@@ -260,7 +262,7 @@ def rows(result: Rows) -> RenderableType:
 def upright(result: Rows) -> RenderableType:
     """Render rows of a wide mart: first the columns that are equal in all rows, then a table of the others."""
     if not result.rows:
-        return Group(Text(result.title, style="bold"), Text("no rows"))
+        return rows(result)
     places = range(len(result.names))
     equal = [at for at in places if len(result.rows) > 1 and len({row[at] for row in result.rows}) == 1]
     rest = [at for at in places if at not in equal]

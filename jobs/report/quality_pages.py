@@ -74,7 +74,7 @@ def _feed(kind: str, name: str, drops: Sequence[Mapping[str, QualityRecord]]) ->
         counts = [_share(drop, rule_id) for drop in drops]
         last = [_share(drop, rule_id) for drop in same]
         shares = [unexpected / rows if rows else 0.0 for rows, unexpected in counts]
-        label = message if rule_id == ROWS else f"broken: {message}"
+        label = message if rule_id == ROWS else f"rows that break: {message}"
         rules.append({"words": label, "shares": shares, "drifts": drifts(last[:-1], last[-1])})
     rows = [drop[ROWS].row_count for drop in drops]
     short = is_short([drop[ROWS].row_count for drop in same[:-1]], rows[-1])

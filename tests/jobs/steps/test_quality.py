@@ -344,7 +344,7 @@ def test_what_is_measured_is_kept_and_a_rule_that_drifts_is_reported(fed: Place)
     assert [record.unexpected for record in kept.values() if record.unexpected] == [7, 7]
     trends = (fed.folder / "state/docs/trends.html").read_text()
     assert "more than usual" in trends
-    assert "<td>broken: total_cost is price * quantity" in trends
+    assert "<td>rows that break: total_cost is price * quantity" in trends
     assert "<td>rows in quarantine" in trends
 
 
