@@ -158,7 +158,7 @@ def _build(run: Run) -> RunReport:
     resolved = rolled_up.resolved
     if run.pack.facts and not resolved.counts.counted:
         raise DataError(f"no line is dated up to as_of {run.as_of}", run.source.uri, "the live marts are untouched")
-    live = stages.live = run.live
+    live = run.live
     try:
         dimensions = fold_versions(run, resolved.dimensions, known.paths)
         rolled_up = stages.rolled_up = derive(run, rolled_up, dimensions, known.paths)

@@ -63,10 +63,10 @@ def alerts_of(run: Run, loaded: Loaded, live: Live) -> tuple[AlertReport, ...]:
 
 def why_changed(run: Run) -> tuple[str, ...]:
     """Explain why the marts change although no drop was read: without another cause, they would not."""
-    scanned, rolled_up, loaded, live = run.stages.scanned, run.stages.rolled_up, run.stages.loaded, run.stages.live
-    if not (scanned and rolled_up and loaded and live) or not loaded.marts or scanned.deliveries:
+    scanned, rolled_up, loaded = run.stages.scanned, run.stages.rolled_up, run.stages.loaded
+    if not (scanned and rolled_up and loaded) or not loaded.marts or scanned.deliveries:
         return ()
-    before = [report for item in live.generations.values() if (report := live.reports.get(item.run_id))]
+    before = [report for item in run.live.generations.values() if (report := run.live.reports.get(item.run_id))]
     if not before:
         return ()
     resolved, last = rolled_up.resolved, max(before, key=lambda report: report.started_at)
@@ -126,16 +126,16 @@ def _is_reported(item: ResolvedDrop, changed: Container[str]) -> bool:
     return item.drop.delivery.id in changed or item.state not in ("live", "older", "duplicate", "withdrawn")
 
 
-def _warnings(stages: Stages) -> tuple[str, ...]:
+def _warnings(run: Run) -> tuple[str, ...]:
     """Return the warnings about the drops, the marts and the judged rules."""
-    warnings: list[str] = []
+    stages, warnings = run.stages, list[str]()
     if stages.marts is not None and stages.scanned and stages.rolled_up:
         warnings += warnings_of(stages.scanned.plan, stages.rolled_up.resolved, stages.marts)
         warnings += stages.ambiguous_ids
         warnings += [
             f"{name} is live, but not in the pack: it stays as of {item.as_of_date}, and erasures do not reach it: "
             "drop it, or restore it in the pack"
-            for name, item in (stages.live.generations if stages.live else {}).items()
+            for name, item in run.live.generations.items()
             if name not in stages.scanned.plan.pack.marts
         ]
     for judged in stages.judged:
@@ -207,7 +207,7 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         months_rolled_up=tuple(sorted({rollup.month for rollup in rolled_up.computed})) if rolled_up else (),
         months=len({rollup.month for rollup in rolled_up.months}) if rolled_up else 0,
         unknown={kind: lines for kind, (_, lines) in looked_up(marts, rolled_up.resolved).items()} if rolled_up else {},
-        warnings=_warnings(stages),
+        warnings=_warnings(run),
         notes=_notes(stages),
         quality=tuple(report for judged in stages.judged for report in judged.reports),
         docs=run.settings.docs_uri if run.settings.quality.judge and stages.judged else "",

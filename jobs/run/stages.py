@@ -83,7 +83,6 @@ class Stages:
     ambiguous_ids: tuple[str, ...] = ()
     """Warnings about ids that several transactions share."""
     judged: tuple[Judged, ...] = ()
-    live: Live | None = None
     fall: Fall | None = None
     loaded: Loaded | None = None
     held_back: str = ""

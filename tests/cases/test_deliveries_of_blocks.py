@@ -249,7 +249,8 @@ def test_of_a_series_whose_newest_is_held_for_its_lines_one_older_counts(tmp_pat
     assert both_ways(shop) == (65, Decimal("400.00"))
 
 
-@pytest.mark.parametrize(("withdrawals", "code", "mode"), [("ask", 65, MONTHS), ("keep", 0, ALL_OF_IT)])
+@pytest.mark.parametrize("mode", [MONTHS, ALL_OF_IT])
+@pytest.mark.parametrize(("withdrawals", "code"), [("ask", 65), ("keep", 0)])
 def test_the_newest_of_a_series_that_vanishes_is_a_withdrawal(
     tmp_path: Path, mode: str, withdrawals: str, code: int
 ) -> None:
