@@ -1,7 +1,7 @@
 """Object store: drops are only read, the state is read and written."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -57,6 +57,10 @@ class ObjectVersion:
     """UTC, ISO 8601 with microseconds: sorts by time as text."""
 
 
+Span = tuple[int, int]
+"""Bytes of an object, from the first (included) to the last (excluded)."""
+
+
 class Store(Protocol):
     """Interface of an object store."""
 
@@ -82,8 +86,10 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
 
-    def using(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
+    def using(self, key: str, work: Callable[[pa.NativeFile], Result], spans: Sequence[Span] = ()) -> Result:
         """Open an object written by Martwright and read it in parts; ``work`` may be called again.
+
+        With ``spans``, in order, ``work`` reads nothing but these.
 
         Raise StateDamaged if it is missing or unreadable.
         """

@@ -231,7 +231,8 @@ def _materialize(
         size = Size(limit)
         if mart.per == "key":
             size = size_of(run.state, run.pack, own, earlier, limit)
-            earlier = None if earlier and has_outgrown(earlier, size) else earlier
+            if earlier and has_outgrown(earlier, size):
+                size, earlier = size.split_like(earlier), None
         before[mart.name], sizes[mart.name] = earlier, size
         planned[mart.name] = plan_tasks(state, run.pack, mart, own, earlier, run.policy, size, read)
     tasks = [item for items in planned.values() for item in items if isinstance(item, MartTask)]

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.ports.store import READS_AT_ONCE, Store, at_once
+from jobs.ports.store import READS_AT_ONCE, Span, Store, at_once
 from jobs.state.manifest import Manifest
 
 READ_ATTEMPTS = 3
@@ -64,6 +64,32 @@ def key_range(metadata: pq.FileMetaData, group: int, column: int) -> tuple[Any, 
     if statistics is None or not statistics.has_min_max:
         return None
     return statistics.min, statistics.max
+
+
+_FOOTERS = 4096
+"""Footers of Parquet files that a process keeps: tasks of one mart read parts of the same files."""
+_footers: dict[tuple[str, str], pq.FileMetaData] = {}
+
+
+def footer(store: Store, key: str) -> pq.FileMetaData:
+    """Return the footer of a Parquet object whose name is that of its content."""
+    place = (store.uri, key)
+    if place not in _footers:
+        while len(_footers) >= _FOOTERS:
+            _footers.pop(next(iter(_footers)), None)
+        _footers[place] = store.using(key, pq.read_metadata)
+    return _footers[place]
+
+
+def spans_of(metadata: pq.FileMetaData, groups: Iterable[int]) -> list[Span]:
+    """Return where the bytes of some row groups are in their file."""
+    spans = []
+    for group in filter(lambda group: group.num_rows, map(metadata.row_group, groups)):
+        columns = [group.column(place) for place in range(group.num_columns)]
+        starts = [min(filter(None, (column.dictionary_page_offset, column.data_page_offset))) for column in columns]
+        stops = [start + column.total_compressed_size for start, column in zip(starts, columns, strict=True)]
+        spans.append((min(starts), max(stops)))
+    return spans
 
 
 def read_parquet(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:

@@ -13,13 +13,12 @@ from math import ceil
 from typing import Annotated, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from pydantic import Field, TypeAdapter, ValidationError
 
 from jobs.adapters.store.open import StoreAddress
 from jobs.ports.store import Store, at_once
 from jobs.state.manifest import name_of
-from jobs.state.parquet import key_range
+from jobs.state.parquet import footer, key_range
 from jobs.steps.mart_parts import Change, Key, MartPart, MartTask, Part, Patch, Previous, all_keys
 from jobs.steps.rollup import RollUp
 from marts import __version__
@@ -39,6 +38,10 @@ _MORE_FACTS = 4
 """A mart of keys that reads so many times the rows that it was split for is split again: its own may be few."""
 
 
+_NARROW = 4
+"""A task reads so many times the rows that it computes at most: each opens all files of facts."""
+
+
 @dataclass(frozen=True)
 class Size:
     """How many rows of month tables a mart of keys reads, and about how many a task should."""
@@ -47,6 +50,11 @@ class Size:
     facts: int = 0
     changed: int = 0
     """Rows of files that an earlier build did not read, or that are not read any more."""
+
+    def split_like(self, before: "MartRows") -> "Size":
+        """Return the size with as many rows per task as compute the rows that it should: those before say how many."""
+        several = before.fact_rows / before.rows if before.rows and before.fact_rows else 1
+        return replace(self, per_task=round(self.per_task * min(max(several, 1), _NARROW)))
 
 
 @dataclass(frozen=True)
@@ -288,7 +296,7 @@ def _after(key: Key) -> Key:
 
 def _groups(store: Store, key: str, path: str) -> list[tuple[Any, float]]:
     """Return the highest key and the number of rows of each row group; of whole numbers, of each quarter of it."""
-    metadata = store.using(path, lambda file: pq.ParquetFile(file).metadata)
+    metadata = footer(store, path)
     column = metadata.schema.names.index(key)
     results = []
     for number in range(metadata.num_row_groups):
@@ -361,7 +369,7 @@ def size_of(store: Store, pack: Pack, of: Inputs, before: MartRows | None, rows_
     now, was = of.month_files(pack), counted.inputs.month_files(pack) if counted else set[str]()
 
     def rows(path: str) -> int:
-        return int(store.using(path, lambda file: pq.ParquetFile(file).metadata.num_rows))
+        return int(footer(store, path).num_rows)
 
     added, removed = (sum(at_once(rows, files)) for files in (now - was, was - now))
     return Size(rows_per_task, (counted.fact_rows if counted else 0) + added - removed, added + removed)

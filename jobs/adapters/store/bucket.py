@@ -7,7 +7,7 @@ Parquet files.
 import contextlib
 import io
 import mimetypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from jobs.adapters.store.errors import RIGHTS, translate, understood
 from jobs.config.settings import S3
-from jobs.ports.store import ObjectVersion, Result
+from jobs.ports.store import ObjectVersion, Result, Span
 from jobs.runtime.retries import retried
 from marts.errors import ServiceError, Transient, UsageError
 
@@ -25,11 +25,26 @@ _WHOLE = 8 << 20
 """Bytes up to which an object is read as a whole: partial reads would take longer."""
 
 
-class _Ending(io.RawIOBase):
-    """A file whose last bytes are in memory; it is opened only if others are read."""
+_NEAR = 1 << 18
+"""Bytes between two spans that are read along: a request takes longer."""
 
-    def __init__(self, opened: Callable[[], Any], end: bytes, size: int) -> None:
-        self._open, self._end, self._size, self._at = opened, end, size, 0
+
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    """Return spans, in order, of which near ones are one."""
+    joined: list[Span] = []
+    for start, stop in spans:
+        if joined and start - joined[-1][1] <= _NEAR:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+class _Known(io.RawIOBase):
+    """A file of which some spans are in memory; it is opened only if others are read."""
+
+    def __init__(self, opened: Callable[[], Any], known: Sequence[tuple[int, bytes]], size: int) -> None:
+        self._open, self._known, self._size, self._at = opened, known, size, 0
         self._file: Any = None
 
     def readable(self) -> bool:
@@ -47,15 +62,20 @@ class _Ending(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         stop = self._size if size < 0 else min(self._at + size, self._size)
-        known = self._size - len(self._end)
-        if self._at >= known:
-            data = self._end[self._at - known : max(stop - known, 0)]
-        else:
+        data = self._in_memory(stop)
+        if data is None:
             self._file = self._file or self._open()
             self._file.seek(self._at)
             data = self._file.read(stop - self._at)
         self._at += len(data)
         return data
+
+    def _in_memory(self, stop: int) -> bytes | None:
+        """Return the bytes up to ``stop`` if they are in memory."""
+        for start, data in self._known:
+            if start <= self._at and stop <= start + len(data):
+                return data[self._at - start : max(stop - start, 0)]
+        return None
 
     def close(self) -> None:
         if self._file:
@@ -127,36 +147,55 @@ class Bucket:
     def delete(self, key: str) -> None:
         self._ask(key, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._prefix + key))
 
-    def using(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
-        return self._ask(key, lambda: self._used(key, work))
+    def using(self, key: str, work: Callable[[pa.NativeFile], Result], spans: Sequence[Span] = ()) -> Result:
+        return self._ask(key, lambda: self._used(key, work, spans))
 
-    def _used(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
-        end, size = self._end(key)
-        if end and size <= _WHOLE:
-            with understood(key), pa.BufferReader(self._before(key, size - len(end)) + end) as file:
-                return work(file)
+    def _used(self, key: str, work: Callable[[pa.NativeFile], Result], spans: Sequence[Span]) -> Result:
+        known, size = self._spans(key, spans) if spans else self._end(key)
         # Not with Arrow's handler for s3fs: it reports every failure as a missing file.
         with (
             understood(key),
-            _Ending(lambda: self._opened(key), end, size) if end else self._opened(key) as opened,
+            _Known(lambda: self._rest(key, known, size), known, size) if known else self._opened(key) as opened,
             pa.PythonFile(opened, mode="r") as file,
         ):
             return work(file)
+
+    def _rest(self, key: str, known: Sequence[tuple[int, bytes]], size: int) -> Any:
+        """Open an object of which other bytes are read than are known: a small one is read as a whole."""
+        start, end = known[-1]
+        if size > _WHOLE or start + len(end) < size:
+            return self._opened(key)
+        return io.BytesIO(self._before(key, start) + end)
 
     def _opened(self, key: str) -> Any:
         if self._files is None:
             self._files = _file_system(self._s3)
         return self._files.open(f"{self.bucket}/{self._prefix}{key}", "rb")
 
-    def _end(self, key: str) -> tuple[bytes, int]:
+    def _end(self, key: str) -> tuple[list[tuple[int, bytes]], int]:
         """Return the last bytes of an object, where Parquet has its footer, and its size; a small one in full."""
+        data, size = self._part(key, f"bytes=-{_END}")
+        return [(size - len(data), data)] if data else [], size
+
+    def _spans(self, key: str, spans: Sequence[Span]) -> tuple[list[tuple[int, bytes]], int]:
+        """Return some spans of an object, near ones as one, and its size."""
+        known, size = [], 0
+        for start, stop in _joined(spans):
+            data, size = self._part(key, f"bytes={start}-{stop - 1}")
+            if not data:
+                return [], 0
+            known.append((start, data))
+        return known, size
+
+    def _part(self, key: str, wanted: str) -> tuple[bytes, int]:
+        """Return a part of an object, and the size of the whole; nothing if opening it will report the error."""
         from botocore.exceptions import ClientError
 
         try:
-            data, answer = self._got(key, Range=f"bytes=-{_END}")
+            data, answer = self._got(key, Range=wanted)
         except ClientError as error:
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (403, 404, 416):
-                return b"", 0  # opening it will report the error
+                return b"", 0
             raise
         return data, int(answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2])
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from jobs.adapters.store.errors import understood
-from jobs.ports.store import ObjectVersion, Result
+from jobs.ports.store import ObjectVersion, Result, Span
 from marts.errors import ObjectChanged, ObjectUnreadable, ServiceError, UsageError
 
 
@@ -105,7 +105,7 @@ class Folder:
         except OSError as error:
             raise ServiceError(f"cannot be removed: {error.strerror}", str(path), "fix the permissions") from error
 
-    def using(self, key: str, work: Callable[[pa.NativeFile], Result]) -> Result:
+    def using(self, key: str, work: Callable[[pa.NativeFile], Result], spans: Sequence[Span] = ()) -> Result:
         with self._translated(key), understood(key), pa.memory_map(str(self.root / key)) as file:
             return work(file)
 

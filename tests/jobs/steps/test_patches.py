@@ -185,6 +185,19 @@ def test_a_mart_whose_own_rows_stay_few_is_divided_by_the_rows_that_it_reads(
     assert has_outgrown(before, Size(300_000, facts)) == outgrown
 
 
+@pytest.mark.parametrize(
+    ("facts", "rows", "per_task"),
+    [(0, 0, 300_000), (900, 900, 300_000), (900, 300, 900_000), (90_000, 300, 1_200_000), (300, 900, 300_000)],
+)
+def test_a_mart_that_is_split_again_reads_more_rows_per_task_the_fewer_it_has(
+    facts: int, rows: int, per_task: int
+) -> None:
+    """Each task opens all files: as few as have the rows that one should compute, up to four times as many facts."""
+    before = replace(rows_in_parts(1), fact_rows=facts)
+    before = replace(before, finished=(replace(before.finished[0], rows=rows),))
+    assert Size(300_000, 10**6).split_like(before).per_task == per_task
+
+
 def rows_in_parts(count: int) -> MartRows:
     """Return a mart of one row per part."""
     parts = [MartPart((Part(f"p{n}", n, n + 1),), 1, 0, (), Figures()) for n in range(count)]
