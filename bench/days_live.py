@@ -21,9 +21,10 @@ from typing import Any
 from bench import drops, loads
 from bench.measure import Measured, measured
 from marts.pack import Mart
+from marts.pack_variants import without_analytics
 from marts.packs import shipped
 
-PACK = shipped("retail")
+PACK = without_analytics(shipped("retail"))
 OURS = "Martwright, rows that differ"
 WHOLE = "Martwright, all rows loaded"
 _STATUS, _REDO = "SHOW GLOBAL STATUS WHERE Variable_name", "Innodb_os_log_written"

@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from marts.pack import Mart, MartColumn
+from marts.pack_variants import without_analytics
 from marts.packs import shipped
 
 _TYPES = {
@@ -46,7 +47,11 @@ def written(out: Path, pack: str = "retail", left_out: Collection[str] = ()) -> 
         if pack == "retail":
             clean, cents = _row(engine, f"SELECT count(*), {_cents(engine, out)} FROM '{out}/lines/**/*.parquet'")
         quarantined = _row(engine, f"SELECT count(*) FROM '{out}/quarantine/**/*.parquet'")[0]
-        marts = [_row(engine, _sum(mart, out)) for name, mart in shipped(pack).marts.items() if name not in left_out]
+        marts = [
+            _row(engine, _sum(mart, out))
+            for name, mart in without_analytics(shipped(pack)).marts.items()
+            if name not in left_out
+        ]
     return Written(clean, cents, quarantined, tuple(row[0] for row in marts), tuple(str(row[1]) for row in marts))
 
 

@@ -53,6 +53,7 @@ def pages() -> dict[Path, str]:
             _filled(architecture.read_text(encoding="utf-8"), "packages", packages()), "sdks", sdks()
         ),
         DOCS / "marts.md": _of_pack("marts.md", "retail", "the day up to which sales count"),
+        DOCS / "analytics.md": _of_pack("analytics.md", "retail", "the day up to which sales count"),
         DOCS / "banking.md": _of_pack("banking.md", "banking", "the day up to which transactions count"),
         DOCS / "cli.md": cli(),
     }
@@ -108,10 +109,10 @@ def sdks() -> str:
 
 
 def _of_pack(page: str, pack: str, as_of: str) -> str:
-    """Return the page of a pack with the columns of each of its marts."""
+    """Return a page of a pack with the columns of each of its marts that it has marks for."""
     text = (DOCS / page).read_text(encoding="utf-8")
     for name, table in tables(pack, as_of).items():
-        text = _filled(text, name, table)
+        text = _filled(text, name, table) if f"generated: {name} -->" in text else text
     return text
 
 

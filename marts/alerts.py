@@ -25,6 +25,8 @@ class Alert(BaseModel):
     """Subject of the notice; ``{count}`` is the number of new rows."""
     where: dict[str, int | str | bool] = Field(default_factory=dict)
     """Values that columns of such a row have."""
+    at_least: dict[str, str] = Field(default_factory=dict)
+    """Numbers of the policy, by name, that columns of such a row have at least."""
     order: str
     """Column by which rows are listed, largest first, whatever the sign; then by ``then`` and their key."""
     then: str = ""
@@ -44,7 +46,7 @@ class Alert(BaseModel):
     def columns_used(self) -> Types:
         """Return the types that each column may have."""
         used: Types = dict.fromkeys([*self.where, *(column.name for column in self.columns)], ())
-        return {**used, **dict.fromkeys(self.ordered_by, ORDERED)}
+        return {**used, **dict.fromkeys((*self.at_least, *self.ordered_by), ORDERED)}
 
 
 def require_free(name: str) -> None:

@@ -65,7 +65,7 @@ class GroupsHighlight(_Highlight):
     @property
     def columns_used(self) -> dict[str, tuple[str, ...]]:
         flags = {self.flag: ("flag",)} if self.flag else {}
-        return {self.by: ("text", "month"), self.sum: ("money",), **flags}
+        return {self.by: ("text", "month", "null"), self.sum: ("money", "null"), **flags}
 
 
 class ListedColumn(BaseModel):
@@ -116,7 +116,7 @@ class TopHighlight(_Highlight):
         last = {self.last: ("month",)} if self.last else {}
         others = (*self.details, *self.where, *([self.below] if self.below else []))
         rest = dict.fromkeys(others, ())
-        return {**listed, **rest, **last, self.order: ("count", "money")}
+        return {**listed, **rest, **last, self.order: ("count", "money", "null")}
 
     @property
     def stored(self) -> tuple[str, ...]:

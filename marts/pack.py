@@ -1,7 +1,7 @@
 """A pack: the drops and the tables of one domain. Checks, table definitions and documentation are derived from it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from marts.alerts import Alert
@@ -53,6 +53,9 @@ MartType = Literal[
     "time",
     "version",
 ]
+
+Every = Literal["day", "week", "month", "analytics"]
+"""day: as_of; week: the last Sunday; month: the last day of a month; analytics: as the policy's [analytics] says."""
 
 DECIMALS: Mapping[str, tuple[int, int]] = {
     "money": (18, 2),
@@ -242,12 +245,19 @@ class Mart:
     """The dimensions that it reads."""
     per: Literal["month", "key", "all"] = "all"
     """How far its rows depend: those of a month, or of one value of its first key column, can be computed alone."""
+    every: Every = "day"
+    """The period at whose end its rows are: as_of, or the last end of one up to it. Its SQL leaves out later rows."""
+    calculation: str = ""
+    """Name of the calculation that gives its rows from those that its SQL selects; empty if they are its rows."""
+    last_months: int = 0
+    """Number of months that it reads of the tables of months, the newest is that of as_of; 0: all."""
     partition: Literal["", "day", "month"] = ""
     """Of a published table of months: the unit in which its rows differ from those of another build."""
     reads: str = ""
     """The month table that it reads; empty if it reads none."""
     also: tuple[str, ...] = ()
-    """Other month tables and marts that it reads: as a whole, but those of months by its keys, if it is per key."""
+    """Other month tables and marts that it reads: as a whole, but those of months by its keys, if it is per key, and
+    those that are per this key, too."""
     sql: str = ""
     """Computes its rows; the last statement selects them."""
     stale: str = ""
@@ -334,6 +344,8 @@ class Pack:
     views: tuple[View, ...] = ()
     database_views: tuple[DatabaseView, ...] = ()
     alerts: tuple[Alert, ...] = ()
+    analytics: frozenset[str] = frozenset()
+    """The tables of customer analytics."""
     command: str = ""
     """Command that has its views as commands; if empty, each view is a command."""
     folder: str = ""
@@ -342,13 +354,6 @@ class Pack:
     @property
     def has_text_ids(self) -> bool:
         return any(column.type == "text_id" for kind in self.kinds.values() for column in kind.columns)
-
-    def with_text_ids(self) -> "Pack":
-        """Return the pack with ids that are texts, as they stand, instead of whole numbers."""
-        kinds = {name: replace(kind, columns=tuple(map(_of_texts, kind.columns))) for name, kind in self.kinds.items()}
-        tables = {name: replace(mart, columns=tuple(map(_of_text, mart.columns))) for name, mart in self.tables.items()}
-        subject = replace(self.subject, has_text_ids=True) if self.subject else None
-        return replace(self, kinds=kinds, tables=tables, subject=subject)
 
     @property
     def marts(self) -> dict[str, Mart]:
@@ -380,6 +385,10 @@ class Pack:
     def computed(self) -> list[str]:
         """Return the names of the tables that each build needs: marts, and those whose rows stop it."""
         return [name for name, table in self.tables.items() if table.table or table.stops[0]]
+
+    def reads_by_key(self, mart: Mart, other: str) -> bool:
+        """Return whether a part of a table reads only the rows of its keys of another one."""
+        return mart.per == "key" and self.tables[other].per == "key" and self.tables[other].key[0] == mart.key[0]
 
     def facts_of(self, mart: Mart) -> tuple[str, ...]:
         """Return the names of the facts that the month tables of a mart read."""
@@ -436,13 +445,3 @@ class Pack:
     def accumulates(self, kind: str) -> bool:
         """Return whether every drop of a kind counts."""
         return kind in self.kinds and self.kinds[kind].accumulates
-
-
-def _of_texts(column: SourceColumn) -> SourceColumn:
-    return replace(column, type="text_id", max_length=ID_LENGTH) if column.type == "id" else column
-
-
-def _of_text(column: MartColumn) -> MartColumn:
-    if column.type == "id":
-        return replace(column, type="text_id", max_length=ID_LENGTH)
-    return replace(column, type="text", max_length=ID_LENGTH + 9) if column.type == "version" else column

@@ -96,8 +96,8 @@ class PackColumn(BaseModel):
 
     def number(self) -> NumberColumn:
         self.other_flags(())
-        known = ("text", "count", "money", "flag")
-        type_ = cast(Literal["text", "count", "money", "flag"], self.of_type(known))
+        known = ("text", "count", "money", "flag", "date")
+        type_ = cast(Literal["text", "count", "money", "flag", "date"], self.of_type(known))
         return NumberColumn(self.name, type_, self.help, self.nullable, self.length)
 
 

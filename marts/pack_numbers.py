@@ -1,6 +1,7 @@
 """The business numbers of a pack, which a policy may set."""
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Literal
 
@@ -21,6 +22,15 @@ class Number:
     most: Decimal | None = None
     choices: tuple[str, ...] = ()
     """Values of a text."""
+    group: str = ""
+    """The table of the policy file that has it; its name begins with it. Empty: it is in none."""
+    same_as: str = ""
+    """Number whose value it has unless it is set."""
+
+    @property
+    def key(self) -> str:
+        """Return its name in the policy file."""
+        return self.name.removeprefix(f"{self.group}_")
 
     @property
     def variable(self) -> str:
@@ -33,7 +43,7 @@ class NumberColumn:
     """A column of a table of business numbers; without a value it is NULL in SQL."""
 
     name: str
-    type: Literal["text", "count", "money", "flag"]
+    type: Literal["text", "count", "money", "flag", "date"]
     help: str
     nullable: bool = False
     max_length: int = 255
@@ -50,6 +60,13 @@ class NumberTable:
     name: str
     help: str
     columns: tuple[NumberColumn, ...]
-    default: tuple[tuple[str | int | Decimal | bool | None, ...], ...]
+    default: tuple[tuple[str | int | Decimal | bool | date | None, ...], ...]
     last_has_no_condition: bool = False
     """Whether the last row must leave every column empty that may be: it is that of all others."""
+    group: str = ""
+    """The table of the policy file that has it; its name begins with it. Empty: it is in none."""
+
+    @property
+    def key(self) -> str:
+        """Return its name in the policy file."""
+        return self.name.removeprefix(f"{self.group}_")

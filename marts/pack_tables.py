@@ -6,11 +6,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from marts.pack import Kind, Lookup, Mart, MonthTable
+from marts.pack import Every, Kind, Lookup, Mart, MonthTable
 from marts.pack_columns import Columns, Name, require_columns, require_names
 from marts.policy import nearest
 from marts.reserved_words import DATABASES, ENGINE
-from marts.views import Types
+from marts.views import MAY_BE_NULL, Types
 
 
 class _Lookup(BaseModel):
@@ -40,6 +40,9 @@ class PackTable(BaseModel):
     prepare: tuple[str, ...] = ()
     sql: str = ""
     stale: str = ""
+    every: Every = "day"
+    calculation: Literal["", "fit", "scores", "backtest", "days", "purchases"] = ""
+    last_months: int = Field(0, ge=0)
     publish: Name | None = None
     partition: Literal["day", "month"] | None = None
     whole: bool | None = None
@@ -56,7 +59,7 @@ class PackTable(BaseModel):
             if not value:
                 raise ValueError(f"{setting} is missing")
         for setting in (
-            ("lookups", "stale", "stops")
+            ("lookups", "stale", "stops", "calculation", "last_months")
             if of_months
             else ("lookback", "so_far", "partition", "whole", "prepare", "merge")
         ):
@@ -87,6 +90,10 @@ class PackTable(BaseModel):
             raise ValueError('partition = "day" needs a column of type date that is never NULL: its day')
         return self
 
+    def is_by(self, key: str) -> bool:
+        """Return whether it is computed in parts, by a key."""
+        return self.per == "key" and self.key[0] == key
+
     def type_of(self, name: str) -> str:
         """Return the type of a column."""
         return next(column.type for column in self.columns if column.name == name)
@@ -98,16 +105,23 @@ class PackTable(BaseModel):
         for name, allowed in used.items():
             if name not in types:
                 raise ValueError(f"{where} names {name!r}, which is no column of its table{nearest(name, types)}")
-            if allowed and (types[name] not in allowed or name in nullable):
-                raise ValueError(f"{where}: {name} must be of type {' or '.join(allowed)}, and never NULL")
+            wrong = types[name] not in allowed or (name in nullable and MAY_BE_NULL not in allowed)
+            if allowed and wrong:
+                of_type = " or ".join(type_ for type_ in allowed if type_ != MAY_BE_NULL)
+                never = "" if MAY_BE_NULL in allowed else ", and never NULL"
+                raise ValueError(f"{where}: {name} must be of type {of_type}{never}")
 
-    def mart(self, name: str, sql: Mapping[str, str], dimensions: Container[str], of_months: Container[str]) -> Mart:
+    def mart(
+        self, name: str, sql: Mapping[str, str], dimensions: Container[str], tables: "Mapping[str, PackTable]"
+    ) -> Mart:
         """Return the mart; dimensions that it reads are looked up in none of its columns."""
+        of_months = [other for other, table in tables.items() if table.per == "month"]
         if self.per == "month":
             return self._mart_of_months(name)
         months = [other for other in self.reads if other in of_months]
         also = [other for other in self.reads if other not in dimensions and other not in months[:1]]
-        if self.per == "key" and not months:
+        by_key = [other for other in also if other in tables and tables[other].is_by(self.key[0])]
+        if self.per == "key" and not months and not by_key:
             raise ValueError(f'tables.{name}: with per = "key" it reads a table of months; set per = "all"')
         lookups = {other: _Lookup() for other in self.reads if other in dimensions} | self.lookups
         return Mart(
@@ -122,6 +136,9 @@ class PackTable(BaseModel):
             sql=text_of(self.sql, sql),
             stale=text_of(self.stale, sql) if self.stale else "",
             control=self.control,
+            every=self.every,
+            calculation=self.calculation,
+            last_months=self.last_months,
             stops=(self.stops.says, self.stops.hint) if self.stops else ("", ""),
         )
 

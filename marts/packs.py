@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -18,6 +19,7 @@ from marts.pack import (
     MonthTable,
     Pack,
 )
+from marts.pack_analytics import Analytics, with_analytics
 from marts.pack_columns import Columns, Name, require_columns
 from marts.pack_drops import PackDrop
 from marts.pack_numbers import Number, NumberColumn, NumberTable
@@ -42,6 +44,8 @@ class _Number(BaseModel):
     least: Decimal | None = None
     most: Decimal | None = None
     choices: tuple[str, ...] = ()
+    group: str = ""
+    same_as: Name | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -53,7 +57,8 @@ class _Number(BaseModel):
 
     def number(self, name: str) -> Number:
         default = Decimal(str(self.default)) if self.digits or isinstance(self.default, float) else self.default
-        return Number(name, default, self.help, self.digits, self.least, self.most, self.choices)
+        same = self.same_as or ""
+        return Number(name, default, self.help, self.digits, self.least, self.most, self.choices, self.group, same)
 
 
 class _NumberTable(BaseModel):
@@ -61,8 +66,9 @@ class _NumberTable(BaseModel):
 
     help: str
     columns: Columns = Field(min_length=1)
-    default: tuple[dict[str, str | bool | int | float], ...] = ()
+    default: tuple[dict[str, str | bool | int | float | date], ...] = ()
     last_has_no_condition: bool = False
+    group: str = ""
 
     @model_validator(mode="after")
     def _rows_name_columns(self) -> Self:
@@ -72,7 +78,7 @@ class _NumberTable(BaseModel):
     def table(self, name: str) -> NumberTable:
         columns = tuple(column.number() for column in self.columns)
         rows = tuple(tuple(_typed(column, row.get(column.name)) for column in columns) for row in self.default)
-        return NumberTable(name, self.help, columns, rows, self.last_has_no_condition)
+        return NumberTable(name, self.help, columns, rows, self.last_has_no_condition, self.group)
 
 
 def _typed(column: NumberColumn, value: Any) -> Any:
@@ -114,6 +120,7 @@ class _Pack(BaseModel):
     views: dict[Name, View] = Field(default_factory=dict)
     database_views: dict[Name, _DatabaseView] = Field(default_factory=dict)
     alerts: dict[Name, Alert] = Field(default_factory=dict)
+    analytics: Analytics | None = None
     policy: dict[Name, _Number] = Field(default_factory=dict)
     policy_tables: dict[Name, _NumberTable] = Field(default_factory=dict)
 
@@ -257,6 +264,10 @@ class _Pack(BaseModel):
             require_free(name)
             self._mart_of(f"alerts.{name}", alert.table).require_types(f"alerts.{name}", alert.columns_used)
             _require_fields(f"alerts.{name}.title", alert.title, "{count}")
+            for column, number in alert.at_least.items():
+                if number not in self.policy:
+                    what = f"{number!r} is no number of the policy{nearest(number, self.policy)}"
+                    raise ValueError(f"alerts.{name}.at_least.{column}: {what}")
             people = self.subject.subject.columns if self.subject else ()
             if named := [column.name for column in alert.columns if column.name in people]:
                 raise ValueError(f"alerts.{name}.columns: {named[0]} names a person: a notice that is sent stays")
@@ -273,6 +284,9 @@ class _Pack(BaseModel):
         for name in (*self.policy, *self.policy_tables):
             if name in EnginePolicy.model_fields or name in VARIABLES:
                 raise ValueError(f"policy: {name!r} is a number of the engine, which every pack has")
+        for name, number in self.policy.items():
+            if number.same_as and number.same_as not in self.policy:
+                raise ValueError(f"policy.{number.same_as} is missing: {name} is the same unless a policy sets it")
         if both := sorted({*self.policy_tables} & {*self.policy, *self.tables, *self.drops}):
             raise ValueError(f"policy_tables: another table, drop or number has the name {both[0]!r}")
         return self
@@ -292,14 +306,15 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
     Raise UsageError that names the wrong key and the nearest valid one.
     """
     try:
-        values = _Pack.model_validate(tomllib.loads(text))
+        content, sql, of_analytics = with_analytics(tomllib.loads(text), sql)
+        values = _Pack.model_validate(content)
         subject = values.subject.subject if values.subject else None
         lookups = {item.on: kind for table in values.tables.values() for kind, item in table.lookups.items() if item.on}
         kinds = {name: drop.kind(name, subject, lookups, sql) for name, drop in values.drops.items()}
         dimensions = {name for name, kind in kinds.items() if not kind.is_fact}
         of_months = {name for name, table in values.tables.items() if table.per == "month"}
         tables = {
-            name: table.mart(name, sql, dimensions, of_months)
+            name: table.mart(name, sql, dimensions, values.tables)
             for name, table in values.tables.items()
             if name not in of_months or table.publish
         }
@@ -322,7 +337,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         raise UsageError(str(error), where) from error
     command = values.command or ""
     views = tuple(
-        view.model_copy(update={"name": name, "command": f"{command} {name}".strip()})
+        view.model_copy(update={"name": name, "command": f"{command} {view.words or name}".strip()})
         for name, view in values.views.items()
     )
     highlights = tuple(_highlight(name, item, tables[item.table], subject) for name, item in values.highlights.items())
@@ -340,6 +355,7 @@ def read_pack(text: str, sql: Mapping[str, str], where: str) -> Pack:
         views,
         in_database,
         alerts,
+        of_analytics,
         command,
     )
     try:

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 from collections.abc import Iterable
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -102,7 +103,7 @@ class EnginePolicy(BaseModel):
         return tuple(word.strip().lower() for word in words)
 
 
-Value = bool | int | Decimal | str
+Value = bool | int | Decimal | date | str
 
 
 class Policy(EnginePolicy):
@@ -119,20 +120,33 @@ class Policy(EnginePolicy):
 @lru_cache(maxsize=16)
 def policy_model(numbers: tuple[Number, ...], tables: tuple[NumberTable, ...]) -> type[EnginePolicy]:
     """Return the model of a policy file: the numbers of the engine and those of a pack."""
-    fields: dict[str, Any] = {number.name: _field(number) for number in numbers}
+    groups: dict[str, dict[str, Any]] = {"": {}}
+    for number in numbers:
+        groups.setdefault(number.group, {})[number.key] = _field(number)
     for table in tables:
-        entry = _entry(table)
-        rule = AfterValidator(_covers_all(table))
-        default = tuple(entry.model_validate(_by_name(table, row)) for row in table.default)
-        rows = Annotated[tuple[entry, ...], rule]  # type: ignore[valid-type]
-        fields[table.name] = (rows, Field(default, description=table.help, validate_default=True))
+        groups.setdefault(table.group, {})[table.key] = _table(table)
+    fields = groups.pop("")
+    for name, own in groups.items():
+        config = ConfigDict(frozen=True, extra="forbid")
+        group = create_model(f"{name}_numbers", __config__=config, **own)
+        fields[name] = (group, Field(default_factory=group, description=f"numbers of {name}"))
     return create_model("PolicyFile", __base__=EnginePolicy, __doc__=EnginePolicy.__doc__, **fields)
+
+
+def _table(table: NumberTable) -> tuple[Any, Any]:
+    entry = _entry(table)
+    rule = AfterValidator(_covers_all(table))
+    default = tuple(entry.model_validate(_by_name(table, row)) for row in table.default)
+    rows = Annotated[tuple[entry, ...], rule]  # type: ignore[valid-type]
+    return rows, Field(default, description=table.help, validate_default=True)
 
 
 def _field(number: Number) -> tuple[Any, Any]:
     limits = {"ge": _plain(number.least), "le": _plain(number.most), "decimal_places": number.digits or None}
     given: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
     type_: Any = Literal[number.choices] if number.choices else type(number.default)
+    if number.same_as:
+        return type_ | None, Field(None, description=f"{number.help}; by default {number.same_as}", **given)
     return type_, Field(number.default, description=number.help, validate_default=True, **given)
 
 
@@ -141,7 +155,7 @@ def _plain(limit: Decimal | None) -> Decimal | int | None:
     return int(limit) if limit is not None and limit == limit.to_integral_value() else limit
 
 
-_NUMBER_TYPES: dict[str, Any] = {"count": int, "money": Money, "flag": bool}
+_NUMBER_TYPES: dict[str, Any] = {"count": int, "money": Money, "flag": bool, "date": date}
 
 
 def _entry(table: NumberTable) -> type[BaseModel]:
@@ -187,10 +201,15 @@ def read_policy(values: dict[str, Any], where: str, pack: Pack) -> Policy:
     if texts and not pack.has_text_ids:
         raise UsageError(f"unknown_ids: {texts[0]!r} is not a whole number", where, 'set ids = "text" in marts.toml')
     given = {name: getattr(file, name) for name in EnginePolicy.model_fields}
-    numbers = ((item.name, getattr(file, item.name), item.default) for item in pack.numbers)
-    rows = ((item.name, _rows(item, getattr(file, item.name)), item.default) for item in pack.number_tables)
+    numbers = ((item.name, _given(file, item), None if item.same_as else item.default) for item in pack.numbers)
+    rows = ((item.name, _rows(item, _given(file, item)), item.default) for item in pack.number_tables)
     own = tuple((name, value) for name, value, default in (*numbers, *rows) if value != default)
     return Policy(**given, own=own)
+
+
+def _given(file: BaseModel, number: Number | NumberTable) -> Any:
+    """Return what a policy file gives for a number, or a table of numbers."""
+    return getattr(getattr(file, number.group) if number.group else file, number.key)
 
 
 def _require_key(fact: Kind, names: Iterable[str], where: str) -> None:
@@ -213,8 +232,12 @@ def _rows(table: NumberTable, entries: tuple[BaseModel, ...]) -> tuple[tuple[Any
 
 def numbers_of(pack: Pack, policy: Policy) -> dict[str, Any]:
     """Return the numbers and tables of a pack by name, as a policy sets them; decimals are Decimal, rows tuples."""
-    numbers: dict[str, Any] = {number.name: number.default for number in pack.numbers}
-    return {**numbers, **{table.name: table.default for table in pack.number_tables}, **dict(policy.own)}
+    own = dict(policy.own)
+    numbers: dict[str, Any] = {number.name: own.get(number.name, number.default) for number in pack.numbers}
+    same = {
+        number.name: numbers[number.same_as] for number in pack.numbers if number.same_as and number.name not in own
+    }
+    return {**numbers, **same, **{table.name: own.get(table.name, table.default) for table in pack.number_tables}}
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str]:

@@ -12,7 +12,9 @@ _TEXT = re.compile(r"[^'\\\x00]*")
 """Texts that are the same literal in every database."""
 Types = dict[str, tuple[str, ...]]
 """Types that a column may have, by column; any if empty."""
-ORDERED = ("count", "money", "rate", "percent", "decimal", "date")
+MAY_BE_NULL = "null"
+"""Among the types that a column may have: it may be NULL, too."""
+ORDERED = (MAY_BE_NULL, "count", "money", "rate", "percent", "decimal", "date")
 """Types of columns by which the highest rows are listed."""
 
 
@@ -81,11 +83,28 @@ class ShowView(_Part):
     also: tuple[Section, ...] = ()
 
 
+class GroupsView(_Part):
+    """Counts and sums by the values of a column."""
+
+    title: str
+    help: str
+    by: str
+    count: str = "rows"
+    """Heading of the number of rows."""
+    sums: tuple[str, ...] = Field(min_length=1)
+    """Columns that are added up; groups are listed by the first, highest first."""
+
+
 class View(_Part):
-    """Commands about one mart: ``marts NAME top`` and ``marts NAME show VALUE``, or one of them."""
+    """Commands about one mart: ``marts NAME top`` and ``marts NAME show VALUE``, or one of them.
+
+    A view with ``words`` is one command.
+    """
 
     name: str = ""
     """Its key in pack.toml."""
+    words: str = Field("", pattern=r"^([a-z][a-z-]*( [a-z][a-z-]*)?)?$")
+    """The words of its only command, such as ``orders open``."""
     command: str = ""
     """Words of its commands after ``marts``: its name, and before it the command of the pack, if it has one."""
     table: str
@@ -97,11 +116,17 @@ class View(_Part):
     """Short names of columns, for tables."""
     top: TopView | None = None
     show: ShowView | None = None
+    groups: GroupsView | None = None
 
     @model_validator(mode="after")
     def _shows_something(self) -> Self:
-        if not self.top and not self.show:
-            raise ValueError("a view has a top, a show or both")
+        parts = [part for part in (self.top, self.show, self.groups) if part]
+        if not parts:
+            raise ValueError("a view has a top, a show or groups")
+        if self.words and len(parts) > 1:
+            raise ValueError("a view with words is one command: it has one of top, show and groups")
+        if self.groups and not self.words:
+            raise ValueError('groups is for a view with words, such as words = "orders countries"')
         if self.show and self.show.every and (self.show.also or not self.month):
             raise ValueError("show.every is for a view with month, and without show.also")
         return self
@@ -118,6 +143,8 @@ class View(_Part):
             used |= dict.fromkeys(self.top.ordered_by, ORDERED)
         if self.show:
             used[self.show.by] = ("id", "text")
+        if self.groups:
+            used |= dict.fromkeys((self.groups.by, *self.groups.sums), ())
         return {**used, **({self.month: ("month",)} if self.month else {})}
 
 

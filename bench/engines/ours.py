@@ -22,6 +22,7 @@ from jobs.run.pipeline import build
 from jobs.run.runner import LocalFirstRunner
 from jobs.steps.materialize import saved_rows
 from jobs.steps.materialize_task import rows_of
+from marts.pack_variants import without_analytics
 from marts.packs import shipped
 from marts.policy import Policy
 from marts.retail.generate import LAST_DAY
@@ -61,7 +62,7 @@ def job(order: Order, cluster: Cluster) -> None:
     state = order.out / "state"
     for name in ("lines", "quarantine"):
         (order.out / name).symlink_to(state / name)
-    for name in shipped(order.pack).marts:
+    for name in without_analytics(shipped(order.pack)).marts:
         newest = max((state / "marts" / name).iterdir(), key=lambda path: path.stat().st_mtime)
         (order.out / name).symlink_to(newest)
 
@@ -90,7 +91,7 @@ def lay_out(out: Path) -> None:
     """Write the rows as loading would read them, for comparison: rows of a day are a patch over other rows."""
     store = open_store(str(out / "state"), S3())
     there = {version.key for version in store.versions("marts")}
-    for mart in shipped("retail").marts.values():
+    for mart in without_analytics(shipped("retail")).marts.values():
         folder = out / mart.name
         rows = saved_rows(store, mart.name, folder.resolve().name, there)
         assert rows

@@ -44,23 +44,21 @@ def view_commands(arguments: Sequence[str] = ()) -> dict[str, Any]:
         pack = configured_pack(arguments)
     except MartsError:  # the command that runs reports it
         pack = load_pack(Settings.model_fields["pack"].default)
-    groups = {view.name: _group(view, pack) for view in pack.views}
-    if pack.command:
-        groups = {pack.command: _group_of_all(pack, groups)}
-    return {name: typer.main.get_command(group) for name, group in groups.items()}
+    every = typer.Typer(help=f"Query the {pack.name} marts.", **_GROUP)
+    groups = {view.name: _group(view, pack) for view in pack.views if not view.words}
+    for view in (view for view in pack.views if view.words):
+        *above, word = view.words.split()
+        group = groups.setdefault(above[0], _empty(view)) if above else every
+        group.command(word, help=_help(view))(_single(view, pack))
+    for name, group in groups.items():
+        every.add_typer(group, name=name)
+    command = typer.main.get_command(every)
+    return {pack.command: command} if pack.command else dict(command.commands)  # type: ignore[attr-defined]
 
 
 def configured_pack(arguments: Sequence[str]) -> "Pack":
     """Return the pack that the settings name, or ``arguments`` do."""
     return configured(_value_of("--config", arguments), pack=_value_of("--pack", arguments)).domain
-
-
-def _group_of_all(pack: "Pack", groups: dict[str, typer.Typer]) -> typer.Typer:
-    """Return the group of all views of a pack."""
-    every = typer.Typer(name=pack.command, help=f"Query the {pack.name} marts.", **_GROUP)
-    for name, group in groups.items():
-        every.add_typer(group, name=name)
-    return every
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:
@@ -71,14 +69,41 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 
 
 def _group(view: "View", pack: "Pack") -> typer.Typer:
-    mart = pack.marts[view.table]
-    group = typer.Typer(name=view.name, help=view.help, **_GROUP)
-    group.callback()(lambda: None)  # a group of one command would be that command
+    mart, group = pack.marts[view.table], _empty(view)
     if view.top:
         group.command("top", help=view.top.help)(_top(view, view.top, mart))
     if view.show:
         group.command("show", help=view.show.help)(_show(view, view.show, pack))
     return group
+
+
+def _empty(view: "View") -> typer.Typer:
+    """Return a group without commands."""
+    group = typer.Typer(help=view.help, **_GROUP)
+    group.callback()(lambda: None)  # a group of one command would be that command
+    return group
+
+
+def _help(view: "View") -> str:
+    """Return the help of the only command of a view."""
+    return next(part.help for part in (view.top, view.show, view.groups) if part)
+
+
+def _single(view: "View", pack: "Pack") -> Callable[..., None]:
+    """Return the only command of a view."""
+    mart = pack.marts[view.table]
+    if view.top:
+        return _top(view, view.top, mart)
+    return _show(view, view.show, pack) if view.show else _groups(view, mart)
+
+
+def _groups(view: "View", mart: "Mart") -> Callable[..., None]:
+    def query(warehouse: "Warehouse") -> "tuple[Rows, ...]":
+        from jobs.operations.views import groups
+
+        return (groups(warehouse, view, mart),)
+
+    return _command(query, {})
 
 
 def _top(view: "View", listed: "TopView", mart: "Mart") -> Callable[..., None]:

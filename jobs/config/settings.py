@@ -15,6 +15,7 @@ from jobs.config.secret import Secret
 from marts.alerts import EVENTS
 from marts.errors import UsageError
 from marts.pack import Pack
+from marts.pack_variants import with_text_ids, without_analytics
 from marts.policy import nearest, unknown_key
 from marts.rows.source_block import SourceBlock
 
@@ -225,6 +226,7 @@ class Settings(BaseSettings):
     policy: str | None = Field(None, description="path of policy.toml")
     expectations: str | None = Field(None, description="folder of suites; its files override the shipped ones")
     mart: str | None = Field(None, description="build only this mart")
+    analytics: bool = Field(False, description="compute the tables of customer analytics, if the pack has them")
     lock_timeout: int = Field(30, ge=0, description="seconds to wait for another build")
     sources: tuple[SourceBlock, ...] = Field(
         (), description="how files are read: the [[source]] blocks of marts.toml (docs/sources.md)"
@@ -311,7 +313,8 @@ class Settings(BaseSettings):
     def domain(self) -> Pack:
         """The pack, as it is read, with the indexes of its marts."""
         pack = load_pack(self.pack)
-        pack = pack.with_text_ids() if self.ids == "text" else pack
+        pack = pack if self.analytics else without_analytics(pack)
+        pack = with_text_ids(pack) if self.ids == "text" else pack
         indexes = {name: item.indexes for name, item in self.marts.items() if item.indexes}
         tables = {n: replace(mart, indexes=indexes[n]) if n in indexes else mart for n, mart in pack.tables.items()}
         return replace(pack, tables=tables) if indexes else pack

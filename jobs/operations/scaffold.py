@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +13,7 @@ from pydantic.fields import FieldInfo
 from jobs.config.settings import CONFIG_FILE, Settings
 from marts.errors import UsageError
 from marts.pack import Pack
+from marts.pack_numbers import NumberTable
 from marts.policy import DEFAULT_RULE, policy_model
 from marts.rows.source_block import SourceBlock
 
@@ -83,16 +85,35 @@ def settings_text(pack: Pack) -> str:
 
 def policy_text(pack: Pack) -> str:
     """Return the defaults of the policy of a pack as comments."""
+    groups = dict.fromkeys(number.group for number in pack.numbers if number.group)
     fields = policy_model(pack.numbers, pack.number_tables).model_fields
-    tables = {table.name for table in pack.number_tables}
-    lines = [_option(name, field) for name, field in fields.items() if name not in tables]
-    for table in pack.number_tables:
-        lines.append(f"# {table.help}\n")
-        for row in fields[table.name].default:
-            values = row.model_dump(exclude_none=True)
-            entries = "".join(f"# {key} = {toml(value)}\n" for key, value in values.items())
-            lines.append(f"# [[{table.name}]]\n{entries}")
+    lines = _numbers_text({name: field for name, field in fields.items() if name not in groups}, pack, "")
+    for group in groups:
+        model = fields[group].annotation
+        assert model is not None
+        lines += [f"# [{group}]\n", *_numbers_text(model.model_fields, pack, group)]
     return "\n".join(lines)
+
+
+def _numbers_text(fields: Mapping[str, FieldInfo], pack: Pack, group: str) -> list[str]:
+    """Return the options of the policy file, or of a table of it, and then the tables of numbers."""
+    tables = [table for table in pack.number_tables if table.group == group]
+    names = {table.key for table in tables}
+    examples = {number.key: number.default for number in pack.numbers if number.group == group and number.same_as}
+    lines = [_option(name, field, {**_EXAMPLES, **examples}) for name, field in fields.items() if name not in names]
+    for table in tables:
+        lines.append(f"# {table.help}\n")
+        for row in fields[table.key].default or _examples(table):
+            values = row.model_dump(exclude_none=True) if isinstance(row, BaseModel) else row
+            entries = "".join(f"# {key} = {toml(value)}\n" for key, value in values.items())
+            lines.append(f"# [[{'.'.join(filter(None, (group, table.key)))}]]\n{entries}")
+    return lines
+
+
+def _examples(table: NumberTable) -> list[dict[str, Any]]:
+    """Return a row as an example for a table that has none by default."""
+    examples = {"text": "…", "count": 1, "money": Decimal("1.00"), "flag": True, "date": date(2025, 12, 25)}
+    return [{column.name: examples[column.type] for column in table.columns}]
 
 
 _OWN = ("source", "target", "policy", "sources")

@@ -60,6 +60,20 @@ def top(warehouse: Warehouse, view: View, listed: TopView, mart: Mart, month: st
     return _read(warehouse, view, mart, listed.columns, listed.title.replace("{month}", month), conditions, order)
 
 
+def groups(warehouse: Warehouse, view: View, mart: Mart) -> Rows:
+    """Return the number of rows and the sums of each value of a column, the highest first."""
+    assert view.groups
+    of = view.groups
+    sums = ", ".join(f"SUM({name}) AS {name}" for name in of.sums)
+    order = f"SUM({of.sums[0]}) DESC, {of.by}"
+    query = f"SELECT {of.by}, COUNT(*), {sums} FROM {mart.table} GROUP BY {of.by} ORDER BY {order}"
+    by_name = {column.name: column.type for column in mart.columns}
+    names = (of.by, of.count, *of.sums)
+    types = (by_name[of.by], "count", *(by_name[name] for name in of.sums))
+    headings = tuple(view.headings.get(name, name.replace("_", " ")) for name in names)
+    return Rows(mart.table, of.title, names, types, headings, tuple(_ask(warehouse, mart, query)))
+
+
 def show(
     warehouse: Warehouse,
     view: View,

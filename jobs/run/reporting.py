@@ -21,6 +21,7 @@ from jobs.steps.withdrawals import why_left
 from marts import __version__
 from marts.errors import EXIT_DATA, TryLater
 from marts.pack import Mart
+from marts.policy import numbers_of
 from marts.privacy.masking import mask_value
 from marts.values import amount_of, displayed
 
@@ -38,10 +39,11 @@ def alerts_of(run: Run, loaded: Loaded, live: Live) -> tuple[AlertReport, ...]:
     results = []
     marts = {rows.mart: rows for rows in loaded.marts}
     people = run.pack.subject.columns if run.pack.subject else ()
+    numbers = numbers_of(run.pack, run.policy)
     for alert in (alert for alert in run.pack.alerts if alert.table in marts):
         mart, generation = run.pack.marts[alert.table], live.generations.get(alert.table)
         fingerprint = generation.fingerprint if generation else ""
-        rows = new_rows(run.state, mart, alert, marts[alert.table], fingerprint, run.warehouse.ask, people)
+        rows = new_rows(run.state, mart, alert, marts[alert.table], fingerprint, run.warehouse.ask, people, numbers)
         if rows.num_rows:
             personal = {column.name for column in mart.columns if column.personal}
             listed = rows.slice(0, alert.limit).to_pylist()

@@ -24,6 +24,8 @@ from jobs.steps.rollup import RollUp
 from marts import __version__
 from marts.compute.engine import digest, named_in
 from marts.compute.highlights import Figures, together
+from marts.compute.tables import period_end
+from marts.compute.versions import month_after
 from marts.errors import StateDamaged
 from marts.pack import Mart, Pack
 from marts.policy import Policy, numbers_of
@@ -173,22 +175,31 @@ def inputs_of(
     columns = [(column.name, column.type, column.nullable, column.max_length) for column in mart.columns]
     rules = name_of(
         __version__,
-        name_of(mart.sql, mart.stale, digest("money"), mart.key, columns),
+        name_of(mart.sql, mart.stale, digest("money"), mart.key, columns, *filter(None, [mart.calculation])),
         policy.digest(),
         numbers_of(pack, policy),
         *([last] if last else []),
     )
     by_kind = tuple(sorted((kind, tuple(paths)) for kind, paths in dimensions.items() if kind in used))
+    as_of = period_end(mart, numbers_of(pack, policy), as_of)
+    read = _months_read(mart, rollups, as_of)
     also = tuple(
-        (name, _files_of(name, rollups) if name in pack.months else (marts[name].fingerprint,)) for name in mart.also
+        (name, _files_of(name, read, as_of) if name in pack.months else (marts[name].fingerprint,))
+        for name in mart.also
     )
-    return Inputs(rules, _files_of(mart.reads, rollups), by_kind, as_of, tuple(last), also)
+    return Inputs(rules, _files_of(mart.reads, read, as_of), by_kind, as_of, tuple(last), also)
 
 
-def _files_of(table: str, rollups: Sequence[RollUp]) -> tuple[str, ...]:
-    """Return the files of a month table."""
+def _months_read(mart: Mart, rollups: Sequence[RollUp], as_of: date) -> list[RollUp]:
+    """Return the months up to as_of that a mart reads."""
+    first = month_after(as_of.replace(day=1), 1 - mart.last_months) if mart.last_months else date.min
+    return [rollup for rollup in rollups if first <= rollup.starts <= as_of]
+
+
+def _files_of(table: str, rollups: Sequence[RollUp], as_of: date) -> tuple[str, ...]:
+    """Return the files of a month table; those of a month may have rows of later days, those of days are left out."""
     tables = ((rollup, own) for rollup in rollups for own in rollup.tables if own.name == table)
-    return tuple(path for rollup, own in tables for path in rollup.files(own))
+    return tuple(path for rollup, own in tables for path in rollup.files(own, as_of))
 
 
 def plan_tasks(
@@ -222,7 +233,9 @@ def plan_tasks(
     if before:
         return list(_plan_patches(whole, before, marts, size))
     files = [path for paths in whole.files.values() for path in paths]
-    borders = _borders(state.open(), mart.key[0], files, size.per_task) if mart.per == "key" else []
+    borders = list[Key]()
+    if mart.per == "key":
+        borders = _borders(state.open(), mart.key[0], files, size.per_task) if mart.reads else _borders_of(whole)
     edges = [lowest, *borders, highest]
     return [replace(whole, number=n, low=low, high=high) for n, (low, high) in enumerate(pairwise(edges))]
 
@@ -287,6 +300,12 @@ def _borders(store: Store, key: str, facts: Sequence[str], rows_per_task: int) -
     reached = np.cumsum(rows)
     places = np.searchsorted(reached, np.arange(1, tasks) * total / tasks)
     return sorted({_after(highest[min(int(place), len(highest) - 1)]) for place in places})
+
+
+def _borders_of(whole: MartTask) -> list[Key]:
+    """Return the borders of the parts of a table of keys that a mart without month tables reads."""
+    read = next(files for name, files in whole.marts if whole.pack.reads_by_key(whole.mart, name))
+    return sorted({part.low for part, _ in read} - {whole.low})
 
 
 def _after(key: Key) -> Key:

@@ -5,6 +5,7 @@ Rows of an earlier build are not recomputed: differences become a patch over the
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -94,8 +95,20 @@ def _month_rows(store: Store, task: MartTask, name: str, paths: Sequence[str]) -
 
 
 def _marts(store: Store, task: MartTask) -> dict[str, pa.Table]:
-    """Read the marts that a mart reads."""
-    return {name: rows_in(store, task.pack.tables[name], files) for name, files in task.marts}
+    """Read the marts that a mart reads: of those that are computed by its own key, the rows of the task's keys."""
+    results = {}
+    for name, files in task.marts:
+        mart = task.pack.tables[name]
+        if not task.pack.reads_by_key(task.mart, name):
+            results[name] = rows_in(store, mart, files)
+            continue
+        low: Any = task.low
+        high: Any = task.high
+        inside = [(part, patch) for part, patch in files if part.low < high and part.high > low]
+        rows = rows_in(store, mart, inside)
+        keys = rows[mart.key[0]]
+        results[name] = rows.filter(pc.and_(pc.greater_equal(keys, low), pc.less(keys, high)))
+    return results
 
 
 def _anew(store: Store, task: MartTask, previous: Previous) -> Finished:
@@ -111,7 +124,7 @@ def _anew(store: Store, task: MartTask, previous: Previous) -> Finished:
 
 def _patched(store: Store, task: MartTask, previous: Previous) -> Finished | None:
     """Compute only the keys that differ from an earlier build. Return None if too many differ."""
-    if not previous.is_comparable:
+    if not (previous.is_comparable and task.files):
         return None
     by, key = task.calculation, task.mart.key[0]
     before = added(previous.parts) if len(previous.parts) > 1 else previous.parts[0]

@@ -181,10 +181,11 @@ class RollUp:
         tables = (path for table in self.tables for path in self.files(table))
         return {*tables, *map(self.path, self.counts), *([self.digests] if self.is_read else [])}
 
-    def files(self, table: MonthTable) -> tuple[str, ...]:
-        """Return the files of the rows of a table in the month."""
-        by_day = self.days and table.by_day == "rows"
-        return tuple(day.path(table.name) for day in self.days) if by_day else (self.path(table.name),)
+    def files(self, table: MonthTable, until: date = date.max) -> tuple[str, ...]:
+        """Return the files of the rows of a table in the month; of those of days, the ones up to a day."""
+        if not (self.days and table.by_day == "rows"):
+            return (self.path(table.name),)
+        return tuple(day.path(table.name) for day in self.days if day.day <= until)
 
     @property
     def day_paths(self) -> set[str]:

@@ -14,7 +14,7 @@ from marts.pack_numbers import NumberColumn, NumberTable
 from marts.policy import Policy, numbers_of
 
 _VARIABLE = re.compile(r"getvariable\(\s*'([^']*)'\s*\)", re.IGNORECASE)
-_ARROW = {"text": pa.string(), "count": pa.int64(), "money": pa.int64(), "flag": pa.bool_()}
+_ARROW = {"text": pa.string(), "count": pa.int64(), "money": pa.int64(), "flag": pa.bool_(), "date": pa.date32()}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Numbers:
     @property
     def written(self) -> str:
         """Return them as one text: equal numbers have equal texts."""
-        return json.dumps([dict(self.variables), {name: rows.to_pylist() for name, rows in self.tables.items()}])
+        return json.dumps(
+            [dict(self.variables), {name: rows.to_pylist() for name, rows in self.tables.items()}], default=str
+        )
 
 
 def variables_in(*texts: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,12 +49,14 @@ def compute_rows(
 
     ``check`` gets the rows as its SQL gives them.
     """
-    numbers = numbers.used_by(mart.sql)
+    every, numbers = numbers, numbers.used_by(mart.sql)
     months = {mart.reads: _by_month(mart, facts)} if mart.reads else {}
     standing = {item.kind: _named(mart, item, dimensions, facts, kinds) for item in mart.lookups if item.kind in kinds}
     tables = {**months, **others, **dimensions, **standing, **numbers.tables}
     with running(tables, {"as_of": as_of, **numbers.variables}) as engine:
         rows = selected(engine, mart.sql, mart.name)
+        if mart.calculation:
+            rows = _calculated(mart, rows, {"as_of": as_of, **every.variables})
         check(rows)
         ordered_rows = ordered(_as_declared(rows, mart), mart.key)
         unmatched = {}
@@ -64,6 +67,14 @@ def compute_rows(
             ((count,),) = engine.execute(query).fetchall()
             unmatched[item.kind] = int(count)
     return TableRows(ordered_rows, unmatched)
+
+
+def _calculated(mart: Mart, rows: pa.Table, variables: Mapping[str, Any]) -> pa.Table:
+    """Return what the calculation of a table computes from the rows that its SQL selects."""
+    from marts.analytics.calculations import CALCULATIONS  # with it come numpy's and scipy's: only its task needs them
+
+    columns, schema = CALCULATIONS[mart.calculation](rows, variables), mart_schema(mart)
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema)
 
 
 def _as_declared(rows: pa.Table, mart: Mart) -> pa.Table:
@@ -97,6 +108,16 @@ def _named(
     rows = dimensions[item.kind]
     named = facts[item.on].combine_chunks() if item.on else pa.array([], rows.schema[0].type)
     return with_members(kinds[item.kind], rows, named, mart.per == "all")
+
+
+def period_end(mart: Mart, numbers: Mapping[str, Any], as_of: date) -> date:
+    """Return the day of a table: as_of, or the last end of its period up to it; ``numbers`` are those of the policy."""
+    every = numbers["analytics_every"] if mart.every == "analytics" else mart.every
+    if every == "week":
+        return as_of - timedelta(days=(as_of.weekday() + 1) % 7)
+    if every == "month" and (as_of + timedelta(days=1)).day != 1:
+        return as_of.replace(day=1) - timedelta(days=1)
+    return as_of
 
 
 def stale_keys(mart: Mart, facts: pa.Table, numbers: Numbers, before: date, as_of: date) -> np.ndarray | None:

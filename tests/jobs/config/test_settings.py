@@ -93,7 +93,7 @@ def test_a_wrong_key_or_value_is_named_with_the_nearest_right_one(text: str, mes
         ("MARTS_LIMTS__FINISH_ROWS", "did you mean MARTS_LIMITS__FINISH_ROWS?"),
         ("MARTS_S3__REGION__X", "MARTS_S3__REGION has no settings below it"),
         ("MARTS_SOURCE__X", "MARTS_SOURCE has no settings below it"),
-        ("MARTS_ZZZ", "known: MARTS_AS_OF, "),
+        ("MARTS_ZZZ", "known: MARTS_ANALYTICS, MARTS_AS_OF, "),
     ],
 )
 def test_an_unknown_variable_is_an_error_too(monkeypatch: pytest.MonkeyPatch, variable: str, message: str) -> None:
