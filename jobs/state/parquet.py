@@ -66,13 +66,13 @@ def key_range(metadata: pq.FileMetaData, group: int, column: int) -> tuple[Any, 
     return statistics.min, statistics.max
 
 
-_FOOTERS = 4096
-"""Footers of Parquet files that a process keeps: tasks of one mart read parts of the same files."""
+_FOOTERS = 1024
+"""Footers of Parquet files that a process keeps, some 50 KB each: tasks of one mart read parts of the same files."""
 _footers: dict[tuple[str, str], pq.FileMetaData] = {}
 
 
 def footer(store: Store, key: str) -> pq.FileMetaData:
-    """Return the footer of a Parquet object whose name is that of its content."""
+    """Return the footer of a Parquet object that is named by its inputs: what it has never changes."""
     place = (store.uri, key)
     if place not in _footers:
         while len(_footers) >= _FOOTERS:

@@ -29,6 +29,8 @@ _RETURNS = 5
 """Least number of returned lines of a seller who is named."""
 _CLOSED_AFTER = 7
 """Days without a line after which a place is closed, and not reported any more."""
+_GAPS = 10
+"""A place without a line on more than one of so many days is not reported for a day without one."""
 _LARGEST_SCORE = 9999
 
 ABOVE, BELOW, NO_LINES, CLOSED_DAY, MORE_RETURNS = range(5)
@@ -190,15 +192,19 @@ class _Judge:
         }
         common = self._common(of_places, day)
         for place, item in of_places.items():
-            yield from self._of_place(place, day, item, common) if item else ()
+            yield from self._of_place(place, day, item, common, *history[place]) if item else ()
         for (place, seller), series in sorted(self.sellers.items()):
             if expected := self._of_seller(series, *history[place], day):
                 scaled = Expected(half_up(expected.cents * common, MILLION), expected.spread)
                 if scaled.cents > 0:
                     yield from self._compared(place, seller, day, series.cents[day], scaled)
 
-    def _of_place(self, place: int | str, day: int, expected: Expected, common: int) -> Iterator[Anomaly]:
+    def _of_place(
+        self, place: int | str, day: int, expected: Expected, common: int, back: list[int], usual: dict[int, int]
+    ) -> Iterator[Anomaly]:
         series = self.places[place]
+        if day not in series.cents and self._has_gaps(series, back, usual):
+            return
         value, scaled = series.cents.get(day, 0), half_up(expected.cents * common, MILLION)
         if expected.cents == 0 and value > 0:
             self.count += 1
@@ -206,6 +212,11 @@ class _Judge:
         elif scaled > 0 and series.had_lines(day):
             reason = None if day in series.cents else NO_LINES
             yield from self._compared(place, None, day, value, Expected(scaled, expected.spread), reason)
+
+    def _has_gaps(self, series: _Series, back: list[int], usual: dict[int, int]) -> bool:
+        """Return whether days without a line are common on the weekdays of a place: it is small."""
+        open_days = [day for day in back if usual[self._weekday(day)] > 0]
+        return sum(day not in series.cents for day in open_days) * _GAPS > len(open_days)
 
     def _common(self, of_places: Mapping[int | str, Expected | None], day: int) -> int:
         """Return the ratio to what is expected that all places have in common on a day."""

@@ -152,6 +152,9 @@ class Bucket:
 
     def _used(self, key: str, work: Callable[[pa.NativeFile], Result], spans: Sequence[Span]) -> Result:
         known, size = self._spans(key, spans) if spans else self._end(key)
+        if known and len(known[0][1]) == size:
+            with understood(key), pa.BufferReader(known[0][1]) as file:
+                return work(file)
         # Not with Arrow's handler for s3fs: it reports every failure as a missing file.
         with (
             understood(key),
@@ -184,6 +187,8 @@ class Bucket:
             data, size = self._part(key, f"bytes={start}-{stop - 1}")
             if not data:
                 return [], 0
+            if len(data) != stop - start:
+                raise Transient(f"received {len(data):,} bytes instead of {stop - start:,}", key)
             known.append((start, data))
         return known, size
 

@@ -103,6 +103,19 @@ def test_what_is_read_beyond_the_spans_is_fetched(bucket: Store) -> None:
     assert read(bucket, [0, 4, 8], spans).equals(rows_of([0, 4, 8]))
 
 
+def test_a_part_that_ends_early_is_requested_again(bucket: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.put(KEY, parquet_bytes(TABLE, GROUPS, by="id"))
+    footer(bucket, KEY)
+    got, answers = Bucket._got, iter([True])
+
+    def cut(store: Bucket, key: str, **asked: str) -> Any:
+        data, answer = got(store, key, **asked)
+        return data[:-1] if next(answers, False) else data, answer
+
+    monkeypatch.setattr(Bucket, "_got", cut)
+    assert read(bucket, [3]).equals(rows_of([3]))
+
+
 @pytest.mark.parametrize("groups", [[0], [5, 6], [0, 9]])
 def test_a_folder_reads_the_same(tmp_path: Path, groups: list[int]) -> None:
     store = Folder(str(tmp_path))
