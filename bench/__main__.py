@@ -26,8 +26,7 @@ from bench import days_live, drops, loads
 from bench.engines import ours
 from bench.equal import first_difference, written
 from bench.measure import Failed, Measured, measured, median
-from marts.pack_variants import without_analytics
-from marts.packs import shipped
+from bench.packs import marts_of
 
 WARM_LINES, DAY_LINES = 20_000, 100_000
 
@@ -112,7 +111,7 @@ def compare_banks(bench: Bench, lines: int) -> None:
     source = drops.bank(bench.folder, lines)
     files = list(source.rglob("*.csv"))
     size = sum(path.stat().st_size for path in files)
-    tables = len(without_analytics(shipped("banking")).marts)
+    tables = len(marts_of("banking"))
     days = f"of {drops.BANK_DAYS} days in {len(files):,} CSV files of {size / 1e6:,.0f} MB"
     _title(f"{lines:,} transactions and their ledger, {days}, to {tables} tables")
     runs = _take_turns(bench, bench.engines, lambda name, out: bench.run(name, source, out, drops.BANK_TODAY))
@@ -122,7 +121,7 @@ def compare_banks(bench: Bench, lines: int) -> None:
 def compare_bank_days(bench: Bench, lines: int) -> None:
     """Print what the last day of a bank's month costs, on top of the days before it: live in MariaDB, judged."""
     source, last = drops.bank(bench.folder, lines), drops.BANK_DAYS
-    tables = len(without_analytics(shipped("banking")).marts)
+    tables = len(marts_of("banking"))
     _title(f"The last day of a month with {lines:,} transactions, from S3 until {tables} tables are live in MariaDB")
     with tempfile.TemporaryDirectory(prefix="bench-bank-", dir=bench.folder) as folder:
         history = Path(folder) / "drops"
@@ -153,7 +152,7 @@ def compare_days(bench: Bench, lines: int) -> None:
     shutil.rmtree(before, ignore_errors=True)
     before.mkdir(parents=True)
     bench.run("ours", source, before, drops.YESTERDAY)
-    for name in without_analytics(shipped("retail")).marts:  # the day writes other names
+    for name in marts_of("retail"):  # the day writes other names
         (before / name).unlink()
     for name in ("lines", "quarantine"):
         (before / name).unlink()
@@ -260,7 +259,7 @@ def _check(bench: Bench, name: str, out: Path, first: tuple[str, Path] | None) -
     left_out = PACKS[bench.pack][name.rpartition(" ")[2]].left_out if bench.pack != "retail" else ()
     differences = written(out, bench.pack, left_out).differences(written(kept, bench.pack, left_out))
     if differences:
-        marts = [mart for mart in without_analytics(shipped(bench.pack)).marts.values() if mart.name not in left_out]
+        marts = [mart for mart in marts_of(bench.pack).values() if mart.name not in left_out]
         rows = [row for mart in marts for row in first_difference(mart, out, kept)]
         raise Failed(f"its results are not those of {other}: {'; '.join(differences)}\n{rows}")
     return first

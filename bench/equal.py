@@ -6,9 +6,8 @@ from pathlib import Path
 
 import duckdb
 
+from bench.packs import marts_of
 from marts.pack import Mart, MartColumn
-from marts.pack_variants import without_analytics
-from marts.packs import shipped
 
 _TYPES = {
     "id": "BIGINT",
@@ -47,11 +46,7 @@ def written(out: Path, pack: str = "retail", left_out: Collection[str] = ()) -> 
         if pack == "retail":
             clean, cents = _row(engine, f"SELECT count(*), {_cents(engine, out)} FROM '{out}/lines/**/*.parquet'")
         quarantined = _row(engine, f"SELECT count(*) FROM '{out}/quarantine/**/*.parquet'")[0]
-        marts = [
-            _row(engine, _sum(mart, out))
-            for name, mart in without_analytics(shipped(pack)).marts.items()
-            if name not in left_out
-        ]
+        marts = [_row(engine, _sum(mart, out)) for name, mart in marts_of(pack).items() if name not in left_out]
     return Written(clean, cents, quarantined, tuple(row[0] for row in marts), tuple(str(row[1]) for row in marts))
 
 

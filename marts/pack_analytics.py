@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from marts.names import first_is_positive
 from marts.pack import IDS, Kind, SourceColumn
 from marts.pack_columns import Name
 from marts.pack_drops import PackDrop
@@ -16,6 +17,10 @@ from marts.policy import nearest
 
 GROUP = "analytics"
 """Table of the policy file that has the numbers."""
+_PARTS = ("worth.sql", "usual.sql")
+"""SQL that is part of others."""
+_OWN_PURCHASES = 8
+"""Least number of purchases of a customer that another one is compared with."""
 
 
 class Analytics(BaseModel):
@@ -49,7 +54,7 @@ class Analytics(BaseModel):
             "at": fact.at,
             "cents": columns["amount"].clean_name,
             "channel": channel,
-            "bought": _sign([fact.column(name).clean_name for name in fact.sign]),
+            "bought": first_is_positive([fact.column(name).clean_name for name in fact.sign]),
             "place_word": self.place.removesuffix("_id"),
             "seller_word": self.seller.removesuffix("_id"),
             "measure": self.measure,
@@ -61,14 +66,6 @@ class Analytics(BaseModel):
         if name not in known:
             raise ValueError(f"analytics.{setting}: {name!r} is no column of {fact.name}{nearest(name, known)}")
         return fact.column(name)
-
-
-def _sign(columns: list[str]) -> str:
-    """Return the expression of whether a row is a purchase: the sign of the first column that is not 0."""
-    if not columns:
-        return "TRUE"
-    first, *rest = columns
-    return f"(CASE WHEN {first} = 0 THEN {_sign(rest)} ELSE {first} > 0 END)" if rest else f"({first} > 0)"
 
 
 def with_analytics(
@@ -88,6 +85,11 @@ def with_analytics(
     words = part.words(PackDrop.model_validate(drops[part.fact]).kind(part.fact, None, {}, sql))
     shipped, texts = _shipped()
     words["worth"] = Template(texts["worth.sql"]).substitute(words)
+    usual = Template(texts["usual.sql"])
+    words["usual_of_customers"] = usual.substitute(words, of=words["customer"], least=_OWN_PURCHASES)
+    words["usual_of_places"] = usual.substitute(
+        words, of=words["place"], least="getvariable('analytics_anomaly_min_purchases')"
+    )
     added = tomllib.loads(Template(shipped).substitute(words))
     tables = dict(values.get("tables", {}))
     published = {name: table[GROUP] for name, table in tables.items() if isinstance(table, dict) and GROUP in table}
@@ -97,7 +99,7 @@ def with_analytics(
     own = {key: dict(values.get(key, {})) for key in ("policy", "policy_tables")}
     for key, numbers in own.items():
         numbers |= {f"{GROUP}_{name}": {**number, "group": GROUP} for name, number in added[key].items()}
-    filled = {f"{GROUP}/{name}": Template(text).substitute(words) for name, text in texts.items()}
+    filled = {f"{GROUP}/{name}": Template(text).substitute(words) for name, text in texts.items() if name not in _PARTS}
     every = {**added["tables"], **tables}
     return {**values, "tables": every, **own}, {**sql, **filled}, frozenset({*added["tables"], *published})
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from bench.engines.contract import Order, main
+from bench.packs import marts_of
 from jobs.adapters.ray.cluster import Cluster
 from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.open import open_warehouse
@@ -22,8 +23,6 @@ from jobs.run.pipeline import build
 from jobs.run.runner import LocalFirstRunner
 from jobs.steps.materialize import saved_rows
 from jobs.steps.materialize_task import rows_of
-from marts.pack_variants import without_analytics
-from marts.packs import shipped
 from marts.policy import Policy
 from marts.retail.generate import LAST_DAY
 
@@ -62,7 +61,7 @@ def job(order: Order, cluster: Cluster) -> None:
     state = order.out / "state"
     for name in ("lines", "quarantine"):
         (order.out / name).symlink_to(state / name)
-    for name in without_analytics(shipped(order.pack)).marts:
+    for name in marts_of(order.pack):
         newest = max((state / "marts" / name).iterdir(), key=lambda path: path.stat().st_mtime)
         (order.out / name).symlink_to(newest)
 
@@ -91,7 +90,7 @@ def lay_out(out: Path) -> None:
     """Write the rows as loading would read them, for comparison: rows of a day are a patch over other rows."""
     store = open_store(str(out / "state"), S3())
     there = {version.key for version in store.versions("marts")}
-    for mart in without_analytics(shipped("retail")).marts.values():
+    for mart in marts_of("retail").values():
         folder = out / mart.name
         rows = saved_rows(store, mart.name, folder.resolve().name, there)
         assert rows

@@ -67,11 +67,9 @@ def groups(warehouse: Warehouse, view: View, mart: Mart) -> Rows:
     sums = ", ".join(f"SUM({name}) AS {name}" for name in of.sums)
     order = f"SUM({of.sums[0]}) DESC, {of.by}"
     query = f"SELECT {of.by}, COUNT(*), {sums} FROM {mart.table} GROUP BY {of.by} ORDER BY {order}"
-    by_name = {column.name: column.type for column in mart.columns}
-    names = (of.by, of.count, *of.sums)
-    types = (by_name[of.by], "count", *(by_name[name] for name in of.sums))
-    headings = tuple(view.headings.get(name, name.replace("_", " ")) for name in names)
-    return Rows(mart.table, of.title, names, types, headings, tuple(_ask(warehouse, mart, query)))
+    names, types = (of.by, of.count, *of.sums), _types(mart) | {of.count: "count"}
+    rows = tuple(_ask(warehouse, mart, query))
+    return Rows(mart.table, of.title, names, tuple(map(types.__getitem__, names)), _headings(view, names), rows)
 
 
 def show(
@@ -139,14 +137,21 @@ def _read(
 ) -> Rows:
     where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
     rows = _ask(warehouse, mart, f"SELECT {', '.join(names)} FROM {mart.table} {where}ORDER BY {order}")
-    by_name = {column.name: column.type for column in mart.columns}
-    types = tuple(by_name[name] for name in names)
+    types = tuple(map(_types(mart).__getitem__, names))
     cells = (
         tuple(bool(value) if type_ == "flag" else value for type_, value in zip(types, row, strict=True))
         for row in rows
     )
-    headings = tuple(of.headings.get(name, name.replace("_", " ")) for name in names)
-    return Rows(mart.table, title, tuple(names), types, headings, tuple(cells))
+    return Rows(mart.table, title, tuple(names), types, _headings(of, names), tuple(cells))
+
+
+def _types(mart: Mart) -> dict[str, str]:
+    return {column.name: column.type for column in mart.columns}
+
+
+def _headings(of: View | Section, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the short names of columns."""
+    return tuple(of.headings.get(name, name.replace("_", " ")) for name in names)
 
 
 def _ask(warehouse: Warehouse, mart: Mart, query: str) -> list[tuple[Any, ...]]:

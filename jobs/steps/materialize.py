@@ -173,15 +173,16 @@ def inputs_of(
     used = {item.kind for item in mart.lookups}
     last = sorted(used & set(last_counts))
     columns = [(column.name, column.type, column.nullable, column.max_length) for column in mart.columns]
+    numbers = numbers_of(pack, policy)
     rules = name_of(
         __version__,
         name_of(mart.sql, mart.stale, digest("money"), mart.key, columns, *filter(None, [mart.calculation])),
         policy.digest(),
-        numbers_of(pack, policy),
+        numbers,
         *([last] if last else []),
     )
     by_kind = tuple(sorted((kind, tuple(paths)) for kind, paths in dimensions.items() if kind in used))
-    as_of = period_end(mart, numbers_of(pack, policy), as_of)
+    as_of = period_end(mart, numbers, as_of)
     read = _months_read(mart, rollups, as_of)
     also = tuple(
         (name, _files_of(name, read, as_of) if name in pack.months else (marts[name].fingerprint,))

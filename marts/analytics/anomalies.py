@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from math import floor, log
 from typing import NamedTuple
 
-from marts.analytics.ranks import half_up
+from marts.analytics.ranks import MILLION, half_up
 
-MILLION = 1_000_000
 LATELY = 28
 """Days before a day that give the level, and over which returns are added up."""
 _WEEKS = 4
@@ -131,9 +130,10 @@ def median(values: Sequence[int]) -> int:
     return ordered[middle] if len(ordered) % 2 else half_up(ordered[middle - 1] + ordered[middle], 2)
 
 
-def spread_of(ratios: Sequence[int], least: int) -> int:
-    """Return the factor within which half of some ratios to the usual value are, at least ``least``."""
-    return max(median([ratio if ratio >= MILLION else half_up(MILLION * MILLION, ratio) for ratio in ratios]), least)
+def _factor(value: int, usual: int) -> int:
+    """Return the factor between two values, at least 1, in millionths."""
+    ratio = half_up(value * MILLION, usual)
+    return ratio if ratio >= MILLION else half_up(usual * MILLION, value)
 
 
 def unusual_days(
@@ -251,17 +251,16 @@ class _Judge:
 
     def _scaled(self, series: _Series, back: list[int], usual: dict[int, int], day: int) -> Expected:
         """Return the usual cents of a weekday at the level of the last days, with the spread of all days before."""
-        lately, ratios = [], []
+        lately, factors = [], []
         for other in back:
             cents, of_weekday = series.cents.get(other, 0), usual[self._weekday(other)]
             if cents <= 0 or of_weekday <= 0:
                 continue
-            ratio = half_up(cents * MILLION, of_weekday)
-            ratios.append(ratio if ratio >= MILLION else half_up(of_weekday * MILLION, cents))
+            factors.append(_factor(cents, of_weekday))
             if other >= day - LATELY:
-                lately.append(ratio)
+                lately.append(half_up(cents * MILLION, of_weekday))
         level = median(lately) if lately else MILLION
-        return Expected(half_up(usual[self._weekday(day)] * level, MILLION), max(median(ratios), _STEADIEST))
+        return Expected(half_up(usual[self._weekday(day)] * level, MILLION), max(median(factors), _STEADIEST))
 
     def _of_seller(self, series: _Series, back: list[int], usual: dict[int, int], day: int) -> Expected | None:
         """Return what a seller is expected to take in on a day with a line: a share of the place's weekdays."""
@@ -334,12 +333,8 @@ def unusual_returns(sellers: Sequence[SellerReturns], limits: Limits) -> list[An
     if len(shares) < _SELLERS:
         return []
     usual = median(list(shares.values()))
-    ratios = [
-        ratio if ratio >= MILLION else half_up(usual * MILLION, share)
-        for share in shares.values()
-        for ratio in (half_up(share * MILLION, usual),)
-    ]
-    expected = Expected(half_up(usual, 100), max(median(ratios), _STEADIEST_SHARE))
+    factors = [_factor(share, usual) for share in shares.values()]
+    expected = Expected(half_up(usual, 100), max(median(factors), _STEADIEST_SHARE))
     anomalies = []
     for item in sorted(sellers, key=lambda item: item.seller):
         if item.returns < _RETURNS or item.seller not in shares:

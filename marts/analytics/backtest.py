@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from marts.analytics.purchases import Histories
-from marts.analytics.ranks import half_up, half_ups, scores
+from marts.analytics.ranks import MILLION, half_up, half_ups, scores
 
-_MILLION = 1_000_000
 _TEN_THOUSAND = 10_000
 BINS = 10
 FIGURES = (
@@ -82,11 +81,11 @@ def figures(outcomes: Outcomes, days: int, money: Money | None = None) -> Iterat
     yield Figure("days", days)
     yield Figure("expected purchase days", half_up(expected, _TEN_THOUSAND), 2)
     yield Figure("purchase days that came", bought)
-    yield Figure("error percent", _ratio((expected - bought * _MILLION) * 100, bought * _TEN_THOUSAND), 2)
-    observed = outcomes.bought_days * _MILLION
+    yield Figure("error percent", _ratio((expected - bought * MILLION) * 100, bought * _TEN_THOUSAND), 2)
+    observed = outcomes.bought_days * MILLION
     yield Figure("mean absolute error", _ratio(int(abs(outcomes.expected - observed).sum()), customers * 100), 4)
     repeat_days, last_day, age_days = outcomes.histories
-    rate = half_ups(repeat_days * (days * _MILLION), np.maximum(age_days, 1)) * (age_days > 0)
+    rate = half_ups(repeat_days * (days * MILLION), np.maximum(age_days, 1)) * (age_days > 0)
     yield Figure("mean absolute error at the same rate", _ratio(int(abs(rate - observed).sum()), customers * 100), 4)
     yield Figure("AUC", area(outcomes.churn, absent), 4)
     yield Figure("AUC of recency alone", area(age_days - last_day, absent), 4)
@@ -128,11 +127,11 @@ def area(score: np.ndarray, happened: np.ndarray) -> int | None:
 
 def expected_money(expected: np.ndarray, cents: np.ndarray) -> int:
     """Return the sum of expected purchase days, in millionths, times the cents of each, half up."""
-    whole, rest = expected // _MILLION, expected % _MILLION
+    whole, rest = expected // MILLION, expected % MILLION
     return (
         int((whole * cents).sum())
-        + int(half_ups(rest * (cents % _MILLION), _MILLION).sum())
-        + int((rest * (cents // _MILLION)).sum())
+        + int(half_ups(rest * (cents % MILLION), MILLION).sum())
+        + int((rest * (cents // MILLION)).sum())
     )
 
 

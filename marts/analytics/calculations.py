@@ -15,7 +15,7 @@ from marts.analytics import anomalies
 from marts.analytics.anomalies import Anomaly, Expected, Limits, SellerDay, SellerReturns, compared
 from marts.analytics.backtest import FIGURES, Figure, Money, Outcomes, bins, figures
 from marts.analytics.purchases import Cells, Fit, Histories, PurchaseModel, fitted
-from marts.analytics.ranks import half_up
+from marts.analytics.ranks import MILLION, half_up
 from marts.analytics.scores import alive, discounted_if_alive, no_purchase, purchases_if_alive, rounded
 from marts.analytics.spend import SpendFit, Spending, SpendModel, fitted_spend
 
@@ -25,7 +25,6 @@ Columns = Mapping[str, Sequence[Any] | np.ndarray]
 """Values of the columns of a table, in the order of its key."""
 SPEND = "gamma_gamma"
 TOO_FEW, TOO_SHORT = "too few repeat buyers", "history too short"
-_MILLION = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def scores(rows: pa.Table, variables: Variables) -> Columns:
     alike = Histories(pairs[0], pairs[0], pairs[1])  # purchases to come of who is alive do not depend on the last day
     horizon, rate = variables["analytics_clv_horizon_days"], variables["analytics_clv_discount_rate_millionths"]
     expected = purchases_if_alive(model, alike, horizon)[places]
-    discounted = discounted_if_alive(model, alike, horizon, rate / _MILLION)[places]
+    discounted = discounted_if_alive(model, alike, horizon, rate / MILLION)[places]
     chance = alive(model, own)
     return {
         **own._asdict(),
@@ -170,7 +169,7 @@ def _money(rows: pa.Table, model: SpendModel) -> Money:
     x, cents, later = _numbers(rows, "repeat_days", "repeat_cents", "later_cents")
     (pairs, places) = np.unique(np.stack([x, cents]), axis=1, return_inverse=True)
     expected = [
-        half_up(model.p * (model.g + 100 * int(money)), 100 * (model.p * int(days) + model.q - _MILLION))
+        half_up(model.p * (model.g + 100 * int(money)), 100 * (model.p * int(days) + model.q - MILLION))
         for days, money in pairs.T
     ]
     return Money(np.array(expected, np.int64)[places], later)
@@ -179,8 +178,9 @@ def _money(rows: pa.Table, model: SpendModel) -> Money:
 def days(rows: pa.Table, variables: Variables) -> Columns:
     """Return the unusual days of the company, of places and of sellers, and how many were judged."""
     limits, as_of = _limits(variables), variables["as_of"]
-    lines = [row for row in rows.to_pylist() if row["place"] is not None]
-    events = frozenset(row["day"] for row in rows.to_pylist() if row["place"] is None)
+    every = rows.to_pylist()
+    lines = [row for row in every if row["place"] is not None]
+    events = frozenset(row["day"] for row in every if row["place"] is None)
     nobody: Any = "" if pa.types.is_string(rows.schema.field("place").type) else 0
     first_days = {row["place"]: row["first_day"] for row in lines}
     sold = [SellerDay(row["place"], row["seller"], row["day"], row["cents"]) for row in lines]

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+MILLION = 1_000_000
+"""Ratios are whole millionths."""
+
 
 def half_up(numerator: int, denominator: int) -> int:
     """Return a quotient rounded half away from zero; the denominator is above 0."""

@@ -11,9 +11,9 @@ import numpy as np
 from scipy.special import digamma, gammaln, polygamma
 
 from marts.analytics.newton import Likelihood, Maximum, maximum
+from marts.analytics.ranks import MILLION
 
 NO_MEAN = "no finite mean"
-MILLION = 1_000_000
 
 
 @dataclass(frozen=True)

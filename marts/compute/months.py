@@ -15,6 +15,7 @@ from marts.compute.engine import named_in, prepare, running, selected, sql
 from marts.compute.identity import Identity
 from marts.compute.numbers import Numbers
 from marts.compute.versions import OF_MONTHS, history_schema, month_after, of_days
+from marts.names import first_is_positive
 from marts.pack import GUEST, TEXT_GUEST, Kind, MonthTable, Pack
 from marts.policy import Policy
 from marts.reserved_words import BEFORE
@@ -250,15 +251,7 @@ def of_fact(name: str, identity: Identity) -> str:
         at=fact.at,
         control=fact.control or "0",
         guest=f"{guests.name} = {nobody}" if guests else "FALSE",
-        bought=_sign(identity.signs),
+        bought=first_is_positive(identity.signs),
         item=identity.clean(fact.item) if fact.item else "''",
         columns=", ".join(identity.schema.names),
     )
-
-
-def _sign(columns: Sequence[str]) -> str:
-    """Return the expression of whether a row adds: the sign of the first column that is not 0."""
-    if not columns:
-        return "TRUE"
-    first, *rest = columns
-    return f"CASE WHEN {first} = 0 THEN {_sign(rest)} ELSE {first} > 0 END" if rest else f"{first} > 0"

@@ -3,6 +3,5 @@
 -- In:  earlier_buyers; analytics_clv_warm_up_days (variable)
 -- Out: the last SELECT, in any order: the calculation fits the models, and compares
 SELECT repeat_days, last_day, age_days, repeat_cents, later_days, later_cents, held_days,
-       max(age_days) OVER () AS oldest_days,
        first_day >= min(first_day) OVER () + getvariable('analytics_clv_warm_up_days')::INTEGER AS is_fitted
 FROM earlier_buyers;

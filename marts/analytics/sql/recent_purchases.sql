@@ -16,35 +16,15 @@ FROM purchases WHERE lines > 0 AND transaction IS NULL AND gross_cents > 0;
 CREATE TEMP TABLE judged_days AS
 SELECT DISTINCT ${customer}, day FROM bought WHERE day > getvariable('as_of') - getvariable('analytics_anomaly_days')::INTEGER;
 
--- The median of whole numbers: the middle one; of two their mean, half up.
-CREATE TEMP TABLE histories AS
-SELECT *, row_number() OVER (PARTITION BY ${customer}, day ORDER BY cents) AS place_in, count(*) OVER (PARTITION BY ${customer}, day) AS n
-FROM (
-    SELECT judged_days.${customer}, judged_days.day, bought.cents
-    FROM judged_days JOIN bought ON bought.${customer} = judged_days.${customer}
-        AND bought.day < judged_days.day AND bought.day >= judged_days.day - 365
-);
+CREATE TEMP TABLE earlier AS
+SELECT judged_days.${customer}, judged_days.day, bought.cents
+FROM judged_days JOIN bought ON bought.${customer} = judged_days.${customer}
+    AND bought.day < judged_days.day AND bought.day >= judged_days.day - 365;
 
-CREATE TEMP TABLE usual AS
-SELECT ${customer}, day, n, div_half_up(sum(cents), count(*)) AS usual_cents
-FROM histories WHERE place_in IN ((n + 1) // 2, (n + 2) // 2) AND n >= 8
-GROUP BY ${customer}, day, n;
-
-CREATE TEMP TABLE spreads AS
-SELECT ${customer}, day, greatest(div_half_up(sum(ratio), count(*)), 1250000) AS spread
-FROM (
-    SELECT ${customer}, day, ratio, row_number() OVER (PARTITION BY ${customer}, day ORDER BY ratio) AS place_in, n
-    FROM (
-        SELECT ${customer}, day, n, CASE WHEN above >= 1000000 THEN above
-                                     ELSE div_half_up(usual_cents * 1000000, cents) END AS ratio
-        FROM (SELECT *, div_half_up(cents * 1000000, usual_cents) AS above FROM histories JOIN usual USING (${customer}, day, n))
-    )
-)
-WHERE place_in IN ((n + 1) // 2, (n + 2) // 2)
-GROUP BY ${customer}, day;
+${usual_of_customers}
 
 SELECT ${customer}, (row_number() OVER (PARTITION BY ${customer}
            ORDER BY day, cents DESC, transaction, ${place}, in_id, in_day, in_more, number))::BIGINT AS number,
        day, ${place}, transaction, cents::BIGINT AS cents, usual_cents::BIGINT AS usual_cents, spread::BIGINT AS spread
-FROM bought LEFT JOIN usual USING (${customer}, day) LEFT JOIN spreads USING (${customer}, day)
+FROM bought LEFT JOIN usual USING (${customer}, day)
 WHERE day > getvariable('as_of') - getvariable('analytics_anomaly_days')::INTEGER - 28;
