@@ -61,8 +61,9 @@ BANKING = {
 }
 PACKS = {"retail": ENGINES, "banking": BANKING}
 """Engines by the pack whose marts they compute."""
-PRODUCT = {"PYTHONPATH": ""}
-"""Environment of Martwright, without the other engines' packages: Great Expectations looks for some of them."""
+PRODUCT = {"PYTHONPATH": "", "MARTS_ANALYTICS": "false"}
+"""Environment of Martwright, without the other engines' packages, which Great Expectations looks for, and without the
+tables that no other engine computes."""
 TABLES = ("engines", "live", "load", "day", "day live", "scale")
 
 

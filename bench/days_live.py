@@ -201,7 +201,8 @@ def started(folder: Path, source: Path, cores: int) -> Iterator[Place]:
             target = database.make_database("ours")
             database.make_database("others")
             local = drops.linked(source, Path(of_drops) / "drops")
-            environment = {"PYTHONPATH": "", **store.environment, "MARTS_RAY__CPUS": str(cores)}
+            product = {"PYTHONPATH": "", "MARTS_ANALYTICS": "false", "MARTS_RAY__CPUS": str(cores)}
+            environment = {**product, **store.environment}
             yield Place(store, database, bucket, local, target, environment)
         finally:
             daemon.kill()

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench import drops, loads
 from jobs.adapters.ray.cluster import Cluster
@@ -67,7 +68,8 @@ def traffic(source: Path, cores: int) -> dict[str, Counter[str]]:
             store.upload(source, store.make_bucket("bench"), "drops")
             os.environ.update(store.environment)  # the only way in which its credentials reach the workers
             places = {"source": "s3://bench/drops", "target": f"duckdb://{folder}/marts.duckdb"}
-            settings = load(None, {**places, "state": "s3://bench/state", "quality": {"judge": False}})
+            less: dict[str, Any] = {"quality": {"judge": False}, "analytics": False}
+            settings = load(None, {**places, "state": "s3://bench/state", **less})
             warehouse = open_warehouse(settings.target or "", settings.mysql, settings.domain)
             steps = Steps(lambda: counted(f"http://127.0.0.1:{port}/metrics"))
             with Cluster(RaySettings(address="local", cpus=cores)) as cluster:

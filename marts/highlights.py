@@ -87,6 +87,36 @@ class ListedColumn(BaseModel):
         return {"name": values[0], "heading": values[1], "signed": len(values) == 3}
 
 
+class ListedChart(BaseModel):
+    """A chart of listed rows: the value of each beside what was expected.
+
+    With limits, a row is drawn as a multiple of what was expected of it: rows differ in size.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    along: str
+    """Column that the rows are drawn along: days with limits, else numbers."""
+    value: str
+    expected: str
+    lower: str = ""
+    upper: str = ""
+
+    @model_validator(mode="after")
+    def _limits_are_two(self) -> "ListedChart":
+        if bool(self.lower) != bool(self.upper):
+            raise ValueError("lower and upper belong together: name both or none")
+        return self
+
+    @property
+    def columns_used(self) -> dict[str, tuple[str, ...]]:
+        """Return the types that each column may have."""
+        numbers = ("money", "rate", "decimal", "null")
+        limits = (self.lower, self.upper) if self.lower else ()
+        named = dict.fromkeys((self.value, self.expected, *limits), numbers)
+        return {**named, self.along: ("date",) if self.lower else ("count",)}
+
+
 class TopHighlight(_Highlight):
     """The rows with the highest values."""
 
@@ -107,6 +137,8 @@ class TopHighlight(_Highlight):
     below: str = ""
     """The listed column that the details are below: the first by default."""
 
+    chart: ListedChart | None = None
+
     people: tuple[str, ...] = ()
     """Columns of ids of people, kept so that a person can be erased from reports."""
 
@@ -116,12 +148,14 @@ class TopHighlight(_Highlight):
         last = {self.last: ("month",)} if self.last else {}
         others = (*self.details, *self.where, *([self.below] if self.below else []))
         rest = dict.fromkeys(others, ())
-        return {**listed, **rest, **last, self.order: ("count", "money", "null")}
+        charted = self.chart.columns_used if self.chart else {}
+        return {**listed, **rest, **charted, **last, self.order: ("count", "money", "null")}
 
     @property
     def stored(self) -> tuple[str, ...]:
         """Return the columns whose values are kept."""
-        return tuple(dict.fromkeys((*(column.name for column in self.columns), *self.details, *self.people)))
+        charted = self.chart.columns_used if self.chart else ()
+        return tuple(dict.fromkeys((*(column.name for column in self.columns), *self.details, *charted, *self.people)))
 
 
 Highlight = Annotated[MonthsHighlight | GroupsHighlight | TopHighlight, Field(discriminator="kind")]

@@ -25,6 +25,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for name in [name for name in os.environ if name.startswith(("MARTS_", "MARTWRIGHT_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MARTS_LOG__FORMAT", "text")  # what people read; tests of JSON set json
+    monkeypatch.setenv("MARTS_ANALYTICS", "false")  # most tests need two marts only; tests of analytics set true
     monkeypatch.setattr(scrub, "_known", set())
     scrub._pattern.cache_clear()
     monkeypatch.chdir(tmp_path)

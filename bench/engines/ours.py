@@ -70,7 +70,12 @@ def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date, pack: s
     """Build until the marts are ready to load, continuing from the state in the folder. Return the seconds by step."""
     target = f"duckdb://{folder}/marts.duckdb"
     settings = Settings(
-        pack=pack, source=str(drops), target=target, state=str(folder / "state"), quality=Quality(judge=False)
+        pack=pack,
+        source=str(drops),
+        target=target,
+        state=str(folder / "state"),
+        quality=Quality(judge=False),
+        analytics=False,
     )
     warehouse = open_warehouse(target, settings.mysql, settings.domain)
     near = LocalFirstRunner(cluster, cluster.settings)

@@ -226,7 +226,7 @@ class Settings(BaseSettings):
     policy: str | None = Field(None, description="path of policy.toml")
     expectations: str | None = Field(None, description="folder of suites; its files override the shipped ones")
     mart: str | None = Field(None, description="build only this mart")
-    analytics: bool = Field(False, description="compute the tables of customer analytics, if the pack has them")
+    analytics: bool = Field(True, description="false: do not compute the tables of customer analytics")
     lock_timeout: int = Field(30, ge=0, description="seconds to wait for another build")
     sources: tuple[SourceBlock, ...] = Field(
         (), description="how files are read: the [[source]] blocks of marts.toml (docs/sources.md)"

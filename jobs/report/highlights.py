@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FieldSerializationInfo, field
 
 from marts.compute.highlights import Figures, Item, Sums, Top, Value
 from marts.compute.unusual import MonthTotal, UnusualMonth, unusual_months
-from marts.highlights import GroupsHighlight, MonthsHighlight, TopHighlight
+from marts.highlights import GroupsHighlight, ListedChart, MonthsHighlight, TopHighlight
 from marts.pack import DIGITS, Mart, Pack
 from marts.privacy.masking import mask_shape
 from marts.values import amount_of
@@ -93,6 +93,7 @@ class ReportedTop(_Reported):
     left_out: int = 0
     month: str = ""
     """The month that the rows are of, if they are of one."""
+    chart: ListedChart | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -209,6 +210,7 @@ def _top(item: TopHighlight, mart: Mart, top: Top) -> ReportedTop:
         personal=tuple(name for name in item.stored if declared[name].personal),
         left_out=top.rows - len(top.items),
         month=str(items[0].key[month]) if items and month is not None else "",
+        chart=item.chart,
     )
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from jobs.adapters import charts
 from jobs.ports.store import Store
-from jobs.report.highlights import ReportedGroups, ReportedMonths
+from jobs.report.highlights import ReportedGroups, ReportedMonths, ReportedTop
 from jobs.report.places import DOCS, address, places
 from jobs.report.run_report import LEFT_OUT, DropReport, RunReport
 from jobs.report.templates import compile_templates, rendered
@@ -97,6 +97,7 @@ def report_page(report: RunReport, docs: str = DOCS) -> str:
         highlights=report.highlights,
         sums_of_months=partial(_of_months, as_of=date.fromisoformat(report.as_of)),
         sums_of_groups=_of_groups,
+        charts_of_top=_of_top,
         fields_of=fields_of,
         steps=charts.steps(report.seconds) if report.seconds else "",
     )
@@ -189,6 +190,18 @@ def _of_groups(item: ReportedGroups) -> dict[str, Any]:
         "flagged": sum(group.count for group in item.groups if group.flag),
         "svg": charts.groups(counts, item.flags, item.title),
     }
+
+
+def _of_top(item: ReportedTop) -> list[dict[str, Any]]:
+    """Return the charts of listed rows: those with a chart, on a screen and on a phone."""
+    if item.chart is None:
+        return []
+    heading = {column.name: column.heading for column in item.columns}
+    named = f"{heading.get(item.chart.value, item.chart.value)} beside {heading.get(item.chart.expected, 'expected')}"
+    return [
+        {"name": name, "svg": charts.listed(item.chart, item.rows, width, f"{item.title}, {named}".lower())}
+        for name, width in (("wide", charts.WIDE), ("narrow", charts.NARROW))
+    ]
 
 
 def _of_months(item: ReportedMonths, as_of: date) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Compare what a model of purchases expected of customers with what they did. Whole numbers only: ratios are exact."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ from marts.analytics.ranks import MILLION, half_up, half_ups, scores
 
 _TEN_THOUSAND = 10_000
 BINS = 10
+WARNING = "warning"
+"""First word of the name of a figure that is a warning; a rule of the suite looks for it."""
 FIGURES = (
     "customers",
     "days",
@@ -28,6 +30,10 @@ FIGURES = (
     "error percent of money",
 )
 """Names of the figures, in their order."""
+_MOST_WRONG = 50_00
+"""Hundredths of a percent by which a sum may be wrong either way, without a warning."""
+_LESS_AREA = 500
+"""Ten thousandths by which the AUC may be below that of recency, without a warning."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,17 @@ def figures(outcomes: Outcomes, days: int, money: Money | None = None) -> Iterat
         yield Figure("expected money", foreseen, 2)
         yield Figure("money that came", received, 2)
         yield Figure("error percent of money", _ratio((foreseen - received) * _TEN_THOUSAND, received), 2)
+
+
+def warnings(known: Mapping[str, Figure]) -> Iterator[Figure]:
+    """Yield a figure for each reason not to believe the model: it is named after the reason."""
+    for name, what in (("error percent", "purchase days"), ("error percent of money", "money")):
+        error = known[name].value if name in known else None
+        if error is not None and abs(error) > _MOST_WRONG:
+            yield Figure(f"{WARNING}: {what} wrong by more than {_MOST_WRONG // 100} percent", error, 2)
+    area_of_model, of_recency = known["AUC"].value, known["AUC of recency alone"].value
+    if area_of_model is not None and of_recency is not None and of_recency - area_of_model > _LESS_AREA:
+        yield Figure(f"{WARNING}: recency alone ranks churn better", of_recency - area_of_model, 4)
 
 
 def bins(outcomes: Outcomes) -> Iterator[Bin]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from marts.analytics import anomalies
 from marts.analytics.anomalies import Anomaly, Expected, Limits, SellerDay, SellerReturns, compared
-from marts.analytics.backtest import FIGURES, Figure, Money, Outcomes, bins, figures
+from marts.analytics.backtest import FIGURES, WARNING, Figure, Money, Outcomes, bins, figures, warnings
 from marts.analytics.purchases import Cells, Fit, Histories, PurchaseModel, fitted
 from marts.analytics.ranks import MILLION, half_up
 from marts.analytics.scores import alive, discounted_if_alive, no_purchase, purchases_if_alive, rounded
@@ -24,6 +24,8 @@ Variables = Mapping[str, Any]
 Columns = Mapping[str, Sequence[Any] | np.ndarray]
 """Values of the columns of a table, in the order of its key."""
 SPEND = "gamma_gamma"
+_RELATED = 3000
+"""Correlation of days and money, in ten thousandths, from which the model of money is not to be believed."""
 TOO_FEW, TOO_SHORT = "too few repeat buyers", "history too short"
 
 
@@ -109,8 +111,11 @@ def _correlation(rows: pa.Table) -> Iterator[tuple[str, str | None]]:
         days, money = spending.repeat_days, spending.repeat_cents / spending.repeat_days
         spread = np.cov(days, money, fweights=spending.customers)
         scale = np.sqrt(spread[0, 0] * spread[1, 1])
-        result = _digits(int(rounded(spread[0, 1] / scale, 4)), 4) if scale else None
-    yield "correlation of days and money", result
+        result = int(rounded(spread[0, 1] / scale, 4)) if scale else None
+    text = None if result is None else _digits(result, 4)
+    yield "correlation of days and money", text
+    if result is not None and abs(result) > _RELATED:
+        yield f"{WARNING}: money of a day goes with the number of days", text
 
 
 def scores(rows: pa.Table, variables: Variables) -> Columns:
@@ -151,7 +156,8 @@ def backtest(rows: pa.Table, variables: Variables) -> Columns:
         results += [
             (name, item.number, "", None, item.customers, item.churn, item.did_not_buy) for item in bins(outcomes)
         ]
-    for figure in FIGURES:
+        known |= {figure.name: figure for figure in warnings(known)}
+    for figure in dict.fromkeys((*FIGURES, *known)):
         own = known.get(figure)
         value = None if own is None or own.value is None else _digits(own.value, own.digits)
         results.append((name, 0, figure, value, 0, 0, 0))

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from marts.highlights import GroupsHighlight, Highlight, MonthsHighlight, TopHighlight
-from marts.pack import DIGITS, Mart
+from marts.pack import Mart
 
 Value = bool | int | str | None
 """A value of a row: decimals as whole numbers of their last digit, days as text."""
@@ -178,5 +178,5 @@ def _plain(value: Any) -> Value:
 
 
 def _whole(value: Decimal | int | None) -> int:
-    """Return a number, a decimal as a whole number of its last digit; no value is 0."""
-    return int(value.scaleb(DIGITS["money"])) if isinstance(value, Decimal) else int(value or 0)
+    """Return a number, a decimal as a whole number of the last digit of its type; no value is 0."""
+    return int(value.scaleb(-int(value.as_tuple().exponent))) if isinstance(value, Decimal) else int(value or 0)

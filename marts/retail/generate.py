@@ -1,7 +1,7 @@
-"""Generate realistic drops: seasons, uneven customers, baskets, returns, late and repeated files, dirty rows.
+"""Generate realistic drops: customers with lives, seasons, baskets, returns, planted faults, late and dirty rows.
 
-The same lines and seed write the same bytes. `generated.json` and `bad_rows.csv` beside the drops describe the input,
-to compare it with the result of a build.
+The same lines and seed write the same bytes. Files beside the drops describe the input, to compare it with the result
+of a build: `generated.json` (counts), `bad_rows.csv` (quarantine), `planted.csv` (anomalies).
 """
 
 import csv
@@ -21,15 +21,18 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from marts.packs import shipped
+from marts.retail.lives import PEOPLE_PER_STORE, Calendar, Fault, draw, plant
 
 FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2025, 12, 31)
-CUSTOMERS, STORES, PEOPLE = 20_000, 50, 400
+CUSTOMERS = 20_000
+_CALENDAR = Calendar(FIRST_DAY, (LAST_DAY - FIRST_DAY).days + 1, outage=(LAST_DAY - FIRST_DAY).days - 22)
+_LINES_PER_STORE, _FEWEST_STORES, _MOST_STORES = 60_000, 5, 50
 _FIRST_STORE = 101
 _DIRTY = 0.003
 _REPEATED = 0.001
-_RETURNS = 0.012
 _LATE = 0.004
-_SEASON = (0.85, 0.8, 0.95, 1.0, 1.0, 0.9, 0.85, 0.95, 1.0, 1.1, 1.35, 1.6)
+_NEAR = 7
+"""How many products, by price, the lines of a basket are away from what the customer prefers, at most."""
 _FIRST_NAMES = (
     "Aarav Ada Amara Ana Asha Ben Björn Chen Chitra Daria Dev Elif Emeka Fatima Finn Gita Hana Ines Ivan Jamal "
     "Jonas Kenji Lara Leila Luca Maya Mei Nadia Noah Olu Priya Rahul Rosa Sana Sofia Tariq Uma Vera Yusuf Zoë"
@@ -62,6 +65,7 @@ class _Lines:
         return _Lines(*(values[rows] for values in vars(self).values()))
 
 
+_PLANTED = ["entity", "entity_id", "store_id", "day", "measure", "reason"]
 _NUMBERED_FROM = 366
 """First day with numbered lines, in days from FIRST_DAY."""
 _WRONG_VALUES: dict[str, dict[str, str]] = {
@@ -104,7 +108,8 @@ def generate(
     """
     random = np.random.default_rng(seed)
     dirty, repeated = max(int(lines * _DIRTY), 17), max(int(lines * _REPEATED), 1)
-    good = _make_lines(random, lines - dirty - repeated, customers)
+    stores = _stores_for(lines)
+    good, faults = _make_lines(random, lines - dirty - repeated, customers, stores)
     unit = _unit(lines)
     drops = good.day // unit * unit
     late = (random.random(int(np.abs(good.basket).max()) + 1) < _LATE)[np.abs(good.basket)]
@@ -141,7 +146,7 @@ def generate(
         copied = next(path for path in written[len(written) // 3 :] if path.suffix == ".csv")
         _write(copied.with_name(f"{copied.stem} (copy).csv"), copied.read_bytes(), LAST_DAY)
         copied_lines = copied.read_bytes().count(b"\n") - 1
-    _write_dimensions(folder, random, customers)
+    _write_dimensions(folder, random, customers, stores)
     truth: dict[str, object] = {
         "lines": lines + corrected,
         "dirty": dict(sorted(kinds.items())),
@@ -149,10 +154,12 @@ def generate(
         "duplicates": repeated + corrected,
         "copies": int(not plain),
         "copied_lines": copied_lines,
+        "planted": len(faults),
         "as_of": LAST_DAY.isoformat(),
     }
     with (folder / "bad_rows.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("drop", "line", "kind"), *bad])
+    _write(folder / "planted.csv", _text_of([_PLANTED, *map(_planted, faults)]), LAST_DAY)
     (folder / "generated.json").write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
     return truth
 
@@ -160,54 +167,70 @@ def generate(
 def clean_tables(lines: int, seed: int) -> dict[str, dict[str, bytes]]:
     """Return drops without bad or repeated rows as CSV: of sales by month, of each dimension one, by kind."""
     random = np.random.default_rng(seed)
-    buyers = lines // 10 + 10
-    good = _make_lines(random, lines, buyers)
+    buyers, stores = lines // 10 + 10, _stores_for(lines)
+    good, _ = _make_lines(random, lines, buyers, stores)
     months = (np.datetime64(FIRST_DAY, "D") + good.day.astype("timedelta64[D]")).astype("datetime64[M]")
     drops = {str(month): _as_csv(good.take(np.flatnonzero(months == month)), _PLAIN) for month in np.unique(months)}
-    tables = (_customers(np.arange(1, buyers + 1)), _stores(_places()), _people(np.arange(1, PEOPLE + 1)))
+    tables = (
+        _customers(np.arange(1, buyers + 1)),
+        _stores(_places(stores)),
+        _people(np.arange(1, stores * PEOPLE_PER_STORE + 1)),
+    )
     return dict(zip(shipped("retail").kinds, (drops, *({"": _text_of(rows)} for rows in tables)), strict=False))
 
 
-def _make_lines(random: np.random.Generator, count: int, customers: int) -> _Lines:
-    """Draw lines: baskets by season and weekday, customers and people of very uneven activity."""
+def _stores_for(lines: int) -> int:
+    """Return the number of stores: fewer for fewer lines, so that what a store sells on a day does not only vary."""
+    return min(max(lines // _LINES_PER_STORE, _FEWEST_STORES), _MOST_STORES)
+
+
+def _make_lines(
+    random: np.random.Generator, count: int, customers: int, stores: int
+) -> tuple[_Lines, tuple[Fault, ...]]:
+    """Draw the lines of baskets. Return them, and the planted faults."""
     baskets = count // 2 + 10
     sizes = np.cumsum(1 + random.poisson(1.4, baskets))
     baskets = int(np.searchsorted(sizes, count)) + 1
     basket = np.searchsorted(sizes[:baskets], np.arange(count), side="right")
-    days = (LAST_DAY - FIRST_DAY).days + 1
-    dates = [FIRST_DAY + timedelta(days=n) for n in range(days)]
-    weight = np.array(
-        [_SEASON[d.month - 1] * (1.4 if d.weekday() >= 5 else 1.0) * (1 + n / days) for n, d in enumerate(dates)]
-    )
-    day = np.sort(random.choice(days, baskets, p=weight / weight.sum()))
-    activity = random.lognormal(0, 1.3, customers)
-    customer = random.choice(customers, baskets, p=activity / activity.sum())
-    home = random.integers(0, STORES, customers)
-    store = np.where(random.random(baskets) < 0.8, home[customer], random.integers(0, STORES, baskets))
-    per_store = PEOPLE // STORES
-    skill = np.cumsum(random.lognormal(0, 0.5, (STORES, per_store)), axis=1)
-    drawn = random.random(baskets) * skill[store, -1]
-    person = store * per_store + (skill[store] < drawn[:, None]).sum(axis=1)
-    person = np.where(random.random(baskets) < 0.05, random.integers(0, PEOPLE, baskets), person)
+    drawn = draw(random, baskets, customers, stores, _CALENDAR)
+    sold, planted = plant(random, drawn, stores, _CALENDAR)
     payment = random.integers(0, 3, baskets)
     names = len(_products())
-    prices = random.integers(99, 15_000, names)
-    product = (random.integers(0, names, baskets)[basket] + np.arange(count) * 7) % names
-    quantity = np.minimum(random.geometric(0.55, count), 12)
-    returned = random.random(count) < _RETURNS
+    prices = np.sort(random.integers(99, 15_000, names))
     first = np.concatenate([[0], sizes[: baskets - 1]])
+    line_no = np.arange(count) - first[basket] + 1
+    taste = (random.beta(2.0, 2.0, customers)[sold.customer] + random.normal(0, 0.1, baskets)) * names
+    dearer = line_no * 7 % (2 * _NEAR + 1) - _NEAR  # no product twice in a basket
+    product = np.clip(taste, _NEAR, names - _NEAR - 1).astype(np.int64)[basket] + dearer
+    quantity = np.minimum(random.geometric(0.55, count), 12) * planted.quantity[basket]
+    returned = random.random(count) < planted.returned[basket]
     return _Lines(
         basket=np.where(returned, -basket - 1, basket + 1),
-        line_no=np.arange(count) - first[basket] + 1,
-        customer=customer[basket] + 1,
-        store=store[basket] + _FIRST_STORE,
+        line_no=line_no,
+        customer=sold.customer[basket] + 1,
+        store=sold.store[basket] + _FIRST_STORE,
         product=product,
-        day=day[basket],
-        person=person[basket] + 1,
+        day=sold.day[basket],
+        person=sold.person[basket] + 1,
         cents=(prices[product] * random.choice([100, 100, 100, 90, 80], count)) // 100,
         quantity=np.where(returned, -1, quantity),
         payment=payment[basket],
-    )
+    ), planted.faults
+
+
+def _planted(fault: Fault) -> list[str]:
+    """Return the key and the reason of the row of a planted fault; ids as in the drops, 0 stands for none."""
+    first = _FIRST_STORE if fault.entity == "store" else 1
+    day = FIRST_DAY + timedelta(days=fault.day)
+    store = fault.store + _FIRST_STORE if fault.store >= 0 else 0
+    return [
+        fault.entity,
+        str(max(fault.entity_id + first, 0)),
+        str(store),
+        day.isoformat(),
+        fault.measure,
+        fault.reason,
+    ]
 
 
 def _products() -> list[str]:
@@ -216,7 +239,7 @@ def _products() -> list[str]:
 
 def _unit(lines: int) -> int:
     """Return the days per drop: a drop should contain some hundred lines."""
-    days = (LAST_DAY - FIRST_DAY).days + 1
+    days = _CALENDAR.days
     return 1 if lines / days >= 500 else 7 if lines / days * 7 >= 500 else 30
 
 
@@ -331,15 +354,15 @@ def _write_corrections(folder: Path, random: np.random.Generator, lines: _Lines,
     return len(corrected.basket)
 
 
-def _write_dimensions(folder: Path, random: np.random.Generator, count: int) -> None:
-    """Write the dimensions; some customers and the two newest sales people are still missing."""
+def _write_dimensions(folder: Path, random: np.random.Generator, count: int, stores: int) -> None:
+    """Write the dimensions; some customers and the newest sales person are still missing."""
     customers = np.flatnonzero(random.random(count) >= 0.002) + 1
-    people = np.arange(1, PEOPLE - 1)
+    people = np.arange(1, stores * PEOPLE_PER_STORE)
     half = customers[: len(customers) // 2]
     _write_rows(folder / "customers" / "customers-2024-12.csv", _customers(half), date(2024, 12, 31))
     _write_rows(folder / "customers" / "customers-2025-12.csv", _customers(customers), LAST_DAY)
     _write_rows(folder / "sales_team" / "sales_team.csv", _people(people), LAST_DAY)
-    _write_rows(folder / "stores" / "stores.csv", _stores(_places()), LAST_DAY)
+    _write_rows(folder / "stores" / "stores.csv", _stores(_places(stores)), LAST_DAY)
     products = [
         [str(n + 1), name, "10.00", "9.50", "2023-12-01", "2025-01-01", ""] for n, name in enumerate(_products())
     ]
@@ -347,8 +370,8 @@ def _write_dimensions(folder: Path, random: np.random.Generator, count: int) -> 
     _write_rows(folder / "products" / "products.csv", [header.split(","), *products], LAST_DAY)
 
 
-def _places() -> np.ndarray:
-    return np.arange(_FIRST_STORE, _FIRST_STORE + STORES)
+def _places(stores: int) -> np.ndarray:
+    return np.arange(_FIRST_STORE, _FIRST_STORE + stores)
 
 
 def _name(number: int, salt: int) -> tuple[str, str]:
@@ -370,13 +393,12 @@ def _customers(ids: np.ndarray) -> list[list[str]]:
 
 def _people(ids: np.ndarray) -> list[list[str]]:
     header = "id,first_name,last_name,manager_id,is_manager,address,pincode,joining_date"
-    per_store = PEOPLE // STORES
     return [header.split(",")] + [
         [
             str(n),
             *_name(n, 7),
-            str((n - 1) // per_store * per_store + 1),
-            "NY"[n % per_store == 1],
+            str((n - 1) // PEOPLE_PER_STORE * PEOPLE_PER_STORE + 1),
+            "NY"[n % PEOPLE_PER_STORE == 1],
             _street(n),
             "",
             "2022-03-01",

@@ -19,7 +19,7 @@ from support.servers import SqlServer
 
 from jobs.operations.scaffold import policy_text
 from marts import retail
-from marts.analytics import calculations
+from marts.analytics import calculations, newton
 from marts.analytics.newton import Maximum
 from marts.analytics.purchases import Fit, PurchaseModel
 from marts.analytics.spend import SpendFit, SpendModel
@@ -95,12 +95,14 @@ def test_the_golden_case_comes_out(
     assert computed == rows
 
 
-def history(seed: int, customers: int = 80, days: int = 420, last: date = date(2024, 3, 31)) -> list[str]:
+def history(
+    seed: int, customers: int = 80, days: int = 420, last: date = date(2024, 3, 31), spread: float = 4
+) -> list[str]:
     """Return lines of customers as the models suppose them: who buy at rates of their own, bring back and leave."""
     chance, lines = random.Random(seed), []
     for customer in range(1, customers + 1):
         rate, leaves, day = chance.gammavariate(0.9, 1 / 20), chance.betavariate(0.9, 4), chance.randrange(days)
-        mean = 8 * 5_000 / chance.gammavariate(4, 2)
+        mean = 2 * spread * 5_000 / chance.gammavariate(spread, 2)  # a spread of less than 1 has no mean
         while day < days and chance.random() > leaves:
             number, store, person = len(lines), chance.choice((1, 1, 2, 3)), chance.randint(1, 4)
             cents, when = 100 + int(chance.gammavariate(4, mean / 4)), last - timedelta(days=days - 1 - day)
@@ -234,6 +236,41 @@ def test_without_enough_data_there_is_a_reason_instead_of_a_number(
     scored = rows_of(shop, "customer_analytics", ["r_score", "rfm_segment", "churn_risk"])
     assert {row[2] for row in scored} <= {"", "inactive"}
     assert all(row[0] and row[1] for row in scored if row != ["", "", ""])
+
+
+def test_money_without_a_mean_is_no_number(shop: Place) -> None:
+    shop.policy = policy()
+    shop.put("sales/first.csv", drop(history(3, 200, spread=0.7)))
+    shop.build()
+    columns = ["model_status", "expected_value", "predicted_clv", "clv_tier", "probability_alive"]
+    rows = [row for row in rows_of(shop, "customer_analytics", columns) if row[0] != "no purchase"]
+    assert {tuple(row[:4]) for row in rows} == {("no finite mean", "", "", "")}
+    assert all(row[4] for row in rows)
+    assert figures(shop)["gamma_gamma", "status"] == "no finite mean"
+
+
+def test_a_fit_without_an_end_is_no_number(shop: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real history whose search ends after a step."""
+    monkeypatch.setattr(newton, "_STEPS", 1)
+    shop.policy = policy()
+    shop.put("sales/first.csv", drop(history(4)))
+    shop.build()
+    rows = rows_of(shop, "customer_analytics", ["model_status", "probability_alive", "predicted_clv"])
+    assert {tuple(row) for row in rows if row[0] != "no purchase"} == {("not converged", "", "")}
+
+
+def test_a_model_that_was_wrong_is_a_warning(shop: Place) -> None:
+    """Nearly nobody buys in the months held back, and who buys much buys often."""
+    shop.policy = policy()
+    lines = [line for line in history(13) if line.split(",")[5] < "2024-02-01" or line.split(",")[2] in ("1", "2", "3")]
+    shop.put("sales/first.csv", drop(lines))
+    shop.judge = True
+    report = shop.build()
+    wrong = figures(shop)["mbg_nbd", "warning: purchase days wrong by more than 50 percent"]
+    assert wrong == figures(shop)["mbg_nbd", "error percent"]
+    assert float(wrong) > 50
+    rule = "the backtest expected the purchase days that came, within 50 percent"
+    assert [text for text in report.warnings if text.startswith(f"analytics_model_data_mart: broken rule: {rule}")]
 
 
 def test_days_that_the_policy_names_are_not_judged(shop: Place) -> None:

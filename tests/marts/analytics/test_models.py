@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marts.analytics.backtest import Money, Outcomes, area, bins, expected_money, figures
+from marts.analytics.backtest import Figure, Money, Outcomes, area, bins, expected_money, figures, warnings
 from marts.analytics.newton import AT_BOUNDARY
 from marts.analytics.purchases import NO_DROPOUT, Cells, Fit, Histories, ModelName, PurchaseModel, fitted
 from marts.analytics.ranks import half_up, half_ups, scores
@@ -248,3 +248,26 @@ def test_quotients_are_rounded_half_away_from_zero(a: int, b: int) -> None:
     wanted = (whole + (2 * rest >= b)) * (1 if a >= 0 else -1)
     assert half_up(a, b) == wanted
     assert half_ups(np.array([a]), np.array([b])).tolist() == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("error", "of_money", "area_of_model", "of_recency", "wanted"),
+    [
+        (50_00, -50_00, 7000, 7500, []),
+        (None, None, None, None, []),
+        (50_01, None, 7000, 7500, [("warning: purchase days wrong by more than 50 percent", 50_01)]),
+        (0, -50_01, 7000, 6000, [("warning: money wrong by more than 50 percent", -50_01)]),
+        (0, 0, 7000, 7501, [("warning: recency alone ranks churn better", 501)]),
+    ],
+)
+def test_a_model_not_to_be_believed_has_a_warning(
+    error: int | None, of_money: int | None, area_of_model: int | None, of_recency: int | None, wanted: object
+) -> None:
+    values = {
+        "error percent": error,
+        "error percent of money": of_money,
+        "AUC": area_of_model,
+        "AUC of recency alone": of_recency,
+    }
+    own = {name: Figure(name, value, 2) for name, value in values.items()}
+    assert [(figure.name, figure.value) for figure in warnings(own)] == wanted
