@@ -103,3 +103,7 @@ def test_the_locks_name_no_host() -> None:
         text = (ROOT / name).read_text()
         assert "://" not in text
         assert "--hash=sha256:" in text
+
+
+def test_a_test_without_a_database_is_not_run_by_test_mysql(request: pytest.FixtureRequest) -> None:
+    assert request.node.get_closest_marker("database") is None

@@ -356,7 +356,8 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
 
 def _has_database(item: Any) -> bool:
     """Whether a test, or a fixture of it, asks for the server, or starts one itself."""
-    fixtures = [each for all_of_a_name in item._fixtureinfo.name2fixturedefs.values() for each in all_of_a_name]
+    defined = item._fixtureinfo.name2fixturedefs.items()
+    fixtures = [each for name, of_a_name in defined if name != _server_runs.__name__ for each in of_a_name]
     codes = [each.func.__code__ for each in fixtures] + [item.function.__code__]
     starts = any({"sql_server", "_server", "World"} & set(code.co_names) for code in codes)
     asks = "mariadb" in item.fixturenames or any("mariadb" in code.co_consts for code in codes)
