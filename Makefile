@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: docs demo test check test-mysql faults lint charts lock bench image clean help
 
 help:
-	@echo "make demo   realistic drops, both marts in an embedded database, what came out (ARGS=\"--lines 100000\")"
+	@echo "make demo   realistic drops, all marts in an embedded database, what came out (ARGS=\"--lines 100000\")"
 	@echo "make test   all checks and tests, with a real S3 server, MariaDB and Ray"
 	@echo "make check  lint, types, and the tests that need no server: a few minutes"
 	@echo "make test-mysql   all tests that have a database, on a real MySQL as it comes and with local_infile on"

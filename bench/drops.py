@@ -9,6 +9,8 @@ from marts.banking import generate as banking
 from marts.retail.generate import LAST_DAY, generate
 
 SEED = 7
+VERSION = 2
+"""Version of the generated drops: those of an earlier one are other lines."""
 LINES_PER_CUSTOMER = 20
 _EVENING = "evening"
 YESTERDAY, TODAY = LAST_DAY - timedelta(days=1), LAST_DAY
@@ -18,7 +20,7 @@ BANK_TODAY = banking.FIRST_DAY + timedelta(days=BANK_DAYS - 1)
 
 def history(folder: Path, lines: int) -> Path:
     """Return two years of daily drops with ``lines`` lines: plain CSV that any reader accepts."""
-    drops = folder / f"drops-{lines}"
+    drops = folder / f"drops-{VERSION}-{lines}"
     if not (drops / "generated.json").exists():
         generate(drops, lines, SEED, customers=max(lines // LINES_PER_CUSTOMER, 100), plain=True)
     return drops

@@ -2,7 +2,7 @@
 
 ``python -m bench.models --customers 1M,5M --folder FOLDER`` builds the retail pack with and without analytics, one task
 after the other in one process, until the marts are ready to load. `lifetimes` fits the same models to the same
-histories, each counted once, and scores them.
+histories, each counted once, and scores them; it is in requirements-dev.lock.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 
 import duckdb
 
-from bench.drops import SEED
+from bench.drops import SEED, VERSION
 from bench.engines.ours import Ready, UntilReady
 from bench.measure import measured
 from jobs.adapters.warehouse.open import open_warehouse
@@ -117,12 +117,12 @@ def _peak() -> int:
 
 def compare(customers: int, folder: Path) -> None:
     """Print the CPU seconds of a number of customers."""
-    drops, out = folder / f"shops-{customers}", folder / "out" / "models"
+    drops, out = folder / f"shops-{VERSION}-{customers}", folder / "out" / "models"
     if not (drops / "generated.json").exists():
         generate(drops, customers * LINES_PER_CUSTOMER, SEED, customers=customers, plain=True)
     told = {}
     for name, arguments in (("without", ["--without"]), ("with", []), ("lifetimes", ["--lifetimes"])):
-        if name == "with":
+        if name != "lifetimes":
             shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "bench.models", *arguments, "--step", str(drops), "--folder", str(out)]

@@ -96,7 +96,7 @@ class ListedChart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     along: str
-    """Column that the rows are drawn along: days with limits, else numbers."""
+    """Column that the rows are drawn along: days with limits, else counts."""
     value: str
     expected: str
     lower: str = ""
@@ -123,6 +123,8 @@ class TopHighlight(_Highlight):
     kind: Literal["top"]
     order: str
     """Column by which rows are chosen, highest first."""
+    either_way: bool = False
+    """Whether the highest are those farthest from 0, above or below."""
     limit: int = Field(10, ge=1, le=1000)
     last: str = ""
     """Column of the month, if only rows of the last one are chosen."""
@@ -149,7 +151,7 @@ class TopHighlight(_Highlight):
         others = (*self.details, *self.where, *([self.below] if self.below else []))
         rest = dict.fromkeys(others, ())
         charted = self.chart.columns_used if self.chart else {}
-        return {**listed, **rest, **charted, **last, self.order: ("count", "money", "null")}
+        return {**listed, **rest, **charted, **last, self.order: ("count", "money", "rate", "null")}
 
     @property
     def stored(self) -> tuple[str, ...]:

@@ -33,8 +33,10 @@ _GROUPS = 12
 """Maximum number of groups."""
 _EDGE = 1.6
 """Factor beyond the largest and least value of a logarithmic axis: room for a mark without a value."""
-_STEP = 0.18
-"""Days between the rows of a day."""
+_STEP, _MARGIN = 0.25, 0.7
+"""Days between the rows of a day, at most, and before the first day and after the last."""
+_NUMBER, _DAY = 14, 48
+"""Pixels that the number of a row takes, and the name of a day."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,16 @@ def groups(counts: Sequence[tuple[str, bool | None, int]], flags: Sequence[str],
 
 
 def listed(chart: ListedChart, rows: Sequence[Mapping[str, Any]], width: int, title: str) -> str:
-    """Draw the value of each listed row beside what was expected; ``title`` says what they are."""
-    layers = _multiples(chart, rows, width) if chart.lower else _beside(chart, rows, width)
-    drawn = f"{len(rows)} rows: {visible(title)}. The table has the numbers."
-    return _svg(layers, width, _HEIGHT + _TOP + 36, drawn)
+    """Draw the value of each listed row beside what was expected; ``title`` says what they are.
+
+    Return an empty text if no row has both.
+    """
+    points = _multiples(chart, rows) if chart.lower else _pairs(chart, rows)
+    if not points:
+        return ""
+    layers = _multiple_layers(points, width) if chart.lower else _pair_layers(points, width)
+    message = f"{len(points)} of {len(rows)} rows: {visible(title)}. The table has the numbers."
+    return _svg(layers, width, _HEIGHT + _TOP + 36, message)
 
 
 def steps(seconds: Mapping[str, float]) -> str:
@@ -172,104 +180,134 @@ def _month_layers(rows: Sequence[Mapping[str, Any]], width: int) -> Any:
     return alt.layer(*layers).properties(width=inner, height=_HEIGHT)
 
 
-def _beside(chart: ListedChart, rows: Sequence[Mapping[str, Any]], width: int) -> Any:
+def _pairs(chart: ListedChart, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows that have a value and what was expected, by their number."""
+    return [
+        {
+            "at": str(number),
+            "name": str(row[chart.along]),
+            "value": float(row[chart.value]),
+            "expected": float(row[chart.expected]),
+        }
+        for number, row in enumerate(rows, 1)
+        if row[chart.value] is not None and row[chart.expected] is not None
+    ]
+
+
+def _pair_layers(points: Sequence[Mapping[str, Any]], width: int) -> Any:
     """Draw a bar per row, and a line across it at the expected value."""
     import altair as alt
 
-    points: list[dict[str, Any]] = [
-        {"at": str(row[chart.along]), "value": float(row[chart.value]), "expected": float(row[chart.expected])}
-        for row in rows
-        if row[chart.value] is not None and row[chart.expected] is not None
-    ]
-    inner = min(width - _LEFT - 14, _WIDEST * max(len(points), 1))
-    highest = max([1e-9, *(max(point["value"], point["expected"]) for point in points)])
-    lowest = min([0.0, *(min(point["value"], point["expected"]) for point in points)])
+    inner = min(width - _LEFT - 14, _WIDEST * len(points))
+    values = [point[name] for point in points for name in ("value", "expected")]
+    lowest, highest = min(0.0, *values), max(0.0, *values) or 1.0
     across = alt.Scale(domain=[point["at"] for point in points], paddingInner=0.28, paddingOuter=0.14)
     up = alt.Scale(domain=[lowest * 1.05, highest * 1.04], nice=False)
     axis = alt.Axis(title=None, tickCount=4, format="~s" if highest >= 10 else "~g")
     x = alt.X("at:N", sort=None, axis=None, scale=across)
-    every = alt.Chart(alt.Data(values=points))
-    tick = every.mark_tick(orient="horizontal", size=0.9 * inner / max(len(points), 1), thickness=2, color=INK)
+    every = alt.Chart(alt.Data(values=list(points)))
+    tick = every.mark_tick(orient="horizontal", size=0.9 * inner / len(points), thickness=2, color=INK, opacity=1)
     layers = [
         every.mark_bar(fill=BAR).encode(x=x, y=alt.Y("value:Q", scale=up, axis=axis)),
-        tick.encode(x=x, y=alt.Y("expected:Q", scale=up, axis=axis), opacity=alt.value(1)),
-        every.mark_text(fill=DIM, y=_HEIGHT + 14).encode(x=x, text="at:N"),
+        tick.encode(x=x, y=alt.Y("expected:Q", scale=up, axis=axis)),
+        every.mark_text(fill=DIM, y=_HEIGHT + 14).encode(x=x, text="name:N"),
     ]
     return alt.layer(*layers).properties(width=inner, height=_HEIGHT)
 
 
-def _multiples(chart: ListedChart, rows: Sequence[Mapping[str, Any]], width: int) -> Any:
+def _multiples(chart: ListedChart, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of which something was expected, as multiples of it; 0 stands for a limit that does not exist."""
+    points: list[dict[str, Any]] = []
+    for number, row in enumerate(rows, 1):
+        expected, value = float(row[chart.expected] or 0), float(row[chart.value] or 0)
+        if expected > 0:
+            points.append(
+                {
+                    "number": str(number),
+                    "day": date.fromisoformat(str(row[chart.along])).toordinal(),
+                    "value": value / expected,
+                    "lower": float(row[chart.lower] or 0) / expected,
+                    "upper": float(row[chart.upper] or 0) / expected,
+                    "mark": "triangle-up" if value >= expected else "triangle-down",
+                }
+            )
+    return points
+
+
+def _multiple_layers(points: Sequence[Mapping[str, Any]], width: int) -> Any:
     """Draw each row on its day as a multiple of what was expected, over a bar from its lower limit to its upper.
 
-    A limit that does not exist is the edge of the chart, and so is a value of 0 or below.
+    The axis has room for all values and the limits that they are beyond. Others end at the edge of the chart, and so
+    does a limit that does not exist, or a value of 0 or below.
     """
     import altair as alt
 
-    points = _points(chart, rows)
-    ratios: list[float] = [point[name] for point in points for name in ("value", "lower", "upper") if point[name] > 0]
-    low, high = min([1.0, *ratios]) / _EDGE, max([1.0, *ratios]) * _EDGE
-    for point in points:
-        point |= {"value": max(point["value"], low), "lower": max(point["lower"], low)}
-        point["upper"] = min(point["upper"], high) if point["upper"] > 0 else high
-    days: list[float] = [point["at"] for point in points] or [0.0]
-    first, last = min(days), max(days)
-    x = alt.X("at:Q", axis=None, scale=alt.Scale(domain=[first - 0.7, last + 0.7], nice=False))
+    beyond = [point["upper" if point["value"] >= 1 else "lower"] for point in points]
+    ratios = [ratio for ratio in (*beyond, *(point["value"] for point in points)) if ratio > 0]
+    low, high = min(1.0, *ratios) / _EDGE, max(1.0, *ratios) * _EDGE
+    inner = width - _LEFT - 14
+    days = sorted({point["day"] for point in points})
+    span = days[-1] - days[0] + 2 * _MARGIN
+    drawn = [
+        {
+            **point,
+            "value": max(point["value"], low),
+            "lower": max(point["lower"], low),
+            "upper": min(point["upper"] or high, high),
+        }
+        for point in _beside_each_other(points, inner / span)
+    ]
+    x = alt.X("at:Q", axis=None, scale=alt.Scale(domain=[days[0] - _MARGIN, days[-1] + _MARGIN], nice=False))
     up = alt.Scale(type="log", domain=[low, high], nice=False)
-    ticks = [tick for power in range(-4, 5) for tick in (10.0**power, 3 * 10.0**power) if low <= tick <= high]
-    axis = alt.Axis(title=None, values=ticks, labelExpr="format(datum.value, '~g') + ' ×'")
+    axis = alt.Axis(title=None, values=_ticks(low, high), labelExpr="format(datum.value, '~g') + ' ×'")
 
     def y(name: str) -> Any:
         return alt.Y(f"{name}:Q", scale=up, axis=axis)
 
-    every = alt.Chart(alt.Data(values=points))
-    named = alt.Chart(alt.Data(values=_named_days(points, width - _LEFT)))
-    shape = alt.Shape("mark:N", scale=None)
+    every, shape = alt.Chart(alt.Data(values=drawn)), alt.Shape("mark:N", scale=None)
+    named = alt.Chart(alt.Data(values=_named_days(days, inner / span)))
     layers = [
         alt.Chart(alt.Data(values=[{"usual": 1}])).mark_rule(stroke=INK).encode(y=y("usual")),
         every.mark_bar(fill=BAR, width=6, opacity=0.45).encode(x=x, y=y("lower"), y2="upper:Q"),
         every.mark_point(filled=True, size=64, fill=INK, opacity=1).encode(x=x, y=y("value"), shape=shape),
-        every.mark_text(dx=11, fill=INK).encode(x=x, y=y("value"), text="number:N"),
+        every.mark_text(dx=11, fill=INK).encode(x=x, y=y("value"), text="label:N"),
         named.mark_text(fill=DIM, y=_HEIGHT + 14).encode(x=x, text="name:N"),
     ]
-    return alt.layer(*layers).properties(width=width - _LEFT - 14, height=_HEIGHT)
+    return alt.layer(*layers).properties(width=inner, height=_HEIGHT)
 
 
-def _points(chart: ListedChart, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the position of each row of which something was expected; those of one day stand beside each other."""
-    points: list[dict[str, Any]] = []
-    of_day: dict[str, int] = {}
-    for number, row in enumerate(rows, 1):
-        expected, value = float(row[chart.expected] or 0), float(row[chart.value] or 0)
-        if expected <= 0:
-            continue
-        day = str(row[chart.along])
-        place = of_day[day] = of_day.get(day, -1) + 1
-        points.append(
-            {
-                "number": str(number),
-                "day": day,
-                "at": date.fromisoformat(day).toordinal() + place * _STEP,
-                "value": value / expected,
-                "lower": float(row[chart.lower] or 0) / expected,
-                "upper": float(row[chart.upper] or 0) / expected,
-                "mark": "triangle-up" if value >= expected else "triangle-down",
-            }
-        )
-    return points
+def _ticks(low: float, high: float) -> list[float]:
+    """Return the ticks of a logarithmic axis."""
+    steps = (1.0, 2.0, 5.0) if high / low < 30 else (1.0, 3.0)
+    return [
+        round(step * 10.0**power, 6) for power in range(-6, 7) for step in steps if low <= step * 10.0**power <= high
+    ]
 
 
-def _named_days(points: Sequence[Mapping[str, Any]], width: int) -> list[dict[str, Any]]:
-    """Return the days whose names fit below a chart, from the first on."""
-    days = sorted({str(point["day"]) for point in points})
-    if not days:
-        return []
-    first, last = (date.fromisoformat(day).toordinal() for day in (days[0], days[-1]))
-    least, named, before = 48 / (width / max(last - first, 1)), list[dict[str, Any]](), None
-    for day in map(date.fromisoformat, days):
-        at = day.toordinal()
-        if before is None or at - before >= least:
-            named.append({"at": at, "name": f"{day.day} {_NAMES[day.month - 1]}"})
-            before = at
+def _beside_each_other(points: Sequence[Mapping[str, Any]], pixels: float) -> list[dict[str, Any]]:
+    """Return rows with their position; those of a day stand beside each other, a day has so many pixels.
+
+    Where their numbers would overlap, the first of a day has one.
+    """
+    of_day: dict[int, list[Mapping[str, Any]]] = {}
+    for point in points:
+        of_day.setdefault(point["day"], []).append(point)
+    step = min(_STEP, 0.8 / max(map(len, of_day.values())))
+    roomy = step * pixels >= _NUMBER
+    return [
+        {**point, "at": day + place * step, "label": point["number"] if roomy or not place else ""}
+        for day, own in of_day.items()
+        for place, point in enumerate(own)
+    ]
+
+
+def _named_days(days: Sequence[int], pixels: float) -> list[dict[str, Any]]:
+    """Return the days whose names fit below a chart, from the first on; a day has so many pixels."""
+    named: list[dict[str, Any]] = []
+    for day in days:
+        if not named or (day - named[-1]["at"]) * pixels >= _DAY:
+            at = date.fromordinal(day)
+            named.append({"at": day, "name": f"{at.day} {_NAMES[at.month - 1]}"})
     return named
 
 

@@ -274,7 +274,9 @@ def _erase_listed(value: Any, columns: Sequence[str], customer: PersonId, person
             _erase_listed(item, columns, customer, personal)
     if isinstance(value, dict):
         nobody = TEXT_GUEST if isinstance(customer, str) else GUEST
-        if named := [column for column in columns if value.get(column) == customer]:
+        if any(value.get(column) == customer for column in columns):
+            # A row may have the id in a second column, which names ids of several kinds.
+            named = [name for name, own in value.items() if own == customer]
             value.update({**dict.fromkeys(named, nobody), **{name: ERASED for name in value if name in personal}})
         for item in value.values():
             _erase_listed(item, columns, customer, personal)

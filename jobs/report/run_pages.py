@@ -198,10 +198,11 @@ def _of_top(item: ReportedTop) -> list[dict[str, Any]]:
         return []
     heading = {column.name: column.heading for column in item.columns}
     named = f"{heading.get(item.chart.value, item.chart.value)} beside {heading.get(item.chart.expected, 'expected')}"
-    return [
+    drawn = [
         {"name": name, "svg": charts.listed(item.chart, item.rows, width, f"{item.title}, {named}".lower())}
         for name, width in (("wide", charts.WIDE), ("narrow", charts.NARROW))
     ]
+    return [chart for chart in drawn if chart["svg"]]
 
 
 def _of_months(item: ReportedMonths, as_of: date) -> dict[str, Any]:

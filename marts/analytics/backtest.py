@@ -108,9 +108,14 @@ def figures(outcomes: Outcomes, days: int, money: Money | None = None) -> Iterat
 
 def warnings(known: Mapping[str, Figure]) -> Iterator[Figure]:
     """Yield a figure for each reason not to believe the model: it is named after the reason."""
-    for name, what in (("error percent", "purchase days"), ("error percent of money", "money")):
-        error = known[name].value if name in known else None
-        if error is not None and abs(error) > _MOST_WRONG:
+    for name, expected, what in (
+        ("error percent", "expected purchase days", "purchase days"),
+        ("error percent of money", "expected money", "money"),
+    ):
+        if name not in known:
+            continue
+        error = known[name].value  # None if nothing came
+        if abs(error) > _MOST_WRONG if error is not None else known[expected].value:
             yield Figure(f"{WARNING}: {what} wrong by more than {_MOST_WRONG // 100} percent", error, 2)
     area_of_model, of_recency = known["AUC"].value, known["AUC of recency alone"].value
     if area_of_model is not None and of_recency is not None and of_recency - area_of_model > _LESS_AREA:

@@ -26,6 +26,7 @@ Columns = Mapping[str, Sequence[Any] | np.ndarray]
 SPEND = "gamma_gamma"
 _RELATED = 3000
 """Correlation of days and money, in ten thousandths, from which the model of money is not to be believed."""
+MONEY_FOLLOWS_DAYS = f"{WARNING}: money of a day goes with the number of days"
 TOO_FEW, TOO_SHORT = "too few repeat buyers", "history too short"
 
 
@@ -60,7 +61,7 @@ def fit(rows: pa.Table, variables: Variables) -> Columns:
         *(_of_purchases(models.fit) if models.fit and models.purchases else ()),
     ]
     money = [("status", models.spend_status), *(_of_spend(models.spend) if models.spend and models.money else ())]
-    money += _correlation(rows)
+    money += _correlation(rows, bool(models.money))
     every = [(model, *item) for model, values in ((name, results), (SPEND, money)) for item in values]
     return _columns(("model", "figure", "value"), every)
 
@@ -103,7 +104,7 @@ def _reliability(names: tuple[str, ...], errors: tuple[float, ...], likelihood: 
     yield "log-likelihood", f"{likelihood:.10g}"
 
 
-def _correlation(rows: pa.Table) -> Iterator[tuple[str, str | None]]:
+def _correlation(rows: pa.Table, is_modelled: bool) -> Iterator[tuple[str, str | None]]:
     """Yield the correlation of repeat days and money per day: the model of money assumes that there is none."""
     spending = Spending.counted(*_numbers(rows, "repeat_days", "repeat_cents"))
     result = None
@@ -114,8 +115,8 @@ def _correlation(rows: pa.Table) -> Iterator[tuple[str, str | None]]:
         result = int(rounded(spread[0, 1] / scale, 4)) if scale else None
     text = None if result is None else _digits(result, 4)
     yield "correlation of days and money", text
-    if result is not None and abs(result) > _RELATED:
-        yield f"{WARNING}: money of a day goes with the number of days", text
+    if is_modelled and result is not None and abs(result) > _RELATED:
+        yield MONEY_FOLLOWS_DAYS, text
 
 
 def scores(rows: pa.Table, variables: Variables) -> Columns:

@@ -20,6 +20,10 @@ Value = bool | int | str | None
 """A value of a row: decimals as whole numbers of their last digit, days as text."""
 
 
+_HIGHEST = "value by which rows are listed"
+"""Name of a column beside those of a mart."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -154,12 +158,14 @@ def _top(item: TopHighlight, mart: Mart, rows: pa.Table) -> Top:
         rows = rows.filter(pc.equal(rows[item.last], pc.max(rows[item.last])))
     for name, value in item.where.items():
         rows = rows.filter(pc.equal(rows[name], value))
-    order = [(item.order, "descending"), *((name, "ascending") for name in mart.key)]
+    highest = pc.abs(rows[item.order]) if item.either_way else rows[item.order]
+    rows = rows.append_column(_HIGHEST, highest)
+    order = [(_HIGHEST, "descending"), *((name, "ascending") for name in mart.key)]
     chosen = rows.take(pc.sort_indices(rows, order)[: item.limit])
     items = tuple(
         Item(
             key=tuple(_plain(row[name]) for name in mart.key),
-            order=_whole(row[item.order]),
+            order=_whole(row[_HIGHEST]),
             values=tuple(_plain(row[name]) for name in item.stored),
         )
         for row in chosen.to_pylist()

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from marts.packs import shipped
-from marts.retail.lives import PEOPLE_PER_STORE, Calendar, Fault, draw, plant
+from marts.retail.lives import PEOPLE_PER_STORE, Calendar, Fault, draw, plant, unplanted
 
 FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2025, 12, 31)
 CUSTOMERS = 20_000
@@ -168,7 +168,7 @@ def clean_tables(lines: int, seed: int) -> dict[str, dict[str, bytes]]:
     """Return drops without bad or repeated rows as CSV: of sales by month, of each dimension one, by kind."""
     random = np.random.default_rng(seed)
     buyers, stores = lines // 10 + 10, _stores_for(lines)
-    good, _ = _make_lines(random, lines, buyers, stores)
+    good, _ = _make_lines(random, lines, buyers, stores, with_faults=False)
     months = (np.datetime64(FIRST_DAY, "D") + good.day.astype("timedelta64[D]")).astype("datetime64[M]")
     drops = {str(month): _as_csv(good.take(np.flatnonzero(months == month)), _PLAIN) for month in np.unique(months)}
     tables = (
@@ -180,12 +180,12 @@ def clean_tables(lines: int, seed: int) -> dict[str, dict[str, bytes]]:
 
 
 def _stores_for(lines: int) -> int:
-    """Return the number of stores: fewer for fewer lines, so that what a store sells on a day does not only vary."""
+    """Return the number of stores: fewer for fewer lines, so that each has sales on most days."""
     return min(max(lines // _LINES_PER_STORE, _FEWEST_STORES), _MOST_STORES)
 
 
 def _make_lines(
-    random: np.random.Generator, count: int, customers: int, stores: int
+    random: np.random.Generator, count: int, customers: int, stores: int, with_faults: bool = True
 ) -> tuple[_Lines, tuple[Fault, ...]]:
     """Draw the lines of baskets. Return them, and the planted faults."""
     baskets = count // 2 + 10
@@ -193,7 +193,7 @@ def _make_lines(
     baskets = int(np.searchsorted(sizes, count)) + 1
     basket = np.searchsorted(sizes[:baskets], np.arange(count), side="right")
     drawn = draw(random, baskets, customers, stores, _CALENDAR)
-    sold, planted = plant(random, drawn, stores, _CALENDAR)
+    sold, planted = plant(random, drawn, stores, _CALENDAR) if with_faults else (drawn, unplanted(drawn))
     payment = random.integers(0, 3, baskets)
     names = len(_products())
     prices = np.sort(random.integers(99, 15_000, names))

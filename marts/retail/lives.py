@@ -12,17 +12,19 @@ _FEASTS = {(1, 1): 0.2, (5, 1): 0.4, (12, 23): 1.7, (12, 24): 1.5, (12, 25): 0.2
 _BLACK_FRIDAY = 2.2
 _EARLIER = 0.4
 """Share of customers who came in the year before the first day."""
-_MEAN_LIFE = 420.0
-"""Median of the mean days from first to last purchase."""
+_STAY = 420.0
+"""Median over customers of the mean days between coming and leaving."""
 _ELSEWHERE = (0.05, 0.35)
 """Share of baskets bought away from the store at home: lowest and highest, by store and weekday."""
-_FALL, _RISE = 0.15, 6
-_RETURNS, _MANY_RETURNS = 0.02, 0.3
+_SOLD_LEFT, _SOLD_MORE = 0.15, 6
+"""What is left of the sales of a planted day that falls, and by how much a day that rises is multiplied."""
+_RETURNED, _RETURNED_MORE = 0.02, 0.3
+"""Share of lines that come back: of all people, and of the one with many returns."""
 _RETURN_DAYS = 28
-_LARGE, _LARGEST = 3, 100
-"""Planted purchases, and by how much their quantities are multiplied."""
-_REGULAR = 10
-"""Purchases in a year, after which the own ones say what is usual."""
+_LARGE, _TIMES_LARGE = 3, 100
+"""Number of planted purchases, and by how much their quantities are multiplied."""
+_OFTEN = 10
+"""Purchases of a customer in the eleven months before the last, after which the own ones say what is usual."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Calendar:
         """Return how much is bought on each day: season, weekday, feasts, growth and the outage."""
         dates = [self.first + timedelta(days=number) for number in range(self.days)]
         weights = np.array([_weight(day) * (1 + number / self.days) for number, day in enumerate(dates)])
-        weights[self.outage] *= _FALL
+        weights[self.outage] *= _SOLD_LEFT
         return weights
 
     def weekday(self, day: np.ndarray) -> np.ndarray:
@@ -88,7 +90,7 @@ def draw(random: np.random.Generator, count: int, customers: int, stores: int, c
             calendar.days * random.random(customers),
         )
     )
-    stay = random.exponential(_MEAN_LIFE * random.lognormal(0, 0.6, customers))
+    stay = random.exponential(_STAY * random.lognormal(0, 0.6, customers))
     ends = np.clip(np.stack([start, start + stay]), 0, calendar.days - 1).astype(np.int64)
     begin, end = upto[ends[0]], upto[ends[1] + 1]
     end = np.where(start + stay < 0, begin, end)
@@ -106,51 +108,64 @@ def draw(random: np.random.Generator, count: int, customers: int, stores: int, c
 
 
 def plant(random: np.random.Generator, baskets: Baskets, stores: int, calendar: Calendar) -> tuple[Baskets, Planted]:
-    """Plant one fault of each sort, in the last month. Return the baskets after it."""
+    """Plant one fault of each sort in the last month, in five stores. Return the baskets after it.
+
+    A fault that changes no basket is not listed: few baskets have none of a store on a day.
+    """
     last = calendar.days - 1
-    chosen = random.permutation(stores)[:5]
-    closed, fell, rose, keen, careless = (int(chosen[number % len(chosen)]) for number in range(5))
-    days = {name: last - number for name, number in (("closed", 18), ("fell", 13), ("rose", 20), ("keen", 16))}
-    own = baskets.person[baskets.person // PEOPLE_PER_STORE == keen]
-    person = int(np.bincount(own).argmax())  # who sells most varies least
-    returner = careless * PEOPLE_PER_STORE + 3
-    moved = ((baskets.store == closed) & (baskets.day == days["closed"])) | (
-        (baskets.store == fell) & (baskets.day == days["fell"]) & (random.random(len(baskets.day)) > _FALL)
-    )
+    closed, fell, rose, keen, careless = random.permutation(stores)[:5].tolist()
+    rows = {
+        "closed": (baskets.store == closed) & (baskets.day == last - 18),
+        "fell": (baskets.store == fell) & (baskets.day == last - 13) & (random.random(len(baskets.day)) > _SOLD_LEFT),
+        "outage": baskets.day == calendar.outage,
+    }
     others = np.setdiff1d(np.arange(stores), [closed, fell])
-    store = np.where(moved, others[random.integers(0, len(others), len(moved))], baskets.store)
-    anybody = store * PEOPLE_PER_STORE + random.integers(0, PEOPLE_PER_STORE, len(moved))
-    people = np.where(moved, anybody, baskets.person)
-    taken = (store == keen) & (baskets.day == days["keen"])
-    people = np.where(taken, person, people)
-    quantity = np.where(taken | ((store == rose) & (baskets.day == days["rose"])), _RISE, 1)
-    often = (people == returner) & (baskets.day > last - _RETURN_DAYS)
-    after = replace(baskets, store=store, person=people)
-    large = _large(random, after, last, quantity)
-    quantity[large] = _LARGEST
-    faults = (
-        Fault("company", -1, -1, calendar.outage, "sales", "below"),
-        Fault("store", closed, closed, days["closed"], "sales", "no sales"),
-        Fault("store", fell, fell, days["fell"], "sales", "below"),
-        Fault("store", rose, rose, days["rose"], "sales", "above"),
-        Fault("store", keen, keen, days["keen"], "sales", "above"),
-        Fault("sales_person", person, keen, days["keen"], "sales", "above"),
-        Fault("sales_person", returner, -1, last, "returns", "returns above others"),
-        *(
-            Fault(
-                "purchase", int(after.customer[n]), int(store[n]), int(baskets.day[n]), "sales", "above own purchases"
-            )
-            for n in large
-        ),
-    )
-    return after, Planted(faults, quantity, np.where(often, _MANY_RETURNS, _RETURNS))
+    elsewhere = others[random.integers(0, len(others), len(baskets.day))]
+    anybody = elsewhere * PEOPLE_PER_STORE + random.integers(0, PEOPLE_PER_STORE, len(elsewhere))
+    moved = rows["closed"] | rows["fell"]
+    store = np.where(moved, elsewhere, baskets.store)
+    person = np.where(moved, anybody, baskets.person)
+    rows["rose"] = (store == rose) & (baskets.day == last - 20)
+    rows["keen"] = (store == keen) & (baskets.day == last - 16)
+    own = baskets.person[baskets.person // PEOPLE_PER_STORE == keen] - keen * PEOPLE_PER_STORE
+    seller = keen * PEOPLE_PER_STORE + int(np.bincount(own, minlength=1).argmax())  # who sells most varies least
+    returner = careless * PEOPLE_PER_STORE + 3
+    person = np.where(rows["keen"], seller, person)
+    rows["careless"] = (person == returner) & (baskets.day > last - _RETURN_DAYS)
+    after = replace(baskets, store=store, person=person)
+    quantity = np.where(rows["rose"] | rows["keen"], _SOLD_MORE, 1)
+    large = _large(random, after, last, np.any(list(rows.values()), axis=0))
+    quantity[large] = _TIMES_LARGE
+    returned = np.where(rows["careless"], _RETURNED_MORE, _RETURNED)
+    returned[large] = 0.0
+    faults = [
+        (rows["outage"], Fault("company", -1, -1, calendar.outage, "sales", "below")),
+        (rows["closed"], Fault("store", closed, closed, last - 18, "sales", "no sales")),
+        (rows["fell"], Fault("store", fell, fell, last - 13, "sales", "below")),
+        (rows["rose"], Fault("store", rose, rose, last - 20, "sales", "above")),
+        (rows["keen"], Fault("store", keen, keen, last - 16, "sales", "above")),
+        (rows["keen"], Fault("sales_person", seller, keen, last - 16, "sales", "above")),
+        (rows["careless"], Fault("sales_person", returner, -1, last, "returns", "returns above others")),
+    ]
+    purchases = [
+        Fault("purchase", int(after.customer[n]), int(store[n]), int(baskets.day[n]), "sales", "above own purchases")
+        for n in large
+    ]
+    listed = (*(fault for changed, fault in faults if changed.any()), *purchases)
+    return after, Planted(listed, quantity, returned)
 
 
-def _large(random: np.random.Generator, baskets: Baskets, last: int, quantity: np.ndarray) -> np.ndarray:
-    """Choose baskets of the last month whose customers bought often in the year before, and nothing else planted."""
+def unplanted(baskets: Baskets) -> Planted:
+    """Return what lines of baskets are without a fault."""
+    count = len(baskets.day)
+    return Planted((), np.ones(count, np.int64), np.full(count, _RETURNED))
+
+
+def _large(random: np.random.Generator, baskets: Baskets, last: int, planted: np.ndarray) -> np.ndarray:
+    """Choose baskets of the last month without a fault, whose customers bought often before."""
     bought = np.bincount(baskets.customer[(baskets.day > last - 365) & (baskets.day <= last - 31)])
-    regular = np.flatnonzero(bought >= _REGULAR)
-    recent = np.flatnonzero((baskets.day > last - 31) & np.isin(baskets.customer, regular) & (quantity == 1))
+    regular = np.flatnonzero(bought >= _OFTEN)
+    recent = np.flatnonzero((baskets.day > last - 31) & np.isin(baskets.customer, regular) & ~planted)
     return np.sort(random.choice(recent, min(_LARGE, len(recent)), replace=False))
 
 

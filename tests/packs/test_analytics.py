@@ -20,6 +20,7 @@ from support.servers import SqlServer
 from jobs.operations.scaffold import policy_text
 from marts import retail
 from marts.analytics import calculations, newton
+from marts.analytics.backtest import Figure, warnings
 from marts.analytics.newton import Maximum
 from marts.analytics.purchases import Fit, PurchaseModel
 from marts.analytics.spend import SpendFit, SpendModel
@@ -29,6 +30,7 @@ from marts.packs import read_pack, shipped
 from marts.policy import Policy, numbers_of, read_policy
 
 CASE = GOLDEN / "analytics"
+SUITES = Path(__file__).parents[2] / "expectations" / "retail"
 GOLDEN_POLICY = Policy(max_unknown_ratio=1, own=(("analytics_anomaly_min_purchases", 20),))
 TABLES = ("customer_analytics", "analytics_model", "analytics_calibration", "sales_anomalies")
 RETAIL = shipped("retail")
@@ -260,7 +262,7 @@ def test_a_fit_without_an_end_is_no_number(shop: Place, monkeypatch: pytest.Monk
 
 
 def test_a_model_that_was_wrong_is_a_warning(shop: Place) -> None:
-    """Nearly nobody buys in the months held back, and who buys much buys often."""
+    """Nearly nobody buys in the months held back."""
     shop.policy = policy()
     lines = [line for line in history(13) if line.split(",")[5] < "2024-02-01" or line.split(",")[2] in ("1", "2", "3")]
     shop.put("sales/first.csv", drop(lines))
@@ -271,6 +273,43 @@ def test_a_model_that_was_wrong_is_a_warning(shop: Place) -> None:
     assert float(wrong) > 50
     rule = "the backtest expected the purchase days that came, within 50 percent"
     assert [text for text in report.warnings if text.startswith(f"analytics_model_data_mart: broken rule: {rule}")]
+
+
+def test_each_warning_of_a_model_breaks_one_rule_of_the_suite() -> None:
+    suite = json.loads((SUITES / "analytics_model_data_mart.json").read_text())
+    regexes = [
+        rule["kwargs"]["regex"]
+        for rule in suite["expectations"]
+        if rule["type"] == "expect_column_values_to_not_match_regex"
+    ]
+    far = {
+        "expected purchase days": Figure("expected purchase days", 1),
+        "error percent": Figure("error percent", 99_99),
+        "expected money": Figure("expected money", 1),
+        "error percent of money": Figure("error percent of money", -99_99),
+        "AUC": Figure("AUC", 1000),
+        "AUC of recency alone": Figure("AUC of recency alone", 9000),
+    }
+    names = [figure.name for figure in warnings(far)] + [calculations.MONEY_FOLLOWS_DAYS]
+    assert [[regex for regex in regexes if re.search(regex, name)] for name in names] == [[regex] for regex in regexes]
+
+
+@pytest.mark.parametrize(("many", "warned"), [(40, False), (240, True)])
+def test_money_that_follows_the_days_is_a_warning_of_a_model_only(shop: Place, many: int, warned: bool) -> None:
+    """Who buys often buys more at a time; the fewer customers have no model."""
+    chance, lines, last = random.Random(2), list[str](), date(2024, 3, 31)
+    for customer in range(1, many + 1):
+        days, mean = chance.randint(1, 12), chance.gammavariate(4, 1000)
+        for number, ago in enumerate(sorted(chance.sample(range(400), days))):
+            cents = int(chance.gammavariate(4, (mean + 320 * days) / 4)) + 100
+            row = f"T{customer}-{number},1,{customer},1,tea,{last - timedelta(days=ago)},1,{cents / 100:.2f}"
+            lines.append(f"{row},1,{cents / 100:.2f}")
+    shop.policy = policy(analytics_clv_min_repeat_customers=100)
+    shop.put("sales/first.csv", drop(lines))
+    shop.build()
+    own = figures(shop)
+    assert abs(float(own["gamma_gamma", "correlation of days and money"])) > 0.3
+    assert (("gamma_gamma", calculations.MONEY_FOLLOWS_DAYS) in own) == warned
 
 
 def test_days_that_the_policy_names_are_not_judged(shop: Place) -> None:
@@ -297,15 +336,24 @@ def test_lines_of_nobody_count_in_stores_only(shop: Place) -> None:
     assert rows_of(shop, "customer_analytics") == customers
 
 
+def listed_purchases(shop: Place, customer: str) -> list[dict[str, Any]]:
+    """Return the unusual purchases of a customer that the last report lists."""
+    report = json.loads(marts("report", "--json", "--target", shop.flags[3]).stdout)
+    (item,) = (item for item in report["highlights"] if item["name"] == "anomalies")
+    return [row for row in item["rows"] if row["entity"] == "purchase" and customer in map(str, row.values())]
+
+
 def test_who_is_erased_is_in_no_table_of_analytics(shop: Place) -> None:
     shop.policy = policy()
     shop.put("sales/golden.csv", (CASE / "golden_input.csv").read_bytes())
     shop.build()
     purchases = [row for row in rows_of(shop, "sales_anomalies") if row[0] == "purchase"]
     customer = purchases[0][1]
+    assert listed_purchases(shop, customer)
     marts("erase", "customer", customer, "--yes", "--why", "request", *shop.flags)
     assert customer not in {row[0] for row in rows_of(shop, "customer_analytics")}
     assert customer not in {row[1] for row in rows_of(shop, "sales_anomalies") if row[0] == "purchase"}
+    assert not listed_purchases(shop, customer)
     shop.build()
     assert customer not in {row[0] for row in rows_of(shop, "customer_analytics")}
     assert customer not in {row[1] for row in rows_of(shop, "sales_anomalies") if row[0] == "purchase"}

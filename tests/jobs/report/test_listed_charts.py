@@ -82,12 +82,35 @@ def test_a_chart_has_the_page_s_colours_leads_nowhere_and_is_the_same_each_time(
     chart: ListedChart, rows: list[dict[str, Any]], width: int
 ) -> None:
     svg = charts.listed(chart, rows, width, 'a "title" <b>')
+    assert bool(svg) == bool(rows and rows != DAYS[3:])
     assert svg == charts.listed(chart, rows, width, 'a "title" <b>')
     assert set(re.findall(r'(?:fill|stroke)="([^"]*)"', svg)) <= {
         "none",
         *map("var(--{})".format, ("ink", "dim", "line", "bar")),
     }
     assert not re.search(r"https?:|href|url\(|<script|<style|<image|NaN|Infinity|undefined|null|<b>", svg)
+
+
+def boxes(svg: str) -> list[tuple[float, float]]:
+    """Return top and height of each bar."""
+    drawn = re.findall(r'd="M[\d.]+,([\d.]+)h[\d.]+v([\d.]+)h[^"]*" fill="var\(--bar\)"', svg)
+    return [(float(top), float(height)) for top, height in drawn]
+
+
+def test_bars_are_as_high_as_their_values() -> None:
+    heights = [height for _, height in boxes(charts.listed(BESIDE, TENTHS, charts.WIDE, "shares"))]
+    assert [round(height / heights[-1], 4) for height in heights] == [0.0332, 0.6891, 1.0]
+
+
+def test_limits_and_values_stand_where_they_are() -> None:
+    """The axis is logarithmic: 4 is twice as far from 1 as the limits 0.5 and 2."""
+    svg = charts.listed(LIMITS, DAYS, charts.WIDE, "days")
+    usual = float(re.findall(r'translate\(\d+,([\d.]+)\)" x2="-\d+" y2="0" stroke="var\(--ink\)"', svg)[0])
+    (top, height), (no_lower, to_the_edge), _ = boxes(svg)
+    first, _, zero = (float(y) for y in re.findall(r'translate\([\d.]+,([\d.]+)\)" d="M0,', svg))
+    assert top + height - usual == pytest.approx(usual - top)
+    assert usual - first == pytest.approx(2 * (usual - top))
+    assert no_lower + to_the_edge == pytest.approx(zero) == 220
 
 
 def test_each_row_has_its_number_and_each_day_its_name() -> None:
@@ -110,7 +133,7 @@ def test_values_keep_the_digits_of_their_type_and_the_chart_is_on_the_page() -> 
         RunReport(**RUN, started_at=NOON, ended_at=NOON, highlights=(item,)).model_dump_json()
     )
     page = report_page(again)
-    assert page.count('aria-label="3 rows: churn, expected and observed, did not buy beside expected.') == 2
+    assert page.count('aria-label="3 of 3 rows: churn, expected and observed, did not buy beside expected.') == 2
     assert "0.5860" in page
 
 

@@ -254,7 +254,7 @@ def test_quotients_are_rounded_half_away_from_zero(a: int, b: int) -> None:
     ("error", "of_money", "area_of_model", "of_recency", "wanted"),
     [
         (50_00, -50_00, 7000, 7500, []),
-        (None, None, None, None, []),
+        (None, None, None, None, [("warning: purchase days wrong by more than 50 percent", None)]),
         (50_01, None, 7000, 7500, [("warning: purchase days wrong by more than 50 percent", 50_01)]),
         (0, -50_01, 7000, 6000, [("warning: money wrong by more than 50 percent", -50_01)]),
         (0, 0, 7000, 7501, [("warning: recency alone ranks churn better", 501)]),
@@ -264,7 +264,9 @@ def test_a_model_not_to_be_believed_has_a_warning(
     error: int | None, of_money: int | None, area_of_model: int | None, of_recency: int | None, wanted: object
 ) -> None:
     values = {
+        "expected purchase days": 12_34,
         "error percent": error,
+        "expected money": 0,
         "error percent of money": of_money,
         "AUC": area_of_model,
         "AUC of recency alone": of_recency,
