@@ -197,6 +197,7 @@ class World(Deliveries):
             "LIMITS__SPLIT_BYTES": "8192",
             "LIMITS__FINISH_ROWS": "120",
             "LIMITS__ROLLUP_LINES": "300",
+            "ANALYTICS": "false",  # in tasks this small, its tables take minutes on a cluster
         }
         return {f"MARTS_{name}": value for name, value in settings.items()} | self.sealed
 
