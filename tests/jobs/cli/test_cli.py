@@ -109,9 +109,18 @@ def test_doctor_reports_what_is_fine_and_what_to_do(place: Place, flags: list[st
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_demo_shows_what_came_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARTS_ANALYTICS", "true")
     output = marts("demo", "--lines", "20000").stdout
     truth = json.loads((tmp_path / "marts-demo/drops/generated.json").read_text())
-    for words in ("both marts are live", f"{truth['lines']:,}", "top customers", "leaders of 2025-12", "marts status"):
+    for words in (
+        "all 6 marts are live",
+        "customers at risk",
+        "anomalies",
+        f"{truth['lines']:,}",
+        "top customers",
+        "leaders of 2025-12",
+        "marts status",
+    ):
         assert words in output
     status = json.loads(marts("status", "--target", "duckdb://marts-demo/marts.duckdb", "--json").stdout)
     totals = status["runs"][0]["report"]["totals"]
