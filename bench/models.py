@@ -7,7 +7,6 @@ histories, each counted once, and scores them; it is in requirements-dev.lock.
 
 import argparse
 import json
-import resource
 import shutil
 import sys
 import tempfile
@@ -61,7 +60,7 @@ class Recorder:
 
 
 def ours(drops: Path, folder: Path, analytics: bool) -> dict[str, Any]:
-    """Build until the marts are ready to load. Return CPU seconds by step or table, in all, and peak bytes."""
+    """Build until the marts are ready to load. Return CPU seconds by step or table, and in all."""
     target = f"duckdb://{folder}/marts.duckdb"
     settings = Settings(
         source=str(drops),
@@ -79,11 +78,11 @@ def ours(drops: Path, folder: Path, analytics: bool) -> dict[str, Any]:
             raise SystemExit(str(report.error or report.outcome))
     finally:
         warehouse.close()
-    return {"steps": recorder.seconds, "cpu": time.process_time(), "peak": _peak()}
+    return {"steps": recorder.seconds, "cpu": time.process_time()}
 
 
 def others(folder: Path) -> dict[str, Any]:
-    """Fit and score the customers of a build with `lifetimes`. Return CPU seconds by step, in all, and peak bytes."""
+    """Fit and score the customers of a build with `lifetimes`. Return CPU seconds by step."""
     from lifetimes import GammaGammaFitter, ModifiedBetaGeoFitter
 
     warnings.simplefilter("ignore")
@@ -104,15 +103,9 @@ def others(folder: Path) -> dict[str, Any]:
     step("purchases to come", lambda: purchases.conditional_expected_number_of_purchases_up_to_time(365, *own))
     return {
         "steps": seconds,
-        "cpu": time.process_time(),
-        "peak": _peak(),
         "parameters": {**purchases.params_.to_dict(), **money.params_.to_dict()},
         "histories": len(histories),
     }
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def compare(customers: int, folder: Path) -> None:
@@ -126,7 +119,8 @@ def compare(customers: int, folder: Path) -> None:
             shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "bench.models", *arguments, "--step", str(drops), "--folder", str(out)]
-        told[name] = measured(command).told
+        result = measured(command)
+        told[name] = {**result.told, "peak": result.peak}
     shutil.rmtree(out, ignore_errors=True)
     print(f"\n{customers:,} customers, {customers * LINES_PER_CUSTOMER:,} lines\n")
     print("| | CPU s without analytics | with it |")
