@@ -17,10 +17,8 @@ from marts.policy import nearest
 
 GROUP = "analytics"
 """Table of the policy file that has the numbers."""
-_PARTS = ("worth.sql", "usual.sql")
+_PARTS = ("worth.sql",)
 """SQL that is part of others."""
-_OWN_PURCHASES = 8
-"""Least number of purchases of a customer that another one is compared with."""
 
 
 class Analytics(BaseModel):
@@ -85,11 +83,6 @@ def with_analytics(
     words = part.words(PackDrop.model_validate(drops[part.fact]).kind(part.fact, None, {}, sql))
     shipped, texts = _shipped()
     words["worth"] = Template(texts["worth.sql"]).substitute(words)
-    usual = Template(texts["usual.sql"])
-    words["usual_of_customers"] = usual.substitute(words, of=words["customer"], least=_OWN_PURCHASES)
-    words["usual_of_places"] = usual.substitute(
-        words, of=words["place"], least="getvariable('analytics_anomaly_min_purchases')"
-    )
     added = tomllib.loads(Template(shipped).substitute(words))
     tables = dict(values.get("tables", {}))
     published = {name: table[GROUP] for name, table in tables.items() if isinstance(table, dict) and GROUP in table}

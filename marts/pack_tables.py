@@ -41,7 +41,7 @@ class PackTable(BaseModel):
     sql: str = ""
     stale: str = ""
     every: Every = "day"
-    calculation: Literal["", "fit", "scores", "backtest", "days", "purchases"] = ""
+    calculation: Literal["", "fit", "scores", "backtest", "days", "usual", "purchases"] = ""
     last_months: int = Field(0, ge=0)
     publish: Name | None = None
     partition: Literal["day", "month"] | None = None

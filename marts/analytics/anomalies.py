@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from math import floor, log
 from typing import NamedTuple
 
-from marts.analytics.ranks import MILLION, half_up
+import numpy as np
+
+from marts.analytics.ranks import MILLION, half_up, half_ups
 
 LATELY = 28
 """Days before a day that give the level, and over which returns are added up."""
@@ -17,7 +19,7 @@ _WEEKS = 4
 _STEADIEST = 1_050_000
 """Least spread of days, in millionths: half of them are within a factor of 1.05."""
 _STEADIEST_SHARE = 1_250_000
-"""Least spread of the returns of sellers."""
+"""Least spread of the returns of sellers, and of purchases at a place."""
 _PLACES = 5
 """Least number of places that have a day in common."""
 _SELLER_DAYS = 20
@@ -31,6 +33,8 @@ _CLOSED_AFTER = 7
 _GAPS = 10
 """A place without a line on more than one of so many days is not reported for a day without one."""
 _LARGEST_SCORE = 9999
+_LARGEST_CENTS = 4_000_000_000_000
+"""Cents whose millionths, twice, are below 2 ** 63."""
 
 ABOVE, BELOW, NO_LINES, CLOSED_DAY, MORE_RETURNS = range(5)
 """Reasons of a row."""
@@ -73,6 +77,14 @@ class SellerReturns:
     """Not negative."""
     returns: int
     """Returned lines."""
+
+
+class Purchases(NamedTuple):
+    """Purchases: arrays of whole numbers of one length."""
+
+    place: np.ndarray
+    day: np.ndarray
+    cents: np.ndarray
 
 
 class Expected(NamedTuple):
@@ -128,6 +140,41 @@ def median(values: Sequence[int]) -> int:
     ordered = sorted(values)
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else half_up(ordered[middle - 1] + ordered[middle], 2)
+
+
+def _middle(values: np.ndarray) -> int:
+    """Return the median of whole numbers, as `median` does."""
+    middle = len(values) // 2
+    if len(values) % 2:
+        return int(np.partition(values, middle)[middle])
+    low, high = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1]
+    return half_up(int(low) + int(high), 2)
+
+
+def usual_purchases(
+    purchases: Purchases, judged: Sequence[np.ndarray], least: int
+) -> Iterator[tuple[int, int, Expected]]:
+    """Yield place and day of each that is ``judged``, with what purchases there cost in the 28 days before.
+
+    Places with fewer purchases than ``least`` in these days are left out.
+    """
+    if not len(judged[0]):
+        return
+    before = purchases.day.min() - LATELY
+    days = int(purchases.day.max() - before) + 1
+    order = np.argsort(purchases.place * days + purchases.day - before, kind="stable")
+    ends, cents = (purchases.place * days + purchases.day - before)[order], purchases.cents[order]
+    until = judged[0] * days + judged[1] - before
+    first, last = np.searchsorted(ends, until - LATELY), np.searchsorted(ends, until)
+    for place, day, low, high in zip(*judged, first, last, strict=True):
+        if high - low < least:
+            continue
+        own = cents[low:high]
+        own = own if own.max() < _LARGEST_CENTS else own.astype(object)
+        middle = _middle(own)
+        above = half_ups(own * MILLION, middle)
+        factors = np.where(above >= MILLION, above, half_ups(np.full_like(own, middle * MILLION), own))
+        yield int(place), int(day), Expected(middle, max(_middle(factors), _STEADIEST_SHARE))
 
 
 def _factor(value: int, usual: int) -> int:

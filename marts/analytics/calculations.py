@@ -15,7 +15,7 @@ from marts.analytics import anomalies
 from marts.analytics.anomalies import Anomaly, Expected, Limits, SellerDay, SellerReturns, compared
 from marts.analytics.backtest import FIGURES, WARNING, Figure, Money, Outcomes, bins, figures, warnings
 from marts.analytics.purchases import Cells, Fit, Histories, PurchaseModel, fitted
-from marts.analytics.ranks import MILLION, half_up
+from marts.analytics.ranks import MILLION, distinct, half_up
 from marts.analytics.scores import alive, discounted_if_alive, no_purchase, purchases_if_alive, rounded
 from marts.analytics.spend import SpendFit, Spending, SpendModel, fitted_spend
 
@@ -28,6 +28,14 @@ _RELATED = 3000
 """Correlation of days and money, in ten thousandths, from which the model of money is not to be believed."""
 MONEY_FOLLOWS_DAYS = f"{WARNING}: money of a day goes with the number of days"
 TOO_FEW, TOO_SHORT = "too few repeat buyers", "history too short"
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Customers, counted by their history and by their spending."""
+
+    cells: Cells
+    spending: Spending
 
 
 @dataclass(frozen=True)
@@ -50,35 +58,40 @@ class _Models:
 
 def fit(rows: pa.Table, variables: Variables) -> Columns:
     """Return the figures of the models, fitted to all customers."""
-    name, models = variables["analytics_clv_model"], _fitted(rows, variables)
-    own = _histories(rows)
+    name, counted = variables["analytics_clv_model"], _counted(rows)
+    models = _fitted(rows, variables, counted)
+    histories, customers = counted.cells.histories, counted.cells.customers
     results = [
         ("status", models.status),
         ("analytics day", variables["as_of"].isoformat()),
         ("buyers", str(rows.num_rows)),
-        ("repeat buyers", str(int((own.repeat_days > 0).sum()))),
-        ("cells", str(len(Cells.counted(own).customers))),
+        ("repeat buyers", str(int(customers[histories.repeat_days > 0].sum()))),
+        ("cells", str(len(customers))),
         *(_of_purchases(models.fit) if models.fit and models.purchases else ()),
     ]
     money = [("status", models.spend_status), *(_of_spend(models.spend) if models.spend and models.money else ())]
-    money += _correlation(rows, bool(models.money))
+    money += _correlation(counted.spending, bool(models.money))
     every = [(model, *item) for model, values in ((name, results), (SPEND, money)) for item in values]
     return _columns(("model", "figure", "value"), every)
 
 
-def _fitted(rows: pa.Table, variables: Variables) -> _Models:
-    """Fit the models to the customers who are not left out."""
-    rows = rows.filter(rows["is_fitted"])
-    own = _histories(rows)
-    if (own.repeat_days > 0).sum() < max(variables["analytics_clv_min_repeat_customers"], 1):
+def _counted(rows: pa.Table) -> _Counted:
+    return _Counted(Cells.counted(_histories(rows)), Spending.counted(*_numbers(rows, "repeat_days", "repeat_cents")))
+
+
+def _fitted(rows: pa.Table, variables: Variables, counted: _Counted) -> _Models:
+    """Fit the models to the customers who are not left out; all are ``counted`` already."""
+    taken = rows.filter(rows["is_fitted"])
+    own = counted if taken.num_rows == rows.num_rows else _counted(taken)
+    histories, customers = own.cells.histories, own.cells.customers
+    if customers[histories.repeat_days > 0].sum() < max(variables["analytics_clv_min_repeat_customers"], 1):
         return _Models(TOO_FEW, TOO_FEW)
-    if own.age_days.max() < variables["analytics_clv_min_history_days"]:
+    if histories.age_days.max() < variables["analytics_clv_min_history_days"]:
         return _Models(TOO_SHORT, TOO_SHORT)
-    result = fitted(variables["analytics_clv_model"], Cells.counted(own))
-    spending = Spending.counted(own.repeat_days, *_numbers(rows, "repeat_cents"))
-    if not len(spending.customers):
+    result = fitted(variables["analytics_clv_model"], own.cells)
+    if not len(own.spending.customers):
         return _Models(result.status, TOO_FEW, result)
-    spend = fitted_spend(spending)
+    spend = fitted_spend(own.spending)
     return _Models(result.status, spend.status, result, spend)
 
 
@@ -104,9 +117,8 @@ def _reliability(names: tuple[str, ...], errors: tuple[float, ...], likelihood: 
     yield "log-likelihood", f"{likelihood:.10g}"
 
 
-def _correlation(rows: pa.Table, is_modelled: bool) -> Iterator[tuple[str, str | None]]:
+def _correlation(spending: Spending, is_modelled: bool) -> Iterator[tuple[str, str | None]]:
     """Yield the correlation of repeat days and money per day: the model of money assumes that there is none."""
-    spending = Spending.counted(*_numbers(rows, "repeat_days", "repeat_cents"))
     result = None
     if len(spending.customers) > 1:
         days, money = spending.repeat_days, spending.repeat_cents / spending.repeat_days
@@ -128,7 +140,7 @@ def scores(rows: pa.Table, variables: Variables) -> Columns:
     first = rows.slice(0, 1).to_pylist()[0]
     model = PurchaseModel(first["model"], *(float(first[name]) for name in ("r", "alpha", "a", "b")))
     own = _histories(rows)
-    pairs, places = np.unique(np.stack([own.repeat_days, own.age_days]), axis=1, return_inverse=True)
+    pairs, _, places = distinct(own.repeat_days, own.age_days)
     alike = Histories(pairs[0], pairs[0], pairs[1])  # purchases to come of who is alive do not depend on the last day
     horizon, rate = variables["analytics_clv_horizon_days"], variables["analytics_clv_discount_rate_millionths"]
     expected = purchases_if_alive(model, alike, horizon)[places]
@@ -146,7 +158,7 @@ def scores(rows: pa.Table, variables: Variables) -> Columns:
 def backtest(rows: pa.Table, variables: Variables) -> Columns:
     """Return what models of the time before the days held back expected of these, and what came."""
     name, results = variables["analytics_clv_model"], list[tuple[Any, ...]]()
-    models = _fitted(rows, variables) if rows.num_rows else _Models(TOO_SHORT, TOO_SHORT)
+    models = _fitted(rows, variables, _counted(rows)) if rows.num_rows else _Models(TOO_SHORT, TOO_SHORT)
     results.append((name, 0, "backtest status", models.status, 0, 0, 0))
     known: dict[str, Figure] = {}
     if models.purchases:
@@ -174,10 +186,10 @@ def _outcomes(rows: pa.Table, model: PurchaseModel, days: int) -> Outcomes:
 def _money(rows: pa.Table, model: SpendModel) -> Money:
     """Return the expected money of a purchase day of each customer, in whole numbers, and what came."""
     x, cents, later = _numbers(rows, "repeat_days", "repeat_cents", "later_cents")
-    (pairs, places) = np.unique(np.stack([x, cents]), axis=1, return_inverse=True)
+    pairs, _, places = distinct(x, cents)
     expected = [
         half_up(model.p * (model.g + 100 * int(money)), 100 * (model.p * int(days) + model.q - MILLION))
-        for days, money in pairs.T
+        for days, money in zip(*pairs, strict=True)
     ]
     return Money(np.array(expected, np.int64)[places], later)
 
@@ -254,6 +266,28 @@ def _of_day(item: Anomaly, words: Mapping[str, Any], nobody: Any, as_of: date) -
     )
 
 
+def usual(rows: pa.Table, variables: Variables) -> Columns:
+    """Return what purchases at a place usually cost in the 28 days before each day that is judged."""
+    of = rows.column_names[0]
+    places = rows[of].combine_chunks().dictionary_encode()
+    codes, days = (
+        np.asarray(places.indices, np.int64),
+        np.asarray(rows["day"].combine_chunks().cast(pa.int32()), np.int64),
+    )
+    judged = np.asarray(rows["is_judged"].combine_chunks())
+    own = anomalies.usual_purchases(
+        anomalies.Purchases(codes, days, *_numbers(rows, "cents")),
+        distinct(codes[judged], days[judged])[0],
+        variables["analytics_anomaly_min_purchases"],
+    )
+    names = places.dictionary.to_pylist()
+    first = date(1970, 1, 1)
+    return _columns(
+        (of, "day", "usual_cents", "spread"),
+        [(names[code], first + timedelta(day), expected.cents, expected.spread) for code, day, expected in own],
+    )
+
+
 def purchases(rows: pa.Table, variables: Variables) -> Columns:
     """Return the purchases that are beyond what is usual."""
     limits, kept = _limits(variables), list[dict[str, Any]]()
@@ -298,4 +332,11 @@ def _columns(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Columns:
     return dict(zip(names, values, strict=True))
 
 
-CALCULATIONS = {"fit": fit, "scores": scores, "backtest": backtest, "days": days, "purchases": purchases}
+CALCULATIONS = {
+    "fit": fit,
+    "scores": scores,
+    "backtest": backtest,
+    "days": days,
+    "usual": usual,
+    "purchases": purchases,
+}

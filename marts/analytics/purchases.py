@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 
 from marts.analytics.newton import Likelihood, Maximum, maximum
+from marts.analytics.ranks import distinct
 
 ModelName = Literal["mbg_nbd", "bg_nbd"]
 
@@ -43,7 +44,7 @@ class Cells:
     @classmethod
     def counted(cls, histories: Histories) -> Self:
         """Count the customers of each history: their order does not matter."""
-        rows, counts = np.unique(np.stack(histories), axis=1, return_counts=True)
+        rows, counts, _ = distinct(*histories)
         return cls(Histories(*rows), counts)
 
 

@@ -26,3 +26,15 @@ def scores(values: np.ndarray, groups: int) -> np.ndarray:
     _, places, same = np.unique(values, return_inverse=True, return_counts=True)
     below = np.cumsum(same) - same
     return np.asarray((1 + groups * (2 * below + same) // (2 * len(values)))[places])
+
+
+def distinct(*columns: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Return the different rows of columns in their order, how often each occurs, and the index of that of each row."""
+    order = np.lexsort(columns[::-1])
+    ordered = [column[order] for column in columns]
+    differs = np.ones(len(order), bool)
+    differs[1:] = np.any([column[1:] != column[:-1] for column in ordered], axis=0)
+    first = np.flatnonzero(differs)
+    places = np.empty(len(order), np.int64)
+    places[order] = np.cumsum(differs) - 1
+    return [column[first] for column in ordered], np.diff(np.append(first, len(order))), places

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import digamma, gammaln, polygamma
 
 from marts.analytics.newton import Likelihood, Maximum, maximum
-from marts.analytics.ranks import MILLION
+from marts.analytics.ranks import MILLION, distinct
 
 NO_MEAN = "no finite mean"
 
@@ -30,8 +30,8 @@ class Spending:
     def counted(cls, repeat_days: np.ndarray, repeat_cents: np.ndarray) -> Self:
         """Return the spending of customers, counted and sorted; those without repeat purchases are left out."""
         bought = (repeat_days > 0) & (repeat_cents > 0)
-        rows, counts = np.unique(np.stack([repeat_days[bought], repeat_cents[bought]]), axis=1, return_counts=True)
-        return cls(rows[0], rows[1], counts)
+        (days, cents), counts, _ = distinct(repeat_days[bought], repeat_cents[bought])
+        return cls(days, cents, counts)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ transactions AS (
            coalesce(sum(cents) FILTER (NOT is_bought), 0) AS returned_cents
     FROM lines GROUP BY ALL
 )
-SELECT ${customer}, day, ${place}, channel, transaction, in_id, in_day, in_more,
-       CASE WHEN alone IS NULL THEN 0 ELSE row_number() OVER (
-           PARTITION BY ${customer}, day, ${place}, channel, alone IS NULL ORDER BY gross_cents, returned_cents
-       ) END::BIGINT AS number,
+SELECT ${customer}, day, ${place}, channel, transaction, in_id, in_day, in_more, number::BIGINT AS number,
        lines, return_lines, gross_cents::BIGINT AS gross_cents, returned_cents::BIGINT AS returned_cents
-FROM transactions
+FROM (
+    SELECT *, 0 AS number FROM transactions WHERE alone IS NULL
+    UNION ALL
+    SELECT *, row_number() OVER (PARTITION BY ${customer}, day, ${place}, channel ORDER BY gross_cents, returned_cents)
+    FROM transactions WHERE alone IS NOT NULL
+)
 ORDER BY ${customer}, day, ${place}, channel, transaction, in_id, in_day, in_more, number;

@@ -21,7 +21,29 @@ SELECT judged_days.${customer}, judged_days.day, bought.cents
 FROM judged_days JOIN bought ON bought.${customer} = judged_days.${customer}
     AND bought.day < judged_days.day AND bought.day >= judged_days.day - 365;
 
-${usual_of_customers}
+-- The median of the purchases before a day, if they are 8 or more, and the factor within which half of them are, in
+-- millionths. The median of whole numbers is the middle one; of two their mean, half up.
+CREATE TEMP TABLE histories AS
+SELECT *, row_number() OVER (PARTITION BY ${customer}, day ORDER BY cents) AS place_in, count(*) OVER (PARTITION BY ${customer}, day) AS n
+FROM earlier;
+
+CREATE TEMP TABLE medians AS
+SELECT ${customer}, day, n, div_half_up(sum(cents), count(*)) AS usual_cents
+FROM histories WHERE place_in IN ((n + 1) // 2, (n + 2) // 2) AND n >= 8
+GROUP BY ${customer}, day, n;
+
+CREATE TEMP TABLE usual AS
+SELECT ${customer}, day, usual_cents, greatest(div_half_up(sum(ratio), count(*)), 1250000) AS spread
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY ${customer}, day ORDER BY ratio) AS place_in
+    FROM (
+        SELECT ${customer}, day, n, usual_cents,
+               CASE WHEN above >= 1000000 THEN above ELSE div_half_up(usual_cents * 1000000, cents) END AS ratio
+        FROM (SELECT *, div_half_up(cents * 1000000, usual_cents) AS above FROM histories JOIN medians USING (${customer}, day, n))
+    )
+)
+WHERE place_in IN ((n + 1) // 2, (n + 2) // 2)
+GROUP BY ${customer}, day, usual_cents;
 
 SELECT ${customer}, (row_number() OVER (PARTITION BY ${customer}
            ORDER BY day, cents DESC, transaction, ${place}, in_id, in_day, in_more, number))::BIGINT AS number,

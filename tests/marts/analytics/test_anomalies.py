@@ -5,7 +5,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from marts.analytics.anomalies import (
     ABOVE,
@@ -16,6 +19,7 @@ from marts.analytics.anomalies import (
     Anomaly,
     Expected,
     Limits,
+    Purchases,
     SellerDay,
     SellerReturns,
     compared,
@@ -23,7 +27,9 @@ from marts.analytics.anomalies import (
     score_of,
     unusual_days,
     unusual_returns,
+    usual_purchases,
 )
+from marts.analytics.ranks import MILLION, half_up
 
 DAYS = 460
 SUNDAY = 6
@@ -177,3 +183,34 @@ def test_a_value_is_compared_with_both_limits_and_scored_by_the_spread() -> None
     assert score_of(0, expected) == score_of(-5, expected) == -9999
     assert score_of(10**12, Expected(1, 1_050_000)) == 9999
     assert BELOW != ABOVE
+
+
+def of_a_place(values: list[int]) -> tuple[int, int]:
+    """Return median and spread of purchases, by plain Python."""
+    middle = median(values)
+    above = [half_up(value * MILLION, middle) for value in values]
+    factors = [
+        ratio if ratio >= MILLION else half_up(middle * MILLION, value)
+        for ratio, value in zip(above, values, strict=True)
+    ]
+    return middle, max(median(factors), 1_250_000)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60), st.integers(1, 10**14)), max_size=60),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60)), unique=True, max_size=6),
+    st.integers(1, 4),
+)
+def test_purchases_at_a_place_are_compared_with_the_28_days_before(
+    bought: list[tuple[int, int, int]], judged: list[tuple[int, int]], least: int
+) -> None:
+    judged = [pair for pair in judged if pair in {(place, day) for place, day, _ in bought}]
+    purchases = Purchases(*np.array(bought, np.int64).reshape(-1, 3).T)
+    wanted = {}
+    for place, day in judged:
+        before = [cents for other, when, cents in bought if other == place and day - 28 <= when < day]
+        if len(before) >= least:
+            wanted[place, day] = of_a_place(before)
+    columns = list(np.array(judged, np.int64).reshape(-1, 2).T)
+    results = usual_purchases(purchases, columns, least)
+    assert {(place, day): tuple(expected) for place, day, expected in results} == wanted

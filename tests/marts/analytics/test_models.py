@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from marts.analytics.backtest import Figure, Money, Outcomes, area, bins, expected_money, figures, warnings
 from marts.analytics.newton import AT_BOUNDARY
 from marts.analytics.purchases import NO_DROPOUT, Cells, Fit, Histories, ModelName, PurchaseModel, fitted
-from marts.analytics.ranks import half_up, half_ups, scores
+from marts.analytics.ranks import distinct, half_up, half_ups, scores
 from marts.analytics.scores import alive, discounted_if_alive, no_purchase, purchases_if_alive, rounded
 from marts.analytics.spend import NO_MEAN, SpendFit, Spending, fitted_spend
 
@@ -273,3 +273,13 @@ def test_a_model_not_to_be_believed_has_a_warning(
     }
     own = {name: Figure(name, value, 2) for name, value in values.items()}
     assert [(figure.name, figure.value) for figure in warnings(own)] == wanted
+
+
+@given(st.lists(st.tuples(st.integers(-2, 2), st.integers(0, 2)), max_size=12))
+def test_distinct_rows_are_those_of_numpy(rows: list[tuple[int, int]]) -> None:
+    columns = np.array(rows, np.int64).reshape(-1, 2).T
+    different, counts, places = distinct(*columns)
+    wanted = np.unique(columns, axis=1, return_counts=True, return_inverse=True)
+    assert np.stack(different).tolist() == wanted[0].tolist()
+    assert counts.tolist() == wanted[2].tolist()
+    assert places.tolist() == wanted[1].ravel().tolist()
