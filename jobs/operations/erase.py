@@ -276,7 +276,7 @@ def _erase_listed(value: Any, columns: Sequence[str], customer: PersonId, person
         nobody = TEXT_GUEST if isinstance(customer, str) else GUEST
         if any(value.get(column) == customer for column in columns):
             # A row may have the id in a second column, which names ids of several kinds.
-            named = [name for name, own in value.items() if own == customer]
+            named = [name for name, own in value.items() if own == customer and not isinstance(own, bool)]
             value.update({**dict.fromkeys(named, nobody), **{name: ERASED for name in value if name in personal}})
         for item in value.values():
             _erase_listed(item, columns, customer, personal)

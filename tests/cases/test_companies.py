@@ -1,6 +1,7 @@
 """Five made companies of unlike files: from a folder of files to published marts in two commands, without an edit."""
 
 import json
+import re
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -31,7 +32,7 @@ def test_the_files_of_a_company_become_marts_in_two_commands(tmp_path: Path, nam
     )
     assert totals["counted_total"] == truth["total"]
     assert {row["total"] for row in built["marts"]} == {truth["total"]}
-    assert "of 50 rows read from it, 50 fit" in result.stderr
+    assert re.search(r"of (\d+) rows read from it, \1 fit", result.stderr)
     assert {kind: count for kind, count in built["unknown"].items() if count} == {}
 
 

@@ -166,6 +166,56 @@ def test_days_one_by_one_come_to_the_same_as_all_at_once(shop: Place, tmp_path: 
     assert rows_of(shop, "analytics_calibration")
 
 
+def test_parts_of_any_size_give_the_same_rows(shop: Place, tmp_path: Path) -> None:
+    """Customers are divided by ranges of their ids; the fit and the borders of scores are of all of them."""
+    lines = drop(history(14))
+    shop.policy = policy()
+    shop.put("sales/all.csv", lines)
+    shop.build()
+    other = Place(tmp_path / "other", policy=shop.policy, settings={"limits": {"finish_rows": 25}})
+    for name in ("customers/c.csv", "sales_team/t.csv", "stores/s.csv"):
+        other.put(name, (shop.source / name).read_bytes())
+    other.put("sales/all.csv", lines)
+    parts = set[int]()
+
+    class Counting(Inline):
+        def __call__(self, step: str, function: Any, items: Any, at_once: int | None = None) -> Any:
+            if step == "FinishMarts":
+                parts.add(sum(item.mart.name == "buyers" for item in items))
+            return super().__call__(step, function, items, at_once)
+
+    other.runner = Counting()
+    other.build()
+    assert max(parts) > 1
+    assert everything(other) == everything(shop)
+
+
+def test_ids_that_are_texts_give_the_same_numbers(shop: Place, tmp_path: Path) -> None:
+    lines = history(15)
+    shop.policy = policy()
+    shop.put("sales/all.csv", drop(lines))
+    shop.build()
+    other = Place(tmp_path / "other", policy=shop.policy, settings={"ids": "text"})
+    other.put("customers/c.csv", "customer_id,first_name,last_name\nc-001,A,B\n")
+    other.put("sales_team/t.csv", "id,first_name,last_name\np-001,A,B\n")
+    other.put("stores/s.csv", "id\ns-001\n")
+    texts = []
+    for line in lines:
+        values = line.split(",")
+        for place, letter in ((2, "c"), (3, "s"), (6, "p")):
+            values[place] = f"{letter}-{int(values[place]):03d}"
+        texts.append(",".join(values))
+    other.put("sales/all.csv", drop(texts))
+    other.build()
+    assert figures(other) == figures(shop)
+    assert rows_of(other, "analytics_calibration") == rows_of(shop, "analytics_calibration")
+    own = [[f"c-{int(row[0]):03d}", *row[1:]] for row in rows_of(shop, "customer_analytics")]
+    assert rows_of(other, "customer_analytics") == sorted(own)
+    columns = ["entity", "day", "measure", "number", "value", "expected", "lower", "upper", "score", "reason"]
+    unusual = [sorted(rows_of(place, "sales_anomalies", columns)) for place in (shop, other)]
+    assert unusual[0] == unusual[1] != []
+
+
 def test_an_unchanged_week_computes_no_customer_again(shop: Place) -> None:
     shop.policy = policy()
     shop.put("sales/first.csv", drop(history(6)))

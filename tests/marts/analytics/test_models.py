@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marts.analytics.backtest import Figure, Money, Outcomes, area, bins, expected_money, figures, warnings
+from marts.analytics.backtest import (
+    FIGURES,
+    Bin,
+    Figure,
+    Money,
+    Outcomes,
+    area,
+    bins,
+    expected_money,
+    figures,
+    warnings,
+)
 from marts.analytics.newton import AT_BOUNDARY
 from marts.analytics.purchases import NO_DROPOUT, Cells, Fit, Histories, ModelName, PurchaseModel, fitted
 from marts.analytics.ranks import distinct, half_up, half_ups, scores
@@ -283,3 +294,41 @@ def test_distinct_rows_are_those_of_numpy(rows: list[tuple[int, int]]) -> None:
     assert np.stack(different).tolist() == wanted[0].tolist()
     assert counts.tolist() == wanted[2].tolist()
     assert places.tolist() == wanted[1].ravel().tolist()
+
+
+def test_a_backtest_of_four_customers_by_hand() -> None:
+    """Two of four came: P(no purchase) 0.9, 0.6, 0.3, 0.1; days expected 0.1, 0.5, 1.5, 2, that came 0, 1, 0, 3."""
+    own = Histories(*map(np.array, ([0, 1, 2, 3], [0, 10, 30, 90], [100, 100, 100, 100])))
+    outcomes = Outcomes(
+        own,
+        np.array([9000, 6000, 3000, 1000]),
+        np.array([100_000, 500_000, 1_500_000, 2_000_000]),
+        np.array([0, 1, 0, 3]),
+    )
+    money = Money(np.array([1000, 2000, 3000, 1000]), np.array([0, 1500, 0, 4000]))
+    wanted = [
+        4,
+        50,
+        4_10,  # of expected purchase days
+        4,
+        2_50,  # 0.1 of 4
+        7750,  # (0.1 + 0.5 + 1.5 + 1) / 4
+        7500,  # 0, 0.5, 1 and 1.5 days at the same rate: (0 + 0.5 + 1 + 1.5) / 4
+        7500,  # 3 of 4 pairs in order
+        7500,  # days since the last purchase: 100 and 70 stayed away, 90 and 10 came
+        2175,  # (0.01 + 0.36 + 0.49 + 0.01) / 4
+        4750,
+        5000,
+        76_00,  # 0.1 * 10 + 0.5 * 20 + 1.5 * 30 + 2 * 10
+        55_00,
+        38_18,  # 21 of 55
+    ]
+    assert [(figure.name, figure.value) for figure in figures(outcomes, 50, money)] == list(
+        zip(FIGURES, wanted, strict=True)
+    )
+    assert list(bins(outcomes)) == [
+        Bin(2, 1, 1000, 0),
+        Bin(4, 1, 3000, 10_000),
+        Bin(7, 1, 6000, 0),
+        Bin(9, 1, 9000, 10_000),
+    ]
