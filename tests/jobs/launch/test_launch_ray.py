@@ -47,7 +47,7 @@ class Release:
         self.place.put_golden()
         (self.place.folder / "policy.toml").write_text("max_unknown_ratio = 0.2")
         lines = [f'source = "{self.place.source}"', f'target = "{self.place.address}"', 'policy = "policy.toml"']
-        lines.append(f'state = "{self.place.folder / "state"}"')
+        lines += [f'state = "{self.place.folder / "state"}"', "analytics = false"]
         lines += ["[quality]", "judge = false"]
         lines += ["[notify]", "deadline = 1.0", "[notify.to]", f'ops = "json://127.0.0.1:{self.hook.port}/"']
         self.config.write_text("\n".join(lines))
