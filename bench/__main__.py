@@ -25,7 +25,7 @@ from pathlib import Path
 from bench import days_live, drops, loads
 from bench.engines import ours
 from bench.equal import first_difference, written
-from bench.measure import Failed, Measured, measured, median
+from bench.measure import Failed, Measured, measured, median, number
 from bench.packs import marts_of
 
 WARM_LINES, DAY_LINES = 20_000, 100_000
@@ -303,15 +303,9 @@ def _about(bench: Bench) -> str:
     return f"{machine}; {', '.join(versions)}; medians of {bench.runs}"
 
 
-def _number(text: str) -> int:
-    """Parse a number with a suffix: 10M is ten million."""
-    factor = {"k": 1_000, "M": 1_000_000}.get(text[-1:], 1)
-    return int(text.rstrip("kM").replace("_", "").replace(",", "")) * factor
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
-    parser.add_argument("--lines", type=lambda text: [_number(part) for part in text.split(",")], default=[10_000_000])
+    parser.add_argument("--lines", type=lambda text: [number(part) for part in text.split(",")], default=[10_000_000])
     parser.add_argument(
         "--pack", choices=tuple(PACKS), default="retail", help="banking: only the tables engines and day live"
     )
@@ -319,7 +313,7 @@ def main() -> None:
     parser.add_argument(
         "--tables", type=lambda text: text.split(","), default=TABLES, help=f"some of {','.join(TABLES)}"
     )
-    parser.add_argument("--rows", type=_number, default=2_000_000, help="of the customers mart, loaded")
+    parser.add_argument("--rows", type=number, default=2_000_000, help="of the customers mart, loaded")
     parser.add_argument(
         "--servers", type=lambda text: text.split(","), default=list(loads.SERVER), help="that rows are loaded into"
     )

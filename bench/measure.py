@@ -80,6 +80,12 @@ def measured(command: Sequence[str], environment: Mapping[str, str] | None = Non
     return Measured(seconds, float(told.get("job", seconds)), cpu, watch.peak, told, output)
 
 
+def number(text: str) -> int:
+    """Parse a number with a suffix: 10M is ten million."""
+    factor = {"k": 1_000, "M": 1_000_000}.get(text[-1:], 1)
+    return int(text.rstrip("kM").replace("_", "").replace(",", "")) * factor
+
+
 def _children() -> float:
     """Return the CPU seconds of children that have ended, including their own children."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

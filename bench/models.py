@@ -14,21 +14,15 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from bench.drops import SEED, VERSION
-from bench.engines.ours import Ready, UntilReady
-from bench.measure import measured
-from jobs.adapters.warehouse.open import open_warehouse
+from bench.engines.ours import build_until_ready
+from bench.measure import measured, number
 from jobs.config.settings import Quality, Settings
-from jobs.run.context import Request, Run
-from jobs.run.pipeline import build
-from marts.policy import Policy
 from marts.retail.generate import LAST_DAY, generate
 
 LINES_PER_CUSTOMER = 4
@@ -69,15 +63,8 @@ def ours(drops: Path, folder: Path, analytics: bool) -> dict[str, Any]:
         quality=Quality(judge=False),
         analytics=analytics,
     )
-    warehouse, recorder = open_warehouse(target, settings.mysql, settings.domain), Recorder()
-    request = Request(settings, Policy(), LAST_DAY, "bench", lambda: datetime.now(UTC))
-    run = Run(request, recorder.run, warehouse, UntilReady(), lambda: None, lambda _: False)
-    try:
-        with suppress(Ready):
-            report = build(run)
-            raise SystemExit(str(report.error or report.outcome))
-    finally:
-        warehouse.close()
+    recorder = Recorder()
+    build_until_ready(settings, LAST_DAY, recorder.run, lambda: None, lambda _: False)
     return {"steps": recorder.seconds, "cpu": time.process_time()}
 
 
@@ -136,14 +123,10 @@ def compare(customers: int, folder: Path) -> None:
     print(f"- parameters: {other['parameters']}", flush=True)
 
 
-def _number(text: str) -> int:
-    return int(text.replace("M", "000000").replace("k", "000"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.models", description=__doc__)
     parser.add_argument(
-        "--customers", type=lambda text: [_number(part) for part in text.split(",")], default=[1_000_000]
+        "--customers", type=lambda text: [number(part) for part in text.split(",")], default=[1_000_000]
     )
     parser.add_argument("--folder", type=Path, help="keeps the drops for the next time; else a temporary one")
     parser.add_argument("--step", type=Path, help=argparse.SUPPRESS)

@@ -5,10 +5,11 @@ the other engines do not use it either.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -77,11 +78,22 @@ def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date, pack: s
         quality=Quality(judge=False),
         analytics=False,
     )
-    warehouse = open_warehouse(target, settings.mysql, settings.domain)
     near = LocalFirstRunner(cluster, cluster.settings)
+    return build_until_ready(settings, as_of, near.run, cluster.start, near.needs_cluster)
+
+
+def build_until_ready(
+    settings: Settings,
+    as_of: date,
+    tasks: Callable[..., Iterator[tuple[int, Any]]],
+    start: Callable[[], None],
+    needs_start: Callable[[float], bool],
+) -> dict[str, float]:
+    """Run the tasks of a build until the marts are ready to load. Return the seconds by step."""
+    warehouse = open_warehouse(settings.target or "", settings.mysql, settings.domain)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     request = Request(settings, Policy(), as_of, run_id, lambda: datetime.now(UTC))
-    run = Run(request, near.run, warehouse, UntilReady(), cluster.start, near.needs_cluster)
+    run = Run(request, tasks, warehouse, UntilReady(), start, needs_start)
     try:
         with suppress(Ready):
             report = build(run)

@@ -26,6 +26,8 @@ _LOOK = LEFT_OUT
 _SHOWN = 300
 """Maximum number of listed drops."""
 _RULES = 12
+_WIDTHS = (("wide", charts.WIDE), ("narrow", charts.NARROW))
+"""Widths of a chart that is drawn for a screen and for a phone, by the class of its figure."""
 _DELIMITERS = ",;\t|"
 """Delimiters of an example line: the report does not contain the setting."""
 _GENERATOR, _HEAD = b'content="Martwright"', 2000
@@ -200,7 +202,7 @@ def _of_top(item: ReportedTop) -> list[dict[str, Any]]:
     named = f"{heading.get(item.chart.value, item.chart.value)} beside {heading.get(item.chart.expected, 'expected')}"
     drawn = [
         {"name": name, "svg": charts.listed(item.chart, item.rows, width, f"{item.title}, {named}".lower())}
-        for name, width in (("wide", charts.WIDE), ("narrow", charts.NARROW))
+        for name, width in _WIDTHS
     ]
     return [chart for chart in drawn if chart["svg"]]
 
@@ -220,6 +222,6 @@ def _of_months(item: ReportedMonths, as_of: date) -> dict[str, Any]:
                 "svg": charts.months(item.months, item.unusual, open_month, width, item.total_heading),
                 "months": charts.displayed_months(len(item.months), width),
             }
-            for name, width in (("wide", charts.WIDE), ("narrow", charts.NARROW))
+            for name, width in _WIDTHS
         ],
     }

@@ -162,10 +162,11 @@ def usual_purchases(
         return
     before = purchases.day.min() - LATELY
     days = int(purchases.day.max() - before) + 1
-    order = np.argsort(purchases.place * days + purchases.day - before, kind="stable")
-    ends, cents = (purchases.place * days + purchases.day - before)[order], purchases.cents[order]
+    at = purchases.place * days + purchases.day - before
+    order = np.argsort(at, kind="stable")
+    at, cents = at[order], purchases.cents[order]
     until = judged[0] * days + judged[1] - before
-    first, last = np.searchsorted(ends, until - LATELY), np.searchsorted(ends, until)
+    first, last = np.searchsorted(at, until - LATELY), np.searchsorted(at, until)
     for place, day, low, high in zip(*judged, first, last, strict=True):
         if high - low < least:
             continue

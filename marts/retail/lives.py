@@ -113,10 +113,13 @@ def plant(random: np.random.Generator, baskets: Baskets, stores: int, calendar: 
     A fault that changes no basket is not listed: few baskets have none of a store on a day.
     """
     last = calendar.days - 1
+    days = {"closed": last - 18, "fell": last - 13, "rose": last - 20, "keen": last - 16}
     closed, fell, rose, keen, careless = random.permutation(stores)[:5].tolist()
     rows = {
-        "closed": (baskets.store == closed) & (baskets.day == last - 18),
-        "fell": (baskets.store == fell) & (baskets.day == last - 13) & (random.random(len(baskets.day)) > _SOLD_LEFT),
+        "closed": (baskets.store == closed) & (baskets.day == days["closed"]),
+        "fell": (baskets.store == fell)
+        & (baskets.day == days["fell"])
+        & (random.random(len(baskets.day)) > _SOLD_LEFT),
         "outage": baskets.day == calendar.outage,
     }
     others = np.setdiff1d(np.arange(stores), [closed, fell])
@@ -125,8 +128,8 @@ def plant(random: np.random.Generator, baskets: Baskets, stores: int, calendar: 
     moved = rows["closed"] | rows["fell"]
     store = np.where(moved, elsewhere, baskets.store)
     person = np.where(moved, anybody, baskets.person)
-    rows["rose"] = (store == rose) & (baskets.day == last - 20)
-    rows["keen"] = (store == keen) & (baskets.day == last - 16)
+    rows["rose"] = (store == rose) & (baskets.day == days["rose"])
+    rows["keen"] = (store == keen) & (baskets.day == days["keen"])
     own = baskets.person[baskets.person // PEOPLE_PER_STORE == keen] - keen * PEOPLE_PER_STORE
     seller = keen * PEOPLE_PER_STORE + int(np.bincount(own, minlength=1).argmax())  # who sells most varies least
     returner = careless * PEOPLE_PER_STORE + 3
@@ -140,11 +143,11 @@ def plant(random: np.random.Generator, baskets: Baskets, stores: int, calendar: 
     returned[large] = 0.0
     faults = [
         (rows["outage"], Fault("company", -1, -1, calendar.outage, "sales", "below")),
-        (rows["closed"], Fault("store", closed, closed, last - 18, "sales", "no sales")),
-        (rows["fell"], Fault("store", fell, fell, last - 13, "sales", "below")),
-        (rows["rose"], Fault("store", rose, rose, last - 20, "sales", "above")),
-        (rows["keen"], Fault("store", keen, keen, last - 16, "sales", "above")),
-        (rows["keen"], Fault("sales_person", seller, keen, last - 16, "sales", "above")),
+        (rows["closed"], Fault("store", closed, closed, days["closed"], "sales", "no sales")),
+        (rows["fell"], Fault("store", fell, fell, days["fell"], "sales", "below")),
+        (rows["rose"], Fault("store", rose, rose, days["rose"], "sales", "above")),
+        (rows["keen"], Fault("store", keen, keen, days["keen"], "sales", "above")),
+        (rows["keen"], Fault("sales_person", seller, keen, days["keen"], "sales", "above")),
         (rows["careless"], Fault("sales_person", returner, -1, last, "returns", "returns above others")),
     ]
     purchases = [
