@@ -53,7 +53,7 @@ def report(done: RunReport) -> RenderableType:
     if done.warnings:
         parts += [Text(""), *(safe(f"warning: {warning}") for warning in done.warnings)]
     if done.alerts:
-        parts += [Text(""), *(safe(f"alert: {alert.title}: {alert.hint}") for alert in done.alerts)]
+        parts += [Text(""), *(safe(f"alert: {alert.subject}: {alert.hint}") for alert in done.alerts)]
     if done.notes:
         parts += [Text(""), *(safe(f"note: {note}") for note in done.notes)]
     if done.seconds:

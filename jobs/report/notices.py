@@ -248,9 +248,8 @@ def _alert(report: RunReport, alert: AlertReport) -> Notice:
     lines = [("New", _listed(alert, row)) for row in alert.rows]
     lines += [("", f"and {alert.count - len(alert.rows):,} more")] if alert.count > len(alert.rows) else []
     lines += [("Do", alert.hint)]
-    return _notice(
-        report, alert.name, "warning", alert.title, f"{alert.title}.", lines, [f"alert:{alert.name}:{report.run_id}"]
-    )
+    about, subject = [f"alert:{alert.name}:{report.run_id}"], alert.subject
+    return _notice(report, alert.name, "warning", subject, f"{subject}.", lines, about)
 
 
 def _listed(alert: AlertReport, row: Mapping[str, str]) -> str:

@@ -181,10 +181,17 @@ class AlertReport(_Part):
     title: str
     hint: str
     count: int
+    is_first: bool = False
+    """Whether no rows of the mart were live before: then all are new."""
     headings: dict[str, str]
     """By column."""
     rows: tuple[dict[str, str], ...]
     """Some of them, without personal data."""
+
+    @property
+    def subject(self) -> str:
+        """Return the title; a first publication says so."""
+        return f"{self.title} (first publication)" if self.is_first else self.title
 
     @property
     def lists(self) -> tuple[str, ...]:

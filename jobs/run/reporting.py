@@ -53,6 +53,7 @@ def alerts_of(run: Run, loaded: Loaded, live: Live) -> tuple[AlertReport, ...]:
                     title=alert.title.replace("{count}", f"{rows.num_rows:,}"),
                     hint=alert.hint,
                     count=rows.num_rows,
+                    is_first=not fingerprint,
                     headings={column.name: column.heading for column in alert.columns},
                     rows=tuple(
                         {c.name: mask_value(row[c.name], c.name in personal) for c in alert.columns}

@@ -137,18 +137,14 @@ class _Series:
 
 def median(values: Sequence[int]) -> int:
     """Return the middle one of whole numbers; of two, their mean, half up."""
-    ordered = sorted(values)
+    return _middle_of(sorted(values))
+
+
+def _middle_of(ordered: Sequence[int] | np.ndarray) -> int:
+    """Return the median of whole numbers in their order."""
     middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else half_up(ordered[middle - 1] + ordered[middle], 2)
-
-
-def _middle(values: np.ndarray) -> int:
-    """Return the median of whole numbers, as `median` does."""
-    middle = len(values) // 2
-    if len(values) % 2:
-        return int(np.partition(values, middle)[middle])
-    low, high = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1]
-    return half_up(int(low) + int(high), 2)
+    high = int(ordered[middle])
+    return high if len(ordered) % 2 else half_up(int(ordered[middle - 1]) + high, 2)
 
 
 def usual_purchases(
@@ -172,10 +168,10 @@ def usual_purchases(
             continue
         own = cents[low:high]
         own = own if own.max() < _LARGEST_CENTS else own.astype(object)
-        middle = _middle(own)
+        middle = _middle_of(np.sort(own))
         above = half_ups(own * MILLION, middle)
         factors = np.where(above >= MILLION, above, half_ups(np.full_like(own, middle * MILLION), own))
-        yield int(place), int(day), Expected(middle, max(_middle(factors), _STEADIEST_SHARE))
+        yield int(place), int(day), Expected(middle, max(_middle_of(np.sort(factors)), _STEADIEST_SHARE))
 
 
 def _factor(value: int, usual: int) -> int:

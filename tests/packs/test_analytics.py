@@ -166,6 +166,22 @@ def test_days_one_by_one_come_to_the_same_as_all_at_once(shop: Place, tmp_path: 
     assert rows_of(shop, "analytics_calibration")
 
 
+def test_a_rollback_brings_back_the_tables_of_the_publication_before(shop: Place) -> None:
+    lines = history(5)
+    shop.policy = policy(analytics_every="day")
+    shop.put("sales/first.csv", drop([line for line in lines if line.split(",")[5] < "2024-03-26"]))
+    shop.build(as_of=date(2024, 3, 25))
+    before = everything(shop)
+    shop.put("sales/last.csv", drop([line for line in lines if line.split(",")[5] >= "2024-03-26"]))
+    shop.build(as_of=date(2024, 3, 31))
+    after = everything(shop)
+    assert all(after[name] != before[name] for name in TABLES if name != "analytics_calibration")
+    marts("rollback", "--target", shop.address, "--why", "a wrong file")
+    assert everything(shop) == before
+    shop.build(as_of=date(2024, 3, 31), rebuild=True)
+    assert everything(shop) == after
+
+
 def test_parts_of_any_size_give_the_same_rows(shop: Place, tmp_path: Path) -> None:
     """Customers are divided by ranges of their ids; the fit and the borders of scores are of all of them."""
     lines = drop(history(14))
@@ -571,6 +587,7 @@ def test_customers_newly_at_risk_and_new_anomalies_are_alerts(shop: Place) -> No
     assert 0 < alerts["churn"].count == sum(clv >= value for clv in at_risk) < len(at_risk)
     before = rows_of(shop, "sales_anomalies")
     assert alerts["anomaly"].count == len(before)
+    assert alerts["anomaly"].subject == f"{len(before)} new anomalies (first publication)"
     assert shop.build(as_of=date(2024, 3, 24), rebuild=True).alerts == ()
     alerts = {alert.name: alert for alert in shop.build(as_of=date(2024, 3, 31)).alerts}
     key = RETAIL.marts["sales_anomalies"].key
@@ -578,4 +595,5 @@ def test_customers_newly_at_risk_and_new_anomalies_are_alerts(shop: Place) -> No
     keys = {tuple(row[n] for n in places) for row in before}
     new = [row for row in rows_of(shop, "sales_anomalies") if tuple(row[n] for n in places) not in keys]
     assert alerts["anomaly"].count == len(new) > 0
+    assert alerts["anomaly"].subject == f"{len(new)} new anomalies"
     assert any(row[0] == "purchase" for row in [*before, *new])

@@ -114,7 +114,7 @@ def test_the_demo_shows_what_came_out(tmp_path: Path, monkeypatch: pytest.Monkey
     truth = json.loads((tmp_path / "marts-demo/drops/generated.json").read_text())
     for words in (
         "all 6 marts are live",
-        "customers at risk",
+        "customers with a high churn risk",
         "anomalies",
         f"{truth['lines']:,}",
         "top customers",
