@@ -258,6 +258,8 @@ class Mart:
     also: tuple[str, ...] = ()
     """Other month tables and marts that it reads: as a whole, but those of months by its keys, if it is per key, and
     those that are per this key, too."""
+    columns_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """The columns that it reads of some of these; all of the others."""
     sql: str = ""
     """Computes its rows; the last statement selects them."""
     stale: str = ""

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from marts.names import first_is_positive
 from marts.pack import IDS, Kind, SourceColumn
 from marts.pack_columns import Name
 from marts.pack_drops import PackDrop
@@ -31,6 +30,8 @@ class Analytics(BaseModel):
     place: Name
     seller: Name
     amount: Name
+    quantity: Name | None = None
+    """What is above 0 in a purchase, and below in a return: the amount by default."""
     channel: Name | None = None
     measure: Name
 
@@ -52,7 +53,7 @@ class Analytics(BaseModel):
             "at": fact.at,
             "cents": columns["amount"].clean_name,
             "channel": channel,
-            "bought": first_is_positive([fact.column(name).clean_name for name in fact.sign]),
+            "bought": f"{self._column(fact, 'quantity' if self.quantity else 'amount').clean_name} > 0",
             "place_word": self.place.removesuffix("_id"),
             "seller_word": self.seller.removesuffix("_id"),
             "measure": self.measure,
@@ -71,7 +72,7 @@ def with_analytics(
 ) -> tuple[dict[str, Any], Mapping[str, str], frozenset[str]]:
     """Return the content of a pack.toml, and its SQL texts by file name, with what its part ``[analytics]`` adds.
 
-    Return also the names of the tables of analytics. Raise ValueError or ValidationError.
+    Return also the names of the tables of analytics that no other table reads. Raise ValueError or ValidationError.
     """
     if GROUP not in values:
         return values, sql, frozenset()
@@ -94,7 +95,17 @@ def with_analytics(
         numbers |= {f"{GROUP}_{name}": {**number, "group": GROUP} for name, number in added[key].items()}
     filled = {f"{GROUP}/{name}": Template(text).substitute(words) for name, text in texts.items() if name not in _PARTS}
     every = {**added["tables"], **tables}
-    return {**values, "tables": every, **own}, {**sql, **filled}, frozenset({*added["tables"], *published})
+    own_tables = {*added["tables"], *published}
+    needed = [name for table in every.keys() - own_tables for name in _read_by(every[table])]
+    for name in needed:  # it grows
+        needed += [other for other in _read_by(every.get(name, {})) if other not in needed]
+    return {**values, "tables": every, **own}, {**sql, **filled}, frozenset(own_tables - {*needed})
+
+
+def _read_by(table: Any) -> list[str]:
+    """Return what a table of pack.toml reads."""
+    settings = table if isinstance(table, dict) else {}
+    return [name for key in ("reads", "columns_of", "lookback") for name in settings.get(key, ())]
 
 
 def _published(name: str, table: dict[str, Any], wanted: str, known: Mapping[str, Any]) -> dict[str, Any]:

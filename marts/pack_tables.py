@@ -36,6 +36,7 @@ class PackTable(BaseModel):
     key: tuple[str, ...] = Field(min_length=1)
     control: str = ""
     reads: tuple[str, ...] = ()
+    columns_of: dict[str, tuple[Name, ...]] = Field(default_factory=dict)
     lookback: dict[str, Annotated[int, Field(ge=1, le=120)]] = Field(default_factory=dict)
     prepare: tuple[str, ...] = ()
     sql: str = ""
@@ -55,11 +56,11 @@ class PackTable(BaseModel):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         of_months = self.per == "month"
-        for setting, value in (("reads", self.reads or self.lookback), ("sql", self.sql)):
+        for setting, value in (("reads", self.reads or self.lookback or self.columns_of), ("sql", self.sql)):
             if not value:
                 raise ValueError(f"{setting} is missing")
         for setting in (
-            ("lookups", "stale", "stops", "calculation", "last_months")
+            ("lookups", "stale", "stops", "calculation", "last_months", "columns_of")
             if of_months
             else ("lookback", "so_far", "partition", "whole", "prepare", "merge")
         ):
@@ -120,6 +121,7 @@ class PackTable(BaseModel):
             return self._mart_of_months(name)
         months = [other for other in self.reads if other in of_months]
         also = [other for other in self.reads if other not in dimensions and other not in months[:1]]
+        also += [other for other in self.columns_of if other not in also]
         by_key = [other for other in also if other in tables and tables[other].is_by(self.key[0])]
         if self.per == "key" and not months and not by_key:
             raise ValueError(f'tables.{name}: with per = "key" it reads a table of months; set per = "all"')
@@ -133,6 +135,7 @@ class PackTable(BaseModel):
             per=self.per,
             reads=months[0] if months else "",
             also=tuple(also),
+            columns_of=self.columns_of,
             sql=text_of(self.sql, sql),
             stale=text_of(self.stale, sql) if self.stale else "",
             control=self.control,

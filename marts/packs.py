@@ -143,6 +143,7 @@ class _Pack(BaseModel):
                     raise ValueError(f"tables.{name}.reads: {other!r} is a fact: only tables of months read it")
                 if other not in known:
                     raise ValueError(f"tables.{name}.reads: {other!r} is no {what}{nearest(other, known)}")
+            _require_tables(name, table, {other: self.tables[other] for other in others if other not in of_months})
             for other in table.lookback:
                 if other not in of_months:
                     raise ValueError(
@@ -290,6 +291,17 @@ class _Pack(BaseModel):
         if both := sorted({*self.policy_tables} & {*self.policy, *self.tables, *self.drops}):
             raise ValueError(f"policy_tables: another table, drop or number has the name {both[0]!r}")
         return self
+
+
+def _require_tables(name: str, table: PackTable, known: Mapping[str, PackTable]) -> None:
+    """Raise ValueError if ``columns_of`` names what is no other table of keys or all rows, or no column of it."""
+    for other, columns in table.columns_of.items():
+        where = f"tables.{name}.columns_of.{other}"
+        if other not in known:
+            raise ValueError(f"{where}: {other!r} is no other table of keys or all rows{nearest(other, known)}")
+        if other in (*table.reads, *table.lookups):
+            raise ValueError(f"{where}: reads or lookups name {other!r}, too: one of them is enough")
+        known[other].require_types(where, dict.fromkeys(columns, ()))
 
 
 def _require_fields(where: str, text: str, *known: str) -> None:

@@ -25,6 +25,7 @@ from jobs.cli.options import (
     with_settings,
 )
 from jobs.cli.progress import voice, watching
+from jobs.cli.serve import serve_pages
 from jobs.runtime.escaping import visible
 from marts.errors import UsageError
 
@@ -132,6 +133,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Random seed; the same seed builds the same marts")] = 7,
     folder: Annotated[Path, typer.Option(help="Folder for drops, state and database")] = Path("marts-demo"),
     pack: Generated = "retail",
+    serve_: Annotated[bool, typer.Option("--serve", help="Then serve its dashboard until Ctrl-C")] = False,
 ) -> None:
     """Generate drops, build the marts of a shipped pack into an embedded database, and print the result."""
     from jobs.cli import demo as showing
@@ -150,6 +152,8 @@ def demo(
     else:
         with opened(settings, read_only=True) as warehouse:
             show(showing.outcome(folder, report, warehouse, settings.domain), stdout=True)
+    if serve_ and not report.error:
+        serve_pages(settings)
     raise typer.Exit(report.exit_code)
 
 

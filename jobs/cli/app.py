@@ -26,6 +26,7 @@ from jobs.cli.pages import docs, report
 from jobs.cli.progress import Debug
 from jobs.cli.quarantine import quarantine
 from jobs.cli.secrets import app as secrets
+from jobs.cli.serve import serve
 from jobs.cli.sources import sources
 from jobs.runtime import logs
 from jobs.runtime.scrub import scrub, scrub_logs, scrubbed
@@ -43,7 +44,7 @@ app = typer.Typer(
     epilog="Start with: marts demo",
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(demo, init, doctor, generate, plan, build, status, report, docs),
+    *(demo, init, doctor, generate, plan, build, status, report, docs, serve),
     *(history, rollback, vacuum, submit, watchdog, job, help_),
 )
 for command in _COMMANDS:

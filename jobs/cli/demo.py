@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from jobs.cli import render
+from jobs.config.packs import load_dashboard
 from jobs.config.settings import CONFIG_FILE
 from jobs.operations.views import top
 from jobs.ports.warehouse import Warehouse
@@ -101,12 +102,13 @@ def outcome(folder: Path, report: RunReport, warehouse: Warehouse, pack: Pack) -
             if view.top
             for part in (render.rows(top(warehouse, view, view.top, pack.marts[view.table], None, _TOP)), Text(""))
         ),
-        _next(folder, pack.name),
+        _next(folder, pack),
     )
 
 
-def _next(folder: Path, pack: str) -> Text:
-    own = "marts init" if pack == "retail" else f"marts init --pack {pack}"
+def _next(folder: Path, pack: Pack) -> Text:
+    own = "marts init" if pack.name == "retail" else f"marts init --pack {pack.name}"
+    asked = "  ask questions in a browser   marts serve\n" if load_dashboard(pack) else ""
     return Text(
         f"next steps, after: cd {folder}\n"
         "  live marts and last runs     marts status\n"
@@ -114,5 +116,6 @@ def _next(folder: Path, pack: str) -> Text:
         "  change or remove a drop      ls drops/*; marts plan; marts build\n"
         "  report of each run           _marts/reports/index.html\n"
         "  data quality                 _marts/docs/index.html\n"
+        f"{asked}"
         f"  your own data                {own}, in another folder"
     )

@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from marts.dashboard import FILE as DASHBOARD
+from marts.dashboard import Dashboard, read_dashboard
 from marts.errors import UsageError
 from marts.pack import Pack
 from marts.packs import SHIPPED, read_pack, shipped
@@ -35,3 +39,10 @@ def _of_folder(folder: Path) -> Pack:
     except ValueError as error:
         raise UsageError(f"is not UTF-8: {error}", str(path)) from error
     return replace(read_pack(text, sql, str(path)), folder=str(folder))
+
+
+def load_dashboard(pack: Pack) -> Dashboard | None:
+    """Return the dashboard of a pack; None if it has none. Raise UsageError with the invalid entry."""
+    folder: Path | Traversable = Path(pack.folder) if pack.folder else files("marts").joinpath(pack.name)
+    file = folder / DASHBOARD
+    return read_dashboard(file.read_text(encoding="utf-8"), pack.marts, str(file)) if file.is_file() else None

@@ -133,6 +133,30 @@ class Notify(_Part):
     keep_hours: float = Field(72, gt=0, description="hours after which an undelivered notice is given up")
 
 
+class Pages(_Part):
+    """The served pages (docs/pages.md)."""
+
+    bind: str = Field("127.0.0.1", description="address that `marts serve` listens at; others need `auth`")
+    port: int = Field(8700, ge=0, le=65535, description="its port; 0: a free one")
+    auth: Literal["", "token", "proxy", "none"] = Field(
+        "",
+        description="who may read: token, those who know pages.token; proxy, those whom a reverse proxy names; none, "
+        "everybody; empty: everybody on this machine, so only on a loopback address",
+    )
+    token: Secret | None = Field(None, description="token of readers, as sealed:NAME")
+    proxies: tuple[str, ...] = Field((), description="addresses of the reverse proxies that may name a user")
+    embed: tuple[str, ...] = Field((), description="sites that may embed the pages in a frame: https://host")
+    poll_seconds: float = Field(15, gt=0, le=3600, description="seconds between two looks for another publication")
+
+    @model_validator(mode="after")
+    def _auth_is_complete(self) -> Self:
+        if self.auth == "proxy" and not self.proxies:
+            raise ValueError('auth = "proxy" needs proxies: the addresses that may name a user')
+        if any(not re.fullmatch(r"https?://[A-Za-z0-9.:*-]+", site) for site in self.embed):
+            raise ValueError("embed names sites, such as https://intranet.example.com")
+        return self
+
+
 class Log(_Part):
     """Log output of commands."""
 
@@ -234,6 +258,7 @@ class Settings(BaseSettings):
     s3: S3 = S3()
     mysql: MySQL = MySQL()
     secrets: Secrets = Secrets()
+    pages: Pages = Pages()
     drops: Drops = Drops()
     limits: Limits = Limits()
     marts: dict[str, MartSettings] = Field({}, description="settings of marts, by name")

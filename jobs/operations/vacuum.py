@@ -1,7 +1,7 @@
 """Remove files of the state that no live drop needs: they can be rebuilt from the drops."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
@@ -133,7 +133,18 @@ def _tables(now: Survey, kept: Iterable[Generation]) -> list[MartRows]:
             read = dict(rows.inputs.also)
             others = pack.tables_read(rows.mart) if rows.mart in pack.tables else ()
             names += [(other, read[other][0]) for other in others if other in read]
-    return list(results.values())
+    return [*results.values(), *_stopping(now, results, existing)]
+
+
+def _stopping(now: Survey, known: Collection[tuple[str, str]], existing: AbstractSet[str]) -> Iterator[MartRows]:
+    """Yield the rows of tables whose rows would stop a build, as far as they were computed from known tables."""
+    pack = now.settings.pack
+    for name in (name for name in pack.computed if not pack.tables[name].table):
+        start, end = f"marts/{name}/", "/done.json"
+        for path in sorted(path for path in existing if path.startswith(start) and path.endswith(end)):
+            rows = saved_rows(now.state, name, path.removeprefix(start).removesuffix(end), existing)
+            if rows and {(other, files[0]) for other, files in rows.inputs.also if other in pack.tables} <= {*known}:
+                yield rows
 
 
 def remove(now: Survey, waste: Waste, manifests: Iterable[Manifest]) -> None:

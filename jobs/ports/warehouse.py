@@ -1,9 +1,9 @@
 """Interface of a target: the marts, the ledger, the notices and the audit trail."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -20,6 +20,8 @@ from jobs.ports.records import (
 )
 from marts.pack import Mart
 
+Result = TypeVar("Result")
+
 
 class MartStore(Protocol):
     """Rows of the marts: loaded where no reader sees them, published, removed."""
@@ -29,6 +31,9 @@ class MartStore(Protocol):
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; return its rows."""
+
+    def snapshot(self, read: Callable[[], Result]) -> Result:
+        """Read in one transaction: a publication in the meantime is not seen."""
 
     def prepare(self) -> None:
         """Create the missing tables and views of Martwright."""

@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from jobs.adapters import charts
+from jobs.adapters.charts import reports as charts
+from jobs.adapters.charts.drawing import NARROW, WIDE
 from jobs.ports.store import Store
 from jobs.report.highlights import ReportedGroups, ReportedMonths, ReportedTop
 from jobs.report.places import DOCS, address, places
@@ -26,7 +27,7 @@ _LOOK = LEFT_OUT
 _SHOWN = 300
 """Maximum number of listed drops."""
 _RULES = 12
-_WIDTHS = (("wide", charts.WIDE), ("narrow", charts.NARROW))
+_WIDTHS = (("wide", WIDE), ("narrow", NARROW))
 """Widths of a chart that is drawn for a screen and for a phone, by the class of its figure."""
 _DELIMITERS = ",;\t|"
 """Delimiters of an example line: the report does not contain the setting."""

@@ -34,6 +34,11 @@ def recent_reports(warehouse: Warehouse) -> list[RunReport]:
     return [_report_of(record) for record in warehouse.runs(RUNS)]
 
 
+def report_named(warehouse: Warehouse, run_id: str) -> RunReport | None:
+    """Return the report of a run; None if the ledger does not have it."""
+    return next((_report_of(record) for record in warehouse.runs_named([run_id])), None)
+
+
 def adopt_waiting(state: Store, warehouse: Warehouse) -> int:
     """Move reports and notices of runs that could not reach the ledger from the state into it. Return how many."""
     waiting = StateOutbox(lambda: state)

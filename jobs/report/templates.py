@@ -5,7 +5,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from jobs.runtime.escaping import visible
 
@@ -59,10 +59,15 @@ def when(value: datetime) -> str:
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-@cache
 def _templates() -> Environment:
+    return environment("jobs.report")
+
+
+@cache
+def environment(*packages: str) -> Environment:
+    """Return the templates of some packages, those of the first one before others of the same name."""
     built = Environment(
-        loader=PackageLoader("jobs.report"),
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

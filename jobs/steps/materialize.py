@@ -174,9 +174,10 @@ def inputs_of(
     last = sorted(used & set(last_counts))
     columns = [(column.name, column.type, column.nullable, column.max_length) for column in mart.columns]
     numbers = numbers_of(pack, policy)
+    more = filter(None, [mart.calculation, sorted(mart.columns_of.items())])
     rules = name_of(
         __version__,
-        name_of(mart.sql, mart.stale, digest("money"), mart.key, columns, *filter(None, [mart.calculation])),
+        name_of(mart.sql, mart.stale, digest("money"), mart.key, columns, *more),
         policy.digest(),
         numbers,
         *([last] if last else []),

@@ -100,7 +100,7 @@ def _marts(store: Store, task: MartTask) -> dict[str, pa.Table]:
     for name, files in task.marts:
         mart = task.pack.tables[name]
         if not task.pack.reads_by_key(task.mart, name):
-            results[name] = rows_in(store, mart, files)
+            results[name] = rows_in(store, mart, files, task.mart.columns_of.get(name, ()))
             continue
         low: Any = task.low
         high: Any = task.high

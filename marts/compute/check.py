@@ -85,7 +85,7 @@ def _check_views(pack: Pack) -> Iterator[CheckedTable]:
 
 def _check_mart(pack: Pack, mart: Mart, months: Mapping[str, pa.Table], numbers: Numbers) -> None:
     facts = months.get(mart.reads, NO_FACTS)
-    others = {name: months[name] if name in months else empty_mart(pack.tables[name]) for name in mart.also}
+    others = {name: months[name] if name in months else _empty(pack, mart, name) for name in mart.also}
     _require_variables(mart.name, (mart.sql, mart.stale), numbers, _OF_TABLES)
     for name in (mart.reads, *mart.also) if mart.per == "key" else ():
         if name in months:
@@ -103,6 +103,12 @@ def _check_mart(pack: Pack, mart: Mart, months: Mapping[str, pa.Table], numbers:
     is_text = mart_schema(mart).field(mart.key[0]).type == pa.string()
     if keys is not None and not (np.issubdtype(keys.dtype, np.integer) or (is_text and keys.dtype == object)):
         raise UsageError(f"its stale SQL gives no values of {mart.key[0]}", f"tables.{mart.name}")
+
+
+def _empty(pack: Pack, mart: Mart, other: str) -> pa.Table:
+    """Return no rows of another table, with the columns that a mart reads of it."""
+    rows = empty_mart(pack.tables[other])
+    return rows.select(mart.columns_of[other]) if other in mart.columns_of else rows
 
 
 def _require_variables(table: str, texts: Sequence[str], numbers: Numbers, of_engine: Sequence[str]) -> None:

@@ -21,27 +21,18 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from marts.packs import shipped
+from marts.retail import masters
 from marts.retail.lives import PEOPLE_PER_STORE, Calendar, Fault, draw, plant, unplanted
 
 FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2025, 12, 31)
 CUSTOMERS = 20_000
 _CALENDAR = Calendar(FIRST_DAY, (LAST_DAY - FIRST_DAY).days + 1, outage=(LAST_DAY - FIRST_DAY).days - 22)
 _LINES_PER_STORE, _FEWEST_STORES, _MOST_STORES = 60_000, 5, 50
-_FIRST_STORE = 101
 _DIRTY = 0.003
 _REPEATED = 0.001
 _LATE = 0.004
 _NEAR = 7
 """How many products, by price, the lines of a basket are away from what the customer prefers, at most."""
-_FIRST_NAMES = (
-    "Aarav Ada Amara Ana Asha Ben Björn Chen Chitra Daria Dev Elif Emeka Fatima Finn Gita Hana Ines Ivan Jamal "
-    "Jonas Kenji Lara Leila Luca Maya Mei Nadia Noah Olu Priya Rahul Rosa Sana Sofia Tariq Uma Vera Yusuf Zoë"
-).split()
-_LAST_NAMES = (
-    "Adeyemi Ahmed Bauer Costa Das Diallo Fischer García Haddad Ito Iyer Jansen Kaya Khan Kim Kowalski Larsen Li "
-    "Mbeki Meyer Nair Novak Okafor Osei Patel Petrov Rao Reyes Rossi Sato Schmidt Sharma Silva Singh Tanaka Verma"
-).split()
-_STREETS = "Market Street,Lake Road,Hill Lane,Station Road,Mill Street,Garden Avenue,Harbour Way".split(",")
 _GOODS = "rice,wheat flour,refined oil,sugar,tea,coffee,oats,lentils,soap,shampoo,toothpaste,milk,butter,honey,pasta"
 _SIZES = ("250 g", "500 g", "1 kg", "family pack")
 
@@ -172,9 +163,9 @@ def clean_tables(lines: int, seed: int) -> dict[str, dict[str, bytes]]:
     months = (np.datetime64(FIRST_DAY, "D") + good.day.astype("timedelta64[D]")).astype("datetime64[M]")
     drops = {str(month): _as_csv(good.take(np.flatnonzero(months == month)), _PLAIN) for month in np.unique(months)}
     tables = (
-        _customers(np.arange(1, buyers + 1)),
-        _stores(_places(stores)),
-        _people(np.arange(1, stores * PEOPLE_PER_STORE + 1)),
+        masters.customers(np.arange(1, buyers + 1)),
+        masters.stores(stores),
+        masters.people(np.arange(1, stores * PEOPLE_PER_STORE + 1)),
     )
     return dict(zip(shipped("retail").kinds, (drops, *({"": _text_of(rows)} for rows in tables)), strict=False))
 
@@ -208,7 +199,7 @@ def _make_lines(
         basket=np.where(returned, -basket - 1, basket + 1),
         line_no=line_no,
         customer=sold.customer[basket] + 1,
-        store=sold.store[basket] + _FIRST_STORE,
+        store=sold.store[basket] + masters.FIRST_STORE,
         product=product,
         day=sold.day[basket],
         person=sold.person[basket] + 1,
@@ -220,9 +211,9 @@ def _make_lines(
 
 def _planted(fault: Fault) -> list[str]:
     """Return the key and the reason of the row of a planted fault; ids as in the drops, 0 stands for none."""
-    first = _FIRST_STORE if fault.entity == "store" else 1
+    first = masters.FIRST_STORE if fault.entity == "store" else 1
     day = FIRST_DAY + timedelta(days=fault.day)
-    store = fault.store + _FIRST_STORE if fault.store >= 0 else 0
+    store = fault.store + masters.FIRST_STORE if fault.store >= 0 else 0
     return [
         fault.entity,
         str(max(fault.entity_id + first, 0)),
@@ -359,67 +350,15 @@ def _write_dimensions(folder: Path, random: np.random.Generator, count: int, sto
     customers = np.flatnonzero(random.random(count) >= 0.002) + 1
     people = np.arange(1, stores * PEOPLE_PER_STORE)
     half = customers[: len(customers) // 2]
-    _write_rows(folder / "customers" / "customers-2024-12.csv", _customers(half), date(2024, 12, 31))
-    _write_rows(folder / "customers" / "customers-2025-12.csv", _customers(customers), LAST_DAY)
-    _write_rows(folder / "sales_team" / "sales_team.csv", _people(people), LAST_DAY)
-    _write_rows(folder / "stores" / "stores.csv", _stores(_places(stores)), LAST_DAY)
+    _write_rows(folder / "customers" / "customers-2024-12.csv", masters.customers(half), date(2024, 12, 31))
+    _write_rows(folder / "customers" / "customers-2025-12.csv", masters.customers(customers), LAST_DAY)
+    _write_rows(folder / "sales_team" / "sales_team.csv", masters.people(people), LAST_DAY)
+    _write_rows(folder / "stores" / "stores.csv", masters.stores(stores), LAST_DAY)
     products = [
         [str(n + 1), name, "10.00", "9.50", "2023-12-01", "2025-01-01", ""] for n, name in enumerate(_products())
     ]
     header = "id,name,current_price,old_price,created_date,updated_date,expiry_date"
     _write_rows(folder / "products" / "products.csv", [header.split(","), *products], LAST_DAY)
-
-
-def _places(stores: int) -> np.ndarray:
-    return np.arange(_FIRST_STORE, _FIRST_STORE + stores)
-
-
-def _name(number: int, salt: int) -> tuple[str, str]:
-    mixed = (number * 2654435761 + salt) % 2**32
-    return _FIRST_NAMES[mixed % len(_FIRST_NAMES)], _LAST_NAMES[mixed // 97 % len(_LAST_NAMES)]
-
-
-def _street(number: int) -> str:
-    return f"{number % 180 + 1} {_STREETS[number % len(_STREETS)]}"
-
-
-def _customers(ids: np.ndarray) -> list[list[str]]:
-    header = "customer_id,first_name,last_name,address,pincode,phone_number,customer_joining_date"
-    return [header.split(",")] + [
-        [str(n), *_name(n, 1), _street(n), f"{n % 90000 + 10000}", f"+00 {n % 1000:03d} {n:06d}", "2023-11-05"]
-        for n in ids.tolist()
-    ]
-
-
-def _people(ids: np.ndarray) -> list[list[str]]:
-    header = "id,first_name,last_name,manager_id,is_manager,address,pincode,joining_date"
-    return [header.split(",")] + [
-        [
-            str(n),
-            *_name(n, 7),
-            str((n - 1) // PEOPLE_PER_STORE * PEOPLE_PER_STORE + 1),
-            "NY"[n % PEOPLE_PER_STORE == 1],
-            _street(n),
-            "",
-            "2022-03-01",
-        ]
-        for n in ids.tolist()
-    ]
-
-
-def _stores(ids: np.ndarray) -> list[list[str]]:
-    header = "id,address,store_pincode,store_manager_name,store_opening_date,reviews"
-    return [header.split(",")] + [
-        [
-            str(n),
-            f'"{_street(n)}, ground floor"',
-            f"{n:05d}",
-            " ".join(_name(n, 3)),
-            "2019-05-01",
-            '"friendly, ""busy"""',
-        ]
-        for n in ids.tolist()
-    ]
 
 
 def _write_rows(path: Path, rows: list[list[str]], delivered: date) -> None:

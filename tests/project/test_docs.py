@@ -53,7 +53,7 @@ def test_example_queries_run_on_the_golden_case(place: Place) -> None:
         rows = [warehouse.execute(query.strip().rstrip(";")) for query in queries]
     finally:
         warehouse.close()
-    assert len(rows) == 6
+    assert len(rows) == 9
     assert all(rows)
 
 

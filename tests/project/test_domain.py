@@ -11,8 +11,11 @@ from support.retail import KINDS, MARTS
 from marts.packs import SHIPPED
 
 ROOT = Path(__file__).parents[2]
-GENERIC = {"id", "name", "state", "address", "price", "quantity", "currency"}
-"""Columns whose names are words of the engine, too: the last three are types, and a setting of a fact."""
+GENERIC = {
+    *("id", "name", "state", "address", "price", "quantity", "currency"),
+    *("region", "channel", "opened", "returned", "purchases"),
+}
+"""Columns whose names are words of the engine, too: of S3, of files, and types or settings of a fact."""
 WORDS = {
     *KINDS,
     *MARTS,

@@ -6,4 +6,4 @@ from marts.packs import shipped
 RETAIL = without_analytics(shipped("retail"))
 KINDS, MARTS = RETAIL.kinds, RETAIL.marts
 SALES, CUSTOMERS, STORES, SALES_TEAM, PRODUCTS = KINDS.values()
-CUSTOMERS_MART, SALES_TEAM_MART = MARTS.values()
+CUSTOMERS_MART, SALES_TEAM_MART = MARTS["customers"], MARTS["sales_team"]

@@ -155,6 +155,9 @@ class DuckDBWarehouse(SqlLedger):
         self.execute("COMMIT")
         return result
 
+    def snapshot(self, read: Callable[[], Result]) -> Result:
+        return self.atomically(read) if self._database else read()  # there is no file yet
+
     def columns_of(self, table: str) -> set[str]:
         return self._read_catalog(table).columns.get(table.lower(), set())
 

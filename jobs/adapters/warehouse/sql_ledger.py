@@ -1,6 +1,7 @@
 """Publications: which generation of a mart readers see, since when, and the ones before."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from jobs.adapters.warehouse.sql_patches import SqlPatches
 from jobs.adapters.warehouse.sql_runs import SqlRuns
@@ -21,11 +22,16 @@ from jobs.ports.records import (
 from marts.errors import UsageError
 from marts.pack import Mart, Pack
 
+Result = TypeVar("Result")
+
 
 class SqlLedger(SqlRuns, SqlPatches, SqlViews):
     """Publications: which generation of a mart readers see, since when, and the ones before."""
 
     pack: Pack
+
+    def snapshot(self, read: Callable[[], Result]) -> Result:
+        return self.atomically(read)
 
     def show(self, mart: Mart, generation: int) -> None:
         """Make rows visible to readers, inside the transaction of the caller, after the pointer is set."""
@@ -54,8 +60,9 @@ class SqlLedger(SqlRuns, SqlPatches, SqlViews):
         return self.select(Publication, "marts_publications", f"WHERE number = {newest} ORDER BY mart")
 
     def kept_generations(self) -> set[int]:
-        """Return the numbers of the generations of the last two publications."""
-        return {item.generation for publication in self.publications(2) for item in publication}
+        """Return the numbers of the generations of the last two publications; of those that are live without any."""
+        kept = {item.generation for publication in self.publications(2) for item in publication}
+        return kept or {item.generation for item in self.live().values()}
 
     def kept(self) -> tuple[set[int], set[int]]:
         """Return the bases that hold rows of the last two publications, and the patches between them."""

@@ -22,7 +22,7 @@ WITH days AS (
 ),
 valued AS (
     SELECT * EXCLUDE (day_cents, kept_cents, all_cents),
-           CASE WHEN all_cents = 0 THEN 0
+           CASE WHEN all_cents <= 0 THEN 0
                 ELSE div_half_up(day_cents * least(kept_cents, all_cents) * getvariable('analytics_clv_margin_millionths'),
                                  all_cents::HUGEINT * 1000000) END AS expected_cents
     FROM days

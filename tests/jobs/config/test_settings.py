@@ -50,7 +50,7 @@ def test_a_file_can_be_named_by_flag_and_by_environment(monkeypatch: pytest.Monk
         ("[s3]\nendpiont = 1", "unknown key 's3.endpiont', did you mean 'endpoint'?"),
         ("[s4]\nendpoint = 1", "unknown key 's4', did you mean 's3'?"),
         ('as_of = "31.03.2024"', "as_of"),
-        ('mart = "stores"', "mart"),
+        ('mart = "products"', "mart"),
         ('[csv]\ndelimiter = ";"', "[csv] is no longer a setting"),
         (
             '[[source]]\nmatch = "a/**"\n[[source]]\ndelimter = ";"',

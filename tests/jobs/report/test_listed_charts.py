@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs.adapters import charts
+from jobs.adapters.charts import reports as charts
+from jobs.adapters.charts.drawing import NARROW, WIDE
 from jobs.report.highlights import ReportedTop, highlights_of
 from jobs.report.run_pages import report_page
 from jobs.report.run_report import RunReport
@@ -72,7 +73,7 @@ def texts(svg: str) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]+)</text>", svg)
 
 
-@pytest.mark.parametrize("width", [charts.WIDE, charts.NARROW])
+@pytest.mark.parametrize("width", [WIDE, NARROW])
 @pytest.mark.parametrize(
     ("chart", "rows"),
     [(BESIDE, TENTHS), (BESIDE, []), (LIMITS, DAYS), (LIMITS, DAYS[3:]), (LIMITS, [])],
@@ -98,13 +99,13 @@ def boxes(svg: str) -> list[tuple[float, float]]:
 
 
 def test_bars_are_as_high_as_their_values() -> None:
-    heights = [height for _, height in boxes(charts.listed(BESIDE, TENTHS, charts.WIDE, "shares"))]
+    heights = [height for _, height in boxes(charts.listed(BESIDE, TENTHS, WIDE, "shares"))]
     assert [round(height / heights[-1], 4) for height in heights] == [0.0332, 0.6891, 1.0]
 
 
 def test_limits_and_values_stand_where_they_are() -> None:
     """The axis is logarithmic: 4 is twice as far from 1 as the limits 0.5 and 2."""
-    svg = charts.listed(LIMITS, DAYS, charts.WIDE, "days")
+    svg = charts.listed(LIMITS, DAYS, WIDE, "days")
     usual = float(re.findall(r'translate\(\d+,([\d.]+)\)" x2="-\d+" y2="0" stroke="var\(--ink\)"', svg)[0])
     (top, height), (no_lower, to_the_edge), _ = boxes(svg)
     first, _, zero = (float(y) for y in re.findall(r'translate\([\d.]+,([\d.]+)\)" d="M0,', svg))
@@ -114,14 +115,14 @@ def test_limits_and_values_stand_where_they_are() -> None:
 
 
 def test_each_row_has_its_number_and_each_day_its_name() -> None:
-    seen = texts(charts.listed(LIMITS, DAYS, charts.WIDE, "days"))
+    seen = texts(charts.listed(LIMITS, DAYS, WIDE, "days"))
     assert {"1", "2", "3", "11 Dec", "24 Dec", "1 ×", "3 ×"} <= set(seen)
     assert not {"4", "25 Dec"} & set(seen)
 
 
 def test_days_whose_names_would_overlap_are_not_all_named() -> None:
     rows = [unusual(f"2025-12-{day:02}", "9.00", "1.00", None, "3.00") for day in range(1, 32)]
-    named = [text for text in texts(charts.listed(LIMITS, rows, charts.NARROW, "days")) if text.endswith(" Dec")]
+    named = [text for text in texts(charts.listed(LIMITS, rows, NARROW, "days")) if text.endswith(" Dec")]
     assert 4 <= len(named) <= 7
     assert named[0] == "1 Dec"
 

@@ -16,7 +16,8 @@ from rich.console import Console
 from support.highlights import groups, highlights, months, top
 from support.retail import MARTS
 
-from jobs.adapters import charts
+from jobs.adapters.charts import reports as charts
+from jobs.adapters.charts.drawing import NARROW, WIDE
 from jobs.adapters.store.folder import Folder
 from jobs.cli import render
 from jobs.report.highlights import Column, ReportedHighlight, without
@@ -323,7 +324,7 @@ def test_a_month_that_is_not_over_and_one_that_is_unusual_are_marked_by_word_and
 
 def test_charts_are_of_the_page_s_own_colours_and_lead_nowhere() -> None:
     for svg in (
-        charts.months(MONTHS, (UNUSUAL,), "2023-12", charts.WIDE, "Sales"),
+        charts.months(MONTHS, (UNUSUAL,), "2023-12", WIDE, "Sales"),
         charts.groups([row[:3] for row in GROUPS], ("active", "inactive"), "Customers"),
         charts.groups([("a", None, 3), ("b", None, 2)], (), "Loans"),
         charts.steps(REPORT.seconds),
@@ -339,7 +340,7 @@ def test_charts_are_of_the_page_s_own_colours_and_lead_nowhere() -> None:
 @pytest.mark.parametrize("sales", [["0"], ["-5.00", "3.00"], ["0", "0"], ["99999999999999.99", "1.00"]])
 def test_odd_amounts_have_a_chart_too(sales: list[str]) -> None:
     totals = tuple(MonthTotal(month=a_month(n), total=Decimal(amount)) for n, amount in enumerate(sales))
-    drawn = charts.months(totals, (), "", charts.NARROW, "Sales")
+    drawn = charts.months(totals, (), "", NARROW, "Sales")
     assert drawn.count('fill="var(--bar)"') == len(sales)
     assert not re.search(r"NaN|Infinity|undefined|null", drawn)
 
@@ -347,9 +348,9 @@ def test_odd_amounts_have_a_chart_too(sales: list[str]) -> None:
 @pytest.mark.parametrize(("first", "years"), [(9, ["2021", "2022"]), (10, ["2022"]), (11, ["2022"]), (12, ["2022"])])
 def test_the_numbers_of_years_never_run_into_each_other(first: int, years: list[str]) -> None:
     totals = tuple(MonthTotal(month=a_month(n), total=Decimal(n)) for n in range(first, first + 12))
-    drawn = charts.months(totals, (), "", charts.NARROW, "Sales")
+    drawn = charts.months(totals, (), "", NARROW, "Sales")
     assert re.findall(r'font-weight="600"[^>]*>(\d{4})<', drawn) == years
-    assert ">2021</text>" in charts.months(totals[:1], (), "", charts.NARROW, "Sales") or first == 12
+    assert ">2021</text>" in charts.months(totals[:1], (), "", NARROW, "Sales") or first == 12
 
 
 def test_a_chart_of_many_months_shows_the_newest_and_the_page_reports_it() -> None:

@@ -24,10 +24,15 @@ def _as_many_parts_by_day_as_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.steps.rollup._DAYS", 5)
 
 
+ROWS = [f"{table.name}.parquet" for table in RETAIL.months.values() if table.by_day == "rows"]
+"""Files of tables whose rows of days are those of the month: the month has none of its own."""
+
+
 def facts_of(place: Place, month: str = "2024-03") -> dict[str, bytes]:
     """Return the newest facts of each task of a month, by path."""
     folders = [path for path in (place.folder / f"state/facts/month={month}").iterdir() if "day-" not in path.name]
-    return {f"{path.parent.name}/{path.name}": path.read_bytes() for folder in folders for path in folder.iterdir()}
+    paths = [path for folder in folders for path in folder.iterdir() if path.name not in ROWS]
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in paths}
 
 
 def days_of(place: Place, month: str = "2024-03") -> dict[str, int]:

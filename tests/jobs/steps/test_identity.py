@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support import oracle
 from support.kit import AS_OF, SALES, Place, line, sales
 from support.oracle import Line, Rules
+from support.oracle_daily import all_marts
 from support.oracle_drops import Source, Withdrawals
 
 from marts.policy import Policy
@@ -22,7 +23,7 @@ PEOPLE = {
     3: oracle.Person("Chitra Das"),
 }
 TEAM = {1: oracle.Person("Rahul Verma"), 2: oracle.Person("Priya Singh")}
-HEADER = f"{SALES},line_no,till"
+HEADER = f"{SALES},line_no,till,payment_mode"
 
 head = st.tuples(
     st.sampled_from(["A", "A", "A", "B", "b", "C ", "", "N/A"]),
@@ -38,15 +39,16 @@ detail = st.tuples(
     st.sampled_from([*["10.00"] * 6, "1.459", "0.000001", "-2.50"]),
     st.sampled_from([*["1"] * 6, "2", "10.5", "0.375", "-1", "-1"]),
     st.sampled_from([*[""] * 6, "1", "2", "02"]),
+    st.sampled_from([*["cash"] * 6, "card", ""]),
 )
-"""Product, price, quantity, number of a line."""
+"""Product, price, quantity, number and payment of a line."""
 
 
 def _row(shared: tuple[Any, ...], own: tuple[Any, ...]) -> str:
     id_, customer, store, day, person, till = shared
-    product, price, quantity, line_no = own
+    product, price, quantity, line_no, payment = own
     row = line(id_, customer, store, product, day, person, price, quantity)
-    return f"{row},{line_no},{till}"
+    return f"{row},{line_no},{till},{payment}"
 
 
 def drop_of(heads: list[tuple[Any, ...]]) -> st.SearchStrategy[str]:
@@ -92,10 +94,7 @@ def policy_of(rules: Rules) -> Policy:
 
 
 def marts_of(lines: list[Line], as_of: date = AS_OF) -> dict[str, list[tuple[object, ...]]]:
-    return {
-        "customers": oracle.customers_mart(lines, PEOPLE, as_of),
-        "sales_team": oracle.sales_team_mart(lines, TEAM, as_of),
-    }
+    return all_marts(lines, PEOPLE, TEAM, as_of, stores=(121, 122, 123))
 
 
 def look(source: Source, place: Place) -> None:
@@ -174,7 +173,7 @@ def test_a_source_that_changes_from_run_to_run_counts_as_the_oracle_says(
     place.settings = {"drops": {"withdrawals": withdrawals}}
     place.put_dimensions()
     source = Source(rules, withdrawals)
-    place.put("sales/first.csv", sales(line("first", day="2024-01-05") + ",,", header=HEADER))
+    place.put("sales/first.csv", sales(line("first", day="2024-01-05") + ",,,", header=HEADER))
     for changes in together:
         for _ in range(changes):
             data.draw(st.sampled_from(CHANGES))(place, data, drops)

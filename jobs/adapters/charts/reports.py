@@ -1,34 +1,34 @@
-"""Charts as inline SVG: drawn by Altair, rendered by vl-convert, without downloads or scripts.
+"""Charts of reports of runs: months, groups, listed rows, steps."""
 
-Colours are CSS variables of the page, so one chart works in light, dark and print; fonts are the page's. All positions
-are fixed (nothing is measured), so equal numbers produce equal bytes on every machine. Shapes or labels repeat what
-colours show; a table next to the chart has the numbers.
-"""
-
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from datetime import date
-from html import escape
 from typing import Any
 
+from jobs.adapters.charts.drawing import (
+    BAR,
+    DIM,
+    HEIGHT,
+    INK,
+    LEFT,
+    NARROW,
+    PAPER,
+    TOP,
+    WIDE,
+    Bar,
+    bar_chart,
+    brief,
+    short,
+    svg,
+)
 from jobs.runtime.escaping import visible
 from marts.compute.unusual import MonthTotal, UnusualMonth
 from marts.highlights import ListedChart
 
-INK, DIM, LINE, BAR, PAPER = (f"var(--{name})" for name in ("ink", "dim", "line", "bar", "paper"))
-WIDE, NARROW = 880, 360
-"""Width in pixels of a chart of months on a screen and on a phone."""
-_HEIGHT, _LEFT, _TOP = 220, 46, 22
 _WIDEST = 64
 """Maximum width of a month, in pixels."""
-_ROW, _LABEL, _TEXT = 24, 104, 72
-_FONT = 12
 _MOST = {WIDE: 48, NARROW: 24}
 """Maximum number of months by width."""
 _NAMES = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
-_LONGEST = 44
-"""Characters of a name that fit above its bars."""
 _GROUPS = 12
 """Maximum number of groups."""
 _EDGE = 1.6
@@ -37,16 +37,6 @@ _STEP, _MARGIN = 0.25, 0.7
 """Days between the rows of a day, at most, and before the first day and after the last."""
 _NUMBER, _DAY = 14, 48
 """Pixels that the number of a row takes, and the name of a day."""
-
-
-@dataclass(frozen=True)
-class _Bar:
-    """A bar with its name on the left and its number on the right; without a number, a heading."""
-
-    name: str
-    value: float = 0
-    text: str = ""
-    hollow: bool = False
 
 
 def months(
@@ -59,14 +49,14 @@ def months(
     """
     displayed = totals[-_MOST[width] :]
     usual = {month.month: float(month.usual) for month in unusual}
-    roomy = (width - _LEFT) / len(displayed) >= 27
+    roomy = (width - LEFT) / len(displayed) >= 27
     years = {month.month for month in displayed if month.month.endswith("-01")}
     if not years & {month.month for month in displayed[1:3]}:  # else the year labels would overlap
         years.add(displayed[0].month)
     rows = [_month(month, usual, goes_on, roomy, month.month in years) for month in displayed]
     period = f"{displayed[0].month} to {displayed[-1].month}"
     message = f"Bars: {visible(heading).lower()} of {len(displayed)} months, {period}. The table has the numbers."
-    return _svg(_month_layers(rows, width), width, _HEIGHT + _TOP + 36, message)
+    return svg(_month_layers(rows, width), width, HEIGHT + TOP + 36, message)
 
 
 def displayed_months(count: int, width: int) -> int:
@@ -81,12 +71,12 @@ def groups(counts: Sequence[tuple[str, bool | None, int]], flags: Sequence[str],
     for name in names:
         own = sorted((bool(flag), count) for other, flag, count in counts if other == name)
         if not flags:
-            bars += [_Bar(_short(name, 16), count, f"{count:,}") for _, count in own]
+            bars += [Bar(short(name, 16), count, f"{count:,}") for _, count in own]
             continue
-        bars.append(_Bar(_short(name)))
-        bars += [_Bar(_short(flags[flag], 16), count, f"{count:,}", flag) for flag, count in own]
+        bars.append(Bar(short(name)))
+        bars += [Bar(short(flags[flag], 16), count, f"{count:,}", flag) for flag, count in own]
     divided = f", {visible(flags[0])} and {visible(flags[1])}" if flags else ""
-    return _bars(bars, f"Bars: {visible(title).lower()}, {len(names)} of them{divided}. The table has the numbers.")
+    return bar_chart(bars, f"Bars: {visible(title).lower()}, {len(names)} of them{divided}. The table has the numbers.")
 
 
 def listed(chart: ListedChart, rows: Sequence[Mapping[str, Any]], width: int, title: str) -> str:
@@ -99,18 +89,13 @@ def listed(chart: ListedChart, rows: Sequence[Mapping[str, Any]], width: int, ti
         return ""
     layers = _multiple_layers(points, width) if chart.lower else _pair_layers(points, width)
     message = f"{len(points)} of {len(rows)} rows: {visible(title)}. The table has the numbers."
-    return _svg(layers, width, _HEIGHT + _TOP + 36, message)
+    return svg(layers, width, HEIGHT + TOP + 36, message)
 
 
 def steps(seconds: Mapping[str, float]) -> str:
     """Draw the seconds of each step."""
-    bars = [_Bar(_short(step, 16), took, f"{took:,.1f} s") for step, took in seconds.items()]
-    return _bars(bars, f"Bars: seconds of {len(bars)} steps. The table has the numbers.")
-
-
-def _short(name: str, longest: int = _LONGEST) -> str:
-    seen = visible(name)
-    return seen if len(seen) <= longest else f"{seen[: longest - 1]}…"
+    bars = [Bar(short(step, 16), took, f"{took:,.1f} s") for step, took in seconds.items()]
+    return bar_chart(bars, f"Bars: seconds of {len(bars)} steps. The table has the numbers.")
 
 
 def _month(
@@ -130,22 +115,15 @@ def _month(
         "usual": seen,
         "top": max(total, seen, 0),
         "mark": mark,
-        "label": _brief(total) if mark and roomy else "",
+        "label": brief(total) if mark and roomy else "",
         "open": "so far" if month.month == goes_on else "",
     }
-
-
-def _brief(amount: float) -> str:
-    for size, unit in ((1e9, "bn"), (1e6, "M"), (1e3, "k")):
-        if abs(amount) >= size:
-            return f"{amount / size:.3g}{unit}".replace("-", "−")
-    return f"{amount:.0f}".replace("-", "−")
 
 
 def _month_layers(rows: Sequence[Mapping[str, Any]], width: int) -> Any:
     import altair as alt
 
-    inner = min(width - _LEFT - 14, _WIDEST * len(rows))
+    inner = min(width - LEFT - 14, _WIDEST * len(rows))
     low, high = min(0, *(row["total"] for row in rows)), max(1, *(row["top"] for row in rows))
     across = alt.Scale(domain=[row["month"] for row in rows], paddingInner=0.28, paddingOuter=0.14)
     up = alt.Scale(domain=[low * 1.05, high * 1.04], nice=False)
@@ -173,11 +151,11 @@ def _month_layers(rows: Sequence[Mapping[str, Any]], width: int) -> Any:
             x=x, y=y("top"), shape=alt.Shape("mark:N", scale=None)
         ),
         marked.mark_text(dy=-22, fill=INK).encode(x=x, y=y("top"), text="label:N"),
-        every.mark_text(fill=DIM, y=_HEIGHT + 14).encode(x=x, text="name:N"),
-        every.mark_text(fill=INK, y=_HEIGHT + 30, fontWeight=600).encode(x=x, text="year:N"),
+        every.mark_text(fill=DIM, y=HEIGHT + 14).encode(x=x, text="name:N"),
+        every.mark_text(fill=INK, y=HEIGHT + 30, fontWeight=600).encode(x=x, text="year:N"),
         alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(stroke=INK).encode(y=y("zero")),
     ]
-    return alt.layer(*layers).properties(width=inner, height=_HEIGHT)
+    return alt.layer(*layers).properties(width=inner, height=HEIGHT)
 
 
 def _pairs(chart: ListedChart, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -198,7 +176,7 @@ def _pair_layers(points: Sequence[Mapping[str, Any]], width: int) -> Any:
     """Draw a bar per row, and a line across it at the expected value."""
     import altair as alt
 
-    inner = min(width - _LEFT - 14, _WIDEST * len(points))
+    inner = min(width - LEFT - 14, _WIDEST * len(points))
     values = [point[name] for point in points for name in ("value", "expected")]
     lowest, highest = min(0.0, *values), max(0.0, *values) or 1.0
     across = alt.Scale(domain=[point["at"] for point in points], paddingInner=0.28, paddingOuter=0.14)
@@ -210,9 +188,9 @@ def _pair_layers(points: Sequence[Mapping[str, Any]], width: int) -> Any:
     layers = [
         every.mark_bar(fill=BAR).encode(x=x, y=alt.Y("value:Q", scale=up, axis=axis)),
         tick.encode(x=x, y=alt.Y("expected:Q", scale=up, axis=axis)),
-        every.mark_text(fill=DIM, y=_HEIGHT + 14).encode(x=x, text="name:N"),
+        every.mark_text(fill=DIM, y=HEIGHT + 14).encode(x=x, text="name:N"),
     ]
-    return alt.layer(*layers).properties(width=inner, height=_HEIGHT)
+    return alt.layer(*layers).properties(width=inner, height=HEIGHT)
 
 
 def _multiples(chart: ListedChart, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -245,7 +223,7 @@ def _multiple_layers(points: Sequence[Mapping[str, Any]], width: int) -> Any:
     beyond = [point["upper" if point["value"] >= 1 else "lower"] for point in points]
     ratios = [ratio for ratio in (*beyond, *(point["value"] for point in points)) if ratio > 0]
     low, high = min(1.0, *ratios) / _EDGE, max(1.0, *ratios) * _EDGE
-    inner = width - _LEFT - 14
+    inner = width - LEFT - 14
     days = sorted({point["day"] for point in points})
     span = days[-1] - days[0] + 2 * _MARGIN
     drawn = [
@@ -271,9 +249,9 @@ def _multiple_layers(points: Sequence[Mapping[str, Any]], width: int) -> Any:
         every.mark_bar(fill=BAR, width=6, opacity=0.45).encode(x=x, y=y("lower"), y2="upper:Q"),
         every.mark_point(filled=True, size=64, fill=INK, opacity=1).encode(x=x, y=y("value"), shape=shape),
         every.mark_text(dx=11, fill=INK).encode(x=x, y=y("value"), text="label:N"),
-        named.mark_text(fill=DIM, y=_HEIGHT + 14).encode(x=x, text="name:N"),
+        named.mark_text(fill=DIM, y=HEIGHT + 14).encode(x=x, text="name:N"),
     ]
-    return alt.layer(*layers).properties(width=inner, height=_HEIGHT)
+    return alt.layer(*layers).properties(width=inner, height=HEIGHT)
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -311,67 +289,8 @@ def _named_days(days: Sequence[int], pixels: float) -> list[dict[str, Any]]:
     return named
 
 
-def _bars(bars: Sequence[_Bar], message: str) -> str:
-    """Draw bars from left to right, one below the other."""
-    import altair as alt
-
-    rows = [{"row": str(place), **asdict(bar)} for place, bar in enumerate(bars)]
-    longest = max([1e-9, *(bar.value for bar in bars)])
-    x = alt.X("value:Q", axis=None, scale=alt.Scale(domain=[0, longest], nice=False))
-    names = [row["row"] for row in rows]
-    y = alt.Y("row:N", axis=None, sort=None, scale=alt.Scale(domain=names, paddingInner=0.3, paddingOuter=0.15))
-
-    def subset(wanted: Iterable[Mapping[str, Any]]) -> Any:
-        return alt.Chart(alt.Data(values=list(wanted)))
-
-    drawn = [row for row in rows if row["text"]]
-    layers = [
-        subset(row for row in drawn if not row["hollow"]).mark_bar(fill=BAR).encode(x=x, y=y),
-        subset(row for row in drawn if row["hollow"])
-        .mark_bar(fill=PAPER, stroke=BAR, strokeWidth=1.5, strokeDash=[3, 2])
-        .encode(x=x, y=y),
-        subset(drawn).mark_text(align="right", x=-10, fill=DIM).encode(y=y, text="name:N"),
-        subset(row for row in rows if not row["text"])
-        .mark_text(align="left", x=-_LABEL, fill=INK, fontWeight=600)
-        .encode(y=y, text="name:N"),
-        subset(drawn).mark_text(align="left", dx=7, fill=INK).encode(x=x, y=y, text="text:N"),
-    ]
-    height = _ROW * len(rows)
-    chart = alt.layer(*layers).properties(width=NARROW - _LABEL - _TEXT, height=height)
-    return _svg(chart, NARROW, height, message, left=_LABEL, top=0)
-
-
 def prepare() -> None:
     """Import Altair and start its renderer: the first chart takes half a second."""
     import altair as alt
 
-    _svg(alt.layer(alt.Chart(alt.Data(values=[])).mark_bar()), NARROW, _HEIGHT, "")
-
-
-def _svg(chart: Any, width: int, height: int, message: str, left: int = _LEFT, top: int = _TOP) -> str:
-    """Render a chart as a page element that scales with its container."""
-    import vl_convert
-
-    config = {
-        "font": "inherit",
-        "background": None,
-        "view": {"stroke": None},
-        "aria": False,
-        "mark": {"aria": False},
-        "text": {"fontSize": _FONT},
-        "axis": {
-            "aria": False,
-            "domain": False,
-            "ticks": False,
-            "gridColor": LINE,
-            "labelColor": DIM,
-            "labelFontSize": _FONT,
-            "labelPadding": 8,
-        },
-    }
-    spec = {**chart.to_dict(validate=False), "config": config}
-    spec |= {"autosize": {"type": "none"}, "padding": {"left": left, "right": 0, "top": top, "bottom": 0}}
-    # Forbid data downloads: the chart contains all its data.
-    drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    start = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(message)}">'
-    return re.sub(r"^<svg[^>]*>", lambda _: start, drawn, count=1)
+    svg(alt.layer(alt.Chart(alt.Data(values=[])).mark_bar()), NARROW, HEIGHT, "")

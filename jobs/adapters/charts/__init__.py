@@ -1,0 +1,1 @@
+"""Charts: drawn by Altair, rendered by vl-convert, without downloads or scripts."""

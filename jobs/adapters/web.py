@@ -1,0 +1,212 @@
+"""Serve pages over HTTP by aiohttp: doors, limits and headers. What a page says is a function of the caller.
+
+Only GET and HEAD. The policy of the content forbids scripts and styles of others, and frames but those that are named.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from aiohttp import web
+
+_AT_ONCE = 16
+"""Requests that are answered at the same time; others wait."""
+_WAIT = 2.0
+"""Seconds that a request waits for its turn."""
+_COOKIE = "marts_token"
+_USER = "X-Forwarded-User"
+_COMPRESSED = 1024
+"""Bytes from which an answer is compressed."""
+_log = logging.getLogger("marts.pages")
+
+
+class Reply(Protocol):
+    """An answer to a request."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def rows(self) -> int: ...
+
+
+Respond = Callable[[str, str], Reply]
+"""Answers the path and the query of an address."""
+Door = Literal["token", "proxy", "none"]
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Who may read."""
+
+    door: Door
+    token: str = ""
+    proxies: Sequence[str] = ()
+    embed: Sequence[str] = ()
+    """Sites that may show the pages in a frame."""
+
+    def policy(self) -> str:
+        """Return the policy of the content."""
+        frames = " ".join(self.embed) or "'none'"
+        return (
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+            f"form-action 'self'; base-uri 'none'; frame-ancestors {frames}"
+        )
+
+
+@dataclass
+class _Seen:
+    """What the log says of a request."""
+
+    user: str = ""
+    rows: int = 0
+
+
+class Server:
+    """A server that runs in the event loop of its caller."""
+
+    def __init__(self, respond: Respond, doors: Doors, open_paths: Sequence[str] = ("/healthz", "/readyz")) -> None:
+        self._respond, self._doors, self._open = respond, doors, {*open_paths}
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "page")
+        application = web.Application(client_max_size=0)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(
+            application, access_log=None, max_line_size=8190, max_field_size=8190, handle_signals=False
+        )
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; return the port."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def end(self) -> None:
+        """Answer what has begun, and stop."""
+        await self._runner.cleanup()
+        self._threads.shutdown(cancel_futures=True)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request, add the headers of all answers, and log it."""
+        began = time.monotonic()
+        seen = _Seen()
+        answer = await self._answer(request, seen)
+        answer.headers.setdefault("Cache-Control", "no-store")
+        answer.headers["Content-Security-Policy"] = self._doors.policy()
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        answer.headers["Referrer-Policy"] = "no-referrer"
+        fields = {
+            "user": seen.user,
+            "path": request.path,
+            "status": answer.status,
+            "milliseconds": round((time.monotonic() - began) * 1000),
+            "rows": seen.rows,
+        }
+        _log.info("%s %s %d", request.method, request.path, answer.status, extra={"fields": fields})
+        return answer
+
+    async def _answer(self, request: web.Request, seen: "_Seen") -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, text="only GET\n", headers={"Allow": "GET, HEAD"})
+        if request.path not in self._open and (refused := self._admitted(request, seen)) is not None:
+            return refused
+        try:
+            await asyncio.wait_for(self._turns.acquire(), _WAIT)
+        except TimeoutError:
+            return web.Response(status=503, text="too many requests, try again\n", headers={"Retry-After": "2"})
+        try:
+            loop = asyncio.get_running_loop()
+            query = request.rel_url.raw_query_string
+            reply = await loop.run_in_executor(self._threads, self._respond, request.path, query)
+        finally:
+            self._turns.release()
+        seen.rows = reply.rows
+        answer = web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+        answer.content_type = reply.kind
+        answer.charset = "utf-8"
+        if len(reply.body) > _COMPRESSED:
+            answer.enable_compression()
+        return answer
+
+    def _admitted(self, request: web.Request, seen: "_Seen") -> web.StreamResponse | None:
+        """Return None for a reader who may read; else what to answer."""
+        if self._doors.door == "proxy":
+            return self._by_proxy(request, seen)
+        if self._doors.door == "token":
+            return self._by_token(request, seen)
+        return None
+
+    def _by_proxy(self, request: web.Request, seen: "_Seen") -> web.StreamResponse | None:
+        peer, user = request.remote or "", request.headers.get(_USER, "")
+        if not _is_among(peer, self._doors.proxies):
+            return web.Response(status=403, text="only by way of the proxy\n")
+        if not user:
+            return web.Response(status=401, text="the proxy names no user\n")
+        seen.user = user
+        return None
+
+    def _by_token(self, request: web.Request, seen: "_Seen") -> web.StreamResponse | None:
+        """Admit who has the token: in a cookie, in a header, or once in the address, which sets the cookie."""
+        header = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        given = request.cookies.get(_COOKIE, "") or header
+        if _equal(given, self._doors.token):
+            seen.user = "token"
+            return None
+        if _equal(request.query.get("token", ""), self._doors.token):
+            answer = web.Response(status=303, headers={"Location": request.path})
+            secure = request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
+            answer.set_cookie(_COOKIE, self._doors.token, httponly=True, samesite="Strict", secure=secure, path="/")
+            return answer
+        return web.Response(status=401, text="open the address with ?token=… once\n")
+
+
+def _equal(given: str, wanted: str) -> bool:
+    """Compare in constant time."""
+    return bool(wanted) and hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def _is_among(peer: str, proxies: Sequence[str]) -> bool:
+    """Return whether an address is one of the proxies, or in one of their networks."""
+    try:
+        address = ipaddress.ip_address(peer)
+        return any(address in ipaddress.ip_network(proxy, strict=False) for proxy in proxies)
+    except ValueError:
+        return False
+
+
+def serve(respond: Respond, doors: Doors, host: str, port: int, started: Callable[[int], None]) -> None:
+    """Serve until SIGINT or SIGTERM; call ``started`` with the port."""
+
+    async def run() -> None:
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ended.set)
+        server = Server(respond, doors)
+        started(await server.start(host, port))
+        try:
+            await ended.wait()
+        finally:
+            await server.end()
+
+    asyncio.run(run())
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is of this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

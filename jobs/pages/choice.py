@@ -1,0 +1,161 @@
+"""What a reader has chosen: the address of a page is its whole state.
+
+Default values are left out of an address. A name or a value that is not known is taken out with a sentence, so that an
+old link still opens.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import Literal, cast
+from urllib.parse import urlencode
+
+from marts.dashboard import Dashboard
+
+Compare = Literal["before", "year", "none"]
+COMPARES: Mapping[str, str] = {"before": "period before", "year": "year before", "none": "nothing"}
+FROM, TO, COMPARE, PINNED = "from", "to", "compare", "as_of_run"
+LONGEST = 3660
+"""Days of a range, at most: ten years."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The days that a publication has cells of."""
+
+    first: date
+    last: date
+    """as_of: cells end here."""
+
+    @property
+    def default(self) -> "Range":
+        """Return the quarter of as_of, up to it."""
+        start = self.last.replace(month=(self.last.month - 1) // 3 * 3 + 1, day=1)
+        return Range(max(start, self.first), self.last)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Days from the first to the last."""
+
+    first: date
+    last: date
+
+    @property
+    def days(self) -> int:
+        return (self.last - self.first).days + 1
+
+    def before(self, compare: Compare) -> "Range | None":
+        """Return the days that it is compared with: as many before it, or the same of the year before.
+
+        Whole months are compared with as many whole months: December with November, not with 31 days.
+        """
+        if compare == "year":
+            return Range(_a_year_before(self.first), _a_year_before(self.last))
+        if compare == "none":
+            return None
+        after = self.last + timedelta(days=1)
+        if self.first.day == 1 and after.day == 1:
+            months = (after.year - self.first.year) * 12 + after.month - self.first.month
+            return Range(_months_before(self.first, months), self.first - timedelta(days=1))
+        return Range(self.first - timedelta(days=self.days), self.first - timedelta(days=1))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A range of days, values of dimensions, and what to compare with."""
+
+    range: Range
+    chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Values by dimension, in the order of the dashboard; a dimension without any is left out."""
+    compare: Compare = "before"
+    pinned: str = ""
+    """The run whose publication the address asks for."""
+
+    @property
+    def compared(self) -> Range | None:
+        return self.range.before(self.compare)
+
+    def values(self, dimension: str) -> tuple[str, ...]:
+        return self.chosen.get(dimension, ())
+
+    def with_values(self, dimension: str, values: Iterable[str]) -> "Choice":
+        """Return it with other values of a dimension; none takes it out."""
+        chosen = {**self.chosen, dimension: tuple(values)}
+        return replace(self, chosen={name: own for name, own in chosen.items() if own})
+
+    def query(self, bounds: Bounds) -> str:
+        """Return the query string of an address: defaults are left out."""
+        pairs: list[tuple[str, str]] = []
+        if self.range != bounds.default:
+            pairs += [(FROM, self.range.first.isoformat()), (TO, self.range.last.isoformat())]
+        pairs += [(name, value) for name, values in self.chosen.items() for value in values]
+        pairs += [(COMPARE, self.compare)] if self.compare != "before" else []
+        pairs += [(PINNED, self.pinned)] if self.pinned else []
+        return urlencode(pairs)
+
+
+def parse(pairs: Sequence[tuple[str, str]], dashboard: Dashboard, bounds: Bounds) -> tuple[Choice, list[str]]:
+    """Read the names and values of an address. Return the choice, and a sentence for each that is taken out."""
+    dropped: list[str] = []
+    days, compare, pinned = dict[str, date](), "before", ""
+    chosen: dict[str, list[str]] = {name: [] for name in dashboard.dimensions}
+    for name, value in pairs:
+        if not value:
+            continue
+        if name in (FROM, TO):
+            day = _day(value)
+            days |= {name: day} if day else {}
+            dropped += [] if day else [f"{name} is no date: taken out."]
+        elif name == COMPARE:
+            compare = value if value in COMPARES else compare
+            dropped += [] if value in COMPARES else ["The comparison is not known: taken out."]
+        elif name == PINNED:
+            pinned = value
+        elif name in chosen:
+            chosen[name] += [value] if value not in chosen[name] else []
+        else:
+            dropped.append("The address has a name that is not known: taken out.")
+    range_, more = _range(days, bounds)
+    own = {name: tuple(values) for name, values in chosen.items() if values}
+    return Choice(range_, own, cast(Compare, compare), pinned), [*dict.fromkeys([*dropped, *more])]
+
+
+def _range(days: Mapping[str, date], bounds: Bounds) -> tuple[Range, list[str]]:
+    """Return the days between two dates, within what there is."""
+    if not days:
+        return bounds.default, []
+    first, last = days.get(FROM, bounds.first), days.get(TO, bounds.last)
+    remarks = []
+    if first > last:
+        first, last = last, first
+        remarks.append("The dates were the wrong way round.")
+    inside = Range(min(max(first, bounds.first), bounds.last), max(min(last, bounds.last), bounds.first))
+    if (inside.first, inside.last) != (first, last):
+        remarks.append(f"There are figures from {bounds.first} to {bounds.last}: the dates are cut to these.")
+    if inside.days > LONGEST:
+        inside = Range(inside.last - timedelta(days=LONGEST - 1), inside.last)
+        remarks.append(f"A range has at most {LONGEST:,} days: the last ones are shown.")
+    return inside, remarks
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if len(text) == 10 else None
+    except ValueError:
+        return None
+
+
+def _a_year_before(day: date) -> date:
+    """Return the same day of the year before; of February 29 the day before it."""
+    if (day.month, day.day) == (2, 29):
+        return day.replace(year=day.year - 1, day=28)
+    last = day + timedelta(days=1)
+    before = day.replace(year=day.year - 1)
+    ends_month = last.day == 1 and day.month == 2
+    return before if not ends_month else last.replace(year=last.year - 1) - timedelta(days=1)
+
+
+def _months_before(first: date, months: int) -> date:
+    number = first.year * 12 + first.month - 1 - months
+    return date(number // 12, number % 12 + 1, 1)

@@ -1,0 +1,273 @@
+"""The cells of one publication in memory, and the sums that pages ask of them.
+
+Amounts are whole hundredths; a value that a dimension lacks is `UNKNOWN`. The text of a reader never becomes SQL: names
+come from the dashboard, values are bound.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from jobs.pages.choice import Bounds, Choice, Range
+from marts.dashboard import Dashboard, Figure
+from marts.pack import Mart
+
+UNKNOWN = "unknown"
+Sums = tuple[int, ...]
+"""One for each of `Cube.columns`."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A value that can be chosen, with the count of its rows under all other choices."""
+
+    value: str
+    name: str
+    count: int
+    is_chosen: bool
+
+
+class Cube:
+    """Cells of one publication, which do not change."""
+
+    def __init__(
+        self, dashboard: Dashboard, marts: Mapping[str, Mart], tables: Mapping[str, pa.Table], as_of: date
+    ) -> None:
+        """Load the tables of a dashboard, by the name of the mart."""
+        self.dashboard, self._marts = dashboard, marts
+        self.columns = dashboard.sums
+        types = {column.name: column.type for column in marts[dashboard.table].columns}
+        self.units = {name: types[name] for name in self.columns}
+        self._database = duckdb.connect(":memory:", config={"threads": 1, "enable_external_access": False})
+        for name, table in tables.items():
+            self._database.register(f"given_{name}", table)
+        self._create_cells()
+        self._create_months()
+        self.names = {name: self._names(name) for name in dashboard.dimensions}
+        for name in tables:
+            self._database.unregister(f"given_{name}")
+        self.bounds = self._bounds(as_of)
+        self._local = threading.local()
+
+    def _create_cells(self) -> None:
+        board, mart = self.dashboard, self._marts[self.dashboard.table]
+        described = {item.table: item.on for item in board.dimensions.values() if item.table}
+        columns = [f"c.{board.date} AS day"]
+        columns += [f"{self._value(name)} AS d_{name}" for name in board.dimensions]
+        columns += [f"{_whole(mart, column, 'c')} AS s_{column}" for column in self.columns]
+        joins = "".join(
+            f" LEFT JOIN given_{table} AS {table} ON {table}.{on} = c.{on}" for table, on in described.items()
+        )
+        self._database.execute(f"CREATE TABLE cells AS SELECT {', '.join(columns)} FROM given_{board.table} c{joins}")
+
+    def _value(self, name: str) -> str:
+        """Return the SQL of the value of a dimension in a cell."""
+        dimension = self.dashboard.dimensions[name]
+        column = f"{dimension.table or 'c'}.{dimension.column}"
+        return f"coalesce(nullif(trim({column}::VARCHAR), ''), '{UNKNOWN}')"
+
+    def _create_months(self) -> None:
+        """Create a table for each table by month: month, the dimensions that it knows, and the sums of its figures."""
+        tables: dict[str, dict[str, str]] = {}
+        for figure in self.dashboard.figures.values():
+            if figure.of:
+                mart, columns = self._marts[figure.of.table], tables.setdefault(figure.of.table, {})
+                columns["month"] = f"c.{figure.of.month}"
+                for name in self._known_by(figure):
+                    columns[f"d_{name}"] = self._value_elsewhere(figure, name)
+                columns |= {f"s_{name}": _whole(mart, name, "c") for name in (figure.sum, figure.per) if name}
+        for table, columns in tables.items():
+            listed = ", ".join(f"{text} AS {name}" for name, text in columns.items())
+            joins = "".join(self._joins_elsewhere(table))
+            self._database.execute(f"CREATE TABLE months_{table} AS SELECT {listed} FROM given_{table} c{joins}")
+
+    def _known_by(self, figure: Figure) -> list[str]:
+        """Return the dimensions that a table by month knows: its own, and those that describe one of its columns."""
+        assert figure.of
+        own = figure.of.by
+        keys = {self.dashboard.dimensions[name].on for name in own if self.dashboard.dimensions[name].on}
+        described = [name for name, item in self.dashboard.dimensions.items() if item.on and item.on in keys]
+        return list(dict.fromkeys([*own, *described]))
+
+    def _value_elsewhere(self, figure: Figure, name: str) -> str:
+        assert figure.of
+        dimension = self.dashboard.dimensions[name]
+        column = f"{dimension.table}.{dimension.column}" if dimension.table else f"c.{figure.of.by[name]}"
+        return f"coalesce(nullif(trim({column}::VARCHAR), ''), '{UNKNOWN}')"
+
+    def _joins_elsewhere(self, table: str) -> list[str]:
+        figures = [f for f in self.dashboard.figures.values() if f.of and f.of.table == table]
+        joins = dict[str, str]()
+        for figure in figures:
+            assert figure.of
+            for name, column in figure.of.by.items():
+                dimension = self.dashboard.dimensions[name]
+                if dimension.table:
+                    joins[dimension.table] = (
+                        f" LEFT JOIN given_{dimension.table} AS {dimension.table}"
+                        f" ON {dimension.table}.{dimension.on} = c.{column}"
+                    )
+        return list(joins.values())
+
+    def _names(self, name: str) -> dict[str, str]:
+        """Return the names of a dimension's values, if they have others than themselves."""
+        dimension = self.dashboard.dimensions[name]
+        if not dimension.named_by:
+            return {}
+        rows = self._database.execute(
+            f"SELECT {dimension.column}::VARCHAR, {dimension.named_by} FROM given_{dimension.table}"
+        ).fetchall()
+        return {str(value): str(text) for value, text in rows if text is not None}
+
+    def _bounds(self, as_of: date) -> Bounds:
+        ((first,),) = self._database.execute("SELECT min(day) FROM cells").fetchall()
+        return Bounds(first or as_of, as_of)
+
+    def name_of(self, dimension: str, value: str) -> str:
+        return self.names[dimension].get(value, value)
+
+    def settled(self, choice: Choice) -> tuple[Choice, list[str]]:
+        """Return a choice without values that have no rows under those before it, and a sentence for each of these."""
+        kept, dropped = Choice(choice.range, {}, choice.compare, choice.pinned), []
+        for name, values in choice.chosen.items():
+            label = self.dashboard.dimensions[name].label.lower()
+            existing = {option.value for option in self._counts(name, kept)}
+            possible = [value for value in values if value in existing]
+            known = (
+                {option.value for option in self._counts(name, Choice(self._all_days))}
+                if len(possible) < len(values)
+                else existing
+            )
+            for value in values:
+                if value in known and value not in existing:
+                    others = ", ".join(self.name_of(n, v) for n, own in kept.chosen.items() for v in own)
+                    where = f" in {others}" if others else ""
+                    dropped.append(f"{self.name_of(name, value)} has no rows{where} on these days: taken out.")
+                elif value not in known:
+                    dropped.append(f"A {label} of the address is not known: taken out.")
+            kept = kept.with_values(name, possible)
+        return kept, [*dict.fromkeys(dropped)]
+
+    @property
+    def _all_days(self) -> Range:
+        return Range(self.bounds.first, self.bounds.last)
+
+    def options(self, choice: Choice) -> dict[str, list[Option]]:
+        """Return what can be chosen in each dimension: values with rows under all other choices.
+
+        A dimension below another one in a hierarchy does not restrict it: choosing another region is always possible.
+        """
+        results = {}
+        for name in self.dashboard.dimensions:
+            under = [other for other in choice.chosen if name in self.dashboard.above(other)]
+            others = choice
+            for other in {name, *under}:
+                others = others.with_values(other, ())
+            own = set(choice.values(name))
+            results[name] = [
+                Option(item.value, item.name, item.count, item.value in own) for item in self._counts(name, others)
+            ]
+        return results
+
+    def _counts(self, name: str, choice: Choice) -> list[Option]:
+        count = self.dashboard.figures[self.dashboard.count].sum
+        rows = self._sums([f"d_{name}"], choice, choice.range, [f"sum(s_{count})"])
+        options = [Option(value, self.name_of(name, value), int(total), False) for value, total in rows]
+        return sorted(options, key=lambda option: (option.value == UNKNOWN, option.name, option.value))
+
+    def total(self, choice: Choice, days: Range) -> Sums:
+        """Return the sums of all chosen cells in some days."""
+        ((*sums,),) = self._sums([], choice, days)
+        return tuple(sums)
+
+    def by_day(self, choice: Choice, days: Range) -> dict[date, Sums]:
+        """Return the sums of each day with a cell."""
+        return {day: tuple(sums) for day, *sums in self._sums(["day"], choice, days)}
+
+    def by_month(self, choice: Choice, days: Range) -> dict[str, Sums]:
+        """Return the sums of each month with a cell."""
+        return {month: tuple(sums) for month, *sums in self._sums(["strftime(day, '%Y-%m')"], choice, days)}
+
+    def by_value(self, dimension: str, choice: Choice, days: Range) -> dict[str, Sums]:
+        """Return the sums of each value of a dimension."""
+        return {value: tuple(sums) for value, *sums in self._sums([f"d_{dimension}"], choice, days)}
+
+    def by_value_and_day(
+        self, dimension: str, values: Sequence[str], choice: Choice, days: Range
+    ) -> dict[str, dict[date, Sums]]:
+        """Return the sums of each day of some values of a dimension."""
+        if not values:
+            return {}
+        chosen = choice.with_values(dimension, values)
+        results: dict[str, dict[date, Sums]] = {value: {} for value in values}
+        for value, day, *sums in self._sums([f"d_{dimension}", "day"], chosen, days):
+            results[value][day] = tuple(sums)
+        return results
+
+    def cells(self, choice: Choice, limit: int, offset: int) -> tuple[list[tuple[Any, ...]], int]:
+        """Return chosen cells in order, day first, with their dimensions and sums, and how many there are in all."""
+        where, values = self._where(choice, choice.range)
+        names = ["day", *(f"d_{name}" for name in self.dashboard.dimensions), *(f"s_{name}" for name in self.columns)]
+        order = ", ".join(str(n + 1) for n in range(1 + len(self.dashboard.dimensions)))
+        query = f"SELECT {', '.join(names)} FROM cells WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
+        rows = self._ask(query, [*values, limit, offset])
+        ((count,),) = self._ask(f"SELECT count(*) FROM cells WHERE {where}", values)
+        return rows, int(count)
+
+    def elsewhere(self, figure: Figure, choice: Choice, months: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Return the sums of a figure of a table by month in each of some months."""
+        assert figure.of
+        conditions, values = ["month IN (SELECT unnest(?))"], list[Any]([list(months)])
+        for name, own in choice.chosen.items():
+            conditions.append(f"d_{name} IN (SELECT unnest(?))")
+            values.append(list(own))
+        per = f"sum(s_{figure.per})" if figure.per else "0"
+        query = (
+            f"SELECT month, sum(s_{figure.sum}), {per} FROM months_{figure.of.table} WHERE {' AND '.join(conditions)}"
+        )
+        return {month: (int(a), int(b)) for month, a, b in self._ask(f"{query} GROUP BY month", values)}
+
+    def unknown_to(self, figure: Figure, choice: Choice) -> list[str]:
+        """Return the labels of chosen dimensions that the table of a figure does not know."""
+        known = self._known_by(figure) if figure.of else [*self.dashboard.dimensions]
+        return [self.dashboard.dimensions[name].label for name in choice.chosen if name not in known]
+
+    def _sums(
+        self, by: Sequence[str], choice: Choice, days: Range, sums: Sequence[str] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Return sums of chosen cells by some columns."""
+        where, values = self._where(choice, days)
+        columns = sums or [f"coalesce(sum(s_{name}), 0)::BIGINT" for name in self.columns]
+        group = f" GROUP BY {', '.join(map(str, range(1, len(by) + 1)))}" if by else ""
+        return self._ask(f"SELECT {', '.join([*by, *columns])} FROM cells WHERE {where}{group}", values)
+
+    def _where(self, choice: Choice, days: Range) -> tuple[str, list[Any]]:
+        conditions, values = ["day BETWEEN ? AND ?"], list[Any]([days.first, days.last])
+        for name, own in choice.chosen.items():
+            conditions.append(f"d_{name} IN (SELECT unnest(?))")
+            values.append(list(own))
+        return " AND ".join(conditions), values
+
+    def _ask(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a query, in this thread's own cursor."""
+        cursor: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
+        if cursor is None:
+            cursor = self._local.cursor = self._database.cursor()
+        rows: list[tuple[Any, ...]] = cursor.execute(query, list(values)).fetchall()
+        return rows
+
+
+def _whole(mart: Mart, column: str, table: str) -> str:
+    """Return the SQL of a column as a whole number: hundredths of money."""
+    type_ = next(item.type for item in mart.columns if item.name == column)
+    return f"({table}.{column} * 100)::BIGINT" if type_ == "money" else f"{table}.{column}::BIGINT"
+
+
+def each_day(days: Range) -> list[date]:
+    """Return the days of a range."""
+    return [days.first + timedelta(days=number) for number in range(days.days)]

@@ -1,0 +1,110 @@
+"""Read what is live: the tables of a dashboard in one snapshot, and the report of the run that published them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import pyarrow as pa
+
+from jobs.pages.cube import Cube
+from jobs.ports.records import DropRecord
+from jobs.ports.warehouse import Warehouse
+from jobs.report.run_records import report_named
+from jobs.report.run_report import LEFT_OUT, RunReport
+from marts.compute.engine import mart_schema
+from marts.dashboard import Dashboard
+from marts.errors import UsageError
+from marts.pack import Mart, Pack
+
+Opener = Callable[[], Warehouse]
+"""Opens the target, read only."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the figures do not have, as the ledger says now: a later run may have held a drop back."""
+
+    quarantined: int
+    """Rows in quarantine of drops that count."""
+    drops: tuple[DropRecord, ...]
+    """Drops that are held or rejected."""
+
+    @property
+    def text(self) -> str:
+        """Return it in words; empty if nothing is missing."""
+        parts = [f"{self.quarantined:,} row{_s(self.quarantined)} in quarantine"] if self.quarantined else []
+        for state in LEFT_OUT:
+            count = sum(drop.state == state for drop in self.drops)
+            parts += [f"{count:,} {state} drop{_s(count)}"] if count else []
+        return ", ".join(parts)
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def read_outside(warehouse: Warehouse) -> Outside:
+    """Read what the figures do not have."""
+    drops = warehouse.drops()
+    left = sorted((drop for drop in drops if drop.state in LEFT_OUT), key=lambda drop: drop.object_key)
+    return Outside(sum(drop.quarantined for drop in drops if drop.state == "live"), tuple(left))
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One publication in memory."""
+
+    name: str
+    """Changes with each publication."""
+    run_id: str
+    as_of: date
+    published_at: datetime
+    report: RunReport | None
+    """Of the run that published it; None if the ledger does not have it any more."""
+    cube: Cube
+
+
+def live_name(warehouse: Warehouse, names: Sequence[str]) -> str:
+    """Return the name of what is live of some marts; empty if one of them is not."""
+    live = warehouse.live()
+    if any(name not in live for name in names):
+        return ""
+    return "-".join(str(live[name].generation) for name in names)
+
+
+def last_run(warehouse: Warehouse) -> str:
+    """Return what changes with each end of a run."""
+    return " ".join(f"{run.run_id} {run.outcome}" for run in warehouse.runs(1))
+
+
+def read_publication(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publication:
+    """Read the live tables of a dashboard in one snapshot. Raise UsageError if there are none."""
+    return warehouse.snapshot(lambda: _read(warehouse, pack, dashboard))
+
+
+def _read(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publication:
+    live, names = warehouse.live(), dashboard.tables
+    if missing := [name for name in names if name not in live]:
+        hint = "run marts build" if not live else "run marts build: an older version published the live marts"
+        raise UsageError(f"{pack.marts[missing[0]].table} is not published yet", "marts", hint)
+    newest = max((live[name] for name in names), key=lambda generation: generation.published_at)
+    as_of = max(date.fromisoformat(live[name].as_of_date) for name in names)
+    tables = {name: _rows(warehouse, pack.marts[name]) for name in names}
+    published = datetime.fromisoformat(newest.published_at)
+    report = report_named(warehouse, newest.run_id)
+    name = live_name(warehouse, names)
+    return Publication(name, newest.run_id, as_of, published, report, Cube(dashboard, pack.marts, tables, as_of))
+
+
+def _rows(warehouse: Warehouse, mart: Mart) -> pa.Table:
+    """Read the rows of a live mart that pages may show: no personal columns."""
+    columns = [column.name for column in mart.columns if not column.personal]
+    rows = warehouse.execute(f"SELECT {', '.join(columns)} FROM {mart.table}")
+    schema = mart_schema(mart)
+    values = zip(*rows, strict=True) if rows else ([] for _ in columns)
+    flags = {column.name for column in mart.columns if column.type == "flag"}
+    arrays = [
+        pa.array([bool(v) for v in own] if name in flags else own, schema.field(name).type)
+        for name, own in zip(columns, values, strict=True)
+    ]
+    return pa.table(arrays, names=columns)

@@ -1,0 +1,203 @@
+"""What each address of the served pages answers: a function of the request and of what is live."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from urllib.parse import parse_qsl
+
+from jobs.pages.answer import answer
+from jobs.pages.choice import Choice, parse
+from jobs.pages.content import as_csv, as_json, cells_header, csv_of
+from jobs.pages.html import dashboard_page, figures_page, rendered, rows_page, static
+from jobs.pages.live import Live, State
+from jobs.pages.publication import Publication
+
+LONGEST = 4096
+"""Characters of an address."""
+ROWS = 100
+"""Cells of a page of rows."""
+_MOST_NAMES = 200
+_HTML, _JSON, _CSV, _TEXT = "text/html", "application/json", "text/csv", "text/plain"
+_KINDS = {"css": "text/css", "js": "text/javascript"}
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer to a request."""
+
+    status: int
+    kind: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    rows: int = 0
+    """Rows in it, for the log."""
+
+
+class Site:
+    """The pages of one pack."""
+
+    def __init__(self, live: Live, now: Callable[[], datetime], fresh_for: float) -> None:
+        """Serve what is live; it is ready while the target has answered within ``fresh_for`` seconds."""
+        self._live, self._now, self._fresh_for = live, now, fresh_for
+        pack = live.pack.name
+        self._address = f"/{pack}"
+        self._pages = [(self._address, "Dashboard"), ("/figures", "Figures")]
+        self._routes: dict[str, Callable[[Pairs], Reply]] = {
+            "/": self._start,
+            self._address: self._dashboard,
+            f"{self._address}.json": self._json,
+            f"{self._address}.csv": self._csv,
+            f"{self._address}/rows": self._rows,
+            f"{self._address}/rows.csv": self._rows_csv,
+            "/figures": self._figures,
+            "/live": self._name,
+            "/healthz": lambda _: _text(200, "ok\n"),
+            "/readyz": self._ready,
+            **{f"/static/{name}": partial(_static, _KINDS[end], content) for end, (name, content) in static().items()},
+        }
+
+    def respond(self, path: str, query: str) -> Reply:
+        """Answer a request for an address."""
+        if len(path) + len(query) > LONGEST:
+            return self._message(414, "The address is too long", f"It may have {LONGEST:,} characters.")
+        route = self._routes.get(path)
+        if route is None:
+            return self._message(404, "There is no such page", "The figures are on the dashboard.")
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_NAMES)
+        except ValueError:
+            return self._message(400, "The address cannot be read", f"It may have {_MOST_NAMES:,} values.")
+        return route(pairs)
+
+    def _message(self, status: int, title: str, *texts: str) -> Reply:
+        links = [("To the dashboard", self._address)]
+        page = rendered("message.html.j2", "", self._pages, title=title, texts=texts, links=links)
+        return Reply(status, _HTML, page.encode())
+
+    def _start(self, _: Pairs) -> Reply:
+        return Reply(302, _TEXT, b"", {"Location": self._address})
+
+    def _publication(self, pairs: Pairs) -> tuple[State, Publication | None]:
+        """Return what is live, or the publication of the run that the address asks for, if it is still known."""
+        state = self._live.state
+        wanted = dict(pairs).get("as_of_run", "")
+        previous = state.previous
+        if wanted and previous and wanted == previous.run_id:
+            return state, previous
+        return state, state.publication
+
+    def _not_yet(self, state: State) -> Reply:
+        why = state.trouble.what if state.trouble else "The first publication is being read."
+        return self._message(503, "There is nothing to show yet", f"{why}.".replace("..", "."))
+
+    def _chosen(self, pairs: Pairs, publication: Publication) -> tuple[Choice, list[str]]:
+        choice, remarks = parse(pairs, self._live.dashboard, publication.cube.bounds)
+        if choice.pinned and choice.pinned != publication.run_id:
+            remarks.append(f"The publication of that run is not kept: this is run {publication.run_id}.")
+        return choice, remarks
+
+    def _dashboard(self, pairs: Pairs) -> Reply:
+        state, publication = self._publication(pairs)
+        if publication is None:
+            return self._not_yet(state)
+        choice, remarks = self._chosen(pairs, publication)
+        content = answer(publication.cube, choice, remarks)
+        page = dashboard_page(self._address, self._pages, state, publication, content)
+        return Reply(200, _HTML, page.encode())
+
+    def _json(self, pairs: Pairs) -> Reply:
+        _, publication = self._publication(pairs)
+        if publication is None:
+            return _text(503, "not ready\n")
+        choice, remarks = self._chosen(pairs, publication)
+        content = as_json(publication, answer(publication.cube, choice, remarks))
+        return Reply(200, _JSON, json.dumps(content, ensure_ascii=False).encode())
+
+    def _csv(self, pairs: Pairs) -> Reply:
+        _, publication = self._publication(pairs)
+        if publication is None:
+            return _text(503, "not ready\n")
+        choice, remarks = self._chosen(pairs, publication)
+        content = as_csv(publication, answer(publication.cube, choice, remarks))
+        return _download(f"{self._live.pack.name}-{publication.as_of}.csv", content, content.count("\n"))
+
+    def _rows(self, pairs: Pairs) -> Reply:
+        state, publication = self._publication(pairs)
+        if publication is None:
+            return self._not_yet(state)
+        choice, remarks, start = self._chosen_rows(pairs, publication)
+        rows, count = publication.cube.cells(choice, ROWS, start)
+        texts = [self._cell_texts(publication, row) for row in rows]
+        here = f"{self._address}/rows"
+        page = rows_page(here, self._address, self._pages, publication, (choice, remarks), (texts, start, ROWS, count))
+        return Reply(200, _HTML, page.encode(), rows=len(rows))
+
+    def _rows_csv(self, pairs: Pairs) -> Reply:
+        _, publication = self._publication(pairs)
+        if publication is None:
+            return _text(503, "not ready\n")
+        choice, _, _ = self._chosen_rows(pairs, publication)
+        _, count = publication.cube.cells(choice, 0, 0)
+        rows, _ = publication.cube.cells(choice, count, 0)
+        texts = [self._cell_texts(publication, row) for row in rows]
+        content = csv_of([cells_header(self._live.dashboard), *texts])
+        return _download(f"{self._live.pack.name}-rows-{publication.as_of}.csv", content, count)
+
+    def _chosen_rows(self, pairs: Pairs, publication: Publication) -> tuple[Choice, list[str], int]:
+        own = dict(pairs)
+        choice, remarks = self._chosen([pair for pair in pairs if pair[0] != "start"], publication)
+        settled, more = publication.cube.settled(choice)
+        start = own.get("start", "")
+        return settled, [*remarks, *more], int(start) if start.isdecimal() and len(start) < 10 else 0
+
+    def _cell_texts(self, publication: Publication, row: Sequence[object]) -> list[str]:
+        cube = publication.cube
+        day, *rest = row
+        names = list(cube.dashboard.dimensions)
+        values = [cube.name_of(name, str(value)) for name, value in zip(names, rest, strict=False)]
+        sums = [
+            _sum_text(cube.units[column], int(str(value)))
+            for column, value in zip(cube.columns, rest[len(names) :], strict=True)
+        ]
+        return [str(day), *values, *sums]
+
+    def _figures(self, _: Pairs) -> Reply:
+        page = figures_page("/figures", self._pages, self._live.dashboard, self._live.pack.marts)
+        return Reply(200, _HTML, page.encode())
+
+    def _name(self, _: Pairs) -> Reply:
+        publication = self._live.state.publication
+        if publication is None:
+            return _text(503, "not ready\n")
+        content = {"publication": publication.name, "run_id": publication.run_id, "as_of": str(publication.as_of)}
+        return Reply(200, _JSON, json.dumps(content).encode(), {"ETag": f'"{publication.name}"'})
+
+    def _ready(self, _: Pairs) -> Reply:
+        state = self._live.state
+        is_fresh = state.looked_at and (self._now() - state.looked_at).total_seconds() < self._fresh_for
+        if state.publication is None:
+            return _text(503, "nothing is loaded yet\n")
+        is_build = state.trouble is not None and state.trouble.is_build
+        return _text(200, "ready\n") if is_fresh or is_build else _text(503, "the target does not answer\n")
+
+
+def _sum_text(unit: str, value: int) -> str:
+    if unit != "money":
+        return str(value)
+    return f"{'-' if value < 0 else ''}{abs(value) // 100}.{abs(value) % 100:02d}"
+
+
+def _text(status: int, text: str) -> Reply:
+    return Reply(status, _TEXT, text.encode())
+
+
+def _static(kind: str, content: bytes, _: Pairs) -> Reply:
+    """Answer with a file whose name changes with its content: browsers keep it."""
+    return Reply(200, kind, content, {"Cache-Control": "public, max-age=31536000, immutable"})
+
+
+def _download(name: str, content: str, rows: int) -> Reply:
+    return Reply(200, _CSV, content.encode(), {"Content-Disposition": f'attachment; filename="{name}"'}, rows)

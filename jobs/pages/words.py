@@ -1,0 +1,53 @@
+"""How pages write numbers: money in full, changes with a sign and a word, never by colour alone."""
+
+from jobs.pages.answer import Change
+from marts.dashboard import Figure
+
+_MINUS = "\N{MINUS SIGN}"
+_DIGITS = {"money": 2, "percent": 2, "decimal": 2, "count": 0}
+
+
+def written(figure: Figure, value: int | None, is_mean: bool = False) -> str:
+    """Write a value of a figure; a mean of a count has two digits more."""
+    if value is None:
+        return ""
+    digits = digits_of(figure, is_mean)
+    size, unit = abs(value), " %" if figure.unit == "percent" else ""
+    whole = f"{size // 10**digits:,}" + (f".{size % 10**digits:0{digits}d}" if digits else "")
+    return f"{_MINUS if value < 0 else ''}{whole}{unit}"
+
+
+def plain(figure: Figure, value: int | None, is_mean: bool = False) -> str:
+    """Write a value for CSV and JSON: digits only."""
+    text = written(figure, value, is_mean)
+    return text.replace(",", "").replace(_MINUS, "-").removesuffix(" %")
+
+
+def digits_of(figure: Figure, is_mean: bool = False) -> int:
+    """Return the digits after the point of a figure's values."""
+    return 2 if is_mean else _DIGITS[figure.unit]
+
+
+def scaled(figure: Figure, value: int | None, is_mean: bool = False) -> float | None:
+    """Return a value as a chart draws it."""
+    return None if value is None else value / 10 ** digits_of(figure, is_mean)
+
+
+def change_text(change: Change) -> str:
+    """Write a change in percent, with its sign; empty if there is nothing to compare with."""
+    tenths = change.tenths
+    if tenths is None:
+        return ""
+    sign = "+" if tenths > 0 else _MINUS if tenths < 0 else ""
+    return f"{sign}{abs(tenths) // 10:,}.{abs(tenths) % 10} %"
+
+
+def direction(figure: Figure, change: Change) -> str:
+    """Return up, down or same, and whether that is better or worse."""
+    tenths = change.tenths
+    if not tenths:
+        return "same"
+    way = "up" if tenths > 0 else "down"
+    if figure.more_is == "neither":
+        return way
+    return f"{way} {'better' if (tenths > 0) == (figure.more_is == 'better') else 'worse'}"

@@ -1,0 +1,190 @@
+"""The dashboard in a browser: with a script and without, wide and narrow, light and dark, by keyboard."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+from support.browsing import barriers, chromium, requests, seen_as
+from support.dashboards import company
+from support.kit import line, sales
+from support.served import Served, serving
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    yield from chromium()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARTS_ANALYTICS", "false")
+        place = company(tmp_path_factory.mktemp("company"))
+        assert place.build().error is None
+        served = Served(place)
+        served.live.look()
+        with serving(served.site.respond) as address:
+            yield served, address
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds that the page is about to do."""
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end, "the page did not do it"
+        time.sleep(0.05)
+
+
+def value(browser: Any, name: str = "purchases") -> str:
+    """Return the value of a card, in one step: the page may swap its elements at any time."""
+    path = f"[aria-labelledby=card-{name}] .value"
+    return str(browser.execute_script("return document.querySelector(arguments[0])?.textContent ?? ''", path))
+
+
+def choose(browser: Any, name: str, wanted: str) -> None:
+    """Choose a value of a filter, and wait until the page shows it."""
+    Select(browser.find_element(By.NAME, name)).select_by_value(wanted)
+    until(lambda: parse_qs(urlsplit(browser.current_url).query).get(name) == ([wanted] if wanted else None))
+
+
+def complaints(browser: Any) -> list[str]:
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nobody_is_kept_out_and_nothing_is_of_another_host(
+    browser: Any, site: tuple[Served, str], width: int, scheme: str
+) -> None:
+    _, address = site
+    with seen_as(browser, width, scheme):
+        for page in ("/retail", "/retail?region=North&channel=card", "/retail/rows", "/figures", "/nothing"):
+            requests(browser)
+            complaints(browser)
+            browser.get(f"{address}{page}")
+            assert barriers(browser) == []
+            wide = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+            assert wide <= 0, page
+            assert {urlsplit(url).netloc for url in requests(browser) if not url.startswith("data:")} == {
+                urlsplit(address).netloc
+            }
+            assert [text for text in complaints(browser) if "404" not in text] == []  # nor of the policy of the content
+
+
+def test_each_filter_shows_its_figures_in_place_and_in_the_address(browser: Any, site: tuple[Served, str]) -> None:
+    served, address = site
+    browser.get(f"{address}/retail")
+    every = value(browser)
+    for name, wanted in (("region", "North"), ("channel", "card"), ("segment", "Guest")):
+        browser.execute_script("window.kept = true")
+        before = value(browser)
+        choose(browser, name, wanted)
+        until(lambda before=before: value(browser) != before)
+        query = urlsplit(browser.current_url).query
+        assert value(browser) == f"{int(served.figures(f'/retail.json?{query}')['purchases'] or 0):,}"
+        assert browser.execute_script("return window.kept")  # no page was loaded
+    browser.back()
+    until(lambda: "segment" not in browser.current_url)
+    pasted = browser.current_url
+    until(lambda: browser.execute_script("return !document.body.hasAttribute('aria-busy')"))
+    displayed = value(browser)
+    browser.get("about:blank")
+    browser.get(pasted)
+    assert value(browser) == displayed != every
+    browser.find_element(By.LINK_TEXT, "Clear").click()
+    until(lambda: value(browser) == every)
+
+
+def test_a_choice_that_rules_another_one_out_says_so(browser: Any, site: tuple[Served, str]) -> None:
+    _, address = site
+    browser.get(f"{address}/retail?city=Northport")
+    choose(browser, "region", "South")
+    until(lambda: "Northport has no rows in South on these days: taken out." in browser.page_source)
+    assert value(browser)
+
+
+def test_focus_open_details_and_scroll_survive(browser: Any, site: tuple[Served, str]) -> None:
+    _, address = site
+    with seen_as(browser, 1280):
+        browser.get(f"{address}/retail")
+        browser.find_element(By.CSS_SELECTOR, "#panel-1 ~ details summary").click()
+        browser.execute_script("window.scrollTo(0, 300)")
+        select = browser.find_element(By.NAME, "channel")
+        browser.execute_script("arguments[0].focus({preventScroll: true})", select)
+        before = value(browser)
+        choose(browser, "channel", "card")
+        until(lambda: value(browser) != before)
+        assert browser.execute_script("return document.activeElement.name") == "channel"
+        assert browser.find_element(By.CSS_SELECTOR, "#panel-1 ~ details").get_attribute("open")
+        assert browser.execute_script("return window.scrollY") == 300
+
+
+def test_the_last_of_two_quick_choices_is_shown(browser: Any, site: tuple[Served, str]) -> None:
+    served, address = site
+    browser.get(f"{address}/retail")
+    browser.execute_script(
+        """
+        const select = document.querySelector("[name=channel]");
+        for (const value of ["card", "cash"]) {
+            select.value = value;
+            select.dispatchEvent(new Event("change", {bubbles: true}));
+        }
+        """
+    )
+    until(lambda: "channel=cash" in browser.current_url)
+    wanted = f"{int(served.figures('/retail.json?channel=cash')['purchases']):,}"
+    until(lambda: value(browser) == wanted)
+
+
+def test_a_new_publication_is_shown_in_place(browser: Any, site: tuple[Served, str]) -> None:
+    served, address = site
+    browser.get(f"{address}/retail?channel=card")
+    before = value(browser, "net_revenue")
+    row = line("Later", day="2024-03-30", price="5000.00")
+    served.place.put("sales/later.csv", sales(f"{row},card", header=f"{_header()}"))
+    assert served.place.build().error is None
+    served.live.look()
+    browser.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
+    until(lambda: value(browser, "net_revenue") != before)
+    assert "What changed since the publication before" in browser.page_source
+    assert "channel=card" in browser.current_url
+    assert "New figures" in browser.find_element(By.ID, "status").get_attribute("textContent")
+
+
+def _header() -> str:
+    from support.kit import SALES
+
+    return f"{SALES},payment_mode"
+
+
+def test_the_keyboard_alone_is_enough(browser: Any, site: tuple[Served, str]) -> None:
+    _, address = site
+    browser.get(f"{address}/retail")
+    before = value(browser)
+    body = browser.find_element(By.TAG_NAME, "body")
+    body.send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.text == "Skip to the figures"
+    for _ in range(30):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        if browser.switch_to.active_element.get_attribute("name") == "channel":
+            break
+    browser.switch_to.active_element.send_keys("card")
+    until(lambda: "channel=card" in browser.current_url)
+    until(lambda: value(browser) != before)
+
+
+def test_without_a_script_a_button_shows_the_same(site: tuple[Served, str]) -> None:
+    served, address = site
+    for plain in chromium("blink-settings=scriptEnabled=false"):
+        plain.get(f"{address}/retail")
+        Select(plain.find_element(By.NAME, "region")).select_by_value("North")
+        plain.find_element(By.CSS_SELECTOR, "form button").click()
+        until(lambda plain=plain: "region=North" in plain.current_url)
+        assert value(plain) == f"{int(served.figures('/retail.json?region=North')['purchases']):,}"
+        assert plain.find_elements(By.CSS_SELECTOR, "figure.wide svg")
+        assert not plain.find_element(By.CSS_SELECTOR, "[data-print]").is_displayed()

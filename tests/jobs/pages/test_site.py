@@ -1,0 +1,166 @@
+"""What each address answers, without a server: pages, files, readiness, another publication."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from support.dashboards import BOARD, LAST, cells_by_hand, company
+from support.kit import Place, line, sales
+from support.served import Served
+
+HOSTILE = "<script>alert(1)</script>&\"'=1+1"
+
+
+@pytest.fixture
+def served(tmp_path: Any) -> Iterator[Served]:
+    place = company(tmp_path)
+    assert place.build().error is None
+    served = Served(place)
+    served.live.look()
+    yield served
+    served.live.end()
+
+
+def test_pages_json_and_csv_say_the_same(served: Served) -> None:
+    query = "?region=North&compare=year"
+    content = json.loads(served.text(f"/retail.json{query}"))
+    page = served.text(f"/retail{query}")
+    rows = list(csv.DictReader(io.StringIO(served.text(f"/retail.csv{query}"))))
+    totals = {row["figure"]: row["value"] for row in rows if row["part"] == "total"}
+    for card in content["cards"]:
+        displayed = card["value"] or card["why_not"]
+        assert totals[card["label"]] == displayed
+        if card["value"]:
+            assert f"{float(displayed):,.2f}" in page or f"{int(float(displayed)):,}" in page
+    assert content["chosen"] == {"region": ["North"]}
+    assert content["as_of"] == "2024-03-31"
+
+
+def test_rows_behind_figures_are_the_cells_whole_and_by_pages(served: Served) -> None:
+    cells = cells_by_hand(served.place)
+    own = [cell for cell in cells if cell.values["region"] == "North" and cell.day >= date(2024, 1, 1)]
+    rows = list(csv.DictReader(io.StringIO(served.text("/retail/rows.csv?region=North"))))
+    assert len(rows) == len(own)
+    assert sum(round(float(row["total_sales"]) * 100) for row in rows) == sum(c.sums["total_sales"] for c in own)
+    first = served.text("/retail/rows?region=North")
+    assert f"1 to {min(100, len(own))} of {len(own)}" in first
+    assert ("Later rows" in first) == (len(own) > 100)
+
+
+def test_a_page_says_what_it_is_of_and_what_is_not_in_it(served: Served) -> None:
+    page = served.text("/retail")
+    assert "as of <strong>2024-03-31</strong>" in page
+    assert "run run-1" in page
+    assert "sums equal the clean lines" in page
+    assert "not in it" not in page
+    served.place.put("sales/more.csv", sales(line("Q", quantity=0), line("R", day="2024-03-01")))
+    assert served.place.build().exit_code == 65
+    served.live.look()
+    page = served.text("/retail")
+    assert '<a href="#missing">1 held drop</a>' in page
+    assert re.search(r"sales/more\.csv</th><td>held</td><td class=\"number\">2</td><td>[^<]+</td>", page)
+
+
+def test_another_publication_is_shown_with_what_changed(served: Served) -> None:
+    before = served.figures()
+    name = json.loads(served.text("/live"))["publication"]
+    served.place.put("sales/more.csv", sales(line("New", day="2024-03-30", price="1000.00")))
+    served.place.build()
+    assert served.figures() == before
+    served.live.look()
+    after = served.figures()
+    assert float(after["net_revenue"]) == float(before["net_revenue"]) + 1000
+    assert json.loads(served.text("/live"))["publication"] != name
+    page = served.text("/retail")
+    assert "What changed since the publication before" in page
+    assert f"{float(before['net_revenue']):,.2f}" in page
+    pinned = served.figures("/retail.json?as_of_run=run-1")
+    assert pinned == before
+    assert "is not kept" in json.loads(served.text("/retail.json?as_of_run=run-0"))["remarks"][-1]
+
+
+def test_a_build_that_has_the_file_and_a_lost_file_leave_the_last_publication(served: Served) -> None:
+    import duckdb
+
+    figures = served.figures()
+    path = served.place.folder / "marts.duckdb"
+    with duckdb.connect(str(path)):  # in this process: the file is opened as another configuration
+        served.live.look()
+    moved = path.with_suffix(".away")
+    path.rename(moved)
+    served.live.look()
+    assert served.figures() == figures
+    page = served.text("/retail")
+    assert "has not answered since 12:00 UTC: the last publication is shown" in page
+    served.clock.now += timedelta(minutes=5)
+    assert served.get("/readyz").status == 503
+    assert served.get("/healthz").status == 200
+    moved.rename(path)
+    served.live.look()
+    assert served.get("/readyz").status == 200
+    assert "has not answered" not in served.text("/retail")
+
+
+def test_nothing_to_show_yet_is_a_page_that_says_so(tmp_path: Any) -> None:
+    served = Served(Place(tmp_path))
+    served.live.look()
+    reply = served.get("/retail")
+    assert reply.status == 503
+    assert "There is nothing to show yet" in reply.body.decode()
+    assert (served.get("/readyz").status, served.get("/retail.json").status) == (503, 503)
+
+
+def test_names_of_others_are_text_on_pages_and_no_formula_in_files(tmp_path: Any) -> None:
+    place = company(tmp_path)
+    quoted = HOSTILE.replace('"', '""')
+    place.put("stores/stores.csv", f'id,name,city,state,region\n121,"{quoted}","{quoted}",=1+1,@x\n')
+    assert place.build(as_of=LAST).error is None
+    served = Served(place)
+    served.live.look()
+    for address in ("/retail", "/retail/rows", "/retail?region=%40x", "/retail?store=121"):
+        page = served.text(address)
+        assert "<script>" not in page
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    rows = list(csv.reader(io.StringIO(served.text("/retail/rows.csv"))))
+    assert {row[1] for row in rows} >= {"'@x"}
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "@"))]
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("/nothing", 404),
+        ("/retail/../etc/passwd", 404),
+        (f"/retail?region={'x' * 5000}", 414),
+        ("/retail?" + "&".join(f"a{n}=1" for n in range(300)), 400),
+        ("/", 302),
+        ("/figures", 200),
+        ("/retail?from=%00&to=%ff&region=%F0%9F%98%80", 200),
+        ("/retail/rows?start=99999999", 200),
+        ("/retail/rows?start=-1", 200),
+    ],
+)
+def test_addresses_of_any_kind_are_answered(served: Served, address: str, status: int) -> None:
+    reply = served.get(address)
+    assert reply.status == status
+    assert b"Traceback" not in reply.body
+
+
+def test_each_figure_has_its_definition(served: Served) -> None:
+    page = served.text("/figures")
+    for figure in BOARD.figures.values():
+        assert figure.label in page
+        assert figure.help in page.replace("&#39;", "'")
+    assert "daily_sales_data_mart" in page
+
+
+def test_nobody_is_on_any_page(served: Served) -> None:
+    names = ("Asha", "Rao", "Ben", "Iyer", "Rahul", "Verma", "Lake Road")
+    for address in ("/retail", "/retail.json", "/retail.csv", "/retail/rows", "/retail/rows.csv", "/figures"):
+        text = served.text(address)
+        assert [name for name in names if name in text] == []
