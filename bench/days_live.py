@@ -20,11 +20,10 @@ from typing import Any
 
 from bench import drops, loads
 from bench.measure import Measured, measured
+from bench.packs import LEFT_OUT, compared
 from marts.pack import Mart
-from marts.pack_variants import without_analytics
-from marts.packs import shipped
 
-PACK = without_analytics(shipped("retail"))
+PACK = compared("retail")
 OURS = "Martwright, rows that differ"
 WHOLE = "Martwright, all rows loaded"
 _STATUS, _REDO = "SHOW GLOBAL STATUS WHERE Variable_name", "Innodb_os_log_written"
@@ -202,6 +201,7 @@ def started(folder: Path, source: Path, cores: int) -> Iterator[Place]:
             database.make_database("others")
             local = drops.linked(source, Path(of_drops) / "drops")
             product = {"PYTHONPATH": "", "MARTS_ANALYTICS": "false", "MARTS_RAY__CPUS": str(cores)}
+            product["MARTS_LEAVE_OUT"] = json.dumps(LEFT_OUT[PACK.name])
             environment = {**product, **store.environment}
             yield Place(store, database, bucket, local, target, environment)
         finally:

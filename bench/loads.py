@@ -38,9 +38,8 @@ from urllib.parse import unquote, urlsplit
 import psutil
 
 from bench.measure import measured
+from bench.packs import compared
 from marts.pack import Mart
-from marts.pack_variants import without_analytics
-from marts.packs import shipped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +53,7 @@ BATCH = 10_000
 CHUNK = 1000
 """Rows per INSERT of pandas. Between 500 and 5,000 it makes no difference: SQLAlchemy names every single value."""
 MONTHS = 10
-PACK = without_analytics(shipped("retail"))
+PACK = compared("retail")
 CUSTOMERS_MART = PACK.marts["customers"]
 TABLE = f"{CUSTOMERS_MART.table}_rows"
 NAMES = [column.name for column in CUSTOMERS_MART.columns]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import drops, loads
+from bench.packs import LEFT_OUT
 from jobs.adapters.ray.cluster import Cluster
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.load import load
@@ -68,7 +69,7 @@ def traffic(source: Path, cores: int) -> dict[str, Counter[str]]:
             store.upload(source, store.make_bucket("bench"), "drops")
             os.environ.update(store.environment)  # the only way in which its credentials reach the workers
             places = {"source": "s3://bench/drops", "target": f"duckdb://{folder}/marts.duckdb"}
-            less: dict[str, Any] = {"quality": {"judge": False}, "analytics": False}
+            less: dict[str, Any] = {"quality": {"judge": False}, "analytics": False, "leave_out": LEFT_OUT["retail"]}
             settings = load(None, {**places, "state": "s3://bench/state", **less})
             warehouse = open_warehouse(settings.target or "", settings.mysql, settings.domain)
             steps = Steps(lambda: counted(f"http://127.0.0.1:{port}/metrics"))

@@ -1,5 +1,6 @@
-"""A pack as settings change it: with ids that are texts, or without customer analytics."""
+"""A pack as settings change it: with ids that are texts, without customer analytics, or without some marts."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from marts.pack import ID_LENGTH, MartColumn, Pack, SourceColumn
@@ -15,18 +16,48 @@ def with_text_ids(pack: Pack) -> Pack:
 
 def without_analytics(pack: Pack) -> Pack:
     """Return the pack without the tables of customer analytics, and what is about them."""
-    left = pack.analytics
     return replace(
-        pack,
-        tables={name: mart for name, mart in pack.tables.items() if name not in left},
-        months={name: table for name, table in pack.months.items() if name not in left},
+        without(pack, pack.analytics),
         numbers=tuple(number for number in pack.numbers if not number.group),
         number_tables=tuple(table for table in pack.number_tables if not table.group),
+        analytics=frozenset(),
+    )
+
+
+def without(pack: Pack, names: Iterable[str]) -> Pack:
+    """Return the pack without some tables, those that read them, those that only these read, and what is about them."""
+    left = {*names}
+    while more := {name for name in pack.tables if name not in left and {*pack.tables_read(name)} & left}:
+        left |= more
+    tables = {name: table for name, table in pack.tables.items() if name not in left}
+    needed = [name for name, table in tables.items() if table.table or table.stops[0]]
+    for name in needed:  # it grows
+        needed += [other for other in _read_by(pack, name) if other not in needed]
+    views = []
+    for view in pack.database_views:  # each may read those before it
+        if {*view.reads} & left:
+            left.add(view.name)
+        else:
+            views.append(view)
+    return replace(
+        pack,
+        tables={name: table for name, table in tables.items() if name in needed},
+        months={name: table for name, table in pack.months.items() if name in needed},
         highlights=tuple(item for item in pack.highlights if item.table not in left),
         views=tuple(view for view in pack.views if view.table not in left),
         alerts=tuple(alert for alert in pack.alerts if alert.table not in left),
-        analytics=frozenset(),
+        database_views=tuple(views),
+        analytics=pack.analytics - left,
     )
+
+
+def _read_by(pack: Pack, name: str) -> list[str]:
+    """Return the tables that a table reads, those of months included."""
+    if name in pack.months:
+        table = pack.months[name]
+        return [*table.also, *table.lookback]
+    mart = pack.tables[name]
+    return [other for other in (mart.reads, *mart.also) if other]
 
 
 def _of_texts(column: SourceColumn) -> SourceColumn:

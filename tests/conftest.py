@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.kit import Place
+from support.retail import LEAVE_OUT
 
 from jobs.runtime import scrub
 
@@ -26,6 +27,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         monkeypatch.delenv(name)
     monkeypatch.setenv("MARTS_LOG__FORMAT", "text")  # what people read; tests of JSON set json
     monkeypatch.setenv("MARTS_ANALYTICS", "false")  # most tests need two marts only; tests of analytics set true
+    monkeypatch.setenv("MARTS_LEAVE_OUT", LEAVE_OUT)
     monkeypatch.setattr(scrub, "_known", set())
     scrub._pattern.cache_clear()
     monkeypatch.chdir(tmp_path)
@@ -49,6 +51,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("figures")
     for text in dict.fromkeys(figures):
         terminalreporter.write_line(text)
+
+
+@pytest.fixture
+def all_marts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let builds compute the marts of days, months and stores, too."""
+    monkeypatch.delenv("MARTS_LEAVE_OUT")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from bench.engines.contract import Order, main
-from bench.packs import marts_of
+from bench.packs import LEFT_OUT, marts_of
 from jobs.adapters.ray.cluster import Cluster
 from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.open import open_warehouse
@@ -77,6 +77,7 @@ def made_ready(cluster: Cluster, drops: Path, folder: Path, as_of: date, pack: s
         state=str(folder / "state"),
         quality=Quality(judge=False),
         analytics=False,
+        leave_out=LEFT_OUT.get(pack, ()),
     )
     near = LocalFirstRunner(cluster, cluster.settings)
     return build_until_ready(settings, as_of, near.run, cluster.start, near.needs_cluster)

@@ -131,6 +131,9 @@ class Server:
             loop = asyncio.get_running_loop()
             query = request.rel_url.raw_query_string
             reply = await loop.run_in_executor(self._threads, self._respond, request.path, query)
+        except Exception:  # noqa: BLE001 - a page that fails must not end the server, and its log says why
+            _log.exception("%s failed", request.path)
+            return web.Response(status=500, text="This page failed: the log of the server says why.\n")
         finally:
             self._turns.release()
         seen.rows = reply.rows

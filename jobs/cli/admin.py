@@ -161,12 +161,13 @@ def demo(
 def doctor(
     settings: "Settings",
     as_json: Json = False,
+    serve_: Annotated[bool, typer.Option("--serve", help="Check what `marts serve` needs instead")] = False,
 ) -> None:
     """Check versions, storage, database privileges and Ray, with a hint for each failure."""
     from jobs.cli import render
-    from jobs.operations.doctor import examine
+    from jobs.operations.doctor import examine, examine_pages
 
-    results = list(examine(settings))
+    results = list(examine_pages(settings) if serve_ else examine(settings))
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in results], indent=2))
     else:

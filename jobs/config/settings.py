@@ -15,7 +15,7 @@ from jobs.config.secret import Secret
 from marts.alerts import EVENTS
 from marts.errors import UsageError
 from marts.pack import Pack
-from marts.pack_variants import with_text_ids, without_analytics
+from marts.pack_variants import with_text_ids, without, without_analytics
 from marts.policy import nearest, unknown_key
 from marts.rows.source_block import SourceBlock
 
@@ -251,6 +251,9 @@ class Settings(BaseSettings):
     expectations: str | None = Field(None, description="folder of suites; its files override the shipped ones")
     mart: str | None = Field(None, description="build only this mart")
     analytics: bool = Field(True, description="false: do not compute the tables of customer analytics")
+    leave_out: tuple[str, ...] = Field(
+        (), description="marts that are not computed, nor those that read them; a dashboard needs its own"
+    )
     lock_timeout: int = Field(30, ge=0, description="seconds to wait for another build")
     sources: tuple[SourceBlock, ...] = Field(
         (), description="how files are read: the [[source]] blocks of marts.toml (docs/sources.md)"
@@ -285,6 +288,17 @@ class Settings(BaseSettings):
         if pack and name is not None and name not in pack.marts:
             raise ValueError(f"must be one of {', '.join(map(repr, pack.marts))}")
         return name
+
+    @field_validator("leave_out")
+    @classmethod
+    def _known_marts(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        pack = _pack_of(info)
+        for name in names:
+            if pack and name not in pack.marts:
+                raise ValueError(f"unknown mart {name!r}{nearest(name, pack.marts)}")
+        if info.data.get("mart") in names:
+            raise ValueError(f"{info.data['mart']!r} is the only mart that is built (`mart`)")
+        return names
 
     @field_validator("sources")
     @classmethod
@@ -339,6 +353,7 @@ class Settings(BaseSettings):
         """The pack, as it is read, with the indexes of its marts."""
         pack = load_pack(self.pack)
         pack = pack if self.analytics else without_analytics(pack)
+        pack = without(pack, self.leave_out) if self.leave_out else pack
         pack = with_text_ids(pack) if self.ids == "text" else pack
         indexes = {name: item.indexes for name, item in self.marts.items() if item.indexes}
         tables = {n: replace(mart, indexes=indexes[n]) if n in indexes else mart for n, mart in pack.tables.items()}

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from jobs.adapters.ray.cluster import Cluster, cluster_address
 from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.load import load_policy, vault_of
+from jobs.config.packs import load_dashboard
 from jobs.config.secret import open_vault
 from jobs.config.settings import Settings
 from jobs.operations.seal import is_used, places_of
@@ -57,6 +59,37 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield Check("target", False, "not set: give --target or run `marts init`", UsageError.exit_code)
     yield from _guarded("ray", lambda: _ray(settings))
     yield _notices(settings)
+
+
+def examine_pages(settings: Settings) -> Iterator[Check]:
+    """Check what `marts serve` needs: a dashboard, its tables, and a user who may only read."""
+    yield from _guarded("dashboard", lambda: _dashboard(settings))
+    if settings.target:
+        yield from _guarded("target", lambda: _read_only(settings))
+    else:
+        yield Check("target", False, "not set: give --target or run `marts init`", UsageError.exit_code)
+
+
+def _dashboard(settings: Settings) -> list[Check]:
+    dashboard = load_dashboard(settings.domain)
+    if dashboard is None:
+        what = f"the pack {settings.domain.name!r} has no dashboard.toml"
+        raise UsageError(what, "pack", "write one beside its pack.toml")
+    return [Check("dashboard", True, f"{len(dashboard.figures)} figures, {len(dashboard.dimensions)} filters")]
+
+
+def _read_only(settings: Settings) -> list[Check]:
+    dashboard, pack = load_dashboard(settings.domain), settings.domain
+    with closing(open_warehouse(settings.target or "", settings.mysql, pack, True, 0, False)) as warehouse:
+        live = warehouse.live()
+        missing = [pack.marts[name].table for name in (dashboard.tables if dashboard else ()) if name not in live]
+        rights = warehouse.rights_to_write()
+    published = f"{missing[0]} is not published yet: run marts build" if missing else "all are published"
+    checks = [Check("tables", not missing, published, UsageError.exit_code if missing else 0)]
+    if not rights:
+        return [*checks, Check("rights", True, "may only read")]
+    hint = "give the pages a user of their own: GRANT SELECT ON database.* TO user"
+    return [*checks, Check("rights", False, f"may write ({', '.join(rights)}): {hint}", UsageError.exit_code)]
 
 
 def _guarded(what: str, check: Callable[[], list[Check]]) -> list[Check]:

@@ -1,15 +1,18 @@
 """Pages as HTML: complete without a script."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
+from markupsafe import Markup
+
 from jobs.adapters.charts import dashboard as charts
 from jobs.adapters.charts.dashboard import DayLine
-from jobs.adapters.charts.drawing import NARROW, WIDE
+from jobs.adapters.charts.drawing import NARROW, WIDE, Drawing
 from jobs.pages.answer import Answer, Card, Line, PanelAnswer, Row, cards_of
 from jobs.pages.choice import COMPARES, Choice, Range
 from jobs.pages.content import in_words, is_of_counts, plain_percent
@@ -45,7 +48,9 @@ def rendered(template: str, here: str, pages: Sequence[tuple[str, str]], **value
     """Render a template of this package as a page."""
     own = {end: f"/static/{name}" for end, (name, _) in static().items()}
     page = environment(*_PACKAGES).get_template(template)
-    return page.render(here=here, pages=pages, style=own["css"], script=own["js"], **values)
+    return page.render(
+        here=here, pages=pages, style=own["css"], script=own["js"], vega=f"/static/{charts.script_name()}", **values
+    )
 
 
 def dashboard_page(
@@ -229,30 +234,24 @@ class _Page:
             return f"Not drawn: {answer.left_out:,}."
         return ""
 
-    def _charts(self, answer: PanelAnswer) -> list[tuple[str, Any]]:
-        from markupsafe import Markup
-
-        figure, is_mean = answer.figure, is_of_counts(answer)
-        if answer.panel.kind == "bars" and answer.rows:
+    def _charts(self, answer: PanelAnswer) -> Mapping[str, Any]:
+        """Return the drawings of a panel by the class of their width, and the spec that a script draws."""
+        figure, is_mean, kind = answer.figure, is_of_counts(answer), answer.panel.kind
+        if kind == "bars" and answer.rows:
             rows = [(row.name, scaled(figure, row.figure.now) or 0.0) for row in answer.rows]
             unit = " %" if figure.unit == "percent" else ""
-            return [("", Markup(charts.bars(rows, answer.title, unit)))]  # noqa: S704 - drawn here, texts are escaped
-        if answer.panel.kind == "trend":
+            return {"figures": [("", _markup(charts.bars(rows, answer.title, unit)))], "spec": ""}
+        if kind == "trend":
             (line,) = answer.lines
-            days, mean = (_drawn(figure, line, means, is_mean) for means in (False, True))
-            other, name = answer.compared, COMPARES[self.choice.compare]
+            days = _drawn(figure, line, False, is_mean, figure.label)
+            mean = _drawn(figure, line, True, is_mean, "Mean of 7 days")
+            other, name = answer.compared, f"mean of the {COMPARES[self.choice.compare]}"
             beside = _drawn(figure, other, True, is_mean, name) if other else None
-            return [
-                (name, Markup(charts.trend(answer.days, days, mean, beside, width, answer.title)))  # noqa: S704
-                for name, width in _WIDTHS
-            ]
-        if answer.panel.kind == "lines" and answer.lines:
+            return _at_widths(lambda width: charts.trend(answer.days, days, mean, beside, width, answer.title))
+        if kind == "lines" and answer.lines:
             drawn = [_drawn(figure, line, True, is_mean, line.name) for line in answer.lines]
-            return [
-                (name, Markup(charts.lines(answer.days, drawn, width, answer.title)))  # noqa: S704
-                for name, width in _WIDTHS
-            ]
-        return []
+            return _at_widths(lambda width: charts.lines(answer.days, drawn, width, answer.title))
+        return {"figures": [], "spec": ""}
 
     def _headings(self, answer: PanelAnswer) -> list[str]:
         if answer.panel.kind == "trend":
@@ -277,6 +276,18 @@ def _in_brackets(way: str) -> str:
     """Write a direction with what it means in brackets."""
     word, _, meaning = way.partition(" ")
     return f"{word} ({meaning})" if meaning else word
+
+
+def _at_widths(draw: Callable[[int], Drawing]) -> Mapping[str, Any]:
+    """Return a chart for wide and narrow pages; a script draws the spec of the wide one at any width."""
+    drawings = [(name, draw(width)) for name, width in _WIDTHS]
+    spec = json.dumps(drawings[0][1].spec, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return {"figures": [(name, _markup(item.svg)) for name, item in drawings], "spec": _markup(spec), "width": WIDE}
+
+
+def _markup(text: str) -> Markup:
+    """Return what this package has drawn as part of a page: its texts are escaped."""
+    return Markup(text)  # noqa: S704
 
 
 def _drawn(figure: Figure, line: Line, means: bool, is_mean: bool, name: str = "") -> DayLine:

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from urllib.parse import parse_qsl
 
+from jobs.adapters.charts.dashboard import script, script_name
 from jobs.pages.answer import answer
 from jobs.pages.choice import Choice, parse
 from jobs.pages.content import as_csv, as_json, cells_header, csv_of
@@ -56,6 +57,7 @@ class Site:
             "/live": self._name,
             "/healthz": lambda _: _text(200, "ok\n"),
             "/readyz": self._ready,
+            f"/static/{script_name()}": lambda _: _static(_KINDS["js"], script(), ()),
             **{f"/static/{name}": partial(_static, _KINDS[end], content) for end, (name, content) in static().items()},
         }
 

@@ -104,3 +104,6 @@ class Warehouse(MartStore, Ledger, NoticeBox, Trust, Protocol):
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Check versions and rights; return (check, passed, observation or hint)."""
+
+    def rights_to_write(self) -> list[str]:
+        """Return the rights to change something that its user has: each is tried, without a change."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from support import oracle
 from support.kit import SALES, line
-from support.oracle_daily import all_marts
+from support.oracle_daily import two_marts
 from support.oracle_drops import Source, content_of
 
 AS_OF = date(2024, 6, 30)
@@ -244,7 +244,7 @@ class Deliveries(ABC):
         asked = {drop.content for drop in self.source.kept_back} - before - self.source.refused
         self.ends |= {65} if asked or self.source.emptied - emptied else set()
         lines = self.source.lines()
-        self.rows = all_marts(lines, CUSTOMERS, TEAM, AS_OF, stores=range(121, 124))
+        self.rows = two_marts(lines, CUSTOMERS, TEAM, AS_OF)
 
 
 def _saved_again(drop: Drop) -> Drop:

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import psutil
 from support.kit import seal
-from support.retail import MARTS
+from support.retail import LEAVE_OUT, MARTS
 from support.servers import ACCESS_KEY, PASSWORD, SECRET_KEY, SQL_SERVER, seaweed, sql_server
 
 from faults.deliveries import AS_OF, Deliveries, Rows
@@ -198,6 +198,7 @@ class World(Deliveries):
             "LIMITS__FINISH_ROWS": "120",
             "LIMITS__ROLLUP_LINES": "300",
             "ANALYTICS": "false",  # in tasks this small, its tables take minutes on a cluster
+            "LEAVE_OUT": LEAVE_OUT,
         }
         return {f"MARTS_{name}": value for name, value in settings.items()} | self.sealed
 

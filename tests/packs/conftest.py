@@ -15,6 +15,12 @@ class Bucket:
     name: str
 
 
+@pytest.fixture(autouse=True)
+def _packs_have_marts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests leave out marts of the retail pack, which others do not have."""
+    monkeypatch.delenv("MARTS_LEAVE_OUT", raising=False)
+
+
 @pytest.fixture(params=["folder and DuckDB", pytest.param("S3 and a database server", marks=pytest.mark.database)])
 def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bucket | None:
     """Return None for a folder and DuckDB, else an empty bucket, with the credentials and the target set."""

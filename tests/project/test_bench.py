@@ -19,6 +19,8 @@ from marts.packs import shipped
 ROOT = Path(__file__).parents[2]
 BANK = GOLDEN / "banking"
 
+pytestmark = pytest.mark.usefixtures("all_marts")
+
 
 def bench(folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "bench", "--folder", str(folder), "--runs", "1", "--lines", "3k", *arguments]
@@ -100,7 +102,8 @@ def test_an_engine_that_gives_something_else_is_reported_and_has_no_time(tmp_pat
 def _write(out: Path, total: str) -> None:
     """Write what an engine writes: a line, a bad row, and a row of each mart."""
     import duckdb
-    from support.retail import MARTS
+
+    from bench.packs import marts_of
 
     values = {"id": "1::BIGINT", "count": "1::BIGINT", "money": f"{total}::DECIMAL(18,2)", "rate": "1::DECIMAL(14,2)"}
     values |= {"text": "'x'", "month": "'2024-01'", "flag": "true"}
@@ -109,7 +112,7 @@ def _write(out: Path, total: str) -> None:
         "quarantine": "SELECT 'x' AS row_text",
         **{
             mart.name: "SELECT " + ", ".join(f"{values[column.type]} AS {column.name}" for column in mart.columns)
-            for mart in MARTS.values()
+            for mart in marts_of("retail").values()
         },
     }
     for name, select in selects.items():

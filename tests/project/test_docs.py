@@ -15,6 +15,7 @@ GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 
 def test_what_is_taken_from_the_code_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MARTS_ANALYTICS")
+    monkeypatch.delenv("MARTS_LEAVE_OUT")
     pages: dict[Path, Any] = GENERATE["pages"]()
     assert [path.name for path, text in pages.items() if path.read_text() != text] == [], "run `make docs`"
 
@@ -44,6 +45,7 @@ def test_every_page_is_in_the_index() -> None:
     assert [name for name in names if f"({name})" not in index] == []
 
 
+@pytest.mark.usefixtures("all_marts")
 def test_example_queries_run_on_the_golden_case(place: Place) -> None:
     place.put_golden()
     assert place.build().outcome == "published"

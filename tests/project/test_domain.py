@@ -6,7 +6,7 @@ import re
 import tokenize
 from pathlib import Path
 
-from support.retail import KINDS, MARTS
+from support.retail import ALL, KINDS
 
 from marts.packs import SHIPPED
 
@@ -18,9 +18,9 @@ GENERIC = {
 """Columns whose names are words of the engine, too: of S3, of files, and types or settings of a fact."""
 WORDS = {
     *KINDS,
-    *MARTS,
-    *(mart.table for mart in MARTS.values()),
-    *(column.name for table in (*KINDS.values(), *MARTS.values()) for column in table.columns),
+    *ALL.marts,
+    *(mart.table for mart in ALL.marts.values()),
+    *(column.name for table in (*KINDS.values(), *ALL.marts.values()) for column in table.columns),
 } - GENERIC
 
 

@@ -30,7 +30,7 @@ def run(script: str, cwd: Path, environment: dict[str, str] | None = None) -> st
         text=True,
         cwd=cwd,
         timeout=400,
-        env={**os.environ, "MARTS_ANALYTICS": "true", "PATH": path, **(environment or {})},
+        env={**os.environ, "MARTS_ANALYTICS": "true", "MARTS_LEAVE_OUT": "[]", "PATH": path, **(environment or {})},
     )
     assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout

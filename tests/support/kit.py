@@ -5,7 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -29,7 +29,7 @@ from jobs.run.lifecycle import run
 from jobs.run.pipeline import build
 from marts.errors import MartsError
 from marts.policy import Policy
-from support.retail import MARTS
+from support.retail import ALL, MARTS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 AS_OF = date(2024, 3, 31)
@@ -189,7 +189,7 @@ class Place:
 
     def mart(self, name: str) -> list[tuple[Any, ...]]:
         """Read a live mart, in the order of its key, without run_id and as_of_date."""
-        mart = MARTS[name]
+        mart = ALL.marts[name]
         columns = ", ".join(column.name for column in mart.columns)
         warehouse = self.warehouse()
         try:
@@ -199,8 +199,8 @@ class Place:
         flags = [number for number, column in enumerate(mart.columns) if column.type == "flag"]
         return [tuple(bool(v) if n in flags else v for n, v in enumerate(row)) for row in rows]
 
-    def marts(self) -> dict[str, list[tuple[Any, ...]]]:
-        return {name: self.mart(name) for name in MARTS}
+    def marts(self, names: Iterable[str] = tuple(MARTS)) -> dict[str, list[tuple[Any, ...]]]:
+        return {name: self.mart(name) for name in names}
 
     def drops(self) -> dict[str, tuple[str, str]]:
         """Return state and reason of each drop in the ledger, by key."""

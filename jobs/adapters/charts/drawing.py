@@ -22,6 +22,24 @@ _ROW, _LABEL, _TEXT = 24, 104, 72
 _LONGEST = 44
 """Characters of a name that fit above its bars."""
 
+_CONFIG = {
+    "font": "inherit",
+    "background": None,
+    "view": {"stroke": None},
+    "aria": False,
+    "mark": {"aria": False},
+    "text": {"fontSize": FONT},
+    "axis": {
+        "aria": False,
+        "domain": False,
+        "ticks": False,
+        "gridColor": LINE,
+        "labelColor": DIM,
+        "labelFontSize": FONT,
+        "labelPadding": 8,
+    },
+}
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -77,30 +95,27 @@ def bar_chart(bars: Sequence[Bar], message: str, label: int = _LABEL) -> str:
     return svg(chart, NARROW, height, message, left=label, top=0)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A chart: its Vega-Lite spec with all data, and what the server renders from it."""
+
+    spec: Mapping[str, Any]
+    svg: str
+
+
 def svg(chart: Any, width: int, height: int, message: str, left: int = LEFT, top: int = TOP) -> str:
     """Render a chart as a page element that scales with its container."""
+    return drawing(chart, width, height, message, left, top).svg
+
+
+def drawing(chart: Any, width: int, height: int, message: str, left: int = LEFT, top: int = TOP) -> Drawing:
+    """Render a chart as a page element that scales with its container, and keep its spec."""
     import vl_convert
 
-    config = {
-        "font": "inherit",
-        "background": None,
-        "view": {"stroke": None},
-        "aria": False,
-        "mark": {"aria": False},
-        "text": {"fontSize": FONT},
-        "axis": {
-            "aria": False,
-            "domain": False,
-            "ticks": False,
-            "gridColor": LINE,
-            "labelColor": DIM,
-            "labelFontSize": FONT,
-            "labelPadding": 8,
-        },
-    }
-    spec = {**chart.to_dict(validate=False), "config": config}
-    spec |= {"autosize": {"type": "none"}, "padding": {"left": left, "right": 0, "top": top, "bottom": 0}}
+    spec = {**chart.to_dict(validate=False), "config": _CONFIG}
+    right, bottom = width - left - spec.get("width", 0), height - top - spec.get("height", 0)
+    spec |= {"autosize": {"type": "none"}, "padding": {"left": left, "right": right, "top": top, "bottom": bottom}}
     # Forbid data downloads: the chart contains all its data.
     drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
     start = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(message)}">'
-    return re.sub(r"^<svg[^>]*>", lambda _: start, drawn, count=1)
+    return Drawing(spec, re.sub(r"^<svg[^>]*>", lambda _: start, drawn, count=1))

@@ -332,6 +332,9 @@ class DuckDBWarehouse(SqlLedger):
         self.execute(f"DROP TABLE {table}")
         self.execute("DELETE FROM marts_numbers WHERE number = ?", [number])
 
+    def rights_to_write(self) -> list[str]:
+        return [] if self._read_only else ["the file is opened for writing"]
+
     def diagnose(self) -> list[tuple[str, bool, str]]:
         if self._database:
             self._check_places()

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from jobs.adapters.warehouse.mysql_columns import INDEX, column_of, indexes_of
 from jobs.adapters.warehouse.mysql_loader import Loader, LocalInfileOff
+from jobs.adapters.warehouse.mysql_problems import Denied
 from jobs.adapters.warehouse.mysql_session import CHARSET, COLLATION, Session
 from jobs.adapters.warehouse.sql_ledger import SqlLedger
 from jobs.adapters.warehouse.sql_patches import ADDED, PATCH, REMOVED, patch_of
@@ -387,6 +388,23 @@ class MySQLWarehouse(SqlLedger):
             ("connections", True, self._connections()),
             ("rights", True, "enough"),
         ]
+
+    def rights_to_write(self) -> list[str]:
+        table, none = f"marts_doctor_{os.getpid()}", "WHERE 1 = 0"
+        tried = {
+            "INSERT": f"INSERT INTO marts_live SELECT * FROM marts_live {none}",
+            "UPDATE": f"UPDATE marts_live SET generation = generation {none}",
+            "DELETE": f"DELETE FROM marts_live {none}",
+            "CREATE": f"CREATE TABLE {table} (n INT)",
+        }
+        rights = []
+        for right, statement in tried.items():
+            with suppress(Denied):
+                self.execute(statement)
+                rights.append(right)
+        if "CREATE" in rights:
+            self.execute(f"DROP TABLE {table}")
+        return rights
 
     def _bulk(self) -> str:
         if not self._settings.load_data:

@@ -52,6 +52,10 @@ _HINTS = {
 """Permanent errors, with message and hint."""
 
 
+class Denied(ServiceError):
+    """The user lacks a right, or may not log in."""
+
+
 class ReadOnly(Transient):
     """The server rejects writes: it is in a failover, or a replica."""
 
@@ -67,7 +71,7 @@ def problem_of(error: mysql.connector.Error, where: str, password: str = "") -> 
             if number in _LOGIN
             else f"grant this user the rights: SELECT for a dimension table; for the target {_RIGHTS}"
         )
-        return ServiceError(f"the database denies access: {message}", where, hint)
+        return Denied(f"the database denies access: {message}", where, hint)
     if number in _BUSY:
         return Busy(f"the database is busy: {message}", where, "run again later")
     if number == _RESOURCE and "max_user_connections" not in message:  # a quota of an hour

@@ -29,6 +29,47 @@
 
   // Links that only a script can follow.
   const reveal = () => document.querySelectorAll("[data-scripted]").forEach((link) => { link.hidden = false; });
+  // The library draws the charts again, with values under the pointer and zoom; until then, and on paper, there are the
+  // drawings of the server. It never evaluates text as code (ast).
+  let vega = null;
+  const library = () => vega ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = document.body.dataset.vega;
+    script.onload = () => resolve(window.vegaEmbed);
+    script.onerror = reject;
+    document.head.append(script);
+  });
+  let views = [];
+  async function draw() {
+    const boxes = [...document.querySelectorAll(".drawn[data-width]")];
+    if (!boxes.length) return;
+    let embed;
+    try { embed = await library(); } catch { return; }
+    views.forEach((view) => view.finalize());
+    views = [];
+    for (const box of boxes.filter((own) => own.isConnected)) {
+      const spec = JSON.parse(box.querySelector("script").textContent);
+      spec.width += box.clientWidth - box.dataset.width;
+      box.querySelector(".vega")?.remove();
+      const place = document.createElement("div");
+      place.className = "vega";
+      place.setAttribute("role", "img");
+      place.setAttribute("aria-label", box.querySelector("svg").getAttribute("aria-label"));
+      box.append(place);
+      box.classList.add("live");
+      const options = { mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false,
+        tooltip: { disableDefaultStyle: true }, loader: { http: false } };
+      try { views.push(await embed(place, spec, options)); } catch (error) { box.classList.remove("live"); console.error(error); }
+    }
+  }
+  let resized = 0, lastWidth = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth === lastWidth) return;
+    lastWidth = innerWidth;
+    clearTimeout(resized);
+    resized = setTimeout(draw, 200);
+  });
+
   const say = (text) => { const status = document.getElementById("status"); if (status) status.textContent = text; };
 
   async function show(address, { push = true, blink = false } = {}) {
@@ -46,6 +87,7 @@
       document.querySelector("main").replaceChildren(...main.childNodes);
       document.title = page.title;
       reveal();
+      draw();
       document.querySelectorAll("details").forEach((details) => { details.open = open.has(nameOf(details)); });
       if (push) history.pushState(null, "", address);
       const target = focus();
@@ -107,4 +149,5 @@
   setInterval(look, refreshEvery);
   document.addEventListener("visibilitychange", look);
   reveal();
+  draw();
 })();

@@ -113,6 +113,7 @@ def test_doctor_reports_what_is_fine_and_what_to_do(place: Place, flags: list[st
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_demo_shows_what_came_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARTS_ANALYTICS", "true")
+    monkeypatch.delenv("MARTS_LEAVE_OUT")
     output = marts("demo", "--lines", "20000").stdout
     truth = json.loads((tmp_path / "marts-demo/drops/generated.json").read_text())
     for words in (

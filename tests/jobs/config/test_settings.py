@@ -267,6 +267,7 @@ def test_addresses_of_notices_are_sealed_or_in_the_environment(tmp_path: Path, m
     assert "slack" not in repr(notify)
 
 
+@pytest.mark.usefixtures("all_marts")
 def test_alerts_of_the_pack_are_events(tmp_path: Path) -> None:
     (tmp_path / "marts.toml").write_text('pack = "banking"\n[notify]\non = ["failed", "fraud", "alert"]\n')
     assert load(None, {}).notify.on == ("failed", "fraud", "alert")

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
@@ -13,6 +14,9 @@ from support.browsing import barriers, chromium, requests, seen_as
 from support.dashboards import company
 from support.kit import line, sales
 from support.served import Served, serving
+
+pytestmark = pytest.mark.usefixtures("all_marts")
+TIP = "return document.querySelector('#vg-tooltip-element.visible')?.innerText ?? ''"
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +126,31 @@ def test_focus_open_details_and_scroll_survive(browser: Any, site: tuple[Served,
         assert browser.execute_script("return document.activeElement.name") == "channel"
         assert browser.find_element(By.CSS_SELECTOR, "#panel-1 ~ details").get_attribute("open")
         assert browser.execute_script("return window.scrollY") == 300
+
+
+def test_the_library_draws_the_charts_with_values_under_the_pointer(browser: Any, site: tuple[Served, str]) -> None:
+    _, address = site
+    for width in (400, 1280):
+        with seen_as(browser, width):
+            complaints(browser)
+            browser.get(f"{address}/retail")
+            until(lambda: len(browser.find_elements(By.CSS_SELECTOR, ".drawn.live .vega svg")) == 2)
+            assert not browser.find_element(By.CSS_SELECTOR, ".drawn.live figure").is_displayed()
+            chart = browser.find_element(By.CSS_SELECTOR, ".vega svg")
+            assert chart.size["width"] <= width
+            ActionChains(browser).scroll_to_element(chart).move_to_element(chart).perform()
+            until(lambda: "Mean of 7 days" in browser.execute_script(TIP))
+            assert complaints(browser) == []  # nor of the policy of the content: nothing is evaluated
+
+
+def test_paper_gets_the_drawings_of_the_server(browser: Any, site: tuple[Served, str]) -> None:
+    _, address = site
+    browser.get(f"{address}/retail")
+    until(lambda: len(browser.find_elements(By.CSS_SELECTOR, ".drawn.live .vega svg")) == 2)
+    with seen_as(browser, 1000, media="print"):
+        assert browser.find_element(By.CSS_SELECTOR, ".drawn.live figure.wide").is_displayed()
+        assert not browser.find_element(By.CSS_SELECTOR, ".drawn.live .vega").is_displayed()
+        assert not browser.find_element(By.CSS_SELECTOR, "form.filters").is_displayed()
 
 
 def test_the_last_of_two_quick_choices_is_shown(browser: Any, site: tuple[Served, str]) -> None:

@@ -13,6 +13,7 @@ from support.dashboards import BOARD, LAST, cells_by_hand, company
 from support.kit import Place, line, sales
 from support.served import Served
 
+pytestmark = pytest.mark.usefixtures("all_marts")
 HOSTILE = "<script>alert(1)</script>&\"'=1+1"
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import oracle
 from support.kit import AS_OF, GOLDEN, SALES, Inline, Place, as_golden, golden, line, sales
-from support.oracle_daily import all_marts
+from support.oracle_daily import two_marts
 from support.oracle_drops import Source
 
 from marts.policy import Policy
@@ -42,7 +42,7 @@ def expected(*drops: str, as_of: date = AS_OF) -> dict[str, Any]:
 
 
 def marts_of(lines: list[oracle.Line], as_of: date = AS_OF) -> dict[str, Any]:
-    return all_marts(lines, PEOPLE, TEAM, as_of, stores=(121, 122, 123))
+    return two_marts(lines, PEOPLE, TEAM, as_of)
 
 
 @pytest.mark.parametrize("name", ["customers", "sales_team"])

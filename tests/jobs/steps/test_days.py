@@ -9,14 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from support.kit import Inline, Place, line, marts, sales
 from support.months import DROPS, POLICY, day_of, delivered, place_of
-from support.retail import RETAIL
+from support.retail import ALL
 
 from jobs.state.manifest import Manifest, MonthLines
 from jobs.steps.rollup import MonthPlan
 from marts.compute.days import merged, require_equal
 from marts.errors import SqlFailed
 
-CUSTOMER_MONTHS = RETAIL.months["customer_months"]
+pytestmark = pytest.mark.usefixtures("all_marts")
+CUSTOMER_MONTHS = ALL.months["customer_months"]
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,7 @@ def _as_many_parts_by_day_as_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.steps.rollup._DAYS", 5)
 
 
-ROWS = [f"{table.name}.parquet" for table in RETAIL.months.values() if table.by_day == "rows"]
+ROWS = [f"{table.name}.parquet" for table in ALL.months.values() if table.by_day == "rows"]
 """Files of tables whose rows of days are those of the month: the month has none of its own."""
 
 
@@ -45,7 +46,7 @@ def require_same_facts(by_day: Place, whole: Place) -> None:
     kept, wanted = facts_of(by_day), facts_of(whole)
     assert wanted
     assert wanted == {path: kept.get(path, b"") for path in wanted}
-    assert by_day.marts() == whole.marts()
+    assert by_day.marts(ALL.marts) == whole.marts(ALL.marts)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_days_give_the_bytes_that_the_month_gives(
 
 
 def test_facts_without_a_shard_are_not_divided_by_day_either() -> None:
-    (group,) = RETAIL.month_groups
+    (group,) = ALL.month_groups
     lines = MonthLines(rows=10**6, last_day="2024-03-31", files=())
     manifest = Manifest.model_construct(months={"2024-03": lines})
     parts = {}

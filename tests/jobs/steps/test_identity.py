@@ -12,10 +12,11 @@ from support.kit import AS_OF, SALES, Place, line, sales
 from support.oracle import Line, Rules
 from support.oracle_daily import all_marts
 from support.oracle_drops import Source, Withdrawals
+from support.retail import ALL
 
 from marts.policy import Policy
 
-pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server")]
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("on_the_server", "all_marts")]
 
 PEOPLE = {
     1: oracle.Person("Asha Rao", "1, Lake Road", "+00 1"),
@@ -146,7 +147,7 @@ def test_deliveries_of_one_run_settle_as_a_row_by_row_calculation_says(
     if not expected["sales_team"]:  # nothing up to as_of
         return
     assert report.error is None
-    assert place.marts() == expected
+    assert place.marts(ALL.marts) == expected
     assert counted(place) == wanted(source)
     for drop in report.drops:
         assert drop.duplicates == drop.repeated + drop.replaced
@@ -180,7 +181,7 @@ def test_a_source_that_changes_from_run_to_run_counts_as_the_oracle_says(
         look(source, place)
         report = place.build()
         assert report.error is None or report.exit_code == 65
-        assert place.marts() == marts_of(source.lines())
+        assert place.marts(ALL.marts) == marts_of(source.lines())
         assert sum(drop.clean for drop in _live(place)) == len(source.lines())
 
 

@@ -123,5 +123,5 @@ def test_a_file_without_statistics_is_read_in_full(tmp_path: Path, monkeypatch: 
 def test_a_roll_up_reads_the_columns_that_its_sql_names_and_those_that_identify_a_line() -> None:
     assert set(Identity.of(Policy(), RETAIL, SALES).columns) == {
         *("transaction_id", "line_no", "customer_id", "store_id", "sales_person_id", "sales_date"),
-        *("quantity_ten_thousandths", "total_cents", "payment_mode"),
+        *("quantity_ten_thousandths", "total_cents"),
     }

@@ -1,0 +1,109 @@
+"""`marts serve` as people start it, and `marts doctor --serve` before they do."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+from urllib.request import urlopen
+
+import pytest
+from support.dashboards import company
+from support.kit import Place, marts
+from support.retail import ALL
+from support.servers import PASSWORD, SqlServer
+
+from jobs.adapters.warehouse.open import open_warehouse
+from jobs.config.settings import MySQL
+from marts.errors import ServiceError
+from marts.packs import shipped
+
+pytestmark = pytest.mark.usefixtures("all_marts")
+ROOT = Path(__file__).parents[3]
+MARTS = str(Path(sys.executable).parent / "marts")
+
+
+@pytest.mark.database
+def test_a_user_who_may_write_is_refused_by_doctor(tmp_path: Path, mariadb: SqlServer) -> None:
+    place = company(tmp_path, target=mariadb.make_database("pages"))
+    assert place.build().error is None
+    flags = ["--target", place.target, "--serve", "--json"]
+    checks = {check["what"]: check for check in json.loads(marts("doctor", *flags, code=2).stdout)}
+    assert checks["tables"]["ok"]
+    assert "may write (INSERT, UPDATE, DELETE, CREATE): give the pages a user of their own" in checks["rights"]["text"]
+    mariadb.run("CREATE USER reader@'%' IDENTIFIED BY 'only'", "GRANT SELECT ON pages.* TO reader@'%'")
+    reader = f"mysql://reader:only@127.0.0.1:{mariadb.port}/pages"
+    checks = {check["what"]: check for check in json.loads(marts("doctor", "--target", reader, *flags[2:]).stdout)}
+    assert checks["rights"] == {"what": "rights", "ok": True, "text": "may only read", "exit_code": 0}
+    assert mariadb.run("SHOW TABLES LIKE 'marts_doctor%'", database="pages") == []
+
+
+@pytest.mark.database
+def test_the_user_of_a_bi_tool_reads_the_marts_and_nothing_else(tmp_path: Path, mariadb: SqlServer) -> None:
+    place = company(tmp_path, target=mariadb.make_database("reports"))
+    assert place.build().error is None
+    (block, *_) = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "bi.md").read_text(), re.DOTALL)
+    mariadb.run(*(text for text in block.replace("marts.", "reports.").replace("…", PASSWORD).split(";\n") if text))
+    address = f"mysql://bi:{quote(PASSWORD, safe='')}@127.0.0.1:{mariadb.port}/reports"
+    with closing(open_warehouse(address, MySQL(), shipped("retail"), read_only=True)) as warehouse:
+        for mart in ALL.marts.values():
+            assert warehouse.execute(f"SELECT COUNT(*) FROM {mart.table}")[0][0] > 0
+        with pytest.raises(ServiceError, match="denies access"):
+            warehouse.execute("SELECT * FROM marts_runs")
+
+
+def test_doctor_says_what_is_not_published_yet(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.put_golden()
+    place.settings = {"mart": "customers"}
+    place.build()
+    checks = {check["what"]: check["text"] for check in _doctor(place)}
+    assert checks["tables"] == "daily_sales_data_mart is not published yet: run marts build"
+    assert checks["dashboard"].startswith("7 figures, 6 filters")
+
+
+def _doctor(place: Place) -> list[dict[str, str]]:
+    output = marts("doctor", "--target", place.address, "--serve", "--json", code=2).stdout
+    checks: list[dict[str, str]] = json.loads(output)
+    return checks
+
+
+def test_serve_prints_its_address_answers_and_ends_with_a_signal(tmp_path: Path) -> None:
+    place = company(tmp_path)
+    assert place.build().error is None
+    command = [MARTS, "serve", "--target", place.address, "--port", "0"]
+    quiet = {**os.environ, "MARTS_LOG__FORMAT": "text"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quiet) as process:
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        try:
+            assert address.endswith("/retail")
+            with urlopen(address, timeout=20) as page:
+                assert "as of <strong>2024-03-31</strong>" in page.read().decode()
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("", "everybody who reaches it could read the figures"),
+        ('[pages]\nauth = "token"\n', "pages.token is missing"),
+        ('[pages]\nauth = "proxy"\n', 'auth = "proxy" needs proxies'),
+        ('[pages]\nembed = ["*; script-src *"]\n', "embed names sites"),
+    ],
+)
+def test_others_read_only_by_a_door_that_is_chosen(tmp_path: Path, settings: str, message: str) -> None:
+    (tmp_path / "marts.toml").write_text(f'target = "duckdb://{tmp_path}/m.duckdb"\n{settings}')
+    result = marts("serve", "--bind", "0.0.0.0", code=2)
+    assert message in f"{result.exception} {getattr(result.exception, 'hint', '')}"
+
+
+def test_a_pack_without_a_dashboard_says_so(tmp_path: Path) -> None:
+    result = marts("serve", "--pack", "banking", "--target", f"duckdb://{tmp_path}/m.duckdb", code=2)
+    assert "the pack 'banking' has no dashboard.toml" in str(result.exception)
