@@ -106,9 +106,16 @@ def outcome(folder: Path, report: RunReport, warehouse: Warehouse, pack: Pack) -
     )
 
 
+def _has_dashboard(pack: Pack) -> bool:
+    try:
+        return load_dashboard(pack) is not None
+    except UsageError:  # its marts are left out
+        return False
+
+
 def _next(folder: Path, pack: Pack) -> Text:
     own = "marts init" if pack.name == "retail" else f"marts init --pack {pack.name}"
-    asked = "  ask questions in a browser   marts serve\n" if load_dashboard(pack) else ""
+    asked = "  ask questions in a browser   marts serve\n" if _has_dashboard(pack) else ""
     return Text(
         f"next steps, after: cd {folder}\n"
         "  live marts and last runs     marts status\n"

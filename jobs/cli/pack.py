@@ -57,6 +57,7 @@ def pack_check(
 ) -> None:
     """Check a pack: its SQL against empty tables, names and types of columns, suites. Names what does not fit."""
     from jobs.cli import render
+    from jobs.config.packs import load_dashboard, load_pack
     from jobs.config.suites import check_suites
     from marts.compute.check import check_pack
 
@@ -65,9 +66,11 @@ def pack_check(
     tables = list(check_pack(settings.domain, numbers))
     suites = check_suites(settings.domain, settings.expectations, numbers)
     _require_free_names(settings.domain)
+    dashboard = load_dashboard(load_pack(settings.pack))
     if as_json:
         rows = [asdict(table) for table in tables]
-        typer.echo(json.dumps({"pack": settings.domain.name, "tables": rows, "suites": list(suites)}, indent=2))
+        checked = {"pack": settings.domain.name, "tables": rows, "suites": list(suites), "dashboard": bool(dashboard)}
+        typer.echo(json.dumps(checked, indent=2))
         return
     rows_ = [(table.name, table.per, table.publishes, len(table.columns)) for table in tables]
     title = f"pack {settings.domain.name}: all fits"

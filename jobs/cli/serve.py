@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.options import with_target
+from jobs.cli.progress import voice
 from marts.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def serve_pages(settings: "Settings", bind: str | None = None, port: int | None 
     from jobs.adapters import web
     from jobs.pages.site import Site
 
+    voice(settings.log)
     host = settings.pages.bind if bind is None else bind
     doors = _doors(settings, host)
     live = _live(settings)

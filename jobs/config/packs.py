@@ -42,7 +42,16 @@ def _of_folder(folder: Path) -> Pack:
 
 
 def load_dashboard(pack: Pack) -> Dashboard | None:
-    """Return the dashboard of a pack; None if it has none. Raise UsageError with the invalid entry."""
+    """Return the dashboard of a pack; None if it has none.
+
+    Raise UsageError with the invalid entry, or with a mart that it needs and that settings leave out.
+    """
     folder: Path | Traversable = Path(pack.folder) if pack.folder else files("marts").joinpath(pack.name)
     file = folder / DASHBOARD
-    return read_dashboard(file.read_text(encoding="utf-8"), pack.marts, str(file)) if file.is_file() else None
+    if not file.is_file():
+        return None
+    dashboard = read_dashboard(file.read_text(encoding="utf-8"), load_pack(pack.folder or pack.name).marts, str(file))
+    if missing := [name for name in dashboard.tables if name not in pack.marts]:
+        what = f"the dashboard needs {missing[0]}, which is left out"
+        raise UsageError(what, "settings", "take it out of leave_out, or set analytics = true, and build")
+    return dashboard

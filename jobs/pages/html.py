@@ -108,7 +108,7 @@ def _trouble(state: State) -> str:
     since = f"{state.trouble.since:%H:%M} UTC"
     if state.trouble.is_build:
         return f"A build is running since {since}: the last publication is shown."
-    return f"The database has not answered since {since}: the last publication is shown."
+    return f"The target has not answered since {since}: the last publication is shown."
 
 
 def _earlier(state: State, publication: Publication, answer: Answer) -> Mapping[str, int | None]:

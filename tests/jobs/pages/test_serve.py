@@ -104,6 +104,20 @@ def test_others_read_only_by_a_door_that_is_chosen(tmp_path: Path, settings: str
     assert message in f"{result.exception} {getattr(result.exception, 'hint', '')}"
 
 
+def test_a_dashboard_whose_marts_are_left_out_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARTS_LEAVE_OUT", '["daily_sales"]')
+    result = marts("serve", "--target", f"duckdb://{tmp_path}/m.duckdb", code=2)
+    assert "the dashboard needs daily_sales, which is left out" in str(result.exception)
+
+
+def test_a_wrong_dashboard_is_named_by_pack_check(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    marts("pack", "new", str(folder))
+    assert json.loads(marts("pack", "check", str(folder), "--json").stdout)["dashboard"] is False
+    (folder / "dashboard.toml").write_text('title = "Own"\n')
+    assert "dashboard.toml" in str(marts("pack", "check", str(folder), code=2).exception)
+
+
 def test_a_pack_without_a_dashboard_says_so(tmp_path: Path) -> None:
     result = marts("serve", "--pack", "banking", "--target", f"duckdb://{tmp_path}/m.duckdb", code=2)
     assert "the pack 'banking' has no dashboard.toml" in str(result.exception)

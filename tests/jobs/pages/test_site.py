@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +20,23 @@ pytestmark = pytest.mark.usefixtures("all_marts")
 HOSTILE = "<script>alert(1)</script>&\"'=1+1"
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The company, built once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARTS_ANALYTICS", "false")
+        patch.delenv("MARTS_LEAVE_OUT", raising=False)
+        place = company(tmp_path_factory.mktemp("company"))
+        assert place.build().error is None
+    return place
+
+
 @pytest.fixture
-def served(tmp_path: Any) -> Iterator[Served]:
-    place = company(tmp_path)
-    assert place.build().error is None
-    served = Served(place)
+def served(built: Place, tmp_path: Path) -> Iterator[Served]:
+    """Pages of a copy of it, which a test may build on."""
+    folder = tmp_path / "copy"
+    shutil.copytree(built.folder, folder)  # with the times of its files
+    served = Served(replace(built, folder=folder))
     served.live.look()
     yield served
     served.live.end()
@@ -97,7 +112,7 @@ def test_a_build_that_has_the_file_and_a_lost_file_leave_the_last_publication(se
     served.live.look()
     assert served.figures() == figures
     page = served.text("/retail")
-    assert "has not answered since 12:00 UTC: the last publication is shown" in page
+    assert "The target has not answered since 12:00 UTC: the last publication is shown" in page
     served.clock.now += timedelta(minutes=5)
     assert served.get("/readyz").status == 503
     assert served.get("/healthz").status == 200
