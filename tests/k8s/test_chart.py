@@ -172,6 +172,7 @@ def test_no_credential_is_in_a_variable_an_argument_or_the_configuration(name: s
     assert re.findall(r"://[^/\s:\"]*:(?!sealed:)[^/\s\"]*@", text) == []
 
 
+@pytest.mark.usefixtures("all_marts")
 @pytest.mark.parametrize("name", SETS)
 def test_the_program_reads_the_rendered_configuration(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -766,6 +767,7 @@ def test_a_long_lived_cluster_is_made_in_mode_submit_only() -> None:
     ]
 
 
+@pytest.mark.usefixtures("all_marts")
 def test_a_pack_of_ones_own_is_a_folder_that_every_pod_finds(tmp_path: Path) -> None:
     given = yaml.safe_load(SETS["own-pack"].read_text())["pack"]
     objects = golden("own-pack")
