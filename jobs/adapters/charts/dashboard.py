@@ -35,6 +35,8 @@ _LABEL = 124
 _APART = 15
 """Pixels between two names, at least."""
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_DAILY = "days"
+"""Name of the rows of days."""
 _PARSED = {"parse": {"day": "utc:'%Y-%m-%d'"}}
 _DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3])
 """Dashes of lines: they differ without colours, too."""
@@ -62,7 +64,7 @@ def trend(
     ]
     every = [v for line in (values, mean, compared) if line for v in line.values if v is not None]
     x, y = _day_axis(days), _value_axis(every)
-    data = alt.Chart(alt.Data(values=rows, format=_PARSED))
+    data = alt.Chart(alt.NamedData(name=_DAILY, format=_PARSED))
     layers = [
         data.mark_line(stroke=BAR, strokeWidth=1, opacity=0.55).encode(x=x, y=y("value")),
         data.mark_line(stroke=DIM, strokeWidth=1.6, strokeDash=[4, 3]).encode(x=x, y=y("before")),
@@ -75,7 +77,9 @@ def trend(
     message = (
         f"Lines: {visible(title).lower()}, each day thin, the mean of 7 days thick{beside}, {days[0]} to {days[-1]}."
     )
-    return drawing(chart, width, HEIGHT + TOP + _BELOW, f"{message} The table has the numbers.")
+    return drawing(
+        chart, width, HEIGHT + TOP + _BELOW, f"{message} The table has the numbers.", datasets={_DAILY: rows}
+    )
 
 
 def lines(days: Sequence[date], drawn: Sequence[DayLine], width: int, title: str) -> Drawing:
@@ -85,19 +89,15 @@ def lines(days: Sequence[date], drawn: Sequence[DayLine], width: int, title: str
     every = [value for line in drawn for value in line.values if value is not None]
     x, y = _day_axis(days), _value_axis(every)
     inner = width - LEFT - _NAMED
-    layers = []
-    for number, line in enumerate(drawn):
-        rows = [{"day": day.isoformat(), "value": value} for day, value in zip(days, line.values, strict=True)]
-        data = alt.Chart(alt.Data(values=rows, format=_PARSED))
-        dash = _DASHES[number % len(_DASHES)]
-        layers.append(
-            data.mark_line(stroke=(INK, BAR)[number % 2], strokeWidth=2, strokeDash=dash).encode(x=x, y=y("value"))
-        )
-    together = [
+    rows = [
         {"day": day.isoformat(), "name": _named(day), **{f"l{n}": line.values[at] for n, line in enumerate(drawn)}}
         for at, day in enumerate(days)
     ]
-    data = alt.Chart(alt.Data(values=together, format=_PARSED))
+    data = alt.Chart(alt.NamedData(name=_DAILY, format=_PARSED))
+    layers = []
+    for number in range(len(drawn)):
+        mark = data.mark_line(stroke=(INK, BAR)[number % 2], strokeWidth=2, strokeDash=_DASHES[number % len(_DASHES)])
+        layers.append(mark.encode(x=x, y=y(f"l{number}")))
     layers.append(_hover(data, x, {f"l{n}": line.name for n, line in enumerate(drawn)}, inner, len(days)))
     named = [{"at": at, "name": short(name, 15)} for at, name in _places(drawn, every)]
     layers.append(
@@ -107,7 +107,9 @@ def lines(days: Sequence[date], drawn: Sequence[DayLine], width: int, title: str
     )
     chart = alt.layer(*layers).properties(width=inner, height=HEIGHT)
     message = f"Lines: {visible(title).lower()}: {', '.join(visible(line.name) for line in drawn)}."
-    return drawing(chart, width, HEIGHT + TOP + _BELOW, f"{message} The table has the numbers.")
+    return drawing(
+        chart, width, HEIGHT + TOP + _BELOW, f"{message} The table has the numbers.", datasets={_DAILY: rows}
+    )
 
 
 def bars(rows: Sequence[tuple[str, float]], title: str, unit: str = "") -> str:

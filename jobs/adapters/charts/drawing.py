@@ -108,11 +108,23 @@ def svg(chart: Any, width: int, height: int, message: str, left: int = LEFT, top
     return drawing(chart, width, height, message, left, top).svg
 
 
-def drawing(chart: Any, width: int, height: int, message: str, left: int = LEFT, top: int = TOP) -> Drawing:
-    """Render a chart as a page element that scales with its container, and keep its spec."""
+def drawing(
+    chart: Any,
+    width: int,
+    height: int,
+    message: str,
+    left: int = LEFT,
+    top: int = TOP,
+    datasets: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> Drawing:
+    """Render a chart as a page element that scales with its container, and keep its spec.
+
+    ``datasets`` are the rows of named data: Altair would copy and check each of them, for each layer.
+    """
     import vl_convert
 
     spec = {**chart.to_dict(validate=False), "config": _CONFIG}
+    spec |= {"datasets": datasets} if datasets else {}
     right, bottom = width - left - spec.get("width", 0), height - top - spec.get("height", 0)
     spec |= {"autosize": {"type": "none"}, "padding": {"left": left, "right": right, "top": top, "bottom": bottom}}
     # Forbid data downloads: the chart contains all its data.
