@@ -61,13 +61,11 @@ def _announce(host: str, pack: str, doors: "Doors", port: int) -> None:
 
 def _live(settings: "Settings") -> "Live":
     from jobs.adapters.warehouse.open import open_warehouse
-    from jobs.config.packs import load_dashboard
+    from jobs.config.packs import required_dashboard
     from jobs.pages.live import Live
 
     pack = settings.domain
-    dashboard = load_dashboard(pack)
-    if dashboard is None:
-        raise UsageError(f"the pack {pack.name!r} has no dashboard.toml", "pack", "write one beside its pack.toml")
+    dashboard = required_dashboard(pack)
     opener = partial(open_warehouse, settings.target or "", settings.mysql, pack, True, 0, False)
     return Live(pack, dashboard, opener, _now)
 

@@ -55,3 +55,11 @@ def load_dashboard(pack: Pack) -> Dashboard | None:
         what = f"the dashboard needs {missing[0]}, which is left out"
         raise UsageError(what, "settings", "take it out of leave_out, or set analytics = true, and build")
     return dashboard
+
+
+def required_dashboard(pack: Pack) -> Dashboard:
+    """Return the dashboard of a pack, as `load_dashboard` does. Raise UsageError if it has none, too."""
+    dashboard = load_dashboard(pack)
+    if dashboard is None:
+        raise UsageError(f"the pack {pack.name!r} has no dashboard.toml", "pack", "write one beside its pack.toml")
+    return dashboard

@@ -13,7 +13,7 @@ from jobs.adapters.ray.cluster import Cluster, cluster_address
 from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.config.load import load_policy, vault_of
-from jobs.config.packs import load_dashboard
+from jobs.config.packs import required_dashboard
 from jobs.config.secret import open_vault
 from jobs.config.settings import Settings
 from jobs.operations.seal import is_used, places_of
@@ -71,18 +71,16 @@ def examine_pages(settings: Settings) -> Iterator[Check]:
 
 
 def _dashboard(settings: Settings) -> list[Check]:
-    dashboard = load_dashboard(settings.domain)
-    if dashboard is None:
-        what = f"the pack {settings.domain.name!r} has no dashboard.toml"
-        raise UsageError(what, "pack", "write one beside its pack.toml")
+    dashboard = required_dashboard(settings.domain)
     return [Check("dashboard", True, f"{len(dashboard.figures)} figures, {len(dashboard.dimensions)} filters")]
 
 
 def _read_only(settings: Settings) -> list[Check]:
-    dashboard, pack = load_dashboard(settings.domain), settings.domain
+    pack = settings.domain
+    dashboard = required_dashboard(pack)
     with closing(open_warehouse(settings.target or "", settings.mysql, pack, True, 0, False)) as warehouse:
         live = warehouse.live()
-        missing = [pack.marts[name].table for name in (dashboard.tables if dashboard else ()) if name not in live]
+        missing = [pack.marts[name].table for name in dashboard.tables if name not in live]
         rights = warehouse.rights_to_write()
     published = f"{missing[0]} is not published yet: run marts build" if missing else "all are published"
     checks = [Check("tables", not missing, published, UsageError.exit_code if missing else 0)]

@@ -1,7 +1,5 @@
 """Queries of the live marts, as the views of a pack declare them."""
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from jobs.ports.warehouse import Warehouse
-from jobs.runtime.escaping import for_spreadsheet
+from jobs.runtime.escaping import csv_for_spreadsheet
 from marts.errors import UsageError
 from marts.pack import DECIMALS, Mart
 from marts.views import Section, ShowView, TopView, View, literal
@@ -42,11 +40,7 @@ class Rows:
 
     def as_csv(self) -> str:
         """Return the rows as CSV that a spreadsheet opens without running a formula."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.names)
-        writer.writerows([["" if v is None else for_spreadsheet(str(v)) for v in row] for row in self.rows])
-        return text.getvalue()
+        return csv_for_spreadsheet([self.names, *self.rows])
 
 
 def top(warehouse: Warehouse, view: View, listed: TopView, mart: Mart, month: str | None, limit: int) -> Rows:

@@ -10,6 +10,8 @@ from datetime import date, timedelta
 
 from jobs.pages.choice import Choice, Range
 from jobs.pages.cube import Cube, Option, Sums, each_day
+from marts.analytics.ranks import half_up
+from marts.compute.versions import month_after
 from marts.dashboard import Figure, Panel
 
 WEEK = 7
@@ -124,8 +126,7 @@ class _Asked:
         self.compared = compared if compared and compared.first >= cube.bounds.first else None
         self.total_before = cube.total(choice, self.compared) if self.compared else None
         self._values: dict[str, tuple[dict[str, Sums], dict[str, Sums]]] = {}
-        start = _month_start(choice.range.last, MONTHS - 1)
-        self._months = Range(start, choice.range.last)
+        self._months = Range(month_after(choice.range.last, 1 - MONTHS), choice.range.last)
         self._by_month = cube.by_month(choice, self._months)
 
     def card(self, name: str) -> Card:
@@ -145,21 +146,19 @@ class _Asked:
         """Return a card of a table by month, if it knows the choice."""
         if unknown := self.cube.unknown_to(figure, self.choice):
             return Card(name, figure, Change(None), (), f"It is not counted by {' and '.join(unknown).lower()}.")
-        months = _months(self._months)
-        known = self.cube.elsewhere(figure, self.choice, months)
-        small = tuple((month, _divided(figure, *known.get(month, (0, 0)))) for month in months)
-        value, why = self._of_months(figure, self.choice.range)
-        before = self._of_months(figure, self.compared)[0] if self.compared else None
+        known = self.cube.elsewhere(figure, self.choice)
+        small = tuple((month, _divided(figure, *known.get(month, (0, 0)))) for month in _months(self._months))
+        value, why = self._of_months(figure, known, self.choice.range)
+        before = self._of_months(figure, known, self.compared)[0] if self.compared else None
         return Card(name, figure, Change(value, before if value is not None else None), small, why)
 
-    def _of_months(self, figure: Figure, days: Range) -> tuple[int | None, str]:
-        """Return the value of whole months, or why there is none."""
+    def _of_months(self, figure: Figure, known: Mapping[str, tuple[int, int]], days: Range) -> tuple[int | None, str]:
+        """Return the value of whole months, or why there is none; ``known`` are the sums of each month."""
         if not _is_of_whole_months(days, self.cube.bounds.last):
             return None, "It exists by whole months: choose these."
         months = _months(days)
         if figure.of_one_month and len(months) > 1:
             return None, "Who comes in two months would count twice: choose one month."
-        known = self.cube.elsewhere(figure, self.choice, months)
         sums = [known.get(month, (0, 0)) for month in months]
         return _divided(figure, sum(a for a, _ in sums), sum(b for _, b in sums)), ""
 
@@ -244,12 +243,6 @@ def _divided(figure: Figure, total: int, per: int, days: int = 1) -> int | None:
     return half_up(total * factor, per)
 
 
-def half_up(value: int, divisor: int) -> int:
-    """Divide by a positive number, and round half away from zero."""
-    size = (2 * abs(value) + divisor) // (2 * divisor)
-    return size if value >= 0 else -size
-
-
 def _with_week(days: Range) -> Range:
     """Return a range with the six days before it, which its first mean needs."""
     return Range(days.first - timedelta(days=WEEK - 1), days.last)
@@ -265,14 +258,8 @@ def _months(days: Range) -> list[str]:
     months, day = [], days.first.replace(day=1)
     while day <= days.last:
         months.append(f"{day:%Y-%m}")
-        day = (day + timedelta(days=31)).replace(day=1)
+        day = month_after(day)
     return months
-
-
-def _month_start(day: date, months: int) -> date:
-    """Return the first day of the month so many months before."""
-    number = max(day.year * 12 + day.month - 1 - months, 12)
-    return date(number // 12, number % 12 + 1, 1)
 
 
 def _is_of_whole_months(days: Range, as_of: date) -> bool:

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from typing import Literal, cast
 from urllib.parse import urlencode
 
+from marts.compute.versions import month_after
 from marts.dashboard import Dashboard
 
 Compare = Literal["before", "year", "none"]
@@ -57,7 +58,7 @@ class Range:
         after = self.last + timedelta(days=1)
         if self.first.day == 1 and after.day == 1:
             months = (after.year - self.first.year) * 12 + after.month - self.first.month
-            return Range(_months_before(self.first, months), self.first - timedelta(days=1))
+            return Range(month_after(self.first, -months), self.first - timedelta(days=1))
         return Range(self.first - timedelta(days=self.days), self.first - timedelta(days=1))
 
 
@@ -147,15 +148,8 @@ def _day(text: str) -> date | None:
 
 
 def _a_year_before(day: date) -> date:
-    """Return the same day of the year before; of February 29 the day before it."""
-    if (day.month, day.day) == (2, 29):
-        return day.replace(year=day.year - 1, day=28)
-    last = day + timedelta(days=1)
-    before = day.replace(year=day.year - 1)
-    ends_month = last.day == 1 and day.month == 2
-    return before if not ends_month else last.replace(year=last.year - 1) - timedelta(days=1)
-
-
-def _months_before(first: date, months: int) -> date:
-    number = first.year * 12 + first.month - 1 - months
-    return date(number // 12, number % 12 + 1, 1)
+    """Return the same day of the year before; of the last day of February the last one."""
+    after = day + timedelta(days=1)
+    if (after.month, after.day) == (3, 1):
+        return after.replace(year=after.year - 1) - timedelta(days=1)
+    return day.replace(year=day.year - 1)

@@ -1,7 +1,5 @@
 """The content of a page as plain values: what the template shows, and what JSON and CSV have."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +7,9 @@ from jobs.pages.answer import Answer, Card, Line, PanelAnswer
 from jobs.pages.choice import COMPARES, Choice
 from jobs.pages.publication import Publication
 from jobs.pages.words import change_text, plain
-from jobs.runtime.escaping import for_spreadsheet
+from jobs.runtime.escaping import csv_for_spreadsheet
 from marts.dashboard import Dashboard
+from marts.values import amount_of
 
 SCHEMA = "martwright.dashboard/1"
 
@@ -110,9 +109,7 @@ def is_of_counts(answer: PanelAnswer) -> bool:
 
 def plain_percent(hundredths: int | None) -> str | None:
     """Write hundredths of a percent with digits only."""
-    if hundredths is None:
-        return None
-    return f"{'-' if hundredths < 0 else ''}{abs(hundredths) // 100}.{abs(hundredths) % 100:02d}"
+    return None if hundredths is None else str(amount_of(hundredths))
 
 
 def as_csv(publication: Publication, answer: Answer) -> str:
@@ -127,7 +124,7 @@ def as_csv(publication: Publication, answer: Answer) -> str:
     for name, values in (("as of", publication.as_of), ("run", publication.run_id)):
         rows.append((name, "", "", str(values), "", ""))
     rows.append(("choice", "", "", in_words(publication, answer.choice), "", ""))
-    return csv_of(rows)
+    return csv_for_spreadsheet(rows)
 
 
 def _csv_rows(answer: PanelAnswer) -> list[Sequence[str | None]]:
@@ -151,15 +148,6 @@ def _csv_rows(answer: PanelAnswer) -> list[Sequence[str | None]]:
             mean = plain(figure, line.means[number], is_of_means)
             rows.append((answer.title, of, f"{figure.label}, mean of 7 days", mean, "", ""))
     return rows
-
-
-def csv_of(rows: Sequence[Sequence[str | None]]) -> str:
-    """Write rows as CSV that a spreadsheet opens without running a formula."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [["" if value is None else for_spreadsheet(str(value)) for value in row] for row in rows]
-    )
-    return text.getvalue()
 
 
 def cells_header(dashboard: Dashboard) -> list[str]:

@@ -68,8 +68,7 @@ class Cube:
     def _value(self, name: str) -> str:
         """Return the SQL of the value of a dimension in a cell."""
         dimension = self.dashboard.dimensions[name]
-        column = f"{dimension.table or 'c'}.{dimension.column}"
-        return f"coalesce(nullif(trim({column}::VARCHAR), ''), '{UNKNOWN}')"
+        return _text(f"{dimension.table or 'c'}.{dimension.column}")
 
     def _create_months(self) -> None:
         """Create a table for each table by month: month, the dimensions that it knows, and the sums of its figures."""
@@ -98,7 +97,7 @@ class Cube:
         assert figure.of
         dimension = self.dashboard.dimensions[name]
         column = f"{dimension.table}.{dimension.column}" if dimension.table else f"c.{figure.of.by[name]}"
-        return f"coalesce(nullif(trim({column}::VARCHAR), ''), '{UNKNOWN}')"
+        return _text(column)
 
     def _joins_elsewhere(self, table: str) -> list[str]:
         figures = [f for f in self.dashboard.figures.values() if f.of and f.of.table == table]
@@ -209,32 +208,31 @@ class Cube:
             results[value][day] = tuple(sums)
         return results
 
-    def cells(self, choice: Choice, limit: int, offset: int) -> tuple[list[tuple[Any, ...]], int]:
-        """Return chosen cells in order, day first, with their dimensions and sums, and how many there are in all."""
+    def count(self, choice: Choice) -> int:
+        """Return the number of chosen cells."""
+        where, values = self._where(choice, choice.range)
+        ((count,),) = self._ask(f"SELECT count(*) FROM cells WHERE {where}", values)
+        return int(count)
+
+    def cells(self, choice: Choice, limit: int | None = None, offset: int = 0) -> list[tuple[Any, ...]]:
+        """Return chosen cells in order, day first, with their dimensions and sums; all, or so many."""
         where, values = self._where(choice, choice.range)
         names = ["day", *(f"d_{name}" for name in self.dashboard.dimensions), *(f"s_{name}" for name in self.columns)]
         order = ", ".join(str(n + 1) for n in range(1 + len(self.dashboard.dimensions)))
         query = f"SELECT {', '.join(names)} FROM cells WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
-        rows = self._ask(query, [*values, limit, offset])
-        ((count,),) = self._ask(f"SELECT count(*) FROM cells WHERE {where}", values)
-        return rows, int(count)
+        return self._ask(query, [*values, limit, offset])
 
-    def elsewhere(self, figure: Figure, choice: Choice, months: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Return the sums of a figure of a table by month in each of some months."""
+    def elsewhere(self, figure: Figure, choice: Choice) -> dict[str, tuple[int, int]]:
+        """Return the sums of a figure of a table by month in each month."""
         assert figure.of
-        conditions, values = ["month IN (SELECT unnest(?))"], list[Any]([list(months)])
-        for name, own in choice.chosen.items():
-            conditions.append(f"d_{name} IN (SELECT unnest(?))")
-            values.append(list(own))
+        where, values = _chosen(choice)
         per = f"sum(s_{figure.per})" if figure.per else "0"
-        query = (
-            f"SELECT month, sum(s_{figure.sum}), {per} FROM months_{figure.of.table} WHERE {' AND '.join(conditions)}"
-        )
-        return {month: (int(a), int(b)) for month, a, b in self._ask(f"{query} GROUP BY month", values)}
+        query = f"SELECT month, sum(s_{figure.sum}), {per} FROM months_{figure.of.table} WHERE {where} GROUP BY month"
+        return {month: (int(a), int(b)) for month, a, b in self._ask(query, values)}
 
     def unknown_to(self, figure: Figure, choice: Choice) -> list[str]:
         """Return the labels of chosen dimensions that the table of a figure does not know."""
-        known = self._known_by(figure) if figure.of else [*self.dashboard.dimensions]
+        known = self._known_by(figure)
         return [self.dashboard.dimensions[name].label for name in choice.chosen if name not in known]
 
     def _sums(
@@ -247,11 +245,8 @@ class Cube:
         return self._ask(f"SELECT {', '.join([*by, *columns])} FROM cells WHERE {where}{group}", values)
 
     def _where(self, choice: Choice, days: Range) -> tuple[str, list[Any]]:
-        conditions, values = ["day BETWEEN ? AND ?"], list[Any]([days.first, days.last])
-        for name, own in choice.chosen.items():
-            conditions.append(f"d_{name} IN (SELECT unnest(?))")
-            values.append(list(own))
-        return " AND ".join(conditions), values
+        chosen, values = _chosen(choice)
+        return f"day BETWEEN ? AND ? AND {chosen}", [days.first, days.last, *values]
 
     def _ask(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run a query, in this thread's own cursor."""
@@ -260,6 +255,17 @@ class Cube:
             cursor = self._local.cursor = self._database.cursor()
         rows: list[tuple[Any, ...]] = cursor.execute(query, list(values)).fetchall()
         return rows
+
+
+def _chosen(choice: Choice) -> tuple[str, list[Any]]:
+    """Return the condition of the chosen values, and what is bound in it."""
+    conditions = ["true", *(f"d_{name} IN (SELECT unnest(?))" for name in choice.chosen)]
+    return " AND ".join(conditions), [list(own) for own in choice.chosen.values()]
+
+
+def _text(column: str) -> str:
+    """Return the SQL of the value of a dimension."""
+    return f"coalesce(nullif(trim({column}::VARCHAR), ''), '{UNKNOWN}')"
 
 
 def _whole(mart: Mart, column: str, table: str) -> str:

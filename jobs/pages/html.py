@@ -19,7 +19,7 @@ from jobs.pages.content import in_words, is_of_counts, plain_percent
 from jobs.pages.live import State
 from jobs.pages.publication import Publication
 from jobs.pages.words import change_text, direction, scaled, written
-from jobs.report.templates import environment
+from jobs.report.templates import counted, environment
 from marts.dashboard import Dashboard, Figure
 from marts.pack import Mart
 
@@ -32,13 +32,10 @@ _WIDTHS = (("wide", WIDE), ("narrow", NARROW))
 @cache
 def static() -> dict[str, tuple[str, bytes]]:
     """Return the style sheet and the script by their ending: the name, which changes with the content, and that."""
-    loader, files = (
-        environment(*_PACKAGES).loader,
-        {"css": ("style.css", "report.css", "pages.css"), "js": ("pages.js",)},
-    )
+    loader = environment(*_PACKAGES).loader
     assert loader
     results = {}
-    for end, names in files.items():
+    for end, names in _STATIC.items():
         content = "".join(loader.get_source(environment(*_PACKAGES), name)[0] for name in names).encode()
         results[end] = (f"{hashlib.sha256(content).hexdigest()[:16]}.{end}", content)
     return results
@@ -77,18 +74,14 @@ def dashboard_page(
         query=page.query,
         chips=page.chips(),
         sentence=in_words(publication, page.choice),
-        dimension_notes=[_note(item.label, item.note) for item in page.board.dimensions.values() if item.note],
+        dimension_notes=[f"{item.label}: {item.note}" for item in page.board.dimensions.values() if item.note],
         cards=[page.card(card, earlier) for card in answer.cards],
-        cells=publication.cube.cells(page.choice, 0, 0)[1],
+        cells=publication.cube.count(page.choice),
         missing=state.outside.text if state.outside else "",
         drops=state.outside.drops if state.outside else (),
         panels=[page.panel(panel) for panel in answer.panels],
         changes=_changes(answer, earlier),
     )
-
-
-def _note(label: str, note: str) -> str:
-    return f"{label}: {note}"
 
 
 def _notes(publication: Publication) -> list[tuple[str, str]]:
@@ -98,7 +91,7 @@ def _notes(publication: Publication) -> list[tuple[str, str]]:
         return [("warned", "the ledger has no report of this run")]
     notes = [("passed", "sums equal the clean lines")]
     if count := len(report.warnings):
-        notes.append(("warned", f"{count} warning{'' if count == 1 else 's'}"))
+        notes.append(("warned", counted(count, "warning")))
     return notes
 
 

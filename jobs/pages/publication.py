@@ -11,6 +11,7 @@ from jobs.ports.records import DropRecord
 from jobs.ports.warehouse import Warehouse
 from jobs.report.run_records import report_named
 from jobs.report.run_report import LEFT_OUT, RunReport
+from jobs.report.templates import counted
 from marts.compute.engine import mart_schema
 from marts.dashboard import Dashboard
 from marts.errors import UsageError
@@ -32,15 +33,11 @@ class Outside:
     @property
     def text(self) -> str:
         """Return it in words; empty if nothing is missing."""
-        parts = [f"{self.quarantined:,} row{_s(self.quarantined)} in quarantine"] if self.quarantined else []
+        parts = [f"{counted(self.quarantined, 'row')} in quarantine"] if self.quarantined else []
         for state in LEFT_OUT:
             count = sum(drop.state == state for drop in self.drops)
-            parts += [f"{count:,} {state} drop{_s(count)}"] if count else []
+            parts += [counted(count, f"{state} drop")] if count else []
         return ", ".join(parts)
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
 
 
 def read_outside(warehouse: Warehouse) -> Outside:

@@ -9,11 +9,13 @@ from urllib.parse import parse_qsl
 
 from jobs.adapters.charts.dashboard import script, script_name
 from jobs.pages.answer import answer
-from jobs.pages.choice import Choice, parse
-from jobs.pages.content import as_csv, as_json, cells_header, csv_of
+from jobs.pages.choice import PINNED, Choice, parse
+from jobs.pages.content import as_csv, as_json, cells_header
 from jobs.pages.html import dashboard_page, figures_page, rendered, rows_page, static
 from jobs.pages.live import Live, State
 from jobs.pages.publication import Publication
+from jobs.runtime.escaping import csv_for_spreadsheet
+from marts.values import amount_of
 
 LONGEST = 4096
 """Characters of an address."""
@@ -48,11 +50,11 @@ class Site:
         self._pages = [(self._address, "Dashboard"), ("/figures", "Figures")]
         self._routes: dict[str, Callable[[Pairs], Reply]] = {
             "/": self._start,
-            self._address: self._dashboard,
-            f"{self._address}.json": self._json,
-            f"{self._address}.csv": self._csv,
-            f"{self._address}/rows": self._rows,
-            f"{self._address}/rows.csv": self._rows_csv,
+            self._address: partial(self._current, self._dashboard, self._not_yet),
+            f"{self._address}.json": partial(self._current, self._json, _not_ready),
+            f"{self._address}.csv": partial(self._current, self._csv, _not_ready),
+            f"{self._address}/rows": partial(self._current, self._rows, self._not_yet),
+            f"{self._address}/rows.csv": partial(self._current, self._rows_csv, _not_ready),
             "/figures": self._figures,
             "/live": self._name,
             "/healthz": lambda _: _text(200, "ok\n"),
@@ -82,14 +84,14 @@ class Site:
     def _start(self, _: Pairs) -> Reply:
         return Reply(302, _TEXT, b"", {"Location": self._address})
 
-    def _publication(self, pairs: Pairs) -> tuple[State, Publication | None]:
-        """Return what is live, or the publication of the run that the address asks for, if it is still known."""
+    def _current(
+        self, page: Callable[[Pairs, State, Publication], Reply], not_yet: Callable[[State], Reply], pairs: Pairs
+    ) -> Reply:
+        """Answer with a page of what is live, or of the publication of the run that the address asks for."""
         state = self._live.state
-        wanted = dict(pairs).get("as_of_run", "")
-        previous = state.previous
-        if wanted and previous and wanted == previous.run_id:
-            return state, previous
-        return state, state.publication
+        wanted, previous = dict(pairs).get(PINNED, ""), state.previous
+        publication = previous if wanted and previous and wanted == previous.run_id else state.publication
+        return not_yet(state) if publication is None else page(pairs, state, publication)
 
     def _not_yet(self, state: State) -> Reply:
         why = state.trouble.what if state.trouble else "The first publication is being read."
@@ -101,52 +103,35 @@ class Site:
             remarks.append(f"The publication of that run is not kept: this is run {publication.run_id}.")
         return choice, remarks
 
-    def _dashboard(self, pairs: Pairs) -> Reply:
-        state, publication = self._publication(pairs)
-        if publication is None:
-            return self._not_yet(state)
+    def _dashboard(self, pairs: Pairs, state: State, publication: Publication) -> Reply:
         choice, remarks = self._chosen(pairs, publication)
         content = answer(publication.cube, choice, remarks)
         page = dashboard_page(self._address, self._pages, state, publication, content)
         return Reply(200, _HTML, page.encode())
 
-    def _json(self, pairs: Pairs) -> Reply:
-        _, publication = self._publication(pairs)
-        if publication is None:
-            return _text(503, "not ready\n")
+    def _json(self, pairs: Pairs, state: State, publication: Publication) -> Reply:
         choice, remarks = self._chosen(pairs, publication)
         content = as_json(publication, answer(publication.cube, choice, remarks))
         return Reply(200, _JSON, json.dumps(content, ensure_ascii=False).encode())
 
-    def _csv(self, pairs: Pairs) -> Reply:
-        _, publication = self._publication(pairs)
-        if publication is None:
-            return _text(503, "not ready\n")
+    def _csv(self, pairs: Pairs, state: State, publication: Publication) -> Reply:
         choice, remarks = self._chosen(pairs, publication)
         content = as_csv(publication, answer(publication.cube, choice, remarks))
         return _download(f"{self._live.pack.name}-{publication.as_of}.csv", content, content.count("\n"))
 
-    def _rows(self, pairs: Pairs) -> Reply:
-        state, publication = self._publication(pairs)
-        if publication is None:
-            return self._not_yet(state)
+    def _rows(self, pairs: Pairs, state: State, publication: Publication) -> Reply:
         choice, remarks, start = self._chosen_rows(pairs, publication)
-        rows, count = publication.cube.cells(choice, ROWS, start)
+        rows, count = publication.cube.cells(choice, ROWS, start), publication.cube.count(choice)
         texts = [self._cell_texts(publication, row) for row in rows]
         here = f"{self._address}/rows"
         page = rows_page(here, self._address, self._pages, publication, (choice, remarks), (texts, start, ROWS, count))
         return Reply(200, _HTML, page.encode(), rows=len(rows))
 
-    def _rows_csv(self, pairs: Pairs) -> Reply:
-        _, publication = self._publication(pairs)
-        if publication is None:
-            return _text(503, "not ready\n")
+    def _rows_csv(self, pairs: Pairs, state: State, publication: Publication) -> Reply:
         choice, _, _ = self._chosen_rows(pairs, publication)
-        _, count = publication.cube.cells(choice, 0, 0)
-        rows, _ = publication.cube.cells(choice, count, 0)
-        texts = [self._cell_texts(publication, row) for row in rows]
-        content = csv_of([cells_header(self._live.dashboard), *texts])
-        return _download(f"{self._live.pack.name}-rows-{publication.as_of}.csv", content, count)
+        texts = [self._cell_texts(publication, row) for row in publication.cube.cells(choice)]
+        content = csv_for_spreadsheet([cells_header(self._live.dashboard), *texts])
+        return _download(f"{self._live.pack.name}-rows-{publication.as_of}.csv", content, len(texts))
 
     def _chosen_rows(self, pairs: Pairs, publication: Publication) -> tuple[Choice, list[str], int]:
         own = dict(pairs)
@@ -187,9 +172,11 @@ class Site:
 
 
 def _sum_text(unit: str, value: int) -> str:
-    if unit != "money":
-        return str(value)
-    return f"{'-' if value < 0 else ''}{abs(value) // 100}.{abs(value) % 100:02d}"
+    return str(amount_of(value) if unit == "money" else value)
+
+
+def _not_ready(_: State) -> Reply:
+    return _text(503, "not ready\n")
 
 
 def _text(status: int, text: str) -> Reply:

@@ -1,5 +1,7 @@
 """How pages write numbers: money in full, changes with a sign and a word, never by colour alone."""
 
+from decimal import Decimal
+
 from jobs.pages.answer import Change
 from marts.dashboard import Figure
 
@@ -11,16 +13,17 @@ def written(figure: Figure, value: int | None, is_mean: bool = False) -> str:
     """Write a value of a figure; a mean of a count has two digits more."""
     if value is None:
         return ""
-    digits = digits_of(figure, is_mean)
-    size, unit = abs(value), " %" if figure.unit == "percent" else ""
-    whole = f"{size // 10**digits:,}" + (f".{size % 10**digits:0{digits}d}" if digits else "")
-    return f"{_MINUS if value < 0 else ''}{whole}{unit}"
+    unit = " %" if figure.unit == "percent" else ""
+    return f"{_decimal(figure, value, is_mean):,}{unit}".replace("-", _MINUS)
 
 
 def plain(figure: Figure, value: int | None, is_mean: bool = False) -> str:
     """Write a value for CSV and JSON: digits only."""
-    text = written(figure, value, is_mean)
-    return text.replace(",", "").replace(_MINUS, "-").removesuffix(" %")
+    return "" if value is None else str(_decimal(figure, value, is_mean))
+
+
+def _decimal(figure: Figure, value: int, is_mean: bool) -> Decimal:
+    return Decimal(value).scaleb(-digits_of(figure, is_mean))
 
 
 def digits_of(figure: Figure, is_mean: bool = False) -> int:

@@ -1,7 +1,10 @@
 """Escape untrusted text: one function per output format."""
 
+import csv
 import html
+import io
 import re
+from collections.abc import Iterable
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 _CALL = re.compile(r"@(everyone|here|channel|all)\b", re.IGNORECASE)
@@ -38,6 +41,14 @@ def for_spreadsheet(text: str) -> str:
     A leading quote makes it text. Spreadsheets do not show the quote; `from_spreadsheet` removes it.
     """
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def csv_for_spreadsheet(rows: Iterable[Iterable[object]]) -> str:
+    """Write rows as CSV that a spreadsheet opens without running a formula; no value is an empty cell."""
+    text = io.StringIO()
+    cells = [["" if value is None else for_spreadsheet(str(value)) for value in row] for row in rows]
+    csv.writer(text, lineterminator="\n").writerows(cells)
+    return text.getvalue()
 
 
 def from_spreadsheet(text: str) -> str:
