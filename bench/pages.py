@@ -59,7 +59,10 @@ def fetched(address: str) -> tuple[float, int]:
 
 
 def choices(address: str, seed: int) -> Iterator[str]:
-    """Yield the addresses of random choices, as readers make them: one filter more or less at a time."""
+    """Yield the addresses of random choices, as readers make them: one filter more or less at a time.
+
+    They are those of a browser with scripts, which draws the charts.
+    """
     chance = random.Random(seed)
     options = json.loads(urllib.request.urlopen(f"{address}.json", timeout=60).read())["options"]
     chosen: dict[str, str] = {}
@@ -69,7 +72,7 @@ def choices(address: str, seed: int) -> Iterator[str]:
         chosen = {key: own for key, own in {**chosen, name: value}.items() if own}
         months = chance.choice([1, 3, 12])
         first = f"2025-{13 - months:02d}-01"
-        yield f"{address}?{urlencode({**chosen, 'from': first, 'to': LAST_DAY.isoformat()})}"
+        yield f"{address}/part?{urlencode({**chosen, 'from': first, 'to': LAST_DAY.isoformat()})}"
 
 
 def one_reader(address: str) -> list[float]:

@@ -148,6 +148,19 @@ class Dashboard(_Part):
         elsewhere = (figure.of.table for figure in self.figures.values() if figure.of)
         return tuple(dict.fromkeys((self.table, *described, *elsewhere)))
 
+    def columns_of(self, table: str) -> tuple[str, ...]:
+        """Return the columns of a mart that the page reads; none of them is personal."""
+        own: list[str] = [self.date, *self.sums] if table == self.table else []
+        for dimension in self.dimensions.values():
+            if table == self.table:
+                own.append(dimension.on or dimension.column)
+            if table == dimension.table:
+                own += [dimension.on, dimension.column, dimension.named_by]
+        for figure in self.figures.values():
+            if figure.of and figure.of.table == table:
+                own += [figure.of.month, *figure.of.by.values(), figure.sum, figure.per]
+        return tuple(dict.fromkeys(filter(None, own)))
+
     @property
     def sums(self) -> tuple[str, ...]:
         """Return the columns of the cells that are added up."""

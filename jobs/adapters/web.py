@@ -18,6 +18,8 @@ from aiohttp import web
 
 _AT_ONCE = 16
 """Requests that are answered at the same time; others wait."""
+_THREADS = 4
+"""Threads that answer: more of them wait for each other."""
 _WAIT = 2.0
 """Seconds that a request waits for its turn."""
 _COOKIE = "marts_token"
@@ -80,7 +82,7 @@ class Server:
     def __init__(self, respond: Respond, doors: Doors, open_paths: Sequence[str] = ("/healthz", "/readyz")) -> None:
         self._respond, self._doors, self._open = respond, doors, {*open_paths}
         self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "page")
+        self._threads = ThreadPoolExecutor(_THREADS, "page")
         application = web.Application(client_max_size=0)
         application.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(

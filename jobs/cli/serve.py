@@ -34,9 +34,11 @@ def serve(
 def serve_pages(settings: "Settings", bind: str | None = None, port: int | None = None) -> None:
     """Serve the dashboard of a target until a signal."""
     from jobs.adapters import web
+    from jobs.adapters.charts.drawing import prepare
     from jobs.pages.site import Site
 
     voice(settings.log)
+    threading.Thread(target=prepare, daemon=True).start()
     host = settings.pages.bind if bind is None else bind
     doors = _doors(settings, host)
     live = _live(settings)

@@ -4,9 +4,10 @@ Figures are sums of cells, or one division of two sums, rounded half up. A figur
 why instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cached_property
 
 from jobs.pages.choice import Choice, Range
 from jobs.pages.cube import Cube, Option, Sums, each_day
@@ -107,7 +108,7 @@ def answer(cube: Cube, choice: Choice, remarks: Sequence[str] = ()) -> Answer:
         more.append(f"There is nothing to compare with: figures begin on {cube.bounds.first}.")
     cards = tuple(asked.card(name) for name in cube.dashboard.cards)
     panels = tuple(asked.panel(panel) for panel in cube.dashboard.panels)
-    return Answer(settled, (*remarks, *more), cards, panels, cube.options(settled))
+    return Answer(settled, (*remarks, *more), cards, panels, cube.options(settled, asked.now))
 
 
 def cards_of(cube: Cube, choice: Choice) -> list[Card]:
@@ -121,23 +122,50 @@ class _Asked:
 
     def __init__(self, cube: Cube, choice: Choice) -> None:
         self.cube, self.choice, self.board = cube, choice, cube.dashboard
-        self.total = cube.total(choice, choice.range)
         compared = choice.compared
         self.compared = compared if compared and compared.first >= cube.bounds.first else None
-        self.total_before = cube.total(choice, self.compared) if self.compared else None
-        self._values: dict[str, tuple[dict[str, Sums], dict[str, Sums]]] = {}
         self._months = Range(month_after(choice.range.last, 1 - MONTHS), choice.range.last)
-        self._by_month = cube.by_month(choice, self._months)
+        needed = [_with_week(days) for days in (choice.range, self._months, self.compared) if days]
+        self._by_day = cube.by_day(choice, Range(min(days.first for days in needed), choice.range.last))
+        self.total = self._total(choice.range)
+        self.total_before = self._total(self.compared) if self.compared else None
+
+    def _total(self, days: Range) -> Sums:
+        return self._added(day for day in self._by_day if days.first <= day <= days.last)
+
+    def _added(self, days: Iterable[date]) -> Sums:
+        """Return the sums of some days together."""
+        nothing = (0,) * len(self.cube.columns)
+        return tuple(map(sum, zip(nothing, *(self._by_day[day] for day in days), strict=True)))
+
+    @cached_property
+    def now(self) -> dict[str, dict[str, Sums]]:
+        """Return the sums by value of each dimension."""
+        return self.cube.by_values([*self.board.dimensions], self.choice, self.choice.range)
+
+    @cached_property
+    def _before(self) -> dict[str, dict[str, Sums]]:
+        """Return those of the compared days, by value of each dimension that a panel shows."""
+        if not self.compared:
+            return {}
+        dimensions = dict.fromkeys(self._dimension(panel) for panel in self.board.panels if panel.by)
+        return self.cube.by_values([*dimensions], self.choice, self.compared)
+
+    @cached_property
+    def _by_month(self) -> dict[str, Sums]:
+        """Return the sums of each month of a card's small chart."""
+        days: dict[str, list[date]] = {month: [] for month in _months(self._months)}
+        for day in self._by_day:
+            if self._months.first <= day:
+                days[f"{day:%Y-%m}"].append(day)
+        return {month: self._added(own) for month, own in days.items()}
 
     def card(self, name: str) -> Card:
         figure = self.board.figures[name]
         if figure.of:
             return self._card_elsewhere(name, figure)
         before = None if self.total_before is None else self._value(figure, self.total_before)
-        nothing = (0,) * len(self.cube.columns)
-        months = tuple(
-            (month, self._value(figure, self._by_month.get(month, nothing))) for month in _months(self._months)
-        )
+        months = tuple((month, self._value(figure, sums)) for month, sums in self._by_month.items())
         value = self._value(figure, self.total)
         why = "" if value is not None else f"There is nothing to divide by: no {figure.per.replace('_', ' ')}."
         return Card(name, figure, Change(value, before), months, why)
@@ -183,11 +211,10 @@ class _Asked:
 
     def _trend(self, panel: Panel, figure: Figure, title: str) -> PanelAnswer:
         days = self.choice.range
-        line = self._line("", figure, self.cube.by_day(self.choice, _with_week(days)), days)
+        line = self._line("", figure, self._by_day, days)
         beside = None
         if self.compared:
-            own = self.cube.by_day(self.choice, _with_week(self.compared))
-            other = self._line("", figure, own, self.compared)
+            other = self._line("", figure, self._by_day, self.compared)
             beside = Line("", _fitted(other.values, days.days), _fitted(other.means, days.days))
         return PanelAnswer(panel, title, figure, days=tuple(each_day(days)), lines=(line,), compared=beside)
 
@@ -209,10 +236,7 @@ class _Asked:
 
     def _rows(self, figure: Figure, dimension: str) -> list[Row]:
         """Return the values of a dimension, the largest first."""
-        if dimension not in self._values:
-            before = self.cube.by_value(dimension, self.choice, self.compared) if self.compared else {}
-            self._values[dimension] = (self.cube.by_value(dimension, self.choice, self.choice.range), before)
-        now, was = self._values[dimension]
+        now, was = self.now[dimension], self._before.get(dimension, {})
         nothing = (0,) * len(self.cube.columns)
         total = self._value(figure, self.total) if not figure.per else None
         rows = []

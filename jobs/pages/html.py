@@ -51,10 +51,15 @@ def rendered(template: str, here: str, pages: Sequence[tuple[str, str]], **value
 
 
 def dashboard_page(
-    here: str, pages: Sequence[tuple[str, str]], state: State, publication: Publication, answer: Answer
+    here: str,
+    pages: Sequence[tuple[str, str]],
+    state: State,
+    publication: Publication,
+    answer: Answer,
+    is_scripted: bool = False,
 ) -> str:
-    """Render the dashboard for a choice."""
-    page = _Page(here, publication, answer)
+    """Render the dashboard for a choice; ``is_scripted`` leaves the drawing of charts to the reader's browser."""
+    page = _Page(here, publication, answer, is_scripted)
     earlier = _earlier(state, publication, answer)
     return rendered(
         "dashboard.html.j2",
@@ -126,8 +131,8 @@ def _changes(answer: Answer, earlier: Mapping[str, int | None]) -> list[dict[str
 class _Page:
     """The parts of a dashboard, as its template shows them."""
 
-    def __init__(self, here: str, publication: Publication, answer: Answer) -> None:
-        self.here, self.cube, self.choice = here, publication.cube, answer.choice
+    def __init__(self, here: str, publication: Publication, answer: Answer, is_scripted: bool) -> None:
+        self.here, self.cube, self.choice, self.is_scripted = here, publication.cube, answer.choice, is_scripted
         self.board: Dashboard = publication.cube.dashboard
         self.query = self._query(self.choice)
 
@@ -233,18 +238,34 @@ class _Page:
         if kind == "bars" and answer.rows:
             rows = [(row.name, scaled(figure, row.figure.now) or 0.0) for row in answer.rows]
             unit = " %" if figure.unit == "percent" else ""
-            return {"figures": [("", _markup(charts.bars(rows, answer.title, unit)))], "spec": ""}
+            return self._drawn_charts(lambda _: charts.bars(rows, answer.title, unit), (("", NARROW),))
         if kind == "trend":
             (line,) = answer.lines
             days = _drawn(figure, line, False, is_mean, figure.label)
             mean = _drawn(figure, line, True, is_mean, "Mean of 7 days")
             other, name = answer.compared, f"mean of the {COMPARES[self.choice.compare]}"
             beside = _drawn(figure, other, True, is_mean, name) if other else None
-            return _at_widths(lambda width: charts.trend(answer.days, days, mean, beside, width, answer.title))
+            return self._drawn_charts(lambda width: charts.trend(answer.days, days, mean, beside, width, answer.title))
         if kind == "lines" and answer.lines:
             drawn = [_drawn(figure, line, True, is_mean, line.name) for line in answer.lines]
-            return _at_widths(lambda width: charts.lines(answer.days, drawn, width, answer.title))
-        return {"figures": [], "spec": ""}
+            return self._drawn_charts(lambda width: charts.lines(answer.days, drawn, width, answer.title))
+        return {}
+
+    def _drawn_charts(
+        self, draw: Callable[[int], Drawing], widths: Sequence[tuple[str, int]] = _WIDTHS
+    ) -> Mapping[str, Any]:
+        """Return a chart by the class of its width, and the spec of the first, which a script draws at any width."""
+        drawings = [(name, draw(width)) for name, width in (widths[:1] if self.is_scripted else widths)]
+        first = drawings[0][1]
+        spec = json.dumps(first.spec, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+        figures = [] if self.is_scripted else [(name, _markup(item.svg())) for name, item in drawings]
+        return {
+            "figures": figures,
+            "spec": _markup(spec),
+            "width": first.width,
+            "height": first.height,
+            "message": first.message,
+        }
 
     def _headings(self, answer: PanelAnswer) -> list[str]:
         if answer.panel.kind == "trend":
@@ -269,13 +290,6 @@ def _in_brackets(way: str) -> str:
     """Write a direction with what it means in brackets."""
     word, _, meaning = way.partition(" ")
     return f"{word} ({meaning})" if meaning else word
-
-
-def _at_widths(draw: Callable[[int], Drawing]) -> Mapping[str, Any]:
-    """Return a chart for wide and narrow pages; a script draws the spec of the wide one at any width."""
-    drawings = [(name, draw(width)) for name, width in _WIDTHS]
-    spec = json.dumps(drawings[0][1].spec, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return {"figures": [(name, _markup(item.svg)) for name, item in drawings], "spec": _markup(spec), "width": WIDE}
 
 
 def _markup(text: str) -> Markup:

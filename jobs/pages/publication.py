@@ -86,22 +86,15 @@ def _read(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publication
         raise UsageError(f"{pack.marts[missing[0]].table} is not published yet", "marts", hint)
     newest = max((live[name] for name in names), key=lambda generation: generation.published_at)
     as_of = max(date.fromisoformat(live[name].as_of_date) for name in names)
-    tables = {name: _rows(warehouse, pack.marts[name]) for name in names}
+    tables = {name: _rows(warehouse, pack.marts[name], dashboard.columns_of(name)) for name in names}
     published = datetime.fromisoformat(newest.published_at)
     report = report_named(warehouse, newest.run_id)
     name = live_name(warehouse, names)
     return Publication(name, newest.run_id, as_of, published, report, Cube(dashboard, pack.marts, tables, as_of))
 
 
-def _rows(warehouse: Warehouse, mart: Mart) -> pa.Table:
-    """Read the rows of a live mart that pages may show: no personal columns."""
-    columns = [column.name for column in mart.columns if not column.personal]
-    rows = warehouse.execute(f"SELECT {', '.join(columns)} FROM {mart.table}")
+def _rows(warehouse: Warehouse, mart: Mart, columns: Sequence[str]) -> pa.Table:
+    """Read some columns of a live mart."""
     schema = mart_schema(mart)
-    values = zip(*rows, strict=True) if rows else ([] for _ in columns)
-    flags = {column.name for column in mart.columns if column.type == "flag"}
-    arrays = [
-        pa.array([bool(v) for v in own] if name in flags else own, schema.field(name).type)
-        for name, own in zip(columns, values, strict=True)
-    ]
-    return pa.table(arrays, names=columns)
+    fields = pa.schema([schema.field(name) for name in columns])
+    return warehouse.read(f"SELECT {', '.join(columns)} FROM {mart.table}", fields)

@@ -51,6 +51,7 @@ class Site:
         self._routes: dict[str, Callable[[Pairs], Reply]] = {
             "/": self._start,
             self._address: partial(self._current, self._dashboard, self._not_yet),
+            f"{self._address}/part": partial(self._current, partial(self._dashboard, is_scripted=True), self._not_yet),
             f"{self._address}.json": partial(self._current, self._json, _not_ready),
             f"{self._address}.csv": partial(self._current, self._csv, _not_ready),
             f"{self._address}/rows": partial(self._current, self._rows, self._not_yet),
@@ -103,10 +104,11 @@ class Site:
             remarks.append(f"The publication of that run is not kept: this is run {publication.run_id}.")
         return choice, remarks
 
-    def _dashboard(self, pairs: Pairs, state: State, publication: Publication) -> Reply:
+    def _dashboard(self, pairs: Pairs, state: State, publication: Publication, is_scripted: bool = False) -> Reply:
+        """Answer with the dashboard; ``is_scripted`` asks for it without drawings."""
         choice, remarks = self._chosen(pairs, publication)
         content = answer(publication.cube, choice, remarks)
-        page = dashboard_page(self._address, self._pages, state, publication, content)
+        page = dashboard_page(self._address, self._pages, state, publication, content, is_scripted)
         return Reply(200, _HTML, page.encode())
 
     def _json(self, pairs: Pairs, state: State, publication: Publication) -> Reply:

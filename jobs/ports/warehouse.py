@@ -32,6 +32,9 @@ class MartStore(Protocol):
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; return its rows."""
 
+    def read(self, query: str, schema: pa.Schema) -> pa.Table:
+        """Return the rows of a query in the columns of a schema, which are read in batches: millions fit."""
+
     def snapshot(self, read: Callable[[], Result]) -> Result:
         """Read in one transaction: a publication in the meantime is not seen."""
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from jobs.adapters.charts import reports as charts
 from jobs.adapters.charts.drawing import NARROW, WIDE
+from jobs.adapters.charts.drawing import prepare as prepare_charts
 from jobs.ports.store import Store
 from jobs.report.highlights import ReportedGroups, ReportedMonths, ReportedTop
 from jobs.report.places import DOCS, address, places
@@ -54,7 +55,7 @@ _LEFT_OUT = {
 def prepare() -> None:
     """Compile the templates and start the renderer of charts: this takes longer than to write the pages."""
     compile_templates()
-    charts.prepare()
+    prepare_charts()
 
 
 def write_reports(store: Store, report: RunReport, listed: Sequence[RunReport], docs: str = DOCS) -> None:

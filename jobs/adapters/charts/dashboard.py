@@ -6,7 +6,7 @@ The server renders it for the first paint, print and browsers without scripts; o
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -19,9 +19,13 @@ from jobs.adapters.charts.drawing import (
     TOP,
     Bar,
     Drawing,
+    Shape,
     bar_chart,
+    between,
     brief,
-    drawing,
+    named,
+    parameters,
+    shape,
     short,
 )
 from jobs.runtime.escaping import visible
@@ -37,7 +41,12 @@ _APART = 15
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAILY = "days"
 """Name of the rows of days."""
-_PARSED = {"parse": {"day": "utc:'%Y-%m-%d'"}}
+_ENDS = "ends"
+"""Name of the rows of the names at the ends of lines."""
+_PARAMETERS = ("low", "high", "first", "last")
+"""Ends of the axes of a chart by day: values, and milliseconds."""
+_LONG = 200
+"""Days from which an axis names months."""
 _DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3])
 """Dashes of lines: they differ without colours, too."""
 
@@ -54,65 +63,70 @@ def trend(
     days: Sequence[date], values: DayLine, mean: DayLine, compared: DayLine | None, width: int, title: str
 ) -> Drawing:
     """Draw the value of each day as a thin line, the mean of 7 days as a thick one, that of other days dashed."""
-    import altair as alt
-
-    rows = [
-        {"day": day.isoformat(), "name": _named(day), "value": value, "mean": middle, "before": before}
-        for day, value, middle, before in zip(
-            days, values.values, mean.values, compared.values if compared else [None] * len(days), strict=True
-        )
-    ]
-    every = [v for line in (values, mean, compared) if line for v in line.values if v is not None]
-    x, y = _day_axis(days), _value_axis(every)
-    data = alt.Chart(alt.NamedData(name=_DAILY, format=_PARSED))
-    layers = [
-        data.mark_line(stroke=BAR, strokeWidth=1, opacity=0.55).encode(x=x, y=y("value")),
-        data.mark_line(stroke=DIM, strokeWidth=1.6, strokeDash=[4, 3]).encode(x=x, y=y("before")),
-        data.mark_line(stroke=INK, strokeWidth=2.4).encode(x=x, y=y("mean")),
-    ]
-    columns = {"value": values.name, "mean": mean.name} | ({"before": compared.name} if compared else {})
-    layers.append(_hover(data, x, columns, width, len(days)))
-    chart = alt.layer(*layers).properties(width=width - LEFT - 14, height=HEIGHT)
+    columns = {"value": values, "mean": mean} | ({"before": compared} if compared else {})
+    every = [v for line in columns.values() for v in line.values if v is not None]
+    names = tuple((column, line.name) for column, line in columns.items())
+    drawn = _trend(names, _Axes.of(days, every), width)
     beside = f", and {compared.name} dashed" if compared else ""
     message = (
         f"Lines: {visible(title).lower()}, each day thin, the mean of 7 days thick{beside}, {days[0]} to {days[-1]}."
     )
-    return drawing(
-        chart, width, HEIGHT + TOP + _BELOW, f"{message} The table has the numbers.", datasets={_DAILY: rows}
-    )
+    return drawn.filled({_DAILY: _rows(days, columns)}, _numbers(days, every), f"{message} The table has the numbers.")
+
+
+@lru_cache(64)
+def _trend(names: Sequence[tuple[str, str]], axes: "_Axes", width: int) -> Shape:
+    """Return the shape of a trend; ``names`` are its columns with what they are."""
+    import altair as alt
+
+    data, x, inner = named(_DAILY), axes.days(), width - LEFT - 14
+    marks = {
+        "value": data.mark_line(stroke=BAR, strokeWidth=1, opacity=0.55),
+        "before": data.mark_line(stroke=DIM, strokeWidth=1.6, strokeDash=[4, 3]),
+        "mean": data.mark_line(stroke=INK, strokeWidth=2.4),
+    }
+    known = dict(names)
+    layers = [mark.encode(x=x, y=axes.values(column)) for column, mark in marks.items() if column in known]
+    layers.append(_hover(data, x, known, inner))
+    chart = alt.layer(*layers).properties(width=inner, height=HEIGHT)
+    return shape(chart.add_params(*parameters(*_PARAMETERS)), width, HEIGHT + TOP + _BELOW)
 
 
 def lines(days: Sequence[date], drawn: Sequence[DayLine], width: int, title: str) -> Drawing:
     """Draw several lines, each with its name at its end."""
+    every = [value for line in drawn for value in line.values if value is not None]
+    columns = {f"l{number}": line for number, line in enumerate(drawn)}
+    ends = [{"at": at, "name": short(name, 15)} for at, name in _places(drawn, every)]
+    message = f"Lines: {visible(title).lower()}: {', '.join(visible(line.name) for line in drawn)}."
+    names = tuple((column, line.name) for column, line in columns.items())
+    return _lines(names, _Axes.of(days, every), width).filled(
+        {_DAILY: _rows(days, columns), _ENDS: ends}, _numbers(days, every), f"{message} The table has the numbers."
+    )
+
+
+@lru_cache(64)
+def _lines(names: Sequence[tuple[str, str]], axes: "_Axes", width: int) -> Shape:
+    """Return the shape of several lines; ``names`` are their columns with what they are."""
     import altair as alt
 
-    every = [value for line in drawn for value in line.values if value is not None]
-    x, y = _day_axis(days), _value_axis(every)
-    inner = width - LEFT - _NAMED
-    rows = [
-        {"day": day.isoformat(), "name": _named(day), **{f"l{n}": line.values[at] for n, line in enumerate(drawn)}}
-        for at, day in enumerate(days)
+    data, x, inner = named(_DAILY), axes.days(), width - LEFT - _NAMED
+    layers = [
+        data.mark_line(stroke=(INK, BAR)[number % 2], strokeWidth=2, strokeDash=_DASHES[number % len(_DASHES)]).encode(
+            x=x, y=axes.values(column)
+        )
+        for number, (column, _) in enumerate(names)
     ]
-    data = alt.Chart(alt.NamedData(name=_DAILY, format=_PARSED))
-    layers = []
-    for number in range(len(drawn)):
-        mark = data.mark_line(stroke=(INK, BAR)[number % 2], strokeWidth=2, strokeDash=_DASHES[number % len(_DASHES)])
-        layers.append(mark.encode(x=x, y=y(f"l{number}")))
-    layers.append(_hover(data, x, {f"l{n}": line.name for n, line in enumerate(drawn)}, inner, len(days)))
-    named = [{"at": at, "name": short(name, 15)} for at, name in _places(drawn, every)]
+    layers.append(_hover(data, x, dict(names), inner))
     layers.append(
-        alt.Chart(alt.Data(values=named))
+        named(_ENDS)
         .mark_text(align="left", dx=8, fill=INK, clip=False)
-        .encode(x=alt.value("width"), y=y("at"), text="name:N")
+        .encode(x=alt.value("width"), y=axes.values("at"), text="name:N")
     )
     chart = alt.layer(*layers).properties(width=inner, height=HEIGHT)
-    message = f"Lines: {visible(title).lower()}: {', '.join(visible(line.name) for line in drawn)}."
-    return drawing(
-        chart, width, HEIGHT + TOP + _BELOW, f"{message} The table has the numbers.", datasets={_DAILY: rows}
-    )
+    return shape(chart.add_params(*parameters(*_PARAMETERS)), width, HEIGHT + TOP + _BELOW)
 
 
-def bars(rows: Sequence[tuple[str, float]], title: str, unit: str = "") -> str:
+def bars(rows: Sequence[tuple[str, float]], title: str, unit: str = "") -> Drawing:
     """Draw values of names as bars, each with three digits of its value; those below 0 have none."""
     drawn = [Bar(short(name, 16), max(value, 0), f"{brief(value)}{unit}") for name, value in rows]
     message = f"Bars: {visible(title).lower()}, {len(rows)} of them. The table has the numbers."
@@ -130,15 +144,35 @@ def spark(values: Sequence[float | None]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _hover(data: Any, x: Any, names: Mapping[str, str], width: int, days: int) -> Any:
+def _hover(data: Any, x: Any, names: Mapping[str, str], width: int) -> Any:
     """Return a layer without ink that shows the values of a day under the pointer, and zooms with Shift and wheel."""
     import altair as alt
 
     columns = [alt.Tooltip("name:N", title="Day")]
     columns += [alt.Tooltip(f"{field}:Q", title=short(name, 40), format=",.2~f") for field, name in names.items()]
     zoom = alt.selection_interval(bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]", name="zoom")
-    layer = data.mark_rule(opacity=0, strokeWidth=round(max(width / days, 1), 1))
+    wide = alt.ExprRef(expr=f"max(1, {width} * 86400000 / (last - first + 86400000))")
+    layer = data.mark_rule(opacity=0, strokeWidth=wide)
     return layer.encode(x=x, tooltip=columns).add_params(zoom)
+
+
+def _rows(days: Sequence[date], columns: Mapping[str, DayLine]) -> list[dict[str, Any]]:
+    """Return a row of each day: its time in milliseconds, its name, and its value of each line."""
+    return [
+        {"day": _milliseconds(day), "name": _named(day), **{name: line.values[at] for name, line in columns.items()}}
+        for at, day in enumerate(days)
+    ]
+
+
+def _numbers(days: Sequence[date], values: Sequence[float]) -> dict[str, float]:
+    """Return the parameters of a chart by day: the ends of its axes."""
+    low, high = _ends(values)
+    first, last = _milliseconds(days[0]), _milliseconds(days[-1])
+    return dict(zip(_PARAMETERS, (low, high, first, max(last, first + 1)), strict=True))
+
+
+def _milliseconds(day: date) -> int:
+    return (day - date(1970, 1, 1)).days * 86_400_000
 
 
 def _named(day: date) -> str:
@@ -146,26 +180,33 @@ def _named(day: date) -> str:
     return f"{_DAYS[day.weekday()]} {day.isoformat()}"
 
 
-def _day_axis(days: Sequence[date]) -> Any:
-    import altair as alt
+@dataclass(frozen=True)
+class _Axes:
+    """How axes are written; where they end are parameters."""
 
-    long = (days[-1] - days[0]).days > 200
-    axis = alt.Axis(title=None, format="%b %Y" if long else "%-d %b", tickCount=5, grid=False, labelOverlap=True)
-    return alt.X("day:T", axis=axis, scale=alt.Scale(type="utc", nice=False))
+    is_long: bool
+    """Whether days are written as months."""
+    is_large: bool
+    """Whether values have no digits after the point."""
 
+    @classmethod
+    def of(cls, days: Sequence[date], values: Sequence[float]) -> "_Axes":
+        return cls((days[-1] - days[0]).days > _LONG, _ends(values)[1] >= 10)
 
-def _value_axis(values: Sequence[float]) -> Any:
-    import altair as alt
+    def days(self) -> Any:
+        import altair as alt
 
-    low, high = _ends(values)
-    scale = alt.Scale(domain=[low, high], nice=False)
-    form = "replace(format(datum.value, '~s'), 'G', 'bn')" if high >= 10 else "format(datum.value, '~g')"
-    axis = alt.Axis(title=None, tickCount=4, labelExpr=form)
+        form = "%b %Y" if self.is_long else "%-d %b"
+        axis = alt.Axis(title=None, format=form, tickCount=5, grid=False, labelOverlap=True)
+        ends = {"domainMin": alt.ExprRef(expr="first"), "domainMax": alt.ExprRef(expr="last")}
+        return alt.X("day:T", axis=axis, scale=alt.Scale(type="utc", nice=False, **ends))
 
-    def y(name: str) -> Any:
-        return alt.Y(f"{name}:Q", scale=scale, axis=axis)
+    def values(self, column: str) -> Any:
+        import altair as alt
 
-    return y
+        form = "replace(format(datum.value, '~s'), 'G', 'bn')" if self.is_large else "format(datum.value, '~g')"
+        axis = alt.Axis(title=None, tickCount=4, labelExpr=form)
+        return alt.Y(f"{column}:Q", scale=between("low", "high"), axis=axis)
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:

@@ -6,8 +6,9 @@ colours show; a table next to the chart has the numbers.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from html import escape
 from typing import Any
 
@@ -21,6 +22,10 @@ FONT = 12
 _ROW, _LABEL, _TEXT = 24, 104, 72
 _LONGEST = 44
 """Characters of a name that fit above its bars."""
+
+_ROWS = "rows"
+"""Name of the data of bars."""
+Rows = Sequence[Mapping[str, Any]]
 
 _CONFIG = {
     "font": "inherit",
@@ -65,69 +70,124 @@ def brief(amount: float) -> str:
     return (f"{amount:.0f}" if abs(amount) >= 100 else f"{amount:.3g}").replace("-", "−")
 
 
-def bar_chart(bars: Sequence[Bar], message: str, label: int = _LABEL) -> str:
-    """Draw bars from left to right, one below the other; ``label`` are the pixels for their names."""
-    import altair as alt
+@dataclass(frozen=True)
+class Drawing:
+    """A chart with its numbers: a server renders it, or a browser draws it by Vega."""
 
-    rows = [{"row": str(place), **asdict(bar)} for place, bar in enumerate(bars)]
-    longest = max([1e-9, *(bar.value for bar in bars)])
-    x = alt.X("value:Q", axis=None, scale=alt.Scale(domain=[0, longest], nice=False))
-    names = [row["row"] for row in rows]
-    y = alt.Y("row:N", axis=None, sort=None, scale=alt.Scale(domain=names, paddingInner=0.3, paddingOuter=0.15))
+    spec: dict[str, Any]
+    """Vega, with all data."""
+    width: int
+    height: int
+    message: str
 
-    def subset(wanted: Iterable[Mapping[str, Any]]) -> Any:
-        return alt.Chart(alt.Data(values=list(wanted)))
+    def svg(self) -> str:
+        """Render it as a page element that scales with its container."""
+        import vl_convert
 
-    drawn = [row for row in rows if row["text"]]
-    layers = [
-        subset(row for row in drawn if not row["hollow"]).mark_bar(fill=BAR).encode(x=x, y=y),
-        subset(row for row in drawn if row["hollow"])
-        .mark_bar(fill=PAPER, stroke=BAR, strokeWidth=1.5, strokeDash=[3, 2])
-        .encode(x=x, y=y),
-        subset(drawn).mark_text(align="right", x=-10, fill=DIM).encode(y=y, text="name:N"),
-        subset(row for row in rows if not row["text"])
-        .mark_text(align="left", x=-label, fill=INK, fontWeight=600)
-        .encode(y=y, text="name:N"),
-        subset(drawn).mark_text(align="left", dx=7, fill=INK).encode(x=x, y=y, text="text:N"),
-    ]
-    height = _ROW * len(rows)
-    chart = alt.layer(*layers).properties(width=NARROW - label - _TEXT, height=height)
-    return svg(chart, NARROW, height, message, left=label, top=0)
+        # Forbid data downloads: the chart contains all its data.
+        return self._framed(vl_convert.vega_to_svg(self.spec, allowed_base_urls=[]))
+
+    def _framed(self, drawn: str) -> str:
+        size = f'viewBox="0 0 {self.width} {self.height}"'
+        start = f'<svg class="chart" {size} role="img" aria-label="{escape(self.message)}">'
+        return re.sub(r"^<svg[^>]*>", lambda _: start, drawn, count=1)
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A chart: its Vega-Lite spec with all data, and what the server renders from it."""
+class Shape:
+    """A chart without its numbers: compiled once, as this takes longer than drawing it."""
 
-    spec: Mapping[str, Any]
-    svg: str
+    spec: dict[str, Any]
+    """Vega, with named data and signals."""
+    width: int
+    height: int
+
+    def filled(self, data: Mapping[str, Rows], numbers: Mapping[str, float], message: str) -> Drawing:
+        """Return it with the rows of its named data, and the values of its parameters."""
+        spec = dict(self.spec)
+        spec["data"] = [{**own, "values": data[own["name"]]} if own["name"] in data else own for own in spec["data"]]
+        spec["signals"] = [
+            {**own, "value": numbers[own["name"]]} if own["name"] in numbers else own for own in spec["signals"]
+        ]
+        return Drawing(spec, self.width, self.height, message)
+
+
+def shape(chart: Any, width: int, height: int, left: int = LEFT, top: int = TOP) -> Shape:
+    """Compile a chart of named data (`named`) and parameters (`parameters`)."""
+    import vl_convert
+
+    return Shape(vl_convert.vegalite_to_vega(_spec(chart, width, height, left, top)), width, height)
+
+
+def named(name: str) -> Any:
+    """Return a chart without marks of named data."""
+    import altair as alt
+
+    return alt.Chart(alt.NamedData(name=name))
+
+
+def parameters(*names: str) -> list[Any]:
+    """Return parameters of a chart: numbers that `Shape.filled` sets."""
+    import altair as alt
+
+    return [alt.param(name=name, value=0) for name in names]
+
+
+def between(low: str, high: str) -> Any:
+    """Return a scale between two parameters, or expressions of them."""
+    import altair as alt
+
+    return alt.Scale(domain=[alt.ExprRef(expr=low), alt.ExprRef(expr=high)], nice=False)
+
+
+def bar_chart(bars: Sequence[Bar], message: str, label: int = _LABEL) -> Drawing:
+    """Draw bars from left to right, one below the other; ``label`` are the pixels for their names."""
+    rows = [{"row": str(place), **asdict(bar)} for place, bar in enumerate(bars)]
+    longest = max([1e-9, *(bar.value for bar in bars)])
+    return _bars(len(bars), label).filled({_ROWS: rows}, {"longest": longest}, message)
+
+
+@lru_cache(64)
+def _bars(count: int, label: int) -> Shape:
+    """Return the shape of so many bars."""
+    import altair as alt
+
+    every = named(_ROWS)
+    x = alt.X("value:Q", axis=None, scale=between("0", "longest"))
+    places = [str(place) for place in range(count)]
+    y = alt.Y("row:N", axis=None, sort=None, scale=alt.Scale(domain=places, paddingInner=0.3, paddingOuter=0.15))
+    drawn, headings = every.transform_filter("datum.text"), every.transform_filter("!datum.text")
+    layers = [
+        drawn.transform_filter("!datum.hollow").mark_bar(fill=BAR).encode(x=x, y=y),
+        drawn.transform_filter("datum.hollow")
+        .mark_bar(fill=PAPER, stroke=BAR, strokeWidth=1.5, strokeDash=[3, 2])
+        .encode(x=x, y=y),
+        drawn.mark_text(align="right", x=-10, fill=DIM).encode(y=y, text="name:N"),
+        headings.mark_text(align="left", x=-label, fill=INK, fontWeight=600).encode(y=y, text="name:N"),
+        drawn.mark_text(align="left", dx=7, fill=INK).encode(x=x, y=y, text="text:N"),
+    ]
+    height = _ROW * count
+    chart = alt.layer(*layers).properties(width=NARROW - label - _TEXT, height=height)
+    return shape(chart.add_params(*parameters("longest")), NARROW, height, left=label, top=0)
+
+
+def prepare() -> None:
+    """Import Altair and start its renderer: the first chart takes half a second."""
+    import altair as alt
+
+    svg(alt.layer(alt.Chart(alt.Data(values=[])).mark_bar()), NARROW, HEIGHT, "")
 
 
 def svg(chart: Any, width: int, height: int, message: str, left: int = LEFT, top: int = TOP) -> str:
     """Render a chart as a page element that scales with its container."""
-    return drawing(chart, width, height, message, left, top).svg
-
-
-def drawing(
-    chart: Any,
-    width: int,
-    height: int,
-    message: str,
-    left: int = LEFT,
-    top: int = TOP,
-    datasets: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
-) -> Drawing:
-    """Render a chart as a page element that scales with its container, and keep its spec.
-
-    ``datasets`` are the rows of named data: Altair would copy and check each of them, for each layer.
-    """
     import vl_convert
 
+    return Drawing(vl_convert.vegalite_to_vega(_spec(chart, width, height, left, top)), width, height, message).svg()
+
+
+def _spec(chart: Any, width: int, height: int, left: int, top: int) -> dict[str, Any]:
+    """Return the Vega-Lite spec of a chart at a fixed place."""
     spec = {**chart.to_dict(validate=False), "config": _CONFIG}
-    spec |= {"datasets": datasets} if datasets else {}
     right, bottom = width - left - spec.get("width", 0), height - top - spec.get("height", 0)
-    spec |= {"autosize": {"type": "none"}, "padding": {"left": left, "right": right, "top": top, "bottom": bottom}}
-    # Forbid data downloads: the chart contains all its data.
-    drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    start = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(message)}">'
-    return Drawing(spec, re.sub(r"^<svg[^>]*>", lambda _: start, drawn, count=1))
+    padding = {"left": left, "right": right, "top": top, "bottom": bottom}
+    return spec | {"autosize": {"type": "none"}, "padding": padding}

@@ -76,7 +76,9 @@ def groups(counts: Sequence[tuple[str, bool | None, int]], flags: Sequence[str],
         bars.append(Bar(short(name)))
         bars += [Bar(short(flags[flag], 16), count, f"{count:,}", flag) for flag, count in own]
     divided = f", {visible(flags[0])} and {visible(flags[1])}" if flags else ""
-    return bar_chart(bars, f"Bars: {visible(title).lower()}, {len(names)} of them{divided}. The table has the numbers.")
+    return bar_chart(
+        bars, f"Bars: {visible(title).lower()}, {len(names)} of them{divided}. The table has the numbers."
+    ).svg()
 
 
 def listed(chart: ListedChart, rows: Sequence[Mapping[str, Any]], width: int, title: str) -> str:
@@ -95,7 +97,7 @@ def listed(chart: ListedChart, rows: Sequence[Mapping[str, Any]], width: int, ti
 def steps(seconds: Mapping[str, float]) -> str:
     """Draw the seconds of each step."""
     bars = [Bar(short(step, 16), took, f"{took:,.1f} s") for step, took in seconds.items()]
-    return bar_chart(bars, f"Bars: seconds of {len(bars)} steps. The table has the numbers.")
+    return bar_chart(bars, f"Bars: seconds of {len(bars)} steps. The table has the numbers.").svg()
 
 
 def _month(
@@ -287,10 +289,3 @@ def _named_days(days: Sequence[int], pixels: float) -> list[dict[str, Any]]:
             at = date.fromordinal(day)
             named.append({"at": day, "name": f"{at.day} {_NAMES[at.month - 1]}"})
     return named
-
-
-def prepare() -> None:
-    """Import Altair and start its renderer: the first chart takes half a second."""
-    import altair as alt
-
-    svg(alt.layer(alt.Chart(alt.Data(values=[])).mark_bar()), NARROW, HEIGHT, "")

@@ -120,6 +120,14 @@ class DuckDBWarehouse(SqlLedger):
             hint = "the live marts are untouched; check the free disk space and the file"
             raise ServiceError(f"DuckDB failed: {error}", str(self.path), hint) from error
 
+    def read(self, query: str, schema: pa.Schema) -> pa.Table:
+        if not self._database:
+            return schema.empty_table()
+        try:
+            return self._database.sql(query).to_arrow_table().cast(schema)
+        except duckdb.Error as error:
+            raise ServiceError(f"DuckDB failed: {error}", str(self.path), "check the file: marts doctor") from error
+
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         assert self._database
         defines = _DEFINES.match(statement)

@@ -70,6 +70,9 @@ class MySQLWarehouse(SqlLedger):
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._session.execute(statement, values)
 
+    def read(self, query: str, schema: pa.Schema) -> pa.Table:
+        return self._session.read(query, schema)
+
     def atomically(
         self, work: Callable[[], Result], happened: Callable[[], bool] | None = None, once: bool = False
     ) -> Result:

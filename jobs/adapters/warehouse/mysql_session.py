@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import mysql.connector
+import pyarrow as pa
 from mysql.connector import errorcode
 from mysql.connector.errors import InterfaceError
 from mysql.connector.plugins import caching_sha2_password
@@ -32,6 +33,8 @@ _SLICE = 5
 """Seconds of one wait for the lock."""
 _LARGE = 1 << 19
 """Characters above which a statement may be too large for a server."""
+_BATCH = 20_000
+"""Rows that are read at a time."""
 _FAILOVER = 10
 """Seconds that a server may be read only, as during a failover, before it is an error."""
 _log = logging.getLogger("marts.mysql")
@@ -171,6 +174,16 @@ class Session:
         if self._in_transaction:
             return self._once(statement, values)
         return self.repeated(lambda: self._once(statement, values))
+
+    def read(self, query: str, schema: pa.Schema) -> pa.Table:
+        """Return the rows of a query in the columns of a schema, read in batches."""
+
+        def run(cursor: Any) -> pa.Table:
+            cursor.execute(query)
+            batches = iter(lambda: cursor.fetchmany(_BATCH), [])
+            return pa.Table.from_batches([_batch(rows, schema) for rows in batches], schema)
+
+        return self.with_cursor(run) if self._in_transaction else self.repeated(lambda: self.with_cursor(run))
 
     def _once(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         self._check_size(len(statement) + sum(len(value) for value in values if isinstance(value, str)))
@@ -324,6 +337,15 @@ class Session:
                 # Another build may begin now. The epoch in the ledger prevents this one from publishing over it.
                 _log.warning("%s: the connection that holds the lock is lost", self.where)
                 return
+
+
+def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Return rows in the columns of a schema; flags are numbers in the database."""
+    columns = [
+        pa.array(map(bool, values) if pa.types.is_boolean(field.type) else values, field.type)
+        for field, values in zip(schema, zip(*rows, strict=True), strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _origin(password: Secret | None) -> str:

@@ -39,28 +39,56 @@
     script.onerror = reject;
     document.head.append(script);
   });
-  let views = [];
-  async function draw() {
-    const boxes = [...document.querySelectorAll(".drawn[data-width]")];
+  // Charts of the last choice. One of the same shape takes the new numbers: this is faster than to set it up again.
+  let charts = [];
+  const shapeOf = (spec) => JSON.stringify({ ...spec,
+    data: spec.data.map(({ values, ...own }) => own), signals: spec.signals.map(({ value, ...own }) => own) });
+  async function fill(view, spec) {
+    for (const { name, values } of spec.data) if (values) view.data(name, values);
+    for (const { name, value } of spec.signals) if (typeof value === "number") view.signal(name, value);
+    await view.width(spec.width).runAsync();
+  }
+  const newPlace = () => {
+    const place = document.createElement("div");
+    place.className = "vega";
+    place.setAttribute("role", "img");
+    return place;
+  };
+  async function setUp(place, spec, embed) {
+    const { view } = await embed(place, spec, { mode: "vega", renderer: "svg", ast: true, actions: false,
+      defaultStyle: false, tooltip: { disableDefaultStyle: true }, loader: { http: false } });
+    return view;
+  }
+  let drawing = Promise.resolve();
+  const draw = () => drawing = drawing.then(drawAll);
+  async function drawAll() {
+    const boxes = [...document.querySelectorAll(".drawn")];
     if (!boxes.length) return;
+    for (const box of boxes) box.style.minHeight = box.querySelector("figure") ? "" : `${box.dataset.height}px`;
     let embed;
     try { embed = await library(); } catch { return; }
-    views.forEach((view) => view.finalize());
-    views = [];
+    const before = charts;
+    charts = [];
     for (const box of boxes.filter((own) => own.isConnected)) {
-      const spec = JSON.parse(box.querySelector("script").textContent);
+      const spec = JSON.parse(box.querySelector("script").textContent), shape = shapeOf(spec);
       spec.width += box.clientWidth - box.dataset.width;
-      box.querySelector(".vega")?.remove();
-      const place = document.createElement("div");
-      place.className = "vega";
-      place.setAttribute("role", "img");
-      place.setAttribute("aria-label", box.querySelector("svg").getAttribute("aria-label"));
+      const at = before.findIndex((chart) => chart.shape === shape);
+      const [known] = at < 0 ? [] : before.splice(at, 1);
+      const place = known?.place ?? newPlace();
+      place.setAttribute("aria-label", box.dataset.message);
       box.append(place);
       box.classList.add("live");
-      const options = { mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false,
-        tooltip: { disableDefaultStyle: true }, loader: { http: false } };
-      try { views.push(await embed(place, spec, options)); } catch (error) { box.classList.remove("live"); console.error(error); }
+      try {
+        const view = known?.view ?? await setUp(place, spec, embed);
+        charts.push({ shape, place, view });
+        if (known) await fill(view, spec);
+      } catch (error) {
+        console.error(error);
+        box.classList.remove("live");
+        if (!box.querySelector("figure")) box.textContent = "This chart could not be drawn: the table has its numbers.";
+      }
     }
+    for (const { view, place } of before) { view.finalize(); place.remove(); }
   }
   let resized = 0, lastWidth = innerWidth;
   addEventListener("resize", () => {
@@ -72,12 +100,15 @@
 
   const say = (text) => { const status = document.getElementById("status"); if (status) status.textContent = text; };
 
+  // The page without the server's drawings, for a browser that draws.
+  const partOf = (address) => { const [path, query] = address.split("?"); return `${path}/part${query ? `?${query}` : ""}`; };
+
   async function show(address, { push = true, blink = false } = {}) {
     if (asked) asked.abort();
     const mine = asked = new AbortController();
     document.body.setAttribute("aria-busy", "true");
     try {
-      const answer = await fetch(address, { signal: mine.signal, headers: { Accept: "text/html" } });
+      const answer = await fetch(charts.length ? partOf(address) : address, { signal: mine.signal, headers: { Accept: "text/html" } });
       const text = await answer.text();
       if (mine !== asked) return;
       const page = new DOMParser().parseFromString(text, "text/html");

@@ -56,6 +56,13 @@ def choose(browser: Any, name: str, wanted: str) -> None:
     until(lambda: parse_qs(urlsplit(browser.current_url).query).get(name) == ([wanted] if wanted else None))
 
 
+def are_drawn(browser: Any) -> bool:
+    """Return whether the library has drawn all charts."""
+    count = "return document.querySelectorAll(arguments[0]).length"
+    drawn = browser.execute_script(count, ".drawn.live > .vega svg")
+    return bool(drawn) and drawn == browser.execute_script(count, ".drawn")
+
+
 def complaints(browser: Any) -> list[str]:
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
@@ -134,7 +141,7 @@ def test_the_library_draws_the_charts_with_values_under_the_pointer(browser: Any
         with seen_as(browser, width):
             complaints(browser)
             browser.get(f"{address}/retail")
-            until(lambda: len(browser.find_elements(By.CSS_SELECTOR, ".drawn.live .vega svg")) == 2)
+            until(lambda: are_drawn(browser))
             assert not browser.find_element(By.CSS_SELECTOR, ".drawn.live figure").is_displayed()
             chart = browser.find_element(By.CSS_SELECTOR, ".vega svg")
             assert chart.size["width"] <= width
@@ -146,11 +153,44 @@ def test_the_library_draws_the_charts_with_values_under_the_pointer(browser: Any
 def test_paper_gets_the_drawings_of_the_server(browser: Any, site: tuple[Served, str]) -> None:
     _, address = site
     browser.get(f"{address}/retail")
-    until(lambda: len(browser.find_elements(By.CSS_SELECTOR, ".drawn.live .vega svg")) == 2)
+    until(lambda: are_drawn(browser))
     with seen_as(browser, 1000, media="print"):
         assert browser.find_element(By.CSS_SELECTOR, ".drawn.live figure.wide").is_displayed()
         assert not browser.find_element(By.CSS_SELECTOR, ".drawn.live .vega").is_displayed()
         assert not browser.find_element(By.CSS_SELECTOR, "form.filters").is_displayed()
+
+
+def test_charts_follow_a_choice_and_keep_their_place(browser: Any, site: tuple[Served, str]) -> None:
+    _, address = site
+    with seen_as(browser, 1280):
+        complaints(browser)
+        browser.get(f"{address}/retail")
+        until(lambda: are_drawn(browser))
+        kept = browser.find_element(By.CSS_SELECTOR, ".trend .vega svg")
+        line = "return [...document.querySelectorAll('.trend .vega path')].map((p) => p.getAttribute('d')).join()"
+        before = browser.execute_script(line)
+        choose(browser, "channel", "card")
+        until(lambda: browser.execute_script(line) != before and are_drawn(browser))
+        assert kept.is_displayed()  # the same chart with other numbers
+        chosen = browser.execute_script(line)
+        assert not browser.find_elements(By.CSS_SELECTOR, "figure")  # the server has not drawn it
+        browser.refresh()
+        until(lambda: are_drawn(browser))
+        assert browser.execute_script(line) == chosen
+        assert complaints(browser) == []
+
+
+def test_paper_gets_the_drawings_of_the_library_where_the_server_has_none(
+    browser: Any, site: tuple[Served, str]
+) -> None:
+    _, address = site
+    browser.get(f"{address}/retail")
+    until(lambda: are_drawn(browser))
+    choose(browser, "channel", "card")
+    until(lambda: not browser.find_elements(By.CSS_SELECTOR, "figure") and are_drawn(browser))
+    with seen_as(browser, 1000, media="print"):
+        drawn = browser.find_elements(By.CSS_SELECTOR, ".drawn > .vega")
+        assert all(chart.is_displayed() and 0 < chart.size["width"] <= 1000 for chart in drawn)
 
 
 def test_the_last_of_two_quick_choices_is_shown(browser: Any, site: tuple[Served, str]) -> None:

@@ -57,6 +57,14 @@ def test_pages_json_and_csv_say_the_same(served: Served) -> None:
     assert content["as_of"] == "2024-03-31"
 
 
+def test_a_browser_that_draws_gets_the_same_page_without_drawings(served: Served) -> None:
+    whole, part = (served.text(f"{path}?channel=card") for path in ("/retail", "/retail/part"))
+    drawings = re.compile(r"<figure.*?</figure>", re.DOTALL)
+    assert drawings.search(whole)
+    assert '<svg class="chart"' not in part
+    assert drawings.sub("", whole) == part
+
+
 def test_rows_behind_figures_are_the_cells_whole_and_by_pages(served: Served) -> None:
     cells = cells_by_hand(served.place)
     own = [cell for cell in cells if cell.values["region"] == "North" and cell.day >= date(2024, 1, 1)]
