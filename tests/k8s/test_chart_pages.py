@@ -9,8 +9,10 @@ import subprocess
 import sys
 import textwrap
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -20,8 +22,10 @@ from support.charting import CHART, SETS, golden, object_named, of_kind, rendere
 from support.dashboards import BOARD, company
 from support.servers import PASSWORD, SqlServer, free_port
 
+from jobs.adapters.warehouse.open import open_warehouse
 from jobs.adapters.web import HEALTH
 from jobs.config.load import load
+from jobs.operations.doctor import examine_pages
 from jobs.pages.live import Live
 from jobs.pages.site import Site
 from k8s import generate
@@ -98,9 +102,6 @@ def test_a_pod_serves_and_is_started_again() -> None:
 def test_probes_ask_for_addresses_that_the_server_has() -> None:
     def never() -> Any:
         raise AssertionError("a probe opens no database")
-
-    def now() -> datetime:
-        return datetime.now(UTC)
 
     site = Site(Live(shipped("retail"), BOARD, never, now), now, 60)
     container = container_of(golden("pages"))
@@ -286,16 +287,48 @@ def test_an_account_of_somebody_else_is_used_as_it_is() -> None:
     assert pod_of(objects)["spec"]["serviceAccountName"] == "theirs"
 
 
+def make_reader(folder: Path, server: SqlServer, database: str) -> list[str]:
+    """Build marts into a database, and create the user of docs/pages.md; return its grants."""
+    assert company(folder / "company", target=server.make_database(database)).build().error is None
+    page = (generate.ROOT / "docs" / "pages.md").read_text()
+    (block,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    user, *grants = [
+        text for text in block.replace("ON marts.", f"ON {database}.").replace("…", PASSWORD).split(";\n") if text
+    ]
+    server.run("DROP USER IF EXISTS 'marts_pages'@'%'", user, *grants)
+    return grants
+
+
+@pytest.mark.database
+@pytest.mark.usefixtures("all_marts")
+def test_each_right_of_its_user_is_needed_and_missed_if_it_is_not_there(tmp_path: Path, mariadb: SqlServer) -> None:
+    grants = make_reader(tmp_path, mariadb, "rights")
+    address = f"mysql://marts_pages:{quote(PASSWORD, safe='')}@127.0.0.1:{mariadb.port}/rights"
+    settings = load(None, {"target": address})
+    assert [check.exit_code for check in examine_pages(settings)] == [0, 0, 0]
+    for grant in grants:
+        mariadb.run(grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM "))
+        table = grant.partition("ON rights.")[2].partition(" ")[0]
+        hidden = table in ("marts_publications", "marts_generations")
+        expected = "is not published yet" if hidden else table
+        (denied,) = [check for check in examine_pages(settings) if not check.ok]
+        assert (denied.what, expected in denied.text) == ("tables" if hidden else "target", True), denied
+        live = Live(shipped("retail"), BOARD, partial(open_warehouse, address, settings.mysql, shipped("retail")), now)
+        trouble = live.look().trouble
+        assert trouble
+        assert expected in trouble.what
+        mariadb.run(grant)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
 @pytest.fixture
 def pod(tmp_path: Path, mariadb: SqlServer) -> tuple[list[str], dict[str, str], SqlServer]:
     """The command line and the variables of a pod, with its files, as docs/kubernetes.md sets it up."""
-    place = company(tmp_path / "company", target=mariadb.make_database("shop"))
-    assert place.build().error is None
-    page = (generate.ROOT / "docs" / "pages.md").read_text()
-    (block,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
-    grants = block.replace("ON marts.", "ON shop.").replace("…", PASSWORD)
-    mariadb.run(*(text for text in grants.split(";\n") if text))
-    objects = rendered_pages(f"target=mysql://shop@127.0.0.1:{mariadb.port}/shop")
+    make_reader(tmp_path, mariadb, "served")
+    objects = rendered_pages(f"target=mysql://builds@127.0.0.1:{mariadb.port}/served")
     mounted, home = tmp_path / "etc", tmp_path / "home"
     (mounted / "secrets").mkdir(parents=True)
     home.mkdir()
@@ -370,7 +403,7 @@ def test_it_works_with_the_database_only(pod: tuple[list[str], dict[str, str], S
     written = (tmp_path / "log").read_text()
     assert token not in written
     assert sorted(path for path in (tmp_path / "etc").rglob("*")) == before
-    denied = [f"SELECT * FROM shop.{table}" for table in ("customers_data_mart", "marts_notices", "marts_audit")]
+    denied = [f"SELECT * FROM served.{table}" for table in ("customers_data_mart", "marts_notices", "marts_audit")]
     for statement in denied:
         assert "denied" in as_reader(server, statement)
 
