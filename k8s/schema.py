@@ -9,14 +9,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from jobs.config.days import DAY_WORDS
-from jobs.config.settings import Settings
+from jobs.config.settings import Pages, Settings
 from marts.alerts import EVENTS
 from marts.packs import shipped
 from marts.policy import EnginePolicy, policy_model
 
 Schema = dict[str, Any]
 
-_ELSEWHERE = {"source", "target", "state", "reports_url", "policy", "expectations", "secrets", "as_of", "mart"}
+_ELSEWHERE = {"source", "target", "state", "reports_url", "policy", "expectations", "secrets", "as_of", "mart", "pages"}
 """Settings that the chart takes from other values."""
 _NAME = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
@@ -316,6 +316,33 @@ _EVENTS: Schema = {
     }
 }
 """Events of its notices; those of another pack are checked by its pack.toml."""
+_PAGES = of_model(Pages)["properties"]
+_EXTRAS: dict[str, Schema] = {
+    "extraEnv": _list(
+        _closed(
+            {
+                "name": _text("Name of the variable.", pattern="^[A-Za-z_][A-Za-z0-9_]*$"),
+                "value": _text("Value of the variable."),
+                "valueFrom": {**_FREE, "description": "Source of the value, such as a Secret.", "default": {}},
+            },
+            ("name",),
+        )
+    ),
+    "extraVolumes": _list({**_FREE, "required": ["name"]}),
+    "extraVolumeMounts": _list(
+        _closed(
+            {
+                "name": _text("Name of the volume."),
+                "mountPath": _text("Path in the container.", pattern="^/"),
+                "subPath": _text("Path in the volume."),
+                "readOnly": {"type": "boolean", "description": "Mount it read-only.", "default": False},
+            },
+            ("name", "mountPath"),
+        )
+    ),
+    "sidecars": _list({**_FREE, "required": ["name"]}),
+}
+"""What the pods of jobs may have more, and those of the dashboard."""
 SHAPES: dict[str, Schema] = {
     "mode": {"type": "string", "enum": ["rayjob", "submit", "local"]},
     "fullnameOverride": {"type": "string", "pattern": "^([a-z]([a-z0-9-]*[a-z0-9])?)?$"},
@@ -330,7 +357,7 @@ SHAPES: dict[str, Schema] = {
     "pack": {
         "type": "object",
         "additionalProperties": False,
-        "patternProperties": {r"^(pack[.]toml|[a-z][a-z0-9_.-]*[.]sql)$": {"type": "string"}},
+        "patternProperties": {r"^((pack|dashboard)[.]toml|[a-z][a-z0-9_.-]*[.]sql)$": {"type": "string"}},
         "if": {"minProperties": 1},
         "then": {"required": ["pack.toml"]},
     },
@@ -359,44 +386,30 @@ SHAPES: dict[str, Schema] = {
     **{
         f"{part}.{what}": shape
         for what, shape in (("resources", _resources()), ("placement", _PLACEMENT))
-        for part in ("ray.head", "ray.worker", "local", "launcher", "vacuum", "watchdog", "oneOff", "doctor")
+        for part in ("ray.head", "ray.worker", "local", "launcher", "vacuum", "watchdog", "oneOff", "doctor", "pages")
     },
-    **{f"serviceAccount.{who}.annotations": _TEXTS for who in ("launcher", "watchdog", "builder")},
+    **{f"serviceAccount.{who}.annotations": _TEXTS for who in ("launcher", "watchdog", "builder", "pages")},
     **{
-        f"networkPolicy.{who}.{what}Selector": _SELECTOR
-        for who in ("operator", "prometheus")
+        f"{who}.{what}Selector": _SELECTOR
+        for who in ("networkPolicy.operator", "networkPolicy.prometheus", "pages.networkPolicy.controller")
         for what in ("namespace", "pod")
     },
-    "networkPolicy.ingress": _list(_FREE),
-    "networkPolicy.egress": _list(_FREE),
+    **{f"{part}networkPolicy.{way}": _list(_FREE) for part in ("", "pages.") for way in ("ingress", "egress")},
+    "pages.networkPolicy.database": _list(_FREE),
+    "pages.replicas": {"type": "integer", "minimum": 1},
+    "pages.auth": _PAGES["auth"],
+    "pages.proxies": _PAGES["proxies"],
+    "pages.embed": _list({"type": "string", "pattern": "^https?://[A-Za-z0-9.:*-]+$"}),
+    "pages.pollSeconds": _PAGES["poll_seconds"],
+    "pages.database.user": {"type": "string", "pattern": "^[A-Za-z0-9_.%-]+$"},
+    "pages.ingress.annotations": _TEXTS,
     "podMonitor.relabelings": _list(_FREE),
     "podMonitor.metricRelabelings": _list(_FREE),
     "podMonitor.interval": {"type": "string", "pattern": "^([1-9]|[1-5][0-9]|60)s$"},
     **{f"{what}.labels": _TEXTS for what in ("podMonitor", "prometheusRule", "dashboard")},
     "dashboard.annotations": _TEXTS,
     **{f"{what}.{more}": _TEXTS for what in ("rayJob", "rayCluster") for more in ("labels", "annotations")},
-    "extraEnv": _list(
-        _closed(
-            {
-                "name": _text("Name of the variable.", pattern="^[A-Za-z_][A-Za-z0-9_]*$"),
-                "value": _text("Value of the variable."),
-                "valueFrom": {**_FREE, "description": "Source of the value, such as a Secret.", "default": {}},
-            },
-            ("name",),
-        )
-    ),
-    "extraVolumes": _list({**_FREE, "required": ["name"]}),
-    "extraVolumeMounts": _list(
-        _closed(
-            {
-                "name": _text("Name of the volume."),
-                "mountPath": _text("Path in the container.", pattern="^/"),
-                "subPath": _text("Path in the volume."),
-                "readOnly": {"type": "boolean", "description": "Mount it read-only.", "default": False},
-            },
-            ("name", "mountPath"),
-        )
-    ),
+    **{f"{part}{name}": shape for part in ("", "pages.") for name, shape in _EXTRAS.items()},
     "nodeSelector": _TEXTS,
     "tolerations": _TOLERATIONS,
     "affinity": _FREE,
@@ -406,7 +419,6 @@ SHAPES: dict[str, Schema] = {
     "commonLabels": _TEXTS,
     "envFrom": _list(_FREE),
     "initContainers": _list({**_FREE, "required": ["name"]}),
-    "sidecars": _list({**_FREE, "required": ["name"]}),
     "extraObjects": _list({**_FREE, "required": ["apiVersion", "kind"]}),
     "podLabels": _TEXTS,
     "podAnnotations": _TEXTS,

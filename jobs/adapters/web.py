@@ -22,6 +22,8 @@ _THREADS = 4
 """Threads that answer: more of them wait for each other."""
 _WAIT = 2.0
 """Seconds that a request waits for its turn."""
+_END = 10.0
+"""Seconds that requests have to be answered when the server ends."""
 _COOKIE = "marts_token"
 _USER = "X-Forwarded-User"
 _COMPRESSED = 1024
@@ -54,7 +56,8 @@ class Doors:
     """Who may read."""
 
     door: Door
-    token: str = ""
+    token: Callable[[], str] = str
+    """Reads the token of readers, at each request: it may be changed while the server runs."""
     proxies: Sequence[str] = ()
     embed: Sequence[str] = ()
     """Sites that may show the pages in a frame."""
@@ -76,17 +79,26 @@ class _Seen:
     rows: int = 0
 
 
+HEALTH = ("/healthz", "/readyz")
+"""Addresses of probes: everybody may ask them, and they wait for no turn."""
+
+
 class Server:
     """A server that runs in the event loop of its caller."""
 
-    def __init__(self, respond: Respond, doors: Doors, open_paths: Sequence[str] = ("/healthz", "/readyz")) -> None:
-        self._respond, self._doors, self._open = respond, doors, {*open_paths}
+    def __init__(self, respond: Respond, doors: Doors) -> None:
+        self._respond, self._doors = respond, doors
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._threads = ThreadPoolExecutor(_THREADS, "page")
         application = web.Application(client_max_size=0)
         application.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(
-            application, access_log=None, max_line_size=8190, max_field_size=8190, handle_signals=False
+            application,
+            access_log=None,
+            max_line_size=8190,
+            max_field_size=8190,
+            handle_signals=False,
+            shutdown_timeout=_END,
         )
 
     async def start(self, host: str, port: int) -> int:
@@ -105,7 +117,11 @@ class Server:
         """Answer a request, add the headers of all answers, and log it."""
         began = time.monotonic()
         seen = _Seen()
-        answer = await self._answer(request, seen)
+        try:
+            answer = await self._answer(request, seen)
+        except Exception:  # noqa: BLE001 - a page that fails must not end the server, and its log says why
+            _log.exception("%s failed", request.path)
+            answer = web.Response(status=500, text="This page failed: the log of the server says why.\n")
         answer.headers.setdefault("Cache-Control", "no-store")
         answer.headers["Content-Security-Policy"] = self._doors.policy()
         answer.headers["X-Content-Type-Options"] = "nosniff"
@@ -117,13 +133,16 @@ class Server:
             "milliseconds": round((time.monotonic() - began) * 1000),
             "rows": seen.rows,
         }
-        _log.info("%s %s %d", request.method, request.path, answer.status, extra={"fields": fields})
+        level = logging.DEBUG if request.path in HEALTH else logging.INFO  # probes ask every few seconds
+        _log.log(level, "%s %s %d", request.method, request.path, answer.status, extra={"fields": fields})
         return answer
 
     async def _answer(self, request: web.Request, seen: "_Seen") -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, text="only GET\n", headers={"Allow": "GET, HEAD"})
-        if request.path not in self._open and (refused := self._admitted(request, seen)) is not None:
+        if request.path in HEALTH:  # without a turn: a busy server must not be taken for a dead one
+            return _response(self._respond(request.path, ""))
+        if (refused := self._admitted(request, seen)) is not None:
             return refused
         try:
             await asyncio.wait_for(self._turns.acquire(), _WAIT)
@@ -133,18 +152,10 @@ class Server:
             loop = asyncio.get_running_loop()
             query = request.rel_url.raw_query_string
             reply = await loop.run_in_executor(self._threads, self._respond, request.path, query)
-        except Exception:  # noqa: BLE001 - a page that fails must not end the server, and its log says why
-            _log.exception("%s failed", request.path)
-            return web.Response(status=500, text="This page failed: the log of the server says why.\n")
         finally:
             self._turns.release()
         seen.rows = reply.rows
-        answer = web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
-        answer.content_type = reply.kind
-        answer.charset = "utf-8"
-        if len(reply.body) > _COMPRESSED:
-            answer.enable_compression()
-        return answer
+        return _response(reply)
 
     def _admitted(self, request: web.Request, seen: "_Seen") -> web.StreamResponse | None:
         """Return None for a reader who may read; else what to answer."""
@@ -166,16 +177,26 @@ class Server:
     def _by_token(self, request: web.Request, seen: "_Seen") -> web.StreamResponse | None:
         """Admit who has the token: in a cookie, in a header, or once in the address, which sets the cookie."""
         header = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        given = request.cookies.get(_COOKIE, "") or header
-        if _equal(given, self._doors.token):
+        given, token = request.cookies.get(_COOKIE, "") or header, self._doors.token()
+        if _equal(given, token):
             seen.user = "token"
             return None
-        if _equal(request.query.get("token", ""), self._doors.token):
+        if _equal(request.query.get("token", ""), token):
             answer = web.Response(status=303, headers={"Location": request.path})
             secure = request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
-            answer.set_cookie(_COOKIE, self._doors.token, httponly=True, samesite="Strict", secure=secure, path="/")
+            answer.set_cookie(_COOKIE, token, httponly=True, samesite="Strict", secure=secure, path="/")
             return answer
         return web.Response(status=401, text="open the address with ?token=… once\n")
+
+
+def _response(reply: Reply) -> web.Response:
+    """Return an answer as it is sent."""
+    answer = web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+    answer.content_type = reply.kind
+    answer.charset = "utf-8"
+    if len(reply.body) > _COMPRESSED:
+        answer.enable_compression()
+    return answer
 
 
 def _equal(given: str, wanted: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.options import with_target
+from jobs.cli.options import Stop, with_target
 from jobs.cli.progress import voice
 from marts.errors import UsageError
 
@@ -37,6 +37,7 @@ def serve_pages(settings: "Settings", bind: str | None = None, port: int | None 
     from jobs.adapters.charts.drawing import prepare
     from jobs.pages.site import Site
 
+    Stop().listen()  # first: PID 1 of a container ignores signals that it does not handle
     voice(settings.log)
     threading.Thread(target=prepare, daemon=True).start()
     host = settings.pages.bind if bind is None else bind
@@ -84,7 +85,8 @@ def _doors(settings: "Settings", host: str) -> "Doors":
         raise UsageError("pages.token is missing", "pages.auth", "seal one: marts secrets set pages.token")
     if pages.auth == "none":
         typer.echo('pages.auth is "none": everybody who reaches this address can read the figures', err=True)
-    token = pages.token.reveal() if pages.token else ""
+    token = pages.token.reveal if pages.token else str
+    token()  # an unreadable one is reported now
     return Doors(pages.auth or "none", token, pages.proxies, pages.embed)
 
 

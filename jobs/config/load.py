@@ -135,7 +135,10 @@ def _unknown_variable(path: list[str], depth: int, known: list[str]) -> tuple[st
 
 _FREE_KEYS = (["notify", "to"], ["notify", "only"], ["marts"])
 """Settings below which users choose the names."""
-CREDENTIALS = (("s3", "access_key"), ("s3", "secret_key"), ("s3", "session_token"), ("mysql", "password"))
+CREDENTIALS = (
+    *(("s3", "access_key"), ("s3", "secret_key"), ("s3", "session_token")),
+    *(("mysql", "password"), ("pages", "token")),
+)
 """Settings that are credentials. Their names in a sealed file: ``s3.secret_key``."""
 ADDRESSES, HEARTBEAT = "notify.to.", "notify.heartbeat"
 """Names in a sealed file of the addresses of notices and of the heartbeat URL."""
@@ -197,7 +200,7 @@ def with_places(settings: Settings, written: Mapping[str, Any]) -> tuple[Setting
     variables: dict[str, str] = {}
     vault = vault_of(settings)
     names = _names(vault)
-    results: dict[str, dict[str, Any]] = {"s3": {}, "mysql": {}}
+    results: dict[str, dict[str, Any]] = {part: {} for part, _ in CREDENTIALS}
     for part, name in CREDENTIALS:
         given: Secret | None = getattr(getattr(settings, part), name)
         if given and given.plain and isinstance(written.get(part), dict) and name in written[part]:

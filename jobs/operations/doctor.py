@@ -18,6 +18,7 @@ from jobs.config.secret import open_vault
 from jobs.config.settings import Settings
 from jobs.operations.seal import is_used, places_of
 from jobs.ports.store import ObjectVersion
+from jobs.report.run_records import require_readable
 from jobs.steps.listing import list_source
 from marts.errors import MartsError, UsageError
 from marts.rows.source_block import number_of
@@ -81,6 +82,8 @@ def _read_only(settings: Settings) -> list[Check]:
     with closing(open_warehouse(settings.target or "", settings.mysql, pack, True, 0, False)) as warehouse:
         live = warehouse.live()
         missing = [pack.marts[name].table for name in dashboard.tables if name not in live]
+        if not missing:
+            require_readable(warehouse, [pack.marts[name].table for name in dashboard.tables])
         rights = warehouse.rights_to_write()
     published = f"{missing[0]} is not published yet: run marts build" if missing else "all are published"
     checks = [Check("tables", not missing, published, UsageError.exit_code if missing else 0)]

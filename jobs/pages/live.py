@@ -77,7 +77,10 @@ class Live:
     def watch(self, seconds: float) -> None:
         """Look again and again until `end`."""
         while not self._ended.wait(seconds):
-            self.look()
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 - a defect must not end the looking; the pages are soon not ready
+                _log.exception("looking for another publication failed")
 
     def end(self) -> None:
         """Stop watching."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 from jobs.pages.cube import Cube
 from jobs.ports.records import DropRecord
 from jobs.ports.warehouse import Warehouse
-from jobs.report.run_records import report_named
+from jobs.report.run_records import report_named, require_readable
 from jobs.report.run_report import LEFT_OUT, RunReport
 from jobs.report.templates import counted
 from marts.compute.engine import mart_schema
@@ -84,6 +84,7 @@ def _read(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publication
     if missing := [name for name in names if name not in live]:
         hint = "run marts build" if not live else "run marts build: an older version published the live marts"
         raise UsageError(f"{pack.marts[missing[0]].table} is not published yet", "marts", hint)
+    require_readable(warehouse)
     newest = max((live[name] for name in names), key=lambda generation: generation.published_at)
     as_of = max(date.fromisoformat(live[name].as_of_date) for name in names)
     tables = {name: _rows(warehouse, pack.marts[name], dashboard.columns_of(name)) for name in names}

@@ -1,5 +1,6 @@
 """Reports of runs as the ledger keeps them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from jobs.ports.records import RunRecord
@@ -9,6 +10,7 @@ from jobs.report.delivery import StateOutbox
 from jobs.report.quality_pages import RUNS
 from jobs.report.run_report import Problem, RunReport
 
+_READ = ("marts_runs", "marts_drops")
 RUNS_BEFORE = 200
 """Number of earlier runs that a run is compared with."""
 
@@ -27,6 +29,15 @@ def run_record(report: RunReport) -> RunRecord:
         policy=report.policy,
         version=report.version,
     )
+
+
+def require_readable(warehouse: Warehouse, tables: Sequence[str] = ()) -> None:
+    """Raise ServiceError for runs, drops and further tables that the user of a database may not read.
+
+    The database shows none of these, so that the ledger would be taken for one without runs and drops.
+    """
+    for table in (*_READ, *tables):
+        warehouse.execute(f"SELECT 1 FROM {table} LIMIT 1")
 
 
 def recent_reports(warehouse: Warehouse) -> list[RunReport]:

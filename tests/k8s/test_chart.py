@@ -35,7 +35,7 @@ from marts.policy import Policy
 
 BUILDS = {"minimal": "martwright-daily", "submit": "martwright-daily", "local": "martwright-build"}
 """A job that builds, in each mode."""
-ALL = [(name, where, pod) for name in SETS for where, pod in charting.pods(golden(name))]
+ALL = [(name, where, pod) for name in SETS for where, pod in charting.pods_of_jobs(golden(name))]
 
 
 @pytest.mark.parametrize("name", [None, *SETS])
@@ -179,7 +179,7 @@ def test_the_program_reads_the_rendered_configuration(
 ) -> None:
     prefix = "retail" if name == "accounts" else "martwright"
     charting.write_config(golden(name), tmp_path, prefix)
-    for _, pod in charting.pods(golden(name)):
+    for _, pod in charting.pods_of_jobs(golden(name)):
         for key, value in variables(pod["spec"]["containers"][0]).items():
             if key.startswith("MARTS_"):
                 monkeypatch.setenv(key, value.replace("/etc/martwright", str(tmp_path)))
@@ -532,7 +532,7 @@ def test_a_queue_and_a_scheduler_find_their_labels() -> None:
 
 
 def test_sidecars_do_not_keep_a_job_from_its_end() -> None:
-    for where, pod in charting.pods(golden("everything-on")):
+    for where, pod in charting.pods_of_jobs(golden("everything-on")):
         proxy, wait = pod["spec"]["initContainers"]
         assert (proxy["name"], proxy["restartPolicy"]) == ("proxy", "Always"), where
         assert "restartPolicy" not in wait
@@ -617,7 +617,7 @@ def test_what_pods_connect_to_is_restricted_only_by_who_knows_it() -> None:
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert policy["ingress"][-1] == {"from": [{"podSelector": {"matchLabels": {"app": "debug"}}}]}
     own_pods, names, external = policy["egress"]
-    assert own_pods["to"] == [{"podSelector": policy["podSelector"]}]
+    assert own_pods["to"] == [{"podSelector": {"matchLabels": policy["podSelector"]["matchLabels"]}}]
     assert {(each["port"], each["protocol"]) for each in names["ports"]} == {(53, "UDP"), (53, "TCP")}
     assert external["to"] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
     assert "egress" not in object_named(golden("minimal"), "NetworkPolicy", "martwright")["spec"]
@@ -764,6 +764,7 @@ def test_a_long_lived_cluster_is_made_in_mode_submit_only() -> None:
         "marts",
         "minimal",
         "own-pack",
+        "pages",
     ]
 
 
@@ -787,7 +788,7 @@ def test_suites_are_files_that_every_pod_finds() -> None:
     given = yaml.safe_load(SETS["everything-on"].read_text())["expectations"]
     assert object_named(golden("everything-on"), "ConfigMap", "martwright-expectations")["data"] == given
     for name in ("everything-on", "minimal"):
-        for where, pod in charting.pods(golden(name)):
+        for where, pod in charting.pods_of_jobs(golden(name)):
             assert ("expectations/stores.json" in charting.mounted(pod)) == (name == "everything-on"), where
     assert "martwright-expectations" not in of_kind(golden("minimal"), "ConfigMap")
 
@@ -807,7 +808,8 @@ def test_the_notes_list_the_next_three_commands(name: str) -> None:
     notes = done.stdout.partition("NOTES:")[2]
     commands = [line.strip() for line in notes.splitlines() if line.startswith("   ")]
     job = re.search(r"cronjob/([a-z-]+) ([a-z-]+)-\$", commands[1])
-    assert [line.split()[0] for line in commands] == ["helm", "kubectl", "kubectl"]
+    dashboard = ["kubectl"] if name in ("everything-on", "pages") else []
+    assert [line.split()[0] for line in commands] == ["helm", "kubectl", "kubectl", *dashboard]
     assert job
     assert job[1] == job[2]
     assert "build" in pod_of(golden(name), job[1])["metadata"]["labels"]["martwright.io/command"]

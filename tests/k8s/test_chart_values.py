@@ -13,7 +13,7 @@ from support.charting import CHART, MINIMAL, SETS, mistakes, refused, rendered
 from k8s import generate, helm, schema
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-PARTS = ("local", "launcher", "vacuum", "watchdog", "oneOff", "doctor")
+PARTS = ("local", "launcher", "vacuum", "watchdog", "oneOff", "doctor", "pages")
 LONG = "a-name-of-a-job-that-is-too-long"
 
 
@@ -91,11 +91,57 @@ def job(**more: Any) -> str:
         (job(command="vacuum", mart="customers"), "job x: mart needs the command build"),
         (job(args=["--as-of=2025-01-01"]), "a job's args have --as-of: set its asOf; by default it is the"),
         (job(command="vacuum", asOf="monday"), "job x: asOf needs the command build"),
+        ('pages.extraEnv=[{"name":"DB_PASSWORD","value":"x"}]', "pages.extraEnv has DB_PASSWORD in plain text: seal"),
+        ("pages.resources.requests.memory=1Gi", "pages.resources.requests.memory (1Gi) is above its limit (512Mi)"),
+        ("serviceAccount.pages.create=false", "serviceAccount.pages.name is missing: with create: false, name an exi"),
     ],
 )
 def test_a_mistake_is_reported_with_what_to_do(given: str, message: str) -> None:
     [mistake] = mistakes(given)
     assert mistake.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "pages.auth=",
+            "pages.auth is missing: token (pages.token in the sealed file), proxy (with pages.proxies), or",
+        ),
+        (
+            "pages.auth=proxy",
+            "pages.proxies is missing: the addresses of the reverse proxy, which alone may name a user",
+        ),
+        (
+            "pages.existingSecret=",
+            "pages.existingSecret is missing: the Secret of a sealed file with the password of pag",
+        ),
+        ("pages.existingSecret=martwright", "pages.existingSecret is existingSecret: the dashboard would have the cre"),
+        (
+            "pages.database.user=marts",
+            "pages.database.user is marts, the user of target: give the dashboard one who may",
+        ),
+        ("pages.ingress.enabled=true", "pages.ingress.host is missing: the host name of the dashboard"),
+        ('pack={"pack.toml": "name = 1"}', "pack has no dashboard.toml, which says what the dashboard shows"),
+    ],
+)
+def test_a_mistake_in_the_values_of_the_dashboard_is_reported_if_it_is_on(given: str, message: str) -> None:
+    [mistake] = mistakes(given, values=SETS["pages"])
+    assert mistake.startswith(message)
+    assert rendered(given)
+
+
+def test_a_dashboard_needs_a_database_and_the_certificate_of_its_authority() -> None:
+    local = ("mode=local", "target=duckdb:////data/marts.duckdb")
+    [mistake] = mistakes(*local, values=SETS["pages"])
+    assert mistake.startswith("pages.enabled needs a MySQL or MariaDB target")
+    ca, mount = "settings.mysql.ssl_ca=/etc/ca/ca.pem", '[{"name":"ca","mountPath":"/etc/ca"}]'
+    [mistake] = mistakes(ca, f"extraVolumeMounts={mount}", values=SETS["pages"])
+    assert mistake.startswith(
+        "settings.mysql.ssl_ca is /etc/ca/ca.pem, which the dashboard has not: mount it by pages."
+    )
+    assert rendered(ca, f"extraVolumeMounts={mount}", f"pages.extraVolumeMounts={mount}", values=SETS["pages"])
+    assert rendered(ca, values=SETS["pages"])  # a file of the image
 
 
 def test_a_duplicate_name_is_reported() -> None:
@@ -199,6 +245,11 @@ def test_what_is_right_is_not_refused(given: str) -> None:
         ("settings.notify.heartbeat=https://hc.example/x", "does not match pattern"),
         ("podMonitor.interval=90s", "does not match pattern"),
         ("ray.worker.replicas=0", "minimum: got 0, want 1"),
+        ("pages.auth=oidc", "must be one of"),
+        ("pages.replicas=0", "minimum: got 0, want 1"),
+        ("pages.database.user=a@b", "does not match pattern"),
+        ('pages.embed=["*"]', "does not match pattern"),
+        ("settings.pages.auth=none", "'pages' not allowed"),
     ],
 )
 def test_a_typing_error_is_refused_by_the_schema(given: str, message: str) -> None:
@@ -216,7 +267,13 @@ def test_the_schema_allows_nothing_that_it_does_not_name() -> None:
     parts = {path: about for path, about, _ in values("", SCHEMA) if about.get("type") == "object"}
     free = {path for path, about in parts.items() if about.get("additionalProperties", True) is True}
     # What Kubernetes defines, and what a parent chart hands down.
-    kubernetes = {"affinity", "extraEnv[].valueFrom", "podSecurityContext", "securityContext"}
+    kubernetes = {
+        "affinity",
+        "extraEnv[].valueFrom",
+        "pages.extraEnv[].valueFrom",
+        "podSecurityContext",
+        "securityContext",
+    }
     kubernetes |= {f"{part}.placement.affinity" for part in (*PARTS, "ray.head", "ray.worker")}
     # The numbers of another pack are those that it declares; of the shipped one, no other is allowed.
     assert free == {"global", "policy", "ray.workerGroups[].placement.affinity", *kubernetes}

@@ -94,6 +94,16 @@ def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
         yield from _pods(f"{each['kind']} {name}", each)
 
 
+def pods_of_jobs(objects: list[Object]) -> list[tuple[str, Object]]:
+    """Return every pod but those of the dashboard, whose Secret, settings, variables and volumes are their own."""
+    return [(where, pod) for where, pod in pods(objects) if not component(pod).startswith("pages")]
+
+
+def component(pod: Object) -> str:
+    """Return what a pod is a part of."""
+    return str(pod["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
 def _pods(where: str, node: Any) -> Iterator[tuple[str, Object]]:
     if isinstance(node, dict):
         spec = node.get("spec")
@@ -129,7 +139,7 @@ def pod_of(objects: list[Object], job: str) -> Object:
 
 def variables(container: Object) -> dict[str, Any]:
     """Return the variables of a container: their value, or where it is."""
-    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container.get("env", ())}
 
 
 def mounted(pod: Object) -> set[str]:
@@ -230,9 +240,9 @@ def not_restricted(pod: Object) -> list[str]:
     return wrong
 
 
-def write_config(objects: list[Object], folder: Path, name: str = "martwright") -> Path:
-    """Write the files that pods find in /etc/martwright into a folder."""
-    for key, text in object_named(objects, "ConfigMap", f"{name}-config")["data"].items():
+def write_config(objects: list[Object], folder: Path, name: str = "martwright", part: str = "config") -> Path:
+    """Write the files that pods find in /etc/martwright into a folder; those of the dashboard for ``part`` pages."""
+    for key, text in object_named(objects, "ConfigMap", f"{name}-{part}")["data"].items():
         (folder / key).write_text(textwrap.dedent(text))
     for each in objects:
         if each["kind"] == "ConfigMap" and each["metadata"]["name"] == f"{name}-pack":

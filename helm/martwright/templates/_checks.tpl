@@ -51,13 +51,15 @@
 {{- end -}}
 {{- $ours := list "MARTS_CONFIG" "MARTS_POLICY" "MARTS_SECRETS__FILE" "MARTS_SECRETS__KEY_FILE" "MARTS_EXPECTATIONS" "HOME" -}}
 {{- $ours = concat $ours (list "POD_NAME" "POD_NAMESPACE" "JOB_NAME" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN_PATH") -}}
-{{- range .Values.extraEnv -}}
+{{- range $where, $variables := dict "extraEnv" .Values.extraEnv "pages.extraEnv" .Values.pages.extraEnv -}}
+{{- range $variables -}}
 {{- if has .name $ours -}}
-{{- $m = append $m (printf "extraEnv has %s, which the chart sets" .name) -}}
+{{- $m = append $m (printf "%s has %s, which the chart sets" $where .name) -}}
 {{- end -}}
 {{- $secret := "(?i)(^|_)(password|passwd|passphrase|pass|pwd|secret|(secret|access|api|private|account|master)_?key|token|credentials?|dsn|webhook(_url)?)$" -}}
 {{- if and .value (or (regexMatch $secret .name) (regexMatch "://[^/]*:[^/]*@|-----BEGIN" .value)) -}}
-{{- $m = append $m (printf "extraEnv has %s in plain text: seal it (`marts secrets set`), or use valueFrom" .name) -}}
+{{- $m = append $m (printf "%s has %s in plain text: seal it (`marts secrets set`), or use valueFrom" $where .name) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if eq .Values.mode "submit" -}}
@@ -67,7 +69,7 @@
 {{- else if .Values.submit.address -}}
 {{- $m = append $m (printf "submit.address has no effect in mode %s" .Values.mode) -}}
 {{- end -}}
-{{- range $who := list "launcher" "watchdog" "builder" -}}
+{{- range $who := list "launcher" "watchdog" "builder" "pages" -}}
 {{- with get $.Values.serviceAccount $who -}}
 {{- if and (not .create) (not .name) -}}
 {{- $m = append $m (printf "serviceAccount.%s.name is missing: with create: false, name an existing account" $who) -}}
@@ -82,7 +84,7 @@
 {{- end -}}
 {{/* Resources of each pod, by their path in the values. */}}
 {{- $asked := dict -}}
-{{- range $part := list "launcher" "vacuum" "watchdog" "oneOff" "doctor" -}}
+{{- range $part := list "launcher" "vacuum" "watchdog" "oneOff" "doctor" "pages" -}}
 {{- $_ := set $asked (printf "%s.resources" $part) (get $.Values $part).resources -}}
 {{- end -}}
 {{- $withRay := dict "local.resources" .Values.local.resources -}}
@@ -177,5 +179,51 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.pages.enabled -}}
+{{- $m = concat $m (include "martwright.mistakesOfPages" . | fromJson).mistakes -}}
+{{- end -}}
 {{- dict "mistakes" ($m | uniq) | toJson -}}
+{{- end }}
+
+{{/* Errors in the values of the dashboard, as {"mistakes": […]}. */}}
+{{- define "martwright.mistakesOfPages" -}}
+{{- $m := list -}}
+{{- $pages := .Values.pages -}}
+{{- if not $pages.auth -}}
+{{- $m = append $m "pages.auth is missing: token (pages.token in the sealed file), proxy (with pages.proxies), or none for everybody who reaches it" -}}
+{{- else if and (eq $pages.auth "proxy") (not $pages.proxies) -}}
+{{- $m = append $m "pages.proxies is missing: the addresses of the reverse proxy, which alone may name a user" -}}
+{{- end -}}
+{{- if not $pages.existingSecret -}}
+{{- $m = append $m "pages.existingSecret is missing: the Secret of a sealed file with the password of pages.database.user (docs/pages.md)" -}}
+{{- else if eq $pages.existingSecret .Values.existingSecret -}}
+{{- $m = append $m "pages.existingSecret is existingSecret: the dashboard would have the credentials of the builds; give it a sealed file of its own" -}}
+{{- end -}}
+{{- if hasPrefix "duckdb:" .Values.target -}}
+{{- $m = append $m "pages.enabled needs a MySQL or MariaDB target: a DuckDB file cannot be read while a build writes it" -}}
+{{- end -}}
+{{- if eq (regexFind "^mysql://[^:@/]*[:@]" .Values.target | trimPrefix "mysql://" | trimAll ":@") $pages.database.user -}}
+{{- $m = append $m (printf "pages.database.user is %s, the user of target: give the dashboard one who may only read" $pages.database.user) -}}
+{{- end -}}
+{{- if and .Values.pack (not (hasKey .Values.pack "dashboard.toml")) -}}
+{{- $m = append $m "pack has no dashboard.toml, which says what the dashboard shows" -}}
+{{- end -}}
+{{- if and $pages.ingress.enabled (not $pages.ingress.host) -}}
+{{- $m = append $m "pages.ingress.host is missing: the host name of the dashboard" -}}
+{{- end -}}
+{{- with dig "mysql" "ssl_ca" "" .Values.settings -}}
+{{- $ca := . -}}
+{{- $mounted := dict "extraVolumeMounts" false "pages.extraVolumeMounts" false -}}
+{{- range $where, $mounts := dict "extraVolumeMounts" $.Values.extraVolumeMounts "pages.extraVolumeMounts" $pages.extraVolumeMounts -}}
+{{- range $mounts -}}
+{{- if or (eq .mountPath $ca) (hasPrefix (printf "%s/" (trimSuffix "/" .mountPath)) $ca) -}}
+{{- $_ := set $mounted $where true -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (get $mounted "extraVolumeMounts") (not (get $mounted "pages.extraVolumeMounts")) -}}
+{{- $m = append $m (printf "settings.mysql.ssl_ca is %s, which the dashboard has not: mount it by pages.extraVolumes and pages.extraVolumeMounts, too" $ca) -}}
+{{- end -}}
+{{- end -}}
+{{- dict "mistakes" $m | toJson -}}
 {{- end }}

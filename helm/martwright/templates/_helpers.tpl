@@ -16,6 +16,18 @@ app.kubernetes.io/name: martwright
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{/* Selector of the pods that run jobs: all but the dashboard's, which has a NetworkPolicy of its own. */}}
+{{- define "martwright.jobsSelector" -}}
+matchLabels:
+  {{- include "martwright.selector" . | nindent 2 }}
+{{- if .Values.pages.enabled }}
+matchExpressions:
+  - key: app.kubernetes.io/component
+    operator: NotIn
+    values: [pages]
+{{- end }}
+{{- end }}
+
 {{/* Labels of an object. Argument: (dict "root" $ "component" "…"), with "command" "…" if it belongs to a command. */}}
 {{- define "martwright.labels" -}}
 {{ include "martwright.selector" .root }}
@@ -139,12 +151,16 @@ marts build
 {{- range (include "martwright.buildArgs" . | fromJson).args }} {{ include "martwright.shellquote" . }}{{ end -}}
 {{- end }}
 
-{{/* Environment of a container: paths of its files, never secret values. */}}
+{{/* Environment of a container: paths of its files, never secret values. Argument: (dict "root" $), with "own" as for a pod. */}}
 {{- define "martwright.env" -}}
+{{- $own := .own -}}
+{{- with .root -}}
 - name: MARTS_CONFIG
   value: /etc/martwright/marts.toml
+{{- if not $own }}
 - name: MARTS_POLICY
   value: /etc/martwright/policy.toml
+{{- end }}
 - name: MARTS_SECRETS__FILE
   value: /etc/martwright/secrets/credentials.json
 - name: MARTS_SECRETS__KEY_FILE
@@ -153,12 +169,13 @@ marts build
 - name: MARTS_PACK
   value: /etc/martwright/pack
 {{- end }}
-{{- if .Values.expectations }}
+{{- if and .Values.expectations (not $own) }}
 - name: MARTS_EXPECTATIONS
   value: /etc/martwright/expectations
 {{- end }}
 - name: HOME
   value: /home/marts
+{{- end }}
 {{- end }}
 
 {{/* A quantity of Kubernetes (500m, 2, 4Gi) as a number. */}}
@@ -227,7 +244,7 @@ marts build
 - name: shm
   mountPath: /dev/shm
 {{- end }}
-{{- with .root.Values.extraVolumeMounts }}
+{{- with (.own | default .root.Values).extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -240,7 +257,7 @@ marts build
     defaultMode: 0440
     sources:
       - configMap:
-          name: {{ $fullname }}-config
+          name: {{ $fullname }}-{{ ternary "pages" "config" (hasKey . "own") }}
       {{- if .rayjobs }}
       - configMap:
           name: {{ $fullname }}-rayjobs
@@ -257,7 +274,7 @@ marts build
               path: pack/{{ $name }}
             {{- end }}
       {{- end }}
-      {{- if .root.Values.expectations }}
+      {{- if and .root.Values.expectations (not .own) }}
       - configMap:
           name: {{ $fullname }}-expectations
           items:
@@ -267,14 +284,16 @@ marts build
             {{- end }}
       {{- end }}
       - secret:
-          name: {{ .root.Values.existingSecret }}
+          name: {{ (.own | default .root.Values).existingSecret }}
           items:
             - key: credentials.json
               path: secrets/credentials.json
             - key: key.pem
               path: secrets/key.pem
+            {{- if not .own }}
             - key: auth_token
               path: secrets/auth_token
+            {{- end }}
 - name: tmp
   emptyDir:
     sizeLimit: {{ .tmp | default "1Gi" }}
@@ -289,7 +308,7 @@ marts build
     sizeLimit: {{ . }}
     {{- end }}
 {{- end }}
-{{- with .root.Values.extraVolumes }}
+{{- with (.own | default .root.Values).extraVolumes }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -323,13 +342,39 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* Init containers and sidecars. A sidecar is an init container that keeps running (Kubernetes 1.29), so that Jobs still end. */}}
+{{/* Port of the database, from the address of the target. */}}
+{{- define "martwright.databasePort" -}}
+{{- regexFind ":[0-9]+(/|$)" .Values.target | trimAll ":/" | default "3306" -}}
+{{- end }}
+
+{{/* Settings of the dashboard: those of `settings` that it reads, the target by its own user, and the door. */}}
+{{- define "martwright.pagesConfig" -}}
+{{- $pages := .Values.pages -}}
+{{- $config := pick (deepCopy .Values.settings) "pack" "ids" "analytics" "leave_out" "log" -}}
+{{- $_ := set $config "target" (regexReplaceAll "^mysql://([^@/]*@)?" .Values.target (printf "mysql://%s@" $pages.database.user)) -}}
+{{/* How the user of the builds proves who he is stays with them. */}}
+{{- with omit (.Values.settings.mysql | default dict) "password" "option_file" "ssl_cert" "ssl_key" -}}
+{{- $_ := set $config "mysql" (deepCopy .) -}}
+{{- end -}}
+{{- $served := dict "bind" "0.0.0.0" "port" 8700 "auth" $pages.auth "poll_seconds" $pages.pollSeconds -}}
+{{- with $pages.proxies -}}
+{{- $_ := set $served "proxies" . -}}
+{{- end -}}
+{{- with $pages.embed -}}
+{{- $_ := set $served "embed" . -}}
+{{- end -}}
+{{- $_ := set $config "pages" $served -}}
+{{- include "martwright.wholeNumbers" $config -}}
+{{- toToml $config | trim -}}
+{{- end }}
+
+{{/* Init containers and sidecars of some values. A sidecar is an init container that keeps running (Kubernetes 1.29), so that Jobs still end. */}}
 {{- define "martwright.initContainers" -}}
 {{- $all := list -}}
-{{- range .Values.sidecars -}}
+{{- range .sidecars -}}
 {{- $all = append $all (merge (dict "restartPolicy" "Always") .) -}}
 {{- end -}}
-{{- with concat $all .Values.initContainers -}}
+{{- with concat $all (.initContainers | default list) -}}
 initContainers:
 {{ toYaml . | indent 2 }}
 {{- end -}}
@@ -339,16 +384,19 @@ initContainers:
 A pod that runs one `marts` command.
 Argument: (dict "root" $ "component" "…" "command" "…" "account" "…" "token" bool "args" […] "resources" {…}). Optional:
 "placement" of the component, "env" extra variables as YAML, "rayjobs" the key of a template, "shm" bool, "tmp" a size, "grace" seconds.
+A pod that serves has "own", its values: existingSecret, extraEnv, extraVolumes, extraVolumeMounts and sidecars, which it has instead of those
+of the jobs; "annotations"; and "container", more of its container as YAML.
 */}}
 {{- define "martwright.pod" -}}
+{{- $values := .own | default .root.Values -}}
 metadata:
   labels:
     {{- include "martwright.podLabels" . | nindent 4 }}
   annotations:
-    {{- $kept := dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" }}
+    {{- $kept := .annotations | default (dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false") }}
     {{- toYaml (merge $kept .root.Values.podAnnotations) | nindent 4 }}
 spec:
-  restartPolicy: Never
+  restartPolicy: {{ ternary "Always" "Never" (hasKey . "own") }}
   serviceAccountName: {{ include "martwright.account" (dict "root" .root "who" .account) }}
   automountServiceAccountToken: {{ .token }}
   # A Service named "marts" would set variables MARTS_…, which are rejected as unknown settings.
@@ -363,7 +411,7 @@ spec:
   {{- with include "martwright.placement" . | trim }}
   {{- . | nindent 2 }}
   {{- end }}
-  {{- with include "martwright.initContainers" .root }}
+  {{- with include "martwright.initContainers" $values }}
   {{- . | nindent 2 }}
   {{- end }}
   containers:
@@ -378,16 +426,19 @@ spec:
         - {{ replace "$(" "$$(" . | quote }}
         {{- end }}
       env:
-        {{- include "martwright.env" .root | nindent 8 }}
+        {{- include "martwright.env" . | nindent 8 }}
         {{- with .env }}
         {{- . | nindent 8 }}
         {{- end }}
-        {{- with .root.Values.extraEnv }}
+        {{- with $values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      {{- with .root.Values.envFrom }}
+      {{- with $values.envFrom }}
       envFrom:
         {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .container }}
+      {{- . | nindent 6 }}
       {{- end }}
       resources:
         {{- toYaml .resources | nindent 8 }}

@@ -64,7 +64,7 @@ spec:
   {{- with include "martwright.placement" $about | trim }}
   {{- . | nindent 2 }}
   {{- end }}
-  {{- with include "martwright.initContainers" .root }}
+  {{- with include "martwright.initContainers" .root.Values }}
   {{- . | nindent 2 }}
   {{- end }}
   containers:
@@ -73,7 +73,7 @@ spec:
       image: {{ include "martwright.image" .root | quote }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       env:
-        {{- include "martwright.env" .root | nindent 8 }}
+        {{- include "martwright.env" $about | nindent 8 }}
         {{- include "martwright.rayEnv" $node | trim | nindent 8 }}
         {{- with .root.Values.extraEnv }}
         {{- toYaml . | nindent 8 }}

@@ -10,7 +10,7 @@ import pytest
 import requests
 from support.served import serving
 
-from jobs.adapters.web import Doors, is_loopback
+from jobs.adapters.web import HEALTH, Doors, is_loopback
 
 TOKEN = "t0ken-of-readers"
 
@@ -59,7 +59,7 @@ def test_who_may_embed_the_pages_is_named() -> None:
 
 
 def test_a_token_opens_by_cookie_by_header_and_once_by_address() -> None:
-    with serving(echo, Doors("token", TOKEN)) as address:
+    with serving(echo, Doors("token", lambda: TOKEN)) as address:
         page = f"{address}/retail"
         assert requests.get(page, timeout=10).status_code == 401
         assert requests.get(f"{page}?token=other", timeout=10).status_code == 401
@@ -71,15 +71,30 @@ def test_a_token_opens_by_cookie_by_header_and_once_by_address() -> None:
         cookie = once.headers["Set-Cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
-        assert requests.get(f"{address}/healthz", timeout=10).status_code == 200
+        for health in HEALTH:
+            assert requests.get(address + health, timeout=10).status_code == 200
         secure = requests.get(
             f"{page}?token={TOKEN}", headers={"X-Forwarded-Proto": "https"}, timeout=10, allow_redirects=False
         )
         assert "Secure" in secure.headers["Set-Cookie"]
 
 
+def test_a_token_that_is_changed_closes_the_old_door_at_once() -> None:
+    tokens = [TOKEN]
+    with serving(echo, Doors("token", lambda: tokens[-1])) as address:
+        page, old = f"{address}/retail", {"Authorization": f"Bearer {TOKEN}"}
+        assert requests.get(page, headers=old, timeout=10).status_code == 200
+        tokens.append("another")
+        assert requests.get(page, headers=old, timeout=10).status_code == 401
+        assert requests.get(page, headers={"Authorization": "Bearer another"}, timeout=10).status_code == 200
+        tokens.clear()  # the sealed file is gone
+        refused = requests.get(page, headers=old, timeout=10)
+        assert (refused.status_code, refused.headers["Cache-Control"]) == (500, "no-store")
+        assert requests.get(f"{address}/healthz", timeout=10).status_code == 200
+
+
 def test_an_empty_token_opens_nothing() -> None:
-    with serving(echo, Doors("token", "")) as address:
+    with serving(echo, Doors("token", str)) as address:
         for headers in ({}, {"Authorization": "Bearer "}, {"Cookie": "marts_token="}):
             assert requests.get(f"{address}/retail", headers=headers, timeout=10).status_code == 401
 
@@ -117,6 +132,8 @@ def test_more_requests_than_there_are_turns_wait_or_are_told_to_come_again() -> 
     begun, go_on, statuses = threading.Semaphore(0), threading.Event(), list[int]()
 
     def slow(path: str, query: str) -> Answer:
+        if path in HEALTH:
+            return Answer(b"ok")
         begun.release()
         go_on.wait(20)
         return Answer(b"done")
@@ -130,6 +147,8 @@ def test_more_requests_than_there_are_turns_wait_or_are_told_to_come_again() -> 
             thread.start()
         for _ in range(16):
             assert begun.acquire(timeout=10)
+        for health in HEALTH:  # a busy server is not a dead one
+            assert requests.get(address + health, timeout=1).status_code == 200
         while len(statuses) < 2:  # two get no turn
             threads[0].join(0.05)
         go_on.set()

@@ -4,21 +4,27 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from urllib.request import urlopen
 
 import pytest
 from support.dashboards import company
-from support.kit import Place, marts
+from support.kit import Place, marts, seal
 from support.retail import ALL
 from support.servers import PASSWORD, SqlServer
 
 from jobs.adapters.warehouse.open import open_warehouse
+from jobs.cli.serve import _doors
+from jobs.config.load import load
+from jobs.config.secret import Vault
 from jobs.config.settings import MySQL
+from jobs.operations import vault
 from marts.errors import ServiceError
 from marts.packs import shipped
 
@@ -87,6 +93,51 @@ def test_serve_prints_its_address_answers_and_ends_with_a_signal(tmp_path: Path)
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_a_signal_ends_it_with_a_reader_who_stays_connected(tmp_path: Path) -> None:
+    place = company(tmp_path)
+    assert place.build().error is None
+    command = [MARTS, "serve", "--target", place.address, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout
+        parts = urlsplit(process.stdout.readline().strip())
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+        try:
+            connection.request("GET", parts.path)
+            assert connection.getresponse().read()
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(8) == 0
+        connection.close()
+
+
+def test_a_signal_ends_it_while_the_database_does_not_answer() -> None:
+    """PID 1 of a container ignores a signal that it does not handle: the exit code is that of a handler."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        command = [MARTS, "serve", "--target", f"mysql://reader@127.0.0.1:{silent.getsockname()[1]}/marts"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            silent.settimeout(60)
+            connection, _ = silent.accept()  # it waits for the greeting
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 75
+            connection.close()
+
+
+def test_the_token_of_readers_is_a_sealed_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in seal(tmp_path, {"pages.token": "of-the-file"}).items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "marts.toml"
+    file.write_text('[pages]\nauth = "token"\n')
+    for text in ("", 'token = "sealed:pages.token"\n'):
+        file.write_text(f'[pages]\nauth = "token"\n{text}')
+        doors = _doors(load(str(file), {}), "0.0.0.0")
+        assert doors.token() == "of-the-file"
+    where = Vault(str(tmp_path / "credentials.json"), str(tmp_path / "key.pem"))
+    vault.change(where, "2026-01-01T00:00:02+00:00", lambda held: vault.with_values(held, {"pages.token": "new"}))
+    assert doors.token() == "new"
+    file.write_text('[pages]\nauth = "token"\ntoken = "plain"\n')
+    assert "must not contain a credential" in str(marts("serve", code=2).exception)
 
 
 @pytest.mark.parametrize(

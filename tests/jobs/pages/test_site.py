@@ -5,6 +5,8 @@ import io
 import json
 import re
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -15,6 +17,8 @@ import pytest
 from support.dashboards import BOARD, LAST, cells_by_hand, company
 from support.kit import Place, line, sales
 from support.served import Served
+
+from jobs.ports.warehouse import Warehouse
 
 pytestmark = pytest.mark.usefixtures("all_marts")
 HOSTILE = "<script>alert(1)</script>&\"'=1+1"
@@ -128,6 +132,39 @@ def test_a_build_that_has_the_file_and_a_lost_file_leave_the_last_publication(se
     served.live.look()
     assert served.get("/readyz").status == 200
     assert "has not answered" not in served.text("/retail")
+
+
+def test_it_is_ready_while_the_target_has_answered_within_a_minute(served: Served) -> None:
+    served.clock.now += timedelta(seconds=59)
+    assert served.get("/readyz").status == 200
+    served.clock.now += timedelta(seconds=1)
+    assert served.get("/readyz").body == b"the target does not answer\n"
+    served.live.look()
+    assert served.get("/readyz").status == 200
+
+
+def test_a_defect_does_not_end_the_looking_for_publications(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    opener, tries = served.live._open, threading.Semaphore(0)
+
+    def broken() -> Warehouse:
+        tries.release()
+        raise RuntimeError("a defect")
+
+    served.live._open = broken
+    watcher = threading.Thread(target=served.live.watch, args=(0.01,), daemon=True)
+    watcher.start()
+    assert all(tries.acquire(timeout=10) for _ in range(2))
+    assert "looking for another publication failed" in caplog.text
+    served.clock.now += timedelta(seconds=60)
+    assert served.get("/readyz").status == 503
+    served.live._open = opener
+    end = time.monotonic() + 20
+    while served.get("/readyz").status != 200:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    served.live.end()
+    watcher.join(10)
+    assert not watcher.is_alive()
 
 
 def test_nothing_to_show_yet_is_a_page_that_says_so(tmp_path: Any) -> None:
