@@ -2,8 +2,11 @@
 
 import io
 import logging
+import mimetypes
 import re
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Literal, TextIO
 from urllib.parse import urlsplit, urlunsplit
 
@@ -24,8 +27,12 @@ _AGENT = "Martwright"
 Moment = Literal["start", "success", "fail"]
 
 
-def send(name: str, address: str, notice: Notice, seconds: float) -> None:
-    """Send a notice. ``name`` stands for the address in messages: the address may contain a password.
+def send(
+    name: str, address: str, notice: Notice, seconds: float, files: Mapping[str, bytes] = MappingProxyType({})
+) -> None:
+    """Send a notice, with files by their names.
+
+    ``name`` stands for the address in messages: the address may contain a password.
 
     Raises UsageError for an invalid address, Transient if the notice was not accepted, ServiceError after a timeout:
     the server may have accepted it, so it is not repeated immediately.
@@ -33,7 +40,7 @@ def send(name: str, address: str, notice: Notice, seconds: float) -> None:
     where = f"notify.to.{name}"
     message = io.StringIO()
     try:
-        sent = in_time(lambda: _notify(where, address, notice, seconds, message), seconds + _OVER, where)
+        sent = in_time(lambda: _notify(where, address, notice, files, seconds, message), seconds + _OVER, where)
     except MartsError:
         raise
     except Exception as error:  # any error of an apprise plugin: other addresses must still get the notice
@@ -48,9 +55,12 @@ def send(name: str, address: str, notice: Notice, seconds: float) -> None:
     raise kind(f"was not accepted: {_cause(text)}", where, "test it with `marts notify test`")
 
 
-def _notify(where: str, address: str, notice: Notice, seconds: float, message: TextIO) -> bool:
+def _notify(
+    where: str, address: str, notice: Notice, files: Mapping[str, bytes], seconds: float, message: TextIO
+) -> bool:
     """Send with apprise. Its log goes to ``message`` only."""
     import apprise
+    from apprise.attachment.memory import AttachMemory
 
     # Keep nothing on disk, send only the text, and do not interpret escapes in it.
     asset = apprise.AppriseAsset(
@@ -77,9 +87,17 @@ def _notify(where: str, address: str, notice: Notice, seconds: float, message: T
                 raise UsageError("has more than one recipient", where, hint)
             service.socket_connect_timeout = service.socket_read_timeout = seconds
         level, text = apprise.NotifyType(notice.level), apprise.NotifyFormat.TEXT
-        return bool(services.notify(notice.body, notice.subject, level, body_format=text))
+        attached = [
+            AttachMemory(content, name, _type_of(name))  # type: ignore[no-untyped-call]
+            for name, content in files.items()
+        ]
+        return bool(services.notify(notice.body, notice.subject, level, body_format=text, attach=attached or None))
     finally:
         log.removeHandler(handler)
+
+
+def _type_of(name: str) -> str:
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 def ping(url: str, moment: Moment) -> None:

@@ -19,6 +19,7 @@ from jobs.cli.expectations import expectations
 from jobs.cli.help import Grouped, help_
 from jobs.cli.history import audit, history, rollback
 from jobs.cli.job import job
+from jobs.cli.monthly import monthly
 from jobs.cli.notify import app as notify
 from jobs.cli.options import show_tracebacks, tracebacks_shown
 from jobs.cli.pack import pack
@@ -44,7 +45,7 @@ app = typer.Typer(
     epilog="Start with: marts demo",
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(demo, init, doctor, generate, plan, build, status, report, docs, serve),
+    *(demo, init, doctor, generate, plan, build, status, report, docs, serve, monthly),
     *(history, rollback, vacuum, submit, watchdog, job, help_),
 )
 for command in _COMMANDS:

@@ -10,7 +10,7 @@ from marts.errors import UsageError
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Start": ("demo", "init", "doctor", "generate", "sources", "pack"),
-    "Every day": ("plan", "build", "status", "report", "docs", "serve"),
+    "Every day": ("plan", "build", "status", "report", "docs", "serve", "monthly"),
     "Query the marts": (),
     "Data": ("history", "quarantine", "withdraw", "accept-fall", "check", "expectations"),
     "Operate": ("rollback", "vacuum", "notify", "audit", "erase", "secrets"),

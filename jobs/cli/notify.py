@@ -26,7 +26,7 @@ def try_it(
 ) -> None:
     """Send a test notice to each address and report which accepted it."""
     from jobs.ports.notices import Notice, NoticeDelivery
-    from jobs.report.delivery import NoOutbox, deliver, keep
+    from jobs.report.delivery import NoOutbox, deliver, files_of, keep
 
     settings = configured(config)
     names = _names(settings, to)
@@ -45,7 +45,7 @@ def try_it(
     )
     outbox = NoOutbox()
     keep(outbox, [notice])
-    _, failed = deliver(outbox, settings.notify, lambda: datetime.now(UTC))
+    _, failed = deliver(outbox, settings.notify, lambda: datetime.now(UTC), files_of(settings))
     (after,) = outbox.notices()
     for name, item in after.deliveries.items():
         typer.echo(f"{name}: {'sent' if item.state == 'sent' else item.error}", err=item.state != "sent")
@@ -80,7 +80,7 @@ def list_(
 def send(settings: "Settings") -> None:
     """Send pending notices without a build, for example when a mail server is back."""
     from jobs.adapters.store.open import open_store
-    from jobs.report.delivery import deliver
+    from jobs.report.delivery import deliver, files_of
     from jobs.report.run_records import adopt_waiting
 
     settings.require("target")
@@ -90,7 +90,7 @@ def send(settings: "Settings") -> None:
             adopt_waiting(open_store(settings.state_uri, settings.s3), warehouse)
         except MartsError as error:
             typer.echo(visible(f"cannot read pending notices in the state: {scrubbed(error)}"), err=True)
-        sent, failed = deliver(warehouse, settings.notify, lambda: datetime.now(UTC))
+        sent, failed = deliver(warehouse, settings.notify, lambda: datetime.now(UTC), files_of(settings))
     typer.echo(f"{sent} sent, {len(failed)} pending")
     if failed:
         raise ServiceError(failed[0], "notify", "`marts notify list` shows all; the next run retries")

@@ -57,8 +57,9 @@ def pack_check(
 ) -> None:
     """Check a pack: its SQL against empty tables, names and types of columns, suites. Names what does not fit."""
     from jobs.cli import render
-    from jobs.config.packs import load_dashboard, load_pack
+    from jobs.config.packs import load_dashboard, load_pack, load_report
     from jobs.config.suites import check_suites
+    from jobs.pages.month_source import check_queries
     from marts.compute.check import check_pack
 
     settings = configured(config, pack=name, policy=policy)
@@ -66,10 +67,15 @@ def pack_check(
     tables = list(check_pack(settings.domain, numbers))
     suites = check_suites(settings.domain, settings.expectations, numbers)
     _require_free_names(settings.domain)
-    dashboard = load_dashboard(load_pack(settings.pack))
+    own = load_pack(settings.pack)
+    dashboard = load_dashboard(own)
+    report = load_report(own, dashboard) if dashboard else None
+    if report:
+        check_queries(own, *report)
     if as_json:
         rows = [asdict(table) for table in tables]
         checked = {"pack": settings.domain.name, "tables": rows, "suites": list(suites), "dashboard": bool(dashboard)}
+        checked["report"] = bool(report)
         typer.echo(json.dumps(checked, indent=2))
         return
     rows_ = [(table.name, table.per, table.publishes, len(table.columns)) for table in tables]

@@ -1,5 +1,6 @@
 """Read a pack by name, or from a folder of the user."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -9,6 +10,8 @@ from pathlib import Path
 from marts.dashboard import FILE as DASHBOARD
 from marts.dashboard import Dashboard, read_dashboard
 from marts.errors import UsageError
+from marts.monthly import FILE as REPORT
+from marts.monthly import MonthlyReport, read_report
 from marts.pack import Pack
 from marts.packs import SHIPPED, read_pack, shipped
 from marts.policy import nearest
@@ -46,8 +49,7 @@ def load_dashboard(pack: Pack) -> Dashboard | None:
 
     Raise UsageError with the invalid entry, or with a mart that it needs and that settings leave out.
     """
-    folder: Path | Traversable = Path(pack.folder) if pack.folder else files("marts").joinpath(pack.name)
-    file = folder / DASHBOARD
+    file = _folder(pack) / DASHBOARD
     if not file.is_file():
         return None
     dashboard = read_dashboard(file.read_text(encoding="utf-8"), load_pack(pack.folder or pack.name).marts, str(file))
@@ -63,3 +65,35 @@ def required_dashboard(pack: Pack) -> Dashboard:
     if dashboard is None:
         raise UsageError(f"the pack {pack.name!r} has no dashboard.toml", "pack", "write one beside its pack.toml")
     return dashboard
+
+
+def required_report(pack: Pack, dashboard: Dashboard) -> tuple[MonthlyReport, Mapping[str, str]]:
+    """Return the monthly report of a pack, as `load_report` does. Raise UsageError if it has none, too."""
+    report = load_report(pack, dashboard)
+    if report is None:
+        raise UsageError(f"the pack {pack.name!r} has no report.toml", "pack", "write one beside its dashboard.toml")
+    return report
+
+
+def load_report(pack: Pack, dashboard: Dashboard) -> tuple[MonthlyReport, Mapping[str, str]] | None:
+    """Return the monthly report of a pack, and the SQL of its queries by the name of the file; None if it has none.
+
+    Raise UsageError with the invalid entry.
+    """
+    folder = _folder(pack)
+    file = folder / REPORT
+    if not file.is_file():
+        return None
+    marts = load_pack(pack.folder or pack.name).marts
+    report = read_report(file.read_text(encoding="utf-8"), dashboard, marts, str(file))
+    sql = {}
+    for query in report.queries:
+        text = folder / query.sql
+        if not text.is_file():
+            raise UsageError(f"names {query.sql}, which does not exist", str(file), "write the file beside it")
+        sql[query.sql] = text.read_text(encoding="utf-8")
+    return report, sql
+
+
+def _folder(pack: Pack) -> Path | Traversable:
+    return Path(pack.folder) if pack.folder else files("marts").joinpath(pack.name)

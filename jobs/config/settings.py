@@ -129,6 +129,10 @@ class Notify(_Part):
     heartbeat: Secret | None = Field(
         None, description="URL that is pinged at start, success and failure; sealed as notify.heartbeat"
     )
+    reports: tuple[str, ...] = Field((), description="names of the addresses that get the monthly report")
+    attach_bytes: int = Field(
+        5_000_000, ge=0, description="bytes of files above which a notice names their place instead of attaching them"
+    )
     deadline: float = Field(30, gt=0, description="seconds for delivery; the next run sends what is left")
     keep_hours: float = Field(72, gt=0, description="hours after which an undelivered notice is given up")
 

@@ -103,7 +103,7 @@ class Answer:
 def answer(cube: Cube, choice: Choice, remarks: Sequence[str] = ()) -> Answer:
     """Return what a page shows for a choice, which is settled first."""
     settled, more = cube.settled(choice)
-    asked = _Asked(cube, settled)
+    asked = Asked(cube, settled)
     if settled.compared and not asked.compared:
         more.append(f"There is nothing to compare with: figures begin on {cube.bounds.first}.")
     cards = tuple(asked.card(name) for name in cube.dashboard.cards)
@@ -113,11 +113,11 @@ def answer(cube: Cube, choice: Choice, remarks: Sequence[str] = ()) -> Answer:
 
 def cards_of(cube: Cube, choice: Choice) -> list[Card]:
     """Return the cards of a choice, as it is."""
-    asked = _Asked(cube, choice)
+    asked = Asked(cube, choice)
     return [asked.card(name) for name in cube.dashboard.cards]
 
 
-class _Asked:
+class Asked:
     """The sums of one choice; each is asked for once."""
 
     def __init__(self, cube: Cube, choice: Choice) -> None:
@@ -200,7 +200,7 @@ class _Asked:
             return self._trend(panel, figure, title)
         if panel.kind == "lines":
             return self._lines(panel, figure, title, dimension)
-        rows = self._rows(figure, dimension)
+        rows = self.rows(figure, dimension)
         kept = [*rows[: panel.top], *(rows[max(len(rows) - panel.bottom, panel.top) :] if panel.bottom else [])]
         return PanelAnswer(panel, title, figure, dimension, rows=tuple(kept), left_out=len(rows) - len(kept))
 
@@ -219,7 +219,7 @@ class _Asked:
         return PanelAnswer(panel, title, figure, days=tuple(each_day(days)), lines=(line,), compared=beside)
 
     def _lines(self, panel: Panel, figure: Figure, title: str, dimension: str) -> PanelAnswer:
-        days, rows = self.choice.range, self._rows(figure, dimension)
+        days, rows = self.choice.range, self.rows(figure, dimension)
         values = [row.value for row in rows[: panel.top]]
         cells = self.cube.by_value_and_day(dimension, values, self.choice, _with_week(days))
         lines = tuple(self._line(self.cube.name_of(dimension, v), figure, cells[v], days) for v in values)
@@ -234,7 +234,7 @@ class _Asked:
         means = tuple(self._value(figure, week, per_day) for week in weeks)
         return Line(name, tuple(self._value(figure, sums) for sums in every[WEEK - 1 :]), means)
 
-    def _rows(self, figure: Figure, dimension: str) -> list[Row]:
+    def rows(self, figure: Figure, dimension: str) -> list[Row]:
         """Return the values of a dimension, the largest first."""
         now, was = self.now[dimension], self._before.get(dimension, {})
         nothing = (0,) * len(self.cube.columns)

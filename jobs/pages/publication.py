@@ -76,10 +76,11 @@ def last_run(warehouse: Warehouse) -> str:
 
 def read_publication(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publication:
     """Read the live tables of a dashboard in one snapshot. Raise UsageError if there are none."""
-    return warehouse.snapshot(lambda: _read(warehouse, pack, dashboard))
+    return warehouse.snapshot(lambda: read_inside(warehouse, pack, dashboard))
 
 
-def _read(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publication:
+def read_inside(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publication:
+    """Read them in the snapshot of the caller."""
     live, names = warehouse.live(), dashboard.tables
     if missing := [name for name in names if name not in live]:
         hint = "run marts build" if not live else "run marts build: an older version published the live marts"

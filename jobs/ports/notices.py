@@ -47,6 +47,8 @@ class Notice:
     """The mart, if the run builds only one: a successful run of the other does not close its failure."""
     closed_at: str = ""
     """Time since when its topics may be announced again."""
+    files: tuple[str, ...] = ()
+    """Files that are attached, in the folder of the reports."""
 
     @property
     def unsent(self) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 from urllib.parse import unquote
 
 from jobs.adapters.notify import Moment, ping, send
+from jobs.adapters.store.open import open_store
 from jobs.config.secret import Secret
 from jobs.config.settings import Metrics, Notify, Settings
 from jobs.ports.notices import Notice, NoticeUpdate, Outbox, claimed, merged, settled, unless_known
@@ -124,8 +125,13 @@ def keep(outbox: Outbox, notices: Iterable[Notice]) -> None:
         outbox.change_notice(notice.notice_id, partial(unless_known, new=notice))
 
 
-def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> tuple[int, list[str]]:
-    """Send unsent notices until the deadline. Return the number of sent ones, and a message for each failure."""
+def deliver(
+    outbox: Outbox, settings: Notify, clock: Callable[[], datetime], read: Callable[[str], bytes]
+) -> tuple[int, list[str]]:
+    """Send unsent notices until the deadline. Return the number of sent ones, and a message for each failure.
+
+    ``read`` reads a file of a notice.
+    """
     end = time.monotonic() + settings.deadline
     sent = 0
     failed: list[str] = []
@@ -139,7 +145,7 @@ def deliver(outbox: Outbox, settings: Notify, clock: Callable[[], datetime]) -> 
                 continue
             if not outbox.change_notice(notice.notice_id, partial(claimed, name=name, now=clock())):
                 continue
-            error = _sent(notice, name, settings.to, end)
+            error = _sent(notice, name, settings, read, end)
             hours = settings.keep_hours if name in settings.to else 0
             end_of_it = partial(settled, name=name, now=clock(), error=error, keep=timedelta(hours=hours))
             outbox.change_notice(notice.notice_id, end_of_it)
@@ -154,13 +160,23 @@ def _tries(notice: Notice) -> int:
     return min((notice.deliveries[name].tries for name in notice.unsent), default=0)
 
 
-def _sent(notice: Notice, name: str, addresses: Mapping[str, Secret], end: float) -> str:
+def files_of(settings: Settings) -> Callable[[str], bytes]:
+    """Return what reads a file of a notice from the folder of the reports, which is opened when it is needed."""
+    return lambda key: open_store(settings.reports_uri, settings.s3).get(key)
+
+
+def _sent(notice: Notice, name: str, settings: Notify, read: Callable[[str], bytes], end: float) -> str:
     """Send to one address. Return the error, or ""."""
+    addresses = settings.to
     if name not in addresses:
         return f"address {name} is no longer in the settings; configured: {', '.join(addresses) or 'none'}"
     try:
         address = _revealed(addresses[name])
-        retried(lambda: send(name, address, notice, max(end - time.monotonic(), _LEAST)), end - time.monotonic())
+        files = {key.rpartition("/")[2]: read(key) for key in notice.files}
+        if sum(map(len, files.values())) > settings.attach_bytes:
+            files = {}  # the notice names their place
+        left = end - time.monotonic()
+        retried(lambda: send(name, address, notice, max(end - time.monotonic(), _LEAST), files), left)
     except MartsError as error:
         return str(scrubbed(error))
     _log.info("notice %s was sent to %s: %s", notice.notice_id, name, notice.subject)

@@ -11,7 +11,7 @@ from jobs.config.settings import Settings, masked
 from jobs.ports.notices import Notice, Outbox, announced_topics
 from jobs.ports.records import erased_people
 from jobs.ports.warehouse import Warehouse
-from jobs.report.delivery import NoOutbox, StateOutbox, addresses_of, beat, deliver, keep
+from jobs.report.delivery import NoOutbox, StateOutbox, addresses_of, beat, deliver, files_of, keep
 from jobs.report.highlights import without
 from jobs.report.metrics import samples
 from jobs.report.notices import RunHistory, before, is_news, raised
@@ -226,7 +226,7 @@ def _tell(request: Request, places: Sequence[Outbox], unkept: Sequence[Notice]) 
 def _tell_from(request: Request, outbox: Outbox, unkept: Sequence[Notice]) -> dict[str, int]:
     known = announced_topics(outbox.notices())
     keep(outbox, [notice for notice in unkept if not set(notice.about) <= known])
-    sent, failed = deliver(outbox, request.settings.notify, request.clock)
+    sent, failed = deliver(outbox, request.settings.notify, request.clock, files_of(request.settings))
     for text in failed:
         _log.warning("%s; the next run tries again", text)
     return {"sent": sent, "pending": sum(len(notice.unsent) for notice in outbox.notices())}

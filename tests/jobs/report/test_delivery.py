@@ -25,7 +25,7 @@ from jobs.adapters.warehouse.duckdb import DuckDBWarehouse
 from jobs.cli.progress import voice
 from jobs.config.settings import Log
 from jobs.ports.notices import LEASE, Notice
-from jobs.report.delivery import deliver
+from jobs.report.delivery import deliver, files_of
 from marts.errors import MartsError, ServiceError, Stopped, Transient
 
 BAD = sales(*(line(f"T{n}", quantity=0, total="0.00") for n in range(5)), line("T9"))
@@ -38,6 +38,10 @@ def notified_place(place: Place, hook: Hook) -> Place:
     place.put_golden()
     place.settings = {"notify": {"to": {"ops": hook.address}, "deadline": 0.3}}
     return place
+
+
+def no_files(_: str) -> bytes:
+    raise AssertionError("these notices have no files")
 
 
 def reports_everything(text: str, *words: str) -> None:
@@ -497,7 +501,7 @@ def test_two_senders_at_once_send_it_once(notified_place: Place, hook: Hook, mar
     def send() -> None:
         with closing(notified_place.warehouse()) as warehouse:
             ready.wait()
-            deliver(warehouse, settings.notify, lambda: datetime.now(UTC))
+            deliver(warehouse, settings.notify, lambda: datetime.now(UTC), files_of(settings))
 
     senders = [threading.Thread(target=send) for _ in range(4)]
     for sender in senders:
@@ -521,8 +525,8 @@ def test_a_sender_that_was_killed_is_followed_by_another_after_a_while(notified_
         (notice,) = warehouse.notices()
         warehouse.change_notice(notice.notice_id, partial(claimed, name="ops", now=now))  # and then: kill -9
         notify = notified_place.configured().notify
-        assert deliver(warehouse, notify, lambda: now + LEASE - timedelta(seconds=1)) == (0, [])
-        assert deliver(warehouse, notify, lambda: now + LEASE + timedelta(seconds=1)) == (1, [])
+        assert deliver(warehouse, notify, lambda: now + LEASE - timedelta(seconds=1), no_files) == (0, [])
+        assert deliver(warehouse, notify, lambda: now + LEASE + timedelta(seconds=1), no_files) == (1, [])
     assert len(hook.posts) == 1
 
 
@@ -532,7 +536,7 @@ def test_a_notice_that_nobody_takes_is_given_up(notified_place: Place) -> None:
     notified_place.run()
     later = datetime(2024, 4, 5, tzinfo=UTC)
     with closing(notified_place.warehouse()) as warehouse:
-        deliver(warehouse, notified_place.configured().notify, lambda: later)
+        deliver(warehouse, notified_place.configured().notify, lambda: later, no_files)
     assert kept(notified_place)[0].deliveries["ops"].state == "given up"
 
 

@@ -1,0 +1,139 @@
+"""Write the reports of months into the folder of the reports, and announce each revision once."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from jobs.pages.choice import Bounds
+from jobs.pages.month_source import Declared, read_months
+from jobs.pages.monthly import compose, last_month
+from jobs.pages.revisions import (
+    FOLDER,
+    JSON,
+    NO_CHANGES,
+    PDF,
+    Written,
+    as_bytes,
+    has_changed,
+    numbered,
+    read,
+    shown,
+    written,
+)
+from jobs.ports.notices import Notice, NoticeDelivery
+from jobs.ports.store import Store
+from jobs.ports.warehouse import Warehouse
+
+CHECKED = 12
+"""Months that were reported and are looked at again."""
+_SO_FAR = "so-far"
+_LISTED = 10
+Draw = Callable[[bytes], bytes]
+"""Returns the PDF of a report, from its JSON."""
+
+
+@dataclass(frozen=True)
+class MonthReport:
+    """A report that was written or found up to date."""
+
+    folder: str
+    content: Mapping[str, Any]
+    is_new: bool
+    sha256: str
+    """Of the PDF."""
+
+
+def write_month(warehouse: Warehouse, store: Store, declared: Declared, month: date, draw: Draw) -> MonthReport:
+    """Write what there is of a month that is not over; the next one replaces it."""
+    source = read_months(warehouse, declared, lambda _: [month])
+    content = {**compose(source, declared, month, True), "revision": 0, **NO_CHANGES}
+    return _put(store, f"{FOLDER}/{month:%Y-%m}/{_SO_FAR}", content, draw)
+
+
+def write_months(
+    warehouse: Warehouse, store: Store, declared: Declared, month: date | None, draw: Draw
+) -> list[MonthReport]:
+    """Write the report of a month, or of the last one that is over.
+
+    Without a month, those of the last year that were reported get another revision if they have changed.
+    """
+    known = {item.month: item for item in written(store)}
+
+    def months_of(bounds: Bounds) -> Sequence[date]:
+        newest = month or last_month(bounds.last)
+        first = bounds.first.replace(day=1)
+        earlier = [date.fromisoformat(f"{name}-01") for name in known] if month is None else []
+        return [*sorted(day for day in earlier if first <= day < newest)[-CHECKED:], newest]
+
+    source = read_months(warehouse, declared, months_of)
+    drops, results = warehouse.drops(), []
+    for day in source.tables:
+        content, before = compose(source, declared, day), known.get(f"{day:%Y-%m}")
+        earlier = read(store, before) if before else None
+        if before and earlier and not has_changed(content, earlier):
+            results.append(MonthReport(before.folder, earlier, False, _digest(store.get(f"{before.folder}/{PDF}"))))
+            continue
+        own = numbered(content, earlier, drops)
+        results.append(_put(store, Written(own["month"], own["revision"]).folder, own, draw))
+    return results
+
+
+def _put(store: Store, folder: str, content: Mapping[str, Any], draw: Draw) -> MonthReport:
+    """Write the PDF, then the JSON, which makes a revision known."""
+    text = as_bytes(content)
+    page = draw(text)
+    store.put(f"{folder}/{PDF}", page)
+    store.put(f"{folder}/{JSON}", text)
+    return MonthReport(folder, content, True, _digest(page))
+
+
+def _digest(page: bytes) -> str:
+    return hashlib.sha256(page).hexdigest()
+
+
+def notice_of(report: MonthReport, to: Sequence[str], place: str, now: datetime) -> Notice:
+    """Return the notice of a new report; ``place`` is the folder or the site of the reports."""
+    content = report.content
+    month, revision, moment = content["month"], content["revision"], now.isoformat()
+    subject = f"{content['title']}: report of {month}" + (f", revision {revision}" if revision > 1 else "")
+    files = (f"{report.folder}/{PDF}", f"{report.folder}/{JSON}")
+    return Notice(
+        f"report-{content['pack']}-{month}-{revision}",
+        "report",
+        "info",
+        moment,
+        content["run_id"],
+        subject,
+        "\n".join([*lines_of(report), "", f"{place.rstrip('/')}/{files[0]}", f"SHA-256 of the PDF: {report.sha256}"]),
+        deliveries={name: NoticeDelivery() for name in to},
+        closed_at=moment,
+        files=files,
+    )
+
+
+def lines_of(report: MonthReport) -> list[str]:
+    """Return the summary of a report as lines of text."""
+    content = report.content
+    lines = []
+    if content["is_so_far"]:
+        lines += [f"So far: up to {content['as_of']}.", ""]
+    if content["changes"]:
+        lines.append(f"What changed since revision {content['supersedes']}:")
+        lines += [f"  {item['label']}: {item['was'] or 'none'} -> {item['is'] or 'none'}" for item in _some(content)]
+        lines += [f"  by {content['changed_by']}"] if content["changed_by"] else []
+        lines.append("")
+    for figure in content["figures"]:
+        value = shown(figure["value"], figure["unit"]) or f"none: {figure['why_not']}"
+        change = f" ({figure['change']} on the month before)" if figure["change"] else ""
+        lines.append(f"{figure['label']}: {value}{change}")
+    lines += ["", *(item["text"] for item in content["insights"])] if content["insights"] else []
+    return lines
+
+
+def _some(content: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+    """Return the changes that a text lists."""
+    changes: Sequence[Mapping[str, str]] = content["changes"]
+    more = len(changes) - _LISTED
+    return changes if more <= 0 else [*changes[:_LISTED], {"label": f"{more} more", "was": "", "is": ""}]

@@ -1,0 +1,136 @@
+"""Read what the report of a month is made of: one publication, and the rows of the marts that its queries name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.pages.choice import Bounds
+from jobs.pages.publication import Outside, Publication, read_inside, read_outside
+from jobs.ports.warehouse import Warehouse
+from marts.compute.engine import mart_schema, running
+from marts.compute.versions import month_after
+from marts.dashboard import Dashboard
+from marts.errors import UsageError
+from marts.monthly import MonthlyReport, Query, Reads, Unusual
+from marts.pack import Mart, Pack
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class MonthSource:
+    """One publication, and what the queries of a report say of some months."""
+
+    publication: Publication
+    outside: Outside
+    tables: Mapping[date, Mapping[str, Sequence[Row] | None]]
+    """Rows by month and title of the query; None if a mart of an optional query is not published."""
+    unusual: Sequence[tuple[date, int, int]] = ()
+    """Unusual days: day, value and what was expected, in hundredths."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a pack says of its report."""
+
+    pack: Pack
+    dashboard: Dashboard
+    report: MonthlyReport
+    sql: Mapping[str, str]
+    """Text of each query by the name of its file."""
+
+
+def read_months(warehouse: Warehouse, declared: Declared, months_of: Callable[[Bounds], Sequence[date]]) -> MonthSource:
+    """Read in one snapshot what the reports of some months, by their first days, are made of."""
+
+    def read() -> MonthSource:
+        live = warehouse.live()
+        publication = read_inside(warehouse, declared.pack, declared.dashboard)
+        months = months_of(publication.cube.bounds)
+        tables = {
+            month: {
+                query.title: _answered(warehouse, declared, query, month, live) for query in declared.report.queries
+            }
+            for month in months
+        }
+        about = declared.report.insights.unusual
+        unusual = _unusual(warehouse, declared.pack.marts[about.mart], about) if about and about.mart in live else []
+        return MonthSource(publication, read_outside(warehouse), tables, unusual)
+
+    return warehouse.snapshot(read)
+
+
+def _answered(
+    warehouse: Warehouse, declared: Declared, query: Query, month: date, live: Mapping[str, object]
+) -> Sequence[Row] | None:
+    """Return the rows of a query; None if it is optional and a mart is not published."""
+    if missing := [name for name in query.reads if name not in live]:
+        if query.optional:
+            return None
+        table = declared.pack.marts[missing[0]].table if missing[0] in declared.pack.marts else missing[0]
+        raise UsageError(
+            f"{table} is not published yet", "marts", "run marts build; a mart in leave_out is not computed"
+        )
+    tables = {name: _rows(warehouse, declared.pack.marts[name], own, month) for name, own in query.reads.items()}
+    with running(tables, {"month": month}) as engine:
+        rows: Sequence[Row] = engine.execute(declared.sql[query.sql]).fetchall()
+    return rows
+
+
+def _rows(warehouse: Warehouse, mart: Mart, reads: Reads, month: date) -> pa.Table:
+    """Read the rows of some months; amounts and rates are whole hundredths."""
+    types = {column.name: column.type for column in mart.columns}
+    schema = mart_schema(mart)
+    where = ""
+    if reads.month:
+        first, after = month_after(month, 1 - reads.months), month_after(month)
+        written = "{:%Y-%m}" if types[reads.month] == "month" else "{:%Y-%m-%d}"
+        begins, ends = (f"'{written.format(day)}'" for day in (first, after))
+        where = f" WHERE {reads.month} >= {begins} AND {reads.month} < {ends}"
+    fields = pa.schema([schema.field(name) for name in reads.columns])
+    rows = warehouse.read(f"SELECT {', '.join(reads.columns)} FROM {mart.table}{where}", fields)
+    columns = [_whole(column, types[name]) for name, column in zip(reads.columns, rows.columns, strict=True)]
+    return pa.table(columns, names=list(reads.columns))
+
+
+def _whole(column: pa.ChunkedArray, type_: str) -> pa.ChunkedArray:
+    """Return decimals of two digits as whole hundredths."""
+    if type_ not in ("money", "rate", "percent"):
+        return column
+    return pc.multiply(column, pa.scalar(100, pa.decimal128(3, 0))).cast(pa.int64())
+
+
+def check_queries(pack: Pack, report: MonthlyReport, sql: Mapping[str, str]) -> None:
+    """Run the queries of a report on marts without rows. Raise UsageError for one that fails or has other columns."""
+    for query in report.queries:
+        tables = {name: _empty(pack.marts[name], own) for name, own in query.reads.items()}
+        with running(tables, {"month": date(2000, 1, 1)}) as engine:
+            try:
+                described = engine.execute(sql[query.sql]).description
+            except duckdb.Error as error:
+                raise UsageError(f"fails: {str(error).splitlines()[0]}", query.sql) from error
+        count = len(query.columns) + any(unit == "unit" for _, unit in query.columns)
+        if len(described) != count:
+            hint = "a column of the unit `unit` has it in one more, the last" if count > len(query.columns) else ""
+            raise UsageError(f"has {len(described)} columns where {count} are declared", query.sql, hint)
+
+
+def _empty(mart: Mart, reads: Reads) -> pa.Table:
+    types, schema = {column.name: column.type for column in mart.columns}, mart_schema(mart)
+    columns = [_whole(pa.chunked_array([], schema.field(name).type), types[name]) for name in reads.columns]
+    return pa.table(columns, names=list(reads.columns))
+
+
+def _unusual(warehouse: Warehouse, mart: Mart, about: Unusual) -> list[tuple[date, int, int]]:
+    """Read unusual days, in order."""
+    schema = mart_schema(mart)
+    names = [about.day, about.value, about.expected, *about.where]
+    fields = pa.schema([schema.field(name) for name in names])
+    rows = warehouse.read(f"SELECT {', '.join(names)} FROM {mart.table}", fields).to_pylist()
+    wanted = [row for row in rows if all(str(row[name]) == value for name, value in about.where.items())]
+    return sorted((row[about.day], int(row[about.value] * 100), int(row[about.expected] * 100)) for row in wanted)

@@ -1,0 +1,3 @@
+-- Sales people of the month by store and rank.
+SELECT store_id::VARCHAR, sales_person_id::VARCHAR, total_sales, total_transactions, top_performance_rank, incentive
+FROM sales_team ORDER BY store_id, top_performance_rank, sales_person_id;
