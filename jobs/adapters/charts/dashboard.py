@@ -30,14 +30,13 @@ _BELOW = 30
 """Pixels below a chart for the names of its days."""
 _NAMED = 118
 """Pixels beside a chart of several lines for their names."""
-_LABEL = 124
+_LABEL = 134
 """Pixels for the names of bars."""
 _APART = 15
 """Pixels between two names, at least."""
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAILY = "days"
 """Name of the rows of days."""
-_PARSED = {"parse": {"day": "utc:'%Y-%m-%d'"}}
 _DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3])
 """Dashes of lines: they differ without colours, too."""
 
@@ -64,7 +63,7 @@ def trend(
     ]
     every = [v for line in (values, mean, compared) if line for v in line.values if v is not None]
     x, y = _day_axis(days), _value_axis(every)
-    data = alt.Chart(alt.NamedData(name=_DAILY, format=_PARSED))
+    data = alt.Chart(alt.NamedData(name=_DAILY))
     layers = [
         data.mark_line(stroke=BAR, strokeWidth=1, opacity=0.55).encode(x=x, y=y("value")),
         data.mark_line(stroke=DIM, strokeWidth=1.6, strokeDash=[4, 3]).encode(x=x, y=y("before")),
@@ -93,7 +92,7 @@ def lines(days: Sequence[date], drawn: Sequence[DayLine], width: int, title: str
         {"day": day.isoformat(), "name": _named(day), **{f"l{n}": line.values[at] for n, line in enumerate(drawn)}}
         for at, day in enumerate(days)
     ]
-    data = alt.Chart(alt.NamedData(name=_DAILY, format=_PARSED))
+    data = alt.Chart(alt.NamedData(name=_DAILY))
     layers = []
     for number in range(len(drawn)):
         mark = data.mark_line(stroke=(INK, BAR)[number % 2], strokeWidth=2, strokeDash=_DASHES[number % len(_DASHES)])
