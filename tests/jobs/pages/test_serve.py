@@ -119,5 +119,6 @@ def test_a_wrong_dashboard_is_named_by_pack_check(tmp_path: Path) -> None:
 
 
 def test_a_pack_without_a_dashboard_says_so(tmp_path: Path) -> None:
-    result = marts("serve", "--pack", "banking", "--target", f"duckdb://{tmp_path}/m.duckdb", code=2)
-    assert "the pack 'banking' has no dashboard.toml" in str(result.exception)
+    people = ROOT / "tests" / "packs" / "people"
+    result = marts("serve", "--pack", str(people), "--target", f"duckdb://{tmp_path}/m.duckdb", code=2)
+    assert "the pack 'people' has no dashboard.toml" in str(result.exception)
