@@ -351,6 +351,6 @@ def figures_page(here: str, pages: Sequence[tuple[str, str]], board: Dashboard, 
     for name, figure in board.figures.items():
         mart = marts[figure.of.table if figure.of else board.table]
         helps = {column.name: column.help for column in mart.columns}
-        columns[name] = [(column, helps[column]) for column in (figure.sum, figure.per) if column]
+        columns[name] = [(column, helps[column]) for column in dict.fromkeys((figure.sum, figure.per)) if column]
     tables = {name: mart.table for name, mart in marts.items()}
     return rendered("figures.html.j2", here, pages, board=board, tables=tables, columns=columns)
