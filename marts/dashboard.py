@@ -36,12 +36,22 @@ class Dimension(_Part):
     """Mart that describes the values of ``on``: region, state and city of a store."""
     on: str = ""
     """Column of the cells that is the key of this mart."""
+    during: tuple[str, str] | None = None
+    """Columns of its first day, and of the first day after it, if the mart has several rows of a key: that of the day
+    counts."""
     named_by: str = ""
     """Column of the mart with the name of a value; the value by default."""
     below: str = ""
     """The dimension above it in a hierarchy: choosing a value there leaves those below it."""
     note: str = ""
     """What a reader must know of it."""
+
+
+class Split(_Part):
+    """A column of a table by month that panels divide its figures by; nothing is chosen by it."""
+
+    column: str
+    label: str
 
 
 class Elsewhere(_Part):
@@ -52,6 +62,11 @@ class Elsewhere(_Part):
     """Column of the month."""
     by: dict[str, str] = Field(default_factory=dict)
     """Dimensions that it knows, with its column of each."""
+    where: dict[str, str] = Field(default_factory=dict)
+    """Values of columns of the rows that are added up, if others are rows of other figures."""
+    per_where: dict[str, str] = Field(default_factory=dict)
+    """The same of the sum that it is divided by; those of `where` by default."""
+    split: Split | None = None
 
 
 class Figure(_Part):
@@ -70,10 +85,24 @@ class Figure(_Part):
     """The table by month that it is added up from, instead of the cells."""
     of_one_month: bool = False
     """Whether sums of several months mean nothing: customers who bought in two months are in both."""
+    of_last_month: bool = False
+    """Whether it is a level at the end of a month, and never added up over months: a balance."""
+
+    @property
+    def formula(self) -> str:
+        """Return how it is calculated, as SQL that people read."""
+        of = self.of
+        text = f"SUM({self.sum}){_condition(of.where if of else {})}"
+        return f"{text} / SUM({self.per}){_condition((of.per_where or of.where) if of else {})}" if self.per else text
+
+
+def _condition(where: Mapping[str, str]) -> str:
+    texts = [f"{column} = '{value}'" for column, value in where.items()]
+    return f" where {' and '.join(texts)}" if texts else ""
 
 
 class Panel(_Part):
-    """A part of a page: a chart with its table."""
+    """A chart with its table. Of a figure of a table by month, lines have a point per month."""
 
     kind: Literal["trend", "lines", "ranking", "bars"]
     title: str
@@ -82,6 +111,14 @@ class Panel(_Part):
     """Dimensions that it is divided by: the first without a chosen value, or else the last."""
     top: Annotated[int, Field(ge=1, le=50)] = 6
     bottom: Annotated[int, Field(ge=0, le=50)] = 0
+
+
+class Section(_Part):
+    """Cards and panels below a heading."""
+
+    title: str
+    cards: tuple[str, ...] = ()
+    panels: tuple[Panel, ...] = Field(min_length=1)
 
 
 class Dashboard(_Part):
@@ -98,6 +135,8 @@ class Dashboard(_Part):
     figures: dict[Name, Figure] = Field(min_length=1)
     cards: tuple[str, ...] = Field(min_length=1)
     panels: tuple[Panel, ...] = ()
+    sections: tuple[Section, ...] = ()
+    """What follows below headings."""
 
     @model_validator(mode="after")
     def _dimensions_exist(self) -> Self:
@@ -106,33 +145,66 @@ class Dashboard(_Part):
                 raise ValueError(f"dimensions.{name}.below: {dimension.below!r} is no dimension")
             if bool(dimension.table) != bool(dimension.on):
                 raise ValueError(f"dimensions.{name}: table and on belong together")
+            if dimension.during and not dimension.table:
+                raise ValueError(f"dimensions.{name}.during: it has no table")
             if dimension.below and name in self.above(dimension.below):
                 raise ValueError(f"dimensions.{name}.below: {dimension.below!r} is below it")
         return self
 
     @model_validator(mode="after")
     def _figures_exist(self) -> Self:
-        used = [("count", self.count), *(("cards", card) for card in self.cards)]
-        used += [(f"panels.{number}.figure", panel.figure) for number, panel in enumerate(self.panels)]
+        used = [("count", self.count), *(("cards", card) for _, card in self.every_card)]
+        used += [(f"{where}.figure", panel.figure) for where, panel in self._named_panels()]
         for where, name in used:
             if name not in self.figures:
                 raise ValueError(f"{where}: {name!r} is no figure{nearest(name, self.figures)}")
         if self.figures[self.count].per or self.figures[self.count].of:
             raise ValueError(f"count: {self.count} must be a sum of the cells")
+        names = [name for _, name in self.every_card]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"cards: {repeated[0]} is there twice")
+        return self
+
+    @model_validator(mode="after")
+    def _months_fit(self) -> Self:
+        for name, figure in self.figures.items():
+            if (figure.of_one_month or figure.of_last_month) and not figure.of:
+                raise ValueError(f"figures.{name}: of_one_month and of_last_month are for figures of a table by month")
+            if figure.of and figure.of.per_where and not figure.per:
+                raise ValueError(f"figures.{name}.of.per_where: it is divided by nothing")
         return self
 
     @model_validator(mode="after")
     def _panels_fit(self) -> Self:
-        for number, panel in enumerate(self.panels):
-            where = f"panels.{number}"
-            if self.figures[panel.figure].of:
-                raise ValueError(f"{where}.figure: {panel.figure} is of a table by month: panels show figures of cells")
-            if panel.kind != "trend" and not panel.by:
-                raise ValueError(f"{where}.by is missing")
+        for where, panel in self._named_panels():
+            of = self.figures[panel.figure].of
+            if of and panel.by:
+                raise ValueError(f"{where}.by: {panel.figure} is of a table by month: it is divided by its split")
+            if panel.kind != "trend" and not panel.by and not (of and of.split):
+                raise ValueError(f"{where}: by, or the split of the table by month, is missing")
             for name in panel.by:
                 if name not in self.dimensions:
                     raise ValueError(f"{where}.by: {name!r} is no dimension{nearest(name, self.dimensions)}")
         return self
+
+    def _named_panels(self) -> list[tuple[str, Panel]]:
+        """Return each panel with its key in the file."""
+        own = [(f"panels.{number}", panel) for number, panel in enumerate(self.panels)]
+        for number, section in enumerate(self.sections):
+            own += [(f"sections.{number}.panels.{at}", panel) for at, panel in enumerate(section.panels)]
+        return own
+
+    @property
+    def every_card(self) -> list[tuple[str, str]]:
+        """Return the title of its section, empty at the top, and the figure of each card."""
+        below = [(section.title, name) for section in self.sections for name in section.cards]
+        return [*(("", name) for name in self.cards), *below]
+
+    @property
+    def every_panel(self) -> list[tuple[str, Panel]]:
+        """Return the title of its section, empty at the top, and each panel."""
+        below = [(section.title, panel) for section in self.sections for panel in section.panels]
+        return [*(("", panel) for panel in self.panels), *below]
 
     def above(self, name: str) -> list[str]:
         """Return a dimension and those above it in its hierarchy, the nearest first."""
@@ -150,16 +222,7 @@ class Dashboard(_Part):
 
     def columns_of(self, table: str) -> tuple[str, ...]:
         """Return the columns of a mart that the page reads; none of them is personal."""
-        own: list[str] = [self.date, *self.sums] if table == self.table else []
-        for dimension in self.dimensions.values():
-            if table == self.table:
-                own.append(dimension.on or dimension.column)
-            if table == dimension.table:
-                own += [dimension.on, dimension.column, dimension.named_by]
-        for figure in self.figures.values():
-            if figure.of and figure.of.table == table:
-                own += [figure.of.month, *figure.of.by.values(), figure.sum, figure.per]
-        return tuple(dict.fromkeys(filter(None, own)))
+        return tuple(dict.fromkeys(column for _, owner, column, _ in _used(self) if owner == table))
 
     @property
     def sums(self) -> tuple[str, ...]:
@@ -182,29 +245,55 @@ def read_dashboard(text: str, marts: Mapping[str, Mart], where: str) -> Dashboar
     return dashboard
 
 
+_Used = tuple[str, str, str, tuple[str, ...]]
+"""Where a column is named, its mart, the column, and the types that it may have; none: any."""
+
+
 def _require_columns(dashboard: Dashboard, marts: Mapping[str, Mart]) -> None:
     """Raise ValueError for a mart or a column that does not exist, or that has another type."""
-    used: list[tuple[str, str, str, tuple[str, ...]]] = [("date", dashboard.table, dashboard.date, ("date",))]
+    for where, table, column, types in _used(dashboard):
+        _require_column(where, table, column, types, marts)
     for name, dimension in dashboard.dimensions.items():
-        where, table = f"dimensions.{name}", dimension.table or dashboard.table
-        used.append((f"{where}.column", table, dimension.column, _CHOSEN))
-        if dimension.on:
-            used += [(f"{where}.on", table, dimension.on, _CHOSEN), (f"{where}.on", dashboard.table, dimension.on, ())]
-        if dimension.named_by:
-            used.append((f"{where}.named_by", table, dimension.named_by, ("text",)))
+        if dimension.table and not dimension.during and marts[dimension.table].key != (dimension.on,):
+            more = f"{dimension.table} may have several rows of a {dimension.on}"
+            raise ValueError(f"dimensions.{name}: {more}: say with during which one is that of a day")
+
+
+def _used(dashboard: Dashboard) -> list[_Used]:
+    """Return all columns that a dashboard reads."""
+    used: list[_Used] = [("date", dashboard.table, dashboard.date, ("date",))]
+    for name, dimension in dashboard.dimensions.items():
+        used += _columns_of_dimension(f"dimensions.{name}", dimension, dashboard.table)
     for name, figure in dashboard.figures.items():
-        table = figure.of.table if figure.of else dashboard.table
-        used += [(f"figures.{name}", table, column, _SUMMED) for column in (figure.sum, figure.per) if column]
         if not figure.sum:
             raise ValueError(f"figures.{name}.sum is missing")
-        if figure.of:
-            used.append((f"figures.{name}.of.month", table, figure.of.month, ("month",)))
-            for other, column in figure.of.by.items():
-                if other not in dashboard.dimensions:
-                    raise ValueError(f"figures.{name}.of.by: {other!r} is no dimension")
-                used.append((f"figures.{name}.of.by.{other}", table, column, _CHOSEN))
-    for where, table, column, types in used:
-        _require_column(where, table, column, types, marts)
+        used += _columns_of_figure(f"figures.{name}", figure, dashboard)
+    return used
+
+
+def _columns_of_dimension(where: str, dimension: Dimension, cells: str) -> list[_Used]:
+    table = dimension.table or cells
+    used: list[_Used] = [(f"{where}.column", table, dimension.column, _CHOSEN)]
+    if dimension.on:
+        used += [(f"{where}.on", table, dimension.on, _CHOSEN), (f"{where}.on", cells, dimension.on, ())]
+        used += [(f"{where}.during", table, column, ("date",)) for column in dimension.during or ()]
+    if dimension.named_by:
+        used.append((f"{where}.named_by", table, dimension.named_by, ("text",)))
+    return used
+
+
+def _columns_of_figure(where: str, figure: Figure, dashboard: Dashboard) -> list[_Used]:
+    of, table = figure.of, figure.of.table if figure.of else dashboard.table
+    used: list[_Used] = [(where, table, column, _SUMMED) for column in (figure.sum, figure.per) if column]
+    if of is None:
+        return used
+    used.append((f"{where}.of.month", table, of.month, ("month",)))
+    for other, column in of.by.items():
+        if other not in dashboard.dimensions:
+            raise ValueError(f"{where}.of.by: {other!r} is no dimension")
+        used.append((f"{where}.of.by.{other}", table, column, _CHOSEN))
+    used += [(f"{where}.of.where", table, column, ("text",)) for column in {**of.where, **of.per_where}]
+    return [*used, *([(f"{where}.of.split", table, of.split.column, _CHOSEN)] if of.split else [])]
 
 
 def _require_column(where: str, table: str, column: str, types: tuple[str, ...], marts: Mapping[str, Mart]) -> None:

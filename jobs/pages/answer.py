@@ -5,7 +5,7 @@ why instead.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
 
@@ -20,6 +20,8 @@ MONTHS = 13
 """Months of a card's small chart: a year and the month that it is compared with."""
 _PERCENT = 10_000
 """Hundredths of a percent."""
+Known = Mapping[str, tuple[int, int]]
+"""The two sums of a figure of a table by month in each month."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,17 @@ class Card:
     figure: Figure
     value: Change
     months: tuple[tuple[str, int | None], ...]
-    """The last months up to the range, whatever its first day."""
+    """The last months up to the range, whatever its first day, from the first with a cell on."""
     why_not: str = ""
     """Why there is no value."""
+    on: date | None = None
+    """The day of a level at the end of a month."""
+    section: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A value of a dimension with its figure."""
+    """A value of a dimension, or of what splits a table by month, with its figure."""
 
     value: str
     name: str
@@ -63,29 +68,42 @@ class Row:
 
 @dataclass(frozen=True)
 class Line:
-    """A figure by day."""
+    """A figure by day, or by month."""
 
     name: str
     values: tuple[int | None, ...]
-    means: tuple[int | None, ...]
-    """Of the day and the six before it: 7 days together, never a mean of ratios."""
+    means: tuple[int | None, ...] = ()
+    """Of the day and the six before it: 7 days together, never a mean of ratios. Sums of fewer days have none, nor have
+    months."""
 
 
 @dataclass(frozen=True)
 class PanelAnswer:
-    """What a panel shows: lines over days, or rows of a dimension."""
+    """What a panel shows: lines over days or months, or rows of a dimension."""
 
     panel: Panel
     title: str
     figure: Figure
     dimension: str = ""
+    label: str = ""
+    """What rows are values of."""
     days: tuple[date, ...] = ()
+    """Of lines by month, their last ones."""
     lines: tuple[Line, ...] = ()
     compared: Line | None = None
     """The compared period, day by day beside the range."""
     rows: tuple[Row, ...] = ()
     left_out: int = 0
     """Rows that are not listed."""
+    why_not: str = ""
+    """Why there is nothing to show."""
+    on: date | None = None
+    """The day of rows of a level at the end of a month."""
+    section: str = ""
+
+    @property
+    def is_by_month(self) -> bool:
+        return self.figure.of is not None
 
 
 @dataclass(frozen=True)
@@ -106,15 +124,15 @@ def answer(cube: Cube, choice: Choice, remarks: Sequence[str] = ()) -> Answer:
     asked = Asked(cube, settled)
     if settled.compared and not asked.compared:
         more.append(f"There is nothing to compare with: figures begin on {cube.bounds.first}.")
-    cards = tuple(asked.card(name) for name in cube.dashboard.cards)
-    panels = tuple(asked.panel(panel) for panel in cube.dashboard.panels)
+    cards = tuple(replace(asked.card(name), section=section) for section, name in cube.dashboard.every_card)
+    panels = tuple(replace(asked.panel(panel), section=section) for section, panel in cube.dashboard.every_panel)
     return Answer(settled, (*remarks, *more), cards, panels, cube.options(settled, asked.now))
 
 
 def cards_of(cube: Cube, choice: Choice) -> list[Card]:
     """Return the cards of a choice, as it is."""
     asked = Asked(cube, choice)
-    return [asked.card(name) for name in cube.dashboard.cards]
+    return [asked.card(name) for _, name in cube.dashboard.every_card]
 
 
 class Asked:
@@ -124,7 +142,8 @@ class Asked:
         self.cube, self.choice, self.board = cube, choice, cube.dashboard
         compared = choice.compared
         self.compared = compared if compared and compared.first >= cube.bounds.first else None
-        self._months = Range(month_after(choice.range.last, 1 - MONTHS), choice.range.last)
+        months = Range(month_after(choice.range.last, 1 - MONTHS), choice.range.last)
+        self._months = Range(max(months.first, cube.bounds.first.replace(day=1)), months.last)
         needed = [_with_week(days) for days in (choice.range, self._months, self.compared) if days]
         self._by_day = cube.by_day(choice, Range(min(days.first for days in needed), choice.range.last))
         self.total = self._total(choice.range)
@@ -145,11 +164,8 @@ class Asked:
 
     @cached_property
     def _before(self) -> dict[str, dict[str, Sums]]:
-        """Return those of the compared days, by value of each dimension that a panel shows."""
-        if not self.compared:
-            return {}
-        dimensions = dict.fromkeys(self._dimension(panel) for panel in self.board.panels if panel.by)
-        return self.cube.by_values([*dimensions], self.choice, self.compared)
+        """Return those of the compared days."""
+        return self.cube.by_values([*self.board.dimensions], self.choice, self.compared) if self.compared else {}
 
     @cached_property
     def _by_month(self) -> dict[str, Sums]:
@@ -172,37 +188,114 @@ class Asked:
 
     def _card_elsewhere(self, name: str, figure: Figure) -> Card:
         """Return a card of a table by month, if it knows the choice."""
-        if unknown := self.cube.unknown_to(figure, self.choice):
-            return Card(name, figure, Change(None), (), f"It is not counted by {' and '.join(unknown).lower()}.")
-        known = self.cube.elsewhere(figure, self.choice)
-        small = tuple((month, _divided(figure, *known.get(month, (0, 0)))) for month in _months(self._months))
-        value, why = self._of_months(figure, known, self.choice.range)
+        if why := self._unknown(figure):
+            return Card(name, figure, Change(None), (), why)
+        known, days = self.cube.elsewhere(name, self.choice), self.choice.range
+        ends = self._ends(self._months) if figure.of_last_month else _months(self._months)
+        small = tuple((month, self._of_month(figure, known, month)) for month in ends)
+        value, why = self._of_months(figure, known, days)
         before = self._of_months(figure, known, self.compared)[0] if self.compared else None
-        return Card(name, figure, Change(value, before if value is not None else None), small, why)
+        if value is None:
+            return Card(name, figure, Change(None), small, why)
+        return Card(name, figure, Change(value, before), small, on=self._on(figure))
 
-    def _of_months(self, figure: Figure, known: Mapping[str, tuple[int, int]], days: Range) -> tuple[int | None, str]:
-        """Return the value of whole months, or why there is none; ``known`` are the sums of each month."""
-        if not _is_of_whole_months(days, self.cube.bounds.last):
+    def _unknown(self, figure: Figure) -> str:
+        """Return why a table by month does not know the choice; empty if it does."""
+        assert figure.of
+        unknown = self.cube.unknown_to(figure.of, self.choice)
+        return f"It is not counted by {' and '.join(unknown).lower()}." if unknown else ""
+
+    def _ends(self, days: Range) -> list[str]:
+        """Return the months whose last day, or as_of, is in a range."""
+        return [month for month in _months(days) if days.first <= self._end(month) <= days.last]
+
+    def _end(self, month: str) -> date:
+        """Return the last day of a month, up to as_of."""
+        after = month_after(date.fromisoformat(f"{month}-01"))
+        return min(after - timedelta(days=1), self.cube.bounds.last)
+
+    def _on(self, figure: Figure) -> date | None:
+        """Return the day of a level of the range, which has one."""
+        return self._end(self._ends(self.choice.range)[-1]) if figure.of_last_month else None
+
+    def _counted_months(self, figure: Figure, days: Range) -> list[str]:
+        """Return the months of a range that count: of a level, the last one that ends in it."""
+        return self._ends(days)[-1:] if figure.of_last_month else _months(days)
+
+    def _of_month(self, figure: Figure, known: Known, month: str) -> int | None:
+        """Return the value of a month; a level that no row says is not known."""
+        if month not in known and figure.of_last_month:
+            return None
+        return _divided(figure, self.cube.scales(figure), *known.get(month, (0, 0)))
+
+    def _of_months(self, figure: Figure, known: Known, days: Range) -> tuple[int | None, str]:
+        """Return the value of whole months, or of the end of the last one; else why there is none."""
+        months = self._counted_months(figure, days)
+        if figure.of_last_month and not months:
+            return None, "It is known at the end of months: choose days with one."
+        if figure.of_last_month and months[0] not in known:
+            return None, f"There is none at the end of {months[0]}."
+        if not figure.of_last_month and not _is_of_whole_months(days, self.cube.bounds.last):
             return None, "It exists by whole months: choose these."
-        months = _months(days)
         if figure.of_one_month and len(months) > 1:
             return None, "Who comes in two months would count twice: choose one month."
         sums = [known.get(month, (0, 0)) for month in months]
-        return _divided(figure, sum(a for a, _ in sums), sum(b for _, b in sums)), ""
+        value = _divided(figure, self.cube.scales(figure), sum(a for a, _ in sums), sum(b for _, b in sums))
+        return value, "" if value is not None else "There is nothing to divide by."
 
     def panel(self, panel: Panel) -> PanelAnswer:
         figure = self.board.figures[panel.figure]
         dimension = self._dimension(panel)
         label = self.board.dimensions[dimension].label if dimension else ""
+        if figure.of and figure.of.split and panel.kind != "trend":
+            label = figure.of.split.label
         title = panel.title.replace("{figure}", figure.label).replace("{dimensions}", _plural(label))
         title = title.replace("{dimension}", label.lower())
+        if figure.of:
+            return self._panel_elsewhere(PanelAnswer(panel, title, figure, label=label))
         if panel.kind == "trend":
             return self._trend(panel, figure, title)
         if panel.kind == "lines":
             return self._lines(panel, figure, title, dimension)
-        rows = self.rows(figure, dimension)
-        kept = [*rows[: panel.top], *(rows[max(len(rows) - panel.bottom, panel.top) :] if panel.bottom else [])]
-        return PanelAnswer(panel, title, figure, dimension, rows=tuple(kept), left_out=len(rows) - len(kept))
+        return _listed(PanelAnswer(panel, title, figure, dimension, label), self.rows(figure, dimension))
+
+    def _panel_elsewhere(self, panel: PanelAnswer) -> PanelAnswer:
+        """Return a panel of a table by month: lines by month, or the values that split it."""
+        figure, name = panel.figure, panel.panel.figure
+        if why := self._unknown(figure):
+            return replace(panel, why_not=why)
+        if panel.panel.kind == "trend":
+            return self._lines_by_month(panel, {"": self.cube.elsewhere(name, self.choice)})
+        split = self.cube.elsewhere_by_value(name, self.choice)
+        rows, why = self._rows_elsewhere(figure, self.cube.elsewhere(name, self.choice), split)
+        if why:
+            return replace(panel, why_not=why)
+        if panel.panel.kind != "lines":
+            return replace(_listed(panel, rows), on=self._on(figure))
+        drawn = {row.value: split[row.value] for row in rows[: panel.panel.top]}
+        return replace(self._lines_by_month(panel, drawn), left_out=len(rows) - len(drawn))
+
+    def _lines_by_month(self, panel: PanelAnswer, known: Mapping[str, Known]) -> PanelAnswer:
+        """Return lines of the last months that are over at the end of the range."""
+        months = self._ends(self._months)
+        lines = [
+            Line(name, tuple(self._of_month(panel.figure, own, month) for month in months))
+            for name, own in known.items()
+        ]
+        return replace(panel, days=tuple(map(self._end, months)), lines=tuple(lines))
+
+    def _rows_elsewhere(self, figure: Figure, known: Known, split: Mapping[str, Known]) -> tuple[list[Row], str]:
+        """Return the values that split a table by month, the largest first, or why there are none."""
+        total, why = self._of_months(figure, known, self.choice.range)
+        if why:
+            return [], why
+        values: list[dict[str, int | None]] = []
+        for days in (self.choice.range, self.compared):
+            months = self._counted_months(figure, days) if days else []
+            present = {value: own for value, own in split.items() if any(month in own for month in months)}
+            values.append({value: self._of_months(figure, own, days)[0] for value, own in present.items() if days})
+        now, was = values
+        return _ranked({value: value for value in now | was}, now, was, None if figure.per else total), ""
 
     def _dimension(self, panel: Panel) -> str:
         """Return the first dimension of a panel without one chosen value: one bar alone says nothing."""
@@ -224,47 +317,67 @@ class Asked:
         cells = self.cube.by_value_and_day(dimension, values, self.choice, _with_week(days))
         lines = tuple(self._line(self.cube.name_of(dimension, v), figure, cells[v], days) for v in values)
         left = len(rows) - len(values)
-        return PanelAnswer(panel, title, figure, dimension, tuple(each_day(days)), lines, left_out=left)
+        return PanelAnswer(panel, title, figure, dimension, days=tuple(each_day(days)), lines=lines, left_out=left)
 
     def _line(self, name: str, figure: Figure, cells: Mapping[date, Sums], days: Range) -> Line:
         nothing = (0,) * len(self.cube.columns)
         every = [cells.get(day, nothing) for day in each_day(_with_week(days))]
         weeks = [tuple(map(sum, zip(*every[n : n + WEEK], strict=True))) for n in range(days.days)]
         per_day = 1 if figure.per else WEEK
-        means = tuple(self._value(figure, week, per_day) for week in weeks)
+        first = self.cube.bounds.first if figure.per else self.cube.bounds.first + timedelta(days=WEEK - 1)
+        means = tuple(
+            self._value(figure, week, per_day) if day >= first else None
+            for day, week in zip(each_day(days), weeks, strict=True)
+        )
         return Line(name, tuple(self._value(figure, sums) for sums in every[WEEK - 1 :]), means)
 
     def rows(self, figure: Figure, dimension: str) -> list[Row]:
         """Return the values of a dimension, the largest first."""
         now, was = self.now[dimension], self._before.get(dimension, {})
         nothing = (0,) * len(self.cube.columns)
-        total = self._value(figure, self.total) if not figure.per else None
-        rows = []
-        for value in now | was:
-            own = self._value(figure, now.get(value, nothing))
-            earlier = self._value(figure, was[value]) if value in was else None
-            share = half_up((own or 0) * _PERCENT, total) if total and total > 0 else None
-            rows.append(Row(value, self.cube.name_of(dimension, value), Change(own, earlier), share))
-        return sorted(rows, key=lambda row: (row.figure.now is None, -(row.figure.now or 0), row.name, row.value))
+        return _ranked(
+            {value: self.cube.name_of(dimension, value) for value in now | was},
+            {value: self._value(figure, now.get(value, nothing)) for value in now | was},
+            {value: self._value(figure, sums) for value, sums in was.items()},
+            self._value(figure, self.total) if not figure.per else None,
+        )
 
     def _value(self, figure: Figure, sums: Sequence[int], days: int = 1) -> int | None:
         """Return a figure of some sums, each divided by a number of days."""
         of = dict(zip(self.cube.columns, sums, strict=True))
-        return _divided(figure, of[figure.sum], of[figure.per] if figure.per else 0, days)
+        return _divided(figure, self.cube.scales(figure), of[figure.sum], of[figure.per] if figure.per else 0, days)
 
 
-def _divided(figure: Figure, total: int, per: int, days: int = 1) -> int | None:
+def _ranked(
+    names: Mapping[str, str], now: Mapping[str, int | None], was: Mapping[str, int | None], total: int | None
+) -> list[Row]:
+    """Return named values, the largest first, each with its share of a total."""
+    rows = []
+    for value, name in names.items():
+        own = now.get(value)
+        share = half_up((own or 0) * _PERCENT, total) if total and total > 0 else None
+        rows.append(Row(value, name, Change(own, was.get(value)), share))
+    return sorted(rows, key=lambda row: (row.figure.now is None, -(row.figure.now or 0), row.name, row.value))
+
+
+def _listed(panel: PanelAnswer, rows: Sequence[Row]) -> PanelAnswer:
+    """Return a panel with the first and the last of its rows."""
+    top, bottom = panel.panel.top, panel.panel.bottom
+    kept = [*rows[:top], *(rows[max(len(rows) - bottom, top) :] if bottom else [])]
+    return replace(panel, rows=tuple(kept), left_out=len(rows) - len(kept))
+
+
+def _divided(figure: Figure, scales: tuple[int, int], total: int, per: int, days: int = 1) -> int | None:
     """Return a sum, or its ratio: hundredths of money, percent or decimals, else whole numbers.
 
-    A mean of several days of a count has two digits more.
+    ``scales`` are how many of each sum are one. A mean of several days of a count has two digits more.
     """
-    total = -total if figure.negative else total
+    total, (of_total, of_per) = -total if figure.negative else total, scales
+    is_whole = figure.unit == "count" and (days == 1 or bool(figure.per))
+    factor = (1 if is_whole else 100) * (100 if figure.unit == "percent" else 1)
     if not figure.per:
-        return total if days == 1 else half_up(total * (1 if figure.unit == "money" else 100), days)
-    if per <= 0:
-        return None
-    factor = _PERCENT if figure.unit == "percent" else 100 if figure.unit == "decimal" else 1
-    return half_up(total * factor, per)
+        return half_up(total * factor, of_total * days)
+    return half_up(total * of_per * factor, per * of_total) if per > 0 else None
 
 
 def _with_week(days: Range) -> Range:

@@ -64,6 +64,8 @@ def _card(card: Card) -> dict[str, Any]:
         "before": plain(figure, card.value.before) or None,
         "change": change_text(card.value) or None,
         "why_not": card.why_not or None,
+        "on": card.on.isoformat() if card.on else None,
+        "section": card.section or None,
         "months": [{"month": month, "value": plain(figure, value) or None} for month, value in card.months],
     }
 
@@ -74,6 +76,9 @@ def _panel(answer: PanelAnswer) -> dict[str, Any]:
         "kind": answer.panel.kind,
         "title": answer.title,
         "figure": answer.panel.figure,
+        "section": answer.section or None,
+        "why_not": answer.why_not or None,
+        "on": answer.on.isoformat() if answer.on else None,
         "dimension": answer.dimension or None,
         "days": [day.isoformat() for day in answer.days],
         "lines": [_line(answer, line) for line in answer.lines],
@@ -145,8 +150,9 @@ def _csv_rows(answer: PanelAnswer) -> list[Sequence[str | None]]:
             of = f"{day} {line.name}".strip()
             before = answer.compared.values[number] if answer.compared else None
             rows.append((answer.title, of, figure.label, plain(figure, line.values[number]), plain(figure, before), ""))
-            mean = plain(figure, line.means[number], is_of_means)
-            rows.append((answer.title, of, f"{figure.label}, mean of 7 days", mean, "", ""))
+            if line.means:
+                mean = plain(figure, line.means[number], is_of_means)
+                rows.append((answer.title, of, f"{figure.label}, mean of 7 days", mean, "", ""))
     return rows
 
 

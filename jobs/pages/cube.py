@@ -5,6 +5,7 @@ come from the dashboard, values are bound.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -14,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from jobs.pages.choice import Bounds, Choice, Range
-from marts.dashboard import Dashboard, Figure
+from marts.dashboard import Dashboard, Dimension, Elsewhere, Figure
 from marts.pack import Mart
 
 UNKNOWN = "unknown"
@@ -43,6 +44,9 @@ class Cube:
         self.columns = dashboard.sums
         types = {column.name: column.type for column in marts[dashboard.table].columns}
         self.units = {name: types[name] for name in self.columns}
+        self._money = {
+            (name, column.name) for name in tables for column in marts[name].columns if column.type == "money"
+        }
         self._database = duckdb.connect(":memory:", config={"threads": 1, "enable_external_access": False})
         for name, table in tables.items():
             self._database.register(f"given_{name}", table)
@@ -59,14 +63,15 @@ class Cube:
 
     def _create_type(self, name: str) -> None:
         """Create the type of a dimension's values: numbers inside, which group and compare several times as fast."""
-        values = f"SELECT DISTINCT {self._value(name)} FROM {self._joined()} ORDER BY 1"
+        values = f"SELECT DISTINCT {self._value(name)} FROM {self._described()} ORDER BY 1"
         self._database.execute(f"CREATE TYPE t_{name} AS ENUM ({values})")
 
-    def _joined(self) -> str:
+    def _described(self) -> str:
         """Return the SQL of the cells with the tables that describe them."""
-        described = {item.table: item.on for item in self.dashboard.dimensions.values() if item.table}
-        joins = (f" LEFT JOIN given_{table} AS {table} ON {table}.{on} = c.{on}" for table, on in described.items())
-        return f"given_{self.dashboard.table} c{''.join(joins)}"
+        board = self.dashboard
+        described = {item.table: item for item in board.dimensions.values() if item.table}
+        joins = (_joined(item, f"c.{item.on}", f"c.{board.date}") for item in described.values())
+        return f"given_{board.table} c{''.join(joins)}"
 
     def _create_cells(self) -> None:
         """Create the cells in the order of their days: a range reads only its part."""
@@ -74,7 +79,9 @@ class Cube:
         columns = [f"c.{board.date} AS day"]
         columns += [f"({self._value(name)})::t_{name} AS d_{name}" for name in board.dimensions]
         columns += [f"{_whole(mart, column, 'c')} AS s_{column}" for column in self.columns]
-        self._database.execute(f"CREATE TABLE cells AS SELECT {', '.join(columns)} FROM {self._joined()} ORDER BY day")
+        self._database.execute(
+            f"CREATE TABLE cells AS SELECT {', '.join(columns)} FROM {self._described()} ORDER BY day"
+        )
 
     def _value(self, name: str) -> str:
         """Return the SQL of the value of a dimension in a cell."""
@@ -82,57 +89,56 @@ class Cube:
         return _text(f"{dimension.table or 'c'}.{dimension.column}")
 
     def _create_months(self) -> None:
-        """Create a table for each table by month: month, the dimensions that it knows, and the sums of its figures."""
-        tables: dict[str, dict[str, str]] = {}
-        for figure in self.dashboard.figures.values():
-            if figure.of:
-                mart, columns = self._marts[figure.of.table], tables.setdefault(figure.of.table, {})
-                columns["month"] = f"c.{figure.of.month}"
-                for name in self._known_by(figure):
-                    columns[f"d_{name}"] = self._value_elsewhere(figure, name)
-                columns |= {f"s_{name}": _whole(mart, name, "c") for name in (figure.sum, figure.per) if name}
-        for table, columns in tables.items():
-            listed = ", ".join(f"{text} AS {name}" for name, text in columns.items())
-            joins = "".join(self._joins_elsewhere(table))
-            self._database.execute(f"CREATE TABLE months_{table} AS SELECT {listed} FROM given_{table} c{joins}")
+        """Create a table for each figure of a table by month: month, the dimensions that it knows, split, and sums."""
+        for name, figure in self.dashboard.figures.items():
+            of = figure.of
+            if of is None:
+                continue
+            mart, own, others = self._marts[of.table], _matching(of.where), _matching(of.per_where or of.where)
+            columns = [
+                f"c.{of.month} AS month",
+                *(f"{self._value_elsewhere(of, n)} AS d_{n}" for n in self._known_by(of)),
+            ]
+            columns.append(f"{_text(f'c.{of.split.column}')} AS split" if of.split else "'' AS split")
+            columns.append(f"{_added(mart, figure.sum, own)} AS total")
+            columns.append(f"{_added(mart, figure.per, others) if figure.per else '0'} AS per")
+            joins = "".join(self._joins_elsewhere(of))
+            rows = f"FROM given_{of.table} c{joins} WHERE ({own}) OR ({others}) GROUP BY ALL"
+            self._database.execute(f"CREATE TABLE of_{name} AS SELECT {', '.join(columns)} {rows}")
 
-    def _known_by(self, figure: Figure) -> list[str]:
+    def _known_by(self, of: Elsewhere) -> list[str]:
         """Return the dimensions that a table by month knows: its own, and those that describe one of its columns."""
-        assert figure.of
-        own = figure.of.by
-        keys = {self.dashboard.dimensions[name].on for name in own if self.dashboard.dimensions[name].on}
+        keys = {self.dashboard.dimensions[name].on for name in of.by if self.dashboard.dimensions[name].on}
         described = [name for name, item in self.dashboard.dimensions.items() if item.on and item.on in keys]
-        return list(dict.fromkeys([*own, *described]))
+        return list(dict.fromkeys([*of.by, *described]))
 
-    def _value_elsewhere(self, figure: Figure, name: str) -> str:
-        assert figure.of
+    def _value_elsewhere(self, of: Elsewhere, name: str) -> str:
         dimension = self.dashboard.dimensions[name]
-        column = f"{dimension.table}.{dimension.column}" if dimension.table else f"c.{figure.of.by[name]}"
-        return _text(column)
+        return _text(f"{dimension.table}.{dimension.column}" if dimension.table else f"c.{of.by[name]}")
 
-    def _joins_elsewhere(self, table: str) -> list[str]:
-        figures = [f for f in self.dashboard.figures.values() if f.of and f.of.table == table]
-        joins = dict[str, str]()
-        for figure in figures:
-            assert figure.of
-            for name, column in figure.of.by.items():
-                dimension = self.dashboard.dimensions[name]
-                if dimension.table:
-                    joins[dimension.table] = (
-                        f" LEFT JOIN given_{dimension.table} AS {dimension.table}"
-                        f" ON {dimension.table}.{dimension.on} = c.{column}"
-                    )
+    def _joins_elsewhere(self, of: Elsewhere) -> list[str]:
+        day, joins = f"last_day((c.{of.month} || '-01')::DATE)", dict[str, str]()
+        for name, column in of.by.items():
+            dimension = self.dashboard.dimensions[name]
+            if dimension.table:
+                joins[dimension.table] = _joined(dimension, f"c.{column}", day)
         return list(joins.values())
 
     def _names(self, name: str) -> dict[str, str]:
-        """Return the names of a dimension's values, if they have others than themselves."""
+        """Return the last names of a dimension's values, if they have others than themselves.
+
+        Values of the same name are told apart by themselves in brackets.
+        """
         dimension = self.dashboard.dimensions[name]
         if not dimension.named_by:
             return {}
         rows = self._database.execute(
             f"SELECT {dimension.column}::VARCHAR, {dimension.named_by} FROM given_{dimension.table}"
+            f" ORDER BY {dimension.during[0] if dimension.during else 1}"
         ).fetchall()
-        return {str(value): str(text) for value, text in rows if text is not None}
+        names = {str(value): str(text) for value, text in rows if text is not None}
+        counts = Counter(names.values())
+        return {value: text if counts[text] == 1 else f"{text} ({value})" for value, text in names.items()}
 
     def _values(self, name: str) -> frozenset[str]:
         """Return the values of a dimension, on any day."""
@@ -229,17 +235,30 @@ class Cube:
         query = f"SELECT {', '.join(names)} FROM cells WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         return self._ask(query, [*values, limit, offset])
 
-    def elsewhere(self, figure: Figure, choice: Choice) -> dict[str, tuple[int, int]]:
-        """Return the sums of a figure of a table by month in each month."""
-        assert figure.of
+    def elsewhere(self, name: str, choice: Choice) -> dict[str, tuple[int, int]]:
+        """Return the two sums of a figure of a table by month in each month."""
         where, values = _chosen(choice, "?")
-        per = f"sum(s_{figure.per})" if figure.per else "0"
-        query = f"SELECT month, sum(s_{figure.sum}), {per} FROM months_{figure.of.table} WHERE {where} GROUP BY month"
+        query = f"SELECT month, sum(total), sum(per) FROM of_{name} WHERE {where} GROUP BY month"
         return {month: (int(a), int(b)) for month, a, b in self._ask(query, values)}
 
-    def unknown_to(self, figure: Figure, choice: Choice) -> list[str]:
-        """Return the labels of chosen dimensions that the table of a figure does not know."""
-        known = self._known_by(figure)
+    def elsewhere_by_value(self, name: str, choice: Choice) -> dict[str, dict[str, tuple[int, int]]]:
+        """Return the two sums of a figure of a table by month in each month, by the values that split it."""
+        where, values = _chosen(choice, "?")
+        query = f"SELECT split, month, sum(total), sum(per) FROM of_{name} WHERE {where} GROUP BY ALL ORDER BY ALL"
+        results: dict[str, dict[str, tuple[int, int]]] = {}
+        for value, month, a, b in self._ask(query, values):
+            results.setdefault(value, {})[month] = (int(a), int(b))
+        return results
+
+    def scales(self, figure: Figure) -> tuple[int, int]:
+        """Return how many of the whole numbers in a figure's two sums are one: 100 of money."""
+        table = figure.of.table if figure.of else self.dashboard.table
+        first, second = (100 if (table, name) in self._money else 1 for name in (figure.sum, figure.per))
+        return first, second
+
+    def unknown_to(self, of: Elsewhere, choice: Choice) -> list[str]:
+        """Return the labels of chosen dimensions that a table by month does not know."""
+        known = self._known_by(of)
         return [self.dashboard.dimensions[name].label for name in choice.chosen if name not in known]
 
     def _sums(self, by: Sequence[str], choice: Choice, days: Range, groups: str) -> list[tuple[Any, ...]]:
@@ -272,6 +291,28 @@ def _chosen(choice: Choice, bound: str) -> tuple[str, list[Any]]:
 def _text(column: str) -> str:
     """Return the SQL of the value of a dimension."""
     return f"coalesce(nullif(trim({column}::VARCHAR), ''), '{UNKNOWN}')"
+
+
+def _joined(dimension: Dimension, key: str, day: str) -> str:
+    """Return the SQL that joins the table that describes a column: its row of the day, if it has several of a key."""
+    table, during = dimension.table, ""
+    if dimension.during:
+        first, after = dimension.during
+        during = f" AND {day} >= {table}.{first} AND {day} < {table}.{after}"
+    return f" LEFT JOIN given_{table} AS {table} ON {table}.{dimension.on} = {key}{during}"
+
+
+def _matching(where: Mapping[str, str]) -> str:
+    """Return the condition of rows that have some values."""
+    return " AND ".join(["true", *(f"c.{column} = {_literal(value)}" for column, value in where.items())])
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _added(mart: Mart, column: str, condition: str) -> str:
+    return f"coalesce(sum({_whole(mart, column, 'c')}) FILTER (WHERE {condition}), 0)::BIGINT"
 
 
 def _whole(mart: Mart, column: str, table: str) -> str:

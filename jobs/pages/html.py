@@ -185,6 +185,9 @@ class _Page:
             "words": f"{_in_brackets(way)} on the {COMPARES[self.choice.compare]}",
             "arrow": _ARROWS[way.split()[0]],
             "why_not": card.why_not,
+            "on": card.on,
+            "is_of_months": figure.of is not None,
+            "section": card.section,
             "points": charts.spark([scaled(figure, number) for _, number in card.months]),
             "months_words": words,
             "earlier": written(figure, earlier.get(card.name)) if earlier.get(card.name) != value.now else "",
@@ -192,13 +195,14 @@ class _Page:
 
     def panel(self, answer: PanelAnswer) -> dict[str, Any]:
         figure, kind = answer.figure, answer.panel.kind
-        label = self.board.dimensions[answer.dimension].label if answer.dimension else ""
         has_shares = any(row.share is not None for row in answer.rows)
         return {
             "kind": kind,
             "title": answer.title,
             "figure": figure.label,
-            "of": label,
+            "of": answer.label,
+            "why_not": answer.why_not,
+            "section": answer.section,
             "charts": self._charts(answer),
             "legend": self._legend(answer),
             "rows": [self._row(answer, row) for row in answer.rows],
@@ -214,7 +218,9 @@ class _Page:
         share = plain_percent(row.share)
         return {
             "name": row.name,
-            "address": self._address(self.choice.with_values(answer.dimension, (row.value,))),
+            "address": self._address(self.choice.with_values(answer.dimension, (row.value,)))
+            if answer.dimension
+            else "",
             "value": written(answer.figure, row.figure.now) or "none",
             "change": change_text(row.figure),
             "direction": way,
@@ -223,6 +229,11 @@ class _Page:
         }
 
     def _legend(self, answer: PanelAnswer) -> str:
+        if answer.on:
+            return f"On {answer.on}."
+        if answer.is_by_month and answer.days:
+            text = "At the end of each month." if answer.figure.of_last_month else "Each month."
+            return f"{text} Not drawn: {answer.left_out:,}." if answer.left_out else text
         if answer.panel.kind == "trend":
             text = "Thin: each day. Thick: mean of the day and the six before it."
             if answer.compared and self.choice.compared:
@@ -239,14 +250,17 @@ class _Page:
             rows = [(row.name, scaled(figure, row.figure.now) or 0.0) for row in answer.rows]
             unit = " %" if figure.unit == "percent" else ""
             return self._drawn_charts(lambda _: charts.bars(rows, answer.title, unit), (("", NARROW),))
-        if kind == "trend":
+        if answer.is_by_month and len(answer.days) > 1:
+            drawn = [_drawn(figure, line, False, is_mean, line.name or figure.label) for line in answer.lines]
+            return self._drawn_charts(lambda width: charts.lines(answer.days, drawn, width, answer.title))
+        if kind == "trend" and not answer.is_by_month:
             (line,) = answer.lines
             days = _drawn(figure, line, False, is_mean, figure.label)
             mean = _drawn(figure, line, True, is_mean, "Mean of 7 days")
             other, name = answer.compared, f"mean of the {COMPARES[self.choice.compare]}"
             beside = _drawn(figure, other, True, is_mean, name) if other else None
             return self._drawn_charts(lambda width: charts.trend(answer.days, days, mean, beside, width, answer.title))
-        if kind == "lines" and answer.lines:
+        if kind == "lines" and answer.lines and not answer.is_by_month:
             drawn = [_drawn(figure, line, True, is_mean, line.name) for line in answer.lines]
             return self._drawn_charts(lambda width: charts.lines(answer.days, drawn, width, answer.title))
         return {}
@@ -268,6 +282,8 @@ class _Page:
         }
 
     def _headings(self, answer: PanelAnswer) -> list[str]:
+        if answer.is_by_month:
+            return ["Up to", *(line.name or answer.figure.label for line in answer.lines)]
         if answer.panel.kind == "trend":
             return ["Day", answer.figure.label, "Mean of 7 days", *(["Compared"] if answer.compared else [])]
         return ["Day", *(line.name for line in answer.lines)]
@@ -276,7 +292,9 @@ class _Page:
         figure, is_mean = answer.figure, is_of_counts(answer)
         rows = []
         for number, day in enumerate(answer.days):
-            if answer.panel.kind == "trend":
+            if answer.is_by_month:
+                cells = [written(figure, line.values[number]) for line in answer.lines]
+            elif answer.panel.kind == "trend":
                 (line,) = answer.lines
                 cells = [written(figure, line.values[number]), written(figure, line.means[number], is_mean)]
                 cells += [written(figure, answer.compared.values[number])] if answer.compared else []
@@ -347,6 +365,6 @@ def figures_page(here: str, pages: Sequence[tuple[str, str]], board: Dashboard, 
     for name, figure in board.figures.items():
         mart = marts[figure.of.table if figure.of else board.table]
         helps = {column.name: column.help for column in mart.columns}
-        columns[name] = [(column, helps[column]) for column in (figure.sum, figure.per) if column]
+        columns[name] = [(column, helps[column]) for column in dict.fromkeys((figure.sum, figure.per)) if column]
     tables = {name: mart.table for name, mart in marts.items()}
     return rendered("figures.html.j2", here, pages, board=board, tables=tables, columns=columns)

@@ -41,7 +41,9 @@ def write_references(bank: Bank) -> None:
     ]
     first = f"date={FIRST_DAY}"
     write_rows(bank, f"merchants/{first}/merchants.csv", ("merchant_id", "merchant_name", "category", "mcc"), merchants)
-    cities = [(n, f"City {n}", f"State {n % 5 + 1}", ("North", "South", "Coast")[n % 3]) for n in range(1, CITIES + 1)]
+    cities = [
+        (n, f"City {n}", f"State {n % 5 + 1}", ("North", "South", "Coast")[n % 5 % 3]) for n in range(1, CITIES + 1)
+    ]
     write_rows(bank, f"cities/{first}/cities.csv", ("city_id", "city_name", "state", "region"), cities)
     names = ("channel_id", "channel_name", "fee_percent")
     channels = [(n + 1, *channel) for n, channel in enumerate(CHANNELS)]

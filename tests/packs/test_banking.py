@@ -12,11 +12,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from packs.banking_histories import CASE, MARTS, OWN, counts, given, run_history, wanted
+from support.bank_pages import golden_publication
 from support.kit import Place, marts
 from support.post import MailServer
+from support.served import Served
 from support.servers import SqlServer
 
 from jobs.config import packs
+from jobs.pages.answer import answer
+from jobs.pages.choice import Choice
+from jobs.pages.content import as_json
 from marts import banking
 from marts.policy import Policy
 
@@ -134,6 +139,14 @@ def test_the_golden_case_comes_out_at_once_and_names_each_wrong_value(bank: Plac
     for name in MARTS:
         assert given(bank, name, wanted(name, EXPECTED)) == wanted(name, EXPECTED), name
     require_views(bank)
+    served = Served(bank)
+    served.live.look()
+    golden = golden_publication()
+    expected = as_json(golden, answer(golden.cube, Choice(golden.cube.bounds.default)))
+    content = json.loads(served.text("/banking.json"))
+    assert {part: content[part] for part in ("cards", "panels", "options")} == {
+        part: expected[part] for part in ("cards", "panels", "options")
+    }
     for key in ("transactions/2024-03-dirty.csv", "customers/date=2024-02-15/customers.csv"):
         listed = json.loads(marts("quarantine", "show", key, "--json", "--pack", "banking", *bank.flags).stdout)
         expected = {
@@ -334,6 +347,7 @@ def test_the_figures_of_segments_add_up_to_those_without_them() -> None:
     sums: dict[tuple[str, ...], list[Decimal]] = defaultdict(list)
     key = ("transaction_date", "channel_key", "city_key")
     added = ("transaction_count", "completed_count", "failed_count", "volume", "revenue", "processing_ms_total")
+    added += ("processing_count", "fast_count", "medium_count", "slow_count")
     for row in wanted("channel_city_kpis", EXPECTED):
         values = [Decimal(row[name]) for name in added]
         before = sums[tuple(row[name] for name in key)] or [Decimal(0)] * len(added)

@@ -80,6 +80,7 @@ def test_each_shipped_pack_has_a_demo(tmp_path: Path, monkeypatch: pytest.Monkey
     printed = marts("demo", "--pack", "banking", "--lines", "3000", "--folder", "bank").stdout
     assert "high-risk transactions" in printed
     assert "marts init --pack banking" in printed
+    assert "ask questions in a browser   marts serve" in printed
     monkeypatch.chdir(tmp_path / "bank")
     listed = json.loads(marts("banking", "risks", "top", "--json", "--limit", "2").stdout)
     assert len(listed) == 2

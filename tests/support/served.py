@@ -11,11 +11,11 @@ from typing import Any
 
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.adapters.web import Doors, Respond, Server
+from jobs.config.packs import required_dashboard
 from jobs.config.settings import MySQL
 from jobs.pages.live import Live
 from jobs.pages.site import Reply, Site
 from marts.packs import shipped
-from support.dashboards import BOARD
 from support.kit import Place
 
 OPEN = Doors("none")
@@ -57,8 +57,9 @@ class Served:
 
     def __init__(self, place: Place) -> None:
         self.place, self.clock = place, Clock()
-        opener = partial(open_warehouse, place.address, MySQL(), shipped("retail"), True, 0, False)
-        self.live = Live(shipped("retail"), BOARD, opener, self.clock)
+        pack = shipped(str(place.settings.get("pack", "retail")))
+        opener = partial(open_warehouse, place.address, MySQL(), pack, True, 0, False)
+        self.live = Live(pack, required_dashboard(pack), opener, self.clock)
         self.site = Site(self.live, self.clock, 60)
 
     def get(self, address: str) -> Reply:

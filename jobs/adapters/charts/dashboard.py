@@ -34,7 +34,7 @@ _BELOW = 30
 """Pixels below a chart for the names of its days."""
 _NAMED = 118
 """Pixels beside a chart of several lines for their names."""
-_LABEL = 124
+_LABEL = 134
 """Pixels for the names of bars."""
 _APART = 15
 """Pixels between two names, at least."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,10 +11,13 @@ from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
+from support.bank_pages import golden_publication
 from support.browsing import barriers, chromium, requests, seen_as
 from support.dashboards import company
-from support.kit import line, sales
+from support.kit import Place, line, sales
 from support.served import Served, serving
+
+from jobs.pages.live import State
 
 pytestmark = pytest.mark.usefixtures("all_marts")
 TIP = "return document.querySelector('#vg-tooltip-element.visible')?.innerText ?? ''"
@@ -85,6 +89,20 @@ def test_nobody_is_kept_out_and_nothing_is_of_another_host(
                 urlsplit(address).netloc
             }
             assert [text for text in complaints(browser) if "404" not in text] == []  # nor of the policy of the content
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(400, "light"), (1280, "dark")])
+def test_a_page_with_figures_of_months_keeps_nobody_out(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
+    served = Served(Place(tmp_path, settings={"pack": "banking"}))
+    served.live.state = State(golden_publication(), looked_at=served.clock())
+    with serving(served.site.respond) as address, seen_as(browser, width, scheme):
+        for page in ("/banking", "/banking?channel=1&from=2024-03-01", "/figures"):
+            complaints(browser)
+            browser.get(f"{address}{page}")
+            assert barriers(browser) == []
+            wide = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+            assert wide <= 0, page
+            assert complaints(browser) == []
 
 
 def test_each_filter_shows_its_figures_in_place_and_in_the_address(browser: Any, site: tuple[Served, str]) -> None:
